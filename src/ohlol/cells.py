@@ -1,9 +1,9 @@
 """The equations of every recurrent cell, in plain PyTorch; knows nothing of layers, batches of text, speed or files.
 
-Everything else in ohlol is held against this file. A step function takes the input of one time step and the state of the
-step before, and returns the state of this step. The state is a tuple whose first entry is the hidden state `h`, which is
-also the step's output. Gates are stacked along the first axis of the weights in the order torch uses, so the tensors of a
-`torch.nn` module can be passed as they are.
+Everything else in ohlol is held against this file. A step function takes the input of one time step and the state of
+the step before, and returns the state of this step. The state is a tuple whose first entry is the hidden state `h`,
+which is also the step's output. Gates are stacked along the first axis of the weights in the order torch uses, so the
+tensors of a `torch.nn` module can be passed as they are.
 
 Shapes: B batch, T time steps, I input size, H hidden size, G gates (1 RNN, 3 GRU, 4 LSTM).
 """

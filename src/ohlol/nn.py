@@ -1,7 +1,7 @@
 """RNNCell, GRUCell, LSTMCell, RNN, GRU and LSTM as subclasses of torch's own; knows nothing of data or training.
 
-Each is a `torch.nn` module in every respect: the same constructor, parameters, `state_dict`, initial values from the same
-seed, and errors. Change an import, or hand a model you already have to `accelerate`.
+Each is a `torch.nn` module in every respect: the same constructor, parameters, `state_dict`, initial values from the
+same seed, and errors. Change an import, or hand a model you already have to `accelerate`.
 """
 
 import torch
@@ -20,7 +20,7 @@ class LSTMCell(torch.nn.LSTMCell):
 
 
 class RNN(torch.nn.RNN):
-    """`cells.rnn_tanh` or `cells.rnn_relu` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
+    """`cells.rnn_tanh` or `rnn_relu` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
 
 
 class GRU(torch.nn.GRU):

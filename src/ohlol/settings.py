@@ -5,6 +5,8 @@ The command line, `ohlol.fit` and a run's `config.json` are all views of these t
 
 from dataclasses import dataclass
 
+from ohlol.errors import InputError
+
 TASKS = ("label", "next", "classify", "forecast")
 FORMATS = ("pairs", "conll", "segment", "text", "columns")
 LEVELS = ("char", "word")
@@ -26,3 +28,155 @@ class DataSettings:
     """The target column, likewise."""
     header: bool | None = None
     """Whether a CSV file's first row names its columns; without it, columns have numbers."""
+
+
+CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
+OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
+SCHEDULES = ("constant", "cosine", "plateau", "onecycle")
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """What the network is made of."""
+
+    cell: str = "lstm"
+    """One of `CELLS`; the names that end in "cell" run one step at a time in a Python loop."""
+    hidden_size: int = 128
+    """H, units in each layer and direction."""
+    layers: int = 1
+    """L, layers one upon the other."""
+    bidirectional: bool = False
+    """Whether a second set of layers reads the sequence from its end."""
+    embedding: int = 64
+    """Size of the vector of a symbol; 0 means one-hot."""
+    spelling: int = 0
+    """H of the character RNN that reads each word beside its embedding; 0 leaves it out."""
+    dropout: float = 0.0
+    """Share of units dropped between layers and before the head, in [0, 1)."""
+    embedding_dropout: float = 0.0
+    """Share of the encoder's outputs dropped, in [0, 1)."""
+    head: bool = True
+    """Whether a linear layer turns hidden states into scores; without it the hidden state itself is the scores."""
+    tied: bool = False
+    """For task `next`: whether the head's weight is the embedding's."""
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How the weights are found."""
+
+    epochs: int = 20
+    """Passes over the training data at most."""
+    batch_size: int = 32
+    """B: sequences, or for `next` parallel streams, in a step."""
+    bptt: int = 64
+    """T of truncated backpropagation through time, for `next` and `forecast`."""
+    optimizer: str = "adam"
+    """One of `OPTIMIZERS`."""
+    lr: float = 2e-3
+    """Learning rate at its highest."""
+    schedule: str = "cosine"
+    """One of `SCHEDULES`."""
+    warmup: int = 0
+    """Steps over which the learning rate rises from 0."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 leaves it as it is."""
+    weight_decay: float = 0.0
+    """Weight decay as the optimizer understands it."""
+    label_smoothing: float = 0.0
+    """Share of the target's probability spread over all labels, in [0, 1)."""
+    class_weights: str = "none"
+    """"none", or "balanced": each label weighs in inverse proportion to its frequency."""
+    loss: str = "mean"
+    """"mean" over the steps, or their "sum" (over the steps of a sequence, as in the tutorial's loop)."""
+    unknown: float = 0.25
+    """Strength a of <unk>: a symbol seen n times in training is read as <unk> with probability a / (a + n)."""
+    patience: int = 0
+    """Epochs without a better score after which training stops; 0 means never."""
+    seed: int = 0
+    """Of the initial weights, the order of the data and dropout."""
+    dev_fraction: float = 0.1
+    """Share of the data kept for measuring when no dev file is given, in [0, 0.5]."""
+    checkpoint_every: int = 300
+    """Seconds between two saved states within an epoch; one is saved after every epoch anyway."""
+
+
+TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding=0, head=False)
+TUTORIAL_TRAIN = TrainSettings(lr=0.1, schedule="constant", clip=0.0, unknown=0.0, dev_fraction=0.0)
+"""The tutorial's own program: one-hot symbols, one tanh layer whose state is the logits, Adam at 0.1, 20 epochs."""
+
+
+def defaults(task: str, level: str) -> tuple[ModelSettings, TrainSettings]:
+    """What a file alone gets: settings that were found good on the data of `docs/results.md`.
+
+    Raises:
+        KeyError: no such task.
+    """
+    if task == "label" and level == "word":
+        return (
+            ModelSettings(
+                hidden_size=200, bidirectional=True, embedding=100, spelling=64, dropout=0.5, embedding_dropout=0.4
+            ),
+            TrainSettings(epochs=20, batch_size=32, lr=2e-3),
+        )
+    return {
+        "label": (
+            ModelSettings(
+                hidden_size=192, layers=2, bidirectional=True, embedding=96, dropout=0.4, embedding_dropout=0.3
+            ),
+            TrainSettings(epochs=20, batch_size=32, lr=2e-3),
+        ),
+        "next": (
+            ModelSettings(hidden_size=512, embedding=64, dropout=0.3),
+            TrainSettings(epochs=10, batch_size=32, bptt=64, lr=3e-3),
+        ),
+        "classify": (
+            ModelSettings(
+                cell="gru", hidden_size=128, bidirectional=True, embedding=64, dropout=0.4, embedding_dropout=0.2
+            ),
+            TrainSettings(epochs=15, batch_size=64, lr=3e-3),
+        ),
+        "forecast": (
+            ModelSettings(cell="gru", hidden_size=64),
+            TrainSettings(epochs=20, batch_size=16, bptt=64, lr=3e-3),
+        ),
+    }[task]
+
+
+def check(model: ModelSettings, training: TrainSettings) -> None:
+    """Refuse settings outside their range, naming the flag.
+
+    Raises:
+        InputError: the first that is.
+    """
+    for value, name, choices in (
+        (model.cell, "cell", CELLS),
+        (training.optimizer, "optimizer", OPTIMIZERS),
+        (training.schedule, "schedule", SCHEDULES),
+        (training.class_weights, "class-weights", ("none", "balanced")),
+        (training.loss, "loss", ("mean", "sum")),
+    ):
+        if value not in choices:
+            raise InputError(f"--{name} is {value!r}; it must be one of {', '.join(choices)}")
+    for owner, names, low, high in (
+        (model, ("hidden_size", "layers"), 1, LARGEST),
+        (model, ("embedding", "spelling"), 0, LARGEST),
+        (training, ("epochs", "batch_size", "bptt"), 1, LARGEST),
+        (training, ("warmup", "patience", "seed", "checkpoint_every"), 0, 2**63 - 1),
+        (training, ("clip", "weight_decay", "unknown"), 0.0, float("inf")),
+        (training, ("dev_fraction",), 0.0, 0.5),
+    ):
+        for name in names:
+            value = getattr(owner, name)
+            if not low <= value <= high:
+                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be from {low} to {high}")
+    for owner, names in ((model, ("dropout", "embedding_dropout")), (training, ("label_smoothing",))):
+        for name in names:
+            if not 0 <= getattr(owner, name) < 1:
+                raise InputError(f"--{name.replace('_', '-')} is {getattr(owner, name)}; it must be in [0, 1)")
+    if not 0 < training.lr < float("inf"):
+        raise InputError(f"--lr is {training.lr}; it must be greater than 0")
+
+
+LARGEST = 1 << 20
+"""Of any size: a larger one is a slip of the hand, and would not fit into memory."""

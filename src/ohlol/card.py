@@ -1,0 +1,43 @@
+"""The model card: a run's README.md, from its configuration and scores; knows nothing of how either came about."""
+
+from dataclasses import asdict
+
+from ohlol.checkpoint import Config
+from ohlol.scores import text_of
+
+_USES = {
+    "label": 'ohlol predict {run} "TEXT"',
+    "classify": 'ohlol predict {run} "TEXT"',
+    "next": 'ohlol generate {run} --prompt "TEXT"',
+    "forecast": "ohlol predict {run} FILE",
+}
+
+
+def model_card(config: Config, parameters: int, run: str) -> str:
+    """Markdown that says what the model is, what it was trained on, how good it is and how to use it."""
+    trained_on = ", ".join(config.train_files) or "pairs given on the command line"
+    measured = config.dev_file or (
+        f"a share of {config.training.dev_fraction:g} set apart"
+        if config.training.dev_fraction
+        else "the training data"
+    )
+    settings = {**asdict(config.model), **asdict(config.training)}
+    rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())
+    return f"""# {run}
+
+A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, {config.model.layers} x \
+{config.model.hidden_size} hidden units{", both directions" if config.model.bidirectional else ""}, \
+{parameters:,} parameters.
+
+- trained on: {trained_on}
+- measured on: {measured}
+- scores there, best weights: {text_of(config.scores)}
+
+```
+{_USES[config.task].format(run=run)}
+```
+
+| setting | value |
+|---|---|
+{rows}
+"""

@@ -1,0 +1,203 @@
+"""Codec: what turns a corpus into arrays of ids and scores back into labels; knows nothing of files or models.
+
+It is learned from the training data, written to a run's `vocab.json`, and the same for every command that reads the
+run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ohlol.data.batches import Dataset, Ragged
+from ohlol.data.readers import Corpus
+from ohlol.data.vocab import UnknownSymbol, Vocab
+from ohlol.errors import InputError
+
+WORD_MIN_COUNT = 2
+"""Task `next` over words: words seen once become <unk>, which keeps the softmax small and trains <unk>."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of each column, for numbers."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @staticmethod
+    def of(rows: Sequence[NDArray[np.float64]]) -> "Scale":
+        """Those of some rows (T, F); a constant column keeps its unit."""
+        all_rows = np.concatenate(rows)
+        std = all_rows.std(axis=0)
+        return Scale(tuple(all_rows.mean(axis=0).tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
+
+    def apply(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Columns of mean 0 and deviation 1."""
+        return ((rows - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
+
+    def undo(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """The columns in their own units again."""
+        return rows.astype(np.float64) * np.array(self.std) + np.array(self.mean)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Vocabularies of inputs, labels and characters, or scales of numbers; which are None depends on the task."""
+
+    task: str
+    symbols: Vocab | None = None
+    labels: Vocab | None = None
+    chars: Vocab | None = None
+    columns: tuple[str, ...] = ()
+    target_columns: tuple[str, ...] = ()
+    scale: Scale | None = None
+    target_scale: Scale | None = None
+
+    @staticmethod
+    def learn(corpus: Corpus, *, unknowns: bool, spelled: bool) -> "Codec":
+        """Learn it from training data.
+
+        Args:
+            corpus: the training data.
+            unknowns: whether there is an <unk> for symbols that were not seen.
+            spelled: whether words are read through their characters too.
+        """
+        task = corpus.task
+        if task == "forecast":
+            rows = _numbers(corpus.inputs)
+            targets = _numbers(corpus.targets or ())
+            return Codec(
+                task,
+                columns=corpus.columns,
+                target_columns=corpus.target_columns,
+                scale=Scale.of(rows),
+                target_scale=Scale.of(targets),
+            )
+        rare = WORD_MIN_COUNT if task == "next" and corpus.settings.level == "word" else 1
+        sequences = _symbols(corpus.inputs)
+        symbols = Vocab.build(sequences, unk=unknowns, min_count=rare)
+        if task == "next":
+            return Codec(task, symbols, symbols)
+        targets: Any = corpus.targets or ()
+        labels = Vocab.build([targets] if task == "classify" else targets, unk=False)
+        words = symbols.symbols[symbols.unk is not None :]
+        chars = Vocab.build(words, unk=True) if spelled else None
+        return Codec(task, symbols, labels, chars)
+
+    def encode(self, corpus: Corpus) -> Dataset:
+        """Arrays of a corpus; its targets too, where it has them.
+
+        Raises:
+            InputError: a symbol that was not seen in training where there is no <unk>, a label that was not seen, with
+                file and line; columns other than those of training.
+        """
+        if self.task == "forecast":
+            return self._encode_numbers(corpus)
+        assert self.symbols is not None
+        sequences = _symbols(corpus.inputs)
+        inputs = _ragged([self._ids(self.symbols, s, corpus, i, "symbol") for i, s in enumerate(sequences)])
+        targets = None
+        if corpus.targets is not None and self.task != "next":
+            assert self.labels is not None
+            whole = self.task == "classify"
+            wanted: Any = corpus.targets
+            rows = [self._ids(self.labels, [t] if whole else t, corpus, i, "label") for i, t in enumerate(wanted)]
+            targets = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        forms, spellings = self._spell(sequences) if self.chars is not None else (None, None)
+        return Dataset(inputs, targets, self.task == "classify", forms, spellings)
+
+    def _ids(self, vocab: Vocab, symbols: Sequence[str], corpus: Corpus, index: int, kind: str) -> NDArray[np.int64]:
+        try:
+            return vocab.encode(symbols).astype(np.int64)
+        except UnknownSymbol as unknown:
+            file, line = corpus.places[index]
+            seen = f"the {len(vocab)} seen are {' '.join(map(repr, vocab.symbols[:12]))}" + " ..." * (len(vocab) > 12)
+            raise InputError(f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {seen}") from None
+
+    def _spell(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], Ragged]:
+        assert self.chars is not None
+        table: dict[str, int] = {}
+        forms = np.fromiter((table.setdefault(w, len(table)) for s in sequences for w in s), np.int64)
+        return forms, _ragged([self.chars.encode(word) for word in table])
+
+    def _encode_numbers(self, corpus: Corpus) -> Dataset:
+        assert self.scale is not None
+        assert self.target_scale is not None
+        if corpus.columns != self.columns:
+            raise InputError(
+                f"{corpus.places[0][0]}: the input columns are {', '.join(corpus.columns)}; "
+                f"the model was trained on {', '.join(self.columns)}"
+            )
+        rows = [self.scale.apply(r)[:-1] for r in _numbers(corpus.inputs)]
+        inputs = Ragged(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
+        targets = None
+        if corpus.targets is not None:
+            targets = np.concatenate([self.target_scale.apply(r)[1:] for r in _numbers(corpus.targets)])
+        return Dataset(inputs, targets)
+
+    def to_json(self) -> dict[str, Any]:
+        """What `vocab.json` holds."""
+        if self.task == "forecast":
+            assert self.scale is not None
+            assert self.target_scale is not None
+            return {
+                "task": self.task,
+                "columns": [
+                    {"name": n, "mean": m, "std": s}
+                    for n, m, s in zip(self.columns, self.scale.mean, self.scale.std, strict=True)
+                ],
+                "target_columns": [
+                    {"name": n, "mean": m, "std": s}
+                    for n, m, s in zip(self.target_columns, self.target_scale.mean, self.target_scale.std, strict=True)
+                ],
+            }
+        named = {"symbols": self.symbols, "labels": self.labels if self.task != "next" else None, "chars": self.chars}
+        return {"task": self.task, **{k: v.to_json() for k, v in named.items() if v is not None}}
+
+    @staticmethod
+    def from_json(data: Any) -> "Codec":
+        """The reverse of `to_json`.
+
+        Raises:
+            InputError: not what `to_json` writes.
+        """
+        try:
+            task = data["task"]
+            if task == "forecast":
+                inputs, targets = data["columns"], data["target_columns"]
+                names, scale = tuple(str(c["name"]) for c in inputs), _scale(inputs)
+                return Codec(
+                    task,
+                    columns=names,
+                    target_columns=tuple(str(c["name"]) for c in targets),
+                    scale=scale,
+                    target_scale=_scale(targets),
+                )
+            symbols = Vocab.from_json(data["symbols"])
+            labels = symbols if task == "next" else Vocab.from_json(data["labels"])
+            return Codec(task, symbols, labels, Vocab.from_json(data["chars"]) if "chars" in data else None)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"vocab.json is not a vocabulary of ohlol: {error!r}") from None
+
+
+def _scale(columns: Any) -> Scale:
+    scale = Scale(tuple(float(c["mean"]) for c in columns), tuple(float(c["std"]) for c in columns))
+    if not np.isfinite([*scale.mean, *scale.std]).all() or min(scale.std) <= 0:
+        raise ValueError("a column's mean or deviation is out of range")
+    return scale
+
+
+def _ragged(rows: Sequence[NDArray[Any]]) -> Ragged:
+    values = np.concatenate(rows) if rows else np.empty(0, np.int64)
+    return Ragged(values, np.cumsum([0, *map(len, rows)], dtype=np.int64))
+
+
+def _symbols(sequences: Any) -> Sequence[Sequence[str]]:
+    return sequences
+
+
+def _numbers(series: Any) -> Sequence[NDArray[np.float64]]:
+    return series

@@ -1,0 +1,168 @@
+"""Symbols become ids and back; knows nothing of files, tensors or what a symbol stands for."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, SupportsIndex, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ohlol.errors import InputError
+
+UNK = "<unk>"
+"""The symbol that stands for all that were not seen, or seen too seldom, in training."""
+
+
+class UnknownSymbol(KeyError):  # noqa: N818 - it names what it carries
+    """A symbol that a vocabulary without `UNK` does not hold, and where in the sequence it stood (from 0)."""
+
+    def __init__(self, symbol: str, position: int) -> None:
+        super().__init__(symbol, position)
+        self.symbol = symbol
+        self.position = position
+
+    def __str__(self) -> str:
+        return f"{self.symbol!r} at step {self.position} is not in the vocabulary"
+
+
+def _codes(text: str) -> NDArray[np.uint32]:
+    """The code points of a string, (T,); half a surrogate pair counts as one."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+
+
+@dataclass(frozen=True, repr=False)
+class Vocab:
+    """An immutable list of different symbols; a symbol's id is its place in the list.
+
+    >>> vocab = Vocab.build(["hello", "ohlol"], unk=False)
+    >>> vocab.symbols, vocab.encode("hello").tolist()
+    (('e', 'h', 'l', 'o'), [1, 0, 2, 2, 3])
+    """
+
+    symbols: tuple[str, ...]
+    """`UNK` first if it is there."""
+    counts: tuple[int, ...]
+    """How often each was seen in training."""
+    _ids: dict[str, int] = field(init=False, compare=False)
+    _char_codes: NDArray[np.uint32] = field(init=False, compare=False)
+    _char_ids: NDArray[np.int32] = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ids = {symbol: i for i, symbol in enumerate(self.symbols)}
+        if len(ids) != len(self.symbols):
+            raise ValueError("a symbol stands twice in the vocabulary")
+        if len(self.counts) != len(self.symbols):
+            raise ValueError(f"{len(self.counts)} counts for {len(self.symbols)} symbols")
+        if ids.get(UNK, 0) != 0:
+            raise ValueError(f"{UNK} has the id {ids[UNK]}; it must be the first symbol")
+        chars = [symbol for symbol in self.symbols if len(symbol) == 1]
+        codes = _codes("".join(chars))
+        order = np.argsort(codes)
+        object.__setattr__(self, "_ids", ids)
+        object.__setattr__(self, "_char_codes", codes[order])
+        object.__setattr__(self, "_char_ids", np.array([ids[char] for char in chars], dtype=np.int32)[order])
+
+    @classmethod
+    def build(cls, sequences: Iterable[Sequence[str]], *, unk: bool, min_count: int = 1) -> "Vocab":
+        """Count the symbols of all sequences and list them by code point, after `UNK`.
+
+        Args:
+            sequences: strings, each a sequence of its characters, or lists of words.
+            unk: whether there is an `UNK`. A literal "<unk>" among the sequences is that symbol.
+            min_count: symbols seen less often are left out and counted as `UNK`.
+
+        Raises:
+            ValueError: `min_count` leaves symbols out and there is no `UNK` to take their place.
+        """
+        if min_count > 1 and not unk:
+            raise ValueError(f"min_count is {min_count}, which needs unk=True")
+        seen: Counter[str] = Counter()
+        for sequence in sequences:
+            seen.update(sequence)
+        if unk or UNK in seen:
+            rare = [symbol for symbol, count in seen.items() if count < min_count and symbol != UNK]
+            seen[UNK] += sum(seen.pop(symbol) for symbol in rare)
+        symbols = sorted(seen, key=lambda symbol: (symbol != UNK, symbol))
+        return cls(tuple(symbols), tuple(seen[symbol] for symbol in symbols))
+
+    @property
+    def unk(self) -> int | None:
+        """The id of `UNK`, which is 0; None where there is none."""
+        return self._ids.get(UNK)
+
+    def encode(self, symbols: Sequence[str]) -> NDArray[np.int32]:
+        """The ids of a sequence, (T,).
+
+        Raises:
+            UnknownSymbol: a symbol is not in the vocabulary, nor is `UNK`.
+        """
+        ids = self._encode_characters(symbols) if isinstance(symbols, str) else self._encode_words(symbols)
+        missing = np.flatnonzero(ids < 0)
+        if len(missing):
+            if self.unk is None:
+                position = int(missing[0])
+                raise UnknownSymbol(symbols[position], position)
+            ids[missing] = self.unk
+        return ids
+
+    def _encode_characters(self, text: str) -> NDArray[np.int32]:
+        codes = _codes(text)
+        if not len(self._char_codes):
+            return np.full(len(codes), -1, dtype=np.int32)
+        at = np.minimum(np.searchsorted(self._char_codes, codes), len(self._char_codes) - 1)
+        return np.where(self._char_codes[at] == codes, self._char_ids[at], np.int32(-1))
+
+    def _encode_words(self, words: Sequence[str]) -> NDArray[np.int32]:
+        return np.fromiter((self._ids.get(word, -1) for word in words), dtype=np.int32, count=len(words))
+
+    def decode(self, ids: Iterable[SupportsIndex]) -> list[str]:
+        """The symbols of a sequence of ids.
+
+        Raises:
+            IndexError: an id is negative or not below `len(self)`.
+        """
+        symbols: list[str] = []
+        for number in ids:
+            at = number.__index__()
+            if not 0 <= at < len(self.symbols):
+                raise IndexError(f"id {at} is outside 0..{len(self.symbols) - 1}")
+            symbols.append(self.symbols[at])
+        return symbols
+
+    def unknown(self, symbols: Sequence[str]) -> list[str]:
+        """The symbols of a sequence that are not in the vocabulary, each once, in order."""
+        return [symbol for symbol in dict.fromkeys(symbols) if symbol not in self._ids]
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    def __contains__(self, symbol: object) -> bool:
+        return symbol in self._ids
+
+    def __repr__(self) -> str:
+        return f"Vocab({len(self.symbols)} symbols)"
+
+    def to_json(self) -> dict[str, Any]:
+        """The vocabulary as plain data, which `from_json` reads."""
+        return {"symbols": list(self.symbols), "counts": list(self.counts)}
+
+    @classmethod
+    def from_json(cls, data: object) -> "Vocab":
+        """The vocabulary that `to_json` wrote.
+
+        Raises:
+            InputError: the data are not a vocabulary.
+        """
+        if not isinstance(data, dict):
+            raise InputError('a vocabulary must be an object {"symbols": [...], "counts": [...]}')
+        fields = cast("dict[str, Any]", data)
+        symbols, counts = fields.get("symbols"), fields.get("counts")
+        if not isinstance(symbols, list) or not all(isinstance(entry, str) for entry in cast("list[object]", symbols)):
+            raise InputError('"symbols" of a vocabulary must be a list of strings')
+        if not isinstance(counts, list) or not all(type(n) is int and n >= 0 for n in cast("list[Any]", counts)):
+            raise InputError('"counts" of a vocabulary must be a list of whole numbers, none negative')
+        try:
+            return cls(tuple(cast("list[str]", symbols)), tuple(cast("list[int]", counts)))
+        except ValueError as error:
+            raise InputError(f"not a vocabulary: {error}") from None

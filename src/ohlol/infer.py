@@ -1,0 +1,305 @@
+"""A trained model at work: predict, evaluate, generate; knows nothing of training or of the command line."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import cross_entropy, mse_loss
+
+from ohlol import checkpoint
+from ohlol.data import readers
+from ohlol.data.batches import Batch, Buckets, Dataset, Streams, gather
+from ohlol.data.codec import Codec
+from ohlol.data.lines import Place
+from ohlol.data.readers import Corpus
+from ohlol.errors import InputError
+from ohlol.model import SequenceModel, Steps
+from ohlol.scores import Tally
+
+EVAL_BATCH = 64
+"""Sequences in a batch when nothing is learned."""
+EVAL_STREAMS = 16
+"""Streams a text is read in when nothing is learned: each starts without context, so few; more would be faster."""
+EVAL_BPTT = 256
+"""Steps of a text in a batch when nothing is learned; bounds memory only, since the state is carried."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one sequence."""
+
+    symbols: Sequence[str]
+    """What it read."""
+    labels: list[str]
+    """The best label of each step; for `classify` one."""
+    probability: list[float]
+    """Of each of them, 0..1."""
+    best: list[list[tuple[str, float]]] = field(default_factory=list[list[tuple[str, float]]])
+    """The n best labels of each step with their probabilities, best first."""
+    unknown: list[str] = field(default_factory=list[str])
+    """Symbols that were read as <unk>."""
+
+
+@torch.no_grad()
+def evaluate(model: SequenceModel, codec: Codec, data: Dataset) -> Tally:
+    """Count how good a model is on encoded data with targets.
+
+    The model is put into evaluation mode and back. Every step of the data counts once.
+    """
+    was_training = model.training
+    model.eval()
+    labels = codec.labels.symbols if codec.labels is not None and codec.task != "next" else ()
+    tally = Tally(codec.task, labels)
+    batches = Streams(data, EVAL_STREAMS, EVAL_BPTT) if codec.task == "next" else Buckets(data, EVAL_BATCH)
+    state = None
+    for index in range(len(batches)):
+        batch = batches[index]
+        state = resized(state, len(batch.rows)) if batch.carried else None
+        scores, state = model(Steps.of(batch), state)
+        _count(tally, codec, batch, scores)
+    model.train(was_training)
+    return tally
+
+
+def resized(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ...] | None:
+    """The state of the first `rows` sequences, cut off from the graph that made it: streams end from the last on."""
+    return None if state is None else tuple(s[:, :rows].detach() for s in state)
+
+
+def _count(tally: Tally, codec: Codec, batch: Batch, scores: Tensor) -> None:
+    assert batch.targets is not None
+    wanted = torch.from_numpy(batch.targets)
+    if codec.task == "forecast":
+        assert codec.target_scale is not None
+        tally.add_loss(float(mse_loss(scores, wanted)) * len(scores), len(scores))
+        undo = codec.target_scale.undo
+        tally.add_numbers(undo(wanted.numpy()), undo(scores.numpy()))
+        return
+    tally.add_loss(float(cross_entropy(scores, wanted, reduction="sum")), len(scores))
+    chosen = scores.argmax(dim=1).numpy()
+    if codec.task == "label":
+        for row in by_sequence(batch):
+            tally.add_labels(batch.targets[row], chosen[row])
+    else:
+        tally.add_labels(batch.targets, chosen)
+
+
+def by_sequence(batch: Batch) -> list[NDArray[np.int64]]:
+    """For each sequence of a packed batch, in the batch's order, where its steps lie, (T_i,)."""
+    first = np.cumsum(batch.batch_sizes) - batch.batch_sizes
+    lengths = len(batch.batch_sizes) - np.searchsorted(
+        batch.batch_sizes[::-1], np.arange(len(batch.rows)), side="right"
+    )
+    return [first[:length] + row for row, length in enumerate(lengths.tolist())]
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A run, loaded: `model = ohlol.load("runs/hello-1")`."""
+
+    config: checkpoint.Config
+    codec: Codec
+    network: SequenceModel
+    run: Path | None = None
+
+    @property
+    def task(self) -> str:
+        """label, next, classify or forecast."""
+        return self.config.task
+
+    def corpus(self, texts: Iterable[str | Sequence[str]]) -> Corpus:
+        """Sequences given as strings, or as lists of words, in the form the model reads."""
+        inputs = [readers.symbols_of(t, self.config.data) if isinstance(t, str) else list(t) for t in texts]
+        places = [Place("argument", i + 1) for i in range(len(inputs))]
+        for (name, number), sequence in zip(places, inputs, strict=True):
+            if not len(sequence):
+                raise InputError(f"{name} {number} is empty; give at least one symbol")
+        return Corpus(self.task, self.config.data, inputs, None, places)
+
+    def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> Tally:
+        """Scores on a file of the kind the model was trained on.
+
+        Returns:
+            A tally: `.scores()`, `.worst_pairs()`.
+
+        Raises:
+            InputError: the file cannot be read, or holds a label that was not seen in training.
+        """
+        corpus = data if isinstance(data, Corpus) else readers.read(data, self.config.data)
+        return evaluate(self.network, self.codec, self.codec.encode(corpus))
+
+    def predict(self, text: str | Sequence[str], *, n_best: int = 1) -> Prediction:
+        """Label the steps of one sequence, or the sequence as a whole.
+
+        Args:
+            text: a string, or a list of symbols.
+            n_best: how many labels `Prediction.best` holds at each step.
+
+        Raises:
+            InputError: empty, or a symbol that was not seen by a model without <unk>; the task is not label or
+            classify.
+        """
+        return next(iter(self.predict_many([text], n_best=n_best)))
+
+    def predict_many(self, texts: Iterable[str | Sequence[str]] | Corpus, *, n_best: int = 1) -> Iterator[Prediction]:
+        """Predict many sequences, in batches, in the order given, without holding more than a batch."""
+        if self.task not in ("label", "classify"):
+            command = "generate" if self.task == "next" else "forecast"
+            raise InputError(f"this model's task is {self.task}: use `{command}`")
+        sequences = texts.inputs if isinstance(texts, Corpus) else texts
+        chunk: list[Any] = []
+        for sequence in sequences:
+            chunk.append(sequence)
+            if len(chunk) == EVAL_BATCH:
+                yield from self._predict(chunk, n_best)
+                chunk = []
+        if chunk:
+            yield from self._predict(chunk, n_best)
+
+    @torch.no_grad()
+    def _predict(self, texts: Sequence[Any], n_best: int) -> list[Prediction]:
+        corpus = self.corpus(texts)
+        data = self.codec.encode(corpus)
+        batch = gather(data, np.arange(len(data)))
+        scores, _ = self.network(Steps.of(batch))
+        assert self.codec.labels is not None
+        assert self.codec.symbols is not None
+        top = torch.softmax(scores, dim=1).topk(min(max(n_best, 1), len(self.codec.labels)), dim=1)
+        names, values, ids = self.codec.labels.symbols, top.values.tolist(), top.indices.tolist()
+        steps = by_sequence(batch) if self.task == "label" else [np.array([i]) for i in range(len(batch.rows))]
+        made: dict[int, Prediction] = {}
+        for row, where in zip(batch.rows.tolist(), steps, strict=True):
+            best = [[(names[i], p) for i, p in zip(ids[s], values[s], strict=True)] for s in where.tolist()]
+            made[row] = Prediction(
+                corpus.inputs[row],  # pyright: ignore[reportArgumentType]
+                [b[0][0] for b in best],
+                [b[0][1] for b in best],
+                best,
+                self.codec.symbols.unknown(corpus.inputs[row]),  # pyright: ignore[reportArgumentType]
+            )
+        return [made[i] for i in range(len(texts))]
+
+    def generate(
+        self,
+        prompt: str | Sequence[str] = "",
+        *,
+        length: int = 500,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int | None = None,
+    ) -> Iterator[str]:
+        """Continue a text, one symbol at a time; the prompt itself is not repeated.
+
+        Args:
+            prompt: what comes before; without it the model starts after a line end, if it knows one.
+            length: how many symbols to make.
+            temperature: divides the logits; 0 takes the likeliest symbol always.
+            top_k: choose among the k likeliest only; 0 means all.
+            top_p: choose among the likeliest that together have this probability, in (0, 1].
+            seed: makes the choice repeatable.
+
+        Raises:
+            InputError: the task is not `next`, or an argument is out of its range.
+        """
+        if self.task != "next":
+            raise InputError(f"this model's task is {self.task}; only a model of task next generates")
+        if temperature < 0 or top_k < 0 or not 0 < top_p <= 1 or length < 0:
+            raise InputError(
+                f"--temperature {temperature} and --top-k {top_k} must be at least 0, --top-p {top_p} in (0, 1], "
+                f"--length {length} at least 0"
+            )
+        return self._generate(prompt, length, temperature, top_k, top_p, seed)
+
+    @torch.no_grad()
+    def _generate(
+        self, prompt: str | Sequence[str], length: int, temperature: float, top_k: int, top_p: float, seed: int | None
+    ) -> Iterator[str]:
+        vocab = self.codec.symbols
+        assert vocab is not None
+        random = torch.Generator()
+        random.manual_seed(seed) if seed is not None else random.seed()
+        symbols = readers.symbols_of(prompt, self.config.data) if isinstance(prompt, str) else list(prompt)
+        if not len(symbols):
+            symbols = ["\n"] if "\n" in vocab else [vocab.symbols[-1]]
+        ids = vocab.encode(symbols).astype(np.int64)
+        state = None
+        for _ in range(length):
+            steps = Steps(torch.from_numpy(ids), torch.ones(len(ids), dtype=torch.int64))
+            scores, state = self.network(steps, state)
+            logits = scores[-1]
+            if vocab.unk is not None:
+                logits[vocab.unk] = -torch.inf
+            chosen = choose(logits, temperature, top_k, top_p, random)
+            ids = np.array([chosen], np.int64)
+            yield vocab.symbols[chosen]
+
+    @torch.no_grad()
+    def forecast(self, data: str | Path | Corpus, steps: int = 10) -> NDArray[np.float64]:
+        """The next rows of a series, each forecast fed back as the next input.
+
+        Args:
+            data: a file, or a corpus of one series, with the columns of training.
+            steps: how many rows, at least 1; more than one needs targets that are the inputs.
+
+        Returns:
+            (steps, F) rows of the target columns in their own units.
+
+        Raises:
+            InputError: not a forecast model, other columns, or more than one step with targets that are not the inputs.
+        """
+        if self.task != "forecast":
+            raise InputError(f"this model's task is {self.task}, not forecast")
+        if steps < 1 or (steps > 1 and self.codec.columns != self.codec.target_columns):
+            raise InputError(
+                f"{steps} steps: at least 1, and more than 1 only where the targets are the inputs, not "
+                f"{', '.join(self.codec.target_columns)} from {', '.join(self.codec.columns)}"
+            )
+        corpus = data if isinstance(data, Corpus) else readers.read(data, self.config.data, targets=False)
+        scale, target_scale = self.codec.scale, self.codec.target_scale
+        assert scale is not None
+        assert target_scale is not None
+        if corpus.columns != self.codec.columns:
+            raise InputError(
+                f"{corpus.places[0][0]}: the input columns are {', '.join(corpus.columns)}; "
+                f"the model was trained on {', '.join(self.codec.columns)}"
+            )
+        x = torch.from_numpy(scale.apply(np.asarray(corpus.inputs[0], np.float64)))
+        rows: list[NDArray[np.float64]] = []
+        state = None
+        for _ in range(steps):
+            scores, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
+            x = scores[-1:]
+            rows.append(target_scale.undo(x[0].numpy()))
+        return np.stack(rows)
+
+
+def choose(logits: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator) -> int:
+    """Draw a symbol from logits (V,) after temperature, top-k and nucleus cutting.
+
+    Source of top-p: Holtzman et al., "The curious case of neural text degeneration" (2020).
+    """
+    if temperature == 0:
+        return int(logits.argmax())
+    probability, order = torch.softmax(logits.double() / temperature, dim=0).sort(descending=True, stable=True)
+    if top_k:
+        probability[top_k:] = 0
+    if top_p < 1:
+        before = probability.cumsum(0) / probability.sum() - probability / probability.sum()
+        probability[before >= top_p] = 0
+    return int(order[torch.multinomial(probability, 1, generator=random)])
+
+
+def load(run: str | Path) -> TrainedModel:
+    """Load a run directory: its best weights, ready to predict, evaluate or generate.
+
+    Raises:
+        InputError: no such directory, damaged, or of another version.
+    """
+    config, codec, network = checkpoint.load_model(Path(run))
+    return TrainedModel(config, codec, network, Path(run))

@@ -1,0 +1,224 @@
+"""SequenceModel: encoder, layers and head in a row; knows nothing of symbols, files, losses or training.
+
+Everything runs on packed steps, so a batch of ragged sequences holds no padding. Shapes: B sequences, T steps of the
+longest, S steps in all, I input size, H hidden size, D directions, V vocabulary, K scores.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torch.nn.utils.rnn import PackedSequence
+
+from ohlol import nn
+from ohlol.data.batches import Batch
+from ohlol.errors import InputError
+from ohlol.settings import ModelSettings
+
+State = tuple[Tensor, ...]
+"""The state of all layers, each tensor (L*D, B, H): `(h,)`, or `(h, c)` for the LSTM."""
+
+SPELLING_EMBEDDING = 32
+"""Size of a character's vector in the character RNN; a spelling has few different symbols."""
+
+
+class Spelled(NamedTuple):
+    """The different words of a batch as packed characters, and which of them stands at each step."""
+
+    chars: Int[Tensor, " Sc"]
+    batch_sizes: Int[Tensor, " Tc"]
+    forms: Int[Tensor, " S"]
+
+
+class Steps(NamedTuple):
+    """The packed input of a model: ids or rows of numbers, step by step, longest sequence first."""
+
+    inputs: Tensor
+    """(S,) ids, or (S, I) numbers."""
+    batch_sizes: Int[Tensor, " T"]
+    spelled: Spelled | None = None
+
+    @staticmethod
+    def of(batch: Batch) -> "Steps":
+        """The tensors of a batch."""
+        spelled = None
+        if batch.spelling is not None:
+            s = batch.spelling
+            spelled = Spelled(*(torch.from_numpy(a) for a in (s.chars, s.batch_sizes, s.forms)))
+        return Steps(torch.from_numpy(batch.inputs), torch.from_numpy(batch.batch_sizes), spelled)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the data say about a model's shape."""
+
+    inputs: int
+    """V, the input vocabulary; for numbers I, their columns."""
+    scores: int
+    """K: labels, symbols, or columns to forecast."""
+    chars: int = 0
+    """Different characters in the words; 0 where words are not spelled."""
+    numeric: bool = False
+    """Whether the inputs are numbers."""
+    whole: bool = False
+    """Whether a sequence gets one row of scores instead of one at each step."""
+
+
+class Encoder(torch.nn.Module):
+    """Ids become vectors, one-hot or an embedding with or without a spelling beside it; numbers stay what they are.
+
+    The spelling of a word is the last state, forward and backward, of a character LSTM: Ling et al., "Finding
+    function in form" (2015).
+    """
+
+    def __init__(self, settings: ModelSettings, sizes: Sizes):
+        super().__init__()
+        self.size = sizes.inputs
+        self.onehot = not sizes.numeric and not settings.embedding
+        self.numeric = sizes.numeric
+        if not self.numeric and settings.embedding:
+            self.embedding = torch.nn.Embedding(sizes.inputs, settings.embedding)
+            torch.nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
+            self.size = settings.embedding
+        self.spelled = bool(sizes.chars and settings.spelling)
+        if self.spelled:
+            self.chars = torch.nn.Embedding(sizes.chars, SPELLING_EMBEDDING)
+            torch.nn.init.normal_(self.chars.weight, std=EMBEDDING_STD)
+            self.speller = nn.LSTM(SPELLING_EMBEDDING, settings.spelling, bidirectional=True)
+            self.size += 2 * settings.spelling
+        self.dropout = torch.nn.Dropout(settings.embedding_dropout)
+
+    def forward(self, steps: Steps) -> Float[Tensor, "S I"]:
+        """The vector of each step."""
+        if self.numeric:
+            vectors = steps.inputs
+        elif self.onehot:
+            vectors = one_hot(steps.inputs, self.size).float()
+        else:
+            vectors = self.embedding(steps.inputs)
+        if self.spelled:
+            vectors = torch.cat([vectors, self.spell(steps.spelled)], dim=1)
+        return self.dropout(vectors)
+
+    def spell(self, spelled: Spelled | None) -> Float[Tensor, "S H2"]:
+        """The last state, forward and backward, of the character RNN over the word at each step."""
+        if spelled is None:
+            raise ValueError("this model reads words by their characters; give Steps with `spelled`")
+        chars = self.dropout(self.chars(spelled.chars))
+        _, (h, _) = self.speller(PackedSequence(chars, spelled.batch_sizes))
+        words = torch.cat([h[0], h[1]], dim=1)  # (2, W, H) -> (W, 2H)
+        return words[spelled.forms]
+
+
+EMBEDDING_STD = 0.3
+"""Of an embedding's first values: with 1, torch's own, rare words drown their spelling."""
+
+
+class Loop(torch.nn.Module):
+    """A cell run over packed steps in a Python loop: the tutorial's way, slow and plain to read."""
+
+    def __init__(self, cell: str, input_size: int, hidden_size: int):
+        super().__init__()
+        self.cell = nn.CELLS[cell](input_size, hidden_size)  # pyright: ignore[reportCallIssue]
+        self.states = 2 if cell == "lstmcell" else 1
+
+    def forward(self, x: PackedSequence, state: State | None) -> tuple[Float[Tensor, "S H"], State]:
+        """The hidden state at every step, and the state after the last step of each sequence."""
+        sizes = x.batch_sizes.tolist()
+        if state is None:
+            state = tuple(x.data.new_zeros(1, sizes[0], self.cell.hidden_size) for _ in range(self.states))
+        now = tuple(s[0] for s in state)
+        hidden: list[Tensor] = []
+        ended: list[State] = []
+        for x_t in x.data.split(sizes):
+            if len(x_t) < len(now[0]):  # the shortest sequences, at the end of the batch, are over
+                ended.append(tuple(s[len(x_t) :] for s in now))
+                now = tuple(s[: len(x_t)] for s in now)
+            h = self.cell(x_t, now if self.states == 2 else now[0])
+            now = h if self.states == 2 else (h,)
+            hidden.append(now[0])
+        parts = [now, *reversed(ended)]
+        final = tuple(torch.cat([part[k] for part in parts])[None] for k in range(self.states))
+        return torch.cat(hidden), final
+
+
+class SequenceModel(torch.nn.Module):
+    """A recurrent network over packed sequences of symbols or numbers.
+
+    Raises:
+        InputError: settings that do not fit together (a cell in a loop has one layer and one direction; a model without
+            head needs as many units as scores; tied weights need an embedding of size D*H).
+    """
+
+    def __init__(self, settings: ModelSettings, sizes: Sizes):
+        super().__init__()
+        self.settings, self.sizes = settings, sizes
+        directions = 2 if settings.bidirectional else 1
+        width = directions * settings.hidden_size
+        _check(settings, sizes, width)
+        self.encoder = Encoder(settings, sizes)
+        self.looped = settings.cell in nn.CELLS
+        if self.looped:
+            self.layers = Loop(settings.cell, self.encoder.size, settings.hidden_size)
+        else:
+            self.layers = nn.LAYERS[settings.cell](
+                self.encoder.size,  # pyright: ignore[reportArgumentType]
+                settings.hidden_size,
+                settings.layers,
+                bidirectional=settings.bidirectional,
+                dropout=settings.dropout if settings.layers > 1 else 0.0,
+            )
+        self.dropout = torch.nn.Dropout(settings.dropout)
+        self.head = torch.nn.Linear(width, sizes.scores) if settings.head else torch.nn.Identity()
+        if settings.tied:
+            self.head.weight = self.encoder.embedding.weight
+
+    def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:
+        """Scores of every step, (S, K), or of every sequence, (B, K); and the state after the last step.
+
+        Args:
+            steps: the packed input.
+            state: the state to start from, each (L*D, B, H); zeros without it.
+        """
+        hidden, state = self.hidden(self.encoder(steps), steps.batch_sizes, state)
+        if self.sizes.whole:
+            directions = 2 if self.settings.bidirectional else 1
+            hidden = torch.cat(state[0][-directions:].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
+        return self.head(self.dropout(hidden)), state
+
+    def hidden(
+        self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: State | None
+    ) -> tuple[Float[Tensor, "S DH"], State]:
+        """The layers alone: hidden states of the last layer at every step, and the state of all layers at the end."""
+        T, B = len(batch_sizes), int(batch_sizes[0])
+        if self.looped:
+            return self.layers(PackedSequence(x, batch_sizes), state)
+        hx = state if state is None or len(state) == 2 else state[0]
+        if len(x) == T * B:  # every sequence has T steps: the dense layout is the packed one
+            output, final = self.layers(x.view(T, B, -1), hx)
+            output = output.reshape(T * B, -1)
+        else:
+            packed, final = self.layers(PackedSequence(x, batch_sizes), hx)
+            output = packed.data
+        return output, final if isinstance(final, tuple) else (final,)
+
+
+def _check(settings: ModelSettings, sizes: Sizes, width: int) -> None:
+    if settings.cell in nn.CELLS and (settings.layers > 1 or settings.bidirectional):
+        layer = settings.cell.removesuffix("cell")
+        raise InputError(f"--cell {settings.cell} runs one layer in one direction; --cell {layer} has more of both")
+    if not settings.head and width != sizes.scores:
+        raise InputError(
+            f"without a head the {width} hidden units are the scores, but there are {sizes.scores} labels: "
+            f"give --head, or --hidden-size {sizes.scores} in one direction"
+        )
+    if settings.tied and (not settings.head or settings.embedding != width or sizes.numeric):
+        raise InputError(
+            f"--tied shares the embedding with the head, so --embedding must be {width} (hidden size times "
+            f"directions) and there must be a head; --embedding is {settings.embedding}"
+        )
+    if settings.spelling and sizes.chars and not settings.embedding:
+        raise InputError("a spelling stands beside a word's embedding: give --embedding N with --spelling")

@@ -1,0 +1,154 @@
+"""What a person sees of a run while it trains: a bar on a terminal, lines elsewhere; knows nothing of learning."""
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from ohlol.scores import text_of
+from ohlol.train import Epoch, Silent
+
+if TYPE_CHECKING:
+    from ohlol.train import Reporter, Trainer
+
+PLAIN_EVERY = 30.0
+"""Seconds between two lines within an epoch where there is no terminal to draw a bar on."""
+
+
+def reporter(console: Console, targets: list[str] | None = None) -> "Reporter":
+    """The reporter that fits: the tutorial's view for pairs, otherwise a bar or a log.
+
+    Args:
+        console: where to write.
+        targets: what should come out of the pairs, in order; None for data from files.
+    """
+    if targets is not None:
+        return Tutorial(console, targets)
+    return Bar(console) if console.is_terminal else Log(console)
+
+
+class Tutorial(Silent):
+    """Each epoch's predicted string and loss, as the tutorial prints them."""
+
+    def __init__(self, console: Console, targets: list[str]):
+        self.console, self.targets = console, targets
+
+    def start(self, trainer: "Trainer") -> None:
+        """The table's head, on a terminal."""
+        if self.console.is_terminal:
+            total = "sum" if trainer.settings.loss == "sum" else "mean"
+            width = max(len("predicted"), sum(map(len, self.targets)) + len(self.targets) - 1)
+            self.console.print(f"{'epoch':>9}  {'predicted':<{width}}  loss ({total})", style="bold")
+            self.width = width
+
+    def epoch(self, epoch: Epoch) -> None:
+        """A row, right letters green and wrong ones red; or the tutorial's own line."""
+        strings = ["".join(labels) for labels in epoch.predictions]
+        if not self.console.is_terminal:
+            said = " ".join(strings) if strings else f"({text_of(epoch.scores)})"
+            print(
+                f"Predicted string: {said}, Epoch [{epoch.number}/{epoch.epochs}] loss = {epoch.loss:.4f}",
+                file=self.console.file,
+                flush=True,
+            )
+            return
+        shown = Text()
+        for labels, target in zip(strings, self.targets, strict=False):
+            shown.append(" " if shown else "")
+            for label, wanted in zip(labels, target, strict=False):
+                shown.append(label, style="green" if label == wanted else "red")
+        pad = " " * max(0, getattr(self, "width", 9) - shown.cell_len)
+        row = Text.assemble(f"{epoch.number:>4}/{epoch.epochs:<4}  ", shown, pad, f"  {epoch.loss:.4f}")
+        self.console.print(row)
+
+
+def opening(trainer: "Trainer") -> str:
+    """What is about to be trained, in two lines."""
+    model, train, dev = trainer.config.model, trainer.train, trainer.dev
+    size = "one-hot" if not model.embedding else f"embedding {model.embedding}"
+    parts = [trainer.config.task, f"{model.cell} {model.layers} x {model.hidden_size}"]
+    parts += ["both directions"] if model.bidirectional else []
+    parts += [size] if not trainer.config.sizes.numeric else []
+    parts += [f"spelling {model.spelling}"] if trainer.config.sizes.chars else []
+    measured = f"measured on {len(dev):,} ({dev.steps:,} steps)" if dev is not None else "measured on the same data"
+    return (
+        f"{', '.join(parts)}: {trainer.parameters:,} parameters\n"
+        f"{len(train):,} sequences ({train.steps:,} steps), {measured}, {trainer.settings.epochs} epochs"
+    )
+
+
+def _line(epoch: Epoch) -> str:
+    speed = epoch.symbols / epoch.seconds if epoch.seconds else 0.0
+    scores = {k: v for k, v in epoch.scores.items() if k not in ("loss", "sequence_accuracy", "perplexity")}
+    best = "  best" if epoch.best else ""
+    width = len(str(epoch.epochs))
+    return (
+        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {epoch.loss:.4f}  {text_of(scores)}  "
+        f"{speed:,.0f} symbols/s{best}"
+    )
+
+
+class Log(Silent):
+    """A line an epoch, and one now and then within a long epoch."""
+
+    def __init__(self, console: Console):
+        self.console = console
+
+    def start(self, trainer: "Trainer") -> None:
+        """What is trained."""
+        self._print(opening(trainer))
+
+    def epoch(self, epoch: Epoch) -> None:
+        """The epoch's line."""
+        self._print(_line(epoch))
+
+    def _print(self, text: str) -> None:
+        print(text, file=self.console.file, flush=True)
+
+
+class Bar(Silent):
+    """A bar for the epoch that runs, with loss, symbols a second and time left; a line for each epoch that is over."""
+
+    def __init__(self, console: Console):
+        self.console = console
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[said]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            expand=True,
+        )
+
+    def start(self, trainer: "Trainer") -> None:
+        """What is trained, and the bar."""
+        self.console.print(opening(trainer), highlight=False)
+        self.epochs = trainer.settings.epochs
+        self.task = self.progress.add_task("", total=None, said="")
+        self.symbols, self.loss, self.at = 0, 0.0, -1
+        self.progress.start()
+
+    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        """Move the bar; the loss shown is a running mean over about 50 steps."""
+        if epoch != self.at:
+            self.at, self.symbols, self.loss = epoch, 0, loss
+            self.progress.reset(self.task, total=total, description=f"epoch {epoch + 1}/{self.epochs}")
+            self.progress.update(self.task, completed=done - 1)
+        self.symbols += symbols
+        self.loss += (loss - self.loss) / min(done, 50)
+        elapsed = self.progress.tasks[0].elapsed or 0.0
+        speed = f"{self.symbols / elapsed:,.0f} symbols/s" if elapsed > 0.2 else ""
+        self.progress.update(self.task, completed=done, said=f"loss {self.loss:.4f} {speed}")
+
+    def epoch(self, epoch: Epoch) -> None:
+        """The epoch's line, above the bar."""
+        self.progress.console.print(Text(_line(epoch), style="green" if epoch.best else ""))
+        if epoch.number == epoch.epochs:
+            self.stop()
+
+    def stop(self) -> None:
+        """Take the bar away."""
+        self.progress.stop()

@@ -1,0 +1,218 @@
+"""fit: from files or pairs to a finished run; puts the rooms below together and knows nothing of flags or terminals."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ohlol import checkpoint
+from ohlol.card import model_card
+from ohlol.checkpoint import Config
+from ohlol.data import readers
+from ohlol.data.codec import Codec
+from ohlol.data.readers import Corpus
+from ohlol.errors import InputError
+from ohlol.infer import TrainedModel
+from ohlol.settings import (
+    TUTORIAL_MODEL,
+    TUTORIAL_TRAIN,
+    DataSettings,
+    ModelSettings,
+    TrainSettings,
+    check,
+    defaults,
+)
+from ohlol.train import Reporter, Trainer
+
+HELLO = (("hello", "ohlol"),)
+"""The built-in pair: the tutorial's."""
+FEW = 20
+"""Sequences under which none is set apart for measuring: the score would rest on one or two."""
+
+Source = str | Path | Sequence[str | Path] | Sequence[tuple[str | Sequence[str], str | Sequence[str]]] | None
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller chose, by kind of setting; everything else is a default."""
+
+    data: dict[str, Any]
+    model: dict[str, Any]
+    training: dict[str, Any]
+
+    @staticmethod
+    def of(settings: dict[str, Any]) -> "Given":
+        """Sort settings by the dataclass that has them; None means not given.
+
+        Raises:
+            TypeError: there is no such setting.
+        """
+        kinds = [{f.name for f in fields(kind)} for kind in (DataSettings, ModelSettings, TrainSettings)]
+        unknown = set(settings) - set().union(*kinds)
+        if unknown:
+            raise TypeError(
+                f"there is no setting {sorted(unknown)[0]!r}; there are {', '.join(sorted(set().union(*kinds)))}"
+            )
+        return Given(*({k: v for k, v in settings.items() if k in kind and v is not None} for kind in kinds))
+
+
+def fit(
+    data: Source = None,
+    *,
+    dev: str | Path | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    **settings: Any,
+) -> TrainedModel:
+    """Train a model and return it, its best weights loaded.
+
+    Args:
+        data: one file or several of one kind; or pairs, as `[("hello", "ohlol")]`; without it the tutorial's pair.
+        dev: a file to measure on after each epoch; otherwise a share of the data (`dev_fraction`).
+        out: the run directory to write; without it nothing is written.
+        overwrite: replace a run that is there.
+        resume: go on with the run in `out` from its last saved state, with the settings and files it has.
+        reporter: is told of the progress.
+        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name.
+
+    Raises:
+        InputError: something given is wrong; nothing was overwritten.
+        TypeError: there is no such setting.
+
+    >>> model = fit([("hello", "ohlol")], seed=1)
+    >>> "".join(model.predict("hello").labels)
+    'ohlol'
+    """
+    given = Given.of(settings)
+    run = Path(out) if out is not None else None
+    trainer = _resumed(data, run, given, reporter) if resume else _started(data, dev, run, overwrite, given, reporter)
+    trainer.fit()
+    trainer.finish()
+    if run is not None:
+        checkpoint.write_bytes(run / "README.md", model_card(trainer.config, trainer.parameters, run.name).encode())
+    return TrainedModel(trainer.config, trainer.codec, trainer.model, run)
+
+
+def _started(
+    data: Source, dev: str | Path | None, run: Path | None, overwrite: bool, given: Given, reporter: Reporter | None
+) -> Trainer:
+    if run is not None and run.exists() and not overwrite:
+        checkpoint.create(run, overwrite=False)  # refuses before anything is read
+    corpus = _read(data, DataSettings(**given.data))
+    tutorial = _is_pairs(data)
+    model, training = (
+        (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(corpus.task, corpus.settings.level or "char")
+    )
+    if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
+        training = replace(training, loss="sum")
+    model, training = replace(model, **given.model), replace(training, **given.training)
+    check(model, training)
+    train, measured = _split(corpus, dev, training)
+    codec = Codec.learn(train, unknowns=bool(training.unknown), spelled=bool(model.spelling))
+    sizes = checkpoint.sizes_of(codec)
+    if tutorial and not model.head and "hidden_size" not in given.model:
+        model = replace(model, hidden_size=sizes.scores)
+    files = () if tutorial else tuple(dict.fromkeys(str(file) for file, _ in corpus.places))
+    encoded, encoded_dev = codec.encode(train), codec.encode(measured) if measured is not None else None
+    if not tutorial and "epochs" not in given.training:
+        training = _enough_epochs(training, corpus.task, len(encoded), encoded.steps)
+    config = Config(corpus.task, corpus.settings, model, sizes, training, files, str(dev) if dev is not None else None)
+    trainer = Trainer(config, codec, encoded, encoded_dev, run, reporter)
+    if run is not None:
+        checkpoint.create(run, overwrite=overwrite)
+        checkpoint.write_json(run / "vocab.json", codec.to_json())
+        checkpoint.write_json(run / "config.json", config.to_json())
+    return trainer
+
+
+def _resumed(data: Source, run: Path | None, given: Given, reporter: Reporter | None) -> Trainer:
+    if run is None:
+        raise InputError("--resume needs --out: the run directory to go on with")
+    config, codec = checkpoint.read_config(run), checkpoint.read_codec(run)
+    for kind, mine in ((config.data, given.data), (config.model, given.model), (config.training, given.training)):
+        for name, value in mine.items():
+            if getattr(kind, name) != value:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
+    corpus = _read(data if data is not None or not config.train_files else config.train_files, config.data)
+    train, measured = _split(corpus, config.dev_file, config.training)
+    trainer = Trainer(
+        config, codec, codec.encode(train), codec.encode(measured) if measured is not None else None, run, reporter
+    )
+    trainer.restore()
+    return trainer
+
+
+def _is_pairs(data: Source) -> bool:
+    return data is None or (not isinstance(data, str | Path) and len(data) > 0 and isinstance(data[0], tuple))
+
+
+def _read(data: Source, settings: DataSettings) -> Corpus:
+    if _is_pairs(data):
+        return readers.sequences_from_pairs(HELLO if data is None else data)  # pyright: ignore[reportArgumentType]
+    return readers.read(data, settings)  # pyright: ignore[reportArgumentType]
+
+
+def _split(corpus: Corpus, dev: str | Path | None, training: TrainSettings) -> tuple[Corpus, Corpus | None]:
+    """The training data, and what is measured after each epoch; None where too little is there to set apart."""
+    if dev is not None:
+        return corpus, readers.read(dev, corpus.settings)
+    if not training.dev_fraction:
+        return corpus, None
+    if corpus.task in ("next", "forecast"):
+        return _split_in_time(corpus, training.dev_fraction)
+    n = len(corpus.inputs)
+    if n < FEW:
+        return corpus, None
+    order = np.random.default_rng((training.seed, n)).permutation(n).tolist()
+    cut = max(1, round(n * training.dev_fraction))
+    return _take(corpus, sorted(order[cut:])), _take(corpus, sorted(order[:cut]))
+
+
+def _take(corpus: Corpus, rows: Iterable[int]) -> Corpus:
+    rows = list(rows)
+    targets: Any = corpus.targets
+    return replace(
+        corpus,
+        inputs=[corpus.inputs[i] for i in rows],
+        targets=[targets[i] for i in rows] if targets is not None else None,
+        places=[corpus.places[i] for i in rows],
+    )
+
+
+def _split_in_time(corpus: Corpus, share: float) -> tuple[Corpus, Corpus | None]:
+    """The end of each text or series is measured: what comes later must not help to learn what came before."""
+    early, late = (
+        replace(corpus, inputs=[], targets=None, places=[]),
+        replace(corpus, inputs=[], targets=None, places=[]),
+    )
+    targets: Any = corpus.targets
+    parts: tuple[list[Any], list[Any]] = ([], [])
+    for index, sequence in enumerate(corpus.inputs):
+        cut = len(sequence) - round(len(sequence) * share)
+        for half, keep, side in ((early, slice(None, cut), 0), (late, slice(cut, None), 1)):
+            if len(sequence[keep]) < 2:
+                continue
+            half.inputs.append(sequence[keep])  # pyright: ignore[reportArgumentType]
+            half.places.append(corpus.places[index])
+            if targets is not None:
+                parts[side].append(targets[index][keep])
+    if targets is not None:
+        early, late = replace(early, targets=parts[0]), replace(late, targets=parts[1])
+    if not late.inputs or not early.inputs:
+        return corpus, None
+    return early, late
+
+
+def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: int) -> TrainSettings:
+    """More passes over few data: `MIN_STEPS` of the optimizer at least, `MAX_EPOCHS` at most."""
+    a_step = training.batch_size * training.bptt if task in ("next", "forecast") else training.batch_size
+    per_epoch = max(1, -(-(steps if task in ("next", "forecast") else sequences) // a_step))
+    return replace(training, epochs=min(max(training.epochs, -(-MIN_STEPS // per_epoch)), MAX_EPOCHS))
+
+
+MIN_STEPS, MAX_EPOCHS = 1500, 100

@@ -1,0 +1,411 @@
+"""The training loop: from a corpus to a run directory with the best weights; knows nothing of flags or terminals.
+
+The loop is exact: the order of an epoch, the symbols read as <unk> and the learning rate are pure functions of the seed
+and the step, and everything else that moves is in the saved state, so a run that goes on from it ends in the same bytes
+as one that was never stopped.
+"""
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, mse_loss
+
+from ohlol import checkpoint
+from ohlol.checkpoint import Config
+from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows, with_unknowns
+from ohlol.data.codec import Codec
+from ohlol.errors import InputError
+from ohlol.infer import by_sequence, evaluate, resized
+from ohlol.model import SequenceModel, State, Steps
+from ohlol.scores import Scores, better, main_score
+from ohlol.settings import TrainSettings
+
+SHOWN = 8
+"""Sequences whose predictions an epoch reports, where the whole data are one batch: the tutorial's view."""
+PLATEAU_PATIENCE, PLATEAU_FACTOR = 1, 0.5
+"""Schedule `plateau`: evaluations without a better score that are borne, and the factor after them."""
+ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 1 / 25, 1e-4
+"""Schedule `onecycle`: share of the steps that rise, and the first and last share of the learning rate."""
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """The run was asked to stop, and its state was saved."""
+
+
+class Diverged(InputError):  # noqa: N818 - the loss did
+    """The loss or the gradient is no number any more."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What there is to say after an epoch."""
+
+    number: int
+    epochs: int
+    step: int
+    loss: float
+    """Mean training loss over the epoch's steps, in nats, or as `--loss sum` counts it."""
+    scores: Scores
+    best: bool
+    lr: float
+    symbols: int
+    seconds: float
+    predictions: tuple[list[str], ...] = ()
+    """The labels chosen in training, where the whole data are one small batch."""
+
+
+class Reporter(Protocol):
+    """What a caller may watch."""
+
+    def start(self, trainer: "Trainer") -> None:
+        """Before the first step."""
+        ...
+
+    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        """After a step."""
+        ...
+
+    def epoch(self, epoch: Epoch) -> None:
+        """After an epoch and its evaluation."""
+        ...
+
+
+class Silent:
+    """A reporter that says nothing."""
+
+    def start(self, trainer: "Trainer") -> None:
+        """Say nothing."""
+
+    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        """Say nothing."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Say nothing."""
+
+
+def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
+    """The learning rate of a step (from 0) out of `total`; what `plateau` has learned comes on top.
+
+    Sources: for cosine Loshchilov and Hutter, "SGDR" (2017); for onecycle Smith and Topin, "Super-convergence" (2018).
+
+    >>> learning_rate(TrainSettings(lr=1.0, schedule="cosine"), 50, 100)
+    0.5
+    """
+    done = step / max(total, 1)
+    share = 1.0
+    if settings.schedule == "cosine":
+        share = (1 + math.cos(math.pi * done)) / 2
+    elif settings.schedule == "onecycle":
+        if done < ONECYCLE_RISE:
+            share = ONECYCLE_START + (1 - ONECYCLE_START) * (1 - math.cos(math.pi * done / ONECYCLE_RISE)) / 2
+        else:
+            fall = (done - ONECYCLE_RISE) / (1 - ONECYCLE_RISE)
+            share = ONECYCLE_END + (1 - ONECYCLE_END) * (1 + math.cos(math.pi * fall)) / 2
+    if settings.warmup:
+        share *= min(1.0, (step + 1) / settings.warmup)
+    return settings.lr * share
+
+
+def make_optimizer(settings: TrainSettings, model: SequenceModel) -> torch.optim.Optimizer:
+    """The optimizer of the settings, in torch's fused form where there is one."""
+    lr, decay, parameters = settings.lr, settings.weight_decay, model.parameters()
+    match settings.optimizer:
+        case "adam":
+            return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(parameters, lr, weight_decay=decay)
+        case _:
+            return torch.optim.SGD(parameters, lr, momentum=0.9, weight_decay=decay, fused=True)
+
+
+@dataclass
+class Progress:
+    """Where a run stands; with the tensors beside it, all that resuming needs."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best: Scores | None = None
+    stale: int = 0
+    plateau: float = 1.0
+    loss: float = 0.0
+    counted: float = 0.0
+    symbols: int = 0
+    metrics_bytes: int = 0
+
+
+class Trainer:
+    """One run: its data, model, optimizer and position.
+
+    Args:
+        config: the run's settings, complete.
+        codec: learned from the training data.
+        train: encoded training data.
+        dev: encoded data to measure on; without it the training data are measured.
+        run: where to write; None keeps everything in memory.
+        reporter: what is told of the progress.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        codec: Codec,
+        train: Dataset,
+        dev: Dataset | None,
+        run: Path | None = None,
+        reporter: Reporter | None = None,
+    ):
+        self.config, self.codec, self.train, self.dev, self.run = config, codec, train, dev, run
+        self.settings = config.training
+        self.reporter: Reporter = reporter or Silent()
+        torch.manual_seed(self.settings.seed)
+        self.model = SequenceModel(config.model, config.sizes)
+        self.optimizer = make_optimizer(self.settings, self.model)
+        self.progress = Progress()
+        self.state: State | None = None
+        labels = codec.labels.symbols if codec.labels is not None else ()
+        self.score = main_score(config.task, labels)
+        self.weights = self._class_weights()
+        self.keep = _keep(self.settings, codec)
+        self.best_weights: dict[str, Tensor] | None = None
+        self._stop = False
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are learned."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def batches(self, epoch: int) -> Buckets | Streams:
+        """The batches of an epoch, in order."""
+        settings, seed = self.settings, (self.settings.seed, epoch)
+        if self.config.task == "next":
+            return Streams(self.train, settings.batch_size, settings.bptt)
+        data = self.train
+        if self.config.task == "forecast":
+            data = windows(data, settings.bptt, int(np.random.default_rng(seed).integers(settings.bptt)))
+        return Buckets(data, settings.batch_size, seed)
+
+    def fit(self) -> None:
+        """Train to the end, or until asked to stop.
+
+        Raises:
+            Interrupted: SIGINT or SIGTERM came; the state is saved.
+            InputError: the loss is not a number any more; the last good weights stay.
+        """
+        self.reporter.start(self)
+        self.model.train()
+        with self._signals():
+            while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
+                self._epoch()
+
+    def _out_of_patience(self) -> bool:
+        return bool(self.settings.patience) and self.progress.stale >= self.settings.patience
+
+    def _epoch(self) -> None:
+        at, started, saved = self.progress, time.perf_counter(), time.monotonic()
+        batches = self.batches(at.epoch)
+        total = len(batches) * self.settings.epochs
+        symbols, lr = 0, 0.0
+        shown: tuple[list[str], ...] = ()
+        while at.batch < len(batches):
+            batch = batches[at.batch]
+            lr = at.plateau * learning_rate(self.settings, at.step, total)
+            loss, scores = self._step(batch, lr)
+            at.batch += 1
+            at.step += 1
+            symbols += len(batch.inputs)
+            self.reporter.step(at.epoch, at.batch, len(batches), loss, len(batch.inputs))
+            if len(batches) == 1 and len(batch.rows) <= SHOWN and self.config.task == "label":
+                shown = self._chosen(batch, scores)
+            if self._stop:
+                self.save_state()
+                raise Interrupted
+            if time.monotonic() - saved > self.settings.checkpoint_every:
+                self.save_state()
+                saved = time.monotonic()
+        self._measure(symbols, time.perf_counter() - started, lr, shown)
+
+    def _step(self, batch: Batch, lr: float) -> tuple[float, Tensor]:
+        at = self.progress
+        if self.keep is not None:
+            random = np.random.default_rng((self.settings.seed, at.epoch, at.batch, 1))
+            symbols = self.codec.symbols
+            assert symbols is not None
+            assert symbols.unk is not None
+            batch = replace(batch, inputs=with_unknowns(batch.inputs, self.keep, symbols.unk, random))
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.optimizer.zero_grad()
+        state = resized(self.state, len(batch.rows)) if batch.carried else None
+        scores, self.state = self.model(Steps.of(batch), state)
+        loss, weight = self._loss(batch, scores)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise Diverged(self._diverged("loss", value))
+        loss.backward()
+        if self.settings.clip:
+            norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip))
+            if not math.isfinite(norm):
+                raise Diverged(self._diverged("gradient", norm))
+        self.optimizer.step()
+        at.loss += value * weight
+        at.counted += weight
+        return value, scores
+
+    def _diverged(self, what: str, value: float) -> str:
+        kept = "the best weights so far are kept" if self.progress.best is not None else "no weights were saved"
+        remedy = f"a lower --lr than {self.settings.lr:g}" + ("" if self.settings.clip else " or --clip 1")
+        where = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
+        return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
+
+    def _loss(self, batch: Batch, scores: Tensor) -> tuple[Tensor, float]:
+        """The loss, and how much it weighs in the epoch's mean."""
+        assert batch.targets is not None
+        wanted = torch.from_numpy(batch.targets)
+        if self.config.task == "forecast":
+            return mse_loss(scores, wanted), len(wanted)
+        settings = self.settings
+        loss = cross_entropy(
+            scores,
+            wanted,
+            weight=self.weights,
+            label_smoothing=settings.label_smoothing,
+            reduction="mean" if settings.loss == "mean" else "sum",
+        )
+        if settings.loss == "sum":
+            return loss / len(batch.rows), len(batch.rows)
+        return loss, len(wanted)
+
+    def _class_weights(self) -> Tensor | None:
+        if self.settings.class_weights == "none" or self.config.task not in ("label", "classify"):
+            return None
+        assert self.codec.labels is not None
+        counts = np.maximum(np.array(self.codec.labels.counts, np.float64), 1)
+        return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
+
+    def _chosen(self, batch: Batch, scores: Tensor) -> tuple[list[str], ...]:
+        assert self.codec.labels is not None
+        chosen = scores.detach().argmax(dim=1).numpy()
+        steps = by_sequence(batch)
+        order = np.argsort(batch.rows)
+        return tuple(self.codec.labels.decode(chosen[steps[i]]) for i in order)
+
+    def _measure(self, symbols: int, seconds: float, lr: float, shown: tuple[list[str], ...]) -> None:
+        at = self.progress
+        scores = evaluate(self.model, self.codec, self.dev if self.dev is not None else self.train).scores()
+        best = better(scores, at.best, self.score)
+        at.stale = 0 if best else at.stale + 1
+        if self.settings.schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
+            at.plateau *= PLATEAU_FACTOR
+        loss = at.loss / at.counted
+        line = {"epoch": at.epoch + 1, "step": at.step, "loss": loss, "lr": lr, "best": best, **scores}
+        at.epoch, at.batch, at.loss, at.counted = at.epoch + 1, 0, 0.0, 0.0
+        self.state = None
+        if best:
+            at.best = scores
+            self.best_weights = {k: v.clone() for k, v in checkpoint.weights_of(self.model).items()}
+            if self.run is not None:
+                checkpoint.save_model(self.run, self.model)
+        if self.run is not None:
+            with (self.run / "metrics.jsonl").open("ab") as file:
+                file.write(json.dumps(line).encode() + b"\n")
+                at.metrics_bytes = file.tell()
+            self.save_state()
+        self.reporter.epoch(
+            Epoch(at.epoch, self.settings.epochs, at.step, loss, scores, best, lr, symbols, seconds, shown)
+        )
+
+    def save_state(self) -> None:
+        """Write everything that a run needs to go on, into `resume/`."""
+        if self.run is None:
+            return
+        tensors = {f"model.{k}": v for k, v in checkpoint.weights_of(self.model).items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in values.items() if v is not None}
+        tensors |= {f"state.{i}": s.detach().contiguous() for i, s in enumerate(self.state or ())}
+        tensors["rng"] = checkpoint.rng_state()
+        checkpoint.save_resume(self.run, tensors, vars(self.progress))
+
+    def restore(self) -> None:
+        """Go back to where `save_state` was; lines of metrics written after it are taken away.
+
+        Raises:
+            InputError: there is no such state, or it does not fit the settings.
+        """
+        assert self.run is not None
+        tensors, position = checkpoint.load_resume(self.run)
+        where = str(self.run / "resume")
+        weights = {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}
+        checkpoint.put_weights(self.model, weights, where)
+        optimizer = self.optimizer.state_dict()
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer."):
+                _, index, key = name.split(".", 2)
+                moments.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict({**optimizer, "state": moments})
+        self.state = tuple(tensors[k] for k in sorted(k for k in tensors if k.startswith("state."))) or None
+        torch.set_rng_state(tensors["rng"])
+        self.progress = Progress(**position)
+        metrics = self.run / "metrics.jsonl"
+        if metrics.exists():
+            with metrics.open("r+b") as file:
+                file.truncate(self.progress.metrics_bytes)
+        if self.progress.best is not None:
+            self.best_weights = checkpoint.read_tensors(self.run / "model.safetensors")[0]
+
+    @contextmanager
+    def _signals(self) -> Generator[None]:
+        """The first SIGINT or SIGTERM ends the run after its step; a second one acts as it always does."""
+        if threading.current_thread() is not threading.main_thread() or self.run is None:
+            yield
+            return
+        before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+
+        def stop(number: int, frame: Any) -> None:
+            self._stop = True
+            for s, handler in before.items():
+                signal.signal(s, handler)
+
+        for s in before:
+            signal.signal(s, stop)
+        try:
+            yield
+        finally:
+            for s, handler in before.items():
+                signal.signal(s, handler)
+
+    def finish(self) -> Scores:
+        """Take the best weights, measure them once more, and write scores and model card."""
+        if self.best_weights is not None:
+            checkpoint.put_weights(self.model, self.best_weights, "the best weights")
+        self.model.eval()
+        scores = evaluate(self.model, self.codec, self.dev if self.dev is not None else self.train).scores()
+        self.config = replace(self.config, scores=scores)
+        if self.run is not None:
+            checkpoint.write_json(self.run / "config.json", self.config.to_json())
+        return scores
+
+
+def _keep(settings: TrainSettings, codec: Codec) -> np.ndarray[Any, np.dtype[np.float64]] | None:
+    """For each symbol the probability that it is read as itself in training; None where all are."""
+    vocab = codec.symbols
+    if vocab is None or vocab.unk is None or not settings.unknown:
+        return None
+    counts = np.array(vocab.counts, np.float64)
+    keep = counts / (counts + settings.unknown)
+    keep[vocab.unk] = 1.0
+    return keep

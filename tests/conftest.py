@@ -1,0 +1,13 @@
+"""Shapes written in annotations are checked while tests run, and cost nothing otherwise."""
+
+import torch
+from jaxtyping import install_import_hook
+
+# Only the modules whose functions take tensors: beartype would refuse an int where a setting says float.
+CHECKED = ["ohlol.cells", "ohlol.nn", "ohlol.model", "ohlol.shapes"]
+
+# pytest imports this file before any test, so the hook is in place when ohlol is first imported; it stays for the
+# whole run, since some modules are imported only inside the functions that need them.
+install_import_hook(CHECKED, "beartype.beartype")
+
+torch.set_num_threads(1)  # the tests' tensors are small, and pytest-xdist runs several of them at once
