@@ -236,7 +236,8 @@ def sizes_of(codec: Codec) -> Sizes:
     assert codec.symbols is not None
     assert codec.labels is not None
     chars = len(codec.chars) if codec.chars is not None else 0
-    return Sizes(len(codec.symbols), len(codec.labels), chars, whole=codec.task == "classify")
+    bigrams = len(codec.bigrams) if codec.bigrams is not None else 0
+    return Sizes(len(codec.symbols), len(codec.labels), chars, bigrams, whole=codec.task == "classify")
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -138,6 +138,10 @@ def train(
         int | None,
         typer.Option(help="Units of the character RNN beside each word; 0 for none.", rich_help_panel="Model"),
     ] = None,
+    bigrams: Annotated[
+        int | None,
+        typer.Option(help="Size of the vectors of neighbouring characters; 0 for none.", rich_help_panel="Model"),
+    ] = None,
     head: Annotated[
         bool | None,
         typer.Option("--head/--no-head", help="A linear layer on the hidden state.", rich_help_panel="Model"),

@@ -40,6 +40,7 @@ class Steps(NamedTuple):
     """(S,) ids, or (S, I) numbers."""
     batch_sizes: Int[Tensor, " T"]
     spelled: Spelled | None = None
+    bigrams: Int[Tensor, "S 2"] | None = None
 
     @staticmethod
     def of(batch: Batch) -> "Steps":
@@ -48,7 +49,8 @@ class Steps(NamedTuple):
         if batch.spelling is not None:
             s = batch.spelling
             spelled = Spelled(*(torch.from_numpy(a) for a in (s.chars, s.batch_sizes, s.forms)))
-        return Steps(torch.from_numpy(batch.inputs), torch.from_numpy(batch.batch_sizes), spelled)
+        bigrams = torch.from_numpy(batch.bigrams) if batch.bigrams is not None else None
+        return Steps(torch.from_numpy(batch.inputs), torch.from_numpy(batch.batch_sizes), spelled, bigrams)
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Sizes:
     """K: labels, symbols, or columns to forecast."""
     chars: int = 0
     """Different characters in the words; 0 where words are not spelled."""
+    bigrams: int = 0
+    """Different pairs of neighbouring characters; 0 where they are not read."""
     numeric: bool = False
     """Whether the inputs are numbers."""
     whole: bool = False
@@ -89,6 +93,11 @@ class Encoder(torch.nn.Module):
             torch.nn.init.normal_(self.chars.weight, std=EMBEDDING_STD)
             self.speller = nn.LSTM(SPELLING_EMBEDDING, settings.spelling, bidirectional=True)
             self.size += 2 * settings.spelling
+        self.paired = bool(sizes.bigrams and settings.bigrams)
+        if self.paired:
+            self.bigrams = torch.nn.Embedding(sizes.bigrams, settings.bigrams)
+            torch.nn.init.normal_(self.bigrams.weight, std=EMBEDDING_STD)
+            self.size += 2 * settings.bigrams
         self.dropout = torch.nn.Dropout(settings.embedding_dropout)
 
     def forward(self, steps: Steps) -> Float[Tensor, "S I"]:
@@ -101,6 +110,11 @@ class Encoder(torch.nn.Module):
             vectors = self.embedding(steps.inputs)
         if self.spelled:
             vectors = torch.cat([vectors, self.spell(steps.spelled)], dim=1)
+        if self.paired:
+            if steps.bigrams is None:
+                raise ValueError("this model reads pairs of neighbours; give Steps with `bigrams`")
+            pairs = self.bigrams(steps.bigrams).flatten(1)  # (S, 2, N) -> (S, 2N)
+            vectors = torch.cat([vectors, pairs], dim=1)
         return self.dropout(vectors)
 
     def spell(self, spelled: Spelled | None) -> Float[Tensor, "S H2"]:
@@ -220,5 +234,7 @@ def _check(settings: ModelSettings, sizes: Sizes, width: int) -> None:
             f"--tied shares the embedding with the head, so --embedding must be {width} (hidden size times "
             f"directions) and there must be a head; --embedding is {settings.embedding}"
         )
-    if settings.spelling and sizes.chars and not settings.embedding:
-        raise InputError("a spelling stands beside a word's embedding: give --embedding N with --spelling")
+    if ((settings.spelling and sizes.chars) or (settings.bigrams and sizes.bigrams)) and not settings.embedding:
+        raise InputError("--spelling and --bigrams stand beside an embedding: give --embedding N with them")
+    if settings.bigrams and sizes.bigrams and not settings.bidirectional:
+        raise InputError("--bigrams looks at the symbol that follows: give --bidirectional with it")

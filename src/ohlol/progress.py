@@ -71,6 +71,7 @@ def opening(trainer: "Trainer") -> str:
     parts += ["both directions"] if model.bidirectional else []
     parts += [size] if not trainer.config.sizes.numeric else []
     parts += [f"spelling {model.spelling}"] if trainer.config.sizes.chars else []
+    parts += [f"bigrams {model.bigrams}"] if trainer.config.sizes.bigrams else []
     measured = f"measured on {len(dev):,} ({dev.steps:,} steps)" if dev is not None else "measured on the same data"
     return (
         f"{', '.join(parts)}: {trainer.parameters:,} parameters\n"

@@ -112,7 +112,13 @@ def _started(
     model, training = replace(model, **given.model), replace(training, **given.training)
     check(model, training)
     train, measured = _split(corpus, dev, training)
-    codec = Codec.learn(train, unknowns=bool(training.unknown), spelled=bool(model.spelling))
+    by_character = corpus.task == "label" and corpus.settings.level == "char"
+    codec = Codec.learn(
+        train,
+        unknowns=bool(training.unknown),
+        spelled=bool(model.spelling) and corpus.task in ("label", "classify") and corpus.settings.level == "word",
+        paired=bool(model.bigrams) and by_character,
+    )
     sizes = checkpoint.sizes_of(codec)
     if tutorial and not model.head and "hidden_size" not in given.model:
         model = replace(model, hidden_size=sizes.scores)

@@ -24,7 +24,7 @@ LETTERS = {
     "D": "directions",
     "G": "gates",
 }
-_ASCII = str.maketrans(dict(zip("─│┌┐└┘├┤┴▶◀▲·✓✗…⋮→", "-|+++++++><^;yx.:>", strict=True)) | {"ᵀ": ".T"})
+_ASCII = str.maketrans(dict(zip("─│┌┐└┘├┤┴▶◀▲✓✗…⋮→←", "-|+++++++><^yx.:><", strict=True)) | {"ᵀ": ".T"})
 
 
 def shapes_to_text(report: CellShapes | LayerShapes, console: Console) -> None:
@@ -158,7 +158,7 @@ def _layer(report: LayerShapes, page: _Page) -> None:
     page.say(note + (" The arrows between steps carry c beside h." if len(report.outputs) > 2 else ""))
 
     page.heading("output against h_n")
-    page.say("output has the top layer's h at every step; h_n has every layer's h at its last step.")
+    page.say("output has the top layer's h at every step; h_n has every layer's h at the step it read last.")
     _equalities(report.equalities, page)
     if report.pitfall:
         page.say("Easily taken to be equal, and not:")

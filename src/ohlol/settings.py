@@ -51,6 +51,8 @@ class ModelSettings:
     """Size of the vector of a symbol; 0 means one-hot."""
     spelling: int = 0
     """H of the character RNN that reads each word beside its embedding; 0 leaves it out."""
+    bigrams: int = 0
+    """Size of the vector of the pair a symbol forms with each neighbour (`label` over characters); 0 leaves it out."""
     dropout: float = 0.0
     """Share of units dropped between layers and before the head, in [0, 1)."""
     embedding_dropout: float = 0.0
@@ -160,7 +162,7 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
             raise InputError(f"--{name} is {value!r}; it must be one of {', '.join(choices)}")
     for owner, names, low, high in (
         (model, ("hidden_size", "layers"), 1, LARGEST),
-        (model, ("embedding", "spelling"), 0, LARGEST),
+        (model, ("embedding", "spelling", "bigrams"), 0, LARGEST),
         (training, ("epochs", "batch_size", "bptt"), 1, LARGEST),
         (training, ("warmup", "patience", "seed", "checkpoint_every"), 0, 2**63 - 1),
         (training, ("clip", "weight_decay", "unknown"), 0.0, float("inf")),

@@ -45,6 +45,8 @@ class Dataset:
     """For each step, (N,), the row of its word in `spellings`."""
     spellings: Ragged | None = None
     """The character ids of every different word."""
+    bigrams: NDArray[np.int64] | None = None
+    """The ids of the pairs each symbol forms with the one before it and the one after it, (N, 2)."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -78,6 +80,8 @@ class Batch:
     targets: NDArray[Any] | None = None
     """(S,), (S, F) or (B,)."""
     spelling: Spelling | None = None
+    bigrams: NDArray[np.int64] | None = None
+    """(S, 2)."""
     carried: bool = False
     """Whether these sequences go on where those of the batch before stopped."""
 
@@ -133,7 +137,8 @@ def _batch(
     spelling = None
     if data.forms is not None and data.spellings is not None:
         spelling = spell(data.forms[positions], data.spellings)
-    return Batch(data.inputs.values[positions], batch_sizes, rows, targets, spelling, carried)
+    bigrams = data.bigrams[positions] if data.bigrams is not None else None
+    return Batch(data.inputs.values[positions], batch_sizes, rows, targets, spelling, bigrams, carried)
 
 
 @dataclass(frozen=True)

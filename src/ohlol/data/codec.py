@@ -6,6 +6,7 @@ run.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,11 @@ from ohlol.errors import InputError
 
 WORD_MIN_COUNT = 2
 """Task `next` over words: words seen once become <unk>, which keeps the softmax small and trains <unk>."""
+
+BIGRAM_MIN_COUNT = 2
+"""Pairs of neighbours seen once become <unk>: most would be never seen again."""
+EDGE = "\n"
+"""The neighbour of a sequence's first and last symbol; no sequence of characters to label holds a line end."""
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,21 @@ class Codec:
     symbols: Vocab | None = None
     labels: Vocab | None = None
     chars: Vocab | None = None
+    bigrams: Vocab | None = None
     columns: tuple[str, ...] = ()
     target_columns: tuple[str, ...] = ()
     scale: Scale | None = None
     target_scale: Scale | None = None
 
     @staticmethod
-    def learn(corpus: Corpus, *, unknowns: bool, spelled: bool) -> "Codec":
+    def learn(corpus: Corpus, *, unknowns: bool, spelled: bool = False, paired: bool = False) -> "Codec":
         """Learn it from training data.
 
         Args:
             corpus: the training data.
             unknowns: whether there is an <unk> for symbols that were not seen.
             spelled: whether words are read through their characters too.
+            paired: whether characters are read together with their neighbours too.
         """
         task = corpus.task
         if task == "forecast":
@@ -85,7 +93,8 @@ class Codec:
         labels = Vocab.build([targets] if task == "classify" else targets, unk=False)
         words = symbols.symbols[symbols.unk is not None :]
         chars = Vocab.build(words, unk=True) if spelled else None
-        return Codec(task, symbols, labels, chars)
+        bigrams = Vocab.build(map(_bigrams, sequences), unk=True, min_count=BIGRAM_MIN_COUNT) if paired else None
+        return Codec(task, symbols, labels, chars, bigrams)
 
     def encode(self, corpus: Corpus) -> Dataset:
         """Arrays of a corpus; its targets too, where it has them.
@@ -107,7 +116,11 @@ class Codec:
             rows = [self._ids(self.labels, [t] if whole else t, corpus, i, "label") for i, t in enumerate(wanted)]
             targets = np.concatenate(rows) if rows else np.empty(0, np.int64)
         forms, spellings = self._spell(sequences) if self.chars is not None else (None, None)
-        return Dataset(inputs, targets, self.task == "classify", forms, spellings)
+        bigrams = None
+        if self.bigrams is not None:
+            ids = [self.bigrams.encode(_bigrams(s)) for s in sequences]
+            bigrams = np.concatenate([np.stack([i[:-1], i[1:]], axis=1) for i in ids]).astype(np.int64)
+        return Dataset(inputs, targets, self.task == "classify", forms, spellings, bigrams)
 
     def _ids(self, vocab: Vocab, symbols: Sequence[str], corpus: Corpus, index: int, kind: str) -> NDArray[np.int64]:
         try:
@@ -154,7 +167,8 @@ class Codec:
                     for n, m, s in zip(self.target_columns, self.target_scale.mean, self.target_scale.std, strict=True)
                 ],
             }
-        named = {"symbols": self.symbols, "labels": self.labels if self.task != "next" else None, "chars": self.chars}
+        labels = self.labels if self.task != "next" else None
+        named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
         return {"task": self.task, **{k: v.to_json() for k, v in named.items() if v is not None}}
 
     @staticmethod
@@ -178,7 +192,8 @@ class Codec:
                 )
             symbols = Vocab.from_json(data["symbols"])
             labels = symbols if task == "next" else Vocab.from_json(data["labels"])
-            return Codec(task, symbols, labels, Vocab.from_json(data["chars"]) if "chars" in data else None)
+            chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
+            return Codec(task, symbols, labels, chars, bigrams)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {error!r}") from None
 
@@ -193,6 +208,11 @@ def _scale(columns: Any) -> Scale:
 def _ragged(rows: Sequence[NDArray[Any]]) -> Ragged:
     values = np.concatenate(rows) if rows else np.empty(0, np.int64)
     return Ragged(values, np.cumsum([0, *map(len, rows)], dtype=np.int64))
+
+
+def _bigrams(sequence: Sequence[str]) -> list[str]:
+    """The pairs of neighbours of a sequence of N characters, edges included: N + 1."""
+    return [a + b for a, b in pairwise([EDGE, *sequence, EDGE])]
 
 
 def _symbols(sequences: Any) -> Sequence[Sequence[str]]:
