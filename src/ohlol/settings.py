@@ -119,7 +119,7 @@ def defaults(task: str, level: str) -> tuple[ModelSettings, TrainSettings]:
             ModelSettings(
                 hidden_size=200, bidirectional=True, embedding=100, spelling=64, dropout=0.5, embedding_dropout=0.4
             ),
-            TrainSettings(epochs=20, batch_size=32, lr=2e-3),
+            TrainSettings(epochs=15, batch_size=32, lr=2e-3),
         )
     return {
         "label": (
