@@ -13,13 +13,14 @@ _USES = {
 }
 
 
-def model_card(config: Config, parameters: int, run: str) -> str:
-    """Markdown that says what the model is, what it was trained on, how good it is and how to use it."""
+def model_card(config: Config, parameters: int, run: str, *, apart: bool) -> str:
+    """Markdown that says what the model is, what it was trained on, how good it is and how to use it.
+
+    `apart` says whether it was measured on other data than it was trained on.
+    """
     trained_on = ", ".join(config.train_files) or "pairs given on the command line"
     measured = config.dev_file or (
-        f"a share of {config.training.dev_fraction:g} set apart"
-        if config.training.dev_fraction
-        else "the training data"
+        f"a share of {config.training.dev_fraction:g} set apart" if apart else "the training data"
     )
     settings = {**asdict(config.model), **asdict(config.training)}
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())

@@ -26,10 +26,12 @@ from ohlol import __version__
 from ohlol.data.codec import Codec
 from ohlol.errors import InputError
 from ohlol.model import SequenceModel, Sizes
-from ohlol.settings import DataSettings, ModelSettings, TrainSettings
+from ohlol.settings import DataSettings, ModelSettings, TrainSettings, check
 
 FORMAT = 1
 """Version of the run directory; a reader refuses any other."""
+FILES = ("model.safetensors", "metrics.jsonl", "vocab.json", "README.md", "config.json")
+"""What lies in a run directory beside `resume/`."""
 T = TypeVar("T")
 
 JSON_LIMIT = 1 << 28
@@ -47,6 +49,8 @@ class Config:
     training: TrainSettings
     train_files: tuple[str, ...] = ()
     dev_file: str | None = None
+    pairs: tuple[Any, ...] = ()
+    """The pairs themselves, (input, target), where the data came from no file."""
     scores: dict[str, float] = field(default_factory=dict[str, float])
 
     def to_json(self) -> dict[str, Any]:
@@ -64,7 +68,7 @@ class Config:
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise InputError(f"config.json has format {found!r}; this version of ohlol ({__version__}) reads {FORMAT}")
         try:
-            return Config(
+            config = Config(
                 task=str(data["task"]),
                 data=_typed(DataSettings, data["data"]),
                 model=_typed(ModelSettings, data["model"]),
@@ -72,8 +76,11 @@ class Config:
                 training=_typed(TrainSettings, data["training"]),
                 train_files=tuple(map(str, data["train_files"])),
                 dev_file=data["dev_file"],
+                pairs=tuple((given, wanted) for given, wanted in data["pairs"]),
                 scores={str(k): float(v) for k, v in data["scores"].items()},
             )
+            check(config.model, config.training)
+            return config
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"config.json is not a configuration of ohlol: {error!r}") from None
 
@@ -146,15 +153,26 @@ def create(out: Path, *, overwrite: bool) -> None:
             raise InputError(
                 f"{out} exists: give --overwrite to replace it, --resume to go on with it, or another --out"
             )
-        if not out.is_dir() or (any(out.iterdir()) and not (out / "config.json").exists()):
+        if not out.is_dir() or not _is_run(out):
             raise InputError(f"{out} is not a run directory and is left alone: give another --out")
-        for name in ("resume/last.safetensors", "model.safetensors", "metrics.jsonl", "vocab.json", "README.md"):
+        for name in ("resume/last.safetensors", *FILES):
             (out / name).unlink(missing_ok=True)
-        (out / "config.json").unlink(missing_ok=True)
     try:
         (out / "resume").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be made: {error.strerror}") from None
+
+
+def _is_run(out: Path) -> bool:
+    """Whether a directory is a run of any version, or one that was stopped before it had a config.json, or empty."""
+    names = {path.name.removesuffix(".tmp") for path in out.iterdir()}
+    if "config.json" not in names:
+        return names <= {"resume", "vocab.json", "config.json"}
+    try:
+        found = read_json(out / "config.json")
+    except InputError:
+        return False
+    return isinstance(found, dict) and {"format", "ohlol"} <= set(found)
 
 
 def free_name(stem: str, root: Path = Path("runs")) -> Path:
@@ -183,7 +201,11 @@ def read_config(run: Path) -> Config:
 
 def read_codec(run: Path) -> Codec:
     """The vocabulary of a run directory; raises InputError."""
-    return Codec.from_json(read_json(run / "vocab.json"))
+    found = read_json(run / "vocab.json")
+    try:
+        return Codec.from_json(found)
+    except InputError as error:
+        raise InputError(f"{run / 'vocab.json'}: {error}") from None
 
 
 def save_model(run: Path, model: SequenceModel) -> None:
@@ -263,7 +285,13 @@ def load_resume(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, metadata = read_tensors(path)
     if metadata.get("format") != str(FORMAT):
         raise InputError(f"{path}: has format {metadata.get('format')!r}; this version of ohlol reads {FORMAT}")
-    return tensors, json.loads(metadata["position"])
+    try:
+        position = json.loads(metadata["position"])
+    except (KeyError, ValueError, RecursionError):
+        position = None
+    if not isinstance(position, dict) or "rng" not in tensors:
+        raise InputError(f"{path}: is not a saved state; --overwrite starts anew")
+    return tensors, position
 
 
 def rng_state() -> Tensor:

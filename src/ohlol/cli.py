@@ -5,6 +5,7 @@ Exit status: 0 done; 1 a bug (traceback); 2 bad input (one line on stderr); 130 
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -217,7 +218,7 @@ def train(
     try:
         model = recipe.fit(data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, **settings)
     except Interrupted:
-        print(f"interrupted, and saved: ohlol train --resume --out {run}", file=sys.stderr)
+        print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
         if isinstance(reporter, progress.Bar):

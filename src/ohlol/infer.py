@@ -17,6 +17,7 @@ from ohlol.data.batches import Batch, Buckets, Dataset, Streams, gather
 from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus
+from ohlol.data.vocab import UnknownSymbol
 from ohlol.errors import InputError
 from ohlol.model import SequenceModel, Steps
 from ohlol.scores import Tally
@@ -209,11 +210,13 @@ class TrainedModel:
         """
         if self.task != "next":
             raise InputError(f"this model's task is {self.task}; only a model of task next generates")
-        if temperature < 0 or top_k < 0 or not 0 < top_p <= 1 or length < 0:
+        if not 0 <= temperature < float("inf") or top_k < 0 or not 0 < top_p <= 1 or length < 0:
             raise InputError(
                 f"--temperature {temperature} and --top-k {top_k} must be at least 0, --top-p {top_p} in (0, 1], "
                 f"--length {length} at least 0"
             )
+        if seed is not None and not 0 <= seed < 1 << 63:
+            raise InputError(f"--seed is {seed}; it must be from 0 to {(1 << 63) - 1}")
         return self._generate(prompt, length, temperature, top_k, top_p, seed)
 
     @torch.no_grad()
@@ -224,10 +227,13 @@ class TrainedModel:
         assert vocab is not None
         random = torch.Generator()
         random.manual_seed(seed) if seed is not None else random.seed()
+        if not prompt:
+            prompt = ["\n"] if "\n" in vocab else [vocab.symbols[-1]]
         symbols = readers.symbols_of(prompt, self.config.data) if isinstance(prompt, str) else list(prompt)
-        if not len(symbols):
-            symbols = ["\n"] if "\n" in vocab else [vocab.symbols[-1]]
-        ids = vocab.encode(symbols).astype(np.int64)
+        try:
+            ids = vocab.encode(symbols).astype(np.int64)
+        except UnknownSymbol as unknown:
+            raise InputError(f"--prompt: symbol {unknown.symbol!r} was not seen in training") from None
         state = None
         for _ in range(length):
             steps = Steps(torch.from_numpy(ids), torch.ones(len(ids), dtype=torch.int64))

@@ -1,5 +1,6 @@
 """What a person sees of a run while it trains: a bar on a terminal, lines elsewhere; knows nothing of learning."""
 
+import time
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -11,9 +12,6 @@ from ohlol.train import Epoch, Silent
 
 if TYPE_CHECKING:
     from ohlol.train import Reporter, Trainer
-
-PLAIN_EVERY = 30.0
-"""Seconds between two lines within an epoch where there is no terminal to draw a bar on."""
 
 
 def reporter(console: Console, targets: list[str] | None = None) -> "Reporter":
@@ -91,7 +89,7 @@ def _line(epoch: Epoch) -> str:
 
 
 class Log(Silent):
-    """A line an epoch, and one now and then within a long epoch."""
+    """A line an epoch."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -109,7 +107,7 @@ class Log(Silent):
 
 
 class Bar(Silent):
-    """A bar for the epoch that runs, with loss, symbols a second and time left; a line for each epoch that is over."""
+    """A bar over the whole run, with loss, score, symbols a second and time left; a line for each epoch past."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -123,32 +121,33 @@ class Bar(Silent):
             transient=True,
             expand=True,
         )
+        self.loss, self.seen, self.started, self.score = 0.0, 0, 0.0, ""
 
     def start(self, trainer: "Trainer") -> None:
         """What is trained, and the bar."""
         self.console.print(opening(trainer), highlight=False)
-        self.epochs = trainer.settings.epochs
+        self.epochs, self.name = trainer.settings.epochs, trainer.score
         self.task = self.progress.add_task("", total=None, said="")
-        self.symbols, self.loss, self.at = 0, 0.0, -1
         self.progress.start()
+        self.started = time.perf_counter()
 
     def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        """Move the bar; the loss shown is a running mean over about 50 steps."""
-        if epoch != self.at:
-            self.at, self.symbols, self.loss = epoch, 0, loss
-            self.progress.reset(self.task, total=total, description=f"epoch {epoch + 1}/{self.epochs}")
-            self.progress.update(self.task, completed=done - 1)
-        self.symbols += symbols
+        """Move the bar; the loss shown is a running mean over about 50 steps of an epoch."""
+        self.seen += symbols
         self.loss += (loss - self.loss) / min(done, 50)
-        elapsed = self.progress.tasks[0].elapsed or 0.0
-        speed = f"{self.symbols / elapsed:,.0f} symbols/s" if elapsed > 0.2 else ""
-        self.progress.update(self.task, completed=done, said=f"loss {self.loss:.4f} {speed}")
+        speed = self.seen / (time.perf_counter() - self.started)
+        self.progress.update(
+            self.task,
+            total=total * self.epochs,
+            completed=total * epoch + done,
+            description=f"epoch {epoch + 1}/{self.epochs}",
+            said=f"loss {self.loss:.4f}{self.score}  {speed:,.0f} symbols/s",
+        )
 
     def epoch(self, epoch: Epoch) -> None:
         """The epoch's line, above the bar."""
+        self.score = "  " + text_of({self.name: epoch.scores[self.name]})
         self.progress.console.print(Text(_line(epoch), style="green" if epoch.best else ""))
-        if epoch.number == epoch.epochs:
-            self.stop()
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -93,7 +93,8 @@ def fit(
     trainer.fit()
     trainer.finish()
     if run is not None:
-        checkpoint.write_bytes(run / "README.md", model_card(trainer.config, trainer.parameters, run.name).encode())
+        card = model_card(trainer.config, trainer.parameters, run.name, apart=trainer.dev is not None)
+        checkpoint.write_bytes(run / "README.md", card.encode())
     return TrainedModel(trainer.config, trainer.codec, trainer.model, run)
 
 
@@ -112,13 +113,7 @@ def _started(
     model, training = replace(model, **given.model), replace(training, **given.training)
     check(model, training)
     train, measured = _split(corpus, dev, training)
-    by_character = corpus.task == "label" and corpus.settings.level == "char"
-    codec = Codec.learn(
-        train,
-        unknowns=bool(training.unknown),
-        spelled=bool(model.spelling) and corpus.task in ("label", "classify") and corpus.settings.level == "word",
-        paired=bool(model.bigrams) and by_character,
-    )
+    codec = _learned(train, model, training)
     sizes = checkpoint.sizes_of(codec)
     if tutorial and not model.head and "hidden_size" not in given.model:
         model = replace(model, hidden_size=sizes.scores)
@@ -126,12 +121,17 @@ def _started(
     encoded, encoded_dev = codec.encode(train), codec.encode(measured) if measured is not None else None
     if not tutorial and "epochs" not in given.training:
         training = _enough_epochs(training, corpus.task, len(encoded), encoded.steps)
-    config = Config(corpus.task, corpus.settings, model, sizes, training, files, str(dev) if dev is not None else None)
+    given_pairs: Any = HELLO if data is None else data
+    pairs: tuple[Any, ...] = tuple(given_pairs) if tutorial else ()
+    config = Config(
+        corpus.task, corpus.settings, model, sizes, training, files, str(dev) if dev is not None else None, pairs
+    )
     trainer = Trainer(config, codec, encoded, encoded_dev, run, reporter)
     if run is not None:
         checkpoint.create(run, overwrite=overwrite)
         checkpoint.write_json(run / "vocab.json", codec.to_json())
         checkpoint.write_json(run / "config.json", config.to_json())
+        trainer.save_state()
     return trainer
 
 
@@ -144,13 +144,26 @@ def _resumed(data: Source, run: Path | None, given: Given, reporter: Reporter | 
             if getattr(kind, name) != value:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
-    corpus = _read(data if data is not None or not config.train_files else config.train_files, config.data)
+    corpus = _read(data if data is not None else list(config.pairs or config.train_files), config.data)
     train, measured = _split(corpus, config.dev_file, config.training)
+    if _learned(train, config.model, config.training) != codec:
+        raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
     trainer = Trainer(
         config, codec, codec.encode(train), codec.encode(measured) if measured is not None else None, run, reporter
     )
     trainer.restore()
     return trainer
+
+
+def _learned(train: Corpus, model: ModelSettings, training: TrainSettings) -> Codec:
+    by_word = train.task in ("label", "classify") and train.settings.level == "word"
+    by_character = train.task == "label" and train.settings.level == "char"
+    return Codec.learn(
+        train,
+        unknowns=bool(training.unknown),
+        spelled=bool(model.spelling) and by_word,
+        paired=bool(model.bigrams) and by_character,
+    )
 
 
 def _is_pairs(data: Source) -> bool:
@@ -176,7 +189,22 @@ def _split(corpus: Corpus, dev: str | Path | None, training: TrainSettings) -> t
         return corpus, None
     order = np.random.default_rng((training.seed, n)).permutation(n).tolist()
     cut = max(1, round(n * training.dev_fraction))
-    return _take(corpus, sorted(order[cut:])), _take(corpus, sorted(order[:cut]))
+    known = _to_learn(corpus, order[cut:], training)
+    apart = {row for row in order[:cut] if _to_learn(corpus, [row], training) <= known}
+    if not apart:
+        return corpus, None
+    return _take(corpus, (row for row in range(n) if row not in apart)), _take(corpus, sorted(apart))
+
+
+def _to_learn(corpus: Corpus, rows: Iterable[int], training: TrainSettings) -> set[tuple[str, str]]:
+    """The labels of some sequences, and where there is no <unk> their symbols: what must be seen in training."""
+    found: set[tuple[str, str]] = set()
+    targets: Any = corpus.targets
+    for row in rows:
+        found.update(("label", label) for label in ([targets[row]] if corpus.task == "classify" else targets[row]))
+        if not training.unknown:
+            found.update(("symbol", str(symbol)) for symbol in corpus.inputs[row])
+    return found
 
 
 def _take(corpus: Corpus, rows: Iterable[int]) -> Corpus:

@@ -194,7 +194,7 @@ def _ratio(part: int, whole: int) -> float:
 
 
 def _exp(x: float) -> float:
-    return math.exp(x) if x < 700 else math.inf
+    return math.exp(min(x, 700.0))  # beyond it JSON has no number
 
 
 def persistence(series: Iterable[NDArray[np.float64]]) -> Scores:

@@ -124,13 +124,13 @@ def defaults(task: str, level: str) -> tuple[ModelSettings, TrainSettings]:
     return {
         "label": (
             ModelSettings(
-                hidden_size=192, layers=2, bidirectional=True, embedding=96, dropout=0.4, embedding_dropout=0.3
+                hidden_size=200, bidirectional=True, embedding=64, bigrams=64, dropout=0.4, embedding_dropout=0.4
             ),
-            TrainSettings(epochs=20, batch_size=32, lr=2e-3),
+            TrainSettings(epochs=12, batch_size=32, lr=2e-3),
         ),
         "next": (
             ModelSettings(hidden_size=512, embedding=64, dropout=0.3),
-            TrainSettings(epochs=10, batch_size=32, bptt=64, lr=3e-3),
+            TrainSettings(epochs=8, batch_size=32, bptt=64, lr=3e-3),
         ),
         "classify": (
             ModelSettings(

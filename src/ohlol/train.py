@@ -73,7 +73,7 @@ class Reporter(Protocol):
         ...
 
     def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        """After a step."""
+        """After step `done` of the `total` of an epoch (from 0)."""
         ...
 
     def epoch(self, epoch: Epoch) -> None:
@@ -218,7 +218,8 @@ class Trainer:
         at, started, saved = self.progress, time.perf_counter(), time.monotonic()
         batches = self.batches(at.epoch)
         total = len(batches) * self.settings.epochs
-        symbols, lr = 0, 0.0
+        # of the step before, in case the run goes on from the last step of an epoch
+        symbols, lr = 0, at.plateau * learning_rate(self.settings, max(at.step - 1, 0), total)
         shown: tuple[list[str], ...] = ()
         while at.batch < len(batches):
             batch = batches[at.batch]
@@ -254,21 +255,21 @@ class Trainer:
         loss, weight = self._loss(batch, scores)
         value = loss.item()
         if not math.isfinite(value):
-            raise Diverged(self._diverged("loss", value))
+            raise Diverged(self._diverged("loss", value, at.step + 1))
         loss.backward()
         if self.settings.clip:
             norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip))
             if not math.isfinite(norm):
-                raise Diverged(self._diverged("gradient", norm))
+                raise Diverged(self._diverged("gradient", norm, at.step + 1))
         self.optimizer.step()
         at.loss += value * weight
         at.counted += weight
         return value, scores
 
-    def _diverged(self, what: str, value: float) -> str:
+    def _diverged(self, what: str, value: float, step: int) -> str:
         kept = "the best weights so far are kept" if self.progress.best is not None else "no weights were saved"
         remedy = f"a lower --lr than {self.settings.lr:g}" + ("" if self.settings.clip else " or --clip 1")
-        where = f"epoch {self.progress.epoch + 1}, step {self.progress.step + 1}"
+        where = f"epoch {self.progress.epoch + 1}, step {step}"
         return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
 
     def _loss(self, batch: Batch, scores: Tensor) -> tuple[Tensor, float]:
@@ -306,6 +307,8 @@ class Trainer:
     def _measure(self, symbols: int, seconds: float, lr: float, shown: tuple[list[str], ...]) -> None:
         at = self.progress
         scores = evaluate(self.model, self.codec, self.dev if self.dev is not None else self.train).scores()
+        if not math.isfinite(scores["loss"]):
+            raise Diverged(self._diverged("measured loss", scores["loss"], at.step))
         best = better(scores, at.best, self.score)
         at.stale = 0 if best else at.stale + 1
         if self.settings.schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
@@ -356,10 +359,14 @@ class Trainer:
             if name.startswith("optimizer."):
                 _, index, key = name.split(".", 2)
                 moments.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**optimizer, "state": moments})
+        try:
+            progress = Progress(**position)
+            self.optimizer.load_state_dict({**optimizer, "state": moments})
+            torch.set_rng_state(tensors["rng"])
+        except (TypeError, ValueError, RuntimeError, KeyError) as error:
+            raise InputError(f"{where}: the saved state does not fit: {error}") from None
         self.state = tuple(tensors[k] for k in sorted(k for k in tensors if k.startswith("state."))) or None
-        torch.set_rng_state(tensors["rng"])
-        self.progress = Progress(**position)
+        self.progress = progress
         metrics = self.run / "metrics.jsonl"
         if metrics.exists():
             with metrics.open("r+b") as file:

@@ -84,7 +84,7 @@ class Codec:
                 scale=Scale.of(rows),
                 target_scale=Scale.of(targets),
             )
-        rare = WORD_MIN_COUNT if task == "next" and corpus.settings.level == "word" else 1
+        rare = WORD_MIN_COUNT if unknowns and task == "next" and corpus.settings.level == "word" else 1
         sequences = _symbols(corpus.inputs)
         symbols = Vocab.build(sequences, unk=unknowns, min_count=rare)
         if task == "next":
@@ -108,6 +108,10 @@ class Codec:
         assert self.symbols is not None
         sequences = _symbols(corpus.inputs)
         inputs = _ragged([self._ids(self.symbols, s, corpus, i, "symbol") for i, s in enumerate(sequences)])
+        if self.task == "next" and len(inputs.values) < 2:
+            raise InputError(
+                f"{corpus.places[0][0]}: a text of one symbol; the next one is the target, so it takes two"
+            )
         targets = None
         if corpus.targets is not None and self.task != "next":
             assert self.labels is not None
@@ -134,7 +138,7 @@ class Codec:
         assert self.chars is not None
         table: dict[str, int] = {}
         forms = np.fromiter((table.setdefault(w, len(table)) for s in sequences for w in s), np.int64)
-        return forms, _ragged([self.chars.encode(word) for word in table])
+        return forms, _ragged([self.chars.encode(word or "\0") for word in table])  # an empty word has no letter
 
     def _encode_numbers(self, corpus: Corpus) -> Dataset:
         assert self.scale is not None
@@ -144,6 +148,9 @@ class Codec:
                 f"{corpus.places[0][0]}: the input columns are {', '.join(corpus.columns)}; "
                 f"the model was trained on {', '.join(self.columns)}"
             )
+        for rows, (file, _) in zip(corpus.inputs, corpus.places, strict=True):
+            if len(rows) < 2:
+                raise InputError(f"{file}: a series of one row; the next row is the target, so it takes two at least")
         rows = [self.scale.apply(r)[:-1] for r in _numbers(corpus.inputs)]
         inputs = Ragged(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
         targets = None
