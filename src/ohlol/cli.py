@@ -284,7 +284,9 @@ def evaluate(
 @app.command()
 def predict(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
-    source: Annotated[str, typer.Argument(help="A text, a file, or - for standard input.", metavar="TEXT|FILE|-")],
+    source: Annotated[
+        str, typer.Argument(help="A text, a file, or - for standard input.", metavar="[TEXT|FILE|-]")
+    ] = "-",
     output_format: Annotated[str, typer.Option(help="plain|tsv|conll|jsonl")] = "plain",
     n_best: Annotated[int, typer.Option(help="Labels a step, with their probabilities.", min=1)] = 1,
     steps: Annotated[int, typer.Option(help="Rows to forecast.", min=1)] = 10,

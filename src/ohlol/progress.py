@@ -79,13 +79,17 @@ def opening(trainer: "Trainer") -> str:
 
 def _line(epoch: Epoch) -> str:
     speed = epoch.symbols / epoch.seconds if epoch.seconds else 0.0
-    scores = {k: v for k, v in epoch.scores.items() if k not in ("loss", "sequence_accuracy", "perplexity")}
+    scores = {k: v for k, v in epoch.scores.items() if k not in NOT_SHOWN}
     best = "  best" if epoch.best else ""
     width = len(str(epoch.epochs))
     return (
         f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {epoch.loss:.4f}  {text_of(scores)}  "
         f"{speed:,.0f} symbols/s{best}"
     )
+
+
+NOT_SHOWN = ("loss", "sequence_accuracy", "perplexity", "span_precision", "span_recall")
+"""Scores left out of an epoch's line, which is to fit in 80 columns; `metrics.jsonl` has them."""
 
 
 class Log(Silent):

@@ -110,10 +110,10 @@ def _started(
     )
     if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
         training = replace(training, loss="sum")
-    model, training = replace(model, **given.model), replace(training, **given.training)
+    model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
     train, measured = _split(corpus, dev, training)
-    codec = _learned(train, model, training)
+    codec = _learned(train, model, training, shared=tutorial)
     sizes = checkpoint.sizes_of(codec)
     if tutorial and not model.head and "hidden_size" not in given.model:
         model = replace(model, hidden_size=sizes.scores)
@@ -146,7 +146,7 @@ def _resumed(data: Source, run: Path | None, given: Given, reporter: Reporter | 
                 raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
     corpus = _read(data if data is not None else list(config.pairs or config.train_files), config.data)
     train, measured = _split(corpus, config.dev_file, config.training)
-    if _learned(train, config.model, config.training) != codec:
+    if _learned(train, config.model, config.training, shared=not config.train_files) != codec:
         raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
     trainer = Trainer(
         config, codec, codec.encode(train), codec.encode(measured) if measured is not None else None, run, reporter
@@ -155,7 +155,18 @@ def _resumed(data: Source, run: Path | None, given: Given, reporter: Reporter | 
     return trainer
 
 
-def _learned(train: Corpus, model: ModelSettings, training: TrainSettings) -> Codec:
+def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
+    """The settings given, and the defaults where they do not exclude each other."""
+    if str(given.get("cell", "")).endswith("cell"):
+        model = replace(model, layers=1, bidirectional=False)
+    if not given.get("bidirectional", model.bidirectional):
+        model = replace(model, bigrams=0)
+    if not given.get("embedding", model.embedding):
+        model = replace(model, spelling=0, bigrams=0)
+    return replace(model, **given)
+
+
+def _learned(train: Corpus, model: ModelSettings, training: TrainSettings, *, shared: bool) -> Codec:
     by_word = train.task in ("label", "classify") and train.settings.level == "word"
     by_character = train.task == "label" and train.settings.level == "char"
     return Codec.learn(
@@ -163,6 +174,7 @@ def _learned(train: Corpus, model: ModelSettings, training: TrainSettings) -> Co
         unknowns=bool(training.unknown),
         spelled=bool(model.spelling) and by_word,
         paired=bool(model.bigrams) and by_character,
+        shared=shared and by_character,
     )
 
 

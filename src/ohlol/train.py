@@ -314,7 +314,7 @@ class Trainer:
         if self.settings.schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
             at.plateau *= PLATEAU_FACTOR
         loss = at.loss / at.counted
-        line = {"epoch": at.epoch + 1, "step": at.step, "loss": loss, "lr": lr, "best": best, **scores}
+        line = {"epoch": at.epoch + 1, "step": at.step, "train_loss": loss, "lr": lr, "best": best, **scores}
         at.epoch, at.batch, at.loss, at.counted = at.epoch + 1, 0, 0.0, 0.0
         self.state = None
         if best:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.readers import Corpus
-from ohlol.data.vocab import UnknownSymbol, Vocab
+from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.errors import InputError
 
 WORD_MIN_COUNT = 2
@@ -64,7 +64,9 @@ class Codec:
     target_scale: Scale | None = None
 
     @staticmethod
-    def learn(corpus: Corpus, *, unknowns: bool, spelled: bool = False, paired: bool = False) -> "Codec":
+    def learn(
+        corpus: Corpus, *, unknowns: bool, spelled: bool = False, paired: bool = False, shared: bool = False
+    ) -> "Codec":
         """Learn it from training data.
 
         Args:
@@ -72,6 +74,7 @@ class Codec:
             unknowns: whether there is an <unk> for symbols that were not seen.
             spelled: whether words are read through their characters too.
             paired: whether characters are read together with their neighbours too.
+            shared: whether inputs and labels are the same symbols, as in the tutorial: hello -> ohlol has the label e.
         """
         task = corpus.task
         if task == "forecast":
@@ -91,6 +94,8 @@ class Codec:
             return Codec(task, symbols, symbols)
         targets: Any = corpus.targets or ()
         labels = Vocab.build([targets] if task == "classify" else targets, unk=False)
+        if shared:
+            symbols, labels = _joined(symbols, labels), _joined(labels, symbols)
         words = symbols.symbols[symbols.unk is not None :]
         chars = Vocab.build(words, unk=True) if spelled else None
         bigrams = Vocab.build(map(_bigrams, sequences), unk=True, min_count=BIGRAM_MIN_COUNT) if paired else None
@@ -215,6 +220,15 @@ def _scale(columns: Any) -> Scale:
 def _ragged(rows: Sequence[NDArray[Any]]) -> Ragged:
     values = np.concatenate(rows) if rows else np.empty(0, np.int64)
     return Ragged(values, np.cumsum([0, *map(len, rows)], dtype=np.int64))
+
+
+def _joined(vocab: Vocab, other: Vocab) -> Vocab:
+    """A vocabulary that holds the symbols of another one too, as never seen."""
+    counts = {symbol: 0 for symbol in other.symbols if symbol != UNK} | dict(
+        zip(vocab.symbols, vocab.counts, strict=True)
+    )
+    symbols = sorted(counts, key=lambda symbol: (symbol != UNK, symbol))
+    return Vocab(tuple(symbols), tuple(counts[symbol] for symbol in symbols))
 
 
 def _bigrams(sequence: Sequence[str]) -> list[str]:

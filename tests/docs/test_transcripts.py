@@ -1,0 +1,43 @@
+"""The comparison of shown and real output, on made cases: it must see what is wrong."""
+
+import pytest
+from transcripts import Entry, differs, entries, with_blocks_of
+
+
+@pytest.mark.parametrize(
+    ("shown", "real"),
+    [
+        ("a\n...\nz", "a\nb\nc\nz"),
+        ("loss 0.5000", "loss 0.5001"),
+        ("... symbols/s", "12,345 symbols/s"),
+        ("", ""),
+    ],
+)
+def test_right_output(shown: str, real: str) -> None:
+    assert differs(Entry("console", "ohlol train", shown, 1), real) is None
+
+
+@pytest.mark.parametrize(
+    ("shown", "real"),
+    [
+        ("a\n...\nz", "a\nb\nc"),
+        ("loss 0.5000", "loss 0.5100"),
+        ("ohlol", "ohlox"),
+        ("", "something"),
+        ("a.b", "axb"),
+    ],
+)
+def test_wrong_output(shown: str, real: str) -> None:
+    assert differs(Entry("console", "ohlol train", shown, 1), real)
+
+
+def test_long_trainings_may_differ_a_little() -> None:
+    entry = Entry("console", "ohlol train examples/words.csv --input word", "accuracy 80.00 %", 1)
+    assert differs(entry, "accuracy 75.00 %") is None
+    assert differs(entry, "accuracy 35.00 %")
+
+
+def test_entries_and_translation() -> None:
+    text = "hello\n```console\n$ one\nx\n$ two\n```\n```python\nprint(1)  # 1\n```\n```\nnot run\n```\n"
+    assert [(e.code, e.shown) for e in entries(text)] == [("one", "x\n"), ("two", ""), ("print(1)  # 1\n", "1\n")]
+    assert with_blocks_of("你好\n```console\n$ old\n```\n", text) == "你好\n```console\n$ one\nx\n$ two\n```\n"

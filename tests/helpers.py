@@ -1,0 +1,97 @@
+"""Small data, small settings and watchers that several test files share."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ohlol.train import Epoch, Silent, Trainer
+
+TINY: dict[str, Any] = {"hidden_size": 6, "layers": 1, "embedding": 5, "epochs": 3, "batch_size": 4}
+"""A model that trains in a moment."""
+TINY_FLAGS = ["--hidden-size", "6", "--layers", "1", "--embedding", "5", "--epochs", "3", "--batch-size", "4"]
+"""The same for the command line."""
+CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
+
+
+class Recorder(Silent):
+    """Keeps every epoch, and calls a function after each step."""
+
+    def __init__(self, after: Callable[["Recorder", int], None] | None = None):
+        self.epochs: list[Epoch] = []
+        self.trainer: Trainer | None = None
+        self.rates: list[float] = []
+        self.after = after
+        self.steps = 0
+
+    def start(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        assert self.trainer is not None
+        self.steps += 1
+        self.rates.append(self.trainer.optimizer.param_groups[0]["lr"])
+        if self.after is not None:
+            self.after(self, self.steps)
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.epochs.append(epoch)
+
+
+def upper_pairs(path: Path, lines: int = 24, seed: int = 3) -> Path:
+    """Pairs whose target is the input in capitals, a vowel doubled into "_": a label for each character."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for _ in range(lines):
+        text = "".join(random.choice(list("abcde"), size=random.integers(2, 7)))
+        rows.append(f"{text}\t{text.upper().replace('E', '_')}")
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def text_file(path: Path, symbols: int = 400) -> Path:
+    """A text that repeats itself, so that little is needed to learn it."""
+    path.write_text(("the cat sat on the mat\n" * (symbols // 20))[:symbols], encoding="utf-8")
+    return path
+
+
+def names_file(path: Path, rows: int = 30) -> Path:
+    """A table of names and classes: what ends in "a" is of one class, what ends in "o" of the other."""
+    random = np.random.default_rng(5)
+    lines = ["name,kind"]
+    for i in range(rows):
+        stem = "".join(random.choice(list("bdlmn"), size=random.integers(2, 5)))
+        lines.append(f"{stem}{'ao'[i % 2]},{('first', 'second')[i % 2]}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def sine_file(path: Path, rows: int = 240, period: float = 12.0) -> Path:
+    """A sine and its cosine, in units far from 1."""
+    lines = ["height,slope"]
+    for t in range(rows):
+        angle = 2 * math.pi * t / period
+        lines.append(f"{50 + 20 * math.sin(angle):.6f},{3 * math.cos(angle):.6f}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def conll_file(path: Path, sentences: int = 24) -> Path:
+    """Sentences with spans of persons and places."""
+    people, places, rest = ["Ada", "Bob", "Cleo"], ["Rome", "Oslo"], ["sees", "in", "likes", "old"]
+    random = np.random.default_rng(7)
+    blocks = []
+    for _ in range(sentences):
+        words = [(str(random.choice(people)), "B-PER"), (str(random.choice(rest)), "O")]
+        words += [("New", "B-LOC"), (str(random.choice(places)), "I-LOC")] if random.random() < 0.5 else []
+        words += [(str(random.choice(rest)), "O") for _ in range(random.integers(0, 3))]
+        blocks.append("\n".join(f"{word}\t{label}" for word, label in words))
+    path.write_text("\n\n".join(blocks) + "\n\n", encoding="utf-8")
+    return path
+
+
+def bytes_of(run: Path) -> dict[str, bytes]:
+    """Every file under a directory, by its path."""
+    return {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}

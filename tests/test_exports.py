@@ -1,0 +1,66 @@
+"""What the package offers is what it says it offers, and the examples in its docstrings are true."""
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+from inspect import isfunction
+
+import pytest
+
+import ohlol
+
+MODULES = [m.name for m in pkgutil.walk_packages(ohlol.__path__, "ohlol.") if not m.name.endswith("__main__")]
+
+
+def test_all_is_what_there_is() -> None:
+    assert len(set(ohlol.__all__)) == len(ohlol.__all__)
+    for name in ohlol.__all__:
+        assert getattr(ohlol, name) is not None
+    assert set(ohlol.__all__) == {*ohlol._HOMES, "__version__"}
+    scope: dict[str, object] = {}
+    exec("from ohlol import *", scope)
+    assert set(ohlol.__all__) <= set(scope)
+
+
+def test_what_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'ohlol' has no attribute 'nothing'"):
+        _ = ohlol.nothing  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize("name", ["fit", "load", "accelerate"])
+def test_a_module_never_hides_a_function(name: str) -> None:
+    for module in MODULES:
+        importlib.import_module(module)
+    importlib.import_module("ohlol.recipe")
+    assert isfunction(getattr(ohlol, name))
+
+
+def test_exports_import_in_a_fresh_process_in_any_order() -> None:
+    code = (
+        "import ohlol.recipe, ohlol; assert callable(ohlol.fit); from ohlol import fit, load; assert fit is ohlol.fit"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    code = "import sys, ohlol; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["ohlol", *MODULES])
+def test_the_examples_in_docstrings_are_true(name: str) -> None:
+    module = importlib.import_module(name)
+    scope = dict(vars(module))
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for test in finder.find(module, name, globs=scope):
+        runner.run(test)
+    assert runner.failures == 0
+
+
+def test_there_are_examples() -> None:
+    finder = doctest.DocTestFinder()
+    found = [t for name in ["ohlol", *MODULES] for t in finder.find(importlib.import_module(name)) if t.examples]
+    assert len(found) > 10

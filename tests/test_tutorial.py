@@ -1,0 +1,127 @@
+"""`ohlol.fit(None)` against the tutorial's own two programs, written plainly with torch, at every epoch."""
+
+import math
+import re
+from functools import cache
+
+import pytest
+import torch
+from helpers import Recorder
+
+import ohlol
+from ohlol.cli import main
+
+SYMBOLS = ["e", "h", "l", "o"]
+X = [SYMBOLS.index(c) for c in "hello"]
+Y = [SYMBOLS.index(c) for c in "ohlol"]
+EPOCHS = 20
+TOLERANCE = 1e-5
+
+
+def cell_program(seed: int) -> list[tuple[str, float]]:
+    """The tutorial's loop over torch.nn.RNNCell: the loss is the sum over the steps."""
+    torch.manual_seed(seed)
+    inputs = torch.eye(4)[X].view(-1, 1, 4)
+    labels = torch.tensor(Y).view(-1, 1)
+    cell = torch.nn.RNNCell(input_size=4, hidden_size=4)
+    criterion = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(cell.parameters(), lr=0.1)
+    told = []
+    for _ in range(EPOCHS):
+        loss = torch.zeros(())
+        optimizer.zero_grad()
+        hidden = torch.zeros(1, 4)
+        predicted = ""
+        for x, label in zip(inputs, labels, strict=True):
+            hidden = cell(x, hidden)
+            loss = loss + criterion(hidden, label)
+            predicted += SYMBOLS[int(hidden.argmax(dim=1))]
+        loss.backward()
+        optimizer.step()
+        told.append((predicted, loss.item()))
+    return told
+
+
+def layer_program(seed: int) -> list[tuple[str, float]]:
+    """The tutorial's torch.nn.RNN: the loss is the mean over the steps."""
+    torch.manual_seed(seed)
+    inputs = torch.eye(4)[X].view(5, 1, 4)
+    labels = torch.tensor(Y)
+    layer = torch.nn.RNN(input_size=4, hidden_size=4, num_layers=1)
+    criterion = torch.nn.CrossEntropyLoss()
+    optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
+    told = []
+    for _ in range(EPOCHS):
+        optimizer.zero_grad()
+        output, _ = layer(inputs, torch.zeros(1, 1, 4))
+        scores = output.view(-1, 4)
+        loss = criterion(scores, labels)
+        loss.backward()
+        optimizer.step()
+        told.append(("".join(SYMBOLS[i] for i in scores.argmax(dim=1)), loss.item()))
+    return told
+
+
+PROGRAMS = {"rnncell": cell_program, "rnn": layer_program}
+
+
+@cache
+def oracle(cell: str, seed: int) -> list[tuple[str, float]]:
+    return PROGRAMS[cell](seed)
+
+
+@cache
+def ours(cell: str, seed: int) -> list[tuple[str, float]]:
+    recorder = Recorder()
+    ohlol.fit(None, cell=cell, seed=seed, reporter=recorder)
+    return [("".join(epoch.predictions[0]), epoch.loss) for epoch in recorder.epochs]
+
+
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("cell", PROGRAMS)
+def test_every_epoch_equals_the_tutorial(cell: str, seed: int) -> None:
+    mine, theirs = ours(cell, seed), oracle(cell, seed)
+    assert len(mine) == EPOCHS
+    assert [text for text, _ in mine] == [text for text, _ in theirs]
+    assert [loss for _, loss in mine] == pytest.approx([loss for _, loss in theirs], rel=0, abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("cell", PROGRAMS)
+def test_the_word_is_solved_for_the_same_seeds(cell: str) -> None:
+    solved = [
+        {seed for seed in range(100) if "ohlol" in [text for text, _ in program(cell, seed)]}
+        for program in (ours, oracle)
+    ]
+    assert solved[0] == solved[1]
+    assert len(solved[0]) == len(solved[1])
+    assert 0 < len(solved[0]) < 100  # were it all or none, the sets would say little
+
+
+def test_the_first_loss_is_near_that_of_a_blind_guess() -> None:
+    assert ours("rnncell", 0)[0][1] == pytest.approx(5 * math.log(4), abs=2.0)
+    assert ours("rnn", 0)[0][1] == pytest.approx(math.log(4), abs=0.4)
+
+
+def test_the_default_is_the_layer() -> None:
+    recorder = Recorder()
+    ohlol.fit(seed=4, reporter=recorder)
+    assert [epoch.loss for epoch in recorder.epochs] == [loss for _, loss in ours("rnn", 4)]
+
+
+@pytest.mark.parametrize("cell", PROGRAMS)
+def test_plain_output_is_the_tutorials(
+    cell: str, tmp_path: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    seed = next(s for s in range(100) if oracle(cell, s)[-1][0] == "ohlol")
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--cell", cell, "--seed", str(seed)])
+    lines = capsys.readouterr().out.splitlines()
+    shown = [re.fullmatch(r"Predicted string: (\w+), Epoch \[(\d+)/20\] loss = (\d+\.\d{4})", line) for line in lines]
+    found = [(m[1], int(m[2]), float(m[3])) for m in shown if m]
+    theirs = oracle(cell, seed)
+    assert ended.value.code == 0
+    assert [(text, number) for text, number, _ in found] == [(text, i) for i, (text, _) in enumerate(theirs, 1)]
+    assert [loss for *_, loss in found] == pytest.approx([loss for _, loss in theirs], rel=0, abs=6e-5)
+    assert lines[EPOCHS - 1].startswith("Predicted string: ohlol, Epoch [20/20] loss = ")
+    assert lines[-1] == "hello -> ohlol"
