@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_FLAGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 
-.PHONY: hello test lint format results clean
+.PHONY: hello test lint format results pictures docs clean
 
 hello: $(VENV)/ready
 	$(BIN)/ohlol train
@@ -15,17 +15,25 @@ test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/ready-dev
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests docs examples
+	$(BIN)/ruff check src tests docs examples
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(VENV)/ready-dev
-	$(BIN)/ruff format src tests
-	$(BIN)/ruff check --fix src tests
+	$(BIN)/ruff format src tests docs examples
+	$(BIN)/ruff check --fix src tests docs examples
 
 results: $(VENV)/ready-dev
 	PATH=$(abspath $(BIN)):$$PATH bash benchmarks/results.sh
+
+# What the program printed, put into the pages; the tests fail where a page is stale.
+docs: $(VENV)/ready-dev
+	$(BIN)/python docs/make_cli.py
+	$(BIN)/python tests/docs/transcripts.py README.md docs/cli.md docs/data.md
+
+pictures: $(VENV)/ready-dev
+	$(BIN)/python docs/make_picture.py
 
 clean:
 	rm -rf $(VENV) build dist

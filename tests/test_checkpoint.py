@@ -180,12 +180,14 @@ def test_a_damaged_state_is_refused(run: Path, damage: Callable[[Path], None]) -
 
 def test_a_state_without_its_position_is_refused(run: Path) -> None:
     path = run / "resume" / "last.safetensors"
-    tensors, metadata = checkpoint.read_tensors(path)
-    for wrong in ({}, {"position": "["}, {"position": "3"}, {"position": '{"nonsense": 1}'}):
-        save_file(tensors, path, {"format": metadata["format"], **wrong})
+    tensors, _ = checkpoint.read_tensors(path)
+    for wrong in ("[", "3", "{}", '{"format": 1, "position": 3}', '{"format": 1, "position": {"nonsense": 1}}'):
+        save_file(tensors, path, {"state": wrong})
         assert str(run) in refused(lambda: ohlol.fit(out=run, resume=True))
-    save_file(tensors, path, {"format": "7"})
-    assert "has format '7'" in refused(lambda: ohlol.fit(out=run, resume=True))
+    save_file(tensors, path)
+    assert str(run) in refused(lambda: ohlol.fit(out=run, resume=True))
+    save_file(tensors, path, {"state": '{"format": 7, "position": {}}'})
+    assert "has format 7" in refused(lambda: ohlol.fit(out=run, resume=True))
 
 
 def test_wrong_missing_and_extra_weights_are_named(run: Path) -> None:

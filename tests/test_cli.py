@@ -209,7 +209,7 @@ def test_an_out_that_exists_is_one_line(run: Run, tmp_path: Path) -> None:
 
 def test_a_task_of_another_kind_is_one_line(run: Run, trained: Path) -> None:
     assert "only a model of task next generates" in refused(run("generate", trained / "label"))
-    assert "use `generate`" in refused(run("predict", trained / "next", "abc"))
+    assert "use `ohlol generate RUN --prompt TEXT`" in refused(run("predict", trained / "next", "abc"))
     assert "--output-format is 'xml'" in refused(run("predict", trained / "label", "abc", "--output-format", "xml"))
     assert "empty" in refused(run("predict", trained / "label", ""))
     assert "gone.tsv: no such file" in refused(run("predict", trained / "label", "gone.tsv"))
@@ -338,7 +338,7 @@ def test_a_log_fits_a_pipe(run: Run, tmp_path: Path) -> None:
     out = done(run("train", "p.tsv", *TINY_FLAGS, "--out", "r"))
     assert "\x1b" not in out
     assert "\r" not in out
-    assert out.startswith("label, lstm 1 x 6, both directions, embedding 5")
+    assert out.startswith("label (pairs, by character), lstm 1 x 6, both directions, embedding 5")
 
 
 class Signals(Recorder):
@@ -413,7 +413,7 @@ def test_a_broken_pipe_is_no_error(trained: Path, tmp_path: Path) -> None:
             broken.stdout.read(1)
             broken.stdout.close()
             err = broken.stderr.read()
-            assert broken.wait(PATIENCE) in (0, 1, 141)
+            assert broken.wait(PATIENCE) == 0
         assert err == ""
 
 

@@ -98,9 +98,9 @@ def test_what_cannot_be_predicted_is_refused(letters: TrainedModel, text: Traine
         letters.predict("")
     with pytest.raises(InputError, match="empty"):
         letters.predict([])
-    with pytest.raises(InputError, match="task is next: use `generate`"):
+    with pytest.raises(InputError, match="task is next and labels nothing"):
         text.predict("the")
-    with pytest.raises(InputError, match="task is forecast: use `forecast`"):
+    with pytest.raises(InputError, match="task is forecast and labels nothing"):
         sine.predict("the")
     with pytest.raises(InputError, match="only a model of task next generates"):
         letters.generate("ab")

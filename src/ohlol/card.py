@@ -1,6 +1,7 @@
 """The model card: a run's README.md, from its configuration and scores; knows nothing of how either came about."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from ohlol.checkpoint import Config
 from ohlol.scores import text_of
@@ -13,7 +14,7 @@ _USES = {
 }
 
 
-def model_card(config: Config, parameters: int, run: str, *, apart: bool) -> str:
+def model_card(config: Config, parameters: int, run: Path, *, apart: bool) -> str:
     """Markdown that says what the model is, what it was trained on, how good it is and how to use it.
 
     `apart` says whether it was measured on other data than it was trained on.
@@ -24,7 +25,7 @@ def model_card(config: Config, parameters: int, run: str, *, apart: bool) -> str
     )
     settings = {**asdict(config.model), **asdict(config.training)}
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())
-    return f"""# {run}
+    return f"""# {run.name}
 
 A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, {config.model.layers} x \
 {config.model.hidden_size} hidden units{", both directions" if config.model.bidirectional else ""}, \

@@ -273,7 +273,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def save_resume(run: Path, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
     """Write the state from which a run goes on: tensors and, in the file's metadata, everything else."""
-    metadata = {"format": str(FORMAT), "position": json.dumps(position)}
+    metadata = {"state": json.dumps({"format": FORMAT, "position": position})}  # one key: several have no fixed order
     write_bytes(run / "resume" / "last.safetensors", save(tensors, metadata))
 
 
@@ -283,12 +283,13 @@ def load_resume(run: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.exists():
         raise InputError(f"{run}: has no saved state to resume from; --overwrite starts anew")
     tensors, metadata = read_tensors(path)
-    if metadata.get("format") != str(FORMAT):
-        raise InputError(f"{path}: has format {metadata.get('format')!r}; this version of ohlol reads {FORMAT}")
     try:
-        position = json.loads(metadata["position"])
-    except (KeyError, ValueError, RecursionError):
-        position = None
+        state = json.loads(metadata["state"])
+        version, position = state["format"], state["position"]
+    except (KeyError, ValueError, TypeError, RecursionError):
+        raise InputError(f"{path}: is not a saved state; --overwrite starts anew") from None
+    if version != FORMAT:
+        raise InputError(f"{path}: has format {version!r}; this version of ohlol reads {FORMAT}")
     if not isinstance(position, dict) or "rng" not in tensors:
         raise InputError(f"{path}: is not a saved state; --overwrite starts anew")
     return tensors, position

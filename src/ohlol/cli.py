@@ -7,7 +7,8 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,7 +37,7 @@ FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".par
 
 def one_of(names: Iterable[str]) -> str:
     """The choices of an option, for its help."""
-    return "|".join(names)
+    return ", ".join(names)
 
 
 @app.callback(invoke_without_command=True)
@@ -301,9 +302,15 @@ def predict(
         return
     write = output.writer(model, output_format)
     unknown: dict[str, None] = {}
-    for prediction in _predictions(model, source, n_best):
-        print(write(prediction), flush=source == "-")
-        unknown.update(dict.fromkeys(prediction.unknown))
+    with _until_enough():
+        for prediction in _predictions(model, source, n_best):
+            print(write(prediction), flush=source == "-")
+            unknown.update(dict.fromkeys(prediction.unknown))
+        sys.stdout.flush()
+    _report(unknown)
+
+
+def _report(unknown: Collection[str]) -> None:
     if unknown:
         shown = " ".join(map(repr, list(unknown)[:10])) + " ..." * (len(unknown) > 10)
         print(f"not seen in training and read as <unk>: {shown}", file=sys.stderr)
@@ -358,20 +365,25 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Makes the text repeatable.")] = None,
 ) -> None:
     """Continue a text, symbol by symbol, as it is made."""
+    from ohlol.data import readers
     from ohlol.infer import load
 
     model = load(run)
     symbols = model.generate(prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     words = model.config.data.level == "word"
-    sys.stdout.write(prompt)
-    before = prompt[-1:] or "\n"
-    for symbol in symbols:
-        glue = " " if words and before != "\n" and symbol != "\n" else ""
-        sys.stdout.write(glue + symbol)
+    with _until_enough():
+        sys.stdout.write(prompt)
+        before = prompt[-1:] or "\n"
+        for symbol in symbols:
+            glue = " " if words and before != "\n" and symbol != "\n" else ""
+            sys.stdout.write(glue + symbol)
+            sys.stdout.flush()
+            before = symbol
+        if before != "\n":
+            sys.stdout.write("\n")
         sys.stdout.flush()
-        before = symbol
-    if before != "\n":
-        sys.stdout.write("\n")
+    if prompt and model.codec.symbols is not None:
+        _report(model.codec.symbols.unknown(readers.symbols_of(prompt, model.config.data)))
 
 
 def console() -> Any:
@@ -411,14 +423,28 @@ def main(arguments: list[str] | None = None) -> None:
         status = _complain(str(error))
     except TyperException as error:
         status = _complain(error.format_message())
-    except BrokenPipeError:  # whoever read our output has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 0
+    except BrokenPipeError:
+        status = _reader_gone()
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     sys.exit(status if isinstance(status, int) else 0)
 
 
 def _complain(message: str) -> int:
-    print("ohlol: " + " ".join(message.split("\n")), file=sys.stderr)
+    if message:  # there is none after the help that an empty command line gets
+        print("ohlol: " + " ".join(message.split("\n")), file=sys.stderr)
     return 2
+
+
+@contextmanager
+def _until_enough() -> Generator[None]:
+    """Stop in silence when whoever reads our output has enough; typer would call it a failure."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise typer.Exit(_reader_gone()) from None
+
+
+def _reader_gone() -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

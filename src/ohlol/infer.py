@@ -150,8 +150,8 @@ class TrainedModel:
     def predict_many(self, texts: Iterable[str | Sequence[str]] | Corpus, *, n_best: int = 1) -> Iterator[Prediction]:
         """Predict many sequences, in batches, in the order given, without holding more than a batch."""
         if self.task not in ("label", "classify"):
-            command = "generate" if self.task == "next" else "forecast"
-            raise InputError(f"this model's task is {self.task}: use `{command}`")
+            instead = "`ohlol generate RUN --prompt TEXT`" if self.task == "next" else "`ohlol predict RUN FILE`"
+            raise InputError(f"this model's task is {self.task} and labels nothing: use {instead}")
         sequences = texts.inputs if isinstance(texts, Corpus) else texts
         chunk: list[Any] = []
         for sequence in sequences:

@@ -7,7 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from ohlol.scores import text_of
+from ohlol.data.batches import Dataset
+from ohlol.scores import number, text_of
 from ohlol.train import Epoch, Silent
 
 if TYPE_CHECKING:
@@ -65,16 +66,23 @@ def opening(trainer: "Trainer") -> str:
     """What is about to be trained, in two lines."""
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
     size = "one-hot" if not model.embedding else f"embedding {model.embedding}"
-    parts = [trainer.config.task, f"{model.cell} {model.layers} x {model.hidden_size}"]
+    data = trainer.config.data
+    read = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
+    parts = [f"{trainer.config.task} ({read})", f"{model.cell} {model.layers} x {model.hidden_size}"]
     parts += ["both directions"] if model.bidirectional else []
     parts += [size] if not trainer.config.sizes.numeric else []
     parts += [f"spelling {model.spelling}"] if trainer.config.sizes.chars else []
     parts += [f"bigrams {model.bigrams}"] if trainer.config.sizes.bigrams else []
-    measured = f"measured on {len(dev):,} ({dev.steps:,} steps)" if dev is not None else "measured on the same data"
+    measured = f"measured on {_counted(dev)}" if dev is not None else "measured on the same data"
+    epochs = trainer.settings.epochs
     return (
         f"{', '.join(parts)}: {trainer.parameters:,} parameters\n"
-        f"{len(train):,} sequences ({train.steps:,} steps), {measured}, {trainer.settings.epochs} epochs"
+        f"{_counted(train)}, {measured}, {epochs} epoch{'s' * (epochs != 1)}"
     )
+
+
+def _counted(data: Dataset) -> str:
+    return f"{len(data):,} sequence{'s' * (len(data) != 1)} ({data.steps:,} steps)"
 
 
 def _line(epoch: Epoch) -> str:
@@ -83,7 +91,7 @@ def _line(epoch: Epoch) -> str:
     best = "  best" if epoch.best else ""
     width = len(str(epoch.epochs))
     return (
-        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {epoch.loss:.4f}  {text_of(scores)}  "
+        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {number(epoch.loss)}  {text_of(scores)}  "
         f"{speed:,.0f} symbols/s{best}"
     )
 

@@ -29,7 +29,10 @@ from ohlol.train import Reporter, Trainer
 HELLO = (("hello", "ohlol"),)
 """The built-in pair: the tutorial's."""
 FEW = 20
-"""Sequences under which none is set apart for measuring: the score would rest on one or two."""
+"""Sequences under which none is set apart for measuring, as the score would rest on one or two.
+
+Fewer pairs than these, given as values, get the tutorial's model.
+"""
 
 Source = str | Path | Sequence[str | Path] | Sequence[tuple[str | Sequence[str], str | Sequence[str]]] | None
 
@@ -71,7 +74,8 @@ def fit(
     """Train a model and return it, its best weights loaded.
 
     Args:
-        data: one file or several of one kind; or pairs, as `[("hello", "ohlol")]`; without it the tutorial's pair.
+        data: one file or several of one kind; or pairs, as `[("hello", "ohlol")]`, with the tutorial's settings where
+            they are fewer than 20; without it the tutorial's pair.
         dev: a file to measure on after each epoch; otherwise a share of the data (`dev_fraction`).
         out: the run directory to write; without it nothing is written.
         overwrite: replace a run that is there.
@@ -89,11 +93,13 @@ def fit(
     """
     given = Given.of(settings)
     run = Path(out) if out is not None else None
-    trainer = _resumed(data, run, given, reporter) if resume else _started(data, dev, run, overwrite, given, reporter)
+    trainer = (
+        _resumed(data, dev, run, given, reporter) if resume else _started(data, dev, run, overwrite, given, reporter)
+    )
     trainer.fit()
     trainer.finish()
     if run is not None:
-        card = model_card(trainer.config, trainer.parameters, run.name, apart=trainer.dev is not None)
+        card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None)
         checkpoint.write_bytes(run / "README.md", card.encode())
     return TrainedModel(trainer.config, trainer.codec, trainer.model, run)
 
@@ -104,7 +110,8 @@ def _started(
     if run is not None and run.exists() and not overwrite:
         checkpoint.create(run, overwrite=False)  # refuses before anything is read
     corpus = _read(data, DataSettings(**given.data))
-    tutorial = _is_pairs(data)
+    pairs = _pairs(data)
+    tutorial = 0 < len(pairs) < FEW
     model, training = (
         (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(corpus.task, corpus.settings.level or "char")
     )
@@ -117,12 +124,10 @@ def _started(
     sizes = checkpoint.sizes_of(codec)
     if tutorial and not model.head and "hidden_size" not in given.model:
         model = replace(model, hidden_size=sizes.scores)
-    files = () if tutorial else tuple(dict.fromkeys(str(file) for file, _ in corpus.places))
+    files = () if pairs else tuple(dict.fromkeys(str(file) for file, _ in corpus.places))
     encoded, encoded_dev = codec.encode(train), codec.encode(measured) if measured is not None else None
     if not tutorial and "epochs" not in given.training:
         training = _enough_epochs(training, corpus.task, len(encoded), encoded.steps)
-    given_pairs: Any = HELLO if data is None else data
-    pairs: tuple[Any, ...] = tuple(given_pairs) if tutorial else ()
     config = Config(
         corpus.task, corpus.settings, model, sizes, training, files, str(dev) if dev is not None else None, pairs
     )
@@ -135,10 +140,14 @@ def _started(
     return trainer
 
 
-def _resumed(data: Source, run: Path | None, given: Given, reporter: Reporter | None) -> Trainer:
+def _resumed(
+    data: Source, dev: str | Path | None, run: Path | None, given: Given, reporter: Reporter | None
+) -> Trainer:
     if run is None:
         raise InputError("--resume needs --out: the run directory to go on with")
     config, codec = checkpoint.read_config(run), checkpoint.read_codec(run)
+    if dev is not None and str(dev) != config.dev_file:
+        raise InputError(f"{run} was started with --dev {config.dev_file}, not {dev}; --resume keeps it")
     for kind, mine in ((config.data, given.data), (config.model, given.model), (config.training, given.training)):
         for name, value in mine.items():
             if getattr(kind, name) != value:
@@ -146,7 +155,7 @@ def _resumed(data: Source, run: Path | None, given: Given, reporter: Reporter | 
                 raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
     corpus = _read(data if data is not None else list(config.pairs or config.train_files), config.data)
     train, measured = _split(corpus, config.dev_file, config.training)
-    if _learned(train, config.model, config.training, shared=not config.train_files) != codec:
+    if _learned(train, config.model, config.training, shared=0 < len(config.pairs) < FEW) != codec:
         raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
     trainer = Trainer(
         config, codec, codec.encode(train), codec.encode(measured) if measured is not None else None, run, reporter
@@ -178,14 +187,16 @@ def _learned(train: Corpus, model: ModelSettings, training: TrainSettings, *, sh
     )
 
 
-def _is_pairs(data: Source) -> bool:
-    return data is None or (not isinstance(data, str | Path) and len(data) > 0 and isinstance(data[0], tuple))
+def _pairs(data: Any) -> tuple[Any, ...]:
+    """The pairs that data are, the tutorial's where there are none; empty where they are files."""
+    if data is None:
+        return HELLO
+    return tuple(data) if not isinstance(data, str | Path) and len(data) > 0 and isinstance(data[0], tuple) else ()
 
 
 def _read(data: Source, settings: DataSettings) -> Corpus:
-    if _is_pairs(data):
-        return readers.sequences_from_pairs(HELLO if data is None else data)  # pyright: ignore[reportArgumentType]
-    return readers.read(data, settings)  # pyright: ignore[reportArgumentType]
+    pairs = _pairs(data)
+    return readers.sequences_from_pairs(pairs) if pairs else readers.read(data, settings)  # pyright: ignore[reportArgumentType]
 
 
 def _split(corpus: Corpus, dev: str | Path | None, training: TrainSettings) -> tuple[Corpus, Corpus | None]:

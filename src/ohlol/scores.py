@@ -185,8 +185,13 @@ RATES = ("accuracy", "sequence_accuracy", "span_f1", "span_precision", "span_rec
 
 
 def _text(name: str, value: float) -> str:
-    shown = f"{100 * value:.2f} %" if name in RATES else f"{value:.4f}" if abs(value) < 1000 else f"{value:.1f}"
+    shown = f"{100 * value:.2f} %" if name in RATES else number(value)
     return f"{name.replace('_', ' ')} {shown}"
+
+
+def number(value: float) -> str:
+    """A loss or an error with as many decimals as its size leaves room for."""
+    return f"{value:.4f}" if abs(value) < 1e3 else f"{value:.1f}" if abs(value) < 1e6 else f"{value:.4g}"
 
 
 def _ratio(part: int, whole: int) -> float:

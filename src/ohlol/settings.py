@@ -174,7 +174,8 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
         for name in names:
             value = getattr(owner, name)
             if not low <= value <= high:
-                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be from {low} to {high}")
+                bound = f"at least {low}" if value < low else f"at most {high}"
+                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be {bound}")
     for owner, names in ((model, ("dropout", "embedding_dropout")), (training, ("label_smoothing",))):
         for name in names:
             if not 0 <= getattr(owner, name) < 1:
