@@ -17,7 +17,7 @@ KINDS = {"label, characters": ("label", "char"), "label, words": ("label", "word
 }
 HEAD = """# Command line
 
-<!-- Written by docs/make_cli.py; change that file, or the help texts in src/ohlol/cli.py. -->
+<!-- Written by docs/make_cli.py; change that file, or the help texts in src/ohlol/cli. -->
 
 `ohlol COMMAND --help` says the same on the terminal. `python -m ohlol` is `ohlol`.
 

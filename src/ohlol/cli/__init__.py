@@ -1,0 +1,38 @@
+"""The command line: parse, call, print; knows nothing of how anything is done, and imports torch only inside a command.
+
+Exit status: 0 done; 1 a bug (traceback); 2 bad input (one line on stderr); 130 interrupted, after saving.
+"""
+
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from ohlol.cli import see, train, use  # each adds its commands to the app, in the order in which `--help` lists them
+from ohlol.cli.frame import app, reader_gone
+from ohlol.cli.train import glue_pairs
+from ohlol.errors import InputError
+
+__all__ = ["app", "main", "see", "train", "use"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its status."""
+    try:
+        status = app(glue_pairs(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+        sys.stdout.flush()
+    except InputError as error:
+        status = _complain(str(error))
+    except TyperException as error:
+        status = _complain(error.format_message())
+    except BrokenPipeError:
+        status = reader_gone()
+    except (KeyboardInterrupt, typer.Abort):
+        status = 130
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(message: str) -> int:
+    if message:  # there is none after the help that an empty command line gets
+        print("ohlol: " + " ".join(message.split("\n")), file=sys.stderr)
+    return 2

@@ -1,0 +1,54 @@
+"""The frame of the command line: the app that commands join, how they write to a terminal or a pipe; knows no command."""
+
+import os
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from ohlol import __version__
+
+app = typer.Typer(
+    help="Recurrent networks you can read, train and ship.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Recurrent networks you can read, train and ship."""
+    if version:
+        print(f"ohlol {__version__}")
+        raise typer.Exit
+
+
+def one_of(names: Iterable[str]) -> str:
+    """The choices of an option, for its help."""
+    return ", ".join(names)
+
+
+def console() -> Any:
+    """Standard output as rich sees it."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@contextmanager
+def until_enough() -> Generator[None]:
+    """Stop in silence when whoever reads our output has enough; typer would call it a failure."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise typer.Exit(reader_gone()) from None
+
+
+def reader_gone() -> int:
+    """Throw away what is still to be written, since nobody reads it; the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,202 @@
+"""`ohlol train`: flags become settings; knows nothing of what they mean."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ohlol.cli.frame import app, console, one_of
+from ohlol.errors import InputError
+from ohlol.settings import CELLS, FORMATS, LEVELS, OPTIMIZERS, SCHEDULES, TASKS
+
+PAIR_GLUE = "\t"
+"""Joins the two values of --pair, as typer has no repeatable option of two; no symbol of a pair can be a tab."""
+
+
+@app.command()
+def train(
+    files: Annotated[
+        list[str] | None, typer.Argument(help="Data; without any, hello -> ohlol.", metavar="[FILE]...")
+    ] = None,
+    *,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(help="A pair of your own: --pair hello ohlol; repeatable.", metavar="INPUT TARGET"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one under runs/.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    dev: Annotated[
+        Path | None, typer.Option(help="File to measure on after each epoch.", rich_help_panel="Data")
+    ] = None,
+    dev_fraction: Annotated[
+        float | None, typer.Option(help="Share of the data measured on without --dev.", rich_help_panel="Data")
+    ] = None,
+    format: Annotated[
+        str | None, typer.Option(help=one_of(FORMATS) + "; told from the file.", rich_help_panel="Data")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help=one_of(TASKS) + "; told from the file.", rich_help_panel="Data")
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help=one_of(LEVELS) + ": what a symbol is.", rich_help_panel="Data")
+    ] = None,
+    input: Annotated[
+        str | None,
+        typer.Option("--input", "--input-column", help="Column by name or number from 1.", rich_help_panel="Data"),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", "--target-column", help="Column by name or number from 1.", rich_help_panel="Data"),
+    ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether a CSV file names its columns.", rich_help_panel="Data"),
+    ] = None,
+    cell: Annotated[str | None, typer.Option(help=one_of(CELLS), rich_help_panel="Model")] = None,
+    hidden_size: Annotated[
+        int | None, typer.Option(help="Units of a layer and direction.", rich_help_panel="Model")
+    ] = None,
+    layers: Annotated[int | None, typer.Option(help="Layers one upon the other.", rich_help_panel="Model")] = None,
+    bidirectional: Annotated[
+        bool | None,
+        typer.Option("--bidirectional/--one-direction", help="Read from both ends.", rich_help_panel="Model"),
+    ] = None,
+    embedding: Annotated[
+        str | None, typer.Option(help="Size of a symbol's vector, or onehot.", rich_help_panel="Model")
+    ] = None,
+    spelling: Annotated[
+        int | None,
+        typer.Option(help="Units of the character RNN beside each word; 0 for none.", rich_help_panel="Model"),
+    ] = None,
+    bigrams: Annotated[
+        int | None,
+        typer.Option(help="Size of the vectors of neighbouring characters; 0 for none.", rich_help_panel="Model"),
+    ] = None,
+    head: Annotated[
+        bool | None,
+        typer.Option("--head/--no-head", help="A linear layer on the hidden state.", rich_help_panel="Model"),
+    ] = None,
+    tied: Annotated[
+        bool | None, typer.Option("--tied/--untied", help="Share embedding and head (next).", rich_help_panel="Model")
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(help="Between layers and before the head.", rich_help_panel="Model")
+    ] = None,
+    embedding_dropout: Annotated[
+        float | None, typer.Option(help="On the encoder's output.", rich_help_panel="Model")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes over the data at most.", rich_help_panel="Training")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Sequences or streams in a step.", rich_help_panel="Training")
+    ] = None,
+    bptt: Annotated[
+        int | None, typer.Option(help="Steps of truncated BPTT (next, forecast).", rich_help_panel="Training")
+    ] = None,
+    optimizer: Annotated[str | None, typer.Option(help=one_of(OPTIMIZERS), rich_help_panel="Training")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel="Training")] = None,
+    schedule: Annotated[str | None, typer.Option(help=one_of(SCHEDULES), rich_help_panel="Training")] = None,
+    warmup: Annotated[
+        int | None, typer.Option(help="Steps over which the rate rises.", rich_help_panel="Training")
+    ] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="Largest gradient norm; 0 for any.", rich_help_panel="Training")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="As the optimizer has it.", rich_help_panel="Training")
+    ] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share spread over all labels.", rich_help_panel="Training")
+    ] = None,
+    class_weights: Annotated[str | None, typer.Option(help="none|balanced", rich_help_panel="Training")] = None,
+    loss: Annotated[str | None, typer.Option(help="mean|sum over the steps.", rich_help_panel="Training")] = None,
+    unknown: Annotated[
+        float | None,
+        typer.Option(help="How often rare symbols are read as <unk>; 0: no <unk>.", rich_help_panel="Training"),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a better score; 0: no early stop.", rich_help_panel="Training")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.", rich_help_panel="Training")] = None,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="Seconds between saved states.", rich_help_panel="Training")
+    ] = None,
+) -> None:
+    """From a file of sequences to a trained, measured model; without a file, the tutorial's hello -> ohlol."""
+    given = dict(locals())
+    from ohlol import checkpoint, progress, recipe
+    from ohlol.scores import text_of
+    from ohlol.train import Interrupted
+
+    settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "dev")}
+    settings["embedding"] = _embedding(embedding)
+    pairs = _pairs(pair)
+    if pairs and files:
+        raise InputError("--pair and FILE exclude each other: give one of them")
+    if resume and overwrite:
+        raise InputError("--resume and --overwrite exclude each other: go on, or start anew")
+    data: Any = pairs or files
+    if resume and out is None:
+        raise InputError("--resume needs --out: the run directory to go on with")
+    stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
+    run = out or checkpoint.free_name(stem)
+    tutorial = not files and not resume
+    shown = [t for _, t in pairs or recipe.HELLO] if tutorial else None
+    reporter = progress.reporter(console(), shown)
+    try:
+        model = recipe.fit(data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, **settings)
+    except Interrupted:
+        print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    finally:
+        if isinstance(reporter, progress.Bar):
+            reporter.stop()
+    print(f"best weights: {text_of(model.config.scores)}")
+    print(f"saved: {run}")
+    for text, _ in (pairs or recipe.HELLO) if tutorial else ():
+        print(f"{text} -> {''.join(model.predict(text).labels)}")
+
+
+def _embedding(value: str | None) -> int | None:
+    if value is None:
+        return None
+    if value == "onehot":
+        return 0
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise InputError(f"--embedding is {value!r}; give a size, such as 64, or onehot")
+
+
+def _pairs(glued: list[str] | None) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for one in glued or ():
+        given, found, wanted = one.partition(PAIR_GLUE)
+        if not found:
+            raise InputError(f"--pair has {given!r} alone; give an input and a target: --pair hello ohlol")
+        pairs.append((given, wanted))
+    return pairs
+
+
+def glue_pairs(arguments: list[str]) -> list[str]:
+    """Join the two values of every --pair into one.
+
+    >>> glue_pairs(["train", "--pair", "hello", "ohlol", "--seed", "1"])
+    ['train', '--pair', 'hello\\tohlol', '--seed', '1']
+    """
+    glued: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        glued.append(argument)
+        if argument == "--":
+            break
+        if argument == "--pair":
+            values = [value for value in (next(rest, None), next(rest, None)) if value is not None]
+            if len(values) == 2 and values[1].startswith("--"):
+                glued += values
+            elif values:
+                glued.append(PAIR_GLUE.join(values))
+    return [*glued, *rest]

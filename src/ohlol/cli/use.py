@@ -1,0 +1,154 @@
+"""The commands that put a trained model to work: `ohlol evaluate`, `predict` and `generate`."""
+
+import json
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ohlol.cli.frame import app, console, until_enough
+from ohlol.errors import InputError
+
+if TYPE_CHECKING:
+    from ohlol.infer import Prediction, TrainedModel
+
+FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".txt")
+"""An argument that ends in one of these, and has no space in it, means a file."""
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    files: Annotated[list[str], typer.Argument(help="Data of the kind the run was trained on.", metavar="FILE...")],
+    worst: Annotated[int, typer.Option(help="Rows of the table of commonest mistakes.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """How good a model is on a file, and which labels it takes for which."""
+    from ohlol import output
+    from ohlol.data import readers
+    from ohlol.infer import load
+    from ohlol.scores import persistence, text_of
+
+    model = load(run)
+    corpus = readers.read(files, model.config.data)
+    tally = model.evaluate(corpus)
+    pairs = tally.worst_pairs(worst) if tally.confusion is not None else []
+    extra: dict[str, Any] = {}
+    if model.task == "forecast":
+        targets: Any = corpus.targets
+        extra["persistence"] = persistence(targets)
+    if as_json:
+        mistakes = [{"wanted": w, "chosen": c, "times": n, "share": s} for w, c, n, s in pairs]
+        print(json.dumps({"scores": tally.scores(), "mistakes": mistakes, **extra}, ensure_ascii=False, indent=2))
+        return
+    print(text_of(tally.scores()))
+    if extra:
+        print(f"repeating the last row would give: {text_of(extra['persistence'])}")
+    if pairs:
+        output.print_mistakes(pairs, console())
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    source: Annotated[
+        str, typer.Argument(help="A text, a file, or - for standard input.", metavar="[TEXT|FILE|-]")
+    ] = "-",
+    output_format: Annotated[str, typer.Option(help="plain|tsv|conll|jsonl")] = "plain",
+    n_best: Annotated[int, typer.Option(help="Labels a step, with their probabilities.", min=1)] = 1,
+    steps: Annotated[int, typer.Option(help="Rows to forecast.", min=1)] = 10,
+) -> None:
+    """Label a text, a file or standard input; forecast the rows that follow a file's."""
+    from ohlol import output
+    from ohlol.infer import load
+
+    model = load(run)
+    if model.task == "forecast":
+        _print_forecast(model, source, steps, output_format)
+        return
+    write = output.writer(model, output_format)
+    unknown: dict[str, None] = {}
+    with until_enough():
+        for prediction in _predictions(model, source, n_best):
+            print(write(prediction), flush=source == "-")
+            unknown.update(dict.fromkeys(prediction.unknown))
+        sys.stdout.flush()
+    _report(unknown)
+
+
+def _report(unknown: Collection[str]) -> None:
+    if unknown:
+        shown = " ".join(map(repr, list(unknown)[:10])) + " ..." * (len(unknown) > 10)
+        print(f"not seen in training and read as <unk>: {shown}", file=sys.stderr)
+
+
+def _predictions(model: "TrainedModel", source: str, n_best: int) -> "Iterator[Prediction]":
+    from ohlol.data import readers
+
+    is_file = source == "-" or _means_file(source)
+    if not is_file:
+        yield model.predict(source, n_best=n_best)
+        return
+    found: Iterator[Any] = readers.stream(source, model.config.data)
+    sequences = (sequence for sequence, _ in found)
+    if source == "-":  # each line is answered at once
+        for sequence in sequences:
+            yield model.predict(sequence, n_best=n_best)
+        return
+    yield from model.predict_many(sequences, n_best=n_best)
+
+
+def _means_file(source: str) -> bool:
+    named = source.lower().endswith(FILE_SUFFIXES) and not any(c.isspace() for c in source)
+    try:
+        return named or Path(source).is_file()
+    except (OSError, ValueError):  # too long, or with a NUL: a text
+        return False
+
+
+def _print_forecast(model: "TrainedModel", source: str, steps: int, output_format: str) -> None:
+    rows = model.forecast(source, steps)
+    names = model.codec.target_columns
+    if output_format == "jsonl":
+        for row in rows.tolist():
+            print(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
+        return
+    if output_format not in ("plain", "tsv"):
+        raise InputError(f"--output-format {output_format} does not fit a forecast; give tsv or jsonl")
+    print("\t".join(names))
+    for row in rows.tolist():
+        print("\t".join(f"{value:.6g}" for value in row))
+
+
+@app.command()
+def generate(
+    run: Annotated[Path, typer.Argument(help="Run directory of a model of task next.")],
+    prompt: Annotated[str, typer.Option(help="What comes before.")] = "",
+    length: Annotated[int, typer.Option(help="Symbols to make.")] = 500,
+    temperature: Annotated[float, typer.Option(help="0 takes the likeliest; 1 draws as learned.")] = 0.8,
+    top_k: Annotated[int, typer.Option(help="Among the k likeliest only; 0: all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Among the likeliest that together have this probability.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Makes the text repeatable.")] = None,
+) -> None:
+    """Continue a text, symbol by symbol, as it is made."""
+    from ohlol.data import readers
+    from ohlol.infer import load
+
+    model = load(run)
+    symbols = model.generate(prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    words = model.config.data.level == "word"
+    with until_enough():
+        sys.stdout.write(prompt)
+        before = prompt[-1:] or "\n"
+        for symbol in symbols:
+            glue = " " if words and before != "\n" and symbol != "\n" else ""
+            sys.stdout.write(glue + symbol)
+            sys.stdout.flush()
+            before = symbol
+        if before != "\n":
+            sys.stdout.write("\n")
+        sys.stdout.flush()
+    if prompt and model.codec.symbols is not None:
+        _report(model.codec.symbols.unknown(readers.symbols_of(prompt, model.config.data)))
