@@ -1,4 +1,4 @@
-"""The frame of the command line: the app that commands join, how they write to a terminal or a pipe; knows no command."""
+"""The frame of the command line: the app that commands join, and how they write to a pipe; knows no command."""
 
 import os
 import sys
