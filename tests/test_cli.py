@@ -76,7 +76,7 @@ def process(*arguments: object, **options: object) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        env={**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])},  # wherever the process runs
+        env={**os.environ, "PYTHONPATH": str(Path(ohlol.__file__).parents[1])},  # wherever the process runs
         **options,  # pyright: ignore
     )
 
