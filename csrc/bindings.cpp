@@ -23,6 +23,9 @@ namespace {
 
 std::atomic<bool> poison{false};  // tests: fill memory that must not be read before it is written with NaN
 
+constexpr double usual_serial_below = 4e5;
+std::atomic<double> serial_below{usual_serial_below};
+
 class Arena {
   public:
     ~Arena() { std::free(base_); }
@@ -88,6 +91,7 @@ void fill(Sequence<T>& q, int cell, int threads, bool reverse, i64 T_, i64 B, i6
           Address c_0, std::vector<i64>& offsets) {
     q.cell = cell, q.threads = threads, q.reverse = reverse;
     q.T_ = T_, q.B = B, q.H = H, q.I = I;
+    q.serial_below = serial_below;
     q.batch_sizes = at<const i64>(batch_sizes);
     q.time_stride = time_stride, q.batch_stride = batch_stride;
     q.rows = T_ * B;
@@ -158,6 +162,8 @@ NB_MODULE(_kernel, m) {
     m.def("select", &choose, "Choose the variant for all later calls.");
     m.def("selected", [] { return current.load()->name; }, "The variant in use.");
     m.def("set_poison", [](bool on) { poison = on; }, "Fill scratch memory with NaN before each call.");
+    m.attr("SERIAL_BELOW") = usual_serial_below;
+    m.def("set_serial_below", [](double work) { serial_below = work; }, "Multiplications that one thread does alone.");
     m.def("forward_float32", &forward<float>);
     m.def("forward_float64", &forward<double>);
     m.def("backward_float32", &backward<float>);

@@ -31,6 +31,7 @@ struct Sequence {
     const i64* offsets = nullptr;         // (T,), with batch_sizes
     i64 time_stride = 0, batch_stride = 1;
     i64 rows = 0;                         // S, the number of rows in all
+    double serial_below = 0;              // multiplications below which one thread does everything
     const T *W_ih = nullptr, *W_hh = nullptr, *b_ih = nullptr, *b_hh = nullptr;
     const T *h_0 = nullptr, *c_0 = nullptr;  // (B, H), null for zeros
 

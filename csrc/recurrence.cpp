@@ -78,7 +78,7 @@ bool few_entries(const Sequence<T>& q) {
 template <class T>
 int threads_for(const Sequence<T>& q, int gates, i64 panels) {
     const double work = double(q.rows) * double(q.H) * double(gates) * double(q.H + (q.W_ih ? q.I : 0));
-    if (q.threads <= 1 || work < 4e5) return 1;
+    if (q.threads <= 1 || work < q.serial_below) return 1;
     const i64 most = few_entries(q) ? panels : q.B;
     return static_cast<int>(q.threads < most ? q.threads : most);
 }
