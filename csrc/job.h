@@ -60,8 +60,8 @@ struct Backward : Sequence<T> {
     const T* grad_out = nullptr;   // (S, .) with leading dimension grad_out_ld, or null
     i64 grad_out_ld = 0;
     const T *grad_h_n = nullptr, *grad_c_n = nullptr;  // (B, H) or null
-    T* d_gates = nullptr;          // (S, G*H): gradient of the input projections
-    T* d_hidden_n = nullptr;       // (S, H), GRU: gradient of W_hn h + b_hn
+    T* d_gates = nullptr;          // (S, G*H): gradient of the input projections; null where nobody outside wants it
+    T* d_hidden_n = nullptr;       // (S, H), GRU: gradient of W_hn h + b_hn; the same
     T *d_h_0 = nullptr, *d_c_0 = nullptr;    // (B, H) or null
     T* d_bias = nullptr;           // (G*H,): sum of d_gates over the rows, or null
     T* d_bias_n = nullptr;         // (H,), GRU: sum of d_hidden_n

@@ -253,7 +253,7 @@ struct BackwardScratch {
     static constexpr int NB = 2;  // vectors in a panel of the recurrent weights, seen from behind
     static constexpr i64 width = NB * L;
     i64 panels, padded, ld, GH, i_ld;
-    T *weights, *d_local[2], *dh, *dc, *bias, *zeros, *h_before, *x_packed, *h_packed, *x_weights;
+    T *weights, *d_local[2], *dh, *dc, *bias, *zeros, *h_before, *x_packed, *h_packed, *x_weights, *d_gates, *d_hidden_n;
 
     BackwardScratch(const Backward<T>& q, char* base, std::size_t& bytes, int threads) {
         Bump bump{base};
@@ -272,6 +272,8 @@ struct BackwardScratch {
         h_packed = bump.take<T>(q.d_W_hh ? q.rows * padded : 0);
         x_packed = bump.take<T>(q.d_W_ih ? q.rows * i_ld : 0);
         x_weights = bump.take<T>(q.d_x ? GH * i_ld : 0);
+        d_gates = bump.take<T>(q.d_gates ? 0 : q.rows * GH);
+        d_hidden_n = bump.take<T>(C::direct && !q.d_hidden_n ? q.rows * q.H : 0);
         bytes = bump.used;
     }
 };
@@ -395,12 +397,14 @@ void backward_part(const Backward<T>& q, const BackwardScratch<T, C>& s, int par
 }
 
 template <class T, class C>
-void backward(const Backward<T>& q, Scratch scratch) {
+void backward(Backward<T> q, Scratch scratch) {
     std::size_t bytes = 0;
     const i64 panels = (q.H + BackwardScratch<T, C>::width - 1) / BackwardScratch<T, C>::width;
     const int threads = threads_for(q, C::G, panels);
     const BackwardScratch<T, C> plan(q, nullptr, bytes, threads);
     const BackwardScratch<T, C> s(q, static_cast<char*>(scratch(bytes)), bytes, threads);
+    if (!q.d_gates) q.d_gates = s.d_gates;
+    if (C::direct && !q.d_hidden_n) q.d_hidden_n = s.d_hidden_n;
     const bool by_hidden = few_entries(q);
     Barrier barrier;
     int parts = 1;

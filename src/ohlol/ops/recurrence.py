@@ -17,9 +17,9 @@ from torch.nn.functional import embedding
 
 from ohlol.ops.backend import ABSENT, CELL_CODES, GATES, KERNEL, empty
 from ohlol.ops.gather import scatter_rows
+from ohlol.ops.single import SMALL, Single
+from ohlol.ops.single import forward as single_forward
 
-SMALL = 1 << 18
-"""Multiplications of a layer's input projection up to which the kernel does every product itself."""
 CHUNK = 1 << 21
 """Numbers of an input projection that inference holds at a time, so that its memory does not grow with T."""
 
@@ -79,6 +79,10 @@ def _plain(tensor: Tensor) -> Tensor:
     if tensor.is_contiguous() and not tensor.is_neg():
         return tensor
     return tensor.resolve_neg().contiguous()
+
+
+def _all_plain(*tensors: Tensor | None) -> bool:
+    return all(t is None or (t.is_contiguous() and not t.is_neg()) for t in tensors)
 
 
 def _at(tensor: Tensor | None, offset: int = 0) -> int:
@@ -298,7 +302,7 @@ class _Recurrence(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():  # create_graph=True: the gradients are to be differentiated again
             masks = saved[3 * spec.directions + 1 :: 3 * spec.directions + 2]
-            return (None, None, *_replay(spec, rows, x, h_0, c_0, weights, masks, needs, grad_outputs))
+            return (None, None, *_replay(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs))
         saved[-2] = saved[-2].view(rows.S, -1)
         h, c = (None if s is None else _plain(s) for s in (h_0, c_0))
         grads = _grads(spec, rows, x, h, c, weights, saved, needs, *(*grad_outputs, None)[:3])
@@ -307,7 +311,7 @@ class _Recurrence(torch.autograd.Function):
 
 def _replay(
     spec: Spec,
-    rows: _Rows,
+    batch_sizes: Tensor | None,
     x: Tensor,
     h_0: Tensor | None,
     c_0: Tensor | None,
@@ -318,7 +322,7 @@ def _replay(
 ) -> list[Tensor | None]:
     """The gradients as differentiable functions of the inputs, by way of torch's own step-by-step graph."""
     inputs = (x, h_0, c_0, *weights)
-    outputs = torch_recurrence(spec, x, h_0, c_0, weights, rows.batch_sizes, masks)
+    outputs = torch_recurrence(spec, x, h_0, c_0, weights, batch_sizes, masks)
     wanted = [t for t, need in zip(inputs, needs, strict=True) if need and t is not None]
     pairs = [(o, g) for o, g in zip(outputs, grad_outputs, strict=False) if g is not None]
     found = iter(
@@ -392,10 +396,25 @@ def recurrence(
     >>> out.shape, h_n.shape
     (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
     """
+    grad = torch.is_grad_enabled() and (
+        x.requires_grad
+        or any(w.requires_grad for w in weights)
+        or (h_0 is not None and h_0.requires_grad)
+        or (c_0 is not None and c_0.requires_grad)
+    )
+    if spec.num_layers * spec.directions == 1 and batch_sizes is None and not spec.batch_first:
+        if x.dim() == 3 and x.numel() * weights[0].size(0) <= SMALL and _all_plain(x, h_0, c_0, *weights):
+            if not grad:
+                return single_forward(spec.cell, x, h_0, c_0, weights, False)[0]
+
+            def replay(x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[Tensor], needs: Any, grads: Any) -> Any:
+                return _replay(spec, None, x, h_0, c_0, weights, (), needs, grads)
+
+            return Single.apply(spec.cell, replay, x, h_0, c_0, *weights)  # type: ignore[return-value]
     turn = spec.batch_first and spec.dropout > 0  # torch draws its masks with time first
     if turn:
         x, spec = x.transpose(0, 1), spec._replace(batch_first=False)
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, h_0, c_0, *weights)):
+    if grad:
         result: tuple[Tensor, ...] = _Recurrence.apply(spec, batch_sizes, x, h_0, c_0, *weights)  # type: ignore[assignment]
     else:
         rows = _rows(spec, x, batch_sizes)
