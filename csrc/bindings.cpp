@@ -1,0 +1,173 @@
+// What Python sees of the kernels: functions of integers, most of them addresses from Tensor.data_ptr().
+//
+// Nothing is checked here: ops/recurrence.py has looked at shapes, types and strides, and an integer costs far less to pass
+// than an array. The GIL is released while a kernel runs.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "job.h"
+
+namespace nb = nanobind;
+using namespace ohlol;
+
+namespace {
+
+std::atomic<bool> poison{false};  // tests: fill memory that must not be read before it is written with NaN
+
+constexpr double usual_serial_below = 4e5;
+std::atomic<double> serial_below{usual_serial_below};
+
+class Arena {
+  public:
+    ~Arena() { std::free(base_); }
+    void* get(std::size_t bytes) {
+        if (bytes > size_) {
+            std::free(base_);
+            size_ = 0;
+            base_ = std::aligned_alloc(64, (bytes + 4095) / 4096 * 4096);
+            if (!base_) throw std::bad_alloc();
+            size_ = (bytes + 4095) / 4096 * 4096;
+        }
+        if (poison) std::memset(base_, 0xff, size_);
+        return base_;
+    }
+
+  private:
+    void* base_ = nullptr;
+    std::size_t size_ = 0;
+};
+
+void* scratch(std::size_t bytes) {
+    thread_local Arena arena;
+    return arena.get(bytes);
+}
+
+std::vector<std::string> supported() {
+    std::vector<std::string> names;
+#ifdef OHLOL_X86
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        names.emplace_back("avx512");
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) names.emplace_back("avx2");
+#endif
+    names.emplace_back("baseline");
+    return names;
+}
+
+std::atomic<const Variant*> current{&variant_baseline};
+
+void choose(const std::string& name) {
+    for (const std::string& known : supported())
+        if (known == name) {
+#ifdef OHLOL_X86
+            if (name == "avx512") return void(current = &variant_avx512);
+            if (name == "avx2") return void(current = &variant_avx2);
+#endif
+            return void(current = &variant_baseline);
+        }
+    throw std::invalid_argument("this machine does not run the kernel variant '" + name + "'");
+}
+
+using Address = std::uintptr_t;
+
+template <class T>
+T* at(Address a) {
+    return reinterpret_cast<T*>(a);
+}
+
+template <class T>
+void fill(Sequence<T>& q, int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, Address batch_sizes,
+          i64 time_stride, i64 batch_stride, Address W_ih, Address W_hh, Address b_ih, Address b_hh, Address h_0,
+          Address c_0, std::vector<i64>& offsets) {
+    q.cell = cell, q.threads = threads, q.reverse = reverse;
+    q.T_ = T_, q.B = B, q.H = H, q.I = I;
+    q.serial_below = serial_below;
+    q.batch_sizes = at<const i64>(batch_sizes);
+    q.time_stride = time_stride, q.batch_stride = batch_stride;
+    q.rows = T_ * B;
+    if (q.batch_sizes) {
+        offsets.resize(T_);
+        i64 row = 0;
+        for (i64 t = 0; t < T_; ++t) {
+            offsets[t] = row;
+            row += q.batch_sizes[t];
+        }
+        q.offsets = offsets.data();
+        q.rows = row;
+    }
+    q.W_ih = at<const T>(W_ih), q.W_hh = at<const T>(W_hh), q.b_ih = at<const T>(b_ih), q.b_hh = at<const T>(b_hh);
+    q.h_0 = at<const T>(h_0), q.c_0 = at<const T>(c_0);
+}
+
+template <class T>
+void forward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, Address batch_sizes, i64 time_stride,
+             i64 batch_stride, Address W_ih, Address W_hh, Address b_ih, Address b_hh, Address h_0, Address c_0, Address x,
+             Address projected, Address ids, Address out, i64 out_ld, Address h_n, Address c_n, Address gates, Address cells,
+             Address hidden_n) {
+    nb::gil_scoped_release release;
+    Forward<T> q;
+    std::vector<i64> offsets;
+    fill<T>(q, cell, threads, reverse, T_, B, H, I, batch_sizes, time_stride, batch_stride, W_ih, W_hh, b_ih, b_hh, h_0, c_0,
+            offsets);
+    q.x = at<const T>(x), q.projected = at<const T>(projected), q.ids = at<const i64>(ids);
+    q.out = at<T>(out), q.out_ld = out_ld, q.h_n = at<T>(h_n), q.c_n = at<T>(c_n);
+    q.gates = at<T>(gates), q.cells = at<T>(cells), q.hidden_n = at<T>(hidden_n);
+    const Variant* v = current;
+    if constexpr (sizeof(T) == 4)
+        v->forward32(q, scratch);
+    else
+        v->forward64(q, scratch);
+}
+
+template <class T>
+void backward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, Address batch_sizes, i64 time_stride,
+              i64 batch_stride, Address W_ih, Address W_hh, Address h_0, Address c_0, Address x, Address out, i64 out_ld,
+              Address gates, Address cells, Address hidden_n, Address grad_out, i64 grad_out_ld, Address grad_h_n,
+              Address grad_c_n, Address d_gates, Address d_hidden_n, Address d_h_0, Address d_c_0, Address d_bias,
+              Address d_bias_n, Address h_before, Address d_x, Address d_W_ih, Address d_W_hh) {
+    nb::gil_scoped_release release;
+    Backward<T> q;
+    std::vector<i64> offsets;
+    fill<T>(q, cell, threads, reverse, T_, B, H, I, batch_sizes, time_stride, batch_stride, W_ih, W_hh, 0, 0, h_0, c_0,
+            offsets);
+    q.x = at<const T>(x), q.out = at<const T>(out), q.out_ld = out_ld;
+    q.gates = at<const T>(gates), q.cells = at<const T>(cells), q.hidden_n = at<const T>(hidden_n);
+    q.grad_out = at<const T>(grad_out), q.grad_out_ld = grad_out_ld;
+    q.grad_h_n = at<const T>(grad_h_n), q.grad_c_n = at<const T>(grad_c_n);
+    q.d_gates = at<T>(d_gates), q.d_hidden_n = at<T>(d_hidden_n), q.d_h_0 = at<T>(d_h_0), q.d_c_0 = at<T>(d_c_0);
+    q.d_bias = at<T>(d_bias), q.d_bias_n = at<T>(d_bias_n), q.h_before = at<T>(h_before);
+    q.d_x = at<T>(d_x), q.d_W_ih = at<T>(d_W_ih), q.d_W_hh = at<T>(d_W_hh);
+    const Variant* v = current;
+    if constexpr (sizeof(T) == 4)
+        v->backward32(q, scratch);
+    else
+        v->backward64(q, scratch);
+}
+
+}  // namespace
+
+NB_MODULE(_kernel, m) {
+    choose(supported().front());
+    m.def("supported", &supported, "The variants this machine runs, fastest first.");
+    m.def("select", &choose, "Choose the variant for all later calls.");
+    m.def("selected", [] { return current.load()->name; }, "The variant in use.");
+    m.def("set_poison", [](bool on) { poison = on; }, "Fill scratch memory with NaN before each call.");
+    m.attr("SERIAL_BELOW") = usual_serial_below;
+    m.def("set_serial_below", [](double work) { serial_below = work; }, "Multiplications that one thread does alone.");
+    m.def("forward_float32", &forward<float>);
+    m.def("forward_float64", &forward<double>);
+    m.def("backward_float32", &backward<float>);
+    m.def("backward_float64", &backward<double>);
+    m.def("map_float32", [](int f, Address x, Address y, i64 n) { current.load()->map32(f, at<float>(x), at<float>(y), n); });
+    m.def("map_float64", [](int f, Address x, Address y, i64 n) { current.load()->map64(f, at<double>(x), at<double>(y), n); });
+}

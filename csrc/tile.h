@@ -1,0 +1,129 @@
+// The matrix product of the time loop: a few rows of state times one panel of packed weights, held in registers.
+#pragma once
+
+#include "simd.h"
+
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int accumulators = 24;  // of 32 registers
+#else
+constexpr int accumulators = 12;  // of 16
+#endif
+
+constexpr int max_rows(int vectors) { return accumulators / vectors; }
+
+// dst (MR, NV * lanes) = a (MR, K) w (K, NV * lanes); w lies packed, aligned, one row of the panel after the other.
+// Turned: a is given as its transpose (K, MR), which is what a weight gradient needs.
+template <class T, int NV, int MR, bool Turned>
+void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
+    using V = Vec<T>;
+    constexpr int lanes = Simd<T>::lanes;
+    // With few rows the chain of dependent additions is the limit, so several partial sums run side by side.
+    constexpr int KU = MR * NV >= 8 ? 1 : (MR * NV >= 4 ? 2 : 4);
+    V acc[KU][MR][NV];
+#pragma GCC unroll 4
+    for (int u = 0; u < KU; ++u)
+#pragma GCC unroll 12
+        for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[u][i][v] = V{};
+    i64 k = 0;
+    for (; k + KU <= K; k += KU) {
+#pragma GCC unroll 4
+        for (int u = 0; u < KU; ++u) {
+            const V* b = reinterpret_cast<const V*>(w);
+            w += NV * lanes;
+#pragma GCC unroll 12
+            for (int i = 0; i < MR; ++i) {
+                const T s = Turned ? a[(k + u) * lda + i] : a[i * lda + k + u];
+#pragma GCC unroll 4
+                for (int v = 0; v < NV; ++v) acc[u][i][v] += b[v] * s;
+            }
+        }
+    }
+    for (; k < K; ++k) {
+        const V* b = reinterpret_cast<const V*>(w);
+        w += NV * lanes;
+#pragma GCC unroll 12
+        for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+            for (int v = 0; v < NV; ++v) acc[0][i][v] += b[v] * (Turned ? a[k * lda + i] : a[i * lda + k]);
+    }
+#pragma GCC unroll 12
+    for (int i = 0; i < MR; ++i)
+#pragma GCC unroll 4
+        for (int v = 0; v < NV; ++v) {
+            V sum = acc[0][i][v];
+#pragma GCC unroll 4
+            for (int u = 1; u < KU; ++u) sum += acc[u][i][v];
+            reinterpret_cast<V*>(dst)[i * NV + v] = sum;
+        }
+}
+
+template <class T>
+using TileFn = void (*)(i64, const T*, i64, const T*, T*);
+
+template <class T, int NV, bool Turned = false>
+struct Tiles {
+    static constexpr int max = max_rows(NV);
+    TileFn<T> fn[max + 1];
+    template <int MR>
+    constexpr void fill() {
+        fn[MR] = &tile<T, NV, MR, Turned>;
+        if constexpr (MR > 1) fill<MR - 1>();
+    }
+    constexpr Tiles() : fn{} { fill<max>(); }
+};
+template <class T, int NV, bool Turned = false>
+constexpr Tiles<T, NV, Turned> tiles{};
+
+// Calls body(first_row, rows, fn) for row blocks as even as they can be.
+template <class T, int NV, bool Turned = false, class F>
+OHLOL_INLINE void for_row_tiles(i64 lo, i64 hi, F&& body) {
+    const i64 n = hi - lo;
+    if (n <= 0) return;
+    const i64 blocks = (n + Tiles<T, NV>::max - 1) / Tiles<T, NV>::max;
+    const i64 small = n / blocks, large = n % blocks;
+    i64 row = lo;
+    for (i64 b = 0; b < blocks; ++b) {
+        const i64 rows = small + (b < large ? 1 : 0);
+        body(row, rows, tiles<T, NV, Turned>.fn[rows]);
+        row += rows;
+    }
+}
+
+constexpr i64 round_up(i64 n, i64 m) { return (n + m - 1) / m * m; }
+
+// Panel of a matrix m (rows n, columns K, leading ld) whose rows are the outputs: panel[k][v][lane] = m[row(v) + lane][k].
+// first[v] is the row of the panel's v-th vector, count[v] how many of its lanes exist; the others are zero.
+template <class T, int NV>
+void pack_transposed(const T* m, i64 ld, i64 K, const i64* first, const i64* count, T* panel) {
+    constexpr i64 lanes = Simd<T>::lanes, block = 16;
+    for (i64 k0 = 0; k0 < K; k0 += block) {
+        const i64 k1 = k0 + block < K ? k0 + block : K;
+        for (int v = 0; v < NV; ++v)
+            for (i64 lane = 0; lane < lanes; ++lane) {
+                T* d = panel + v * lanes + lane;
+                if (lane < count[v]) {
+                    const T* s = m + (first[v] + lane) * ld;
+                    for (i64 k = k0; k < k1; ++k) d[k * NV * lanes] = s[k];
+                } else {
+                    for (i64 k = k0; k < k1; ++k) d[k * NV * lanes] = T(0);
+                }
+            }
+    }
+}
+
+// Panel of a matrix m (K, n) whose columns are the outputs: `width` columns from `col`, zero past n.
+template <class T>
+void pack_straight(const T* m, i64 ld, i64 K, i64 n, i64 col, i64 width, T* panel) {
+    const i64 have = n - col < width ? n - col : width;
+    for (i64 k = 0; k < K; ++k) {
+        T* d = panel + k * width;
+        std::memcpy(d, m + k * ld + col, sizeof(T) * have);
+        for (i64 i = have; i < width; ++i) d[i] = T(0);
+    }
+}
+
+}  // namespace

@@ -1,0 +1,16 @@
+"""The recurrence over a whole sequence, and the compiled kernels behind it."""
+
+from ohlol.ops.backend import available, select, selected
+from ohlol.ops.gather import embedding_table, one_hot_table
+from ohlol.ops.recurrence import Spec, recurrence, torch_recurrence
+
+__all__ = [
+    "Spec",
+    "available",
+    "embedding_table",
+    "one_hot_table",
+    "recurrence",
+    "select",
+    "selected",
+    "torch_recurrence",
+]

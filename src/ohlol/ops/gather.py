@@ -1,0 +1,30 @@
+"""Symbols as input: a lookup in a table of projected vectors, where torch would multiply one-hot rows by a matrix.
+
+The table (V, G*H) holds for every symbol what the input projection would make of it. Its gradient is the sum, for every
+symbol, of the gradients of the rows that used it, added in the order of the rows: the same bits whatever the threads.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+
+def one_hot_table(W_ih: Tensor) -> Tensor:
+    """The table of one-hot inputs: (G*H, V) -> (V, G*H)."""
+    return W_ih.t()
+
+
+def embedding_table(vectors: Tensor, W_ih: Tensor) -> Tensor:
+    """The table of embedded inputs: vectors (V, I), weights (G*H, I) -> (V, G*H)."""
+    return linear(vectors, W_ih)
+
+
+def scatter_rows(grad: Tensor, ids: Tensor, size: int) -> Tensor:
+    """Sum the rows of grad (S, N) by their id: (size, N).
+
+    A stable sort brings equal ids together, and each run is summed in the order of the rows.
+    """
+    flat = ids.reshape(-1)
+    order = torch.argsort(flat, stable=True)
+    lengths = torch.bincount(flat, minlength=size)
+    return torch.segment_reduce(grad.index_select(0, order), "sum", lengths=lengths, axis=0, initial=0.0)

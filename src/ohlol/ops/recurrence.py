@@ -1,0 +1,426 @@
+"""One autograd function over a whole sequence and a whole stack of layers; knows nothing of modules.
+
+The kernels run the time loop. What is large and regular stays with torch: the input projections of all steps are one
+matrix product a layer, and so is each weight gradient. A problem so small that calling into a library costs more than
+the arithmetic is done in the kernel as a whole. `torch_recurrence` is the same function out of torch's own parts; a
+double backward runs through it.
+
+Shapes: S the rows of all steps together (T*B, or the sum of the lengths), G gates, D directions, L layers.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+from ohlol.ops.backend import ABSENT, CELL_CODES, GATES, KERNEL, empty
+from ohlol.ops.gather import scatter_rows
+from ohlol.ops.single import SMALL, Single
+from ohlol.ops.single import forward as single_forward
+
+CHUNK = 1 << 21
+"""Numbers of an input projection that inference holds at a time, so that its memory does not grow with T."""
+
+
+class Spec(NamedTuple):
+    """What a call does besides its tensors."""
+
+    cell: str
+    num_layers: int = 1
+    directions: int = 1
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    """Between layers; 0 unless training."""
+
+
+class _Rows(NamedTuple):
+    """Where entry b of step t lies: row t * time_stride + b * batch_stride, or packed by batch_sizes."""
+
+    T: int
+    B: int
+    S: int
+    time_stride: int
+    batch_stride: int
+    batch_sizes: Tensor | None
+
+    @property
+    def shifted(self) -> bool:
+        """Whether the state before a row is the row B places away, as it is in a dense batch with time first."""
+        return self.batch_sizes is None and self.batch_stride == 1
+
+    def where(self) -> tuple[int, int, int]:
+        sizes = self.batch_sizes
+        return (0 if sizes is None else sizes.data_ptr(), self.time_stride, self.batch_stride)
+
+
+class _Layer(NamedTuple):
+    """What the forward pass of one layer in one direction leaves for its backward pass."""
+
+    gates: Tensor | None
+    cells: Tensor | None
+    hidden_n: Tensor | None
+
+
+def _rows(spec: Spec, x: Tensor, batch_sizes: Tensor | None) -> _Rows:
+    if batch_sizes is not None:
+        return _Rows(batch_sizes.size(0), int(batch_sizes[0]), x.size(0), 0, 1, batch_sizes)
+    if spec.batch_first:
+        B, T = x.size(0), x.size(1)
+        return _Rows(T, B, T * B, 1, T, None)
+    T, B = x.size(0), x.size(1)
+    return _Rows(T, B, T * B, B, 1, None)
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The same numbers as they lie in memory: contiguous, and without a lazy sign."""
+    if tensor.is_contiguous() and not tensor.is_neg():
+        return tensor
+    return tensor.resolve_neg().contiguous()
+
+
+def _all_plain(*tensors: Tensor | None) -> bool:
+    return all(t is None or (t.is_contiguous() and not t.is_neg()) for t in tensors)
+
+
+def _at(tensor: Tensor | None, offset: int = 0) -> int:
+    return 0 if tensor is None else tensor.data_ptr() + offset * tensor.element_size()
+
+
+def _weights_of(spec: Spec, weights: Sequence[Tensor], k: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    if spec.bias:
+        W_ih, W_hh, b_ih, b_hh = weights[4 * k : 4 * k + 4]
+        return _plain(W_ih), _plain(W_hh), _plain(b_ih), _plain(b_hh)
+    W_ih, W_hh = weights[2 * k : 2 * k + 2]
+    return _plain(W_ih), _plain(W_hh), None, None
+
+
+def _forward(
+    spec: Spec,
+    rows: _Rows,
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    save: list[Tensor | None] | None,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Run the stack; (S, D*H), (L*D, B, H) and for the LSTM (L*D, B, H). `save` receives what backward needs."""
+    assert KERNEL is not None, ABSENT
+    like = weights[0]
+    run = KERNEL.forward_float32 if like.dtype == torch.float32 else KERNEL.forward_float64
+    G, D, H = GATES[spec.cell], spec.directions, weights[1].size(1)
+    code, threads, step = CELL_CODES[spec.cell], torch.get_num_threads(), rows.B * H
+    by_id = not x.is_floating_point()
+    h_n = empty(like, spec.num_layers * D, rows.B, H)
+    c_n = empty(like, spec.num_layers * D, rows.B, H) if spec.cell == "lstm" else None
+    below = x.reshape(rows.S) if by_id else x.reshape(rows.S, x.size(-1))
+    out = below
+    for layer in range(spec.num_layers):
+        below = _plain(below)
+        out = empty(like, rows.S, D * H)
+        ids = by_id and layer == 0
+        I = 0 if ids else below.size(1)
+        small = not ids and rows.S * G * H * I <= SMALL
+        for d in range(D):
+            k = layer * D + d
+            W_ih, W_hh, b_ih, b_hh = _weights_of(spec, weights, k)
+            kept = save is not None and G > 1
+            gates = cells = hidden_n = projected = None
+            if ids:
+                projected = W_ih
+            elif not small:
+                projected = torch.mm(below, W_ih.t())
+            if kept:
+                gates = projected if projected is not None and not ids else empty(like, rows.S, G * H)
+                cells = empty(like, rows.S, H) if spec.cell == "lstm" else None
+                hidden_n = empty(like, rows.S, H) if spec.cell == "gru" else None
+            run(
+                code, threads, d == 1, rows.T, rows.B, H, I, *rows.where(),
+                _at(W_ih) if small else 0, _at(W_hh), _at(b_ih), _at(b_hh), _at(h_0, k * step), _at(c_0, k * step),
+                _at(below) if small else 0, _at(projected), _at(below) if ids else 0,
+                _at(out, d * H), D * H, _at(h_n, k * step), _at(c_n, k * step),
+                _at(gates), _at(cells), _at(hidden_n),
+            )  # fmt: skip
+            if save is not None:
+                save += _Layer(gates, cells, hidden_n)
+        below = out
+        mask = None
+        if spec.dropout > 0 and layer < spec.num_layers - 1:
+            # drawn as torch draws it, so that the same seed drops the same units
+            keep = 1 - spec.dropout
+            mask = torch.empty_like(out).bernoulli_(keep)
+            mask = mask.div_(keep) if keep > 0 else mask
+            below = out * mask
+        if save is not None:
+            save += (out if layer < spec.num_layers - 1 else None, mask)
+    return out, h_n, c_n
+
+
+def _grads(
+    spec: Spec,
+    rows: _Rows,
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    saved: Sequence[Tensor | None],
+    needs: Sequence[bool],
+    grad_out: Tensor | None,
+    grad_h_n: Tensor | None,
+    grad_c_n: Tensor | None,
+) -> list[Tensor | None]:
+    """Gradients to x, h_0, c_0 and every weight, None where `needs` does not ask for one."""
+    assert KERNEL is not None, ABSENT
+    like = weights[0]
+    run = KERNEL.backward_float32 if like.dtype == torch.float32 else KERNEL.backward_float64
+    G, D, L, H = GATES[spec.cell], spec.directions, spec.num_layers, weights[1].size(1)
+    code, threads, step = CELL_CODES[spec.cell], torch.get_num_threads(), rows.B * H
+    by_id = not x.is_floating_point()
+    per = 4 if spec.bias else 2
+    grads: list[Tensor | None] = [None] * len(needs)
+    lowest = 0 if any(needs[:3]) else min(k for k in range(len(weights)) if needs[3 + k]) // (per * D)
+    d_h_0 = grads[1] = empty(like, L * D, rows.B, H) if needs[1] else None
+    d_c_0 = grads[2] = empty(like, L * D, rows.B, H) if needs[2] else None
+    grad_h_n = None if grad_h_n is None else _plain(grad_h_n)
+    grad_c_n = None if grad_c_n is None else _plain(grad_c_n)
+    above = None if grad_out is None else grad_out.reshape(rows.S, D * H)
+    size = 3 * D + 2  # saved tensors of a layer
+    for layer in range(L - 1, lowest - 1, -1):
+        out = saved[layer * size + 3 * D]
+        assert out is not None
+        mask_below = saved[(layer - 1) * size + 3 * D + 1] if layer else None
+        below = x.reshape(rows.S, -1) if layer == 0 else saved[(layer - 1) * size + 3 * D]
+        assert below is not None
+        below = _plain(below if mask_below is None else below * mask_below)
+        ids = by_id and layer == 0
+        I = 0 if ids else below.size(1)
+        small = not ids and rows.S * G * H * I <= SMALL
+        d_below = empty(like, rows.S, I) if layer > lowest or (layer == 0 and needs[0]) else None
+        if above is not None and (above.stride(1) != 1 or above.stride(0) < D * H or above.is_neg()):
+            above = above.resolve_neg().contiguous()
+        for d in range(D):
+            k = layer * D + d
+            W_ih, W_hh, _, _ = _weights_of(spec, weights, k)
+            gates, cells, hidden_n = saved[layer * size + 3 * d : layer * size + 3 * d + 3]
+            want_ih, want_hh, want_b_ih, want_b_hh = (*needs[3 + per * k : 3 + per * k + per], False, False)[:4]
+            d_gates = empty(like, rows.S, G * H)
+            d_hidden_n = empty(like, rows.S, H) if spec.cell == "gru" else None
+            d_bias = empty(like, G * H) if want_b_ih or want_b_hh else None
+            d_bias_n = empty(like, H) if want_b_hh and spec.cell == "gru" else None
+            d_W_ih = empty(like, G * H, I) if want_ih and small else None
+            d_W_hh = empty(like, G * H, H) if want_hh else None
+            h_before = empty(like, rows.S, H) if want_hh and not small and not rows.shifted else None
+            d_x = None if d_below is None or not small else d_below if d == 0 else empty(like, rows.S, I)
+            run(
+                code, threads, d == 1, rows.T, rows.B, H, I, *rows.where(),
+                _at(W_ih) if d_x is not None else 0, _at(W_hh), _at(h_0, k * step), _at(c_0, k * step),
+                _at(below), _at(out, d * H), D * H, _at(gates), _at(cells), _at(hidden_n),
+                _at(above, d * H), 0 if above is None else above.stride(0),
+                _at(grad_h_n, k * step), _at(grad_c_n, k * step),
+                _at(d_gates), _at(d_hidden_n), _at(d_h_0, k * step), _at(d_c_0, k * step),
+                _at(d_bias), _at(d_bias_n), _at(h_before),
+                _at(d_x), _at(d_W_ih), _at(d_W_hh) if small else 0,
+            )  # fmt: skip
+            if d_below is not None:
+                if d_x is None:
+                    _ = torch.mm(d_gates, W_ih, out=d_below) if d == 0 else d_below.addmm_(d_gates, W_ih)
+                elif d == 1:
+                    d_below.add_(d_x)
+            if want_ih and not small:
+                d_W_ih = scatter_rows(d_gates, below, W_ih.size(0)) if ids else torch.mm(d_gates.t(), below)
+            if d_W_hh is not None and not small:
+                _recurrent_grad(rows, d == 1, d_W_hh, d_gates, d_hidden_n, out[:, d * H : (d + 1) * H], h_before,
+                                None if h_0 is None else _plain(h_0)[k])  # fmt: skip
+            d_b_hh = d_bias
+            if d_bias_n is not None and d_bias is not None:
+                d_b_hh = torch.cat((d_bias[: 2 * H], d_bias_n))
+            found = (d_W_ih, d_W_hh, d_bias if want_b_ih else None, d_b_hh if want_b_hh else None)
+            grads[3 + per * k : 3 + per * k + per] = found[:per]
+        if d_below is not None and mask_below is not None:
+            d_below.mul_(mask_below)
+        above = d_below
+    if needs[0] and above is not None:
+        grads[0] = above.view(x.shape)
+    return grads
+
+
+def _recurrent_grad(
+    rows: _Rows,
+    reverse: bool,
+    to: Tensor,
+    d_gates: Tensor,
+    d_hidden_n: Tensor | None,
+    out: Tensor,
+    h_before: Tensor | None,
+    h_0: Tensor | None,
+) -> None:
+    """Write d_gates^T h_before to `to` (G*H, H); without h_before, out holds it, shifted by one step, and h_0 the rest."""
+    B, S, H = rows.B, rows.S, to.size(1)
+    parts = [(to, d_gates)]
+    if d_hidden_n is not None:
+        parts = [(to[: 2 * H], d_gates[:, : 2 * H]), (to[2 * H :], d_hidden_n)]
+    for part, d in parts:
+        if h_before is not None:
+            torch.mm(d.t(), h_before, out=part)
+            continue
+        first, rest = (d[S - B :], d[: S - B]) if reverse else (d[:B], d[B:])
+        torch.mm(rest.t(), out[B:] if reverse else out[: S - B], out=part)
+        if h_0 is not None:
+            part.addmm_(first.t(), h_0)
+
+
+class _Recurrence(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        spec: Spec,
+        batch_sizes: Tensor | None,
+        x: Tensor,
+        h_0: Tensor | None,
+        c_0: Tensor | None,
+        *weights: Tensor,
+    ) -> Any:
+        rows = _rows(spec, x, batch_sizes)
+        saved: list[Tensor | None] = []
+        h, c = (None if s is None else _plain(s) for s in (h_0, c_0))
+        out, h_n, c_n = _forward(spec, rows, x, h, c, weights, saved)
+        if batch_sizes is None:
+            out = out.view(*x.shape[:2], out.size(1))
+        saved[-2] = out
+        ctx.spec, ctx.rows, ctx.count = spec, rows, len(weights)
+        ctx.save_for_backward(x, h_0, c_0, *weights, *saved)
+        ctx.set_materialize_grads(False)
+        return (out, h_n) if c_n is None else (out, h_n, c_n)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:
+        spec, rows, count = ctx.spec, ctx.rows, ctx.count
+        x, h_0, c_0, *rest = ctx.saved_tensors
+        weights, saved = rest[:count], list(rest[count:])
+        needs = ctx.needs_input_grad[2:]
+        if torch.is_grad_enabled():  # create_graph=True: the gradients are to be differentiated again
+            masks = saved[3 * spec.directions + 1 :: 3 * spec.directions + 2]
+            return (None, None, *_replay(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs))
+        saved[-2] = saved[-2].view(rows.S, -1)
+        h, c = (None if s is None else _plain(s) for s in (h_0, c_0))
+        grads = _grads(spec, rows, x, h, c, weights, saved, needs, *(*grad_outputs, None)[:3])
+        return (None, None, *grads)
+
+
+def _replay(
+    spec: Spec,
+    batch_sizes: Tensor | None,
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor | None],
+    needs: Sequence[bool],
+    grad_outputs: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """The gradients as differentiable functions of the inputs, by way of torch's own step-by-step graph."""
+    inputs = (x, h_0, c_0, *weights)
+    outputs = torch_recurrence(spec, x, h_0, c_0, weights, batch_sizes, masks)
+    wanted = [t for t, need in zip(inputs, needs, strict=True) if need and t is not None]
+    pairs = [(o, g) for o, g in zip(outputs, grad_outputs, strict=False) if g is not None]
+    found = iter(
+        torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
+    )
+    return [next(found) if need and t is not None else None for t, need in zip(inputs, needs, strict=True)]
+
+
+_TORCH = {"rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu, "gru": torch.gru, "lstm": torch.lstm}
+
+
+def torch_recurrence(
+    spec: Spec,
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    batch_sizes: Tensor | None = None,
+    masks: Sequence[Tensor | None] = (),
+) -> tuple[Tensor, ...]:
+    """The same as `recurrence`, out of torch's own layers; `masks` are the dropout masks (S, D*H) of a forward pass."""
+    D, per, H = spec.directions, 4 if spec.bias else 2, weights[1].size(1)
+    rows = _rows(spec, x, batch_sizes)
+    weights = list(weights)
+    if not x.is_floating_point():
+        # ids: the rows of the tables are the projections themselves, so the input weights become unit matrices
+        GH = weights[1].size(0)
+        x = torch.cat([embedding(x, weights[d * per]) for d in range(D)], -1)
+        for d in range(D):
+            weights[d * per] = torch.eye(GH * D, dtype=x.dtype)[d * GH : (d + 1) * GH]
+    finals: list[list[Tensor]] = []
+    for layer in range(spec.num_layers):
+        zeros = torch.zeros(D, rows.B, H, dtype=x.dtype)
+        own = slice(layer * D, (layer + 1) * D)
+        state = tuple(zeros if s is None else s[own] for s in ((h_0, c_0) if spec.cell == "lstm" else (h_0,)))
+        hx = state if spec.cell == "lstm" else state[0]
+        args: tuple[Any, ...] = (weights[layer * D * per : (layer + 1) * D * per], spec.bias, 1, 0.0, False, D == 2)
+        args = (x, batch_sizes, hx, *args) if batch_sizes is not None else (x, hx, *args, spec.batch_first)
+        x, *final = _TORCH[spec.cell](*args)
+        finals.append(final)
+        mask = masks[layer] if layer < len(masks) else None
+        if mask is not None:
+            x = x * mask.view(x.shape)
+    return (x, *(torch.cat(parts) for parts in zip(*finals, strict=True)))
+
+
+def recurrence(
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    spec: Spec,
+    batch_sizes: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """Run a stack of recurrent layers over a batch of sequences with the compiled kernels.
+
+    Args:
+        x: (T, B, I), (B, T, I) with `spec.batch_first`, or (S, I) with `batch_sizes`. Integers of the same shape without
+            the last axis are ids: then each direction's first weight is a table (V, G*H) of projected symbols.
+        h_0: (L*D, B, H) or None for zeros.
+        c_0: the LSTM's cell state, like h_0.
+        weights: as `torch.nn` orders them: W_ih, W_hh and, with `spec.bias`, b_ih, b_hh for each layer and direction.
+        spec: the cell and its options.
+        batch_sizes: (T,), the entries alive at each step, never growing.
+
+    Returns:
+        The top layer's states in the layout of x, h_n and, for the LSTM, c_n, both (L*D, B, H).
+
+    >>> weights = [torch.zeros(4, 3), torch.zeros(4, 4)]
+    >>> out, h_n = recurrence(torch.ones(5, 2, 3), None, None, weights, Spec("rnn_tanh", bias=False))
+    >>> out.shape, h_n.shape
+    (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
+    """
+    grad = torch.is_grad_enabled() and (
+        x.requires_grad
+        or any(w.requires_grad for w in weights)
+        or (h_0 is not None and h_0.requires_grad)
+        or (c_0 is not None and c_0.requires_grad)
+    )
+    if spec.num_layers * spec.directions == 1 and batch_sizes is None and not spec.batch_first:
+        if x.dim() == 3 and x.numel() * weights[0].size(0) <= SMALL and _all_plain(x, h_0, c_0, *weights):
+            if not grad:
+                return single_forward(spec.cell, x, h_0, c_0, weights, False)[0]
+
+            def replay(x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[Tensor], needs: Any, grads: Any) -> Any:
+                return _replay(spec, None, x, h_0, c_0, weights, (), needs, grads)
+
+            return Single.apply(spec.cell, replay, x, h_0, c_0, *weights)  # type: ignore[return-value]
+    turn = spec.batch_first and spec.dropout > 0  # torch draws its masks with time first
+    if turn:
+        x, spec = x.transpose(0, 1), spec._replace(batch_first=False)
+    if grad:
+        result: tuple[Tensor, ...] = _Recurrence.apply(spec, batch_sizes, x, h_0, c_0, *weights)  # type: ignore[assignment]
+    else:
+        rows = _rows(spec, x, batch_sizes)
+        h, c = (None if s is None else _plain(s) for s in (h_0, c_0))
+        out, h_n, c_n = _forward(spec, rows, x, h, c, weights, None)
+        if batch_sizes is None:
+            out = out.view(*x.shape[:2], out.size(1))
+        result = (out, h_n) if c_n is None else (out, h_n, c_n)
+    return (result[0].transpose(0, 1), *result[1:]) if turn else result

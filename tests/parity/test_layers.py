@@ -1,0 +1,67 @@
+"""RNN, GRU and LSTM against torch.nn and against the equations: outputs, states and every gradient."""
+
+import itertools
+
+import pytest
+import torch
+
+from .helpers import CELLS, Case, check, check_equations
+
+F32, F64 = torch.float32, torch.float64
+SIZES = (1, 3, 4, 15, 16, 17, 31, 33, 64, 100, 257)
+RAGGED = ((5, 3, 3, 1), (1, 5, 2, 5, 4), (4,), (1, 1, 1), (2, 7, 7, 1, 6, 3))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("H", SIZES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_sizes(variant: str, cell: str, H: int, dtype: torch.dtype) -> None:
+    check(Case(cell, T=3, B=3, I=SIZES[-1 - SIZES.index(H)], H=H, dtype=dtype))
+
+
+@pytest.mark.parametrize("B", [1, 2, 3, 7, 32])
+@pytest.mark.parametrize("T", [1, 2, 5, 50])
+@pytest.mark.parametrize("cell", CELLS)
+def test_batches_and_lengths(variant: str, cell: str, T: int, B: int) -> None:
+    check(Case(cell, T=T, B=B, I=6, H=20, dtype=F32))
+
+
+@pytest.mark.parametrize(("layers", "both", "bias", "batch_first"), list(itertools.product((1, 2, 3), *[(False, True)] * 3)))
+@pytest.mark.parametrize("cell", CELLS)
+def test_stacks(variant: str, cell: str, layers: int, both: bool, bias: bool, batch_first: bool) -> None:
+    check(Case(cell, num_layers=layers, bidirectional=both, bias=bias, batch_first=batch_first))
+
+
+@pytest.mark.parametrize("lengths", RAGGED)
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_packed(variant: str, cell: str, both: bool, lengths: tuple[int, ...]) -> None:
+    case = Case(cell, T=max(lengths), B=len(lengths), bidirectional=both, num_layers=2, lengths=lengths)
+    check(case)
+    if list(lengths) == sorted(lengths, reverse=True):
+        check(Case(**{**vars(case), "enforce_sorted": True, "batch_first": True, "dtype": F32}))
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_unbatched_and_without_state(cell: str, both: bool) -> None:
+    for batch_first, state in itertools.product((False, True), repeat=2):
+        check(Case(cell, unbatched=True, bidirectional=both, batch_first=batch_first, state=state, num_layers=2))
+        check(Case(cell, bidirectional=both, batch_first=batch_first, state=state))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_equations(variant: str, cell: str, dtype: torch.dtype) -> None:
+    check_equations(Case(cell, num_layers=2, bidirectional=True, dtype=dtype))
+    check_equations(Case(cell, T=7, B=6, lengths=RAGGED[-1], bidirectional=True, num_layers=2, dtype=dtype))
+    check_equations(Case(cell, T=4, B=2, H=33, bias=False, batch_first=True, state=False, dtype=dtype))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_products_outside_the_kernel(variant: str, cell: str) -> None:
+    """Above a size the input projection and the weight gradients are torch's matrix products."""
+    for dtype in (F32, F64):
+        check(Case(cell, T=9, B=32, I=70, H=66, bidirectional=True, num_layers=2, dtype=dtype))
+    check(Case(cell, T=9, B=32, I=70, H=66, batch_first=True, dtype=F32))
+    check(Case(cell, T=9, B=24, I=90, H=66, lengths=(9, 8, 7, 1) * 6, bidirectional=True, dtype=F32))
