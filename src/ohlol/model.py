@@ -100,6 +100,12 @@ class Encoder(torch.nn.Module):
             self.size += 2 * settings.bigrams
         self.dropout = torch.nn.Dropout(settings.embedding_dropout)
 
+    @property
+    def is_lookup(self) -> bool:
+        """Whether the vector of a step is that of its symbol and nothing else."""
+        dropped = self.training and self.dropout.p > 0
+        return not (self.numeric or self.spelled or self.paired or dropped)
+
     def forward(self, steps: Steps) -> Float[Tensor, "S I"]:
         """The vector of each step."""
         if self.numeric:
@@ -197,11 +203,26 @@ class SequenceModel(torch.nn.Module):
             steps: the packed input.
             state: the state to start from, each (L*D, B, H); zeros without it.
         """
-        hidden, state = self.hidden(self.encoder(steps), steps.batch_sizes, state)
+        found = self._over_symbols(steps, state)
+        hidden, state = self.hidden(self.encoder(steps), steps.batch_sizes, state) if found is None else found
         if self.sizes.whole:
             directions = 2 if self.settings.bidirectional else 1
             hidden = torch.cat(state[0][-directions:].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
         return self.head(self.dropout(hidden)), state
+
+    def _over_symbols(self, steps: Steps, state: State | None) -> tuple[Tensor, State] | None:
+        """The layers over a plain lookup, without a matrix product over its rows; None where that does not serve."""
+        encoder = self.encoder
+        if self.looped or not encoder.is_lookup:
+            return None
+        T, B = len(steps.batch_sizes), int(steps.batch_sizes[0])
+        ids = steps.inputs.view(T, B) if T * B == len(steps.inputs) else steps.inputs
+        vectors = None if encoder.onehot else encoder.embedding.weight
+        hx = state if state is None or len(state) == 2 else state[0]
+        found = nn.over_symbols(self.layers, ids, vectors, steps.batch_sizes, hx)
+        if found is None:
+            return None
+        return found[0].reshape(len(steps.inputs), -1), found[1] if isinstance(found[1], tuple) else (found[1],)
 
     def hidden(
         self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: State | None

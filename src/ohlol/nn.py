@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.nn.parameter import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
-from ohlol.ops import Spec, recurrence, selected
+from ohlol.ops import Spec, embedding_table, one_hot_table, recurrence, selected
 from ohlol.ops.backend import ABSENT, KERNEL
 
 _PLAIN = (Tensor, Parameter)
@@ -128,9 +128,8 @@ def _misfit(layer: torch.nn.RNNBase, x: Tensor, batch_sizes: Tensor | None, stat
     return ""
 
 
-def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
-    """The forward pass by the kernels, after `_reason` has found nothing against it."""
-    spec = Spec(
+def _spec(layer: torch.nn.RNNBase) -> Spec:
+    return Spec(
         _MODES[layer.mode],
         layer.num_layers,
         2 if layer.bidirectional else 1,
@@ -138,6 +137,11 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         layer.batch_first,
         layer.dropout if layer.training else 0.0,
     )
+
+
+def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
+    """The forward pass by the kernels, after `_reason` has found nothing against it."""
+    spec = _spec(layer)
     lstm = layer.mode == "LSTM"
     h_0, c_0 = (None, None) if state is None else state if lstm else (state, None)
     if isinstance(input, PackedSequence):
@@ -185,6 +189,41 @@ class GRU(_Fast, torch.nn.GRU):
 
 class LSTM(_Fast, torch.nn.LSTM):
     """`cells.lstm` over a sequence: (T, B, I) -> (T, B, D*H), ((L*D, B, H), (L*D, B, H)). See `torch.nn.LSTM`."""
+
+
+def over_symbols(
+    layer: torch.nn.RNNBase, ids: Tensor, vectors: Tensor | None, batch_sizes: Tensor, state: Any = None
+) -> tuple[Tensor, Any] | None:
+    """A layer over symbols, without a matrix product over their vectors: the kernels look them up in a projected table.
+
+    Args:
+        layer: one of ours.
+        ids: packed symbols (S,), or (T, B).
+        vectors: a vector for each symbol, (V, I); None stands for one-hot, I = V.
+        batch_sizes: (T,), for packed symbols.
+        state: as the layer takes it, in the order of the batch.
+
+    Returns:
+        What `layer` returns for the vectors of the symbols, the output (S, D*H) or (T, B, D*H); or None where the
+        kernels do not serve or the table is larger than what it would save.
+    """
+    weights = _flat_weights(layer)
+    size = layer.input_size if vectors is None else len(vectors)
+    if size > ids.numel() or not isinstance(layer, _Fast):
+        return None
+    x = weights[0].new_empty(()).expand(*ids.shape, layer.input_size)
+    packed = batch_sizes if ids.dim() == 1 else None
+    if _reason(layer, x if packed is None else PackedSequence(x, packed), state):
+        return None
+    spec = _spec(layer)
+    for d in range(spec.directions):
+        at = d * (4 if layer.bias else 2)
+        W_ih = weights[at]
+        table = one_hot_table(W_ih) if vectors is None else embedding_table(vectors, W_ih)
+        weights = [*weights[:at], table, *weights[at + 1 :]]
+    h_0, c_0 = (None, None) if state is None else state if layer.mode == "LSTM" else (state, None)
+    out, *final = recurrence(ids, h_0, c_0, weights, spec._replace(batch_first=False), packed)
+    return out, (tuple(final) if layer.mode == "LSTM" else final[0])
 
 
 LAYERS: dict[str, type[torch.nn.RNNBase]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
