@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from parity.tolerances import assert_same
 from torch import Tensor
 
 from ohlol import nn
@@ -30,8 +31,15 @@ def flat(result: Any) -> list[Tensor]:
 
 
 def assert_equal(a: Any, b: Any) -> None:
+    """The same bits."""
     for left, right in zip(flat(a), flat(b), strict=True):
         assert torch.equal(left, right)
+
+
+def assert_near(a: Any, b: Any) -> None:
+    """The same numbers, within what the tolerance table of tests/parity allows the compiled kernels."""
+    for left, right in zip(flat(a), flat(b), strict=True):
+        assert_same("tensor", left, right, right.dtype)
 
 
 class Custom(torch.nn.LSTM):
@@ -74,7 +82,7 @@ def test_same_initial_values_from_the_same_seed(ours: Any, theirs: Any, bias: bo
 @by_name(LAYERS)
 def test_layer_gives_the_same_numbers(ours: Any, theirs: Any, options: dict[str, Any]) -> None:
     x = torch.randn(4, 2, 3)
-    assert_equal(seeded(ours, 3, 5, **options)(x), seeded(theirs, 3, 5, **options)(x))
+    assert_near(seeded(ours, 3, 5, **options)(x), seeded(theirs, 3, 5, **options)(x))
 
 
 @by_name(CELLS)
@@ -87,8 +95,7 @@ def test_cell_gives_the_same_numbers(ours: Any, theirs: Any) -> None:
 def test_packed_sequence(ours: Any, theirs: Any) -> None:
     x = torch.nn.utils.rnn.pack_sequence([torch.randn(n, 3) for n in (2, 5, 1)], enforce_sorted=False)
     (a, a_n), (b, b_n) = seeded(ours, 3, 5)(x), seeded(theirs, 3, 5)(x)
-    assert torch.equal(a.data, b.data)
-    assert_equal(a_n, b_n)
+    assert_near((a.data, a_n), (b.data, b_n))
 
 
 @by_name(BOTH)
@@ -144,7 +151,7 @@ def test_accelerate_a_nested_model() -> None:
     assert not any(module.training for module in model.modules())
     assert all(p is q for p, q in zip(model.parameters(), weights, strict=True))
     assert list(model.state_dict()) == names
-    assert torch.equal(model(x), before)
+    assert_near(model(x), before)
 
 
 def test_accelerate_leaves_a_users_subclass_alone() -> None:
@@ -161,7 +168,7 @@ def test_accelerate_keeps_gradients_and_hooks() -> None:
     before = [p.grad.clone() for p in layer.parameters()]
     layer.zero_grad()
     nn.accelerate(layer)(x)[0].sum().backward()
-    assert_equal([p.grad for p in layer.parameters()], before)
+    assert_near([p.grad for p in layer.parameters()], before)
     assert seen == [True, True]
 
 
