@@ -17,11 +17,8 @@ from torch.nn.functional import embedding
 
 from ohlol.ops.backend import ABSENT, CELL_CODES, GATES, KERNEL, empty
 from ohlol.ops.gather import scatter_rows
-from ohlol.ops.single import SMALL, Single
+from ohlol.ops.single import SMALL, Single, projects
 from ohlol.ops.single import forward as single_forward
-
-CHUNK = 1 << 21
-"""Numbers of an input projection that inference holds at a time, so that its memory does not grow with T."""
 
 
 class Spec(NamedTuple):
@@ -122,7 +119,7 @@ def _forward(
         out = empty(like, rows.S, D * H)
         ids = by_id and layer == 0
         I = 0 if ids else below.size(1)
-        small = not ids and rows.S * G * H * I <= SMALL
+        small = not ids and projects(rows.T, rows.B, I, H, G, like.element_size())
         for d in range(D):
             k = layer * D + d
             W_ih, W_hh, b_ih, b_hh = _weights_of(spec, weights, k)
@@ -403,7 +400,9 @@ def recurrence(
         or (c_0 is not None and c_0.requires_grad)
     )
     if spec.num_layers * spec.directions == 1 and batch_sizes is None and not spec.batch_first:
-        if x.dim() == 3 and x.numel() * weights[0].size(0) <= SMALL and _all_plain(x, h_0, c_0, *weights):
+        GH, H = weights[1].shape
+        small = x.dim() == 3 and x.numel() * GH <= SMALL
+        if small and projects(*x.shape, H, GH // H, x.element_size()) and _all_plain(x, h_0, c_0, *weights):
             if not grad:
                 return single_forward(spec.cell, x, h_0, c_0, weights, False)[0]
 

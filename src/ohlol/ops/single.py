@@ -12,8 +12,17 @@ from torch import Tensor
 
 from ohlol.ops.backend import CELL_CODES, GATES, KERNEL, empty
 
-SMALL = 1 << 18
-"""Multiplications of a layer's input projection up to which the kernel does every product itself."""
+TINY = 1 << 18
+"""Multiplications of an input projection up to which a call of a library costs more than they do."""
+IN_CACHE = 1 << 20
+"""Bytes of a layer's weights up to which the kernel projects the input step by step, reading them from the cache."""
+SMALL = 1 << 25
+"""Multiplications up to which the kernel does backward's products over all steps faster than torch's are started."""
+
+
+def projects(T: int, B: int, I: int, H: int, G: int, bytes: int) -> bool:
+    """Whether the forward kernel is to make the input projection itself, step by step."""
+    return T * B * I * G * H <= TINY or (B >= 8 and (I + H) * G * H * bytes <= IN_CACHE)
 
 
 def forward(
