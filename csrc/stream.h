@@ -80,7 +80,7 @@ class Stream {
         memory_.push_back(block(run_.pack(q, nullptr)));
         run_.pack(q, memory_.back().get());
         q.packed = memory_.back().get();
-        q.serial_below = 4e5;
+        q.serial_below = 1e5;
         layers_.push_back(q);
     }
 
