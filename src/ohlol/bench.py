@@ -1,8 +1,8 @@
 """Our layers beside torch's on this machine: first that they agree, then how long each takes; knows nothing of printing.
 
-Times are taken in turns, torch, ours, torch, ours, so that a change in the machine's load falls on both, and the median is
-kept. The share of the peak is the layer's arithmetic per second over that of the fastest matrix product seen in the same
-run: what is left above it is all that any kernel could still gain.
+Times are taken in turns, torch, ours, torch, ours, so that a change in the machine's load falls on both, and the median
+is kept. The share of the peak is the layer's arithmetic per second over that of the fastest matrix product seen in the
+same run: what is left above it is all that any kernel could still gain.
 """
 
 import statistics

@@ -61,9 +61,12 @@ def test_equations(variant: str, cell: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_products_outside_the_kernel(variant: str, cell: str) -> None:
+def test_products_outside_the_kernel(variant: str, outside: None, cell: str) -> None:
     """Above a size the input projection and the weight gradients are torch's matrix products."""
-    for dtype in (F32, F64):
-        check(Case(cell, T=9, B=32, inputs=70, H=66, bidirectional=True, num_layers=2, dtype=dtype))
-    check(Case(cell, T=9, B=32, inputs=70, H=66, batch_first=True, dtype=F32))
-    check(Case(cell, T=9, B=24, inputs=90, H=66, lengths=(9, 8, 7, 1) * 6, bidirectional=True, dtype=F32))
+    for state, bias in itertools.product((False, True), repeat=2):
+        check(Case(cell, num_layers=2, bidirectional=True, state=state, bias=bias, dtype=F32))
+    check(Case(cell, T=1, B=4, num_layers=2, bidirectional=True))
+    check(Case(cell, T=9, B=8, batch_first=True, bidirectional=True, num_layers=2))
+    for lengths in RAGGED:
+        check(Case(cell, T=max(lengths), B=len(lengths), bidirectional=True, num_layers=2, lengths=lengths))
+    check(Case(cell, T=20, B=32, inputs=70, H=66, bidirectional=True, dtype=F32))

@@ -67,7 +67,7 @@ def test_forward_and_copies(info: Any, dtype: torch.dtype) -> None:
 def test_gradients(info: Any) -> None:
     for sample in _samples(info, torch.float64, True):
         _, ours = _built(info, sample, torch.float64)
-        given = [t for t in (*sample.forward_input.args, *sample.forward_input.kwargs.values())]
+        given = [*sample.forward_input.args, *sample.forward_input.kwargs.values()]
         leaves = [t for g in given for t in _flat(g) if t.requires_grad] if given else []
         leaves = [t.detach().requires_grad_() for t in leaves][:1]
         if not leaves or not isinstance(given[0], Tensor):

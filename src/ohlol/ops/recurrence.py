@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from ohlol.ops import single
 from ohlol.ops.backend import ABSENT, CELL_CODES, GATES, KERNEL, empty
 from ohlol.ops.gather import scatter_rows
-from ohlol.ops.single import SMALL, Single, projects
-from ohlol.ops.single import forward as single_forward
 
 
 class Spec(NamedTuple):
@@ -119,7 +118,7 @@ def _forward(
         out = empty(like, rows.S, D * H)
         ids = by_id and layer == 0
         width = 0 if ids else below.size(1)
-        small = not ids and projects(rows.T, rows.B, width, H, G, like.element_size())
+        small = not ids and single.projects(rows.T, rows.B, width, H, G, like.element_size())
         for d in range(D):
             k = layer * D + d
             W_ih, W_hh, b_ih, b_hh = _weights_of(spec, weights, k)
@@ -193,7 +192,7 @@ def _grads(
         below = _plain(below if mask_below is None else below * mask_below)
         ids = by_id and layer == 0
         width = 0 if ids else below.size(1)
-        small = not ids and rows.S * G * H * width <= SMALL
+        small = not ids and rows.S * G * H * width <= single.SMALL
         d_below = empty(like, rows.S, width) if layer > lowest or (layer == 0 and needs[0]) else None
         if above is not None and (above.stride(1) != 1 or above.stride(0) < D * H or above.is_neg()):
             above = above.resolve_neg().contiguous()
@@ -401,15 +400,15 @@ def recurrence(
     )
     if spec.num_layers * spec.directions == 1 and batch_sizes is None and not spec.batch_first:
         GH, H = weights[1].shape
-        small = x.dim() == 3 and x.numel() * GH <= SMALL
-        if small and projects(*x.shape, H, GH // H, x.element_size()) and _all_plain(x, h_0, c_0, *weights):
+        small = x.dim() == 3 and x.numel() * GH <= single.SMALL
+        if small and single.projects(*x.shape, H, GH // H, x.element_size()) and _all_plain(x, h_0, c_0, *weights):
             if not grad:
-                return single_forward(spec.cell, x, h_0, c_0, weights, False)[0]
+                return single.forward(spec.cell, x, h_0, c_0, weights, False)[0]
 
             def replay(x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[Tensor], needs: Any, grads: Any) -> Any:
                 return _replay(spec, None, x, h_0, c_0, weights, (), needs, grads)
 
-            return Single.apply(spec.cell, replay, x, h_0, c_0, *weights)  # type: ignore[return-value]
+            return single.Single.apply(spec.cell, replay, x, h_0, c_0, *weights)  # type: ignore[return-value]
     turn = spec.batch_first and spec.dropout > 0  # torch draws its masks with time first
     if turn:
         x, spec = x.transpose(0, 1), spec._replace(batch_first=False)
