@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "job.h"
+#include "stream.h"
 
 namespace nb = nanobind;
 using namespace ohlol;
@@ -122,11 +123,7 @@ void forward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, A
     q.x = at<const T>(x), q.projected = at<const T>(projected), q.ids = at<const i64>(ids);
     q.out = at<T>(out), q.out_ld = out_ld, q.h_n = at<T>(h_n), q.c_n = at<T>(c_n);
     q.gates = at<T>(gates), q.cells = at<T>(cells), q.hidden_n = at<T>(hidden_n);
-    const Variant* v = current;
-    if constexpr (sizeof(T) == 4)
-        v->forward32(q, scratch);
-    else
-        v->forward64(q, scratch);
+    current.load()->of<T>().forward(q, scratch);
 }
 
 template <class T>
@@ -147,11 +144,26 @@ void backward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, 
     q.d_gates = at<T>(d_gates), q.d_hidden_n = at<T>(d_hidden_n), q.d_h_0 = at<T>(d_h_0), q.d_c_0 = at<T>(d_c_0);
     q.d_bias = at<T>(d_bias), q.d_bias_n = at<T>(d_bias_n), q.h_before = at<T>(h_before);
     q.d_x = at<T>(d_x), q.d_W_ih = at<T>(d_W_ih), q.d_W_hh = at<T>(d_W_hh);
-    const Variant* v = current;
-    if constexpr (sizeof(T) == 4)
-        v->backward32(q, scratch);
-    else
-        v->backward64(q, scratch);
+    current.load()->of<T>().backward(q, scratch);
+}
+
+template <class T>
+void bind_stream(nb::module_& m, const char* name) {
+    nb::class_<Stream<T>>(m, name)
+        .def("__init__", [](Stream<T>* self, int cell, i64 H) { new (self) Stream<T>(*current.load(), cell, H, scratch); })
+        .def("add_layer", [](Stream<T>& s, i64 I, Address W_ih, Address W_hh, Address b_ih, Address b_hh, Address table) {
+            s.add_layer(I, at<const T>(W_ih), at<const T>(W_hh), at<const T>(b_ih), at<const T>(b_hh), at<const T>(table));
+        })
+        .def("set_head", [](Stream<T>& s, i64 n, Address W, Address b) { s.set_head(n, at<const T>(W), at<const T>(b)); })
+        .def("step", [](Stream<T>& s, int threads, Address x, i64 id, Address h, Address c, Address out) {
+            nb::gil_scoped_release release;
+            s.step(threads, at<const T>(x), id, at<T>(h), at<T>(c), at<T>(out));
+        })
+        .def("generate", [](Stream<T>& s, int threads, i64 id, Address h, Address c, i64 count, double temperature, i64 top_k,
+                            double top_p, std::uint64_t seed, Address ids) {
+            nb::gil_scoped_release release;
+            s.generate(threads, id, at<T>(h), at<T>(c), count, {temperature, top_k, top_p, seed}, at<i64>(ids));
+        });
 }
 
 }  // namespace
@@ -168,6 +180,8 @@ NB_MODULE(_kernel, m) {
     m.def("forward_float64", &forward<double>);
     m.def("backward_float32", &backward<float>);
     m.def("backward_float64", &backward<double>);
-    m.def("map_float32", [](int f, Address x, Address y, i64 n) { current.load()->map32(f, at<float>(x), at<float>(y), n); });
-    m.def("map_float64", [](int f, Address x, Address y, i64 n) { current.load()->map64(f, at<double>(x), at<double>(y), n); });
+    bind_stream<float>(m, "Stream_float32");
+    bind_stream<double>(m, "Stream_float64");
+    m.def("map_float32", [](int f, Address x, Address y, i64 n) { current.load()->f32.map(f, at<float>(x), at<float>(y), n); });
+    m.def("map_float64", [](int f, Address x, Address y, i64 n) { current.load()->f64.map(f, at<double>(x), at<double>(y), n); });
 }

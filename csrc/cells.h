@@ -17,7 +17,8 @@ using ohlol::Forward;
 template <class T>
 struct RowForward {
     const T* sums;        // W_hh h, (NV, lanes)
-    const T* x;           // input projection of this row, (G*H)
+    const T* x;           // input projection of this row: unit j of gate g at x[g * x_gate + j]
+    i64 x_gate;
     const T* bias;        // (G + 1, padded H): b_ih + b_hh, the last row the GRU's b_hn
     const T* h_before;    // local state of the step before
     T *h, *c;             // local state of this step; c in place
@@ -83,9 +84,9 @@ struct Gru {
         constexpr i64 L = Simd<T>::lanes;
         const i64 m = Full ? L : s.H - j, H = s.H, P = s.stride;
         const Vec<T> r = vsigmoid<T>(load<T>(s.sums) + (load_n<Full>(s.x + j, m) + load<T>(s.bias + j)));
-        const Vec<T> z = vsigmoid<T>(load<T>(s.sums + L) + (load_n<Full>(s.x + H + j, m) + load<T>(s.bias + P + j)));
+        const Vec<T> z = vsigmoid<T>(load<T>(s.sums + L) + (load_n<Full>(s.x + s.x_gate + j, m) + load<T>(s.bias + P + j)));
         const Vec<T> hidden = load<T>(s.sums + 2 * L) + load<T>(s.bias + 3 * P + j);
-        const Vec<T> n = vtanh<T>(load_n<Full>(s.x + 2 * H + j, m) + load<T>(s.bias + 2 * P + j) + r * hidden);
+        const Vec<T> n = vtanh<T>(load_n<Full>(s.x + 2 * s.x_gate + j, m) + load<T>(s.bias + 2 * P + j) + r * hidden);
         const Vec<T> h = (T(1) - z) * n + z * load<T>(s.h_before + j);
         store<T>(s.h + j, h);
         store_n<Full>(s.out + j, h, m);
@@ -134,9 +135,9 @@ struct Lstm {
         constexpr i64 L = Simd<T>::lanes;
         const i64 m = Full ? L : s.H - j, H = s.H, P = s.stride;
         const Vec<T> i = vsigmoid<T>(load<T>(s.sums) + (load_n<Full>(s.x + j, m) + load<T>(s.bias + j)));
-        const Vec<T> f = vsigmoid<T>(load<T>(s.sums + L) + (load_n<Full>(s.x + H + j, m) + load<T>(s.bias + P + j)));
-        const Vec<T> g = vtanh<T>(load<T>(s.sums + 2 * L) + (load_n<Full>(s.x + 2 * H + j, m) + load<T>(s.bias + 2 * P + j)));
-        const Vec<T> o = vsigmoid<T>(load<T>(s.sums + 3 * L) + (load_n<Full>(s.x + 3 * H + j, m) + load<T>(s.bias + 3 * P + j)));
+        const Vec<T> f = vsigmoid<T>(load<T>(s.sums + L) + (load_n<Full>(s.x + s.x_gate + j, m) + load<T>(s.bias + P + j)));
+        const Vec<T> g = vtanh<T>(load<T>(s.sums + 2 * L) + (load_n<Full>(s.x + 2 * s.x_gate + j, m) + load<T>(s.bias + 2 * P + j)));
+        const Vec<T> o = vsigmoid<T>(load<T>(s.sums + 3 * L) + (load_n<Full>(s.x + 3 * s.x_gate + j, m) + load<T>(s.bias + 3 * P + j)));
         const Vec<T> c = f * load<T>(s.c + j) + i * g;
         const Vec<T> h = o * vtanh<T>(c);
         store<T>(s.c + j, c);

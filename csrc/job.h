@@ -47,6 +47,7 @@ struct Forward : Sequence<T> {
     T* out = nullptr;              // (S, .) with leading dimension out_ld
     i64 out_ld = 0;
     T *h_n = nullptr, *c_n = nullptr;        // (B, H)
+    void* packed = nullptr;        // the weights as Functions::pack has left them, or null to pack them now
     T *gates = nullptr, *cells = nullptr;    // saved for backward, or null: (S, G*H) after activation, (S, H) LSTM
     T* hidden_n = nullptr;                   // (S, H), GRU: W_hn h + b_hn
 };
@@ -72,15 +73,27 @@ struct Backward : Sequence<T> {
 // Memory of one call, aligned to 64 bytes: thread-local to the caller and kept between calls.
 using Scratch = void* (*)(std::size_t bytes);
 
+template <class T>
+struct Functions {
+    void (*forward)(const Forward<T>&, Scratch);
+    void (*backward)(const Backward<T>&, Scratch);
+    std::size_t (*pack)(const Forward<T>&, void* to);  // the bytes needed; writes them if there is a place
+    std::size_t (*pack_dense)(const T* W, i64 n, i64 K, void* to);
+    void (*dense)(const T* x, const void* packed, const T* bias, i64 n, i64 K, T* y);
+    void (*map)(int function, const T* x, T* y, i64 n);  // 0 tanh, 1 sigmoid: for the tests
+};
+
 struct Variant {
     const char* name;
-    int lanes32;
-    void (*forward32)(const Forward<float>&, Scratch);
-    void (*forward64)(const Forward<double>&, Scratch);
-    void (*backward32)(const Backward<float>&, Scratch);
-    void (*backward64)(const Backward<double>&, Scratch);
-    void (*map32)(int function, const float* x, float* y, i64 n);  // 0 tanh, 1 sigmoid: for the tests
-    void (*map64)(int function, const double* x, double* y, i64 n);
+    Functions<float> f32;
+    Functions<double> f64;
+    template <class T>
+    const Functions<T>& of() const {
+        if constexpr (sizeof(T) == 4)
+            return f32;
+        else
+            return f64;
+    }
 };
 
 extern const Variant variant_baseline;

@@ -101,9 +101,9 @@ void product(const T* a, i64 lda, const T* packed, i64 K, i64 n, T* out, i64 ldo
 template <class T, class C>
 struct ForwardScratch {
     static constexpr i64 L = Simd<T>::lanes, width = C::units * L;
-    static constexpr int NX = 4;  // vectors in a panel of the input weights
-    i64 panels, padded, ld, GH, x_ld;
-    T *weights, *bias, *h[2], *c, *x, *x_weights;
+    i64 panels, padded, ld, GH;
+    std::size_t packed_bytes;
+    T *weights, *bias, *h[2], *c, *x_weights;
 
     ForwardScratch(const Forward<T>& q, char* base, std::size_t& bytes) {
         Bump bump{base};
@@ -111,23 +111,23 @@ struct ForwardScratch {
         padded = panels * width;
         ld = padded + 16;
         GH = C::G * q.H;
-        x_ld = round_up(GH, NX * L);
-        weights = bump.take<T>(panels * q.H * C::NV * L);
-        bias = bump.take<T>((C::G + 1) * padded);
+        // What is made of the weights alone comes first: a stream keeps it from call to call.
+        Bump kept{q.packed ? static_cast<char*>(q.packed) : base};
+        weights = kept.take<T>(panels * q.H * C::NV * L);
+        bias = kept.take<T>((C::G + 1) * padded);
+        x_weights = kept.take<T>(q.W_ih && q.I ? panels * q.I * C::NV * L : 0);
+        packed_bytes = kept.used;
+        if (!q.packed) bump.used = kept.used;
         for (T*& half : h) half = bump.take<T>(q.B * ld);
         c = bump.take<T>(C::has_cell ? q.B * padded : 0);
-        x = bump.take<T>(q.x ? q.rows * x_ld : 0);
-        x_weights = bump.take<T>(q.x ? q.I * x_ld : 0);
         bytes = bump.used;
     }
 };
 
 template <class T, class C>
-void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, int part, int parts, bool by_hidden, Barrier& barrier) {
-    using Sc = ForwardScratch<T, C>;
-    constexpr i64 L = Sc::L, width = Sc::width;
+void pack_forward(const Forward<T>& q, const ForwardScratch<T, C>& s, Span pack) {
+    constexpr i64 L = Simd<T>::lanes, width = C::units * L;
     const i64 H = q.H;
-    const Span pack = share(s.panels, part, parts);
     for (i64 p = pack.lo; p < pack.hi; ++p) {
         i64 first[C::NV], count[C::NV];
         for (int v = 0; v < C::NV; ++v) {
@@ -136,6 +136,7 @@ void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, int part, 
             count[v] = H - j < 0 ? 0 : (H - j < L ? H - j : L);
         }
         pack_transposed<T, C::NV>(q.W_hh, H, H, first, count, s.weights + p * H * C::NV * L);
+        if (q.W_ih && q.I) pack_transposed<T, C::NV>(q.W_ih, q.I, q.I, first, count, s.x_weights + p * q.I * C::NV * L);
         for (i64 j = p * width; j < (p + 1) * width; ++j)
             for (int g = 0; g <= C::G; ++g) {
                 const bool split = C::direct;  // the GRU keeps b_hn apart, in the last row
@@ -147,18 +148,14 @@ void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, int part, 
                 s.bias[g * s.padded + j] = b;
             }
     }
-    if (q.x) {
-        const Span cols = share(s.x_ld / (Sc::NX * L), part, parts);
-        for (i64 p = cols.lo; p < cols.hi; ++p) {
-            i64 first[Sc::NX], count[Sc::NX];
-            for (int v = 0; v < Sc::NX; ++v) {
-                first[v] = (p * Sc::NX + v) * L;
-                const i64 left = s.GH - first[v];
-                count[v] = left < 0 ? 0 : (left < L ? left : L);
-            }
-            pack_transposed<T, Sc::NX>(q.W_ih, q.I, q.I, first, count, s.x_weights + p * q.I * Sc::NX * L);
-        }
-    }
+}
+
+template <class T, class C>
+void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, int part, int parts, bool by_hidden, Barrier& barrier) {
+    using Sc = ForwardScratch<T, C>;
+    constexpr i64 L = Sc::L, width = Sc::width;
+    const i64 H = q.H;
+    if (!q.packed) pack_forward<T, C>(q, s, share(s.panels, part, parts));
     const Span mine = share(q.B, part, parts);
     for (i64 b = mine.lo; b < mine.hi; ++b) {
         for (T* half : s.h) {
@@ -175,18 +172,10 @@ void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, int part, 
         }
     }
     if (parts > 1) wait(barrier, parts);
-    if (q.x) {
-        const Span r = share(q.rows, part, parts);
-        product<T, Sc::NX, false>(q.x, q.I, s.x_weights, q.I, s.GH, s.x, s.x_ld, r.lo, r.hi);
-        if (parts > 1) wait(barrier, parts);
-    }
-    const T* projected = q.x ? s.x : q.projected;
-    const i64 projected_ld = q.x ? s.x_ld : s.GH;
-
     const Span batch = by_hidden ? Span{0, q.B} : share_batch(q, part, parts);
     const Span panel = by_hidden ? share(s.panels, part, parts) : Span{0, s.panels};
     const i64 col0 = panel.lo * width, col1 = panel.hi * width < H ? panel.hi * width : H;
-    alignas(64) T sums[accumulators * L];
+    alignas(64) T sums[accumulators * L], x_sums[accumulators * L];
     for (i64 step = 0; step < q.T_; ++step) {
         const i64 t = q.reverse ? q.T_ - 1 - step : step;
         const i64 n = q.n(t), lo = batch.lo, hi = batch.hi < n ? batch.hi : n;
@@ -198,10 +187,14 @@ void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, int part, 
             const bool full = j + width <= H;
             for_row_tiles<T, C::NV>(lo, hi, [&](i64 first, i64 rows, TileFn<T> fn) {
                 fn(H, before + first * s.ld, s.ld, weights, sums);
+                // The input's share: projected here, from rows batch_stride apart, or looked up.
+                if (q.x)
+                    fn(q.I, q.x + q.row(t, first) * q.I, q.batch_stride * q.I, s.x_weights + p * q.I * C::NV * L, x_sums);
                 for (i64 i = 0; i < rows; ++i) {
                     const i64 b = first + i, row = q.row(t, b);
                     const RowForward<T> r{sums + i * C::NV * L,
-                                          projected + (q.ids ? q.ids[row] : row) * projected_ld,
+                                          q.x ? x_sums + i * C::NV * L - j : q.projected + (q.ids ? q.ids[row] : row) * s.GH,
+                                          q.x ? L : H,
                                           s.bias,
                                           before + b * s.ld,
                                           after + b * s.ld,
@@ -429,6 +422,48 @@ void backward(Backward<T> q, Scratch scratch) {
     }
 }
 
+// The packed weights of a stream: their size with no destination, and then themselves.
+template <class T, class C>
+std::size_t pack(const Forward<T>& q, void* to) {
+    std::size_t bytes = 0;
+    const ForwardScratch<T, C> s(q, static_cast<char*>(to), bytes);
+    if (to) pack_forward<T, C>(q, s, {0, s.panels});
+    return s.packed_bytes;
+}
+
+template <class T>
+std::size_t pack_any(const Forward<T>& q, void* to) {
+    switch (q.cell) {
+        case ohlol::rnn_tanh: return pack<T, Rnn<T, false>>(q, to);
+        case ohlol::rnn_relu: return pack<T, Rnn<T, true>>(q, to);
+        case ohlol::gru: return pack<T, Gru<T>>(q, to);
+        default: return pack<T, Lstm<T>>(q, to);
+    }
+}
+
+// y (n,) = W (n, K) x + b from packed weights; the head of a stream.
+template <class T>
+std::size_t pack_dense(const T* W, i64 n, i64 K, void* to) {
+    constexpr i64 L = Simd<T>::lanes, width = 4 * L;
+    if (to)
+        for (i64 col = 0; col < n; col += width) {
+            i64 first[4], count[4];
+            for (int v = 0; v < 4; ++v) {
+                first[v] = col + v * L;
+                count[v] = n - first[v] < 0 ? 0 : (n - first[v] < L ? n - first[v] : L);
+            }
+            pack_transposed<T, 4>(W, K, K, first, count, static_cast<T*>(to) + col * K);
+        }
+    return static_cast<std::size_t>(round_up(n, width) * K) * sizeof(T);
+}
+
+template <class T>
+void dense(const T* x, const void* packed, const T* bias, i64 n, i64 K, T* y) {
+    product<T, 4, false>(x, K, static_cast<const T*>(packed), K, n, y, n, 0, 1);
+    if (bias)
+        for (i64 i = 0; i < n; ++i) y[i] += bias[i];
+}
+
 template <class T>
 void forward_any(const Forward<T>& q, Scratch scratch) {
     switch (q.cell) {
@@ -466,6 +501,8 @@ void map(int function, const T* x, T* y, i64 n) {
 #define OHLOL_JOIN_(a, b) a##b
 #define OHLOL_JOIN(a, b) OHLOL_JOIN_(a, b)
 
-const ohlol::Variant ohlol::OHLOL_JOIN(variant_, OHLOL_VARIANT) = {
-    OHLOL_STRING(OHLOL_VARIANT), Simd<float>::lanes, &forward_any<float>, &forward_any<double>,
-    &backward_any<float>,        &backward_any<double>, &map<float>,      &map<double>};
+template <class T>
+constexpr ohlol::Functions<T> functions{&forward_any<T>, &backward_any<T>, &pack_any<T>, &pack_dense<T>, &dense<T>, &map<T>};
+
+const ohlol::Variant ohlol::OHLOL_JOIN(variant_, OHLOL_VARIANT) = {OHLOL_STRING(OHLOL_VARIANT), functions<float>,
+                                                                  functions<double>};

@@ -1,8 +1,8 @@
 """RNNCell, GRUCell, LSTMCell, RNN, GRU and LSTM as subclasses of torch's own; knows nothing of data or training.
 
-Each is a `torch.nn` module in every respect: the same constructor, parameters, `state_dict`, initial values from the same
-seed, and errors. Change an import, or hand a model you already have to `accelerate`. A layer takes the compiled kernels
-where they serve and torch's own path everywhere else, in silence; `explain_backend` says which, and why.
+Each is a `torch.nn` module in every respect: the same constructor, parameters, `state_dict`, initial values from the
+same seed, and errors. Change an import, or hand a model you already have to `accelerate`. A layer takes the compiled
+kernels where they serve and torch's own path everywhere else, in silence; `explain_backend` says which, and why.
 """
 
 from typing import Any
@@ -180,7 +180,7 @@ class _Fast:
 
 
 class RNN(_Fast, torch.nn.RNN):
-    """`cells.rnn_tanh` or `cells.rnn_relu` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
+    """`cells.rnn_tanh` or `rnn_relu` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
 
 
 class GRU(_Fast, torch.nn.GRU):

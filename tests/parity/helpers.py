@@ -19,7 +19,7 @@ class Case:
     cell: str
     T: int = 5
     B: int = 3
-    I: int = 5
+    inputs: int = 5
     H: int = 17
     num_layers: int = 1
     bidirectional: bool = False
@@ -36,7 +36,7 @@ class Case:
         kwargs = {"nonlinearity": self.cell[4:]} if self.cell.startswith("rnn") else {}
         made = [
             getattr(home, _NAMES[self.cell])(
-                self.I, self.H, self.num_layers, bias=self.bias, batch_first=self.batch_first,
+                self.inputs, self.H, self.num_layers, bias=self.bias, batch_first=self.batch_first,
                 bidirectional=self.bidirectional, dtype=self.dtype, **kwargs,
             )
             for home in (torch.nn, nn)
@@ -47,9 +47,9 @@ class Case:
     def tensors(self) -> list[Tensor]:
         """x and, if wanted, the initial state."""
         if self.unbatched:
-            shape, middle = (self.T, self.I), ()
+            shape, middle = (self.T, self.inputs), ()
         else:
-            shape, middle = ((self.B, self.T) if self.batch_first else (self.T, self.B)) + (self.I,), (self.B,)
+            shape, middle = ((self.B, self.T) if self.batch_first else (self.T, self.B)) + (self.inputs,), (self.B,)
         made = [torch.randn(shape, dtype=self.dtype)]
         if self.state:
             rows = self.num_layers * (2 if self.bidirectional else 1)

@@ -16,17 +16,19 @@ RAGGED = ((5, 3, 3, 1), (1, 5, 2, 5, 4), (4,), (1, 1, 1), (2, 7, 7, 1, 6, 3))
 @pytest.mark.parametrize("H", SIZES)
 @pytest.mark.parametrize("cell", CELLS)
 def test_sizes(variant: str, cell: str, H: int, dtype: torch.dtype) -> None:
-    check(Case(cell, T=3, B=3, I=SIZES[-1 - SIZES.index(H)], H=H, dtype=dtype))
+    check(Case(cell, T=3, B=3, inputs=SIZES[-1 - SIZES.index(H)], H=H, dtype=dtype))
 
 
 @pytest.mark.parametrize("B", [1, 2, 3, 7, 32])
 @pytest.mark.parametrize("T", [1, 2, 5, 50])
 @pytest.mark.parametrize("cell", CELLS)
 def test_batches_and_lengths(variant: str, cell: str, T: int, B: int) -> None:
-    check(Case(cell, T=T, B=B, I=6, H=20, dtype=F32))
+    check(Case(cell, T=T, B=B, inputs=6, H=20, dtype=F32))
 
 
-@pytest.mark.parametrize(("layers", "both", "bias", "batch_first"), list(itertools.product((1, 2, 3), *[(False, True)] * 3)))
+@pytest.mark.parametrize(
+    ("layers", "both", "bias", "batch_first"), list(itertools.product((1, 2, 3), *[(False, True)] * 3))
+)
 @pytest.mark.parametrize("cell", CELLS)
 def test_stacks(variant: str, cell: str, layers: int, both: bool, bias: bool, batch_first: bool) -> None:
     check(Case(cell, num_layers=layers, bidirectional=both, bias=bias, batch_first=batch_first))
@@ -59,9 +61,12 @@ def test_equations(variant: str, cell: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_products_outside_the_kernel(variant: str, cell: str) -> None:
+def test_products_outside_the_kernel(variant: str, outside: None, cell: str) -> None:
     """Above a size the input projection and the weight gradients are torch's matrix products."""
-    for dtype in (F32, F64):
-        check(Case(cell, T=9, B=32, I=70, H=66, bidirectional=True, num_layers=2, dtype=dtype))
-    check(Case(cell, T=9, B=32, I=70, H=66, batch_first=True, dtype=F32))
-    check(Case(cell, T=9, B=24, I=90, H=66, lengths=(9, 8, 7, 1) * 6, bidirectional=True, dtype=F32))
+    for state, bias in itertools.product((False, True), repeat=2):
+        check(Case(cell, num_layers=2, bidirectional=True, state=state, bias=bias, dtype=F32))
+    check(Case(cell, T=1, B=4, num_layers=2, bidirectional=True))
+    check(Case(cell, T=9, B=8, batch_first=True, bidirectional=True, num_layers=2))
+    for lengths in RAGGED:
+        check(Case(cell, T=max(lengths), B=len(lengths), bidirectional=True, num_layers=2, lengths=lengths))
+    check(Case(cell, T=20, B=32, inputs=70, H=66, bidirectional=True, dtype=F32))

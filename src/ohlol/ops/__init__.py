@@ -3,9 +3,11 @@
 from ohlol.ops.backend import available, select, selected
 from ohlol.ops.gather import embedding_table, one_hot_table
 from ohlol.ops.recurrence import Spec, recurrence, torch_recurrence
+from ohlol.ops.stream import Stream
 
 __all__ = [
     "Spec",
+    "Stream",
     "available",
     "embedding_table",
     "one_hot_table",

@@ -1,7 +1,7 @@
 """The compiled kernels: whether they are there, which instruction set they use, and where their buffers come from.
 
-`OHLOL_KERNEL` forces a variant: `avx512`, `avx2`, `baseline`, or `off` for torch's own path. `OHLOL_POISON=1` fills every
-buffer that is allocated without being set with NaN, so that a read before a write shows; the tests run so.
+`OHLOL_KERNEL` forces a variant: `avx512`, `avx2`, `baseline`, or `off` for torch's own path. `OHLOL_POISON=1` fills
+every buffer that is allocated without being set with NaN, so that a read before a write shows; the tests run so.
 """
 
 import importlib

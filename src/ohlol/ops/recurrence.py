@@ -15,13 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from ohlol.ops import single
 from ohlol.ops.backend import ABSENT, CELL_CODES, GATES, KERNEL, empty
 from ohlol.ops.gather import scatter_rows
-from ohlol.ops.single import SMALL, Single
-from ohlol.ops.single import forward as single_forward
-
-CHUNK = 1 << 21
-"""Numbers of an input projection that inference holds at a time, so that its memory does not grow with T."""
 
 
 class Spec(NamedTuple):
@@ -121,8 +117,8 @@ def _forward(
         below = _plain(below)
         out = empty(like, rows.S, D * H)
         ids = by_id and layer == 0
-        I = 0 if ids else below.size(1)
-        small = not ids and rows.S * G * H * I <= SMALL
+        width = 0 if ids else below.size(1)
+        small = not ids and single.projects(rows.T, rows.B, width, H, G, like.element_size())
         for d in range(D):
             k = layer * D + d
             W_ih, W_hh, b_ih, b_hh = _weights_of(spec, weights, k)
@@ -137,7 +133,7 @@ def _forward(
                 cells = empty(like, rows.S, H) if spec.cell == "lstm" else None
                 hidden_n = empty(like, rows.S, H) if spec.cell == "gru" else None
             run(
-                code, threads, d == 1, rows.T, rows.B, H, I, *rows.where(),
+                code, threads, d == 1, rows.T, rows.B, H, width, *rows.where(),
                 _at(W_ih) if small else 0, _at(W_hh), _at(b_ih), _at(b_hh), _at(h_0, k * step), _at(c_0, k * step),
                 _at(below) if small else 0, _at(projected), _at(below) if ids else 0,
                 _at(out, d * H), D * H, _at(h_n, k * step), _at(c_n, k * step),
@@ -195,9 +191,9 @@ def _grads(
         assert below is not None
         below = _plain(below if mask_below is None else below * mask_below)
         ids = by_id and layer == 0
-        I = 0 if ids else below.size(1)
-        small = not ids and rows.S * G * H * I <= SMALL
-        d_below = empty(like, rows.S, I) if layer > lowest or (layer == 0 and needs[0]) else None
+        width = 0 if ids else below.size(1)
+        small = not ids and rows.S * G * H * width <= single.SMALL
+        d_below = empty(like, rows.S, width) if layer > lowest or (layer == 0 and needs[0]) else None
         if above is not None and (above.stride(1) != 1 or above.stride(0) < D * H or above.is_neg()):
             above = above.resolve_neg().contiguous()
         for d in range(D):
@@ -209,12 +205,12 @@ def _grads(
             d_hidden_n = empty(like, rows.S, H) if spec.cell == "gru" else None
             d_bias = empty(like, G * H) if want_b_ih or want_b_hh else None
             d_bias_n = empty(like, H) if want_b_hh and spec.cell == "gru" else None
-            d_W_ih = empty(like, G * H, I) if want_ih and small else None
+            d_W_ih = empty(like, G * H, width) if want_ih and small else None
             d_W_hh = empty(like, G * H, H) if want_hh else None
             h_before = empty(like, rows.S, H) if want_hh and not small and not rows.shifted else None
-            d_x = None if d_below is None or not small else d_below if d == 0 else empty(like, rows.S, I)
+            d_x = None if d_below is None or not small else d_below if d == 0 else empty(like, rows.S, width)
             run(
-                code, threads, d == 1, rows.T, rows.B, H, I, *rows.where(),
+                code, threads, d == 1, rows.T, rows.B, H, width, *rows.where(),
                 _at(W_ih) if d_x is not None else 0, _at(W_hh), _at(h_0, k * step), _at(c_0, k * step),
                 _at(below), _at(out, d * H), D * H, _at(gates), _at(cells), _at(hidden_n),
                 _at(above, d * H), 0 if above is None else above.stride(0),
@@ -256,7 +252,7 @@ def _recurrent_grad(
     h_before: Tensor | None,
     h_0: Tensor | None,
 ) -> None:
-    """Write d_gates^T h_before to `to` (G*H, H); without h_before, out holds it, shifted by one step, and h_0 the rest."""
+    """Write d_gates^T h_before to `to` (G*H, H); without h_before, out holds it a step away, and h_0 the rest."""
     B, S, H = rows.B, rows.S, to.size(1)
     parts = [(to, d_gates)]
     if d_hidden_n is not None:
@@ -380,8 +376,8 @@ def recurrence(
     """Run a stack of recurrent layers over a batch of sequences with the compiled kernels.
 
     Args:
-        x: (T, B, I), (B, T, I) with `spec.batch_first`, or (S, I) with `batch_sizes`. Integers of the same shape without
-            the last axis are ids: then each direction's first weight is a table (V, G*H) of projected symbols.
+        x: (T, B, I), (B, T, I) with `spec.batch_first`, or (S, I) with `batch_sizes`. Integers of the same shape
+            without the last axis are ids: each direction's first weight is then a table (V, G*H) of projected symbols.
         h_0: (L*D, B, H) or None for zeros.
         c_0: the LSTM's cell state, like h_0.
         weights: as `torch.nn` orders them: W_ih, W_hh and, with `spec.bias`, b_ih, b_hh for each layer and direction.
@@ -403,14 +399,16 @@ def recurrence(
         or (c_0 is not None and c_0.requires_grad)
     )
     if spec.num_layers * spec.directions == 1 and batch_sizes is None and not spec.batch_first:
-        if x.dim() == 3 and x.numel() * weights[0].size(0) <= SMALL and _all_plain(x, h_0, c_0, *weights):
+        GH, H = weights[1].shape
+        small = x.dim() == 3 and x.numel() * GH <= single.SMALL
+        if small and single.projects(*x.shape, H, GH // H, x.element_size()) and _all_plain(x, h_0, c_0, *weights):
             if not grad:
-                return single_forward(spec.cell, x, h_0, c_0, weights, False)[0]
+                return single.forward(spec.cell, x, h_0, c_0, weights, False)[0]
 
             def replay(x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[Tensor], needs: Any, grads: Any) -> Any:
                 return _replay(spec, None, x, h_0, c_0, weights, (), needs, grads)
 
-            return Single.apply(spec.cell, replay, x, h_0, c_0, *weights)  # type: ignore[return-value]
+            return single.Single.apply(spec.cell, replay, x, h_0, c_0, *weights)  # type: ignore[return-value]
     turn = spec.batch_first and spec.dropout > 0  # torch draws its masks with time first
     if turn:
         x, spec = x.transpose(0, 1), spec._replace(batch_first=False)

@@ -1,4 +1,4 @@
-"""A small problem in one layer and one direction: the whole pass in one call of the kernel, with the least Python around it.
+"""A small problem in one layer and one direction: the whole pass in one call of the kernel.
 
 The same numbers as `recurrence`, which hands such calls on: for a few hundred multiplications the cost of a call is the
 Python before it, so here every tensor is allocated once, and what the kernel alone needs lies in its own memory.
@@ -12,15 +12,24 @@ from torch import Tensor
 
 from ohlol.ops.backend import CELL_CODES, GATES, KERNEL, empty
 
-SMALL = 1 << 18
-"""Multiplications of a layer's input projection up to which the kernel does every product itself."""
+TINY = 1 << 18
+"""Multiplications of an input projection up to which a call of a library costs more than they do."""
+IN_CACHE = 1 << 20
+"""Bytes of a layer's weights up to which the kernel projects the input step by step, reading them from the cache."""
+SMALL = 1 << 25
+"""Multiplications up to which the kernel does backward's products over all steps faster than torch's are started."""
+
+
+def projects(T: int, B: int, width: int, H: int, G: int, bytes: int) -> bool:
+    """Whether the forward kernel is to make the input projection itself, step by step."""
+    return T * B * width * G * H <= TINY or (B >= 8 and (width + H) * G * H * bytes <= IN_CACHE)
 
 
 def forward(
     cell: str, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor], save: bool
 ) -> tuple[tuple[Tensor, ...], Tensor | None]:
     """The pass over x (T, B, I), all tensors contiguous; the results, and what backward needs besides them."""
-    T, B, I = x.shape
+    T, B, width = x.shape
     W_hh = weights[1]
     H, G = W_hh.size(1), GATES[cell]
     out, h_n = empty(W_hh, T, B, H), empty(W_hh, 1, B, H)
@@ -35,8 +44,8 @@ def forward(
     run = KERNEL.forward_float32 if W_hh.dtype is torch.float32 else KERNEL.forward_float64  # type: ignore[union-attr]
     b_ih, b_hh = (weights[2].data_ptr(), weights[3].data_ptr()) if len(weights) == 4 else (0, 0)
     run(
-        CELL_CODES[cell], torch.get_num_threads(), False, T, B, H, I, 0, B, 1, weights[0].data_ptr(), W_hh.data_ptr(),
-        b_ih, b_hh, 0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr(), x.data_ptr(), 0, 0,
+        CELL_CODES[cell], torch.get_num_threads(), False, T, B, H, width, 0, B, 1,
+        weights[0].data_ptr(), W_hh.data_ptr(), b_ih, b_hh, 0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr(), x.data_ptr(), 0, 0,
         out.data_ptr(), H, h_n.data_ptr(), 0 if c_n is None else c_n.data_ptr(),
         at, behind if lstm else 0, 0 if lstm else behind,
     )  # fmt: skip
@@ -47,7 +56,7 @@ class Single(torch.autograd.Function):
     """`forward` with gradients; `replay` makes them differentiable again."""
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: D102
         ctx: Any, cell: str, replay: Any, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, *weights: Tensor
     ) -> Any:
         results, saved = forward(cell, x, h_0, c_0, weights, True)
@@ -57,12 +66,12 @@ class Single(torch.autograd.Function):
         return results
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:
+    def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # noqa: D102
         x, h_0, c_0, out, saved, *weights = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():  # create_graph=True: the gradients are to be differentiated again
             return (None, None, *ctx.replay(x, h_0, c_0, weights, needs, grad_outputs))
-        T, B, I = x.shape
+        T, B, width = x.shape
         cell, (W_ih, W_hh, *biases) = ctx.cell, weights
         H, G = W_hh.size(1), GATES[cell]
         lstm, gru = cell == "lstm", cell == "gru"
@@ -70,10 +79,10 @@ class Single(torch.autograd.Function):
             None if g is None else g if g.is_contiguous() and not g.is_neg() else g.resolve_neg().contiguous()
             for g in (*grad_outputs, None)[:3]
         )
-        d_x = empty(W_hh, T, B, I) if needs[0] else None
+        d_x = empty(W_hh, T, B, width) if needs[0] else None
         d_h_0 = empty(W_hh, 1, B, H) if needs[1] else None
         d_c_0 = empty(W_hh, 1, B, H) if needs[2] else None
-        d_W_ih = empty(W_hh, G * H, I) if needs[3] else None
+        d_W_ih = empty(W_hh, G * H, width) if needs[3] else None
         d_W_hh = empty(W_hh, G * H, H) if needs[4] else None
         bias = bool(biases) and (needs[5] or needs[6])
         d_bias = empty(W_hh, G * H) if bias else None
@@ -82,7 +91,7 @@ class Single(torch.autograd.Function):
         behind = at and at + T * B * G * H * W_hh.element_size()
         run = KERNEL.backward_float32 if W_hh.dtype is torch.float32 else KERNEL.backward_float64  # type: ignore[union-attr]
         run(
-            CELL_CODES[cell], torch.get_num_threads(), False, T, B, H, I, 0, B, 1, W_ih.data_ptr(), W_hh.data_ptr(),
+            CELL_CODES[cell], torch.get_num_threads(), False, T, B, H, width, 0, B, 1, W_ih.data_ptr(), W_hh.data_ptr(),
             0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr(), x.data_ptr(),
             out.data_ptr(), H, at, behind if lstm else 0, 0 if lstm else behind,
             0 if above is None else above.data_ptr(), H,
@@ -97,4 +106,5 @@ class Single(torch.autograd.Function):
         d_b_hh = d_bias
         if d_bias is not None and d_bias_n is not None and needs[6]:
             d_b_hh = torch.cat((d_bias[: 2 * H], d_bias_n))
-        return (None, None, d_x, d_h_0, d_c_0, d_W_ih, d_W_hh, d_bias if needs[5] else None, d_b_hh if needs[6] else None)
+        d_b_ih, d_b_hh = d_bias if needs[5] else None, d_b_hh if needs[6] else None
+        return (None, None, d_x, d_h_0, d_c_0, d_W_ih, d_W_hh, d_b_ih, d_b_hh)

@@ -1,0 +1,254 @@
+"""Gradients of every shape that autograd can ask for, and everything that torch's own path must answer."""
+
+import copy
+import itertools
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_sequence
+
+from ohlol import nn
+
+from .helpers import CELLS, Case, call, names
+from .tolerances import assert_same
+
+LAYERS = (nn.RNN, nn.GRU, nn.LSTM)
+F64 = torch.float64
+
+
+def _pair(case: Case) -> tuple[torch.nn.Module, torch.nn.Module, list[Tensor]]:
+    torch.manual_seed(3)
+    return *case.layers(), case.tensors()
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("products", ["inside", "outside"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_any_subset_requires_grad(cell: str, products: str, single: bool, request: pytest.FixtureRequest) -> None:
+    if products == "outside":
+        request.getfixturevalue("outside")
+    case = Case(cell, num_layers=1 if single else 2, bidirectional=not single)
+    theirs, ours, tensors = _pair(case)
+    count = len(tensors) + len(list(ours.parameters()))
+    for chosen in ([k] for k in range(count)):
+        found: list[list[Tensor]] = []
+        for layer in (theirs, ours):
+            given = [t.clone() for t in tensors]
+            leaves = [*given, *layer.parameters()]
+            for k, leaf in enumerate(leaves):
+                leaf.requires_grad_(k in chosen)
+            results = call(case, layer, given)
+            torch.manual_seed(1)
+            loss = sum((r * torch.randn(r.shape, dtype=F64)).sum() for r in results)
+            assert isinstance(loss, Tensor)
+            found.append(list(torch.autograd.grad(loss, [leaves[k] for k in chosen])))
+        for a, b in zip(*found, strict=True):
+            assert_same(f"alone: {chosen}", b, a, F64)
+
+
+@pytest.mark.parametrize("which", ["output", "h_n", "c_n"])
+@pytest.mark.parametrize("kind", ["expanded", "strided", "batch first"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_any_stride(cell: str, kind: str, which: str) -> None:
+    if which == "c_n" and cell != "lstm":
+        which = "h_n"
+    for both in (False, True):
+        case = Case(cell, bidirectional=both, batch_first=kind == "batch first")
+        theirs, ours, tensors = _pair(case)
+        found: list[tuple[Tensor, ...]] = []
+        for layer in (theirs, ours):
+            inputs = [t.clone().requires_grad_() for t in tensors]
+            result = call(case, layer, inputs)[names(case, layer).index(which)]
+            if kind == "expanded":
+                grad = torch.tensor(0.7, dtype=F64).expand(result.shape)
+            else:
+                torch.manual_seed(2)
+                grad = torch.randn(*result.shape[:-1], 2 * result.size(-1), dtype=F64)[..., ::2]
+            leaves = [*inputs, *layer.parameters()]
+            found.append(torch.autograd.grad(result, leaves, grad, allow_unused=True, materialize_grads=True))
+        for a, b in zip(*found, strict=True):
+            assert_same(which, b, a, F64)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_inputs_of_any_stride(cell: str) -> None:
+    case = Case(cell, inputs=4)
+    theirs, ours, (_, *state) = _pair(case)
+    wide = torch.randn(5, 3, 8, dtype=F64)
+    for given in (
+        wide[..., ::2],
+        wide[..., :4],
+        wide.transpose(0, 1)[:, ::2, 1:5],
+        torch.randn(4, dtype=F64).expand(5, 3, 4),
+    ):
+        B = given.size(1)
+        start = [torch.randn(B, 1, case.H, dtype=F64).transpose(0, 1) for _ in state]
+        for a, b in zip(call(case, ours, [given, *start]), call(case, theirs, [given, *start]), strict=True):
+            assert_same("strided input", a, b, F64)
+
+
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradcheck(cell: str, both: bool) -> None:
+    case = Case(cell, T=3, B=2, inputs=2, H=3, bidirectional=both, num_layers=2 if both else 1)
+    _, ours, tensors = _pair(case)
+    leaves = tuple(t.requires_grad_() for t in tensors)
+    if cell == "rnn_relu":
+        torch.manual_seed(8)
+    assert torch.autograd.gradcheck(lambda *t: tuple(call(case, ours, list(t))), leaves)
+    assert torch.autograd.gradgradcheck(lambda *t: tuple(call(case, ours, list(t))), leaves)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_second_derivative_of_packed_and_dropped(cell: str) -> None:
+    """Double backward goes through torch's path, with the dropout masks of the forward pass."""
+    case = Case(cell, T=4, B=3, H=4, lengths=(2, 4, 1), num_layers=2, bidirectional=True)
+    theirs, ours, tensors = _pair(case)
+    found: list[tuple[Tensor, ...]] = []
+    for layer in (theirs, ours):
+        layer.dropout = 0.5
+        inputs = [t.clone().requires_grad_() for t in tensors]
+        torch.manual_seed(11)
+        out = call(case, layer, inputs)[0]
+        leaves = [*inputs, *layer.parameters()]
+        first = torch.autograd.grad((out**2).sum(), leaves, create_graph=True)
+        second = torch.autograd.grad(sum((g**2).sum() for g in first), leaves)
+        found.append((out, *first, *second))
+    for a, b in zip(*found, strict=True):
+        assert_same("double backward", b, a, F64)
+
+
+@pytest.mark.parametrize(("cell", "batch_first"), list(itertools.product(CELLS, (False, True))))
+def test_dropout_draws_as_torch_does(cell: str, batch_first: bool) -> None:
+    case = Case(cell, num_layers=3, bidirectional=True, batch_first=batch_first)
+    theirs, ours, tensors = _pair(case)
+    for p in (0.3, 1.0):
+        results = []
+        for layer in (theirs, ours):
+            layer.dropout = p
+            torch.manual_seed(4)
+            results.append(call(case, layer, tensors))
+        for a, b in zip(*results, strict=True):
+            assert_same(f"dropout {p}", b, a, F64)
+        assert torch.equal(call(case, ours.eval(), tensors)[0], call(case, ours, tensors)[0])
+        ours.train()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", ["x", "state", "weight"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_not_a_number_passes_through(variant: str, cell: str, place: str, value: float) -> None:
+    case = Case(cell, B=4, H=18, dtype=torch.float32)
+    theirs, ours, tensors = _pair(case)
+    if place == "weight":
+        for layer in (theirs, ours):
+            with torch.no_grad():
+                layer.weight_hh_l0[3, 2] = value
+    else:
+        tensors[0 if place == "x" else 1][-1, 1, 2] = value
+    with torch.no_grad():
+        for name, a, b in zip(names(case, ours), call(case, ours, tensors), call(case, theirs, tensors), strict=False):
+            assert_same(name, a, b, torch.float32)
+
+
+def test_changed_in_place_is_an_error() -> None:
+    layer = nn.LSTM(3, 4)
+    x = torch.randn(5, 2, 3)
+    out, _ = layer(x)
+    with torch.no_grad():
+        layer.weight_hh_l0.mul_(2)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        out.sum().backward()
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_torch_answers_where_it_must(kind: type[torch.nn.RNNBase]) -> None:
+    layer, x = kind(3, 4), torch.randn(5, 2, 3)
+    theirs = kind.__bases__[-1](3, 4)
+    theirs.load_state_dict(layer.state_dict())
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    assert "functional" not in nn.explain_backend(layer, x)
+    assert "bfloat16" in nn.explain_backend(copy.deepcopy(layer).bfloat16(), x.bfloat16())
+    assert "meta" in nn.explain_backend(copy.deepcopy(layer).to("meta"), x)
+    assert "features" in nn.explain_backend(layer, torch.randn(5, 2, 7))
+    assert "empty" in nn.explain_backend(layer, torch.randn(5, 0, 3))
+    assert layer(torch.randn(5, 0, 3))[0].shape == (5, 0, 4)
+    with torch.autocast("cpu"):
+        assert "autocast" in nn.explain_backend(layer, x)
+        assert layer(x)[0].dtype == theirs(x)[0].dtype
+    for wrong in (torch.randn(5, 2, 7), torch.randn(5), torch.randn(5, 2, 3, dtype=F64), torch.randn(0, 2, 3)):
+        errors = []
+        for each in (layer, theirs):
+            with pytest.raises((RuntimeError, ValueError)) as caught:
+                each(wrong)
+            errors.append((caught.type, str(caught.value)))
+        assert errors[0] == errors[1]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")  # once a process
+def test_projection_is_torchs() -> None:
+    layer = nn.LSTM(3, 6, proj_size=2)
+    assert "proj_size" in nn.explain_backend(layer, torch.ones(4, 1, 3))
+    assert layer(torch.ones(4, 1, 3))[0].shape == (4, 1, 2)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_functional_call_and_transforms(kind: type[torch.nn.RNNBase]) -> None:
+    layer, x = kind(3, 4, dtype=F64), torch.randn(5, 2, 3, dtype=F64)
+    theirs = kind.__bases__[-1](3, 4, dtype=F64)
+    other = {n: torch.randn_like(p) for n, p in layer.named_parameters()}
+    ours, expected = (torch.func.functional_call(m, other, (x,))[0] for m in (layer, theirs))
+    assert_same("functional_call", ours, expected, F64)
+
+    def loss(m: torch.nn.Module, weights: dict[str, Tensor], given: Tensor) -> Tensor:
+        return torch.func.functional_call(m, weights, (given,))[0].square().sum()
+
+    ours, expected = (torch.func.grad(loss, argnums=1)(m, other, x) for m in (layer, theirs))
+    for name in other:
+        assert_same(name, ours[name], expected[name], F64)
+    plain = torch.autograd.functional.jacobian(lambda v: layer(v)[0].sum(0), x)
+    assert_same(
+        "jacobian", plain, torch.autograd.functional.jacobian(lambda v: kind.forward(layer, v)[0].sum(0), x), F64
+    )
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_copies_and_files(kind: type[torch.nn.RNNBase]) -> None:
+    layer, x = kind(3, 4, 2, bidirectional=True), torch.randn(5, 2, 3)
+    expected = layer(x)[0]
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert type(twin) is kind
+        assert torch.equal(twin(x)[0], expected)
+    packed = pack_sequence([torch.randn(3, 3), torch.randn(2, 3)])
+    assert torch.equal(layer(packed)[0].data, copy.deepcopy(layer)(packed)[0].data)
+
+
+class _Outer(torch.nn.Module):
+    """A model with a layer inside, which TorchScript can compile where it cannot compile the layer alone."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layer(x)[0]
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.filterwarnings(
+    "ignore:The tensor attributes:UserWarning"
+)  # of torch's own forward, for its own layers too
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is not supported:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+def test_exported_traced_scripted_compiled(kind: type[torch.nn.RNNBase]) -> None:
+    layer, x = kind(3, 4), torch.randn(5, 2, 3)
+    expected = layer(x)[0]
+    exported = torch.export.export(layer, (x,)).module()
+    assert_same("export", exported(x)[0], expected, torch.float32)
+    assert_same("trace", torch.jit.trace(layer, (x,))(x)[0], expected, torch.float32)
+    assert_same("script", torch.jit.script(_Outer(layer))(x), expected, torch.float32)
+    assert_same("compile", torch.compile(layer, backend="eager")(x)[0], expected, torch.float32)
+    assert nn.explain_backend(layer, x).startswith("kernel")

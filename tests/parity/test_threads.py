@@ -1,0 +1,62 @@
+"""More threads than entries, more entries than threads, and several callers at once: the results of one thread."""
+
+import threading
+
+import pytest
+import torch
+
+from ohlol import nn
+
+from .helpers import CELLS, Case, check, everything
+from .tolerances import assert_same
+
+
+@pytest.mark.parametrize("threads", [2, 3, 5])
+@pytest.mark.parametrize("cell", CELLS)
+def test_split_by_batch_and_by_hidden(variant: str, threaded: None, cell: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    for B, H in ((1, 130), (2, 130), (4, 33), (7, 70), (12, 130)):
+        check(Case(cell, T=4, B=B, inputs=9, H=H, dtype=torch.float32))
+    check(Case(cell, T=6, B=6, lengths=(6, 1, 3, 3, 2, 1), bidirectional=True, dtype=torch.float64))
+    check(Case(cell, T=5, B=2, H=140, lengths=(2, 5), bidirectional=True, num_layers=2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_callers_at_once(threaded: None, cell: str) -> None:
+    torch.set_num_threads(2)
+    case = Case(cell, T=6, B=4, H=40, dtype=torch.float32)
+    _, layer = case.layers()
+    inputs = [case.tensors() for _ in range(4)]
+    alone = [everything(case, layer, tensors) for tensors in inputs]
+    found: dict[int, list[list[torch.Tensor]]] = {}
+
+    def work(place: int) -> None:
+        torch.set_num_threads(2)
+        found[place] = [everything(case, layer, inputs[place]) for _ in range(5)]
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert sorted(found) == list(range(len(inputs)))
+    for place, runs in found.items():
+        for run in runs:
+            for ours, expected in zip(run, alone[place], strict=True):
+                assert torch.equal(ours, expected)
+
+
+def test_same_thread_count_same_bits(threaded: None) -> None:
+    torch.set_num_threads(3)
+    case = Case("lstm", T=9, B=10, H=70, dtype=torch.float32)
+    _, layer = case.layers()
+    tensors = case.tensors()
+    first, second = everything(case, layer, tensors), everything(case, layer, tensors)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    torch.set_num_threads(1)
+    for one, three in zip(everything(case, layer, tensors), first, strict=True):
+        assert_same("one thread against three", one, three, torch.float32)
+
+
+def test_follows_torch() -> None:
+    assert nn.explain_backend(nn.RNN(2, 3), torch.ones(4, 1, 2)).startswith("kernel")
