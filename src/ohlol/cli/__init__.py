@@ -8,17 +8,13 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from ohlol.cli import (
-    bench,
-    see,
-    train,
-    use,
-)  # each adds its commands to the app, in the order in which `--help` lists them
+# each adds its commands to the app, in the order in which `--help` lists them
+from ohlol.cli import see, speed, train, use
 from ohlol.cli.frame import app, reader_gone
 from ohlol.cli.train import glue_pairs
 from ohlol.errors import InputError
 
-__all__ = ["app", "bench", "main", "see", "train", "use"]
+__all__ = ["app", "main", "see", "speed", "train", "use"]
 
 
 def main(arguments: list[str] | None = None) -> None:
