@@ -46,7 +46,9 @@ def bench(
     if as_json:
         print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=2))
         return
-    table: Any = Table("T,B,I,H", "", "cell", box=box.SIMPLE_HEAD, pad_edge=False)
+    table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("T,B,I,H", "", "cell"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("torch", "ohlol", "faster", "of peak"):
         table.add_column(heading, justify="right")
     table.add_column("runs on")
@@ -60,7 +62,7 @@ def bench(
             _milliseconds(row.ours),
             f"{row.ratio:.2f}x",
             f"{100 * row.peak_share:.0f} %",
-            row.backend.split(":")[0],
+            row.backend.split(" ")[0].rstrip(":"),
         )
     console().print(table)
     print(
