@@ -49,8 +49,8 @@ def bench(
     table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("T,B,I,H", "", "cell"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("torch", "ohlol", "faster", "of peak"):
-        table.add_column(heading, justify="right")
+    for heading in ("torch, ms", "ohlol, ms", "faster", "of peak"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("runs on")
     for row in rows:
         size = row.size
@@ -65,13 +65,11 @@ def bench(
             row.backend.split(" ")[0].rstrip(":"),
         )
     console().print(table)
-    print(
-        "medians of turns, torch, ohlol, torch, ohlol; the peak is this machine's best matrix product in the same run"
-    )
+    print("medians of turns: torch, ohlol, torch, ohlol; the peak is that of torch.mm")
 
 
 def _milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:.3g} ms"
+    return f"{1e3 * seconds:.3g}"
 
 
 def _size(text: str) -> list[int]:
