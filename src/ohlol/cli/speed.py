@@ -49,7 +49,7 @@ def bench(
     table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("T,B,I,H", "", "cell"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("torch, ms", "ohlol, ms", "faster", "of peak"):
+    for heading in ("torch, ms", "ohlol, ms", "faster", "peak"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("runs on")
     for row in rows:
