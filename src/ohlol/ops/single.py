@@ -14,8 +14,8 @@ from ohlol.ops.backend import CELL_CODES, GATES, KERNEL, empty
 
 TINY = 1 << 18
 """Multiplications of an input projection up to which a call of a library costs more than they do."""
-IN_CACHE = 1 << 20
-"""Bytes of a layer's weights up to which the kernel projects the input step by step, reading them from the cache."""
+IN_CACHE = 1 << 24
+"""Bytes of a layer's weights up to which the kernel projects the input step by step; they stay in the last cache."""
 SMALL = 1 << 25
 """Multiplications up to which the kernel does backward's products over all steps faster than torch's are started."""
 
