@@ -3,6 +3,7 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 import ohlol
 from ohlol.data import readers
 from ohlol.errors import InputError
-from ohlol.infer import EVAL_BATCH, TrainedModel, choose
+from ohlol.infer import EVAL_BATCH, TrainedModel
+from ohlol.ops import available
+from ohlol.ops.stream import sample, uniform
 from ohlol.scores import persistence
 
 
@@ -217,12 +220,32 @@ def test_a_prompt_that_cannot_be_read_is_refused(folder: Path) -> None:
         list(closed.generate("Z"))
 
 
+@pytest.mark.skipif(not available(), reason="the compiled kernels are not installed")
+@pytest.mark.parametrize(
+    "model",
+    [{"cell": "lstm", "layers": 2}, {"cell": "gru"}, {"cell": "rnn", "embedding": 0}, {"cell": "lstm", "tied": True}],
+)
+def test_the_kernel_writes_the_text_of_the_loop(
+    folder: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**TINY, "hidden_size": 6, "embedding": 6, "layers": 1, "bptt": 10, **model}
+    text = ohlol.fit(text_file(folder / "both.txt"), **settings)
+    options: list[dict[str, Any]] = [
+        {"temperature": 0.7},
+        {"temperature": 0.0},
+        {"top_k": 3},
+        {"top_p": 0.8, "temperature": 1.3},
+    ]
+    quick = ["".join(text.generate("the ", length=100, seed=5, **option)) for option in options]
+    monkeypatch.setattr(type(text.network), "writer", lambda self, never: None)
+    assert quick == ["".join(text.generate("the ", length=100, seed=5, **option)) for option in options]
+
+
 LOGITS = torch.log(torch.tensor([0.05, 0.5, 0.15, 0.3]))
 
 
 def drawn(temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, times: int = 4000) -> list[float]:
-    random = torch.Generator().manual_seed(0)
-    found = [choose(LOGITS, temperature, top_k, top_p, random) for _ in range(times)]
+    found = [sample(LOGITS, uniform(0, number), temperature, top_k, top_p) for number in range(times)]
     return [found.count(i) / times for i in range(4)]
 
 

@@ -1,5 +1,6 @@
 """A trained model at work: predict, evaluate, generate; knows nothing of training or of the command line."""
 
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from ohlol.data.readers import Corpus
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.errors import InputError
 from ohlol.model import SequenceModel, Steps
+from ohlol.ops.stream import Stream, sample, skip, uniform
 from ohlol.scores import Tally
 
 EVAL_BATCH = 64
@@ -28,6 +30,9 @@ EVAL_STREAMS = 16
 """Streams a text is read in when nothing is learned: each starts without context, so few; more would be faster."""
 EVAL_BPTT = 256
 """Steps of a text in a batch when nothing is learned; bounds memory only, since the state is carried."""
+
+GENERATE_CHUNK = 32
+"""Symbols the kernel draws in a call: enough to leave Python out of the time, few enough to see the text come."""
 
 
 @dataclass(frozen=True)
@@ -225,8 +230,7 @@ class TrainedModel:
     ) -> Iterator[str]:
         vocab = self.codec.symbols
         assert vocab is not None
-        random = torch.Generator()
-        random.manual_seed(seed) if seed is not None else random.seed()
+        seed = secrets.randbits(63) if seed is None else seed
         if not prompt:
             prompt = ["\n"] if "\n" in vocab else [vocab.symbols[-1]]
         symbols = readers.symbols_of(prompt, self.config.data) if isinstance(prompt, str) else list(prompt)
@@ -234,16 +238,30 @@ class TrainedModel:
             ids = vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
             raise InputError(f"--prompt: symbol {unknown.symbol!r} was not seen in training") from None
+        kept = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+        writer = self.network.writer(vocab.unk)
+        for symbol in (
+            self._written(ids, length, seed, **kept)
+            if writer is None
+            else _written_by_kernel(writer, ids.tolist(), length, seed, **kept)
+        ):
+            yield vocab.symbols[symbol]
+
+    def _written(
+        self, ids: NDArray[np.int64], length: int, seed: int, *, temperature: float, top_k: int, top_p: float
+    ) -> Iterator[int]:
+        """The loop in Python: embed, layers, head, draw."""
+        unk = self.codec.symbols.unk if self.codec.symbols is not None else None
         state = None
-        for _ in range(length):
+        for number in range(length):
             steps = Steps(torch.from_numpy(ids), torch.ones(len(ids), dtype=torch.int64))
             scores, state = self.network(steps, state)
             logits = scores[-1]
-            if vocab.unk is not None:
-                logits[vocab.unk] = -torch.inf
-            chosen = choose(logits, temperature, top_k, top_p, random)
+            if unk is not None:
+                logits[unk] = -torch.inf
+            chosen = sample(logits, uniform(seed, number), temperature, top_k, top_p)
             ids = np.array([chosen], np.int64)
-            yield vocab.symbols[chosen]
+            yield chosen
 
     @torch.no_grad()
     def forecast(self, data: str | Path | Corpus, steps: int = 10) -> NDArray[np.float64]:
@@ -285,20 +303,18 @@ class TrainedModel:
         return np.stack(rows)
 
 
-def choose(logits: Tensor, temperature: float, top_k: int, top_p: float, random: torch.Generator) -> int:
-    """Draw a symbol from logits (V,) after temperature, top-k and nucleus cutting.
-
-    Source of top-p: Holtzman et al., "The curious case of neural text degeneration" (2020).
-    """
-    if temperature == 0:
-        return int(logits.argmax())
-    probability, order = torch.softmax(logits.double() / temperature, dim=0).sort(descending=True, stable=True)
-    if top_k:
-        probability[top_k:] = 0
-    if top_p < 1:
-        before = probability.cumsum(0) / probability.sum() - probability / probability.sum()
-        probability[before >= top_p] = 0
-    return int(order[torch.multinomial(probability, 1, generator=random)])
+def _written_by_kernel(
+    writer: Stream, ids: list[int], length: int, seed: int, *, temperature: float, top_k: int, top_p: float
+) -> Iterator[int]:
+    """The same text as the loop in Python writes, `GENERATE_CHUNK` symbols a call."""
+    for symbol in ids[:-1]:
+        writer.step(symbol)
+    last, drawn = ids[-1], 0
+    while drawn < length:
+        count = min(GENERATE_CHUNK, length - drawn)
+        chunk = writer.generate(last, count, temperature, top_k, top_p, skip(seed, drawn))
+        yield from chunk
+        last, drawn = chunk[-1], drawn + count
 
 
 def load(run: str | Path) -> TrainedModel:

@@ -16,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from ohlol import nn
 from ohlol.data.batches import Batch
 from ohlol.errors import InputError
+from ohlol.ops import Spec, Stream, available, embedding_table, one_hot_table
 from ohlol.settings import ModelSettings
 
 State = tuple[Tensor, ...]
@@ -216,13 +217,34 @@ class SequenceModel(torch.nn.Module):
         if self.looped or not encoder.is_lookup:
             return None
         T, B = len(steps.batch_sizes), int(steps.batch_sizes[0])
-        ids = steps.inputs.view(T, B) if T * B == len(steps.inputs) else steps.inputs
+        ids = steps.inputs.view(T, B) if len(steps.inputs) == T * B else steps.inputs
         vectors = None if encoder.onehot else encoder.embedding.weight
         hx = state if state is None or len(state) == 2 else state[0]
         found = nn.over_symbols(self.layers, ids, vectors, steps.batch_sizes, hx)
         if found is None:
             return None
         return found[0].reshape(len(steps.inputs), -1), found[1] if isinstance(found[1], tuple) else (found[1],)
+
+    def writer(self, never: int | None = None) -> Stream | None:
+        """A stream in the kernels that reads symbols and draws the ones that follow; None where they do not serve.
+
+        Args:
+            never: a symbol that is never to be drawn, such as <unk>.
+        """
+        encoder, settings = self.encoder, self.settings
+        if self.looped or settings.bidirectional or not encoder.is_lookup or not available():
+            return None
+        weights = [p.detach() for p in self.layers.parameters()]
+        W_ih = weights[0]
+        table = one_hot_table(W_ih) if encoder.onehot else embedding_table(encoder.embedding.weight.detach(), W_ih)
+        if settings.head:
+            W, b = self.head.weight.detach(), self.head.bias.detach().clone()
+        else:
+            W, b = torch.eye(self.sizes.scores, dtype=W_ih.dtype), W_ih.new_zeros(self.sizes.scores)
+        if never is not None:
+            b[never] = -torch.inf
+        cell = "rnn_tanh" if settings.cell == "rnn" else settings.cell
+        return Stream(weights, Spec(cell, settings.layers), table, (W, b))
 
     def hidden(
         self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: State | None
