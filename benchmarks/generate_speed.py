@@ -2,9 +2,10 @@
 
     python benchmarks/generate_speed.py [--layers L] [--hidden H] [--symbols V] [--count N] [--rounds N]
 
-Both write from the same weights: ours through `SequenceModel.writer`, theirs in the loop that one writes by hand (embedding,
-torch.nn.LSTM, linear, softmax, torch.multinomial). They take turns, A B A B, and the medians are compared. Before a speed is
-shown, both must write the same text at temperature 0, and a step must give the state that torch.nn.LSTMCell gives.
+Both write from the same weights: ours through `SequenceModel.writer`, theirs in the loop that one writes by hand
+(embedding, torch.nn.LSTM, linear, softmax, torch.multinomial). They take turns, A B A B, and the medians are compared.
+Before a speed is shown, both must write the same text at temperature 0, and a step must give the state that
+torch.nn.LSTMCell gives.
 """
 
 import argparse
@@ -88,9 +89,8 @@ def main() -> None:
     if writer.generate(0, 50, 0.0) != theirs(model, 50, 0.0):
         raise SystemExit("the texts differ at temperature 0: no speed is shown")
     a, b = in_turns(o.rounds, lambda: writer.generate(0, o.count, 0.8), lambda: theirs(model, o.count, 0.8))
-    print(
-        f"generate, LSTM {o.layers} x {o.hidden}: ohlol {o.count / a:,.0f} characters/s, torch {o.count / b:,.0f}, {b / a:.1f}x"
-    )
+    name = f"generate, LSTM {o.layers} x {o.hidden}"
+    print(f"{name}: ohlol {o.count / a:,.0f} characters/s, torch {o.count / b:,.0f}, {b / a:.1f}x")
     a, b = step_times(o.hidden, o.rounds)
     print(f"one step, LSTM {o.hidden}: ohlol {1e3 * a:.1f} us, torch.nn.LSTMCell {1e3 * b:.1f} us, {b / a:.1f}x")
 

@@ -2,9 +2,10 @@
 
     python benchmarks/train_speed.py FILE [--steps N] [--rounds N]
 
-Both train a next-character model of one layer with 128 hidden units, B = 32 streams, T = 64 steps, Adam, gradients clipped
-at 1. Ours is the package's own trainer with a one-hot encoder; theirs is the loop that one writes by hand. They take turns, A B A B,
-and the medians are compared. Before a speed is shown, both must come to the same loss from the same weights.
+Both train a next-character model of one layer with 128 hidden units, B = 32 streams, T = 64 steps, Adam, gradients
+clipped at 1. Ours is the package's own trainer with a one-hot encoder; theirs is the loop that one writes by hand. They
+take turns, A B A B, and the medians are compared. Before a speed is shown, both must come to the same loss from the
+same weights.
 """
 
 import argparse

@@ -16,7 +16,7 @@ SIZES = [(1, 1, 1, 1), (3, 1, 4, 2), (5, 3, 1, 7), (7, 2, 9, 1), (11, 5, 3, 13)]
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
-def torch_module(kind: str, I: int, H: int, *, bias: bool, layer: bool) -> torch.nn.Module:  # noqa: E741
+def torch_module(kind: str, I: int, H: int, *, bias: bool, layer: bool) -> torch.nn.Module:
     family, _, nonlinearity = kind.partition("_")
     name = family.upper() + ("" if layer else "Cell")
     options = {"nonlinearity": nonlinearity} if nonlinearity else {}
@@ -63,7 +63,7 @@ def gradients(results: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_step_equals_torch_cell(kind: str, sizes: tuple[int, int, int, int], bias: bool) -> None:
-    _, B, I, H = sizes  # noqa: E741
+    _, B, I, H = sizes
     module = torch_module(kind, I, H, bias=bias, layer=False)
     weights = weights_of(module)
     (x,) = leaves(B, I, count=1)
@@ -85,7 +85,7 @@ def test_step_equals_torch_cell(kind: str, sizes: tuple[int, int, int, int], bia
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_unroll_equals_torch_layer(kind: str, sizes: tuple[int, int, int, int], bias: bool) -> None:
-    T, B, I, H = sizes  # noqa: E741
+    T, B, I, H = sizes
     module = torch_module(kind, I, H, bias=bias, layer=True)
     weights = weights_of(module, suffix="_l0")
     (x,) = leaves(T, B, I, count=1)
@@ -106,7 +106,7 @@ def test_unroll_equals_torch_layer(kind: str, sizes: tuple[int, int, int, int], 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", [k for k in KINDS if k != "rnn_relu"])  # relu has no derivative at 0
 def test_gradcheck(kind: str, bias: bool) -> None:
-    T, B, I, H = 3, 2, 3, 2  # noqa: E741
+    T, B, I, H = 3, 2, 3, 2
     weights = weights_of(torch_module(kind, I, H, bias=bias, layer=False))
     given = tuple(w for w in weights if w is not None)
     count = len(cells.CELLS[kind].states)

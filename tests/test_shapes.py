@@ -58,7 +58,7 @@ def assert_parameters(found: tuple[Parameter, ...], count: int, sizes: dict[str,
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("kind", CELLS)
 def test_cell_against_torch(kind: str, sizes: tuple[int, int, int, int], bias: bool) -> None:
-    I, H, T, B = sizes  # noqa: E741
+    I, H, T, B = sizes
     report = cell(kind, input_size=I, hidden_size=H, seq_len=T, batch_size=B, bias=bias)
     module = CLASSES[kind](I, H, bias=bias)
     result = module(torch.zeros(B, I))
@@ -76,7 +76,7 @@ def test_cell_against_torch(kind: str, sizes: tuple[int, int, int, int], bias: b
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", CELLS)
 def test_equation_with_shapes(kind: str, bias: bool) -> None:
-    B, I, H = 3, 4, 2  # noqa: E741
+    B, I, H = 3, 4, 2
     report = cell(kind, input_size=I, hidden_size=H, batch_size=B, bias=bias)
     for line, terms in zip(report.equation, report.equation_with_shapes, strict=True):
         assert ("b_" in line) == (bias and "W_" in line)
@@ -97,7 +97,7 @@ def test_equation_with_shapes(kind: str, bias: bool) -> None:
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_layer_against_torch(kind: str, num_layers: int, bidirectional: bool, batch_first: bool, bias: bool) -> None:
-    for I, H, T, B in SIZES:  # noqa: E741
+    for I, H, T, B in SIZES:
         options = {"num_layers": num_layers, "bidirectional": bidirectional, "batch_first": batch_first, "bias": bias}
         report = layer(kind, input_size=I, hidden_size=H, seq_len=T, batch_size=B, **options)
         module = CLASSES[kind](I, H, **options)

@@ -1,4 +1,4 @@
-"""Our layers beside torch's on this machine: first that they agree, then how long each takes; knows nothing of printing.
+"""Our layers beside torch's on this machine: that they agree, then how long each takes; knows nothing of printing.
 
 Times are taken in turns, torch, ours, torch, ours, so that a change in the machine's load falls on both, and the median
 is kept. The share of the peak is the layer's arithmetic per second over that of the fastest matrix product seen in the
@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -155,7 +156,7 @@ def run(
     peak = gemm_peak(dtype)
     for size in sizes:
         for cell in cells:
-            kind = nn.LAYERS[cell]
+            kind: Any = nn.LAYERS[cell]
             theirs = kind.__bases__[-1](size.inputs, size.hidden, dtype=dtype)
             ours = kind(size.inputs, size.hidden, dtype=dtype)
             ours.load_state_dict(theirs.state_dict())

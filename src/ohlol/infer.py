@@ -238,17 +238,16 @@ class TrainedModel:
             ids = vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
             raise InputError(f"--prompt: symbol {unknown.symbol!r} was not seen in training") from None
-        kept = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         writer = self.network.writer(vocab.unk)
-        for symbol in (
-            self._written(ids, length, seed, **kept)
-            if writer is None
-            else _written_by_kernel(writer, ids.tolist(), length, seed, **kept)
-        ):
+        if writer is None:
+            drawn = self._written(ids, length, seed, temperature, top_k, top_p)
+        else:
+            drawn = _written_by_kernel(writer, ids.tolist(), length, seed, temperature, top_k, top_p)
+        for symbol in drawn:
             yield vocab.symbols[symbol]
 
     def _written(
-        self, ids: NDArray[np.int64], length: int, seed: int, *, temperature: float, top_k: int, top_p: float
+        self, ids: NDArray[np.int64], length: int, seed: int, temperature: float, top_k: int, top_p: float
     ) -> Iterator[int]:
         """The loop in Python: embed, layers, head, draw."""
         unk = self.codec.symbols.unk if self.codec.symbols is not None else None
@@ -304,7 +303,7 @@ class TrainedModel:
 
 
 def _written_by_kernel(
-    writer: Stream, ids: list[int], length: int, seed: int, *, temperature: float, top_k: int, top_p: float
+    writer: Stream, ids: list[int], length: int, seed: int, temperature: float, top_k: int, top_p: float
 ) -> Iterator[int]:
     """The same text as the loop in Python writes, `GENERATE_CHUNK` symbols a call."""
     for symbol in ids[:-1]:

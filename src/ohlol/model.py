@@ -214,7 +214,7 @@ class SequenceModel(torch.nn.Module):
     def _over_symbols(self, steps: Steps, state: State | None) -> tuple[Tensor, State] | None:
         """The layers over a plain lookup, without a matrix product over its rows; None where that does not serve."""
         encoder = self.encoder
-        if self.looped or not encoder.is_lookup:
+        if isinstance(self.layers, Loop) or not encoder.is_lookup:
             return None
         T, B = len(steps.batch_sizes), int(steps.batch_sizes[0])
         ids = steps.inputs.view(T, B) if len(steps.inputs) == T * B else steps.inputs
@@ -237,7 +237,7 @@ class SequenceModel(torch.nn.Module):
         weights = [p.detach() for p in self.layers.parameters()]
         W_ih = weights[0]
         table = one_hot_table(W_ih) if encoder.onehot else embedding_table(encoder.embedding.weight.detach(), W_ih)
-        if settings.head:
+        if isinstance(self.head, torch.nn.Linear):
             W, b = self.head.weight.detach(), self.head.bias.detach().clone()
         else:
             W, b = torch.eye(self.sizes.scores, dtype=W_ih.dtype), W_ih.new_zeros(self.sizes.scores)

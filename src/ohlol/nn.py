@@ -36,11 +36,11 @@ def _tracing() -> str:
     """Why nothing may be hidden from torch at this moment, or an empty string."""
     if torch.compiler.is_compiling():
         return "torch.compile or torch.export is tracing"
-    if torch._C._get_tracing_state() is not None:
+    if torch._C._get_tracing_state() is not None:  # pyright: ignore[reportUnnecessaryComparison]
         return "torch.jit is tracing"
     if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         return "autocast chooses the dtypes"
-    if torch._C._functorch.maybe_current_level() is not None:
+    if torch._C._functorch.maybe_current_level() is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return "a torch.func transform is at work"
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation is at work"
@@ -142,6 +142,7 @@ def _spec(layer: torch.nn.RNNBase) -> Spec:
 def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
     """The forward pass by the kernels, after `_reason` has found nothing against it."""
     spec = _spec(layer)
+    weights: Any = layer._flat_weights
     lstm = layer.mode == "LSTM"
     h_0, c_0 = (None, None) if state is None else state if lstm else (state, None)
     if isinstance(input, PackedSequence):
@@ -149,7 +150,7 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         if order is not None:
             h_0 = None if h_0 is None else h_0.index_select(1, order)
             c_0 = None if c_0 is None else c_0.index_select(1, order)
-        out, *final = recurrence(x, h_0, c_0, layer._flat_weights, spec._replace(batch_first=False), batch_sizes)
+        out, *final = recurrence(x, h_0, c_0, weights, spec._replace(batch_first=False), batch_sizes)
         out = PackedSequence(out, batch_sizes, order, back)
         if back is not None:
             final = [s.index_select(1, back) for s in final]
@@ -157,10 +158,10 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         h_0 = None if h_0 is None else h_0.unsqueeze(1)
         c_0 = None if c_0 is None else c_0.unsqueeze(1)
         spec = spec._replace(batch_first=False)
-        out, *final = recurrence(input.unsqueeze(1), h_0, c_0, layer._flat_weights, spec)
+        out, *final = recurrence(input.unsqueeze(1), h_0, c_0, weights, spec)
         out, final = out.squeeze(1), [s.squeeze(1) for s in final]
     else:
-        out, *final = recurrence(input, h_0, c_0, layer._flat_weights, spec)
+        out, *final = recurrence(input, h_0, c_0, weights, spec)
     return out, (tuple(final) if lstm else final[0])
 
 

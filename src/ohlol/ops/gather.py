@@ -4,7 +4,6 @@ The table (V, G*H) holds for every symbol what the input projection would make o
 symbol, of the gradients of the rows that used it, added in the order of the rows: the same bits whatever the threads.
 """
 
-import torch
 from torch import Tensor
 from torch.nn.functional import linear
 

@@ -401,7 +401,11 @@ def recurrence(
     if spec.num_layers * spec.directions == 1 and batch_sizes is None and not spec.batch_first:
         GH, H = weights[1].shape
         small = x.dim() == 3 and x.numel() * GH <= single.SMALL
-        if small and single.projects(*x.shape, H, GH // H, x.element_size()) and _all_plain(x, h_0, c_0, *weights):
+        if (
+            small
+            and single.projects(x.size(0), x.size(1), x.size(2), H, GH // H, x.element_size())
+            and _all_plain(x, h_0, c_0, *weights)
+        ):
             if not grad:
                 return single.forward(spec.cell, x, h_0, c_0, weights, False)[0]
 
