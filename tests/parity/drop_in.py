@@ -1,7 +1,7 @@
 """A pytest plugin that puts ours in the place of torch's recurrent modules before a test file is imported.
 
-`pytest -p drop_in FILE` runs tests that others wrote for `torch.nn`: `RNN`, `LSTM`, `GRU` and their cells are replaced, by
-name, in `torch.nn`, `torch.nn.modules` and `torch.nn.modules.rnn`. At the end the run fails if our forward was never
+`pytest -p drop_in FILE` runs tests that others wrote for `torch.nn`: `RNN`, `LSTM`, `GRU` and their cells are replaced,
+by name, in `torch.nn`, `torch.nn.modules` and `torch.nn.modules.rnn`. At the end the run fails if our forward was never
 reached, or the kernels never were.
 """
 

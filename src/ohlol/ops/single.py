@@ -45,7 +45,8 @@ def forward(
     b_ih, b_hh = (weights[2].data_ptr(), weights[3].data_ptr()) if len(weights) == 4 else (0, 0)
     run(
         CELL_CODES[cell], torch.get_num_threads(), False, T, B, H, width, 0, B, 1,
-        weights[0].data_ptr(), W_hh.data_ptr(), b_ih, b_hh, 0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr(), x.data_ptr(), 0, 0,
+        weights[0].data_ptr(), W_hh.data_ptr(), b_ih, b_hh,
+        0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr(), x.data_ptr(), 0, 0,
         out.data_ptr(), H, h_n.data_ptr(), 0 if c_n is None else c_n.data_ptr(),
         at, behind if lstm else 0, 0 if lstm else behind,
     )  # fmt: skip
