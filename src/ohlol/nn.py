@@ -5,6 +5,8 @@ same seed, and errors. Change an import, or hand a model you already have to `ac
 kernels where they serve and torch's own path everywhere else, in silence; `explain_backend` says which, and why.
 """
 
+# pyright: reportPrivateUsage=false
+# What torch's layers and its modes do not tell in public is read where torch itself reads it.
 from typing import Any
 
 import torch

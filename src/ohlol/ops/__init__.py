@@ -2,8 +2,9 @@
 
 from ohlol.ops.backend import available, select, selected
 from ohlol.ops.gather import embedding_table, one_hot_table
-from ohlol.ops.recurrence import Spec, recurrence, torch_recurrence
+from ohlol.ops.recurrence import recurrence
 from ohlol.ops.stream import Stream
+from ohlol.ops.torch_path import Spec, torch_recurrence
 
 __all__ = [
     "Spec",

@@ -2,8 +2,7 @@
 
 The kernels run the time loop. What is large and regular stays with torch: the input projections of all steps are one
 matrix product a layer, and so is each weight gradient. A problem so small that calling into a library costs more than
-the arithmetic is done in the kernel as a whole. `torch_recurrence` is the same function out of torch's own parts; a
-double backward runs through it.
+the arithmetic is done in the kernel as a whole. A double backward runs through `torch_path`.
 
 Shapes: S the rows of all steps together (T*B, or the sum of the lengths), G gates, D directions, L layers.
 """
@@ -13,43 +12,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
 from ohlol.ops import single
 from ohlol.ops.backend import ABSENT, CELL_CODES, GATES, KERNEL, empty
 from ohlol.ops.gather import scatter_rows
-
-
-class Spec(NamedTuple):
-    """What a call does besides its tensors."""
-
-    cell: str
-    num_layers: int = 1
-    directions: int = 1
-    bias: bool = True
-    batch_first: bool = False
-    dropout: float = 0.0
-    """Between layers; 0 unless training."""
-
-
-class _Rows(NamedTuple):
-    """Where entry b of step t lies: row t * time_stride + b * batch_stride, or packed by batch_sizes."""
-
-    T: int
-    B: int
-    S: int
-    time_stride: int
-    batch_stride: int
-    batch_sizes: Tensor | None
-
-    @property
-    def shifted(self) -> bool:
-        """Whether the state before a row is the row B places away, as it is in a dense batch with time first."""
-        return self.batch_sizes is None and self.batch_stride == 1
-
-    def where(self) -> tuple[int, int, int]:
-        sizes = self.batch_sizes
-        return (0 if sizes is None else sizes.data_ptr(), self.time_stride, self.batch_stride)
+from ohlol.ops.torch_path import Rows, Spec, replay, rows_of
 
 
 class _Layer(NamedTuple):
@@ -58,16 +25,6 @@ class _Layer(NamedTuple):
     gates: Tensor | None
     cells: Tensor | None
     hidden_n: Tensor | None
-
-
-def _rows(spec: Spec, x: Tensor, batch_sizes: Tensor | None) -> _Rows:
-    if batch_sizes is not None:
-        return _Rows(batch_sizes.size(0), int(batch_sizes[0]), x.size(0), 0, 1, batch_sizes)
-    if spec.batch_first:
-        B, T = x.size(0), x.size(1)
-        return _Rows(T, B, T * B, 1, T, None)
-    T, B = x.size(0), x.size(1)
-    return _Rows(T, B, T * B, B, 1, None)
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -95,7 +52,7 @@ def _weights_of(spec: Spec, weights: Sequence[Tensor], k: int) -> tuple[Tensor, 
 
 def _forward(
     spec: Spec,
-    rows: _Rows,
+    rows: Rows,
     x: Tensor,
     h_0: Tensor | None,
     c_0: Tensor | None,
@@ -156,7 +113,7 @@ def _forward(
 
 def _grads(
     spec: Spec,
-    rows: _Rows,
+    rows: Rows,
     x: Tensor,
     h_0: Tensor | None,
     c_0: Tensor | None,
@@ -243,7 +200,7 @@ def _grads(
 
 
 def _recurrent_grad(
-    rows: _Rows,
+    rows: Rows,
     reverse: bool,
     to: Tensor,
     d_gates: Tensor,
@@ -278,7 +235,7 @@ class _Recurrence(torch.autograd.Function):
         c_0: Tensor | None,
         *weights: Tensor,
     ) -> Any:
-        rows = _rows(spec, x, batch_sizes)
+        rows = rows_of(spec, x, batch_sizes)
         saved: list[Tensor | None] = []
         h, c = (None if s is None else _plain(s) for s in (h_0, c_0))
         out, h_n, c_n = _forward(spec, rows, x, h, c, weights, saved)
@@ -298,71 +255,11 @@ class _Recurrence(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():  # create_graph=True: the gradients are to be differentiated again
             masks = saved[3 * spec.directions + 1 :: 3 * spec.directions + 2]
-            return (None, None, *_replay(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs))
+            return (None, None, *replay(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs))
         saved[-2] = saved[-2].view(rows.S, -1)
         h, c = (None if s is None else _plain(s) for s in (h_0, c_0))
         grads = _grads(spec, rows, x, h, c, weights, saved, needs, *(*grad_outputs, None)[:3])
         return (None, None, *grads)
-
-
-def _replay(
-    spec: Spec,
-    batch_sizes: Tensor | None,
-    x: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    weights: Sequence[Tensor],
-    masks: Sequence[Tensor | None],
-    needs: Sequence[bool],
-    grad_outputs: Sequence[Tensor | None],
-) -> list[Tensor | None]:
-    """The gradients as differentiable functions of the inputs, by way of torch's own step-by-step graph."""
-    inputs = (x, h_0, c_0, *weights)
-    outputs = torch_recurrence(spec, x, h_0, c_0, weights, batch_sizes, masks)
-    wanted = [t for t, need in zip(inputs, needs, strict=True) if need and t is not None]
-    pairs = [(o, g) for o, g in zip(outputs, grad_outputs, strict=False) if g is not None]
-    found = iter(
-        torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
-    )
-    return [next(found) if need and t is not None else None for t, need in zip(inputs, needs, strict=True)]
-
-
-_TORCH = {"rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu, "gru": torch.gru, "lstm": torch.lstm}
-
-
-def torch_recurrence(
-    spec: Spec,
-    x: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    weights: Sequence[Tensor],
-    batch_sizes: Tensor | None = None,
-    masks: Sequence[Tensor | None] = (),
-) -> tuple[Tensor, ...]:
-    """The same as `recurrence`, out of torch's own layers; `masks` are the dropout masks (S, D*H) of a forward pass."""
-    D, per, H = spec.directions, 4 if spec.bias else 2, weights[1].size(1)
-    rows = _rows(spec, x, batch_sizes)
-    weights = list(weights)
-    if not x.is_floating_point():
-        # ids: the rows of the tables are the projections themselves, so the input weights become unit matrices
-        GH = weights[1].size(0)
-        x = torch.cat([embedding(x, weights[d * per]) for d in range(D)], -1)
-        for d in range(D):
-            weights[d * per] = torch.eye(GH * D, dtype=x.dtype)[d * GH : (d + 1) * GH]
-    finals: list[list[Tensor]] = []
-    for layer in range(spec.num_layers):
-        zeros = torch.zeros(D, rows.B, H, dtype=x.dtype)
-        own = slice(layer * D, (layer + 1) * D)
-        state = tuple(zeros if s is None else s[own] for s in ((h_0, c_0) if spec.cell == "lstm" else (h_0,)))
-        hx = state if spec.cell == "lstm" else state[0]
-        args: tuple[Any, ...] = (weights[layer * D * per : (layer + 1) * D * per], spec.bias, 1, 0.0, False, D == 2)
-        args = (x, batch_sizes, hx, *args) if batch_sizes is not None else (x, hx, *args, spec.batch_first)
-        x, *final = _TORCH[spec.cell](*args)
-        finals.append(final)
-        mask = masks[layer] if layer < len(masks) else None
-        if mask is not None:
-            x = x * mask.view(x.shape)
-    return (x, *(torch.cat(parts) for parts in zip(*finals, strict=True)))
 
 
 def recurrence(
@@ -409,17 +306,17 @@ def recurrence(
             if not grad:
                 return single.forward(spec.cell, x, h_0, c_0, weights, False)[0]
 
-            def replay(x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[Tensor], needs: Any, grads: Any) -> Any:
-                return _replay(spec, None, x, h_0, c_0, weights, (), needs, grads)
+            def again(x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[Tensor], needs: Any, grads: Any) -> Any:
+                return replay(spec, None, x, h_0, c_0, weights, (), needs, grads)
 
-            return single.Single.apply(spec.cell, replay, x, h_0, c_0, *weights)  # type: ignore[return-value]
+            return single.Single.apply(spec.cell, again, x, h_0, c_0, *weights)  # type: ignore[return-value]
     turn = spec.batch_first and spec.dropout > 0  # torch draws its masks with time first
     if turn:
         x, spec = x.transpose(0, 1), spec._replace(batch_first=False)
     if grad:
         result: tuple[Tensor, ...] = _Recurrence.apply(spec, batch_sizes, x, h_0, c_0, *weights)  # type: ignore[assignment]
     else:
-        rows = _rows(spec, x, batch_sizes)
+        rows = rows_of(spec, x, batch_sizes)
         h, c = (None if s is None else _plain(s) for s in (h_0, c_0))
         out, h_n, c_n = _forward(spec, rows, x, h, c, weights, None)
         if batch_sizes is None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ohlol.ops.backend import ABSENT, CELL_CODES, KERNEL, empty
-from ohlol.ops.recurrence import Spec
+from ohlol.ops.torch_path import Spec
 
 _WORD = (1 << 64) - 1
 
@@ -119,7 +119,7 @@ class Stream:
         threads = torch.get_num_threads()
         at = ids.data_ptr()
         self._stream.generate(threads, first, *self._at, count, temperature, top_k, top_p, seed & _WORD, at)
-        return ids.tolist()
+        return [int(i) for i in ids]
 
     def _check_id(self, id: int) -> None:
         size = 0 if self._table is None else self._table.size(0)
@@ -154,7 +154,7 @@ def sample(scores: Tensor, mark: float, temperature: float = 1.0, top_k: int = 0
     >>> sample(torch.tensor([0.0, 3.0, 1.0]), 0.99, temperature=0)
     1
     """
-    s = scores.tolist()
+    s = [float(v) for v in scores]
     if temperature <= 0:
         return max(range(len(s)), key=s.__getitem__)
     order = sorted(range(len(s)), key=lambda i: (-s[i], i))[: top_k or len(s)]

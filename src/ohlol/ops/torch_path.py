@@ -1,0 +1,114 @@
+"""The same recurrence out of torch's own layers: what a double backward runs through, and what tests compare with.
+
+Shapes: S the rows of all steps together (T*B, or the sum of the lengths), G gates, D directions, L layers.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding
+
+
+class Spec(NamedTuple):
+    """What a call does besides its tensors."""
+
+    cell: str
+    num_layers: int = 1
+    directions: int = 1
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    """Between layers; 0 unless training."""
+
+
+class Rows(NamedTuple):
+    """Where entry b of step t lies: row t * time_stride + b * batch_stride, or packed by batch_sizes."""
+
+    T: int
+    B: int
+    S: int
+    time_stride: int
+    batch_stride: int
+    batch_sizes: Tensor | None
+
+    @property
+    def shifted(self) -> bool:
+        """Whether the state before a row is the row B places away, as it is in a dense batch with time first."""
+        return self.batch_sizes is None and self.batch_stride == 1
+
+    def where(self) -> tuple[int, int, int]:
+        """The address of batch_sizes, or 0, and the two strides: what the kernel wants to know."""
+        sizes = self.batch_sizes
+        return (0 if sizes is None else sizes.data_ptr(), self.time_stride, self.batch_stride)
+
+
+def rows_of(spec: Spec, x: Tensor, batch_sizes: Tensor | None) -> Rows:
+    """The places of the rows of x (T, B, ...), (B, T, ...) with `spec.batch_first`, or packed (S, ...)."""
+    if batch_sizes is not None:
+        return Rows(batch_sizes.size(0), int(batch_sizes[0]), x.size(0), 0, 1, batch_sizes)
+    first, second = x.size(0), x.size(1)
+    if spec.batch_first:
+        return Rows(second, first, first * second, 1, second, None)
+    return Rows(first, second, first * second, second, 1, None)
+
+
+def replay(
+    spec: Spec,
+    batch_sizes: Tensor | None,
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    masks: Sequence[Tensor | None],
+    needs: Sequence[bool],
+    grad_outputs: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """The gradients as differentiable functions of the inputs, by way of torch's own step-by-step graph."""
+    inputs = (x, h_0, c_0, *weights)
+    outputs = torch_recurrence(spec, x, h_0, c_0, weights, batch_sizes, masks)
+    wanted = [t for t, need in zip(inputs, needs, strict=True) if need and t is not None]
+    pairs = [(o, g) for o, g in zip(outputs, grad_outputs, strict=False) if g is not None]
+    found = iter(
+        torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
+    )
+    return [next(found) if need and t is not None else None for t, need in zip(inputs, needs, strict=True)]
+
+
+_TORCH = {"rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu, "gru": torch.gru, "lstm": torch.lstm}
+
+
+def torch_recurrence(
+    spec: Spec,
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    batch_sizes: Tensor | None = None,
+    masks: Sequence[Tensor | None] = (),
+) -> tuple[Tensor, ...]:
+    """The same as `recurrence`, out of torch's own layers; `masks` are the dropout masks (S, D*H) of a forward pass."""
+    D, per, H = spec.directions, 4 if spec.bias else 2, weights[1].size(1)
+    rows = rows_of(spec, x, batch_sizes)
+    weights = list(weights)
+    if not x.is_floating_point():
+        # ids: the rows of the tables are the projections themselves, so the input weights become unit matrices
+        GH = weights[1].size(0)
+        x = torch.cat([embedding(x, weights[d * per]) for d in range(D)], -1)
+        for d in range(D):
+            weights[d * per] = torch.eye(GH * D, dtype=x.dtype)[d * GH : (d + 1) * GH]
+    finals: list[list[Tensor]] = []
+    for layer in range(spec.num_layers):
+        zeros = torch.zeros(D, rows.B, H, dtype=x.dtype)
+        own = slice(layer * D, (layer + 1) * D)
+        state = tuple(zeros if s is None else s[own] for s in ((h_0, c_0) if spec.cell == "lstm" else (h_0,)))
+        hx = state if spec.cell == "lstm" else state[0]
+        args: tuple[Any, ...] = (weights[layer * D * per : (layer + 1) * D * per], spec.bias, 1, 0.0, False, D == 2)
+        args = (x, batch_sizes, hx, *args) if batch_sizes is not None else (x, hx, *args, spec.batch_first)
+        x, *final = _TORCH[spec.cell](*args)
+        finals.append(final)
+        mask = masks[layer] if layer < len(masks) else None
+        if mask is not None:
+            x = x * mask.view(x.shape)
+    return (x, *(torch.cat(parts) for parts in zip(*finals, strict=True)))
