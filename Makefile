@@ -35,16 +35,20 @@ docs: $(VENV)/ready-dev
 pictures: $(VENV)/ready-dev
 	$(BIN)/python docs/make_picture.py
 
+sanitize drop-in kernel: PYTHON = $(abspath $(BIN))/python
+sanitize drop-in kernel: $(VENV)/ready-dev
+include csrc.mk
+
 clean:
 	rm -rf $(VENV) build dist
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/ready: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/ready: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) | $(VENV)/bin/python
 	$(PIP) -e .
 	touch $@
 
-$(VENV)/ready-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+$(VENV)/ready-dev: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) | $(VENV)/bin/python
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/ready
