@@ -35,8 +35,6 @@ docs: $(VENV)/ready-dev
 pictures: $(VENV)/ready-dev
 	$(BIN)/python docs/make_picture.py
 
-sanitize drop-in kernel: PYTHON = $(abspath $(BIN))/python
-sanitize drop-in kernel: $(VENV)/ready-dev
 include csrc.mk
 
 clean:

@@ -1,21 +1,22 @@
 # Habits of the compiled kernels; the Makefile includes this file.
-PYTHON ?= python
 SANITIZED := build/sanitize
 TORCH_TESTS ?= build/torch-tests
 TORCH_TAG ?= v2.13.0
 
 .PHONY: kernel sanitize drop-in
 
+kernel sanitize drop-in: $(VENV)/ready-dev
+
 # The module beside its sources, for work on a checkout.
 kernel:
-	cmake -S . -B build/kernel -G Ninja -DPython_EXECUTABLE="$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	cmake -S . -B build/kernel -G Ninja -DPython_EXECUTABLE="$$($(abspath $(BIN))/python -c 'import sys; print(sys.executable)')"
 	cmake --build build/kernel
 	cp build/kernel/_kernel*.so src/ohlol/ops/
 
 # The parity tests once with AddressSanitizer and UndefinedBehaviorSanitizer. Leaks are not looked for: Python has many.
 sanitize:
 	cmake -S . -B $(SANITIZED) -G Ninja -DOHLOL_SANITIZE=ON \
-	  -DPython_EXECUTABLE="$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+	  -DPython_EXECUTABLE="$$($(abspath $(BIN))/python -c 'import sys; print(sys.executable)')"
 	cmake --build $(SANITIZED)
 	rm -rf $(SANITIZED)/site && mkdir -p $(SANITIZED)/site
 	cp -r src/ohlol $(SANITIZED)/site/ && rm -f $(SANITIZED)/site/ohlol/ops/_kernel*.so
@@ -23,7 +24,7 @@ sanitize:
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so) \
 	  $$($(CXX) -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED)/site \
-	  $(PYTHON) -m pytest -q -p no:cacheprovider tests/parity/test_layers.py tests/parity/test_functions.py \
+	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/parity/test_layers.py tests/parity/test_functions.py \
 	  tests/parity/test_threads.py tests/parity/test_streams.py -k "not bench"
 
 # torch's own tests of its recurrent layers, with ours in their place. The tests are not part of torch's wheel, so they
@@ -32,5 +33,5 @@ drop-in:
 	test -d $(TORCH_TESTS) || (git clone --quiet --depth 1 --filter=blob:none --sparse --branch $(TORCH_TAG) \
 	  https://github.com/pytorch/pytorch $(TORCH_TESTS).git && git -C $(TORCH_TESTS).git sparse-checkout set test \
 	  && ln -s $(TORCH_TESTS:build/%=%).git/test $(TORCH_TESTS))
-	cd $(TORCH_TESTS) && PYTHONPATH="$(CURDIR)/tests/parity:$$PYTHONPATH" $(PYTHON) -m pytest -q -p drop_in -c /dev/null \
+	cd $(TORCH_TESTS) && PYTHONPATH="$(CURDIR)/tests/parity:$$PYTHONPATH" $(abspath $(BIN))/python -m pytest -q -p drop_in -c /dev/null \
 	  -p no:cacheprovider test_nn.py test_modules.py -k "rnn or lstm or gru or RNN or LSTM or GRU"
