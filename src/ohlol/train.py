@@ -189,7 +189,7 @@ class Progress:
                 scores = value if isinstance(value, dict) else {"": 0.0} if value is None else None
                 if scores is None or not all(isinstance(v, int | float) and math.isfinite(v) for v in scores.values()):
                     raise TypeError("best holds no scores")
-            elif type(value) is not type(default) and not (type(default) is float and type(value) is int):
+            elif type(value) is not type(default):
                 raise TypeError(f"{f.name} is {type(value).__name__}, not {type(default).__name__}")
             elif isinstance(value, int | float) and not 0 <= value < math.inf and f.name not in ("loss", "running"):
                 raise ValueError(f"{f.name} is {value}")
@@ -461,7 +461,7 @@ class Trainer:
             self._restore_optimizer(tensors)
             torch.set_rng_state(tensors["rng"])
             self.state = self._restored_state(tensors)
-        except (TypeError, ValueError, RuntimeError, KeyError) as error:
+        except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
             raise InputError(f"{where}: the saved state does not fit: {' '.join(str(error).split())}") from None
         if self.progress.data_sha256 not in ("", mine):
             names = ", ".join([*self.config.train_files, *filter(None, [self.config.dev_file])]) or "the pairs"
@@ -495,7 +495,7 @@ class Trainer:
         for name, value in tensors.items():
             if name.startswith("optimizer."):
                 _, index, key = name.split(".", 2)
-                if value.shape not in ((), parameters[int(index)].shape):
+                if not index.isdecimal() or value.shape not in ((), parameters[int(index)].shape):
                     raise ValueError(f"{name} is {tuple(value.shape)}")
                 moments.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
