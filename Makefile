@@ -6,13 +6,18 @@ BIN := $(VENV)/bin
 PIP_FLAGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 
-.PHONY: hello test lint format results pictures docs clean
+.PHONY: hello test faults lint format results pictures docs clean
 
 hello: $(VENV)/ready
 	$(BIN)/ohlol train
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest
+
+# The long form of tests/faults: 200 kills, 2,000 spoiled data files, 2,000 flipped bits, and atheris where it is installed.
+faults: $(VENV)/ready-dev
+	OHLOL_KILLS=200 OHLOL_MUTATIONS=2000 OHLOL_FLIPS=2000 $(BIN)/python -m pytest -n 2 -rs tests/faults
+	$(BIN)/python tests/faults/fuzz.py
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff format --check src tests docs examples

@@ -1,6 +1,7 @@
 """Shapes written in annotations are checked while tests run, and cost nothing otherwise."""
 
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Only the modules whose functions take tensors: beartype would refuse an int where a setting says float.
@@ -11,3 +12,8 @@ CHECKED = ["ohlol.cells", "ohlol.nn", "ohlol.model", "ohlol.shapes"]
 install_import_hook(CHECKED, "beartype.beartype")
 
 torch.set_num_threads(1)  # the tests' tensors are small, and pytest-xdist runs several of them at once
+
+settings.register_profile(
+    "untimed", deadline=None
+)  # how long an example takes says more of the machine than of the code
+settings.load_profile("untimed")

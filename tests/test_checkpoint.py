@@ -65,7 +65,7 @@ def test_round_trip(runs: dict[str, Path], task: str, tmp_path: Path) -> None:
         assert (out / name).read_bytes() == (runs[task] / name).read_bytes()
     assert checkpoint.read_config(out) == config
     assert {p.name for p in runs[task].iterdir()} == {*checkpoint.FILES, "resume"}
-    assert [p.name for p in (runs[task] / "resume").iterdir()] == ["last.safetensors"]
+    assert {p.name for p in (runs[task] / "resume").iterdir()} == {"last.safetensors", "before.safetensors"}
 
 
 def test_a_tied_weight_is_written_once(runs: dict[str, Path]) -> None:
@@ -109,6 +109,7 @@ def test_another_version_is_refused(run: Path, version: object) -> None:
 
 def edit(run: Path, change: Callable[[dict[str, Any]], object], name: str = "config.json") -> None:
     data = json.loads((run / name).read_text(encoding="utf-8"))
+    del data["sha256"]  # so that what is changed is read, not refused at once
     change(data)
     (run / name).write_text(json.dumps(data), encoding="utf-8")
 
@@ -172,7 +173,8 @@ def test_a_damaged_file_is_refused(run: Path, name: str, damage: Callable[[Path]
 
 @pytest.mark.parametrize("damage", [cut, empty, noise, Path.unlink])
 def test_a_damaged_state_is_refused(run: Path, damage: Callable[[Path], None]) -> None:
-    damage(run / "resume" / "last.safetensors")
+    for state in checkpoint.STATES:
+        damage(run / "resume" / f"{state}.safetensors")
     before = bytes_of(run)
     assert str(run) in refused(lambda: ohlol.fit(out=run, resume=True))
     assert bytes_of(run) == before
@@ -181,6 +183,7 @@ def test_a_damaged_state_is_refused(run: Path, damage: Callable[[Path], None]) -
 def test_a_state_without_its_position_is_refused(run: Path) -> None:
     path = run / "resume" / "last.safetensors"
     tensors, _ = checkpoint.read_tensors(path)
+    (run / "resume" / "before.safetensors").unlink()
     for wrong in ("[", "3", "{}", '{"format": 1, "position": 3}', '{"format": 1, "position": {"nonsense": 1}}'):
         save_file(tensors, path, {"state": wrong})
         assert str(run) in refused(lambda: ohlol.fit(out=run, resume=True))

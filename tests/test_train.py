@@ -342,7 +342,7 @@ def test_states_are_saved_within_an_epoch(tmp_path: Path) -> None:
     data, settings = prepared("label", tmp_path)
     ohlol.fit(data, out=tmp_path / "whole", **settings)
     with pytest.raises(Killed):
-        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(kill(4)), checkpoint_every=0, **settings)
+        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(kill(4)), checkpoint_every="0s", **settings)
     rest = Recorder()
     ohlol.fit(out=tmp_path / "run", resume=True, reporter=rest)
     assert rest.trainer is not None

@@ -7,3 +7,7 @@ class InputError(Exception):
     It names what was wrong, where (file:line or argument) and what would be right. The command line prints it to
     stderr without a traceback and exits with status 2.
     """
+
+
+class InputWarning(UserWarning):
+    """Something is not as it should be, and the work goes on without it; the text is one line."""

@@ -92,8 +92,14 @@ def _line(epoch: Epoch) -> str:
     width = len(str(epoch.epochs))
     return (
         f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {number(epoch.loss)}  {text_of(scores)}  "
-        f"{speed:,.0f} symbols/s{best}"
+        f"{speed:,.0f} symbols/s{best}{_trouble(epoch)}"
     )
+
+
+def _trouble(epoch: Epoch) -> str:
+    """Steps of an epoch that were not as they should be."""
+    said = [(epoch.skipped, "step{s} skipped: no number"), (epoch.spikes, "loss spike{s}")]
+    return "".join(f"  {n} {what.format(s='s' * (n != 1))}" for n, what in said if n)
 
 
 NOT_SHOWN = ("loss", "sequence_accuracy", "perplexity", "span_precision", "span_recall")

@@ -1,13 +1,14 @@
 """fit: from files or pairs to a finished run; puts the rooms below together and knows nothing of flags or terminals."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ohlol import checkpoint
+from ohlol import checkpoint, machine
 from ohlol.card import model_card
 from ohlol.checkpoint import Config
 from ohlol.data import readers
@@ -52,6 +53,8 @@ class Given:
         Raises:
             TypeError: there is no such setting.
         """
+        if type(settings.get("checkpoint_every")) is int:  # steps, where it is not text
+            settings = {**settings, "checkpoint_every": str(settings["checkpoint_every"])}
         kinds = [{f.name for f in fields(kind)} for kind in (DataSettings, ModelSettings, TrainSettings)]
         unknown = set(settings) - set().union(*kinds)
         if unknown:
@@ -93,19 +96,27 @@ def fit(
     """
     given = Given.of(settings)
     run = Path(out) if out is not None else None
-    trainer = (
-        _resumed(data, dev, run, given, reporter) if resume else _started(data, dev, run, overwrite, given, reporter)
-    )
-    trainer.fit()
-    trainer.finish()
-    if run is not None:
-        card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None)
-        checkpoint.write_bytes(run / "README.md", card.encode())
+    with ExitStack() as held:
+        if resume:
+            trainer = _resumed(data, dev, run, given, reporter, held)
+        else:
+            trainer = _started(data, dev, run, overwrite, given, reporter, held)
+        trainer.fit()
+        trainer.finish()
+        if run is not None:
+            card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None)
+            checkpoint.write_bytes(run / "README.md", card.encode())
     return TrainedModel(trainer.config, trainer.codec, trainer.model, run)
 
 
 def _started(
-    data: Source, dev: str | Path | None, run: Path | None, overwrite: bool, given: Given, reporter: Reporter | None
+    data: Source,
+    dev: str | Path | None,
+    run: Path | None,
+    overwrite: bool,
+    given: Given,
+    reporter: Reporter | None,
+    held: ExitStack,
 ) -> Trainer:
     if run is not None and run.exists() and not overwrite:
         checkpoint.create(run, overwrite=False)  # refuses before anything is read
@@ -131,9 +142,10 @@ def _started(
     config = Config(
         corpus.task, corpus.settings, model, sizes, training, files, str(dev) if dev is not None else None, pairs
     )
+    _refuse_giants(config)
     trainer = Trainer(config, codec, encoded, encoded_dev, run, reporter)
     if run is not None:
-        checkpoint.create(run, overwrite=overwrite)
+        checkpoint.create(run, overwrite=overwrite, held=held)
         checkpoint.write_json(run / "vocab.json", codec.to_json())
         checkpoint.write_json(run / "config.json", config.to_json())
         trainer.save_state()
@@ -141,10 +153,12 @@ def _started(
 
 
 def _resumed(
-    data: Source, dev: str | Path | None, run: Path | None, given: Given, reporter: Reporter | None
+    data: Source, dev: str | Path | None, run: Path | None, given: Given, reporter: Reporter | None, held: ExitStack
 ) -> Trainer:
     if run is None:
         raise InputError("--resume needs --out: the run directory to go on with")
+    checkpoint.read_config(run)  # nothing is written where there is no run
+    held.enter_context(checkpoint.locked(run))
     config, codec = checkpoint.read_config(run), checkpoint.read_codec(run)
     if dev is not None and str(dev) != config.dev_file:
         raise InputError(f"{run} was started with --dev {config.dev_file}, not {dev}; --resume keeps it")
@@ -157,11 +171,29 @@ def _resumed(
     train, measured = _split(corpus, config.dev_file, config.training)
     if _learned(train, config.model, config.training, shared=0 < len(config.pairs) < FEW) != codec:
         raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
+    _refuse_giants(config)
     trainer = Trainer(
         config, codec, codec.encode(train), codec.encode(measured) if measured is not None else None, run, reporter
     )
     trainer.restore()
     return trainer
+
+
+def _refuse_giants(config: Config) -> None:
+    """Refuse a model that cannot fit into memory before any of it is made; the system would end the process instead."""
+    free = machine.free_memory()
+    numbers = sum(p.numel() for p in checkpoint.planned(config).parameters())
+    needed = numbers * BYTES_A_PARAMETER
+    if free is not None and needed > free:
+        raise InputError(
+            f"the model would have {numbers:,} parameters and take {needed / 2**30:,.1f} GiB to train, and "
+            f"{free / 2**30:,.1f} GiB are free: a smaller --hidden-size (here {config.model.hidden_size}), --layers or "
+            "--embedding helps"
+        )
+
+
+BYTES_A_PARAMETER = 16
+"""A weight, its gradient and an optimizer's two moments, four bytes each."""
 
 
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:

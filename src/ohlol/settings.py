@@ -99,8 +99,12 @@ class TrainSettings:
     """Of the initial weights, the order of the data and dropout."""
     dev_fraction: float = 0.1
     """Share of the data kept for measuring when no dev file is given, in [0, 0.5]."""
-    checkpoint_every: int = 300
-    """Seconds between two saved states within an epoch; one is saved after every epoch anyway."""
+    checkpoint_every: str = "300s"
+    """Between two saved states within an epoch: seconds ("300s") or steps ("200"); each epoch ends with one."""
+    on_nan: str = "stop"
+    """What a loss or gradient that is no number does: "stop" the run, or "skip" its step and count it."""
+    deterministic: bool = False
+    """Whether torch is held to deterministic algorithms, and the run says what that covers."""
 
 
 TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding=0, head=False)
@@ -160,14 +164,16 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
         (training.schedule, "schedule", SCHEDULES),
         (training.class_weights, "class-weights", ("none", "balanced")),
         (training.loss, "loss", ("mean", "sum")),
+        (training.on_nan, "on-nan", ("stop", "skip")),
     ):
         if value not in choices:
             raise InputError(f"--{name} is {value!r}; it must be one of {', '.join(choices)}")
     for owner, names, low, high in (
-        (model, ("hidden_size", "layers"), 1, LARGEST),
+        (model, ("hidden_size",), 1, LARGEST),
+        (model, ("layers",), 1, MOST_LAYERS),
         (model, ("embedding", "spelling", "bigrams"), 0, LARGEST),
         (training, ("epochs", "batch_size", "bptt"), 1, LARGEST),
-        (training, ("warmup", "patience", "seed", "checkpoint_every"), 0, 2**63 - 1),
+        (training, ("warmup", "patience", "seed"), 0, 2**63 - 1),
         (training, ("clip", "weight_decay", "unknown"), 0.0, float("inf")),
         (training, ("dev_fraction",), 0.0, 0.5),
     ):
@@ -182,7 +188,27 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
                 raise InputError(f"--{name.replace('_', '-')} is {getattr(owner, name)}; it must be in [0, 1)")
     if not 0 < training.lr < float("inf"):
         raise InputError(f"--lr is {training.lr}; it must be greater than 0")
+    every(training.checkpoint_every)
 
 
+def every(text: str) -> tuple[int | None, int | None]:
+    """The steps, or the seconds, that `checkpoint_every` means.
+
+    Raises:
+        InputError: it is neither.
+
+    >>> every("200"), every("300s")
+    ((200, None), (None, 300))
+    """
+    digits = text.removesuffix("s")
+    if not digits.isascii() or not digits.isdecimal() or len(digits) > DIGITS or text == "0":
+        raise InputError(f"--checkpoint-every is {text[:40]!r}; give steps, such as 200, or seconds, such as 300s")
+    return (None, int(digits)) if text.endswith("s") else (int(digits), None)
+
+
+DIGITS = 9
+"""Of the number in `checkpoint_every`: more would be thirty years."""
+MOST_LAYERS = 256
+"""Far more than any recurrent network has; each is built one by one, so a number of millions would take minutes."""
 LARGEST = 1 << 20
 """Of any size: a larger one is a slip of the hand, and would not fit into memory."""

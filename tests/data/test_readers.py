@@ -441,7 +441,13 @@ class TestPrediction:
                 read_so_far.append(raw)
                 yield raw
 
-        monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": typed()}))
+        class Typed:
+            lines = typed()
+
+            def readline(self, limit: int) -> bytes:
+                return next(self.lines, b"")
+
+        monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": Typed()}))
         given = stream("-", self.pairs)
         assert next(given) == ("ab", ("stdin", 1))
         assert len(read_so_far) == 1

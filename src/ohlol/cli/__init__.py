@@ -4,24 +4,30 @@ Exit status: 0 done; 1 a bug (traceback); 2 bad input (one line on stderr); 130 
 """
 
 import sys
+import warnings
+from typing import Any
 
 import typer
 from typer.exceptions import TyperException
 
 # each adds its commands to the app, in the order in which `--help` lists them
-from ohlol.cli import see, speed, train, use
+from ohlol.cli import see, speed, train, use  # isort: skip
+from ohlol.cli import doctor  # isort: skip
 from ohlol.cli.frame import app, reader_gone
 from ohlol.cli.train import glue_pairs
-from ohlol.errors import InputError
+from ohlol.errors import InputError, InputWarning
 
-__all__ = ["app", "main", "see", "speed", "train", "use"]
+__all__ = ["app", "doctor", "main", "see", "speed", "train", "use"]
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     try:
-        status = app(glue_pairs(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
-        sys.stdout.flush()
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", InputWarning)
+            warnings.showwarning = _warn
+            status = app(glue_pairs(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+            sys.stdout.flush()
     except InputError as error:
         status = _complain(str(error))
     except TyperException as error:
@@ -31,6 +37,13 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    if issubclass(category, InputWarning):
+        print(f"ohlol: warning: {message}", file=sys.stderr)
+    else:
+        print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
 
 
 def _complain(message: str) -> int:

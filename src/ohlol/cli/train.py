@@ -123,12 +123,22 @@ def train(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.", rich_help_panel="Training")] = None,
     checkpoint_every: Annotated[
-        int | None, typer.Option(help="Seconds between saved states.", rich_help_panel="Training")
+        str | None,
+        typer.Option(help="Between saved states: seconds (300s) or steps (200).", rich_help_panel="Training"),
+    ] = None,
+    on_nan: Annotated[
+        str | None, typer.Option(help="stop|skip where a loss is no number.", rich_help_panel="Training")
+    ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic", help="Deterministic algorithms; says what they cover.", rich_help_panel="Training"
+        ),
     ] = None,
 ) -> None:
     """From a file of sequences to a trained, measured model; without a file, the tutorial's hello -> ohlol."""
     given = dict(locals())
-    from ohlol import checkpoint, progress, recipe
+    from ohlol import checkpoint, machine, progress, recipe
     from ohlol.scores import text_of
     from ohlol.train import Interrupted
 
@@ -147,6 +157,8 @@ def train(
     tutorial = not files and not resume
     shown = [t for _, t in pairs or recipe.HELLO] if tutorial else None
     reporter = progress.reporter(console(), shown)
+    if deterministic:
+        print(f"deterministic: {machine.promise()}", file=sys.stderr)
     try:
         model = recipe.fit(data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, **settings)
     except Interrupted:

@@ -20,6 +20,8 @@ from ohlol.settings import DataSettings
 
 PARQUET_WHY = 120
 """Characters of pyarrow's own message that an error repeats."""
+PARQUET_CELLS, PARQUET_BYTES = 1 << 28, 1 << 33
+"""Cells, and bytes when unpacked, of the largest Parquet file read: a small file can claim to unpack into terabytes."""
 DELIMITERS = (",", ";", "\t")
 CELL_LIMIT = 2**27
 """Characters of a CSV cell; a longer one is a quote that was never closed. The csv module's own limit is 131,072."""
@@ -139,6 +141,13 @@ def parquet_table(path: str) -> Table:
         raise InputError(f"{path}: Parquet files need pyarrow; pip install 'ohlol[arrow]'") from None
     try:
         with parquet.ParquetFile(path) as file:
+            about: Any = file.metadata
+            unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+            if about.num_rows * about.num_columns > PARQUET_CELLS or unpacked > PARQUET_BYTES:
+                raise InputError(
+                    f"{path}: {about.num_rows} rows of {about.num_columns} columns, {unpacked} bytes unpacked; at most "
+                    f"{PARQUET_CELLS} cells and {PARQUET_BYTES} bytes are read; split the file"
+                )
             names = tuple(nfc(str(name)) for name in file.schema_arrow.names)
             columns: list[list[Any]] = [column.to_pylist() for column in file.read().columns]
     except FileNotFoundError:

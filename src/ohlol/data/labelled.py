@@ -139,7 +139,12 @@ def _cells(text: str, tabs: bool) -> list[str]:
 
 def listed(names: tuple[str, ...]) -> str:
     """The names of columns as a message gives them."""
-    return ", ".join(map(shown, names)) or "none"
+    more = f" and {len(names) - LISTED} more" * (len(names) > LISTED)
+    return (", ".join(map(shown, names[:LISTED])) or "none") + more
+
+
+LISTED = 20
+"""Names of columns that a message lists."""
 
 
 def find(names: tuple[str, ...], wanted: str, place: Place) -> int:

@@ -18,6 +18,11 @@ STDIN = "-"
 """The path that means standard input."""
 SHOWN = 40
 """Characters of the user's text that an error message repeats."""
+LINE_LIMIT = 1 << 27
+"""Bytes of the longest line read: text8, a text that many measure on, is one line of 100,000,000; a file without line
+ends that never ends, such as a device, stops here."""
+JSON_DEPTH = 16
+"""Lists in lists that a line of JSON may hold: a sequence is one list of strings, and what is deeper is no data."""
 
 
 class Place(NamedTuple):
@@ -107,7 +112,9 @@ class Lines(Iterator[Line]):
             raise InputError(f"{self.file}: a directory; give the files in it")
         try:
             with self._opened() as handle:
-                for number, raw in enumerate(handle, 1):
+                for number, raw in enumerate(iter(lambda: handle.readline(LINE_LIMIT + 1), b""), 1):
+                    if len(raw) > LINE_LIMIT:
+                        raise fault(Place(self.file, number), f"a line of more than {LINE_LIMIT} bytes; break it up")
                     body = raw.removesuffix(b"\n")
                     ended = len(body) < len(raw)
                     if ended:
@@ -140,9 +147,10 @@ class Lines(Iterator[Line]):
 def json_object(line: Line) -> dict[str, Any]:
     """The JSON object a line holds, its strings in composed form."""
     try:
-        value = json.loads(line.text)
+        value = json.loads(line.text, object_pairs_hook=_different)
     except (ValueError, RecursionError) as error:
         why = error.msg if isinstance(error, json.JSONDecodeError) else "a value out of bounds"
+        why = str(error) if isinstance(error, _KeyTwiceError) else why
         raise fault(line.place, f"not JSON ({why}); every line must be one JSON object") from None
     if not isinstance(value, dict):
         raise fault(line.place, f"{shown(line.text)} is not a JSON object")
@@ -150,13 +158,28 @@ def json_object(line: Line) -> dict[str, Any]:
     return {_composed(key, line.place): _composed(entry, line.place) for key, entry in entries.items()}
 
 
-def _composed(value: Any, place: Place) -> Any:
+class _KeyTwiceError(ValueError):
+    """A key stands twice in an object."""
+
+
+def _different(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(entries)
+    if len(made) < len(entries):
+        seen: set[str] = set()
+        twice = next(key for key, _ in entries if key in seen or seen.add(key))
+        raise _KeyTwiceError(f"the key {shown(twice)} stands twice in an object")
+    return made
+
+
+def _composed(value: Any, place: Place, depth: int = JSON_DEPTH) -> Any:
     if isinstance(value, str):
         if any("\ud800" <= char <= "\udfff" for char in value):
             raise fault(place, f"{ascii(value)[: SHOWN + 2]} holds half a surrogate pair, which is no character")
         return nfc(value)
     if isinstance(value, list):
-        return [_composed(entry, place) for entry in cast("list[Any]", value)]
+        if not depth:
+            raise fault(place, f"lists in lists, more than {JSON_DEPTH} deep; a sequence is one list of strings")
+        return [_composed(entry, place, depth - 1) for entry in cast("list[Any]", value)]
     return value
 
 

@@ -1,0 +1,104 @@
+"""`ohlol doctor`: what this machine is, and whether training, saving and resuming work on it."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ohlol.cli.frame import app, console
+
+
+@app.command()
+def doctor(
+    folder: Annotated[Path, typer.Option("--out", help="Where runs would be written.")] = Path(),
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """What this machine is, what of a run is the same again on it, and a self-test of seconds."""
+    from ohlol import machine
+    from ohlol.errors import InputError
+
+    if not folder.is_dir():
+        raise InputError(f"--out is {folder}, which is no directory; give one that is there")
+    found = machine.describe(folder)
+    checks = self_test()
+    if as_json:
+        report = {**found.to_json(), "reproducible": machine.promise(), "self_test": checks}
+        print(json.dumps(report, indent=2))
+    else:
+        _print(found, machine.promise(), checks)
+    if not all(check["passed"] for check in checks):
+        raise typer.Exit(2)
+
+
+def self_test() -> list[dict[str, Any]]:
+    """Train the tutorial's pair, stop it, resume it, and compare the bytes; each check with its seconds."""
+    from ohlol.errors import InputError
+    from ohlol.recipe import fit
+    from ohlol.train import Interrupted, Silent, Trainer
+
+    class Stopper(Silent):
+        def start(self, trainer: Trainer) -> None:
+            self.trainer = trainer
+
+        def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+            if epoch == EPOCHS // 2:
+                self.trainer.stop()
+
+    checks: list[dict[str, Any]] = []
+
+    def check(name: str, passed: bool, started: float, said: str = "") -> None:
+        checks.append(
+            {"check": name, "passed": passed, "seconds": round(time.perf_counter() - started, 3), "said": said}
+        )
+
+    with tempfile.TemporaryDirectory() as place:
+        whole, stopped = Path(place) / "whole", Path(place) / "stopped"
+        started = time.perf_counter()
+        try:
+            model = fit(out=whole, seed=1, epochs=EPOCHS)
+            found = "".join(model.predict("hello").labels)
+            check("train hello -> ohlol", found == "ohlol", started, found)
+            started = time.perf_counter()
+            try:
+                fit(out=stopped, seed=1, epochs=EPOCHS, reporter=Stopper())
+            except Interrupted:
+                fit(out=stopped, resume=True)
+            same = all(
+                (whole / n).read_bytes() == (stopped / n).read_bytes() for n in ("model.safetensors", "metrics.jsonl")
+            )
+            check("stop and resume to the same bytes", same, started)
+        except (InputError, OSError) as error:
+            check("write a run", False, started, str(error))
+    return checks
+
+
+EPOCHS = 20
+"""Of the self-test's run: the tutorial's."""
+
+
+def _print(found: Any, promise: str, checks: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    packages = ", ".join(f"{name} {number or 'not there'}" for name, number in found.packages.items())
+    disk = f"{found.disk / 2**30:,.1f} GiB free" + ("" if found.writable else ", and it cannot be written to")
+    for name, value in (
+        ("ohlol", f"{found.ohlol}, Python {found.python}, {found.system}"),
+        ("packages", packages),
+        ("processor", f"{found.processor}, {found.cores} cores, {found.threads} threads in use"),
+        ("memory", f"{found.memory / 2**30:,.1f} GiB free"),
+        ("disk", disk),
+        ("BLAS", found.blas),
+        ("kernels", found.kernels + ("" if found.compiled else ": no compiled module of ohlol is there")),
+        ("bytes", promise),
+        *(
+            (c["check"], f"{'ok' if c['passed'] else 'FAILED'} in {c['seconds']:.1f} s {c['said']}".strip())
+            for c in checks
+        ),
+    ):
+        table.add_row(name, Text(value))
+    console().print(table)

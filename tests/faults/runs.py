@@ -1,0 +1,113 @@
+"""Small runs of every task for the fault tests, in processes that can be killed; knows nothing of what is checked."""
+
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from helpers import TINY, names_file, sine_file, text_file, upper_pairs
+
+RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
+    "label-gru": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "layers": 2, "bidirectional": True}),
+    "label-rnn": (upper_pairs, "data.tsv", {"cell": "rnn", "optimizer": "rmsprop", "patience": 2, "epochs": 6}),
+    "label-lstmcell": (upper_pairs, "data.tsv", {"cell": "lstmcell", "schedule": "plateau", "optimizer": "sgd"}),
+    "next-lstm": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
+    "next-grucell": (text_file, "data.txt", {"cell": "grucell", "bptt": 9, "tied": True, "embedding": 6}),
+    "classify-lstm": (
+        names_file,
+        "data.csv",
+        {"input": "name", "target": "kind", "dropout": 0.2, "bidirectional": True},
+    ),
+    "forecast-gru": (sine_file, "data.csv", {"cell": "gru", "bptt": 9, "schedule": "onecycle", "batch_size": 5}),
+    "forecast-rnn": (sine_file, "data.csv", {"cell": "rnn", "bptt": 16, "clip": 0.0, "optimizer": "adamw"}),
+}
+"""Task and cell -> data and settings."""
+KEPT = ("model.safetensors", "metrics.jsonl", "config.json", "vocab.json", "README.md", "resume/last.safetensors")
+"""What must be equal to the byte."""
+EVERY = ("1", "3", "300s")
+"""Between saved states: every step, so that most kills fall into a save; some steps; the default."""
+
+context = multiprocessing.get_context("forkserver")  # imports torch once, and forks a process in milliseconds
+context.set_forkserver_preload(["ohlol.recipe"])
+
+
+def settings_of(kind: str, every: str) -> dict[str, Any]:
+    return {**TINY, "checkpoint_every": every, **RUNS[kind][2]}
+
+
+def train(folder: str, kind: str, every: str, how: str) -> None:
+    """Train in `folder`/run: "start", "overwrite" or "resume". Runs in a process of its own."""
+    import torch
+
+    import ohlol
+
+    torch.set_num_threads(1)
+    os.chdir(folder)
+    if how == "resume":
+        ohlol.fit(out="run", resume=True)
+    else:
+        ohlol.fit(RUNS[kind][1], out="run", overwrite=how == "overwrite", **settings_of(kind, every))
+
+
+@dataclass
+class Kills:
+    """What came of killing a run again and again until it was through."""
+
+    kills: int = 0
+    restarts: int = 0
+    """Kills that came before the first state was saved, after which the run was started anew."""
+    differing: tuple[str, ...] = ()
+
+
+def how_to_go_on(run: Path) -> str:
+    """What a person would do after a kill, from what lies there."""
+    if not run.exists():
+        return "start"
+    states = [(run / "resume" / f"{name}.safetensors").exists() for name in ("last", "before")]
+    return "resume" if (run / "config.json").exists() and any(states) else "overwrite"
+
+
+def whole(folder: Path, kind: str, every: str) -> float:
+    """Train without being killed, and say how long it took."""
+    folder.mkdir(parents=True)
+    RUNS[kind][0](folder / RUNS[kind][1])
+    process = context.Process(target=train, args=(str(folder), kind, every, "start"))
+    began = time.monotonic()
+    process.start()
+    process.join()
+    assert process.exitcode == 0, f"{kind} failed with {process.exitcode}"
+    return time.monotonic() - began
+
+
+def killed(folder: Path, kind: str, every: str, times: int, seconds: float, chance: random.Random) -> Kills:
+    """Kill a run `times` at random moments, go on after each, and compare its end with `folder`/whole."""
+    place = folder / "killed"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    RUNS[kind][0](place / RUNS[kind][1])
+    found = Kills()
+    while True:
+        how = how_to_go_on(place / "run")
+        found.restarts += how == "overwrite"
+        process = context.Process(target=train, args=(str(place), kind, every, how))
+        process.start()
+        process.join(chance.uniform(0, seconds) if found.kills < times else None)
+        if process.exitcode is None:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+            found.kills += 1
+            continue
+        assert process.exitcode == 0, f"{kind}: {how} after {found.kills} kills ended with {process.exitcode}"
+        if found.kills >= times:
+            break
+        shutil.rmtree(place / "run")  # it was through before the next kill: kill another
+    one, two = place / "run", folder / "whole" / "run"
+    found.differing = tuple(name for name in KEPT if (one / name).read_bytes() != (two / name).read_bytes())
+    return found

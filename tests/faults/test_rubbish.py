@@ -1,0 +1,116 @@
+"""Spoiled data files of every format: each is read, or refused in one short line, in bounded memory and time."""
+
+import os
+import random
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rubbish import FORMATS, spoiled, try_to_read
+
+from ohlol.data import lines, readers
+from ohlol.errors import InputError
+from ohlol.settings import DataSettings
+
+MUTATIONS = int(os.environ.get("OHLOL_MUTATIONS", "260"))
+"""Files spoiled, over all formats; `make faults` asks for 2,000."""
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_spoiled_files(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make, name, how = FORMATS[kind]
+    path = make(tmp_path / name)
+    raw = path.read_bytes()
+    outcomes: list[bool] = []
+
+    @settings(
+        max_examples=-(-MUTATIONS // len(FORMATS)),
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+    )
+    @given(st.integers(0, 2**63))
+    def spoil(seed: int) -> None:
+        path.write_bytes(spoiled(raw, random.Random(seed)))
+        outcomes.append(try_to_read(path, how))
+
+    spoil()
+    assert False in outcomes or name.endswith(".txt")  # a text may hold nearly anything
+    with capsys.disabled():
+        print(f"{kind}: {len(outcomes)} spoiled files, {outcomes.count(False)} refused in one line, the others read")
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@given(raw=st.binary(max_size=300))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_binary_garbage(kind: str, tmp_path: Path, raw: bytes) -> None:
+    _, name, how = FORMATS[kind]
+    (tmp_path / name).write_bytes(raw)
+    try_to_read(tmp_path / name, how)
+
+
+@pytest.mark.parametrize(
+    ("name", "raw"),
+    [
+        ("tags.conllu", b"1\tx\t"),
+        ("names.jsonl", b'{"a": 1, "b": "'),
+        ("text.txt", b"a"),
+        ("names.csv", b"a,"),
+        ("pairs.tsv", b"ab"),
+        ("open.csv", b'"'),
+    ][: 6 if MUTATIONS >= 2000 else 2],  # they take seconds each
+)
+def test_a_line_of_100_megabytes(name: str, raw: bytes, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(raw + b"x" * (100 << 20))
+    began = time.monotonic()
+    try_to_read(path, DataSettings(task="classify", input="1", target="2") if name.endswith("csv") else DataSettings())
+    assert time.monotonic() - began < 60
+
+
+def test_a_line_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "text.txt"
+    path.write_bytes(b"ab\n" + b"x" * 1001)
+    assert len(readers.read(path).inputs[0]) == 1004
+    monkeypatch.setattr(lines, "LINE_LIMIT", 1000)
+    with pytest.raises(InputError, match=r"text\.txt:2: a line of more than 1000 bytes"):
+        readers.read(path)
+
+
+def test_a_device_without_end_is_refused() -> None:
+    with pytest.raises(InputError, match=r"/dev/zero:1: a line of more than \d+ bytes"):
+        readers.read("/dev/zero")
+
+
+def test_many_columns_are_not_all_listed(tmp_path: Path) -> None:
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(f"column{i}" for i in range(5000)) + "\n" + ",".join("x" * 5000) + "\n")
+    assert not try_to_read(path, DataSettings(task="classify", input="none", target="column1"))
+
+
+@pytest.mark.parametrize("depth", [17, 400, 100_000])
+def test_deep_json_is_refused(tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"input": ' + "[" * depth + "]" * depth + ', "target": ["a"]}\n')
+    assert not try_to_read(path, DataSettings(format="pairs"))
+
+
+def test_a_key_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"input": ["a"], "target": ["b"], "target": ["c"]}\n')
+    with pytest.raises(InputError, match=r"pairs\.jsonl:1: not JSON \(the key 'target' stands twice in an object\)"):
+        readers.read(path, DataSettings(format="pairs"))
+
+
+def test_a_parquet_file_that_would_unpack_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ohlol.data import columns
+
+    make, name, how = FORMATS["Parquet classes"]
+    path = make(tmp_path / name)
+    for limit in ("PARQUET_CELLS", "PARQUET_BYTES"):
+        with monkeypatch.context() as patched:
+            patched.setattr(columns, limit, 10)
+            with pytest.raises(InputError, match="20 rows of 3 columns"):
+                readers.read(path, how)

@@ -1,0 +1,392 @@
+"""A run in trouble: signals, locks, full and read-only disks, numbers that are none, memory, changed data, clocks."""
+
+import errno
+import json
+import math
+import multiprocessing
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import TINY, Recorder, bytes_of, text_file, upper_pairs
+from runs import KEPT
+
+import ohlol
+from ohlol import checkpoint, machine, train
+from ohlol.errors import InputError, InputWarning
+from ohlol.train import Interrupted, Trainer
+
+SETTINGS: dict[str, Any] = {**TINY, "bptt": 16, "checkpoint_every": 1}
+PATIENCE = 120
+
+
+def command(*arguments: object, cwd: Path, code: str = "") -> "subprocess.Popen[str]":
+    """The command line in a process of its own, `code` run before it."""
+    run = f"import sys; {code}\nfrom ohlol.cli import main; main({[str(a) for a in arguments]!r})"
+    return subprocess.Popen(
+        [sys.executable, "-c", run], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
+    with process:
+        _, err = process.communicate(timeout=PATIENCE)
+    return process.returncode, err
+
+
+def same(one: Path, two: Path, *, but: tuple[str, ...] = ("README.md",)) -> None:
+    """Equal to the byte; the card names its directory, so runs with different names differ there."""
+    found, wanted = bytes_of(one), bytes_of(two)
+    assert [name for name in KEPT if name not in but and found[name] != wanted[name]] == []
+
+
+SIGNAL_IN_SAVE = """
+import os, signal, ohlol.checkpoint as c
+real, saves = os.fsync, []
+def fsync(handle):
+    saves.append(1)
+    if len(saves) == 30: {act}
+    real(handle)
+os.fsync = fsync
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_during_a_save(tmp_path: Path, name: str) -> None:
+    act = f"os.kill(os.getpid(), signal.{name})"
+    code, err = ended(command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act)))
+    assert (code, err) == (130, "interrupted, and saved: ohlol train --resume --out r\n")
+    ohlol.fit(out=tmp_path / "r", resume=True)
+    ohlol.fit(out=tmp_path / "whole")
+    same(tmp_path / "r", tmp_path / "whole")
+
+
+def test_two_interrupts_stop_at_once_and_leave_a_readable_state(tmp_path: Path) -> None:
+    act = "(os.kill(os.getpid(), signal.SIGINT), os.kill(os.getpid(), signal.SIGINT))"
+    code, err = ended(command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act)))
+    assert (code, err) == (130, "")
+    assert not (tmp_path / "r" / "resume" / "lock").exists()
+    ohlol.fit(out=tmp_path / "r", resume=True)
+    ohlol.fit(out=tmp_path / "whole")
+    same(tmp_path / "r", tmp_path / "whole")
+
+
+def hold(run: str, ready: Any) -> None:
+    with checkpoint.locked(Path(run)):
+        ready.set()
+        time.sleep(PATIENCE)
+
+
+def test_a_second_process_is_refused_and_a_stale_lock_taken_over(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    ohlol.fit(out=run, epochs=2)
+    before = bytes_of(run)
+    context = multiprocessing.get_context("forkserver")
+    ready = context.Event()
+    holder = context.Process(target=hold, args=(str(run), ready))
+    holder.start()
+    assert ready.wait(PATIENCE)
+    for more in ({"resume": True}, {"overwrite": True}):
+        with pytest.raises(InputError) as refused:
+            ohlol.fit(out=run, **more)
+        assert str(refused.value).startswith(f"{run}: another process ({holder.pid}) is training there: wait for it")
+    assert {**bytes_of(run), "resume/lock": b""} == {**before, "resume/lock": b""}
+    holder.kill()
+    holder.join()
+    assert (run / "resume" / "lock").exists()
+    ohlol.fit(out=run, resume=True)
+    assert bytes_of(run) == before
+
+
+def test_a_lock_that_its_holder_removes_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "resume").mkdir()
+    with checkpoint.locked(tmp_path), pytest.raises(InputError, match="another process"), checkpoint.locked(tmp_path):
+        pass
+    with checkpoint.locked(tmp_path):
+        assert (tmp_path / "resume" / "lock").read_text() == str(os.getpid())
+    assert not (tmp_path / "resume" / "lock").exists()
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    """On a real file system of 256 KiB."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        data = text_file(tmp_path / "data.txt", 2000)
+        filler = place / "filler"
+
+        def fill(recorder: Recorder, step: int) -> None:
+            if step == 12:
+                with pytest.raises(OSError, match="No space left"):
+                    filler.write_bytes(b"x" * (1 << 19))
+
+        with pytest.raises(InputError, match="cannot be written: No space left on device; what was there is as it was"):
+            ohlol.fit(data, out=place / "run", reporter=Recorder(fill), **SETTINGS)
+        assert not list((place / "run").rglob("*.tmp"))
+        assert checkpoint.load_resume(place / "run")[1]["step"] == 11
+        filler.unlink()
+        ohlol.fit(out=place / "run", resume=True)
+        ohlol.fit(data, out=tmp_path / "whole", **SETTINGS)
+        same(place / "run", tmp_path / "whole")
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    """By fault injection, as whoever runs the tests may be allowed to write anywhere."""
+    ohlol.fit(out=tmp_path / "run", epochs=2)
+    before = bytes_of(tmp_path / "run")
+    real_open, real_mkdir = os.open, os.mkdir
+
+    def refuse(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT) and str(path).startswith(str(tmp_path)):
+            raise OSError(error, os.strerror(error))
+        return real_open(path, flags, *rest, **more)
+
+    def no_folder(path: Any, *rest: Any, **more: Any) -> None:
+        if str(path).startswith(str(tmp_path)) and not Path(path).exists():
+            raise OSError(error, os.strerror(error))
+        real_mkdir(path, *rest, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        patched.setattr(os, "mkdir", no_folder)
+        for out, more in (("run", {"resume": True}), ("run", {"overwrite": True}), ("new", {})):
+            with pytest.raises(InputError, match=re.escape(os.strerror(error))):
+                ohlol.fit(out=tmp_path / out, **more)
+    assert bytes_of(tmp_path / "run") == before
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_clock_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = text_file(tmp_path / "data.txt")
+    ohlol.fit(data, out=tmp_path / "whole", **SETTINGS)
+    now = iter(range(10**9, 0, -3600))
+    monkeypatch.setattr(time, "time", lambda: float(next(now)))
+    with pytest.raises(Interrupted):
+        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(stop_at(7)), **SETTINGS)
+    os.utime(tmp_path / "run" / "resume" / "last.safetensors", (0, 0))  # the newest state is the oldest by its date
+    ohlol.fit(out=tmp_path / "run", resume=True)
+    same(tmp_path / "run", tmp_path / "whole")
+
+
+def stop_at(step: int) -> Callable[[Recorder, int], None]:
+    def act(recorder: Recorder, now: int) -> None:
+        assert recorder.trainer is not None
+        if now == step:
+            recorder.trainer.stop()
+
+    return act
+
+
+@pytest.mark.parametrize(("every", "step"), [("3", 9), (4, 8), ("0s", 10), ("300s", 0)])
+def test_states_are_saved_every_so_many_steps_or_seconds(tmp_path: Path, every: Any, step: int) -> None:
+    class GoneError(Exception):
+        pass
+
+    def die(recorder: Recorder, now: int) -> None:
+        if now == 11:
+            raise GoneError
+
+    data = text_file(tmp_path / "data.txt", 4000)
+    with pytest.raises(GoneError):
+        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(die), **{**SETTINGS, "checkpoint_every": every})
+    assert checkpoint.load_resume(tmp_path / "run")[1]["step"] == step
+
+
+@pytest.mark.parametrize("every", ["0", "-1", "1.5", "s", "", "5m", "٣", "9" * 30])
+def test_an_interval_that_is_none_is_refused(tmp_path: Path, every: str) -> None:
+    with pytest.raises(InputError, match=r"--checkpoint-every is .*; give steps, such as 200, or seconds"):
+        ohlol.fit(out=tmp_path / "run", checkpoint_every=every)
+
+
+def broken_at(steps: range, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the loss, or the gradient alone, of some steps (from 1) no number."""
+    real = Trainer._loss
+
+    def loss(self: Trainer, batch: Any, scores: torch.Tensor) -> tuple[torch.Tensor, float]:
+        value, weight = real(self, batch, scores)
+        if self.progress.step + 1 in steps:
+            value = value * math.nan if what == "loss" else value + (scores * 0).sum().sqrt()  # sqrt at 0: slope inf
+        return value, weight
+
+    monkeypatch.setattr(Trainer, "_loss", loss)
+
+
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_broken_steps_are_skipped_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, clip: float
+) -> None:
+    data = text_file(tmp_path / "data.txt")
+    broken_at(range(2, 5), what, monkeypatch)
+    more = {**SETTINGS, "clip": clip}
+    with pytest.raises(InputError, match=rf"epoch 1, step 2: the {what} is nan; training stopped and no weights were"):
+        ohlol.fit(data, out=tmp_path / "stopped", **more)
+    assert not (tmp_path / "stopped" / "model.safetensors").exists()
+    recorder = Recorder()
+    ohlol.fit(data, out=tmp_path / "whole", on_nan="skip", reporter=recorder, **more)
+    assert [epoch.skipped for epoch in recorder.epochs] == [3, 0, 0]
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert [line.get("skipped") for line in lines] == [3, None, None]
+    for path in ("model.safetensors", "resume/last.safetensors"):
+        tensors, _ = checkpoint.read_tensors(tmp_path / "whole" / path)
+        assert all(torch.isfinite(t).all() for t in tensors.values())
+    with pytest.raises(Interrupted):  # in the middle of the broken steps
+        ohlol.fit(data, out=tmp_path / "run", on_nan="skip", reporter=Recorder(stop_at(3)), **more)
+    ohlol.fit(out=tmp_path / "run", resume=True)
+    same(tmp_path / "run", tmp_path / "whole")
+
+
+def test_weights_that_stay_broken_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = text_file(tmp_path / "data.txt", 4000)
+    broken_at(range(5, 10**6), "loss", monkeypatch)
+    with pytest.raises(InputError, match=f"step {5 + train.SKIPPED_AT_MOST}: the loss is nan"):
+        ohlol.fit(data, out=tmp_path / "run", on_nan="skip", **SETTINGS)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_run_that_ends_in_nan_exits_2(tmp_path: Path) -> None:
+    code, err = ended(command("train", "--lr", "1e38", "--head", "--out", "r", cwd=tmp_path))
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "no weights were saved" in err
+    assert not (tmp_path / "r" / "model.safetensors").exists()
+
+
+def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = text_file(tmp_path / "data.txt", 8000)
+    real = Trainer._loss
+
+    def loss(self: Trainer, batch: Any, scores: torch.Tensor) -> tuple[torch.Tensor, float]:
+        value, weight = real(self, batch, scores)
+        return value * (20 if self.progress.step in (60, 70) else 1), weight
+
+    recorder = Recorder()
+    ohlol.fit(data, out=tmp_path / "quiet", reporter=recorder, **SETTINGS)
+    assert sum(epoch.spikes for epoch in recorder.epochs) == 0
+    monkeypatch.setattr(Trainer, "_loss", loss)
+    recorder = Recorder()
+    ohlol.fit(data, out=tmp_path / "run", reporter=recorder, **SETTINGS)
+    assert sum(epoch.spikes for epoch in recorder.epochs) == 2
+    assert '"spikes": ' in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
+    data = text_file(tmp_path / "data.txt")
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"parameters and take .* GiB to train, and .* free: a smaller --hidden"):
+        ohlol.fit(data, out=tmp_path / "run", hidden_size=1_000_000)
+    assert time.monotonic() - began < 20
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_memory_that_runs_out_says_which_flag_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Trainer, "_loss", fail)
+    with pytest.raises(InputError, match="out of memory in training; a smaller --batch-size helps most"):
+        ohlol.fit(out=tmp_path / "run")
+
+
+def test_another_runtime_error_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Trainer, "_loss", fail)
+    with pytest.raises(RuntimeError, match="a bug"):
+        ohlol.fit()
+
+
+def test_changed_data_are_told(tmp_path: Path) -> None:
+    data = upper_pairs(tmp_path / "data.tsv")
+    with pytest.raises(Interrupted):
+        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(stop_at(3)), **TINY)
+    before = bytes_of(tmp_path / "run")
+    kept = data.read_text()
+    rows = kept.splitlines()
+    data.write_text("\n".join([rows[1], rows[0], *rows[2:]]) + "\n")  # the same symbols, as often, in another order
+    with pytest.raises(InputError, match=r"run was started with other data: .*data\.tsv changed since; --resume needs"):
+        ohlol.fit(out=tmp_path / "run", resume=True)
+    assert bytes_of(tmp_path / "run") == before
+    data.write_text(kept)
+    ohlol.fit(out=tmp_path / "run", resume=True)
+
+
+def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Interrupted):
+        ohlol.fit(out=tmp_path / "run", epochs=5, reporter=Recorder(stop_at(2)))
+    here = machine.record(deterministic=False)
+    assert here["threads"] == torch.get_num_threads()
+    monkeypatch.setattr(machine, "record", lambda *, deterministic: {**here, "threads": 99})
+    with pytest.warns(InputWarning, match=r"threads \d+ -> 99; the end may differ in the last bits"):
+        ohlol.fit(out=tmp_path / "run", resume=True)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line.get("machine", {}).get("threads") for line in lines] == [here["threads"], 99, None, None, None]
+
+
+def test_deterministic_says_so_and_leaves_torch_as_it_was(tmp_path: Path) -> None:
+    seen: list[bool] = []
+    recorder = Recorder(lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()))
+    ohlol.fit(text_file(tmp_path / "data.txt"), out=tmp_path / "run", deterministic=True, reporter=recorder, **SETTINGS)
+    assert set(seen) == {True}
+    assert not torch.are_deterministic_algorithms_enabled()
+    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["machine"] == machine.record(deterministic=True)
+    code, err = ended(command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path))
+    assert code == 0
+    assert err.startswith(f"deterministic: equal bytes again with torch {torch.__version__}, ")
+
+
+def test_a_config_of_the_first_version_is_read(tmp_path: Path) -> None:
+    ohlol.fit(out=tmp_path / "run", epochs=1)
+    config = checkpoint.read_config(tmp_path / "run")
+    plain = json.loads((tmp_path / "run" / "config.json").read_text())
+    del plain["sha256"], plain["training"]["on_nan"], plain["training"]["deterministic"]
+    plain["training"]["checkpoint_every"] = 60  # seconds, then
+    (tmp_path / "run" / "config.json").write_text(json.dumps(plain))
+    assert checkpoint.read_config(tmp_path / "run") == replace(
+        config, training=replace(config.training, checkpoint_every="60s")
+    )
+
+
+def test_a_folder_that_is_there_is_needed_by_the_doctor(tmp_path: Path) -> None:
+    code, err = ended(command("doctor", "--out", "gone", cwd=tmp_path))
+    assert (code, err) == (2, "ohlol: --out is gone, which is no directory; give one that is there\n")
+
+
+def test_the_doctor_tells_and_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ohlol.cli import main
+
+    for more in ([], ["--json"]):
+        with pytest.raises(SystemExit) as out:
+            main(["doctor", "--out", str(tmp_path), *more])
+        assert out.value.code == 0
+        said = capsys.readouterr().out
+        assert torch.__version__ in said
+        assert "stop and resume to the same bytes" in said
+    found = json.loads(said)
+    assert found["threads"] == torch.get_num_threads()
+    assert abs(found["disk"] - shutil.disk_usage(tmp_path).free) < 1 << 30
+    assert [check["passed"] for check in found["self_test"]] == [True, True]
+    assert sum(check["seconds"] for check in found["self_test"]) < 60
+    assert list(tmp_path.iterdir()) == []
