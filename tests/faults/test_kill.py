@@ -10,7 +10,7 @@ from runs import EVERY, RUNS, killed, whole
 KILLS = int(os.environ.get("OHLOL_KILLS", "25"))
 """In all; `make faults` asks for 200."""
 SHARE = {kind: KILLS // len(RUNS) + (index < KILLS % len(RUNS)) for index, kind in enumerate(RUNS)}
-IN_A_ROW = 4
+IN_A_ROW = 9
 """Kills of one run, at most, before it may end."""
 
 

@@ -32,8 +32,9 @@ PATIENCE = 120
 def command(*arguments: object, cwd: Path, code: str = "") -> "subprocess.Popen[str]":
     """The command line in a process of its own, `code` run before it."""
     run = f"import sys; {code}\nfrom ohlol.cli import main; main({[str(a) for a in arguments]!r})"
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process, so that the bytes are equal
     return subprocess.Popen(
-        [sys.executable, "-c", run], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", run], cwd=cwd, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
