@@ -6,27 +6,35 @@ same seed, and errors. Change an import, or hand a model you already have to `ac
 
 import torch
 
+from ohlol.shape_doctor import advised
 
+
+@advised
 class RNNCell(torch.nn.RNNCell):
     """One step of `cells.rnn_tanh` or `cells.rnn_relu`: (B, I), (B, H) -> (B, H). See `torch.nn.RNNCell`."""
 
 
+@advised
 class GRUCell(torch.nn.GRUCell):
     """One step of `cells.gru`: (B, I), (B, H) -> (B, H). See `torch.nn.GRUCell`."""
 
 
+@advised
 class LSTMCell(torch.nn.LSTMCell):
     """One step of `cells.lstm`: (B, I), ((B, H), (B, H)) -> ((B, H), (B, H)). See `torch.nn.LSTMCell`."""
 
 
+@advised
 class RNN(torch.nn.RNN):
     """`cells.rnn_tanh` or `rnn_relu` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
 
 
+@advised
 class GRU(torch.nn.GRU):
     """`cells.gru` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.GRU`."""
 
 
+@advised
 class LSTM(torch.nn.LSTM):
     """`cells.lstm` over a sequence: (T, B, I) -> (T, B, D*H), ((L*D, B, H), (L*D, B, H)). See `torch.nn.LSTM`."""
 
