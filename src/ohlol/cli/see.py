@@ -1,4 +1,4 @@
-"""The commands that show how a network works: `ohlol shapes` and `explain`."""
+"""The commands that show how a network works: `ohlol shapes`, `explain` and `prove`."""
 
 import json
 from pathlib import Path
@@ -85,3 +85,34 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         raise InputError(f"--html {path}: {error.strerror}") from None
     print(f"written: {path}")
+
+
+@app.command()
+def prove(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run directory, whose weights are used; without it random ones.")
+    ] = None,
+    cell: Annotated[str, typer.Option(help="rnn|gru|lstm, without a run.")] = "rnn",
+    input_size: Annotated[int, typer.Option(help="I, without a run.")] = 4,
+    hidden_size: Annotated[int, typer.Option(help="H, without a run.")] = 4,
+    seq_len: Annotated[int, typer.Option(help="T, time steps of random input.", min=1, max=1024)] = 5,
+    batch_size: Annotated[int, typer.Option(help="B, sequences of random input.", min=1, max=1024)] = 1,
+    seed: Annotated[int, typer.Option(help="Of inputs and weights.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """A cell in a loop, a layer and matrix products on the same weights, and how far they are apart."""
+    from ohlol import prove as room
+    from ohlol import trace_text
+    from ohlol.infer import load
+
+    if run is None:
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
+        proofs: tuple[room.Proof, ...] = (room.prove(cell, seed=seed, **sizes),)
+    else:
+        proofs = room.prove_run(load(run), seq_len=seq_len, batch_size=batch_size, seed=seed)
+    if as_json:
+        print(json.dumps([proof.to_json() for proof in proofs]))
+    else:
+        trace_text.proofs_to_text(proofs, console())
+    if not all(proof.holds for proof in proofs):
+        raise typer.Exit(1)
