@@ -13,11 +13,19 @@ if TYPE_CHECKING:
     from ohlol.infer import TrainedModel, load
     from ohlol.nn import accelerate
     from ohlol.recipe import fit
+    from ohlol.shape_doctor import doctor
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "TrainedModel", "__version__", "accelerate", "fit", "load"]
+__all__ = ["InputError", "TrainedModel", "__version__", "accelerate", "doctor", "fit", "load"]
 
-_HOMES = {"InputError": "errors", "TrainedModel": "infer", "accelerate": "nn", "fit": "recipe", "load": "infer"}
+_HOMES = {
+    "InputError": "errors",
+    "TrainedModel": "infer",
+    "accelerate": "nn",
+    "doctor": "shape_doctor",
+    "fit": "recipe",
+    "load": "infer",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -17,19 +17,23 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.ops import Spec, embedding_table, one_hot_table, recurrence, selected
 from ohlol.ops.backend import ABSENT, KERNEL
+from ohlol.shape_doctor import advised
 
 _PLAIN = (Tensor, Parameter)
 _MODES = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
 
+@advised
 class RNNCell(torch.nn.RNNCell):
     """One step of `cells.rnn_tanh` or `cells.rnn_relu`: (B, I), (B, H) -> (B, H). See `torch.nn.RNNCell`."""
 
 
+@advised
 class GRUCell(torch.nn.GRUCell):
     """One step of `cells.gru`: (B, I), (B, H) -> (B, H). See `torch.nn.GRUCell`."""
 
 
+@advised
 class LSTMCell(torch.nn.LSTMCell):
     """One step of `cells.lstm`: (B, I), ((B, H), (B, H)) -> ((B, H), (B, H)). See `torch.nn.LSTMCell`."""
 
@@ -182,14 +186,17 @@ class _Fast:
         return plain
 
 
+@advised
 class RNN(_Fast, torch.nn.RNN):
     """`cells.rnn_tanh` or `rnn_relu` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
 
 
+@advised
 class GRU(_Fast, torch.nn.GRU):
     """`cells.gru` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.GRU`."""
 
 
+@advised
 class LSTM(_Fast, torch.nn.LSTM):
     """`cells.lstm` over a sequence: (T, B, I) -> (T, B, D*H), ((L*D, B, H), (L*D, B, H)). See `torch.nn.LSTM`."""
 

@@ -1,11 +1,13 @@
-"""The commands that show how a network works: `ohlol shapes`."""
+"""The commands that show how a network works: `ohlol shapes`, `explain` and `prove`."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ohlol.cli.frame import app, console
+from ohlol.cli.frame import app, console, until_enough
+from ohlol.errors import InputError
 
 
 @app.command()
@@ -42,3 +44,75 @@ def shapes(
         print(json.dumps(report.to_json(), indent=2))
     else:
         render.shapes_to_text(report, console())
+
+
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="Run directory of a model of symbols.")],
+    text: Annotated[str, typer.Argument(help="What it reads.")],
+    target: Annotated[
+        str | None, typer.Option(help="What should come out: a label a step; a pair of the run brings its own.")
+    ] = None,
+    step: Annotated[int | None, typer.Option(help="One step's equations with the real numbers, from 0.")] = None,
+    lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page that shows it all, for any browser.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Every number, for machines.")] = False,
+) -> None:
+    """Every step's numbers: the input, each term and gate, the state, the answer."""
+    from ohlol import page, trace_text, words
+    from ohlol.infer import load
+    from ohlol.memory import memory
+    from ohlol.trace import trace
+
+    language = words.language(lang)
+    model = load(run)
+    found = trace(model, text, target=target)
+    if as_json:
+        with until_enough():
+            print(json.dumps({**found.to_json(), "memory": memory(model, text).to_json()}, ensure_ascii=False))
+    elif html is not None:
+        _write(html, page.page(found, lang=language, memory=memory(model, text)))
+    elif step is not None:
+        trace_text.step_to_text(found, step, console(), lang=language)
+    else:
+        with until_enough():
+            trace_text.trace_to_text(found, console(), lang=language, memory=memory(model, text))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--html {path}: {error.strerror}") from None
+    print(f"written: {path}")
+
+
+@app.command()
+def prove(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run directory, whose weights are used; without it random ones.")
+    ] = None,
+    cell: Annotated[str, typer.Option(help="rnn|gru|lstm, without a run.")] = "rnn",
+    input_size: Annotated[int, typer.Option(help="I, without a run.")] = 4,
+    hidden_size: Annotated[int, typer.Option(help="H, without a run.")] = 4,
+    seq_len: Annotated[int, typer.Option(help="T, time steps of random input.", min=1, max=1024)] = 5,
+    batch_size: Annotated[int, typer.Option(help="B, sequences of random input.", min=1, max=1024)] = 1,
+    seed: Annotated[int, typer.Option(help="Of inputs and weights.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """A cell in a loop, a layer and matrix products on the same weights, and how far they are apart."""
+    from ohlol import prove as room
+    from ohlol import trace_text
+    from ohlol.infer import load
+
+    if run is None:
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
+        proofs: tuple[room.Proof, ...] = (room.prove(cell, seed=seed, **sizes),)
+    else:
+        proofs = room.prove_run(load(run), seq_len=seq_len, batch_size=batch_size, seed=seed)
+    if as_json:
+        print(json.dumps([proof.to_json() for proof in proofs]))
+    else:
+        trace_text.proofs_to_text(proofs, console())
+    if not all(proof.holds for proof in proofs):
+        raise typer.Exit(1)

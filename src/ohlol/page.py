@@ -1,0 +1,142 @@
+"""A trace as one HTML page that needs nothing else; works nothing out, and knows nothing of models.
+
+The page is `web/explain.html` with the numbers put in as JSON. Whatever a symbol is, it stays data: `<`, `>` and `&`
+are escaped in the JSON, the page's script puts text in as text only, and its policy allows that one script and no
+network.
+"""
+
+import base64
+import hashlib
+import json
+from importlib import resources
+from typing import Any
+
+import numpy as np
+
+from ohlol import cells, words
+from ohlol.memory import Memory
+from ohlol.trace import LayerTrace, Numbers, Trace, activation_name
+from ohlol.trace_text import describe
+
+TOP = 10
+"""Answers kept for each step."""
+EXACT = 3 << 15
+"""Bytes up to which numbers keep single precision; more are halved."""
+LARGEST = 6 << 20
+"""Bytes of numbers a page may hold; what is easiest to spare is left out first."""
+SPARED = ("terms_", "sum/", "W_", "gradient/", "value/", "before/")
+
+
+def page(found: Trace, *, lang: str = "en", memory: Memory | None = None) -> str:
+    """The page of a trace.
+
+    Args:
+        found: what `ohlol.trace.trace` gives.
+        lang: the language it opens in, "en" or "zh".
+        memory: the influence of inputs on answers, for the same sequence.
+
+    Returns:
+        HTML that loads nothing: write it to a file and open it.
+    """
+    template = (resources.files("ohlol") / "web" / "explain.html").read_text(encoding="utf-8")
+    script = template.rpartition("<script>")[2].partition("</script>")[0]
+    policy = "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    data = json.dumps(_data(found, lang, memory), separators=(",", ":"), allow_nan=False)
+    for sign in "<>&":
+        data = data.replace(sign, f"\\u{ord(sign):04x}")
+    return template.replace("__HASH__", policy).replace("__DATA__", data)
+
+
+def _data(found: Trace, lang: str, memory: Memory | None) -> dict[str, Any]:
+    arrays = {f"{k}/{name}": rows for k, layer in enumerate(found.layers) for name, rows in _arrays(layer).items()}
+    if memory is not None:
+        arrays |= {"memory/gradient": memory.gradient, "memory/ablation": memory.ablation}
+    half = sum(rows.size for rows in arrays.values()) * 4 > EXACT
+    arrays = _spared(arrays)
+    places: dict[str, tuple[int, int, int]] = {}
+    offset = 0
+    for name, rows in arrays.items():
+        places[name] = (offset, len(rows), rows.shape[1])
+        offset += rows.size
+    kind = np.dtype("<f2" if half else "<f4")
+    largest = float(np.finfo(kind).max)
+    flat = np.concatenate([np.clip(rows, -largest, largest).astype(kind).ravel() for rows in arrays.values()])
+    return {
+        "lang": lang,
+        "texts": words.catalogue(),
+        "about": {name: describe(found, name) for name in words.LANGUAGES},
+        "task": found.task,
+        "symbols": found.symbols,
+        "glue": "" if all(len(s) == 1 for s in found.symbols) else " ",
+        "rtl": _right_to_left(found.symbols),
+        "units": found.layers[0].W_hh.shape[1],
+        "both": any(layer.direction == "backward" for layer in found.layers),
+        "chosen": found.chosen,
+        "targets": found.targets,
+        "losses": found.losses,
+        "loss": found.loss,
+        "reduction": found.reduction,
+        "difference": found.difference,
+        "head": found.head is not None,
+        "top": [_top(found, n) for n in range(len(found.chosen))],
+        "layers": [
+            {
+                "layer": layer.layer,
+                "direction": layer.direction,
+                "cell": layer.cell,
+                "equation": cells.CELLS[layer.cell].equation,
+                "gates": [gate.name for gate in layer.gates],
+                "functions": [activation_name(layer.cell, gate.name) for gate in layer.gates],
+                "states": list(layer.after),
+            }
+            for layer in found.layers
+        ],
+        "memory": None
+        if memory is None
+        else {"horizon": memory.horizon, "bptt": memory.bptt, "count": len(memory.symbols)},
+        "half": half,
+        "arrays": places,
+        "bytes": base64.b64encode(flat.tobytes()).decode(),
+    }
+
+
+def _arrays(layer: LayerTrace) -> dict[str, Numbers]:
+    """What the page shows of a layer, by name, each of two axes."""
+    made = {"x": layer.inputs, "W_ih": layer.W_ih, "W_hh": layer.W_hh}
+    for gate in layer.gates:
+        made |= {
+            f"terms_x/{gate.name}": gate.W_ih_x,
+            f"terms_h/{gate.name}": gate.W_hh_h,
+            f"b_ih/{gate.name}": gate.b_ih[None],
+            f"b_hh/{gate.name}": gate.b_hh[None],
+            f"sum/{gate.name}": gate.total,
+            f"value/{gate.name}": gate.value,
+        }
+    for kind, states in (("before", layer.before), ("after", layer.after), ("gradient", layer.gradients or {})):
+        made |= {f"{kind}/{name}": rows for name, rows in states.items()}
+    return made
+
+
+def _spared(arrays: dict[str, Numbers]) -> dict[str, Numbers]:
+    """The arrays that fit; of the others one kind after the other is left out, the same of every layer."""
+    for kind in SPARED:
+        if sum(rows.size for rows in arrays.values()) * 2 <= LARGEST:
+            break
+        arrays = {name: rows for name, rows in arrays.items() if not name.partition("/")[2].startswith(kind)}
+    return arrays
+
+
+def _top(found: Trace, n: int) -> list[tuple[str, float, float]]:
+    """The likeliest labels with score and probability, and the right one wherever it stands."""
+    order = np.argsort(-found.logits[n], kind="stable")[:TOP].tolist()
+    if found.targets is not None and (wanted := found.targets[n]) is not None:
+        at = found.labels.index(wanted)
+        order += [at] if at not in order else []
+    return [(found.labels[k], float(found.logits[n, k]), float(found.probabilities[n, k])) for k in order]
+
+
+def _right_to_left(symbols: tuple[str, ...]) -> bool:
+    """Whether most letters are of a script that runs to the left, such as Hebrew and Arabic."""
+    letters = [c for s in symbols for c in s if c.isalpha()]
+    leftward = sum("\u0590" <= c <= "\u08ff" or "\ufb1d" <= c <= "\ufefc" for c in letters)
+    return 2 * leftward > len(letters)

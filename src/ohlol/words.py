@@ -1,0 +1,133 @@
+"""Every word that `ohlol explain` shows, in English and Chinese; knows nothing of where it is shown."""
+
+import os
+from collections.abc import Mapping
+
+from ohlol.errors import InputError
+
+LANGUAGES = ("en", "zh")
+
+TEXTS: dict[str, tuple[str, str]] = {
+    # the model
+    "model": ("{cell}, {layers} x {units}", "{cell}，{layers} 层 x {units} 个单元"),
+    "both_directions": ("both directions", "双向"),
+    "no_head": ("no head: the state is the scores", "没有输出层：状态就是得分"),
+    "difference": (
+        "The equations and the model differ by {value} at most.",
+        "按公式算出的数与模型本身最多相差 {value}。",
+    ),
+    "layer": ("layer {layer}", "第 {layer} 层"),
+    "forward": ("forward", "正向"),
+    "backward": ("backward", "反向"),
+    # steps and answers
+    "step": ("step {t}", "第 {t} 步"),
+    "reads": ("reads", "读入"),
+    "guess": ("guess", "猜测"),
+    "wanted": ("wanted", "正确"),
+    "loss": ("loss", "损失"),
+    "loss_mean": ("loss {value}, mean of {count}", "损失 {value}，{count} 步的平均"),
+    "loss_sum": ("loss {value}, sum of {count}", "损失 {value}，{count} 步之和"),
+    "answer": ("answer", "答案"),
+    "label": ("label", "标签"),
+    "score": ("score", "得分"),
+    "probability": ("probability", "概率"),
+    "unit": ("unit", "单元"),
+    "sum": ("sum", "总和"),
+    "gradient": ("gradient of the loss", "损失的梯度"),
+    "more_units": ("{count} more units", "另有 {count} 个单元"),
+    "gate_h": ("new state", "新状态"),
+    "gate_r": ("reset gate", "重置门"),
+    "gate_z": ("update gate", "更新门"),
+    "gate_n": ("proposed state", "候选状态"),
+    "gate_i": ("input gate", "输入门"),
+    "gate_f": ("forget gate", "遗忘门"),
+    "gate_g": ("candidate", "候选值"),
+    "gate_o": ("output gate", "输出门"),
+    "state_h": ("hidden state", "隐藏状态"),
+    "state_c": ("cell state", "细胞状态"),
+    # memory
+    "memory": ("Memory", "记忆"),
+    "horizon": (
+        "After {steps} steps an input's influence stays under 1 % of its peak.",
+        "过了 {steps} 步，一个输入的影响就不到峰值的 1 %。",
+    ),
+    "no_horizon": (
+        "Over these {steps} steps the influence never drops under 1 % of its peak for good: read a longer text.",
+        "在这 {steps} 步之内，影响始终没有稳定降到峰值的 1 % 以下：请换一段更长的文本。",
+    ),
+    "bptt": ("Recommended for training: --bptt {steps}.", "训练时建议：--bptt {steps}。"),
+    # the page
+    "title": ("What the network works out", "网络在算什么"),
+    "text": ("The text", "文本"),
+    "guesses_below": (
+        "Below each symbol: the five likeliest answers; the darker, the likelier.",
+        "每个符号下面是最可能的五个答案，颜色越深概率越大。",
+    ),
+    "colour_by": ("Colour by", "着色"),
+    "colour_memory": ("memory: what mattered to this answer", "记忆：哪些输入影响了这个答案"),
+    "colour_unit": ("activation of one unit", "一个单元的激活值"),
+    "colour_loss": ("loss of each answer", "每个答案的损失"),
+    "measure_gradient": ("gradient", "梯度"),
+    "measure_ablation": ("ablation", "消融"),
+    "network": ("The network, unrolled through time", "按时间展开的网络"),
+    "network_hint": (
+        "Choose a step with the slider, the arrow keys or a click. Point at a unit to colour the text by it.",
+        "用滑块、方向键或点击来选择一步；指向一个单元，文本就按它的激活值着色。",
+    ),
+    "gates": ("Gates over time", "各个门随时间的变化"),
+    "gates_hint": (
+        "A row is a unit, a column a step. Click to go there.",
+        "一行是一个单元，一列是一步。点击可以跳过去。",
+    ),
+    "arithmetic": ("The arithmetic of step {step}", "第 {step} 步的算式"),
+    "terms_left_out": (
+        "The terms are left out to keep this page small; `ohlol explain --step {step}` shows them.",
+        "为了控制页面大小，这里省略了各项；用 `ohlol explain --step {step}` 可以看到。",
+    ),
+    "answers": ("The answer at step {step}", "第 {step} 步的答案"),
+    "influence": ("influence on the answer", "对答案的影响"),
+    "low": ("low", "低"),
+    "high": ("high", "高"),
+    "previous": ("Previous step", "上一步"),
+    "next": ("Next step", "下一步"),
+    "play": ("Play", "播放"),
+    "pause": ("Pause", "暂停"),
+    "theme": ("Light or dark", "浅色或深色"),
+    "keys": (
+        "Keys: left and right move a step, Home and End go to the ends, space plays.",
+        "按键：左右方向键移动一步，Home 和 End 到两端，空格键播放。",
+    ),
+}
+"""Key -> (English, Chinese)."""
+
+
+def language(asked: str | None, environment: Mapping[str, str] | None = None) -> str:
+    """The language to show: the one asked for, or that of the environment.
+
+    Raises:
+        InputError: a language that there is not.
+
+    >>> language(None, {"LANG": "zh_CN.UTF-8"}), language(None, {"LC_ALL": "C", "LANG": "zh_CN"}), language("zh")
+    ('zh', 'en', 'zh')
+    """
+    if asked is not None:
+        if asked not in LANGUAGES:
+            raise InputError(f"--lang is {asked!r}; it must be one of {', '.join(LANGUAGES)}")
+        return asked
+    environment = os.environ if environment is None else environment
+    found = next((environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), "")
+    return "zh" if found.lower().startswith("zh") else "en"
+
+
+def text(key: str, lang: str, **values: object) -> str:
+    """One text, its places filled.
+
+    >>> text("bptt", "en", steps=8)
+    'Recommended for training: --bptt 8.'
+    """
+    return TEXTS[key][LANGUAGES.index(lang)].format(**values)
+
+
+def catalogue() -> dict[str, dict[str, str]]:
+    """Every text, by language and key, for the page."""
+    return {lang: {key: both[k] for key, both in TEXTS.items()} for k, lang in enumerate(LANGUAGES)}
