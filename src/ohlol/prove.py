@@ -226,7 +226,7 @@ def _ways(cell: str) -> dict[str, Runs]:
             module = _layer(family, x.shape[2], weights.W_hh.shape[1], True, "tanh")
             leaves = filled(module, x, weights, "_l0")
             if not ours:
-                module.__class__ = type(module).__bases__[0]
+                module.__class__ = type(module).__bases__[-1]
             output, last = module(x)
             return output, torch.cat(last if isinstance(last, tuple) else [last]), leaves
 
@@ -270,7 +270,7 @@ def _prove(cell: str, weights: cells.Weights, x: Tensor, layer: int, direction: 
 
 def _family(module: torch.nn.Module) -> str:
     for name in KINDS:
-        if isinstance(module, nn.LAYERS[name].__bases__[0] | nn.CELLS[name + "cell"].__bases__[0]):
+        if isinstance(module, nn.LAYERS[name].__bases__[-1] | nn.CELLS[name + "cell"].__bases__[-1]):
             return name
     raise InputError(f"{type(module).__name__} is no RNN, GRU or LSTM")
 
