@@ -175,7 +175,9 @@ def test_json_is_plain_and_says_the_same(hello: TrainedModel) -> None:
     data = json.loads(json.dumps(found.to_json()))
     step = data["layers"][0]["steps"][2]
     assert step["gates"]["h"]["sum"] == found.layers[0].gates[0].total[2].tolist()
-    assert step["after"]["h"] == step["gates"]["h"]["value"] == found.layers[0].after["h"][2].tolist()
+    assert step["after"]["h"] == found.layers[0].after["h"][2].tolist()
+    # tanh of all steps at once and of one step may differ in the last bit
+    assert step["gates"]["h"]["value"] == pytest.approx(step["after"]["h"], rel=1e-14)
     assert len(data["answers"]) == 5
     assert data["answers"][2]["loss"] == found.losses[2]  # pyright: ignore[reportOptionalSubscript]
     assert trace(hello, "hell").to_json()["layers"][0]["steps"][0]["gradient"] is None

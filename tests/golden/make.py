@@ -1,0 +1,46 @@
+"""Write the golden run directories anew: `python tests/golden/make.py`, only when the format changes on purpose.
+
+Later versions must read what lies here as it is; test_golden.py pins what they must say.
+"""
+
+import os
+import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from helpers import upper_pairs  # noqa: E402
+
+from ohlol import fit  # noqa: E402
+from ohlol.train import Epoch, Interrupted, Silent, Trainer  # noqa: E402
+
+SMALL = {"hidden_size": 3, "embedding": 2, "bigrams": 0, "epochs": 3, "batch_size": 8, "cell": "gru"}
+
+
+class StopAt(Silent):
+    def start(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+
+    def epoch(self, epoch: Epoch) -> None:
+        if epoch.number == 2:
+            self.trainer.stop()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    os.chdir(HERE)
+    for name in ("hello", "stopped"):
+        shutil.rmtree(name, ignore_errors=True)
+    fit(out="hello", seed=1)
+    upper_pairs(Path("data.tsv"))
+    with suppress(Interrupted):
+        fit("data.tsv", out="stopped", reporter=StopAt(), **SMALL)
+
+
+if __name__ == "__main__":
+    main()
