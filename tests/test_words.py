@@ -30,7 +30,9 @@ def test_no_text_is_left_over() -> None:
     files = [*SOURCES.rglob("*.py"), *SOURCES.rglob("*.html")]
     code = "\n".join(file.read_text(encoding="utf-8") for file in files if file.name != "words.py")
     used = set(re.findall(r"[\"'`>]([a-z_]+)[\"'`<]", code))
-    used |= {key for key in words.TEXTS if key.startswith(("loss_", "gate_", "state_", "measure_"))}  # put together
+    used |= {
+        key for key in words.TEXTS if key.startswith(("loss_", "gate_", "state_", "measure_", "feature_"))
+    }  # put together
     assert set(words.TEXTS) <= used, sorted(set(words.TEXTS) - used)
 
 

@@ -9,7 +9,6 @@ from rich.text import Text
 from ohlol import cells, words
 from ohlol.errors import InputError
 from ohlol.memory import Memory
-from ohlol.prove import Proof
 from ohlol.render import WIDTH
 from ohlol.trace import Gate, LayerTrace, Numbers, Trace, activation_name
 
@@ -284,22 +283,3 @@ def _scores(found: Trace, n: int, page: Page) -> None:
         wanted = found.targets[n] if found.targets is not None else ""
         p = found.probabilities[n, found.labels.index(wanted or "")]
         page.say(f"{page.word('loss')} = -log({p:.4f}) = {found.losses[n]:.4f}")
-
-
-def proofs_to_text(proofs: Sequence[Proof], console: Console) -> None:
-    """Print how far each way to run the same weights is from the matrix products in float64."""
-    page = Page(console, "en")
-    for k, proof in enumerate(proofs):
-        sizes = "  ".join(f"{letter} {size}" for letter, size in proof.sizes.items())
-        where = f", layer {proof.layer}, {proof.direction}" if len(proofs) > 1 else ""
-        page.say(
-            *([] if k == 0 else ["\n"]), (f"{proof.cell}{where}: the same weights, {len(proof.ways)} ways", "bold")
-        )
-        page.say(f"{sizes}. Largest difference to matrix products by hand in float64:")
-        page.say()
-        page.say((f"{'':<30}{'float64':>18}{'float32':>20}", "dim"))
-        page.say((f"{'':<30}{'states':>9}{'gradients':>11}{'states':>9}{'gradients':>11}", "dim"))
-        for way in proof.ways:
-            mark = ("ok" if way.holds else "x") if page.ascii else ("✓" if way.holds else "✗")
-            numbers = f"{way.output:>9.1e}{way.gradient:>11.1e}{way.output32:>9.1e}{way.gradient32:>11.1e}"
-            page.say((f"{mark} ", "green" if way.holds else "bold red"), f"{way.name:<28}", numbers)

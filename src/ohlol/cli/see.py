@@ -2,12 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ohlol.cli.frame import app, console, until_enough
 from ohlol.errors import InputError
+
+if TYPE_CHECKING:
+    from ohlol.infer import TrainedModel
 
 
 @app.command()
@@ -49,11 +52,18 @@ def shapes(
 @app.command()
 def explain(
     run: Annotated[Path, typer.Argument(help="Run directory of a model of symbols.")],
-    text: Annotated[str, typer.Argument(help="What it reads.")],
+    text: Annotated[str, typer.Argument(help="What it reads: a text, or a file of it.", metavar="TEXT|FILE")],
     target: Annotated[
         str | None, typer.Option(help="What should come out: a label a step; a pair of the run brings its own.")
     ] = None,
     step: Annotated[int | None, typer.Option(help="One step's equations with the real numbers, from 0.")] = None,
+    units: Annotated[
+        bool, typer.Option("--units", help="What single units track in the text; best in a long file.")
+    ] = False,
+    match: Annotated[
+        str | None, typer.Option(help="Where the units on over steps A:B are on too.", metavar="A:B")
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="A unit is on above it, for --match.")] = 0.3,
     lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page that shows it all, for any browser.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every number, for machines.")] = False,
@@ -66,6 +76,10 @@ def explain(
 
     language = words.language(lang)
     model = load(run)
+    text = _read(text)
+    if units or match is not None:
+        _units(model, text, match, threshold, language, as_json)
+        return
     found = trace(model, text, target=target)
     if as_json:
         with until_enough():
@@ -77,6 +91,38 @@ def explain(
     else:
         with until_enough():
             trace_text.trace_to_text(found, console(), lang=language, memory=memory(model, text))
+
+
+def _read(text: str) -> str:
+    """The text, or what is in the file it names."""
+    try:
+        return Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text
+    except UnicodeDecodeError:
+        raise InputError(f"{text}: not UTF-8") from None
+    except (OSError, ValueError):  # too long for a name, or with a NUL: a text
+        return text
+
+
+def _units(model: "TrainedModel", text: str, match: str | None, threshold: float, lang: str, as_json: bool) -> None:
+    from ohlol import unit_text
+    from ohlol import units as room
+
+    read = room.states(model, text)
+    if match is None:
+        found = room.find(read)
+        if as_json:
+            print(json.dumps([finding.to_json() for finding in found], ensure_ascii=False))
+        else:
+            unit_text.findings_to_text(found, console(), lang=lang)
+        return
+    first, _, last = match.partition(":")
+    if not (first.isdecimal() and last.isdecimal()):
+        raise InputError(f"--match is {match!r}; give a range of steps, such as 120:128")
+    places = room.match(read, int(first), int(last), threshold=threshold)
+    if as_json:
+        print(json.dumps([vars(place) for place in places], ensure_ascii=False))
+    else:
+        unit_text.matches_to_text(read.symbols[int(first) : int(last)], places, console(), lang=lang)
 
 
 def _write(path: Path, text: str) -> None:
@@ -102,7 +148,7 @@ def prove(
 ) -> None:
     """A cell in a loop, a layer and matrix products on the same weights, and how far they are apart."""
     from ohlol import prove as room
-    from ohlol import trace_text
+    from ohlol import unit_text
     from ohlol.infer import load
 
     if run is None:
@@ -113,6 +159,6 @@ def prove(
     if as_json:
         print(json.dumps([proof.to_json() for proof in proofs]))
     else:
-        trace_text.proofs_to_text(proofs, console())
+        unit_text.proofs_to_text(proofs, console())
     if not all(proof.holds for proof in proofs):
         raise typer.Exit(1)
