@@ -1,11 +1,9 @@
 """What this machine is, and what of a run can be had again on it; knows nothing of models or training."""
 
-import importlib.util
 import os
 import platform
 import shutil
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -94,12 +92,10 @@ PLAIN = "torch"
 
 def kernels() -> str:
     """The variant of the compiled kernels in use, or `PLAIN`."""
-    if importlib.util.find_spec("ohlol.ops") is None:
-        return PLAIN
-    ops: Any = import_module("ohlol.ops")
-    variant = getattr(ops, "variant", None)
-    found = variant() if callable(variant) else variant
-    return str(found) if found else PLAIN
+    from ohlol.ops import selected  # here, since it imports torch
+
+    variant = selected()
+    return PLAIN if variant == "off" else variant
 
 
 def free_memory() -> int | None:
