@@ -7,7 +7,7 @@ import matplotlib
 import matplotlib.pyplot as plt
 
 from ohlol import fit
-from ohlol.train import Epoch, Silent
+from ohlol.watch import Epoch, Silent
 
 matplotlib.use("Agg")
 

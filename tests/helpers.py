@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ohlol.train import Epoch, Silent, Trainer
+from ohlol.train import Trainer
+from ohlol.watch import Epoch, Silent
 
 TINY: dict[str, Any] = {"hidden_size": 6, "layers": 1, "embedding": 5, "epochs": 3, "batch_size": 4}
 """A model that trains in a moment."""
@@ -95,3 +96,17 @@ def conll_file(path: Path, sentences: int = 24) -> Path:
 def bytes_of(run: Path) -> dict[str, bytes]:
     """Every file under a directory, by its path."""
     return {str(p.relative_to(run)): p.read_bytes() for p in sorted(run.rglob("*")) if p.is_file()}
+
+
+TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
+    "label": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "embedding_dropout": 0.2, "layers": 2}),
+    "next": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
+    "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "dropout": 0.2}),
+    "forecast": (sine_file, "data.csv", {"bptt": 9, "schedule": "onecycle", "batch_size": 5}),
+    "loop": (upper_pairs, "data.tsv", {"cell": "lstmcell", "schedule": "plateau", "optimizer": "sgd"}),
+}
+
+
+def prepared(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    maker, name, options = TASKS[kind]
+    return maker(folder / name), {**TINY, **options}

@@ -1,7 +1,6 @@
 """The run directory: what was written is read again, what is damaged or of another version is refused in one line."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ from safetensors.torch import load_file, save_file
 import ohlol
 from ohlol import checkpoint
 from ohlol.errors import InputError
+from ohlol.files import write_json
 
 MAKERS = {"label": upper_pairs, "next": text_file, "classify": names_file, "forecast": sine_file}
 SUFFIX = {"label": "tsv", "next": "txt", "classify": "csv", "forecast": "csv"}
@@ -58,8 +58,8 @@ def test_round_trip(runs: dict[str, Path], task: str, tmp_path: Path) -> None:
     assert not model.training
     out = tmp_path / "again"
     checkpoint.create(out, overwrite=False)
-    checkpoint.write_json(out / "config.json", config.to_json())
-    checkpoint.write_json(out / "vocab.json", codec.to_json())
+    write_json(out / "config.json", config.to_json())
+    write_json(out / "vocab.json", codec.to_json())
     checkpoint.save_model(out, model)
     for name in ("config.json", "vocab.json", "model.safetensors"):
         assert (out / name).read_bytes() == (runs[task] / name).read_bytes()
@@ -74,30 +74,6 @@ def test_a_tied_weight_is_written_once(runs: dict[str, Path]) -> None:
     assert "head.weight" not in names
     model = ohlol.load(runs["next"]).network
     assert model.head.weight is model.encoder.embedding.weight
-
-
-@pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
-    path = tmp_path / "file.json"
-    checkpoint.write_json(path, {"old": 1})
-    before = path.read_bytes()
-
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    target = {"write": (Path, "open"), "fsync": (os, "fsync"), "replace": (Path, "replace")}[broken]
-    with monkeypatch.context() as patched:
-        patched.setattr(*target, fail)
-        said = refused(lambda: checkpoint.write_json(path, {"new": 2}))
-    assert said == f"{path}: cannot be written: No space left on device; what was there is as it was"
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
-
-
-def test_a_number_json_lacks_is_never_written(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="JSON"):
-        checkpoint.write_json(tmp_path / "x.json", {"loss": float("nan")})
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("version", [0, 2, "1", None])
@@ -169,28 +145,6 @@ def nested(path: Path) -> None:
 def test_a_damaged_file_is_refused(run: Path, name: str, damage: Callable[[Path], None]) -> None:
     damage(run / name)
     assert str(run) in refused(lambda: ohlol.load(run))
-
-
-@pytest.mark.parametrize("damage", [cut, empty, noise, Path.unlink])
-def test_a_damaged_state_is_refused(run: Path, damage: Callable[[Path], None]) -> None:
-    for state in checkpoint.STATES:
-        damage(run / "resume" / f"{state}.safetensors")
-    before = bytes_of(run)
-    assert str(run) in refused(lambda: ohlol.fit(out=run, resume=True))
-    assert bytes_of(run) == before
-
-
-def test_a_state_without_its_position_is_refused(run: Path) -> None:
-    path = run / "resume" / "last.safetensors"
-    tensors, _ = checkpoint.read_tensors(path)
-    (run / "resume" / "before.safetensors").unlink()
-    for wrong in ("[", "3", "{}", '{"format": 1, "position": 3}', '{"format": 1, "position": {"nonsense": 1}}'):
-        save_file(tensors, path, {"state": wrong})
-        assert str(run) in refused(lambda: ohlol.fit(out=run, resume=True))
-    save_file(tensors, path)
-    assert str(run) in refused(lambda: ohlol.fit(out=run, resume=True))
-    save_file(tensors, path, {"state": '{"format": 7, "position": {}}'})
-    assert "has format 7" in refused(lambda: ohlol.fit(out=run, resume=True))
 
 
 def test_wrong_missing_and_extra_weights_are_named(run: Path) -> None:

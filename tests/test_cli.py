@@ -21,7 +21,7 @@ import typer
 from helpers import TINY_FLAGS, Recorder, bytes_of, conll_file, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
-from ohlol import checkpoint, cli, progress
+from ohlol import cli, progress, resume
 from ohlol.data import readers
 from ohlol.settings import DataSettings, ModelSettings, TrainSettings
 
@@ -387,7 +387,7 @@ def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
         _, err = training.communicate(timeout=PATIENCE)
     assert training.returncode == 130
     assert err == "interrupted, and saved: ohlol train --resume --out r\n"
-    state = checkpoint.load_resume(tmp_path / "r")[1]
+    state = resume.load(tmp_path / "r")[1]
     assert 1 <= state["step"] < 3000
 
 

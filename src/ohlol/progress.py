@@ -9,10 +9,11 @@ from rich.text import Text
 
 from ohlol.data.batches import Dataset
 from ohlol.scores import number, text_of
-from ohlol.train import Epoch, Silent
+from ohlol.watch import Epoch, Silent
 
 if TYPE_CHECKING:
-    from ohlol.train import Reporter, Trainer
+    from ohlol.train import Trainer
+    from ohlol.watch import Reporter
 
 
 def reporter(console: Console, targets: list[str] | None = None) -> "Reporter":

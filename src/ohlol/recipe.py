@@ -15,7 +15,9 @@ from ohlol.data import readers
 from ohlol.data.codec import Codec
 from ohlol.data.readers import Corpus
 from ohlol.errors import InputError
+from ohlol.files import write_bytes, write_json
 from ohlol.infer import TrainedModel
+from ohlol.lock import locked
 from ohlol.settings import (
     TUTORIAL_MODEL,
     TUTORIAL_TRAIN,
@@ -25,7 +27,8 @@ from ohlol.settings import (
     check,
     defaults,
 )
-from ohlol.train import Reporter, Trainer
+from ohlol.train import Trainer
+from ohlol.watch import Reporter
 
 HELLO = (("hello", "ohlol"),)
 """The built-in pair: the tutorial's."""
@@ -105,7 +108,7 @@ def fit(
         trainer.finish()
         if run is not None:
             card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None)
-            checkpoint.write_bytes(run / "README.md", card.encode())
+            write_bytes(run / "README.md", card.encode())
     return TrainedModel(trainer.config, trainer.codec, trainer.model, run)
 
 
@@ -146,8 +149,8 @@ def _started(
     trainer = Trainer(config, codec, encoded, encoded_dev, run, reporter)
     if run is not None:
         checkpoint.create(run, overwrite=overwrite, held=held)
-        checkpoint.write_json(run / "vocab.json", codec.to_json())
-        checkpoint.write_json(run / "config.json", config.to_json())
+        write_json(run / "vocab.json", codec.to_json())
+        write_json(run / "config.json", config.to_json())
         trainer.save_state()
     return trainer
 
@@ -158,7 +161,7 @@ def _resumed(
     if run is None:
         raise InputError("--resume needs --out: the run directory to go on with")
     checkpoint.read_config(run)  # nothing is written where there is no run
-    held.enter_context(checkpoint.locked(run))
+    held.enter_context(locked(run))
     config, codec = checkpoint.read_config(run), checkpoint.read_codec(run)
     if dev is not None and str(dev) != config.dev_file:
         raise InputError(f"{run} was started with --dev {config.dev_file}, not {dev}; --resume keeps it")

@@ -18,9 +18,10 @@ from runs import KEPT
 from safetensors.torch import save
 
 import ohlol
-from ohlol import checkpoint
+from ohlol import checkpoint, resume
 from ohlol.cli import main
 from ohlol.errors import InputError, InputWarning
+from ohlol.weights import HEADER_LIMIT, read_tensors
 
 FLIPS = int(os.environ.get("OHLOL_FLIPS", "2000"))
 """Bits turned over, one at a time, over all files."""
@@ -51,7 +52,7 @@ def content(run: Path) -> tuple[Any, ...]:
 
 
 def state(run: Path) -> tuple[Any, ...]:
-    tensors, position = checkpoint.load_resume(run)
+    tensors, position = resume.load(run)
     return {k: v.numpy().tobytes() for k, v in tensors.items()}, position
 
 
@@ -299,7 +300,7 @@ def entry(shape: list[int], end: int, dtype: str = "F32") -> bytes:
 WEIGHTS: dict[str, bytes] = {
     "a header longer than the file": safetensors(b"{}", size=1 << 40),
     "the longest header": safetensors(b"{}", size=(1 << 64) - 1),
-    "a header over the limit": safetensors(b" " * (checkpoint.HEADER_LIMIT + 8)),
+    "a header over the limit": safetensors(b" " * (HEADER_LIMIT + 8)),
     "an enormous shape": safetensors(entry([1 << 40, 1 << 20], 16), b"\0" * 16),
     "a shape that overflows": safetensors(entry([1 << 62, 4], 16), b"\0" * 16),
     "an end beyond the file": safetensors(entry([1 << 20], 4 << 20), b"\0" * 16),
@@ -322,7 +323,7 @@ def test_hostile_weights(run: Path, weights: str, monkeypatch: pytest.MonkeyPatc
     path = run / "model.safetensors"
     raw = WEIGHTS[weights]
     if not raw:
-        raw = save({k: torch.full_like(v, torch.nan) for k, v in checkpoint.read_tensors(path)[0].items()})
+        raw = save({k: torch.full_like(v, torch.nan) for k, v in read_tensors(path)[0].items()})
     path.write_bytes(raw)
     before = {p.name for p in run.iterdir()}
     with pytest.raises(InputError) as refused:
@@ -363,8 +364,8 @@ def test_nothing_is_written_through_a_link(run: Path, tmp_path: Path) -> None:
         shutil.rmtree(run)
         outside.write_text("mine")
         ohlol.fit(out=run, epochs=2)
-        state_of, position = checkpoint.load_resume(run)
-        checkpoint.save_resume(run, state_of, {**position, "epoch": 1, "metrics_bytes": 0, "metrics_sha256": ""})
+        state_of, position = resume.load(run)
+        resume.save(run, state_of, {**position, "epoch": 1, "metrics_bytes": 0, "metrics_sha256": ""})
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(outside)
         try:
@@ -398,16 +399,16 @@ POSITIONS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", POSITIONS)
 def test_a_forged_position_is_refused(run: Path, name: str) -> None:
-    tensors, position = checkpoint.load_resume(run)
+    tensors, position = resume.load(run)
     for _ in range(2):  # both states
-        checkpoint.save_resume(run, tensors, {**position, name: POSITIONS[name]})
+        resume.save(run, tensors, {**position, name: POSITIONS[name]})
     with pytest.raises(InputError) as refused:
         ohlol.fit(out=run, resume=True)
     one_line(refused.value, run)
 
 
 def test_forged_tensors_of_a_state_are_refused(run: Path) -> None:
-    tensors, position = checkpoint.load_resume(run)
+    tensors, position = resume.load(run)
     name = next(k for k in tensors if k.startswith("optimizer.") and k.endswith("exp_avg"))
     for odd in (
         {name: torch.zeros(3, 3, 3)},
@@ -419,7 +420,7 @@ def test_forged_tensors_of_a_state_are_refused(run: Path) -> None:
         {"state.0": torch.zeros(1)},
     ):
         for _ in range(2):
-            checkpoint.save_resume(run, {**tensors, **odd}, position)
+            resume.save(run, {**tensors, **odd}, position)
         with pytest.raises(InputError) as refused:
             ohlol.fit(out=run, resume=True)
         one_line(refused.value, run)

@@ -21,9 +21,11 @@ from helpers import TINY, Recorder, bytes_of, text_file, upper_pairs
 from runs import KEPT
 
 import ohlol
-from ohlol import checkpoint, machine, train
+from ohlol import checkpoint, machine, resume, train
 from ohlol.errors import InputError, InputWarning
+from ohlol.lock import locked
 from ohlol.train import Interrupted, Trainer
+from ohlol.weights import read_tensors
 
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 16, "checkpoint_every": 1}
 PATIENCE = 120
@@ -51,7 +53,7 @@ def same(one: Path, two: Path, *, but: tuple[str, ...] = ("README.md",)) -> None
 
 
 SIGNAL_IN_SAVE = """
-import os, signal, ohlol.checkpoint as c
+import os, signal
 real, saves = os.fsync, []
 def fsync(handle):
     saves.append(1)
@@ -83,7 +85,7 @@ def test_two_interrupts_stop_at_once_and_leave_a_readable_state(tmp_path: Path) 
 
 
 def hold(run: str, ready: Any) -> None:
-    with checkpoint.locked(Path(run)):
+    with locked(Path(run)):
         ready.set()
         time.sleep(PATIENCE)
 
@@ -111,9 +113,9 @@ def test_a_second_process_is_refused_and_a_stale_lock_taken_over(tmp_path: Path)
 
 def test_a_lock_that_its_holder_removes_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "resume").mkdir()
-    with checkpoint.locked(tmp_path), pytest.raises(InputError, match="another process"), checkpoint.locked(tmp_path):
+    with locked(tmp_path), pytest.raises(InputError, match="another process"), locked(tmp_path):
         pass
-    with checkpoint.locked(tmp_path):
+    with locked(tmp_path):
         assert (tmp_path / "resume" / "lock").read_text() == str(os.getpid())
     assert not (tmp_path / "resume" / "lock").exists()
 
@@ -139,7 +141,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be written: No space left on device; what was there is as it was"):
             ohlol.fit(data, out=place / "run", reporter=Recorder(fill), **SETTINGS)
         assert not list((place / "run").rglob("*.tmp"))
-        assert checkpoint.load_resume(place / "run")[1]["step"] == 11
+        assert resume.load(place / "run")[1]["step"] == 11
         filler.unlink()
         ohlol.fit(out=place / "run", resume=True)
         ohlol.fit(data, out=tmp_path / "whole", **SETTINGS)
@@ -208,7 +210,7 @@ def test_states_are_saved_every_so_many_steps_or_seconds(tmp_path: Path, every: 
     data = text_file(tmp_path / "data.txt", 4000)
     with pytest.raises(GoneError):
         ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(die), **{**SETTINGS, "checkpoint_every": every})
-    assert checkpoint.load_resume(tmp_path / "run")[1]["step"] == step
+    assert resume.load(tmp_path / "run")[1]["step"] == step
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "1.5", "s", "", "5m", "٣", "9" * 30])
@@ -247,7 +249,7 @@ def test_broken_steps_are_skipped_and_counted(
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert [line.get("skipped") for line in lines] == [3, None, None]
     for path in ("model.safetensors", "resume/last.safetensors"):
-        tensors, _ = checkpoint.read_tensors(tmp_path / "whole" / path)
+        tensors, _ = read_tensors(tmp_path / "whole" / path)
         assert all(torch.isfinite(t).all() for t in tensors.values())
     with pytest.raises(Interrupted):  # in the middle of the broken steps
         ohlol.fit(data, out=tmp_path / "run", on_nan="skip", reporter=Recorder(stop_at(3)), **more)

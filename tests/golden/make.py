@@ -17,7 +17,8 @@ sys.path.insert(0, str(HERE.parent))
 from helpers import upper_pairs  # noqa: E402
 
 from ohlol import fit  # noqa: E402
-from ohlol.train import Epoch, Interrupted, Silent, Trainer  # noqa: E402
+from ohlol.train import Interrupted, Trainer  # noqa: E402
+from ohlol.watch import Epoch, Silent  # noqa: E402
 
 SMALL = {"hidden_size": 3, "embedding": 2, "bigrams": 0, "epochs": 3, "batch_size": 8, "cell": "gru"}
 

@@ -37,7 +37,8 @@ def self_test() -> list[dict[str, Any]]:
     """Train the tutorial's pair, stop it, resume it, and compare the bytes; each check with its seconds."""
     from ohlol.errors import InputError
     from ohlol.recipe import fit
-    from ohlol.train import Interrupted, Silent, Trainer
+    from ohlol.train import Interrupted, Trainer
+    from ohlol.watch import Silent
 
     class Stopper(Silent):
         def start(self, trainer: Trainer) -> None:

@@ -5,6 +5,7 @@ second of those that have one, and so on, longest sequence first. `batch_sizes[t
 t. This is the layout of torch's PackedSequence. B sequences, T steps of the longest, S steps in all.
 """
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,6 +85,21 @@ class Batch:
     """(S, 2)."""
     carried: bool = False
     """Whether these sequences go on where those of the batch before stopped."""
+
+
+def fingerprint(*parts: Dataset | None) -> str:
+    """The SHA-256 of encoded data, by which a change of the data is told."""
+    digest = hashlib.sha256()
+    for part in parts:
+        arrays: list[NDArray[Any] | None] = []
+        if part is not None:
+            for ragged in (part.inputs, part.spellings):
+                arrays += [ragged.values, ragged.offsets] if ragged is not None else []
+            arrays += [part.targets, part.forms, part.bigrams]
+        for values in arrays:
+            digest.update(b"," if values is None else np.ascontiguousarray(values).data)
+        digest.update(b"|")
+    return digest.hexdigest()
 
 
 def pack(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,0 +1,112 @@
+"""Safetensors files with a checksum, and a model's named weights in them; knows nothing of run directories."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ohlol.errors import SAID, InputError, short
+from ohlol.files import parse_json, read_bytes, write_bytes
+from ohlol.model import SequenceModel
+
+HEADER_LIMIT = 1 << 24
+"""Bytes of the largest safetensors header read: a tensor's entry takes about 100, and no network here has 100,000."""
+UNSEALED = "0" * 64
+"""What stands in a file for its checksum while the checksum is taken."""
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], keep: Path | None = None) -> None:
+    """Write a safetensors file with its checksum, as `write_bytes` does."""
+    write_bytes(path, sealed(tensors, metadata), keep)
+
+
+def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
+    """A safetensors file with the SHA-256 of the whole file in its metadata, taken while that is `UNSEALED`."""
+    plain = save(tensors)
+    size = int.from_bytes(plain[:8], "little")
+    header = {"__metadata__": {**metadata, "sha256": UNSEALED}, **json.loads(plain[8 : 8 + size])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the tensors after it are aligned
+    start = len(text).to_bytes(8, "little")
+    digest = hashlib.sha256(start + text)
+    digest.update(memoryview(plain)[8 + size :])
+    return start + text.replace(_seal(UNSEALED), _seal(digest.hexdigest()), 1) + plain[8 + size :]
+
+
+def _seal(digest: str) -> bytes:
+    return f'"sha256":"{digest}"'.encode()
+
+
+def read_tensors(path: Path, most: int = 1 << 40) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors of a safetensors file and its metadata, the checksum compared where it has one.
+
+    Args:
+        path: the file.
+        most: bytes that its tensors can have at most.
+
+    Raises:
+        InputError: missing, damaged, larger than it can be.
+    """
+    data = read_bytes(path, most + HEADER_LIMIT)
+    try:
+        metadata = _header(data).get("__metadata__", {})
+        if not isinstance(metadata, dict) or not all(
+            isinstance(v, str) for v in cast("dict[str, Any]", metadata).values()
+        ):
+            raise ValueError("its metadata are no strings")
+        metadata = cast("dict[str, str]", metadata)
+        if "sha256" in metadata:
+            end = 8 + int.from_bytes(data[:8], "little")
+            digest = hashlib.sha256(data[:end].replace(_seal(metadata["sha256"]), _seal(UNSEALED), 1))
+            digest.update(memoryview(data)[end:])
+            if digest.hexdigest() != metadata["sha256"]:
+                raise ValueError("it does not match its checksum: it is damaged")
+        return load(data), metadata
+    except (SafetensorError, ValueError, KeyError, RecursionError, OverflowError) as error:
+        raise InputError(f"{path}: cannot be read: {short(error)}") from None
+
+
+def _header(data: bytes) -> dict[str, Any]:
+    size = int.from_bytes(data[:8], "little")
+    if size > min(HEADER_LIMIT, len(data) - 8):
+        raise ValueError(f"its header claims {size} bytes")
+    header = parse_json(data[8 : 8 + size])
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
+    return cast("dict[str, Any]", header)
+
+
+def weights_of(model: SequenceModel) -> dict[str, Tensor]:
+    """The named weights of a model, each tensor once."""
+    weights = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
+    if model.settings.tied:
+        del weights["head.weight"]
+    return weights
+
+
+def put_weights(model: SequenceModel, weights: dict[str, Tensor], where: str) -> None:
+    """Put named weights into a model, names and shapes checked first; raises InputError."""
+    check_weights(weights, weights_of(model), where)
+    if model.settings.tied:
+        weights = {**weights, "head.weight": weights["encoder.embedding.weight"]}
+    model.load_state_dict(weights)
+
+
+def check_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], where: str) -> None:
+    """Names, shapes and types of weights against those expected; raises InputError."""
+    if set(weights) != set(expected):
+        odd = sorted(set(weights) ^ set(expected))[0]
+        raise InputError(f"{where}: the weight {odd[:SAID]!r} is {'unknown' if odd in weights else 'missing'}")
+    for name, tensor in weights.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+            raise InputError(
+                f"{where}: {name} is {tuple(tensor.shape)} {tensor.dtype}; "
+                f"config.json asks for {tuple(expected[name].shape)} {expected[name].dtype}"
+            )
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"{where}: {name} holds values that are no numbers")
