@@ -1,6 +1,6 @@
 """Photograph docs/seeing.png, the page of hello -> ohlol, from a real run: `python docs/make_seeing.py`.
 
-Needs playwright and a Chromium, which `.[dev]` does not bring: `pip install playwright`, `apt-get install chromium`.
+Needs a Chromium: `apt-get install chromium`.
 """
 
 import shutil

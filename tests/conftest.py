@@ -1,5 +1,10 @@
-"""Shapes written in annotations are checked while tests run, and cost nothing otherwise."""
+"""Shapes written in annotations are checked while tests run, and cost nothing otherwise; one browser for all pages."""
 
+from collections.abc import Iterator
+from typing import Any
+
+import browser as browsers
+import pytest
 import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -17,3 +22,9 @@ settings.register_profile(
     "untimed", deadline=None
 )  # how long an example takes says more of the machine than of the code
 settings.load_profile("untimed")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium; the test skips where there is none."""
+    yield from browsers.opened()

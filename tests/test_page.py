@@ -4,13 +4,12 @@ import base64
 import hashlib
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import Shown
 from helpers import TINY, names_file, text_file, upper_pairs
 
 import ohlol
@@ -34,7 +33,8 @@ def data_of(html: str) -> dict[str, Any]:
     return json.loads(found[1])
 
 
-def arrays_of(data: dict[str, Any]) -> dict[str, np.ndarray]:
+def arrays_of(data: dict[str, Any], frame: int = 0) -> dict[str, np.ndarray]:
+    data = data["frames"][frame]
     flat = np.frombuffer(base64.b64decode(data["bytes"]), "<f2" if data["half"] else "<f4")
     return {
         name: flat[at : at + rows * columns].reshape(rows, columns)
@@ -48,6 +48,7 @@ def test_it_holds_the_numbers_of_the_trace(hello: TrainedModel) -> None:
     assert len(html.encode()) <= 200_000
     data = data_of(html)
     arrays = arrays_of(data)
+    (frame,) = data["frames"]
     (layer,), (gate,) = found.layers, found.layers[0].gates
     assert layer.gradients is not None
     for name, numbers in {
@@ -68,9 +69,9 @@ def test_it_holds_the_numbers_of_the_trace(hello: TrainedModel) -> None:
     }.items():
         np.testing.assert_allclose(arrays.pop(name), numbers, rtol=0, atol=1e-6)
     assert not arrays
-    assert [t[0][0] for t in data["top"]] == list(found.chosen)
-    assert data["losses"] == list(found.losses or ())
-    assert data["memory"] == {"horizon": 4, "bptt": 8, "count": 5}
+    assert [t[0][0] for t in frame["top"]] == list(found.chosen)
+    assert frame["losses"] == list(found.losses or ())
+    assert frame["memory"] == {"horizon": 4, "bptt": 8, "count": 5}
 
 
 def test_it_needs_nothing_else(hello: TrainedModel) -> None:
@@ -128,9 +129,9 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_large_model_stays_small_enough(big: Path) -> None:
     assert big.stat().st_size < 10_000_000
-    data = data_of(big.read_text(encoding="utf-8"))
-    assert data["half"]
-    assert "0/after/h" in data["arrays"]
+    (frame,) = data_of(big.read_text(encoding="utf-8"))["frames"]
+    assert frame["half"]
+    assert "0/after/h" in frame["arrays"]
 
 
 def test_right_to_left_and_words(tmp_path: Path) -> None:
@@ -151,46 +152,7 @@ def test_the_command(hello: TrainedModel, tmp_path: Path, capsys: pytest.Capture
     assert "No such file or directory" in capsys.readouterr().err
 
 
-# In a browser. Everything below skips, and says so, where there is none.
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-    if CHROMIUM is None:
-        pytest.skip("needs a Chromium: apt-get install chromium")
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-    with api.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield opened
-        opened.close()
-
-
-class Shown:
-    """A page in the browser that must make no error and ask for nothing."""
-
-    def __init__(self, browser: Any, file: Path, **options: Any):
-        self.errors: list[str] = []
-        self.asked: list[str] = []
-        self.page = browser.new_page(**{"viewport": {"width": 1200, "height": 900}, **options})
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", lambda message: self.errors.append(message.text))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(f"file://{file}")
-
-    def close(self) -> None:
-        assert not self.errors
-        assert len(self.asked) == 1
-        self.page.close()
-
-    def texts(self, selector: str) -> list[str]:
-        return self.page.locator(selector).all_inner_texts()
-
-    def exact(self, selector: str) -> list[float]:
-        """The numbers in full, which stand in the titles."""
-        return [float(e.get_attribute("title")) for e in self.page.locator(selector).all()]
+# In a browser (tests/browser.py).
 
 
 def number(text: str) -> float:

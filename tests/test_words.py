@@ -27,7 +27,7 @@ def test_both_languages_are_there_and_have_the_same_places(key: str) -> None:
 
 
 def test_no_text_is_left_over() -> None:
-    files = [*SOURCES.rglob("*.py"), *SOURCES.rglob("*.html")]
+    files = [file for kind in ("*.py", "*.html", "*.js") for file in SOURCES.rglob(kind)]
     code = "\n".join(file.read_text(encoding="utf-8") for file in files if file.name != "words.py")
     used = set(re.findall(r"[\"'`>]([a-z_]+)[\"'`<]", code))
     used |= {

@@ -1,13 +1,16 @@
 """A trace as one HTML page that needs nothing else; works nothing out, and knows nothing of models.
 
-The page is `web/explain.html` with the numbers put in as JSON. Whatever a symbol is, it stays data: `<`, `>` and `&`
-are escaped in the JSON, the page's script puts text in as text only, and its policy allows that one script and no
-network.
+The page is `web/explain.html` with `style.css`, `trace.html` and `trace.js` put in, which other pages may use too, and
+the numbers as JSON. Whatever a symbol is, it stays data: `<`, `>` and `&` are escaped in the JSON, the page's script
+puts text in as text only, and its policy allows that one script and no network.
 """
 
 import base64
 import hashlib
 import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -27,40 +30,58 @@ LARGEST = 6 << 20
 SPARED = ("terms_", "sum/", "W_", "gradient/", "value/", "before/")
 
 
-def page(found: Trace, *, lang: str = "en", memory: Memory | None = None) -> str:
+@dataclass(frozen=True)
+class Frame:
+    """What a network works out at one point of its training."""
+
+    epoch: int
+    trace: Trace
+    memory: Memory | None = None
+
+
+def page(found: Trace, *, lang: str = "en", memory: Memory | None = None, frames: Sequence[Frame] = ()) -> str:
     """The page of a trace.
 
     Args:
         found: what `ohlol.trace.trace` gives.
         lang: the language it opens in, "en" or "zh".
         memory: the influence of inputs on answers, for the same sequence.
+        frames: the same sequence at several points of the training, in order; the page opens at the one that is
+            `found`, or at the last.
 
     Returns:
         HTML that loads nothing: write it to a file and open it.
     """
-    template = (resources.files("ohlol") / "web" / "explain.html").read_text(encoding="utf-8")
-    script = template.rpartition("<script>")[2].partition("</script>")[0]
-    policy = "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    data = json.dumps(_data(found, lang, memory), separators=(",", ":"), allow_nan=False)
+    return filled("explain.html", data(found, lang=lang, memory=memory, frames=frames))
+
+
+def filled(template: str, content: dict[str, Any] | None = None) -> str:
+    """A page of `web/`, the files it names put in, and the content as JSON; its policy allows its own scripts alone.
+
+    Args:
+        template: a file of `web/` with places such as `__style.css__`, `__DATA__` and `__HASHES__`.
+        content: what stands in the place `__DATA__`.
+    """
+    html = re.sub(r"__([a-z]+\.(?:css|js|html))__", lambda name: _file(name[1]), _file(template))
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    allowed = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    html = html.replace("__HASHES__", " ".join(f"'sha256-{digest}'" for digest in allowed))
+    text = json.dumps(content, separators=(",", ":"), allow_nan=False)
     for sign in "<>&":
-        data = data.replace(sign, f"\\u{ord(sign):04x}")
-    return template.replace("__HASH__", policy).replace("__DATA__", data)
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return html.replace("__DATA__", text)
 
 
-def _data(found: Trace, lang: str, memory: Memory | None) -> dict[str, Any]:
-    arrays = {f"{k}/{name}": rows for k, layer in enumerate(found.layers) for name, rows in _arrays(layer).items()}
-    if memory is not None:
-        arrays |= {"memory/gradient": memory.gradient, "memory/ablation": memory.ablation}
-    half = sum(rows.size for rows in arrays.values()) * 4 > EXACT
-    arrays = _spared(arrays)
-    places: dict[str, tuple[int, int, int]] = {}
-    offset = 0
-    for name, rows in arrays.items():
-        places[name] = (offset, len(rows), rows.shape[1])
-        offset += rows.size
-    kind = np.dtype("<f2" if half else "<f4")
-    largest = float(np.finfo(kind).max)
-    flat = np.concatenate([np.clip(rows, -largest, largest).astype(kind).ravel() for rows in arrays.values()])
+def _file(name: str) -> str:
+    return (resources.files("ohlol") / "web" / name).read_text(encoding="utf-8")
+
+
+def data(
+    found: Trace, *, lang: str = "en", memory: Memory | None = None, frames: Sequence[Frame] = ()
+) -> dict[str, Any]:
+    """What `show` of `web/trace.js` draws; the arguments are those of `page`."""
+    frames = frames or [Frame(0, found, memory)]
+    opened = next((k for k, frame in enumerate(frames) if frame.trace is found), len(frames) - 1)
     return {
         "lang": lang,
         "texts": words.catalogue(),
@@ -71,14 +92,9 @@ def _data(found: Trace, lang: str, memory: Memory | None) -> dict[str, Any]:
         "rtl": _right_to_left(found.symbols),
         "units": found.layers[0].W_hh.shape[1],
         "both": any(layer.direction == "backward" for layer in found.layers),
-        "chosen": found.chosen,
         "targets": found.targets,
-        "losses": found.losses,
-        "loss": found.loss,
         "reduction": found.reduction,
-        "difference": found.difference,
         "head": found.head is not None,
-        "top": [_top(found, n) for n in range(len(found.chosen))],
         "layers": [
             {
                 "layer": layer.layer,
@@ -91,6 +107,34 @@ def _data(found: Trace, lang: str, memory: Memory | None) -> dict[str, Any]:
             }
             for layer in found.layers
         ],
+        "opened": opened,
+        "frames": [_frame(frame, LARGEST // len(frames)) for frame in frames],
+    }
+
+
+def _frame(frame: Frame, largest: int) -> dict[str, Any]:
+    """What changes while the network learns, in at most so many bytes of numbers."""
+    found, memory = frame.trace, frame.memory
+    arrays = {f"{k}/{name}": rows for k, layer in enumerate(found.layers) for name, rows in _arrays(layer).items()}
+    if memory is not None:
+        arrays |= {"memory/gradient": memory.gradient, "memory/ablation": memory.ablation}
+    half = sum(rows.size for rows in arrays.values()) * 4 > EXACT
+    arrays = _spared(arrays, largest)
+    places: dict[str, tuple[int, int, int]] = {}
+    offset = 0
+    for name, rows in arrays.items():
+        places[name] = (offset, len(rows), rows.shape[1])
+        offset += rows.size
+    kind = np.dtype("<f2" if half else "<f4")
+    most = float(np.finfo(kind).max)
+    flat = np.concatenate([np.clip(rows, -most, most).astype(kind).ravel() for rows in arrays.values()])
+    return {
+        "epoch": frame.epoch,
+        "chosen": found.chosen,
+        "losses": found.losses,
+        "loss": found.loss,
+        "difference": found.difference,
+        "top": [_top(found, n) for n in range(len(found.chosen))],
         "memory": None
         if memory is None
         else {"horizon": memory.horizon, "bptt": memory.bptt, "count": len(memory.symbols)},
@@ -117,10 +161,10 @@ def _arrays(layer: LayerTrace) -> dict[str, Numbers]:
     return made
 
 
-def _spared(arrays: dict[str, Numbers]) -> dict[str, Numbers]:
+def _spared(arrays: dict[str, Numbers], largest: int) -> dict[str, Numbers]:
     """The arrays that fit; of the others one kind after the other is left out, the same of every layer."""
     for kind in SPARED:
-        if sum(rows.size for rows in arrays.values()) * 2 <= LARGEST:
+        if sum(rows.size for rows in arrays.values()) * 2 <= largest:
             break
         arrays = {name: rows for name, rows in arrays.items() if not name.partition("/")[2].startswith(kind)}
     return arrays

@@ -120,9 +120,18 @@ TEXTS: dict[str, tuple[str, str]] = {
     "play": ("Play", "播放"),
     "pause": ("Pause", "暂停"),
     "theme": ("Light or dark", "浅色或深色"),
+    "epoch": ("epoch", "轮次"),
+    "earlier": ("Earlier epoch", "上一轮"),
+    "later": ("Later epoch", "下一轮"),
+    "learn": ("Learn", "学习过程"),
+    "learning": ("Learning", "学习过程"),
+    "learning_hint": (
+        "What came out after each epoch; 0 is before the first. Choose one, and the whole page shows that moment.",
+        "每一轮之后的输出；0 是训练之前。选一轮，整页就显示那一刻的网络。",
+    ),
     "keys": (
-        "Keys: left and right move a step, Home and End go to the ends, space plays.",
-        "按键：左右方向键移动一步，Home 和 End 到两端，空格键播放。",
+        "Keys: left and right move a step, with Shift an epoch; Home and End go to the ends, space plays.",
+        "按键：左右方向键移动一步，同时按 Shift 则移动一轮；Home 和 End 到两端，空格键播放。",
     ),
 }
 """Key -> (English, Chinese)."""
