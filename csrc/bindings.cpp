@@ -159,6 +159,15 @@ void bind_stream(nb::module_& m, const char* name) {
             nb::gil_scoped_release release;
             s.step(threads, at<const T>(x), id, at<T>(h), at<T>(c), at<T>(out));
         })
+        .def("step_many", [](const Stream<T>& s, int threads, const std::vector<i64>& at_, Address x, const std::vector<i64>& ids,
+                             Address h, Address c, Address scores) {
+            std::vector<i64> best;
+            {
+                nb::gil_scoped_release release;
+                s.step_many(threads, at_, at<const T>(x), ids, at<T>(h), at<T>(c), at<T>(scores), best);
+            }
+            return best;
+        })
         .def("generate", [](Stream<T>& s, int threads, i64 id, Address h, Address c, i64 count, double temperature, i64 top_k,
                             double top_p, std::uint64_t seed, Address ids) {
             nb::gil_scoped_release release;

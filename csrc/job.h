@@ -79,7 +79,7 @@ struct Functions {
     void (*backward)(const Backward<T>&, Scratch);
     std::size_t (*pack)(const Forward<T>&, void* to);  // the bytes needed; writes them if there is a place
     std::size_t (*pack_dense)(const T* W, i64 n, i64 K, void* to);
-    void (*dense)(const T* x, const void* packed, const T* bias, i64 n, i64 K, T* y);
+    void (*dense)(int threads, i64 rows, const T* x, const void* packed, const T* bias, i64 n, i64 K, T* y);
     void (*map)(int function, const T* x, T* y, i64 n);  // 0 tanh, 1 sigmoid: for the tests
 };
 

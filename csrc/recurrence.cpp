@@ -441,7 +441,7 @@ std::size_t pack_any(const Forward<T>& q, void* to) {
     }
 }
 
-// y (n,) = W (n, K) x + b from packed weights; the head of a stream.
+// y (rows, n) = x (rows, K) W^T + b from packed weights W (n, K); the head of a stream.
 template <class T>
 std::size_t pack_dense(const T* W, i64 n, i64 K, void* to) {
     constexpr i64 L = Simd<T>::lanes, width = 4 * L;
@@ -458,10 +458,20 @@ std::size_t pack_dense(const T* W, i64 n, i64 K, void* to) {
 }
 
 template <class T>
-void dense(const T* x, const void* packed, const T* bias, i64 n, i64 K, T* y) {
-    product<T, 4, false>(x, K, static_cast<const T*>(packed), K, n, y, n, 0, 1);
-    if (bias)
-        for (i64 i = 0; i < n; ++i) y[i] += bias[i];
+void dense(int threads, i64 rows, const T* x, const void* packed, const T* bias, i64 n, i64 K, T* y) {
+    constexpr i64 width = 4 * Simd<T>::lanes;
+    const i64 panels = (n + width - 1) / width;
+    const auto part = [&](int part, int parts) {
+        const Span s = share(panels, part, parts);
+        const i64 lo = s.lo * width, hi = s.hi * width < n ? s.hi * width : n;
+        if (hi <= lo) return;
+        product<T, 4, false>(x, K, static_cast<const T*>(packed) + lo * K, K, hi - lo, y + lo, n, 0, rows);
+        for (i64 r = 0; bias && r < rows; ++r)
+            for (i64 i = lo; i < hi; ++i) y[r * n + i] += bias[i];
+    };
+    if (threads <= 1 || double(rows) * double(n) * double(K) < 4e5) return part(0, 1);
+#pragma omp parallel num_threads(threads)
+    part(omp_get_thread_num(), omp_get_num_threads());
 }
 
 template <class T>

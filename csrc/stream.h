@@ -1,4 +1,5 @@
-// One sequence, one step at a time: a stack of layers whose weights are packed once, and the loop that writes text with it.
+// Sequences one step at a time: a stack of layers whose weights are packed once, the loop that writes text with it, and
+// one step of many sequences together.
 #pragma once
 
 #include <algorithm>
@@ -114,9 +115,49 @@ class Stream {
     void generate(int threads, i64 id, T* h, T* c, i64 count, Sampling how, i64* ids) {
         for (i64 n = 0; n < count; ++n) {
             step(threads, nullptr, id, h, c, nullptr);
-            run_.dense(top_, head_.get(), head_bias_, static_cast<i64>(scores_.size()), H_, scores_.data());
+            run_.dense(threads, 1, top_, head_.get(), head_bias_, static_cast<i64>(scores_.size()), H_, scores_.data());
             id = ids[n] = sample(scores_, how, static_cast<std::uint64_t>(n), order_, p_);
         }
+    }
+
+    // One step of some of many sequences. `at` says where the n of them lie in h and c, (., L, H), which are replaced; the input
+    // is x (n, I) or the ids of the table's rows. Gives scores (n, K), without a head the top layer's states, and of each
+    // row the place of its highest score. Nothing of the stream itself changes: threads may step it at one time.
+    void step_many(int threads, const std::vector<i64>& at, const T* x, const std::vector<i64>& ids, T* h, T* c, T* scores,
+                   std::vector<i64>& best) const {
+        const i64 n = static_cast<i64>(at.size()), L = static_cast<i64>(layers_.size());
+        thread_local std::vector<T> rows;
+        rows.resize(4 * n * H_);
+        T *out[2] = {rows.data(), rows.data() + n * H_}, *h_l = rows.data() + 2 * n * H_, *c_l = h_l + n * H_;
+        const T* below = x;
+        for (i64 l = 0; l < L; ++l) {
+            Forward<T> q = layers_[l];
+            q.threads = threads, q.B = n, q.rows = n, q.time_stride = n;
+            if (n == 1) {  // one row lies in one piece already
+                h_l = h + (at[0] * L + l) * H_, c_l = c ? c + (at[0] * L + l) * H_ : nullptr;
+            } else {
+                for (i64 b = 0; b < n; ++b) {
+                    std::copy_n(h + (at[b] * L + l) * H_, H_, h_l + b * H_);
+                    if (c) std::copy_n(c + (at[b] * L + l) * H_, H_, c_l + b * H_);
+                }
+            }
+            q.h_0 = q.h_n = h_l;
+            if (c) q.c_0 = q.c_n = c_l;
+            if (q.projected) q.ids = ids.data();
+            else q.x = below;
+            q.out = l + 1 == L && !head_ ? scores : out[l & 1];
+            q.out_ld = H_;
+            run_.forward(q, scratch_);
+            for (i64 b = 0; n > 1 && b < n; ++b) {
+                std::copy_n(h_l + b * H_, H_, h + (at[b] * L + l) * H_);
+                if (c) std::copy_n(c_l + b * H_, H_, c + (at[b] * L + l) * H_);
+            }
+            below = q.out;
+        }
+        const i64 K = head_ ? static_cast<i64>(scores_.size()) : H_;
+        if (head_) run_.dense(threads, n, below, head_.get(), head_bias_, K, H_, scores);
+        best.resize(n);
+        for (i64 b = 0; b < n; ++b) best[b] = std::max_element(scores + b * K, scores + (b + 1) * K) - (scores + b * K);
     }
 
   private:

@@ -12,6 +12,8 @@ No file holds a pickle. Each is written as files.py does it and carries a SHA-25
 from what was read, its names, shapes and types are checked.
 """
 
+import hashlib
+import json
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -184,6 +186,16 @@ def read_weights(run: Path, model: SequenceModel) -> dict[str, Tensor]:
     weights = read_tensors(path, sum(t.nbytes for t in expected.values()))[0]
     check_weights(weights, expected, str(path))
     return weights
+
+
+def identity(config: Config, codec: Codec, model: SequenceModel) -> str:
+    """The SHA-256, in hexadecimal, of everything that a model's answers depend on: weights, vocabulary, settings."""
+    settings = {"task": config.task, "data": asdict(config.data), "model": asdict(config.model)}
+    digest = hashlib.sha256(json.dumps([settings, asdict(config.sizes), codec.to_json()], sort_keys=True).encode())
+    for name, tensor in sorted(weights_of(model).items()):
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_model(run: Path) -> tuple[Config, Codec, SequenceModel]:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ohlol import checkpoint
 from ohlol.data import readers
-from ohlol.data.batches import Batch, Buckets, Dataset, Streams, gather
+from ohlol.data.batches import Batch, Buckets, Dataset, gather
+from ohlol.data.batches import Streams as TextStreams
 from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.errors import InputError
 from ohlol.model import SequenceModel, Steps
-from ohlol.ops.stream import Stream, sample, skip, uniform
+from ohlol.ops.stream import Stream as Writer
+from ohlol.ops.stream import sample, skip, uniform
 from ohlol.scores import Tally
+from ohlol.streaming import Stream, Streams
 
 EVAL_BATCH = 64
 """Sequences in a batch when nothing is learned."""
@@ -61,7 +65,7 @@ def evaluate(model: SequenceModel, codec: Codec, data: Dataset) -> Tally:
     model.eval()
     labels = codec.labels.symbols if codec.labels is not None and codec.task != "next" else ()
     tally = Tally(codec.task, labels)
-    batches = Streams(data, EVAL_STREAMS, EVAL_BPTT) if codec.task == "next" else Buckets(data, EVAL_BATCH)
+    batches = TextStreams(data, EVAL_STREAMS, EVAL_BPTT) if codec.task == "next" else Buckets(data, EVAL_BATCH)
     state = None
     for index in range(len(batches)):
         batch = batches[index]
@@ -126,6 +130,33 @@ class TrainedModel:
             if not len(sequence):
                 raise InputError(f"{name} {number} is empty; give at least one symbol")
         return Corpus(self.task, self.config.data, inputs, None, places)
+
+    @cached_property
+    def identity(self) -> str:
+        """The SHA-256 of the weights, of the vocabulary and of all that says how they are used, in hexadecimal.
+
+        Two models with one identity give the same answers; a saved state of a stream names the one it belongs to.
+        """
+        return checkpoint.identity(self.config, self.codec, self.network)
+
+    def stream(self) -> Stream:
+        """Read one sequence as it comes: `step(symbol)` gives scores and label at once, and the state is kept.
+
+        What is read in pieces gets the answers of the whole, whatever the pieces.
+
+        Raises:
+            InputError: the model reads from both ends.
+        """
+        streams = self.streams(1)
+        return streams[0]
+
+    def streams(self, n: int = 0) -> Streams:
+        """Read many sequences as they come, n to begin with: `step({0: "h", 3: "e"})` advances some in one call.
+
+        Raises:
+            InputError: the model reads from both ends.
+        """
+        return Streams(self.network, self.codec, self.config.data, lambda: self.identity, n)
 
     def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> Tally:
         """Scores on a file of the kind the model was trained on.
@@ -303,7 +334,7 @@ class TrainedModel:
 
 
 def _written_by_kernel(
-    writer: Stream, ids: list[int], length: int, seed: int, temperature: float, top_k: int, top_p: float
+    writer: Writer, ids: list[int], length: int, seed: int, temperature: float, top_k: int, top_p: float
 ) -> Iterator[int]:
     """The same text as the loop in Python writes, `GENERATE_CHUNK` symbols a call."""
     for symbol in ids[:-1]:

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from ohlol import nn
 from ohlol.data.batches import Batch
 from ohlol.errors import InputError
-from ohlol.ops import Spec, Stream, available, embedding_table, one_hot_table
+from ohlol.ops import Spec, StepMany, Stream, available, embedding_table, one_hot_table
 from ohlol.settings import ModelSettings
 
 State = tuple[Tensor, ...]
@@ -24,6 +24,10 @@ State = tuple[Tensor, ...]
 
 SPELLING_EMBEDDING = 32
 """Size of a character's vector in the character RNN; a spelling has few different symbols."""
+
+
+LARGEST_TABLE = 1 << 24
+"""Numbers in the largest table of projected symbols that a stream makes: 64 MiB of float32."""
 
 
 class Spelled(NamedTuple):
@@ -231,20 +235,43 @@ class SequenceModel(torch.nn.Module):
         Args:
             never: a symbol that is never to be drawn, such as <unk>.
         """
-        encoder, settings = self.encoder, self.settings
-        if self.looped or settings.bidirectional or not encoder.is_lookup or not available():
+        if self.looped or self.settings.bidirectional or not self.encoder.is_lookup or not available():
             return None
-        weights = [p.detach() for p in self.layers.parameters()]
-        W_ih = weights[0]
-        table = one_hot_table(W_ih) if encoder.onehot else embedding_table(encoder.embedding.weight.detach(), W_ih)
         if isinstance(self.head, torch.nn.Linear):
             W, b = self.head.weight.detach(), self.head.bias.detach().clone()
         else:
-            W, b = torch.eye(self.sizes.scores, dtype=W_ih.dtype), W_ih.new_zeros(self.sizes.scores)
+            W = torch.eye(self.sizes.scores, dtype=self._weights()[0].dtype)
+            b = W.new_zeros(self.sizes.scores)
         if never is not None:
             b[never] = -torch.inf
-        cell = "rnn_tanh" if settings.cell == "rnn" else settings.cell
-        return Stream(weights, Spec(cell, settings.layers), table, (W, b))
+        return Stream(self._weights(), self._spec(), self._table(), (W, b))
+
+    def stepper(self) -> StepMany | None:
+        """One step of many sequences in the kernels; None where they do not serve.
+
+        It reads ids where the encoder is a lookup and the table of its products with the weights is not too large, and
+        otherwise the encoder's vectors.
+        """
+        if self.settings.bidirectional or not available():
+            return None
+        weights, table = self._weights(), None
+        if self.encoder.is_lookup and self.sizes.inputs * len(weights[0]) <= max(LARGEST_TABLE, weights[0].numel()):
+            table = self._table()
+        head = (self.head.weight.detach(), self.head.bias.detach()) if isinstance(self.head, torch.nn.Linear) else None
+        return StepMany(weights, self._spec(), table, head)
+
+    def _weights(self) -> list[Tensor]:
+        return [p.detach() for p in self.layers.parameters()]
+
+    def _spec(self) -> Spec:
+        cell = self.settings.cell.removesuffix("cell")
+        return Spec("rnn_tanh" if cell == "rnn" else cell, self.settings.layers)
+
+    def _table(self) -> Tensor:
+        """The input projection of every symbol in the first layer, (V, G*H)."""
+        W_ih = self._weights()[0]
+        encoder = self.encoder
+        return one_hot_table(W_ih) if encoder.onehot else embedding_table(encoder.embedding.weight.detach(), W_ih)
 
     def hidden(
         self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: State | None

@@ -52,7 +52,11 @@ def read_tensors(path: Path, most: int = 1 << 40) -> tuple[dict[str, Tensor], di
     Raises:
         InputError: missing, damaged, larger than it can be.
     """
-    data = read_bytes(path, most + HEADER_LIMIT)
+    return parse_tensors(read_bytes(path, most + HEADER_LIMIT), str(path))
+
+
+def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The same from the file's bytes; `where` is what an InputError calls them."""
     try:
         metadata = _header(data).get("__metadata__", {})
         if not isinstance(metadata, dict) or not all(
@@ -68,7 +72,7 @@ def read_tensors(path: Path, most: int = 1 << 40) -> tuple[dict[str, Tensor], di
                 raise ValueError("it does not match its checksum: it is damaged")
         return load(data), metadata
     except (SafetensorError, ValueError, KeyError, RecursionError, OverflowError) as error:
-        raise InputError(f"{path}: cannot be read: {short(error)}") from None
+        raise InputError(f"{where}: cannot be read: {short(error)}") from None
 
 
 def _header(data: bytes) -> dict[str, Any]:
@@ -97,7 +101,9 @@ def put_weights(model: SequenceModel, weights: dict[str, Tensor], where: str) ->
     model.load_state_dict(weights)
 
 
-def check_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], where: str) -> None:
+def check_weights(
+    weights: dict[str, Tensor], expected: dict[str, Tensor], where: str, asker: str = "config.json asks for"
+) -> None:
     """Names, shapes and types of weights against those expected; raises InputError."""
     if set(weights) != set(expected):
         odd = sorted(set(weights) ^ set(expected))[0]
@@ -106,7 +112,7 @@ def check_weights(weights: dict[str, Tensor], expected: dict[str, Tensor], where
         if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
             raise InputError(
                 f"{where}: {name} is {tuple(tensor.shape)} {tensor.dtype}; "
-                f"config.json asks for {tuple(expected[name].shape)} {expected[name].dtype}"
+                f"{asker} {tuple(expected[name].shape)} {expected[name].dtype}"
             )
         if not torch.isfinite(tensor).all():
             raise InputError(f"{where}: {name} holds values that are no numbers")

@@ -136,8 +136,8 @@ class Codec:
             return vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
             file, line = corpus.places[index]
-            seen = f"the {len(vocab)} seen are {' '.join(map(repr, vocab.symbols[:12]))}" + " ..." * (len(vocab) > 12)
-            raise InputError(f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {seen}") from None
+            said = f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {seen(vocab)}"
+            raise InputError(said) from None
 
     def _spell(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], Ragged]:
         assert self.chars is not None
@@ -208,6 +208,11 @@ class Codec:
             return Codec(task, symbols, labels, chars, bigrams)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {error!r}") from None
+
+
+def seen(vocab: Vocab) -> str:
+    """The first symbols of a vocabulary, for a message."""
+    return f"the {len(vocab)} seen are {' '.join(map(repr, vocab.symbols[:12]))}" + " ..." * (len(vocab) > 12)
 
 
 def _scale(columns: Any) -> Scale:

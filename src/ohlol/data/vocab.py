@@ -137,6 +137,10 @@ class Vocab:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    def find(self, symbol: str) -> int | None:
+        """The id of a symbol; None where it is not in the vocabulary."""
+        return self._ids.get(symbol)
+
     def __contains__(self, symbol: object) -> bool:
         return symbol in self._ids
 

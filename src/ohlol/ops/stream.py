@@ -1,4 +1,4 @@
-"""One sequence a step at a time: weights packed once, a state that stays, and a loop that writes text in the kernel.
+"""Sequences a step at a time: weights packed once, one state or many, and a loop that writes text in the kernel.
 
 `sample` and `uniform` are the loop's way to draw a symbol, in Python: the kernel does the same arithmetic in the same
 order, so a loop over `step` and `sample` writes the text that `generate` writes.
@@ -16,16 +16,16 @@ from ohlol.ops.torch_path import Spec
 _WORD = (1 << 64) - 1
 
 
-class Stream:
-    """A stack of layers in one direction that reads one sequence, step by step.
+class _Packed:
+    """A stack of layers in one direction, table and head, packed once for steps.
 
-    The weights are copied when the stream is made: train on, and make another.
+    The weights are copied when it is made: train on, and make another.
 
     Args:
         weights: as `recurrence` takes them.
         spec: the cell and the number of layers; one direction, no dropout.
         table: (V, G*H), the first layer's input projection of every symbol; then a step takes an id, not a vector.
-        head: W (V, H) and b (V,) or None, the scores of the next symbol; only `generate` needs it.
+        head: W (K, H) and b (K,) or None, the scores.
 
     Raises:
         RuntimeError: there is no compiled module.
@@ -65,10 +65,101 @@ class Stream:
             self._stream.set_head(W.size(0), W.data_ptr(), 0 if b is None else b.data_ptr())
             self._head_bias, self._scores = b, W.size(0)
         self._like = torch.empty(0, dtype=dtype)
+        self._layers, self._has_cell = spec.num_layers, spec.cell == "lstm"
         self._size, self._inputs = H, 0 if self._table is not None else own[0].size(1)
-        self.h = torch.zeros(spec.num_layers, H, dtype=dtype)
+
+    def _check_id(self, id: int) -> None:
+        size = 0 if self._table is None else self._table.size(0)
+        if not 0 <= id < size:
+            raise ValueError(f"id {id} is not in the table of {size} symbols")
+
+
+class StepMany(_Packed):
+    """One step of many sequences whose states the caller keeps; arguments as for `Stream`.
+
+    Threads may step different states at one time: nothing of the object changes.
+    """
+
+    @property
+    def by_id(self) -> bool:
+        """Whether a step reads ids, not vectors."""
+        return self._table is not None
+
+    def step(
+        self, at: list[int], inputs: Tensor | list[int], h: Tensor, c: Tensor | None = None
+    ) -> tuple[Tensor, list[int]]:
+        """Read one vector or symbol into each of n sequences; their states are replaced.
+
+        Args:
+            at: the n different places of the sequences in h and c.
+            inputs: vectors (n, I), or n ids where there is a table.
+            h: (slots, L, H), contiguous.
+            c: the LSTM's cell state, likewise.
+
+        Returns:
+            Scores (n, K), without a head the top layer's states (n, H); and the place of the highest in each row.
+
+        Raises:
+            ValueError: an id or a place that is not there, or tensors of another shape or dtype.
+        """
+        n, K = len(at), self._scores or self._size
+        if not n or not 0 <= min(at) <= max(at) < len(h):
+            raise ValueError(f"places {at} are not all among the {len(h)}")
+        shape = (len(h), self._layers, self._size)
+        for s in (h,) if c is None else (h, c):
+            if s.shape != shape or s.dtype is not self._like.dtype or not s.is_contiguous():
+                raise ValueError(f"states are {shape} of {self._like.dtype}, got {s.dtype} {tuple(s.shape)}")
+        if (c is None) is self._has_cell:
+            raise ValueError("the LSTM has a cell state c, the other cells have none")
+        scores = empty(self._like, n, K)
+        where, ids = 0, list[int]()
+        if isinstance(inputs, list):
+            ids = inputs
+            if len(ids) != n:
+                raise ValueError(f"{len(ids)} ids for {n} sequences")
+            self._check_id(min(ids))
+            self._check_id(max(ids))
+        elif (
+            inputs.shape != (n, self._inputs)
+            or inputs.dtype is not self._like.dtype
+            or not inputs.is_contiguous()
+            or self._table is not None
+        ):
+            raise ValueError(f"a step reads ({n}, {self._inputs}) numbers of {self._like.dtype}")
+        else:
+            where = inputs.data_ptr()
+        at_c = 0 if c is None else c.data_ptr()
+        best = self._stream.step_many(torch.get_num_threads(), at, where, ids, h.data_ptr(), at_c, scores.data_ptr())
+        return scores, best
+
+
+class Stream(_Packed):
+    """A stack of layers in one direction that reads one sequence, step by step.
+
+    The weights are copied when the stream is made: train on, and make another.
+
+    Args:
+        weights: as `recurrence` takes them.
+        spec: the cell and the number of layers; one direction, no dropout.
+        table: (V, G*H), the first layer's input projection of every symbol; then a step takes an id, not a vector.
+        head: W (V, H) and b (V,) or None, the scores of the next symbol; only `generate` needs it.
+
+    Raises:
+        RuntimeError: there is no compiled module.
+        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        spec: Spec,
+        table: Tensor | None = None,
+        head: tuple[Tensor, Tensor | None] | None = None,
+    ) -> None:
+        super().__init__(weights, spec, table, head)
+        self.h = torch.zeros(spec.num_layers, self._size, dtype=self._like.dtype)
         """The hidden state of every layer, (L, H); replaced in place by every step."""
-        self.c = torch.zeros(spec.num_layers, H, dtype=dtype) if spec.cell == "lstm" else None
+        self.c = torch.zeros_like(self.h) if spec.cell == "lstm" else None
         """The LSTM's cell state, (L, H)."""
         self._at = (self.h.data_ptr(), 0 if self.c is None else self.c.data_ptr())
 
@@ -120,11 +211,6 @@ class Stream:
         at = ids.data_ptr()
         self._stream.generate(threads, first, *self._at, count, temperature, top_k, top_p, seed & _WORD, at)
         return [int(i) for i in ids]
-
-    def _check_id(self, id: int) -> None:
-        size = 0 if self._table is None else self._table.size(0)
-        if not 0 <= id < size:
-            raise ValueError(f"id {id} is not in the table of {size} symbols")
 
 
 def uniform(seed: int, n: int) -> float:
