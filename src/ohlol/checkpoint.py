@@ -5,6 +5,7 @@
           model.safetensors   the best weights
           README.md           model card
           metrics.jsonl       one line an evaluation; no clock in it, so equal runs write equal bytes
+          snapshots/          the weights after each epoch, where --snapshots asked for them
           resume/last.safetensors   weights, optimizer, RNG and position, its JSON part in the file's metadata
           resume/before.safetensors the same as it was one save earlier, in case the last is damaged
 
@@ -22,7 +23,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ohlol import __version__
+from ohlol import __version__, snapshots
 from ohlol.data.codec import Codec
 from ohlol.errors import InputError, short
 from ohlol.files import FORMAT, read_json
@@ -124,6 +125,7 @@ def create(out: Path, *, overwrite: bool, held: ExitStack | None = None) -> None
             held.enter_context(locked(out))
         for name in (*(f"resume/{state}.safetensors" for state in STATES), *FILES):
             (out / name).unlink(missing_ok=True)
+        snapshots.clear(out)
     except OSError as error:
         raise InputError(f"{out}: cannot be made: {error.strerror}") from None
 

@@ -35,6 +35,8 @@ EVAL_STREAMS = 16
 EVAL_BPTT = 256
 """Steps of a text in a batch when nothing is learned; bounds memory only, since the state is carried."""
 
+SATURATED = 0.95
+"""A hidden value beyond it, on either side, has less than a tenth of tanh's slope left: 1 - 0.95^2."""
 GENERATE_CHUNK = 32
 """Symbols the kernel draws in a call: enough to leave Python out of the time, few enough to see the text come."""
 
@@ -65,7 +67,7 @@ def evaluate(model: SequenceModel, codec: Codec, data: Dataset) -> Tally:
     model.eval()
     labels = codec.labels.symbols if codec.labels is not None and codec.task != "next" else ()
     tally = Tally(codec.task, labels)
-    batches = TextStreams(data, EVAL_STREAMS, EVAL_BPTT) if codec.task == "next" else Buckets(data, EVAL_BATCH)
+    batches = _in_order(codec, data)
     state = None
     for index in range(len(batches)):
         batch = batches[index]
@@ -74,6 +76,24 @@ def evaluate(model: SequenceModel, codec: Codec, data: Dataset) -> Tally:
         _count(tally, codec, batch, scores)
     model.train(was_training)
     return tally
+
+
+@torch.no_grad()
+def saturation(model: SequenceModel, codec: Codec, data: Dataset) -> float:
+    """The share of hidden values so near to -1 or 1 that tanh hardly passes a gradient on.
+
+    Counted over the last layer at every step of the first batch that `evaluate` reads.
+    """
+    was_training = model.training
+    model.eval()
+    steps = Steps.of(_in_order(codec, data)[0])
+    hidden, _ = model.hidden(model.encoder(steps), steps.batch_sizes, None)
+    model.train(was_training)
+    return float((hidden.abs() > SATURATED).double().mean())
+
+
+def _in_order(codec: Codec, data: Dataset) -> TextStreams | Buckets:
+    return TextStreams(data, EVAL_STREAMS, EVAL_BPTT) if codec.task == "next" else Buckets(data, EVAL_BATCH)
 
 
 def resized(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ...] | None:

@@ -133,6 +133,8 @@ def _started(
         training = replace(training, loss="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
+    if training.snapshots and run is None:
+        raise InputError("--snapshots needs --out: the run directory they are kept in")
     train, measured = _split(corpus, dev, training)
     codec = _learned(train, model, training, shared=tutorial)
     sizes = checkpoint.sizes_of(codec)

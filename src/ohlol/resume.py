@@ -54,6 +54,10 @@ class Progress:
     skipped_in_a_row: int = 0
     spikes: int = 0
     """Steps of the epoch whose loss was a spike."""
+    taken: int = 0
+    """Steps of the epoch that changed the weights."""
+    norms: float = 0.0
+    """Sum of their gradients' norms, before clipping."""
     running: float = 0.0
     """Running mean of the loss, against which a spike is told."""
 

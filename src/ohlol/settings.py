@@ -105,6 +105,8 @@ class TrainSettings:
     """What a loss or gradient that is no number does: "stop" the run, or "skip" its step and count it."""
     deterministic: bool = False
     """Whether torch is held to deterministic algorithms, and the run says what that covers."""
+    snapshots: bool = False
+    """Whether the weights after each epoch are kept, to see the network learn."""
 
 
 TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding=0, head=False)

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from ohlol import checkpoint, guard, machine, resume
+from ohlol import checkpoint, guard, machine, resume, snapshots
 from ohlol.checkpoint import Config
 from ohlol.data.batches import Batch, Buckets, Dataset, Streams, fingerprint, windows, with_unknowns
 from ohlol.data.codec import Codec
 from ohlol.errors import InputError
 from ohlol.files import write_json
-from ohlol.infer import by_sequence, evaluate, resized
+from ohlol.infer import by_sequence, evaluate, resized, saturation
 from ohlol.model import SequenceModel, State, Steps
 from ohlol.resume import Metrics, Progress
 from ohlol.schedule import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
@@ -111,6 +111,7 @@ class Trainer:
             InputError: the loss is not a number any more; the last good weights stay.
         """
         self.reporter.start(self)
+        self._snapshot()
         self.model.train()
         signals = guard.signals(self.stop) if self.run is not None else nullcontext()
         with signals, guard.enough_memory(), guard.deterministic(self.settings.deterministic):
@@ -176,6 +177,8 @@ class Trainer:
         self.optimizer.step()
         self.state = after
         at.skipped_in_a_row = 0
+        at.taken += 1
+        at.norms += norm
         at.loss += value * weight
         at.counted += weight
         if at.step >= SPIKE_AFTER and value > SPIKE_RATIO * at.running and value > at.running + SPIKE_RISE:
@@ -232,7 +235,8 @@ class Trainer:
 
     def _measure(self, symbols: int, seconds: float, lr: float, shown: tuple[list[str], ...]) -> None:
         at = self.progress
-        scores = evaluate(self.model, self.codec, self.dev if self.dev is not None else self.train).scores()
+        measured = self.dev if self.dev is not None else self.train
+        scores = evaluate(self.model, self.codec, measured).scores()
         if not math.isfinite(scores["loss"]):
             raise Diverged(self._diverged("measured loss", scores["loss"], at.step))
         if not at.counted:
@@ -247,6 +251,8 @@ class Trainer:
             "step": at.step,
             "train_loss": loss,
             "lr": lr,
+            **({"grad_norm": at.norms / at.taken} if at.taken else {}),
+            "saturation": saturation(self.model, self.codec, measured),
             "best": best,
             **scores,
         }
@@ -256,12 +262,14 @@ class Trainer:
             line["machine"] = at.machine = now
         skipped, spikes = at.skipped, at.spikes
         at.epoch, at.batch, at.loss, at.counted, at.skipped, at.spikes = at.epoch + 1, 0, 0.0, 0.0, 0, 0
+        at.norms, at.taken = 0.0, 0
         self.state = None
         if best:
             at.best = scores
             self.best_weights = {k: v.clone() for k, v in weights_of(self.model).items()}
             if self.run is not None:
                 checkpoint.save_model(self.run, self.model)
+        self._snapshot()
         if self.metrics is not None:
             at.metrics_bytes, at.metrics_sha256 = self.metrics.add(line)
             self.save_state()
@@ -281,6 +289,11 @@ class Trainer:
                 spikes,
             )
         )
+
+    def _snapshot(self) -> None:
+        """Keep the weights between two epochs, where that is wanted."""
+        if self.settings.snapshots and self.run is not None and self.progress.batch == 0:
+            snapshots.save(self.run, self.progress.epoch, self.model)
 
     def save_state(self) -> None:
         """Write everything that a run needs to go on, into `resume/`."""

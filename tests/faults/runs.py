@@ -15,7 +15,11 @@ from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 
 RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "label-gru": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "layers": 2, "bidirectional": True}),
-    "label-rnn": (upper_pairs, "data.tsv", {"cell": "rnn", "optimizer": "rmsprop", "patience": 2, "epochs": 6}),
+    "label-rnn": (
+        upper_pairs,
+        "data.tsv",
+        {"cell": "rnn", "optimizer": "rmsprop", "patience": 2, "epochs": 6, "snapshots": True},
+    ),
     "label-lstmcell": (upper_pairs, "data.tsv", {"cell": "lstmcell", "schedule": "plateau", "optimizer": "sgd"}),
     "next-lstm": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
     "next-grucell": (text_file, "data.txt", {"cell": "grucell", "bptt": 9, "tied": True, "embedding": 6}),
@@ -109,5 +113,6 @@ def killed(folder: Path, kind: str, every: str, times: int, seconds: float, chan
             break
         shutil.rmtree(place / "run")  # it was through before the next kill: kill another
     one, two = place / "run", folder / "whole" / "run"
-    found.differing = tuple(name for name in KEPT if (one / name).read_bytes() != (two / name).read_bytes())
+    names = (*KEPT, *(str(path.relative_to(two)) for path in two.glob("snapshots/*")))
+    found.differing = tuple(name for name in names if (one / name).read_bytes() != (two / name).read_bytes())
     return found

@@ -135,6 +135,10 @@ def train(
             "--deterministic", help="Deterministic algorithms; says what they cover.", rich_help_panel="Training"
         ),
     ] = None,
+    snapshots: Annotated[
+        bool | None,
+        typer.Option("--snapshots", help="Keep each epoch's weights; explain shows them.", rich_help_panel="Training"),
+    ] = None,
 ) -> None:
     """From a file of sequences to a trained, measured model; without a file, the tutorial's hello -> ohlol."""
     given = dict(locals())
