@@ -15,6 +15,7 @@ from what was read, its names, shapes and types are checked.
 
 import hashlib
 import json
+import math
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -26,7 +27,7 @@ from torch import Tensor
 from ohlol import __version__, snapshots
 from ohlol.data.codec import Codec
 from ohlol.errors import InputError, short
-from ohlol.files import FORMAT, read_json
+from ohlol.files import FORMAT, JSON_LIMIT, parse_json, read_bytes, read_json
 from ohlol.lock import locked
 from ohlol.model import SequenceModel, Sizes
 from ohlol.settings import DataSettings, ModelSettings, TrainSettings, check
@@ -212,6 +213,27 @@ def load_model(run: Path) -> tuple[Config, Codec, SequenceModel]:
     model = SequenceModel(config.model, config.sizes)
     put_weights(model, weights, str(path))
     return config, codec, model.eval()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of `metrics.jsonl`, an epoch each, in order.
+
+    Raises:
+        InputError: it is not there, or a line is not what is written there.
+    """
+    path, lines = run / "metrics.jsonl", list[dict[str, Any]]()
+    for number, raw in enumerate(read_bytes(path, JSON_LIMIT).splitlines(), 1):
+        try:
+            line = parse_json(raw)
+            if not isinstance(line, dict) or not {"epoch", "step", "train_loss"} <= set(line):
+                raise ValueError("it has no epoch, step and train_loss")
+            numbers = {k: v for k, v in line.items() if k != "machine"}
+            if not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers.values()):
+                raise ValueError("it holds more than numbers")
+        except (ValueError, RecursionError, OverflowError) as error:
+            raise InputError(f"{path}:{number}: cannot be read: {short(error)}") from None
+        lines.append(line)
+    return lines
 
 
 def planned(config: Config) -> SequenceModel:

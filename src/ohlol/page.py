@@ -10,13 +10,13 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 import numpy as np
 
 from ohlol import cells, words
+from ohlol.learning import Frame
 from ohlol.memory import Memory
 from ohlol.trace import LayerTrace, Numbers, Trace, activation_name
 from ohlol.trace_text import describe
@@ -27,16 +27,9 @@ EXACT = 3 << 15
 """Bytes up to which numbers keep single precision; more are halved."""
 LARGEST = 6 << 20
 """Bytes of numbers a page may hold; what is easiest to spare is left out first."""
+MOST_FRAMES, FEW_FRAMES = 64, 8
+"""Epochs that a page shows: at most, and where they are so large that their terms must be left out."""
 SPARED = ("terms_", "sum/", "W_", "gradient/", "value/", "before/")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What a network works out at one point of its training."""
-
-    epoch: int
-    trace: Trace
-    memory: Memory | None = None
 
 
 def page(found: Trace, *, lang: str = "en", memory: Memory | None = None, frames: Sequence[Frame] = ()) -> str:
@@ -46,8 +39,7 @@ def page(found: Trace, *, lang: str = "en", memory: Memory | None = None, frames
         found: what `ohlol.trace.trace` gives.
         lang: the language it opens in, "en" or "zh".
         memory: the influence of inputs on answers, for the same sequence.
-        frames: the same sequence at several points of the training, in order; the page opens at the one that is
-            `found`, or at the last.
+        frames: the same sequence after several epochs, in order; the page opens at the best, or the last.
 
     Returns:
         HTML that loads nothing: write it to a file and open it.
@@ -81,7 +73,7 @@ def data(
 ) -> dict[str, Any]:
     """What `show` of `web/trace.js` draws; the arguments are those of `page`."""
     frames = frames or [Frame(0, found, memory)]
-    opened = next((k for k, frame in enumerate(frames) if frame.trace is found), len(frames) - 1)
+    opened = next((k for k, frame in enumerate(frames) if frame.best), len(frames) - 1)
     return {
         "lang": lang,
         "texts": words.catalogue(),
@@ -115,9 +107,7 @@ def data(
 def _frame(frame: Frame, largest: int) -> dict[str, Any]:
     """What changes while the network learns, in at most so many bytes of numbers."""
     found, memory = frame.trace, frame.memory
-    arrays = {f"{k}/{name}": rows for k, layer in enumerate(found.layers) for name, rows in _arrays(layer).items()}
-    if memory is not None:
-        arrays |= {"memory/gradient": memory.gradient, "memory/ablation": memory.ablation}
+    arrays = _all_arrays(found, memory)
     half = sum(rows.size for rows in arrays.values()) * 4 > EXACT
     arrays = _spared(arrays, largest)
     places: dict[str, tuple[int, int, int]] = {}
@@ -144,6 +134,13 @@ def _frame(frame: Frame, largest: int) -> dict[str, Any]:
     }
 
 
+def _all_arrays(found: Trace, memory: Memory | None) -> dict[str, Numbers]:
+    arrays = {f"{k}/{name}": rows for k, layer in enumerate(found.layers) for name, rows in _arrays(layer).items()}
+    if memory is not None:
+        arrays |= {"memory/gradient": memory.gradient, "memory/ablation": memory.ablation}
+    return arrays
+
+
 def _arrays(layer: LayerTrace) -> dict[str, Numbers]:
     """What the page shows of a layer, by name, each of two axes."""
     made = {"x": layer.inputs, "W_ih": layer.W_ih, "W_hh": layer.W_hh}
@@ -159,6 +156,13 @@ def _arrays(layer: LayerTrace) -> dict[str, Numbers]:
     for kind, states in (("before", layer.before), ("after", layer.after), ("gradient", layer.gradients or {})):
         made |= {f"{kind}/{name}": rows for name, rows in states.items()}
     return made
+
+
+def room_for(found: Trace, memory: Memory) -> int:
+    """How many frames like this a page has room for: as many as fit whole, or a few with less in them."""
+    arrays = _all_arrays(found, memory)
+    whole, least = (2 * sum(rows.size for rows in a.values()) for a in (arrays, _spared(arrays, 0)))
+    return max(1, min(MOST_FRAMES, max(LARGEST // whole, min(FEW_FRAMES, LARGEST // least))))
 
 
 def _spared(arrays: dict[str, Numbers], largest: int) -> dict[str, Numbers]:

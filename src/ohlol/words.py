@@ -101,7 +101,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Choose a step with the slider, the arrow keys or a click. Point at a unit to colour the text by it.",
         "用滑块、方向键或点击来选择一步；指向一个单元，文本就按它的激活值着色。",
     ),
-    "gates": ("Gates over time", "各个门随时间的变化"),
+    "gates": ("Gates and states over time", "门与状态随时间的变化"),
     "gates_hint": (
         "A row is a unit, a column a step. Click to go there.",
         "一行是一个单元，一列是一步。点击可以跳过去。",

@@ -56,6 +56,9 @@ def explain(
     target: Annotated[
         str | None, typer.Option(help="What should come out: a label a step; a pair of the run brings its own.")
     ] = None,
+    epoch: Annotated[
+        int | None, typer.Option(help="As it was after this epoch; the run needs snapshots.", min=0)
+    ] = None,
     step: Annotated[int | None, typer.Option(help="One step's equations with the real numbers, from 0.")] = None,
     units: Annotated[
         bool, typer.Option("--units", help="What single units track in the text; best in a long file.")
@@ -69,13 +72,13 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Every number, for machines.")] = False,
 ) -> None:
     """Every step's numbers: the input, each term and gate, the state, the answer."""
-    from ohlol import page, trace_text, words
+    from ohlol import learning, page, trace_text, words
     from ohlol.infer import load
     from ohlol.memory import memory
     from ohlol.trace import trace
 
     language = words.language(lang)
-    model = load(run)
+    model = load(run) if epoch is None else learning.at_epoch(load(run), epoch)
     text = _read(text)
     if units or match is not None:
         _units(model, text, match, threshold, language, as_json)
@@ -85,7 +88,10 @@ def explain(
         with until_enough():
             print(json.dumps({**found.to_json(), "memory": memory(model, text).to_json()}, ensure_ascii=False))
     elif html is not None:
-        _write(html, page.page(found, lang=language, memory=memory(model, text)))
+        remembered = memory(model, text)
+        most = page.room_for(found, remembered)
+        frames = learning.frames(model, text, target=target, most=most) if epoch is None else ()
+        _write(html, page.page(found, lang=language, memory=remembered, frames=frames))
     elif step is not None:
         trace_text.step_to_text(found, step, console(), lang=language)
     else:
