@@ -1,0 +1,113 @@
+"""The command that hands a trained model on: `ohlol export`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ohlol.cli.frame import app
+from ohlol.errors import InputError
+
+if TYPE_CHECKING:
+    from ohlol.data.batches import Dataset
+    from ohlol.infer import TrainedModel
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    file: Annotated[Path, typer.Argument(help="The ONNX file to write, such as model.onnx.")],
+    step: Annotated[
+        bool, typer.Option("--step", help="Write a second graph, FILE with .step before its suffix, of one step.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify/--no-verify", help="Hold onnxruntime against ohlol, and write nothing where they differ."
+        ),
+    ] = True,
+    quantize: Annotated[
+        str | None, typer.Option(help="int8: weights of the LSTM as 8-bit integers.", metavar="int8")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Data to score both graphs on with --quantize; else the run's --dev.")
+    ] = None,
+) -> None:
+    """Write a model as an ONNX graph: batch and time dynamic, the state in and out by name."""
+    if quantize not in (None, "int8"):
+        raise InputError(f"--quantize is {quantize!r}; it must be int8")
+    if data and not quantize:
+        raise InputError("--data is what --quantize int8 is scored on: give both")
+    if file.is_dir() or not file.parent.is_dir():
+        raise InputError(f"{file}: {'is a directory' if file.is_dir() else 'its directory does not exist'}")
+    from ohlol import export as onnx_export
+    from ohlol.files import write_bytes
+    from ohlol.infer import load
+
+    model = load(run)
+    graphs = {file: onnx_export.graph(model)}
+    if step:
+        graphs[file.with_name(f"{file.stem}.step{file.suffix}")] = onnx_export.graph(model, step=True)
+    said = {path: _told(model, path, graph, verify) for path, graph in graphs.items()}
+    compared = ""
+    if quantize:
+        from ohlol import runtime
+
+        small = {path: runtime.quantized(model, graph) for path, graph in graphs.items()}
+        compared = _compared(model, graphs[file], small[file], data or [])
+        graphs = small
+    for path, graph in graphs.items():
+        write_bytes(path, graph)
+    print("\n".join(said.values()) + compared)
+
+
+def _told(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> str:
+    """What a graph is and, with `verify`, that it is right; raises InputError where it is not."""
+    from ohlol.export import signature
+
+    size, reads, gives = signature(graph)
+    lines = [f"{path}: {size}", f"reads {reads}", f"gives {gives}"]
+    if verify:
+        from ohlol import runtime
+
+        found = runtime.verify(model, graph)
+        if not found.right:
+            raise InputError(
+                f"{path}: onnxruntime {runtime.version()} and ohlol differ by {found.largest:.1e} in {found.where}, "
+                f"allowed is {runtime.TOLERANCE:.0e}: nothing was written"
+            )
+        lines.append(
+            f"onnxruntime {runtime.version()} gives the same, {found.compared} tensors compared, whole and in pieces: "
+            f"largest difference {found.largest:.1e}, allowed {runtime.TOLERANCE:.0e}"
+        )
+    return "\n  ".join(lines)
+
+
+def _compared(model: "TrainedModel", before: bytes, after: bytes, files: list[str]) -> str:
+    """What quantizing changed, as three lines."""
+    from ohlol import runtime
+    from ohlol.scores import text_of
+
+    data, named = _data(model, files)
+    rows = runtime.compared(model, [before, after], data)
+    lines = [
+        f"{name:<7} {row.size:>11,} bytes {row.speed:>11,.0f} symbols/s  {text_of(row.scores)}".rstrip()
+        for name, row in zip(("float32", "int8"), rows, strict=True)
+    ]
+    if data is None:
+        share = runtime.agreement(model, after)
+        lines.append(f"no data to score on (--data FILE): the same label at {100 * share:.2f} % of made-up steps")
+    else:
+        lines.append(f"scored on {named}")
+    return "\nquantized, and written as int8:\n  " + "\n  ".join(lines)
+
+
+def _data(model: "TrainedModel", files: list[str]) -> "tuple[Dataset | None, str]":
+    from ohlol.data import readers
+
+    dev = model.config.dev_file
+    if not files and dev is not None and Path(dev).is_file():
+        files = [dev]
+    if not files:
+        return None, ""
+    return model.codec.encode(readers.read(files, model.config.data)), ", ".join(files)
