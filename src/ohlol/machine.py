@@ -13,7 +13,7 @@ import torch
 
 from ohlol import __version__
 
-PACKAGES = ("torch", "numpy", "safetensors", "typer", "rich", "pyarrow", "matplotlib")
+PACKAGES = ("torch", "numpy", "safetensors", "typer", "rich", "pyarrow", "matplotlib", "onnx", "onnxruntime")
 """Those whose versions are told; the last two are extras."""
 
 
