@@ -83,6 +83,15 @@ TEXTS: dict[str, tuple[str, str]] = {
     "feature_a_digit": ("a digit", "数字"),
     "feature_a_vowel": ("a vowel", "元音"),
     "feature_punctuation": ("punctuation", "标点"),
+    # curves
+    "curve_loss": ("loss, nats", "损失（奈特）"),
+    "curve_summed": ("loss in training, summed over a sequence", "训练中的损失，对一个序列求和"),
+    "curve_score": ("{name}", "指标：{name}"),
+    "curve_grad_norm": ("norm of the gradient, before clipping", "裁剪前的梯度范数"),
+    "curve_saturation": ("hidden values above 0.95 in size", "绝对值超过 0.95 的隐藏值"),
+    "in_training": ("in training", "训练中"),
+    "measured": ("measured", "测得"),
+    "steps": ("step", "步"),
     # the page
     "title": ("What the network works out", "网络在算什么"),
     "text": ("The text", "文本"),

@@ -69,6 +69,7 @@ def explain(
     threshold: Annotated[float, typer.Option(help="A unit is on above it, for --match.")] = 0.3,
     lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page that shows it all, for any browser.")] = None,
+    png: Annotated[Path | None, typer.Option(help="Draw a figure: .png, .svg or .pdf; needs matplotlib.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Every number, for machines.")] = False,
 ) -> None:
     """Every step's numbers: the input, each term and gate, the state, the answer."""
@@ -87,6 +88,11 @@ def explain(
     if as_json:
         with until_enough():
             print(json.dumps({**found.to_json(), "memory": memory(model, text).to_json()}, ensure_ascii=False))
+    elif png is not None:
+        from ohlol import picture
+
+        picture.save(picture.of_trace(found, lang=language, memory=memory(model, text)), png)
+        print(f"written: {png}")
     elif html is not None:
         remembered = memory(model, text)
         most = page.room_for(found, remembered)
@@ -97,6 +103,28 @@ def explain(
     else:
         with until_enough():
             trace_text.trace_to_text(found, console(), lang=language, memory=memory(model, text))
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories.", metavar="RUN...")],
+    out: Annotated[Path | None, typer.Option(help="Draw into this file, .png, .svg or .pdf; needs matplotlib.")] = None,
+    lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
+) -> None:
+    """How runs went: loss, score, gradient norm and saturation of the hidden state against steps."""
+    from ohlol import curve_text, words
+    from ohlol.curves import curves
+
+    language = words.language(lang)
+    panels = curves(runs)
+    if out is not None:
+        from ohlol import picture
+
+        picture.save(picture.of_curves(panels, lang=language), out)
+        print(f"written: {out}")
+        return
+    with until_enough():
+        curve_text.curves_to_text(panels, console(), lang=language)
 
 
 def _read(text: str) -> str:
