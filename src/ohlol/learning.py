@@ -66,7 +66,7 @@ def _thinned(epochs: list[int], needed: list[int], most: int) -> list[int]:
     """At most so many epochs, evenly spaced, both ends and those needed among them.
 
     >>> _thinned([0, 1, 2, 3, 4, 5, 6, 7, 8], [7], 4)
-    [0, 4, 7, 8]
+    [0, 3, 7, 8]
     """
     if len(epochs) <= most:
         return epochs
