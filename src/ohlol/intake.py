@@ -37,8 +37,8 @@ class Arrays:
     """By which a saved state knows its data."""
     files: tuple[str, ...] = ()
     """What they came from; none where that was pairs."""
-    corpus: bool = False
-    """Whether that was an encoded corpus."""
+    mapped: bool = False
+    """Whether they lie in files already: in an encoded corpus, or beside the run."""
 
 
 def pairs_of(data: Any) -> tuple[Any, ...]:
@@ -139,7 +139,7 @@ def _of_corpus(found: Encoded, folder: str, dev: str | Path | None, model: Model
         raise InputError(f"{folder} was encoded without targets; encode it again without --no-targets")
     train, apart = (_lean(data, model) if data is not None else None for data in (found.train, apart))
     assert train is not None
-    return Arrays(found.codec, found.settings, train, apart, digest, (folder,), corpus=True)
+    return Arrays(found.codec, found.settings, train, apart, digest, (folder,), mapped=True)
 
 
 def _lean(data: Dataset, model: ModelSettings) -> Dataset:
@@ -151,12 +151,12 @@ def _lean(data: Dataset, model: ModelSettings) -> Dataset:
 
 def keep(run: Path, made: Arrays, dev: str | Path | None) -> Arrays:
     """Put the arrays of files beside a run, and map them into memory from there."""
-    if made.corpus or not made.files:
+    if made.mapped or not made.files:
         return made
     parts = {"train": made.train} | ({"dev": made.dev} if made.dev is not None else {})
     sources = encoded.sources_of(made.files, dev)
     found = encoded.write(run / KEPT, made.codec, made.settings, parts, sources, made.data_sha256)
-    return replace(made, train=found.train, dev=found.dev)
+    return replace(made, train=found.train, dev=found.dev, mapped=True)
 
 
 def kept(run: Path, files: Sequence[str], dev: str | None, codec: Codec) -> Arrays | None:
@@ -164,4 +164,4 @@ def kept(run: Path, files: Sequence[str], dev: str | None, codec: Codec) -> Arra
     found = encoded.kept(run / KEPT, encoded.sources_of(files, dev), codec)
     if found is None:
         return None
-    return Arrays(codec, found.settings, found.train, found.dev, found.data_sha256, tuple(files))
+    return Arrays(codec, found.settings, found.train, found.dev, found.data_sha256, tuple(files), mapped=True)

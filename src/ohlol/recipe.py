@@ -122,7 +122,7 @@ def _started(
     if training.snapshots and run is None:
         raise InputError("--snapshots needs --out: the run directory they are kept in")
     made = intake.arrays(found, data, dev, model, training, shared=tutorial)
-    if made.corpus and "dev_fraction" in given.training:
+    if made.mapped and "dev_fraction" in given.training:
         raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {made.files[0]} is")
     sizes = checkpoint.sizes_of(made.codec)
     if tutorial and not model.head and "hidden_size" not in given.model:
@@ -156,10 +156,11 @@ def _resumed(
             if getattr(kind, name) != value:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
-    trainer_data = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
+    made = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
     _refuse_giants(config)
-    trainer = Trainer(config, trainer_data, run, reporter)
+    trainer = Trainer(config, made, run, reporter)
     trainer.restore()
+    trainer.data = intake.keep(run, made, config.dev_file)  # not before it is known to be the same
     return trainer
 
 
@@ -177,7 +178,7 @@ def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
     )
     if made.codec != codec:
         raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
-    return intake.keep(run, made, config.dev_file)
+    return made
 
 
 def _refuse_giants(config: Config) -> None:

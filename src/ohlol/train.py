@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ohlol import checkpoint, guard, machine, resume, snapshots
 from ohlol.checkpoint import Config
-from ohlol.data.batches import Batch, Buckets, Streams, windows, with_unknowns
+from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows, with_unknowns
 from ohlol.data.codec import Codec
 from ohlol.errors import InputError
 from ohlol.files import write_json
@@ -66,8 +66,8 @@ class Trainer:
         run: Path | None = None,
         reporter: Reporter | None = None,
     ):
-        self.config, self.run = config, run
-        self.codec, self.train, self.dev = data.codec, data.train, data.dev
+        self.config, self.data, self.run = config, data, run
+        self.codec = data.codec
         self.settings = config.training
         self.reporter: Reporter = reporter or Silent()
         torch.manual_seed(self.settings.seed)
@@ -85,6 +85,16 @@ class Trainer:
         if run is not None:
             self.progress.data_sha256 = data.data_sha256
             self.metrics = Metrics(run / "metrics.jsonl")
+
+    @property
+    def train(self) -> Dataset:
+        """What is trained on."""
+        return self.data.train
+
+    @property
+    def dev(self) -> Dataset | None:
+        """What is measured; None where that is what is trained on."""
+        return self.data.dev
 
     @property
     def parameters(self) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
+from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus
 from ohlol.data.store import Layout
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
@@ -227,7 +228,7 @@ class Codec:
             return self._encode_numbers(corpus)
         assert self.symbols is not None
         sequences = _symbols(corpus.inputs)
-        inputs = _ragged([self._ids(self.symbols, s, corpus, i, "symbol") for i, s in enumerate(sequences)])
+        inputs = _ragged([self._ids(self.symbols, s, corpus.places[i], "symbol") for i, s in enumerate(sequences)])
         if self.task == "next" and len(inputs.values) < 2:
             raise InputError(
                 f"{corpus.places[0][0]}: a text of one symbol; the next one is the target, so it takes two"
@@ -237,7 +238,9 @@ class Codec:
             assert self.labels is not None
             whole = self.task == "classify"
             wanted: Any = corpus.targets
-            rows = [self._ids(self.labels, [t] if whole else t, corpus, i, "label") for i, t in enumerate(wanted)]
+            rows = [
+                self._ids(self.labels, [t] if whole else t, corpus.places[i], "label") for i, t in enumerate(wanted)
+            ]
             targets = np.concatenate(rows) if rows else np.empty(0, np.int64)
         forms, spellings = self._spell(sequences) if self.chars is not None else (None, None)
         bigrams = None
@@ -246,11 +249,16 @@ class Codec:
             bigrams = np.concatenate([np.stack([i[:-1], i[1:]], axis=1) for i in ids]).astype(np.int64)
         return Dataset(inputs, targets, self.task == "classify", forms, spellings, bigrams)
 
-    def _ids(self, vocab: Vocab, symbols: Sequence[str], corpus: Corpus, index: int, kind: str) -> NDArray[np.int64]:
+    def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:
+        """The ids of input symbols; raises InputError, with file and line, for one that was not seen in training."""
+        assert self.symbols is not None
+        return self._ids(self.symbols, symbols, Place(file, line), "symbol")
+
+    def _ids(self, vocab: Vocab, symbols: Sequence[str], place: Place, kind: str) -> NDArray[np.int64]:
         try:
             return vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
-            file, line = corpus.places[index]
+            file, line = place
             said = f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {seen(vocab)}"
             raise InputError(said) from None
 

@@ -158,18 +158,21 @@ class ShardWriter:
         self.sequences = self.steps = 0
 
     def __enter__(self) -> "ShardWriter":
-        try:
-            _remove(self.folder)  # of a process that was killed
-            self.folder.mkdir()
-            self.arrays = {
-                name: _Growing(self.folder / f"{name}.npy", dtype, shape, self._held)
-                for name, (dtype, shape) in self.layout.arrays().items()
-            }
-            for name in ("offsets", "spelling_offsets"):
-                if name in self.arrays:
-                    self.arrays[name].add(np.zeros(1, np.int64))
-        except OSError as error:
-            raise unwritten(self.folder, error) from None
+        with ExitStack() as undone:
+            undone.push(self.__exit__)
+            try:
+                _remove(self.folder)  # of a process that was killed
+                self.folder.mkdir()
+                self.arrays = {
+                    name: _Growing(self.folder / f"{name}.npy", dtype, shape, self._held)
+                    for name, (dtype, shape) in self.layout.arrays().items()
+                }
+                for name in ("offsets", "spelling_offsets"):
+                    if name in self.arrays:
+                        self.arrays[name].add(np.zeros(1, np.int64))
+            except OSError as error:
+                raise unwritten(self.folder, error) from None
+            undone.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -270,6 +273,15 @@ class Manifest:
     def of(self, part: str) -> list[Shard]:
         """The shards of a part, in order."""
         return [shard for shard in self.shards if shard.part == part]
+
+
+def digest_of(shards: Iterable[Shard]) -> str:
+    """A SHA-256 over those of all files, in order: two corpora of equal bytes have the same."""
+    digest = hashlib.sha256()
+    for shard in shards:
+        for name, found in sorted(shard.files.items()):
+            digest.update(f"{shard.name}/{name} {found}\n".encode())
+    return digest.hexdigest()
 
 
 def is_corpus(path: Any) -> bool:
