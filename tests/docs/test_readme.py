@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transcripts import ROOT, Entry, Place, differs, entries
 
-RUN = ("README.md", "docs/cli.md", "docs/data.md", "docs/seeing.md", "examples/README.md")
+RUN = ("README.md", "docs/cli.md", "docs/corpus.md", "docs/data.md", "docs/seeing.md", "examples/README.md")
 
 
 def read(name: str) -> list[Entry]:
