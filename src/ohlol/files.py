@@ -10,7 +10,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from ohlol.errors import InputError, short
 
@@ -35,11 +35,12 @@ def write_bytes(path: Path, data: bytes, keep: Path | None = None) -> None:
         temporary.unlink(missing_ok=True)  # of a run that was killed
         with temporary.open("xb") as file:  # x: never through a link
             file.write(data)
-            flush(file)
+            file.flush()
+            os.fsync(file.fileno())
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
-        flush_folder(path.parent)
+        _flush_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -51,14 +52,7 @@ def unwritten(path: Path, error: OSError) -> InputError:
     return InputError(f"{path}: cannot be written: {error.strerror}; what was there is as it was")
 
 
-def flush(file: BinaryIO) -> None:
-    """Bring what was written to a file onto the disk."""
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def flush_folder(folder: Path) -> None:
-    """Bring the names in a folder onto the disk; raises OSError."""
+def _flush_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -75,7 +69,8 @@ def append_line(path: Path, data: bytes) -> int:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_FOLLOW, 0o666)
         with os.fdopen(handle, "ab") as file:
             file.write(data)
-            flush(file)
+            file.flush()
+            os.fsync(file.fileno())
             return file.tell()
     except OSError as error:
         raise unwritten(path, error) from None

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from transcripts import ROOT, Entry, Place, differs, entries
 
-RUN = ("README.md", "docs/cli.md", "docs/corpus.md", "docs/data.md", "docs/seeing.md", "examples/README.md")
+RUN = ("README.md", "docs/cli.md", "docs/data.md", "docs/seeing.md", "docs/shipping.md", "examples/README.md")
 
 
 def read(name: str) -> list[Entry]:
@@ -14,9 +14,9 @@ def read(name: str) -> list[Entry]:
 
 @pytest.mark.parametrize("name", RUN)
 def test_everything_shown_is_what_happens(name: str, tmp_path: Path) -> None:
-    place = Place(tmp_path)
     shown = read(name)
-    wrong = [found for entry in shown if (real := place.run(entry)) is not None and (found := differs(entry, real))]
+    with Place(tmp_path) as place:
+        wrong = [found for entry in shown if (real := place.run(entry)) is not None and (found := differs(entry, real))]
     assert not wrong, "\n\n".join(wrong) + f"\n\npython tests/docs/transcripts.py {name} writes the real output"
 
 

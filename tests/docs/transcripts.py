@@ -1,7 +1,8 @@
 """The commands that markdown files show, run for real; knows nothing of what any command should print.
 
 In a ```console block a line that starts with `$ ` is a command, and the lines below it are its output, standard error
-included. `...` stands for any text. Numbers with a decimal point may differ a little, as another machine adds up in
+included. `...` stands for any text. `ohlol serve ... &` starts a server, at a free port that
+is shown as 8000, and `curl` asks it. Numbers with a decimal point may differ a little, as another machine adds up in
 another order; everything else must be equal. A ```python block is run too: a comment after a `print` is its output.
 
 `python tests/docs/transcripts.py README.md ...` writes the real output into the files, keeping a block that is right,
@@ -13,16 +14,19 @@ import os
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DECIMAL = re.compile(r"\d+\.\d+")
+PORT = 8000
+"""Of `ohlol serve`, as the pages show it."""
 EXACT, LOOSE = 2e-3, 0.25
 """Relative tolerance of decimals: the tutorial's few operations, and trainings of thousands of steps."""
 
@@ -72,16 +76,43 @@ class Place:
         self.folder = folder
         shutil.copytree(ROOT / "examples", folder / "examples")
         self.names: dict[str, object] = {"__name__": "__main__"}
+        self.server: subprocess.Popen[str] | None = None
+        self.port = PORT
+
+    def __enter__(self) -> "Place":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.server is not None:
+            self.server.terminate()
+            self.server.communicate()
+            self.server = None
+
+    def _served(self, arguments: list[str]) -> str:
+        """Start a server, in place of the one that was; what it says first."""
+        self.__exit__()
+        command = [sys.executable, "-m", "ohlol", *arguments, "--port", "0"]
+        self.server = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
+        assert self.server.stdout is not None
+        line = self.server.stdout.readline()
+        self.port = int(re.search(r":(\d+)/", line)[1])  # pyright: ignore[reportOptionalSubscript]
+        return tidy(line.replace(f":{self.port}/", f":{PORT}/"))
 
     def run(self, entry: Entry) -> str | None:
         """What an entry prints; None where it is not for running here (make, pip)."""
         if entry.kind == "python":
-            return self._captured(lambda: exec(compile(entry.code, f"line {entry.line}", "exec"), self.names))
+            code = entry.code.replace(f":{PORT}/", f":{self.port}/")
+            return self._captured(lambda: exec(compile(code, f"line {entry.line}", "exec"), self.names))
         command, given = entry.code, ""
         if command.startswith("echo ") and " | " in command:
             said, command = command.split(" | ", 1)
             given = " ".join(shlex.split(said)[1:]) + "\n"
         words = shlex.split(command, comments=True)
+        if words[:2] == ["ohlol", "serve"] and words[-1] == "&":
+            return self._served(words[1:-1])
+        if words[0] == "curl" and self.server is not None:
+            asked = [word.replace(f":{PORT}/", f":{self.port}/") for word in words]
+            return tidy(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
         if words[0] != "ohlol":
             _check(words)
             return None
@@ -161,8 +192,8 @@ def _shortened(shown: str, real: str) -> str:
 def update(file: Path) -> str:
     """A file's text with real output in its console blocks."""
     text = file.read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder:
-        place, made = Place(Path(folder)), {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as held:
+        place, made = held.enter_context(Place(Path(folder))), {}
         for entry in entries(text):
             real = place.run(entry)
             if real is not None and (wrong := differs(entry, real)):

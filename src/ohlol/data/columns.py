@@ -1,4 +1,4 @@
-"""Tables (CSV, Parquet, Arrow, JSONL) become texts with a class, or series of numbers; knows no other format."""
+"""Tables (CSV, Parquet, JSONL) become texts with a class, or series of numbers; knows nothing of other formats."""
 
 import csv
 import io
@@ -18,13 +18,10 @@ from ohlol.data.lines import Example, Lines, Place, fault, is_strings, json_obje
 from ohlol.errors import InputError
 from ohlol.settings import DataSettings
 
-ARROW = (".arrow", ".feather")
-ARROW_WHY = 120
+PARQUET_WHY = 120
 """Characters of pyarrow's own message that an error repeats."""
 PARQUET_CELLS, PARQUET_BYTES = 1 << 28, 1 << 33
-"""Cells, and bytes when unpacked, of the largest row group read: a small file can claim to unpack into terabytes."""
-PARQUET_ROWS = 1 << 14
-"""Rows of a Parquet file unpacked at once."""
+"""Cells, and bytes when unpacked, of the largest Parquet file read: a small file can claim to unpack into terabytes."""
 DELIMITERS = (",", ";", "\t")
 CELL_LIMIT = 2**27
 """Characters of a CSV cell; a longer one is a quote that was never closed. The csv module's own limit is 131,072."""
@@ -135,49 +132,30 @@ def json_table(lines: Lines) -> Table:
     return Table(lines.file, names, True, rows)
 
 
-def arrow_table(path: str) -> Table:
-    """The table of a Parquet or Arrow file, read a batch of rows at a time; the place of a row is its number."""
-    kind = "an Arrow" if path.lower().endswith(ARROW) else "a Parquet"
+def parquet_table(path: str) -> Table:
+    """The table of a Parquet file; the place of a row is its number."""
     try:
         arrow: Any = import_module("pyarrow")
         parquet: Any = import_module("pyarrow.parquet")
     except ImportError:
-        raise InputError(f"{path}: Parquet and Arrow files need pyarrow; pip install 'ohlol[arrow]'") from None
+        raise InputError(f"{path}: Parquet files need pyarrow; pip install 'ohlol[arrow]'") from None
     try:
-        if path.lower().endswith(ARROW):
-            file = arrow.ipc.open_file(arrow.memory_map(path))
-            names, batches = file.schema.names, (file.get_batch(i) for i in range(file.num_record_batches))
-        else:
-            file = parquet.ParquetFile(path)
+        with parquet.ParquetFile(path) as file:
             about: Any = file.metadata
-            groups = [about.row_group(i) for i in range(about.num_row_groups)]
-            unpacked = max((group.total_byte_size for group in groups), default=0)
-            rows = max((group.num_rows for group in groups), default=0)
-            if rows * about.num_columns > PARQUET_CELLS or unpacked > PARQUET_BYTES:
-                file.close()
+            unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+            if about.num_rows * about.num_columns > PARQUET_CELLS or unpacked > PARQUET_BYTES:
                 raise InputError(
-                    f"{path}: a row group of {rows} rows of {about.num_columns} columns, {unpacked} bytes unpacked; at "
-                    f"most {PARQUET_CELLS} cells and {PARQUET_BYTES} bytes are read; write it with smaller row groups"
+                    f"{path}: {about.num_rows} rows of {about.num_columns} columns, {unpacked} bytes unpacked; at most "
+                    f"{PARQUET_CELLS} cells and {PARQUET_BYTES} bytes are read; split the file"
                 )
-            names, batches = file.schema_arrow.names, file.iter_batches(PARQUET_ROWS)
+            names = tuple(nfc(str(name)) for name in file.schema_arrow.names)
+            columns: list[list[Any]] = [column.to_pylist() for column in file.read().columns]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (arrow.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path}: not {kind} file ({shown(error, ARROW_WHY)})") from None
-
-    def read() -> Iterator[Row]:
-        number = 0
-        try:
-            with file:
-                for batch in batches:
-                    columns: list[list[Any]] = [column.to_pylist() for column in batch.columns]
-                    for cells in zip(*columns, strict=True):
-                        number += 1
-                        yield Row(cells, Place(path, number))
-        except (arrow.ArrowException, OSError, ValueError) as error:
-            raise InputError(f"{path}: not {kind} file ({shown(error, ARROW_WHY)})") from None
-
-    return Table(path, tuple(nfc(str(name)) for name in names), True, read())
+        raise InputError(f"{path}: not a Parquet file ({shown(error, PARQUET_WHY)})") from None
+    rows = (Row(cells, Place(path, i)) for i, cells in enumerate(zip(*columns, strict=True), 1))
+    return Table(path, names, True, rows)
 
 
 def names_of(spec: str) -> list[str]:

@@ -1,0 +1,1 @@
+"""Trained models over HTTP and WebSocket, with a page; knows nothing of flags."""

@@ -1,0 +1,357 @@
+"""Answers over HTTP are those of the model, and a mistake gets its status and one line."""
+
+import json
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from serving import KEY, Served, events
+
+import ohlol
+from ohlol.data.readers import read
+from ohlol.errors import InputError
+from ohlol.infer import TrainedModel
+from ohlol.serve.limits import Limits
+from ohlol.serve.models import named
+from ohlol.serve.run import access_for, key_from
+from ohlol.settings import DataSettings
+from ohlol.trace import trace
+
+Models = dict[str, TrainedModel]
+CLOSE = 1e-5
+"""Probabilities come with six digits, and a batch adds up in another order than one sequence."""
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("hello", ["hello", "h", "olleh" * 20]),
+        ("upper", ["abc", "e", "deadbeef"]),
+        ("names", ["anna", "bob"]),
+    ],
+)
+def test_predictions(client: httpx.Client, models: Models, name: str, inputs: list[str]) -> None:
+    answer = client.post(f"/v1/models/{name}/predict", json={"inputs": inputs, "n_best": 2})
+    assert answer.status_code == 200, answer.text
+    told = answer.json()["predictions"]
+    for one, wanted in zip(told, models[name].predict_many(inputs, n_best=2), strict=True):
+        assert one["symbols"] == list(wanted.symbols)
+        assert one["labels"] == wanted.labels
+        assert one["probabilities"] == pytest.approx(wanted.probability, abs=CLOSE)
+        assert [[label for label, _ in best] for best in one["best"]] == [[x for x, _ in b] for b in wanted.best]
+        assert one["unknown"] == wanted.unknown
+    single = client.post(f"/v1/models/{name}/predict", json={"inputs": inputs[0]}).json()["predictions"]
+    assert [len(best) for best in single[0]["best"]] == [1] * len(single[0]["labels"])
+    assert single[0]["labels"] == told[0]["labels"]
+
+
+def test_lists_of_symbols(client: httpx.Client) -> None:
+    both = client.post("/v1/models/hello/predict", json={"inputs": [list("hello"), list("hole")]}).json()
+    assert both["predictions"][0]["labels"] == list("ohlol")
+
+
+def test_a_forecast(client: httpx.Client, models: Models, runs: dict[str, Path]) -> None:
+    rows = read(runs["sine"].parent / "sine.csv", DataSettings(task="forecast")).inputs[0][:50]
+    answer = client.post("/v1/models/sine/predict", json={"rows": [list(map(float, row)) for row in rows], "steps": 3})
+    assert answer.json()["columns"] == ["height", "slope"]
+    some = runs["sine"].parent / "some.csv"
+    some.write_text("height,slope\n" + "\n".join(",".join(map(repr, map(float, row))) for row in rows))
+    wanted = models["sine"].forecast(some, 3)
+    np.testing.assert_allclose(answer.json()["rows"], wanted, rtol=1e-5)
+
+
+def test_generated_text(client: httpx.Client, models: Models) -> None:
+    asked = {"prompt": "the ", "length": 70, "temperature": 0.7, "top_k": 5, "seed": 4}
+    told = events(client.post("/v1/models/text/generate", json=asked).text)
+    symbols = [s for name, content in told if name == "message" for s in content["symbols"]]
+    assert symbols == list(models["text"].generate("the ", length=70, temperature=0.7, top_k=5, seed=4))
+    assert told[-1] == ("done", {"count": 70})
+    assert len(told) > 2  # it came in pieces
+
+
+def test_an_explanation(client: httpx.Client, models: Models) -> None:
+    answer = client.post("/v1/models/hello/explain", json={"input": "hello", "memory": True}).json()
+    assert answer.pop("memory")["symbols"] == list("hello")
+    assert answer == json.loads(json.dumps(trace(models["hello"], "hello").to_json()))
+
+
+def test_what_is_served(client: httpx.Client, models: Models) -> None:
+    told = {one["name"]: one for one in client.get("/v1/models").json()}
+    assert {name: one["task"] for name, one in told.items()} == {name: m.task for name, m in models.items()}
+    assert {name: one["identity"] for name, one in told.items()} == {name: m.identity for name, m in models.items()}
+    assert [name for name, one in told.items() if not one["streams"]] == ["upper"]
+    assert told["hello"]["example"] == "hello"
+    assert client.get("/v1/models/hello").json() == told["hello"]
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_metrics(client: httpx.Client) -> None:
+    client.post("/v1/models/hello/predict", json={"inputs": "hello"})
+    text = client.get("/metrics").text
+    line = 'ohlol_requests_total{method="POST",route="/v1/models/{name}/predict",status="200"}'
+    assert float(next(row for row in text.splitlines() if row.startswith(line)).split()[-1]) >= 1
+    assert 'ohlol_batch_size_count{model="hello"}' in text
+    assert "ohlol_sessions 0.0" in text
+
+
+def test_the_reference_needs_no_other_server(client: httpx.Client) -> None:
+    html = client.get("/docs").text
+    assert "http://" not in html
+    assert "https://" not in html
+    for path in ("/static/swagger-ui-bundle.js", "/static/swagger-ui.css", "/openapi.json"):
+        assert path in html
+        assert client.get(path).status_code == 200
+
+
+MISTAKES: list[tuple[str, Any, int, str]] = [
+    ("hello/predict", {"inputs": "hexlo"}, 422, "symbol 'x' was not seen in training; the 4 seen are 'e' 'h' 'l' 'o'"),
+    ("hello/predict", {"inputs": ["hello", "hexlo"]}, 422, "symbol 'x' was not seen"),
+    ("hello/predict", {"inputs": ""}, 422, "inputs"),
+    ("hello/predict", {"inputs": []}, 422, "inputs: 0 sequences; from 1 to 64"),
+    ("hello/predict", {"inputs": ["h"] * 65}, 422, "inputs: 65 sequences; from 1 to 64"),
+    ("hello/predict", {"inputs": "h" * 10_001}, 422, "inputs[0]: it has 10,001 symbols; at most 10,000"),
+    ("hello/predict", {"inputs": ["h", "\ud800"]}, 422, ""),
+    ("hello/predict", {"inputs": [["\ud800"]]}, 422, ""),
+    ("hello/predict", {"inputs": " "}, 422, "symbol ' ' was not seen"),
+    ("hello/predict", {}, 422, 'give either "inputs" or "rows"'),
+    ("hello/predict", {"inputs": "h", "rows": [[1]]}, 422, 'give either "inputs" or "rows"'),
+    ("hello/predict", {"rows": [[1, 2]]}, 422, "reads no numbers"),
+    ("hello/predict", {"inputs": "hello", "n_best": 0}, 422, "n_best"),
+    ("hello/predict", {"inputs": "hello", "nbest": 2}, 422, "nbest: Extra inputs"),
+    ("hello/predict", [], 422, "the body: "),
+    ("sine/predict", {"inputs": "hello"}, 422, "this model's task is forecast"),
+    ("sine/predict", {"rows": [[1.0]]}, 422, "rows[0] has 1 numbers; the model reads 2: height, slope"),
+    ("sine/predict", {"rows": [[1e308, 1e308]] * 2}, 422, ""),
+    ("sine/predict", {"rows": []}, 422, "rows: 0; from 1 to"),
+    ("sine/explain", {"input": "hello"}, 422, "reads numbers"),
+    ("text/predict", {"inputs": "hello"}, 422, "labels nothing: use generate"),
+    ("hello/generate", {"prompt": "h"}, 422, "only a model of task next generates"),
+    ("text/generate", {"length": 10_001}, 422, "length is 10,001; at most 10,000"),
+    ("text/generate", {"temperature": -1}, 422, "temperature"),
+    ("text/generate", {"top_p": 0}, 422, "top_p"),
+    ("hello/explain", {"input": "h" * 501}, 422, "501 symbols; at most 500 are explained"),
+    ("hello/explain", {"input": "hello", "target": "oh"}, 422, "2 labels; there must be 5"),
+    ("nobody/predict", {"inputs": "hello"}, 404, "there is no model 'nobody'; there are hello"),
+    ("../hello/predict", {"inputs": "hello"}, 404, "Not Found"),
+    ("..%2f..%2fetc%2fpasswd/predict", {"inputs": "h"}, 404, "Not Found"),
+    ("%00/predict", {"inputs": "h"}, 404, "there is no model '\\x00'"),
+    ("%E2%80%AE/predict", {"inputs": "h"}, 404, "there is no model '\\u202e'"),
+    ("hello%20/predict", {"inputs": "h"}, 404, "there is no model 'hello '"),
+    ("." * 300 + "/predict", {"inputs": "h"}, 404, "there is no model"),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "status", "line"), MISTAKES)
+def test_mistakes(client: httpx.Client, path: str, body: Any, status: int, line: str) -> None:
+    text = json.dumps(body).encode()
+    answer = client.post(f"/v1/models/{path}", content=text, headers={"content-type": "application/json"})
+    assert answer.status_code == status, answer.text
+    detail = answer.json()["detail"]
+    assert line in detail
+    assert "\n" not in detail
+    assert len(detail) < 400
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "line"),
+    [
+        (b"{", 400, "the body is no JSON"),
+        (b"", 422, "the body: Field required"),
+        (b"\xff\xfe", 400, ""),
+        (b'{"rows": [[NaN, 1]]}', 422, "finite number"),
+        (b'{"rows": [[1, Infinity]]}', 422, "finite number"),
+        (b'{"rows": [[1, -1e999]]}', 422, "finite number"),
+        (b'{"rows": [[' + b"9" * 5000 + b", 1]]}", 400, ""),
+        (b"null", 422, ""),
+        (b'{"inputs": "h", "inputs": 3}', 422, "inputs"),
+    ],
+)
+def test_bodies_that_are_none(client: httpx.Client, body: bytes, status: int, line: str) -> None:
+    answer = client.post("/v1/models/sine/predict", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert line in answer.json()["detail"]
+
+
+def test_a_body_that_says_it_is_something_else(client: httpx.Client) -> None:
+    """A page elsewhere can send text/plain without being asked for its origin first."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
+        answer = client.post("/v1/models/hello/predict", content=b'{"inputs": "h"}', headers={"content-type": kind})
+        assert answer.status_code == 422
+
+
+def test_every_answer_has_the_security_headers(client: httpx.Client) -> None:
+    for path in ("/", "/docs", "/healthz", "/v1/models", "/nothing", "/metrics", "/static/swagger-ui.css"):
+        headers = client.get(path).headers
+        assert headers["x-content-type-options"] == "nosniff", path
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert "access-control-allow-origin" not in headers
+        assert "server" not in headers
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"origin": "OWN"}, 200),
+        ({"origin": "https://elsewhere.example"}, 403),
+        ({"origin": "null"}, 403),
+        ({"origin": "http://localhost:1"}, 403),
+        ({"origin": "http://[bad"}, 403),
+        ({"host": "evil.example"}, 421),
+        ({"host": "127.0.0.1.evil.example"}, 421),
+        ({"host": "localhost"}, 200),
+        ({"host": "[::1"}, 421),
+    ],
+)
+def test_whose_pages_may_ask(server: Served, client: httpx.Client, headers: dict[str, str], status: int) -> None:
+    given = {name: server.url if value == "OWN" else value for name, value in headers.items()}
+    assert client.post("/v1/models/hello/predict", json={"inputs": "hello"}, headers=given).status_code == status
+
+
+def test_the_key(runs: dict[str, Path], tmp_path: Path) -> None:
+    file = tmp_path / "key"
+    file.write_text(KEY + "\n")
+    origin = "https://pages.example"
+    flags = ["--api-key", str(file), "--allow-origin", origin, "--log"]
+    with Served([str(runs["hello"])], flags) as served, served.client() as client:
+        for given in ({}, {"authorization": "Bearer wrong"}, {"authorization": KEY}, {"authorization": "Bearer é"}):
+            raw = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
+            refused = client.get("/v1/models", headers=httpx.Headers(raw))
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
+            for path in ("/metrics", "/openapi.json", "/nothing"):
+                assert client.get(path, headers=httpx.Headers(raw)).status_code == 401
+        right = {"authorization": f"Bearer {KEY}"}
+        assert client.get("/v1/models", headers=right).status_code == 200
+        for path in ("/", "/healthz", "/readyz", "/docs"):
+            assert client.get(path).status_code == 200
+        allowed = client.get("/v1/models", headers={**right, "origin": origin})
+        assert allowed.headers["access-control-allow-origin"] == origin
+        other = client.get("/v1/models", headers={**right, "origin": "https://other.example"})
+        assert "access-control-allow-origin" not in other.headers
+    assert KEY not in served.out + served.err
+
+
+def test_what_may_not_be_started(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
+        with pytest.raises(InputError, match=r"needs a key: give --api-key FILE, or set OHLOL_API_KEY"):
+            access_for(host, None, (), ())
+    assert access_for("0.0.0.0", KEY, (), ()).hosts == ()
+    for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
+        assert access_for(host, None, (), ()).key is None
+    for origin in ("*", "example.org", "https://example.org/"):
+        with pytest.raises(InputError, match="--allow-origin"):
+            access_for("127.0.0.1", None, (), (origin,))
+    monkeypatch.setenv("OHLOL_API_KEY", "short")
+    with pytest.raises(InputError, match="16 ASCII characters at least"):
+        key_from(None)
+    monkeypatch.setenv("OHLOL_API_KEY", KEY)
+    assert key_from(None) == KEY
+    with pytest.raises(InputError, match="cannot be read"):
+        key_from(tmp_path / "none")
+    with pytest.raises(InputError, match="there is a model 'hello' already"):
+        named([str(runs["hello"]), f"hello={runs['names']}"])
+    for bad in ("../x=run", "=run", "a b=run", ".hidden=run"):
+        with pytest.raises(InputError, match="cannot be a model's name"):
+            named([bad])
+    with pytest.raises(InputError, match="batch"):
+        Limits(batch=0)
+
+
+def test_a_full_queue_says_when_to_come_back(runs: dict[str, Path]) -> None:
+    flags = ["--max-queue", "4", "--batch-size", "1", "--max-length", "4000"]
+    with Served([str(runs["upper"])], flags) as served:
+        long, seen = "abcde" * 800, []
+
+        def ask() -> None:
+            with served.client() as client:
+                for _ in range(4):
+                    answer = client.post("/v1/models/upper/predict", json={"inputs": [long] * 2})
+                    seen.append((answer.status_code, answer.headers.get("retry-after"), answer.json()))
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(seen) == 32
+    assert {status for status, _, _ in seen} == {200, 429}
+    for status, after, content in seen:
+        if status == 429:
+            assert 1 <= int(after) <= 60
+            assert content["detail"].startswith("busy: ")
+        else:
+            assert len(content["predictions"]) == 2
+
+
+def test_a_model_is_swapped_without_dropping_a_request(runs: dict[str, Path], tmp_path: Path) -> None:
+    run = tmp_path / "word"
+    ohlol.fit([("ab", "xx")], epochs=60, out=run)
+    with Served([str(run)]) as served:
+        seen: list[tuple[int, str]] = []
+        over = threading.Event()
+
+        def ask() -> None:
+            with served.client() as client:
+                while not over.is_set():
+                    answer = client.post("/v1/models/word/predict", json={"inputs": "ab"})
+                    seen.append((answer.status_code, "".join(answer.json()["predictions"][0]["labels"])))
+
+        threads = [threading.Thread(target=ask) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        with served.client() as client:
+            before = client.get("/v1/models/word").json()["identity"]
+            assert client.post("/v1/reload").json()[0] == {
+                "name": "word", "changed": False, "identity": before, "error": None,
+            }  # fmt: skip
+            ohlol.fit([("ab", "yy")], epochs=60, out=run, overwrite=True)
+            told = client.post("/v1/reload").json()[0]
+            assert told["changed"]
+            assert told["identity"] == ohlol.load(run).identity != before
+            assert client.post("/v1/models/word/predict", json={"inputs": "ab"}).json()["predictions"][0]["labels"] == [
+                "y",
+                "y",
+            ]
+            weights = (run / "model.safetensors").read_bytes()
+            (run / "model.safetensors").write_bytes(weights[:-8])
+            told = client.post("/v1/reload").json()[0]
+            assert not told["changed"]
+            assert "model.safetensors" in told["error"]
+            (run / "model.safetensors").write_bytes(weights)
+            ohlol.fit([("ab", "zz")], epochs=60, out=run, overwrite=True)
+            served.process.send_signal(1)  # SIGHUP
+            for _ in range(200):
+                if client.get("/v1/models/word").json()["identity"] == ohlol.load(run).identity:
+                    break
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert {status for status, _ in seen} == {200}
+    assert {labels for _, labels in seen} == {"xx", "yy", "zz"}
+    assert "Traceback" not in served.err
+
+
+def test_stopping_finishes_what_is_in_flight(runs: dict[str, Path]) -> None:
+    with Served([str(runs["text"])], ["--max-length", "1000000"]) as served:
+        with served.client() as client:
+            asked = {"length": 500_000, "seed": 1}
+            with client.stream("POST", "/v1/models/text/generate", json=asked) as answer:
+                lines = answer.iter_lines()
+                next(lines)
+                served.process.terminate()
+                time.sleep(0.5)
+                with pytest.raises(httpx.TransportError), served.client() as other:
+                    other.get("/healthz")
+                rest = "\n".join(lines)
+        assert events(rest)[-1] == ("done", {"count": 500_000})
+        served.process.wait()
+    assert served.process.returncode == -15  # ended by the signal, as it should be
+    assert "Traceback" not in served.err

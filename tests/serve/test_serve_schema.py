@@ -1,0 +1,81 @@
+"""The OpenAPI document, tried by Schemathesis: no answer is a 5xx, and each is as the document says."""
+
+import os
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from serving import MODELS, Served
+
+from ohlol.serve.access import Access
+from ohlol.serve.app import make_app
+from ohlol.serve.limits import Limits
+from ohlol.serve.metrics import Metrics
+from ohlol.serve.models import Models
+from ohlol.serve.service import Service
+
+schemathesis = pytest.importorskip("schemathesis", reason="needs schemathesis: pip install schemathesis")
+
+from schemathesis.checks import not_a_server_error  # noqa: E402
+from schemathesis.generation import GenerationMode  # noqa: E402
+from schemathesis.specs.openapi.checks import (  # noqa: E402
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    unsupported_method,
+)
+
+EXAMPLES = int(os.environ.get("OHLOL_SCHEMA_EXAMPLES", "20"))
+"""Requests tried for each operation, as many that fit the document as ones that do not; the long form has 500."""
+CHECKS = [
+    not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
+    response_schema_conformance, unsupported_method,
+]  # fmt: skip
+"""All but that what fits the document is accepted: which symbols a model knows stands in no schema."""
+
+
+def document() -> Any:
+    """The document of a server that serves nothing: it does not depend on the models."""
+    limits, metrics = Limits(), Metrics()
+    guard: Any = make_app(Service(Models({}, limits), Access(), limits, metrics))
+    return schemathesis.openapi.from_dict(guard.app.openapi())
+
+
+OPERATIONS = {found.ok().label: found.ok() for found in document().get_all_operations()}
+
+
+def test_the_document_has_every_operation(server: Served) -> None:
+    with server.client() as client:
+        paths = client.get("/openapi.json").json()["paths"]
+    assert {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods} == set(OPERATIONS)
+    for path in ("predict", "generate", "explain"):
+        assert f"POST /v1/models/{{name}}/{path}" in OPERATIONS
+
+
+TRIED = [(label, True) for label in OPERATIONS] + [(label, False) for label, one in OPERATIONS.items() if one.body]
+
+
+@pytest.mark.parametrize(("label", "fits"), TRIED)
+def test_every_operation(server: Served, label: str, fits: bool) -> None:
+    operation = OPERATIONS[label]
+    mode = GenerationMode.POSITIVE if fits else GenerationMode.NEGATIVE
+    checks = [*CHECKS, negative_data_rejection] if not fits else CHECKS
+
+    @given(case=operation.as_strategy(generation_mode=mode), name=st.sampled_from((*MODELS, None)))
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def tried(case: Any, name: str | None) -> None:
+        if name is not None and "name" in (case.path_parameters or {}):
+            case.path_parameters["name"] = name
+        case.call_and_validate(base_url=server.url, checks=checks, timeout=60)
+
+    tried()

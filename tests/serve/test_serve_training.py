@@ -1,0 +1,99 @@
+"""A training to watch: what it tells is what `ohlol train` prints, it is bounded, and hanging up ends it."""
+
+import json
+import time
+from typing import Any
+
+import httpx
+import pytest
+from helpers import Recorder
+from serving import SECONDS, Served, events
+
+import ohlol
+
+
+def test_it_tells_what_the_command_line_prints(client: httpx.Client) -> None:
+    """hello -> ohlol, to the end; the losses and the words of every epoch."""
+    told = events(client.post("/v1/train", json={}).text)
+    recorder = Recorder()
+    model = ohlol.fit([("hello", "ohlol")], reporter=recorder)
+    names = [name for name, _ in told]
+    assert names == ["start", *["epoch"] * 20, "done"]
+    start, done = told[0][1], told[-1][1]
+    assert start["pairs"] == [["hello", "ohlol"]]
+    assert (start["epochs"], start["parameters"], start["hidden_size"]) == (20, 40, 4)
+    for (_, one), epoch in zip(told[1:-1], recorder.epochs, strict=True):
+        assert one["loss"] == pytest.approx(epoch.loss, abs=1e-6)
+        assert one["pairs"][0]["labels"] == epoch.predictions[0]
+        hidden = one["pairs"][0]["hidden"]
+        assert [len(hidden), len(hidden[0])] == [5, 4]
+    states = [json.dumps(one["pairs"][0]["hidden"]) for _, one in told[1:-1]]
+    assert len(set(states)) == 20  # they change from epoch to epoch
+    assert "".join(done["pairs"][0]["labels"]) == "ohlol"
+    assert done["loss"] == pytest.approx(model.config.scores["loss"], abs=1e-6)
+    frames = done["explain"]["frames"]
+    assert [frame["epoch"] for frame in frames] == list(range(21))
+    assert ["".join(frame["chosen"]) for frame in frames[:20]] == ["".join(e.predictions[0]) for e in recorder.epochs]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_several_pairs_and_every_cell(client: httpx.Client, cell: str) -> None:
+    pairs = [{"input": "abcd", "target": "bcda"}, {"input": "dcba", "target": "cbad"}]
+    asked = {"pairs": pairs, "cell": cell, "head": True, "hidden_size": 16, "epochs": 80, "seed": 3, "lr": 0.05}
+    told = events(client.post("/v1/train", json=asked).text)
+    assert ["".join(one["labels"]) for one in told[-1][1]["pairs"]] == ["bcda", "cbad"]
+    assert len(told[-1][1]["explain"]["frames"]) <= 61
+    assert len(told[1][1]["pairs"][1]["hidden"][0]) == 16
+
+
+@pytest.mark.parametrize(
+    ("asked", "line"),
+    [
+        ({"pairs": [{"input": "ab", "target": "a"}]}, ""),
+        ({"pairs": [{"input": "a", "target": "a"}] * 9}, "9 pairs; at most 8"),
+        ({"pairs": [{"input": "a" * 25, "target": "a" * 25}]}, "25 characters in a side of a pair; at most 24"),
+        ({"epochs": 501}, "501 epochs; at most 500"),
+        ({"head": True, "hidden_size": 65}, "65 hidden units; at most 64"),
+        ({"hidden_size": 8}, "without a head the hidden units are the labels"),
+        ({"lr": 0}, "lr"),
+        ({"pairs": []}, "pairs"),
+        ({"pace": 3}, "pace"),
+        ({"cell": "mamba"}, "cell"),
+    ],
+)
+def test_what_is_refused(client: httpx.Client, asked: Any, line: str) -> None:
+    answer = client.post("/v1/train", json=asked)
+    assert answer.status_code == 422, answer.text
+    assert line in answer.json()["detail"]
+
+
+def test_a_loss_that_is_no_number_ends_it_with_a_line(client: httpx.Client) -> None:
+    asked = {"lr": 10, "cell": "rnn", "head": True, "hidden_size": 8, "epochs": 500, "pace": 0}
+    names = [name for name, _ in events(client.post("/v1/train", json=asked).text)]
+    assert names[-1] in ("done", "ended")
+
+
+def test_hanging_up_cancels_and_the_places_are_bounded(server: Served) -> None:
+    slow = {"epochs": 500, "pace": 2}
+    with server.client() as client:
+        streams = []
+        for _ in range(4):
+            stream = client.stream("POST", "/v1/train", json=slow)
+            answer = stream.__enter__()
+            assert answer.status_code == 200
+            lines = answer.iter_lines()
+            next(lines)
+            streams.append((stream, lines))
+        refused = client.post("/v1/train", json={})
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert "4 trainings at work, at most 4" in refused.json()["detail"]
+        began = time.monotonic()
+        for stream, _ in streams:
+            stream.__exit__(None, None, None)
+        until = time.monotonic() + SECONDS
+        while time.monotonic() < until:
+            if client.post("/v1/train", json={"epochs": 1}).status_code == 200:
+                break
+            time.sleep(0.05)
+        assert time.monotonic() - began < 30  # not the 1,000 s they would have taken

@@ -1,0 +1,165 @@
+"""Rooms of the server by themselves: batches, tokens, limits; and a server in this process, with limits of its own."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvicorn
+
+from ohlol.errors import InputError
+from ohlol.serve.access import Access
+from ohlol.serve.app import make_app
+from ohlol.serve.batching import Batcher, Busy, Gate
+from ohlol.serve.limits import Limits
+from ohlol.serve.metrics import Metrics
+from ohlol.serve.models import Models
+from ohlol.serve.run import _listen  # pyright: ignore[reportPrivateUsage]
+from ohlol.serve.service import Service
+from ohlol.serve.sessions import Tokens
+from ohlol.serve.wire import Server, protocol
+
+
+@contextmanager
+def short_lived(run: Path, *, key: str | None = None, **limits: Any) -> Iterator[str]:
+    """A server in a thread of this process; its address."""
+    chosen, metrics = Limits(**limits), Metrics()
+    service = Service(Models({run.name: run}, chosen, metrics.batch), Access(key), chosen, metrics)
+    config = uvicorn.Config(
+        make_app(service), http=protocol(chosen), ws="websockets-sansio", ws_max_size=chosen.message_bytes,
+        ws_per_message_deflate=False, log_level="warning", timeout_graceful_shutdown=5,
+    )  # fmt: skip
+    server = Server(config, service.stop, service.reload, signals=False)
+    with _listen("127.0.0.1", 0) as listening:
+        thread = threading.Thread(target=server.run, args=([listening],))
+        thread.start()
+        while not server.started:
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def run(work: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run(work)
+
+
+def batcher(work: Any = None, **settings: Any) -> Batcher[int, int]:
+    given: dict[str, Any] = {"size": 4, "weight": 100, "wait": 0.05, "queue": 20, "patience": 5.0} | settings
+    return Batcher(work or (lambda asked: [-n for n in asked]), **given)
+
+
+def test_requests_become_batches_of_bounded_size_and_weight() -> None:
+    sizes: list[int] = []
+
+    def work(asked: list[int]) -> list[int]:
+        sizes.append(len(asked))
+        return [-n for n in asked]
+
+    async def ask() -> None:
+        made = batcher(work)
+        assert await asyncio.gather(*(made.submit([n], [1]) for n in range(10))) == [[-n] for n in range(10)]
+        assert sizes == [4, 4, 2]
+        sizes.clear()
+        assert await made.submit([1, 2, 3, 4], [60, 60, 10, 200]) == [-1, -2, -3, -4]
+        assert sizes == [1, 2, 1]
+        await made.close()
+
+    run(ask())
+
+
+def test_the_first_waits_only_so_long() -> None:
+    async def ask() -> None:
+        made = batcher(wait=0.05)
+        for count, least, most in ((1, 0.04, 1.0), (4, 0.0, 0.04)):  # a full batch does not wait
+            began = time.monotonic()
+            await made.submit(range(count), [1] * count)
+            assert least <= time.monotonic() - began < most
+        await made.close()
+
+    run(ask())
+
+
+def test_a_full_queue_refuses_all_or_nothing_and_one_mistake_is_ones_own() -> None:
+    def work(asked: list[int]) -> list[int | Exception]:
+        return [InputError(str(n)) if n % 3 == 0 else n for n in asked]
+
+    async def ask() -> None:
+        made = batcher(work, queue=3)
+        first = asyncio.create_task(made.submit([1, 2], [1, 1]))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy, match="2 sequences wait, at most 3; try again in 1 s"):
+            await made.submit([4, 5], [1, 1])
+        wrong = asyncio.create_task(made.submit([3], [1]))
+        assert await first == [1, 2]
+        with pytest.raises(InputError, match="3"):
+            await wrong
+        await made.close()
+
+    run(ask())
+
+
+def test_who_has_left_is_not_worked_for_and_who_waits_too_long_is_told() -> None:
+    done: list[int] = []
+
+    def work(asked: list[int]) -> list[int]:
+        done.extend(asked)
+        time.sleep(0.2)
+        return asked
+
+    async def ask() -> None:
+        made = batcher(work, size=1, wait=0.0, patience=0.1)
+        first = asyncio.create_task(made.submit([1], [1]))
+        await asyncio.sleep(0.05)
+        second, third = (asyncio.create_task(made.submit([n], [1])) for n in (2, 3))
+        await asyncio.sleep(0)
+        third.cancel()
+        for late in (first, second):
+            with pytest.raises(Busy, match="not worked off within"):
+                await late
+        await made.close()
+        assert done == [1]
+        assert made.waiting == 0
+
+    run(ask())
+
+
+def test_a_bug_in_the_work_is_an_exception_and_the_next_batch_goes_on() -> None:
+    def work(asked: list[int]) -> list[int]:
+        if 0 in asked:
+            raise ZeroDivisionError
+        return asked
+
+    async def ask() -> None:
+        made = batcher(work, wait=0.0)
+        with pytest.raises(ZeroDivisionError):
+            await made.submit([0], [1])
+        assert await made.submit([1], [1]) == [1]
+        await made.close()
+
+    run(ask())
+
+
+def test_a_gate() -> None:
+    gate = Gate(1, "explanations")
+    with gate, pytest.raises(Busy, match="1 explanations at work, at most 1"), gate:
+        pass
+    with gate:
+        assert gate.inside == 1
+
+
+def test_tokens_are_bound_to_session_state_and_key() -> None:
+    tokens = Tokens("a key")
+    token = tokens.made(b"s" * 16, b"state")
+    assert tokens.opened(token) == (b"s" * 16, b"state")
+    others = [Tokens("another").made(b"s" * 16, b"state"), Tokens(None).made(b"s" * 16, b"state")]
+    changed = [token[:i] + ("A" if token[i] != "A" else "B") + token[i + 1 :] for i in range(len(token) - 2)]
+    for bad in ("", "é", "====", token[:-4], token + "AAAA", *others, *changed):
+        with pytest.raises(InputError, match="no token of this server"):
+            tokens.opened(bad)
