@@ -1,12 +1,15 @@
-"""Files: a write that fails leaves what was there, and what JSON lacks is never written."""
+"""Files: a write that fails leaves what was there, what JSON lacks is never written, and no other room writes."""
 
+import ast
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import ohlol
 from ohlol.errors import InputError
-from ohlol.files import write_json
+from ohlol.files import append_line, write_json
 
 
 @pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
@@ -32,3 +35,75 @@ def test_a_number_json_lacks_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_cannot_be_added_leaves_the_lines_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert append_line(path, b"one\n") == 4
+    assert append_line(path, b"two\n") == 8
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(InputError, match="No space left on device; what was there is as it was"):
+            append_line(path, b"three\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_the_name_of_a_new_file_is_flushed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for _ in range(2):
+        append_line(tmp_path / "metrics.jsonl", b"one\n")
+    path, folder = str(tmp_path / "metrics.jsonl"), str(tmp_path)
+    assert flushed == [path, folder, path]
+
+
+SOURCE = Path(ohlol.__file__).parent
+WRITES = {"write_text", "write_bytes", "save_file", "savefig", "savez", "tofile", "dump", "rename", "memmap"}
+"""Methods and functions of libraries that write a file."""
+FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
+ALLOWED = {
+    ("files.py", "open"),  # where it is done: temporary name, flush, rename
+    ("cli/see.py", "write_text"),  # the page that --html names, perhaps a device; no part of a run
+    ("picture.py", "savefig"),  # a picture likewise
+}
+
+
+def writes(path: Path) -> Iterator[tuple[str, int]]:
+    """Calls that write a file past files.py, or that could run what a file holds."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            yield from ((name, node.lineno) for name in names if name.split(".")[0] in FORBIDDEN)
+        if not isinstance(node, ast.Call):
+            continue
+        owner, name = None, getattr(node.func, "id", None)
+        if isinstance(node.func, ast.Attribute):
+            owner, name = getattr(node.func.value, "id", "?"), node.func.attr
+        modes = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
+        if name in WRITES and not (owner is None and name == "write_bytes"):
+            yield str(name), node.lineno
+        elif name == "open" and any(isinstance(mode, str) and set(mode) & set("wax+") for mode in modes):
+            yield "open", node.lineno
+        elif (owner, name) in {("torch", "load"), ("torch", "save"), ("np", "save"), (None, "eval"), (None, "exec")}:
+            yield f"{owner}.{name}", node.lineno
+
+
+def test_no_other_room_writes_files_and_none_runs_them() -> None:
+    """What lies in a run directory is whole only if every file goes through files.py."""
+    found = [
+        (str(path.relative_to(SOURCE)), what, line)
+        for path in sorted(SOURCE.rglob("*.py"))
+        for what, line in writes(path)
+    ]
+    assert [f"{room}:{line}: {what}" for room, what, line in found if (room, what) not in ALLOWED] == []
+    assert {(room, what) for room, what, _ in found} == ALLOWED  # so that the search finds what is there

@@ -1,8 +1,10 @@
 """The saved state: an interrupted run ends in the bytes of one that was not, and a state that does not fit is told."""
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from helpers import TASKS, Recorder, bytes_of, prepared, upper_pairs
@@ -139,6 +141,21 @@ def test_resume_keeps_its_settings_and_its_data(tmp_path: Path) -> None:
     ohlol.fit(data, out=out, resume=True, **settings)
 
 
+def test_nothing_draws_from_the_generators_that_are_not_saved(tmp_path: Path) -> None:
+    """A state holds torch's generator alone, since nothing depends on Python's own and numpy's."""
+    data, settings = prepared("label", tmp_path)
+    runs = []
+    for seed in (1, 2):
+        random.seed(seed)
+        np.random.seed(seed)
+        before = str(np.random.get_state())
+        ohlol.fit(data, out=tmp_path / f"run{seed}", **settings)
+        assert str(np.random.get_state()) == before  # Python's own is moved by beartype, which checks types in tests
+        runs.append(bytes_of(tmp_path / f"run{seed}"))
+    for name in ("model.safetensors", "metrics.jsonl", "resume/last.safetensors"):
+        assert runs[0][name] == runs[1][name]
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -168,7 +185,7 @@ def test_a_state_without_its_position_is_refused(tmp_path: Path) -> None:
     tensors, _ = read_tensors(path)
     (run / "resume" / "before.safetensors").unlink()
     position = '{"format": 1, "position": %s}'
-    for wrong in ("[", "3", "{}", position % 3, position % '{"nonsense": 1}', None):
+    for wrong in ("[", "3", "{}", position % 3, position % '{"nonsense": 1}', position % "{}", None):
         save_file(tensors, path, {"state": wrong} if wrong is not None else None)
         with pytest.raises(InputError) as refused:
             ohlol.fit(out=run, resume=True)

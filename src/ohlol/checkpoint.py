@@ -26,11 +26,12 @@ from torch import Tensor
 
 from ohlol import __version__, snapshots
 from ohlol.data.codec import Codec
-from ohlol.errors import InputError, short
+from ohlol.data.readers import checked
+from ohlol.errors import InputError, cut, short
 from ohlol.files import FORMAT, JSON_LIMIT, parse_json, read_bytes, read_json
 from ohlol.lock import locked
 from ohlol.model import SequenceModel, Sizes
-from ohlol.settings import DataSettings, ModelSettings, TrainSettings, check
+from ohlol.settings import TASKS, DataSettings, ModelSettings, TrainSettings, check
 from ohlol.weights import check_weights, put_weights, read_tensors, weights_of, write_tensors
 
 FILES = ("model.safetensors", "metrics.jsonl", "vocab.json", "README.md", "config.json")
@@ -69,7 +70,9 @@ class Config:
         """
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             found = data.get("format") if isinstance(data, dict) else type(data).__name__
-            raise InputError(f"config.json has format {found!r}; this version of ohlol ({__version__}) reads {FORMAT}")
+            raise InputError(
+                f"config.json has format {cut(repr(found))}; this version of ohlol ({__version__}) reads {FORMAT}"
+            )
         try:
             if isinstance(data["training"].get("checkpoint_every"), int):  # as 0.1.0 wrote it: seconds
                 data["training"]["checkpoint_every"] = f"{data['training']['checkpoint_every']}s"
@@ -84,6 +87,9 @@ class Config:
                 pairs=tuple((given, wanted) for given, wanted in data["pairs"]),
                 scores={str(k): float(v) for k, v in data["scores"].items()},
             )
+            if config.task not in TASKS:
+                raise ValueError(f"task is {config.task!r}")
+            checked(config.data)
             check(config.model, config.training)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -178,6 +184,18 @@ def read_codec(run: Path) -> Codec:
         raise InputError(f"{run / 'vocab.json'}: {error}") from None
 
 
+def read_described(run: Path) -> tuple[Config, Codec]:
+    """The configuration and the vocabulary of a run, which must describe one model; raises InputError."""
+    config, codec = read_config(run), read_codec(run)
+    if config.task != codec.task or config.sizes != sizes_of(codec):
+        raise InputError(f"{run}: config.json and vocab.json do not belong together")
+    try:
+        planned(config)
+    except InputError as error:
+        raise InputError(f"{run}: {error}") from None
+    return config, codec
+
+
 def save_model(run: Path, model: SequenceModel) -> None:
     """Write the weights; a tied weight is written once, since the reader ties it again."""
     write_tensors(run / "model.safetensors", weights_of(model), {"format": "pt"})
@@ -203,15 +221,12 @@ def identity(config: Config, codec: Codec, model: SequenceModel) -> str:
 
 def load_model(run: Path) -> tuple[Config, Codec, SequenceModel]:
     """Read a run's configuration, vocabulary and best weights; raises InputError."""
-    config, codec = read_config(run), read_codec(run)
-    path = run / "model.safetensors"
-    if not path.exists():
+    config, codec = read_described(run)
+    if not (run / "model.safetensors").exists():
         raise InputError(f"{run}: has no model.safetensors yet: its training saved no weights")
-    if config.task != codec.task or config.sizes != sizes_of(codec):
-        raise InputError(f"{run}: config.json and vocab.json do not belong together")
     weights = read_weights(run, planned(config))  # before there is memory for sizes that only config.json claims
     model = SequenceModel(config.model, config.sizes)
-    put_weights(model, weights, str(path))
+    put_weights(model, weights, str(run))
     return config, codec, model.eval()
 
 

@@ -15,10 +15,14 @@ class InputWarning(UserWarning):
 
 def short(error: BaseException) -> str:
     """An error's own words, on one line and not endless: they may repeat what a stranger wrote."""
-    said = str(error) if isinstance(error, InputError | ValueError) else repr(error)
-    said = " ".join(said.split())
-    return said if len(said) <= SAID else said[: SAID - 1] + "…"
+    return cut(" ".join(str(error).split()) if isinstance(error, InputError | ValueError) else repr(error))
+
+
+def cut(said: str) -> str:
+    """What a stranger wrote, not endless and without what a terminal would obey."""
+    said = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in said[:SAID])
+    return said if len(said) < SAID else said[: SAID - 1] + "…"
 
 
 SAID = 200
-"""Characters of a library's own message that an error repeats."""
+"""Characters that an error repeats of a library's message or of a file that someone else wrote."""

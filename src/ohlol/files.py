@@ -64,14 +64,25 @@ def _flush_folder(folder: Path) -> None:
 
 
 def append_line(path: Path, data: bytes) -> int:
-    """Add to a file and flush it to the disk, not through a symbolic link; its length then. Raises InputError."""
+    """Add to a file and flush it to the disk, not through a symbolic link; its length then.
+
+    Raises:
+        InputError: it cannot be written; what was there is as it was.
+    """
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_FOLLOW, 0o666)
-        with os.fdopen(handle, "ab") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            return file.tell()
+        with os.fdopen(handle, "ab", buffering=0) as file:
+            before, left = os.fstat(handle).st_size, memoryview(data)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                os.fsync(handle)
+            except OSError:
+                os.ftruncate(handle, before)
+                raise
+        if not before:  # the file is new, and its name must be on the disk before a state counts on it
+            _flush_folder(path.parent)
+        return before + len(data)
     except OSError as error:
         raise unwritten(path, error) from None
 

@@ -12,6 +12,7 @@ from ohlol import checkpoint, machine
 from ohlol.card import model_card
 from ohlol.checkpoint import Config
 from ohlol.data import readers
+from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.readers import Corpus
 from ohlol.errors import InputError
@@ -147,7 +148,7 @@ def _started(
     config = Config(
         corpus.task, corpus.settings, model, sizes, training, files, str(dev) if dev is not None else None, pairs
     )
-    _refuse_giants(config)
+    _refuse_giants(config, encoded)
     trainer = Trainer(config, codec, encoded, encoded_dev, run, reporter)
     if run is not None:
         checkpoint.create(run, overwrite=overwrite, held=held)
@@ -164,7 +165,7 @@ def _resumed(
         raise InputError("--resume needs --out: the run directory to go on with")
     checkpoint.read_config(run)  # nothing is written where there is no run
     held.enter_context(locked(run))
-    config, codec = checkpoint.read_config(run), checkpoint.read_codec(run)
+    config, codec = checkpoint.read_described(run)
     if dev is not None and str(dev) != config.dev_file:
         raise InputError(f"{run} was started with --dev {config.dev_file}, not {dev}; --resume keeps it")
     for kind, mine in ((config.data, given.data), (config.model, given.model), (config.training, given.training)):
@@ -176,29 +177,48 @@ def _resumed(
     train, measured = _split(corpus, config.dev_file, config.training)
     if _learned(train, config.model, config.training, shared=0 < len(config.pairs) < FEW) != codec:
         raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
-    _refuse_giants(config)
-    trainer = Trainer(
-        config, codec, codec.encode(train), codec.encode(measured) if measured is not None else None, run, reporter
-    )
+    encoded, encoded_dev = codec.encode(train), codec.encode(measured) if measured is not None else None
+    _refuse_giants(config, encoded)
+    trainer = Trainer(config, codec, encoded, encoded_dev, run, reporter)
     trainer.restore()
     return trainer
 
 
-def _refuse_giants(config: Config) -> None:
-    """Refuse a model that cannot fit into memory before any of it is made; the system would end the process instead."""
+def _refuse_giants(config: Config, data: Dataset) -> None:
+    """Refuse what cannot fit into memory before any of it is made; the system would end the process instead."""
     free = machine.free_memory()
+    if free is None:
+        return
+    model, training = config.model, config.training
     numbers = sum(p.numel() for p in checkpoint.planned(config).parameters())
     needed = numbers * BYTES_A_PARAMETER
-    if free is not None and needed > free:
+    if needed > free:
         raise InputError(
-            f"the model would have {numbers:,} parameters and take {needed / 2**30:,.1f} GiB to train, and "
-            f"{free / 2**30:,.1f} GiB are free: a smaller --hidden-size (here {config.model.hidden_size}), --layers or "
-            "--embedding helps"
+            f"the model would have {numbers:,} parameters and take {_gib(needed)} to train, and {_gib(free)} are free: "
+            f"a smaller --hidden-size (here {model.hidden_size}), --layers or --embedding helps"
         )
+    cut = config.task in ("next", "forecast")
+    steps = min(data.steps, training.batch_size * training.bptt)
+    if not cut:
+        steps = int(np.sort(data.inputs.lengths)[-training.batch_size :].sum())
+    held = model.layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
+    kept = steps * (held + 2 * config.sizes.scores * (config.task != "classify")) * 4
+    if needed + kept > free:
+        raise InputError(
+            f"the largest batch has {steps:,} steps and takes {_gib(kept)} beside the model's {_gib(needed)}, and "
+            f"{_gib(free)} are free: a smaller --batch-size (here {training.batch_size})"
+            f"{f' or --bptt (here {training.bptt})' if cut else ''} helps most, then --hidden-size"
+        )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB"
 
 
 BYTES_A_PARAMETER = 16
 """A weight, its gradient and an optimizer's two moments, four bytes each."""
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+"""What a layer keeps of each step for the backward pass, beside its output, in units of its hidden size; at least."""
 
 
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:

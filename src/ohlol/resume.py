@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ohlol.checkpoint import STATES
-from ohlol.errors import InputError, InputWarning
+from ohlol.errors import InputError, InputWarning, cut, short
 from ohlol.files import FORMAT, append_line, parse_json, write_bytes
 from ohlol.model import SequenceModel, State
 from ohlol.scores import Scores
@@ -69,6 +69,8 @@ class Progress:
             TypeError: a name or a type is wrong.
             ValueError: a number is out of its range.
         """
+        if missing := {"epoch", "batch", "step"} - set(position):
+            raise ValueError(f"{min(missing)} is missing")
         made = Progress(**position)
         for f in fields(Progress):
             value, default = getattr(made, f.name), getattr(Progress(), f.name)
@@ -125,7 +127,7 @@ def _load_state(path: Path, most: int) -> tuple[dict[str, Tensor], dict[str, Any
     except (KeyError, ValueError, TypeError, RecursionError):
         raise InputError(f"{path}: is not a saved state") from None
     if version != FORMAT:
-        raise InputError(f"{path}: has format {version!r}; this version of ohlol reads {FORMAT}")
+        raise InputError(f"{path}: has format {cut(repr(version))}; this version of ohlol reads {FORMAT}")
     if not isinstance(position, dict) or "rng" not in tensors:
         raise InputError(f"{path}: is not a saved state")
     return tensors, cast("dict[str, Any]", position)
@@ -167,7 +169,7 @@ def put_back(
         torch.set_rng_state(tensors["rng"])
         return progress, _carried(model, tensors)
     except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
-        raise InputError(f"{where}: the saved state does not fit: {' '.join(str(error).split())}") from None
+        raise InputError(f"{where}: the saved state does not fit: {short(error)}") from None
 
 
 def _put_moments(optimizer: torch.optim.Optimizer, parameters: list[Any], tensors: dict[str, Tensor]) -> None:
@@ -218,13 +220,16 @@ class Metrics:
 
     def cut_back(self, size: int, sha256: str) -> None:
         """Leave the first `size` bytes; raises InputError where they are not those that were written."""
-        there = self.path.read_bytes() if self.path.is_file() else b""
-        lines = there[:size]
+        there = self.path.stat().st_size if self.path.is_file() else 0
+        lines = b""
+        if 0 < size <= there:
+            with self.path.open("rb") as file:
+                lines = file.read(size)
         self._digest = hashlib.sha256(lines)
         if len(lines) < size or sha256 not in ("", self._digest.hexdigest()):
             raise InputError(
                 f"{self.path}: its first {size} bytes are not those that were written: it was changed or "
                 "damaged; --overwrite starts anew"
             )
-        if len(there) > size:
+        if there > size:
             write_bytes(self.path, lines)

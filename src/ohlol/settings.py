@@ -5,7 +5,7 @@ The command line, `ohlol.fit` and a run's `config.json` are all views of these t
 
 from dataclasses import dataclass
 
-from ohlol.errors import InputError
+from ohlol.errors import InputError, cut
 
 TASKS = ("label", "next", "classify", "forecast")
 FORMATS = ("pairs", "conll", "segment", "text", "columns")
@@ -169,7 +169,7 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
         (training.on_nan, "on-nan", ("stop", "skip")),
     ):
         if value not in choices:
-            raise InputError(f"--{name} is {value!r}; it must be one of {', '.join(choices)}")
+            raise InputError(f"--{name} is {cut(repr(value))}; it must be one of {', '.join(choices)}")
     for owner, names, low, high in (
         (model, ("hidden_size",), 1, LARGEST),
         (model, ("layers",), 1, MOST_LAYERS),

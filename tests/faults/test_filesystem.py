@@ -3,7 +3,7 @@
 import errno
 import io
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,13 @@ class Disk:
             raise self.error
         return self.done == self.fail_at
 
-    def write(self, file: Any, data: bytes) -> int:
+    def write(self, real: Callable[[Any], int], data: Any) -> int:
         if self.act("write"):
             if self.short:
-                io.BufferedWriter.write(file, data[: len(data) // 2])
+                real(data[: len(data) // 2])
             assert self.error is not None
             raise self.error
-        return io.BufferedWriter.write(file, data)
+        return real(data)
 
     def fail(self, kind: str) -> None:
         if self.act(kind):
@@ -55,7 +55,11 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch, one: Disk) -> Generator[Disk]:
     class Writer(io.BufferedWriter):
         def write(self, data: Any) -> int:
-            return one.write(self, data)
+            return one.write(super().write, data)
+
+    class Appender(io.FileIO):
+        def write(self, data: Any) -> int:
+            return one.write(super().write, data)
 
     fsync, replace, opened = os.fsync, Path.replace, Path.open
 
@@ -70,8 +74,9 @@ def disk(monkeypatch: pytest.MonkeyPatch, one: Disk) -> Generator[Disk]:
     def open_(path: Path, mode: str = "r", *rest: Any, **more: Any) -> Any:
         return Writer(io.FileIO(path, "x")) if mode == "xb" else opened(path, mode, *rest, **more)
 
-    def fdopen(handle: int, mode: str) -> Any:
-        return Writer(io.FileIO(handle, mode.removesuffix("b")))
+    def fdopen(handle: int, mode: str, buffering: int) -> Any:
+        assert not buffering
+        return Appender(handle, mode.removesuffix("b"))
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", flush)

@@ -4,13 +4,16 @@ import os
 import random
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rubbish import FORMATS, spoiled, try_to_read
 
-from ohlol.data import lines, readers
+from ohlol.data import lines, parquet, readers
+from ohlol.data.parquet import PARQUET_BYTES, parquet_table
 from ohlol.errors import InputError
 from ohlol.settings import DataSettings
 
@@ -104,13 +107,84 @@ def test_a_key_twice_is_refused(tmp_path: Path) -> None:
         readers.read(path, DataSettings(format="pairs"))
 
 
-def test_a_parquet_file_that_would_unpack_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ohlol.data import columns
+def listed_once(rows: int, texts: list[str]) -> Any:
+    """A column whose one text takes the place of many: thousands of bytes that stand for millions."""
+    arrow = pytest.importorskip("pyarrow")
+    return arrow.DictionaryArray.from_arrays(arrow.array(np.zeros(rows, np.int8)), arrow.array(texts))
 
+
+def test_a_small_parquet_file_of_a_large_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    entries = 1 << 20
+    monkeypatch.setattr("ohlol.data.parquet.PARQUET_CELLS", entries)
+    names = arrow.ListArray.from_arrays(arrow.array([0, entries], arrow.int32()), listed_once(entries, ["a"]))
+    path = tmp_path / "names.parquet"
+    parquet.write_table(arrow.table({"name": names, "kind": ["x"]}), path, compression="zstd")
+    assert path.stat().st_size < 10_000
+    with pytest.raises(InputError, match=f"names.parquet: {entries + 1} cells; at most .* split the file"):
+        readers.read(path, FORMATS["Parquet classes"][2])
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_small_parquet_file_of_a_large_text_is_refused(tmp_path: Path, nested: bool) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows, text = 10_000, "x" * (PARQUET_BYTES // 10_000 + 1)
+    names = listed_once(rows, [text])
+    if nested:
+        names = arrow.ListArray.from_arrays(arrow.array(range(rows + 1), arrow.int32()), names)
+    path = tmp_path / "names.parquet"
+    parquet.write_table(arrow.table({"name": names, "kind": ["x"] * rows}), path, compression="zstd")
+    assert path.stat().st_size < 100_000
+    with pytest.raises(InputError, match=r"names\.parquet: \d+ bytes unpacked; at most .* split the file"):
+        readers.read(path, FORMATS["Parquet classes"][2])
+
+
+def test_parquet_texts_and_lists_are_as_they_were(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    words = [["the", "cat"], ["a"], ["the", "the"]]
+    rows = {"words": words, "name": ["x", None, "x"], "size": [1, 2, None], "of": [{"a": "b"}, None, {"a": "b"}]}
+    rows["pairs"] = arrow.array([[("k", "v")], None, []], arrow.map_(arrow.string(), arrow.string()))
+    table = arrow.table(rows)
+    for name, options in (("one", {}), ("groups", {"row_group_size": 1}), ("plain", {"use_dictionary": False})):
+        parquet.write_table(table, tmp_path / f"{name}.parquet", **options)
+        found = parquet_table(str(tmp_path / f"{name}.parquet"))
+        assert [row.cells for row in found.rows] == [tuple(row.values()) for row in table.to_pylist()]
+
+
+def test_bytes_in_parquet_are_texts_or_refused(tmp_path: Path) -> None:
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path, how = tmp_path / "names.parquet", FORMATS["Parquet classes"][2]
+    parquet.write_table(arrow.table({"name": ["é".encode()], "kind": [b"x"]}), path)
+    assert readers.read(path, how).inputs == ["é"]
+    parquet.write_table(arrow.table({"name": [b"\xff"], "kind": [b"x"]}), path)
+    with pytest.raises(InputError, match=r"names\.parquet: .*UTF8"):
+        readers.read(path, how)
+
+
+def test_spoiled_parquet_footers(tmp_path: Path) -> None:
+    """Where pyarrow keeps what it believes; it must not end the process, nor take what is claimed."""
+    make, name, how = FORMATS["Parquet classes"]
+    raw = make(tmp_path / name).read_bytes()
+    start = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    chance = random.Random(MUTATIONS)
+    outcomes: list[bool] = []
+    for _ in range(4 * MUTATIONS):
+        spoilt = bytearray(raw)
+        for _ in range(chance.randint(1, 3)):
+            at = chance.randrange(start, len(raw))
+            spoilt[at : at + 4] = (b"\xff\xff\xff\x7f", chance.randbytes(1) + spoilt[at + 1 : at + 4])[
+                chance.random() < 0.7
+            ]
+        (tmp_path / name).write_bytes(spoilt)
+        outcomes.append(try_to_read(tmp_path / name, how))
+    assert set(outcomes) == {False, True}
+
+
+def test_a_parquet_file_that_would_unpack_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make, name, how = FORMATS["Parquet classes"]
     path = make(tmp_path / name)
     for limit in ("PARQUET_CELLS", "PARQUET_BYTES"):
         with monkeypatch.context() as patched:
-            patched.setattr(columns, limit, 10)
-            with pytest.raises(InputError, match="20 rows of 3 columns"):
+            patched.setattr(parquet, limit, 10)
+            with pytest.raises(InputError, match=r"\d+ (cells|bytes unpacked); at most 10 are read; split the file"):
                 readers.read(path, how)

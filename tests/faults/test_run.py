@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -84,6 +85,33 @@ def test_two_interrupts_stop_at_once_and_leave_a_readable_state(tmp_path: Path) 
     same(tmp_path / "r", tmp_path / "whole")
 
 
+def test_two_terminations_end_the_process_and_leave_a_readable_state(tmp_path: Path) -> None:
+    act = "(signal.raise_signal(signal.SIGTERM), signal.raise_signal(signal.SIGTERM))"
+    code, err = ended(command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act)))
+    assert (code, err) == (-signal.SIGTERM, "")
+    ohlol.fit(out=tmp_path / "r", resume=True)  # the lock that was left is taken over
+    ohlol.fit(out=tmp_path / "whole")
+    same(tmp_path / "r", tmp_path / "whole")
+
+
+def test_two_threads_end_in_the_same_bytes_too(tmp_path: Path) -> None:
+    """With a model that the kernels do split between threads."""
+    data = text_file(tmp_path / "data.txt", 2000)
+    wide: dict[str, Any] = {**SETTINGS, "hidden_size": 128, "batch_size": 32, "bptt": 8, "epochs": 2, "dropout": 0.2}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        ohlol.fit(data, out=tmp_path / "whole", **wide)
+        with pytest.raises(Interrupted):
+            ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(stop_at(5)), **wide)
+        ohlol.fit(out=tmp_path / "run", resume=True)
+    finally:
+        torch.set_num_threads(threads)
+    same(tmp_path / "run", tmp_path / "whole")
+    first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["machine"]["threads"] == 2
+
+
 def hold(run: str, ready: Any) -> None:
     with locked(Path(run)):
         ready.set()
@@ -145,6 +173,31 @@ def test_a_full_disk(tmp_path: Path) -> None:
         filler.unlink()
         ohlol.fit(out=place / "run", resume=True)
         ohlol.fit(data, out=tmp_path / "whole", **SETTINGS)
+        same(place / "run", tmp_path / "whole")
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
+    """A real one."""
+    place = tmp_path / "small"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "tmpfs", place], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        with pytest.raises(Interrupted):
+            ohlol.fit(out=place / "run", reporter=Recorder(stop_at(7)))
+        before = bytes_of(place / "run")
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        for out, more in (("run", {"resume": True}), ("run", {"overwrite": True}), ("new", {})):
+            with pytest.raises(InputError, match="Read-only file system"):
+                ohlol.fit(out=place / out, **more)
+        assert bytes_of(place / "run") == before
+        assert not (place / "new").exists()
+        subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+        ohlol.fit(out=place / "run", resume=True)
+        ohlol.fit(out=tmp_path / "whole")
         same(place / "run", tmp_path / "whole")
     finally:
         subprocess.run(["umount", place], check=True)
@@ -270,7 +323,34 @@ def test_a_run_that_ends_in_nan_exits_2(tmp_path: Path) -> None:
     assert code == 2
     assert err.count("\n") == 1
     assert "no weights were saved" in err
-    assert not (tmp_path / "r" / "model.safetensors").exists()
+    assert published(tmp_path / "r") == []
+
+
+def published(run: Path) -> list[str]:
+    """What a run shows to others: weights, a card, scores, and lines of metrics that hold no number."""
+    found = [name for name in ("model.safetensors", "README.md") if (run / name).exists()]
+    found += ["scores"] if checkpoint.read_config(run).scores else []
+    metrics = (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else ""
+    return found + [line for line in metrics.splitlines() if "NaN" in line or "Infinity" in line]
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_a_run_that_breaks_after_a_good_epoch_publishes_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_nan: str
+) -> None:
+    data = text_file(tmp_path / "data.txt", 4000)
+    recorder = Recorder()
+    ohlol.fit(data, out=tmp_path / "good", reporter=recorder, **{**SETTINGS, "epochs": 1, "schedule": "constant"})
+    broken_at(range(recorder.steps + 2, 10**6), "gradient", monkeypatch)
+    more: dict[str, Any] = {**SETTINGS, "schedule": "constant", "on_nan": on_nan, "snapshots": True}
+    for how in ({}, {"resume": True}):  # resumed it ends as it did
+        with pytest.raises(InputError, match=r"the gradient is nan; training stopped and the best weights so far are"):
+            ohlol.fit(None if how else data, out=tmp_path / "run", **(how or more))
+        assert published(tmp_path / "run") == ["model.safetensors"]
+        assert (tmp_path / "run" / "model.safetensors").read_bytes() == (
+            tmp_path / "good" / "model.safetensors"
+        ).read_bytes()
+        assert len(list((tmp_path / "run" / "snapshots").iterdir())) == 2  # before the first epoch and after it
 
 
 def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +378,42 @@ def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
         ohlol.fit(data, out=tmp_path / "run", hidden_size=1_000_000)
     assert time.monotonic() - began < 20
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "free", "flags"),
+    [
+        ("next", 2_000_000, r"--batch-size \(here 32\) or --bptt \(here 64\) helps"),
+        ("label", 1_900_000, r"--batch-size \(here 32\) helps"),
+    ],
+)
+def test_a_batch_too_large_is_refused_before_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, free: int, flags: str
+) -> None:
+    data = text_file(tmp_path / "data.txt", 4000) if task == "next" else upper_pairs(tmp_path / "data.tsv", 100)
+    monkeypatch.setattr(machine, "free_memory", lambda: free)
+    more = {**TINY, "batch_size": 32, "hidden_size": 64}
+    with pytest.raises(InputError, match=r"the largest batch has [\d,]+ steps and takes .* free: a smaller " + flags):
+        ohlol.fit(data, out=tmp_path / "run", **more)
+    assert not (tmp_path / "run").exists()
+    ohlol.fit(data, out=tmp_path / "run", **{**more, "batch_size": 1, "epochs": 1})
+
+
+LITTLE_MEMORY = """
+import resource, torch, ohlol.recipe, ohlol.machine
+ohlol.machine.free_memory = lambda: None  # of the machine, which has more
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (300 << 20), -1))
+"""
+
+
+def test_memory_that_really_runs_out_says_which_flag_helps(tmp_path: Path) -> None:
+    text_file(tmp_path / "data.txt", 400_000)
+    flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--layers", "1", "--epochs", "1")
+    code, err = ended(command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY))
+    assert (code, err.count("\n")) == (2, 1), err
+    assert err.startswith("ohlol: out of memory in training; a smaller --batch-size helps most, then --bptt")
+    assert resume.load(tmp_path / "r")[1]["step"] == 0
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
@@ -391,6 +507,6 @@ def test_the_doctor_tells_and_tests(tmp_path: Path, capsys: pytest.CaptureFixtur
     found = json.loads(said)
     assert found["threads"] == torch.get_num_threads()
     assert abs(found["disk"] - shutil.disk_usage(tmp_path).free) < 1 << 30
-    assert [check["passed"] for check in found["self_test"]] == [True, True]
+    assert [check["passed"] for check in found["self_test"]] == [True] * 5
     assert sum(check["seconds"] for check in found["self_test"]) < 60
     assert list(tmp_path.iterdir()) == []

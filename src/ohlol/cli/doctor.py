@@ -34,7 +34,8 @@ def doctor(
 
 
 def self_test() -> list[dict[str, Any]]:
-    """Train the tutorial's pair, stop it, resume it, and compare the bytes; each check with its seconds."""
+    """The layers against the equations, the tutorial's run, and the same stopped and resumed; each with its seconds."""
+    from ohlol import prove
     from ohlol.errors import InputError
     from ohlol.recipe import fit
     from ohlol.train import Interrupted, Trainer
@@ -55,6 +56,10 @@ def self_test() -> list[dict[str, Any]]:
             {"check": name, "passed": passed, "seconds": round(time.perf_counter() - started, 3), "said": said}
         )
 
+    for kind in prove.KINDS:
+        started = time.perf_counter()
+        found = prove.prove(kind, hidden_size=33, batch_size=3)  # no multiple of what a vector register holds
+        check(f"{kind}: the layer is its equations", found.holds, started)
     with tempfile.TemporaryDirectory() as place:
         whole, stopped = Path(place) / "whole", Path(place) / "stopped"
         started = time.perf_counter()

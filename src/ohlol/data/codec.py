@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.readers import Corpus
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
-from ohlol.errors import InputError
+from ohlol.errors import InputError, short
 
 WORD_MIN_COUNT = 2
 """Task `next` over words: words seen once become <unk>, which keeps the softmax small and trains <unk>."""
@@ -207,7 +207,7 @@ class Codec:
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
             return Codec(task, symbols, labels, chars, bigrams)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"vocab.json is not a vocabulary of ohlol: {error!r}") from None
+            raise InputError(f"vocab.json is not a vocabulary of ohlol: {short(error)}") from None
 
 
 def seen(vocab: Vocab) -> str:

@@ -1,11 +1,10 @@
-"""Tables (CSV, Parquet, JSONL) become texts with a class, or series of numbers; knows nothing of other formats."""
+"""Tables (CSV, JSONL) become texts with a class, or series of numbers; knows nothing of other formats."""
 
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from importlib import import_module
 from itertools import chain, islice
 from math import isfinite
 from typing import Any, NamedTuple
@@ -18,10 +17,6 @@ from ohlol.data.lines import Example, Lines, Place, fault, is_strings, json_obje
 from ohlol.errors import InputError
 from ohlol.settings import DataSettings
 
-PARQUET_WHY = 120
-"""Characters of pyarrow's own message that an error repeats."""
-PARQUET_CELLS, PARQUET_BYTES = 1 << 28, 1 << 33
-"""Cells, and bytes when unpacked, of the largest Parquet file read: a small file can claim to unpack into terabytes."""
 DELIMITERS = (",", ";", "\t")
 CELL_LIMIT = 2**27
 """Characters of a CSV cell; a longer one is a quote that was never closed. The csv module's own limit is 131,072."""
@@ -130,32 +125,6 @@ def json_table(lines: Lines) -> Table:
     names = tuple(start[0][0])
     rows = (Row([entry.get(name) for name in names], place) for entry, place in chain(start, objects))
     return Table(lines.file, names, True, rows)
-
-
-def parquet_table(path: str) -> Table:
-    """The table of a Parquet file; the place of a row is its number."""
-    try:
-        arrow: Any = import_module("pyarrow")
-        parquet: Any = import_module("pyarrow.parquet")
-    except ImportError:
-        raise InputError(f"{path}: Parquet files need pyarrow; pip install 'ohlol[arrow]'") from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            about: Any = file.metadata
-            unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-            if about.num_rows * about.num_columns > PARQUET_CELLS or unpacked > PARQUET_BYTES:
-                raise InputError(
-                    f"{path}: {about.num_rows} rows of {about.num_columns} columns, {unpacked} bytes unpacked; at most "
-                    f"{PARQUET_CELLS} cells and {PARQUET_BYTES} bytes are read; split the file"
-                )
-            names = tuple(nfc(str(name)) for name in file.schema_arrow.names)
-            columns: list[list[Any]] = [column.to_pylist() for column in file.read().columns]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (arrow.ArrowException, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a Parquet file ({shown(error, PARQUET_WHY)})") from None
-    rows = (Row(cells, Place(path, i)) for i, cells in enumerate(zip(*columns, strict=True), 1))
-    return Table(path, names, True, rows)
 
 
 def names_of(spec: str) -> list[str]:

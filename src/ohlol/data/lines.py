@@ -108,9 +108,9 @@ class Lines(Iterator[Line]):
         return passed
 
     def _read(self) -> Iterator[tuple[Line, bool]]:
-        if str(self.path) != STDIN and Path(self.path).is_dir():
-            raise InputError(f"{self.file}: a directory; give the files in it")
         try:
+            if str(self.path) != STDIN and Path(self.path).is_dir():
+                raise InputError(f"{self.file}: a directory; give the files in it")
             with self._opened() as handle:
                 for number, raw in enumerate(iter(lambda: handle.readline(LINE_LIMIT + 1), b""), 1):
                     if len(raw) > LINE_LIMIT:

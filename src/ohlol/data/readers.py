@@ -25,6 +25,7 @@ from ohlol.data.lines import (
     nfc,
     shown,
 )
+from ohlol.data.parquet import parquet_table
 from ohlol.errors import InputError
 from ohlol.settings import FORMATS, LEVELS, TASKS, DataSettings
 
@@ -255,7 +256,7 @@ def _columns(
 ) -> tuple[DataSettings, Iterator[Example] | columns.Series]:
     first = None if lines.suffix in PARQUET else lines.first()
     if lines.suffix in PARQUET:
-        table = columns.parquet_table(str(lines.path))
+        table = parquet_table(str(lines.path))
     elif lines.suffix in JSON or (lines.suffix not in (".csv", ".tsv") and looks_like_json(first)):
         table = columns.json_table(lines)
     elif targets or settings.task != "classify" or lines.suffix in (".csv", ".tsv") or _names_input(first, settings):
