@@ -22,7 +22,8 @@ from ohlol.errors import InputError
 from ohlol.infer import TrainedModel
 from ohlol.model import Steps
 from ohlol.ops import backend
-from ohlol.streaming import FORMAT, Step
+from ohlol.step import Step
+from ohlol.streaming import FORMAT
 from ohlol.weights import sealed
 
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")

@@ -19,10 +19,13 @@ def model_card(config: Config, parameters: int, run: Path, *, apart: bool) -> st
 
     `apart` says whether it was measured on other data than it was trained on.
     """
-    trained_on = ", ".join(config.train_files) or "pairs given on the command line"
+    imported = not config.train_files and not config.pairs
+    given = "elsewhere: its weights were imported" if imported else "pairs given on the command line"
+    trained_on = ", ".join(config.train_files) or given
     measured = config.dev_file or (
         f"a share of {config.training.dev_fraction:g} set apart" if apart else "the training data"
     )
+    measured = "nothing yet; `ohlol evaluate` does" if imported else measured
     settings = {**asdict(config.model), **asdict(config.training)}
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())
     return f"""# {run.name}
@@ -33,7 +36,7 @@ A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, 
 
 - trained on: {trained_on}
 - measured on: {measured}
-- scores there, best weights: {text_of(config.scores)}
+- scores there, best weights: {text_of(config.scores) or "none"}
 
 ```
 {_USES[config.task].format(run=run)}

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -21,6 +20,7 @@ from ohlol.data.readers import Corpus
 from ohlol.errors import InputError
 from ohlol.model import SequenceModel, Steps
 from ohlol.settings import DataSettings
+from ohlol.step import Scores, Step, likeliest, never
 from ohlol.weights import check_weights, parse_tensors, sealed
 
 FORMAT = "ohlol stream 1"
@@ -33,84 +33,6 @@ SHOWN = 20
 
 Symbol = str | Sequence[float] | Mapping[str, float]
 """What a step reads: a symbol, or for `forecast` a row of numbers, in the order of the columns or by their names."""
-
-
-class _Scores:
-    """The scores of one call, and their softmax once somebody asks for it."""
-
-    def __init__(self, scores: Tensor) -> None:
-        self.scores = scores
-        self._chances: Tensor | None = None
-
-    @property
-    def chances(self) -> Tensor:
-        if self._chances is None:
-            self._chances = torch.softmax(self.scores, dim=1)
-        return self._chances
-
-
-class Step:
-    """What a model says after one more symbol; its numbers are made when they are asked for."""
-
-    __slots__ = ("_best", "_codec", "_of", "_row", "unknown")
-
-    def __init__(self, codec: Codec, of: _Scores, row: int, best: int, unknown: bool) -> None:
-        self._codec, self._of, self._row, self._best = codec, of, row, best
-        self.unknown = unknown
-        """Whether the symbol was read as <unk>."""
-
-    @property
-    def scores(self) -> Float[Tensor, " K"]:
-        """The network's own scores, before the softmax; for `forecast` the row in units of the scale."""
-        return self._of.scores[self._row]
-
-    @property
-    def label(self) -> str:
-        """The symbol's label; for `next` the likeliest to follow, never <unk>; for `classify` the class so far.
-
-        Raises:
-            InputError: a forecast has no label.
-        """
-        return self._names()[self._best]
-
-    @property
-    def probability(self) -> float:
-        """Of the label, 0..1."""
-        return float(self._of.chances[self._row, self._best])
-
-    @property
-    def probabilities(self) -> Float[Tensor, " K"]:
-        """Of every label, in the order of the model's vocabulary."""
-        self._names()
-        return self._of.chances[self._row]
-
-    def best(self, n: int = 5) -> list[tuple[str, float]]:
-        """The n likeliest labels with their probabilities, best first; for `next` without <unk>."""
-        names, unk = self._names(), _never(self._codec)
-        top = self.probabilities.topk(min(max(n, 1) + (unk is not None), len(names)))
-        found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-        return [(names[i], p) for i, p in found if i != unk][: max(n, 1)]
-
-    @property
-    def row(self) -> NDArray[np.float64]:
-        """`forecast`: the next row of the target columns in their own units, (F,).
-
-        Raises:
-            InputError: the model forecasts nothing.
-        """
-        if self._codec.target_scale is None:
-            raise InputError(f"a model of task {self._codec.task} forecasts no row: use .label")
-        return self._codec.target_scale.undo(self.scores.numpy())
-
-    def _names(self) -> tuple[str, ...]:
-        if self._codec.labels is None:
-            raise InputError("a forecast has no label: use .row")
-        return self._codec.labels.symbols
-
-    def __repr__(self) -> str:
-        if self._codec.labels is None:
-            return f"Step(row={self.row.tolist()})"
-        return f"Step(label={self.label!r}, probability={self.probability:.4f})"
 
 
 class Streams:
@@ -223,9 +145,9 @@ class Streams:
         scores, best = self._advance(at, [value for value, _ in found])
         for key in symbols:
             self._lengths[key] += 1
-        of, never = _Scores(scores), _never(self._codec)
-        if never in best:
-            best = _likeliest(scores, never)
+        of, unk = Scores(scores), never(self._codec)
+        if unk in best:
+            best = likeliest(scores, unk)
         return {
             key: Step(self._codec, of, i, b, unknown)
             for i, (key, b, (_, unknown)) in enumerate(zip(symbols, best, found, strict=True))
@@ -257,7 +179,7 @@ class Streams:
         for kept, new in zip(self._state, state, strict=True):
             kept[slot] = new[:, 0]
         self._lengths[key] += len(found)
-        of, best = _Scores(scores), _likeliest(scores, _never(self._codec))
+        of, best = Scores(scores), likeliest(scores, never(self._codec))
         return [Step(self._codec, of, i, best[i], unknown) for i, (_, unknown) in enumerate(found)]
 
     def state(self, key: int) -> bytes:
@@ -419,16 +341,3 @@ class Stream:
     def steps(self) -> int:
         """How many symbols have been read."""
         return self._streams.steps(self._key)
-
-
-def _never(codec: Codec) -> int | None:
-    """The symbol that is never said to follow: <unk>, for task `next`."""
-    return codec.symbols.unk if codec.task == "next" and codec.symbols is not None else None
-
-
-def _likeliest(scores: Tensor, never: int | None) -> list[int]:
-    """The place of the highest score in each row, one place left out."""
-    if never is not None:
-        scores = scores.clone()
-        scores[:, never] = -torch.inf
-    return scores.argmax(dim=1).tolist()

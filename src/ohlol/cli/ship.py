@@ -1,4 +1,4 @@
-"""The command that hands a trained model on: `ohlol export`."""
+"""The commands that hand a model on and take one in: `ohlol export` and `import`."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -111,3 +111,28 @@ def _data(model: "TrainedModel", files: list[str]) -> "tuple[Dataset | None, str
     if not files:
         return None, ""
     return model.codec.encode(readers.read(files, model.config.data)), ", ".join(files)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A model.onnx, or a state_dict.safetensors of torch.nn layers.")],
+    out: Annotated[Path | None, typer.Option(help="Run directory to write.", show_default="runs/FILE-1")] = None,
+    task: Annotated[
+        str | None, typer.Option(help="label|next|classify|forecast; a graph of ohlol knows its own.")
+    ] = None,
+    symbols: Annotated[
+        Path | None, typer.Option(help="File of the symbols by id, or of the columns, one a line; else numbers.")
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="File of the labels in the order of the scores; else numbers.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+) -> None:
+    """Make a run of the weights of a plain torch.nn model: embedding, RNN, GRU or LSTM, linear head."""
+    from ohlol import importing
+    from ohlol.checkpoint import free_name
+
+    model, found = importing.read(file, task=task, symbols=symbols, labels=labels)
+    run = free_name(file.name.split(".")[0]) if out is None else out
+    importing.save(model, run, overwrite=overwrite)
+    print(f"read: {found}\nsaved: {run}")
