@@ -96,7 +96,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_tutorial(run: Run, tmp_path: Path) -> None:
     out = done(run("train", "--seed", 1))
     lines = out.splitlines()
-    assert len(lines) == 20 + 3
+    assert len(lines) == 20 + 7
     assert lines[-2:] == ["saved: runs/hello-1", "hello -> ohlol"]
     assert "runs/hello-2" in done(run("train", "--seed", 1))
     assert done(run("predict", "runs/hello-1", "hello")) == "ohlol\n"

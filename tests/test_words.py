@@ -31,7 +31,9 @@ def test_no_text_is_left_over() -> None:
     code = "\n".join(file.read_text(encoding="utf-8") for file in files if file.name != "words.py")
     used = set(re.findall(r"[\"'`>]([a-z_]+)[\"'`<]", code))
     used |= {
-        key for key in words.TEXTS if key.startswith(("loss_", "gate_", "state_", "measure_", "feature_", "curve_"))
+        key
+        for key in words.TEXTS
+        if key.startswith(("loss_", "gate_", "state_", "measure_", "feature_", "curve_", "worth"))
     }  # put together
     assert set(words.TEXTS) <= used, sorted(set(words.TEXTS) - used)
 

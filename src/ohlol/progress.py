@@ -7,8 +7,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ohlol import words
+from ohlol.baselines import Baselines, baselines
 from ohlol.data.batches import Dataset
-from ohlol.scores import number, text_of
+from ohlol.scores import Tally, number, text_of
 from ohlol.watch import Epoch, Silent
 
 if TYPE_CHECKING:
@@ -28,7 +30,29 @@ def reporter(console: Console, targets: list[str] | None = None) -> "Reporter":
     return Bar(console) if console.is_terminal else Log(console)
 
 
-class Tutorial(Silent):
+class Last(Silent):
+    """Ends with the scores of the best weights, and what their loss is worth."""
+
+    console: Console
+
+    def finish(self, trainer: "Trainer", tally: Tally) -> None:
+        """Scores, then the loss beside its baselines, in the language of the environment."""
+        print(f"best weights: {text_of(trainer.config.scores)}", file=self.console.file)
+        for line in worth(baselines(trainer.config, trainer.codec, tally), words.language(None)):
+            print(line, file=self.console.file, flush=True)
+
+
+def worth(found: Baselines, lang: str) -> list[str]:
+    """What a loss is worth, as lines for a terminal."""
+    rows = [(found.summed, "worth_summed"), (found.uniform, "worth_uniform" if found.answers else "worth_mean")]
+    rows += [(found.frequencies, "worth_frequencies"), (found.floor, "worth_floor")]
+    unit = "worth" if found.answers else "worth_forecast"
+    lines = [words.text(unit, lang, loss=number(found.loss), count=f"{found.count:,}")]
+    lines += [f"{number(v):>8}  {words.text(key, lang, answers=found.answers)}" for v, key in rows if v is not None]
+    return lines if found.learned else [*lines, words.text("worth_nothing", lang)]
+
+
+class Tutorial(Last):
     """Each epoch's predicted string and loss, as the tutorial prints them."""
 
     def __init__(self, console: Console, targets: list[str]):
@@ -107,7 +131,7 @@ NOT_SHOWN = ("loss", "sequence_accuracy", "perplexity", "span_precision", "span_
 """Scores left out of an epoch's line, which is to fit in 80 columns; `metrics.jsonl` has them."""
 
 
-class Log(Silent):
+class Log(Last):
     """A line an epoch."""
 
     def __init__(self, console: Console):
@@ -125,7 +149,7 @@ class Log(Silent):
         print(text, file=self.console.file, flush=True)
 
 
-class Bar(Silent):
+class Bar(Last):
     """A bar over the whole run, with loss, score, symbols a second and time left; a line for each epoch past."""
 
     def __init__(self, console: Console):
@@ -167,6 +191,11 @@ class Bar(Silent):
         """The epoch's line, above the bar."""
         self.score = "  " + text_of({self.name: epoch.scores[self.name]})
         self.progress.console.print(Text(_line(epoch), style="green" if epoch.best else ""))
+
+    def finish(self, trainer: "Trainer", tally: Tally) -> None:
+        """Take the bar away, and say how good it is."""
+        self.stop()
+        super().finish(trainer, tally)
 
     def stop(self) -> None:
         """Take the bar away."""

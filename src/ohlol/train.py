@@ -329,10 +329,12 @@ class Trainer:
         if self.best_weights is not None:
             put_weights(self.model, self.best_weights, "the best weights")
         self.model.eval()
-        scores = evaluate(self.model, self.codec, self.dev if self.dev is not None else self.train).scores()
+        tally = evaluate(self.model, self.codec, self.dev if self.dev is not None else self.train)
+        scores = tally.scores()
         self.config = replace(self.config, scores=scores)
         if self.run is not None:
             write_json(self.run / "config.json", self.config.to_json())
+        self.reporter.finish(self, tally)
         return scores
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ohlol.scores import Scores
+from ohlol.scores import Scores, Tally
 
 if TYPE_CHECKING:
     from ohlol.train import Trainer
@@ -46,6 +46,10 @@ class Reporter(Protocol):
         """After an epoch and its evaluation."""
         ...
 
+    def finish(self, trainer: "Trainer", tally: Tally) -> None:
+        """At the end, when the best weights were measured once more."""
+        ...
+
 
 class Silent:
     """A reporter that says nothing."""
@@ -57,4 +61,7 @@ class Silent:
         """Say nothing."""
 
     def epoch(self, epoch: Epoch) -> None:
+        """Say nothing."""
+
+    def finish(self, trainer: "Trainer", tally: Tally) -> None:
         """Say nothing."""

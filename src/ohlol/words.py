@@ -83,6 +83,30 @@ TEXTS: dict[str, tuple[str, str]] = {
     "feature_a_digit": ("a digit", "数字"),
     "feature_a_vowel": ("a vowel", "元音"),
     "feature_punctuation": ("punctuation", "标点"),
+    # what a loss is worth
+    "worth": (
+        "loss {loss} nats an answer, the mean of {count}, beside",
+        "每个答案损失 {loss} 奈特（{count} 个的平均），对照：",
+    ),
+    "worth_forecast": (
+        "loss {loss}, the mean square error of {count} steps in scaled numbers, beside",
+        "损失 {loss}，即 {count} 步标准化数值的均方误差，对照：",
+    ),
+    "worth_summed": (
+        "the same as a sum over a sequence, which training shows",
+        "同一损失对一个序列求和，训练时显示的就是它",
+    ),
+    "worth_uniform": ("every answer equally likely, ln {answers}", "所有答案等可能，即 ln {answers}"),
+    "worth_frequencies": ("each answer as often as in the training data", "按训练数据中各答案的频率来猜"),
+    "worth_mean": ("always the mean of the training data, on those data", "在训练数据上，总是预测其平均值"),
+    "worth_floor": (
+        "the floor: scores between -1 and 1 allow no less; --head takes it away",
+        "下限：得分只在 -1 与 1 之间，不可能更低；加 --head 即可去掉它",
+    ),
+    "worth_nothing": (
+        "That is no better than guessing: train longer, or try another --lr.",
+        "这并不比猜测更好：请训练更久，或换一个 --lr。",
+    ),
     # curves
     "curve_loss": ("loss, nats", "损失（奈特）"),
     "curve_summed": ("loss in training, summed over a sequence", "训练中的损失，对一个序列求和"),

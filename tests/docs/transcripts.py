@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -128,17 +129,11 @@ class Place:
                 raise RuntimeError(f"ohlol {shlex.join(arguments)} ended with {end.code}") from end
 
     def _captured(self, call, given: str = "") -> str:
-        output, before, width = io.StringIO(), sys.stdin, os.environ.get("COLUMNS")
-        sys.stdin, os.environ["COLUMNS"] = io.TextIOWrapper(io.BytesIO(given.encode()), "utf-8"), "80"
-        try:
-            with chdir(self.folder), redirect_stdout(output), redirect_stderr(output):
-                call()
-        finally:
-            sys.stdin = before
-            if width is None:
-                del os.environ["COLUMNS"]
-            else:
-                os.environ["COLUMNS"] = width
+        output, said = io.StringIO(), io.TextIOWrapper(io.BytesIO(given.encode()), "utf-8")
+        terminal = {"COLUMNS": "80", "LC_ALL": "C.UTF-8"}
+        streams = redirect_stdout(output), redirect_stderr(output), patch("sys.stdin", said)
+        with patch.dict(os.environ, terminal), streams[0], streams[1], streams[2], chdir(self.folder):
+            call()
         return tidy(output.getvalue())
 
 

@@ -143,7 +143,6 @@ def train(
     """From a file of sequences to a trained, measured model; without a file, the tutorial's hello -> ohlol."""
     given = dict(locals())
     from ohlol import checkpoint, machine, progress, recipe
-    from ohlol.scores import text_of
     from ohlol.train import Interrupted
 
     settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "dev")}
@@ -171,7 +170,6 @@ def train(
     finally:
         if isinstance(reporter, progress.Bar):
             reporter.stop()
-    print(f"best weights: {text_of(model.config.scores)}")
     print(f"saved: {run}")
     for text, _ in (pairs or recipe.HELLO) if tutorial else ():
         print(f"{text} -> {''.join(model.predict(text).labels)}")
