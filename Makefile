@@ -36,9 +36,11 @@ results: $(VENV)/ready-dev
 docs: $(VENV)/ready-dev
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python tests/docs/transcripts.py README.md docs/cli.md docs/data.md docs/seeing.md docs/shipping.md
+	$(BIN)/python tests/docs/notebooks.py examples/hello.ipynb examples/sonnets.ipynb
 
 pictures: $(VENV)/ready-dev
 	$(BIN)/python docs/make_picture.py
+	$(BIN)/python docs/make_seeing.py
 
 include csrc.mk
 

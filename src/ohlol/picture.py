@@ -201,7 +201,9 @@ def _guesses(axes: Any, found: Trace, steps: range, signs: Signs) -> None:
             wrong = k == 0 and wanted is not None and wanted != label
             said = signs.show(label) + ("" if small else f" {p:.0%}")
             colour = COLOURS[1] if wrong else INK if k == 0 else SOFT
-            size, weight = (7 if small else 11, signs.weight) if k == 0 else (7.5, "normal")
+            size, weight = (
+                (7 if small else 11 if len(steps) <= 14 else 8.5, signs.weight) if k == 0 else (7.5, "normal")
+            )
             axes.text(x, GUESSES - 0.55 - 0.8 * k, said, ha="center", va="center", color=colour, fontsize=size,
                       fontweight=weight)  # fmt: skip
 

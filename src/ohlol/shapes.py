@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ohlol import cells, nn
+from ohlol import cells, nn, notebook
 from ohlol.errors import InputError
 
 Shape = tuple[int, ...]
@@ -101,6 +101,9 @@ class _Report:
 class CellShapes(_Report):
     """The first lesson: one cell, run over a sequence in a loop."""
 
+    def _repr_html_(self) -> str:
+        return notebook.shapes_html(self)
+
     sequence: TensorShape
     states: tuple[str, ...]
     steps: tuple[Step, ...]
@@ -117,6 +120,9 @@ class LayerShapes(_Report):
 
     `pitfall` is a claim that does not hold; `batch_first` has each tensor's shape without it and with it.
     """
+
+    def _repr_html_(self) -> str:
+        return notebook.shapes_html(self)
 
     uses_batch_first: bool
     inputs: tuple[TensorShape, ...]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
-from ohlol import cells
+from ohlol import cells, notebook
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
@@ -130,6 +130,9 @@ class Trace:
         """The likeliest labels of answer n with their probabilities, best first."""
         order = np.argsort(-self.probabilities[n], kind="stable")[:count]
         return [(self.labels[k], float(self.probabilities[n, k])) for k in order.tolist()]
+
+    def _repr_html_(self) -> str:
+        return notebook.trace_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, every step by itself."""

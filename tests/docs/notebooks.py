@@ -1,0 +1,57 @@
+"""The notebooks of examples/, run for real in a copy of that folder.
+
+`python tests/docs/notebooks.py examples/*.ipynb` runs them and writes their outputs into them.
+"""
+
+import re
+import shutil
+import sys
+import tempfile
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 300
+"""For one cell; a busy machine may need many times what a quiet one does."""
+
+
+def executed(path: Path) -> Any:
+    """The notebook with new outputs; raises nbclient's error where a cell fails."""
+    notebook = nbformat.read(path, as_version=4)
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "examples", folder, dirs_exist_ok=True)
+        place = {"metadata": {"path": folder}}
+        NotebookClient(notebook, timeout=SECONDS, startup_timeout=SECONDS, resources=place).execute()
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)  # the times of day
+    return notebook
+
+
+def said(cell: Any) -> str:
+    """What a cell shows, as text: what it printed, and its tables without their markup; a picture is a word."""
+    parts: list[str] = []
+    for output in cell.get("outputs", ()):
+        data = output.get("data", {})
+        if output.output_type == "stream":
+            parts.append(output.text)
+        elif "image/png" in data:
+            parts.append("(picture)")
+        elif "text/html" in data:
+            parts.append(unescape(re.sub("<[^>]*>", " ", data["text/html"])))
+        else:
+            parts.append(data.get("text/plain", ""))
+    return " ".join(" ".join(parts).split())
+
+
+def main() -> None:
+    """Run the notebooks that are named."""
+    for name in sys.argv[1:]:
+        nbformat.write(executed(Path(name)), name)
+
+
+if __name__ == "__main__":
+    main()
