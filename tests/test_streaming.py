@@ -355,6 +355,7 @@ def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors
         ({"steps": "-1"}, {}, "not one that a stream"),
         ({"steps": "٣"}, {}, "not one that a stream"),
         ({"steps": None}, {}, "not one that a stream"),
+        ({"steps": "1" * 19}, {}, "not one that a stream"),
         ({"model": "0" * 64}, {}, "belongs to another model"),
         ({}, {"h": torch.zeros(2, 11)}, r"h is \(2, 11\) .*; this model has \(1, 11\)"),
         ({}, {"h": torch.zeros(1, 11).double()}, "h is .*float64"),

@@ -28,6 +28,8 @@ FORMAT = "ohlol stream 1"
 HEADER = 4096
 """Bytes of a saved state beside its tensors, at most."""
 
+DIGITS = 18
+"""Of the number of steps in a saved state: no sequence is longer."""
 SHOWN = 20
 """Characters of a symbol that an error repeats."""
 
@@ -221,13 +223,14 @@ class Streams:
             raise InputError(f"{where} has {len(data)} bytes; one of this model has at most {most}")
         tensors, about = parse_tensors(data, where)
         steps = about.get("steps", "")
-        if about.get("format") != FORMAT or "sha256" not in about or not (steps.isascii() and steps.isdecimal()):
+        counted = steps.isascii() and steps.isdecimal() and len(steps) <= DIGITS
+        if about.get("format") != FORMAT or "sha256" not in about or not counted:
             raise InputError(f"{where} is not one that a stream of this version of ohlol gave")
         if about.get("model") != self._identity():
             raise InputError(f"{where} belongs to another model, or to other weights of this one")
         check_weights(tensors, {n: s[0] for n, s in zip(names, self._state, strict=True)}, where, "this model has")
         # Every cell keeps |h| <= 1, and the LSTM adds at most 1 to |c| in a step: larger ones could overflow.
-        count = int(steps[:18])
+        count = int(steps)
         largest = [tensors["h"].abs().max(), tensors["c"].abs().max() / 2 / max(count, 1) if "c" in tensors else 0]
         if max(map(float, largest)) > 1 + 1e-5:
             raise InputError(f"{where} holds values that no sequence of {count} steps leads to")

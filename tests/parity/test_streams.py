@@ -88,6 +88,42 @@ def test_steps_are_the_sequence(variant: str, cell: str, bias: bool, dtype: torc
         stream.reset()
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_many_steps_are_the_sequences(
+    variant: str, threaded: None, cell: str, bias: bool, dtype: torch.dtype, threads: int
+) -> None:
+    """Five sequences in a bank of seven, other ones at each step; by vectors, by ids, with a head and without."""
+    torch.set_num_threads(threads)
+    case = Case(cell, T=6, B=5, H=37, num_layers=3, bias=bias, dtype=dtype, state=False)
+    layer, _ = case.layers()
+    places, live = [6, 0, 3, 2, 5], [[0, 1, 2, 3, 4], [2], [4, 0], [0, 1, 2, 3, 4], [3, 1, 4], [1, 2]]
+    vectors, head = torch.randn(V, 5, dtype=dtype), torch.nn.Linear(37, 90).to(dtype)
+    ids = torch.randint(V, (case.T, case.B))
+    weights = [p.detach() for p in layer.parameters()]
+    with torch.no_grad():
+        wanted = []
+        for b in range(case.B):
+            read = [t for t in range(case.T) if b in live[t]]
+            wanted.append(dict(zip(read, layer(vectors[ids[read, b]][:, None])[0][:, 0], strict=True)))
+        for table in (None, ops.embedding_table(vectors, weights[0])):
+            for scored in (False, True):
+                many = ops.StepMany(weights, _spec(case), table, (head.weight, head.bias) if scored else None)
+                h = torch.zeros(7, 3, 37, dtype=dtype)
+                c = torch.zeros_like(h) if cell == "lstm" else None
+                for t in range(case.T):
+                    given = [int(ids[t, b]) for b in live[t]]
+                    inputs = vectors[given] if table is None else given
+                    found, best = many.step([places[b] for b in live[t]], inputs, h, c)
+                    expected = torch.stack([wanted[b][t] for b in live[t]])
+                    expected = head(expected) if scored else expected
+                    assert_same("scores", found, expected, dtype)
+                    assert best == found.argmax(dim=1).tolist()
+                assert not h[[1, 4]].any()
+
+
 @pytest.mark.parametrize("how", [(1.0, 0, 1.0), (0.7, 3, 1.0), (1.3, 0, 0.8), (0.9, 4, 0.6), (0.0, 0, 1.0)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_text_is_that_of_a_python_loop(cell: str, how: tuple[float, int, float]) -> None:
