@@ -1,0 +1,75 @@
+"""The share of a training's time that goes into writing its files, at the defaults of `ohlol train FILE`.
+
+    python benchmarks/saving_cost.py FILE [name=value ...]
+
+Any field of the settings may be given. Everything written while `fit` runs is counted: states, best weights, metrics, and gathering and hashing what they hold.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import ohlol
+from ohlol import checkpoint, resume, train
+from ohlol.settings import DataSettings, ModelSettings, TrainSettings
+from ohlol.watch import Silent
+
+spent = {"states": 0.0, "best weights": 0.0, "metrics": 0.0}
+times = dict.fromkeys(spent, 0)
+
+
+def timed(owner: Any, name: str, what: str) -> None:
+    """Count the time that a function takes."""
+    real: Callable[..., Any] = getattr(owner, name)
+
+    def call(*given: Any, **named: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return real(*given, **named)
+        finally:
+            spent[what] += time.perf_counter() - started
+            times[what] += 1
+
+    setattr(owner, name, call)
+
+
+class Watch(Silent):
+    """Knows when training starts: reading and encoding the data are no part of it."""
+
+    def start(self, trainer: train.Trainer) -> None:
+        """Note the time, and forget what was written before."""
+        for what in spent:
+            spent[what], times[what] = 0.0, 0
+        self.started = time.perf_counter()
+
+
+def main() -> None:
+    """Train once and print the shares."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file")
+    parser.add_argument("settings", nargs="*", help="name=value")
+    given = parser.parse_args()
+    kinds = {f.name: type(f.default) for kind in (DataSettings, ModelSettings, TrainSettings) for f in fields(kind)}
+    settings: dict[str, Any] = {}
+    for one in given.settings:
+        name, _, value = one.partition("=")
+        settings[name] = int(value) if kinds[name] is int else value
+    timed(train.Trainer, "save_state", "states")
+    timed(checkpoint, "save_model", "best weights")
+    timed(resume.Metrics, "add", "metrics")
+    watch = Watch()
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        ohlol.fit(given.file, out=Path(place) / "run", reporter=watch, **settings)
+    whole = time.perf_counter() - watch.started
+    print(f"training: {whole:.2f} s")
+    for what, seconds in spent.items():
+        print(f"{what}: {times[what]} times, {seconds:.3f} s, {100 * seconds / whole:.2f} %")
+    print(f"together: {100 * sum(spent.values()) / whole:.2f} %")
+
+
+if __name__ == "__main__":
+    main()
