@@ -65,7 +65,7 @@ def test_round_trip(runs: dict[str, Path], task: str, tmp_path: Path) -> None:
         assert (out / name).read_bytes() == (runs[task] / name).read_bytes()
     assert checkpoint.read_config(out) == config
     assert {p.name for p in runs[task].iterdir()} == {*checkpoint.FILES, "resume"}
-    assert {p.name for p in (runs[task] / "resume").iterdir()} == {"last.safetensors", "before.safetensors"}
+    assert {p.name for p in (runs[task] / "resume").iterdir()} == {"last.safetensors", "before.safetensors", "data"}
 
 
 def test_a_tied_weight_is_written_once(runs: dict[str, Path]) -> None:

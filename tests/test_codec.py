@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.data.codec import Codec, Scale
+from ohlol.data.codec import Codec, Moments, Scale
 from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus, sequences_from_pairs
 from ohlol.data.vocab import UNK
@@ -160,14 +160,14 @@ def test_numbers_are_scaled_and_the_target_is_the_next_row() -> None:
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
 def test_scale_is_undone(column: list[float]) -> None:
     rows = np.array(column)[:, None]
-    scale = Scale.of([rows])
+    scale = Scale.of(Moments.of(rows))
     # the scaled numbers are float32, so what is lost is a share of the column's range
     spread = float(np.abs(rows).max())
     np.testing.assert_allclose(scale.undo(scale.apply(rows)), rows, rtol=1e-5, atol=1e-5 * spread + 1e-12)
 
 
 def test_a_constant_column_keeps_its_unit() -> None:
-    assert Scale.of([np.full((4, 1), 3.0)]) == Scale((3.0,), (1.0,))
+    assert Scale.of(Moments.of(np.full((4, 1), 3.0))) == Scale((3.0,), (1.0,))
 
 
 BAD = [

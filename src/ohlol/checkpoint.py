@@ -26,9 +26,12 @@ from torch import Tensor
 
 from ohlol import __version__, snapshots
 from ohlol.data.codec import Codec
+from ohlol.data.encoded import read_codec as codec_of
+from ohlol.data.encoded import remove
 from ohlol.data.readers import checked
 from ohlol.errors import InputError, cut, short
 from ohlol.files import FORMAT, JSON_LIMIT, parse_json, read_bytes, read_json
+from ohlol.intake import KEPT
 from ohlol.lock import locked
 from ohlol.model import SequenceModel, Sizes
 from ohlol.settings import TASKS, DataSettings, ModelSettings, TrainSettings, check
@@ -133,6 +136,7 @@ def create(out: Path, *, overwrite: bool, held: ExitStack | None = None) -> None
         for name in (*(f"resume/{state}.safetensors" for state in STATES), *FILES):
             (out / name).unlink(missing_ok=True)
         snapshots.clear(out)
+        remove(out / KEPT)
     except OSError as error:
         raise InputError(f"{out}: cannot be made: {error.strerror}") from None
 
@@ -177,11 +181,7 @@ def read_config(run: Path) -> Config:
 
 def read_codec(run: Path) -> Codec:
     """The vocabulary of a run directory; raises InputError."""
-    found = read_json(run / "vocab.json")
-    try:
-        return Codec.from_json(found)
-    except InputError as error:
-        raise InputError(f"{run / 'vocab.json'}: {error}") from None
+    return codec_of(run / "vocab.json")
 
 
 def read_described(run: Path) -> tuple[Config, Codec]:

@@ -10,7 +10,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from ohlol.errors import InputError, short
 
@@ -35,12 +35,11 @@ def write_bytes(path: Path, data: bytes, keep: Path | None = None) -> None:
         temporary.unlink(missing_ok=True)  # of a run that was killed
         with temporary.open("xb") as file:  # x: never through a link
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            flush(file)
         if keep is not None and path.exists():
             path.replace(keep)
         temporary.replace(path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
@@ -52,7 +51,14 @@ def unwritten(path: Path, error: OSError) -> InputError:
     return InputError(f"{path}: cannot be written: {error.strerror}; what was there is as it was")
 
 
-def _flush_folder(folder: Path) -> None:
+def flush(file: BinaryIO) -> None:
+    """Bring what was written to a file onto the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Bring the names in a folder onto the disk; raises OSError."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -81,7 +87,7 @@ def append_line(path: Path, data: bytes) -> int:
                 os.ftruncate(handle, before)
                 raise
         if not before:  # the file is new, and its name must be on the disk before a state counts on it
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
         return before + len(data)
     except OSError as error:
         raise unwritten(path, error) from None

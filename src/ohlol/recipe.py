@@ -1,23 +1,22 @@
 """fit: from files or pairs to a finished run; puts the rooms below together and knows nothing of flags or terminals."""
 
-from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ohlol import checkpoint, machine
+from ohlol import checkpoint, intake, machine
 from ohlol.card import model_card
 from ohlol.checkpoint import Config
-from ohlol.data import readers
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
-from ohlol.data.readers import Corpus
+from ohlol.data.split import FEW
 from ohlol.errors import InputError
 from ohlol.files import write_bytes, write_json
 from ohlol.infer import TrainedModel
+from ohlol.intake import Arrays, Source
 from ohlol.lock import locked
 from ohlol.settings import (
     TUTORIAL_MODEL,
@@ -30,16 +29,6 @@ from ohlol.settings import (
 )
 from ohlol.train import Trainer
 from ohlol.watch import Reporter
-
-HELLO = (("hello", "ohlol"),)
-"""The built-in pair: the tutorial's."""
-FEW = 20
-"""Sequences under which none is set apart for measuring, as the score would rest on one or two.
-
-Fewer pairs than these, given as values, get the tutorial's model.
-"""
-
-Source = str | Path | Sequence[str | Path] | Sequence[tuple[str | Sequence[str], str | Sequence[str]]] | None
 
 
 @dataclass(frozen=True)
@@ -124,37 +113,34 @@ def _started(
 ) -> Trainer:
     if run is not None and run.exists() and not overwrite:
         checkpoint.create(run, overwrite=False)  # refuses before anything is read
-    corpus = _read(data, DataSettings(**given.data))
-    pairs = _pairs(data)
+    found = intake.read(data, given.data)
+    task, level = found.settings.task or "", found.settings.level or "char"
+    pairs = intake.pairs_of(data)
     tutorial = 0 < len(pairs) < FEW
-    model, training = (
-        (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(corpus.task, corpus.settings.level or "char")
-    )
+    model, training = (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(task, level)
     if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
         training = replace(training, loss="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
     if training.snapshots and run is None:
         raise InputError("--snapshots needs --out: the run directory they are kept in")
-    train, measured = _split(corpus, dev, training)
-    codec = _learned(train, model, training, shared=tutorial)
-    sizes = checkpoint.sizes_of(codec)
+    made = intake.arrays(found, data, dev, model, training, shared=tutorial)
+    if made.mapped and "dev_fraction" in given.training:
+        raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {made.files[0]} is")
+    sizes = checkpoint.sizes_of(made.codec)
     if tutorial and not model.head and "hidden_size" not in given.model:
         model = replace(model, hidden_size=sizes.scores)
-    files = () if pairs else tuple(dict.fromkeys(str(file) for file, _ in corpus.places))
-    encoded, encoded_dev = codec.encode(train), codec.encode(measured) if measured is not None else None
     if not tutorial and "epochs" not in given.training:
-        training = _enough_epochs(training, corpus.task, len(encoded), encoded.steps)
-    config = Config(
-        corpus.task, corpus.settings, model, sizes, training, files, str(dev) if dev is not None else None, pairs
-    )
-    _refuse_giants(config, encoded)
-    trainer = Trainer(config, codec, encoded, encoded_dev, run, reporter)
-    if run is not None:
-        checkpoint.create(run, overwrite=overwrite, held=held)
-        write_json(run / "vocab.json", codec.to_json())
-        write_json(run / "config.json", config.to_json())
-        trainer.save_state()
+        training = _enough_epochs(training, task, len(made.train), made.train.steps)
+    config = Config(task, made.settings, model, sizes, training, made.files, None if dev is None else str(dev), pairs)
+    _refuse_giants(config, made.train)
+    if run is None:
+        return Trainer(config, made, reporter=reporter)
+    checkpoint.create(run, overwrite=overwrite, held=held)
+    trainer = Trainer(config, intake.keep(run, made, dev), run, reporter)
+    write_json(run / "vocab.json", made.codec.to_json())
+    write_json(run / "config.json", config.to_json())
+    trainer.save_state()
     return trainer
 
 
@@ -173,15 +159,29 @@ def _resumed(
             if getattr(kind, name) != value:
                 flag = "--" + name.replace("_", "-")
                 raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
-    corpus = _read(data if data is not None else list(config.pairs or config.train_files), config.data)
-    train, measured = _split(corpus, config.dev_file, config.training)
-    if _learned(train, config.model, config.training, shared=0 < len(config.pairs) < FEW) != codec:
-        raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
-    encoded, encoded_dev = codec.encode(train), codec.encode(measured) if measured is not None else None
-    _refuse_giants(config, encoded)
-    trainer = Trainer(config, codec, encoded, encoded_dev, run, reporter)
+    made = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
+    _refuse_giants(config, made.train)
+    trainer = Trainer(config, made, run, reporter)
     trainer.restore()
+    trainer.data = intake.keep(run, made, config.dev_file)  # not before it is known to be the same
     return trainer
+
+
+def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
+    """The data of a run that goes on: those kept beside it if they are of the same files, or the files read again."""
+    pairs, corpus = intake.pairs_of(data), intake.corpus_of(data)
+    if not pairs and corpus is None:
+        files = [data] if isinstance(data, str | Path) else list(data or ())
+        made = intake.kept(run, [str(file) for file in files], config.dev_file, codec)
+        if made is not None:
+            return made
+    found = intake.read(data, {} if corpus is not None else asdict(config.data))
+    made = intake.arrays(
+        found, data, config.dev_file, config.model, config.training, shared=0 < len(config.pairs) < FEW
+    )
+    if made.codec != codec:
+        raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
+    return made
 
 
 def _refuse_giants(config: Config, data: Dataset) -> None:
@@ -230,96 +230,6 @@ def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
     if not given.get("embedding", model.embedding):
         model = replace(model, spelling=0, bigrams=0)
     return replace(model, **given)
-
-
-def _learned(train: Corpus, model: ModelSettings, training: TrainSettings, *, shared: bool) -> Codec:
-    by_word = train.task in ("label", "classify") and train.settings.level == "word"
-    by_character = train.task == "label" and train.settings.level == "char"
-    return Codec.learn(
-        train,
-        unknowns=bool(training.unknown),
-        spelled=bool(model.spelling) and by_word,
-        paired=bool(model.bigrams) and by_character,
-        shared=shared and by_character,
-    )
-
-
-def _pairs(data: Any) -> tuple[Any, ...]:
-    """The pairs that data are, the tutorial's where there are none; empty where they are files."""
-    if data is None:
-        return HELLO
-    return tuple(data) if not isinstance(data, str | Path) and len(data) > 0 and isinstance(data[0], tuple) else ()
-
-
-def _read(data: Source, settings: DataSettings) -> Corpus:
-    pairs = _pairs(data)
-    return readers.sequences_from_pairs(pairs) if pairs else readers.read(data, settings)  # pyright: ignore[reportArgumentType]
-
-
-def _split(corpus: Corpus, dev: str | Path | None, training: TrainSettings) -> tuple[Corpus, Corpus | None]:
-    """The training data, and what is measured after each epoch; None where too little is there to set apart."""
-    if dev is not None:
-        return corpus, readers.read(dev, corpus.settings)
-    if not training.dev_fraction:
-        return corpus, None
-    if corpus.task in ("next", "forecast"):
-        return _split_in_time(corpus, training.dev_fraction)
-    n = len(corpus.inputs)
-    if n < FEW:
-        return corpus, None
-    order = np.random.default_rng((training.seed, n)).permutation(n).tolist()
-    cut = max(1, round(n * training.dev_fraction))
-    known = _to_learn(corpus, order[cut:], training)
-    apart = {row for row in order[:cut] if _to_learn(corpus, [row], training) <= known}
-    if not apart:
-        return corpus, None
-    return _take(corpus, (row for row in range(n) if row not in apart)), _take(corpus, sorted(apart))
-
-
-def _to_learn(corpus: Corpus, rows: Iterable[int], training: TrainSettings) -> set[tuple[str, str]]:
-    """The labels of some sequences, and where there is no <unk> their symbols: what must be seen in training."""
-    found: set[tuple[str, str]] = set()
-    targets: Any = corpus.targets
-    for row in rows:
-        found.update(("label", label) for label in ([targets[row]] if corpus.task == "classify" else targets[row]))
-        if not training.unknown:
-            found.update(("symbol", str(symbol)) for symbol in corpus.inputs[row])
-    return found
-
-
-def _take(corpus: Corpus, rows: Iterable[int]) -> Corpus:
-    rows = list(rows)
-    targets: Any = corpus.targets
-    return replace(
-        corpus,
-        inputs=[corpus.inputs[i] for i in rows],
-        targets=[targets[i] for i in rows] if targets is not None else None,
-        places=[corpus.places[i] for i in rows],
-    )
-
-
-def _split_in_time(corpus: Corpus, share: float) -> tuple[Corpus, Corpus | None]:
-    """The end of each text or series is measured: what comes later must not help to learn what came before."""
-    early, late = (
-        replace(corpus, inputs=[], targets=None, places=[]),
-        replace(corpus, inputs=[], targets=None, places=[]),
-    )
-    targets: Any = corpus.targets
-    parts: tuple[list[Any], list[Any]] = ([], [])
-    for index, sequence in enumerate(corpus.inputs):
-        cut = len(sequence) - round(len(sequence) * share)
-        for half, keep, side in ((early, slice(None, cut), 0), (late, slice(cut, None), 1)):
-            if len(sequence[keep]) < 2:
-                continue
-            half.inputs.append(sequence[keep])  # pyright: ignore[reportArgumentType]
-            half.places.append(corpus.places[index])
-            if targets is not None:
-                parts[side].append(targets[index][keep])
-    if targets is not None:
-        early, late = replace(early, targets=parts[0]), replace(late, targets=parts[1])
-    if not late.inputs or not early.inputs:
-        return corpus, None
-    return early, late
 
 
 def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: int) -> TrainSettings:

@@ -19,11 +19,12 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ohlol import checkpoint, guard, machine, resume, snapshots
 from ohlol.checkpoint import Config
-from ohlol.data.batches import Batch, Buckets, Dataset, Streams, fingerprint, windows, with_unknowns
+from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows, with_unknowns
 from ohlol.data.codec import Codec
 from ohlol.errors import InputError
 from ohlol.files import write_json
 from ohlol.infer import by_sequence, evaluate, resized, saturation
+from ohlol.intake import Arrays
 from ohlol.model import SequenceModel, State, Steps
 from ohlol.resume import Metrics, Progress
 from ohlol.schedule import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
@@ -53,9 +54,7 @@ class Trainer:
 
     Args:
         config: the run's settings, complete.
-        codec: learned from the training data.
-        train: encoded training data.
-        dev: encoded data to measure on; without it the training data are measured.
+        data: encoded training data, data to measure on (without them the training data are measured), and their codec.
         run: where to write; None keeps everything in memory.
         reporter: what is told of the progress.
     """
@@ -63,13 +62,12 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        codec: Codec,
-        train: Dataset,
-        dev: Dataset | None,
+        data: Arrays,
         run: Path | None = None,
         reporter: Reporter | None = None,
     ):
-        self.config, self.codec, self.train, self.dev, self.run = config, codec, train, dev, run
+        self.config, self.data, self.run = config, data, run
+        self.codec = data.codec
         self.settings = config.training
         self.reporter: Reporter = reporter or Silent()
         torch.manual_seed(self.settings.seed)
@@ -77,16 +75,26 @@ class Trainer:
         self.optimizer = make_optimizer(self.settings, self.model)
         self.progress = Progress()
         self.state: State | None = None
-        labels = codec.labels.symbols if codec.labels is not None else ()
+        labels = self.codec.labels.symbols if self.codec.labels is not None else ()
         self.score = main_score(config.task, labels)
         self.weights = self._class_weights()
-        self.keep = _keep(self.settings, codec)
+        self.keep = _keep(self.settings, self.codec)
         self.best_weights: dict[str, Tensor] | None = None
         self._stop = False
         self.metrics: Metrics | None = None
         if run is not None:
-            self.progress.data_sha256 = fingerprint(train, dev)
+            self.progress.data_sha256 = data.data_sha256
             self.metrics = Metrics(run / "metrics.jsonl")
+
+    @property
+    def train(self) -> Dataset:
+        """What is trained on."""
+        return self.data.train
+
+    @property
+    def dev(self) -> Dataset | None:
+        """What is measured; None where that is what is trained on."""
+        return self.data.dev
 
     @property
     def parameters(self) -> int:

@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from transcripts import ROOT, Entry, Place, differs, entries
 
-RUN = ("README.md", "docs/cli.md", "docs/data.md", "docs/seeing.md", "docs/shipping.md", "examples/README.md")
+RUN = (
+    "README.md",
+    "docs/cli.md",
+    "docs/corpus.md",
+    "docs/data.md",
+    "docs/seeing.md",
+    "docs/shipping.md",
+    "examples/README.md",
+)
 
 
 def read(name: str) -> list[Entry]:

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rubbish import FORMATS, spoiled, try_to_read
 
-from ohlol.data import lines, parquet, readers
-from ohlol.data.parquet import PARQUET_BYTES, parquet_table
+from ohlol.data import arrow, lines, readers
+from ohlol.data.arrow import PARQUET_BYTES, arrow_table
 from ohlol.errors import InputError
 from ohlol.settings import DataSettings
 
@@ -116,12 +116,14 @@ def listed_once(rows: int, texts: list[str]) -> Any:
 def test_a_small_parquet_file_of_a_large_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     entries = 1 << 20
-    monkeypatch.setattr("ohlol.data.parquet.PARQUET_CELLS", entries)
+    monkeypatch.setattr("ohlol.data.arrow.PARQUET_CELLS", entries)
     names = arrow.ListArray.from_arrays(arrow.array([0, entries], arrow.int32()), listed_once(entries, ["a"]))
     path = tmp_path / "names.parquet"
     parquet.write_table(arrow.table({"name": names, "kind": ["x"]}), path, compression="zstd")
     assert path.stat().st_size < 10_000
-    with pytest.raises(InputError, match=f"names.parquet: {entries + 1} cells; at most .* split the file"):
+    with pytest.raises(
+        InputError, match=f"names.parquet: a row group of {entries + 1} cells; at most .* smaller row groups"
+    ):
         readers.read(path, FORMATS["Parquet classes"][2])
 
 
@@ -135,7 +137,9 @@ def test_a_small_parquet_file_of_a_large_text_is_refused(tmp_path: Path, nested:
     path = tmp_path / "names.parquet"
     parquet.write_table(arrow.table({"name": names, "kind": ["x"] * rows}), path, compression="zstd")
     assert path.stat().st_size < 100_000
-    with pytest.raises(InputError, match=r"names\.parquet: \d+ bytes unpacked; at most .* split the file"):
+    with pytest.raises(
+        InputError, match=r"names\.parquet: a row group of \d+ bytes unpacked; at most .* smaller row groups"
+    ):
         readers.read(path, FORMATS["Parquet classes"][2])
 
 
@@ -147,7 +151,7 @@ def test_parquet_texts_and_lists_are_as_they_were(tmp_path: Path) -> None:
     table = arrow.table(rows)
     for name, options in (("one", {}), ("groups", {"row_group_size": 1}), ("plain", {"use_dictionary": False})):
         parquet.write_table(table, tmp_path / f"{name}.parquet", **options)
-        found = parquet_table(str(tmp_path / f"{name}.parquet"))
+        found = arrow_table(str(tmp_path / f"{name}.parquet"))
         assert [row.cells for row in found.rows] == [tuple(row.values()) for row in table.to_pylist()]
 
 
@@ -185,6 +189,8 @@ def test_a_parquet_file_that_would_unpack_too_large_is_refused(tmp_path: Path, m
     path = make(tmp_path / name)
     for limit in ("PARQUET_CELLS", "PARQUET_BYTES"):
         with monkeypatch.context() as patched:
-            patched.setattr(parquet, limit, 10)
-            with pytest.raises(InputError, match=r"\d+ (cells|bytes unpacked); at most 10 are read; split the file"):
+            patched.setattr(arrow, limit, 10)
+            with pytest.raises(
+                InputError, match=r"\d+ (cells|bytes unpacked); at most 10 are read; write it with smaller row groups"
+            ):
                 readers.read(path, how)

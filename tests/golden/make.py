@@ -17,6 +17,8 @@ sys.path.insert(0, str(HERE.parent))
 from helpers import upper_pairs  # noqa: E402
 
 from ohlol import fit  # noqa: E402
+from ohlol.encode import encode  # noqa: E402
+from ohlol.settings import DataSettings  # noqa: E402
 from ohlol.train import Interrupted, Trainer  # noqa: E402
 from ohlol.watch import Epoch, Silent  # noqa: E402
 
@@ -35,12 +37,13 @@ class StopAt(Silent):
 def main() -> None:
     torch.set_num_threads(1)
     os.chdir(HERE)
-    for name in ("hello", "stopped"):
+    for name in ("hello", "stopped", "corpus"):
         shutil.rmtree(name, ignore_errors=True)
     fit(out="hello", seed=1)
     upper_pairs(Path("data.tsv"))
     with suppress(Interrupted):
         fit("data.tsv", out="stopped", reporter=StopAt(), **SMALL)
+    encode(["data.tsv"], Path("corpus"), DataSettings(), jobs=1, piece=150)
 
 
 if __name__ == "__main__":

@@ -4,13 +4,19 @@ import hashlib
 import json
 import shutil
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers import bytes_of
 
 import ohlol
 from ohlol import resume
+from ohlol.data import encoded, store
+from ohlol.encode import encode
 from ohlol.errors import InputWarning
+from ohlol.settings import DataSettings
 
 HERE = Path(__file__).parent
 
@@ -54,3 +60,54 @@ def test_the_checksum_of_tensors_is_as_specified(name: str) -> None:
     found = json.loads(raw[8 : 8 + size])["__metadata__"]["sha256"]
     assert raw.count(found.encode()) == 1
     assert hashlib.sha256(raw.replace(found.encode(), b"0" * 64)).hexdigest() == found
+
+
+def test_an_encoded_corpus_is_read() -> None:
+    found = encoded.read(HERE / "corpus")
+    store.verify(HERE / "corpus", found.manifest)
+    assert found.codec.symbols is not None
+    assert found.train.targets is not None
+    assert found.dev is not None
+    assert (len(found.train), len(found.dev)) == (18, 6)
+    lines = {line.partition("\t")[0] for line in (HERE / "data.tsv").read_text().splitlines()}
+    for data in found.parts.values():
+        starts, lengths = data.inputs.spans(np.arange(len(data)))
+        for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
+            text = found.codec.symbols.decode(data.inputs.values[np.arange(start, start + length)])
+            assert "".join(text) in lines
+    assert ohlol.fit(HERE / "corpus", hidden_size=3, epochs=1).codec == found.codec
+
+
+def test_an_encoded_corpus_is_written_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(HERE / "data.tsv", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    encode(["data.tsv"], Path("corpus"), DataSettings(), jobs=1, piece=150)
+    one, two = bytes_of(HERE / "corpus"), bytes_of(Path("corpus"))
+    manifests = [json.loads(files.pop("corpus.json")) for files in (one, two)]
+    assert one == two
+    for manifest in manifests:
+        del manifest["sources"], manifest["sha256"]  # the file's time
+    assert manifests[0] == manifests[1]
+
+
+def test_an_encoded_corpus_is_as_specified() -> None:
+    """In the words of docs/corpus.md, and with none of the code that writes it."""
+    folder = HERE / "corpus"
+    manifest = json.loads((folder / "corpus.json").read_text(encoding="utf-8"))
+    vocab = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    assert manifest["vocab"] == hashlib.sha256((folder / "vocab.json").read_bytes()).hexdigest()
+    found = []
+    for shard in manifest["shards"]:
+        arrays = {}
+        for name, digest in shard["files"].items():
+            assert hashlib.sha256((folder / shard["name"] / name).read_bytes()).hexdigest() == digest
+            arrays[name] = np.load(folder / shard["name"] / name)
+        offsets = arrays["offsets.npy"]
+        assert (offsets.dtype.str, len(offsets)) == ("<i8", shard["sequences"] + 1)
+        assert arrays["inputs.npy"].dtype.str == arrays["targets.npy"].dtype.str == "|u1"
+        assert len(arrays["inputs.npy"]) == shard["steps"] == offsets[-1]
+        for start, end in pairwise(offsets):
+            text = "".join(vocab["symbols"]["symbols"][i] for i in arrays["inputs.npy"][start:end])
+            label = "".join(vocab["labels"]["symbols"][i] for i in arrays["targets.npy"][start:end])
+            found.append(f"{text}\t{label}")
+    assert sorted(found) == sorted((HERE / "data.tsv").read_text(encoding="utf-8").splitlines())

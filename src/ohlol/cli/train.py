@@ -142,7 +142,7 @@ def train(
 ) -> None:
     """From a file of sequences to a trained, measured model; without a file, the tutorial's hello -> ohlol."""
     given = dict(locals())
-    from ohlol import checkpoint, machine, progress, recipe
+    from ohlol import checkpoint, intake, machine, progress, recipe
     from ohlol.train import Interrupted
 
     settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "dev")}
@@ -158,7 +158,7 @@ def train(
     stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
     run = out or checkpoint.free_name(stem)
     tutorial = not files and not resume
-    shown = [t for _, t in pairs or recipe.HELLO] if tutorial else None
+    shown = [t for _, t in pairs or intake.HELLO] if tutorial else None
     reporter = progress.reporter(console(), shown)
     if deterministic:
         print(f"deterministic: {machine.promise()}", file=sys.stderr)
@@ -171,7 +171,7 @@ def train(
         if isinstance(reporter, progress.Bar):
             reporter.stop()
     print(f"saved: {run}")
-    for text, _ in (pairs or recipe.HELLO) if tutorial else ():
+    for text, _ in (pairs or intake.HELLO) if tutorial else ():
         print(f"{text} -> {''.join(model.predict(text).labels)}")
 
 

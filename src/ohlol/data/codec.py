@@ -4,8 +4,9 @@ It is learned from the training data, written to a run's `vocab.json`, and the s
 run.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
+from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus
+from ohlol.data.store import Layout
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.errors import InputError, short
 
@@ -27,6 +30,88 @@ EDGE = "\n"
 
 
 @dataclass(frozen=True)
+class Moments:
+    """Mean and variance of some rows of numbers, and how many there were."""
+
+    rows: int
+    mean: NDArray[np.float64]
+    variance: NDArray[np.float64]
+
+    @staticmethod
+    def of(rows: NDArray[np.float64]) -> "Moments":
+        """Those of rows (T, F)."""
+        return Moments(len(rows), rows.mean(axis=0), rows.var(axis=0))
+
+    def joined(self, other: "Moments") -> "Moments":
+        """Those of both together.
+
+        Source: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37
+        (1983).
+        """
+        rows = self.rows + other.rows
+        share, apart = other.rows / rows, other.mean - self.mean
+        variance = (1 - share) * self.variance + share * other.variance + share * (1 - share) * apart**2
+        return Moments(rows, self.mean + share * apart, variance)
+
+
+@dataclass
+class Counts:
+    """What a codec is learned from; it may be gathered piece by piece and joined."""
+
+    symbols: Counter[str] = field(default_factory=Counter[str])
+    labels: Counter[str] = field(default_factory=Counter[str])
+    bigrams: Counter[str] = field(default_factory=Counter[str])
+    inputs: Moments | None = None
+    targets: Moments | None = None
+    columns: tuple[str, ...] = ()
+    target_columns: tuple[str, ...] = ()
+
+    @staticmethod
+    def of(corpus: Corpus, *, paired: bool = False) -> "Counts":
+        """Those of a corpus.
+
+        Args:
+            corpus: the data.
+            paired: whether pairs of neighbouring characters are counted too.
+        """
+        counts = Counts()
+        if corpus.task == "forecast":
+            counts.columns, counts.target_columns = corpus.columns, corpus.target_columns
+            counts.inputs = Moments.of(np.concatenate(_numbers(corpus.inputs)))
+            counts.targets = Moments.of(np.concatenate(_numbers(corpus.targets)))
+            return counts
+        for sequence in _symbols(corpus.inputs):
+            counts.symbols.update(sequence)
+            if paired:
+                counts.bigrams.update(_bigrams(sequence))
+        targets: Any = corpus.targets or ()
+        if corpus.task == "classify":
+            counts.labels.update(targets)
+        else:
+            for target in targets:
+                counts.labels.update(target)
+        return counts
+
+    def join(self, other: "Counts") -> None:
+        """Add those of other data. Raises InputError where their columns are others."""
+        for mine, theirs in (
+            (self.symbols, other.symbols),
+            (self.labels, other.labels),
+            (self.bigrams, other.bigrams),
+        ):
+            mine.update(theirs)
+        if other.inputs is None or other.targets is None:
+            return
+        if self.inputs is None or self.targets is None:
+            self.inputs, self.targets = other.inputs, other.targets
+            self.columns, self.target_columns = other.columns, other.target_columns
+            return
+        if (self.columns, self.target_columns) != (other.columns, other.target_columns):
+            raise InputError(f"files with other columns: {', '.join(self.columns)}, and {', '.join(other.columns)}")
+        self.inputs, self.targets = self.inputs.joined(other.inputs), self.targets.joined(other.targets)
+
+
+@dataclass(frozen=True)
 class Scale:
     """Mean and standard deviation of each column, for numbers."""
 
@@ -34,11 +119,10 @@ class Scale:
     std: tuple[float, ...]
 
     @staticmethod
-    def of(rows: Sequence[NDArray[np.float64]]) -> "Scale":
-        """Those of some rows (T, F); a constant column keeps its unit."""
-        all_rows = np.concatenate(rows)
-        std = all_rows.std(axis=0)
-        return Scale(tuple(all_rows.mean(axis=0).tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
+    def of(moments: Moments) -> "Scale":
+        """That of some rows; a constant column keeps its unit."""
+        std = np.sqrt(moments.variance)
+        return Scale(tuple(moments.mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
 
     def apply(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
         """Columns of mean 0 and deviation 1."""
@@ -76,30 +160,62 @@ class Codec:
             paired: whether characters are read together with their neighbours too.
             shared: whether inputs and labels are the same symbols, as in the tutorial: hello -> ohlol has the label e.
         """
-        task = corpus.task
+        return Codec.counted(
+            corpus.task,
+            corpus.settings.level,
+            Counts.of(corpus, paired=paired),
+            unknowns=unknowns,
+            spelled=spelled,
+            paired=paired,
+            shared=shared,
+        )
+
+    @staticmethod
+    def counted(
+        task: str,
+        level: str | None,
+        counts: Counts,
+        *,
+        unknowns: bool,
+        spelled: bool = False,
+        paired: bool = False,
+        shared: bool = False,
+    ) -> "Codec":
+        """The same from what was counted."""
         if task == "forecast":
-            rows = _numbers(corpus.inputs)
-            targets = _numbers(corpus.targets or ())
+            assert counts.inputs is not None
+            assert counts.targets is not None
             return Codec(
                 task,
-                columns=corpus.columns,
-                target_columns=corpus.target_columns,
-                scale=Scale.of(rows),
-                target_scale=Scale.of(targets),
+                columns=counts.columns,
+                target_columns=counts.target_columns,
+                scale=Scale.of(counts.inputs),
+                target_scale=Scale.of(counts.targets),
             )
-        rare = WORD_MIN_COUNT if unknowns and task == "next" and corpus.settings.level == "word" else 1
-        sequences = _symbols(corpus.inputs)
-        symbols = Vocab.build(sequences, unk=unknowns, min_count=rare)
+        rare = WORD_MIN_COUNT if unknowns and task == "next" and level == "word" else 1
+        symbols = Vocab.counted(counts.symbols, unk=unknowns, min_count=rare)
         if task == "next":
             return Codec(task, symbols, symbols)
-        targets: Any = corpus.targets or ()
-        labels = Vocab.build([targets] if task == "classify" else targets, unk=False)
+        labels = Vocab.counted(counts.labels, unk=False)
         if shared:
             symbols, labels = _joined(symbols, labels), _joined(labels, symbols)
         words = symbols.symbols[symbols.unk is not None :]
         chars = Vocab.build(words, unk=True) if spelled else None
-        bigrams = Vocab.build(map(_bigrams, sequences), unk=True, min_count=BIGRAM_MIN_COUNT) if paired else None
+        bigrams = Vocab.counted(counts.bigrams, unk=True, min_count=BIGRAM_MIN_COUNT) if paired else None
         return Codec(task, symbols, labels, chars, bigrams)
+
+    def layout(self, *, targets: bool = True) -> Layout:
+        """The arrays of a corpus that this encodes, with or without its targets."""
+        if self.task == "forecast":
+            return Layout(columns=len(self.columns), target_columns=len(self.target_columns) if targets else 0)
+        assert self.symbols is not None
+        return Layout(
+            inputs=len(self.symbols),
+            targets=len(self.labels) if targets and self.labels is not None and self.task != "next" else 0,
+            chars=len(self.chars) if self.chars is not None else 0,
+            bigrams=len(self.bigrams) if self.bigrams is not None else 0,
+            whole=self.task == "classify",
+        )
 
     def encode(self, corpus: Corpus) -> Dataset:
         """Arrays of a corpus; its targets too, where it has them.
@@ -112,7 +228,7 @@ class Codec:
             return self._encode_numbers(corpus)
         assert self.symbols is not None
         sequences = _symbols(corpus.inputs)
-        inputs = _ragged([self._ids(self.symbols, s, corpus, i, "symbol") for i, s in enumerate(sequences)])
+        inputs = _ragged([self._ids(self.symbols, s, corpus.places[i], "symbol") for i, s in enumerate(sequences)])
         if self.task == "next" and len(inputs.values) < 2:
             raise InputError(
                 f"{corpus.places[0][0]}: a text of one symbol; the next one is the target, so it takes two"
@@ -122,7 +238,9 @@ class Codec:
             assert self.labels is not None
             whole = self.task == "classify"
             wanted: Any = corpus.targets
-            rows = [self._ids(self.labels, [t] if whole else t, corpus, i, "label") for i, t in enumerate(wanted)]
+            rows = [
+                self._ids(self.labels, [t] if whole else t, corpus.places[i], "label") for i, t in enumerate(wanted)
+            ]
             targets = np.concatenate(rows) if rows else np.empty(0, np.int64)
         forms, spellings = self._spell(sequences) if self.chars is not None else (None, None)
         bigrams = None
@@ -131,11 +249,16 @@ class Codec:
             bigrams = np.concatenate([np.stack([i[:-1], i[1:]], axis=1) for i in ids]).astype(np.int64)
         return Dataset(inputs, targets, self.task == "classify", forms, spellings, bigrams)
 
-    def _ids(self, vocab: Vocab, symbols: Sequence[str], corpus: Corpus, index: int, kind: str) -> NDArray[np.int64]:
+    def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:
+        """The ids of input symbols; raises InputError, with file and line, for one that was not seen in training."""
+        assert self.symbols is not None
+        return self._ids(self.symbols, symbols, Place(file, line), "symbol")
+
+    def _ids(self, vocab: Vocab, symbols: Sequence[str], place: Place, kind: str) -> NDArray[np.int64]:
         try:
             return vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
-            file, line = corpus.places[index]
+            file, line = place
             said = f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {seen(vocab)}"
             raise InputError(said) from None
 

@@ -4,6 +4,7 @@ Only "\\n" and "\\r\\n" end a line: every other separator Unicode knows is a cha
 """
 
 import json
+import math
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -30,6 +31,16 @@ class Place(NamedTuple):
 
     file: str
     line: int
+
+
+class Span(NamedTuple):
+    """A stretch of a file, from one byte to before another, both where lines begin."""
+
+    file: str
+    start: int
+    end: int
+    line: int
+    """The number of its first line, from 1."""
 
 
 class Line(NamedTuple):
@@ -76,7 +87,9 @@ def is_filled(text: str) -> bool:
 class Lines(Iterator[Line]):
     """The lines of a file or of standard input, one at a time, with a look ahead."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path | Span) -> None:
+        self.span = path if isinstance(path, Span) else None
+        path = path.file if isinstance(path, Span) else path
         self.path = path
         self.file = "stdin" if str(path) == STDIN else str(path)
         self.suffix = Path(path).suffix.lower()
@@ -112,14 +125,21 @@ class Lines(Iterator[Line]):
             if str(self.path) != STDIN and Path(self.path).is_dir():
                 raise InputError(f"{self.file}: a directory; give the files in it")
             with self._opened() as handle:
-                for number, raw in enumerate(iter(lambda: handle.readline(LINE_LIMIT + 1), b""), 1):
+                first, left = 1, math.inf
+                if self.span is not None:
+                    first, left = self.span.line, self.span.end - self.span.start
+                    handle.seek(self.span.start)
+                for number, raw in enumerate(iter(lambda: handle.readline(LINE_LIMIT + 1), b""), first):
+                    left -= len(raw)
+                    if left < 0:
+                        return
                     if len(raw) > LINE_LIMIT:
                         raise fault(Place(self.file, number), f"a line of more than {LINE_LIMIT} bytes; break it up")
                     body = raw.removesuffix(b"\n")
                     ended = len(body) < len(raw)
                     if ended:
                         body = body.removesuffix(b"\r")
-                    text = self._decode(body, number)
+                    text = decoded(body, self.file, number)
                     yield Line(text.removeprefix("\ufeff") if number == 1 else text, Place(self.file, number)), ended
         except FileNotFoundError:
             raise InputError(f"{self.file}: no such file") from None
@@ -131,17 +151,51 @@ class Lines(Iterator[Line]):
     def _opened(self) -> AbstractContextManager[BinaryIO]:
         return nullcontext(sys.stdin.buffer) if str(self.path) == STDIN else Path(self.path).open("rb")
 
-    def _decode(self, raw: bytes, number: int) -> str:
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            column = len(raw[: error.start].decode("utf-8")) + 1
-            old = "UTF-16" if number == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "ENCODING"
-            raise fault(
-                Place(self.file, number),
-                f"byte 0x{raw[error.start]:02x} at column {column} is not UTF-8; "
-                f"convert the file with iconv -f {old} -t UTF-8",
-            ) from None
+
+def decoded(raw: bytes, file: str, line: int) -> str:
+    """The text of some bytes of a file, which begin with a line; raises InputError where they are not UTF-8."""
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        line += before.count(b"\n")
+        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
+        old = "UTF-16" if line == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "ENCODING"
+        raise fault(
+            Place(file, line),
+            f"byte 0x{raw[error.start]:02x} at column {column} is not UTF-8; "
+            f"convert the file with iconv -f {old} -t UTF-8",
+        ) from None
+
+
+def text_pieces(span: Span, size: int = 1 << 22) -> Iterator[str]:
+    """A text in pieces of about `size` bytes, which together are what all its lines together are, composed.
+
+    A piece ends with a line end or a space: neither composes with what follows it.
+
+    Raises:
+        InputError: it cannot be read, is not UTF-8, or has more than `LINE_LIMIT` bytes without a space or line end.
+    """
+    line, rest, left, first = span.line, b"", span.end - span.start, span.start == 0
+    try:
+        with Path(span.file).open("rb") as handle:
+            handle.seek(span.start)
+            while left > 0 or rest:
+                block = handle.read(min(size, left))
+                left = left - len(block) if block else 0
+                raw = rest + block
+                cut = len(raw) if not left else max(raw.rfind(b"\n"), raw.rfind(b" ")) + 1
+                raw, rest = raw[:cut], raw[cut:]
+                if len(rest) > LINE_LIMIT:
+                    raise fault(Place(span.file, line), f"more than {LINE_LIMIT} bytes without a space; break it up")
+                text = decoded(raw, span.file, line)
+                line += raw.count(b"\n")
+                if raw and first:
+                    text, first = text.removeprefix("\ufeff"), False
+                if text:
+                    yield nfc(text.replace("\r\n", "\n"))
+    except OSError as error:
+        raise InputError(f"{span.file}: cannot be read ({error.strerror})") from None
 
 
 def json_object(line: Line) -> dict[str, Any]:

@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data import columns, labelled
+from ohlol.data.arrow import arrow_table
 from ohlol.data.lines import (
     STDIN,
     Example,
     Line,
     Lines,
     Place,
+    Span,
     is_row,
     is_strings,
     json_object,
@@ -25,7 +27,6 @@ from ohlol.data.lines import (
     nfc,
     shown,
 )
-from ohlol.data.parquet import parquet_table
 from ohlol.errors import InputError
 from ohlol.settings import FORMATS, LEVELS, TASKS, DataSettings
 
@@ -39,7 +40,7 @@ TASKS_OF = {
 """The tasks each format serves."""
 JSON = (".jsonl", ".ndjson")
 CONLL = (".conll", ".conllu", ".conllup", ".conllx")
-PARQUET = (".parquet", ".pq")
+ARROW = (".parquet", ".pq", ".arrow", ".feather")
 
 Symbols = list[str] | str
 """A sequence: a string stands for its characters, a list for its words."""
@@ -124,6 +125,22 @@ def stream(path: Path_, settings: DataSettings) -> Iterator[tuple[Symbols | NDAr
         yield example.input, example.place
 
 
+def told(path: Path_, settings: DataSettings, *, targets: bool = True) -> DataSettings:
+    """The settings with all that a file tells of itself filled in; raises InputError."""
+    return _open(path, checked(settings), targets)[0]
+
+
+def examples(span: Path_ | Span, settings: DataSettings, *, targets: bool = True) -> Iterator[Example]:
+    """The sequences of a file or of a stretch of it, one at a time; settings are those that `told` gave.
+
+    Raises:
+        InputError: as `read` does, once the line at fault is reached.
+    """
+    found = _open(span, settings, targets)[1]
+    assert not isinstance(found, columns.Series)
+    return found
+
+
 def symbols_of(text: str, settings: DataSettings) -> Symbols:
     """A text as one sequence, as the model of these settings reads it.
 
@@ -138,7 +155,7 @@ def symbols_of(text: str, settings: DataSettings) -> Symbols:
     except UnicodeEncodeError as error:
         raise InputError(f"character {error.start + 1} of the text is not UTF-8; give text in UTF-8") from None
     text = nfc(text)
-    symbols = _text_words(text) if settings.task == "next" and settings.level == "word" else None
+    symbols = text_words(text) if settings.task == "next" and settings.level == "word" else None
     symbols = labelled.split(text, settings.level) if symbols is None else symbols
     if not symbols:
         raise InputError("the text is empty; give one symbol at least")
@@ -214,11 +231,11 @@ def _name(path: Path_) -> str:
 
 
 def _open(
-    path: Path_, settings: DataSettings, targets: bool
+    path: Path_ | Span, settings: DataSettings, targets: bool
 ) -> tuple[DataSettings, Iterator[Example] | columns.Series]:
     """A file's sequences, and the settings with all that the file tells filled in."""
     lines = Lines(path)
-    kind = settings.format or ("columns" if lines.suffix in PARQUET else _told(lines, settings))
+    kind = settings.format or ("columns" if lines.suffix in ARROW else _told(lines, settings))
     settings = checked(replace(settings, format=kind))
     if kind == "text":
         level = settings.level or "char"
@@ -254,9 +271,9 @@ def _pairs(lines: Lines, settings: DataSettings, targets: bool) -> tuple[DataSet
 def _columns(
     lines: Lines, settings: DataSettings, targets: bool
 ) -> tuple[DataSettings, Iterator[Example] | columns.Series]:
-    first = None if lines.suffix in PARQUET else lines.first()
-    if lines.suffix in PARQUET:
-        table = parquet_table(str(lines.path))
+    first = None if lines.suffix in ARROW else lines.first()
+    if lines.suffix in ARROW:
+        table = arrow_table(str(lines.path))
     elif lines.suffix in JSON or (lines.suffix not in (".csv", ".tsv") and looks_like_json(first)):
         table = columns.json_table(lines)
     elif targets or settings.task != "classify" or lines.suffix in (".csv", ".tsv") or _names_input(first, settings):
@@ -322,12 +339,12 @@ def _text(lines: Lines, level: str) -> Iterator[Example]:
     """The whole file as one sequence."""
     parts = [line.text for line in lines]
     text = nfc("\n".join(parts) + ("\n" if lines.ended else ""))
-    symbols = _text_words(text) if level == "word" else text
+    symbols = text_words(text) if level == "word" else text
     if symbols:
         yield Example(symbols, None, Place(lines.file, 1))
 
 
-def _text_words(text: str) -> list[str]:
+def text_words(text: str) -> list[str]:
     """Words, with each line end a symbol of its own."""
     first, *rest = text.split("\n")
     words = first.split()

@@ -1,12 +1,12 @@
 """Symbols become ids and back; knows nothing of files, tensors or what a symbol stands for."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, cast
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ohlol.errors import InputError
 
@@ -26,7 +26,11 @@ class UnknownSymbol(KeyError):  # noqa: N818 - it names what it carries
         return f"{self.symbol!r} at step {self.position} is not in the vocabulary"
 
 
-def _codes(text: str) -> NDArray[np.uint32]:
+CODES = 0x110000
+"""How many code points there are."""
+
+
+def code_points(text: str) -> NDArray[np.uint32]:
     """The code points of a string, (T,); half a surrogate pair counts as one."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
@@ -57,7 +61,7 @@ class Vocab:
         if ids.get(UNK, 0) != 0:
             raise ValueError(f"{UNK} has the id {ids[UNK]}; it must be the first symbol")
         chars = [symbol for symbol in self.symbols if len(symbol) == 1]
-        codes = _codes("".join(chars))
+        codes = code_points("".join(chars))
         order = np.argsort(codes)
         object.__setattr__(self, "_ids", ids)
         object.__setattr__(self, "_char_codes", codes[order])
@@ -75,11 +79,17 @@ class Vocab:
         Raises:
             ValueError: `min_count` leaves symbols out and there is no `UNK` to take their place.
         """
-        if min_count > 1 and not unk:
-            raise ValueError(f"min_count is {min_count}, which needs unk=True")
         seen: Counter[str] = Counter()
         for sequence in sequences:
             seen.update(sequence)
+        return cls.counted(seen, unk=unk, min_count=min_count)
+
+    @classmethod
+    def counted(cls, counts: Mapping[str, int], *, unk: bool, min_count: int = 1) -> "Vocab":
+        """The same from symbols that are counted already; one that was counted 0 times is kept where `unk` is False."""
+        if min_count > 1 and not unk:
+            raise ValueError(f"min_count is {min_count}, which needs unk=True")
+        seen = Counter(counts)
         if unk or UNK in seen:
             rare = [symbol for symbol, count in seen.items() if count < min_count and symbol != UNK]
             seen[UNK] += sum(seen.pop(symbol) for symbol in rare)
@@ -107,7 +117,7 @@ class Vocab:
         return ids
 
     def _encode_characters(self, text: str) -> NDArray[np.int32]:
-        codes = _codes(text)
+        codes = code_points(text)
         if not len(self._char_codes):
             return np.full(len(codes), -1, dtype=np.int32)
         at = np.minimum(np.searchsorted(self._char_codes, codes), len(self._char_codes) - 1)
@@ -115,6 +125,18 @@ class Vocab:
 
     def _encode_words(self, words: Sequence[str]) -> NDArray[np.int32]:
         return np.fromiter((self._ids.get(word, -1) for word in words), dtype=np.int32, count=len(words))
+
+    def table(self, dtype: DTypeLike) -> NDArray[Any]:
+        """The id of every code point, (CODES,): `table[code_points(text)]` encodes a long text fastest.
+
+        Raises:
+            ValueError: there is no `UNK` for the others.
+        """
+        if self.unk is None:
+            raise ValueError("a table needs an id for what is not in the vocabulary")
+        table = np.full(CODES, self.unk, dtype)
+        table[self._char_codes] = self._char_ids
+        return table
 
     def decode(self, ids: Iterable[SupportsIndex]) -> list[str]:
         """The symbols of a sequence of ids.

@@ -1,0 +1,118 @@
+"""`ohlol encode`: from files of any size to an encoded corpus; knows nothing of how it is done."""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ohlol.cli.frame import app, one_of
+from ohlol.errors import InputError
+from ohlol.settings import FORMATS, LEVELS, TASKS, DataSettings
+
+if TYPE_CHECKING:
+    from ohlol.data.encoded import Encoded
+
+
+@app.command()
+def encode(
+    files: Annotated[list[str] | None, typer.Argument(help="Data, of one kind.", metavar="FILE...")] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Directory of the corpus.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the corpus in --out.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the files in --out with their checksums; no FILE then.")
+    ] = False,
+    dev_fraction: Annotated[float, typer.Option(help="Share of the data set apart for measuring.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Of the choice of sequences set apart.", min=0)] = 0,
+    vocab: Annotated[
+        Path | None, typer.Option(help="A run or a corpus whose vocabulary is used; nothing is set apart then.")
+    ] = None,
+    no_targets: Annotated[
+        bool, typer.Option("--no-targets", help="Read inputs alone, for predict; needs --vocab.")
+    ] = False,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default one a processor.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help=one_of(FORMATS) + "; told from the file.", rich_help_panel="Data")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help=one_of(TASKS) + "; told from the file.", rich_help_panel="Data")
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help=one_of(LEVELS) + ": what a symbol is.", rich_help_panel="Data")
+    ] = None,
+    input: Annotated[
+        str | None,
+        typer.Option("--input", "--input-column", help="Column by name or number from 1.", rich_help_panel="Data"),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", "--target-column", help="Column by name or number from 1.", rich_help_panel="Data"),
+    ] = None,
+    header: Annotated[
+        bool | None,
+        typer.Option("--header/--no-header", help="Whether a CSV file names its columns.", rich_help_panel="Data"),
+    ] = None,
+) -> None:
+    """Encode files once, larger than memory too, so that `train` maps them; a stopped command goes on."""
+    settings = {"format": format, "task": task, "level": level, "input": input, "target": target, "header": header}
+    from ohlol import encode as encoder
+    from ohlol.data import encoded, store
+
+    if check:
+        if files:
+            raise InputError("--check looks at the corpus in --out; give no FILE with it")
+        manifest = store.read_manifest(out)
+        store.verify(out, manifest)
+        print(f"{out}: whole\n{_said(encoded.read(out))}")
+        return
+    if not files:
+        raise InputError("no file to encode; give one at least")
+    chosen: dict[str, Any] = _settings_of(vocab) | {k: v for k, v in settings.items() if v is not None}
+    found = encoder.encode(
+        files,
+        out,
+        DataSettings(**chosen),
+        dev_fraction=dev_fraction,
+        seed=seed,
+        vocab=vocab,
+        targets=not no_targets,
+        jobs=jobs,
+        overwrite=overwrite,
+        report=_report if sys.stderr.isatty() else None,
+    )
+    print(f"{_said(found)}\nsaved: {out}")
+
+
+def _settings_of(vocab: Path | None) -> dict[str, Any]:
+    """How the files of a run or a corpus are read, so that like files are read alike."""
+    from ohlol.data import store
+
+    if vocab is None:
+        return {}
+    if store.is_corpus(vocab):
+        return store.read_manifest(vocab).settings
+    from ohlol import checkpoint
+
+    data = checkpoint.read_config(vocab).data
+    return {field.name: getattr(data, field.name) for field in fields(DataSettings)}
+
+
+def _report(what: str, done: int, total: int) -> None:
+    end = "\n" if done == total else ""
+    print(f"\r{'counting' if what == 'count' else 'encoding'}: {done} of {total} pieces", end=end, file=sys.stderr)
+
+
+def _said(found: "Encoded") -> str:
+    """What a corpus holds, a line a part."""
+    lines: list[str] = []
+    for part, data in found.parts.items():
+        shards = len(found.manifest.of(part))
+        lines.append(
+            f"{part}: {len(data):,} sequence{'s' * (len(data) != 1)} ({data.steps:,} steps) "
+            f"in {shards} shard{'s' * (shards != 1)}"
+        )
+    if found.codec.symbols is not None:
+        lines.append(f"{len(found.codec.symbols):,} different symbols")
+    return "\n".join(lines)
