@@ -1,4 +1,4 @@
-"""Every word that `ohlol explain` shows, in English and Chinese; knows nothing of where it is shown."""
+"""Every word that `ohlol explain` and the page of `ohlol serve` show, in English and Chinese, and nothing of where."""
 
 import os
 from collections.abc import Mapping
@@ -166,6 +166,84 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Keys: left and right move a step, with Shift an epoch; Home and End go to the ends, space plays.",
         "按键：左右方向键移动一步，同时按 Shift 则移动一轮；Home 和 End 到两端，空格键播放。",
     ),
+    # the page of a server
+    "try": ("Try it", "试一试"),
+    "train": ("Train", "训练"),
+    "reference": ("Reference", "接口说明"),
+    "key_needed": ("This server asks for its key", "这台服务器需要密钥"),
+    "key_use": ("Use it", "使用"),
+    "key_wrong": ("That is not the key.", "密钥不对。"),
+    "no_server": ("The server does not answer.", "服务器没有回应。"),
+    "lost": ("The connection is lost; trying again.", "连接断开，正在重试。"),
+    "served_model": ("Model", "模型"),
+    "parameters": ("{count} parameters", "{count} 个参数"),
+    "typed": ("Type here", "在这里输入"),
+    "typed_stream": (
+        "The model reads as you type, one symbol a step. Point at a symbol for its likeliest labels.",
+        "边输入边读，一个符号一步；指向一个符号，看它最可能的标签。",
+    ),
+    "typed_whole": (
+        "The model reads from both ends, so all of the text is read again as you type.",
+        "模型从两端读，所以每次输入都重新读整段文本。",
+    ),
+    "typed_next": (
+        "Below each symbol: what the model expects to follow it.",
+        "每个符号下面：模型预计接下来的符号。",
+    ),
+    "typed_numbers": (
+        "This model reads numbers: see predict with rows in the reference.",
+        "这个模型读数字：见接口说明里带 rows 的 predict。",
+    ),
+    "read_as_unknown": ("not seen in training, read as <unk>", "训练时没有见过，当作 <unk> 读入"),
+    "explain_this": ("Explain this", "解释这段输入"),
+    "close": ("Close", "关闭"),
+    "write": ("Go on writing", "接着写"),
+    "write_hint": ("The model goes on from the text above.", "模型从上面的文字接着往下写。"),
+    "write_start": ("Write", "开始写"),
+    "stop": ("Stop", "停止"),
+    "temperature": ("temperature", "温度"),
+    "top_k": ("top-k, 0 for all", "top-k，0 为全部"),
+    "length": ("symbols", "符号数"),
+    "pairs": ("Teach a network", "教会一个网络"),
+    "pair_input": ("input", "输入"),
+    "pair_target": ("target", "目标"),
+    "add_pair": ("Add a pair", "加一对"),
+    "remove": ("Remove", "删除"),
+    "train_limits": (
+        "An input and what should come out, a character for each. The server trains: at most {pairs} pairs of "
+        "{symbols} characters, {epochs} epochs, {hidden} units and {seconds} seconds, on {trainings} pages at once.",
+        "一个输入和应有的输出，字符一一对应。由服务器训练：最多 {pairs} 对，每边 {symbols} 个字符，{epochs} 轮，"
+        "{hidden} 个单元，{seconds} 秒，同时 {trainings} 个页面。",
+    ),
+    "cell": ("cell", "单元类型"),
+    "head": ("linear head", "线性输出层"),
+    "hidden_units": ("units", "隐藏单元"),
+    "epochs": ("epochs", "轮数"),
+    "learning_rate": ("learning rate", "学习率"),
+    "seed": ("seed", "随机种子"),
+    "speed": ("pace", "快慢"),
+    "speed_slow": ("slow", "慢"),
+    "speed_steady": ("steady", "适中"),
+    "speed_fast": ("at once", "全速"),
+    "train_start": ("Train", "开始训练"),
+    "cancel": ("Cancel", "取消"),
+    "train_begins": ("Beginning", "正在开始"),
+    "train_running": ("Epoch {epoch} of {epochs}", "第 {epoch} 轮，共 {epochs} 轮"),
+    "train_done": (
+        "Done: {right} of {all} right with the best weights",
+        "完成：用最好的权重，{all} 对中对了 {right} 对",
+    ),
+    "train_cancelled": ("Cancelled after epoch {epoch}", "第 {epoch} 轮之后取消"),
+    "train_ended": ("Ended: {why}", "结束：{why}"),
+    "train_says": ("What it says", "它说什么"),
+    "how_sure": ("{percent} sure", "把握 {percent}"),
+    "loss_by_epoch": ("Loss of each epoch", "每一轮的损失"),
+    "hidden_states": ("Hidden states", "隐藏状态"),
+    "hidden_states_hint": (
+        "After each symbol, a row a unit; blue is negative, orange positive.",
+        "每个符号之后，一行一个单元；蓝色为负，橙色为正。",
+    ),
+    "open_training": ("Every number of this training", "这次训练的每一个数"),
 }
 """Key -> (English, Chinese)."""
 

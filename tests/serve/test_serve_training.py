@@ -33,6 +33,7 @@ def test_it_tells_what_the_command_line_prints(client: httpx.Client) -> None:
     assert done["loss"] == pytest.approx(model.config.scores["loss"], abs=1e-6)
     frames = done["explain"]["frames"]
     assert [frame["epoch"] for frame in frames] == list(range(21))
+    assert "".join(frames[done["explain"]["opened"]]["chosen"]) == "ohlol"
     assert ["".join(frame["chosen"]) for frame in frames[:20]] == ["".join(e.predictions[0]) for e in recorder.epochs]
 
 
@@ -42,7 +43,7 @@ def test_several_pairs_and_every_cell(client: httpx.Client, cell: str) -> None:
     asked = {"pairs": pairs, "cell": cell, "head": True, "hidden_size": 16, "epochs": 80, "seed": 3, "lr": 0.05}
     told = events(client.post("/v1/train", json=asked).text)
     assert ["".join(one["labels"]) for one in told[-1][1]["pairs"]] == ["bcda", "cbad"]
-    assert len(told[-1][1]["explain"]["frames"]) <= 61
+    assert len(told[-1][1]["explain"]["frames"]) <= 62
     assert len(told[1][1]["pairs"][1]["hidden"][0]) == 16
 
 

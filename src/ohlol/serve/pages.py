@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 from ohlol import page, words
+from ohlol.serve.limits import Limits
 
 router = APIRouter(include_in_schema=False)
 
@@ -26,16 +27,23 @@ def assets() -> StaticFiles:
 
 
 @cache
-def index(trains: bool) -> str:
+def index(limits: Limits) -> str:
     """The page; its policy, which stands in it, allows its own scripts and this server alone."""
-    return page.filled("serve.html", {"texts": words.catalogue(), "trains": trains})
+    told = {
+        "pairs": limits.train_pairs,
+        "symbols": limits.train_symbols,
+        "epochs": limits.train_epochs,
+        "hidden": limits.train_hidden,
+        "seconds": f"{limits.train_seconds:g}",
+        "trainings": limits.trainings,
+    }
+    return page.filled("serve.html", {"texts": words.catalogue(), "trains": limits.trainings > 0, "limits": told})
 
 
 @router.get("/")
 async def root(request: Request) -> HTMLResponse:
     """Label, generate, explain and train by hand."""
-    limits = request.app.state.service.limits
-    return HTMLResponse(index(limits.trainings > 0), headers={"content-security-policy": FRAMED})
+    return HTMLResponse(index(request.app.state.service.limits), headers={"content-security-policy": FRAMED})
 
 
 @router.get("/docs")

@@ -112,7 +112,7 @@ class ModelStreams:
             now = [(ask, told) for ask, told in reading if place < len(ask.symbols)]
             steps = self._streams.step({ask.key: ask.symbols[place] for ask, _ in now})
             for ask, told in now:
-                told.steps.append(shown(steps[ask.key], ask.n_best))
+                told.steps.append(shown(steps[ask.key], ask.symbols[place], ask.n_best))
         for ask, told in rounds:
             if ask is not None and not ask.leave:
                 told.read = self._streams.steps(ask.key)
@@ -133,15 +133,16 @@ class ModelStreams:
         if ask.reset:
             self._streams.reset(ask.key)
         if len(ask.symbols) > (1 if alone else TOGETHER):
-            return Told([shown(step, ask.n_best) for step in self._streams.read(ask.key, list(ask.symbols))])
+            steps = self._streams.read(ask.key, list(ask.symbols))
+            return Told([shown(*found, ask.n_best) for found in zip(steps, ask.symbols, strict=True)])
         return Told()
 
 
-def shown(step: Step, n_best: int) -> dict[str, Any]:
+def shown(step: Step, symbol: Symbol, n_best: int) -> dict[str, Any]:
     """One step as JSON."""
     try:
         best = step.best(n_best)
     except InputError:  # a forecast
         return {"row": step.row.tolist()}
-    made = {"label": best[0][0], "probability": round(best[0][1], DIGITS), "unknown": step.unknown}
+    made = {"symbol": symbol, "label": best[0][0], "probability": round(best[0][1], DIGITS), "unknown": step.unknown}
     return made if n_best == 1 else {**made, "best": [(label, round(p, DIGITS)) for label, p in best]}

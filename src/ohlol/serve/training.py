@@ -13,10 +13,11 @@ from fastapi import HTTPException
 from ohlol import page, recipe
 from ohlol.errors import InputError
 from ohlol.infer import TrainedModel
+from ohlol.learning import Frame
 from ohlol.serve import schemas
 from ohlol.serve.limits import Limits
 from ohlol.serve.service import Service
-from ohlol.trace import steps_of, trace
+from ohlol.trace import Trace, steps_of, trace
 from ohlol.train import Trainer
 from ohlol.watch import Epoch, Silent
 
@@ -41,7 +42,8 @@ class Watcher(Silent):
         self.seconds = limits.train_seconds
         self.until = time.monotonic() + limits.train_seconds
         self.every = -(-asked.epochs // FRAMES)
-        self.frames: list[page.Frame] = []
+        self.frames: dict[int, Frame] = {}
+        self.best = 0
         self.trainer: Trainer | None = None
 
     def start(self, trainer: Trainer) -> None:
@@ -63,7 +65,7 @@ class Watcher(Silent):
             },
         )
         self.said = self._look()
-        self._frame(1)
+        self._keep(0)
 
     def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """End here where it is to end."""
@@ -76,15 +78,24 @@ class Watcher(Silent):
         """What the weights said in this epoch, its loss, and a pause to look at it."""
         self.tell("epoch", {"epoch": epoch.number, "loss": epoch.loss, "pairs": self.said})
         self.said = self._look()
-        self._frame(epoch.number + 1)
+        self.best = epoch.number if epoch.best else self.best
+        if epoch.number % self.every == 0 or epoch.number == epoch.epochs:
+            self._keep(epoch.number)
         self.cancelled.wait(self.asked.pace)
 
-    def _frame(self, number: int) -> None:
-        """Keep everything of the first pair, for the explanation, as the weights stand before an epoch."""
-        last = number == self.asked.epochs + 1
-        if (number - 1) % self.every == 0 or last:
-            first = self.asked.pairs[0]
-            self.frames.append(page.Frame(number - 1, trace(self.model, first.input, target=first.target)))
+    def _keep(self, epoch: int) -> None:
+        """Everything of the first pair, for the explanation, as the weights stand after an epoch."""
+        self.frames[epoch] = Frame(epoch, self._traced(self.model))
+
+    def _traced(self, model: TrainedModel) -> Trace:
+        first = self.asked.pairs[0]
+        return trace(model, first.input, target=first.target)
+
+    def explained(self, model: TrainedModel) -> dict[str, Any]:
+        """The epochs that were kept, opened at the best one, whose weights the finished model has."""
+        best = Frame(self.best, self._traced(model), best=True)
+        frames = {**self.frames, self.best: best}
+        return page.data(best.trace, frames=[frames[epoch] for epoch in sorted(frames)])
 
     def _look(self) -> list[dict[str, Any]]:
         return [said(self.model, pair.input) for pair in self.asked.pairs]
@@ -193,12 +204,11 @@ def _train(asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threadin
     finally:
         if watcher.trainer is None:
             _building.release()
-    frames = watcher.frames
     tell(
         "done",
         {
             "loss": model.config.scores["loss"],
             "pairs": [said(model, pair.input) for pair in asked.pairs],
-            "explain": page.data(frames[-1].trace, frames=frames),
+            "explain": watcher.explained(model),
         },
     )

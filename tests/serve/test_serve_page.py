@@ -1,0 +1,312 @@
+"""The page at `/` in a real browser: label as you type, write, explain, train, in both languages and every look."""
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import Shown
+from serving import KEY, Served
+
+import ohlol
+from ohlol import words
+from ohlol.infer import TrainedModel
+from ohlol.memory import memory
+from ohlol.trace import trace
+
+HOSTILE = ("<", "&", '"', "</script><img src=x onerror=document.title='run'>", "${document.title='run'}")
+SLOW = 60_000
+"""Milliseconds for what the machine may be too busy for."""
+
+
+@contextlib.contextmanager
+def opened(browser: Any, server: Served, **options: Any) -> Iterator[Shown]:
+    """The page of a server, which must ask for nothing of any other and make no error."""
+    shown = Shown(browser, server.url + "/", **{"locale": "en-US", **options})
+    shown.page.set_default_timeout(SLOW)
+    shown.page.wait_for_selector("#models option", state="attached")
+    yield shown
+    assert all(url.startswith((server.url, server.socket_url, "data:")) for url in shown.asked), shown.asked
+    assert not shown.errors, shown.errors
+    shown.close(alone=False)
+
+
+def until(shown: Shown, condition: str, arg: Any = None) -> None:
+    """Wait for a condition in the page; the page's policy forbids the browser's own way of it, which is `eval`."""
+    end = time.monotonic() + SLOW / 1000
+    while not shown.page.evaluate(condition, arg):
+        assert time.monotonic() < end, f"never: {condition}"
+        shown.page.wait_for_timeout(20)
+
+
+def heard(shown: Shown, text: str) -> tuple[list[str], list[str], list[float]]:
+    """The tiles once they are those of a text: symbols, labels and probabilities."""
+    until(
+        shown, "n => document.querySelectorAll('#heard .tile').length === n && !line.busy && !whole_busy", arg=len(text)
+    )
+    exact = [float(e.get_attribute("data-p")) for e in shown.page.locator("#heard .g").all()]
+    return shown.texts("#heard .in"), shown.texts("#heard .g bdi"), exact
+
+
+def test_labels_as_you_type(browser: Any, server: Served, models: dict[str, TrainedModel]) -> None:
+    with opened(browser, server) as shown:
+        sockets: list[str] = []
+        shown.page.on("websocket", lambda socket: sockets.append(socket.url))
+        assert shown.page.locator("#typed").input_value() == "hello"  # what the model was trained on
+        for text in ("hello", "h", "ho", "hol", "oleh", "olehh", "eh"):
+            shown.page.locator("#typed").fill(text)
+            wanted = models["hello"].predict(text)
+            symbols, labels, probabilities = heard(shown, text)
+            assert (symbols, labels) == (list(text), wanted.labels)
+            assert probabilities == pytest.approx(wanted.probability, abs=1e-5)
+            assert shown.page.inner_text("#saying") == "".join(wanted.labels)
+        shown.page.locator("#typed").fill("")
+        shown.page.locator("#typed").press_sequentially("hello", delay=20)
+        assert heard(shown, "hello")[1] == list("ohlol")
+        shown.page.locator("#heard .tile").first.hover()
+        assert shown.texts("#likely .label") == [label for label, _ in models["hello"].predict("h", n_best=5).best[0]]
+        shown.page.locator("#typed").fill("help")
+        until(shown, "document.getElementById('wrong').textContent.includes('was not seen')")
+        shown.page.locator("#typed").fill("hel")
+        assert heard(shown, "hel")[1] == models["hello"].predict("hel").labels
+        assert shown.page.inner_text("#wrong") == ""
+        shown.page.locator("#models").select_option("upper")  # reads from both ends: over predict
+        shown.page.locator("#typed").fill("abe")
+        assert heard(shown, "abe")[1] == models["upper"].predict("abe").labels
+        shown.page.locator("#models").select_option("names")
+        shown.page.locator("#typed").fill("anna")
+        assert heard(shown, "anna")[1][-1] == models["names"].predict("anna").labels[0]
+        assert sockets == [f"{server.socket_url}/v1/models/names/stream"]  # the first was open before we looked
+
+
+def test_a_lost_connection_comes_back(browser: Any, runs: dict[str, Path]) -> None:
+    with Served([str(runs["hello"])]) as first:
+        shown = Shown(browser, first.url + "/", locale="en-US")
+        heard(shown, "hello")
+        first.kill()
+        until(shown, "document.getElementById('wrong').textContent !== ''")
+        with Served([str(runs["hello"])], port=first.port):
+            shown.page.locator("#typed").fill("hole")
+            heard(shown, "hole")
+            assert shown.page.inner_text("#wrong") == ""
+        shown.page.close()
+
+
+def test_writing(browser: Any, server: Served) -> None:
+    with opened(browser, server) as shown:
+        assert not shown.page.locator("#writing").is_visible()
+        shown.page.locator("#models").select_option("text")
+        shown.page.locator("#typed").fill("the c")
+        shown.page.locator("#temperature").fill("0")
+        shown.page.locator("#length").fill("100")
+        shown.page.locator("#write").click()
+        until(shown, "document.getElementById('made').textContent.length === 100")
+        likeliest = shown.page.inner_text("#made")
+        with server.client() as client:
+            told = client.post("/v1/models/text/generate", json={"prompt": "the c", "length": 100, "temperature": 0})
+        symbols = re.findall(r'"((?:[^"\\]|\\.)*)"', "".join(re.findall(r'"symbols":\[(.*?)\]', told.text)))
+        assert likeliest == "".join(s.encode().decode("unicode_escape") for s in symbols)
+        assert shown.page.inner_text("#before") == "the c"
+        shown.page.locator("#temperature").fill("2")
+        assert shown.page.inner_text("#temperatureis") == "2.00"
+        shown.page.locator("#length").fill("10000")
+        shown.page.locator("#write").click()
+        until(shown, "document.getElementById('made').textContent.length > 200")
+        assert shown.page.inner_text("#write") == words.text("stop", "en")
+        shown.page.locator("#write").click()
+        until(shown, "!writing")
+        length = len(shown.page.inner_text("#made"))
+        assert 200 < length < 10_000
+        shown.page.wait_for_timeout(200)
+        assert len(shown.page.inner_text("#made")) == length
+
+
+def test_explaining(browser: Any, server: Served, models: dict[str, TrainedModel]) -> None:
+    with opened(browser, server) as shown:
+        shown.page.locator("#typed").fill("hole")
+        heard(shown, "hole")
+        shown.page.locator("#explain").click()
+        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        found = trace(models["hello"], "hole")
+        shown.page.locator("#slider").fill("2")
+        layer, gate = found.layers[0], found.layers[0].gates[0]
+        assert shown.exact("#terms td[data-k=sum]") == pytest.approx(gate.total[2].tolist(), abs=1e-6)
+        cells = shown.page.locator("[data-column='2'] .cell").all()
+        assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(layer.after["h"][2], abs=1e-6)
+        steps = len(memory(models["hello"], "hole").symbols)
+        assert shown.page.inner_text("#horizon") == words.text("no_horizon", "en", steps=steps)
+        for name, text in (("upper", "abe"), ("text", "the cat"), ("names", "anna")):
+            shown.page.locator("#models").select_option(name)
+            shown.page.locator("#typed").fill(text)
+            heard(shown, text)
+            shown.page.locator("#explain").click()
+            until(shown, "s => D.symbols.join('') === s", arg=text)
+        shown.page.locator("#closeview").click()
+        assert not shown.page.locator("#view").is_visible()
+
+
+def test_training_to_the_end(browser: Any, server: Served) -> None:
+    """hello -> ohlol: the losses of the tutorial, words and hidden states that change, every epoch again afterwards."""
+    with opened(browser, server) as shown:
+        shown.page.locator("#tab-train").click()
+        assert [e.input_value() for e in shown.page.locator("#pairs input").all()] == ["hello", "ohlol"]
+        assert "8 pairs of 24 characters, 500 epochs, 64 units" in shown.page.inner_text("#trainlimits")
+        shown.page.locator("#start").click()
+        seen: dict[str, tuple[str, str]] = {}
+        while shown.page.locator("#cancel").is_enabled():
+            now = shown.page.evaluate(
+                "[document.getElementById('epochis').textContent, document.querySelector('#says .said')?.textContent, "
+                "document.getElementById('states').textContent]"
+            )
+            if now[0] and now[1]:
+                seen[now[0]] = (now[1], now[2])
+            shown.page.wait_for_timeout(50)
+        assert shown.page.inner_text("#trainstate") == "Done: 1 of 1 right with the best weights"
+        assert len(seen) >= 10
+        assert len(set(seen.values())) >= 10  # it was seen to change
+        assert shown.page.inner_text("#epochis") == "epoch 20 / 20 · loss 0.5158"
+        assert shown.page.inner_text("#says .said") == "ohlol"
+        assert shown.page.locator("#says .good").count() == 5
+        shown.page.locator("#epochslider").fill("1")
+        assert shown.page.inner_text("#epochis") == "epoch 1 / 20 · loss 1.8942"
+        assert shown.page.inner_text("#says .said") == "eeeee"
+        assert shown.page.locator("#states td").count() == 20
+        assert shown.page.locator("#curve .line").get_attribute("d").count("L") == 19
+        shown.page.locator("#opentraining").click()
+        shown.page.wait_for_selector("#lessons tr[data-epoch='20']", state="attached")
+        rows = shown.texts("#lessons .said")
+        assert (len(rows), rows[0], rows[19]) == (21, "eeeee", "ohlol")  # what was said in epochs 1 and 20
+        assert shown.page.inner_text("#title") == "hello → ohlol"
+
+
+def test_training_is_cancelled_and_taught_anew(browser: Any, server: Served) -> None:
+    with opened(browser, server) as shown:
+        shown.page.locator("#tab-train").click()
+        shown.page.locator("#rounds").fill("500")
+        shown.page.locator("#pace").select_option("0.5")
+        shown.page.locator("#start").click()
+        until(shown, "U.epochs.length >= 2")
+        shown.page.locator("#cancel").click()
+        until(shown, "document.getElementById('trainstate').textContent.startsWith('Cancelled after')")
+        count = shown.page.evaluate("U.epochs.length")
+        shown.page.wait_for_timeout(700)
+        assert shown.page.evaluate("U.epochs.length") == count < 500
+        shown.page.locator("#addpair").click()
+        for place, text in enumerate(("abcd", "bcda", "dcba", "cbad")):
+            shown.page.locator("#pairs input").nth(place).fill(text)
+        shown.page.locator("#cell").select_option("gru")
+        shown.page.locator("#head").check()
+        shown.page.locator("#rounds").fill("60")
+        shown.page.locator("#pace").select_option("0")
+        shown.page.locator("#start").click()
+        until(shown, "document.getElementById('trainstate').textContent.startsWith('Done: 2 of 2')")
+        assert shown.texts("#says .said") == ["bcda", "cbad"]
+        shown.page.locator("#pairs input").nth(1).fill("bcd")
+        shown.page.locator("#start").click()
+        until(shown, "document.getElementById('trainwrong').textContent !== ''")
+        assert "\n" not in shown.page.inner_text("#trainwrong")
+        shown.errors.clear()  # the browser notes the 422
+        with server.client() as client:
+            assert "ohlol_trainings 0.0" in client.get("/metrics").text
+
+
+def test_both_languages(browser: Any, server: Served) -> None:
+    with opened(browser, server, locale="zh-CN") as shown:
+        assert shown.page.evaluate("document.documentElement.lang") == "zh-CN"
+        heard(shown, "hello")
+        shown.page.locator("#explain").click()
+        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        for lang in ("zh", "en"):
+            shown.page.locator("#language").select_option(lang)
+            other = "en" if lang == "zh" else "zh"
+            for keys in (
+                ("try", "typed_stream", "explain_this", "network", "close"),
+                ("pairs", "pair_input", "train_start"),
+            ):
+                body = shown.page.inner_text("body") + " ".join(
+                    e.get_attribute("placeholder") or "" for e in shown.page.locator("input").all()
+                )
+                for key in keys:
+                    assert words.text(key, lang) in body, key
+                    assert words.text(key, other) not in body, key
+                shown.page.locator("#tab-train").click()
+            shown.page.locator("#tab-try").click()
+            shown.page.locator("#explain").click()
+            shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_every_look(browser: Any, server: Served, theme: str, width: int) -> None:
+    with opened(browser, server, viewport={"width": width, "height": 800}, color_scheme=theme) as shown:
+        for name in ("hello", "upper", "text", "names", "sine"):
+            shown.page.locator("#models").select_option(name)
+            if name != "sine":
+                shown.page.locator("#typed").fill("eh" * 30 if name == "hello" else "abe the cat")
+                until(shown, "!line.busy && !whole_busy")
+        shown.page.locator("#models").select_option("hello")
+        heard(shown, "hello")
+        shown.page.locator("#explain").click()
+        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        _fits(shown)
+        shown.page.locator("#tab-train").click()
+        shown.page.locator("#rounds").fill("3")
+        shown.page.locator("#start").click()
+        shown.page.wait_for_selector("#opentraining:not([hidden])")
+        _fits(shown)
+        before = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        shown.page.locator("#shade").click()
+        assert shown.page.evaluate("getComputedStyle(document.body).backgroundColor") != before
+        _fits(shown)
+
+
+def _fits(shown: Shown) -> None:
+    assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
+    body = shown.page.inner_text("body")
+    assert "undefined" not in body
+    assert "NaN" not in body
+
+
+def test_the_key(browser: Any, runs: dict[str, Path]) -> None:
+    with Served([str(runs["hello"])], environment={"OHLOL_API_KEY": KEY}) as server:
+        shown = Shown(browser, server.url + "/", locale="en-US")
+        shown.page.wait_for_selector("#keyform:not([hidden])")
+        shown.page.locator("#key").fill("wrong")
+        shown.page.locator("#keyform button").click()
+        until(shown, "document.getElementById('keywrong').textContent !== ''")
+        shown.page.locator("#key").fill(KEY)
+        shown.page.locator("#keyform button").click()
+        assert heard(shown, "hello")[1] == list("ohlol")
+        assert not shown.page.locator("#keyform").is_visible()
+        shown.page.locator("#explain").click()
+        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.close()
+
+
+def test_symbols_never_run(browser: Any, tmp_path: Path) -> None:
+    """A model from a stranger, whose symbols and labels are markup and script."""
+    run = tmp_path / "bad"
+    ohlol.fit([(list(HOSTILE), list(HOSTILE[::-1]))] * 2, out=run, epochs=5)
+    with Served([str(run)]) as server, opened(browser, server) as shown:
+        policy = shown.page.locator("meta[http-equiv]").get_attribute("content")
+        assert "default-src 'none'" in policy
+        assert "script-src 'sha256-" in policy
+        for text in (" ".join(HOSTILE), HOSTILE[3], HOSTILE[4]):
+            shown.page.locator("#typed").fill(text)
+            until(shown, "!line.busy")
+        shown.page.locator("#explain").click()
+        until(shown, "D || document.getElementById('wrong').textContent")
+        shown.page.wait_for_timeout(300)
+        assert shown.page.title() == "ohlol"
+        assert shown.page.locator("img").count() == 0
+
+
+def test_the_reference_is_drawn(browser: Any, server: Served) -> None:
+    shown = Shown(browser, server.url + "/docs")
+    shown.page.wait_for_selector("#operations-models-predict_v1_models__name__predict_post", timeout=SLOW)
+    assert all(url.startswith((server.url, "data:")) for url in shown.asked), shown.asked
+    assert not shown.errors, shown.errors
+    shown.close(alone=False)
