@@ -1,5 +1,6 @@
 """A server in a process of its own, at a free port of this machine, with small models of every kind."""
 
+import asyncio
 import base64
 import json
 import os
@@ -9,15 +10,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
+
+T = TypeVar("T")
 
 SECONDS = 60.0
 """For a server to come up, and for an answer: far more than either takes, as the machine may be busy."""
@@ -112,3 +116,9 @@ def events(text: str) -> list[tuple[str, Any]]:
         if "data" in lines:
             found.append((lines.get("event", "message"), json.loads(lines["data"])))
     return found
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in a thread of its own: the browser of the page tests has a loop in this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()

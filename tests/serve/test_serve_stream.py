@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from serving import KEY, SECONDS, Served, in_protocol
+from serving import run as in_loop
 from test_serve_unit import short_lived
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -38,7 +39,7 @@ def talk(
         async with at(url, name, **options) as socket:
             return await work(socket, json.loads(await socket.recv()))
 
-    return asyncio.run(run())
+    return in_loop(run())
 
 
 @pytest.mark.parametrize("cuts", [[5], [1, 1, 1, 1, 1], [2, 3], [4, 1]])
@@ -159,7 +160,7 @@ def test_who_may_not_open_one(server: Served, runs: dict[str, Path]) -> None:
                     given = {"additional_headers": {"authorization": f"Bearer {KEY}"}}
                     assert "2 streams at work, at most 2" in await refused(url, "hello", 429, **given)
 
-    asyncio.run(run())
+    in_loop(run())
 
 
 def test_a_silent_session_is_closed_with_its_token(runs: dict[str, Path]) -> None:
@@ -246,4 +247,4 @@ def test_clients_that_are_gone_leave_nothing_behind(server: Served) -> None:
                 await asyncio.sleep(0.05)
         raise AssertionError("sessions stay")
 
-    asyncio.run(run())
+    in_loop(run())

@@ -3,13 +3,14 @@
 import asyncio
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvicorn
+from serving import run as in_loop
 
 from ohlol.errors import InputError
 from ohlol.serve.access import Access
@@ -46,10 +47,6 @@ def short_lived(run: Path, *, key: str | None = None, **limits: Any) -> Iterator
             thread.join()
 
 
-def run(work: Coroutine[Any, Any, Any]) -> Any:
-    return asyncio.run(work)
-
-
 def batcher(work: Any = None, **settings: Any) -> Batcher[int, int]:
     given: dict[str, Any] = {"size": 4, "weight": 100, "wait": 0.05, "queue": 20, "patience": 5.0} | settings
     return Batcher(work or (lambda asked: [-n for n in asked]), **given)
@@ -71,7 +68,7 @@ def test_requests_become_batches_of_bounded_size_and_weight() -> None:
         assert sizes == [1, 2, 1]
         await made.close()
 
-    run(ask())
+    in_loop(ask())
 
 
 def test_the_first_waits_only_so_long() -> None:
@@ -83,7 +80,7 @@ def test_the_first_waits_only_so_long() -> None:
             assert least <= time.monotonic() - began < most
         await made.close()
 
-    run(ask())
+    in_loop(ask())
 
 
 def test_a_full_queue_refuses_all_or_nothing_and_one_mistake_is_ones_own() -> None:
@@ -102,7 +99,7 @@ def test_a_full_queue_refuses_all_or_nothing_and_one_mistake_is_ones_own() -> No
             await wrong
         await made.close()
 
-    run(ask())
+    in_loop(ask())
 
 
 def test_who_has_left_is_not_worked_for_and_who_waits_too_long_is_told() -> None:
@@ -127,7 +124,7 @@ def test_who_has_left_is_not_worked_for_and_who_waits_too_long_is_told() -> None
         assert done == [1]
         assert made.waiting == 0
 
-    run(ask())
+    in_loop(ask())
 
 
 def test_a_bug_in_the_work_is_an_exception_and_the_next_batch_goes_on() -> None:
@@ -143,7 +140,7 @@ def test_a_bug_in_the_work_is_an_exception_and_the_next_batch_goes_on() -> None:
         assert await made.submit([1], [1]) == [1]
         await made.close()
 
-    run(ask())
+    in_loop(ask())
 
 
 def test_a_gate() -> None:
