@@ -305,9 +305,162 @@ def test_a_large_page_opens_at_once(browser: Any, big: Path) -> None:
         if seconds[-1] < 2:
             break
         shown.page.reload()
-    assert min(seconds) < 8  # the aim is 2, and busy machines took 2.0 to 6.4: this only finds a page grown far slower
+    assert min(seconds) < 2  # 0.6 to 1.1 on two cores that eleven processes wanted
     shown.asked = shown.asked[:1]
     assert shown.page.locator(".tile").count() == 500
     shown.page.locator("#slider").fill("250")
     assert shown.page.locator("[data-column='250'] .cell").count() == 256
     shown.close()
+
+
+def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: Path) -> None:
+    model = ohlol.fit([("abcabcab", "xxyyxxyy")], cell="gru", layers=2, head=True, hidden_size=5, epochs=20)
+    found, remembered = trace(model, "abcabcab"), memory(model, "abcabcab")
+    file = tmp_path / "two.html"
+    file.write_text(page(found, memory=remembered), encoding="utf-8")
+    shown = Shown(browser, file)
+    look = "n => getComputedStyle(document.documentElement).getPropertyValue(n).trim()"
+    colours = [shown.page.evaluate(look, name) for name in ("--base", "--more", "--plus", "--minus")]
+    base, more, plus, minus = ([int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours)
+
+    def mixed(full: list[int], share: float) -> str:
+        return (
+            f"rgb({', '.join(str(round(b + (f - b) * min(1, share) * 0.92)) for b, f in zip(base, full, strict=True))})"
+        )
+
+    def near(selector: str, wanted: list[str]) -> None:
+        for node, colour in zip(shown.page.locator(selector).all(), wanted, strict=True):
+            got = node.evaluate("e => getComputedStyle(e).backgroundColor")
+            pairs = zip(re.findall(r"\d+", got), re.findall(r"\d+", colour), strict=True)
+            assert all(abs(int(a) - int(b)) <= 1 for a, b in pairs), (got, colour)
+
+    shown.page.locator("#slider").fill("6")
+    for measure, rows in (("gradient", remembered.gradient), ("ablation", remembered.ablation)):
+        shown.page.locator("#measure").select_option(measure)
+        near(".tile .in", [mixed(more, (v / rows[6].max()) ** 0.5) for v in rows[6]])
+    shown.page.locator("[data-mode='unit']").press("Enter")
+    for layer, unit in ((1, 0), (1, 4), (0, 2)):
+        shown.page.locator("#unitlayer").select_option(str(layer))
+        shown.page.locator("#unit").focus()
+        shown.page.keyboard.press("Control+a")
+        shown.page.keyboard.type(str(unit))
+        h = found.layers[layer].after["h"][:, unit]
+        near(".tile .in", [mixed(plus if v > 0 else minus, abs(v)) for v in h])
+        assert f"unit {unit}" in shown.texts("#legend")[0]
+    shown.close()
+
+
+def test_the_heat_maps_hold_the_gates(browser: Any, tmp_path: Path) -> None:
+    model = ohlol.fit([("abcabc", "xxyyxx")], cell="lstm", head=True, hidden_size=3, epochs=5)
+    found = trace(model, "abcabc")
+    file = tmp_path / "gates.html"
+    file.write_text(page(found), encoding="utf-8")
+    shown = Shown(browser, file)
+    layer = found.layers[0]
+    assert [e.get_attribute("data-gate") for e in shown.page.locator("canvas").all()] == [
+        "i",
+        "f",
+        "g",
+        "o",
+        "h'",
+        "c'",
+    ]
+    for name, values in [(g.name, g.value) for g in layer.gates] + [("c'", layer.after["c"])]:
+        pixels = np.array(
+            shown.page.locator(f'canvas[data-gate="{name}"]').evaluate(
+                "e => Array.from(e.getContext('2d').getImageData(0, 0, e.width, e.height).data)"
+            )
+        ).reshape(3, 6, 4)  # (H, T, RGBA)
+        blue, orange = (pixels[..., 2] > pixels[..., 0]), (pixels[..., 0] > pixels[..., 2] + 12)
+        if name in ("g", "c'"):
+            assert (blue[values.T < -0.2]).all()
+            assert (orange[values.T > 0.2]).all()
+        else:  # darker where the gate is more open
+            order = np.argsort(values.T.ravel())
+            assert (np.diff(pixels[..., 1].ravel()[order].astype(int)) <= 0).all()
+    shown.page.locator('canvas[data-gate="f"]').click(position={"x": 2, "y": 5})
+    assert shown.page.locator("#slider").input_value() == "0"
+    shown.close()
+
+
+def test_right_to_left_and_what_cannot_be_seen(browser: Any, tmp_path: Path) -> None:
+    text = "שלום 👩\u200d🔬\u202eé"
+    symbols = list(text)
+    model = ohlol.fit([(text, "abcdefghij"[: len(symbols)])], seed=1, epochs=3)
+    file = tmp_path / "rtl.html"
+    file.write_text(page(trace(model, text), memory=memory(model, text)), encoding="utf-8")
+    shown = Shown(browser, file)
+    assert shown.texts(".tile .in") == [*symbols[:4], "␣", "👩", "U+200D", "🔬", "U+202E", "é"]
+    first, second = (shown.page.locator(f".tile[data-step='{t}']").bounding_box() for t in (0, 1))
+    assert first["x"] > second["x"]  # it runs to the left
+    share = shown.page.locator(".tile[data-step='0'] .g span").first
+    assert share.evaluate("e => getComputedStyle(e).direction") == "ltr"
+    shown.close()
+
+
+PAINTED = """() => [...document.querySelectorAll(
+    "td[style], .tile .in, .tile .g, .mark, p, h1, h2, button, footer, .label"
+)].map(e => {
+    let ground = e;
+    while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
+    return [getComputedStyle(e).color, getComputedStyle(ground).backgroundColor, e.className || e.tagName];
+})"""
+"""The colour of every text, the ground it stands on, and which text it is."""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_number_can_be_read_on_its_colour(browser: Any, hello: TrainedModel, tmp_path: Path, theme: str) -> None:
+    file = tmp_path / "hello.html"
+    file.write_text(page(trace(hello, "hello"), memory=memory(hello, "hello")), encoding="utf-8")
+    shown = Shown(browser, file, color_scheme=theme)
+    for t in range(5):
+        shown.page.locator("#slider").fill(str(t))
+        colours = shown.page.evaluate(PAINTED)
+        assert len(colours) > 60
+        for text, ground, where in colours:
+            a, b = (luminance([int(v) for v in re.findall(r"\d+", c)[:3]]) for c in (text, ground))
+            contrast = (max(a, b) + 0.05) / (min(a, b) + 0.05)
+            assert contrast >= 4.5, f"{where}: {text} on {ground} has {contrast:.2f}"
+    shown.close()
+
+
+def linear(colour: list[int]) -> np.ndarray:
+    v = np.array(colour) / 255
+    return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+
+
+def luminance(colour: list[int]) -> float:
+    return float(linear(colour) @ [0.2126, 0.7152, 0.0722])
+
+
+BLIND = {
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.01182, 0.04294, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
+    "none": np.eye(3),
+}
+"""What each kind of colour blindness makes of linear RGB: Machado, Oliveira and Fernandes (2009), severity 1."""
+
+
+def lab(rgb: np.ndarray) -> np.ndarray:
+    xyz = (
+        np.clip(rgb, 0, 1) @ np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]).T
+    )
+    x, y, z = np.cbrt(xyz / [0.9505, 1.0, 1.089])
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("sight", BLIND)
+def test_the_colours_are_told_apart_by_all_eyes(sight: str) -> None:
+    css = (Path(ohlol.__file__).parent / "web/style.css").read_text(encoding="utf-8")
+    themes = [
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root[^{]*\{([^}]*)\}", css)
+    ]
+    assert len(themes) == 2
+    for theme in themes:
+        seen = {}
+        for name, colour in theme.items():
+            rgb = np.array(BLIND[sight]) @ linear([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
+            seen[name] = lab(rgb)
+        for one, two in (("plus", "minus"), ("plus", "base"), ("minus", "base"), ("more", "base"), ("good", "bad")):
+            assert np.linalg.norm(seen[one] - seen[two]) > 25, (sight, one, two, np.linalg.norm(seen[one] - seen[two]))

@@ -110,6 +110,6 @@ def _likely(label: str, probability: float) -> str:
 
 def _coloured(text: str, full: tuple[int, int, int], share: float) -> str:
     r, g, b = (round(low + (high - low) * min(1.0, share) * 0.92) for low, high in zip(BASE, full, strict=True))
-    light = 0.2126 * (r / 255) ** 2.2 + 0.7152 * (g / 255) ** 2.2 + 0.0722 * (b / 255) ** 2.2 > 0.2
-    colours = f"background:rgb({r},{g},{b});color:{'#14171b' if light else '#fff'}"
+    light = 0.2126 * (r / 255) ** 2.2 + 0.7152 * (g / 255) ** 2.2 + 0.0722 * (b / 255) ** 2.2 > 0.18
+    colours = f"background:rgb({r},{g},{b});color:{'#000' if light else '#fff'}"
     return f"<td style='{colours};text-align:right;padding:1px 8px;border-radius:4px'><bdi>{escape(text)}</bdi></td>"

@@ -35,7 +35,8 @@ const A = (layer, name) => arrays[layer + "/" + name];
 // words
 const say = (key, values = {}) => D.texts[S.lang][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 const signs = {" ": "␣", "\n": "⏎", "\t": "⇥", "": "∅"};
-const sign = s => signs[s] ?? s;
+const unseen = /^(?=.{1,2}$)[\p{C}\p{Z}\p{M}]$/u;  // alone it shows nothing, or stands on its neighbour
+const sign = s => signs[s] ?? (unseen.test(s) ? "U+" + s.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") : s);
 const f4 = v => (v < 0 ? "−" : "") + Math.abs(v).toFixed(4);
 const f1 = v => (v < 0 ? "−" : "") + (Math.abs(v) === Math.round(Math.abs(v)) ? Math.abs(v) : Math.abs(v).toFixed(1));
 const percent = p => (p * 100).toFixed(p < 0.0995 ? 1 : 0) + " %";
@@ -58,7 +59,8 @@ const mix = (a, b, k) => a.map((v, i) => Math.round(v + (b[i] - v) * k));
 const diverging = (v, top = 1) => mix(C.base, v > 0 ? C.plus : C.minus, Math.min(1, Math.abs(v) / top) * 0.92);
 const growing = v => mix(C.base, C.more, Math.min(1, Math.max(0, v)) * 0.92);
 const css = c => `rgb(${c.join(",")})`;
-const over = c => 0.2126 * (c[0] / 255) ** 2.2 + 0.7152 * (c[1] / 255) ** 2.2 + 0.0722 * (c[2] / 255) ** 2.2 > 0.2 ? "#14171b" : "#ffffff";
+const light = c => { const [r, g, b] = c.map(v => v <= 10 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const over = c => light(c) > 0.179 ? "#000000" : "#ffffff";  // whichever has the higher contrast, and that is never under 4.5
 function paint(node, colour) { node.style.background = css(colour); node.style.color = over(colour); }
 function theme(name) { root.dataset.theme = name; palette(); }
 
@@ -116,7 +118,7 @@ function makeText() {
     const n = answerAt(t);
     if (n !== null) {
       if (D.targets && D.targets[n] !== null) { const good = D.targets[n] === D.chosen[n]; tile.append(el("div", {class: "mark " + (good ? "good" : "bad")}, good ? "✓" : "✗ " + sign(D.targets[n]))); }
-      for (const [label, , p] of D.top[n].slice(0, 5)) { const g = el("div", {class: "g", "data-p": p, title: sign(label) + "  " + percent(p)}, el("bdi", {}, sign(label)), ...(big ? [el("span", {}, percent(p))] : [])); tile.append(g); }
+      for (const [label, , p] of D.top[n].slice(0, 5)) { const g = el("div", {class: "g", "data-p": p, title: sign(label) + "  " + percent(p)}, el("bdi", {}, sign(label)), ...(big ? [el("span", {dir: "ltr"}, percent(p))] : [])); tile.append(g); }
     }
     tile.onclick = () => go(t);
     tile.onpointerenter = () => { S.hover = t; text(); };
