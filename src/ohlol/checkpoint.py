@@ -210,9 +210,12 @@ def read_weights(run: Path, model: SequenceModel) -> dict[str, Tensor]:
 
 
 def identity(config: Config, codec: Codec, model: SequenceModel) -> str:
-    """The SHA-256, in hexadecimal, of everything that a model's answers depend on: weights, vocabulary, settings."""
-    settings = {"task": config.task, "data": asdict(config.data), "model": asdict(config.model)}
-    digest = hashlib.sha256(json.dumps([settings, asdict(config.sizes), codec.to_json()], sort_keys=True).encode())
+    """The SHA-256, in hexadecimal, of what a model's answers depend on: task, level, cell, vocabulary, named weights.
+
+    Settings of training, and those that later versions may add, are not in it; shapes are, with the weights.
+    """
+    about = [config.task, config.data.level, config.model.cell, codec.to_json()]
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in sorted(weights_of(model).items()):
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
         digest.update(tensor.numpy().tobytes())

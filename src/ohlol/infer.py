@@ -153,7 +153,7 @@ class TrainedModel:
 
     @cached_property
     def identity(self) -> str:
-        """The SHA-256 of the weights, of the vocabulary and of all that says how they are used, in hexadecimal.
+        """The SHA-256 of the weights, of the vocabulary and of what says how they are used, in hexadecimal.
 
         Two models with one identity give the same answers; a saved state of a stream names the one it belongs to.
         """

@@ -16,8 +16,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from helpers import upper_pairs  # noqa: E402
 
-from ohlol import fit  # noqa: E402
+from ohlol import fit, load  # noqa: E402
 from ohlol.encode import encode  # noqa: E402
+from ohlol.export import graph  # noqa: E402
 from ohlol.settings import DataSettings  # noqa: E402
 from ohlol.train import Interrupted, Trainer  # noqa: E402
 from ohlol.watch import Epoch, Silent  # noqa: E402
@@ -44,6 +45,17 @@ def main() -> None:
     with suppress(Interrupted):
         fit("data.tsv", out="stopped", reporter=StopAt(), **SMALL)
     encode(["data.tsv"], Path("corpus"), DataSettings(), jobs=1, piece=150)
+    shipped()
+
+
+def shipped() -> None:
+    """What is handed on of the finished run: the state of a stream after three letters, and the graph."""
+    model = load("hello")
+    stream = model.stream()
+    for letter in "hel":
+        stream.step(letter)
+    Path("hello.stream.safetensors").write_bytes(stream.state())
+    Path("hello.onnx").write_bytes(graph(model))
 
 
 if __name__ == "__main__":

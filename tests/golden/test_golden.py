@@ -28,6 +28,30 @@ def test_a_finished_run_is_read() -> None:
     assert model.config.scores["accuracy"] == 1.0
 
 
+def test_a_stream_goes_on_from_its_state() -> None:
+    stream = ohlol.load(HERE / "hello").stream()
+    stream.restore((HERE / "hello.stream.safetensors").read_bytes())
+    assert stream.steps == 3
+    assert "".join(stream.step(letter).label for letter in "lo") == "ol"
+
+
+def test_a_graph_comes_back() -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from ohlol import importing
+
+    model, _ = importing.read(HERE / "hello.onnx")
+    assert model.identity == ohlol.load(HERE / "hello").identity
+    assert model.identity == "9f9094b05af19aefd55c270f87aedd4a261dc1b92b51277e71def4bf428e350f"
+
+
+def test_a_graph_is_read_by_onnxruntime() -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    session = onnxruntime.InferenceSession(HERE / "hello.onnx")
+    feed = {"ids": np.array([[1, 0, 2, 2, 3]]), "lengths": np.array([5]), "h_0": np.zeros((1, 1, 4), np.float32)}
+    scores = session.run(["scores"], feed)[0]
+    assert "".join("ehlo"[i] for i in scores[0].argmax(axis=1)) == "ohlol"
+
+
 def test_a_stopped_run_is_read_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(HERE / "stopped", tmp_path / "stopped")
     shutil.copy(HERE / "data.tsv", tmp_path)
@@ -53,7 +77,9 @@ def test_the_checksum_of_json_is_as_specified(name: str) -> None:
     assert found == hashlib.sha256(plain.encode("ascii")).hexdigest()
 
 
-@pytest.mark.parametrize("name", ["hello/model.safetensors", "stopped/resume/last.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["hello/model.safetensors", "stopped/resume/last.safetensors", "hello.stream.safetensors"]
+)
 def test_the_checksum_of_tensors_is_as_specified(name: str) -> None:
     raw = (HERE / name).read_bytes()
     size = int.from_bytes(raw[:8], "little")
