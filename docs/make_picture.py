@@ -1,12 +1,16 @@
-"""Draw docs/picture.png, the README's picture, from a real run: `python docs/make_picture.py`."""
+"""Draw the README's picture, and those of curves and of a trace, from real runs: `python docs/make_picture.py`."""
 
+import tempfile
 from math import exp, log
 from pathlib import Path
 
 import matplotlib
 import matplotlib.pyplot as plt
 
-from ohlol import fit
+from ohlol import fit, picture
+from ohlol.curves import curves
+from ohlol.memory import memory
+from ohlol.trace import trace
 from ohlol.watch import Epoch, Silent
 
 matplotlib.use("Agg")
@@ -66,6 +70,15 @@ def main() -> None:
         axes.spines[["top", "right"]].set_visible(False)
     left.spines[["left", "bottom"]].set_visible(False)
     figure.savefig(PICTURE, dpi=120, facecolor="white", metadata={"Software": None})
+
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [Path(folder) / "state-as-scores", Path(folder) / "with-head"]
+        without, _ = (
+            fit(seed=SEED, epochs=60, head=head, out=run) for head, run in zip((False, True), runs, strict=True)
+        )
+        picture.save(picture.of_curves(curves(runs)), PICTURE.with_name("curves.png"))
+        found, remembered = trace(without, "hello"), memory(without, "hello")
+        picture.save(picture.of_trace(found, memory=remembered), PICTURE.with_name("trace.png"))
 
 
 if __name__ == "__main__":

@@ -1,36 +1,70 @@
-"""Photograph docs/seeing.png, the page of hello -> ohlol, from a real run: `python docs/make_seeing.py`.
+"""Photograph the page of `ohlol explain` from real runs: `python docs/make_seeing.py`.
 
+docs/seeing.png shows hello -> ohlol and how it was learned. docs/seeing-shakespeare.png shows a small LSTM on the first
+500,000 letters of Shakespeare, where those are at hand (`OHLOL_DATA`, as for the tests); it takes a minute or two.
 Needs a Chromium: `apt-get install chromium`.
 """
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import sync_playwright
 
 from ohlol import fit
+from ohlol.learning import frames
 from ohlol.memory import memory
 from ohlol.page import page
 from ohlol.trace import trace
 
-PICTURE = Path(__file__).with_name("seeing.png")
-WIDTH, STEP = 1160, 2
+DOCS = Path(__file__).parent
+DATA = Path(os.environ.get("OHLOL_DATA", DOCS.parents[1] / "shared/data"))
+LETTERS, PASSAGE, WIDTH = 500_000, slice(300), 1160
+
+
+def hello(folder: Path, browser: Any) -> None:
+    """The whole page, in the middle of the word."""
+    model = fit([("hello", "ohlol")], seed=1, snapshots=True, out=folder / "hello")
+    html = page(trace(model, "hello"), memory=memory(model, "hello"), frames=frames(model, "hello"))
+    photograph(browser, html, folder, DOCS / "seeing.png", theme="light", keys=["ArrowRight"] * 2, whole=True)
+
+
+def shakespeare(folder: Path, browser: Any) -> None:
+    """The top of the page of a passage, in the dark."""
+    text = (DATA / "tinyshakespeare/input.txt").read_text(encoding="utf-8")[:LETTERS]
+    (folder / "shakespeare.txt").write_text(text, encoding="utf-8")
+    model = fit(folder / "shakespeare.txt", hidden_size=96, embedding=32, epochs=4, batch_size=16)
+    passage = text[PASSAGE]
+    html = page(trace(model, passage), memory=memory(model, passage))
+    to = DOCS / "seeing-shakespeare.png"
+    photograph(browser, html, folder, to, theme="dark", keys=["ArrowRight"] * 60, whole=False)
+
+
+def photograph(browser: Any, html: str, folder: Path, to: Path, *, theme: str, keys: list[str], whole: bool) -> None:
+    """Open a page, press keys, and take its picture."""
+    file = folder / "page.html"
+    file.write_text(html, encoding="utf-8")
+    shown = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme=theme)
+    shown.goto(f"file://{file}")
+    for key in keys:
+        shown.keyboard.press(key)
+    shown.screenshot(path=to, full_page=whole)
+    shown.close()
+    print(f"wrote {to.name}")
 
 
 def main() -> None:
-    """Train, write the page, open it at a step in the middle."""
-    model = fit([("hello", "ohlol")], seed=1)
+    """Both pictures, or what can be had of them."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
-        file = Path(folder) / "hello.html"
-        file.write_text(page(trace(model, "hello"), memory=memory(model, "hello")), encoding="utf-8")
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
-        shown = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme="light")
-        shown.goto(f"file://{file}")
-        for _ in range(STEP):
-            shown.keyboard.press("ArrowRight")
-        shown.screenshot(path=PICTURE, full_page=True)
+        hello(Path(folder), browser)
+        if DATA.is_dir():
+            shakespeare(Path(folder), browser)
+        else:
+            print(f"left seeing-shakespeare.png as it is: no data at {DATA}")
         browser.close()
 
 
