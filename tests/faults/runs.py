@@ -38,7 +38,7 @@ EVERY = ("1", "3", "300s")
 """Between saved states: every step, so that most kills fall into a save; some steps; the default."""
 
 context = multiprocessing.get_context("forkserver")  # imports torch once, and forks a process in milliseconds
-context.set_forkserver_preload(["ohlol.recipe"])
+context.set_forkserver_preload(["ohlol.recipe", "ohlol.cli"])
 
 
 def settings_of(kind: str, every: str) -> dict[str, Any]:
@@ -57,6 +57,20 @@ def train(folder: str, kind: str, every: str, how: str) -> None:
         ohlol.fit(out="run", resume=True)
     else:
         ohlol.fit(RUNS[kind][1], out="run", overwrite=how == "overwrite", **settings_of(kind, every))
+
+
+def command_line(arguments: tuple[str, ...], folder: str, code: str) -> None:
+    """Run the command line in `folder`, with what it says in `stdout` and `stderr` there, after some code."""
+    import torch
+
+    from ohlol.cli import main
+
+    torch.set_num_threads(1)  # as in the tests' own process, so that the bytes are equal
+    os.chdir(folder)
+    for handle, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), handle)
+    exec(code, {})
+    main(list(arguments))
 
 
 @dataclass

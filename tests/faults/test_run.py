@@ -3,13 +3,11 @@
 import errno
 import json
 import math
-import multiprocessing
 import os
 import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from helpers import TINY, Recorder, bytes_of, text_file, upper_pairs
-from runs import KEPT
+from runs import KEPT, command_line, context
 
 import ohlol
 from ohlol import checkpoint, machine, resume, train
@@ -32,19 +30,13 @@ SETTINGS: dict[str, Any] = {**TINY, "bptt": 16, "checkpoint_every": 1}
 PATIENCE = 120
 
 
-def command(*arguments: object, cwd: Path, code: str = "") -> "subprocess.Popen[str]":
-    """The command line in a process of its own, `code` run before it."""
-    run = f"import sys; {code}\nfrom ohlol.cli import main; main({[str(a) for a in arguments]!r})"
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process, so that the bytes are equal
-    return subprocess.Popen(
-        [sys.executable, "-c", run], cwd=cwd, env=one_thread, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def ended(process: "subprocess.Popen[str]") -> tuple[int, str]:
-    with process:
-        _, err = process.communicate(timeout=PATIENCE)
-    return process.returncode, err
+def command(*arguments: str, cwd: Path, code: str = "") -> tuple[int, str]:
+    """The status and standard error of the command line in a process of its own, `code` run before it."""
+    process = context.Process(target=command_line, args=(arguments, str(cwd), code))
+    process.start()
+    process.join(PATIENCE)
+    assert process.exitcode is not None, f"{arguments} did not end"
+    return process.exitcode, (cwd / "stderr").read_text(encoding="utf-8")
 
 
 def same(one: Path, two: Path, *, but: tuple[str, ...] = ("README.md",)) -> None:
@@ -67,7 +59,7 @@ os.fsync = fsync
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_during_a_save(tmp_path: Path, name: str) -> None:
     act = f"os.kill(os.getpid(), signal.{name})"
-    code, err = ended(command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act)))
+    code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (130, "interrupted, and saved: ohlol train --resume --out r\n")
     ohlol.fit(out=tmp_path / "r", resume=True)
     ohlol.fit(out=tmp_path / "whole")
@@ -77,7 +69,7 @@ def test_a_signal_during_a_save(tmp_path: Path, name: str) -> None:
 def test_two_interrupts_stop_at_once_and_leave_a_readable_state(tmp_path: Path) -> None:
     # raise_signal returns after the handler has run; two signals sent by kill may be told to Python as one
     act = "(signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGINT))"
-    code, err = ended(command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act)))
+    code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (130, "")
     assert not (tmp_path / "r" / "resume" / "lock").exists()
     ohlol.fit(out=tmp_path / "r", resume=True)
@@ -87,7 +79,7 @@ def test_two_interrupts_stop_at_once_and_leave_a_readable_state(tmp_path: Path) 
 
 def test_two_terminations_end_the_process_and_leave_a_readable_state(tmp_path: Path) -> None:
     act = "(signal.raise_signal(signal.SIGTERM), signal.raise_signal(signal.SIGTERM))"
-    code, err = ended(command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act)))
+    code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (-signal.SIGTERM, "")
     ohlol.fit(out=tmp_path / "r", resume=True)  # the lock that was left is taken over
     ohlol.fit(out=tmp_path / "whole")
@@ -122,7 +114,6 @@ def test_a_second_process_is_refused_and_a_stale_lock_taken_over(tmp_path: Path)
     run = tmp_path / "run"
     ohlol.fit(out=run, epochs=2)
     before = bytes_of(run)
-    context = multiprocessing.get_context("forkserver")
     ready = context.Event()
     holder = context.Process(target=hold, args=(str(run), ready))
     holder.start()
@@ -319,7 +310,7 @@ def test_weights_that_stay_broken_stop_the_run(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_run_that_ends_in_nan_exits_2(tmp_path: Path) -> None:
-    code, err = ended(command("train", "--lr", "1e38", "--head", "--out", "r", cwd=tmp_path))
+    code, err = command("train", "--lr", "1e38", "--head", "--out", "r", cwd=tmp_path)
     assert code == 2
     assert err.count("\n") == 1
     assert "no weights were saved" in err
@@ -410,7 +401,7 @@ resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (300 <<
 def test_memory_that_really_runs_out_says_which_flag_helps(tmp_path: Path) -> None:
     text_file(tmp_path / "data.txt", 400_000)
     flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--layers", "1", "--epochs", "1")
-    code, err = ended(command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY))
+    code, err = command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY)
     assert (code, err.count("\n")) == (2, 1), err
     assert err.startswith("ohlol: out of memory in training; a smaller --batch-size helps most, then --bptt")
     assert resume.load(tmp_path / "r")[1]["step"] == 0
@@ -472,7 +463,7 @@ def test_deterministic_says_so_and_leaves_torch_as_it_was(tmp_path: Path) -> Non
     assert not torch.are_deterministic_algorithms_enabled()
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert first["machine"] == machine.record(deterministic=True)
-    code, err = ended(command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path))
+    code, err = command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path)
     assert code == 0
     assert err.startswith(f"deterministic: equal bytes again with torch {torch.__version__}, ")
 
@@ -490,7 +481,7 @@ def test_a_config_of_the_first_version_is_read(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_there_is_needed_by_the_doctor(tmp_path: Path) -> None:
-    code, err = ended(command("doctor", "--out", "gone", cwd=tmp_path))
+    code, err = command("doctor", "--out", "gone", cwd=tmp_path)
     assert (code, err) == (2, "ohlol: --out is gone, which is no directory; give one that is there\n")
 
 
