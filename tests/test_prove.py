@@ -19,6 +19,7 @@ from ohlol.prove import KINDS, by_hand, cell_from_layer, layer_from_cell, prove,
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (4, 4, 5, 1), (7, 33, 20, 3)])
 def test_every_way_gives_the_same(kind: str, sizes: tuple[int, int, int, int]) -> None:
     proof = prove(kind, **dict(zip(("input_size", "hidden_size", "seq_len", "batch_size"), sizes, strict=True)))
+    assert proof.converted
     assert len(proof.ways) == 5
     for way in proof.ways:
         assert way.holds
@@ -130,8 +131,10 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
         assert isinstance(end.value.code, int)
         return end.value.code, capsys.readouterr().out
 
-    status, page = run("--cell", "gru")
+    status, page = run("--cell", "gru", "--lang", "en")
     assert status == 0
+    assert "Cell weights -> layer weights -> cell weights: the same to the last bit." in page
+    assert "同一组权重，5 种算法" in run("--cell", "gru", "--lang", "zh")[1]
     assert page.count("✓") == 5
     assert max(map(len, page.splitlines())) <= 80
     data = json.loads(run("--json")[1])
@@ -141,3 +144,19 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     status, page = run()
     assert status == 1
     assert page.count("✗") == 1
+
+
+def test_a_conversion_that_loses_something_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ohlol import prove as room
+
+    def lossy(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
+        layer = layer_from_cell(cell)
+        with torch.no_grad():
+            layer.bias_hh_l0 += layer.bias_ih_l0  # as where the two biases are joined
+        return layer
+
+    monkeypatch.setattr(room, "layer_from_cell", lossy)
+    proof = room.prove("lstm")
+    assert all(way.holds for way in proof.ways)
+    assert not proof.converted
+    assert not proof.holds

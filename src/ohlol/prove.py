@@ -49,11 +49,13 @@ class Proof:
     direction: str
     sizes: dict[str, int]
     ways: tuple[Way, ...]
+    converted: bool
+    """Whether a cell's weights, turned into a layer's and back, are the same to the last bit."""
 
     @property
     def holds(self) -> bool:
-        """Whether every way agrees."""
-        return all(way.holds for way in self.ways)
+        """Whether every way agrees, and converting changes nothing."""
+        return self.converted and all(way.holds for way in self.ways)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -265,7 +267,16 @@ def _prove(cell: str, weights: cells.Weights, x: Tensor, layer: int, direction: 
                 gaps.append(max(float((a.double() - b).abs().max()) for a, b in zip(mine, its, strict=True)))
                 holds &= gaps[-1] <= tolerance * max(1.0, *(float(b.abs().max()) for b in its))
         found.append(Way(name, gaps[0], gaps[1], gaps[2], gaps[3], holds))
-    return Proof(cell, layer, DIRECTIONS[direction], {"I": width, "H": H, "T": T, "B": B}, tuple(found))
+    sizes = {"I": width, "H": H, "T": T, "B": B}
+    return Proof(cell, layer, DIRECTIONS[direction], sizes, tuple(found), _converts(cell, weights))
+
+
+def _converts(cell: str, weights: cells.Weights) -> bool:
+    """Whether weights come back from a cell, a layer and a cell again as they were."""
+    one = _cell("rnn" if cell == "rnn_tanh" else cell, weights.W_ih.shape[1], weights.W_hh.shape[1], True, "tanh")
+    _fill(one, {name: w for name, w in zip(_names(True), weights, strict=True) if w is not None}, weights.W_ih)
+    again = cell_from_layer(layer_from_cell(one))
+    return all(torch.equal(getattr(again, n), w) for n, w in zip(_names(True), weights, strict=True) if w is not None)
 
 
 def _family(module: torch.nn.Module) -> str:

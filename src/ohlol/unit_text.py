@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.text import Text
 
 from ohlol.prove import Proof
 from ohlol.trace_text import NEGATIVE, POSITIVE, Page
@@ -55,20 +56,24 @@ def _passage(passage: Passage, page: Page) -> None:
     )
 
 
-def proofs_to_text(proofs: Sequence[Proof], console: Console) -> None:
+def proofs_to_text(proofs: Sequence[Proof], console: Console, *, lang: str = "en") -> None:
     """Print how far each way to run the same weights is from the matrix products in float64."""
-    page = Page(console, "en")
+    page = Page(console, lang)
     for k, proof in enumerate(proofs):
         sizes = "  ".join(f"{letter} {size}" for letter, size in proof.sizes.items())
-        where = f", layer {proof.layer}, {proof.direction}" if len(proofs) > 1 else ""
-        page.say(
-            *([] if k == 0 else ["\n"]), (f"{proof.cell}{where}: the same weights, {len(proof.ways)} ways", "bold")
-        )
-        page.say(f"{sizes}. Largest difference to matrix products by hand in float64:")
+        where = f", {page.word('layer', layer=proof.layer)}, {page.word(proof.direction)}" if len(proofs) > 1 else ""
+        title = page.word("prove", cell=proof.cell + where, count=len(proof.ways))
+        page.say(*([] if k == 0 else ["\n"]), (title, "bold"))
+        page.say(page.word("prove_scale", sizes=sizes))
         page.say()
         page.say((f"{'':<30}{'float64':>18}{'float32':>20}", "dim"))
-        page.say((f"{'':<30}{'states':>9}{'gradients':>11}{'states':>9}{'gradients':>11}", "dim"))
+        states, gradients = (
+            " " * max(1, wide - Text(word).cell_len) + word
+            for word, wide in ((page.word("prove_states"), 9), (page.word("prove_gradients"), 11))
+        )
+        page.say((f"{'':<30}{states}{gradients}{states}{gradients}", "dim"))
         for way in proof.ways:
             mark = ("ok" if way.holds else "x") if page.ascii else ("✓" if way.holds else "✗")
             numbers = f"{way.output:>9.1e}{way.gradient:>11.1e}{way.output32:>9.1e}{way.gradient32:>11.1e}"
             page.say((f"{mark} ", "green" if way.holds else "bold red"), f"{way.name:<28}", numbers)
+        page.say(page.word("prove_converted" if proof.converted else "prove_not_converted"))

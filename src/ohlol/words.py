@@ -83,6 +83,22 @@ TEXTS: dict[str, tuple[str, str]] = {
     "feature_a_digit": ("a digit", "数字"),
     "feature_a_vowel": ("a vowel", "元音"),
     "feature_punctuation": ("punctuation", "标点"),
+    # cell, layer and matrix products
+    "prove": ("{cell}: the same weights, {count} ways", "{cell}：同一组权重，{count} 种算法"),
+    "prove_scale": (
+        "{sizes}. Largest difference to matrix products by hand in float64:",
+        "{sizes}。与 float64 手写矩阵乘法的最大差别：",
+    ),
+    "prove_states": ("states", "状态"),
+    "prove_gradients": ("gradients", "梯度"),
+    "prove_converted": (
+        "Cell weights -> layer weights -> cell weights: the same to the last bit.",
+        "单元权重 -> 层权重 -> 单元权重：每一位都相同。",
+    ),
+    "prove_not_converted": (
+        "Cell weights -> layer weights -> cell weights: NOT the same.",
+        "单元权重 -> 层权重 -> 单元权重：不相同！",
+    ),
     # what a loss is worth
     "worth": (
         "loss {loss} nats an answer, the mean of {count}, beside",

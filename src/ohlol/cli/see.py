@@ -178,13 +178,15 @@ def prove(
     seq_len: Annotated[int, typer.Option(help="T, time steps of random input.", min=1, max=1024)] = 5,
     batch_size: Annotated[int, typer.Option(help="B, sequences of random input.", min=1, max=1024)] = 1,
     seed: Annotated[int, typer.Option(help="Of inputs and weights.", min=0)] = 0,
+    lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """A cell in a loop, a layer and matrix products on the same weights, and how far they are apart."""
     from ohlol import prove as room
-    from ohlol import unit_text
+    from ohlol import unit_text, words
     from ohlol.infer import load
 
+    language = words.language(lang)
     if run is None:
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
         proofs: tuple[room.Proof, ...] = (room.prove(cell, seed=seed, **sizes),)
@@ -193,6 +195,6 @@ def prove(
     if as_json:
         print(json.dumps([proof.to_json() for proof in proofs]))
     else:
-        unit_text.proofs_to_text(proofs, console())
+        unit_text.proofs_to_text(proofs, console(), lang=language)
     if not all(proof.holds for proof in proofs):
         raise typer.Exit(1)
