@@ -47,6 +47,18 @@ def parquet(path: Path) -> Path:
     return path
 
 
+def arrow_file(path: Path) -> Path:
+    import pyarrow
+
+    kinds = pyarrow.array(["a", "b"] * 10).dictionary_encode()
+    columns = {"name": [f"n{i}" for i in range(20)], "kind": kinds, "size": [float(i) for i in range(20)]}
+    table = pyarrow.table(columns)
+    options = pyarrow.ipc.IpcWriteOptions(compression="zstd")
+    with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_file(file, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=7)
+    return path
+
+
 FORMATS: dict[str, tuple[Callable[[Path], Path], str, DataSettings]] = {
     "pairs": (upper_pairs, "pairs.tsv", DataSettings()),
     "JSON pairs": (json_pairs, "pairs.jsonl", DataSettings()),
@@ -60,6 +72,8 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, DataSettings]] = {
     "series": (lambda path: sine_file(path, 12), "sine.csv", DataSettings(task="forecast")),
     "Parquet classes": (parquet, "names.parquet", DataSettings(task="classify", input="name", target="kind")),
     "Parquet series": (parquet, "sizes.parquet", DataSettings(task="forecast", input="size")),
+    "Arrow classes": (arrow_file, "names.arrow", DataSettings(task="classify", input="name", target="kind")),
+    "Arrow series": (arrow_file, "sizes.feather", DataSettings(task="forecast", input="size")),
     "told": (json_table, "anything", DataSettings()),
 }
 

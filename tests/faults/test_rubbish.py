@@ -165,20 +165,22 @@ def test_bytes_in_parquet_are_texts_or_refused(tmp_path: Path) -> None:
         readers.read(path, how)
 
 
-def test_spoiled_parquet_footers(tmp_path: Path) -> None:
-    """Where pyarrow keeps what it believes; it must not end the process, nor take what is claimed."""
-    make, name, how = FORMATS["Parquet classes"]
+@pytest.mark.parametrize("kind", ["Parquet classes", "Arrow classes"])
+def test_spoiled_lengths_and_places(tmp_path: Path, kind: str) -> None:
+    """In the footer of Parquet and anywhere in Arrow: they must not end the process, nor take what is claimed."""
+    make, name, how = FORMATS[kind]
     raw = make(tmp_path / name).read_bytes()
-    start = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    start = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little") if name.endswith(".parquet") else 0
     chance = random.Random(MUTATIONS)
     outcomes: list[bool] = []
-    for _ in range(4 * MUTATIONS):
+    for _ in range(2 * MUTATIONS):
         spoilt = bytearray(raw)
         for _ in range(chance.randint(1, 3)):
             at = chance.randrange(start, len(raw))
-            spoilt[at : at + 4] = (b"\xff\xff\xff\x7f", chance.randbytes(1) + spoilt[at + 1 : at + 4])[
-                chance.random() < 0.7
-            ]
+            if chance.random() < 0.7:
+                spoilt[at] = chance.randrange(256)
+            else:
+                spoilt[at : at + 4] = chance.choice([b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\xff\xff\xff\xff"])
         (tmp_path / name).write_bytes(spoilt)
         outcomes.append(try_to_read(tmp_path / name, how))
     assert set(outcomes) == {False, True}

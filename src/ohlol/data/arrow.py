@@ -38,7 +38,7 @@ def arrow_table(path: str) -> Table:
         else:
             file = parquet.ParquetFile(path)
             schema, batches = file.schema_arrow, _row_groups(path, file)
-    names = tuple(nfc(str(name)) for name in schema.names)
+        names = tuple(nfc(str(name)) for name in schema.names)
     return Table(path, names, True, _rows(path, file, batches))
 
 
