@@ -31,6 +31,19 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
 
 
+def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    (tmp_path / "folder").mkdir()
+    before = {path.name: path.lstat().st_ino for path in tmp_path.iterdir()}
+    for name in before:
+        with pytest.raises(
+            InputError, match=f"{name}: cannot be written: not a plain file; what was there is as it was"
+        ):
+            write_json(tmp_path / name, {"new": 2})
+    assert {path.name: path.lstat().st_ino for path in tmp_path.iterdir()} == before
+
+
 def test_a_number_json_lacks_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"loss": float("nan")})

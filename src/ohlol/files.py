@@ -26,12 +26,14 @@ def write_bytes(path: Path, data: bytes, keep: Path | None = None) -> None:
     """Write a file whole or not at all: temporary name, flush to disk, rename, flush the folder.
 
     Args:
-        path: where to; a symbolic link there is replaced, not followed.
+        path: where to; a symbolic link there is replaced, not followed, and what is no plain file is left.
         data: what to write.
         keep: where the file that was there goes; without it it is gone.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
+        if path.exists() and not path.is_file():  # whoever may replace /dev/null does not want to
+            raise OSError(errno.EINVAL, "not a plain file")
         temporary.unlink(missing_ok=True)  # of a run that was killed
         with temporary.open("xb") as file:  # x: never through a link
             file.write(data)
