@@ -15,7 +15,8 @@ from runs import KEPT, how_to_go_on
 import ohlol
 from ohlol.errors import InputError
 
-SETTINGS: dict[str, Any] = {**TINY, "epochs": 2, "bptt": 16, "checkpoint_every": "2"}
+SETTINGS: dict[str, Any] = {**TINY, "epochs": 2, "bptt": 16, "checkpoint_every": "2", "snapshots": True}
+SNAPSHOTS = tuple(f"snapshots/{epoch:05}.safetensors" for epoch in range(3))
 
 
 class PowerCut(BaseException):
@@ -137,7 +138,7 @@ def test_every_operation_may_fail(fault: str, whole: Path, tmp_path: Path, monke
                 ohlol.fit(out="run", resume=True)
             ohlol.fit("data.txt", out="run", overwrite=True, **SETTINGS)
         found, wanted = bytes_of(Path("run")), bytes_of(whole)
-        assert [name for name in KEPT if found[name] != wanted[name]] == [], f"{fault} at {n}"
+        assert [name for name in (*KEPT, *SNAPSHOTS) if found[name] != wanted[name]] == [], f"{fault} at {n}"
 
 
 def readable(run: Path, n: int) -> None:
@@ -167,4 +168,4 @@ def test_a_resumed_run_may_fail_as_well(
                 readable(Path("run"), n)
     ohlol.fit(out="run", resume=True)
     found, wanted = bytes_of(Path("run")), bytes_of(whole)
-    assert [name for name in KEPT if found[name] != wanted[name]] == []
+    assert [name for name in (*KEPT, *SNAPSHOTS) if found[name] != wanted[name]] == []
