@@ -121,10 +121,10 @@ def graph(model: TrainedModel, *, step: bool = False) -> bytes:
     return file.SerializeToString()
 
 
-def signature(graph: bytes) -> tuple[str, str, str]:
-    """A graph's size and opset, what it reads and what it gives, each on one line."""
+def signature(graph: bytes) -> tuple[str, list[str], list[str]]:
+    """A graph's size and opset, what it reads and what it gives, each with its axes."""
     file = onnx.load_model_from_string(graph)
-    reads, gives = (", ".join(map(_told, side)) for side in (file.graph.input, file.graph.output))
+    reads, gives = ([_told(value) for value in side] for side in (file.graph.input, file.graph.output))
     return f"{len(graph):,} bytes, opset {file.opset_import[0].version}", reads, gives
 
 

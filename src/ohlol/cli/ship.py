@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ohlol.infer import TrainedModel
 
 
+WIDTH = 80
+"""Columns of a terminal that nobody made wider."""
+
+
 @app.command()
 def export(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
@@ -66,7 +70,7 @@ def _told(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> str:
     from ohlol.export import signature
 
     size, reads, gives = signature(graph)
-    lines = [f"{path}: {size}", f"reads {reads}", f"gives {gives}"]
+    lines = [f"{path}: {size}", *_listed("reads", reads), *_listed("gives", gives)]
     if verify:
         from ohlol import runtime
 
@@ -76,27 +80,40 @@ def _told(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> str:
                 f"{path}: onnxruntime {runtime.version()} and ohlol differ by {found.largest:.1e} in {found.where}, "
                 f"allowed is {runtime.TOLERANCE:.0e}: nothing was written"
             )
-        lines.append(
-            f"onnxruntime {runtime.version()} gives the same, {found.compared} tensors compared, whole and in pieces: "
-            f"largest difference {found.largest:.1e}, allowed {runtime.TOLERANCE:.0e}"
-        )
-    return "\n  ".join(lines)
+        told = f"onnxruntime {runtime.version()} gives the same"
+        lines += [
+            f"  {told}, whole and in pieces: {found.compared} tensors compared,",
+            f"  largest difference {found.largest:.1e}, allowed {runtime.TOLERANCE:.0e}",
+        ]
+    return "\n".join(lines)
+
+
+def _listed(head: str, items: list[str]) -> list[str]:
+    """Items on as few lines as hold them whole."""
+    lines = [f"  {head}"]
+    for number, item in enumerate(items, 1):
+        item += "," * (number < len(items))
+        if len(lines[-1]) + 1 + len(item) > WIDTH:
+            lines.append(" " * (2 + len(head)))
+        lines[-1] += f" {item}"
+    return lines
 
 
 def _compared(model: "TrainedModel", before: bytes, after: bytes, files: list[str]) -> str:
-    """What quantizing changed, as three lines."""
+    """What quantizing changed, in a few lines."""
     from ohlol import runtime
     from ohlol.scores import text_of
 
     data, named = _data(model, files)
     rows = runtime.compared(model, [before, after], data)
-    lines = [
-        f"{name:<7} {row.size:>11,} bytes {row.speed:>11,.0f} symbols/s  {text_of(row.scores)}".rstrip()
-        for name, row in zip(("float32", "int8"), rows, strict=True)
-    ]
+    lines: list[str] = []
+    for name, row in zip(("float32", "int8"), rows, strict=True):
+        lines.append(f"{name:<7} {row.size:>11,} bytes {row.speed:>11,.0f} symbols/s")
+        if row.scores:
+            lines.append(f"        {text_of(row.scores)}")
     if data is None:
         share = runtime.agreement(model, after)
-        lines.append(f"no data to score on (--data FILE): the same label at {100 * share:.2f} % of made-up steps")
+        lines.append(f"no data to score on (--data FILE): {100 * share:.2f} % of made-up steps get the same label")
     else:
         lines.append(f"scored on {named}")
     return "\nquantized, and written as int8:\n  " + "\n  ".join(lines)
