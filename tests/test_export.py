@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import TINY, names_file, sine_file, text_file, upper_pairs
+from parity.tolerances import RELATIVE
 from untrained import TASKS, untrained
 
 import ohlol
@@ -43,6 +44,7 @@ def test_onnxruntime_gives_the_same(kind: str, settings: dict[str, Any]) -> None
     graph = export.graph(model)
     found = runtime.verify(model, graph)
     assert found.right, found
+    assert RELATIVE[torch.float32] == runtime.TOLERANCE
     assert found.compared >= 10
     file = onnx.load_model_from_string(graph)
     ops = [node.op_type for node in file.graph.node]
