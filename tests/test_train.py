@@ -72,12 +72,12 @@ def test_balanced_weights_are_inverse_frequencies(tmp_path: Path) -> None:
     recorder = Recorder()
     ohlol.fit(path, class_weights="balanced", reporter=recorder, **TINY)
     assert recorder.trainer is not None
-    assert recorder.trainer.weights is not None
-    torch.testing.assert_close(recorder.trainer.weights, torch.tensor([12 / (2 * 9), 12 / (2 * 3)]))
+    assert recorder.trainer.objective.weights is not None
+    torch.testing.assert_close(recorder.trainer.objective.weights, torch.tensor([12 / (2 * 9), 12 / (2 * 3)]))
     plain = Recorder()
     ohlol.fit(path, reporter=plain, **TINY)
     assert plain.trainer is not None
-    assert plain.trainer.weights is None
+    assert plain.trainer.objective.weights is None
     assert plain.epochs[0].loss != recorder.epochs[0].loss
 
 

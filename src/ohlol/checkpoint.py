@@ -60,6 +60,11 @@ class Config:
     """The pairs themselves, (input, target), where the data came from no file."""
     scores: dict[str, float] = field(default_factory=dict[str, float])
 
+    @property
+    def files(self) -> str:
+        """What the data came from, in words."""
+        return ", ".join([*self.train_files, *filter(None, [self.dev_file])]) or "the pairs"
+
     def to_json(self) -> dict[str, Any]:
         """With the format's version first."""
         return {"format": FORMAT, "ohlol": __version__, **asdict(self)}

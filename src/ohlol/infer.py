@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ohlol import checkpoint
 from ohlol.data import readers
-from ohlol.data.batches import Batch, Buckets, Dataset, gather
+from ohlol.data.batches import ALONE, Batch, Buckets, Dataset, Share, gather
 from ohlol.data.batches import Streams as TextStreams
 from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
@@ -27,6 +27,7 @@ from ohlol.ops.stream import Stream as Writer
 from ohlol.ops.stream import sample, skip, uniform
 from ohlol.scores import Tally
 from ohlol.streaming import Stream, Streams
+from ohlol.team import Team
 
 EVAL_BATCH = 64
 """Sequences in a batch when nothing is learned."""
@@ -58,23 +59,29 @@ class Prediction:
 
 
 @torch.no_grad()
-def evaluate(model: SequenceModel, codec: Codec, data: Dataset) -> Tally:
+def evaluate(model: SequenceModel, codec: Codec, data: Dataset, team: Team | None = None) -> Tally:
     """Count how good a model is on encoded data with targets.
 
     The model is put into evaluation mode and back. Every step of the data counts once.
+    Of several processes each reads its share of every batch, and all get the counts of the whole.
     """
+    team = team or Team()
     was_training = model.training
     model.eval()
     labels = codec.labels.symbols if codec.labels is not None and codec.task != "next" else ()
     tally = Tally(codec.task, labels)
-    batches = _in_order(codec, data)
+    batches = _in_order(codec, data, team.share)
     state = None
     for index in range(len(batches)):
         batch = batches[index]
+        if batch.empty:
+            continue
         state = resized(state, len(batch.rows)) if batch.carried else None
         scores, state = model(Steps.of(batch), state)
         _count(tally, codec, batch, scores)
     model.train(was_training)
+    if team.size > 1:
+        tally.put_together(team.total, len(codec.target_columns))
     return tally
 
 
@@ -92,8 +99,10 @@ def saturation(model: SequenceModel, codec: Codec, data: Dataset) -> float:
     return float((hidden.abs() > SATURATED).double().mean())
 
 
-def _in_order(codec: Codec, data: Dataset) -> TextStreams | Buckets:
-    return TextStreams(data, EVAL_STREAMS, EVAL_BPTT) if codec.task == "next" else Buckets(data, EVAL_BATCH)
+def _in_order(codec: Codec, data: Dataset, share: Share = ALONE) -> TextStreams | Buckets:
+    if codec.task == "next":
+        return TextStreams(data, EVAL_STREAMS, EVAL_BPTT, share)
+    return Buckets(data, EVAL_BATCH, share=share)
 
 
 def resized(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ...] | None:

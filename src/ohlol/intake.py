@@ -159,6 +159,12 @@ def keep(run: Path, made: Arrays, dev: str | Path | None) -> Arrays:
     return replace(made, train=found.train, dev=found.dev, mapped=True)
 
 
+def beside(run: Path, files: Sequence[str]) -> Arrays:
+    """The arrays beside a run, which another process of it has put there."""
+    found = encoded.read(run / KEPT)
+    return Arrays(found.codec, found.settings, found.train, found.dev, found.data_sha256, tuple(files), mapped=True)
+
+
 def kept(run: Path, files: Sequence[str], dev: str | None, codec: Codec) -> Arrays | None:
     """The arrays beside a run, if they are those of these files as they are now."""
     found = encoded.kept(run / KEPT, encoded.sources_of(files, dev), codec)

@@ -55,7 +55,9 @@ class Steps(NamedTuple):
             s = batch.spelling
             spelled = Spelled(*(torch.from_numpy(a) for a in (s.chars, s.batch_sizes, s.forms)))
         bigrams = torch.from_numpy(batch.bigrams) if batch.bigrams is not None else None
-        return Steps(torch.from_numpy(batch.inputs), torch.from_numpy(batch.batch_sizes), spelled, bigrams)
+        inputs = torch.from_numpy(batch.inputs)
+        inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
+        return Steps(inputs, torch.from_numpy(batch.batch_sizes), spelled, bigrams)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ohlol import checkpoint, intake, machine
+from ohlol import checkpoint, intake, machine, team
+from ohlol import resume as states
 from ohlol.card import model_card
-from ohlol.checkpoint import Config
+from ohlol.checkpoint import STATES, Config
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.split import FEW
@@ -89,14 +90,25 @@ def fit(
     """
     given = Given.of(settings)
     run = Path(out) if out is not None else None
-    with ExitStack() as held:
+    with team.joined() as us, ExitStack() as held:
+        if us.restarted and run is not None:  # by torchrun, with the arguments of the first start
+            overwrite, resume = True, us.sums([float(us.leads and _has_state(run))])[0] > 0
+
+        def prepare() -> tuple[Config, Arrays]:
+            if resume:
+                return _resumed(data, dev, run, given, held)
+            return _started(data, dev, run, overwrite, given, held)
+
+        prepared = prepare() if run is None else us.first(prepare)
+        config, made = prepared or _as_prepared(Path(out or ""))
+        trainer = Trainer(config, made, run, reporter, us)
         if resume:
-            trainer = _resumed(data, dev, run, given, reporter, held)
+            trainer.restore()
         else:
-            trainer = _started(data, dev, run, overwrite, given, reporter, held)
+            trainer.save_state()
         trainer.fit()
         trainer.finish()
-        if run is not None:
+        if run is not None and us.leads:
             card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None)
             write_bytes(run / "README.md", card.encode())
     return TrainedModel(trainer.config, trainer.codec, trainer.model, run)
@@ -108,9 +120,9 @@ def _started(
     run: Path | None,
     overwrite: bool,
     given: Given,
-    reporter: Reporter | None,
     held: ExitStack,
-) -> Trainer:
+) -> tuple[Config, Arrays]:
+    """What a new run is, and what it reads; its directory is made and everything but a state is in it."""
     if run is not None and run.exists() and not overwrite:
         checkpoint.create(run, overwrite=False)  # refuses before anything is read
     found = intake.read(data, given.data)
@@ -135,18 +147,18 @@ def _started(
     config = Config(task, made.settings, model, sizes, training, made.files, None if dev is None else str(dev), pairs)
     _refuse_giants(config, made.train)
     if run is None:
-        return Trainer(config, made, reporter=reporter)
+        return config, made
     checkpoint.create(run, overwrite=overwrite, held=held)
-    trainer = Trainer(config, intake.keep(run, made, dev), run, reporter)
+    made = intake.keep(run, made, dev)
     write_json(run / "vocab.json", made.codec.to_json())
     write_json(run / "config.json", config.to_json())
-    trainer.save_state()
-    return trainer
+    return config, made
 
 
 def _resumed(
-    data: Source, dev: str | Path | None, run: Path | None, given: Given, reporter: Reporter | None, held: ExitStack
-) -> Trainer:
+    data: Source, dev: str | Path | None, run: Path | None, given: Given, held: ExitStack
+) -> tuple[Config, Arrays]:
+    """What a run that goes on is, and what it reads."""
     if run is None:
         raise InputError("--resume needs --out: the run directory to go on with")
     checkpoint.read_config(run)  # nothing is written where there is no run
@@ -161,10 +173,23 @@ def _resumed(
                 raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
     made = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
     _refuse_giants(config, made.train)
-    trainer = Trainer(config, made, run, reporter)
-    trainer.restore()
-    trainer.data = intake.keep(run, made, config.dev_file)  # not before it is known to be the same
-    return trainer
+    if made.files and not made.mapped:
+        states.refuse_other_data(run, made.data_sha256, config.files)  # before it replaces what is kept
+        made = intake.keep(run, made, config.dev_file)
+    return config, made
+
+
+def _has_state(run: Path) -> bool:
+    """Whether a run that was ended can go on."""
+    return (run / "config.json").exists() and any((run / "resume" / f"{s}.safetensors").exists() for s in STATES)
+
+
+def _as_prepared(run: Path) -> tuple[Config, Arrays]:
+    """The same as the leader prepared, from where it wrote it."""
+    config = checkpoint.read_config(run)
+    if config.train_files and intake.corpus_of(config.train_files) is None:
+        return config, intake.beside(run, config.train_files)
+    return config, _again(list(config.pairs or config.train_files), run, config, checkpoint.read_codec(run))
 
 
 def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:

@@ -21,12 +21,13 @@ from ohlol.errors import InputError, InputWarning, cut, short
 from ohlol.files import FORMAT, append_line, parse_json, write_bytes
 from ohlol.model import SequenceModel, State
 from ohlol.scores import Scores
+from ohlol.team import Team
 from ohlol.weights import put_weights, read_tensors, weights_of, write_tensors
 
 STATE_TENSORS = 4
 """A saved state is at most so many times as large as the weights: they themselves and an optimizer's moments."""
-EXTRA_BYTES = 1 << 16
-"""Beside weights, moments and hidden state: the generator, step counters and alignment."""
+EXTRA_BYTES = 1 << 22
+"""Beside weights, moments and hidden state: the generators of some hundred processes, step counters and alignment."""
 
 
 @dataclass
@@ -133,14 +134,30 @@ def _load_state(path: Path, most: int) -> tuple[dict[str, Tensor], dict[str, Any
     return tensors, cast("dict[str, Any]", position)
 
 
-def collected(model: SequenceModel, optimizer: torch.optim.Optimizer, carried: State | None) -> dict[str, Tensor]:
-    """All tensors that move in training, by name: weights, moments, the hidden state carried over, the generator."""
+def collected(
+    model: SequenceModel, optimizer: torch.optim.Optimizer, carried: State | None, team: Team
+) -> dict[str, Tensor]:
+    """All tensors that move in training, by name: weights, moments, the hidden state carried over, the generators.
+
+    The last two are gathered from all processes; without a name but the leader's they are whole there only.
+    """
     tensors = {f"model.{k}": v for k, v in weights_of(model).items()}
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in values.items() if v is not None}
-    tensors |= {f"state.{i}": s.detach().contiguous() for i, s in enumerate(carried or ())}
-    tensors["rng"] = torch.get_rng_state()
+    tensors |= {f"state.{i}": _joined(team.collected(s.detach())) for i, s in enumerate(carried or ())}
+    for rank, state in enumerate(team.collected(torch.get_rng_state())):
+        tensors[f"rng.{rank}" if rank else "rng"] = state
     return tensors
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """The hidden state (L*D, B, H) of all streams from that of each process, which has every n-th of them."""
+    if len(parts) < 2:
+        return torch.cat(parts).contiguous() if parts else torch.empty(0)
+    whole = parts[0].new_empty(parts[0].shape[0], sum(part.shape[1] for part in parts), parts[0].shape[2])
+    for rank, part in enumerate(parts):
+        whole[:, rank :: len(parts)] = part
+    return whole
 
 
 def largest(model: SequenceModel, batch_size: int) -> int:
@@ -156,6 +173,7 @@ def put_back(
     model: SequenceModel,
     optimizer: torch.optim.Optimizer,
     where: str,
+    team: Team,
 ) -> tuple[Progress, State | None]:
     """The reverse of `collected`: fills model, optimizer and generator; the progress and the hidden state carried over.
 
@@ -166,8 +184,18 @@ def put_back(
     try:
         progress = Progress.of(position)
         _put_moments(optimizer, list(model.parameters()), tensors)
-        torch.set_rng_state(tensors["rng"])
-        return progress, _carried(model, tensors)
+        saved_by = 1 + sum(name.startswith("rng.") for name in tensors)
+        if saved_by == team.size:
+            torch.set_rng_state(tensors[f"rng.{team.rank}" if team.rank else "rng"])
+        elif team.leads:
+            warnings.warn(
+                f"saved by {saved_by} process{'es' * (saved_by > 1)}, and now there are {team.size}: dropout is drawn "
+                "anew, and the end differs",
+                InputWarning,
+                2,
+            )
+        carried = _carried(model, tensors)
+        return progress, None if carried is None else tuple(s[:, team.rank :: team.size].contiguous() for s in carried)
     except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
         raise InputError(f"{where}: the saved state does not fit: {short(error)}") from None
 
@@ -191,6 +219,20 @@ def _carried(model: SequenceModel, tensors: dict[str, Tensor]) -> State | None:
         if value.dim() != 3 or (value.shape[0], value.shape[2]) != (layers, model.settings.hidden_size):
             raise ValueError(f"{name} is {tuple(value.shape)}")
     return state or None
+
+
+def refuse_other_data(run: Path, data_sha256: str, files: str) -> None:
+    """Refuse data that are not those of a run's saved state, before the state itself is put back; raises InputError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # they come again when it is
+        position = load(run)[1]
+    same_data(str(position.get("data_sha256", "")), data_sha256, run, files)
+
+
+def same_data(was: str, now: str, run: Path, files: str) -> None:
+    """Refuse data that are not those of the state, which knows them by a SHA-256; raises InputError."""
+    if was not in ("", now):
+        raise InputError(f"{run} was started with other data: {files} changed since; --resume needs the same data")
 
 
 def warn_of_change(was: dict[str, Any], now: dict[str, Any]) -> None:

@@ -5,8 +5,9 @@ A `Tally` takes batches one by one and keeps counts only, so memory does not gro
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,7 @@ def spans(labels: Sequence[str]) -> list[tuple[str, int, int]]:
     return found
 
 
+SPAN_COUNTS = ("wanted", "chosen", "right")
 _PREFIX = {"M": "I", "L": "E", "U": "S"}
 
 
@@ -109,6 +111,23 @@ class Tally:
         self.absolute = absolute if self.absolute is None else self.absolute + absolute
         self.squared = squared if self.squared is None else self.squared + squared
         self.sequences += 1
+
+    def put_together(self, total: Callable[[NDArray[Any]], NDArray[Any]], columns: int) -> None:
+        """Take the counts of several tallies together: `total` sums an array over all of them.
+
+        For `forecast` there are `columns` of numbers, also where this tally saw no row.
+        """
+        spans = [self.span_counts[name] for name in SPAN_COUNTS]
+        counts = [self.steps, self.sequences, self.right_sequences, self.right_steps, *spans]
+        self.steps, self.sequences, self.right_sequences, self.right_steps, *spans = total(np.array(counts)).tolist()
+        self.span_counts = Counter(dict(zip(SPAN_COUNTS, spans, strict=True)))
+        self.loss = float(total(np.array([self.loss]))[0])
+        if self.confusion is not None:
+            self.confusion = total(self.confusion)
+        if self.task == "forecast":
+            self.absolute, self.squared = (
+                total(np.zeros(columns) if values is None else values) for values in (self.absolute, self.squared)
+            )
 
     def scores(self) -> Scores:
         """The scores of what was added, in plain numbers: rates in 0..1, bits in bits, errors in the data's units."""

@@ -15,21 +15,21 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss
 
 from ohlol import checkpoint, guard, machine, resume, snapshots
 from ohlol.checkpoint import Config
 from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows, with_unknowns
-from ohlol.data.codec import Codec
 from ohlol.errors import InputError
 from ohlol.files import write_json
 from ohlol.infer import by_sequence, evaluate, resized, saturation
 from ohlol.intake import Arrays
 from ohlol.model import SequenceModel, State, Steps
+from ohlol.objective import Loss, Objective, kept_as_itself
 from ohlol.resume import Metrics, Progress
 from ohlol.schedule import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
 from ohlol.scores import Scores, better, main_score
-from ohlol.settings import TrainSettings, every
+from ohlol.settings import every
+from ohlol.team import Team, rank_seed
 from ohlol.watch import Epoch, Reporter, Silent
 from ohlol.weights import put_weights, weights_of
 
@@ -39,6 +39,9 @@ SKIPPED_AT_MOST = 10
 """`--on-nan skip`: steps skipped in a row after which the run stops, as its weights themselves must be broken."""
 SPIKE_AFTER, SPIKE_RATIO, SPIKE_RISE, SPIKE_MEMORY = 50, 3.0, 1.0, 0.98
 """A loss is a spike that is this many times the running mean and this much above it, after so many steps."""
+
+
+ALONE = Team()
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -57,6 +60,7 @@ class Trainer:
         data: encoded training data, data to measure on (without them the training data are measured), and their codec.
         run: where to write; None keeps everything in memory.
         reporter: what is told of the progress.
+        team: the processes that train together, each with its share of every batch.
     """
 
     def __init__(
@@ -65,22 +69,26 @@ class Trainer:
         data: Arrays,
         run: Path | None = None,
         reporter: Reporter | None = None,
+        team: Team = ALONE,
     ):
-        self.config, self.data, self.run = config, data, run
+        self.config, self.data, self.run, self.team = config, data, run, team
         self.codec = data.codec
         self.settings = config.training
-        self.reporter: Reporter = reporter or Silent()
+        self.reporter: Reporter = reporter or Silent() if team.leads else Silent()
         torch.manual_seed(self.settings.seed)
         self.model = SequenceModel(config.model, config.sizes)
+        self.network = team.wrap(self.model)
+        if not team.leads:  # the same weights, and dropout of its own
+            torch.manual_seed(rank_seed(self.settings.seed, team.rank))
         self.optimizer = make_optimizer(self.settings, self.model)
         self.progress = Progress()
         self.state: State | None = None
         labels = self.codec.labels.symbols if self.codec.labels is not None else ()
         self.score = main_score(config.task, labels)
-        self.weights = self._class_weights()
-        self.keep = _keep(self.settings, self.codec)
+        self.objective = Objective(config.task, self.settings, self.codec)
+        self.keep = kept_as_itself(self.settings, self.codec)
         self.best_weights: dict[str, Tensor] | None = None
-        self._stop = False
+        self._stop = self._stopping = self._due = False
         self.metrics: Metrics | None = None
         if run is not None:
             self.progress.data_sha256 = data.data_sha256
@@ -105,11 +113,11 @@ class Trainer:
         """The batches of an epoch, in order."""
         settings, seed = self.settings, (self.settings.seed, epoch)
         if self.config.task == "next":
-            return Streams(self.train, settings.batch_size, settings.bptt)
+            return Streams(self.train, settings.batch_size, settings.bptt, self.team.share)
         data = self.train
         if self.config.task == "forecast":
             data = windows(data, settings.bptt, int(np.random.default_rng(seed).integers(settings.bptt)))
-        return Buckets(data, settings.batch_size, seed)
+        return Buckets(data, settings.batch_size, seed, self.team.share)
 
     def fit(self) -> None:
         """Train to the end, or until asked to stop.
@@ -143,18 +151,19 @@ class Trainer:
         shown: tuple[list[str], ...] = ()
         while at.batch < len(batches):
             batch = batches[at.batch]
+            self._due = time.monotonic() - saved > seconds if seconds is not None else False
             lr = at.plateau * learning_rate(self.settings, at.step, total)
             loss, scores = self._step(batch, lr)
             at.batch += 1
             at.step += 1
-            symbols += len(batch.inputs)
-            self.reporter.step(at.epoch, at.batch, len(batches), loss, len(batch.inputs))
-            if len(batches) == 1 and len(batch.rows) <= SHOWN and self.config.task == "label":
+            symbols += batch.total
+            self.reporter.step(at.epoch, at.batch, len(batches), loss, batch.total)
+            if len(batches) == self.team.size == 1 and len(batch.rows) <= SHOWN and self.config.task == "label":
                 shown = self._chosen(batch, scores)
-            if self._stop:
+            if self._stop if self.team.size == 1 else self._stopping:
                 self.save_state()
                 raise Interrupted
-            if at.step % steps == 0 if steps else time.monotonic() - saved > (seconds or 0):
+            if at.step % steps == 0 if steps else self._due:
                 self.save_state()
                 saved = time.monotonic()
         self._measure(symbols, time.perf_counter() - started, lr, shown)
@@ -166,14 +175,14 @@ class Trainer:
             symbols = self.codec.symbols
             assert symbols is not None
             assert symbols.unk is not None
-            batch = replace(batch, inputs=with_unknowns(batch.inputs, self.keep, symbols.unk, random))
+            ids = with_unknowns(batch.inputs, self.keep, symbols.unk, random, batch.places, batch.total)
+            batch = replace(batch, inputs=ids)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
-        state = resized(self.state, len(batch.rows)) if batch.carried else None
-        scores, after = self.model(Steps.of(batch), state)
-        loss, weight = self._loss(batch, scores)
-        value = loss.item()
+        state = resized(self.state, len(batch.rows)) if batch.carried and not batch.empty else None
+        scores, after = self.network(Steps.of(batch), state)
+        loss, value, weight = self._told(batch, self.objective(batch, scores))
         if not math.isfinite(value):
             self._broken("loss", value)
             return value, scores
@@ -183,7 +192,7 @@ class Trainer:
             self._broken("gradient", norm)
             return value, scores
         self.optimizer.step()
-        self.state = after
+        self.state = resized(after, 0) if batch.empty else after
         at.skipped_in_a_row = 0
         at.taken += 1
         at.norms += norm
@@ -193,6 +202,20 @@ class Trainer:
             at.spikes += 1
         at.running = SPIKE_MEMORY * at.running + (1 - SPIKE_MEMORY) * value if at.running else value
         return value, scores
+
+    def _told(self, batch: Batch, own: Loss) -> tuple[Tensor, float, float]:
+        """What to go back from, and the loss and the weight of the whole batch; alone they are one's own.
+
+        With others the gradients are averaged over all, so each loss counts as much as its part of the whole times how
+        many there are: what comes out is the gradient of the mean over the whole batch.
+        """
+        if self.team.size == 1:
+            return own.mean, own.mean.item(), own.weight
+        divisor, weight = (0.0, 0.0) if batch.empty else (own.divisor, own.weight)
+        mine = [0.0 if batch.empty else own.mean.item() * divisor, divisor, weight, float(self._stop)]
+        loss, whole, weight, stop, due = self.team.sums([*mine, float(self._due and self.team.leads)])
+        self._stopping, self._due = stop > 0, due > 0
+        return own.mean * (divisor * self.team.size / whole), loss / whole, weight
 
     def _broken(self, what: str, value: float) -> None:
         """A step that must not be taken: stop, or count it as skipped."""
@@ -209,31 +232,6 @@ class Trainer:
         where = f"epoch {self.progress.epoch + 1}, step {step}"
         return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
 
-    def _loss(self, batch: Batch, scores: Tensor) -> tuple[Tensor, float]:
-        """The loss, and how much it weighs in the epoch's mean."""
-        assert batch.targets is not None
-        wanted = torch.from_numpy(batch.targets)
-        if self.config.task == "forecast":
-            return mse_loss(scores, wanted), len(wanted)
-        settings = self.settings
-        loss = cross_entropy(
-            scores,
-            wanted,
-            weight=self.weights,
-            label_smoothing=settings.label_smoothing,
-            reduction="mean" if settings.loss == "mean" else "sum",
-        )
-        if settings.loss == "sum":
-            return loss / len(batch.rows), len(batch.rows)
-        return loss, len(wanted)
-
-    def _class_weights(self) -> Tensor | None:
-        if self.settings.class_weights == "none" or self.config.task not in ("label", "classify"):
-            return None
-        assert self.codec.labels is not None
-        counts = np.maximum(np.array(self.codec.labels.counts, np.float64), 1)
-        return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
-
     def _chosen(self, batch: Batch, scores: Tensor) -> tuple[list[str], ...]:
         assert self.codec.labels is not None
         chosen = scores.detach().argmax(dim=1).numpy()
@@ -244,7 +242,7 @@ class Trainer:
     def _measure(self, symbols: int, seconds: float, lr: float, shown: tuple[list[str], ...]) -> None:
         at = self.progress
         measured = self.dev if self.dev is not None else self.train
-        scores = evaluate(self.model, self.codec, measured).scores()
+        scores = evaluate(self.model, self.codec, measured, self.team).scores()
         if not math.isfinite(scores["loss"]):
             raise Diverged(self._diverged("measured loss", scores["loss"], at.step))
         if not at.counted:
@@ -265,7 +263,7 @@ class Trainer:
             **scores,
         }
         line |= {k: v for k, v in (("skipped", at.skipped), ("spikes", at.spikes)) if v}
-        now = machine.record(deterministic=self.settings.deterministic)
+        now = self._machine()
         if now != at.machine:
             line["machine"] = at.machine = now
         skipped, spikes = at.skipped, at.spikes
@@ -275,11 +273,12 @@ class Trainer:
         if best:
             at.best = scores
             self.best_weights = {k: v.clone() for k, v in weights_of(self.model).items()}
-            if self.run is not None:
+            if self.run is not None and self.team.leads:
                 checkpoint.save_model(self.run, self.model)
         self._snapshot()
         if self.metrics is not None:
-            at.metrics_bytes, at.metrics_sha256 = self.metrics.add(line)
+            if self.team.leads:
+                at.metrics_bytes, at.metrics_sha256 = self.metrics.add(line)
             self.save_state()
         self.reporter.epoch(
             Epoch(
@@ -298,16 +297,22 @@ class Trainer:
             )
         )
 
+    def _machine(self) -> dict[str, Any]:
+        """What equal bytes depend on."""
+        found = machine.record(deterministic=self.settings.deterministic)
+        return found | ({"processes": self.team.size} if self.team.size > 1 else {})
+
     def _snapshot(self) -> None:
         """Keep the weights between two epochs, where that is wanted."""
-        if self.settings.snapshots and self.run is not None and self.progress.batch == 0:
+        if self.settings.snapshots and self.run is not None and self.progress.batch == 0 and self.team.leads:
             snapshots.save(self.run, self.progress.epoch, self.model)
 
     def save_state(self) -> None:
-        """Write everything that a run needs to go on, into `resume/`."""
+        """Write everything that a run needs to go on, into `resume/`; all processes must call it at the same step."""
         if self.run is not None:
-            tensors = resume.collected(self.model, self.optimizer, self.state)
-            resume.save(self.run, tensors, vars(self.progress))
+            tensors = resume.collected(self.model, self.optimizer, self.state, self.team)
+            if self.team.leads:
+                resume.save(self.run, tensors, vars(self.progress))
 
     def restore(self) -> None:
         """Go back to where `save_state` was; lines of metrics written after it are taken away.
@@ -317,17 +322,15 @@ class Trainer:
         """
         assert self.run is not None
         assert self.metrics is not None
-        mine, now = self.progress.data_sha256, machine.record(deterministic=self.settings.deterministic)
+        mine, now = self.progress.data_sha256, self._machine()
         tensors, position = resume.load(self.run, resume.largest(self.model, self.settings.batch_size))
-        at, self.state = resume.put_back(tensors, position, self.model, self.optimizer, str(self.run / "resume"))
-        if at.data_sha256 not in ("", mine):
-            names = ", ".join([*self.config.train_files, *filter(None, [self.config.dev_file])]) or "the pairs"
-            raise InputError(
-                f"{self.run} was started with other data: {names} changed since; --resume needs the same data"
-            )
+        where = str(self.run / "resume")
+        at, self.state = resume.put_back(tensors, position, self.model, self.optimizer, where, self.team)
+        resume.same_data(at.data_sha256, mine, self.run, self.config.files)
         at.data_sha256 = mine
-        resume.warn_of_change(at.machine, now)
-        self.metrics.cut_back(at.metrics_bytes, at.metrics_sha256)
+        if self.team.leads:
+            resume.warn_of_change(at.machine, now)
+            self.metrics.cut_back(at.metrics_bytes, at.metrics_sha256)
         if at.best is not None:
             self.best_weights = checkpoint.read_weights(self.run, self.model)
         self.progress = at
@@ -336,22 +339,13 @@ class Trainer:
         """Take the best weights, measure them once more, and write scores and model card."""
         if self.best_weights is not None:
             put_weights(self.model, self.best_weights, "the best weights")
+        self.network = self.model  # what joins it to those of the other processes is done with
         self.model.eval()
-        tally = evaluate(self.model, self.codec, self.dev if self.dev is not None else self.train)
+        measured = self.dev if self.dev is not None else self.train
+        tally = evaluate(self.model, self.codec, measured, self.team)
         scores = tally.scores()
         self.config = replace(self.config, scores=scores)
-        if self.run is not None:
+        if self.run is not None and self.team.leads:
             write_json(self.run / "config.json", self.config.to_json())
         self.reporter.finish(self, tally)
         return scores
-
-
-def _keep(settings: TrainSettings, codec: Codec) -> np.ndarray[Any, np.dtype[np.float64]] | None:
-    """For each symbol the probability that it is read as itself in training; None where all are."""
-    vocab = codec.symbols
-    if vocab is None or vocab.unk is None or not settings.unknown:
-        return None
-    counts = np.array(vocab.counts, np.float64)
-    keep = counts / (counts + settings.unknown)
-    keep[vocab.unk] = 1.0
-    return keep

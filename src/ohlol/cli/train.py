@@ -1,5 +1,6 @@
 """`ohlol train`: flags become settings; knows nothing of what they mean."""
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -155,21 +156,29 @@ def train(
     data: Any = pairs or files
     if resume and out is None:
         raise InputError("--resume needs --out: the run directory to go on with")
+    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
+    if not alone and out is None:
+        raise InputError("several processes write one run: give --out")
+    leads = os.environ.get("RANK", "0") == "0"
     stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
     run = out or checkpoint.free_name(stem)
     tutorial = not files and not resume
     shown = [t for _, t in pairs or intake.HELLO] if tutorial else None
     reporter = progress.reporter(console(), shown)
-    if deterministic:
+    if deterministic and leads:
         print(f"deterministic: {machine.promise()}", file=sys.stderr)
     try:
         model = recipe.fit(data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, **settings)
     except Interrupted:
+        if not leads:
+            raise typer.Exit(130) from None
         print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
         if isinstance(reporter, progress.Bar):
             reporter.stop()
+    if not leads:
+        return
     print(f"saved: {run}")
     for text, _ in (pairs or intake.HELLO) if tutorial else ():
         print(f"{text} -> {''.join(model.predict(text).labels)}")

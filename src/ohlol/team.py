@@ -1,0 +1,175 @@
+"""The processes of one run, as torchrun starts them: which this is, and what they tell each other; knows no model.
+
+One process is a team of one, which tells nobody anything. Rank 0 leads: it alone writes and prints. All that decides
+how a run goes on (loss, signals, time to save) is made the same for all before anybody acts on it, so that none waits
+for another that has gone elsewhere.
+"""
+
+import gc
+import os
+import warnings
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, distributed
+from torch.distributed.rendezvous import rendezvous
+from torch.nn.parallel import DistributedDataParallel
+
+from ohlol.data.batches import Share
+from ohlol.errors import InputError, InputWarning
+
+PATIENCE = timedelta(hours=2)
+"""How long one process waits for the others: as long as the leader may take to encode a file. A process that ends is
+noticed at once, by its connection."""
+GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused", "Socket Timeout")
+"""How gloo and the store say, in a RuntimeError, that another process has ended."""
+T = TypeVar("T")
+
+
+def rank_seed(seed: int, rank: int) -> int:
+    """The seed of the chance that is a process's own, such as dropout; the leader's is the run's."""
+    return (seed + rank * 0x9E3779B97F4A7C15) % (1 << 63)
+
+
+class Elsewhere(InputError):  # noqa: N818 - the error is another's
+    """The leader failed, and says why; there is nothing to add."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes of a run."""
+
+    rank: int = 0
+    """Which this is, from 0."""
+    size: int = 1
+    restarted: bool = False
+    """Whether torchrun started them again, after one of them ended."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this one writes and prints."""
+        return self.rank == 0
+
+    @property
+    def share(self) -> Share:
+        """Which part of each batch is this one's."""
+        return self.rank, self.size
+
+    def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model, its gradients averaged over all in each backward pass."""
+        return model if self.size == 1 else DistributedDataParallel(model)
+
+    def sums(self, values: Sequence[float]) -> list[float]:
+        """Each number, summed over all."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64)
+        distributed.all_reduce(total)
+        return total.tolist()
+
+    def total(self, values: NDArray[Any]) -> NDArray[Any]:
+        """An array of numbers, summed over all; whole numbers stay exact."""
+        if self.size == 1:
+            return values
+        total = torch.from_numpy(np.array(values))
+        distributed.all_reduce(total)
+        return total.numpy()
+
+    def collected(self, tensor: Tensor) -> list[Tensor]:
+        """A tensor of each, in the order of ranks, where this one leads; elsewhere nothing. Sizes may differ."""
+        if self.size == 1:
+            return [tensor]
+        shape = torch.tensor([*tensor.shape, *[-1] * (4 - tensor.dim())])
+        shapes = [torch.empty_like(shape) for _ in range(self.size)]
+        distributed.all_gather(shapes, shape)
+        if not self.leads:
+            distributed.send(tensor.contiguous(), 0)
+            return []
+        found = [tensor]
+        for rank in range(1, self.size):
+            other = torch.empty([n for n in shapes[rank].tolist() if n >= 0], dtype=tensor.dtype)
+            distributed.recv(other, rank)
+            found.append(other)
+        return found
+
+    def first(self, work: Callable[[], T]) -> T | None:
+        """Do something on the leader alone while the others wait; None there.
+
+        Raises:
+            Elsewhere: on the others, where it failed on the leader.
+        """
+        if self.size == 1:
+            return work()
+        done, failed = None, 1.0
+        try:
+            if self.leads:
+                done = work()
+            failed = 0.0
+        finally:
+            failed = self.sums([failed])[0]
+        if failed:
+            raise Elsewhere("")
+        return done
+
+
+@contextmanager
+def joined() -> Generator[Team]:
+    """The team that this process is of, by the environment that torchrun makes; alone where there is none.
+
+    Raises:
+        InputError: another process of the team ended.
+    """
+    size, restarts = (int(os.environ.get(name, low)) for name, low in (("WORLD_SIZE", 1), (RESTARTS, 0)))
+    if size == 1:
+        yield Team(restarted=restarts > 0)
+        return
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and int(os.environ.get("RANK", 0)) == 0:
+        warnings.warn(
+            "a process that torchrun starts again would wait for ever; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before "
+            "torchrun",
+            InputWarning,
+            2,
+        )
+    try:
+        _meet(size)
+        team = Team(distributed.get_rank(), size)
+        # only the host of the process that ended counts a restart
+        yield Team(team.rank, size, restarted=team.sums([restarts])[0] > 0)
+    except RuntimeError as error:
+        if not any(words in str(error) for words in GONE):
+            raise
+        raise InputError(
+            "another process of this run has ended; torchrun starts all again from the last saved state if it was "
+            "given --max-restarts, and --resume does by hand"
+        ) from None
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+            gc.collect()  # its threads end with it; one that outlives Python ends the process with an abort
+
+
+_met: list[Any] = []
+"""The place where the processes of this team met, once, and an entry for each run since: a process may train several,
+and a second meeting at the same port would be told what the first one left."""
+
+
+def _meet(size: int) -> None:
+    if not _met:
+        _met.append(next(iter(rendezvous("env://", timeout=PATIENCE)))[0])
+    _met.append(None)
+    distributed.init_process_group(
+        "gloo",
+        store=distributed.PrefixStore(f"run-{len(_met)}", _met[0]),
+        rank=int(os.environ["RANK"]),
+        world_size=size,
+        timeout=PATIENCE,
+    )
+
+
+RESTARTS = "TORCHELASTIC_RESTART_COUNT"

@@ -1,0 +1,83 @@
+"""A worker killed with signal 9 is started again by torchrun, and the run ends in the bytes of one that never was."""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import TINY, text_file
+from launch import flags, run, start, train, workers
+
+import ohlol
+
+KILLS = int(os.environ.get("OHLOL_WORKER_KILLS", "3"))
+"""In all; `make faults` asks for 20."""
+BACK_WITHIN = 30.0
+"""Seconds in which the run must train again."""
+SETTINGS: dict[str, Any] = {**TINY, "bptt": 7, "dropout": 0.2, "checkpoint_every": "20", "epochs": 3}
+KEPT = ("model.safetensors", "metrics.jsonl", "config.json", "vocab.json", "resume/last.safetensors")
+
+
+def wait_for(what: Any, process: Any, seconds: float) -> float:
+    """Until `what` is true or the run is over; how long it took."""
+    began = time.monotonic()
+    while not what() and process.poll() is None:
+        assert time.monotonic() - began < seconds
+        time.sleep(0.02)
+    return time.monotonic() - began
+
+
+def time_of(state: Path) -> int:
+    """When a state was saved; 0 between the two renames of a save."""
+    try:
+        return state.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+def test_killed_workers_are_back_and_nothing_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text_file(tmp_path / "data.txt", 40000)
+    chance = random.Random(KILLS)
+    run(train(2, "data.txt", "--out", "whole", *flags(SETTINGS)), tmp_path)
+    state, made, slowest, number = tmp_path / "run" / "resume" / "last.safetensors", 0, 0.0, 0
+    while made < KILLS:
+        run(["rm", "-rf", "run"], tmp_path)
+        process = start(train(2, "data.txt", "--out", "run", *flags(SETTINGS), restarts=KILLS), tmp_path)
+        wait_for(state.exists, process, 120)
+        for _ in range(min(KILLS - made, 5)):
+            before = set(workers(process.pid))
+            time.sleep(chance.uniform(0, 1))
+            if process.poll() is not None or len(before) != 2:
+                break
+            saved = time_of(state)
+            os.kill(chance.choice(sorted(before)), signal.SIGKILL)
+            made += 1
+            seconds = wait_for(lambda saved=saved: time_of(state) > saved, process, 120)
+            slowest = max(slowest, seconds)
+            assert not before & set(workers(process.pid))
+        out, err = process.communicate()
+        assert process.returncode == 0, err
+        assert out.count("saved: run") == 1
+        number += 1
+        for name in KEPT:
+            assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    assert slowest < BACK_WITHIN
+    with capsys.disabled():
+        print(f"killed {made} workers of {number} runs: back within {slowest:.1f} s, all ended in the same bytes")
+
+
+def test_by_hand_as_by_torchrun(tmp_path: Path) -> None:
+    """Without --max-restarts the others end with one line, and --resume ends in the same bytes."""
+    text_file(tmp_path / "data.txt", 40000)
+    process = start(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), tmp_path)
+    state = tmp_path / "run" / "resume" / "before.safetensors"
+    wait_for(state.exists, process, 120)
+    os.kill(workers(process.pid)[1], signal.SIGKILL)
+    _, err = process.communicate()
+    assert process.returncode != 0
+    assert "ohlol: another process of this run has ended" in err or "SIGTERM" in err
+    run(train(2, "--resume", "--out", "run"), tmp_path)
+    assert ohlol.load(tmp_path / "run").config.scores
