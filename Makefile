@@ -16,7 +16,7 @@ test: $(VENV)/ready-dev
 
 # The long form of tests/faults: 200 kills, 2,000 spoiled data files, 2,000 flipped bits, and atheris where it is installed.
 faults: $(VENV)/ready-dev
-	OHLOL_KILLS=200 OHLOL_MUTATIONS=2000 OHLOL_FLIPS=2000 $(BIN)/python -m pytest -rs tests/faults
+	OHLOL_KILLS=200 OHLOL_MUTATIONS=2000 OHLOL_FLIPS=2000 OHLOL_WORKER_KILLS=20 $(BIN)/python -m pytest -rs tests/faults tests/team
 	$(BIN)/python tests/faults/fuzz.py
 
 lint: $(VENV)/ready-dev

@@ -11,7 +11,7 @@ from ohlol import checkpoint, intake, machine, team
 from ohlol import resume as states
 from ohlol.card import model_card
 from ohlol.checkpoint import STATES, Config
-from ohlol.data.batches import Dataset
+from ohlol.data.batches import WINDOW, Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.split import FEW
 from ohlol.errors import InputError
@@ -225,7 +225,8 @@ def _refuse_giants(config: Config, data: Dataset) -> None:
     cut = config.task in ("next", "forecast")
     steps = min(data.steps, training.batch_size * training.bptt)
     if not cut:
-        steps = int(np.sort(data.inputs.lengths)[-training.batch_size :].sum())
+        lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # of a corpus of any size a part tells enough
+        steps = int(np.sort(lengths)[-training.batch_size :].sum())
     held = model.layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
     kept = steps * (held + 2 * config.sizes.scores * (config.task != "classify")) * 4
     if needed + kept > free:

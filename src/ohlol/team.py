@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed
+from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
@@ -165,7 +166,7 @@ def _meet(size: int) -> None:
     _met.append(None)
     distributed.init_process_group(
         "gloo",
-        store=distributed.PrefixStore(f"run-{len(_met)}", _met[0]),
+        store=PrefixStore(f"run-{len(_met)}", _met[0]),
         rank=int(os.environ["RANK"]),
         world_size=size,
         timeout=PATIENCE,
