@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP_FLAGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
 
-.PHONY: hello test faults lint format results pictures docs clean
+.PHONY: hello test faults serving lint format results pictures docs clean
 
 hello: $(VENV)/ready
 	$(BIN)/ohlol train
@@ -18,6 +18,10 @@ test: $(VENV)/ready-dev
 faults: $(VENV)/ready-dev
 	OHLOL_KILLS=200 OHLOL_MUTATIONS=2000 OHLOL_FLIPS=2000 OHLOL_WORKER_KILLS=20 $(BIN)/python -m pytest -rs tests/faults tests/team
 	$(BIN)/python tests/faults/fuzz.py
+
+# The long form of tests/serve: 500 slow clients, a minute of 200 streams and 50 clients, 500 requests an operation.
+serving: $(VENV)/ready-dev
+	OHLOL_SLOW_CLIENTS=500 OHLOL_LOAD_SECONDS=60 OHLOL_SCHEMA_EXAMPLES=500 $(BIN)/python -m pytest -rs -s tests/serve
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff format --check src tests docs examples

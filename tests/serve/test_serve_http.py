@@ -1,6 +1,7 @@
 """Answers over HTTP are those of the model, and a mistake gets its status and one line."""
 
 import json
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from serving import KEY, Served, events
 
 import ohlol
+from ohlol.cli import main
 from ohlol.data.readers import read
 from ohlol.errors import InputError
 from ohlol.infer import TrainedModel
@@ -135,6 +137,7 @@ MISTAKES: list[tuple[str, Any, int, str]] = [
     ("text/generate", {"temperature": -1}, 422, "temperature"),
     ("text/generate", {"top_p": 0}, 422, "top_p"),
     ("hello/explain", {"input": "h" * 501}, 422, "501 symbols; at most 500 are explained"),
+    ("upper/explain", {"input": "abcde" * 100, "memory": True}, 422, "memory: 500 symbols are too many"),
     ("hello/explain", {"input": "hello", "target": "oh"}, 422, "2 labels; there must be 5"),
     ("nobody/predict", {"inputs": "hello"}, 404, "there is no model 'nobody'; there are hello"),
     ("../hello/predict", {"inputs": "hello"}, 404, "Not Found"),
@@ -226,17 +229,58 @@ def test_the_key(runs: dict[str, Path], tmp_path: Path) -> None:
             refused = client.get("/v1/models", headers=httpx.Headers(raw))
             assert refused.status_code == 401
             assert refused.headers["www-authenticate"] == "Bearer"
-            for path in ("/metrics", "/openapi.json", "/nothing"):
+            for path in ("/metrics", "/v1/models/hello", "/nothing"):
                 assert client.get(path, headers=httpx.Headers(raw)).status_code == 401
         right = {"authorization": f"Bearer {KEY}"}
         assert client.get("/v1/models", headers=right).status_code == 200
-        for path in ("/", "/healthz", "/readyz", "/docs"):
+        for path in ("/", "/healthz", "/readyz", "/docs", "/openapi.json"):
             assert client.get(path).status_code == 200
         allowed = client.get("/v1/models", headers={**right, "origin": origin})
         assert allowed.headers["access-control-allow-origin"] == origin
+        before = {"origin": origin, "access-control-request-method": "POST",
+                  "access-control-request-headers": "authorization,content-type"}  # fmt: skip
+        preflight = client.options("/v1/models/hello/predict", headers=before)
+        assert preflight.status_code == 200
+        assert preflight.headers["access-control-allow-origin"] == origin
+        assert client.options("/v1/models", headers={**before, "origin": "https://other.example"}).status_code == 401
         other = client.get("/v1/models", headers={**right, "origin": "https://other.example"})
         assert "access-control-allow-origin" not in other.headers
     assert KEY not in served.out + served.err
+
+
+def test_without_its_packages_it_says_which_to_install(
+    runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("ohlol.serve")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    with pytest.raises(SystemExit) as end:
+        main(["serve", str(runs["hello"])])
+    assert end.value.code == 2
+    assert "needs what `pip install 'ohlol[serve]'` brings: there is no fastapi" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["nowhere"], "nowhere"),
+        (["{run}", "--host", "0.0.0.0"], "needs a key: give --api-key FILE, or set OHLOL_API_KEY"),
+        (["{run}", "--port", "{taken}"], "Address already in use"),
+        (["{run}", "--api-key", "nowhere"], "--api-key nowhere: cannot be read"),
+        (["{run}", "{run}"], "there is a model 'hello' already"),
+        (["{run}", "--batch-wait", "nan"], "--batch-wait"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_listens(
+    server: Served, runs: dict[str, Path], capsys: pytest.CaptureFixture[str], arguments: list[str], line: str
+) -> None:
+    given = [a.format(run=runs["hello"], taken=server.port) for a in arguments]
+    with pytest.raises(SystemExit) as end:
+        main(["serve", *given])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert line in told
+    assert told.count("\n") == 1
 
 
 def test_what_may_not_be_started(runs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,13 +71,21 @@ def test_requests_become_batches_of_bounded_size_and_weight() -> None:
     in_loop(ask())
 
 
-def test_the_first_waits_only_so_long() -> None:
+def test_the_first_waits_while_others_come_and_only_so_long() -> None:
     async def ask() -> None:
-        made = batcher(wait=0.05)
-        for count, least, most in ((1, 0.04, 1.0), (4, 0.0, 0.04)):  # a full batch does not wait
+        sizes: list[int] = []
+        made = batcher(lambda asked: asked, wait=0.4, watch=lambda size, _: sizes.append(size))
+        for count, least, most in ((1, 0.09, 0.39), (4, 0.0, 0.09)):  # nobody else comes; a full batch
             began = time.monotonic()
             await made.submit(range(count), [1] * count)
             assert least <= time.monotonic() - began < most
+        began = time.monotonic()
+        coming = []
+        for _ in range(3):
+            coming.append(asyncio.create_task(made.submit([1], [1])))
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*coming)
+        assert sizes == [1, 4, 3]
         await made.close()
 
     in_loop(ask())

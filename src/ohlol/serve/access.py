@@ -17,7 +17,7 @@ from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-OPEN = ("/", "/healthz", "/readyz", "/docs")
+OPEN = ("/", "/healthz", "/readyz", "/docs", "/openapi.json")
 """Paths that need no key: they hold nothing of the models. What the page needs of them it asks with the key."""
 KEY_PROTOCOL = "ohlol.key."
 """A browser cannot give a WebSocket a header: the key comes as a subprotocol, in base64url, beside `ohlol`."""
@@ -53,6 +53,8 @@ class Access:
         asks = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
         if origin is not None and asks and not self.welcome(origin, host):
             return 403, f"pages of {origin[:100]} may not ask here; --allow-origin lets them"
+        if scope["type"] == "http" and scope["method"] == "OPTIONS" and origin in self.origins:
+            return None  # a browser asks whether it may ask, and cannot bring the key yet
         path = scope["path"]
         if self.key is not None and path not in OPEN and not path.startswith("/static/") and not self._has_key(scope):
             return 401, "a key is needed: Authorization: Bearer KEY"

@@ -14,6 +14,10 @@ Asked = TypeVar("Asked")
 Answer = TypeVar("Answer")
 
 
+PAUSE = 0.25
+"""Share of the longest wait after which nobody else is expected, where nobody has come."""
+
+
 class Busy(Exception):  # noqa: N818 - it is no error of anybody's
     """There is more to do than the queue holds; try again after some seconds."""
 
@@ -37,7 +41,7 @@ class Batcher(Generic[Asked, Answer]):
         work: the answers to a batch, in its order; an exception in place of an answer is raised for that one alone.
         size: asked in a batch at most.
         weight: of a batch at most, by what `submit` says each weighs; a single heavier one makes a batch by itself.
-        wait: seconds the first of a batch waits for others.
+        wait: seconds the first of a batch waits for others at most; a quarter of it without one ends the wait.
         queue: how many may wait.
         patience: seconds after which one that waits is told that the server is busy.
         watch: is told the size of each batch and the seconds it took.
@@ -117,13 +121,7 @@ class Batcher(Generic[Asked, Answer]):
                 self._arrived.clear()
                 await self._arrived.wait()
                 continue
-            late = self._waiting[0].arrived + self._wait
-            if self._open and self._wait and not self._enough() and loop.time() < late:
-                self._full.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(late):
-                        await self._full.wait()
-                continue
+            await self._others()
             batch = self._take()
             if not batch:
                 continue
@@ -143,6 +141,17 @@ class Batcher(Generic[Asked, Answer]):
                 else:
                     one.answer.set_result(answer)
             await asyncio.sleep(0)  # let those who were answered go on, and perhaps ask again, before the next batch
+
+    async def _others(self) -> None:
+        """Wait for more to come, while more do come, and no longer than the first may wait."""
+        loop = asyncio.get_running_loop()
+        late, waiting = self._waiting[0].arrived + self._wait, 0
+        while self._open and waiting < len(self._waiting) and not self._enough() and loop.time() < late:
+            waiting = len(self._waiting)
+            self._full.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(min(late, loop.time() + self._wait * PAUSE)):
+                    await self._full.wait()
 
     def _take(self) -> list[_Waiting[Asked, Answer]]:
         batch: list[_Waiting[Asked, Answer]] = []

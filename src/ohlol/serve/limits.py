@@ -33,8 +33,10 @@ class Limits:
     """Generations, explanations and forecasts admitted at once; more gets 429."""
     explained: int = 500
     """Symbols of a sequence to explain; more gets 422."""
-    explained_numbers: int = 1 << 20
-    """Numbers in one explanation as JSON, and four times as many worked out for a page; more gets 422."""
+    explained_numbers: int = 1 << 19
+    """Numbers in one explanation as JSON, and eight times as many worked out for a page; more gets 422."""
+    remembered: int = 50_000_000
+    """How far an explanation may look for what mattered: symbols squared times numbers a symbol, a second or two."""
     sessions: int = 256
     """WebSocket streams open at once; more gets 429 in place of the handshake."""
     idle: float = 300.0
@@ -61,6 +63,7 @@ class Limits:
     train_epochs: int = 500
     train_hidden: int = 64
     train_seconds: float = 60.0
+    """Of work; the pauses between epochs, which the page asks for to watch them, come on top."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
+from fastapi.security import HTTPBearer
 from starlette.types import Receive, Scope, Send
 
 from ohlol import page
@@ -48,8 +49,11 @@ EVENTS: dict[int | str, dict[str, Any]] = {
 DIGITS = 6
 """Of a probability in an answer: float32 has seven."""
 
+KEYED = [Depends(HTTPBearer(auto_error=False, description="Where the server was started with a key."))]
+"""For the reference alone: who may ask is decided before a request comes here."""
+
 router = APIRouter(responses=PROBLEMS)
-models = APIRouter(prefix="/v1/models", responses={**PROBLEMS, **MISSING}, tags=["models"])
+models = APIRouter(prefix="/v1/models", responses={**PROBLEMS, **MISSING}, tags=["models"], dependencies=KEYED)
 
 
 def service(request: Request) -> Service:
@@ -206,6 +210,8 @@ def event(content: object, name: str | None = None) -> str:
 async def explain(model: Model, asked: schemas.Explain, at: At) -> Response:
     """Every step's numbers: the input, each term and gate, the state, the answer; `ohlol explain --json`."""
     symbols = _to_explain(model, asked.input, at, 1)
+    if asked.memory and not _rememberable(model.model, symbols, at):
+        raise HTTPException(422, f"memory: {len(symbols)} symbols are too many to look back over with this model")
 
     def work() -> bytes:
         content = trace(model.model, symbols, target=asked.target).to_json()
@@ -220,11 +226,12 @@ async def explain(model: Model, asked: schemas.Explain, at: At) -> Response:
 @models.post("/{name}/explain/page", response_class=Response, responses={200: {"content": {"application/json": {}}}})
 async def explain_page(model: Model, asked: schemas.ExplainPage, at: At) -> Response:
     """The same for the page at `/`: what its drawing of a network reads."""
-    symbols = _to_explain(model, asked.input, at, 4)
+    symbols = _to_explain(model, asked.input, at, 8)
 
     def work() -> bytes:
-        shown = page.data(trace(model.model, symbols), lang=asked.lang, memory=memory(model.model, symbols))
-        return plain(shown).body  # pyright: ignore[reportReturnType]
+        found = trace(model.model, symbols)
+        remembered = memory(model.model, symbols) if _rememberable(model.model, symbols, at) else None
+        return plain(page.data(found, lang=asked.lang, memory=remembered)).body  # pyright: ignore[reportReturnType]
 
     with at.side:
         return Response(await at.beside(work), media_type="application/json")
@@ -243,6 +250,10 @@ def _to_explain(model: Served, text: str | list[str], at: Service, factor: int) 
     return symbols
 
 
+def _rememberable(model: TrainedModel, symbols: list[str], at: Service) -> bool:
+    return len(symbols) ** 2 * numbers_a_step(model) <= at.limits.remembered
+
+
 def numbers_a_step(model: TrainedModel) -> int:
     """How many numbers a trace has for each symbol: six for each gate's unit, a few for each state, and the scores."""
     settings = model.config.model
@@ -251,7 +262,7 @@ def numbers_a_step(model: TrainedModel) -> int:
     return units * (6 * gates + 8) + 2 * model.config.sizes.scores
 
 
-@router.post("/v1/train", responses=EVENTS, response_class=StreamingResponse, tags=["train"])
+@router.post("/v1/train", responses=EVENTS, response_class=StreamingResponse, tags=["train"], dependencies=KEYED)
 async def train(asked: schemas.Train, at: At) -> StreamingResponse:
     """Train a small model on a few pairs and tell of each epoch as a server-sent event; hanging up cancels."""
     if not at.limits.trainings:
@@ -259,7 +270,7 @@ async def train(asked: schemas.Train, at: At) -> StreamingResponse:
     return Events(await events(asked, at))
 
 
-@router.post("/v1/reload", tags=["models"])
+@router.post("/v1/reload", tags=["models"], dependencies=KEYED)
 async def reload(at: At) -> list[schemas.Reloaded]:
     """Read every model again; one that changed takes the old one's place, and no request is dropped."""
     return [schemas.Reloaded(**one) for one in await at.reload()]  # pyright: ignore[reportArgumentType]

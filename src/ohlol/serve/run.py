@@ -5,6 +5,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import uvicorn
@@ -20,6 +21,8 @@ from ohlol.serve.wire import Server, protocol
 
 KEY_VARIABLE = "OHLOL_API_KEY"
 SHORTEST_KEY = 16
+BACKLOG = 1024
+"""Connections that the system keeps while none is taken."""
 OTHER_FILES = 128
 """File handles kept for what is no connection."""
 
@@ -110,7 +113,7 @@ def serve(
         server_header=False,
         access_log=log,
         log_level="info" if log else "warning",
-        backlog=1024,
+        backlog=BACKLOG,
     )
     names = ", ".join(table)
     shown = f"[{host}]" if ":" in host else host
@@ -120,14 +123,16 @@ def serve(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        made = socket.socket(family)
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        made.bind((host, port))
-        made.listen(1024)
-    except (OSError, OverflowError) as error:
-        raise InputError(f"--host {host} --port {port}: {getattr(error, 'strerror', None) or error}") from None
+    with ExitStack() as undone:
+        try:
+            family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+            made = undone.enter_context(socket.socket(family))
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind((host, port))
+            made.listen(BACKLOG)
+        except (OSError, OverflowError) as error:
+            raise InputError(f"--host {host} --port {port}: {getattr(error, 'strerror', None) or error}") from None
+        undone.pop_all()
     made.setblocking(False)
     return made
 

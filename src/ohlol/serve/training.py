@@ -40,7 +40,7 @@ class Watcher(Silent):
     def __init__(self, asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threading.Event):
         self.asked, self.tell, self.cancelled = asked, tell, cancelled
         self.seconds = limits.train_seconds
-        self.until = time.monotonic() + limits.train_seconds
+        self.until = time.monotonic() + limits.train_seconds + asked.epochs * asked.pace
         self.every = -(-asked.epochs // FRAMES)
         self.frames: dict[int, Frame] = {}
         self.best = 0
