@@ -39,6 +39,7 @@ class Shown:
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
         self.page.on("console", lambda message: self.errors.append(message.text))
         self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.set_default_timeout(300_000)  # a busy machine may stop a browser for a minute
         self.page.goto(f"file://{where}" if isinstance(where, Path) else where)
 
     def close(self, *, alone: bool = True) -> None:

@@ -111,9 +111,10 @@ def shown(runs: list[Path], *, width: int = 80, colours: bool = False, encoding:
     return raw.getvalue().decode(encoding)
 
 
-def test_every_point_is_on_the_terminal(runs: Path) -> None:
-    text = shown([runs / "hello"])
-    assert all(len(line) <= 80 for line in text.splitlines())
+@pytest.mark.parametrize("width", [72, 77, 78, 79, 80, 200])
+def test_every_point_is_on_the_terminal(runs: Path, width: int) -> None:
+    text = shown([runs / "hello"], width=width)
+    assert all(len(line) <= min(width, 80) for line in text.splitlines())
     accuracy = text.split("accuracy\n")[1].split("\n\n")[0].splitlines()
     rows = accuracy[:HEIGHT]
     assert [row.split("|")[0].strip() for row in rows] == [f"{tenth * 10}%" for tenth in range(10, -1, -1)]

@@ -14,8 +14,10 @@ from ohlol.scores import number
 
 HEIGHT = 11
 """Lines of a panel; with this the ticks of a rate are 0, 10, ... 100 %."""
-MARGIN = 22
+MARGIN = 23
 """Columns beside the drawing: numbers and axis."""
+LEAST = 16
+"""Columns of a drawing, however narrow the terminal."""
 COLOURS = ("bright_blue", "yellow", "bright_magenta", "cyan", "bright_red", "white")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -33,7 +35,7 @@ def curves_to_text(panels: list[Panel], console: Console, *, lang: str = "en") -
     runs = list(dict.fromkeys(line.run for panel in panels for line in panel.lines))
     for panel in panels:
         console.print(Text(title(panel, lang), style="bold"))
-        drawn = _drawing(panel, runs, min(console.width, WIDTH) - MARGIN, letters=letters, lang=lang)
+        drawn = _drawing(panel, runs, max(LEAST, min(console.width, WIDTH) - MARGIN), letters=letters, lang=lang)
         console.print(Text.from_ansi(drawn), soft_wrap=True)
         console.print()
 
@@ -55,7 +57,7 @@ def _drawing(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: 
     figure.with_colors, figure.color_mode = not letters, "names"
     last = max(line.steps[-1] for line in panel.lines)
     low, high = _limits(panel)
-    figure.set_x_limits(min_=0, max_=last * 1.001)  # what lies on a limit is left out
+    figure.set_x_limits(min_=0, max_=last * (1 + 1 / width))  # what rounds to a limit is left out
     figure.set_y_limits(min_=low, max_=high + (high - low) / (HEIGHT - 1))  # so that the highest row begins at `high`
     figure.x_label, figure.y_label = words.text("steps", lang), ""
     figure.y_ticks_fkt = _tick(
