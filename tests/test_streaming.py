@@ -345,7 +345,7 @@ def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors
     held: dict[str, Tensor | None] = {"h": torch.zeros(L, H), "c": torch.zeros(L, H), **tensors}
     told = {"format": FORMAT, "model": trained.identity, "steps": "3", **(about or {})}
     kept = {name: value for name, value in held.items() if value is not None}
-    return sealed(kept, {k: v for k, v in told.items() if v is not None})
+    return bytes(sealed(kept, {k: v for k, v in told.items() if v is not None}))
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """Opens no symbolic link, where the system has it."""
 
 
-def write_bytes(path: Path, data: bytes, keep: Path | None = None) -> None:
+def write_bytes(path: Path, data: bytes | bytearray, keep: Path | None = None) -> None:
     """Write a file whole or not at all: temporary name, flush to disk, rename, flush the folder.
 
     Args:

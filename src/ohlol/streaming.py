@@ -193,7 +193,7 @@ class Streams:
         slot = self._slot(key)
         tensors = {name: s[slot].clone() for name, s in zip("hc", self._state, strict=False)}
         about = {"format": FORMAT, "model": self._identity(), "steps": str(self._lengths[key])}
-        return sealed(tensors, about)
+        return bytes(sealed(tensors, about))
 
     def restore(self, key: int, state: bytes) -> None:
         """Put a sequence into a state that `state` gave.

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from ohlol.errors import SAID, InputError, short
@@ -16,6 +16,20 @@ from ohlol.model import SequenceModel
 
 HEADER_LIMIT = 1 << 24
 """Bytes of the largest safetensors header read: a tensor's entry takes about 100, and no network here has 100,000."""
+TYPES = {
+    torch.int64: "I64",
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int32: "I32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+"""How safetensors calls what is written, in the order in which it stands in a file: the widest first, so that all are
+aligned."""
 UNSEALED = "0" * 64
 """What stands in a file for its checksum while the checksum is taken."""
 
@@ -25,17 +39,31 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
     write_bytes(path, sealed(tensors, metadata), keep)
 
 
-def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytes:
-    """A safetensors file with the SHA-256 of the whole file in its metadata, taken while that is `UNSEALED`."""
-    plain = save(tensors)
-    size = int.from_bytes(plain[:8], "little")
-    header = {"__metadata__": {**metadata, "sha256": UNSEALED}, **json.loads(plain[8 : 8 + size])}
+def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytearray:
+    """A safetensors file with the SHA-256 of the whole file in its metadata, taken while that is `UNSEALED`.
+
+    Laid out as the library does, which would copy every tensor three times: a run writes this after each epoch.
+    """
+    header: dict[str, Any] = {"__metadata__": {**metadata, "sha256": UNSEALED}}
+    parts: list[tuple[Tensor, int, int]] = []
+    end = 0
+    order = list(TYPES)
+    for name in sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name)):
+        tensor = tensors[name]
+        start, end = end, end + tensor.nbytes
+        header[name] = {"dtype": TYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        parts.append((tensor, start, end))
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that the tensors after it are aligned
-    start = len(text).to_bytes(8, "little")
-    digest = hashlib.sha256(start + text)
-    digest.update(memoryview(plain)[8 + size :])
-    return start + text.replace(_seal(UNSEALED), _seal(digest.hexdigest()), 1) + plain[8 + size :]
+    text += b" " * (-len(text) % 8)
+    made = bytearray(8 + len(text) + end)
+    made[: 8 + len(text)] = len(text).to_bytes(8, "little") + text
+    room = torch.frombuffer(made, dtype=torch.uint8)[8 + len(text) :]
+    for tensor, start, end in parts:
+        room[start:end] = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    digest = _seal(hashlib.sha256(made).hexdigest())
+    at = made.index(_seal(UNSEALED))
+    made[at : at + len(digest)] = digest
+    return made
 
 
 def _seal(digest: str) -> bytes:

@@ -47,6 +47,7 @@ def same(one: Path, two: Path, *, but: tuple[str, ...] = ("README.md",)) -> None
 
 SIGNAL_IN_SAVE = """
 import os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 real, saves = os.fsync, []
 def fsync(handle):
     saves.append(1)
