@@ -230,25 +230,49 @@ class TrainedModel:
     @torch.no_grad()
     def _predict(self, texts: Sequence[Any], n_best: int) -> list[Prediction]:
         corpus = self.corpus(texts)
-        data = self.codec.encode(corpus)
-        batch = gather(data, np.arange(len(data)))
+        return self.predict_rows(self.codec.encode(corpus), np.arange(len(texts)), corpus.inputs, n_best=n_best)  # pyright: ignore[reportArgumentType]
+
+    @torch.no_grad()
+    def predict_rows(
+        self,
+        data: Dataset,
+        rows: NDArray[np.int64],
+        read: Sequence[Sequence[str]] | None = None,
+        *,
+        n_best: int = 1,
+    ) -> list[Prediction]:
+        """Predict some sequences of encoded data, as one batch, in the order given.
+
+        Args:
+            data: encoded with the model's codec.
+            rows: which sequences, (B,), none twice.
+            read: the symbols of each; without them those that the ids stand for.
+            n_best: how many labels `Prediction.best` holds at each step.
+        """
+        batch = gather(data, rows)
         scores, _ = self.network(Steps.of(batch))
         assert self.codec.labels is not None
-        assert self.codec.symbols is not None
+        vocab = self.codec.symbols
+        assert vocab is not None
+        places = by_sequence(batch)
+        if read is None:
+            texts = {row: vocab.decode(batch.inputs[at]) for row, at in zip(batch.rows.tolist(), places, strict=True)}
+        else:
+            texts = dict(zip(rows.tolist(), read, strict=True))
         top = torch.softmax(scores, dim=1).topk(min(max(n_best, 1), len(self.codec.labels)), dim=1)
         names, values, ids = self.codec.labels.symbols, top.values.tolist(), top.indices.tolist()
-        steps = by_sequence(batch) if self.task == "label" else [np.array([i]) for i in range(len(batch.rows))]
+        steps = places if self.task == "label" else [np.array([i]) for i in range(len(batch.rows))]
         made: dict[int, Prediction] = {}
         for row, where in zip(batch.rows.tolist(), steps, strict=True):
             best = [[(names[i], p) for i, p in zip(ids[s], values[s], strict=True)] for s in where.tolist()]
             made[row] = Prediction(
-                corpus.inputs[row],  # pyright: ignore[reportArgumentType]
+                texts[row],
                 [b[0][0] for b in best],
                 [b[0][1] for b in best],
                 best,
-                self.codec.symbols.unknown(corpus.inputs[row]),  # pyright: ignore[reportArgumentType]
+                vocab.unknown(texts[row]),
             )
-        return [made[i] for i in range(len(texts))]
+        return [made[row] for row in rows.tolist()]
 
     def generate(
         self,

@@ -54,17 +54,22 @@ def evaluate(
 def predict(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     source: Annotated[
-        str, typer.Argument(help="A text, a file, or - for standard input.", metavar="[TEXT|FILE|-]")
+        str, typer.Argument(help="A text, a file, - for standard input, or a corpus.", metavar="[TEXT|FILE|-|CORPUS]")
     ] = "-",
     output_format: Annotated[str, typer.Option(help="plain|tsv|conll|jsonl")] = "plain",
     n_best: Annotated[int, typer.Option(help="Labels a step, with their probabilities.", min=1)] = 1,
     steps: Annotated[int, typer.Option(help="Rows to forecast.", min=1)] = 10,
+    out: Annotated[Path | None, typer.Option(help="Directory for the predictions of an encoded corpus.")] = None,
 ) -> None:
-    """Label a text, a file or standard input; forecast the rows that follow a file's."""
+    """Label a text, a file, standard input or an encoded corpus; forecast the rows that follow a file's."""
     from ohlol import output
+    from ohlol.data.store import is_corpus
     from ohlol.infer import load
 
     model = load(run)
+    if is_corpus(source) or out is not None:
+        _predict_corpus(model, source, out, output_format, n_best)
+        return
     if model.task == "forecast":
         _print_forecast(model, source, steps, output_format)
         return
@@ -76,6 +81,19 @@ def predict(
             unknown.update(dict.fromkeys(prediction.unknown))
         sys.stdout.flush()
     _report(unknown)
+
+
+def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output_format: str, n_best: int) -> None:
+    from ohlol import bulk
+    from ohlol.data.store import is_corpus
+
+    if out is None:
+        raise InputError(f"{source} is an encoded corpus: give --out, a directory for the predictions of its shards")
+    if not is_corpus(source):
+        raise InputError(f"--out is for the predictions of an encoded corpus, and {source} is none: ohlol encode")
+    total = bulk.predict(model, Path(source), out, kind=output_format, n_best=n_best)
+    if total is not None:
+        print(f"{total:,} sequences\nsaved: {out}")
 
 
 def _report(unknown: Collection[str]) -> None:
