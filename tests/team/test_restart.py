@@ -54,7 +54,7 @@ def test_killed_workers_are_back_and_nothing_is_lost(tmp_path: Path, capsys: pyt
                 break
             os.kill(chance.choice(sorted(before)), signal.SIGKILL)
             made += 1
-            seconds = wait_for(lambda before=before: not before & set(workers(process.pid)), process, 120)
+            seconds = wait_for(lambda before=before, pid=process.pid: not before & set(workers(pid)), process, 120)
             saved = time_of(state)  # perhaps by the other, before it noticed
             seconds += wait_for(lambda saved=saved: time_of(state) > saved, process, 120)
             slowest = max(slowest, seconds)
