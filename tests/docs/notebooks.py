@@ -3,6 +3,7 @@
 `python tests/docs/notebooks.py examples/*.ipynb` runs them and writes their outputs into them.
 """
 
+import os
 import re
 import shutil
 import sys
@@ -17,6 +18,8 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 300
 """For one cell; a busy machine may need many times what a quiet one does."""
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
+"""One thread, as in the other tests: what is worked out is small, and several kernels may run at once."""
 
 
 def executed(path: Path) -> Any:
@@ -25,7 +28,7 @@ def executed(path: Path) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "examples", folder, dirs_exist_ok=True)
         place = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=SECONDS, startup_timeout=SECONDS, resources=place).execute()
+        NotebookClient(notebook, timeout=SECONDS, startup_timeout=SECONDS, resources=place).execute(env=ENVIRONMENT)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the times of day
     return notebook
