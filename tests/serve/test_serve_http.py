@@ -105,6 +105,7 @@ def test_the_reference_needs_no_other_server(client: httpx.Client) -> None:
     html = client.get("/docs").text
     assert "http://" not in html
     assert "https://" not in html
+    assert "security" not in client.get("/openapi.json").text  # a server without a key
     for path in ("/static/swagger-ui-bundle.js", "/static/swagger-ui.css", "/openapi.json"):
         assert path in html
         assert client.get(path).status_code == 200
@@ -235,6 +236,8 @@ def test_the_key(runs: dict[str, Path], tmp_path: Path) -> None:
         assert client.get("/v1/models", headers=right).status_code == 200
         for path in ("/", "/healthz", "/readyz", "/docs", "/openapi.json"):
             assert client.get(path).status_code == 200
+        paths = client.get("/openapi.json").json()["paths"]
+        assert [path for path in paths if "security" not in next(iter(paths[path].values()))] == ["/healthz", "/readyz"]
         allowed = client.get("/v1/models", headers={**right, "origin": origin})
         assert allowed.headers["access-control-allow-origin"] == origin
         before = {"origin": origin, "access-control-request-method": "POST",

@@ -5,10 +5,11 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
@@ -36,8 +37,10 @@ def make_app(service: Service) -> ASGIApp:
 
     app = FastAPI(title="ohlol", version=__version__, description=ABOUT, lifespan=life, docs_url=None, redoc_url=None)
     app.state.service = service
-    for room in (routes, sessions, pages):
-        app.include_router(room.router)
+    keyed = [Depends(HTTPBearer(auto_error=False))] if service.access.key is not None else []
+    app.include_router(routes.router, dependencies=keyed)  # for the reference: the guard decides
+    for router in (routes.health, sessions.router, pages.router):
+        app.include_router(router)
     app.mount("/static", pages.assets())
     app.add_exception_handler(RequestValidationError, _invalid)
     for kind in (HTTPException, InputError, Busy):
