@@ -41,16 +41,26 @@ class Arena {
         if (poison) std::memset(base_, 0xff, size_);
         return base_;
     }
+    // Gives back what only a large ragged batch needs.
+    void trim() {
+        if (size_ <= kept) return;
+        std::free(base_);
+        base_ = nullptr;
+        size_ = 0;
+    }
 
   private:
+    static constexpr std::size_t kept = std::size_t{32} << 20;
     void* base_ = nullptr;
     std::size_t size_ = 0;
 };
 
-void* scratch(std::size_t bytes) {
-    thread_local Arena arena;
-    return arena.get(bytes);
+Arena& arena() {
+    thread_local Arena mine;
+    return mine;
 }
+
+void* scratch(std::size_t bytes) { return arena().get(bytes); }
 
 std::vector<std::string> supported() {
     std::vector<std::string> names;
@@ -96,6 +106,10 @@ void fill(Sequence<T>& q, int cell, int threads, bool reverse, i64 T_, i64 B, i6
     q.batch_sizes = at<const i64>(batch_sizes);
     q.time_stride = time_stride, q.batch_stride = batch_stride;
     q.rows = T_ * B;
+    if (q.batch_sizes && q.batch_sizes[0] == q.batch_sizes[T_ - 1]) {  // as many entries at every step: a dense batch
+        q.batch_sizes = nullptr;
+        q.time_stride = B, q.batch_stride = 1;
+    }
     if (q.batch_sizes) {
         offsets.resize(T_);
         i64 row = 0;
@@ -113,25 +127,26 @@ void fill(Sequence<T>& q, int cell, int threads, bool reverse, i64 T_, i64 B, i6
 template <class T>
 void forward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, Address batch_sizes, i64 time_stride,
              i64 batch_stride, Address W_ih, Address W_hh, Address b_ih, Address b_hh, Address h_0, Address c_0, Address x,
-             Address projected, Address ids, Address out, i64 out_ld, Address h_n, Address c_n, Address gates, Address cells,
+             Address table, Address ids, Address out, i64 out_ld, Address h_n, Address c_n, Address gates, Address cells,
              Address hidden_n) {
     nb::gil_scoped_release release;
     Forward<T> q;
     std::vector<i64> offsets;
     fill<T>(q, cell, threads, reverse, T_, B, H, I, batch_sizes, time_stride, batch_stride, W_ih, W_hh, b_ih, b_hh, h_0, c_0,
             offsets);
-    q.x = at<const T>(x), q.projected = at<const T>(projected), q.ids = at<const i64>(ids);
+    q.x = at<const T>(x), q.table = at<const T>(table), q.ids = at<const i64>(ids);
     q.out = at<T>(out), q.out_ld = out_ld, q.h_n = at<T>(h_n), q.c_n = at<T>(c_n);
     q.gates = at<T>(gates), q.cells = at<T>(cells), q.hidden_n = at<T>(hidden_n);
     current.load()->of<T>().forward(q, scratch);
+    arena().trim();
 }
 
 template <class T>
 void backward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, Address batch_sizes, i64 time_stride,
               i64 batch_stride, Address W_ih, Address W_hh, Address h_0, Address c_0, Address x, Address out, i64 out_ld,
               Address gates, Address cells, Address hidden_n, Address grad_out, i64 grad_out_ld, Address grad_h_n,
-              Address grad_c_n, Address d_gates, Address d_hidden_n, Address d_h_0, Address d_c_0, Address d_bias,
-              Address d_bias_n, Address h_before, Address d_x, Address d_W_ih, Address d_W_hh) {
+              Address grad_c_n, Address d_gates, Address d_h_0, Address d_c_0, Address d_b_ih, Address d_b_hh, Address d_x,
+              bool add_d_x, Address d_W_ih, Address d_W_hh) {
     nb::gil_scoped_release release;
     Backward<T> q;
     std::vector<i64> offsets;
@@ -141,10 +156,11 @@ void backward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, 
     q.gates = at<const T>(gates), q.cells = at<const T>(cells), q.hidden_n = at<const T>(hidden_n);
     q.grad_out = at<const T>(grad_out), q.grad_out_ld = grad_out_ld;
     q.grad_h_n = at<const T>(grad_h_n), q.grad_c_n = at<const T>(grad_c_n);
-    q.d_gates = at<T>(d_gates), q.d_hidden_n = at<T>(d_hidden_n), q.d_h_0 = at<T>(d_h_0), q.d_c_0 = at<T>(d_c_0);
-    q.d_bias = at<T>(d_bias), q.d_bias_n = at<T>(d_bias_n), q.h_before = at<T>(h_before);
-    q.d_x = at<T>(d_x), q.d_W_ih = at<T>(d_W_ih), q.d_W_hh = at<T>(d_W_hh);
+    q.d_gates = at<T>(d_gates), q.d_h_0 = at<T>(d_h_0), q.d_c_0 = at<T>(d_c_0);
+    q.d_b_ih = at<T>(d_b_ih), q.d_b_hh = at<T>(d_b_hh), q.d_x = at<T>(d_x), q.add_d_x = add_d_x;
+    q.d_W_ih = at<T>(d_W_ih), q.d_W_hh = at<T>(d_W_hh);
     current.load()->of<T>().backward(q, scratch);
+    arena().trim();
 }
 
 template <class T>

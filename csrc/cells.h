@@ -13,14 +13,14 @@ namespace {
 using ohlol::Backward;
 using ohlol::Forward;
 
-// Where one row of one panel finds its numbers. Local arrays (h_before, h, c, bias) are padded, the others are not.
+// Where one row of one panel finds its numbers. Local arrays (h, c, bias) are padded, the others are not.
 template <class T>
 struct RowForward {
     const T* sums;        // W_hh h, (NV, lanes)
     const T* x;           // input projection of this row: unit j of gate g at x[g * x_gate + j]
     i64 x_gate;
     const T* bias;        // (G + 1, padded H): b_ih + b_hh, the last row the GRU's b_hn
-    const T* h_before;    // local state of the step before
+    const T* h_before;    // state of the step before
     T *h, *c;             // local state of this step; c in place
     T *out, *gates, *cells, *hidden_n;  // rows of the results, or null
     i64 H, stride;        // stride: padded H
@@ -87,7 +87,7 @@ struct Gru {
         const Vec<T> z = vsigmoid<T>(load<T>(s.sums + L) + (load_n<Full>(s.x + s.x_gate + j, m) + load<T>(s.bias + P + j)));
         const Vec<T> hidden = load<T>(s.sums + 2 * L) + load<T>(s.bias + 3 * P + j);
         const Vec<T> n = vtanh<T>(load_n<Full>(s.x + 2 * s.x_gate + j, m) + load<T>(s.bias + 2 * P + j) + r * hidden);
-        const Vec<T> h = (T(1) - z) * n + z * load<T>(s.h_before + j);
+        const Vec<T> h = (T(1) - z) * n + z * load_n<Full>(s.h_before + j, m);
         store<T>(s.h + j, h);
         store_n<Full>(s.out + j, h, m);
         if (s.gates) {

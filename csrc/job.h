@@ -16,17 +16,11 @@ using i64 = std::int64_t;
 enum Cell : int { rnn_tanh = 0, rnn_relu = 1, gru = 2, lstm = 3 };
 constexpr int gates_of(int cell) { return cell == lstm ? 4 : cell == gru ? 3 : 1; }
 
-// Spin, then give the core away: on a machine with more work than cores the thread waited for may not be running.
-struct Barrier {
-    int waiting = 0;
-    int generation = 0;
-};
-
 template <class T>
 struct Sequence {
     int cell = 0, threads = 1;
     bool reverse = false;
-    i64 T_ = 0, B = 0, H = 0, I = 0;      // I only where the kernel projects the input itself
+    i64 T_ = 0, B = 0, H = 0, I = 0;
     const i64* batch_sizes = nullptr;     // (T,), or null for a dense batch
     const i64* offsets = nullptr;         // (T,), with batch_sizes
     i64 time_stride = 0, batch_stride = 1;
@@ -41,12 +35,13 @@ struct Sequence {
 
 template <class T>
 struct Forward : Sequence<T> {
-    const T* x = nullptr;          // (S, I): project here; only for small problems
-    const T* projected = nullptr;  // (S, G*H) = x W_ih^T without bias, or the table (V, G*H) when ids are given
+    const T* x = nullptr;          // (S, I), or
+    const T* table = nullptr;      // (V, G*H): what the projection without bias makes of every symbol, and
     const i64* ids = nullptr;      // (S,) rows of the table
+    int turn = 0;                  // a stream: 1 every other step, so that the panels are walked to and fro
     T* out = nullptr;              // (S, .) with leading dimension out_ld
     i64 out_ld = 0;
-    T *h_n = nullptr, *c_n = nullptr;        // (B, H)
+    T *h_n = nullptr, *c_n = nullptr;        // (B, H); h_n apart from h_0
     void* packed = nullptr;        // the weights as Functions::pack has left them, or null to pack them now
     T *gates = nullptr, *cells = nullptr;    // saved for backward, or null: (S, G*H) after activation, (S, H) LSTM
     T* hidden_n = nullptr;                   // (S, H), GRU: W_hn h + b_hn
@@ -54,7 +49,7 @@ struct Forward : Sequence<T> {
 
 template <class T>
 struct Backward : Sequence<T> {
-    const T* x = nullptr;
+    const T* x = nullptr;          // (S, I), for d_W_ih
     const T* out = nullptr;
     i64 out_ld = 0;
     const T *gates = nullptr, *cells = nullptr, *hidden_n = nullptr;
@@ -62,12 +57,10 @@ struct Backward : Sequence<T> {
     i64 grad_out_ld = 0;
     const T *grad_h_n = nullptr, *grad_c_n = nullptr;  // (B, H) or null
     T* d_gates = nullptr;          // (S, G*H): gradient of the input projections; null where nobody outside wants it
-    T* d_hidden_n = nullptr;       // (S, H), GRU: gradient of W_hn h + b_hn; the same
     T *d_h_0 = nullptr, *d_c_0 = nullptr;    // (B, H) or null
-    T* d_bias = nullptr;           // (G*H,): sum of d_gates over the rows, or null
-    T* d_bias_n = nullptr;         // (H,), GRU: sum of d_hidden_n
-    T* h_before = nullptr;         // (S, H) or null: the state each row started from
-    T *d_x = nullptr, *d_W_ih = nullptr, *d_W_hh = nullptr;  // only for small problems, or null
+    T *d_b_ih = nullptr, *d_b_hh = nullptr;  // (G*H,) or null: equal but for the GRU's candidate
+    T *d_x = nullptr, *d_W_ih = nullptr, *d_W_hh = nullptr;  // or null
+    bool add_d_x = false;          // to what is there: the second direction
 };
 
 // Memory of one call, aligned to 64 bytes: thread-local to the caller and kept between calls.

@@ -77,7 +77,7 @@ class Stream {
         q.cell = cell_, q.T_ = 1, q.B = 1, q.H = H_, q.I = table ? 0 : I, q.rows = 1;
         q.time_stride = 1;
         q.W_ih = table ? nullptr : W_ih, q.W_hh = W_hh, q.b_ih = b_ih, q.b_hh = b_hh;
-        q.projected = table;
+        q.table = table;
         memory_.push_back(block(run_.pack(q, nullptr)));
         run_.pack(q, memory_.back().get());
         q.packed = memory_.back().get();
@@ -95,13 +95,15 @@ class Stream {
     // One step of all layers; h and c (L, H) are replaced; the input is x (I,) or the id of a table's row.
     void step(int threads, const T* x, i64 id, T* h, T* c, T* out) {
         out_.resize(2 * H_);
+        before_.assign(h, h + layers_.size() * H_);
         const T* below = x;
         for (std::size_t l = 0; l < layers_.size(); ++l) {
             Forward<T> q = layers_[l];
             q.threads = threads;
-            q.h_0 = h + l * H_, q.c_0 = c ? c + l * H_ : nullptr;
+            q.turn = turn_;
+            q.h_0 = before_.data() + l * H_, q.c_0 = c ? c + l * H_ : nullptr;
             q.h_n = h + l * H_, q.c_n = c ? c + l * H_ : nullptr;
-            if (q.projected) q.ids = &id;
+            if (q.table) q.ids = &id;
             else q.x = below;
             q.out = l + 1 == layers_.size() && out ? out : out_.data() + (l & 1) * H_;
             q.out_ld = H_;
@@ -109,6 +111,7 @@ class Stream {
             below = q.out;
         }
         top_ = below;
+        turn_ ^= 1;
     }
 
     // Feeds `id`, draws a symbol, feeds that one, and so on.
@@ -127,28 +130,24 @@ class Stream {
                    std::vector<i64>& best) const {
         const i64 n = static_cast<i64>(at.size()), L = static_cast<i64>(layers_.size());
         thread_local std::vector<T> rows;
-        rows.resize(4 * n * H_);
-        T *out[2] = {rows.data(), rows.data() + n * H_}, *h_l = rows.data() + 2 * n * H_, *c_l = h_l + n * H_;
+        rows.resize(5 * n * H_);
+        T *out[2] = {rows.data(), rows.data() + n * H_}, *before = out[1] + n * H_, *h_l = before + n * H_, *c_l = h_l + n * H_;
         const T* below = x;
         for (i64 l = 0; l < L; ++l) {
             Forward<T> q = layers_[l];
             q.threads = threads, q.B = n, q.rows = n, q.time_stride = n;
-            if (n == 1) {  // one row lies in one piece already
-                h_l = h + (at[0] * L + l) * H_, c_l = c ? c + (at[0] * L + l) * H_ : nullptr;
-            } else {
-                for (i64 b = 0; b < n; ++b) {
-                    std::copy_n(h + (at[b] * L + l) * H_, H_, h_l + b * H_);
-                    if (c) std::copy_n(c + (at[b] * L + l) * H_, H_, c_l + b * H_);
-                }
+            for (i64 b = 0; b < n; ++b) {
+                std::copy_n(h + (at[b] * L + l) * H_, H_, before + b * H_);
+                if (c) std::copy_n(c + (at[b] * L + l) * H_, H_, c_l + b * H_);
             }
-            q.h_0 = q.h_n = h_l;
+            q.h_0 = before, q.h_n = h_l;
             if (c) q.c_0 = q.c_n = c_l;
-            if (q.projected) q.ids = ids.data();
+            if (q.table) q.ids = ids.data();
             else q.x = below;
             q.out = l + 1 == L && !head_ ? scores : out[l & 1];
             q.out_ld = H_;
             run_.forward(q, scratch_);
-            for (i64 b = 0; n > 1 && b < n; ++b) {
+            for (i64 b = 0; b < n; ++b) {
                 std::copy_n(h_l + b * H_, H_, h + (at[b] * L + l) * H_);
                 if (c) std::copy_n(c_l + b * H_, H_, c + (at[b] * L + l) * H_);
             }
@@ -174,13 +173,14 @@ class Stream {
     Functions<T> run_;
     int cell_;
     i64 H_;
+    int turn_ = 0;
     Scratch scratch_;
     std::vector<Forward<T>> layers_;
     std::vector<Block> memory_;
     Block head_;
     const T* head_bias_ = nullptr;
     const T* top_ = nullptr;
-    std::vector<T> out_, scores_;
+    std::vector<T> out_, before_, scores_;
     std::vector<i64> order_;
     std::vector<double> p_;
 };

@@ -95,24 +95,48 @@ OHLOL_INLINE void for_row_tiles(i64 lo, i64 hi, F&& body) {
 
 constexpr i64 round_up(i64 n, i64 m) { return (n + m - 1) / m * m; }
 
+template <class T>
+OHLOL_INLINE void swap_blocks(Vec<T>& a, Vec<T>& b, typename Simd<T>::I low, typename Simd<T>::I high) {
+    const Vec<T> first = __builtin_shuffle(a, b, low);
+    b = __builtin_shuffle(a, b, high);
+    a = first;
+}
+
+// The square of lanes x lanes numbers in r, turned: at each stage blocks of half the size change places.
+template <class T>
+OHLOL_INLINE void transpose(Vec<T> (&r)[Simd<T>::lanes]) {
+    using I = typename Simd<T>::I;
+    constexpr int L = Simd<T>::lanes;
+#pragma GCC unroll 4
+    for (int d = L / 2; d > 0; d /= 2) {
+        I low, high;
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i) {
+            low[i] = i & d ? L + i - d : i;
+            high[i] = i & d ? L + i : i + d;
+        }
+#pragma GCC unroll 16
+        for (int i = 0; i < L; ++i)
+            if (!(i & d)) swap_blocks<T>(r[i], r[i + d], low, high);
+    }
+}
+
 // Panel of a matrix m (rows n, columns K, leading ld) whose rows are the outputs: panel[k][v][lane] = m[row(v) + lane][k].
 // first[v] is the row of the panel's v-th vector, count[v] how many of its lanes exist; the others are zero.
 template <class T, int NV>
 void pack_transposed(const T* m, i64 ld, i64 K, const i64* first, const i64* count, T* panel) {
-    constexpr i64 lanes = Simd<T>::lanes, block = 16;
-    for (i64 k0 = 0; k0 < K; k0 += block) {
-        const i64 k1 = k0 + block < K ? k0 + block : K;
-        for (int v = 0; v < NV; ++v)
-            for (i64 lane = 0; lane < lanes; ++lane) {
-                T* d = panel + v * lanes + lane;
-                if (lane < count[v]) {
-                    const T* s = m + (first[v] + lane) * ld;
-                    for (i64 k = k0; k < k1; ++k) d[k * NV * lanes] = s[k];
-                } else {
-                    for (i64 k = k0; k < k1; ++k) d[k * NV * lanes] = T(0);
-                }
+    constexpr i64 L = Simd<T>::lanes;
+    for (int v = 0; v < NV; ++v)
+        for (i64 k = 0; k < K; k += L) {
+            const i64 columns = K - k < L ? K - k : L;
+            Vec<T> square[L];
+            for (i64 lane = 0; lane < L; ++lane) {
+                const T* s = m + (first[v] + lane) * ld + k;
+                square[lane] = lane >= count[v] ? Vec<T>{} : columns == L ? load<T>(s) : load_part<T>(s, columns);
             }
-    }
+            transpose<T>(square);
+            for (i64 i = 0; i < columns; ++i) store<T>(panel + (k + i) * NV * L + v * L, square[i]);
+        }
 }
 
 // Panel of a matrix m (K, n) whose columns are the outputs: `width` columns from `col`, zero past n.

@@ -40,13 +40,6 @@ def threaded() -> Iterator[None]:
     backend.KERNEL.set_serial_below(backend.KERNEL.SERIAL_BELOW)
 
 
-@pytest.fixture
-def outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave every product over all steps to torch, as large problems do."""
-    for name in ("SMALL", "TINY", "IN_CACHE"):
-        monkeypatch.setattr(f"ohlol.ops.single.{name}", 0)
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without the compiled module there is nothing to hold against the equations."""
     if VARIANTS:

@@ -60,13 +60,24 @@ def test_equations(variant: str, cell: str, dtype: torch.dtype) -> None:
     check_equations(Case(cell, T=4, B=2, H=33, bias=False, batch_first=True, state=False, dtype=dtype))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_products_outside_the_kernel(variant: str, outside: None, cell: str) -> None:
-    """Above a size the input projection and the weight gradients are torch's matrix products."""
-    for state, bias in itertools.product((False, True), repeat=2):
-        check(Case(cell, num_layers=2, bidirectional=True, state=state, bias=bias, dtype=F32))
-    check(Case(cell, T=1, B=4, num_layers=2, bidirectional=True))
-    check(Case(cell, T=9, B=8, batch_first=True, bidirectional=True, num_layers=2))
-    for lengths in RAGGED:
-        check(Case(cell, T=max(lengths), B=len(lengths), bidirectional=True, num_layers=2, lengths=lengths))
-    check(Case(cell, T=20, B=32, inputs=70, H=66, bidirectional=True, dtype=F32))
+def test_more_steps_than_are_taken_at_once(variant: str, threaded: None, cell: str, threads: int) -> None:
+    """Forward projects 64 rows of input ahead, backward catches up with its products after 256."""
+    torch.set_num_threads(threads)
+    for batch_first in (False, True):
+        check(Case(cell, T=70, B=3, batch_first=batch_first, bidirectional=True, num_layers=2))
+        check(Case(cell, T=20, B=32, inputs=70, H=66, batch_first=batch_first, bidirectional=True, dtype=F32))
+    check(Case(cell, T=131, B=1, inputs=3, H=9))
+    check(Case(cell, T=90, B=5, lengths=(90, 31, 90, 2, 64), bidirectional=True, num_layers=2))
+    check(Case(cell, T=90, B=2, H=130, lengths=(90, 40), bidirectional=True))
+    check(Case(cell, T=66, B=2, lengths=(66, 66), bidirectional=True))
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_products_larger_than_their_blocks(variant: str, threaded: None, threads: int) -> None:
+    """Products go by blocks of 256 steps, some 200 rows and 512 columns, and fewer in float64."""
+    torch.set_num_threads(threads)
+    for dtype in (F32, F64):
+        check(Case("gru", T=2, B=300, inputs=600, H=70, dtype=dtype))
+        check(Case("rnn_tanh", T=3, B=9, inputs=40, H=550, bidirectional=True, num_layers=2, dtype=dtype))

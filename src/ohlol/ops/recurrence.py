@@ -1,8 +1,7 @@
 """One autograd function over a whole sequence and a whole stack of layers; knows nothing of modules.
 
-The kernels run the time loop. What is large and regular stays with torch: the input projections of all steps are one
-matrix product a layer, and so is each weight gradient. A problem so small that calling into a library costs more than
-the arithmetic is done in the kernel as a whole. A double backward runs through `torch_path`.
+A layer in one direction is one call of the kernels forward and one backward; here the layers are stacked, dropped out and
+given their gradients. A double backward runs through `torch_path`.
 
 Shapes: S the rows of all steps together (T*B, or the sum of the lengths), G gates, D directions, L layers.
 """
@@ -35,7 +34,17 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def _all_plain(*tensors: Tensor | None) -> bool:
-    return all(t is None or (t.is_contiguous() and not t.is_neg()) for t in tensors)
+    for tensor in tensors:  # noqa: SIM110  a loop takes half the time of all() here, and small calls are made of such things
+        if tensor is not None and (not tensor.is_contiguous() or tensor.is_neg()):
+            return False
+    return True
+
+
+def _wants_grad(*tensors: Tensor | None) -> bool:
+    for tensor in tensors:  # noqa: SIM110
+        if tensor is not None and tensor.requires_grad:
+            return True
+    return False
 
 
 def _at(tensor: Tensor | None, offset: int = 0) -> int:
@@ -75,24 +84,18 @@ def _forward(
         out = empty(like, rows.S, D * H)
         ids = by_id and layer == 0
         width = 0 if ids else below.size(1)
-        small = not ids and single.projects(rows.T, rows.B, width, H, G, like.element_size())
         for d in range(D):
             k = layer * D + d
             W_ih, W_hh, b_ih, b_hh = _weights_of(spec, weights, k)
-            kept = save is not None and G > 1
-            gates = cells = hidden_n = projected = None
-            if ids:
-                projected = W_ih
-            elif not small:
-                projected = torch.mm(below, W_ih.t())
-            if kept:
-                gates = projected if projected is not None and not ids else empty(like, rows.S, G * H)
+            gates = cells = hidden_n = None
+            if save is not None and G > 1:
+                gates = empty(like, rows.S, G * H)
                 cells = empty(like, rows.S, H) if spec.cell == "lstm" else None
                 hidden_n = empty(like, rows.S, H) if spec.cell == "gru" else None
             run(
                 code, threads, d == 1, rows.T, rows.B, H, width, *rows.where(),
-                _at(W_ih) if small else 0, _at(W_hh), _at(b_ih), _at(b_hh), _at(h_0, k * step), _at(c_0, k * step),
-                _at(below) if small else 0, _at(projected), _at(below) if ids else 0,
+                0 if ids else _at(W_ih), _at(W_hh), _at(b_ih), _at(b_hh), _at(h_0, k * step), _at(c_0, k * step),
+                *((0, _at(W_ih), _at(below)) if ids else (_at(below), 0, 0)),
                 _at(out, d * H), D * H, _at(h_n, k * step), _at(c_n, k * step),
                 _at(gates), _at(cells), _at(hidden_n),
             )  # fmt: skip
@@ -149,7 +152,6 @@ def _grads(
         below = _plain(below if mask_below is None else below * mask_below)
         ids = by_id and layer == 0
         width = 0 if ids else below.size(1)
-        small = not ids and rows.S * G * H * width <= single.SMALL
         d_below = empty(like, rows.S, width) if layer > lowest or (layer == 0 and needs[0]) else None
         if above is not None and (above.stride(1) != 1 or above.stride(0) < D * H or above.is_neg()):
             above = above.resolve_neg().contiguous()
@@ -158,38 +160,23 @@ def _grads(
             W_ih, W_hh, _, _ = _weights_of(spec, weights, k)
             gates, cells, hidden_n = saved[layer * size + 3 * d : layer * size + 3 * d + 3]
             want_ih, want_hh, want_b_ih, want_b_hh = (*needs[3 + per * k : 3 + per * k + per], False, False)[:4]
-            d_gates = empty(like, rows.S, G * H)
-            d_hidden_n = empty(like, rows.S, H) if spec.cell == "gru" else None
-            d_bias = empty(like, G * H) if want_b_ih or want_b_hh else None
-            d_bias_n = empty(like, H) if want_b_hh and spec.cell == "gru" else None
-            d_W_ih = empty(like, G * H, width) if want_ih and small else None
+            d_b_ih = empty(like, G * H) if want_b_ih else None
+            d_b_hh = empty(like, G * H) if want_b_hh else None
+            d_W_ih = empty(like, G * H, width) if want_ih and not ids else None
             d_W_hh = empty(like, G * H, H) if want_hh else None
-            h_before = empty(like, rows.S, H) if want_hh and not small and not rows.shifted else None
-            d_x = None if d_below is None or not small else d_below if d == 0 else empty(like, rows.S, width)
+            d_gates = empty(like, rows.S, G * H) if want_ih and ids else None  # a table's gradient is made of them
             run(
                 code, threads, d == 1, rows.T, rows.B, H, width, *rows.where(),
-                _at(W_ih) if d_x is not None else 0, _at(W_hh), _at(h_0, k * step), _at(c_0, k * step),
-                _at(below), _at(out, d * H), D * H, _at(gates), _at(cells), _at(hidden_n),
+                _at(W_ih), _at(W_hh), _at(h_0, k * step), _at(c_0, k * step),
+                0 if ids else _at(below), _at(out, d * H), D * H, _at(gates), _at(cells), _at(hidden_n),
                 _at(above, d * H), 0 if above is None else above.stride(0),
                 _at(grad_h_n, k * step), _at(grad_c_n, k * step),
-                _at(d_gates), _at(d_hidden_n), _at(d_h_0, k * step), _at(d_c_0, k * step),
-                _at(d_bias), _at(d_bias_n), _at(h_before),
-                _at(d_x), _at(d_W_ih), _at(d_W_hh) if small else 0,
+                _at(d_gates), _at(d_h_0, k * step), _at(d_c_0, k * step),
+                _at(d_b_ih), _at(d_b_hh), _at(d_below), d == 1, _at(d_W_ih), _at(d_W_hh),
             )  # fmt: skip
-            if d_below is not None:
-                if d_x is None:
-                    _ = torch.mm(d_gates, W_ih, out=d_below) if d == 0 else d_below.addmm_(d_gates, W_ih)
-                elif d == 1:
-                    d_below.add_(d_x)
-            if want_ih and not small:
-                d_W_ih = scatter_rows(d_gates, below, W_ih.size(0)) if ids else torch.mm(d_gates.t(), below)
-            if d_W_hh is not None and not small:
-                _recurrent_grad(rows, d == 1, d_W_hh, d_gates, d_hidden_n, out[:, d * H : (d + 1) * H], h_before,
-                                None if h_0 is None else _plain(h_0)[k])  # fmt: skip
-            d_b_hh = d_bias
-            if d_bias_n is not None and d_bias is not None:
-                d_b_hh = torch.cat((d_bias[: 2 * H], d_bias_n))
-            found = (d_W_ih, d_W_hh, d_bias if want_b_ih else None, d_b_hh if want_b_hh else None)
+            if d_gates is not None:
+                d_W_ih = scatter_rows(d_gates, below, W_ih.size(0))
+            found = (d_W_ih, d_W_hh, d_b_ih, d_b_hh)
             grads[3 + per * k : 3 + per * k + per] = found[:per]
         if d_below is not None and mask_below is not None:
             d_below.mul_(mask_below)
@@ -197,31 +184,6 @@ def _grads(
     if needs[0] and above is not None:
         grads[0] = above.view(x.shape)
     return grads
-
-
-def _recurrent_grad(
-    rows: Rows,
-    reverse: bool,
-    to: Tensor,
-    d_gates: Tensor,
-    d_hidden_n: Tensor | None,
-    out: Tensor,
-    h_before: Tensor | None,
-    h_0: Tensor | None,
-) -> None:
-    """Write d_gates^T h_before to `to` (G*H, H); without h_before, out holds it a step away, and h_0 the rest."""
-    B, S, H = rows.B, rows.S, to.size(1)
-    parts = [(to, d_gates)]
-    if d_hidden_n is not None:
-        parts = [(to[: 2 * H], d_gates[:, : 2 * H]), (to[2 * H :], d_hidden_n)]
-    for part, d in parts:
-        if h_before is not None:
-            torch.mm(d.t(), h_before, out=part)
-            continue
-        first, rest = (d[S - B :], d[: S - B]) if reverse else (d[:B], d[B:])
-        torch.mm(rest.t(), out[B:] if reverse else out[: S - B], out=part)
-        if h_0 is not None:
-            part.addmm_(first.t(), h_0)
 
 
 class _Recurrence(torch.autograd.Function):
@@ -289,27 +251,16 @@ def recurrence(
     >>> out.shape, h_n.shape
     (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
     """
-    grad = torch.is_grad_enabled() and (
-        x.requires_grad
-        or any(w.requires_grad for w in weights)
-        or (h_0 is not None and h_0.requires_grad)
-        or (c_0 is not None and c_0.requires_grad)
-    )
-    if spec.num_layers * spec.directions == 1 and batch_sizes is None and not spec.batch_first:
-        GH, H = weights[1].shape
-        small = x.dim() == 3 and x.numel() * GH <= single.SMALL
-        if (
-            small
-            and single.projects(x.size(0), x.size(1), x.size(2), H, GH // H, x.element_size())
-            and _all_plain(x, h_0, c_0, *weights)
-        ):
-            if not grad:
-                return single.forward(spec.cell, x, h_0, c_0, weights, False)[0]
+    grad = torch.is_grad_enabled() and _wants_grad(*weights, x, h_0, c_0)
+    dense = batch_sizes is None and not spec.batch_first and x.is_floating_point()
+    if dense and spec.num_layers * spec.directions == 1 and _all_plain(x, h_0, c_0, *weights):
+        if not grad:
+            return single.forward(spec.cell, x, h_0, c_0, weights, False)[0]
 
-            def again(x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[Tensor], needs: Any, grads: Any) -> Any:
-                return replay(spec, None, x, h_0, c_0, weights, (), needs, grads)
+        def again(x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[Tensor], needs: Any, grads: Any) -> Any:
+            return replay(spec, None, x, h_0, c_0, weights, (), needs, grads)
 
-            return single.Single.apply(spec.cell, again, x, h_0, c_0, *weights)  # type: ignore[return-value]
+        return single.Single.apply(spec.cell, again, x, h_0, c_0, *weights)  # type: ignore[return-value]
     turn = spec.batch_first and spec.dropout > 0  # torch draws its masks with time first
     if turn:
         x, spec = x.transpose(0, 1), spec._replace(batch_first=False)

@@ -1,7 +1,7 @@
-"""A small problem in one layer and one direction: the whole pass in one call of the kernel.
+"""One layer in one direction over a dense batch: the whole pass in one call of the kernel.
 
-The same numbers as `recurrence`, which hands such calls on: for a few hundred multiplications the cost of a call is the
-Python before it, so here every tensor is allocated once, and what the kernel alone needs lies in its own memory.
+The same numbers as `recurrence`, which hands such calls on. It is its commonest case, and for a few hundred
+multiplications the cost of a call is the Python before it, so here nothing is asked that this case knows.
 """
 
 from collections.abc import Sequence
@@ -11,19 +11,6 @@ import torch
 from torch import Tensor
 
 from ohlol.ops.backend import CELL_CODES, GATES, KERNEL, empty
-
-TINY = 1 << 18
-"""Multiplications of an input projection up to which a call of a library costs more than they do."""
-IN_CACHE = 1 << 24
-"""Bytes of a layer's weights up to which the kernel projects the input step by step; they stay in the last cache."""
-SMALL = 1 << 25
-"""Multiplications up to which the kernel does backward's products over all steps faster than torch's are started."""
-
-
-def projects(T: int, B: int, width: int, H: int, G: int, bytes: int) -> bool:
-    """Whether the forward kernel is to make the input projection itself, step by step."""
-    return T * B * width * G * H <= TINY or (B >= 8 and (width + H) * G * H * bytes <= IN_CACHE)
-
 
 def forward(
     cell: str, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor], save: bool
@@ -75,7 +62,7 @@ class Single(torch.autograd.Function):
         T, B, width = x.shape
         cell, (W_ih, W_hh, *biases) = ctx.cell, weights
         H, G = W_hh.size(1), GATES[cell]
-        lstm, gru = cell == "lstm", cell == "gru"
+        lstm = cell == "lstm"
         above, d_h_n, d_c_n = (
             None if g is None else g if g.is_contiguous() and not g.is_neg() else g.resolve_neg().contiguous()
             for g in (*grad_outputs, None)[:3]
@@ -85,9 +72,7 @@ class Single(torch.autograd.Function):
         d_c_0 = empty(W_hh, 1, B, H) if needs[2] else None
         d_W_ih = empty(W_hh, G * H, width) if needs[3] else None
         d_W_hh = empty(W_hh, G * H, H) if needs[4] else None
-        bias = bool(biases) and (needs[5] or needs[6])
-        d_bias = empty(W_hh, G * H) if bias else None
-        d_bias_n = empty(W_hh, H) if bias and gru else None
+        d_b_ih, d_b_hh = (empty(W_hh, G * H) if need else None for need in needs[5:]) if biases else (None, None)
         at = 0 if saved is None else saved.data_ptr()
         behind = at and at + T * B * G * H * W_hh.element_size()
         run = KERNEL.backward_float32 if W_hh.dtype is torch.float32 else KERNEL.backward_float64  # type: ignore[union-attr]
@@ -96,16 +81,11 @@ class Single(torch.autograd.Function):
             0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr(), x.data_ptr(),
             out.data_ptr(), H, at, behind if lstm else 0, 0 if lstm else behind,
             0 if above is None else above.data_ptr(), H,
-            0 if d_h_n is None else d_h_n.data_ptr(), 0 if d_c_n is None else d_c_n.data_ptr(), 0, 0,
+            0 if d_h_n is None else d_h_n.data_ptr(), 0 if d_c_n is None else d_c_n.data_ptr(), 0,
             0 if d_h_0 is None else d_h_0.data_ptr(), 0 if d_c_0 is None else d_c_0.data_ptr(),
-            0 if d_bias is None else d_bias.data_ptr(), 0 if d_bias_n is None else d_bias_n.data_ptr(), 0,
-            0 if d_x is None else d_x.data_ptr(), 0 if d_W_ih is None else d_W_ih.data_ptr(),
+            0 if d_b_ih is None else d_b_ih.data_ptr(), 0 if d_b_hh is None else d_b_hh.data_ptr(),
+            0 if d_x is None else d_x.data_ptr(), False, 0 if d_W_ih is None else d_W_ih.data_ptr(),
             0 if d_W_hh is None else d_W_hh.data_ptr(),
         )  # fmt: skip
-        if not biases:
-            return (None, None, d_x, d_h_0, d_c_0, d_W_ih, d_W_hh)
-        d_b_hh = d_bias
-        if d_bias is not None and d_bias_n is not None and needs[6]:
-            d_b_hh = torch.cat((d_bias[: 2 * H], d_bias_n))
-        d_b_ih, d_b_hh = d_bias if needs[5] else None, d_b_hh if needs[6] else None
-        return (None, None, d_x, d_h_0, d_c_0, d_W_ih, d_W_hh, d_b_ih, d_b_hh)
+        grads = (None, None, d_x, d_h_0, d_c_0, d_W_ih, d_W_hh, d_b_ih, d_b_hh)
+        return grads if biases else grads[:-2]

@@ -33,11 +33,6 @@ class Rows(NamedTuple):
     batch_stride: int
     batch_sizes: Tensor | None
 
-    @property
-    def shifted(self) -> bool:
-        """Whether the state before a row is the row B places away, as it is in a dense batch with time first."""
-        return self.batch_sizes is None and self.batch_stride == 1
-
     def where(self) -> tuple[int, int, int]:
         """The address of batch_sizes, or 0, and the two strides: what the kernel wants to know."""
         sizes = self.batch_sizes
