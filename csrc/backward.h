@@ -38,7 +38,7 @@ struct BackwardScratch {
         bias_ld = 2 * (C::G + 1) * padded + gap;  // two sums a thread
         bias = bump.take<T>(threads * bias_ld);
         zeros = bump.take<T>(padded);
-        const bool by_entries = threads > 1 && !few_entries(q);
+        const bool by_entries = threads > 1 && !by_units(q, C::G);
         steps_at_once = least(q.T_, most(1, rows_at_once / (by_entries ? (q.B + threads - 1) / threads : q.B)));
         slots = steps_at_once * q.B;
         d_gates = bump.take<T>(q.d_gates ? 0 : slots * GH);
@@ -243,7 +243,7 @@ void backward(const Backward<T>& q, Scratch scratch) {
     const int threads = threads_for(q, C::G, panels);
     const BackwardScratch<T, C> plan(q, nullptr, bytes, threads);
     const BackwardScratch<T, C> s(q, static_cast<char*>(scratch(bytes)), bytes, threads);
-    const bool by_hidden = few_entries(q);
+    const bool by_hidden = by_units(q, C::G);
     int team = 1;
     run_team(s.team, threads, [&](const Member& me) {
         if (me.part == 0) team = me.parts;

@@ -41,26 +41,16 @@ class Arena {
         if (poison) std::memset(base_, 0xff, size_);
         return base_;
     }
-    // Gives back what only a large ragged batch needs.
-    void trim() {
-        if (size_ <= kept) return;
-        std::free(base_);
-        base_ = nullptr;
-        size_ = 0;
-    }
 
   private:
-    static constexpr std::size_t kept = std::size_t{32} << 20;
     void* base_ = nullptr;
     std::size_t size_ = 0;
 };
 
-Arena& arena() {
-    thread_local Arena mine;
-    return mine;
+void* scratch(std::size_t bytes) {
+    thread_local Arena arena;
+    return arena.get(bytes);
 }
-
-void* scratch(std::size_t bytes) { return arena().get(bytes); }
 
 std::vector<std::string> supported() {
     std::vector<std::string> names;
@@ -138,7 +128,6 @@ void forward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, A
     q.out = at<T>(out), q.out_ld = out_ld, q.h_n = at<T>(h_n), q.c_n = at<T>(c_n);
     q.gates = at<T>(gates), q.cells = at<T>(cells), q.hidden_n = at<T>(hidden_n);
     current.load()->of<T>().forward(q, scratch);
-    arena().trim();
 }
 
 template <class T>
@@ -160,7 +149,6 @@ void backward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, 
     q.d_b_ih = at<T>(d_b_ih), q.d_b_hh = at<T>(d_b_hh), q.d_x = at<T>(d_x), q.add_d_x = add_d_x;
     q.d_W_ih = at<T>(d_W_ih), q.d_W_hh = at<T>(d_W_hh);
     current.load()->of<T>().backward(q, scratch);
-    arena().trim();
 }
 
 template <class T>

@@ -6,9 +6,7 @@
 
 namespace {
 
-// Up to so many bytes of a layer's weights a step of eight entries or more reads those of the input as fast as it computes.
-constexpr double in_cache = 1 << 24;
-// Rows whose input is projected together otherwise, so that the input's weights are read once for all of them.
+// Rows whose input is projected together, so that the input's weights are read once for all of them.
 constexpr i64 rows_ahead = 64;
 
 template <class T, class C>
@@ -35,10 +33,10 @@ struct ForwardScratch {
         for (T*& half : h) half = bump.take<T>(q.B * ld + threads * gap);
         c = bump.take<T>(C::has_cell ? q.B * padded + threads * gap : 0);
         zeros = bump.take<T>(padded);
-        const bool by_step = q.B >= 8 && double(GH) * double(q.I + q.H) * sizeof(T) <= in_cache;
-        const bool one_owner = threads == 1 || few_entries(q) || !q.batch_sizes;  // of the rows of several steps
+        const bool by_step = q.B >= 8 && double(GH) * double(q.I + q.H) * sizeof(T) <= 2 * in_cache;  // both weights stay cached
+        const bool one_owner = threads == 1 || by_units(q, C::G) || !q.batch_sizes;  // of the rows of several steps
         if (q.x && q.T_ > 1 && !by_step && one_owner) {
-            steps_ahead = least(q.T_, most(1, rows_ahead / q.B));
+            steps_ahead = least(q.T_, most(1, (q.B < 8 ? rows_ahead : 4 * rows_ahead) / q.B));
             ahead = bump.take<T>(steps_ahead * q.B * panels * C::NV * L);
         }
         team = bump.take<Member::Arrivals>(threads);
@@ -111,14 +109,27 @@ void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, const Memb
     T* const ahead = s.ahead ? s.ahead + (batch.lo * s.steps_ahead * s.panels + panel.lo * slots) * panel_row : nullptr;
     i64 ahead_lo = 0;
     const auto slot = [&](i64 t, i64 b) {
-        return q.batch_sizes ? q.row(t, b) - q.row(ahead_lo, 0) : (b - batch.lo) * s.steps_ahead + t - ahead_lo;
+        return q.batch_sizes ? q.row(t, b) - q.row(ahead_lo, 0) : (t - ahead_lo) * batch.size() + b - batch.lo;
     };
-    const auto project = [&](i64 first_row, i64 stride, i64 rows, i64 to) {
-        for (i64 p = panel.lo; p < panel.hi; ++p)
-            for_row_tiles<T, C::NV>(0, rows, [&](i64 first, i64 n, TileFn<T> fn) {
-                fn(I, q.x + (first_row + first * stride) * I, stride * I, s.x_weights + p * I * panel_row, sums);
-                std::memcpy(ahead + ((p - panel.lo) * slots + to + first) * panel_row, sums, sizeof(T) * n * panel_row);
-            });
+    const auto project = [&](i64 p, i64 first_row, i64 stride, i64 rows, i64 to, i64 to_stride) {
+        for_row_tiles<T, C::NV>(0, rows, [&](i64 first, i64 n, TileFn<T> fn) {
+            fn(I, q.x + (first_row + first * stride) * I, stride * I, s.x_weights + p * I * panel_row, sums);
+            for (i64 i = 0; i < n; ++i)
+                std::memcpy(ahead + ((p - panel.lo) * slots + to + (first + i) * to_stride) * panel_row, sums + i * panel_row,
+                            sizeof(T) * panel_row);
+        });
+    };
+    // By the longest runs of rows at equal distances: all of them, or an entry's, or a step's.
+    const auto project_steps = [&](i64 p, i64 steps) {
+        const i64 end = ahead_lo + steps - 1, own = batch.size();
+        if (q.batch_sizes || (own == q.B && q.batch_stride == 1))
+            project(p, q.row(ahead_lo, 0), 1, q.row(end, q.n(end)) - q.row(ahead_lo, 0), 0, 1);
+        else if (steps >= own)
+            for (i64 b = batch.lo; b < batch.hi; ++b)
+                project(p, q.row(ahead_lo, b), q.time_stride, steps, slot(ahead_lo, b), own);
+        else
+            for (i64 t = ahead_lo; t <= end; ++t)
+                project(p, q.row(t, batch.lo), q.batch_stride, own, slot(t, batch.lo), 1);
     };
 
     for (i64 step = 0; step < q.T_; ++step) {
@@ -131,11 +142,7 @@ void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, const Memb
         if (ahead && step % s.steps_ahead == 0) {
             const i64 steps = least(s.steps_ahead, q.T_ - step);
             ahead_lo = q.reverse ? t - steps + 1 : t;
-            const i64 end = ahead_lo + steps - 1;
-            if (q.batch_sizes)
-                project(q.row(ahead_lo, 0), 1, q.row(end, q.n(end)) - q.row(ahead_lo, 0), 0);
-            else
-                for (i64 b = lo; b < hi; ++b) project(q.row(ahead_lo, b), q.time_stride, steps, slot(ahead_lo, b));
+            for (i64 p = panel.lo; p < panel.hi; ++p) project_steps(p, steps);
         }
         for (i64 k = panel.lo; k < panel.hi; ++k) {
             // To and fro: the panels read last are still in the nearest cache.
@@ -187,7 +194,7 @@ void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, const Memb
 template <class T, class C>
 void forward(const Forward<T>& q, Scratch scratch) {
     std::size_t bytes = 0;
-    const bool by_hidden = few_entries(q);
+    const bool by_hidden = by_units(q, C::G);
     const i64 panels = (q.H + ForwardScratch<T, C>::width - 1) / ForwardScratch<T, C>::width;
     const int threads = threads_for(q, C::G, panels);
     const ForwardScratch<T, C> plan(q, nullptr, bytes, threads);

@@ -81,17 +81,20 @@ Span share_batch(const Sequence<T>& q, int part, int parts) {
     return {lo, hi};
 }
 
+// Up to so many bytes of recurrent weights, each of a step's threads reads all of them as fast as it computes.
+constexpr double in_cache = 1 << 23;
+
 // Whether the threads split the hidden units, with a barrier a step, and not the entries of the batch.
 template <class T>
-bool few_entries(const Sequence<T>& q) {
-    return q.B < q.threads || (q.H >= 128 && q.B < 4 * q.threads);
+bool by_units(const Sequence<T>& q, int gates) {
+    return q.B < q.threads || (q.H >= 128 && q.B < 4 * q.threads) || double(gates) * double(q.H) * double(q.H) * sizeof(T) > in_cache;
 }
 
 template <class T>
 int threads_for(const Sequence<T>& q, int gates, i64 panels) {
     const double work = double(q.rows) * double(q.H) * double(gates) * double(q.H + (q.W_ih ? q.I : 0));
     if (q.threads <= 1 || work < q.serial_below) return 1;
-    return static_cast<int>(least(q.threads, few_entries(q) ? panels : q.B));
+    return static_cast<int>(least(q.threads, by_units(q, gates) ? panels : q.B));
 }
 
 // Bytes between what two threads write, so that what one fetches ahead is not what the other is writing.

@@ -20,6 +20,8 @@ from ohlol.ops.backend import ABSENT, KERNEL
 from ohlol.shape_doctor import advised
 
 _PLAIN = (Tensor, Parameter)
+ONE_STEP = 1 << 16
+"""Recurrent weights from which a single step of an RNN or GRU takes less time than packing them; see docs/kernels.md."""
 _MODES = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
 
@@ -106,7 +108,10 @@ def _reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
     for tensor in (x, *states, *weights):
         if unfit := _unfit(tensor, dtype):
             return unfit
-    return _misfit(layer, x, input.batch_sizes if packed else None, states)
+    misfit = _misfit(layer, x, input.batch_sizes if packed else None, states)
+    if not misfit and not lstm and x.numel() == layer.input_size and weights[1].numel() >= ONE_STEP:
+        return "one step of one sequence: torch's product with a vector needs no packed weights and is faster"
+    return misfit
 
 
 def _misfit(layer: torch.nn.RNNBase, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> str:
