@@ -7,11 +7,11 @@ TORCH_TAG ?= v2.13.0
 
 kernel sanitize drop-in: $(VENV)/ready-dev
 
-# The module beside its sources, for work on a checkout.
+# The module of a checkout, built again without the rest of the install: what fails is told here, which pip would pass by.
 kernel:
 	cmake -S . -B build/kernel -G Ninja -DPython_EXECUTABLE="$$($(abspath $(BIN))/python -c 'import sys; print(sys.executable)')"
 	cmake --build build/kernel
-	cp build/kernel/_kernel*.so src/ohlol/ops/
+	cp build/kernel/_kernel*.so "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/ohlol/ops/"
 
 # The parity tests once with AddressSanitizer and UndefinedBehaviorSanitizer. Leaks are not looked for: Python has many.
 sanitize:

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
+from ohlol import intake
 from ohlol.checkpoint import Config, sizes_of
-from ohlol.data import readers
-from ohlol.data.codec import Codec
 from ohlol.settings import ModelSettings, TrainSettings
 from ohlol.train import Trainer
 
@@ -43,11 +42,11 @@ class Plain(torch.nn.Module):
 
 def ours(cell: str, path: Path) -> Trainer:
     """A trainer of the package on the text."""
-    corpus = readers.read(path)
-    codec = Codec.learn(corpus, unknowns=False)
+    corpus = intake.read(path, {})
     model = ModelSettings(cell=cell, hidden_size=H, embedding=0)
     settings = TrainSettings(batch_size=B, bptt=T, lr=2e-3, schedule="constant", unknown=0.0, dev_fraction=0.0)
-    return Trainer(Config("next", corpus.settings, model, sizes_of(codec), settings), codec, codec.encode(corpus), None)
+    made = intake.arrays(corpus, path, None, model, settings, shared=False)
+    return Trainer(Config("next", made.settings, model, sizes_of(made.codec), settings), made)
 
 
 def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, float]:

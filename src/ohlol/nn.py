@@ -21,7 +21,7 @@ from ohlol.shape_doctor import advised
 
 _PLAIN = (Tensor, Parameter)
 ONE_STEP = 1 << 16
-"""Recurrent weights from which a single step of an RNN or GRU takes less time than packing them; see docs/kernels.md."""
+"""Recurrent weights from which a single step of an RNN or GRU takes less time than packing them."""
 _MODES = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
 
 

@@ -1,7 +1,7 @@
 """One autograd function over a whole sequence and a whole stack of layers; knows nothing of modules.
 
-A layer in one direction is one call of the kernels forward and one backward; here the layers are stacked, dropped out and
-given their gradients. A double backward runs through `torch_path`.
+A layer in one direction is one call of the kernels forward and one backward; here the layers are stacked, dropped out
+and given their gradients. A double backward runs through `torch_path`.
 
 Shapes: S the rows of all steps together (T*B, or the sum of the lengths), G gates, D directions, L layers.
 """

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ohlol.ops.backend import CELL_CODES, GATES, KERNEL, empty
 
+
 def forward(
     cell: str, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor], save: bool
 ) -> tuple[tuple[Tensor, ...], Tensor | None]:
