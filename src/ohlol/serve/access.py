@@ -88,7 +88,9 @@ def name_of(host: str) -> str:
     ('localhost', '::1', '')
     """
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        parts = urlsplit(f"//{host}")
+        _ = parts.port  # raises where what follows the name is no port
+        return parts.hostname or ""
     except ValueError:
         return ""
 
