@@ -97,6 +97,11 @@ class Served:
     def socket_url(self) -> str:
         return self.url.replace("http", "ws", 1)
 
+    def cpu(self) -> float:
+        """Seconds of processor time that the process has used, which a busy machine does not stretch."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def memory(self) -> int:
         """Bytes of memory that the process holds."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])

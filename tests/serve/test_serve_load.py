@@ -12,7 +12,7 @@ from serving import run as in_loop
 
 import ohlol
 
-SECONDS = float(os.environ.get("OHLOL_LOAD_SECONDS", "4"))
+SECONDS = float(os.environ.get("OHLOL_LOAD_SECONDS", "3"))
 """Of asking, after all are connected; the long form asks for a minute."""
 SESSIONS, CLIENTS, SYMBOLS = 200, 50, 40
 

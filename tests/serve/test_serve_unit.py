@@ -74,19 +74,18 @@ def test_requests_become_batches_of_bounded_size_and_weight() -> None:
 def test_the_first_waits_while_others_come_and_only_so_long() -> None:
     async def ask() -> None:
         sizes: list[int] = []
-        made = batcher(lambda asked: asked, wait=0.4, watch=lambda size, _: sizes.append(size))
-        for count, least, most in ((1, 0.09, 0.39), (4, 0.0, 0.09)):  # nobody else comes; a full batch
-            began = time.monotonic()
-            await made.submit(range(count), [1] * count)
-            assert least <= time.monotonic() - began < most
-        began = time.monotonic()
-        coming = []
+        made = batcher(lambda asked: asked, wait=4.0, watch=lambda size, _: sizes.append(size))
+        began, coming = time.monotonic(), []
         for _ in range(3):
             coming.append(asyncio.create_task(made.submit([1], [1])))
             await asyncio.sleep(0.05)
         await asyncio.gather(*coming)
-        assert sizes == [1, 4, 3]
+        assert sizes == [3]
+        assert time.monotonic() - began >= 1.0  # a quarter of the longest wait after the last
         await made.close()
+        patient = batcher(lambda asked: asked, wait=3600.0, patience=60.0)
+        assert await patient.submit(range(4), [1] * 4) == [0, 1, 2, 3]  # a full batch does not wait
+        await patient.close()
 
     in_loop(ask())
 

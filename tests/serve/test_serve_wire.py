@@ -16,8 +16,10 @@ from serving import run as in_loop
 
 SLOW = int(os.environ.get("OHLOL_SLOW_CLIENTS", "100"))
 """Connections that send one byte a second; the long form has 500."""
-HEADERS, BODY = 10.0, 30.0
-"""Seconds that `Limits` gives to headers and to a body."""
+WATCHED = 5.0 if SLOW >= 500 else 2.0
+"""Seconds for which others are watched, without the slow ones and with them."""
+HEADERS = 10.0
+"""Seconds that `Limits` gives to headers."""
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +54,8 @@ HELLO = post(PREDICT, b'{"inputs": "hello"}', connection="close")
 
 
 def test_a_body_of_a_gigabyte(alone: Served) -> None:
-    """Declared, or in chunks that never end: refused within a second, and not kept."""
-    before = alone.memory()
+    """Declared, or in chunks that never end: refused within a second of the server's time, and not kept."""
+    before, used = alone.memory(), alone.cpu()
     for kind in ("content-length", "transfer-encoding"):
         value = str(1 << 30) if kind == "content-length" else "chunked"
         head = (
@@ -75,7 +77,6 @@ def test_a_body_of_a_gigabyte(alone: Served) -> None:
 
             reader = threading.Thread(target=read)
             reader.start()
-            began = time.monotonic()
             try:
                 for _ in range(1024):
                     connection.sendall(piece)
@@ -84,10 +85,9 @@ def test_a_body_of_a_gigabyte(alone: Served) -> None:
             except OSError:
                 pass  # it does not take the rest
             assert came.wait(SECONDS)
-            seconds = time.monotonic() - began
         reader.join()
         assert answer.startswith(b"HTTP/1.1 413 "), answer
-        assert seconds < 1
+    assert alone.cpu() - used < 1
     assert alone.memory() - before < 32 << 20
 
 
@@ -114,12 +114,11 @@ def test_the_refusal_reaches_a_client_that_sends_first(alone: Served) -> None:
     ids=["text", "list", "open", "lists", "objects", "million", "long", "many", "digits", "name"],
 )
 def test_inputs_out_of_all_measure(alone: Served, body: bytes) -> None:
-    before, began = alone.memory(), time.monotonic()
+    before, used = alone.memory(), alone.cpu()
     answer = talk(alone, post(PREDICT, body, connection="close"))
-    seconds = time.monotonic() - began
     assert answer.split(b" ")[1] in (b"400", b"413", b"422"), answer[:300]
     assert len(answer) < 2000
-    assert seconds < 1
+    assert alone.cpu() - used < 1
     assert alone.memory() - before < 64 << 20
 
 
@@ -236,19 +235,19 @@ def test_slow_clients(alone: Served) -> None:
     """One byte a second holds a connection for ten seconds at most, and nobody else waits for it."""
 
     async def run() -> tuple[list[float], list[float], list[tuple[float, bytes]]]:
-        await _healthz(alone, 1)
-        before = await _healthz(alone, 5)
+        await _healthz(alone, 0.5)
+        before = await _healthz(alone, WATCHED)
         started = asyncio.Barrier(SLOW + 1)
         slow = [asyncio.create_task(_dribble(alone, HELLO, started)) for _ in range(SLOW)]
         await started.wait()
-        during = await _healthz(alone, 5)
+        during = await _healthz(alone, WATCHED)
         return before, during, await asyncio.gather(*slow)
 
     before, during, slow = in_loop(run())
     p99 = [sorted(times)[int(len(times) * 0.99)] for times in (before, during)]
     print(f"\n{SLOW} slow clients: healthz p99 {1000 * p99[0]:.2f} ms without, {1000 * p99[1]:.2f} ms with")
     for seconds, answer in slow:
-        assert HEADERS - 2 < seconds < HEADERS + 5
+        assert HEADERS - 2 < seconds < HEADERS + SECONDS
         assert answer.startswith(b"HTTP/1.1 408 ")
     if SLOW >= 500:
         assert p99[1] <= 2 * p99[0]
@@ -262,7 +261,7 @@ def test_slow_bodies(runs: dict[str, Path]) -> None:
             began = time.monotonic()
             connection.sendall(HELLO[:-10])
             assert connection.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
-            assert 1.5 < time.monotonic() - began < 5
+            assert 1.5 < time.monotonic() - began < SECONDS
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), SECONDS) as connection:
             whole = HELLO.replace(b"connection: close", b"connection: keep-alive")
             connection.sendall(whole)  # a connection that was good once gets no more time for it
@@ -271,4 +270,4 @@ def test_slow_bodies(runs: dict[str, Path]) -> None:
             began = time.monotonic()
             connection.sendall(b"GET ")
             assert connection.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
-            assert 0.5 < time.monotonic() - began < 4
+            assert 0.5 < time.monotonic() - began < SECONDS
