@@ -15,8 +15,9 @@ from helpers import TINY, names_file, text_file, upper_pairs
 import ohlol
 from ohlol.cli import main
 from ohlol.infer import TrainedModel
+from ohlol.learning import Frame
 from ohlol.memory import memory
-from ohlol.page import page
+from ohlol.page import page, room_for
 from ohlol.trace import Trace, trace
 
 HOSTILE = "</script><img src=x onerror=document.title='run'>"
@@ -119,8 +120,11 @@ def big_model(hidden: int) -> TrainedModel:
 def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, text = big_model(256), ("the cat sat on the mat and " * 20)[:500]
     path = tmp_path_factory.mktemp("big") / "big.html"
-    found = trace(model, text)
-    path.write_text(page(found, memory=memory(model, text)), encoding="utf-8")
+    found, remembered = trace(model, text), memory(model, text)
+    path.write_text(page(found, memory=remembered), encoding="utf-8")
+    frames = [Frame(epoch, found, remembered) for epoch in range(room_for(found, remembered))]
+    assert len(frames) == 3  # the first epoch, the best and the last
+    assert len(page(found, frames=frames).encode()) < 10_000_000
     arrays = arrays_of(data_of(path.read_text(encoding="utf-8")))
     np.testing.assert_allclose(arrays["0/after/c"], found.layers[0].after["c"], atol=1e-3)
     np.testing.assert_allclose(arrays["0/value/i"], found.layers[0].gates[0].value, atol=1e-3)
