@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ohlol.data.labelled import filled, find, listed, split
 from ohlol.data.lines import Example, Lines, Place, fault, is_strings, json_object, nfc, shown
-from ohlol.errors import InputError
+from ohlol.errors import InputError, cut
 from ohlol.settings import DataSettings
 
 DELIMITERS = (",", ";", "\t")
@@ -92,7 +92,7 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise fault(place, f"not CSV ({error}); a cell that holds quotes doubles and encloses them") from None
+            raise fault(place, f"not CSV ({cut(str(error))}); a cell that holds quotes doubles and encloses them") from None
         if cells and (len(cells) > 1 or cells[0].strip()):
             yield Row(cells, place)
 
