@@ -38,7 +38,8 @@ EVERY = ("1", "3", "300s")
 """Between saved states: every step, so that most kills fall into a save; some steps; the default."""
 
 context = multiprocessing.get_context("forkserver")  # imports torch once, and forks a process in milliseconds
-context.set_forkserver_preload(["ohlol.recipe", "ohlol.cli"])
+# torch imports _dynamo with the first optimizer, which takes longer than a whole run: most kills would fall there
+context.set_forkserver_preload(["ohlol.recipe", "ohlol.cli", "torch._dynamo"])
 
 
 def settings_of(kind: str, every: str) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            raise fault(place, f"not CSV ({cut(str(error))}); a cell that holds quotes doubles and encloses them") from None
+            why = cut(str(error))
+            raise fault(place, f"not CSV ({why}); a cell that holds quotes doubles and encloses them") from None
         if cells and (len(cells) > 1 or cells[0].strip()):
             yield Row(cells, place)
 
