@@ -270,6 +270,20 @@ def test_the_vocabulary_of_another(tmp_path: Path) -> None:
         ohlol.fit("bare", **TINY)
 
 
+def test_a_corpus_is_evaluated(tmp_path: Path) -> None:
+    upper_pairs(tmp_path / "a.tsv", 60)
+    upper_pairs(tmp_path / "b.tsv", 30, seed=8)
+    model = ohlol.fit("a.tsv", out="run", **TINY)
+    encode(["b.tsv"], tmp_path / "b", model.config.data, vocab=tmp_path / "run", jobs=1, piece=100)
+    assert model.evaluate("b").scores() == pytest.approx(model.evaluate("b.tsv").scores())
+    encode(["b.tsv"], tmp_path / "other", DataSettings(), jobs=1)
+    with pytest.raises(InputError, match="other was encoded with another vocabulary: ohlol encode FILE"):
+        model.evaluate("other")
+    encode(["b.tsv"], tmp_path / "bare", model.config.data, vocab=tmp_path / "run", targets=False, jobs=1)
+    with pytest.raises(InputError, match="bare was encoded without targets"):
+        model.evaluate("bare")
+
+
 TRAINED = {"pairs": {}, "conll": {"spelling": 3}, "csv": {}, "series": {"bptt": 9}, "text": {"bptt": 7}}
 
 

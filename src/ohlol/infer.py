@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from ohlol import checkpoint
-from ohlol.data import readers
+from ohlol.data import encoded, readers
 from ohlol.data.batches import ALONE, Batch, Buckets, Dataset, Share, gather
 from ohlol.data.batches import Streams as TextStreams
 from ohlol.data.codec import Codec
@@ -22,6 +22,7 @@ from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.errors import InputError
+from ohlol.intake import corpus_of
 from ohlol.model import SequenceModel, Steps
 from ohlol.ops.stream import Stream as Writer
 from ohlol.ops.stream import sample, skip, uniform
@@ -188,16 +189,31 @@ class TrainedModel:
         return Streams(self.network, self.codec, self.config.data, lambda: self.identity, n)
 
     def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> Tally:
-        """Scores on a file of the kind the model was trained on.
+        """Scores on a file of the kind the model was trained on, or on an encoded corpus.
+
+        Of a corpus it is what was set apart for measuring, or all where nothing was.
 
         Returns:
             A tally: `.scores()`, `.worst_pairs()`.
 
         Raises:
-            InputError: the file cannot be read, or holds a label that was not seen in training.
+            InputError: the file cannot be read, or holds a label that was not seen in training; an encoded corpus has
+                another vocabulary or no targets.
         """
+        folder = None if isinstance(data, Corpus) else corpus_of(data)
+        if folder is not None:
+            return evaluate(self.network, self.codec, self._encoded(folder))
         corpus = data if isinstance(data, Corpus) else readers.read(data, self.config.data)
         return evaluate(self.network, self.codec, self.codec.encode(corpus))
+
+    def _encoded(self, folder: Path) -> Dataset:
+        found = encoded.read(folder)
+        if found.codec != self.codec:
+            raise InputError(f"{folder} was encoded with another vocabulary: ohlol encode FILE... --vocab {self.run}")
+        data = found.dev or found.train
+        if data.targets is None and self.task != "next":
+            raise InputError(f"{folder} was encoded without targets; encode it again without --no-targets")
+        return data
 
     def predict(self, text: str | Sequence[str], *, n_best: int = 1) -> Prediction:
         """Label the steps of one sequence, or the sequence as a whole.

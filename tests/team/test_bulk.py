@@ -1,6 +1,5 @@
 """Predictions of a corpus: each sequence once, in order, whatever the number of processes and the interruptions."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -89,7 +88,7 @@ def test_classes_are_predicted_without_targets(tmp_path: Path, monkeypatch: pyte
     assert lines(Path("pred")) == [model.predict(name).labels[0] for name in names]
 
 
-def test_mistakes(place: Path) -> None:
+def test_mistakes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = ohlol.load("run")
     encode(["new.tsv"], Path("other"), DataSettings(), jobs=1)
     with pytest.raises(InputError, match="other was encoded with another vocabulary than the model's"):
@@ -112,5 +111,7 @@ def test_mistakes(place: Path) -> None:
         (["predict", "run", "corpus"], "give --out"),
         (["predict", "run", "abc", "--out", "x"], "--out is for the predictions of an encoded corpus"),
     ):
-        _, err = run([sys.executable, "-m", "ohlol", *command], place, expected=2)
-        assert message in err
+        with pytest.raises(SystemExit) as ended:
+            main(command)
+        assert ended.value.code == 2
+        assert message in capsys.readouterr().err

@@ -11,14 +11,21 @@ import pytest
 from helpers import TINY, text_file
 from launch import flags, run, start, train, workers
 
-import ohlol
-
 KILLS = int(os.environ.get("OHLOL_WORKER_KILLS", "3"))
 """In all; `make faults` asks for 20."""
 BACK_WITHIN = 30.0
 """Seconds in which the run must train again."""
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 7, "dropout": 0.2, "checkpoint_every": "20", "epochs": 3}
 KEPT = ("model.safetensors", "metrics.jsonl", "config.json", "vocab.json", "resume/last.safetensors")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of two processes that nobody kills."""
+    folder = tmp_path_factory.mktemp("whole")
+    text_file(folder / "data.txt", 40000)
+    run(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), folder)
+    return folder / "run"
 
 
 def wait_for(what: Any, process: Any, seconds: float) -> float:
@@ -38,10 +45,11 @@ def time_of(state: Path) -> int:
         return 0
 
 
-def test_killed_workers_are_back_and_nothing_is_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_killed_workers_are_back_and_nothing_is_lost(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text_file(tmp_path / "data.txt", 40000)
     chance = random.Random(KILLS)
-    run(train(2, "data.txt", "--out", "whole", *flags(SETTINGS)), tmp_path)
     state, made, slowest, number = tmp_path / "run" / "resume" / "last.safetensors", 0, 0.0, 0
     while made < KILLS:
         run(["rm", "-rf", "run"], tmp_path)
@@ -63,13 +71,13 @@ def test_killed_workers_are_back_and_nothing_is_lost(tmp_path: Path, capsys: pyt
         assert out.count("saved: run") == 1
         number += 1
         for name in KEPT:
-            assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+            assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name
     assert slowest < BACK_WITHIN
     with capsys.disabled():
         print(f"killed {made} workers of {number} runs: back within {slowest:.1f} s, all ended in the same bytes")
 
 
-def test_by_hand_as_by_torchrun(tmp_path: Path) -> None:
+def test_by_hand_as_by_torchrun(whole: Path, tmp_path: Path) -> None:
     """Without --max-restarts the others end with one line, and --resume ends in the same bytes."""
     text_file(tmp_path / "data.txt", 40000)
     process = start(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), tmp_path)
@@ -80,4 +88,5 @@ def test_by_hand_as_by_torchrun(tmp_path: Path) -> None:
     assert process.returncode != 0
     assert "ohlol: another process of this run has ended" in err or "SIGTERM" in err
     run(train(2, "--resume", "--out", "run"), tmp_path)
-    assert ohlol.load(tmp_path / "run").config.scores
+    for name in KEPT:
+        assert (tmp_path / "run" / name).read_bytes() == (whole / name).read_bytes(), name

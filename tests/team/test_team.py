@@ -136,7 +136,7 @@ def test_seeds_differ_by_rank() -> None:
     assert 0 <= rank_seed((1 << 63) - 1, 511) < 1 << 63
 
 
-SETTINGS: dict[str, Any] = {**TINY, "bptt": 7, "dropout": 0.2, "checkpoint_every": "3"}
+SETTINGS: dict[str, Any] = {**TINY, "bptt": 7, "dropout": 0.2, "checkpoint_every": "20"}
 
 
 def test_the_leader_alone_writes_and_prints(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_the_leader_alone_writes_and_prints(tmp_path: Path) -> None:
 
 def test_stopped_and_gone_on_by_others(tmp_path: Path) -> None:
     """SIGTERM to torchrun stops all after the same step; as many go on to the same bytes, fewer to an end as well."""
-    text_file(tmp_path / "data.txt", 4000)
+    text_file(tmp_path / "data.txt", 2500)
     run(train(2, "data.txt", "--out", "whole", *flags(SETTINGS)), tmp_path)
     process = start(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), tmp_path)
     assert process.stdout is not None

@@ -21,22 +21,25 @@ FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".par
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
-    files: Annotated[list[str], typer.Argument(help="Data of the kind the run was trained on.", metavar="FILE...")],
+    files: Annotated[
+        list[str], typer.Argument(help="Data of the kind the run was trained on, or a corpus.", metavar="FILE...")
+    ],
     worst: Annotated[int, typer.Option(help="Rows of the table of commonest mistakes.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """How good a model is on a file, and which labels it takes for which."""
     from ohlol import output
     from ohlol.data import readers
+    from ohlol.data.store import is_corpus
     from ohlol.infer import load
     from ohlol.scores import persistence, text_of
 
     model = load(run)
-    corpus = readers.read(files, model.config.data)
-    tally = model.evaluate(corpus)
+    corpus = None if is_corpus(files[0]) else readers.read(files, model.config.data)
+    tally = model.evaluate(files if corpus is None else corpus)
     pairs = tally.worst_pairs(worst) if tally.confusion is not None else []
     extra: dict[str, Any] = {}
-    if model.task == "forecast":
+    if model.task == "forecast" and corpus is not None:
         targets: Any = corpus.targets
         extra["persistence"] = persistence(targets)
     if as_json:
