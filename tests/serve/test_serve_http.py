@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from serving import KEY, Served, events
+from serving import KEY, SECONDS, Served, events
 
 import ohlol
 from ohlol.cli import main
@@ -375,9 +375,10 @@ def test_a_model_is_swapped_without_dropping_a_request(runs: dict[str, Path], tm
             (run / "model.safetensors").write_bytes(weights)
             ohlol.fit([("ab", "zz")], epochs=60, out=run, overwrite=True)
             served.process.send_signal(1)  # SIGHUP
-            for _ in range(200):
-                if client.get("/v1/models/word").json()["identity"] == ohlol.load(run).identity:
-                    break
+            until = time.monotonic() + SECONDS
+            while "zz" not in {labels for _, labels in seen} and time.monotonic() < until:
+                time.sleep(0.02)
+            assert client.get("/v1/models/word").json()["identity"] == ohlol.load(run).identity
         over.set()
         for thread in threads:
             thread.join()
