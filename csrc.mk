@@ -24,7 +24,7 @@ sanitize:
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so) \
 	  $$($(CXX) -print-file-name=libstdc++.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED)/site \
-	  $(abspath $(BIN))/python -m pytest -q -p no:cacheprovider tests/parity/test_layers.py tests/parity/test_functions.py \
+	  $(abspath $(BIN))/python tests/parity/sanitized.py -q -p no:cacheprovider tests/parity/test_layers.py tests/parity/test_functions.py \
 	  tests/parity/test_threads.py tests/parity/test_streams.py -k "not bench"
 
 # torch's own tests of its recurrent layers, with ours in their place. The tests are not part of torch's wheel, so they
