@@ -66,7 +66,7 @@ def encode(
         seed: of that choice.
         vocab: a run or a corpus whose vocabulary is used; nothing is set apart then.
         targets: whether the targets are read.
-        jobs: processes; as many as there are processors without it.
+        jobs: processes; without it as many as there are processors, or one for less than `PIECE` bytes.
         piece: bytes of a file that become a shard.
         overwrite: replace a corpus that is there.
         report: is told of the progress.
@@ -90,7 +90,8 @@ def encode(
     sources = tuple(source_of(file) for file in dict.fromkeys(files))
     with ExitStack() as held:
         _begin(out, overwrite, held, _written_down(plan, sources, codec))
-        pool = Pool(out, plan, jobs or os.cpu_count() or 1, report)
+        few = sum(source["bytes"] for source in sources) <= PIECE  # done before another process has started
+        pool = Pool(out, plan, jobs or (1 if few else os.cpu_count() or 1), report)
         if codec is None and not (out / store.VOCAB).exists():
             counts = Counts()
             for found in pool.each("count", count):

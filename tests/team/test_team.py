@@ -1,6 +1,8 @@
 """Several processes train one run: losses and scores as of one, and nothing lost, doubled or printed twice."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -189,18 +191,23 @@ def test_an_encoded_corpus_is_shared(tmp_path: Path) -> None:
     assert [line["train_loss"] for line in two] == pytest.approx([line["train_loss"] for line in one], rel=1e-3)
 
 
-def addresses(folder: Path) -> list[list[str]] | None:
+HOSTS = [f"oh{os.getpid()}{letter}" for letter in "ab"]
+"""Namespaces and their interfaces, by names that another run of the tests does not have."""
+
+
+def addresses() -> list[list[str]] | None:
     """Two hosts with addresses of their own, as prefixes of commands; None where the system does not permit them."""
+    one, two = HOSTS
     made = [
-        ["ip", "netns", "add", "ohlol-a"],
-        ["ip", "netns", "add", "ohlol-b"],
-        ["ip", "link", "add", "ohlol-va", "netns", "ohlol-a", "type", "veth", "peer", "ohlol-vb", "netns", "ohlol-b"],
+        ["ip", "netns", "add", one],
+        ["ip", "netns", "add", two],
+        ["ip", "link", "add", one, "netns", one, "type", "veth", "peer", two, "netns", two],
     ]
-    for host, address in (("a", "10.231.7.1/24"), ("b", "10.231.7.2/24")):
-        inside = ["ip", "netns", "exec", f"ohlol-{host}", "ip"]
+    for number, host in enumerate(HOSTS, 1):
+        inside = ["ip", "netns", "exec", host, "ip"]
         made += [
-            [*inside, "address", "add", address, "dev", f"ohlol-v{host}"],
-            [*inside, "link", "set", f"ohlol-v{host}", "up"],
+            [*inside, "address", "add", f"10.231.7.{number}/24", "dev", host],
+            [*inside, "link", "set", host, "up"],
             [*inside, "link", "set", "lo", "up"],
         ]
     try:
@@ -208,14 +215,14 @@ def addresses(folder: Path) -> list[list[str]] | None:
             return None
     except OSError:
         return None
-    return [["ip", "netns", "exec", f"ohlol-{host}"] for host in "ab"]
+    return [["ip", "netns", "exec", host] for host in HOSTS]
 
 
 def test_two_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In network namespaces where they are permitted; else as two rendezvous on this host."""
     text_file(tmp_path / "data.txt", 2000)
     run(train(2, "data.txt", "--out", "whole", *flags(SETTINGS)), tmp_path)
-    hosts = addresses(tmp_path)
+    hosts = addresses()
     try:
         where = "two network namespaces" if hosts else "one host twice"
         address = "10.231.7.1:29411" if hosts else "localhost:29411"
@@ -229,7 +236,7 @@ def test_two_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
                 command += [f"--local-addr=10.231.7.{number + 1}", f"--rdzv-conf=is_host={int(number == 0)}"]
             environment = dict(ENVIRONMENT)
             if hosts:
-                environment["GLOO_SOCKET_IFNAME"] = f"ohlol-v{'ab'[number]}"
+                environment["GLOO_SOCKET_IFNAME"] = HOSTS[number]
             started.append(
                 subprocess.Popen(
                     [*command, "-m", "ohlol", "train", "data.txt", "--out", "run", *flags(SETTINGS)],
@@ -245,9 +252,9 @@ def test_two_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert [process.returncode for process in started] == [0, 0], said
         assert sum("saved: run" in out for out, _ in said) == 1
     finally:
-        if hosts:
-            for host in "ab":
-                subprocess.run(["ip", "netns", "delete", f"ohlol-{host}"], check=False)
+        if shutil.which("ip"):
+            for host in HOSTS:
+                subprocess.run(["ip", "netns", "delete", host], check=False, capture_output=True)
     found, wanted = bytes_of(tmp_path / "run"), bytes_of(tmp_path / "whole")
     for name in ("model.safetensors", "metrics.jsonl"):
         assert found[name] == wanted[name]

@@ -32,7 +32,7 @@ def encode(
     no_targets: Annotated[
         bool, typer.Option("--no-targets", help="Read inputs alone, for predict; needs --vocab.")
     ] = False,
-    jobs: Annotated[int | None, typer.Option(help="Processes; by default one a processor.")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes; by default one a processor, for few data one.")] = None,
     format: Annotated[
         str | None, typer.Option(help=one_of(FORMATS) + "; told from the file.", rich_help_panel="Data")
     ] = None,
