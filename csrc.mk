@@ -1,11 +1,12 @@
 # Habits of the compiled kernels; the Makefile includes this file.
 SANITIZED := build/sanitize
+DROP_IN := build/drop-in
 TORCH_TESTS ?= build/torch-tests
 TORCH_TAG ?= v2.13.0
 
-.PHONY: kernel sanitize drop-in
+.PHONY: kernel sanitize drop-in drop-in-torch
 
-kernel sanitize drop-in: $(VENV)/ready-dev
+kernel sanitize drop-in drop-in-torch: $(VENV)/ready-dev
 
 # The module of a checkout, built again without the rest of the install: what fails is told here, which pip would pass by.
 kernel:
@@ -27,9 +28,17 @@ sanitize:
 	  $(abspath $(BIN))/python tests/parity/sanitized.py -q -p no:cacheprovider tests/parity/test_layers.py tests/parity/test_functions.py \
 	  tests/parity/test_threads.py tests/parity/test_streams.py -k "not bench"
 
-# torch's own tests of its recurrent layers, with ours in their place. The tests are not part of torch's wheel, so they
-# are fetched once; set TORCH_TESTS to a checkout of torch's `test` folder to use that one.
+# Tests that others wrote for models with torch's recurrent layers, with ours in their place: those of opacus, which holds
+# its own layers against torch.nn's. They lie in its wheel; nothing it depends on is installed.
 drop-in:
+	$(PIP) --no-deps --upgrade --target $(DROP_IN) opacus==1.6.0 opt_einsum==3.4.0
+	cd $(DROP_IN) && PYTHONPATH="$(CURDIR)/tests/parity:$(CURDIR)/$(DROP_IN)" $(abspath $(BIN))/python -m pytest -q -p drop_in -c /dev/null \
+	  -p no:cacheprovider --pyargs opacus.tests.dp_layers.dp_rnn_test opacus.tests.grad_samples.dp_rnn_test \
+	  opacus.tests.validators.gru_test opacus.tests.validators.lstm_test
+
+# The same with torch's own tests. They are not part of torch's wheel, so they are fetched once; set TORCH_TESTS to a
+# checkout of torch's `test` folder to use that one.
+drop-in-torch:
 	test -d $(TORCH_TESTS) || (git clone --quiet --depth 1 --filter=blob:none --sparse --branch $(TORCH_TAG) \
 	  https://github.com/pytorch/pytorch $(TORCH_TESTS).git && git -C $(TORCH_TESTS).git sparse-checkout set test \
 	  && ln -s $(TORCH_TESTS:build/%=%).git/test $(TORCH_TESTS))

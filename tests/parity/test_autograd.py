@@ -191,6 +191,14 @@ def test_projection_is_torchs() -> None:
     assert layer(torch.ones(4, 1, 3))[0].shape == (4, 1, 2)
 
 
+def test_a_single_step_with_large_weights_is_left_to_torch() -> None:
+    x = torch.randn(1, 1, 3)
+    assert "one step of one sequence" in nn.explain_backend(nn.GRU(3, 200), x)
+    assert "one step of one sequence" in nn.explain_backend(nn.RNN(3, 300), x[0])
+    for layer, given in ((nn.GRU(3, 100), x), (nn.LSTM(3, 300), x), (nn.GRU(3, 200), torch.randn(2, 1, 3))):
+        assert nn.explain_backend(layer, given).startswith("kernel")
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 def test_functional_call_and_transforms(kind: type[torch.nn.RNNBase]) -> None:
     layer, x = kind(3, 4, dtype=F64), torch.randn(5, 2, 3, dtype=F64)
