@@ -23,6 +23,7 @@ import ohlol
 from ohlol import checkpoint, machine, resume, train
 from ohlol.errors import InputError, InputWarning
 from ohlol.lock import locked
+from ohlol.objective import Loss, Objective
 from ohlol.train import Interrupted, Trainer
 from ohlol.weights import read_tensors
 
@@ -266,15 +267,15 @@ def test_an_interval_that_is_none_is_refused(tmp_path: Path, every: str) -> None
 
 def broken_at(steps: range, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the loss, or the gradient alone, of some steps (from 1) no number."""
-    real = Trainer._loss
+    real = Trainer._told
 
-    def loss(self: Trainer, batch: Any, scores: torch.Tensor) -> tuple[torch.Tensor, float]:
-        value, weight = real(self, batch, scores)
+    def told(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
         if self.progress.step + 1 in steps:
-            value = value * math.nan if what == "loss" else value + (scores * 0).sum().sqrt()  # sqrt at 0: slope inf
-        return value, weight
+            worse = own.mean * math.nan if what == "loss" else own.mean + (own.mean * 0).sqrt()  # sqrt at 0: slope inf
+            own = own._replace(mean=worse)
+        return real(self, batch, own)
 
-    monkeypatch.setattr(Trainer, "_loss", loss)
+    monkeypatch.setattr(Trainer, "_told", told)
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
@@ -347,16 +348,16 @@ def test_a_run_that_breaks_after_a_good_epoch_publishes_no_more(
 
 def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 8000)
-    real = Trainer._loss
+    real = Trainer._told
 
-    def loss(self: Trainer, batch: Any, scores: torch.Tensor) -> tuple[torch.Tensor, float]:
-        value, weight = real(self, batch, scores)
-        return value * (20 if self.progress.step in (60, 70) else 1), weight
+    def told(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
+        factor = 20 if self.progress.step in (60, 70) else 1
+        return real(self, batch, own._replace(mean=own.mean * factor))
 
     recorder = Recorder()
     ohlol.fit(data, out=tmp_path / "quiet", reporter=recorder, **SETTINGS)
     assert sum(epoch.spikes for epoch in recorder.epochs) == 0
-    monkeypatch.setattr(Trainer, "_loss", loss)
+    monkeypatch.setattr(Trainer, "_told", told)
     recorder = Recorder()
     ohlol.fit(data, out=tmp_path / "run", reporter=recorder, **SETTINGS)
     assert sum(epoch.spikes for epoch in recorder.epochs) == 2
@@ -415,7 +416,7 @@ def test_memory_that_runs_out_says_which_flag_helps(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(Trainer, "_loss", fail)
+    monkeypatch.setattr(Objective, "__call__", fail)
     with pytest.raises(InputError, match="out of memory in training; a smaller --batch-size helps most"):
         ohlol.fit(out=tmp_path / "run")
 
@@ -424,7 +425,7 @@ def test_another_runtime_error_stays_one(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(Trainer, "_loss", fail)
+    monkeypatch.setattr(Objective, "__call__", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         ohlol.fit()
 
