@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.frame import app, one_of
+from ohlol.cli.frame import Format, Header, Input, Level, Target, Task, app
 from ohlol.errors import InputError
-from ohlol.settings import FORMATS, LEVELS, TASKS, DataSettings
+from ohlol.settings import DataSettings
 
 if TYPE_CHECKING:
     from ohlol.data.encoded import Encoded
@@ -33,27 +33,12 @@ def encode(
         bool, typer.Option("--no-targets", help="Read inputs alone, for predict; needs --vocab.")
     ] = False,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default one a processor, for few data one.")] = None,
-    format: Annotated[
-        str | None, typer.Option(help=one_of(FORMATS) + "; told from the file.", rich_help_panel="Data")
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help=one_of(TASKS) + "; told from the file.", rich_help_panel="Data")
-    ] = None,
-    level: Annotated[
-        str | None, typer.Option(help=one_of(LEVELS) + ": what a symbol is.", rich_help_panel="Data")
-    ] = None,
-    input: Annotated[
-        str | None,
-        typer.Option("--input", "--input-column", help="Column by name or number from 1.", rich_help_panel="Data"),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", "--target-column", help="Column by name or number from 1.", rich_help_panel="Data"),
-    ] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option("--header/--no-header", help="Whether a CSV file names its columns.", rich_help_panel="Data"),
-    ] = None,
+    format: Format = None,
+    task: Task = None,
+    level: Level = None,
+    input: Input = None,
+    target: Target = None,
+    header: Header = None,
 ) -> None:
     """Encode files once, larger than memory too, so that `train` maps them; a stopped command goes on."""
     settings = {"format": format, "task": task, "level": level, "input": input, "target": target, "header": header}

@@ -1,4 +1,4 @@
-"""The frame of the command line: the app that commands join, and how they write to a pipe; knows no command."""
+"""The frame of the command line: the app that commands join, options of several, and pipes; knows no command."""
 
 import os
 import sys
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ohlol import __version__
+from ohlol.settings import FORMATS, LEVELS, TASKS
 
 app = typer.Typer(
     help="Recurrent networks you can read, train and ship.",
@@ -30,6 +31,18 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def one_of(names: Iterable[str]) -> str:
     """The choices of an option, for its help."""
     return ", ".join(names)
+
+
+_COLUMN = "Column by name or number from 1."
+Format = Annotated[str | None, typer.Option(help=one_of(FORMATS) + "; told from the file.", rich_help_panel="Data")]
+Task = Annotated[str | None, typer.Option(help=one_of(TASKS) + "; told from the file.", rich_help_panel="Data")]
+Level = Annotated[str | None, typer.Option(help=one_of(LEVELS) + ": what a symbol is.", rich_help_panel="Data")]
+Input = Annotated[str | None, typer.Option("--input", "--input-column", help=_COLUMN, rich_help_panel="Data")]
+Target = Annotated[str | None, typer.Option("--target", "--target-column", help=_COLUMN, rich_help_panel="Data")]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether a CSV file names its columns.", rich_help_panel="Data"),
+]
 
 
 def console() -> Any:

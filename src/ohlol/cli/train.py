@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ohlol.cli.frame import app, console, one_of
+from ohlol.cli.frame import Format, Header, Input, Level, Target, Task, app, console, one_of
 from ohlol.errors import InputError
-from ohlol.settings import CELLS, FORMATS, LEVELS, OPTIMIZERS, SCHEDULES, TASKS
+from ohlol.settings import CELLS, OPTIMIZERS, SCHEDULES
 
 PAIR_GLUE = "\t"
 """Joins the two values of --pair, as typer has no repeatable option of two; no symbol of a pair can be a tab."""
@@ -35,27 +35,12 @@ def train(
     dev_fraction: Annotated[
         float | None, typer.Option(help="Share of the data measured on without --dev.", rich_help_panel="Data")
     ] = None,
-    format: Annotated[
-        str | None, typer.Option(help=one_of(FORMATS) + "; told from the file.", rich_help_panel="Data")
-    ] = None,
-    task: Annotated[
-        str | None, typer.Option(help=one_of(TASKS) + "; told from the file.", rich_help_panel="Data")
-    ] = None,
-    level: Annotated[
-        str | None, typer.Option(help=one_of(LEVELS) + ": what a symbol is.", rich_help_panel="Data")
-    ] = None,
-    input: Annotated[
-        str | None,
-        typer.Option("--input", "--input-column", help="Column by name or number from 1.", rich_help_panel="Data"),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", "--target-column", help="Column by name or number from 1.", rich_help_panel="Data"),
-    ] = None,
-    header: Annotated[
-        bool | None,
-        typer.Option("--header/--no-header", help="Whether a CSV file names its columns.", rich_help_panel="Data"),
-    ] = None,
+    format: Format = None,
+    task: Task = None,
+    level: Level = None,
+    input: Input = None,
+    target: Target = None,
+    header: Header = None,
     cell: Annotated[str | None, typer.Option(help=one_of(CELLS), rich_help_panel="Model")] = None,
     hidden_size: Annotated[
         int | None, typer.Option(help="Units of a layer and direction.", rich_help_panel="Model")
