@@ -43,6 +43,8 @@ class Seen:
     """Of each answer."""
     wrong: int = 0
     lost: int = 0
+    whole: float = 0.0
+    """Seconds from the first request to the last answer, which comes after the time is up."""
 
     def __str__(self) -> str:
         at = sorted(self.seconds)
@@ -113,7 +115,9 @@ async def predicting(port: int, wanted: dict[str, Any], clients: int, seconds: f
                 told = json.loads(body)["predictions"][0]
                 seen.wrong += not same((told["labels"], told["probabilities"]), wanted[text])
 
+    began = time.perf_counter()
     await asyncio.gather(*(one(number) for number in range(clients)))
+    seen.whole = time.perf_counter() - began
     return seen
 
 
@@ -204,12 +208,13 @@ def batches(given: argparse.Namespace, folder: Path) -> None:
                 if seen.wrong or seen.lost:
                     raise SystemExit(f"{name}: {seen}")
                 if number:  # the first round warms up
-                    rates[name].append(len(seen.seconds) / given.seconds)
+                    rates[name].append(len(seen.seconds) / seen.whole)
                     costs[name].append(1000 * (server.cpu() - before) / len(seen.seconds))
                     print(f"  {name}: {rates[name][-1]:,.0f} requests/s, {costs[name][-1]:.2f} ms of processor, {seen}")
-    for what, found in (("requests/s", rates), ("ms of the server's processor time a request", costs)):
-        one, many = (statistics.median(values) for values in found.values())
-        print(f"one by one {one:,.1f}, in batches {many:,.1f} {what}: {max(many / one, one / many):.1f} times")
+    one, many = (statistics.median(values) for values in rates.values())
+    print(f"one by one {one:,.1f}, in batches {many:,.1f} requests/s: {many / one:.1f} times")
+    one, many = (statistics.median(values) for values in costs.values())
+    print(f"one by one {one:.1f}, in batches {many:.1f} ms of the server's processor time a request: {one / many:.1f} times")
 
 
 def load(given: argparse.Namespace, folder: Path) -> None:

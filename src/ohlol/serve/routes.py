@@ -54,15 +54,15 @@ health = APIRouter(responses=PROBLEMS, tags=["server"])
 """What needs no key."""
 
 
-def service(request: Request) -> Service:
-    """The server that a request came to."""
+async def service(request: Request) -> Service:
+    """The server that a request came to; async, as what is not goes to a thread, which costs more than all the rest."""
     return request.app.state.service
 
 
 At = Annotated[Service, Depends(service)]
 
 
-def found(name: str, at: At) -> Served:
+async def found(name: str, at: At) -> Served:
     """The model a path names, which stays the same for the whole request."""
     served = at.models.served.get(name)
     if served is None:
