@@ -24,14 +24,14 @@ serving: $(VENV)/ready-dev
 	OHLOL_SLOW_CLIENTS=500 OHLOL_LOAD_SECONDS=60 OHLOL_SCHEMA_EXAMPLES=500 $(BIN)/python -m pytest -rs -s tests/serve
 
 lint: $(VENV)/ready-dev
-	$(BIN)/ruff format --check src tests docs examples
-	$(BIN)/ruff check src tests docs examples
+	$(BIN)/ruff format --check src tests docs examples benchmarks
+	$(BIN)/ruff check src tests docs examples benchmarks
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(VENV)/ready-dev
-	$(BIN)/ruff format src tests docs examples
-	$(BIN)/ruff check --fix src tests docs examples
+	$(BIN)/ruff format src tests docs examples benchmarks
+	$(BIN)/ruff check --fix src tests docs examples benchmarks
 
 results: $(VENV)/ready-dev
 	PATH=$(abspath $(BIN)):$$PATH bash benchmarks/results.sh

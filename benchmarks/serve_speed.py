@@ -214,7 +214,7 @@ def batches(given: argparse.Namespace, folder: Path) -> None:
     one, many = (statistics.median(values) for values in rates.values())
     print(f"one by one {one:,.1f}, in batches {many:,.1f} requests/s: {many / one:.1f} times")
     one, many = (statistics.median(values) for values in costs.values())
-    print(f"one by one {one:.1f}, in batches {many:.1f} ms of the server's processor time a request: {one / many:.1f} times")
+    print(f"one by one {one:.1f}, in batches {many:.1f} ms of processor a request: {one / many:.1f} times")
 
 
 def load(given: argparse.Namespace, folder: Path) -> None:

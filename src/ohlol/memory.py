@@ -17,7 +17,6 @@ from torch import Tensor
 from ohlol.infer import TrainedModel
 from ohlol.model import SequenceModel
 from ohlol.trace import Numbers, steps_of
-from ohlol.unrolled import unrolled
 
 SMALL = 0.01
 """The share of its peak under which an influence counts as forgotten."""
@@ -90,15 +89,15 @@ def memory(model: TrainedModel, sequence: str | Sequence[str]) -> Memory:
 
 
 def _gradients(network: SequenceModel, x: Tensor) -> Numbers:
-    """(N, T): d chosen score of answer n / d vector t, its length; several answers go back through time together."""
-    x = x.float().requires_grad_()
-    logits, _ = unrolled(network, x)
-    chosen = logits.max(dim=1).values
+    """(N, T): d chosen score of answer n / d vector t, its length; a copy of the sequence for each answer goes back."""
     lengths: list[Tensor] = []
-    for some in chosen.split(AT_ONCE):
-        eye = torch.eye(len(some))
-        (found,) = torch.autograd.grad(some, x, eye, retain_graph=True, is_grads_batched=True)
-        lengths.append(found.norm(dim=2))  # (n, T, I) -> (n, T)
+    answers = 1 if network.sizes.whole else len(x)
+    for first in range(0, answers, AT_ONCE):
+        asked = torch.arange(first, min(first + AT_ONCE, answers))
+        copies = x[:, None].repeat(1, len(asked), 1).requires_grad_()  # (T, I) -> (T, n, I)
+        chosen = _scores(network, copies)[asked, torch.arange(len(asked))].max(dim=1).values  # (n, K) -> (n,)
+        (found,) = torch.autograd.grad(chosen.sum(), copies)
+        lengths.append(found.norm(dim=2).T)  # (T, n, I) -> (n, T)
     return torch.cat(lengths).double().numpy()
 
 
