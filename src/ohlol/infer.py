@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -228,25 +229,32 @@ class TrainedModel:
         """
         return next(iter(self.predict_many([text], n_best=n_best)))
 
-    def predict_many(self, texts: Iterable[str | Sequence[str]] | Corpus, *, n_best: int = 1) -> Iterator[Prediction]:
-        """Predict many sequences, in batches, in the order given, without holding more than a batch."""
+    def predict_many(
+        self, texts: Iterable[str | Sequence[str]] | Corpus, *, n_best: int | Sequence[int] = 1
+    ) -> Iterator[Prediction]:
+        """Predict many sequences, in batches, in the order given, without holding more than a batch.
+
+        Args:
+            texts: strings, or lists of symbols.
+            n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
+        """
         if self.task not in ("label", "classify"):
             instead = "`ohlol generate RUN --prompt TEXT`" if self.task == "next" else "`ohlol predict RUN FILE`"
             raise InputError(f"this model's task is {self.task} and labels nothing: use {instead}")
         sequences = texts.inputs if isinstance(texts, Corpus) else texts
-        chunk: list[Any] = []
-        for sequence in sequences:
-            chunk.append(sequence)
+        chunk: list[tuple[Any, int]] = []
+        for one in zip(sequences, repeat(n_best) if isinstance(n_best, int) else n_best):  # noqa: B905 - one is endless
+            chunk.append(one)
             if len(chunk) == EVAL_BATCH:
-                yield from self._predict(chunk, n_best)
+                yield from self._predict(chunk)
                 chunk = []
         if chunk:
-            yield from self._predict(chunk, n_best)
+            yield from self._predict(chunk)
 
     @torch.no_grad()
-    def _predict(self, texts: Sequence[Any], n_best: int) -> list[Prediction]:
-        corpus = self.corpus(texts)
-        return self.predict_rows(self.codec.encode(corpus), np.arange(len(texts)), corpus.inputs, n_best=n_best)  # pyright: ignore[reportArgumentType]
+    def _predict(self, asked: Sequence[tuple[Any, int]]) -> list[Prediction]:
+        corpus, n_best = self.corpus([text for text, _ in asked]), [n for _, n in asked]
+        return self.predict_rows(self.codec.encode(corpus), np.arange(len(asked)), corpus.inputs, n_best=n_best)  # pyright: ignore[reportArgumentType]
 
     @torch.no_grad()
     def predict_rows(
@@ -255,7 +263,7 @@ class TrainedModel:
         rows: NDArray[np.int64],
         read: Sequence[Sequence[str]] | None = None,
         *,
-        n_best: int = 1,
+        n_best: int | Sequence[int] = 1,
     ) -> list[Prediction]:
         """Predict some sequences of encoded data, as one batch, in the order given.
 
@@ -263,7 +271,7 @@ class TrainedModel:
             data: encoded with the model's codec.
             rows: which sequences, (B,), none twice.
             read: the symbols of each; without them those that the ids stand for.
-            n_best: how many labels `Prediction.best` holds at each step.
+            n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
         """
         batch = gather(data, rows)
         scores, _ = self.network(Steps.of(batch))
@@ -275,12 +283,16 @@ class TrainedModel:
             texts = {row: vocab.decode(batch.inputs[at]) for row, at in zip(batch.rows.tolist(), places, strict=True)}
         else:
             texts = dict(zip(rows.tolist(), read, strict=True))
-        top = torch.softmax(scores, dim=1).topk(min(max(n_best, 1), len(self.codec.labels)), dim=1)
-        names, values, ids = self.codec.labels.symbols, top.values.tolist(), top.indices.tolist()
+        wanted = dict(zip(rows.tolist(), repeat(n_best) if isinstance(n_best, int) else n_best))  # noqa: B905
+        most = max(1, *wanted.values())
+        top = torch.softmax(scores, dim=1).topk(min(most, len(self.codec.labels)), dim=1)
+        names, values, ids = self.codec.labels.symbols, top.values.numpy(), top.indices.numpy()
         steps = places if self.task == "label" else [np.array([i]) for i in range(len(batch.rows))]
         made: dict[int, Prediction] = {}
         for row, where in zip(batch.rows.tolist(), steps, strict=True):
-            best = [[(names[i], p) for i, p in zip(ids[s], values[s], strict=True)] for s in where.tolist()]
+            few = slice(max(1, wanted[row]))
+            found = zip(ids[where, few].tolist(), values[where, few].tolist(), strict=True)
+            best = [[(names[i], p) for i, p in zip(*step, strict=True)] for step in found]
             made[row] = Prediction(
                 texts[row],
                 [b[0][0] for b in best],

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +49,8 @@ class Served:
     flags: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict[str, str])
     port: int = 0
+    started: Callable[[], object] = lambda: None
+    """Called once the server has said its line."""
 
     def __enter__(self) -> "Served":
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **self.environment}
@@ -66,6 +68,7 @@ class Served:
             raise AssertionError(f"no server: {line}{self.process.communicate()[1]}")
         self.host, self.port = found[1].strip("[]"), int(found[2])
         self.url = f"http://{found[1]}:{self.port}"
+        self.started()
         self._wait()
         return self
 

@@ -1,6 +1,8 @@
 """Answers over HTTP are those of the model, and a mistake gets its status and one line."""
 
 import json
+import shutil
+import signal
 import sys
 import threading
 import time
@@ -10,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from serving import KEY, SECONDS, Served, events
 
 import ohlol
@@ -98,7 +101,18 @@ def test_metrics(client: httpx.Client) -> None:
     line = 'ohlol_requests_total{method="POST",route="/v1/models/{name}/predict",status="200"}'
     assert float(next(row for row in text.splitlines() if row.startswith(line)).split()[-1]) >= 1
     assert 'ohlol_batch_size_count{model="hello"}' in text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families["ohlol_request_seconds"].type == "histogram"
+    assert all(family.documentation for name, family in families.items() if not name.endswith("_created"))
     assert "ohlol_sessions 0.0" in text
+
+
+def test_head_is_get_without_a_body(client: httpx.Client) -> None:
+    for path in ("/", "/healthz", "/v1/models", "/docs", "/nothing"):
+        head, get = client.head(path), client.get(path)
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        assert head.headers["content-length"] == get.headers["content-length"]
+    assert client.head("/v1/models/hello/predict").status_code == 405
 
 
 def test_the_reference_needs_no_other_server(client: httpx.Client) -> None:
@@ -118,6 +132,8 @@ MISTAKES: list[tuple[str, Any, int, str]] = [
     ("hello/predict", {"inputs": []}, 422, "inputs: 0 sequences; from 1 to 64"),
     ("hello/predict", {"inputs": ["h"] * 65}, 422, "inputs: 65 sequences; from 1 to 64"),
     ("hello/predict", {"inputs": "h" * 10_001}, 422, "inputs[0]: it has 10,001 symbols; at most 10,000"),
+    ("hello/predict", {"inputs": ["h" * 10_000] * 14}, 422, "140,000 symbols, letters or labels in all; at most 131,"),
+    ("hello/predict", {"inputs": ["h" * 10_000] * 4, "n_best": 9}, 422, "160,000 symbols, letters or labels in all"),
     ("hello/predict", {"inputs": ["h", "\ud800"]}, 422, ""),
     ("hello/predict", {"inputs": [["\ud800"]]}, 422, ""),
     ("hello/predict", {"inputs": " "}, 422, "symbol ' ' was not seen"),
@@ -143,6 +159,7 @@ MISTAKES: list[tuple[str, Any, int, str]] = [
     ("nobody/predict", {"inputs": "hello"}, 404, "there is no model 'nobody'; there are hello"),
     ("../hello/predict", {"inputs": "hello"}, 404, "Not Found"),
     ("..%2f..%2fetc%2fpasswd/predict", {"inputs": "h"}, 404, "Not Found"),
+    ("hello/predict/", {"inputs": "h"}, 404, "Not Found"),
     ("%00/predict", {"inputs": "h"}, 404, "there is no model '\\x00'"),
     ("%E2%80%AE/predict", {"inputs": "h"}, 404, "there is no model '\\u202e'"),
     ("hello%20/predict", {"inputs": "h"}, 404, "there is no model 'hello '"),
@@ -384,7 +401,26 @@ def test_a_model_is_swapped_without_dropping_a_request(runs: dict[str, Path], tm
             thread.join()
     assert {status for status, _ in seen} == {200}
     assert {labels for _, labels in seen} == {"xx", "yy", "zz"}
-    assert "Traceback" not in served.err
+    assert served.err == f"ohlol: word is another now: {ohlol.load(run).identity[:12]}\n"
+
+
+def test_a_signal_to_read_again_is_taken_from_the_first_line_on(runs: dict[str, Path], tmp_path: Path) -> None:
+    """What cannot be read is said to whoever sent the signal, and the server goes on with what it has."""
+    run = tmp_path / "word"
+    shutil.copytree(runs["hello"], run)
+    served = Served([str(run)])
+    served.started = lambda: served.process.send_signal(signal.SIGHUP)
+    with served, served.client() as client:
+        (run / "vocab.json").unlink()
+        served.process.send_signal(signal.SIGHUP)
+        until = time.monotonic() + SECONDS
+        while 'result="refused"} 1.0' not in client.get("/metrics").text and time.monotonic() < until:
+            time.sleep(0.02)
+        assert client.post("/v1/models/word/predict", json={"inputs": "hello"}).status_code == 200
+    first, second = served.err.splitlines()
+    assert first.startswith("ohlol: word is the same: ")
+    assert second.startswith("ohlol: word stays as it was: ")
+    assert "vocab.json" in second
 
 
 def test_stopping_finishes_what_is_in_flight(runs: dict[str, Path]) -> None:

@@ -1,27 +1,35 @@
 """Rooms of the server by themselves: batches, tokens, limits; and a server in this process, with limits of its own."""
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 from serving import run as in_loop
+from untrained import untrained
 
+import ohlol
 from ohlol.errors import InputError
+from ohlol.infer import Prediction
+from ohlol.serve import models
 from ohlol.serve.access import Access
 from ohlol.serve.app import make_app
 from ohlol.serve.batching import Batcher, Busy, Gate
 from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
-from ohlol.serve.models import Models
+from ohlol.serve.models import Models, predicted, symbols_of
 from ohlol.serve.run import _listen  # pyright: ignore[reportPrivateUsage]
 from ohlol.serve.service import Service
 from ohlol.serve.sessions import Tokens
+from ohlol.serve.streams import work_of
 from ohlol.serve.wire import Server, protocol
 
 
@@ -48,7 +56,7 @@ def short_lived(run: Path, *, key: str | None = None, **limits: Any) -> Iterator
 
 
 def batcher(work: Any = None, **settings: Any) -> Batcher[int, int]:
-    given: dict[str, Any] = {"size": 4, "weight": 100, "wait": 0.05, "queue": 20, "patience": 5.0} | settings
+    given: dict[str, Any] = {"size": 4, "weight": 100, "wait": 0.05, "queue": 20, "patience": 60.0} | settings
     return Batcher(work or (lambda asked: [-n for n in asked]), **given)
 
 
@@ -148,6 +156,70 @@ def test_a_bug_in_the_work_is_an_exception_and_the_next_batch_goes_on() -> None:
         await made.close()
 
     in_loop(ask())
+
+
+def test_who_comes_after_the_end_is_told() -> None:
+    async def ask() -> None:
+        made = batcher()
+        await made.close()
+        with pytest.raises(Busy, match="this model stops; try again in 1 s"):
+            await made.submit([1], [1])
+
+    in_loop(ask())
+
+
+def test_each_sequence_of_a_batch_gets_as_many_labels_as_it_asked_for() -> None:
+    """One that asks for all must not have all worked out for the others."""
+    model = untrained("label")
+    asked = [(list("abc"), 1), (list("de"), 100), (list("fgab"), 3)]
+    found = predicted(model, asked)
+    for (text, n_best), one in zip(asked, found, strict=True):
+        assert isinstance(one, Prediction)
+        alone = model.predict(text, n_best=n_best)
+        assert [[label for label, _ in best] for best in one.best] == [[x for x, _ in best] for best in alone.best]
+        assert one.probability == pytest.approx(alone.probability, abs=1e-5)
+
+
+def test_how_much_a_request_is() -> None:
+    """Letters count where words are spelled, and labels where many are asked for: a word can be a megabyte long."""
+    spelled, plain, limits = untrained("words", spelling=4), untrained("words"), Limits(work=100)
+    K = len(plain.codec.labels or ())
+    assert work_of(spelled, ["the", "cats"], 1) == 7
+    assert work_of(plain, ["the", "cats"], 1) == 2
+    assert work_of(plain, ["the", "cats"], 100) == 2 * K
+    assert symbols_of(plain, ["a" * 101], limits) == ["a" * 101]
+    assert symbols_of(spelled, ["a" * 100], limits) == ["a" * 100]
+    for text in (["a" * 101], "a" * 101, ["ab"] * 51):
+        with pytest.raises(InputError, match=r"its words have 10[12] letters; at most 100 are read"):
+            symbols_of(spelled, text, limits)
+
+
+def test_swapping_all_the_time_drops_nothing(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request finds its model and hands it what it asks in one go: no swap comes between."""
+    two = itertools.cycle([ohlol.load(runs["hello"]), untrained("label", layers=1, hidden_size=4)])
+    with short_lived(runs["hello"]) as url:
+        monkeypatch.setattr(models, "loaded", lambda run: next(two))
+        over, seen = time.monotonic() + 1.5, set[int]()
+
+        def ask() -> None:
+            with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+                while time.monotonic() < over:
+                    seen.add(client.post("/v1/models/hello/predict", json={"inputs": "e"}).status_code)
+
+        def swap() -> int:
+            swaps = 0
+            with httpx.Client(base_url=url, timeout=60, trust_env=False) as client:
+                while time.monotonic() < over:
+                    swaps += client.post("/v1/reload").json()[0]["changed"]
+            return swaps
+
+        with ThreadPoolExecutor(9) as threads:
+            asking = [threads.submit(ask) for _ in range(8)]
+            swaps = threads.submit(swap).result()
+            for one in asking:
+                one.result()
+    assert swaps > 20
+    assert seen == {200}
 
 
 def test_a_gate() -> None:

@@ -73,6 +73,7 @@ def serve(
         body_bytes=max_body,
         symbols=max_length,
         length=max_length,
+        work=max(Limits.work, max_length),
         sessions=max_sessions,
         idle=idle,
         wait=timeout,

@@ -129,6 +129,8 @@ class Guard:
             else:
                 await self.app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":
+            scope = {**scope, "method": "GET"}  # as RFC 9110 has it; what there is of a body the protocol leaves out
         await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -35,7 +35,15 @@ def make_app(service: Service) -> ASGIApp:
         await service.stop()
         await service.close()
 
-    app = FastAPI(title="ohlol", version=__version__, description=ABOUT, lifespan=life, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="ohlol",
+        version=__version__,
+        description=ABOUT,
+        lifespan=life,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # to http:// it would send a key that came to a proxy over https
+    )
     app.state.service = service
     keyed = [Depends(HTTPBearer(auto_error=False))] if service.access.key is not None else []
     app.include_router(routes.router, dependencies=keyed)  # for the reference: the guard decides

@@ -77,11 +77,13 @@ class Batcher(Generic[Asked, Answer]):
         """The answers to some, all admitted or none; `always` admits them even where the queue is full.
 
         Raises:
-            Busy: the queue is full, or they waited too long.
+            Busy: the queue is full, or they waited too long; or no more are taken.
             Exception: what `work` gave in place of an answer.
         """
         if len(self._waiting) + len(asked) > self._queue and not always:
             raise Busy(f"{len(self._waiting)} sequences wait, at most {self._queue}", self._until_free())
+        if not self._open:  # nobody would ever come for it
+            raise Busy("this model stops", 1)
         loop = asyncio.get_running_loop()
         now = loop.time()
         mine = [_Waiting(one, weight, now, loop.create_future()) for one, weight in zip(asked, weights, strict=True)]

@@ -15,14 +15,15 @@ class Limits:
     """In one predict request; more gets 422."""
     symbols: int = 10_000
     """Of one sequence, or rows of a series; more gets 422."""
+    work: int = 1 << 17
+    """Of one request, and of one batch: symbols, or letters of words that are spelled, or labels to be named if those
+    are more (`n_best` of each step). More in a request gets 422. It bounds the time and the memory of a batch."""
     length: int = 10_000
     """Symbols that one generate request may ask for; more gets 422."""
     queue: int = 256
     """Sequences of one model that wait for a batch; more gets 429."""
     batch: int = 64
     """Sequences in one batch."""
-    batch_symbols: int = 1 << 16
-    """Symbols in one batch: what bounds its time and memory where sequences are long."""
     batch_wait: float = 0.002
     """How long the first of a batch waits for others."""
     wait: float = 30.0

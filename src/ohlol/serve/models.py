@@ -14,7 +14,7 @@ from ohlol.errors import InputError
 from ohlol.infer import Prediction, TrainedModel, load
 from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
-from ohlol.serve.streams import ModelStreams
+from ohlol.serve.streams import ModelStreams, work_of
 
 NAME = re.compile(r"\w[\w.-]{0,63}")
 """Of a model, in a path: it is looked up in a table, and never used as a file's name."""
@@ -107,28 +107,23 @@ class Served:
             Busy: the queue is full.
             InputError: a sequence does not fit the model.
         """
-        asked = [(symbols, n_best) for symbols in sequences]
-        found = await self.batcher.submit(asked, [len(symbols) for symbols in sequences])
-        return [
-            p if len(p.best[0]) <= n_best else Prediction(p.symbols, p.labels, p.probability, cut(p, n_best), p.unknown)
-            for p in found
-        ]
+        work = [self.work(symbols, n_best) for symbols in sequences]
+        return await self.batcher.submit([(symbols, n_best) for symbols in sequences], work)
+
+    def work(self, symbols: Symbols, n_best: int) -> int:
+        """How much it is to predict a sequence: labels of each symbol, or of the whole."""
+        each = n_best if self.model.task == "label" else 1
+        return max(work_of(self.model, symbols, each), n_best)
 
 
 LABELS_TOLD = 200
 """Labels named when a model is described."""
 
 
-def cut(prediction: Prediction, n_best: int) -> list[list[tuple[str, float]]]:
-    """The first n of each step's labels: a batch is worked out with the largest n that is asked in it."""
-    return [best[:n_best] for best in prediction.best]
-
-
 def predicted(model: TrainedModel, asked: Sequence[tuple[Symbols, int]]) -> list[Prediction | Exception]:
     """The predictions of a batch; where one sequence does not fit, each by itself."""
-    most = max(n_best for _, n_best in asked)
     try:
-        return list(model.predict_many([symbols for symbols, _ in asked], n_best=most))
+        return list(model.predict_many([symbols for symbols, _ in asked], n_best=[n_best for _, n_best in asked]))
     except InputError:
         return [_alone(model, symbols, n_best) for symbols, n_best in asked]
 
@@ -140,21 +135,24 @@ def _alone(model: TrainedModel, symbols: Symbols, n_best: int) -> Prediction | I
         return InputError(str(error).removeprefix("argument:1: "))
 
 
-def symbols_of(model: TrainedModel, text: str | Sequence[str], most: int) -> list[str]:
-    """A text as the symbols a model reads, no more than `most`.
+def symbols_of(model: TrainedModel, text: str | Sequence[str], limits: Limits) -> list[str]:
+    """A text as the symbols a model reads, as many as one sequence may have.
 
     Raises:
         InputError: empty, too long, or not text.
     """
     if model.task == "forecast":
         raise InputError('this model\'s task is forecast and reads numbers: give "rows"')
-    length = len(text)
+    length, most = len(text), limits.symbols
     if length <= most * (1 if model.config.data.level == "char" or not isinstance(text, str) else 64):
         found = list(readers.symbols_of(text, model.config.data)) if isinstance(text, str) else list(text)
         if not found:
             raise InputError("it is empty; give one symbol at least")
         length = len(found)
         if length <= most:
+            letters = work_of(model, found, 1)
+            if letters > limits.work:
+                raise InputError(f"its words have {letters:,} letters; at most {limits.work:,} are read")
             return [str(symbol) for symbol in found]
     raise InputError(f"it has {length:,} symbols; at most {most:,} are read")
 
@@ -210,7 +208,7 @@ class Models:
         batcher: Batcher[tuple[Symbols, int], Prediction] = Batcher(
             lambda asked: predicted(model, asked),
             size=limits.batch,
-            weight=limits.batch_symbols,
+            weight=limits.work,
             wait=limits.batch_wait,
             queue=limits.queue,
             patience=limits.wait,

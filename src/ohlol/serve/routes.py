@@ -63,7 +63,11 @@ At = Annotated[Service, Depends(service)]
 
 
 async def found(name: str, at: At) -> Served:
-    """The model a path names, which stays the same for the whole request."""
+    """The model a path names, which stays the same for the whole request.
+
+    A coroutine that waits for nothing: FastAPI would call a plain function in a thread, and until the request went on
+    the model could have been swapped and have stopped.
+    """
     served = at.models.served.get(name)
     if served is None:
         raise HTTPException(404, f"there is no model {name[:100]!r}; there are {', '.join(at.models.served)}")
@@ -105,13 +109,16 @@ async def predict(model: Model, asked: schemas.Predict, at: At) -> Response:
         instead = "generate" if model.model.task == "next" else "predict with rows"
         raise HTTPException(422, f"this model's task is {model.model.task} and labels nothing: use {instead}")
     sequences = [_symbols(model, text, at, f"inputs[{i}]: ") for i, text in enumerate(inputs)]
+    work, most = sum(model.work(symbols, asked.n_best) for symbols in sequences), at.limits.work
+    if work > most:
+        raise HTTPException(422, f"inputs: {work:,} symbols, letters or labels in all; at most {most:,} in a request")
     predictions = await model.predict(sequences, asked.n_best)
     return plain({"model": model.name, "predictions": [_labelled(p) for p in predictions]})
 
 
 def _symbols(model: Served, text: str | list[str], at: Service, where: str) -> list[str]:
     try:
-        return symbols_of(model.model, text, at.limits.symbols)
+        return symbols_of(model.model, text, at.limits)
     except InputError as error:
         raise HTTPException(422, f"{where}{error}") from None
 

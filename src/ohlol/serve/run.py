@@ -4,9 +4,10 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -115,11 +116,22 @@ def serve(
         log_level="info" if log else "warning",
         backlog=BACKLOG,
     )
-    names = ", ".join(table)
     shown = f"[{host}]" if ":" in host else host
-    print(f"serving {names} on http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops)", flush=True)
+    line = f"serving {', '.join(table)} on http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops)"
+
+    async def reload() -> None:
+        for told in await service.reload():
+            print(f"ohlol: {_became(told)}", file=sys.stderr, flush=True)
+
     with listening:
-        Server(config, service.stop, service.reload).run([listening])
+        Server(config, service.stop, reload, listening=lambda: print(line, flush=True)).run([listening])
+
+
+def _became(told: Mapping[str, Any]) -> str:
+    """What became of a model that was read again, for whoever sent the signal."""
+    if told["error"]:
+        return f"{told['name']} stays as it was: {told['error']}"
+    return f"{told['name']} is {'another now' if told['changed'] else 'the same'}: {told['identity'][:12]}"
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -32,7 +32,7 @@ from ohlol.serve.batching import Busy
 from ohlol.serve.models import Served
 from ohlol.serve.schemas import Number, Strict
 from ohlol.serve.service import Service
-from ohlol.serve.streams import Ask, ModelStreams, Told
+from ohlol.serve.streams import Ask, ModelStreams, Told, work_of
 from ohlol.streaming import Symbol
 
 router = APIRouter()
@@ -158,6 +158,9 @@ class Session:
             symbols += message.read or []
         if len(symbols) > self.at.limits.symbols:
             raise InputError(f"read: {len(symbols):,} symbols; at most {self.at.limits.symbols:,} in a message")
+        work = work_of(self.model.model, symbols, message.n_best)
+        if work > self.at.limits.work:
+            raise InputError(f"read: {work:,} letters or labels; at most {self.at.limits.work:,} in a message")
         return Ask(self.key, False, state, message.reset, symbols, message.n_best, message.token), session
 
     def _token(self, told: Told) -> dict[str, str]:

@@ -9,7 +9,7 @@ from ohlol.errors import InputError
 from ohlol.infer import TrainedModel
 from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
-from ohlol.streaming import Step, Streams, Symbol
+from ohlol.streaming import Step, Symbol
 
 TOGETHER = 8
 """Symbols of a message up to which it is read step by step, with those of other sessions; longer ones alone."""
@@ -47,14 +47,14 @@ class ModelStreams:
     """
 
     def __init__(self, model: TrainedModel, limits: Limits):
-        self._streams: Streams = model.streams()
+        self._model, self._streams = model, model.streams()
         self._open = 0
         self._empty = asyncio.Event()
         self._empty.set()
         self._batcher: Batcher[Ask | None, Told] = Batcher(
             self._work,
             size=max(limits.batch, limits.sessions),
-            weight=limits.batch_symbols,
+            weight=limits.work,
             wait=0.0,
             queue=2 * limits.sessions,
             patience=limits.wait,
@@ -85,7 +85,7 @@ class ModelStreams:
             InputError: what it wants cannot be; the sequence is where it was.
             Busy: too many want something.
         """
-        (told,) = await self._batcher.submit([ask], [1 + len(ask.symbols)])
+        (told,) = await self._batcher.submit([ask], [1 + work_of(self._model, ask.symbols, ask.n_best)])
         return told
 
     async def close(self) -> None:
@@ -136,6 +136,12 @@ class ModelStreams:
             steps = self._streams.read(ask.key, list(ask.symbols))
             return Told([shown(*found, ask.n_best) for found in zip(steps, ask.symbols, strict=True)])
         return Told()
+
+
+def work_of(model: TrainedModel, symbols: Sequence[Any], n_best: int) -> int:
+    """How much it is to read symbols and to name labels after each: letters where words are spelled, and labels."""
+    read = sum(map(len, symbols)) if model.network.encoder.spelled else len(symbols)
+    return max(read, len(symbols) * min(n_best, len(model.codec.labels or ()) or 1))
 
 
 def shown(step: Step, symbol: Symbol, n_best: int) -> dict[str, Any]:

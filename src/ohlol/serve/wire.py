@@ -10,9 +10,28 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from ohlol.errors import InputError
 from ohlol.serve.limits import Limits
+
+OLDEST, BEYOND = "0.52.3", "0.55"
+"""What of uvicorn was tried, as in pyproject.toml: the deadlines stand on the insides of its protocol, which may change
+with any version, and before 0.52.3 it neither read a browser's list of subprotocols nor waited for a slow reader."""
+
+
+def _fits(version: str) -> bool:
+    def parts(text: str) -> list[int]:
+        return [int(part) for part in text.split(".")[:3] if part.isdecimal()]
+
+    return parts(OLDEST) <= parts(version) < parts(BEYOND)
+
+
+if not _fits(uvicorn.__version__):
+    raise InputError(
+        f"ohlol serve needs uvicorn from {OLDEST} to below {BEYOND}, whose connections it puts deadlines on; "
+        f"{uvicorn.__version__} is installed: pip install 'uvicorn>={OLDEST},<{BEYOND}'"
+    )
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol  # noqa: E402 - there is such a one now
 
 LINGER = 2.0
 """Seconds for which what still comes of a refused body is thrown away, so that the client reads the refusal first."""
@@ -35,7 +54,11 @@ class Wire:
             self.bare.close()
             return
         self.lingering = True
-        self.bare.write_eof()
+        try:
+            self.bare.write_eof()
+        except OSError:  # the client has gone, and the loop has yet to notice
+            self.bare.abort()
+            return
         self.bare.resume_reading()
         asyncio.get_running_loop().call_later(LINGER, self.bare.abort)
 
@@ -183,6 +206,7 @@ class Server(uvicorn.Server):
         config: uvicorn's, whose http protocol is one of `protocol`.
         stopping: called once when the server is told to stop, before connections are.
         again: called on SIGHUP.
+        listening: called once requests and signals may come.
         signals: whether this is the main thread, which signals come to.
     """
 
@@ -192,10 +216,11 @@ class Server(uvicorn.Server):
         stopping: Callable[[], Awaitable[None]],
         again: Callable[[], Awaitable[object]],
         *,
+        listening: Callable[[], None] = lambda: None,
         signals: bool = True,
     ):
         super().__init__(config)
-        self._stopping, self._again, self._signals = stopping, again, signals
+        self._stopping, self._again, self._listening, self._signals = stopping, again, listening, signals
         self._reloads: set[asyncio.Future[object]] = set()
 
     async def startup(self, sockets: Any = None) -> None:
@@ -203,6 +228,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self._signals and hasattr(signal, "SIGHUP"):
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload)
+        self._listening()
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Take no more connections, let streams say goodbye, and finish what is in flight."""
