@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.data.codec import Codec, Moments, Scale
+from ohlol.data.codec import Codec, Scale
+from ohlol.data.counts import Moments
 from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus, sequences_from_pairs
 from ohlol.data.vocab import UNK

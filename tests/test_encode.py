@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.encoded import Encoded
 from ohlol.data.lines import Span, text_pieces
+from ohlol.data.pieces import make_plan
 from ohlol.encode import encode
 from ohlol.errors import InputError
 from ohlol.settings import DataSettings
@@ -65,6 +67,39 @@ def arrow_file(path: Path) -> Path:
     return path
 
 
+def quoted_file(path: Path) -> Path:
+    """Cells with all that can stand between quotes, and quotes that are none."""
+    cells = ['"a\nb"', '"c ""d"" e"', 'f "g" h', '"i,j"', '"k\r\n""l"', "m", '"\n n\n"']
+    rows = [f"{number},{cells[number % 7]},{'xy'[number % 2]}" for number in range(70)]
+    path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(['"no","name","kind"', *rows]).encode())
+    return path
+
+
+def json_table(path: Path) -> Path:
+    """Objects whose keys come in any order, and not all in each."""
+    rows = [{"kind": "ab"[i % 2], "name": f"name{i}"} if i % 3 else {"name": f"n{i}", "kind": "a"} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in [{"size": 1, **rows[0]}, *rows[1:]]))
+    return path
+
+
+def columnar(make: Any, path: Path) -> Path:
+    """A series of numbers, by columns."""
+    arrow = pytest.importorskip("pyarrow")
+    names, *rows = [line.split(",") for line in sine_file(path.with_suffix(".csv")).read_text().splitlines()]
+    make(path, arrow.table({name: [float(row[i]) for row in rows] for i, name in enumerate(names)}))
+    return path
+
+
+def parquet_series(path: Path) -> Path:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    return columnar(lambda path, table: parquet.write_table(table, path, row_group_size=50), path)
+
+
+def arrow_series(path: Path) -> Path:
+    feather = pytest.importorskip("pyarrow.feather")
+    return columnar(lambda path, table: feather.write_feather(table, path, chunksize=50), path)
+
+
 NAMED = DataSettings(input="name", target="kind")
 KINDS: dict[str, tuple[Any, str, DataSettings]] = {
     "pairs": (upper_pairs, "data.tsv", DataSettings()),
@@ -73,9 +108,13 @@ KINDS: dict[str, tuple[Any, str, DataSettings]] = {
     "conll": (conll_file, "data.conll", DataSettings()),
     "segment": (segmented_file, "data.txt", DataSettings(format="segment")),
     "csv": (names_file, "data.csv", NAMED),
+    "quoted csv": (quoted_file, "data.csv", NAMED),
+    "json table": (json_table, "data.jsonl", NAMED),
     "parquet": (parquet_file, "data.parquet", NAMED),
     "arrow": (arrow_file, "data.arrow", NAMED),
     "series": (sine_file, "data.csv", DataSettings(task="forecast")),
+    "parquet series": (parquet_series, "data.parquet", DataSettings(task="forecast")),
+    "arrow series": (arrow_series, "data.feather", DataSettings(task="forecast")),
     "text": (text_file, "data.txt", DataSettings()),
     "text by word": (text_file, "data.txt", DataSettings(level="word")),
 }
@@ -103,20 +142,20 @@ def test_a_corpus_is_what_the_files_are_at_once(kind: str, tmp_path: Path) -> No
         assert sequences(data) == sequences(wanted)
     if wanted.targets is not None:
         assert np.asarray(data.targets).tolist() == np.asarray(wanted.targets).tolist()
+    assert found.codec.to_json() == codec.to_json()
     if wanted.bigrams is not None:
         assert np.asarray(data.bigrams).tolist() == np.asarray(wanted.bigrams).tolist()
     if wanted.forms is not None and wanted.spellings is not None and data.forms is not None and data.spellings:
         spelled = [[sequences(Dataset(d.spellings))[f] for f in np.asarray(d.forms)] for d in (wanted, data)]  # type: ignore[arg-type]
         assert spelled[0] == spelled[1]
-    if kind in ("pairs", "json", "conll", "segment", "text"):
-        assert len(found.manifest.shards) > 2
+    assert (len(found.manifest.shards) > 2) == ("series" not in kind)  # a series is one sequence
     assert found.settings == corpus.settings
 
 
 @pytest.mark.parametrize("kind", ["pairs", "conll", "text", "text by word", "series", "csv"])
 def test_what_is_set_apart_and_what_is_left_are_all(kind: str, tmp_path: Path) -> None:
     make, name, given = KINDS[kind]
-    path = make(tmp_path / name)
+    path = names_file(tmp_path / name, 200) if kind == "csv" else make(tmp_path / name)
     whole = encode([str(path)], tmp_path / "whole", given, dev_fraction=0.0, jobs=1, piece=150)
     found = encode([str(path)], tmp_path / "cut", given, dev_fraction=0.2, jobs=1, piece=150)
     assert found.dev is not None
@@ -148,6 +187,56 @@ def test_a_text_in_pieces_is_the_text(content: str, size: int) -> None:
     found = readers.read(path, DataSettings(format="text")).inputs if content else [""]
     pieces = "".join(text_pieces(Span(str(path), 0, path.stat().st_size, 1), size))
     assert pieces == found[0]
+
+
+cells = st.text(st.sampled_from('a,"\n\r; '), max_size=30)
+
+
+@given(cells, st.integers(1, 9), st.booleans())
+@settings(deadline=None)
+def test_a_table_in_pieces_is_the_table(content: str, size: int, small: bool) -> None:
+    """Whatever quotes there are, in their place or not: the same rows at the same lines, or the same fault."""
+    path = Path("table.csv")
+    path.write_bytes(b"no,name\n" + content.encode())
+    how = DataSettings(task="classify", format="columns", level="char", header=True, input="name", target="no")
+
+    def read(spans: Callable[[], list[Any]]) -> list[Any]:
+        found: list[Any] = []
+        try:
+            for span in spans():
+                found += readers.examples(span, how)
+        except InputError as error:
+            found.append(str(error))
+        return found
+
+    def pieces() -> list[Span]:
+        with pytest.MonkeyPatch.context() as patched:
+            if small:
+                patched.setattr("ohlol.data.tables.BLOCK", 5)
+            spans = [piece.span for piece in make_plan([str(path)], how, 0.0, 0, True, size).pieces]
+        assert [span.start for span in spans] == [0, *(span.end for span in spans[:-1])]
+        assert spans[-1].end == path.stat().st_size
+        return spans
+
+    assert read(pieces) == read(lambda: [path])
+
+
+def test_a_long_series_has_the_scale_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean and deviation are taken of as many rows at once, however many are read at once."""
+    sine_file(tmp_path / "data.csv", 1000)
+    monkeypatch.setattr("ohlol.data.counts.AT_ONCE", 64)
+    found = []
+    for rows in (7, 64, 1000):
+        monkeypatch.setattr("ohlol.data.columns.ROWS", rows)
+        found.append(encode(["data.csv"], tmp_path / str(rows), DataSettings(task="forecast"), dev_fraction=0.3))
+    assert found[0].codec == found[1].codec == found[2].codec
+    assert len({one.data_sha256 for one in found}) == 1
+    assert found[0].train.steps == 699
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ohlol.data.counts.AT_ONCE", 1 << 16)
+        whole = encode(["data.csv"], tmp_path / "whole", DataSettings(task="forecast"), dev_fraction=0.3).codec
+    assert np.allclose(whole.scale.mean, found[0].codec.scale.mean, rtol=1e-13)  # type: ignore[union-attr]
+    assert np.allclose(whole.scale.std, found[0].codec.scale.std, rtol=1e-13)  # type: ignore[union-attr]
 
 
 @pytest.fixture(autouse=True)

@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from ohlol.data import encoded, store
-from ohlol.data.codec import Codec, Counts, Moments
+from ohlol.data.codec import Codec
+from ohlol.data.counts import Counts, Moments, Running
 from ohlol.data.encoded import Encoded
 from ohlol.data.lines import STDIN, text_pieces
-from ohlol.data.pieces import Piece, Plan, make_plan, sequences, source_of
+from ohlol.data.pieces import Piece, Plan, lengths, make_plan, rows, sequences, source_of
 from ohlol.data.readers import text_words
-from ohlol.data.store import Layout, Manifest, Shard, ShardWriter
+from ohlol.data.shards import ShardWriter
+from ohlol.data.store import Layout, Manifest, Shard
 from ohlol.data.vocab import CODES, code_points
 from ohlol.errors import InputError
 from ohlol.files import read_json, unwritten, write_json
@@ -212,6 +214,8 @@ def count(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
     """What a piece adds to the vocabulary."""
     if plan.settings.format == "text":
         return _counted(Counts(symbols=_text_symbols(plan, piece) if piece.part == "train" else Counter()))
+    if plan.task == "forecast":
+        return _counted(_series_counts(plan, piece))
     counts = Counts()
     for part, corpus in sequences(plan, piece):
         found = Counts.of(corpus, paired=plan.paired)
@@ -232,6 +236,17 @@ def _text_symbols(plan: Plan, piece: Piece) -> "Counter[str]":
         found = np.bincount(code_points(text))
         totals[: len(found)] += found
     return Counter({chr(code): int(totals[code]) for code in np.flatnonzero(totals).tolist()})
+
+
+def _series_counts(plan: Plan, piece: Piece) -> Counts:
+    """Names and moments of the columns of a series, of what is trained on."""
+    inputs, targets, names = Running(), Running(), ((), ())
+    for part, _, found in rows(plan, piece, lengths(plan, piece)):
+        if part == "train" and found.targets is not None:
+            inputs.add(found.inputs)
+            targets.add(found.targets)
+            names = found.input_names, found.target_names
+    return Counts(inputs=inputs.moments(), targets=targets.moments(), columns=names[0], target_columns=names[1])
 
 
 def _counted(counts: Counts) -> dict[str, Any]:
@@ -280,6 +295,8 @@ def write(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
     layout = codec.layout(targets=plan.targets)
     if plan.settings.format == "text":
         return {"shards": _write_text(out, plan, piece, codec, layout)}
+    if plan.task == "forecast":
+        return {"shards": _write_series(out, plan, piece, codec, layout)}
     with ExitStack() as held:
         writers: dict[str, ShardWriter] = {}
         for part, corpus in sequences(plan, piece):
@@ -305,3 +322,21 @@ def _write_text(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Layou
             return []
         writer.end_sequences(np.array([writer.steps], np.int64))
         return [asdict(writer.close())]
+
+
+def _write_series(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Layout) -> list[dict[str, Any]]:
+    """A series is one sequence a part; of its rows all but the last are read, and all but the first are targets."""
+    assert codec.scale is not None
+    assert codec.target_scale is not None
+    parts = lengths(plan, piece)
+    with ExitStack() as held:
+        writers = {part: held.enter_context(ShardWriter(out, f"{part}-{piece.number:05d}", layout)) for part in parts}
+        for part, before, found in rows(plan, piece, parts):
+            codec.refuse_others(found.input_names, piece.span.file)
+            last = parts[part] - 1 - before
+            writers[part].add_steps(codec.scale.apply(found.inputs[:last]))
+            if found.targets is not None:
+                writers[part].add_targets(codec.target_scale.apply(found.targets[before == 0 :]))
+        for writer in writers.values():
+            writer.end_sequences(np.array([writer.steps], np.int64))
+        return [asdict(writer.close()) for writer in writers.values()]

@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rubbish import FORMATS, spoiled, try_to_read
 
-from ohlol.data import arrow, lines, readers
-from ohlol.data.arrow import PARQUET_BYTES, arrow_table
+from ohlol.data import arrow as arrow_of_ours
+from ohlol.data import lines, readers
+from ohlol.data.arrow import PARQUET_BYTES, arrow_table, groups
+from ohlol.encode import encode
 from ohlol.errors import InputError
 from ohlol.settings import DataSettings
 
@@ -191,8 +193,130 @@ def test_a_parquet_file_that_would_unpack_too_large_is_refused(tmp_path: Path, m
     path = make(tmp_path / name)
     for limit in ("PARQUET_CELLS", "PARQUET_BYTES"):
         with monkeypatch.context() as patched:
-            patched.setattr(arrow, limit, 10)
+            patched.setattr(arrow_of_ours, limit, 10)
             with pytest.raises(
                 InputError, match=r"\d+ (cells|bytes unpacked); at most 10 are read; write it with smaller row groups"
             ):
                 readers.read(path, how)
+
+
+def arrow_bytes(path: Path, columns: dict[str, Any], compression: str | None = "zstd") -> Path:
+    arrow = pytest.importorskip("pyarrow")
+    table = arrow.table(columns)
+    options = arrow.ipc.IpcWriteOptions(compression=compression)
+    with arrow.OSFile(str(path), "wb") as file, arrow.ipc.new_file(file, table.schema, options=options) as writer:
+        writer.write_table(table)
+    return path
+
+
+MANY = 1 << 22
+
+
+@pytest.mark.parametrize("compression", ["zstd", "lz4"])
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_a_small_arrow_file_that_would_unpack_large_is_refused(
+    compression: str, dictionary: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what its metadata say, before anything is unpacked."""
+    arrow = pytest.importorskip("pyarrow")
+    monkeypatch.setattr("ohlol.data.arrow.ARROW_BYTES", 10 * MANY)
+    names = arrow.array(["x" * (12 * MANY), "y"])
+    names = names.dictionary_encode() if dictionary else names
+    path = arrow_bytes(tmp_path / "names.arrow", {"name": names, "kind": ["a", "b"]}, compression)
+    assert path.stat().st_size < MANY // 8
+    before = arrow.default_memory_pool()
+    pool = arrow.proxy_memory_pool(before)
+    arrow.set_memory_pool(pool)
+    what = "dictionaries" if dictionary else "a record batch"
+    try:
+        with pytest.raises(InputError, match=rf"names\.arrow: {what} of \d+ bytes unpacked; .* smaller batches"):
+            readers.read(path, FORMATS["Arrow classes"][2])
+    finally:
+        arrow.set_memory_pool(before)
+    assert pool.max_memory() < MANY
+
+
+@pytest.mark.parametrize("claimed", [1 << 40, (1 << 63) - 1, -2, -(1 << 63)])
+def test_a_claim_of_terabytes_is_refused(claimed: int, tmp_path: Path) -> None:
+    text = "x" * 100_003
+    path = arrow_bytes(tmp_path / "names.arrow", {"name": [text], "kind": ["a"]})
+    raw, length = path.read_bytes(), len(text).to_bytes(8, "little")
+    at = raw.rindex(length)  # what the text unpacks to; before it stands where it ends
+    path.write_bytes(raw[:at] + claimed.to_bytes(8, "little", signed=True) + raw[at + 8 :])
+    with pytest.raises(InputError, match=r"names\.arrow: (a record batch of \d+ bytes|not an Arrow file)"):
+        readers.read(path, FORMATS["Arrow classes"][2])
+
+
+@pytest.mark.parametrize("kind", ["text in many rows", "nothing in many rows", "many entries", "lists of nothing"])
+def test_a_small_arrow_file_that_stands_for_much_is_refused(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arrow = pytest.importorskip("pyarrow")
+    monkeypatch.setattr("ohlol.data.arrow.ARROW_BYTES", 10 * MANY)
+    monkeypatch.setattr("ohlol.data.arrow.PARQUET_CELLS", MANY)
+    rows = 1 << 10
+    columns = {
+        "text in many rows": {"name": listed_once(rows, ["x" * MANY * 11]), "kind": ["a"] * rows},
+        "nothing in many rows": {"name": arrow.nulls(MANY), "kind": arrow.nulls(MANY)},
+        "many entries": {
+            "name": arrow.ListArray.from_arrays(arrow.array([0, MANY], arrow.int32()), listed_once(MANY, ["a"])),
+            "kind": ["a"],
+        },
+        "lists of nothing": {
+            "name": arrow.FixedSizeListArray.from_arrays(arrow.nulls(MANY), MANY),
+            "kind": ["a"],
+        },
+    }[kind]
+    path = arrow_bytes(tmp_path / "names.arrow", columns, None if kind == "text in many rows" else "zstd")
+    began = time.monotonic()
+    with pytest.raises(InputError, match=r"names\.arrow: a (row|record batch) of \d+ (cells|bytes unpacked); at most"):
+        readers.read(path, FORMATS["Arrow classes"][2])
+    assert time.monotonic() - began < 60
+
+
+def test_arrow_texts_and_lists_are_as_they_were(tmp_path: Path) -> None:
+    """Every kind of column, in slices of any size; what cannot be told before it is unpacked is no text."""
+    arrow = pytest.importorskip("pyarrow")
+    texts = ["the", None, "", "cat" * 9]
+    rows: dict[str, Any] = {
+        "text": texts,
+        "large": arrow.array(texts, arrow.large_string()),
+        "bytes": arrow.array([text and text.encode() for text in texts], arrow.binary()),
+        "view": arrow.array(texts, arrow.string_view()),
+        "listed": arrow.array(texts).dictionary_encode(),
+        "words": [["a", "b"], [], None, ["c"]],
+        "sized": arrow.array([["a", "b"]] * 4, arrow.list_(arrow.string(), 2)),
+        "number": [1.5, None, 2.0, 3.0],
+        "half": arrow.array(np.arange(4, dtype=np.float16)),
+        "flag": [True, None, False, True],
+        "pairs": arrow.array([[("k", "v")], None, [], []], arrow.map_(arrow.string(), arrow.string())),
+        "of": [{"a": "b"}, None, {"a": "c"}, {"a": None}],
+        "none": arrow.nulls(4),
+    }
+    table = arrow.table(rows)
+    wanted = [list(row.values()) for row in table.to_pylist()]
+    for row, text in zip(wanted, texts, strict=True):
+        row[2] = text
+    unread = arrow.array([["a"], [], ["b"], []], arrow.list_view(arrow.string()))
+    path = arrow_bytes(tmp_path / "all.arrow", {**rows, "unread": unread})
+    for limit in (1 << 20, 5):
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(arrow_of_ours, "CELLS", limit)
+            found = [list(row.cells) for row in arrow_table(str(path)).rows]
+        assert [row[:-1] for row in found] == wanted
+        assert [row[-1] for row in found] == [{}] * 4
+
+
+@pytest.mark.parametrize("name", ["names.arrow", "names.parquet"])
+def test_an_encoder_looks_at_every_group_before_it_cuts(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, _, how = FORMATS["Arrow classes" if name.endswith("arrow") else "Parquet classes"]
+    path = make(tmp_path / name)
+    assert sum(group.rows for group in groups(str(path))) == 20
+    monkeypatch.setattr("ohlol.data.arrow.PARQUET_CELLS", 10)
+    with pytest.raises(InputError, match="cells; at most 10 are read"):
+        encode([str(path)], tmp_path / "c", how, jobs=1)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(InputError, match=r"names\.\w+: not an? (Arrow|Parquet) file"):
+        encode([str(path)], tmp_path / "d", how, jobs=1)

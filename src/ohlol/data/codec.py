@@ -4,16 +4,15 @@ It is learned from the training data, written to a run's `vocab.json`, and the s
 run.
 """
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
+from ohlol.data.counts import Counts, Moments, bigrams_of, numbers_of, symbols_of
 from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus
 from ohlol.data.store import Layout
@@ -25,90 +24,6 @@ WORD_MIN_COUNT = 2
 
 BIGRAM_MIN_COUNT = 2
 """Pairs of neighbours seen once become <unk>: most would be never seen again."""
-EDGE = "\n"
-"""The neighbour of a sequence's first and last symbol; no sequence of characters to label holds a line end."""
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean and variance of some rows of numbers, and how many there were."""
-
-    rows: int
-    mean: NDArray[np.float64]
-    variance: NDArray[np.float64]
-
-    @staticmethod
-    def of(rows: NDArray[np.float64]) -> "Moments":
-        """Those of rows (T, F)."""
-        return Moments(len(rows), rows.mean(axis=0), rows.var(axis=0))
-
-    def joined(self, other: "Moments") -> "Moments":
-        """Those of both together.
-
-        Source: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37
-        (1983).
-        """
-        rows = self.rows + other.rows
-        share, apart = other.rows / rows, other.mean - self.mean
-        variance = (1 - share) * self.variance + share * other.variance + share * (1 - share) * apart**2
-        return Moments(rows, self.mean + share * apart, variance)
-
-
-@dataclass
-class Counts:
-    """What a codec is learned from; it may be gathered piece by piece and joined."""
-
-    symbols: Counter[str] = field(default_factory=Counter[str])
-    labels: Counter[str] = field(default_factory=Counter[str])
-    bigrams: Counter[str] = field(default_factory=Counter[str])
-    inputs: Moments | None = None
-    targets: Moments | None = None
-    columns: tuple[str, ...] = ()
-    target_columns: tuple[str, ...] = ()
-
-    @staticmethod
-    def of(corpus: Corpus, *, paired: bool = False) -> "Counts":
-        """Those of a corpus.
-
-        Args:
-            corpus: the data.
-            paired: whether pairs of neighbouring characters are counted too.
-        """
-        counts = Counts()
-        if corpus.task == "forecast":
-            counts.columns, counts.target_columns = corpus.columns, corpus.target_columns
-            counts.inputs = Moments.of(np.concatenate(_numbers(corpus.inputs)))
-            counts.targets = Moments.of(np.concatenate(_numbers(corpus.targets)))
-            return counts
-        for sequence in _symbols(corpus.inputs):
-            counts.symbols.update(sequence)
-            if paired:
-                counts.bigrams.update(_bigrams(sequence))
-        targets: Any = corpus.targets or ()
-        if corpus.task == "classify":
-            counts.labels.update(targets)
-        else:
-            for target in targets:
-                counts.labels.update(target)
-        return counts
-
-    def join(self, other: "Counts") -> None:
-        """Add those of other data. Raises InputError where their columns are others."""
-        for mine, theirs in (
-            (self.symbols, other.symbols),
-            (self.labels, other.labels),
-            (self.bigrams, other.bigrams),
-        ):
-            mine.update(theirs)
-        if other.inputs is None or other.targets is None:
-            return
-        if self.inputs is None or self.targets is None:
-            self.inputs, self.targets = other.inputs, other.targets
-            self.columns, self.target_columns = other.columns, other.target_columns
-            return
-        if (self.columns, self.target_columns) != (other.columns, other.target_columns):
-            raise InputError(f"files with other columns: {', '.join(self.columns)}, and {', '.join(other.columns)}")
-        self.inputs, self.targets = self.inputs.joined(other.inputs), self.targets.joined(other.targets)
 
 
 @dataclass(frozen=True)
@@ -227,7 +142,7 @@ class Codec:
         if self.task == "forecast":
             return self._encode_numbers(corpus)
         assert self.symbols is not None
-        sequences = _symbols(corpus.inputs)
+        sequences = symbols_of(corpus.inputs)
         inputs = _ragged([self._ids(self.symbols, s, corpus.places[i], "symbol") for i, s in enumerate(sequences)])
         if self.task == "next" and len(inputs.values) < 2:
             raise InputError(
@@ -245,7 +160,7 @@ class Codec:
         forms, spellings = self._spell(sequences) if self.chars is not None else (None, None)
         bigrams = None
         if self.bigrams is not None:
-            ids = [self.bigrams.encode(_bigrams(s)) for s in sequences]
+            ids = [self.bigrams.encode(bigrams_of(s)) for s in sequences]
             bigrams = np.concatenate([np.stack([i[:-1], i[1:]], axis=1) for i in ids]).astype(np.int64)
         return Dataset(inputs, targets, self.task == "classify", forms, spellings, bigrams)
 
@@ -271,20 +186,24 @@ class Codec:
     def _encode_numbers(self, corpus: Corpus) -> Dataset:
         assert self.scale is not None
         assert self.target_scale is not None
-        if corpus.columns != self.columns:
-            raise InputError(
-                f"{corpus.places[0][0]}: the input columns are {', '.join(corpus.columns)}; "
-                f"the model was trained on {', '.join(self.columns)}"
-            )
+        self.refuse_others(corpus.columns, corpus.places[0].file)
         for rows, (file, _) in zip(corpus.inputs, corpus.places, strict=True):
             if len(rows) < 2:
                 raise InputError(f"{file}: a series of one row; the next row is the target, so it takes two at least")
-        rows = [self.scale.apply(r)[:-1] for r in _numbers(corpus.inputs)]
+        rows = [self.scale.apply(r)[:-1] for r in numbers_of(corpus.inputs)]
         inputs = Ragged(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
         targets = None
         if corpus.targets is not None:
-            targets = np.concatenate([self.target_scale.apply(r)[1:] for r in _numbers(corpus.targets)])
+            targets = np.concatenate([self.target_scale.apply(r)[1:] for r in numbers_of(corpus.targets)])
         return Dataset(inputs, targets)
+
+    def refuse_others(self, columns: tuple[str, ...], file: str) -> None:
+        """Raise InputError where the columns of a series are not those of training."""
+        if columns != self.columns:
+            raise InputError(
+                f"{file}: the input columns are {', '.join(columns)}; "
+                f"the model was trained on {', '.join(self.columns)}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """What `vocab.json` holds."""
@@ -357,16 +276,3 @@ def _joined(vocab: Vocab, other: Vocab) -> Vocab:
     )
     symbols = sorted(counts, key=lambda symbol: (symbol != UNK, symbol))
     return Vocab(tuple(symbols), tuple(counts[symbol] for symbol in symbols))
-
-
-def _bigrams(sequence: Sequence[str]) -> list[str]:
-    """The pairs of neighbours of a sequence of N characters, edges included: N + 1."""
-    return [a + b for a, b in pairwise([EDGE, *sequence, EDGE])]
-
-
-def _symbols(sequences: Any) -> Sequence[Sequence[str]]:
-    return sequences
-
-
-def _numbers(series: Any) -> Sequence[NDArray[np.float64]]:
-    return series

@@ -15,7 +15,8 @@ from ohlol.data import readers, store
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.lines import STDIN
-from ohlol.data.store import Manifest, ShardWriter
+from ohlol.data.shards import ShardWriter
+from ohlol.data.store import Manifest
 from ohlol.errors import InputError, short
 from ohlol.files import flush_folder, read_json, unwritten, write_json
 from ohlol.settings import DataSettings

@@ -210,5 +210,5 @@ def segmented_lines(lines: Lines, targets: bool) -> Iterator[Example]:
 
 def segmented_conll(lines: Lines, settings: DataSettings, targets: bool) -> Iterator[Example]:
     """The same from the forms of a CoNLL file."""
-    for words, _, place in conll(lines, Layout.told(lines, settings, targets=False)):
+    for words, _, place in conll(lines, Layout.told(lines.head, settings, targets=False)):
         yield Example("".join(words), bmes(list(words)) if targets else None, place)

@@ -34,13 +34,16 @@ class Place(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A stretch of a file, from one byte to before another, both where lines begin."""
+    """A stretch of a file, from one byte to before another, both where lines begin.
+
+    Of a Parquet or Arrow file, from one group of rows to before another.
+    """
 
     file: str
     start: int
     end: int
     line: int
-    """The number of its first line, from 1."""
+    """The number of its first line or row, from 1."""
 
 
 class Line(NamedTuple):
@@ -102,6 +105,11 @@ class Lines(Iterator[Line]):
         line, self.ended = self._ahead.popleft() if self._ahead else next(self._source)
         return line
 
+    @property
+    def head(self) -> "Lines":
+        """The lines from the file's start, which tell what it is: these themselves where they begin there."""
+        return Lines(self.path) if self.span is not None and self.span.start else self
+
     def first(self, wanted: Callable[[str], bool] = is_filled) -> Line | None:
         """The first line that is wanted, none of them taken; None where there is none."""
         return next((line for line in self.until(wanted) if wanted(line.text)), None)
@@ -135,10 +143,7 @@ class Lines(Iterator[Line]):
                         return
                     if len(raw) > LINE_LIMIT:
                         raise fault(Place(self.file, number), f"a line of more than {LINE_LIMIT} bytes; break it up")
-                    body = raw.removesuffix(b"\n")
-                    ended = len(body) < len(raw)
-                    if ended:
-                        body = body.removesuffix(b"\r")
+                    body, ended = without_end(raw)
                     text = decoded(body, self.file, number)
                     yield Line(text.removeprefix("\ufeff") if number == 1 else text, Place(self.file, number)), ended
         except FileNotFoundError:
@@ -150,6 +155,12 @@ class Lines(Iterator[Line]):
 
     def _opened(self) -> AbstractContextManager[BinaryIO]:
         return nullcontext(sys.stdin.buffer) if str(self.path) == STDIN else Path(self.path).open("rb")
+
+
+def without_end(raw: bytes) -> tuple[bytes, bool]:
+    """A line without its end, and whether it had one."""
+    body = raw.removesuffix(b"\n")
+    return (body.removesuffix(b"\r"), True) if len(body) < len(raw) else (raw, False)
 
 
 def decoded(raw: bytes, file: str, line: int) -> str:

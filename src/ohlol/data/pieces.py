@@ -1,19 +1,25 @@
-"""Files are cut into pieces where lines begin, each of which can be read alone; knows nothing of ids or processes."""
+"""Files are cut into pieces where lines or rows begin, each read alone; knows nothing of ids or processes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from ohlol.data import readers
-from ohlol.data.lines import LINE_LIMIT, Example, Span
-from ohlol.data.readers import ARROW, CONLL, Corpus
-from ohlol.data.split import in_time
+from ohlol.data.arrow import groups
+from ohlol.data.columns import Series
+from ohlol.data.formats import COLUMNAR, has_tab, table_kind
+from ohlol.data.lines import LINE_LIMIT, Example, Lines, Span
+from ohlol.data.readers import Corpus
+from ohlol.data.tables import csv_boundary, delimiter_of
 from ohlol.errors import InputError
 from ohlol.settings import DataSettings
 
+SHORTEST = 2
+"""Rows of the shortest series: the next row is the target."""
 AT_ONCE = 1 << 16
 """Symbols, or thereabouts, given out at once where sequences are read one by one."""
 
@@ -70,27 +76,37 @@ def make_plan(
     settings = readers.told(files[0], settings, targets=targets)
     pieces: list[Piece] = []
     for file in files:
-        for span, part in _spans(file, settings, dev_fraction, piece):
+        for span, part in _spans(file, settings, dev_fraction, piece, targets):
             pieces.append(Piece(len(pieces), span, part))
     return Plan(settings, tuple(pieces), dev_fraction, seed, targets)
 
 
-def _spans(file: str, settings: DataSettings, dev_fraction: float, piece: int) -> Iterator[tuple[Span, str]]:
+Cut = tuple[Span, str]
+"""A piece of a file, and what it belongs to."""
+
+
+def _spans(file: str, settings: DataSettings, dev_fraction: float, piece: int, targets: bool) -> Iterator[Cut]:
     size = source_of(file)["bytes"]
     if not size:
         raise InputError(f"{file}: no sequences; the file is empty")
     text = settings.format == "text"
+    if settings.task == "forecast":
+        yield Span(file, 0, size, 1), ""  # one series, however long, is one sequence
+        return
+    if settings.format == "columns" and Path(file).suffix.lower() in COLUMNAR:
+        yield from _groups(file, piece)
+        return
     try:
         with Path(file).open("rb") as handle:
-            boundary = _boundary_of(handle, file, settings)
+            boundary = _boundary_of(file, settings, targets)
             apart = size
             if text and dev_fraction:
-                apart = min(_text_boundary(handle, size - round(size * dev_fraction)), size)
+                apart = min(_text_boundary(handle, 0, size - round(size * dev_fraction)), size)
             start, line = 0, 1
             while start < size:
                 end = apart if start < apart else size
-                if boundary is not None and end - start > piece:
-                    end = min(boundary(handle, start + piece), end)
+                if end - start > piece:
+                    end = min(boundary(handle, start, start + piece), end)
                 part = ("train" if start < apart else "dev") if text else ""
                 yield Span(file, start, end, line), part
                 line += _line_ends(handle, start, end) if end < size else 0
@@ -99,20 +115,35 @@ def _spans(file: str, settings: DataSettings, dev_fraction: float, piece: int) -
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _boundary_of(handle: BinaryIO, file: str, settings: DataSettings) -> Callable[[BinaryIO, int], int] | None:
-    """How a file is cut; None where that cannot be told from its bytes alone."""
+def _groups(file: str, piece: int) -> Iterator[Cut]:
+    """The groups of rows of a Parquet or Arrow file, as many together as have the bytes of a piece when unpacked."""
+    start = size = rows = 0
+    row = 1
+    found = groups(file)
+    for number, group in enumerate(found, 1):
+        size, rows = size + group.size, rows + group.rows
+        if size >= piece or number == len(found):
+            yield Span(file, start, number, row), ""
+            start, row, size, rows = number, row + rows, 0, 0
+
+
+Boundary = Callable[[BinaryIO, int, int], int]
+"""The first place, from a second one on, where a piece can begin, where one begins at a first."""
+
+
+def _boundary_of(file: str, settings: DataSettings, targets: bool) -> Boundary:
+    """How a file is cut."""
+    lines = Lines(file)
     if settings.format == "text":
         return _text_boundary
-    head = handle.read(1 << 16)
-    suffix = Path(file).suffix.lower()
-    if settings.format == "conll" or (settings.format == "segment" and (suffix in CONLL or b"\t" in head)):
-        return None if b"global.columns" in head else _sentence_boundary
-    if settings.format == "columns" and (suffix in ARROW or not head.lstrip().startswith(b"{")):
-        return None  # a cell may hold line ends, and the columns' names stand in the first line
+    if settings.format == "conll" or (settings.format == "segment" and has_tab(lines)):
+        return _sentence_boundary
+    if settings.format == "columns" and table_kind(lines, settings, targets) == "csv":
+        return partial(csv_boundary, delimiter=delimiter_of(lines))
     return _line_boundary
 
 
-def _text_boundary(handle: BinaryIO, at: int) -> int:
+def _text_boundary(handle: BinaryIO, _: int, at: int) -> int:
     """Behind the next line end, or where none is near behind the next space: `text_pieces` ends there too."""
     handle.seek(at)
     passed = 0
@@ -124,13 +155,13 @@ def _text_boundary(handle: BinaryIO, at: int) -> int:
     return at + passed
 
 
-def _line_boundary(handle: BinaryIO, at: int) -> int:
+def _line_boundary(handle: BinaryIO, _: int, at: int) -> int:
     handle.seek(at)
     handle.readline(LINE_LIMIT + 1)
     return handle.tell()
 
 
-def _sentence_boundary(handle: BinaryIO, at: int) -> int:
+def _sentence_boundary(handle: BinaryIO, _: int, at: int) -> int:
     """Behind the next blank line."""
     handle.seek(at)
     handle.readline(LINE_LIMIT + 1)  # perhaps the rest of one
@@ -150,13 +181,6 @@ def _line_ends(handle: BinaryIO, start: int, end: int) -> int:
 
 def sequences(plan: Plan, piece: Piece) -> Iterator[tuple[str, Corpus]]:
     """The sequences of a piece, some at a time, and which part they belong to."""
-    if plan.task == "forecast":
-        corpus = readers.read(piece.span.file, plan.settings, targets=plan.targets)
-        early, late = in_time(corpus, plan.dev_fraction) if plan.dev_fraction else (corpus, None)
-        yield "train", early
-        if late is not None:
-            yield "dev", late
-        return
     chance = np.random.default_rng((plan.seed, piece.number))
     some: dict[str, list[Example]] = {"train": [], "dev": []}
     symbols = 0
@@ -176,3 +200,30 @@ def _corpora(plan: Plan, some: dict[str, list[Example]]) -> Iterator[tuple[str, 
             targets = cast("Any", [example.target for example in examples]) if plan.targets else None
             places = [example.place for example in examples]
             yield part, Corpus(plan.task, plan.settings, [example.input for example in examples], targets, places)
+
+
+def lengths(plan: Plan, piece: Piece) -> dict[str, int]:
+    """How many rows of a series belong to each part: its end is measured, as in `split.in_time`.
+
+    Raises:
+        InputError: it is not a series of two rows at least, or cannot be read.
+    """
+    rows = sum(len(part.inputs) for part in readers.series(piece.span.file, plan.settings, targets=False))
+    late = round(rows * plan.dev_fraction)
+    if rows < SHORTEST:
+        raise InputError(
+            f"{piece.span.file}: a series of one row; the next row is the target, so it takes two at least"
+        )
+    return {"train": rows - late, "dev": late} if min(late, rows - late) >= SHORTEST else {"train": rows}
+
+
+def rows(plan: Plan, piece: Piece, parts: dict[str, int]) -> Iterator[tuple[str, int, Series]]:
+    """The rows of a series, some at a time: the part they belong to, how many of that come before, and they."""
+    part, passed = "train", 0
+    for found in readers.series(piece.span.file, plan.settings, targets=plan.targets):
+        while len(found.inputs):
+            if passed == parts[part]:
+                part, passed = "dev", 0
+            first, found = found.cut(parts[part] - passed)
+            yield part, passed, first
+            passed += len(first.inputs)

@@ -1,4 +1,4 @@
-"""Files become sequences: tells a file's format and hands it to its reader; knows nothing of ids, batches or models.
+"""Files become sequences, each by the reader of its format; knows nothing of ids, batches or models.
 
 `read` gives all sequences of some files at once, `stream` those of one file or of standard input as they come.
 """
@@ -11,17 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.data import columns, labelled
+from ohlol.data import columns, labelled, tables
 from ohlol.data.arrow import arrow_table
+from ohlol.data.formats import COLUMNAR, JSON, format_of, has_tab, table_kind
 from ohlol.data.lines import (
     STDIN,
     Example,
-    Line,
     Lines,
     Place,
     Span,
-    is_row,
-    is_strings,
     json_object,
     looks_like_json,
     nfc,
@@ -38,10 +36,6 @@ TASKS_OF = {
     "columns": ("classify", "forecast"),
 }
 """The tasks each format serves."""
-JSON = (".jsonl", ".ndjson")
-CONLL = (".conll", ".conllu", ".conllup", ".conllx")
-ARROW = (".parquet", ".pq", ".arrow", ".feather")
-
 Symbols = list[str] | str
 """A sequence: a string stands for its characters, a list for its words."""
 Path_ = str | Path
@@ -89,8 +83,8 @@ def read(paths: Path_ | Sequence[Path_], settings: DataSettings | None = None, *
     for path in files:
         before = len(examples)
         settings, found = _open(path, settings, targets)
-        if isinstance(found, columns.Series):
-            series.append(found)
+        if isinstance(found, Numbers):
+            series.append(columns.joined(found.parts))
             starts.append(Place(_name(path), 1))
             continue
         examples.extend(found)
@@ -118,8 +112,8 @@ def stream(path: Path_, settings: DataSettings) -> Iterator[tuple[Symbols | NDAr
         InputError: as `read` does, once the line at fault is reached.
     """
     settings, found = _open(path, checked(settings), targets=False)
-    if isinstance(found, columns.Series):
-        yield found.inputs, Place(_name(path), 1)
+    if isinstance(found, Numbers):
+        yield columns.joined(found.parts).inputs, Place(_name(path), 1)
         return
     for example in found:
         yield example.input, example.place
@@ -127,7 +121,7 @@ def stream(path: Path_, settings: DataSettings) -> Iterator[tuple[Symbols | NDAr
 
 def told(path: Path_, settings: DataSettings, *, targets: bool = True) -> DataSettings:
     """The settings with all that a file tells of itself filled in; raises InputError."""
-    return _open(path, checked(settings), targets)[0]
+    return _open(path, checked(settings), targets, keep=False)[0]
 
 
 def examples(span: Path_ | Span, settings: DataSettings, *, targets: bool = True) -> Iterator[Example]:
@@ -137,8 +131,19 @@ def examples(span: Path_ | Span, settings: DataSettings, *, targets: bool = True
         InputError: as `read` does, once the line at fault is reached.
     """
     found = _open(span, settings, targets)[1]
-    assert not isinstance(found, columns.Series)
+    assert not isinstance(found, Numbers)
     return found
+
+
+def series(path: Path_, settings: DataSettings, *, targets: bool = True) -> Iterator[columns.Series]:
+    """The rows of numbers of one file, some at a time; settings are those that `told` gave.
+
+    Raises:
+        InputError: as `read` does, once the row at fault is reached.
+    """
+    found = _open(path, settings, targets)[1]
+    assert isinstance(found, Numbers)
+    return found.parts
 
 
 def symbols_of(text: str, settings: DataSettings) -> Symbols:
@@ -230,28 +235,37 @@ def _name(path: Path_) -> str:
     return "stdin" if str(path) == STDIN else str(path)
 
 
+@dataclass(frozen=True)
+class Numbers:
+    """One series of numbers, some rows at a time."""
+
+    parts: Iterator[columns.Series]
+
+
 def _open(
-    path: Path_ | Span, settings: DataSettings, targets: bool
-) -> tuple[DataSettings, Iterator[Example] | columns.Series]:
-    """A file's sequences, and the settings with all that the file tells filled in."""
+    path: Path_ | Span, settings: DataSettings, targets: bool, *, keep: bool = True
+) -> tuple[DataSettings, Iterator[Example] | Numbers]:
+    """A file's sequences, and the settings with all that the file's head tells filled in.
+
+    Where all rows tell, they are kept, unless nobody is going to read the sequences.
+    """
     lines = Lines(path)
-    kind = settings.format or ("columns" if lines.suffix in ARROW else _told(lines, settings))
+    head = lines.head
+    kind = settings.format or ("columns" if lines.suffix in COLUMNAR else format_of(head, settings))
     settings = checked(replace(settings, format=kind))
     if kind == "text":
         level = settings.level or "char"
         return replace(settings, level=level), _text(lines, level)
     if kind == "columns":
-        return _columns(lines, settings, targets)
+        return _columns(lines, settings, targets, keep)
     if kind == "pairs":
         return _pairs(lines, settings, targets)
     if not targets and lines.suffix in JSON:
         return settings, labelled.json_pairs(lines, replace(settings, input=None), targets)
-    row = lines.first(is_row)
-    has_tab = lines.suffix in CONLL or (row is not None and "\t" in row.text)
-    if kind == "conll" and (targets or has_tab):
-        layout = labelled.Layout.told(lines, settings, targets)
+    if kind == "conll" and (targets or has_tab(lines)):
+        layout = labelled.Layout.told(head, settings, targets)
         return layout.resolved(settings), labelled.conll(lines, layout)
-    if kind == "segment" and has_tab:
+    if kind == "segment" and has_tab(lines):
         return settings, labelled.segmented_conll(lines, settings, targets)
     if kind == "segment":
         return settings, labelled.segmented_lines(lines, targets)
@@ -259,7 +273,7 @@ def _open(
 
 
 def _pairs(lines: Lines, settings: DataSettings, targets: bool) -> tuple[DataSettings, Iterator[Example]]:
-    first, key = lines.first(), settings.input or "input"
+    first, key = lines.head.first(), settings.input or "input"
     if lines.suffix not in JSON and not looks_like_json(first, key):
         settings = replace(settings, level=settings.level or "char")
         return settings, labelled.tsv_pairs(lines, settings.level or "char", targets)
@@ -269,63 +283,19 @@ def _pairs(lines: Lines, settings: DataSettings, targets: bool) -> tuple[DataSet
 
 
 def _columns(
-    lines: Lines, settings: DataSettings, targets: bool
-) -> tuple[DataSettings, Iterator[Example] | columns.Series]:
-    first = None if lines.suffix in ARROW else lines.first()
-    if lines.suffix in ARROW:
-        table = arrow_table(str(lines.path))
-    elif lines.suffix in JSON or (lines.suffix not in (".csv", ".tsv") and looks_like_json(first)):
-        table = columns.json_table(lines)
-    elif targets or settings.task != "classify" or lines.suffix in (".csv", ".tsv") or _names_input(first, settings):
-        table = columns.csv_table(lines, settings)
-    else:
+    lines: Lines, settings: DataSettings, targets: bool, keep: bool
+) -> tuple[DataSettings, Iterator[Example] | Numbers]:
+    kind = table_kind(lines, settings, targets)
+    if kind == "plain":
         return settings, _plain(lines, settings.level)
-    settings = columns.resolved(table, settings)
+    if kind == "columnar":
+        table = arrow_table(str(lines.path), lines.span)
+    else:
+        table = tables.json_table(lines) if kind == "json" else tables.csv_table(lines, settings)
+    settings = columns.resolved(table, settings, keep=keep)
     if settings.task == "forecast":
-        return settings, columns.series(table, settings, targets)
+        return settings, Numbers(columns.series(table, settings, targets))
     return settings, columns.classified(table, settings, targets)
-
-
-def _told(lines: Lines, settings: DataSettings) -> str:
-    """The format that a file's name, its first row and the task tell."""
-    if settings.task in ("classify", "forecast"):
-        return "columns"
-    if settings.task == "next":
-        return "text"
-    first = lines.first(is_row)
-    cells = first.text.split("\t") if first else []
-    asked = bool(settings.input or settings.target)
-    is_json = lines.suffix in JSON or (lines.suffix == "" and looks_like_json(first, "input"))
-    if lines.suffix == ".csv" or (is_json and (asked or not _is_pair(first))):
-        return "columns"
-    if is_json:
-        return "pairs"
-    even = len(cells) == 2 and len({len(labelled.split(nfc(cell), settings.level)) for cell in cells}) == 1
-    if lines.suffix not in CONLL and even and not asked:
-        return "pairs"
-    if lines.suffix in CONLL or (len(cells) == len(labelled.CONLLU) and lines.suffix != ".tsv"):
-        return "conll"
-    if lines.suffix == ".tsv" or (asked and len(cells) > 1):
-        return "columns"
-    return "text" if settings.task is None else "pairs"
-
-
-def _is_pair(first: Line | None) -> bool:
-    if not looks_like_json(first, "input", "target"):
-        return False
-    entries = json_object(first)
-    given, wanted = entries["input"], entries["target"]
-    if is_strings(given) and is_strings(wanted):
-        return True
-    return isinstance(given, str) and isinstance(wanted, str) and len(given) == len(wanted)
-
-
-def _names_input(first: Line | None, settings: DataSettings) -> bool:
-    """Whether a first line is a header that names the input column."""
-    if not settings.header or first is None:
-        return False
-    cells = {cell.strip('" ') for mark in columns.DELIMITERS for cell in nfc(first.text).split(mark)}
-    return settings.input in cells
 
 
 def _plain(lines: Lines, level: str | None) -> Iterator[Example]:

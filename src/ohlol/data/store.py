@@ -1,32 +1,28 @@
-"""An encoded corpus on disk: arrays in shards and the manifest over them, written and read; knows nothing of symbols.
+"""An encoded corpus on disk: the arrays of its shards and the manifest over them, read; knows nothing of symbols.
 
     corpus/  corpus.json      what was encoded and how, and the SHA-256 of every file
              vocab.json       symbols and labels, or columns and their scales
              train-00000/     a shard: inputs.npy offsets.npy, and where there are such targets.npy, forms.npy
              dev-00000/       spellings.npy spelling_offsets.npy bigrams.npy
 
-The format is specified in docs/corpus.md. A shard is written under a temporary name, flushed and renamed, and the
-manifest last. What is read may come from a stranger: names, types and shapes are checked before a file is mapped, and
-numbers when they are read.
+The format is specified in docs/corpus.md, and shards.py writes shards. What is read may come from a stranger: names,
+types and shapes are checked before a file is mapped, and numbers when they are read.
 """
 
 import hashlib
-import io
 import re
-import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
-from ohlol.data.mapped import Chain, in_memory
+from ohlol.data.mapped import Chain
 from ohlol.errors import InputError, short
-from ohlol.files import flush, flush_folder, read_json, unwritten, write_json
+from ohlol.files import read_json, write_json
 
 FORMAT = 1
 """Version of the encoded corpus; a reader refuses any other."""
@@ -116,140 +112,8 @@ class Shard:
         }
 
 
-class _Growing:
-    """An array file that is added to; its header is written last."""
-
-    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], held: ExitStack):
-        self.dtype, self.shape, self.length = dtype, shape, 0
-        self.file: BinaryIO = held.enter_context(path.open("xb"))
-        self.file.write(self._header())
-
-    def add(self, values: NDArray[Any]) -> None:
-        self.file.write(np.ascontiguousarray(values, self.dtype).data)
-        self.length += len(values)
-
-    def close(self) -> None:
-        self.file.seek(0)
-        self.file.write(self._header())
-        flush(self.file)
-
-    def _header(self) -> bytes:
-        """The header, always of one size: numpy leaves room for the first axis to grow."""
-        made = io.BytesIO()
-        about = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.length, *self.shape)}
-        np.lib.format.write_array_header_1_0(made, about)
-        return made.getvalue()
-
-
-class ShardWriter:
-    """Writes a shard a piece at a time, under a temporary name until `close`; leaving it otherwise takes it away.
-
-    Args:
-        folder: of the corpus.
-        name: of the shard.
-        layout: of the corpus.
-    """
-
-    def __init__(self, folder: Path, name: str, layout: Layout):
-        self.final, self.layout = folder / name, layout
-        self.folder = folder / (name + ".tmp")
-        self._held = ExitStack()
-        self._words: dict[bytes, int] = {}
-        self.sequences = self.steps = 0
-
-    def __enter__(self) -> "ShardWriter":
-        with ExitStack() as undone:
-            undone.push(self.__exit__)
-            try:
-                _remove(self.folder)  # of a process that was killed
-                self.folder.mkdir()
-                self.arrays = {
-                    name: _Growing(self.folder / f"{name}.npy", dtype, shape, self._held)
-                    for name, (dtype, shape) in self.layout.arrays().items()
-                }
-                for name in ("offsets", "spelling_offsets"):
-                    if name in self.arrays:
-                        self.arrays[name].add(np.zeros(1, np.int64))
-            except OSError as error:
-                raise unwritten(self.folder, error) from None
-            undone.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._held.close()
-        if self.folder.exists():
-            _remove(self.folder)
-
-    def add(self, data: Dataset) -> None:
-        """Add some sequences. Raises InputError where the disk is full or cannot be written to."""
-        before = self.steps
-        self.add_steps(in_memory(data.inputs.values))
-        self.end_sequences(in_memory(data.inputs.offsets)[1:] + before)
-        try:
-            if data.targets is not None:
-                self.arrays["targets"].add(in_memory(data.targets))
-            if data.forms is not None and data.spellings is not None:
-                self._add_forms(in_memory(data.forms), data.spellings)
-            if data.bigrams is not None:
-                self.arrays["bigrams"].add(in_memory(data.bigrams))
-        except OSError as error:
-            raise unwritten(self.folder, error) from None
-
-    def add_steps(self, values: NDArray[Any]) -> None:
-        """Add to the inputs alone."""
-        try:
-            self.arrays["inputs"].add(values)
-        except OSError as error:
-            raise unwritten(self.folder, error) from None
-        self.steps += len(values)
-
-    def end_sequences(self, ends: NDArray[np.int64]) -> None:
-        """Say where sequences end, in steps of the shard."""
-        try:
-            self.arrays["offsets"].add(ends)
-        except OSError as error:
-            raise unwritten(self.folder, error) from None
-        self.sequences += len(ends)
-
-    def _add_forms(self, forms: NDArray[np.int64], spellings: Ragged) -> None:
-        """Words by their spelling, every different one once in a shard."""
-        values, offsets = in_memory(spellings.values), in_memory(spellings.offsets)
-        rows = np.empty(len(spellings), np.int64)
-        for row, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
-            letters = values[start:end]
-            key, known = letters.astype("<u4").tobytes(), len(self._words)
-            rows[row] = self._words.setdefault(key, known)
-            if len(self._words) > known:
-                self.arrays["spellings"].add(letters)
-                self.arrays["spelling_offsets"].add(np.array([self.arrays["spellings"].length]))
-        self.arrays["forms"].add(rows[forms])
-
-    def close(self) -> Shard:
-        """Put the shard in its place."""
-        try:
-            for array in self.arrays.values():
-                array.close()
-            self._held.close()
-            digests = {f"{name}.npy": _digest(self.folder / f"{name}.npy") for name in sorted(self.arrays)}
-            flush_folder(self.folder)
-            _remove(self.final)
-            self.folder.replace(self.final)
-            flush_folder(self.final.parent)
-        except OSError as error:
-            raise unwritten(self.final, error) from None
-        letters = self.arrays["spellings"].length if "spellings" in self.arrays else 0
-        return Shard(self.final.name, self.sequences, self.steps, len(self._words), letters, digests)
-
-
-def _remove(folder: Path) -> None:
-    """Take a shard away, whole or not; a link in its place is taken away and not followed."""
-    if folder.is_symlink() or folder.is_file():
-        folder.unlink()
-    elif folder.exists():
-        shutil.rmtree(folder)
-
-
-def _digest(path: Path) -> str:
+def digest_of_file(path: Path) -> str:
+    """The SHA-256 of a file; raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -294,7 +158,7 @@ def is_corpus(path: Any) -> bool:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write `corpus.json`, which makes the corpus complete; vocab.json and all shards are there."""
-    data = asdict(manifest) | {"vocab": _digest(folder / VOCAB)}
+    data = asdict(manifest) | {"vocab": digest_of_file(folder / VOCAB)}
     write_json(folder / MANIFEST, {"format": FORMAT, **data})
 
 
@@ -428,7 +292,7 @@ def verify(folder: Path, manifest: Manifest) -> None:
         try:
             if ".." in name.parts or path.is_symlink() or not path.is_file():
                 raise InputError(f"{path}: is missing")
-            found = _digest(path)
+            found = digest_of_file(path)
         except OSError as error:
             raise InputError(f"{path}: cannot be read: {error.strerror}") from None
         if found != digest:
