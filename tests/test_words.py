@@ -33,7 +33,7 @@ def test_no_text_is_left_over() -> None:
     used |= {
         key
         for key in words.TEXTS
-        if key.startswith(("loss_", "gate_", "state_", "measure_", "feature_", "curve_", "worth"))
+        if key.startswith(("loss_", "gate_", "state_", "measure_", "feature_", "curve_", "worth", "study_"))
     }  # put together
     assert set(words.TEXTS) <= used, sorted(set(words.TEXTS) - used)
 

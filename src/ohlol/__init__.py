@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from ohlol.nn import accelerate
     from ohlol.recipe import fit
     from ohlol.shape_doctor import doctor
+    from ohlol.sweep import tune
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "TrainedModel", "__version__", "accelerate", "doctor", "fit", "load"]
+__all__ = ["InputError", "TrainedModel", "__version__", "accelerate", "doctor", "fit", "load", "tune"]
 
 _HOMES = {
     "InputError": "errors",
@@ -25,6 +26,7 @@ _HOMES = {
     "doctor": "shape_doctor",
     "fit": "recipe",
     "load": "infer",
+    "tune": "sweep",
 }
 
 

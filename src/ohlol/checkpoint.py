@@ -146,6 +146,24 @@ def create(out: Path, *, overwrite: bool, held: ExitStack | None = None) -> None
         raise InputError(f"{out}: cannot be made: {error.strerror}") from None
 
 
+def lighten(run: Path, *, weights: bool) -> None:
+    """Take away what a finished run needs no more: its saved states and, where `weights` are not wanted, those too.
+
+    What stays says what it was and how it went; with its weights it is a whole run.
+
+    Raises:
+        InputError: it cannot be taken away.
+    """
+    try:
+        if not weights:
+            snapshots.clear(run)
+            (run / "model.safetensors").unlink(missing_ok=True)
+            (run / "README.md").unlink(missing_ok=True)
+        remove(run / "resume")
+    except OSError as error:
+        raise InputError(f"{run}: cannot be made smaller: {error.strerror}") from None
+
+
 def _is_run(out: Path) -> bool:
     """Whether a directory is a run of any version, or one that was stopped before it had a config.json, or empty."""
     names = {path.name.removesuffix(".tmp") for path in out.iterdir()}
@@ -231,7 +249,10 @@ def load_model(run: Path) -> tuple[Config, Codec, SequenceModel]:
     """Read a run's configuration, vocabulary and best weights; raises InputError."""
     config, codec = read_described(run)
     if not (run / "model.safetensors").exists():
-        raise InputError(f"{run}: has no model.safetensors yet: its training saved no weights")
+        raise InputError(
+            f"{run}: has no model.safetensors: its training saved no weights yet, or `ohlol tune` keeps those of "
+            "better trials only"
+        )
     weights = read_weights(run, planned(config))  # before there is memory for sizes that only config.json claims
     model = SequenceModel(config.model, config.sizes)
     put_weights(model, weights, str(run))

@@ -9,6 +9,10 @@ class InputError(Exception):
     """
 
 
+class TooLarge(InputError):  # noqa: N818 - what was asked for is
+    """What was asked for does not fit into memory."""
+
+
 class InputWarning(UserWarning):
     """Something is not as it should be, and the work goes on without it; the text is one line."""
 

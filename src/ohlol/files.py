@@ -53,6 +53,25 @@ def unwritten(path: Path, error: OSError) -> InputError:
     return InputError(f"{path}: cannot be written: {error.strerror}; what was there is as it was")
 
 
+def link(path: Path, target: Path) -> bool:
+    """Let a symbolic link lead to what lies beside or below it, in one step; False where the system makes no links.
+
+    Raises:
+        InputError: something that is no link is there.
+    """
+    if path.exists() and not path.is_symlink():
+        raise InputError(f"{path}: is in the way: it should be a link, and is none")
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.unlink(missing_ok=True)  # of a process that was killed
+        temporary.symlink_to(target.relative_to(path.parent), target_is_directory=True)
+        temporary.replace(path)
+        flush_folder(path.parent)
+    except OSError:
+        return False
+    return True
+
+
 def flush(file: BinaryIO) -> None:
     """Bring what was written to a file onto the disk."""
     file.flush()

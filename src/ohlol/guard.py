@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ohlol.errors import InputError
+from ohlol.errors import TooLarge
 
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
 """How torch says, in a RuntimeError, that memory is used up."""
@@ -49,7 +49,7 @@ def enough_memory() -> Generator[None]:
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
             raise
-        raise InputError(
+        raise TooLarge(
             "out of memory in training; a smaller --batch-size helps most, then --bptt (next, forecast) and "
             "--hidden-size; the last saved state is as it was"
         ) from None

@@ -149,25 +149,26 @@ def _lean(data: Dataset, model: ModelSettings) -> Dataset:
     return data if model.bigrams else replace(data, bigrams=None)
 
 
-def keep(run: Path, made: Arrays, dev: str | Path | None) -> Arrays:
-    """Put the arrays of files beside a run, and map them into memory from there."""
+def keep(folder: Path, made: Arrays, dev: str | Path | None) -> Arrays:
+    """Put the arrays of files into a folder, and map them into memory from there."""
     if made.mapped or not made.files:
         return made
     parts = {"train": made.train} | ({"dev": made.dev} if made.dev is not None else {})
     sources = encoded.sources_of(made.files, dev)
-    found = encoded.write(run / KEPT, made.codec, made.settings, parts, sources, made.data_sha256)
-    return replace(made, train=found.train, dev=found.dev, mapped=True)
+    found = encoded.write(folder, made.codec, made.settings, parts, sources, made.data_sha256)
+    return _mapped(found, made.files)
 
 
-def beside(run: Path, files: Sequence[str]) -> Arrays:
-    """The arrays beside a run, which another process of it has put there."""
-    found = encoded.read(run / KEPT)
+def beside(folder: Path, files: Sequence[str]) -> Arrays:
+    """The arrays in a folder, where another process has put them."""
+    return _mapped(encoded.read(folder), files)
+
+
+def kept(folder: Path, files: Sequence[str], dev: str | Path | None, codec: Codec | None = None) -> Arrays | None:
+    """The arrays in a folder, if they are those of these files as they are now, and of this codec."""
+    found = encoded.kept(folder, encoded.sources_of(files, dev), codec)
+    return None if found is None else _mapped(found, files)
+
+
+def _mapped(found: Encoded, files: Sequence[str]) -> Arrays:
     return Arrays(found.codec, found.settings, found.train, found.dev, found.data_sha256, tuple(files), mapped=True)
-
-
-def kept(run: Path, files: Sequence[str], dev: str | None, codec: Codec) -> Arrays | None:
-    """The arrays beside a run, if they are those of these files as they are now."""
-    found = encoded.kept(run / KEPT, encoded.sources_of(files, dev), codec)
-    if found is None:
-        return None
-    return Arrays(codec, found.settings, found.train, found.dev, found.data_sha256, tuple(files), mapped=True)

@@ -1,4 +1,4 @@
-"""One process a directory: a lock that the system lets go of when its process ends; knows nothing of what it guards."""
+"""One process at a time: locks that the system lets go of when their process ends; knows nothing of what they guard."""
 
 import errno
 import os
@@ -38,6 +38,44 @@ def locked(run: Path) -> Generator[None]:
     finally:
         with suppress(OSError):  # a lock file that stays is taken over
             path.unlink()
+        os.close(handle)
+
+
+@contextmanager
+def alone(path: Path) -> Generator[None]:
+    """Hold a lock file, after waiting for whoever holds it; the file stays.
+
+    Raises:
+        InputError: it cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be locked: {error.strerror}") from None
+    try:
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def taken(path: Path) -> bool:
+    """Whether a process holds a lock file, or none can know; a file that is gone is held by nobody."""
+    try:
+        handle = os.open(path, os.O_RDWR | NO_FOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        if fcntl is None:
+            return True
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
         os.close(handle)
 
 

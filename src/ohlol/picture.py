@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from ohlol import words
+from ohlol.board import Board
 from ohlol.curve_text import legend, title
 from ohlol.curves import Panel
 from ohlol.errors import InputError
 from ohlol.memory import Memory
+from ohlol.scores import RATES
+from ohlol.space import Range, parse, said
 from ohlol.trace import LayerTrace, Numbers, Trace, activation_name
 from ohlol.trace_text import SIGNS, describe
 
@@ -23,7 +26,7 @@ try:
     from matplotlib.colors import LinearSegmentedColormap
     from matplotlib.figure import Figure
     from matplotlib.font_manager import FontProperties, fontManager, get_font
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 except ImportError:
     raise InputError("a picture needs matplotlib: pip install 'ohlol[plot]'") from None
 
@@ -135,6 +138,107 @@ def of_curves(panels: list[Panel], *, lang: str = "en") -> Figure:
             axes.set_visible(False)
         figure.draw_without_rendering()  # while the style holds
     return figure
+
+
+def of_study(board: Board, *, lang: str = "en") -> Figure:
+    """The history of a study, the importance of its settings, and the score against each of them.
+
+    Args:
+        board: the study.
+        lang: "en" or "zh".
+    """
+    name = board.score.replace("_", " ")
+    ranges = [parse(text) for text in board.space.values()]
+    rows = 1 + math.ceil(len(ranges) / 3)
+    said_in = [words.text(key, lang, name=name, count=0) for key in STUDY_WORDS]
+    with mpl.rc_context(Signs("".join([name, *said_in])).style):
+        figure = Figure(figsize=(10.5, 3.0 * rows), layout="constrained")
+        grid = figure.add_gridspec(rows, 3)
+        history = figure.add_subplot(grid[0, :2])
+        _scores(history, board, [float(t.number) for t in board.scored], legend=lang)
+        places, values = zip(*board.so_far, strict=True) if board.so_far else ((), ())
+        history.step(places, values, where="post", color=COLOURS[1], label=words.text("study_so_far", lang), zorder=1)
+        history.set_title(words.text("study_history", lang, name=name), fontsize=11, loc="left")
+        history.set_xlabel(words.text("trial", lang))
+        history.xaxis.set_major_locator(MaxNLocator(integer=True))
+        history.legend(frameon=False, fontsize=9)
+        _importance(figure.add_subplot(grid[0, 2]), board, lang)
+        first = None
+        for k, setting in enumerate(ranges):
+            axes = first = figure.add_subplot(grid[1 + k // 3, k % 3], sharey=first)
+            _scores(axes, board, [_along(setting, t.settings[setting.name]) for t in board.scored])
+            axes.set_xlabel(setting.flag)
+            if setting.choices:
+                axes.set_xticks(range(len(setting.choices)), [said(choice) for choice in setting.choices])
+                axes.set_xlim(-0.5, len(setting.choices) - 0.5)
+            elif setting.log:
+                axes.set_xscale("log")
+                axes.set_xlim(setting.low / 1.06, setting.high * 1.06)
+                axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")  # the usual one is set as mathematics
+                axes.xaxis.set_minor_formatter(NullFormatter())
+            else:
+                room = 0.03 * (setting.high - setting.low)
+                axes.set_xlim(setting.low - room, setting.high + room)
+            if k % 3 == 0:
+                axes.set_ylabel(name)
+        figure.draw_without_rendering()
+    return figure
+
+
+STUDY_WORDS = (
+    "study_history",
+    "study_importance",
+    "study_complete",
+    "study_pruned",
+    "study_so_far",
+    "study_few",
+    "trial",
+)
+
+
+def _along(setting: Range, value: Any) -> float:
+    return float(setting.choices.index(value)) if setting.choices else float(value)
+
+
+def _scores(axes: Any, board: Board, x: list[float], legend: str = "") -> None:
+    """A point a trial: full where it is complete, hollow where it was ended early, at the edge where it is far off."""
+    low, high = board.limits
+    for state, face in (("complete", COLOURS[0]), ("pruned", "white")):
+        points = [
+            (place, min(max(t.score, low), high))
+            for place, t in zip(x, board.scored, strict=True)
+            if t.state == state and t.score is not None
+        ]
+        axes.scatter(
+            [a for a, _ in points],
+            [b for _, b in points],
+            s=26,
+            color=COLOURS[0],
+            facecolor=face,
+            clip_on=False,
+            zorder=3,
+            label=words.text(f"study_{state}", legend) if legend else None,
+        )
+    axes.set_ylim(low, high)
+    if board.score in RATES:
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if high - low > 0.1 else f"{value:.1%}")
+    axes.grid(color=GRID)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _importance(axes: Any, board: Board, lang: str) -> None:
+    axes.set_title(words.text("study_importance", lang), fontsize=11, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
+    found = sorted(board.importance.items(), key=lambda item: item[1])
+    if not found:
+        done = sum(t.state == "complete" for t in board.trials)
+        axes.text(0.0, 0.9, words.text("study_few", lang, count=done), transform=axes.transAxes, color=SOFT, wrap=True)
+        axes.set_axis_off()
+        return
+    axes.barh([parse(board.space[key]).flag for key, _ in found], [v for _, v in found], 0.5, color=COLOURS[0])
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
 
 def of_trace(found: Trace, *, lang: str = "en", memory: Memory | None = None) -> Figure:

@@ -1,5 +1,6 @@
 """fit: from files or pairs to a finished run; puts the rooms below together and knows nothing of flags or terminals."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -14,10 +15,10 @@ from ohlol.checkpoint import STATES, Config
 from ohlol.data.batches import WINDOW, Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.split import FEW
-from ohlol.errors import InputError
+from ohlol.errors import InputError, TooLarge
 from ohlol.files import write_bytes, write_json
 from ohlol.infer import TrainedModel
-from ohlol.intake import Arrays, Source
+from ohlol.intake import KEPT, Arrays, Source
 from ohlol.lock import locked
 from ohlol.settings import (
     TUTORIAL_MODEL,
@@ -28,7 +29,8 @@ from ohlol.settings import (
     check,
     defaults,
 )
-from ohlol.train import Trainer
+from ohlol.team import Team
+from ohlol.train import ALONE, Trainer
 from ohlol.watch import Reporter
 
 
@@ -92,7 +94,7 @@ def fit(
     run = Path(out) if out is not None else None
     with team.joined() as us, ExitStack() as held:
         if us.restarted and run is not None:  # by torchrun, with the arguments of the first start
-            overwrite, resume = True, us.sums([float(us.leads and _has_state(run))])[0] > 0
+            overwrite, resume = True, us.sums([float(us.leads and has_state(run))])[0] > 0
 
         def prepare() -> tuple[Config, Arrays]:
             if resume:
@@ -101,16 +103,34 @@ def fit(
 
         prepared = prepare() if run is None else us.first(prepare)
         config, made = prepared or _as_prepared(Path(out or ""))
-        trainer = Trainer(config, made, run, reporter, us)
-        if resume:
-            trainer.restore()
-        else:
-            trainer.save_state()
-        trainer.fit()
-        trainer.finish()
-        if run is not None and us.leads:
-            card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None)
-            write_bytes(run / "README.md", card.encode())
+        return carry_out(config, made, run, reporter, resume=resume, us=us)
+
+
+def carry_out(
+    config: Config,
+    made: Arrays,
+    run: Path | None,
+    reporter: Reporter | None = None,
+    *,
+    resume: bool = False,
+    us: Team = ALONE,
+) -> TrainedModel:
+    """Train what is prepared, from its first step or from its saved state, and write its scores and its model card.
+
+    Raises:
+        Interrupted: it was asked to stop; the state is saved.
+        InputError: the loss is no number any more, or memory is used up; the last saved state is as it was.
+    """
+    trainer = Trainer(config, made, run, reporter, us)
+    if resume:
+        trainer.restore()
+    else:
+        trainer.save_state()
+    trainer.fit()
+    trainer.finish()
+    if run is not None and us.leads:
+        card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None)
+        write_bytes(run / "README.md", card.encode())
     return TrainedModel(trainer.config, trainer.codec, trainer.model, run)
 
 
@@ -126,33 +146,78 @@ def _started(
     if run is not None and run.exists() and not overwrite:
         checkpoint.create(run, overwrite=False)  # refuses before anything is read
     found = intake.read(data, given.data)
-    task, level = found.settings.task or "", found.settings.level or "char"
     pairs = intake.pairs_of(data)
-    tutorial = 0 < len(pairs) < FEW
-    model, training = (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(task, level)
+    model, training = settle(found.settings, pairs, given)
+    if training.snapshots and run is None:
+        raise InputError("--snapshots needs --out: the run directory they are kept in")
+    made = intake.arrays(found, data, dev, model, training, shared=is_tutorial(pairs))
+    if made.mapped and "dev_fraction" in given.training:
+        raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {made.files[0]} is")
+    config = configure(made, model, training, given, dev, pairs)
+    if run is None:
+        return config, made
+    return config, begin(run, config, made, dev, overwrite=overwrite, held=held)
+
+
+def is_tutorial(pairs: Sequence[Any]) -> bool:
+    """Whether data are pairs so few that they get the tutorial's settings."""
+    return 0 < len(pairs) < FEW
+
+
+def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[ModelSettings, TrainSettings]:
+    """The settings given, and the defaults for such data; what depends on how many there are comes with `configure`.
+
+    Raises:
+        InputError: one is out of its range.
+    """
+    tutorial = is_tutorial(pairs)
+    model, training = (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(data.task or "", data.level or "char")
     if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
         training = replace(training, loss="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
-    if training.snapshots and run is None:
-        raise InputError("--snapshots needs --out: the run directory they are kept in")
-    made = intake.arrays(found, data, dev, model, training, shared=tutorial)
-    if made.mapped and "dev_fraction" in given.training:
-        raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {made.files[0]} is")
+    return model, training
+
+
+def configure(
+    made: Arrays,
+    model: ModelSettings,
+    training: TrainSettings,
+    given: Given,
+    dev: str | Path | None,
+    pairs: tuple[Any, ...],
+) -> Config:
+    """What `settle` gave, complete, for the data as they are.
+
+    Raises:
+        InputError: settings do not fit together.
+        TooLarge: the model or its batches do not fit into memory.
+    """
     sizes = checkpoint.sizes_of(made.codec)
+    tutorial = is_tutorial(pairs)
     if tutorial and not model.head and "hidden_size" not in given.model:
         model = replace(model, hidden_size=sizes.scores)
     if not tutorial and "epochs" not in given.training:
-        training = _enough_epochs(training, task, len(made.train), made.train.steps)
-    config = Config(task, made.settings, model, sizes, training, made.files, None if dev is None else str(dev), pairs)
+        training = _enough_epochs(training, made.codec.task, len(made.train), made.train.steps)
+    dev_file = None if dev is None else str(dev)
+    config = Config(made.codec.task, made.settings, model, sizes, training, made.files, dev_file, pairs)
     _refuse_giants(config, made.train)
-    if run is None:
-        return config, made
+    return config
+
+
+def begin(
+    run: Path, config: Config, made: Arrays, dev: str | Path | None, *, overwrite: bool, held: ExitStack
+) -> Arrays:
+    """Make a run's directory, with everything but a state in it, and hold it; the arrays to train on.
+
+    Raises:
+        InputError: it exists and is not to be overwritten, or cannot be written.
+    """
     checkpoint.create(run, overwrite=overwrite, held=held)
-    made = intake.keep(run, made, dev)
+    made = intake.keep(run / KEPT, made, dev)
     write_json(run / "vocab.json", made.codec.to_json())
     write_json(run / "config.json", config.to_json())
-    return config, made
+    return made
 
 
 def _resumed(
@@ -175,11 +240,11 @@ def _resumed(
     _refuse_giants(config, made.train)
     if made.files and not made.mapped:
         states.refuse_other_data(run, made.data_sha256, config.files)  # before it replaces what is kept
-        made = intake.keep(run, made, config.dev_file)
+        made = intake.keep(run / KEPT, made, config.dev_file)
     return config, made
 
 
-def _has_state(run: Path) -> bool:
+def has_state(run: Path) -> bool:
     """Whether a run that was ended can go on."""
     return (run / "config.json").exists() and any((run / "resume" / f"{s}.safetensors").exists() for s in STATES)
 
@@ -188,7 +253,7 @@ def _as_prepared(run: Path) -> tuple[Config, Arrays]:
     """The same as the leader prepared, from where it wrote it."""
     config = checkpoint.read_config(run)
     if config.train_files and intake.corpus_of(config.train_files) is None:
-        return config, intake.beside(run, config.train_files)
+        return config, intake.beside(run / KEPT, config.train_files)
     return config, _again(list(config.pairs or config.train_files), run, config, checkpoint.read_codec(run))
 
 
@@ -197,13 +262,11 @@ def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
     pairs, corpus = intake.pairs_of(data), intake.corpus_of(data)
     if not pairs and corpus is None:
         files = [data] if isinstance(data, str | Path) else list(data or ())
-        made = intake.kept(run, [str(file) for file in files], config.dev_file, codec)
+        made = intake.kept(run / KEPT, [str(file) for file in files], config.dev_file, codec)
         if made is not None:
             return made
     found = intake.read(data, {} if corpus is not None else asdict(config.data))
-    made = intake.arrays(
-        found, data, config.dev_file, config.model, config.training, shared=0 < len(config.pairs) < FEW
-    )
+    made = intake.arrays(found, data, config.dev_file, config.model, config.training, shared=is_tutorial(config.pairs))
     if made.codec != codec:
         raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
     return made
@@ -218,7 +281,7 @@ def _refuse_giants(config: Config, data: Dataset) -> None:
     numbers = sum(p.numel() for p in checkpoint.planned(config).parameters())
     needed = numbers * BYTES_A_PARAMETER
     if needed > free:
-        raise InputError(
+        raise TooLarge(
             f"the model would have {numbers:,} parameters and take {_gib(needed)} to train, and {_gib(free)} are free: "
             f"a smaller --hidden-size (here {model.hidden_size}), --layers or --embedding helps"
         )
@@ -230,7 +293,7 @@ def _refuse_giants(config: Config, data: Dataset) -> None:
     held = model.layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
     kept = steps * (held + 2 * config.sizes.scores * (config.task != "classify")) * 4
     if needed + kept > free:
-        raise InputError(
+        raise TooLarge(
             f"the largest batch has {steps:,} steps and takes {_gib(kept)} beside the model's {_gib(needed)}, and "
             f"{_gib(free)} are free: a smaller --batch-size (here {training.batch_size})"
             f"{f' or --bptt (here {training.bptt})' if cut else ''} helps most, then --hidden-size"

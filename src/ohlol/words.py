@@ -132,6 +132,24 @@ TEXTS: dict[str, tuple[str, str]] = {
     "in_training": ("in training", "训练中"),
     "measured": ("measured", "测得"),
     "steps": ("step", "步"),
+    # a study
+    "trial": ("trial", "试验"),
+    "study_history": ("{name} of each trial", "各次试验的指标：{name}"),
+    "study_importance": ("importance of each setting", "各项设置的重要性"),
+    "study_few": (
+        "Of {count} complete trials nothing can be said of what matters.",
+        "只有 {count} 次试验完成，还看不出哪些设置重要。",
+    ),
+    "study_against": ("{name} against {setting}", "{name} 与 {setting}"),
+    "study_complete": ("complete", "完成"),
+    "study_pruned": ("ended early", "提前结束"),
+    "study_so_far": ("best so far", "目前最好"),
+    "study_choice": ("{count} complete", "完成 {count} 次"),
+    "study_choice_scores": ("best {best}   median {median}", "最好 {best}   中位数 {median}"),
+    "study_counts": (
+        "{complete} complete, {pruned} ended early, {failed} failed, {running} running",
+        "完成 {complete} 次，提前结束 {pruned} 次，失败 {failed} 次，进行中 {running} 次",
+    ),
     # the page
     "title": ("What the network works out", "网络在算什么"),
     "text": ("The text", "文本"),

@@ -11,13 +11,13 @@ import typer
 from typer.exceptions import TyperException
 
 # each adds its commands to the app, in the order in which `--help` lists them
-from ohlol.cli import see, speed, train, use  # isort: skip
+from ohlol.cli import see, speed, train, tune, use  # isort: skip
 from ohlol.cli import data, doctor, serve, ship  # isort: skip
 from ohlol.cli.frame import app, reader_gone
 from ohlol.cli.train import glue_pairs
 from ohlol.errors import InputError, InputWarning
 
-__all__ = ["app", "data", "doctor", "main", "see", "serve", "ship", "speed", "train", "use"]
+__all__ = ["app", "data", "doctor", "main", "see", "serve", "ship", "speed", "train", "tune", "use"]
 
 
 def main(arguments: list[str] | None = None) -> None:

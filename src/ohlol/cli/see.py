@@ -107,15 +107,26 @@ def explain(
 
 @app.command()
 def plot(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories.", metavar="RUN...")],
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or that of a study.", metavar="RUN...|STUDY")],
     out: Annotated[Path | None, typer.Option(help="Draw into this file, .png, .svg or .pdf; needs matplotlib.")] = None,
     lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
+    storage: Annotated[
+        str | None,
+        typer.Option(help="URL of a study's database, as tune had it.", envvar="OHLOL_STORAGE", show_envvar=True),
+    ] = None,
 ) -> None:
-    """How runs went: loss, score, gradient norm and saturation of the hidden state against steps."""
+    """How runs went: loss, score, gradient norm and saturation against steps. Of a study: each trial and setting."""
     from ohlol import curve_text, words
+    from ohlol.board import is_study
     from ohlol.curves import curves
 
     language = words.language(lang)
+    studies = [run for run in runs if is_study(run)]
+    if studies:
+        if len(runs) > 1:
+            raise InputError(f"{studies[0]} is a study, and drawn alone; its runs are in {studies[0] / 'trials'}")
+        _plot_study(studies[0], storage, out, language)
+        return
     panels = curves(runs)
     if out is not None:
         from ohlol import picture
@@ -125,6 +136,23 @@ def plot(
         return
     with until_enough():
         curve_text.curves_to_text(panels, console(), lang=language)
+
+
+def _plot_study(study: Path, storage: str | None, out: Path | None, lang: str) -> None:
+    from ohlol import board_text
+    from ohlol.study import load_board
+
+    board = load_board(study, storage)
+    if not board.scored:
+        raise InputError(f"{study}: no trial is over yet, so there is nothing to draw")
+    if out is not None:
+        from ohlol import picture
+
+        picture.save(picture.of_study(board, lang=lang), out)
+        print(f"written: {out}")
+        return
+    with until_enough():
+        board_text.board_to_text(board, console(), lang=lang)
 
 
 def _read(text: str) -> str:

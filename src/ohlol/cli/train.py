@@ -132,7 +132,7 @@ def train(
     from ohlol.train import Interrupted
 
     settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "dev")}
-    settings["embedding"] = _embedding(embedding)
+    settings["embedding"] = embedding_size(embedding)
     pairs = _pairs(pair)
     if pairs and files:
         raise InputError("--pair and FILE exclude each other: give one of them")
@@ -169,7 +169,8 @@ def train(
         print(f"{text} -> {''.join(model.predict(text).labels)}")
 
 
-def _embedding(value: str | None) -> int | None:
+def embedding_size(value: str | None) -> int | None:
+    """What --embedding means; raises InputError."""
     if value is None:
         return None
     if value == "onehot":

@@ -148,8 +148,8 @@ def _source(file: str | Path) -> dict[str, Any]:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def kept(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec) -> Encoded | None:
-    """The corpus kept beside a run, if it was made of these very files with this codec and is whole; None otherwise."""
+def kept(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | None = None) -> Encoded | None:
+    """What `write` left, if it was made of these very files, with this codec, and is whole; None otherwise."""
     if not (folder / store.MANIFEST).exists() or any(source["bytes"] < 0 for source in sources):
         return None
     try:
@@ -160,4 +160,4 @@ def kept(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec) -> Encod
         found = read(folder)
     except InputError:  # it is made again
         return None
-    return found if found.codec == codec else None
+    return found if codec in (None, found.codec) else None
