@@ -79,7 +79,7 @@ def test_the_table() -> None:
         ["5", "60.00 %", "gru", "72", "0.00178"],
         ["0*", "50.00 %", "gru", "32", "0.0001"],
     ]
-    assert rows[-1] == ["* begins with the settings that ohlol train has by itself"]
+    assert rows[-1] == ["* the defaults of ohlol train, or the nearest that are searched"]
 
 
 @pytest.mark.parametrize("width", [72, 80, 200])

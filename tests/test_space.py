@@ -1,6 +1,7 @@
 """What is searched: ranges as they are written, by default for each task, and what is refused."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,14 @@ def test_the_defaults_of_each_task_lie_within(task: str, level: str) -> None:
 def test_every_written_range_is_read_as_it_is_written() -> None:
     for text in {text for texts in BY_TASK.values() for text in texts} | set(OTHERS):
         assert parse(parse(text).text) == parse(text)
+
+
+def test_the_page_lists_every_range() -> None:
+    page = (Path(__file__).parents[1] / "docs/tuning.md").read_text(encoding="utf-8")
+    for (task, _), texts in BY_TASK.items():
+        rows = [line for line in page.splitlines() if line.startswith(f"| `{task}`")]
+        assert any(all(f"`{text}`" in row for text in texts) for row in rows)
+    assert all(f"`{text}`" in page for text in OTHERS)
 
 
 def test_kinds_of_ranges() -> None:

@@ -48,7 +48,7 @@ def best_to_text(board: Board, console: Console, *, most: int = 5) -> None:
         table.add_row(f"{trial.number}{mark}", shown(trial.scores[board.score], board.score), *values, style=style)
     console.print(table)
     if any(t.is_default for t in rows):
-        console.print("* begins with the settings that ohlol train has by itself", highlight=False)
+        console.print("* the defaults of ohlol train, or the nearest that are searched", highlight=False)
 
 
 def board_to_text(board: Board, console: Console, *, lang: str = "en") -> None:

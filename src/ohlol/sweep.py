@@ -202,20 +202,18 @@ class Sweep:
 
     def _trial(self, study: "Study", taken: "Taken") -> None:
         """One trial, to its end."""
-        scores, why = None, ""
+        state, scores, why = "complete", None, ""
         self.view.began(taken.number, taken.settings, again=taken.again)
         try:
-            state = "complete"
-            scores = self._trained(study, taken)
-        except Pruned:
-            state = "pruned"
-        except (Diverged, TooLarge, _Unfit) as error:
-            state, why = "failed", short(error)
-        except Lost:
-            return
-        try:
+            try:
+                scores = self._trained(study, taken)
+            except Pruned:
+                state = "pruned"
+            except (Diverged, TooLarge, _Unfit) as error:
+                state, why = "failed", short(error)
             study.tell(taken, state, scores=scores, why=why)
-        except Lost:
+        except Lost:  # it counts no more, here or elsewhere
+            checkpoint.lighten(taken.run, weights=False)
             return
         board = self._tidied(study)
         self.view.ended(next(t for t in board.trials if t.number == taken.number), board)

@@ -12,6 +12,7 @@ RUN = (
     "docs/data.md",
     "docs/seeing.md",
     "docs/shipping.md",
+    "docs/tuning.md",
     "examples/README.md",
 )
 
