@@ -180,6 +180,7 @@ def of_study(board: Board, *, lang: str = "en") -> Figure:
             else:
                 room = 0.03 * (setting.high - setting.low)
                 axes.set_xlim(setting.low - room, setting.high + room)
+                axes.xaxis.set_major_locator(MaxNLocator(6, integer=setting.whole))
             if k % 3 == 0:
                 axes.set_ylabel(name)
         figure.draw_without_rendering()
