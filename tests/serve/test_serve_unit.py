@@ -30,7 +30,7 @@ from ohlol.serve.run import _listen  # pyright: ignore[reportPrivateUsage]
 from ohlol.serve.service import Service
 from ohlol.serve.sessions import Tokens
 from ohlol.serve.streams import work_of
-from ohlol.serve.wire import Server, protocol
+from ohlol.serve.wire import Server, protocols
 
 
 @contextmanager
@@ -39,8 +39,7 @@ def short_lived(run: Path, *, key: str | None = None, **limits: Any) -> Iterator
     chosen, metrics = Limits(**limits), Metrics()
     service = Service(Models({run.name: run}, chosen, metrics.batch), Access(key), chosen, metrics)
     config = uvicorn.Config(
-        make_app(service), http=protocol(chosen), ws="websockets-sansio", ws_max_size=chosen.message_bytes,
-        ws_per_message_deflate=False, log_level="warning", timeout_graceful_shutdown=5,
+        make_app(service), **protocols(chosen), log_level="warning", timeout_graceful_shutdown=5,
     )  # fmt: skip
     server = Server(config, service.stop, service.reload, signals=False)
     with _listen("127.0.0.1", 0) as listening:

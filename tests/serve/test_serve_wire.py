@@ -236,6 +236,44 @@ def test_the_range_of_uvicorn_is_the_one_that_is_installed() -> None:
     assert f"uvicorn>={wire.OLDEST},<{wire.BEYOND}" in asked
 
 
+UPGRADE = (
+    b"GET /v1/models/hello/stream HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("after", [b"\xff" * 20, b"\x81\x01h", b"\x83\x80" + bytes(4), b"\xff" * (1 << 20)])
+def test_what_is_no_websocket(alone: Served, after: bytes) -> None:
+    """The connection ends, without a traceback (`alone` looks); the long one comes before the handshake is through."""
+    early = len(after) > 100
+    with socket.create_connection(("127.0.0.1", alone.port), SECONDS) as connection:
+        answer = b""
+        with suppress(ConnectionError):
+            connection.sendall(UPGRADE + after if early else UPGRADE)
+            answer = b"" if early else connection.recv(4096)
+            connection.sendall(b"" if early else after)
+            while piece := connection.recv(4096):
+                answer += piece
+    assert answer[:13] in (b"", b"HTTP/1.1 101 ")
+
+
+def test_a_stream_that_reads_nothing_is_cut_off_too(runs: dict[str, Path]) -> None:
+    """Also what is left over when its session has ended: closing alone would wait for it for ever."""
+    from test_serve_unit import short_lived
+
+    asked = json.dumps({"read": ["h"] * 10_000, "n_best": 4}).encode()
+    frame = b"\x81\xfe" + len(asked).to_bytes(2, "big") + bytes(4) + asked  # its mask is zeros
+    with short_lived(runs["hello"], write_seconds=0.5) as url, socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
+        connection.settimeout(SECONDS)
+        connection.sendall(UPGRADE)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
+        connection.sendall(frame * 4)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            send_on(connection, [b"\x8a\x80" + bytes(4)] * 600, pause=0.1)  # pongs nobody asked for
+
+
 async def _healthz(server: Served, seconds: float) -> list[float]:
     """How long each of many health checks took, one after the other for some seconds, each on a new connection."""
     found: list[float] = []

@@ -18,7 +18,7 @@ from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
 from ohlol.serve.models import Models, named
 from ohlol.serve.service import Service
-from ohlol.serve.wire import Server, protocol
+from ohlol.serve.wire import Server, protocols
 
 KEY_VARIABLE = "OHLOL_API_KEY"
 SHORTEST_KEY = 16
@@ -103,10 +103,7 @@ def serve(
     _allow_files(limits.connections)
     config = uvicorn.Config(
         make_app(service),
-        http=protocol(limits),
-        ws="websockets-sansio",
-        ws_max_size=limits.message_bytes,
-        ws_per_message_deflate=False,
+        **protocols(limits),
         limit_concurrency=limits.connections,
         timeout_graceful_shutdown=max(1, round(limits.grace)),
         timeout_keep_alive=30,

@@ -31,7 +31,8 @@ if not _fits(uvicorn.__version__):
         f"ohlol serve needs uvicorn from {OLDEST} to below {BEYOND}, whose connections it puts deadlines on; "
         f"{uvicorn.__version__} is installed: pip install 'uvicorn>={OLDEST},<{BEYOND}'"
     )
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol  # noqa: E402 - there is such a one now
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol  # noqa: E402 - there are such now
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol  # noqa: E402
 
 LINGER = 2.0
 """Seconds for which what still comes of a refused body is thrown away, so that the client reads the refusal first."""
@@ -80,30 +81,63 @@ class Wire:
         return getattr(self.bare, name)
 
 
+class Drain:
+    """Cuts a connection off whose client takes nothing of what was written: closing alone waits for it for ever.
+
+    Args:
+        transport: the connection.
+        seconds: for which nothing may be taken.
+        always: whether it watches on while nothing is to be taken.
+    """
+
+    def __init__(self, transport: asyncio.Transport, seconds: float, *, always: bool = False):
+        self._transport, self._seconds, self._always = transport, seconds, always
+        self._unsent = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self) -> None:
+        """Begin, unless it has begun."""
+        self._unsent = self._transport.get_write_buffer_size()
+        if self._timer is None and (self._unsent or self._always):
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._look)
+
+    def stop(self) -> None:
+        """The connection is gone, or somebody else's."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        self._timer = None
+        if 0 < self._unsent <= self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self.watch()
+
+
 class Deadlines(HttpToolsProtocol):
     """One connection that may be slow only for so long."""
 
     limits = Limits()
     cycle: Any  # of a request, None before the first
     parser: Any
+    drain: Drain
     _timer: asyncio.TimerHandle | None = None
-    _drain: asyncio.TimerHandle | None = None
     _head = 0  # bytes of headers so far
     _in_head = True
     _in_body = False
-    _unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Start the clock of the headers."""
         self.wire = Wire(transport, lambda: self._in_body)
+        self.drain = Drain(transport, self.limits.write_seconds)
         super().connection_made(cast(asyncio.Transport, self.wire))
         self._until(self.limits.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop every clock."""
         self._until(None)
-        if self._drain is not None:
-            self._drain.cancel()
+        self.drain.stop()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -152,16 +186,17 @@ class Deadlines(HttpToolsProtocol):
         super().on_response_complete()
         if self._head and self._timer is None and not self.transport.is_closing():
             self._until(self.limits.header_seconds)  # the beginning of the next request has come already
-        self._watch_drain()
+        self.drain.watch()
 
     def pause_writing(self) -> None:
         """The client takes its answer more slowly than we write it."""
         super().pause_writing()
-        self._watch_drain()
+        self.drain.watch()
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the bare transport over: WebSockets have timers of their own."""
         self._until(None)
+        self.drain.stop()
         self.transport = self.wire.bare
         super().handle_websocket_upgrade()
 
@@ -184,26 +219,39 @@ class Deadlines(HttpToolsProtocol):
             self.cycle.message_event.set()
         self._in_body = False
         self.transport.close()
-        self._watch_drain()
+        self.drain.watch()
 
-    def _watch_drain(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
-        if self._unsent and self._drain is None:
-            self._drain = self.loop.call_later(self.limits.write_seconds, self._drained)
 
-    def _drained(self) -> None:
-        self._drain = None
-        if 0 < self._unsent <= self.transport.get_write_buffer_size():
-            self.transport.abort()
+class Socket(WebSocketsSansIOProtocol):
+    """A WebSocket whose client must take what it is sent, also what is left when the session is over."""
+
+    limits = Limits()
+    drain: Drain
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Watch what is sent, to the end."""
+        super().connection_made(transport)
+        self.drain = Drain(cast(asyncio.Transport, transport), self.limits.write_seconds, always=True)
+        self.drain.watch()
+
+    def handle_parser_exception(self) -> None:
+        """End it with its code; before the handshake is through there is none, which uvicorn takes for a bug."""
+        if self.conn.close_sent is None:
+            self.transport.close()
         else:
-            self._watch_drain()
+            super().handle_parser_exception()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Watch no more."""
+        self.drain.stop()
+        super().connection_lost(exc)
 
 
 class Server(uvicorn.Server):
     """uvicorn's server, with hooks for what it does not know of.
 
     Args:
-        config: uvicorn's, whose http protocol is one of `protocol`.
+        config: uvicorn's, with what `protocols` gives.
         stopping: called once when the server is told to stop, before connections are.
         again: called on SIGHUP.
         listening: called once requests and signals may come.
@@ -243,6 +291,11 @@ class Server(uvicorn.Server):
         task.add_done_callback(self._reloads.discard)
 
 
-def protocol(limits: Limits) -> type[asyncio.Protocol]:
-    """The protocol of one server's connections."""
-    return cast("type[asyncio.Protocol]", type("Connection", (Deadlines,), {"limits": limits}))
+def protocols(limits: Limits) -> dict[str, Any]:
+    """What uvicorn's settings say of one server's connections."""
+    return {
+        "http": type("Connection", (Deadlines,), {"limits": limits}),
+        "ws": type("Stream", (Socket,), {"limits": limits}),
+        "ws_max_size": limits.message_bytes,
+        "ws_per_message_deflate": False,
+    }
