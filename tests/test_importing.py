@@ -526,10 +526,15 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     assert ohlol.load("runs/again").identity == ohlol.load("runs/theirs-1").identity
     capsys.readouterr()
     assert ran("import", "again.onnx", "--out", "runs/again") == 2
-    assert "exists: give --overwrite" in capsys.readouterr().err
+    assert capsys.readouterr().err == "ohlol: runs/again exists: give --overwrite to replace it, or another --out\n"
     assert ran("import", "again.onnx", "--out", "runs/again", "--overwrite") == 0
-    assert ran("train", "--resume", "--out", "runs/again") == 2
-    assert capsys.readouterr().err.count("\n") == 1
+    (tmp_path / "data.tsv").write_text("3 1\t2 2\n")
+    for data in ([], ["data.tsv"]):
+        assert ran("train", *data, "--resume", "--out", "runs/again") == 2
+        error = capsys.readouterr().err
+        assert error.startswith("ohlol: runs/again was never trained here: its weights came by `ohlol import`")
+        assert "there is nothing to resume; every other command takes it as it is" in error
+        assert error.count("\n") == 1
     assert ran("import", "nowhere.onnx") == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert onnx_reader.LARGEST == 1 << 31

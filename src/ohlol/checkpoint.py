@@ -121,17 +121,16 @@ def _typed(kind: type[T], data: Any) -> T:
     return made
 
 
-def create(out: Path, *, overwrite: bool, held: ExitStack | None = None) -> None:
-    """Make a new run directory, and hold it with `locked` until `held` is left.
+def create(out: Path, *, overwrite: bool, held: ExitStack | None = None, trains: bool = True) -> None:
+    """Make a new run directory, and hold it with `locked` until `held` is left; `trains` if it could go on instead.
 
     Raises:
         InputError: it exists and is not to be overwritten, or is no run directory, or cannot be made.
     """
     if out.exists():
         if not overwrite:
-            raise InputError(
-                f"{out} exists: give --overwrite to replace it, --resume to go on with it, or another --out"
-            )
+            go_on = " --resume to go on with it," if trains else ""
+            raise InputError(f"{out} exists: give --overwrite to replace it,{go_on} or another --out")
         if not out.is_dir() or not _is_run(out):
             raise InputError(f"{out} is not a run directory and is left alone: give another --out")
     try:

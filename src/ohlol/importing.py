@@ -125,7 +125,7 @@ def save(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None:
         InputError: the directory exists and is not to be overwritten, or cannot be written.
     """
     with ExitStack() as held:
-        checkpoint.create(out, overwrite=overwrite, held=held)
+        checkpoint.create(out, overwrite=overwrite, held=held, trains=False)
         write_json(out / "config.json", model.config.to_json())
         write_json(out / "vocab.json", model.codec.to_json())
         checkpoint.save_model(out, model.network)

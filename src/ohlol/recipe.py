@@ -226,7 +226,13 @@ def _resumed(
     """What a run that goes on is, and what it reads."""
     if run is None:
         raise InputError("--resume needs --out: the run directory to go on with")
-    checkpoint.read_config(run)  # nothing is written where there is no run
+    was = checkpoint.read_config(run)  # nothing is written where there is no run
+    if not was.train_files and not was.pairs:
+        raise InputError(
+            f"{run} was never trained here: its weights came by `ohlol import`, without the optimizer's state, and "
+            "there is nothing to resume; every other command takes it as it is, and training starts from new weights "
+            "in another --out"
+        )
     held.enter_context(locked(run))
     config, codec = checkpoint.read_described(run)
     if dev is not None and str(dev) != config.dev_file:
