@@ -213,12 +213,14 @@ TEXTS: dict[str, tuple[str, str]] = {
     "parameters": ("{count} parameters", "{count} 个参数"),
     "typed": ("Type here", "在这里输入"),
     "typed_stream": (
-        "The model reads as you type, one symbol a step. Point at a symbol for its likeliest labels.",
-        "边输入边读，一个符号一步；指向一个符号，看它最可能的标签。",
+        "The model reads as you type, one symbol a step. Point at a symbol, or take the arrow keys, for its likeliest "
+        "labels.",
+        "边输入边读，一个符号一步；指向一个符号，或用方向键选择，看它最可能的标签。",
     ),
     "typed_whole": (
-        "The model reads from both ends, so all of the text is read again as you type.",
-        "模型从两端读，所以每次输入都重新读整段文本。",
+        "The model reads from both ends, so all of the text is read again as you type. Point at a symbol, or take the "
+        "arrow keys, for its likeliest labels.",
+        "模型从两端读，所以每次输入都重新读整段文本；指向一个符号，或用方向键选择，看它最可能的标签。",
     ),
     "typed_next": (
         "Below each symbol: what the model expects to follow it.",

@@ -101,6 +101,59 @@ def test_a_lost_connection_comes_back(browser: Any, runs: dict[str, Path]) -> No
         shown.page.close()
 
 
+def test_a_server_that_comes_back_with_other_models(browser: Any, runs: dict[str, Path]) -> None:
+    """What was typed stays where its model does; where it is gone the first of the new ones is there."""
+    with Served([str(runs["hello"]), str(runs["upper"])]) as first:
+        shown = show(browser, first)
+        shown.page.locator("#models").select_option("upper")  # without a socket that would notice
+        shown.page.locator("#typed").fill("abe")
+        heard(shown, "abe")
+        first.kill()
+        shown.page.locator("#typed").fill("abed")
+        until(shown, "document.getElementById('wrong').textContent !== ''")
+        assert shown.page.locator("#heardall.stale").count() == 1
+        with Served([str(runs["names"]), str(runs["upper"])], port=first.port) as second:
+            heard(shown, "abed")
+            assert shown.page.locator("#typed").input_value() == "abed"
+            assert shown.texts("#models option") == ["names", "upper"]
+            assert shown.page.locator("#heardall.stale").count() == 0
+            shown.page.locator("#models").select_option("names")
+            shown.page.locator("#typed").fill("anna")
+            heard(shown, "anna")
+            second.kill()
+        with Served([str(runs["hello"])], port=first.port):
+            heard(shown, "hello")
+            assert shown.texts("#models option") == ["hello"]
+        shown.page.close()
+
+
+def test_by_keyboard(browser: Any, server: Served, models: dict[str, TrainedModel]) -> None:
+    with opened(browser, server) as shown:
+        heard(shown, "hello")
+        shown.page.locator("#heard").focus()
+        for _ in range(3):
+            shown.page.keyboard.press("ArrowLeft")
+        assert shown.page.locator("#heard .tile.on").get_attribute("data-step") == "1"
+        wanted = models["hello"].predict("hello", n_best=5).best[1]
+        assert shown.texts("#likely .label") == [label for label, _ in wanted]
+        shown.page.locator("#explain").focus()
+        shown.page.keyboard.press("Enter")
+        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        assert shown.page.evaluate("document.activeElement.id") == "closeview"
+        shown.page.keyboard.press("ArrowRight")
+        assert shown.page.evaluate("S.t") == 1
+        shown.page.keyboard.press("Escape")
+        assert not shown.page.locator("#view").is_visible()
+        assert shown.page.evaluate("document.activeElement.id") == "explain"
+        shown.page.keyboard.press("ArrowRight")  # belongs to the drawing only while it is there
+        assert shown.page.evaluate("S.t") == 1
+        shown.page.locator("#tab-try").focus()
+        shown.page.keyboard.press("ArrowRight")
+        assert shown.page.evaluate("document.activeElement.id") == "tab-train"
+        assert shown.page.locator("#train").is_visible()
+        assert shown.page.locator("#tab-train").get_attribute("aria-selected") == "true"
+
+
 def test_writing(browser: Any, server: Served) -> None:
     with opened(browser, server) as shown:
         assert not shown.page.locator("#writing").is_visible()

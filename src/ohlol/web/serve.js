@@ -29,7 +29,7 @@ async function* events(answer) {
     }
   }
 }
-const wrong = (id, error) => { $(id).textContent = error ? (error.status === undefined && error instanceof TypeError ? tell("no_server") : error.message) : ""; };
+const wrong = (id, error) => { if (id === "wrong") $("heardall").classList.toggle("stale", !!error); $(id).textContent = error ? (error.status === undefined && error instanceof TypeError ? tell("no_server") : error.message) : ""; };
 
 // the models
 async function enter() {
@@ -39,10 +39,12 @@ async function enter() {
     wrong("wrong", null);
   } catch (error) {
     if (error.status === 401) { $("keyform").hidden = false; $("keywrong").textContent = U.key ? tell("key_wrong") : ""; $("key").focus(); } else wrong("wrong", error);
-    return;
+    return error.status !== 401;
   }
   $("models").replaceChildren(...U.models.map(m => el("option", {value: m.name}, m.name)));
-  choose(U.models[0].name);
+  const same = U.models.find(m => m.name === U.model?.name && m.task === U.model.task && m.streams === U.model.streams);
+  if (!same) { choose(U.models[0].name); return; }
+  U.model = same; $("models").value = same.name; describe(); listen();  // what was typed stays
 }
 $("keyform").onsubmit = e => { e.preventDefault(); U.key = $("key").value.trim(); sessionStorage.setItem("ohlol-key", U.key); enter(); };
 function choose(name) {
@@ -82,8 +84,9 @@ const line = {
       else { this.busy = false; this.heard = this.sent; wrong("wrong", null); hear(this.fresh ? said.steps ?? [] : [...U.steps, ...said.steps]); }
       this.send();
     };
-    socket.onclose = () => { if (socket === this.socket) { this.socket = null; this.busy = false; this.again = setTimeout(() => { wrong("wrong", new Error(tell("lost"))); this.open(); }, 1500); } };
+    socket.onclose = () => { if (socket === this.socket) { this.socket = null; this.busy = false; this.retry(); } };
   },
+  retry() { clearTimeout(this.again); this.heard = null; this.again = setTimeout(async () => { wrong("wrong", new Error(tell("lost"))); if (await enter()) { wrong("wrong", new Error(tell("lost"))); this.retry(); } }, 1500); },
   wanted: () => $("typed").value.normalize("NFC"),
   send() {
     const text = this.wanted(), socket = this.socket;
@@ -106,7 +109,7 @@ async function predict_whole() {
       if (model === U.model) hear(said.labels.map((label, i) => ({symbol: said.labels.length === said.symbols.length ? said.symbols[i] : null, label, probability: said.probabilities[i], best: said.best[i], unknown: said.unknown.includes(said.symbols[i])})), said.symbols);
     }
     wrong("wrong", null);
-  } catch (error) { wrong("wrong", error); }
+  } catch (error) { wrong("wrong", error); if (error.status === undefined && model === U.model) line.retry(); }
   whole_busy = false;
   if (model === U.model) predict_whole();
 }
@@ -139,6 +142,14 @@ function hear(steps, symbols = null) {
   $("explain").disabled = !steps.length;
   likely();
 }
+$("heard").onkeydown = e => {
+  const way = {ArrowLeft: -1, ArrowRight: 1}[e.key];
+  if (!way) return;
+  e.preventDefault(); e.stopPropagation();
+  U.at = Math.max(0, Math.min(U.steps.length - 1, (U.at ?? U.steps.length - 1) + way));
+  likely();
+  $("heard").querySelector(".on")?.scrollIntoView({block: "nearest"});
+};
 function likely() {
   const last = U.steps.length - 1, at = U.at === null ? last : Math.min(U.at, last), step = U.steps[at];
   for (const tile of $("heard").children) tile.classList.toggle("on", +tile.dataset.step === at);
@@ -182,8 +193,10 @@ function view(data) {
   $("view").hidden = false;
   show(data); document.title = "ohlol";
   $("view").scrollIntoView({behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth"});
+  $("closeview").focus({preventScroll: true});
 }
-$("closeview").onclick = () => { $("view").hidden = true; for (const name of ["timer", "lesson"]) { clearInterval(S[name]); S[name] = 0; } scrollTo(0, 0); };
+$("closeview").onclick = () => { $("view").hidden = true; for (const name of ["timer", "lesson"]) { clearInterval(S[name]); S[name] = 0; } scrollTo(0, 0); $($("try").hidden ? "opentraining" : "explain").focus(); };
+$("view").onkeydown = e => { if (e.key === "Escape") $("closeview").click(); };
 
 // training
 function pairs() {
@@ -242,7 +255,7 @@ function drawTraining() {
   curve(); states(epoch);
 }
 function curve() {
-  const W = $("curve").clientWidth || 760, H = 190, left = 40, bottom = 24, losses = U.epochs.map(e => e.loss), last = Math.max(U.run.epochs, 2), top = Math.max(...losses) * 1.05;
+  const W = $("curve").clientWidth || 760, H = 190, left = 40, bottom = 24, losses = U.epochs.map(e => e.loss), last = Math.max(training ? U.run.epochs : U.epochs.length, 2), top = Math.max(...losses) * 1.05;
   const x = k => left + (k - 1) / (last - 1) * (W - left - 12), y = v => 8 + (1 - v / top) * (H - bottom - 8);
   const svg = el("svg", {viewBox: `0 0 ${W} ${H}`, role: "img", "aria-label": tell("loss_by_epoch")});
   const nice = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].find(s => top / s <= 5) ?? top;
@@ -270,7 +283,7 @@ function states(epoch) {
 
 // the frame: tabs, language, light and dark
 function tab(name) {
-  for (const one of ["try", "train"]) { $(one).hidden = one !== name; $("tab-" + one).setAttribute("aria-pressed", one === name); $("tab-" + one).setAttribute("aria-selected", one === name); }
+  for (const one of ["try", "train"]) { $(one).hidden = one !== name; $("tab-" + one).setAttribute("aria-selected", one === name); $("tab-" + one).tabIndex = one === name ? 0 : -1; }
   $("view").hidden = true;
 }
 function retext() {
@@ -290,6 +303,12 @@ $("shade").onclick = () => { theme(root.dataset.theme === "dark" ? "light" : "da
 addEventListener("resize", () => { if (U.epochs.length) curve(); });
 $("tab-try").onclick = () => tab("try");
 $("tab-train").onclick = () => tab("train");
+document.querySelector("nav").onkeydown = e => {
+  if (!["ArrowLeft", "ArrowRight"].includes(e.key) || !P.trains) return;
+  e.stopPropagation();
+  const other = $("try").hidden ? "try" : "train";
+  tab(other); $("tab-" + other).focus();
+};
 S.lang = navigator.language.toLowerCase().startsWith("zh") ? "zh" : "en";
 $("language").value = S.lang;
 $("tab-train").hidden = !P.trains;

@@ -318,7 +318,7 @@ $("learn").onclick = learn;
 $("lang").onchange = e => { S.lang = e.target.value; words(); maps(); };
 $("theme").onclick = () => { theme(root.dataset.theme === "dark" ? "light" : "dark"); guesses(); maps(); all(); };
 addEventListener("keydown", e => {
-  if (!D || e.target.matches("input, select, textarea") || e.ctrlKey || e.metaKey || e.altKey) return;
+  if (!D || !$("net").offsetParent || e.target.matches("input, select, textarea") || e.ctrlKey || e.metaKey || e.altKey) return;
   const to = {ArrowLeft: S.t - 1, ArrowRight: S.t + 1, Home: 0, End: T - 1}[e.key];
   if (e.shiftKey && e.key.startsWith("Arrow")) { if (e.key === "ArrowLeft" || e.key === "ArrowRight") { e.preventDefault(); at(S.frame + (e.key === "ArrowRight" ? 1 : -1)); } }
   else if (to !== undefined) { e.preventDefault(); go(to); }
