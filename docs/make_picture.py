@@ -1,4 +1,4 @@
-"""Draw the README's picture, and those of curves and of a trace, from real runs: `python docs/make_picture.py`."""
+"""Draw the README's picture, and those of curves, of a trace and of a study, from real runs: `make pictures`."""
 
 import tempfile
 from math import exp, log
@@ -7,9 +7,10 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 
-from ohlol import fit, picture
+from ohlol import fit, picture, tune
 from ohlol.curves import curves
 from ohlol.memory import memory
+from ohlol.study import load_board
 from ohlol.trace import trace
 from ohlol.watch import Epoch, Silent
 
@@ -79,6 +80,9 @@ def main() -> None:
         picture.save(picture.of_curves(curves(runs)), PICTURE.with_name("curves.png"))
         found, remembered = trace(without, "hello"), memory(without, "hello")
         picture.save(picture.of_trace(found, memory=remembered), PICTURE.with_name("trace.png"))
+        days, study = PICTURE.parents[1] / "examples/temperature.csv", Path(folder) / "study"
+        tune(days, trials=40, out=study, task="forecast", epochs=12, batch_size=4, bptt=32)
+        picture.save(picture.of_study(load_board(study)), PICTURE.with_name("tuning.png"))
 
 
 if __name__ == "__main__":

@@ -134,6 +134,11 @@ def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
         assert t.score is not None
         assert t.score < complete[-1]
         assert not (t.run / "model.safetensors").exists()
+    brackets = ohlol.tune(
+        data, trials=16, out=tmp_path / "hyperband", search=["lr=1e-7:0.03:log"], pruner="hyperband", hidden_size=8,
+        embedding=5, epochs=9, batch_size=8,
+    )  # fmt: skip
+    assert {t.epochs for t in brackets.trials if t.state == "pruned"} & {1, 3}  # where Hyperband looks
     none = ohlol.tune(data, trials=7, out=tmp_path / "none", search=["lr=1e-7:1e-6"], pruner="none", **SETTINGS)
     assert {t.state for t in none.trials} == {"complete"}
 
