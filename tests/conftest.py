@@ -1,5 +1,6 @@
 """Shapes written in annotations are checked while tests run, and cost nothing otherwise; one browser for all pages."""
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,8 @@ CHECKED = ["ohlol.cells", "ohlol.nn", "ohlol.model", "ohlol.shapes", "ohlol.unro
 # pytest imports this file before any test, so the hook is in place when ohlol is first imported; it stays for the
 # whole run, since some modules are imported only inside the functions that need them.
 install_import_hook(CHECKED, "beartype.beartype")
+
+os.environ.setdefault("OHLOL_DEVICE", "cpu")  # what `auto` is in the tests, where there is a GPU, too
 
 torch.set_num_threads(1)  # the tests' tensors are small, and pytest-xdist runs several of them at once
 

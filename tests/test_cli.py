@@ -219,7 +219,7 @@ def test_a_task_of_another_kind_is_one_line(run: Run, trained: Path) -> None:
 def test_every_setting_has_a_flag_and_every_flag_a_setting() -> None:
     settings = {f.name for kind in (DataSettings, ModelSettings, TrainSettings) for f in fields(kind)}
     given = set(inspect.signature(cli.train.train).parameters)
-    assert given - {"files", "pair", "out", "overwrite", "resume", "dev"} == settings
+    assert given - {"files", "pair", "out", "overwrite", "resume", "device", "dev"} == settings
     command = typer.main.get_command(cli.app).commands["train"]  # pyright: ignore
     flags = {parameter.name: parameter.opts for parameter in command.params}
     for name in settings:

@@ -41,7 +41,7 @@ def predict(model: TrainedModel, corpus: Path, out: Path, *, kind: str = "plain"
     Raises:
         InputError: the corpus has another vocabulary, or `out` holds the predictions of others.
     """
-    with team.joined() as us:
+    with team.joined(model.device) as us:
         found = encoded.read(corpus)
         us.first(lambda: _begin(model, corpus, found, out, kind, n_best))
         for number, shard in enumerate(found.manifest.shards):

@@ -14,10 +14,11 @@ _USES = {
 }
 
 
-def model_card(config: Config, parameters: int, run: Path, *, apart: bool) -> str:
+def model_card(config: Config, parameters: int, run: Path, *, apart: bool, device: str = "") -> str:
     """Markdown that says what the model is, what it was trained on, how good it is and how to use it.
 
-    `apart` says whether it was measured on other data than it was trained on.
+    `apart` says whether it was measured on other data than it was trained on, `device` what it was trained by, if it
+    was here.
     """
     imported = not config.train_files and not config.pairs
     given = "elsewhere: its weights were imported" if imported else "pairs given on the command line"
@@ -26,6 +27,7 @@ def model_card(config: Config, parameters: int, run: Path, *, apart: bool) -> st
         f"a share of {config.training.dev_fraction:g} set apart" if apart else "the training data"
     )
     measured = "nothing yet; `ohlol evaluate` does" if imported else measured
+    computed = f"- computed by: {device}\n" if device else ""
     settings = {**asdict(config.model), **asdict(config.training)}
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())
     return f"""# {run.name}
@@ -36,7 +38,7 @@ A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, 
 
 - trained on: {trained_on}
 - measured on: {measured}
-- scores there, best weights: {text_of(config.scores) or "none"}
+{computed}- scores there, best weights: {text_of(config.scores) or "none"}
 
 ```
 {_USES[config.task].format(run=run)}

@@ -29,6 +29,7 @@ from ohlol.data.codec import Codec
 from ohlol.data.encoded import read_codec as codec_of
 from ohlol.data.encoded import remove
 from ohlol.data.readers import checked
+from ohlol.devices import fetched
 from ohlol.errors import InputError, cut, short
 from ohlol.files import FORMAT, JSON_LIMIT, parse_json, read_bytes, read_json
 from ohlol.intake import KEPT
@@ -240,7 +241,7 @@ def identity(config: Config, codec: Codec, model: SequenceModel) -> str:
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name, tensor in sorted(weights_of(model).items()):
         digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.numpy().tobytes())
+        digest.update(fetched(tensor).tobytes())
     return digest.hexdigest()
 
 

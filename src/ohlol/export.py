@@ -87,6 +87,7 @@ def graph(model: TrainedModel, *, step: bool = False) -> bytes:
     Raises:
         InputError: a step of a model that reads from both ends; or a model larger than an ONNX file can be.
     """
+    model = model.on_cpu
     network = model.network
     if step and network.settings.bidirectional:
         raise InputError(

@@ -3,6 +3,7 @@
 Knows nothing of what is trained.
 """
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Generator
@@ -56,11 +57,13 @@ def enough_memory() -> Generator[None]:
 
 
 @contextmanager
-def deterministic(wanted: bool) -> Generator[None]:
+def deterministic(wanted: bool, device: torch.device) -> Generator[None]:
     """Hold torch to deterministic algorithms."""
     if not wanted:
         yield
         return
+    if device.type == "cuda":  # cuBLAS reads it when it starts, and torch refuses to go on without
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     memory: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)

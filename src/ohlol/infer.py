@@ -2,7 +2,8 @@
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
-from ohlol import checkpoint
+from ohlol import checkpoint, devices
 from ohlol.data import encoded, readers
 from ohlol.data.batches import ALONE, Batch, Buckets, Dataset, Share, gather
 from ohlol.data.batches import Streams as TextStreams
@@ -22,6 +23,7 @@ from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus
 from ohlol.data.vocab import UnknownSymbol
+from ohlol.devices import fetched, float32, sent
 from ohlol.errors import InputError
 from ohlol.intake import corpus_of
 from ohlol.model import SequenceModel, Steps
@@ -67,20 +69,21 @@ def evaluate(model: SequenceModel, codec: Codec, data: Dataset, team: Team | Non
     The model is put into evaluation mode and back. Every step of the data counts once.
     Of several processes each reads its share of every batch, and all get the counts of the whole.
     """
-    team = team or Team()
+    team, device = team or Team(), devices.of(model)
     was_training = model.training
     model.eval()
     labels = codec.labels.symbols if codec.labels is not None and codec.task != "next" else ()
     tally = Tally(codec.task, labels)
     batches = _in_order(codec, data, team.share)
     state = None
-    for index in range(len(batches)):
-        batch = batches[index]
-        if batch.empty:
-            continue
-        state = resized(state, len(batch.rows)) if batch.carried else None
-        scores, state = model(Steps.of(batch), state)
-        _count(tally, codec, batch, scores)
+    with float32(device):
+        for index in range(len(batches)):
+            batch = batches[index]
+            if batch.empty:
+                continue
+            state = resized(state, len(batch.rows)) if batch.carried else None
+            scores, state = model(Steps.of(batch, device), state)
+            _count(tally, codec, batch, scores)
     model.train(was_training)
     if team.size > 1:
         tally.put_together(team.total, len(codec.target_columns))
@@ -95,10 +98,12 @@ def saturation(model: SequenceModel, codec: Codec, data: Dataset) -> float:
     """
     was_training = model.training
     model.eval()
-    steps = Steps.of(_in_order(codec, data)[0])
-    hidden, _ = model.hidden(model.encoder(steps), steps.batch_sizes, None)
+    device = devices.of(model)
+    steps = Steps.of(_in_order(codec, data)[0], device)
+    with float32(device):
+        hidden, _ = model.hidden(model.encoder(steps), steps.batch_sizes, None)
     model.train(was_training)
-    return float((hidden.abs() > SATURATED).double().mean())
+    return int((hidden.abs() > SATURATED).sum()) / hidden.numel()
 
 
 def _in_order(codec: Codec, data: Dataset, share: Share = ALONE) -> TextStreams | Buckets:
@@ -108,21 +113,24 @@ def _in_order(codec: Codec, data: Dataset, share: Share = ALONE) -> TextStreams 
 
 
 def resized(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ...] | None:
-    """The state of the first `rows` sequences, cut off from the graph that made it: streams end from the last on."""
-    return None if state is None else tuple(s[:, :rows].detach() for s in state)
+    """The state of the first `rows` sequences, cut off from the graph that made it: streams end from the last on.
+
+    It is contiguous, which cuDNN asks for.
+    """
+    return None if state is None else tuple(s[:, :rows].detach().contiguous() for s in state)
 
 
 def _count(tally: Tally, codec: Codec, batch: Batch, scores: Tensor) -> None:
     assert batch.targets is not None
-    wanted = torch.from_numpy(batch.targets)
+    wanted = sent(batch.targets, scores.device)
     if codec.task == "forecast":
         assert codec.target_scale is not None
         tally.add_loss(float(mse_loss(scores, wanted)) * len(scores), len(scores))
         undo = codec.target_scale.undo
-        tally.add_numbers(undo(wanted.numpy()), undo(scores.numpy()))
+        tally.add_numbers(undo(batch.targets), undo(fetched(scores)))
         return
     tally.add_loss(float(cross_entropy(scores, wanted, reduction="sum")), len(scores))
-    chosen = scores.argmax(dim=1).numpy()
+    chosen = fetched(scores.argmax(dim=1))
     if codec.task == "label":
         for row in by_sequence(batch):
             tally.add_labels(batch.targets[row], chosen[row])
@@ -152,6 +160,16 @@ class TrainedModel:
     def task(self) -> str:
         """label, next, classify or forecast."""
         return self.config.task
+
+    @property
+    def device(self) -> torch.device:
+        """Where it predicts, evaluates, generates and forecasts."""
+        return devices.of(self.network)
+
+    @cached_property
+    def on_cpu(self) -> "TrainedModel":
+        """The same model on the CPU, where streams, traces and exports are made; itself if it is there."""
+        return self if self.device.type == "cpu" else replace(self, network=deepcopy(self.network).cpu())
 
     def corpus(self, texts: Iterable[str | Sequence[str]]) -> Corpus:
         """Sequences given as strings, or as lists of words, in the form the model reads."""
@@ -187,7 +205,7 @@ class TrainedModel:
         Raises:
             InputError: the model reads from both ends.
         """
-        return Streams(self.network, self.codec, self.config.data, lambda: self.identity, n)
+        return Streams(self.on_cpu.network, self.codec, self.config.data, lambda: self.identity, n)
 
     def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> Tally:
         """Scores on a file of the kind the model was trained on, or on an encoded corpus.
@@ -274,7 +292,8 @@ class TrainedModel:
             n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
         """
         batch = gather(data, rows)
-        scores, _ = self.network(Steps.of(batch))
+        with float32(self.device):
+            scores, _ = self.network(Steps.of(batch, self.device))
         assert self.codec.labels is not None
         vocab = self.codec.symbols
         assert vocab is not None
@@ -286,7 +305,7 @@ class TrainedModel:
         wanted = dict(zip(rows.tolist(), repeat(n_best) if isinstance(n_best, int) else n_best))  # noqa: B905
         most = max(1, *wanted.values())
         top = torch.softmax(scores, dim=1).topk(min(most, len(self.codec.labels)), dim=1)
-        names, values, ids = self.codec.labels.symbols, top.values.numpy(), top.indices.numpy()
+        names, values, ids = self.codec.labels.symbols, fetched(top.values), fetched(top.indices)
         steps = places if self.task == "label" else [np.array([i]) for i in range(len(batch.rows))]
         made: dict[int, Prediction] = {}
         for row, where in zip(batch.rows.tolist(), steps, strict=True):
@@ -365,9 +384,10 @@ class TrainedModel:
         unk = self.codec.symbols.unk if self.codec.symbols is not None else None
         state = None
         for number in range(length):
-            steps = Steps(torch.from_numpy(ids), torch.ones(len(ids), dtype=torch.int64))
-            scores, state = self.network(steps, state)
-            logits = scores[-1]
+            steps = Steps(sent(ids, self.device), torch.ones(len(ids), dtype=torch.int64))
+            with float32(self.device):
+                scores, state = self.network(steps, state)
+            logits = scores[-1].cpu()  # the symbol is drawn where it is drawn without a GPU
             if unk is not None:
                 logits[unk] = -torch.inf
             chosen = sample(logits, uniform(seed, number), temperature, top_k, top_p)
@@ -404,13 +424,14 @@ class TrainedModel:
                 f"{corpus.places[0][0]}: the input columns are {', '.join(corpus.columns)}; "
                 f"the model was trained on {', '.join(self.codec.columns)}"
             )
-        x = torch.from_numpy(scale.apply(np.asarray(corpus.inputs[0], np.float64)))
+        x = sent(scale.apply(np.asarray(corpus.inputs[0], np.float64)), self.device)
         rows: list[NDArray[np.float64]] = []
         state = None
         for _ in range(steps):
-            scores, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
+            with float32(self.device):
+                scores, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
             x = scores[-1:]
-            rows.append(target_scale.undo(x[0].numpy()))
+            rows.append(target_scale.undo(fetched(x[0])))
         return np.stack(rows)
 
 
@@ -428,11 +449,16 @@ def _written_by_kernel(
         last, drawn = chunk[-1], drawn + count
 
 
-def load(run: str | Path) -> TrainedModel:
+def load(run: str | Path, device: str = "cpu") -> TrainedModel:
     """Load a run directory: its best weights, ready to predict, evaluate or generate.
 
+    Args:
+        run: the directory.
+        device: where it is to compute: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one.
+
     Raises:
-        InputError: no such directory, damaged, or of another version.
+        InputError: no such directory, damaged, or of another version; no such device.
     """
+    where = devices.chosen(device)
     config, codec, network = checkpoint.load_model(Path(run))
-    return TrainedModel(config, codec, network, Path(run))
+    return TrainedModel(config, codec, network.to(where), Path(run))

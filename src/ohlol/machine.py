@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ohlol import __version__
+from ohlol import __version__, devices
+from ohlol.devices import CPU, title
 
 PACKAGES = ("torch", "numpy", "safetensors", "typer", "rich", "pyarrow", "matplotlib", "onnx", "onnxruntime")
 """Those whose versions are told; the last two are extras."""
@@ -39,6 +40,8 @@ class Machine:
     """Bytes free where one stands."""
     writable: bool
     """Whether a run directory can be made there."""
+    devices: list[str]
+    """What `--device` can name beside the CPU."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -61,28 +64,33 @@ def describe(folder: Path = Path()) -> Machine:
         compiled=kernels() != PLAIN,
         disk=shutil.disk_usage(folder).free,
         writable=os.access(folder, os.W_OK),
+        devices=devices.found(),
     )
 
 
-def record(*, deterministic: bool) -> dict[str, Any]:
+def record(*, deterministic: bool, device: torch.device = CPU, precision: str = "fp32") -> dict[str, Any]:
     """What equal bytes depend on besides settings, data and seed; `metrics.jsonl` has it."""
     return {
         "ohlol": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "processor": torch.backends.cpu.get_cpu_capability(),
-        "kernels": kernels(),
+        "kernels": kernels(device, precision),
+        "device": title(device),
+        "precision": precision,
         "deterministic": deterministic,
     }
 
 
-def promise() -> str:
+def promise(device: torch.device = CPU, precision: str = "fp32") -> str:
     """What is and is not the same again, in one line."""
-    found = record(deterministic=True)
+    found = record(deterministic=True, device=device, precision=precision)
+    other = "" if device.type == "cpu" else f" and {found['device']}"
     return (
         f"equal bytes again with torch {found['torch']}, {found['threads']} "
-        f"thread{'s' * (found['threads'] != 1)}, {found['kernels']} kernels and {found['processor']} instructions, "
-        "all as here; not promised with another torch, processor or number of threads (OMP_NUM_THREADS)"
+        f"thread{'s' * (found['threads'] != 1)}, {found['kernels']} kernels{',' if other else ' and'} "
+        f"{found['processor']} instructions{other}, all as here; not promised with another torch, "
+        f"processor{', device' if other else ''} or number of threads (OMP_NUM_THREADS)"
     )
 
 
@@ -90,10 +98,14 @@ PLAIN = "torch"
 """The kernels where ohlol has none of its own."""
 
 
-def kernels() -> str:
-    """The variant of the compiled kernels in use, or `PLAIN`."""
+def kernels(device: torch.device = CPU, precision: str = "fp32") -> str:
+    """What runs the recurrent layers: the variant of the compiled kernels, cuDNN and its version, or `PLAIN`."""
     from ohlol.ops import selected  # here, since it imports torch
 
+    if device.type == "cuda" and torch.backends.cudnn.is_available():
+        return f"cudnn {torch.backends.cudnn.version()}"
+    if device.type != "cpu" or precision != "fp32":
+        return PLAIN
     variant = selected()
     return PLAIN if variant == "off" else variant
 

@@ -72,6 +72,7 @@ def memory(model: TrainedModel, sequence: str | Sequence[str]) -> Memory:
     """
     symbols, steps = steps_of(model, sequence)
     symbols = symbols[-LONGEST:] if len(symbols) > LONGEST else symbols
+    model = model.on_cpu
     network, was_training = model.network, model.network.training
     network.eval()
     with torch.no_grad():

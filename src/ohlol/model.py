@@ -4,6 +4,7 @@ Everything runs on packed steps, so a batch of ragged sequences holds no padding
 longest, S steps in all, I input size, H hidden size, D directions, V vocabulary, K scores.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import nn
 from ohlol.data.batches import Batch
+from ohlol.devices import CPU, sent
 from ohlol.errors import InputError
 from ohlol.ops import Spec, StepMany, Stream, available, embedding_table, one_hot_table
 from ohlol.settings import ModelSettings
@@ -48,14 +50,14 @@ class Steps(NamedTuple):
     bigrams: Int[Tensor, "S 2"] | None = None
 
     @staticmethod
-    def of(batch: Batch) -> "Steps":
-        """The tensors of a batch."""
+    def of(batch: Batch, device: torch.device = CPU) -> "Steps":
+        """The tensors of a batch on a device; its sizes stay on the CPU, as torch wants them."""
         spelled = None
         if batch.spelling is not None:
             s = batch.spelling
-            spelled = Spelled(*(torch.from_numpy(a) for a in (s.chars, s.batch_sizes, s.forms)))
-        bigrams = torch.from_numpy(batch.bigrams) if batch.bigrams is not None else None
-        inputs = torch.from_numpy(batch.inputs)
+            spelled = Spelled(sent(s.chars, device), torch.from_numpy(s.batch_sizes), sent(s.forms, device))
+        bigrams = sent(batch.bigrams, device) if batch.bigrams is not None else None
+        inputs = sent(batch.inputs, device)
         inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
         return Steps(inputs, torch.from_numpy(batch.batch_sizes), spelled, bigrams)
 
@@ -118,7 +120,7 @@ class Encoder(torch.nn.Module):
         if self.numeric:
             vectors = steps.inputs
         elif self.onehot:
-            vectors = one_hot(steps.inputs, self.size).float()
+            vectors = one_hot(steps.inputs, self.size).to(torch.get_default_dtype())
         else:
             vectors = self.embedding(steps.inputs)
         if self.spelled:
@@ -200,8 +202,17 @@ class SequenceModel(torch.nn.Module):
             )
         self.dropout = torch.nn.Dropout(settings.dropout)
         self.head = torch.nn.Linear(width, sizes.scores) if settings.head else torch.nn.Identity()
-        if settings.tied:
+        self._tie()
+
+    def _tie(self) -> None:
+        if self.settings.tied:
             self.head.weight = self.encoder.embedding.weight
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SequenceModel":
+        """As torch has it, for `to` and the like; on some devices torch makes new parameters, each by itself."""
+        super()._apply(fn, recurse)
+        self._tie()
+        return self
 
     def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:
         """Scores of every step, (S, K), or of every sequence, (B, K); and the state after the last step.
@@ -237,7 +248,7 @@ class SequenceModel(torch.nn.Module):
         Args:
             never: a symbol that is never to be drawn, such as <unk>.
         """
-        if self.looped or self.settings.bidirectional or not self.encoder.is_lookup or not available():
+        if self.looped or self.settings.bidirectional or not self.encoder.is_lookup or not self._served:
             return None
         if isinstance(self.head, torch.nn.Linear):
             W, b = self.head.weight.detach(), self.head.bias.detach().clone()
@@ -254,13 +265,18 @@ class SequenceModel(torch.nn.Module):
         It reads ids where the encoder is a lookup and the table of its products with the weights is not too large, and
         otherwise the encoder's vectors.
         """
-        if self.settings.bidirectional or not available():
+        if self.settings.bidirectional or not self._served:
             return None
         weights, table = self._weights(), None
         if self.encoder.is_lookup and self.sizes.inputs * len(weights[0]) <= max(LARGEST_TABLE, weights[0].numel()):
             table = self._table()
         head = (self.head.weight.detach(), self.head.bias.detach()) if isinstance(self.head, torch.nn.Linear) else None
         return StepMany(weights, self._spec(), table, head)
+
+    @property
+    def _served(self) -> bool:
+        """Whether there are kernels for streams where the weights are."""
+        return bool(available()) and self._weights()[0].is_cpu
 
     def _weights(self) -> list[Tensor]:
         return [p.detach() for p in self.layers.parameters()]

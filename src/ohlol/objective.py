@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ohlol.data.batches import Batch
 from ohlol.data.codec import Codec
+from ohlol.devices import CPU
 from ohlol.settings import TrainSettings
 
 
@@ -26,14 +27,14 @@ class Loss(NamedTuple):
 class Objective:
     """The loss of a task under some settings."""
 
-    def __init__(self, task: str, settings: TrainSettings, codec: Codec):
+    def __init__(self, task: str, settings: TrainSettings, codec: Codec, device: torch.device = CPU):
         self.task, self.settings = task, settings
         self.weights = _class_weights(task, settings, codec)
+        self._counted = None if self.weights is None else self.weights.double().numpy()
+        self.weights = None if self.weights is None else self.weights.to(device)
 
-    def __call__(self, batch: Batch, scores: Tensor) -> Loss:
-        """The loss of a batch with targets, given its scores (S, K) or (B, K)."""
-        assert batch.targets is not None
-        wanted = torch.from_numpy(batch.targets).to(scores.device)
+    def __call__(self, batch: Batch, scores: Tensor, wanted: Tensor) -> Loss:
+        """The loss of a batch, given its scores (S, K) or (B, K) and, where they are, its targets."""
         steps, sequences = float(len(wanted)), float(len(batch.rows))
         if self.task == "forecast":
             return Loss(mse_loss(scores, wanted.to(scores.dtype)), steps, steps)
@@ -48,7 +49,8 @@ class Objective:
         )
         if settings.loss == "sum":
             return Loss(loss / sequences, sequences, sequences)
-        return Loss(loss, steps if weights is None else float(weights[wanted].sum()), steps)
+        divisor = steps if self._counted is None else float(self._counted[batch.targets].sum())
+        return Loss(loss, divisor, steps)
 
 
 def _class_weights(task: str, settings: TrainSettings, codec: Codec) -> Tensor | None:

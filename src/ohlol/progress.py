@@ -10,6 +10,7 @@ from rich.text import Text
 from ohlol import words
 from ohlol.baselines import Baselines, baselines
 from ohlol.data.batches import Dataset
+from ohlol.devices import title
 from ohlol.scores import Tally, number, text_of
 from ohlol.watch import Epoch, Silent
 
@@ -100,9 +101,11 @@ def opening(trainer: "Trainer") -> str:
     parts += [f"bigrams {model.bigrams}"] if trainer.config.sizes.bigrams else []
     measured = f"measured on {_counted(dev)}" if dev is not None else "measured on the same data"
     epochs = trainer.settings.epochs
+    where = [] if trainer.team.device.type == "cpu" else [f"on {title(trainer.team.device)}"]
+    where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
     return (
         f"{', '.join(parts)}: {trainer.parameters:,} parameters\n"
-        f"{_counted(train)}, {measured}, {epochs} epoch{'s' * (epochs != 1)}"
+        f"{_counted(train)}, {measured}, {epochs} epoch{'s' * (epochs != 1)}{''.join(f', {w}' for w in where)}"
     )
 
 
@@ -123,7 +126,11 @@ def _line(epoch: Epoch) -> str:
 
 def _trouble(epoch: Epoch) -> str:
     """Steps of an epoch that were not as they should be."""
-    said = [(epoch.skipped, "step{s} skipped: no number"), (epoch.spikes, "loss spike{s}")]
+    said = [
+        (epoch.skipped, "step{s} skipped: no number"),
+        (epoch.spikes, "loss spike{s}"),
+        (epoch.overflows, "fp16 overflow{s}"),
+    ]
     return "".join(f"  {n} {what.format(s='s' * (n != 1))}" for n, what in said if n)
 
 

@@ -147,6 +147,7 @@ def prove(
 
 def prove_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, seed: int = 0) -> tuple[Proof, ...]:
     """Run the weights of each layer and direction of a trained model every way, on random inputs."""
+    model = model.on_cpu
     settings, proofs = model.network.settings, list[Proof]()
     random = torch.Generator().manual_seed(seed)
     for k in range(settings.layers):

@@ -1,21 +1,22 @@
 """fit: from files or pairs to a finished run; puts the rooms below together and knows nothing of flags or terminals."""
 
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
-from ohlol import checkpoint, intake, machine, team
+from ohlol import checkpoint, devices, footprint, intake, team
 from ohlol import resume as states
 from ohlol.card import model_card
 from ohlol.checkpoint import STATES, Config
-from ohlol.data.batches import WINDOW, Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.split import FEW
-from ohlol.errors import InputError, TooLarge
+from ohlol.devices import CPU
+from ohlol.errors import InputError, InputWarning
 from ohlol.files import write_bytes, write_json
 from ohlol.infer import TrainedModel
 from ohlol.intake import KEPT, Arrays, Source
@@ -68,9 +69,10 @@ def fit(
     overwrite: bool = False,
     resume: bool = False,
     reporter: Reporter | None = None,
+    device: str = "auto",
     **settings: Any,
 ) -> TrainedModel:
-    """Train a model and return it, its best weights loaded.
+    """Train a model and return it, its best weights loaded, on the CPU.
 
     Args:
         data: one file or several of one kind; or pairs, as `[("hello", "ohlol")]`, with the tutorial's settings where
@@ -80,6 +82,7 @@ def fit(
         overwrite: replace a run that is there.
         resume: go on with the run in `out` from its last saved state, with the settings and files it has.
         reporter: is told of the progress.
+        device: where it is trained: cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.
         settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name.
 
     Raises:
@@ -92,14 +95,14 @@ def fit(
     """
     given = Given.of(settings)
     run = Path(out) if out is not None else None
-    with team.joined() as us, ExitStack() as held:
+    with team.joined(devices.chosen(device)) as us, ExitStack() as held:
         if us.restarted and run is not None:  # by torchrun, with the arguments of the first start
             overwrite, resume = True, us.sums([float(us.leads and has_state(run))])[0] > 0
 
         def prepare() -> tuple[Config, Arrays]:
             if resume:
-                return _resumed(data, dev, run, given, held)
-            return _started(data, dev, run, overwrite, given, held)
+                return _resumed(data, dev, run, us.device, given, held)
+            return _started(data, dev, run, us.device, overwrite, given, held)
 
         prepared = prepare() if run is None else us.first(prepare)
         config, made = prepared or _as_prepared(Path(out or ""))
@@ -121,6 +124,8 @@ def carry_out(
         Interrupted: it was asked to stop; the state is saved.
         InputError: the loss is no number any more, or memory is used up; the last saved state is as it was.
     """
+    if us.leads and us.device.type == "cpu" and config.training.precision != "fp32":
+        warnings.warn(SLOW.format(config.training.precision), InputWarning, 2)
     trainer = Trainer(config, made, run, reporter, us)
     if resume:
         trainer.restore()
@@ -129,15 +134,17 @@ def carry_out(
     trainer.fit()
     trainer.finish()
     if run is not None and us.leads:
-        card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None)
+        where = devices.title(us.device)
+        card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None, device=where)
         write_bytes(run / "README.md", card.encode())
-    return TrainedModel(trainer.config, trainer.codec, trainer.model, run)
+    return TrainedModel(trainer.config, trainer.codec, trainer.model.cpu(), run)
 
 
 def _started(
     data: Source,
     dev: str | Path | None,
     run: Path | None,
+    device: torch.device,
     overwrite: bool,
     given: Given,
     held: ExitStack,
@@ -153,7 +160,7 @@ def _started(
     made = intake.arrays(found, data, dev, model, training, shared=is_tutorial(pairs))
     if made.mapped and "dev_fraction" in given.training:
         raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {made.files[0]} is")
-    config = configure(made, model, training, given, dev, pairs)
+    config = configure(made, model, training, given, dev, pairs, device)
     if run is None:
         return config, made
     return config, begin(run, config, made, dev, overwrite=overwrite, held=held)
@@ -186,12 +193,13 @@ def configure(
     given: Given,
     dev: str | Path | None,
     pairs: tuple[Any, ...],
+    device: torch.device = CPU,
 ) -> Config:
     """What `settle` gave, complete, for the data as they are.
 
     Raises:
         InputError: settings do not fit together.
-        TooLarge: the model or its batches do not fit into memory.
+        TooLarge: the model or its batches do not fit into the memory of the device.
     """
     sizes = checkpoint.sizes_of(made.codec)
     tutorial = is_tutorial(pairs)
@@ -201,7 +209,7 @@ def configure(
         training = _enough_epochs(training, made.codec.task, len(made.train), made.train.steps)
     dev_file = None if dev is None else str(dev)
     config = Config(made.codec.task, made.settings, model, sizes, training, made.files, dev_file, pairs)
-    _refuse_giants(config, made.train)
+    footprint.check(config, made.train, device)
     return config
 
 
@@ -221,7 +229,7 @@ def begin(
 
 
 def _resumed(
-    data: Source, dev: str | Path | None, run: Path | None, given: Given, held: ExitStack
+    data: Source, dev: str | Path | None, run: Path | None, device: torch.device, given: Given, held: ExitStack
 ) -> tuple[Config, Arrays]:
     """What a run that goes on is, and what it reads."""
     if run is None:
@@ -243,7 +251,7 @@ def _resumed(
                 flag = "--" + name.replace("_", "-")
                 raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
     made = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
-    _refuse_giants(config, made.train)
+    footprint.check(config, made.train, device)
     if made.files and not made.mapped:
         states.refuse_other_data(run, made.data_sha256, config.files)  # before it replaces what is kept
         made = intake.keep(run / KEPT, made, config.dev_file)
@@ -278,44 +286,6 @@ def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
     return made
 
 
-def _refuse_giants(config: Config, data: Dataset) -> None:
-    """Refuse what cannot fit into memory before any of it is made; the system would end the process instead."""
-    free = machine.free_memory()
-    if free is None:
-        return
-    model, training = config.model, config.training
-    numbers = sum(p.numel() for p in checkpoint.planned(config).parameters())
-    needed = numbers * BYTES_A_PARAMETER
-    if needed > free:
-        raise TooLarge(
-            f"the model would have {numbers:,} parameters and take {_gib(needed)} to train, and {_gib(free)} are free: "
-            f"a smaller --hidden-size (here {model.hidden_size}), --layers or --embedding helps"
-        )
-    cut = config.task in ("next", "forecast")
-    steps = min(data.steps, training.batch_size * training.bptt)
-    if not cut:
-        lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # of a corpus of any size a part tells enough
-        steps = int(np.sort(lengths)[-training.batch_size :].sum())
-    held = model.layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
-    kept = steps * (held + 2 * config.sizes.scores * (config.task != "classify")) * 4
-    if needed + kept > free:
-        raise TooLarge(
-            f"the largest batch has {steps:,} steps and takes {_gib(kept)} beside the model's {_gib(needed)}, and "
-            f"{_gib(free)} are free: a smaller --batch-size (here {training.batch_size})"
-            f"{f' or --bptt (here {training.bptt})' if cut else ''} helps most, then --hidden-size"
-        )
-
-
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f} GiB"
-
-
-BYTES_A_PARAMETER = 16
-"""A weight, its gradient and an optimizer's two moments, four bytes each."""
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-"""What a layer keeps of each step for the backward pass, beside its output, in units of its hidden size; at least."""
-
-
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
     """The settings given, and the defaults where they do not exclude each other."""
     if str(given.get("cell", "")).endswith("cell"):
@@ -335,3 +305,4 @@ def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: in
 
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
+SLOW = "--precision {} on the CPU takes torch's own layers, which are slower than the kernels that fp32 takes"

@@ -16,16 +16,22 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from ohlol import devices
 from ohlol.checkpoint import STATES
 from ohlol.errors import InputError, InputWarning, cut, short
 from ohlol.files import FORMAT, append_line, parse_json, write_bytes
 from ohlol.model import SequenceModel, State
+from ohlol.precision import Precision
 from ohlol.scores import Scores
 from ohlol.team import Team
 from ohlol.weights import put_weights, read_tensors, weights_of, write_tensors
 
 STATE_TENSORS = 4
 """A saved state is at most so many times as large as the weights: they themselves and an optimizer's moments."""
+DEVICE_RNG = "device_rng"
+"""The tensor of the generator of a device other than the CPU."""
+UNSAID = {"device": "cpu", "precision": "fp32"}
+"""What is not in what earlier versions said of the machine."""
 EXTRA_BYTES = 1 << 22
 """Beside weights, moments and hidden state: the generators of some hundred processes, step counters and alignment."""
 
@@ -55,6 +61,8 @@ class Progress:
     skipped_in_a_row: int = 0
     spikes: int = 0
     """Steps of the epoch whose loss was a spike."""
+    overflows: int = 0
+    """Steps of the epoch that fp16 left out for a smaller scale."""
     taken: int = 0
     """Steps of the epoch that changed the weights."""
     norms: float = 0.0
@@ -135,18 +143,20 @@ def _load_state(path: Path, most: int) -> tuple[dict[str, Tensor], dict[str, Any
 
 
 def collected(
-    model: SequenceModel, optimizer: torch.optim.Optimizer, carried: State | None, team: Team
+    model: SequenceModel, optimizer: torch.optim.Optimizer, precision: Precision, carried: State | None, team: Team
 ) -> dict[str, Tensor]:
-    """All tensors that move in training, by name: weights, moments, the hidden state carried over, the generators.
+    """All tensors that move in training, by name: weights, moments, the scale of fp16, the hidden state carried over,
+    the generators.
 
     The last two are gathered from all processes; without a name but the leader's they are whole there only.
     """
-    tensors = {f"model.{k}": v for k, v in weights_of(model).items()}
+    tensors = {f"model.{k}": v for k, v in weights_of(model).items()} | precision.state()
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in values.items() if v is not None}
-    tensors |= {f"state.{i}": _joined(team.collected(s.detach())) for i, s in enumerate(carried or ())}
-    for rank, state in enumerate(team.collected(torch.get_rng_state())):
-        tensors[f"rng.{rank}" if rank else "rng"] = state
+    tensors |= {f"state.{i}": _joined(team.collected(s.detach().cpu())) for i, s in enumerate(carried or ())}
+    for name, own in (("rng", torch.get_rng_state()), (DEVICE_RNG, devices.rng_state(team.device))):
+        for rank, state in enumerate(team.collected(own) if own is not None else ()):
+            tensors[f"{name}.{rank}" if rank else name] = state
     return tensors
 
 
@@ -172,6 +182,7 @@ def put_back(
     position: dict[str, Any],
     model: SequenceModel,
     optimizer: torch.optim.Optimizer,
+    precision: Precision,
     where: str,
     team: Team,
 ) -> tuple[Progress, State | None]:
@@ -184,18 +195,14 @@ def put_back(
     try:
         progress = Progress.of(position)
         _put_moments(optimizer, list(model.parameters()), tensors)
+        precision.put_back(tensors)
         saved_by = 1 + sum(name.startswith("rng.") for name in tensors)
         if saved_by == team.size:
-            torch.set_rng_state(tensors[f"rng.{team.rank}" if team.rank else "rng"])
+            _put_generators(tensors, team)
         elif team.leads:
-            warnings.warn(
-                f"saved by {saved_by} process{'es' * (saved_by > 1)}, and now there are {team.size}: dropout is drawn "
-                "anew, and the end differs",
-                InputWarning,
-                2,
-            )
-        carried = _carried(model, tensors)
-        return progress, None if carried is None else tuple(s[:, team.rank :: team.size].contiguous() for s in carried)
+            _warn_of_chance(f"saved by {saved_by} process{'es' * (saved_by > 1)}, and now there are {team.size}")
+        carried = tuple(s[:, team.rank :: team.size].to(team.device).contiguous() for s in _carried(model, tensors))
+        return progress, carried or None
     except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
         raise InputError(f"{where}: the saved state does not fit: {short(error)}") from None
 
@@ -211,14 +218,28 @@ def _put_moments(optimizer: torch.optim.Optimizer, parameters: list[Any], tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 
-def _carried(model: SequenceModel, tensors: dict[str, Tensor]) -> State | None:
+def _put_generators(tensors: dict[str, Tensor], team: Team) -> None:
+    names = [f"{name}.{team.rank}" if team.rank else name for name in ("rng", DEVICE_RNG)]
+    torch.set_rng_state(tensors[names[0]])
+    if (names[1] in tensors) != (team.device.type != "cpu"):
+        if team.leads:
+            _warn_of_chance(f"saved by {'another device' if names[1] in tensors else 'the CPU'}")
+    elif names[1] in tensors:
+        devices.put_rng_state(team.device, tensors[names[1]])
+
+
+def _warn_of_chance(why: str) -> None:
+    warnings.warn(f"{why}: dropout is drawn anew, and the end differs", InputWarning, 2)
+
+
+def _carried(model: SequenceModel, tensors: dict[str, Tensor]) -> State:
     names = sorted(k for k in tensors if k.startswith("state."))
     state = tuple(tensors[k] for k in names)
     layers = model.settings.layers * (2 if model.settings.bidirectional else 1)
     for name, value in zip(names, state, strict=True):
         if value.dim() != 3 or (value.shape[0], value.shape[2]) != (layers, model.settings.hidden_size):
             raise ValueError(f"{name} is {tuple(value.shape)}")
-    return state or None
+    return state
 
 
 def refuse_other_data(run: Path, data_sha256: str, files: str) -> None:
@@ -237,7 +258,8 @@ def same_data(was: str, now: str, run: Path, files: str) -> None:
 
 def warn_of_change(was: dict[str, Any], now: dict[str, Any]) -> None:
     """Warn where a machine is not as it was when the run was stopped."""
-    if was and (changed := [f"{k} {was.get(k)} -> {v}" for k, v in now.items() if was.get(k) != v]):
+    before = UNSAID | was
+    if was and (changed := [f"{k} {before.get(k)} -> {v}" for k, v in now.items() if before.get(k) != v]):
         warnings.warn(
             f"this is not as it was when the run was stopped: {', '.join(changed)}; the end may differ in the "
             "last bits from that of a run that was not stopped",

@@ -145,7 +145,7 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verified:
 
     The graph of one step is run step by step over the same batches.
     """
-    network, runtime = model.network, Runtime(model, graph)
+    network, runtime = model.on_cpu.network, Runtime(model, graph)
     random = np.random.default_rng(seed)
     found: list[tuple[float, str]] = []
 
@@ -272,7 +272,7 @@ def agreement(model: TrainedModel, graph: bytes, seed: int = 0) -> float:
     """The share of made-up steps on which a graph and the network choose the same label."""
     batch = _made_up(model, np.full(16, 64), np.random.default_rng(seed))
     with torch.no_grad():
-        ours, theirs = model.network(batch)[0], Runtime(model, graph)(batch)[0]
+        ours, theirs = model.on_cpu.network(batch)[0], Runtime(model, graph)(batch)[0]
     return float((ours.argmax(dim=1) == theirs.argmax(dim=1)).float().mean())
 
 

@@ -33,6 +33,7 @@ class DataSettings:
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine", "plateau", "onecycle")
+PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,8 @@ class TrainSettings:
     """Between two saved states within an epoch: seconds ("300s") or steps ("200"); each epoch ends with one."""
     on_nan: str = "stop"
     """What a loss or gradient that is no number does: "stop" the run, or "skip" its step and count it."""
+    precision: str = "fp32"
+    """One of `PRECISIONS`: what the network's products are computed in; the weights are float32 in any."""
     deterministic: bool = False
     """Whether torch is held to deterministic algorithms, and the run says what that covers."""
     snapshots: bool = False
@@ -167,6 +170,7 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
         (training.class_weights, "class-weights", ("none", "balanced")),
         (training.loss, "loss", ("mean", "sum")),
         (training.on_nan, "on-nan", ("stop", "skip")),
+        (training.precision, "precision", PRECISIONS),
     ):
         if value not in choices:
             raise InputError(f"--{name} is {cut(repr(value))}; it must be one of {', '.join(choices)}")

@@ -23,6 +23,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from ohlol.data.batches import Share
+from ohlol.devices import CPU
 from ohlol.errors import InputError, InputWarning
 
 PATIENCE = timedelta(hours=2)
@@ -51,6 +52,8 @@ class Team:
     size: int = 1
     restarted: bool = False
     """Whether torchrun started them again, after one of them ended."""
+    device: torch.device = CPU
+    """Where this one computes."""
 
     @property
     def leads(self) -> bool:
@@ -64,7 +67,8 @@ class Team:
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model, its gradients averaged over all in each backward pass."""
-        return model if self.size == 1 else DistributedDataParallel(model)
+        own = [self.device] if self.device.type == "cuda" else None
+        return model if self.size == 1 else DistributedDataParallel(model, device_ids=own)
 
     def sums(self, values: Sequence[float]) -> list[float]:
         """Each number, summed over all."""
@@ -83,7 +87,7 @@ class Team:
         return total.numpy()
 
     def collected(self, tensor: Tensor) -> list[Tensor]:
-        """A tensor of each, in the order of ranks, where this one leads; elsewhere nothing. Sizes may differ."""
+        """A tensor of each, of any size on the CPU, in the order of ranks, where this one leads; elsewhere nothing."""
         if self.size == 1:
             return [tensor]
         shape = torch.tensor([*tensor.shape, *[-1] * (4 - tensor.dim())])
@@ -120,15 +124,18 @@ class Team:
 
 
 @contextmanager
-def joined() -> Generator[Team]:
+def joined(device: torch.device = CPU) -> Generator[Team]:
     """The team that this process is of, by the environment that torchrun makes; alone where there is none.
 
+    Args:
+        device: where this process computes; the others must do so on the same kind.
+
     Raises:
-        InputError: another process of the team ended.
+        InputError: another process of the team ended, or computes on another kind of device.
     """
     size, restarts = (int(os.environ.get(name, low)) for name, low in (("WORLD_SIZE", 1), (RESTARTS, 0)))
     if size == 1:
-        yield Team(restarted=restarts > 0)
+        yield Team(restarted=restarts > 0, device=device)
         return
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and int(os.environ.get("RANK", 0)) == 0:
         warnings.warn(
@@ -138,10 +145,15 @@ def joined() -> Generator[Team]:
             2,
         )
     try:
-        _meet(size)
+        _meet(size, device)
         team = Team(distributed.get_rank(), size)
         # only the host of the process that ended counts a restart
-        yield Team(team.rank, size, restarted=team.sums([restarts])[0] > 0)
+        restarts, elsewhere = team.sums([restarts, device.type != "cpu"])
+        if 0 < elsewhere < size:
+            raise InputError(
+                f"{elsewhere:g} of {size} processes compute on a GPU, the others on the CPU: give --device"
+            )
+        yield Team(team.rank, size, restarts > 0, device)
     except RuntimeError as error:
         if not any(words in str(error) for words in GONE):
             raise
@@ -160,12 +172,17 @@ _met: list[Any] = []
 and a second meeting at the same port would be told what the first one left."""
 
 
-def _meet(size: int) -> None:
+def _meet(size: int, device: torch.device) -> None:
     if not _met:
         _met.append(next(iter(rendezvous("env://", timeout=PATIENCE)))[0])
     _met.append(None)
+    backend = "gloo"
+    if device.type != "cpu":
+        torch.accelerator.set_device_index(device.index)
+        # what processes tell each other of a run goes over gloo as ever; the gradients go where they are
+        backend = f"cpu:gloo,{device.type}:{distributed.get_default_backend_for_device(device)}"
     distributed.init_process_group(
-        "gloo",
+        backend,
         store=PrefixStore(f"run-{len(_met)}", _met[0]),
         rank=int(os.environ["RANK"]),
         world_size=size,

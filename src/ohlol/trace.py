@@ -200,6 +200,7 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
     ('ohlol', (5, 4), True)
     """
     symbols, steps = steps_of(model, sequence)
+    model = model.on_cpu
     network, labels = model.network, model.codec.labels
     assert labels is not None
     was_training = network.training

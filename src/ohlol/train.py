@@ -18,13 +18,16 @@ from torch import Tensor
 
 from ohlol import checkpoint, guard, machine, resume, snapshots
 from ohlol.checkpoint import Config
-from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows, with_unknowns
+from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows
+from ohlol.devices import fetched, float32
 from ohlol.errors import InputError
+from ohlol.feed import Feed, Ready
 from ohlol.files import write_json
 from ohlol.infer import by_sequence, evaluate, resized, saturation
 from ohlol.intake import Arrays
-from ohlol.model import SequenceModel, State, Steps
+from ohlol.model import SequenceModel, State
 from ohlol.objective import Loss, Objective, kept_as_itself
+from ohlol.precision import Precision
 from ohlol.resume import Metrics, Progress
 from ohlol.schedule import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
 from ohlol.scores import Scores, better, main_score
@@ -76,16 +79,18 @@ class Trainer:
         self.settings = config.training
         self.reporter: Reporter = reporter or Silent() if team.leads else Silent()
         torch.manual_seed(self.settings.seed)
-        self.model = SequenceModel(config.model, config.sizes)
+        self.model = SequenceModel(config.model, config.sizes).to(team.device)
         self.network = team.wrap(self.model)
         if not team.leads:  # the same weights, and dropout of its own
             torch.manual_seed(rank_seed(self.settings.seed, team.rank))
+        self.dtype = next(self.model.parameters()).dtype
         self.optimizer = make_optimizer(self.settings, self.model)
+        self.precision = Precision(self.settings.precision, team.device)
         self.progress = Progress()
         self.state: State | None = None
         labels = self.codec.labels.symbols if self.codec.labels is not None else ()
         self.score = main_score(config.task, labels)
-        self.objective = Objective(config.task, self.settings, self.codec)
+        self.objective = Objective(config.task, self.settings, self.codec, team.device)
         self.keep = kept_as_itself(self.settings, self.codec)
         self.best_weights: dict[str, Tensor] | None = None
         self._stop = self._stopping = self._due = False
@@ -130,7 +135,8 @@ class Trainer:
         self._snapshot()
         self.model.train()
         signals = guard.signals(self.stop) if self.run is not None else nullcontext()
-        with signals, guard.enough_memory(), guard.deterministic(self.settings.deterministic):
+        exact = guard.deterministic(self.settings.deterministic, self.team.device)
+        with signals, guard.enough_memory(), exact, float32(self.team.device):
             while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
                 self._epoch()
 
@@ -143,22 +149,24 @@ class Trainer:
 
     def _epoch(self) -> None:
         at, started, saved = self.progress, time.perf_counter(), time.monotonic()
-        batches = self.batches(at.epoch)
+        seed, device = (self.settings.seed, at.epoch), self.team.device
+        feed = Feed(self.batches(at.epoch), self.codec, self.keep, seed, device)
         steps, seconds = every(self.settings.checkpoint_every)
-        total = len(batches) * self.settings.epochs
+        total = len(feed) * self.settings.epochs
         # of the step before, in case the run goes on from the last step of an epoch
         symbols, lr = 0, at.plateau * learning_rate(self.settings, max(at.step - 1, 0), total)
         shown: tuple[list[str], ...] = ()
-        while at.batch < len(batches):
-            batch = batches[at.batch]
+        while at.batch < len(feed):
+            ready = feed[at.batch]
+            batch = ready.batch
             self._due = time.monotonic() - saved > seconds if seconds is not None else False
             lr = at.plateau * learning_rate(self.settings, at.step, total)
-            loss, scores = self._step(batch, lr)
+            loss, scores = self._step(ready, lr, feed)
             at.batch += 1
             at.step += 1
             symbols += batch.total
-            self.reporter.step(at.epoch, at.batch, len(batches), loss, batch.total)
-            if len(batches) == self.team.size == 1 and len(batch.rows) <= SHOWN and self.config.task == "label":
+            self.reporter.step(at.epoch, at.batch, len(feed), loss, batch.total)
+            if len(feed) == self.team.size == 1 and len(batch.rows) <= SHOWN and self.config.task == "label":
                 shown = self._chosen(batch, scores)
             if self._stop if self.team.size == 1 else self._stopping:
                 self.save_state()
@@ -168,34 +176,32 @@ class Trainer:
                 saved = time.monotonic()
         self._measure(symbols, time.perf_counter() - started, lr, shown)
 
-    def _step(self, batch: Batch, lr: float) -> tuple[float, Tensor]:
-        at = self.progress
-        if self.keep is not None:
-            random = np.random.default_rng((self.settings.seed, at.epoch, at.batch, 1))
-            symbols = self.codec.symbols
-            assert symbols is not None
-            assert symbols.unk is not None
-            ids = with_unknowns(batch.inputs, self.keep, symbols.unk, random, batch.places, batch.total)
-            batch = replace(batch, inputs=ids)
+    def _step(self, ready: Ready, lr: float, feed: Feed) -> tuple[float, Tensor]:
+        at, batch = self.progress, ready.batch
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
         state = resized(self.state, len(batch.rows)) if batch.carried and not batch.empty else None
-        scores, after = self.network(Steps.of(batch), state)
-        loss, value, weight = self._told(batch, self.objective(batch, scores))
-        if not math.isfinite(value):
-            self._broken("loss", value)
+        with self.precision.lowered():
+            scores, after = self.network(ready.steps, state)
+        scores, *after = (t.to(self.dtype) for t in (scores, *after))
+        loss, value, weight = self._told(batch, self.objective(batch, scores, ready.wanted))
+        self.precision.backward(loss)
+        norm = self.precision.clipped(self.optimizer, self.model.parameters(), self.settings.clip or math.inf)
+        feed.prepare(at.batch + 1)  # a GPU is at work now, until somebody asks for a number
+        value, norm = float(value), float(norm)
+        good = math.isfinite(value) and math.isfinite(norm)
+        if not good and not (self.precision.backed_off() and math.isfinite(value)):
+            self._broken(*(("gradient", norm) if math.isfinite(value) else ("loss", value)))
             return value, scores
-        loss.backward()
-        norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip or math.inf))
-        if not math.isfinite(norm):
-            self._broken("gradient", norm)
-            return value, scores
-        self.optimizer.step()
-        self.state = resized(after, 0) if batch.empty else after
-        at.skipped_in_a_row = 0
-        at.taken += 1
-        at.norms += norm
+        if good:
+            self.precision.step(self.optimizer)
+            at.skipped_in_a_row = 0
+            at.taken += 1
+            at.norms += norm
+        else:
+            at.overflows += 1
+        self.state = resized(tuple(after), 0 if batch.empty else len(batch.rows))
         at.loss += value * weight
         at.counted += weight
         if at.step >= SPIKE_AFTER and value > SPIKE_RATIO * at.running and value > at.running + SPIKE_RISE:
@@ -203,14 +209,14 @@ class Trainer:
         at.running = SPIKE_MEMORY * at.running + (1 - SPIKE_MEMORY) * value if at.running else value
         return value, scores
 
-    def _told(self, batch: Batch, own: Loss) -> tuple[Tensor, float, float]:
+    def _told(self, batch: Batch, own: Loss) -> tuple[Tensor, Tensor | float, float]:
         """What to go back from, and the loss and the weight of the whole batch; alone they are one's own.
 
         With others the gradients are averaged over all, so each loss counts as much as its part of the whole times how
         many there are: what comes out is the gradient of the mean over the whole batch.
         """
         if self.team.size == 1:
-            return own.mean, own.mean.item(), own.weight
+            return own.mean, own.mean.detach(), own.weight
         divisor, weight = (0.0, 0.0) if batch.empty else (own.divisor, own.weight)
         mine = [0.0 if batch.empty else own.mean.item() * divisor, divisor, weight, float(self._stop)]
         loss, whole, weight, stop, due = self.team.sums([*mine, float(self._due and self.team.leads)])
@@ -229,12 +235,13 @@ class Trainer:
     def _diverged(self, what: str, value: float, step: int) -> str:
         kept = "the best weights so far are kept" if self.progress.best is not None else "no weights were saved"
         remedy = f"a lower --lr than {self.settings.lr:g}" + ("" if self.settings.clip else " or --clip 1")
+        remedy += " or --precision bf16, which has the range of fp32" if self.settings.precision == "fp16" else ""
         where = f"epoch {self.progress.epoch + 1}, step {step}"
         return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
 
     def _chosen(self, batch: Batch, scores: Tensor) -> tuple[list[str], ...]:
         assert self.codec.labels is not None
-        chosen = scores.detach().argmax(dim=1).numpy()
+        chosen = fetched(scores.argmax(dim=1))
         steps = by_sequence(batch)
         order = np.argsort(batch.rows)
         return tuple(self.codec.labels.decode(chosen[steps[i]]) for i in order)
@@ -262,13 +269,13 @@ class Trainer:
             "best": best,
             **scores,
         }
-        line |= {k: v for k, v in (("skipped", at.skipped), ("spikes", at.spikes)) if v}
+        line |= {k: v for k in ("skipped", "spikes", "overflows") if (v := getattr(at, k))}
         now = self._machine()
         if now != at.machine:
             line["machine"] = at.machine = now
-        skipped, spikes = at.skipped, at.spikes
+        skipped, spikes, overflows = at.skipped, at.spikes, at.overflows
         at.epoch, at.batch, at.loss, at.counted, at.skipped, at.spikes = at.epoch + 1, 0, 0.0, 0.0, 0, 0
-        at.norms, at.taken = 0.0, 0
+        at.norms, at.taken, at.overflows = 0.0, 0, 0
         self.state = None
         if best:
             at.best = scores
@@ -294,12 +301,14 @@ class Trainer:
                 shown,
                 skipped,
                 spikes,
+                overflows,
             )
         )
 
     def _machine(self) -> dict[str, Any]:
         """What equal bytes depend on."""
-        found = machine.record(deterministic=self.settings.deterministic)
+        settings, device = self.settings, self.team.device
+        found = machine.record(deterministic=settings.deterministic, device=device, precision=settings.precision)
         return found | ({"processes": self.team.size} if self.team.size > 1 else {})
 
     def _snapshot(self) -> None:
@@ -310,7 +319,7 @@ class Trainer:
     def save_state(self) -> None:
         """Write everything that a run needs to go on, into `resume/`; all processes must call it at the same step."""
         if self.run is not None:
-            tensors = resume.collected(self.model, self.optimizer, self.state, self.team)
+            tensors = resume.collected(self.model, self.optimizer, self.precision, self.state, self.team)
             if self.team.leads:
                 resume.save(self.run, tensors, vars(self.progress))
 
@@ -325,7 +334,9 @@ class Trainer:
         mine, now = self.progress.data_sha256, self._machine()
         tensors, position = resume.load(self.run, resume.largest(self.model, self.settings.batch_size))
         where = str(self.run / "resume")
-        at, self.state = resume.put_back(tensors, position, self.model, self.optimizer, where, self.team)
+        at, self.state = resume.put_back(
+            tensors, position, self.model, self.optimizer, self.precision, where, self.team
+        )
         resume.same_data(at.data_sha256, mine, self.run, self.config.files)
         at.data_sha256 = mine
         if self.team.leads:

@@ -109,6 +109,7 @@ def states(model: TrainedModel, text: str | Sequence[str]) -> States:
             f"the text has {len(symbols)} symbols; --units needs {SHORTEST}, and shows more over thousands"
         )
     symbols = symbols[:LONGEST]
+    model = model.on_cpu
     network, was_training = model.network, model.network.training
     network.eval()
     _, levels = unrolled(network, network.encoder(steps)[:LONGEST])

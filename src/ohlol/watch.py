@@ -29,6 +29,8 @@ class Epoch:
     """Steps skipped since their loss or gradient was no number."""
     spikes: int = 0
     """Steps whose loss stood far above the mean."""
+    overflows: int = 0
+    """Steps that fp16 left out, since their scaled gradient was no number; the scale is smaller then."""
 
 
 class Reporter(Protocol):

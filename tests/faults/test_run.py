@@ -450,7 +450,7 @@ def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypa
         ohlol.fit(out=tmp_path / "run", epochs=5, reporter=Recorder(stop_at(2)))
     here = machine.record(deterministic=False)
     assert here["threads"] == torch.get_num_threads()
-    monkeypatch.setattr(machine, "record", lambda *, deterministic: {**here, "threads": 99})
+    monkeypatch.setattr(machine, "record", lambda **_: {**here, "threads": 99})
     with pytest.warns(InputWarning, match=r"threads \d+ -> 99; the end may differ in the last bits"):
         ohlol.fit(out=tmp_path / "run", resume=True)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

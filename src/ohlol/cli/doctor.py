@@ -35,7 +35,7 @@ def doctor(
 
 def self_test() -> list[dict[str, Any]]:
     """The layers against the equations, the tutorial's run, and the same stopped and resumed; each with its seconds."""
-    from ohlol import prove
+    from ohlol import devices, prove
     from ohlol.errors import InputError
     from ohlol.recipe import fit
     from ohlol.train import Interrupted, Trainer
@@ -64,18 +64,22 @@ def self_test() -> list[dict[str, Any]]:
         whole, stopped = Path(place) / "whole", Path(place) / "stopped"
         started = time.perf_counter()
         try:
-            model = fit(out=whole, seed=1, epochs=EPOCHS)
+            model = fit(out=whole, seed=1, epochs=EPOCHS, device="cpu")
             found = "".join(model.predict("hello").labels)
             check("train hello -> ohlol", found == "ohlol", started, found)
             started = time.perf_counter()
             try:
-                fit(out=stopped, seed=1, epochs=EPOCHS, reporter=Stopper())
+                fit(out=stopped, seed=1, epochs=EPOCHS, reporter=Stopper(), device="cpu")
             except Interrupted:
-                fit(out=stopped, resume=True)
+                fit(out=stopped, resume=True, device="cpu")
             same = all(
                 (whole / n).read_bytes() == (stopped / n).read_bytes() for n in ("model.safetensors", "metrics.jsonl")
             )
             check("stop and resume to the same bytes", same, started)
+            for device in devices.found()[:1]:
+                started = time.perf_counter()
+                found = "".join(fit(seed=1, epochs=EPOCHS, device=device.split()[0]).predict("hello").labels)
+                check(f"train hello -> ohlol on {device}", found == "ohlol", started, found)
         except (InputError, OSError) as error:
             check("write a run", False, started, str(error))
     return checks
@@ -96,6 +100,7 @@ def _print(found: Any, promise: str, checks: list[dict[str, Any]]) -> None:
         ("ohlol", f"{found.ohlol}, Python {found.python}, {found.system}"),
         ("packages", packages),
         ("processor", f"{found.processor}, {found.cores} cores, {found.threads} threads in use"),
+        ("devices", ", ".join(["cpu", *found.devices])),
         ("memory", f"{found.memory / 2**30:,.1f} GiB free"),
         ("disk", disk),
         ("BLAS", found.blas),

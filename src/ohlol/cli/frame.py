@@ -33,6 +33,7 @@ def one_of(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.")]
 _COLUMN = "Column by name or number from 1."
 Format = Annotated[str | None, typer.Option(help=one_of(FORMATS) + "; told from the file.", rich_help_panel="Data")]
 Task = Annotated[str | None, typer.Option(help=one_of(TASKS) + "; told from the file.", rich_help_panel="Data")]

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ohlol.cli.frame import Format, Header, Input, Level, Target, Task, app, console, one_of
+from ohlol.cli.frame import Device, Format, Header, Input, Level, Target, Task, app, console, one_of
 from ohlol.errors import InputError
-from ohlol.settings import CELLS, OPTIMIZERS, SCHEDULES
+from ohlol.settings import CELLS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
 PAIR_GLUE = "\t"
 """Joins the two values of --pair, as typer has no repeatable option of two; no symbol of a pair can be a tab."""
@@ -29,6 +29,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one under runs/.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    device: Device = "auto",
     dev: Annotated[
         Path | None, typer.Option(help="File to measure on after each epoch.", rich_help_panel="Data")
     ] = None,
@@ -115,6 +116,10 @@ def train(
     on_nan: Annotated[
         str | None, typer.Option(help="stop|skip where a loss is no number.", rich_help_panel="Training")
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help=f"{one_of(PRECISIONS)}: of the products; the weights are fp32.", rich_help_panel="Training"),
+    ] = None,
     deterministic: Annotated[
         bool | None,
         typer.Option(
@@ -128,10 +133,10 @@ def train(
 ) -> None:
     """From a file of sequences to a trained, measured model; without a file, the tutorial's hello -> ohlol."""
     given = dict(locals())
-    from ohlol import checkpoint, intake, machine, progress, recipe
+    from ohlol import checkpoint, devices, intake, machine, progress, recipe
     from ohlol.train import Interrupted
 
-    settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "dev")}
+    settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "device", "dev")}
     settings["embedding"] = embedding_size(embedding)
     pairs = _pairs(pair)
     if pairs and files:
@@ -151,9 +156,12 @@ def train(
     shown = [t for _, t in pairs or intake.HELLO] if tutorial else None
     reporter = progress.reporter(console(), shown)
     if deterministic and leads:
-        print(f"deterministic: {machine.promise()}", file=sys.stderr)
+        said = machine.promise(devices.chosen(device), precision or "fp32")
+        print(f"deterministic: {said}", file=sys.stderr)
     try:
-        model = recipe.fit(data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, **settings)
+        model = recipe.fit(
+            data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, device=device, **settings
+        )
     except Interrupted:
         if not leads:
             raise typer.Exit(130) from None

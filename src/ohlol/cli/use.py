@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.frame import app, console, until_enough
+from ohlol.cli.frame import Device, app, console, until_enough
 from ohlol.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def evaluate(
     ],
     worst: Annotated[int, typer.Option(help="Rows of the table of commonest mistakes.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    device: Device = "cpu",
 ) -> None:
     """How good a model is on a file, and which labels it takes for which."""
     from ohlol import output
@@ -34,7 +35,7 @@ def evaluate(
     from ohlol.infer import load
     from ohlol.scores import persistence, text_of
 
-    model = load(run)
+    model = load(run, device)
     corpus = None if is_corpus(files[0]) else readers.read(files, model.config.data)
     tally = model.evaluate(files if corpus is None else corpus)
     pairs = tally.worst_pairs(worst) if tally.confusion is not None else []
@@ -63,13 +64,14 @@ def predict(
     n_best: Annotated[int, typer.Option(help="Labels a step, with their probabilities.", min=1)] = 1,
     steps: Annotated[int, typer.Option(help="Rows to forecast.", min=1)] = 10,
     out: Annotated[Path | None, typer.Option(help="Directory for the predictions of an encoded corpus.")] = None,
+    device: Device = "cpu",
 ) -> None:
     """Label a text, a file, standard input or an encoded corpus; forecast the rows that follow a file's."""
     from ohlol import output
     from ohlol.data.store import is_corpus
     from ohlol.infer import load
 
-    model = load(run)
+    model = load(run, device)
     if is_corpus(source) or out is not None:
         _predict_corpus(model, source, out, output_format, n_best)
         return
@@ -152,12 +154,13 @@ def generate(
     top_k: Annotated[int, typer.Option(help="Among the k likeliest only; 0: all.")] = 0,
     top_p: Annotated[float, typer.Option(help="Among the likeliest that together have this probability.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Makes the text repeatable.")] = None,
+    device: Device = "cpu",
 ) -> None:
     """Continue a text, symbol by symbol, as it is made."""
     from ohlol.data import readers
     from ohlol.infer import load
 
-    model = load(run)
+    model = load(run, device)
     symbols = model.generate(prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     words = model.config.data.level == "word"
     with until_enough():

@@ -192,7 +192,7 @@ def _train(asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threadin
     pairs = [(pair.input, pair.target) for pair in asked.pairs]
     _building.acquire()
     try:
-        model = recipe.fit(pairs, reporter=watcher, **settings)
+        model = recipe.fit(pairs, reporter=watcher, device="cpu", **settings)
     except Ended as ended:
         tell("ended", {"detail": str(ended)})
         return

@@ -1,0 +1,87 @@
+"""The tests of a device beside the CPU on the one of other.cpp; test_other.py runs them in a process of their own."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import other
+import pytest
+import torch
+from helpers import TINY, text_file
+
+DRAWN_FROM = other.install(Path(os.environ["OHLOL_OTHER"]))
+
+# after torch knows the device
+from on_device import OnDevice  # noqa: E402
+
+import ohlol  # noqa: E402
+from ohlol import devices, progress  # noqa: E402
+from ohlol.errors import InputError  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:An output with one or more elements was resized"  # of torch itself, where it borrows from the CPU
+)
+OTHER = torch.device("other", 0)
+
+
+class TestOther(OnDevice):
+    device = "other"
+
+
+def refused(work: Any, said: str) -> None:
+    with pytest.raises((RuntimeError, TypeError), match=said):
+        work()
+
+
+@pytest.mark.parametrize("layer", [torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM])
+def test_it_refuses_what_a_gpu_refuses(layer: Any) -> None:
+    here, there = torch.ones(3, 4), torch.ones(3, 4, device="other")
+    refused(there.numpy, "can't convert other:0 device type tensor to numpy")
+    for operation in (torch.add, torch.mul, torch.where, torch.cat):
+        given = ([here, there],) if operation is torch.cat else (there, here)
+        given = (there > 0, *given) if operation is torch.where else given
+        refused(lambda operation=operation, given=given: operation(*given), "same device")
+    refused(lambda: there @ here.T, "same device")
+    refused(lambda: torch.nn.functional.cross_entropy(there, torch.tensor([0, 1, 2])), "same device")
+    refused(lambda: torch.nn.functional.embedding(torch.tensor([0, 1]), there), "same device")
+    model, x = layer(4, 5).to("other"), torch.ones(2, 3, 4, device="other")
+    _, state = model(x)
+    wide = tuple(torch.cat([s, s], 2)[:, :, :5] for s in (state if isinstance(state, tuple) else (state,)))
+    refused(lambda: model(x, wide if len(wide) == 2 else wide[0]), "hx is not contiguous")
+
+
+def test_it_draws_from_a_generator_of_its_own() -> None:
+    torch.manual_seed(3)
+    before, state = torch.get_rng_state(), devices.rng_state(OTHER)
+    assert state is not None
+    one = torch.nn.functional.dropout(torch.ones(100, device="other"))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not torch.equal(DRAWN_FROM.get_state(), state)
+    devices.put_rng_state(OTHER, state)
+    assert torch.equal(torch.nn.functional.dropout(torch.ones(100, device="other")).cpu(), one.cpu())
+
+
+def test_a_model_too_large_for_it_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = text_file(tmp_path / "data.txt")
+    module: Any = sys.modules["torch"].other
+    monkeypatch.setattr(module, "free", 5_000)
+    with pytest.raises(InputError, match=r"and 0\.0 GiB are free on other:0: a smaller --hidden-size"):
+        ohlol.fit(data, out=tmp_path / "run", device="other", **TINY)
+    monkeypatch.setattr(module, "free", 50_000)
+    with pytest.raises(InputError, match=r"free on other:0: a smaller --batch-size \(here 4\) or --bptt"):
+        ohlol.fit(data, out=tmp_path / "run", device="other", **{**TINY, "bptt": 256})
+    assert not (tmp_path / "run").exists()
+
+
+def test_it_is_found_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert devices.found() == ["other of the tests"]
+    assert devices.chosen("other") == devices.chosen("other:0") == OTHER
+    with pytest.raises(InputError, match=r"--device other:1: there is no such device; the last is other:0"):
+        devices.chosen("other:1")
+    with pytest.raises(InputError, match=r"--device cuda: this torch .* was built without CUDA|torch finds no such"):
+        devices.chosen("cuda")
+    from rich.console import Console
+
+    ohlol.fit(text_file(tmp_path / "c.txt"), device="other", precision="fp16", reporter=progress.Log(Console()), **TINY)
+    assert ", 3 epochs, on other of the tests, in fp16\n" in capsys.readouterr().out

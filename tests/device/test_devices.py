@@ -1,0 +1,94 @@
+"""Which device a name means, on machines that have some and have none."""
+
+from typing import Any
+
+import pytest
+import torch
+
+import ohlol
+from ohlol import devices
+from ohlol.errors import InputError
+
+
+@pytest.fixture
+def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch would tell of a machine with two."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Card {device.index}")
+    monkeypatch.delenv(devices.AUTO)
+
+
+def test_without_a_gpu_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.delenv(devices.AUTO)
+    assert devices.chosen() is devices.chosen("cpu") is devices.chosen("cpu:0") is devices.CPU
+    assert devices.title(devices.CPU) == "cpu"
+    assert devices.rng_state(devices.CPU) is None
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_with_gpus_auto_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [str(devices.chosen(name)) for name in ("auto", "cuda", "cuda:1", "cpu")] == [
+        *("cuda:0", "cuda:0", "cuda:1", "cpu")
+    ]
+    assert devices.found() == ["cuda Card 0", "cuda Card 1"]
+    monkeypatch.setenv(devices.AUTO, "cuda:1")
+    assert str(devices.chosen()) == "cuda:1"
+    assert str(devices.chosen("cuda:0")) == "cuda:0"
+    monkeypatch.setenv(devices.AUTO, "cpu")
+    assert devices.chosen() is devices.CPU
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert str(devices.chosen()) == str(devices.chosen("cuda")) == "cuda:1"
+    assert devices.chosen("cpu") is devices.CPU
+    with pytest.raises(InputError, match=r"--device cuda:0: each of the 2 processes takes one of its own"):
+        devices.chosen("cuda:0")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
+    with pytest.raises(
+        InputError,
+        match=r"--device cuda: 3 processes on this host, and 2 such devices: --nproc-per-node 2, or",
+    ):
+        devices.chosen()
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cuda:2", r"--device cuda:2: there is no such device; the last is cuda:1"),
+        ("xpu", r"--device xpu: torch finds no such device on this machine \(xpu\); --device cpu computes without"),
+        ("gpu", r"--device is 'gpu'; give auto, cpu, cuda or one of several, such as cuda:1"),
+        ("meta", r"--device meta: torch finds no such device"),
+        ("", r"--device is ''"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(name: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        devices.chosen(name)
+
+
+@pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch was built with CUDA")
+def test_cuda_without_cuda_is_one_line(tmp_path: Any) -> None:
+    with pytest.raises(InputError, match=r"^--device cuda: this torch \(.*\) was built without CUDA; --device cpu"):
+        ohlol.fit(out=tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+def test_float32_is_float32_only_meanwhile() -> None:
+    """The switches are there without a GPU, too."""
+    kinds = torch.backends.cudnn.rnn, torch.backends.cuda.matmul
+    before = [kind.fp32_precision for kind in kinds]
+    assert "tf32" in before
+    with devices.float32(torch.device("cuda", 0)):
+        assert [kind.fp32_precision for kind in kinds] == ["ieee", "ieee"]
+    assert [kind.fp32_precision for kind in kinds] == before
+    with devices.float32(devices.CPU):
+        assert [kind.fp32_precision for kind in kinds] == before

@@ -1,0 +1,185 @@
+"""Lower precisions on the CPU: what is cast and what stays float32, and overflows of fp16, which break nothing."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import TINY, prepared, text_file, upper_pairs
+from on_device import Losses
+
+import ohlol
+from ohlol import precision, resume
+from ohlol.errors import InputError, InputWarning
+from ohlol.objective import Loss
+from ohlol.train import Interrupted, Trainer
+from ohlol.weights import read_tensors
+
+pytestmark = pytest.mark.filterwarnings("ignore:--precision:ohlol.errors.InputWarning")
+
+
+class Scaled(Losses):
+    """Begins with so large a scale that the first gradients overflow."""
+
+    def __init__(self, exponent: int, stop: int = 0):
+        super().__init__(stop)
+        self.exponent = exponent
+        self.weights: list[torch.Tensor] = []
+
+    def start(self, trainer: Trainer) -> None:
+        super().start(trainer)
+        assert trainer.precision.scaler is not None
+        if trainer.progress.step == 0:
+            trainer.precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**self.exponent)
+
+    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        super().step(epoch, done, total, loss, symbols)
+        assert self.trainer is not None
+        self.weights.append(next(self.trainer.model.parameters()).detach().clone())
+
+    @property
+    def scale(self) -> float:
+        """At the end."""
+        assert self.trainer is not None
+        assert self.trainer.precision.scaler is not None
+        return self.trainer.precision.scaler.get_scale()
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
+@pytest.mark.parametrize("kind", ["bf16", "fp16"])
+def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Path) -> None:
+    data = text_file(tmp_path / "data.txt")
+    plain, lowered = Losses(), Losses()
+    settings = {**TINY, "cell": cell, "bptt": 7, "epochs": 2}
+    ohlol.fit(data, reporter=plain, **settings)
+    seen: list[torch.dtype] = []
+
+    def look(layer: Any, given: Any, gave: Any) -> None:
+        seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
+
+    class Watched(Losses):
+        def start(self, trainer: Trainer) -> None:
+            super().start(trainer)
+            trainer.model.layers.register_forward_hook(look)
+
+    lowered = Watched()
+    model = ohlol.fit(data, out=tmp_path / "run", reporter=lowered, precision=kind, **settings)
+    assert set(seen) == {precision.DTYPES[kind], torch.float32}  # in training, and where it is measured
+    assert plain.losses != lowered.losses
+    assert lowered.losses == pytest.approx(plain.losses, rel=0.02)
+    assert {p.dtype for p in model.network.parameters()} == {torch.float32}
+    for name in ("model.safetensors", "resume/last.safetensors"):
+        tensors, _ = read_tensors(tmp_path / "run" / name)
+        assert {t.dtype for n, t in tensors.items() if n != "scaler" and not n.startswith("rng")} == {torch.float32}
+    assert ohlol.load(tmp_path / "run").config.scores == pytest.approx(model.config.scores)
+
+
+def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
+    data, dev = upper_pairs(tmp_path / "data.tsv"), upper_pairs(tmp_path / "dev.tsv", seed=8)
+    model = ohlol.fit(data, dev=dev, out=tmp_path / "run", precision="bf16", **TINY)
+    assert model.config.scores == ohlol.load(tmp_path / "run").evaluate(dev).scores()
+
+
+@pytest.mark.filterwarnings("default:--precision:ohlol.errors.InputWarning")
+def test_on_the_cpu_it_says_that_it_is_slow() -> None:
+    with pytest.warns(InputWarning, match="--precision bf16 on the CPU takes torch's own layers, which are slower"):
+        ohlol.fit(precision="bf16", epochs=1)
+
+
+def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--precision is 'tf32'; it must be one of fp32, bf16, fp16"):
+        ohlol.fit(out=tmp_path / "run", precision="tf32")
+    ohlol.fit(out=tmp_path / "run", precision="bf16", epochs=1)
+    with pytest.raises(InputError, match="was started with --precision bf16, not fp16; --resume keeps it"):
+        ohlol.fit(out=tmp_path / "run", resume=True, precision="fp16")
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_a_scale_too_large_is_halved_and_nothing_else(on_nan: str, tmp_path: Path) -> None:
+    data, settings = prepared("next", tmp_path)
+    settings |= {"precision": "fp16", "on_nan": on_nan}
+    watch = Scaled(28)
+    ohlol.fit(data, out=tmp_path / "run", reporter=watch, **settings)
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    left_out = lines[0]["overflows"]
+    assert 3 < left_out < len(watch.losses) // 3
+    assert watch.scale == 2.0 ** (28 - left_out)
+    assert (
+        [line.get("overflows", 0) for line in lines] == [epoch.overflows for epoch in watch.epochs] == [left_out, 0, 0]
+    )
+    assert not any(line.get("skipped") for line in lines)
+    for number in range(1, len(watch.weights)):
+        assert torch.equal(watch.weights[number], watch.weights[0]) == (number < left_out)
+    assert lines[0]["train_loss"] > 1  # those steps' losses are numbers, and count
+
+
+def test_a_run_stopped_among_overflows_ends_in_the_same_bytes(tmp_path: Path) -> None:
+    data, settings = prepared("next", tmp_path)
+    settings |= {"precision": "fp16"}
+    ohlol.fit(data, out=tmp_path / "whole", reporter=Scaled(30), **settings)
+    for at in (2, 9):  # while the scale falls, and after
+        out = tmp_path / f"run{at}"
+        with pytest.raises(Interrupted):
+            ohlol.fit(data, out=out, reporter=Scaled(30, stop=at), **settings)
+        assert resume.load(out)[1]["overflows"] >= 2
+        ohlol.fit(out=out, resume=True)
+        for name in ("model.safetensors", "metrics.jsonl", "resume/last.safetensors"):
+            assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, what: str, first: int) -> None:
+    real = Trainer._told
+
+    def told(self: Trainer, batch: Any, own: Loss) -> Any:
+        if self.progress.step >= first:
+            worse = own.mean * math.nan if what == "loss" else own.mean + (own.mean * 0).sqrt()  # sqrt at 0: slope inf
+            own = own._replace(mean=worse)
+        return real(self, batch, own)
+
+    monkeypatch.setattr(Trainer, "_told", told)
+
+
+def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, settings = prepared("next", tmp_path)
+    broken(monkeypatch, "loss", 3)
+    with pytest.raises(
+        InputError, match=r"epoch 1, step 4: the loss is nan; .* or --precision bf16, which has the range"
+    ):
+        ohlol.fit(data, precision="fp16", **settings)
+
+
+def test_a_gradient_that_no_scale_mends_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = text_file(tmp_path / "data.txt", 2000)
+    broken(monkeypatch, "gradient", 3)
+    halvings = 16 + 13  # from 65536, where the scale begins, to the least
+    with pytest.raises(InputError, match=rf"epoch 1, step {3 + halvings + 1}: the gradient is nan"):
+        ohlol.fit(data, precision="fp16", **{**TINY, "bptt": 7})
+
+
+@pytest.mark.parametrize("scaler", [[0.0, 0.0], [math.inf, 0.0], [1.0, -1.0], [1.0], None])
+def test_a_scale_that_is_none_is_refused(scaler: list[float] | None, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted):
+        ohlol.fit(out=tmp_path / "run", precision="fp16", reporter=Losses(stop=3))
+    tensors, position = resume.load(tmp_path / "run")
+    if scaler is None:
+        del tensors["scaler"]
+    else:
+        tensors["scaler"] = torch.tensor(scaler, dtype=torch.float64)
+    resume.save(tmp_path / "run", tensors, position)
+    with pytest.raises(InputError, match="the saved state does not fit"):
+        ohlol.fit(out=tmp_path / "run", resume=True)
+
+
+def test_float64_is_left_alone(tmp_path: Path) -> None:
+    """Autocast casts no float64, which tests train in; everything else must bear it."""
+    data = text_file(tmp_path / "data.txt")
+    torch.set_default_dtype(torch.float64)
+    try:
+        plain, lowered = Losses(), Losses()
+        ohlol.fit(data, reporter=plain, **TINY)
+        ohlol.fit(data, reporter=lowered, precision="bf16", **TINY)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert lowered.losses == pytest.approx(plain.losses, abs=1e-9)
