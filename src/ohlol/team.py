@@ -24,8 +24,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ohlol.data.batches import Share
 from ohlol.devices import CPU
-from ohlol.errors import InputError, InputWarning
+from ohlol.errors import InputError, InputWarning, short
 
+MEETING = timedelta(minutes=5)
+"""How long the first process waits for the others to come."""
 PATIENCE = timedelta(hours=2)
 """How long one process waits for the others: as long as the leader may take to encode a file. A process that ends is
 noticed at once, by its connection."""
@@ -174,7 +176,12 @@ and a second meeting at the same port would be told what the first one left."""
 
 def _meet(size: int, device: torch.device) -> None:
     if not _met:
-        _met.append(next(iter(rendezvous("env://", timeout=PATIENCE)))[0])
+        try:
+            store: Any = next(iter(rendezvous("env://", timeout=MEETING)))[0]
+        except RuntimeError as error:
+            raise InputError(f"the {size} processes of this run did not meet: {short(error)}") from None
+        store.set_timeout(PATIENCE)
+        _met.append(store)
     _met.append(None)
     backend = "gloo"
     if device.type != "cpu":
