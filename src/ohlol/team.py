@@ -5,6 +5,7 @@ how a run goes on (loss, signals, time to save) is made the same for all before 
 for another that has gone elsewhere.
 """
 
+import atexit
 import gc
 import os
 import warnings
@@ -12,6 +13,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,8 +71,11 @@ class Team:
 
     def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
         """The model, its gradients averaged over all in each backward pass."""
+        if self.size == 1:
+            return model
         own = [self.device] if self.device.type == "cuda" else None
-        return model if self.size == 1 else DistributedDataParallel(model, device_ids=own)
+        _joint.append(DistributedDataParallel(model, device_ids=own))
+        return _joint[-1]
 
     def sums(self, values: Sequence[float]) -> list[float]:
         """Each number, summed over all."""
@@ -164,14 +169,26 @@ def joined(device: torch.device = CPU) -> Generator[Team]:
             "given --max-restarts, and --resume does by hand"
         ) from None
     finally:
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
-            gc.collect()  # its threads end with it; one that outlives Python ends the process with an abort
+        _part()
 
 
+def _part() -> None:
+    """End what joins this process to the others, with its threads: one that outlives Python ends the process with an
+    abort. Whoever still holds a joint model, as the traceback of an error does, holds an empty one.
+    """
+    while _joint:
+        vars(_joint.pop()).clear()
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+    gc.collect()
+
+
+_joint: list[torch.nn.Module] = []
+"""The models that are joined to those of the others."""
 _met: list[Any] = []
 """The place where the processes of this team met, once, and an entry for each run since: a process may train several,
 and a second meeting at the same port would be told what the first one left."""
+atexit.register(_met.clear)  # the leader's has a thread
 
 
 def _meet(size: int, device: torch.device) -> None:
@@ -188,6 +205,7 @@ def _meet(size: int, device: torch.device) -> None:
         torch.accelerator.set_device_index(device.index)
         # what processes tell each other of a run goes over gloo as ever; the gradients go where they are
         backend = f"cpu:gloo,{device.type}:{distributed.get_default_backend_for_device(device)}"
+    import_module("torch.distributed.nn.functional")  # else DDP does, and its defaults keep the group alive
     distributed.init_process_group(
         backend,
         store=PrefixStore(f"run-{len(_met)}", _met[0]),

@@ -1,6 +1,7 @@
 """Starts the processes of a run as a user would, with torchrun; knows nothing of what is checked."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,25 @@ def train(processes: int, *arguments: str, restarts: int = 0) -> list[str]:
     if processes == 1:
         return [sys.executable, "-m", "ohlol", "train", *arguments]
     return torchrun(processes, "-m", "ohlol", "train", *arguments, restarts=restarts)
+
+
+def together(command: list[str], folder: Path, size: int = 2) -> list["subprocess.Popen[str]"]:
+    """Start the processes of a run without torchrun, which would end all where one does and tell its own status."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    common = {**ENVIRONMENT, "MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": str(size)}
+    return [
+        subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**common, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(size)
+    ]
 
 
 def start(command: list[str], folder: Path) -> "subprocess.Popen[str]":
