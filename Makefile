@@ -16,7 +16,7 @@ test: $(VENV)/ready-dev
 
 # The long form of tests/faults: 200 kills, 2,000 spoiled data files, 2,000 flipped bits, and atheris where it is installed.
 faults: $(VENV)/ready-dev
-	OHLOL_KILLS=200 OHLOL_MUTATIONS=2000 OHLOL_FLIPS=2000 OHLOL_WORKER_KILLS=20 $(BIN)/python -m pytest -rs tests/faults tests/team
+	OHLOL_KILLS=200 OHLOL_MUTATIONS=2000 OHLOL_FLIPS=2000 OHLOL_WORKER_KILLS=20 OHLOL_TEAM_ENDS=10 $(BIN)/python -m pytest -rs tests/faults tests/team
 	$(BIN)/python tests/faults/fuzz.py
 
 # The long form of tests/serve: 500 slow clients, a minute of 200 streams and 50 clients, 500 requests an operation.

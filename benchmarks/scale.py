@@ -180,8 +180,8 @@ MODELS: dict[str, list[str]] = {
     "LSTM of 256": ["--hidden-size", "256"],
     "LSTM of 1024": ["--hidden-size", "1024"],
 }
-SYMBOLS = {"LSTM of 256": 600_000, "LSTM of 1024": 60_000}
-"""Of the text that is read once: some ten seconds by one process."""
+SYMBOLS = {"LSTM of 256": 400_000, "LSTM of 1024": 60_000}
+"""Of the text that is read once: some seconds by one process."""
 
 
 def speeds(folder: Path, rounds: int) -> None:
