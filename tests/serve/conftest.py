@@ -27,6 +27,7 @@ def server(runs: dict[str, Path]) -> Iterator[Served]:
         yield served
     assert served.process.returncode in (0, -15), served.err
     assert "Traceback" not in served.err, served.err
+    assert "ERROR" not in served.err, served.err
 
 
 @pytest.fixture

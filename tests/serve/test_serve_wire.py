@@ -36,6 +36,7 @@ def alone(runs: dict[str, Path]) -> Iterator[Served]:
     with Served([str(runs["hello"])]) as served:
         yield served
     assert "Traceback" not in served.err, served.err
+    assert "ERROR" not in served.err, served.err
 
 
 def talk(server: Served, data: bytes, *, timeout: float = SECONDS, half_close: bool = False) -> bytes:
@@ -134,8 +135,10 @@ def test_headers_without_end(alone: Served) -> None:
     before = alone.memory()
     with socket.create_connection(("127.0.0.1", alone.port), SECONDS) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
-        with pytest.raises(OSError, match=r"reset|[Bb]roken"):
-            send_on(connection, (f"x-{i}: {'y' * 1000}\r\n".encode() for i in range(1 << 14)))
+        with suppress(OSError):  # it may have taken enough
+            send_on(connection, (f"x-{i}: {'y' * 1000}\r\n".encode() for i in range(1 << 11)))
+        with suppress(ConnectionResetError):
+            assert connection.recv(4096).startswith(b"HTTP/1.1 431 ")
     assert talk(alone, b"GET /" + b"a" * 70_000 + b"\r\n").startswith(b"HTTP/1.1 431 ")
     assert alone.memory() - before < 32 << 20
 
@@ -288,10 +291,11 @@ async def _healthz(server: Served, seconds: float) -> list[float]:
     return found
 
 
-async def _dribble(server: Served, data: bytes, started: asyncio.Barrier) -> tuple[float, bytes]:
-    """Send one byte a second; how long the server bore it, and what it said."""
+async def _dribble(server: Served, data: bytes, started: asyncio.Barrier, after: float) -> tuple[float, bytes]:
+    """Send one byte a second, the first after a moment; how long the server bore it, and what it said."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     await started.wait()
+    await asyncio.sleep(after)  # not all at the same instant: the clients share a loop with whoever watches
     began = time.monotonic()
 
     async def send() -> None:
@@ -316,7 +320,7 @@ def test_slow_clients(alone: Served) -> None:
         await _healthz(alone, 0.5)
         before = await _healthz(alone, WATCHED)
         started = asyncio.Barrier(SLOW + 1)
-        slow = [asyncio.create_task(_dribble(alone, HELLO, started)) for _ in range(SLOW)]
+        slow = [asyncio.create_task(_dribble(alone, HELLO, started, i / SLOW)) for i in range(SLOW)]
         await started.wait()
         during = await _healthz(alone, WATCHED)
         return before, during, await asyncio.gather(*slow)

@@ -217,7 +217,7 @@ class Deadlines(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self._in_body = False
+        self._in_body = True  # more of it may be on its way, and must not cost the client its answer
         self.transport.close()
         self.drain.watch()
 
@@ -233,6 +233,11 @@ class Socket(WebSocketsSansIOProtocol):
         super().connection_made(transport)
         self.drain = Drain(cast(asyncio.Transport, transport), self.limits.write_seconds, always=True)
         self.drain.watch()
+
+    async def send(self, message: Any) -> None:
+        """Send; a handshake that was refused is through, which uvicorn would write down as an error."""
+        await super().send(message)
+        self.handshake_complete |= self.close_sent
 
     def handle_parser_exception(self) -> None:
         """End it with its code; before the handshake is through there is none, which uvicorn takes for a bug."""
