@@ -9,7 +9,7 @@ import pytest
 
 import ohlol
 from ohlol.errors import InputError
-from ohlol.files import append_line, write_json
+from ohlol.files import append_line, link, write_json
 
 
 @pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
@@ -78,6 +78,25 @@ def test_the_name_of_a_new_file_is_flushed_too(tmp_path: Path, monkeypatch: pyte
         append_line(tmp_path / "metrics.jsonl", b"one\n")
     path, folder = str(tmp_path / "metrics.jsonl"), str(tmp_path)
     assert flushed == [path, folder, path]
+
+
+def test_a_link_is_replaced_in_one_step_and_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "best.tmp").touch()  # of a process that was killed
+        assert link(tmp_path / "best", tmp_path / "runs" / name)
+        assert os.readlink(tmp_path / "best") == f"runs/{name}"
+    assert not (tmp_path / "best.tmp").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="is in the way"):
+        link(tmp_path / "mine", tmp_path / "runs/one")
+
+    def none(*_: object, **__: object) -> None:
+        raise OSError("this system has no symbolic links")
+
+    monkeypatch.setattr(Path, "symlink_to", none)
+    assert not link(tmp_path / "best", tmp_path / "runs/one")
+    assert os.readlink(tmp_path / "best") == "runs/two"
 
 
 SOURCE = Path(ohlol.__file__).parent

@@ -2,6 +2,7 @@
 
 import textwrap
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -102,32 +103,28 @@ class Log(View):
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def result_to_text(board: Board, plan_out: str, command: str, console: Console) -> None:
+def result_to_text(board: Board, out: Path, command: str, console: Console) -> None:
     """The best trials, where the best one lies, and the command that trains it again.
 
     Args:
         board: the study at its end.
-        plan_out: its directory, as it was given.
+        out: its directory, as it was given.
         command: trains the best again.
         console: where to.
     """
-    best = board.best
-    running = [t for t in board.trials if t.state == "running"]
+    best, link = board.best, out / BEST
+    running = ", ".join(f"trial {t.number} on {t.host}" for t in board.trials if t.state == "running")
     console.print()
     if best is not None:
         best_to_text(board, console)
-    if running:
-        where = ", ".join(f"trial {t.number} on {t.host}" for t in running)
-        console.print(f"still running, or stopped and not gone on yet: {where}", highlight=False, soft_wrap=True)
+    told = [f"still running, or stopped and not gone on yet: {running}"] if running else []
     if best is None:
-        console.print("no trial is complete yet", highlight=False)
-        return
-    if best.here:
-        console.print(f"best: trial {best.number}, {plan_out}/{BEST}", highlight=False, soft_wrap=True)
+        told.append("no trial is complete yet")
+    elif best.here:
+        told.append(f"best: trial {best.number}, {link if link.is_symlink() else best.run}")
     else:
-        console.print(
-            f"best: trial {best.number}, on {best.host} in {best.run}; {plan_out}/{BEST} is the best that ran here",
-            highlight=False,
-            soft_wrap=True,
-        )
-    print(f"train it again: {command}", file=console.file, flush=True)
+        there = f"; {link} is the best that ran here" if link.is_symlink() else ""
+        told.append(f"best: trial {best.number}, on {best.host} in {best.run}{there}")
+    if best is not None:
+        told.append(f"train it again: {command}")
+    print("\n".join(told), file=console.file, flush=True)

@@ -93,7 +93,7 @@ def tune(
         view.stop()
     best = board.best
     command = train_command(files, dev, given | (best.settings if best is not None else {}))
-    sweep_text.result_to_text(board, str(folder), command, console())
+    sweep_text.result_to_text(board, folder, command, console())
 
 
 def train_command(files: list[str], dev: Path | None, settings: dict[str, Any]) -> str:
