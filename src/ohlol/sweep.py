@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ohlol import checkpoint, guard, recipe, space
+from ohlol import checkpoint, devices, guard, recipe, space
 from ohlol.board import FILE, Board, Lost, Trial, is_study, read_file
 from ohlol.checkpoint import Config
 from ohlol.errors import InputError, TooLarge, short
@@ -23,6 +23,7 @@ from ohlol.recipe import Given
 from ohlol.scores import Scores, Tally, main_score
 from ohlol.shelf import Shelf
 from ohlol.space import Space
+from ohlol.team import Team
 from ohlol.train import Diverged, Interrupted, Trainer
 from ohlol.watch import Epoch, Silent
 
@@ -79,6 +80,7 @@ def tune(
     timeout: float | None = None,
     pruner: str = "auto",
     keep: int = 5,
+    device: str = "auto",
     view: View | None = None,
     **settings: Any,
 ) -> Board:
@@ -98,6 +100,7 @@ def tune(
         timeout: seconds after which no further trial begins.
         pruner: "median", "hyperband", "none", or "auto" for what fits so many trials.
         keep: how many runs keep their weights, the best ones.
+        device: where this process trains, as for `fit`; others may train elsewhere.
         view: is told of the progress.
         settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, the same for all trials.
 
@@ -114,7 +117,8 @@ def tune(
     for text in search:
         if "=" in text:
             space.parse(text)  # before anything is read
-    sweep = Sweep(Path(out), data, dev, settings, keep=keep, view=view or View())
+    us = Team(device=devices.chosen(device))
+    sweep = Sweep(Path(out), data, dev, settings, keep=keep, us=us, view=view or View())
     return sweep.run(trials, search, storage=storage, name=study, timeout=timeout, pruner=pruner)
 
 
@@ -122,9 +126,17 @@ class Sweep:
     """One process's part in a study."""
 
     def __init__(
-        self, out: Path, data: Source, dev: str | Path | None, settings: dict[str, Any], *, keep: int, view: View
+        self,
+        out: Path,
+        data: Source,
+        dev: str | Path | None,
+        settings: dict[str, Any],
+        *,
+        keep: int,
+        us: Team,
+        view: View,
     ):
-        self.out, self.dev, self.settings, self.keep, self.view = out, dev, settings, keep, view
+        self.out, self.dev, self.settings, self.keep, self.us, self.view = out, dev, settings, keep, us, view
         self.given = Given.of(settings)
         self.shelf = Shelf(out / "data", data, dev, self.given.data)
         self._stop = False
@@ -198,7 +210,7 @@ class Sweep:
         made = self.shelf.arrays(model, training)
         if self.shelf.corpus is not None and "dev_fraction" in given.training:
             raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {self.shelf.corpus} is")
-        return recipe.configure(made, model, training, given, self.dev, self.shelf.pairs), made
+        return recipe.configure(made, model, training, given, self.dev, self.shelf.pairs, self.us.device), made
 
     def _trial(self, study: "Study", taken: "Taken") -> None:
         """One trial, to its end."""
@@ -234,7 +246,7 @@ class Sweep:
             else:
                 made = recipe.begin(run, config, made, self.dev, overwrite=True, held=held)
             watch = _Watch(study, taken, config.training.epochs, self.view)
-            return recipe.carry_out(config, made, run, watch, resume=resume).config.scores
+            return recipe.carry_out(config, made, run, watch, resume=resume, us=self.us).config.scores
 
     def _tidied(self, study: "Study") -> Board:
         """The study as it stands; the best run is linked, and only the best keep their weights."""

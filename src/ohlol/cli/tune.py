@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ohlol.cli.frame import app, console
+from ohlol.cli.frame import Device, app, console
 from ohlol.cli.train import embedding_size, train
 from ohlol.errors import InputError
 from ohlol.settings import DataSettings, ModelSettings, TrainSettings
@@ -58,6 +58,7 @@ def tune(
         ),
     ] = None,
     study: Annotated[str | None, typer.Option(help="The study's name there; by default that of --out.")] = None,
+    device: Device = "auto",
     **settings: Any,
 ) -> None:
     """Search for the settings that train the best model; given again, it goes on. Train's flags hold for all trials."""
@@ -83,6 +84,7 @@ def tune(
             timeout=timeout,
             pruner=pruner,
             keep=keep,
+            device=device,
             view=view,
             **given,
         )
@@ -92,14 +94,15 @@ def tune(
     finally:
         view.stop()
     best = board.best
-    command = train_command(files, dev, given | (best.settings if best is not None else {}))
+    command = train_command(files, dev, device, given | (best.settings if best is not None else {}))
     sweep_text.result_to_text(board, folder, command, console())
 
 
-def train_command(files: list[str], dev: Path | None, settings: dict[str, Any]) -> str:
+def train_command(files: list[str], dev: Path | None, device: str, settings: dict[str, Any]) -> str:
     """The command that trains with some settings."""
     options = {p.name: p for p in typer.main.get_command(app).commands["train"].params}  # pyright: ignore[reportAttributeAccessIssue]
     words = ["ohlol", "train", *files, *(["--dev", str(dev)] if dev is not None else [])]
+    words += ["--device", device] if device != "auto" else []
     for name, value in settings.items():
         option = options[name]
         if isinstance(value, bool):
