@@ -83,7 +83,7 @@ def test_the_pruner_fits_the_number_of_trials(kind: str, trials: int, epochs: in
     assert pruner_of(kind, trials, epochs)[0] == name
 
 
-def test_trials_of_two_processes_and_of_one_that_is_gone(tmp_path: Path) -> None:
+def test_trials_of_two_processes_and_of_one_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, two = opened(tmp_path / "study"), opened(tmp_path / "study")
     first, second = one.take(3), two.take(3)
     assert first is not None
@@ -91,6 +91,9 @@ def test_trials_of_two_processes_and_of_one_that_is_gone(tmp_path: Path) -> None
     assert (first.number, first.is_default, first.settings) == (0, True, FIRST)
     assert (second.number, second.is_default) == (1, False)
     one.report(first, 1, 0.5)
+    later = time.time() + GRACE + 1
+    monkeypatch.setattr(room.time, "time", lambda: later)
+    assert two.take(2) is None  # it gave no sign for long, and yet it is there
     one.close()  # as the system does for a process that ends
     again = two.take(3)
     assert again is not None
@@ -144,6 +147,21 @@ def test_what_another_machine_left_is_begun_anew(tmp_path: Path, monkeypatch: py
         there.sign(left[0])  # pyright: ignore[reportArgumentType]
     there.close()
     here.close()
+
+
+def test_where_no_system_tells_who_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room.lock, "fcntl", None)
+    one, two = opened(tmp_path / "study"), opened(tmp_path / "study")
+    first = one.take(1)
+    assert first is not None
+    assert two.take(1) is None
+    later = time.time() + GRACE + 1
+    monkeypatch.setattr(room.time, "time", lambda: later)
+    anew = two.take(1)
+    assert anew is not None
+    assert (anew.number, anew.settings, anew.again) == (1, first.settings, False)
+    one.close()
+    two.close()
 
 
 def test_a_machine_that_was_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

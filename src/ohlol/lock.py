@@ -62,21 +62,27 @@ def alone(path: Path) -> Generator[None]:
         os.close(handle)
 
 
-def taken(path: Path) -> bool:
-    """Whether a process holds a lock file, or none can know; a file that is gone is held by nobody."""
+def taken(path: Path) -> bool | None:
+    """Whether a process holds a lock file; a file that is gone is held by nobody. None where the system cannot tell."""
     try:
         handle = os.open(path, os.O_RDWR | NO_FOLLOW)
     except FileNotFoundError:
         return False
+    except OSError:
+        return None
     try:
         if fcntl is None:
-            return True
+            return None
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        return True if error.errno in BUSY else None
     finally:
         os.close(handle)
+
+
+BUSY = (errno.EAGAIN, errno.EACCES)
+"""How a system says that another process holds a lock."""
 
 
 def _lock(path: Path) -> int:
@@ -108,7 +114,7 @@ def _held(handle: int) -> bool:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
+        if error.errno in BUSY:
             return False
         if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a network file system without locks
             warnings.warn("this file system has no locks: see that no other process uses this --out", InputWarning, 4)

@@ -132,11 +132,12 @@ class Study:
         """The next trial to work on: one that a process left, or a new one; None where there are `trials` in all."""
         with self._working():
             known = self._study.get_trials(deepcopy=False)
-            for trial in known:
-                if trial.state == TrialState.RUNNING and self._is_left(trial):
+            running = [t for t in known if t.state == TrialState.RUNNING]
+            for trial in running:
+                if self._is_alive(trial) is False:
                     return self._taken(optuna.Trial(self._study, trial._trial_id), trial, again=True)
-            for trial in known:
-                if trial.state == TrialState.RUNNING and self._is_lost(trial):
+            for trial in running:
+                if self._is_lost(trial):
                     self._give_up(trial)
             known = [t for t in self._study.get_trials(deepcopy=False) if "dropped" not in t.user_attrs]
             if not any(t.user_attrs.get("defaults") for t in known):
@@ -174,20 +175,18 @@ class Study:
             signed=time.monotonic(),
         )
 
-    def _is_left(self, trial: FrozenTrial) -> bool:
-        """Whether a process of this machine, that worked in this directory, began it and is gone."""
+    def _is_alive(self, trial: FrozenTrial) -> bool | None:
+        """Whether the process that works on a trial is there; None where nobody can know, as of another machine."""
         owner: dict[str, str] = trial.user_attrs.get("owner", {})
         mine = owner.get("out") == str(self.out.resolve()) or run_of(self.out, trial.number).exists()
-        return (
-            owner.get("host") == socket.gethostname()
-            and mine
-            and owner["worker"] != self.worker
-            and not lock.taken(self.out / "workers" / owner["worker"])
-        )
+        if owner.get("host") != socket.gethostname() or not mine:
+            return None
+        return lock.taken(self.out / "workers" / Path(owner["worker"]).name)
 
     def _is_lost(self, trial: FrozenTrial) -> bool:
         started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
-        return time.time() - max(trial.user_attrs.get("seen", 0.0), started) > GRACE
+        quiet_for = time.time() - max(trial.user_attrs.get("seen", 0.0), started)
+        return quiet_for > GRACE and self._is_alive(trial) is None
 
     def _give_up(self, trial: FrozenTrial) -> None:
         """Begin what another machine left anew, under another number."""
@@ -345,8 +344,8 @@ def board_of(study: optuna.Study, out: Path, space: Space, *, importance: bool =
                 scores=t.user_attrs.get("scores", {}),
                 epochs=max(t.intermediate_values, default=0),
                 is_default=bool(t.user_attrs.get("defaults")),
-                why=t.user_attrs.get("why", ""),
-                host=owner["host"],
+                why=cut(t.user_attrs.get("why", "")),
+                host=cut(owner["host"]),
                 run=run if run.is_dir() else run_of(Path(owner["out"]), t.number),
                 here=run.is_dir(),
             )
