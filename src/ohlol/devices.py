@@ -5,7 +5,7 @@ The CPU, CUDA, and any other that torch calls the accelerator of this machine (`
 
 import os
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -102,11 +102,6 @@ def fetched(tensor: Tensor) -> NDArray[Any]:
     return tensor.detach().cpu().numpy()
 
 
-def of(model: torch.nn.Module) -> torch.device:
-    """Where a model's weights are."""
-    return next((p.device for p in model.parameters()), CPU)
-
-
 def rng_state(device: torch.device) -> Tensor | None:
     """The state of a device's own generator of random numbers; the CPU's is torch's."""
     return None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
@@ -117,12 +112,13 @@ def put_rng_state(device: torch.device, state: Tensor) -> None:
     torch.get_device_module(device).set_rng_state(state, device)
 
 
-@contextmanager
-def float32(device: torch.device) -> Generator[None]:
+def float32(device: torch.device) -> AbstractContextManager[None]:
     """Let float32 on a GPU be float32: by torch's default cuDNN's layers multiply in TF32, with 10 bits of fraction."""
-    if device.type != "cuda":
-        yield
-        return
+    return _ieee() if device.type == "cuda" else nullcontext()
+
+
+@contextmanager
+def _ieee() -> Generator[None]:
     backends: Any = torch.backends
     kinds = backends.cudnn.rnn, backends.cuda.matmul
     before = [kind.fp32_precision for kind in kinds]

@@ -23,7 +23,7 @@ from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus
 from ohlol.data.vocab import UnknownSymbol
-from ohlol.devices import fetched, float32, sent
+from ohlol.devices import CPU, fetched, float32, sent
 from ohlol.errors import InputError
 from ohlol.intake import corpus_of
 from ohlol.model import SequenceModel, Steps
@@ -69,7 +69,8 @@ def evaluate(model: SequenceModel, codec: Codec, data: Dataset, team: Team | Non
     The model is put into evaluation mode and back. Every step of the data counts once.
     Of several processes each reads its share of every batch, and all get the counts of the whole.
     """
-    team, device = team or Team(), devices.of(model)
+    team = team or Team(device=model.device)
+    device = team.device
     was_training = model.training
     model.eval()
     labels = codec.labels.symbols if codec.labels is not None and codec.task != "next" else ()
@@ -91,14 +92,13 @@ def evaluate(model: SequenceModel, codec: Codec, data: Dataset, team: Team | Non
 
 
 @torch.no_grad()
-def saturation(model: SequenceModel, codec: Codec, data: Dataset) -> float:
+def saturation(model: SequenceModel, codec: Codec, data: Dataset, device: torch.device = CPU) -> float:
     """The share of hidden values so near to -1 or 1 that tanh hardly passes a gradient on.
 
-    Counted over the last layer at every step of the first batch that `evaluate` reads.
+    Counted over the last layer at every step of the first batch that `evaluate` reads, where the model is.
     """
     was_training = model.training
     model.eval()
-    device = devices.of(model)
     steps = Steps.of(_in_order(codec, data)[0], device)
     with float32(device):
         hidden, _ = model.hidden(model.encoder(steps), steps.batch_sizes, None)
@@ -164,7 +164,7 @@ class TrainedModel:
     @property
     def device(self) -> torch.device:
         """Where it predicts, evaluates, generates and forecasts."""
-        return devices.of(self.network)
+        return self.network.device
 
     @cached_property
     def on_cpu(self) -> "TrainedModel":

@@ -208,6 +208,11 @@ class SequenceModel(torch.nn.Module):
         if self.settings.tied:
             self.head.weight = self.encoder.embedding.weight
 
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self._weights()[0].device
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SequenceModel":
         """As torch has it, for `to` and the like; on some devices torch makes new parameters, each by itself."""
         super()._apply(fn, recurse)

@@ -31,6 +31,13 @@ class Precision:
         cast = torch.autocast(self.device.type, self.dtype)
         return _without_onednn(cast) if (self.device.type, self.name) == ("cpu", "fp16") else cast
 
+    def raised(self, scores: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What comes out of it, in the precision of the weights."""
+        if self.dtype is None:
+            return scores, state
+        dtype = torch.get_default_dtype()
+        return scores.to(dtype), tuple(s.to(dtype) for s in state)
+
     def backward(self, loss: Tensor) -> None:
         """Add the gradients of a loss, in fp16 scaled."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()

@@ -305,4 +305,4 @@ def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: in
 
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
-SLOW = "--precision {} on the CPU takes torch's own layers, which are slower than the kernels that fp32 takes"
+SLOW = "--precision {} on the CPU takes torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ohlol.data.batches import Dataset, Ragged, gather, spell
+from ohlol.devices import CPU
 from ohlol.errors import InputError
 from ohlol.infer import TrainedModel, evaluate
 from ohlol.model import Spelled, State, Steps
@@ -53,6 +54,8 @@ class Runtime(torch.nn.Module):
         model: the model that was exported, for its scales and its sizes.
         graph: the file's bytes.
     """
+
+    device = CPU
 
     def __init__(self, model: TrainedModel, graph: bytes):
         super().__init__()

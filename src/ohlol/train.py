@@ -83,7 +83,6 @@ class Trainer:
         self.network = team.wrap(self.model)
         if not team.leads:  # the same weights, and dropout of its own
             torch.manual_seed(rank_seed(self.settings.seed, team.rank))
-        self.dtype = next(self.model.parameters()).dtype
         self.optimizer = make_optimizer(self.settings, self.model)
         self.precision = Precision(self.settings.precision, team.device)
         self.progress = Progress()
@@ -152,11 +151,12 @@ class Trainer:
         seed, device = (self.settings.seed, at.epoch), self.team.device
         feed = Feed(self.batches(at.epoch), self.codec, self.keep, seed, device)
         steps, seconds = every(self.settings.checkpoint_every)
-        total = len(feed) * self.settings.epochs
+        count = len(feed)
+        total = count * self.settings.epochs
         # of the step before, in case the run goes on from the last step of an epoch
         symbols, lr = 0, at.plateau * learning_rate(self.settings, max(at.step - 1, 0), total)
         shown: tuple[list[str], ...] = ()
-        while at.batch < len(feed):
+        while at.batch < count:
             ready = feed[at.batch]
             batch = ready.batch
             self._due = time.monotonic() - saved > seconds if seconds is not None else False
@@ -165,8 +165,8 @@ class Trainer:
             at.batch += 1
             at.step += 1
             symbols += batch.total
-            self.reporter.step(at.epoch, at.batch, len(feed), loss, batch.total)
-            if len(feed) == self.team.size == 1 and len(batch.rows) <= SHOWN and self.config.task == "label":
+            self.reporter.step(at.epoch, at.batch, count, loss, batch.total)
+            if count == self.team.size == 1 and len(batch.rows) <= SHOWN and self.config.task == "label":
                 shown = self._chosen(batch, scores)
             if self._stop if self.team.size == 1 else self._stopping:
                 self.save_state()
@@ -184,12 +184,12 @@ class Trainer:
         state = resized(self.state, len(batch.rows)) if batch.carried and not batch.empty else None
         with self.precision.lowered():
             scores, after = self.network(ready.steps, state)
-        scores, *after = (t.to(self.dtype) for t in (scores, *after))
+        scores, after = self.precision.raised(scores, after)
         loss, value, weight = self._told(batch, self.objective(batch, scores, ready.wanted))
         self.precision.backward(loss)
         norm = self.precision.clipped(self.optimizer, self.model.parameters(), self.settings.clip or math.inf)
         feed.prepare(at.batch + 1)  # a GPU is at work now, until somebody asks for a number
-        value, norm = float(value), float(norm)
+        value, norm = value.item() if isinstance(value, Tensor) else value, norm.item()
         good = math.isfinite(value) and math.isfinite(norm)
         if not good and not (self.precision.backed_off() and math.isfinite(value)):
             self._broken(*(("gradient", norm) if math.isfinite(value) else ("loss", value)))
@@ -201,7 +201,7 @@ class Trainer:
             at.norms += norm
         else:
             at.overflows += 1
-        self.state = resized(tuple(after), 0 if batch.empty else len(batch.rows))
+        self.state = resized(after, 0) if batch.empty else after
         at.loss += value * weight
         at.counted += weight
         if at.step >= SPIKE_AFTER and value > SPIKE_RATIO * at.running and value > at.running + SPIKE_RISE:
@@ -216,7 +216,7 @@ class Trainer:
         many there are: what comes out is the gradient of the mean over the whole batch.
         """
         if self.team.size == 1:
-            return own.mean, own.mean.detach(), own.weight
+            return own.mean, own.mean, own.weight
         divisor, weight = (0.0, 0.0) if batch.empty else (own.divisor, own.weight)
         mine = [0.0 if batch.empty else own.mean.item() * divisor, divisor, weight, float(self._stop)]
         loss, whole, weight, stop, due = self.team.sums([*mine, float(self._due and self.team.leads)])
@@ -265,7 +265,7 @@ class Trainer:
             "train_loss": loss,
             "lr": lr,
             **({"grad_norm": at.norms / at.taken} if at.taken else {}),
-            "saturation": saturation(self.model, self.codec, measured),
+            "saturation": saturation(self.model, self.codec, measured, self.team.device),
             "best": best,
             **scores,
         }

@@ -8,7 +8,7 @@ from typing import Any
 import other
 import pytest
 import torch
-from helpers import TINY, text_file
+from helpers import TINY, text_file, upper_pairs
 
 DRAWN_FROM = other.install(Path(os.environ["OHLOL_OTHER"]))
 
@@ -85,3 +85,12 @@ def test_it_is_found_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
     ohlol.fit(text_file(tmp_path / "c.txt"), device="other", precision="fp16", reporter=progress.Log(Console()), **TINY)
     assert ", 3 epochs, on other of the tests, in fp16\n" in capsys.readouterr().out
+
+
+def test_a_sweep_trains_on_it(tmp_path: Path) -> None:
+    pytest.importorskip("optuna", reason="optuna is not installed")
+    data, search = upper_pairs(tmp_path / "a.tsv"), ["lr=1e-3:1e-2:log"]
+    board = ohlol.tune(data, trials=2, out=tmp_path / "study", search=search, device="other", **TINY)
+    assert [trial.state for trial in board.trials] == ["complete", "complete"]
+    for trial in board.trials:
+        assert "\n- computed by: other of the tests\n" in (trial.run / "README.md").read_text()

@@ -83,6 +83,25 @@ def test_the_scores_are_those_of_one_process(curves: Path, name: str, size: int)
     assert many == pytest.approx(one, rel=1e-5, abs=1e-6)
 
 
+def test_all_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
+    """Whether a scaled gradient overflows is seen after it was averaged, so one process's overflow is everybody's."""
+    text_file(tmp_path / "data.txt")
+    settings = {**SAME, "cell": "gru", "embedding": 5, "batch_size": 7, "bptt": 7, "epochs": 4, "precision": "fp16"}
+    for size in (1, 2):
+        out = tmp_path / str(size)
+        plan = {"data": str(tmp_path / "data.txt"), "out": str(out), "losses": f"{out}.losses", "settings": settings}
+        (tmp_path / f"{size}.json").write_text(json.dumps([{**plan, "scale": 2.0**26}]))
+        script = [str(Path(__file__).with_name("worker.py")), str(tmp_path / f"{size}.json")]
+        run([sys.executable, *script] if size == 1 else torchrun(size, *script), tmp_path)
+    one, two = (ohlol.checkpoint.read_metrics(tmp_path / n) for n in "12")
+    left_out = sum(line.get("overflows", 0) for line in two)
+    assert left_out >= 2
+    assert abs(left_out - sum(line.get("overflows", 0) for line in one)) <= 1  # fp16 is lowered before it is averaged
+    assert [line["train_loss"] for line in two] == pytest.approx([line["train_loss"] for line in one], rel=0.02)
+    assert two[-1]["train_loss"] < two[0]["train_loss"]
+    assert not any(line.get("skipped") for line in two)
+
+
 def test_counts_are_put_together_exactly() -> None:
     chance = np.random.default_rng(0)
     labels = ("B-A", "I-A", "O")

@@ -1,7 +1,7 @@
 """One process of a run, for the tests: trains as its arguments say and writes what was seen; knows nothing of checks.
 
 `python worker.py FILE` where FILE holds a JSON list of runs: `data`, `out`, `settings`, and `losses`, the file that the
-leader writes the loss of each step to.
+leader writes the loss of each step to. One with `scale` trains in float32 and begins with that scale of fp16.
 """
 
 import json
@@ -13,14 +13,20 @@ from typing import Any
 import torch
 
 import ohlol
+from ohlol.train import Trainer
 from ohlol.watch import Silent
 
 
 class Losses(Silent):
     """The loss of every step."""
 
-    def __init__(self) -> None:
+    def __init__(self, scale: float | None) -> None:
         self.found: list[float] = []
+        self.scale = scale
+
+    def start(self, trainer: Trainer) -> None:
+        if self.scale is not None:
+            trainer.precision.scaler = torch.amp.GradScaler("cpu", init_scale=self.scale)
 
     def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         self.found.append(loss)
@@ -28,9 +34,10 @@ class Losses(Silent):
 
 def main(runs: list[dict[str, Any]]) -> None:
     torch.set_num_threads(1)
-    torch.set_default_dtype(torch.float64)
     for run in runs:
-        losses = Losses()
+        scale = run.get("scale")
+        torch.set_default_dtype(torch.float64 if scale is None else torch.float32)
+        losses = Losses(scale)
         ohlol.fit(run["data"], out=run["out"], reporter=losses, **run["settings"])
         if os.environ.get("RANK", "0") == "0":
             Path(run["losses"]).write_text(json.dumps(losses.found))
