@@ -180,7 +180,7 @@ MODELS: dict[str, list[str]] = {
     "LSTM of 256": ["--hidden-size", "256"],
     "LSTM of 1024": ["--hidden-size", "1024"],
 }
-SYMBOLS = {"LSTM of 256": 400_000, "LSTM of 1024": 60_000}
+SYMBOLS = {"LSTM of 256": 400_000, "LSTM of 1024": 40_000}
 """Of the text that is read once: some seconds by one process."""
 
 

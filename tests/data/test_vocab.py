@@ -1,6 +1,7 @@
 import copy
 import json
 from dataclasses import FrozenInstanceError
+from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ohlol.data.counts import EDGE, edged
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.errors import InputError
 
@@ -135,3 +137,11 @@ def test_it_is_sorted_and_goes_through_json(sequences: list[list[str]], min_coun
 def test_json_that_is_no_vocabulary_is_refused(data: object):
     with pytest.raises(InputError, match="vocabulary"):
         Vocab.from_json(data)
+
+
+@given(st.lists(st.text("ab中𝄞\n", max_size=6)), st.lists(st.text("ab中𝄞\n", min_size=1, max_size=3)))
+def test_pairs_of_neighbours_of_many_sequences(sequences: list[str], known: list[str]) -> None:
+    """As one text with edges between, to the ids that each sequence's pairs have one by one."""
+    vocab = Vocab.build([known], unk=True)
+    pairs = [a + b for sequence in sequences for a, b in pairwise([EDGE, *sequence, EDGE])]
+    assert vocab.encode_pairs(edged(sequences)).tolist() == vocab.encode(pairs).tolist()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
-from ohlol.data.counts import Counts, Moments, bigrams_of, numbers_of, symbols_of
+from ohlol.data.counts import Counts, Moments, chained, edged, numbers_of, symbols_of
 from ohlol.data.lines import Place
 from ohlol.data.readers import Corpus
 from ohlol.data.store import Layout
@@ -143,7 +143,10 @@ class Codec:
             return self._encode_numbers(corpus)
         assert self.symbols is not None
         sequences = symbols_of(corpus.inputs)
-        inputs = _ragged([self._ids(self.symbols, s, corpus.places[i], "symbol") for i, s in enumerate(sequences)])
+        lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+        ends = np.cumsum(lengths)
+        ids = self._ids(self.symbols, chained(sequences), corpus.places, ends, "symbol")
+        inputs = Ragged(ids, np.concatenate([np.zeros(1, np.int64), ends]))
         if self.task == "next" and len(inputs.values) < 2:
             raise InputError(
                 f"{corpus.places[0][0]}: a text of one symbol; the next one is the target, so it takes two"
@@ -151,29 +154,33 @@ class Codec:
         targets = None
         if corpus.targets is not None and self.task != "next":
             assert self.labels is not None
-            whole = self.task == "classify"
             wanted: Any = corpus.targets
-            rows = [
-                self._ids(self.labels, [t] if whole else t, corpus.places[i], "label") for i, t in enumerate(wanted)
-            ]
-            targets = np.concatenate(rows) if rows else np.empty(0, np.int64)
+            whole = self.task == "classify"
+            given = list(wanted) if whole else chained(wanted)
+            targets = self._ids(
+                self.labels, given, corpus.places, np.arange(1, len(wanted) + 1) if whole else ends, "label"
+            )
         forms, spellings = self._spell(sequences) if self.chars is not None else (None, None)
         bigrams = None
         if self.bigrams is not None:
-            ids = [self.bigrams.encode(bigrams_of(s)) for s in sequences]
-            bigrams = np.concatenate([np.stack([i[:-1], i[1:]], axis=1) for i in ids]).astype(np.int64)
+            found = self.bigrams.encode_pairs(edged(sequences)).astype(np.int64)
+            left = np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)
+            bigrams = np.stack([found[left], found[left + 1]], axis=1)
         return Dataset(inputs, targets, self.task == "classify", forms, spellings, bigrams)
 
     def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:
         """The ids of input symbols; raises InputError, with file and line, for one that was not seen in training."""
         assert self.symbols is not None
-        return self._ids(self.symbols, symbols, Place(file, line), "symbol")
+        return self._ids(self.symbols, symbols, [Place(file, line)], np.array([len(symbols)]), "symbol")
 
-    def _ids(self, vocab: Vocab, symbols: Sequence[str], place: Place, kind: str) -> NDArray[np.int64]:
+    def _ids(
+        self, vocab: Vocab, symbols: Sequence[str], places: Sequence[Place], ends: NDArray[np.int64], kind: str
+    ) -> NDArray[np.int64]:
+        """The ids of the symbols of sequences, one after the other; where each ends leads to its place."""
         try:
             return vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
-            file, line = place
+            file, line = places[int(np.searchsorted(ends, unknown.position, side="right"))]
             said = f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {seen(vocab)}"
             raise InputError(said) from None
 

@@ -6,13 +6,14 @@ What was gathered from parts is to the bit what it is of the whole.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.readers import Corpus
+from ohlol.data.vocab import CODES, code_points, pair_keys
 from ohlol.errors import InputError
 
 EDGE = "\n"
@@ -103,16 +104,14 @@ class Counts:
                 inputs, targets = (Running().add(rows).moments() for rows in both)
                 counts.join(Counts(inputs=inputs, targets=targets, columns=names[0], target_columns=names[1]))
             return counts
-        for sequence in symbols_of(corpus.inputs):
-            counts.symbols.update(sequence)
-            if paired:
-                counts.bigrams.update(bigrams_of(sequence))
+        sequences = symbols_of(corpus.inputs)
+        counts.symbols.update(chained(sequences))
+        if paired:
+            keys, times = np.unique(pair_keys(code_points(edged(sequences))), return_counts=True)
+            pairs = (chr(key // CODES) + chr(key % CODES) for key in keys.tolist())
+            counts.bigrams.update(dict(zip(pairs, times.tolist(), strict=True)))
         targets: Any = corpus.targets or ()
-        if corpus.task == "classify":
-            counts.labels.update(targets)
-        else:
-            for target in targets:
-                counts.labels.update(target)
+        counts.labels.update(targets if corpus.task == "classify" else chained(targets))
         return counts
 
     def join(self, other: "Counts") -> None:
@@ -134,9 +133,19 @@ class Counts:
         self.inputs, self.targets = self.inputs.joined(other.inputs), self.targets.joined(other.targets)
 
 
-def bigrams_of(sequence: Sequence[str]) -> list[str]:
-    """The pairs of neighbours of a sequence of N characters, edges included: N + 1."""
-    return [a + b for a, b in pairwise([EDGE, *sequence, EDGE])]
+def edged(sequences: Sequence[Sequence[str]]) -> str:
+    """Sequences of characters as one text, an edge before, between and behind them.
+
+    Its pairs of neighbours are those of all sequences, one after the other: N + 1 of one of N characters.
+    """
+    return EDGE + "".join(f"{sequence}{EDGE}" for sequence in sequences)
+
+
+def chained(sequences: Sequence[Sequence[str]]) -> Sequence[str]:
+    """The symbols of all sequences, one after the other; a string where all are."""
+    if all(isinstance(sequence, str) for sequence in sequences):
+        return "".join(cast("Sequence[str]", sequences))
+    return list(chain.from_iterable(sequences))
 
 
 def symbols_of(sequences: Any) -> Sequence[Sequence[str]]:

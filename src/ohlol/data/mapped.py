@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ohlol.errors import InputError
 
-READS = 64
-"""Reads after which the pages of a file are let go: 64 times 32 sequences touch 128 MB at most."""
+READS = 16
+"""Reads after which the pages of a file are let go. The system maps the 16 pages around one that is touched, so 16
+times 32 sequences take 32 MB."""
 AT_ONCE = 1 << 20
 """Elements of a piece when all are read in order."""
 
@@ -40,6 +41,7 @@ class Chain:
         self.parts, self.limits, self.shifts, self.name = list(parts), limits, shifts, name
         self.bounds = np.cumsum([0, *map(len, self.parts)], dtype=np.int64)
         self._reads = 0
+        self._touched: set[int] = set()  # the parts that were read since
 
     def __len__(self) -> int:
         return int(self.bounds[-1])
@@ -67,6 +69,7 @@ class Chain:
         return found
 
     def _read(self, part: int, index: NDArray[np.int64]) -> NDArray[Any]:
+        self._touched.add(part)
         values = np.asarray(self.parts[part][index])
         if self.limits is not None and len(values) and not 0 <= values.min() <= values.max() <= self.limits[part]:
             raise InputError(f"{self.name}: damaged: it holds {values.max()}, and {self.limits[part]} is the largest")
@@ -82,12 +85,13 @@ class Chain:
 
     def forget(self) -> None:
         """Let the pages go that were read; the system reads them again where they are needed."""
-        for part in self.parts:
-            owner: Any = part
+        for part in self._touched:
+            owner: Any = self.parts[part]
             while isinstance(owner, np.ndarray):
                 owner = owner.base
             if isinstance(owner, mmap.mmap) and hasattr(owner, "madvise"):
                 owner.madvise(mmap.MADV_DONTNEED)
+        self._touched.clear()
 
 
 Values = NDArray[Any] | Chain

@@ -35,6 +35,11 @@ def code_points(text: str) -> NDArray[np.uint32]:
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
+def pair_keys(codes: NDArray[np.uint32]) -> NDArray[np.int64]:
+    """A number for each two neighbours of a string, (T - 1,): `chr(key // CODES) + chr(key % CODES)`."""
+    return codes[:-1].astype(np.int64) * CODES + codes[1:]
+
+
 @dataclass(frozen=True, repr=False)
 class Vocab:
     """An immutable list of different symbols; a symbol's id is its place in the list.
@@ -51,6 +56,8 @@ class Vocab:
     _ids: dict[str, int] = field(init=False, compare=False)
     _char_codes: NDArray[np.uint32] = field(init=False, compare=False)
     _char_ids: NDArray[np.int32] = field(init=False, compare=False)
+    _pair_keys: NDArray[np.int64] = field(init=False, compare=False)
+    _pair_ids: NDArray[np.int32] = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         ids = {symbol: i for i, symbol in enumerate(self.symbols)}
@@ -63,6 +70,11 @@ class Vocab:
         chars = [symbol for symbol in self.symbols if len(symbol) == 1]
         codes = code_points("".join(chars))
         order = np.argsort(codes)
+        pairs = [symbol for symbol in self.symbols if len(symbol) == 2]
+        keys = pair_keys(code_points("".join(pairs)))[::2]
+        by_key = np.argsort(keys)
+        object.__setattr__(self, "_pair_keys", keys[by_key])
+        object.__setattr__(self, "_pair_ids", np.array([ids[pair] for pair in pairs], dtype=np.int32)[by_key])
         object.__setattr__(self, "_ids", ids)
         object.__setattr__(self, "_char_codes", codes[order])
         object.__setattr__(self, "_char_ids", np.array([ids[char] for char in chars], dtype=np.int32)[order])
@@ -122,6 +134,14 @@ class Vocab:
             return np.full(len(codes), -1, dtype=np.int32)
         at = np.minimum(np.searchsorted(self._char_codes, codes), len(self._char_codes) - 1)
         return np.where(self._char_codes[at] == codes, self._char_ids[at], np.int32(-1))
+
+    def encode_pairs(self, text: str) -> NDArray[np.int32]:
+        """The ids of each two neighbours of a string, (T - 1,); that of `UNK`, which must be there, for others."""
+        keys = pair_keys(code_points(text))
+        if not len(self._pair_keys):
+            return np.full(len(keys), self.unk, dtype=np.int32)
+        at = np.minimum(np.searchsorted(self._pair_keys, keys), len(self._pair_keys) - 1)
+        return np.where(self._pair_keys[at] == keys, self._pair_ids[at], np.int32(self.unk or 0))
 
     def _encode_words(self, words: Sequence[str]) -> NDArray[np.int32]:
         return np.fromiter((self._ids.get(word, -1) for word in words), dtype=np.int32, count=len(words))
