@@ -333,6 +333,7 @@ def test_the_key(browser: Any, runs: dict[str, Path]) -> None:
     with Served([str(runs["hello"])], environment={"OHLOL_API_KEY": KEY}) as server:
         shown = show(browser, server)
         shown.page.wait_for_selector("#keyform:not([hidden])")
+        assert not shown.page.locator("#typed").is_visible()
         shown.page.locator("#key").fill("wrong")
         shown.page.locator("#keyform button").click()
         until(shown, "document.getElementById('keywrong').textContent !== ''")
