@@ -104,12 +104,17 @@ def fetched(tensor: Tensor) -> NDArray[Any]:
 
 def rng_state(device: torch.device) -> Tensor | None:
     """The state of a device's own generator of random numbers; the CPU's is torch's."""
-    return None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(device)
+    return None if device.type == "cpu" else torch.get_device_module(device).get_rng_state(*_which(device))
 
 
 def put_rng_state(device: torch.device, state: Tensor) -> None:
     """Set it to a state that `rng_state` gave; raises RuntimeError where it is of another kind of device."""
-    torch.get_device_module(device).set_rng_state(state, device)
+    torch.get_device_module(device).set_rng_state(state, *_which(device))
+
+
+def _which(device: torch.device) -> tuple[torch.device, ...]:
+    """What torch's functions of a kind of device want to be told; of MPS there is only one."""
+    return () if device.type == "mps" else (device,)
 
 
 def float32(device: torch.device) -> AbstractContextManager[None]:

@@ -92,3 +92,22 @@ def test_float32_is_float32_only_meanwhile() -> None:
     assert [kind.fp32_precision for kind in kinds] == before
     with devices.float32(devices.CPU):
         assert [kind.fp32_precision for kind in kinds] == before
+
+
+def test_of_one_generator_torch_is_told_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Module:
+        state = torch.arange(3)
+
+        def get_rng_state(self) -> torch.Tensor:
+            return self.state
+
+        def set_rng_state(self, state: torch.Tensor) -> None:
+            self.state = state
+
+    module = Module()
+    monkeypatch.setattr(torch, "get_device_module", lambda device: module)
+    mps = torch.device("mps")
+    devices.put_rng_state(mps, torch.ones(2))
+    found = devices.rng_state(mps)
+    assert found is not None
+    assert torch.equal(found, torch.ones(2))
