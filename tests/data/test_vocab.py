@@ -145,3 +145,6 @@ def test_pairs_of_neighbours_of_many_sequences(sequences: list[str], known: list
     vocab = Vocab.build([known], unk=True)
     pairs = [a + b for sequence in sequences for a, b in pairwise([EDGE, *sequence, EDGE])]
     assert vocab.encode_pairs(edged(sequences)).tolist() == vocab.encode(pairs).tolist()
+    assert edged([list(sequence) for sequence in sequences]) == edged(sequences)
+    odd = vocab.encode_pairs(edged([["a", "ab", "", "b"]])).tolist()
+    assert odd == [*vocab.encode(["\na"]).tolist(), vocab.unk, vocab.unk, vocab.unk, *vocab.encode(["b\n"]).tolist()]

@@ -18,8 +18,8 @@ from ohlol.errors import InputError
 
 EDGE = "\n"
 """The neighbour of a sequence's first and last symbol; no sequence of characters to label holds a line end."""
-
-
+NONE = "\uffff"
+"""A code point that Unicode keeps from being a character: no text holds it."""
 AT_ONCE = 1 << 16
 """Rows of which mean and variance are taken at once."""
 
@@ -134,11 +134,13 @@ class Counts:
 
 
 def edged(sequences: Sequence[Sequence[str]]) -> str:
-    """Sequences of characters as one text, an edge before, between and behind them.
+    """Sequences of characters, strings or lists, as one text, an edge before, between and behind them.
 
     Its pairs of neighbours are those of all sequences, one after the other: N + 1 of one of N characters.
+    In a list `NONE` stands for what is no single character.
     """
-    return EDGE + "".join(f"{sequence}{EDGE}" for sequence in sequences)
+    texts = (s if isinstance(s, str) else "".join(c if len(c) == 1 else NONE for c in s) for s in sequences)
+    return EDGE + "".join(f"{text}{EDGE}" for text in texts)
 
 
 def chained(sequences: Sequence[Sequence[str]]) -> Sequence[str]:
