@@ -87,5 +87,10 @@ class Precision:
 @contextmanager
 def _without_onednn(cast: AbstractContextManager[Any]) -> Generator[None]:
     """Autocast without oneDNN, for whose fp16 LSTM torch finds no primitive to train on a CPU."""
-    with torch.backends.mkldnn.flags(enabled=False), cast:
-        yield
+    library: Any = torch.backends.mkldnn
+    before, library.enabled = library.enabled, False
+    try:
+        with cast:
+            yield
+    finally:
+        library.enabled = before

@@ -20,6 +20,12 @@ from ohlol.weights import read_tensors
 pytestmark = pytest.mark.filterwarnings("ignore:--precision:ohlol.errors.InputWarning")
 
 
+@pytest.fixture(autouse=True)
+def settings_of_torch_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in every process but one that has imported torch's own test suite, which freezes them (tests/parity does)."""
+    monkeypatch.setattr(torch.backends.m, "__allow_nonbracketed_mutation_flag", True)
+
+
 class Scaled(Losses):
     """Begins with so large a scale that the first gradients overflow."""
 
