@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_sequence
 
 from ohlol.data.batches import Buckets, Dataset, Ragged, Streams, gather, pack, spell, windows, with_unknowns
-from ohlol.infer import by_sequence
+from ohlol.measure import by_sequence
 
 lengths_of = st.lists(st.integers(1, 9), min_size=1, max_size=30)
 

@@ -17,7 +17,7 @@ import ohlol
 from ohlol.cli import main
 from ohlol.data import readers
 from ohlol.errors import InputError
-from ohlol.infer import evaluate
+from ohlol.measure import evaluate
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")

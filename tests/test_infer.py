@@ -13,7 +13,8 @@ from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 import ohlol
 from ohlol.data import readers
 from ohlol.errors import InputError
-from ohlol.infer import EVAL_BATCH, TrainedModel
+from ohlol.infer import TrainedModel
+from ohlol.measure import EVAL_BATCH
 from ohlol.ops import available
 from ohlol.ops.stream import sample, uniform
 from ohlol.scores import persistence

@@ -9,7 +9,7 @@ from helpers import CELLS
 
 from ohlol.data.batches import Dataset, Ragged, Streams, gather
 from ohlol.errors import InputError
-from ohlol.infer import by_sequence, resized
+from ohlol.measure import by_sequence, resized
 from ohlol.model import SequenceModel, Sizes, Steps
 from ohlol.settings import ModelSettings
 

@@ -18,7 +18,8 @@ from ohlol.data import encoded, store
 from ohlol.data.encoded import Encoded
 from ohlol.errors import InputError
 from ohlol.files import read_json, unwritten, write_bytes, write_json
-from ohlol.infer import EVAL_BATCH, Prediction, TrainedModel
+from ohlol.infer import Prediction, TrainedModel
+from ohlol.measure import EVAL_BATCH
 from ohlol.output import writer
 
 INDEX = "predictions.json"

@@ -21,7 +21,8 @@ from torch import Tensor
 from ohlol.data.batches import Dataset, Ragged, gather, spell
 from ohlol.devices import CPU
 from ohlol.errors import InputError
-from ohlol.infer import TrainedModel, evaluate
+from ohlol.infer import TrainedModel
+from ohlol.measure import evaluate
 from ohlol.model import Spelled, State, Steps
 
 try:

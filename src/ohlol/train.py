@@ -23,8 +23,8 @@ from ohlol.devices import fetched, float32
 from ohlol.errors import InputError
 from ohlol.feed import Feed, Ready
 from ohlol.files import write_json
-from ohlol.infer import by_sequence, evaluate, resized, saturation
 from ohlol.intake import Arrays
+from ohlol.measure import by_sequence, evaluate, resized, saturation
 from ohlol.model import SequenceModel, State
 from ohlol.objective import Loss, Objective, kept_as_itself
 from ohlol.precision import Precision
