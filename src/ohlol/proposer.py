@@ -88,7 +88,7 @@ def pruner_of(kind: str, trials: int, epochs: int) -> tuple[str, optuna.pruners.
     while REDUCTION**brackets <= epochs:
         brackets += 1
     if kind == "auto":
-        kind = "hyperband" if brackets > 1 and trials >= 20 * brackets else "median"
+        kind = "hyperband" if brackets > 1 and trials >= ENOUGH * brackets else "median"
     if kind == "none":
         return kind, optuna.pruners.NopPruner()
     if kind == "hyperband":
