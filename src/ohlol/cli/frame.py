@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ohlol import __version__
-from ohlol.settings import FORMATS, LEVELS, TASKS
+from ohlol.config import FORMATS, LEVELS, TASKS
 
 app = typer.Typer(
     help="Recurrent networks you can read, train and ship.",
