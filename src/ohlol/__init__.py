@@ -8,6 +8,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ohlol.utils.version import __version__
+
 if TYPE_CHECKING:
     from ohlol.inference.trained_model import TrainedModel, load
     from ohlol.nn import accelerate
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from ohlol.tuning.search import tune
     from ohlol.utils.errors import InputError
 
-__version__ = "0.1.0"
 __all__ = ["InputError", "TrainedModel", "__version__", "accelerate", "check_shapes", "fit", "load", "tune"]
 
 _HOMES = {

@@ -20,6 +20,7 @@ from helpers import TINY, Recorder, bytes_of, text_file, upper_pairs
 from runs import KEPT, command_line, context
 
 import ohlol
+from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory
 from ohlol.checkpoint.weights import read_tensors
 from ohlol.training.loss import Loss, Objective
@@ -449,7 +450,7 @@ def test_changed_data_are_told(tmp_path: Path) -> None:
 def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", epochs=5, reporter=Recorder(stop_at(2)))
-    here = environment.record(deterministic=False)
+    here = environment.record(kernels=ops.implementation(), deterministic=False)
     assert here["threads"] == torch.get_num_threads()
     monkeypatch.setattr(environment, "record", lambda **_: {**here, "threads": 99})
     with pytest.warns(InputWarning, match=r"threads \d+ -> 99; the end may differ in the last bits"):
@@ -465,7 +466,7 @@ def test_deterministic_says_so_and_leaves_torch_as_it_was(tmp_path: Path) -> Non
     assert set(seen) == {True}
     assert not torch.are_deterministic_algorithms_enabled()
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
-    assert first["machine"] == environment.record(deterministic=True)
+    assert first["machine"] == environment.record(kernels=ops.implementation(), deterministic=True)
     code, err = command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path)
     assert code == 0
     assert err.startswith(f"deterministic: equal bytes again with torch {torch.__version__}, ")

@@ -24,7 +24,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ohlol import __version__
 from ohlol.checkpoint import snapshots
 from ohlol.checkpoint.weights import check_weights, put_weights, read_tensors, weights_of, write_tensors
 from ohlol.config import TASKS, DataSettings, ModelSettings, TrainSettings, check
@@ -38,6 +37,7 @@ from ohlol.utils.devices import fetched
 from ohlol.utils.errors import InputError, cut, short
 from ohlol.utils.files import FORMAT, JSON_LIMIT, parse_json, read_bytes, read_json
 from ohlol.utils.locks import locked
+from ohlol.utils.version import __version__
 
 FILES = ("model.safetensors", "metrics.jsonl", "vocab.json", "README.md", "config.json")
 """What lies in a run directory beside `resume/`."""

@@ -17,18 +17,20 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """What this machine is, what of a run is the same again on it, and a self-test of seconds."""
+    from ohlol import ops
     from ohlol.utils import environment
     from ohlol.utils.errors import InputError
 
     if not folder.is_dir():
         raise InputError(f"--out is {folder}, which is no directory; give one that is there")
-    found = environment.describe(folder)
+    kernels = ops.implementation()
+    found = environment.describe(folder, kernels=kernels)
     checks = self_test()
     if as_json:
-        report = {**found.to_json(), "reproducible": environment.promise(), "self_test": checks}
+        report = {**found.to_json(), "reproducible": environment.promise(kernels=kernels), "self_test": checks}
         print(json.dumps(report, indent=2))
     else:
-        _print(found, environment.promise(), checks)
+        _print(found, environment.promise(kernels=kernels), checks)
     if not all(check["passed"] for check in checks):
         raise typer.Exit(2)
 

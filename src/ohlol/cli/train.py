@@ -133,6 +133,7 @@ def train(
 ) -> None:
     """From a file of sequences to a trained, measured model; without a file, the tutorial's hello -> ohlol."""
     given = dict(locals())
+    from ohlol import ops
     from ohlol.checkpoint import run_directory
     from ohlol.data import loading
     from ohlol.display import progress
@@ -160,7 +161,10 @@ def train(
     shown = [t for _, t in pairs or loading.HELLO] if tutorial else None
     reporter = progress.reporter(console(), shown)
     if deterministic and leads:
-        said = environment.promise(devices.chosen(device), precision or "fp32")
+        where = devices.chosen(device)
+        said = environment.promise(
+            kernels=ops.implementation(where, precision or "fp32"), device=where, precision=precision or "fp32"
+        )
         print(f"deterministic: {said}", file=sys.stderr)
     try:
         model = fit.fit(

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ohlol import __version__
 from ohlol.cells import Weights
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop import onnx_gates
 from ohlol.models.reference import weights_of
 from ohlol.utils.errors import InputError
+from ohlol.utils.version import __version__
 
 try:
     import onnx

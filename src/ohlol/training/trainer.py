@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory, snapshots
 from ohlol.checkpoint.resume_state import Metrics, Progress
 from ohlol.checkpoint.run_directory import Config
@@ -310,7 +311,12 @@ class Trainer:
     def _machine(self) -> dict[str, Any]:
         """What equal bytes depend on."""
         settings, device = self.settings, self.team.device
-        found = environment.record(deterministic=settings.deterministic, device=device, precision=settings.precision)
+        found = environment.record(
+            kernels=ops.implementation(device, settings.precision),
+            deterministic=settings.deterministic,
+            device=device,
+            precision=settings.precision,
+        )
         return found | ({"processes": self.team.size} if self.team.size > 1 else {})
 
     def _snapshot(self) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ohlol import __version__
 from ohlol.utils import devices
 from ohlol.utils.devices import CPU, title
+from ohlol.utils.version import __version__
 
 PACKAGES = ("torch", "numpy", "safetensors", "typer", "rich", "pyarrow", "matplotlib", "onnx", "onnxruntime")
 """Those whose versions are told; the last two are extras."""
@@ -49,7 +49,7 @@ class Machine:
         return asdict(self)
 
 
-def describe(folder: Path = Path()) -> Machine:
+def describe(folder: Path = Path(), *, kernels: str) -> Machine:
     """Look at this machine, and at the disk of a folder."""
     return Machine(
         ohlol=__version__,
@@ -61,31 +61,31 @@ def describe(folder: Path = Path()) -> Machine:
         packages={name: _version(name) for name in PACKAGES},
         threads=torch.get_num_threads(),
         blas=_blas(),
-        kernels=kernels(),
-        compiled=kernels() != PLAIN,
+        kernels=kernels,
+        compiled=kernels != "torch",
         disk=shutil.disk_usage(folder).free,
         writable=os.access(folder, os.W_OK),
         devices=devices.found(),
     )
 
 
-def record(*, deterministic: bool, device: torch.device = CPU, precision: str = "fp32") -> dict[str, Any]:
+def record(*, kernels: str, deterministic: bool, device: torch.device = CPU, precision: str = "fp32") -> dict[str, Any]:
     """What equal bytes depend on besides settings, data and seed; `metrics.jsonl` has it."""
     return {
         "ohlol": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "processor": torch.backends.cpu.get_cpu_capability(),
-        "kernels": kernels(device, precision),
+        "kernels": kernels,
         "device": title(device),
         "precision": precision,
         "deterministic": deterministic,
     }
 
 
-def promise(device: torch.device = CPU, precision: str = "fp32") -> str:
+def promise(*, kernels: str, device: torch.device = CPU, precision: str = "fp32") -> str:
     """What is and is not the same again, in one line."""
-    found = record(deterministic=True, device=device, precision=precision)
+    found = record(kernels=kernels, deterministic=True, device=device, precision=precision)
     other = "" if device.type == "cpu" else f" and {found['device']}"
     return (
         f"equal bytes again with torch {found['torch']}, {found['threads']} "
@@ -93,22 +93,6 @@ def promise(device: torch.device = CPU, precision: str = "fp32") -> str:
         f"{found['processor']} instructions{other}, all as here; not promised with another torch, "
         f"processor{', device' if other else ''} or number of threads (OMP_NUM_THREADS)"
     )
-
-
-PLAIN = "torch"
-"""The kernels where ohlol has none of its own."""
-
-
-def kernels(device: torch.device = CPU, precision: str = "fp32") -> str:
-    """What runs the recurrent layers: the variant of the compiled kernels, cuDNN and its version, or `PLAIN`."""
-    from ohlol.ops import selected  # here, since it imports torch
-
-    if device.type == "cuda" and torch.backends.cudnn.is_available():
-        return f"cudnn {torch.backends.cudnn.version()}"
-    if device.type != "cpu" or precision != "fp32":
-        return PLAIN
-    variant = selected()
-    return PLAIN if variant == "off" else variant
 
 
 def free_memory() -> int | None:
