@@ -25,7 +25,7 @@ class TestCuda(OnDevice):
 
 def test_layers_run_on_cudnn() -> None:
     layer, x = ohlol.nn.LSTM(4, 5).cuda(), torch.ones(3, 2, 4, device="cuda")
-    assert ohlol.explain_backend(layer, x) == "torch: a tensor is on cuda:0, the kernels run on the CPU"
+    assert ohlol.nn.explain_backend(layer, x) == "torch: a tensor is on cuda:0, the kernels run on the CPU"
     assert "CudnnRnn" in type(layer(x)[0].grad_fn).__name__
 
 

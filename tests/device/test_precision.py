@@ -86,7 +86,7 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
 def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
     data, dev = upper_pairs(tmp_path / "data.tsv"), upper_pairs(tmp_path / "dev.tsv", seed=8)
     model = ohlol.fit(data, dev=dev, out=tmp_path / "run", precision="bf16", **TINY)
-    assert model.config.scores == ohlol.load(tmp_path / "run").evaluate(dev).scores()
+    assert model.config.scores == ohlol.load(tmp_path / "run").evaluate(dev).metrics()
 
 
 @pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")

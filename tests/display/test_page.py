@@ -318,7 +318,7 @@ def test_a_large_page_opens_at_once(browser: Any, big: Path) -> None:
 
 
 def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: Path) -> None:
-    model = ohlol.fit([("abcabcab", "xxyyxxyy")], cell="gru", layers=2, head=True, hidden_size=5, epochs=20)
+    model = ohlol.fit([("abcabcab", "xxyyxxyy")], cell="gru", layers=2, head="softmax", hidden_size=5, epochs=20)
     found, remembered = trace(model, "abcabcab"), memory(model, "abcabcab")
     file = tmp_path / "two.html"
     file.write_text(page(found, memory=remembered), encoding="utf-8")
@@ -355,7 +355,7 @@ def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: P
 
 
 def test_the_heat_maps_hold_the_gates(browser: Any, tmp_path: Path) -> None:
-    model = ohlol.fit([("abcabc", "xxyyxx")], cell="lstm", head=True, hidden_size=3, epochs=5)
+    model = ohlol.fit([("abcabc", "xxyyxx")], cell="lstm", head="softmax", hidden_size=3, epochs=5)
     found = trace(model, "abcabc")
     file = tmp_path / "gates.html"
     file.write_text(page(found), encoding="utf-8")

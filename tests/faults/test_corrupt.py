@@ -269,7 +269,7 @@ CLAIMS: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "a huge embedding": ("config.json", ("model", "embedding"), 1 << 20),
     "a number no float holds": ("config.json", ("scores",), {"loss": 10**400}),
     "a negative size": ("config.json", ("sizes", "inputs"), -5),
-    "a huge size": ("config.json", ("sizes", "scores"), 1 << 60),
+    "a huge size": ("config.json", ("sizes", "outputs"), 1 << 60),
     "dropout above 1": ("config.json", ("model", "dropout"), 1.5),
     "a list for a name": ("config.json", ("model", "cell"), ["lstm"]),
     "an object for a file": ("config.json", ("train_files",), 7),

@@ -314,7 +314,7 @@ def test_weights_that_stay_broken_stop_the_run(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_run_that_ends_in_nan_exits_2(tmp_path: Path) -> None:
-    code, err = command("train", "--lr", "1e38", "--head", "--out", "r", cwd=tmp_path)
+    code, err = command("train", "--lr", "1e38", "--head", "softmax", "--out", "r", cwd=tmp_path)
     assert code == 2
     assert err.count("\n") == 1
     assert "no weights were saved" in err

@@ -75,7 +75,7 @@ def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
 
 
 def scores(steps: list[Step]) -> Tensor:
-    return torch.stack([step.scores for step in steps])
+    return torch.stack([step.logits for step in steps])
 
 
 @pytest.mark.parametrize(("kind", "settings"), KINDS)
@@ -89,7 +89,7 @@ def test_steps_are_the_whole_sequence(kind: str, settings: dict[str, Any]) -> No
     assert stream.steps == 12
     if kind == "forecast":
         assert trained.codec.target_scale is not None
-        assert steps[3].row.tolist() == trained.codec.target_scale.undo(steps[3].scores.numpy()).tolist()
+        assert steps[3].row.tolist() == trained.codec.target_scale.undo(steps[3].logits.numpy()).tolist()
         return
     assert trained.codec.labels is not None
     names, chances = trained.codec.labels.symbols, torch.softmax(expected, dim=1)
@@ -174,7 +174,7 @@ def test_streams_join_and_leave_at_any_step(data: st.DataObject) -> None:
 def test_many_wide_streams_on_many_threads(cell: str) -> None:
     """Sizes at which rows, units and the head are shared among threads."""
     trained = untrained("next", cell=cell, hidden_size=150, layers=2)
-    head = torch.nn.Linear(150, trained.network.sizes.scores)
+    head = torch.nn.Linear(150, trained.network.sizes.outputs)
     trained.network.head = head
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -323,12 +323,12 @@ def test_a_state_goes_on_elsewhere(cell: str) -> None:
     stream = trained.stream()
     stream.read(text[:9])
     state = stream.state()
-    wanted = [stream.step(symbol).scores.tolist() for symbol in text[9:]]
+    wanted = [stream.step(symbol).logits.tolist() for symbol in text[9:]]
     again = untrained("next", cell=cell, layers=1 if cell.endswith("cell") else 2).stream()
     again.restore(state)
     assert again.steps == 9
     assert again.state() == state
-    assert [again.step(symbol).scores.tolist() for symbol in text[9:]] == wanted
+    assert [again.step(symbol).logits.tolist() for symbol in text[9:]] == wanted
     again.reset()
     assert again.state() == trained.stream().state()
 

@@ -72,7 +72,7 @@ def test_the_signature() -> None:
         "c_0": [2, "batch", 11],
     }
     assert {o.name: axes(o) for o in file.graph.output} == {
-        "scores": ["batch", "time", 8],
+        "logits": ["batch", "time", 8],
         "h_n": [2, "batch", 11],
         "c_n": [2, "batch", 11],
     }
@@ -136,7 +136,7 @@ def strangers(graph: bytes, texts: list[list[str]]) -> list[list[str]]:
         if state in names:
             shape = next(i.shape for i in session.get_inputs() if i.name == state)
             feed[state] = np.zeros((shape[0], len(texts), shape[2]), np.float32)
-    scores, labels = session.run(["scores"], feed)[0], json.loads(about["labels"])
+    scores, labels = session.run(["logits"], feed)[0], json.loads(about["labels"])
     if scores.ndim == 2:
         return [[labels[i]] for i in scores.argmax(axis=1)]
     return [[labels[i] for i in row[: len(t)].argmax(axis=1)] for row, t in zip(scores, texts, strict=True)]
@@ -218,8 +218,8 @@ def test_scores_of_the_graph_are_those_of_the_model(kind: str, folder: Path) -> 
     model = ohlol.fit(path, **TINY, **columns)
     data = model.codec.encode(sequences.read(path, model.config.data))
     wrapped: Any = onnx_verify.Runtime(model, onnx_export.graph(model))
-    assert evaluate(wrapped, model.codec, data).scores() == pytest.approx(
-        evaluate(model.network, model.codec, data).scores(), rel=1e-4, abs=1e-6
+    assert evaluate(wrapped, model.codec, data).metrics() == pytest.approx(
+        evaluate(model.network, model.codec, data).metrics(), rel=1e-4, abs=1e-6
     )
 
 

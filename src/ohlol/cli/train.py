@@ -63,8 +63,8 @@ def train(
         typer.Option(help="Size of the vectors of neighbouring characters; 0 for none.", rich_help_panel="Model"),
     ] = None,
     head: Annotated[
-        bool | None,
-        typer.Option("--head/--no-head", help="A linear layer on the hidden state.", rich_help_panel="Model"),
+        str | None,
+        typer.Option(help="From hidden state to answers: softmax, identity, regression.", rich_help_panel="Model"),
     ] = None,
     tied: Annotated[
         bool | None, typer.Option("--tied/--untied", help="Share embedding and head (next).", rich_help_panel="Model")

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ohlol.checkpoint import run_directory
-from ohlol.evaluation.metrics import main_score
+from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError
 
 RATES = ("accuracy", "macro_f1", "span_f1")
@@ -61,7 +61,7 @@ def curves(runs: Sequence[Path]) -> list[Panel]:
         if not lines:
             raise InputError(f"{run}: no epoch is over yet, so there is nothing to draw")
         best = ([k for k, line in enumerate(lines) if line.get("best")] or [None])[-1]
-        score = main_score(config.task, codec.labels.symbols if codec.labels is not None else ())
+        score = TASKS[config.task].metrics(codec).main
         summed = config.training.loss == "sum"
         for key, name, column, training in (
             ("loss", "", "loss", False),

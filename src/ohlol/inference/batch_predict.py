@@ -66,7 +66,7 @@ SUFFIXES = {"plain": ".txt", "tsv": ".tsv", "conll": ".conll", "jsonl": ".jsonl"
 def _begin(model: TrainedModel, corpus: Path, found: Encoded, out: Path, kind: str, n_best: int) -> None:
     """Refuse what does not fit, and write down what is going to be there."""
     writer(model, kind)
-    if model.task not in ("label", "classify"):
+    if not model.targets.are_labels:
         raise InputError(f"this model's task is {model.task}; a corpus is labelled by models of label and classify")
     if found.codec != model.codec:
         raise InputError(

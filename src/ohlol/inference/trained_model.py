@@ -21,13 +21,15 @@ from ohlol.data.corpus import encoded
 from ohlol.data.lines import Place
 from ohlol.data.loading import corpus_of
 from ohlol.data.sequences import Corpus
+from ohlol.data.targets import Targets
 from ohlol.data.vocab import UnknownSymbol
-from ohlol.evaluation.evaluate import EVAL_BATCH, by_sequence, evaluate
-from ohlol.evaluation.metrics import Tally
+from ohlol.evaluation.evaluate import EVAL_BATCH, answer_indices, evaluate
 from ohlol.inference.streaming import Stream, Streams
 from ohlol.models.sequence_model import SequenceModel, Steps
 from ohlol.ops.stream import Stream as Writer
 from ohlol.ops.stream import sample, skip, uniform
+from ohlol.tasks import TASKS
+from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
 from ohlol.utils.devices import fetched, float32, sent
 from ohlol.utils.errors import InputError
@@ -65,6 +67,11 @@ class TrainedModel:
     def task(self) -> str:
         """label, next, classify or forecast."""
         return self.config.task
+
+    @property
+    def targets(self) -> Targets:
+        """The kind of answers it gives."""
+        return TASKS[self.config.task].targets
 
     @property
     def device(self) -> torch.device:
@@ -112,13 +119,13 @@ class TrainedModel:
         """
         return Streams(self.on_cpu.network, self.codec, self.config.data, lambda: self.identity, n)
 
-    def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> Tally:
-        """Scores on a file of the kind the model was trained on, or on an encoded corpus.
+    def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> MetricAccumulator:
+        """Evaluate on a file of the kind the model was trained on, or on an encoded corpus.
 
         Of a corpus it is what was set apart for measuring, or all where nothing was.
 
         Returns:
-            A tally: `.scores()`, `.worst_pairs()`.
+            The counts: `.metrics()`, `.confusion`.
 
         Raises:
             InputError: the file cannot be read, or holds a label that was not seen in training; an encoded corpus has
@@ -135,7 +142,7 @@ class TrainedModel:
         if found.codec != self.codec:
             raise InputError(f"{folder} was encoded with another vocabulary: ohlol encode FILE... --vocab {self.run}")
         data = found.dev or found.train
-        if data.targets is None and self.task != "next":
+        if data.targets is None and not self.targets.continue_text:
             raise InputError(f"{folder} was encoded without targets; encode it again without --no-targets")
         return data
 
@@ -161,9 +168,9 @@ class TrainedModel:
             texts: strings, or lists of symbols.
             n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
         """
-        if self.task not in ("label", "classify"):
-            instead = "`ohlol generate RUN --prompt TEXT`" if self.task == "next" else "`ohlol predict RUN FILE`"
-            raise InputError(f"this model's task is {self.task} and labels nothing: use {instead}")
+        if not self.targets.are_labels:
+            method = "generate" if self.targets.continue_text else "forecast"
+            raise InputError(f"this model's task is {self.task} and it predicts no labels: {method} is what it does")
         sequences = texts.inputs if isinstance(texts, Corpus) else texts
         chunk: list[tuple[Any, int]] = []
         for one in zip(sequences, repeat(n_best) if isinstance(n_best, int) else n_best):  # noqa: B905 - one is endless
@@ -198,20 +205,21 @@ class TrainedModel:
         """
         batch = gather(data, rows)
         with float32(self.device):
-            scores, _ = self.network(Steps.of(batch, self.device))
+            logits, _ = self.network(Steps.of(batch, self.device))
         assert self.codec.labels is not None
         vocab = self.codec.symbols
         assert vocab is not None
-        places = by_sequence(batch)
+        places = answer_indices(batch, per_sequence=False)
         if read is None:
             texts = {row: vocab.decode(batch.inputs[at]) for row, at in zip(batch.rows.tolist(), places, strict=True)}
         else:
             texts = dict(zip(rows.tolist(), read, strict=True))
         wanted = dict(zip(rows.tolist(), repeat(n_best) if isinstance(n_best, int) else n_best))  # noqa: B905
         most = max(1, *wanted.values())
-        top = torch.softmax(scores, dim=1).topk(min(most, len(self.codec.labels)), dim=1)
-        names, values, ids = self.codec.labels.symbols, fetched(top.values), fetched(top.indices)
-        steps = places if self.task == "label" else [np.array([i]) for i in range(len(batch.rows))]
+        batch_sizes = self.network.answer_sizes(torch.from_numpy(batch.batch_sizes))
+        values, ids = (fetched(best) for best in self.network.head.n_best(logits, most, batch_sizes))
+        names = self.codec.labels.symbols
+        steps = answer_indices(batch, per_sequence=True) if self.targets.per_sequence else places
         made: dict[int, Prediction] = {}
         for row, where in zip(batch.rows.tolist(), steps, strict=True):
             few = slice(max(1, wanted[row]))
@@ -249,7 +257,7 @@ class TrainedModel:
         Raises:
             InputError: the task is not `next`, or an argument is out of its range.
         """
-        if self.task != "next":
+        if not self.targets.continue_text:
             raise InputError(f"this model's task is {self.task}; only a model of task next generates")
         if not 0 <= temperature < float("inf") or top_k < 0 or not 0 < top_p <= 1 or length < 0:
             raise InputError(
@@ -291,8 +299,8 @@ class TrainedModel:
         for number in range(length):
             steps = Steps(sent(ids, self.device), torch.ones(len(ids), dtype=torch.int64))
             with float32(self.device):
-                scores, state = self.network(steps, state)
-            logits = scores[-1].cpu()  # the symbol is drawn where it is drawn without a GPU
+                output, state = self.network(steps, state)
+            logits = output[-1].cpu()  # the symbol is drawn where it is drawn without a GPU
             if unk is not None:
                 logits[unk] = -torch.inf
             chosen = sample(logits, uniform(seed, number), temperature, top_k, top_p)
@@ -313,7 +321,7 @@ class TrainedModel:
         Raises:
             InputError: not a forecast model, other columns, or more than one step with targets that are not the inputs.
         """
-        if self.task != "forecast":
+        if not self.targets.numeric:
             raise InputError(f"this model's task is {self.task}, not forecast")
         if steps < 1 or (steps > 1 and self.codec.columns != self.codec.target_columns):
             raise InputError(
@@ -334,8 +342,8 @@ class TrainedModel:
         state = None
         for _ in range(steps):
             with float32(self.device):
-                scores, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
-            x = scores[-1:]
+                logits, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
+            x = self.network.head.decode(logits[-1:])
             rows.append(target_scale.undo(fetched(x[0])))
         return np.stack(rows)
 

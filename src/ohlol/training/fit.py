@@ -13,12 +13,13 @@ from ohlol.checkpoint import resume_state as states
 from ohlol.checkpoint import run_directory
 from ohlol.checkpoint.model_card import model_card
 from ohlol.checkpoint.run_directory import STATES, Config
-from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check, defaults
+from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check
 from ohlol.data import loading
 from ohlol.data.codec import Codec
 from ohlol.data.loading import KEPT, Arrays, Source
 from ohlol.data.split import FEW
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.tasks import TASKS
 from ohlol.training import memory_check
 from ohlol.training.callbacks import Reporter
 from ohlol.training.trainer import ALONE, Trainer
@@ -173,7 +174,9 @@ def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[Mode
         InputError: one is out of its range.
     """
     tutorial = is_tutorial(pairs)
-    model, training = (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(data.task or "", data.level or "char")
+    model, training = (
+        (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "char")
+    )
     if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
         training = replace(training, loss="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
@@ -198,8 +201,8 @@ def configure(
     """
     sizes = run_directory.sizes_of(made.codec)
     tutorial = is_tutorial(pairs)
-    if tutorial and not model.head and "hidden_size" not in given.model:
-        model = replace(model, hidden_size=sizes.scores)
+    if tutorial and model.head == "identity" and "hidden_size" not in given.model:
+        model = replace(model, hidden_size=sizes.outputs)
     if not tutorial and "epochs" not in given.training:
         training = _enough_epochs(training, made.codec.task, len(made.train), made.train.steps)
     dev_file = None if dev is None else str(dev)
@@ -294,8 +297,9 @@ def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
 
 def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: int) -> TrainSettings:
     """More passes over few data: `MIN_STEPS` of the optimizer at least, `MAX_EPOCHS` at most."""
-    a_step = training.batch_size * training.bptt if task in ("next", "forecast") else training.batch_size
-    per_epoch = max(1, -(-(steps if task in ("next", "forecast") else sequences) // a_step))
+    in_windows = TASKS[task].trains_in_windows
+    per_step = training.batch_size * training.bptt if in_windows else training.batch_size
+    per_epoch = max(1, -(-(steps if in_windows else sequences) // per_step))
     return replace(training, epochs=min(max(training.epochs, -(-MIN_STEPS // per_epoch)), MAX_EPOCHS))
 
 

@@ -9,6 +9,7 @@ import torch
 from ohlol.checkpoint import run_directory
 from ohlol.checkpoint.run_directory import Config
 from ohlol.data.batches import WINDOW, Dataset
+from ohlol.tasks import TASKS
 from ohlol.utils import devices, environment
 from ohlol.utils.errors import TooLarge
 
@@ -32,13 +33,13 @@ def check(config: Config, data: Dataset, device: torch.device) -> None:
             f"the model would have {numbers:,} parameters and take {_gib(needed)} to train, and {_gib(free)} are "
             f"free{on}: a smaller --hidden-size (here {model.hidden_size}), --layers or --embedding helps"
         )
-    cut = config.task in ("next", "forecast")
+    cut = TASKS[config.task].trains_in_windows
     steps = min(data.steps, training.batch_size * training.bptt)
     if not cut:
         lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # of a corpus of any size a part tells enough
         steps = int(np.sort(lengths)[-training.batch_size :].sum())
     held = model.layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
-    kept = steps * (held + 2 * config.sizes.scores * (config.task != "classify")) * 4
+    kept = steps * (held + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
     if needed + kept > free:
         raise TooLarge(
             f"the largest batch has {steps:,} steps and takes {_gib(kept)} beside the model's {_gib(needed)}, and "

@@ -18,19 +18,21 @@ from torch import Tensor
 
 from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory, snapshots
-from ohlol.checkpoint.resume_state import Metrics, Progress
+from ohlol.checkpoint.resume_state import Metrics as MetricsLog
+from ohlol.checkpoint.resume_state import Progress
 from ohlol.checkpoint.run_directory import Config
 from ohlol.checkpoint.weights import put_weights, weights_of
 from ohlol.config import every
 from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows
 from ohlol.data.loading import Arrays
-from ohlol.evaluation.evaluate import by_sequence, evaluate, resized, saturation
-from ohlol.evaluation.metrics import Scores, better, main_score
+from ohlol.evaluation.evaluate import answer_indices, carry_state, evaluate, saturation
 from ohlol.models.sequence_model import SequenceModel, State
+from ohlol.tasks import TASKS
+from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts
 from ohlol.training.callbacks import Epoch, Reporter, Silent
 from ohlol.training.loader import Feed, Ready
-from ohlol.training.loss import Loss, Objective, kept_as_itself
+from ohlol.training.loss import BatchLoss, Loss, keep_probabilities
 from ohlol.training.optimizer import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
 from ohlol.training.precision import Precision
 from ohlol.utils import environment
@@ -90,16 +92,16 @@ class Trainer:
         self.precision = Precision(self.settings.precision, team.device)
         self.progress = Progress()
         self.state: State | None = None
-        labels = self.codec.labels.symbols if self.codec.labels is not None else ()
-        self.score = main_score(config.task, labels)
-        self.objective = Objective(config.task, self.settings, self.codec, team.device)
-        self.keep = kept_as_itself(self.settings, self.codec)
+        self.task = TASKS[config.task]
+        self.main_metric = self.task.metrics(self.codec).main
+        self.loss = BatchLoss(self.model, self.settings, self.codec, team.device)
+        self.keep = keep_probabilities(self.settings, self.codec)
         self.best_weights: dict[str, Tensor] | None = None
         self._stop = self._stopping = self._due = False
-        self.metrics: Metrics | None = None
+        self.metrics: MetricsLog | None = None
         if run is not None:
             self.progress.data_sha256 = data.data_sha256
-            self.metrics = Metrics(run / "metrics.jsonl")
+            self.metrics = MetricsLog(run / "metrics.jsonl")
 
     @property
     def train(self) -> Dataset:
@@ -119,10 +121,10 @@ class Trainer:
     def batches(self, epoch: int) -> Buckets | Streams:
         """The batches of an epoch, in order."""
         settings, seed = self.settings, (self.settings.seed, epoch)
-        if self.config.task == "next":
+        if self.task.targets.continue_text:
             return Streams(self.train, settings.batch_size, settings.bptt, self.team.share)
         data = self.train
-        if self.config.task == "forecast":
+        if self.task.trains_in_windows:
             data = windows(data, settings.bptt, int(np.random.default_rng(seed).integers(settings.bptt)))
         return Buckets(data, settings.batch_size, seed, self.team.share)
 
@@ -164,13 +166,13 @@ class Trainer:
             batch = ready.batch
             self._due = time.monotonic() - saved > seconds if seconds is not None else False
             lr = at.plateau * learning_rate(self.settings, at.step, total)
-            loss, scores = self._step(ready, lr, feed)
+            loss, logits = self._step(ready, lr, feed)
             at.batch += 1
             at.step += 1
             symbols += batch.total
             self.reporter.step(at.epoch, at.batch, count, loss, batch.total)
-            if count == self.team.size == 1 and len(batch.rows) <= SHOWN and self.config.task == "label":
-                shown = self._chosen(batch, scores)
+            if count == self.team.size == 1 and len(batch.rows) <= SHOWN and self._labels_steps:
+                shown = self._decode(batch, logits)
             if self._stop if self.team.size == 1 else self._stopping:
                 self.save_state()
                 raise Interrupted
@@ -184,11 +186,11 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
-        state = resized(self.state, len(batch.rows)) if batch.carried and not batch.empty else None
+        state = carry_state(self.state, len(batch.rows)) if batch.carried and not batch.empty else None
         with self.precision.lowered():
-            scores, after = self.network(ready.steps, state)
-        scores, after = self.precision.raised(scores, after)
-        loss, value, weight = self._told(batch, self.objective(batch, scores, ready.wanted))
+            logits, after = self.network(ready.steps, state)
+        logits, after = self.precision.raised(logits, after)
+        loss, value, weight = self._told(batch, self.loss(batch, logits, ready.wanted))
         self.precision.backward(loss)
         norm = self.precision.clipped(self.optimizer, self.model.parameters(), self.settings.clip or math.inf)
         feed.prepare(at.batch + 1)  # a GPU is at work now, until somebody asks for a number
@@ -196,7 +198,7 @@ class Trainer:
         good = math.isfinite(value) and math.isfinite(norm)
         if not good and not (self.precision.backed_off() and math.isfinite(value)):
             self._broken(*(("gradient", norm) if math.isfinite(value) else ("loss", value)))
-            return value, scores
+            return value, logits
         if good:
             self.precision.step(self.optimizer)
             at.skipped_in_a_row = 0
@@ -204,13 +206,13 @@ class Trainer:
             at.norms += norm
         else:
             at.overflows += 1
-        self.state = resized(after, 0) if batch.empty else after
+        self.state = carry_state(after, 0) if batch.empty else after
         at.loss += value * weight
         at.counted += weight
         if at.step >= SPIKE_AFTER and value > SPIKE_RATIO * at.running and value > at.running + SPIKE_RISE:
             at.spikes += 1
         at.running = SPIKE_MEMORY * at.running + (1 - SPIKE_MEMORY) * value if at.running else value
-        return value, scores
+        return value, logits
 
     def _told(self, batch: Batch, own: Loss) -> tuple[Tensor, Tensor | float, float]:
         """What to go back from, and the loss and the weight of the whole batch; alone they are one's own.
@@ -242,22 +244,27 @@ class Trainer:
         where = f"epoch {self.progress.epoch + 1}, step {step}"
         return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
 
-    def _chosen(self, batch: Batch, scores: Tensor) -> tuple[list[str], ...]:
+    @property
+    def _labels_steps(self) -> bool:
+        """Whether each step has a label."""
+        return self.task.targets.are_labels and not self.task.targets.per_sequence
+
+    def _decode(self, batch: Batch, logits: Tensor) -> tuple[list[str], ...]:
+        """The labels of each sequence of a batch, in the order of the data."""
         assert self.codec.labels is not None
-        chosen = fetched(scores.argmax(dim=1))
-        steps = by_sequence(batch)
-        order = np.argsort(batch.rows)
-        return tuple(self.codec.labels.decode(chosen[steps[i]]) for i in order)
+        labels = fetched(self.model.head.decode(logits, torch.from_numpy(batch.batch_sizes)))
+        steps = answer_indices(batch, per_sequence=False)
+        return tuple(self.codec.labels.decode(labels[steps[i]]) for i in np.argsort(batch.rows))
 
     def _measure(self, symbols: int, seconds: float, lr: float, shown: tuple[list[str], ...]) -> None:
         at = self.progress
         measured = self.dev if self.dev is not None else self.train
-        scores = evaluate(self.model, self.codec, measured, self.team).scores()
-        if not math.isfinite(scores["loss"]):
-            raise Diverged(self._diverged("measured loss", scores["loss"], at.step))
+        metrics = evaluate(self.model, self.codec, measured, self.team).metrics()
+        if not math.isfinite(metrics["loss"]):
+            raise Diverged(self._diverged("measured loss", metrics["loss"], at.step))
         if not at.counted:
             raise Diverged(self._diverged("loss of every step", math.nan, at.step))
-        best = better(scores, at.best, self.score)
+        best = is_better(metrics, at.best, self.main_metric)
         at.stale = 0 if best else at.stale + 1
         if self.settings.schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
             at.plateau *= PLATEAU_FACTOR
@@ -270,7 +277,7 @@ class Trainer:
             **({"grad_norm": at.norms / at.taken} if at.taken else {}),
             "saturation": saturation(self.model, self.codec, measured, self.team.device),
             "best": best,
-            **scores,
+            **metrics,
         }
         line |= {k: v for k in ("skipped", "spikes", "overflows") if (v := getattr(at, k))}
         now = self._machine()
@@ -281,7 +288,7 @@ class Trainer:
         at.norms, at.taken, at.overflows = 0.0, 0, 0
         self.state = None
         if best:
-            at.best = scores
+            at.best = metrics
             self.best_weights = {k: v.clone() for k, v in weights_of(self.model).items()}
             if self.run is not None and self.team.leads:
                 run_directory.save_model(self.run, self.model)
@@ -296,7 +303,7 @@ class Trainer:
                 self.settings.epochs,
                 at.step,
                 loss,
-                scores,
+                metrics,
                 best,
                 lr,
                 symbols,
@@ -354,17 +361,17 @@ class Trainer:
             self.best_weights = run_directory.read_weights(self.run, self.model)
         self.progress = at
 
-    def finish(self) -> Scores:
-        """Take the best weights, measure them once more, and write scores and model card."""
+    def finish(self) -> Metrics:
+        """Take the best weights, evaluate them once more, and write their metrics."""
         if self.best_weights is not None:
             put_weights(self.model, self.best_weights, "the best weights")
         self.network = self.model  # what joins it to those of the other processes is done with
         self.model.eval()
         measured = self.dev if self.dev is not None else self.train
-        tally = evaluate(self.model, self.codec, measured, self.team)
-        scores = tally.scores()
-        self.config = replace(self.config, scores=scores)
+        accumulator = evaluate(self.model, self.codec, measured, self.team)
+        metrics = accumulator.metrics()
+        self.config = replace(self.config, scores=metrics)
         if self.run is not None and self.team.leads:
             write_json(self.run / "config.json", self.config.to_json())
-        self.reporter.finish(self, tally)
-        return scores
+        self.reporter.finish(self, accumulator)
+        return metrics

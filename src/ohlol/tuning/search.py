@@ -16,7 +16,8 @@ from ohlol.checkpoint import run_directory
 from ohlol.checkpoint.run_directory import Config
 from ohlol.data.corpus.cache import Shelf
 from ohlol.data.loading import Arrays, Source
-from ohlol.evaluation.metrics import Scores, Tally, main_score
+from ohlol.tasks import TASKS
+from ohlol.tasks.metrics import MetricAccumulator, Metrics
 from ohlol.training import fit, interrupts
 from ohlol.training.callbacks import Epoch, Silent
 from ohlol.training.fit import Given
@@ -194,10 +195,9 @@ class Sweep:
         first = found.nearest(*fit.settle(data, self.shelf.pairs, self.given))
         with alone(self.out / "lock"):
             base, made = self._prepared(found.settings(first))
-        labels = made.codec.labels.symbols if made.codec.labels is not None else ()
         made_for = {
             "data": made.data_sha256,
-            "score": main_score(base.task, labels),
+            "score": TASKS[base.task].metrics(made.codec).main,
             "search": list(found.texts.values()),
             "settings": dict(sorted(given.items())),
         }
@@ -233,7 +233,7 @@ class Sweep:
         board = self._tidied(study)
         self.view.ended(next(t for t in board.trials if t.number == taken.number), board)
 
-    def _trained(self, study: "Study", taken: "Taken") -> Scores:
+    def _trained(self, study: "Study", taken: "Taken") -> Metrics:
         """The scores of a trial's best weights, its run complete."""
         try:
             with study.alone():
@@ -290,13 +290,13 @@ class _Watch(Silent):
     def epoch(self, epoch: Epoch) -> None:
         """Tell the score."""
         self.view.epoch(epoch)
-        self._report(epoch.number, epoch.scores)
+        self._report(epoch.number, epoch.metrics)
 
-    def finish(self, trainer: Trainer, tally: Tally) -> None:
+    def finish(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
         """Nothing more."""
-        self.view.finish(trainer, tally)
+        self.view.finish(trainer, accumulator)
 
-    def _report(self, epoch: int, scores: Scores, *, last: bool = True) -> None:
+    def _report(self, epoch: int, scores: Metrics, *, last: bool = True) -> None:
         if self.study.report(self.taken, epoch, scores[self.study.score]) and last and epoch < self.epochs:
             raise Pruned
 
