@@ -158,7 +158,7 @@ def defaults(task: str, level: str) -> tuple[ModelSettings, TrainSettings]:
 
 
 def check(model: ModelSettings, training: TrainSettings) -> None:
-    """Refuse settings outside their range, naming the flag.
+    """Refuse settings outside their range.
 
     Raises:
         InputError: the first that is.
@@ -167,13 +167,13 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
         (model.cell, "cell", CELLS),
         (training.optimizer, "optimizer", OPTIMIZERS),
         (training.schedule, "schedule", SCHEDULES),
-        (training.class_weights, "class-weights", ("none", "balanced")),
+        (training.class_weights, "class_weights", ("none", "balanced")),
         (training.loss, "loss", ("mean", "sum")),
-        (training.on_nan, "on-nan", ("stop", "skip")),
+        (training.on_nan, "on_nan", ("stop", "skip")),
         (training.precision, "precision", PRECISIONS),
     ):
         if value not in choices:
-            raise InputError(f"--{name} is {cut(repr(value))}; it must be one of {', '.join(choices)}")
+            raise InputError(f"`{name}` is {cut(repr(value))}; it must be one of {', '.join(choices)}")
     for owner, names, low, high in (
         (model, ("hidden_size",), 1, LARGEST),
         (model, ("layers",), 1, MOST_LAYERS),
@@ -187,13 +187,13 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
             value = getattr(owner, name)
             if not low <= value <= high:
                 bound = f"at least {low}" if value < low else f"at most {high}"
-                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be {bound}")
+                raise InputError(f"`{name}` is {value}; it must be {bound}")
     for owner, names in ((model, ("dropout", "embedding_dropout")), (training, ("label_smoothing",))):
         for name in names:
             if not 0 <= getattr(owner, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(owner, name)}; it must be in [0, 1)")
+                raise InputError(f"`{name}` is {getattr(owner, name)}; it must be in [0, 1)")
     if not 0 < training.lr < float("inf"):
-        raise InputError(f"--lr is {training.lr}; it must be greater than 0")
+        raise InputError(f"`lr` is {training.lr}; it must be greater than 0")
     every(training.checkpoint_every)
 
 
@@ -208,7 +208,7 @@ def every(text: str) -> tuple[int | None, int | None]:
     """
     digits = text.removesuffix("s")
     if not digits.isascii() or not digits.isdecimal() or len(digits) > DIGITS or text == "0":
-        raise InputError(f"--checkpoint-every is {text[:40]!r}; give steps, such as 200, or seconds, such as 300s")
+        raise InputError(f"`checkpoint_every` is {text[:40]!r}; give steps, such as 200, or seconds, such as 300s")
     return (None, int(digits)) if text.endswith("s") else (int(digits), None)
 
 

@@ -263,7 +263,7 @@ def test_states_are_saved_every_so_many_steps_or_seconds(tmp_path: Path, every: 
 
 @pytest.mark.parametrize("every", ["0", "-1", "1.5", "s", "", "5m", "٣", "9" * 30])
 def test_an_interval_that_is_none_is_refused(tmp_path: Path, every: str) -> None:
-    with pytest.raises(InputError, match=r"--checkpoint-every is .*; give steps, such as 200, or seconds"):
+    with pytest.raises(InputError, match=r"`checkpoint_every` is .*; give steps, such as 200, or seconds"):
         ohlol.fit(out=tmp_path / "run", checkpoint_every=every)
 
 
@@ -369,7 +369,7 @@ def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
     data = text_file(tmp_path / "data.txt")
     began = time.monotonic()
-    with pytest.raises(InputError, match=r"parameters and take .* GiB to train, and .* free: a smaller --hidden"):
+    with pytest.raises(InputError, match=r"parameters and take .* GiB to train, and .* free: a smaller `hidden_size`"):
         ohlol.fit(data, out=tmp_path / "run", hidden_size=1_000_000)
     assert time.monotonic() - began < 20
     assert not (tmp_path / "run").exists()
@@ -419,7 +419,7 @@ def test_memory_that_runs_out_says_which_flag_helps(
         raise error
 
     monkeypatch.setattr(Objective, "__call__", fail)
-    with pytest.raises(InputError, match="out of memory in training; a smaller --batch-size helps most"):
+    with pytest.raises(InputError, match="out of memory in training; a smaller `batch_size` helps most"):
         ohlol.fit(out=tmp_path / "run")
 
 
@@ -440,7 +440,7 @@ def test_changed_data_are_told(tmp_path: Path) -> None:
     kept = data.read_text()
     rows = kept.splitlines()
     data.write_text("\n".join([rows[1], rows[0], *rows[2:]]) + "\n")  # the same symbols, as often, in another order
-    with pytest.raises(InputError, match=r"run was started with other data: .*data\.tsv changed since; --resume needs"):
+    with pytest.raises(InputError, match=r"run was started with other data: .*data\.tsv changed since; `resume` needs"):
         ohlol.fit(out=tmp_path / "run", resume=True)
     assert bytes_of(tmp_path / "run") == before
     data.write_text(kept)

@@ -236,8 +236,8 @@ def test_rows_by_name_and_in_order() -> None:
 @pytest.mark.parametrize("settings", [{}, {"bigrams": 4}])
 def test_both_directions_are_refused(settings: dict[str, Any]) -> None:
     trained = untrained("label", bidirectional=True, **settings)
-    more = " --bigrams 0" if settings else ""
-    with pytest.raises(InputError, match=f"both its ends, so it has no answer .* --one-direction{more}$"):
+    more = " and `bigrams=0`" if settings else ""
+    with pytest.raises(InputError, match=f"both its ends, so it has no answer .* `bidirectional=False`{more}$"):
         trained.stream()
     with pytest.raises(InputError, match="both its ends"):
         trained.streams(3)

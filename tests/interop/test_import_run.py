@@ -224,7 +224,7 @@ def test_graphs_of_ours_that_were_changed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"quantized|computed, not stored"):
         import_run.read(tmp_path / "q.onnx")
     (tmp_path / "m.onnx").write_bytes(graph)
-    with pytest.raises(InputError, match="says itself what it is: leave out --task"):
+    with pytest.raises(InputError, match="says itself what it is: leave out `task`"):
         import_run.read(tmp_path / "m.onnx", task="label")
 
 

@@ -52,7 +52,7 @@ def test_onnxruntime_gives_the_same(kind: str, settings: dict[str, Any]) -> None
     assert ops.count(name) == settings.get("layers", 1) + (bool(settings.get("spelling")) and name == "LSTM")
     assert not {"Loop", "Scan", "If"} & set(ops)
     if settings.get("bidirectional"):
-        with pytest.raises(InputError, match=r"no single step: --step needs one .* --one-direction"):
+        with pytest.raises(InputError, match=r"no single step: `step` needs one .* `bidirectional=False`"):
             onnx_export.graph(model, step=True)
     else:
         assert onnx_verify.verify(model, onnx_export.graph(model, step=True)).right

@@ -176,7 +176,7 @@ def test_pairs_and_an_encoded_corpus(data: Path, tmp_path: Path) -> None:
     found = tuned(tmp_path / "corpus", tmp_path / "study", 2)
     assert len(found.trials) == 2
     assert not (tmp_path / "study/data").exists()
-    with pytest.raises(InputError, match="--dev-fraction is chosen when a corpus is encoded"):
+    with pytest.raises(InputError, match="`dev_fraction` is chosen when a corpus is encoded"):
         tuned(tmp_path / "corpus", tmp_path / "other", 2, dev_fraction=0.2)
 
 
@@ -288,26 +288,26 @@ def test_what_is_refused(
     whole: tuple[Board, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, out = whole
-    with pytest.raises(InputError, match=r"was made with search .*, not lr=0.0005:0.01:log: give another --out"):
+    with pytest.raises(InputError, match=r"was made with search .*, not lr=0.0005:0.01:log: give another `out`"):
         tuned(data, out, search=["lr"])
     with pytest.raises(InputError, match=r"was made with settings .*epochs 4.*, not .*epochs 5.*"):
         tuned(data, out, epochs=5)
-    with pytest.raises(InputError, match="was made with --pruner median, not none"):
+    with pytest.raises(InputError, match="was made with `pruner` median, not none"):
         tuned(data, out, pruner="none")
-    with pytest.raises(InputError, match="is the directory of the study whole: give another --out"):
+    with pytest.raises(InputError, match="is the directory of the study whole: give another `out`"):
         tuned(data, out, study="other")
     with pytest.raises(InputError, match="was made for other data"):
         tuned(upper_pairs(tmp_path / "other.tsv", seed=4), out)
     (tmp_path / "there").mkdir()
     (tmp_path / "there/mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="is there and is no study: give another --out"):
+    with pytest.raises(InputError, match="is there and is no study: give another `out`"):
         tuned(data, tmp_path / "there")
     for more, said in (
-        ({"trials": 0}, "--trials is 0; it must be at least 1"),
-        ({"keep": 0}, "--keep is 0; it must be at least 1"),
-        ({"pruner": "best"}, "--pruner is 'best'; it must be one of auto, median, hyperband, none"),
-        ({"lr": 0.1}, "--lr 0.1 is the same for all trials"),
-        ({"hidden_size": 0, "search": ["lr"]}, "--hidden-size is 0; it must be at least 1"),
+        ({"trials": 0}, "`trials` is 0; it must be at least 1"),
+        ({"keep": 0}, "`keep` is 0; it must be at least 1"),
+        ({"pruner": "best"}, "`pruner` is 'best'; it must be one of auto, median, hyperband, none"),
+        ({"lr": 0.1}, "`lr` is 0.1 in all trials for all trials"),
+        ({"hidden_size": 0, "search": ["lr"]}, "`hidden_size` is 0; it must be at least 1"),
     ):
         with pytest.raises(InputError, match=said):
             tuned(data, tmp_path / "refused", **more)

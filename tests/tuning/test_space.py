@@ -99,9 +99,11 @@ def test_what_is_no_range(text: str, said: str) -> None:
 def test_flags_are_not_searched() -> None:
     assert "lr" not in chosen([], {"lr": 0.1}, "next", "char").texts
     assert "layers" not in chosen([], {"cell": "grucell"}, "next", "char").texts
-    with pytest.raises(InputError, match=r"--lr 0\.1 is the same for all trials; leave out --search lr"):
+    with pytest.raises(
+        InputError, match=r"`lr` is 0\.1 in all trials, so it cannot be searched; leave it out of `search`"
+    ):
         chosen(["lr", "cell"], {"lr": 0.1}, "next", "char")
-    with pytest.raises(InputError, match="--search lr is given twice"):
+    with pytest.raises(InputError, match="`search` has `lr` twice"):
         chosen(["lr", "lr=1:2"], {}, "next", "char")
     every = {f.name: 1 for kind in (ModelSettings, TrainSettings) for f in fields(kind)}
     with pytest.raises(InputError, match="nothing is left to search"):

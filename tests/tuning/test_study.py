@@ -206,10 +206,10 @@ def test_passwords_are_neither_shown_nor_written(tmp_path: Path, monkeypatch: py
     opened(tmp_path / "query", storage=f"sqlite:///{file}?timeout=77").close()
     assert read_file(tmp_path / "query")["storage"] == "elsewhere"
     assert "77" not in (tmp_path / "query/study.json").read_text()
-    with pytest.raises(InputError, match="may hold a password and is not written down: give --storage"):
+    with pytest.raises(InputError, match="may hold a password and is not written down: give `storage`"):
         opened(tmp_path / "query")
     opened(tmp_path / "own").close()
-    with pytest.raises(InputError, match=r"keeps its study in .*study.db: leave out --storage"):
+    with pytest.raises(InputError, match=r"keeps its study in .*study.db: leave out `storage`"):
         opened(tmp_path / "own", storage=f"sqlite:///{file}")
 
 
@@ -224,7 +224,7 @@ def test_storages_that_do_not_work(tmp_path: Path) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     foreign = optuna.create_study(study_name="study", storage=f"sqlite:///{tmp_path / 'foreign.db'}")
     foreign.add_trial(optuna.create_trial(value=1.0))
-    with pytest.raises(InputError, match="is none of ohlol's: give another --study"):
+    with pytest.raises(InputError, match="is none of ohlol's: give another `study`"):
         opened(tmp_path / "study", storage=f"sqlite:///{tmp_path / 'foreign.db'}")
 
 

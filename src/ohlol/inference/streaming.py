@@ -59,10 +59,10 @@ class Streams:
         count: int = 0,
     ) -> None:
         if network.settings.bidirectional:
-            pairs = " --bigrams 0" if network.sizes.bigrams and network.settings.bigrams else ""
+            pairs = " and `bigrams=0`" if network.sizes.bigrams and network.settings.bigrams else ""
             raise InputError(
                 "this model reads a sequence from both its ends, so it has no answer before the last symbol: "
-                f"a stream needs one that was trained with --one-direction{pairs}"
+                f"a stream needs one that was trained with `bidirectional=False`{pairs}"
             )
         self._network, self._codec, self._settings, self._identity = network, codec, settings, identity
         self._kernel = network.stepper()

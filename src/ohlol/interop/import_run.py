@@ -69,7 +69,7 @@ def read(
         graph = onnx_reader.Graph(path)
         if "ohlol" in graph.metadata:
             if task or symbols or labels:
-                raise InputError(f"{path}: says itself what it is: leave out --task, --symbols and --labels")
+                raise InputError(f"{path}: says itself what it is: leave out `task`, `symbols` and `labels`")
             return _ours(graph, str(path))
         found = onnx_reader.plain(graph)
     given = [names_of(names) if names is not None else [] for names in (symbols, labels)]

@@ -93,7 +93,7 @@ def graph(model: TrainedModel, *, step: bool = False) -> bytes:
     if step and network.settings.bidirectional:
         raise InputError(
             "this model reads a sequence from both its ends, so it has no single step: "
-            "--step needs one that was trained with --one-direction"
+            "`step` needs one that was trained with `bidirectional=False`"
         )
     if sum(p.nbytes for p in network.parameters()) > LARGEST:
         raise InputError(f"the weights have more than {LARGEST} bytes, which is more than an ONNX file can hold")

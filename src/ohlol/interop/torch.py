@@ -212,20 +212,20 @@ def built(
     if task not in TASKS:
         reads = "one-hot symbols or numbers" if plain.embedding is None else "for"
         raise InputError(
-            f"{where}: weights do not say what they are {reads}: give --task label, next or classify"
+            f"{where}: weights do not say what they are {reads}: give `task` label, next or classify"
             + (f" for one-hot symbols, forecast for rows of {plain.inputs} numbers" if plain.embedding is None else "")
         )
     if numeric and plain.embedding is not None:
-        raise InputError(f"{where}: has an embedding, so it reads symbols, and --task forecast reads numbers")
+        raise InputError(f"{where}: has an embedding, so it reads symbols, and the task forecast reads numbers")
     if numeric and plain.directions == 2:
         raise InputError(f"{where}: reads from both ends, and a forecast must not see what it forecasts")
     V = plain.inputs if plain.embedding is None else len(plain.embedding)
-    names = _named(symbols, V, "--symbols", [f"x{i + 1}" for i in range(V)] if numeric else None, where)
+    names = _named(symbols, V, "symbols", [f"x{i + 1}" for i in range(V)] if numeric else None, where)
     default = names if plain.scores == V and (numeric or task == "next") else None
-    answers = _named(labels, plain.scores, "--labels", default, where)
+    answers = _named(labels, plain.scores, "labels", default, where)
     if task == "next" and answers != names:
         raise InputError(
-            f"{where}: has {V} symbols and {plain.scores} scores; --task next gives a score to each symbol"
+            f"{where}: has {V} symbols and {plain.scores} scores; the task next gives a logit to each symbol"
         )
     if numeric:
         ones = Scale((0.0,) * V, (1.0,) * V), Scale((0.0,) * plain.scores, (1.0,) * plain.scores)
@@ -266,9 +266,9 @@ def _by_name(plain: Plain) -> dict[str, Tensor]:
     return made
 
 
-def _named(given: Sequence[str], size: int, flag: str, default: Sequence[str] | None, where: str) -> tuple[str, ...]:
+def _named(given: Sequence[str], size: int, setting: str, default: Sequence[str] | None, where: str) -> tuple[str, ...]:
     if given and len(given) != size:
-        raise InputError(f"{flag} has {len(given)} names; {where} has {size}")
+        raise InputError(f"`{setting}` has {len(given)} names; {where} has {size}")
     return tuple(given or default or map(str, range(size)))
 
 

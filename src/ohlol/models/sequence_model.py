@@ -316,18 +316,18 @@ class SequenceModel(torch.nn.Module):
 def _check(settings: ModelSettings, sizes: Sizes, width: int) -> None:
     if settings.cell in nn.CELLS and (settings.layers > 1 or settings.bidirectional):
         layer = settings.cell.removesuffix("cell")
-        raise InputError(f"--cell {settings.cell} runs one layer in one direction; --cell {layer} has more of both")
+        raise InputError(f"`cell` {settings.cell} runs one layer in one direction; `cell` {layer} has more of both")
     if not settings.head and width != sizes.scores:
         raise InputError(
             f"without a head the {width} hidden units are the scores, but there are {sizes.scores} labels: "
-            f"give --head, or --hidden-size {sizes.scores} in one direction"
+            f"give `head=True`, or `hidden_size` {sizes.scores} in one direction"
         )
     if settings.tied and (not settings.head or settings.embedding != width or sizes.numeric):
         raise InputError(
-            f"--tied shares the embedding with the head, so --embedding must be {width} (hidden size times "
-            f"directions) and there must be a head; --embedding is {settings.embedding}"
+            f"`tied` shares the embedding with the head, so `embedding` must be {width} (hidden size times "
+            f"directions) and there must be a head; `embedding` is {settings.embedding}"
         )
     if ((settings.spelling and sizes.chars) or (settings.bigrams and sizes.bigrams)) and not settings.embedding:
-        raise InputError("--spelling and --bigrams stand beside an embedding: give --embedding N with them")
+        raise InputError("`spelling` and `bigrams` stand beside an embedding: give `embedding` N with them")
     if settings.bigrams and sizes.bigrams and not settings.bidirectional:
-        raise InputError("--bigrams looks at the symbol that follows: give --bidirectional with it")
+        raise InputError("`bigrams` looks at the symbol that follows: give `bidirectional=True` with it")

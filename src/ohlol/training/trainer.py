@@ -42,7 +42,7 @@ from ohlol.utils.files import write_json
 SHOWN = 8
 """Sequences whose predictions an epoch reports, where the whole data are one batch: the tutorial's view."""
 SKIPPED_AT_MOST = 10
-"""`--on-nan skip`: steps skipped in a row after which the run stops, as its weights themselves must be broken."""
+"""`on_nan="skip"`: steps skipped in a row after which the run stops, as its weights themselves must be broken."""
 SPIKE_AFTER, SPIKE_RATIO, SPIKE_RISE, SPIKE_MEMORY = 50, 3.0, 1.0, 0.98
 """A loss is a spike that is this many times the running mean and this much above it, after so many steps."""
 
@@ -237,8 +237,8 @@ class Trainer:
 
     def _diverged(self, what: str, value: float, step: int) -> str:
         kept = "the best weights so far are kept" if self.progress.best is not None else "no weights were saved"
-        remedy = f"a lower --lr than {self.settings.lr:g}" + ("" if self.settings.clip else " or --clip 1")
-        remedy += " or --precision bf16, which has the range of fp32" if self.settings.precision == "fp16" else ""
+        remedy = f"a lower `lr` than {self.settings.lr:g}" + ("" if self.settings.clip else " or `clip=1`")
+        remedy += " or `precision=bf16`, which has the range of fp32" if self.settings.precision == "fp16" else ""
         where = f"epoch {self.progress.epoch + 1}, step {step}"
         return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
 
