@@ -110,7 +110,9 @@ def _defaults() -> str:
 def _value(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "onehot" if name == "embedding" and value == 0 else f"{value:g}" if isinstance(value, float) else str(value)
+    if name == "embedding_size" and value == 0:
+        return "onehot"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _line(text: str) -> str:

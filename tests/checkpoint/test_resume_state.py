@@ -184,7 +184,7 @@ def test_a_state_without_its_position_is_refused(tmp_path: Path) -> None:
     path = run / "resume" / "last.safetensors"
     tensors, _ = read_tensors(path)
     (run / "resume" / "before.safetensors").unlink()
-    position = '{"format": 1, "position": %s}'
+    position = '{"format": 2, "position": %s}'
     for wrong in ("[", "3", "{}", position % 3, position % '{"nonsense": 1}', position % "{}", None):
         save_file(tensors, path, {"state": wrong} if wrong is not None else None)
         with pytest.raises(InputError) as refused:

@@ -287,7 +287,7 @@ def test_broken_steps_are_skipped_and_counted(
 ) -> None:
     data = text_file(tmp_path / "data.txt")
     broken_at(range(2, 5), what, monkeypatch)
-    more = {**SETTINGS, "clip": clip}
+    more = {**SETTINGS, "max_grad_norm": clip}
     with pytest.raises(InputError, match=rf"epoch 1, step 2: the {what} is nan; training stopped and no weights were"):
         ohlol.fit(data, out=tmp_path / "stopped", **more)
     assert not (tmp_path / "stopped" / "model.safetensors").exists()
@@ -335,9 +335,9 @@ def test_a_run_that_breaks_after_a_good_epoch_publishes_no_more(
 ) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     recorder = Recorder()
-    ohlol.fit(data, out=tmp_path / "good", reporter=recorder, **{**SETTINGS, "epochs": 1, "schedule": "constant"})
+    ohlol.fit(data, out=tmp_path / "good", reporter=recorder, **{**SETTINGS, "epochs": 1, "lr_schedule": "constant"})
     broken_at(range(recorder.steps + 2, 10**6), "gradient", monkeypatch)
-    more: dict[str, Any] = {**SETTINGS, "schedule": "constant", "on_nan": on_nan, "snapshots": True}
+    more: dict[str, Any] = {**SETTINGS, "lr_schedule": "constant", "on_nan": on_nan, "snapshots": True}
     for how in ({}, {"resume": True}):  # resumed it ends as it did
         with pytest.raises(InputError, match=r"the gradient is nan; training stopped and the best weights so far are"):
             ohlol.fit(None if how else data, out=tmp_path / "run", **(how or more))
@@ -378,8 +378,8 @@ def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "free", "flags"),
     [
-        ("next", 2_000_000, r"--batch-size \(here 32\) or --bptt \(here 64\) helps"),
-        ("label", 1_900_000, r"--batch-size \(here 32\) helps"),
+        ("next", 2_000_000, r"`batch_size` \(here 32\) or `bptt` \(here 64\) helps"),
+        ("label", 1_900_000, r"`batch_size` \(here 32\) helps"),
     ],
 )
 def test_a_batch_too_large_is_refused_before_it_is_made(
@@ -404,7 +404,7 @@ resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (300 <<
 
 def test_memory_that_really_runs_out_says_which_flag_helps(tmp_path: Path) -> None:
     text_file(tmp_path / "data.txt", 400_000)
-    flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--layers", "1", "--epochs", "1")
+    flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--num-layers", "1", "--epochs", "1")
     code, err = command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY)
     assert (code, err.count("\n")) == (2, 1), err
     assert err.startswith("ohlol: out of memory in training; a smaller --batch-size helps most, then --bptt")

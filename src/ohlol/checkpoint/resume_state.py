@@ -173,7 +173,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 def largest(model: SequenceModel, batch_size: int) -> int:
     """Bytes that the tensors of a saved state can have at most; the hidden state as for an LSTM in both directions."""
     own = sum(p.nbytes for p in model.parameters())
-    carried = 4 * model.settings.layers * model.settings.hidden_size * batch_size
+    carried = 4 * model.settings.num_layers * model.settings.hidden_size * batch_size
     return STATE_TENSORS * own + 8 * carried + EXTRA_BYTES
 
 
@@ -235,7 +235,7 @@ def _warn_of_chance(why: str) -> None:
 def _carried(model: SequenceModel, tensors: dict[str, Tensor]) -> State:
     names = sorted(k for k in tensors if k.startswith("state."))
     state = tuple(tensors[k] for k in names)
-    layers = model.settings.layers * (2 if model.settings.bidirectional else 1)
+    layers = model.settings.num_layers * (2 if model.settings.bidirectional else 1)
     for name, value in zip(names, state, strict=True):
         if value.dim() != 3 or (value.shape[0], value.shape[2]) != (layers, model.settings.hidden_size):
             raise ValueError(f"{name} is {tuple(value.shape)}")

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 SETTING = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`\s]+))?`")
-"""A setting in a message of the library: `lr`, or with a value: `clip=1`, `bidirectional=False`."""
+"""A setting in a message of the library: `lr`, or with a value: `max_grad_norm=1`, `bidirectional=False`."""
 
 
 def commands_of(app: typer.Typer) -> Mapping[str, Any]:
@@ -24,7 +24,7 @@ def flags_of(app: typer.Typer, command: str | None = None) -> dict[str, tuple[st
         command: its options come before those of other commands with the same name.
     """
     commands = commands_of(app)
-    first = [commands[command]] if command in commands else []
+    first = [commands[command]] if command is not None and command in commands else []
     flags: dict[str, tuple[str, str | None]] = {}
     for parser in (*first, *commands.values()):
         for option in parser.params:

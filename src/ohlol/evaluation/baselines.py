@@ -54,7 +54,7 @@ def baselines(config: Config, codec: Codec, tally: Tally) -> Baselines:
     if codec.labels == codec.symbols:  # one vocabulary for both sides, as in the tutorial, counts both
         counts = measured.astype(np.float64)
     K = len(counts)
-    summed = loss * tally.steps / max(tally.sequences, 1) if config.training.loss == "sum" else None
+    summed = loss * tally.steps / max(tally.sequences, 1) if config.training.loss_reduction == "sum" else None
     floor = None if config.model.head else math.log1p((K - 1) * math.exp(-2))
     return Baselines(loss, tally.steps, K, math.log(K), cross_entropy(measured, counts), summed, floor)
 

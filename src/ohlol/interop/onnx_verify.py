@@ -73,7 +73,7 @@ class Runtime(torch.nn.Module):
     def start(self, B: int) -> State:
         """A state of zeros."""
         settings = self.model.network.settings
-        rows = settings.layers * (2 if settings.bidirectional else 1)
+        rows = settings.num_layers * (2 if settings.bidirectional else 1)
         return tuple(torch.zeros(rows, B, settings.hidden_size) for _ in self.states)
 
     def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:

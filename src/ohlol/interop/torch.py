@@ -239,9 +239,9 @@ def built(
     settings = ModelSettings(
         cell=plain.kind,
         hidden_size=plain.hidden,
-        layers=len(plain.layers),
+        num_layers=len(plain.layers),
         bidirectional=plain.directions == 2,
-        embedding=0 if plain.embedding is None else plain.inputs,
+        embedding_size=0 if plain.embedding is None else plain.inputs,
         head=plain.head is not None,
     )
     model = SequenceModel(settings, Sizes(V, plain.scores, numeric=numeric, whole=task == "classify")).eval()

@@ -17,7 +17,7 @@ class Epoch:
     epochs: int
     step: int
     loss: float
-    """Mean training loss over the epoch's steps, in nats, or summed over the steps where `loss` is "sum"."""
+    """Mean training loss over the epoch's steps, in nats, or summed over the steps where `loss_reduction` is "sum"."""
     scores: Scores
     best: bool
     lr: float

@@ -175,7 +175,7 @@ def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[Mode
     tutorial = is_tutorial(pairs)
     model, training = (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(data.task or "", data.level or "char")
     if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
-        training = replace(training, loss="sum")
+        training = replace(training, loss_reduction="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
     return model, training
@@ -285,11 +285,11 @@ def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
     """The settings given, and the defaults where they do not exclude each other."""
     if str(given.get("cell", "")).endswith("cell"):
-        model = replace(model, layers=1, bidirectional=False)
+        model = replace(model, num_layers=1, bidirectional=False)
     if not given.get("bidirectional", model.bidirectional):
-        model = replace(model, bigrams=0)
-    if not given.get("embedding", model.embedding):
-        model = replace(model, spelling=0, bigrams=0)
+        model = replace(model, bigram_size=0)
+    if not given.get("embedding_size", model.embedding_size):
+        model = replace(model, char_rnn_size=0, bigram_size=0)
     return replace(model, **given)
 
 

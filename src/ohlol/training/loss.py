@@ -45,9 +45,9 @@ class Objective:
             wanted,
             weight=weights,
             label_smoothing=settings.label_smoothing,
-            reduction="mean" if settings.loss == "mean" else "sum",
+            reduction="mean" if settings.loss_reduction == "mean" else "sum",
         )
-        if settings.loss == "sum":
+        if settings.loss_reduction == "sum":
             return Loss(loss / sequences, sequences, sequences)
         divisor = steps if self._counted is None else float(self._counted[batch.targets].sum())
         return Loss(loss, divisor, steps)
@@ -64,9 +64,10 @@ def _class_weights(task: str, settings: TrainSettings, codec: Codec) -> Tensor |
 def kept_as_itself(settings: TrainSettings, codec: Codec) -> NDArray[np.float64] | None:
     """For each symbol the probability that it is read as itself in training; None where all are."""
     vocab = codec.symbols
-    if vocab is None or vocab.unk is None or not settings.unknown:
+    if vocab is None or vocab.unk is None or not settings.unk_probability:
         return None
     counts = np.array(vocab.counts, np.float64)
-    keep = counts / (counts + settings.unknown)
+    strength = settings.unk_probability / (1 - settings.unk_probability)
+    keep = counts / (counts + strength)
     keep[vocab.unk] = 1.0
     return keep

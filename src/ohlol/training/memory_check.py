@@ -30,14 +30,16 @@ def check(config: Config, data: Dataset, device: torch.device) -> None:
     if needed > free:
         raise TooLarge(
             f"the model would have {numbers:,} parameters and take {_gib(needed)} to train, and {_gib(free)} are "
-            f"free{on}: a smaller `hidden_size` (here {model.hidden_size}), `layers` or `embedding` helps"
+            f"free{on}: a smaller `hidden_size` (here {model.hidden_size}), `num_layers` or `embedding_size` helps"
         )
     cut = config.task in ("next", "forecast")
     steps = min(data.steps, training.batch_size * training.bptt)
     if not cut:
         lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # of a corpus of any size a part tells enough
         steps = int(np.sort(lengths)[-training.batch_size :].sum())
-    held = model.layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
+    held = (
+        model.num_layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
+    )
     kept = steps * (held + 2 * config.sizes.scores * (config.task != "classify")) * 4
     if needed + kept > free:
         raise TooLarge(

@@ -190,7 +190,7 @@ class Trainer:
         scores, after = self.precision.raised(scores, after)
         loss, value, weight = self._told(batch, self.objective(batch, scores, ready.wanted))
         self.precision.backward(loss)
-        norm = self.precision.clipped(self.optimizer, self.model.parameters(), self.settings.clip or math.inf)
+        norm = self.precision.clipped(self.optimizer, self.model.parameters(), self.settings.max_grad_norm or math.inf)
         feed.prepare(at.batch + 1)  # a GPU is at work now, until somebody asks for a number
         value, norm = value.item() if isinstance(value, Tensor) else value, norm.item()
         good = math.isfinite(value) and math.isfinite(norm)
@@ -237,7 +237,9 @@ class Trainer:
 
     def _diverged(self, what: str, value: float, step: int) -> str:
         kept = "the best weights so far are kept" if self.progress.best is not None else "no weights were saved"
-        remedy = f"a lower `lr` than {self.settings.lr:g}" + ("" if self.settings.clip else " or `clip=1`")
+        remedy = f"a lower `lr` than {self.settings.lr:g}" + (
+            "" if self.settings.max_grad_norm else " or `max_grad_norm=1`"
+        )
         remedy += " or `precision=bf16`, which has the range of fp32" if self.settings.precision == "fp16" else ""
         where = f"epoch {self.progress.epoch + 1}, step {step}"
         return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
@@ -259,7 +261,7 @@ class Trainer:
             raise Diverged(self._diverged("loss of every step", math.nan, at.step))
         best = better(scores, at.best, self.score)
         at.stale = 0 if best else at.stale + 1
-        if self.settings.schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
+        if self.settings.lr_schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
             at.plateau *= PLATEAU_FACTOR
         loss = at.loss / at.counted
         line: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """What a sweep searches: settings and the range of each, told from flags or by the task; knows not how it is searched.
 
-A range is written as `search` takes it: `cell=gru,lstm` are choices, `hidden-size=32:256:8` is every eighth number,
+A range is written as `search` takes it: `cell=gru,lstm` are choices, `hidden_size=32:256:8` is every eighth number,
 `lr=1e-4:1e-2:log` has all orders of size alike, and a name alone, `lr`, stands for the range that it has by default.
 """
 
@@ -19,28 +19,30 @@ DIGITS = 3
 """Significant digits of a number that is searched: what is trained is what is shown, and more decide nothing."""
 FIXED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots")
 """Settings that are not searched: they change nothing, or what is measured, so that scores could not be compared."""
-_COMMON = ("cell=gru,lstm", "layers=1:2", "lr=5e-4:1e-2:log")
+_COMMON = ("cell=gru,lstm", "num_layers=1:2", "lr=5e-4:1e-2:log")
+_DROPOUTS = ("dropout=0:0.7:0.05", "embedding_dropout=0:0.6:0.05")
 BY_TASK: dict[tuple[str, str], tuple[str, ...]] = {
     ("label", "word"): (
-        *_COMMON, "hidden-size=64:384:8", "embedding=32:160:4", "dropout=0:0.7:0.05", "embedding-dropout=0:0.6:0.05",
+        *_COMMON, "hidden_size=64:384:8", "embedding_size=32:160:4", *_DROPOUTS,
     ),
     ("label", "char"): (
-        *_COMMON, "hidden-size=64:384:8", "embedding=16:128:8", "dropout=0:0.7:0.05", "embedding-dropout=0:0.6:0.05",
+        *_COMMON, "hidden_size=64:384:8", "embedding_size=16:128:8", *_DROPOUTS,
     ),
     ("next", ""): (
-        *_COMMON, "hidden-size=128:768:64", "embedding=16:128:8", "dropout=0:0.6:0.05",
-        "embedding-dropout=0:0.4:0.05",
+        *_COMMON, "hidden_size=128:768:64", "embedding_size=16:128:8", "dropout=0:0.6:0.05",
+        "embedding_dropout=0:0.4:0.05",
     ),
     ("classify", ""): (
-        *_COMMON, "hidden-size=32:256:8", "embedding=16:128:8", "dropout=0:0.7:0.05", "embedding-dropout=0:0.6:0.05",
+        *_COMMON, "hidden_size=32:256:8", "embedding_size=16:128:8", *_DROPOUTS,
     ),
-    ("forecast", ""): ("cell=rnn,gru,lstm", *_COMMON[1:], "hidden-size=16:128:8", "dropout=0:0.4:0.05"),
+    ("forecast", ""): ("cell=rnn,gru,lstm", *_COMMON[1:], "hidden_size=16:128:8", "dropout=0:0.4:0.05"),
 }  # fmt: skip
 """What is searched unless `search` says otherwise; the defaults of each task lie within."""
 OTHERS = (
-    "bidirectional=no,yes", "spelling=32:96:8", "bigrams=16:128:8", "batch-size=16,32,64,128", "bptt=32:128:16",
-    "optimizer=adam,adamw,rmsprop", "schedule=constant,cosine,plateau,onecycle", "clip=0.25:4:log",
-    "weight-decay=1e-6:1e-2:log", "label-smoothing=0:0.2:0.05", "unknown=0.05:2:log",
+    "bidirectional=no,yes", "char_rnn_size=32:96:8", "bigram_size=16:128:8", "batch_size=16,32,64,128",
+    "bptt=32:128:16", "optimizer=adam,adamw,rmsprop", "lr_schedule=constant,cosine,plateau,onecycle",
+    "max_grad_norm=0.25:4:log", "weight_decay=1e-6:1e-2:log", "label_smoothing=0:0.2:0.05",
+    "unk_probability=0.05:0.7:log",
 )  # fmt: skip
 """What else a name alone may stand for."""
 
@@ -60,18 +62,13 @@ class Range:
     """Whether its numbers are whole ones."""
 
     @property
-    def flag(self) -> str:
-        """The name as a flag has it, without its hyphens."""
-        return self.name.replace("_", "-")
-
-    @property
     def text(self) -> str:
         """As `search` takes it."""
         if self.choices:
-            return f"{self.flag}={','.join(said(v) for v in self.choices)}"
+            return f"{self.name}={','.join(said(v) for v in self.choices)}"
         every = self.step is not None and (self.step, self.whole) != (1, True)
         step = ":log" if self.log else f":{said(self.step or 0)}" if every else ""
-        return f"{self.flag}={said(self.low)}:{said(self.high)}{step}"
+        return f"{self.name}={said(self.low)}:{said(self.high)}{step}"
 
     @property
     def values(self) -> tuple[Value, ...] | None:
@@ -165,7 +162,7 @@ def chosen(search: Sequence[str], given: dict[str, Any], task: str, level: str) 
     ranges = (
         [parse(text, known) for text in search]
         if search
-        else [known[r.name] for r in map(parse, by_default(task, level)) if not (looped and r.name == "layers")]
+        else [known[r.name] for r in map(parse, by_default(task, level)) if not (looped and r.name == "num_layers")]
     )
     names = [r.name for r in ranges]
     for r in ranges:
@@ -195,18 +192,18 @@ def parse(text: str, known: dict[str, Range] | None = None) -> Range:
     Raises:
         InputError: it is none.
 
-    >>> parse("hidden-size=32:256:8").values[:3], parse("cell=gru,lstm").choices
+    >>> parse("hidden_size=32:256:8").values[:3], parse("cell=gru,lstm").choices
     ((32, 40, 48), ('gru', 'lstm'))
     """
-    flag, given, rest = text.strip().partition("=")
-    name = flag.strip().replace("-", "_")
+    stated, given, rest = text.strip().partition("=")
+    name = stated.strip().replace("-", "_")
     owner = _owner(name, *_DEFAULTS)
     if owner is None or name in FIXED:
-        there = ", ".join(f.name.replace("_", "-") for kind in _DEFAULTS for f in fields(kind) if f.name not in FIXED)
-        raise InputError(f"`search` {cut(text)}: {cut(flag)!r} is no setting to search; there are {there}")
+        there = ", ".join(f.name for kind in _DEFAULTS for f in fields(kind) if f.name not in FIXED)
+        raise InputError(f"`search` {cut(text)}: {cut(stated)!r} is no setting to search; there are {there}")
     if not given:
         if known is None or name not in known:
-            raise InputError(f"`search` {flag} has no range of its own: give one, {flag}=LOW:HIGH or {flag}=A,B")
+            raise InputError(f"`search` {name} has no range of its own: give one, {name}=LOW:HIGH or {name}=A,B")
         return known[name]
     kind = type(getattr(owner, name))
     made = _numbers(name, kind, rest, text) if ":" in rest else _choices(name, kind, rest, text)
@@ -215,7 +212,7 @@ def parse(text: str, known: dict[str, Range] | None = None) -> Range:
             check(*(replace(d, **{name: value}) if d is owner else d for d in _DEFAULTS))  # pyright: ignore[reportArgumentType]
         except InputError as error:
             raise InputError(f"`search` {cut(text)}: {error}") from None
-    if name == "unknown" and 0 in (made.choices or (made.low,)):
+    if name == "unk_probability" and 0 in (made.choices or (made.low,)):
         raise InputError(f"`search` {cut(text)}: without <unk> scores are of other symbols; begin above 0")
     return made
 
@@ -243,7 +240,7 @@ def _choices(name: str, kind: type, rest: str, text: str) -> Range:
 
 
 def _value(name: str, kind: type, part: str, text: str) -> Value:
-    if name == "embedding" and part == "onehot":
+    if name == "embedding_size" and part == "onehot":
         return 0
     if kind is bool:
         if part not in _BOOLS:

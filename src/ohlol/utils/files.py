@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from ohlol.utils.errors import InputError, short
 
-FORMAT = 1
+FORMAT = 2
 """Version of the run directory and of its checksums; a reader refuses any other."""
 JSON_LIMIT = 1 << 28
 """Bytes of the largest JSON file read: a vocabulary of a few million symbols fits."""
