@@ -38,7 +38,7 @@ class TorchLoop:
     def __init__(self, network: SequenceModel):
         layers, cell = network.layers, CELLS[network.settings.cell]
         self.embedding, self.head, self.cells = network.encoder.embedding, network.head, []
-        for layer in range(network.settings.layers):
+        for layer in range(network.settings.num_layers):
             made = cell(layers.input_size if layer == 0 else layers.hidden_size, layers.hidden_size)
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             made.load_state_dict({name: getattr(layers, f"{name}_l{layer}") for name in names})
@@ -87,7 +87,7 @@ def made(o: argparse.Namespace) -> TrainedModel:
     """A model for the next of V characters, with weights of chance: how long a step takes does not hang on them."""
     torch.manual_seed(0)
     vocab = Vocab(tuple(chr(0x4E00 + i) for i in range(o.symbols)), (1,) * o.symbols)
-    settings = ModelSettings(cell=o.cell, hidden_size=o.hidden, layers=o.layers, embedding=64)
+    settings = ModelSettings(cell=o.cell, hidden_size=o.hidden, num_layers=o.layers, embedding_size=64)
     codec, data = Codec("next", vocab, vocab), DataSettings("next", "text", "char")
     network = SequenceModel(settings, sizes_of(codec)).eval()
     network.head.weight.data.mul_(4)  # so that the text is not all one character

@@ -43,8 +43,10 @@ class Plain(torch.nn.Module):
 def ours(cell: str, path: Path) -> Trainer:
     """A trainer of the package on the text."""
     corpus = loading.read(path, {})
-    model = ModelSettings(cell=cell, hidden_size=H, embedding=0)
-    settings = TrainSettings(batch_size=B, bptt=T, lr=2e-3, schedule="constant", unknown=0.0, dev_fraction=0.0)
+    model = ModelSettings(cell=cell, hidden_size=H, embedding_size=0)
+    settings = TrainSettings(
+        batch_size=B, bptt=T, lr=2e-3, lr_schedule="constant", unk_probability=0.0, dev_fraction=0.0
+    )
     made = loading.arrays(corpus, path, None, model, settings, shared=False)
     return Trainer(Config("next", made.settings, model, sizes_of(made.codec), settings), made)
 

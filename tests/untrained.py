@@ -12,6 +12,7 @@ from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.sequence_model import SequenceModel
+from ohlol.tasks import TASKS
 
 TASKS = ("label", "words", "next", "next words", "classify", "forecast")
 """Tasks, with a level where both are worth a test; "words" labels them."""
@@ -26,8 +27,10 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     form = {"label": "conll" if word else "pairs", "next": "text"}.get(task, "columns")
     settings = DataSettings(task, form, None if task == "forecast" else "word" if word else "char")
     corpus = _corpus(task, word, settings)
-    made = ModelSettings(**{"hidden_size": 11, "embedding": 5, **model})
-    codec = Codec.learn(corpus, unknowns=unknowns, spelled=bool(made.spelling) and word, paired=bool(made.bigrams))
+    made = ModelSettings(**{"hidden_size": 11, "embedding_size": 5, "head": TASKS[task].head, **model})
+    codec = Codec.learn(
+        corpus, unknowns=unknowns, spelled=bool(made.char_rnn_size) and word, paired=bool(made.bigram_size)
+    )
     torch.manual_seed(seed)
     network = SequenceModel(made, sizes_of(codec)).eval()
     return TrainedModel(Config(task, settings, made, sizes_of(codec), TrainSettings()), codec, network)

@@ -20,15 +20,23 @@ from ohlol.utils import devices
 from ohlol.utils.errors import InputWarning
 
 RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
-    "label": (upper_pairs, "a.tsv", {"cell": "lstm", "bidirectional": True, "bigrams": 3, "layers": 2}),
+    "label": (upper_pairs, "a.tsv", {"cell": "lstm", "bidirectional": True, "bigram_size": 3, "num_layers": 2}),
     "balanced": (upper_pairs, "a.tsv", {"cell": "gru", "class_weights": "balanced", "label_smoothing": 0.1}),
-    "one-hot": (upper_pairs, "a.tsv", {"cell": "rnn", "embedding": 0, "bidirectional": False}),
-    "loop": (upper_pairs, "a.tsv", {"cell": "lstmcell", "loss": "sum", "optimizer": "sgd"}),
-    "spans": (conll_file, "b.conll", {"spelling": 4, "cell": "lstm", "optimizer": "adamw"}),
-    "next": (text_file, "c.txt", {"cell": "lstm", "bptt": 7, "batch_size": 3, "tied": True, "embedding": 6}),
-    "relayed": (text_file, "c.txt", {"cell": "gru", "bptt": 3, "batch_size": 7, "layers": 2, "optimizer": "rmsprop"}),
+    "one-hot": (upper_pairs, "a.tsv", {"cell": "rnn", "embedding_size": 0, "bidirectional": False}),
+    "loop": (upper_pairs, "a.tsv", {"cell": "lstmcell", "loss_reduction": "sum", "optimizer": "sgd"}),
+    "spans": (conll_file, "b.conll", {"char_rnn_size": 4, "cell": "lstm", "optimizer": "adamw"}),
+    "next": (
+        text_file,
+        "c.txt",
+        {"cell": "lstm", "bptt": 7, "batch_size": 3, "tie_weights": True, "embedding_size": 6},
+    ),
+    "relayed": (
+        text_file,
+        "c.txt",
+        {"cell": "gru", "bptt": 3, "batch_size": 7, "num_layers": 2, "optimizer": "rmsprop"},
+    ),
     "classify": (names_file, "d.csv", {"cell": "gru", "input": "name", "target": "kind", "bidirectional": True}),
-    "forecast": (sine_file, "e.csv", {"cell": "lstm", "bptt": 9, "batch_size": 5, "schedule": "plateau"}),
+    "forecast": (sine_file, "e.csv", {"cell": "lstm", "bptt": 9, "batch_size": 5, "lr_schedule": "plateau"}),
 }
 """Every task, cell and kind of input; some batches are ragged, and streams end before others do."""
 UNDROPPED = {**TINY, "dropout": 0.0, "embedding_dropout": 0.0}
@@ -79,7 +87,7 @@ class OnDevice:
         def look(recorder: Recorder, step: int) -> None:
             trainer = recorder.trainer
             assert trainer is not None
-            weights = [trainer.objective.weights] if kind == "balanced" else []
+            weights = [trainer.loss.weights] if kind == "balanced" else []
             moments = [v for values in trainer.optimizer.state_dict()["state"].values() for v in values.values()]
             for tensor in (*trainer.model.parameters(), *moments, *weights, *(trainer.state or ())):
                 assert tensor.device.type == self.device

@@ -92,16 +92,16 @@ def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")
 def test_on_the_cpu_it_says_that_it_is_slow() -> None:
     with pytest.warns(
-        InputWarning, match="--precision bf16 on the CPU takes torch's own layers instead of ohlol's kern"
+        InputWarning, match="`precision` bf16 on the CPU takes torch's own layers instead of ohlol's kern"
     ):
         ohlol.fit(precision="bf16", epochs=1)
 
 
 def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--precision is 'tf32'; it must be one of fp32, bf16, fp16"):
+    with pytest.raises(InputError, match="`precision` is 'tf32'; it must be one of fp32, bf16, fp16"):
         ohlol.fit(out=tmp_path / "run", precision="tf32")
     ohlol.fit(out=tmp_path / "run", precision="bf16", epochs=1)
-    with pytest.raises(InputError, match="was started with --precision bf16, not fp16; --resume keeps it"):
+    with pytest.raises(InputError, match="was started with `precision` bf16, not fp16; `resume` keeps it"):
         ohlol.fit(out=tmp_path / "run", resume=True, precision="fp16")
 
 
@@ -154,7 +154,7 @@ def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, monkeypatch: pyt
     data, settings = prepared("next", tmp_path)
     broken(monkeypatch, "loss", 3)
     with pytest.raises(
-        InputError, match=r"epoch 1, step 4: the loss is nan; .* or --precision bf16, which has the range"
+        InputError, match=r"epoch 1, step 4: the loss is nan; .* or `precision=bf16`, which has the range"
     ):
         ohlol.fit(data, precision="fp16", **settings)
 

@@ -110,7 +110,7 @@ def big_model(hidden: int) -> TrainedModel:
     from ohlol.models.sequence_model import SequenceModel, Sizes
 
     vocab = Vocab.build(["abcdefghijklmnopqrstuvwxyz "], unk=True)
-    settings, sizes = ModelSettings(cell="lstm", hidden_size=hidden, embedding=64), Sizes(len(vocab), len(vocab))
+    settings, sizes = ModelSettings(cell="lstm", hidden_size=hidden, embedding_size=64), Sizes(len(vocab), len(vocab))
     data = DataSettings(task="next", format="text", level="char")
     config = Config("next", data, settings, sizes, TrainSettings(), (), None, ())
     return TrainedModel(config, Codec("next", vocab, vocab), SequenceModel(settings, sizes))
@@ -249,7 +249,7 @@ def test_every_kind_of_model_in_every_look(browser: Any, tmp_path: Path, theme: 
     upper = ohlol.fit(
         upper_pairs(tmp_path / "pairs.tsv"),
         cell="gru",
-        layers=2,
+        num_layers=2,
         bidirectional=True,
         **{k: v for k, v in tiny.items() if k != "layers"},
     )
@@ -318,7 +318,7 @@ def test_a_large_page_opens_at_once(browser: Any, big: Path) -> None:
 
 
 def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: Path) -> None:
-    model = ohlol.fit([("abcabcab", "xxyyxxyy")], cell="gru", layers=2, head="softmax", hidden_size=5, epochs=20)
+    model = ohlol.fit([("abcabcab", "xxyyxxyy")], cell="gru", num_layers=2, head="softmax", hidden_size=5, epochs=20)
     found, remembered = trace(model, "abcabcab"), memory(model, "abcabcab")
     file = tmp_path / "two.html"
     file.write_text(page(found, memory=remembered), encoding="utf-8")

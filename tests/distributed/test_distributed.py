@@ -22,19 +22,27 @@ from ohlol.utils.distributed import rank_seed
 STEPS = 100
 TOLERANCE = 1e-5
 """Of a loss in float64 after at most 100 steps: the parts of a batch are summed in another order."""
-SAME: dict[str, Any] = {"hidden_size": 6, "layers": 1, "dropout": 0.0, "embedding_dropout": 0.0, "lr": 0.01}
+SAME: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "dropout": 0.0, "embedding_dropout": 0.0, "lr": 0.01}
 RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
-    "label": (upper_pairs, "a.tsv", {"embedding": 5, "batch_size": 3, "epochs": 13, "class_weights": "balanced"}),
-    "spans": (conll_file, "b.conll", {"embedding": 5, "batch_size": 5, "epochs": 20, "spelling": 4}),
-    "sum": (upper_pairs, "c.tsv", {"embedding": 5, "batch_size": 4, "epochs": 17, "loss": "sum", "cell": "grucell"}),
-    "next": (text_file, "d.txt", {"embedding": 5, "batch_size": 7, "bptt": 7, "epochs": 13, "tied": False}),
-    "few streams": (text_file, "e.txt", {"embedding": 5, "batch_size": 2, "bptt": 9, "epochs": 5, "clip": 0.1}),
+    "label": (upper_pairs, "a.tsv", {"embedding_size": 5, "batch_size": 3, "epochs": 13, "class_weights": "balanced"}),
+    "spans": (conll_file, "b.conll", {"embedding_size": 5, "batch_size": 5, "epochs": 20, "char_rnn_size": 4}),
+    "sum": (
+        upper_pairs,
+        "c.tsv",
+        {"embedding_size": 5, "batch_size": 4, "epochs": 17, "loss_reduction": "sum", "cell": "grucell"},
+    ),
+    "next": (text_file, "d.txt", {"embedding_size": 5, "batch_size": 7, "bptt": 7, "epochs": 13, "tie_weights": False}),
+    "few streams": (
+        text_file,
+        "e.txt",
+        {"embedding_size": 5, "batch_size": 2, "bptt": 9, "epochs": 5, "max_grad_norm": 0.1},
+    ),
     "classify": (
         names_file,
         "f.csv",
-        {"embedding": 5, "batch_size": 4, "epochs": 15, "input": "name", "target": "kind"},
+        {"embedding_size": 5, "batch_size": 4, "epochs": 15, "input": "name", "target": "kind"},
     ),
-    "forecast": (sine_file, "g.csv", {"batch_size": 5, "bptt": 9, "epochs": 20, "schedule": "plateau"}),
+    "forecast": (sine_file, "g.csv", {"batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"}),
 }
 """Batches that two and three processes cannot share evenly among them; the last of some are smaller than the team."""
 
@@ -85,7 +93,15 @@ def test_the_scores_are_those_of_one_process(curves: Path, name: str, size: int)
 def test_all_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
     """Whether a scaled gradient overflows is seen after it was averaged, so one process's overflow is everybody's."""
     text_file(tmp_path / "data.txt")
-    settings = {**SAME, "cell": "gru", "embedding": 5, "batch_size": 7, "bptt": 7, "epochs": 4, "precision": "fp16"}
+    settings = {
+        **SAME,
+        "cell": "gru",
+        "embedding_size": 5,
+        "batch_size": 7,
+        "bptt": 7,
+        "epochs": 4,
+        "precision": "fp16",
+    }
     for size in (1, 2):
         out = tmp_path / str(size)
         plan = {"data": str(tmp_path / "data.txt"), "out": str(out), "losses": f"{out}.losses", "settings": settings}

@@ -78,7 +78,7 @@ def test_files_of_every_task(tmp_path: Path) -> None:
     found, _ = ended(names, dev=names, input="name", target="kind", **TINY)
     assert (found.count, found.answers) == (30, 2)
     assert found.frequencies == pytest.approx(math.log(2))
-    found, scores = ended(sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, layers=1, epochs=1)
+    found, scores = ended(sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, num_layers=1, epochs=1)
     assert (found.loss, found.uniform, found.frequencies) == (scores["loss"], 1.0, None)
 
 

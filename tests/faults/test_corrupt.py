@@ -230,16 +230,16 @@ HOSTILE: dict[str, bytes] = {
     "a list": b"[]",
     "deep": DEEP,
     "deep objects": b'{"a":' * 100_000,
-    "NaN": b'{"format": 1, "scores": {"loss": NaN}}',
-    "infinity": b'{"format": 1, "task": -Infinity}',
-    "a key twice": b'{"format": 1, "format": 1}',
+    "NaN": b'{"format": 2, "scores": {"loss": NaN}}',
+    "infinity": b'{"format": 2, "task": -Infinity}',
+    "a key twice": b'{"format": 2, "format": 2}',
     "a huge number": b'{"format": ' + BIG + b"}",
     "a large exponent": b'{"format": 1e999}',
     "not UTF-8": b'{"format": "\xff\xfe"}',
-    "a lone surrogate": b'{"format": 1, "task": "\\ud800"}',
+    "a lone surrogate": b'{"format": 2, "task": "\\ud800"}',
     "NUL bytes": b"\0" * 4096,
     "garbage": random.Random(0).randbytes(65536),
-    "another encoding": '{"format": 1}'.encode("utf-16"),
+    "another encoding": '{"format": 2}'.encode("utf-16"),
 }
 
 
@@ -264,9 +264,9 @@ def set_in(run: Path, name: str, path: tuple[Any, ...], value: Any) -> None:
 
 CLAIMS: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "a million units": ("config.json", ("model", "hidden_size"), 1 << 20),
-    "a million layers": ("config.json", ("model", "layers"), 1 << 20),
-    "as many layers as may be": ("config.json", ("model", "layers"), 256),
-    "a huge embedding": ("config.json", ("model", "embedding"), 1 << 20),
+    "a million layers": ("config.json", ("model", "num_layers"), 1 << 20),
+    "as many layers as may be": ("config.json", ("model", "num_layers"), 256),
+    "a huge embedding": ("config.json", ("model", "embedding_size"), 1 << 20),
     "a number no float holds": ("config.json", ("scores",), {"loss": 10**400}),
     "a negative size": ("config.json", ("sizes", "inputs"), -5),
     "a huge size": ("config.json", ("sizes", "outputs"), 1 << 60),

@@ -263,7 +263,7 @@ def test_states_are_saved_every_so_many_steps_or_seconds(tmp_path: Path, every: 
 
 @pytest.mark.parametrize("every", ["0", "-1", "1.5", "s", "", "5m", "٣", "9" * 30])
 def test_an_interval_that_is_none_is_refused(tmp_path: Path, every: str) -> None:
-    with pytest.raises(InputError, match=r"--checkpoint-every is .*; give steps, such as 200, or seconds"):
+    with pytest.raises(InputError, match=r"`checkpoint_every` is .*; give steps, such as 200, or seconds"):
         ohlol.fit(out=tmp_path / "run", checkpoint_every=every)
 
 
@@ -287,7 +287,7 @@ def test_broken_steps_are_skipped_and_counted(
 ) -> None:
     data = text_file(tmp_path / "data.txt")
     broken_at(range(2, 5), what, monkeypatch)
-    more = {**SETTINGS, "clip": clip}
+    more = {**SETTINGS, "max_grad_norm": clip}
     with pytest.raises(InputError, match=rf"epoch 1, step 2: the {what} is nan; training stopped and no weights were"):
         ohlol.fit(data, out=tmp_path / "stopped", **more)
     assert not (tmp_path / "stopped" / "model.safetensors").exists()
@@ -335,9 +335,9 @@ def test_a_run_that_breaks_after_a_good_epoch_publishes_no_more(
 ) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     recorder = Recorder()
-    ohlol.fit(data, out=tmp_path / "good", reporter=recorder, **{**SETTINGS, "epochs": 1, "schedule": "constant"})
+    ohlol.fit(data, out=tmp_path / "good", reporter=recorder, **{**SETTINGS, "epochs": 1, "lr_schedule": "constant"})
     broken_at(range(recorder.steps + 2, 10**6), "gradient", monkeypatch)
-    more: dict[str, Any] = {**SETTINGS, "schedule": "constant", "on_nan": on_nan, "snapshots": True}
+    more: dict[str, Any] = {**SETTINGS, "lr_schedule": "constant", "on_nan": on_nan, "snapshots": True}
     for how in ({}, {"resume": True}):  # resumed it ends as it did
         with pytest.raises(InputError, match=r"the gradient is nan; training stopped and the best weights so far are"):
             ohlol.fit(None if how else data, out=tmp_path / "run", **(how or more))
@@ -369,7 +369,7 @@ def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
     data = text_file(tmp_path / "data.txt")
     began = time.monotonic()
-    with pytest.raises(InputError, match=r"parameters and take .* GiB to train, and .* free: a smaller --hidden"):
+    with pytest.raises(InputError, match=r"parameters and take .* GiB to train, and .* free: a smaller `hidden_size`"):
         ohlol.fit(data, out=tmp_path / "run", hidden_size=1_000_000)
     assert time.monotonic() - began < 20
     assert not (tmp_path / "run").exists()
@@ -378,8 +378,8 @@ def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "free", "flags"),
     [
-        ("next", 2_000_000, r"--batch-size \(here 32\) or --bptt \(here 64\) helps"),
-        ("label", 1_900_000, r"--batch-size \(here 32\) helps"),
+        ("next", 2_000_000, r"`batch_size` \(here 32\) or `bptt` \(here 64\) helps"),
+        ("label", 1_900_000, r"`batch_size` \(here 32\) helps"),
     ],
 )
 def test_a_batch_too_large_is_refused_before_it_is_made(
@@ -404,7 +404,7 @@ resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (300 <<
 
 def test_memory_that_really_runs_out_says_which_flag_helps(tmp_path: Path) -> None:
     text_file(tmp_path / "data.txt", 400_000)
-    flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--layers", "1", "--epochs", "1")
+    flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--num-layers", "1", "--epochs", "1")
     code, err = command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY)
     assert (code, err.count("\n")) == (2, 1), err
     assert err.startswith("ohlol: out of memory in training; a smaller --batch-size helps most, then --bptt")
@@ -419,7 +419,7 @@ def test_memory_that_runs_out_says_which_flag_helps(
         raise error
 
     monkeypatch.setattr(Objective, "__call__", fail)
-    with pytest.raises(InputError, match="out of memory in training; a smaller --batch-size helps most"):
+    with pytest.raises(InputError, match="out of memory in training; a smaller `batch_size` helps most"):
         ohlol.fit(out=tmp_path / "run")
 
 
@@ -440,7 +440,7 @@ def test_changed_data_are_told(tmp_path: Path) -> None:
     kept = data.read_text()
     rows = kept.splitlines()
     data.write_text("\n".join([rows[1], rows[0], *rows[2:]]) + "\n")  # the same symbols, as often, in another order
-    with pytest.raises(InputError, match=r"run was started with other data: .*data\.tsv changed since; --resume needs"):
+    with pytest.raises(InputError, match=r"run was started with other data: .*data\.tsv changed since; `resume` needs"):
         ohlol.fit(out=tmp_path / "run", resume=True)
     assert bytes_of(tmp_path / "run") == before
     data.write_text(kept)

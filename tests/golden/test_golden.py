@@ -1,4 +1,4 @@
-"""Run directories of format 1, as they were written once: every later version must read them and go on from them."""
+"""Run directories of format 2, as they were written once: every later version must read them and go on from them."""
 
 import hashlib
 import json

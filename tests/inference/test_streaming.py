@@ -23,6 +23,7 @@ from ohlol.inference.step import Step
 from ohlol.inference.streaming import FORMAT
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models import sequence_model
+from ohlol.models.heads import HEADS
 from ohlol.models.sequence_model import Steps
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
@@ -30,11 +31,11 @@ from ohlol.utils.errors import InputError
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 KINDS: list[tuple[str, dict[str, Any]]] = [
     *((task, {"cell": cell}) for task, cell in itertools.product(TASKS, CELLS)),
-    ("label", {"cell": "lstm", "layers": 3}),
-    ("next", {"cell": "gru", "layers": 2, "embedding": 0}),
-    ("next", {"cell": "lstm", "embedding": 11, "tied": True}),
-    ("words", {"cell": "lstm", "layers": 2, "spelling": 4}),
-    ("classify", {"cell": "rnn", "layers": 2, "head": False, "hidden_size": 2}),
+    ("label", {"cell": "lstm", "num_layers": 3}),
+    ("next", {"cell": "gru", "num_layers": 2, "embedding_size": 0}),
+    ("next", {"cell": "lstm", "embedding_size": 11, "tie_weights": True}),
+    ("words", {"cell": "lstm", "num_layers": 2, "char_rnn_size": 4}),
+    ("classify", {"cell": "rnn", "num_layers": 2, "head": "identity", "hidden_size": 2}),
 ]
 WITH_OR_WITHOUT = [
     pytest.param(True, marks=pytest.mark.skipif(not ops.available(), reason="the compiled kernels are not installed")),
@@ -173,9 +174,8 @@ def test_streams_join_and_leave_at_any_step(data: st.DataObject) -> None:
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_many_wide_streams_on_many_threads(cell: str) -> None:
     """Sizes at which rows, units and the head are shared among threads."""
-    trained = untrained("next", cell=cell, hidden_size=150, layers=2)
-    head = torch.nn.Linear(150, trained.network.sizes.outputs)
-    trained.network.head = head
+    trained = untrained("next", cell=cell, hidden_size=150, num_layers=2)
+    trained.network.head = HEADS["softmax"](150, trained.network.sizes.outputs)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -233,11 +233,11 @@ def test_rows_by_name_and_in_order() -> None:
         assert in_order.step(row).row.tolist() == by_name.step(named).row.tolist()
 
 
-@pytest.mark.parametrize("settings", [{}, {"bigrams": 4}])
+@pytest.mark.parametrize("settings", [{}, {"bigram_size": 4}])
 def test_both_directions_are_refused(settings: dict[str, Any]) -> None:
     trained = untrained("label", bidirectional=True, **settings)
-    more = " --bigrams 0" if settings else ""
-    with pytest.raises(InputError, match=f"both its ends, so it has no answer .* --one-direction{more}$"):
+    more = " and `bigram_size=0`" if settings else ""
+    with pytest.raises(InputError, match=f"both its ends, so it has no answer .* `bidirectional=False`{more}$"):
         trained.stream()
     with pytest.raises(InputError, match="both its ends"):
         trained.streams(3)
@@ -318,13 +318,13 @@ def test_what_is_not_there_is_refused() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_state_goes_on_elsewhere(cell: str) -> None:
-    trained = untrained("next", cell=cell, layers=1 if cell.endswith("cell") else 2)
+    trained = untrained("next", cell=cell, num_layers=1 if cell.endswith("cell") else 2)
     text = sequence(trained, 20)
     stream = trained.stream()
     stream.read(text[:9])
     state = stream.state()
     wanted = [stream.step(symbol).logits.tolist() for symbol in text[9:]]
-    again = untrained("next", cell=cell, layers=1 if cell.endswith("cell") else 2).stream()
+    again = untrained("next", cell=cell, num_layers=1 if cell.endswith("cell") else 2).stream()
     again.restore(state)
     assert again.steps == 9
     assert again.state() == state
@@ -342,7 +342,7 @@ def test_a_state_of_another_model_is_refused() -> None:
 
 def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors: Tensor | None) -> bytes:
     """A state with a right checksum, some of it as a stranger would have it."""
-    L, H = trained.network.settings.layers, trained.network.settings.hidden_size
+    L, H = trained.network.settings.num_layers, trained.network.settings.hidden_size
     held: dict[str, Tensor | None] = {"h": torch.zeros(L, H), "c": torch.zeros(L, H), **tensors}
     told = {"format": FORMAT, "model": trained.identity, "steps": "3", **(about or {})}
     kept = {name: value for name, value in held.items() if value is not None}
@@ -402,7 +402,7 @@ def test_damaged_states_are_refused() -> None:
 
 
 def test_the_format_of_a_state() -> None:
-    trained = untrained("label", cell="lstm", layers=2)
+    trained = untrained("label", cell="lstm", num_layers=2)
     stream = trained.stream()
     stream.read("abc")
     state = stream.state()

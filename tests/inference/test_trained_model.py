@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from helpers import TINY, names_file, sine_file, text_file, upper_pairs
-from ohlol.evaluation.metrics import persistence
 
 import ohlol
 from ohlol.data import sequences
+from ohlol.evaluation.baselines import persistence
 from ohlol.evaluation.evaluate import EVAL_BATCH
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.ops import available
@@ -43,7 +43,13 @@ def text(folder: Path) -> TrainedModel:
 @pytest.fixture(scope="module")
 def sine(folder: Path) -> TrainedModel:
     return ohlol.fit(
-        sine_file(folder / "sine.csv"), hidden_size=16, epochs=40, batch_size=4, bptt=30, lr=0.02, schedule="constant"
+        sine_file(folder / "sine.csv"),
+        hidden_size=16,
+        epochs=40,
+        batch_size=4,
+        bptt=30,
+        lr=0.02,
+        lr_schedule="constant",
     )
 
 
@@ -216,7 +222,7 @@ def test_options_out_of_range_are_refused(text: TrainedModel, options: dict[str,
 
 
 def test_a_prompt_that_cannot_be_read_is_refused(folder: Path) -> None:
-    closed = ohlol.fit(text_file(folder / "closed.txt"), unknown=0.0, bptt=10, **TINY)
+    closed = ohlol.fit(text_file(folder / "closed.txt"), unk_probability=0.0, bptt=10, **TINY)
     with pytest.raises(InputError, match="symbol 'Z' was not seen in training"):
         list(closed.generate("Z"))
 
@@ -224,12 +230,17 @@ def test_a_prompt_that_cannot_be_read_is_refused(folder: Path) -> None:
 @pytest.mark.skipif(not available(), reason="the compiled kernels are not installed")
 @pytest.mark.parametrize(
     "model",
-    [{"cell": "lstm", "layers": 2}, {"cell": "gru"}, {"cell": "rnn", "embedding": 0}, {"cell": "lstm", "tied": True}],
+    [
+        {"cell": "lstm", "num_layers": 2},
+        {"cell": "gru"},
+        {"cell": "rnn", "embedding_size": 0},
+        {"cell": "lstm", "tie_weights": True},
+    ],
 )
 def test_the_kernel_writes_the_text_of_the_loop(
     folder: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {**TINY, "hidden_size": 6, "embedding": 6, "layers": 1, "bptt": 10, **model}
+    settings = {**TINY, "hidden_size": 6, "embedding_size": 6, "num_layers": 1, "bptt": 10, **model}
     text = ohlol.fit(text_file(folder / "both.txt"), **settings)
     options: list[dict[str, Any]] = [
         {"temperature": 0.7},

@@ -29,13 +29,13 @@ def every() -> list[Any]:
     """Every task, cell, direction and some depths, the rarer encoders spread among them."""
     found = []
     for kind, cell, layers, both in itertools.product(TASKS, ("rnn", "gru", "lstm"), (1, 2, 3), (False, True)):
-        more: dict[str, Any] = {"spelling": 4} if kind == "words" and layers < 3 else {}
-        more |= {"bigrams": 3} if kind == "label" and both else {}
-        more |= {"embedding": 0} if kind in ("label", "classify") and layers == 1 and not both else {}
-        more |= {"embedding": 11, "tied": True} if kind == "next" and layers == 3 and not both else {}
-        found.append(pytest.param(kind, {"cell": cell, "layers": layers, "bidirectional": both, **more}))
+        more: dict[str, Any] = {"char_rnn_size": 4} if kind == "words" and layers < 3 else {}
+        more |= {"bigram_size": 3} if kind == "label" and both else {}
+        more |= {"embedding_size": 0} if kind in ("label", "classify") and layers == 1 and not both else {}
+        more |= {"embedding_size": 11, "tie_weights": True} if kind == "next" and layers == 3 and not both else {}
+        found.append(pytest.param(kind, {"cell": cell, "num_layers": layers, "bidirectional": both, **more}))
     found += [pytest.param(kind, {"cell": cell + "cell"}) for kind in TASKS for cell in ("rnn", "gru", "lstm")]
-    return [*found, pytest.param("classify", {"cell": "gru", "head": False, "hidden_size": 2})]
+    return [*found, pytest.param("classify", {"cell": "gru", "head": "identity", "hidden_size": 2})]
 
 
 @pytest.mark.parametrize(("kind", "settings"), every())
@@ -49,10 +49,10 @@ def test_onnxruntime_gives_the_same(kind: str, settings: dict[str, Any]) -> None
     file = onnx.load_model_from_string(graph)
     ops = [node.op_type for node in file.graph.node]
     name = settings["cell"].removesuffix("cell").upper()
-    assert ops.count(name) == settings.get("layers", 1) + (bool(settings.get("spelling")) and name == "LSTM")
+    assert ops.count(name) == settings.get("num_layers", 1) + (bool(settings.get("char_rnn_size")) and name == "LSTM")
     assert not {"Loop", "Scan", "If"} & set(ops)
     if settings.get("bidirectional"):
-        with pytest.raises(InputError, match=r"no single step: --step needs one .* --one-direction"):
+        with pytest.raises(InputError, match=r"no single step: `step` needs one .* `bidirectional=False`"):
             onnx_export.graph(model, step=True)
     else:
         assert onnx_verify.verify(model, onnx_export.graph(model, step=True)).right
@@ -63,7 +63,7 @@ def axes(value: Any) -> list[Any]:
 
 
 def test_the_signature() -> None:
-    model = untrained("label", cell="lstm", layers=2)
+    model = untrained("label", cell="lstm", num_layers=2)
     file = onnx.load_model_from_string(onnx_export.graph(model))
     assert {i.name: axes(i) for i in file.graph.input} == {
         "ids": ["batch", "time"],
@@ -81,7 +81,7 @@ def test_the_signature() -> None:
     assert [i.name for i in step.graph.input] == ["ids", "h_0", "c_0"]
     assert axes(step.graph.output[0]) == ["batch", 8]
     assert onnx_export.graph(model) == onnx_export.graph(
-        untrained("label", cell="lstm", layers=2)
+        untrained("label", cell="lstm", num_layers=2)
     )  # no clock, no chance
 
 
@@ -146,9 +146,9 @@ def strangers(graph: bytes, texts: list[list[str]]) -> list[list[str]]:
     ("kind", "settings"),
     [
         ("label", {}),
-        ("label", {"bidirectional": True, "bigrams": 6}),
-        ("words", {"spelling": 5, "bidirectional": True}),
-        ("classify", {"cell": "gru", "bidirectional": True, "layers": 2}),
+        ("label", {"bidirectional": True, "bigram_size": 6}),
+        ("words", {"char_rnn_size": 5, "bidirectional": True}),
+        ("classify", {"cell": "gru", "bidirectional": True, "num_layers": 2}),
     ],
 )
 def test_a_stranger_gets_our_answers(kind: str, settings: dict[str, Any]) -> None:
@@ -225,7 +225,7 @@ def test_scores_of_the_graph_are_those_of_the_model(kind: str, folder: Path) -> 
 
 @pytest.mark.parametrize("kind", ["next", "words", "forecast"])
 def test_quantized(kind: str) -> None:
-    model = untrained(kind, cell="lstm", hidden_size=64, **({"spelling": 8} if kind == "words" else {}))
+    model = untrained(kind, cell="lstm", hidden_size=64, **({"char_rnn_size": 8} if kind == "words" else {}))
     graph = onnx_export.graph(model)
     small = onnx_verify.quantized(model, graph)
     assert len(small) < 0.6 * len(graph)

@@ -26,7 +26,7 @@ def model_card(config: Config, parameters: int, run: Path, *, apart: bool, devic
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())
     return f"""# {run.name}
 
-A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, {config.model.layers} x \
+A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, {config.model.num_layers} x \
 {config.model.hidden_size} hidden units{", both directions" if config.model.bidirectional else ""}, \
 {parameters:,} parameters.
 

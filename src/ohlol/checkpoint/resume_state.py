@@ -112,18 +112,18 @@ def load(run: Path, most: int = 1 << 40) -> tuple[dict[str, Tensor], dict[str, A
     """
     newest, before = (run / "resume" / f"{state}.safetensors" for state in STATES)
     if not newest.exists() and not before.exists():
-        raise InputError(f"{run}: has no saved state to resume from; --overwrite starts anew")
+        raise InputError(f"{run}: has no saved state to resume from; `overwrite` starts anew")
     if not newest.exists():  # a save that ended between its two renames
         return _load_state(before, most)
     try:
         return _load_state(newest, most)
     except InputError as error:
         if not before.exists():
-            raise InputError(f"{error}; --overwrite starts anew") from None
+            raise InputError(f"{error}; `overwrite` starts anew") from None
         try:
             found = _load_state(before, most)
         except InputError as other:
-            raise InputError(f"{error}; nor can the state before it: {other}; --overwrite starts anew") from None
+            raise InputError(f"{error}; nor can the state before it: {other}; `overwrite` starts anew") from None
         warnings.warn(f"{error}; going on from the state before it, {before.name}", InputWarning, 2)
         return found
 
@@ -173,7 +173,7 @@ def _joined(parts: list[Tensor]) -> Tensor:
 def largest(model: SequenceModel, batch_size: int) -> int:
     """Bytes that the tensors of a saved state can have at most; the hidden state as for an LSTM in both directions."""
     own = sum(p.nbytes for p in model.parameters())
-    carried = 4 * model.settings.layers * model.settings.hidden_size * batch_size
+    carried = 4 * model.settings.num_layers * model.settings.hidden_size * batch_size
     return STATE_TENSORS * own + 8 * carried + EXTRA_BYTES
 
 
@@ -235,7 +235,7 @@ def _warn_of_chance(why: str) -> None:
 def _carried(model: SequenceModel, tensors: dict[str, Tensor]) -> State:
     names = sorted(k for k in tensors if k.startswith("state."))
     state = tuple(tensors[k] for k in names)
-    layers = model.settings.layers * (2 if model.settings.bidirectional else 1)
+    layers = model.settings.num_layers * (2 if model.settings.bidirectional else 1)
     for name, value in zip(names, state, strict=True):
         if value.dim() != 3 or (value.shape[0], value.shape[2]) != (layers, model.settings.hidden_size):
             raise ValueError(f"{name} is {tuple(value.shape)}")
@@ -253,7 +253,7 @@ def refuse_other_data(run: Path, data_sha256: str, files: str) -> None:
 def same_data(was: str, now: str, run: Path, files: str) -> None:
     """Refuse data that are not those of the state, which knows them by a SHA-256; raises InputError."""
     if was not in ("", now):
-        raise InputError(f"{run} was started with other data: {files} changed since; --resume needs the same data")
+        raise InputError(f"{run} was started with other data: {files} changed since; `resume` needs the same data")
 
 
 def warn_of_change(was: dict[str, Any], now: dict[str, Any]) -> None:
@@ -293,7 +293,7 @@ class Metrics:
         if len(lines) < size or sha256 not in ("", self._digest.hexdigest()):
             raise InputError(
                 f"{self.path}: its first {size} bytes are not those that were written: it was changed or "
-                "damaged; --overwrite starts anew"
+                "damaged; `overwrite` starts anew"
             )
         if there > size:
             write_bytes(self.path, lines)

@@ -5,7 +5,7 @@
           model.safetensors   the best weights
           README.md           model card
           metrics.jsonl       one line an evaluation; no clock in it, so equal runs write equal bytes
-          snapshots/          the weights after each epoch, where --snapshots asked for them
+          snapshots/          the weights after each epoch, where the setting `snapshots` asked for them
           resume/last.safetensors   weights, optimizer, RNG and position, its JSON part in the file's metadata
           resume/before.safetensors the same as it was one save earlier, in case the last is damaged
 
@@ -132,10 +132,10 @@ def create(out: Path, *, overwrite: bool, held: ExitStack | None = None, trains:
     """
     if out.exists():
         if not overwrite:
-            go_on = " --resume to go on with it," if trains else ""
-            raise InputError(f"{out} exists: give --overwrite to replace it,{go_on} or another --out")
+            go_on = " `resume` to go on with it," if trains else ""
+            raise InputError(f"{out} exists: give `overwrite` to replace it,{go_on} or another `out`")
         if not out.is_dir() or not _is_run(out):
-            raise InputError(f"{out} is not a run directory and is left alone: give another --out")
+            raise InputError(f"{out} is not a run directory and is left alone: give another `out`")
     try:
         (out / "resume").mkdir(parents=True, exist_ok=True)
         if held is not None:
@@ -196,7 +196,7 @@ def read_config(run: Path) -> Config:
         raise InputError(f"{run}: there is no such run directory; `ohlol train` makes one")
     if not (run / "config.json").exists():
         raise InputError(
-            f"{run}: is not a run directory: it has no config.json; --overwrite starts anew where one began"
+            f"{run}: is not a run directory: it has no config.json; `overwrite` starts anew where one began"
         )
     try:
         return Config.from_json(read_json(run / "config.json"))

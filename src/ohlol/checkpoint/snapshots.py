@@ -46,7 +46,7 @@ def load(run: Path, epoch: int, model: SequenceModel) -> dict[str, Tensor]:
     """
     epochs = kept(run)
     if epoch not in epochs:
-        there = f"epochs {epochs[0]} to {epochs[-1]}" if epochs else "none: `ohlol train --snapshots` keeps them"
+        there = f"epochs {epochs[0]} to {epochs[-1]}" if epochs else "none: the setting `snapshots` keeps them"
         raise InputError(f"{run}: there is no snapshot of epoch {epoch}; there are {there}")
     path, expected = _path(run, epoch), weights_of(model)
     weights = read_tensors(path, sum(t.nbytes for t in expected.values()))[0]

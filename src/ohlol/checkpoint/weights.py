@@ -116,7 +116,7 @@ def _header(data: bytes) -> dict[str, Any]:
 def weights_of(model: SequenceModel) -> dict[str, Tensor]:
     """The named weights of a model, each tensor once."""
     weights = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
-    if model.settings.tied:
+    if model.settings.tie_weights:
         del weights["head.weight"]
     return weights
 
@@ -124,7 +124,7 @@ def weights_of(model: SequenceModel) -> dict[str, Tensor]:
 def put_weights(model: SequenceModel, weights: dict[str, Tensor], where: str) -> None:
     """Put named weights into a model, names and shapes checked first; raises InputError."""
     check_weights(weights, weights_of(model), where)
-    if model.settings.tied:
+    if model.settings.tie_weights:
         weights = {**weights, "head.weight": weights["encoder.embedding.weight"]}
     model.load_state_dict(weights)
 

@@ -13,7 +13,7 @@ from ohlol.cli.frame import app, console
 
 @app.command()
 def doctor(
-    folder: Annotated[Path, typer.Option("--out", help="Where runs would be written.")] = Path(),
+    out: Annotated[Path, typer.Option(help="Where runs would be written.")] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """What this machine is, what of a run is the same again on it, and a self-test of seconds."""
@@ -21,10 +21,10 @@ def doctor(
     from ohlol.utils import environment
     from ohlol.utils.errors import InputError
 
-    if not folder.is_dir():
-        raise InputError(f"--out is {folder}, which is no directory; give one that is there")
+    if not out.is_dir():
+        raise InputError(f"--out is {out}, which is no directory; give one that is there")
     kernels = ops.implementation()
-    found = environment.describe(folder, kernels=kernels)
+    found = environment.describe(out, kernels=kernels)
     checks = self_test()
     if as_json:
         report = {**found.to_json(), "reproducible": environment.promise(kernels=kernels), "self_test": checks}

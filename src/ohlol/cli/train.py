@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ohlol.cli.frame import Device, Format, Header, Input, Level, Target, Task, app, console, one_of
-from ohlol.config import CELLS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from ohlol.config import CELLS, LR_SCHEDULES, OPTIMIZERS, PRECISIONS
 from ohlol.utils.errors import InputError
 
 PAIR_GLUE = "\t"
@@ -46,19 +46,19 @@ def train(
     hidden_size: Annotated[
         int | None, typer.Option(help="Units of a layer and direction.", rich_help_panel="Model")
     ] = None,
-    layers: Annotated[int | None, typer.Option(help="Layers one upon the other.", rich_help_panel="Model")] = None,
+    num_layers: Annotated[int | None, typer.Option(help="Stacked recurrent layers.", rich_help_panel="Model")] = None,
     bidirectional: Annotated[
         bool | None,
-        typer.Option("--bidirectional/--one-direction", help="Read from both ends.", rich_help_panel="Model"),
+        typer.Option("--bidirectional/--unidirectional", help="Read from both ends.", rich_help_panel="Model"),
     ] = None,
-    embedding: Annotated[
+    embedding_size: Annotated[
         str | None, typer.Option(help="Size of a symbol's vector, or onehot.", rich_help_panel="Model")
     ] = None,
-    spelling: Annotated[
+    char_rnn_size: Annotated[
         int | None,
         typer.Option(help="Units of the character RNN beside each word; 0 for none.", rich_help_panel="Model"),
     ] = None,
-    bigrams: Annotated[
+    bigram_size: Annotated[
         int | None,
         typer.Option(help="Size of the vectors of neighbouring characters; 0 for none.", rich_help_panel="Model"),
     ] = None,
@@ -66,8 +66,11 @@ def train(
         str | None,
         typer.Option(help="From hidden state to answers: softmax, identity, regression.", rich_help_panel="Model"),
     ] = None,
-    tied: Annotated[
-        bool | None, typer.Option("--tied/--untied", help="Share embedding and head (next).", rich_help_panel="Model")
+    tie_weights: Annotated[
+        bool | None,
+        typer.Option(
+            "--tie-weights/--no-tie-weights", help="Share embedding and head (next).", rich_help_panel="Model"
+        ),
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Between layers and before the head.", rich_help_panel="Model")
@@ -86,11 +89,11 @@ def train(
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help=one_of(OPTIMIZERS), rich_help_panel="Training")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel="Training")] = None,
-    schedule: Annotated[str | None, typer.Option(help=one_of(SCHEDULES), rich_help_panel="Training")] = None,
-    warmup: Annotated[
+    lr_schedule: Annotated[str | None, typer.Option(help=one_of(LR_SCHEDULES), rich_help_panel="Training")] = None,
+    warmup_steps: Annotated[
         int | None, typer.Option(help="Steps over which the rate rises.", rich_help_panel="Training")
     ] = None,
-    clip: Annotated[
+    max_grad_norm: Annotated[
         float | None, typer.Option(help="Largest gradient norm; 0 for any.", rich_help_panel="Training")
     ] = None,
     weight_decay: Annotated[
@@ -100,10 +103,14 @@ def train(
         float | None, typer.Option(help="Share spread over all labels.", rich_help_panel="Training")
     ] = None,
     class_weights: Annotated[str | None, typer.Option(help="none|balanced", rich_help_panel="Training")] = None,
-    loss: Annotated[str | None, typer.Option(help="mean|sum over the steps.", rich_help_panel="Training")] = None,
-    unknown: Annotated[
+    loss_reduction: Annotated[
+        str | None, typer.Option(help="mean|sum over the steps.", rich_help_panel="Training")
+    ] = None,
+    unk_probability: Annotated[
         float | None,
-        typer.Option(help="How often rare symbols are read as <unk>; 0: no <unk>.", rich_help_panel="Training"),
+        typer.Option(
+            help="Probability that a symbol seen once is read as <unk>; 0: no <unk>.", rich_help_panel="Training"
+        ),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better score; 0: no early stop.", rich_help_panel="Training")
@@ -142,7 +149,7 @@ def train(
     from ohlol.utils import devices, environment
 
     settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "device", "dev")}
-    settings["embedding"] = embedding_size(embedding)
+    settings["embedding_size"] = parse_embedding_size(embedding_size)
     pairs = _pairs(pair)
     if pairs and files:
         raise InputError("--pair and FILE exclude each other: give one of them")
@@ -185,15 +192,15 @@ def train(
         print(f"{text} -> {''.join(model.predict(text).labels)}")
 
 
-def embedding_size(value: str | None) -> int | None:
-    """What --embedding means; raises InputError."""
+def parse_embedding_size(value: str | None) -> int | None:
+    """What --embedding-size means; raises InputError."""
     if value is None:
         return None
     if value == "onehot":
         return 0
     if value.isdecimal() and int(value) > 0:
         return int(value)
-    raise InputError(f"--embedding is {value!r}; give a size, such as 64, or onehot")
+    raise InputError(f"--embedding-size is {value!r}; give a size, such as 64, or onehot")
 
 
 def _pairs(glued: list[str] | None) -> list[tuple[str, str]]:

@@ -24,7 +24,7 @@ def evaluate(
     files: Annotated[
         list[str], typer.Argument(help="Data of the kind the run was trained on, or a corpus.", metavar="FILE...")
     ],
-    worst: Annotated[int, typer.Option(help="Rows of the table of commonest mistakes.")] = 10,
+    confusions: Annotated[int, typer.Option(help="Rows in the table of the most frequent confusions.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     device: Device = "cpu",
 ) -> None:
@@ -39,7 +39,7 @@ def evaluate(
     model = load(run, device)
     corpus = None if is_corpus(files[0]) else sequences.read(files, model.config.data)
     accumulator = model.evaluate(files if corpus is None else corpus)
-    pairs = accumulator.confusions(worst) if isinstance(accumulator, ConfusionMetrics) else []
+    pairs = accumulator.confusions(confusions) if isinstance(accumulator, ConfusionMetrics) else []
     extra: dict[str, Any] = {}
     if model.targets.numeric and corpus is not None:
         targets: Any = corpus.targets

@@ -169,7 +169,7 @@ def of_study(board: Board, *, lang: str = "en") -> Figure:
         for k, setting in enumerate(ranges):
             axes = first = figure.add_subplot(grid[1 + k // 3, k % 3], sharey=first)
             _scores(axes, board, [_along(setting, t.settings[setting.name]) for t in board.scored])
-            axes.set_xlabel(setting.flag)
+            axes.set_xlabel(setting.name)
             if setting.choices:
                 axes.set_xticks(range(len(setting.choices)), [said(choice) for choice in setting.choices])
                 axes.set_xlim(-0.5, len(setting.choices) - 0.5)
@@ -242,7 +242,7 @@ def _importance(axes: Any, board: Board, lang: str) -> None:
         )
         axes.set_axis_off()
         return
-    axes.barh([parse(board.space[key]).flag for key, _ in found], [v for _, v in found], 0.5, color=COLOURS[0])
+    axes.barh([parse(board.space[key]).name for key, _ in found], [v for _, v in found], 0.5, color=COLOURS[0])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
 

@@ -66,7 +66,7 @@ class Tutorial(Last):
     def start(self, trainer: "Trainer") -> None:
         """The table's head, on a terminal."""
         if self.console.is_terminal:
-            total = "sum" if trainer.settings.loss == "sum" else "mean"
+            total = "sum" if trainer.settings.loss_reduction == "sum" else "mean"
             width = max(len("predicted"), sum(map(len, self.targets)) + len(self.targets) - 1)
             self.console.print(f"{'epoch':>9}  {'predicted':<{width}}  loss ({total})", style="bold")
             self.width = width
@@ -95,14 +95,14 @@ class Tutorial(Last):
 def opening(trainer: "Trainer") -> str:
     """What is about to be trained, in two lines."""
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
-    size = "one-hot" if not model.embedding else f"embedding {model.embedding}"
+    size = "one-hot" if not model.embedding_size else f"embedding {model.embedding_size}"
     data = trainer.config.data
     read = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
-    parts = [f"{trainer.config.task} ({read})", f"{model.cell} {model.layers} x {model.hidden_size}"]
+    parts = [f"{trainer.config.task} ({read})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
     parts += ["both directions"] if model.bidirectional else []
     parts += [size] if not trainer.config.sizes.numeric else []
-    parts += [f"spelling {model.spelling}"] if trainer.config.sizes.chars else []
-    parts += [f"bigrams {model.bigrams}"] if trainer.config.sizes.bigrams else []
+    parts += [f"spelling {model.char_rnn_size}"] if trainer.config.sizes.chars else []
+    parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
     measured = f"measured on {_counted(dev)}" if dev is not None else "measured on the same data"
     epochs = trainer.settings.epochs
     where = [] if trainer.team.device.type == "cpu" else [f"on {title(trainer.team.device)}"]

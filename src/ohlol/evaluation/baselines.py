@@ -54,9 +54,11 @@ def baselines(config: Config, codec: Codec, accumulator: MetricAccumulator) -> B
     if codec.labels == codec.symbols:  # one vocabulary for both sides, as in the tutorial, counts both
         counts = measured.astype(np.float64)
     K = len(counts)
-    summed = loss * accumulator.steps / max(accumulator.sequences, 1) if config.training.loss == "sum" else None
+    summed = (
+        loss * accumulator.steps / max(accumulator.sequences, 1) if config.training.loss_reduction == "sum" else None
+    )
     floor = None if config.model.head != "identity" else math.log1p((K - 1) * math.exp(-2))
-    return Baselines(loss, accumulator.steps, K, math.log(K), cross_entropy(measured, counts), summed, floor)
+    return Baselines(loss, steps, K, math.log(K), cross_entropy(measured, counts), summed, floor)
 
 
 def cross_entropy(measured: NDArray[Any], counts: NDArray[Any]) -> float:

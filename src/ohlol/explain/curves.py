@@ -62,7 +62,7 @@ def curves(runs: Sequence[Path]) -> list[Panel]:
             raise InputError(f"{run}: no epoch is over yet, so there is nothing to draw")
         best = ([k for k, line in enumerate(lines) if line.get("best")] or [None])[-1]
         score = TASKS[config.task].metrics(codec).main
-        summed = config.training.loss == "sum"
+        summed = config.training.loss_reduction == "sum"
         for key, name, column, training in (
             ("loss", "", "loss", False),
             ("summed" if summed else "loss", "", "train_loss", True),

@@ -221,14 +221,14 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
     logits, levels = unrolled(network, vectors.double().requires_grad_())
     losses = total = None
     answer_sizes = network.answer_sizes(steps.batch_sizes)
-    reduction = model.config.training.loss
+    reduction = model.config.training.loss_reduction
     if wanted is not None:
         ids = torch.from_numpy(wanted)
         losses = network.head.loss(logits, ids.clamp(min=0), answer_sizes, reduction="none")
         total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
     layers = tuple(_layer(level, cell_of(network.settings), total) for level in levels)
     mine = [torch.cat([level.after[0 if level.direction else -1][k] for level in levels]) for k in range(len(last))]
-    top = [torch.cat([s[0] for s in level.after]) for level in levels if level.layer == network.settings.layers - 1]
+    top = [torch.cat([s[0] for s in level.after]) for level in levels if level.layer == network.settings.num_layers - 1]
     pairs = [
         (output, logits),
         (outputs, torch.cat(top, dim=1)),

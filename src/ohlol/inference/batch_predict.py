@@ -31,7 +31,7 @@ def predict(model: TrainedModel, corpus: Path, out: Path, *, kind: str = "plain"
 
     Args:
         model: of task label or classify.
-        corpus: encoded with the model's vocabulary (`ohlol encode --vocab RUN`).
+        corpus: encoded with the model's vocabulary.
         out: the directory to write to.
         kind: one of `output.FORMATS`.
         n_best: labels of each step that are written.
@@ -70,8 +70,8 @@ def _begin(model: TrainedModel, corpus: Path, found: Encoded, out: Path, kind: s
         raise InputError(f"this model's task is {model.task}; a corpus is labelled by models of label and classify")
     if found.codec != model.codec:
         raise InputError(
-            f"{corpus} was encoded with another vocabulary than the model's: ohlol encode FILE... --vocab "
-            f"{model.run or 'RUN'} --out CORPUS"
+            f"{corpus} was encoded with another vocabulary than the model's; encode it again with `vocab` "
+            f"{model.run or 'the run directory'}"
         )
     about: dict[str, Any] = {
         "format": store.FORMAT,
@@ -82,7 +82,7 @@ def _begin(model: TrainedModel, corpus: Path, found: Encoded, out: Path, kind: s
     }
     if not (out / INDEX).exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out} holds no predictions and is left alone: give another --out")
+            raise InputError(f"{out} holds no predictions and is left alone: give another `out`")
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -91,7 +91,7 @@ def _begin(model: TrainedModel, corpus: Path, found: Encoded, out: Path, kind: s
         return
     there = read_json(out / INDEX)
     if not isinstance(there, dict) or {name: there.get(name) for name in about} != about:
-        raise InputError(f"{out} holds the predictions of another model, corpus or format: give another --out")
+        raise InputError(f"{out} holds the predictions of another model, corpus or format: give another `out`")
 
 
 def _write(model: TrainedModel, corpus: Path, found: Encoded, number: int, path: Path, kind: str, n_best: int) -> None:

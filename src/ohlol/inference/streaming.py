@@ -59,10 +59,10 @@ class Streams:
         count: int = 0,
     ) -> None:
         if network.settings.bidirectional:
-            pairs = " --bigrams 0" if network.sizes.bigrams and network.settings.bigrams else ""
+            pairs = " and `bigram_size=0`" if network.sizes.bigrams and network.settings.bigram_size else ""
             raise InputError(
                 "this model reads a sequence from both its ends, so it has no answer before the last symbol: "
-                f"a stream needs one that was trained with --one-direction{pairs}"
+                f"a stream needs one that was trained with `bidirectional=False`{pairs}"
             )
         self._network, self._codec, self._settings, self._identity = network, codec, settings, identity
         self._kernel = network.stepper()
@@ -77,7 +77,7 @@ class Streams:
             self.join()
 
     def _zeros(self, slots: int) -> tuple[Tensor, ...]:
-        shape = (slots, self._network.settings.layers, self._network.settings.hidden_size)
+        shape = (slots, self._network.settings.num_layers, self._network.settings.hidden_size)
         return tuple(torch.zeros(shape, dtype=self._dtype) for _ in range(self._tensors))
 
     def join(self, state: bytes | None = None) -> int:

@@ -140,10 +140,10 @@ class TrainedModel:
     def _encoded(self, folder: Path) -> Dataset:
         found = encoded.read(folder)
         if found.codec != self.codec:
-            raise InputError(f"{folder} was encoded with another vocabulary: ohlol encode FILE... --vocab {self.run}")
+            raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
         data = found.dev or found.train
         if data.targets is None and not self.targets.continue_text:
-            raise InputError(f"{folder} was encoded without targets; encode it again without --no-targets")
+            raise InputError(f"{folder} was encoded without targets; encode it again with its targets")
         return data
 
     def predict(self, text: str | Sequence[str], *, n_best: int = 1) -> Prediction:
@@ -261,11 +261,11 @@ class TrainedModel:
             raise InputError(f"this model's task is {self.task}; only a model of task next generates")
         if not 0 <= temperature < float("inf") or top_k < 0 or not 0 < top_p <= 1 or length < 0:
             raise InputError(
-                f"--temperature {temperature} and --top-k {top_k} must be at least 0, --top-p {top_p} in (0, 1], "
-                f"--length {length} at least 0"
+                f"`temperature` {temperature} and `top_k` {top_k} must be at least 0, `top_p` {top_p} in (0, 1], "
+                f"`length` {length} at least 0"
             )
         if seed is not None and not 0 <= seed < 1 << 63:
-            raise InputError(f"--seed is {seed}; it must be from 0 to {(1 << 63) - 1}")
+            raise InputError(f"`seed` is {seed}; it must be from 0 to {(1 << 63) - 1}")
         return self._generate(prompt, length, temperature, top_k, top_p, seed)
 
     @torch.no_grad()
@@ -281,7 +281,7 @@ class TrainedModel:
         try:
             ids = vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
-            raise InputError(f"--prompt: symbol {unknown.symbol!r} was not seen in training") from None
+            raise InputError(f"`prompt`: symbol {unknown.symbol!r} was not seen in training") from None
         writer = self.network.writer(vocab.unk)
         if writer is None:
             drawn = self._written(ids, length, seed, temperature, top_k, top_p)

@@ -69,7 +69,7 @@ def read(
         graph = onnx_reader.Graph(path)
         if "ohlol" in graph.metadata:
             if task or symbols or labels:
-                raise InputError(f"{path}: says itself what it is: leave out --task, --symbols and --labels")
+                raise InputError(f"{path}: says itself what it is: leave out `task`, `symbols` and `labels`")
             return _ours(graph, str(path))
         found = onnx_reader.plain(graph)
     given = [names_of(names) if names is not None else [] for names in (symbols, labels)]
@@ -108,7 +108,7 @@ def _ours(graph: Any, where: str) -> tuple[TrainedModel, str]:
     except (InputError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: its metadata are not those of a graph of ohlol: {short(error)}") from None
     kind, looped = config.model.cell.removesuffix("cell"), config.model.cell.endswith("cell")
-    weights = onnx_reader.ours(graph, expected, kind, config.model.layers, looped)
+    weights = onnx_reader.ours(graph, expected, kind, config.model.num_layers, looped)
     check_weights(weights, expected, where, "its metadata ask for")
     model = SequenceModel(config.model, config.sizes).eval()
     put_weights(model, weights, where)

@@ -93,7 +93,7 @@ def graph(model: TrainedModel, *, step: bool = False) -> bytes:
     if step and network.settings.bidirectional:
         raise InputError(
             "this model reads a sequence from both its ends, so it has no single step: "
-            "--step needs one that was trained with --one-direction"
+            "`step` needs one that was trained with `bidirectional=False`"
         )
     if sum(p.nbytes for p in network.parameters()) > LARGEST:
         raise InputError(f"the weights have more than {LARGEST} bytes, which is more than an ONNX file can hold")
@@ -163,7 +163,7 @@ def _description(model: TrainedModel, step: bool) -> str:
 
 def _state_shape(model: TrainedModel) -> list[int | str]:
     settings = model.network.settings
-    return [settings.layers * (2 if settings.bidirectional else 1), "batch", settings.hidden_size]
+    return [settings.num_layers * (2 if settings.bidirectional else 1), "batch", settings.hidden_size]
 
 
 def _encoder(g: _Graph, model: TrainedModel, step: bool) -> str:
@@ -237,11 +237,11 @@ def _layers(g: _Graph, model: TrainedModel, x: str, lengths: str) -> tuple[str, 
     starts: list[list[str]] = []
     for name in ("h_0", "c_0") if kind == "lstm" else ("h_0",):
         whole = g.input(name, TensorProto.FLOAT, _state_shape(model))
-        sizes = g.ints(*[D] * settings.layers)
-        many = settings.layers > 1
-        starts.append(g.add(name, "Split", whole, sizes, outputs=settings.layers, axis=0) if many else [whole])
+        sizes = g.ints(*[D] * settings.num_layers)
+        many = settings.num_layers > 1
+        starts.append(g.add(name, "Split", whole, sizes, outputs=settings.num_layers, axis=0) if many else [whole])
     ends: list[list[str]] = [[] for _ in starts]
-    for layer in range(settings.layers):
+    for layer in range(settings.num_layers):
         weights = [weights_of(network, layer, d, torch.float32) for d in range(D)]
         W, R, B = (
             g.constant(f"layers.{n}{layer}", t) for n, t in zip("WRB", onnx_gates.to_onnx(kind, weights), strict=True)
@@ -274,7 +274,7 @@ def _head(g: _Graph, model: TrainedModel, hidden: str, last: list[str], step: bo
         x = g.add("hidden", "Transpose", hidden, perm=[1, 0, 2])
     if network.head.projection is not None:
         weight, bias = (parameter.detach() for parameter in network.head.projection)
-        if network.settings.tied:  # the embedding lies in the file once
+        if network.settings.tie_weights:  # the embedding lies in the file once
             turned = g.add("head.turned", "Transpose", "encoder.embedding.weight", perm=[1, 0])
         else:
             turned = g.constant("head.weight", weight.t().contiguous())

@@ -28,7 +28,9 @@ from ohlol.utils.errors import InputError
 try:
     import onnxruntime
 except ModuleNotFoundError:
-    raise InputError("checking an ONNX graph needs onnxruntime: pip install 'ohlol[onnx]', or --no-verify") from None
+    raise InputError(
+        "checking an ONNX graph needs onnxruntime: pip install 'ohlol[onnx]', or give `verify=False`"
+    ) from None
 
 TOLERANCE = 1e-5
 """Largest difference allowed between onnxruntime and ours, as a share of the largest number of the tensor (at least 1).
@@ -72,7 +74,7 @@ class Runtime(torch.nn.Module):
     def start(self, B: int) -> State:
         """A state of zeros."""
         settings = self.model.network.settings
-        rows = settings.layers * (2 if settings.bidirectional else 1)
+        rows = settings.num_layers * (2 if settings.bidirectional else 1)
         return tuple(torch.zeros(rows, B, settings.hidden_size) for _ in self.states)
 
     def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:
@@ -223,7 +225,7 @@ def quantized(model: TrainedModel, graph: bytes) -> bytes:
     cell = model.network.settings.cell.removesuffix("cell")
     if cell != "lstm":
         raise InputError(
-            f"--quantize int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
+            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
             "whose weights would stay as they are; export without it"
         )
     import onnx

@@ -102,7 +102,7 @@ def checked(plain: Plain, where: str) -> Plain:
         if W.dim() != 2 or W.size(1) != D * H or not len(W) or (b is not None and b.shape != (len(W),)):
             raise InputError(f"{where}: the linear layer is {tuple(W.shape)}; the layers end in {D * H} numbers")
         head = _float(W, where), None if b is None else _float(b, where)
-    return replace(plain, layers=layers, embedding=embedding, head=head)
+    return replace(plain, layers=layers, embedding_size=embedding, head=head)
 
 
 def _float(tensor: Tensor, where: str) -> Tensor:
@@ -212,22 +212,22 @@ def built(
     if task is None:
         reads = "one-hot symbols or numbers" if plain.embedding is None else "for"
         raise InputError(
-            f"{where}: weights do not say what they are {reads}: give --task label, next or classify"
+            f"{where}: weights do not say what they are {reads}: give `task` label, next or classify"
             + (f" for one-hot symbols, forecast for rows of {plain.inputs} numbers" if plain.embedding is None else "")
         )
     targets = TASKS.select(task).targets
     numeric = targets.numeric
     if numeric and plain.embedding is not None:
-        raise InputError(f"{where}: has an embedding, so it reads symbols, and --task forecast reads numbers")
+        raise InputError(f"{where}: has an embedding, so it reads symbols, and the task forecast reads numbers")
     if numeric and plain.directions == 2:
         raise InputError(f"{where}: reads from both ends, and a forecast must not see what it forecasts")
     V = plain.inputs if plain.embedding is None else len(plain.embedding)
-    names = _named(symbols, V, "--symbols", [f"x{i + 1}" for i in range(V)] if numeric else None, where)
+    names = _named(symbols, V, "symbols", [f"x{i + 1}" for i in range(V)] if numeric else None, where)
     default = names if plain.outputs == V and targets.shifted else None
-    answers = _named(labels, plain.outputs, "--labels", default, where)
+    answers = _named(labels, plain.outputs, "labels", default, where)
     if targets.continue_text and answers != names:
         raise InputError(
-            f"{where}: has {V} symbols and {plain.outputs} scores; --task next gives a score to each symbol"
+            f"{where}: has {V} symbols and {plain.outputs} outputs; the task next gives a logit to each symbol"
         )
     if numeric:
         ones = Scale((0.0,) * V, (1.0,) * V), Scale((0.0,) * plain.outputs, (1.0,) * plain.outputs)
@@ -241,9 +241,9 @@ def built(
     settings = ModelSettings(
         cell=plain.kind,
         hidden_size=plain.hidden,
-        layers=len(plain.layers),
+        num_layers=len(plain.layers),
         bidirectional=plain.directions == 2,
-        embedding=0 if plain.embedding is None else plain.inputs,
+        embedding_size=0 if plain.embedding is None else plain.inputs,
         head="identity" if plain.head is None else TASKS[task].head,
     )
     model = SequenceModel(settings, Sizes(V, plain.outputs, numeric=numeric, per_sequence=targets.per_sequence)).eval()
@@ -268,9 +268,9 @@ def _by_name(plain: Plain) -> dict[str, Tensor]:
     return made
 
 
-def _named(given: Sequence[str], size: int, flag: str, default: Sequence[str] | None, where: str) -> tuple[str, ...]:
+def _named(given: Sequence[str], size: int, setting: str, default: Sequence[str] | None, where: str) -> tuple[str, ...]:
     if given and len(given) != size:
-        raise InputError(f"{flag} has {len(given)} names; {where} has {size}")
+        raise InputError(f"`{setting}` has {len(given)} names; {where} has {size}")
     return tuple(given or default or map(str, range(size)))
 
 

@@ -48,7 +48,7 @@ def unrolled(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, l
     """The logits (N, K) of one sequence of vectors by the equations alone, and everything they were made from."""
     settings, cell = network.settings, cells.CELLS[cell_of(network.settings)]
     T, levels = len(x), list[Level]()
-    for layer in range(settings.layers):
+    for layer in range(settings.num_layers):
         outputs: list[Tensor] = []
         for direction in range(1 + settings.bidirectional):
             weights = weights_of(network, layer, direction, x.dtype)
@@ -61,7 +61,9 @@ def unrolled(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, l
             outputs.append(torch.cat([s[0] for s in after]))
         x = torch.cat(outputs, dim=1)  # D times (T, H) -> (T, D*H)
     if network.sizes.per_sequence:
-        ends = [level.after[0 if level.direction else -1][0] for level in levels if level.layer == settings.layers - 1]
+        ends = [
+            level.after[0 if level.direction else -1][0] for level in levels if level.layer == settings.num_layers - 1
+        ]
         x = torch.cat(ends, dim=1)  # D times (1, H) -> (1, D*H)
     head = deepcopy(network.head).to(x.dtype).requires_grad_(False)
     return head(x), levels

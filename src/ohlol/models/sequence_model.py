@@ -91,23 +91,23 @@ class Encoder(torch.nn.Module):
     def __init__(self, settings: ModelSettings, sizes: Sizes):
         super().__init__()
         self.size = sizes.inputs
-        self.onehot = not sizes.numeric and not settings.embedding
+        self.onehot = not sizes.numeric and not settings.embedding_size
         self.numeric = sizes.numeric
-        if not self.numeric and settings.embedding:
-            self.embedding = torch.nn.Embedding(sizes.inputs, settings.embedding)
+        if not self.numeric and settings.embedding_size:
+            self.embedding = torch.nn.Embedding(sizes.inputs, settings.embedding_size)
             torch.nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
-            self.size = settings.embedding
-        self.spelled = bool(sizes.chars and settings.spelling)
+            self.size = settings.embedding_size
+        self.spelled = bool(sizes.chars and settings.char_rnn_size)
         if self.spelled:
             self.chars = torch.nn.Embedding(sizes.chars, SPELLING_EMBEDDING)
             torch.nn.init.normal_(self.chars.weight, std=EMBEDDING_STD)
-            self.speller = nn.LSTM(SPELLING_EMBEDDING, settings.spelling, bidirectional=True)
-            self.size += 2 * settings.spelling
-        self.paired = bool(sizes.bigrams and settings.bigrams)
+            self.speller = nn.LSTM(SPELLING_EMBEDDING, settings.char_rnn_size, bidirectional=True)
+            self.size += 2 * settings.char_rnn_size
+        self.paired = bool(sizes.bigrams and settings.bigram_size)
         if self.paired:
-            self.bigrams = torch.nn.Embedding(sizes.bigrams, settings.bigrams)
+            self.bigrams = torch.nn.Embedding(sizes.bigrams, settings.bigram_size)
             torch.nn.init.normal_(self.bigrams.weight, std=EMBEDDING_STD)
-            self.size += 2 * settings.bigrams
+            self.size += 2 * settings.bigram_size
         self.dropout = torch.nn.Dropout(settings.embedding_dropout)
 
     @property
@@ -197,16 +197,16 @@ class SequenceModel(torch.nn.Module):
             self.layers = nn.LAYERS[settings.cell](
                 self.encoder.size,  # pyright: ignore[reportArgumentType]
                 settings.hidden_size,
-                settings.layers,
+                settings.num_layers,
                 bidirectional=settings.bidirectional,
-                dropout=settings.dropout if settings.layers > 1 else 0.0,
+                dropout=settings.dropout if settings.num_layers > 1 else 0.0,
             )
         self.dropout = torch.nn.Dropout(settings.dropout)
         self.head: Head = HEADS.select(settings.head)(width, sizes.outputs)
         self._tie()
 
     def _tie(self) -> None:
-        if self.settings.tied:
+        if self.settings.tie_weights:
             self.head.weight = self.encoder.embedding.weight
 
     @property
@@ -298,7 +298,7 @@ class SequenceModel(torch.nn.Module):
 
     def _spec(self) -> Spec:
         cell = self.settings.cell.removesuffix("cell")
-        return Spec("rnn_tanh" if cell == "rnn" else cell, self.settings.layers)
+        return Spec("rnn_tanh" if cell == "rnn" else cell, self.settings.num_layers)
 
     def _table(self) -> Tensor:
         """The input projection of every symbol in the first layer, (V, G*H)."""
@@ -324,19 +324,23 @@ class SequenceModel(torch.nn.Module):
 
 
 def _check(settings: ModelSettings, sizes: Sizes, width: int) -> None:
-    if settings.cell in nn.CELLS and (settings.layers > 1 or settings.bidirectional):
+    if settings.cell in nn.CELLS and (settings.num_layers > 1 or settings.bidirectional):
         layer = settings.cell.removesuffix("cell")
-        raise InputError(f"--cell {settings.cell} runs one layer in one direction; --cell {layer} has more of both")
+        raise InputError(f"`cell` {settings.cell} runs one layer in one direction; `cell` {layer} has more of both")
     head = HEADS.select(settings.head)
     if head.numeric != sizes.numeric:
         fitting = ", ".join(name for name, other in HEADS.items() if other.numeric == sizes.numeric)
         raise InputError(f"`head` {settings.head} does not fit this task; it must be one of {fitting}")
-    if settings.tied and (not issubclass(head, LinearHead) or settings.embedding != width or sizes.numeric):
+    if settings.tie_weights and (not issubclass(head, LinearHead) or settings.embedding_size != width or sizes.numeric):
         raise InputError(
-            f"`tied` shares the embedding with the head, so `embedding` must be {width} (hidden size times "
-            f"directions) and `head` a linear one; `embedding` is {settings.embedding}"
+            f"`tie_weights` shares the embedding with the head, so `embedding_size` must be {width} (hidden size times "
+            f"directions) and `head` a linear one; `embedding_size` is {settings.embedding_size}"
         )
-    if ((settings.spelling and sizes.chars) or (settings.bigrams and sizes.bigrams)) and not settings.embedding:
-        raise InputError("--spelling and --bigrams stand beside an embedding: give --embedding N with them")
-    if settings.bigrams and sizes.bigrams and not settings.bidirectional:
-        raise InputError("--bigrams looks at the symbol that follows: give --bidirectional with it")
+    if (
+        (settings.char_rnn_size and sizes.chars) or (settings.bigram_size and sizes.bigrams)
+    ) and not settings.embedding_size:
+        raise InputError(
+            "`char_rnn_size` and `bigram_size` stand beside an embedding: give `embedding_size` N with them"
+        )
+    if settings.bigram_size and sizes.bigrams and not settings.bidirectional:
+        raise InputError("`bigram_size` looks at the symbol that follows: give `bidirectional=True` with it")

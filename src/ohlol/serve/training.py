@@ -61,7 +61,7 @@ class Watcher(Silent):
                 "parameters": trainer.parameters,
                 "hidden_size": about.model.hidden_size,
                 "labels": list(trainer.codec.labels.symbols),
-                "reduction": about.training.loss,
+                "reduction": about.training.loss_reduction,
                 "pairs": [list(p) for p in about.pairs],
             },
         )

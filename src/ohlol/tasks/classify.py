@@ -17,7 +17,7 @@ class ClassifyMetrics(ConfusionMetrics):
 def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
     """Settings that were measured on the data of docs/results.md."""
     model = ModelSettings(
-        cell="gru", hidden_size=128, bidirectional=True, embedding=64, dropout=0.4, embedding_dropout=0.2
+        cell="gru", hidden_size=128, bidirectional=True, embedding_size=64, dropout=0.4, embedding_dropout=0.2
     )
     return model, TrainSettings(epochs=15, batch_size=64, lr=3e-3)
 
@@ -26,12 +26,12 @@ def search_space(level: str) -> tuple[str, ...]:
     """Ranges around the defaults."""
     return (
         "cell=gru,lstm",
-        "layers=1:2",
+        "num_layers=1:2",
         "lr=5e-4:1e-2:log",
-        "hidden-size=32:256:8",
-        "embedding=16:128:8",
+        "hidden_size=32:256:8",
+        "embedding_size=16:128:8",
         "dropout=0:0.7:0.05",
-        "embedding-dropout=0:0.6:0.05",
+        "embedding_dropout=0:0.6:0.05",
     )
 
 

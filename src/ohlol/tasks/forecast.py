@@ -54,7 +54,7 @@ def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
 
 def search_space(level: str) -> tuple[str, ...]:
     """Ranges around the defaults."""
-    return ("cell=rnn,gru,lstm", "layers=1:2", "lr=5e-4:1e-2:log", "hidden-size=16:128:8", "dropout=0:0.4:0.05")
+    return ("cell=rnn,gru,lstm", "num_layers=1:2", "lr=5e-4:1e-2:log", "hidden_size=16:128:8", "dropout=0:0.4:0.05")
 
 
 register(

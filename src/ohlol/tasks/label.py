@@ -62,11 +62,16 @@ def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
     """Settings that were measured on the data of docs/results.md."""
     if level == "word":
         model = ModelSettings(
-            hidden_size=200, bidirectional=True, embedding=100, spelling=64, dropout=0.5, embedding_dropout=0.4
+            hidden_size=200,
+            bidirectional=True,
+            embedding_size=100,
+            char_rnn_size=64,
+            dropout=0.5,
+            embedding_dropout=0.4,
         )
         return model, TrainSettings(epochs=15, batch_size=32, lr=2e-3)
     model = ModelSettings(
-        hidden_size=200, bidirectional=True, embedding=64, bigrams=64, dropout=0.4, embedding_dropout=0.4
+        hidden_size=200, bidirectional=True, embedding_size=64, bigram_size=64, dropout=0.4, embedding_dropout=0.4
     )
     return model, TrainSettings(epochs=12, batch_size=32, lr=2e-3)
 
@@ -75,12 +80,12 @@ def search_space(level: str) -> tuple[str, ...]:
     """Ranges around the defaults."""
     return (
         "cell=gru,lstm",
-        "layers=1:2",
+        "num_layers=1:2",
         "lr=5e-4:1e-2:log",
-        "hidden-size=64:384:8",
-        "embedding=32:160:4" if level == "word" else "embedding=16:128:8",
+        "hidden_size=64:384:8",
+        "embedding_size=32:160:4" if level == "word" else "embedding_size=16:128:8",
         "dropout=0:0.7:0.05",
-        "embedding-dropout=0:0.6:0.05",
+        "embedding_dropout=0:0.6:0.05",
     )
 
 

@@ -28,7 +28,7 @@ class NextMetrics(LabelMetrics):
 
 def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
     """Settings that were measured on the data of docs/results.md."""
-    model = ModelSettings(hidden_size=512, embedding=64, dropout=0.3)
+    model = ModelSettings(hidden_size=512, embedding_size=64, dropout=0.3)
     return model, TrainSettings(epochs=8, batch_size=32, bptt=64, lr=3e-3)
 
 
@@ -36,12 +36,12 @@ def search_space(level: str) -> tuple[str, ...]:
     """Ranges around the defaults."""
     return (
         "cell=gru,lstm",
-        "layers=1:2",
+        "num_layers=1:2",
         "lr=5e-4:1e-2:log",
-        "hidden-size=128:768:64",
-        "embedding=16:128:8",
+        "hidden_size=128:768:64",
+        "embedding_size=16:128:8",
         "dropout=0:0.6:0.05",
-        "embedding-dropout=0:0.4:0.05",
+        "embedding_dropout=0:0.4:0.05",
     )
 
 

@@ -17,7 +17,7 @@ class Epoch:
     epochs: int
     step: int
     loss: float
-    """Mean training loss over the epoch's steps, in nats, or as `--loss sum` counts it."""
+    """Mean training loss over the epoch's steps, in nats, or summed over the steps where `loss_reduction` is "sum"."""
     metrics: Metrics
     best: bool
     lr: float

@@ -152,10 +152,10 @@ def _started(
     pairs = loading.pairs_of(data)
     model, training = settle(found.settings, pairs, given)
     if training.snapshots and run is None:
-        raise InputError("--snapshots needs --out: the run directory they are kept in")
+        raise InputError("`snapshots` needs `out`: the run directory they are kept in")
     made = loading.arrays(found, data, dev, model, training, shared=is_tutorial(pairs))
     if made.mapped and "dev_fraction" in given.training:
-        raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {made.files[0]} is")
+        raise InputError(f"`dev_fraction` is chosen when a corpus is encoded, and {made.files[0]} is")
     config = configure(made, model, training, given, dev, pairs, device)
     if run is None:
         return config, made
@@ -178,7 +178,7 @@ def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[Mode
         (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "char")
     )
     if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
-        training = replace(training, loss="sum")
+        training = replace(training, loss_reduction="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
     return model, training
@@ -231,23 +231,24 @@ def _resumed(
 ) -> tuple[Config, Arrays]:
     """What a run that goes on is, and what it reads."""
     if run is None:
-        raise InputError("--resume needs --out: the run directory to go on with")
+        raise InputError("`resume` needs `out`: the run directory to go on with")
     was = run_directory.read_config(run)  # nothing is written where there is no run
     if not was.train_files and not was.pairs:
         raise InputError(
             f"{run} was never trained here: its weights came by `ohlol import`, without the optimizer's state, and "
             "there is nothing to resume; every other command takes it as it is, and training starts from new weights "
-            "in another --out"
+            "in another `out`"
         )
     held.enter_context(locked(run))
     config, codec = run_directory.read_described(run)
     if dev is not None and str(dev) != config.dev_file:
-        raise InputError(f"{run} was started with --dev {config.dev_file}, not {dev}; --resume keeps it")
+        raise InputError(f"{run} was started with `dev` {config.dev_file}, not {dev}; `resume` keeps it")
     for kind, mine in ((config.data, given.data), (config.model, given.model), (config.training, given.training)):
         for name, value in mine.items():
             if getattr(kind, name) != value:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
+                raise InputError(
+                    f"{run} was started with `{name}` {getattr(kind, name)}, not {value}; `resume` keeps it"
+                )
     made = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
     memory_check.check(config, made.train, device)
     if made.files and not made.mapped:
@@ -280,18 +281,18 @@ def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
     found = loading.read(data, {} if corpus is not None else asdict(config.data))
     made = loading.arrays(found, data, config.dev_file, config.model, config.training, shared=is_tutorial(config.pairs))
     if made.codec != codec:
-        raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
+        raise InputError(f"{run} was started with other data; `resume` goes on with the same files or pairs only")
     return made
 
 
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
     """The settings given, and the defaults where they do not exclude each other."""
     if str(given.get("cell", "")).endswith("cell"):
-        model = replace(model, layers=1, bidirectional=False)
+        model = replace(model, num_layers=1, bidirectional=False)
     if not given.get("bidirectional", model.bidirectional):
-        model = replace(model, bigrams=0)
-    if not given.get("embedding", model.embedding):
-        model = replace(model, spelling=0, bigrams=0)
+        model = replace(model, bigram_size=0)
+    if not given.get("embedding_size", model.embedding_size):
+        model = replace(model, char_rnn_size=0, bigram_size=0)
     return replace(model, **given)
 
 
@@ -304,4 +305,4 @@ def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: in
 
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
-SLOW = "--precision {} on the CPU takes torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
+SLOW = "`precision` {} on the CPU takes torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"

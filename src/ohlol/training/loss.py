@@ -51,9 +51,9 @@ class BatchLoss:
             self.model.answer_sizes(torch.from_numpy(batch.batch_sizes)),
             weight=None if self.weights is None else self.weights.to(logits),
             label_smoothing=settings.label_smoothing,
-            reduction=settings.loss,
+            reduction=settings.loss_reduction,
         )
-        if settings.loss == "sum":
+        if settings.loss_reduction == "sum":
             return Loss(loss / sequences, sequences, sequences)
         weights = self._weights_in_numpy
         divisor = answers if weights is None else float(weights[batch.targets].sum())
@@ -71,9 +71,10 @@ def _class_weights(settings: TrainSettings, codec: Codec) -> Tensor | None:
 def keep_probabilities(settings: TrainSettings, codec: Codec) -> NDArray[np.float64] | None:
     """For each symbol the probability that training reads it as itself instead of <unk>; None where all are."""
     vocab = codec.symbols
-    if vocab is None or vocab.unk is None or not settings.unknown:
+    if vocab is None or vocab.unk is None or not settings.unk_probability:
         return None
     counts = np.array(vocab.counts, np.float64)
-    keep = counts / (counts + settings.unknown)
+    strength = settings.unk_probability / (1 - settings.unk_probability)
+    keep = counts / (counts + strength)
     keep[vocab.unk] = 1.0
     return keep

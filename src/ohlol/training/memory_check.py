@@ -20,7 +20,7 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
 def check(config: Config, data: Dataset, device: torch.device) -> None:
-    """Refuse what cannot fit into the memory of a device; raises TooLarge, which names the flags that help."""
+    """Refuse what cannot fit into the memory of a device; raises TooLarge, which names the settings to lower."""
     cpu = device.type == "cpu"
     free = environment.free_memory() if cpu else devices.free_memory(device)
     if free is None:
@@ -31,20 +31,22 @@ def check(config: Config, data: Dataset, device: torch.device) -> None:
     if needed > free:
         raise TooLarge(
             f"the model would have {numbers:,} parameters and take {_gib(needed)} to train, and {_gib(free)} are "
-            f"free{on}: a smaller --hidden-size (here {model.hidden_size}), --layers or --embedding helps"
+            f"free{on}: a smaller `hidden_size` (here {model.hidden_size}), `num_layers` or `embedding_size` helps"
         )
     cut = TASKS[config.task].trains_in_windows
     steps = min(data.steps, training.batch_size * training.bptt)
     if not cut:
         lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # of a corpus of any size a part tells enough
         steps = int(np.sort(lengths)[-training.batch_size :].sum())
-    held = model.layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
+    held = (
+        model.num_layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
+    )
     kept = steps * (held + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
     if needed + kept > free:
         raise TooLarge(
             f"the largest batch has {steps:,} steps and takes {_gib(kept)} beside the model's {_gib(needed)}, and "
-            f"{_gib(free)} are free{on}: a smaller --batch-size (here {training.batch_size})"
-            f"{f' or --bptt (here {training.bptt})' if cut else ''} helps most, then --hidden-size"
+            f"{_gib(free)} are free{on}: a smaller `batch_size` (here {training.batch_size})"
+            f"{f' or `bptt` (here {training.bptt})' if cut else ''} helps most, then `hidden_size`"
         )
 
 

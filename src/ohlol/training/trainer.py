@@ -44,7 +44,7 @@ from ohlol.utils.files import write_json
 SHOWN = 8
 """Sequences whose predictions an epoch reports, where the whole data are one batch: the tutorial's view."""
 SKIPPED_AT_MOST = 10
-"""`--on-nan skip`: steps skipped in a row after which the run stops, as its weights themselves must be broken."""
+"""`on_nan="skip"`: steps skipped in a row after which the run stops, as its weights themselves must be broken."""
 SPIKE_AFTER, SPIKE_RATIO, SPIKE_RISE, SPIKE_MEMORY = 50, 3.0, 1.0, 0.98
 """A loss is a spike that is this many times the running mean and this much above it, after so many steps."""
 
@@ -192,7 +192,7 @@ class Trainer:
         logits, after = self.precision.raised(logits, after)
         loss, value, weight = self._told(batch, self.loss(batch, logits, ready.wanted))
         self.precision.backward(loss)
-        norm = self.precision.clipped(self.optimizer, self.model.parameters(), self.settings.clip or math.inf)
+        norm = self.precision.clipped(self.optimizer, self.model.parameters(), self.settings.max_grad_norm or math.inf)
         feed.prepare(at.batch + 1)  # a GPU is at work now, until somebody asks for a number
         value, norm = value.item() if isinstance(value, Tensor) else value, norm.item()
         good = math.isfinite(value) and math.isfinite(norm)
@@ -239,8 +239,10 @@ class Trainer:
 
     def _diverged(self, what: str, value: float, step: int) -> str:
         kept = "the best weights so far are kept" if self.progress.best is not None else "no weights were saved"
-        remedy = f"a lower --lr than {self.settings.lr:g}" + ("" if self.settings.clip else " or --clip 1")
-        remedy += " or --precision bf16, which has the range of fp32" if self.settings.precision == "fp16" else ""
+        remedy = f"a lower `lr` than {self.settings.lr:g}" + (
+            "" if self.settings.max_grad_norm else " or `max_grad_norm=1`"
+        )
+        remedy += " or `precision=bf16`, which has the range of fp32" if self.settings.precision == "fp16" else ""
         where = f"epoch {self.progress.epoch + 1}, step {step}"
         return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
 
@@ -266,7 +268,7 @@ class Trainer:
             raise Diverged(self._diverged("loss of every step", math.nan, at.step))
         best = is_better(metrics, at.best, self.main_metric)
         at.stale = 0 if best else at.stale + 1
-        if self.settings.schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
+        if self.settings.lr_schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
             at.plateau *= PLATEAU_FACTOR
         loss = at.loss / at.counted
         line: dict[str, Any] = {

@@ -37,7 +37,7 @@ class Log(View):
         epochs = base.training.epochs
         way = "less" if board.low else "more"
         self._print(f"{plan.trials} trials of {epochs} epochs, {base.task}, by {self._score} ({way} is better); {ends}")
-        self._print("\n".join(f"  --search {one.text}" for one in plan.space.ranges))
+        self._print("\n".join(f"  {one.text}" for one in plan.space.ranges))
         if board.trials:
             self._print(f"going on after {len(board.trials)} trial{'s' * (len(board.trials) != 1)}")
 

@@ -117,7 +117,7 @@ def tune(
         raise InputError("a sweep is not started by torchrun: start several processes with the same command instead")
     for name, value, low in (("trials", trials, 1), ("keep", keep, 1), ("timeout", timeout, 0)):
         if value is not None and value < low:
-            raise InputError(f"--{name} is {value}; it must be at least {low}")
+            raise InputError(f"`{name}` is {value}; it must be at least {low}")
     for text in search:
         if "=" in text:
             space.parse(text)  # before anything is read
@@ -184,11 +184,11 @@ class Sweep:
         from ohlol.tuning import study as room  # needs optuna
 
         if self.out.exists() and not is_study(self.out) and not _is_begun(self.out):
-            raise InputError(f"{self.out} is there and is no study: give another --out")
+            raise InputError(f"{self.out} is there and is no study: give another `out`")
         about = read_file(self.out) if is_study(self.out) else {}
         name = name or str(about.get("study") or self.out.resolve().name)
         if about and about["study"] != name:
-            raise InputError(f"{self.out} is the directory of the study {about['study']}: give another --out")
+            raise InputError(f"{self.out} is the directory of the study {about['study']}: give another `out`")
         kept = room.Storage.of(storage, self.out, about)
         data, given = self.shelf.settings, self.given.model | self.given.training
         found = space.chosen(search, given, data.task or "", data.level or "")
@@ -212,7 +212,7 @@ class Sweep:
         model, training = fit.settle(self.shelf.settings, self.shelf.pairs, given)
         made = self.shelf.arrays(model, training)
         if self.shelf.corpus is not None and "dev_fraction" in given.training:
-            raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {self.shelf.corpus} is")
+            raise InputError(f"`dev_fraction` is chosen when a corpus is encoded, and {self.shelf.corpus} is")
         return fit.configure(made, model, training, given, self.dev, self.shelf.pairs, self.us.device), made
 
     def _trial(self, study: "Study", taken: "Taken") -> None:

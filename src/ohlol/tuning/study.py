@@ -114,11 +114,11 @@ class Study:
             InputError: there is no such pruner, or the study has another.
         """
         if kind not in PRUNERS:
-            raise InputError(f"--pruner is {cut(repr(kind))}; it must be one of {', '.join(PRUNERS)}")
+            raise InputError(f"`pruner` is {cut(repr(kind))}; it must be one of {', '.join(PRUNERS)}")
         with self._working():
             has = self._study.user_attrs.get(PRUNED_BY)
             if has and kind not in ("auto", has):
-                raise InputError(f"the study {self.name} was made with --pruner {has}, not {kind}")
+                raise InputError(f"the study {self.name} was made with `pruner` {has}, not {kind}")
             self.pruner, self._study.pruner = pruner_of(has or kind, trials, epochs)
             if not has:
                 self._study.set_user_attr(PRUNED_BY, self.pruner)
@@ -279,7 +279,7 @@ def agree(study: optuna.Study, made_for: dict[str, Any], storage: Storage) -> No
     if MADE_FOR not in study.user_attrs:
         if study.get_trials(deepcopy=False):
             raise InputError(
-                f"the study {study.study_name} in {storage.shown} is none of ohlol's: give another --study"
+                f"the study {study.study_name} in {storage.shown} is none of ohlol's: give another `study`"
             )
         study.set_user_attr(MADE_FOR, made_for)
     theirs = study.user_attrs[MADE_FOR]  # not what was just set, where another process set it too
@@ -290,7 +290,7 @@ def agree(study: optuna.Study, made_for: dict[str, Any], storage: Storage) -> No
         said = (
             f"made for other {what}" if what == "data" else f"made with {what} {_told_of(other)}, not {_told_of(mine)}"
         )
-        raise InputError(f"the study {study.study_name} in {storage.shown} was {said}: give another --out, or --study")
+        raise InputError(f"the study {study.study_name} in {storage.shown} was {said}: give another `out`, or `study`")
 
 
 def _told_of(value: Any) -> str:

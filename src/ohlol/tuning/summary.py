@@ -63,7 +63,7 @@ class Board:
     score: str
     """The name of the main score."""
     space: dict[str, str]
-    """Each range as `--search` takes it, by the setting's name."""
+    """Each range as `search` takes it, by the setting's name."""
     trials: tuple[Trial, ...]
     importance: dict[str, float] = field(default_factory=dict[str, float])
     """How much of what differs between good and other trials each setting explains; of few trials nothing is known."""

@@ -82,7 +82,7 @@ def board_to_text(board: Board, console: Console, *, lang: str = "en") -> None:
     for key, text in board.space.items():
         setting = parse(text)
         console.print()
-        console.print(Text(translations.text("study_against", lang, name=name, setting=setting.flag), style="bold"))
+        console.print(Text(translations.text("study_against", lang, name=name, setting=setting.name), style="bold"))
         if setting.choices:
             _choices(board, setting, console, lang)
             continue
@@ -95,10 +95,10 @@ def _importance(board: Board, console: Console, lang: str, ascii_only: bool) -> 
         done = sum(t.state == "complete" for t in board.trials)
         console.print(translations.text("study_few", lang, count=done), highlight=False)
         return
-    widest = max(len(parse(board.space[name]).flag) for name in board.importance)
+    widest = max(len(parse(board.space[name]).name) for name in board.importance)
     for name, value in sorted(board.importance.items(), key=lambda item: -item[1]):
         bar = ("#" if ascii_only else "█") * round(BAR * value)
-        console.print(f"{parse(board.space[name]).flag:<{widest}}  {value:4.0%}  {bar}", highlight=False)
+        console.print(f"{parse(board.space[name]).name:<{widest}}  {value:4.0%}  {bar}", highlight=False)
 
 
 def _choices(board: Board, setting: Range, console: Console, lang: str) -> None:

@@ -31,28 +31,28 @@ def chosen(name: str = "auto") -> torch.device:
         device: Any = torch.device(name)  # its index may be None, which torch's types do not say
     except RuntimeError:
         raise InputError(
-            f"--device is {cut(repr(name))}; give auto, cpu, cuda or one of several, such as cuda:1"
+            f"`device` is {cut(repr(name))}; give auto, cpu, cuda or one of several, such as cuda:1"
         ) from None
     if device.type == "cpu":
         return CPU
     there = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if there is None or there.type != device.type:
-        raise InputError(f"--device {name}: {_missing(device.type)}; --device cpu computes without")
+        raise InputError(f"`device` {name}: {_missing(device.type)}; `device=cpu` computes without")
     count, processes = torch.accelerator.device_count(), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     if processes > 1 and device.index is not None:
         raise InputError(
-            f"--device {name}: each of the {processes} processes takes one of its own: --device {device.type}"
+            f"`device` {name}: each of the {processes} processes takes one of its own: `device={device.type}`"
         )
     if processes > count:
         raise InputError(
-            f"--device {device.type}: {processes} processes on this host, and {count} such device{'s' * (count != 1)}: "
-            f"--nproc-per-node {count}, or --device cpu"
+            f"`device` {device.type}: {processes} processes on this host, and {count} such device{'s' * (count != 1)}: "
+            f"--nproc-per-node {count}, or `device=cpu`"
         )
     index = device.index
     if index is None:
         index = int(os.environ.get("LOCAL_RANK", 0)) if processes > 1 else torch.accelerator.current_device_index()
     if index >= count:
-        raise InputError(f"--device {name}: there is no such device; the last is {device.type}:{count - 1}")
+        raise InputError(f"`device` {name}: there is no such device; the last is {device.type}:{count - 1}")
     return torch.device(device.type, index)
 
 

@@ -158,7 +158,7 @@ def joined(device: torch.device = CPU) -> Generator[Team]:
         restarts, elsewhere = team.sums([restarts, device.type != "cpu"])
         if 0 < elsewhere < size:
             raise InputError(
-                f"{elsewhere:g} of {size} processes compute on a GPU, the others on the CPU: give --device"
+                f"{elsewhere:g} of {size} processes compute on a GPU, the others on the CPU: give `device`"
             )
         yield Team(team.rank, size, restarts > 0, device)
     except RuntimeError as error:
@@ -166,7 +166,7 @@ def joined(device: torch.device = CPU) -> Generator[Team]:
             raise
         raise InputError(
             "another process of this run has ended; torchrun starts all again from the last saved state if it was "
-            "given --max-restarts, and --resume does by hand"
+            "given --max-restarts, and `resume` does by hand"
         ) from None
     finally:
         _part()

@@ -42,7 +42,7 @@ class Machine:
     writable: bool
     """Whether a run directory can be made there."""
     devices: list[str]
-    """What `--device` can name beside the CPU."""
+    """What `device` can name beside the CPU."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""

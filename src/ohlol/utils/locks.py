@@ -93,7 +93,7 @@ def _lock(path: Path) -> int:
                 holder = os.read(handle, 20).decode("ascii", "replace").strip()
                 raise InputError(
                     f"{path.parent.parent}: another process{f' ({holder})' if holder.isdigit() else ''} is training "
-                    "there: wait for it, stop it, or give another --out"
+                    "there: wait for it, stop it, or give another `out`"
                 )
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), path.stat()):  # not one that its holder has just removed
@@ -117,6 +117,6 @@ def _held(handle: int) -> bool:
         if error.errno in BUSY:
             return False
         if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a network file system without locks
-            warnings.warn("this file system has no locks: see that no other process uses this --out", InputWarning, 4)
+            warnings.warn("this file system has no locks: see that no other process uses this `out`", InputWarning, 4)
             return True
         raise

@@ -374,7 +374,7 @@ def test_a_corpus_is_evaluated(tmp_path: Path) -> None:
         model.evaluate("bare")
 
 
-TRAINED = {"pairs": {}, "conll": {"spelling": 3}, "csv": {}, "series": {"bptt": 9}, "text": {"bptt": 7}}
+TRAINED = {"pairs": {}, "conll": {"char_rnn_size": 3}, "csv": {}, "series": {"bptt": 9}, "text": {"bptt": 7}}
 
 
 @pytest.mark.parametrize("kind", TRAINED)
