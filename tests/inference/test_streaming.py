@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from parity.tolerances import assert_same
 from safetensors.torch import save
 from torch import Tensor
-from untrained import TASKS, sequence, untrained
+from untrained import KINDS, sequence, untrained
 
 import ohlol
 from ohlol import ops
-from ohlol.checkpoint.weights import sealed
+from ohlol.checkpoint.weights import serialize_tensors
 from ohlol.data.batches import gather
 from ohlol.inference.step import Step
 from ohlol.inference.streaming import FORMAT
@@ -30,7 +30,7 @@ from ohlol.utils.errors import InputError
 
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 KINDS: list[tuple[str, dict[str, Any]]] = [
-    *((task, {"cell": cell}) for task, cell in itertools.product(TASKS, CELLS)),
+    *((task, {"cell": cell}) for task, cell in itertools.product(KINDS, CELLS)),
     ("label", {"cell": "lstm", "num_layers": 3}),
     ("next", {"cell": "gru", "num_layers": 2, "embedding_size": 0}),
     ("next", {"cell": "lstm", "embedding_size": 11, "tie_weights": True}),
@@ -346,7 +346,7 @@ def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors
     held: dict[str, Tensor | None] = {"h": torch.zeros(L, H), "c": torch.zeros(L, H), **tensors}
     told = {"format": FORMAT, "model": trained.identity, "steps": "3", **(about or {})}
     kept = {name: value for name, value in held.items() if value is not None}
-    return bytes(sealed(kept, {k: v for k, v in told.items() if v is not None}))
+    return bytes(serialize_tensors(kept, {k: v for k, v in told.items() if v is not None}))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 from parity.tolerances import RELATIVE
-from untrained import TASKS, untrained
+from untrained import KINDS, untrained
 
 import ohlol
 from ohlol.cli import main
@@ -28,13 +28,13 @@ from ohlol.interop import onnx_export, onnx_verify  # noqa: E402 - they need bot
 def every() -> list[Any]:
     """Every task, cell, direction and some depths, the rarer encoders spread among them."""
     found = []
-    for kind, cell, layers, both in itertools.product(TASKS, ("rnn", "gru", "lstm"), (1, 2, 3), (False, True)):
+    for kind, cell, layers, both in itertools.product(KINDS, ("rnn", "gru", "lstm"), (1, 2, 3), (False, True)):
         more: dict[str, Any] = {"char_rnn_size": 4} if kind == "words" and layers < 3 else {}
         more |= {"bigram_size": 3} if kind == "label" and both else {}
         more |= {"embedding_size": 0} if kind in ("label", "classify") and layers == 1 and not both else {}
         more |= {"embedding_size": 11, "tie_weights": True} if kind == "next" and layers == 3 and not both else {}
         found.append(pytest.param(kind, {"cell": cell, "num_layers": layers, "bidirectional": both, **more}))
-    found += [pytest.param(kind, {"cell": cell + "cell"}) for kind in TASKS for cell in ("rnn", "gru", "lstm")]
+    found += [pytest.param(kind, {"cell": cell + "cell"}) for kind in KINDS for cell in ("rnn", "gru", "lstm")]
     return [*found, pytest.param("classify", {"cell": "gru", "head": "identity", "hidden_size": 2})]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.checkpoint.run_directory import Config
+from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.codec import Codec
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 
@@ -37,7 +37,7 @@ class Baselines:
         return self.loss < (self.uniform if self.frequencies is None else min(self.uniform, self.frequencies))
 
 
-def baselines(config: Config, codec: Codec, accumulator: MetricAccumulator) -> Baselines:
+def baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumulator) -> Baselines:
     """What the measured loss of a model is worth.
 
     Args:
@@ -53,12 +53,11 @@ def baselines(config: Config, codec: Codec, accumulator: MetricAccumulator) -> B
     measured: NDArray[Any] = counts if accumulator.confusion is None else accumulator.confusion.sum(axis=1)
     if codec.labels == codec.symbols:  # one vocabulary for both sides, as in the tutorial, counts both
         counts = measured.astype(np.float64)
-    K = len(counts)
-    summed = (
-        loss * accumulator.steps / max(accumulator.sequences, 1) if config.training.loss_reduction == "sum" else None
-    )
+    K, summed = len(counts), None
+    if config.training.loss_reduction == "sum":
+        summed = loss * accumulator.steps / max(accumulator.sequences, 1)
     floor = None if config.model.head != "identity" else math.log1p((K - 1) * math.exp(-2))
-    return Baselines(loss, steps, K, math.log(K), cross_entropy(measured, counts), summed, floor)
+    return Baselines(loss, accumulator.steps, K, math.log(K), cross_entropy(measured, counts), summed, floor)
 
 
 def cross_entropy(measured: NDArray[Any], counts: NDArray[Any]) -> float:

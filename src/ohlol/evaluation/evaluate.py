@@ -10,8 +10,8 @@ from ohlol.data.codec import Codec
 from ohlol.models.sequence_model import SequenceModel, Steps
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
-from ohlol.utils.devices import CPU, fetched, float32, sent
-from ohlol.utils.distributed import Team
+from ohlol.utils.devices import CPU, disable_tf32, to_device, to_numpy
+from ohlol.utils.distributed import Processes
 
 EVAL_BATCH = 64
 """Sequences in a batch."""
@@ -25,7 +25,9 @@ SATURATED = 0.95
 
 
 @torch.no_grad()
-def evaluate(model: SequenceModel, codec: Codec, data: Dataset, team: Team | None = None) -> MetricAccumulator:
+def evaluate(
+    model: SequenceModel, codec: Codec, data: Dataset, processes: Processes | None = None
+) -> MetricAccumulator:
     """Evaluate a model on encoded data with targets; every step of the data counts once.
 
     The model is put into evaluation mode and back.
@@ -36,32 +38,32 @@ def evaluate(model: SequenceModel, codec: Codec, data: Dataset, team: Team | Non
         data: sequences with their targets.
         team: the processes that share the work: each reads its part of every batch, all get the counts of the whole.
     """
-    team = team or Team(device=model.device)
+    processes = processes or Processes(device=model.device)
     was_training = model.training
     model.eval()
     accumulator = TASKS[codec.task].metrics(codec)
-    batches = batches_in_order(codec, data, team.share)
+    batches = batches_in_order(codec, data, processes.share)
     state = None
-    with float32(team.device):
+    with disable_tf32(processes.device):
         for index in range(len(batches)):
             batch = batches[index]
             if batch.empty:
                 continue
             state = carry_state(state, len(batch.rows)) if batch.carried else None
-            logits, state = model(Steps.of(batch, team.device), state)
+            logits, state = model(Steps.of(batch, processes.device), state)
             _add_batch(accumulator, model, batch, logits)
     model.train(was_training)
-    if team.size > 1:
-        accumulator.merge(team.total)
+    if processes.size > 1:
+        accumulator.merge(processes.sum_array)
     return accumulator
 
 
 def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> None:
     assert batch.targets is not None
     batch_sizes = model.answer_sizes(torch.from_numpy(batch.batch_sizes))
-    loss = model.head.loss(logits, sent(batch.targets, logits.device), batch_sizes, reduction="sum")
+    loss = model.head.loss(logits, to_device(batch.targets, logits.device), batch_sizes, reduction="sum")
     accumulator.add_loss(float(loss), len(logits))
-    answers = fetched(model.head.decode(logits, batch_sizes))
+    answers = to_numpy(model.head.decode(logits, batch_sizes))
     accumulator.add(batch.targets, answers, answer_indices(batch, per_sequence=model.sizes.per_sequence))
 
 
@@ -74,7 +76,7 @@ def saturation(model: SequenceModel, codec: Codec, data: Dataset, device: torch.
     was_training = model.training
     model.eval()
     steps = Steps.of(batches_in_order(codec, data)[0], device)
-    with float32(device):
+    with disable_tf32(device):
         hidden, _ = model.hidden(model.encoder(steps), steps.batch_sizes, None)
     model.train(was_training)
     return int((hidden.abs() > SATURATED).sum()) / hidden.numel()

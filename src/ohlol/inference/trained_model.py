@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ohlol.checkpoint import run_directory
+from ohlol.checkpoint import run_config, run_directory
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset, gather
 from ohlol.data.codec import Codec
@@ -31,7 +31,7 @@ from ohlol.ops.stream import sample, skip, uniform
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
-from ohlol.utils.devices import fetched, float32, sent
+from ohlol.utils.devices import disable_tf32, to_device, to_numpy
 from ohlol.utils.errors import InputError
 
 GENERATE_CHUNK = 32
@@ -58,7 +58,7 @@ class Prediction:
 class TrainedModel:
     """A run, loaded: `model = ohlol.load("runs/hello-1")`."""
 
-    config: run_directory.Config
+    config: run_config.RunConfig
     codec: Codec
     network: SequenceModel
     run: Path | None = None
@@ -98,7 +98,7 @@ class TrainedModel:
 
         Two models with one identity give the same answers; a saved state of a stream names the one it belongs to.
         """
-        return run_directory.identity(self.config, self.codec, self.network)
+        return run_directory.compute_identity(self.config, self.codec, self.network)
 
     def stream(self) -> Stream:
         """Read one sequence as it comes: `step(symbol)` gives scores and label at once, and the state is kept.
@@ -204,7 +204,7 @@ class TrainedModel:
             n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
         """
         batch = gather(data, rows)
-        with float32(self.device):
+        with disable_tf32(self.device):
             logits, _ = self.network(Steps.of(batch, self.device))
         assert self.codec.labels is not None
         vocab = self.codec.symbols
@@ -217,7 +217,7 @@ class TrainedModel:
         wanted = dict(zip(rows.tolist(), repeat(n_best) if isinstance(n_best, int) else n_best))  # noqa: B905
         most = max(1, *wanted.values())
         batch_sizes = self.network.answer_sizes(torch.from_numpy(batch.batch_sizes))
-        values, ids = (fetched(best) for best in self.network.head.n_best(logits, most, batch_sizes))
+        values, ids = (to_numpy(best) for best in self.network.head.n_best(logits, most, batch_sizes))
         names = self.codec.labels.symbols
         steps = answer_indices(batch, per_sequence=True) if self.targets.per_sequence else places
         made: dict[int, Prediction] = {}
@@ -297,8 +297,8 @@ class TrainedModel:
         unk = self.codec.symbols.unk if self.codec.symbols is not None else None
         state = None
         for number in range(length):
-            steps = Steps(sent(ids, self.device), torch.ones(len(ids), dtype=torch.int64))
-            with float32(self.device):
+            steps = Steps(to_device(ids, self.device), torch.ones(len(ids), dtype=torch.int64))
+            with disable_tf32(self.device):
                 output, state = self.network(steps, state)
             logits = output[-1].cpu()  # the symbol is drawn where it is drawn without a GPU
             if unk is not None:
@@ -337,14 +337,14 @@ class TrainedModel:
                 f"{corpus.places[0][0]}: the input columns are {', '.join(corpus.columns)}; "
                 f"the model was trained on {', '.join(self.codec.columns)}"
             )
-        x = sent(scale.apply(np.asarray(corpus.inputs[0], np.float64)), self.device)
+        x = to_device(scale.apply(np.asarray(corpus.inputs[0], np.float64)), self.device)
         rows: list[NDArray[np.float64]] = []
         state = None
         for _ in range(steps):
-            with float32(self.device):
+            with disable_tf32(self.device):
                 logits, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
             x = self.network.head.decode(logits[-1:])
-            rows.append(target_scale.undo(fetched(x[0])))
+            rows.append(target_scale.undo(to_numpy(x[0])))
         return np.stack(rows)
 
 
@@ -372,6 +372,6 @@ def load(run: str | Path, device: str = "cpu") -> TrainedModel:
     Raises:
         InputError: no such directory, damaged, or of another version; no such device.
     """
-    where = devices.chosen(device)
+    where = devices.select_device(device)
     config, codec, network = run_directory.load_model(Path(run))
     return TrainedModel(config, codec, network.to(where), Path(run))
