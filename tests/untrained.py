@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ohlol.checkpoint.run_directory import Config, sizes_of
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
@@ -29,8 +29,8 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     made = ModelSettings(**{"hidden_size": 11, "embedding": 5, **model})
     codec = Codec.learn(corpus, unknowns=unknowns, spelled=bool(made.spelling) and word, paired=bool(made.bigrams))
     torch.manual_seed(seed)
-    network = SequenceModel(made, sizes_of(codec)).eval()
-    return TrainedModel(Config(task, settings, made, sizes_of(codec), TrainSettings()), codec, network)
+    network = SequenceModel(made, sizes_from_codec(codec)).eval()
+    return TrainedModel(RunConfig(task, settings, made, sizes_from_codec(codec), TrainSettings()), codec, network)
 
 
 def _corpus(task: str, word: bool, settings: DataSettings) -> Corpus:

@@ -389,7 +389,7 @@ def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
         _, err = training.communicate(timeout=PATIENCE)
     assert training.returncode == 130
     assert err == "interrupted, and saved: ohlol train --resume --out r\n"
-    state = resume_state.load(tmp_path / "r")[1]
+    state = resume_state.load_state(tmp_path / "r")[1]
     assert 1 <= state["step"] < 3000
 
 

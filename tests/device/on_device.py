@@ -129,7 +129,7 @@ class OnDevice:
             warnings.simplefilter("always", InputWarning)
             ohlol.fit(out=tmp_path / "run", resume=True, device=second)
         told = " ".join(str(w.message) for w in said if w.category is InputWarning)
-        title = devices.title(devices.chosen(self.device))
+        title = devices.describe_device(devices.select_device(self.device))
         assert ("saved by the CPU: dropout" if way == "there" else "saved by another device: dropout") in told
         assert (f"device cpu -> {title}" if way == "there" else f"device {title} -> cpu") in told
         lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -171,7 +171,7 @@ class OnDevice:
         assert onnx_export.graph(there) == onnx_export.graph(here)
 
     def test_the_run_says_where_it_was_computed(self, tmp_path: Path) -> None:
-        title = devices.title(devices.chosen(self.device))
+        title = devices.describe_device(devices.select_device(self.device))
         ohlol.fit(out=tmp_path / "run", device=self.device, precision="bf16", epochs=2)
         machine = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])["machine"]
         assert (machine["device"], machine["precision"]) == (title, "bf16")

@@ -103,7 +103,7 @@ def test_symbols_cannot_leave_their_place() -> None:
 
 def big_model(hidden: int) -> TrainedModel:
     """A model of the size the page must still take, not trained."""
-    from ohlol.checkpoint.run_directory import Config
+    from ohlol.checkpoint.run_config import RunConfig
     from ohlol.config import DataSettings, ModelSettings, TrainSettings
     from ohlol.data.codec import Codec
     from ohlol.data.vocab import Vocab
@@ -112,7 +112,7 @@ def big_model(hidden: int) -> TrainedModel:
     vocab = Vocab.build(["abcdefghijklmnopqrstuvwxyz "], unk=True)
     settings, sizes = ModelSettings(cell="lstm", hidden_size=hidden, embedding=64), Sizes(len(vocab), len(vocab))
     data = DataSettings(task="next", format="text", level="char")
-    config = Config("next", data, settings, sizes, TrainSettings(), (), None, ())
+    config = RunConfig("next", data, settings, sizes, TrainSettings(), (), None, ())
     return TrainedModel(config, Codec("next", vocab, vocab), SequenceModel(settings, sizes))
 
 

@@ -93,7 +93,7 @@ def test_all_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
         (tmp_path / f"{size}.json").write_text(json.dumps([{**plan, "scale": 2.0**26}]))
         script = [str(Path(__file__).with_name("worker.py")), str(tmp_path / f"{size}.json")]
         run([sys.executable, *script] if size == 1 else torchrun(size, *script), tmp_path)
-    one, two = (ohlol.checkpoint.run_directory.read_metrics(tmp_path / n) for n in "12")
+    one, two = (ohlol.checkpoint.metrics_log.read_metrics(tmp_path / n) for n in "12")
     left_out = sum(line.get("overflows", 0) for line in two)
     assert left_out >= 2
     assert abs(left_out - sum(line.get("overflows", 0) for line in one)) <= 1  # fp16 is lowered before it is averaged

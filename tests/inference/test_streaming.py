@@ -17,7 +17,7 @@ from untrained import TASKS, sequence, untrained
 
 import ohlol
 from ohlol import ops
-from ohlol.checkpoint.weights import sealed
+from ohlol.checkpoint.weights import serialize_tensors
 from ohlol.data.batches import gather
 from ohlol.inference.step import Step
 from ohlol.inference.streaming import FORMAT
@@ -346,7 +346,7 @@ def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors
     held: dict[str, Tensor | None] = {"h": torch.zeros(L, H), "c": torch.zeros(L, H), **tensors}
     told = {"format": FORMAT, "model": trained.identity, "steps": "3", **(about or {})}
     kept = {name: value for name, value in held.items() if value is not None}
-    return bytes(sealed(kept, {k: v for k, v in told.items() if v is not None}))
+    return bytes(serialize_tensors(kept, {k: v for k, v in told.items() if v is not None}))
 
 
 @pytest.mark.parametrize(
@@ -362,8 +362,8 @@ def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors
         ({}, {"h": torch.zeros(1, 11).double()}, "h is .*float64"),
         ({}, {"c": None}, "the weight 'c' is missing"),
         ({}, {"x": torch.zeros(1)}, "the weight 'x' is unknown"),
-        ({}, {"h": torch.full((1, 11), torch.nan)}, "h holds values that are no numbers"),
-        ({}, {"c": torch.full((1, 11), torch.inf)}, "c holds values that are no numbers"),
+        ({}, {"h": torch.full((1, 11), torch.nan)}, "h holds values that are not finite"),
+        ({}, {"c": torch.full((1, 11), torch.inf)}, "c holds values that are not finite"),
         ({}, {"h": torch.full((1, 11), 1.01)}, "no sequence of 3 steps leads to"),
         ({}, {"c": torch.full((1, 11), -7.0)}, "no sequence of 3 steps leads to"),
         ({"steps": "0"}, {"c": torch.full((1, 11), 3e38)}, "no sequence of 0 steps leads to"),

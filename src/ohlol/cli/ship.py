@@ -146,10 +146,10 @@ def import_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
 ) -> None:
     """Make a run of the weights of a plain torch.nn model: embedding, RNN, GRU or LSTM, linear head."""
-    from ohlol.checkpoint.run_directory import free_name
+    from ohlol.checkpoint.run_directory import choose_free_name
     from ohlol.interop import import_run
 
     model, found = import_run.read(file, task=task, symbols=symbols, labels=labels)
-    run = free_name(file.name.split(".")[0]) if out is None else out
+    run = choose_free_name(file.name.split(".")[0]) if out is None else out
     import_run.save(model, run, overwrite=overwrite)
     print(f"read: {found}\nsaved: {run}")

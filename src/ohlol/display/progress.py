@@ -12,7 +12,7 @@ from ohlol.display import translations
 from ohlol.evaluation.baselines import Baselines, baselines
 from ohlol.evaluation.metrics import Tally, number, text_of
 from ohlol.training.callbacks import Epoch, Silent
-from ohlol.utils.devices import title
+from ohlol.utils.devices import describe_device
 
 if TYPE_CHECKING:
     from ohlol.training.callbacks import Reporter
@@ -103,7 +103,7 @@ def opening(trainer: "Trainer") -> str:
     parts += [f"bigrams {model.bigrams}"] if trainer.config.sizes.bigrams else []
     measured = f"measured on {_counted(dev)}" if dev is not None else "measured on the same data"
     epochs = trainer.settings.epochs
-    where = [] if trainer.team.device.type == "cpu" else [f"on {title(trainer.team.device)}"]
+    where = [] if trainer.processes.device.type == "cpu" else [f"on {describe_device(trainer.processes.device)}"]
     where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
     return (
         f"{', '.join(parts)}: {trainer.parameters:,} parameters\n"

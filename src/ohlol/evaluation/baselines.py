@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.checkpoint.run_directory import Config
+from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.codec import Codec
 from ohlol.evaluation.metrics import Tally
 
@@ -36,7 +36,7 @@ class Baselines:
         return self.loss < (self.uniform if self.frequencies is None else min(self.uniform, self.frequencies))
 
 
-def baselines(config: Config, codec: Codec, tally: Tally) -> Baselines:
+def baselines(config: RunConfig, codec: Codec, tally: Tally) -> Baselines:
     """What the measured loss of a model is worth.
 
     Args:

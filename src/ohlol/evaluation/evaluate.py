@@ -10,8 +10,8 @@ from ohlol.data.batches import ALONE, Batch, Buckets, Dataset, Share, Streams
 from ohlol.data.codec import Codec
 from ohlol.evaluation.metrics import Tally
 from ohlol.models.sequence_model import SequenceModel, Steps
-from ohlol.utils.devices import CPU, fetched, float32, sent
-from ohlol.utils.distributed import Team
+from ohlol.utils.devices import CPU, disable_tf32, to_device, to_numpy
+from ohlol.utils.distributed import Processes
 
 EVAL_BATCH = 64
 """Sequences in a batch when nothing is learned."""
@@ -25,21 +25,21 @@ SATURATED = 0.95
 
 
 @torch.no_grad()
-def evaluate(model: SequenceModel, codec: Codec, data: Dataset, team: Team | None = None) -> Tally:
+def evaluate(model: SequenceModel, codec: Codec, data: Dataset, processes: Processes | None = None) -> Tally:
     """Count how good a model is on encoded data with targets.
 
     The model is put into evaluation mode and back. Every step of the data counts once.
     Of several processes each reads its share of every batch, and all get the counts of the whole.
     """
-    team = team or Team(device=model.device)
-    device = team.device
+    processes = processes or Processes(device=model.device)
+    device = processes.device
     was_training = model.training
     model.eval()
     labels = codec.labels.symbols if codec.labels is not None and codec.task != "next" else ()
     tally = Tally(codec.task, labels)
-    batches = _in_order(codec, data, team.share)
+    batches = _in_order(codec, data, processes.share)
     state = None
-    with float32(device):
+    with disable_tf32(device):
         for index in range(len(batches)):
             batch = batches[index]
             if batch.empty:
@@ -48,8 +48,8 @@ def evaluate(model: SequenceModel, codec: Codec, data: Dataset, team: Team | Non
             scores, state = model(Steps.of(batch, device), state)
             _count(tally, codec, batch, scores)
     model.train(was_training)
-    if team.size > 1:
-        tally.put_together(team.total, len(codec.target_columns))
+    if processes.size > 1:
+        tally.put_together(processes.sum_array, len(codec.target_columns))
     return tally
 
 
@@ -62,7 +62,7 @@ def saturation(model: SequenceModel, codec: Codec, data: Dataset, device: torch.
     was_training = model.training
     model.eval()
     steps = Steps.of(_in_order(codec, data)[0], device)
-    with float32(device):
+    with disable_tf32(device):
         hidden, _ = model.hidden(model.encoder(steps), steps.batch_sizes, None)
     model.train(was_training)
     return int((hidden.abs() > SATURATED).sum()) / hidden.numel()
@@ -84,15 +84,15 @@ def resized(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ...] |
 
 def _count(tally: Tally, codec: Codec, batch: Batch, scores: Tensor) -> None:
     assert batch.targets is not None
-    wanted = sent(batch.targets, scores.device)
+    wanted = to_device(batch.targets, scores.device)
     if codec.task == "forecast":
         assert codec.target_scale is not None
         tally.add_loss(float(mse_loss(scores, wanted)) * len(scores), len(scores))
         undo = codec.target_scale.undo
-        tally.add_numbers(undo(batch.targets), undo(fetched(scores)))
+        tally.add_numbers(undo(batch.targets), undo(to_numpy(scores)))
         return
     tally.add_loss(float(cross_entropy(scores, wanted, reduction="sum")), len(scores))
-    chosen = fetched(scores.argmax(dim=1))
+    chosen = to_numpy(scores.argmax(dim=1))
     if codec.task == "label":
         for row in by_sequence(batch):
             tally.add_labels(batch.targets[row], chosen[row])

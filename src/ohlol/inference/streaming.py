@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ohlol.checkpoint.weights import check_weights, parse_tensors, sealed
+from ohlol.checkpoint.weights import check_weights, parse_tensors, serialize_tensors
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.batches import gather
@@ -193,7 +193,7 @@ class Streams:
         slot = self._slot(key)
         tensors = {name: s[slot].clone() for name, s in zip("hc", self._state, strict=False)}
         about = {"format": FORMAT, "model": self._identity(), "steps": str(self._lengths[key])}
-        return bytes(sealed(tensors, about))
+        return bytes(serialize_tensors(tensors, about))
 
     def restore(self, key: int, state: bytes) -> None:
         """Put a sequence into a state that `state` gave.

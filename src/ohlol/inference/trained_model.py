@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ohlol.checkpoint import run_directory
+from ohlol.checkpoint import run_config, run_directory
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset, gather
 from ohlol.data.codec import Codec
@@ -29,7 +29,7 @@ from ohlol.models.sequence_model import SequenceModel, Steps
 from ohlol.ops.stream import Stream as Writer
 from ohlol.ops.stream import sample, skip, uniform
 from ohlol.utils import devices
-from ohlol.utils.devices import fetched, float32, sent
+from ohlol.utils.devices import disable_tf32, to_device, to_numpy
 from ohlol.utils.errors import InputError
 
 GENERATE_CHUNK = 32
@@ -56,7 +56,7 @@ class Prediction:
 class TrainedModel:
     """A run, loaded: `model = ohlol.load("runs/hello-1")`."""
 
-    config: run_directory.Config
+    config: run_config.RunConfig
     codec: Codec
     network: SequenceModel
     run: Path | None = None
@@ -91,7 +91,7 @@ class TrainedModel:
 
         Two models with one identity give the same answers; a saved state of a stream names the one it belongs to.
         """
-        return run_directory.identity(self.config, self.codec, self.network)
+        return run_directory.compute_identity(self.config, self.codec, self.network)
 
     def stream(self) -> Stream:
         """Read one sequence as it comes: `step(symbol)` gives scores and label at once, and the state is kept.
@@ -197,7 +197,7 @@ class TrainedModel:
             n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
         """
         batch = gather(data, rows)
-        with float32(self.device):
+        with disable_tf32(self.device):
             scores, _ = self.network(Steps.of(batch, self.device))
         assert self.codec.labels is not None
         vocab = self.codec.symbols
@@ -210,7 +210,7 @@ class TrainedModel:
         wanted = dict(zip(rows.tolist(), repeat(n_best) if isinstance(n_best, int) else n_best))  # noqa: B905
         most = max(1, *wanted.values())
         top = torch.softmax(scores, dim=1).topk(min(most, len(self.codec.labels)), dim=1)
-        names, values, ids = self.codec.labels.symbols, fetched(top.values), fetched(top.indices)
+        names, values, ids = self.codec.labels.symbols, to_numpy(top.values), to_numpy(top.indices)
         steps = places if self.task == "label" else [np.array([i]) for i in range(len(batch.rows))]
         made: dict[int, Prediction] = {}
         for row, where in zip(batch.rows.tolist(), steps, strict=True):
@@ -289,8 +289,8 @@ class TrainedModel:
         unk = self.codec.symbols.unk if self.codec.symbols is not None else None
         state = None
         for number in range(length):
-            steps = Steps(sent(ids, self.device), torch.ones(len(ids), dtype=torch.int64))
-            with float32(self.device):
+            steps = Steps(to_device(ids, self.device), torch.ones(len(ids), dtype=torch.int64))
+            with disable_tf32(self.device):
                 scores, state = self.network(steps, state)
             logits = scores[-1].cpu()  # the symbol is drawn where it is drawn without a GPU
             if unk is not None:
@@ -329,14 +329,14 @@ class TrainedModel:
                 f"{corpus.places[0][0]}: the input columns are {', '.join(corpus.columns)}; "
                 f"the model was trained on {', '.join(self.codec.columns)}"
             )
-        x = sent(scale.apply(np.asarray(corpus.inputs[0], np.float64)), self.device)
+        x = to_device(scale.apply(np.asarray(corpus.inputs[0], np.float64)), self.device)
         rows: list[NDArray[np.float64]] = []
         state = None
         for _ in range(steps):
-            with float32(self.device):
+            with disable_tf32(self.device):
                 scores, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
             x = scores[-1:]
-            rows.append(target_scale.undo(fetched(x[0])))
+            rows.append(target_scale.undo(to_numpy(x[0])))
         return np.stack(rows)
 
 
@@ -364,6 +364,6 @@ def load(run: str | Path, device: str = "cpu") -> TrainedModel:
     Raises:
         InputError: no such directory, damaged, or of another version; no such device.
     """
-    where = devices.chosen(device)
+    where = devices.select_device(device)
     config, codec, network = run_directory.load_model(Path(run))
     return TrainedModel(config, codec, network.to(where), Path(run))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ohlol.cells import Weights
-from ohlol.checkpoint.weights import put_weights, weights_of
+from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import MOST_LAYERS, TASKS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
 from ohlol.data.vocab import UNK, Vocab
@@ -245,8 +245,8 @@ def built(
         head=plain.head is not None,
     )
     model = SequenceModel(settings, Sizes(V, plain.scores, numeric=numeric, whole=task == "classify")).eval()
-    put_weights(model, {n: t.contiguous() for n, t in _by_name(plain).items()}, where)
-    assert set(weights_of(model)) == set(_by_name(plain))
+    load_weights(model, {n: t.contiguous() for n, t in _by_name(plain).items()}, where)
+    assert set(get_weights(model)) == set(_by_name(plain))
     return DataSettings(task, form, level), settings, codec, model
 
 

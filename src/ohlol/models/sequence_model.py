@@ -18,7 +18,7 @@ from ohlol import nn
 from ohlol.config import ModelSettings
 from ohlol.data.batches import Batch
 from ohlol.ops import Spec, StepMany, Stream, available, embedding_table, one_hot_table
-from ohlol.utils.devices import CPU, sent
+from ohlol.utils.devices import CPU, to_device
 from ohlol.utils.errors import InputError
 
 State = tuple[Tensor, ...]
@@ -55,9 +55,9 @@ class Steps(NamedTuple):
         spelled = None
         if batch.spelling is not None:
             s = batch.spelling
-            spelled = Spelled(sent(s.chars, device), torch.from_numpy(s.batch_sizes), sent(s.forms, device))
-        bigrams = sent(batch.bigrams, device) if batch.bigrams is not None else None
-        inputs = sent(batch.inputs, device)
+            spelled = Spelled(to_device(s.chars, device), torch.from_numpy(s.batch_sizes), to_device(s.forms, device))
+        bigrams = to_device(batch.bigrams, device) if batch.bigrams is not None else None
+        inputs = to_device(batch.inputs, device)
         inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
         return Steps(inputs, torch.from_numpy(batch.batch_sizes), spelled, bigrams)
 

@@ -6,8 +6,8 @@ Where it cannot fit the system would end the process instead, or the device stop
 import numpy as np
 import torch
 
-from ohlol.checkpoint import run_directory
-from ohlol.checkpoint.run_directory import Config
+from ohlol.checkpoint import run_config
+from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.batches import WINDOW, Dataset
 from ohlol.utils import devices, environment
 from ohlol.utils.errors import TooLarge
@@ -18,14 +18,14 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 """What a layer keeps of each step for the backward pass, beside its output, in units of its hidden size; at least."""
 
 
-def check(config: Config, data: Dataset, device: torch.device) -> None:
+def check(config: RunConfig, data: Dataset, device: torch.device) -> None:
     """Refuse what cannot fit into the memory of a device; raises TooLarge, which names the flags that help."""
     cpu = device.type == "cpu"
-    free = environment.free_memory() if cpu else devices.free_memory(device)
+    free = environment.get_free_memory() if cpu else devices.get_free_memory(device)
     if free is None:
         return
     model, training, on = config.model, config.training, "" if cpu else f" on {device}"
-    numbers = sum(p.numel() for p in run_directory.planned(config).parameters())
+    numbers = sum(p.numel() for p in run_config.build_meta_model(config).parameters())
     needed = numbers * BYTES_A_PARAMETER
     if needed > free:
         raise TooLarge(

@@ -99,7 +99,7 @@ class Study:
             )
             agree(self._study, made_for, storage)
         write_json(out / FILE, {"format": FORMAT, "study": name, "storage": storage.lasting})
-        self._held.enter_context(locks.alone(out / "workers" / self.worker))
+        self._held.enter_context(locks.wait_for_lock(out / "workers" / self.worker))
         self.pruner = "none"
 
     @property
@@ -181,7 +181,7 @@ class Study:
         mine = owner.get("out") == str(self.out.resolve()) or run_of(self.out, trial.number).exists()
         if owner.get("host") != socket.gethostname() or not mine:
             return None
-        return locks.taken(self.out / "workers" / Path(owner["worker"]).name)
+        return locks.is_locked(self.out / "workers" / Path(owner["worker"]).name)
 
     def _is_lost(self, trial: FrozenTrial) -> bool:
         started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
@@ -235,7 +235,7 @@ class Study:
     @contextmanager
     def alone(self) -> Generator[None]:
         """Nobody else changes the directory of this study."""
-        with locks.alone(self.out / "lock"):
+        with locks.wait_for_lock(self.out / "lock"):
             yield
 
     @contextmanager
