@@ -24,7 +24,7 @@ from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory
 from ohlol.checkpoint.weights import read_tensors
 from ohlol.training.loss import Loss, Objective
-from ohlol.training.trainer import Interrupted, Trainer
+from ohlol.training.trainer import SKIPPED_AT_MOST, Interrupted, Trainer
 from ohlol.utils import environment
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.locks import lock_run
@@ -308,7 +308,7 @@ def test_broken_steps_are_skipped_and_counted(
 def test_weights_that_stay_broken_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     broken_at(range(5, 10**6), "loss", monkeypatch)
-    with pytest.raises(InputError, match=f"step {5 + trainer.SKIPPED_AT_MOST}: the loss is nan"):
+    with pytest.raises(InputError, match=f"step {5 + SKIPPED_AT_MOST}: the loss is nan"):
         ohlol.fit(data, out=tmp_path / "run", on_nan="skip", **SETTINGS)
     assert not (tmp_path / "run" / "model.safetensors").exists()
 

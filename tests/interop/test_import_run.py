@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from test_gates import OTHERS, cases
+from test_onnx_gates import OTHERS, cases
 from untrained import TASKS, untrained
 
 import ohlol
