@@ -261,7 +261,7 @@ def state(**changes: Any) -> dict[str, torch.Tensor]:
         ({"rnn__weight_ih_l2": torch.zeros(24, 6)}, {"task": "label"}, "some are missing"),
         ({"rnn__weight_hr_l0": torch.zeros(2, 6)}, {"task": "label"}, "proj_size, which is not read"),
         ({"b__weight_ih_l0": torch.zeros(24, 6)}, {"task": "label"}, "has 2 recurrent layers of their own, '"),
-        ({"emb__weight": torch.full((7, 5), torch.nan)}, {"task": "label"}, "values that are not finite"),
+        ({"emb__weight": torch.full((7, 5), torch.nan)}, {"task": "label"}, "values that are no numbers"),
         ({"emb__weight": torch.zeros(7, 5).int()}, {"task": "label"}, "dtype torch.int32; a float is expected"),
     ],
 )
