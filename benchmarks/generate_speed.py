@@ -15,9 +15,9 @@ from collections.abc import Callable
 
 import torch
 
-from ohlol.model import SequenceModel, Sizes
+from ohlol.config import ModelSettings
+from ohlol.models.sequence_model import SequenceModel, Sizes
 from ohlol.ops import Spec, Stream
-from ohlol.settings import ModelSettings
 
 
 def theirs(model: SequenceModel, count: int, temperature: float) -> list[int]:

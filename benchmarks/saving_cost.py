@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import ohlol
-from ohlol import checkpoint, resume, train
-from ohlol.settings import DataSettings, ModelSettings, TrainSettings
-from ohlol.watch import Silent
+from ohlol.checkpoint import resume_state, run_directory
+from ohlol.config import DataSettings, ModelSettings, TrainSettings
+from ohlol.training import trainer
+from ohlol.training.callbacks import Silent
 
 spent = {"states": 0.0, "best weights": 0.0, "metrics": 0.0}
 times = dict.fromkeys(spent, 0)
@@ -42,7 +43,7 @@ def timed(owner: Any, name: str, what: str) -> None:
 class Watch(Silent):
     """Knows when training starts: reading and encoding the data are no part of it."""
 
-    def start(self, trainer: train.Trainer) -> None:
+    def start(self, trainer: trainer.Trainer) -> None:
         """Note the time, and forget what was written before."""
         for what in spent:
             spent[what], times[what] = 0.0, 0
@@ -60,9 +61,9 @@ def main() -> None:
     for one in given.settings:
         name, _, value = one.partition("=")
         settings[name] = int(value) if kinds[name] is int else value
-    timed(train.Trainer, "save_state", "states")
-    timed(checkpoint, "save_model", "best weights")
-    timed(resume.Metrics, "add", "metrics")
+    timed(trainer.Trainer, "save_state", "states")
+    timed(run_directory, "save_model", "best weights")
+    timed(resume_state.Metrics, "add", "metrics")
     watch = Watch()
     with tempfile.TemporaryDirectory(dir=".") as place:
         ohlol.fit(given.file, out=Path(place) / "run", reporter=watch, **settings)

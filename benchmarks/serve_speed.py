@@ -28,7 +28,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 
 import ohlol
-from ohlol.infer import TrainedModel
+from ohlol.inference.trained_model import TrainedModel
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz "
 CLOSE = 1e-4

@@ -18,14 +18,14 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from ohlol.checkpoint import Config, sizes_of
+from ohlol.checkpoint.run_directory import Config, sizes_of
+from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab
-from ohlol.export import graph
-from ohlol.infer import TrainedModel
-from ohlol.model import SequenceModel, Steps
-from ohlol.runtime import TOLERANCE, Runtime
-from ohlol.settings import DataSettings, ModelSettings, TrainSettings
+from ohlol.inference.trained_model import TrainedModel
+from ohlol.interop.onnx_export import graph
+from ohlol.interop.onnx_verify import TOLERANCE, Runtime
+from ohlol.models.sequence_model import SequenceModel, Steps
 
 CELLS = {"rnn": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}
 STEPS = 200

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
-from ohlol import intake
-from ohlol.checkpoint import Config, sizes_of
-from ohlol.settings import ModelSettings, TrainSettings
-from ohlol.train import Trainer
+from ohlol.checkpoint.run_directory import Config, sizes_of
+from ohlol.config import ModelSettings, TrainSettings
+from ohlol.data import loading
+from ohlol.training.trainer import Trainer
 
 B, T, H = 32, 64, 128
 
@@ -42,10 +42,10 @@ class Plain(torch.nn.Module):
 
 def ours(cell: str, path: Path) -> Trainer:
     """A trainer of the package on the text."""
-    corpus = intake.read(path, {})
+    corpus = loading.read(path, {})
     model = ModelSettings(cell=cell, hidden_size=H, embedding=0)
     settings = TrainSettings(batch_size=B, bptt=T, lr=2e-3, schedule="constant", unknown=0.0, dev_fraction=0.0)
-    made = intake.arrays(corpus, path, None, model, settings, shared=False)
+    made = loading.arrays(corpus, path, None, model, settings, shared=False)
     return Trainer(Config("next", made.settings, model, sizes_of(made.codec), settings), made)
 
 

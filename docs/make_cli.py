@@ -8,7 +8,7 @@ from typing import Any
 import typer.main
 
 from ohlol.cli import app
-from ohlol.settings import TUTORIAL_MODEL, TUTORIAL_TRAIN, ModelSettings, TrainSettings, defaults
+from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, ModelSettings, TrainSettings, defaults
 
 PAGE = Path(__file__).with_name("cli.md")
 VALUES = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}

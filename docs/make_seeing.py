@@ -14,10 +14,10 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from ohlol import fit
-from ohlol.learning import frames
-from ohlol.memory import memory
-from ohlol.page import page
-from ohlol.trace import trace
+from ohlol.display.page import page
+from ohlol.explain.history import frames
+from ohlol.explain.saliency import memory
+from ohlol.explain.trace import trace
 
 DOCS = Path(__file__).parent
 DATA = Path(os.environ.get("OHLOL_DATA", DOCS.parents[1] / "shared/data"))

@@ -11,7 +11,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 # Only the modules whose functions take tensors: beartype would refuse an int where a setting says float.
-CHECKED = ["ohlol.cells", "ohlol.nn", "ohlol.model", "ohlol.shapes", "ohlol.unrolled"]
+CHECKED = ["ohlol.cells", "ohlol.nn", "ohlol.models", "ohlol.explain.shapes"]
 
 # pytest imports this file before any test, so the hook is in place when ohlol is first imported; it stays for the
 # whole run, since some modules are imported only inside the functions that need them.

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ohlol.train import Trainer
-from ohlol.watch import Epoch, Silent
+from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.trainer import Trainer
 
 TINY: dict[str, Any] = {"hidden_size": 6, "layers": 1, "embedding": 5, "epochs": 3, "batch_size": 4}
 """A model that trains in a moment."""

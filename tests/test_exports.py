@@ -33,14 +33,13 @@ def test_what_is_not_there_is_an_attribute_error() -> None:
 def test_a_module_never_hides_a_function(name: str) -> None:
     for module in MODULES:
         importlib.import_module(module)
-    importlib.import_module("ohlol.recipe")
+    importlib.import_module("ohlol.training.fit")
     assert isfunction(getattr(ohlol, name))
 
 
 def test_exports_import_in_a_fresh_process_in_any_order() -> None:
-    code = (
-        "import ohlol.recipe, ohlol; assert callable(ohlol.fit); from ohlol import fit, load; assert fit is ohlol.fit"
-    )
+    code = "import ohlol.training.fit, ohlol; assert callable(ohlol.fit); "
+    code += "from ohlol import fit, load; assert fit is ohlol.fit"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from ohlol.checkpoint import Config, sizes_of
+from ohlol.checkpoint.run_directory import Config, sizes_of
+from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
-from ohlol.data.readers import Corpus
-from ohlol.infer import TrainedModel
-from ohlol.model import SequenceModel
-from ohlol.settings import DataSettings, ModelSettings, TrainSettings
+from ohlol.data.sequences import Corpus
+from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.sequence_model import SequenceModel
 
 TASKS = ("label", "words", "next", "next words", "classify", "forecast")
 """Tasks, with a level where both are worth a test; "words" labels them."""

@@ -8,25 +8,26 @@
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from ohlol.errors import InputError
-    from ohlol.infer import TrainedModel, load
-    from ohlol.nn import accelerate
-    from ohlol.recipe import fit
-    from ohlol.shape_doctor import doctor
-    from ohlol.sweep import tune
+from ohlol.utils.version import __version__
 
-__version__ = "0.1.0"
-__all__ = ["InputError", "TrainedModel", "__version__", "accelerate", "doctor", "fit", "load", "tune"]
+if TYPE_CHECKING:
+    from ohlol.inference.trained_model import TrainedModel, load
+    from ohlol.nn import accelerate
+    from ohlol.nn.shape_errors import check_shapes
+    from ohlol.training.fit import fit
+    from ohlol.tuning.search import tune
+    from ohlol.utils.errors import InputError
+
+__all__ = ["InputError", "TrainedModel", "__version__", "accelerate", "check_shapes", "fit", "load", "tune"]
 
 _HOMES = {
-    "InputError": "errors",
-    "TrainedModel": "infer",
+    "InputError": "utils.errors",
+    "TrainedModel": "inference.trained_model",
     "accelerate": "nn",
-    "doctor": "shape_doctor",
-    "fit": "recipe",
-    "load": "infer",
-    "tune": "sweep",
+    "check_shapes": "nn.shape_errors",
+    "fit": "training.fit",
+    "load": "inference.trained_model",
+    "tune": "tuning.search",
 }
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ohlol.data.counts import EDGE, edged
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 any_text = st.text(st.characters(exclude_categories=()))  # lone surrogates too
 words = st.lists(st.text(min_size=1) | st.just(UNK))

@@ -13,10 +13,11 @@ import torch
 from helpers import TASKS, TINY, Recorder, bytes_of, conll_file, names_file, prepared, sine_file, text_file, upper_pairs
 
 import ohlol
-from ohlol import devices, export
-from ohlol.errors import InputWarning
-from ohlol.trace import trace
-from ohlol.train import Interrupted
+from ohlol.explain.trace import trace
+from ohlol.interop import onnx_export
+from ohlol.training.trainer import Interrupted
+from ohlol.utils import devices
+from ohlol.utils.errors import InputWarning
 
 RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "label": (upper_pairs, "a.tsv", {"cell": "lstm", "bidirectional": True, "bigrams": 3, "layers": 2}),
@@ -167,7 +168,7 @@ class OnDevice:
         assert there.device.type == self.device
         assert here.on_cpu is here
         pytest.importorskip("onnx", reason="onnx is not installed")
-        assert export.graph(there) == export.graph(here)
+        assert onnx_export.graph(there) == onnx_export.graph(here)
 
     def test_the_run_says_where_it_was_computed(self, tmp_path: Path) -> None:
         title = devices.title(devices.chosen(self.device))
@@ -192,7 +193,7 @@ class OnDevice:
             return make
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ohlol.feed.Feed._made", counted(ohlol.feed.Feed._made))
+            patch.setattr("ohlol.training.loader.Feed._made", counted(ohlol.training.loader.Feed._made))
             ohlol.fit(data, reporter=recorder, device=self.device, **settings)
         an_epoch = recorder.steps // 3
         assert [place for place, _ in made] == [*range(an_epoch)] * 3  # each once and in order

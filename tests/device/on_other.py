@@ -16,8 +16,9 @@ DRAWN_FROM = other.install(Path(os.environ["OHLOL_OTHER"]))
 from on_device import OnDevice  # noqa: E402
 
 import ohlol  # noqa: E402
-from ohlol import devices, progress  # noqa: E402
-from ohlol.errors import InputError  # noqa: E402
+from ohlol.display import progress  # noqa: E402
+from ohlol.utils import devices  # noqa: E402
+from ohlol.utils.errors import InputError  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:An output with one or more elements was resized"  # of torch itself, where it borrows from the CPU

@@ -11,9 +11,9 @@ from helpers import TINY, text_file
 from on_device import OnDevice
 
 import ohlol
-from ohlol import devices
+from ohlol.utils import devices
 
-sys.path.append(str(Path(__file__).parents[1] / "team"))
+sys.path.append(str(Path(__file__).parents[1] / "distributed"))
 from launch import flags, run, torchrun
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import ohlol
-from ohlol import devices
-from ohlol.errors import InputError
+from ohlol.utils import devices
+from ohlol.utils.errors import InputError
 
 
 @pytest.fixture

@@ -11,13 +11,14 @@ from helpers import TINY, prepared, text_file, upper_pairs
 from on_device import Losses
 
 import ohlol
-from ohlol import precision, resume
-from ohlol.errors import InputError, InputWarning
-from ohlol.objective import Loss
-from ohlol.train import Interrupted, Trainer
-from ohlol.weights import read_tensors
+from ohlol.checkpoint import resume_state
+from ohlol.checkpoint.weights import read_tensors
+from ohlol.training import precision
+from ohlol.training.loss import Loss
+from ohlol.training.trainer import Interrupted, Trainer
+from ohlol.utils.errors import InputError, InputWarning
 
-pytestmark = pytest.mark.filterwarnings("ignore:--precision:ohlol.errors.InputWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:--precision:ohlol.utils.errors.InputWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +89,7 @@ def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
     assert model.config.scores == ohlol.load(tmp_path / "run").evaluate(dev).scores()
 
 
-@pytest.mark.filterwarnings("default:--precision:ohlol.errors.InputWarning")
+@pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")
 def test_on_the_cpu_it_says_that_it_is_slow() -> None:
     with pytest.warns(
         InputWarning, match="--precision bf16 on the CPU takes torch's own layers instead of ohlol's kern"
@@ -131,7 +132,7 @@ def test_a_run_stopped_among_overflows_ends_in_the_same_bytes(tmp_path: Path) ->
         out = tmp_path / f"run{at}"
         with pytest.raises(Interrupted):
             ohlol.fit(data, out=out, reporter=Scaled(30, stop=at), **settings)
-        assert resume.load(out)[1]["overflows"] >= 2
+        assert resume_state.load(out)[1]["overflows"] >= 2
         ohlol.fit(out=out, resume=True)
         for name in ("model.safetensors", "metrics.jsonl", "resume/last.safetensors"):
             assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -170,12 +171,12 @@ def test_a_gradient_that_no_scale_mends_stops(tmp_path: Path, monkeypatch: pytes
 def test_a_scale_that_is_none_is_refused(scaler: list[float] | None, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", precision="fp16", reporter=Losses(stop=3))
-    tensors, position = resume.load(tmp_path / "run")
+    tensors, position = resume_state.load(tmp_path / "run")
     if scaler is None:
         del tensors["scaler"]
     else:
         tensors["scaler"] = torch.tensor(scaler, dtype=torch.float64)
-    resume.save(tmp_path / "run", tensors, position)
+    resume_state.save(tmp_path / "run", tensors, position)
     with pytest.raises(InputError, match="the saved state does not fit"):
         ohlol.fit(out=tmp_path / "run", resume=True)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from helpers import conll_file, names_file, sine_file, text_file, upper_pairs
 
-from ohlol.data import readers
-from ohlol.errors import InputError
-from ohlol.settings import DataSettings
+from ohlol.config import DataSettings
+from ohlol.data import sequences
+from ohlol.utils.errors import InputError
 
 
 def json_pairs(path: Path) -> Path:
@@ -129,7 +129,7 @@ def spoiled(raw: bytes, chance: random.Random) -> bytes:
 def try_to_read(path: Path, settings: DataSettings) -> bool:
     """Whether a file could be read; anything but success and one short line on it is an error."""
     try:
-        corpus = readers.read(path, settings)
+        corpus = sequences.read(path, settings)
         assert len(corpus.inputs) == len(corpus.places) > 0
         assert all(len(sequence) for sequence in corpus.inputs)
         if corpus.task == "label":

@@ -39,7 +39,7 @@ EVERY = ("1", "3", "300s")
 
 context = multiprocessing.get_context("forkserver")  # imports torch once, and forks a process in milliseconds
 # torch imports _dynamo with the first optimizer, which takes longer than a whole run: most kills would fall there
-context.set_forkserver_preload(["ohlol.recipe", "ohlol.cli", "torch._dynamo"])
+context.set_forkserver_preload(["ohlol.training.fit", "ohlol.cli", "torch._dynamo"])
 
 
 def settings_of(kind: str, every: str) -> dict[str, Any]:

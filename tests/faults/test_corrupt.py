@@ -20,10 +20,10 @@ from runs import KEPT
 from safetensors.torch import save
 
 import ohlol
-from ohlol import checkpoint, resume
+from ohlol.checkpoint import resume_state, run_directory
+from ohlol.checkpoint.weights import HEADER_LIMIT, read_tensors
 from ohlol.cli import main
-from ohlol.errors import InputError, InputWarning
-from ohlol.weights import HEADER_LIMIT, read_tensors
+from ohlol.utils.errors import InputError, InputWarning
 
 FLIPS = int(os.environ.get("OHLOL_FLIPS", "2000"))
 """Bits turned over, one at a time, over all files."""
@@ -50,12 +50,12 @@ def run(made: Path, tmp_path: Path) -> Path:
 
 def content(run: Path) -> tuple[Any, ...]:
     """All that loading a run gives."""
-    config, codec, model = checkpoint.load_model(run)
+    config, codec, model = run_directory.load_model(run)
     return config, codec, {k: v.numpy().tobytes() for k, v in model.state_dict().items()}
 
 
 def state(run: Path) -> tuple[Any, ...]:
-    tensors, position = resume.load(run)
+    tensors, position = resume_state.load(run)
     return {k: v.numpy().tobytes() for k, v in tensors.items()}, position
 
 
@@ -422,8 +422,8 @@ def test_nothing_is_written_through_a_link(run: Path, tmp_path: Path) -> None:
         shutil.rmtree(run)
         outside.write_text("mine")
         ohlol.fit(out=run, epochs=2)
-        state_of, position = resume.load(run)
-        resume.save(run, state_of, {**position, "epoch": 1, "metrics_bytes": 0, "metrics_sha256": ""})
+        state_of, position = resume_state.load(run)
+        resume_state.save(run, state_of, {**position, "epoch": 1, "metrics_bytes": 0, "metrics_sha256": ""})
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(outside)
         try:
@@ -457,16 +457,16 @@ POSITIONS: dict[str, Any] = {
 
 @pytest.mark.parametrize("name", POSITIONS)
 def test_a_forged_position_is_refused(run: Path, name: str) -> None:
-    tensors, position = resume.load(run)
+    tensors, position = resume_state.load(run)
     for _ in range(2):  # both states
-        resume.save(run, tensors, {**position, name: POSITIONS[name]})
+        resume_state.save(run, tensors, {**position, name: POSITIONS[name]})
     with pytest.raises(InputError) as refused:
         ohlol.fit(out=run, resume=True)
     one_line(refused.value, run)
 
 
 def test_forged_tensors_of_a_state_are_refused(run: Path) -> None:
-    tensors, position = resume.load(run)
+    tensors, position = resume_state.load(run)
     name = next(k for k in tensors if k.startswith("optimizer.") and k.endswith("exp_avg"))
     for odd in (
         {name: torch.zeros(3, 3, 3)},
@@ -478,7 +478,7 @@ def test_forged_tensors_of_a_state_are_refused(run: Path) -> None:
         {"state.0": torch.zeros(1)},
     ):
         for _ in range(2):
-            resume.save(run, {**tensors, **odd}, position)
+            resume_state.save(run, {**tensors, **odd}, position)
         with pytest.raises(InputError) as refused:
             ohlol.fit(out=run, resume=True)
         one_line(refused.value, run)

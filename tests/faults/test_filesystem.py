@@ -13,7 +13,7 @@ from helpers import TINY, bytes_of, text_file
 from runs import KEPT, how_to_go_on
 
 import ohlol
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 SETTINGS: dict[str, Any] = {**TINY, "epochs": 2, "bptt": 16, "checkpoint_every": "2", "snapshots": True}
 SNAPSHOTS = tuple(f"snapshots/{epoch:05}.safetensors" for epoch in range(3))

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rubbish import FORMATS, spoiled, try_to_read
 
-from ohlol.data import arrow as arrow_of_ours
-from ohlol.data import lines, readers
-from ohlol.data.arrow import PARQUET_BYTES, arrow_table, groups
-from ohlol.encode import encode
-from ohlol.errors import InputError
-from ohlol.settings import DataSettings
+from ohlol.config import DataSettings
+from ohlol.data import lines, sequences
+from ohlol.data.corpus.encode import encode
+from ohlol.data.readers import arrow as arrow_of_ours
+from ohlol.data.readers.arrow import PARQUET_BYTES, arrow_table, groups
+from ohlol.utils.errors import InputError
 
 MUTATIONS = int(os.environ.get("OHLOL_MUTATIONS", "260"))
 """Files spoiled, over all formats; `make faults` asks for 2,000."""
@@ -78,15 +78,15 @@ def test_a_line_of_100_megabytes(name: str, raw: bytes, tmp_path: Path) -> None:
 def test_a_line_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "text.txt"
     path.write_bytes(b"ab\n" + b"x" * 1001)
-    assert len(readers.read(path).inputs[0]) == 1004
+    assert len(sequences.read(path).inputs[0]) == 1004
     monkeypatch.setattr(lines, "LINE_LIMIT", 1000)
     with pytest.raises(InputError, match=r"text\.txt:2: a line of more than 1000 bytes"):
-        readers.read(path)
+        sequences.read(path)
 
 
 def test_a_device_without_end_is_refused() -> None:
     with pytest.raises(InputError, match=r"/dev/zero:1: a line of more than \d+ bytes"):
-        readers.read("/dev/zero")
+        sequences.read("/dev/zero")
 
 
 def test_many_columns_are_not_all_listed(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_key_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"input": ["a"], "target": ["b"], "target": ["c"]}\n')
     with pytest.raises(InputError, match=r"pairs\.jsonl:1: not JSON \(the key 'target' stands twice in an object\)"):
-        readers.read(path, DataSettings(format="pairs"))
+        sequences.read(path, DataSettings(format="pairs"))
 
 
 def listed_once(rows: int, texts: list[str]) -> Any:
@@ -118,7 +118,7 @@ def listed_once(rows: int, texts: list[str]) -> Any:
 def test_a_small_parquet_file_of_a_large_list_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     entries = 1 << 20
-    monkeypatch.setattr("ohlol.data.arrow.PARQUET_CELLS", entries)
+    monkeypatch.setattr("ohlol.data.readers.arrow.PARQUET_CELLS", entries)
     names = arrow.ListArray.from_arrays(arrow.array([0, entries], arrow.int32()), listed_once(entries, ["a"]))
     path = tmp_path / "names.parquet"
     parquet.write_table(arrow.table({"name": names, "kind": ["x"]}), path, compression="zstd")
@@ -126,7 +126,7 @@ def test_a_small_parquet_file_of_a_large_list_is_refused(tmp_path: Path, monkeyp
     with pytest.raises(
         InputError, match=f"names.parquet: a row group of {entries + 1} cells; at most .* smaller row groups"
     ):
-        readers.read(path, FORMATS["Parquet classes"][2])
+        sequences.read(path, FORMATS["Parquet classes"][2])
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -142,7 +142,7 @@ def test_a_small_parquet_file_of_a_large_text_is_refused(tmp_path: Path, nested:
     with pytest.raises(
         InputError, match=r"names\.parquet: a row group of \d+ bytes unpacked; at most .* smaller row groups"
     ):
-        readers.read(path, FORMATS["Parquet classes"][2])
+        sequences.read(path, FORMATS["Parquet classes"][2])
 
 
 def test_parquet_texts_and_lists_are_as_they_were(tmp_path: Path) -> None:
@@ -161,10 +161,10 @@ def test_bytes_in_parquet_are_texts_or_refused(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     path, how = tmp_path / "names.parquet", FORMATS["Parquet classes"][2]
     parquet.write_table(arrow.table({"name": ["é".encode()], "kind": [b"x"]}), path)
-    assert readers.read(path, how).inputs == ["é"]
+    assert sequences.read(path, how).inputs == ["é"]
     parquet.write_table(arrow.table({"name": [b"\xff"], "kind": [b"x"]}), path)
     with pytest.raises(InputError, match=r"names\.parquet: .*UTF8"):
-        readers.read(path, how)
+        sequences.read(path, how)
 
 
 @pytest.mark.parametrize("kind", ["Parquet classes", "Arrow classes"])
@@ -197,7 +197,7 @@ def test_a_parquet_file_that_would_unpack_too_large_is_refused(tmp_path: Path, m
             with pytest.raises(
                 InputError, match=r"\d+ (cells|bytes unpacked); at most 10 are read; write it with smaller row groups"
             ):
-                readers.read(path, how)
+                sequences.read(path, how)
 
 
 def arrow_bytes(path: Path, columns: dict[str, Any], compression: str | None = "zstd") -> Path:
@@ -219,7 +219,7 @@ def test_a_small_arrow_file_that_would_unpack_large_is_refused(
 ) -> None:
     """By what its metadata say, before anything is unpacked."""
     arrow = pytest.importorskip("pyarrow")
-    monkeypatch.setattr("ohlol.data.arrow.ARROW_BYTES", 10 * MANY)
+    monkeypatch.setattr("ohlol.data.readers.arrow.ARROW_BYTES", 10 * MANY)
     names = arrow.array(["x" * (12 * MANY), "y"])
     names = names.dictionary_encode() if dictionary else names
     path = arrow_bytes(tmp_path / "names.arrow", {"name": names, "kind": ["a", "b"]}, compression)
@@ -230,7 +230,7 @@ def test_a_small_arrow_file_that_would_unpack_large_is_refused(
     what = "dictionaries" if dictionary else "a record batch"
     try:
         with pytest.raises(InputError, match=rf"names\.arrow: {what} of \d+ bytes unpacked; .* smaller batches"):
-            readers.read(path, FORMATS["Arrow classes"][2])
+            sequences.read(path, FORMATS["Arrow classes"][2])
     finally:
         arrow.set_memory_pool(before)
     assert pool.max_memory() < MANY
@@ -244,7 +244,7 @@ def test_a_claim_of_terabytes_is_refused(claimed: int, tmp_path: Path) -> None:
     at = raw.rindex(length)  # what the text unpacks to; before it stands where it ends
     path.write_bytes(raw[:at] + claimed.to_bytes(8, "little", signed=True) + raw[at + 8 :])
     with pytest.raises(InputError, match=r"names\.arrow: (a record batch of \d+ bytes|not an Arrow file)"):
-        readers.read(path, FORMATS["Arrow classes"][2])
+        sequences.read(path, FORMATS["Arrow classes"][2])
 
 
 @pytest.mark.parametrize("kind", ["text in many rows", "nothing in many rows", "many entries", "lists of nothing"])
@@ -252,8 +252,8 @@ def test_a_small_arrow_file_that_stands_for_much_is_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrow = pytest.importorskip("pyarrow")
-    monkeypatch.setattr("ohlol.data.arrow.ARROW_BYTES", 10 * MANY)
-    monkeypatch.setattr("ohlol.data.arrow.PARQUET_CELLS", MANY)
+    monkeypatch.setattr("ohlol.data.readers.arrow.ARROW_BYTES", 10 * MANY)
+    monkeypatch.setattr("ohlol.data.readers.arrow.PARQUET_CELLS", MANY)
     rows = 1 << 10
     columns = {
         "text in many rows": {"name": listed_once(rows, ["x" * MANY * 11]), "kind": ["a"] * rows},
@@ -270,7 +270,7 @@ def test_a_small_arrow_file_that_stands_for_much_is_refused(
     path = arrow_bytes(tmp_path / "names.arrow", columns, None if kind == "text in many rows" else "zstd")
     began = time.monotonic()
     with pytest.raises(InputError, match=r"names\.arrow: a (row|record batch) of \d+ (cells|bytes unpacked); at most"):
-        readers.read(path, FORMATS["Arrow classes"][2])
+        sequences.read(path, FORMATS["Arrow classes"][2])
     assert time.monotonic() - began < 60
 
 
@@ -314,7 +314,7 @@ def test_an_encoder_looks_at_every_group_before_it_cuts(
     make, _, how = FORMATS["Arrow classes" if name.endswith("arrow") else "Parquet classes"]
     path = make(tmp_path / name)
     assert sum(group.rows for group in groups(str(path))) == 20
-    monkeypatch.setattr("ohlol.data.arrow.PARQUET_CELLS", 10)
+    monkeypatch.setattr("ohlol.data.readers.arrow.PARQUET_CELLS", 10)
     with pytest.raises(InputError, match="cells; at most 10 are read"):
         encode([str(path)], tmp_path / "c", how, jobs=1)
     path.write_bytes(path.read_bytes()[:-9])

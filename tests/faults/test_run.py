@@ -20,12 +20,14 @@ from helpers import TINY, Recorder, bytes_of, text_file, upper_pairs
 from runs import KEPT, command_line, context
 
 import ohlol
-from ohlol import checkpoint, machine, resume, train
-from ohlol.errors import InputError, InputWarning
-from ohlol.lock import locked
-from ohlol.objective import Loss, Objective
-from ohlol.train import Interrupted, Trainer
-from ohlol.weights import read_tensors
+from ohlol import ops
+from ohlol.checkpoint import resume_state, run_directory
+from ohlol.checkpoint.weights import read_tensors
+from ohlol.training.loss import Loss, Objective
+from ohlol.training.trainer import Interrupted, Trainer
+from ohlol.utils import environment
+from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.locks import locked
 
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 16, "checkpoint_every": 1}
 PATIENCE = 120
@@ -162,7 +164,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be written: No space left on device; what was there is as it was"):
             ohlol.fit(data, out=place / "run", reporter=Recorder(fill), **SETTINGS)
         assert not list((place / "run").rglob("*.tmp"))
-        assert resume.load(place / "run")[1]["step"] == 11
+        assert resume_state.load(place / "run")[1]["step"] == 11
         filler.unlink()
         ohlol.fit(out=place / "run", resume=True)
         ohlol.fit(data, out=tmp_path / "whole", **SETTINGS)
@@ -256,7 +258,7 @@ def test_states_are_saved_every_so_many_steps_or_seconds(tmp_path: Path, every: 
     data = text_file(tmp_path / "data.txt", 4000)
     with pytest.raises(GoneError):
         ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(die), **{**SETTINGS, "checkpoint_every": every})
-    assert resume.load(tmp_path / "run")[1]["step"] == step
+    assert resume_state.load(tmp_path / "run")[1]["step"] == step
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "1.5", "s", "", "5m", "٣", "9" * 30])
@@ -306,7 +308,7 @@ def test_broken_steps_are_skipped_and_counted(
 def test_weights_that_stay_broken_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     broken_at(range(5, 10**6), "loss", monkeypatch)
-    with pytest.raises(InputError, match=f"step {5 + train.SKIPPED_AT_MOST}: the loss is nan"):
+    with pytest.raises(InputError, match=f"step {5 + trainer.SKIPPED_AT_MOST}: the loss is nan"):
         ohlol.fit(data, out=tmp_path / "run", on_nan="skip", **SETTINGS)
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
@@ -322,7 +324,7 @@ def test_a_run_that_ends_in_nan_exits_2(tmp_path: Path) -> None:
 def published(run: Path) -> list[str]:
     """What a run shows to others: weights, a card, scores, and lines of metrics that hold no number."""
     found = [name for name in ("model.safetensors", "README.md") if (run / name).exists()]
-    found += ["scores"] if checkpoint.read_config(run).scores else []
+    found += ["scores"] if run_directory.read_config(run).scores else []
     metrics = (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else ""
     return found + [line for line in metrics.splitlines() if "NaN" in line or "Infinity" in line]
 
@@ -384,7 +386,7 @@ def test_a_batch_too_large_is_refused_before_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, free: int, flags: str
 ) -> None:
     data = text_file(tmp_path / "data.txt", 4000) if task == "next" else upper_pairs(tmp_path / "data.tsv", 100)
-    monkeypatch.setattr(machine, "free_memory", lambda: free)
+    monkeypatch.setattr(environment, "free_memory", lambda: free)
     more = {**TINY, "batch_size": 32, "hidden_size": 64}
     with pytest.raises(InputError, match=r"the largest batch has [\d,]+ steps and takes .* free: a smaller " + flags):
         ohlol.fit(data, out=tmp_path / "run", **more)
@@ -393,8 +395,8 @@ def test_a_batch_too_large_is_refused_before_it_is_made(
 
 
 LITTLE_MEMORY = """
-import resource, torch, ohlol.recipe, ohlol.machine
-ohlol.machine.free_memory = lambda: None  # of the machine, which has more
+import resource, torch, ohlol.training.fit, ohlol.utils.environment
+ohlol.utils.environment.free_memory = lambda: None  # of the machine, which has more
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (300 << 20), -1))
 """
@@ -406,7 +408,7 @@ def test_memory_that_really_runs_out_says_which_flag_helps(tmp_path: Path) -> No
     code, err = command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY)
     assert (code, err.count("\n")) == (2, 1), err
     assert err.startswith("ohlol: out of memory in training; a smaller --batch-size helps most, then --bptt")
-    assert resume.load(tmp_path / "r")[1]["step"] == 0
+    assert resume_state.load(tmp_path / "r")[1]["step"] == 0
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
@@ -448,9 +450,9 @@ def test_changed_data_are_told(tmp_path: Path) -> None:
 def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", epochs=5, reporter=Recorder(stop_at(2)))
-    here = machine.record(deterministic=False)
+    here = environment.record(kernels=ops.implementation(), deterministic=False)
     assert here["threads"] == torch.get_num_threads()
-    monkeypatch.setattr(machine, "record", lambda **_: {**here, "threads": 99})
+    monkeypatch.setattr(environment, "record", lambda **_: {**here, "threads": 99})
     with pytest.warns(InputWarning, match=r"threads \d+ -> 99; the end may differ in the last bits"):
         ohlol.fit(out=tmp_path / "run", resume=True)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -464,7 +466,7 @@ def test_deterministic_says_so_and_leaves_torch_as_it_was(tmp_path: Path) -> Non
     assert set(seen) == {True}
     assert not torch.are_deterministic_algorithms_enabled()
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
-    assert first["machine"] == machine.record(deterministic=True)
+    assert first["machine"] == environment.record(kernels=ops.implementation(), deterministic=True)
     code, err = command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path)
     assert code == 0
     assert err.startswith(f"deterministic: equal bytes again with torch {torch.__version__}, ")
@@ -472,12 +474,12 @@ def test_deterministic_says_so_and_leaves_torch_as_it_was(tmp_path: Path) -> Non
 
 def test_a_config_of_the_first_version_is_read(tmp_path: Path) -> None:
     ohlol.fit(out=tmp_path / "run", epochs=1)
-    config = checkpoint.read_config(tmp_path / "run")
+    config = run_directory.read_config(tmp_path / "run")
     plain = json.loads((tmp_path / "run" / "config.json").read_text())
     del plain["sha256"], plain["training"]["on_nan"], plain["training"]["deterministic"]
     plain["training"]["checkpoint_every"] = 60  # seconds, then
     (tmp_path / "run" / "config.json").write_text(json.dumps(plain))
-    assert checkpoint.read_config(tmp_path / "run") == replace(
+    assert run_directory.read_config(tmp_path / "run") == replace(
         config, training=replace(config.training, checkpoint_every="60s")
     )
 

@@ -17,11 +17,11 @@ sys.path.insert(0, str(HERE.parent))
 from helpers import upper_pairs  # noqa: E402
 
 from ohlol import fit, load  # noqa: E402
-from ohlol.encode import encode  # noqa: E402
-from ohlol.export import graph  # noqa: E402
-from ohlol.settings import DataSettings  # noqa: E402
-from ohlol.train import Interrupted, Trainer  # noqa: E402
-from ohlol.watch import Epoch, Silent  # noqa: E402
+from ohlol.config import DataSettings  # noqa: E402
+from ohlol.data.corpus.encode import encode  # noqa: E402
+from ohlol.interop.onnx_export import graph  # noqa: E402
+from ohlol.training.callbacks import Epoch, Silent  # noqa: E402
+from ohlol.training.trainer import Interrupted, Trainer  # noqa: E402
 
 SMALL = {"hidden_size": 3, "embedding": 2, "bigrams": 0, "epochs": 3, "batch_size": 8, "cell": "gru"}
 

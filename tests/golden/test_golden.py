@@ -12,11 +12,11 @@ import pytest
 from helpers import bytes_of
 
 import ohlol
-from ohlol import resume
-from ohlol.data import encoded, store
-from ohlol.encode import encode
-from ohlol.errors import InputWarning
-from ohlol.settings import DataSettings
+from ohlol.checkpoint import resume_state
+from ohlol.config import DataSettings
+from ohlol.data.corpus import encoded, store
+from ohlol.data.corpus.encode import encode
+from ohlol.utils.errors import InputWarning
 
 HERE = Path(__file__).parent
 
@@ -37,9 +37,9 @@ def test_a_stream_goes_on_from_its_state() -> None:
 
 def test_a_graph_comes_back() -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
-    from ohlol import importing
+    from ohlol.interop import import_run
 
-    model, _ = importing.read(HERE / "hello.onnx")
+    model, _ = import_run.read(HERE / "hello.onnx")
     assert model.identity == ohlol.load(HERE / "hello").identity
     assert model.identity == "9f9094b05af19aefd55c270f87aedd4a261dc1b92b51277e71def4bf428e350f"
 
@@ -56,7 +56,7 @@ def test_a_stopped_run_is_read_and_resumed(tmp_path: Path, monkeypatch: pytest.M
     shutil.copytree(HERE / "stopped", tmp_path / "stopped")
     shutil.copy(HERE / "data.tsv", tmp_path)
     monkeypatch.chdir(tmp_path)
-    tensors, position = resume.load(Path("stopped"))
+    tensors, position = resume_state.load(Path("stopped"))
     assert (position["epoch"], position["batch"], position["step"]) == (2, 1, 7)
     assert tensors["model.encoder.embedding.weight"].shape[1] == 2
     with warnings.catch_warnings(record=True) as warned:  # perhaps of another machine than that which wrote it

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch.nn.functional import embedding, linear, one_hot
 
-from ohlol import bench, nn, ops
+from ohlol import nn, ops
+from ohlol.nn import benchmark
 from ohlol.ops.gather import scatter_rows
 from ohlol.ops.stream import sample, uniform
 
@@ -177,7 +178,7 @@ def test_streams_refuse_what_they_cannot() -> None:
 
 
 def test_bench_measures_and_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
-    [row] = bench.run(["lstm"], [bench.Size(3, 2, 4, 5)], [True], seconds=0.01)
+    [row] = benchmark.run(["lstm"], [benchmark.Size(3, 2, 4, 5)], [True], seconds=0.01)
     assert row.ratio == row.torch / row.ours
     assert row.peak_share > 0
     assert row.backend.startswith("kernel")
@@ -187,5 +188,5 @@ def test_bench_measures_and_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
         return out * 1.001, final
 
     monkeypatch.setattr(nn.LSTM, "forward", wrong)
-    with pytest.raises(bench.ParityError, match="off by"):
-        bench.run(["lstm"], [bench.Size(3, 2, 4, 5)], [False], seconds=0.01)
+    with pytest.raises(benchmark.ParityError, match="off by"):
+        benchmark.run(["lstm"], [benchmark.Size(3, 2, 4, 5)], [False], seconds=0.01)

@@ -8,7 +8,7 @@ import pytest
 from serving import Served, train_all
 
 import ohlol
-from ohlol.infer import TrainedModel
+from ohlol.inference.trained_model import TrainedModel
 
 
 @pytest.fixture(scope="session")

@@ -17,14 +17,14 @@ from serving import KEY, SECONDS, Served, events
 
 import ohlol
 from ohlol.cli import main
-from ohlol.data.readers import read
-from ohlol.errors import InputError
-from ohlol.infer import TrainedModel
+from ohlol.config import DataSettings
+from ohlol.data.sequences import read
+from ohlol.explain.trace import trace
+from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve.limits import Limits
 from ohlol.serve.models import named
 from ohlol.serve.run import access_for, key_from
-from ohlol.settings import DataSettings
-from ohlol.trace import trace
+from ohlol.utils.errors import InputError
 
 Models = dict[str, TrainedModel]
 CLOSE = 1e-5

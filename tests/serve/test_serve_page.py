@@ -12,10 +12,10 @@ from browser import Shown
 from serving import KEY, Served
 
 import ohlol
-from ohlol import words
-from ohlol.infer import TrainedModel
-from ohlol.memory import memory
-from ohlol.trace import trace
+from ohlol.display import translations
+from ohlol.explain.saliency import memory
+from ohlol.explain.trace import trace
+from ohlol.inference.trained_model import TrainedModel
 
 HOSTILE = ("<", "&", '"', "</script><img/src=x/onerror=document.title='run'>", "${document.title='run'}")
 SLOW = 120_000
@@ -174,7 +174,7 @@ def test_writing(browser: Any, server: Served) -> None:
         shown.page.locator("#length").fill("10000")
         shown.page.locator("#write").click()
         until(shown, "document.getElementById('made').textContent.length > 200")
-        assert shown.page.inner_text("#write") == words.text("stop", "en")
+        assert shown.page.inner_text("#write") == translations.text("stop", "en")
         shown.page.locator("#write").click()
         until(shown, "!writing")
         length = len(shown.page.inner_text("#made"))
@@ -196,7 +196,7 @@ def test_explaining(browser: Any, server: Served, models: dict[str, TrainedModel
         cells = shown.page.locator("[data-column='2'] .cell").all()
         assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(layer.after["h"][2], abs=1e-6)
         steps = len(memory(models["hello"], "hole").symbols)
-        assert shown.page.inner_text("#horizon") == words.text("no_horizon", "en", steps=steps)
+        assert shown.page.inner_text("#horizon") == translations.text("no_horizon", "en", steps=steps)
         for name, text in (("upper", "abe"), ("text", "the cat"), ("names", "anna")):
             shown.page.locator("#models").select_option(name)
             shown.page.locator("#typed").fill(text)
@@ -289,8 +289,8 @@ def test_both_languages(browser: Any, server: Served) -> None:
                     e.get_attribute("placeholder") or "" for e in shown.page.locator("input").all()
                 )
                 for key in keys:
-                    assert words.text(key, lang) in body, key
-                    assert words.text(key, other) not in body, key
+                    assert translations.text(key, lang) in body, key
+                    assert translations.text(key, other) not in body, key
                 shown.page.locator("#tab-train").click()
             shown.page.locator("#tab-try").click()
             shown.page.locator("#explain").click()

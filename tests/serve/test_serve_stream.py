@@ -13,7 +13,7 @@ from test_serve_unit import short_lived
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from ohlol.infer import TrainedModel
+from ohlol.inference.trained_model import TrainedModel
 
 CLOSE = 1e-5
 

@@ -17,8 +17,7 @@ from serving import run as in_loop
 from untrained import untrained
 
 import ohlol
-from ohlol.errors import InputError
-from ohlol.infer import Prediction
+from ohlol.inference.trained_model import Prediction
 from ohlol.serve import models
 from ohlol.serve.access import Access
 from ohlol.serve.app import make_app
@@ -31,6 +30,7 @@ from ohlol.serve.service import Service
 from ohlol.serve.sessions import Tokens
 from ohlol.serve.streams import work_of
 from ohlol.serve.wire import Server, protocols
+from ohlol.utils.errors import InputError
 
 
 @contextmanager

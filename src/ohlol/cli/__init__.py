@@ -15,7 +15,7 @@ from ohlol.cli import see, speed, train, tune, use  # isort: skip
 from ohlol.cli import data, doctor, serve, ship  # isort: skip
 from ohlol.cli.frame import app, reader_gone
 from ohlol.cli.train import glue_pairs
-from ohlol.errors import InputError, InputWarning
+from ohlol.utils.errors import InputError, InputWarning
 
 __all__ = ["app", "data", "doctor", "main", "see", "serve", "ship", "speed", "train", "tune", "use"]
 

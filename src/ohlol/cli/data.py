@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ohlol.cli.frame import Format, Header, Input, Level, Target, Task, app
-from ohlol.errors import InputError
-from ohlol.settings import DataSettings
+from ohlol.config import DataSettings
+from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from ohlol.data.encoded import Encoded
+    from ohlol.data.corpus.encoded import Encoded
 
 
 @app.command()
@@ -42,8 +42,8 @@ def encode(
 ) -> None:
     """Encode files once, larger than memory too, so that `train` maps them; a stopped command goes on."""
     settings = {"format": format, "task": task, "level": level, "input": input, "target": target, "header": header}
-    from ohlol import encode as encoder
-    from ohlol.data import encoded, store
+    from ohlol.data.corpus import encode as encoder
+    from ohlol.data.corpus import encoded, store
 
     if check:
         if files:
@@ -72,15 +72,15 @@ def encode(
 
 def _settings_of(vocab: Path | None) -> dict[str, Any]:
     """How the files of a run or a corpus are read, so that like files are read alike."""
-    from ohlol.data import store
+    from ohlol.data.corpus import store
 
     if vocab is None:
         return {}
     if store.is_corpus(vocab):
         return store.read_manifest(vocab).settings
-    from ohlol import checkpoint
+    from ohlol.checkpoint import run_directory
 
-    data = checkpoint.read_config(vocab).data
+    data = run_directory.read_config(vocab).data
     return {field.name: getattr(data, field.name) for field in fields(DataSettings)}
 
 

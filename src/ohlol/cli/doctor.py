@@ -17,29 +17,32 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """What this machine is, what of a run is the same again on it, and a self-test of seconds."""
-    from ohlol import machine
-    from ohlol.errors import InputError
+    from ohlol import ops
+    from ohlol.utils import environment
+    from ohlol.utils.errors import InputError
 
     if not folder.is_dir():
         raise InputError(f"--out is {folder}, which is no directory; give one that is there")
-    found = machine.describe(folder)
+    kernels = ops.implementation()
+    found = environment.describe(folder, kernels=kernels)
     checks = self_test()
     if as_json:
-        report = {**found.to_json(), "reproducible": machine.promise(), "self_test": checks}
+        report = {**found.to_json(), "reproducible": environment.promise(kernels=kernels), "self_test": checks}
         print(json.dumps(report, indent=2))
     else:
-        _print(found, machine.promise(), checks)
+        _print(found, environment.promise(kernels=kernels), checks)
     if not all(check["passed"] for check in checks):
         raise typer.Exit(2)
 
 
 def self_test() -> list[dict[str, Any]]:
     """The layers against the equations, the tutorial's run, and the same stopped and resumed; each with its seconds."""
-    from ohlol import devices, prove
-    from ohlol.errors import InputError
-    from ohlol.recipe import fit
-    from ohlol.train import Interrupted, Trainer
-    from ohlol.watch import Silent
+    from ohlol.explain import equivalence
+    from ohlol.training.callbacks import Silent
+    from ohlol.training.fit import fit
+    from ohlol.training.trainer import Interrupted, Trainer
+    from ohlol.utils import devices
+    from ohlol.utils.errors import InputError
 
     class Stopper(Silent):
         def start(self, trainer: Trainer) -> None:
@@ -56,9 +59,9 @@ def self_test() -> list[dict[str, Any]]:
             {"check": name, "passed": passed, "seconds": round(time.perf_counter() - started, 3), "said": said}
         )
 
-    for kind in prove.KINDS:
+    for kind in equivalence.KINDS:
         started = time.perf_counter()
-        found = prove.prove(kind, hidden_size=33, batch_size=3)  # no multiple of what a vector register holds
+        found = equivalence.prove(kind, hidden_size=33, batch_size=3)  # no multiple of what a vector register holds
         check(f"{kind}: the layer is its equations", found.holds, started)
     with tempfile.TemporaryDirectory() as place:
         whole, stopped = Path(place) / "whole", Path(place) / "stopped"

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ohlol import __version__
-from ohlol.settings import FORMATS, LEVELS, TASKS
+from ohlol.config import FORMATS, LEVELS, TASKS
+from ohlol.utils.version import __version__
 
 app = typer.Typer(
     help="Recurrent networks you can read, train and ship.",

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ohlol.cli.frame import app, console, until_enough
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from ohlol.infer import TrainedModel
+    from ohlol.inference.trained_model import TrainedModel
 
 
 @app.command()
@@ -28,8 +28,8 @@ def shapes(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Every shape of a cell or a layer, from really running it."""
-    from ohlol import render
-    from ohlol import shapes as rooms
+    from ohlol.display import shapes_text
+    from ohlol.explain import shapes as rooms
 
     report = rooms.describe(
         kind,
@@ -46,7 +46,7 @@ def shapes(
     if as_json:
         print(json.dumps(report.to_json(), indent=2))
     else:
-        render.shapes_to_text(report, console())
+        shapes_text.shapes_to_text(report, console())
 
 
 @app.command()
@@ -73,13 +73,14 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="Every number, for machines.")] = False,
 ) -> None:
     """Every step's numbers: the input, each term and gate, the state, the answer."""
-    from ohlol import learning, page, trace_text, words
-    from ohlol.infer import load
-    from ohlol.memory import memory
-    from ohlol.trace import trace
+    from ohlol.display import page, trace_text, translations
+    from ohlol.explain import history
+    from ohlol.explain.saliency import memory
+    from ohlol.explain.trace import trace
+    from ohlol.inference.trained_model import load
 
-    language = words.language(lang)
-    model = load(run) if epoch is None else learning.at_epoch(load(run), epoch)
+    language = translations.language(lang)
+    model = load(run) if epoch is None else history.at_epoch(load(run), epoch)
     text = _read(text)
     if units or match is not None:
         _units(model, text, match, threshold, language, as_json)
@@ -89,14 +90,14 @@ def explain(
         with until_enough():
             print(json.dumps({**found.to_json(), "memory": memory(model, text).to_json()}, ensure_ascii=False))
     elif png is not None:
-        from ohlol import picture
+        from ohlol.display import figures
 
-        picture.save(picture.of_trace(found, lang=language, memory=memory(model, text)), png)
+        figures.save(figures.of_trace(found, lang=language, memory=memory(model, text)), png)
         print(f"written: {png}")
     elif html is not None:
         remembered = memory(model, text)
         most = page.room_for(found, remembered)
-        frames = learning.frames(model, text, target=target, most=most) if epoch is None else ()
+        frames = history.frames(model, text, target=target, most=most) if epoch is None else ()
         _write(html, page.page(found, lang=language, memory=remembered, frames=frames))
     elif step is not None:
         trace_text.step_to_text(found, step, console(), lang=language)
@@ -116,11 +117,11 @@ def plot(
     ] = None,
 ) -> None:
     """How runs went: loss, score, gradient norm and saturation against steps. Of a study: each trial and setting."""
-    from ohlol import curve_text, words
-    from ohlol.board import is_study
-    from ohlol.curves import curves
+    from ohlol.display import curves_text, translations
+    from ohlol.explain.curves import curves
+    from ohlol.tuning.summary import is_study
 
-    language = words.language(lang)
+    language = translations.language(lang)
     studies = [run for run in runs if is_study(run)]
     if studies:
         if len(runs) > 1:
@@ -129,30 +130,30 @@ def plot(
         return
     panels = curves(runs)
     if out is not None:
-        from ohlol import picture
+        from ohlol.display import figures
 
-        picture.save(picture.of_curves(panels, lang=language), out)
+        figures.save(figures.of_curves(panels, lang=language), out)
         print(f"written: {out}")
         return
     with until_enough():
-        curve_text.curves_to_text(panels, console(), lang=language)
+        curves_text.curves_to_text(panels, console(), lang=language)
 
 
 def _plot_study(study: Path, storage: str | None, out: Path | None, lang: str) -> None:
-    from ohlol import board_text
-    from ohlol.study import load_board
+    from ohlol.tuning import summary_text
+    from ohlol.tuning.study import load_board
 
     board = load_board(study, storage)
     if not board.scored:
         raise InputError(f"{study}: no trial is over yet, so there is nothing to draw")
     if out is not None:
-        from ohlol import picture
+        from ohlol.display import figures
 
-        picture.save(picture.of_study(board, lang=lang), out)
+        figures.save(figures.of_study(board, lang=lang), out)
         print(f"written: {out}")
         return
     with until_enough():
-        board_text.board_to_text(board, console(), lang=lang)
+        summary_text.board_to_text(board, console(), lang=lang)
 
 
 def _read(text: str) -> str:
@@ -166,8 +167,8 @@ def _read(text: str) -> str:
 
 
 def _units(model: "TrainedModel", text: str, match: str | None, threshold: float, lang: str, as_json: bool) -> None:
-    from ohlol import unit_text
-    from ohlol import units as room
+    from ohlol.display import neurons_text
+    from ohlol.explain import neurons as room
 
     read = room.states(model, text)
     if match is None:
@@ -175,7 +176,7 @@ def _units(model: "TrainedModel", text: str, match: str | None, threshold: float
         if as_json:
             print(json.dumps([finding.to_json() for finding in found], ensure_ascii=False))
         else:
-            unit_text.findings_to_text(found, console(), lang=lang)
+            neurons_text.findings_to_text(found, console(), lang=lang)
         return
     first, _, last = match.partition(":")
     if not (first.isdecimal() and last.isdecimal()):
@@ -184,7 +185,7 @@ def _units(model: "TrainedModel", text: str, match: str | None, threshold: float
     if as_json:
         print(json.dumps([vars(place) for place in places], ensure_ascii=False))
     else:
-        unit_text.matches_to_text(read.symbols[int(first) : int(last)], places, console(), lang=lang)
+        neurons_text.matches_to_text(read.symbols[int(first) : int(last)], places, console(), lang=lang)
 
 
 def _write(path: Path, text: str) -> None:
@@ -210,11 +211,11 @@ def prove(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """A cell in a loop, a layer and matrix products on the same weights, and how far they are apart."""
-    from ohlol import prove as room
-    from ohlol import unit_text, words
-    from ohlol.infer import load
+    from ohlol.display import neurons_text, translations
+    from ohlol.explain import equivalence as room
+    from ohlol.inference.trained_model import load
 
-    language = words.language(lang)
+    language = translations.language(lang)
     if run is None:
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
         proofs: tuple[room.Proof, ...] = (room.prove(cell, seed=seed, **sizes),)
@@ -223,6 +224,6 @@ def prove(
     if as_json:
         print(json.dumps([proof.to_json() for proof in proofs]))
     else:
-        unit_text.proofs_to_text(proofs, console(), lang=language)
+        neurons_text.proofs_to_text(proofs, console(), lang=language)
     if not all(proof.holds for proof in proofs):
         raise typer.Exit(1)

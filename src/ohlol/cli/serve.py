@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ohlol.cli.frame import app
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 LIMITS = "Limits"
 NEEDS = "needs what `pip install 'ohlol[serve]'` brings"

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ohlol.cli.frame import app
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
     from ohlol.data.batches import Dataset
-    from ohlol.infer import TrainedModel
+    from ohlol.inference.trained_model import TrainedModel
 
 
 WIDTH = 80
@@ -44,9 +44,9 @@ def export(
         raise InputError("--data is what --quantize int8 is scored on: give both")
     if file.is_dir() or not file.parent.is_dir():
         raise InputError(f"{file}: {'is a directory' if file.is_dir() else 'its directory does not exist'}")
-    from ohlol import export as onnx_export
-    from ohlol.files import write_bytes
-    from ohlol.infer import load
+    from ohlol.inference.trained_model import load
+    from ohlol.interop import onnx_export as onnx_export
+    from ohlol.utils.files import write_bytes
 
     model = load(run)
     graphs = {file: onnx_export.graph(model)}
@@ -55,9 +55,9 @@ def export(
     said = {path: _told(model, path, graph, verify) for path, graph in graphs.items()}
     compared = ""
     if quantize:
-        from ohlol import runtime
+        from ohlol.interop import onnx_verify
 
-        small = {path: runtime.quantized(model, graph) for path, graph in graphs.items()}
+        small = {path: onnx_verify.quantized(model, graph) for path, graph in graphs.items()}
         compared = _compared(model, graphs[file], small[file], data or [])
         graphs = small
     for path, graph in graphs.items():
@@ -67,23 +67,23 @@ def export(
 
 def _told(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> str:
     """What a graph is and, with `verify`, that it is right; raises InputError where it is not."""
-    from ohlol.export import signature
+    from ohlol.interop.onnx_export import signature
 
     size, reads, gives = signature(graph)
     lines = [f"{path}: {size}", *_listed("reads", reads), *_listed("gives", gives)]
     if verify:
-        from ohlol import runtime
+        from ohlol.interop import onnx_verify
 
-        found = runtime.verify(model, graph)
+        found = onnx_verify.verify(model, graph)
         if not found.right:
             raise InputError(
-                f"{path}: onnxruntime {runtime.version()} and ohlol differ by {found.largest:.1e} in {found.where}, "
-                f"allowed is {runtime.TOLERANCE:.0e}: nothing was written"
+                f"{path}: onnxruntime {onnx_verify.version()} and ohlol differ by {found.largest:.1e} in {found.where}"
+                f", allowed is {onnx_verify.TOLERANCE:.0e}: nothing was written"
             )
-        told = f"onnxruntime {runtime.version()} gives the same"
+        told = f"onnxruntime {onnx_verify.version()} gives the same"
         lines += [
             f"  {told}, whole and in pieces: {found.compared} tensors compared,",
-            f"  largest difference {found.largest:.1e}, allowed {runtime.TOLERANCE:.0e}",
+            f"  largest difference {found.largest:.1e}, allowed {onnx_verify.TOLERANCE:.0e}",
         ]
     return "\n".join(lines)
 
@@ -101,18 +101,18 @@ def _listed(head: str, items: list[str]) -> list[str]:
 
 def _compared(model: "TrainedModel", before: bytes, after: bytes, files: list[str]) -> str:
     """What quantizing changed, in a few lines."""
-    from ohlol import runtime
-    from ohlol.scores import text_of
+    from ohlol.evaluation.metrics import text_of
+    from ohlol.interop import onnx_verify
 
     data, named = _data(model, files)
-    rows = runtime.compared(model, [before, after], data)
+    rows = onnx_verify.compared(model, [before, after], data)
     lines: list[str] = []
     for name, row in zip(("float32", "int8"), rows, strict=True):
         lines.append(f"{name:<7} {row.size:>11,} bytes {row.speed:>11,.0f} symbols/s")
         if row.scores:
             lines.append(f"        {text_of(row.scores)}")
     if data is None:
-        share = runtime.agreement(model, after)
+        share = onnx_verify.agreement(model, after)
         lines.append(f"no data to score on (--data FILE): {100 * share:.2f} % of made-up steps get the same label")
     else:
         lines.append(f"scored on {named}")
@@ -120,14 +120,14 @@ def _compared(model: "TrainedModel", before: bytes, after: bytes, files: list[st
 
 
 def _data(model: "TrainedModel", files: list[str]) -> "tuple[Dataset | None, str]":
-    from ohlol.data import readers
+    from ohlol.data import sequences
 
     dev = model.config.dev_file
     if not files and dev is not None and Path(dev).is_file():
         files = [dev]
     if not files:
         return None, ""
-    return model.codec.encode(readers.read(files, model.config.data)), ", ".join(files)
+    return model.codec.encode(sequences.read(files, model.config.data)), ", ".join(files)
 
 
 @app.command("import")
@@ -146,10 +146,10 @@ def import_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
 ) -> None:
     """Make a run of the weights of a plain torch.nn model: embedding, RNN, GRU or LSTM, linear head."""
-    from ohlol import importing
-    from ohlol.checkpoint import free_name
+    from ohlol.checkpoint.run_directory import free_name
+    from ohlol.interop import import_run
 
-    model, found = importing.read(file, task=task, symbols=symbols, labels=labels)
+    model, found = import_run.read(file, task=task, symbols=symbols, labels=labels)
     run = free_name(file.name.split(".")[0]) if out is None else out
-    importing.save(model, run, overwrite=overwrite)
+    import_run.save(model, run, overwrite=overwrite)
     print(f"read: {found}\nsaved: {run}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ohlol.cli.frame import app, console
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 
 @app.command()
@@ -28,7 +28,7 @@ def bench(
     from rich import box
     from rich.table import Table
 
-    from ohlol import bench as room
+    from ohlol.nn import benchmark as room
 
     for name in cell or ():
         if name not in room.CELLS:

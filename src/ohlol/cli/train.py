@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from ohlol.cli.frame import Device, Format, Header, Input, Level, Target, Task, app, console, one_of
-from ohlol.errors import InputError
-from ohlol.settings import CELLS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from ohlol.config import CELLS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from ohlol.utils.errors import InputError
 
 PAIR_GLUE = "\t"
 """Joins the two values of --pair, as typer has no repeatable option of two; no symbol of a pair can be a tab."""
@@ -133,8 +133,13 @@ def train(
 ) -> None:
     """From a file of sequences to a trained, measured model; without a file, the tutorial's hello -> ohlol."""
     given = dict(locals())
-    from ohlol import checkpoint, devices, intake, machine, progress, recipe
-    from ohlol.train import Interrupted
+    from ohlol import ops
+    from ohlol.checkpoint import run_directory
+    from ohlol.data import loading
+    from ohlol.display import progress
+    from ohlol.training import fit
+    from ohlol.training.trainer import Interrupted
+    from ohlol.utils import devices, environment
 
     settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "device", "dev")}
     settings["embedding"] = embedding_size(embedding)
@@ -151,15 +156,18 @@ def train(
         raise InputError("several processes write one run: give --out")
     leads = os.environ.get("RANK", "0") == "0"
     stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
-    run = out or checkpoint.free_name(stem)
+    run = out or run_directory.free_name(stem)
     tutorial = not files and not resume
-    shown = [t for _, t in pairs or intake.HELLO] if tutorial else None
+    shown = [t for _, t in pairs or loading.HELLO] if tutorial else None
     reporter = progress.reporter(console(), shown)
     if deterministic and leads:
-        said = machine.promise(devices.chosen(device), precision or "fp32")
+        where = devices.chosen(device)
+        said = environment.promise(
+            kernels=ops.implementation(where, precision or "fp32"), device=where, precision=precision or "fp32"
+        )
         print(f"deterministic: {said}", file=sys.stderr)
     try:
-        model = recipe.fit(
+        model = fit.fit(
             data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, device=device, **settings
         )
     except Interrupted:
@@ -173,7 +181,7 @@ def train(
     if not leads:
         return
     print(f"saved: {run}")
-    for text, _ in (pairs or intake.HELLO) if tutorial else ():
+    for text, _ in (pairs or loading.HELLO) if tutorial else ():
         print(f"{text} -> {''.join(model.predict(text).labels)}")
 
 

@@ -12,8 +12,8 @@ import typer
 
 from ohlol.cli.frame import Device, app, console
 from ohlol.cli.train import embedding_size, train
-from ohlol.errors import InputError
-from ohlol.settings import DataSettings, ModelSettings, TrainSettings
+from ohlol.config import DataSettings, ModelSettings, TrainSettings
+from ohlol.utils.errors import InputError
 
 SETTINGS = {field.name for kind in (DataSettings, ModelSettings, TrainSettings) for field in fields(kind)}
 
@@ -62,8 +62,9 @@ def tune(
     **settings: Any,
 ) -> None:
     """Search for the settings that train the best model; given again, it goes on. Train's flags hold for all trials."""
-    from ohlol import sweep, sweep_text
-    from ohlol.train import Interrupted
+    from ohlol.training.trainer import Interrupted
+    from ohlol.tuning import progress_text
+    from ohlol.tuning import search as tuning
 
     if not files:
         raise InputError("no file to train on; give one at least")
@@ -71,9 +72,9 @@ def tune(
     settings["embedding"] = embedding_size(settings["embedding"])
     given = {name: value for name, value in settings.items() if value is not None}
     folder = out or Path("studies") / Path(files[0]).stem
-    view = sweep_text.Log(console())
+    view = progress_text.Log(console())
     try:
-        board = sweep.tune(
+        board = tuning.tune(
             files,
             trials=trials,
             out=folder,
@@ -95,7 +96,7 @@ def tune(
         view.stop()
     best = board.best
     command = train_command(files, dev, device, given | (best.settings if best is not None else {}))
-    sweep_text.result_to_text(board, folder, command, console())
+    progress_text.result_to_text(board, folder, command, console())
 
 
 def train_command(files: list[str], dev: Path | None, device: str, settings: dict[str, Any]) -> str:

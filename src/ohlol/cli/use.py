@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ohlol.cli.frame import Device, app, console, until_enough
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from ohlol.infer import Prediction, TrainedModel
+    from ohlol.inference.trained_model import Prediction, TrainedModel
 
 FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".txt")
 """An argument that ends in one of these, and has no space in it, means a file."""
@@ -29,14 +29,14 @@ def evaluate(
     device: Device = "cpu",
 ) -> None:
     """How good a model is on a file, and which labels it takes for which."""
-    from ohlol import output
-    from ohlol.data import readers
-    from ohlol.data.store import is_corpus
-    from ohlol.infer import load
-    from ohlol.scores import persistence, text_of
+    from ohlol.data import sequences
+    from ohlol.data.corpus.store import is_corpus
+    from ohlol.evaluation.metrics import persistence, text_of
+    from ohlol.inference import output
+    from ohlol.inference.trained_model import load
 
     model = load(run, device)
-    corpus = None if is_corpus(files[0]) else readers.read(files, model.config.data)
+    corpus = None if is_corpus(files[0]) else sequences.read(files, model.config.data)
     tally = model.evaluate(files if corpus is None else corpus)
     pairs = tally.worst_pairs(worst) if tally.confusion is not None else []
     extra: dict[str, Any] = {}
@@ -67,9 +67,9 @@ def predict(
     device: Device = "cpu",
 ) -> None:
     """Label a text, a file, standard input or an encoded corpus; forecast the rows that follow a file's."""
-    from ohlol import output
-    from ohlol.data.store import is_corpus
-    from ohlol.infer import load
+    from ohlol.data.corpus.store import is_corpus
+    from ohlol.inference import output
+    from ohlol.inference.trained_model import load
 
     model = load(run, device)
     if is_corpus(source) or out is not None:
@@ -89,14 +89,14 @@ def predict(
 
 
 def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output_format: str, n_best: int) -> None:
-    from ohlol import bulk
-    from ohlol.data.store import is_corpus
+    from ohlol.data.corpus.store import is_corpus
+    from ohlol.inference import batch_predict
 
     if out is None:
         raise InputError(f"{source} is an encoded corpus: give --out, a directory for the predictions of its shards")
     if not is_corpus(source):
         raise InputError(f"--out is for the predictions of an encoded corpus, and {source} is none: ohlol encode")
-    total = bulk.predict(model, Path(source), out, kind=output_format, n_best=n_best)
+    total = batch_predict.predict(model, Path(source), out, kind=output_format, n_best=n_best)
     if total is not None:
         print(f"{total:,} sequences\nsaved: {out}")
 
@@ -108,13 +108,13 @@ def _report(unknown: Collection[str]) -> None:
 
 
 def _predictions(model: "TrainedModel", source: str, n_best: int) -> "Iterator[Prediction]":
-    from ohlol.data import readers
+    from ohlol.data import sequences
 
     is_file = source == "-" or _means_file(source)
     if not is_file:
         yield model.predict(source, n_best=n_best)
         return
-    found: Iterator[Any] = readers.stream(source, model.config.data)
+    found: Iterator[Any] = sequences.stream(source, model.config.data)
     sequences = (sequence for sequence, _ in found)
     if source == "-":  # each line is answered at once
         for sequence in sequences:
@@ -157,8 +157,8 @@ def generate(
     device: Device = "cpu",
 ) -> None:
     """Continue a text, symbol by symbol, as it is made."""
-    from ohlol.data import readers
-    from ohlol.infer import load
+    from ohlol.data import sequences
+    from ohlol.inference.trained_model import load
 
     model = load(run, device)
     symbols = model.generate(prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
@@ -175,4 +175,4 @@ def generate(
             sys.stdout.write("\n")
         sys.stdout.flush()
     if prompt and model.codec.symbols is not None:
-        _report(model.codec.symbols.unknown(readers.symbols_of(prompt, model.config.data)))
+        _report(model.codec.symbols.unknown(sequences.symbols_of(prompt, model.config.data)))

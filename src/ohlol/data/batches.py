@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.mapped import Values, in_memory
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 POOL = 64
 """Batches sorted by length together: more waste less time on ragged ends, fewer leave more chance in the order."""

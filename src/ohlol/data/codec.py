@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
+from ohlol.data.corpus.store import Layout
 from ohlol.data.counts import Counts, Moments, chained, edged, numbers_of, symbols_of
 from ohlol.data.lines import Place
-from ohlol.data.readers import Corpus
-from ohlol.data.store import Layout
+from ohlol.data.sequences import Corpus
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
-from ohlol.errors import InputError, short
+from ohlol.utils.errors import InputError, short
 
 WORD_MIN_COUNT = 2
 """Task `next` over words: words seen once become <unk>, which keeps the softmax small and trains <unk>."""

@@ -12,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.data.readers import Corpus
+from ohlol.data.sequences import Corpus
 from ohlol.data.vocab import CODES, code_points, pair_keys
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 EDGE = "\n"
 """The neighbour of a sequence's first and last symbol; no sequence of characters to label holds a line end."""

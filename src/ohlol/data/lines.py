@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeGuard, cast
 from unicodedata import normalize
 
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 STDIN = "-"
 """The path that means standard input."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 READS = 16
 """Reads after which the pages of a file are let go. The system maps the 16 pages around one that is touched, so 16

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ohlol.data.readers import Corpus
+from ohlol.data.sequences import Corpus
 
 FEW = 20
 """Sequences under which none is set apart for measuring, as the score would rest on one or two."""

@@ -8,7 +8,7 @@ from typing import Any, SupportsIndex, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 UNK = "<unk>"
 """The symbol that stands for all that were not seen, or seen too seldom, in training."""

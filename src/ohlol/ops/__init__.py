@@ -1,6 +1,6 @@
 """The recurrence over a whole sequence, and the compiled kernels behind it."""
 
-from ohlol.ops.backend import available, select, selected
+from ohlol.ops.backend import available, implementation, select, selected
 from ohlol.ops.gather import embedding_table, one_hot_table
 from ohlol.ops.recurrence import recurrence
 from ohlol.ops.stream import StepMany, Stream
@@ -12,6 +12,7 @@ __all__ = [
     "Stream",
     "available",
     "embedding_table",
+    "implementation",
     "one_hot_table",
     "recurrence",
     "select",

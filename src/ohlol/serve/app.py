@@ -13,12 +13,12 @@ from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from ohlol import __version__
-from ohlol.errors import InputError
 from ohlol.serve import pages, routes, sessions
 from ohlol.serve.access import Guard
 from ohlol.serve.batching import Busy
 from ohlol.serve.service import Service
+from ohlol.utils.errors import InputError
+from ohlol.utils.version import __version__
 
 ABOUT = """Recurrent models as a service. A mistake in a request is answered with `{"detail": "..."}`, a line that says
 what was wrong. Each model that reads in one direction also has a WebSocket, `/v1/models/{name}/stream`, whose messages

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ohlol.errors import InputError
+from ohlol.utils.errors import InputError
 
 
 @dataclass(frozen=True)

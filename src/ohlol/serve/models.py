@@ -9,12 +9,12 @@ from typing import Any
 
 import torch
 
-from ohlol.data import readers
-from ohlol.errors import InputError
-from ohlol.infer import Prediction, TrainedModel, load
+from ohlol.data import sequences
+from ohlol.inference.trained_model import Prediction, TrainedModel, load
 from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
 from ohlol.serve.streams import ModelStreams, work_of
+from ohlol.utils.errors import InputError
 
 NAME = re.compile(r"\w[\w.-]{0,63}")
 """Of a model, in a path: it is looked up in a table, and never used as a file's name."""
@@ -145,7 +145,7 @@ def symbols_of(model: TrainedModel, text: str | Sequence[str], limits: Limits) -
         raise InputError('this model\'s task is forecast and reads numbers: give "rows"')
     length, most = len(text), limits.symbols
     if length <= most * (1 if model.config.data.level == "char" or not isinstance(text, str) else 64):
-        found = list(readers.symbols_of(text, model.config.data)) if isinstance(text, str) else list(text)
+        found = list(sequences.symbols_of(text, model.config.data)) if isinstance(text, str) else list(text)
         if not found:
             raise InputError("it is empty; give one symbol at least")
         length = len(found)

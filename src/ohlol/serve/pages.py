@@ -12,7 +12,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
-from ohlol import page, words
+from ohlol.display import page, translations
 from ohlol.serve.limits import Limits
 
 router = APIRouter(include_in_schema=False)
@@ -37,7 +37,9 @@ def index(limits: Limits) -> str:
         "seconds": f"{limits.train_seconds:g}",
         "trainings": limits.trainings,
     }
-    return page.filled("serve.html", {"texts": words.catalogue(), "trains": limits.trainings > 0, "limits": told})
+    return page.filled(
+        "serve.html", {"texts": translations.catalogue(), "trains": limits.trainings > 0, "limits": told}
+    )
 
 
 @router.get("/")

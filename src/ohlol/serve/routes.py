@@ -11,17 +11,17 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ohlol import page
 from ohlol.data.lines import Place
-from ohlol.data.readers import Corpus
-from ohlol.errors import InputError
-from ohlol.infer import Prediction, TrainedModel
-from ohlol.memory import memory
+from ohlol.data.sequences import Corpus
+from ohlol.display import page
+from ohlol.explain.saliency import memory
+from ohlol.explain.trace import trace
+from ohlol.inference.trained_model import Prediction, TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.models import Served, symbols_of
 from ohlol.serve.service import Service
 from ohlol.serve.training import events
-from ohlol.trace import trace
+from ohlol.utils.errors import InputError
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: "the body is no JSON",

@@ -11,7 +11,6 @@ from typing import Any
 
 import uvicorn
 
-from ohlol.errors import InputError
 from ohlol.serve.access import LOOPBACK, Access, is_loopback
 from ohlol.serve.app import make_app
 from ohlol.serve.limits import Limits
@@ -19,6 +18,7 @@ from ohlol.serve.metrics import Metrics
 from ohlol.serve.models import Models, named
 from ohlol.serve.service import Service
 from ohlol.serve.wire import Server, protocols
+from ohlol.utils.errors import InputError
 
 KEY_VARIABLE = "OHLOL_API_KEY"
 SHORTEST_KEY = 16

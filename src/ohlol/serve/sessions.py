@@ -26,14 +26,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError
 
-from ohlol.data import readers
-from ohlol.errors import InputError
+from ohlol.data import sequences
+from ohlol.inference.streaming import Symbol
 from ohlol.serve.batching import Busy
 from ohlol.serve.models import Served
 from ohlol.serve.schemas import Number, Strict
 from ohlol.serve.service import Service
 from ohlol.serve.streams import Ask, ModelStreams, Told, work_of
-from ohlol.streaming import Symbol
+from ohlol.utils.errors import InputError
 
 router = APIRouter()
 
@@ -153,7 +153,7 @@ class Session:
         session, state = (self.id, None) if message.resume is None else self.tokens.opened(message.resume)
         symbols: list[Symbol] = []
         if isinstance(message.read, str):
-            symbols += readers.symbols_of(message.read, self.model.model.config.data) if message.read else []
+            symbols += sequences.symbols_of(message.read, self.model.model.config.data) if message.read else []
         else:
             symbols += message.read or []
         if len(symbols) > self.at.limits.symbols:

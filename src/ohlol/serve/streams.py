@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ohlol.errors import InputError
-from ohlol.infer import TrainedModel
+from ohlol.inference.streaming import Step, Symbol
+from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
-from ohlol.streaming import Step, Symbol
+from ohlol.utils.errors import InputError
 
 TOGETHER = 8
 """Symbols of a message up to which it is read step by step, with those of other sessions; longer ones alone."""

@@ -10,16 +10,17 @@ from typing import Any
 import torch
 from fastapi import HTTPException
 
-from ohlol import page, recipe
-from ohlol.errors import InputError
-from ohlol.infer import TrainedModel
-from ohlol.learning import Frame
+from ohlol.display import page
+from ohlol.explain.history import Frame
+from ohlol.explain.trace import Trace, steps_of, trace
+from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.limits import Limits
 from ohlol.serve.service import Service
-from ohlol.trace import Trace, steps_of, trace
-from ohlol.train import Trainer
-from ohlol.watch import Epoch, Silent
+from ohlol.training import fit
+from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.trainer import Trainer
+from ohlol.utils.errors import InputError
 
 FRAMES = 60
 """Epochs that the explanation of a training shows, at most."""
@@ -192,7 +193,7 @@ def _train(asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threadin
     pairs = [(pair.input, pair.target) for pair in asked.pairs]
     _building.acquire()
     try:
-        model = recipe.fit(pairs, reporter=watcher, device="cpu", **settings)
+        model = fit.fit(pairs, reporter=watcher, device="cpu", **settings)
     except Ended as ended:
         tell("ended", {"detail": str(ended)})
         return

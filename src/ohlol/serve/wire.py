@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import uvicorn
 
-from ohlol.errors import InputError
 from ohlol.serve.limits import Limits
+from ohlol.utils.errors import InputError
 
 OLDEST, BEYOND = "0.52.3", "0.55"
 """What of uvicorn was tried, as in pyproject.toml: the deadlines stand on the insides of its protocol, which may change

@@ -1,0 +1,1 @@
+"""Run directories: configuration, weights, saved states and the model card."""

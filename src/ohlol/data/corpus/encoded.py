@@ -1,0 +1,164 @@
+"""An encoded corpus as a whole, with the codec that reads it: opened, written from memory, kept beside a run.
+
+Knows nothing of how a corpus larger than memory is encoded, nor of training.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ohlol.config import DataSettings
+from ohlol.data import sequences
+from ohlol.data.batches import Dataset
+from ohlol.data.codec import Codec
+from ohlol.data.corpus import store
+from ohlol.data.corpus.shards import ShardWriter
+from ohlol.data.corpus.store import Manifest
+from ohlol.data.lines import STDIN
+from ohlol.utils.errors import InputError, short
+from ohlol.utils.files import flush_folder, read_json, unwritten, write_json
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What is trained on and what is measured, as arrays, and what their numbers mean."""
+
+    codec: Codec
+    settings: DataSettings
+    parts: dict[str, Dataset]
+    """By name: one of `store.PARTS`."""
+    data_sha256: str
+    manifest: Manifest
+
+    @property
+    def train(self) -> Dataset:
+        """What is trained on."""
+        return self.parts["train"]
+
+    @property
+    def dev(self) -> Dataset | None:
+        """What was set apart for measuring."""
+        return self.parts.get("dev")
+
+
+def read(folder: Path) -> Encoded:
+    """Open an encoded corpus; its arrays are mapped into memory, not read.
+
+    Raises:
+        InputError: it is damaged or of another version, or there is nothing in it to train on.
+    """
+    manifest = store.read_manifest(folder)
+    codec = read_codec(folder / store.VOCAB)
+    settings = _settings(folder, manifest)
+    if codec.task != manifest.task or settings.task != manifest.task:
+        raise InputError(f"{folder}: corpus.json and vocab.json do not belong together")
+    layout = codec.layout(targets=_has_targets(manifest))
+    parts = {part: store.open_part(folder, manifest, part, layout) for part in store.PARTS}
+    found = {part: data for part, data in parts.items() if data is not None and len(data)}
+    if "train" not in found:
+        raise InputError(f"{folder}: holds no sequences")
+    return Encoded(codec, settings, found, manifest.data_sha256, manifest)
+
+
+def _has_targets(manifest: Manifest) -> bool:
+    return all("targets.npy" in shard.files for shard in manifest.shards)
+
+
+def read_codec(path: Path) -> Codec:
+    """The codec of a `vocab.json`, of a corpus or of a run; raises InputError."""
+    found = read_json(path)
+    try:
+        return Codec.from_json(found)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _settings(folder: Path, manifest: Manifest) -> DataSettings:
+    try:
+        settings = DataSettings(**manifest.settings)
+        for name, value in asdict(settings).items():
+            if value is not None and not isinstance(value, bool if name == "header" else str):
+                raise TypeError(f"{name} is {value!r}")
+        return sequences.checked(settings)
+    except (TypeError, InputError) as error:
+        raise InputError(f"{folder / store.MANIFEST}: its settings are none: {short(error)}") from None
+
+
+def write(
+    folder: Path,
+    codec: Codec,
+    settings: DataSettings,
+    parts: dict[str, Dataset],
+    sources: Sequence[dict[str, Any]],
+    data_sha256: str,
+) -> Encoded:
+    """Write what is in memory as a corpus of a shard a part, in the place of any that was there; and open it.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    layout = codec.layout()
+    remove(folder)
+    new = folder.with_name(folder.name + ".tmp")
+    remove(new)
+    try:
+        new.mkdir(parents=True)
+        shards: list[store.Shard] = []
+        for part, data in parts.items():
+            with ShardWriter(new, f"{part}-00000", layout) as writer:
+                writer.add(data)
+                shards.append(writer.close())
+        write_json(new / store.VOCAB, codec.to_json())
+        manifest = Manifest(codec.task, asdict(settings), tuple(shards), tuple(sources), data_sha256=data_sha256)
+        store.write_manifest(new, manifest)
+        new.replace(folder)
+        flush_folder(folder.parent)
+    except OSError as error:
+        raise unwritten(folder, error) from None
+    finally:
+        remove(new)
+    return read(folder)
+
+
+def remove(folder: Path) -> None:
+    """Take a corpus away, or what is left of one; a link to one is not followed."""
+    with suppress(OSError):  # what stays is refused where it is in the way
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.exists():
+            shutil.rmtree(folder)
+
+
+def sources_of(files: Sequence[str | Path], dev: str | Path | None = None) -> list[dict[str, Any]]:
+    """The files that data were read from, as a corpus kept beside a run knows them again."""
+    return [_source(file) for file in files] + ([{**_source(dev), "dev": True}] if dev is not None else [])
+
+
+def _source(file: str | Path) -> dict[str, Any]:
+    if str(file) == STDIN:
+        return {"file": STDIN, "bytes": -1}  # which can be read once only
+    try:
+        with Path(file).open("rb") as handle:
+            digest = hashlib.file_digest(handle, "sha256").hexdigest()
+            return {"file": str(file), "bytes": handle.tell(), "sha256": digest}
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+
+
+def kept(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | None = None) -> Encoded | None:
+    """What `write` left, if it was made of these very files, with this codec, and is whole; None otherwise."""
+    if not (folder / store.MANIFEST).exists() or any(source["bytes"] < 0 for source in sources):
+        return None
+    try:
+        manifest = store.read_manifest(folder)
+        if list(manifest.sources) != list(sources):
+            return None
+        store.verify(folder, manifest)
+        found = read(folder)
+    except InputError:  # it is made again
+        return None
+    return found if codec in (None, found.codec) else None

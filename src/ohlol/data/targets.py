@@ -1,0 +1,31 @@
+"""What a task asks of the data: where the targets of a sequence come from, and what they are."""
+
+from dataclasses import dataclass
+
+from ohlol.utils.registry import Registry
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The kind of the targets of a task, by which data are split, encoded and batched."""
+
+    per_sequence: bool = False
+    """Whether a sequence has one target, instead of one at each step."""
+    shifted: bool = False
+    """Whether the target of a step is the input of the next step, so that the data are their own targets."""
+    numeric: bool = False
+    """Whether inputs and targets are rows of numbers, instead of symbols."""
+
+    @property
+    def are_labels(self) -> bool:
+        """Whether targets are labels, with a vocabulary of their own and given by the file."""
+        return not (self.shifted or self.numeric)
+
+    @property
+    def continue_text(self) -> bool:
+        """Whether the target is the symbol that follows."""
+        return self.shifted and not self.numeric
+
+
+TARGETS: Registry[Targets] = Registry("task", package="ohlol.tasks")
+"""The kind of targets of each task, by the task's name; registering a task registers it here."""

@@ -1,0 +1,1 @@
+"""What a network does, as numbers: traces, saliency, neurons, equivalence, curves, shapes."""

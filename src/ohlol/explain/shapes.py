@@ -1,0 +1,431 @@
+"""What shape everything has in a recurrent cell or layer, found by running it; knows nothing of how it is shown.
+
+The tutorial's first two lessons as plain data. Nothing here is written down from a table: a module of `ohlol.nn` is
+built, run on random numbers, and every shape is read from the tensors that went in and came out. What is said to be
+equal is compared, and what is said to fail is tried.
+
+Shapes: B batch, T time steps, I input size, H hidden size, L layers, D directions, G gates.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from ohlol import cells, nn
+from ohlol.display import notebook
+from ohlol.utils.errors import InputError
+
+Shape = tuple[int, ...]
+States = tuple[Tensor, ...]
+Term = tuple[str, Shape | None]
+"""A piece of an equation and its shape; None for signs, brackets and functions."""
+
+KINDS = (*nn.CELLS, *nn.LAYERS)
+NONLINEARITIES = ("tanh", "relu")
+LARGEST = {"input_size": 4096, "hidden_size": 4096, "seq_len": 4096, "batch_size": 4096, "num_layers": 64}
+"""Each size at most: beyond any lesson, and small enough that a typo cannot make a page of it endless."""
+MOST_NUMBERS = 2**25
+"""Weights and states in all, 256 MiB in float64: what a module may hold when every size is large at once."""
+TOLERANCE = 1e-12
+"""Largest difference between two float64 results that are the same but for the order of their sums."""
+
+
+@dataclass(frozen=True)
+class TensorShape:
+    """One tensor: its name, its shape, and the same shape in letters."""
+
+    name: str
+    shape: Shape
+    letters: str
+
+
+@dataclass(frozen=True)
+class Parameter(TensorShape):
+    """One parameter of the module, and where in the stack of layers it works."""
+
+    layer: int
+    direction: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One time step of a cell: the input, the states before and the states after."""
+
+    t: int
+    input: Shape
+    before: tuple[Shape, ...]
+    after: tuple[Shape, ...]
+
+
+@dataclass(frozen=True)
+class Equality:
+    """A claim, whether it held when it was tried, and the largest difference between its two sides."""
+
+    claim: str
+    holds: bool
+    largest_difference: float
+    why: str
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong call that was tried: torch's answer, or None and the shape that came out if it said nothing."""
+
+    call: str
+    error: str | None
+    result: Shape | None
+    fix: str
+
+
+@dataclass(frozen=True)
+class _Report:
+    kind: str
+    module: str
+    sizes: dict[str, int]
+    parameters: tuple[Parameter, ...]
+    parameter_count: int
+    equalities: tuple[Equality, ...]
+    mistakes: tuple[Mistake, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON knows it: dicts, lists, strings, numbers, booleans and null."""
+        return json.loads(json.dumps(asdict(self)))
+
+
+@dataclass(frozen=True)
+class CellShapes(_Report):
+    """The first lesson: one cell, run over a sequence in a loop."""
+
+    def _repr_html_(self) -> str:
+        return notebook.shapes_html(self)
+
+    sequence: TensorShape
+    states: tuple[str, ...]
+    steps: tuple[Step, ...]
+    gate_rows: dict[str, tuple[int, int]]
+    equation: tuple[str, ...]
+    equation_with_shapes: tuple[tuple[Term, ...], ...]
+    joined_weight: TensorShape
+    joined_gates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LayerShapes(_Report):
+    """The second lesson: layers and directions over a whole sequence in one call.
+
+    `pitfall` is a claim that does not hold; `batch_first` has each tensor's shape without it and with it.
+    """
+
+    def _repr_html_(self) -> str:
+        return notebook.shapes_html(self)
+
+    uses_batch_first: bool
+    inputs: tuple[TensorShape, ...]
+    outputs: tuple[TensorShape, ...]
+    pitfall: Equality | None
+    batch_first: dict[str, tuple[Shape, Shape]]
+
+
+def describe(
+    kind: str,
+    *,
+    input_size: int = 4,
+    hidden_size: int = 2,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    seq_len: int = 3,
+    batch_size: int = 1,
+    batch_first: bool = False,
+    bias: bool = True,
+    nonlinearity: str = "tanh",
+    seed: int = 0,
+) -> CellShapes | LayerShapes:
+    """Build the module, run it, and tell every shape; the global random state stays as it was.
+
+    Args:
+        kind: one of `KINDS`; a cell takes neither `num_layers`, `bidirectional` nor `batch_first`.
+        input_size, hidden_size, num_layers, seq_len, batch_size: I, H, L, T and B.
+        bidirectional, batch_first, bias: as in `torch.nn`.
+        nonlinearity: "tanh" or "relu", of rnncell and rnn.
+        seed: of the weights and inputs.
+
+    Returns:
+        `CellShapes` for a cell, `LayerShapes` for a layer.
+
+    Raises:
+        InputError: an unknown kind, a size out of range, or an option that the kind does not have.
+
+    >>> describe("rnncell", input_size=4, hidden_size=2).steps[0].after
+    ((1, 2),)
+    >>> [tensor.shape for tensor in describe("rnn", seq_len=3).outputs]
+    [(3, 1, 2), (1, 1, 2)]
+    """
+    if kind not in KINDS:
+        raise InputError(f"there is no kind {kind!r}; choose one of {', '.join(KINDS)}")
+    family = kind.removesuffix("cell")
+    if nonlinearity not in NONLINEARITIES:
+        raise InputError(f"--nonlinearity is {nonlinearity!r}; it must be tanh or relu")
+    if family != "rnn" and nonlinearity != "tanh":
+        raise InputError(f"--nonlinearity {nonlinearity} is for rnncell and rnn; the gates of {kind} have their own")
+    if kind in nn.CELLS:
+        layer_only = {"num-layers": num_layers != 1, "bidirectional": bidirectional, "batch-first": batch_first}
+        for flag in (flag for flag, given in layer_only.items() if given):
+            raise InputError(f"--{flag} is for layers; {kind} is one step of one layer, so try {family} instead")
+    cell = f"rnn_{nonlinearity}" if family == "rnn" else family
+    named = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
+    _check_sizes({**named, "seq_len": seq_len, "batch_size": batch_size})
+    sizes = {"B": batch_size, "T": seq_len, "I": input_size, "H": hidden_size, "L": num_layers}
+    sizes |= {"D": 1 + bidirectional, "G": len(cells.CELLS[cell].gates)}
+    _check_total(sizes)
+
+    options: dict[str, Any] = {"bias": bias, "dtype": torch.float64}
+    if family == "rnn":
+        options["nonlinearity"] = nonlinearity
+    with torch.random.fork_rng(devices=()), torch.no_grad():  # pyright: ignore[reportUnknownMemberType]
+        torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
+        if kind in nn.CELLS:
+            return _describe_cell(kind, cell, sizes, options)
+        options |= {"num_layers": num_layers, "bidirectional": bidirectional}
+        return _describe_layer(kind, cell, sizes, options, batch_first=batch_first)
+
+
+def _check_sizes(named: dict[str, int]) -> None:
+    for name, size in named.items():
+        flag = "--" + name.replace("_", "-")
+        if size < 1:
+            raise InputError(f"{flag} is {size}; it must be at least 1")
+        if size > LARGEST[name]:
+            raise InputError(f"{flag} is {size}; at most {LARGEST[name]} is run here")
+
+
+def _check_total(sizes: dict[str, int]) -> None:
+    B, T, width, H, L, D, G = (sizes[letter] for letter in "BTIHLDG")
+    numbers = L * D * G * H * (max(width, D * H) + H + 2) + T * B * (width + L * D * G * H)
+    if numbers > MOST_NUMBERS:
+        flags = f"--hidden-size {H}, --input-size {width}, --seq-len {T}, --batch-size {B}"
+        raise InputError(
+            f"{flags} make some {numbers:,} numbers; at most {MOST_NUMBERS:,} are run here: lower one of them"
+        )
+
+
+def _describe_cell(kind: str, cell: str, sizes: dict[str, int], options: dict[str, Any]) -> CellShapes:
+    build = cast("Callable[..., torch.nn.RNNCellBase]", nn.CELLS[kind])
+    B, T, width, H = (sizes[letter] for letter in "BTIH")
+    module, table = build(width, H, **options), cells.CELLS[cell]
+    weights = _weights_of(module)
+    sequence = _random(T, B, width)
+    state = tuple(_random(B, H) for _ in table.states)
+    steps: list[Step] = []
+    gap = 0.0
+    for t, x in enumerate(sequence):
+        before, state = state, _call(module, x, state)
+        steps.append(Step(t, _shape(x), tuple(map(_shape, before)), tuple(map(_shape, state))))
+        expected = table.step(x, state=before, weights=weights)
+        gap = max(gap, *(_difference(a, b) for a, b in zip(state, expected, strict=True)))
+
+    x, h = sequence[-1], state[0]
+    # the GRU's n multiplies its h part by r before it adds the x part, so only r and z can share one product
+    joined_gates = table.gates[:2] if cell == "gru" else table.gates
+    rows = slice(0, len(joined_gates) * H)
+    joined = torch.cat([weights.W_hh, weights.W_ih], dim=1)[rows]
+    bias = None if weights.b_hh is None or weights.b_ih is None else weights.b_hh + weights.b_ih
+    one = linear(torch.cat([h, x], dim=1), joined, None if bias is None else bias[rows])
+    two = (linear(x, weights.W_ih, weights.b_ih) + linear(h, weights.W_hh, weights.b_hh))[:, rows]
+    equation = tuple(line if bias is not None else re.sub(r" \+ b_\w+", "", line) for line in table.equation)
+    claim = "linear([h, x], W, b) == W_ih x + b_ih + W_hh h + b_hh"
+    claim = claim if bias is not None else "linear([h, x], W) == W_ih x + W_hh h"
+    shapes = _shapes_of_terms(table, x, state, weights)
+    wrong: list[tuple[Tensor, States, str]] = [
+        (_random(B, width + 1), state, "the last axis of x is the input size"),
+        (x, tuple(_random(B, H + 1) for _ in state), "the last axis of the state is the hidden size"),
+        (x, tuple(_random(B + 1, H) for _ in state), "x and the state have the same B"),
+        (sequence, state, f"give one step at a time, or the whole sequence to {kind.removesuffix('cell')}"),
+    ]
+    wrong += [(x, state[:1], "the LSTM's state is a pair: pass (h, c)")] if len(state) > 1 else []
+    return CellShapes(
+        kind=kind,
+        module=type(module).__name__,
+        sizes={letter: sizes[letter] for letter in "BTIHG"},
+        parameters=_parameters_of(module),
+        parameter_count=sum(p.numel() for p in module.parameters()),
+        equalities=(
+            _equality(claim, one, two, "one product does for two"),
+            Equality(f"{cell} of ohlol.cells == nn.{type(module).__name__}", gap <= TOLERANCE, gap, "at every step"),
+        ),
+        mistakes=tuple(_attempt(module, x, state, names=("x", *table.states), fix=fix) for x, state, fix in wrong),
+        sequence=TensorShape("sequence", _shape(sequence), "(T, B, I)"),
+        states=table.states,
+        steps=tuple(steps),
+        gate_rows={gate: (k * H, (k + 1) * H) for k, gate in enumerate(table.gates)},
+        equation=equation,
+        equation_with_shapes=tuple(_terms(line, shapes) for line in equation),
+        joined_weight=TensorShape("W = [W_hh W_ih]", _shape(joined), "(2*H, H+I)" if cell == "gru" else "(G*H, H+I)"),
+        joined_gates=joined_gates,
+    )
+
+
+def _describe_layer(
+    kind: str, cell: str, sizes: dict[str, int], options: dict[str, Any], *, batch_first: bool
+) -> LayerShapes:
+    build = cast("Callable[..., torch.nn.RNNBase]", nn.LAYERS[kind])
+    B, T, width, H, L, D = (sizes[letter] for letter in "BTIHLD")
+    module, other = (build(width, H, batch_first=first, **options) for first in (batch_first, not batch_first))
+    other.load_state_dict(module.state_dict())
+    names = cells.CELLS[cell].states
+    start = tuple(_random(L * D, B, H) for _ in names)
+    x = _random(B, T, width) if batch_first else _random(T, B, width)
+    x_other = x.transpose(0, 1)
+    output, h_n, *c_n = _call(module, x, start)
+    output_other = _call(other, x_other, start)[0]
+    time_first, x_time_first = (output_other, x_other) if batch_first else (output, x)
+    by_equation = _unrolled(cell, module, x_time_first, start, sizes)
+
+    def end(t: int, features: slice | None, row: int, why: str) -> Equality:
+        """Whether the output's features at step t are that row of h_n; the claim is written from the index used."""
+        index: tuple[int | slice, ...] = (slice(None), t) if batch_first else (t, slice(None))
+        index = index[: 1 + batch_first] if features is None else (*index, features)
+        text = ", ".join(str(i) if isinstance(i, int) else f"{i.start or ''}:{i.stop or ''}" for i in index)
+        return _equality(f"output[{text}] == h_n[{row}]", output[index], h_n[row], why)
+
+    if D == 1:
+        ends = [end(-1, None, -1, "the last step, top layer")]
+    else:
+        ends = [
+            end(-1, slice(None, H), -2, "forward ends at the last step"),
+            end(0, slice(H, None), -1, "backward ends at the first step"),
+        ]
+    swap = "but for the order of axes 0 and 1"
+    outer, outer_other = ("(B, T", "(T, B") if batch_first else ("(T, B", "(B, T")
+    mixed = f"this layer takes {outer}, I); batch_first={not batch_first} takes {outer_other}, I)"
+    wrong_start = tuple(s.transpose(0, 1) if B != L * D else s[0] for s in start)
+    wrong: list[tuple[Tensor, States, str]] = [
+        (_random(*x.shape[:2], width + 1), (), "the last axis of the input is the input size"),
+        (x_other, (), mixed),
+        (x_other, start, mixed),
+        (x, wrong_start, "h_0 is (L*D, B, H), whatever batch_first says"),
+    ]
+    wrong += [(x, start[:1], "the LSTM's state is a pair: pass (h_0, c_0)")] if len(start) > 1 else []
+    first, final = (("input", *(f"{n}_0" for n in names)), ("output", *(f"{n}_n" for n in names)))
+    settings = {"input": (x, x_other), "output": (output, output_other), "h_0 and h_n": (h_n, h_n)}
+    return LayerShapes(
+        kind=kind,
+        module=type(module).__name__,
+        sizes=sizes,
+        parameters=_parameters_of(module),
+        parameter_count=sum(p.numel() for p in module.parameters()),
+        equalities=(
+            *ends,
+            _equality(
+                "output == cells.unroll, layer upon layer", time_first, by_equation, "a layer is its cell in a loop"
+            ),
+            _equality(f"output == output of batch_first={not batch_first}", output, output_other.transpose(0, 1), swap),
+        ),
+        mistakes=tuple(_attempt(module, x, state, names=first, fix=fix) for x, state, fix in wrong),
+        uses_batch_first=batch_first,
+        inputs=_named(first, (x, *start), f"{outer}, I)"),
+        outputs=_named(final, (output, h_n, *c_n), f"{outer}, D*H)"),
+        pitfall=end(-1, slice(H, None), -1, "backward has read but one step there") if D == 2 and T > 1 else None,
+        batch_first={n: (_shape(both[batch_first]), _shape(both[not batch_first])) for n, both in settings.items()},
+    )
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+def _shape(tensor: Tensor) -> Shape:
+    return tuple(tensor.shape)
+
+
+def _call(module: torch.nn.Module, x: Tensor, state: States) -> States:
+    """Everything a cell or layer gives back, in a row; the state goes in as torch takes it, a pair for the LSTM."""
+    result = module(x, state[0] if len(state) == 1 else state) if state else module(x)
+    return tuple(_flat(result))
+
+
+def _flat(result: Tensor | tuple[Any, ...]) -> list[Tensor]:
+    return [result] if isinstance(result, Tensor) else [tensor for part in result for tensor in _flat(part)]
+
+
+def _weights_of(module: torch.nn.Module, *, suffix: str = "") -> cells.Weights:
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = (getattr(module, name + suffix, None) for name in names)
+    return cells.Weights(*weights)  # pyright: ignore[reportArgumentType]
+
+
+def _unrolled(cell: str, layer: torch.nn.RNNBase, x: Tensor, start: States, sizes: dict[str, int]) -> Tensor:
+    """The layer's output worked out by the equations alone: every layer and direction a loop over its cell."""
+    D = sizes["D"]
+    for k in range(sizes["L"]):
+        outputs: list[Tensor] = []
+        for d in range(D):
+            weights = _weights_of(layer, suffix=f"_l{k}" + "_reverse" * d)
+            state = tuple(s[k * D + d] for s in start)
+            y, _ = cells.unroll(cell, x.flip(0) if d else x, state=state, weights=weights)
+            outputs.append(y.flip(0) if d else y)
+        x = torch.cat(outputs, dim=-1)  # (T, B, D*H)
+    return x
+
+
+def _named(names: Sequence[str], tensors: Sequence[Tensor], first: str) -> tuple[TensorShape, ...]:
+    letters = (first, *["(L*D, B, H)"] * (len(names) - 1))
+    return tuple(TensorShape(n, _shape(t), w) for n, t, w in zip(names, tensors, letters, strict=True))
+
+
+def _parameters_of(module: torch.nn.Module) -> tuple[Parameter, ...]:
+    found: list[Parameter] = []
+    for name, parameter in module.named_parameters():
+        match = re.search(r"_l(\d+)", name)
+        layer = int(match[1]) if match else 0
+        columns = {"weight_ih": "I" if layer == 0 else "D*H", "weight_hh": "H"}.get(name[:9])
+        letters = f"(G*H, {columns})" if columns else "(G*H,)"
+        direction = "backward" if name.endswith("_reverse") else "forward"
+        found.append(Parameter(name, _shape(parameter), letters, layer, direction))
+    return tuple(found)
+
+
+def _difference(a: Tensor, b: Tensor) -> float:
+    return float((a - b).abs().max())
+
+
+def _equality(claim: str, left: Tensor, right: Tensor, why: str) -> Equality:
+    gap = _difference(left, right)
+    return Equality(claim, gap <= TOLERANCE, gap, why)
+
+
+def _attempt(module: torch.nn.Module, x: Tensor, state: States, *, names: Sequence[str], fix: str) -> Mistake:
+    call = ", ".join(f"{name} {_shape(tensor)}" for name, tensor in zip(names, (x, *state), strict=False))
+    try:
+        return Mistake(call, None, _shape(_call(module, x, state)[0]), fix)
+    except Exception as error:  # whatever torch raises is what the learner would read
+        return Mistake(call, f"{type(error).__name__}: {error}", None, fix)
+
+
+def _shapes_of_terms(cell: cells.Cell, x: Tensor, state: States, weights: cells.Weights) -> dict[str, Shape]:
+    shapes = {"x": _shape(x)}
+    for k, gate in enumerate(cell.gates):
+        W_ih, W_hh, *biases = (None if w is None else w.chunk(len(cell.gates))[k] for w in weights)
+        assert W_ih is not None
+        assert W_hh is not None
+        shapes |= {gate: _shape(linear(x, W_ih)), f"W_i{gate}ᵀ": _shape(W_ih.T), f"W_h{gate}ᵀ": _shape(W_hh.T)}
+        shapes |= {f"b_{s}{gate}": _shape(b) for s, b in zip("ih", biases, strict=True) if b is not None}
+    after = cell.step(x, state=state, weights=weights)
+    shapes |= {name: _shape(s) for name, s in zip(cell.states, state, strict=True)}
+    return shapes | {f"{name}'": _shape(s) for name, s in zip(cell.states, after, strict=True)}
+
+
+def _terms(line: str, shapes: dict[str, Shape]) -> tuple[Term, ...]:
+    """The equation cut into terms, in the form a batch takes: `W x` becomes `x Wᵀ`, since a row is a sequence."""
+    terms: list[Term] = []
+    for text in filter(None, re.split(r"([A-Za-z]\w*'?)", re.sub(r"(W_\w+) ([xh])", r"\2 \1ᵀ", line))):
+        if text not in shapes and terms and terms[-1][1] is None:
+            terms[-1] = (terms[-1][0] + text, None)
+        else:
+            terms.append((text, shapes.get(text)))
+    return tuple(terms)

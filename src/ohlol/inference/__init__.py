@@ -1,0 +1,1 @@
+"""Trained models: prediction, generation, forecasts and streaming."""

@@ -1,0 +1,1 @@
+"""Sequence models: encoder, recurrent layers and head."""

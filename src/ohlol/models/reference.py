@@ -1,0 +1,68 @@
+"""A whole model by the equations of `cells.py` alone, as a graph that autograd can be asked about.
+
+Knows nothing of symbols, of what is asked, or of the fast path that it is held against.
+
+Shapes: T steps, I input size, H hidden size, D directions, K scores, N answers (T, or 1 for `classify`).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import linear
+
+from ohlol import cells
+from ohlol.config import ModelSettings
+from ohlol.models.sequence_model import Loop, SequenceModel
+
+
+@dataclass(frozen=True)
+class Level:
+    """One layer and direction of `unrolled`: tensors that autograd can be asked about."""
+
+    layer: int
+    direction: int
+    weights: cells.Weights
+    inputs: Tensor
+    """(T, I)."""
+    before: list[cells.State]
+    after: list[cells.State]
+
+
+def cell_of(settings: ModelSettings) -> str:
+    """The key of a model's cell in `cells.CELLS`."""
+    family = settings.cell.removesuffix("cell")
+    return "rnn_tanh" if family == "rnn" else family
+
+
+def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.dtype = torch.float64) -> cells.Weights:
+    """The weights of one layer and direction, cut off from the graph."""
+    suffix = "" if network.looped else f"_l{layer}" + "_reverse" * direction
+    owner = network.layers.cell if isinstance(network.layers, Loop) else network.layers
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    return cells.Weights(*(getattr(owner, name + suffix).detach().to(dtype) for name in names))
+
+
+def unrolled(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, list[Level]]:
+    """The scores (N, K) of one sequence of vectors by the equations alone, and everything they were made from."""
+    settings, cell = network.settings, cells.CELLS[cell_of(network.settings)]
+    T, levels = len(x), list[Level]()
+    for layer in range(settings.layers):
+        outputs: list[Tensor] = []
+        for direction in range(1 + settings.bidirectional):
+            weights = weights_of(network, layer, direction, x.dtype)
+            state = tuple(x.new_zeros(1, settings.hidden_size) for _ in cell.states)
+            before, after, rows = [state] * T, [state] * T, x.split(1)  # (T, I) -> T times (1, I)
+            for t in reversed(range(T)) if direction else range(T):
+                before[t] = state
+                state = after[t] = cell.step(rows[t], state=state, weights=weights)
+            levels.append(Level(layer, direction, weights, x, before, after))
+            outputs.append(torch.cat([s[0] for s in after]))
+        x = torch.cat(outputs, dim=1)  # D times (T, H) -> (T, D*H)
+    if network.sizes.whole:
+        ends = [level.after[0 if level.direction else -1][0] for level in levels if level.layer == settings.layers - 1]
+        x = torch.cat(ends, dim=1)  # D times (1, H) -> (1, D*H)
+    if isinstance(network.head, torch.nn.Linear):
+        x = linear(x, network.head.weight.detach().to(x.dtype), network.head.bias.detach().to(x.dtype))
+    return x, levels

@@ -1,0 +1,333 @@
+"""SequenceModel: encoder, layers and head in a row; knows nothing of symbols, files, losses or training.
+
+Everything runs on packed steps, so a batch of ragged sequences holds no padding. Shapes: B sequences, T steps of the
+longest, S steps in all, I input size, H hidden size, D directions, V vocabulary, K scores.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torch.nn.utils.rnn import PackedSequence
+
+from ohlol import nn
+from ohlol.config import ModelSettings
+from ohlol.data.batches import Batch
+from ohlol.ops import Spec, StepMany, Stream, available, embedding_table, one_hot_table
+from ohlol.utils.devices import CPU, sent
+from ohlol.utils.errors import InputError
+
+State = tuple[Tensor, ...]
+"""The state of all layers, each tensor (L*D, B, H): `(h,)`, or `(h, c)` for the LSTM."""
+
+SPELLING_EMBEDDING = 32
+"""Size of a character's vector in the character RNN; a spelling has few different symbols."""
+
+
+LARGEST_TABLE = 1 << 24
+"""Numbers in the largest table of projected symbols that a stream makes: 64 MiB of float32."""
+
+
+class Spelled(NamedTuple):
+    """The different words of a batch as packed characters, and which of them stands at each step."""
+
+    chars: Int[Tensor, " Sc"]
+    batch_sizes: Int[Tensor, " Tc"]
+    forms: Int[Tensor, " S"]
+
+
+class Steps(NamedTuple):
+    """The packed input of a model: ids or rows of numbers, step by step, longest sequence first."""
+
+    inputs: Tensor
+    """(S,) ids, or (S, I) numbers."""
+    batch_sizes: Int[Tensor, " T"]
+    spelled: Spelled | None = None
+    bigrams: Int[Tensor, "S 2"] | None = None
+
+    @staticmethod
+    def of(batch: Batch, device: torch.device = CPU) -> "Steps":
+        """The tensors of a batch on a device; its sizes stay on the CPU, as torch wants them."""
+        spelled = None
+        if batch.spelling is not None:
+            s = batch.spelling
+            spelled = Spelled(sent(s.chars, device), torch.from_numpy(s.batch_sizes), sent(s.forms, device))
+        bigrams = sent(batch.bigrams, device) if batch.bigrams is not None else None
+        inputs = sent(batch.inputs, device)
+        inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
+        return Steps(inputs, torch.from_numpy(batch.batch_sizes), spelled, bigrams)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What the data say about a model's shape."""
+
+    inputs: int
+    """V, the input vocabulary; for numbers I, their columns."""
+    scores: int
+    """K: labels, symbols, or columns to forecast."""
+    chars: int = 0
+    """Different characters in the words; 0 where words are not spelled."""
+    bigrams: int = 0
+    """Different pairs of neighbouring characters; 0 where they are not read."""
+    numeric: bool = False
+    """Whether the inputs are numbers."""
+    whole: bool = False
+    """Whether a sequence gets one row of scores instead of one at each step."""
+
+
+class Encoder(torch.nn.Module):
+    """Ids become vectors, one-hot or an embedding with or without a spelling beside it; numbers stay what they are.
+
+    The spelling of a word is the last state, forward and backward, of a character LSTM: Ling et al., "Finding
+    function in form" (2015).
+    """
+
+    def __init__(self, settings: ModelSettings, sizes: Sizes):
+        super().__init__()
+        self.size = sizes.inputs
+        self.onehot = not sizes.numeric and not settings.embedding
+        self.numeric = sizes.numeric
+        if not self.numeric and settings.embedding:
+            self.embedding = torch.nn.Embedding(sizes.inputs, settings.embedding)
+            torch.nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
+            self.size = settings.embedding
+        self.spelled = bool(sizes.chars and settings.spelling)
+        if self.spelled:
+            self.chars = torch.nn.Embedding(sizes.chars, SPELLING_EMBEDDING)
+            torch.nn.init.normal_(self.chars.weight, std=EMBEDDING_STD)
+            self.speller = nn.LSTM(SPELLING_EMBEDDING, settings.spelling, bidirectional=True)
+            self.size += 2 * settings.spelling
+        self.paired = bool(sizes.bigrams and settings.bigrams)
+        if self.paired:
+            self.bigrams = torch.nn.Embedding(sizes.bigrams, settings.bigrams)
+            torch.nn.init.normal_(self.bigrams.weight, std=EMBEDDING_STD)
+            self.size += 2 * settings.bigrams
+        self.dropout = torch.nn.Dropout(settings.embedding_dropout)
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether the vector of a step is that of its symbol and nothing else."""
+        dropped = self.training and self.dropout.p > 0
+        return not (self.numeric or self.spelled or self.paired or dropped)
+
+    def forward(self, steps: Steps) -> Float[Tensor, "S I"]:
+        """The vector of each step."""
+        if self.numeric:
+            vectors = steps.inputs
+        elif self.onehot:
+            vectors = one_hot(steps.inputs, self.size).to(torch.get_default_dtype())
+        else:
+            vectors = self.embedding(steps.inputs)
+        if self.spelled:
+            vectors = torch.cat([vectors, self.spell(steps.spelled)], dim=1)
+        if self.paired:
+            if steps.bigrams is None:
+                raise ValueError("this model reads pairs of neighbours; give Steps with `bigrams`")
+            pairs = self.bigrams(steps.bigrams).flatten(1)  # (S, 2, N) -> (S, 2N)
+            vectors = torch.cat([vectors, pairs], dim=1)
+        return self.dropout(vectors)
+
+    def spell(self, spelled: Spelled | None) -> Float[Tensor, "S H2"]:
+        """The last state, forward and backward, of the character RNN over the word at each step."""
+        if spelled is None:
+            raise ValueError("this model reads words by their characters; give Steps with `spelled`")
+        chars = self.dropout(self.chars(spelled.chars))
+        _, (h, _) = self.speller(PackedSequence(chars, spelled.batch_sizes))
+        words = torch.cat([h[0], h[1]], dim=1)  # (2, W, H) -> (W, 2H)
+        return words[spelled.forms]
+
+
+EMBEDDING_STD = 0.3
+"""Of an embedding's first values: with 1, torch's own, rare words drown their spelling."""
+
+
+class Loop(torch.nn.Module):
+    """A cell run over packed steps in a Python loop: the tutorial's way, slow and plain to read."""
+
+    def __init__(self, cell: str, input_size: int, hidden_size: int):
+        super().__init__()
+        self.cell = nn.CELLS[cell](input_size, hidden_size)  # pyright: ignore[reportCallIssue]
+        self.states = 2 if cell == "lstmcell" else 1
+
+    def forward(self, x: PackedSequence, state: State | None) -> tuple[Float[Tensor, "S H"], State]:
+        """The hidden state at every step, and the state after the last step of each sequence."""
+        sizes = x.batch_sizes.tolist()
+        if state is None:
+            state = tuple(x.data.new_zeros(1, sizes[0], self.cell.hidden_size) for _ in range(self.states))
+        now = tuple(s[0] for s in state)
+        hidden: list[Tensor] = []
+        ended: list[State] = []
+        for x_t in x.data.split(sizes):
+            if len(x_t) < len(now[0]):  # the shortest sequences, at the end of the batch, are over
+                ended.append(tuple(s[len(x_t) :] for s in now))
+                now = tuple(s[: len(x_t)] for s in now)
+            h = self.cell(x_t, now if self.states == 2 else now[0])
+            now = h if self.states == 2 else (h,)
+            hidden.append(now[0])
+        parts = [now, *reversed(ended)]
+        final = tuple(torch.cat([part[k] for part in parts])[None] for k in range(self.states))
+        return torch.cat(hidden), final
+
+
+class SequenceModel(torch.nn.Module):
+    """A recurrent network over packed sequences of symbols or numbers.
+
+    Raises:
+        InputError: settings that do not fit together (a cell in a loop has one layer and one direction; a model without
+            head needs as many units as scores; tied weights need an embedding of size D*H).
+    """
+
+    def __init__(self, settings: ModelSettings, sizes: Sizes):
+        super().__init__()
+        self.settings, self.sizes = settings, sizes
+        directions = 2 if settings.bidirectional else 1
+        width = directions * settings.hidden_size
+        _check(settings, sizes, width)
+        self.encoder = Encoder(settings, sizes)
+        self.looped = settings.cell in nn.CELLS
+        if self.looped:
+            self.layers = Loop(settings.cell, self.encoder.size, settings.hidden_size)
+        else:
+            self.layers = nn.LAYERS[settings.cell](
+                self.encoder.size,  # pyright: ignore[reportArgumentType]
+                settings.hidden_size,
+                settings.layers,
+                bidirectional=settings.bidirectional,
+                dropout=settings.dropout if settings.layers > 1 else 0.0,
+            )
+        self.dropout = torch.nn.Dropout(settings.dropout)
+        self.head = torch.nn.Linear(width, sizes.scores) if settings.head else torch.nn.Identity()
+        self._tie()
+
+    def _tie(self) -> None:
+        if self.settings.tied:
+            self.head.weight = self.encoder.embedding.weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are."""
+        return self._weights()[0].device
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SequenceModel":
+        """As torch has it, for `to` and the like; on some devices torch makes new parameters, each by itself."""
+        super()._apply(fn, recurse)
+        self._tie()
+        return self
+
+    def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:
+        """Scores of every step, (S, K), or of every sequence, (B, K); and the state after the last step.
+
+        Args:
+            steps: the packed input.
+            state: the state to start from, each (L*D, B, H); zeros without it.
+        """
+        found = self._over_symbols(steps, state)
+        hidden, state = self.hidden(self.encoder(steps), steps.batch_sizes, state) if found is None else found
+        if self.sizes.whole:
+            directions = 2 if self.settings.bidirectional else 1
+            hidden = torch.cat(state[0][-directions:].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
+        return self.head(self.dropout(hidden)), state
+
+    def _over_symbols(self, steps: Steps, state: State | None) -> tuple[Tensor, State] | None:
+        """The layers over a plain lookup, without a matrix product over its rows; None where that does not serve."""
+        encoder = self.encoder
+        if isinstance(self.layers, Loop) or not encoder.is_lookup:
+            return None
+        T, B = len(steps.batch_sizes), int(steps.batch_sizes[0])
+        ids = steps.inputs.view(T, B) if len(steps.inputs) == T * B else steps.inputs
+        vectors = None if encoder.onehot else encoder.embedding.weight
+        hx = state if state is None or len(state) == 2 else state[0]
+        found = nn.over_symbols(self.layers, ids, vectors, steps.batch_sizes, hx)
+        if found is None:
+            return None
+        return found[0].reshape(len(steps.inputs), -1), found[1] if isinstance(found[1], tuple) else (found[1],)
+
+    def writer(self, never: int | None = None) -> Stream | None:
+        """A stream in the kernels that reads symbols and draws the ones that follow; None where they do not serve.
+
+        Args:
+            never: a symbol that is never to be drawn, such as <unk>.
+        """
+        if self.looped or self.settings.bidirectional or not self.encoder.is_lookup or not self._served:
+            return None
+        if isinstance(self.head, torch.nn.Linear):
+            W, b = self.head.weight.detach(), self.head.bias.detach().clone()
+        else:
+            W = torch.eye(self.sizes.scores, dtype=self._weights()[0].dtype)
+            b = W.new_zeros(self.sizes.scores)
+        if never is not None:
+            b[never] = -torch.inf
+        return Stream(self._weights(), self._spec(), self._table(), (W, b))
+
+    def stepper(self) -> StepMany | None:
+        """One step of many sequences in the kernels; None where they do not serve.
+
+        It reads ids where the encoder is a lookup and the table of its products with the weights is not too large, and
+        otherwise the encoder's vectors.
+        """
+        if self.settings.bidirectional or not self._served:
+            return None
+        weights, table = self._weights(), None
+        if self.encoder.is_lookup and self.sizes.inputs * len(weights[0]) <= max(LARGEST_TABLE, weights[0].numel()):
+            table = self._table()
+        head = (self.head.weight.detach(), self.head.bias.detach()) if isinstance(self.head, torch.nn.Linear) else None
+        return StepMany(weights, self._spec(), table, head)
+
+    @property
+    def _served(self) -> bool:
+        """Whether there are kernels for streams where the weights are."""
+        return bool(available()) and self._weights()[0].is_cpu
+
+    def _weights(self) -> list[Tensor]:
+        return [p.detach() for p in self.layers.parameters()]
+
+    def _spec(self) -> Spec:
+        cell = self.settings.cell.removesuffix("cell")
+        return Spec("rnn_tanh" if cell == "rnn" else cell, self.settings.layers)
+
+    def _table(self) -> Tensor:
+        """The input projection of every symbol in the first layer, (V, G*H)."""
+        W_ih = self._weights()[0]
+        encoder = self.encoder
+        return one_hot_table(W_ih) if encoder.onehot else embedding_table(encoder.embedding.weight.detach(), W_ih)
+
+    def hidden(
+        self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: State | None
+    ) -> tuple[Float[Tensor, "S DH"], State]:
+        """The layers alone: hidden states of the last layer at every step, and the state of all layers at the end."""
+        T, B = len(batch_sizes), int(batch_sizes[0])
+        if self.looped:
+            return self.layers(PackedSequence(x, batch_sizes), state)
+        hx = state if state is None or len(state) == 2 else state[0]
+        if len(x) == T * B:  # every sequence has T steps: the dense layout is the packed one
+            output, final = self.layers(x.view(T, B, -1), hx)
+            output = output.reshape(T * B, -1)
+        else:
+            packed, final = self.layers(PackedSequence(x, batch_sizes), hx)
+            output = packed.data
+        return output, final if isinstance(final, tuple) else (final,)
+
+
+def _check(settings: ModelSettings, sizes: Sizes, width: int) -> None:
+    if settings.cell in nn.CELLS and (settings.layers > 1 or settings.bidirectional):
+        layer = settings.cell.removesuffix("cell")
+        raise InputError(f"--cell {settings.cell} runs one layer in one direction; --cell {layer} has more of both")
+    if not settings.head and width != sizes.scores:
+        raise InputError(
+            f"without a head the {width} hidden units are the scores, but there are {sizes.scores} labels: "
+            f"give --head, or --hidden-size {sizes.scores} in one direction"
+        )
+    if settings.tied and (not settings.head or settings.embedding != width or sizes.numeric):
+        raise InputError(
+            f"--tied shares the embedding with the head, so --embedding must be {width} (hidden size times "
+            f"directions) and there must be a head; --embedding is {settings.embedding}"
+        )
+    if ((settings.spelling and sizes.chars) or (settings.bigrams and sizes.bigrams)) and not settings.embedding:
+        raise InputError("--spelling and --bigrams stand beside an embedding: give --embedding N with them")
+    if settings.bigrams and sizes.bigrams and not settings.bidirectional:
+        raise InputError("--bigrams looks at the symbol that follows: give --bidirectional with it")

@@ -1,0 +1,303 @@
+"""fit: from files or pairs to a finished run; puts the rooms below together and knows nothing of flags or terminals."""
+
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ohlol.checkpoint import resume_state as states
+from ohlol.checkpoint import run_directory
+from ohlol.checkpoint.model_card import model_card
+from ohlol.checkpoint.run_directory import STATES, Config
+from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check, defaults
+from ohlol.data import loading
+from ohlol.data.codec import Codec
+from ohlol.data.loading import KEPT, Arrays, Source
+from ohlol.data.split import FEW
+from ohlol.inference.trained_model import TrainedModel
+from ohlol.training import memory_check
+from ohlol.training.callbacks import Reporter
+from ohlol.training.trainer import ALONE, Trainer
+from ohlol.utils import devices, distributed
+from ohlol.utils.devices import CPU
+from ohlol.utils.distributed import Team
+from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.files import write_bytes, write_json
+from ohlol.utils.locks import locked
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the caller chose, by kind of setting; everything else is a default."""
+
+    data: dict[str, Any]
+    model: dict[str, Any]
+    training: dict[str, Any]
+
+    @staticmethod
+    def of(settings: dict[str, Any]) -> "Given":
+        """Sort settings by the dataclass that has them; None means not given.
+
+        Raises:
+            TypeError: there is no such setting.
+        """
+        if type(settings.get("checkpoint_every")) is int:  # steps, where it is not text
+            settings = {**settings, "checkpoint_every": str(settings["checkpoint_every"])}
+        kinds = [{f.name for f in fields(kind)} for kind in (DataSettings, ModelSettings, TrainSettings)]
+        unknown = set(settings) - set().union(*kinds)
+        if unknown:
+            raise TypeError(
+                f"there is no setting {sorted(unknown)[0]!r}; there are {', '.join(sorted(set().union(*kinds)))}"
+            )
+        return Given(*({k: v for k, v in settings.items() if k in kind and v is not None} for kind in kinds))
+
+
+def fit(
+    data: Source = None,
+    *,
+    dev: str | Path | None = None,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    reporter: Reporter | None = None,
+    device: str = "auto",
+    **settings: Any,
+) -> TrainedModel:
+    """Train a model and return it, its best weights loaded, on the CPU.
+
+    Args:
+        data: one file or several of one kind; or pairs, as `[("hello", "ohlol")]`, with the tutorial's settings where
+            they are fewer than 20; without it the tutorial's pair.
+        dev: a file to measure on after each epoch; otherwise a share of the data (`dev_fraction`).
+        out: the run directory to write; without it nothing is written.
+        overwrite: replace a run that is there.
+        resume: go on with the run in `out` from its last saved state, with the settings and files it has.
+        reporter: is told of the progress.
+        device: where it is trained: cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.
+        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name.
+
+    Raises:
+        InputError: something given is wrong; nothing was overwritten.
+        TypeError: there is no such setting.
+
+    >>> model = fit([("hello", "ohlol")], seed=1)
+    >>> "".join(model.predict("hello").labels)
+    'ohlol'
+    """
+    given = Given.of(settings)
+    run = Path(out) if out is not None else None
+    with distributed.joined(devices.chosen(device)) as us, ExitStack() as held:
+        if us.restarted and run is not None:  # by torchrun, with the arguments of the first start
+            overwrite, resume = True, us.sums([float(us.leads and has_state(run))])[0] > 0
+
+        def prepare() -> tuple[Config, Arrays]:
+            if resume:
+                return _resumed(data, dev, run, us.device, given, held)
+            return _started(data, dev, run, us.device, overwrite, given, held)
+
+        prepared = prepare() if run is None else us.first(prepare)
+        config, made = prepared or _as_prepared(Path(out or ""))
+        return carry_out(config, made, run, reporter, resume=resume, us=us)
+
+
+def carry_out(
+    config: Config,
+    made: Arrays,
+    run: Path | None,
+    reporter: Reporter | None = None,
+    *,
+    resume: bool = False,
+    us: Team = ALONE,
+) -> TrainedModel:
+    """Train what is prepared, from its first step or from its saved state, and write its scores and its model card.
+
+    Raises:
+        Interrupted: it was asked to stop; the state is saved.
+        InputError: the loss is no number any more, or memory is used up; the last saved state is as it was.
+    """
+    if us.leads and us.device.type == "cpu" and config.training.precision != "fp32":
+        warnings.warn(SLOW.format(config.training.precision), InputWarning, 2)
+    trainer = Trainer(config, made, run, reporter, us)
+    if resume:
+        trainer.restore()
+    else:
+        trainer.save_state()
+    trainer.fit()
+    trainer.finish()
+    if run is not None and us.leads:
+        where = devices.title(us.device)
+        card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None, device=where)
+        write_bytes(run / "README.md", card.encode())
+    return TrainedModel(trainer.config, trainer.codec, trainer.model.cpu(), run)
+
+
+def _started(
+    data: Source,
+    dev: str | Path | None,
+    run: Path | None,
+    device: torch.device,
+    overwrite: bool,
+    given: Given,
+    held: ExitStack,
+) -> tuple[Config, Arrays]:
+    """What a new run is, and what it reads; its directory is made and everything but a state is in it."""
+    if run is not None and run.exists() and not overwrite:
+        run_directory.create(run, overwrite=False)  # refuses before anything is read
+    found = loading.read(data, given.data)
+    pairs = loading.pairs_of(data)
+    model, training = settle(found.settings, pairs, given)
+    if training.snapshots and run is None:
+        raise InputError("--snapshots needs --out: the run directory they are kept in")
+    made = loading.arrays(found, data, dev, model, training, shared=is_tutorial(pairs))
+    if made.mapped and "dev_fraction" in given.training:
+        raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {made.files[0]} is")
+    config = configure(made, model, training, given, dev, pairs, device)
+    if run is None:
+        return config, made
+    return config, begin(run, config, made, dev, overwrite=overwrite, held=held)
+
+
+def is_tutorial(pairs: Sequence[Any]) -> bool:
+    """Whether data are pairs so few that they get the tutorial's settings."""
+    return 0 < len(pairs) < FEW
+
+
+def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[ModelSettings, TrainSettings]:
+    """The settings given, and the defaults for such data; what depends on how many there are comes with `configure`.
+
+    Raises:
+        InputError: one is out of its range.
+    """
+    tutorial = is_tutorial(pairs)
+    model, training = (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(data.task or "", data.level or "char")
+    if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
+        training = replace(training, loss="sum")
+    model, training = _chosen(model, given.model), replace(training, **given.training)
+    check(model, training)
+    return model, training
+
+
+def configure(
+    made: Arrays,
+    model: ModelSettings,
+    training: TrainSettings,
+    given: Given,
+    dev: str | Path | None,
+    pairs: tuple[Any, ...],
+    device: torch.device = CPU,
+) -> Config:
+    """What `settle` gave, complete, for the data as they are.
+
+    Raises:
+        InputError: settings do not fit together.
+        TooLarge: the model or its batches do not fit into the memory of the device.
+    """
+    sizes = run_directory.sizes_of(made.codec)
+    tutorial = is_tutorial(pairs)
+    if tutorial and not model.head and "hidden_size" not in given.model:
+        model = replace(model, hidden_size=sizes.scores)
+    if not tutorial and "epochs" not in given.training:
+        training = _enough_epochs(training, made.codec.task, len(made.train), made.train.steps)
+    dev_file = None if dev is None else str(dev)
+    config = Config(made.codec.task, made.settings, model, sizes, training, made.files, dev_file, pairs)
+    memory_check.check(config, made.train, device)
+    return config
+
+
+def begin(
+    run: Path, config: Config, made: Arrays, dev: str | Path | None, *, overwrite: bool, held: ExitStack
+) -> Arrays:
+    """Make a run's directory, with everything but a state in it, and hold it; the arrays to train on.
+
+    Raises:
+        InputError: it exists and is not to be overwritten, or cannot be written.
+    """
+    run_directory.create(run, overwrite=overwrite, held=held)
+    made = loading.keep(run / KEPT, made, dev)
+    write_json(run / "vocab.json", made.codec.to_json())
+    write_json(run / "config.json", config.to_json())
+    return made
+
+
+def _resumed(
+    data: Source, dev: str | Path | None, run: Path | None, device: torch.device, given: Given, held: ExitStack
+) -> tuple[Config, Arrays]:
+    """What a run that goes on is, and what it reads."""
+    if run is None:
+        raise InputError("--resume needs --out: the run directory to go on with")
+    was = run_directory.read_config(run)  # nothing is written where there is no run
+    if not was.train_files and not was.pairs:
+        raise InputError(
+            f"{run} was never trained here: its weights came by `ohlol import`, without the optimizer's state, and "
+            "there is nothing to resume; every other command takes it as it is, and training starts from new weights "
+            "in another --out"
+        )
+    held.enter_context(locked(run))
+    config, codec = run_directory.read_described(run)
+    if dev is not None and str(dev) != config.dev_file:
+        raise InputError(f"{run} was started with --dev {config.dev_file}, not {dev}; --resume keeps it")
+    for kind, mine in ((config.data, given.data), (config.model, given.model), (config.training, given.training)):
+        for name, value in mine.items():
+            if getattr(kind, name) != value:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
+    made = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
+    memory_check.check(config, made.train, device)
+    if made.files and not made.mapped:
+        states.refuse_other_data(run, made.data_sha256, config.files)  # before it replaces what is kept
+        made = loading.keep(run / KEPT, made, config.dev_file)
+    return config, made
+
+
+def has_state(run: Path) -> bool:
+    """Whether a run that was ended can go on."""
+    return (run / "config.json").exists() and any((run / "resume" / f"{s}.safetensors").exists() for s in STATES)
+
+
+def _as_prepared(run: Path) -> tuple[Config, Arrays]:
+    """The same as the leader prepared, from where it wrote it."""
+    config = run_directory.read_config(run)
+    if config.train_files and loading.corpus_of(config.train_files) is None:
+        return config, loading.beside(run / KEPT, config.train_files)
+    return config, _again(list(config.pairs or config.train_files), run, config, run_directory.read_codec(run))
+
+
+def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
+    """The data of a run that goes on: those kept beside it if they are of the same files, or the files read again."""
+    pairs, corpus = loading.pairs_of(data), loading.corpus_of(data)
+    if not pairs and corpus is None:
+        files = [data] if isinstance(data, str | Path) else list(data or ())
+        made = loading.kept(run / KEPT, [str(file) for file in files], config.dev_file, codec)
+        if made is not None:
+            return made
+    found = loading.read(data, {} if corpus is not None else asdict(config.data))
+    made = loading.arrays(found, data, config.dev_file, config.model, config.training, shared=is_tutorial(config.pairs))
+    if made.codec != codec:
+        raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
+    return made
+
+
+def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
+    """The settings given, and the defaults where they do not exclude each other."""
+    if str(given.get("cell", "")).endswith("cell"):
+        model = replace(model, layers=1, bidirectional=False)
+    if not given.get("bidirectional", model.bidirectional):
+        model = replace(model, bigrams=0)
+    if not given.get("embedding", model.embedding):
+        model = replace(model, spelling=0, bigrams=0)
+    return replace(model, **given)
+
+
+def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: int) -> TrainSettings:
+    """More passes over few data: `MIN_STEPS` of the optimizer at least, `MAX_EPOCHS` at most."""
+    a_step = training.batch_size * training.bptt if task in ("next", "forecast") else training.batch_size
+    per_epoch = max(1, -(-(steps if task in ("next", "forecast") else sequences) // a_step))
+    return replace(training, epochs=min(max(training.epochs, -(-MIN_STEPS // per_epoch)), MAX_EPOCHS))
+
+
+MIN_STEPS, MAX_EPOCHS = 1500, 100
+SLOW = "--precision {} on the CPU takes torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"

@@ -1,0 +1,50 @@
+"""The optimizer, and its learning rate as a function of the step; knows nothing of data or losses."""
+
+import math
+
+import torch
+
+from ohlol.config import TrainSettings
+from ohlol.models.sequence_model import SequenceModel
+
+PLATEAU_PATIENCE, PLATEAU_FACTOR = 1, 0.5
+"""Schedule `plateau`: evaluations without a better score that are borne, and the factor after them."""
+ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 1 / 25, 1e-4
+"""Schedule `onecycle`: share of the steps that rise, and the first and last share of the learning rate."""
+
+
+def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
+    """The learning rate of a step (from 0) out of `total`; what `plateau` has learned comes on top.
+
+    Sources: for cosine Loshchilov and Hutter, "SGDR" (2017); for onecycle Smith and Topin, "Super-convergence" (2018).
+
+    >>> learning_rate(TrainSettings(lr=1.0, schedule="cosine"), 50, 100)
+    0.5
+    """
+    done = step / max(total, 1)
+    share = 1.0
+    if settings.schedule == "cosine":
+        share = (1 + math.cos(math.pi * done)) / 2
+    elif settings.schedule == "onecycle":
+        if done < ONECYCLE_RISE:
+            share = ONECYCLE_START + (1 - ONECYCLE_START) * (1 - math.cos(math.pi * done / ONECYCLE_RISE)) / 2
+        else:
+            fall = (done - ONECYCLE_RISE) / (1 - ONECYCLE_RISE)
+            share = ONECYCLE_END + (1 - ONECYCLE_END) * (1 + math.cos(math.pi * fall)) / 2
+    if settings.warmup:
+        share *= min(1.0, (step + 1) / settings.warmup)
+    return settings.lr * share
+
+
+def make_optimizer(settings: TrainSettings, model: SequenceModel) -> torch.optim.Optimizer:
+    """The optimizer of the settings, in torch's fused form where there is one."""
+    lr, decay, parameters = settings.lr, settings.weight_decay, model.parameters()
+    match settings.optimizer:
+        case "adam":
+            return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=True)
+        case "adamw":
+            return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(parameters, lr, weight_decay=decay)
+        case _:
+            return torch.optim.SGD(parameters, lr, momentum=0.9, weight_decay=decay, fused=True)

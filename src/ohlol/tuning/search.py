@@ -1,0 +1,317 @@
+"""tune: trials in turn, each an ordinary run, until there are enough; knows nothing of flags, terminals or databases.
+
+What makes it safe to be killed: a trial is told only when its run is complete, and a run is made smaller only when it
+was told. What a killed process was at goes on from its run's saved state, under its own number.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ohlol.checkpoint import run_directory
+from ohlol.checkpoint.run_directory import Config
+from ohlol.data.corpus.cache import Shelf
+from ohlol.data.loading import Arrays, Source
+from ohlol.evaluation.metrics import Scores, Tally, main_score
+from ohlol.training import fit, interrupts
+from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.fit import Given
+from ohlol.training.trainer import Diverged, Interrupted, Trainer
+from ohlol.tuning import space
+from ohlol.tuning.space import Space
+from ohlol.tuning.summary import FILE, Board, Lost, Trial, is_study, read_file
+from ohlol.utils import devices
+from ohlol.utils.distributed import Team
+from ohlol.utils.errors import InputError, TooLarge, short
+from ohlol.utils.files import link
+from ohlol.utils.locks import alone, locked
+
+if TYPE_CHECKING:
+    from ohlol.tuning.study import Study, Taken
+
+BEST = "best"
+"""In a study's directory, the link to its best run."""
+
+BEGUN = {"lock", "data", "study.db", "study.db-journal", f"{FILE}.tmp"}
+"""What lies in its directory before it has its own file."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is about to be searched."""
+
+    out: Path
+    storage: str
+    """Where the study is kept, without a password."""
+    space: Space
+    base: Config
+    """The first trial's settings, complete: those of `ohlol train`, or the nearest that are searched."""
+    trials: int
+    pruner: str
+
+
+class View(Silent):
+    """Watches a sweep, and each of its trials as it trains; says nothing."""
+
+    def opened(self, plan: Plan, board: Board) -> None:
+        """Before the first trial."""
+
+    def began(self, number: int, settings: dict[str, Any], *, again: bool) -> None:
+        """Before a trial, or before it goes on."""
+
+    def ended(self, trial: Trial, board: Board) -> None:
+        """After a trial."""
+
+
+class Pruned(Exception):  # noqa: N818 - it is no error
+    """A trial that does badly was ended; its state is saved."""
+
+
+def tune(
+    data: Source,
+    *,
+    trials: int = 20,
+    out: str | Path,
+    search: Sequence[str] = (),
+    dev: str | Path | None = None,
+    storage: str | None = None,
+    study: str | None = None,
+    timeout: float | None = None,
+    pruner: str = "auto",
+    keep: int = 5,
+    device: str = "auto",
+    view: View | None = None,
+    **settings: Any,
+) -> Board:
+    """Search for the settings that train the best model, and return the study as it stands then.
+
+    Every trial is a run directory, `out/trials/0007`; `out/best` leads to the best of them. Given again, with the same
+    settings, it goes on to `trials` in all; several processes may work on one study at once.
+
+    Args:
+        data: files, an encoded corpus or pairs, as `fit` takes them.
+        trials: how many there are to be in all, failed and pruned ones among them.
+        out: the study's directory.
+        search: ranges, such as "lr=1e-4:1e-2:log", "cell=gru,lstm", or a name alone; by default the task's own.
+        dev: a file to measure on; otherwise a share of the data.
+        storage: the URL of a database, where it is not to be a file in `out`.
+        study: its name there; by default that of `out`.
+        timeout: seconds after which no further trial begins.
+        pruner: "median", "hyperband", "none", or "auto" for what fits so many trials.
+        keep: how many runs keep their weights, the best ones.
+        device: where this process trains, as for `fit`; others may train elsewhere.
+        view: is told of the progress.
+        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, the same for all trials.
+
+    Raises:
+        InputError: something given is wrong, the study was made for something else, or no trial succeeded.
+        Interrupted: a signal came; the running trial is saved.
+        TypeError: there is no such setting.
+    """
+    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+        raise InputError("a sweep is not started by torchrun: start several processes with the same command instead")
+    for name, value, low in (("trials", trials, 1), ("keep", keep, 1), ("timeout", timeout, 0)):
+        if value is not None and value < low:
+            raise InputError(f"--{name} is {value}; it must be at least {low}")
+    for text in search:
+        if "=" in text:
+            space.parse(text)  # before anything is read
+    us = Team(device=devices.chosen(device))
+    sweep = Sweep(Path(out), data, dev, settings, keep=keep, us=us, view=view or View())
+    return sweep.run(trials, search, storage=storage, name=study, timeout=timeout, pruner=pruner)
+
+
+class Sweep:
+    """One process's part in a study."""
+
+    def __init__(
+        self,
+        out: Path,
+        data: Source,
+        dev: str | Path | None,
+        settings: dict[str, Any],
+        *,
+        keep: int,
+        us: Team,
+        view: View,
+    ):
+        self.out, self.dev, self.settings, self.keep, self.us, self.view = out, dev, settings, keep, us, view
+        self.given = Given.of(settings)
+        self.shelf = Shelf(out / "data", data, dev, self.given.data)
+        self._stop = False
+
+    def run(
+        self,
+        trials: int,
+        search: Sequence[str],
+        *,
+        storage: str | None,
+        name: str | None,
+        timeout: float | None,
+        pruner: str,
+    ) -> Board:
+        """Trials, until there are so many."""
+        study = self._opened(trials, search, storage=storage, name=name, pruner=pruner)
+        began = time.monotonic()
+        try:
+            while timeout is None or time.monotonic() - began < timeout:
+                with interrupts.signals(self._asked_to_stop):
+                    taken = study.take(trials)
+                if self._stop:
+                    raise Interrupted
+                if taken is None:
+                    break
+                self._trial(study, taken)
+            board = self._tidied(study)
+        finally:
+            study.close()
+        if board.trials and all(t.state == "failed" for t in board.trials):
+            raise InputError(f"no trial succeeded; the last one: {board.trials[-1].why}")
+        return board
+
+    def _asked_to_stop(self) -> None:
+        self._stop = True
+
+    def _opened(
+        self, trials: int, search: Sequence[str], *, storage: str | None, name: str | None, pruner: str
+    ) -> "Study":
+        """The study, made or found, and seen to be of these data and settings."""
+        from ohlol.tuning import study as room  # needs optuna
+
+        if self.out.exists() and not is_study(self.out) and not _is_begun(self.out):
+            raise InputError(f"{self.out} is there and is no study: give another --out")
+        about = read_file(self.out) if is_study(self.out) else {}
+        name = name or str(about.get("study") or self.out.resolve().name)
+        if about and about["study"] != name:
+            raise InputError(f"{self.out} is the directory of the study {about['study']}: give another --out")
+        kept = room.Storage.of(storage, self.out, about)
+        data, given = self.shelf.settings, self.given.model | self.given.training
+        found = space.chosen(search, given, data.task or "", data.level or "")
+        first = found.nearest(*fit.settle(data, self.shelf.pairs, self.given))
+        with alone(self.out / "lock"):
+            base, made = self._prepared(found.settings(first))
+        labels = made.codec.labels.symbols if made.codec.labels is not None else ()
+        made_for = {
+            "data": made.data_sha256,
+            "score": main_score(base.task, labels),
+            "search": list(found.texts.values()),
+            "settings": dict(sorted(given.items())),
+        }
+        study = room.Study(self.out, kept, name, space=found, seed=base.training.seed, first=first, made_for=made_for)
+        study.prune_by(pruner, trials, base.training.epochs)
+        self.view.opened(Plan(self.out, kept.shown, found, base, trials, study.pruner), study.board())
+        return study
+
+    def _prepared(self, searched: dict[str, Any]) -> tuple[Config, Arrays]:
+        """What a trial is, complete, and what it reads; raises InputError where settings do not fit together."""
+        given = Given.of(self.settings | searched)
+        model, training = fit.settle(self.shelf.settings, self.shelf.pairs, given)
+        made = self.shelf.arrays(model, training)
+        if self.shelf.corpus is not None and "dev_fraction" in given.training:
+            raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {self.shelf.corpus} is")
+        return fit.configure(made, model, training, given, self.dev, self.shelf.pairs, self.us.device), made
+
+    def _trial(self, study: "Study", taken: "Taken") -> None:
+        """One trial, to its end."""
+        state, scores, why = "complete", None, ""
+        self.view.began(taken.number, taken.settings, again=taken.again)
+        try:
+            try:
+                scores = self._trained(study, taken)
+            except Pruned:
+                state = "pruned"
+            except (Diverged, TooLarge, _Unfit) as error:
+                state, why = "failed", short(error)
+            study.tell(taken, state, scores=scores, why=why)
+        except Lost:  # it counts no more, here or elsewhere
+            run_directory.lighten(taken.run, weights=False)
+            return
+        board = self._tidied(study)
+        self.view.ended(next(t for t in board.trials if t.number == taken.number), board)
+
+    def _trained(self, study: "Study", taken: "Taken") -> Scores:
+        """The scores of a trial's best weights, its run complete."""
+        try:
+            with study.alone():
+                config, made = self._prepared(taken.settings)
+        except TooLarge:
+            raise
+        except InputError as error:
+            raise _Unfit(str(error)) from None
+        run, resume = taken.run, taken.again and _goes_on(taken.run, config)
+        with ExitStack() as held:
+            if resume:
+                held.enter_context(locked(run))
+            else:
+                made = fit.begin(run, config, made, self.dev, overwrite=True, held=held)
+            watch = _Watch(study, taken, config.training.epochs, self.view)
+            return fit.carry_out(config, made, run, watch, resume=resume, us=self.us).config.scores
+
+    def _tidied(self, study: "Study") -> Board:
+        """The study as it stands; the best run is linked, and only the best keep their weights."""
+        with study.alone():
+            board = study.board()
+            ranked = [t for t in board.ranked if t.here]
+            if ranked:
+                link(self.out / BEST, ranked[0].run)
+            kept = {t.number for t in ranked[: self.keep]}
+            for trial in board.trials:
+                if trial.here and trial.state != "running":
+                    run_directory.lighten(trial.run, weights=trial.number in kept)
+        return board
+
+
+class _Unfit(InputError):  # noqa: N818 - they do not fit
+    """Settings that were proposed do not fit together."""
+
+
+class _Watch(Silent):
+    """Tells the study of each epoch of a trial, and ends the trial where it should."""
+
+    def __init__(self, study: "Study", taken: "Taken", epochs: int, view: View):
+        self.study, self.taken, self.epochs, self.view = study, taken, epochs, view
+
+    def start(self, trainer: Trainer) -> None:
+        """Tell what a killed process could not."""
+        self.view.start(trainer)
+        done = trainer.progress.epoch
+        for line in run_directory.read_metrics(self.taken.run)[:done] if done else ():
+            self._report(line["epoch"], line, last=line["epoch"] == done)
+
+    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        """Give a sign."""
+        self.study.sign(self.taken)
+        self.view.step(epoch, done, total, loss, symbols)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Tell the score."""
+        self.view.epoch(epoch)
+        self._report(epoch.number, epoch.scores)
+
+    def finish(self, trainer: Trainer, tally: Tally) -> None:
+        """Nothing more."""
+        self.view.finish(trainer, tally)
+
+    def _report(self, epoch: int, scores: Scores, *, last: bool = True) -> None:
+        if self.study.report(self.taken, epoch, scores[self.study.score]) and last and epoch < self.epochs:
+            raise Pruned
+
+
+def _goes_on(run: Path, config: Config) -> bool:
+    """Whether a run has a state to go on from, and is the one that is wanted."""
+    if not fit.has_state(run):
+        return False
+    try:
+        there = run_directory.read_config(run)
+    except InputError:  # it is begun anew
+        return False
+    return replace(there, scores={}, train_files=config.train_files, dev_file=config.dev_file) == config
+
+
+def _is_begun(out: Path) -> bool:
+    """Whether a directory is empty, or one that was stopped before it had a study."""
+    return out.is_dir() and {path.name for path in out.iterdir()} <= BEGUN

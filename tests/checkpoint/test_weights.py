@@ -1,0 +1,67 @@
+"""Weights in files: laid out as the library lays them out, with a checksum that is right."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load, save
+
+from ohlol.checkpoint.weights import TYPES, UNSEALED, read_tensors, sealed, write_tensors
+from ohlol.utils.errors import InputError
+
+
+def tensors() -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    made = {f"of {dtype}": (torch.rand(3, 5) * 100).to(dtype) for dtype in TYPES}
+    return made | {
+        "a number": torch.tensor(7.5),
+        "nothing": torch.zeros(0, 4),
+        "across": torch.rand(4, 6).t(),
+        "a part": torch.arange(20)[3:9:2],
+        "learned": torch.nn.Parameter(torch.rand(3)),
+        "é\\n": torch.zeros(1, dtype=torch.uint8),
+    }
+
+
+def split(raw: bytes) -> tuple[dict[str, object], bytes]:
+    end = 8 + int.from_bytes(raw[:8], "little")
+    assert end % 8 == 0
+    return json.loads(raw[8:end]), raw[end:]
+
+
+def test_the_layout_is_the_librarys() -> None:
+    kept = tensors()
+    about, data = split(bytes(sealed(kept, {"format": "pt"})))
+    wanted, same = split(save({k: v.detach().contiguous() for k, v in kept.items()}, {"format": "pt"}))
+    assert data == same
+    told = about.pop("__metadata__")
+    assert isinstance(told, dict)
+    assert told.pop("sha256") != UNSEALED
+    assert told == wanted.pop("__metadata__")
+    assert list(about.items()) == list(wanted.items())
+
+
+def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+    kept = tensors()
+    write_tensors(tmp_path / "x.safetensors", kept, {"note": 'a "quoted" one'})
+    found, about = read_tensors(tmp_path / "x.safetensors")
+    assert about["note"] == 'a "quoted" one'
+    assert set(found) == set(kept)
+    for name, tensor in kept.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor), name
+    assert set(load((tmp_path / "x.safetensors").read_bytes())) == set(kept)  # by the library itself
+
+
+def test_the_checksum_is_that_of_the_file_with_zeros_in_its_place(tmp_path: Path) -> None:
+    raw = bytes(sealed(tensors(), {"note": f'"sha256":"{UNSEALED}"'}))
+    about = split(raw)[0]["__metadata__"]
+    assert isinstance(about, dict)
+    digest = about["sha256"]
+    assert raw.count(digest.encode()) == 1
+    assert hashlib.sha256(raw.replace(digest.encode(), UNSEALED.encode())).hexdigest() == digest
+    (tmp_path / "x").write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
+    with pytest.raises(InputError, match="does not match its checksum"):
+        read_tensors(tmp_path / "x")

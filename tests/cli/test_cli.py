@@ -1,0 +1,431 @@
+"""The command line, from a file to a measured model, and every error as one line."""
+
+import inspect
+import json
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import NamedTuple
+from unicodedata import normalize
+
+import numpy as np
+import pytest
+import typer
+from helpers import TINY_FLAGS, Recorder, bytes_of, conll_file, names_file, sine_file, text_file, upper_pairs
+
+import ohlol
+from ohlol import cli
+from ohlol.checkpoint import resume_state
+from ohlol.config import DataSettings, ModelSettings, TrainSettings
+from ohlol.data import sequences
+from ohlol.display import progress
+
+PATIENCE = 120
+"""Seconds a process may take before a test says that it hangs."""
+
+
+class Ran(NamedTuple):
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> Ran:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        assert isinstance(ended.value.code, int)
+        return Ran(ended.value.code, *capsys.readouterr())
+
+    return call
+
+
+def refused(ran: Ran) -> str:
+    """The one line on stderr of a command that was given something wrong."""
+    assert ran.code == 2, ran
+    assert ran.err.startswith("ohlol: ")
+    assert ran.err.count("\n") == 1
+    assert "Traceback" not in ran.err + ran.out
+    return ran.err.removeprefix("ohlol: ").rstrip("\n")
+
+
+def done(ran: Ran) -> str:
+    assert ran.code == 0, ran
+    return ran.out
+
+
+def process(*arguments: object, **options: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "ohlol", *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": str(Path(ohlol.__file__).parents[1])},  # wherever the process runs
+        **options,  # pyright: ignore
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small run of each task, to read only."""
+    folder = tmp_path_factory.mktemp("trained")
+    upper_pairs(folder / "pairs.tsv")
+    text_file(folder / "text.txt")
+    settings = {"hidden_size": 6, "layers": 1, "embedding": 5, "epochs": 2}
+    ohlol.fit(folder / "pairs.tsv", out=folder / "label", **settings)
+    ohlol.fit(folder / "text.txt", out=folder / "next", bptt=10, **settings)
+    return folder
+
+
+def test_the_tutorial(run: Run, tmp_path: Path) -> None:
+    out = done(run("train", "--seed", 1))
+    lines = out.splitlines()
+    assert len(lines) == 20 + 7
+    assert lines[-2:] == ["saved: runs/hello-1", "hello -> ohlol"]
+    assert "runs/hello-2" in done(run("train", "--seed", 1))
+    assert done(run("predict", "runs/hello-1", "hello")) == "ohlol\n"
+
+
+def test_pairs_of_ones_own(run: Run) -> None:
+    out = done(run("train", "--pair", "abc", "cab", "--pair", "ba", "cc", "--epochs", 60, "--out", "r", "--head"))
+    assert out.splitlines()[-2:] == ["abc -> cab", "ba -> cc"]
+    assert "Predicted string: cab cc, Epoch [60/60]" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--pair"], "--pair"),
+        (["--pair", "hello"], "--pair has 'hello' alone"),
+        (["--pair", "hello", "--seed", "1"], "--pair has 'hello' alone"),
+        (["--pair", "hello", "ohl"], "input has 5 characters, target 3"),
+        (["--pair", "", ""], "empty"),
+        (["--pair", "ab", "ba", "some.tsv"], "--pair and FILE exclude each other"),
+        (["--resume"], "--resume needs --out"),
+        (["--resume", "--overwrite", "--out", "x"], "exclude each other"),
+        (["--resume", "--out", "nowhere"], "there is no such run directory"),
+        (["--embedding", "big"], "--embedding is 'big'; give a size, such as 64, or onehot"),
+        (["--embedding", "0"], "--embedding is '0'"),
+        (["--cell", "elman"], "--cell is 'elman'; it must be one of"),
+        (["--epochs", "many"], "--epochs"),
+        (["--lr", "0"], "--lr is 0.0"),
+        (["--bogus"], "--bogus"),
+        (["missing.tsv"], "missing.tsv: no such file"),
+        (["--format", "xml", "missing.tsv"], "--format 'xml' is none of"),
+        (["--layers", "2", "--cell", "rnncell"], "runs one layer in one direction"),
+    ],
+)
+def test_wrong_arguments_are_one_line(run: Run, tmp_path: Path, arguments: list[str], said: str) -> None:
+    assert said in refused(run("train", *arguments))
+    assert list(tmp_path.iterdir()) == []
+
+
+def write(path: Path, content: str | bytes) -> Path:
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "said"),
+    [
+        ("empty.tsv", "", "", "empty.tsv"),
+        ("empty.conllu", "\n\n", "", "empty.conllu"),
+        ("empty.txt", "", "--task next", "empty.txt"),
+        ("bad.tsv", "ab\tAB\nabc\tAB\n", "", "bad.tsv:2: input has 3 characters, target 2"),
+        ("bad.jsonl", '{"input": ["a"], "target": []}\n', "--format pairs", "bad.jsonl:1:"),
+        ("bad.txt", b"fine\n\xff\xfe\n", "--task next", "bad.txt:2: byte 0xff at column 1 is not UTF-8"),
+        ("bad.csv", "name,kind\nada,x\n", "--input name --target colour", "bad.csv:1: no column 'colour'"),
+        ("bad.conll", "a B\nb O\n", "--target-column UPOS", "bad.conll:1: no column 'UPOS'"),
+        ("ragged.csv", "a,b\n1,2\n3\n", "", "ragged.csv:3: 1 columns, where the first row has 2"),
+        ("one.txt", "a", "", "one.txt: a text of one symbol"),
+        ("one.csv", "a,b\n1,2\n", "", "one.csv: a series of one row"),
+    ],
+)
+def test_bad_files_are_one_line(
+    run: Run, tmp_path: Path, name: str, content: str | bytes, options: str, said: str
+) -> None:
+    write(tmp_path / name, content)
+    assert said in refused(run("train", name, *options.split(), *TINY_FLAGS, "--out", "r"))
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_label_unseen_in_training_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
+    write(tmp_path / "new.tsv", "ab\tAB\nab\tAZ\n")
+    before = bytes_of(trained / "label")
+    said = refused(run("evaluate", trained / "label", "new.tsv"))
+    assert said.startswith("new.tsv:2: label 'Z' was not seen in training; the 5 seen are 'A' 'B'")
+    assert bytes_of(trained / "label") == before
+    upper_pairs(tmp_path / "train.tsv")
+    assert "new.tsv:2: label 'Z'" in refused(run("train", "train.tsv", "--dev", "new.tsv", *TINY_FLAGS, "--out", "r"))
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_run_of_another_version_is_one_line(run: Run, tmp_path: Path) -> None:
+    done(run("train", "--epochs", 1, "--out", "r"))
+    config = json.loads((tmp_path / "r/config.json").read_text())
+    write(tmp_path / "r/config.json", json.dumps({**config, "format": 99}))
+    before = bytes_of(tmp_path)
+    for command in (
+        ["predict", "r", "hello"],
+        ["evaluate", "r", "x"],
+        ["generate", "r"],
+        ["train", "--resume", "--out", "r"],
+    ):
+        assert "r: config.json has format 99; this version of ohlol" in refused(run(*command))
+    assert bytes_of(tmp_path) == before
+
+
+def test_a_loss_that_is_no_number_is_one_line(run: Run, tmp_path: Path) -> None:
+    said = refused(run("train", "--lr", "1e38", "--head", "--epochs", 9, "--out", "r"))
+    assert re.match(r"epoch \d, step \d: the (measured )?loss is nan; training stopped and", said)
+    assert "try a lower --lr than 1e+38 or --clip 1" in said
+    assert not (tmp_path / "r" / "model.safetensors").exists()
+
+
+def test_an_out_that_exists_is_one_line(run: Run, tmp_path: Path) -> None:
+    done(run("train", "--epochs", 1, "--out", "r"))
+    before = bytes_of(tmp_path)
+    assert "r exists: give --overwrite to replace it, --resume to go on" in refused(run("train", "--out", "r"))
+    assert bytes_of(tmp_path) == before
+    done(run("train", "--epochs", 2, "--out", "r", "--overwrite"))
+    assert len((tmp_path / "r/metrics.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_task_of_another_kind_is_one_line(run: Run, trained: Path) -> None:
+    assert "only a model of task next generates" in refused(run("generate", trained / "label"))
+    assert "use `ohlol generate RUN --prompt TEXT`" in refused(run("predict", trained / "next", "abc"))
+    assert "--output-format is 'xml'" in refused(run("predict", trained / "label", "abc", "--output-format", "xml"))
+    assert "empty" in refused(run("predict", trained / "label", ""))
+    assert "gone.tsv: no such file" in refused(run("predict", trained / "label", "gone.tsv"))
+    assert "--top-p" in refused(run("generate", trained / "next", "--top-p", "0"))
+
+
+def test_every_setting_has_a_flag_and_every_flag_a_setting() -> None:
+    settings = {f.name for kind in (DataSettings, ModelSettings, TrainSettings) for f in fields(kind)}
+    given = set(inspect.signature(cli.train.train).parameters)
+    assert given - {"files", "pair", "out", "overwrite", "resume", "device", "dev"} == settings
+    command = typer.main.get_command(cli.app).commands["train"]  # pyright: ignore
+    flags = {parameter.name: parameter.opts for parameter in command.params}
+    for name in settings:
+        assert "--" + name.replace("_", "-") in flags[name]
+
+
+def test_version_and_help(run: Run) -> None:
+    assert done(run("--version")) == f"ohlol {ohlol.__version__}\n"
+    assert all(name in done(run("--help")) for name in ("shapes", "train", "evaluate", "predict", "generate"))
+    assert "--hidden-size" in done(run("train", "--help"))
+
+
+def test_without_a_command_there_is_help(run: Run) -> None:
+    ran = run()
+    assert ran.code == 2
+    assert "Usage" in ran.out + ran.err
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from ohlol.cli import main
+try:
+    main({arguments!r})
+except SystemExit as ended:
+    loaded = sorted({{"torch", "numpy", "safetensors"}} & set(sys.modules))
+    sys.exit(f"loaded {{loaded}}" if loaded or ended.code else 0)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert ended.returncode == 0, ended.stderr
+
+
+KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
+    # writer, file, flags of train, a score that evaluate prints
+    "pairs": (upper_pairs, "d.tsv", "", "accuracy"),
+    "json pairs": (
+        lambda p: write(p, '{"input": ["to", "be"], "target": ["P", "V"]}\n{"input": ["or"], "target": ["C"]}\n' * 15),
+        "d.jsonl",
+        "--spelling 3",
+        "sequence accuracy",
+    ),
+    "conll": (conll_file, "d.conll", "--spelling 3", "span f1"),
+    "segment": (lambda p: write(p, "看似 简单 的 话\n简单 的\n" * 12), "d.txt", "--format segment", "span f1"),
+    "words": (text_file, "d.txt", "--level word --bptt 5", "bits"),
+    "classify": (names_file, "d.csv", "--input name --target kind", "macro f1"),
+    "forecast": (sine_file, "d.csv", "--bptt 20", "rmse"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_from_a_file_to_a_measured_model(run: Run, tmp_path: Path, kind: str) -> None:
+    maker, name, flags, score = KINDS[kind]
+    maker(tmp_path / name)
+    out = done(run("train", name, *TINY_FLAGS, *flags.split(), "--out", "r"))
+    assert re.search(r"^epoch 3/3  loss \d", out, re.MULTILINE)
+    assert out.splitlines()[-1] == "saved: r"
+    assert score in done(run("evaluate", "r", name))
+    report = json.loads(done(run("evaluate", "r", name, "--json")))
+    assert score.replace(" ", "_") in report["scores"]
+    assert ("persistence" in report) == (kind == "forecast")
+    if kind == "words":
+        made = done(run("generate", "r", "--prompt", "the cat", "--length", 9, "--seed", 1))
+        assert made.startswith("the cat ")
+        assert made == done(run("generate", "r", "--prompt", "the cat", "--length", 9, "--seed", 1))
+        return
+    if kind == "segment":  # what is to be cut into words has no spaces
+        write(tmp_path / name, "看似简单的话\n简单的\n")
+    lines = done(run("predict", "r", name)).splitlines()
+    if kind == "forecast":
+        assert lines[0] == "height\tslope"
+        assert len(lines) == 11
+        rows = [json.loads(line) for line in done(run("predict", "r", name, "--output-format", "jsonl")).splitlines()]
+        assert rows[9] == pytest.approx(
+            dict(zip(lines[0].split(), map(float, lines[10].split()), strict=True)), rel=1e-4
+        )
+        return
+    model = ohlol.load("r")
+    corpus = sequences.read(name, model.config.data, targets=kind != "segment")
+    assert len(lines) == len(corpus.inputs)
+    records = [json.loads(line) for line in done(run("predict", "r", name, "--output-format", "jsonl")).splitlines()]
+    wanted = [model.predict(sequence) for sequence in corpus.inputs]
+    for record, prediction in zip(records, wanted, strict=True):
+        labels = record["label"] if kind == "classify" else record["labels"]
+        assert labels == (prediction.labels[0] if kind == "classify" else list(prediction.labels))
+    if kind == "segment":
+        assert [line.replace(" ", "") for line in lines] == ["看似简单的话", "简单的"]
+
+
+WORDS = {"toi": "tôi", "yeu": "yêu", "tieng": "tiếng", "viet": "việt", "nguoi": "người", "com": "cơm", "xanh": "xanh"}
+
+
+def test_diacritics_train_and_predict_without_a_flag(run: Run, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sentences = [[str(w) for w in random.choice(list(WORDS), size=2)] for _ in range(28)]
+    rows = [(" ".join(s), " ".join(WORDS[w] for w in s)) for s in sentences]
+    # half of the targets decomposed: what is read is the composed form
+    rows = [(a, normalize("NFD", b) if i % 2 else b) for i, (a, b) in enumerate(rows)]
+    write(tmp_path / "dau.tsv", "".join(f"{a}\t{b}\n" for a, b in rows))
+    out = done(run("train", "dau.tsv"))
+    assert "saved: runs/dau-1" in out
+    assert done(run("predict", "runs/dau-1", "toi yeu tieng viet")) == "tôi yêu tiếng việt\n"
+    report = json.loads(done(run("evaluate", "runs/dau-1", "dau.tsv", "--json")))
+    assert report["scores"]["accuracy"] > 0.97
+
+
+def test_unknown_symbols_are_reported_on_stderr(run: Run, trained: Path) -> None:
+    ran = run("predict", trained / "label", "abz😀")
+    assert len(done(ran).strip()) == 4
+    assert ran.err == "not seen in training and read as <unk>: 'z' '😀'\n"
+
+
+def test_a_log_fits_a_pipe(run: Run, tmp_path: Path) -> None:
+    upper_pairs(tmp_path / "p.tsv")
+    out = done(run("train", "p.tsv", *TINY_FLAGS, "--out", "r"))
+    assert "\x1b" not in out
+    assert "\r" not in out
+    assert out.startswith("label (pairs, by character), lstm 1 x 6, both directions, embedding 5")
+
+
+class Signals(Recorder):
+    """Sends this process a signal after an epoch."""
+
+    def __init__(self, number: signal.Signals, after: int):
+        super().__init__()
+        self.number, self.at = number, after
+
+    def step(self, *arguments: object) -> None:
+        super().step(*arguments)  # pyright: ignore
+        if self.steps == self.at:
+            signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("arguments", [[], ["--pair", "abc", "cab"]])
+def test_an_interrupt_saves_and_says_how_to_go_on(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, arguments: Sequence[str]
+) -> None:
+    done(run("train", *arguments, "--out", "whole"))
+    handler = signal.getsignal(number)
+    with monkeypatch.context() as patched:
+        patched.setattr(progress, "reporter", lambda *_: Signals(number, 7))
+        ran = run("train", *arguments, "--out", "a run")
+    assert ran.code == 130
+    assert signal.getsignal(number) is handler
+    said = re.fullmatch(r"interrupted, and saved: ohlol (.+)\n", ran.err)
+    assert said
+    done(run(*shlex.split(said[1])))
+    for name in ("model.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "a run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def read_line(pipe: "subprocess.Popen[str]") -> str:
+    assert pipe.stdout is not None
+    ready, _, _ = select.select([pipe.stdout], [], [], PATIENCE)
+    assert ready, "nothing came"
+    return pipe.stdout.readline()
+
+
+def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
+    with process("train", "--epochs", 3000, "--out", "r", cwd=tmp_path) as training:
+        assert read_line(training).startswith("Predicted string: ")
+        training.send_signal(signal.SIGINT)
+        _, err = training.communicate(timeout=PATIENCE)
+    assert training.returncode == 130
+    assert err == "interrupted, and saved: ohlol train --resume --out r\n"
+    state = resume_state.load(tmp_path / "r")[1]
+    assert 1 <= state["step"] < 3000
+
+
+def test_errors_of_a_process_are_one_line(tmp_path: Path) -> None:
+    for arguments in (["train", "gone.tsv"], ["predict", "gone", "text"]):
+        with process(*arguments, cwd=tmp_path) as failed:
+            out, err = failed.communicate(timeout=PATIENCE)
+        assert failed.returncode == 2
+        assert (out, err.count("\n")) == ("", 1)
+        assert "gone" in err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes break in another way there")
+def test_a_broken_pipe_is_no_error(trained: Path, tmp_path: Path) -> None:
+    many = write(tmp_path / "many.tsv", "abcdeabcde\tABCD_ABCD_\n" * 8000)
+    for arguments in (
+        ["generate", trained / "next", "--length", 1_000_000],
+        ["predict", trained / "label", many, "--output-format", "tsv"],
+    ):
+        with process(*arguments) as broken:
+            assert broken.stdout is not None
+            assert broken.stderr is not None
+            broken.stdout.read(1)
+            broken.stdout.close()
+            err = broken.stderr.read()
+            assert broken.wait(PATIENCE) == 0
+        assert err == ""
+
+
+def test_standard_input_is_answered_line_by_line(trained: Path) -> None:
+    model = ohlol.load(trained / "label")
+    with process("predict", trained / "label", "-") as talk:
+        assert talk.stdin is not None
+        for line in ("abc", "e", "deadbead"):
+            talk.stdin.write(line + "\n")
+            talk.stdin.flush()
+            assert read_line(talk) == "".join(model.predict(line).labels) + "\n"
+        talk.stdin.close()
+        assert talk.wait(PATIENCE) == 0

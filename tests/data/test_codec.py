@@ -1,0 +1,194 @@
+"""A corpus becomes arrays and its codec survives the way through JSON."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ohlol.config import DataSettings
+from ohlol.data.codec import Codec, Scale
+from ohlol.data.counts import Moments
+from ohlol.data.lines import Place
+from ohlol.data.sequences import Corpus, sequences_from_pairs
+from ohlol.data.vocab import UNK
+from ohlol.utils.errors import InputError
+
+PAIRS = [("hello", "ohlol"), ("hole", "oleh")]
+
+
+def texts(*inputs: str, level: str = "char") -> Corpus:
+    sequences = [text.split() if level == "word" else text for text in inputs]
+    places = [Place("text", i + 1) for i in range(len(inputs))]
+    return Corpus("next", DataSettings("next", "text", level), list(sequences), None, places)
+
+
+def numbers(*series: np.ndarray, columns: tuple[str, ...] = ("a", "b")) -> Corpus:
+    places = [Place(f"part{i}.csv", 1) for i in range(len(series))]
+    rows = [np.asarray(s, np.float64) for s in series]
+    return Corpus("forecast", DataSettings("forecast", "columns"), rows, rows, places, columns, columns)
+
+
+def classes(rows: list[tuple[str, str]]) -> Corpus:
+    places = [Place("names.csv", i + 2) for i in range(len(rows))]
+    settings = DataSettings("classify", "columns", "char")
+    return Corpus("classify", settings, [name for name, _ in rows], [kind for _, kind in rows], places)
+
+
+CORPORA = {
+    "label": sequences_from_pairs(PAIRS),
+    "words": sequences_from_pairs([(["to", "be"], ["P", "V"]), (["or"], ["C"])]),
+    "next": texts("abracadabra"),
+    "classify": classes([("ada", "x"), ("bob", "y")]),
+    "forecast": numbers(np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])),
+}
+
+
+@pytest.mark.parametrize("unknowns", [False, True])
+@pytest.mark.parametrize("name", CORPORA)
+def test_json_round_trip(name: str, unknowns: bool) -> None:
+    corpus = CORPORA[name]
+    codec = Codec.learn(corpus, unknowns=unknowns, spelled=name == "words", paired=name == "label")
+    again = Codec.from_json(json.loads(json.dumps(codec.to_json())))
+    assert again == codec
+    one, two = codec.encode(corpus), again.encode(corpus)
+    assert np.array_equal(one.inputs.values, two.inputs.values)
+    assert (one.forms is not None) == (name == "words")
+    assert (one.bigrams is not None) == (name == "label")
+
+
+def test_ids_and_labels_decode_to_what_was_given() -> None:
+    corpus = sequences_from_pairs(PAIRS)
+    codec = Codec.learn(corpus, unknowns=True)
+    data = codec.encode(corpus)
+    assert codec.symbols is not None
+    assert codec.labels is not None
+    assert data.targets is not None
+    assert "".join(codec.symbols.decode(data.inputs.values)) == "hellohole"
+    assert "".join(codec.labels.decode(data.targets)) == "ohlololeh"
+    assert data.inputs.offsets.tolist() == [0, 5, 9]
+    assert UNK in codec.symbols
+    assert UNK not in codec.labels
+
+
+def test_one_vocabulary_for_the_tutorial() -> None:
+    codec = Codec.learn(sequences_from_pairs([("hello", "ohlol")]), unknowns=False, shared=True)
+    assert codec.symbols is not None
+    assert codec.labels is not None
+    assert codec.symbols.symbols == codec.labels.symbols == ("e", "h", "l", "o")
+    assert codec.labels.counts == (0, 1, 2, 2)
+
+
+def test_an_unseen_symbol_is_unk_or_an_error_with_its_place() -> None:
+    other = sequences_from_pairs([("hello", "ohlol"), ("hx", "oh")])
+    learned = sequences_from_pairs(PAIRS)
+    data = Codec.learn(learned, unknowns=True).encode(other)
+    assert data.inputs.values[-1] == 0
+    with pytest.raises(InputError, match=r"^pair:2: symbol 'x' was not seen in training; the 4 seen are 'e' 'h'"):
+        Codec.learn(learned, unknowns=False).encode(other)
+
+
+def test_an_unseen_label_is_an_error_with_its_place() -> None:
+    codec = Codec.learn(CORPORA["classify"], unknowns=True)
+    with pytest.raises(InputError, match=r"^names.csv:3: label 'z' was not seen in training; the 2 seen are 'x' 'y'$"):
+        codec.encode(classes([("ada", "x"), ("eve", "z")]))
+
+
+def test_words_are_spelled_and_repeated_words_share_a_row() -> None:
+    corpus = sequences_from_pairs([(["to", "be", "to"], ["P", "V", "P"]), (["be", "x"], ["V", "X"])])
+    codec = Codec.learn(corpus, unknowns=True, spelled=True)
+    data = codec.encode(corpus)
+    assert codec.chars is not None
+    assert data.forms is not None
+    assert data.spellings is not None
+    assert data.forms.tolist() == [0, 1, 0, 1, 2]
+    spelled = [
+        "".join(codec.chars.decode(data.spellings.values[a:b]))
+        for a, b in zip(data.spellings.offsets[:-1], data.spellings.offsets[1:], strict=True)
+    ]
+    assert spelled == ["to", "be", "x"]
+
+
+def test_an_empty_word_has_a_spelling_too() -> None:
+    corpus = sequences_from_pairs([(["to", ""], ["P", "V"])])
+    data = Codec.learn(corpus, unknowns=True, spelled=True).encode(corpus)
+    assert data.spellings is not None
+    assert data.spellings.lengths.min() == 1
+
+
+def test_neighbours_stand_at_each_step() -> None:
+    corpus = sequences_from_pairs([("abab", "xyxy"), ("abab", "xyxy")])
+    codec = Codec.learn(corpus, unknowns=True, paired=True)
+    data = codec.encode(corpus)
+    assert data.bigrams is not None
+    assert data.bigrams.shape == (8, 2)
+    assert (data.bigrams[1:4, 0] == data.bigrams[0:3, 1]).all()  # the pair after a step is that before the next
+    assert data.bigrams[:4].tolist() == data.bigrams[4:].tolist()
+
+
+def test_words_seen_once_become_unk_for_next() -> None:
+    codec = Codec.learn(texts("a b a b c", level="word"), unknowns=True)
+    assert codec.symbols is not None
+    assert codec.symbols.symbols == (UNK, "a", "b")
+    whole = Codec.learn(texts("a b a b c", level="word"), unknowns=False)
+    assert whole.symbols is not None
+    assert whole.symbols.symbols == ("a", "b", "c")
+
+
+def test_too_little_to_predict_is_refused() -> None:
+    codec = Codec.learn(texts("ab"), unknowns=True)
+    with pytest.raises(InputError, match=r"^text: a text of one symbol"):
+        codec.encode(texts("a"))
+    forecaster = Codec.learn(numbers(np.eye(2)), unknowns=True)
+    with pytest.raises(InputError, match=r"^part1.csv: a series of one row"):
+        forecaster.encode(numbers(np.eye(2), np.ones((1, 2))))
+
+
+def test_numbers_are_scaled_and_the_target_is_the_next_row() -> None:
+    corpus = CORPORA["forecast"]
+    codec = Codec.learn(corpus, unknowns=True)
+    data = codec.encode(corpus)
+    assert codec.target_scale is not None
+    assert data.targets is not None
+    assert data.inputs.values.dtype == np.float32
+    assert data.inputs.offsets.tolist() == [0, 2]
+    np.testing.assert_allclose(codec.target_scale.undo(data.targets), [[2, 5], [4, 5]], rtol=1e-6)
+    with pytest.raises(InputError, match="the input columns are a, c; the model was trained on a, b"):
+        codec.encode(numbers(np.eye(2), columns=("a", "c")))
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
+def test_scale_is_undone(column: list[float]) -> None:
+    rows = np.array(column)[:, None]
+    scale = Scale.of(Moments.of(rows))
+    # the scaled numbers are float32, so what is lost is a share of the column's range
+    spread = float(np.abs(rows).max())
+    np.testing.assert_allclose(scale.undo(scale.apply(rows)), rows, rtol=1e-5, atol=1e-5 * spread + 1e-12)
+
+
+def test_a_constant_column_keeps_its_unit() -> None:
+    assert Scale.of(Moments.of(np.full((4, 1), 3.0))) == Scale((3.0,), (1.0,))
+
+
+BAD = [
+    None,
+    [],
+    "text",
+    {},
+    {"task": "label"},
+    {"task": "label", "symbols": {"symbols": ["a"], "counts": [1]}},
+    {"task": "label", "symbols": {"symbols": ["a"], "counts": []}, "labels": {"symbols": ["a"], "counts": [1]}},
+    {"task": "next", "symbols": {"symbols": ["a", "a"], "counts": [1, 1]}},
+    {"task": "next", "symbols": {"symbols": [1], "counts": [1]}},
+    {"task": "forecast", "columns": [{"name": "a", "mean": 0, "std": 0}], "target_columns": []},
+    {"task": "forecast", "columns": [{"name": "a"}], "target_columns": []},
+    {"task": "forecast", "columns": 3, "target_columns": []},
+]
+
+
+@pytest.mark.parametrize("data", BAD)
+def test_what_is_no_codec_is_refused(data: object) -> None:
+    with pytest.raises(InputError) as refused:
+        Codec.from_json(data)
+    assert "\n" not in str(refused.value)

@@ -1,0 +1,115 @@
+"""What a loss is worth, worked out by hand beside what the program says at the end of a training."""
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import TINY, Recorder, names_file, sine_file, text_file, upper_pairs
+
+import ohlol
+from ohlol.cli import main
+from ohlol.display.progress import worth
+from ohlol.evaluation.baselines import Baselines, baselines, cross_entropy
+from ohlol.evaluation.metrics import Tally
+from ohlol.training.trainer import Trainer
+
+
+class Ended(Recorder):
+    """Keeps what there is to say at the end."""
+
+    found: Baselines
+
+    def finish(self, trainer: Trainer, tally: Tally) -> None:
+        self.found = baselines(trainer.config, trainer.codec, tally)
+
+
+def ended(data: Any = None, **settings: Any) -> tuple[Baselines, dict[str, float]]:
+    recorder = Ended()
+    return (model := ohlol.fit(data, reporter=recorder, **settings)) and recorder.found, model.config.scores
+
+
+def entropy(text: str) -> float:
+    return -sum(n / len(text) * math.log(n / len(text)) for n in Counter(text).values())
+
+
+def test_the_tutorial() -> None:
+    found, scores = ended(seed=1)
+    assert found.loss == scores["loss"]
+    assert found.count == 5
+    assert found.uniform == pytest.approx(math.log(4))
+    assert found.frequencies == pytest.approx(entropy("ohlol"))
+    assert found.floor == pytest.approx(-math.log(math.e / (math.e + 3 / math.e)))
+    assert found.floor == pytest.approx(0.341, abs=5e-4)
+    assert found.summed is None
+    assert found.learned
+    assert ended(seed=1, head=True, epochs=60)[0].floor is None
+    assert ended(seed=1, head=True, epochs=60)[0].loss < found.floor
+
+
+def test_no_weights_get_below_the_floor() -> None:
+    found, _ = ended([("ab", "ba")], epochs=400, lr=0.3)
+    assert found.floor == pytest.approx(math.log(1 + math.exp(-2)))
+    assert found.floor < found.loss < found.floor + 1e-2
+
+
+def test_a_sum_is_over_a_sequence() -> None:
+    found, _ = ended([("hello", "ohlol"), ("hel", "loh")], cell="rnncell", epochs=2)
+    assert found.summed == pytest.approx(found.loss * 4)  # 8 steps in 2 sequences
+    assert found.frequencies == pytest.approx(entropy("ohlolloh"))
+
+
+def test_files_of_every_task(tmp_path: Path) -> None:
+    data = upper_pairs(tmp_path / "data.tsv")
+    found, _ = ended(data, dev=data, **TINY)
+    labels = "".join(line.split("\t")[1] for line in data.read_text().splitlines())
+    assert found.answers == len(set(labels))
+    assert found.count == len(labels)
+    assert found.frequencies == pytest.approx(entropy(labels))
+    text = text_file(tmp_path / "text.txt")
+    found, _ = ended(text, dev=text, **TINY)
+    assert found.frequencies == pytest.approx(entropy(text.read_text()))
+    names = names_file(tmp_path / "names.csv")
+    found, _ = ended(names, dev=names, input="name", target="kind", **TINY)
+    assert (found.count, found.answers) == (30, 2)
+    assert found.frequencies == pytest.approx(math.log(2))
+    found, scores = ended(sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, layers=1, epochs=1)
+    assert (found.loss, found.uniform, found.frequencies) == (scores["loss"], 1.0, None)
+
+
+def test_an_answer_that_was_never_counted() -> None:
+    never = cross_entropy(np.array([1, 1]), np.array([3, 0]))
+    assert never == pytest.approx(-(math.log(4 / 5) + math.log(1 / 5)) / 2)
+    assert cross_entropy(np.array([0, 0]), np.array([0, 0])) == 0
+
+
+@pytest.mark.parametrize("lang", ["en", "zh"])
+def test_what_is_said(lang: str) -> None:
+    lines = worth(Baselines(1.5, 1234, 4, math.log(4), 1.2, 6.0, 0.3408), lang)
+    assert len(lines) == 6
+    assert "1.5000" in lines[0]
+    assert "1,234" in lines[0]
+    assert [line.split()[0] for line in lines[1:5]] == ["6.0000", "1.3863", "1.2000", "0.3408"]
+    assert "--head" in lines[4]
+    assert "--lr" in lines[5]  # no better than guessing
+    assert len(worth(Baselines(1.0, 5, 4, math.log(4), 1.2), lang)) == 3
+    assert len(worth(Baselines(0.2, 5, 0, 1.0), lang)) == 2
+    assert all(len(line) <= 80 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("language", "said"), [("C", "every answer equally likely"), ("zh_CN.UTF-8", "所有答案等可能")]
+)
+def test_the_command(
+    language: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LC_ALL", language)
+    with pytest.raises(SystemExit) as end:
+        main(["train", "--epochs", "2", "--out", str(tmp_path / "run")])
+    assert end.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    best = next(i for i, line in enumerate(lines) if line.startswith("best weights: "))
+    assert said in lines[best + 2]
+    assert lines[-2] == f"saved: {tmp_path / 'run'}"

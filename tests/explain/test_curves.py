@@ -1,0 +1,150 @@
+"""How runs went: the series hold what `metrics.jsonl` says, and the terminal shows every point of them."""
+
+import json
+import re
+from io import BytesIO, TextIOWrapper
+from pathlib import Path
+
+import pytest
+from helpers import TINY, sine_file, text_file, upper_pairs
+from rich.console import Console
+
+import ohlol
+from ohlol.cli import main
+from ohlol.display.curves_text import HEIGHT, curves_to_text
+from ohlol.explain.curves import curves
+from ohlol.utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    ohlol.fit([("hello", "ohlol")], seed=1, out=folder / "hello")
+    ohlol.fit([("hello", "ohlol")], seed=3, cell="rnncell", out=folder / "cell")
+    ohlol.fit(upper_pairs(folder / "data.tsv"), out=folder / "tags", **TINY)
+    ohlol.fit(text_file(folder / "text.txt"), out=folder / "text", **TINY)
+    ohlol.fit(sine_file(folder / "sine.csv"), task="forecast", out=folder / "sine", hidden_size=6, epochs=2, layers=1)
+    return folder
+
+
+def test_the_series_are_what_was_written(runs: Path) -> None:
+    panels = curves([runs / "hello"])
+    lines = [json.loads(line) for line in (runs / "hello/metrics.jsonl").read_text().splitlines()]
+    assert [(panel.key, panel.name) for panel in panels] == [
+        ("loss", ""),
+        ("score", "accuracy"),
+        ("grad_norm", ""),
+        ("saturation", ""),
+    ]
+    columns = [line for panel in panels for line in panel.lines]
+    names = ["loss", "train_loss", "accuracy", "grad_norm", "saturation"]
+    for line, name in zip(columns, names, strict=True):
+        assert line.values == tuple(entry[name] for entry in lines)
+        assert line.steps == tuple(range(1, 21))
+    best = max(k for k, entry in enumerate(lines) if entry["best"])
+    assert [line.best for line in columns] == [best, None, best, None, best]
+    assert [line.training for line in columns] == [False, True, False, True, False]
+
+
+def test_gradient_norm_and_saturation_are_what_they_say(tmp_path: Path) -> None:
+    """Both are worked out again, by torch alone, for an epoch of a single step."""
+    import torch
+
+    model = ohlol.fit([("hello", "ohlol")], seed=1, epochs=1, snapshots=True, out=tmp_path / "run")
+    line = json.loads((tmp_path / "run/metrics.jsonl").read_text())
+    from ohlol.explain.history import at_epoch
+    from ohlol.explain.trace import trace
+
+    before = at_epoch(model, 0)
+    x = torch.eye(4)[[before.codec.symbols.symbols.index(c) for c in "hello"]]  # pyright: ignore[reportOptionalMemberAccess]
+    plain = torch.nn.RNN(4, 4)
+    plain.load_state_dict({k.removeprefix("layers."): v for k, v in before.network.state_dict().items()})
+    wanted = torch.tensor([before.codec.labels.symbols.index(c) for c in "ohlol"])  # pyright: ignore[reportOptionalMemberAccess]
+    torch.nn.functional.cross_entropy(plain(x)[0], wanted).backward()
+    norm = torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None]).norm()
+    assert line["grad_norm"] == pytest.approx(float(norm), rel=1e-5)
+    after = trace(at_epoch(model, 1), "hello").layers[0].after["h"]
+    assert line["saturation"] == (abs(after) > 0.95).mean()
+    slope = 1 - 0.95**2
+    assert slope < 0.1
+
+
+def test_runs_of_all_kinds_share_panels(runs: Path) -> None:
+    panels = curves([runs / name for name in ("hello", "cell", "tags", "text", "sine")])
+    shown = {(panel.key, panel.name): [line.run for line in panel.lines] for panel in panels}
+    assert shown == {
+        ("loss", ""): ["hello", "hello", "cell", "tags", "tags", "text", "text", "sine", "sine"],
+        ("summed", ""): ["cell"],
+        ("score", "accuracy"): ["hello", "cell", "tags"],
+        ("score", "bits"): ["text"],
+        ("score", "rmse"): ["sine"],
+        ("grad_norm", ""): ["hello", "cell", "tags", "text", "sine"],
+        ("saturation", ""): ["hello", "cell", "tags", "text", "sine"],
+    }
+
+
+def test_runs_of_one_name_are_told_apart(runs: Path, tmp_path: Path) -> None:
+    ohlol.fit([("hello", "ohlol")], seed=2, epochs=2, out=tmp_path / "hello")
+    (_, *_, saturation) = curves([runs / "hello", tmp_path / "hello"])
+    assert [line.run for line in saturation.lines] == [f"{runs.name}/hello", f"{tmp_path.name}/hello"]
+    with pytest.raises(InputError, match="a run is given twice"):
+        curves([tmp_path / "hello", tmp_path / "hello"])
+
+
+def test_older_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
+    golden = Path(__file__).parents[1] / "golden/hello"
+    assert [panel.key for panel in curves([golden])] == ["loss", "score"]
+    ohlol.fit([("hello", "ohlol")], epochs=1, out=tmp_path / "run")
+    (tmp_path / "run/metrics.jsonl").unlink()
+    with pytest.raises(InputError, match="no epoch is over yet"):
+        curves([tmp_path / "run"])
+    with pytest.raises(InputError, match="there is no such run directory"):
+        curves([tmp_path / "nowhere"])
+
+
+def shown(runs: list[Path], *, width: int = 80, colours: bool = False, encoding: str = "utf-8") -> str:
+    raw = BytesIO()
+    out = TextIOWrapper(raw, encoding=encoding)
+    console = Console(file=out, width=width, force_terminal=colours, color_system="truecolor" if colours else None)
+    curves_to_text(curves(runs), console)
+    out.flush()
+    return raw.getvalue().decode(encoding)
+
+
+@pytest.mark.parametrize("width", [72, 77, 78, 79, 80, 200])
+def test_every_point_is_on_the_terminal(runs: Path, width: int) -> None:
+    text = shown([runs / "hello"], width=width)
+    assert all(len(line) <= min(width, 80) for line in text.splitlines())
+    accuracy = text.split("accuracy\n")[1].split("\n\n")[0].splitlines()
+    rows = accuracy[:HEIGHT]
+    assert [row.split("|")[0].strip() for row in rows] == [f"{tenth * 10}%" for tenth in range(10, -1, -1)]
+    points = [(match.start(), 10 - k) for k, row in enumerate(rows) for match in re.finditer("a", row)]
+    lines = [json.loads(line) for line in (runs / "hello/metrics.jsonl").read_text().splitlines()]
+    assert [tenth for _, tenth in sorted(points)] == [round(line["accuracy"] * 10) for line in lines]
+
+
+def test_colours_on_a_terminal_letters_in_a_pipe_and_ascii(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # plotille looks at the process' own output
+    coloured = shown([runs / "hello", runs / "cell"], colours=True)
+    assert "\x1b[94m" in coloured
+    assert "\x1b[33m" in coloured
+    assert re.search("[\u2801-\u28ff]", coloured)
+    monkeypatch.delenv("FORCE_COLOR")
+    plain = shown([runs / "hello", runs / "cell"], encoding="ascii")
+    assert plain.isascii()
+    assert "a hello, measured   b hello, in training   c cell, measured" in plain
+
+
+def test_the_command(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def run(*arguments: str, status: int = 0) -> str:
+        with pytest.raises(SystemExit) as end:
+            main(["plot", *arguments])
+        assert end.value.code == status
+        found = capsys.readouterr()
+        return found.err if status else found.out
+
+    assert run(str(runs / "hello"), "--lang", "en").startswith("loss, nats\n")
+    assert run(str(runs / "hello"), "--lang", "zh").startswith("损失（奈特）\n")
+    assert run(str(runs / "nowhere"), status=2).count("\n") == 1

@@ -1,0 +1,162 @@
+"""The ways agree where they should, a way that is wrong is found, and weights survive the conversions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import TINY, upper_pairs
+
+import ohlol
+from ohlol import cells, nn
+from ohlol.cli import main
+from ohlol.explain.equivalence import KINDS, by_hand, cell_from_layer, layer_from_cell, prove, prove_run
+from ohlol.utils.errors import InputError
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (4, 4, 5, 1), (7, 33, 20, 3)])
+def test_every_way_gives_the_same(kind: str, sizes: tuple[int, int, int, int]) -> None:
+    proof = prove(kind, **dict(zip(("input_size", "hidden_size", "seq_len", "batch_size"), sizes, strict=True)))
+    assert proof.converted
+    assert len(proof.ways) == 5
+    for way in proof.ways:
+        assert way.holds
+        assert way.output < 1e-13
+        assert way.gradient < 1e-12
+        assert 0 <= way.output32 < 1e-5
+        assert way.gradient32 < 1e-4
+    if sizes[1] > 1:
+        assert any(way.output32 > 0 for way in proof.ways)  # float32 is not float64: something was measured
+
+
+def test_by_hand_is_torchs_layer() -> None:
+    for kind in KINDS:
+        layer = getattr(torch.nn, kind.upper())(3, 2, dtype=torch.float64)
+        x = torch.randn(4, 2, 3, dtype=torch.float64)
+        output, last = by_hand("rnn_tanh" if kind == "rnn" else kind, x, cells.Weights(*layer.all_weights[0]))
+        expected, state = layer(x)
+        torch.testing.assert_close(output, expected)
+        torch.testing.assert_close(last, torch.cat(state if kind == "lstm" else [state]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("what", ["forward", "gradient"])
+def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = nn.LAYERS[kind]
+    forward = ours.forward
+
+    def wrong(self: Any, x: torch.Tensor, hx: Any = None) -> Any:
+        output, last = forward(self, x, hx)
+        return (output + 1e-3 if what == "forward" else output + (output - output.detach()) * 1e-3), last
+
+    monkeypatch.setattr(ours, "forward", wrong)
+    proof = prove(kind)
+    assert not proof.holds
+    assert [way.name for way in proof.ways if not way.holds] == [f"ohlol.nn.{kind.upper()}"]
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
+def test_the_weights_of_a_run(tmp_path: Path, cell: str) -> None:
+    more = {"layers": 2, "bidirectional": True} if cell != "lstmcell" else {}
+    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
+    proofs = prove_run(model, seq_len=4, batch_size=2)
+    assert all(proof.holds for proof in proofs)
+    expected = [(k, d) for k in (0, 1) for d in ("forward", "backward")] if more else [(0, "forward")]
+    assert [(p.layer, p.direction) for p in proofs] == expected
+    assert proofs[0].sizes == {"I": model.network.encoder.size, "H": 6, "T": 4, "B": 2}
+    assert len({p.ways[1].output32 for p in proofs}) == len(proofs)  # each its own weights
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_cells_from_layers_run_as_the_layer_does(kind: str, bias: bool) -> None:
+    layer = getattr(torch.nn, kind.upper())(3, 2, 2, bidirectional=True, bias=bias, dtype=torch.float64)
+    x = torch.randn(5, 1, 3, dtype=torch.float64)
+    state = torch.get_rng_state()
+    y = x
+    for k in range(2):
+        outputs = []
+        for backward in (False, True):
+            cell = cell_from_layer(layer, k, backward=backward)
+            assert type(cell) is nn.CELLS[kind + "cell"]
+            h: Any = None
+            steps: list[torch.Tensor] = []
+            for y_t in y.flip(0) if backward else y:
+                h = cell(y_t, h)
+                steps.append(h[0] if kind == "lstm" else h)
+            outputs.append(torch.stack(steps[::-1] if backward else steps))
+        y = torch.cat(outputs, dim=2)
+    torch.testing.assert_close(y, layer(x)[0])
+    assert torch.equal(torch.get_rng_state(), state)  # nothing drawn from the global generator
+
+
+@pytest.mark.parametrize("name", [*nn.CELLS])
+def test_layers_from_cells_and_back(name: str) -> None:
+    cell = nn.CELLS[name](3, 2)  # pyright: ignore[reportCallIssue]
+    layer = layer_from_cell(cell)
+    x = torch.randn(1, 4, 3)
+    result = cell(x[0])
+    torch.testing.assert_close(layer(x)[0][0], result[0] if name == "lstmcell" else result)
+    again = cell_from_layer(layer)
+    assert all(torch.equal(a, b) for a, b in zip(cell.parameters(), again.parameters(), strict=True))
+    assert all(a is not b for a, b in zip(cell.parameters(), again.parameters(), strict=True))
+
+
+def test_relu_is_kept() -> None:
+    cell = cell_from_layer(torch.nn.RNN(3, 2, nonlinearity="relu"))
+    assert isinstance(cell, torch.nn.RNNCell)
+    assert cell.nonlinearity == "relu"
+    assert layer_from_cell(cell).nonlinearity == "relu"
+
+
+def test_what_does_not_fit() -> None:
+    for call, message in (
+        (lambda: prove("elman"), "--cell is 'elman'"),
+        (lambda: prove(hidden_size=0), "--hidden-size is 0; it must be from 1 to 1024"),
+        (lambda: prove(input_size=9999), "--input-size is 9999"),
+        (lambda: cell_from_layer(torch.nn.GRU(3, 2), 1), "layer 1, forward"),
+        (lambda: cell_from_layer(torch.nn.GRU(3, 2), backward=True), "layer 0, backward"),
+        (lambda: cell_from_layer(torch.nn.LSTM(3, 2, proj_size=1)), "proj_size=1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            call()
+
+
+def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["prove", *arguments])
+        assert isinstance(end.value.code, int)
+        return end.value.code, capsys.readouterr().out
+
+    status, page = run("--cell", "gru", "--lang", "en")
+    assert status == 0
+    assert "Cell weights -> layer weights -> cell weights: the same to the last bit." in page
+    assert "同一组权重，5 种算法" in run("--cell", "gru", "--lang", "zh")[1]
+    assert page.count("✓") == 5
+    assert max(map(len, page.splitlines())) <= 80
+    data = json.loads(run("--json")[1])
+    assert data[0]["ways"][0]["output"] == 0
+    forward = nn.RNN.forward
+    monkeypatch.setattr(nn.RNN, "forward", lambda self, x, hx=None: (forward(self, x, hx)[0] * 2, forward(self, x)[1]))
+    status, page = run()
+    assert status == 1
+    assert page.count("✗") == 1
+
+
+def test_a_conversion_that_loses_something_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from ohlol.explain import equivalence as room
+
+    def lossy(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
+        layer = layer_from_cell(cell)
+        with torch.no_grad():
+            layer.bias_hh_l0 += layer.bias_ih_l0  # as where the two biases are joined
+        return layer
+
+    monkeypatch.setattr(room, "layer_from_cell", lossy)
+    proof = room.prove("lstm")
+    assert all(way.holds for way in proof.ways)
+    assert not proof.converted
+    assert not proof.holds

@@ -1,0 +1,150 @@
+"""What a network worked out at each epoch: traces over snapshots, and the page's second slider."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Shown
+
+import ohlol
+from ohlol.checkpoint import run_directory, snapshots
+from ohlol.checkpoint.weights import weights_of
+from ohlol.cli import main
+from ohlol.display import page
+from ohlol.explain import history
+from ohlol.explain.history import frames
+from ohlol.explain.saliency import memory
+from ohlol.explain.trace import trace
+from ohlol.inference.trained_model import TrainedModel
+from ohlol.utils.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def hello(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    return ohlol.fit([("hello", "ohlol")], seed=1, snapshots=True, out=tmp_path_factory.mktemp("runs") / "hello")
+
+
+def test_a_frame_for_each_epoch(hello: TrainedModel) -> None:
+    assert hello.run is not None
+    made = frames(hello, "hello")
+    assert [frame.epoch for frame in made] == list(range(21))
+    lines = run_directory.read_metrics(hello.run)
+    for frame, line in zip(made[1:], lines, strict=True):
+        assert frame.trace.loss == pytest.approx(line["loss"], abs=1e-6)
+    (best,) = (frame for frame in made if frame.best)
+    assert np.array_equal(best.trace.logits, trace(hello, "hello").logits)
+    assert "".join(made[0].trace.chosen) != "ohlol" == "".join(best.trace.chosen)
+
+
+def test_fewer_frames_keep_the_ends_and_the_best(hello: TrainedModel) -> None:
+    for most in (3, 4, 9):
+        made = frames(hello, "hello", most=most)
+        assert len(made) == most
+        assert (made[0].epoch, made[-1].epoch) == (0, 20)
+        assert sum(frame.best for frame in made) == 1
+
+
+def test_a_model_as_it_was(hello: TrainedModel) -> None:
+    assert hello.run is not None
+    then = history.at_epoch(hello, 3)
+    kept = snapshots.load(hello.run, 3, hello.network)
+    assert all((weight == kept[name]).all() for name, weight in weights_of(then.network).items())
+    with pytest.raises(InputError, match="no snapshot of epoch 21; there are epochs 0 to 20"):
+        history.at_epoch(hello, 21)
+    assert frames(ohlol.fit([("hello", "ohlol")], epochs=1), "hello") == ()
+    with pytest.raises(InputError, match="--epoch needs a run directory"):
+        history.at_epoch(ohlol.fit([("hello", "ohlol")], epochs=1), 0)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{", "cannot be read"),
+        ("[]", "it has no epoch"),
+        ('{"epoch": 1, "step": 1}', "it has no epoch, step and train_loss"),
+        ('{"epoch": 1, "step": 1, "train_loss": NaN}', "NaN is no number"),
+        ('{"epoch": 1, "step": 1, "train_loss": "low"}', "more than numbers"),
+        ('{"epoch": 1, "step": 1, "train_loss": 1e999}', "more than numbers"),
+        ('{"epoch": 1, "epoch": 1, "step": 1, "train_loss": 1}', "a key stands twice"),
+        ("[" * 100000, "cannot be read"),
+    ],
+)
+def test_metrics_that_cannot_be_read(line: str, said: str, tmp_path: Path) -> None:
+    good = json.dumps({"epoch": 1, "step": 1, "train_loss": 1.0, "machine": {"ohlol": "0"}})
+    (tmp_path / "metrics.jsonl").write_text(f"{good}\n{line}\n")
+    with pytest.raises(InputError, match=r"metrics\.jsonl:2: ") as error:
+        run_directory.read_metrics(tmp_path)
+    assert said in str(error.value)
+    with pytest.raises(InputError, match="No such file"):
+        run_directory.read_metrics(tmp_path / "nowhere")
+
+
+def test_the_page_has_room(hello: TrainedModel) -> None:
+    found = trace(hello, "hello")
+    assert page.room_for(found, memory(hello, "hello")) == page.MOST_FRAMES
+    html = page.page(found, memory=memory(hello, "hello"), frames=frames(hello, "hello"))
+    assert len(html.encode()) <= 200_000
+
+
+def test_the_command(hello: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str) -> str:
+        with pytest.raises(SystemExit) as end:
+            main(["explain", str(hello.run), "hello", "--lang", "en", *arguments])
+        assert end.value.code == 0
+        return capsys.readouterr().out
+
+    assert run("--epoch", "0").startswith("hello → eeeee\n")
+    assert json.loads(run("--epoch", "0", "--json"))["loss"] == pytest.approx(1.8942, abs=1e-4)
+    run("--html", str(tmp_path / "all.html"))
+    run("--html", str(tmp_path / "one.html"), "--epoch", "0")
+    assert (tmp_path / "all.html").stat().st_size > 1.5 * (tmp_path / "one.html").stat().st_size
+
+
+def test_the_second_slider(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    made = frames(hello, "hello")
+    file = tmp_path / "learning.html"
+    file.write_text(page.page(trace(hello, "hello"), frames=made), encoding="utf-8")
+    shown = Shown(browser, file)
+    opened = next(frame.epoch for frame in made if frame.best)
+    assert shown.page.locator("#epochs").input_value() == str(opened)
+
+    def check(epoch: int, t: int) -> None:
+        found = made[epoch].trace
+        layer = found.layers[0]
+        assert f"epoch {epoch} / 20 · loss {found.loss:.4f}" in shown.texts("#when")[0]
+        assert shown.texts("#title")[0] == f"hello → {''.join(found.chosen)}"
+        cells = shown.page.locator(f"[data-column='{t}'] .cell").all()
+        assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(
+            layer.after["h"][t].tolist(), abs=1e-6
+        )
+        assert shown.exact("#terms td[data-k=sum]") == pytest.approx(layer.gates[0].total[t].tolist(), abs=1e-6)
+        assert shown.exact("#loss") == pytest.approx([found.losses[t]], abs=1e-6)  # pyright: ignore[reportOptionalSubscript]
+        assert shown.texts(f"[data-epoch='{epoch}'] .said bdi") == list(found.chosen)
+        assert shown.page.locator("#lessons tr.now").get_attribute("data-epoch") == str(epoch)
+
+    check(opened, 0)
+    for epoch, t in ((0, 3), (7, 1), (20, 4)):
+        shown.page.locator("#epochs").fill(str(epoch))
+        shown.page.locator("#slider").fill(str(t))
+        check(epoch, t)  # the step stays where it is when the epoch moves
+    shown.page.locator("#text").focus()
+    shown.page.keyboard.press("Shift+ArrowLeft")
+    check(19, 4)
+    shown.page.keyboard.press("Shift+ArrowRight")
+    shown.page.keyboard.press("Shift+ArrowRight")
+    check(20, 4)
+    shown.page.locator("[data-epoch='3'] .said").click()
+    check(3, 4)
+    shown.page.locator("#earlier").click()
+    check(2, 4)
+    shown.page.locator("#epochs").fill("18")
+    shown.page.locator("#learn").click()
+    expect(shown.page.locator("#learn")).to_have_text("Pause")
+    expect(shown.page.locator("#learn")).to_have_text("Learn")  # at the end it stops by itself
+    check(20, 4)
+    assert not shown.page.locator("#times").is_hidden()
+    shown.close()

@@ -1,0 +1,170 @@
+"""The finder finds the unit that was made to track a feature, and nothing where there is nothing."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import CELLS, TINY, text_file, upper_pairs
+from rich.cells import cell_len
+from rich.console import Console
+
+import ohlol
+from ohlol.cli import main
+from ohlol.display.neurons_text import findings_to_text, matches_to_text
+from ohlol.explain.neurons import Match, States, Unit, features, find, match, most_active, states
+from ohlol.explain.trace import trace
+from ohlol.inference.trained_model import TrainedModel
+from ohlol.utils.errors import InputError
+
+TEXT = 'He said "go (now)" and 12 left.\nThen "stop" [he] said at 7.\n' * 12
+
+
+def made(**tracked: int) -> States:
+    """Noise, and units that follow a feature; names with _ for spaces."""
+    random = np.random.default_rng(3)
+    values = random.normal(size=(len(TEXT), 40)).astype(np.float32)
+    rows = features(TEXT)
+    for name, k in tracked.items():
+        values[:, k] = -2 * rows[name.replace("_", " ")] + 0.05 * values[:, k]
+    return States(tuple(TEXT), tuple(Unit(0, "forward", "h", k) for k in range(40)), values)
+
+
+@pytest.mark.parametrize("feature", features("a"))
+def test_each_feature_is_found(feature: str) -> None:
+    best = {f.feature: f for f in find(made(**{feature.replace(" ", "_"): 17}))}
+    assert best[feature].unit.index == 17
+    assert best[feature].r < -0.98
+    assert best[feature].r_found < -0.98
+
+
+def test_noise_tracks_nothing() -> None:
+    found = find(made())
+    assert len(found) == len(features(TEXT))
+    assert max(abs(f.r) for f in found) < 0.25
+    # the best of 40 units of noise looks better where it was looked for than where it was not
+    assert np.mean([abs(f.r_found) for f in found]) > np.mean([abs(f.r) for f in found])
+
+
+def test_a_feature_that_is_hardly_there_is_left_out() -> None:
+    read = made()
+    few = States(("A", *("b" * (len(TEXT) - 1))), read.units, read.values)
+    assert "upper case" not in [f.feature for f in find(few)]
+
+
+def test_features_by_hand() -> None:
+    rows = features('A "b(c)" d\n4')
+    assert rows["inside quotes"].astype(int).tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
+    assert rows["inside brackets"].astype(int).tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
+    assert rows["position in the line"].astype(int).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0, 1]
+    assert rows["position in the word"].astype(int).tolist() == [1, 0, 1, 2, 3, 4, 5, 6, 0, 1, 0, 1]
+    assert rows["upper case"].astype(int).tolist() == [1] + [0] * 11
+    assert rows["a digit"].astype(int).tolist() == [0] * 11 + [1]
+    assert rows["after a line end"].astype(int).tolist() == [0] * 11 + [1]
+    assert rows["punctuation"].astype(int).tolist() == [0, 0, 1, 0, 1, 0, 1, 1, 0, 0, 0, 0]
+    assert features(["", "word", "Two"])["upper case"].tolist() == [0, 0, 1]
+
+
+def test_passages_are_the_most_active_places() -> None:
+    read = made()
+    places = most_active(read, 5, 3)
+    row = np.abs(read.values[:, 5])
+    assert abs(places[0].value) == pytest.approx(float(row.max()))
+    assert TEXT[places[0].position] == places[0].symbol
+    for p in places:
+        assert p.before + p.symbol + p.after in TEXT
+    assert all(p.value < 0 for p in most_active(read, 5, 3, sign=-0.3))
+    assert all(p.value > 0 for p in most_active(read, 5, 3, sign=0.3))
+    gaps = np.diff(sorted(p.position for p in places))
+    assert (gaps > 24).all()
+
+
+def test_matching() -> None:
+    values = np.zeros((60, 4), np.float32)
+    values[:, 3] = 1  # always on: says nothing
+    for start in (10, 30, 50):
+        values[start : start + 4, :2] = 0.9
+    values[40:44, 0] = 0.9
+    read = States(tuple("abcdefghij" * 6), tuple(Unit(0, "forward", "h", k) for k in range(4)), values)
+    found = match(read, 10, 14)
+    assert [(m.position, m.share) for m in found] == [(30, 1.0), (50, 1.0), (40, 0.5)]
+    assert found[0].text == "abcd"
+    for start, stop, message in ((20, 24, "no unit is above"), (5, 5, "range within 0:60"), (50, 61, "range within")):
+        with pytest.raises(InputError, match=message):
+            match(read, start, stop)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_states_are_those_of_the_trace(tmp_path: Path, cell: str) -> None:
+    more = {} if cell.endswith("cell") else {"layers": 2, "bidirectional": True}
+    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
+    read, found = states(model, "abcde" * 4), trace(model, "abcde" * 4)
+    assert len(read.units) == read.values.shape[1]
+    for layer in found.layers:
+        for name, rows in layer.after.items():
+            mine = [
+                k
+                for k, u in enumerate(read.units)
+                if (u.layer, u.direction, u.state) == (layer.layer, layer.direction, name)
+            ]
+            assert [read.units[k].index for k in mine] == list(range(6))
+            np.testing.assert_allclose(read.values[:, mine], rows, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def text_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    folder = tmp_path_factory.mktemp("runs")
+    return ohlol.fit(text_file(folder / "text.txt"), out=folder / "run", **{**TINY, "epochs": 2})
+
+
+def test_a_unit_made_by_hand_in_a_real_model(text_model: TrainedModel, tmp_path: Path) -> None:
+    """Weights that let one unit of the LSTM see nothing but whether the symbol is a space."""
+    model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "epochs": 1, "embedding": 0, "cell": "rnn"})
+    layer, vocab = model.network.layers, model.codec.symbols
+    assert vocab is not None
+    with torch.no_grad():
+        layer.weight_hh_l0[2] = 0
+        layer.weight_ih_l0[2] = 0
+        layer.weight_ih_l0[2, vocab.symbols.index(" ")] = 2
+    best = {f.feature: f for f in find(states(model, "the cat sat on the mat\n" * 10))}
+    assert best["a space"].unit == Unit(0, "forward", "h", 2)
+    assert best["a space"].r > 0.999
+
+
+def test_pages_in_both_languages() -> None:
+    read = made(inside_quotes=7)
+    for lang, said in (("en", "tracks inside quotes"), ("zh", "引号之内")):
+        out = io.StringIO()
+        console = Console(file=out, width=80)
+        findings_to_text(find(read), console, lang=lang)
+        matches_to_text("ab", (Match(3, 0.5, "\x1b"),), console, lang=lang)
+        assert "50%" in out.getvalue()
+        assert "\x1b" not in out.getvalue()
+        assert said in out.getvalue()
+        assert "h[7]" in out.getvalue()
+        assert max(map(cell_len, out.getvalue().splitlines())) <= 80
+
+
+def test_the_command(text_model: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*arguments: str) -> tuple[object, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["explain", str(text_model.run), *arguments, "--lang", "en"])
+        said = capsys.readouterr()
+        return end.value.code, said.out, said.err
+
+    file = tmp_path / "long.txt"
+    file.write_text("the cat sat on the mat\n" * 20, encoding="utf-8")
+    read = states(text_model, file.read_text(encoding="utf-8"))
+    assert json.loads(run(str(file), "--units", "--json")[1]) == [
+        json.loads(json.dumps(f.to_json())) for f in find(read)
+    ]
+    assert run(str(file), "--units")[0] == 0
+    assert run("the cat", "--units")[0] == 2
+    assert "--match is 'x'" in run(str(file), "--match", "x")[2]
+    status, page, _ = run(str(file), "--match", "23:26", "--threshold", "0.01")
+    assert status in (0, 2)
+    assert status == 2 or "The units on over the" in page
+    (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
+    assert "not UTF-8" in run(str(tmp_path / "bad.txt"), "--units")[2]

@@ -1,0 +1,286 @@
+"""Every shape the report states against a real torch module, and the page as it is printed."""
+
+import doctest
+import io
+import itertools
+import json
+import math
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from ohlol.display import shapes_text
+from ohlol.explain import shapes
+from ohlol.explain.shapes import CellShapes, LayerShapes, Parameter, TensorShape, describe
+from ohlol.utils.errors import InputError
+
+CELLS = ("rnncell", "grucell", "lstmcell")
+LAYERS = ("rnn", "gru", "lstm")
+CLASSES = {name.lower(): getattr(torch.nn, name) for name in ("RNNCell", "GRUCell", "LSTMCell", "RNN", "GRU", "LSTM")}
+SIZES = [(4, 2, 3, 1), (1, 1, 1, 1), (7, 5, 4, 3), (2, 9, 11, 6)]  # I, H, T, B
+
+
+def cell(kind: str, **options: Any) -> CellShapes:
+    report = describe(kind, **options)
+    assert isinstance(report, CellShapes)
+    return report
+
+
+def layer(kind: str, **options: Any) -> LayerShapes:
+    report = describe(kind, **options)
+    assert isinstance(report, LayerShapes)
+    return report
+
+
+def page(report: CellShapes | LayerShapes, *, encoding: str = "utf-8", **options: Any) -> str:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding=encoding)
+    shapes_text.shapes_to_text(report, Console(file=stream, width=80, **options))
+    stream.flush()
+    return raw.getvalue().decode(encoding)
+
+
+def spelled(tensor: TensorShape, sizes: dict[str, int]) -> tuple[int, ...]:
+    """The shape its letters stand for."""
+    found = eval(tensor.letters, {}, {"L": 1, "D": 1, **sizes})
+    return found if isinstance(found, tuple) else (found,)
+
+
+def assert_parameters(found: tuple[Parameter, ...], count: int, sizes: dict[str, int], module: torch.nn.Module) -> None:
+    assert {p.name: p.shape for p in found} == {name: tuple(p.shape) for name, p in module.named_parameters()}
+    assert count == sum(p.numel() for p in module.parameters())
+    for parameter in found:
+        assert spelled(parameter, sizes) == parameter.shape
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("kind", CELLS)
+def test_cell_against_torch(kind: str, sizes: tuple[int, int, int, int], bias: bool) -> None:
+    I, H, T, B = sizes
+    report = cell(kind, input_size=I, hidden_size=H, seq_len=T, batch_size=B, bias=bias)
+    module = CLASSES[kind](I, H, bias=bias)
+    result = module(torch.zeros(B, I))
+    states = tuple(tuple(s.shape) for s in (result if isinstance(result, tuple) else (result,)))
+    assert report.module == type(module).__name__
+    assert report.sequence.shape == spelled(report.sequence, report.sizes) == (T, B, I)
+    assert [step.t for step in report.steps] == list(range(T))
+    assert {(step.input, step.before, step.after) for step in report.steps} == {((B, I), states, states)}
+    assert_parameters(report.parameters, report.parameter_count, report.sizes, module)
+    assert spelled(report.joined_weight, report.sizes) == report.joined_weight.shape
+    assert list(report.gate_rows.values()) == [(k * H, k * H + H) for k in range(report.sizes["G"])]
+    assert all(equality.holds for equality in report.equalities)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", CELLS)
+def test_equation_with_shapes(kind: str, bias: bool) -> None:
+    B, I, H = 3, 4, 2
+    report = cell(kind, input_size=I, hidden_size=H, batch_size=B, bias=bias)
+    for line, terms in zip(report.equation, report.equation_with_shapes, strict=True):
+        assert ("b_" in line) == (bias and "W_" in line)
+        assert "".join(text for text, _ in terms).replace(" ", "").count("W_") == line.count("W_")
+        for text, shape in terms:
+            if text == "x":
+                expected = (B, I)
+            elif text.startswith("W_"):
+                expected = (I if text[2] == "i" else H, H)
+            elif text.startswith("b_"):
+                expected = (H,)
+            else:  # states, gates; signs and functions have none
+                expected = (B, H) if text.strip("'") in {*report.states, *report.gate_rows} else None
+            assert shape == expected, text
+
+
+@pytest.mark.parametrize(("bidirectional", "batch_first", "bias"), list(itertools.product([False, True], repeat=3)))
+@pytest.mark.parametrize("num_layers", [1, 2, 3])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_layer_against_torch(kind: str, num_layers: int, bidirectional: bool, batch_first: bool, bias: bool) -> None:
+    for I, H, T, B in SIZES:
+        options = {"num_layers": num_layers, "bidirectional": bidirectional, "batch_first": batch_first, "bias": bias}
+        report = layer(kind, input_size=I, hidden_size=H, seq_len=T, batch_size=B, **options)
+        module = CLASSES[kind](I, H, **options)
+        output, last = module(torch.zeros((B, T, I) if batch_first else (T, B, I)))
+        last = last if isinstance(last, tuple) else (last,)
+        assert report.inputs[0].shape == ((B, T, I) if batch_first else (T, B, I))
+        assert [t.shape for t in report.inputs[1:]] == [tuple(t.shape) for t in last]
+        assert [t.shape for t in report.outputs] == [tuple(t.shape) for t in (output, *last)]
+        assert all(spelled(t, report.sizes) == t.shape for t in (*report.inputs, *report.outputs))
+        assert_parameters(report.parameters, report.parameter_count, report.sizes, module)
+        assert all(equality.holds for equality in report.equalities)
+        assert (report.pitfall is not None) == (bidirectional and T > 1)
+        assert report.pitfall is None or not report.pitfall.holds
+        assert report.batch_first["output"][batch_first] == report.outputs[0].shape
+        assert report.batch_first["output"][not batch_first] == tuple(output.transpose(0, 1).shape)
+
+
+@pytest.mark.parametrize(
+    ("options", "claims"),
+    [
+        ({}, ["output[-1] == h_n[-1]"]),
+        ({"batch_first": True}, ["output[:, -1] == h_n[-1]"]),
+        ({"bidirectional": True}, ["output[-1, :, :2] == h_n[-2]", "output[0, :, 2:] == h_n[-1]"]),
+        (
+            {"bidirectional": True, "batch_first": True},
+            ["output[:, -1, :2] == h_n[-2]", "output[:, 0, 2:] == h_n[-1]"],
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", LAYERS)
+def test_claims_hold_for_a_module_of_ones_own(kind: str, options: dict[str, Any], claims: list[str]) -> None:
+    report = layer(kind, num_layers=2, **options)
+    assert [e.claim for e in report.equalities if "h_n" in e.claim] == claims
+    output, last = CLASSES[kind](4, 2, num_layers=2, **options)(torch.randn(3, 3, 4))
+    for claim in claims:
+        left, right = (
+            eval(side, {}, {"output": output, "h_n": last[0] if kind == "lstm" else last}) for side in claim.split("==")
+        )
+        assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "rnncell"])
+def test_nonlinearity(kind: str) -> None:
+    report = describe(kind, nonlinearity="relu")
+    assert all(equality.holds for equality in report.equalities)
+    if isinstance(report, CellShapes):
+        assert report.equation[0].startswith("h' = relu(")
+
+
+@pytest.mark.parametrize("kind", CELLS)
+def test_wrong_shapes_of_a_cell_are_told_as_torch_tells_them(kind: str) -> None:
+    report = cell(kind)
+    with pytest.raises(RuntimeError) as caught:
+        CLASSES[kind](4, 2)(torch.zeros(1, 5))
+    assert report.mistakes[0].error == f"RuntimeError: {caught.value}"
+    assert all(m.error for m in report.mistakes)
+    assert len(report.mistakes) == (5 if kind == "lstmcell" else 4)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_wrong_shapes_of_a_layer_are_told_as_torch_tells_them(kind: str) -> None:
+    size, silent, mixed, start, *rest = layer(kind, batch_size=2).mistakes
+    with pytest.raises(RuntimeError) as caught:
+        CLASSES[kind](4, 2)(torch.zeros(3, 2, 5))
+    assert size.error == f"RuntimeError: {caught.value}"
+    assert silent.error is None  # torch takes B for T and says nothing: worth knowing
+    assert silent.result == (2, 3, 2)
+    assert "Expected hidden" in (mixed.error or "")
+    assert "got [2, 1, 2]" in (start.error or "")
+    assert len(rest) == (kind == "lstm")
+    assert all(m.error for m in rest)
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_json_round_trip(kind: str) -> None:
+    data = describe(kind).to_json()
+    assert json.loads(json.dumps(data)) == data
+    assert data["kind"] == kind
+    assert data["parameter_count"] == sum(math.prod(p["shape"]) for p in data["parameters"])
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_the_same_seed_gives_the_same_and_leaves_the_global_one_alone(kind: str) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    assert describe(kind, seed=1) == describe(kind, seed=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+@pytest.mark.parametrize("name", ["input_size", "hidden_size", "seq_len", "batch_size", "num_layers"])
+def test_bad_sizes_name_the_flag(kind: str, name: str) -> None:
+    flag = "--" + name.replace("_", "-")
+    for size in (0, -3):
+        if name == "num_layers" and kind in CELLS:
+            continue
+        with pytest.raises(InputError, match=f"^{flag} is {size}; it must be at least 1$"):
+            describe(kind, **{name: size})
+    with pytest.raises(InputError, match=flag):
+        describe(kind, **{name: 10**12})
+
+
+def test_sizes_too_large_together() -> None:
+    with pytest.raises(InputError, match="lower one of them"):
+        describe("lstm", input_size=4096, hidden_size=4096, seq_len=4096, batch_size=4096)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        ("elman", {}, "there is no kind 'elman'; choose one of rnncell, "),
+        ("rnn", {"nonlinearity": "sigmoid"}, "--nonlinearity is 'sigmoid'; it must be tanh or relu"),
+        ("gru", {"nonlinearity": "relu"}, "--nonlinearity relu is for rnncell and rnn"),
+        ("grucell", {"num_layers": 2}, "--num-layers is for layers"),
+        ("rnncell", {"bidirectional": True}, "--bidirectional is for layers"),
+        ("lstmcell", {"batch_first": True}, "try lstm instead"),
+    ],
+)
+def test_options_that_do_not_fit(kind: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        describe(kind, **options)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"input_size": 1, "hidden_size": 1, "seq_len": 1},
+        {"input_size": 1000, "hidden_size": 1024, "seq_len": 4, "batch_size": 100},
+        {"input_size": 4096, "hidden_size": 512, "seq_len": 3, "batch_size": 10},
+        {"seq_len": 1500, "batch_size": 12},
+        {"bias": False},
+        {"num_layers": 64, "bidirectional": True, "seq_len": 101},
+        {"num_layers": 3, "bidirectional": True, "seq_len": 4, "batch_first": True},
+        {"num_layers": 4, "seq_len": 5},
+    ],
+)
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_page_fits_eighty_columns(kind: str, options: dict[str, Any]) -> None:
+    if kind in CELLS:
+        options = {k: v for k, v in options.items() if k not in {"num_layers", "bidirectional", "batch_first"}}
+    lines = page(describe(kind, **options)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert all(line == line.rstrip() for line in lines)
+    assert len(lines) < 130
+    for cut in ("…", "⋮"):  # only where something was left out, never where rich had no room
+        left_out = options.get("seq_len", 3) > 4 if cut == "…" else options.get("num_layers", 1) > 3
+        assert left_out or not any(cut in line for line in lines)
+
+
+def test_shapes_stand_under_their_terms() -> None:
+    lines = page(cell("rnncell")).splitlines()
+    (k,) = (k for k, line in enumerate(lines) if "W_ihᵀ" in line and "W_hhᵀ" in line)
+    for term, shape in (("W_ihᵀ", "(4,2)"), ("W_hhᵀ", "(2,2)"), ("b_ih", "(2,)")):
+        assert lines[k + 1][lines[k].index(term) :].startswith(shape)
+
+
+def test_picture_of_two_layers_and_directions() -> None:
+    text = page(layer("gru", num_layers=2, bidirectional=True))
+    assert text.count("┌───┴───┐") == text.count("├───────┤") == 6
+    assert text.index("layer 1") < text.index("layer 0")
+    assert all(f"{state}[{k}]" in text for state in ("h_0", "h_n") for k in range(4))
+
+
+def test_plain_when_piped_coloured_on_a_terminal() -> None:
+    report = describe("lstm")
+    assert "\x1b" not in page(report)
+    coloured = page(report, force_terminal=True, color_system="standard", no_color=False)
+    assert "\x1b[" in coloured
+
+
+@pytest.mark.parametrize("kind", shapes.KINDS)
+def test_a_terminal_that_knows_ascii_only(kind: str) -> None:
+    options = {} if kind in CELLS else {"num_layers": 5, "bidirectional": True}
+    lines = page(describe(kind, seq_len=9, **options), encoding="ascii").splitlines()
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("module", [shapes, shapes_text])
+def test_docstrings(module: Any) -> None:
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0

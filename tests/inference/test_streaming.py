@@ -1,0 +1,461 @@
+"""Streams: pieces equal the whole, many equal one, what is saved goes on, and what is wrong is refused in one line."""
+
+import itertools
+import json
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from parity.tolerances import assert_same
+from safetensors.torch import save
+from torch import Tensor
+from untrained import TASKS, sequence, untrained
+
+import ohlol
+from ohlol import ops
+from ohlol.checkpoint.weights import sealed
+from ohlol.data.batches import gather
+from ohlol.inference.step import Step
+from ohlol.inference.streaming import FORMAT
+from ohlol.inference.trained_model import TrainedModel
+from ohlol.models import sequence_model
+from ohlol.models.sequence_model import Steps
+from ohlol.ops import backend
+from ohlol.utils.errors import InputError
+
+CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
+KINDS: list[tuple[str, dict[str, Any]]] = [
+    *((task, {"cell": cell}) for task, cell in itertools.product(TASKS, CELLS)),
+    ("label", {"cell": "lstm", "layers": 3}),
+    ("next", {"cell": "gru", "layers": 2, "embedding": 0}),
+    ("next", {"cell": "lstm", "embedding": 11, "tied": True}),
+    ("words", {"cell": "lstm", "layers": 2, "spelling": 4}),
+    ("classify", {"cell": "rnn", "layers": 2, "head": False, "hidden_size": 2}),
+]
+WITH_OR_WITHOUT = [
+    pytest.param(True, marks=pytest.mark.skipif(not ops.available(), reason="the compiled kernels are not installed")),
+    False,
+]
+
+
+@pytest.fixture(params=WITH_OR_WITHOUT, ids=["kernels", "torch"], autouse=True)
+def kernels(request: pytest.FixtureRequest) -> Any:
+    """Once with the compiled step, its buffers full of NaN, and once with the model's own forward pass."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param:
+            backend.poison(True)
+        else:
+            patch.setattr(sequence_model, "available", tuple)
+        yield request.param
+    backend.poison(False)
+
+
+@torch.no_grad()
+def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
+    """The scores (T, K) of a sequence that is read at once, by the network alone; for `classify` of every beginning."""
+    rows = []
+    starts = range(1, len(symbols) + 1) if trained.task == "classify" else [len(symbols)]
+    for end in starts:
+        if trained.task == "forecast":
+            assert trained.codec.scale is not None
+            inputs = torch.from_numpy(trained.codec.scale.apply(np.array(symbols)))
+            steps = Steps(inputs, torch.ones(end).long())
+        elif trained.task == "next":
+            assert trained.codec.symbols is not None
+            steps = Steps(torch.from_numpy(trained.codec.symbols.encode(symbols)).long(), torch.ones(end).long())
+        else:
+            data = trained.codec.encode(trained.corpus([symbols[:end]]))
+            steps = Steps.of(gather(data, np.arange(1)))
+        rows.append(trained.network(steps)[0])
+    return torch.cat(rows)
+
+
+def scores(steps: list[Step]) -> Tensor:
+    return torch.stack([step.scores for step in steps])
+
+
+@pytest.mark.parametrize(("kind", "settings"), KINDS)
+def test_steps_are_the_whole_sequence(kind: str, settings: dict[str, Any]) -> None:
+    trained = untrained(kind, **settings)
+    symbols = sequence(trained, 12)
+    stream = trained.stream()
+    steps = [stream.step(symbol) for symbol in symbols]
+    expected = whole(trained, symbols)
+    assert_same("scores", scores(steps), expected, torch.float32)
+    assert stream.steps == 12
+    if kind == "forecast":
+        assert trained.codec.target_scale is not None
+        assert steps[3].row.tolist() == trained.codec.target_scale.undo(steps[3].scores.numpy()).tolist()
+        return
+    assert trained.codec.labels is not None
+    names, chances = trained.codec.labels.symbols, torch.softmax(expected, dim=1)
+    never = names.index("<unk>") if trained.task == "next" else None
+    for step, symbol, wanted in zip(steps, symbols, chances, strict=True):
+        assert step.unknown == (symbol == "z")
+        order = [i for i in wanted.argsort(descending=True).tolist() if i != never]
+        assert step.label == names[order[0]]
+        assert step.probability == pytest.approx(float(wanted[order[0]]), abs=1e-5)
+        assert [name for name, _ in step.best(2)] == [names[i] for i in order[:2]]
+        assert [p for _, p in step.best(99)] == pytest.approx([float(wanted[i]) for i in order], abs=1e-5)
+        assert_same("probabilities", step.probabilities, wanted, torch.float32)
+
+
+@given(st.data())
+def test_any_cutting_equals_the_whole(data: st.DataObject) -> None:
+    """Cut anywhere, read by `read` or by `step`, the state saved and restored between, other streams beside."""
+    kind, settings = data.draw(st.sampled_from(KINDS))
+    trained = untrained(kind, **settings)
+    length = data.draw(st.integers(1, 25))
+    symbols, others = sequence(trained, length), sequence(trained, length, seed=1)
+    cuts = sorted(data.draw(st.sets(st.integers(1, length), max_size=6)) | {0, length})
+    streams = trained.streams(2)
+    key, found = 0, list[Step]()
+    for start, end in itertools.pairwise(cuts):
+        how = data.draw(st.sampled_from(["read", "step", "step with another", "moved"]))
+        piece = symbols[start:end]
+        if how == "read":
+            found += streams.read(key, piece)
+        elif how == "step with another":
+            found += [streams.step({1: o, key: s})[key] for o, s in zip(others, piece, strict=False)]
+        else:
+            if how == "moved":
+                state = streams.state(key)
+                streams.leave(key)
+                key = streams.join(state)
+            found += [streams.step({key: s})[key] for s in piece]
+        assert streams.steps(key) == end
+    assert_same("scores", scores(found), whole(trained, symbols), torch.float32)
+
+
+@given(st.data())
+def test_streams_join_and_leave_at_any_step(data: st.DataObject) -> None:
+    """Each of many sequences gets what it would have got alone, whatever came and went."""
+    kind, settings = data.draw(st.sampled_from(KINDS))
+    trained = untrained(kind, **settings)
+    streams = trained.streams(data.draw(st.integers(0, 2)))
+    histories: dict[int, list[Any]] = {key: [] for key in streams}
+    answers: dict[int, list[Step]] = {key: [] for key in streams}
+    ended: list[tuple[list[Any], list[Step]]] = []
+    symbols = itertools.cycle(sequence(trained, 60, seed=2))
+    for _ in range(data.draw(st.integers(1, 12))):
+        act = data.draw(st.sampled_from(["step", "step", "step", "join", "leave", "reset"]))
+        if act == "join":
+            key = streams.join()
+            assert key not in histories
+            histories[key], answers[key] = [], []
+        elif act != "step" and histories:
+            key = data.draw(st.sampled_from(sorted(histories)))
+            ended.append((histories.pop(key), answers.pop(key)))
+            if act == "leave":
+                streams.leave(key)
+            else:
+                streams.reset(key)
+                histories[key], answers[key] = [], []
+        else:
+            chosen = data.draw(st.permutations(sorted(histories)))
+            chosen = chosen[: data.draw(st.integers(0, len(chosen)))]
+            given_now = {key: next(symbols) for key in chosen}
+            for key, step in streams.step(given_now).items():
+                histories[key].append(given_now[key])
+                answers[key].append(step)
+        assert sorted(streams) == sorted(histories)
+        assert len(streams) == len(histories)
+    for history, found in [*ended, *((histories[k], answers[k]) for k in histories)]:
+        assert len(history) == len(found)
+        if found:
+            assert_same("scores", scores(found), whole(trained, history), torch.float32)
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_many_wide_streams_on_many_threads(cell: str) -> None:
+    """Sizes at which rows, units and the head are shared among threads."""
+    trained = untrained("next", cell=cell, hidden_size=150, layers=2)
+    head = torch.nn.Linear(150, trained.network.sizes.scores)
+    trained.network.head = head
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        streams = trained.streams(40)
+        texts = {key: sequence(trained, 3, seed=key) for key in streams}
+        found = [streams.step({key: text[t] for key, text in texts.items()}) for t in range(3)]
+    finally:
+        torch.set_num_threads(threads)
+    for key, text in texts.items():
+        assert_same("scores", scores([step[key] for step in found]), whole(trained, text), torch.float32)
+
+
+def test_threads_may_have_a_stream_each() -> None:
+    trained = untrained("next", cell="lstm", hidden_size=64)
+    text = sequence(trained, 200)
+    wanted = scores(trained.stream().read(text))
+    found: dict[int, Tensor] = {}
+
+    def run(number: int) -> None:
+        stream = trained.stream()
+        found[number] = scores([stream.step(symbol) for symbol in text])
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    for scored in found.values():
+        assert_same("scores", scored, wanted, torch.float32)
+
+
+def test_the_likeliest_is_what_is_written() -> None:
+    trained = untrained("next words", cell="gru")
+    stream, text = trained.stream(), ["the", "cat"]
+    label = stream.read(text)[-1].label
+    for symbol in trained.generate(text, length=8, temperature=0):
+        assert symbol == label
+        label = stream.step(symbol).label
+
+
+def test_text_is_split_as_in_training() -> None:
+    by_letter, by_word = untrained("label"), untrained("words")
+    assert len(by_letter.stream().read("abe\u0301")) == 3  # e and its accent are one symbol, as é is
+    assert len(by_word.stream().read("the  cat")) == 2
+    assert not by_letter.stream().step("e\u0301").unknown
+    assert by_word.stream().step("unheard of").unknown
+
+
+def test_rows_by_name_and_in_order() -> None:
+    trained = untrained("forecast", cell="gru")
+    in_order, by_name = trained.stream(), trained.stream()
+    for row in ([1.0, 2.0, 3.0], [4, 5, 6]):
+        named = dict(zip(("day", "slope", "height"), row[::-1], strict=True))
+        assert in_order.step(row).row.tolist() == by_name.step(named).row.tolist()
+
+
+@pytest.mark.parametrize("settings", [{}, {"bigrams": 4}])
+def test_both_directions_are_refused(settings: dict[str, Any]) -> None:
+    trained = untrained("label", bidirectional=True, **settings)
+    more = " --bigrams 0" if settings else ""
+    with pytest.raises(InputError, match=f"both its ends, so it has no answer .* --one-direction{more}$"):
+        trained.stream()
+    with pytest.raises(InputError, match="both its ends"):
+        trained.streams(3)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "message"),
+    [
+        ("ab", r"reads one symbol, and 'ab' is 2: read\(\) takes many"),
+        ("", "the text is empty"),
+        ("a" * 1000, "and 'aaaaaaaaaaaaaaaaaaa…' is 1000"),
+        ("\ud800", "not UTF-8"),
+        ("y", "symbol 'y' was not seen in training; the 8 seen are 'a' 'b'"),
+        (7, "a step reads one symbol, not int: give it as a string"),
+        (None, "not NoneType"),
+    ],
+)
+def test_wrong_symbols_move_nobody(symbol: Any, message: str) -> None:
+    trained = untrained("label", unknowns=False)
+    streams = trained.streams(2)
+    before = [streams.state(key) for key in streams]
+    for call in (lambda: streams.step({0: "a", 1: symbol}), lambda: streams.check(symbol)):
+        with pytest.raises(InputError, match=message) as caught:
+            call()
+        assert "\n" not in str(caught.value)
+    with pytest.raises(InputError):
+        streams.read(1, ["a", symbol])
+    assert [streams.state(key) for key in streams] == before
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([1.0, 2.0], "a row of 3 numbers: height, slope, day"),
+        ([1.0, 2.0, float("nan")], "column day is nan, not a finite number"),
+        ([float("inf"), 2.0, 3.0], "column height is inf"),
+        ([1e300, 2.0, 3.0], r"column height is 1e\+300, not a finite number in range"),
+        ([10**400, 2.0, 3.0], "a row of 3 numbers"),
+        ("abc", "a row of 3 numbers"),
+        ([[1.0], [2.0], [3.0]], "a row of 3 numbers"),
+        ({"height": 1, "slope": 2}, "has the columns height, slope, day, not height, slope$"),
+        ({"height": 1, "slope": 2, "day": "x"}, "a row of 3 numbers"),
+        (None, "a row of 3 numbers"),
+    ],
+)
+def test_wrong_rows_move_nobody(row: Any, message: str) -> None:
+    stream = untrained("forecast").stream()
+    before = stream.state()
+    with pytest.raises(InputError, match=message):
+        stream.step(row)
+    assert stream.state() == before
+
+
+def test_what_is_not_there_is_refused() -> None:
+    trained = untrained("label")
+    streams = trained.streams(1)
+    streams.leave(0)
+    for call in (
+        lambda: streams.step({0: "a"}),
+        lambda: streams.read(0, "a"),
+        lambda: streams.state(0),
+        lambda: streams.leave(0),
+        lambda: streams.reset(0),
+        lambda: streams.steps(0),
+        lambda: streams[0],
+    ):
+        with pytest.raises(InputError, match="there is no stream 0: it has left, or never joined"):
+            call()
+    with pytest.raises(InputError, match="nothing to read"):
+        streams.read(streams.join(), [])
+    with pytest.raises(InputError, match=r"forecasts no row: use \.label"):
+        _ = trained.stream().step("a").row
+    step = untrained("forecast").stream().step([1, 2, 3])
+    for ask in (lambda: step.label, lambda: step.best(), lambda: step.probabilities):
+        with pytest.raises(InputError, match=r"a forecast has no label: use \.row"):
+            ask()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_state_goes_on_elsewhere(cell: str) -> None:
+    trained = untrained("next", cell=cell, layers=1 if cell.endswith("cell") else 2)
+    text = sequence(trained, 20)
+    stream = trained.stream()
+    stream.read(text[:9])
+    state = stream.state()
+    wanted = [stream.step(symbol).scores.tolist() for symbol in text[9:]]
+    again = untrained("next", cell=cell, layers=1 if cell.endswith("cell") else 2).stream()
+    again.restore(state)
+    assert again.steps == 9
+    assert again.state() == state
+    assert [again.step(symbol).scores.tolist() for symbol in text[9:]] == wanted
+    again.reset()
+    assert again.state() == trained.stream().state()
+
+
+def test_a_state_of_another_model_is_refused() -> None:
+    state = untrained("next").stream().state()
+    for other in (untrained("next", seed=1), untrained("label"), untrained("next", unknowns=False)):
+        with pytest.raises(InputError, match=r"^the state belongs to another model, or to other weights of this one$"):
+            other.stream().restore(state)
+
+
+def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors: Tensor | None) -> bytes:
+    """A state with a right checksum, some of it as a stranger would have it."""
+    L, H = trained.network.settings.layers, trained.network.settings.hidden_size
+    held: dict[str, Tensor | None] = {"h": torch.zeros(L, H), "c": torch.zeros(L, H), **tensors}
+    told = {"format": FORMAT, "model": trained.identity, "steps": "3", **(about or {})}
+    kept = {name: value for name, value in held.items() if value is not None}
+    return bytes(sealed(kept, {k: v for k, v in told.items() if v is not None}))
+
+
+@pytest.mark.parametrize(
+    ("about", "tensors", "message"),
+    [
+        ({"format": "ohlol stream 2"}, {}, "not one that a stream of this version"),
+        ({"steps": "-1"}, {}, "not one that a stream"),
+        ({"steps": "٣"}, {}, "not one that a stream"),
+        ({"steps": None}, {}, "not one that a stream"),
+        ({"steps": "1" * 19}, {}, "not one that a stream"),
+        ({"model": "0" * 64}, {}, "belongs to another model"),
+        ({}, {"h": torch.zeros(2, 11)}, r"h is \(2, 11\) .*; this model has \(1, 11\)"),
+        ({}, {"h": torch.zeros(1, 11).double()}, "h is .*float64"),
+        ({}, {"c": None}, "the weight 'c' is missing"),
+        ({}, {"x": torch.zeros(1)}, "the weight 'x' is unknown"),
+        ({}, {"h": torch.full((1, 11), torch.nan)}, "h holds values that are no numbers"),
+        ({}, {"c": torch.full((1, 11), torch.inf)}, "c holds values that are no numbers"),
+        ({}, {"h": torch.full((1, 11), 1.01)}, "no sequence of 3 steps leads to"),
+        ({}, {"c": torch.full((1, 11), -7.0)}, "no sequence of 3 steps leads to"),
+        ({"steps": "0"}, {"c": torch.full((1, 11), 3e38)}, "no sequence of 0 steps leads to"),
+        ({"note": "x" * 10**6}, {}, "bytes; one of this model has at most"),
+    ],
+)
+def test_forged_states_are_refused(about: dict[str, Any], tensors: dict[str, Any], message: str) -> None:
+    trained = untrained("label", cell="lstm")
+    stream = trained.stream()
+    stream.restore(forged(trained))
+    assert stream.steps == 3
+    before = stream.state()
+    with pytest.raises(InputError, match=message) as caught:
+        stream.restore(forged(trained, about, **tensors))
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("the state")
+    assert stream.state() == before
+
+
+def test_damaged_states_are_refused() -> None:
+    """Every single byte turned, every end cut off, and a file without a seal."""
+    trained = untrained("label", cell="gru", hidden_size=3)
+    stream = trained.stream()
+    stream.read("abc")
+    state = stream.state()
+    hostile = [state[:n] for n in range(len(state))]
+    hostile += [state[:i] + bytes([state[i] ^ 1 << i % 8]) + state[i + 1 :] for i in range(len(state))]
+    hostile += [state + b"\0", b"", b"[]" * 40, (1 << 63).to_bytes(8, "little") + state[8:]]
+    hostile.append(save({"h": torch.zeros(1, 3)}, {"format": FORMAT, "model": trained.identity, "steps": "3"}))
+    deep = b"[" * 2000
+    hostile.append(len(deep).to_bytes(8, "little") + deep)
+    for data in hostile:
+        with pytest.raises(InputError, match=r"^the state"):
+            stream.restore(data)
+    assert stream.state() == state
+
+
+def test_the_format_of_a_state() -> None:
+    trained = untrained("label", cell="lstm", layers=2)
+    stream = trained.stream()
+    stream.read("abc")
+    state = stream.state()
+    header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
+    about = header.pop("__metadata__")
+    assert about | {"sha256": ""} == {"format": FORMAT, "model": trained.identity, "steps": "3", "sha256": ""}
+    assert {name: (entry["dtype"], entry["shape"]) for name, entry in header.items()} == {
+        "h": ("F32", [2, 11]),
+        "c": ("F32", [2, 11]),
+    }
+
+
+def test_identity_tells_models_apart() -> None:
+    base = untrained("next")
+    assert base.identity == untrained("next").identity
+    assert len(base.identity) == 64
+    others = [
+        untrained("next", seed=1),
+        untrained("next", unknowns=False),
+        untrained("next", cell="gru"),
+        untrained("label"),
+    ]
+    assert len({base.identity, *(other.identity for other in others)}) == 5
+
+
+def test_steps_refuse_what_they_cannot(kernels: bool) -> None:
+    if not kernels:
+        pytest.skip("the compiled step only")
+    layer = torch.nn.GRU(3, 4)
+    many = ops.StepMany(list(layer.parameters()), ops.Spec("gru"))
+    h = torch.zeros(2, 1, 4)
+    for at in ([], [2], [-1]):
+        with pytest.raises(ValueError, match="are not all among the 2"):
+            many.step(at, torch.zeros(len(at), 3), h)
+    for x in (torch.zeros(1, 4), torch.zeros(1, 3).double(), torch.zeros(1, 6)[:, ::2], [0]):
+        with pytest.raises(ValueError, match=r"a step reads \(1, 3\) numbers|not in the table"):
+            many.step([0], x, h)
+    by_id = ops.StepMany(list(layer.parameters()), ops.Spec("gru"), torch.zeros(5, 12))
+    for ids in ([5], [-1]):
+        with pytest.raises(ValueError, match="not in the table of 5"):
+            by_id.step([0], ids, h)
+    with pytest.raises(ValueError, match="2 ids for 1"):
+        by_id.step([0], [0, 1], h)
+    for wrong in (torch.zeros(2, 2, 4), torch.zeros(2, 1, 4).double(), torch.zeros(2, 1, 8)[:, :, ::2]):
+        with pytest.raises(ValueError, match="states are"):
+            by_id.step([0], [0], wrong)
+    with pytest.raises(ValueError, match="the other cells have none"):
+        by_id.step([0], [0], h, h)
+
+
+def test_a_trained_model_streams() -> None:
+    trained = ohlol.fit([("hello", "ohlol")], seed=1)
+    stream = trained.stream()
+    assert "".join(stream.step(symbol).label for symbol in "hello") == "ohlol"
+    assert repr(stream.step("h")).startswith("Step(label='o', probability=0.")
+    assert repr(untrained("forecast").stream().step([1, 2, 3])).startswith("Step(row=[")

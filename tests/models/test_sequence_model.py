@@ -1,0 +1,174 @@
+"""A packed ragged batch gives what each sequence gives alone, and a carried state what the whole gives."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from helpers import CELLS
+
+from ohlol.config import ModelSettings
+from ohlol.data.batches import Dataset, Ragged, Streams, gather
+from ohlol.evaluation.evaluate import by_sequence, resized
+from ohlol.models.sequence_model import SequenceModel, Sizes, Steps
+from ohlol.utils.errors import InputError
+
+LENGTHS = [3, 7, 1, 7, 4]
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+KINDS = {
+    "onehot": ({"embedding": 0}, Sizes(5, 4)),
+    "embedding": ({"embedding": 6}, Sizes(5, 4)),
+    "spelled": ({"embedding": 6, "spelling": 3}, Sizes(5, 4, chars=8)),
+    "numbers": ({}, Sizes(2, 2, numeric=True)),
+    "whole": ({"embedding": 6}, Sizes(5, 3, whole=True)),
+    "headless": ({"embedding": 6, "head": False}, Sizes(5, 4)),
+}
+STACKS = [(1, False), (2, False), (1, True), (2, True)]
+
+
+def dataset(kind: str, lengths: list[int] = LENGTHS) -> Dataset:
+    random = np.random.default_rng(0)
+    offsets = np.cumsum([0, *lengths], dtype=np.int64)
+    total = int(offsets[-1])
+    if kind == "numbers":
+        return Dataset(Ragged(random.normal(size=(total, 2)).astype(np.float32), offsets))
+    ids = random.integers(0, 5, total)
+    spellings = None
+    if kind == "spelled":
+        words = [random.integers(0, 8, n) for n in (2, 5, 1, 3, 3)]
+        spellings = Ragged(np.concatenate(words), np.cumsum([0, *map(len, words)], dtype=np.int64))
+    return Dataset(Ragged(ids, offsets), forms=ids if spellings else None, spellings=spellings)
+
+
+def model_of(kind: str, **settings: Any) -> SequenceModel:
+    options, sizes = KINDS[kind]
+    torch.manual_seed(1)
+    model = SequenceModel(ModelSettings(**{"hidden_size": 4, **options, **settings}), sizes)
+    return model.eval()
+
+
+def alone(model: SequenceModel, data: Dataset, row: int) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+    return model(Steps.of(gather(data, np.array([row]))))
+
+
+@pytest.mark.parametrize(
+    ("kind", "cell", "layers", "both"),
+    [
+        (kind, cell, layers, both)
+        for kind in KINDS
+        for cell in CELLS[:3]
+        for layers, both in STACKS
+        if not (kind == "headless" and both)  # two directions would give twice the scores there are
+    ],
+)
+@torch.no_grad()
+def test_a_layers_batch_is_each_sequence_alone(kind: str, cell: str, layers: int, both: bool) -> None:
+    compare(model_of(kind, cell=cell, layers=layers, bidirectional=both), dataset(kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", CELLS[3:])
+@torch.no_grad()
+def test_a_loops_batch_is_each_sequence_alone(kind: str, cell: str) -> None:
+    compare(model_of(kind, cell=cell), dataset(kind))
+
+
+def compare(model: SequenceModel, data: Dataset) -> None:
+    batch = gather(data, np.arange(len(data)))
+    scores, state = model(Steps.of(batch))
+    for at, (row, steps) in enumerate(zip(batch.rows.tolist(), by_sequence(batch), strict=True)):
+        expected, final = alone(model, data, row)
+        torch.testing.assert_close(scores[at : at + 1] if model.sizes.whole else scores[steps], expected, **CLOSE)
+        for ours, theirs in zip(state, final, strict=True):
+            torch.testing.assert_close(ours[:, at : at + 1], theirs, **CLOSE)
+    assert not torch.allclose(scores[0], scores[-1])  # the sequences do differ
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@torch.no_grad()
+def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
+    data = dataset("embedding", [38])
+    model = model_of("embedding", cell=cell, layers=1 if cell.endswith("cell") else 2)
+    whole = Streams(data, 3, 100)
+    assert len(whole) == 1
+    expected, final = model(Steps.of(whole[0]))
+    chunks = Streams(data, 3, 5)
+    assert len(chunks) == 3
+    state, found = None, {}
+    for index in range(len(chunks)):
+        batch = chunks[index]
+        state = resized(state, len(batch.rows)) if batch.carried else None
+        scores, state = model(Steps.of(batch), state)
+        for row, steps in enumerate(by_sequence(batch)):
+            found.setdefault(row, []).append(scores[steps])
+    for row, steps in enumerate(by_sequence(whole[0])):
+        torch.testing.assert_close(torch.cat(found[row]), expected[steps], **CLOSE)
+    assert state is not None
+    for ours, theirs in zip(state, final, strict=True):
+        torch.testing.assert_close(ours[:, 0], theirs[:, 0], **CLOSE)
+
+
+@pytest.mark.parametrize("cell", CELLS[:3])
+def test_a_loop_equals_the_layer_of_the_same_weights(cell: str) -> None:
+    layer, loop = model_of("embedding", cell=cell), model_of("embedding", cell=cell + "cell")
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = {k: v for k, v in layer.state_dict().items() if not k.startswith("layers.")}
+    weights |= {f"layers.cell.{name}": layer.state_dict()[f"layers.{name}_l0"] for name in names}
+    loop.load_state_dict(weights)
+    batch = gather(dataset("embedding"), np.arange(len(LENGTHS)))
+    wanted = torch.arange(sum(LENGTHS)) % 4
+    for model in (layer, loop):
+        scores, _ = model(Steps.of(batch))
+        torch.nn.functional.cross_entropy(scores, wanted).backward()
+    with torch.no_grad():
+        torch.testing.assert_close(loop(Steps.of(batch))[0], layer(Steps.of(batch))[0], **CLOSE)
+    for name in names:
+        ours, theirs = getattr(loop.layers.cell, name).grad, getattr(layer.layers, f"{name}_l0").grad
+        torch.testing.assert_close(ours, theirs, **CLOSE)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model = model_of("embedding", dropout=0.5, embedding_dropout=0.5)
+    steps = Steps.of(gather(dataset("embedding"), np.arange(len(LENGTHS))))
+    torch.testing.assert_close(model(steps)[0], model(steps)[0], rtol=0, atol=0)
+    model.train()
+    assert not torch.equal(model(steps)[0], model(steps)[0])
+
+
+def test_neighbours_are_read() -> None:
+    model = SequenceModel(ModelSettings(hidden_size=4, embedding=6, bigrams=3, bidirectional=True), Sizes(5, 4, 0, 7))
+    ids, sizes = torch.tensor([1, 2, 3]), torch.tensor([1, 1, 1])
+    one, two = torch.zeros(3, 2, dtype=torch.int64), torch.ones(3, 2, dtype=torch.int64)
+    assert not torch.allclose(model(Steps(ids, sizes, None, one))[0], model(Steps(ids, sizes, None, two))[0])
+    with pytest.raises(ValueError, match="bigrams"):
+        model(Steps(ids, sizes))
+
+
+def test_tied_weights_are_one_tensor() -> None:
+    model = SequenceModel(ModelSettings(hidden_size=6, embedding=6, tied=True), Sizes(5, 5))
+    assert model.head.weight is model.encoder.embedding.weight
+    assert sum(p.numel() for p in model.parameters()) == 5 * 6 + 5 + 4 * 6 * (6 + 6 + 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sizes", "said"),
+    [
+        ({"cell": "grucell", "layers": 2}, Sizes(5, 4), "--cell grucell runs one layer in one direction; --cell gru"),
+        ({"cell": "rnncell", "bidirectional": True}, Sizes(5, 4), "--cell rnn has more of both"),
+        ({"head": False}, Sizes(5, 4), "give --head, or --hidden-size 4 in one direction"),
+        ({"head": False, "hidden_size": 4, "bidirectional": True}, Sizes(5, 4), "the 8 hidden units are the scores"),
+        ({"tied": True, "embedding": 5, "hidden_size": 6}, Sizes(5, 5), "--embedding must be 6"),
+        ({"tied": True, "embedding": 6, "hidden_size": 6, "head": False}, Sizes(5, 6), "there must be a head"),
+        ({"embedding": 0, "spelling": 3}, Sizes(5, 4, chars=7), "give --embedding N"),
+        ({"bigrams": 3}, Sizes(5, 4, bigrams=7), "give --bidirectional"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        SequenceModel(ModelSettings(**settings), sizes)
+    assert said in str(refused.value)
+
+
+def test_a_spelled_model_asks_for_spellings() -> None:
+    with pytest.raises(ValueError, match="give Steps with `spelled`"):
+        model_of("spelled")(Steps.of(gather(dataset("embedding"), np.array([0]))))

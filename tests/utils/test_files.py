@@ -1,0 +1,145 @@
+"""Files: a write that fails leaves what was there, what JSON lacks is never written, and no other room writes."""
+
+import ast
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ohlol
+from ohlol.utils.errors import InputError
+from ohlol.utils.files import append_line, link, write_json
+
+
+@pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    path = tmp_path / "file.json"
+    write_json(path, {"old": 1})
+    before = path.read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    target = {"write": (Path, "open"), "fsync": (os, "fsync"), "replace": (Path, "replace")}[broken]
+    with monkeypatch.context() as patched:
+        patched.setattr(*target, fail)
+        with pytest.raises(InputError) as refused:
+            write_json(path, {"new": 2})
+    assert str(refused.value) == f"{path}: cannot be written: No space left on device; what was there is as it was"
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/null")
+    (tmp_path / "folder").mkdir()
+    before = {path.name: path.lstat().st_ino for path in tmp_path.iterdir()}
+    for name in before:
+        with pytest.raises(
+            InputError, match=f"{name}: cannot be written: not a plain file; what was there is as it was"
+        ):
+            write_json(tmp_path / name, {"new": 2})
+    assert {path.name: path.lstat().st_ino for path in tmp_path.iterdir()} == before
+
+
+def test_a_number_json_lacks_is_never_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_line_that_cannot_be_added_leaves_the_lines_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.jsonl"
+    assert append_line(path, b"one\n") == 4
+    assert append_line(path, b"two\n") == 8
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", fail)
+        with pytest.raises(InputError, match="No space left on device; what was there is as it was"):
+            append_line(path, b"three\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+
+
+def test_the_name_of_a_new_file_is_flushed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    real = os.fsync
+
+    def fsync(handle: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{handle}"))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for _ in range(2):
+        append_line(tmp_path / "metrics.jsonl", b"one\n")
+    path, folder = str(tmp_path / "metrics.jsonl"), str(tmp_path)
+    assert flushed == [path, folder, path]
+
+
+def test_a_link_is_replaced_in_one_step_and_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "best.tmp").touch()  # of a process that was killed
+        assert link(tmp_path / "best", tmp_path / "runs" / name)
+        assert os.readlink(tmp_path / "best") == f"runs/{name}"
+    assert not (tmp_path / "best.tmp").exists()
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="is in the way"):
+        link(tmp_path / "mine", tmp_path / "runs/one")
+
+    def none(*_: object, **__: object) -> None:
+        raise OSError("this system has no symbolic links")
+
+    monkeypatch.setattr(Path, "symlink_to", none)
+    assert not link(tmp_path / "best", tmp_path / "runs/one")
+    assert os.readlink(tmp_path / "best") == "runs/two"
+
+
+SOURCE = Path(ohlol.__file__).parent
+WRITES = {"write_text", "write_bytes", "save_file", "savefig", "savez", "tofile", "dump", "rename", "memmap"}
+"""Methods and functions of libraries that write a file."""
+FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
+ALLOWED = {
+    ("utils/files.py", "open"),  # where it is done: temporary name, flush, rename
+    (
+        "data/corpus/shards.py",
+        "open",
+    ),  # arrays that grow, by the same steps; nothing reads them before the file that lists them
+    ("cli/see.py", "write_text"),  # the page that --html names, perhaps a device; no part of a run
+    ("display/figures.py", "savefig"),  # a picture likewise
+}
+
+
+def writes(path: Path) -> Iterator[tuple[str, int]]:
+    """Calls that write a file past files.py, or that could run what a file holds."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+            yield from ((name, node.lineno) for name in names if name.split(".")[0] in FORBIDDEN)
+        if not isinstance(node, ast.Call):
+            continue
+        owner, name = None, getattr(node.func, "id", None)
+        if isinstance(node.func, ast.Attribute):
+            owner, name = getattr(node.func.value, "id", "?"), node.func.attr
+        modes = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
+        if name in WRITES and not (owner is None and name == "write_bytes"):
+            yield str(name), node.lineno
+        elif name == "open" and any(isinstance(mode, str) and set(mode) & set("wax+") for mode in modes):
+            yield "open", node.lineno
+        elif (owner, name) in {("torch", "load"), ("torch", "save"), ("np", "save"), (None, "eval"), (None, "exec")}:
+            yield f"{owner}.{name}", node.lineno
+
+
+def test_no_other_room_writes_files_and_none_runs_them() -> None:
+    """What lies in a run directory is whole only if every file goes through files.py."""
+    found = [
+        (str(path.relative_to(SOURCE)), what, line)
+        for path in sorted(SOURCE.rglob("*.py"))
+        for what, line in writes(path)
+    ]
+    assert [f"{room}:{line}: {what}" for room, what, line in found if (room, what) not in ALLOWED] == []
+    assert {(room, what) for room, what, _ in found} == ALLOWED  # so that the search finds what is there
