@@ -50,6 +50,8 @@ class Limits:
     """From the end of the headers to that of the body; longer gets 408."""
     write_seconds: float = 30.0
     """A client that takes nothing of its answer for so long is cut off."""
+    keep_alive_seconds: float = 30.0
+    """Between a response and the next request on its connection; longer closes it."""
     header_bytes: int = 1 << 16
     """Of a request's line and headers; more gets 431."""
     connections: int = 2048

@@ -9,21 +9,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
 from ohlol.serve.access import LOOPBACK, Access, is_loopback
-from ohlol.serve.app import make_app
 from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
 from ohlol.serve.models import Models, named
+from ohlol.serve.server import BACKLOG, Server
 from ohlol.serve.service import Service
-from ohlol.serve.wire import Server, protocols
 from ohlol.utils.errors import InputError
 
 KEY_VARIABLE = "OHLOL_API_KEY"
 SHORTEST_KEY = 16
-BACKLOG = 1024
-"""Connections that the system keeps while none is taken."""
 OTHER_FILES = 128
 """File handles kept for what is no connection."""
 
@@ -101,18 +96,6 @@ def serve(
     service = Service(Models(table, limits, metrics.batch), access, limits, metrics)
     listening = _listen(host, port)
     _allow_files(limits.connections)
-    config = uvicorn.Config(
-        make_app(service),
-        **protocols(limits),
-        limit_concurrency=limits.connections,
-        timeout_graceful_shutdown=max(1, round(limits.grace)),
-        timeout_keep_alive=30,
-        proxy_headers=False,
-        server_header=False,
-        access_log=log,
-        log_level="info" if log else "warning",
-        backlog=BACKLOG,
-    )
     shown = f"[{host}]" if ":" in host else host
     line = f"serving {', '.join(table)} on http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops)"
 
@@ -121,7 +104,7 @@ def serve(
             print(f"ohlol: {_became(told)}", file=sys.stderr, flush=True)
 
     with listening:
-        Server(config, service.stop, reload, listening=lambda: print(line, flush=True)).run([listening])
+        Server(service, listening, reload=reload, on_start=lambda: print(line, flush=True), log=log).run()
 
 
 def _became(told: Mapping[str, Any]) -> str:

@@ -35,14 +35,18 @@ class Service:
 
     def __init__(self, models: Models, access: Access, limits: Limits, metrics: Metrics):
         self.models, self.access, self.limits, self.metrics = models, access, limits, metrics
-        self.stopping = asyncio.Event()
-        self.ready = False
+        self.started, self.stopping = asyncio.Event(), asyncio.Event()
         self.cancels: set[threading.Event] = set()
         self.side = Gate(limits.side_queue, "generations, explanations and forecasts")
         self.trainings = Gate(limits.trainings, "trainings")
         self.sessions = Gate(limits.sessions, "streams")
         self._side = ThreadPoolExecutor(limits.side, thread_name_prefix="side")
         self._training = ThreadPoolExecutor(max(limits.trainings, 1), thread_name_prefix="training")
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are served."""
+        return self.started.is_set() and not self.stopping.is_set()
 
     async def beside(self, work: Callable[[], T]) -> T:
         """Do a bounded piece of work in one of a few threads; the caller holds a place in `side`."""
@@ -67,11 +71,10 @@ class Service:
     async def start(self) -> None:
         """Load the models."""
         await self.models.start()
-        self.ready = True
+        self.started.set()
 
     async def stop(self) -> None:
         """Say that the end is near: streams and trainings end, everything else is finished."""
-        self.ready = False
         self.stopping.set()
         for cancelled in self.cancels:
             cancelled.set()
