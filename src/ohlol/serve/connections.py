@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         """Start the deadline of the first head."""
         self.transport = cast(asyncio.Transport, transport)
         self.client = transport.get_extra_info("peername")[:2]
-        full = not self._connections.accepting or len(self._connections) >= self._limits.connections
+        full = not self._connections.accepting or len(self._connections) >= self._limits.max_connections
         self._connections.add(self)
         if full:
             self._detached = True
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             return
         if not self._upgraded:
             self._reader.feed(data)
-            if self._reader.head_bytes > self._limits.header_bytes:
+            if self._reader.head_bytes > self._limits.max_header:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
                 return
             self._update_deadline()

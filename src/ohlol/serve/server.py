@@ -50,7 +50,7 @@ class Server:
             ConnectionMiddleware(make_app(service), self._connections),
             http="httptools",
             ws="websockets-sansio",
-            ws_max_size=limits.message_bytes,
+            ws_max_size=limits.max_message,
             ws_per_message_deflate=False,
             lifespan="on",
             timeout_graceful_shutdown=max(1, round(limits.grace)),
