@@ -4,7 +4,8 @@ In a ```console block a line that starts with `$ ` is a command, and the lines b
 included. `...` stands for any text. `ohlol serve ... &` starts a server on a free port, which the page shows as 8000,
 and `curl` sends it requests. Numbers with a decimal point may differ slightly, since the order of floating point
 additions depends on the machine; of `ohlol bench` all numbers may. Everything else must be equal. A ```python block is
-run too; the comment after a `print` is its output. Other blocks, ```py among them, are not run.
+run too; the comment after a `print` is its output. Other blocks are not run. A ```py block below a comment
+`<!-- include: FILE -->` shows that file.
 
 `python tests/docs/transcripts.py [PAGE ...]` writes the real output into the pages, or into all of them without an
 argument. A correct block is kept; in a wrong one, the lines around `...` are replaced one for one. README.zh-CN.md
@@ -26,6 +27,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[2]
+INCLUDED = re.compile(r"^<!-- include: (\S+) -->\n```py\n.*?^```$", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DECIMAL = re.compile(r"\d+\.\d+")
 PORT = 8000
@@ -54,6 +56,15 @@ def pages() -> list[str]:
         path.relative_to(ROOT).as_posix() for path in paths if BLOCK.search(path.read_text(encoding="utf-8"))
     )
     return [name for name in names if name not in TRANSLATIONS]
+
+
+def with_included_files(markdown: str) -> str:
+    """A page with the current content of the files it includes."""
+
+    def include(match: re.Match[str]) -> str:
+        return f"<!-- include: {match[1]} -->\n```py\n{(ROOT / match[1]).read_text(encoding='utf-8')}```"
+
+    return INCLUDED.sub(include, markdown)
 
 
 def blocks(markdown: str) -> Iterator[tuple[str, str, int]]:
@@ -209,7 +220,7 @@ def _shorten(shown: str, real: str) -> str:
 
 def update(file: Path) -> str:
     """A page's text with the real output in its console blocks."""
-    text = file.read_text(encoding="utf-8")
+    text = with_included_files(file.read_text(encoding="utf-8"))
     corrections: dict[int, str] = {}
     with tempfile.TemporaryDirectory() as folder, Session(Path(folder)) as session:
         for entry in entries(text):
