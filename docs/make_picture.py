@@ -1,4 +1,4 @@
-"""Draw the README's picture, and those of curves, of a trace and of a study, from real runs: `make pictures`."""
+"""Draw the pictures of the README, of curves, of a trace and of a search, from real runs: `make pictures`."""
 
 import tempfile
 from math import exp, log
@@ -19,9 +19,9 @@ matplotlib.use("Agg")
 
 PICTURE = Path(__file__).with_name("picture.png")
 RIGHT, WRONG, INK = "#0072b2", "#d55e00", "#222222"
-"""Blue and vermilion of Okabe and Ito's palette, told apart by every kind of colour vision."""
+"""Blue and vermilion of Okabe and Ito's palette, which are distinct for every kind of colour vision."""
 WORD, SEED = "ohlol", 1
-"""With this seed the word is found; about three in four find it within 20 epochs."""
+"""This seed learns the word within 20 epochs, as about three in four do."""
 
 
 class Kept(Silent):
@@ -36,7 +36,7 @@ class Kept(Silent):
 
 
 def main() -> None:
-    """Train, and draw what was said and what it cost."""
+    """Train, and draw predictions and losses; then the figures of the other pages."""
     kept = Kept()
     model = fit(reporter=kept, seed=SEED)
     numbers = [epoch.number for epoch in kept.epochs]
@@ -54,18 +54,18 @@ def main() -> None:
     left.set_yticks([1, 5, 10, 15, 20])
     left.set_xticks(range(5), list("hello"), family="monospace", fontsize=13)
     left.xaxis.tick_top()
-    left.set_title("what comes out for hello", fontsize=12, pad=12)
+    left.set_title("predictions for hello", fontsize=12, pad=12)
     left.tick_params(length=0)
 
     labels = model.config.sizes.scores
     floor = log(1 + (labels - 1) * exp(-2))
     right.plot(numbers, losses, color=RIGHT, marker="o", markersize=5)
     right.axhline(floor, color=INK, linestyle="--", linewidth=1)
-    right.text(1, floor + 0.008, f"{floor:.3f}: the least that scores between -1 and 1 allow", ha="left", va="bottom",
+    right.text(1, floor + 0.008, f"{floor:.3f}: lower bound for logits between -1 and 1", ha="left", va="bottom",
                fontsize=10.5)  # fmt: skip
-    right.set(xlabel="epoch", ylabel="loss in training, nats a letter", ylim=(0, max(losses) * 1.08))
+    right.set(xlabel="epoch", ylabel="training loss, nats per letter", ylim=(0, max(losses) * 1.08))
     right.set_xticks([1, 5, 10, 15, 20])
-    right.set_title("what it costs", fontsize=12, pad=12)
+    right.set_title("loss", fontsize=12, pad=12)
     right.grid(color="#dddddd")
     right.set_axisbelow(True)
     for axes in (left, right):

@@ -74,7 +74,8 @@ def test_the_tree_of_the_design_lists_the_packages() -> None:
 
 @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
 def test_the_speeds_of_a_readme_are_measured(name: str) -> None:
-    speeds = re.findall(r"\d+\.\d+x", read(name))
+    table = "\n".join(line for line in read(name).splitlines() if line.startswith("| "))
+    speeds = re.findall(r"\d+\.\d+x", table)
     assert speeds
     assert set(speeds) <= set(re.findall(r"\d+\.\d+x", read("docs/kernels.md")))
 

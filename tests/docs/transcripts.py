@@ -7,9 +7,9 @@ additions depends on the machine; of `ohlol bench` all numbers may. Everything e
 run too; the comment after a `print` is its output. Other blocks are not run. A ```py block below a comment
 `<!-- include: FILE -->` shows that file.
 
-`python tests/docs/transcripts.py [PAGE ...]` writes the real output into the pages, or into all of them without an
-argument. A correct block is kept; in a wrong one, the lines around `...` are replaced one for one. README.zh-CN.md
-takes the blocks of README.md.
+`python tests/docs/transcripts.py [PAGE ...]` writes the real output and the included files into the pages, or into all
+pages without an argument. A correct block is kept; in a wrong one, the lines around `...` are replaced one for one.
+README.zh-CN.md takes the blocks of README.md.
 """
 
 import io
@@ -249,7 +249,7 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)  # as in the tests
-    for name in sys.argv[1:] or pages():
+    for name in sys.argv[1:] or [*pages(), "docs/extending.md"]:
         (ROOT / name).write_text(update(ROOT / name), encoding="utf-8")
     for translation, original in TRANSLATIONS.items():
         text = with_blocks_of(
