@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ohlol.cells import CELLS
 from ohlol.checkpoint import snapshots
 from ohlol.checkpoint.weights import check_weights, put_weights, read_tensors, weights_of, write_tensors
 from ohlol.config import TASKS, DataSettings, ModelSettings, TrainSettings, check
@@ -101,6 +102,7 @@ class Config:
                 raise ValueError(f"task is {config.task!r}")
             checked(config.data)
             check(config.model, config.training)
+            CELLS.select(config.model.cell)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"config.json is not a configuration of ohlol: {short(error)}") from None

@@ -1,9 +1,9 @@
 """Recurrent layers and cells as subclasses of torch's own."""
 
 from ohlol.nn.layers import (
-    CELLS,
+    CELL_CLASSES,
     GRU,
-    LAYERS,
+    LAYER_CLASSES,
     LSTM,
     RNN,
     GRUCell,
@@ -13,11 +13,14 @@ from ohlol.nn.layers import (
     explain_backend,
     over_symbols,
 )
+from ohlol.nn.loop import CellLoop, StepCell
 
 __all__ = [
-    "CELLS",
+    "CELL_CLASSES",
+    "CellLoop",
+    "StepCell",
     "GRU",
-    "LAYERS",
+    "LAYER_CLASSES",
     "LSTM",
     "RNN",
     "GRUCell",

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ohlol.cells import CELLS
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.display import page
@@ -262,7 +263,7 @@ def _rememberable(model: TrainedModel, symbols: list[str], at: Service) -> bool:
 def numbers_a_step(model: TrainedModel) -> int:
     """How many numbers a trace has for each symbol: six for each gate's unit, a few for each state, and the scores."""
     settings = model.config.model
-    gates = {"rnn": 1, "gru": 3, "lstm": 4}[settings.cell.removesuffix("cell")]
+    gates = len(CELLS[settings.cell].gates)
     units = settings.hidden_size * settings.layers * (2 if settings.bidirectional else 1)
     return units * (6 * gates + 8) + 2 * model.config.sizes.scores
 

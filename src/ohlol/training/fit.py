@@ -19,6 +19,7 @@ from ohlol.data.codec import Codec
 from ohlol.data.loading import KEPT, Arrays, Source
 from ohlol.data.split import FEW
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.sequence_model import runs_in_loop
 from ohlol.training import memory_check
 from ohlol.training.callbacks import Reporter
 from ohlol.training.trainer import ALONE, Trainer
@@ -174,7 +175,7 @@ def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[Mode
     """
     tutorial = is_tutorial(pairs)
     model, training = (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(data.task or "", data.level or "char")
-    if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
+    if tutorial and given.model.get("loop"):  # the tutorial's loop adds up the losses of the steps
         training = replace(training, loss="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
@@ -283,7 +284,7 @@ def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
 
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
     """The settings given, and the defaults where they do not exclude each other."""
-    if str(given.get("cell", "")).endswith("cell"):
+    if runs_in_loop(replace(model, **{k: v for k, v in given.items() if k in ("cell", "loop")})):
         model = replace(model, layers=1, bidirectional=False)
     if not given.get("bidirectional", model.bidirectional):
         model = replace(model, bigrams=0)

@@ -6,6 +6,7 @@ Where it cannot fit the system would end the process instead, or the device stop
 import numpy as np
 import torch
 
+from ohlol.cells import CELLS
 from ohlol.checkpoint import run_directory
 from ohlol.checkpoint.run_directory import Config
 from ohlol.data.batches import WINDOW, Dataset
@@ -14,8 +15,6 @@ from ohlol.utils.errors import TooLarge
 
 BYTES_A_PARAMETER = 16
 """A weight, its gradient and an optimizer's two moments, four bytes each."""
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-"""What a layer keeps of each step for the backward pass, beside its output, in units of its hidden size; at least."""
 
 
 def check(config: Config, data: Dataset, device: torch.device) -> None:
@@ -37,7 +36,8 @@ def check(config: Config, data: Dataset, device: torch.device) -> None:
     if not cut:
         lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # of a corpus of any size a part tells enough
         steps = int(np.sort(lengths)[-training.batch_size :].sum())
-    held = model.layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
+    # kept of each step for the backward pass, at least: the output and the gates
+    held = model.layers * (1 + model.bidirectional) * model.hidden_size * (1 + len(CELLS[model.cell].gates))
     kept = steps * (held + 2 * config.sizes.scores * (config.task != "classify")) * 4
     if needed + kept > free:
         raise TooLarge(
