@@ -146,7 +146,7 @@ def test_unknown_cell() -> None:
 def test_shapes_are_checked_while_tests_run() -> None:
     weights = Weights(torch.zeros(2, 4), torch.zeros(2, 2))
     with pytest.raises(jaxtyping.TypeCheckError):
-        cells.rnn_tanh(torch.zeros(3, 1, 4), state=(torch.zeros(1, 2),), weights=weights)
+        cells.CELLS["rnn"].step(torch.zeros(3, 1, 4), state=(torch.zeros(1, 2),), weights=weights)
 
 
 def test_docstrings() -> None:

@@ -23,7 +23,7 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "label": (upper_pairs, "a.tsv", {"cell": "lstm", "bidirectional": True, "bigrams": 3, "layers": 2}),
     "balanced": (upper_pairs, "a.tsv", {"cell": "gru", "class_weights": "balanced", "label_smoothing": 0.1}),
     "one-hot": (upper_pairs, "a.tsv", {"cell": "rnn", "embedding": 0, "bidirectional": False}),
-    "loop": (upper_pairs, "a.tsv", {"cell": "lstmcell", "loss": "sum", "optimizer": "sgd"}),
+    "loop": (upper_pairs, "a.tsv", {"cell": "lstm", "loop": True, "loss": "sum", "optimizer": "sgd"}),
     "spans": (conll_file, "b.conll", {"spelling": 4, "cell": "lstm", "optimizer": "adamw"}),
     "next": (text_file, "c.txt", {"cell": "lstm", "bptt": 7, "batch_size": 3, "tied": True, "embedding": 6}),
     "relayed": (text_file, "c.txt", {"cell": "gru", "bptt": 3, "batch_size": 7, "layers": 2, "optimizer": "rmsprop"}),

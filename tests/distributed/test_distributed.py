@@ -27,7 +27,7 @@ SAME: dict[str, Any] = {"hidden_size": 6, "layers": 1, "dropout": 0.0, "embeddin
 RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "label": (upper_pairs, "a.tsv", {"embedding": 5, "batch_size": 3, "epochs": 13, "class_weights": "balanced"}),
     "spans": (conll_file, "b.conll", {"embedding": 5, "batch_size": 5, "epochs": 20, "spelling": 4}),
-    "sum": (upper_pairs, "c.tsv", {"embedding": 5, "batch_size": 4, "epochs": 17, "loss": "sum", "cell": "grucell"}),
+    "sum": (upper_pairs, "c.tsv", {"embedding": 5, "batch_size": 4, "epochs": 17, "loss": "sum", "cell": "gru", "loop": True}),
     "next": (text_file, "d.txt", {"embedding": 5, "batch_size": 7, "bptt": 7, "epochs": 13, "tied": False}),
     "few streams": (text_file, "e.txt", {"embedding": 5, "batch_size": 2, "bptt": 9, "epochs": 5, "clip": 0.1}),
     "classify": (

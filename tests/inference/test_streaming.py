@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from helpers import CELLS, LOOP, cell_settings
 from parity.tolerances import assert_same
 from safetensors.torch import save
 from torch import Tensor
@@ -27,9 +28,8 @@ from ohlol.models.sequence_model import Steps
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
 
-CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 KINDS: list[tuple[str, dict[str, Any]]] = [
-    *((task, {"cell": cell}) for task, cell in itertools.product(TASKS, CELLS)),
+    *((task, cell_settings(cell)) for task, cell in itertools.product(TASKS, CELLS)),
     ("label", {"cell": "lstm", "layers": 3}),
     ("next", {"cell": "gru", "layers": 2, "embedding": 0}),
     ("next", {"cell": "lstm", "embedding": 11, "tied": True}),
@@ -318,13 +318,13 @@ def test_what_is_not_there_is_refused() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_state_goes_on_elsewhere(cell: str) -> None:
-    trained = untrained("next", cell=cell, layers=1 if cell.endswith("cell") else 2)
+    trained = untrained("next", **cell_settings(cell), layers=1 if cell.endswith(LOOP) else 2)
     text = sequence(trained, 20)
     stream = trained.stream()
     stream.read(text[:9])
     state = stream.state()
     wanted = [stream.step(symbol).scores.tolist() for symbol in text[9:]]
-    again = untrained("next", cell=cell, layers=1 if cell.endswith("cell") else 2).stream()
+    again = untrained("next", **cell_settings(cell), layers=1 if cell.endswith(LOOP) else 2).stream()
     again.restore(state)
     assert again.steps == 9
     assert again.state() == state
@@ -432,7 +432,7 @@ def test_steps_refuse_what_they_cannot(kernels: bool) -> None:
     if not kernels:
         pytest.skip("the compiled step only")
     layer = torch.nn.GRU(3, 4)
-    many = ops.StepMany(list(layer.parameters()), ops.Spec("gru"))
+    many = ops.BatchStepper(list(layer.parameters()), ops.LayerSpec("gru"))
     h = torch.zeros(2, 1, 4)
     for at in ([], [2], [-1]):
         with pytest.raises(ValueError, match="are not all among the 2"):
@@ -440,7 +440,7 @@ def test_steps_refuse_what_they_cannot(kernels: bool) -> None:
     for x in (torch.zeros(1, 4), torch.zeros(1, 3).double(), torch.zeros(1, 6)[:, ::2], [0]):
         with pytest.raises(ValueError, match=r"a step reads \(1, 3\) numbers|not in the table"):
             many.step([0], x, h)
-    by_id = ops.StepMany(list(layer.parameters()), ops.Spec("gru"), torch.zeros(5, 12))
+    by_id = ops.BatchStepper(list(layer.parameters()), ops.LayerSpec("gru"), torch.zeros(5, 12))
     for ids in ([5], [-1]):
         with pytest.raises(ValueError, match="not in the table of 5"):
             by_id.step([0], ids, h)
@@ -449,7 +449,7 @@ def test_steps_refuse_what_they_cannot(kernels: bool) -> None:
     for wrong in (torch.zeros(2, 2, 4), torch.zeros(2, 1, 4).double(), torch.zeros(2, 1, 8)[:, :, ::2]):
         with pytest.raises(ValueError, match="states are"):
             by_id.step([0], [0], wrong)
-    with pytest.raises(ValueError, match="the other cells have none"):
+    with pytest.raises(ValueError, match="this cell has no cell state"):
         by_id.step([0], [0], h, h)
 
 

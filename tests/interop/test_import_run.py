@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from helpers import LOOP, cell_settings
 from safetensors.torch import save_file
 from test_gates import OTHERS, cases
 from untrained import TASKS, untrained
@@ -165,13 +166,13 @@ def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
+@pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "gru", "lstm", "lstm in a loop"])
 def test_a_graph_of_ours_comes_back_whole(kind: str, cell: str, tmp_path: Path) -> None:
     more: dict[str, Any] = {"spelling": 3} if kind == "words" else {}
     more |= {"embedding": 11, "tied": True} if kind == "next" else {}
-    both = kind == "label" and not cell.endswith("cell")
+    both = kind == "label" and not cell.endswith(LOOP)
     more |= {"bigrams": 3, "bidirectional": True, "layers": 2} if both else {}
-    model = untrained(kind, cell=cell, **more)
+    model = untrained(kind, **cell_settings(cell), **more)
     for step in (False,) if both else (False, True):
         path = tmp_path / "m.onnx"
         path.write_bytes(onnx_export.graph(model, step=step))

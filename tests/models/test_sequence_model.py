@@ -153,8 +153,8 @@ def test_tied_weights_are_one_tensor() -> None:
 @pytest.mark.parametrize(
     ("settings", "sizes", "said"),
     [
-        ({"cell": "grucell", "layers": 2}, Sizes(5, 4), "--cell grucell runs one layer in one direction; --cell gru"),
-        ({"cell": "rnncell", "bidirectional": True}, Sizes(5, 4), "--cell rnn has more of both"),
+        ({"cell": "gru", "loop": True, "layers": 2}, Sizes(5, 4), "the cell gru with `loop` runs one layer in one direction"),
+        ({"cell": "rnn", "loop": True, "bidirectional": True}, Sizes(5, 4), "runs one layer in one direction"),
         ({"head": False}, Sizes(5, 4), "give --head, or --hidden-size 4 in one direction"),
         ({"head": False, "hidden_size": 4, "bidirectional": True}, Sizes(5, 4), "the 8 hidden units are the scores"),
         ({"tied": True, "embedding": 5, "hidden_size": 6}, Sizes(5, 5), "--embedding must be 6"),

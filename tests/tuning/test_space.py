@@ -98,7 +98,7 @@ def test_what_is_no_range(text: str, said: str) -> None:
 
 def test_flags_are_not_searched() -> None:
     assert "lr" not in chosen([], {"lr": 0.1}, "next", "char").texts
-    assert "layers" not in chosen([], {"cell": "grucell"}, "next", "char").texts
+    assert "layers" not in chosen([], {"cell": "gru", "loop": True}, "next", "char").texts
     with pytest.raises(InputError, match=r"--lr 0\.1 is the same for all trials; leave out --search lr"):
         chosen(["lr", "cell"], {"lr": 0.1}, "next", "char")
     with pytest.raises(InputError, match="--search lr is given twice"):

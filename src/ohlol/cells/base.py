@@ -53,6 +53,8 @@ class OnnxOperator:
     """Symbols of the gates in the order in which the operator stacks them."""
     activations: tuple[str, ...]
     """The operator's `activations` attribute for one direction."""
+    default_activations: bool = True
+    """Whether an operator without the attribute has these activations."""
     attributes: Mapping[str, int] = field(default_factory=dict[str, int])
     """Attributes it needs besides those of every cell."""
 

@@ -54,7 +54,7 @@ RNN_RELU = register(
         torch_cell=torch.nn.RNNCell,
         torch_options={"nonlinearity": "relu"},
         kernel="rnn_relu",
-        onnx=OnnxOperator("RNN", gate_order=("h",), activations=("Relu",)),
+        onnx=OnnxOperator("RNN", gate_order=("h",), activations=("Relu",), default_activations=False),
         bounded=False,
     )
 )
