@@ -72,7 +72,9 @@ def test_a_step_fills_the_equation(hello: TrainedModel) -> None:
 def test_it_fits_80_columns(tmp_path: Path, cell: str, hidden: int, lang: str) -> None:
     more = {"bidirectional": True, "num_layers": 2} if cell in ("gru", "lstm") else {}
     settings = {**TINY, "epochs": 1, "hidden_size": hidden, **more}
-    found = trace(ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **cell_settings(cell), **settings), "abcab", target="ABCAB")
+    found = trace(
+        ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **cell_settings(cell), **settings), "abcab", target="ABCAB"
+    )
     for page in (
         shown(found, lang=lang),
         shown(found, step=4, lang=lang),

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS, LOOP, TINY, cell_settings, text_file, upper_pairs
+from helpers import CELLS, TINY, text_file, upper_pairs
 from rich.cells import cell_len
 from rich.console import Console
 

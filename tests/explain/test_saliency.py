@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS, LOOP, TINY, cell_settings, names_file, text_file, upper_pairs
+from helpers import CELLS, TINY, names_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.explain.saliency import LONGEST, memory

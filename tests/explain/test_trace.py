@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS, LOOP, TINY, cell_settings, conll_file, names_file, sine_file, text_file, upper_pairs
+from helpers import CELLS, TINY, conll_file, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.cells import CELLS as CELL_SPECS

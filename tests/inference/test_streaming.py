@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import CELLS
 from hypothesis import given
 from hypothesis import strategies as st
-from helpers import CELLS, LOOP, cell_settings
 from parity.tolerances import assert_same
 from safetensors.torch import save
 from torch import Tensor

@@ -5,8 +5,9 @@ order torch uses, so the tensors of a `torch.nn` module can be passed as they ar
 `register(CellSpec(...))`.
 """
 
-# isort: off  (the order of registration: from the simplest cell on)
-from ohlol.cells import rnn, gru, lstm  # noqa: F401
+# isort: off
+from ohlol.cells import rnn, gru, lstm  # noqa: F401  registered in this order
+
 # isort: on
 from ohlol.cells.base import CELLS, CellSpec, Gate, OnnxOperator, State, Weights, register, torch_cells
 from ohlol.cells.unroll import unroll

@@ -3,9 +3,9 @@
 Shapes: B batch, I input size, H hidden size, G gates.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,10 +28,8 @@ class Weights(NamedTuple):
     b_hh: Float[Tensor, " GH"] | None = None
 
 
-class StepFunction(Protocol):
-    """One time step: x (B, I) and the state before, each (B, H), to the state after."""
-
-    def __call__(self, x: Float[Tensor, "B I"], *, state: State, weights: Weights) -> State: ...
+StepFunction = Callable[..., State]
+"""`step(x, state=state, weights=weights)`: x (B, I) and the state before, each (B, H), to the state after."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,8 @@ class OnnxOperator:
 class CellSpec:
     """Everything the package knows about a cell.
 
-    The gates are in the order in which torch stacks their rows in the weights. A cell without `torch_layer` runs one step
-    at a time in a loop; one without `kernel` runs on torch; one without `onnx` cannot be exported to ONNX.
+    The gates are in the order in which torch stacks their rows in the weights. A cell without `torch_layer` runs one
+    step at a time in a loop; one without `kernel` runs on torch; one without `onnx` cannot be exported to ONNX.
     """
 
     name: str
@@ -73,7 +71,7 @@ class CellSpec:
     states: tuple[str, ...]
     """Symbols of the states, the hidden state "h" first."""
     equation: tuple[str, ...]
-    """One line for each gate and state, as textbooks write them. Gate r has the weights W_ir and W_hr, h' is h after the step."""
+    """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
     torch_layer: type[torch.nn.RNNBase] | None = None
     torch_cell: type[torch.nn.RNNCellBase] | None = None
     torch_options: Mapping[str, str] = field(default_factory=dict[str, str])

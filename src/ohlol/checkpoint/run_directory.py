@@ -20,7 +20,6 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ohlol.cells import CELLS
 from ohlol.checkpoint import snapshots
 from ohlol.checkpoint.resume_state import state_paths
 from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec

@@ -15,7 +15,7 @@ from ohlol.display.curves_text import legend, title
 from ohlol.display.trace_text import SIGNS, describe
 from ohlol.explain.curves import Panel
 from ohlol.explain.saliency import Memory
-from ohlol.explain.trace import LayerTrace, Numbers, Trace, activation_name
+from ohlol.explain.trace import LayerTrace, Numbers, Trace
 from ohlol.tasks.metrics import RATES
 from ohlol.tuning.space import Range, parse, said
 from ohlol.tuning.summary import Board

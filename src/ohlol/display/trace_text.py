@@ -235,7 +235,15 @@ def _gate(layer: LayerTrace, gate: Gate, t: int, page: Page) -> None:
         else tuple(s.format(part) for s in ("W_i{} x", "b_i{}", "W_h{} h", "b_h{}"))
     )
     value = "h'" if one else part
-    heads = [page.word("unit"), names[0], names[1], *([] if gate.reset_by is None else [gate.reset_by]), names[2], names[3], page.word("sum")]
+    heads = [
+        page.word("unit"),
+        names[0],
+        names[1],
+        *([] if gate.reset_by is None else [gate.reset_by]),
+        names[2],
+        names[3],
+        page.word("sum"),
+    ]
     page.say((_cells([*heads, f"{function} = {value}"]), "dim"))
     reset = next((other.value[t] for other in layer.gates if other.name == gate.reset_by), None)
     for j in range(min(len(gate.total[t]), UNITS_SHOWN)):

@@ -164,7 +164,7 @@ def prove_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, see
 
 
 def by_hand(spec: CellSpec, x: Tensor, weights: cells.Weights) -> tuple[Tensor, Tensor]:
-    """Evaluate the equation as it is written, with matrix products, sums and exponentials; the step function is not used.
+    """Evaluate the equation as it is written, with matrix products, sums and exponentials, without the step function.
 
     Returns:
         The hidden state of every step, (T, B, H), and the last states, (1 or 2, B, H).

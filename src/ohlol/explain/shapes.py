@@ -232,6 +232,7 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
     build = cast("Callable[..., torch.nn.RNNCellBase]", nn.CELL_CLASSES[spec.torch_cell])
     B, T, width, H = (sizes[letter] for letter in "BTIH")
     module = build(width, H, **options)
+    module_name = type(module).__name__
     weights = _weights_of(module)
     sequence = _random(T, B, width)
     state = tuple(_random(B, H) for _ in spec.states)
@@ -265,13 +266,15 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
     wrong += [(x, state[:1], "the LSTM's state is a pair: pass (h, c)")] if len(state) > 1 else []
     return CellShapes(
         kind=kind,
-        module=type(module).__name__,
+        module=module_name,
         sizes={letter: sizes[letter] for letter in "BTIHG"},
         parameters=_parameters_of(module),
         parameter_count=sum(p.numel() for p in module.parameters()),
         equalities=(
             _equality(claim, one, two, "one product does for two"),
-            Equality(f"{spec.name} of ohlol.cells == nn.{type(module).__name__}", gap <= TOLERANCE, gap, "at every step"),
+            Equality(
+                f"{spec.name} of ohlol.cells == nn.{type(module).__name__}", gap <= TOLERANCE, gap, "at every step"
+            ),
         ),
         mistakes=tuple(_attempt(module, x, state, names=("x", *spec.states), fix=fix) for x, state, fix in wrong),
         sequence=TensorShape("sequence", _shape(sequence), "(T, B, I)"),

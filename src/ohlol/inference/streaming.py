@@ -1,6 +1,6 @@
 """A trained model that reads as symbols come, one sequence or many, each with a state that can be saved and restored.
 
-Knows nothing of files, of HTTP, or of how a step is computed: `ops.stream` does that, or the model's own forward pass
+Knows nothing of files, of HTTP, or of how a step is computed: `ops.stepping` does that, or the model's own forward pass
 where there are no kernels. Shapes: n sequences in a step, L layers, H hidden size, K outputs, F columns to forecast.
 """
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ohlol.cells import CELLS
 from ohlol.checkpoint.weights import check_weights, parse_tensors, serialize_tensors
 from ohlol.config import DataSettings
 from ohlol.data import sequences

@@ -26,8 +26,8 @@ from ohlol.data.vocab import UnknownSymbol
 from ohlol.evaluation.evaluate import EVAL_BATCH, answer_indices, evaluate
 from ohlol.inference.streaming import Stream, Streams
 from ohlol.models.sequence_model import SequenceModel, Steps
-from ohlol.ops.stream import Stream as Writer
-from ohlol.ops.stream import sample, skip, uniform
+from ohlol.ops import SequenceStepper
+from ohlol.ops.stepping import sample, skip, uniform
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices

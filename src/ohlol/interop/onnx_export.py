@@ -87,8 +87,8 @@ def graph(model: TrainedModel, *, step: bool = False) -> bytes:
         step: one step of each sequence, as a stream takes it, instead of whole sequences.
 
     Raises:
-        InputError: ONNX has no operator of the cell; a step of a model that reads from both ends; or a model larger than
-            an ONNX file can be.
+        InputError: ONNX has no operator of the cell; a step of a model that reads from both ends; or a model larger
+            than an ONNX file can be.
     """
     model = model.on_cpu
     network = model.network

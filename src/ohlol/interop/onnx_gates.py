@@ -1,8 +1,8 @@
 """Recurrent weights in ONNX's order and back in torch's; the onnx package is not needed.
 
-ONNX stacks the gates of a cell in its own order, the `gate_order` of the cell's `OnnxOperator`. The directions of a layer
-share three tensors: W (D, G*H, I), R (D, G*H, H), B (D, 2*G*H) with both biases. Source: the ONNX operators RNN, GRU and
-LSTM.
+ONNX stacks the gates of a cell in its own order, the `gate_order` of the cell's `OnnxOperator`. The directions of a
+layer share three tensors: W (D, G*H, I), R (D, G*H, H), B (D, 2*G*H) with both biases. Source: the ONNX operators RNN,
+GRU and LSTM.
 """
 
 from collections.abc import Sequence

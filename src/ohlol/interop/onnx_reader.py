@@ -144,7 +144,10 @@ def _weights(graph: Graph, node: Any, spec: CellSpec) -> list[Any]:
     activations = [str(a, "utf-8", "replace") if isinstance(a, bytes) else str(a) for a in given]
     for wrong, what in (
         (way not in (b"forward", b"bidirectional"), "runs backwards only"),
-        (activations and activations != D * [*spec.onnx.activations], f"has the activations {', '.join(activations)[:60]}"),
+        (
+            activations and activations != D * [*spec.onnx.activations],
+            f"has the activations {', '.join(activations)[:60]}",
+        ),
         ("clip" in told, "clips its sums"),
         (told.get("input_forget", 0), "couples input and forget gate"),
         (len(node.input) > 7 and node.input[7], "has peepholes"),

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ohlol.cells import Weights
+from ohlol.cells import CELLS, Weights, torch_cells
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import MOST_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale

@@ -40,7 +40,7 @@ def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.
 
 def unrolled(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, list[Level]]:
     """The logits (N, K) of one sequence of vectors by the equations alone, and everything they were made from."""
-    settings, cell = network.settings, cells.CELLS[cell_of(network.settings)]
+    settings, cell = network.settings, cells.CELLS[network.settings.cell]
     T, levels = len(x), list[Level]()
     for layer in range(settings.num_layers):
         outputs: list[Tensor] = []

@@ -19,7 +19,8 @@ from ohlol.cells import CELLS
 from ohlol.config import ModelSettings
 from ohlol.data.batches import Batch
 from ohlol.models.heads import HEADS, Head, LinearHead
-from ohlol.ops import Spec, StepMany, Stream, available, embedding_table, one_hot_table
+from ohlol.nn import CellLoop
+from ohlol.ops import BatchStepper, LayerSpec, SequenceStepper, available, embedding_table, one_hot_table
 from ohlol.utils.devices import CPU, to_device
 from ohlol.utils.errors import InputError
 
@@ -174,6 +175,7 @@ class SequenceModel(torch.nn.Module):
                 settings.num_layers,
                 bidirectional=settings.bidirectional,
                 dropout=settings.dropout if settings.num_layers > 1 else 0.0,
+                **spec.torch_options,  # pyright: ignore[reportArgumentType]
             )
         self.dropout = torch.nn.Dropout(settings.dropout)
         self.head: Head = HEADS.select(settings.head)(width, sizes.outputs)
@@ -259,8 +261,9 @@ class SequenceModel(torch.nn.Module):
         weights, table = self._weights(), None
         if self.encoder.is_lookup and self.sizes.inputs * len(weights[0]) <= max(LARGEST_TABLE, weights[0].numel()):
             table = self._table()
-        head = self.head.projection
-        return StepMany(weights, self._spec(), table, None if head is None else (head[0].detach(), head[1].detach()))
+        projection = self.head.projection
+        head = None if projection is None else (projection[0].detach(), projection[1].detach())
+        return BatchStepper(weights, self._layer_spec(), table, head)
 
     @property
     def _served(self) -> bool:
@@ -270,9 +273,8 @@ class SequenceModel(torch.nn.Module):
     def _weights(self) -> list[Tensor]:
         return [p.detach() for p in self.layers.parameters()]
 
-    def _spec(self) -> Spec:
-        cell = self.settings.cell.removesuffix("cell")
-        return Spec("rnn_tanh" if cell == "rnn" else cell, self.settings.num_layers)
+    def _layer_spec(self) -> LayerSpec:
+        return LayerSpec(self.settings.cell, self.settings.num_layers)
 
     def _table(self) -> Tensor:
         """The input projection of every symbol in the first layer, (V, G*H)."""
@@ -307,9 +309,9 @@ def runs_in_loop(settings: ModelSettings) -> bool:
 
 
 def _check(settings: ModelSettings, sizes: Sizes, width: int) -> None:
-    if settings.cell in nn.CELLS and (settings.num_layers > 1 or settings.bidirectional):
-        layer = settings.cell.removesuffix("cell")
-        raise InputError(f"`cell` {settings.cell} runs one layer in one direction; `cell` {layer} has more of both")
+    if runs_in_loop(settings) and (settings.num_layers > 1 or settings.bidirectional):
+        reason = "with `loop`" if settings.loop else "which torch has no layer of,"
+        raise InputError(f"`cell` {settings.cell} {reason} runs one layer in one direction")
     head = HEADS.select(settings.head)
     if head.numeric != sizes.numeric:
         fitting = ", ".join(name for name, other in HEADS.items() if other.numeric == sizes.numeric)

@@ -17,15 +17,15 @@ from ohlol.nn.loop import CellLoop, StepCell
 
 __all__ = [
     "CELL_CLASSES",
-    "CellLoop",
-    "StepCell",
     "GRU",
     "LAYER_CLASSES",
     "LSTM",
     "RNN",
+    "CellLoop",
     "GRUCell",
     "LSTMCell",
     "RNNCell",
+    "StepCell",
     "accelerate",
     "explain_backend",
     "over_symbols",

@@ -13,7 +13,7 @@ from ohlol.nn.layers import CELL_CLASSES
 
 
 class StepCell(torch.nn.Module):
-    """One step of any registered cell, with the parameters of `torch.nn`'s cells and initial values drawn like theirs."""
+    """One step of any registered cell, with the parameters and initial values of `torch.nn`'s cells."""
 
     def __init__(self, spec: CellSpec, input_size: int, hidden_size: int):
         super().__init__()

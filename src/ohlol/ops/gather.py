@@ -1,7 +1,7 @@
 """Symbols as input: a lookup in a table of projected symbols instead of a product of one-hot rows and a matrix.
 
-The table (V, G*H) holds the input projection of every symbol. Its gradient is, for every symbol, the sum of the gradients
-of the rows that used it, added in the order of the rows: the same bits for any number of threads.
+The table (V, G*H) holds the input projection of every symbol. Its gradient is, for every symbol, the sum of the
+gradients of the rows that used it, added in the order of the rows: the same bits for any number of threads.
 """
 
 from torch import Tensor

@@ -244,9 +244,7 @@ class _Recurrence(torch.autograd.Function):
         needs = ctx.needs_input_grad[2:]
         if torch.is_grad_enabled():  # create_graph=True: the gradients are differentiated again
             masks = saved[3 * spec.directions + 1 :: 3 * spec.directions + 2]
-            grads = differentiable_gradients(
-                spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs
-            )
+            grads = differentiable_gradients(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs)
             return (None, None, *grads)
         saved[-2] = saved[-2].view(rows.S, -1)
         h, c = (None if s is None else _materialize(s) for s in (h_0, c_0))

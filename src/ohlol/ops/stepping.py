@@ -1,7 +1,7 @@
 """Single time steps with weights that are packed once: of one sequence, or of many sequences in one call.
 
-`sample` and `uniform` draw a symbol as `generate` does in the kernel, with the same arithmetic in the same order: a loop
-over `step` and `sample` gives the same text as `generate`.
+`sample` and `uniform` draw a symbol as `generate` does in the kernel, with the same arithmetic in the same order: a
+loop over `step` and `sample` gives the same text as `generate`.
 
 Shapes: n sequences in a step, L layers, I input size, H hidden size, G gates, V symbols, K logits.
 """

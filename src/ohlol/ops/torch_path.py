@@ -98,9 +98,7 @@ def torch_recurrence(
     for layer in range(spec.num_layers):
         zeros = torch.zeros(D, rows.B, H, dtype=x.dtype)
         rows_of_layer = slice(layer * D, (layer + 1) * D)
-        state = tuple(
-            zeros if s is None else s[rows_of_layer] for s in ((h_0, c_0) if has_cell_state else (h_0,))
-        )
+        state = tuple(zeros if s is None else s[rows_of_layer] for s in ((h_0, c_0) if has_cell_state else (h_0,)))
         hx = state if has_cell_state else state[0]
         layer_weights = weights[layer * D * per : (layer + 1) * D * per]
         options: tuple[Any, ...] = (layer_weights, spec.bias, 1, 0.0, False, D == 2)

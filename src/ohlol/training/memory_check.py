@@ -6,6 +6,7 @@ Where it cannot fit the system would end the process instead, or the device stop
 import numpy as np
 import torch
 
+from ohlol.cells import CELLS
 from ohlol.checkpoint import run_config
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.batches import WINDOW, Dataset
@@ -36,9 +37,8 @@ def check(config: RunConfig, data: Dataset, device: torch.device) -> None:
     if not cut:
         lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # of a corpus of any size a part tells enough
         steps = int(np.sort(lengths)[-training.batch_size :].sum())
-    held = (
-        model.num_layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
-    )
+    # kept of each step for the backward pass, at least: the output and the gates
+    held = model.num_layers * (1 + model.bidirectional) * model.hidden_size * (1 + len(CELLS[model.cell].gates))
     kept = steps * (held + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
     if needed + kept > free:
         raise TooLarge(

@@ -12,6 +12,7 @@ from typing import Any
 
 from ohlol.cells import CELLS
 from ohlol.config import ModelSettings, TrainSettings, check
+from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, cut
 
