@@ -1,6 +1,6 @@
 """The recurrence over whole sequences and single steps, on the compiled kernels."""
 
-from ohlol.ops.backend import available, select, selected
+from ohlol.ops.backend import available, implementation, select, selected
 from ohlol.ops.gather import embedding_table, one_hot_table
 from ohlol.ops.recurrence import recurrence
 from ohlol.ops.stepping import BatchStepper, SequenceStepper
@@ -12,6 +12,7 @@ __all__ = [
     "SequenceStepper",
     "available",
     "embedding_table",
+    "implementation",
     "one_hot_table",
     "recurrence",
     "select",

@@ -108,6 +108,19 @@ def selected() -> str:
     return KERNEL.selected() if KERNEL is not None else "off"
 
 
+NO_KERNELS = "torch"
+"""The result of `implementation` where torch's own layers run."""
+
+
+def implementation(device: torch.device = torch.device("cpu"), precision: str = "fp32") -> str:
+    """What runs the recurrent layers: the variant of the compiled kernels, cuDNN and its version, or "torch"."""
+    if device.type == "cuda" and torch.backends.cudnn.is_available():
+        return f"cudnn {torch.backends.cudnn.version()}"
+    if device.type != "cpu" or precision != "fp32" or KERNEL is None:
+        return NO_KERNELS
+    return selected()
+
+
 def select(variant: str) -> None:
     """Use this variant from now on, in every thread.
 
