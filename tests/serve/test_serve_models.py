@@ -33,7 +33,7 @@ def test_each_sequence_of_a_batch_gets_its_own_number_of_labels() -> None:
 
 def test_work_of_a_request() -> None:
     """Letters count where words are spelled, and labels where many are asked for: a word can be a megabyte long."""
-    spelled, unspelled, limits = untrained("words", spelling=4), untrained("words"), Limits(max_work=100)
+    spelled, unspelled, limits = untrained("words", char_rnn_size=4), untrained("words"), Limits(max_work=100)
     K = len(unspelled.codec.labels or ())
     assert count_work(spelled, ["the", "cats"], 1) == 7
     assert count_work(unspelled, ["the", "cats"], 1) == 2
@@ -57,7 +57,7 @@ def test_no_request_is_dropped_while_models_are_replaced(
     runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A request looks up its model and submits to it without waiting in between."""
-    two = itertools.cycle([ohlol.load(runs["hello"]), untrained("label", layers=1, hidden_size=4)])
+    two = itertools.cycle([ohlol.load(runs["hello"]), untrained("label", num_layers=1, hidden_size=4)])
     with serve_in_thread(runs["hello"]) as url:
         monkeypatch.setattr(served_models, "load_model", lambda run: next(two))
         stop, statuses = threading.Event(), set[int]()

@@ -288,8 +288,8 @@ def count_numbers(model: TrainedModel) -> int:
     """Numbers in a trace for each symbol: six for each gate's unit, a few for each state, and two for each logit."""
     settings = model.config.model
     gates = {"rnn": 1, "gru": 3, "lstm": 4}[settings.cell.removesuffix("cell")]
-    units = settings.hidden_size * settings.layers * (2 if settings.bidirectional else 1)
-    return units * (6 * gates + 8) + 2 * model.config.sizes.scores
+    units = settings.hidden_size * settings.num_layers * (2 if settings.bidirectional else 1)
+    return units * (6 * gates + 8) + 2 * model.config.sizes.outputs
 
 
 @router.post("/v1/train", responses=EVENTS, response_class=StreamingResponse, tags=["train"])

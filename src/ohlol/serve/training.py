@@ -69,7 +69,7 @@ class EventReporter(Silent):
                 "parameters": trainer.parameters,
                 "hidden_size": config.model.hidden_size,
                 "labels": list(trainer.codec.labels.symbols),
-                "reduction": config.training.loss,
+                "reduction": config.training.loss_reduction,
                 "pairs": [list(p) for p in config.pairs],
             },
         )
@@ -119,12 +119,11 @@ def compute_output(model: TrainedModel, text: str) -> dict[str, Any]:
     was_training = network.training
     network.eval()
     hidden, _ = network.hidden(network.encoder(steps), steps.batch_sizes, None)
-    probabilities = torch.softmax(network.head(hidden), dim=1)
+    values, indices = network.head.n_best(network.head(hidden), 1, steps.batch_sizes)
     network.train(was_training)
-    best = probabilities.max(dim=1)
     return {
-        "labels": labels.decode(best.indices.tolist()),
-        "probabilities": [round(p, DIGITS) for p in best.values.tolist()],
+        "labels": labels.decode(indices[:, 0].tolist()),
+        "probabilities": [round(p, DIGITS) for p in values[:, 0].tolist()],
         "hidden": [[round(v, DIGITS) for v in row] for row in hidden.tolist()],
     }
 
@@ -196,7 +195,8 @@ async def start_training(body: schemas.Train, service: Service) -> AsyncGenerato
 
 def _train(body: schemas.Train, limits: Limits, send: SendEvent, cancelled: threading.Event) -> None:
     reporter = EventReporter(body, limits, send, cancelled)
-    settings: dict[str, Any] = body.model_dump(include={"cell", "head", "hidden_size", "epochs", "lr", "seed"})
+    settings: dict[str, Any] = body.model_dump(include={"cell", "hidden_size", "epochs", "lr", "seed"})
+    settings["head"] = "softmax" if body.head else "identity"
     pairs = [(pair.input, pair.target) for pair in body.pairs]
     _build_lock.acquire()
     try:
@@ -215,7 +215,7 @@ def _train(body: schemas.Train, limits: Limits, send: SendEvent, cancelled: thre
     send(
         "done",
         {
-            "loss": model.config.scores["loss"],
+            "loss": model.config.metrics["loss"],
             "pairs": [compute_output(model, pair.input) for pair in body.pairs],
             "explain": reporter.explain(model),
         },
