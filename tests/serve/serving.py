@@ -114,6 +114,10 @@ class ServerProcess:
     def client(self, **options: Any) -> httpx.Client:
         return httpx.Client(base_url=self.url, timeout=SECONDS, trust_env=False, **options)
 
+    @property
+    def socket_url(self) -> str:
+        return self.url.replace("http", "ws", 1)
+
     def cpu_seconds(self) -> float:
         """Processor time of the process, which does not depend on how busy the machine is."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
