@@ -17,6 +17,7 @@ from serving import SECONDS, ServerProcess, run_in_thread, serve_in_thread, wait
 
 from ohlol.serve.connections import Connection, Connections
 from ohlol.serve.limits import Limits
+from ohlol.serve.run import listen
 
 SLOW = int(os.environ.get("OHLOL_SLOW_CLIENTS", "100"))
 """Connections that send one byte a second; the long form has 500."""
@@ -419,3 +420,24 @@ def test_second_signal_does_not_wait_for_requests(runs: dict[str, Path]) -> None
         server.process.wait(SECONDS)
     assert b"event: done" not in answer
     assert server.returncode == 130
+
+
+def test_connections_send_without_delay() -> None:
+    """With Nagle's algorithm a response of two segments waits for the client's delayed acknowledgement, 40 ms."""
+
+    async def accept() -> int:
+        delay: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted = writer.get_extra_info("socket")
+            delay.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listen("127.0.0.1", 0) as listening:
+            async with await asyncio.start_server(look, sock=listening):
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                value = await delay
+                writer.close()
+                return value
+
+    assert run_in_thread(accept()) != 0
