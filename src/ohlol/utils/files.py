@@ -135,7 +135,7 @@ def read_json(path: Path) -> Any:
     raw = read_bytes(path, JSON_LIMIT)
     try:
         data = parse_json(raw)
-        if isinstance(data, dict) and "sha256" in data and data.get("format", FORMAT) == FORMAT:
+        if isinstance(data, dict) and "sha256" in data:  # the checksum is the same in every format
             found = data.pop("sha256")
             if found != _digest(cast("dict[str, Any]", data)):
                 raise ValueError('it does not match its checksum; without its "sha256" it is read as it stands')
