@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 
-from ohlol.checkpoint.run_directory import Config, sizes_of
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab
@@ -89,9 +89,9 @@ def made(o: argparse.Namespace) -> TrainedModel:
     vocab = Vocab(tuple(chr(0x4E00 + i) for i in range(o.symbols)), (1,) * o.symbols)
     settings = ModelSettings(cell=o.cell, hidden_size=o.hidden, num_layers=o.layers, embedding_size=64)
     codec, data = Codec("next", vocab, vocab), DataSettings("next", "text", "char")
-    network = SequenceModel(settings, sizes_of(codec)).eval()
+    network = SequenceModel(settings, sizes_from_codec(codec)).eval()
     network.head.weight.data.mul_(4)  # so that the text is not all one character
-    return TrainedModel(Config("next", data, settings, sizes_of(codec), TrainSettings()), codec, network)
+    return TrainedModel(RunConfig("next", data, settings, sizes_from_codec(codec), TrainSettings()), codec, network)
 
 
 def check(model: TrainedModel, ours: list[int], onnx: OnnxLoop, loop: TorchLoop) -> None:

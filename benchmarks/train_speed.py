@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from torch.nn.functional import cross_entropy, one_hot
 
-from ohlol.checkpoint.run_directory import Config, sizes_of
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data import loading
 from ohlol.training.trainer import Trainer
@@ -48,7 +48,7 @@ def ours(cell: str, path: Path) -> Trainer:
         batch_size=B, bptt=T, lr=2e-3, lr_schedule="constant", unk_probability=0.0, dev_fraction=0.0
     )
     made = loading.arrays(corpus, path, None, model, settings, shared=False)
-    return Trainer(Config("next", made.settings, model, sizes_of(made.codec), settings), made)
+    return Trainer(RunConfig("next", made.settings, model, sizes_from_codec(made.codec), settings), made)
 
 
 def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, float]:

@@ -8,7 +8,8 @@ from typing import Any
 import typer.main
 
 from ohlol.cli import app
-from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, ModelSettings, TrainSettings, defaults
+from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, ModelSettings, TrainSettings
+from ohlol.tasks import TASKS
 
 PAGE = Path(__file__).with_name("cli.md")
 VALUES = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
@@ -97,7 +98,7 @@ def _type(parameter: Any) -> str:
 
 
 def _defaults() -> str:
-    columns = [(TUTORIAL_MODEL, TUTORIAL_TRAIN), *(defaults(task, level) for task, level in KINDS.values())]
+    columns = [(TUTORIAL_MODEL, TUTORIAL_TRAIN), *(TASKS[task].defaults(level) for task, level in KINDS.values())]
     rows: list[str] = []
     for place, kind in enumerate((ModelSettings, TrainSettings)):
         for field in fields(kind):

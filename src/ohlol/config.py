@@ -58,8 +58,8 @@ class ModelSettings:
     """Share of units dropped between layers and before the head, in [0, 1)."""
     embedding_dropout: float = 0.0
     """Share of the encoder's outputs dropped, in [0, 1)."""
-    head: bool = True
-    """Whether a linear layer turns hidden states into scores; without it the hidden state itself is the scores."""
+    head: str = "softmax"
+    """The name of a head: what turns hidden states into logits, and these into loss and answers."""
     tie_weights: bool = False
     """For task `next`: whether the head's weight is the embedding's."""
 
@@ -114,7 +114,7 @@ class TrainSettings:
     """Whether the weights after each epoch are kept, to see the network learn."""
 
 
-TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head=False)
+TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head="identity")
 TUTORIAL_TRAIN = TrainSettings(
     lr=0.1, lr_schedule="constant", max_grad_norm=0.0, unk_probability=0.0, seed=1, dev_fraction=0.0
 )
@@ -122,53 +122,6 @@ TUTORIAL_TRAIN = TrainSettings(
 
 The seed is 1, since 20 epochs are enough for about three seeds in four, and 0 is not among them.
 """
-
-
-def defaults(task: str, level: str) -> tuple[ModelSettings, TrainSettings]:
-    """What a file alone gets: settings that were found good on the data of `docs/results.md`.
-
-    Raises:
-        KeyError: no such task.
-    """
-    if task == "label" and level == "word":
-        return (
-            ModelSettings(
-                hidden_size=200,
-                bidirectional=True,
-                embedding_size=100,
-                char_rnn_size=64,
-                dropout=0.5,
-                embedding_dropout=0.4,
-            ),
-            TrainSettings(epochs=15, batch_size=32, lr=2e-3),
-        )
-    return {
-        "label": (
-            ModelSettings(
-                hidden_size=200,
-                bidirectional=True,
-                embedding_size=64,
-                bigram_size=64,
-                dropout=0.4,
-                embedding_dropout=0.4,
-            ),
-            TrainSettings(epochs=12, batch_size=32, lr=2e-3),
-        ),
-        "next": (
-            ModelSettings(hidden_size=512, embedding_size=64, dropout=0.3),
-            TrainSettings(epochs=8, batch_size=32, bptt=64, lr=3e-3),
-        ),
-        "classify": (
-            ModelSettings(
-                cell="gru", hidden_size=128, bidirectional=True, embedding_size=64, dropout=0.4, embedding_dropout=0.2
-            ),
-            TrainSettings(epochs=15, batch_size=64, lr=3e-3),
-        ),
-        "forecast": (
-            ModelSettings(cell="gru", hidden_size=64),
-            TrainSettings(epochs=20, batch_size=16, bptt=64, lr=3e-3),
-        ),
-    }[task]
 
 
 def check(model: ModelSettings, training: TrainSettings) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import ohlol
 from ohlol.checkpoint import resume_state
-from ohlol.checkpoint.run_directory import STATES
+from ohlol.checkpoint.resume_state import STATES
 from ohlol.checkpoint.weights import read_tensors
 from ohlol.training.trainer import Interrupted
 from ohlol.utils.errors import InputError
@@ -20,7 +20,7 @@ from ohlol.utils.errors import InputError
 
 def assert_same_state(one: Path, two: Path) -> None:
     """The saved states of two runs hold the same."""
-    (tensors, position), (others, place) = resume_state.load(one), resume_state.load(two)
+    (tensors, position), (others, place) = resume_state.load_state(one), resume_state.load_state(two)
     assert position == place
     assert set(tensors) == set(others)
     for name, tensor in tensors.items():

@@ -13,7 +13,7 @@ from helpers import TINY, bytes_of, names_file, sine_file, text_file, upper_pair
 from safetensors.torch import load_file, save_file
 
 import ohlol
-from ohlol.checkpoint import run_directory
+from ohlol.checkpoint import run_config, run_directory
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_json
 
@@ -225,15 +225,15 @@ def test_bad_input_overwrites_nothing(run: Path, tmp_path: Path) -> None:
 
 
 def test_free_name(tmp_path: Path) -> None:
-    assert run_directory.free_name("a", tmp_path) == tmp_path / "a-1"
+    assert run_directory.choose_free_name("a", tmp_path) == tmp_path / "a-1"
     (tmp_path / "a-1").mkdir()
     (tmp_path / "a-2").touch()
-    assert run_directory.free_name("a", tmp_path) == tmp_path / "a-3"
+    assert run_directory.choose_free_name("a", tmp_path) == tmp_path / "a-3"
 
 
 def test_json_of_a_config(runs: dict[str, Path]) -> None:
     config = run_directory.read_config(runs["forecast"])
     data = json.loads(json.dumps(config.to_json()))
     assert next(iter(data)) == "format"
-    assert run_directory.Config.from_json(data) == config
-    assert run_directory.Config.from_json(replace(config, scores={}).to_json()).scores == {}
+    assert run_config.RunConfig.from_json(data) == config
+    assert run_config.RunConfig.from_json(replace(config, scores={}).to_json()).scores == {}

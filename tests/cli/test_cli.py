@@ -105,7 +105,9 @@ def test_the_tutorial(run: Run, tmp_path: Path) -> None:
 
 
 def test_pairs_of_ones_own(run: Run) -> None:
-    out = done(run("train", "--pair", "abc", "cab", "--pair", "ba", "cc", "--epochs", 60, "--out", "r", "--head"))
+    out = done(
+        run("train", "--pair", "abc", "cab", "--pair", "ba", "cc", "--epochs", 60, "--out", "r", "--head", "softmax")
+    )
     assert out.splitlines()[-2:] == ["abc -> cab", "ba -> cc"]
     assert "Predicted string: cab cc, Epoch [60/60]" in out
 
@@ -194,7 +196,7 @@ def test_a_run_of_another_version_is_one_line(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_is_one_line(run: Run, tmp_path: Path) -> None:
-    said = refused(run("train", "--lr", "1e38", "--head", "--epochs", 9, "--out", "r"))
+    said = refused(run("train", "--lr", "1e38", "--head", "softmax", "--epochs", 9, "--out", "r"))
     assert re.match(r"epoch \d, step \d: the (measured )?loss is nan; training stopped and", said)
     assert "try a lower --lr than 1e+38 or --max-grad-norm 1" in said
     assert not (tmp_path / "r" / "model.safetensors").exists()
@@ -282,7 +284,7 @@ def test_from_a_file_to_a_measured_model(run: Run, tmp_path: Path, kind: str) ->
     assert out.splitlines()[-1] == "saved: r"
     assert score in done(run("evaluate", "r", name))
     report = json.loads(done(run("evaluate", "r", name, "--json")))
-    assert score.replace(" ", "_") in report["scores"]
+    assert score.replace(" ", "_") in report["metrics"]
     assert ("persistence" in report) == (kind == "forecast")
     if kind == "words":
         made = done(run("generate", "r", "--prompt", "the cat", "--length", 9, "--seed", 1))
@@ -326,7 +328,7 @@ def test_diacritics_train_and_predict_without_a_flag(run: Run, tmp_path: Path) -
     assert "saved: runs/dau-1" in out
     assert done(run("predict", "runs/dau-1", "toi yeu tieng viet")) == "tôi yêu tiếng việt\n"
     report = json.loads(done(run("evaluate", "runs/dau-1", "dau.tsv", "--json")))
-    assert report["scores"]["accuracy"] > 0.97
+    assert report["metrics"]["accuracy"] > 0.97
 
 
 def test_unknown_symbols_are_reported_on_stderr(run: Run, trained: Path) -> None:
@@ -389,7 +391,7 @@ def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
         _, err = training.communicate(timeout=PATIENCE)
     assert training.returncode == 130
     assert err == "interrupted, and saved: ohlol train --resume --out r\n"
-    state = resume_state.load(tmp_path / "r")[1]
+    state = resume_state.load_state(tmp_path / "r")[1]
     assert 1 <= state["step"] < 3000
 
 

@@ -27,7 +27,7 @@ PENDING = ("data", "display", "explain", "serve")
     [
         ("`lr` is 0; it must be greater than 0", "--lr is 0; it must be greater than 0"),
         ("give `head=True`", "give --head"),
-        ("give `head=False`", "give --no-head"),
+        ("give `bidirectional=False`", "give --unidirectional"),
         ("a lower `lr` or `precision=bf16`", "a lower --lr or --precision bf16"),
         ("`ohlol train` makes one", "`ohlol train` makes one"),
         ("it has no `colour`", "it has no `colour`"),

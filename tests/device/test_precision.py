@@ -86,7 +86,7 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
 def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
     data, dev = upper_pairs(tmp_path / "data.tsv"), upper_pairs(tmp_path / "dev.tsv", seed=8)
     model = ohlol.fit(data, dev=dev, out=tmp_path / "run", precision="bf16", **TINY)
-    assert model.config.scores == ohlol.load(tmp_path / "run").evaluate(dev).scores()
+    assert model.config.scores == ohlol.load(tmp_path / "run").evaluate(dev).metrics()
 
 
 @pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")
@@ -132,7 +132,7 @@ def test_a_run_stopped_among_overflows_ends_in_the_same_bytes(tmp_path: Path) ->
         out = tmp_path / f"run{at}"
         with pytest.raises(Interrupted):
             ohlol.fit(data, out=out, reporter=Scaled(30, stop=at), **settings)
-        assert resume_state.load(out)[1]["overflows"] >= 2
+        assert resume_state.load_state(out)[1]["overflows"] >= 2
         ohlol.fit(out=out, resume=True)
         for name in ("model.safetensors", "metrics.jsonl", "resume/last.safetensors"):
             assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -171,12 +171,12 @@ def test_a_gradient_that_no_scale_mends_stops(tmp_path: Path, monkeypatch: pytes
 def test_a_scale_that_is_none_is_refused(scaler: list[float] | None, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", precision="fp16", reporter=Losses(stop=3))
-    tensors, position = resume_state.load(tmp_path / "run")
+    tensors, position = resume_state.load_state(tmp_path / "run")
     if scaler is None:
         del tensors["scaler"]
     else:
         tensors["scaler"] = torch.tensor(scaler, dtype=torch.float64)
-    resume_state.save(tmp_path / "run", tensors, position)
+    resume_state.save_state(tmp_path / "run", tensors, position)
     with pytest.raises(InputError, match="the saved state does not fit"):
         ohlol.fit(out=tmp_path / "run", resume=True)
 

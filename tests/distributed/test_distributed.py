@@ -17,7 +17,6 @@ from launch import ENVIRONMENT, flags, run, start, torchrun, train, workers
 
 import ohlol
 from ohlol.data.batches import Buckets, Dataset, Ragged, Streams
-from ohlol.evaluation.metrics import Tally
 from ohlol.utils.distributed import rank_seed
 
 STEPS = 100
@@ -109,41 +108,13 @@ def test_all_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
         (tmp_path / f"{size}.json").write_text(json.dumps([{**plan, "scale": 2.0**26}]))
         script = [str(Path(__file__).with_name("worker.py")), str(tmp_path / f"{size}.json")]
         run([sys.executable, *script] if size == 1 else torchrun(size, *script), tmp_path)
-    one, two = (ohlol.checkpoint.run_directory.read_metrics(tmp_path / n) for n in "12")
+    one, two = (ohlol.checkpoint.metrics_log.read_metrics(tmp_path / n) for n in "12")
     left_out = sum(line.get("overflows", 0) for line in two)
     assert left_out >= 2
     assert abs(left_out - sum(line.get("overflows", 0) for line in one)) <= 1  # fp16 is lowered before it is averaged
     assert [line["train_loss"] for line in two] == pytest.approx([line["train_loss"] for line in one], rel=0.02)
     assert two[-1]["train_loss"] < two[0]["train_loss"]
     assert not any(line.get("skipped") for line in two)
-
-
-def test_counts_are_put_together_exactly() -> None:
-    chance = np.random.default_rng(0)
-    labels = ("B-A", "I-A", "O")
-    whole, parts = Tally("label", labels), [Tally("label", labels) for _ in range(3)]
-    for number in range(30):
-        wanted, chosen = chance.integers(0, 3, (2, 5))
-        for tally in (whole, parts[number % 3]):
-            tally.add_labels(wanted, chosen)
-            tally.add_loss(0.25, 5)
-    taken: list[Any] = []
-    sums: list[Any] = []
-    for _ in range(2):  # first what each tells is listened to, then all are told the sums
-        for tally in parts:
-            told: list[Any] = []
-
-            def total(values: Any, told: list[Any] = told, sums: list[Any] = sums) -> Any:
-                told.append(values)
-                return sums[len(told) - 1] if sums else values
-
-            tally.put_together(total, 0)
-            taken.append(told)
-        if not sums:
-            sums = [sum(column) for column in zip(*taken, strict=True)]
-    for tally in parts:
-        assert tally.scores() == whole.scores()
-        assert tally.worst_pairs() == whole.worst_pairs()
 
 
 def test_shares_are_the_batch_without_overlap_or_loss() -> None:

@@ -24,10 +24,10 @@ from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory
 from ohlol.checkpoint.weights import read_tensors
 from ohlol.training.loss import Loss, Objective
-from ohlol.training.trainer import Interrupted, Trainer
+from ohlol.training.trainer import SKIPPED_AT_MOST, Interrupted, Trainer
 from ohlol.utils import environment
 from ohlol.utils.errors import InputError, InputWarning
-from ohlol.utils.locks import locked
+from ohlol.utils.locks import lock_run
 
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 16, "checkpoint_every": 1}
 PATIENCE = 120
@@ -109,7 +109,7 @@ def test_two_threads_end_in_the_same_bytes_too(tmp_path: Path) -> None:
 
 
 def hold(run: str, ready: Any) -> None:
-    with locked(Path(run)):
+    with lock_run(Path(run)):
         ready.set()
         time.sleep(PATIENCE)
 
@@ -136,9 +136,9 @@ def test_a_second_process_is_refused_and_a_stale_lock_taken_over(tmp_path: Path)
 
 def test_a_lock_that_its_holder_removes_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "resume").mkdir()
-    with locked(tmp_path), pytest.raises(InputError, match="another process"), locked(tmp_path):
+    with lock_run(tmp_path), pytest.raises(InputError, match="another process"), lock_run(tmp_path):
         pass
-    with locked(tmp_path):
+    with lock_run(tmp_path):
         assert (tmp_path / "resume" / "lock").read_text() == str(os.getpid())
     assert not (tmp_path / "resume" / "lock").exists()
 
@@ -164,7 +164,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be written: No space left on device; what was there is as it was"):
             ohlol.fit(data, out=place / "run", reporter=Recorder(fill), **SETTINGS)
         assert not list((place / "run").rglob("*.tmp"))
-        assert resume_state.load(place / "run")[1]["step"] == 11
+        assert resume_state.load_state(place / "run")[1]["step"] == 11
         filler.unlink()
         ohlol.fit(out=place / "run", resume=True)
         ohlol.fit(data, out=tmp_path / "whole", **SETTINGS)
@@ -258,7 +258,7 @@ def test_states_are_saved_every_so_many_steps_or_seconds(tmp_path: Path, every: 
     data = text_file(tmp_path / "data.txt", 4000)
     with pytest.raises(GoneError):
         ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(die), **{**SETTINGS, "checkpoint_every": every})
-    assert resume_state.load(tmp_path / "run")[1]["step"] == step
+    assert resume_state.load_state(tmp_path / "run")[1]["step"] == step
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "1.5", "s", "", "5m", "٣", "9" * 30])
@@ -308,13 +308,13 @@ def test_broken_steps_are_skipped_and_counted(
 def test_weights_that_stay_broken_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     broken_at(range(5, 10**6), "loss", monkeypatch)
-    with pytest.raises(InputError, match=f"step {5 + trainer.SKIPPED_AT_MOST}: the loss is nan"):
+    with pytest.raises(InputError, match=f"step {5 + SKIPPED_AT_MOST}: the loss is nan"):
         ohlol.fit(data, out=tmp_path / "run", on_nan="skip", **SETTINGS)
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_a_run_that_ends_in_nan_exits_2(tmp_path: Path) -> None:
-    code, err = command("train", "--lr", "1e38", "--head", "--out", "r", cwd=tmp_path)
+    code, err = command("train", "--lr", "1e38", "--head", "softmax", "--out", "r", cwd=tmp_path)
     assert code == 2
     assert err.count("\n") == 1
     assert "no weights were saved" in err
@@ -386,7 +386,7 @@ def test_a_batch_too_large_is_refused_before_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, free: int, flags: str
 ) -> None:
     data = text_file(tmp_path / "data.txt", 4000) if task == "next" else upper_pairs(tmp_path / "data.tsv", 100)
-    monkeypatch.setattr(environment, "free_memory", lambda: free)
+    monkeypatch.setattr(environment, "get_free_memory", lambda: free)
     more = {**TINY, "batch_size": 32, "hidden_size": 64}
     with pytest.raises(InputError, match=r"the largest batch has [\d,]+ steps and takes .* free: a smaller " + flags):
         ohlol.fit(data, out=tmp_path / "run", **more)
@@ -408,7 +408,7 @@ def test_memory_that_really_runs_out_says_which_flag_helps(tmp_path: Path) -> No
     code, err = command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY)
     assert (code, err.count("\n")) == (2, 1), err
     assert err.startswith("ohlol: out of memory in training; a smaller --batch-size helps most, then --bptt")
-    assert resume_state.load(tmp_path / "r")[1]["step"] == 0
+    assert resume_state.load_state(tmp_path / "r")[1]["step"] == 0
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
@@ -450,9 +450,9 @@ def test_changed_data_are_told(tmp_path: Path) -> None:
 def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", epochs=5, reporter=Recorder(stop_at(2)))
-    here = environment.record(kernels=ops.implementation(), deterministic=False)
+    here = environment.record_environment(kernels=ops.implementation(), deterministic=False)
     assert here["threads"] == torch.get_num_threads()
-    monkeypatch.setattr(environment, "record", lambda **_: {**here, "threads": 99})
+    monkeypatch.setattr(environment, "record_environment", lambda **_: {**here, "threads": 99})
     with pytest.warns(InputWarning, match=r"threads \d+ -> 99; the end may differ in the last bits"):
         ohlol.fit(out=tmp_path / "run", resume=True)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -466,7 +466,7 @@ def test_deterministic_says_so_and_leaves_torch_as_it_was(tmp_path: Path) -> Non
     assert set(seen) == {True}
     assert not torch.are_deterministic_algorithms_enabled()
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
-    assert first["machine"] == environment.record(kernels=ops.implementation(), deterministic=True)
+    assert first["machine"] == environment.record_environment(kernels=ops.implementation(), deterministic=True)
     code, err = command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path)
     assert code == 0
     assert err.startswith(f"deterministic: equal bytes again with torch {torch.__version__}, ")

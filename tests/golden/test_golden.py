@@ -48,7 +48,7 @@ def test_a_graph_is_read_by_onnxruntime() -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     session = onnxruntime.InferenceSession(HERE / "hello.onnx")
     feed = {"ids": np.array([[1, 0, 2, 2, 3]]), "lengths": np.array([5]), "h_0": np.zeros((1, 1, 4), np.float32)}
-    scores = session.run(["scores"], feed)[0]
+    scores = session.run(["logits"], feed)[0]
     assert "".join("ehlo"[i] for i in scores[0].argmax(axis=1)) == "ohlol"
 
 
@@ -56,7 +56,7 @@ def test_a_stopped_run_is_read_and_resumed(tmp_path: Path, monkeypatch: pytest.M
     shutil.copytree(HERE / "stopped", tmp_path / "stopped")
     shutil.copy(HERE / "data.tsv", tmp_path)
     monkeypatch.chdir(tmp_path)
-    tensors, position = resume_state.load(Path("stopped"))
+    tensors, position = resume_state.load_state(Path("stopped"))
     assert (position["epoch"], position["batch"], position["step"]) == (2, 1, 7)
     assert tensors["model.encoder.embedding.weight"].shape[1] == 2
     with warnings.catch_warnings(record=True) as warned:  # perhaps of another machine than that which wrote it

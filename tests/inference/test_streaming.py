@@ -13,28 +13,29 @@ from hypothesis import strategies as st
 from parity.tolerances import assert_same
 from safetensors.torch import save
 from torch import Tensor
-from untrained import TASKS, sequence, untrained
+from untrained import KINDS, sequence, untrained
 
 import ohlol
 from ohlol import ops
-from ohlol.checkpoint.weights import sealed
+from ohlol.checkpoint.weights import serialize_tensors
 from ohlol.data.batches import gather
 from ohlol.inference.step import Step
 from ohlol.inference.streaming import FORMAT
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models import sequence_model
+from ohlol.models.heads import HEADS
 from ohlol.models.sequence_model import Steps
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
 
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 KINDS: list[tuple[str, dict[str, Any]]] = [
-    *((task, {"cell": cell}) for task, cell in itertools.product(TASKS, CELLS)),
+    *((task, {"cell": cell}) for task, cell in itertools.product(KINDS, CELLS)),
     ("label", {"cell": "lstm", "num_layers": 3}),
     ("next", {"cell": "gru", "num_layers": 2, "embedding_size": 0}),
     ("next", {"cell": "lstm", "embedding_size": 11, "tie_weights": True}),
     ("words", {"cell": "lstm", "num_layers": 2, "char_rnn_size": 4}),
-    ("classify", {"cell": "rnn", "num_layers": 2, "head": False, "hidden_size": 2}),
+    ("classify", {"cell": "rnn", "num_layers": 2, "head": "identity", "hidden_size": 2}),
 ]
 WITH_OR_WITHOUT = [
     pytest.param(True, marks=pytest.mark.skipif(not ops.available(), reason="the compiled kernels are not installed")),
@@ -75,7 +76,7 @@ def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
 
 
 def scores(steps: list[Step]) -> Tensor:
-    return torch.stack([step.scores for step in steps])
+    return torch.stack([step.logits for step in steps])
 
 
 @pytest.mark.parametrize(("kind", "settings"), KINDS)
@@ -89,7 +90,7 @@ def test_steps_are_the_whole_sequence(kind: str, settings: dict[str, Any]) -> No
     assert stream.steps == 12
     if kind == "forecast":
         assert trained.codec.target_scale is not None
-        assert steps[3].row.tolist() == trained.codec.target_scale.undo(steps[3].scores.numpy()).tolist()
+        assert steps[3].row.tolist() == trained.codec.target_scale.undo(steps[3].logits.numpy()).tolist()
         return
     assert trained.codec.labels is not None
     names, chances = trained.codec.labels.symbols, torch.softmax(expected, dim=1)
@@ -174,8 +175,7 @@ def test_streams_join_and_leave_at_any_step(data: st.DataObject) -> None:
 def test_many_wide_streams_on_many_threads(cell: str) -> None:
     """Sizes at which rows, units and the head are shared among threads."""
     trained = untrained("next", cell=cell, hidden_size=150, num_layers=2)
-    head = torch.nn.Linear(150, trained.network.sizes.scores)
-    trained.network.head = head
+    trained.network.head = HEADS["softmax"](150, trained.network.sizes.outputs)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -323,12 +323,12 @@ def test_a_state_goes_on_elsewhere(cell: str) -> None:
     stream = trained.stream()
     stream.read(text[:9])
     state = stream.state()
-    wanted = [stream.step(symbol).scores.tolist() for symbol in text[9:]]
+    wanted = [stream.step(symbol).logits.tolist() for symbol in text[9:]]
     again = untrained("next", cell=cell, num_layers=1 if cell.endswith("cell") else 2).stream()
     again.restore(state)
     assert again.steps == 9
     assert again.state() == state
-    assert [again.step(symbol).scores.tolist() for symbol in text[9:]] == wanted
+    assert [again.step(symbol).logits.tolist() for symbol in text[9:]] == wanted
     again.reset()
     assert again.state() == trained.stream().state()
 
@@ -346,7 +346,7 @@ def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors
     held: dict[str, Tensor | None] = {"h": torch.zeros(L, H), "c": torch.zeros(L, H), **tensors}
     told = {"format": FORMAT, "model": trained.identity, "steps": "3", **(about or {})}
     kept = {name: value for name, value in held.items() if value is not None}
-    return bytes(sealed(kept, {k: v for k, v in told.items() if v is not None}))
+    return bytes(serialize_tensors(kept, {k: v for k, v in told.items() if v is not None}))
 
 
 @pytest.mark.parametrize(

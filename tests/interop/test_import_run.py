@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from test_gates import OTHERS, cases
-from untrained import TASKS, untrained
+from test_onnx_gates import OTHERS, cases
+from untrained import KINDS, untrained
 
 import ohlol
 from ohlol.cli import main
@@ -164,7 +164,7 @@ def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
     assert torch.equal(model.network.head.weight, same["decoder.weight"])
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
 def test_a_graph_of_ours_comes_back_whole(kind: str, cell: str, tmp_path: Path) -> None:
     more: dict[str, Any] = {"char_rnn_size": 3} if kind == "words" else {}

@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 from parity.tolerances import RELATIVE
-from untrained import TASKS, untrained
+from untrained import KINDS, untrained
 
 import ohlol
 from ohlol.cli import main
@@ -28,14 +28,14 @@ from ohlol.interop import onnx_export, onnx_verify  # noqa: E402 - they need bot
 def every() -> list[Any]:
     """Every task, cell, direction and some depths, the rarer encoders spread among them."""
     found = []
-    for kind, cell, layers, both in itertools.product(TASKS, ("rnn", "gru", "lstm"), (1, 2, 3), (False, True)):
+    for kind, cell, layers, both in itertools.product(KINDS, ("rnn", "gru", "lstm"), (1, 2, 3), (False, True)):
         more: dict[str, Any] = {"char_rnn_size": 4} if kind == "words" and layers < 3 else {}
         more |= {"bigram_size": 3} if kind == "label" and both else {}
         more |= {"embedding_size": 0} if kind in ("label", "classify") and layers == 1 and not both else {}
         more |= {"embedding_size": 11, "tie_weights": True} if kind == "next" and layers == 3 and not both else {}
         found.append(pytest.param(kind, {"cell": cell, "num_layers": layers, "bidirectional": both, **more}))
-    found += [pytest.param(kind, {"cell": cell + "cell"}) for kind in TASKS for cell in ("rnn", "gru", "lstm")]
-    return [*found, pytest.param("classify", {"cell": "gru", "head": False, "hidden_size": 2})]
+    found += [pytest.param(kind, {"cell": cell + "cell"}) for kind in KINDS for cell in ("rnn", "gru", "lstm")]
+    return [*found, pytest.param("classify", {"cell": "gru", "head": "identity", "hidden_size": 2})]
 
 
 @pytest.mark.parametrize(("kind", "settings"), every())
@@ -72,7 +72,7 @@ def test_the_signature() -> None:
         "c_0": [2, "batch", 11],
     }
     assert {o.name: axes(o) for o in file.graph.output} == {
-        "scores": ["batch", "time", 8],
+        "logits": ["batch", "time", 8],
         "h_n": [2, "batch", 11],
         "c_n": [2, "batch", 11],
     }
@@ -136,7 +136,7 @@ def strangers(graph: bytes, texts: list[list[str]]) -> list[list[str]]:
         if state in names:
             shape = next(i.shape for i in session.get_inputs() if i.name == state)
             feed[state] = np.zeros((shape[0], len(texts), shape[2]), np.float32)
-    scores, labels = session.run(["scores"], feed)[0], json.loads(about["labels"])
+    scores, labels = session.run(["logits"], feed)[0], json.loads(about["labels"])
     if scores.ndim == 2:
         return [[labels[i]] for i in scores.argmax(axis=1)]
     return [[labels[i] for i in row[: len(t)].argmax(axis=1)] for row, t in zip(scores, texts, strict=True)]
@@ -218,8 +218,8 @@ def test_scores_of_the_graph_are_those_of_the_model(kind: str, folder: Path) -> 
     model = ohlol.fit(path, **TINY, **columns)
     data = model.codec.encode(sequences.read(path, model.config.data))
     wrapped: Any = onnx_verify.Runtime(model, onnx_export.graph(model))
-    assert evaluate(wrapped, model.codec, data).scores() == pytest.approx(
-        evaluate(model.network, model.codec, data).scores(), rel=1e-4, abs=1e-6
+    assert evaluate(wrapped, model.codec, data).metrics() == pytest.approx(
+        evaluate(model.network, model.codec, data).metrics(), rel=1e-4, abs=1e-6
     )
 
 

@@ -9,7 +9,7 @@ from helpers import CELLS
 
 from ohlol.config import ModelSettings
 from ohlol.data.batches import Dataset, Ragged, Streams, gather
-from ohlol.evaluation.evaluate import by_sequence, resized
+from ohlol.evaluation.evaluate import answer_indices, carry_state
 from ohlol.models.sequence_model import SequenceModel, Sizes, Steps
 from ohlol.utils.errors import InputError
 
@@ -20,8 +20,8 @@ KINDS = {
     "embedding": ({"embedding_size": 6}, Sizes(5, 4)),
     "spelled": ({"embedding_size": 6, "char_rnn_size": 3}, Sizes(5, 4, chars=8)),
     "numbers": ({}, Sizes(2, 2, numeric=True)),
-    "whole": ({"embedding_size": 6}, Sizes(5, 3, whole=True)),
-    "headless": ({"embedding_size": 6, "head": False}, Sizes(5, 4)),
+    "whole": ({"embedding_size": 6}, Sizes(5, 3, per_sequence=True)),
+    "headless": ({"embedding_size": 6, "head": "identity"}, Sizes(5, 4)),
 }
 STACKS = [(1, False), (2, False), (1, True), (2, True)]
 
@@ -76,7 +76,7 @@ def test_a_loops_batch_is_each_sequence_alone(kind: str, cell: str) -> None:
 def compare(model: SequenceModel, data: Dataset) -> None:
     batch = gather(data, np.arange(len(data)))
     scores, state = model(Steps.of(batch))
-    for at, (row, steps) in enumerate(zip(batch.rows.tolist(), by_sequence(batch), strict=True)):
+    for at, (row, steps) in enumerate(zip(batch.rows.tolist(), answer_indices(batch, per_sequence=False), strict=True)):
         expected, final = alone(model, data, row)
         torch.testing.assert_close(scores[at : at + 1] if model.sizes.whole else scores[steps], expected, **CLOSE)
         for ours, theirs in zip(state, final, strict=True):
@@ -97,11 +97,11 @@ def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
     state, found = None, {}
     for index in range(len(chunks)):
         batch = chunks[index]
-        state = resized(state, len(batch.rows)) if batch.carried else None
+        state = carry_state(state, len(batch.rows)) if batch.carried else None
         scores, state = model(Steps.of(batch), state)
-        for row, steps in enumerate(by_sequence(batch)):
+        for row, steps in enumerate(answer_indices(batch, per_sequence=False)):
             found.setdefault(row, []).append(scores[steps])
-    for row, steps in enumerate(by_sequence(whole[0])):
+    for row, steps in enumerate(answer_indices(whole[0], per_sequence=False)):
         torch.testing.assert_close(torch.cat(found[row]), expected[steps], **CLOSE)
     assert state is not None
     for ours, theirs in zip(state, final, strict=True):
@@ -161,16 +161,21 @@ def test_tied_weights_are_one_tensor() -> None:
             "`cell` grucell runs one layer in one direction; `cell` gru",
         ),
         ({"cell": "rnncell", "bidirectional": True}, Sizes(5, 4), "`cell` rnn has more of both"),
-        ({"head": False}, Sizes(5, 4), "give `head=True`, or `hidden_size` 4 in one direction"),
-        ({"head": False, "hidden_size": 4, "bidirectional": True}, Sizes(5, 4), "the 8 hidden units are the scores"),
+        ({"head": "identity"}, Sizes(5, 4), "set `head` to softmax, or `hidden_size` to 4 in one direction"),
+        ({"head": "regression"}, Sizes(5, 4), "`head` regression does not fit this task; it must be one of"),
+        (
+            {"head": "identity", "hidden_size": 4, "bidirectional": True},
+            Sizes(5, 4),
+            "the 8 hidden units are the logits",
+        ),
         ({"tie_weights": True, "embedding_size": 5, "hidden_size": 6}, Sizes(5, 5), "`embedding_size` must be 6"),
         (
-            {"tie_weights": True, "embedding_size": 6, "hidden_size": 6, "head": False},
+            {"tie_weights": True, "embedding_size": 6, "hidden_size": 6, "head": "identity"},
             Sizes(5, 6),
-            "there must be a head",
+            "`head` a linear one",
         ),
         ({"embedding_size": 0, "char_rnn_size": 3}, Sizes(5, 4, chars=7), "give `embedding_size` N"),
-        ({"bigram_size": 3}, Sizes(5, 4, bigrams=7), "give `bidirectional=True`"),
+        ({"bigram_size": 3}, Sizes(5, 4, bigram_size=7), "give `bidirectional=True`"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:

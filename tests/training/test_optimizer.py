@@ -76,5 +76,5 @@ def test_plateau_halves_the_rate_when_nothing_gets_better() -> None:
 def test_each_optimizer_learns(optimizer: str) -> None:
     recorder = Recorder()
     lr = 0.3 if optimizer == "sgd" else 0.05
-    ohlol.fit(optimizer=optimizer, lr=lr, epochs=40, head=True, seed=1, hidden_size=8, reporter=recorder)
+    ohlol.fit(optimizer=optimizer, lr=lr, epochs=40, head="softmax", seed=1, hidden_size=8, reporter=recorder)
     assert recorder.epochs[-1].loss < 0.2 < recorder.epochs[0].loss

@@ -72,12 +72,12 @@ def test_balanced_weights_are_inverse_frequencies(tmp_path: Path) -> None:
     recorder = Recorder()
     ohlol.fit(path, class_weights="balanced", reporter=recorder, **TINY)
     assert recorder.trainer is not None
-    assert recorder.trainer.objective.weights is not None
-    torch.testing.assert_close(recorder.trainer.objective.weights, torch.tensor([12 / (2 * 9), 12 / (2 * 3)]))
+    assert recorder.trainer.loss.weights is not None
+    torch.testing.assert_close(recorder.trainer.loss.weights, torch.tensor([12 / (2 * 9), 12 / (2 * 3)]))
     plain = Recorder()
     ohlol.fit(path, reporter=plain, **TINY)
     assert plain.trainer is not None
-    assert plain.trainer.objective.weights is None
+    assert plain.trainer.loss.weights is None
     assert plain.epochs[0].loss != recorder.epochs[0].loss
 
 
@@ -119,7 +119,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_best_weights(tmp_p
 
 def test_weights_that_break_in_the_last_step_stop_the_run_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^epoch 1, step 1: the measured loss is nan; .* no weights were saved"):
-        ohlol.fit(lr=1e38, head=True, epochs=1, out=tmp_path / "run")
+        ohlol.fit(lr=1e38, head="softmax", epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     with pytest.raises(InputError, match="its training saved no weights"):
         ohlol.load(tmp_path / "run")
@@ -153,12 +153,12 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> 
     best = max(epoch.number for epoch in keeper.epochs if epoch.best)
     name = "rmse" if kind == "forecast" else "accuracy"
     pick = min if kind == "forecast" else max
-    assert keeper.epochs[best - 1].scores[name] == pick(epoch.scores[name] for epoch in keeper.epochs)
+    assert keeper.epochs[best - 1].metrics[name] == pick(epoch.metrics[name] for epoch in keeper.epochs)
     saved = load_file(tmp_path / "run" / "model.safetensors")
     for key, value in saved.items():
         assert torch.equal(value, kept[best - 1][key])
         assert torch.equal(value, model.network.state_dict()[key])
-    assert model.config.scores == pytest.approx(keeper.epochs[best - 1].scores)
+    assert model.config.scores == pytest.approx(keeper.epochs[best - 1].metrics)
 
 
 def test_metrics_hold_a_line_an_epoch(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_metrics_hold_a_line_an_epoch(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 21))
     assert [line["train_loss"] for line in lines] == [epoch.loss for epoch in recorder.epochs]
-    assert [line["loss"] for line in lines] == [epoch.scores["loss"] for epoch in recorder.epochs]
+    assert [line["loss"] for line in lines] == [epoch.metrics["loss"] for epoch in recorder.epochs]
     assert [line["best"] for line in lines] == [epoch.best for epoch in recorder.epochs]
 
 
@@ -238,7 +238,7 @@ def test_a_dev_file_is_measured(tmp_path: Path) -> None:
     assert recorder.trainer.dev is not None
     assert (len(recorder.trainer.train), len(recorder.trainer.dev)) == (24, 7)
     assert model.config.dev_file == str(dev)
-    assert model.config.scores == pytest.approx(model.evaluate(dev).scores())
+    assert model.config.scores == pytest.approx(model.evaluate(dev).metrics())
 
 
 def test_the_card_says_what_was_measured(tmp_path: Path) -> None:

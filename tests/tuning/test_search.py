@@ -63,7 +63,7 @@ def test_trials_are_runs_and_the_best_is_linked(whole: tuple[Board, Path], data:
     assert best.score == max(t.score for t in board.trials if t.state == "complete" and t.score is not None)
     assert (out / "best").resolve() == best.run.resolve()
     assert load(out / "best").config.scores == best.scores
-    assert load(out / "best").evaluate(data).scores()["accuracy"] > 0
+    assert load(out / "best").evaluate(data).metrics()["accuracy"] > 0
     kept = {path.parent.name for path in out.glob("trials/*/model.safetensors")}
     assert kept == {t.run.name for t in board.ranked[:2]}  # keep=2
     assert not list(out.glob("trials/*/resume"))

@@ -7,30 +7,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.config import ModelSettings, TrainSettings, defaults
-from ohlol.tuning.space import BY_TASK, FIXED, OTHERS, Range, chosen, parse
+from ohlol.config import ModelSettings, TrainSettings
+from ohlol.tasks import TASKS
+from ohlol.tuning.space import FIXED, OTHERS, Range, chosen, parse
 from ohlol.utils.errors import InputError
 
-TASKS = [("label", "word"), ("label", "char"), ("next", "char"), ("classify", "word"), ("forecast", "char")]
+CASES = [("label", "word"), ("label", "char"), ("next", "char"), ("classify", "word"), ("forecast", "char")]
 
 
-@pytest.mark.parametrize(("task", "level"), TASKS)
+@pytest.mark.parametrize(("task", "level"), CASES)
 def test_the_defaults_of_each_task_lie_within(task: str, level: str) -> None:
     space = chosen([], {}, task, level)
-    model, training = defaults(task, level)
+    model, training = TASKS[task].defaults(level)
     both = vars(model) | vars(training)
     assert space.settings(space.nearest(model, training)) == {name: both[name] for name in space.texts}
     assert {"cell", "hidden_size", "dropout", "lr"} <= set(space.texts)
 
 
 def test_every_written_range_is_read_as_it_is_written() -> None:
-    for text in {text for texts in BY_TASK.values() for text in texts} | set(OTHERS):
+    for text in {text for task, level in CASES for text in TASKS[task].search_space(level)} | set(OTHERS):
         assert parse(parse(text).text) == parse(text)
 
 
 def test_the_page_lists_every_range() -> None:
     page = (Path(__file__).parents[2] / "docs/tuning.md").read_text(encoding="utf-8")
-    for (task, _), texts in BY_TASK.items():
+    for task, level in CASES:
+        texts = TASKS[task].search_space(level)
         rows = [line for line in page.splitlines() if line.startswith(f"| `{task}`")]
         assert any(all(f"`{text}`" in row for text in texts) for row in rows)
     assert all(f"`{text}`" in page for text in OTHERS)

@@ -11,9 +11,10 @@ import pytest
 from helpers import upper_pairs
 
 import ohlol
+from ohlol.tasks import TASKS
 from ohlol.tuning import study as room
 from ohlol.tuning.samplers import Proposer, distribution_of, pruner_of
-from ohlol.tuning.space import BY_TASK, OTHERS, Space, chosen, parse
+from ohlol.tuning.space import OTHERS, Space, chosen, parse
 from ohlol.tuning.storage import Storage
 from ohlol.tuning.study import GRACE, Study, load_board
 from ohlol.tuning.summary import Lost, is_study, read_file
@@ -37,7 +38,9 @@ def opened(out: Path, space: Space = SPACE, storage: str | None = None, **made_f
 
 
 def test_every_range_is_one_of_optunas() -> None:
-    for text in {text for texts in BY_TASK.values() for text in texts} | set(OTHERS):
+    for text in {
+        text for task in TASKS.values() for level in ("char", "word") for text in task.search_space(level)
+    } | set(OTHERS):
         one = parse(text)
         distribution = distribution_of(one)  # a warning would fail this test
         for value in one.values or (one.low, one.high):
@@ -150,7 +153,7 @@ def test_what_another_machine_left_is_begun_anew(tmp_path: Path, monkeypatch: py
 
 
 def test_where_no_system_tells_who_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room.lock, "fcntl", None)
+    monkeypatch.setattr(room.locks, "fcntl", None)
     one, two = opened(tmp_path / "study"), opened(tmp_path / "study")
     first = one.take(1)
     assert first is not None

@@ -4,14 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ohlol.checkpoint.run_directory import Config
-from ohlol.evaluation.metrics import text_of
-
-_USES = {
-    "label": 'ohlol predict {run} "TEXT"',
-    "classify": 'ohlol predict {run} "TEXT"',
-    "next": 'ohlol generate {run} --prompt "TEXT"',
-    "forecast": "ohlol predict {run} FILE",
-}
+from ohlol.tasks import TASKS
+from ohlol.tasks.metrics import format_metrics
 
 
 def model_card(config: Config, parameters: int, run: Path, *, apart: bool, device: str = "") -> str:
@@ -38,10 +32,10 @@ A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, 
 
 - trained on: {trained_on}
 - measured on: {measured}
-{computed}- scores there, best weights: {text_of(config.scores) or "none"}
+{computed}- scores there, best weights: {format_metrics(config.scores) or "none"}
 
 ```
-{_USES[config.task].format(run=run)}
+{TASKS[config.task].usage.format(run=run)}
 ```
 
 | setting | value |

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from ohlol.checkpoint.run_directory import STATES
 from ohlol.checkpoint.weights import put_weights, read_tensors, weights_of, write_tensors
-from ohlol.evaluation.metrics import Scores
 from ohlol.models.sequence_model import SequenceModel, State
+from ohlol.tasks.metrics import Metrics as MetricValues
 from ohlol.training.precision import Precision
 from ohlol.utils import devices
 from ohlol.utils.distributed import Team
@@ -43,7 +43,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     step: int = 0
-    best: Scores | None = None
+    best: MetricValues | None = None
     stale: int = 0
     plateau: float = 1.0
     loss: float = 0.0

@@ -26,13 +26,15 @@ from torch import Tensor
 
 from ohlol.checkpoint import snapshots
 from ohlol.checkpoint.weights import check_weights, put_weights, read_tensors, weights_of, write_tensors
-from ohlol.config import TASKS, DataSettings, ModelSettings, TrainSettings, check
+from ohlol.config import DataSettings, ModelSettings, TrainSettings, check
 from ohlol.data.codec import Codec
 from ohlol.data.corpus.encoded import read_codec as codec_of
 from ohlol.data.corpus.encoded import remove
 from ohlol.data.loading import KEPT
 from ohlol.data.sequences import checked
+from ohlol.data.targets import TARGETS
 from ohlol.models.sequence_model import SequenceModel, Sizes
+from ohlol.tasks import TASKS
 from ohlol.utils.devices import fetched
 from ohlol.utils.errors import InputError, cut, short
 from ohlol.utils.files import FORMAT, JSON_LIMIT, parse_json, read_bytes, read_json
@@ -97,8 +99,7 @@ class Config:
                 pairs=tuple((given, wanted) for given, wanted in data["pairs"]),
                 scores={str(k): float(v) for k, v in data["scores"].items()},
             )
-            if config.task not in TASKS:
-                raise ValueError(f"task is {config.task!r}")
+            TASKS.select(config.task)
             checked(config.data)
             check(config.model, config.training)
             return config
@@ -289,10 +290,10 @@ def planned(config: Config) -> SequenceModel:
 
 def sizes_of(codec: Codec) -> Sizes:
     """The sizes a vocabulary gives a model."""
-    if codec.task == "forecast":
+    if codec.scale is not None:
         return Sizes(len(codec.columns), len(codec.target_columns), numeric=True)
     assert codec.symbols is not None
     assert codec.labels is not None
     chars = len(codec.chars) if codec.chars is not None else 0
     bigrams = len(codec.bigrams) if codec.bigrams is not None else 0
-    return Sizes(len(codec.symbols), len(codec.labels), chars, bigrams, whole=codec.task == "classify")
+    return Sizes(len(codec.symbols), len(codec.labels), chars, bigrams, per_sequence=TARGETS[codec.task].per_sequence)

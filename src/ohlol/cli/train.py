@@ -63,8 +63,8 @@ def train(
         typer.Option(help="Size of the vectors of neighbouring characters; 0 for none.", rich_help_panel="Model"),
     ] = None,
     head: Annotated[
-        bool | None,
-        typer.Option("--head/--no-head", help="A linear layer on the hidden state.", rich_help_panel="Model"),
+        str | None,
+        typer.Option(help="From hidden state to answers: softmax, identity, regression.", rich_help_panel="Model"),
     ] = None,
     tie_weights: Annotated[
         bool | None,
@@ -163,13 +163,13 @@ def train(
         raise InputError("several processes write one run: give --out")
     leads = os.environ.get("RANK", "0") == "0"
     stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
-    run = out or run_directory.free_name(stem)
+    run = out or run_directory.choose_free_name(stem)
     tutorial = not files and not resume
     shown = [t for _, t in pairs or loading.HELLO] if tutorial else None
     reporter = progress.reporter(console(), shown)
     if deterministic and leads:
-        where = devices.chosen(device)
-        said = environment.promise(
+        where = devices.select_device(device)
+        said = environment.describe_reproducibility(
             kernels=ops.implementation(where, precision or "fp32"), device=where, precision=precision or "fp32"
         )
         print(f"deterministic: {said}", file=sys.stderr)

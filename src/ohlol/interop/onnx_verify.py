@@ -67,6 +67,7 @@ class Runtime(torch.nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.model = model
+        self.sizes, self.head, self.answer_sizes = model.network.sizes, model.network.head, model.network.answer_sizes
         self.states = [i.name for i in self.session.get_inputs() if i.name in ("h_0", "c_0")]
         self.step = "lengths" not in {i.name for i in self.session.get_inputs()}
 
@@ -77,7 +78,7 @@ class Runtime(torch.nn.Module):
         return tuple(torch.zeros(rows, B, settings.hidden_size) for _ in self.states)
 
     def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:
-        """Scores (S, K), or (B, K) for `classify`, and the state; as `SequenceModel.forward`."""
+        """Logits (S, K), or (B, K) for `classify`, and the state; as `SequenceModel.forward`."""
         where = _Padded(steps.batch_sizes.numpy())
         B = len(where.lengths)
         state = self.start(B) if state is None else state
@@ -88,12 +89,12 @@ class Runtime(torch.nn.Module):
         else:
             feed["lengths"] = where.lengths
         found: Any = self.session.run(None, feed)
-        scores, *after = found
+        logits, *after = found
         if self.model.codec.target_scale is not None:
-            scores = self.model.codec.target_scale.apply(scores)
-        if not self.model.network.sizes.whole and not self.step:
-            scores = where.packed(scores)
-        return torch.from_numpy(scores), tuple(torch.from_numpy(s) for s in after)
+            logits = self.model.codec.target_scale.apply(logits)
+        if not self.sizes.per_sequence and not self.step:
+            logits = where.packed(logits)
+        return torch.from_numpy(logits), tuple(torch.from_numpy(s) for s in after)
 
     def _inputs(self, steps: Steps) -> dict[str, Array]:
         """What the graph reads at each packed step, (S, ...)."""
@@ -156,7 +157,7 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verified:
     found: list[tuple[float, str]] = []
 
     def compare(name: str, ours: tuple[Tensor, State], theirs: tuple[Tensor, State]) -> None:
-        for tensor, a, b in zip(("scores", "h_n", "c_n"), (ours[0], *ours[1]), (theirs[0], *theirs[1]), strict=False):
+        for tensor, a, b in zip(("logits", "h_n", "c_n"), (ours[0], *ours[1]), (theirs[0], *theirs[1]), strict=False):
             off = float((a - b).abs().max()) / max(1.0, float(a.abs().max())) if a.shape == b.shape else np.inf
             found.append((np.inf if np.isnan(off) else off, f"{tensor} of {name}"))
 
@@ -271,7 +272,7 @@ def compared(model: TrainedModel, graphs: Sequence[bytes], data: Dataset | None)
 
 
 def _scores(network: Any, model: TrainedModel, data: Dataset) -> dict[str, float]:
-    return evaluate(network, model.codec, data).scores()
+    return evaluate(network, model.codec, data).metrics()
 
 
 def agreement(model: TrainedModel, graph: bytes, seed: int = 0) -> float:
@@ -279,7 +280,8 @@ def agreement(model: TrainedModel, graph: bytes, seed: int = 0) -> float:
     batch = _made_up(model, np.full(16, 64), np.random.default_rng(seed))
     with torch.no_grad():
         ours, theirs = model.on_cpu.network(batch)[0], Runtime(model, graph)(batch)[0]
-    return float((ours.argmax(dim=1) == theirs.argmax(dim=1)).float().mean())
+    decode = model.network.head.decode
+    return float((decode(ours) == decode(theirs)).float().mean())
 
 
 def version() -> str:

@@ -77,7 +77,7 @@ class Log(View):
 
     def epoch(self, epoch: Epoch) -> None:
         """The score, beside the bar."""
-        self.score = f"  {self._score} {shown(epoch.scores[self.name], self.name)}"
+        self.score = f"  {self._score} {shown(epoch.metrics[self.name], self.name)}"
 
     def ended(self, trial: Trial, board: Board) -> None:
         """What came out."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ohlol.config import ModelSettings, TrainSettings, check
+from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, cut
 
 Value = str | int | float | bool
@@ -19,25 +20,6 @@ DIGITS = 3
 """Significant digits of a number that is searched: what is trained is what is shown, and more decide nothing."""
 FIXED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots")
 """Settings that are not searched: they change nothing, or what is measured, so that scores could not be compared."""
-_COMMON = ("cell=gru,lstm", "num_layers=1:2", "lr=5e-4:1e-2:log")
-_DROPOUTS = ("dropout=0:0.7:0.05", "embedding_dropout=0:0.6:0.05")
-BY_TASK: dict[tuple[str, str], tuple[str, ...]] = {
-    ("label", "word"): (
-        *_COMMON, "hidden_size=64:384:8", "embedding_size=32:160:4", *_DROPOUTS,
-    ),
-    ("label", "char"): (
-        *_COMMON, "hidden_size=64:384:8", "embedding_size=16:128:8", *_DROPOUTS,
-    ),
-    ("next", ""): (
-        *_COMMON, "hidden_size=128:768:64", "embedding_size=16:128:8", "dropout=0:0.6:0.05",
-        "embedding_dropout=0:0.4:0.05",
-    ),
-    ("classify", ""): (
-        *_COMMON, "hidden_size=32:256:8", "embedding_size=16:128:8", *_DROPOUTS,
-    ),
-    ("forecast", ""): ("cell=rnn,gru,lstm", *_COMMON[1:], "hidden_size=16:128:8", "dropout=0:0.4:0.05"),
-}  # fmt: skip
-"""What is searched unless `search` says otherwise; the defaults of each task lie within."""
 OTHERS = (
     "bidirectional=no,yes", "char_rnn_size=32:96:8", "bigram_size=16:128:8", "batch_size=16,32,64,128",
     "bptt=32:128:16", "optimizer=adam,adamw,rmsprop", "lr_schedule=constant,cosine,plateau,onecycle",
@@ -182,8 +164,8 @@ def chosen(search: Sequence[str], given: dict[str, Any], task: str, level: str) 
 
 
 def by_default(task: str, level: str) -> tuple[str, ...]:
-    """What is searched for a task without `search`."""
-    return BY_TASK.get((task, level), BY_TASK.get((task, ""), BY_TASK["label", "char"]))
+    """What is searched for a task by default."""
+    return TASKS.select(task).search_space(level)
 
 
 def parse(text: str, known: dict[str, Range] | None = None) -> Range:

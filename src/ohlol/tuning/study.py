@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ohlol.evaluation.metrics import BETTER_LOW, Scores
+from ohlol.tasks.metrics import LOWER_IS_BETTER, Metrics
 from ohlol.tuning.samplers import PRUNERS, Proposer, pruner_of
 from ohlol.tuning.space import Range, Space, parse
 from ohlol.tuning.storage import Storage, quiet
@@ -52,7 +52,7 @@ class Taken:
     """Whether another process began it."""
     is_default: bool
     reported: dict[int, float]
-    """Scores that the study knows already, by epoch."""
+    """Metrics that the study knows already, by epoch."""
     handle: optuna.Trial
     signed: float = 0.0
 
@@ -88,7 +88,7 @@ class Study:
         self.made_for = made_for
         self.worker = f"{os.getpid()}-{random.SystemRandom().getrandbits(32):08x}"
         self._held = ExitStack()
-        direction = "minimize" if made_for["score"] in BETTER_LOW else "maximize"
+        direction = "minimize" if made_for["score"] in LOWER_IS_BETTER else "maximize"
         with self._working():
             self._study = optuna.create_study(
                 storage=storage.open(),
@@ -99,7 +99,7 @@ class Study:
             )
             agree(self._study, made_for, storage)
         write_json(out / FILE, {"format": FORMAT, "study": name, "storage": storage.lasting})
-        self._held.enter_context(locks.alone(out / "workers" / self.worker))
+        self._held.enter_context(locks.wait_for_lock(out / "workers" / self.worker))
         self.pruner = "none"
 
     @property
@@ -181,7 +181,7 @@ class Study:
         mine = owner.get("out") == str(self.out.resolve()) or run_of(self.out, trial.number).exists()
         if owner.get("host") != socket.gethostname() or not mine:
             return None
-        return locks.taken(self.out / "workers" / Path(owner["worker"]).name)
+        return locks.is_locked(self.out / "workers" / Path(owner["worker"]).name)
 
     def _is_lost(self, trial: FrozenTrial) -> bool:
         started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
@@ -215,7 +215,7 @@ class Study:
         with self._told():
             return not taken.is_default and taken.handle.should_prune()
 
-    def tell(self, taken: Taken, state: str, *, scores: Scores | None = None, why: str = "") -> None:
+    def tell(self, taken: Taken, state: str, *, scores: Metrics | None = None, why: str = "") -> None:
         """Say how a trial ended; raises Lost."""
         with self._told():
             if scores is not None:
@@ -235,7 +235,7 @@ class Study:
     @contextmanager
     def alone(self) -> Generator[None]:
         """Nobody else changes the directory of this study."""
-        with locks.alone(self.out / "lock"):
+        with locks.wait_for_lock(self.out / "lock"):
             yield
 
     @contextmanager
@@ -328,7 +328,7 @@ def load_board(folder: Path, storage: str | None = None) -> Board:
 def board_of(study: optuna.Study, out: Path, space: Space, *, importance: bool = False) -> Board:
     """The study as it stands, seen from a directory; `importance` takes a moment."""
     score = study.user_attrs[MADE_FOR]["score"]
-    best = min if score in BETTER_LOW else max
+    best = min if score in LOWER_IS_BETTER else max
     trials: list[Trial] = []
     for t in study.get_trials(deepcopy=False):
         owner: dict[str, str] = t.user_attrs.get("owner", {})

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ohlol.display import translations
 from ohlol.display.shapes_text import WIDTH
-from ohlol.evaluation.metrics import RATES, number
+from ohlol.tasks.metrics import RATES, format_number
 from ohlol.tuning.space import Range, parse, said
 from ohlol.tuning.summary import Board, Trial
 
@@ -29,7 +29,7 @@ BAR = 40
 
 def shown(value: float, name: str) -> str:
     """A score, a rate in per cent."""
-    return f"{100 * value:.2f} %" if name in RATES else number(value)
+    return f"{100 * value:.2f} %" if name in RATES else format_number(value)
 
 
 def best_to_text(board: Board, console: Console, *, most: int = 5) -> None:
