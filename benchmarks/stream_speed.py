@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from torch.nn.functional import cross_entropy, one_hot
 
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data import loading
 from ohlol.training.trainer import Trainer

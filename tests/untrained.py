@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.lines import Place

@@ -236,4 +236,4 @@ def test_json_of_a_config(runs: dict[str, Path]) -> None:
     data = json.loads(json.dumps(config.to_json()))
     assert next(iter(data)) == "format"
     assert run_config.RunConfig.from_json(data) == config
-    assert run_config.RunConfig.from_json(replace(config, scores={}).to_json()).scores == {}
+    assert run_config.RunConfig.from_json(replace(config, metrics={}).to_json()).scores == {}

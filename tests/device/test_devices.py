@@ -49,12 +49,12 @@ def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert str(devices.select_device()) == str(devices.select_device("cuda")) == "cuda:1"
     assert devices.select_device("cpu") is devices.CPU
-    with pytest.raises(InputError, match=r"`device` cuda:0: each of the 2 processes takes one of its own"):
+    with pytest.raises(InputError, match=r"--device cuda:0: each of the 2 processes takes one of its own"):
         devices.select_device("cuda:0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     with pytest.raises(
         InputError,
-        match=r"`device` cuda: 3 processes on this host, and 2 such devices: --nproc-per-node 2, or",
+        match=r"--device cuda: 3 processes on this host, and 2 such devices: --nproc-per-node 2, or",
     ):
         devices.select_device()
 
@@ -77,7 +77,7 @@ def test_a_device_that_is_not_there_is_refused(name: str, said: str) -> None:
 
 @pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch was built with CUDA")
 def test_cuda_without_cuda_is_one_line(tmp_path: Any) -> None:
-    with pytest.raises(InputError, match=r"^`device` cuda: this torch \(.*\) was built without CUDA; `device=cpu`"):
+    with pytest.raises(InputError, match=r"^--device cuda: this torch \(.*\) was built without CUDA; --device cpu"):
         ohlol.fit(out=tmp_path / "run", device="cuda")
     assert not (tmp_path / "run").exists()
 

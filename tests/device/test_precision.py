@@ -80,13 +80,13 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
     for name in ("model.safetensors", "resume/last.safetensors"):
         tensors, _ = read_tensors(tmp_path / "run" / name)
         assert {t.dtype for n, t in tensors.items() if n != "scaler" and not n.startswith("rng")} == {torch.float32}
-    assert ohlol.load(tmp_path / "run").config.scores == pytest.approx(model.config.scores)
+    assert ohlol.load(tmp_path / "run").config.metrics == pytest.approx(model.config.metrics)
 
 
 def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
     data, dev = upper_pairs(tmp_path / "data.tsv"), upper_pairs(tmp_path / "dev.tsv", seed=8)
     model = ohlol.fit(data, dev=dev, out=tmp_path / "run", precision="bf16", **TINY)
-    assert model.config.scores == ohlol.load(tmp_path / "run").evaluate(dev).metrics()
+    assert model.config.metrics == ohlol.load(tmp_path / "run").evaluate(dev).metrics()
 
 
 @pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")

@@ -104,7 +104,6 @@ def test_symbols_cannot_leave_their_place() -> None:
 def big_model(hidden: int) -> TrainedModel:
     """A model of the size the page must still take, not trained."""
     from ohlol.checkpoint.run_config import RunConfig
-
     from ohlol.config import DataSettings, ModelSettings, TrainSettings
     from ohlol.data.codec import Codec
     from ohlol.data.vocab import Vocab

@@ -182,7 +182,7 @@ def test_stopped_and_gone_on_by_others(tmp_path: Path) -> None:
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     _, err = run(train(1, "--resume", "--out", "alone"), tmp_path)
     assert "saved by 2 processes, and now there are 1" in err
-    assert ohlol.load(tmp_path / "alone").config.scores
+    assert ohlol.load(tmp_path / "alone").config.metrics
 
 
 def test_an_encoded_corpus_is_shared(tmp_path: Path) -> None:

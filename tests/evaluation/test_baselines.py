@@ -31,7 +31,7 @@ class Ended(Recorder):
 
 def ended(data: Any = None, **settings: Any) -> tuple[Baselines, dict[str, float]]:
     recorder = Ended()
-    return (model := ohlol.fit(data, reporter=recorder, **settings)) and recorder.found, model.config.scores
+    return (model := ohlol.fit(data, reporter=recorder, **settings)) and recorder.found, model.config.metrics
 
 
 def entropy(text: str) -> float:

@@ -369,7 +369,7 @@ WEIGHTS: dict[str, bytes] = {
     "a deep header": safetensors(b'{"a":' * 100_000),
     "metadata that are no strings": safetensors(b'{"__metadata__":{"sha256":[1]}}'),
     "a name that leads out": save({"../../../../etc/passwd": torch.zeros(1)}),
-    "values that are no numbers": b"",  # made in the test, from the run's own names and shapes
+    "values that are not finite": b"",  # made in the test, from the run's own names and shapes
     "a pickle": b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.",
 }
 

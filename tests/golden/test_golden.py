@@ -25,7 +25,7 @@ def test_a_finished_run_is_read() -> None:
     model = ohlol.load(HERE / "hello")
     assert model.config.task == "label"
     assert "".join(model.predict("hello").labels) == "ohlol"
-    assert model.config.scores["accuracy"] == 1.0
+    assert model.config.metrics["accuracy"] == 1.0
 
 
 def test_a_stream_goes_on_from_its_state() -> None:

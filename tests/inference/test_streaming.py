@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from parity.tolerances import assert_same
 from safetensors.torch import save
 from torch import Tensor
-from untrained import KINDS, sequence, untrained
+from untrained import KINDS as MODELS
+from untrained import sequence, untrained
 
 import ohlol
 from ohlol import ops
@@ -30,7 +31,7 @@ from ohlol.utils.errors import InputError
 
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 KINDS: list[tuple[str, dict[str, Any]]] = [
-    *((task, {"cell": cell}) for task, cell in itertools.product(KINDS, CELLS)),
+    *((task, {"cell": cell}) for task, cell in itertools.product(MODELS, CELLS)),
     ("label", {"cell": "lstm", "num_layers": 3}),
     ("next", {"cell": "gru", "num_layers": 2, "embedding_size": 0}),
     ("next", {"cell": "lstm", "embedding_size": 11, "tie_weights": True}),
@@ -362,8 +363,8 @@ def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors
         ({}, {"h": torch.zeros(1, 11).double()}, "h is .*float64"),
         ({}, {"c": None}, "the weight 'c' is missing"),
         ({}, {"x": torch.zeros(1)}, "the weight 'x' is unknown"),
-        ({}, {"h": torch.full((1, 11), torch.nan)}, "h holds values that are no numbers"),
-        ({}, {"c": torch.full((1, 11), torch.inf)}, "c holds values that are no numbers"),
+        ({}, {"h": torch.full((1, 11), torch.nan)}, "h holds values that are not finite"),
+        ({}, {"c": torch.full((1, 11), torch.inf)}, "c holds values that are not finite"),
         ({}, {"h": torch.full((1, 11), 1.01)}, "no sequence of 3 steps leads to"),
         ({}, {"c": torch.full((1, 11), -7.0)}, "no sequence of 3 steps leads to"),
         ({"steps": "0"}, {"c": torch.full((1, 11), 3e38)}, "no sequence of 0 steps leads to"),

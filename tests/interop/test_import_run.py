@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from test_onnx_gates import OTHERS, cases
-from untrained import KINDS, untrained
+from untrained import untrained
 
 import ohlol
 from ohlol.cli import main
@@ -164,7 +164,7 @@ def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
     assert torch.equal(model.network.head.weight, same["decoder.weight"])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
 def test_a_graph_of_ours_comes_back_whole(kind: str, cell: str, tmp_path: Path) -> None:
     more: dict[str, Any] = {"char_rnn_size": 3} if kind == "words" else {}
@@ -212,7 +212,7 @@ def test_graphs_of_ours_that_were_changed(tmp_path: Path) -> None:
 
     for act, message in (
         (bit, "its weights are not those it was written with"),
-        (nan, "head.bias holds values that are no numbers"),
+        (nan, "head.bias holds values that are not finite"),
         (gone, "'layers.R0' is computed, not stored"),
         (huge, "its metadata ask for"),
         (deep, "its metadata are not those of a graph of ohlol"),

@@ -158,7 +158,7 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> 
     for key, value in saved.items():
         assert torch.equal(value, kept[best - 1][key])
         assert torch.equal(value, model.network.state_dict()[key])
-    assert model.config.scores == pytest.approx(keeper.epochs[best - 1].metrics)
+    assert model.config.metrics == pytest.approx(keeper.epochs[best - 1].metrics)
 
 
 def test_metrics_hold_a_line_an_epoch(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_dev_file_is_measured(tmp_path: Path) -> None:
     assert recorder.trainer.dev is not None
     assert (len(recorder.trainer.train), len(recorder.trainer.dev)) == (24, 7)
     assert model.config.dev_file == str(dev)
-    assert model.config.scores == pytest.approx(model.evaluate(dev).metrics())
+    assert model.config.metrics == pytest.approx(model.evaluate(dev).metrics())
 
 
 def test_the_card_says_what_was_measured(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ def test_trials_are_runs_and_the_best_is_linked(whole: tuple[Board, Path], data:
     assert best is not None
     assert best.score == max(t.score for t in board.trials if t.state == "complete" and t.score is not None)
     assert (out / "best").resolve() == best.run.resolve()
-    assert load(out / "best").config.scores == best.scores
+    assert load(out / "best").config.metrics == best.scores
     assert load(out / "best").evaluate(data).metrics()["accuracy"] > 0
     kept = {path.parent.name for path in out.glob("trials/*/model.safetensors")}
     assert kept == {t.run.name for t in board.ranked[:2]}  # keep=2
@@ -81,7 +81,7 @@ def test_the_first_trial_is_the_defaults(whole: tuple[Board, Path], data: Path, 
     assert first.settings == {"cell": "lstm", "hidden_size": 12, "lr": 0.005}  # the nearest that are searched
     other = ohlol.tune(data, trials=1, out=tmp_path / "one", search=["lr", "cell"], hidden_size=6, **SETTINGS)
     plain = ohlol.fit(data, out=tmp_path / "plain", hidden_size=6, **SETTINGS)
-    assert other.trials[0].scores == plain.config.scores
+    assert other.trials[0].scores == plain.config.metrics
     assert same(tmp_path / "one/best", tmp_path / "plain")
 
 

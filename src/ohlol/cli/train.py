@@ -1,6 +1,5 @@
 """`ohlol train`: flags become settings; knows nothing of what they mean."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +10,7 @@ import typer
 from ohlol.cli.frame import Device, Format, Header, Input, Level, Target, Task, app, console, one_of
 from ohlol.config import CELLS, LR_SCHEDULES, OPTIMIZERS, PRECISIONS
 from ohlol.utils.errors import InputError
+from ohlol.utils.torchrun import read_launch
 
 PAIR_GLUE = "\t"
 """Joins the two values of --pair, as typer has no repeatable option of two; no symbol of a pair can be a tab."""
@@ -158,16 +158,15 @@ def train(
     data: Any = pairs or files
     if resume and out is None:
         raise InputError("--resume needs --out: the run directory to go on with")
-    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
-    if not alone and out is None:
+    launch = read_launch()
+    if launch.world_size > 1 and out is None:
         raise InputError("several processes write one run: give --out")
-    leads = os.environ.get("RANK", "0") == "0"
     stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
     run = out or run_directory.choose_free_name(stem)
     tutorial = not files and not resume
     shown = [t for _, t in pairs or loading.HELLO] if tutorial else None
     reporter = progress.reporter(console(), shown)
-    if deterministic and leads:
+    if deterministic and launch.is_main:
         where = devices.select_device(device)
         said = environment.describe_reproducibility(
             kernels=ops.implementation(where, precision or "fp32"), device=where, precision=precision or "fp32"
@@ -178,14 +177,14 @@ def train(
             data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, device=device, **settings
         )
     except Interrupted:
-        if not leads:
+        if not launch.is_main:
             raise typer.Exit(130) from None
         print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
         if isinstance(reporter, progress.Bar):
             reporter.stop()
-    if not leads:
+    if not launch.is_main:
         return
     print(f"saved: {run}")
     for text, _ in (pairs or loading.HELLO) if tutorial else ():

@@ -38,7 +38,7 @@ class Last(Silent):
 
     def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
         """Scores, then the loss beside its baselines, in the language of the environment."""
-        print(f"best weights: {format_metrics(trainer.config.scores)}", file=self.console.file)
+        print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
         for line in worth(baselines(trainer.config, trainer.codec, accumulator), translations.language(None)):
             print(line, file=self.console.file, flush=True)
 

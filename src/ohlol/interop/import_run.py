@@ -99,7 +99,7 @@ def _ours(graph: Any, where: str) -> tuple[TrainedModel, str]:
                 "train_files": [],
                 "dev_file": None,
                 "pairs": [],
-                "scores": {},
+                "metrics": {},
             }
         )
         if config.task != codec.task:

@@ -208,7 +208,7 @@ def _train(asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threadin
     tell(
         "done",
         {
-            "loss": model.config.scores["loss"],
+            "loss": model.config.metrics["loss"],
             "pairs": [said(model, pair.input) for pair in asked.pairs],
             "explain": watcher.explained(model),
         },

@@ -374,7 +374,7 @@ class Trainer:
         measured = self.dev if self.dev is not None else self.train
         accumulator = evaluate(self.model, self.codec, measured, self.processes)
         metrics = accumulator.metrics()
-        self.config = replace(self.config, scores=metrics)
+        self.config = replace(self.config, metrics=metrics)
         if self.run is not None and self.processes.is_main:
             write_json(self.run / "config.json", self.config.to_json())
         self.reporter.finish(self, accumulator)

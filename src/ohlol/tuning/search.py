@@ -4,7 +4,6 @@ What makes it safe to be killed: a trial is told only when its run is complete, 
 was told. What a killed process was at goes on from its run's saved state, under its own number.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -30,6 +29,7 @@ from ohlol.utils.distributed import Processes
 from ohlol.utils.errors import InputError, TooLarge, short
 from ohlol.utils.files import replace_link
 from ohlol.utils.locks import lock_run, wait_for_lock
+from ohlol.utils.torchrun import read_launch
 
 if TYPE_CHECKING:
     from ohlol.tuning.study import Study, Taken
@@ -113,7 +113,7 @@ def tune(
         Interrupted: a signal came; the running trial is saved.
         TypeError: there is no such setting.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if read_launch().world_size > 1:
         raise InputError("a sweep is not started by torchrun: start several processes with the same command instead")
     for name, value, low in (("trials", trials, 1), ("keep", keep, 1), ("timeout", timeout, 0)):
         if value is not None and value < low:
@@ -256,7 +256,7 @@ class Sweep:
             else:
                 made = fit.begin(run, config, made, self.dev, overwrite=True, held=held)
             watch = _Watch(study, taken, config.training.epochs, self.view)
-            return fit.carry_out(config, made, run, watch, resume=resume, processes=self.processes).config.scores
+            return fit.carry_out(config, made, run, watch, resume=resume, processes=self.processes).config.metrics
 
     def _tidied(self, study: "Study") -> Board:
         """The study as it stands; the best run is linked, and only the best keep their weights."""
@@ -316,7 +316,7 @@ def _goes_on(run: Path, config: RunConfig) -> bool:
         there = run_directory.read_config(run)
     except InputError:  # it is begun anew
         return False
-    return replace(there, scores={}, train_files=config.train_files, dev_file=config.dev_file) == config
+    return replace(there, metrics={}, train_files=config.train_files, dev_file=config.dev_file) == config
 
 
 def _is_begun(out: Path) -> bool:
