@@ -26,7 +26,7 @@ PENDING = ("data", "display", "explain", "serve")
     ("message", "expected"),
     [
         ("`lr` is 0; it must be greater than 0", "--lr is 0; it must be greater than 0"),
-        ("give `head=True`", "give --head"),
+        ("give `header=True`", "give --header"),
         ("give `bidirectional=False`", "give --unidirectional"),
         ("a lower `lr` or `precision=bf16`", "a lower --lr or --precision bf16"),
         ("`ohlol train` makes one", "`ohlol train` makes one"),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.frame import app
+from ohlol.cli.app import app
 from ohlol.utils.errors import InputError
 
 LIMITS = "Limits"
