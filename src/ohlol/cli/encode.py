@@ -41,7 +41,14 @@ def encode(
     header: Header = None,
 ) -> None:
     """Encode files once, also larger than memory, so that training maps them; an interrupted run is continued."""
-    settings: dict[str, Any] = {"format": format, "task": task, "level": level, "input": input, "target": target, "header": header}
+    settings: dict[str, Any] = {
+        "format": format,
+        "task": task,
+        "level": level,
+        "input": input,
+        "target": target,
+        "header": header,
+    }
     from ohlol.data.corpus import encode as encoder
     from ohlol.data.corpus import encoded, store
 
