@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -32,7 +33,7 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-Run = Annotated[str, typer.Argument(help="Run directory.", metavar="RUN")]
+Run = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is the first GPU, or the CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Lang = Annotated[str | None, typer.Option(help="Language: en or zh; by default that of the environment.")]

@@ -1,17 +1,16 @@
 """`ohlol evaluate`: the metrics of a trained model on a file."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Device, Json, app, console
+from ohlol.cli.app import MODELS, Device, Json, Run, app, console
 
 
 @app.command(rich_help_panel=MODELS)
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    run: Run,
     files: Annotated[
         list[str],
         typer.Argument(help="Data in the format of the training data, or an encoded corpus.", metavar="FILE..."),

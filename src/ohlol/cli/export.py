@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ohlol.cli.app import EXCHANGE, app
+from ohlol.cli.app import EXCHANGE, Run, app
 from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ WIDTH = 80
 
 @app.command(rich_help_panel=EXCHANGE)
 def export(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
-    file: Annotated[Path, typer.Argument(help="ONNX file to write, such as model.onnx.")],
+    run: Run,
+    file: Annotated[Path, typer.Argument(help="ONNX file to write, such as model.onnx.", metavar="FILE")],
     step: Annotated[
         bool, typer.Option("--step", help="Also write a graph of a single time step, as NAME.step.onnx.")
     ] = False,

@@ -12,7 +12,7 @@ from ohlol.cli.predict import report_unknown
 
 @app.command(rich_help_panel=MODELS)
 def generate(
-    run: Annotated[Path, typer.Argument(help="Run directory of a language model (task next).")],
+    run: Annotated[Path, typer.Argument(help="Run directory of a language model (task next).", metavar="RUN")],
     prompt: Annotated[str, typer.Option(help="Text to continue.")] = "",
     length: Annotated[int, typer.Option(help="Symbols to generate.")] = 500,
     temperature: Annotated[float, typer.Option(help="Divides the logits; 0 takes the most probable symbol.")] = 0.8,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Device, app, ignore_closed_pipe
+from ohlol.cli.app import MODELS, Device, Run, app, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ SHOWN = 10
 
 @app.command(rich_help_panel=MODELS)
 def predict(
-    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    run: Run,
     source: Annotated[
         str,
         typer.Argument(
