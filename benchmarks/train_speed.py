@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ohlol.checkpoint.run_directory import Config, sizes_of
 from ohlol.config import ModelSettings, TrainSettings
-from ohlol.data import loading
+from ohlol.data.loading import Loader, Source
 from ohlol.training.trainer import Trainer
 
 B, T, H = 32, 64, 128
@@ -42,11 +42,10 @@ class Plain(torch.nn.Module):
 
 def ours(cell: str, path: Path) -> Trainer:
     """A trainer of the package on the text."""
-    corpus = loading.read(path, {})
     model = ModelSettings(cell=cell, hidden_size=H, embedding=0)
     settings = TrainSettings(batch_size=B, bptt=T, lr=2e-3, schedule="constant", unknown=0.0, dev_fraction=0.0)
-    made = loading.arrays(corpus, path, None, model, settings, shared=False)
-    return Trainer(Config("next", made.settings, model, sizes_of(made.codec), settings), made)
+    data = Loader(Source.parse(path), {}).load(model, settings)
+    return Trainer(Config("next", data.settings, model, sizes_of(data.codec), settings), data)
 
 
 def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, float]:

@@ -30,8 +30,8 @@ from ohlol.config import TASKS, DataSettings, ModelSettings, TrainSettings, chec
 from ohlol.data.codec import Codec
 from ohlol.data.corpus.encoded import read_codec as codec_of
 from ohlol.data.corpus.encoded import remove
-from ohlol.data.loading import KEPT
-from ohlol.data.sequences import checked
+from ohlol.data.loading import DATA_FOLDER
+from ohlol.data.sequences import check_settings
 from ohlol.models.sequence_model import SequenceModel, Sizes
 from ohlol.utils.devices import fetched
 from ohlol.utils.errors import InputError, cut, short
@@ -99,7 +99,7 @@ class Config:
             )
             if config.task not in TASKS:
                 raise ValueError(f"task is {config.task!r}")
-            checked(config.data)
+            check_settings(config.data)
             check(config.model, config.training)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -142,7 +142,7 @@ def create(out: Path, *, overwrite: bool, held: ExitStack | None = None, trains:
         for name in (*(f"resume/{state}.safetensors" for state in STATES), *FILES):
             (out / name).unlink(missing_ok=True)
         snapshots.clear(out)
-        remove(out / KEPT)
+        remove(out / DATA_FOLDER)
     except OSError as error:
         raise InputError(f"{out}: cannot be made: {error.strerror}") from None
 

@@ -16,6 +16,7 @@ from ohlol.cells import Weights
 from ohlol.checkpoint.weights import put_weights, weights_of
 from ohlol.config import MOST_LAYERS, TASKS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
+from ohlol.data.readers.base import default_reader
 from ohlol.data.vocab import UNK, Vocab
 from ohlol.models.sequence_model import SequenceModel, Sizes
 from ohlol.utils.errors import SAID, InputError
@@ -235,7 +236,6 @@ def built(
         codec = Codec(task, vocab, vocab if task == "next" else _vocab(answers, where))
     letters = bool(symbols) and all(len(n) == 1 for n in names if n != UNK)  # numbers from 0 are words, few or many
     level = None if numeric else "char" if letters else "word"
-    form = {"label": "pairs", "next": "text"}.get(task, "columns")
     settings = ModelSettings(
         cell=plain.kind,
         hidden_size=plain.hidden,
@@ -247,7 +247,7 @@ def built(
     model = SequenceModel(settings, Sizes(V, plain.scores, numeric=numeric, whole=task == "classify")).eval()
     put_weights(model, {n: t.contiguous() for n, t in _by_name(plain).items()}, where)
     assert set(weights_of(model)) == set(_by_name(plain))
-    return DataSettings(task, form, level), settings, codec, model
+    return DataSettings(task, default_reader(task).name, level), settings, codec, model
 
 
 def _by_name(plain: Plain) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from ohlol.checkpoint.run_directory import Config
 from ohlol.checkpoint.weights import put_weights, weights_of
 from ohlol.config import every
 from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows
-from ohlol.data.loading import Arrays
+from ohlol.data.loading import PreparedData
 from ohlol.evaluation.evaluate import by_sequence, evaluate, resized, saturation
 from ohlol.evaluation.metrics import Scores, better, main_score
 from ohlol.models.sequence_model import SequenceModel, State
@@ -72,7 +72,7 @@ class Trainer:
     def __init__(
         self,
         config: Config,
-        data: Arrays,
+        data: PreparedData,
         run: Path | None = None,
         reporter: Reporter | None = None,
         team: Team = ALONE,

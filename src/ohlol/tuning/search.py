@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from ohlol.checkpoint import run_directory
 from ohlol.checkpoint.run_directory import Config
-from ohlol.data.corpus.cache import Shelf
-from ohlol.data.loading import Arrays, Source
+from ohlol.data.cache import CachedLoader
+from ohlol.data.loading import Data, PreparedData, Source
 from ohlol.evaluation.metrics import Scores, Tally, main_score
 from ohlol.training import fit, interrupts
 from ohlol.training.callbacks import Epoch, Silent
@@ -72,7 +72,7 @@ class Pruned(Exception):  # noqa: N818 - it is no error
 
 
 def tune(
-    data: Source,
+    data: Data,
     *,
     trials: int = 20,
     out: str | Path,
@@ -131,7 +131,7 @@ class Sweep:
     def __init__(
         self,
         out: Path,
-        data: Source,
+        data: Data,
         dev: str | Path | None,
         settings: dict[str, Any],
         *,
@@ -141,7 +141,9 @@ class Sweep:
     ):
         self.out, self.dev, self.settings, self.keep, self.us, self.view = out, dev, settings, keep, us, view
         self.given = Given.of(settings)
-        self.shelf = Shelf(out / "data", data, dev, self.given.data)
+        self.source = Source.parse(data, dev)
+        self.source.check_split(self.given.training)
+        self.loader = CachedLoader(out / "data", self.source, self.given.data)
         self._stop = False
 
     def run(
@@ -189,14 +191,14 @@ class Sweep:
         if about and about["study"] != name:
             raise InputError(f"{self.out} is the directory of the study {about['study']}: give another --out")
         kept = room.Storage.of(storage, self.out, about)
-        data, given = self.shelf.settings, self.given.model | self.given.training
+        data, given = self.loader.settings, self.given.model | self.given.training
         found = space.chosen(search, given, data.task or "", data.level or "")
-        first = found.nearest(*fit.settle(data, self.shelf.pairs, self.given))
+        first = found.nearest(*fit.settle(data, self.source.pairs, self.given))
         with alone(self.out / "lock"):
-            base, made = self._prepared(found.settings(first))
-        labels = made.codec.labels.symbols if made.codec.labels is not None else ()
+            base, prepared = self._prepared(found.settings(first))
+        labels = prepared.codec.labels.symbols if prepared.codec.labels is not None else ()
         made_for = {
-            "data": made.data_sha256,
+            "data": prepared.data_sha256,
             "score": main_score(base.task, labels),
             "search": list(found.texts.values()),
             "settings": dict(sorted(given.items())),
@@ -206,14 +208,13 @@ class Sweep:
         self.view.opened(Plan(self.out, kept.shown, found, base, trials, study.pruner), study.board())
         return study
 
-    def _prepared(self, searched: dict[str, Any]) -> tuple[Config, Arrays]:
-        """What a trial is, complete, and what it reads; raises InputError where settings do not fit together."""
+    def _prepared(self, searched: dict[str, Any]) -> tuple[Config, PreparedData]:
+        """The configuration and the data of a trial; raises InputError where settings do not fit together."""
         given = Given.of(self.settings | searched)
-        model, training = fit.settle(self.shelf.settings, self.shelf.pairs, given)
-        made = self.shelf.arrays(model, training)
-        if self.shelf.corpus is not None and "dev_fraction" in given.training:
-            raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {self.shelf.corpus} is")
-        return fit.configure(made, model, training, given, self.dev, self.shelf.pairs, self.us.device), made
+        model, training = fit.settle(self.loader.settings, self.source.pairs, given)
+        prepared = self.loader.load(model, training)
+        config = fit.configure(prepared, model, training, given, self.dev, self.source.pairs, self.us.device)
+        return config, prepared
 
     def _trial(self, study: "Study", taken: "Taken") -> None:
         """One trial, to its end."""
@@ -237,7 +238,7 @@ class Sweep:
         """The scores of a trial's best weights, its run complete."""
         try:
             with study.alone():
-                config, made = self._prepared(taken.settings)
+                config, prepared = self._prepared(taken.settings)
         except TooLarge:
             raise
         except InputError as error:
@@ -247,9 +248,9 @@ class Sweep:
             if resume:
                 held.enter_context(locked(run))
             else:
-                made = fit.begin(run, config, made, self.dev, overwrite=True, held=held)
+                prepared = fit.begin(run, config, prepared, overwrite=True, held=held)
             watch = _Watch(study, taken, config.training.epochs, self.view)
-            return fit.carry_out(config, made, run, watch, resume=resume, us=self.us).config.scores
+            return fit.carry_out(config, prepared, run, watch, resume=resume, us=self.us).config.scores
 
     def _tidied(self, study: "Study") -> Board:
         """The study as it stands; the best run is linked, and only the best keep their weights."""
