@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
-from ohlol.checkpoint.run_directory import Config, sizes_of
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.loading import Loader, Source
 from ohlol.training.trainer import Trainer
@@ -42,10 +42,12 @@ class Plain(torch.nn.Module):
 
 def ours(cell: str, path: Path) -> Trainer:
     """A trainer of the package on the text."""
-    model = ModelSettings(cell=cell, hidden_size=H, embedding=0)
-    settings = TrainSettings(batch_size=B, bptt=T, lr=2e-3, schedule="constant", unknown=0.0, dev_fraction=0.0)
+    model = ModelSettings(cell=cell, hidden_size=H, embedding_size=0)
+    settings = TrainSettings(
+        batch_size=B, bptt=T, lr=2e-3, lr_schedule="constant", unk_probability=0.0, dev_fraction=0.0
+    )
     data = Loader(Source.parse(path), {}).load(model, settings)
-    return Trainer(Config("next", data.settings, model, sizes_of(data.codec), settings), data)
+    return Trainer(RunConfig("next", data.settings, model, sizes_from_codec(data.codec), settings), data)
 
 
 def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, float]:

@@ -46,7 +46,9 @@ def test_the_figure_of_a_trace_holds_its_numbers(hello: TrainedModel) -> None:
 
 
 def test_gates_layers_and_directions_each_have_their_map(tmp_path: Path) -> None:
-    model = ohlol.fit([("abcd", "dcba")], cell="gru", layers=2, bidirectional=True, head=True, hidden_size=3, epochs=1)
+    model = ohlol.fit(
+        [("abcd", "dcba")], cell="gru", num_layers=2, bidirectional=True, head="softmax", hidden_size=3, epochs=1
+    )
     found = trace(model, "abcd")
     figure = figures.of_trace(found, lang="zh")
     said = [axes.get_ylabel() for axes in figure.axes[1:]]

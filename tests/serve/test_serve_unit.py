@@ -181,7 +181,7 @@ def test_each_sequence_of_a_batch_gets_as_many_labels_as_it_asked_for() -> None:
 
 def test_how_much_a_request_is() -> None:
     """Letters count where words are spelled, and labels where many are asked for: a word can be a megabyte long."""
-    spelled, plain, limits = untrained("words", spelling=4), untrained("words"), Limits(work=100)
+    spelled, plain, limits = untrained("words", char_rnn_size=4), untrained("words"), Limits(work=100)
     K = len(plain.codec.labels or ())
     assert work_of(spelled, ["the", "cats"], 1) == 7
     assert work_of(plain, ["the", "cats"], 1) == 2
@@ -195,7 +195,7 @@ def test_how_much_a_request_is() -> None:
 
 def test_swapping_all_the_time_drops_nothing(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A request finds its model and hands it what it asks in one go: no swap comes between."""
-    two = itertools.cycle([ohlol.load(runs["hello"]), untrained("label", layers=1, hidden_size=4)])
+    two = itertools.cycle([ohlol.load(runs["hello"]), untrained("label", num_layers=1, hidden_size=4)])
     with short_lived(runs["hello"]) as url:
         monkeypatch.setattr(models, "loaded", lambda run: next(two))
         over, seen = threading.Event(), set[int]()

@@ -52,7 +52,7 @@ class CachedLoader:
 
     def load(self, model: ModelSettings, training: TrainSettings) -> PreparedData:
         """The arrays for a model, as `Loader.load`; one process at a time may call it for one folder."""
-        ways = zip(WAYS, (training.unknown, model.spelling, model.bigrams), strict=True)
+        ways = zip(WAYS, (training.unk_probability, model.char_rnn_size, model.bigram_size), strict=True)
         parts = [f"seed{training.seed}", f"dev{training.dev_fraction:g}", *(way for way, used in ways if used)]
         name = "-".join(parts)
         if name not in self._loaded:

@@ -101,8 +101,8 @@ class Counts:
         if corpus.kind.numeric:
             for series in zip(numbers_of(corpus.inputs), numbers_of(corpus.targets), strict=True):
                 inputs, targets = (RunningMoments().add(rows).moments() for rows in series)
-                names = {"columns": corpus.columns, "target_columns": corpus.target_columns}
-                counts.join(Counts(inputs=inputs, targets=targets, **names))
+                names = corpus.columns, corpus.target_columns
+                counts.join(Counts(inputs=inputs, targets=targets, columns=names[0], target_columns=names[1]))
             return counts
         sequences = symbols_of(corpus.inputs)
         counts.symbols.update(chained(sequences))

@@ -193,7 +193,7 @@ class Loader:
 
     def _encode(self, corpus: Corpus, model: ModelSettings, training: TrainSettings) -> PreparedData:
         """Split sequences into training data and dev data, learn the codec from the former, and encode both."""
-        unknowns = bool(training.unknown)
+        unknowns = bool(training.unk_probability)
         if self.source.dev is not None:
             train, dev = corpus, sequences.read(self.source.dev, corpus.settings)
         else:
@@ -203,8 +203,8 @@ class Loader:
         codec = Codec.learn(
             train,
             unknowns=unknowns,
-            spelled=bool(model.spelling) and spells_words(corpus.kind, level),
-            paired=bool(model.bigrams) and by_character,
+            spelled=bool(model.char_rnn_size) and spells_words(corpus.kind, level),
+            paired=bool(model.bigram_size) and by_character,
             shared=is_tutorial(self.source.pairs) and by_character,
         )
         train_data, dev_data = codec.encode(train), codec.encode(dev) if dev is not None else None
@@ -237,6 +237,6 @@ class Loader:
 
 def _without_unread(data: Dataset, model: ModelSettings) -> Dataset:
     """The data without the arrays that a model does not read."""
-    if not model.spelling:
+    if not model.char_rnn_size:
         data = replace(data, forms=None, spellings=None)
-    return data if model.bigrams else replace(data, bigrams=None)
+    return data if model.bigram_size else replace(data, bigrams=None)

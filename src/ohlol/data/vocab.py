@@ -136,7 +136,7 @@ class Vocab:
         return np.where(self._char_codes[index] == codes, self._char_ids[index], np.int32(-1))
 
     def encode_pairs(self, text: str) -> NDArray[np.int32]:
-        """The ids of the pairs of neighbours in a string, (T - 1,); the id of `UNK` for a pair not in the vocabulary."""
+        """The ids of the pairs of neighbours in a string, (T - 1,); that of `UNK` for a pair not in the vocabulary."""
         keys = pair_keys(code_points(text))
         if not len(self._pair_keys):
             return np.full(len(keys), self.unk, dtype=np.int32)

@@ -13,10 +13,10 @@ import numpy as np
 from ohlol.display import translations
 from ohlol.display.curves_text import legend, title
 from ohlol.display.trace_text import SIGNS, describe
-from ohlol.evaluation.metrics import RATES
 from ohlol.explain.curves import Panel
 from ohlol.explain.saliency import Memory
 from ohlol.explain.trace import LayerTrace, Numbers, Trace, activation_name
+from ohlol.tasks.metrics import RATES
 from ohlol.tuning.space import Range, parse, said
 from ohlol.tuning.summary import Board
 from ohlol.utils.errors import InputError
@@ -169,7 +169,7 @@ def of_study(board: Board, *, lang: str = "en") -> Figure:
         for k, setting in enumerate(ranges):
             axes = first = figure.add_subplot(grid[1 + k // 3, k % 3], sharey=first)
             _scores(axes, board, [_along(setting, t.settings[setting.name]) for t in board.scored])
-            axes.set_xlabel(setting.flag)
+            axes.set_xlabel(setting.name)
             if setting.choices:
                 axes.set_xticks(range(len(setting.choices)), [said(choice) for choice in setting.choices])
                 axes.set_xlim(-0.5, len(setting.choices) - 0.5)
@@ -242,7 +242,7 @@ def _importance(axes: Any, board: Board, lang: str) -> None:
         )
         axes.set_axis_off()
         return
-    axes.barh([parse(board.space[key]).flag for key, _ in found], [v for _, v in found], 0.5, color=COLOURS[0])
+    axes.barh([parse(board.space[key]).name for key, _ in found], [v for _, v in found], 0.5, color=COLOURS[0])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
 
@@ -257,7 +257,7 @@ def of_trace(found: Trace, *, lang: str = "en", memory: Memory | None = None) ->
     T = len(found.symbols)
     steps = range(max(0, T - WIDEST), T)
     maps = [row for layer in reversed(found.layers) for row in _rows(layer, len(found.layers) > 1, steps, lang)]
-    remembered = memory if memory is not None and found.task != "classify" and len(memory.symbols) == T else None
+    remembered = memory if memory is not None and not found.per_sequence and len(memory.symbols) == T else None
     unit = 0.26 if len(maps) <= 3 else 0.17
     heights = [0.75 if T <= FEW else 0.4, *(max(0.45, min(1.5, unit * len(values))) for _, values, _ in maps)]
     heights += [max(1.2, min(4.0, 0.3 * len(steps)))] if remembered else []
@@ -306,7 +306,7 @@ def _guesses(axes: Any, found: Trace, steps: range, signs: Signs) -> None:
     axes.axis("off")
     small = len(steps) > FEW
     for x, t in enumerate(steps):
-        n = t if found.task != "classify" else 0 if t == len(found.symbols) - 1 else None
+        n = t if not found.per_sequence else 0 if t == len(found.symbols) - 1 else None
         if n is None:
             continue
         wanted = found.targets[n] if found.targets is not None else None

@@ -41,7 +41,7 @@ def trace_html(found: "Trace") -> str:
             if values.shape[1] > UNITS:
                 rows.append([_name(translations.text("more_units", lang, count=values.shape[1] - UNITS))])
     last = len(found.symbols) - 1
-    answers = [t if found.task != "classify" else 0 if t == last else None for t in shown]
+    answers = [t if not found.per_sequence else 0 if t == last else None for t in shown]
     best = [None if n is None else found.best(n, 1)[0] for n in answers]
     rows.append([_name(translations.text("answer", lang)), *(_likely(*b) if b else "<td></td>" for b in best)])
     if found.targets is not None and found.losses is not None:

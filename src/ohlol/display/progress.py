@@ -10,9 +10,9 @@ from rich.text import Text
 from ohlol.data.batches import Dataset
 from ohlol.display import translations
 from ohlol.evaluation.baselines import Baselines, baselines
-from ohlol.evaluation.metrics import Tally, number, text_of
+from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
 from ohlol.training.callbacks import Epoch, Silent
-from ohlol.utils.devices import title
+from ohlol.utils.devices import describe_device
 
 if TYPE_CHECKING:
     from ohlol.training.callbacks import Reporter
@@ -36,10 +36,10 @@ class Last(Silent):
 
     console: Console
 
-    def finish(self, trainer: "Trainer", tally: Tally) -> None:
+    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
         """Scores, then the loss beside its baselines, in the language of the environment."""
-        print(f"best weights: {text_of(trainer.config.scores)}", file=self.console.file)
-        for line in worth(baselines(trainer.config, trainer.codec, tally), translations.language(None)):
+        print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
+        for line in worth(baselines(trainer.config, trainer.codec, accumulator), translations.language(None)):
             print(line, file=self.console.file, flush=True)
 
 
@@ -48,9 +48,11 @@ def worth(found: Baselines, lang: str) -> list[str]:
     rows = [(found.summed, "worth_summed"), (found.uniform, "worth_uniform" if found.answers else "worth_mean")]
     rows += [(found.frequencies, "worth_frequencies"), (found.floor, "worth_floor")]
     unit = "worth" if found.answers else "worth_forecast"
-    lines = [translations.text(unit, lang, loss=number(found.loss), count=f"{found.count:,}")]
+    lines = [translations.text(unit, lang, loss=format_number(found.loss), count=f"{found.count:,}")]
     lines += [
-        f"{number(v):>8}  {translations.text(key, lang, answers=found.answers)}" for v, key in rows if v is not None
+        f"{format_number(v):>8}  {translations.text(key, lang, answers=found.answers)}"
+        for v, key in rows
+        if v is not None
     ]
     return lines if found.learned else [*lines, translations.text("worth_nothing", lang)]
 
@@ -64,7 +66,7 @@ class Tutorial(Last):
     def start(self, trainer: "Trainer") -> None:
         """The table's head, on a terminal."""
         if self.console.is_terminal:
-            total = "sum" if trainer.settings.loss == "sum" else "mean"
+            total = "sum" if trainer.settings.loss_reduction == "sum" else "mean"
             width = max(len("predicted"), sum(map(len, self.targets)) + len(self.targets) - 1)
             self.console.print(f"{'epoch':>9}  {'predicted':<{width}}  loss ({total})", style="bold")
             self.width = width
@@ -73,7 +75,7 @@ class Tutorial(Last):
         """A row, right letters green and wrong ones red; or the tutorial's own line."""
         strings = ["".join(labels) for labels in epoch.predictions]
         if not self.console.is_terminal:
-            said = " ".join(strings) if strings else f"({text_of(epoch.scores)})"
+            said = " ".join(strings) if strings else f"({format_metrics(epoch.metrics)})"
             print(
                 f"Predicted string: {said}, Epoch [{epoch.number}/{epoch.epochs}] loss = {epoch.loss:.4f}",
                 file=self.console.file,
@@ -93,17 +95,17 @@ class Tutorial(Last):
 def opening(trainer: "Trainer") -> str:
     """What is about to be trained, in two lines."""
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
-    size = "one-hot" if not model.embedding else f"embedding {model.embedding}"
+    size = "one-hot" if not model.embedding_size else f"embedding {model.embedding_size}"
     data = trainer.config.data
     read = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
-    parts = [f"{trainer.config.task} ({read})", f"{model.cell} {model.layers} x {model.hidden_size}"]
+    parts = [f"{trainer.config.task} ({read})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
     parts += ["both directions"] if model.bidirectional else []
     parts += [size] if not trainer.config.sizes.numeric else []
-    parts += [f"spelling {model.spelling}"] if trainer.config.sizes.chars else []
-    parts += [f"bigrams {model.bigrams}"] if trainer.config.sizes.bigrams else []
+    parts += [f"spelling {model.char_rnn_size}"] if trainer.config.sizes.chars else []
+    parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
     measured = f"measured on {_counted(dev)}" if dev is not None else "measured on the same data"
     epochs = trainer.settings.epochs
-    where = [] if trainer.team.device.type == "cpu" else [f"on {title(trainer.team.device)}"]
+    where = [] if trainer.processes.device.type == "cpu" else [f"on {describe_device(trainer.processes.device)}"]
     where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
     return (
         f"{', '.join(parts)}: {trainer.parameters:,} parameters\n"
@@ -117,11 +119,11 @@ def _counted(data: Dataset) -> str:
 
 def _line(epoch: Epoch) -> str:
     speed = epoch.symbols / epoch.seconds if epoch.seconds else 0.0
-    scores = {k: v for k, v in epoch.scores.items() if k not in NOT_SHOWN}
+    scores = {k: v for k, v in epoch.metrics.items() if k not in NOT_SHOWN}
     best = "  best" if epoch.best else ""
     width = len(str(epoch.epochs))
     return (
-        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {number(epoch.loss)}  {text_of(scores)}  "
+        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {format_number(epoch.loss)}  {format_metrics(scores)}  "
         f"{speed:,.0f} symbols/s{best}{_trouble(epoch)}"
     )
 
@@ -178,7 +180,7 @@ class Bar(Last):
     def start(self, trainer: "Trainer") -> None:
         """What is trained, and the bar."""
         self.console.print(opening(trainer), highlight=False)
-        self.epochs, self.name = trainer.settings.epochs, trainer.score
+        self.epochs, self.name = trainer.settings.epochs, trainer.main_metric
         self.task = self.progress.add_task("", total=None, said="")
         self.progress.start()
         self.started = time.perf_counter()
@@ -198,13 +200,13 @@ class Bar(Last):
 
     def epoch(self, epoch: Epoch) -> None:
         """The epoch's line, above the bar."""
-        self.score = "  " + text_of({self.name: epoch.scores[self.name]})
+        self.score = "  " + format_metrics({self.name: epoch.metrics[self.name]})
         self.progress.console.print(Text(_line(epoch), style="green" if epoch.best else ""))
 
-    def finish(self, trainer: "Trainer", tally: Tally) -> None:
+    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
         """Take the bar away, and say how good it is."""
         self.stop()
-        super().finish(trainer, tally)
+        super().finish(trainer, accumulator)
 
     def stop(self) -> None:
         """Take the bar away."""

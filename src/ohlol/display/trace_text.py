@@ -94,7 +94,7 @@ def trace_to_text(found: Trace, console: Console, *, lang: str = "en", memory: M
         page.say()
         parts: list[str | tuple[str, str]] = [(page.word("step", t=t), "bold cyan"), f"  {page.word('reads')} "]
         parts.append((page.sign(symbol), "bold"))
-        answer = t if found.task != "classify" else 0 if t == last else None
+        answer = t if not found.per_sequence else 0 if t == last else None
         page.say(*parts, *(_answer(found, answer, page) if answer is not None else ()))
         for layer in found.layers:
             _states(layer, t, page, several=len(found.layers) > 1)
@@ -190,7 +190,7 @@ def step_to_text(found: Trace, t: int, console: Console, *, lang: str = "en") ->
             _matrices(layer, k, t, page)
             _gate(layer, gate, t, page)
         _new_state(layer, t, page)
-    n = t if found.task != "classify" else 0 if t == len(found.symbols) - 1 else None
+    n = t if not found.per_sequence else 0 if t == len(found.symbols) - 1 else None
     if n is not None:
         _scores(found, n, page)
 

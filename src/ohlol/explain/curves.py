@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ohlol.checkpoint import run_directory
-from ohlol.evaluation.metrics import main_score
+from ohlol.checkpoint import metrics_log, run_directory
+from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError
 
 RATES = ("accuracy", "macro_f1", "span_f1")
@@ -57,12 +57,12 @@ def curves(runs: Sequence[Path]) -> list[Panel]:
     made: dict[tuple[str, str], Panel] = {}
     for label, run in zip(_labels(runs), runs, strict=True):
         config, codec = run_directory.read_config(run), run_directory.read_codec(run)
-        lines = run_directory.read_metrics(run) if (run / "metrics.jsonl").exists() else []
+        lines = metrics_log.read_metrics(run) if (run / "metrics.jsonl").exists() else []
         if not lines:
             raise InputError(f"{run}: no epoch is over yet, so there is nothing to draw")
         best = ([k for k, line in enumerate(lines) if line.get("best")] or [None])[-1]
-        score = main_score(config.task, codec.labels.symbols if codec.labels is not None else ())
-        summed = config.training.loss == "sum"
+        score = TASKS[config.task].metrics(codec).main
+        summed = config.training.loss_reduction == "sum"
         for key, name, column, training in (
             ("loss", "", "loss", False),
             ("summed" if summed else "loss", "", "train_loss", True),

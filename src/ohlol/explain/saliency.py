@@ -80,7 +80,7 @@ def memory(model: TrainedModel, sequence: str | Sequence[str]) -> Memory:
     gradient = _gradients(network, x)
     ablation = _ablations(network, x)
     network.train(was_training)
-    by_distance = _by_distance(gradient, whole=network.sizes.whole)
+    by_distance = _by_distance(gradient, whole=network.sizes.per_sequence)
     above = np.flatnonzero(by_distance >= SMALL)
     horizon = int(above[-1]) + 1 if len(above) and above[-1] + 1 < len(by_distance) else None
     reach = horizon if horizon is not None else len(symbols)
@@ -92,11 +92,12 @@ def memory(model: TrainedModel, sequence: str | Sequence[str]) -> Memory:
 def _gradients(network: SequenceModel, x: Tensor) -> Numbers:
     """(N, T): d chosen score of answer n / d vector t, its length; a copy of the sequence for each answer goes back."""
     lengths: list[Tensor] = []
-    answers = 1 if network.sizes.whole else len(x)
+    answers = 1 if network.sizes.per_sequence else len(x)
     for first in range(0, answers, AT_ONCE):
         asked = torch.arange(first, min(first + AT_ONCE, answers))
         copies = x[:, None].repeat(1, len(asked), 1).requires_grad_()  # (T, I) -> (T, n, I)
-        chosen = _scores(network, copies)[asked, torch.arange(len(asked))].max(dim=1).values  # (n, K) -> (n,)
+        logits = _logits(network, copies)[asked, torch.arange(len(asked))]  # (N, n, K) -> (n, K)
+        chosen = logits.gather(1, network.head.decode(logits)[:, None])
         (found,) = torch.autograd.grad(chosen.sum(), copies)
         lengths.append(found.norm(dim=2).T)  # (T, n, I) -> (n, T)
     return torch.cat(lengths).double().numpy()
@@ -106,28 +107,25 @@ def _gradients(network: SequenceModel, x: Tensor) -> Numbers:
 def _ablations(network: SequenceModel, x: Tensor) -> Numbers:
     """(N, T): the chosen scores of T copies of the sequence, each with another input put out."""
     T = len(x)
-    plain = _scores(network, x[:, None])
-    best = plain.argmax(dim=2)  # (N, 1, K) -> (N, 1)
+    plain = _logits(network, x[:, None])
+    best = network.head.decode(plain[:, 0])[:, None]  # (N, 1, K) -> (N, 1)
     base = plain.gather(2, best[..., None])[..., 0]
     moved: list[Tensor] = []
     for first in range(0, T, AT_ONCE):
         out = torch.arange(first, min(first + AT_ONCE, T))
         copies = x[:, None].repeat(1, len(out), 1)  # (T, I) -> (T, n, I)
         copies[out, torch.arange(len(out))] = 0
-        scores = _scores(network, copies)
-        moved.append((scores.gather(2, best[..., None].expand(-1, len(out), 1))[..., 0] - base).abs())
+        logits = _logits(network, copies)
+        moved.append((logits.gather(2, best[..., None].expand(-1, len(out), 1))[..., 0] - base).abs())
     return torch.cat(moved, dim=1).double().numpy()
 
 
-def _scores(network: SequenceModel, x: Tensor) -> Tensor:
-    """Scores (N, B, K) of vectors (T, B, I)."""
+def _logits(network: SequenceModel, x: Tensor) -> Tensor:
+    """Logits (N, B, K) of vectors (T, B, I)."""
     T, B, width = x.shape
     sizes = torch.full((T,), B, dtype=torch.int64)
     hidden, state = network.hidden(x.reshape(T * B, width), sizes, None)
-    if network.sizes.whole:
-        directions = 1 + network.settings.bidirectional
-        return network.head(torch.cat(state[0][-directions:].unbind(), dim=1))[None]  # (D, B, H) -> (1, B, D*H)
-    return network.head(hidden).view(T, B, -1)
+    return network.head(network.answer_states(hidden, state)).view(-1, B, network.sizes.outputs)
 
 
 def _by_distance(gradient: Numbers, *, whole: bool) -> Numbers:

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import linear
 
 from ohlol import cells
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
+from ohlol.data.targets import TARGETS
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.display import notebook
 from ohlol.inference.trained_model import TrainedModel
@@ -127,6 +128,11 @@ class Trace:
     difference: float
     """The largest difference to the model's own forward, over scores, outputs and last states."""
 
+    @property
+    def per_sequence(self) -> bool:
+        """Whether there is one answer for the whole sequence, N = 1, instead of one at each step."""
+        return TARGETS[self.task].per_sequence
+
     def best(self, n: int, count: int = 5) -> list[tuple[str, float]]:
         """The likeliest labels of answer n with their probabilities, best first."""
         order = np.argsort(-self.probabilities[n], kind="stable")[:count]
@@ -176,7 +182,7 @@ def steps_of(model: TrainedModel, sequence: str | Sequence[str]) -> tuple[list[s
     Raises:
         InputError: empty, a symbol that was not seen by a model without <unk>, or a model of numbers.
     """
-    if model.task == "forecast":
+    if model.targets.numeric:
         raise InputError("this model's task is forecast; what is explained is a model of symbols")
     corpus = model.corpus([sequence])
     return [str(s) for s in corpus.inputs[0]], Steps.of(gather(model.codec.encode(corpus), np.arange(1)))
@@ -208,36 +214,36 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
     network.eval()
     with torch.no_grad():
         vectors = network.encoder(steps)
-        scores, last = network(steps)
+        output, last = network(steps)
         outputs, _ = network.hidden(vectors, steps.batch_sizes, None)
     network.train(was_training)
     wanted = _targets(model, symbols, target)
     logits, levels = unrolled(network, vectors.double().requires_grad_())
     losses = total = None
-    reduction = model.config.training.loss
+    answer_sizes = network.answer_sizes(steps.batch_sizes)
+    reduction = model.config.training.loss_reduction
     if wanted is not None:
         ids = torch.from_numpy(wanted)
-        losses = cross_entropy(logits, ids.clamp(min=0), reduction="none")
+        losses = network.head.loss(logits, ids.clamp(min=0), answer_sizes, reduction="none")
         total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
     layers = tuple(_layer(level, cell_of(network.settings), total) for level in levels)
     mine = [torch.cat([level.after[0 if level.direction else -1][k] for level in levels]) for k in range(len(last))]
-    top = [torch.cat([s[0] for s in level.after]) for level in levels if level.layer == network.settings.layers - 1]
+    top = [torch.cat([s[0] for s in level.after]) for level in levels if level.layer == network.settings.num_layers - 1]
     pairs = [
-        (scores, logits),
+        (output, logits),
         (outputs, torch.cat(top, dim=1)),
         *((a[:, 0], b) for a, b in zip(last, mine, strict=True)),
     ]
-    head = network.head
-    names = labels.symbols
+    names, projection = labels.symbols, network.head.projection
     return Trace(
         task=model.task,
         symbols=tuple(symbols),
         labels=names,
         layers=layers,
-        head=(_numpy(head.weight), _numpy(head.bias)) if isinstance(head, torch.nn.Linear) else None,
+        head=None if projection is None else (_numpy(projection[0]), _numpy(projection[1])),
         logits=_numpy(logits),
-        probabilities=_numpy(torch.softmax(logits, dim=1)),
-        chosen=tuple(names[k] for k in logits.argmax(dim=1).tolist()),
+        probabilities=_numpy(network.head.probabilities(logits, answer_sizes)),
+        chosen=tuple(names[k] for k in network.head.decode(logits, answer_sizes).tolist()),
         targets=None if wanted is None else tuple(names[k] if k >= 0 else None for k in wanted.tolist()),
         losses=None
         if losses is None or wanted is None
@@ -252,7 +258,7 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
     """The ids of what should come out, one an answer, -1 where it is not known."""
     vocab = model.codec.labels
     assert vocab is not None
-    if model.task == "next":
+    if model.targets.shifted:
         if target is not None:
             raise InputError("--target is for labels; a text is its own target, one symbol later")
         return np.append(vocab.encode(symbols)[1:].astype(np.int64), -1)
@@ -260,8 +266,9 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
         target = {tuple(given): wanted for given, wanted in model.config.pairs}.get(tuple(symbols))
         if target is None:
             return None
-    wanted = [target] if model.task == "classify" and isinstance(target, str) else _split(model.codec, symbols, target)
-    answers = 1 if model.task == "classify" else len(symbols)
+    per_sequence = model.targets.per_sequence
+    wanted = [target] if per_sequence and isinstance(target, str) else _split(model.codec, symbols, target)
+    answers = 1 if per_sequence else len(symbols)
     if len(wanted) != answers:
         raise InputError(f"--target has {len(wanted)} labels; there must be {answers}, one for each answer")
     try:

@@ -82,7 +82,7 @@ class Served:
             "task": self.model.task,
             "level": self.model.config.data.level,
             "cell": settings.cell,
-            "layers": settings.layers,
+            "layers": settings.num_layers,
             "hidden_size": settings.hidden_size,
             "bidirectional": settings.bidirectional,
             "parameters": sum(p.numel() for p in self.model.network.parameters()),

@@ -263,8 +263,8 @@ def numbers_a_step(model: TrainedModel) -> int:
     """How many numbers a trace has for each symbol: six for each gate's unit, a few for each state, and the scores."""
     settings = model.config.model
     gates = {"rnn": 1, "gru": 3, "lstm": 4}[settings.cell.removesuffix("cell")]
-    units = settings.hidden_size * settings.layers * (2 if settings.bidirectional else 1)
-    return units * (6 * gates + 8) + 2 * model.config.sizes.scores
+    units = settings.hidden_size * settings.num_layers * (2 if settings.bidirectional else 1)
+    return units * (6 * gates + 8) + 2 * model.config.sizes.outputs
 
 
 @router.post("/v1/train", responses=EVENTS, response_class=StreamingResponse, tags=["train"])

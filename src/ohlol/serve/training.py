@@ -61,7 +61,7 @@ class Watcher(Silent):
                 "parameters": trainer.parameters,
                 "hidden_size": about.model.hidden_size,
                 "labels": list(trainer.codec.labels.symbols),
-                "reduction": about.training.loss,
+                "reduction": about.training.loss_reduction,
                 "pairs": [list(p) for p in about.pairs],
             },
         )
@@ -111,12 +111,11 @@ def said(model: TrainedModel, text: str) -> dict[str, Any]:
     was_training = network.training
     network.eval()
     hidden, _ = network.hidden(network.encoder(steps), steps.batch_sizes, None)
-    chances = torch.softmax(network.head(hidden), dim=1)
+    values, indices = network.head.n_best(network.head(hidden), 1, steps.batch_sizes)
     network.train(was_training)
-    top = chances.max(dim=1)
     return {
-        "labels": labels.decode(top.indices.tolist()),
-        "probabilities": [round(p, DIGITS) for p in top.values.tolist()],
+        "labels": labels.decode(indices[:, 0].tolist()),
+        "probabilities": [round(p, DIGITS) for p in values[:, 0].tolist()],
         "hidden": [[round(v, DIGITS) for v in row] for row in hidden.tolist()],
     }
 
@@ -189,7 +188,8 @@ async def events(asked: schemas.Train, at: Service) -> AsyncGenerator[str]:
 
 def _train(asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threading.Event) -> None:
     watcher = Watcher(asked, limits, tell, cancelled)
-    settings: dict[str, Any] = asked.model_dump(include={"cell", "head", "hidden_size", "epochs", "lr", "seed"})
+    settings: dict[str, Any] = asked.model_dump(include={"cell", "hidden_size", "epochs", "lr", "seed"})
+    settings["head"] = "softmax" if asked.head else "identity"
     pairs = [(pair.input, pair.target) for pair in asked.pairs]
     _building.acquire()
     try:
@@ -208,7 +208,7 @@ def _train(asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threadin
     tell(
         "done",
         {
-            "loss": model.config.scores["loss"],
+            "loss": model.config.metrics["loss"],
             "pairs": [said(model, pair.input) for pair in asked.pairs],
             "explain": watcher.explained(model),
         },

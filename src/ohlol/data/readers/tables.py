@@ -18,7 +18,7 @@ from ohlol.utils.errors import InputError, cut
 
 DELIMITERS = (",", ";", "\t")
 CELL_LIMIT = 2**27
-"""Characters of the longest CSV cell; a longer one is a quote that was never closed. The csv module's limit is 131,072."""
+"""Characters of the longest CSV cell; a longer one is a quote that was never closed. The csv module accepts 131,072."""
 
 
 class Row(NamedTuple):
@@ -90,9 +90,7 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
             return
         except csv.Error as error:
             why = cut(str(error))
-            raise error_at(
-                place, f"not CSV ({why}); a cell with quotes is enclosed in quotes, and its own are doubled"
-            ) from None
+            raise error_at(place, f"not CSV ({why}); quotes in a cell are doubled, and the cell is quoted") from None
         if cells and (len(cells) > 1 or cells[0].strip()):
             yield Row(cells, place)
 
