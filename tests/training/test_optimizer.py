@@ -18,7 +18,7 @@ from ohlol.training.optimizer import (
 
 
 def rates(schedule: str, total: int = 1000, warmup: int = 0) -> list[float]:
-    settings = TrainSettings(lr=2.0, lr_schedule=schedule, warmup_steps=warmup_steps)
+    settings = TrainSettings(lr=2.0, lr_schedule=schedule, warmup_steps=warmup)
     return [learning_rate(settings, step, total) for step in range(total)]
 
 
