@@ -13,12 +13,12 @@ from ohlol.config import DataSettings, ModelSettings, TrainSettings
 
 SOURCE = Path(ohlol.__file__).parent
 ALLOWED = {
-    "checkpoint/model_card.py": "the card of a run shows a command to copy",
+    "tasks/next.py": "the model card shows a command to copy",
     "utils/devices.py": "--nproc-per-node is torchrun's",
     "utils/distributed.py": "--max-restarts is torchrun's",
 }
 """Modules outside `cli` whose text names a flag, and why."""
-PENDING = ("data", "display", "explain", "serve")
+PENDING = ("display", "explain")
 """Packages that still name flags."""
 
 

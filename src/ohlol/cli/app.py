@@ -2,13 +2,14 @@
 
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ohlol.data.readers.base import READERS
 from ohlol.utils.version import __version__
 
 MODELS, INSIDE, EXCHANGE, MACHINE = "Train and use models", "See inside", "Convert and serve", "This machine"
@@ -33,6 +34,16 @@ def root(version: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
+def one_of(names: Iterable[str]) -> str:
+    """Names as a sentence lists them.
+
+    >>> one_of(("mean", "sum", "none"))
+    'mean, sum or none'
+    """
+    *most, last = names
+    return f"{', '.join(most)} or {last}"
+
+
 Run = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is the first GPU, or the CPU.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -40,9 +51,7 @@ Lang = Annotated[str | None, typer.Option(help="Language: en or zh; by default t
 _COLUMN = "by name, or by number from 1"
 Format = Annotated[
     str | None,
-    typer.Option(
-        help="File format: pairs, conll, segment, text or columns; inferred from the file.", rich_help_panel=DATA
-    ),
+    typer.Option(help=f"File format: {one_of(READERS)}; inferred from the file.", rich_help_panel=DATA),
 ]
 Task = Annotated[
     str | None,

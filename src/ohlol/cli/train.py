@@ -21,6 +21,7 @@ from ohlol.cli.app import (
     Task,
     app,
     console,
+    one_of,
 )
 from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
 from ohlol.utils.errors import InputError
@@ -29,15 +30,6 @@ PAIR_SEPARATOR = "\t"
 """Joins the two values of `--pair`: typer has no repeatable option of two values, and no symbol of a pair is a tab."""
 NOT_SETTINGS = ("files", "pair", "out", "overwrite", "resume", "device", "dev")
 """Parameters of the command that are not settings of a run."""
-
-
-def one_of(names: tuple[str, ...]) -> str:
-    """Names as a sentence lists them.
-
-    >>> one_of(("mean", "sum", "none"))
-    'mean, sum or none'
-    """
-    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 @app.command(rich_help_panel=MODELS)
