@@ -225,16 +225,16 @@ def test_a_table_in_pieces_is_the_table(content: str, size: int, small: bool) ->
 def test_a_long_series_has_the_scale_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean and deviation are taken of as many rows at once, however many are read at once."""
     sine_file(tmp_path / "data.csv", 1000)
-    monkeypatch.setattr("ohlol.data.counts.AT_ONCE", 64)
+    monkeypatch.setattr("ohlol.data.counts.BLOCK_ROWS", 64)
     found = []
     for rows in (7, 64, 1000):
-        monkeypatch.setattr("ohlol.data.readers.columns.ROWS", rows)
+        monkeypatch.setattr("ohlol.data.readers.series.ROWS", rows)
         found.append(encode(["data.csv"], tmp_path / str(rows), DataSettings(task="forecast"), dev_fraction=0.3))
     assert found[0].codec == found[1].codec == found[2].codec
     assert len({one.data_sha256 for one in found}) == 1
     assert found[0].train.steps == 699
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ohlol.data.counts.AT_ONCE", 1 << 16)
+        patched.setattr("ohlol.data.counts.BLOCK_ROWS", 1 << 16)
         whole = encode(["data.csv"], tmp_path / "whole", DataSettings(task="forecast"), dev_fraction=0.3).codec
     assert np.allclose(whole.scale.mean, found[0].codec.scale.mean, rtol=1e-13)  # type: ignore[union-attr]
     assert np.allclose(whole.scale.std, found[0].codec.scale.std, rtol=1e-13)  # type: ignore[union-attr]
@@ -308,7 +308,7 @@ def test_other_files_or_settings_do_not_go_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="c was begun with other files or settings"):
         encode(["data.tsv"], tmp_path / "c", DataSettings(), dev_fraction=0.3, jobs=1, piece=200)
     os.utime("data.tsv", ns=(1, 1))
-    with pytest.raises(InputError, match="or the files changed since"):
+    with pytest.raises(InputError, match="or the files have changed since"):
         encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1, piece=200)
     found = encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1, piece=200, overwrite=True)
     assert len(found.train) > 50
@@ -318,10 +318,10 @@ def test_what_is_no_corpus_is_left_alone(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="c is no encoded corpus and is left alone"):
+    with pytest.raises(InputError, match="c is not an encoded corpus and is not replaced"):
         encode(["data.tsv"], tmp_path / "c", DataSettings(), overwrite=True)
     encode(["data.tsv"], tmp_path / "d", DataSettings(), jobs=1)
-    with pytest.raises(InputError, match="d is an encoded corpus already"):
+    with pytest.raises(InputError, match="d is an encoded corpus: set"):
         encode(["data.tsv"], tmp_path / "d", DataSettings(), jobs=1)
 
 
@@ -329,10 +329,10 @@ def test_what_is_no_corpus_is_left_alone(tmp_path: Path) -> None:
     ("files", "more", "message"),
     [
         (["none.tsv"], {}, "none.tsv: no such file"),
-        (["-"], {}, "- cannot be encoded"),
-        (["data.tsv"], {"dev_fraction": 0.7}, "--dev-fraction is 0.7; it must be from 0 to 0.5"),
-        (["data.tsv"], {"jobs": 0}, "--jobs is 0"),
-        (["data.tsv"], {"targets": False}, "--no-targets needs --vocab"),
+        (["-"], {}, "standard input cannot be encoded"),
+        (["data.tsv"], {"dev_fraction": 0.7}, "`dev_fraction` is 0.7; it must be from 0 to 0.5"),
+        (["data.tsv"], {"jobs": 0}, "`jobs` is 0"),
+        (["data.tsv"], {"targets": False}, "`targets=False` needs `vocab`"),
         (["empty.tsv"], {}, "empty.tsv: no rows; the file is empty"),
         (["data.tsv", "empty.tsv"], {}, "empty.tsv: no sequences; the file is empty"),
     ],
@@ -367,7 +367,7 @@ def test_a_corpus_is_evaluated(tmp_path: Path) -> None:
     encode(["b.tsv"], tmp_path / "b", model.config.data, vocab=tmp_path / "run", jobs=1, piece=100)
     assert model.evaluate("b").metrics() == pytest.approx(model.evaluate("b.tsv").metrics())
     encode(["b.tsv"], tmp_path / "other", DataSettings(), jobs=1)
-    with pytest.raises(InputError, match="other was encoded with another vocabulary: ohlol encode FILE"):
+    with pytest.raises(InputError, match="other was encoded with another vocabulary; encode it again with `vocab` run"):
         model.evaluate("other")
     encode(["b.tsv"], tmp_path / "bare", model.config.data, vocab=tmp_path / "run", targets=False, jobs=1)
     with pytest.raises(InputError, match="bare was encoded without targets"):
@@ -411,9 +411,9 @@ def test_one_corpus_and_its_settings(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1)
     for data, more, message in (
-        (["c", "data.tsv"], {}, "c is an encoded corpus and does not mix with others"),
-        ("c", {"level": "word"}, "c was encoded with --level char, not word"),
-        ("c", {"dev_fraction": 0.2}, "--dev-fraction is chosen when a corpus is encoded"),
+        (["c", "data.tsv"], {}, "c is an encoded corpus and cannot be mixed with others"),
+        ("c", {"level": "word"}, "c was encoded with `level` char, not word"),
+        ("c", {"dev_fraction": 0.2}, "`dev_fraction` is chosen when a corpus is encoded"),
     ):
         with pytest.raises(InputError, match=message):
             ohlol.fit(data, **{**TINY, **more})  # pyright: ignore

@@ -65,11 +65,11 @@ def test_each_array_is_checked(corpus: Path, name: str) -> None:
     path.write_bytes(raw[:40])
     assert "damaged" in said(corpus)
     path.write_bytes(b"")
-    assert "it does not begin as an array file" in said(corpus)
+    assert "it does not begin like an array file" in said(corpus)
     path.unlink()
-    assert "is no plain file" in said(corpus)
+    assert "is not a regular file" in said(corpus)
     path.symlink_to(corpus / "train-00000" / f"{name}.npy")
-    assert "is no plain file" in said(corpus)
+    assert "is not a regular file" in said(corpus)
     path.unlink()
     path.write_bytes(raw)
     rewritten(corpus, f"{name}.npy", lambda values: values.astype(np.float64))
@@ -89,7 +89,7 @@ def test_offsets_must_grow(corpus: Path) -> None:
         return values
 
     rewritten(corpus, "offsets.npy", shuffled)
-    assert "offsets.npy: damaged: its numbers do not grow" in said(corpus)
+    assert "offsets.npy: damaged: its values do not increase" in said(corpus)
 
 
 def test_objects_and_archives_are_no_arrays(corpus: Path) -> None:
@@ -98,18 +98,18 @@ def test_objects_and_archives_are_no_arrays(corpus: Path) -> None:
     assert "damaged" in said(corpus)
     with path.open("wb") as file:
         np.savez(file, np.zeros(3))
-    assert "it does not begin as an array file" in said(corpus)
+    assert "it does not begin like an array file" in said(corpus)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m | {"format": 2}, "it has no format 1"),
+        (lambda m: m | {"format": 2}, "it does not have format 1"),
         (lambda m: m | {"task": "classify"}, "do not belong together"),
-        (lambda m: m | {"settings": m["settings"] | {"level": 3}}, "its settings are none"),
-        (lambda m: m | {"settings": m["settings"] | {"secret": "x"}}, "its settings are none"),
+        (lambda m: m | {"settings": m["settings"] | {"level": 3}}, "its settings are damaged"),
+        (lambda m: m | {"settings": m["settings"] | {"secret": "x"}}, "its settings are damaged"),
         (lambda m: m | {"shards": []}, "holds no sequences"),
-        (lambda m: m | {"shards": m["shards"] + m["shards"][:1]}, "a shard stands twice"),
+        (lambda m: m | {"shards": m["shards"] + m["shards"][:1]}, "it lists a shard twice"),
         (lambda m: m | {"shards": [m["shards"][0] | {"name": "../../etc"}]}, "a shard has the name '../../etc'"),
         (lambda m: m | {"shards": [m["shards"][0] | {"steps": -1}]}, "are out of range"),
         (lambda m: m | {"shards": [m["shards"][0] | {"steps": 1 << 60}]}, "are out of range"),
@@ -120,7 +120,7 @@ def test_objects_and_archives_are_no_arrays(corpus: Path) -> None:
     ],
 )
 def test_hostile_manifests(corpus: Path, change: Callable[[Any], Any], message: str) -> None:
-    write_json(corpus / "corpus.json", change(read_json(corpus / "corpus.json")))
+    write_json(corpus / "corpus.json", change(read_json(corpus / "corpus.json", store.FORMAT)))
     assert message in said(corpus)
 
 
@@ -140,7 +140,7 @@ def test_every_bit_of_a_file_counts(corpus: Path) -> None:
 
 
 def test_checksums_lead_nowhere_else(corpus: Path) -> None:
-    manifest = read_json(corpus / "corpus.json")
+    manifest = read_json(corpus / "corpus.json", store.FORMAT)
     manifest["shards"][0]["files"]["../../secret"] = "0" * 64
     (corpus.parent / "secret").write_text("x")
     write_json(corpus / "corpus.json", manifest)

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ohlol.config import FORMATS, DataSettings
+from ohlol.config import DataSettings
+from ohlol.data.readers.base import READERS
 from ohlol.data.sequences import read, sequences_from_pairs, stream, symbols_of
 from ohlol.utils.errors import InputError
 
@@ -320,16 +321,16 @@ class TestClassify:
     @pytest.mark.parametrize(
         ("content", "given", "message"),
         [
-            ("a,b\nx,y\n", None, "a.csv: the columns are '1', '2' (the first row: 'a', 'b'); say which to read"),
-            ("d,v\nx,1\ny,2\n", None, "a.csv: the columns are 'd', 'v'; say which to read with --input NAME --target"),
+            ("a,b\nx,y\n", None, "a.csv: the columns are '1', '2' (the first row: 'a', 'b'); choose two by number with"),
+            ("d,v\nx,1\ny,2\n", None, "a.csv: the columns are 'd', 'v'; choose two by name with `input` and `target`, or forecast 'v' with `task` forecast"),
             ("a,b\nx,y\n", DataSettings(input="c", target="b"), "a.csv:1: no column 'c'; there are 'a', 'b'"),
             ("a,b\nx,y\nz\n", DataSettings(input="a", target="b"), "a.csv:3: 1 columns, where the first row has 2"),
             ("a,b\nx,y\n,z\n", DataSettings(input="a", target="b"), "a.csv:3: column 'a' is empty"),
             ("a,b\nx,y\nz, \n", DataSettings(input="a", target="b"), "a.csv:3: column 'b' is empty"),
             ("a,b\n", DataSettings(input="a", target="b"), "a.csv: no rows below the header"),
             ('a,b\nx,"y\n', DataSettings(input="a", target="b"), "a.csv:2: not CSV (unexpected end of data)"),
-            ("a,b\nx,y\n", DataSettings(input="a,b", target="b"), "a.csv: --input 'a,b' names several columns"),
-            ("a,b\nx,y\n", DataSettings(input="a", target="a,b"), "a.csv: --target 'a,b' names several columns"),
+            ("a,b\nx,y\n", DataSettings(input="a,b", target="b"), "a.csv: `input` 'a,b' names several columns"),
+            ("a,b\nx,y\n", DataSettings(input="a", target="a,b"), "a.csv: `target` 'a,b' names several columns"),
         ],
     )
     def test_faults(self, write: Write, content: str, given: DataSettings | None, message: str):
@@ -463,7 +464,7 @@ class TestPrediction:
 class TestFiles:
     def test_what_is_missing_or_empty(self, write: Write, tmp_path: Path):
         assert refused(tmp_path / "a.tsv") == "a.tsv: no such file"
-        assert "a directory; give the files in it" in refused(tmp_path)
+        assert "is a directory; give the files in it" in refused(tmp_path)
         for name in ("a.txt", "a.tsv", "a.csv", "a.conllu", "a.jsonl"):
             for content in ("", "\ufeff"):
                 assert "empty" in refused(write(name, content))
@@ -481,15 +482,15 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("given", "message"),
         [
-            (DataSettings(format="xml"), "--format 'xml' is none of pairs, conll, segment, text, columns"),
-            (DataSettings(task="tag"), "--task 'tag' is none of label, next, classify, forecast"),
-            (DataSettings(level="byte"), "--level 'byte' is none of char, word"),
+            (DataSettings(format="xml"), "`format` is 'xml'; it must be one of pairs, conll, segment, text, columns"),
+            (DataSettings(task="tag"), "`task` is 'tag'; it must be one of classify, forecast, label, next"),
+            (DataSettings(level="byte"), "`level` is 'byte'; it must be one of char, word"),
             (
                 DataSettings(task="label", format="text"),
-                "format text does not serve task label; take pairs, conll, seg",
+                "format text does not serve task label; use pairs, conll, seg",
             ),
-            (DataSettings(format="conll", level="char"), "format conll has the level word; for char take segment"),
-            (DataSettings(format="segment", level="word"), "format segment has the level char; for word take conll"),
+            (DataSettings(format="conll", level="char"), "format conll has the level word; for level char use segment"),
+            (DataSettings(format="segment", level="word"), "format segment has the level char; for level word use conll"),
         ],
     )
     def test_settings_at_fault(self, write: Write, given: DataSettings, message: str):
@@ -582,7 +583,7 @@ snippets = st.sampled_from(
 @given(
     st.lists(snippets | st.binary(max_size=4)).map(b"".join),
     st.sampled_from([".tsv", ".csv", ".txt", ".conllu", ".jsonl", ".parquet", ""]),
-    st.sampled_from([None, *FORMATS]),
+    st.sampled_from([None, *READERS]),
     st.sampled_from([None, "char", "word"]),
     st.sampled_from([(None, None), ("1", "2"), ("FORM", "UPOS"), ("", ","), ("input", "target")]),
     st.booleans(),
@@ -597,7 +598,7 @@ def test_any_bytes_are_read_or_refused(tmp_path, content, suffix, format, level,
     except InputError as error:
         refusal = str(error)
     if corpus is None:
-        assert re.fullmatch(r"(.*a(\.\w+)?:|format|--)[^\n]*", refusal)
+        assert re.fullmatch(r"(.*a(\.\w+)?:|format|`)[^\n]*", refusal)
         return
     assert len(corpus.inputs) == len(corpus.places) > 0
     assert all(len(sequence) > 0 for sequence in corpus.inputs)
