@@ -195,7 +195,8 @@ def test_a_parquet_file_that_would_unpack_too_large_is_refused(tmp_path: Path, m
         with monkeypatch.context() as patched:
             patched.setattr(arrow_of_ours, limit, 10)
             with pytest.raises(
-                InputError, match=r"\d+ (cells|bytes decompressed); at most 10 are read; write it with smaller row groups"
+                InputError,
+                match=r"\d+ (cells|bytes decompressed); at most 10 are read; write it with smaller row groups",
             ):
                 sequences.read(path, how)
 
@@ -269,7 +270,9 @@ def test_a_small_arrow_file_that_stands_for_much_is_refused(
     }[kind]
     path = arrow_bytes(tmp_path / "names.arrow", columns, None if kind == "text in many rows" else "zstd")
     began = time.monotonic()
-    with pytest.raises(InputError, match=r"names\.arrow: a (row|record batch) of \d+ (cells|bytes decompressed); at most"):
+    with pytest.raises(
+        InputError, match=r"names\.arrow: a (row|record batch) of \d+ (cells|bytes decompressed); at most"
+    ):
         sequences.read(path, FORMATS["Arrow classes"][2])
     assert time.monotonic() - began < 60
 

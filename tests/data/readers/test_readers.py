@@ -321,8 +321,16 @@ class TestClassify:
     @pytest.mark.parametrize(
         ("content", "given", "message"),
         [
-            ("a,b\nx,y\n", None, "a.csv: the columns are '1', '2' (the first row: 'a', 'b'); choose two by number with"),
-            ("d,v\nx,1\ny,2\n", None, "a.csv: the columns are 'd', 'v'; choose two by name with `input` and `target`, or forecast 'v' with `task` forecast"),
+            (
+                "a,b\nx,y\n",
+                None,
+                "a.csv: the columns are '1', '2' (the first row: 'a', 'b'); choose two by number with",
+            ),
+            (
+                "d,v\nx,1\ny,2\n",
+                None,
+                "a.csv: the columns are 'd', 'v'; choose two by name with `input` and `target`, or forecast 'v' with `task` forecast",
+            ),
             ("a,b\nx,y\n", DataSettings(input="c", target="b"), "a.csv:1: no column 'c'; there are 'a', 'b'"),
             ("a,b\nx,y\nz\n", DataSettings(input="a", target="b"), "a.csv:3: 1 columns, where the first row has 2"),
             ("a,b\nx,y\n,z\n", DataSettings(input="a", target="b"), "a.csv:3: column 'a' is empty"),
@@ -490,7 +498,10 @@ class TestFiles:
                 "format text does not serve task label; use pairs, conll, seg",
             ),
             (DataSettings(format="conll", level="char"), "format conll has the level word; for level char use segment"),
-            (DataSettings(format="segment", level="word"), "format segment has the level char; for level word use conll"),
+            (
+                DataSettings(format="segment", level="word"),
+                "format segment has the level char; for level word use conll",
+            ),
         ],
     )
     def test_settings_at_fault(self, write: Write, given: DataSettings, message: str):
