@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,10 @@ HERE = Path(toy_reader.__file__)
 
 
 @pytest.fixture
-def rules(tmp_path: Path) -> Iterator[Path]:
+def rules(tmp_path: Path) -> Path:
     path = tmp_path / "words.rules"
     path.write_text(RULES)
-    yield path
+    return path
 
 
 def test_the_module_is_short() -> None:

@@ -6,8 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import TINY, bytes_of, conll_file, names_file, sine_file, text_file, upper_pairs
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import ohlol
 from ohlol.config import DataSettings
@@ -26,8 +22,6 @@ from ohlol.data.codec import Codec
 from ohlol.data.corpus import store
 from ohlol.data.corpus.encode import encode
 from ohlol.data.corpus.encoded import Encoded
-from ohlol.data.corpus.pieces import make_plan
-from ohlol.data.lines import Span, text_pieces
 from ohlol.utils.errors import InputError
 
 
@@ -177,51 +171,6 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert len(one) > 20
 
 
-text = st.text(st.sampled_from("aé \n\u0301\u1100\u1161e\r"), max_size=60)
-
-
-@given(text, st.integers(1, 9))
-@settings(deadline=None)
-def test_a_text_in_pieces_is_the_text(content: str, size: int) -> None:
-    path = Path("text.txt")
-    path.write_bytes(content.encode())
-    found = sequences.read(path, DataSettings(format="text")).inputs if content else [""]
-    pieces = "".join(text_pieces(Span(str(path), 0, path.stat().st_size, 1), size))
-    assert pieces == found[0]
-
-
-cells = st.text(st.sampled_from('a,"\n\r; '), max_size=30)
-
-
-@given(cells, st.integers(1, 9), st.booleans())
-@settings(deadline=None)
-def test_a_table_in_pieces_is_the_table(content: str, size: int, small: bool) -> None:
-    """Whatever quotes there are, in their place or not: the same rows at the same lines, or the same fault."""
-    path = Path("table.csv")
-    path.write_bytes(b"no,name\n" + content.encode())
-    how = DataSettings(task="classify", format="columns", level="char", header=True, input="name", target="no")
-
-    def read(spans: Callable[[], list[Any]]) -> list[Any]:
-        found: list[Any] = []
-        try:
-            for span in spans():
-                found += sequences.examples(span, how)
-        except InputError as error:
-            found.append(str(error))
-        return found
-
-    def pieces() -> list[Span]:
-        with pytest.MonkeyPatch.context() as patched:
-            if small:
-                patched.setattr("ohlol.data.readers.tables.BLOCK", 5)
-            spans = [piece.span for piece in make_plan([str(path)], how, 0.0, 0, True, size).pieces]
-        assert [span.start for span in spans] == [0, *(span.end for span in spans[:-1])]
-        assert spans[-1].end == path.stat().st_size
-        return spans
-
-    assert read(pieces) == read(lambda: [path])
-
-
 def test_a_long_series_has_the_scale_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean and deviation are taken of as many rows at once, however many are read at once."""
     sine_file(tmp_path / "data.csv", 1000)
@@ -243,12 +192,6 @@ def test_a_long_series_has_the_scale_of_the_whole(tmp_path: Path, monkeypatch: p
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def test_a_byte_order_mark_is_passed_over_once(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfab\r\ncd \xef\xbb\xbfe")
-    found = "".join(text_pieces(Span("a.txt", 0, 100, 1), 4))
-    assert found == "ab\ncd \ufeffe"
 
 
 def test_broken_text_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -403,42 +346,6 @@ def test_a_corpus_trains_stops_and_goes_on_in_the_same_bytes(kind: str, tmp_path
     assert not (Path("run") / "resume" / "data").exists()  # the corpus itself is mapped
     shutil.rmtree("c")
     encode([str(make(tmp_path / name))], tmp_path / "c", given, jobs=1, piece=150, seed=5, dev_fraction=0.3)
-    with pytest.raises(InputError, match="was started with other data"):
-        ohlol.fit(out="run", resume=True)
-
-
-def test_one_corpus_and_its_settings(tmp_path: Path) -> None:
-    upper_pairs(tmp_path / "data.tsv", 60)
-    encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1)
-    for data, more, message in (
-        (["c", "data.tsv"], {}, "c is an encoded corpus and cannot be mixed with others"),
-        ("c", {"level": "word"}, "c was encoded with `level` char, not word"),
-        ("c", {"dev_fraction": 0.2}, "`dev_fraction` is chosen when a corpus is encoded"),
-    ):
-        with pytest.raises(InputError, match=message):
-            ohlol.fit(data, **{**TINY, **more})  # pyright: ignore
-    encode(["data.tsv"], tmp_path / "dev", DataSettings(), vocab=tmp_path / "c", jobs=1)
-    model = ohlol.fit("c", dev="dev", out="run", **TINY)
-    assert model.config.dev_file == "dev"
-    encode([str(conll_file(tmp_path / "x.conll"))], tmp_path / "other", DataSettings(), jobs=1)
-    with pytest.raises(InputError, match="other was encoded with another vocabulary"):
-        ohlol.fit("c", dev="other", **TINY)
-
-
-def test_files_are_kept_beside_the_run_and_read_again_where_they_changed(tmp_path: Path) -> None:
-    upper_pairs(tmp_path / "data.tsv", 60)
-    ohlol.fit("data.tsv", out="run", **TINY)
-    kept = Path("run/resume/data")
-    assert store.is_corpus(kept)
-    before = (kept / "corpus.json").stat().st_mtime_ns
-    ohlol.fit(out="run", resume=True)
-    assert (kept / "corpus.json").stat().st_mtime_ns == before
-    (kept / "train-00000" / "inputs.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    ohlol.fit(out="run", resume=True)  # what is damaged is made again
-    assert (kept / "corpus.json").stat().st_mtime_ns > before
-    store.verify(kept, store.read_manifest(kept))
-    time.sleep(0.01)
-    upper_pairs(tmp_path / "data.tsv", 61)
     with pytest.raises(InputError, match="was started with other data"):
         ohlol.fit(out="run", resume=True)
 

@@ -10,10 +10,9 @@ import pytest
 from helpers import bytes_of, conll_file
 
 from ohlol.config import DataSettings
-from ohlol.data.batches import Buckets, Dataset
+from ohlol.data.batches import Buckets
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encode import encode
-from ohlol.data.mapped import READS, Chain
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import read_json, write_json
 
@@ -146,41 +145,6 @@ def test_checksums_lead_nowhere_else(corpus: Path) -> None:
     write_json(corpus / "corpus.json", manifest)
     with pytest.raises(InputError, match="is missing"):
         store.verify(corpus, store.read_manifest(corpus))
-
-
-def test_a_chain_is_one_array() -> None:
-    parts = [np.arange(5), np.arange(5, 6), np.arange(6, 6), np.arange(6, 20)]
-    whole, chain = np.concatenate(parts), Chain(parts)
-    assert len(chain) == 20
-    assert (np.asarray(chain) == whole).all()
-    chance = np.random.default_rng(0)
-    for _ in range(2 * READS):
-        index = chance.integers(0, 20, 7)
-        assert (chain[index] == whole[index]).all()
-    assert len(chain[np.empty(0, np.int64)]) == 0
-    assert (Chain(parts, shifts=[1, 0, 0, 2])[np.array([0, 5, 19])] == [1, 5, 21]).all()
-    with pytest.raises(InputError, match="x: damaged: it holds 19, and 18 is the largest"):
-        Chain(parts, limits=[4, 5, 0, 18], name="x")[np.array([19])]
-
-
-def test_blocks_are_shuffled_and_every_sequence_comes_once() -> None:
-    n = 1000
-    data = Dataset(Chained(np.arange(n), np.arange(n + 1)))
-    batches = Buckets(data, 8, (1, 2), block=16, window=128)
-    order = np.concatenate([batches[i].rows for i in range(len(batches))])
-    assert sorted(order.tolist()) == list(range(n))
-    first = order[:128] // 16  # a window holds whole blocks, which do not lie together
-    assert len(set(first.tolist())) == 8
-    assert set(first.tolist()) != set(range(8))
-    assert (np.concatenate([batches[i].rows for i in (40, 3)]) == np.concatenate([order[320:328], order[24:32]])).all()
-    other = Buckets(data, 8, (1, 3), block=16, window=128)
-    assert other[0].rows.tolist() != batches[0].rows.tolist()
-
-
-def Chained(values: Any, offsets: Any) -> Any:  # noqa: N802 - it makes a Ragged
-    from ohlol.data.batches import Ragged
-
-    return Ragged(Chain([values]), Chain([offsets]))
 
 
 def test_the_manifest_is_json_with_a_checksum(corpus: Path) -> None:

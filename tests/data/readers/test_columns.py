@@ -84,7 +84,8 @@ def test_parquet_without_pyarrow(write: Write, monkeypatch: pytest.MonkeyPatch):
         (
             "d,v\nx,1\ny,2\n",
             None,
-            "a.csv: the columns are 'd', 'v'; choose two by name with `input` and `target`, or forecast 'v' with `task` forecast",
+            "a.csv: the columns are 'd', 'v'; choose two by name with `input` and `target`, "
+            "or forecast 'v' with `task` forecast",
         ),
         ("a,b\nx,y\n", DataSettings(input="c", target="b"), "a.csv:1: no column 'c'; there are 'a', 'b'"),
         ("a,b\nx,y\nz\n", DataSettings(input="a", target="b"), "a.csv:3: 1 columns, where the first row has 2"),
