@@ -1,4 +1,4 @@
-"""What a person sees of a run while it trains: a bar on a terminal, lines elsewhere; knows nothing of learning."""
+"""The progress of a training on a console: a progress bar on a terminal, one line per epoch elsewhere."""
 
 import time
 from typing import TYPE_CHECKING
@@ -20,49 +20,54 @@ if TYPE_CHECKING:
 
 
 def reporter(console: Console, targets: list[str] | None = None) -> "Reporter":
-    """The reporter that fits: the tutorial's view for pairs, otherwise a bar or a log.
+    """Return the callback for a console: the tutorial's output for pairs, otherwise a bar or a log.
 
     Args:
-        console: where to write.
-        targets: what should come out of the pairs, in order; None for data from files.
+        console: where to print.
+        targets: the targets of the pairs, in order; None for data from files.
     """
     if targets is not None:
         return Tutorial(console, targets)
     return Bar(console) if console.is_terminal else Log(console)
 
 
-class Last(Silent):
-    """Ends with the scores of the best weights, and what their loss is worth."""
+class Summary(Silent):
+    """Prints the metrics of the best weights at the end, and their loss beside its baselines."""
 
     console: Console
 
     def finish(self, trainer: "Trainer", tally: Tally) -> None:
-        """Scores, then the loss beside its baselines, in the language of the environment."""
+        """Print the metrics, then the loss beside its baselines, in the language of the environment."""
         print(f"best weights: {text_of(trainer.config.scores)}", file=self.console.file)
-        for line in worth(baselines(trainer.config, trainer.codec, tally), translations.language(None)):
+        loss = baselines(trainer.config, trainer.codec, tally)
+        for line in baseline_lines(loss, translations.language(None)):
             print(line, file=self.console.file, flush=True)
 
 
-def worth(found: Baselines, lang: str) -> list[str]:
-    """What a loss is worth, as lines for a terminal."""
-    rows = [(found.summed, "worth_summed"), (found.uniform, "worth_uniform" if found.answers else "worth_mean")]
-    rows += [(found.frequencies, "worth_frequencies"), (found.floor, "worth_floor")]
-    unit = "worth" if found.answers else "worth_forecast"
-    lines = [translations.text(unit, lang, loss=number(found.loss), count=f"{found.count:,}")]
-    lines += [
-        f"{number(v):>8}  {translations.text(key, lang, answers=found.answers)}" for v, key in rows if v is not None
+def baseline_lines(loss: Baselines, lang: str) -> list[str]:
+    """Return a loss and its baselines as lines for a terminal."""
+    rows = [
+        (loss.summed, "baseline_summed"),
+        (loss.uniform, "baseline_uniform" if loss.answers else "baseline_mean"),
+        (loss.frequencies, "baseline_frequencies"),
+        (loss.floor, "baseline_floor"),
     ]
-    return lines if found.learned else [*lines, translations.text("worth_nothing", lang)]
+    title = "baseline" if loss.answers else "baseline_forecast"
+    lines = [translations.text(title, lang, loss=number(loss.loss), count=f"{loss.count:,}")]
+    lines += [
+        f"{number(v):>8}  {translations.text(key, lang, labels=loss.answers)}" for v, key in rows if v is not None
+    ]
+    return lines if loss.learned else [*lines, translations.text("baseline_not_beaten", lang)]
 
 
-class Tutorial(Last):
-    """Each epoch's predicted string and loss, as the tutorial prints them."""
+class Tutorial(Summary):
+    """Prints the predicted string and the loss of each epoch, as the tutorial does."""
 
     def __init__(self, console: Console, targets: list[str]):
         self.console, self.targets = console, targets
 
     def start(self, trainer: "Trainer") -> None:
-        """The table's head, on a terminal."""
+        """Print the header of the table, on a terminal."""
         if self.console.is_terminal:
             total = "sum" if trainer.settings.loss == "sum" else "mean"
             width = max(len("predicted"), sum(map(len, self.targets)) + len(self.targets) - 1)
@@ -70,96 +75,96 @@ class Tutorial(Last):
             self.width = width
 
     def epoch(self, epoch: Epoch) -> None:
-        """A row, right letters green and wrong ones red; or the tutorial's own line."""
+        """Print a row, correct letters in green and wrong ones in red; not on a terminal, the tutorial's own line."""
         strings = ["".join(labels) for labels in epoch.predictions]
         if not self.console.is_terminal:
-            said = " ".join(strings) if strings else f"({text_of(epoch.scores)})"
+            predicted = " ".join(strings) if strings else f"({text_of(epoch.scores)})"
             print(
-                f"Predicted string: {said}, Epoch [{epoch.number}/{epoch.epochs}] loss = {epoch.loss:.4f}",
+                f"Predicted string: {predicted}, Epoch [{epoch.number}/{epoch.epochs}] loss = {epoch.loss:.4f}",
                 file=self.console.file,
                 flush=True,
             )
             return
-        shown = Text()
-        for labels, target in zip(strings, self.targets, strict=False):
-            shown.append(" " if shown else "")
-            for label, wanted in zip(labels, target, strict=False):
-                shown.append(label, style="green" if label == wanted else "red")
-        pad = " " * max(0, getattr(self, "width", 9) - shown.cell_len)
-        row = Text.assemble(f"{epoch.number:>4}/{epoch.epochs:<4}  ", shown, pad, f"  {epoch.loss:.4f}")
+        predicted = Text()
+        for labels, targets in zip(strings, self.targets, strict=False):
+            predicted.append(" " if predicted else "")
+            for label, target in zip(labels, targets, strict=False):
+                predicted.append(label, style="green" if label == target else "red")
+        pad = " " * max(0, getattr(self, "width", 9) - predicted.cell_len)
+        row = Text.assemble(f"{epoch.number:>4}/{epoch.epochs:<4}  ", predicted, pad, f"  {epoch.loss:.4f}")
         self.console.print(row)
 
 
-def opening(trainer: "Trainer") -> str:
-    """What is about to be trained, in two lines."""
+def describe_training(trainer: "Trainer") -> str:
+    """Return the model and the data of a training in two lines."""
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
     size = "one-hot" if not model.embedding else f"embedding {model.embedding}"
     data = trainer.config.data
-    read = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
-    parts = [f"{trainer.config.task} ({read})", f"{model.cell} {model.layers} x {model.hidden_size}"]
-    parts += ["both directions"] if model.bidirectional else []
+    source = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
+    parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.layers} x {model.hidden_size}"]
+    parts += ["bidirectional"] if model.bidirectional else []
     parts += [size] if not trainer.config.sizes.numeric else []
     parts += [f"spelling {model.spelling}"] if trainer.config.sizes.chars else []
     parts += [f"bigrams {model.bigrams}"] if trainer.config.sizes.bigrams else []
-    measured = f"measured on {_counted(dev)}" if dev is not None else "measured on the same data"
+    measured = f"measured on {_size(dev)}" if dev is not None else "measured on the same data"
     epochs = trainer.settings.epochs
     where = [] if trainer.team.device.type == "cpu" else [f"on {title(trainer.team.device)}"]
     where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
     return (
         f"{', '.join(parts)}: {trainer.parameters:,} parameters\n"
-        f"{_counted(train)}, {measured}, {epochs} epoch{'s' * (epochs != 1)}{''.join(f', {w}' for w in where)}"
+        f"{_size(train)}, {measured}, {epochs} epoch{'s' * (epochs != 1)}{''.join(f', {w}' for w in where)}"
     )
 
 
-def _counted(data: Dataset) -> str:
+def _size(data: Dataset) -> str:
     return f"{len(data):,} sequence{'s' * (len(data) != 1)} ({data.steps:,} steps)"
 
 
 def _line(epoch: Epoch) -> str:
     speed = epoch.symbols / epoch.seconds if epoch.seconds else 0.0
-    scores = {k: v for k, v in epoch.scores.items() if k not in NOT_SHOWN}
+    metrics = {k: v for k, v in epoch.scores.items() if k not in HIDDEN}
     best = "  best" if epoch.best else ""
     width = len(str(epoch.epochs))
     return (
-        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {number(epoch.loss)}  {text_of(scores)}  "
-        f"{speed:,.0f} symbols/s{best}{_trouble(epoch)}"
+        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {number(epoch.loss)}  {text_of(metrics)}  "
+        f"{speed:,.0f} symbols/s{best}{_irregularities(epoch)}"
     )
 
 
-def _trouble(epoch: Epoch) -> str:
-    """Steps of an epoch that were not as they should be."""
-    said = [
-        (epoch.skipped, "step{s} skipped: no number"),
+def _irregularities(epoch: Epoch) -> str:
+    """Return the number of skipped steps, loss spikes and overflows of an epoch, where there are any."""
+    counts = [
+        (epoch.skipped, "step{s} skipped: not finite"),
         (epoch.spikes, "loss spike{s}"),
         (epoch.overflows, "fp16 overflow{s}"),
     ]
-    return "".join(f"  {n} {what.format(s='s' * (n != 1))}" for n, what in said if n)
+    return "".join(f"  {n} {name.format(s='s' * (n != 1))}" for n, name in counts if n)
 
 
-NOT_SHOWN = ("loss", "sequence_accuracy", "perplexity", "span_precision", "span_recall")
-"""Scores left out of an epoch's line, which is to fit in 80 columns; `metrics.jsonl` has them."""
+HIDDEN = ("loss", "sequence_accuracy", "perplexity", "span_precision", "span_recall")
+"""Metrics left out of the line of an epoch, so that it fits in 80 columns; `metrics.jsonl` has them."""
 
 
-class Log(Last):
-    """A line an epoch."""
+class Log(Summary):
+    """Prints one line per epoch."""
 
     def __init__(self, console: Console):
         self.console = console
 
     def start(self, trainer: "Trainer") -> None:
-        """What is trained."""
-        self._print(opening(trainer))
+        """Print the model and the data."""
+        self._print(describe_training(trainer))
 
     def epoch(self, epoch: Epoch) -> None:
-        """The epoch's line."""
+        """Print the line of the epoch."""
         self._print(_line(epoch))
 
     def _print(self, text: str) -> None:
         print(text, file=self.console.file, flush=True)
 
 
-class Bar(Last):
-    """A bar over the whole run, with loss, score, symbols a second and time left; a line for each epoch past."""
+class Bar(Summary):
+    """Shows a progress bar with loss, metric, symbols per second and time left, and one line per finished epoch."""
 
     def __init__(self, console: Console):
         self.console = console
@@ -167,45 +172,45 @@ class Bar(Last):
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
             expand=True,
         )
-        self.loss, self.seen, self.started, self.score = 0.0, 0, 0.0, ""
+        self.loss, self.symbols, self.started, self.metric = 0.0, 0, 0.0, ""
 
     def start(self, trainer: "Trainer") -> None:
-        """What is trained, and the bar."""
-        self.console.print(opening(trainer), highlight=False)
+        """Print the model and the data, and start the bar."""
+        self.console.print(describe_training(trainer), highlight=False)
         self.epochs, self.name = trainer.settings.epochs, trainer.score
-        self.task = self.progress.add_task("", total=None, said="")
+        self.task = self.progress.add_task("", total=None, status="")
         self.progress.start()
         self.started = time.perf_counter()
 
     def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        """Move the bar; the loss shown is a running mean over about 50 steps of an epoch."""
-        self.seen += symbols
+        """Advance the bar; the loss shown is a running mean over about 50 steps of an epoch."""
+        self.symbols += symbols
         self.loss += (loss - self.loss) / min(done, 50)
-        speed = self.seen / (time.perf_counter() - self.started)
+        speed = self.symbols / (time.perf_counter() - self.started)
         self.progress.update(
             self.task,
             total=total * self.epochs,
             completed=total * epoch + done,
             description=f"epoch {epoch + 1}/{self.epochs}",
-            said=f"loss {self.loss:.4f}{self.score}  {speed:,.0f} symbols/s",
+            status=f"loss {self.loss:.4f}{self.metric}  {speed:,.0f} symbols/s",
         )
 
     def epoch(self, epoch: Epoch) -> None:
-        """The epoch's line, above the bar."""
-        self.score = "  " + text_of({self.name: epoch.scores[self.name]})
+        """Print the line of the epoch above the bar."""
+        self.metric = "  " + text_of({self.name: epoch.scores[self.name]})
         self.progress.console.print(Text(_line(epoch), style="green" if epoch.best else ""))
 
     def finish(self, trainer: "Trainer", tally: Tally) -> None:
-        """Take the bar away, and say how good it is."""
+        """Remove the bar and print the summary."""
         self.stop()
         super().finish(trainer, tally)
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self.progress.stop()

@@ -37,7 +37,7 @@ def index(limits: Limits) -> str:
         "seconds": f"{limits.train_seconds:g}",
         "trainings": limits.trainings,
     }
-    return page.filled(
+    return page.fill_template(
         "serve.html", {"texts": translations.catalogue(), "trains": limits.trainings > 0, "limits": told}
     )
 

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.display import page
-from ohlol.explain.saliency import memory
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import Prediction, TrainedModel
 from ohlol.serve import schemas
@@ -215,13 +215,13 @@ def event(content: object, name: str | None = None) -> str:
 async def explain(model: Model, asked: schemas.Explain, at: At) -> Response:
     """Every step's numbers: the input, each term and gate, the state, the answer; `ohlol explain --json`."""
     symbols = _to_explain(model, asked.input, at, 1)
-    if asked.memory and not _rememberable(model.model, symbols, at):
-        raise HTTPException(422, f"memory: {len(symbols)} symbols are too many to look back over with this model")
+    if asked.saliency and not _rememberable(model.model, symbols, at):
+        raise HTTPException(422, f"saliency: {len(symbols)} symbols are too many for this model")
 
     def work() -> bytes:
         content = trace(model.model, symbols, target=asked.target).to_json()
-        if asked.memory:
-            content["memory"] = memory(model.model, symbols).to_json()
+        if asked.saliency:
+            content["saliency"] = compute_saliency(model.model, symbols).to_json()
         return plain(content).body  # pyright: ignore[reportReturnType]
 
     with at.side:
@@ -235,8 +235,8 @@ async def explain_page(model: Model, asked: schemas.ExplainPage, at: At) -> Resp
 
     def work() -> bytes:
         found = trace(model.model, symbols)
-        remembered = memory(model.model, symbols) if _rememberable(model.model, symbols, at) else None
-        return plain(page.data(found, lang=asked.lang, memory=remembered)).body  # pyright: ignore[reportReturnType]
+        saliency = compute_saliency(model.model, symbols) if _rememberable(model.model, symbols, at) else None
+        return plain(page.page_data(found, lang=asked.lang, saliency=saliency)).body  # pyright: ignore[reportReturnType]
 
     with at.side:
         return Response(await at.beside(work), media_type="application/json")

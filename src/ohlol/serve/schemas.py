@@ -73,7 +73,7 @@ class Explain(Strict):
     target: Annotated[str | list[str] | None, Field(description="What should come out, as `ohlol explain` has it.")] = (
         None
     )
-    memory: Annotated[bool, Field(description="How much each earlier input matters, too.")] = False
+    saliency: Annotated[bool, Field(description="Add the influence of each input on each prediction.")] = False
 
 
 class ExplainPage(Strict):
@@ -88,12 +88,13 @@ class Explained(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     task: str
+    per_sequence: bool
     symbols: list[str]
     labels: list[str]
     loss: float | None
     difference: float
     layers: list[dict[str, Any]]
-    answers: list[dict[str, Any]]
+    predictions: list[dict[str, Any]]
 
 
 class Described(BaseModel):

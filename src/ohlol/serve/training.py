@@ -12,7 +12,7 @@ from fastapi import HTTPException
 
 from ohlol.display import page
 from ohlol.explain.history import Frame
-from ohlol.explain.trace import Trace, steps_of, trace
+from ohlol.explain.trace import Trace, encode_sequence, trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.limits import Limits
@@ -94,9 +94,9 @@ class Watcher(Silent):
 
     def explained(self, model: TrainedModel) -> dict[str, Any]:
         """The epochs that were kept, opened at the best one, whose weights the finished model has."""
-        best = Frame(self.best, self._traced(model), best=True)
+        best = Frame(self.best, self._traced(model), is_best=True)
         frames = {**self.frames, self.best: best}
-        return page.data(best.trace, frames=[frames[epoch] for epoch in sorted(frames)])
+        return page.page_data(best.trace, frames=[frames[epoch] for epoch in sorted(frames)])
 
     def _look(self) -> list[dict[str, Any]]:
         return [said(self.model, pair.input) for pair in self.asked.pairs]
@@ -105,7 +105,7 @@ class Watcher(Silent):
 @torch.no_grad()
 def said(model: TrainedModel, text: str) -> dict[str, Any]:
     """The labels, their probabilities and the top layer's hidden states (T, H) over one sequence."""
-    _, steps = steps_of(model, text)
+    _, steps = encode_sequence(model, text)
     network, labels = model.network, model.codec.labels
     assert labels is not None
     was_training = network.training
