@@ -9,8 +9,8 @@ import matplotlib.pyplot as plt
 
 from ohlol import fit, tune
 from ohlol.display import figures
-from ohlol.explain.curves import curves
-from ohlol.explain.saliency import memory
+from ohlol.explain.curves import load_curves
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.training.callbacks import Epoch, Silent
 from ohlol.tuning.study import load_board
@@ -78,12 +78,12 @@ def main() -> None:
         without, _ = (
             fit(seed=SEED, epochs=60, head=head, out=run) for head, run in zip((False, True), runs, strict=True)
         )
-        figures.save(figures.of_curves(curves(runs)), PICTURE.with_name("curves.png"))
-        found, remembered = trace(without, "hello"), memory(without, "hello")
-        figures.save(figures.of_trace(found, memory=remembered), PICTURE.with_name("trace.png"))
+        figures.save_figure(figures.draw_curves(load_curves(runs)), PICTURE.with_name("curves.png"))
+        found, saliency = trace(without, "hello"), compute_saliency(without, "hello")
+        figures.save_figure(figures.draw_trace(found, saliency=saliency), PICTURE.with_name("trace.png"))
         days, study = PICTURE.parents[1] / "examples/temperature.csv", Path(folder) / "study"
         tune(days, trials=40, out=study, task="forecast", epochs=12, batch_size=4, bptt=32)
-        figures.save(figures.of_study(load_board(study)), PICTURE.with_name("tuning.png"))
+        figures.save_figure(draw_study(load_board(study)), PICTURE.with_name("tuning.png"))
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ def test_long_and_wide_traces_are_cut(tmp_path: Path) -> None:
 def test_no_symbol_becomes_markup() -> None:
     found = trace(ohlol.fit([("hello", "ohlol")], seed=1), "hello")
     bad = ("<img src=x onerror=alert(1)>", "</td></table><script>", "'\"&amp;", "\n", "\u202e")
-    hostile = Trace(**{**vars(found), "symbols": bad, "chosen": (bad[0], *found.chosen[1:]), "targets": bad})
+    hostile = Trace(**{**vars(found), "symbols": bad, "predicted": (bad[0], *found.predicted[1:]), "targets": bad})
     html = hostile._repr_html_()
     table = Table(html)
     assert table.tags == {"div", "b", "bdi", "span", "table", "tbody", "tr", "td"}

@@ -13,7 +13,7 @@ from rich.console import Console
 import ohlol
 from ohlol.cli import main
 from ohlol.display.trace_text import Page, step_to_text, trace_to_text
-from ohlol.explain.saliency import memory
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import Trace, trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
@@ -135,6 +135,6 @@ def test_the_command(hello: TrainedModel, capsys: pytest.CaptureFixture[str]) ->
     assert "第 3 步" in run("--lang", "zh")
     assert "W_ih x" in run("--step", "1")
     data = json.loads(run("--json"))
-    found, remembered = trace(hello, "hello"), memory(hello, "hello")
-    assert data == {**found.to_json(), "memory": remembered.to_json()}
+    found, saliency = trace(hello, "hello"), compute_saliency(hello, "hello")
+    assert data == {**found.to_json(), "memory": saliency.to_json()}
     assert json.loads(run("--json", "--target", "ohloo"))["answers"][4]["target"] == "o"

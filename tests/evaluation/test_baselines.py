@@ -11,7 +11,7 @@ from helpers import TINY, Recorder, names_file, sine_file, text_file, upper_pair
 
 import ohlol
 from ohlol.cli import main
-from ohlol.display.progress import worth
+from ohlol.display.progress import baseline_lines
 from ohlol.evaluation.baselines import Baselines, baselines, cross_entropy
 from ohlol.evaluation.metrics import Tally
 from ohlol.training.trainer import Trainer

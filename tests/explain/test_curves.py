@@ -12,7 +12,7 @@ from rich.console import Console
 import ohlol
 from ohlol.cli import main
 from ohlol.display.curves_text import HEIGHT, curves_to_text
-from ohlol.explain.curves import curves
+from ohlol.explain.curves import load_curves
 from ohlol.utils.errors import InputError
 
 
@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_series_are_what_was_written(runs: Path) -> None:
-    panels = curves([runs / "hello"])
+    panels = load_curves([runs / "hello"])
     lines = [json.loads(line) for line in (runs / "hello/metrics.jsonl").read_text().splitlines()]
     assert [(panel.key, panel.name) for panel in panels] == [
         ("loss", ""),
@@ -70,7 +70,7 @@ def test_gradient_norm_and_saturation_are_what_they_say(tmp_path: Path) -> None:
 
 
 def test_runs_of_all_kinds_share_panels(runs: Path) -> None:
-    panels = curves([runs / name for name in ("hello", "cell", "tags", "text", "sine")])
+    panels = load_curves([runs / name for name in ("hello", "cell", "tags", "text", "sine")])
     shown = {(panel.key, panel.name): [line.run for line in panel.lines] for panel in panels}
     assert shown == {
         ("loss", ""): ["hello", "hello", "cell", "tags", "tags", "text", "text", "sine", "sine"],
@@ -85,28 +85,28 @@ def test_runs_of_all_kinds_share_panels(runs: Path) -> None:
 
 def test_runs_of_one_name_are_told_apart(runs: Path, tmp_path: Path) -> None:
     ohlol.fit([("hello", "ohlol")], seed=2, epochs=2, out=tmp_path / "hello")
-    (_, *_, saturation) = curves([runs / "hello", tmp_path / "hello"])
+    (_, *_, saturation) = load_curves([runs / "hello", tmp_path / "hello"])
     assert [line.run for line in saturation.lines] == [f"{runs.name}/hello", f"{tmp_path.name}/hello"]
     with pytest.raises(InputError, match="a run is given twice"):
-        curves([tmp_path / "hello", tmp_path / "hello"])
+        load_curves([tmp_path / "hello", tmp_path / "hello"])
 
 
 def test_older_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
     golden = Path(__file__).parents[1] / "golden/hello"
-    assert [panel.key for panel in curves([golden])] == ["loss", "score"]
+    assert [panel.key for panel in load_curves([golden])] == ["loss", "score"]
     ohlol.fit([("hello", "ohlol")], epochs=1, out=tmp_path / "run")
     (tmp_path / "run/metrics.jsonl").unlink()
     with pytest.raises(InputError, match="no epoch is over yet"):
-        curves([tmp_path / "run"])
+        load_curves([tmp_path / "run"])
     with pytest.raises(InputError, match="there is no such run directory"):
-        curves([tmp_path / "nowhere"])
+        load_curves([tmp_path / "nowhere"])
 
 
 def shown(runs: list[Path], *, width: int = 80, colours: bool = False, encoding: str = "utf-8") -> str:
     raw = BytesIO()
     out = TextIOWrapper(raw, encoding=encoding)
     console = Console(file=out, width=width, force_terminal=colours, color_system="truecolor" if colours else None)
-    curves_to_text(curves(runs), console)
+    curves_to_text(load_curves(runs), console)
     out.flush()
     return raw.getvalue().decode(encoding)
 

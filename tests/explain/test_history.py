@@ -15,7 +15,7 @@ from ohlol.cli import main
 from ohlol.display import page
 from ohlol.explain import history
 from ohlol.explain.history import frames
-from ohlol.explain.saliency import memory
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
@@ -35,7 +35,7 @@ def test_a_frame_for_each_epoch(hello: TrainedModel) -> None:
         assert frame.trace.loss == pytest.approx(line["loss"], abs=1e-6)
     (best,) = (frame for frame in made if frame.best)
     assert np.array_equal(best.trace.logits, trace(hello, "hello").logits)
-    assert "".join(made[0].trace.chosen) != "ohlol" == "".join(best.trace.chosen)
+    assert "".join(made[0].trace.predicted) != "ohlol" == "".join(best.trace.predicted)
 
 
 def test_fewer_frames_keep_the_ends_and_the_best(hello: TrainedModel) -> None:
@@ -83,8 +83,8 @@ def test_metrics_that_cannot_be_read(line: str, said: str, tmp_path: Path) -> No
 
 def test_the_page_has_room(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
-    assert page.room_for(found, memory(hello, "hello")) == page.MOST_FRAMES
-    html = page.page(found, memory=memory(hello, "hello"), frames=frames(hello, "hello"))
+    assert page.max_frames(found, compute_saliency(hello, "hello")) == page.MAX_FRAMES
+    html = page.page(found, saliency=compute_saliency(hello, "hello"), frames=frames(hello, "hello"))
     assert len(html.encode()) <= 200_000
 
 
@@ -115,16 +115,16 @@ def test_the_second_slider(browser: Any, hello: TrainedModel, tmp_path: Path) ->
     def check(epoch: int, t: int) -> None:
         found = made[epoch].trace
         layer = found.layers[0]
-        assert f"epoch {epoch} / 20 · loss {found.loss:.4f}" in shown.texts("#when")[0]
-        assert shown.texts("#title")[0] == f"hello → {''.join(found.chosen)}"
+        assert f"epoch {epoch} / 20 · loss {found.loss:.4f}" in shown.texts("#epoch-label")[0]
+        assert shown.texts("#title")[0] == f"hello → {''.join(found.predicted)}"
         cells = shown.page.locator(f"[data-column='{t}'] .cell").all()
         assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(
             layer.after["h"][t].tolist(), abs=1e-6
         )
-        assert shown.exact("#terms td[data-k=sum]") == pytest.approx(layer.gates[0].total[t].tolist(), abs=1e-6)
+        assert shown.exact("#terms td[data-term=sum]") == pytest.approx(layer.gates[0].total[t].tolist(), abs=1e-6)
         assert shown.exact("#loss") == pytest.approx([found.losses[t]], abs=1e-6)  # pyright: ignore[reportOptionalSubscript]
-        assert shown.texts(f"[data-epoch='{epoch}'] .said bdi") == list(found.chosen)
-        assert shown.page.locator("#lessons tr.now").get_attribute("data-epoch") == str(epoch)
+        assert shown.texts(f"[data-epoch='{epoch}'] .predicted bdi") == list(found.predicted)
+        assert shown.page.locator("#history tr.selected").get_attribute("data-epoch") == str(epoch)
 
     check(opened, 0)
     for epoch, t in ((0, 3), (7, 1), (20, 4)):
@@ -137,14 +137,14 @@ def test_the_second_slider(browser: Any, hello: TrainedModel, tmp_path: Path) ->
     shown.page.keyboard.press("Shift+ArrowRight")
     shown.page.keyboard.press("Shift+ArrowRight")
     check(20, 4)
-    shown.page.locator("[data-epoch='3'] .said").click()
+    shown.page.locator("[data-epoch='3'] .predicted").click()
     check(3, 4)
     shown.page.locator("#earlier").click()
     check(2, 4)
     shown.page.locator("#epochs").fill("18")
-    shown.page.locator("#learn").click()
-    expect(shown.page.locator("#learn")).to_have_text("Pause")
-    expect(shown.page.locator("#learn")).to_have_text("Learn")  # at the end it stops by itself
+    shown.page.locator("#play-epochs").click()
+    expect(shown.page.locator("#play-epochs")).to_have_text("Pause")
+    expect(shown.page.locator("#play-epochs")).to_have_text("Learn")  # at the end it stops by itself
     check(20, 4)
-    assert not shown.page.locator("#times").is_hidden()
+    assert not shown.page.locator("#epoch-bar").is_hidden()
     shown.close()

@@ -55,7 +55,7 @@ def test_hello_by_hand_from_the_weights_alone(hello: TrainedModel) -> None:
             ([math.exp(v) / scale for v in h], found.probabilities[t]),
         ):
             np.testing.assert_allclose(its, mine, rtol=0, atol=1e-6)
-        assert found.chosen[t] == "ehlo"[h.index(max(h))] == wanted
+        assert found.predicted[t] == "ehlo"[h.index(max(h))] == wanted
     np.testing.assert_allclose(found.losses, losses, rtol=0, atol=1e-6)
     assert found.loss == pytest.approx(sum(losses) / 5, abs=1e-6)
     assert found.difference < 1e-6
@@ -100,7 +100,7 @@ def test_every_cell_is_the_models_own_forward(tmp_path: Path, cell: str) -> None
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
     found = trace(model, "abcab", target="ABCAB")
     said = model.predict("abcab", n_best=3)
-    assert list(found.chosen) == said.labels
+    assert list(found.predicted) == said.labels
     assert found.difference < 1e-6
     assert len(found.layers) == (1 if single else 4)
     for n in range(5):
@@ -148,7 +148,7 @@ def test_one_label_for_the_whole(tmp_path: Path, bidirectional: bool) -> None:
     )
     found = trace(model, "bdla", target="first")
     assert found.logits.shape == (1, 2)
-    assert list(found.chosen) == model.predict("bdla").labels
+    assert list(found.predicted) == model.predict("bdla").labels
     assert found.loss == pytest.approx(-math.log(found.probabilities[0, found.labels.index("first")]), abs=1e-9)
     assert found.difference < 1e-6
     assert trace(model, "bdla").loss is None

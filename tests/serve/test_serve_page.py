@@ -13,7 +13,7 @@ from serving import KEY, Served
 
 import ohlol
 from ohlol.display import translations
-from ohlol.explain.saliency import memory
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 
@@ -51,10 +51,10 @@ def until(shown: Shown, condition: str, arg: Any = None) -> None:
 def heard(shown: Shown, text: str) -> tuple[list[str], list[str], list[float]]:
     """The tiles once they are those of a text: symbols, labels and probabilities."""
     until(
-        shown, "n => document.querySelectorAll('#heard .tile').length === n && !line.busy && !whole_busy", arg=len(text)
+        shown, "n => document.querySelectorAll('#tiles .tile').length === n && !connection.isBusy && !wholeText.isBusy", arg=len(text)
     )
-    exact = [float(e.get_attribute("data-p")) for e in shown.page.locator("#heard .g").all()]
-    return shown.texts("#heard .in"), shown.texts("#heard .g bdi"), exact
+    exact = [float(e.get_attribute("data-probability")) for e in shown.page.locator("#tiles .tile-label").all()]
+    return shown.texts("#tiles .symbol"), shown.texts("#tiles .tile-label bdi"), exact
 
 
 def test_labels_as_you_type(browser: Any, server: Served, models: dict[str, TrainedModel]) -> None:
@@ -68,17 +68,17 @@ def test_labels_as_you_type(browser: Any, server: Served, models: dict[str, Trai
             symbols, labels, probabilities = heard(shown, text)
             assert (symbols, labels) == (list(text), wanted.labels)
             assert probabilities == pytest.approx(wanted.probability, abs=1e-5)
-            assert shown.page.inner_text("#saying") == "".join(wanted.labels)
+            assert shown.page.inner_text("#labels") == "".join(wanted.labels)
         shown.page.locator("#typed").fill("")
         shown.page.locator("#typed").press_sequentially("hello", delay=20)
         assert heard(shown, "hello")[1] == list("ohlol")
-        shown.page.locator("#heard .tile").first.hover()
-        assert shown.texts("#likely .label") == [label for label, _ in models["hello"].predict("h", n_best=5).best[0]]
+        shown.page.locator("#tiles .tile").first.hover()
+        assert shown.texts("#typed-labels .label") == [label for label, _ in models["hello"].predict("h", n_best=5).best[0]]
         shown.page.locator("#typed").fill("help")
-        until(shown, "document.getElementById('wrong').textContent.includes('was not seen')")
+        until(shown, "document.getElementById('error').textContent.includes('was not seen')")
         shown.page.locator("#typed").fill("hel")
         assert heard(shown, "hel")[1] == models["hello"].predict("hel").labels
-        assert shown.page.inner_text("#wrong") == ""
+        assert shown.page.inner_text("#error") == ""
         shown.page.locator("#models").select_option("upper")  # reads from both ends: over predict
         shown.page.locator("#typed").fill("abe")
         assert heard(shown, "abe")[1] == models["upper"].predict("abe").labels
@@ -93,11 +93,11 @@ def test_a_lost_connection_comes_back(browser: Any, runs: dict[str, Path]) -> No
         shown = show(browser, first)
         heard(shown, "hello")
         first.kill()
-        until(shown, "document.getElementById('wrong').textContent !== ''")
+        until(shown, "document.getElementById('error').textContent !== ''")
         with Served([str(runs["hello"])], port=first.port):
             shown.page.locator("#typed").fill("hole")
             heard(shown, "hole")
-            assert shown.page.inner_text("#wrong") == ""
+            assert shown.page.inner_text("#error") == ""
         shown.page.close()
 
 
@@ -110,13 +110,13 @@ def test_a_server_that_comes_back_with_other_models(browser: Any, runs: dict[str
         heard(shown, "abe")
         first.kill()
         shown.page.locator("#typed").fill("abed")
-        until(shown, "document.getElementById('wrong').textContent !== ''")
-        assert shown.page.locator("#heardall.stale").count() == 1
+        until(shown, "document.getElementById('error').textContent !== ''")
+        assert shown.page.locator("#output.stale").count() == 1
         with Served([str(runs["names"]), str(runs["upper"])], port=first.port) as second:
             heard(shown, "abed")
             assert shown.page.locator("#typed").input_value() == "abed"
             assert shown.texts("#models option") == ["names", "upper"]
-            assert shown.page.locator("#heardall.stale").count() == 0
+            assert shown.page.locator("#output.stale").count() == 0
             shown.page.locator("#models").select_option("names")
             shown.page.locator("#typed").fill("anna")
             heard(shown, "anna")
@@ -130,20 +130,20 @@ def test_a_server_that_comes_back_with_other_models(browser: Any, runs: dict[str
 def test_by_keyboard(browser: Any, server: Served, models: dict[str, TrainedModel]) -> None:
     with opened(browser, server) as shown:
         heard(shown, "hello")
-        shown.page.locator("#heard").focus()
+        shown.page.locator("#tiles").focus()
         for _ in range(3):
             shown.page.keyboard.press("ArrowLeft")
-        assert shown.page.locator("#heard .tile.on").get_attribute("data-step") == "1"
+        assert shown.page.locator("#tiles .tile.selected").get_attribute("data-step") == "1"
         wanted = models["hello"].predict("hello", n_best=5).best[1]
-        assert shown.texts("#likely .label") == [label for label, _ in wanted]
+        assert shown.texts("#typed-labels .label") == [label for label, _ in wanted]
         shown.page.locator("#explain").focus()
         shown.page.keyboard.press("Enter")
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         assert shown.page.evaluate("document.activeElement.id") == "closeview"
         shown.page.keyboard.press("ArrowRight")
         assert shown.page.evaluate("S.t") == 1
         shown.page.keyboard.press("Escape")
-        assert not shown.page.locator("#view").is_visible()
+        assert not shown.page.locator("#trace-view").is_visible()
         assert shown.page.evaluate("document.activeElement.id") == "explain"
         shown.page.keyboard.press("ArrowRight")  # belongs to the drawing only while it is there
         assert shown.page.evaluate("S.t") == 1
@@ -156,31 +156,31 @@ def test_by_keyboard(browser: Any, server: Served, models: dict[str, TrainedMode
 
 def test_writing(browser: Any, server: Served) -> None:
     with opened(browser, server) as shown:
-        assert not shown.page.locator("#writing").is_visible()
+        assert not shown.page.locator("#generate-section").is_visible()
         shown.page.locator("#models").select_option("text")
         shown.page.locator("#typed").fill("the c")
         shown.page.locator("#temperature").fill("0")
         shown.page.locator("#length").fill("100")
-        shown.page.locator("#write").click()
-        until(shown, "document.getElementById('made').textContent.length === 100")
-        likeliest = shown.page.inner_text("#made")
+        shown.page.locator("#generate").click()
+        until(shown, "document.getElementById('generated').textContent.length === 100")
+        likeliest = shown.page.inner_text("#generated")
         with server.client() as client:
             told = client.post("/v1/models/text/generate", json={"prompt": "the c", "length": 100, "temperature": 0})
         symbols = re.findall(r'"((?:[^"\\]|\\.)*)"', "".join(re.findall(r'"symbols":\[(.*?)\]', told.text)))
         assert likeliest == "".join(s.encode().decode("unicode_escape") for s in symbols)
-        assert shown.page.inner_text("#before") == "the c"
+        assert shown.page.inner_text("#prompt") == "the c"
         shown.page.locator("#temperature").fill("2")
-        assert shown.page.inner_text("#temperatureis") == "2.00"
+        assert shown.page.inner_text("#temperature-value") == "2.00"
         shown.page.locator("#length").fill("10000")
-        shown.page.locator("#write").click()
-        until(shown, "document.getElementById('made').textContent.length > 200")
-        assert shown.page.inner_text("#write") == translations.text("stop", "en")
-        shown.page.locator("#write").click()
+        shown.page.locator("#generate").click()
+        until(shown, "document.getElementById('generated').textContent.length > 200")
+        assert shown.page.inner_text("#generate") == translations.text("stop", "en")
+        shown.page.locator("#generate").click()
         until(shown, "!writing")
-        length = len(shown.page.inner_text("#made"))
+        length = len(shown.page.inner_text("#generated"))
         assert 200 < length < 10_000
         shown.page.wait_for_timeout(200)
-        assert len(shown.page.inner_text("#made")) == length
+        assert len(shown.page.inner_text("#generated")) == length
 
 
 def test_explaining(browser: Any, server: Served, models: dict[str, TrainedModel]) -> None:
@@ -188,14 +188,14 @@ def test_explaining(browser: Any, server: Served, models: dict[str, TrainedModel
         shown.page.locator("#typed").fill("hole")
         heard(shown, "hole")
         shown.page.locator("#explain").click()
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         found = trace(models["hello"], "hole")
         shown.page.locator("#slider").fill("2")
         layer, gate = found.layers[0], found.layers[0].gates[0]
-        assert shown.exact("#terms td[data-k=sum]") == pytest.approx(gate.total[2].tolist(), abs=1e-6)
+        assert shown.exact("#terms td[data-term=sum]") == pytest.approx(gate.total[2].tolist(), abs=1e-6)
         cells = shown.page.locator("[data-column='2'] .cell").all()
         assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(layer.after["h"][2], abs=1e-6)
-        steps = len(memory(models["hello"], "hole").symbols)
+        steps = len(compute_saliency(models["hello"], "hole").symbols)
         assert shown.page.inner_text("#horizon") == translations.text("no_horizon", "en", steps=steps)
         for name, text in (("upper", "abe"), ("text", "the cat"), ("names", "anna")):
             shown.page.locator("#models").select_option(name)
@@ -203,8 +203,8 @@ def test_explaining(browser: Any, server: Served, models: dict[str, TrainedModel
             heard(shown, text)
             shown.page.locator("#explain").click()
             until(shown, "s => D.symbols.join('') === s", arg=text)
-        shown.page.locator("#closeview").click()
-        assert not shown.page.locator("#view").is_visible()
+        shown.page.locator("#close-trace").click()
+        assert not shown.page.locator("#trace-view").is_visible()
 
 
 def test_training_to_the_end(browser: Any, server: Served) -> None:
@@ -212,31 +212,31 @@ def test_training_to_the_end(browser: Any, server: Served) -> None:
     with opened(browser, server) as shown:
         shown.page.locator("#tab-train").click()
         assert [e.input_value() for e in shown.page.locator("#pairs input").all()] == ["hello", "ohlol"]
-        assert "8 pairs of 24 characters, 500 epochs, 64 units" in shown.page.inner_text("#trainlimits")
+        assert "8 pairs of 24 characters, 500 epochs, 64 units" in shown.page.inner_text("#train-limits")
         shown.page.locator("#start").click()
         seen: dict[str, tuple[str, str]] = {}
         while shown.page.locator("#cancel").is_enabled():
             now = shown.page.evaluate(
-                "[document.getElementById('epochis').textContent, document.querySelector('#says .said')?.textContent, "
-                "document.getElementById('states').textContent]"
+                "[document.getElementById('epoch-text').textContent, document.querySelector('#predictions .predicted')?.textContent, "
+                "document.getElementById('hidden-states').textContent]"
             )
             if now[0] and now[1]:
                 seen[now[0]] = (now[1], now[2])
             shown.page.wait_for_timeout(50)
-        assert shown.page.inner_text("#trainstate") == "Done: 1 of 1 right with the best weights"
+        assert shown.page.inner_text("#train-status") == "Done: 1 of 1 right with the best weights"
         assert len(seen) >= 10
         assert len(set(seen.values())) >= 10  # it was seen to change
-        assert shown.page.inner_text("#epochis") == "epoch 20 / 20 · loss 0.5158"
-        assert shown.page.inner_text("#says .said") == "ohlol"
-        assert shown.page.locator("#says .good").count() == 5
-        shown.page.locator("#epochslider").fill("1")
-        assert shown.page.inner_text("#epochis") == "epoch 1 / 20 · loss 1.8942"
-        assert shown.page.inner_text("#says .said") == "eeeee"
-        assert shown.page.locator("#states td").count() == 20
-        assert shown.page.locator("#curve .line").get_attribute("d").count("L") == 19
-        shown.page.locator("#opentraining").click()
-        shown.page.wait_for_selector("#lessons tr[data-epoch='20']", state="attached")
-        rows = shown.texts("#lessons .said")
+        assert shown.page.inner_text("#epoch-text") == "epoch 20 / 20 · loss 0.5158"
+        assert shown.page.inner_text("#predictions .predicted") == "ohlol"
+        assert shown.page.locator("#predictions .good").count() == 5
+        shown.page.locator("#epoch-slider").fill("1")
+        assert shown.page.inner_text("#epoch-text") == "epoch 1 / 20 · loss 1.8942"
+        assert shown.page.inner_text("#predictions .predicted") == "eeeee"
+        assert shown.page.locator("#hidden-states td").count() == 20
+        assert shown.page.locator("#loss-curve .line").get_attribute("d").count("L") == 19
+        shown.page.locator("#open-training").click()
+        shown.page.wait_for_selector("#history tr[data-epoch='20']", state="attached")
+        rows = shown.texts("#history .predicted")
         assert (len(rows), rows[0], rows[19]) == (21, "eeeee", "ohlol")  # what was said in epochs 1 and 20
         assert shown.page.inner_text("#title") == "hello → ohlol"
 
@@ -244,29 +244,29 @@ def test_training_to_the_end(browser: Any, server: Served) -> None:
 def test_training_is_cancelled_and_taught_anew(browser: Any, server: Served) -> None:
     with opened(browser, server) as shown:
         shown.page.locator("#tab-train").click()
-        shown.page.locator("#rounds").fill("500")
+        shown.page.locator("#epoch-count").fill("500")
         shown.page.locator("#pace").select_option("0.5")
         shown.page.locator("#start").click()
         until(shown, "U.epochs.length >= 2")
         shown.page.locator("#cancel").click()
-        until(shown, "document.getElementById('trainstate').textContent.startsWith('Cancelled after')")
+        until(shown, "document.getElementById('train-status').textContent.startsWith('Cancelled after')")
         count = shown.page.evaluate("U.epochs.length")
         shown.page.wait_for_timeout(700)
         assert shown.page.evaluate("U.epochs.length") == count < 500
-        shown.page.locator("#addpair").click()
+        shown.page.locator("#add-pair").click()
         for place, text in enumerate(("abcd", "bcda", "dcba", "cbad")):
             shown.page.locator("#pairs input").nth(place).fill(text)
         shown.page.locator("#cell").select_option("gru")
         shown.page.locator("#head").check()
-        shown.page.locator("#rounds").fill("60")
+        shown.page.locator("#epoch-count").fill("60")
         shown.page.locator("#pace").select_option("0")
         shown.page.locator("#start").click()
-        until(shown, "document.getElementById('trainstate').textContent.startsWith('Done: 2 of 2')")
-        assert shown.texts("#says .said") == ["bcda", "cbad"]
+        until(shown, "document.getElementById('train-status').textContent.startsWith('Done: 2 of 2')")
+        assert shown.texts("#predictions .predicted") == ["bcda", "cbad"]
         shown.page.locator("#pairs input").nth(1).fill("bcd")
         shown.page.locator("#start").click()
-        until(shown, "document.getElementById('trainwrong').textContent !== ''")
-        assert "\n" not in shown.page.inner_text("#trainwrong")
+        until(shown, "document.getElementById('train-error').textContent !== ''")
+        assert "\n" not in shown.page.inner_text("#train-error")
         shown.errors.clear()  # the browser notes the 422
         with server.client() as client:
             assert "ohlol_trainings 0.0" in client.get("/metrics").text
@@ -277,7 +277,7 @@ def test_both_languages(browser: Any, server: Served) -> None:
         assert shown.page.evaluate("document.documentElement.lang") == "zh-CN"
         heard(shown, "hello")
         shown.page.locator("#explain").click()
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         for lang in ("zh", "en"):
             shown.page.locator("#language").select_option(lang)
             other = "en" if lang == "zh" else "zh"
@@ -294,7 +294,7 @@ def test_both_languages(browser: Any, server: Served) -> None:
                 shown.page.locator("#tab-train").click()
             shown.page.locator("#tab-try").click()
             shown.page.locator("#explain").click()
-            shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+            shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -309,15 +309,15 @@ def test_every_look(browser: Any, server: Served, theme: str, width: int) -> Non
         shown.page.locator("#models").select_option("hello")
         heard(shown, "hello")
         shown.page.locator("#explain").click()
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         _fits(shown)
         shown.page.locator("#tab-train").click()
-        shown.page.locator("#rounds").fill("3")
+        shown.page.locator("#epoch-count").fill("3")
         shown.page.locator("#start").click()
-        shown.page.wait_for_selector("#opentraining:not([hidden])")
+        shown.page.wait_for_selector("#open-training:not([hidden])")
         _fits(shown)
         before = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        shown.page.locator("#shade").click()
+        shown.page.locator("#theme-button").click()
         assert shown.page.evaluate("getComputedStyle(document.body).backgroundColor") != before
         _fits(shown)
 
@@ -332,17 +332,17 @@ def _fits(shown: Shown) -> None:
 def test_the_key(browser: Any, runs: dict[str, Path]) -> None:
     with Served([str(runs["hello"])], environment={"OHLOL_API_KEY": KEY}) as server:
         shown = show(browser, server)
-        shown.page.wait_for_selector("#keyform:not([hidden])")
+        shown.page.wait_for_selector("#key-form:not([hidden])")
         assert not shown.page.locator("#typed").is_visible()
         shown.page.locator("#key").fill("wrong")
-        shown.page.locator("#keyform button").click()
-        until(shown, "document.getElementById('keywrong').textContent !== ''")
+        shown.page.locator("#key-form button").click()
+        until(shown, "document.getElementById('key-error').textContent !== ''")
         shown.page.locator("#key").fill(KEY)
-        shown.page.locator("#keyform button").click()
+        shown.page.locator("#key-form button").click()
         assert heard(shown, "hello")[1] == list("ohlol")
-        assert not shown.page.locator("#keyform").is_visible()
+        assert not shown.page.locator("#key-form").is_visible()
         shown.page.locator("#explain").click()
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         shown.page.close()
 
 
@@ -357,9 +357,9 @@ def test_symbols_never_run(browser: Any, tmp_path: Path) -> None:
         for text in (" ".join(HOSTILE), HOSTILE[3], HOSTILE[4]):
             shown.page.locator("#typed").fill(text)
             until(shown, "!line.busy")
-            assert set(shown.texts("#likely .label")) & set(HOSTILE)
+            assert set(shown.texts("#typed-labels .label")) & set(HOSTILE)
         shown.page.locator("#explain").click()
-        until(shown, "D || document.getElementById('wrong').textContent")
+        until(shown, "D || document.getElementById('error').textContent")
         shown.page.wait_for_timeout(300)
         assert shown.page.title() == "ohlol"
         assert shown.page.locator("img").count() == 0

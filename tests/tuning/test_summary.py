@@ -109,7 +109,7 @@ def test_a_terminal_of_ascii_and_few_trials() -> None:
 @pytest.mark.parametrize("lang", LANGUAGES)
 @pytest.mark.parametrize("board", [BOARD, Board("few", "accuracy", SPACE, BOARD.trials[3:4])], ids=["whole", "few"])
 def test_the_picture(lang: str, board: Board, tmp_path: Path) -> None:
-    figure = figures.of_study(board, lang=lang)
+    figure = draw_study(board, lang=lang)
     history, importance, *against = [axes for axes in figure.axes if axes.get_visible()]
     assert len(against) == len(SPACE)
     points = sum(len(c.get_offsets()) for c in history.collections)  # pyright: ignore[reportArgumentType]
@@ -117,7 +117,7 @@ def test_the_picture(lang: str, board: Board, tmp_path: Path) -> None:
     assert all(sum(len(c.get_offsets()) for c in axes.collections) == len(board.scored) for axes in against)  # pyright: ignore[reportArgumentType]
     assert [bar.get_width() for bar in importance.patches] == sorted(board.importance.values())  # pyright: ignore[reportAttributeAccessIssue]
     assert against[-1].get_xscale() == "log"
-    figures.save(figure, tmp_path / "study.png")
+    figures.save_figure(figure, tmp_path / "study.png")
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -147,4 +147,4 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert "no trial is over yet" in run(str(tmp_path / "none"), status=2)
     assert board.best is not None
     with pytest.raises(InputError, match="a picture's name must end in"):
-        figures.save(figures.of_study(board), tmp_path / "study.bmp")
+        figures.save_figure(draw_study(board), tmp_path / "study.bmp")

@@ -88,7 +88,8 @@ def explain(
     found = trace(model, text, target=target)
     if as_json:
         with until_enough():
-            print(json.dumps({**found.to_json(), "saliency": compute_saliency(model, text).to_json()}, ensure_ascii=False))
+            saliency = compute_saliency(model, text)
+            print(json.dumps({**found.to_json(), "saliency": saliency.to_json()}, ensure_ascii=False))
     elif png is not None:
         from ohlol.display import figures
 

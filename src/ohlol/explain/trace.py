@@ -354,3 +354,8 @@ def _activation(cell: str, gate: str) -> Any:
 def activation_name(cell: str, gate: str) -> str:
     """Return the name of the activation function of a gate: "sigmoid", "tanh" or "relu"."""
     return "relu" if cell == "rnn_relu" else "tanh" if gate in ("h", "n", "g") else "sigmoid"
+
+
+def reset_gate(cell: str, gate: str) -> str | None:
+    """Return the name of the gate that multiplies the hidden term of a gate; None where there is none."""
+    return "r" if cell == "gru" and gate == "n" else None
