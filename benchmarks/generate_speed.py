@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     o = parser.parse_args()
     torch.manual_seed(0)
-    settings = ModelSettings(cell="lstm", hidden_size=o.hidden, layers=o.layers, embedding=64)
+    settings = ModelSettings(cell="lstm", hidden_size=o.hidden, num_layers=o.layers, embedding_size=64)
     model = SequenceModel(settings, Sizes(o.symbols, o.symbols)).eval()
     writer = model.writer()
     assert writer is not None, "the compiled kernels are not installed"

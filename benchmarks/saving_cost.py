@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ohlol
-from ohlol.checkpoint import resume_state, run_directory
+from ohlol.checkpoint import metrics_log, run_directory
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.training import trainer
 from ohlol.training.callbacks import Silent
@@ -63,7 +63,7 @@ def main() -> None:
         settings[name] = int(value) if kinds[name] is int else value
     timed(trainer.Trainer, "save_state", "states")
     timed(run_directory, "save_model", "best weights")
-    timed(resume_state.Metrics, "add", "metrics")
+    timed(metrics_log.MetricsLog, "append", "metrics")
     watch = Watch()
     with tempfile.TemporaryDirectory(dir=".") as place:
         ohlol.fit(given.file, out=Path(place) / "run", reporter=watch, **settings)

@@ -193,7 +193,7 @@ def speeds(folder: Path, rounds: int) -> None:
         same = [
             "data.txt",
             *flags,
-            "--layers",
+            "--num-layers",
             "1",
             "--epochs",
             "1",

@@ -183,8 +183,8 @@ def model_of(folder: Path, hidden: int, layers: int, *, both: bool) -> TrainedMo
     """A labeller of characters of some size; it need not be a good one."""
     pairs = [(text, text.upper()) for text in texts(40, 30, seed=1)]
     return ohlol.fit(
-        pairs, cell="lstm", head=True, hidden_size=hidden, layers=layers, bidirectional=both, embedding=64, epochs=2,
-        lr=3e-3, bigrams=0, spelling=0, out=folder / "run",
+        pairs, cell="lstm", head=True, hidden_size=hidden, num_layers=layers, bidirectional=both, embedding_size=64,
+        epochs=2, lr=3e-3, bigram_size=0, char_rnn_size=0, out=folder / "run",
     )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from ohlol.checkpoint.run_directory import Config, sizes_of
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab
@@ -38,7 +38,7 @@ class TorchLoop:
     def __init__(self, network: SequenceModel):
         layers, cell = network.layers, CELLS[network.settings.cell]
         self.embedding, self.head, self.cells = network.encoder.embedding, network.head, []
-        for layer in range(network.settings.layers):
+        for layer in range(network.settings.num_layers):
             made = cell(layers.input_size if layer == 0 else layers.hidden_size, layers.hidden_size)
             names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             made.load_state_dict({name: getattr(layers, f"{name}_l{layer}") for name in names})
@@ -87,11 +87,11 @@ def made(o: argparse.Namespace) -> TrainedModel:
     """A model for the next of V characters, with weights of chance: how long a step takes does not hang on them."""
     torch.manual_seed(0)
     vocab = Vocab(tuple(chr(0x4E00 + i) for i in range(o.symbols)), (1,) * o.symbols)
-    settings = ModelSettings(cell=o.cell, hidden_size=o.hidden, layers=o.layers, embedding=64)
+    settings = ModelSettings(cell=o.cell, hidden_size=o.hidden, num_layers=o.layers, embedding_size=64)
     codec, data = Codec("next", vocab, vocab), DataSettings("next", "text", "char")
-    network = SequenceModel(settings, sizes_of(codec)).eval()
+    network = SequenceModel(settings, sizes_from_codec(codec)).eval()
     network.head.weight.data.mul_(4)  # so that the text is not all one character
-    return TrainedModel(Config("next", data, settings, sizes_of(codec), TrainSettings()), codec, network)
+    return TrainedModel(RunConfig("next", data, settings, sizes_from_codec(codec), TrainSettings()), codec, network)
 
 
 def check(model: TrainedModel, ours: list[int], onnx: OnnxLoop, loop: TorchLoop) -> None:

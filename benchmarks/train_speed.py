@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy, one_hot
 
-from ohlol.checkpoint.run_directory import Config, sizes_of
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data import loading
 from ohlol.training.trainer import Trainer
@@ -43,10 +43,12 @@ class Plain(torch.nn.Module):
 def ours(cell: str, path: Path) -> Trainer:
     """A trainer of the package on the text."""
     corpus = loading.read(path, {})
-    model = ModelSettings(cell=cell, hidden_size=H, embedding=0)
-    settings = TrainSettings(batch_size=B, bptt=T, lr=2e-3, schedule="constant", unknown=0.0, dev_fraction=0.0)
+    model = ModelSettings(cell=cell, hidden_size=H, embedding_size=0)
+    settings = TrainSettings(
+        batch_size=B, bptt=T, lr=2e-3, lr_schedule="constant", unk_probability=0.0, dev_fraction=0.0
+    )
     made = loading.arrays(corpus, path, None, model, settings, shared=False)
-    return Trainer(Config("next", made.settings, model, sizes_of(made.codec), settings), made)
+    return Trainer(RunConfig("next", made.settings, model, sizes_from_codec(made.codec), settings), made)
 
 
 def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, float]:

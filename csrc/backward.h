@@ -1,264 +1,278 @@
-// The time loop backward, for every cell, and the products over all its steps.
+// The time loop of the backward pass, for every cell, and the large products over many of its steps.
 #pragma once
 
 #include "cells.h"
-#include "product.h"
-#include "team.h"
+#include "gemm.h"
+#include "threads.h"
 
 namespace {
 
-// Rows after which a thread's products catch up with its time loop, so that its gradients are still in the cache.
-constexpr i64 rows_at_once = 256;
+// Rows after which a thread computes the products over its latest steps, so that their gradients are still in the caches.
+constexpr i64 rows_per_product = 256;
 
 template <class T>
-bool with_products(const Backward<T>& q) {
-    return q.d_x || q.d_W_ih || q.d_W_hh;
+bool needs_products(const BackwardArgs<T>& args) {
+    return args.d_x || args.d_W_ih || args.d_W_hh;
 }
 
 template <class T, class C>
 struct BackwardScratch {
     static constexpr i64 L = Simd<T>::lanes;
-    static constexpr int NB = 2;  // vectors in a panel of the recurrent weights, seen from behind
-    static constexpr i64 width = NB * L, gap = apart / sizeof(T);
-    i64 panels, padded, ld, GH, steps_at_once, slots, bias_ld, weights_ld;
-    T *weights, *d_local[2], *dh, *dc, *bias, *zeros, *d_gates, *d_hidden_n, *blocks, *d_weights;
-    Member::Arrivals* team;
-    const T** lists;  // products(): five for each thread
+    static constexpr int NV = 2;  // vectors in a panel of W_hh
+    static constexpr i64 width = NV * L, thread_gap = thread_gap_bytes / sizeof(T);
+    i64 panels, padded_H, d_hidden_ld, GH, steps_per_product, slots, bias_ld, d_weights_ld;
+    T *weights, *d_hidden_terms[2], *dh, *dc, *d_bias, *zeros, *gemm_space;
+    T *d_input_terms, *d_hidden_n;  // of the steps of the next products, by slot; d_input_terms if the caller does not want it
+    T* d_weights;                   // d_W_ih and d_W_hh of every thread but the first, where threads split the batch
+    const T** row_pointers;         // gradient_products(): five lists for each thread
+    Thread::Arrivals* arrivals;
 
-    BackwardScratch(const Backward<T>& q, char* base, std::size_t& bytes, int threads) {
-        Bump bump{base};
-        panels = (q.H + width - 1) / width;
-        padded = panels * width;
-        GH = C::G * q.H;
-        ld = round_up(GH, 16) + 16;
-        weights = bump.take<T>(panels * GH * width);
-        for (T*& half : d_local) half = bump.take<T>(q.B * ld + threads * gap);
-        dh = bump.take<T>(q.B * padded + threads * gap);
-        dc = bump.take<T>(C::has_cell ? q.B * padded + threads * gap : 0);
-        bias_ld = 2 * (C::G + 1) * padded + gap;  // two sums a thread
-        bias = bump.take<T>(threads * bias_ld);
-        zeros = bump.take<T>(padded);
-        const bool by_entries = threads > 1 && !by_units(q, C::G);
-        steps_at_once = least(q.T_, most(1, rows_at_once / (by_entries ? (q.B + threads - 1) / threads : q.B)));
-        slots = steps_at_once * q.B;
-        d_gates = bump.take<T>(q.d_gates ? 0 : slots * GH);
-        d_hidden_n = bump.take<T>(C::direct ? slots * q.H : 0);
-        blocks = bump.take<T>(with_products(q) ? threads * ProductBlocks<T>::space : 0);
-        lists = bump.take<const T*>(with_products(q) ? threads * 5 * slots : 0);
-        weights_ld = GH * ((q.d_W_ih ? q.I : 0) + (q.d_W_hh ? q.H : 0));
-        d_weights = bump.take<T>(by_entries ? (threads - 1) * weights_ld : 0);
-        team = bump.take<Member::Arrivals>(threads);
-        bytes = bump.used;
+    BackwardScratch(const BackwardArgs<T>& args, char* base, std::size_t& bytes, int threads) {
+        BumpAllocator memory{base};
+        panels = (args.H + width - 1) / width;
+        padded_H = panels * width;
+        GH = C::G * args.H;
+        d_hidden_ld = round_up(GH, 16) + 16;
+        weights = memory.allocate<T>(panels * GH * width);
+        for (T*& buffer : d_hidden_terms) buffer = memory.allocate<T>(args.B * d_hidden_ld + threads * thread_gap);
+        dh = memory.allocate<T>(args.B * padded_H + threads * thread_gap);
+        dc = memory.allocate<T>(C::has_cell_state ? args.B * padded_H + threads * thread_gap : 0);
+        bias_ld = 2 * (C::G + 1) * padded_H + thread_gap;  // for each thread the sum of all steps and that of one
+        d_bias = memory.allocate<T>(threads * bias_ld);
+        zeros = memory.allocate<T>(padded_H);
+        const bool split_entries = threads > 1 && !splits_hidden_units(args, C::G);
+        const i64 entries_per_thread = split_entries ? (args.B + threads - 1) / threads : args.B;
+        steps_per_product = min(args.T_, max(1, rows_per_product / entries_per_thread));
+        slots = steps_per_product * args.B;
+        d_input_terms = memory.allocate<T>(args.d_input_terms ? 0 : slots * GH);
+        d_hidden_n = memory.allocate<T>(C::has_hidden_n ? slots * args.H : 0);
+        gemm_space = memory.allocate<T>(needs_products(args) ? threads * GemmBlocks<T>::space : 0);
+        row_pointers = memory.allocate<const T*>(needs_products(args) ? threads * 5 * slots : 0);
+        d_weights_ld = GH * ((args.d_W_ih ? args.I : 0) + (args.d_W_hh ? args.H : 0));
+        d_weights = memory.allocate<T>(split_entries ? (threads - 1) * d_weights_ld : 0);
+        arrivals = memory.allocate<Thread::Arrivals>(threads);
+        bytes = memory.used;
     }
 
-    // The place among the rows at hand: an entry's steps side by side, so that threads write far from one another.
-    i64 slot(i64 step_at_hand, i64 b) const { return b * steps_at_once + step_at_hand; }
-    T* gate_row(const Backward<T>& q, i64 slot, i64 row) const { return q.d_gates ? q.d_gates + row * GH : d_gates + slot * GH; }
-    // The state that entry b started step t from; `before` is the step before it in the order of the pass.
-    const T* state_before(const Backward<T>& q, i64 before, i64 b) const {
-        if (before >= 0 && before < q.T_ && b < q.n(before)) return q.out + q.row(before, b) * q.out_ld;
-        return q.h_0 ? q.h_0 + b * q.H : zeros;
+    // The slot of a row, counting steps from the first one of the next products. The steps of an entry are adjacent, so that
+    // threads write to memory far apart.
+    i64 slot(i64 step, i64 b) const { return b * steps_per_product + step; }
+    T* d_input_row(const BackwardArgs<T>& args, i64 slot, i64 row) const {
+        return args.d_input_terms ? args.d_input_terms + row * GH : d_input_terms + slot * GH;
+    }
+    // The state entry b had before a step; t_before is the step it comes from.
+    const T* state_before(const BackwardArgs<T>& args, i64 t_before, i64 b) const {
+        if (t_before >= 0 && t_before < args.T_ && b < args.entries(t_before))
+            return args.out + args.row(t_before, b) * args.out_ld;
+        return args.h_0 ? args.h_0 + b * args.H : zeros;
     }
 };
 
-// A thread's share of the work. Threads that split the entries each make the weight gradients of their own rows, and these
-// are added up at the end; threads that split the hidden units each make the rows of the weight gradients that are theirs.
+// What one thread computes. Threads that split the entries compute partial weight gradients of their own rows, which are added
+// at the end; threads that split the hidden units compute different rows of the weight gradients.
 template <class T>
-struct Share {
-    bool by_hidden;
-    Span batch, units;  // entries, and hidden units
+struct ThreadShare {
+    bool split_hidden;
+    Range entries, units;
     T *d_W_ih, *d_W_hh;
 };
 
-// What the steps [first, end) of the pass add to the gradients of the weights, and the gradients of their input.
+// Adds the gradients of the weights over the steps [first_step, end_step), and computes d_x of these steps.
 template <class T, class C>
-void products(const Backward<T>& q, const BackwardScratch<T, C>& s, const Share<T>& own, const Member& me, i64 first, i64 end) {
-    const bool add = first > 0;
-    // One pointer a row: what the products read and write, whatever the layout of the batch.
-    const T** gates = s.lists + 5 * s.slots * me.part;
-    const T **hidden = gates + s.slots, **xs = hidden + s.slots, **before = xs + s.slots;
-    T** d_xs = const_cast<T**>(before + s.slots);
+void gradient_products(const BackwardArgs<T>& args, const BackwardScratch<T, C>& scratch, const ThreadShare<T>& share,
+                       const Thread& thread, i64 first_step, i64 end_step) {
+    const bool add = first_step > 0;
+    // A pointer to each row, so that the products do not depend on the layout of the batch.
+    const T** d_input_rows = scratch.row_pointers + 5 * scratch.slots * thread.index;
+    const T **d_hidden_n_rows = d_input_rows + scratch.slots, **x_rows = d_hidden_n_rows + scratch.slots;
+    const T** h_before_rows = x_rows + scratch.slots;
+    T** d_x_rows = const_cast<T**>(h_before_rows + scratch.slots);
     i64 rows = 0;
-    for (i64 step = first; step < end; ++step) {
-        const i64 t = q.reverse ? step : q.T_ - 1 - step;
-        for (i64 b = own.batch.lo; b < least(own.batch.hi, q.n(t)); ++b, ++rows) {
-            const i64 row = q.row(t, b), slot = s.slot(step - first, b);
-            gates[rows] = s.gate_row(q, slot, row);
-            hidden[rows] = C::direct ? s.d_hidden_n + slot * q.H : nullptr;
-            xs[rows] = q.x ? q.x + row * q.I : nullptr;
-            before[rows] = s.state_before(q, q.reverse ? t + 1 : t - 1, b);
-            d_xs[rows] = q.d_x ? q.d_x + row * q.I : nullptr;
+    for (i64 step = first_step; step < end_step; ++step) {
+        const i64 t = args.reverse ? step : args.T_ - 1 - step;
+        for (i64 b = share.entries.lo; b < min(share.entries.hi, args.entries(t)); ++b, ++rows) {
+            const i64 row = args.row(t, b), slot = scratch.slot(step - first_step, b);
+            d_input_rows[rows] = scratch.d_input_row(args, slot, row);
+            d_hidden_n_rows[rows] = C::has_hidden_n ? scratch.d_hidden_n + slot * args.H : nullptr;
+            x_rows[rows] = args.x ? args.x + row * args.I : nullptr;
+            h_before_rows[rows] = scratch.state_before(args, args.reverse ? t + 1 : t - 1, b);
+            d_x_rows[rows] = args.d_x ? args.d_x + row * args.I : nullptr;
         }
     }
-    const i64 H = q.H, I = q.I;
-    T* space = s.blocks + me.part * ProductBlocks<T>::space;
-    using R = Rows<const T>;
-    for (int g = 0; g < (own.by_hidden ? C::G : 1); ++g) {
-        const i64 from = own.by_hidden ? g * H + own.units.lo : 0, count = own.by_hidden ? own.units.size() : s.GH;
-        if (q.d_W_ih)
-            product<T, true>({count, I, rows, R::listed(gates, from), R::listed(xs), Rows<T>::matrix(own.d_W_ih + from * I, I), add},
-                             space);
-        if (!q.d_W_hh) continue;
-        // The GRU's candidate has a gradient of its own behind the reset gate.
-        const i64 plain = C::direct ? most(0, least(from + count, s.GH - H) - from) : count;
-        product<T, true>({plain, H, rows, R::listed(gates, from), R::listed(before), Rows<T>::matrix(own.d_W_hh + from * H, H), add},
-                         space);
-        if (plain < count)
-            product<T, true>({count - plain, H, rows, R::listed(hidden, from + plain - (s.GH - H)), R::listed(before),
-                              Rows<T>::matrix(own.d_W_hh + (from + plain) * H, H), add},
-                             space);
+    const i64 H = args.H, I = args.I, GH = scratch.GH;
+    T* space = scratch.gemm_space + thread.index * GemmBlocks<T>::space;
+    using In = Rows<const T>;
+    using Out = Rows<T>;
+    for (int g = 0; g < (share.split_hidden ? C::G : 1); ++g) {
+        // Rows first .. first + count - 1 of the weights: the thread's units of gate g, or all.
+        const i64 first = share.split_hidden ? g * H + share.units.lo : 0, count = share.split_hidden ? share.units.size() : GH;
+        if (args.d_W_ih)
+            gemm<T, true>({count, I, rows, In::listed(d_input_rows, first), In::listed(x_rows),
+                           Out::matrix(share.d_W_ih + first * I, I), add}, space);
+        if (!args.d_W_hh) continue;
+        // The gradient of the hidden terms is that of the input terms, except for the last gate of a cell with has_hidden_n.
+        const i64 same = C::has_hidden_n ? max(0, min(first + count, GH - H) - first) : count;
+        gemm<T, true>({same, H, rows, In::listed(d_input_rows, first), In::listed(h_before_rows),
+                       Out::matrix(share.d_W_hh + first * H, H), add}, space);
+        if (same < count)
+            gemm<T, true>({count - same, H, rows, In::listed(d_hidden_n_rows, first + same - (GH - H)),
+                           In::listed(h_before_rows), Out::matrix(share.d_W_hh + (first + same) * H, H), add}, space);
     }
-    if (!q.d_x) return;
-    if (own.by_hidden) me.wait();  // the input's gradient is of all units
-    const Span lines = own.by_hidden ? share(rows, me.part, me.parts) : Span{0, rows};
-    product<T, false>({lines.size(), I, s.GH, R::listed(gates + lines.lo), R::matrix(q.W_ih, I),
-                       Rows<T>::listed(d_xs + lines.lo), q.add_d_x},
-                      space);
-    if (own.by_hidden) me.wait();  // before the rows are used again
+    if (!args.d_x) return;
+    if (share.split_hidden) thread.barrier();  // d_x needs the gradients of all units
+    const Range own_rows = share.split_hidden ? split(rows, thread.index, thread.count) : Range{0, rows};
+    gemm<T, false>({own_rows.size(), I, GH, In::listed(d_input_rows + own_rows.lo), In::matrix(args.W_ih, I),
+                    Out::listed(d_x_rows + own_rows.lo), args.add_d_x}, space);
+    if (share.split_hidden) thread.barrier();  // the slots are about to be overwritten
 }
 
-// Adds up what the threads have made of a weight gradient of `size` numbers: `to`, and `from` for each thread but the first.
+// Adds the partial gradients of the other threads, `ld` numbers apart, to the `size` numbers of the first thread's; each thread
+// adds a part of the numbers.
 template <class T>
-void add_up(T* to, const T* from, i64 ld, i64 size, int part, int parts) {
-    constexpr i64 line = 64 / sizeof(T);
-    const Span lines = share((size + line - 1) / line, part, parts);
-    for (int other = 1; other < parts; ++other, from += ld)
-        for (i64 i = lines.lo * line; i < least(lines.hi * line, size); ++i) to[i] += from[i];
+void add_partial_gradients(T* total, const T* partial, i64 ld, i64 size, const Thread& thread) {
+    constexpr i64 cache_line = 64 / sizeof(T);
+    const Range lines = split((size + cache_line - 1) / cache_line, thread.index, thread.count);
+    for (int other = 1; other < thread.count; ++other, partial += ld)
+        for (i64 i = lines.lo * cache_line; i < min(lines.hi * cache_line, size); ++i) total[i] += partial[i];
 }
 
 template <class T, class C>
-void backward_part(const Backward<T>& q, const BackwardScratch<T, C>& s, const Member& me, bool by_hidden) {
-    using Sc = BackwardScratch<T, C>;
-    const int part = me.part, parts = me.parts;
-    constexpr i64 L = Sc::L, width = Sc::width;
-    constexpr int B1 = C::G + 1;
-    const i64 H = q.H;
-    const Span pack = share(s.panels, part, parts);
-    for (i64 p = pack.lo; p < pack.hi; ++p)
-        pack_straight<T>(q.W_hh, H, s.GH, H, p * width, width, s.weights + p * s.GH * width);
-    const Span batch = by_hidden ? Span{0, q.B} : share_batch(q, part, parts);
-    const i64 own = by_hidden ? 0 : part * Sc::gap;
-    T *const d_local[2] = {s.d_local[0] + own, s.d_local[1] + own};
-    T *const dh = s.dh + own, *const dc = C::has_cell ? s.dc + own : nullptr;
-    const Span mine = by_hidden ? share(q.B, part, parts) : batch;
-    auto start = [&](T* to, const T* from) {
-        for (i64 b = mine.lo; b < mine.hi; ++b) {
-            if (from)
-                std::memcpy(to + b * s.padded, from + b * H, sizeof(T) * H);
+void backward_thread(const BackwardArgs<T>& args, const BackwardScratch<T, C>& scratch, const Thread& thread,
+                     bool split_hidden) {
+    using S = BackwardScratch<T, C>;
+    constexpr i64 L = S::L, width = S::width;
+    constexpr int bias_rows = C::G + 1;
+    const i64 H = args.H, GH = scratch.GH;
+    const Range packed = split(scratch.panels, thread.index, thread.count);
+    for (i64 p = packed.lo; p < packed.hi; ++p)
+        pack_panel<T>(args.W_hh, H, GH, H, p * width, width, scratch.weights + p * GH * width);
+    const Range entries = split_hidden ? Range{0, args.B} : split_batch(args, thread.index, thread.count);
+    const i64 offset = split_hidden ? 0 : thread.index * S::thread_gap;
+    T *const d_hidden_terms[2] = {scratch.d_hidden_terms[0] + offset, scratch.d_hidden_terms[1] + offset};
+    T *const dh = scratch.dh + offset, *const dc = C::has_cell_state ? scratch.dc + offset : nullptr;
+    const Range initialized = split_hidden ? split(args.B, thread.index, thread.count) : entries;
+    const auto initialize = [&](T* d_state, const T* grad_state_n) {
+        for (i64 b = initialized.lo; b < initialized.hi; ++b) {
+            if (grad_state_n)
+                std::memcpy(d_state + b * scratch.padded_H, grad_state_n + b * H, sizeof(T) * H);
             else
-                std::memset(to + b * s.padded, 0, sizeof(T) * H);
+                std::memset(d_state + b * scratch.padded_H, 0, sizeof(T) * H);
         }
     };
-    start(dh, q.grad_h_n);
-    if (C::has_cell) start(dc, q.grad_c_n);
-    T* total = s.bias + part * s.bias_ld;
-    T* step_sum = total + B1 * s.padded;
-    std::memset(total, 0, sizeof(T) * 2 * B1 * s.padded);
-    if (part == 0) std::memset(s.zeros, 0, sizeof(T) * s.padded);
-    me.wait();
+    initialize(dh, args.grad_h_n);
+    if (C::has_cell_state) initialize(dc, args.grad_c_n);
+    T* d_bias = scratch.d_bias + thread.index * scratch.bias_ld;
+    T* d_bias_of_step = d_bias + bias_rows * scratch.padded_H;
+    std::memset(d_bias, 0, sizeof(T) * 2 * bias_rows * scratch.padded_H);
+    if (thread.index == 0) std::memset(scratch.zeros, 0, sizeof(T) * scratch.padded_H);
+    thread.barrier();
 
-    const Span panel = by_hidden ? share(s.panels, part, parts) : Span{0, s.panels};
-    const i64 col0 = least(panel.lo * width, H), col1 = least(panel.hi * width, H);
-    const bool alone = by_hidden || part == 0;
-    T* const d_weights = alone ? nullptr : s.d_weights + (part - 1) * s.weights_ld;
-    const Share<T> own_share{by_hidden, batch, {col0, col1}, alone ? q.d_W_ih : d_weights,
-                               alone ? q.d_W_hh : d_weights + (q.d_W_ih ? s.GH * q.I : 0)};
-    alignas(64) T sums[accumulators * L];
-    i64 first_step = 0;
-    for (i64 step = 0; step < q.T_; ++step) {
-        const i64 t = q.reverse ? step : q.T_ - 1 - step;
-        const i64 t_before = q.reverse ? t + 1 : t - 1;  // the step whose state this one started from
-        const i64 n = q.n(t), n_before = t_before < 0 || t_before >= q.T_ ? 0 : q.n(t_before);
-        const i64 lo = batch.lo, hi = least(batch.hi, n);
-        T* local = d_local[by_hidden ? step & 1 : 0];
+    const Range panels = split_hidden ? split(scratch.panels, thread.index, thread.count) : Range{0, scratch.panels};
+    const i64 col0 = min(panels.lo * width, H), col1 = min(panels.hi * width, H);
+    const bool writes_results = split_hidden || thread.index == 0;  // not partial gradients
+    T* const d_weights = writes_results ? nullptr : scratch.d_weights + (thread.index - 1) * scratch.d_weights_ld;
+    const ThreadShare<T> share{split_hidden, entries, {col0, col1}, writes_results ? args.d_W_ih : d_weights,
+                               writes_results ? args.d_W_hh : d_weights + (args.d_W_ih ? GH * args.I : 0)};
+    alignas(64) T products[accumulators * L];
+    i64 first_step = 0;  // of the next products
+    for (i64 step = 0; step < args.T_; ++step) {
+        const i64 t = args.reverse ? step : args.T_ - 1 - step;
+        const i64 t_before = args.reverse ? t + 1 : t - 1;  // the forward pass came from this step
+        const i64 entries_before = t_before < 0 || t_before >= args.T_ ? 0 : args.entries(t_before);
+        const i64 lo = entries.lo, hi = min(entries.hi, args.entries(t));
+        T* d_hidden = d_hidden_terms[split_hidden ? step & 1 : 0];
         for (i64 b = lo; b < hi; ++b) {
-            const i64 row = q.row(t, b), slot = s.slot(step - first_step, b);
-            const T* c = nullptr;
-            if (C::has_cell) c = b < n_before ? q.cells + q.row(t_before, b) * H : (q.c_0 ? q.c_0 + b * H : s.zeros);
-            const RowBackward<T> r{s.state_before(q, t_before, b),
-                                   q.out + row * q.out_ld,
-                                   q.gates ? q.gates + row * s.GH : nullptr,
-                                   q.cells ? q.cells + row * H : nullptr,
-                                   c,
-                                   q.hidden_n ? q.hidden_n + row * H : nullptr,
-                                   q.grad_out ? q.grad_out + row * q.grad_out_ld : nullptr,
-                                   dh + b * s.padded,
-                                   C::has_cell ? dc + b * s.padded : nullptr,
-                                   s.gate_row(q, slot, row),
-                                   C::direct ? s.d_hidden_n + slot * H : nullptr,
-                                   local + b * s.ld,
-                                   step_sum,
-                                   H,
-                                   s.padded};
+            const i64 row = args.row(t, b), slot = scratch.slot(step - first_step, b);
+            const T* c_before = nullptr;
+            if (C::has_cell_state)
+                c_before = b < entries_before ? args.cell_states + args.row(t_before, b) * H
+                                              : (args.c_0 ? args.c_0 + b * H : scratch.zeros);
+            const RowBackward<T> r{.h_before = scratch.state_before(args, t_before, b),
+                                   .h = args.out + row * args.out_ld,
+                                   .gates = args.gates ? args.gates + row * GH : nullptr,
+                                   .cell_states = args.cell_states ? args.cell_states + row * H : nullptr,
+                                   .cell_states_before = c_before,
+                                   .hidden_n = args.hidden_n ? args.hidden_n + row * H : nullptr,
+                                   .grad_out = args.grad_out ? args.grad_out + row * args.grad_out_ld : nullptr,
+                                   .dh = dh + b * scratch.padded_H,
+                                   .dc = C::has_cell_state ? dc + b * scratch.padded_H : nullptr,
+                                   .d_input_terms = scratch.d_input_row(args, slot, row),
+                                   .d_hidden_n = C::has_hidden_n ? scratch.d_hidden_n + slot * H : nullptr,
+                                   .d_hidden_terms = d_hidden + b * scratch.d_hidden_ld,
+                                   .d_bias = d_bias_of_step,
+                                   .H = H,
+                                   .padded_H = scratch.padded_H};
             i64 j = col0;
             for (; j + L <= col1; j += L) C::template backward<true>(r, j, L);
             if (j < col1) C::template backward<false>(r, j, col1 - j);
         }
-        // Sums of sums: the error of a long sum grows with the number of steps, not of rows.
-        for (int g = 0; g < B1; ++g)
+        // A sum of the steps' sums: its rounding error grows with the number of steps, not of rows.
+        for (int g = 0; g < bias_rows; ++g)
             for (i64 j = col0; j < col1; j += L) {
-                T *to = total + g * s.padded + j, *from = step_sum + g * s.padded + j;
-                store<T>(to, load<T>(to) + load<T>(from));
-                store<T>(from, Vec<T>{});
+                T *total = d_bias + g * scratch.padded_H + j, *of_step = d_bias_of_step + g * scratch.padded_H + j;
+                store<T>(total, load<T>(total) + load<T>(of_step));
+                store<T>(of_step, Vec<T>{});
             }
-        const bool last = step == q.T_ - 1;
-        if (!last || q.d_h_0) {
-            if (by_hidden) me.wait();
-            for (i64 k = panel.lo; k < panel.hi; ++k) {
-                const i64 p = step & 1 ? panel.hi - 1 - (k - panel.lo) : k;  // to and fro, as forward
-                const T* weights = s.weights + p * s.GH * width;
-                for_row_tiles<T, Sc::NB>(lo, hi, [&](i64 first, i64 rows, TileFn<T> fn) {
-                    fn(s.GH, local + first * s.ld, s.ld, weights, sums);
-                    for (i64 i = 0; i < rows; ++i) {
-                        T* to = dh + (first + i) * s.padded + p * width;
-                        for (int v = 0; v < Sc::NB; ++v) {
-                            const Vec<T> d = load<T>(sums + i * width + v * L);
-                            store<T>(to + v * L, C::direct ? load<T>(to + v * L) + d : d);
+        const bool last = step == args.T_ - 1;
+        if (!last || args.d_h_0) {
+            if (split_hidden) thread.barrier();
+            for (i64 k = panels.lo; k < panels.hi; ++k) {
+                const i64 p = step & 1 ? panels.hi - 1 - (k - panels.lo) : k;  // alternating order, as in the forward pass
+                const T* weights = scratch.weights + p * GH * width;
+                for_row_tiles<T, S::NV>(lo, hi, [&](i64 first, i64 tile_rows, TileFn<T> tile_fn) {
+                    tile_fn(GH, d_hidden + first * scratch.d_hidden_ld, scratch.d_hidden_ld, weights, products);
+                    for (i64 i = 0; i < tile_rows; ++i) {
+                        T* d_state = dh + (first + i) * scratch.padded_H + p * width;
+                        for (int v = 0; v < S::NV; ++v) {
+                            const Vec<T> d = load<T>(products + i * width + v * L);
+                            store<T>(d_state + v * L, C::has_state_term ? load<T>(d_state + v * L) + d : d);
                         }
                     }
                 });
             }
         }
-        if (with_products(q) && (last || step + 1 - first_step == s.steps_at_once)) {
-            products<T, C>(q, s, own_share, me, first_step, step + 1);
+        if (needs_products(args) && (last || step + 1 - first_step == scratch.steps_per_product)) {
+            gradient_products<T, C>(args, scratch, share, thread, first_step, step + 1);
             first_step = step + 1;
         }
     }
-    if (!by_hidden && parts > 1 && (q.d_W_ih || q.d_W_hh)) {
-        me.wait();
-        const i64 size = q.d_W_ih ? s.GH * q.I : 0;
-        if (q.d_W_ih) add_up(q.d_W_ih, s.d_weights, s.weights_ld, size, part, parts);
-        if (q.d_W_hh) add_up(q.d_W_hh, s.d_weights + size, s.weights_ld, s.GH * H, part, parts);
+    if (!split_hidden && thread.count > 1 && (args.d_W_ih || args.d_W_hh)) {
+        thread.barrier();
+        const i64 d_W_ih_size = args.d_W_ih ? GH * args.I : 0;
+        if (args.d_W_ih) add_partial_gradients(args.d_W_ih, scratch.d_weights, scratch.d_weights_ld, d_W_ih_size, thread);
+        if (args.d_W_hh)
+            add_partial_gradients(args.d_W_hh, scratch.d_weights + d_W_ih_size, scratch.d_weights_ld, GH * H, thread);
     }
-    for (i64 b = batch.lo; b < batch.hi; ++b) {
-        if (q.d_h_0) std::memcpy(q.d_h_0 + b * H + col0, dh + b * s.padded + col0, sizeof(T) * (col1 - col0));
-        if (q.d_c_0) std::memcpy(q.d_c_0 + b * H + col0, dc + b * s.padded + col0, sizeof(T) * (col1 - col0));
+    for (i64 b = entries.lo; b < entries.hi; ++b) {
+        if (args.d_h_0) std::memcpy(args.d_h_0 + b * H + col0, dh + b * scratch.padded_H + col0, sizeof(T) * (col1 - col0));
+        if (args.d_c_0) std::memcpy(args.d_c_0 + b * H + col0, dc + b * scratch.padded_H + col0, sizeof(T) * (col1 - col0));
     }
 }
 
 template <class T, class C>
-void backward(const Backward<T>& q, Scratch scratch) {
+void backward(const BackwardArgs<T>& args, AllocateScratch allocate) {
     std::size_t bytes = 0;
-    const i64 panels = (q.H + BackwardScratch<T, C>::width - 1) / BackwardScratch<T, C>::width;
-    const int threads = threads_for(q, C::G, panels);
-    const BackwardScratch<T, C> plan(q, nullptr, bytes, threads);
-    const BackwardScratch<T, C> s(q, static_cast<char*>(scratch(bytes)), bytes, threads);
-    const bool by_hidden = by_units(q, C::G);
-    int team = 1;
-    run_team(s.team, threads, [&](const Member& me) {
-        if (me.part == 0) team = me.parts;
-        backward_part<T, C>(q, s, me, by_hidden && me.parts > 1);
+    const i64 panels = (args.H + BackwardScratch<T, C>::width - 1) / BackwardScratch<T, C>::width;
+    const int threads = thread_count(args, C::G, panels);
+    const BackwardScratch<T, C> measure(args, nullptr, bytes, threads);
+    const BackwardScratch<T, C> scratch(args, static_cast<char*>(allocate(bytes)), bytes, threads);
+    const bool split_hidden = splits_hidden_units(args, C::G);
+    int threads_started = 1;  // OpenMP may start fewer than asked for
+    run_threads(scratch.arrivals, threads, [&](const Thread& thread) {
+        if (thread.index == 0) threads_started = thread.count;
+        backward_thread<T, C>(args, scratch, thread, split_hidden && thread.count > 1);
     });
-    const auto bias = [&](T* to, int row) {
-        for (i64 j = 0; to && j < q.H; ++j) {
+    const auto add_threads = [&](T* d_bias, int bias_row) {
+        for (i64 j = 0; d_bias && j < args.H; ++j) {
             T sum = 0;
-            for (int part = 0; part < team; ++part) sum += s.bias[part * s.bias_ld + row * s.padded + j];
-            to[j] = sum;
+            for (int index = 0; index < threads_started; ++index)
+                sum += scratch.d_bias[index * scratch.bias_ld + bias_row * scratch.padded_H + j];
+            d_bias[j] = sum;
         }
     };
     for (int g = 0; g < C::G; ++g) {
-        bias(q.d_b_ih ? q.d_b_ih + g * q.H : nullptr, g);
-        bias(q.d_b_hh ? q.d_b_hh + g * q.H : nullptr, C::direct && g == C::G - 1 ? C::G : g);
+        add_threads(args.d_b_ih ? args.d_b_ih + g * args.H : nullptr, g);
+        add_threads(args.d_b_hh ? args.d_b_hh + g * args.H : nullptr, C::has_hidden_n && g == C::G - 1 ? C::G : g);
     }
 }
 

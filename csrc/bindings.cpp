@@ -1,7 +1,7 @@
-// What Python sees of the kernels: functions of integers, most of them addresses from Tensor.data_ptr().
+// The Python module of the kernels. Most arguments are addresses from Tensor.data_ptr(): an integer costs far less to pass
+// than an array.
 //
-// Nothing is checked here: ops/recurrence.py has looked at shapes, types and strides, and an integer costs far less to pass
-// than an array. The GIL is released while a kernel runs.
+// Nothing is checked here: ops/ has checked shapes, dtypes and strides. The GIL is released while a kernel runs.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -9,23 +9,26 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
-#include "job.h"
-#include "stream.h"
+#include "kernel_args.h"
+#include "keyword_call.h"
+#include "packed_layers.h"
 
 namespace nb = nanobind;
+using namespace nb::literals;
 using namespace ohlol;
 
 namespace {
 
-std::atomic<bool> poison{false};  // tests: fill memory that must not be read before it is written with NaN
+std::atomic<bool> poison{false};  // for tests: fill scratch memory with NaN before each call
 
-constexpr double usual_serial_below = 4e5;
-std::atomic<double> serial_below{usual_serial_below};
+constexpr double default_serial_below = 4e5;
+std::atomic<double> serial_below{default_serial_below};
 
 class Arena {
   public:
@@ -47,7 +50,7 @@ class Arena {
     std::size_t size_ = 0;
 };
 
-void* scratch(std::size_t bytes) {
+void* allocate_scratch(std::size_t bytes) {
     thread_local Arena arena;
     return arena.get(bytes);
 }
@@ -65,16 +68,16 @@ std::vector<std::string> supported() {
     return names;
 }
 
-std::atomic<const Variant*> current{&variant_baseline};
+std::atomic<const Variant*> selected_variant{&variant_baseline};
 
-void choose(const std::string& name) {
+void select_variant(const std::string& name) {
     for (const std::string& known : supported())
         if (known == name) {
 #ifdef OHLOL_X86
-            if (name == "avx512") return void(current = &variant_avx512);
-            if (name == "avx2") return void(current = &variant_avx2);
+            if (name == "avx512") return void(selected_variant = &variant_avx512);
+            if (name == "avx2") return void(selected_variant = &variant_avx2);
 #endif
-            return void(current = &variant_baseline);
+            return void(selected_variant = &variant_baseline);
         }
     throw std::invalid_argument("this machine does not run the kernel variant '" + name + "'");
 }
@@ -82,119 +85,257 @@ void choose(const std::string& name) {
 using Address = std::uintptr_t;
 
 template <class T>
-T* at(Address a) {
-    return reinterpret_cast<T*>(a);
+T* pointer(Address address) {
+    return reinterpret_cast<T*>(address);
+}
+
+// The arguments of one layer in one direction as Python passes them; see kernel_args.h for their shapes. Addresses may be 0.
+struct LayerCall {
+    i64 float64, cell, threads, reverse = 0;
+    i64 T, B, H, I;
+    i64 batch_sizes = 0, time_stride, batch_stride;
+    i64 W_ih = 0, W_hh, h_0 = 0, c_0 = 0, x = 0, out, out_ld, gates = 0, cell_states = 0, hidden_n = 0;
+};
+
+struct ForwardCall : LayerCall {
+    i64 b_ih = 0, b_hh = 0, table = 0, ids = 0, h_n, c_n = 0;
+};
+
+struct BackwardCall : LayerCall {
+    i64 grad_out = 0, grad_out_ld = 0, grad_h_n = 0, grad_c_n = 0;
+    i64 d_input_terms = 0, d_h_0 = 0, d_c_0 = 0, d_b_ih = 0, d_b_hh = 0, d_x = 0, add_d_x = 0, d_W_ih = 0, d_W_hh = 0;
+};
+
+template <class Call>
+std::vector<Field<Call>> with_layer_fields(std::vector<Field<Call>> fields) {
+    std::vector<Field<Call>> all{
+        {"float64", &Call::float64, true},
+        {"cell", &Call::cell, true},
+        {"threads", &Call::threads, true},
+        {"reverse", &Call::reverse, false},
+        {"T", &Call::T, true},
+        {"B", &Call::B, true},
+        {"H", &Call::H, true},
+        {"I", &Call::I, true},
+        {"batch_sizes", &Call::batch_sizes, false},
+        {"time_stride", &Call::time_stride, true},
+        {"batch_stride", &Call::batch_stride, true},
+        {"W_ih", &Call::W_ih, false},
+        {"W_hh", &Call::W_hh, true},
+        {"h_0", &Call::h_0, false},
+        {"c_0", &Call::c_0, false},
+        {"x", &Call::x, false},
+        {"out", &Call::out, true},
+        {"out_ld", &Call::out_ld, true},
+        {"gates", &Call::gates, false},
+        {"cell_states", &Call::cell_states, false},
+        {"hidden_n", &Call::hidden_n, false},
+    };
+    all.insert(all.end(), fields.begin(), fields.end());
+    return all;
+}
+
+KeywordParser<ForwardCall>& forward_parser() {
+    static KeywordParser<ForwardCall> parser("forward", with_layer_fields<ForwardCall>({
+                                                            {"b_ih", &ForwardCall::b_ih, false},
+                                                            {"b_hh", &ForwardCall::b_hh, false},
+                                                            {"table", &ForwardCall::table, false},
+                                                            {"ids", &ForwardCall::ids, false},
+                                                            {"h_n", &ForwardCall::h_n, true},
+                                                            {"c_n", &ForwardCall::c_n, false},
+                                                        }));
+    return parser;
+}
+
+KeywordParser<BackwardCall>& backward_parser() {
+    static KeywordParser<BackwardCall> parser("backward", with_layer_fields<BackwardCall>({
+                                                              {"grad_out", &BackwardCall::grad_out, false},
+                                                              {"grad_out_ld", &BackwardCall::grad_out_ld, false},
+                                                              {"grad_h_n", &BackwardCall::grad_h_n, false},
+                                                              {"grad_c_n", &BackwardCall::grad_c_n, false},
+                                                              {"d_input_terms", &BackwardCall::d_input_terms, false},
+                                                              {"d_h_0", &BackwardCall::d_h_0, false},
+                                                              {"d_c_0", &BackwardCall::d_c_0, false},
+                                                              {"d_b_ih", &BackwardCall::d_b_ih, false},
+                                                              {"d_b_hh", &BackwardCall::d_b_hh, false},
+                                                              {"d_x", &BackwardCall::d_x, false},
+                                                              {"add_d_x", &BackwardCall::add_d_x, false},
+                                                              {"d_W_ih", &BackwardCall::d_W_ih, false},
+                                                              {"d_W_hh", &BackwardCall::d_W_hh, false},
+                                                          }));
+    return parser;
 }
 
 template <class T>
-void fill(Sequence<T>& q, int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, Address batch_sizes,
-          i64 time_stride, i64 batch_stride, Address W_ih, Address W_hh, Address b_ih, Address b_hh, Address h_0,
-          Address c_0, std::vector<i64>& offsets) {
-    q.cell = cell, q.threads = threads, q.reverse = reverse;
-    q.T_ = T_, q.B = B, q.H = H, q.I = I;
-    q.serial_below = serial_below;
-    q.batch_sizes = at<const i64>(batch_sizes);
-    q.time_stride = time_stride, q.batch_stride = batch_stride;
-    q.rows = T_ * B;
-    if (q.batch_sizes && q.batch_sizes[0] == q.batch_sizes[T_ - 1]) {  // as many entries at every step: a dense batch
-        q.batch_sizes = nullptr;
-        q.time_stride = B, q.batch_stride = 1;
+void fill_layer_args(LayerArgs<T>& args, const LayerCall& call, std::vector<i64>& offsets) {
+    args.cell = static_cast<int>(call.cell), args.threads = static_cast<int>(call.threads), args.reverse = call.reverse != 0;
+    args.T_ = call.T, args.B = call.B, args.H = call.H, args.I = call.I;
+    args.serial_below = serial_below;
+    args.batch_sizes = pointer<const i64>(call.batch_sizes);
+    args.time_stride = call.time_stride, args.batch_stride = call.batch_stride;
+    args.rows = call.T * call.B;
+    if (args.batch_sizes && args.batch_sizes[0] == args.batch_sizes[call.T - 1]) {  // all sizes are equal: a dense batch
+        args.batch_sizes = nullptr;
+        args.time_stride = call.B, args.batch_stride = 1;
     }
-    if (q.batch_sizes) {
-        offsets.resize(T_);
+    if (args.batch_sizes) {
+        offsets.resize(call.T);
         i64 row = 0;
-        for (i64 t = 0; t < T_; ++t) {
+        for (i64 t = 0; t < call.T; ++t) {
             offsets[t] = row;
-            row += q.batch_sizes[t];
+            row += args.batch_sizes[t];
         }
-        q.offsets = offsets.data();
-        q.rows = row;
+        args.offsets = offsets.data();
+        args.rows = row;
     }
-    q.W_ih = at<const T>(W_ih), q.W_hh = at<const T>(W_hh), q.b_ih = at<const T>(b_ih), q.b_hh = at<const T>(b_hh);
-    q.h_0 = at<const T>(h_0), q.c_0 = at<const T>(c_0);
+    args.W_ih = pointer<const T>(call.W_ih), args.W_hh = pointer<const T>(call.W_hh);
+    args.h_0 = pointer<const T>(call.h_0), args.c_0 = pointer<const T>(call.c_0);
 }
 
 template <class T>
-void forward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, Address batch_sizes, i64 time_stride,
-             i64 batch_stride, Address W_ih, Address W_hh, Address b_ih, Address b_hh, Address h_0, Address c_0, Address x,
-             Address table, Address ids, Address out, i64 out_ld, Address h_n, Address c_n, Address gates, Address cells,
-             Address hidden_n) {
-    nb::gil_scoped_release release;
-    Forward<T> q;
+void run_forward(const ForwardCall& call) {
+    ForwardArgs<T> args;
     std::vector<i64> offsets;
-    fill<T>(q, cell, threads, reverse, T_, B, H, I, batch_sizes, time_stride, batch_stride, W_ih, W_hh, b_ih, b_hh, h_0, c_0,
-            offsets);
-    q.x = at<const T>(x), q.table = at<const T>(table), q.ids = at<const i64>(ids);
-    q.out = at<T>(out), q.out_ld = out_ld, q.h_n = at<T>(h_n), q.c_n = at<T>(c_n);
-    q.gates = at<T>(gates), q.cells = at<T>(cells), q.hidden_n = at<T>(hidden_n);
-    current.load()->of<T>().forward(q, scratch);
+    fill_layer_args<T>(args, call, offsets);
+    args.b_ih = pointer<const T>(call.b_ih), args.b_hh = pointer<const T>(call.b_hh);
+    args.x = pointer<const T>(call.x), args.table = pointer<const T>(call.table), args.ids = pointer<const i64>(call.ids);
+    args.out = pointer<T>(call.out), args.out_ld = call.out_ld;
+    args.h_n = pointer<T>(call.h_n), args.c_n = pointer<T>(call.c_n);
+    args.gates = pointer<T>(call.gates), args.cell_states = pointer<T>(call.cell_states);
+    args.hidden_n = pointer<T>(call.hidden_n);
+    selected_variant.load()->functions<T>().forward(args, allocate_scratch);
 }
 
 template <class T>
-void backward(int cell, int threads, bool reverse, i64 T_, i64 B, i64 H, i64 I, Address batch_sizes, i64 time_stride,
-              i64 batch_stride, Address W_ih, Address W_hh, Address h_0, Address c_0, Address x, Address out, i64 out_ld,
-              Address gates, Address cells, Address hidden_n, Address grad_out, i64 grad_out_ld, Address grad_h_n,
-              Address grad_c_n, Address d_gates, Address d_h_0, Address d_c_0, Address d_b_ih, Address d_b_hh, Address d_x,
-              bool add_d_x, Address d_W_ih, Address d_W_hh) {
-    nb::gil_scoped_release release;
-    Backward<T> q;
+void run_backward(const BackwardCall& call) {
+    BackwardArgs<T> args;
     std::vector<i64> offsets;
-    fill<T>(q, cell, threads, reverse, T_, B, H, I, batch_sizes, time_stride, batch_stride, W_ih, W_hh, 0, 0, h_0, c_0,
-            offsets);
-    q.x = at<const T>(x), q.out = at<const T>(out), q.out_ld = out_ld;
-    q.gates = at<const T>(gates), q.cells = at<const T>(cells), q.hidden_n = at<const T>(hidden_n);
-    q.grad_out = at<const T>(grad_out), q.grad_out_ld = grad_out_ld;
-    q.grad_h_n = at<const T>(grad_h_n), q.grad_c_n = at<const T>(grad_c_n);
-    q.d_gates = at<T>(d_gates), q.d_h_0 = at<T>(d_h_0), q.d_c_0 = at<T>(d_c_0);
-    q.d_b_ih = at<T>(d_b_ih), q.d_b_hh = at<T>(d_b_hh), q.d_x = at<T>(d_x), q.add_d_x = add_d_x;
-    q.d_W_ih = at<T>(d_W_ih), q.d_W_hh = at<T>(d_W_hh);
-    current.load()->of<T>().backward(q, scratch);
+    fill_layer_args<T>(args, call, offsets);
+    args.x = pointer<const T>(call.x), args.out = pointer<const T>(call.out), args.out_ld = call.out_ld;
+    args.gates = pointer<const T>(call.gates), args.cell_states = pointer<const T>(call.cell_states);
+    args.hidden_n = pointer<const T>(call.hidden_n);
+    args.grad_out = pointer<const T>(call.grad_out), args.grad_out_ld = call.grad_out_ld;
+    args.grad_h_n = pointer<const T>(call.grad_h_n), args.grad_c_n = pointer<const T>(call.grad_c_n);
+    args.d_input_terms = pointer<T>(call.d_input_terms);
+    args.d_h_0 = pointer<T>(call.d_h_0), args.d_c_0 = pointer<T>(call.d_c_0);
+    args.d_b_ih = pointer<T>(call.d_b_ih), args.d_b_hh = pointer<T>(call.d_b_hh);
+    args.d_x = pointer<T>(call.d_x), args.add_d_x = call.add_d_x != 0;
+    args.d_W_ih = pointer<T>(call.d_W_ih), args.d_W_hh = pointer<T>(call.d_W_hh);
+    selected_variant.load()->functions<T>().backward(args, allocate_scratch);
 }
 
+// Parses a call and runs it without the GIL.
+template <class Call>
+PyObject* call_kernel(KeywordParser<Call>& parser, void (*run_float32)(const Call&), void (*run_float64)(const Call&),
+                      PyObject* const* values, Py_ssize_t positional, PyObject* names) {
+    try {
+        Call call;
+        if (!parser.parse(values, positional, names, call)) return nullptr;
+        nb::gil_scoped_release release;
+        (call.float64 ? run_float64 : run_float32)(call);
+    } catch (const std::bad_alloc&) {
+        return PyErr_NoMemory();
+    } catch (const std::exception& error) {
+        PyErr_SetString(PyExc_RuntimeError, error.what());
+        return nullptr;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject* forward(PyObject*, PyObject* const* values, Py_ssize_t positional, PyObject* names) {
+    return call_kernel(forward_parser(), &run_forward<float>, &run_forward<double>, values, positional, names);
+}
+
+PyObject* backward(PyObject*, PyObject* const* values, Py_ssize_t positional, PyObject* names) {
+    return call_kernel(backward_parser(), &run_backward<float>, &run_backward<double>, values, positional, names);
+}
+
+template <class Function>
+PyMethodDef keyword_function(const char* name, Function function, const char* doc) {
+    return {name, reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function)), METH_FASTCALL | METH_KEYWORDS, doc};
+}
+
+PyMethodDef keyword_functions[] = {
+    keyword_function("forward", &forward, "Run one layer in one direction over a batch; all arguments are named."),
+    keyword_function("backward", &backward, "The gradients of one layer in one direction; all arguments are named."),
+    {},
+};
+
 template <class T>
-void bind_stream(nb::module_& m, const char* name) {
-    nb::class_<Stream<T>>(m, name)
-        .def("__init__", [](Stream<T>* self, int cell, i64 H) { new (self) Stream<T>(*current.load(), cell, H, scratch); })
-        .def("add_layer", [](Stream<T>& s, i64 I, Address W_ih, Address W_hh, Address b_ih, Address b_hh, Address table) {
-            s.add_layer(I, at<const T>(W_ih), at<const T>(W_hh), at<const T>(b_ih), at<const T>(b_hh), at<const T>(table));
-        })
-        .def("set_head", [](Stream<T>& s, i64 n, Address W, Address b) { s.set_head(n, at<const T>(W), at<const T>(b)); })
-        .def("step", [](Stream<T>& s, int threads, Address x, i64 id, Address h, Address c, Address out) {
-            nb::gil_scoped_release release;
-            s.step(threads, at<const T>(x), id, at<T>(h), at<T>(c), at<T>(out));
-        })
-        .def("step_many", [](const Stream<T>& s, int threads, const std::vector<i64>& at_, Address x, const std::vector<i64>& ids,
-                             Address h, Address c, Address scores) {
-            std::vector<i64> best;
-            {
+void bind_packed_layers(nb::module_& m, const char* name) {
+    using Layers = PackedLayers<T>;
+    nb::class_<Layers>(m, name)
+        .def(
+            "__init__",
+            [](Layers* self, int cell, i64 H) { new (self) Layers(*selected_variant.load(), cell, H, allocate_scratch); },
+            nb::kw_only(), "cell"_a, "H"_a)
+        .def(
+            "add_layer",
+            [](Layers& self, i64 I, Address W_ih, Address W_hh, Address b_ih, Address b_hh, Address table) {
+                self.add_layer(I, pointer<const T>(W_ih), pointer<const T>(W_hh), pointer<const T>(b_ih),
+                               pointer<const T>(b_hh), pointer<const T>(table));
+            },
+            nb::kw_only(), "I"_a, "W_ih"_a, "W_hh"_a, "b_ih"_a, "b_hh"_a, "table"_a)
+        .def(
+            "set_head",
+            [](Layers& self, i64 K, Address W, Address bias) {
+                self.set_head(K, pointer<const T>(W), pointer<const T>(bias));
+            },
+            nb::kw_only(), "K"_a, "W"_a, "bias"_a)
+        .def(
+            "step",
+            [](Layers& self, int threads, Address x, i64 id, Address h, Address c, Address out) {
                 nb::gil_scoped_release release;
-                s.step_many(threads, at_, at<const T>(x), ids, at<T>(h), at<T>(c), at<T>(scores), best);
-            }
-            return best;
-        })
-        .def("generate", [](Stream<T>& s, int threads, i64 id, Address h, Address c, i64 count, double temperature, i64 top_k,
-                            double top_p, std::uint64_t seed, Address ids) {
-            nb::gil_scoped_release release;
-            s.generate(threads, id, at<T>(h), at<T>(c), count, {temperature, top_k, top_p, seed}, at<i64>(ids));
-        });
+                self.step(threads, pointer<const T>(x), id, pointer<T>(h), pointer<T>(c), pointer<T>(out));
+            },
+            nb::kw_only(), "threads"_a, "x"_a, "id"_a, "h"_a, "c"_a, "out"_a)
+        .def(
+            "step_batch",
+            [](const Layers& self, int threads, const std::vector<i64>& slots, Address x, const std::vector<i64>& ids,
+               Address h, Address c, Address logits) {
+                std::vector<i64> best;
+                {
+                    nb::gil_scoped_release release;
+                    self.step_batch(threads, slots, pointer<const T>(x), ids, pointer<T>(h), pointer<T>(c),
+                                    pointer<T>(logits), best);
+                }
+                return best;
+            },
+            nb::kw_only(), "threads"_a, "slots"_a, "x"_a, "ids"_a, "h"_a, "c"_a, "logits"_a)
+        .def(
+            "generate",
+            [](Layers& self, int threads, i64 id, Address h, Address c, i64 count, double temperature, i64 top_k, double top_p,
+               std::uint64_t seed, Address ids) {
+                nb::gil_scoped_release release;
+                self.generate(threads, id, pointer<T>(h), pointer<T>(c), count, {temperature, top_k, top_p, seed},
+                              pointer<i64>(ids));
+            },
+            nb::kw_only(), "threads"_a, "id"_a, "h"_a, "c"_a, "count"_a, "temperature"_a, "top_k"_a, "top_p"_a, "seed"_a,
+            "ids"_a);
 }
 
 }  // namespace
 
 NB_MODULE(_kernel, m) {
-    choose(supported().front());
+    select_variant(supported().front());
     m.def("supported", &supported, "The variants this machine runs, fastest first.");
-    m.def("select", &choose, "Choose the variant for all later calls.");
-    m.def("selected", [] { return current.load()->name; }, "The variant in use.");
+    m.def("select", &select_variant, "Choose the variant for all later calls.");
+    m.def("selected", [] { return selected_variant.load()->name; }, "The variant in use.");
     m.def("set_poison", [](bool on) { poison = on; }, "Fill scratch memory with NaN before each call.");
-    m.attr("SERIAL_BELOW") = usual_serial_below;
-    m.def("set_serial_below", [](double work) { serial_below = work; }, "Multiplications that one thread does alone.");
-    m.def("forward_float32", &forward<float>);
-    m.def("forward_float64", &forward<double>);
-    m.def("backward_float32", &backward<float>);
-    m.def("backward_float64", &backward<double>);
-    bind_stream<float>(m, "Stream_float32");
-    bind_stream<double>(m, "Stream_float64");
-    m.def("map_float32", [](int f, Address x, Address y, i64 n) { current.load()->f32.map(f, at<float>(x), at<float>(y), n); });
-    m.def("map_float64", [](int f, Address x, Address y, i64 n) { current.load()->f64.map(f, at<double>(x), at<double>(y), n); });
+    m.attr("SERIAL_BELOW") = default_serial_below;
+    m.def("set_serial_below", [](double work) { serial_below = work; }, "Multiplications below which one thread runs a call.");
+    nb::dict cells;
+    cells["rnn"] = int{rnn}, cells["rnn_relu"] = int{rnn_relu}, cells["gru"] = int{gru}, cells["lstm"] = int{lstm};
+    m.attr("CELLS") = cells;
+    m.attr("FORWARD_ARGUMENTS") = nb::cast(forward_parser().names());
+    m.attr("BACKWARD_ARGUMENTS") = nb::cast(backward_parser().names());
+    if (PyModule_AddFunctions(m.ptr(), keyword_functions) != 0) throw nb::python_error();
+    bind_packed_layers<float>(m, "PackedLayersFloat32");
+    bind_packed_layers<double>(m, "PackedLayersFloat64");
+    m.def("apply_float32", [](int function, Address x, Address y, i64 n) {
+        selected_variant.load()->f32.apply(function, pointer<const float>(x), pointer<float>(y), n);
+    });
+    m.def("apply_float64", [](int function, Address x, Address y, i64 n) {
+        selected_variant.load()->f64.apply(function, pointer<const double>(x), pointer<double>(y), n);
+    });
 }

@@ -1,178 +1,191 @@
-// The time loop forward, for every cell.
+// The time loop of the forward pass, for every cell.
 #pragma once
 
 #include "cells.h"
-#include "team.h"
+#include "threads.h"
 
 namespace {
 
-// Rows whose input is projected together, so that the input's weights are read once for all of them.
-constexpr i64 rows_ahead = 64;
+// Rows whose input is projected in one go, so that W_ih is read once for all of them: with fewer than 8 entries, and from 8 on.
+constexpr i64 rows_projected_few = 64, rows_projected_many = 256, many_entries = 8;
 
 template <class T, class C>
 struct ForwardScratch {
-    static constexpr i64 L = Simd<T>::lanes, width = C::units * L, gap = apart / sizeof(T);
-    i64 panels, padded, ld, GH, steps_ahead = 0;
+    static constexpr i64 L = Simd<T>::lanes, width = C::units * L, thread_gap = thread_gap_bytes / sizeof(T);
+    i64 panels, padded_H, h_ld, GH, steps_projected = 0;
     std::size_t packed_bytes;
-    T *weights, *bias, *h[2], *c, *zeros, *x_weights, *ahead = nullptr;
-    Member::Arrivals* team;
+    T *weights, *bias, *h[2], *c, *zeros, *x_weights;
+    T* projected = nullptr;  // W_ih x of the next steps_projected steps; null where each step computes its own
+    Thread::Arrivals* arrivals;
 
-    ForwardScratch(const Forward<T>& q, char* base, std::size_t& bytes, int threads) {
-        Bump bump{base};
-        panels = (q.H + width - 1) / width;
-        padded = panels * width;
-        ld = padded + 16;
-        GH = C::G * q.H;
-        // What is made of the weights alone comes first: a stream keeps it from call to call.
-        Bump kept{q.packed ? static_cast<char*>(q.packed) : base};
-        weights = kept.take<T>(panels * q.H * C::NV * L);
-        bias = kept.take<T>((C::G + 1) * padded);
-        x_weights = kept.take<T>(q.W_ih ? panels * q.I * C::NV * L : 0);
-        packed_bytes = kept.used;
-        if (!q.packed) bump.used = kept.used;
-        for (T*& half : h) half = bump.take<T>(q.B * ld + threads * gap);
-        c = bump.take<T>(C::has_cell ? q.B * padded + threads * gap : 0);
-        zeros = bump.take<T>(padded);
-        const bool by_step = q.B >= 8 && double(GH) * double(q.I + q.H) * sizeof(T) <= 2 * in_cache;  // both weights stay cached
-        const bool one_owner = threads == 1 || by_units(q, C::G) || !q.batch_sizes;  // of the rows of several steps
-        if (q.x && q.T_ > 1 && !by_step && one_owner) {
-            steps_ahead = least(q.T_, most(1, (q.B < 8 ? rows_ahead : 4 * rows_ahead) / q.B));
-            ahead = bump.take<T>(steps_ahead * q.B * panels * C::NV * L);
+    ForwardScratch(const ForwardArgs<T>& args, char* base, std::size_t& bytes, int threads) {
+        BumpAllocator memory{base};
+        panels = (args.H + width - 1) / width;
+        padded_H = panels * width;
+        h_ld = padded_H + 16;
+        GH = C::G * args.H;
+        // What depends on the weights alone comes first: PackedLayers keeps it between calls.
+        BumpAllocator packed{args.packed_weights ? static_cast<char*>(args.packed_weights) : base};
+        weights = packed.allocate<T>(panels * args.H * C::NV * L);
+        bias = packed.allocate<T>((C::G + 1) * padded_H);
+        x_weights = packed.allocate<T>(args.W_ih ? panels * args.I * C::NV * L : 0);
+        packed_bytes = packed.used;
+        if (!args.packed_weights) memory.used = packed.used;
+        for (T*& buffer : h) buffer = memory.allocate<T>(args.B * h_ld + threads * thread_gap);
+        c = memory.allocate<T>(C::has_cell_state ? args.B * padded_H + threads * thread_gap : 0);
+        zeros = memory.allocate<T>(padded_H);
+        const bool both_weights_cached = double(GH) * double(args.I + args.H) * sizeof(T) <= 2 * cached_weight_bytes;
+        const bool project_each_step = args.B >= many_entries && both_weights_cached;
+        // In a ragged batch that is split by entries, the rows of several steps do not lie together for one thread.
+        const bool rows_lie_together = threads == 1 || splits_hidden_units(args, C::G) || !args.batch_sizes;
+        if (args.x && args.T_ > 1 && !project_each_step && rows_lie_together) {
+            const i64 rows_projected = args.B < many_entries ? rows_projected_few : rows_projected_many;
+            steps_projected = min(args.T_, max(1, rows_projected / args.B));
+            projected = memory.allocate<T>(steps_projected * args.B * panels * C::NV * L);
         }
-        team = bump.take<Member::Arrivals>(threads);
-        bytes = bump.used;
+        arrivals = memory.allocate<Thread::Arrivals>(threads);
+        bytes = memory.used;
     }
 };
 
+// Packs the weights and biases of some of the panels.
 template <class T, class C>
-void pack_forward(const Forward<T>& q, const ForwardScratch<T, C>& s, Span pack) {
+void pack_forward(const ForwardArgs<T>& args, const ForwardScratch<T, C>& scratch, Range panels) {
     constexpr i64 L = Simd<T>::lanes, width = C::units * L;
-    const i64 H = q.H;
-    for (i64 p = pack.lo; p < pack.hi; ++p) {
+    const i64 H = args.H, I = args.I;
+    for (i64 p = panels.lo; p < panels.hi; ++p) {
         i64 first[C::NV], count[C::NV];
         for (int v = 0; v < C::NV; ++v) {
             const i64 j = p * width + (C::G == 1 ? v * L : 0);
             first[v] = (C::G == 1 ? 0 : v * H) + j;
             count[v] = H - j < 0 ? 0 : (H - j < L ? H - j : L);
         }
-        pack_transposed<T, C::NV>(q.W_hh, H, H, first, count, s.weights + p * H * C::NV * L);
-        if (q.W_ih) pack_transposed<T, C::NV>(q.W_ih, q.I, q.I, first, count, s.x_weights + p * q.I * C::NV * L);
+        pack_panel_transposed<T, C::NV>(args.W_hh, H, H, first, count, scratch.weights + p * H * C::NV * L);
+        if (args.W_ih)
+            pack_panel_transposed<T, C::NV>(args.W_ih, I, I, first, count, scratch.x_weights + p * I * C::NV * L);
         for (i64 j = p * width; j < (p + 1) * width; ++j)
             for (int g = 0; g <= C::G; ++g) {
-                const bool split = C::direct;  // the GRU keeps b_hn apart, in the last row
                 T b = 0;
-                if (j < H && q.b_ih) {
-                    if (g < C::G) b = q.b_ih[g * H + j] + (split && g == C::G - 1 ? T(0) : q.b_hh[g * H + j]);
-                    if (g == C::G && split) b = q.b_hh[(C::G - 1) * H + j];
+                if (j < H && args.b_ih) {
+                    if (g < C::G) b = args.b_ih[g * H + j] + (C::has_hidden_n && g == C::G - 1 ? T(0) : args.b_hh[g * H + j]);
+                    if (g == C::G && C::has_hidden_n) b = args.b_hh[(C::G - 1) * H + j];
                 }
-                s.bias[g * s.padded + j] = b;
+                scratch.bias[g * scratch.padded_H + j] = b;
             }
     }
 }
 
+// What one thread computes. With split_hidden it has all entries and a range of the panels, otherwise a range of the entries
+// and all panels.
 template <class T, class C>
-void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, const Member& me, bool by_hidden) {
-    using Sc = ForwardScratch<T, C>;
-    const int part = me.part, parts = me.parts;
-    constexpr i64 L = Sc::L, width = Sc::width, panel_row = C::NV * L;
-    const i64 H = q.H, I = q.I;
-    if (!q.packed) pack_forward<T, C>(q, s, share(s.panels, part, parts));
-    const Span batch = by_hidden ? Span{0, q.B} : share_batch(q, part, parts);
-    const i64 own = by_hidden ? 0 : part * Sc::gap;
-    T *const h[2] = {s.h[0] + own, s.h[1] + own}, *const c = C::has_cell ? s.c + own : nullptr;
-    const Span panel = by_hidden ? share(s.panels, part, parts) : Span{0, s.panels};
-    const i64 col0 = least(panel.lo * width, H), col1 = least(panel.hi * width, H);
-    if (C::has_cell)
-        for (i64 b = batch.lo; b < batch.hi; ++b) {
-            if (q.c_0)
-                std::memcpy(c + b * s.padded + col0, q.c_0 + b * H + col0, sizeof(T) * (col1 - col0));
+void forward_thread(const ForwardArgs<T>& args, const ForwardScratch<T, C>& scratch, const Thread& thread, bool split_hidden) {
+    using S = ForwardScratch<T, C>;
+    constexpr i64 L = S::L, width = S::width, panel_row = C::NV * L;
+    const i64 H = args.H, I = args.I;
+    if (!args.packed_weights) pack_forward<T, C>(args, scratch, split(scratch.panels, thread.index, thread.count));
+    const Range entries = split_hidden ? Range{0, args.B} : split_batch(args, thread.index, thread.count);
+    const i64 offset = split_hidden ? 0 : thread.index * S::thread_gap;
+    T *const h[2] = {scratch.h[0] + offset, scratch.h[1] + offset};
+    T* const c = C::has_cell_state ? scratch.c + offset : nullptr;
+    const Range panels = split_hidden ? split(scratch.panels, thread.index, thread.count) : Range{0, scratch.panels};
+    const i64 col0 = min(panels.lo * width, H), col1 = min(panels.hi * width, H);
+    if (C::has_cell_state)
+        for (i64 b = entries.lo; b < entries.hi; ++b) {
+            if (args.c_0)
+                std::memcpy(c + b * scratch.padded_H + col0, args.c_0 + b * H + col0, sizeof(T) * (col1 - col0));
             else
-                std::memset(c + b * s.padded + col0, 0, sizeof(T) * (col1 - col0));
+                std::memset(c + b * scratch.padded_H + col0, 0, sizeof(T) * (col1 - col0));
         }
-    // A dense batch reads h_0 where it lies; in a ragged one that is walked from behind, entries begin at several steps.
-    if (q.batch_sizes) {
-        const Span mine = by_hidden ? share(q.B, part, parts) : batch;
-        for (i64 b = mine.lo; b < mine.hi; ++b)
-            for (T* half : h) {
-                if (q.h_0)
-                    std::memcpy(half + b * s.ld, q.h_0 + b * H, sizeof(T) * H);
+    // A dense batch reads h_0 in place. In a ragged batch in reverse, entries start at different steps, so h_0 is copied.
+    if (args.batch_sizes) {
+        const Range copied = split_hidden ? split(args.B, thread.index, thread.count) : entries;
+        for (i64 b = copied.lo; b < copied.hi; ++b)
+            for (T* buffer : h) {
+                if (args.h_0)
+                    std::memcpy(buffer + b * scratch.h_ld, args.h_0 + b * H, sizeof(T) * H);
                 else
-                    std::memset(half + b * s.ld, 0, sizeof(T) * H);
+                    std::memset(buffer + b * scratch.h_ld, 0, sizeof(T) * H);
             }
     }
-    if (!q.h_0 && part == 0) std::memset(s.zeros, 0, sizeof(T) * s.padded);
-    if (!q.packed || !q.h_0) me.wait();
-    alignas(64) T sums[accumulators * L], x_sums[accumulators * L];
+    if (!args.h_0 && thread.index == 0) std::memset(scratch.zeros, 0, sizeof(T) * scratch.padded_H);
+    if (!args.packed_weights || !args.h_0) thread.barrier();
+    alignas(64) T hidden_products[accumulators * L], input_products[accumulators * L];
 
-    // Where rows are projected ahead: those of the steps from ahead_lo, a panel after the other, in rows of `slot`.
-    const i64 slots = s.steps_ahead * batch.size();
-    T* const ahead = s.ahead ? s.ahead + (batch.lo * s.steps_ahead * s.panels + panel.lo * slots) * panel_row : nullptr;
-    i64 ahead_lo = 0;
+    // Projected rows of the steps from projected_lo on: panel after panel, the rows of a panel ordered by `slot`.
+    const i64 slots = scratch.steps_projected * entries.size();
+    T* const projected =
+        scratch.projected
+            ? scratch.projected + (entries.lo * scratch.steps_projected * scratch.panels + panels.lo * slots) * panel_row
+            : nullptr;
+    i64 projected_lo = 0;
     const auto slot = [&](i64 t, i64 b) {
-        return q.batch_sizes ? q.row(t, b) - q.row(ahead_lo, 0) : (t - ahead_lo) * batch.size() + b - batch.lo;
+        if (args.batch_sizes) return args.row(t, b) - args.row(projected_lo, 0);
+        return (t - projected_lo) * entries.size() + b - entries.lo;
     };
-    const auto project = [&](i64 p, i64 first_row, i64 stride, i64 rows, i64 to, i64 to_stride) {
-        for_row_tiles<T, C::NV>(0, rows, [&](i64 first, i64 n, TileFn<T> fn) {
-            fn(I, q.x + (first_row + first * stride) * I, stride * I, s.x_weights + p * I * panel_row, sums);
-            for (i64 i = 0; i < n; ++i)
-                std::memcpy(ahead + ((p - panel.lo) * slots + to + (first + i) * to_stride) * panel_row, sums + i * panel_row,
-                            sizeof(T) * panel_row);
+    const auto project_rows = [&](i64 p, i64 first_row, i64 stride, i64 rows, i64 first_slot, i64 slot_stride) {
+        for_row_tiles<T, C::NV>(0, rows, [&](i64 first, i64 tile_rows, TileFn<T> tile_fn) {
+            tile_fn(I, args.x + (first_row + first * stride) * I, stride * I, scratch.x_weights + p * I * panel_row,
+                    input_products);
+            for (i64 i = 0; i < tile_rows; ++i)
+                std::memcpy(projected + ((p - panels.lo) * slots + first_slot + (first + i) * slot_stride) * panel_row,
+                            input_products + i * panel_row, sizeof(T) * panel_row);
         });
     };
-    // By the longest runs of rows at equal distances: all of them, or an entry's, or a step's.
+    // Projects the longest runs of equidistant rows: all rows, or those of an entry, or those of a step.
     const auto project_steps = [&](i64 p, i64 steps) {
-        const i64 end = ahead_lo + steps - 1, own = batch.size();
-        if (q.batch_sizes || (own == q.B && q.batch_stride == 1))
-            project(p, q.row(ahead_lo, 0), 1, q.row(end, q.n(end)) - q.row(ahead_lo, 0), 0, 1);
-        else if (steps >= own)
-            for (i64 b = batch.lo; b < batch.hi; ++b)
-                project(p, q.row(ahead_lo, b), q.time_stride, steps, slot(ahead_lo, b), own);
+        const i64 end = projected_lo + steps - 1, size = entries.size();
+        if (args.batch_sizes || (size == args.B && args.batch_stride == 1))
+            project_rows(p, args.row(projected_lo, 0), 1, args.row(end, args.entries(end)) - args.row(projected_lo, 0), 0, 1);
+        else if (steps >= size)
+            for (i64 b = entries.lo; b < entries.hi; ++b)
+                project_rows(p, args.row(projected_lo, b), args.time_stride, steps, slot(projected_lo, b), size);
         else
-            for (i64 t = ahead_lo; t <= end; ++t)
-                project(p, q.row(t, batch.lo), q.batch_stride, own, slot(t, batch.lo), 1);
+            for (i64 t = projected_lo; t <= end; ++t)
+                project_rows(p, args.row(t, entries.lo), args.batch_stride, size, slot(t, entries.lo), 1);
     };
 
-    for (i64 step = 0; step < q.T_; ++step) {
-        const i64 t = q.reverse ? q.T_ - 1 - step : step;
-        const i64 n = q.n(t), lo = batch.lo, hi = least(batch.hi, n);
-        const bool begun = step || q.batch_sizes;
-        const T* before = begun ? h[step & 1] : q.h_0 ? q.h_0 : s.zeros;
-        const i64 before_ld = begun ? s.ld : q.h_0 ? H : 0;
+    for (i64 step = 0; step < args.T_; ++step) {
+        const i64 t = args.reverse ? args.T_ - 1 - step : step;
+        const i64 lo = entries.lo, hi = min(entries.hi, args.entries(t));
+        const bool state_in_scratch = step || args.batch_sizes;
+        const T* before = state_in_scratch ? h[step & 1] : args.h_0 ? args.h_0 : scratch.zeros;
+        const i64 before_ld = state_in_scratch ? scratch.h_ld : args.h_0 ? H : 0;
         T* after = h[(step + 1) & 1];
-        if (ahead && step % s.steps_ahead == 0) {
-            const i64 steps = least(s.steps_ahead, q.T_ - step);
-            ahead_lo = q.reverse ? t - steps + 1 : t;
-            for (i64 p = panel.lo; p < panel.hi; ++p) project_steps(p, steps);
+        if (projected && step % scratch.steps_projected == 0) {
+            const i64 steps = min(scratch.steps_projected, args.T_ - step);
+            projected_lo = args.reverse ? t - steps + 1 : t;
+            for (i64 p = panels.lo; p < panels.hi; ++p) project_steps(p, steps);
         }
-        for (i64 k = panel.lo; k < panel.hi; ++k) {
-            // To and fro: the panels read last are still in the nearest cache.
-            const i64 p = (step ^ q.turn) & 1 ? panel.hi - 1 - (k - panel.lo) : k;
-            const T* weights = s.weights + p * H * panel_row;
+        for (i64 k = panels.lo; k < panels.hi; ++k) {
+            // Every other step goes through the panels in reverse order: the ones it read last are still in the L1 cache.
+            const i64 p = (step ^ args.odd_step) & 1 ? panels.hi - 1 - (k - panels.lo) : k;
+            const T* weights = scratch.weights + p * H * panel_row;
             const i64 j = p * width;
             const bool full = j + width <= H;
-            for_row_tiles<T, C::NV>(lo, hi, [&](i64 first, i64 rows, TileFn<T> fn) {
-                fn(H, before + first * before_ld, before_ld, weights, sums);
-                // The input's share: projected ahead, now, from rows batch_stride apart, or looked up.
-                if (q.x && !ahead)
-                    fn(I, q.x + q.row(t, first) * I, q.batch_stride * I, s.x_weights + p * I * panel_row, x_sums);
-                for (i64 i = 0; i < rows; ++i) {
-                    const i64 b = first + i, row = q.row(t, b);
-                    const T* x = ahead ? ahead + ((p - panel.lo) * slots + slot(t, b)) * panel_row - j
-                                 : q.x ? x_sums + i * panel_row - j
-                                       : q.table + q.ids[row] * s.GH;
-                    const RowForward<T> r{sums + i * panel_row,
-                                          x,
-                                          q.x ? L : H,
-                                          s.bias,
-                                          before + b * before_ld,
-                                          after + b * s.ld,
-                                          C::has_cell ? c + b * s.padded : nullptr,
-                                          q.out + row * q.out_ld,
-                                          q.gates ? q.gates + row * s.GH : nullptr,
-                                          q.cells ? q.cells + row * H : nullptr,
-                                          q.hidden_n ? q.hidden_n + row * H : nullptr,
-                                          H,
-                                          s.padded};
+            for_row_tiles<T, C::NV>(lo, hi, [&](i64 first, i64 tile_rows, TileFn<T> tile_fn) {
+                tile_fn(H, before + first * before_ld, before_ld, weights, hidden_products);
+                // W_ih x: projected before, or computed now from rows batch_stride apart, or looked up in the table.
+                if (args.x && !projected)
+                    tile_fn(I, args.x + args.row(t, first) * I, args.batch_stride * I, scratch.x_weights + p * I * panel_row,
+                            input_products);
+                for (i64 i = 0; i < tile_rows; ++i) {
+                    const i64 b = first + i, row = args.row(t, b);
+                    const T* x = projected ? projected + ((p - panels.lo) * slots + slot(t, b)) * panel_row - j
+                                 : args.x  ? input_products + i * panel_row - j
+                                           : args.table + args.ids[row] * scratch.GH;
+                    const RowForward<T> r{.hidden_products = hidden_products + i * panel_row,
+                                          .input_products = x,
+                                          .input_stride = args.x ? L : H,
+                                          .bias = scratch.bias,
+                                          .h_before = before + b * before_ld,
+                                          .h = after + b * scratch.h_ld,
+                                          .c = C::has_cell_state ? c + b * scratch.padded_H : nullptr,
+                                          .out = args.out + row * args.out_ld,
+                                          .gates = args.gates ? args.gates + row * scratch.GH : nullptr,
+                                          .cell_states = args.cell_states ? args.cell_states + row * H : nullptr,
+                                          .hidden_n = args.hidden_n ? args.hidden_n + row * H : nullptr,
+                                          .H = H,
+                                          .padded_H = scratch.padded_H};
                     if (full)
                         C::template forward<true>(r, j);
                     else
@@ -180,35 +193,36 @@ void forward_part(const Forward<T>& q, const ForwardScratch<T, C>& s, const Memb
                 }
             });
         }
-        const bool last = step == q.T_ - 1;
-        const i64 alive = last ? 0 : q.n(q.reverse ? t - 1 : t + 1);
-        for (i64 b = most(lo, alive); b < hi; ++b)
-            std::memcpy(q.h_n + b * H + col0, after + b * s.ld + col0, sizeof(T) * (col1 - col0));
-        if (by_hidden && !last) me.wait();
+        const bool last = step == args.T_ - 1;
+        const i64 continuing = last ? 0 : args.entries(args.reverse ? t - 1 : t + 1);
+        for (i64 b = max(lo, continuing); b < hi; ++b)
+            std::memcpy(args.h_n + b * H + col0, after + b * scratch.h_ld + col0, sizeof(T) * (col1 - col0));
+        if (split_hidden && !last) thread.barrier();
     }
-    if (C::has_cell)
-        for (i64 b = batch.lo; b < batch.hi; ++b)
-            std::memcpy(q.c_n + b * H + col0, c + b * s.padded + col0, sizeof(T) * (col1 - col0));
+    if (C::has_cell_state)
+        for (i64 b = entries.lo; b < entries.hi; ++b)
+            std::memcpy(args.c_n + b * H + col0, c + b * scratch.padded_H + col0, sizeof(T) * (col1 - col0));
 }
 
 template <class T, class C>
-void forward(const Forward<T>& q, Scratch scratch) {
+void forward(const ForwardArgs<T>& args, AllocateScratch allocate) {
     std::size_t bytes = 0;
-    const bool by_hidden = by_units(q, C::G);
-    const i64 panels = (q.H + ForwardScratch<T, C>::width - 1) / ForwardScratch<T, C>::width;
-    const int threads = threads_for(q, C::G, panels);
-    const ForwardScratch<T, C> plan(q, nullptr, bytes, threads);
-    const ForwardScratch<T, C> s(q, static_cast<char*>(scratch(bytes)), bytes, threads);
-    run_team(s.team, threads, [&](const Member& me) { forward_part<T, C>(q, s, me, by_hidden && me.parts > 1); });
+    const bool split_hidden = splits_hidden_units(args, C::G);
+    const i64 panels = (args.H + ForwardScratch<T, C>::width - 1) / ForwardScratch<T, C>::width;
+    const int threads = thread_count(args, C::G, panels);
+    const ForwardScratch<T, C> measure(args, nullptr, bytes, threads);
+    const ForwardScratch<T, C> scratch(args, static_cast<char*>(allocate(bytes)), bytes, threads);
+    run_threads(scratch.arrivals, threads,
+                [&](const Thread& thread) { forward_thread<T, C>(args, scratch, thread, split_hidden && thread.count > 1); });
 }
 
-// The packed weights of a stream: their size with no destination, and then themselves.
+// Packs the weights of a layer for many calls; returns the bytes needed, and only that if destination is null.
 template <class T, class C>
-std::size_t pack(const Forward<T>& q, void* to) {
+std::size_t pack(const ForwardArgs<T>& args, void* destination) {
     std::size_t bytes = 0;
-    const ForwardScratch<T, C> s(q, static_cast<char*>(to), bytes, 1);
-    if (to) pack_forward<T, C>(q, s, {0, s.panels});
-    return s.packed_bytes;
+    const ForwardScratch<T, C> scratch(args, static_cast<char*>(destination), bytes, 1);
+    if (destination) pack_forward<T, C>(args, scratch, {0, scratch.panels});
+    return scratch.packed_bytes;
 }
 
 }  // namespace

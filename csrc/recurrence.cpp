@@ -1,82 +1,82 @@
-// The kernels of one instruction set: compiled once for each (OHLOL_VARIANT), every cell, float32 and float64.
+// The kernels of one instruction set, for every cell, float32 and float64: this file is compiled once for each OHLOL_VARIANT.
 //
-// Nothing here or in its headers may use the standard library's templates: their code would be emitted with this file's
-// instruction set and could be chosen by the linker for everyone.
+// This file and its headers must not use templates of the standard library: their code would be compiled for this instruction
+// set, and the linker could use it in the whole program.
 #include "backward.h"
 #include "forward.h"
 
 namespace {
 
-template <class T>
-void forward_any(const Forward<T>& q, Scratch scratch) {
-    switch (q.cell) {
-        case ohlol::rnn_tanh: return forward<T, Rnn<T, false>>(q, scratch);
-        case ohlol::rnn_relu: return forward<T, Rnn<T, true>>(q, scratch);
-        case ohlol::gru: return forward<T, Gru<T>>(q, scratch);
-        default: return forward<T, Lstm<T>>(q, scratch);
+// Calls run(Cell{}) with the cell class of a code.
+template <class T, class F>
+OHLOL_INLINE auto with_cell(int cell, F&& run) {
+    switch (cell) {
+        case ohlol::rnn: return run(Rnn<T, false>{});
+        case ohlol::rnn_relu: return run(Rnn<T, true>{});
+        case ohlol::gru: return run(Gru<T>{});
+        default: return run(Lstm<T>{});
     }
 }
 
 template <class T>
-void backward_any(const Backward<T>& q, Scratch scratch) {
-    switch (q.cell) {
-        case ohlol::rnn_tanh: return backward<T, Rnn<T, false>>(q, scratch);
-        case ohlol::rnn_relu: return backward<T, Rnn<T, true>>(q, scratch);
-        case ohlol::gru: return backward<T, Gru<T>>(q, scratch);
-        default: return backward<T, Lstm<T>>(q, scratch);
-    }
+void forward_any(const ForwardArgs<T>& args, AllocateScratch allocate) {
+    with_cell<T>(args.cell, [&](auto cell) { forward<T, decltype(cell)>(args, allocate); });
 }
 
 template <class T>
-std::size_t pack_any(const Forward<T>& q, void* to) {
-    switch (q.cell) {
-        case ohlol::rnn_tanh: return pack<T, Rnn<T, false>>(q, to);
-        case ohlol::rnn_relu: return pack<T, Rnn<T, true>>(q, to);
-        case ohlol::gru: return pack<T, Gru<T>>(q, to);
-        default: return pack<T, Lstm<T>>(q, to);
-    }
+void backward_any(const BackwardArgs<T>& args, AllocateScratch allocate) {
+    with_cell<T>(args.cell, [&](auto cell) { backward<T, decltype(cell)>(args, allocate); });
 }
 
-// y (rows, n) = x (rows, K) W^T + b from packed weights W (n, K); the head of a stream.
 template <class T>
-std::size_t pack_dense(const T* W, i64 n, i64 K, void* to) {
-    constexpr i64 L = Simd<T>::lanes, width = 4 * L;
-    if (to)
+std::size_t pack_any(const ForwardArgs<T>& args, void* destination) {
+    return with_cell<T>(args.cell, [&](auto cell) { return pack<T, decltype(cell)>(args, destination); });
+}
+
+constexpr int dense_vectors = 4;               // in a panel of a dense layer's weights
+constexpr double dense_serial_below = 4e5;     // multiplications below which one thread computes a dense layer
+
+// Packs the weights W (n, K) of a dense layer; returns the bytes needed.
+template <class T>
+std::size_t pack_dense(const T* W, i64 n, i64 K, void* destination) {
+    constexpr i64 L = Simd<T>::lanes, width = dense_vectors * L;
+    if (destination)
         for (i64 col = 0; col < n; col += width) {
-            i64 first[4], count[4];
-            for (int v = 0; v < 4; ++v) {
+            i64 first[dense_vectors], count[dense_vectors];
+            for (int v = 0; v < dense_vectors; ++v) {
                 first[v] = col + v * L;
-                count[v] = n - first[v] < 0 ? 0 : least(n - first[v], L);
+                count[v] = n - first[v] < 0 ? 0 : min(n - first[v], L);
             }
-            pack_transposed<T, 4>(W, K, K, first, count, static_cast<T*>(to) + col * K);
+            pack_panel_transposed<T, dense_vectors>(W, K, K, first, count, static_cast<T*>(destination) + col * K);
         }
     return static_cast<std::size_t>(round_up(n, width) * K) * sizeof(T);
 }
 
+// y (rows, n) = x (rows, K) W^T + bias, with W (n, K) packed by pack_dense; bias may be null.
 template <class T>
 void dense(int threads, i64 rows, const T* x, const void* packed, const T* bias, i64 n, i64 K, T* y) {
-    constexpr i64 width = 4 * Simd<T>::lanes;
-    const auto panels = [&](int part, int parts) {
-        alignas(64) T sums[accumulators * Simd<T>::lanes];
-        const Span mine = share((n + width - 1) / width, part, parts);
-        for (i64 col = mine.lo * width; col < least(mine.hi * width, n); col += width)
-            for_row_tiles<T, 4>(0, rows, [&](i64 first, i64 count, TileFn<T> fn) {
-                fn(K, x + first * K, K, static_cast<const T*>(packed) + col * K, sums);
-                for (i64 i = 0; i < count; ++i)
-                    for (i64 j = 0; j < least(width, n - col); ++j)
-                        y[(first + i) * n + col + j] = sums[i * width + j] + (bias ? bias[col + j] : T(0));
+    constexpr i64 width = dense_vectors * Simd<T>::lanes;
+    const auto run_part = [&](int index, int count) {
+        alignas(64) T products[accumulators * Simd<T>::lanes];
+        const Range panels = split((n + width - 1) / width, index, count);
+        for (i64 col = panels.lo * width; col < min(panels.hi * width, n); col += width)
+            for_row_tiles<T, dense_vectors>(0, rows, [&](i64 first, i64 tile_rows, TileFn<T> tile_fn) {
+                tile_fn(K, x + first * K, K, static_cast<const T*>(packed) + col * K, products);
+                for (i64 i = 0; i < tile_rows; ++i)
+                    for (i64 j = 0; j < min(width, n - col); ++j)
+                        y[(first + i) * n + col + j] = products[i * width + j] + (bias ? bias[col + j] : T(0));
             });
     };
-    if (threads <= 1 || double(rows) * double(n) * double(K) < 4e5) return panels(0, 1);
+    if (threads <= 1 || double(rows) * double(n) * double(K) < dense_serial_below) return run_part(0, 1);
 #pragma omp parallel num_threads(threads)
-    panels(omp_get_thread_num(), omp_get_num_threads());
+    run_part(omp_get_thread_num(), omp_get_num_threads());
 }
 
 template <class T>
-void map(int function, const T* x, T* y, i64 n) {
+void apply(int function, const T* x, T* y, i64 n) {
     constexpr i64 L = Simd<T>::lanes;
     for (i64 i = 0; i < n; i += L) {
-        const i64 m = least(n - i, L);
+        const i64 m = min(n - i, L);
         const Vec<T> v = load_part<T>(x + i, m);
         store_part<T>(y + i, function == 0 ? vtanh<T>(v) : vsigmoid<T>(v), m);
     }
@@ -90,7 +90,7 @@ void map(int function, const T* x, T* y, i64 n) {
 #define OHLOL_JOIN(a, b) OHLOL_JOIN_(a, b)
 
 template <class T>
-constexpr ohlol::Functions<T> functions{&forward_any<T>, &backward_any<T>, &pack_any<T>, &pack_dense<T>, &dense<T>, &map<T>};
+constexpr ohlol::Functions<T> functions{&forward_any<T>, &backward_any<T>, &pack_any<T>, &pack_dense<T>, &dense<T>, &apply<T>};
 
 const ohlol::Variant ohlol::OHLOL_JOIN(variant_, OHLOL_VARIANT) = {OHLOL_STRING(OHLOL_VARIANT), functions<float>,
                                                                   functions<double>};

@@ -1,8 +1,8 @@
-// Vectors of the widest width this file is compiled for, and tanh and sigmoid on them.
+// Vectors as wide as the instruction set allows, and tanh and sigmoid on them.
 //
-// Written with the compiler's vector extension, so one source serves AVX-512, AVX2, SSE2 and NEON. Everything has internal
-// linkage: the same header is compiled several times with different instruction sets, and the linker must never merge an
-// AVX-512 copy of a function into the baseline path.
+// Written with the compiler's vector extension: one source for AVX-512, AVX2, SSE2 and NEON. Everything has internal linkage,
+// because this header is compiled once for each instruction set and the linker must not use the AVX-512 code of a function
+// in the baseline variant.
 #pragma once
 
 #include <cstddef>
@@ -41,8 +41,8 @@ struct Simd<float> {
     static constexpr float round = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
     static constexpr float log2e = 1.44269504088896341f;
     static constexpr float ln2_hi = 0.693359375f, ln2_lo = -2.12194440e-4f;
-    static constexpr float tanh_limit = 20.0f;     // 2|x| from where tanh x rounds to 1
-    static constexpr float sigmoid_limit = 88.0f;  // -x from where exp(-x) is treated as infinite
+    static constexpr float tanh_limit = 20.0f;     // tanh x rounds to 1 from this value of 2|x| on
+    static constexpr float sigmoid_limit = 88.0f;  // exp(-x) counts as infinite above this value of -x
 };
 
 template <>
@@ -74,7 +74,7 @@ OHLOL_INLINE void store(T* p, Vec<T> v) {
     *reinterpret_cast<typename Simd<T>::U*>(p) = v;
 }
 
-// The first n lanes (n may be 0), the others zero; never touches memory past p[n - 1].
+// Loads the first n lanes (n may be 0), the others are zero; does not access memory past p[n - 1].
 template <class T>
 OHLOL_INLINE Vec<T> load_part(const T* p, i64 n) {
 #if defined(__AVX512F__)
@@ -103,7 +103,7 @@ OHLOL_INLINE void store_part(T* p, Vec<T> v, i64 n) {
 #endif
 }
 
-// A load or store that is whole for all panels but the last.
+// Load and store a full vector, or the first n lanes of the last one.
 template <bool Full, class T>
 OHLOL_INLINE Vec<T> load_n(const T* p, i64 n) {
     if constexpr (Full) return load<T>(p);
@@ -150,7 +150,7 @@ OHLOL_INLINE Vec<T> expm1_reduced(Vec<T> x, Vec<T>& scale) {
     }
 }
 
-// tanh x = (e^2|x| - 1) / (e^2|x| + 1), the numerator without cancellation; odd, so the sign is put back at the end.
+// tanh x = (e^2|x| - 1) / (e^2|x| + 1), the numerator computed without cancellation, then the sign of x.
 template <class T>
 OHLOL_INLINE Vec<T> vtanh(Vec<T> x) {
     using S = Simd<T>;
@@ -166,7 +166,7 @@ OHLOL_INLINE Vec<T> vtanh(Vec<T> x) {
     return (Vec<T>)((I)(e / (e + T(2))) | sign);
 }
 
-// 1 / (1 + exp(-x)); below -limit the result is exactly 0, which is within the smallest normal number of the truth.
+// 1 / (1 + exp(-x)); exactly 0 below -sigmoid_limit, an error below the smallest normal number.
 template <class T>
 OHLOL_INLINE Vec<T> vsigmoid(Vec<T> x) {
     using S = Simd<T>;

@@ -13,13 +13,13 @@ constexpr int accumulators = 12;  // of 16
 
 constexpr int max_rows(int vectors) { return accumulators / vectors; }
 
-// dst (MR, NV * lanes) = a (MR, K) w (K, NV * lanes); w lies packed, aligned, one row of the panel after the other.
-// Turned: a is given as its transpose (K, MR), which is what a weight gradient needs.
-template <class T, int NV, int MR, bool Turned>
+// dst (MR, NV * lanes) = a (MR, K) w (K, NV * lanes); w is a packed panel: aligned, row after row.
+// TransposedA: a holds its transpose (K, MR), as a weight gradient needs it.
+template <class T, int NV, int MR, bool TransposedA>
 void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
     using V = Vec<T>;
     constexpr int lanes = Simd<T>::lanes;
-    // With few rows the chain of dependent additions is the limit, so several partial sums run side by side.
+    // With few rows the latency of dependent additions is the limit, so several partial sums are computed in parallel.
     constexpr int KU = MR * NV >= 8 ? 1 : (MR * NV >= 4 ? 2 : 4);
     V acc[KU][MR][NV];
 #pragma GCC unroll 4
@@ -36,7 +36,7 @@ void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
             w += NV * lanes;
 #pragma GCC unroll 12
             for (int i = 0; i < MR; ++i) {
-                const T s = Turned ? a[(k + u) * lda + i] : a[i * lda + k + u];
+                const T s = TransposedA ? a[(k + u) * lda + i] : a[i * lda + k + u];
 #pragma GCC unroll 4
                 for (int v = 0; v < NV; ++v) acc[u][i][v] += b[v] * s;
             }
@@ -48,7 +48,7 @@ void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
 #pragma GCC unroll 12
         for (int i = 0; i < MR; ++i)
 #pragma GCC unroll 4
-            for (int v = 0; v < NV; ++v) acc[0][i][v] += b[v] * (Turned ? a[k * lda + i] : a[i * lda + k]);
+            for (int v = 0; v < NV; ++v) acc[0][i][v] += b[v] * (TransposedA ? a[k * lda + i] : a[i * lda + k]);
     }
 #pragma GCC unroll 12
     for (int i = 0; i < MR; ++i)
@@ -62,24 +62,24 @@ void tile(i64 K, const T* a, i64 lda, const T* w, T* dst) {
 }
 
 template <class T>
-using TileFn = void (*)(i64, const T*, i64, const T*, T*);
+using TileFn = void (*)(i64 K, const T* a, i64 lda, const T* w, T* dst);
 
-template <class T, int NV, bool Turned = false>
+template <class T, int NV, bool TransposedA = false>
 struct Tiles {
     static constexpr int max = max_rows(NV);
     TileFn<T> fn[max + 1];
     template <int MR>
     constexpr void fill() {
-        fn[MR] = &tile<T, NV, MR, Turned>;
+        fn[MR] = &tile<T, NV, MR, TransposedA>;
         if constexpr (MR > 1) fill<MR - 1>();
     }
     constexpr Tiles() : fn{} { fill<max>(); }
 };
-template <class T, int NV, bool Turned = false>
-constexpr Tiles<T, NV, Turned> tiles{};
+template <class T, int NV, bool TransposedA = false>
+constexpr Tiles<T, NV, TransposedA> tiles{};
 
-// Calls body(first_row, rows, fn) for row blocks as even as they can be.
-template <class T, int NV, bool Turned = false, class F>
+// Calls body(first_row, rows, tile_fn) for blocks of rows whose sizes differ by at most one.
+template <class T, int NV, bool TransposedA = false, class F>
 OHLOL_INLINE void for_row_tiles(i64 lo, i64 hi, F&& body) {
     const i64 n = hi - lo;
     if (n <= 0) return;
@@ -88,7 +88,7 @@ OHLOL_INLINE void for_row_tiles(i64 lo, i64 hi, F&& body) {
     i64 row = lo;
     for (i64 b = 0; b < blocks; ++b) {
         const i64 rows = small + (b < large ? 1 : 0);
-        body(row, rows, tiles<T, NV, Turned>.fn[rows]);
+        body(row, rows, tiles<T, NV, TransposedA>.fn[rows]);
         row += rows;
     }
 }
@@ -102,7 +102,7 @@ OHLOL_INLINE void swap_blocks(Vec<T>& a, Vec<T>& b, typename Simd<T>::I low, typ
     a = first;
 }
 
-// The square of lanes x lanes numbers in r, turned: at each stage blocks of half the size change places.
+// Transposes the lanes x lanes numbers in r: each stage swaps blocks of half the size of the stage before.
 template <class T>
 OHLOL_INLINE void transpose(Vec<T> (&r)[Simd<T>::lanes]) {
     using I = typename Simd<T>::I;
@@ -121,10 +121,10 @@ OHLOL_INLINE void transpose(Vec<T> (&r)[Simd<T>::lanes]) {
     }
 }
 
-// Panel of a matrix m (rows n, columns K, leading ld) whose rows are the outputs: panel[k][v][lane] = m[row(v) + lane][k].
-// first[v] is the row of the panel's v-th vector, count[v] how many of its lanes exist; the others are zero.
+// Packs a panel of the transpose of m (n rows, K columns, leading dimension ld): panel[k][v][lane] = m[first[v] + lane][k].
+// first[v] is the row of m in the panel's vector v, count[v] the number of its lanes that exist; the others become zero.
 template <class T, int NV>
-void pack_transposed(const T* m, i64 ld, i64 K, const i64* first, const i64* count, T* panel) {
+void pack_panel_transposed(const T* m, i64 ld, i64 K, const i64* first, const i64* count, T* panel) {
     constexpr i64 L = Simd<T>::lanes;
     for (int v = 0; v < NV; ++v)
         for (i64 k = 0; k < K; k += L) {
@@ -139,9 +139,9 @@ void pack_transposed(const T* m, i64 ld, i64 K, const i64* first, const i64* cou
         }
 }
 
-// Panel of a matrix m (K, n) whose columns are the outputs: `width` columns from `col`, zero past n.
+// Packs a panel of m (K, n) as it is: `width` columns from `col`, zero from column n on.
 template <class T>
-void pack_straight(const T* m, i64 ld, i64 K, i64 n, i64 col, i64 width, T* panel) {
+void pack_panel(const T* m, i64 ld, i64 K, i64 n, i64 col, i64 width, T* panel) {
     const i64 have = n - col < width ? n - col : width;
     for (i64 k = 0; k < K; ++k) {
         T* d = panel + k * width;

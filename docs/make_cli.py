@@ -8,7 +8,8 @@ from typing import Any
 import typer.main
 
 from ohlol.cli import app
-from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, ModelSettings, TrainSettings, defaults
+from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, ModelSettings, TrainSettings
+from ohlol.tasks import TASKS
 
 PAGE = Path(__file__).with_name("cli.md")
 VALUES = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
@@ -97,7 +98,7 @@ def _type(parameter: Any) -> str:
 
 
 def _defaults() -> str:
-    columns = [(TUTORIAL_MODEL, TUTORIAL_TRAIN), *(defaults(task, level) for task, level in KINDS.values())]
+    columns = [(TUTORIAL_MODEL, TUTORIAL_TRAIN), *(TASKS[task].defaults(level) for task, level in KINDS.values())]
     rows: list[str] = []
     for place, kind in enumerate((ModelSettings, TrainSettings)):
         for field in fields(kind):
@@ -110,7 +111,9 @@ def _defaults() -> str:
 def _value(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "onehot" if name == "embedding" and value == 0 else f"{value:g}" if isinstance(value, float) else str(value)
+    if name == "embedding_size" and value == 0:
+        return "onehot"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _line(text: str) -> str:

@@ -35,7 +35,7 @@ def shakespeare(folder: Path, browser: Any) -> None:
     """The top of the page of a passage, in the dark."""
     text = (DATA / "tinyshakespeare/input.txt").read_text(encoding="utf-8")[:LETTERS]
     (folder / "shakespeare.txt").write_text(text, encoding="utf-8")
-    model = fit(folder / "shakespeare.txt", hidden_size=96, embedding=32, epochs=4, batch_size=16)
+    model = fit(folder / "shakespeare.txt", hidden_size=96, embedding_size=32, epochs=4, batch_size=16)
     passage = text[PASSAGE]
     html = render_page(trace(model, passage), saliency=compute_saliency(model, passage))
     to = DOCS / "seeing-shakespeare.png"

@@ -10,9 +10,9 @@ import numpy as np
 from ohlol.training.callbacks import Epoch, Silent
 from ohlol.training.trainer import Trainer
 
-TINY: dict[str, Any] = {"hidden_size": 6, "layers": 1, "embedding": 5, "epochs": 3, "batch_size": 4}
+TINY: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "embedding_size": 5, "epochs": 3, "batch_size": 4}
 """A model that trains in a moment."""
-TINY_FLAGS = ["--hidden-size", "6", "--layers", "1", "--embedding", "5", "--epochs", "3", "--batch-size", "4"]
+TINY_FLAGS = ["--hidden-size", "6", "--num-layers", "1", "--embedding-size", "5", "--epochs", "3", "--batch-size", "4"]
 """The same for the command line."""
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 
@@ -99,11 +99,11 @@ def bytes_of(run: Path) -> dict[str, bytes]:
 
 
 TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
-    "label": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "embedding_dropout": 0.2, "layers": 2}),
+    "label": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "embedding_dropout": 0.2, "num_layers": 2}),
     "next": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "dropout": 0.2}),
-    "forecast": (sine_file, "data.csv", {"bptt": 9, "schedule": "onecycle", "batch_size": 5}),
-    "loop": (upper_pairs, "data.tsv", {"cell": "lstmcell", "schedule": "plateau", "optimizer": "sgd"}),
+    "forecast": (sine_file, "data.csv", {"bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
+    "loop": (upper_pairs, "data.tsv", {"cell": "lstmcell", "lr_schedule": "plateau", "optimizer": "sgd"}),
 }
 
 

@@ -5,32 +5,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from ohlol.checkpoint.run_directory import Config, sizes_of
+from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.sequence_model import SequenceModel
+from ohlol.tasks import TASKS
 
-TASKS = ("label", "words", "next", "next words", "classify", "forecast")
+KINDS = ("label", "words", "next", "next words", "classify", "forecast")
 """Tasks, with a level where both are worth a test; "words" labels them."""
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "mat", "the", "sat", "cat", "a", "on"]
 LETTERS = "abcdefgé"
 
 
 def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) -> TrainedModel:
-    """A model of a kind of `TASKS` that was taught nothing; `model` are fields of `ModelSettings`."""
+    """A model of one of `KINDS` that was taught nothing; `model` are fields of `ModelSettings`."""
     task, _, level = ("label", "", "words") if kind == "words" else kind.partition(" ")
     word = level == "words"
     form = {"label": "conll" if word else "pairs", "next": "text"}.get(task, "columns")
     settings = DataSettings(task, form, None if task == "forecast" else "word" if word else "char")
     corpus = _corpus(task, word, settings)
-    made = ModelSettings(**{"hidden_size": 11, "embedding": 5, **model})
-    codec = Codec.learn(corpus, unknowns=unknowns, spelled=bool(made.spelling) and word, paired=bool(made.bigrams))
+    made = ModelSettings(**{"hidden_size": 11, "embedding_size": 5, "head": TASKS[task].head, **model})
+    codec = Codec.learn(
+        corpus, unknowns=unknowns, spelled=bool(made.char_rnn_size) and word, paired=bool(made.bigram_size)
+    )
     torch.manual_seed(seed)
-    network = SequenceModel(made, sizes_of(codec)).eval()
-    return TrainedModel(Config(task, settings, made, sizes_of(codec), TrainSettings()), codec, network)
+    network = SequenceModel(made, sizes_from_codec(codec)).eval()
+    return TrainedModel(RunConfig(task, settings, made, sizes_from_codec(codec), TrainSettings()), codec, network)
 
 
 def _corpus(task: str, word: bool, settings: DataSettings) -> Corpus:

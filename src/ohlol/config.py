@@ -32,7 +32,7 @@ class DataSettings:
 
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
-SCHEDULES = ("constant", "cosine", "plateau", "onecycle")
+LR_SCHEDULES = ("constant", "cosine", "plateau", "onecycle")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
@@ -44,23 +44,23 @@ class ModelSettings:
     """One of `CELLS`; the names that end in "cell" run one step at a time in a Python loop."""
     hidden_size: int = 128
     """H, units in each layer and direction."""
-    layers: int = 1
-    """L, layers one upon the other."""
+    num_layers: int = 1
+    """L, stacked recurrent layers."""
     bidirectional: bool = False
     """Whether a second set of layers reads the sequence from its end."""
-    embedding: int = 64
-    """Size of the vector of a symbol; 0 means one-hot."""
-    spelling: int = 0
-    """H of the character RNN that reads each word beside its embedding; 0 leaves it out."""
-    bigrams: int = 0
-    """Size of the vector of the pair a symbol forms with each neighbour (`label` over characters); 0 leaves it out."""
+    embedding_size: int = 64
+    """Size of the embedding of a symbol; 0 means one-hot."""
+    char_rnn_size: int = 0
+    """Hidden size of the character RNN that reads each word, beside its embedding; 0 means none."""
+    bigram_size: int = 0
+    """Size of the embedding of a symbol and its neighbour, one for each side (task label, by character); 0: none."""
     dropout: float = 0.0
     """Share of units dropped between layers and before the head, in [0, 1)."""
     embedding_dropout: float = 0.0
     """Share of the encoder's outputs dropped, in [0, 1)."""
-    head: bool = True
-    """Whether a linear layer turns hidden states into scores; without it the hidden state itself is the scores."""
-    tied: bool = False
+    head: str = "softmax"
+    """The name of a head: what turns hidden states into logits, and these into loss and answers."""
+    tie_weights: bool = False
     """For task `next`: whether the head's weight is the embedding's."""
 
 
@@ -78,11 +78,11 @@ class TrainSettings:
     """One of `OPTIMIZERS`."""
     lr: float = 2e-3
     """Learning rate at its highest."""
-    schedule: str = "cosine"
-    """One of `SCHEDULES`."""
-    warmup: int = 0
+    lr_schedule: str = "cosine"
+    """One of `LR_SCHEDULES`."""
+    warmup_steps: int = 0
     """Steps over which the learning rate rises from 0."""
-    clip: float = 1.0
+    max_grad_norm: float = 1.0
     """Largest norm of the gradient; 0 leaves it as it is."""
     weight_decay: float = 0.0
     """Weight decay as the optimizer understands it."""
@@ -90,10 +90,12 @@ class TrainSettings:
     """Share of the target's probability spread over all labels, in [0, 1)."""
     class_weights: str = "none"
     """"none", or "balanced": each label weighs in inverse proportion to its frequency."""
-    loss: str = "mean"
+    loss_reduction: str = "mean"
     """"mean" over the steps, or their "sum" (over the steps of a sequence, as in the tutorial's loop)."""
-    unknown: float = 0.25
-    """Strength a of <unk>: a symbol seen n times in training is read as <unk> with probability a / (a + n)."""
+    unk_probability: float = 0.2
+    """Probability, in [0, 1), that a symbol seen once in the training data is read as <unk>; 0 means no <unk>.
+
+    A symbol seen n times is read as <unk> with probability a / (a + n), where a = p / (1 - p)."""
     patience: int = 0
     """Epochs without a better score after which training stops; 0 means never."""
     seed: int = 0
@@ -112,53 +114,18 @@ class TrainSettings:
     """Whether the weights after each epoch are kept, to see the network learn."""
 
 
-TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding=0, head=False)
-TUTORIAL_TRAIN = TrainSettings(lr=0.1, schedule="constant", clip=0.0, unknown=0.0, seed=1, dev_fraction=0.0)
+TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head="identity")
+TUTORIAL_TRAIN = TrainSettings(
+    lr=0.1, lr_schedule="constant", max_grad_norm=0.0, unk_probability=0.0, seed=1, dev_fraction=0.0
+)
 """The tutorial's own program: one-hot symbols, one tanh layer whose state is the logits, Adam at 0.1, 20 epochs.
 
 The seed is 1, since 20 epochs are enough for about three seeds in four, and 0 is not among them.
 """
 
 
-def defaults(task: str, level: str) -> tuple[ModelSettings, TrainSettings]:
-    """What a file alone gets: settings that were found good on the data of `docs/results.md`.
-
-    Raises:
-        KeyError: no such task.
-    """
-    if task == "label" and level == "word":
-        return (
-            ModelSettings(
-                hidden_size=200, bidirectional=True, embedding=100, spelling=64, dropout=0.5, embedding_dropout=0.4
-            ),
-            TrainSettings(epochs=15, batch_size=32, lr=2e-3),
-        )
-    return {
-        "label": (
-            ModelSettings(
-                hidden_size=200, bidirectional=True, embedding=64, bigrams=64, dropout=0.4, embedding_dropout=0.4
-            ),
-            TrainSettings(epochs=12, batch_size=32, lr=2e-3),
-        ),
-        "next": (
-            ModelSettings(hidden_size=512, embedding=64, dropout=0.3),
-            TrainSettings(epochs=8, batch_size=32, bptt=64, lr=3e-3),
-        ),
-        "classify": (
-            ModelSettings(
-                cell="gru", hidden_size=128, bidirectional=True, embedding=64, dropout=0.4, embedding_dropout=0.2
-            ),
-            TrainSettings(epochs=15, batch_size=64, lr=3e-3),
-        ),
-        "forecast": (
-            ModelSettings(cell="gru", hidden_size=64),
-            TrainSettings(epochs=20, batch_size=16, bptt=64, lr=3e-3),
-        ),
-    }[task]
-
-
 def check(model: ModelSettings, training: TrainSettings) -> None:
-    """Refuse settings outside their range, naming the flag.
+    """Refuse settings outside their range.
 
     Raises:
         InputError: the first that is.
@@ -166,34 +133,34 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
     for value, name, choices in (
         (model.cell, "cell", CELLS),
         (training.optimizer, "optimizer", OPTIMIZERS),
-        (training.schedule, "schedule", SCHEDULES),
-        (training.class_weights, "class-weights", ("none", "balanced")),
-        (training.loss, "loss", ("mean", "sum")),
-        (training.on_nan, "on-nan", ("stop", "skip")),
+        (training.lr_schedule, "lr_schedule", LR_SCHEDULES),
+        (training.class_weights, "class_weights", ("none", "balanced")),
+        (training.loss_reduction, "loss_reduction", ("mean", "sum")),
+        (training.on_nan, "on_nan", ("stop", "skip")),
         (training.precision, "precision", PRECISIONS),
     ):
         if value not in choices:
-            raise InputError(f"--{name} is {cut(repr(value))}; it must be one of {', '.join(choices)}")
+            raise InputError(f"`{name}` is {cut(repr(value))}; it must be one of {', '.join(choices)}")
     for owner, names, low, high in (
         (model, ("hidden_size",), 1, LARGEST),
-        (model, ("layers",), 1, MOST_LAYERS),
-        (model, ("embedding", "spelling", "bigrams"), 0, LARGEST),
+        (model, ("num_layers",), 1, MOST_LAYERS),
+        (model, ("embedding_size", "char_rnn_size", "bigram_size"), 0, LARGEST),
         (training, ("epochs", "batch_size", "bptt"), 1, LARGEST),
-        (training, ("warmup", "patience", "seed"), 0, 2**63 - 1),
-        (training, ("clip", "weight_decay", "unknown"), 0.0, float("inf")),
+        (training, ("warmup_steps", "patience", "seed"), 0, 2**63 - 1),
+        (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
         (training, ("dev_fraction",), 0.0, 0.5),
     ):
         for name in names:
             value = getattr(owner, name)
             if not low <= value <= high:
                 bound = f"at least {low}" if value < low else f"at most {high}"
-                raise InputError(f"--{name.replace('_', '-')} is {value}; it must be {bound}")
-    for owner, names in ((model, ("dropout", "embedding_dropout")), (training, ("label_smoothing",))):
+                raise InputError(f"`{name}` is {value}; it must be {bound}")
+    for owner, names in ((model, ("dropout", "embedding_dropout")), (training, ("label_smoothing", "unk_probability"))):
         for name in names:
             if not 0 <= getattr(owner, name) < 1:
-                raise InputError(f"--{name.replace('_', '-')} is {getattr(owner, name)}; it must be in [0, 1)")
+                raise InputError(f"`{name}` is {getattr(owner, name)}; it must be in [0, 1)")
     if not 0 < training.lr < float("inf"):
-        raise InputError(f"--lr is {training.lr}; it must be greater than 0")
+        raise InputError(f"`lr` is {training.lr}; it must be greater than 0")
     every(training.checkpoint_every)
 
 
@@ -208,7 +175,7 @@ def every(text: str) -> tuple[int | None, int | None]:
     """
     digits = text.removesuffix("s")
     if not digits.isascii() or not digits.isdecimal() or len(digits) > DIGITS or text == "0":
-        raise InputError(f"--checkpoint-every is {text[:40]!r}; give steps, such as 200, or seconds, such as 300s")
+        raise InputError(f"`checkpoint_every` is {text[:40]!r}; give steps, such as 200, or seconds, such as 300s")
     return (None, int(digits)) if text.endswith("s") else (int(digits), None)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ohlol import cells
-from ohlol.cells import Weights
+from ohlol.cells import Weights, equations
 
 TOLERANCE = 1e-12
 KINDS = list(cells.CELLS)
@@ -150,6 +150,6 @@ def test_shapes_are_checked_while_tests_run() -> None:
 
 
 def test_docstrings() -> None:
-    result = doctest.testmod(cells)
+    result = doctest.testmod(equations)
     assert result.attempted > 0
     assert result.failed == 0

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 import ohlol
 from ohlol.checkpoint import resume_state
-from ohlol.checkpoint.run_directory import STATES
+from ohlol.checkpoint.resume_state import STATES
 from ohlol.checkpoint.weights import read_tensors
 from ohlol.training.trainer import Interrupted
 from ohlol.utils.errors import InputError
@@ -20,7 +20,7 @@ from ohlol.utils.errors import InputError
 
 def assert_same_state(one: Path, two: Path) -> None:
     """The saved states of two runs hold the same."""
-    (tensors, position), (others, place) = resume_state.load(one), resume_state.load(two)
+    (tensors, position), (others, place) = resume_state.load_state(one), resume_state.load_state(two)
     assert position == place
     assert set(tensors) == set(others)
     for name, tensor in tensors.items():
@@ -127,15 +127,15 @@ def test_resume_keeps_its_settings_and_its_data(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(data, out=out, reporter=Recorder(stop(3)), **settings)
     before = bytes_of(out)
-    with pytest.raises(InputError, match=r"was started with --lr 0.002, not 0.5; --resume keeps it"):
+    with pytest.raises(InputError, match=r"was started with `lr` 0.002, not 0.5; `resume` keeps it"):
         ohlol.fit(out=out, resume=True, lr=0.5)
-    with pytest.raises(InputError, match="was started with --hidden-size 6, not 7"):
+    with pytest.raises(InputError, match="was started with `hidden_size` 6, not 7"):
         ohlol.fit(out=out, resume=True, hidden_size=7)
-    with pytest.raises(InputError, match="was started with --format pairs, not conll"):
+    with pytest.raises(InputError, match="was started with `format` pairs, not conll"):
         ohlol.fit(out=out, resume=True, format="conll")
     with pytest.raises(InputError, match="was started with other data"):
         ohlol.fit(upper_pairs(tmp_path / "more.tsv", lines=30), out=out, resume=True)
-    with pytest.raises(InputError, match="needs --out"):
+    with pytest.raises(InputError, match="needs `out`"):
         ohlol.fit(resume=True)
     assert bytes_of(out) == before
     ohlol.fit(data, out=out, resume=True, **settings)
@@ -184,7 +184,7 @@ def test_a_state_without_its_position_is_refused(tmp_path: Path) -> None:
     path = run / "resume" / "last.safetensors"
     tensors, _ = read_tensors(path)
     (run / "resume" / "before.safetensors").unlink()
-    position = '{"format": 1, "position": %s}'
+    position = '{"format": 2, "position": %s}'
     for wrong in ("[", "3", "{}", position % 3, position % '{"nonsense": 1}', position % "{}", None):
         save_file(tensors, path, {"state": wrong} if wrong is not None else None)
         with pytest.raises(InputError) as refused:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 import ohlol
 from ohlol.checkpoint import snapshots
-from ohlol.checkpoint.weights import weights_of
+from ohlol.checkpoint.weights import get_weights
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.training.trainer import Interrupted
 from ohlol.utils.errors import InputError
@@ -28,17 +28,17 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_there_is_one_for_each_epoch_and_one_before(run: Path) -> None:
     model = ohlol.load(run).network
-    assert snapshots.kept(run) == [0, 1, 2, 3]
-    epochs = [snapshots.load(run, epoch, model) for epoch in snapshots.kept(run)]
-    names = list(weights_of(model))
+    assert snapshots.list_epochs(run) == [0, 1, 2, 3]
+    epochs = [snapshots.load(run, epoch, model) for epoch in snapshots.list_epochs(run)]
+    names = list(get_weights(model))
     assert all(set(weights) == set(names) for weights in epochs)
     for before, after in pairwise(epochs):
         assert any(not torch.equal(before[name], after[name]) for name in names)
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     best = [line["epoch"] for line in lines if line["best"]][-1]
-    assert all(torch.equal(epochs[best][name], weight) for name, weight in weights_of(model).items())
+    assert all(torch.equal(epochs[best][name], weight) for name, weight in get_weights(model).items())
     torch.manual_seed(0)  # the run's seed, and nothing is drawn from it before the weights
-    first = weights_of(SequenceModel(model.settings, model.sizes))
+    first = get_weights(SequenceModel(model.settings, model.sizes))
     assert all(torch.equal(epochs[0][name], weight) for name, weight in first.items())
 
 
@@ -65,7 +65,7 @@ def test_they_are_the_same_after_an_interruption(run: Path, tmp_path: Path) -> N
 def test_none_are_kept_unasked(tmp_path: Path) -> None:
     ohlol.fit([("hello", "ohlol")], epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run/snapshots").exists()
-    assert snapshots.kept(tmp_path / "run") == []
+    assert snapshots.list_epochs(tmp_path / "run") == []
     with pytest.raises(InputError, match="no snapshot of epoch 1; there are none: `ohlol train --snapshots` keeps"):
         snapshots.load(tmp_path / "run", 1, ohlol.load(tmp_path / "run").network)
     with pytest.raises(InputError, match="--snapshots needs --out"):
@@ -77,7 +77,7 @@ def test_overwriting_takes_them_away_and_nothing_else(tmp_path: Path) -> None:
     ohlol.fit([("hello", "ohlol")], epochs=5, out=out, snapshots=True)
     (out / "snapshots/notes.txt").write_text("mine")
     ohlol.fit([("hello", "ohlol")], epochs=2, out=out, snapshots=True, overwrite=True)
-    assert snapshots.kept(out) == [0, 1, 2]
+    assert snapshots.list_epochs(out) == [0, 1, 2]
     assert (out / "snapshots/notes.txt").read_text() == "mine"
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
-from ohlol.checkpoint.weights import TYPES, UNSEALED, read_tensors, sealed, write_tensors
+from ohlol.checkpoint.weights import EMPTY_CHECKSUM, TYPES, read_tensors, serialize_tensors, write_tensors
 from ohlol.utils.errors import InputError
 
 
@@ -33,12 +33,12 @@ def split(raw: bytes) -> tuple[dict[str, object], bytes]:
 
 def test_the_layout_is_the_librarys() -> None:
     kept = tensors()
-    about, data = split(bytes(sealed(kept, {"format": "pt"})))
+    about, data = split(bytes(serialize_tensors(kept, {"format": "pt"})))
     wanted, same = split(save({k: v.detach().contiguous() for k, v in kept.items()}, {"format": "pt"}))
     assert data == same
     told = about.pop("__metadata__")
     assert isinstance(told, dict)
-    assert told.pop("sha256") != UNSEALED
+    assert told.pop("sha256") != EMPTY_CHECKSUM
     assert told == wanted.pop("__metadata__")
     assert list(about.items()) == list(wanted.items())
 
@@ -56,12 +56,12 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
 
 
 def test_the_checksum_is_that_of_the_file_with_zeros_in_its_place(tmp_path: Path) -> None:
-    raw = bytes(sealed(tensors(), {"note": f'"sha256":"{UNSEALED}"'}))
+    raw = bytes(serialize_tensors(tensors(), {"note": f'"sha256":"{EMPTY_CHECKSUM}"'}))
     about = split(raw)[0]["__metadata__"]
     assert isinstance(about, dict)
     digest = about["sha256"]
     assert raw.count(digest.encode()) == 1
-    assert hashlib.sha256(raw.replace(digest.encode(), UNSEALED.encode())).hexdigest() == digest
+    assert hashlib.sha256(raw.replace(digest.encode(), EMPTY_CHECKSUM.encode())).hexdigest() == digest
     (tmp_path / "x").write_bytes(raw[:-1] + bytes([raw[-1] ^ 1]))
     with pytest.raises(InputError, match="does not match its checksum"):
         read_tensors(tmp_path / "x")

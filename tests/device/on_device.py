@@ -20,15 +20,23 @@ from ohlol.utils import devices
 from ohlol.utils.errors import InputWarning
 
 RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
-    "label": (upper_pairs, "a.tsv", {"cell": "lstm", "bidirectional": True, "bigrams": 3, "layers": 2}),
+    "label": (upper_pairs, "a.tsv", {"cell": "lstm", "bidirectional": True, "bigram_size": 3, "num_layers": 2}),
     "balanced": (upper_pairs, "a.tsv", {"cell": "gru", "class_weights": "balanced", "label_smoothing": 0.1}),
-    "one-hot": (upper_pairs, "a.tsv", {"cell": "rnn", "embedding": 0, "bidirectional": False}),
-    "loop": (upper_pairs, "a.tsv", {"cell": "lstmcell", "loss": "sum", "optimizer": "sgd"}),
-    "spans": (conll_file, "b.conll", {"spelling": 4, "cell": "lstm", "optimizer": "adamw"}),
-    "next": (text_file, "c.txt", {"cell": "lstm", "bptt": 7, "batch_size": 3, "tied": True, "embedding": 6}),
-    "relayed": (text_file, "c.txt", {"cell": "gru", "bptt": 3, "batch_size": 7, "layers": 2, "optimizer": "rmsprop"}),
+    "one-hot": (upper_pairs, "a.tsv", {"cell": "rnn", "embedding_size": 0, "bidirectional": False}),
+    "loop": (upper_pairs, "a.tsv", {"cell": "lstmcell", "loss_reduction": "sum", "optimizer": "sgd"}),
+    "spans": (conll_file, "b.conll", {"char_rnn_size": 4, "cell": "lstm", "optimizer": "adamw"}),
+    "next": (
+        text_file,
+        "c.txt",
+        {"cell": "lstm", "bptt": 7, "batch_size": 3, "tie_weights": True, "embedding_size": 6},
+    ),
+    "relayed": (
+        text_file,
+        "c.txt",
+        {"cell": "gru", "bptt": 3, "batch_size": 7, "num_layers": 2, "optimizer": "rmsprop"},
+    ),
     "classify": (names_file, "d.csv", {"cell": "gru", "input": "name", "target": "kind", "bidirectional": True}),
-    "forecast": (sine_file, "e.csv", {"cell": "lstm", "bptt": 9, "batch_size": 5, "schedule": "plateau"}),
+    "forecast": (sine_file, "e.csv", {"cell": "lstm", "bptt": 9, "batch_size": 5, "lr_schedule": "plateau"}),
 }
 """Every task, cell and kind of input; some batches are ragged, and streams end before others do."""
 UNDROPPED = {**TINY, "dropout": 0.0, "embedding_dropout": 0.0}
@@ -72,14 +80,14 @@ class OnDevice:
         assert one[-1] != one[0]
         assert np.abs(one - two).max() < TOLERANCE
         for a, b in zip(found[0].epochs, found[1].epochs, strict=True):
-            assert a.scores == pytest.approx(b.scores, rel=1e-4, abs=TOLERANCE)
+            assert a.metrics == pytest.approx(b.metrics, rel=1e-4, abs=TOLERANCE)
 
     @pytest.mark.parametrize("kind", ["balanced", "relayed"])
     def test_all_that_moves_in_training_is_there(self, kind: str, tmp_path: Path) -> None:
         def look(recorder: Recorder, step: int) -> None:
             trainer = recorder.trainer
             assert trainer is not None
-            weights = [trainer.objective.weights] if kind == "balanced" else []
+            weights = [trainer.loss.weights] if kind == "balanced" else []
             moments = [v for values in trainer.optimizer.state_dict()["state"].values() for v in values.values()]
             for tensor in (*trainer.model.parameters(), *moments, *weights, *(trainer.state or ())):
                 assert tensor.device.type == self.device
@@ -109,12 +117,12 @@ class OnDevice:
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
     def test_a_lower_precision_learns_as_much(self, precision: str, tmp_path: Path) -> None:
         data = text_file(tmp_path / "c.txt", 1000)
-        settings = {**TINY, "cell": "gru", "hidden_size": 32, "epochs": 10, "bptt": 16, "lr": 0.02}
+        settings = {**UNDROPPED, "cell": "gru", "hidden_size": 32, "epochs": 10, "bptt": 16, "lr": 0.02}
         found: list[Losses] = []
         for kind in ("fp32", precision):
             found.append(Losses())
             ohlol.fit(data, reporter=found[-1], device=self.device, precision=kind, **settings)
-        one, two = (losses.epochs[-1].scores["loss"] for losses in found)
+        one, two = (losses.epochs[-1].metrics["loss"] for losses in found)
         assert one < 0.5
         assert two < 0.6
         assert found[0].losses != found[1].losses
@@ -129,7 +137,7 @@ class OnDevice:
             warnings.simplefilter("always", InputWarning)
             ohlol.fit(out=tmp_path / "run", resume=True, device=second)
         told = " ".join(str(w.message) for w in said if w.category is InputWarning)
-        title = devices.title(devices.chosen(self.device))
+        title = devices.describe_device(devices.select_device(self.device))
         assert ("saved by the CPU: dropout" if way == "there" else "saved by another device: dropout") in told
         assert (f"device cpu -> {title}" if way == "there" else f"device {title} -> cpu") in told
         lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -146,7 +154,7 @@ class OnDevice:
             here, there = ohlol.load(tmp_path / name), ohlol.load(tmp_path / name, device=self.device)
             assert (here.device.type, there.device.type) == ("cpu", self.device)
             assert here.identity == there.identity
-            assert here.evaluate(data).scores() == pytest.approx(there.evaluate(data).scores(), rel=1e-5)
+            assert here.evaluate(data).metrics() == pytest.approx(there.evaluate(data).metrics(), rel=1e-5)
             if name == "label":
                 one, two = (list(m.predict_many(["abcde", "ab", "edcba"], n_best=2)) for m in (here, there))
                 assert [p.labels for p in one] == [p.labels for p in two]
@@ -171,7 +179,7 @@ class OnDevice:
         assert onnx_export.graph(there) == onnx_export.graph(here)
 
     def test_the_run_says_where_it_was_computed(self, tmp_path: Path) -> None:
-        title = devices.title(devices.chosen(self.device))
+        title = devices.describe_device(devices.select_device(self.device))
         ohlol.fit(out=tmp_path / "run", device=self.device, precision="bf16", epochs=2)
         machine = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])["machine"]
         assert (machine["device"], machine["precision"]) == (title, "bf16")

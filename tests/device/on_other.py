@@ -54,12 +54,12 @@ def test_it_refuses_what_a_gpu_refuses(layer: Any) -> None:
 
 def test_it_draws_from_a_generator_of_its_own() -> None:
     torch.manual_seed(3)
-    before, state = torch.get_rng_state(), devices.rng_state(OTHER)
+    before, state = torch.get_rng_state(), devices.get_rng_state(OTHER)
     assert state is not None
     one = torch.nn.functional.dropout(torch.ones(100, device="other"))
     assert torch.equal(torch.get_rng_state(), before)
     assert not torch.equal(DRAWN_FROM.get_state(), state)
-    devices.put_rng_state(OTHER, state)
+    devices.set_rng_state(OTHER, state)
     assert torch.equal(torch.nn.functional.dropout(torch.ones(100, device="other")).cpu(), one.cpu())
 
 
@@ -76,12 +76,12 @@ def test_a_model_too_large_for_it_is_refused(tmp_path: Path, monkeypatch: pytest
 
 
 def test_it_is_found_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert devices.found() == ["other of the tests"]
-    assert devices.chosen("other") == devices.chosen("other:0") == OTHER
+    assert devices.list_devices() == ["other of the tests"]
+    assert devices.select_device("other") == devices.select_device("other:0") == OTHER
     with pytest.raises(InputError, match=r"--device other:1: there is no such device; the last is other:0"):
-        devices.chosen("other:1")
+        devices.select_device("other:1")
     with pytest.raises(InputError, match=r"--device cuda: this torch .* was built without CUDA|torch finds no such"):
-        devices.chosen("cuda")
+        devices.select_device("cuda")
     from rich.console import Console
 
     ohlol.fit(text_file(tmp_path / "c.txt"), device="other", precision="fp16", reporter=progress.Log(Console()), **TINY)

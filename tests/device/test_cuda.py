@@ -25,19 +25,19 @@ class TestCuda(OnDevice):
 
 def test_layers_run_on_cudnn() -> None:
     layer, x = ohlol.nn.LSTM(4, 5).cuda(), torch.ones(3, 2, 4, device="cuda")
-    assert ohlol.explain_backend(layer, x) == "torch: a tensor is on cuda:0, the kernels run on the CPU"
+    assert ohlol.nn.explain_backend(layer, x) == "torch: a tensor is on cuda:0, the kernels run on the CPU"
     assert "CudnnRnn" in type(layer(x)[0].grad_fn).__name__
 
 
 def test_batches_come_from_pinned_memory() -> None:
     import numpy as np
 
-    sent = devices.sent(np.arange(5), torch.device("cuda", 0))
+    sent = devices.to_device(np.arange(5), torch.device("cuda", 0))
     assert (sent.device.type, sent.tolist()) == ("cuda", [0, 1, 2, 3, 4])
 
 
 def test_auto_is_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(devices.AUTO)
+    monkeypatch.delenv(devices.DEVICE_VARIABLE)
     ohlol.fit(out=tmp_path / "run", epochs=1)
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     assert line["machine"]["device"] == f"cuda {torch.cuda.get_device_name()}"

@@ -19,44 +19,44 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
     monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"Card {device.index}")
-    monkeypatch.delenv(devices.AUTO)
+    monkeypatch.delenv(devices.DEVICE_VARIABLE)
 
 
 def test_without_a_gpu_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.delenv(devices.AUTO)
-    assert devices.chosen() is devices.chosen("cpu") is devices.chosen("cpu:0") is devices.CPU
-    assert devices.title(devices.CPU) == "cpu"
-    assert devices.rng_state(devices.CPU) is None
+    monkeypatch.delenv(devices.DEVICE_VARIABLE)
+    assert devices.select_device() is devices.select_device("cpu") is devices.select_device("cpu:0") is devices.CPU
+    assert devices.describe_device(devices.CPU) == "cpu"
+    assert devices.get_rng_state(devices.CPU) is None
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_with_gpus_auto_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [str(devices.chosen(name)) for name in ("auto", "cuda", "cuda:1", "cpu")] == [
+    assert [str(devices.select_device(name)) for name in ("auto", "cuda", "cuda:1", "cpu")] == [
         *("cuda:0", "cuda:0", "cuda:1", "cpu")
     ]
-    assert devices.found() == ["cuda Card 0", "cuda Card 1"]
-    monkeypatch.setenv(devices.AUTO, "cuda:1")
-    assert str(devices.chosen()) == "cuda:1"
-    assert str(devices.chosen("cuda:0")) == "cuda:0"
-    monkeypatch.setenv(devices.AUTO, "cpu")
-    assert devices.chosen() is devices.CPU
+    assert devices.list_devices() == ["cuda Card 0", "cuda Card 1"]
+    monkeypatch.setenv(devices.DEVICE_VARIABLE, "cuda:1")
+    assert str(devices.select_device()) == "cuda:1"
+    assert str(devices.select_device("cuda:0")) == "cuda:0"
+    monkeypatch.setenv(devices.DEVICE_VARIABLE, "cpu")
+    assert devices.select_device() is devices.CPU
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert str(devices.chosen()) == str(devices.chosen("cuda")) == "cuda:1"
-    assert devices.chosen("cpu") is devices.CPU
+    assert str(devices.select_device()) == str(devices.select_device("cuda")) == "cuda:1"
+    assert devices.select_device("cpu") is devices.CPU
     with pytest.raises(InputError, match=r"--device cuda:0: each of the 2 processes takes one of its own"):
-        devices.chosen("cuda:0")
+        devices.select_device("cuda:0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     with pytest.raises(
         InputError,
         match=r"--device cuda: 3 processes on this host, and 2 such devices: --nproc-per-node 2, or",
     ):
-        devices.chosen()
+        devices.select_device()
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -72,7 +72,7 @@ def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_a_device_that_is_not_there_is_refused(name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        devices.chosen(name)
+        devices.select_device(name)
 
 
 @pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch was built with CUDA")
@@ -87,10 +87,10 @@ def test_float32_is_float32_only_meanwhile() -> None:
     kinds = torch.backends.cudnn.rnn, torch.backends.cuda.matmul
     before = [kind.fp32_precision for kind in kinds]
     assert "tf32" in before
-    with devices.float32(torch.device("cuda", 0)):
+    with devices.disable_tf32(torch.device("cuda", 0)):
         assert [kind.fp32_precision for kind in kinds] == ["ieee", "ieee"]
     assert [kind.fp32_precision for kind in kinds] == before
-    with devices.float32(devices.CPU):
+    with devices.disable_tf32(devices.CPU):
         assert [kind.fp32_precision for kind in kinds] == before
 
 
@@ -107,7 +107,7 @@ def test_of_one_generator_torch_is_told_no_device(monkeypatch: pytest.MonkeyPatc
     module = Module()
     monkeypatch.setattr(torch, "get_device_module", lambda device: module)
     mps = torch.device("mps")
-    devices.put_rng_state(mps, torch.ones(2))
-    found = devices.rng_state(mps)
+    devices.set_rng_state(mps, torch.ones(2))
+    found = devices.get_rng_state(mps)
     assert found is not None
     assert torch.equal(found, torch.ones(2))

@@ -80,28 +80,28 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
     for name in ("model.safetensors", "resume/last.safetensors"):
         tensors, _ = read_tensors(tmp_path / "run" / name)
         assert {t.dtype for n, t in tensors.items() if n != "scaler" and not n.startswith("rng")} == {torch.float32}
-    assert ohlol.load(tmp_path / "run").config.scores == pytest.approx(model.config.scores)
+    assert ohlol.load(tmp_path / "run").config.metrics == pytest.approx(model.config.metrics)
 
 
 def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
     data, dev = upper_pairs(tmp_path / "data.tsv"), upper_pairs(tmp_path / "dev.tsv", seed=8)
     model = ohlol.fit(data, dev=dev, out=tmp_path / "run", precision="bf16", **TINY)
-    assert model.config.scores == ohlol.load(tmp_path / "run").evaluate(dev).scores()
+    assert model.config.metrics == ohlol.load(tmp_path / "run").evaluate(dev).metrics()
 
 
 @pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")
 def test_on_the_cpu_it_says_that_it_is_slow() -> None:
     with pytest.warns(
-        InputWarning, match="--precision bf16 on the CPU takes torch's own layers instead of ohlol's kern"
+        InputWarning, match="`precision` bf16 on the CPU takes torch's own layers instead of ohlol's kern"
     ):
         ohlol.fit(precision="bf16", epochs=1)
 
 
 def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--precision is 'tf32'; it must be one of fp32, bf16, fp16"):
+    with pytest.raises(InputError, match="`precision` is 'tf32'; it must be one of fp32, bf16, fp16"):
         ohlol.fit(out=tmp_path / "run", precision="tf32")
     ohlol.fit(out=tmp_path / "run", precision="bf16", epochs=1)
-    with pytest.raises(InputError, match="was started with --precision bf16, not fp16; --resume keeps it"):
+    with pytest.raises(InputError, match="was started with `precision` bf16, not fp16; `resume` keeps it"):
         ohlol.fit(out=tmp_path / "run", resume=True, precision="fp16")
 
 
@@ -132,7 +132,7 @@ def test_a_run_stopped_among_overflows_ends_in_the_same_bytes(tmp_path: Path) ->
         out = tmp_path / f"run{at}"
         with pytest.raises(Interrupted):
             ohlol.fit(data, out=out, reporter=Scaled(30, stop=at), **settings)
-        assert resume_state.load(out)[1]["overflows"] >= 2
+        assert resume_state.load_state(out)[1]["overflows"] >= 2
         ohlol.fit(out=out, resume=True)
         for name in ("model.safetensors", "metrics.jsonl", "resume/last.safetensors"):
             assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -154,7 +154,7 @@ def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, monkeypatch: pyt
     data, settings = prepared("next", tmp_path)
     broken(monkeypatch, "loss", 3)
     with pytest.raises(
-        InputError, match=r"epoch 1, step 4: the loss is nan; .* or --precision bf16, which has the range"
+        InputError, match=r"epoch 1, step 4: the loss is nan; .* or `precision=bf16`, which has the range"
     ):
         ohlol.fit(data, precision="fp16", **settings)
 
@@ -171,12 +171,12 @@ def test_a_gradient_that_no_scale_mends_stops(tmp_path: Path, monkeypatch: pytes
 def test_a_scale_that_is_none_is_refused(scaler: list[float] | None, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", precision="fp16", reporter=Losses(stop=3))
-    tensors, position = resume_state.load(tmp_path / "run")
+    tensors, position = resume_state.load_state(tmp_path / "run")
     if scaler is None:
         del tensors["scaler"]
     else:
         tensors["scaler"] = torch.tensor(scaler, dtype=torch.float64)
-    resume_state.save(tmp_path / "run", tensors, position)
+    resume_state.save_state(tmp_path / "run", tensors, position)
     with pytest.raises(InputError, match="the saved state does not fit"):
         ohlol.fit(out=tmp_path / "run", resume=True)
 

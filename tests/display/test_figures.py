@@ -46,7 +46,9 @@ def test_the_figure_of_a_trace_holds_its_numbers(hello: TrainedModel) -> None:
 
 
 def test_gates_layers_and_directions_each_have_their_map(tmp_path: Path) -> None:
-    model = ohlol.fit([("abcd", "dcba")], cell="gru", layers=2, bidirectional=True, head=True, hidden_size=3, epochs=1)
+    model = ohlol.fit(
+        [("abcd", "dcba")], cell="gru", num_layers=2, bidirectional=True, head="softmax", hidden_size=3, epochs=1
+    )
     found = trace(model, "abcd")
     figure = figures.draw_trace(found, lang="zh")
     said = [axes.get_ylabel() for axes in figure.axes[1:]]
@@ -75,15 +77,15 @@ def test_long_and_whole_sequences(tmp_path: Path) -> None:
 def test_any_sign_can_be_drawn(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     symbols = ["你", "$x$", "\\frac{1}", "🜚", "שׁ", " ", "\n", "\x07", "</text><script>"]
     model = ohlol.fit([(symbols, ["a", "$", "b", "_", "^", "{", "}", "你", "<b>"])], epochs=1)
-    figures = [figures.draw_trace(trace(model, symbols), saliency=compute_saliency(model, symbols)) for _ in range(2)]
-    for name, figure in zip(("one", "two"), figures, strict=True):
+    drawn = [figures.draw_trace(trace(model, symbols), saliency=compute_saliency(model, symbols)) for _ in range(2)]
+    for name, figure in zip(("one", "two"), drawn, strict=True):
         figures.save_figure(figure, tmp_path / f"{name}{kind}")
     one, two = (tmp_path / f"{name}{kind}" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()  # no date in it, nothing by chance
     assert not caplog.records
     if kind == ".svg":
         assert "<script" not in one.read_text()
-    read = [label.get_text() for label in figures[0].axes[-1].get_xticklabels()]
+    read = [label.get_text() for label in drawn[0].axes[-1].get_xticklabels()]
     assert read[1:3] == ["$x$", "\\frac{1}"]
     assert read[5:8] == ["␣", "⏎", "<7>"]
 

@@ -61,7 +61,7 @@ def test_the_numbers_of_a_trace() -> None:
 
 
 def test_long_and_wide_traces_are_cut(tmp_path: Path) -> None:
-    model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "hidden_size": 30, "layers": 2})
+    model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "hidden_size": 30, "num_layers": 2})
     rows = Table(trace(model, "the cat sat on the mat\n" * 4)._repr_html_()).rows
     assert max(map(len, rows)) == 1 + notebook.STEPS
     assert sum("h'[" in row[0] for row in rows) == 2 * notebook.UNITS

@@ -103,16 +103,16 @@ def test_symbols_cannot_leave_their_place() -> None:
 
 def big_model(hidden: int) -> TrainedModel:
     """A model of the size the page must still take, not trained."""
-    from ohlol.checkpoint.run_directory import Config
+    from ohlol.checkpoint.run_config import RunConfig
     from ohlol.config import DataSettings, ModelSettings, TrainSettings
     from ohlol.data.codec import Codec
     from ohlol.data.vocab import Vocab
     from ohlol.models.sequence_model import SequenceModel, Sizes
 
     vocab = Vocab.build(["abcdefghijklmnopqrstuvwxyz "], unk=True)
-    settings, sizes = ModelSettings(cell="lstm", hidden_size=hidden, embedding=64), Sizes(len(vocab), len(vocab))
+    settings, sizes = ModelSettings(cell="lstm", hidden_size=hidden, embedding_size=64), Sizes(len(vocab), len(vocab))
     data = DataSettings(task="next", format="text", level="char")
-    config = Config("next", data, settings, sizes, TrainSettings(), (), None, ())
+    config = RunConfig("next", data, settings, sizes, TrainSettings(), (), None, ())
     return TrainedModel(config, Codec("next", vocab, vocab), SequenceModel(settings, sizes))
 
 
@@ -249,7 +249,7 @@ def test_every_kind_of_model_in_every_look(browser: Any, tmp_path: Path, theme: 
     upper = ohlol.fit(
         upper_pairs(tmp_path / "pairs.tsv"),
         cell="gru",
-        layers=2,
+        num_layers=2,
         bidirectional=True,
         **{k: v for k, v in tiny.items() if k != "layers"},
     )
@@ -318,7 +318,7 @@ def test_a_large_page_opens_at_once(browser: Any, big: Path) -> None:
 
 
 def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: Path) -> None:
-    model = ohlol.fit([("abcabcab", "xxyyxxyy")], cell="gru", layers=2, head=True, hidden_size=5, epochs=20)
+    model = ohlol.fit([("abcabcab", "xxyyxxyy")], cell="gru", num_layers=2, head="softmax", hidden_size=5, epochs=20)
     found, saliency = trace(model, "abcabcab"), compute_saliency(model, "abcabcab")
     file = tmp_path / "two.html"
     file.write_text(render_page(found, saliency=saliency), encoding="utf-8")
@@ -355,7 +355,7 @@ def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: P
 
 
 def test_the_heat_maps_hold_the_gates(browser: Any, tmp_path: Path) -> None:
-    model = ohlol.fit([("abcabc", "xxyyxx")], cell="lstm", head=True, hidden_size=3, epochs=5)
+    model = ohlol.fit([("abcabc", "xxyyxx")], cell="lstm", head="softmax", hidden_size=3, epochs=5)
     found = trace(model, "abcabc")
     file = tmp_path / "gates.html"
     file.write_text(render_page(found), encoding="utf-8")

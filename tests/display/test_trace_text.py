@@ -70,7 +70,7 @@ def test_a_step_fills_the_equation(hello: TrainedModel) -> None:
 @pytest.mark.parametrize("hidden", [3, 40])
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_it_fits_80_columns(tmp_path: Path, cell: str, hidden: int, lang: str) -> None:
-    more = {"bidirectional": True, "layers": 2} if cell in ("gru", "lstm") else {}
+    more = {"bidirectional": True, "num_layers": 2} if cell in ("gru", "lstm") else {}
     settings = {**TINY, "epochs": 1, "hidden_size": hidden, **more}
     found = trace(ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **settings), "abcab", target="ABCAB")
     for page in (

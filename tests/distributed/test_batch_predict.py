@@ -100,7 +100,7 @@ def test_mistakes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("full/letter").write_text("dear")
     with pytest.raises(InputError, match="full holds no predictions and is left alone"):
         batch_predict.predict(model, Path("corpus"), Path("full"))
-    with pytest.raises(InputError, match="--output-format is 'xml'"):
+    with pytest.raises(InputError, match="`output_format` is 'xml'"):
         batch_predict.predict(model, Path("corpus"), Path("pred2"), kind="xml")
     text_file(place / "text.txt")
     encode(["text.txt"], Path("text"), DataSettings(), jobs=1)

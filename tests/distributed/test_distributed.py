@@ -17,25 +17,32 @@ from launch import ENVIRONMENT, flags, run, start, torchrun, train, workers
 
 import ohlol
 from ohlol.data.batches import Buckets, Dataset, Ragged, Streams
-from ohlol.evaluation.metrics import Tally
 from ohlol.utils.distributed import rank_seed
 
 STEPS = 100
 TOLERANCE = 1e-5
 """Of a loss in float64 after at most 100 steps: the parts of a batch are summed in another order."""
-SAME: dict[str, Any] = {"hidden_size": 6, "layers": 1, "dropout": 0.0, "embedding_dropout": 0.0, "lr": 0.01}
+SAME: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "dropout": 0.0, "embedding_dropout": 0.0, "lr": 0.01}
 RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
-    "label": (upper_pairs, "a.tsv", {"embedding": 5, "batch_size": 3, "epochs": 13, "class_weights": "balanced"}),
-    "spans": (conll_file, "b.conll", {"embedding": 5, "batch_size": 5, "epochs": 20, "spelling": 4}),
-    "sum": (upper_pairs, "c.tsv", {"embedding": 5, "batch_size": 4, "epochs": 17, "loss": "sum", "cell": "grucell"}),
-    "next": (text_file, "d.txt", {"embedding": 5, "batch_size": 7, "bptt": 7, "epochs": 13, "tied": False}),
-    "few streams": (text_file, "e.txt", {"embedding": 5, "batch_size": 2, "bptt": 9, "epochs": 5, "clip": 0.1}),
+    "label": (upper_pairs, "a.tsv", {"embedding_size": 5, "batch_size": 3, "epochs": 13, "class_weights": "balanced"}),
+    "spans": (conll_file, "b.conll", {"embedding_size": 5, "batch_size": 5, "epochs": 20, "char_rnn_size": 4}),
+    "sum": (
+        upper_pairs,
+        "c.tsv",
+        {"embedding_size": 5, "batch_size": 4, "epochs": 17, "loss_reduction": "sum", "cell": "grucell"},
+    ),
+    "next": (text_file, "d.txt", {"embedding_size": 5, "batch_size": 7, "bptt": 7, "epochs": 13, "tie_weights": False}),
+    "few streams": (
+        text_file,
+        "e.txt",
+        {"embedding_size": 5, "batch_size": 2, "bptt": 9, "epochs": 5, "max_grad_norm": 0.1},
+    ),
     "classify": (
         names_file,
         "f.csv",
-        {"embedding": 5, "batch_size": 4, "epochs": 15, "input": "name", "target": "kind"},
+        {"embedding_size": 5, "batch_size": 4, "epochs": 15, "input": "name", "target": "kind"},
     ),
-    "forecast": (sine_file, "g.csv", {"batch_size": 5, "bptt": 9, "epochs": 20, "schedule": "plateau"}),
+    "forecast": (sine_file, "g.csv", {"batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"}),
 }
 """Batches that two and three processes cannot share evenly among them; the last of some are smaller than the team."""
 
@@ -86,48 +93,28 @@ def test_the_scores_are_those_of_one_process(curves: Path, name: str, size: int)
 def test_all_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
     """Whether a scaled gradient overflows is seen after it was averaged, so one process's overflow is everybody's."""
     text_file(tmp_path / "data.txt")
-    settings = {**SAME, "cell": "gru", "embedding": 5, "batch_size": 7, "bptt": 7, "epochs": 4, "precision": "fp16"}
+    settings = {
+        **SAME,
+        "cell": "gru",
+        "embedding_size": 5,
+        "batch_size": 7,
+        "bptt": 7,
+        "epochs": 4,
+        "precision": "fp16",
+    }
     for size in (1, 2):
         out = tmp_path / str(size)
         plan = {"data": str(tmp_path / "data.txt"), "out": str(out), "losses": f"{out}.losses", "settings": settings}
         (tmp_path / f"{size}.json").write_text(json.dumps([{**plan, "scale": 2.0**26}]))
         script = [str(Path(__file__).with_name("worker.py")), str(tmp_path / f"{size}.json")]
         run([sys.executable, *script] if size == 1 else torchrun(size, *script), tmp_path)
-    one, two = (ohlol.checkpoint.run_directory.read_metrics(tmp_path / n) for n in "12")
+    one, two = (ohlol.checkpoint.metrics_log.read_metrics(tmp_path / n) for n in "12")
     left_out = sum(line.get("overflows", 0) for line in two)
     assert left_out >= 2
     assert abs(left_out - sum(line.get("overflows", 0) for line in one)) <= 1  # fp16 is lowered before it is averaged
     assert [line["train_loss"] for line in two] == pytest.approx([line["train_loss"] for line in one], rel=0.02)
     assert two[-1]["train_loss"] < two[0]["train_loss"]
     assert not any(line.get("skipped") for line in two)
-
-
-def test_counts_are_put_together_exactly() -> None:
-    chance = np.random.default_rng(0)
-    labels = ("B-A", "I-A", "O")
-    whole, parts = Tally("label", labels), [Tally("label", labels) for _ in range(3)]
-    for number in range(30):
-        wanted, chosen = chance.integers(0, 3, (2, 5))
-        for tally in (whole, parts[number % 3]):
-            tally.add_labels(wanted, chosen)
-            tally.add_loss(0.25, 5)
-    taken: list[Any] = []
-    sums: list[Any] = []
-    for _ in range(2):  # first what each tells is listened to, then all are told the sums
-        for tally in parts:
-            told: list[Any] = []
-
-            def total(values: Any, told: list[Any] = told, sums: list[Any] = sums) -> Any:
-                told.append(values)
-                return sums[len(told) - 1] if sums else values
-
-            tally.put_together(total, 0)
-            taken.append(told)
-        if not sums:
-            sums = [sum(column) for column in zip(*taken, strict=True)]
-    for tally in parts:
-        assert tally.scores() == whole.scores()
-        assert tally.worst_pairs() == whole.worst_pairs()
 
 
 def test_shares_are_the_batch_without_overlap_or_loss() -> None:
@@ -195,7 +182,7 @@ def test_stopped_and_gone_on_by_others(tmp_path: Path) -> None:
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     _, err = run(train(1, "--resume", "--out", "alone"), tmp_path)
     assert "saved by 2 processes, and now there are 1" in err
-    assert ohlol.load(tmp_path / "alone").config.scores
+    assert ohlol.load(tmp_path / "alone").config.metrics
 
 
 def test_an_encoded_corpus_is_shared(tmp_path: Path) -> None:

@@ -2,18 +2,21 @@
 
 import math
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from helpers import TINY, Recorder, names_file, sine_file, text_file, upper_pairs
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ohlol
 from ohlol.cli import main
 from ohlol.display.progress import baseline_lines
-from ohlol.evaluation.baselines import Baselines, baselines, cross_entropy
-from ohlol.evaluation.metrics import Tally
+from ohlol.evaluation.baselines import Baselines, baselines, cross_entropy, persistence
+from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.training.trainer import Trainer
 
 
@@ -22,13 +25,13 @@ class Ended(Recorder):
 
     found: Baselines
 
-    def finish(self, trainer: Trainer, tally: Tally) -> None:
-        self.found = baselines(trainer.config, trainer.codec, tally)
+    def finish(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
+        self.found = baselines(trainer.config, trainer.codec, accumulator)
 
 
 def ended(data: Any = None, **settings: Any) -> tuple[Baselines, dict[str, float]]:
     recorder = Ended()
-    return (model := ohlol.fit(data, reporter=recorder, **settings)) and recorder.found, model.config.scores
+    return (model := ohlol.fit(data, reporter=recorder, **settings)) and recorder.found, model.config.metrics
 
 
 def entropy(text: str) -> float:
@@ -45,8 +48,8 @@ def test_the_tutorial() -> None:
     assert found.floor == pytest.approx(0.341, abs=5e-4)
     assert found.summed is None
     assert found.learned
-    assert ended(seed=1, head=True, epochs=60)[0].floor is None
-    assert ended(seed=1, head=True, epochs=60)[0].loss < found.floor
+    assert ended(seed=1, head="softmax", epochs=60)[0].floor is None
+    assert ended(seed=1, head="softmax", epochs=60)[0].loss < found.floor
 
 
 def test_no_weights_get_below_the_floor() -> None:
@@ -75,7 +78,7 @@ def test_files_of_every_task(tmp_path: Path) -> None:
     found, _ = ended(names, dev=names, input="name", target="kind", **TINY)
     assert (found.count, found.answers) == (30, 2)
     assert found.frequencies == pytest.approx(math.log(2))
-    found, scores = ended(sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, layers=1, epochs=1)
+    found, scores = ended(sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, num_layers=1, epochs=1)
     assert (found.loss, found.uniform, found.frequencies) == (scores["loss"], 1.0, None)
 
 
@@ -113,3 +116,15 @@ def test_the_command(
     best = next(i for i, line in enumerate(lines) if line.startswith("best weights: "))
     assert said in lines[best + 2]
     assert lines[-2] == f"saved: {tmp_path / 'run'}"
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
+def test_persistence_repeats_the_last_row(values: list[float]) -> None:
+    errors = [b - a for a, b in pairwise(values)]
+    metrics = persistence([np.array(values)[:, None]])
+    assert metrics["rmse"] == pytest.approx(math.sqrt(sum(e * e for e in errors) / len(errors)), abs=1e-12)
+    assert metrics["mae"] == pytest.approx(sum(map(abs, errors)) / len(errors), abs=1e-12)
+
+
+def test_persistence_does_not_reach_over_series() -> None:
+    assert persistence([np.zeros((3, 1)), np.full((3, 1), 100.0)]) == {"rmse": 0.0, "mae": 0.0}

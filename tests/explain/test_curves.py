@@ -23,7 +23,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ohlol.fit([("hello", "ohlol")], seed=3, cell="rnncell", out=folder / "cell")
     ohlol.fit(upper_pairs(folder / "data.tsv"), out=folder / "tags", **TINY)
     ohlol.fit(text_file(folder / "text.txt"), out=folder / "text", **TINY)
-    ohlol.fit(sine_file(folder / "sine.csv"), task="forecast", out=folder / "sine", hidden_size=6, epochs=2, layers=1)
+    ohlol.fit(
+        sine_file(folder / "sine.csv"), task="forecast", out=folder / "sine", hidden_size=6, epochs=2, num_layers=1
+    )
     return folder
 
 

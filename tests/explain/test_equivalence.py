@@ -59,7 +59,7 @@ def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
 def test_the_weights_of_a_run(tmp_path: Path, cell: str) -> None:
-    more = {"layers": 2, "bidirectional": True} if cell != "lstmcell" else {}
+    more = {"num_layers": 2, "bidirectional": True} if cell != "lstmcell" else {}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
     proofs = prove_run(model, seq_len=4, batch_size=2)
     assert all(proof.holds for proof in proofs)

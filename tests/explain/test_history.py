@@ -9,8 +9,8 @@ import pytest
 from browser import Shown
 
 import ohlol
-from ohlol.checkpoint import run_directory, snapshots
-from ohlol.checkpoint.weights import weights_of
+from ohlol.checkpoint import metrics_log, snapshots
+from ohlol.checkpoint.weights import get_weights
 from ohlol.cli import main
 from ohlol.display import page
 from ohlol.explain import history
@@ -30,7 +30,7 @@ def test_a_frame_for_each_epoch(hello: TrainedModel) -> None:
     assert hello.run is not None
     made = frames(hello, "hello")
     assert [frame.epoch for frame in made] == list(range(21))
-    lines = run_directory.read_metrics(hello.run)
+    lines = metrics_log.read_metrics(hello.run)
     for frame, line in zip(made[1:], lines, strict=True):
         assert frame.trace.loss == pytest.approx(line["loss"], abs=1e-6)
     (best,) = (frame for frame in made if frame.best)
@@ -50,7 +50,7 @@ def test_a_model_as_it_was(hello: TrainedModel) -> None:
     assert hello.run is not None
     then = history.at_epoch(hello, 3)
     kept = snapshots.load(hello.run, 3, hello.network)
-    assert all((weight == kept[name]).all() for name, weight in weights_of(then.network).items())
+    assert all((weight == kept[name]).all() for name, weight in get_weights(then.network).items())
     with pytest.raises(InputError, match="no snapshot of epoch 21; there are epochs 0 to 20"):
         history.at_epoch(hello, 21)
     assert frames(ohlol.fit([("hello", "ohlol")], epochs=1), "hello") == ()
@@ -75,10 +75,10 @@ def test_metrics_that_cannot_be_read(line: str, said: str, tmp_path: Path) -> No
     good = json.dumps({"epoch": 1, "step": 1, "train_loss": 1.0, "machine": {"ohlol": "0"}})
     (tmp_path / "metrics.jsonl").write_text(f"{good}\n{line}\n")
     with pytest.raises(InputError, match=r"metrics\.jsonl:2: ") as error:
-        run_directory.read_metrics(tmp_path)
+        metrics_log.read_metrics(tmp_path)
     assert said in str(error.value)
     with pytest.raises(InputError, match="No such file"):
-        run_directory.read_metrics(tmp_path / "nowhere")
+        metrics_log.read_metrics(tmp_path / "nowhere")
 
 
 def test_the_page_has_room(hello: TrainedModel) -> None:

@@ -98,7 +98,7 @@ def test_matching() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_states_are_those_of_the_trace(tmp_path: Path, cell: str) -> None:
-    more = {} if cell.endswith("cell") else {"layers": 2, "bidirectional": True}
+    more = {} if cell.endswith("cell") else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
     read, found = states(model, "abcde" * 4), trace(model, "abcde" * 4)
     assert len(read.units) == read.values.shape[1]
@@ -121,7 +121,7 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 def test_a_unit_made_by_hand_in_a_real_model(text_model: TrainedModel, tmp_path: Path) -> None:
     """Weights that let one unit of the LSTM see nothing but whether the symbol is a space."""
-    model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "epochs": 1, "embedding": 0, "cell": "rnn"})
+    model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "epochs": 1, "embedding_size": 0, "cell": "rnn"})
     layer, vocab = model.network.layers, model.codec.symbols
     assert vocab is not None
     with torch.no_grad():

@@ -31,7 +31,7 @@ def scores(model: TrainedModel, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_both_measures_against_the_model(tmp_path: Path, cell: str) -> None:
-    more = {} if cell.endswith("cell") else {"layers": 2, "bidirectional": True}
+    more = {} if cell.endswith("cell") else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
     found = compute_saliency(model, "abcad")
     model.network.eval()

@@ -96,7 +96,7 @@ def recomposed(found: Trace) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_is_the_models_own_forward(tmp_path: Path, cell: str) -> None:
     single = cell.endswith("cell")
-    more = {} if single else {"layers": 2, "bidirectional": True}
+    more = {} if single else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
     found = trace(model, "abcab", target="ABCAB")
     said = model.predict("abcab", n_best=3)
@@ -155,7 +155,7 @@ def test_one_label_for_the_whole(tmp_path: Path, bidirectional: bool) -> None:
 
 
 def test_words_with_spelling(tmp_path: Path) -> None:
-    model = ohlol.fit(conll_file(tmp_path / "tags.conll"), spelling=4, **{**TINY, "epochs": 1})
+    model = ohlol.fit(conll_file(tmp_path / "tags.conll"), char_rnn_size=4, **{**TINY, "epochs": 1})
     found = trace(model, "Ada sees New Rome", target="B-PER O B-LOC I-LOC")
     assert found.symbols == ("Ada", "sees", "New", "Rome")
     assert found.layers[0].inputs.shape == (4, 5 + 2 * 4)

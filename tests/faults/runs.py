@@ -14,22 +14,22 @@ from typing import Any
 from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 
 RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
-    "label-gru": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "layers": 2, "bidirectional": True}),
+    "label-gru": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "num_layers": 2, "bidirectional": True}),
     "label-rnn": (
         upper_pairs,
         "data.tsv",
         {"cell": "rnn", "optimizer": "rmsprop", "patience": 2, "epochs": 6, "snapshots": True},
     ),
-    "label-lstmcell": (upper_pairs, "data.tsv", {"cell": "lstmcell", "schedule": "plateau", "optimizer": "sgd"}),
+    "label-lstmcell": (upper_pairs, "data.tsv", {"cell": "lstmcell", "lr_schedule": "plateau", "optimizer": "sgd"}),
     "next-lstm": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
-    "next-grucell": (text_file, "data.txt", {"cell": "grucell", "bptt": 9, "tied": True, "embedding": 6}),
+    "next-grucell": (text_file, "data.txt", {"cell": "grucell", "bptt": 9, "tie_weights": True, "embedding_size": 6}),
     "classify-lstm": (
         names_file,
         "data.csv",
         {"input": "name", "target": "kind", "dropout": 0.2, "bidirectional": True},
     ),
-    "forecast-gru": (sine_file, "data.csv", {"cell": "gru", "bptt": 9, "schedule": "onecycle", "batch_size": 5}),
-    "forecast-rnn": (sine_file, "data.csv", {"cell": "rnn", "bptt": 16, "clip": 0.0, "optimizer": "adamw"}),
+    "forecast-gru": (sine_file, "data.csv", {"cell": "gru", "bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
+    "forecast-rnn": (sine_file, "data.csv", {"cell": "rnn", "bptt": 16, "max_grad_norm": 0.0, "optimizer": "adamw"}),
 }
 """Task and cell -> data and settings."""
 KEPT = ("model.safetensors", "metrics.jsonl", "config.json", "vocab.json", "README.md", "resume/last.safetensors")

@@ -24,10 +24,10 @@ from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory
 from ohlol.checkpoint.weights import read_tensors
 from ohlol.training.loss import Loss, Objective
-from ohlol.training.trainer import Interrupted, Trainer
+from ohlol.training.trainer import SKIPPED_AT_MOST, Interrupted, Trainer
 from ohlol.utils import environment
 from ohlol.utils.errors import InputError, InputWarning
-from ohlol.utils.locks import locked
+from ohlol.utils.locks import lock_run
 
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 16, "checkpoint_every": 1}
 PATIENCE = 120
@@ -109,7 +109,7 @@ def test_two_threads_end_in_the_same_bytes_too(tmp_path: Path) -> None:
 
 
 def hold(run: str, ready: Any) -> None:
-    with locked(Path(run)):
+    with lock_run(Path(run)):
         ready.set()
         time.sleep(PATIENCE)
 
@@ -136,9 +136,9 @@ def test_a_second_process_is_refused_and_a_stale_lock_taken_over(tmp_path: Path)
 
 def test_a_lock_that_its_holder_removes_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "resume").mkdir()
-    with locked(tmp_path), pytest.raises(InputError, match="another process"), locked(tmp_path):
+    with lock_run(tmp_path), pytest.raises(InputError, match="another process"), lock_run(tmp_path):
         pass
-    with locked(tmp_path):
+    with lock_run(tmp_path):
         assert (tmp_path / "resume" / "lock").read_text() == str(os.getpid())
     assert not (tmp_path / "resume" / "lock").exists()
 
@@ -164,7 +164,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="cannot be written: No space left on device; what was there is as it was"):
             ohlol.fit(data, out=place / "run", reporter=Recorder(fill), **SETTINGS)
         assert not list((place / "run").rglob("*.tmp"))
-        assert resume_state.load(place / "run")[1]["step"] == 11
+        assert resume_state.load_state(place / "run")[1]["step"] == 11
         filler.unlink()
         ohlol.fit(out=place / "run", resume=True)
         ohlol.fit(data, out=tmp_path / "whole", **SETTINGS)
@@ -258,12 +258,12 @@ def test_states_are_saved_every_so_many_steps_or_seconds(tmp_path: Path, every: 
     data = text_file(tmp_path / "data.txt", 4000)
     with pytest.raises(GoneError):
         ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(die), **{**SETTINGS, "checkpoint_every": every})
-    assert resume_state.load(tmp_path / "run")[1]["step"] == step
+    assert resume_state.load_state(tmp_path / "run")[1]["step"] == step
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "1.5", "s", "", "5m", "٣", "9" * 30])
 def test_an_interval_that_is_none_is_refused(tmp_path: Path, every: str) -> None:
-    with pytest.raises(InputError, match=r"--checkpoint-every is .*; give steps, such as 200, or seconds"):
+    with pytest.raises(InputError, match=r"`checkpoint_every` is .*; give steps, such as 200, or seconds"):
         ohlol.fit(out=tmp_path / "run", checkpoint_every=every)
 
 
@@ -287,7 +287,7 @@ def test_broken_steps_are_skipped_and_counted(
 ) -> None:
     data = text_file(tmp_path / "data.txt")
     broken_at(range(2, 5), what, monkeypatch)
-    more = {**SETTINGS, "clip": clip}
+    more = {**SETTINGS, "max_grad_norm": clip}
     with pytest.raises(InputError, match=rf"epoch 1, step 2: the {what} is nan; training stopped and no weights were"):
         ohlol.fit(data, out=tmp_path / "stopped", **more)
     assert not (tmp_path / "stopped" / "model.safetensors").exists()
@@ -308,13 +308,13 @@ def test_broken_steps_are_skipped_and_counted(
 def test_weights_that_stay_broken_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     broken_at(range(5, 10**6), "loss", monkeypatch)
-    with pytest.raises(InputError, match=f"step {5 + trainer.SKIPPED_AT_MOST}: the loss is nan"):
+    with pytest.raises(InputError, match=f"step {5 + SKIPPED_AT_MOST}: the loss is nan"):
         ohlol.fit(data, out=tmp_path / "run", on_nan="skip", **SETTINGS)
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_a_run_that_ends_in_nan_exits_2(tmp_path: Path) -> None:
-    code, err = command("train", "--lr", "1e38", "--head", "--out", "r", cwd=tmp_path)
+    code, err = command("train", "--lr", "1e38", "--head", "softmax", "--out", "r", cwd=tmp_path)
     assert code == 2
     assert err.count("\n") == 1
     assert "no weights were saved" in err
@@ -335,9 +335,9 @@ def test_a_run_that_breaks_after_a_good_epoch_publishes_no_more(
 ) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     recorder = Recorder()
-    ohlol.fit(data, out=tmp_path / "good", reporter=recorder, **{**SETTINGS, "epochs": 1, "schedule": "constant"})
+    ohlol.fit(data, out=tmp_path / "good", reporter=recorder, **{**SETTINGS, "epochs": 1, "lr_schedule": "constant"})
     broken_at(range(recorder.steps + 2, 10**6), "gradient", monkeypatch)
-    more: dict[str, Any] = {**SETTINGS, "schedule": "constant", "on_nan": on_nan, "snapshots": True}
+    more: dict[str, Any] = {**SETTINGS, "lr_schedule": "constant", "on_nan": on_nan, "snapshots": True}
     for how in ({}, {"resume": True}):  # resumed it ends as it did
         with pytest.raises(InputError, match=r"the gradient is nan; training stopped and the best weights so far are"):
             ohlol.fit(None if how else data, out=tmp_path / "run", **(how or more))
@@ -369,7 +369,7 @@ def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
     data = text_file(tmp_path / "data.txt")
     began = time.monotonic()
-    with pytest.raises(InputError, match=r"parameters and take .* GiB to train, and .* free: a smaller --hidden"):
+    with pytest.raises(InputError, match=r"parameters and take .* GiB to train, and .* free: a smaller `hidden_size`"):
         ohlol.fit(data, out=tmp_path / "run", hidden_size=1_000_000)
     assert time.monotonic() - began < 20
     assert not (tmp_path / "run").exists()
@@ -378,15 +378,15 @@ def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "free", "flags"),
     [
-        ("next", 2_000_000, r"--batch-size \(here 32\) or --bptt \(here 64\) helps"),
-        ("label", 1_900_000, r"--batch-size \(here 32\) helps"),
+        ("next", 2_000_000, r"`batch_size` \(here 32\) or `bptt` \(here 64\) helps"),
+        ("label", 1_900_000, r"`batch_size` \(here 32\) helps"),
     ],
 )
 def test_a_batch_too_large_is_refused_before_it_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, free: int, flags: str
 ) -> None:
     data = text_file(tmp_path / "data.txt", 4000) if task == "next" else upper_pairs(tmp_path / "data.tsv", 100)
-    monkeypatch.setattr(environment, "free_memory", lambda: free)
+    monkeypatch.setattr(environment, "get_free_memory", lambda: free)
     more = {**TINY, "batch_size": 32, "hidden_size": 64}
     with pytest.raises(InputError, match=r"the largest batch has [\d,]+ steps and takes .* free: a smaller " + flags):
         ohlol.fit(data, out=tmp_path / "run", **more)
@@ -404,11 +404,11 @@ resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (300 <<
 
 def test_memory_that_really_runs_out_says_which_flag_helps(tmp_path: Path) -> None:
     text_file(tmp_path / "data.txt", 400_000)
-    flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--layers", "1", "--epochs", "1")
+    flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--num-layers", "1", "--epochs", "1")
     code, err = command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY)
     assert (code, err.count("\n")) == (2, 1), err
     assert err.startswith("ohlol: out of memory in training; a smaller --batch-size helps most, then --bptt")
-    assert resume_state.load(tmp_path / "r")[1]["step"] == 0
+    assert resume_state.load_state(tmp_path / "r")[1]["step"] == 0
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
@@ -419,7 +419,7 @@ def test_memory_that_runs_out_says_which_flag_helps(
         raise error
 
     monkeypatch.setattr(Objective, "__call__", fail)
-    with pytest.raises(InputError, match="out of memory in training; a smaller --batch-size helps most"):
+    with pytest.raises(InputError, match="out of memory in training; a smaller `batch_size` helps most"):
         ohlol.fit(out=tmp_path / "run")
 
 
@@ -440,7 +440,7 @@ def test_changed_data_are_told(tmp_path: Path) -> None:
     kept = data.read_text()
     rows = kept.splitlines()
     data.write_text("\n".join([rows[1], rows[0], *rows[2:]]) + "\n")  # the same symbols, as often, in another order
-    with pytest.raises(InputError, match=r"run was started with other data: .*data\.tsv changed since; --resume needs"):
+    with pytest.raises(InputError, match=r"run was started with other data: .*data\.tsv changed since; `resume` needs"):
         ohlol.fit(out=tmp_path / "run", resume=True)
     assert bytes_of(tmp_path / "run") == before
     data.write_text(kept)
@@ -450,9 +450,9 @@ def test_changed_data_are_told(tmp_path: Path) -> None:
 def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", epochs=5, reporter=Recorder(stop_at(2)))
-    here = environment.record(kernels=ops.implementation(), deterministic=False)
+    here = environment.record_environment(kernels=ops.implementation(), deterministic=False)
     assert here["threads"] == torch.get_num_threads()
-    monkeypatch.setattr(environment, "record", lambda **_: {**here, "threads": 99})
+    monkeypatch.setattr(environment, "record_environment", lambda **_: {**here, "threads": 99})
     with pytest.warns(InputWarning, match=r"threads \d+ -> 99; the end may differ in the last bits"):
         ohlol.fit(out=tmp_path / "run", resume=True)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -466,7 +466,7 @@ def test_deterministic_says_so_and_leaves_torch_as_it_was(tmp_path: Path) -> Non
     assert set(seen) == {True}
     assert not torch.are_deterministic_algorithms_enabled()
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
-    assert first["machine"] == environment.record(kernels=ops.implementation(), deterministic=True)
+    assert first["machine"] == environment.record_environment(kernels=ops.implementation(), deterministic=True)
     code, err = command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path)
     assert code == 0
     assert err.startswith(f"deterministic: equal bytes again with torch {torch.__version__}, ")

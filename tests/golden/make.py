@@ -23,7 +23,7 @@ from ohlol.interop.onnx_export import graph  # noqa: E402
 from ohlol.training.callbacks import Epoch, Silent  # noqa: E402
 from ohlol.training.trainer import Interrupted, Trainer  # noqa: E402
 
-SMALL = {"hidden_size": 3, "embedding": 2, "bigrams": 0, "epochs": 3, "batch_size": 8, "cell": "gru"}
+SMALL = {"hidden_size": 3, "embedding_size": 2, "bigram_size": 0, "epochs": 3, "batch_size": 8, "cell": "gru"}
 
 
 class StopAt(Silent):

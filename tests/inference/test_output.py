@@ -32,7 +32,7 @@ def letters(folder: Path) -> TrainedModel:
 def tags(folder: Path) -> TrainedModel:
     path = folder / "tags.jsonl"
     path.write_text('{"input": ["to", "be"], "target": ["PART", "VERB"]}\n' * 3)
-    return ohlol.fit(path, **{**TINY, "epochs": 1, "spelling": 3})
+    return ohlol.fit(path, **{**TINY, "epochs": 1, "char_rnn_size": 3})
 
 
 @pytest.fixture(scope="module")

@@ -13,28 +13,30 @@ from hypothesis import strategies as st
 from parity.tolerances import assert_same
 from safetensors.torch import save
 from torch import Tensor
-from untrained import TASKS, sequence, untrained
+from untrained import KINDS as MODELS
+from untrained import sequence, untrained
 
 import ohlol
 from ohlol import ops
-from ohlol.checkpoint.weights import sealed
+from ohlol.checkpoint.weights import serialize_tensors
 from ohlol.data.batches import gather
 from ohlol.inference.step import Step
 from ohlol.inference.streaming import FORMAT
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models import sequence_model
+from ohlol.models.heads import HEADS
 from ohlol.models.sequence_model import Steps
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
 
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 KINDS: list[tuple[str, dict[str, Any]]] = [
-    *((task, {"cell": cell}) for task, cell in itertools.product(TASKS, CELLS)),
-    ("label", {"cell": "lstm", "layers": 3}),
-    ("next", {"cell": "gru", "layers": 2, "embedding": 0}),
-    ("next", {"cell": "lstm", "embedding": 11, "tied": True}),
-    ("words", {"cell": "lstm", "layers": 2, "spelling": 4}),
-    ("classify", {"cell": "rnn", "layers": 2, "head": False, "hidden_size": 2}),
+    *((task, {"cell": cell}) for task, cell in itertools.product(MODELS, CELLS)),
+    ("label", {"cell": "lstm", "num_layers": 3}),
+    ("next", {"cell": "gru", "num_layers": 2, "embedding_size": 0}),
+    ("next", {"cell": "lstm", "embedding_size": 11, "tie_weights": True}),
+    ("words", {"cell": "lstm", "num_layers": 2, "char_rnn_size": 4}),
+    ("classify", {"cell": "rnn", "num_layers": 2, "head": "identity", "hidden_size": 2}),
 ]
 WITH_OR_WITHOUT = [
     pytest.param(True, marks=pytest.mark.skipif(not ops.available(), reason="the compiled kernels are not installed")),
@@ -75,7 +77,7 @@ def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
 
 
 def scores(steps: list[Step]) -> Tensor:
-    return torch.stack([step.scores for step in steps])
+    return torch.stack([step.logits for step in steps])
 
 
 @pytest.mark.parametrize(("kind", "settings"), KINDS)
@@ -89,7 +91,7 @@ def test_steps_are_the_whole_sequence(kind: str, settings: dict[str, Any]) -> No
     assert stream.steps == 12
     if kind == "forecast":
         assert trained.codec.target_scale is not None
-        assert steps[3].row.tolist() == trained.codec.target_scale.undo(steps[3].scores.numpy()).tolist()
+        assert steps[3].row.tolist() == trained.codec.target_scale.undo(steps[3].logits.numpy()).tolist()
         return
     assert trained.codec.labels is not None
     names, chances = trained.codec.labels.symbols, torch.softmax(expected, dim=1)
@@ -173,9 +175,8 @@ def test_streams_join_and_leave_at_any_step(data: st.DataObject) -> None:
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_many_wide_streams_on_many_threads(cell: str) -> None:
     """Sizes at which rows, units and the head are shared among threads."""
-    trained = untrained("next", cell=cell, hidden_size=150, layers=2)
-    head = torch.nn.Linear(150, trained.network.sizes.scores)
-    trained.network.head = head
+    trained = untrained("next", cell=cell, hidden_size=150, num_layers=2)
+    trained.network.head = HEADS["softmax"](150, trained.network.sizes.outputs)
     threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -233,11 +234,11 @@ def test_rows_by_name_and_in_order() -> None:
         assert in_order.step(row).row.tolist() == by_name.step(named).row.tolist()
 
 
-@pytest.mark.parametrize("settings", [{}, {"bigrams": 4}])
+@pytest.mark.parametrize("settings", [{}, {"bigram_size": 4}])
 def test_both_directions_are_refused(settings: dict[str, Any]) -> None:
     trained = untrained("label", bidirectional=True, **settings)
-    more = " --bigrams 0" if settings else ""
-    with pytest.raises(InputError, match=f"both its ends, so it has no answer .* --one-direction{more}$"):
+    more = " and `bigram_size=0`" if settings else ""
+    with pytest.raises(InputError, match=f"both its ends, so it has no answer .* `bidirectional=False`{more}$"):
         trained.stream()
     with pytest.raises(InputError, match="both its ends"):
         trained.streams(3)
@@ -318,17 +319,17 @@ def test_what_is_not_there_is_refused() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_state_goes_on_elsewhere(cell: str) -> None:
-    trained = untrained("next", cell=cell, layers=1 if cell.endswith("cell") else 2)
+    trained = untrained("next", cell=cell, num_layers=1 if cell.endswith("cell") else 2)
     text = sequence(trained, 20)
     stream = trained.stream()
     stream.read(text[:9])
     state = stream.state()
-    wanted = [stream.step(symbol).scores.tolist() for symbol in text[9:]]
-    again = untrained("next", cell=cell, layers=1 if cell.endswith("cell") else 2).stream()
+    wanted = [stream.step(symbol).logits.tolist() for symbol in text[9:]]
+    again = untrained("next", cell=cell, num_layers=1 if cell.endswith("cell") else 2).stream()
     again.restore(state)
     assert again.steps == 9
     assert again.state() == state
-    assert [again.step(symbol).scores.tolist() for symbol in text[9:]] == wanted
+    assert [again.step(symbol).logits.tolist() for symbol in text[9:]] == wanted
     again.reset()
     assert again.state() == trained.stream().state()
 
@@ -342,11 +343,11 @@ def test_a_state_of_another_model_is_refused() -> None:
 
 def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors: Tensor | None) -> bytes:
     """A state with a right checksum, some of it as a stranger would have it."""
-    L, H = trained.network.settings.layers, trained.network.settings.hidden_size
+    L, H = trained.network.settings.num_layers, trained.network.settings.hidden_size
     held: dict[str, Tensor | None] = {"h": torch.zeros(L, H), "c": torch.zeros(L, H), **tensors}
     told = {"format": FORMAT, "model": trained.identity, "steps": "3", **(about or {})}
     kept = {name: value for name, value in held.items() if value is not None}
-    return bytes(sealed(kept, {k: v for k, v in told.items() if v is not None}))
+    return bytes(serialize_tensors(kept, {k: v for k, v in told.items() if v is not None}))
 
 
 @pytest.mark.parametrize(
@@ -362,8 +363,8 @@ def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors
         ({}, {"h": torch.zeros(1, 11).double()}, "h is .*float64"),
         ({}, {"c": None}, "the weight 'c' is missing"),
         ({}, {"x": torch.zeros(1)}, "the weight 'x' is unknown"),
-        ({}, {"h": torch.full((1, 11), torch.nan)}, "h holds values that are no numbers"),
-        ({}, {"c": torch.full((1, 11), torch.inf)}, "c holds values that are no numbers"),
+        ({}, {"h": torch.full((1, 11), torch.nan)}, "h holds values that are not finite"),
+        ({}, {"c": torch.full((1, 11), torch.inf)}, "c holds values that are not finite"),
         ({}, {"h": torch.full((1, 11), 1.01)}, "no sequence of 3 steps leads to"),
         ({}, {"c": torch.full((1, 11), -7.0)}, "no sequence of 3 steps leads to"),
         ({"steps": "0"}, {"c": torch.full((1, 11), 3e38)}, "no sequence of 0 steps leads to"),
@@ -402,7 +403,7 @@ def test_damaged_states_are_refused() -> None:
 
 
 def test_the_format_of_a_state() -> None:
-    trained = untrained("label", cell="lstm", layers=2)
+    trained = untrained("label", cell="lstm", num_layers=2)
     stream = trained.stream()
     stream.read("abc")
     state = stream.state()

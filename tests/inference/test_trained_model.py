@@ -12,8 +12,8 @@ from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.data import sequences
+from ohlol.evaluation.baselines import persistence
 from ohlol.evaluation.evaluate import EVAL_BATCH
-from ohlol.evaluation.metrics import persistence
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.ops import available
 from ohlol.ops.stream import sample, uniform
@@ -43,7 +43,13 @@ def text(folder: Path) -> TrainedModel:
 @pytest.fixture(scope="module")
 def sine(folder: Path) -> TrainedModel:
     return ohlol.fit(
-        sine_file(folder / "sine.csv"), hidden_size=16, epochs=40, batch_size=4, bptt=30, lr=0.02, schedule="constant"
+        sine_file(folder / "sine.csv"),
+        hidden_size=16,
+        epochs=40,
+        batch_size=4,
+        bptt=30,
+        lr=0.02,
+        lr_schedule="constant",
     )
 
 
@@ -114,7 +120,7 @@ def test_what_cannot_be_predicted_is_refused(letters: TrainedModel, text: Traine
 
 def test_evaluate_is_the_score_of_the_predictions(letters: TrainedModel, folder: Path) -> None:
     corpus = sequences.read(folder / "pairs.tsv")
-    scores = letters.evaluate(folder / "pairs.tsv").scores()
+    scores = letters.evaluate(folder / "pairs.tsv").metrics()
     right = steps = whole = 0
     loss = 0.0
     assert corpus.targets is not None
@@ -132,7 +138,7 @@ def test_evaluate_of_classes_is_the_score_of_the_predictions(names: TrainedModel
     corpus = sequences.read(folder / "names.csv", names.config.data)
     found = [p.labels[0] for p in names.predict_many(corpus)]
     tally = names.evaluate(folder / "names.csv")
-    assert tally.scores()["accuracy"] == pytest.approx(np.mean(np.array(found) == np.array(corpus.targets)))
+    assert tally.metrics()["accuracy"] == pytest.approx(np.mean(np.array(found) == np.array(corpus.targets)))
     assert tally.confusion is not None
     assert tally.confusion.sum() == len(found)
 
@@ -141,7 +147,7 @@ def test_evaluate_of_classes_is_the_score_of_the_predictions(names: TrainedModel
 def test_evaluate_of_a_text_counts_every_symbol(text: TrainedModel, folder: Path) -> None:
     tally = text.evaluate(folder / "text.txt")
     assert tally.steps == len((folder / "text.txt").read_text()) - 1
-    scores = tally.scores()
+    scores = tally.metrics()
     assert scores["bits"] == pytest.approx(scores["loss"] / math.log(2))
     assert scores["perplexity"] == pytest.approx(2 ** scores["bits"])
 
@@ -216,7 +222,7 @@ def test_options_out_of_range_are_refused(text: TrainedModel, options: dict[str,
 
 
 def test_a_prompt_that_cannot_be_read_is_refused(folder: Path) -> None:
-    closed = ohlol.fit(text_file(folder / "closed.txt"), unknown=0.0, bptt=10, **TINY)
+    closed = ohlol.fit(text_file(folder / "closed.txt"), unk_probability=0.0, bptt=10, **TINY)
     with pytest.raises(InputError, match="symbol 'Z' was not seen in training"):
         list(closed.generate("Z"))
 
@@ -224,12 +230,17 @@ def test_a_prompt_that_cannot_be_read_is_refused(folder: Path) -> None:
 @pytest.mark.skipif(not available(), reason="the compiled kernels are not installed")
 @pytest.mark.parametrize(
     "model",
-    [{"cell": "lstm", "layers": 2}, {"cell": "gru"}, {"cell": "rnn", "embedding": 0}, {"cell": "lstm", "tied": True}],
+    [
+        {"cell": "lstm", "num_layers": 2},
+        {"cell": "gru"},
+        {"cell": "rnn", "embedding_size": 0},
+        {"cell": "lstm", "tie_weights": True},
+    ],
 )
 def test_the_kernel_writes_the_text_of_the_loop(
     folder: Path, model: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = {**TINY, "hidden_size": 6, "embedding": 6, "layers": 1, "bptt": 10, **model}
+    settings = {**TINY, "hidden_size": 6, "embedding_size": 6, "num_layers": 1, "bptt": 10, **model}
     text = ohlol.fit(text_file(folder / "both.txt"), **settings)
     options: list[dict[str, Any]] = [
         {"temperature": 0.7},
@@ -273,7 +284,7 @@ def test_symbols_are_drawn_as_often_as_they_should(options: dict[str, float], wa
 
 def test_a_sine_is_forecast_better_than_by_repetition(sine: TrainedModel, folder: Path) -> None:
     corpus = sequences.read(folder / "sine.csv")
-    scores, lazy = sine.evaluate(corpus).scores(), persistence(corpus.targets)  # pyright: ignore[reportArgumentType]
+    scores, lazy = sine.evaluate(corpus).metrics(), persistence(corpus.targets)  # pyright: ignore[reportArgumentType]
     assert scores["rmse"] < lazy["rmse"] / 3
     assert scores["mae"] < lazy["mae"] / 3
     rows = sine.forecast(folder / "sine.csv", steps=6)

@@ -12,8 +12,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from test_gates import OTHERS, cases
-from untrained import TASKS, untrained
+from test_onnx_gates import OTHERS, cases
+from untrained import untrained
 
 import ohlol
 from ohlol.cli import main
@@ -164,13 +164,13 @@ def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
     assert torch.equal(model.network.head.weight, same["decoder.weight"])
 
 
-@pytest.mark.parametrize("kind", TASKS)
+@pytest.mark.parametrize("kind", MODELS)
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
 def test_a_graph_of_ours_comes_back_whole(kind: str, cell: str, tmp_path: Path) -> None:
-    more: dict[str, Any] = {"spelling": 3} if kind == "words" else {}
-    more |= {"embedding": 11, "tied": True} if kind == "next" else {}
+    more: dict[str, Any] = {"char_rnn_size": 3} if kind == "words" else {}
+    more |= {"embedding_size": 11, "tie_weights": True} if kind == "next" else {}
     both = kind == "label" and not cell.endswith("cell")
-    more |= {"bigrams": 3, "bidirectional": True, "layers": 2} if both else {}
+    more |= {"bigram_size": 3, "bidirectional": True, "num_layers": 2} if both else {}
     model = untrained(kind, cell=cell, **more)
     for step in (False,) if both else (False, True):
         path = tmp_path / "m.onnx"
@@ -212,7 +212,7 @@ def test_graphs_of_ours_that_were_changed(tmp_path: Path) -> None:
 
     for act, message in (
         (bit, "its weights are not those it was written with"),
-        (nan, "head.bias holds values that are no numbers"),
+        (nan, "head.bias holds values that are not finite"),
         (gone, "'layers.R0' is computed, not stored"),
         (huge, "its metadata ask for"),
         (deep, "its metadata are not those of a graph of ohlol"),
@@ -224,7 +224,7 @@ def test_graphs_of_ours_that_were_changed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"quantized|computed, not stored"):
         import_run.read(tmp_path / "q.onnx")
     (tmp_path / "m.onnx").write_bytes(graph)
-    with pytest.raises(InputError, match="says itself what it is: leave out --task"):
+    with pytest.raises(InputError, match="says itself what it is: leave out `task`"):
         import_run.read(tmp_path / "m.onnx", task="label")
 
 
@@ -277,7 +277,7 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     path, names = tmp_path / "m.safetensors", tmp_path / "names.txt"
     save_file(state(), path)
     for text, message in (
-        ("a\nb\n", "--symbols has 2 names; .* has 7"),
+        ("a\nb\n", "`symbols` has 2 names; .* has 7"),
         ("a\na\nb\nc\nd\ne\nf\n", "stands twice"),
         ("a\n<unk>\nb\nc\nd\ne\nf\n", "it must be the first"),
         ("", "holds no names"),
@@ -413,7 +413,7 @@ def test_weights_in_another_file(tmp_path: Path) -> None:
             import_run.read(folder / "m.onnx", task="label")
 
 
-GOOD = onnx_export.graph(untrained("label", cell="gru", hidden_size=3, embedding=2))
+GOOD = onnx_export.graph(untrained("label", cell="gru", hidden_size=3, embedding_size=2))
 
 
 @given(st.data())
@@ -440,7 +440,7 @@ def test_damaged_graphs_get_one_line(tmp_path_factory: pytest.TempPathFactory, d
     if said:
         assert said.startswith(str(path))
     else:
-        assert model.identity == untrained("label", cell="gru", hidden_size=3, embedding=2).identity
+        assert model.identity == untrained("label", cell="gru", hidden_size=3, embedding_size=2).identity
 
 
 def spoil(file: Any, random: np.random.Generator) -> None:

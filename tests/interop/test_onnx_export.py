@@ -11,7 +11,7 @@ import pytest
 import torch
 from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 from parity.tolerances import RELATIVE
-from untrained import TASKS, untrained
+from untrained import KINDS, untrained
 
 import ohlol
 from ohlol.cli import main
@@ -28,14 +28,14 @@ from ohlol.interop import onnx_export, onnx_verify  # noqa: E402 - they need bot
 def every() -> list[Any]:
     """Every task, cell, direction and some depths, the rarer encoders spread among them."""
     found = []
-    for kind, cell, layers, both in itertools.product(TASKS, ("rnn", "gru", "lstm"), (1, 2, 3), (False, True)):
-        more: dict[str, Any] = {"spelling": 4} if kind == "words" and layers < 3 else {}
-        more |= {"bigrams": 3} if kind == "label" and both else {}
-        more |= {"embedding": 0} if kind in ("label", "classify") and layers == 1 and not both else {}
-        more |= {"embedding": 11, "tied": True} if kind == "next" and layers == 3 and not both else {}
-        found.append(pytest.param(kind, {"cell": cell, "layers": layers, "bidirectional": both, **more}))
-    found += [pytest.param(kind, {"cell": cell + "cell"}) for kind in TASKS for cell in ("rnn", "gru", "lstm")]
-    return [*found, pytest.param("classify", {"cell": "gru", "head": False, "hidden_size": 2})]
+    for kind, cell, layers, both in itertools.product(KINDS, ("rnn", "gru", "lstm"), (1, 2, 3), (False, True)):
+        more: dict[str, Any] = {"char_rnn_size": 4} if kind == "words" and layers < 3 else {}
+        more |= {"bigram_size": 3} if kind == "label" and both else {}
+        more |= {"embedding_size": 0} if kind in ("label", "classify") and layers == 1 and not both else {}
+        more |= {"embedding_size": 11, "tie_weights": True} if kind == "next" and layers == 3 and not both else {}
+        found.append(pytest.param(kind, {"cell": cell, "num_layers": layers, "bidirectional": both, **more}))
+    found += [pytest.param(kind, {"cell": cell + "cell"}) for kind in KINDS for cell in ("rnn", "gru", "lstm")]
+    return [*found, pytest.param("classify", {"cell": "gru", "head": "identity", "hidden_size": 2})]
 
 
 @pytest.mark.parametrize(("kind", "settings"), every())
@@ -49,10 +49,10 @@ def test_onnxruntime_gives_the_same(kind: str, settings: dict[str, Any]) -> None
     file = onnx.load_model_from_string(graph)
     ops = [node.op_type for node in file.graph.node]
     name = settings["cell"].removesuffix("cell").upper()
-    assert ops.count(name) == settings.get("layers", 1) + (bool(settings.get("spelling")) and name == "LSTM")
+    assert ops.count(name) == settings.get("num_layers", 1) + (bool(settings.get("char_rnn_size")) and name == "LSTM")
     assert not {"Loop", "Scan", "If"} & set(ops)
     if settings.get("bidirectional"):
-        with pytest.raises(InputError, match=r"no single step: --step needs one .* --one-direction"):
+        with pytest.raises(InputError, match=r"no single step: `step` needs one .* `bidirectional=False`"):
             onnx_export.graph(model, step=True)
     else:
         assert onnx_verify.verify(model, onnx_export.graph(model, step=True)).right
@@ -63,7 +63,7 @@ def axes(value: Any) -> list[Any]:
 
 
 def test_the_signature() -> None:
-    model = untrained("label", cell="lstm", layers=2)
+    model = untrained("label", cell="lstm", num_layers=2)
     file = onnx.load_model_from_string(onnx_export.graph(model))
     assert {i.name: axes(i) for i in file.graph.input} == {
         "ids": ["batch", "time"],
@@ -72,7 +72,7 @@ def test_the_signature() -> None:
         "c_0": [2, "batch", 11],
     }
     assert {o.name: axes(o) for o in file.graph.output} == {
-        "scores": ["batch", "time", 8],
+        "logits": ["batch", "time", 8],
         "h_n": [2, "batch", 11],
         "c_n": [2, "batch", 11],
     }
@@ -81,7 +81,7 @@ def test_the_signature() -> None:
     assert [i.name for i in step.graph.input] == ["ids", "h_0", "c_0"]
     assert axes(step.graph.output[0]) == ["batch", 8]
     assert onnx_export.graph(model) == onnx_export.graph(
-        untrained("label", cell="lstm", layers=2)
+        untrained("label", cell="lstm", num_layers=2)
     )  # no clock, no chance
 
 
@@ -136,7 +136,7 @@ def strangers(graph: bytes, texts: list[list[str]]) -> list[list[str]]:
         if state in names:
             shape = next(i.shape for i in session.get_inputs() if i.name == state)
             feed[state] = np.zeros((shape[0], len(texts), shape[2]), np.float32)
-    scores, labels = session.run(["scores"], feed)[0], json.loads(about["labels"])
+    scores, labels = session.run(["logits"], feed)[0], json.loads(about["labels"])
     if scores.ndim == 2:
         return [[labels[i]] for i in scores.argmax(axis=1)]
     return [[labels[i] for i in row[: len(t)].argmax(axis=1)] for row, t in zip(scores, texts, strict=True)]
@@ -146,9 +146,9 @@ def strangers(graph: bytes, texts: list[list[str]]) -> list[list[str]]:
     ("kind", "settings"),
     [
         ("label", {}),
-        ("label", {"bidirectional": True, "bigrams": 6}),
-        ("words", {"spelling": 5, "bidirectional": True}),
-        ("classify", {"cell": "gru", "bidirectional": True, "layers": 2}),
+        ("label", {"bidirectional": True, "bigram_size": 6}),
+        ("words", {"char_rnn_size": 5, "bidirectional": True}),
+        ("classify", {"cell": "gru", "bidirectional": True, "num_layers": 2}),
     ],
 )
 def test_a_stranger_gets_our_answers(kind: str, settings: dict[str, Any]) -> None:
@@ -218,14 +218,14 @@ def test_scores_of_the_graph_are_those_of_the_model(kind: str, folder: Path) -> 
     model = ohlol.fit(path, **TINY, **columns)
     data = model.codec.encode(sequences.read(path, model.config.data))
     wrapped: Any = onnx_verify.Runtime(model, onnx_export.graph(model))
-    assert evaluate(wrapped, model.codec, data).scores() == pytest.approx(
-        evaluate(model.network, model.codec, data).scores(), rel=1e-4, abs=1e-6
+    assert evaluate(wrapped, model.codec, data).metrics() == pytest.approx(
+        evaluate(model.network, model.codec, data).metrics(), rel=1e-4, abs=1e-6
     )
 
 
 @pytest.mark.parametrize("kind", ["next", "words", "forecast"])
 def test_quantized(kind: str) -> None:
-    model = untrained(kind, cell="lstm", hidden_size=64, **({"spelling": 8} if kind == "words" else {}))
+    model = untrained(kind, cell="lstm", hidden_size=64, **({"char_rnn_size": 8} if kind == "words" else {}))
     graph = onnx_export.graph(model)
     small = onnx_verify.quantized(model, graph)
     assert len(small) < 0.6 * len(graph)

@@ -9,19 +9,19 @@ from helpers import CELLS
 
 from ohlol.config import ModelSettings
 from ohlol.data.batches import Dataset, Ragged, Streams, gather
-from ohlol.evaluation.evaluate import by_sequence, resized
+from ohlol.evaluation.evaluate import answer_indices, carry_state
 from ohlol.models.sequence_model import SequenceModel, Sizes, Steps
 from ohlol.utils.errors import InputError
 
 LENGTHS = [3, 7, 1, 7, 4]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 KINDS = {
-    "onehot": ({"embedding": 0}, Sizes(5, 4)),
-    "embedding": ({"embedding": 6}, Sizes(5, 4)),
-    "spelled": ({"embedding": 6, "spelling": 3}, Sizes(5, 4, chars=8)),
+    "onehot": ({"embedding_size": 0}, Sizes(5, 4)),
+    "embedding": ({"embedding_size": 6}, Sizes(5, 4)),
+    "spelled": ({"embedding_size": 6, "char_rnn_size": 3}, Sizes(5, 4, chars=8)),
     "numbers": ({}, Sizes(2, 2, numeric=True)),
-    "whole": ({"embedding": 6}, Sizes(5, 3, whole=True)),
-    "headless": ({"embedding": 6, "head": False}, Sizes(5, 4)),
+    "whole": ({"embedding_size": 6}, Sizes(5, 3, per_sequence=True)),
+    "headless": ({"embedding_size": 6, "head": "identity"}, Sizes(5, 4)),
 }
 STACKS = [(1, False), (2, False), (1, True), (2, True)]
 
@@ -63,7 +63,7 @@ def alone(model: SequenceModel, data: Dataset, row: int) -> tuple[torch.Tensor, 
 )
 @torch.no_grad()
 def test_a_layers_batch_is_each_sequence_alone(kind: str, cell: str, layers: int, both: bool) -> None:
-    compare(model_of(kind, cell=cell, layers=layers, bidirectional=both), dataset(kind))
+    compare(model_of(kind, cell=cell, num_layers=layers, bidirectional=both), dataset(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,7 +76,7 @@ def test_a_loops_batch_is_each_sequence_alone(kind: str, cell: str) -> None:
 def compare(model: SequenceModel, data: Dataset) -> None:
     batch = gather(data, np.arange(len(data)))
     scores, state = model(Steps.of(batch))
-    for at, (row, steps) in enumerate(zip(batch.rows.tolist(), by_sequence(batch), strict=True)):
+    for at, (row, steps) in enumerate(zip(batch.rows.tolist(), answer_indices(batch, per_sequence=False), strict=True)):
         expected, final = alone(model, data, row)
         torch.testing.assert_close(scores[at : at + 1] if model.sizes.whole else scores[steps], expected, **CLOSE)
         for ours, theirs in zip(state, final, strict=True):
@@ -88,7 +88,7 @@ def compare(model: SequenceModel, data: Dataset) -> None:
 @torch.no_grad()
 def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
     data = dataset("embedding", [38])
-    model = model_of("embedding", cell=cell, layers=1 if cell.endswith("cell") else 2)
+    model = model_of("embedding", cell=cell, num_layers=1 if cell.endswith("cell") else 2)
     whole = Streams(data, 3, 100)
     assert len(whole) == 1
     expected, final = model(Steps.of(whole[0]))
@@ -97,11 +97,11 @@ def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
     state, found = None, {}
     for index in range(len(chunks)):
         batch = chunks[index]
-        state = resized(state, len(batch.rows)) if batch.carried else None
+        state = carry_state(state, len(batch.rows)) if batch.carried else None
         scores, state = model(Steps.of(batch), state)
-        for row, steps in enumerate(by_sequence(batch)):
+        for row, steps in enumerate(answer_indices(batch, per_sequence=False)):
             found.setdefault(row, []).append(scores[steps])
-    for row, steps in enumerate(by_sequence(whole[0])):
+    for row, steps in enumerate(answer_indices(whole[0], per_sequence=False)):
         torch.testing.assert_close(torch.cat(found[row]), expected[steps], **CLOSE)
     assert state is not None
     for ours, theirs in zip(state, final, strict=True):
@@ -136,7 +136,9 @@ def test_dropout_acts_in_training_only() -> None:
 
 
 def test_neighbours_are_read() -> None:
-    model = SequenceModel(ModelSettings(hidden_size=4, embedding=6, bigrams=3, bidirectional=True), Sizes(5, 4, 0, 7))
+    model = SequenceModel(
+        ModelSettings(hidden_size=4, embedding_size=6, bigram_size=3, bidirectional=True), Sizes(5, 4, 0, 7)
+    )
     ids, sizes = torch.tensor([1, 2, 3]), torch.tensor([1, 1, 1])
     one, two = torch.zeros(3, 2, dtype=torch.int64), torch.ones(3, 2, dtype=torch.int64)
     assert not torch.allclose(model(Steps(ids, sizes, None, one))[0], model(Steps(ids, sizes, None, two))[0])
@@ -145,7 +147,7 @@ def test_neighbours_are_read() -> None:
 
 
 def test_tied_weights_are_one_tensor() -> None:
-    model = SequenceModel(ModelSettings(hidden_size=6, embedding=6, tied=True), Sizes(5, 5))
+    model = SequenceModel(ModelSettings(hidden_size=6, embedding_size=6, tie_weights=True), Sizes(5, 5))
     assert model.head.weight is model.encoder.embedding.weight
     assert sum(p.numel() for p in model.parameters()) == 5 * 6 + 5 + 4 * 6 * (6 + 6 + 2)
 
@@ -153,14 +155,27 @@ def test_tied_weights_are_one_tensor() -> None:
 @pytest.mark.parametrize(
     ("settings", "sizes", "said"),
     [
-        ({"cell": "grucell", "layers": 2}, Sizes(5, 4), "--cell grucell runs one layer in one direction; --cell gru"),
-        ({"cell": "rnncell", "bidirectional": True}, Sizes(5, 4), "--cell rnn has more of both"),
-        ({"head": False}, Sizes(5, 4), "give --head, or --hidden-size 4 in one direction"),
-        ({"head": False, "hidden_size": 4, "bidirectional": True}, Sizes(5, 4), "the 8 hidden units are the scores"),
-        ({"tied": True, "embedding": 5, "hidden_size": 6}, Sizes(5, 5), "--embedding must be 6"),
-        ({"tied": True, "embedding": 6, "hidden_size": 6, "head": False}, Sizes(5, 6), "there must be a head"),
-        ({"embedding": 0, "spelling": 3}, Sizes(5, 4, chars=7), "give --embedding N"),
-        ({"bigrams": 3}, Sizes(5, 4, bigrams=7), "give --bidirectional"),
+        (
+            {"cell": "grucell", "num_layers": 2},
+            Sizes(5, 4),
+            "`cell` grucell runs one layer in one direction; `cell` gru",
+        ),
+        ({"cell": "rnncell", "bidirectional": True}, Sizes(5, 4), "`cell` rnn has more of both"),
+        ({"head": "identity"}, Sizes(5, 4), "set `head` to softmax, or `hidden_size` to 4 in one direction"),
+        ({"head": "regression"}, Sizes(5, 4), "`head` regression does not fit this task; it must be one of"),
+        (
+            {"head": "identity", "hidden_size": 4, "bidirectional": True},
+            Sizes(5, 4),
+            "the 8 hidden units are the logits",
+        ),
+        ({"tie_weights": True, "embedding_size": 5, "hidden_size": 6}, Sizes(5, 5), "`embedding_size` must be 6"),
+        (
+            {"tie_weights": True, "embedding_size": 6, "hidden_size": 6, "head": "identity"},
+            Sizes(5, 6),
+            "`head` a linear one",
+        ),
+        ({"embedding_size": 0, "char_rnn_size": 3}, Sizes(5, 4, chars=7), "give `embedding_size` N"),
+        ({"bigram_size": 3}, Sizes(5, 4, bigram_size=7), "give `bidirectional=True`"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:

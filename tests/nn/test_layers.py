@@ -11,6 +11,7 @@ from parity.tolerances import assert_same
 from torch import Tensor
 
 from ohlol import nn
+from ohlol.nn import layers
 
 LAYERS = [(ours, getattr(torch.nn, ours.__name__)) for ours in nn.LAYERS.values()]
 CELLS = [(ours, getattr(torch.nn, ours.__name__)) for ours in nn.CELLS.values()]
@@ -180,6 +181,6 @@ def test_accelerated_model_can_be_pickled() -> None:
 
 
 def test_docstrings() -> None:
-    result = doctest.testmod(nn)
+    result = doctest.testmod(layers)
     assert result.attempted > 0
     assert result.failed == 0

@@ -34,7 +34,7 @@ def train_all(folder: Path) -> dict[str, Path]:
     one_way = {**TINY, "bidirectional": False}
     runs = {name: folder / name for name in MODELS}
     ohlol.fit([("hello", "ohlol")], seed=1, out=runs["hello"])
-    ohlol.fit(upper_pairs(folder / "pairs.tsv"), out=runs["upper"], bidirectional=True, bigrams=4, **TINY)
+    ohlol.fit(upper_pairs(folder / "pairs.tsv"), out=runs["upper"], bidirectional=True, bigram_size=4, **TINY)
     ohlol.fit(text_file(folder / "text.txt"), out=runs["text"], **one_way)
     ohlol.fit(names_file(folder / "names.csv"), input="name", target="kind", out=runs["names"], **one_way)
     ohlol.fit(sine_file(folder / "sine.csv"), task="forecast", out=runs["sine"], **one_way)

@@ -30,7 +30,7 @@ def test_it_tells_what_the_command_line_prints(client: httpx.Client) -> None:
     states = [json.dumps(one["pairs"][0]["hidden"]) for _, one in told[1:-1]]
     assert len(set(states)) == 20  # they change from epoch to epoch
     assert "".join(done["pairs"][0]["labels"]) == "ohlol"
-    assert done["loss"] == pytest.approx(model.config.scores["loss"], abs=1e-6)
+    assert done["loss"] == pytest.approx(model.config.metrics["loss"], abs=1e-6)
     frames = done["explain"]["frames"]
     assert [frame["epoch"] for frame in frames] == list(range(21))
     assert "".join(frames[done["explain"]["opened"]]["predicted"]) == "ohlol"

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from serving import run as in_loop
 from untrained import untrained
 
@@ -20,16 +19,15 @@ import ohlol
 from ohlol.inference.trained_model import Prediction
 from ohlol.serve import models
 from ohlol.serve.access import Access
-from ohlol.serve.app import make_app
 from ohlol.serve.batching import Batcher, Busy, Gate
 from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
 from ohlol.serve.models import Models, predicted, symbols_of
 from ohlol.serve.run import _listen  # pyright: ignore[reportPrivateUsage]
+from ohlol.serve.server import Server
 from ohlol.serve.service import Service
 from ohlol.serve.sessions import Tokens
 from ohlol.serve.streams import work_of
-from ohlol.serve.wire import Server, protocols
 from ohlol.utils.errors import InputError
 
 
@@ -38,19 +36,16 @@ def short_lived(run: Path, *, key: str | None = None, **limits: Any) -> Iterator
     """A server in a thread of this process; its address."""
     chosen, metrics = Limits(**limits), Metrics()
     service = Service(Models({run.name: run}, chosen, metrics.batch), Access(key), chosen, metrics)
-    config = uvicorn.Config(
-        make_app(service), **protocols(chosen), log_level="warning", timeout_graceful_shutdown=5,
-    )  # fmt: skip
-    server = Server(config, service.stop, service.reload, signals=False)
     with _listen("127.0.0.1", 0) as listening:
-        thread = threading.Thread(target=server.run, args=([listening],))
+        started = threading.Event()
+        server = Server(service, listening, on_start=started.set)
+        thread = threading.Thread(target=server.run)
         thread.start()
-        while not server.started:
-            time.sleep(0.01)
+        assert started.wait(60)
         try:
             yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         finally:
-            server.should_exit = True
+            server.stop()
             thread.join()
 
 
@@ -181,7 +176,7 @@ def test_each_sequence_of_a_batch_gets_as_many_labels_as_it_asked_for() -> None:
 
 def test_how_much_a_request_is() -> None:
     """Letters count where words are spelled, and labels where many are asked for: a word can be a megabyte long."""
-    spelled, plain, limits = untrained("words", spelling=4), untrained("words"), Limits(work=100)
+    spelled, plain, limits = untrained("words", char_rnn_size=4), untrained("words"), Limits(work=100)
     K = len(plain.codec.labels or ())
     assert work_of(spelled, ["the", "cats"], 1) == 7
     assert work_of(plain, ["the", "cats"], 1) == 2
@@ -195,7 +190,7 @@ def test_how_much_a_request_is() -> None:
 
 def test_swapping_all_the_time_drops_nothing(runs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A request finds its model and hands it what it asks in one go: no swap comes between."""
-    two = itertools.cycle([ohlol.load(runs["hello"]), untrained("label", layers=1, hidden_size=4)])
+    two = itertools.cycle([ohlol.load(runs["hello"]), untrained("label", num_layers=1, hidden_size=4)])
     with short_lived(runs["hello"]) as url:
         monkeypatch.setattr(models, "loaded", lambda run: next(two))
         over, seen = threading.Event(), set[int]()

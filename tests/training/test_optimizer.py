@@ -18,7 +18,7 @@ from ohlol.training.optimizer import (
 
 
 def rates(schedule: str, total: int = 1000, warmup: int = 0) -> list[float]:
-    settings = TrainSettings(lr=2.0, schedule=schedule, warmup=warmup)
+    settings = TrainSettings(lr=2.0, lr_schedule=schedule, warmup_steps=warmup)
     return [learning_rate(settings, step, total) for step in range(total)]
 
 
@@ -46,21 +46,21 @@ def test_onecycle_rises_and_falls() -> None:
 
 
 def test_warmup_rises_in_equal_steps() -> None:
-    assert rates("constant", warmup=4)[:6] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
-    assert rates("cosine", warmup=10)[20:] == rates("cosine")[20:]
+    assert rates("constant", warmup_steps=4)[:6] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert rates("cosine", warmup_steps=10)[20:] == rates("cosine")[20:]
 
 
 def test_the_optimizer_gets_the_rates() -> None:
     recorder = Recorder()
-    ohlol.fit(lr=0.1, schedule="cosine", warmup=2, epochs=6, reporter=recorder)
-    settings = TrainSettings(lr=0.1, schedule="cosine", warmup=2)
+    ohlol.fit(lr=0.1, lr_schedule="cosine", warmup_steps=2, epochs=6, reporter=recorder)
+    settings = TrainSettings(lr=0.1, lr_schedule="cosine", warmup_steps=2)
     assert recorder.rates == [learning_rate(settings, step, 6) for step in range(6)]
     assert [epoch.lr for epoch in recorder.epochs] == recorder.rates
 
 
 def test_plateau_halves_the_rate_when_nothing_gets_better() -> None:
     recorder = Recorder()
-    ohlol.fit(lr=1e-12, schedule="plateau", epochs=8, reporter=recorder)  # too small a rate to change a float32
+    ohlol.fit(lr=1e-12, lr_schedule="plateau", epochs=8, reporter=recorder)  # too small a rate to change a float32
     stale = [epoch.number for epoch in recorder.epochs if not epoch.best]
     assert len(stale) > PLATEAU_PATIENCE
     expected, factor, behind = [], 1.0, 0
@@ -76,5 +76,5 @@ def test_plateau_halves_the_rate_when_nothing_gets_better() -> None:
 def test_each_optimizer_learns(optimizer: str) -> None:
     recorder = Recorder()
     lr = 0.3 if optimizer == "sgd" else 0.05
-    ohlol.fit(optimizer=optimizer, lr=lr, epochs=40, head=True, seed=1, hidden_size=8, reporter=recorder)
+    ohlol.fit(optimizer=optimizer, lr=lr, epochs=40, head="softmax", seed=1, hidden_size=8, reporter=recorder)
     assert recorder.epochs[-1].loss < 0.2 < recorder.epochs[0].loss

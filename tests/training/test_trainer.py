@@ -43,13 +43,13 @@ def norm(tensors: list[torch.Tensor]) -> float:
 
 
 def test_clipping_bounds_the_norm_and_keeps_the_direction() -> None:
-    free, clipped = first_gradients(clip=0.0), first_gradients(clip=0.01)
+    free, clipped = first_gradients(max_grad_norm=0.0), first_gradients(max_grad_norm=0.01)
     assert norm(free) > 0.1
     assert norm(clipped) == pytest.approx(0.01, rel=1e-3)
     share = norm(clipped) / norm(free)
     for one, two in zip(free, clipped, strict=True):
         torch.testing.assert_close(one * share, two, rtol=1e-4, atol=1e-7)
-    for one, two in zip(free, first_gradients(clip=1e6), strict=True):
+    for one, two in zip(free, first_gradients(max_grad_norm=1e6), strict=True):
         assert torch.equal(one, two)
 
 
@@ -72,18 +72,18 @@ def test_balanced_weights_are_inverse_frequencies(tmp_path: Path) -> None:
     recorder = Recorder()
     ohlol.fit(path, class_weights="balanced", reporter=recorder, **TINY)
     assert recorder.trainer is not None
-    assert recorder.trainer.objective.weights is not None
-    torch.testing.assert_close(recorder.trainer.objective.weights, torch.tensor([12 / (2 * 9), 12 / (2 * 3)]))
+    assert recorder.trainer.loss.weights is not None
+    torch.testing.assert_close(recorder.trainer.loss.weights, torch.tensor([12 / (2 * 9), 12 / (2 * 3)]))
     plain = Recorder()
     ohlol.fit(path, reporter=plain, **TINY)
     assert plain.trainer is not None
-    assert plain.trainer.objective.weights is None
+    assert plain.trainer.loss.weights is None
     assert plain.epochs[0].loss != recorder.epochs[0].loss
 
 
 def test_rare_symbols_are_read_as_unknown(tmp_path: Path) -> None:
     recorder = Recorder()
-    ohlol.fit(upper_pairs(tmp_path / "p.tsv"), unknown=0.25, reporter=recorder, **TINY)
+    ohlol.fit(upper_pairs(tmp_path / "p.tsv"), unk_probability=0.2, reporter=recorder, **TINY)
     assert recorder.trainer is not None
     keep, vocab = recorder.trainer.keep, recorder.trainer.codec.symbols
     assert keep is not None
@@ -106,12 +106,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_best_weights(tmp_p
     data, settings = prepared("label", tmp_path)
     settings |= {"epochs": 8, "dev_fraction": 0.0}
     good, bad = tmp_path / "good", tmp_path / "bad"
-    ohlol.fit(data, out=good, **{**settings, "epochs": 2, "schedule": "constant"})
+    ohlol.fit(data, out=good, **{**settings, "epochs": 2, "lr_schedule": "constant"})
     with pytest.raises(InputError) as stopped:
-        ohlol.fit(data, out=bad, reporter=Recorder(poison(13)), **{**settings, "schedule": "constant"})
+        ohlol.fit(data, out=bad, reporter=Recorder(poison(13)), **{**settings, "lr_schedule": "constant"})
     said = str(stopped.value)
     assert said.startswith("epoch 3, step 14: the loss is nan; training stopped and the best weights so far are kept")
-    assert "try a lower --lr" in said
+    assert "try a lower `lr`" in said
     assert (bad / "model.safetensors").read_bytes() == (good / "model.safetensors").read_bytes()
     assert ohlol.load(bad).predict("abc").labels
     assert len((bad / "metrics.jsonl").read_text().splitlines()) == 2
@@ -119,7 +119,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_best_weights(tmp_p
 
 def test_weights_that_break_in_the_last_step_stop_the_run_too(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^epoch 1, step 1: the measured loss is nan; .* no weights were saved"):
-        ohlol.fit(lr=1e38, head=True, epochs=1, out=tmp_path / "run")
+        ohlol.fit(lr=1e38, head="softmax", epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     with pytest.raises(InputError, match="its training saved no weights"):
         ohlol.load(tmp_path / "run")
@@ -139,7 +139,7 @@ def test_an_infinite_loss_or_gradient_stops_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["label", "forecast"])
 def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> None:
     data, settings = prepared(kind, tmp_path)
-    settings |= {"lr": 0.1, "epochs": 6, "schedule": "constant"}
+    settings |= {"lr": 0.1, "epochs": 6, "lr_schedule": "constant"}
     kept: list[dict[str, torch.Tensor]] = []
 
     class Keeper(Recorder):
@@ -153,12 +153,12 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> 
     best = max(epoch.number for epoch in keeper.epochs if epoch.best)
     name = "rmse" if kind == "forecast" else "accuracy"
     pick = min if kind == "forecast" else max
-    assert keeper.epochs[best - 1].scores[name] == pick(epoch.scores[name] for epoch in keeper.epochs)
+    assert keeper.epochs[best - 1].metrics[name] == pick(epoch.metrics[name] for epoch in keeper.epochs)
     saved = load_file(tmp_path / "run" / "model.safetensors")
     for key, value in saved.items():
         assert torch.equal(value, kept[best - 1][key])
         assert torch.equal(value, model.network.state_dict()[key])
-    assert model.config.scores == pytest.approx(keeper.epochs[best - 1].scores)
+    assert model.config.metrics == pytest.approx(keeper.epochs[best - 1].metrics)
 
 
 def test_metrics_hold_a_line_an_epoch(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_metrics_hold_a_line_an_epoch(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 21))
     assert [line["train_loss"] for line in lines] == [epoch.loss for epoch in recorder.epochs]
-    assert [line["loss"] for line in lines] == [epoch.scores["loss"] for epoch in recorder.epochs]
+    assert [line["loss"] for line in lines] == [epoch.metrics["loss"] for epoch in recorder.epochs]
     assert [line["best"] for line in lines] == [epoch.best for epoch in recorder.epochs]
 
 
@@ -238,7 +238,7 @@ def test_a_dev_file_is_measured(tmp_path: Path) -> None:
     assert recorder.trainer.dev is not None
     assert (len(recorder.trainer.train), len(recorder.trainer.dev)) == (24, 7)
     assert model.config.dev_file == str(dev)
-    assert model.config.scores == pytest.approx(model.evaluate(dev).scores())
+    assert model.config.metrics == pytest.approx(model.evaluate(dev).metrics())
 
 
 def test_the_card_says_what_was_measured(tmp_path: Path) -> None:
@@ -256,20 +256,20 @@ def test_the_card_says_what_was_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"cell": "elman"}, "--cell is 'elman'; it must be one of rnn, gru"),
-        ({"hidden_size": 0}, "--hidden-size is 0; it must be at least 1"),
-        ({"epochs": 0}, "--epochs is 0"),
-        ({"dropout": 1.0}, "--dropout is 1.0; it must be in [0, 1)"),
-        ({"label_smoothing": -0.1}, "--label-smoothing is -0.1"),
-        ({"dev_fraction": 0.6}, "--dev-fraction is 0.6; it must be at most 0.5"),
-        ({"lr": 0.0}, "--lr is 0.0; it must be greater than 0"),
-        ({"lr": math.nan}, "--lr is nan"),
-        ({"clip": -1.0}, "--clip is -1.0"),
-        ({"seed": -1}, "--seed is -1"),
-        ({"optimizer": "lion"}, "--optimizer is 'lion'"),
-        ({"schedule": "step"}, "--schedule is 'step'"),
-        ({"class_weights": "some"}, "--class-weights is 'some'"),
-        ({"loss": "median"}, "--loss is 'median'"),
+        ({"cell": "elman"}, "`cell` is 'elman'; it must be one of rnn, gru"),
+        ({"hidden_size": 0}, "`hidden_size` is 0; it must be at least 1"),
+        ({"epochs": 0}, "`epochs` is 0"),
+        ({"dropout": 1.0}, "`dropout` is 1.0; it must be in [0, 1)"),
+        ({"label_smoothing": -0.1}, "`label_smoothing` is -0.1"),
+        ({"dev_fraction": 0.6}, "`dev_fraction` is 0.6; it must be at most 0.5"),
+        ({"lr": 0.0}, "`lr` is 0.0; it must be greater than 0"),
+        ({"lr": math.nan}, "`lr` is nan"),
+        ({"max_grad_norm": -1.0}, "`max_grad_norm` is -1.0"),
+        ({"seed": -1}, "`seed` is -1"),
+        ({"optimizer": "lion"}, "`optimizer` is 'lion'"),
+        ({"lr_schedule": "step"}, "`lr_schedule` is 'step'"),
+        ({"class_weights": "some"}, "`class_weights` is 'some'"),
+        ({"loss_reduction": "median"}, "`loss_reduction` is 'median'"),
     ],
 )
 def test_settings_out_of_range_are_refused_before_anything_is_written(
@@ -295,10 +295,11 @@ def test_a_little_data_gets_more_epochs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"cell": "grucell"}, {"bidirectional": False}, {"embedding": 0}, {"cell": "lstmcell", "embedding": 0}]
+    "settings",
+    [{"cell": "grucell"}, {"bidirectional": False}, {"embedding_size": 0}, {"cell": "lstmcell", "embedding_size": 0}],
 )
 def test_defaults_give_way_to_what_was_chosen(tmp_path: Path, settings: dict[str, Any]) -> None:
     data = upper_pairs(tmp_path / "pairs.tsv")
     model = ohlol.fit(data, hidden_size=4, epochs=1, **settings)
     assert {name: getattr(model.config.model, name) for name in settings} == settings
-    assert model.config.model.bigrams == 0
+    assert model.config.model.bigram_size == 0

@@ -24,9 +24,9 @@ from ohlol.tuning.search import View
 from ohlol.tuning.summary import Board
 from ohlol.utils.errors import InputError
 
-SEARCH = ["cell=gru,lstm", "hidden-size=4:12:2", "lr=5e-3:5e-2:log"]
-SETTINGS: dict[str, Any] = {"embedding": 5, "epochs": 4, "batch_size": 4}
-FLAGS = ["--embedding", "5", "--epochs", "4", "--batch-size", "4", *(f"--search={one}" for one in SEARCH)]
+SEARCH = ["cell=gru,lstm", "hidden_size=4:12:2", "lr=5e-3:5e-2:log"]
+SETTINGS: dict[str, Any] = {"embedding_size": 5, "epochs": 4, "batch_size": 4}
+FLAGS = ["--embedding-size", "5", "--epochs", "4", "--batch-size", "4", *(f"--search={one}" for one in SEARCH)]
 
 
 def settings_of(board: Board) -> list[tuple[Any, ...]]:
@@ -62,8 +62,8 @@ def test_trials_are_runs_and_the_best_is_linked(whole: tuple[Board, Path], data:
     assert best is not None
     assert best.score == max(t.score for t in board.trials if t.state == "complete" and t.score is not None)
     assert (out / "best").resolve() == best.run.resolve()
-    assert load(out / "best").config.scores == best.scores
-    assert load(out / "best").evaluate(data).scores()["accuracy"] > 0
+    assert load(out / "best").config.metrics == best.scores
+    assert load(out / "best").evaluate(data).metrics()["accuracy"] > 0
     kept = {path.parent.name for path in out.glob("trials/*/model.safetensors")}
     assert kept == {t.run.name for t in board.ranked[:2]}  # keep=2
     assert not list(out.glob("trials/*/resume"))
@@ -81,7 +81,7 @@ def test_the_first_trial_is_the_defaults(whole: tuple[Board, Path], data: Path, 
     assert first.settings == {"cell": "lstm", "hidden_size": 12, "lr": 0.005}  # the nearest that are searched
     other = ohlol.tune(data, trials=1, out=tmp_path / "one", search=["lr", "cell"], hidden_size=6, **SETTINGS)
     plain = ohlol.fit(data, out=tmp_path / "plain", hidden_size=6, **SETTINGS)
-    assert other.trials[0].scores == plain.config.scores
+    assert other.trials[0].scores == plain.config.metrics
     assert same(tmp_path / "one/best", tmp_path / "plain")
 
 
@@ -111,7 +111,7 @@ def test_the_command_that_is_printed_trains_the_best_again(
     assert end.value.code == 0
     printed = capsys.readouterr().out
     assert printed.startswith("3 trials of 4 epochs, label, by accuracy (more is better); ended early by median\n")
-    assert all(f"  --search {one}\n" in printed.replace("0.005:0.05", "5e-3:5e-2") for one in SEARCH)
+    assert all(f"  {one}\n" in printed.replace("0.005:0.05", "5e-3:5e-2") for one in SEARCH)
     (command,) = re.findall(r"^train it again: ohlol (.*)$", printed, re.MULTILINE)
     with pytest.raises(SystemExit):
         main([*shlex.split(command), "--out", str(tmp_path / "again")])
@@ -120,7 +120,7 @@ def test_the_command_that_is_printed_trains_the_best_again(
 
 def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
     board = ohlol.tune(
-        data, trials=14, out=tmp_path / "study", search=["lr=1e-7:0.03:log"], hidden_size=8, embedding=5, epochs=8,
+        data, trials=14, out=tmp_path / "study", search=["lr=1e-7:0.03:log"], hidden_size=8, embedding_size=5, epochs=8,
         batch_size=4, seed=3,
     )  # fmt: skip
     pruned = [t for t in board.trials if t.state == "pruned"]
@@ -136,7 +136,7 @@ def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
         assert not (t.run / "model.safetensors").exists()
     brackets = ohlol.tune(
         data, trials=16, out=tmp_path / "hyperband", search=["lr=1e-7:0.03:log"], pruner="hyperband", hidden_size=8,
-        embedding=5, epochs=9, batch_size=8,
+        embedding_size=5, epochs=9, batch_size=8,
     )  # fmt: skip
     assert {t.epochs for t in brackets.trials if t.state == "pruned"} & {1, 3}  # where Hyperband looks
     none = ohlol.tune(data, trials=7, out=tmp_path / "none", search=["lr=1e-7:1e-6"], pruner="none", **SETTINGS)
@@ -160,10 +160,10 @@ def test_every_task_and_the_direction_of_its_score(kind: str, score: str, tmp_pa
 def test_words_are_encoded_with_and_without_their_spelling(tmp_path: Path) -> None:
     file = names_file(tmp_path / "data.csv")
     board = ohlol.tune(
-        file, trials=2, out=tmp_path / "study", search=["spelling=0,4"], level="word", input="name", target="kind",
+        file, trials=2, out=tmp_path / "study", search=["char_rnn_size=0,4"], level="word", input="name", target="kind",
         hidden_size=6, **SETTINGS,
     )  # fmt: skip
-    assert sorted(t.settings["spelling"] for t in board.trials) == [0, 4]
+    assert sorted(t.settings["char_rnn_size"] for t in board.trials) == [0, 4]
     assert {load(t.run).config.sizes.chars > 0 for t in board.trials} == {True, False}
     assert len(list(tmp_path.glob("study/data/*/*"))) == 2
 
@@ -176,24 +176,24 @@ def test_pairs_and_an_encoded_corpus(data: Path, tmp_path: Path) -> None:
     found = tuned(tmp_path / "corpus", tmp_path / "study", 2)
     assert len(found.trials) == 2
     assert not (tmp_path / "study/data").exists()
-    with pytest.raises(InputError, match="--dev-fraction is chosen when a corpus is encoded"):
+    with pytest.raises(InputError, match="`dev_fraction` is chosen when a corpus is encoded"):
         tuned(tmp_path / "corpus", tmp_path / "other", 2, dev_fraction=0.2)
 
 
 def test_trials_that_fail_do_not_end_the_study(data: Path, tmp_path: Path) -> None:
-    search = ["lr=0.01,1e38", "hidden-size=6,1048576"]
-    board = ohlol.tune(data, trials=4, out=tmp_path / "study", search=search, clip=0.0, **SETTINGS)
+    search = ["lr=0.01,1e38", "hidden_size=6,1048576"]
+    board = ohlol.tune(data, trials=4, out=tmp_path / "study", search=search, max_grad_norm=0.0, **SETTINGS)
     why = {(t.settings["lr"], t.settings["hidden_size"]): t.why for t in board.trials if t.state == "failed"}
     assert set(why) == {(1e38, 6), (0.01, 1048576), (1e38, 1048576)}
-    assert "try a lower --lr" in why[1e38, 6]
+    assert "try a lower `lr`" in why[1e38, 6]
     assert "parameters and take" in why[0.01, 1048576]
     assert board.best is not None
     assert (tmp_path / "study/best").resolve() == board.best.run.resolve()
-    loops = ohlol.tune(data, trials=2, out=tmp_path / "loops", search=["layers=1,2"], cell="rnncell", **SETTINGS)
-    assert [t.state for t in sorted(loops.trials, key=lambda t: t.settings["layers"])] == ["complete", "failed"]
+    loops = ohlol.tune(data, trials=2, out=tmp_path / "loops", search=["num_layers=1,2"], cell="rnncell", **SETTINGS)
+    assert [t.state for t in sorted(loops.trials, key=lambda t: t.settings["num_layers"])] == ["complete", "failed"]
     assert "runs one layer in one direction" in next(t.why for t in loops.trials if t.state == "failed")
     with pytest.raises(InputError, match="no trial succeeded; the last one: epoch 1, step"):
-        ohlol.tune(data, trials=1, out=tmp_path / "none", search=["lr=1e38,2e38"], clip=0.0, **SETTINGS)
+        ohlol.tune(data, trials=1, out=tmp_path / "none", search=["lr=1e38,2e38"], max_grad_norm=0.0, **SETTINGS)
 
 
 class Stopper(View):
@@ -288,26 +288,26 @@ def test_what_is_refused(
     whole: tuple[Board, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, out = whole
-    with pytest.raises(InputError, match=r"was made with search .*, not lr=0.0005:0.01:log: give another --out"):
+    with pytest.raises(InputError, match=r"was made with search .*, not lr=0.0005:0.01:log: give another `out`"):
         tuned(data, out, search=["lr"])
     with pytest.raises(InputError, match=r"was made with settings .*epochs 4.*, not .*epochs 5.*"):
         tuned(data, out, epochs=5)
-    with pytest.raises(InputError, match="was made with --pruner median, not none"):
+    with pytest.raises(InputError, match="was made with `pruner` median, not none"):
         tuned(data, out, pruner="none")
-    with pytest.raises(InputError, match="is the directory of the study whole: give another --out"):
+    with pytest.raises(InputError, match="is the directory of the study whole: give another `out`"):
         tuned(data, out, study="other")
     with pytest.raises(InputError, match="was made for other data"):
         tuned(upper_pairs(tmp_path / "other.tsv", seed=4), out)
     (tmp_path / "there").mkdir()
     (tmp_path / "there/mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="is there and is no study: give another --out"):
+    with pytest.raises(InputError, match="is there and is no study: give another `out`"):
         tuned(data, tmp_path / "there")
     for more, said in (
-        ({"trials": 0}, "--trials is 0; it must be at least 1"),
-        ({"keep": 0}, "--keep is 0; it must be at least 1"),
-        ({"pruner": "best"}, "--pruner is 'best'; it must be one of auto, median, hyperband, none"),
-        ({"lr": 0.1}, "--lr 0.1 is the same for all trials"),
-        ({"hidden_size": 0, "search": ["lr"]}, "--hidden-size is 0; it must be at least 1"),
+        ({"trials": 0}, "`trials` is 0; it must be at least 1"),
+        ({"keep": 0}, "`keep` is 0; it must be at least 1"),
+        ({"pruner": "best"}, "`pruner` is 'best'; it must be one of auto, median, hyperband, none"),
+        ({"lr": 0.1}, "`lr` is 0.1 in all trials for all trials"),
+        ({"hidden_size": 0, "search": ["lr"]}, "`hidden_size` is 0; it must be at least 1"),
     ):
         with pytest.raises(InputError, match=said):
             tuned(data, tmp_path / "refused", **more)

@@ -7,30 +7,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.config import ModelSettings, TrainSettings, defaults
-from ohlol.tuning.space import BY_TASK, FIXED, OTHERS, Range, chosen, parse
+from ohlol.config import ModelSettings, TrainSettings
+from ohlol.tasks import TASKS
+from ohlol.tuning.space import FIXED, OTHERS, Range, chosen, parse
 from ohlol.utils.errors import InputError
 
-TASKS = [("label", "word"), ("label", "char"), ("next", "char"), ("classify", "word"), ("forecast", "char")]
+CASES = [("label", "word"), ("label", "char"), ("next", "char"), ("classify", "word"), ("forecast", "char")]
 
 
-@pytest.mark.parametrize(("task", "level"), TASKS)
+@pytest.mark.parametrize(("task", "level"), CASES)
 def test_the_defaults_of_each_task_lie_within(task: str, level: str) -> None:
     space = chosen([], {}, task, level)
-    model, training = defaults(task, level)
+    model, training = TASKS[task].defaults(level)
     both = vars(model) | vars(training)
     assert space.settings(space.nearest(model, training)) == {name: both[name] for name in space.texts}
     assert {"cell", "hidden_size", "dropout", "lr"} <= set(space.texts)
 
 
 def test_every_written_range_is_read_as_it_is_written() -> None:
-    for text in {text for texts in BY_TASK.values() for text in texts} | set(OTHERS):
+    for text in {text for task, level in CASES for text in TASKS[task].search_space(level)} | set(OTHERS):
         assert parse(parse(text).text) == parse(text)
 
 
 def test_the_page_lists_every_range() -> None:
     page = (Path(__file__).parents[2] / "docs/tuning.md").read_text(encoding="utf-8")
-    for (task, _), texts in BY_TASK.items():
+    for task, level in CASES:
+        texts = TASKS[task].search_space(level)
         rows = [line for line in page.splitlines() if line.startswith(f"| `{task}`")]
         assert any(all(f"`{text}`" in row for text in texts) for row in rows)
     assert all(f"`{text}`" in page for text in OTHERS)
@@ -39,11 +41,11 @@ def test_the_page_lists_every_range() -> None:
 def test_kinds_of_ranges() -> None:
     assert parse("cell=gru, lstm").choices == ("gru", "lstm")
     assert parse("--bidirectional=no,true").choices == (False, True)
-    assert parse("embedding=onehot,64").choices == (0, 64)
-    assert parse("layers=1:3").values == (1, 2, 3)
+    assert parse("embedding_size=onehot,64").choices == (0, 64)
+    assert parse("num_layers=1:3").values == (1, 2, 3)
     assert parse("hidden_size=32:60:8").values == (32, 40, 48, 56)  # its end is the last value there is
     assert parse("dropout=0:0.3:0.1").values == (0.0, 0.1, 0.2, 0.3)
-    assert parse("hidden-size=32:256:log").log
+    assert parse("hidden_size=32:256:log").log
     assert parse("lr=1e-4:1e-2:log").values is None
     assert parse("lr=0.00012345678,0.1").text == "lr=0.00012345678,0.1"
 
@@ -60,7 +62,7 @@ def test_numbers_stay_within_and_places_are_undone(low: float, ratio: float, log
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 60), st.integers(1, 1000))
 def test_the_nearest_value_is_one_of_the_range(low: int, length: int, step: int, value: int) -> None:
-    one = parse(f"hidden-size={low}:{low + max(length, step)}:{step}")
+    one = parse(f"hidden_size={low}:{low + max(length, step)}:{step}")
     assert one.values is not None
     found = one.nearest(value)
     assert found in one.values
@@ -70,7 +72,7 @@ def test_the_nearest_value_is_one_of_the_range(low: int, length: int, step: int,
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("colour=red", "'colour' is no setting to search; there are cell, hidden-size"),
+        ("colour=red", "'colour' is no setting to search; there are cell, hidden_size"),
         ("seed=1:3", "'seed' is no setting to search"),
         ("lr=", "'' is not a number"),
         ("lr=a:b", "'a' is not a number"),
@@ -79,15 +81,15 @@ def test_the_nearest_value_is_one_of_the_range(low: int, length: int, step: int,
         ("lr=0:1:log", "begins above 0"),
         ("lr=1:2:3:4", "a range is LOW:HIGH, LOW:HIGH:STEP or LOW:HIGH:log"),
         ("lr=1:2:5", "a step is above 0 and at most 1"),
-        ("hidden-size=1.5:3", "'1.5' is not a whole number"),
-        ("hidden-size=0:3", "--hidden-size is 0; it must be at least 1"),
-        ("cell=gru,elman", "--cell is 'elman'; it must be one of"),
+        ("hidden_size=1.5:3", "'1.5' is not a whole number"),
+        ("hidden_size=0:3", "`hidden_size` is 0; it must be at least 1"),
+        ("cell=gru,elman", "`cell` is 'elman'; it must be one of"),
         ("cell=1:2", "its values are no numbers; give choices"),
         ("cell=gru,gru", "a choice stands twice"),
-        ("tied=maybe", "'maybe' is neither yes nor no"),
-        ("dropout=0:1", r"--dropout is 1.0; it must be in \[0, 1\)"),
-        ("unknown=0:1", "without <unk> scores are of other symbols"),
-        ("warmup", "warmup has no range of its own: give one, warmup=LOW:HIGH or warmup=A,B"),
+        ("tie_weights=maybe", "'maybe' is neither yes nor no"),
+        ("dropout=0:1", r"`dropout` is 1.0; it must be in \[0, 1\)"),
+        ("unk_probability=0:0.5", "without <unk> scores are of other symbols"),
+        ("warmup_steps", "warmup_steps has no range of its own: give one, warmup_steps=LOW:HIGH or warmup_steps=A,B"),
     ],
 )
 def test_what_is_no_range(text: str, said: str) -> None:
@@ -98,10 +100,12 @@ def test_what_is_no_range(text: str, said: str) -> None:
 
 def test_flags_are_not_searched() -> None:
     assert "lr" not in chosen([], {"lr": 0.1}, "next", "char").texts
-    assert "layers" not in chosen([], {"cell": "grucell"}, "next", "char").texts
-    with pytest.raises(InputError, match=r"--lr 0\.1 is the same for all trials; leave out --search lr"):
+    assert "num_layers" not in chosen([], {"cell": "grucell"}, "next", "char").texts
+    with pytest.raises(
+        InputError, match=r"`lr` is 0\.1 in all trials, so it cannot be searched; leave it out of `search`"
+    ):
         chosen(["lr", "cell"], {"lr": 0.1}, "next", "char")
-    with pytest.raises(InputError, match="--search lr is given twice"):
+    with pytest.raises(InputError, match="`search` has `lr` twice"):
         chosen(["lr", "lr=1:2"], {}, "next", "char")
     every = {f.name: 1 for kind in (ModelSettings, TrainSettings) for f in fields(kind)}
     with pytest.raises(InputError, match="nothing is left to search"):
@@ -116,7 +120,7 @@ def test_a_name_alone_has_the_range_of_the_task() -> None:
 
 
 def test_all_settings_of_a_space_that_ends() -> None:
-    space = chosen(["cell=gru,lstm", "layers=1:3"], {}, "label", "char")
+    space = chosen(["cell=gru,lstm", "num_layers=1:3"], {}, "label", "char")
     assert space.size == 6
     assert len({tuple(one.values()) for one in space.all()}) == 6
     assert not set(FIXED) & set(space.texts)

@@ -11,9 +11,10 @@ import pytest
 from helpers import upper_pairs
 
 import ohlol
+from ohlol.tasks import TASKS
 from ohlol.tuning import study as room
 from ohlol.tuning.samplers import Proposer, distribution_of, pruner_of
-from ohlol.tuning.space import BY_TASK, OTHERS, Space, chosen, parse
+from ohlol.tuning.space import OTHERS, Space, chosen, parse
 from ohlol.tuning.storage import Storage
 from ohlol.tuning.study import GRACE, Study, load_board
 from ohlol.tuning.summary import Lost, is_study, read_file
@@ -37,7 +38,9 @@ def opened(out: Path, space: Space = SPACE, storage: str | None = None, **made_f
 
 
 def test_every_range_is_one_of_optunas() -> None:
-    for text in {text for texts in BY_TASK.values() for text in texts} | set(OTHERS):
+    for text in {
+        text for task in TASKS.values() for level in ("char", "word") for text in task.search_space(level)
+    } | set(OTHERS):
         one = parse(text)
         distribution = distribution_of(one)  # a warning would fail this test
         for value in one.values or (one.low, one.high):
@@ -60,7 +63,7 @@ def test_what_is_proposed_depends_on_seed_number_and_history_alone(tmp_path: Pat
 
 
 def test_no_settings_are_proposed_twice() -> None:
-    space = chosen(["cell=rnn,gru,lstm", "layers=1:4"], {}, "label", "char")
+    space = chosen(["cell=rnn,gru,lstm", "num_layers=1:4"], {}, "label", "char")
     study = optuna.create_study(direction="maximize", sampler=Proposer(space, 0))
     for _ in range(12):
         study.tell(study.ask(Proposer(space, 0).distributions), 1.0)
@@ -150,7 +153,7 @@ def test_what_another_machine_left_is_begun_anew(tmp_path: Path, monkeypatch: py
 
 
 def test_where_no_system_tells_who_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room.lock, "fcntl", None)
+    monkeypatch.setattr(room.locks, "fcntl", None)
     one, two = opened(tmp_path / "study"), opened(tmp_path / "study")
     first = one.take(1)
     assert first is not None
@@ -196,7 +199,7 @@ def test_passwords_are_neither_shown_nor_written(tmp_path: Path, monkeypatch: py
     assert "postgresql://me:***@localhost:1/x cannot be used" in str(error.value)
     with pytest.raises(InputError) as other:
         opened(tmp_path / "study", storage="pa@ss")
-    assert "--storage is no URL of a database" in str(other.value)
+    assert "`storage` is no URL of a database" in str(other.value)
     for said in (error, other):
         assert not any(word in str(said.value) for word in ("pa%40ss", "pa@ss", "hidden"))
     file = tmp_path / "shared.db"
@@ -206,10 +209,10 @@ def test_passwords_are_neither_shown_nor_written(tmp_path: Path, monkeypatch: py
     opened(tmp_path / "query", storage=f"sqlite:///{file}?timeout=77").close()
     assert read_file(tmp_path / "query")["storage"] == "elsewhere"
     assert "77" not in (tmp_path / "query/study.json").read_text()
-    with pytest.raises(InputError, match="may hold a password and is not written down: give --storage"):
+    with pytest.raises(InputError, match="may hold a password and is not written down: give `storage`"):
         opened(tmp_path / "query")
     opened(tmp_path / "own").close()
-    with pytest.raises(InputError, match=r"keeps its study in .*study.db: leave out --storage"):
+    with pytest.raises(InputError, match=r"keeps its study in .*study.db: leave out `storage`"):
         opened(tmp_path / "own", storage=f"sqlite:///{file}")
 
 
@@ -224,7 +227,7 @@ def test_storages_that_do_not_work(tmp_path: Path) -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     foreign = optuna.create_study(study_name="study", storage=f"sqlite:///{tmp_path / 'foreign.db'}")
     foreign.add_trial(optuna.create_trial(value=1.0))
-    with pytest.raises(InputError, match="is none of ohlol's: give another --study"):
+    with pytest.raises(InputError, match="is none of ohlol's: give another `study`"):
         opened(tmp_path / "study", storage=f"sqlite:///{tmp_path / 'foreign.db'}")
 
 
@@ -233,16 +236,16 @@ def test_directories_that_are_no_studies(tmp_path: Path) -> None:
         load_board(tmp_path)
     for found, said in (
         ({"format": 9, "study": "x"}, "not that of a study that this version"),
-        ({"format": 1}, "not that of a study"),
-        ({"format": 1, "study": "x", "storage": 5}, "does not say where"),
-        ({"format": 1, "study": "x", "storage": None}, "has no study.db"),
-        ({"format": 1, "study": "x", "storage": "\0"}, "--storage is no URL"),
+        ({"format": 2}, "not that of a study"),
+        ({"format": 2, "study": "x", "storage": 5}, "does not say where"),
+        ({"format": 2, "study": "x", "storage": None}, "has no study.db"),
+        ({"format": 2, "study": "x", "storage": "\0"}, "`storage` is no URL"),
     ):
         write_json(tmp_path / "study.json", found)
         with pytest.raises(InputError, match=said):
             load_board(tmp_path)
     opened(tmp_path / "study").close()
-    write_json(tmp_path / "study/study.json", {"format": 1, "study": "gone", "storage": None})
+    write_json(tmp_path / "study/study.json", {"format": 2, "study": "gone", "storage": None})
     with pytest.raises(InputError, match="holds no study gone"):
         load_board(tmp_path / "study")
 
@@ -253,7 +256,7 @@ def test_without_optuna_there_is_one_line(tmp_path: Path) -> None:
     for arguments in (["tune", str(data), "--out", str(tmp_path / "study")], ["plot", str(tmp_path / "study")]):
         if arguments[0] == "plot":
             (tmp_path / "study").mkdir(exist_ok=True)
-            write_json(tmp_path / "study/study.json", {"format": 1, "study": "x", "storage": None})
+            write_json(tmp_path / "study/study.json", {"format": 2, "study": "x", "storage": None})
         found = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
         assert (found.returncode, found.stderr) == (2, "ohlol: a sweep needs optuna: pip install 'ohlol[tune]'\n")
     assert callable(ohlol.tune)

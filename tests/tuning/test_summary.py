@@ -17,7 +17,7 @@ from ohlol.tuning.summary import Board, Trial
 from ohlol.tuning.summary_text import HEIGHT, best_to_text, board_to_text
 from ohlol.utils.errors import InputError
 
-SPACE = {"cell": "cell=gru,lstm", "hidden_size": "hidden-size=32:256:8", "lr": "lr=1e-4:1e-2:log"}
+SPACE = {"cell": "cell=gru,lstm", "hidden_size": "hidden_size=32:256:8", "lr": "lr=1e-4:1e-2:log"}
 
 
 def trial(number: int, score: float | None, state: str = "complete", cell: str = "gru", **more: Any) -> Trial:

@@ -9,7 +9,7 @@ import pytest
 
 import ohlol
 from ohlol.utils.errors import InputError
-from ohlol.utils.files import append_line, link, write_json
+from ohlol.utils.files import append_line, replace_link, write_json
 
 
 @pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
@@ -84,18 +84,18 @@ def test_a_link_is_replaced_in_one_step_and_nothing_else_is(tmp_path: Path, monk
     for name in ("one", "two"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "best.tmp").touch()  # of a process that was killed
-        assert link(tmp_path / "best", tmp_path / "runs" / name)
+        assert replace_link(tmp_path / "best", tmp_path / "runs" / name)
         assert os.readlink(tmp_path / "best") == f"runs/{name}"
     assert not (tmp_path / "best.tmp").exists()
     (tmp_path / "mine").mkdir()
     with pytest.raises(InputError, match="is in the way"):
-        link(tmp_path / "mine", tmp_path / "runs/one")
+        replace_link(tmp_path / "mine", tmp_path / "runs/one")
 
     def none(*_: object, **__: object) -> None:
         raise OSError("this system has no symbolic links")
 
     monkeypatch.setattr(Path, "symlink_to", none)
-    assert not link(tmp_path / "best", tmp_path / "runs/one")
+    assert not replace_link(tmp_path / "best", tmp_path / "runs/one")
     assert os.readlink(tmp_path / "best") == "runs/two"
 
 

@@ -1,1 +1,1 @@
-"""Run directories: configuration, weights, saved states and the model card."""
+"""Run directories: configuration, weights, saved states, metrics log and model card."""

@@ -1,30 +1,28 @@
-"""The model card: a run's README.md, from its configuration and scores; knows nothing of how either came about."""
+"""The model card: the README.md of a run, from its configuration and metrics."""
 
 from dataclasses import asdict
 from pathlib import Path
 
-from ohlol.checkpoint.run_directory import Config
-from ohlol.evaluation.metrics import text_of
-
-_USES = {
-    "label": 'ohlol predict {run} "TEXT"',
-    "classify": 'ohlol predict {run} "TEXT"',
-    "next": 'ohlol generate {run} --prompt "TEXT"',
-    "forecast": "ohlol predict {run} FILE",
-}
+from ohlol.checkpoint.run_config import RunConfig
+from ohlol.tasks import TASKS
+from ohlol.tasks.metrics import format_metrics
 
 
-def model_card(config: Config, parameters: int, run: Path, *, apart: bool, device: str = "") -> str:
-    """Markdown that says what the model is, what it was trained on, how good it is and how to use it.
+def format_model_card(config: RunConfig, parameters: int, run: Path, *, held_out: bool, device: str = "") -> str:
+    """A description of a model in Markdown: its architecture, data, metrics and usage.
 
-    `apart` says whether it was measured on other data than it was trained on, `device` what it was trained by, if it
-    was here.
+    Args:
+        config: the configuration of the run.
+        parameters: number of parameters of the model.
+        run: the run directory.
+        held_out: whether the metrics were measured on data that the model was not trained on.
+        device: the device the model was trained on; empty for an imported model.
     """
     imported = not config.train_files and not config.pairs
-    given = "elsewhere: its weights were imported" if imported else "pairs given on the command line"
-    trained_on = ", ".join(config.train_files) or given
+    other_source = "elsewhere: its weights were imported" if imported else "pairs given on the command line"
+    trained_on = ", ".join(config.train_files) or other_source
     measured = config.dev_file or (
-        f"a share of {config.training.dev_fraction:g} set apart" if apart else "the training data"
+        f"a share of {config.training.dev_fraction:g} set apart" if held_out else "the training data"
     )
     measured = "nothing yet; `ohlol evaluate` does" if imported else measured
     computed = f"- computed by: {device}\n" if device else ""
@@ -32,16 +30,16 @@ def model_card(config: Config, parameters: int, run: Path, *, apart: bool, devic
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())
     return f"""# {run.name}
 
-A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, {config.model.layers} x \
+A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, {config.model.num_layers} x \
 {config.model.hidden_size} hidden units{", both directions" if config.model.bidirectional else ""}, \
 {parameters:,} parameters.
 
 - trained on: {trained_on}
 - measured on: {measured}
-{computed}- scores there, best weights: {text_of(config.scores) or "none"}
+{computed}- metrics there, best weights: {format_metrics(config.metrics) or "none"}
 
 ```
-{_USES[config.task].format(run=run)}
+{TASKS[config.task].usage.format(run=run)}
 ```
 
 | setting | value |

@@ -1,7 +1,7 @@
-"""The weights after each epoch, kept beside the best ones in `snapshots/`; knows nothing of what they are for.
+"""Snapshots: the weights after each epoch, in `snapshots/`.
 
-`00000.safetensors` holds the weights before the first step, `00007.safetensors` those after the seventh epoch. A file
-is written before the state that says its epoch is over, so a run that was killed and goes on has all of them.
+`00000.safetensors` holds the weights before the first step, `00007.safetensors` those after the seventh epoch. A
+snapshot is written before the saved state of its epoch, so a run that was killed and resumed has all of them.
 """
 
 import re
@@ -9,67 +9,67 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ohlol.checkpoint.weights import check_weights, read_tensors, weights_of, write_tensors
+from ohlol.checkpoint.weights import check_weights, get_weights, read_tensors, write_tensors
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
-from ohlol.utils.files import unwritten
+from ohlol.utils.files import write_error
 
-FOLDER = "snapshots"
+DIRECTORY = "snapshots"
 
 
 def save(run: Path, epoch: int, model: SequenceModel) -> None:
-    """Keep the weights as they are after an epoch; raises InputError where they cannot be written."""
-    folder = _own(run)
+    """Write the weights after an epoch; raises InputError where they cannot be written."""
+    directory = _checked_directory(run)
     try:
-        folder.mkdir(exist_ok=True)
+        directory.mkdir(exist_ok=True)
     except OSError as error:
-        raise unwritten(folder, error) from None
-    write_tensors(_path(run, epoch), weights_of(model), {"format": "pt"})
+        raise write_error(directory, error) from None
+    write_tensors(_path(run, epoch), get_weights(model), {"format": "pt"})
 
 
-def kept(run: Path) -> list[int]:
-    """The epochs whose weights are there, in order."""
-    found = [re.fullmatch(r"(\d{5,9})\.safetensors", path.name) for path in (run / FOLDER).glob("*")]
-    return sorted({int(name[1]) for name in found if name})
+def list_epochs(run: Path) -> list[int]:
+    """The epochs with a snapshot, in order."""
+    names = [re.fullmatch(r"(\d{5,9})\.safetensors", path.name) for path in (run / DIRECTORY).glob("*")]
+    return sorted({int(name[1]) for name in names if name})
 
 
 def load(run: Path, epoch: int, model: SequenceModel) -> dict[str, Tensor]:
-    """The weights after an epoch, seen to be those of a model.
+    """The weights after an epoch.
 
     Args:
         run: the run directory.
-        epoch: how many were over; 0 for before the first.
-        model: whose names and shapes they must have; it is not changed.
+        epoch: number of completed epochs; 0 for the weights before the first step.
+        model: the model whose names and shapes the weights must have; it is not changed.
 
     Raises:
-        InputError: they were not kept, or are damaged, or do not fit.
+        InputError: there is no such snapshot, or it is damaged, or it does not fit the model.
     """
-    epochs = kept(run)
+    epochs = list_epochs(run)
     if epoch not in epochs:
-        there = f"epochs {epochs[0]} to {epochs[-1]}" if epochs else "none: `ohlol train --snapshots` keeps them"
-        raise InputError(f"{run}: there is no snapshot of epoch {epoch}; there are {there}")
-    path, expected = _path(run, epoch), weights_of(model)
+        available = f"epochs {epochs[0]} to {epochs[-1]}" if epochs else "none: train with `snapshots` to keep them"
+        raise InputError(f"{run}: there is no snapshot of epoch {epoch}; there are {available}")
+    path, expected = _path(run, epoch), get_weights(model)
     weights = read_tensors(path, sum(t.nbytes for t in expected.values()))[0]
     check_weights(weights, expected, str(path))
     return weights
 
 
 def clear(run: Path) -> None:
-    """Take away what an earlier run kept, and nothing else; raises OSError where that cannot be done."""
-    if not (run / FOLDER).exists():
+    """Remove all snapshots, and no other file; raises OSError."""
+    if not (run / DIRECTORY).exists():
         return
-    folder = _own(run)
-    for path in folder.glob("*.safetensors*"):
+    directory = _checked_directory(run)
+    for path in directory.glob("*.safetensors*"):
         path.unlink()
 
 
-def _own(run: Path) -> Path:
-    """The folder; raises InputError where it leads out of the run."""
-    folder = run / FOLDER
-    if folder.is_symlink():
-        raise InputError(f"{folder}: is a symbolic link; nothing is written through one")
-    return folder
+def _checked_directory(run: Path) -> Path:
+    """The directory of the snapshots; raises InputError where it is a symbolic link."""
+    directory = run / DIRECTORY
+    if directory.is_symlink():
+        raise InputError(f"{directory}: is a symbolic link; nothing is written through one")
+    return directory
 
 
 def _path(run: Path, epoch: int) -> Path:
-    return run / FOLDER / f"{epoch:05}.safetensors"
+    return run / DIRECTORY / f"{epoch:05}.safetensors"

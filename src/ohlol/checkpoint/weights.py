@@ -1,4 +1,4 @@
-"""Safetensors files with a checksum, and a model's named weights in them; knows nothing of run directories."""
+"""Safetensors files with a checksum, and the named weights of a model in them."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ from ohlol.utils.errors import SAID, InputError, short
 from ohlol.utils.files import parse_json, read_bytes, write_bytes
 
 HEADER_LIMIT = 1 << 24
-"""Bytes of the largest safetensors header read: a tensor's entry takes about 100, and no network here has 100,000."""
+"""Size in bytes of the largest safetensors header that is read: about 100 for each tensor of a model."""
 TYPES = {
     torch.int64: "I64",
     torch.float64: "F64",
@@ -28,23 +28,22 @@ TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-"""How safetensors calls what is written, in the order in which it stands in a file: the widest first, so that all are
-aligned."""
-UNSEALED = "0" * 64
-"""What stands in a file for its checksum while the checksum is taken."""
+"""The names of the dtypes in safetensors, in the order of a file: the widest first, so that all tensors are aligned."""
+EMPTY_CHECKSUM = "0" * 64
+"""The placeholder for the checksum of a file while the checksum is computed."""
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], keep: Path | None = None) -> None:
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str], backup: Path | None = None) -> None:
     """Write a safetensors file with its checksum, as `write_bytes` does."""
-    write_bytes(path, sealed(tensors, metadata), keep)
+    write_bytes(path, serialize_tensors(tensors, metadata), backup)
 
 
-def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytearray:
-    """A safetensors file with the SHA-256 of the whole file in its metadata, taken while that is `UNSEALED`.
+def serialize_tensors(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytearray:
+    """A safetensors file with the SHA-256 of the whole file in its metadata, computed while that is `EMPTY_CHECKSUM`.
 
-    Laid out as the library does, which would copy every tensor three times: a run writes this after each epoch.
+    The layout is that of the safetensors library, which copies every tensor three times; a run calls this each epoch.
     """
-    header: dict[str, Any] = {"__metadata__": {**metadata, "sha256": UNSEALED}}
+    header: dict[str, Any] = {"__metadata__": {**metadata, "sha256": EMPTY_CHECKSUM}}
     parts: list[tuple[Tensor, int, int]] = []
     end = 0
     order = list(TYPES)
@@ -55,38 +54,38 @@ def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> bytearray:
         parts.append((tensor, start, end))
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    made = bytearray(8 + len(text) + end)
-    made[: 8 + len(text)] = len(text).to_bytes(8, "little") + text
-    room = torch.frombuffer(made, dtype=torch.uint8)[8 + len(text) :]
+    file = bytearray(8 + len(text) + end)
+    file[: 8 + len(text)] = len(text).to_bytes(8, "little") + text
+    body = torch.frombuffer(file, dtype=torch.uint8)[8 + len(text) :]
     for tensor, start, end in parts:
-        room[start:end] = tensor.detach().contiguous().view(-1).view(torch.uint8)
-    digest = _seal(hashlib.sha256(made).hexdigest())
-    at = made.index(_seal(UNSEALED))
-    made[at : at + len(digest)] = digest
-    return made
+        body[start:end] = tensor.detach().contiguous().view(-1).view(torch.uint8)
+    entry = _checksum_entry(hashlib.sha256(file).hexdigest())
+    at = file.index(_checksum_entry(EMPTY_CHECKSUM))
+    file[at : at + len(entry)] = entry
+    return file
 
 
-def _seal(digest: str) -> bytes:
+def _checksum_entry(digest: str) -> bytes:
     return f'"sha256":"{digest}"'.encode()
 
 
-def read_tensors(path: Path, most: int = 1 << 40) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """All tensors of a safetensors file and its metadata, the checksum compared where it has one.
+def read_tensors(path: Path, max_bytes: int = 1 << 40) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file; its checksum is verified, if it has one.
 
     Args:
         path: the file.
-        most: bytes that its tensors can have at most.
+        max_bytes: the largest possible size of its tensors.
 
     Raises:
-        InputError: missing, damaged, larger than it can be.
+        InputError: the file is missing, damaged, or too large.
     """
-    return parse_tensors(read_bytes(path, most + HEADER_LIMIT), str(path))
+    return parse_tensors(read_bytes(path, max_bytes + HEADER_LIMIT), str(path))
 
 
 def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The same from the file's bytes; `where` is what an InputError calls them."""
+    """The same from the bytes of a file; `where` names them in errors."""
     try:
-        metadata = _header(data).get("__metadata__", {})
+        metadata = _parse_header(data).get("__metadata__", {})
         if not isinstance(metadata, dict) or not all(
             isinstance(v, str) for v in cast("dict[str, Any]", metadata).values()
         ):
@@ -94,7 +93,8 @@ def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str,
         metadata = cast("dict[str, str]", metadata)
         if "sha256" in metadata:
             end = 8 + int.from_bytes(data[:8], "little")
-            digest = hashlib.sha256(data[:end].replace(_seal(metadata["sha256"]), _seal(UNSEALED), 1))
+            header = data[:end].replace(_checksum_entry(metadata["sha256"]), _checksum_entry(EMPTY_CHECKSUM), 1)
+            digest = hashlib.sha256(header)
             digest.update(memoryview(data)[end:])
             if digest.hexdigest() != metadata["sha256"]:
                 raise ValueError("it does not match its checksum: it is damaged")
@@ -103,7 +103,7 @@ def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str,
         raise InputError(f"{where}: cannot be read: {short(error)}") from None
 
 
-def _header(data: bytes) -> dict[str, Any]:
+def _parse_header(data: bytes) -> dict[str, Any]:
     size = int.from_bytes(data[:8], "little")
     if size > min(HEADER_LIMIT, len(data) - 8):
         raise ValueError(f"its header claims {size} bytes")
@@ -113,18 +113,18 @@ def _header(data: bytes) -> dict[str, Any]:
     return cast("dict[str, Any]", header)
 
 
-def weights_of(model: SequenceModel) -> dict[str, Tensor]:
-    """The named weights of a model, each tensor once."""
+def get_weights(model: SequenceModel) -> dict[str, Tensor]:
+    """The weights of a model by name, a tied weight once."""
     weights = {k: v.detach().contiguous() for k, v in model.state_dict().items()}
-    if model.settings.tied:
+    if model.settings.tie_weights:
         del weights["head.weight"]
     return weights
 
 
-def put_weights(model: SequenceModel, weights: dict[str, Tensor], where: str) -> None:
-    """Put named weights into a model, names and shapes checked first; raises InputError."""
-    check_weights(weights, weights_of(model), where)
-    if model.settings.tied:
+def load_weights(model: SequenceModel, weights: dict[str, Tensor], where: str) -> None:
+    """Load weights into a model, after their names and shapes are checked; raises InputError."""
+    check_weights(weights, get_weights(model), where)
+    if model.settings.tie_weights:
         weights = {**weights, "head.weight": weights["encoder.embedding.weight"]}
     model.load_state_dict(weights)
 
@@ -132,7 +132,17 @@ def put_weights(model: SequenceModel, weights: dict[str, Tensor], where: str) ->
 def check_weights(
     weights: dict[str, Tensor], expected: dict[str, Tensor], where: str, asker: str = "config.json asks for"
 ) -> None:
-    """Names, shapes and types of weights against those expected; raises InputError."""
+    """Check the names, shapes and dtypes of weights, and that their values are finite.
+
+    Args:
+        weights: the weights to check.
+        expected: weights with the right names, shapes and dtypes.
+        where: the beginning of an error message: where the weights come from.
+        asker: what requires these shapes, in an error message.
+
+    Raises:
+        InputError: a weight is unknown, missing, not finite, or has another shape or dtype.
+    """
     if set(weights) != set(expected):
         odd = sorted(set(weights) ^ set(expected))[0]
         raise InputError(f"{where}: the weight {odd[:SAID]!r} is {'unknown' if odd in weights else 'missing'}")
@@ -143,4 +153,4 @@ def check_weights(
                 f"{asker} {tuple(expected[name].shape)} {expected[name].dtype}"
             )
         if not torch.isfinite(tensor).all():
-            raise InputError(f"{where}: {name} holds values that are no numbers")
+            raise InputError(f"{where}: {name} holds values that are not finite")

@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 # each adds its commands to the app, in the order in which `--help` lists them
 from ohlol.cli import see, speed, train, tune, use  # isort: skip
 from ohlol.cli import data, doctor, serve, ship  # isort: skip
+from ohlol.cli.flags import name_flags
 from ohlol.cli.frame import app, reader_gone
 from ohlol.cli.train import glue_pairs
 from ohlol.utils.errors import InputError, InputWarning
@@ -22,14 +23,23 @@ __all__ = ["app", "data", "doctor", "main", "see", "serve", "ship", "speed", "tr
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    arguments = glue_pairs(sys.argv[1:] if arguments is None else arguments)
+    command = arguments[0] if arguments else None
+
+    def warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+        if issubclass(category, InputWarning):
+            print(f"ohlol: warning: {name_flags(str(message), app, command)}", file=sys.stderr)
+        else:
+            print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("always", InputWarning)
-            warnings.showwarning = _warn
-            status = app(glue_pairs(sys.argv[1:] if arguments is None else arguments), standalone_mode=False)
+            warnings.showwarning = warn
+            status = app(arguments, standalone_mode=False)
             sys.stdout.flush()
     except InputError as error:
-        status = _complain(str(error))
+        status = _complain(name_flags(str(error), app, command))
     except TyperException as error:
         status = _complain(error.format_message())
     except BrokenPipeError:
@@ -37,13 +47,6 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
-    if issubclass(category, InputWarning):
-        print(f"ohlol: warning: {message}", file=sys.stderr)
-    else:
-        print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
 
 
 def _complain(message: str) -> int:

@@ -29,9 +29,10 @@ def encode(
     vocab: Annotated[
         Path | None, typer.Option(help="A run or a corpus whose vocabulary is used; nothing is set apart then.")
     ] = None,
-    no_targets: Annotated[
-        bool, typer.Option("--no-targets", help="Read inputs alone, for predict; needs --vocab.")
-    ] = False,
+    targets: Annotated[
+        bool,
+        typer.Option("--targets/--no-targets", help="Read targets too; --no-targets, for predict, needs --vocab."),
+    ] = True,
     jobs: Annotated[int | None, typer.Option(help="Processes; by default one a processor, for few data one.")] = None,
     format: Format = None,
     task: Task = None,
@@ -62,7 +63,7 @@ def encode(
         dev_fraction=dev_fraction,
         seed=seed,
         vocab=vocab,
-        targets=not no_targets,
+        targets=targets,
         jobs=jobs,
         overwrite=overwrite,
         report=_report if sys.stderr.isatty() else None,

@@ -13,7 +13,7 @@ from ohlol.cli.frame import app, console
 
 @app.command()
 def doctor(
-    folder: Annotated[Path, typer.Option("--out", help="Where runs would be written.")] = Path(),
+    out: Annotated[Path, typer.Option(help="Where runs would be written.")] = Path(),
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """What this machine is, what of a run is the same again on it, and a self-test of seconds."""
@@ -21,16 +21,20 @@ def doctor(
     from ohlol.utils import environment
     from ohlol.utils.errors import InputError
 
-    if not folder.is_dir():
-        raise InputError(f"--out is {folder}, which is no directory; give one that is there")
+    if not out.is_dir():
+        raise InputError(f"--out is {out}, which is no directory; give one that is there")
     kernels = ops.implementation()
-    found = environment.describe(folder, kernels=kernels)
+    found = environment.describe_machine(out, kernels=kernels)
     checks = self_test()
     if as_json:
-        report = {**found.to_json(), "reproducible": environment.promise(kernels=kernels), "self_test": checks}
+        report = {
+            **found.to_json(),
+            "reproducible": environment.describe_reproducibility(kernels=kernels),
+            "self_test": checks,
+        }
         print(json.dumps(report, indent=2))
     else:
-        _print(found, environment.promise(kernels=kernels), checks)
+        _print(found, environment.describe_reproducibility(kernels=kernels), checks)
     if not all(check["passed"] for check in checks):
         raise typer.Exit(2)
 
@@ -79,7 +83,7 @@ def self_test() -> list[dict[str, Any]]:
                 (whole / n).read_bytes() == (stopped / n).read_bytes() for n in ("model.safetensors", "metrics.jsonl")
             )
             check("stop and resume to the same bytes", same, started)
-            for device in devices.found()[:1]:
+            for device in devices.list_devices()[:1]:
                 started = time.perf_counter()
                 found = "".join(fit(seed=1, epochs=EPOCHS, device=device.split()[0]).predict("hello").labels)
                 check(f"train hello -> ohlol on {device}", found == "ohlol", started, found)

@@ -38,8 +38,8 @@ _COLUMN = "Column by name or number from 1."
 Format = Annotated[str | None, typer.Option(help=one_of(FORMATS) + "; told from the file.", rich_help_panel="Data")]
 Task = Annotated[str | None, typer.Option(help=one_of(TASKS) + "; told from the file.", rich_help_panel="Data")]
 Level = Annotated[str | None, typer.Option(help=one_of(LEVELS) + ": what a symbol is.", rich_help_panel="Data")]
-Input = Annotated[str | None, typer.Option("--input", "--input-column", help=_COLUMN, rich_help_panel="Data")]
-Target = Annotated[str | None, typer.Option("--target", "--target-column", help=_COLUMN, rich_help_panel="Data")]
+Input = Annotated[str | None, typer.Option(help=_COLUMN, rich_help_panel="Data")]
+Target = Annotated[str | None, typer.Option(help=_COLUMN, rich_help_panel="Data")]
 Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether a CSV file names its columns.", rich_help_panel="Data"),

@@ -67,25 +67,25 @@ def serve(
     from ohlol.serve.limits import Limits
 
     limits = Limits(
-        batch=batch_size,
+        batch_size=batch_size,
         batch_wait=batch_wait / 1000,
-        queue=max_queue,
-        body_bytes=max_body,
-        symbols=max_length,
-        length=max_length,
-        work=max(Limits.work, max_length),
-        sessions=max_sessions,
+        max_queue=max_queue,
+        max_body=max_body,
+        max_length=max_length,
+        max_generated=max_length,
+        max_work=max(Limits.max_work, max_length),
+        max_sessions=max_sessions,
         idle=idle,
-        wait=timeout,
+        timeout=timeout,
         trainings=trainings,
     )
     run.serve(
         runs,
         host=host,
         port=port,
-        key=run.key_from(api_key),
-        hosts=allow_host or (),
-        origins=allow_origin or (),
+        key=run.load_key(api_key),
+        allow_host=allow_host or (),
+        allow_origin=allow_origin or (),
         limits=limits,
         log=log,
     )

@@ -101,8 +101,8 @@ def _listed(head: str, items: list[str]) -> list[str]:
 
 def _compared(model: "TrainedModel", before: bytes, after: bytes, files: list[str]) -> str:
     """What quantizing changed, in a few lines."""
-    from ohlol.evaluation.metrics import text_of
     from ohlol.interop import onnx_verify
+    from ohlol.tasks.metrics import format_metrics
 
     data, named = _data(model, files)
     rows = onnx_verify.compared(model, [before, after], data)
@@ -110,7 +110,7 @@ def _compared(model: "TrainedModel", before: bytes, after: bytes, files: list[st
     for name, row in zip(("float32", "int8"), rows, strict=True):
         lines.append(f"{name:<7} {row.size:>11,} bytes {row.speed:>11,.0f} symbols/s")
         if row.scores:
-            lines.append(f"        {text_of(row.scores)}")
+            lines.append(f"        {format_metrics(row.scores)}")
     if data is None:
         share = onnx_verify.agreement(model, after)
         lines.append(f"no data to score on (--data FILE): {100 * share:.2f} % of made-up steps get the same label")
@@ -146,10 +146,10 @@ def import_(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
 ) -> None:
     """Make a run of the weights of a plain torch.nn model: embedding, RNN, GRU or LSTM, linear head."""
-    from ohlol.checkpoint.run_directory import free_name
+    from ohlol.checkpoint.run_directory import choose_free_name
     from ohlol.interop import import_run
 
     model, found = import_run.read(file, task=task, symbols=symbols, labels=labels)
-    run = free_name(file.name.split(".")[0]) if out is None else out
+    run = choose_free_name(file.name.split(".")[0]) if out is None else out
     import_run.save(model, run, overwrite=overwrite)
     print(f"read: {found}\nsaved: {run}")

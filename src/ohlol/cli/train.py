@@ -1,6 +1,5 @@
 """`ohlol train`: flags become settings; knows nothing of what they mean."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from ohlol.cli.frame import Device, Format, Header, Input, Level, Target, Task, app, console, one_of
-from ohlol.config import CELLS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from ohlol.config import CELLS, LR_SCHEDULES, OPTIMIZERS, PRECISIONS
 from ohlol.utils.errors import InputError
+from ohlol.utils.torchrun import read_launch
 
 PAIR_GLUE = "\t"
 """Joins the two values of --pair, as typer has no repeatable option of two; no symbol of a pair can be a tab."""
@@ -46,28 +46,31 @@ def train(
     hidden_size: Annotated[
         int | None, typer.Option(help="Units of a layer and direction.", rich_help_panel="Model")
     ] = None,
-    layers: Annotated[int | None, typer.Option(help="Layers one upon the other.", rich_help_panel="Model")] = None,
+    num_layers: Annotated[int | None, typer.Option(help="Stacked recurrent layers.", rich_help_panel="Model")] = None,
     bidirectional: Annotated[
         bool | None,
-        typer.Option("--bidirectional/--one-direction", help="Read from both ends.", rich_help_panel="Model"),
+        typer.Option("--bidirectional/--unidirectional", help="Read from both ends.", rich_help_panel="Model"),
     ] = None,
-    embedding: Annotated[
+    embedding_size: Annotated[
         str | None, typer.Option(help="Size of a symbol's vector, or onehot.", rich_help_panel="Model")
     ] = None,
-    spelling: Annotated[
+    char_rnn_size: Annotated[
         int | None,
         typer.Option(help="Units of the character RNN beside each word; 0 for none.", rich_help_panel="Model"),
     ] = None,
-    bigrams: Annotated[
+    bigram_size: Annotated[
         int | None,
         typer.Option(help="Size of the vectors of neighbouring characters; 0 for none.", rich_help_panel="Model"),
     ] = None,
     head: Annotated[
-        bool | None,
-        typer.Option("--head/--no-head", help="A linear layer on the hidden state.", rich_help_panel="Model"),
+        str | None,
+        typer.Option(help="From hidden state to answers: softmax, identity, regression.", rich_help_panel="Model"),
     ] = None,
-    tied: Annotated[
-        bool | None, typer.Option("--tied/--untied", help="Share embedding and head (next).", rich_help_panel="Model")
+    tie_weights: Annotated[
+        bool | None,
+        typer.Option(
+            "--tie-weights/--no-tie-weights", help="Share embedding and head (next).", rich_help_panel="Model"
+        ),
     ] = None,
     dropout: Annotated[
         float | None, typer.Option(help="Between layers and before the head.", rich_help_panel="Model")
@@ -86,11 +89,11 @@ def train(
     ] = None,
     optimizer: Annotated[str | None, typer.Option(help=one_of(OPTIMIZERS), rich_help_panel="Training")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel="Training")] = None,
-    schedule: Annotated[str | None, typer.Option(help=one_of(SCHEDULES), rich_help_panel="Training")] = None,
-    warmup: Annotated[
+    lr_schedule: Annotated[str | None, typer.Option(help=one_of(LR_SCHEDULES), rich_help_panel="Training")] = None,
+    warmup_steps: Annotated[
         int | None, typer.Option(help="Steps over which the rate rises.", rich_help_panel="Training")
     ] = None,
-    clip: Annotated[
+    max_grad_norm: Annotated[
         float | None, typer.Option(help="Largest gradient norm; 0 for any.", rich_help_panel="Training")
     ] = None,
     weight_decay: Annotated[
@@ -100,10 +103,14 @@ def train(
         float | None, typer.Option(help="Share spread over all labels.", rich_help_panel="Training")
     ] = None,
     class_weights: Annotated[str | None, typer.Option(help="none|balanced", rich_help_panel="Training")] = None,
-    loss: Annotated[str | None, typer.Option(help="mean|sum over the steps.", rich_help_panel="Training")] = None,
-    unknown: Annotated[
+    loss_reduction: Annotated[
+        str | None, typer.Option(help="mean|sum over the steps.", rich_help_panel="Training")
+    ] = None,
+    unk_probability: Annotated[
         float | None,
-        typer.Option(help="How often rare symbols are read as <unk>; 0: no <unk>.", rich_help_panel="Training"),
+        typer.Option(
+            help="Probability that a symbol seen once is read as <unk>; 0: no <unk>.", rich_help_panel="Training"
+        ),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(help="Epochs without a better score; 0: no early stop.", rich_help_panel="Training")
@@ -142,7 +149,7 @@ def train(
     from ohlol.utils import devices, environment
 
     settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "device", "dev")}
-    settings["embedding"] = embedding_size(embedding)
+    settings["embedding_size"] = parse_embedding_size(embedding_size)
     pairs = _pairs(pair)
     if pairs and files:
         raise InputError("--pair and FILE exclude each other: give one of them")
@@ -151,18 +158,17 @@ def train(
     data: Any = pairs or files
     if resume and out is None:
         raise InputError("--resume needs --out: the run directory to go on with")
-    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
-    if not alone and out is None:
+    launch = read_launch()
+    if launch.world_size > 1 and out is None:
         raise InputError("several processes write one run: give --out")
-    leads = os.environ.get("RANK", "0") == "0"
     stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
-    run = out or run_directory.free_name(stem)
+    run = out or run_directory.choose_free_name(stem)
     tutorial = not files and not resume
     shown = [t for _, t in pairs or loading.HELLO] if tutorial else None
     reporter = progress.reporter(console(), shown)
-    if deterministic and leads:
-        where = devices.chosen(device)
-        said = environment.promise(
+    if deterministic and launch.is_main:
+        where = devices.select_device(device)
+        said = environment.describe_reproducibility(
             kernels=ops.implementation(where, precision or "fp32"), device=where, precision=precision or "fp32"
         )
         print(f"deterministic: {said}", file=sys.stderr)
@@ -171,29 +177,29 @@ def train(
             data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, device=device, **settings
         )
     except Interrupted:
-        if not leads:
+        if not launch.is_main:
             raise typer.Exit(130) from None
         print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
         if isinstance(reporter, progress.Bar):
             reporter.stop()
-    if not leads:
+    if not launch.is_main:
         return
     print(f"saved: {run}")
     for text, _ in (pairs or loading.HELLO) if tutorial else ():
         print(f"{text} -> {''.join(model.predict(text).labels)}")
 
 
-def embedding_size(value: str | None) -> int | None:
-    """What --embedding means; raises InputError."""
+def parse_embedding_size(value: str | None) -> int | None:
+    """What --embedding-size means; raises InputError."""
     if value is None:
         return None
     if value == "onehot":
         return 0
     if value.isdecimal() and int(value) > 0:
         return int(value)
-    raise InputError(f"--embedding is {value!r}; give a size, such as 64, or onehot")
+    raise InputError(f"--embedding-size is {value!r}; give a size, such as 64, or onehot")
 
 
 def _pairs(glued: list[str] | None) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ohlol.cli.frame import Device, app, console
-from ohlol.cli.train import embedding_size, train
+from ohlol.cli.train import parse_embedding_size, train
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.utils.errors import InputError
 
@@ -41,7 +41,7 @@ def tune(
     search: Annotated[
         list[str] | None,
         typer.Option(
-            help="A setting and its range: lr=1e-4:1e-2:log, hidden-size=32:256:8, cell=gru,lstm, or a name alone; "
+            help="A setting and its range: lr=1e-4:1e-2:log, hidden_size=32:256:8, cell=gru,lstm, or a name alone; "
             "repeatable. Then nothing else is searched.",
             metavar="NAME[=RANGE]",
         ),
@@ -69,7 +69,7 @@ def tune(
     if not files:
         raise InputError("no file to train on; give one at least")
     dev = settings.pop("dev")
-    settings["embedding"] = embedding_size(settings["embedding"])
+    settings["embedding_size"] = parse_embedding_size(settings["embedding_size"])
     given = {name: value for name, value in settings.items() if value is not None}
     folder = out or Path("studies") / Path(files[0]).stem
     view = progress_text.Log(console())
@@ -109,5 +109,5 @@ def train_command(files: list[str], dev: Path | None, device: str, settings: dic
         if isinstance(value, bool):
             words += [(option.opts if value else option.secondary_opts)[0]]
         else:
-            words += [option.opts[0], "onehot" if name == "embedding" and value == 0 else str(value)]
+            words += [option.opts[0], "onehot" if name == "embedding_size" and value == 0 else str(value)]
     return shlex.join(words)

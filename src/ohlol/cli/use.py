@@ -24,32 +24,34 @@ def evaluate(
     files: Annotated[
         list[str], typer.Argument(help="Data of the kind the run was trained on, or a corpus.", metavar="FILE...")
     ],
-    worst: Annotated[int, typer.Option(help="Rows of the table of commonest mistakes.")] = 10,
+    confusions: Annotated[int, typer.Option(help="Rows in the table of the most frequent confusions.")] = 10,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
     device: Device = "cpu",
 ) -> None:
     """How good a model is on a file, and which labels it takes for which."""
     from ohlol.data import sequences
     from ohlol.data.corpus.store import is_corpus
-    from ohlol.evaluation.metrics import persistence, text_of
+    from ohlol.evaluation.baselines import persistence
     from ohlol.inference import output
     from ohlol.inference.trained_model import load
+    from ohlol.tasks.metrics import ConfusionMetrics, format_metrics
 
     model = load(run, device)
     corpus = None if is_corpus(files[0]) else sequences.read(files, model.config.data)
-    tally = model.evaluate(files if corpus is None else corpus)
-    pairs = tally.worst_pairs(worst) if tally.confusion is not None else []
+    accumulator = model.evaluate(files if corpus is None else corpus)
+    pairs = accumulator.confusions(confusions) if isinstance(accumulator, ConfusionMetrics) else []
     extra: dict[str, Any] = {}
-    if model.task == "forecast" and corpus is not None:
+    if model.targets.numeric and corpus is not None:
         targets: Any = corpus.targets
         extra["persistence"] = persistence(targets)
     if as_json:
         mistakes = [{"wanted": w, "chosen": c, "times": n, "share": s} for w, c, n, s in pairs]
-        print(json.dumps({"scores": tally.scores(), "mistakes": mistakes, **extra}, ensure_ascii=False, indent=2))
+        report = {"metrics": accumulator.metrics(), "mistakes": mistakes, **extra}
+        print(json.dumps(report, ensure_ascii=False, indent=2))
         return
-    print(text_of(tally.scores()))
+    print(format_metrics(accumulator.metrics()))
     if extra:
-        print(f"repeating the last row would give: {text_of(extra['persistence'])}")
+        print(f"repeating the last row would give: {format_metrics(extra['persistence'])}")
     if pairs:
         output.print_mistakes(pairs, console())
 
@@ -75,7 +77,7 @@ def predict(
     if is_corpus(source) or out is not None:
         _predict_corpus(model, source, out, output_format, n_best)
         return
-    if model.task == "forecast":
+    if model.targets.numeric:
         _print_forecast(model, source, steps, output_format)
         return
     write = output.writer(model, output_format)

@@ -105,7 +105,7 @@ def arrays(
     if dev is not None:
         train, apart = found, sequences.read(dev, found.settings)
     else:
-        train, apart = set_apart(found, training.dev_fraction, training.seed, unknowns=bool(training.unknown))
+        train, apart = set_apart(found, training.dev_fraction, training.seed, unknowns=bool(training.unk_probability))
     codec = learned(train, model, training, shared=shared)
     one, two = codec.encode(train), codec.encode(apart) if apart is not None else None
     return Arrays(codec, found.settings, one, two, fingerprint(one, two), files)
@@ -117,9 +117,9 @@ def learned(train: Corpus, model: ModelSettings, training: TrainSettings, *, sha
     by_character = train.task == "label" and train.settings.level == "char"
     return Codec.learn(
         train,
-        unknowns=bool(training.unknown),
-        spelled=bool(model.spelling) and by_word,
-        paired=bool(model.bigrams) and by_character,
+        unknowns=bool(training.unk_probability),
+        spelled=bool(model.char_rnn_size) and by_word,
+        paired=bool(model.bigram_size) and by_character,
         shared=shared and by_character,
     )
 
@@ -145,9 +145,9 @@ def _of_corpus(found: Encoded, folder: str, dev: str | Path | None, model: Model
 
 def _lean(data: Dataset, model: ModelSettings) -> Dataset:
     """Without the arrays that a model does not read."""
-    if not model.spelling:
+    if not model.char_rnn_size:
         data = replace(data, forms=None, spellings=None)
-    return data if model.bigrams else replace(data, bigrams=None)
+    return data if model.bigram_size else replace(data, bigrams=None)
 
 
 def keep(folder: Path, made: Arrays, dev: str | Path | None) -> Arrays:

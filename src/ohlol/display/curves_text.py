@@ -9,8 +9,8 @@ from rich.text import Text
 
 from ohlol.display import translations
 from ohlol.display.shapes_text import WIDTH
-from ohlol.evaluation.metrics import number
 from ohlol.explain.curves import Line, Panel
+from ohlol.tasks.metrics import format_number
 
 HEIGHT = 11
 """Lines of a panel; with this height the ticks of a rate are 0, 10, ... 100 %."""
@@ -61,7 +61,7 @@ def _plot(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: str
     figure.set_y_limits(min_=low, max_=high + (high - low) / (HEIGHT - 1))  # so that the top row begins at `high`
     figure.x_label, figure.y_label = translations.text("steps", lang), ""
     figure.y_ticks_fkt = _tick(
-        lambda value: (f"{value:.0%}" if panel.is_rate else number(value)) * (value < high * 1.01), 9
+        lambda value: (f"{value:.0%}" if panel.is_rate else format_number(value)) * (value < high * 1.01), 9
     )
     figure.x_ticks_fkt = _tick(lambda value: f"{value:.0f}", 0)
     entries: list[str] = []

@@ -10,9 +10,9 @@ from rich.text import Text
 from ohlol.data.batches import Dataset
 from ohlol.display import translations
 from ohlol.evaluation.baselines import Baselines, baselines
-from ohlol.evaluation.metrics import Tally, number, text_of
+from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
 from ohlol.training.callbacks import Epoch, Silent
-from ohlol.utils.devices import title
+from ohlol.utils.devices import describe_device
 
 if TYPE_CHECKING:
     from ohlol.training.callbacks import Reporter
@@ -36,10 +36,10 @@ class Summary(Silent):
 
     console: Console
 
-    def finish(self, trainer: "Trainer", tally: Tally) -> None:
+    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
         """Print the metrics, then the loss beside its baselines, in the language of the environment."""
-        print(f"best weights: {text_of(trainer.config.scores)}", file=self.console.file)
-        loss = baselines(trainer.config, trainer.codec, tally)
+        print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
+        loss = baselines(trainer.config, trainer.codec, accumulator)
         for line in baseline_lines(loss, translations.language(None)):
             print(line, file=self.console.file, flush=True)
 
@@ -53,9 +53,11 @@ def baseline_lines(loss: Baselines, lang: str) -> list[str]:
         (loss.floor, "baseline_floor"),
     ]
     title = "baseline" if loss.answers else "baseline_forecast"
-    lines = [translations.text(title, lang, loss=number(loss.loss), count=f"{loss.count:,}")]
+    lines = [translations.text(title, lang, loss=format_number(loss.loss), count=f"{loss.count:,}")]
     lines += [
-        f"{number(v):>8}  {translations.text(key, lang, labels=loss.answers)}" for v, key in rows if v is not None
+        f"{format_number(v):>8}  {translations.text(key, lang, labels=loss.answers)}"
+        for v, key in rows
+        if v is not None
     ]
     return lines if loss.learned else [*lines, translations.text("baseline_not_beaten", lang)]
 
@@ -69,7 +71,7 @@ class Tutorial(Summary):
     def start(self, trainer: "Trainer") -> None:
         """Print the header of the table, on a terminal."""
         if self.console.is_terminal:
-            total = "sum" if trainer.settings.loss == "sum" else "mean"
+            total = "sum" if trainer.settings.loss_reduction == "sum" else "mean"
             width = max(len("predicted"), sum(map(len, self.targets)) + len(self.targets) - 1)
             self.console.print(f"{'epoch':>9}  {'predicted':<{width}}  loss ({total})", style="bold")
             self.width = width
@@ -78,7 +80,7 @@ class Tutorial(Summary):
         """Print a row, correct letters in green and wrong ones in red; not on a terminal, the tutorial's own line."""
         strings = ["".join(labels) for labels in epoch.predictions]
         if not self.console.is_terminal:
-            predicted = " ".join(strings) if strings else f"({text_of(epoch.scores)})"
+            predicted = " ".join(strings) if strings else f"({format_metrics(epoch.metrics)})"
             print(
                 f"Predicted string: {predicted}, Epoch [{epoch.number}/{epoch.epochs}] loss = {epoch.loss:.4f}",
                 file=self.console.file,
@@ -98,17 +100,17 @@ class Tutorial(Summary):
 def describe_training(trainer: "Trainer") -> str:
     """Return the model and the data of a training in two lines."""
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
-    size = "one-hot" if not model.embedding else f"embedding {model.embedding}"
+    size = "one-hot" if not model.embedding_size else f"embedding {model.embedding_size}"
     data = trainer.config.data
     source = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
-    parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.layers} x {model.hidden_size}"]
+    parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
     parts += ["bidirectional"] if model.bidirectional else []
     parts += [size] if not trainer.config.sizes.numeric else []
-    parts += [f"spelling {model.spelling}"] if trainer.config.sizes.chars else []
-    parts += [f"bigrams {model.bigrams}"] if trainer.config.sizes.bigrams else []
+    parts += [f"spelling {model.char_rnn_size}"] if trainer.config.sizes.chars else []
+    parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
     measured = f"measured on {_size(dev)}" if dev is not None else "measured on the same data"
     epochs = trainer.settings.epochs
-    where = [] if trainer.team.device.type == "cpu" else [f"on {title(trainer.team.device)}"]
+    where = [] if trainer.processes.device.type == "cpu" else [f"on {describe_device(trainer.processes.device)}"]
     where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
     return (
         f"{', '.join(parts)}: {trainer.parameters:,} parameters\n"
@@ -122,11 +124,11 @@ def _size(data: Dataset) -> str:
 
 def _line(epoch: Epoch) -> str:
     speed = epoch.symbols / epoch.seconds if epoch.seconds else 0.0
-    metrics = {k: v for k, v in epoch.scores.items() if k not in HIDDEN}
+    metrics = {k: v for k, v in epoch.metrics.items() if k not in HIDDEN}
     best = "  best" if epoch.best else ""
     width = len(str(epoch.epochs))
     return (
-        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {number(epoch.loss)}  {text_of(metrics)}  "
+        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {format_number(epoch.loss)}  {format_metrics(metrics)}  "
         f"{speed:,.0f} symbols/s{best}{_irregularities(epoch)}"
     )
 
@@ -183,7 +185,7 @@ class Bar(Summary):
     def start(self, trainer: "Trainer") -> None:
         """Print the model and the data, and start the bar."""
         self.console.print(describe_training(trainer), highlight=False)
-        self.epochs, self.name = trainer.settings.epochs, trainer.score
+        self.epochs, self.name = trainer.settings.epochs, trainer.main_metric
         self.task = self.progress.add_task("", total=None, status="")
         self.progress.start()
         self.started = time.perf_counter()
@@ -203,13 +205,13 @@ class Bar(Summary):
 
     def epoch(self, epoch: Epoch) -> None:
         """Print the line of the epoch above the bar."""
-        self.metric = "  " + text_of({self.name: epoch.scores[self.name]})
+        self.metric = "  " + format_metrics({self.name: epoch.metrics[self.name]})
         self.progress.console.print(Text(_line(epoch), style="green" if epoch.best else ""))
 
-    def finish(self, trainer: "Trainer", tally: Tally) -> None:
+    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
         """Remove the bar and print the summary."""
         self.stop()
-        super().finish(trainer, tally)
+        super().finish(trainer, accumulator)
 
     def stop(self) -> None:
         """Remove the bar."""

@@ -1,15 +1,16 @@
 """What a loss is worth: beside guessing, as a sum, and the floor under it; knows nothing of how one trains."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.checkpoint.run_directory import Config
+from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.codec import Codec
-from ohlol.evaluation.metrics import Tally
+from ohlol.tasks.metrics import MetricAccumulator, Metrics
 
 
 @dataclass(frozen=True)
@@ -36,27 +37,27 @@ class Baselines:
         return self.loss < (self.uniform if self.frequencies is None else min(self.uniform, self.frequencies))
 
 
-def baselines(config: Config, codec: Codec, tally: Tally) -> Baselines:
+def baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumulator) -> Baselines:
     """What the measured loss of a model is worth.
 
     Args:
         config: of the run.
         codec: learned from its training data; its counts are the frequencies.
-        tally: of the measurement. For `label` and `classify` the frequencies are held against the answers in it; for
-            `next`, whose answers it does not count one by one, against the training data's own.
+        accumulator: of the evaluation. The frequencies are compared with the targets it counted; where it counts none
+            one by one, as for `next`, with those of the training data.
     """
-    loss = tally.loss / max(tally.steps, 1)
-    if config.task == "forecast":
-        return Baselines(loss, tally.steps, 0, 1.0)
-    assert codec.labels is not None
+    loss = accumulator.mean_loss
+    if codec.labels is None:
+        return Baselines(loss, accumulator.steps, 0, 1.0)
     counts = np.array(codec.labels.counts, np.float64)
-    measured: NDArray[Any] = counts if tally.confusion is None else tally.confusion.sum(axis=1)
+    measured: NDArray[Any] = counts if accumulator.confusion is None else accumulator.confusion.sum(axis=1)
     if codec.labels == codec.symbols:  # one vocabulary for both sides, as in the tutorial, counts both
         counts = measured.astype(np.float64)
-    K = len(counts)
-    summed = loss * tally.steps / max(tally.sequences, 1) if config.training.loss == "sum" else None
-    floor = None if config.model.head else math.log1p((K - 1) * math.exp(-2))
-    return Baselines(loss, tally.steps, K, math.log(K), cross_entropy(measured, counts), summed, floor)
+    K, summed = len(counts), None
+    if config.training.loss_reduction == "sum":
+        summed = loss * accumulator.steps / max(accumulator.sequences, 1)
+    floor = None if config.model.head != "identity" else math.log1p((K - 1) * math.exp(-2))
+    return Baselines(loss, accumulator.steps, K, math.log(K), cross_entropy(measured, counts), summed, floor)
 
 
 def cross_entropy(measured: NDArray[Any], counts: NDArray[Any]) -> float:
@@ -71,3 +72,12 @@ def cross_entropy(measured: NDArray[Any], counts: NDArray[Any]) -> float:
     if (counts[there] == 0).any():
         counts = counts + 1
     return float(-(measured[there] * np.log(counts[there] / counts.sum())).sum() / max(measured.sum(), 1))
+
+
+def persistence(series: Iterable[NDArray[np.float64]]) -> Metrics:
+    """The errors of the simplest forecast, that the next row equals this one, in the data's units."""
+    errors = np.concatenate([np.diff(rows, axis=0) for rows in series])
+    return {
+        "rmse": float(np.sqrt((errors**2).mean(axis=0)).mean()),
+        "mae": float(np.abs(errors).mean(axis=0).mean()),
+    }

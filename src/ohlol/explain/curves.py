@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ohlol.checkpoint import run_directory
-from ohlol.evaluation.metrics import RATES, main_score
+from ohlol.checkpoint import metrics_log, run_directory
+from ohlol.tasks import TASKS
+from ohlol.tasks.metrics import RATES
 from ohlol.utils.errors import InputError
 
 ORDER = ("loss", "summed_loss", "metric", "grad_norm", "saturation")
@@ -57,14 +58,14 @@ def load_curves(runs: Sequence[Path]) -> list[Panel]:
     panels: dict[tuple[str, str], Panel] = {}
     for label, run in zip(_labels(runs), runs, strict=True):
         config, codec = run_directory.read_config(run), run_directory.read_codec(run)
-        lines = run_directory.read_metrics(run) if (run / "metrics.jsonl").exists() else []
+        lines = metrics_log.read_metrics(run) if (run / "metrics.jsonl").exists() else []
         if not lines:
             raise InputError(f"{run}: no epoch is finished yet, so there is nothing to draw")
         best = ([k for k, line in enumerate(lines) if line.get("best")] or [None])[-1]
-        metric = main_score(config.task, codec.labels.symbols if codec.labels is not None else ())
+        metric = TASKS[config.task].metrics(codec).main
         for key, name, column, is_training in (
             ("loss", "", "loss", False),
-            ("summed_loss" if config.training.loss == "sum" else "loss", "", "train_loss", True),
+            ("summed_loss" if config.training.loss_reduction == "sum" else "loss", "", "train_loss", True),
             ("metric", metric, metric, False),
             ("grad_norm", "", "grad_norm", True),
             ("saturation", "", "saturation", False),

@@ -153,7 +153,7 @@ def prove_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, see
     model = model.on_cpu
     settings, proofs = model.network.settings, list[Proof]()
     random = torch.Generator().manual_seed(seed)
-    for k in range(settings.layers):
+    for k in range(settings.num_layers):
         for direction in range(1 + settings.bidirectional):
             weights = weights_of(model.network, k, direction)
             x = torch.randn(seq_len, batch_size, weights.W_ih.shape[1], generator=random, dtype=torch.float64)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ohlol.checkpoint import run_directory, snapshots
-from ohlol.checkpoint.weights import put_weights
+from ohlol.checkpoint import metrics_log, snapshots
+from ohlol.checkpoint.weights import load_weights
 from ohlol.explain.saliency import Saliency, compute_saliency
 from ohlol.explain.trace import Trace, trace
 from ohlol.inference.trained_model import TrainedModel
@@ -33,7 +33,7 @@ def load_epoch(model: TrainedModel, epoch: int) -> TrainedModel:
     if model.run is None:
         raise InputError("`epoch` needs a run directory with snapshots")
     network = SequenceModel(model.network.settings, model.network.sizes)
-    put_weights(network, snapshots.load(model.run, epoch, network), str(model.run / snapshots.FOLDER))
+    load_weights(network, snapshots.load(model.run, epoch, network), str(model.run / snapshots.DIRECTORY))
     return replace(model, network=network.eval())
 
 
@@ -51,10 +51,10 @@ def trace_epochs(
     Raises:
         InputError: a snapshot cannot be read, or the sequence does not fit the model.
     """
-    epochs = snapshots.kept(model.run) if model.run is not None else []
+    epochs = snapshots.list_epochs(model.run) if model.run is not None else []
     if model.run is None or not epochs:
         return ()
-    best = [line["epoch"] for line in run_directory.read_metrics(model.run) if line.get("best") is True][-1:]
+    best = [line["epoch"] for line in metrics_log.read_metrics(model.run) if line.get("best") is True][-1:]
     frames: list[Frame] = []
     for epoch in _select(epochs, [e for e in best if e in epochs], most):
         at_epoch = load_epoch(model, epoch)

@@ -81,7 +81,7 @@ def compute_saliency(model: TrainedModel, sequence: str | Sequence[str]) -> Sali
     gradient = _gradients(network, x)
     ablation = _ablations(network, x)
     network.train(was_training)
-    by_distance = _by_distance(gradient, whole=network.sizes.whole)
+    by_distance = _by_distance(gradient, per_sequence=network.sizes.per_sequence)
     above = np.flatnonzero(by_distance >= THRESHOLD)
     horizon = int(above[-1]) + 1 if len(above) and above[-1] + 1 < len(by_distance) else None
     reach = horizon if horizon is not None else len(symbols)
@@ -92,11 +92,12 @@ def compute_saliency(model: TrainedModel, sequence: str | Sequence[str]) -> Sali
 def _gradients(network: SequenceModel, x: Tensor) -> Numbers:
     """Return (N, T): the norm of d logit of prediction n / d vector t, with one copy of the sequence per prediction."""
     norms: list[Tensor] = []
-    count = 1 if network.sizes.whole else len(x)
+    count = 1 if network.sizes.per_sequence else len(x)
     for first in range(0, count, CHUNK):
         n = torch.arange(first, min(first + CHUNK, count))
         copies = x[:, None].repeat(1, len(n), 1).requires_grad_()  # (T, I) -> (T, n, I)
-        predicted = _logits(network, copies)[n, torch.arange(len(n))].max(dim=1).values  # (n, K) -> (n,)
+        logits = _logits(network, copies)[n, torch.arange(len(n))]  # (N, n, K) -> (n, K)
+        predicted = logits.gather(1, network.head.decode(logits)[:, None])
         (gradient,) = torch.autograd.grad(predicted.sum(), copies)
         norms.append(gradient.norm(dim=2).T)  # (T, n, I) -> (n, T)
     return torch.cat(norms).double().numpy()
@@ -107,7 +108,7 @@ def _ablations(network: SequenceModel, x: Tensor) -> Numbers:
     """Return (N, T): the change of each predicted logit, with one copy of the sequence per input set to zero."""
     T = len(x)
     unchanged = _logits(network, x[:, None])
-    best = unchanged.argmax(dim=2)  # (N, 1, K) -> (N, 1)
+    best = network.head.decode(unchanged[:, 0])[:, None]  # (N, 1, K) -> (N, 1)
     base = unchanged.gather(2, best[..., None])[..., 0]
     changes: list[Tensor] = []
     for first in range(0, T, CHUNK):
@@ -124,16 +125,13 @@ def _logits(network: SequenceModel, x: Tensor) -> Tensor:
     T, B, width = x.shape
     sizes = torch.full((T,), B, dtype=torch.int64)
     hidden, state = network.hidden(x.reshape(T * B, width), sizes, None)
-    if network.sizes.whole:
-        directions = 1 + network.settings.bidirectional
-        return network.head(torch.cat(state[0][-directions:].unbind(), dim=1))[None]  # (D, B, H) -> (1, B, D*H)
-    return network.head(hidden).view(T, B, -1)
+    return network.head(network.answer_states(hidden, state)).view(-1, B, network.sizes.outputs)
 
 
-def _by_distance(gradient: Numbers, *, whole: bool) -> Numbers:
+def _by_distance(gradient: Numbers, *, per_sequence: bool) -> Numbers:
     """Return the mean influence of the input k steps before a prediction, for every k."""
     N, T = gradient.shape
     first = T - N  # the time step of the first prediction: 0, or the last time step
-    assert whole == (N != T) or T == 1
+    assert per_sequence == (N != T) or T == 1
     means = np.array([np.mean([gradient[n, n + first - k] for n in range(N) if n + first >= k]) for k in range(T)])
     return means / max(means.max(), np.finfo(np.float64).tiny)

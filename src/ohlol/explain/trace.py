@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import linear
 
 from ohlol import cells
 from ohlol.data.batches import gather
@@ -188,7 +188,7 @@ def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple
         InputError: the sequence is empty, it has an unknown symbol and the model has no <unk>, or the model reads
             numbers.
     """
-    if model.task == "forecast":
+    if model.targets.numeric:
         raise InputError("the task of this model is forecast; only models of symbols can be explained")
     corpus = model.corpus([sequence])
     return [str(s) for s in corpus.inputs[0]], Steps.of(gather(model.codec.encode(corpus), np.arange(1)))
@@ -223,36 +223,36 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         model_logits, model_states = network(steps)
         model_outputs, _ = network.hidden(vectors, steps.batch_sizes, None)
     network.train(was_training)
+    answer_sizes = network.answer_sizes(steps.batch_sizes)
     target_ids = _targets(model, symbols, target)
     logits, levels = unrolled(network, vectors.double().requires_grad_())
     losses = total = None
-    reduction = model.config.training.loss
+    reduction = model.config.training.loss_reduction
     if target_ids is not None:
         ids = torch.from_numpy(target_ids)
-        losses = cross_entropy(logits, ids.clamp(min=0), reduction="none")
+        losses = network.head.loss(logits, ids.clamp(min=0), answer_sizes, reduction="none")
         total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
     layers = tuple(_layer(level, cell_of(network.settings), total) for level in levels)
     last_states = [
         torch.cat([level.after[0 if level.direction else -1][k] for level in levels]) for k in range(len(model_states))
     ]
-    top = [torch.cat([s[0] for s in level.after]) for level in levels if level.layer == network.settings.layers - 1]
+    top = [torch.cat([s[0] for s in level.after]) for level in levels if level.layer == network.settings.num_layers - 1]
     pairs = [
         (model_logits, logits),
         (model_outputs, torch.cat(top, dim=1)),
         *((a[:, 0], b) for a, b in zip(model_states, last_states, strict=True)),
     ]
-    head = network.head
-    names = labels.symbols
+    names, projection = labels.symbols, network.head.projection
     return Trace(
         task=model.task,
-        per_sequence=network.sizes.whole,
+        per_sequence=model.targets.per_sequence,
         symbols=tuple(symbols),
         labels=names,
         layers=layers,
-        head=(_numpy(head.weight), _numpy(head.bias)) if isinstance(head, torch.nn.Linear) else None,
+        head=None if projection is None else (_numpy(projection[0]), _numpy(projection[1])),
         logits=_numpy(logits),
-        probabilities=_numpy(torch.softmax(logits, dim=1)),
-        predicted=tuple(names[k] for k in logits.argmax(dim=1).tolist()),
+        probabilities=_numpy(network.head.probabilities(logits, answer_sizes)),
+        predicted=tuple(names[k] for k in network.head.decode(logits, answer_sizes).tolist()),
         targets=None if target_ids is None else tuple(names[k] if k >= 0 else None for k in target_ids.tolist()),
         losses=None
         if losses is None or target_ids is None
@@ -267,7 +267,7 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
     """Return the id of the correct label of each prediction, -1 where it is unknown."""
     vocab = model.codec.labels
     assert vocab is not None
-    if model.task == "next":
+    if model.targets.shifted:
         if target is not None:
             raise InputError("`target` is for labels; the target of a text is the text itself, one symbol later")
         return np.append(vocab.encode(symbols)[1:].astype(np.int64), -1)
@@ -275,8 +275,9 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
         target = {tuple(inputs): targets for inputs, targets in model.config.pairs}.get(tuple(symbols))
         if target is None:
             return None
-    targets = [target] if model.task == "classify" and isinstance(target, str) else _split(model.codec, symbols, target)
-    count = 1 if model.task == "classify" else len(symbols)
+    per_sequence = model.targets.per_sequence
+    targets = [target] if per_sequence and isinstance(target, str) else _split(model.codec, symbols, target)
+    count = 1 if per_sequence else len(symbols)
     if len(targets) != count:
         raise InputError(f"`target` has {len(targets)} labels; it must have {count}, one for each prediction")
     try:

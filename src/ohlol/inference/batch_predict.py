@@ -20,7 +20,7 @@ from ohlol.inference.output import writer
 from ohlol.inference.trained_model import Prediction, TrainedModel
 from ohlol.utils import distributed
 from ohlol.utils.errors import InputError
-from ohlol.utils.files import read_json, unwritten, write_bytes, write_json
+from ohlol.utils.files import read_json, write_bytes, write_error, write_json
 
 INDEX = "predictions.json"
 """What says of which model and corpus the predictions are."""
@@ -31,7 +31,7 @@ def predict(model: TrainedModel, corpus: Path, out: Path, *, kind: str = "plain"
 
     Args:
         model: of task label or classify.
-        corpus: encoded with the model's vocabulary (`ohlol encode --vocab RUN`).
+        corpus: encoded with the model's vocabulary.
         out: the directory to write to.
         kind: one of `output.FORMATS`.
         n_best: labels of each step that are written.
@@ -42,15 +42,15 @@ def predict(model: TrainedModel, corpus: Path, out: Path, *, kind: str = "plain"
     Raises:
         InputError: the corpus has another vocabulary, or `out` holds the predictions of others.
     """
-    with distributed.joined(model.device) as us:
+    with distributed.join_processes(model.device) as processes:
         found = encoded.read(corpus)
-        us.first(lambda: _begin(model, corpus, found, out, kind, n_best))
+        processes.run_on_main(lambda: _begin(model, corpus, found, out, kind, n_best))
         for number, shard in enumerate(found.manifest.shards):
             path = out / (shard.name + SUFFIXES[kind])
-            if number % us.size == us.rank and not path.exists():
+            if number % processes.size == processes.rank and not path.exists():
                 _write(model, corpus, found, number, path, kind, n_best)
-        us.sums([0.0])  # wait until all are through
-        if not us.leads:
+        processes.sum_values([0.0])  # wait until all are through
+        if not processes.is_main:
             return None
         files = [{"file": s.name + SUFFIXES[kind], "sequences": s.sequences} for s in found.manifest.shards]
         missing = [entry["file"] for entry in files if not (out / str(entry["file"])).exists()]
@@ -66,12 +66,12 @@ SUFFIXES = {"plain": ".txt", "tsv": ".tsv", "conll": ".conll", "jsonl": ".jsonl"
 def _begin(model: TrainedModel, corpus: Path, found: Encoded, out: Path, kind: str, n_best: int) -> None:
     """Refuse what does not fit, and write down what is going to be there."""
     writer(model, kind)
-    if model.task not in ("label", "classify"):
+    if not model.targets.are_labels:
         raise InputError(f"this model's task is {model.task}; a corpus is labelled by models of label and classify")
     if found.codec != model.codec:
         raise InputError(
-            f"{corpus} was encoded with another vocabulary than the model's: ohlol encode FILE... --vocab "
-            f"{model.run or 'RUN'} --out CORPUS"
+            f"{corpus} was encoded with another vocabulary than the model's; encode it again with `vocab` "
+            f"{model.run or 'the run directory'}"
         )
     about: dict[str, Any] = {
         "format": store.FORMAT,
@@ -82,16 +82,16 @@ def _begin(model: TrainedModel, corpus: Path, found: Encoded, out: Path, kind: s
     }
     if not (out / INDEX).exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out} holds no predictions and is left alone: give another --out")
+            raise InputError(f"{out} holds no predictions and is left alone: give another `out`")
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unwritten(out, error) from None
+            raise write_error(out, error) from None
         write_json(out / INDEX, about)
         return
     there = read_json(out / INDEX)
     if not isinstance(there, dict) or {name: there.get(name) for name in about} != about:
-        raise InputError(f"{out} holds the predictions of another model, corpus or format: give another --out")
+        raise InputError(f"{out} holds the predictions of another model, corpus or format: give another `out`")
 
 
 def _write(model: TrainedModel, corpus: Path, found: Encoded, number: int, path: Path, kind: str, n_best: int) -> None:

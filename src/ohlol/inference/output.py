@@ -24,12 +24,12 @@ def writer(model: TrainedModel, kind: str) -> Callable[[Prediction], str]:
         InputError: there is no such format, or it does not fit the task.
     """
     if kind not in FORMATS:
-        raise InputError(f"--output-format is {kind!r}; it must be one of {', '.join(FORMATS)}")
-    if kind == "conll" and model.task != "label":
+        raise InputError(f"`output_format` is {kind!r}; it must be one of {', '.join(FORMATS)}")
+    if kind == "conll" and model.targets.per_sequence:
         raise InputError(
-            f"--output-format conll has a line for each step; the task {model.task} has one label a sequence"
+            f"`output_format` conll has a line for each step; the task {model.task} has one label a sequence"
         )
-    whole = model.task == "classify"
+    whole = model.targets.per_sequence
     glue = "" if model.config.data.level == "char" else " "
     short = model.codec.labels is not None and max(map(len, model.codec.labels.symbols)) == 1
     label_glue = "" if short and glue == "" else " "

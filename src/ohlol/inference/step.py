@@ -1,6 +1,6 @@
-"""What a model says after one more symbol: label, probabilities or a forecast; knows nothing of states or of sequences.
+"""What a model answers after one more symbol: a label with probabilities, or a row of a forecast.
 
-Shapes: K scores, F columns to forecast.
+Shapes: n sequences in a call, K outputs, F columns to forecast.
 """
 
 import numpy as np
@@ -10,78 +10,80 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ohlol.data.codec import Codec
+from ohlol.data.targets import TARGETS
+from ohlol.models.heads import Head
 from ohlol.utils.errors import InputError
 
 
-class Scores:
-    """The scores of one call, (n, K), and their softmax once somebody asks for it."""
+class Logits:
+    """The logits of one call, (n, K), and their probabilities, computed on first use."""
 
-    def __init__(self, scores: Tensor) -> None:
-        self.scores = scores
-        self._chances: Tensor | None = None
+    def __init__(self, logits: Tensor, head: Head) -> None:
+        self.logits, self._head = logits, head
+        self._probabilities: Tensor | None = None
 
     @property
-    def chances(self) -> Float[Tensor, "n K"]:
-        """The softmax of each row."""
-        if self._chances is None:
-            self._chances = torch.softmax(self.scores, dim=1)
-        return self._chances
+    def probabilities(self) -> Float[Tensor, "n K"]:
+        """The probability of each label."""
+        if self._probabilities is None:
+            self._probabilities = self._head.probabilities(self.logits)
+        return self._probabilities
 
 
 class Step:
-    """What a model says after one more symbol; its numbers are made when they are asked for."""
+    """What a model answers after one more symbol; its numbers are computed on first use."""
 
     __slots__ = ("_best", "_codec", "_of", "_row", "unknown")
 
-    def __init__(self, codec: Codec, of: Scores, row: int, best: int, unknown: bool) -> None:
+    def __init__(self, codec: Codec, of: Logits, row: int, best: int, unknown: bool) -> None:
         self._codec, self._of, self._row, self._best = codec, of, row, best
         self.unknown = unknown
         """Whether the symbol was read as <unk>."""
 
     @property
-    def scores(self) -> Float[Tensor, " K"]:
-        """The network's own scores, before the softmax; for `forecast` the row in units of the scale."""
-        return self._of.scores[self._row]
+    def logits(self) -> Float[Tensor, " K"]:
+        """The network's output; for `forecast` the row in scaled units."""
+        return self._of.logits[self._row]
 
     @property
     def label(self) -> str:
-        """The symbol's label; for `next` the likeliest to follow, never <unk>; for `classify` the class so far.
+        """The symbol's label; for `next` the symbol most likely to follow, never <unk>; for `classify` the class yet.
 
         Raises:
             InputError: a forecast has no label.
         """
-        return self._names()[self._best]
+        return self._labels()[self._best]
 
     @property
     def probability(self) -> float:
         """Of the label, 0..1."""
-        return float(self._of.chances[self._row, self._best])
+        return float(self._of.probabilities[self._row, self._best])
 
     @property
     def probabilities(self) -> Float[Tensor, " K"]:
         """Of every label, in the order of the model's vocabulary."""
-        self._names()
-        return self._of.chances[self._row]
+        self._labels()
+        return self._of.probabilities[self._row]
 
     def best(self, n: int = 5) -> list[tuple[str, float]]:
-        """The n likeliest labels with their probabilities, best first; for `next` without <unk>."""
-        names, unk = self._names(), never(self._codec)
-        top = self.probabilities.topk(min(max(n, 1) + (unk is not None), len(names)))
-        found = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-        return [(names[i], p) for i, p in found if i != unk][: max(n, 1)]
+        """The n most probable labels with their probabilities, best first; for `next` without <unk>."""
+        labels, unk = self._labels(), excluded_label(self._codec)
+        top = self.probabilities.topk(min(max(n, 1) + (unk is not None), len(labels)))
+        pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+        return [(labels[i], p) for i, p in pairs if i != unk][: max(n, 1)]
 
     @property
     def row(self) -> NDArray[np.float64]:
-        """`forecast`: the next row of the target columns in their own units, (F,).
+        """The forecast: the next row of the target columns in their own units, (F,).
 
         Raises:
             InputError: the model forecasts nothing.
         """
         if self._codec.target_scale is None:
             raise InputError(f"a model of task {self._codec.task} forecasts no row: use .label")
-        return self._codec.target_scale.undo(self.scores.numpy())
+        return self._codec.target_scale.undo(self.logits.numpy())
 
-    def _names(self) -> tuple[str, ...]:
+    def _labels(self) -> tuple[str, ...]:
         if self._codec.labels is None:
             raise InputError("a forecast has no label: use .row")
         return self._codec.labels.symbols
@@ -92,14 +94,16 @@ class Step:
         return f"Step(label={self.label!r}, probability={self.probability:.4f})"
 
 
-def never(codec: Codec) -> int | None:
-    """The symbol that is never said to follow: <unk>, for task `next`."""
-    return codec.symbols.unk if codec.task == "next" and codec.symbols is not None else None
+def excluded_label(codec: Codec) -> int | None:
+    """The label that is never an answer: <unk>, where the answer is the symbol that follows."""
+    return codec.symbols.unk if codec.symbols is not None and TARGETS[codec.task].continue_text else None
 
 
-def likeliest(scores: Tensor, but: int | None) -> list[int]:
-    """The place of the highest score in each row, one place left out."""
-    if but is not None:
-        scores = scores.clone()
-        scores[:, but] = -torch.inf
-    return scores.argmax(dim=1).tolist()
+def decode(head: Head, logits: Tensor, exclude: int | None) -> list[int]:
+    """The best label of each row of logits (n, K), one label excluded; zeros for a numeric head."""
+    if head.numeric:
+        return [0] * len(logits)
+    if exclude is not None:
+        logits = logits.clone()
+        logits[:, exclude] = -torch.inf
+    return head.decode(logits).tolist()

@@ -1,7 +1,7 @@
 """A trained model that reads as symbols come, one sequence or many, each with a state that can be saved and restored.
 
 Knows nothing of files, of HTTP, or of how a step is computed: `ops.stream` does that, or the model's own forward pass
-where there are no kernels. Shapes: n sequences in a step, L layers, H hidden size, K scores, F columns to forecast.
+where there are no kernels. Shapes: n sequences in a step, L layers, H hidden size, K outputs, F columns to forecast.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ohlol.checkpoint.weights import check_weights, parse_tensors, sealed
+from ohlol.checkpoint.weights import check_weights, parse_tensors, serialize_tensors
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec, seen
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
-from ohlol.inference.step import Scores, Step, likeliest, never
+from ohlol.inference.step import Logits, Step, decode, excluded_label
 from ohlol.models.sequence_model import SequenceModel, Steps
 from ohlol.utils.errors import InputError
 
@@ -59,10 +59,10 @@ class Streams:
         count: int = 0,
     ) -> None:
         if network.settings.bidirectional:
-            pairs = " --bigrams 0" if network.sizes.bigrams and network.settings.bigrams else ""
+            pairs = " and `bigram_size=0`" if network.sizes.bigrams and network.settings.bigram_size else ""
             raise InputError(
                 "this model reads a sequence from both its ends, so it has no answer before the last symbol: "
-                f"a stream needs one that was trained with --one-direction{pairs}"
+                f"a stream needs one that was trained with `bidirectional=False`{pairs}"
             )
         self._network, self._codec, self._settings, self._identity = network, codec, settings, identity
         self._kernel = network.stepper()
@@ -77,7 +77,7 @@ class Streams:
             self.join()
 
     def _zeros(self, slots: int) -> tuple[Tensor, ...]:
-        shape = (slots, self._network.settings.layers, self._network.settings.hidden_size)
+        shape = (slots, self._network.settings.num_layers, self._network.settings.hidden_size)
         return tuple(torch.zeros(shape, dtype=self._dtype) for _ in range(self._tensors))
 
     def join(self, state: bytes | None = None) -> int:
@@ -144,12 +144,12 @@ class Streams:
         found = [self._encode(symbol) for symbol in symbols.values()]
         if not at:
             return {}
-        scores, best = self._advance(at, [value for value, _ in found])
+        logits, best = self._advance(at, [value for value, _ in found])
         for key in symbols:
             self._lengths[key] += 1
-        of, unk = Scores(scores), never(self._codec)
+        of, unk = Logits(logits, self._network.head), excluded_label(self._codec)
         if unk in best:
-            best = likeliest(scores, unk)
+            best = decode(self._network.head, logits, unk)
         return {
             key: Step(self._codec, of, i, b, unknown)
             for i, (key, b, (_, unknown)) in enumerate(zip(symbols, best, found, strict=True))
@@ -177,11 +177,12 @@ class Streams:
         steps = self._steps([value for value, _ in found])._replace(batch_sizes=torch.ones(len(found)).long())
         state = tuple(s[slot].unsqueeze(1) for s in self._state)  # (L, H) -> (L, 1, H)
         hidden, state = self._network.hidden(self._network.encoder(steps), steps.batch_sizes, state)
-        scores = self._network.head(hidden)
+        logits = self._network.head(hidden)
         for kept, new in zip(self._state, state, strict=True):
             kept[slot] = new[:, 0]
         self._lengths[key] += len(found)
-        of, best = Scores(scores), likeliest(scores, never(self._codec))
+        head = self._network.head
+        of, best = Logits(logits, head), decode(head, logits, excluded_label(self._codec))
         return [Step(self._codec, of, i, best[i], unknown) for i, (_, unknown) in enumerate(found)]
 
     def state(self, key: int) -> bytes:
@@ -193,7 +194,7 @@ class Streams:
         slot = self._slot(key)
         tensors = {name: s[slot].clone() for name, s in zip("hc", self._state, strict=False)}
         about = {"format": FORMAT, "model": self._identity(), "steps": str(self._lengths[key])}
-        return bytes(sealed(tensors, about))
+        return bytes(serialize_tensors(tensors, about))
 
     def restore(self, key: int, state: bytes) -> None:
         """Put a sequence into a state that `state` gave.
@@ -292,19 +293,20 @@ class Streams:
         return Steps.of(gather(data, np.arange(len(data))))
 
     def _advance(self, at: list[int], values: list[Any]) -> tuple[Tensor, list[int]]:
-        """The scores (n, K) after one step of the sequences in these slots, and the place of the highest of each."""
+        """The logits (n, K) after one step of the sequences in these slots, and the best label of each."""
         kernel = self._kernel
         if kernel is not None:
             inputs: Any = [id for id, _ in values] if kernel.by_id else None
             if inputs is None:
                 inputs = self._network.encoder(self._steps(values)).contiguous()
-            return kernel.step(at, inputs, *self._state)
+            logits, best = kernel.step(at, inputs, *self._state)
+            return logits, best if self._network.head.decodes_by_argmax else decode(self._network.head, logits, None)
         steps = self._steps(values)
         state = tuple(s[at].transpose(0, 1).contiguous() for s in self._state)  # (n, L, H) -> (L, n, H)
-        scores, state = self._network(steps, state)
+        logits, state = self._network(steps, state)
         for kept, new in zip(self._state, state, strict=True):
             kept[at] = new.transpose(0, 1)
-        return scores, scores.argmax(dim=1).tolist()
+        return logits, decode(self._network.head, logits, None)
 
 
 class Stream:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ohlol.checkpoint import run_directory
+from ohlol.checkpoint import run_config, run_directory
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset, gather
 from ohlol.data.codec import Codec
@@ -21,15 +21,17 @@ from ohlol.data.corpus import encoded
 from ohlol.data.lines import Place
 from ohlol.data.loading import corpus_of
 from ohlol.data.sequences import Corpus
+from ohlol.data.targets import Targets
 from ohlol.data.vocab import UnknownSymbol
-from ohlol.evaluation.evaluate import EVAL_BATCH, by_sequence, evaluate
-from ohlol.evaluation.metrics import Tally
+from ohlol.evaluation.evaluate import EVAL_BATCH, answer_indices, evaluate
 from ohlol.inference.streaming import Stream, Streams
 from ohlol.models.sequence_model import SequenceModel, Steps
 from ohlol.ops.stream import Stream as Writer
 from ohlol.ops.stream import sample, skip, uniform
+from ohlol.tasks import TASKS
+from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
-from ohlol.utils.devices import fetched, float32, sent
+from ohlol.utils.devices import disable_tf32, to_device, to_numpy
 from ohlol.utils.errors import InputError
 
 GENERATE_CHUNK = 32
@@ -56,7 +58,7 @@ class Prediction:
 class TrainedModel:
     """A run, loaded: `model = ohlol.load("runs/hello-1")`."""
 
-    config: run_directory.Config
+    config: run_config.RunConfig
     codec: Codec
     network: SequenceModel
     run: Path | None = None
@@ -65,6 +67,11 @@ class TrainedModel:
     def task(self) -> str:
         """label, next, classify or forecast."""
         return self.config.task
+
+    @property
+    def targets(self) -> Targets:
+        """The kind of answers it gives."""
+        return TASKS[self.config.task].targets
 
     @property
     def device(self) -> torch.device:
@@ -91,7 +98,7 @@ class TrainedModel:
 
         Two models with one identity give the same answers; a saved state of a stream names the one it belongs to.
         """
-        return run_directory.identity(self.config, self.codec, self.network)
+        return run_directory.compute_identity(self.config, self.codec, self.network)
 
     def stream(self) -> Stream:
         """Read one sequence as it comes: `step(symbol)` gives scores and label at once, and the state is kept.
@@ -112,13 +119,13 @@ class TrainedModel:
         """
         return Streams(self.on_cpu.network, self.codec, self.config.data, lambda: self.identity, n)
 
-    def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> Tally:
-        """Scores on a file of the kind the model was trained on, or on an encoded corpus.
+    def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> MetricAccumulator:
+        """Evaluate on a file of the kind the model was trained on, or on an encoded corpus.
 
         Of a corpus it is what was set apart for measuring, or all where nothing was.
 
         Returns:
-            A tally: `.scores()`, `.worst_pairs()`.
+            The counts: `.metrics()`, `.confusion`.
 
         Raises:
             InputError: the file cannot be read, or holds a label that was not seen in training; an encoded corpus has
@@ -133,10 +140,10 @@ class TrainedModel:
     def _encoded(self, folder: Path) -> Dataset:
         found = encoded.read(folder)
         if found.codec != self.codec:
-            raise InputError(f"{folder} was encoded with another vocabulary: ohlol encode FILE... --vocab {self.run}")
+            raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
         data = found.dev or found.train
-        if data.targets is None and self.task != "next":
-            raise InputError(f"{folder} was encoded without targets; encode it again without --no-targets")
+        if data.targets is None and not self.targets.continue_text:
+            raise InputError(f"{folder} was encoded without targets; encode it again with its targets")
         return data
 
     def predict(self, text: str | Sequence[str], *, n_best: int = 1) -> Prediction:
@@ -161,9 +168,9 @@ class TrainedModel:
             texts: strings, or lists of symbols.
             n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
         """
-        if self.task not in ("label", "classify"):
-            instead = "`ohlol generate RUN --prompt TEXT`" if self.task == "next" else "`ohlol predict RUN FILE`"
-            raise InputError(f"this model's task is {self.task} and labels nothing: use {instead}")
+        if not self.targets.are_labels:
+            method = "generate" if self.targets.continue_text else "forecast"
+            raise InputError(f"this model's task is {self.task} and it predicts no labels: {method} is what it does")
         sequences = texts.inputs if isinstance(texts, Corpus) else texts
         chunk: list[tuple[Any, int]] = []
         for one in zip(sequences, repeat(n_best) if isinstance(n_best, int) else n_best):  # noqa: B905 - one is endless
@@ -197,21 +204,22 @@ class TrainedModel:
             n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
         """
         batch = gather(data, rows)
-        with float32(self.device):
-            scores, _ = self.network(Steps.of(batch, self.device))
+        with disable_tf32(self.device):
+            logits, _ = self.network(Steps.of(batch, self.device))
         assert self.codec.labels is not None
         vocab = self.codec.symbols
         assert vocab is not None
-        places = by_sequence(batch)
+        places = answer_indices(batch, per_sequence=False)
         if read is None:
             texts = {row: vocab.decode(batch.inputs[at]) for row, at in zip(batch.rows.tolist(), places, strict=True)}
         else:
             texts = dict(zip(rows.tolist(), read, strict=True))
         wanted = dict(zip(rows.tolist(), repeat(n_best) if isinstance(n_best, int) else n_best))  # noqa: B905
         most = max(1, *wanted.values())
-        top = torch.softmax(scores, dim=1).topk(min(most, len(self.codec.labels)), dim=1)
-        names, values, ids = self.codec.labels.symbols, fetched(top.values), fetched(top.indices)
-        steps = places if self.task == "label" else [np.array([i]) for i in range(len(batch.rows))]
+        batch_sizes = self.network.answer_sizes(torch.from_numpy(batch.batch_sizes))
+        values, ids = (to_numpy(best) for best in self.network.head.n_best(logits, most, batch_sizes))
+        names = self.codec.labels.symbols
+        steps = answer_indices(batch, per_sequence=True) if self.targets.per_sequence else places
         made: dict[int, Prediction] = {}
         for row, where in zip(batch.rows.tolist(), steps, strict=True):
             few = slice(max(1, wanted[row]))
@@ -249,15 +257,15 @@ class TrainedModel:
         Raises:
             InputError: the task is not `next`, or an argument is out of its range.
         """
-        if self.task != "next":
+        if not self.targets.continue_text:
             raise InputError(f"this model's task is {self.task}; only a model of task next generates")
         if not 0 <= temperature < float("inf") or top_k < 0 or not 0 < top_p <= 1 or length < 0:
             raise InputError(
-                f"--temperature {temperature} and --top-k {top_k} must be at least 0, --top-p {top_p} in (0, 1], "
-                f"--length {length} at least 0"
+                f"`temperature` {temperature} and `top_k` {top_k} must be at least 0, `top_p` {top_p} in (0, 1], "
+                f"`length` {length} at least 0"
             )
         if seed is not None and not 0 <= seed < 1 << 63:
-            raise InputError(f"--seed is {seed}; it must be from 0 to {(1 << 63) - 1}")
+            raise InputError(f"`seed` is {seed}; it must be from 0 to {(1 << 63) - 1}")
         return self._generate(prompt, length, temperature, top_k, top_p, seed)
 
     @torch.no_grad()
@@ -273,7 +281,7 @@ class TrainedModel:
         try:
             ids = vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
-            raise InputError(f"--prompt: symbol {unknown.symbol!r} was not seen in training") from None
+            raise InputError(f"`prompt`: symbol {unknown.symbol!r} was not seen in training") from None
         writer = self.network.writer(vocab.unk)
         if writer is None:
             drawn = self._written(ids, length, seed, temperature, top_k, top_p)
@@ -289,10 +297,10 @@ class TrainedModel:
         unk = self.codec.symbols.unk if self.codec.symbols is not None else None
         state = None
         for number in range(length):
-            steps = Steps(sent(ids, self.device), torch.ones(len(ids), dtype=torch.int64))
-            with float32(self.device):
-                scores, state = self.network(steps, state)
-            logits = scores[-1].cpu()  # the symbol is drawn where it is drawn without a GPU
+            steps = Steps(to_device(ids, self.device), torch.ones(len(ids), dtype=torch.int64))
+            with disable_tf32(self.device):
+                output, state = self.network(steps, state)
+            logits = output[-1].cpu()  # the symbol is drawn where it is drawn without a GPU
             if unk is not None:
                 logits[unk] = -torch.inf
             chosen = sample(logits, uniform(seed, number), temperature, top_k, top_p)
@@ -313,7 +321,7 @@ class TrainedModel:
         Raises:
             InputError: not a forecast model, other columns, or more than one step with targets that are not the inputs.
         """
-        if self.task != "forecast":
+        if not self.targets.numeric:
             raise InputError(f"this model's task is {self.task}, not forecast")
         if steps < 1 or (steps > 1 and self.codec.columns != self.codec.target_columns):
             raise InputError(
@@ -329,14 +337,14 @@ class TrainedModel:
                 f"{corpus.places[0][0]}: the input columns are {', '.join(corpus.columns)}; "
                 f"the model was trained on {', '.join(self.codec.columns)}"
             )
-        x = sent(scale.apply(np.asarray(corpus.inputs[0], np.float64)), self.device)
+        x = to_device(scale.apply(np.asarray(corpus.inputs[0], np.float64)), self.device)
         rows: list[NDArray[np.float64]] = []
         state = None
         for _ in range(steps):
-            with float32(self.device):
-                scores, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
-            x = scores[-1:]
-            rows.append(target_scale.undo(fetched(x[0])))
+            with disable_tf32(self.device):
+                logits, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
+            x = self.network.head.decode(logits[-1:])
+            rows.append(target_scale.undo(to_numpy(x[0])))
         return np.stack(rows)
 
 
@@ -364,6 +372,6 @@ def load(run: str | Path, device: str = "cpu") -> TrainedModel:
     Raises:
         InputError: no such directory, damaged, or of another version; no such device.
     """
-    where = devices.chosen(device)
+    where = devices.select_device(device)
     config, codec, network = run_directory.load_model(Path(run))
     return TrainedModel(config, codec, network.to(where), Path(run))

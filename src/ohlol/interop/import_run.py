@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ohlol.checkpoint import run_directory
-from ohlol.checkpoint.model_card import model_card
-from ohlol.checkpoint.run_directory import Config, planned, sizes_of
-from ohlol.checkpoint.weights import check_weights, put_weights, read_tensors, weights_of
+from ohlol.checkpoint.model_card import format_model_card
+from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
+from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, read_tensors
 from ohlol.config import TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.inference.trained_model import TrainedModel
@@ -69,7 +69,7 @@ def read(
         graph = onnx_reader.Graph(path)
         if "ohlol" in graph.metadata:
             if task or symbols or labels:
-                raise InputError(f"{path}: says itself what it is: leave out --task, --symbols and --labels")
+                raise InputError(f"{path}: says itself what it is: leave out `task`, `symbols` and `labels`")
             return _ours(graph, str(path))
         found = onnx_reader.plain(graph)
     given = [names_of(names) if names is not None else [] for names in (symbols, labels)]
@@ -78,7 +78,7 @@ def read(
 
 def _theirs(found: Plain, task: str | None, symbols: list[str], labels: list[str], where: str) -> tuple[Any, str]:
     data, settings, codec, model = built(found, task, symbols, labels, where)
-    config = Config(codec.task, data, settings, sizes_of(codec), TrainSettings())
+    config = RunConfig(codec.task, data, settings, sizes_from_codec(codec), TrainSettings())
     return TrainedModel(config, codec, model), str(found)
 
 
@@ -88,30 +88,30 @@ def _ours(graph: Any, where: str) -> tuple[TrainedModel, str]:
     try:
         told = parse_json(graph.metadata["settings"])
         codec = Codec.from_json(parse_json(graph.metadata["vocabulary"]))
-        config = Config.from_json(
+        config = RunConfig.from_json(
             {
                 "format": FORMAT,
                 "task": graph.metadata["task"],
                 "data": told["data"],
                 "model": told["model"],
-                "sizes": asdict(sizes_of(codec)),
+                "sizes": asdict(sizes_from_codec(codec)),
                 "training": asdict(TrainSettings()),
                 "train_files": [],
                 "dev_file": None,
                 "pairs": [],
-                "scores": {},
+                "metrics": {},
             }
         )
         if config.task != codec.task:
             raise InputError("the task of the vocabulary is another")
-        expected = weights_of(planned(config))
+        expected = get_weights(build_meta_model(config))
     except (InputError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: its metadata are not those of a graph of ohlol: {short(error)}") from None
     kind, looped = config.model.cell.removesuffix("cell"), config.model.cell.endswith("cell")
-    weights = onnx_reader.ours(graph, expected, kind, config.model.layers, looped)
+    weights = onnx_reader.ours(graph, expected, kind, config.model.num_layers, looped)
     check_weights(weights, expected, where, "its metadata ask for")
     model = SequenceModel(config.model, config.sizes).eval()
-    put_weights(model, weights, where)
+    load_weights(model, weights, where)
     imported = TrainedModel(config, codec, model)
     if imported.identity != graph.metadata.get("identity"):
         raise InputError(f"{where}: its weights are not those it was written with: it was changed or damaged")
@@ -130,4 +130,4 @@ def save(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None:
         write_json(out / "vocab.json", model.codec.to_json())
         run_directory.save_model(out, model.network)
         parameters = sum(p.numel() for p in model.network.parameters())
-        write_bytes(out / "README.md", model_card(model.config, parameters, out, apart=False).encode())
+        write_bytes(out / "README.md", format_model_card(model.config, parameters, out, held_out=False).encode())

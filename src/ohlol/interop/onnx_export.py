@@ -6,7 +6,7 @@ them in or unrolls them. State goes in and out by name. Names and axes: B "batch
     ids         (B, T) int64        symbols; or rows (B, T, I) float64 in their own units, for forecast
     lengths     (B,) int64          how many steps of each sequence there are; the rest of its row is not read
     h_0, c_0    (L*D, B, H) float   the state to start from, zeros for a beginning; c_0 for the LSTM
-    scores      (B, T, K) float     before the softmax; (B, K) for classify; forecast (B, T, F) float64 in own units
+    logits      (B, T, K) float     before the softmax; (B, K) for classify; forecast (B, T, F) float64 in own units
     h_n, c_n    (L*D, B, H) float   the state after each sequence's last step
 
 Beside ids, models that spell words read `characters` (B, T, C) and `letters` (B, T), their lengths; models of pairs
@@ -93,7 +93,7 @@ def graph(model: TrainedModel, *, step: bool = False) -> bytes:
     if step and network.settings.bidirectional:
         raise InputError(
             "this model reads a sequence from both its ends, so it has no single step: "
-            "--step needs one that was trained with --one-direction"
+            "`step` needs one that was trained with `bidirectional=False`"
         )
     if sum(p.nbytes for p in network.parameters()) > LARGEST:
         raise InputError(f"the weights have more than {LARGEST} bytes, which is more than an ONNX file can hold")
@@ -163,7 +163,7 @@ def _description(model: TrainedModel, step: bool) -> str:
 
 def _state_shape(model: TrainedModel) -> list[int | str]:
     settings = model.network.settings
-    return [settings.layers * (2 if settings.bidirectional else 1), "batch", settings.hidden_size]
+    return [settings.num_layers * (2 if settings.bidirectional else 1), "batch", settings.hidden_size]
 
 
 def _encoder(g: _Graph, model: TrainedModel, step: bool) -> str:
@@ -237,11 +237,11 @@ def _layers(g: _Graph, model: TrainedModel, x: str, lengths: str) -> tuple[str, 
     starts: list[list[str]] = []
     for name in ("h_0", "c_0") if kind == "lstm" else ("h_0",):
         whole = g.input(name, TensorProto.FLOAT, _state_shape(model))
-        sizes = g.ints(*[D] * settings.layers)
-        many = settings.layers > 1
-        starts.append(g.add(name, "Split", whole, sizes, outputs=settings.layers, axis=0) if many else [whole])
+        sizes = g.ints(*[D] * settings.num_layers)
+        many = settings.num_layers > 1
+        starts.append(g.add(name, "Split", whole, sizes, outputs=settings.num_layers, axis=0) if many else [whole])
     ends: list[list[str]] = [[] for _ in starts]
-    for layer in range(settings.layers):
+    for layer in range(settings.num_layers):
         weights = [weights_of(network, layer, d, torch.float32) for d in range(D)]
         W, R, B = (
             g.constant(f"layers.{n}{layer}", t) for n, t in zip("WRB", onnx_gates.to_onnx(kind, weights), strict=True)
@@ -262,31 +262,31 @@ def _layers(g: _Graph, model: TrainedModel, x: str, lengths: str) -> tuple[str, 
 
 
 def _head(g: _Graph, model: TrainedModel, hidden: str, last: list[str], step: bool) -> None:
-    """Scores with the batch first, or the forecast in its own units."""
+    """Logits with the batch first, or the forecast in its own units."""
     network, codec, sizes = model.network, model.codec, model.network.sizes
-    axes: list[int | str] = ["batch"] if step or sizes.whole else ["batch", "time"]
-    if sizes.whole:
+    axes: list[int | str] = ["batch"] if step or sizes.per_sequence else ["batch", "time"]
+    if sizes.per_sequence:
         by_row = g.add("last.by_row", "Transpose", last[-1], perm=[1, 0, 2])  # (D, B, H) -> (B, D, H)
         x = g.add("last", "Reshape", by_row, g.ints(0, -1))
     elif step:
         x = g.add("last", "Squeeze", hidden, g.ints(0))
     else:
         x = g.add("hidden", "Transpose", hidden, perm=[1, 0, 2])
-    if isinstance(network.head, torch.nn.Linear):
-        weight = network.head.weight.detach()
-        if network.settings.tied:  # the embedding lies in the file once
+    if network.head.projection is not None:
+        weight, bias = (parameter.detach() for parameter in network.head.projection)
+        if network.settings.tie_weights:  # the embedding lies in the file once
             turned = g.add("head.turned", "Transpose", "encoder.embedding.weight", perm=[1, 0])
         else:
             turned = g.constant("head.weight", weight.t().contiguous())
         x = g.add("head.product", "MatMul", x, turned)
-        x = g.add("head", "Add", x, g.constant("head.bias", network.head.bias.detach()))
+        x = g.add("head", "Add", x, g.constant("head.bias", bias))
     if codec.target_scale is None:
-        g.output("scores", TensorProto.FLOAT, [*axes, sizes.scores], x)
+        g.output("logits", TensorProto.FLOAT, [*axes, sizes.outputs], x)
         return
     wide = g.add("forecast.double", "Cast", x, to=TensorProto.DOUBLE)
     spread = g.add("forecast.spread", "Mul", wide, g.constant("target_scale.std", np.array(codec.target_scale.std)))
     moved = g.add("forecast.moved", "Add", spread, g.constant("target_scale.mean", np.array(codec.target_scale.mean)))
-    g.output("forecast", TensorProto.DOUBLE, [*axes, sizes.scores], moved)
+    g.output("forecast", TensorProto.DOUBLE, [*axes, sizes.outputs], moved)
 
 
 def _weight(g: _Graph, name: str, value: torch.Tensor) -> str:

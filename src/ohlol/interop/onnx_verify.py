@@ -28,7 +28,9 @@ from ohlol.utils.errors import InputError
 try:
     import onnxruntime
 except ModuleNotFoundError:
-    raise InputError("checking an ONNX graph needs onnxruntime: pip install 'ohlol[onnx]', or --no-verify") from None
+    raise InputError(
+        "checking an ONNX graph needs onnxruntime: pip install 'ohlol[onnx]', or give `verify=False`"
+    ) from None
 
 TOLERANCE = 1e-5
 """Largest difference allowed between onnxruntime and ours, as a share of the largest number of the tensor (at least 1).
@@ -65,17 +67,18 @@ class Runtime(torch.nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.model = model
+        self.sizes, self.head, self.answer_sizes = model.network.sizes, model.network.head, model.network.answer_sizes
         self.states = [i.name for i in self.session.get_inputs() if i.name in ("h_0", "c_0")]
         self.step = "lengths" not in {i.name for i in self.session.get_inputs()}
 
     def start(self, B: int) -> State:
         """A state of zeros."""
         settings = self.model.network.settings
-        rows = settings.layers * (2 if settings.bidirectional else 1)
+        rows = settings.num_layers * (2 if settings.bidirectional else 1)
         return tuple(torch.zeros(rows, B, settings.hidden_size) for _ in self.states)
 
     def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:
-        """Scores (S, K), or (B, K) for `classify`, and the state; as `SequenceModel.forward`."""
+        """Logits (S, K), or (B, K) for `classify`, and the state; as `SequenceModel.forward`."""
         where = _Padded(steps.batch_sizes.numpy())
         B = len(where.lengths)
         state = self.start(B) if state is None else state
@@ -86,12 +89,12 @@ class Runtime(torch.nn.Module):
         else:
             feed["lengths"] = where.lengths
         found: Any = self.session.run(None, feed)
-        scores, *after = found
+        logits, *after = found
         if self.model.codec.target_scale is not None:
-            scores = self.model.codec.target_scale.apply(scores)
-        if not self.model.network.sizes.whole and not self.step:
-            scores = where.packed(scores)
-        return torch.from_numpy(scores), tuple(torch.from_numpy(s) for s in after)
+            logits = self.model.codec.target_scale.apply(logits)
+        if not self.sizes.per_sequence and not self.step:
+            logits = where.packed(logits)
+        return torch.from_numpy(logits), tuple(torch.from_numpy(s) for s in after)
 
     def _inputs(self, steps: Steps) -> dict[str, Array]:
         """What the graph reads at each packed step, (S, ...)."""
@@ -154,7 +157,7 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verified:
     found: list[tuple[float, str]] = []
 
     def compare(name: str, ours: tuple[Tensor, State], theirs: tuple[Tensor, State]) -> None:
-        for tensor, a, b in zip(("scores", "h_n", "c_n"), (ours[0], *ours[1]), (theirs[0], *theirs[1]), strict=False):
+        for tensor, a, b in zip(("logits", "h_n", "c_n"), (ours[0], *ours[1]), (theirs[0], *theirs[1]), strict=False):
             off = float((a - b).abs().max()) / max(1.0, float(a.abs().max())) if a.shape == b.shape else np.inf
             found.append((np.inf if np.isnan(off) else off, f"{tensor} of {name}"))
 
@@ -222,7 +225,7 @@ def quantized(model: TrainedModel, graph: bytes) -> bytes:
     cell = model.network.settings.cell.removesuffix("cell")
     if cell != "lstm":
         raise InputError(
-            f"--quantize int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
+            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
             "whose weights would stay as they are; export without it"
         )
     import onnx
@@ -269,7 +272,7 @@ def compared(model: TrainedModel, graphs: Sequence[bytes], data: Dataset | None)
 
 
 def _scores(network: Any, model: TrainedModel, data: Dataset) -> dict[str, float]:
-    return evaluate(network, model.codec, data).scores()
+    return evaluate(network, model.codec, data).metrics()
 
 
 def agreement(model: TrainedModel, graph: bytes, seed: int = 0) -> float:
@@ -277,7 +280,8 @@ def agreement(model: TrainedModel, graph: bytes, seed: int = 0) -> float:
     batch = _made_up(model, np.full(16, 64), np.random.default_rng(seed))
     with torch.no_grad():
         ours, theirs = model.on_cpu.network(batch)[0], Runtime(model, graph)(batch)[0]
-    return float((ours.argmax(dim=1) == theirs.argmax(dim=1)).float().mean())
+    decode = model.network.head.decode
+    return float((decode(ours) == decode(theirs)).float().mean())
 
 
 def version() -> str:

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from ohlol.cells import Weights
-from ohlol.checkpoint.weights import put_weights, weights_of
-from ohlol.config import MOST_LAYERS, TASKS, DataSettings, ModelSettings
+from ohlol.checkpoint.weights import get_weights, load_weights
+from ohlol.config import MOST_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
 from ohlol.data.vocab import UNK, Vocab
 from ohlol.models.sequence_model import SequenceModel, Sizes
+from ohlol.tasks import TASKS
 from ohlol.utils.errors import SAID, InputError
 
 KINDS = {1: "rnn", 3: "gru", 4: "lstm"}
@@ -57,14 +58,14 @@ class Plain:
         return len(self.layers[0])
 
     @property
-    def scores(self) -> int:
+    def outputs(self) -> int:
         """K."""
         return self.directions * self.hidden if self.head is None else len(self.head[0])
 
     def __str__(self) -> str:
         sides = ", both directions" if self.directions == 2 else ""
         read = "" if self.embedding is None else f"embedding of {len(self.embedding)} symbols, "
-        head = "no head" if self.head is None else f"a linear head of {self.scores}"
+        head = "no head" if self.head is None else f"a linear head of {self.outputs}"
         return f"{read}{self.kind} of {len(self.layers)} x {self.hidden} from {self.inputs}{sides}, {head}"
 
 
@@ -101,7 +102,7 @@ def checked(plain: Plain, where: str) -> Plain:
         if W.dim() != 2 or W.size(1) != D * H or not len(W) or (b is not None and b.shape != (len(W),)):
             raise InputError(f"{where}: the linear layer is {tuple(W.shape)}; the layers end in {D * H} numbers")
         head = _float(W, where), None if b is None else _float(b, where)
-    return replace(plain, layers=layers, embedding=embedding, head=head)
+    return replace(plain, layers=layers, embedding_size=embedding, head=head)
 
 
 def _float(tensor: Tensor, where: str) -> Tensor:
@@ -208,45 +209,46 @@ def built(
     Raises:
         InputError: no task, or names that do not fit the weights.
     """
-    numeric = task == "forecast"
-    if task not in TASKS:
+    if task is None:
         reads = "one-hot symbols or numbers" if plain.embedding is None else "for"
         raise InputError(
-            f"{where}: weights do not say what they are {reads}: give --task label, next or classify"
+            f"{where}: weights do not say what they are {reads}: give `task` label, next or classify"
             + (f" for one-hot symbols, forecast for rows of {plain.inputs} numbers" if plain.embedding is None else "")
         )
+    targets = TASKS.select(task).targets
+    numeric = targets.numeric
     if numeric and plain.embedding is not None:
-        raise InputError(f"{where}: has an embedding, so it reads symbols, and --task forecast reads numbers")
+        raise InputError(f"{where}: has an embedding, so it reads symbols, and the task forecast reads numbers")
     if numeric and plain.directions == 2:
         raise InputError(f"{where}: reads from both ends, and a forecast must not see what it forecasts")
     V = plain.inputs if plain.embedding is None else len(plain.embedding)
-    names = _named(symbols, V, "--symbols", [f"x{i + 1}" for i in range(V)] if numeric else None, where)
-    default = names if plain.scores == V and (numeric or task == "next") else None
-    answers = _named(labels, plain.scores, "--labels", default, where)
-    if task == "next" and answers != names:
+    names = _named(symbols, V, "symbols", [f"x{i + 1}" for i in range(V)] if numeric else None, where)
+    default = names if plain.outputs == V and targets.shifted else None
+    answers = _named(labels, plain.outputs, "labels", default, where)
+    if targets.continue_text and answers != names:
         raise InputError(
-            f"{where}: has {V} symbols and {plain.scores} scores; --task next gives a score to each symbol"
+            f"{where}: has {V} symbols and {plain.outputs} outputs; the task next gives a logit to each symbol"
         )
     if numeric:
-        ones = Scale((0.0,) * V, (1.0,) * V), Scale((0.0,) * plain.scores, (1.0,) * plain.scores)
+        ones = Scale((0.0,) * V, (1.0,) * V), Scale((0.0,) * plain.outputs, (1.0,) * plain.outputs)
         codec = Codec(task, columns=names, target_columns=answers, scale=ones[0], target_scale=ones[1])
     else:
         vocab = _vocab(names, where)
-        codec = Codec(task, vocab, vocab if task == "next" else _vocab(answers, where))
+        codec = Codec(task, vocab, vocab if targets.continue_text else _vocab(answers, where))
     letters = bool(symbols) and all(len(n) == 1 for n in names if n != UNK)  # numbers from 0 are words, few or many
     level = None if numeric else "char" if letters else "word"
     form = {"label": "pairs", "next": "text"}.get(task, "columns")
     settings = ModelSettings(
         cell=plain.kind,
         hidden_size=plain.hidden,
-        layers=len(plain.layers),
+        num_layers=len(plain.layers),
         bidirectional=plain.directions == 2,
-        embedding=0 if plain.embedding is None else plain.inputs,
-        head=plain.head is not None,
+        embedding_size=0 if plain.embedding is None else plain.inputs,
+        head="identity" if plain.head is None else TASKS[task].head,
     )
-    model = SequenceModel(settings, Sizes(V, plain.scores, numeric=numeric, whole=task == "classify")).eval()
-    put_weights(model, {n: t.contiguous() for n, t in _by_name(plain).items()}, where)
-    assert set(weights_of(model)) == set(_by_name(plain))
+    model = SequenceModel(settings, Sizes(V, plain.outputs, numeric=numeric, per_sequence=targets.per_sequence)).eval()
+    load_weights(model, {n: t.contiguous() for n, t in _by_name(plain).items()}, where)
+    assert set(get_weights(model)) == set(_by_name(plain))
     return DataSettings(task, form, level), settings, codec, model
 
 
@@ -266,9 +268,9 @@ def _by_name(plain: Plain) -> dict[str, Tensor]:
     return made
 
 
-def _named(given: Sequence[str], size: int, flag: str, default: Sequence[str] | None, where: str) -> tuple[str, ...]:
+def _named(given: Sequence[str], size: int, setting: str, default: Sequence[str] | None, where: str) -> tuple[str, ...]:
     if given and len(given) != size:
-        raise InputError(f"{flag} has {len(given)} names; {where} has {size}")
+        raise InputError(f"`{setting}` has {len(given)} names; {where} has {size}")
     return tuple(given or default or map(str, range(size)))
 
 

@@ -2,15 +2,15 @@
 
 Knows nothing of symbols, of what is asked, or of the fast path that it is held against.
 
-Shapes: T steps, I input size, H hidden size, D directions, K scores, N answers (T, or 1 for `classify`).
+Shapes: T steps, I input size, H hidden size, D directions, K outputs, N answers (T, or 1 for `classify`).
 """
 
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import linear
 
 from ohlol import cells
 from ohlol.config import ModelSettings
@@ -45,10 +45,10 @@ def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.
 
 
 def unrolled(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, list[Level]]:
-    """The scores (N, K) of one sequence of vectors by the equations alone, and everything they were made from."""
+    """The logits (N, K) of one sequence of vectors by the equations alone, and everything they were made from."""
     settings, cell = network.settings, cells.CELLS[cell_of(network.settings)]
     T, levels = len(x), list[Level]()
-    for layer in range(settings.layers):
+    for layer in range(settings.num_layers):
         outputs: list[Tensor] = []
         for direction in range(1 + settings.bidirectional):
             weights = weights_of(network, layer, direction, x.dtype)
@@ -60,9 +60,10 @@ def unrolled(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, l
             levels.append(Level(layer, direction, weights, x, before, after))
             outputs.append(torch.cat([s[0] for s in after]))
         x = torch.cat(outputs, dim=1)  # D times (T, H) -> (T, D*H)
-    if network.sizes.whole:
-        ends = [level.after[0 if level.direction else -1][0] for level in levels if level.layer == settings.layers - 1]
+    if network.sizes.per_sequence:
+        ends = [
+            level.after[0 if level.direction else -1][0] for level in levels if level.layer == settings.num_layers - 1
+        ]
         x = torch.cat(ends, dim=1)  # D times (1, H) -> (1, D*H)
-    if isinstance(network.head, torch.nn.Linear):
-        x = linear(x, network.head.weight.detach().to(x.dtype), network.head.bias.detach().to(x.dtype))
-    return x, levels
+    head = deepcopy(network.head).to(x.dtype).requires_grad_(False)
+    return head(x), levels

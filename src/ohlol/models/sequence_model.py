@@ -1,7 +1,7 @@
 """SequenceModel: encoder, layers and head in a row; knows nothing of symbols, files, losses or training.
 
 Everything runs on packed steps, so a batch of ragged sequences holds no padding. Shapes: B sequences, T steps of the
-longest, S steps in all, I input size, H hidden size, D directions, V vocabulary, K scores.
+longest, S steps in all, I input size, H hidden size, D directions, V vocabulary, K outputs.
 """
 
 from collections.abc import Callable
@@ -17,8 +17,9 @@ from torch.nn.utils.rnn import PackedSequence
 from ohlol import nn
 from ohlol.config import ModelSettings
 from ohlol.data.batches import Batch
+from ohlol.models.heads import HEADS, Head, LinearHead
 from ohlol.ops import Spec, StepMany, Stream, available, embedding_table, one_hot_table
-from ohlol.utils.devices import CPU, sent
+from ohlol.utils.devices import CPU, to_device
 from ohlol.utils.errors import InputError
 
 State = tuple[Tensor, ...]
@@ -55,9 +56,9 @@ class Steps(NamedTuple):
         spelled = None
         if batch.spelling is not None:
             s = batch.spelling
-            spelled = Spelled(sent(s.chars, device), torch.from_numpy(s.batch_sizes), sent(s.forms, device))
-        bigrams = sent(batch.bigrams, device) if batch.bigrams is not None else None
-        inputs = sent(batch.inputs, device)
+            spelled = Spelled(to_device(s.chars, device), torch.from_numpy(s.batch_sizes), to_device(s.forms, device))
+        bigrams = to_device(batch.bigrams, device) if batch.bigrams is not None else None
+        inputs = to_device(batch.inputs, device)
         inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
         return Steps(inputs, torch.from_numpy(batch.batch_sizes), spelled, bigrams)
 
@@ -68,7 +69,7 @@ class Sizes:
 
     inputs: int
     """V, the input vocabulary; for numbers I, their columns."""
-    scores: int
+    outputs: int
     """K: labels, symbols, or columns to forecast."""
     chars: int = 0
     """Different characters in the words; 0 where words are not spelled."""
@@ -76,8 +77,8 @@ class Sizes:
     """Different pairs of neighbouring characters; 0 where they are not read."""
     numeric: bool = False
     """Whether the inputs are numbers."""
-    whole: bool = False
-    """Whether a sequence gets one row of scores instead of one at each step."""
+    per_sequence: bool = False
+    """Whether a sequence has one answer, instead of one at each step."""
 
 
 class Encoder(torch.nn.Module):
@@ -90,23 +91,23 @@ class Encoder(torch.nn.Module):
     def __init__(self, settings: ModelSettings, sizes: Sizes):
         super().__init__()
         self.size = sizes.inputs
-        self.onehot = not sizes.numeric and not settings.embedding
+        self.onehot = not sizes.numeric and not settings.embedding_size
         self.numeric = sizes.numeric
-        if not self.numeric and settings.embedding:
-            self.embedding = torch.nn.Embedding(sizes.inputs, settings.embedding)
+        if not self.numeric and settings.embedding_size:
+            self.embedding = torch.nn.Embedding(sizes.inputs, settings.embedding_size)
             torch.nn.init.normal_(self.embedding.weight, std=EMBEDDING_STD)
-            self.size = settings.embedding
-        self.spelled = bool(sizes.chars and settings.spelling)
+            self.size = settings.embedding_size
+        self.spelled = bool(sizes.chars and settings.char_rnn_size)
         if self.spelled:
             self.chars = torch.nn.Embedding(sizes.chars, SPELLING_EMBEDDING)
             torch.nn.init.normal_(self.chars.weight, std=EMBEDDING_STD)
-            self.speller = nn.LSTM(SPELLING_EMBEDDING, settings.spelling, bidirectional=True)
-            self.size += 2 * settings.spelling
-        self.paired = bool(sizes.bigrams and settings.bigrams)
+            self.speller = nn.LSTM(SPELLING_EMBEDDING, settings.char_rnn_size, bidirectional=True)
+            self.size += 2 * settings.char_rnn_size
+        self.paired = bool(sizes.bigrams and settings.bigram_size)
         if self.paired:
-            self.bigrams = torch.nn.Embedding(sizes.bigrams, settings.bigrams)
+            self.bigrams = torch.nn.Embedding(sizes.bigrams, settings.bigram_size)
             torch.nn.init.normal_(self.bigrams.weight, std=EMBEDDING_STD)
-            self.size += 2 * settings.bigrams
+            self.size += 2 * settings.bigram_size
         self.dropout = torch.nn.Dropout(settings.embedding_dropout)
 
     @property
@@ -179,7 +180,7 @@ class SequenceModel(torch.nn.Module):
 
     Raises:
         InputError: settings that do not fit together (a cell in a loop has one layer and one direction; a model without
-            head needs as many units as scores; tied weights need an embedding of size D*H).
+            head needs as many units as labels; tied weights need an embedding of size D*H).
     """
 
     def __init__(self, settings: ModelSettings, sizes: Sizes):
@@ -196,16 +197,16 @@ class SequenceModel(torch.nn.Module):
             self.layers = nn.LAYERS[settings.cell](
                 self.encoder.size,  # pyright: ignore[reportArgumentType]
                 settings.hidden_size,
-                settings.layers,
+                settings.num_layers,
                 bidirectional=settings.bidirectional,
-                dropout=settings.dropout if settings.layers > 1 else 0.0,
+                dropout=settings.dropout if settings.num_layers > 1 else 0.0,
             )
         self.dropout = torch.nn.Dropout(settings.dropout)
-        self.head = torch.nn.Linear(width, sizes.scores) if settings.head else torch.nn.Identity()
+        self.head: Head = HEADS.select(settings.head)(width, sizes.outputs)
         self._tie()
 
     def _tie(self) -> None:
-        if self.settings.tied:
+        if self.settings.tie_weights:
             self.head.weight = self.encoder.embedding.weight
 
     @property
@@ -220,7 +221,7 @@ class SequenceModel(torch.nn.Module):
         return self
 
     def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:
-        """Scores of every step, (S, K), or of every sequence, (B, K); and the state after the last step.
+        """The logits of every step, (S, K), or of every sequence, (B, K); and the state after the last step.
 
         Args:
             steps: the packed input.
@@ -228,10 +229,18 @@ class SequenceModel(torch.nn.Module):
         """
         found = self._over_symbols(steps, state)
         hidden, state = self.hidden(self.encoder(steps), steps.batch_sizes, state) if found is None else found
-        if self.sizes.whole:
-            directions = 2 if self.settings.bidirectional else 1
-            hidden = torch.cat(state[0][-directions:].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
-        return self.head(self.dropout(hidden)), state
+        return self.head(self.dropout(self.answer_states(hidden, state))), state
+
+    def answer_states(self, hidden: Tensor, state: State) -> Tensor:
+        """What the head reads: the hidden states of all steps (S, D*H), or the last ones of each sequence (B, D*H)."""
+        if not self.sizes.per_sequence:
+            return hidden
+        directions = 2 if self.settings.bidirectional else 1
+        return torch.cat(state[0][-directions:].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
+
+    def answer_sizes(self, batch_sizes: Int[Tensor, " T"]) -> Int[Tensor, " T"] | None:
+        """The batch sizes that the head takes: those of the steps, or None where each sequence has one answer."""
+        return None if self.sizes.per_sequence else batch_sizes
 
     def _over_symbols(self, steps: Steps, state: State | None) -> tuple[Tensor, State] | None:
         """The layers over a plain lookup, without a matrix product over its rows; None where that does not serve."""
@@ -255,11 +264,12 @@ class SequenceModel(torch.nn.Module):
         """
         if self.looped or self.settings.bidirectional or not self.encoder.is_lookup or not self._served:
             return None
-        if isinstance(self.head, torch.nn.Linear):
-            W, b = self.head.weight.detach(), self.head.bias.detach().clone()
+        if self.head.projection is None:
+            W = torch.eye(self.sizes.outputs, dtype=self._weights()[0].dtype)
+            b = W.new_zeros(self.sizes.outputs)
         else:
-            W = torch.eye(self.sizes.scores, dtype=self._weights()[0].dtype)
-            b = W.new_zeros(self.sizes.scores)
+            W, b = (parameter.detach() for parameter in self.head.projection)
+            b = b.clone()
         if never is not None:
             b[never] = -torch.inf
         return Stream(self._weights(), self._spec(), self._table(), (W, b))
@@ -275,8 +285,8 @@ class SequenceModel(torch.nn.Module):
         weights, table = self._weights(), None
         if self.encoder.is_lookup and self.sizes.inputs * len(weights[0]) <= max(LARGEST_TABLE, weights[0].numel()):
             table = self._table()
-        head = (self.head.weight.detach(), self.head.bias.detach()) if isinstance(self.head, torch.nn.Linear) else None
-        return StepMany(weights, self._spec(), table, head)
+        head = self.head.projection
+        return StepMany(weights, self._spec(), table, None if head is None else (head[0].detach(), head[1].detach()))
 
     @property
     def _served(self) -> bool:
@@ -288,7 +298,7 @@ class SequenceModel(torch.nn.Module):
 
     def _spec(self) -> Spec:
         cell = self.settings.cell.removesuffix("cell")
-        return Spec("rnn_tanh" if cell == "rnn" else cell, self.settings.layers)
+        return Spec("rnn_tanh" if cell == "rnn" else cell, self.settings.num_layers)
 
     def _table(self) -> Tensor:
         """The input projection of every symbol in the first layer, (V, G*H)."""
@@ -314,20 +324,23 @@ class SequenceModel(torch.nn.Module):
 
 
 def _check(settings: ModelSettings, sizes: Sizes, width: int) -> None:
-    if settings.cell in nn.CELLS and (settings.layers > 1 or settings.bidirectional):
+    if settings.cell in nn.CELLS and (settings.num_layers > 1 or settings.bidirectional):
         layer = settings.cell.removesuffix("cell")
-        raise InputError(f"--cell {settings.cell} runs one layer in one direction; --cell {layer} has more of both")
-    if not settings.head and width != sizes.scores:
+        raise InputError(f"`cell` {settings.cell} runs one layer in one direction; `cell` {layer} has more of both")
+    head = HEADS.select(settings.head)
+    if head.numeric != sizes.numeric:
+        fitting = ", ".join(name for name, other in HEADS.items() if other.numeric == sizes.numeric)
+        raise InputError(f"`head` {settings.head} does not fit this task; it must be one of {fitting}")
+    if settings.tie_weights and (not issubclass(head, LinearHead) or settings.embedding_size != width or sizes.numeric):
         raise InputError(
-            f"without a head the {width} hidden units are the scores, but there are {sizes.scores} labels: "
-            f"give --head, or --hidden-size {sizes.scores} in one direction"
+            f"`tie_weights` shares the embedding with the head, so `embedding_size` must be {width} (hidden size times "
+            f"directions) and `head` a linear one; `embedding_size` is {settings.embedding_size}"
         )
-    if settings.tied and (not settings.head or settings.embedding != width or sizes.numeric):
+    if (
+        (settings.char_rnn_size and sizes.chars) or (settings.bigram_size and sizes.bigrams)
+    ) and not settings.embedding_size:
         raise InputError(
-            f"--tied shares the embedding with the head, so --embedding must be {width} (hidden size times "
-            f"directions) and there must be a head; --embedding is {settings.embedding}"
+            "`char_rnn_size` and `bigram_size` stand beside an embedding: give `embedding_size` N with them"
         )
-    if ((settings.spelling and sizes.chars) or (settings.bigrams and sizes.bigrams)) and not settings.embedding:
-        raise InputError("--spelling and --bigrams stand beside an embedding: give --embedding N with them")
-    if settings.bigrams and sizes.bigrams and not settings.bidirectional:
-        raise InputError("--bigrams looks at the symbol that follows: give --bidirectional with it")
+    if settings.bigram_size and sizes.bigrams and not settings.bidirectional:
+        raise InputError("`bigram_size` looks at the symbol that follows: give `bidirectional=True` with it")

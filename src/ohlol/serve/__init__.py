@@ -1,1 +1,1 @@
-"""Trained models over HTTP and WebSocket, with a page; knows nothing of flags."""
+"""A server of trained models over HTTP and WebSocket, with a page to try them."""

@@ -1,13 +1,13 @@
-"""What stands before every request: host, origin, key, size, security headers, counting; knows nothing of models."""
+"""Access control before the application: host, origin, API key, body size; security headers and request metrics."""
 
 import base64
 import hmac
 import ipaddress
 import json
+import re
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -16,12 +16,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-OPEN = ("/", "/healthz", "/readyz", "/docs", "/openapi.json")
-"""Paths that need no key: they hold nothing of the models. What the page needs of them it asks with the key."""
+LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
+PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/docs", "/openapi.json")
+"""Paths that need no key. They contain nothing of the models; the page requests that with the key."""
 KEY_PROTOCOL = "ohlol.key."
-"""A browser cannot give a WebSocket a header: the key comes as a subprotocol, in base64url, beside `ohlol`."""
-SECURITY = {
+"""A browser cannot set a header on a WebSocket: the key comes as a subprotocol, in base64url, beside `ohlol`."""
+SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -30,73 +30,72 @@ SECURITY = {
     "cross-origin-opener-policy": "same-origin",
     "cache-control": "no-store",
 }
-"""Headers of every answer that does not set them itself."""
+"""Headers of every response that does not set them itself."""
+SINGLE_HEADERS = ("host", "origin")
+"""Headers that a request may have once: a proxy might read one of two, and the server the other."""
+HOST_HEADER = re.compile(r"(\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]{1,5})?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Access:
-    """Who may ask."""
+    """Which requests are allowed."""
 
     key: str | None = None
-    hosts: Collection[str] = LOOPBACK
-    """Names that a request may be addressed to, so that no foreign name that leads here does; empty for any."""
+    """What a request must bring; None where none is needed."""
+    hosts: Collection[str] = LOOPBACK_HOSTS
+    """Names in the Host header that are accepted, which prevents DNS rebinding; empty accepts any."""
     origins: Collection[str] = field(default_factory=tuple[str, ...])
-    """Origins beside the server's own whose pages may ask."""
+    """Origins beside the server's own whose pages may send requests."""
 
-    def refused(self, scope: Scope) -> tuple[int, str] | None:
-        """Status and reason where a request may not go on."""
+    def find_refusal(self, scope: Scope) -> tuple[int, str] | None:
+        """The status and the reason with which a request is refused; None for one that is allowed."""
         headers = Headers(scope=scope)
+        for name in SINGLE_HEADERS:
+            if len(headers.getlist(name)) > 1:
+                return 400, f"the header {name} occurs more than once"
+        if headers.getlist("transfer-encoding") not in ([], ["chunked"]):
+            return 400, "the only transfer encoding that is supported is chunked"
         host = headers.get("host", "")
-        if self.hosts and name_of(host) not in self.hosts:
+        if self.hosts and parse_host(host) not in self.hosts:
             return 421, f"this server is not {host[:100]!r}; its names are {', '.join(self.hosts)}"
         origin = headers.get("origin")
-        asks = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        if origin is not None and asks and not self.welcome(origin, host):
-            return 403, f"pages of {origin[:100]} may not ask here; --allow-origin lets them"
+        has_effect = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        if origin is not None and has_effect and not self.allows_origin(origin, host):
+            return 403, f"pages of {origin[:100]} may not send requests to this server; see its setting allow_origin"
         if scope["type"] == "http" and scope["method"] == "OPTIONS" and origin in self.origins:
-            return None  # a browser asks whether it may ask, and cannot bring the key yet
+            return None  # a CORS preflight request has no key
         path = scope["path"]
-        if self.key is not None and path not in OPEN and not path.startswith("/static/") and not self._has_key(scope):
-            return 401, "a key is needed: Authorization: Bearer KEY"
-        return None
+        if self.key is None or path in PUBLIC_PATHS or path.startswith("/static/") or self._has_key(scope):
+            return None
+        return 401, "a key is needed: Authorization: Bearer KEY"
 
-    def welcome(self, origin: str, host: str) -> bool:
-        """Whether pages of an origin may ask."""
-        if origin in self.origins:
-            return True
-        try:
-            found = urlsplit(origin)
-            return found.scheme in ("http", "https") and bool(host) and found.netloc.lower() == host.lower()
-        except ValueError:
-            return False
+    def allows_origin(self, origin: str, host: str) -> bool:
+        """Whether pages of an origin may send requests to the server at `host`."""
+        own = (f"http://{host}".lower(), f"https://{host}".lower())
+        return origin in self.origins or (bool(host) and origin.lower() in own)
 
     def _has_key(self, scope: Scope) -> bool:
         assert self.key is not None
-        headers = Headers(scope=scope)
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        given = given.strip() if scheme.lower() == "bearer" else ""
-        if not given and scope["type"] == "websocket":
-            offered = next((p for p in scope["subprotocols"] if p.startswith(KEY_PROTOCOL)), "")
-            given = unwrapped(offered.removeprefix(KEY_PROTOCOL))
-        return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), self.key.encode())
+        scheme, _, value = Headers(scope=scope).get("authorization", "").partition(" ")
+        key = value.strip() if scheme.lower() == "bearer" else ""
+        if not key and scope["type"] == "websocket":
+            protocol = next((name for name in scope["subprotocols"] if name.startswith(KEY_PROTOCOL)), "")
+            key = decode_base64url(protocol.removeprefix(KEY_PROTOCOL))
+        return hmac.compare_digest(key.encode("utf-8", "surrogatepass"), self.key.encode())
 
 
-def name_of(host: str) -> str:
-    """The name in a Host header, without its port.
+def parse_host(header: str) -> str:
+    """The name in a Host header, without the port; empty for a header that is not valid.
 
-    >>> name_of("localhost:8000"), name_of("[::1]:8000"), name_of("x:y:z")
-    ('localhost', '::1', '')
+    >>> parse_host("localhost:8000"), parse_host("[::1]:8000"), parse_host("localhost#.example"), parse_host("x:y:z")
+    ('localhost', '::1', '', '')
     """
-    try:
-        parts = urlsplit(f"//{host}")
-        _ = parts.port  # raises where what follows the name is no port
-        return parts.hostname or ""
-    except ValueError:
-        return ""
+    match = HOST_HEADER.fullmatch(header)
+    return "" if match is None else (match["ipv6"] or match["name"]).lower()
 
 
-def unwrapped(text: str) -> str:
-    """base64url without padding, as text; empty where it is neither."""
+def decode_base64url(text: str) -> str:
+    """Decode base64url without padding; empty for what is not valid."""
     try:
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
     except ValueError:
@@ -111,67 +110,67 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Guard:
-    """The outermost room of the application."""
+class AccessMiddleware:
+    """Refuses requests that are not allowed or too large, adds security headers, and counts requests."""
 
     def __init__(self, app: ASGIApp, access: Access, limits: Limits, metrics: Metrics):
         self.app, self.access, self.limits, self.metrics = app, access, limits, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request through, or answer it here."""
+        """Pass a request on to the application, or refuse it."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         if scope["type"] == "websocket":
-            refused = self.access.refused(scope)
-            if refused is not None:
-                await deny(send, *refused)
+            refusal = self.access.find_refusal(scope)
+            if refusal is not None:
+                await refuse_websocket(send, *refusal)
             else:
                 await self.app(scope, receive, send)
             return
         if scope["method"] == "HEAD":
-            scope = {**scope, "method": "GET"}  # as RFC 9110 has it; what there is of a body the protocol leaves out
-        await self._http(scope, receive, send)
+            scope = {**scope, "method": "GET"}  # as in RFC 9110; the server leaves out the body of the response
+        await self._serve_http(scope, receive, send)
 
-    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began, status = time.perf_counter(), 500
-        left = self.limits.body_bytes
-        too_large = f"the body has more than {left:,} bytes, the most that is read (--max-body)"
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start, status = time.perf_counter(), 500
+        remaining = self.limits.max_body
+        too_large = f"the body has more than {remaining:,} bytes, the most that this server reads"
 
-        async def bounded() -> Message:
-            nonlocal left
+        async def receive_limited() -> Message:
+            nonlocal remaining
             message = await receive()
-            left -= len(message.get("body", b""))
-            if left < 0:
+            remaining -= len(message.get("body", b""))
+            if remaining < 0:
                 raise HTTPException(413, too_large, {"connection": "close"})
             return message
 
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                given = {name.lower() for name, _ in message["headers"]}
-                more = [(n.encode(), v.encode()) for n, v in SECURITY.items() if n.encode() not in given]
-                message["headers"] = [*message["headers"], *more]
+                present = {name.lower() for name, _ in message["headers"]}
+                missing = [(n.encode(), v.encode()) for n, v in SECURITY_HEADERS.items() if n.encode() not in present]
+                message["headers"] = [*message["headers"], *missing]
             await send(message)
 
-        refused = self.access.refused(scope)
-        declared = Headers(scope=scope).get("content-length", "0")
-        if refused is None and (len(declared) > 18 or not declared.isdecimal() or int(declared) > left):
-            refused = 413, too_large
+        refusal = self.access.find_refusal(scope)
+        length = Headers(scope=scope).get("content-length", "0")
+        if refusal is None and (len(length) > 18 or not length.isdecimal() or int(length) > remaining):
+            refusal = 413, too_large
         try:
-            if refused is not None:
-                await answer(guarded, *refused)
+            if refusal is not None:
+                await refuse(send_with_headers, *refusal)
             else:
-                await self.app(scope, bounded, guarded)
+                await self.app(scope, receive_limited, send_with_headers)
         finally:
             route = getattr(scope.get("route"), "path", None) or "none"
             self.metrics.requests.labels(route, scope["method"], status).inc()
-            self.metrics.seconds.labels(route).observe(time.perf_counter() - began)
+            self.metrics.seconds.labels(route).observe(time.perf_counter() - start)
 
 
-async def answer(send: Send, status: int, detail: str) -> None:
-    """A refusal as JSON; the connection ends with it, since the body may not have been read."""
+async def refuse(send: Send, status: int, detail: str) -> None:
+    """Refuse a request, and close the connection, since the body may not have been read."""
     body = json.dumps({"detail": detail}).encode()
     headers: list[tuple[bytes, bytes]] = [
         (b"content-type", b"application/json"),
@@ -184,8 +183,8 @@ async def answer(send: Send, status: int, detail: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-async def deny(send: Send, status: int, detail: str) -> None:
-    """Refuse a WebSocket before its handshake."""
+async def refuse_websocket(send: Send, status: int, detail: str) -> None:
+    """Refuse the handshake of a WebSocket."""
     body = json.dumps({"detail": detail}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})

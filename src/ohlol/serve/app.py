@@ -1,4 +1,4 @@
-"""The application: routes, pages and errors put together behind the guard; knows nothing of sockets."""
+"""The ASGI application: routes, pages and error handlers, behind the access control."""
 
 import json
 from collections.abc import AsyncGenerator
@@ -11,25 +11,24 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
 
 from ohlol.serve import pages, routes, sessions
-from ohlol.serve.access import Guard
-from ohlol.serve.batching import Busy
+from ohlol.serve.access import AccessMiddleware
+from ohlol.serve.batching import BusyError
 from ohlol.serve.service import Service
 from ohlol.utils.errors import InputError
 from ohlol.utils.version import __version__
 
-ABOUT = """Recurrent models as a service. A mistake in a request is answered with `{"detail": "..."}`, a line that says
-what was wrong. Each model that reads in one direction also has a WebSocket, `/v1/models/{name}/stream`, whose messages
+DESCRIPTION = """Recurrent models as a service. A request that is not valid gets `{"detail": "..."}`, an error in one
+line. Each model that reads in one direction also has a WebSocket, `/v1/models/{name}/stream`, whose messages
 `docs/shipping.md` describes."""
 
 
-def make_app(service: Service) -> ASGIApp:
-    """The ASGI application of a server; its models are loaded when it starts."""
+def make_app(service: Service) -> AccessMiddleware:
+    """The ASGI application of a service, which starts and stops with it."""
 
     @asynccontextmanager
-    async def life(app: FastAPI) -> AsyncGenerator[None]:
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await service.start()
         yield
         await service.stop()
@@ -38,21 +37,21 @@ def make_app(service: Service) -> ASGIApp:
     app = FastAPI(
         title="ohlol",
         version=__version__,
-        description=ABOUT,
-        lifespan=life,
+        description=DESCRIPTION,
+        lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # to http:// it would send a key that came to a proxy over https
+        redirect_slashes=False,  # a redirect to http:// would expose a key that a proxy received over https
     )
     app.state.service = service
-    keyed = [Depends(HTTPBearer(auto_error=False))] if service.access.key is not None else []
-    app.include_router(routes.router, dependencies=keyed)  # for the reference: the guard decides
-    for router in (routes.health, sessions.router, pages.router):
+    key_in_reference = [Depends(HTTPBearer(auto_error=False))] if service.access.key is not None else []
+    app.include_router(routes.router, dependencies=key_in_reference)  # the key is checked in AccessMiddleware
+    for router in (routes.health_router, sessions.router, pages.router):
         app.include_router(router)
-    app.mount("/static", pages.assets())
-    app.add_exception_handler(RequestValidationError, _invalid)
-    for kind in (HTTPException, InputError, Busy):
-        app.add_exception_handler(kind, _refused)
+    app.mount("/static", pages.make_assets())
+    app.add_exception_handler(RequestValidationError, _handle_invalid)
+    for kind in (HTTPException, InputError, BusyError):
+        app.add_exception_handler(kind, _handle_refused)
     if service.access.origins:
         app.add_middleware(
             CORSMiddleware,
@@ -60,27 +59,27 @@ def make_app(service: Service) -> ASGIApp:
             allow_methods=["GET", "POST"],
             allow_headers=["authorization", "content-type"],
         )
-    return Guard(app, service.access, service.limits, service.metrics)
+    return AccessMiddleware(app, service.access, service.limits, service.metrics)
 
 
-def problem(status: int, detail: str, headers: Any = None) -> Response:
-    """A refusal, in letters that any encoding has: what is repeated of a request may be no text."""
+def make_problem(status: int, detail: str, headers: Any = None) -> Response:
+    """An error response in ASCII: text of a request that it repeats may not be valid Unicode."""
     return Response(json.dumps({"detail": detail}), status, headers, "application/json")
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    if isinstance(error, Busy):
-        return problem(429, str(error), {"retry-after": str(error.retry_after)})
+async def _handle_refused(request: Request, error: Exception) -> Response:
+    if isinstance(error, BusyError):
+        return make_problem(429, str(error), {"retry-after": str(error.retry_after)})
     if isinstance(error, HTTPException):
-        return problem(error.status_code, str(error.detail), error.headers)
-    return problem(422, str(error))
+        return make_problem(error.status_code, str(error.detail), error.headers)
+    return make_problem(422, str(error))
 
 
-async def _invalid(request: Request, error: Exception) -> Response:
-    """The first thing that is wrong with a body; what was given is not repeated, as it may be large, or no JSON."""
+async def _handle_invalid(request: Request, error: Exception) -> Response:
+    """The first error in a body. The body is not repeated, since it may be large, or not valid Unicode."""
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return problem(400, f"the body is no JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
+        return make_problem(400, f"the body is not valid JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
     where = ".".join(str(part)[:60] for part in first["loc"][1:]) or "the body"
-    return problem(422, f"{where}: {first['msg']}")
+    return make_problem(422, f"{where}: {first['msg']}")

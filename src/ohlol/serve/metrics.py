@@ -1,4 +1,4 @@
-"""What a server counts, in the Prometheus format; knows nothing of who counts."""
+"""The metrics of a server, in the Prometheus format."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -7,31 +7,31 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """The counters of one server, in a registry of their own."""
+    """The counters of one server, in their own registry."""
 
     def __init__(self) -> None:
         r = self.registry = CollectorRegistry()
         self.requests = Counter("ohlol_requests_total", "Answered requests.", ("route", "method", "status"), registry=r)
         self.seconds = Histogram(
-            "ohlol_request_seconds", "From a request's headers to its answer's end.", ("route",), buckets=SECONDS,
-            registry=r,
+            "ohlol_request_seconds", "From a request's headers to the end of its response.", ("route",),
+            buckets=SECONDS, registry=r,
         )  # fmt: skip
         self.batch_size = Histogram("ohlol_batch_size", "Sequences in a batch.", ("model",), buckets=SIZES, registry=r)
         self.batch_seconds = Histogram(
-            "ohlol_batch_seconds", "Work on a batch.", ("model",), buckets=SECONDS, registry=r
+            "ohlol_batch_seconds", "Computing time of a batch.", ("model",), buckets=SECONDS, registry=r
         )
         self.waiting = Gauge("ohlol_waiting", "Sequences that wait for a batch.", ("model",), registry=r)
         self.sessions = Gauge("ohlol_sessions", "Open WebSocket streams.", registry=r)
         self.steps = Counter("ohlol_stream_steps_total", "Symbols read by streams.", ("model",), registry=r)
         self.generated = Counter("ohlol_generated_symbols_total", "Symbols generated.", ("model",), registry=r)
-        self.trainings = Gauge("ohlol_trainings", "Trainings of the page at work.", registry=r)
+        self.trainings = Gauge("ohlol_trainings", "Trainings of the page that run.", registry=r)
         self.reloads = Counter("ohlol_reloads_total", "Models read again.", ("model", "result"), registry=r)
 
-    def batch(self, model: str, size: int, seconds: float) -> None:
-        """A batch was worked off."""
+    def observe_batch(self, model: str, size: int, seconds: float) -> None:
+        """Count a batch that was computed."""
         self.batch_size.labels(model).observe(size)
         self.batch_seconds.labels(model).observe(seconds)
 
-    def text(self) -> bytes:
-        """Everything, as Prometheus reads it."""
+    def to_text(self) -> bytes:
+        """All metrics, as Prometheus reads them."""
         return generate_latest(self.registry)

@@ -1,4 +1,4 @@
-"""The models of a server: loaded, batched, and swapped without dropping a request; knows nothing of HTTP."""
+"""The models of a server: loaded, batched, and replaced while requests are answered."""
 
 import asyncio
 import re
@@ -13,81 +13,83 @@ from ohlol.data import sequences
 from ohlol.inference.trained_model import Prediction, TrainedModel, load
 from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
-from ohlol.serve.streams import ModelStreams, work_of
+from ohlol.serve.streams import ModelStreams, count_work
 from ohlol.utils.errors import InputError
 
-NAME = re.compile(r"\w[\w.-]{0,63}")
-"""Of a model, in a path: it is looked up in a table, and never used as a file's name."""
+MODEL_NAME = re.compile(r"\w[\w.-]{0,63}")
+"""A model's name in a path. It is looked up in a table, and never used as a file name."""
+MAX_LABELS = 200
+"""Most labels in the description of a model."""
 Symbols = Sequence[str]
-Watch = Callable[[str, int, float], None]
-"""Is told a model's name, the size of a batch and the seconds it took."""
+BatchCallback = Callable[[str, int, float], None]
+"""Called with a model's name, the size of a batch and the seconds it took."""
 
 
-def named(runs: Sequence[str]) -> dict[str, Path]:
-    """Names and directories of models, given as RUN or NAME=RUN.
+def parse_runs(runs: Sequence[str]) -> dict[str, Path]:
+    """Names and directories of models that are written as RUN or NAME=RUN.
 
     Raises:
-        InputError: a name stands twice, or cannot stand in a path.
+        InputError: a name occurs twice, or cannot be part of a path.
 
-    >>> named(["runs/hello-1", "b=runs/words"])
+    >>> parse_runs(["runs/hello-1", "b=runs/words"])
     {'hello-1': PosixPath('runs/hello-1'), 'b': PosixPath('runs/words')}
     """
-    found: dict[str, Path] = {}
-    for given in runs:
-        name, glued, path = given.partition("=")
-        run = Path(path if glued else given)
-        name = name if glued else run.resolve().name
-        if not NAME.fullmatch(name):
+    directories: dict[str, Path] = {}
+    for text in runs:
+        name, separator, path = text.partition("=")
+        run = Path(path if separator else text)
+        name = name if separator else run.resolve().name
+        if not MODEL_NAME.fullmatch(name):
             raise InputError(
-                f"{given}: {name!r} cannot be a model's name; give NAME=RUN with a name of letters, digits, . _ and -"
+                f"{text}: {name!r} cannot be a model's name; give NAME=RUN with a name of letters, digits, . _ and -"
             )
-        if name in found:
-            raise InputError(f"{given}: there is a model {name!r} already, {found[name]}; give NAME=RUN")
-        found[name] = run
-    return found
+        if name in directories:
+            raise InputError(f"{text}: there is a model {name!r} already, {directories[name]}; give NAME=RUN")
+        directories[name] = run
+    return directories
 
 
-def loaded(run: Path) -> TrainedModel:
-    """A run's model, fit to be served.
+def load_model(run: Path) -> TrainedModel:
+    """Load a run's model, and check its weights.
 
     Raises:
-        InputError: it cannot be read, or a weight is no number.
+        InputError: it cannot be read, or a weight is not finite.
     """
     model = load(run)
     for name, weight in model.network.named_parameters():
         if not torch.isfinite(weight).all():
-            raise InputError(f"{run}: {name} holds values that are no numbers; train it again")
-    _ = model.identity  # worked out here, where nobody waits for it
+            raise InputError(f"{run}: {name} holds NaN or infinity; train it again")
+    _ = model.identity  # a hash of the weights, computed before the first request needs it
     return model
 
 
 @dataclass(eq=False)
-class Served:
-    """One model at work."""
+class ServedModel:
+    """One model with its batcher and its streams."""
 
     name: str
     run: Path
     model: TrainedModel
     batcher: Batcher[tuple[Symbols, int], Prediction]
     streams: ModelStreams | None
-    """None for a model that reads from both ends."""
+    """None for a bidirectional model."""
 
     def describe(self) -> dict[str, Any]:
-        """What a client may know of it."""
+        """The description of the model that clients get."""
         settings, codec = self.model.config.model, self.model.codec
-        example = next((given for given, _ in self.model.config.pairs), None)
+        example = next((source for source, _ in self.model.config.pairs), None)
         labels = codec.labels if self.model.task in ("label", "classify") else None
         return {
             "name": self.name,
             "task": self.model.task,
             "level": self.model.config.data.level,
             "cell": settings.cell,
-            "layers": settings.layers,
+            "layers": settings.num_layers,
             "hidden_size": settings.hidden_size,
             "bidirectional": settings.bidirectional,
             "parameters": sum(p.numel() for p in self.model.network.parameters()),
             "symbols": len(codec.symbols) if codec.symbols is not None else None,
-            "labels": list(labels.symbols[:LABELS_TOLD]) if labels is not None else None,
+            "labels": list(labels.symbols[:MAX_LABELS]) if labels is not None else None,
             "columns": list(codec.columns) or None,
             "example": example if example is None or isinstance(example, str) else " ".join(example),
             "identity": self.model.identity,
@@ -95,124 +97,130 @@ class Served:
         }
 
     async def close(self) -> None:
-        """Work off what waits, let streams end, and stop."""
+        """Compute what waits, wait for the streams to end, and stop."""
         await self.batcher.close()
         if self.streams is not None:
             await self.streams.close()
 
-    async def predict(self, sequences: Sequence[Symbols], n_best: int) -> list[Prediction]:
-        """Predictions of some sequences, worked out together with those of other requests.
+    async def predict(self, inputs: Sequence[Symbols], n_best: int) -> list[Prediction]:
+        """Predictions of some sequences, in batches with those of other requests.
 
         Raises:
-            Busy: the queue is full.
+            BusyError: the queue is full.
             InputError: a sequence does not fit the model.
         """
-        work = [self.work(symbols, n_best) for symbols in sequences]
-        return await self.batcher.submit([(symbols, n_best) for symbols in sequences], work)
+        work = [self.count_work(symbols, n_best) for symbols in inputs]
+        return await self.batcher.submit([(symbols, n_best) for symbols in inputs], work)
 
-    def work(self, symbols: Symbols, n_best: int) -> int:
-        """How much it is to predict a sequence: labels of each symbol, or of the whole."""
-        each = n_best if self.model.task == "label" else 1
-        return max(work_of(self.model, symbols, each), n_best)
-
-
-LABELS_TOLD = 200
-"""Labels named when a model is described."""
+    def count_work(self, symbols: Symbols, n_best: int) -> int:
+        """The work to predict a sequence: labels of each symbol, or of the whole sequence."""
+        labels_per_step = n_best if self.model.task == "label" else 1
+        return max(count_work(self.model, symbols, labels_per_step), n_best)
 
 
-def predicted(model: TrainedModel, asked: Sequence[tuple[Symbols, int]]) -> list[Prediction | Exception]:
-    """The predictions of a batch; where one sequence does not fit, each by itself."""
+def predict_batch(model: TrainedModel, batch: Sequence[tuple[Symbols, int]]) -> list[Prediction | Exception]:
+    """The predictions of a batch; one by one where a sequence does not fit the model."""
     try:
-        return list(model.predict_many([symbols for symbols, _ in asked], n_best=[n_best for _, n_best in asked]))
+        return list(model.predict_many([symbols for symbols, _ in batch], n_best=[n_best for _, n_best in batch]))
     except InputError:
-        return [_alone(model, symbols, n_best) for symbols, n_best in asked]
+        return [_predict_one(model, symbols, n_best) for symbols, n_best in batch]
 
 
-def _alone(model: TrainedModel, symbols: Symbols, n_best: int) -> Prediction | InputError:
+def _predict_one(model: TrainedModel, symbols: Symbols, n_best: int) -> Prediction | InputError:
     try:
         return model.predict(symbols, n_best=n_best)
     except InputError as error:
         return InputError(str(error).removeprefix("argument:1: "))
 
 
-def symbols_of(model: TrainedModel, text: str | Sequence[str], limits: Limits) -> list[str]:
-    """A text as the symbols a model reads, as many as one sequence may have.
+def parse_symbols(model: TrainedModel, text: str | Sequence[str], limits: Limits) -> list[str]:
+    """The symbols of a text, or of a list of symbols, as a model reads them.
 
     Raises:
-        InputError: empty, too long, or not text.
+        InputError: there are none or too many, or the model reads numbers.
     """
     if model.task == "forecast":
         raise InputError('this model\'s task is forecast and reads numbers: give "rows"')
-    length, most = len(text), limits.symbols
+    length, most = len(text), limits.max_length
     if length <= most * (1 if model.config.data.level == "char" or not isinstance(text, str) else 64):
-        found = list(sequences.symbols_of(text, model.config.data)) if isinstance(text, str) else list(text)
-        if not found:
+        symbols = list(sequences.symbols_of(text, model.config.data)) if isinstance(text, str) else list(text)
+        if not symbols:
             raise InputError("it is empty; give one symbol at least")
-        length = len(found)
+        length = len(symbols)
         if length <= most:
-            letters = work_of(model, found, 1)
-            if letters > limits.work:
-                raise InputError(f"its words have {letters:,} letters; at most {limits.work:,} are read")
-            return [str(symbol) for symbol in found]
+            letters = count_work(model, symbols, 1)
+            if letters > limits.max_work:
+                raise InputError(f"its words have {letters:,} letters; at most {limits.max_work:,} are read")
+            return [str(symbol) for symbol in symbols]
     raise InputError(f"it has {length:,} symbols; at most {most:,} are read")
 
 
 class Models:
-    """A table of models by name, whose entries are replaced whole.
+    """A table of models by name, whose entries are replaced as a whole.
 
-    A request holds the entry it found: one that is replaced meanwhile still answers, and stops when nothing waits.
+    A request keeps the entry that it looked up. A replaced entry answers the requests that wait for it, and stops.
+
+    Args:
+        runs: directories by name.
+        limits: of batches and streams.
+        on_batch: called after each batch.
 
     Raises:
         InputError: a run cannot be read.
     """
 
-    def __init__(self, runs: Mapping[str, Path], limits: Limits, watch: Watch = lambda name, size, seconds: None):
-        self.runs, self.limits, self.watch = dict(runs), limits, watch
-        self._read = {name: loaded(run) for name, run in runs.items()}
-        self.served: dict[str, Served] = {}
+    def __init__(
+        self, runs: Mapping[str, Path], limits: Limits, on_batch: BatchCallback = lambda name, size, seconds: None
+    ):
+        self.runs, self.limits, self.on_batch = dict(runs), limits, on_batch
+        self._loaded = {name: load_model(run) for name, run in runs.items()}
+        self.served: dict[str, ServedModel] = {}
         self._loading = asyncio.Lock()
-        self._retired: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Begin to serve what was read."""
-        self.served = {name: self._serve(name, model) for name, model in self._read.items()}
+        """Start to serve the models that were loaded."""
+        self.served = {name: self._serve(name, model) for name, model in self._loaded.items()}
 
     async def reload(self) -> list[dict[str, Any]]:
-        """Read every run again; a model that changed takes the old one's place, one that cannot be read does not."""
-        told: list[dict[str, Any]] = []
+        """Read every run again, and replace the models that changed; one that cannot be read stays as it was.
+
+        Returns:
+            For each model its name, whether it changed, its identity, and an error or None.
+        """
+        reports: list[dict[str, Any]] = []
         async with self._loading:
             for name, run in self.runs.items():
                 before = self.served[name]
+                identity = before.model.identity
                 try:
-                    model = await asyncio.to_thread(loaded, run)
+                    model = await asyncio.to_thread(load_model, run)
                 except InputError as error:
-                    told.append(
-                        {"name": name, "changed": False, "identity": before.model.identity, "error": str(error)}
-                    )
+                    reports.append({"name": name, "changed": False, "identity": identity, "error": str(error)})
                     continue
-                if model.identity != before.model.identity:
+                changed = model.identity != identity
+                if changed:
                     self.served[name] = self._serve(name, model)
-                    retired = asyncio.create_task(before.close())
-                    self._retired.add(retired)
-                    retired.add_done_callback(self._retired.discard)
-                changed = model.identity != before.model.identity
-                told.append({"name": name, "changed": changed, "identity": model.identity, "error": None})
-        return told
+                    closing = asyncio.create_task(before.close())
+                    self._closing.add(closing)
+                    closing.add_done_callback(self._closing.discard)
+                reports.append({"name": name, "changed": changed, "identity": model.identity, "error": None})
+        return reports
 
     async def close(self) -> None:
-        """Work off what waits, and stop."""
-        await asyncio.gather(*self._retired, *(one.close() for one in self.served.values()))
+        """Compute what waits, and stop."""
+        await asyncio.gather(*self._closing, *(one.close() for one in self.served.values()))
 
-    def _serve(self, name: str, model: TrainedModel) -> Served:
+    def _serve(self, name: str, model: TrainedModel) -> ServedModel:
         limits = self.limits
         batcher: Batcher[tuple[Symbols, int], Prediction] = Batcher(
-            lambda asked: predicted(model, asked),
-            size=limits.batch,
-            weight=limits.work,
+            lambda batch: predict_batch(model, batch),
+            size=limits.batch_size,
+            weight=limits.max_work,
             wait=limits.batch_wait,
-            queue=limits.queue,
-            patience=limits.wait,
-            watch=lambda size, seconds: self.watch(name, size, seconds),
+            queue=limits.max_queue,
+            timeout=limits.timeout,
+            on_batch=lambda size, seconds: self.on_batch(name, size, seconds),
         )
         streams = None if model.network.settings.bidirectional else ModelStreams(model, limits)
-        return Served(name, self.runs[name], model, batcher, streams)
+        return ServedModel(name, self.runs[name], model, batcher, streams)

@@ -1,4 +1,4 @@
-"""A server from its settings: what may be bound to, uvicorn's own settings, and running until it is told to stop."""
+"""`serve`: a server from its settings, which are checked before it listens."""
 
 import os
 import secrets
@@ -9,63 +9,58 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
-from ohlol.serve.access import LOOPBACK, Access, is_loopback
-from ohlol.serve.app import make_app
+from ohlol.serve.access import LOOPBACK_HOSTS, Access, is_loopback
 from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
-from ohlol.serve.models import Models, named
+from ohlol.serve.models import Models, parse_runs
+from ohlol.serve.server import BACKLOG, Server
 from ohlol.serve.service import Service
-from ohlol.serve.wire import Server, protocols
 from ohlol.utils.errors import InputError
 
 KEY_VARIABLE = "OHLOL_API_KEY"
-SHORTEST_KEY = 16
-BACKLOG = 1024
-"""Connections that the system keeps while none is taken."""
+MIN_KEY_LENGTH = 16
 OTHER_FILES = 128
-"""File handles kept for what is no connection."""
+"""File descriptors beside those of connections."""
 
 
-def key_from(file: Path | None) -> str | None:
-    """The key that requests must have: from a file, or the environment; None where there is none.
+def load_key(file: Path | None) -> str | None:
+    """The key that requests must bring, from a file or the environment; None where there is none.
 
     Raises:
-        InputError: the file cannot be read, or the key is too short or no plain text.
+        InputError: the file cannot be read, or the key is too short or not plain ASCII.
     """
     try:
         key = file.read_text(encoding="utf-8") if file is not None else os.environ.get(KEY_VARIABLE)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"--api-key {file}: cannot be read: {error}") from None
+        raise InputError(f"api_key {file}: cannot be read: {error}") from None
     if key is None:
         return None
-    key, source = key.strip(), KEY_VARIABLE if file is None else f"--api-key {file}"
-    if len(key) < SHORTEST_KEY or not key.isascii() or not key.isprintable() or " " in key:
+    key, source = key.strip(), KEY_VARIABLE if file is None else f"api_key {file}"
+    if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(
-            f"{source}: a key has {SHORTEST_KEY} ASCII characters at least and no space, such as "
+            f"{source}: a key has at least {MIN_KEY_LENGTH} ASCII characters and no space, such as "
             f"{secrets.token_urlsafe(24)}"
         )
     return key
 
 
-def access_for(host: str, key: str | None, hosts: Sequence[str], origins: Sequence[str]) -> Access:
-    """Who may ask a server that listens on `host`.
+def make_access(host: str, key: str | None, allow_host: Sequence[str] = (), allow_origin: Sequence[str] = ()) -> Access:
+    """Which requests are allowed by a server that listens on `host`.
 
     Raises:
-        InputError: others than this machine could, and there is no key.
+        InputError: other machines could send requests, and there is no key.
     """
-    for origin in origins:
+    for origin in allow_origin:
         if origin == "*" or "://" not in origin or origin.endswith("/"):
-            raise InputError(f"--allow-origin is {origin!r}; give one whole origin, such as https://example.org")
+            raise InputError(f"allow_origin is {origin!r}; it must be a whole origin, such as https://example.org")
     if is_loopback(host):
-        return Access(key, (*LOOPBACK, *hosts), tuple(origins))
+        return Access(key, (*LOOPBACK_HOSTS, *allow_host), tuple(allow_origin))
     if key is None:
         raise InputError(
-            f"--host {host} can be reached from other machines, which needs a key: give --api-key FILE, or set "
-            f"{KEY_VARIABLE}"
+            f"host {host} can be reached from other machines, which needs a key: set api_key to its file, or "
+            f"{KEY_VARIABLE} to the key"
         )
-    return Access(key, tuple(hosts), tuple(origins))
+    return Access(key, tuple(allow_host), tuple(allow_origin))
 
 
 def serve(
@@ -74,86 +69,78 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     key: str | None = None,
-    hosts: Sequence[str] = (),
-    origins: Sequence[str] = (),
+    allow_host: Sequence[str] = (),
+    allow_origin: Sequence[str] = (),
     limits: Limits | None = None,
     log: bool = False,
 ) -> None:
-    """Serve some runs until the process is told to stop.
+    """Serve some runs until the process gets a signal to stop.
 
     Args:
         runs: directories, or NAME=directory.
-        host: what to listen on.
+        host: the address to listen on.
         port: 0 takes a free one.
         key: what requests must bring.
-        hosts: names under which it is asked, beside those of this machine; off loopback all are taken without it.
-        origins: of pages that may ask, beside its own.
-        limits: what it takes.
-        log: whether every request is a line on standard error.
+        allow_host: names of the server beside those of this machine; off loopback all names are accepted without it.
+        allow_origin: origins whose pages may send requests, beside the server's own.
+        limits: what requests may ask for.
+        log: whether every request is logged to standard error.
 
     Raises:
-        InputError: a run cannot be read, the port is taken, or others could ask without a key.
+        InputError: a run cannot be read, the port is in use, or other machines could send requests without a key.
     """
     limits = limits or Limits()
-    access = access_for(host, key, hosts, origins)
-    table = named(runs)
+    access = make_access(host, key, allow_host, allow_origin)
+    directories = parse_runs(runs)
     metrics = Metrics()
-    service = Service(Models(table, limits, metrics.batch), access, limits, metrics)
-    listening = _listen(host, port)
-    _allow_files(limits.connections)
-    config = uvicorn.Config(
-        make_app(service),
-        **protocols(limits),
-        limit_concurrency=limits.connections,
-        timeout_graceful_shutdown=max(1, round(limits.grace)),
-        timeout_keep_alive=30,
-        proxy_headers=False,
-        server_header=False,
-        access_log=log,
-        log_level="info" if log else "warning",
-        backlog=BACKLOG,
-    )
-    shown = f"[{host}]" if ":" in host else host
-    line = f"serving {', '.join(table)} on http://{shown}:{listening.getsockname()[1]}/ (Ctrl-C stops)"
+    service = Service(Models(directories, limits, metrics.observe_batch), access, limits, metrics)
+    listening = listen(host, port)
+    _raise_file_limit(limits.max_connections)
+    address = f"[{host}]" if ":" in host else host
+    line = f"serving {', '.join(directories)} on http://{address}:{listening.getsockname()[1]}/ (Ctrl-C stops)"
 
     async def reload() -> None:
-        for told in await service.reload():
-            print(f"ohlol: {_became(told)}", file=sys.stderr, flush=True)
+        for report in await service.reload():
+            print(f"ohlol: {_describe_reload(report)}", file=sys.stderr, flush=True)
 
     with listening:
-        Server(config, service.stop, reload, listening=lambda: print(line, flush=True)).run([listening])
+        Server(service, listening, reload=reload, on_start=lambda: print(line, flush=True), log=log).run()
 
 
-def _became(told: Mapping[str, Any]) -> str:
-    """What became of a model that was read again, for whoever sent the signal."""
-    if told["error"]:
-        return f"{told['name']} stays as it was: {told['error']}"
-    return f"{told['name']} is {'another now' if told['changed'] else 'the same'}: {told['identity'][:12]}"
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens.
 
-
-def _listen(host: str, port: int) -> socket.socket:
-    with ExitStack() as undone:
+    Raises:
+        InputError: the address cannot be used, or the port is in use.
+    """
+    with ExitStack() as on_error:
         try:
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            made = undone.enter_context(socket.socket(family))
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind((host, port))
-            made.listen(BACKLOG)
+            listening = on_error.enter_context(socket.socket(family))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((host, port))
+            listening.listen(BACKLOG)
         except (OSError, OverflowError) as error:
-            raise InputError(f"--host {host} --port {port}: {getattr(error, 'strerror', None) or error}") from None
-        undone.pop_all()
-    made.setblocking(False)
-    return made
+            raise InputError(f"host {host}, port {port}: {getattr(error, 'strerror', None) or error}") from None
+        on_error.pop_all()
+    listening.setblocking(False)
+    return listening
 
 
-def _allow_files(connections: int) -> None:
-    """Let the process have a file handle for every connection, as far as the system lets it."""
+def _describe_reload(report: Mapping[str, Any]) -> str:
+    if report["error"]:
+        return f"{report['name']} stays as it was: {report['error']}"
+    return f"{report['name']} {'has changed' if report['changed'] else 'is the same'}: {report['identity'][:12]}"
+
+
+def _raise_file_limit(connections: int) -> None:
+    """Allow the process a file descriptor for every connection, as far as the system permits."""
     if sys.platform == "win32":
         return
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    needed = connections + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,46 +1,47 @@
-"""What requests and answers look like, for validation and for the OpenAPI document; knows nothing of what is done."""
+"""The contents of requests and responses, for validation and for the OpenAPI document."""
 
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SEED_TOP = (1 << 63) - 1
+MAX_SEED = (1 << 63) - 1
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 Sequence = Annotated[list[Text], Field(min_length=1)]
 
 
-class Strict(BaseModel):
-    """A body in which a name that does not exist is an error."""
+class StrictModel(BaseModel):
+    """A body in which an unknown member is an error."""
 
     model_config = ConfigDict(extra="forbid")
 
 
 class Problem(BaseModel):
-    """What was wrong, in one line."""
+    """An error in one line."""
 
     detail: str
 
 
-class Predict(Strict):
-    """Give `inputs`, or for a model of numbers `rows`."""
+class Predict(StrictModel):
+    """A request to predict: `inputs`, or `rows` for a model that reads numbers."""
 
     inputs: Annotated[
         Text | list[Text] | list[Sequence] | None,
         Field(description="A text, several texts, or several lists of symbols.", examples=["hello", ["hello", "hole"]]),
     ] = None
     rows: Annotated[
-        list[list[Number]] | None, Field(description="The last rows of a series, one number a column, oldest first.")
+        list[list[Number]] | None,
+        Field(description="The last rows of a series, oldest first; a number for each column."),
     ] = None
-    n_best: Annotated[int, Field(ge=1, le=100, description="Labels a step, with their probabilities.")] = 1
+    n_best: Annotated[int, Field(ge=1, le=100, description="Labels for each step, with their probabilities.")] = 1
     steps: Annotated[int, Field(ge=1, le=1000, description="Rows to forecast.")] = 1
 
 
 class Labelled(BaseModel):
-    """What a model says of one sequence."""
+    """The prediction for one sequence."""
 
     symbols: list[str]
-    labels: Annotated[list[str], Field(description="One a symbol; one in all for a model that classifies.")]
+    labels: Annotated[list[str], Field(description="One for each symbol; for a classifier one in all.")]
     probabilities: list[float]
     best: Annotated[list[list[tuple[str, float]]], Field(description="The n best labels of each step, best first.")]
     unknown: Annotated[list[str], Field(description="Symbols that were read as <unk>.")]
@@ -55,36 +56,34 @@ class Predicted(BaseModel):
     rows: list[list[float]] | None = None
 
 
-class Generate(Strict):
-    """How a text is to go on."""
+class Generate(StrictModel):
+    """A request to generate text."""
 
-    prompt: Annotated[str, Field(description="What comes before; not repeated.")] = ""
-    length: Annotated[int, Field(ge=0, le=1 << 20, description="Symbols to make.")] = 200
-    temperature: Annotated[Number, Field(ge=0, le=100, description="0 takes the likeliest.")] = 0.8
-    top_k: Annotated[int, Field(ge=0, le=1 << 20, description="Among the k likeliest only; 0: all.")] = 0
-    top_p: Annotated[Number, Field(gt=0, le=1, description="Among the likeliest with this probability together.")] = 1.0
-    seed: Annotated[int | None, Field(ge=0, le=SEED_TOP, description="Makes the text repeatable.")] = None
+    prompt: Annotated[str, Field(description="The text to continue; not repeated.")] = ""
+    length: Annotated[int, Field(ge=0, le=1 << 20, description="Symbols to generate.")] = 200
+    temperature: Annotated[Number, Field(ge=0, le=100, description="0 takes the most probable.")] = 0.8
+    top_k: Annotated[int, Field(ge=0, le=1 << 20, description="Only the k most probable; 0: all.")] = 0
+    top_p: Annotated[Number, Field(gt=0, le=1, description="The most probable, up to this probability.")] = 1.0
+    seed: Annotated[int | None, Field(ge=0, le=MAX_SEED, description="The same seed gives the same text.")] = None
 
 
-class Explain(Strict):
-    """What is to be explained."""
+class Explain(StrictModel):
+    """A request to explain."""
 
     input: Annotated[Text | Sequence, Field(examples=["hello"])]
-    target: Annotated[str | list[str] | None, Field(description="What should come out, as `ohlol explain` has it.")] = (
-        None
-    )
+    target: Annotated[str | list[str] | None, Field(description="The expected output, as in `ohlol explain`.")] = None
     saliency: Annotated[bool, Field(description="Add the influence of each input on each prediction.")] = False
 
 
-class ExplainPage(Strict):
-    """What is to be explained, as a page."""
+class ExplainPage(StrictModel):
+    """A request for an explanation that the page draws."""
 
     input: Annotated[Text | Sequence, Field(examples=["hello"])]
     lang: Annotated[str, Field(pattern="^(en|zh)$")] = "en"
 
 
 class Explained(BaseModel):
-    """Every number of a model over one sequence: what `ohlol explain --json` prints."""
+    """Every number of a model over one sequence, as `ohlol explain --json` prints them."""
 
     model_config = ConfigDict(extra="allow")
     task: str
@@ -98,7 +97,7 @@ class Explained(BaseModel):
 
 
 class Described(BaseModel):
-    """A model that is served."""
+    """The description of a model."""
 
     name: str
     task: str
@@ -111,13 +110,13 @@ class Described(BaseModel):
     symbols: int | None
     labels: list[str] | None
     columns: list[str] | None
-    example: Annotated[str | None, Field(description="An input it was trained on, where it was trained on pairs.")]
+    example: Annotated[str | None, Field(description="An input of a model that was trained on pairs.")]
     identity: str
-    streams: Annotated[bool, Field(description="Whether it reads a stream, symbol by symbol.")]
+    streams: Annotated[bool, Field(description="Whether it has a stream, symbol by symbol.")]
 
 
 class Reloaded(BaseModel):
-    """What became of a model that was read again."""
+    """The result of reading a model again."""
 
     name: str
     changed: bool
@@ -125,31 +124,31 @@ class Reloaded(BaseModel):
     error: str | None
 
 
-class Pair(Strict):
-    """An input and what should come out, a label a character."""
+class Pair(StrictModel):
+    """An input and its target, a label for each character."""
 
     input: Annotated[str, Field(min_length=1, max_length=1000)]
     target: Annotated[str, Field(min_length=1, max_length=1000)]
 
 
-class Train(Strict):
-    """A training to watch."""
+class Train(StrictModel):
+    """A request to train."""
 
     pairs: Annotated[list[Pair], Field(min_length=1, max_length=100)] = Field(
         default=[Pair(input="hello", target="ohlol")]
     )
     cell: Annotated[str, Field(pattern="^(rnn|gru|lstm)$")] = "rnn"
-    head: Annotated[bool, Field(description="A linear layer on the hidden state, which is the scores without it.")] = (
+    head: Annotated[bool, Field(description="A linear layer on the hidden state, which is the logits without it.")] = (
         False
     )
     hidden_size: Annotated[int | None, Field(ge=1, le=1 << 20, description="Only with a head.")] = None
     epochs: Annotated[int, Field(ge=1, le=1 << 20)] = 20
     lr: Annotated[Number, Field(gt=0, le=10)] = 0.1
-    seed: Annotated[int, Field(ge=0, le=SEED_TOP)] = 1
-    pace: Annotated[Number, Field(ge=0, le=2, description="Seconds between two epochs, to watch them.")] = 0.0
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 1
+    pace: Annotated[Number, Field(ge=0, le=2, description="Seconds between two epochs.")] = 0.0
 
 
 class Health(BaseModel):
-    """Whether the server lives."""
+    """The state of the server."""
 
     status: str

@@ -1,4 +1,4 @@
-"""The streams of one model: what many sessions read, gathered into steps; knows nothing of WebSockets."""
+"""The streams of one model: requests of many sessions, collected into steps that are computed together."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,14 +11,15 @@ from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
 from ohlol.utils.errors import InputError
 
-TOGETHER = 8
-"""Symbols of a message up to which it is read step by step, with those of other sessions; longer ones alone."""
+JOINT_SYMBOLS = 8
+"""Messages of up to so many symbols are read step by step, together with other sessions; longer ones by themselves."""
 DIGITS = 6
+"""Digits of a probability in a response: float32 has seven."""
 
 
 @dataclass(frozen=True)
-class Ask:
-    """What one session wants, in the order of the fields."""
+class StreamRequest:
+    """What a session requests; done in the order of the fields."""
 
     key: int
     leave: bool = False
@@ -30,20 +31,20 @@ class Ask:
 
 
 @dataclass
-class Told:
-    """What came of it."""
+class StreamResult:
+    """The result of a request."""
 
     steps: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     read: int = 0
-    """Symbols in all."""
+    """Symbols in all; for a new sequence its key."""
     state: bytes | None = None
 
 
 class ModelStreams:
-    """Sessions of one model, each a sequence in `Streams`, all in the hands of one thread.
+    """Sessions of one model, each a sequence of its `Streams`, which one thread computes.
 
     Raises:
-        InputError: the model reads from both ends.
+        InputError: the model is bidirectional.
     """
 
     def __init__(self, model: TrainedModel, limits: Limits):
@@ -51,104 +52,111 @@ class ModelStreams:
         self._open = 0
         self._empty = asyncio.Event()
         self._empty.set()
-        self._batcher: Batcher[Ask | None, Told] = Batcher(
-            self._work,
-            size=max(limits.batch, limits.sessions),
-            weight=limits.work,
+        self._batcher: Batcher[StreamRequest | None, StreamResult] = Batcher(
+            self._compute,
+            size=max(limits.batch_size, limits.max_sessions),
+            weight=limits.max_work,
             wait=0.0,
-            queue=2 * limits.sessions,
-            patience=limits.wait,
+            queue=2 * limits.max_sessions,
+            timeout=limits.timeout,
         )
 
     async def join(self) -> int:
-        """Begin a sequence; its key."""
+        """Start a sequence, and return its key."""
         self._open += 1
         self._empty.clear()
         try:
-            (told,) = await self._batcher.submit([None], [1])
+            (result,) = await self._batcher.submit([None], [1])
         except BaseException:
-            self._gone()
+            self._count_leave()
             raise
-        return told.read
+        return result.read
 
     async def leave(self, key: int) -> None:
-        """End one."""
+        """End a sequence."""
         try:
-            await self._batcher.submit([Ask(key, leave=True)], [1], always=True)
+            await self._batcher.submit([StreamRequest(key, leave=True)], [1], always=True)
         finally:
-            self._gone()
+            self._count_leave()
 
-    async def ask(self, ask: Ask) -> Told:
-        """Do what a session wants.
+    async def submit(self, request: StreamRequest) -> StreamResult:
+        """Do what a session requests.
 
         Raises:
-            InputError: what it wants cannot be; the sequence is where it was.
-            Busy: too many want something.
+            InputError: the request is not valid; the sequence stays as it was.
+            BusyError: too many requests wait.
         """
-        (told,) = await self._batcher.submit([ask], [1 + work_of(self._model, ask.symbols, ask.n_best)])
-        return told
+        work = 1 + count_work(self._model, request.symbols, request.n_best)
+        (result,) = await self._batcher.submit([request], [work])
+        return result
 
     async def close(self) -> None:
-        """Wait for the last session to leave, and stop."""
+        """Wait until all sessions have left, and stop."""
         await self._empty.wait()
         await self._batcher.close()
 
-    def _gone(self) -> None:
+    def _count_leave(self) -> None:
         self._open -= 1
         if not self._open:
             self._empty.set()
 
-    def _work(self, asked: list[Ask | None]) -> Sequence[Told | Exception]:
-        """What came of each: those that read a few symbols read them together."""
-        answers: list[Told | Exception] = []
-        for ask in asked:
+    def _compute(self, requests: list[StreamRequest | None]) -> Sequence[StreamResult | Exception]:
+        """The results of a batch; requests of few symbols are computed together, symbol by symbol."""
+        results: list[StreamResult | Exception] = []
+        for request in requests:
             try:
-                answers.append(self._begin(ask, alone=len(asked) == 1))
+                results.append(self._prepare(request, alone=len(requests) == 1))
             except InputError as error:
-                answers.append(error)
-        rounds = [(ask, told) for ask, told in zip(asked, answers, strict=True) if isinstance(told, Told)]
-        reading = [(ask, told) for ask, told in rounds if ask is not None and len(told.steps) < len(ask.symbols)]
-        for place in range(max((len(ask.symbols) for ask, _ in reading), default=0)):
-            now = [(ask, told) for ask, told in reading if place < len(ask.symbols)]
-            steps = self._streams.step({ask.key: ask.symbols[place] for ask, _ in now})
-            for ask, told in now:
-                told.steps.append(shown(steps[ask.key], ask.symbols[place], ask.n_best))
-        for ask, told in rounds:
-            if ask is not None and not ask.leave:
-                told.read = self._streams.steps(ask.key)
-                told.state = self._streams.state(ask.key) if ask.state else None
-        return answers
+                results.append(error)
+        valid = [
+            (request, result)
+            for request, result in zip(requests, results, strict=True)
+            if request is not None and isinstance(result, StreamResult)
+        ]
+        reading = [(request, result) for request, result in valid if len(result.steps) < len(request.symbols)]
+        for position in range(max((len(request.symbols) for request, _ in reading), default=0)):
+            current = [(request, result) for request, result in reading if position < len(request.symbols)]
+            steps = self._streams.step({request.key: request.symbols[position] for request, _ in current})
+            for request, result in current:
+                result.steps.append(step_to_json(steps[request.key], request.symbols[position], request.n_best))
+        for request, result in valid:
+            if not request.leave:
+                result.read = self._streams.steps(request.key)
+                result.state = self._streams.state(request.key) if request.state else None
+        return results
 
-    def _begin(self, ask: Ask | None, *, alone: bool) -> Told:
-        """Everything but short reading; refuses before anything has moved."""
-        if ask is None:
-            return Told(read=self._streams.join())
-        if ask.leave:
-            self._streams.leave(ask.key)
-            return Told()
-        for symbol in ask.symbols:
+    def _prepare(self, request: StreamRequest | None, *, alone: bool) -> StreamResult:
+        """Do everything but read few symbols. A request that is not valid is refused before anything changes."""
+        if request is None:
+            return StreamResult(read=self._streams.join())
+        if request.leave:
+            self._streams.leave(request.key)
+            return StreamResult()
+        for symbol in request.symbols:
             self._streams.check(symbol)
-        if ask.resume is not None:
-            self._streams.restore(ask.key, ask.resume)
-        if ask.reset:
-            self._streams.reset(ask.key)
-        if len(ask.symbols) > (1 if alone else TOGETHER):
-            steps = self._streams.read(ask.key, list(ask.symbols))
-            return Told([shown(*found, ask.n_best) for found in zip(steps, ask.symbols, strict=True)])
-        return Told()
+        if request.resume is not None:
+            self._streams.restore(request.key, request.resume)
+        if request.reset:
+            self._streams.reset(request.key)
+        if len(request.symbols) <= (1 if alone else JOINT_SYMBOLS):
+            return StreamResult()
+        steps = self._streams.read(request.key, list(request.symbols))
+        pairs = zip(steps, request.symbols, strict=True)
+        return StreamResult([step_to_json(step, symbol, request.n_best) for step, symbol in pairs])
 
 
-def work_of(model: TrainedModel, symbols: Sequence[Any], n_best: int) -> int:
-    """How much it is to read symbols and to name labels after each: letters where words are spelled, and labels."""
-    read = sum(map(len, symbols)) if model.network.encoder.spelled else len(symbols)
-    return max(read, len(symbols) * min(n_best, len(model.codec.labels or ()) or 1))
+def count_work(model: TrainedModel, symbols: Sequence[Any], n_best: int) -> int:
+    """The work to read symbols and rank labels after each: letters, where words are spelled, or labels if more."""
+    inputs = sum(map(len, symbols)) if model.network.encoder.spelled else len(symbols)
+    return max(inputs, len(symbols) * min(n_best, len(model.codec.labels or ()) or 1))
 
 
-def shown(step: Step, symbol: Symbol, n_best: int) -> dict[str, Any]:
+def step_to_json(step: Step, symbol: Symbol, n_best: int) -> dict[str, Any]:
     """One step as JSON."""
     try:
         best = step.best(n_best)
     except InputError:  # a forecast
         return {"row": step.row.tolist()}
-    made = {"symbol": symbol, "label": best[0][0], "probability": round(best[0][1], DIGITS), "unknown": step.unknown}
-    return made if n_best == 1 else {**made, "best": [(label, round(p, DIGITS)) for label, p in best]}
+    label, probability = best[0]
+    content = {"symbol": symbol, "label": label, "probability": round(probability, DIGITS), "unknown": step.unknown}
+    return content if n_best == 1 else {**content, "best": [(label, round(p, DIGITS)) for label, p in best]}

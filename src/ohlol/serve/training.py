@@ -1,7 +1,6 @@
-"""A small model trained before somebody's eyes: bounded, watched epoch by epoch, cancelled at any step."""
+"""Small trainings that the page shows epoch by epoch: bounded, and cancelled at any step."""
 
 import asyncio
-import json
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -15,6 +14,7 @@ from ohlol.explain.history import Frame
 from ohlol.explain.trace import Trace, encode_sequence, trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
+from ohlol.serve.encoding import format_event
 from ohlol.serve.limits import Limits
 from ohlol.serve.service import Service
 from ohlol.training import fit
@@ -23,159 +23,165 @@ from ohlol.training.trainer import Trainer
 from ohlol.utils.errors import InputError
 
 FRAMES = 60
-"""Epochs that the explanation of a training shows, at most."""
+"""Most epochs in the explanation of a training."""
 DIGITS = 4
-Tell = Callable[[str, dict[str, Any]], None]
+SendEvent = Callable[[str, dict[str, Any]], None]
+"""Called with the name and the data of an event."""
 
-_building = threading.Lock()
-"""Initial weights come from torch's one generator: two trainings that build their models at once would share it."""
-
-
-class Ended(Exception):  # noqa: N818 - it is no error
-    """The training was cancelled, or its time is up."""
+_build_lock = threading.Lock()
+"""Initial weights come from torch's global generator, which two trainings that start at once would share."""
 
 
-class Watcher(Silent):
-    """Tells of every epoch, and ends the training when it is to end."""
+class TrainingEndedError(Exception):
+    """The training was cancelled, or its time is over."""
 
-    def __init__(self, asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threading.Event):
-        self.asked, self.tell, self.cancelled = asked, tell, cancelled
+
+class EventReporter(Silent):
+    """Sends an event after each epoch, and ends a training that is cancelled or takes too long.
+
+    Args:
+        body: the request.
+        limits: of the training.
+        send: called with each event.
+        cancelled: ends the training when it is set.
+    """
+
+    def __init__(self, body: schemas.Train, limits: Limits, send: SendEvent, cancelled: threading.Event):
+        self.body, self.send, self.cancelled = body, send, cancelled
         self.seconds = limits.train_seconds
-        self.until = time.monotonic() + limits.train_seconds + asked.epochs * asked.pace
-        self.every = -(-asked.epochs // FRAMES)
+        self.deadline = time.monotonic() + limits.train_seconds + body.epochs * body.pace
+        self.frame_interval = -(-body.epochs // FRAMES)
         self.frames: dict[int, Frame] = {}
-        self.best = 0
+        self.best_epoch = 0
         self.trainer: Trainer | None = None
 
     def start(self, trainer: Trainer) -> None:
-        """The model is built; say what it is, and what it says untaught."""
-        _building.release()
+        """Send the description of the model before the first epoch."""
+        _build_lock.release()
         self.trainer = trainer
         self.model = TrainedModel(trainer.config, trainer.codec, trainer.model)
         assert trainer.codec.labels is not None
-        about = trainer.config
-        self.tell(
+        config = trainer.config
+        self.send(
             "start",
             {
-                "epochs": about.training.epochs,
+                "epochs": config.training.epochs,
                 "parameters": trainer.parameters,
-                "hidden_size": about.model.hidden_size,
+                "hidden_size": config.model.hidden_size,
                 "labels": list(trainer.codec.labels.symbols),
-                "reduction": about.training.loss,
-                "pairs": [list(p) for p in about.pairs],
+                "reduction": config.training.loss_reduction,
+                "pairs": [list(p) for p in config.pairs],
             },
         )
-        self.said = self._look()
-        self._keep(0)
+        self.outputs = self._compute_outputs()
+        self._add_frame(0)
 
     def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        """End here where it is to end."""
+        """End the training where it was cancelled or its time is over."""
         if self.cancelled.is_set():
-            raise Ended("cancelled")
-        if time.monotonic() > self.until:
-            raise Ended(f"stopped after {self.seconds:g} s, the most a training may take")
+            raise TrainingEndedError("cancelled")
+        if time.monotonic() > self.deadline:
+            raise TrainingEndedError(f"stopped after {self.seconds:g} s, the most a training may take")
 
     def epoch(self, epoch: Epoch) -> None:
-        """What the weights said in this epoch, its loss, and a pause to look at it."""
-        self.tell("epoch", {"epoch": epoch.number, "loss": epoch.loss, "pairs": self.said})
-        self.said = self._look()
-        self.best = epoch.number if epoch.best else self.best
-        if epoch.number % self.every == 0 or epoch.number == epoch.epochs:
-            self._keep(epoch.number)
-        self.cancelled.wait(self.asked.pace)
+        """Send the loss of an epoch and the outputs of its weights, and pause."""
+        self.send("epoch", {"epoch": epoch.number, "loss": epoch.loss, "pairs": self.outputs})
+        self.outputs = self._compute_outputs()
+        self.best_epoch = epoch.number if epoch.best else self.best_epoch
+        if epoch.number % self.frame_interval == 0 or epoch.number == epoch.epochs:
+            self._add_frame(epoch.number)
+        self.cancelled.wait(self.body.pace)
 
-    def _keep(self, epoch: int) -> None:
-        """Everything of the first pair, for the explanation, as the weights stand after an epoch."""
-        self.frames[epoch] = Frame(epoch, self._traced(self.model))
-
-    def _traced(self, model: TrainedModel) -> Trace:
-        first = self.asked.pairs[0]
-        return trace(model, first.input, target=first.target)
-
-    def explained(self, model: TrainedModel) -> dict[str, Any]:
-        """The epochs that were kept, opened at the best one, whose weights the finished model has."""
-        best = Frame(self.best, self._traced(model), is_best=True)
-        frames = {**self.frames, self.best: best}
+    def explain(self, model: TrainedModel) -> dict[str, Any]:
+        """The explanation of all frames, opened at the best epoch, whose weights the trained model has."""
+        best = Frame(self.best_epoch, self._trace(model), is_best=True)
+        frames = {**self.frames, self.best_epoch: best}
         return page.page_data(best.trace, frames=[frames[epoch] for epoch in sorted(frames)])
 
-    def _look(self) -> list[dict[str, Any]]:
-        return [said(self.model, pair.input) for pair in self.asked.pairs]
+    def _add_frame(self, epoch: int) -> None:
+        """Add the trace of the first pair, with the weights after an epoch."""
+        self.frames[epoch] = Frame(epoch, self._trace(self.model))
+
+    def _trace(self, model: TrainedModel) -> Trace:
+        first = self.body.pairs[0]
+        return trace(model, first.input, target=first.target)
+
+    def _compute_outputs(self) -> list[dict[str, Any]]:
+        return [compute_output(self.model, pair.input) for pair in self.body.pairs]
 
 
 @torch.no_grad()
-def said(model: TrainedModel, text: str) -> dict[str, Any]:
-    """The labels, their probabilities and the top layer's hidden states (T, H) over one sequence."""
+def compute_output(model: TrainedModel, text: str) -> dict[str, Any]:
+    """The labels, their probabilities and the last layer's hidden states (T, H) over one sequence."""
     _, steps = encode_sequence(model, text)
     network, labels = model.network, model.codec.labels
     assert labels is not None
     was_training = network.training
     network.eval()
     hidden, _ = network.hidden(network.encoder(steps), steps.batch_sizes, None)
-    chances = torch.softmax(network.head(hidden), dim=1)
+    values, indices = network.head.n_best(network.head(hidden), 1, steps.batch_sizes)
     network.train(was_training)
-    top = chances.max(dim=1)
     return {
-        "labels": labels.decode(top.indices.tolist()),
-        "probabilities": [round(p, DIGITS) for p in top.values.tolist()],
+        "labels": labels.decode(indices[:, 0].tolist()),
+        "probabilities": [round(p, DIGITS) for p in values[:, 0].tolist()],
         "hidden": [[round(v, DIGITS) for v in row] for row in hidden.tolist()],
     }
 
 
-def refuse(asked: schemas.Train, limits: Limits) -> None:
-    """Refuse what is above the limits.
+def check_limits(body: schemas.Train, limits: Limits) -> None:
+    """Check a request.
 
     Raises:
-        HTTPException: with status 422, naming the limit.
+        HTTPException: with status 422; it is above a limit, which the message names.
     """
-    sides = [len(side) for pair in asked.pairs for side in (pair.input, pair.target)]
-    for value, most, what in (
-        (len(asked.pairs), limits.train_pairs, "pairs"),
+    sides = [len(side) for pair in body.pairs for side in (pair.input, pair.target)]
+    for value, most, name in (
+        (len(body.pairs), limits.train_pairs, "pairs"),
         (max(sides), limits.train_symbols, "characters in a side of a pair"),
-        (asked.epochs, limits.train_epochs, "epochs"),
-        (asked.hidden_size or 1, limits.train_hidden, "hidden units"),
+        (body.epochs, limits.train_epochs, "epochs"),
+        (body.hidden_size or 1, limits.train_hidden, "hidden units"),
     ):
         if value > most:
-            raise HTTPException(422, f"{value:,} {what}; at most {most}")
-    if asked.hidden_size is not None and not asked.head:
+            raise HTTPException(422, f"{value:,} {name}; at most {most}")
+    if body.hidden_size is not None and not body.head:
         raise HTTPException(422, "hidden_size: without a head the hidden units are the labels; give head too")
 
 
-async def events(asked: schemas.Train, at: Service) -> AsyncGenerator[str]:
-    """Begin a training; its events, once it has begun. Closing them cancels it.
+async def start_training(body: schemas.Train, service: Service) -> AsyncGenerator[str]:
+    """Start a training and return its events once it has started. Closing them cancels it.
 
     Raises:
-        HTTPException: above the limits, or pairs that do not fit each other.
-        Busy: as many as may are at work.
+        HTTPException: the request is above the limits, or pairs do not fit each other.
+        BusyError: too many trainings run.
     """
-    refuse(asked, at.limits)
-    at.trainings.__enter__()  # until its thread is through, which may be after the client has left
+    check_limits(body, service.limits)
+    service.trainings.__enter__()  # until the thread ends, which may be after the client has left
     loop, queue, cancelled = asyncio.get_running_loop(), asyncio.Queue[str | None](), threading.Event()
 
-    def tell(name: str, content: dict[str, Any]) -> None:
-        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        loop.call_soon_threadsafe(queue.put_nowait, f"event: {name}\ndata: {text}\n\n")
+    def send(name: str, content: dict[str, Any]) -> None:
+        loop.call_soon_threadsafe(queue.put_nowait, format_event(content, name))
 
-    at.cancels.add(cancelled)
-    work = at.train(lambda: _train(asked, at.limits, tell, cancelled))
+    service.cancellations.add(cancelled)
+    work = service.run_training(lambda: _train(body, service.limits, send, cancelled))
 
-    def over(_: object) -> None:
-        at.trainings.__exit__()
-        at.cancels.discard(cancelled)
+    def end(_: object) -> None:
+        service.trainings.__exit__()
+        service.cancellations.discard(cancelled)
         queue.put_nowait(None)
 
-    work.add_done_callback(over)
+    work.add_done_callback(end)
     try:
         first = await queue.get()
         if first is None:
-            await work  # it ended before it began: raises what it ended with
-            raise AssertionError("a training told nothing")
+            await work  # it ended before its first event, and raises the reason
+            raise AssertionError("a training ended without an event")
     except InputError as error:
         raise HTTPException(422, str(error)) from None
     except BaseException:
         cancelled.set()
         raise
 
-    async def told() -> AsyncGenerator[str]:
+    async def events() -> AsyncGenerator[str]:
         try:
             text: str | None = first
             while text is not None:
@@ -184,32 +190,33 @@ async def events(asked: schemas.Train, at: Service) -> AsyncGenerator[str]:
         finally:
             cancelled.set()
 
-    return told()
+    return events()
 
 
-def _train(asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threading.Event) -> None:
-    watcher = Watcher(asked, limits, tell, cancelled)
-    settings: dict[str, Any] = asked.model_dump(include={"cell", "head", "hidden_size", "epochs", "lr", "seed"})
-    pairs = [(pair.input, pair.target) for pair in asked.pairs]
-    _building.acquire()
+def _train(body: schemas.Train, limits: Limits, send: SendEvent, cancelled: threading.Event) -> None:
+    reporter = EventReporter(body, limits, send, cancelled)
+    settings: dict[str, Any] = body.model_dump(include={"cell", "hidden_size", "epochs", "lr", "seed"})
+    settings["head"] = "softmax" if body.head else "identity"
+    pairs = [(pair.input, pair.target) for pair in body.pairs]
+    _build_lock.acquire()
     try:
-        model = fit.fit(pairs, reporter=watcher, device="cpu", **settings)
-    except Ended as ended:
-        tell("ended", {"detail": str(ended)})
+        model = fit.fit(pairs, reporter=reporter, device="cpu", **settings)
+    except TrainingEndedError as error:
+        send("ended", {"detail": str(error)})
         return
     except InputError as error:
-        if watcher.trainer is None:
+        if reporter.trainer is None:
             raise
-        tell("ended", {"detail": str(error)})  # the loss is no number any more
+        send("ended", {"detail": str(error)})  # the loss is not finite
         return
     finally:
-        if watcher.trainer is None:
-            _building.release()
-    tell(
+        if reporter.trainer is None:
+            _build_lock.release()
+    send(
         "done",
         {
-            "loss": model.config.scores["loss"],
-            "pairs": [said(model, pair.input) for pair in asked.pairs],
-            "explain": watcher.explained(model),
+            "loss": model.config.metrics["loss"],
+            "pairs": [compute_output(model, pair.input) for pair in body.pairs],
+            "explain": reporter.explain(model),
         },
     )

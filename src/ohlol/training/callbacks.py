@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from ohlol.evaluation.metrics import Scores, Tally
+from ohlol.tasks.metrics import MetricAccumulator, Metrics
 
 if TYPE_CHECKING:
     from ohlol.training.trainer import Trainer
@@ -17,8 +17,8 @@ class Epoch:
     epochs: int
     step: int
     loss: float
-    """Mean training loss over the epoch's steps, in nats, or as `--loss sum` counts it."""
-    scores: Scores
+    """Mean training loss over the epoch's steps, in nats, or summed over the steps where `loss_reduction` is "sum"."""
+    metrics: Metrics
     best: bool
     lr: float
     symbols: int
@@ -48,7 +48,7 @@ class Reporter(Protocol):
         """After an epoch and its evaluation."""
         ...
 
-    def finish(self, trainer: "Trainer", tally: Tally) -> None:
+    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
         """At the end, when the best weights were measured once more."""
         ...
 
@@ -65,5 +65,5 @@ class Silent:
     def epoch(self, epoch: Epoch) -> None:
         """Say nothing."""
 
-    def finish(self, trainer: "Trainer", tally: Tally) -> None:
+    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
         """Say nothing."""

@@ -10,24 +10,25 @@ from typing import Any
 import torch
 
 from ohlol.checkpoint import resume_state as states
-from ohlol.checkpoint import run_directory
-from ohlol.checkpoint.model_card import model_card
-from ohlol.checkpoint.run_directory import STATES, Config
-from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check, defaults
+from ohlol.checkpoint import run_config, run_directory
+from ohlol.checkpoint.model_card import format_model_card
+from ohlol.checkpoint.run_config import RunConfig
+from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check
 from ohlol.data import loading
 from ohlol.data.codec import Codec
 from ohlol.data.loading import KEPT, Arrays, Source
 from ohlol.data.split import FEW
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.tasks import TASKS
 from ohlol.training import memory_check
 from ohlol.training.callbacks import Reporter
-from ohlol.training.trainer import ALONE, Trainer
+from ohlol.training.trainer import Trainer
 from ohlol.utils import devices, distributed
 from ohlol.utils.devices import CPU
-from ohlol.utils.distributed import Team
+from ohlol.utils.distributed import SINGLE_PROCESS, Processes
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.files import write_bytes, write_json
-from ohlol.utils.locks import locked
+from ohlol.utils.locks import lock_run
 
 
 @dataclass(frozen=True)
@@ -90,28 +91,28 @@ def fit(
     """
     given = Given.of(settings)
     run = Path(out) if out is not None else None
-    with distributed.joined(devices.chosen(device)) as us, ExitStack() as held:
-        if us.restarted and run is not None:  # by torchrun, with the arguments of the first start
-            overwrite, resume = True, us.sums([float(us.leads and has_state(run))])[0] > 0
+    with distributed.join_processes(devices.select_device(device)) as processes, ExitStack() as held:
+        if processes.restarted and run is not None:  # by torchrun, with the arguments of the first start
+            overwrite, resume = True, processes.sum_values([float(processes.is_main and states.has_state(run))])[0] > 0
 
-        def prepare() -> tuple[Config, Arrays]:
+        def prepare() -> tuple[RunConfig, Arrays]:
             if resume:
-                return _resumed(data, dev, run, us.device, given, held)
-            return _started(data, dev, run, us.device, overwrite, given, held)
+                return _resumed(data, dev, run, processes.device, given, held)
+            return _started(data, dev, run, processes.device, overwrite, given, held)
 
-        prepared = prepare() if run is None else us.first(prepare)
+        prepared = prepare() if run is None else processes.run_on_main(prepare)
         config, made = prepared or _as_prepared(Path(out or ""))
-        return carry_out(config, made, run, reporter, resume=resume, us=us)
+        return carry_out(config, made, run, reporter, resume=resume, processes=processes)
 
 
 def carry_out(
-    config: Config,
+    config: RunConfig,
     made: Arrays,
     run: Path | None,
     reporter: Reporter | None = None,
     *,
     resume: bool = False,
-    us: Team = ALONE,
+    processes: Processes = SINGLE_PROCESS,
 ) -> TrainedModel:
     """Train what is prepared, from its first step or from its saved state, and write its scores and its model card.
 
@@ -119,18 +120,20 @@ def carry_out(
         Interrupted: it was asked to stop; the state is saved.
         InputError: the loss is no number any more, or memory is used up; the last saved state is as it was.
     """
-    if us.leads and us.device.type == "cpu" and config.training.precision != "fp32":
+    if processes.is_main and processes.device.type == "cpu" and config.training.precision != "fp32":
         warnings.warn(SLOW.format(config.training.precision), InputWarning, 2)
-    trainer = Trainer(config, made, run, reporter, us)
+    trainer = Trainer(config, made, run, reporter, processes)
     if resume:
         trainer.restore()
     else:
         trainer.save_state()
     trainer.fit()
     trainer.finish()
-    if run is not None and us.leads:
-        where = devices.title(us.device)
-        card = model_card(trainer.config, trainer.parameters, run, apart=trainer.dev is not None, device=where)
+    if run is not None and processes.is_main:
+        where = devices.describe_device(processes.device)
+        card = format_model_card(
+            trainer.config, trainer.parameters, run, held_out=trainer.dev is not None, device=where
+        )
         write_bytes(run / "README.md", card.encode())
     return TrainedModel(trainer.config, trainer.codec, trainer.model.cpu(), run)
 
@@ -143,7 +146,7 @@ def _started(
     overwrite: bool,
     given: Given,
     held: ExitStack,
-) -> tuple[Config, Arrays]:
+) -> tuple[RunConfig, Arrays]:
     """What a new run is, and what it reads; its directory is made and everything but a state is in it."""
     if run is not None and run.exists() and not overwrite:
         run_directory.create(run, overwrite=False)  # refuses before anything is read
@@ -151,10 +154,10 @@ def _started(
     pairs = loading.pairs_of(data)
     model, training = settle(found.settings, pairs, given)
     if training.snapshots and run is None:
-        raise InputError("--snapshots needs --out: the run directory they are kept in")
+        raise InputError("`snapshots` needs `out`: the run directory they are kept in")
     made = loading.arrays(found, data, dev, model, training, shared=is_tutorial(pairs))
     if made.mapped and "dev_fraction" in given.training:
-        raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {made.files[0]} is")
+        raise InputError(f"`dev_fraction` is chosen when a corpus is encoded, and {made.files[0]} is")
     config = configure(made, model, training, given, dev, pairs, device)
     if run is None:
         return config, made
@@ -173,9 +176,11 @@ def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[Mode
         InputError: one is out of its range.
     """
     tutorial = is_tutorial(pairs)
-    model, training = (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else defaults(data.task or "", data.level or "char")
+    model, training = (
+        (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "char")
+    )
     if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
-        training = replace(training, loss="sum")
+        training = replace(training, loss_reduction="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
     return model, training
@@ -189,27 +194,27 @@ def configure(
     dev: str | Path | None,
     pairs: tuple[Any, ...],
     device: torch.device = CPU,
-) -> Config:
+) -> RunConfig:
     """What `settle` gave, complete, for the data as they are.
 
     Raises:
         InputError: settings do not fit together.
         TooLarge: the model or its batches do not fit into the memory of the device.
     """
-    sizes = run_directory.sizes_of(made.codec)
+    sizes = run_config.sizes_from_codec(made.codec)
     tutorial = is_tutorial(pairs)
-    if tutorial and not model.head and "hidden_size" not in given.model:
-        model = replace(model, hidden_size=sizes.scores)
+    if tutorial and model.head == "identity" and "hidden_size" not in given.model:
+        model = replace(model, hidden_size=sizes.outputs)
     if not tutorial and "epochs" not in given.training:
         training = _enough_epochs(training, made.codec.task, len(made.train), made.train.steps)
     dev_file = None if dev is None else str(dev)
-    config = Config(made.codec.task, made.settings, model, sizes, training, made.files, dev_file, pairs)
+    config = RunConfig(made.codec.task, made.settings, model, sizes, training, made.files, dev_file, pairs)
     memory_check.check(config, made.train, device)
     return config
 
 
 def begin(
-    run: Path, config: Config, made: Arrays, dev: str | Path | None, *, overwrite: bool, held: ExitStack
+    run: Path, config: RunConfig, made: Arrays, dev: str | Path | None, *, overwrite: bool, held: ExitStack
 ) -> Arrays:
     """Make a run's directory, with everything but a state in it, and hold it; the arrays to train on.
 
@@ -225,40 +230,36 @@ def begin(
 
 def _resumed(
     data: Source, dev: str | Path | None, run: Path | None, device: torch.device, given: Given, held: ExitStack
-) -> tuple[Config, Arrays]:
+) -> tuple[RunConfig, Arrays]:
     """What a run that goes on is, and what it reads."""
     if run is None:
-        raise InputError("--resume needs --out: the run directory to go on with")
+        raise InputError("`resume` needs `out`: the run directory to go on with")
     was = run_directory.read_config(run)  # nothing is written where there is no run
     if not was.train_files and not was.pairs:
         raise InputError(
             f"{run} was never trained here: its weights came by `ohlol import`, without the optimizer's state, and "
             "there is nothing to resume; every other command takes it as it is, and training starts from new weights "
-            "in another --out"
+            "in another `out`"
         )
-    held.enter_context(locked(run))
-    config, codec = run_directory.read_described(run)
+    held.enter_context(lock_run(run))
+    config, codec = run_directory.read_description(run)
     if dev is not None and str(dev) != config.dev_file:
-        raise InputError(f"{run} was started with --dev {config.dev_file}, not {dev}; --resume keeps it")
+        raise InputError(f"{run} was started with `dev` {config.dev_file}, not {dev}; `resume` keeps it")
     for kind, mine in ((config.data, given.data), (config.model, given.model), (config.training, given.training)):
         for name, value in mine.items():
             if getattr(kind, name) != value:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{run} was started with {flag} {getattr(kind, name)}, not {value}; --resume keeps it")
+                raise InputError(
+                    f"{run} was started with `{name}` {getattr(kind, name)}, not {value}; `resume` keeps it"
+                )
     made = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
     memory_check.check(config, made.train, device)
     if made.files and not made.mapped:
-        states.refuse_other_data(run, made.data_sha256, config.files)  # before it replaces what is kept
+        states.check_saved_data(run, made.data_sha256, config.files)  # before it replaces what is kept
         made = loading.keep(run / KEPT, made, config.dev_file)
     return config, made
 
 
-def has_state(run: Path) -> bool:
-    """Whether a run that was ended can go on."""
-    return (run / "config.json").exists() and any((run / "resume" / f"{s}.safetensors").exists() for s in STATES)
-
-
-def _as_prepared(run: Path) -> tuple[Config, Arrays]:
+def _as_prepared(run: Path) -> tuple[RunConfig, Arrays]:
     """The same as the leader prepared, from where it wrote it."""
     config = run_directory.read_config(run)
     if config.train_files and loading.corpus_of(config.train_files) is None:
@@ -266,7 +267,7 @@ def _as_prepared(run: Path) -> tuple[Config, Arrays]:
     return config, _again(list(config.pairs or config.train_files), run, config, run_directory.read_codec(run))
 
 
-def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
+def _again(data: Source, run: Path, config: RunConfig, codec: Codec) -> Arrays:
     """The data of a run that goes on: those kept beside it if they are of the same files, or the files read again."""
     pairs, corpus = loading.pairs_of(data), loading.corpus_of(data)
     if not pairs and corpus is None:
@@ -277,27 +278,28 @@ def _again(data: Source, run: Path, config: Config, codec: Codec) -> Arrays:
     found = loading.read(data, {} if corpus is not None else asdict(config.data))
     made = loading.arrays(found, data, config.dev_file, config.model, config.training, shared=is_tutorial(config.pairs))
     if made.codec != codec:
-        raise InputError(f"{run} was started with other data; --resume goes on with the same files or pairs only")
+        raise InputError(f"{run} was started with other data; `resume` goes on with the same files or pairs only")
     return made
 
 
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
     """The settings given, and the defaults where they do not exclude each other."""
     if str(given.get("cell", "")).endswith("cell"):
-        model = replace(model, layers=1, bidirectional=False)
+        model = replace(model, num_layers=1, bidirectional=False)
     if not given.get("bidirectional", model.bidirectional):
-        model = replace(model, bigrams=0)
-    if not given.get("embedding", model.embedding):
-        model = replace(model, spelling=0, bigrams=0)
+        model = replace(model, bigram_size=0)
+    if not given.get("embedding_size", model.embedding_size):
+        model = replace(model, char_rnn_size=0, bigram_size=0)
     return replace(model, **given)
 
 
 def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: int) -> TrainSettings:
     """More passes over few data: `MIN_STEPS` of the optimizer at least, `MAX_EPOCHS` at most."""
-    a_step = training.batch_size * training.bptt if task in ("next", "forecast") else training.batch_size
-    per_epoch = max(1, -(-(steps if task in ("next", "forecast") else sequences) // a_step))
+    in_windows = TASKS[task].trains_in_windows
+    per_step = training.batch_size * training.bptt if in_windows else training.batch_size
+    per_epoch = max(1, -(-(steps if in_windows else sequences) // per_step))
     return replace(training, epochs=min(max(training.epochs, -(-MIN_STEPS // per_epoch)), MAX_EPOCHS))
 
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
-SLOW = "--precision {} on the CPU takes torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
+SLOW = "`precision` {} on the CPU takes torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"

@@ -44,15 +44,15 @@ def signals(stop: Callable[[], None]) -> Generator[None]:
 
 @contextmanager
 def enough_memory() -> Generator[None]:
-    """Say which flag helps where memory is used up."""
+    """Name the settings to lower where memory is used up."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
             raise
         raise TooLarge(
-            "out of memory in training; a smaller --batch-size helps most, then --bptt (next, forecast) and "
-            "--hidden-size; the last saved state is as it was"
+            "out of memory in training; a smaller `batch_size` helps most, then `bptt` (next, forecast) and "
+            "`hidden_size`; the last saved state is as it was"
         ) from None
 
 

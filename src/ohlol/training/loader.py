@@ -14,7 +14,7 @@ from torch import Tensor
 from ohlol.data.batches import Batch, Buckets, Streams, with_unknowns
 from ohlol.data.codec import Codec
 from ohlol.models.sequence_model import Steps
-from ohlol.utils.devices import sent
+from ohlol.utils.devices import to_device
 
 
 class Ready(NamedTuple):
@@ -70,4 +70,4 @@ class Feed:
             ids = with_unknowns(batch.inputs, self._keep, symbols.unk, random, batch.places, batch.total)
             batch = replace(batch, inputs=ids)
         assert batch.targets is not None
-        return Ready(batch, Steps.of(batch, self._device), sent(batch.targets, self._device))
+        return Ready(batch, Steps.of(batch, self._device), to_device(batch.targets, self._device))

@@ -1,4 +1,4 @@
-"""What training makes smaller: the loss of a batch, and how much it weighs; knows nothing of optimizers or epochs."""
+"""The loss of a batch, how much it weighs, and which symbols are read as <unk> in training."""
 
 from typing import NamedTuple
 
@@ -6,11 +6,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy, mse_loss
 
 from ohlol.config import TrainSettings
 from ohlol.data.batches import Batch
 from ohlol.data.codec import Codec
+from ohlol.data.targets import TARGETS
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import CPU
 
 
@@ -24,49 +25,56 @@ class Loss(NamedTuple):
     """How much it weighs in the epoch's mean."""
 
 
-class Objective:
-    """The loss of a task under some settings."""
+class BatchLoss:
+    """The loss of a model's head under some settings.
 
-    def __init__(self, task: str, settings: TrainSettings, codec: Codec, device: torch.device = CPU):
-        self.task, self.settings = task, settings
-        self.weights = _class_weights(task, settings, codec)
-        self._counted = None if self.weights is None else self.weights.double().numpy()
-        self.weights = None if self.weights is None else self.weights.to(device)
+    Args:
+        model: whose head defines the loss.
+        settings: its reduction, label smoothing and class weights.
+        codec: how frequent each label is.
+        device: where the loss is computed.
+    """
 
-    def __call__(self, batch: Batch, scores: Tensor, wanted: Tensor) -> Loss:
-        """The loss of a batch, given its scores (S, K) or (B, K) and, where they are, its targets."""
-        steps, sequences = float(len(wanted)), float(len(batch.rows))
-        if self.task == "forecast":
-            return Loss(mse_loss(scores, wanted.to(scores.dtype)), steps, steps)
+    def __init__(self, model: SequenceModel, settings: TrainSettings, codec: Codec, device: torch.device = CPU):
+        self.model, self.settings = model, settings
+        weights = _class_weights(settings, codec)
+        self._weights_in_numpy = None if weights is None else weights.double().numpy()
+        self.weights = None if weights is None else weights.to(device)
+
+    def __call__(self, batch: Batch, logits: Tensor, targets: Tensor) -> Loss:
+        """The loss of a batch, given its logits (N, K) and, on the same device, its targets."""
+        answers, sequences = float(len(targets)), float(len(batch.rows))
         settings = self.settings
-        weights = None if self.weights is None else self.weights.to(scores)
-        loss = cross_entropy(
-            scores,
-            wanted,
-            weight=weights,
+        loss = self.model.head.loss(
+            logits,
+            targets,
+            self.model.answer_sizes(torch.from_numpy(batch.batch_sizes)),
+            weight=None if self.weights is None else self.weights.to(logits),
             label_smoothing=settings.label_smoothing,
-            reduction="mean" if settings.loss == "mean" else "sum",
+            reduction=settings.loss_reduction,
         )
-        if settings.loss == "sum":
+        if settings.loss_reduction == "sum":
             return Loss(loss / sequences, sequences, sequences)
-        divisor = steps if self._counted is None else float(self._counted[batch.targets].sum())
-        return Loss(loss, divisor, steps)
+        weights = self._weights_in_numpy
+        divisor = answers if weights is None else float(weights[batch.targets].sum())
+        return Loss(loss, divisor, answers)
 
 
-def _class_weights(task: str, settings: TrainSettings, codec: Codec) -> Tensor | None:
-    if settings.class_weights == "none" or task not in ("label", "classify"):
+def _class_weights(settings: TrainSettings, codec: Codec) -> Tensor | None:
+    if settings.class_weights == "none" or not TARGETS[codec.task].are_labels:
         return None
     assert codec.labels is not None
     counts = np.maximum(np.array(codec.labels.counts, np.float64), 1)
     return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)
 
 
-def kept_as_itself(settings: TrainSettings, codec: Codec) -> NDArray[np.float64] | None:
-    """For each symbol the probability that it is read as itself in training; None where all are."""
+def keep_probabilities(settings: TrainSettings, codec: Codec) -> NDArray[np.float64] | None:
+    """For each symbol the probability that training reads it as itself instead of <unk>; None where all are."""
     vocab = codec.symbols
-    if vocab is None or vocab.unk is None or not settings.unknown:
+    if vocab is None or vocab.unk is None or not settings.unk_probability:
         return None
     counts = np.array(vocab.counts, np.float64)
-    keep = counts / (counts + settings.unknown)
+    strength = settings.unk_probability / (1 - settings.unk_probability)
+    keep = counts / (counts + strength)
     keep[vocab.unk] = 1.0
     return keep

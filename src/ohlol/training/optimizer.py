@@ -18,21 +18,21 @@ def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
 
     Sources: for cosine Loshchilov and Hutter, "SGDR" (2017); for onecycle Smith and Topin, "Super-convergence" (2018).
 
-    >>> learning_rate(TrainSettings(lr=1.0, schedule="cosine"), 50, 100)
+    >>> learning_rate(TrainSettings(lr=1.0, lr_schedule="cosine"), 50, 100)
     0.5
     """
     done = step / max(total, 1)
     share = 1.0
-    if settings.schedule == "cosine":
+    if settings.lr_schedule == "cosine":
         share = (1 + math.cos(math.pi * done)) / 2
-    elif settings.schedule == "onecycle":
+    elif settings.lr_schedule == "onecycle":
         if done < ONECYCLE_RISE:
             share = ONECYCLE_START + (1 - ONECYCLE_START) * (1 - math.cos(math.pi * done / ONECYCLE_RISE)) / 2
         else:
             fall = (done - ONECYCLE_RISE) / (1 - ONECYCLE_RISE)
             share = ONECYCLE_END + (1 - ONECYCLE_END) * (1 + math.cos(math.pi * fall)) / 2
-    if settings.warmup:
-        share *= min(1.0, (step + 1) / settings.warmup)
+    if settings.warmup_steps:
+        share *= min(1.0, (step + 1) / settings.warmup_steps)
     return settings.lr * share
 
 

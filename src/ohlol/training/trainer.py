@@ -18,36 +18,38 @@ from torch import Tensor
 
 from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory, snapshots
-from ohlol.checkpoint.resume_state import Metrics, Progress
-from ohlol.checkpoint.run_directory import Config
-from ohlol.checkpoint.weights import put_weights, weights_of
+from ohlol.checkpoint.metrics_log import MetricsLog as MetricsLog
+from ohlol.checkpoint.resume_state import Progress
+from ohlol.checkpoint.run_config import RunConfig
+from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import every
 from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows
 from ohlol.data.loading import Arrays
-from ohlol.evaluation.evaluate import by_sequence, evaluate, resized, saturation
-from ohlol.evaluation.metrics import Scores, better, main_score
+from ohlol.evaluation.evaluate import answer_indices, carry_state, evaluate, saturation
 from ohlol.models.sequence_model import SequenceModel, State
-from ohlol.training import interrupts
+from ohlol.tasks import TASKS
+from ohlol.tasks.metrics import Metrics, is_better
+from ohlol.training import interrupts, resume
 from ohlol.training.callbacks import Epoch, Reporter, Silent
 from ohlol.training.loader import Feed, Ready
-from ohlol.training.loss import Loss, Objective, kept_as_itself
+from ohlol.training.loss import BatchLoss, Loss, keep_probabilities
 from ohlol.training.optimizer import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
 from ohlol.training.precision import Precision
 from ohlol.utils import environment
-from ohlol.utils.devices import fetched, float32
-from ohlol.utils.distributed import Team, rank_seed
+from ohlol.utils.devices import disable_tf32, to_numpy
+from ohlol.utils.distributed import Processes, rank_seed
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_json
 
 SHOWN = 8
 """Sequences whose predictions an epoch reports, where the whole data are one batch: the tutorial's view."""
 SKIPPED_AT_MOST = 10
-"""`--on-nan skip`: steps skipped in a row after which the run stops, as its weights themselves must be broken."""
+"""`on_nan="skip"`: steps skipped in a row after which the run stops, as its weights themselves must be broken."""
 SPIKE_AFTER, SPIKE_RATIO, SPIKE_RISE, SPIKE_MEMORY = 50, 3.0, 1.0, 0.98
 """A loss is a spike that is this many times the running mean and this much above it, after so many steps."""
 
 
-ALONE = Team()
+ALONE = Processes()
 
 
 class Interrupted(Exception):  # noqa: N818 - it is no error
@@ -71,35 +73,35 @@ class Trainer:
 
     def __init__(
         self,
-        config: Config,
+        config: RunConfig,
         data: Arrays,
         run: Path | None = None,
         reporter: Reporter | None = None,
-        team: Team = ALONE,
+        processes: Processes = ALONE,
     ):
-        self.config, self.data, self.run, self.team = config, data, run, team
+        self.config, self.data, self.run, self.processes = config, data, run, processes
         self.codec = data.codec
         self.settings = config.training
-        self.reporter: Reporter = reporter or Silent() if team.leads else Silent()
+        self.reporter: Reporter = reporter or Silent() if processes.is_main else Silent()
         torch.manual_seed(self.settings.seed)
-        self.model = SequenceModel(config.model, config.sizes).to(team.device)
-        self.network = team.wrap(self.model)
-        if not team.leads:  # the same weights, and dropout of its own
-            torch.manual_seed(rank_seed(self.settings.seed, team.rank))
+        self.model = SequenceModel(config.model, config.sizes).to(processes.device)
+        self.network = processes.wrap_model(self.model)
+        if not processes.is_main:  # the same weights, and dropout of its own
+            torch.manual_seed(rank_seed(self.settings.seed, processes.rank))
         self.optimizer = make_optimizer(self.settings, self.model)
-        self.precision = Precision(self.settings.precision, team.device)
+        self.precision = Precision(self.settings.precision, processes.device)
         self.progress = Progress()
         self.state: State | None = None
-        labels = self.codec.labels.symbols if self.codec.labels is not None else ()
-        self.score = main_score(config.task, labels)
-        self.objective = Objective(config.task, self.settings, self.codec, team.device)
-        self.keep = kept_as_itself(self.settings, self.codec)
+        self.task = TASKS[config.task]
+        self.main_metric = self.task.metrics(self.codec).main
+        self.loss = BatchLoss(self.model, self.settings, self.codec, processes.device)
+        self.keep = keep_probabilities(self.settings, self.codec)
         self.best_weights: dict[str, Tensor] | None = None
         self._stop = self._stopping = self._due = False
-        self.metrics: Metrics | None = None
+        self.metrics_log: MetricsLog | None = None
         if run is not None:
             self.progress.data_sha256 = data.data_sha256
-            self.metrics = Metrics(run / "metrics.jsonl")
+            self.metrics_log = MetricsLog(run / "metrics.jsonl")
 
     @property
     def train(self) -> Dataset:
@@ -119,12 +121,12 @@ class Trainer:
     def batches(self, epoch: int) -> Buckets | Streams:
         """The batches of an epoch, in order."""
         settings, seed = self.settings, (self.settings.seed, epoch)
-        if self.config.task == "next":
-            return Streams(self.train, settings.batch_size, settings.bptt, self.team.share)
+        if self.task.targets.continue_text:
+            return Streams(self.train, settings.batch_size, settings.bptt, self.processes.share)
         data = self.train
-        if self.config.task == "forecast":
+        if self.task.trains_in_windows:
             data = windows(data, settings.bptt, int(np.random.default_rng(seed).integers(settings.bptt)))
-        return Buckets(data, settings.batch_size, seed, self.team.share)
+        return Buckets(data, settings.batch_size, seed, self.processes.share)
 
     def fit(self) -> None:
         """Train to the end, or until asked to stop.
@@ -137,8 +139,8 @@ class Trainer:
         self._snapshot()
         self.model.train()
         signals = interrupts.signals(self.stop) if self.run is not None else nullcontext()
-        exact = interrupts.deterministic(self.settings.deterministic, self.team.device)
-        with signals, interrupts.enough_memory(), exact, float32(self.team.device):
+        exact = interrupts.deterministic(self.settings.deterministic, self.processes.device)
+        with signals, interrupts.enough_memory(), exact, disable_tf32(self.processes.device):
             while self.progress.epoch < self.settings.epochs and not self._out_of_patience():
                 self._epoch()
 
@@ -151,7 +153,7 @@ class Trainer:
 
     def _epoch(self) -> None:
         at, started, saved = self.progress, time.perf_counter(), time.monotonic()
-        seed, device = (self.settings.seed, at.epoch), self.team.device
+        seed, device = (self.settings.seed, at.epoch), self.processes.device
         feed = Feed(self.batches(at.epoch), self.codec, self.keep, seed, device)
         steps, seconds = every(self.settings.checkpoint_every)
         count = len(feed)
@@ -164,14 +166,14 @@ class Trainer:
             batch = ready.batch
             self._due = time.monotonic() - saved > seconds if seconds is not None else False
             lr = at.plateau * learning_rate(self.settings, at.step, total)
-            loss, scores = self._step(ready, lr, feed)
+            loss, logits = self._step(ready, lr, feed)
             at.batch += 1
             at.step += 1
             symbols += batch.total
             self.reporter.step(at.epoch, at.batch, count, loss, batch.total)
-            if count == self.team.size == 1 and len(batch.rows) <= SHOWN and self.config.task == "label":
-                shown = self._chosen(batch, scores)
-            if self._stop if self.team.size == 1 else self._stopping:
+            if count == self.processes.size == 1 and len(batch.rows) <= SHOWN and self._labels_steps:
+                shown = self._decode(batch, logits)
+            if self._stop if self.processes.size == 1 else self._stopping:
                 self.save_state()
                 raise Interrupted
             if at.step % steps == 0 if steps else self._due:
@@ -184,19 +186,19 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
-        state = resized(self.state, len(batch.rows)) if batch.carried and not batch.empty else None
+        state = carry_state(self.state, len(batch.rows)) if batch.carried and not batch.empty else None
         with self.precision.lowered():
-            scores, after = self.network(ready.steps, state)
-        scores, after = self.precision.raised(scores, after)
-        loss, value, weight = self._told(batch, self.objective(batch, scores, ready.wanted))
+            logits, after = self.network(ready.steps, state)
+        logits, after = self.precision.raised(logits, after)
+        loss, value, weight = self._told(batch, self.loss(batch, logits, ready.wanted))
         self.precision.backward(loss)
-        norm = self.precision.clipped(self.optimizer, self.model.parameters(), self.settings.clip or math.inf)
+        norm = self.precision.clipped(self.optimizer, self.model.parameters(), self.settings.max_grad_norm or math.inf)
         feed.prepare(at.batch + 1)  # a GPU is at work now, until somebody asks for a number
         value, norm = value.item() if isinstance(value, Tensor) else value, norm.item()
         good = math.isfinite(value) and math.isfinite(norm)
         if not good and not (self.precision.backed_off() and math.isfinite(value)):
             self._broken(*(("gradient", norm) if math.isfinite(value) else ("loss", value)))
-            return value, scores
+            return value, logits
         if good:
             self.precision.step(self.optimizer)
             at.skipped_in_a_row = 0
@@ -204,13 +206,13 @@ class Trainer:
             at.norms += norm
         else:
             at.overflows += 1
-        self.state = resized(after, 0) if batch.empty else after
+        self.state = carry_state(after, 0) if batch.empty else after
         at.loss += value * weight
         at.counted += weight
         if at.step >= SPIKE_AFTER and value > SPIKE_RATIO * at.running and value > at.running + SPIKE_RISE:
             at.spikes += 1
         at.running = SPIKE_MEMORY * at.running + (1 - SPIKE_MEMORY) * value if at.running else value
-        return value, scores
+        return value, logits
 
     def _told(self, batch: Batch, own: Loss) -> tuple[Tensor, Tensor | float, float]:
         """What to go back from, and the loss and the weight of the whole batch; alone they are one's own.
@@ -218,13 +220,13 @@ class Trainer:
         With others the gradients are averaged over all, so each loss counts as much as its part of the whole times how
         many there are: what comes out is the gradient of the mean over the whole batch.
         """
-        if self.team.size == 1:
+        if self.processes.size == 1:
             return own.mean, own.mean, own.weight
         divisor, weight = (0.0, 0.0) if batch.empty else (own.divisor, own.weight)
         mine = [0.0 if batch.empty else own.mean.item() * divisor, divisor, weight, float(self._stop)]
-        loss, whole, weight, stop, due = self.team.sums([*mine, float(self._due and self.team.leads)])
+        loss, whole, weight, stop, due = self.processes.sum_values([*mine, float(self._due and self.processes.is_main)])
         self._stopping, self._due = stop > 0, due > 0
-        return own.mean * (divisor * self.team.size / whole), loss / whole, weight
+        return own.mean * (divisor * self.processes.size / whole), loss / whole, weight
 
     def _broken(self, what: str, value: float) -> None:
         """A step that must not be taken: stop, or count it as skipped."""
@@ -237,29 +239,36 @@ class Trainer:
 
     def _diverged(self, what: str, value: float, step: int) -> str:
         kept = "the best weights so far are kept" if self.progress.best is not None else "no weights were saved"
-        remedy = f"a lower --lr than {self.settings.lr:g}" + ("" if self.settings.clip else " or --clip 1")
-        remedy += " or --precision bf16, which has the range of fp32" if self.settings.precision == "fp16" else ""
+        remedy = f"a lower `lr` than {self.settings.lr:g}" + (
+            "" if self.settings.max_grad_norm else " or `max_grad_norm=1`"
+        )
+        remedy += " or `precision=bf16`, which has the range of fp32" if self.settings.precision == "fp16" else ""
         where = f"epoch {self.progress.epoch + 1}, step {step}"
         return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
 
-    def _chosen(self, batch: Batch, scores: Tensor) -> tuple[list[str], ...]:
+    @property
+    def _labels_steps(self) -> bool:
+        """Whether each step has a label."""
+        return self.task.targets.are_labels and not self.task.targets.per_sequence
+
+    def _decode(self, batch: Batch, logits: Tensor) -> tuple[list[str], ...]:
+        """The labels of each sequence of a batch, in the order of the data."""
         assert self.codec.labels is not None
-        chosen = fetched(scores.argmax(dim=1))
-        steps = by_sequence(batch)
-        order = np.argsort(batch.rows)
-        return tuple(self.codec.labels.decode(chosen[steps[i]]) for i in order)
+        labels = to_numpy(self.model.head.decode(logits, torch.from_numpy(batch.batch_sizes)))
+        steps = answer_indices(batch, per_sequence=False)
+        return tuple(self.codec.labels.decode(labels[steps[i]]) for i in np.argsort(batch.rows))
 
     def _measure(self, symbols: int, seconds: float, lr: float, shown: tuple[list[str], ...]) -> None:
         at = self.progress
         measured = self.dev if self.dev is not None else self.train
-        scores = evaluate(self.model, self.codec, measured, self.team).scores()
-        if not math.isfinite(scores["loss"]):
-            raise Diverged(self._diverged("measured loss", scores["loss"], at.step))
+        metrics = evaluate(self.model, self.codec, measured, self.processes).metrics()
+        if not math.isfinite(metrics["loss"]):
+            raise Diverged(self._diverged("measured loss", metrics["loss"], at.step))
         if not at.counted:
             raise Diverged(self._diverged("loss of every step", math.nan, at.step))
-        best = better(scores, at.best, self.score)
+        best = is_better(metrics, at.best, self.main_metric)
         at.stale = 0 if best else at.stale + 1
-        if self.settings.schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
+        if self.settings.lr_schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
             at.plateau *= PLATEAU_FACTOR
         loss = at.loss / at.counted
         line: dict[str, Any] = {
@@ -268,9 +277,9 @@ class Trainer:
             "train_loss": loss,
             "lr": lr,
             **({"grad_norm": at.norms / at.taken} if at.taken else {}),
-            "saturation": saturation(self.model, self.codec, measured, self.team.device),
+            "saturation": saturation(self.model, self.codec, measured, self.processes.device),
             "best": best,
-            **scores,
+            **metrics,
         }
         line |= {k: v for k in ("skipped", "spikes", "overflows") if (v := getattr(at, k))}
         now = self._machine()
@@ -281,14 +290,14 @@ class Trainer:
         at.norms, at.taken, at.overflows = 0.0, 0, 0
         self.state = None
         if best:
-            at.best = scores
-            self.best_weights = {k: v.clone() for k, v in weights_of(self.model).items()}
-            if self.run is not None and self.team.leads:
+            at.best = metrics
+            self.best_weights = {k: v.clone() for k, v in get_weights(self.model).items()}
+            if self.run is not None and self.processes.is_main:
                 run_directory.save_model(self.run, self.model)
         self._snapshot()
-        if self.metrics is not None:
-            if self.team.leads:
-                at.metrics_bytes, at.metrics_sha256 = self.metrics.add(line)
+        if self.metrics_log is not None:
+            if self.processes.is_main:
+                at.metrics_bytes, at.metrics_sha256 = self.metrics_log.append(line)
             self.save_state()
         self.reporter.epoch(
             Epoch(
@@ -296,7 +305,7 @@ class Trainer:
                 self.settings.epochs,
                 at.step,
                 loss,
-                scores,
+                metrics,
                 best,
                 lr,
                 symbols,
@@ -310,26 +319,26 @@ class Trainer:
 
     def _machine(self) -> dict[str, Any]:
         """What equal bytes depend on."""
-        settings, device = self.settings, self.team.device
-        found = environment.record(
+        settings, device = self.settings, self.processes.device
+        found = environment.record_environment(
             kernels=ops.implementation(device, settings.precision),
             deterministic=settings.deterministic,
             device=device,
             precision=settings.precision,
         )
-        return found | ({"processes": self.team.size} if self.team.size > 1 else {})
+        return found | ({"processes": self.processes.size} if self.processes.size > 1 else {})
 
     def _snapshot(self) -> None:
         """Keep the weights between two epochs, where that is wanted."""
-        if self.settings.snapshots and self.run is not None and self.progress.batch == 0 and self.team.leads:
+        if self.settings.snapshots and self.run is not None and self.progress.batch == 0 and self.processes.is_main:
             snapshots.save(self.run, self.progress.epoch, self.model)
 
     def save_state(self) -> None:
         """Write everything that a run needs to go on, into `resume/`; all processes must call it at the same step."""
         if self.run is not None:
-            tensors = resume_state.collected(self.model, self.optimizer, self.precision, self.state, self.team)
-            if self.team.leads:
-                resume_state.save(self.run, tensors, vars(self.progress))
+            tensors = resume.collect_state(self.model, self.optimizer, self.precision, self.state, self.processes)
+            if self.processes.is_main:
+                resume_state.save_state(self.run, tensors, vars(self.progress))
 
     def restore(self) -> None:
         """Go back to where `save_state` was; lines of metrics written after it are taken away.
@@ -338,33 +347,35 @@ class Trainer:
             InputError: there is no such state, or it does not fit the settings.
         """
         assert self.run is not None
-        assert self.metrics is not None
+        assert self.metrics_log is not None
         mine, now = self.progress.data_sha256, self._machine()
-        tensors, position = resume_state.load(self.run, resume_state.largest(self.model, self.settings.batch_size))
-        where = str(self.run / "resume")
-        at, self.state = resume_state.put_back(
-            tensors, position, self.model, self.optimizer, self.precision, where, self.team
+        tensors, position = resume_state.load_state(
+            self.run, resume_state.max_state_bytes(self.model, self.settings.batch_size)
         )
-        resume_state.same_data(at.data_sha256, mine, self.run, self.config.files)
+        where = str(self.run / "resume")
+        at, self.state = resume.restore_state(
+            tensors, position, self.model, self.optimizer, self.precision, where, self.processes
+        )
+        resume_state.check_same_data(at.data_sha256, mine, self.run, self.config.files)
         at.data_sha256 = mine
-        if self.team.leads:
-            resume_state.warn_of_change(at.machine, now)
-            self.metrics.cut_back(at.metrics_bytes, at.metrics_sha256)
+        if self.processes.is_main:
+            resume_state.warn_if_environment_changed(at.machine, now)
+            self.metrics_log.truncate(at.metrics_bytes, at.metrics_sha256)
         if at.best is not None:
             self.best_weights = run_directory.read_weights(self.run, self.model)
         self.progress = at
 
-    def finish(self) -> Scores:
-        """Take the best weights, measure them once more, and write scores and model card."""
+    def finish(self) -> Metrics:
+        """Take the best weights, evaluate them once more, and write their metrics."""
         if self.best_weights is not None:
-            put_weights(self.model, self.best_weights, "the best weights")
+            load_weights(self.model, self.best_weights, "the best weights")
         self.network = self.model  # what joins it to those of the other processes is done with
         self.model.eval()
         measured = self.dev if self.dev is not None else self.train
-        tally = evaluate(self.model, self.codec, measured, self.team)
-        scores = tally.scores()
-        self.config = replace(self.config, scores=scores)
-        if self.run is not None and self.team.leads:
+        accumulator = evaluate(self.model, self.codec, measured, self.processes)
+        metrics = accumulator.metrics()
+        self.config = replace(self.config, metrics=metrics)
+        if self.run is not None and self.processes.is_main:
             write_json(self.run / "config.json", self.config.to_json())
-        self.reporter.finish(self, tally)
-        return scores
+        self.reporter.finish(self, accumulator)
+        return metrics

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ohlol.display import figures, translations
-from ohlol.evaluation.metrics import RATES
+from ohlol.tasks.metrics import RATES
 from ohlol.tuning.space import Range, parse, said
 from ohlol.tuning.summary import Board
 
@@ -70,7 +70,7 @@ def _position(setting: Range, value: Any) -> float:
 
 def _scale_setting(axes: Any, setting: Range) -> None:
     """Label and scale the horizontal axis for the range of a setting."""
-    axes.set_xlabel(setting.flag)
+    axes.set_xlabel(setting.name)
     if setting.choices:
         axes.set_xticks(range(len(setting.choices)), [said(choice) for choice in setting.choices])
         axes.set_xlim(-0.5, len(setting.choices) - 0.5)
@@ -120,6 +120,6 @@ def _draw_importance(axes: Any, board: Board, lang: str) -> None:
         axes.text(0.0, 0.9, text, transform=axes.transAxes, color=figures.SOFT, wrap=True)
         axes.set_axis_off()
         return
-    names, values = [parse(board.space[key]).flag for key, _ in importance], [v for _, v in importance]
+    names, values = [parse(board.space[key]).name for key, _ in importance], [v for _, v in importance]
     axes.barh(names, values, 0.5, color=figures.COLOURS[0])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

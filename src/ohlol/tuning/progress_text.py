@@ -37,7 +37,7 @@ class Log(View):
         epochs = base.training.epochs
         way = "less" if board.low else "more"
         self._print(f"{plan.trials} trials of {epochs} epochs, {base.task}, by {self._score} ({way} is better); {ends}")
-        self._print("\n".join(f"  --search {one.text}" for one in plan.space.ranges))
+        self._print("\n".join(f"  {one.text}" for one in plan.space.ranges))
         if board.trials:
             self._print(f"going on after {len(board.trials)} trial{'s' * (len(board.trials) != 1)}")
 
@@ -77,7 +77,7 @@ class Log(View):
 
     def epoch(self, epoch: Epoch) -> None:
         """The score, beside the bar."""
-        self.score = f"  {self._score} {shown(epoch.scores[self.name], self.name)}"
+        self.score = f"  {self._score} {shown(epoch.metrics[self.name], self.name)}"
 
     def ended(self, trial: Trial, board: Board) -> None:
         """What came out."""

@@ -4,7 +4,6 @@ What makes it safe to be killed: a trial is told only when its run is complete, 
 was told. What a killed process was at goes on from its run's saved state, under its own number.
 """
 
-import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -12,11 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ohlol.checkpoint import run_directory
-from ohlol.checkpoint.run_directory import Config
+from ohlol.checkpoint import metrics_log, resume_state, run_directory
+from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.corpus.cache import Shelf
 from ohlol.data.loading import Arrays, Source
-from ohlol.evaluation.metrics import Scores, Tally, main_score
+from ohlol.tasks import TASKS
+from ohlol.tasks.metrics import MetricAccumulator, Metrics
 from ohlol.training import fit, interrupts
 from ohlol.training.callbacks import Epoch, Silent
 from ohlol.training.fit import Given
@@ -25,10 +25,11 @@ from ohlol.tuning import space
 from ohlol.tuning.space import Space
 from ohlol.tuning.summary import FILE, Board, Lost, Trial, is_study, read_file
 from ohlol.utils import devices
-from ohlol.utils.distributed import Team
+from ohlol.utils.distributed import Processes
 from ohlol.utils.errors import InputError, TooLarge, short
-from ohlol.utils.files import link
-from ohlol.utils.locks import alone, locked
+from ohlol.utils.files import replace_link
+from ohlol.utils.locks import lock_run, wait_for_lock
+from ohlol.utils.torchrun import read_launch
 
 if TYPE_CHECKING:
     from ohlol.tuning.study import Study, Taken
@@ -48,7 +49,7 @@ class Plan:
     storage: str
     """Where the study is kept, without a password."""
     space: Space
-    base: Config
+    base: RunConfig
     """The first trial's settings, complete: those of `ohlol train`, or the nearest that are searched."""
     trials: int
     pruner: str
@@ -112,16 +113,16 @@ def tune(
         Interrupted: a signal came; the running trial is saved.
         TypeError: there is no such setting.
     """
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if read_launch().world_size > 1:
         raise InputError("a sweep is not started by torchrun: start several processes with the same command instead")
     for name, value, low in (("trials", trials, 1), ("keep", keep, 1), ("timeout", timeout, 0)):
         if value is not None and value < low:
-            raise InputError(f"--{name} is {value}; it must be at least {low}")
+            raise InputError(f"`{name}` is {value}; it must be at least {low}")
     for text in search:
         if "=" in text:
             space.parse(text)  # before anything is read
-    us = Team(device=devices.chosen(device))
-    sweep = Sweep(Path(out), data, dev, settings, keep=keep, us=us, view=view or View())
+    processes = Processes(device=devices.select_device(device))
+    sweep = Sweep(Path(out), data, dev, settings, keep=keep, processes=processes, view=view or View())
     return sweep.run(trials, search, storage=storage, name=study, timeout=timeout, pruner=pruner)
 
 
@@ -136,10 +137,17 @@ class Sweep:
         settings: dict[str, Any],
         *,
         keep: int,
-        us: Team,
+        processes: Processes,
         view: View,
     ):
-        self.out, self.dev, self.settings, self.keep, self.us, self.view = out, dev, settings, keep, us, view
+        self.out, self.dev, self.settings, self.keep, self.processes, self.view = (
+            out,
+            dev,
+            settings,
+            keep,
+            processes,
+            view,
+        )
         self.given = Given.of(settings)
         self.shelf = Shelf(out / "data", data, dev, self.given.data)
         self._stop = False
@@ -183,21 +191,20 @@ class Sweep:
         from ohlol.tuning import study as room  # needs optuna
 
         if self.out.exists() and not is_study(self.out) and not _is_begun(self.out):
-            raise InputError(f"{self.out} is there and is no study: give another --out")
+            raise InputError(f"{self.out} is there and is no study: give another `out`")
         about = read_file(self.out) if is_study(self.out) else {}
         name = name or str(about.get("study") or self.out.resolve().name)
         if about and about["study"] != name:
-            raise InputError(f"{self.out} is the directory of the study {about['study']}: give another --out")
+            raise InputError(f"{self.out} is the directory of the study {about['study']}: give another `out`")
         kept = room.Storage.of(storage, self.out, about)
         data, given = self.shelf.settings, self.given.model | self.given.training
         found = space.chosen(search, given, data.task or "", data.level or "")
         first = found.nearest(*fit.settle(data, self.shelf.pairs, self.given))
-        with alone(self.out / "lock"):
+        with wait_for_lock(self.out / "lock"):
             base, made = self._prepared(found.settings(first))
-        labels = made.codec.labels.symbols if made.codec.labels is not None else ()
         made_for = {
             "data": made.data_sha256,
-            "score": main_score(base.task, labels),
+            "score": TASKS[base.task].metrics(made.codec).main,
             "search": list(found.texts.values()),
             "settings": dict(sorted(given.items())),
         }
@@ -206,14 +213,14 @@ class Sweep:
         self.view.opened(Plan(self.out, kept.shown, found, base, trials, study.pruner), study.board())
         return study
 
-    def _prepared(self, searched: dict[str, Any]) -> tuple[Config, Arrays]:
+    def _prepared(self, searched: dict[str, Any]) -> tuple[RunConfig, Arrays]:
         """What a trial is, complete, and what it reads; raises InputError where settings do not fit together."""
         given = Given.of(self.settings | searched)
         model, training = fit.settle(self.shelf.settings, self.shelf.pairs, given)
         made = self.shelf.arrays(model, training)
         if self.shelf.corpus is not None and "dev_fraction" in given.training:
-            raise InputError(f"--dev-fraction is chosen when a corpus is encoded, and {self.shelf.corpus} is")
-        return fit.configure(made, model, training, given, self.dev, self.shelf.pairs, self.us.device), made
+            raise InputError(f"`dev_fraction` is chosen when a corpus is encoded, and {self.shelf.corpus} is")
+        return fit.configure(made, model, training, given, self.dev, self.shelf.pairs, self.processes.device), made
 
     def _trial(self, study: "Study", taken: "Taken") -> None:
         """One trial, to its end."""
@@ -228,12 +235,12 @@ class Sweep:
                 state, why = "failed", short(error)
             study.tell(taken, state, scores=scores, why=why)
         except Lost:  # it counts no more, here or elsewhere
-            run_directory.lighten(taken.run, weights=False)
+            run_directory.remove_training_files(taken.run, keep_weights=False)
             return
         board = self._tidied(study)
         self.view.ended(next(t for t in board.trials if t.number == taken.number), board)
 
-    def _trained(self, study: "Study", taken: "Taken") -> Scores:
+    def _trained(self, study: "Study", taken: "Taken") -> Metrics:
         """The scores of a trial's best weights, its run complete."""
         try:
             with study.alone():
@@ -245,11 +252,11 @@ class Sweep:
         run, resume = taken.run, taken.again and _goes_on(taken.run, config)
         with ExitStack() as held:
             if resume:
-                held.enter_context(locked(run))
+                held.enter_context(lock_run(run))
             else:
                 made = fit.begin(run, config, made, self.dev, overwrite=True, held=held)
             watch = _Watch(study, taken, config.training.epochs, self.view)
-            return fit.carry_out(config, made, run, watch, resume=resume, us=self.us).config.scores
+            return fit.carry_out(config, made, run, watch, resume=resume, processes=self.processes).config.metrics
 
     def _tidied(self, study: "Study") -> Board:
         """The study as it stands; the best run is linked, and only the best keep their weights."""
@@ -257,11 +264,11 @@ class Sweep:
             board = study.board()
             ranked = [t for t in board.ranked if t.here]
             if ranked:
-                link(self.out / BEST, ranked[0].run)
+                replace_link(self.out / BEST, ranked[0].run)
             kept = {t.number for t in ranked[: self.keep]}
             for trial in board.trials:
                 if trial.here and trial.state != "running":
-                    run_directory.lighten(trial.run, weights=trial.number in kept)
+                    run_directory.remove_training_files(trial.run, keep_weights=trial.number in kept)
         return board
 
 
@@ -279,7 +286,7 @@ class _Watch(Silent):
         """Tell what a killed process could not."""
         self.view.start(trainer)
         done = trainer.progress.epoch
-        for line in run_directory.read_metrics(self.taken.run)[:done] if done else ():
+        for line in metrics_log.read_metrics(self.taken.run)[:done] if done else ():
             self._report(line["epoch"], line, last=line["epoch"] == done)
 
     def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
@@ -290,26 +297,26 @@ class _Watch(Silent):
     def epoch(self, epoch: Epoch) -> None:
         """Tell the score."""
         self.view.epoch(epoch)
-        self._report(epoch.number, epoch.scores)
+        self._report(epoch.number, epoch.metrics)
 
-    def finish(self, trainer: Trainer, tally: Tally) -> None:
+    def finish(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
         """Nothing more."""
-        self.view.finish(trainer, tally)
+        self.view.finish(trainer, accumulator)
 
-    def _report(self, epoch: int, scores: Scores, *, last: bool = True) -> None:
+    def _report(self, epoch: int, scores: Metrics, *, last: bool = True) -> None:
         if self.study.report(self.taken, epoch, scores[self.study.score]) and last and epoch < self.epochs:
             raise Pruned
 
 
-def _goes_on(run: Path, config: Config) -> bool:
+def _goes_on(run: Path, config: RunConfig) -> bool:
     """Whether a run has a state to go on from, and is the one that is wanted."""
-    if not fit.has_state(run):
+    if not resume_state.has_state(run):
         return False
     try:
         there = run_directory.read_config(run)
     except InputError:  # it is begun anew
         return False
-    return replace(there, scores={}, train_files=config.train_files, dev_file=config.dev_file) == config
+    return replace(there, metrics={}, train_files=config.train_files, dev_file=config.dev_file) == config
 
 
 def _is_begun(out: Path) -> bool:

@@ -1,6 +1,6 @@
 """What a sweep searches: settings and the range of each, told from flags or by the task; knows not how it is searched.
 
-A range is written as `--search` takes it: `cell=gru,lstm` are choices, `hidden-size=32:256:8` is every eighth number,
+A range is written as `search` takes it: `cell=gru,lstm` are choices, `hidden_size=32:256:8` is every eighth number,
 `lr=1e-4:1e-2:log` has all orders of size alike, and a name alone, `lr`, stands for the range that it has by default.
 """
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ohlol.config import ModelSettings, TrainSettings, check
+from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, cut
 
 Value = str | int | float | bool
@@ -19,28 +20,11 @@ DIGITS = 3
 """Significant digits of a number that is searched: what is trained is what is shown, and more decide nothing."""
 FIXED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots")
 """Settings that are not searched: they change nothing, or what is measured, so that scores could not be compared."""
-_COMMON = ("cell=gru,lstm", "layers=1:2", "lr=5e-4:1e-2:log")
-BY_TASK: dict[tuple[str, str], tuple[str, ...]] = {
-    ("label", "word"): (
-        *_COMMON, "hidden-size=64:384:8", "embedding=32:160:4", "dropout=0:0.7:0.05", "embedding-dropout=0:0.6:0.05",
-    ),
-    ("label", "char"): (
-        *_COMMON, "hidden-size=64:384:8", "embedding=16:128:8", "dropout=0:0.7:0.05", "embedding-dropout=0:0.6:0.05",
-    ),
-    ("next", ""): (
-        *_COMMON, "hidden-size=128:768:64", "embedding=16:128:8", "dropout=0:0.6:0.05",
-        "embedding-dropout=0:0.4:0.05",
-    ),
-    ("classify", ""): (
-        *_COMMON, "hidden-size=32:256:8", "embedding=16:128:8", "dropout=0:0.7:0.05", "embedding-dropout=0:0.6:0.05",
-    ),
-    ("forecast", ""): ("cell=rnn,gru,lstm", *_COMMON[1:], "hidden-size=16:128:8", "dropout=0:0.4:0.05"),
-}  # fmt: skip
-"""What is searched unless `--search` says otherwise; the defaults of each task lie within."""
 OTHERS = (
-    "bidirectional=no,yes", "spelling=32:96:8", "bigrams=16:128:8", "batch-size=16,32,64,128", "bptt=32:128:16",
-    "optimizer=adam,adamw,rmsprop", "schedule=constant,cosine,plateau,onecycle", "clip=0.25:4:log",
-    "weight-decay=1e-6:1e-2:log", "label-smoothing=0:0.2:0.05", "unknown=0.05:2:log",
+    "bidirectional=no,yes", "char_rnn_size=32:96:8", "bigram_size=16:128:8", "batch_size=16,32,64,128",
+    "bptt=32:128:16", "optimizer=adam,adamw,rmsprop", "lr_schedule=constant,cosine,plateau,onecycle",
+    "max_grad_norm=0.25:4:log", "weight_decay=1e-6:1e-2:log", "label_smoothing=0:0.2:0.05",
+    "unk_probability=0.05:0.7:log",
 )  # fmt: skip
 """What else a name alone may stand for."""
 
@@ -60,18 +44,13 @@ class Range:
     """Whether its numbers are whole ones."""
 
     @property
-    def flag(self) -> str:
-        """The name as a flag has it, without its hyphens."""
-        return self.name.replace("_", "-")
-
-    @property
     def text(self) -> str:
-        """As `--search` takes it."""
+        """As `search` takes it."""
         if self.choices:
-            return f"{self.flag}={','.join(said(v) for v in self.choices)}"
+            return f"{self.name}={','.join(said(v) for v in self.choices)}"
         every = self.step is not None and (self.step, self.whole) != (1, True)
         step = ":log" if self.log else f":{said(self.step or 0)}" if every else ""
-        return f"{self.flag}={said(self.low)}:{said(self.high)}{step}"
+        return f"{self.name}={said(self.low)}:{said(self.high)}{step}"
 
     @property
     def values(self) -> tuple[Value, ...] | None:
@@ -120,7 +99,7 @@ class Space:
 
     @property
     def texts(self) -> dict[str, str]:
-        """Each range as `--search` takes it, by name."""
+        """Each range as `search` takes it, by name."""
         return {r.name: r.text for r in self.ranges}
 
     @property
@@ -148,10 +127,10 @@ class Space:
 
 
 def chosen(search: Sequence[str], given: dict[str, Any], task: str, level: str) -> Space:
-    """The space of `--search`, or the task's own without it.
+    """The space of `search`, or the task's own without it.
 
     Args:
-        search: each as `--search` takes it.
+        search: each as `search` takes it.
         given: the settings of model and training that are chosen for all trials, and so not searched.
         task: decides with `level` what is searched by default.
         level: what a symbol is.
@@ -165,46 +144,48 @@ def chosen(search: Sequence[str], given: dict[str, Any], task: str, level: str) 
     ranges = (
         [parse(text, known) for text in search]
         if search
-        else [known[r.name] for r in map(parse, by_default(task, level)) if not (looped and r.name == "layers")]
+        else [known[r.name] for r in map(parse, by_default(task, level)) if not (looped and r.name == "num_layers")]
     )
     names = [r.name for r in ranges]
     for r in ranges:
         if names.count(r.name) > 1:
-            raise InputError(f"--search {r.flag} is given twice")
+            raise InputError(f"`search` has `{r.name}` twice")
         if search and r.name in given:
             raise InputError(
-                f"--{r.flag} {said(given[r.name])} is the same for all trials; leave out --search {r.flag}"
+                f"`{r.name}` is {said(given[r.name])} in all trials, so it cannot be searched; leave it out of `search`"
             )
     ranges = [r for r in ranges if r.name not in given]
     if not ranges:
-        raise InputError("every setting is given, so nothing is left to search: leave out a flag, or give --search")
+        raise InputError(
+            "every setting is given, so nothing is left to search: leave out one of them, or give `search`"
+        )
     order = [f.name for kind in _DEFAULTS for f in fields(kind)]
     return Space(tuple(sorted(ranges, key=lambda r: order.index(r.name))))
 
 
 def by_default(task: str, level: str) -> tuple[str, ...]:
-    """What is searched for a task without `--search`."""
-    return BY_TASK.get((task, level), BY_TASK.get((task, ""), BY_TASK["label", "char"]))
+    """What is searched for a task by default."""
+    return TASKS.select(task).search_space(level)
 
 
 def parse(text: str, known: dict[str, Range] | None = None) -> Range:
-    """Read one range, as `--search` takes it; `known` are the ranges that a name alone may stand for.
+    """Read one range, as `search` takes it; `known` are the ranges that a name alone may stand for.
 
     Raises:
         InputError: it is none.
 
-    >>> parse("hidden-size=32:256:8").values[:3], parse("cell=gru,lstm").choices
+    >>> parse("hidden_size=32:256:8").values[:3], parse("cell=gru,lstm").choices
     ((32, 40, 48), ('gru', 'lstm'))
     """
-    flag, given, rest = text.strip().removeprefix("--").partition("=")
-    name = flag.strip().replace("-", "_")
+    stated, given, rest = text.strip().partition("=")
+    name = stated.strip().replace("-", "_")
     owner = _owner(name, *_DEFAULTS)
     if owner is None or name in FIXED:
-        there = ", ".join(f.name.replace("_", "-") for kind in _DEFAULTS for f in fields(kind) if f.name not in FIXED)
-        raise InputError(f"--search {cut(text)}: {cut(flag)!r} is no setting to search; there are {there}")
+        there = ", ".join(f.name for kind in _DEFAULTS for f in fields(kind) if f.name not in FIXED)
+        raise InputError(f"`search` {cut(text)}: {cut(stated)!r} is no setting to search; there are {there}")
     if not given:
         if known is None or name not in known:
-            raise InputError(f"--search {flag} has no range of its own: give one, {flag}=LOW:HIGH or {flag}=A,B")
+            raise InputError(f"`search` {name} has no range of its own: give one, {name}=LOW:HIGH or {name}=A,B")
         return known[name]
     kind = type(getattr(owner, name))
     made = _numbers(name, kind, rest, text) if ":" in rest else _choices(name, kind, rest, text)
@@ -212,9 +193,9 @@ def parse(text: str, known: dict[str, Range] | None = None) -> Range:
         try:
             check(*(replace(d, **{name: value}) if d is owner else d for d in _DEFAULTS))  # pyright: ignore[reportArgumentType]
         except InputError as error:
-            raise InputError(f"--search {cut(text)}: {error}") from None
-    if name == "unknown" and 0 in (made.choices or (made.low,)):
-        raise InputError(f"--search {cut(text)}: without <unk> scores are of other symbols; begin above 0")
+            raise InputError(f"`search` {cut(text)}: {error}") from None
+    if name == "unk_probability" and 0 in (made.choices or (made.low,)):
+        raise InputError(f"`search` {cut(text)}: without <unk> scores are of other symbols; begin above 0")
     return made
 
 
@@ -236,16 +217,16 @@ def _owner(name: str, model: ModelSettings, training: TrainSettings) -> Any:
 def _choices(name: str, kind: type, rest: str, text: str) -> Range:
     values = tuple(_value(name, kind, part.strip(), text) for part in rest.split(","))
     if len(set(values)) < len(values):
-        raise InputError(f"--search {cut(text)}: a choice stands twice")
+        raise InputError(f"`search` {cut(text)}: a choice stands twice")
     return Range(name, choices=values)
 
 
 def _value(name: str, kind: type, part: str, text: str) -> Value:
-    if name == "embedding" and part == "onehot":
+    if name == "embedding_size" and part == "onehot":
         return 0
     if kind is bool:
         if part not in _BOOLS:
-            raise InputError(f"--search {cut(text)}: {cut(part)!r} is neither yes nor no")
+            raise InputError(f"`search` {cut(text)}: {cut(part)!r} is neither yes nor no")
         return _BOOLS[part]
     return _number(kind, part, text) if kind in (int, float) else part
 
@@ -256,18 +237,18 @@ _BOOLS = {"yes": True, "true": True, "no": False, "false": False}
 def _numbers(name: str, kind: type, rest: str, text: str) -> Range:
     parts = [part.strip() for part in rest.split(":")]
     if kind not in (int, float):
-        raise InputError(f"--search {cut(text)}: its values are no numbers; give choices, separated by commas")
+        raise InputError(f"`search` {cut(text)}: its values are no numbers; give choices, separated by commas")
     if len(parts) not in (2, 3):
-        raise InputError(f"--search {cut(text)}: a range is LOW:HIGH, LOW:HIGH:STEP or LOW:HIGH:log")
+        raise InputError(f"`search` {cut(text)}: a range is LOW:HIGH, LOW:HIGH:STEP or LOW:HIGH:log")
     low, high = (_number(kind, part, text) for part in parts[:2])
     log = parts[2:] == ["log"]
     step = _number(kind, parts[2], text) if len(parts) == 3 and not log else 1 if kind is int and not log else None
     if not low < high:
-        raise InputError(f"--search {cut(text)}: {parts[0]} is not below {parts[1]}")
+        raise InputError(f"`search` {cut(text)}: {parts[0]} is not below {parts[1]}")
     if log and low <= 0:
-        raise InputError(f"--search {cut(text)}: a range with log begins above 0")
+        raise InputError(f"`search` {cut(text)}: a range with log begins above 0")
     if step is not None and not 0 < step <= high - low:
-        raise InputError(f"--search {cut(text)}: a step is above 0 and at most {high - low:g}")
+        raise InputError(f"`search` {cut(text)}: a step is above 0 and at most {high - low:g}")
     if step is not None:
         high = kind(f"{low + step * int((high - low) / step + 1e-9):.12g}")  # the last value that there is
     return Range(name, low=low, high=high, step=step, log=log, whole=kind is int)
@@ -281,4 +262,4 @@ def _number(kind: type, part: str, text: str) -> Any:
     except (ValueError, OverflowError):
         pass
     what = "a whole number" if kind is int else "a number"
-    raise InputError(f"--search {cut(text)}: {cut(part)!r} is not {what}")
+    raise InputError(f"`search` {cut(text)}: {cut(part)!r} is not {what}")

@@ -33,7 +33,7 @@ class Storage:
             self.url = make_url(given) if given else URL.create("sqlite", database=str(out / "study.db"))
         except ArgumentError:  # whose text repeats what was given
             raise InputError(
-                "--storage is no URL of a database; give one such as sqlite:///study.db or postgresql://host/name"
+                "`storage` is no URL of a database; give one such as sqlite:///study.db or postgresql://host/name"
             ) from None
         self.shown = self.url.render_as_string(hide_password=True).partition("?")[0]
 
@@ -46,10 +46,10 @@ class Storage:
         """
         written = about.get("storage") if about else given
         if about and given and written is None:
-            raise InputError(f"{out} keeps its study in {out / 'study.db'}: leave out --storage, or give another --out")
+            raise InputError(f"{out} keeps its study in {out / 'study.db'}: leave out `storage`, or give another `out`")
         if written == ELSEWHERE and not given:
             raise InputError(
-                f"{out}: the URL of its storage may hold a password and is not written down: give --storage"
+                f"{out}: the URL of its storage may hold a password and is not written down: give `storage`"
             )
         return Storage(given or written, out)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ohlol.evaluation.metrics import BETTER_LOW, Scores
+from ohlol.tasks.metrics import LOWER_IS_BETTER, Metrics
 from ohlol.tuning.samplers import PRUNERS, Proposer, pruner_of
 from ohlol.tuning.space import Range, Space, parse
 from ohlol.tuning.storage import Storage, quiet
@@ -52,7 +52,7 @@ class Taken:
     """Whether another process began it."""
     is_default: bool
     reported: dict[int, float]
-    """Scores that the study knows already, by epoch."""
+    """Metrics that the study knows already, by epoch."""
     handle: optuna.Trial
     signed: float = 0.0
 
@@ -88,7 +88,7 @@ class Study:
         self.made_for = made_for
         self.worker = f"{os.getpid()}-{random.SystemRandom().getrandbits(32):08x}"
         self._held = ExitStack()
-        direction = "minimize" if made_for["score"] in BETTER_LOW else "maximize"
+        direction = "minimize" if made_for["score"] in LOWER_IS_BETTER else "maximize"
         with self._working():
             self._study = optuna.create_study(
                 storage=storage.open(),
@@ -99,7 +99,7 @@ class Study:
             )
             agree(self._study, made_for, storage)
         write_json(out / FILE, {"format": FORMAT, "study": name, "storage": storage.lasting})
-        self._held.enter_context(locks.alone(out / "workers" / self.worker))
+        self._held.enter_context(locks.wait_for_lock(out / "workers" / self.worker))
         self.pruner = "none"
 
     @property
@@ -114,11 +114,11 @@ class Study:
             InputError: there is no such pruner, or the study has another.
         """
         if kind not in PRUNERS:
-            raise InputError(f"--pruner is {cut(repr(kind))}; it must be one of {', '.join(PRUNERS)}")
+            raise InputError(f"`pruner` is {cut(repr(kind))}; it must be one of {', '.join(PRUNERS)}")
         with self._working():
             has = self._study.user_attrs.get(PRUNED_BY)
             if has and kind not in ("auto", has):
-                raise InputError(f"the study {self.name} was made with --pruner {has}, not {kind}")
+                raise InputError(f"the study {self.name} was made with `pruner` {has}, not {kind}")
             self.pruner, self._study.pruner = pruner_of(has or kind, trials, epochs)
             if not has:
                 self._study.set_user_attr(PRUNED_BY, self.pruner)
@@ -181,7 +181,7 @@ class Study:
         mine = owner.get("out") == str(self.out.resolve()) or run_of(self.out, trial.number).exists()
         if owner.get("host") != socket.gethostname() or not mine:
             return None
-        return locks.taken(self.out / "workers" / Path(owner["worker"]).name)
+        return locks.is_locked(self.out / "workers" / Path(owner["worker"]).name)
 
     def _is_lost(self, trial: FrozenTrial) -> bool:
         started = trial.datetime_start.timestamp() if trial.datetime_start else 0.0
@@ -215,7 +215,7 @@ class Study:
         with self._told():
             return not taken.is_default and taken.handle.should_prune()
 
-    def tell(self, taken: Taken, state: str, *, scores: Scores | None = None, why: str = "") -> None:
+    def tell(self, taken: Taken, state: str, *, scores: Metrics | None = None, why: str = "") -> None:
         """Say how a trial ended; raises Lost."""
         with self._told():
             if scores is not None:
@@ -235,7 +235,7 @@ class Study:
     @contextmanager
     def alone(self) -> Generator[None]:
         """Nobody else changes the directory of this study."""
-        with locks.alone(self.out / "lock"):
+        with locks.wait_for_lock(self.out / "lock"):
             yield
 
     @contextmanager
@@ -279,7 +279,7 @@ def agree(study: optuna.Study, made_for: dict[str, Any], storage: Storage) -> No
     if MADE_FOR not in study.user_attrs:
         if study.get_trials(deepcopy=False):
             raise InputError(
-                f"the study {study.study_name} in {storage.shown} is none of ohlol's: give another --study"
+                f"the study {study.study_name} in {storage.shown} is none of ohlol's: give another `study`"
             )
         study.set_user_attr(MADE_FOR, made_for)
     theirs = study.user_attrs[MADE_FOR]  # not what was just set, where another process set it too
@@ -290,7 +290,7 @@ def agree(study: optuna.Study, made_for: dict[str, Any], storage: Storage) -> No
         said = (
             f"made for other {what}" if what == "data" else f"made with {what} {_told_of(other)}, not {_told_of(mine)}"
         )
-        raise InputError(f"the study {study.study_name} in {storage.shown} was {said}: give another --out, or --study")
+        raise InputError(f"the study {study.study_name} in {storage.shown} was {said}: give another `out`, or `study`")
 
 
 def _told_of(value: Any) -> str:
@@ -328,7 +328,7 @@ def load_board(folder: Path, storage: str | None = None) -> Board:
 def board_of(study: optuna.Study, out: Path, space: Space, *, importance: bool = False) -> Board:
     """The study as it stands, seen from a directory; `importance` takes a moment."""
     score = study.user_attrs[MADE_FOR]["score"]
-    best = min if score in BETTER_LOW else max
+    best = min if score in LOWER_IS_BETTER else max
     trials: list[Trial] = []
     for t in study.get_trials(deepcopy=False):
         owner: dict[str, str] = t.user_attrs.get("owner", {})

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ohlol.evaluation.metrics import BETTER_LOW, RATES, Scores
+from ohlol.tasks.metrics import LOWER_IS_BETTER, RATES, Metrics
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import FORMAT, read_json
 
@@ -40,7 +40,7 @@ class Trial:
     """What was searched, as it was trained."""
     score: float | None = None
     """The main score of the best epoch so far."""
-    scores: Scores = field(default_factory=dict[str, float])
+    scores: Metrics = field(default_factory=dict[str, float])
     """All scores of the best weights, of a complete trial."""
     epochs: int = 0
     """That were measured."""
@@ -63,7 +63,7 @@ class Board:
     score: str
     """The name of the main score."""
     space: dict[str, str]
-    """Each range as `--search` takes it, by the setting's name."""
+    """Each range as `search` takes it, by the setting's name."""
     trials: tuple[Trial, ...]
     importance: dict[str, float] = field(default_factory=dict[str, float])
     """How much of what differs between good and other trials each setting explains; of few trials nothing is known."""
@@ -71,7 +71,7 @@ class Board:
     @property
     def low(self) -> bool:
         """Whether less is better."""
-        return self.score in BETTER_LOW
+        return self.score in LOWER_IS_BETTER
 
     @property
     def ranked(self) -> list[Trial]:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ohlol.display import translations
 from ohlol.display.shapes_text import WIDTH
-from ohlol.evaluation.metrics import RATES, number
+from ohlol.tasks.metrics import RATES, format_number
 from ohlol.tuning.space import Range, parse, said
 from ohlol.tuning.summary import Board, Trial
 
@@ -29,7 +29,7 @@ BAR = 40
 
 def shown(value: float, name: str) -> str:
     """A score, a rate in per cent."""
-    return f"{100 * value:.2f} %" if name in RATES else number(value)
+    return f"{100 * value:.2f} %" if name in RATES else format_number(value)
 
 
 def best_to_text(board: Board, console: Console, *, most: int = 5) -> None:
@@ -82,7 +82,7 @@ def board_to_text(board: Board, console: Console, *, lang: str = "en") -> None:
     for key, text in board.space.items():
         setting = parse(text)
         console.print()
-        console.print(Text(translations.text("study_against", lang, name=name, setting=setting.flag), style="bold"))
+        console.print(Text(translations.text("study_against", lang, name=name, setting=setting.name), style="bold"))
         if setting.choices:
             _choices(board, setting, console, lang)
             continue
@@ -95,10 +95,10 @@ def _importance(board: Board, console: Console, lang: str, ascii_only: bool) -> 
         done = sum(t.state == "complete" for t in board.trials)
         console.print(translations.text("study_few", lang, count=done), highlight=False)
         return
-    widest = max(len(parse(board.space[name]).flag) for name in board.importance)
+    widest = max(len(parse(board.space[name]).name) for name in board.importance)
     for name, value in sorted(board.importance.items(), key=lambda item: -item[1]):
         bar = ("#" if ascii_only else "█") * round(BAR * value)
-        console.print(f"{parse(board.space[name]).flag:<{widest}}  {value:4.0%}  {bar}", highlight=False)
+        console.print(f"{parse(board.space[name]).name:<{widest}}  {value:4.0%}  {bar}", highlight=False)
 
 
 def _choices(board: Board, setting: Range, console: Console, lang: str) -> None:

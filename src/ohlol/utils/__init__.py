@@ -1,1 +1,1 @@
-"""What every other package stands on: errors, files, locks, devices, processes, environment."""
+"""Errors, files, locks, devices, processes and the environment: what every other package uses."""

@@ -1,13 +1,13 @@
-"""The processes of one run, as torchrun starts them: which this is, and what they tell each other; knows no model.
+"""The processes of one run, as torchrun starts them, and their collective operations.
 
-One process is a team of one, which tells nobody anything. Rank 0 leads: it alone writes and prints. All that decides
-how a run goes on (loss, signals, time to save) is made the same for all before anybody acts on it, so that none waits
-for another that has gone elsewhere.
+A run without torchrun has one process, for which every operation returns its argument. The process of rank 0 is the
+main process: it alone writes files and prints. Values that decide how a run proceeds (loss, signals, time to save) are
+reduced over all processes before any process acts on them, so that all take the same branch and none waits for a
+message that never comes.
 """
 
 import atexit
 import gc
-import os
 import warnings
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -24,195 +24,211 @@ from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
-from ohlol.data.batches import Share
 from ohlol.utils.devices import CPU
 from ohlol.utils.errors import InputError, InputWarning, short
+from ohlol.utils.torchrun import read_launch
 
-MEETING = timedelta(minutes=5)
-"""How long the first process waits for the others to come."""
-PATIENCE = timedelta(hours=2)
-"""How long one process waits for the others: as long as the leader may take to encode a file. A process that ends is
-noticed at once, by its connection."""
-GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Connection refused", "Socket Timeout")
-"""How gloo and the store say, in a RuntimeError, that another process has ended."""
+RENDEZVOUS_TIMEOUT = timedelta(minutes=5)
+"""How long the main process waits for the other processes to start."""
+COLLECTIVE_TIMEOUT = timedelta(hours=2)
+"""How long a process waits in a collective operation: as long as the main process may take to encode a file. A process
+that ends is noticed at once, by its connection."""
+PEER_FAILURES = (
+    "Connection closed by peer",
+    "Connection reset by peer",
+    "Broken pipe",
+    "Connection refused",
+    "Socket Timeout",
+)
+"""How gloo and the store report, in a RuntimeError, that another process has ended."""
 T = TypeVar("T")
 
 
 def rank_seed(seed: int, rank: int) -> int:
-    """The seed of the chance that is a process's own, such as dropout; the leader's is the run's."""
+    """The seed of the random numbers that differ between processes, such as dropout; rank 0 has the run's seed."""
     return (seed + rank * 0x9E3779B97F4A7C15) % (1 << 63)
 
 
-class Elsewhere(InputError):  # noqa: N818 - the error is another's
-    """The leader failed, and says why; there is nothing to add."""
+class MainProcessFailed(InputError):  # noqa: N818 - the error occurred in another process
+    """Work of the main process failed; it reports the error, so the message is empty."""
 
 
 @dataclass(frozen=True)
-class Team:
-    """The processes of a run."""
+class Processes:
+    """The processes of a run, as seen from one of them."""
 
     rank: int = 0
-    """Which this is, from 0."""
+    """Index of this process, from 0."""
     size: int = 1
+    """Number of processes."""
     restarted: bool = False
-    """Whether torchrun started them again, after one of them ended."""
+    """Whether torchrun restarted the processes after one of them failed."""
     device: torch.device = CPU
-    """Where this one computes."""
+    """The device that this process computes on."""
 
     @property
-    def leads(self) -> bool:
-        """Whether this one writes and prints."""
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     @property
-    def share(self) -> Share:
-        """Which part of each batch is this one's."""
+    def share(self) -> tuple[int, int]:
+        """The part of each batch that this process computes: (rank, size)."""
         return self.rank, self.size
 
-    def wrap(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model, its gradients averaged over all in each backward pass."""
+    def wrap_model(self, model: torch.nn.Module) -> torch.nn.Module:
+        """The model, with its gradients averaged over all processes in each backward pass."""
         if self.size == 1:
             return model
-        own = [self.device] if self.device.type == "cuda" else None
-        _joint.append(DistributedDataParallel(model, device_ids=own))
-        return _joint[-1]
+        device_ids = [self.device] if self.device.type == "cuda" else None
+        _wrapped_models.append(DistributedDataParallel(model, device_ids=device_ids))
+        return _wrapped_models[-1]
 
-    def sums(self, values: Sequence[float]) -> list[float]:
-        """Each number, summed over all."""
+    def sum_values(self, values: Sequence[float]) -> list[float]:
+        """Each number, summed over all processes."""
         if self.size == 1:
             return list(values)
         total = torch.tensor(values, dtype=torch.float64)
         distributed.all_reduce(total)
         return total.tolist()
 
-    def total(self, values: NDArray[Any]) -> NDArray[Any]:
-        """An array of numbers, summed over all; whole numbers stay exact."""
+    def sum_array(self, values: NDArray[Any]) -> NDArray[Any]:
+        """An array, summed over all processes in its own dtype, so that integers stay exact."""
         if self.size == 1:
             return values
         total = torch.from_numpy(np.array(values))
         distributed.all_reduce(total)
         return total.numpy()
 
-    def collected(self, tensor: Tensor) -> list[Tensor]:
-        """A tensor of each, of any size on the CPU, in the order of ranks, where this one leads; elsewhere nothing."""
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all processes by rank, in the main process; an empty list in the others.
+
+        Args:
+            tensor: on the CPU, of at most four axes; its shape may differ between processes.
+        """
         if self.size == 1:
             return [tensor]
         shape = torch.tensor([*tensor.shape, *[-1] * (4 - tensor.dim())])
         shapes = [torch.empty_like(shape) for _ in range(self.size)]
         distributed.all_gather(shapes, shape)
-        if not self.leads:
+        if not self.is_main:
             distributed.send(tensor.contiguous(), 0)
             return []
-        found = [tensor]
+        tensors = [tensor]
         for rank in range(1, self.size):
-            other = torch.empty([n for n in shapes[rank].tolist() if n >= 0], dtype=tensor.dtype)
-            distributed.recv(other, rank)
-            found.append(other)
-        return found
+            received = torch.empty([n for n in shapes[rank].tolist() if n >= 0], dtype=tensor.dtype)
+            distributed.recv(received, rank)
+            tensors.append(received)
+        return tensors
 
-    def first(self, work: Callable[[], T]) -> T | None:
-        """Do something on the leader alone while the others wait; None there.
+    def run_on_main(self, work: Callable[[], T]) -> T | None:
+        """Call `work` in the main process while the others wait.
+
+        Returns:
+            What `work` returns in the main process; None in the others.
 
         Raises:
-            Elsewhere: on the others, where it failed on the leader.
+            MainProcessFailed: in the other processes, where `work` raised in the main process.
         """
         if self.size == 1:
             return work()
-        done, failed = None, 1.0
+        result, failed = None, 1.0
         try:
-            if self.leads:
-                done = work()
+            if self.is_main:
+                result = work()
             failed = 0.0
         finally:
-            failed = self.sums([failed])[0]
+            failed = self.sum_values([failed])[0]
         if failed:
-            raise Elsewhere("")
-        return done
+            raise MainProcessFailed("")
+        return result
+
+
+SINGLE_PROCESS = Processes()
+"""A run without torchrun, on the CPU."""
 
 
 @contextmanager
-def joined(device: torch.device = CPU) -> Generator[Team]:
-    """The team that this process is of, by the environment that torchrun makes; alone where there is none.
+def join_processes(device: torch.device = CPU) -> Generator[Processes]:
+    """Connect this process to the others of its run, as the environment of torchrun describes them.
 
     Args:
-        device: where this process computes; the others must do so on the same kind.
+        device: the device that this process computes on; all processes must use the same type of device.
 
     Raises:
-        InputError: another process of the team ended, or computes on another kind of device.
+        InputError: another process of the run ended, or computes on another type of device.
     """
-    size, restarts = (int(os.environ.get(name, low)) for name, low in (("WORLD_SIZE", 1), (RESTARTS, 0)))
-    if size == 1:
-        yield Team(restarted=restarts > 0, device=device)
+    launch = read_launch()
+    if launch.world_size == 1:
+        yield Processes(restarted=launch.restarts > 0, device=device)
         return
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and int(os.environ.get("RANK", 0)) == 0:
+    if launch.shares_store and launch.is_main:
         warnings.warn(
-            "a process that torchrun starts again would wait for ever; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before "
+            "a process that torchrun restarts would wait for ever; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before "
             "torchrun",
             InputWarning,
             2,
         )
     try:
-        _meet(size, device)
-        team = Team(distributed.get_rank(), size)
-        # only the host of the process that ended counts a restart
-        restarts, elsewhere = team.sums([restarts, device.type != "cpu"])
-        if 0 < elsewhere < size:
+        _connect(launch.world_size, device)
+        processes = Processes(distributed.get_rank(), launch.world_size)
+        # only the host of the process that failed counts a restart
+        restarts, on_gpu = processes.sum_values([launch.restarts, device.type != "cpu"])
+        if 0 < on_gpu < launch.world_size:
             raise InputError(
-                f"{elsewhere:g} of {size} processes compute on a GPU, the others on the CPU: give --device"
+                f"{on_gpu:g} of {launch.world_size} processes compute on a GPU, the others on the CPU: give `device`"
             )
-        yield Team(team.rank, size, restarts > 0, device)
+        yield Processes(processes.rank, processes.size, restarts > 0, device)
     except RuntimeError as error:
-        if not any(words in str(error) for words in GONE):
+        if not any(words in str(error) for words in PEER_FAILURES):
             raise
         raise InputError(
             "another process of this run has ended; torchrun starts all again from the last saved state if it was "
-            "given --max-restarts, and --resume does by hand"
+            "given --max-restarts, and `resume` does by hand"
         ) from None
     finally:
-        _part()
+        _disconnect()
 
 
-def _part() -> None:
-    """End what joins this process to the others, with its threads: one that outlives Python ends the process with an
-    abort. Whoever still holds a joint model, as the traceback of an error does, holds an empty one.
+def _disconnect() -> None:
+    """Destroy the process group with its threads: a thread that outlives the interpreter aborts the process.
+
+    A reference to a wrapped model that remains, such as in the traceback of an error, refers to an emptied object.
     """
-    while _joint:
-        vars(_joint.pop()).clear()
+    while _wrapped_models:
+        vars(_wrapped_models.pop()).clear()
     if distributed.is_initialized():
         distributed.destroy_process_group()
     gc.collect()
 
 
-_joint: list[torch.nn.Module] = []
-"""The models that are joined to those of the others."""
-_met: list[Any] = []
-"""The place where the processes of this team met, once, and an entry for each run since: a process may train several,
-and a second meeting at the same port would be told what the first one left."""
-atexit.register(_met.clear)  # the leader's has a thread
+_wrapped_models: list[torch.nn.Module] = []
+"""The models whose gradients are averaged over the processes."""
+_stores: list[Any] = []
+"""The store where the processes met, once, and an entry for each run since. A process may train several models, and a
+second rendezvous at the same port would read what the first one left."""
+atexit.register(_stores.clear)  # the store of the main process has a thread
 
 
-def _meet(size: int, device: torch.device) -> None:
-    if not _met:
+def _connect(size: int, device: torch.device) -> None:
+    if not _stores:
         try:
-            store: Any = next(iter(rendezvous("env://", timeout=MEETING)))[0]
+            store: Any = next(iter(rendezvous("env://", timeout=RENDEZVOUS_TIMEOUT)))[0]
         except RuntimeError as error:
             raise InputError(f"the {size} processes of this run did not meet: {short(error)}") from None
-        store.set_timeout(PATIENCE)
-        _met.append(store)
-    _met.append(None)
+        store.set_timeout(COLLECTIVE_TIMEOUT)
+        _stores.append(store)
+    _stores.append(None)
     backend = "gloo"
     if device.type != "cpu":
         torch.accelerator.set_device_index(device.index)
-        # what processes tell each other of a run goes over gloo as ever; the gradients go where they are
+        # tensors on the CPU always go over gloo; gradients go over the backend of their device
         backend = f"cpu:gloo,{device.type}:{distributed.get_default_backend_for_device(device)}"
-    import_module("torch.distributed.nn.functional")  # else DDP does, and its defaults keep the group alive
+    import_module("torch.distributed.nn.functional")  # otherwise DDP imports it, and its defaults keep the group alive
     distributed.init_process_group(
         backend,
-        store=PrefixStore(f"run-{len(_met)}", _met[0]),
-        rank=int(os.environ["RANK"]),
+        store=PrefixStore(f"run-{len(_stores)}", _stores[0]),
+        rank=read_launch().rank,
         world_size=size,
-        timeout=PATIENCE,
+        timeout=COLLECTIVE_TIMEOUT,
     )
-
-
-RESTARTS = "TORCHELASTIC_RESTART_COUNT"

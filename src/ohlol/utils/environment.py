@@ -1,4 +1,4 @@
-"""What this machine is, and what of a run can be had again on it; knows nothing of models or training."""
+"""A description of this machine, and of what the bytes of a run depend on."""
 
 import os
 import platform
@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from ohlol.utils import devices
-from ohlol.utils.devices import CPU, title
+from ohlol.utils.devices import CPU, describe_device, list_devices
 from ohlol.utils.version import __version__
 
 PACKAGES = ("torch", "numpy", "safetensors", "typer", "rich", "pyarrow", "matplotlib", "onnx", "onnxruntime")
-"""Those whose versions are told; the last two are extras."""
+"""The packages whose versions are reported; those from pyarrow on are optional."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What `ohlol doctor` tells of a machine."""
+    """A description of a machine, as `ohlol doctor` reports it."""
 
     ohlol: str
     python: str
@@ -34,69 +33,71 @@ class Machine:
     threads: int
     blas: str
     kernels: str
-    """Which code runs the recurrent layers."""
+    """The implementation of the recurrent layers."""
     compiled: bool
-    """Whether a compiled module of ohlol is there."""
+    """Whether the compiled kernels are installed."""
     disk: int
-    """Bytes free where one stands."""
+    """Free bytes on the disk of the directory."""
     writable: bool
-    """Whether a run directory can be made there."""
+    """Whether a run directory can be created there."""
     devices: list[str]
-    """What `--device` can name beside the CPU."""
+    """The devices besides the CPU."""
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return asdict(self)
 
 
-def describe(folder: Path = Path(), *, kernels: str) -> Machine:
-    """Look at this machine, and at the disk of a folder."""
+def describe_machine(folder: Path = Path(), *, kernels: str) -> Machine:
+    """Describe this machine and the disk of a directory."""
     return Machine(
         ohlol=__version__,
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         processor=torch.backends.cpu.get_cpu_capability(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory=free_memory() or 0,
-        packages={name: _version(name) for name in PACKAGES},
+        memory=get_free_memory() or 0,
+        packages={name: _get_version(name) for name in PACKAGES},
         threads=torch.get_num_threads(),
-        blas=_blas(),
+        blas=_describe_blas(),
         kernels=kernels,
         compiled=kernels != "torch",
         disk=shutil.disk_usage(folder).free,
         writable=os.access(folder, os.W_OK),
-        devices=devices.found(),
+        devices=list_devices(),
     )
 
 
-def record(*, kernels: str, deterministic: bool, device: torch.device = CPU, precision: str = "fp32") -> dict[str, Any]:
-    """What equal bytes depend on besides settings, data and seed; `metrics.jsonl` has it."""
+def record_environment(
+    *, kernels: str, deterministic: bool, device: torch.device = CPU, precision: str = "fp32"
+) -> dict[str, Any]:
+    """What the bytes of a run depend on besides settings, data and seed; `metrics.jsonl` records it."""
     return {
         "ohlol": __version__,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "processor": torch.backends.cpu.get_cpu_capability(),
         "kernels": kernels,
-        "device": title(device),
+        "device": describe_device(device),
         "precision": precision,
         "deterministic": deterministic,
     }
 
 
-def promise(*, kernels: str, device: torch.device = CPU, precision: str = "fp32") -> str:
-    """What is and is not the same again, in one line."""
-    found = record(kernels=kernels, deterministic=True, device=device, precision=precision)
-    other = "" if device.type == "cpu" else f" and {found['device']}"
+def describe_reproducibility(*, kernels: str, device: torch.device = CPU, precision: str = "fp32") -> str:
+    """Under which conditions a run gives equal bytes again, in one line."""
+    here = record_environment(kernels=kernels, deterministic=True, device=device, precision=precision)
+    other = "" if device.type == "cpu" else f" and {here['device']}"
     return (
-        f"equal bytes again with torch {found['torch']}, {found['threads']} "
-        f"thread{'s' * (found['threads'] != 1)}, {found['kernels']} kernels{',' if other else ' and'} "
-        f"{found['processor']} instructions{other}, all as here; not promised with another torch, "
+        f"equal bytes again with torch {here['torch']}, {here['threads']} "
+        f"thread{'s' * (here['threads'] != 1)}, {here['kernels']} kernels{',' if other else ' and'} "
+        f"{here['processor']} instructions{other}, all as here; not promised with another torch, "
         f"processor{', device' if other else ''} or number of threads (OMP_NUM_THREADS)"
     )
 
 
-def free_memory() -> int | None:
-    """Bytes that a process could still take without swapping; None where the system does not say."""
+def get_free_memory() -> int | None:
+    """Bytes that a process can still allocate without swapping; None where the system does not say."""
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         for line in meminfo.read_text(encoding="ascii").splitlines():
@@ -107,15 +108,15 @@ def free_memory() -> int | None:
     return None
 
 
-def _version(name: str) -> str | None:
+def _get_version(name: str) -> str | None:
     try:
         return version(name)
     except PackageNotFoundError:
         return None
 
 
-def _blas() -> str:
-    found = [name for name in ("mkl", "mkldnn", "openmp") if getattr(torch.backends, name).is_available()]
+def _describe_blas() -> str:
+    libraries = [name for name in ("mkl", "mkldnn", "openmp") if getattr(torch.backends, name).is_available()]
     config: Any = np.show_config(mode="dicts")
-    numpys = config.get("Build Dependencies", {}).get("blas", {}).get("name", "unknown")
-    return f"torch: {', '.join(found) or 'its own'}; numpy: {numpys}"
+    numpy_blas = config.get("Build Dependencies", {}).get("blas", {}).get("name", "unknown")
+    return f"torch: {', '.join(libraries) or 'its own'}; numpy: {numpy_blas}"

@@ -1,4 +1,4 @@
-"""One process at a time: locks that the system lets go of when their process ends; knows nothing of what they guard."""
+"""File locks between processes, which the system releases when their process ends."""
 
 import errno
 import os
@@ -15,38 +15,41 @@ try:
 except ImportError:  # Windows has none
     fcntl = None
 
+BUSY_ERRORS = (errno.EAGAIN, errno.EACCES)
+"""The errors with which a system reports that another process holds a lock."""
+
 
 @contextmanager
-def locked(run: Path) -> Generator[None]:
-    """Hold a run directory, so that no other process writes to it.
+def lock_run(run: Path) -> Generator[None]:
+    """Lock a run directory, so that no other process writes to it.
 
-    The system lets go of the lock when a process ends, however it ends; a lock file that is left is taken over.
+    The system releases the lock when the process ends, however it ends; a lock file that remains is taken over.
 
     Raises:
-        InputError: another process holds it; or `resume` leads out of the directory.
+        InputError: another process holds the lock, or `resume` is a symbolic link.
     """
     if (run / "resume").is_symlink():
         raise InputError(f"{run / 'resume'}: is a symbolic link; nothing is written through one")
     path = run / "resume" / "lock"
     try:
         (run / "resume").mkdir(exist_ok=True)
-        handle = _lock(path)
+        handle = _open_locked(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be locked: {error.strerror}") from None
     try:
         yield
     finally:
-        with suppress(OSError):  # a lock file that stays is taken over
+        with suppress(OSError):  # a lock file that remains is taken over
             path.unlink()
         os.close(handle)
 
 
 @contextmanager
-def alone(path: Path) -> Generator[None]:
-    """Hold a lock file, after waiting for whoever holds it; the file stays.
+def wait_for_lock(path: Path) -> Generator[None]:
+    """Lock a file, after waiting for the process that holds it; the file remains.
 
     Raises:
-        InputError: it cannot be made.
+        InputError: the file cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,8 +65,8 @@ def alone(path: Path) -> Generator[None]:
         os.close(handle)
 
 
-def taken(path: Path) -> bool | None:
-    """Whether a process holds a lock file; a file that is gone is held by nobody. None where the system cannot tell."""
+def is_locked(path: Path) -> bool | None:
+    """Whether a process holds a lock file: False where there is no file, None where the system cannot say."""
     try:
         handle = os.open(path, os.O_RDWR | NO_FOLLOW)
     except FileNotFoundError:
@@ -76,27 +79,23 @@ def taken(path: Path) -> bool | None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return False
     except OSError as error:
-        return True if error.errno in BUSY else None
+        return True if error.errno in BUSY_ERRORS else None
     finally:
         os.close(handle)
 
 
-BUSY = (errno.EAGAIN, errno.EACCES)
-"""How a system says that another process holds a lock."""
-
-
-def _lock(path: Path) -> int:
+def _open_locked(path: Path) -> int:
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
         try:
-            if not _held(handle):
+            if not _try_lock(handle):
                 holder = os.read(handle, 20).decode("ascii", "replace").strip()
                 raise InputError(
                     f"{path.parent.parent}: another process{f' ({holder})' if holder.isdigit() else ''} is training "
-                    "there: wait for it, stop it, or give another --out"
+                    "there: wait for it, stop it, or give another `out`"
                 )
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), path.stat()):  # not one that its holder has just removed
+                if os.path.samestat(os.fstat(handle), path.stat()):  # not a file that its holder has just removed
                     os.ftruncate(handle, 0)
                     os.write(handle, str(os.getpid()).encode())
                     return handle
@@ -106,17 +105,17 @@ def _lock(path: Path) -> int:
         os.close(handle)
 
 
-def _held(handle: int) -> bool:
-    """Whether the lock is ours now."""
+def _try_lock(handle: int) -> bool:
+    """Lock an open file without waiting; False where another process holds it."""
     if fcntl is None:
         return True
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True
     except OSError as error:
-        if error.errno in BUSY:
+        if error.errno in BUSY_ERRORS:
             return False
         if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a network file system without locks
-            warnings.warn("this file system has no locks: see that no other process uses this --out", InputWarning, 4)
+            warnings.warn("this file system has no locks: see that no other process uses this `out`", InputWarning, 4)
             return True
         raise

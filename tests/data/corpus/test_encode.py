@@ -365,7 +365,7 @@ def test_a_corpus_is_evaluated(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "b.tsv", 30, seed=8)
     model = ohlol.fit("a.tsv", out="run", **TINY)
     encode(["b.tsv"], tmp_path / "b", model.config.data, vocab=tmp_path / "run", jobs=1, piece=100)
-    assert model.evaluate("b").scores() == pytest.approx(model.evaluate("b.tsv").scores())
+    assert model.evaluate("b").metrics() == pytest.approx(model.evaluate("b.tsv").metrics())
     encode(["b.tsv"], tmp_path / "other", DataSettings(), jobs=1)
     with pytest.raises(InputError, match="other was encoded with another vocabulary: ohlol encode FILE"):
         model.evaluate("other")
@@ -374,7 +374,7 @@ def test_a_corpus_is_evaluated(tmp_path: Path) -> None:
         model.evaluate("bare")
 
 
-TRAINED = {"pairs": {}, "conll": {"spelling": 3}, "csv": {}, "series": {"bptt": 9}, "text": {"bptt": 7}}
+TRAINED = {"pairs": {}, "conll": {"char_rnn_size": 3}, "csv": {}, "series": {"bptt": 9}, "text": {"bptt": 7}}
 
 
 @pytest.mark.parametrize("kind", TRAINED)

@@ -60,7 +60,9 @@ class Shelf:
             [f"seed{training.seed}", f"dev{training.dev_fraction:g}"]
             + [
                 name
-                for name, wanted in zip(WAYS, (training.unknown, model.spelling, model.bigrams), strict=True)
+                for name, wanted in zip(
+                    WAYS, (training.unk_probability, model.char_rnn_size, model.bigram_size), strict=True
+                )
                 if wanted
             ]
         )

@@ -31,8 +31,8 @@ from ohlol.data.lines import STDIN, text_pieces
 from ohlol.data.sequences import text_words
 from ohlol.data.vocab import CODES, code_points
 from ohlol.utils.errors import InputError
-from ohlol.utils.files import read_json, unwritten, write_json
-from ohlol.utils.locks import locked
+from ohlol.utils.files import read_json, write_error, write_json
+from ohlol.utils.locks import lock_run
 
 PIECE = 1 << 26
 """Bytes of a file that become a shard."""
@@ -138,7 +138,7 @@ def _begin(out: Path, overwrite: bool, held: ExitStack, plan: dict[str, Any]) ->
     """Make the directory and write the plan down; the plan that is there must be the same."""
     try:
         (out / WORK).mkdir(parents=True, exist_ok=True)
-        held.enter_context(locked(out))
+        held.enter_context(lock_run(out))
         if overwrite:
             for path in out.iterdir():
                 if path.name != WORK:
@@ -154,7 +154,7 @@ def _begin(out: Path, overwrite: bool, held: ExitStack, plan: dict[str, Any]) ->
             return
         write_json(out / WORK / "plan.json", plan)
     except OSError as error:
-        raise unwritten(out, error) from None
+        raise write_error(out, error) from None
 
 
 def _written_down(plan: Plan, sources: Sequence[dict[str, Any]], codec: Codec | None) -> dict[str, Any]:

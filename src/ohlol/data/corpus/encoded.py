@@ -20,7 +20,7 @@ from ohlol.data.corpus.shards import ShardWriter
 from ohlol.data.corpus.store import Manifest
 from ohlol.data.lines import STDIN
 from ohlol.utils.errors import InputError, short
-from ohlol.utils.files import flush_folder, read_json, unwritten, write_json
+from ohlol.utils.files import flush_directory, read_json, write_error, write_json
 
 
 @dataclass(frozen=True)
@@ -116,9 +116,9 @@ def write(
         manifest = Manifest(codec.task, asdict(settings), tuple(shards), tuple(sources), data_sha256=data_sha256)
         store.write_manifest(new, manifest)
         new.replace(folder)
-        flush_folder(folder.parent)
+        flush_directory(folder.parent)
     except OSError as error:
-        raise unwritten(folder, error) from None
+        raise write_error(folder, error) from None
     finally:
         remove(new)
     return read(folder)

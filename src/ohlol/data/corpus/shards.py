@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.corpus.store import Layout, Shard, digest_of_file
 from ohlol.data.mapped import in_memory
-from ohlol.utils.files import flush, flush_folder, unwritten
+from ohlol.utils.files import flush, flush_directory, write_error
 
 
 class _Growing:
@@ -73,7 +73,7 @@ class ShardWriter:
                     if name in self.arrays:
                         self.arrays[name].add(np.zeros(1, np.int64))
             except OSError as error:
-                raise unwritten(self.folder, error) from None
+                raise write_error(self.folder, error) from None
             undone.pop_all()
         return self
 
@@ -95,14 +95,14 @@ class ShardWriter:
             if data.bigrams is not None:
                 self.arrays["bigrams"].add(in_memory(data.bigrams))
         except OSError as error:
-            raise unwritten(self.folder, error) from None
+            raise write_error(self.folder, error) from None
 
     def add_steps(self, values: NDArray[Any]) -> None:
         """Add to the inputs alone."""
         try:
             self.arrays["inputs"].add(values)
         except OSError as error:
-            raise unwritten(self.folder, error) from None
+            raise write_error(self.folder, error) from None
         self.steps += len(values)
 
     def add_targets(self, values: NDArray[Any]) -> None:
@@ -110,14 +110,14 @@ class ShardWriter:
         try:
             self.arrays["targets"].add(values)
         except OSError as error:
-            raise unwritten(self.folder, error) from None
+            raise write_error(self.folder, error) from None
 
     def end_sequences(self, ends: NDArray[np.int64]) -> None:
         """Say where sequences end, in steps of the shard."""
         try:
             self.arrays["offsets"].add(ends)
         except OSError as error:
-            raise unwritten(self.folder, error) from None
+            raise write_error(self.folder, error) from None
         self.sequences += len(ends)
 
     def _add_forms(self, forms: NDArray[np.int64], spellings: Ragged) -> None:
@@ -140,12 +140,12 @@ class ShardWriter:
                 array.close()
             self._held.close()
             digests = {f"{name}.npy": digest_of_file(self.folder / f"{name}.npy") for name in sorted(self.arrays)}
-            flush_folder(self.folder)
+            flush_directory(self.folder)
             _remove(self.final)
             self.folder.replace(self.final)
-            flush_folder(self.final.parent)
+            flush_directory(self.final.parent)
         except OSError as error:
-            raise unwritten(self.final, error) from None
+            raise write_error(self.final, error) from None
         letters = self.arrays["spellings"].length if "spellings" in self.arrays else 0
         return Shard(self.final.name, self.sequences, self.steps, len(self._words), letters, digests)
 

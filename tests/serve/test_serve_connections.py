@@ -4,23 +4,19 @@ import asyncio
 import json
 import os
 import socket
-import sys
 import threading
 import time
-import tomllib
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from unittest import mock
 
 import pytest
-import uvicorn
 from serving import SECONDS, Served
 from serving import run as in_loop
 
-from ohlol.cli import main
-from ohlol.serve import wire
-from ohlol.serve.wire import Wire
+from ohlol.serve.connections import Connection, Connections
+from ohlol.serve.limits import Limits
 
 SLOW = int(os.environ.get("OHLOL_SLOW_CLIENTS", "100"))
 """Connections that send one byte a second; the long form has 500."""
@@ -207,36 +203,23 @@ def test_a_client_that_reads_nothing(runs: dict[str, Path]) -> None:
             send_on(connection, [b"x"] * 100, pause=0.1)
 
 
-def test_a_client_that_left_before_its_refusal() -> None:
+def test_client_that_left_before_its_refusal() -> None:
     """Its socket may be gone before the loop knows: half-closing it fails, and it must not stay open."""
-    bare = mock.Mock(spec=asyncio.Transport)
-    bare.is_closing.return_value = False
-    bare.write_eof.side_effect = OSError(107, "Transport endpoint is not connected")
-    made = Wire(bare, lambda: True)
-    made.close()
-    bare.abort.assert_called_once_with()
-    assert made.is_closing()
 
+    async def refuse() -> mock.Mock:
+        transport = mock.Mock(spec=asyncio.Transport)
+        transport.get_extra_info.return_value = ("127.0.0.1", 1)
+        transport.is_closing.return_value = False
+        transport.get_write_buffer_size.return_value = 0
+        transport.write_eof.side_effect = OSError(107, "Transport endpoint is not connected")
+        connections = Connections(Limits(connections=1))
+        connections.accepting = False
+        Connection(mock.Mock(spec=asyncio.Protocol), connections).connection_made(transport)
+        return transport
 
-@pytest.mark.parametrize("version", ["0.52.2", "0.50.0", "0.55.0", "0.55.0.dev1", "1.0", "dev"])
-def test_another_uvicorn_is_refused_before_anything_listens(
-    runs: dict[str, Path], version: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(uvicorn, "__version__", version)
-    for name in [name for name in sys.modules if name.startswith("ohlol.serve")]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(SystemExit) as end:
-        main(["serve", str(runs["hello"])])
-    assert end.value.code == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert f"needs uvicorn from 0.52.3 to below 0.55, whose connections it puts deadlines on; {version} is in" in told
-
-
-def test_the_range_of_uvicorn_is_the_one_that_is_installed() -> None:
-    text = Path(__file__).parents[2].joinpath("pyproject.toml").read_text()
-    asked = tomllib.loads(text)["project"]["optional-dependencies"]["serve"]
-    assert f"uvicorn>={wire.OLDEST},<{wire.BEYOND}" in asked
+    transport = in_loop(refuse())
+    assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 503 ")
+    transport.abort.assert_called_once_with()
 
 
 UPGRADE = (

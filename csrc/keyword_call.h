@@ -1,0 +1,96 @@
+// Named arguments for Python functions that are called for very little work.
+//
+// A call site in Python passes the same tuple of names at every call. The parser looks the names of a tuple up once and later
+// only stores the values, so that named arguments cost what positional ones cost. Those of nanobind are looked up at every
+// call, which would take 0.8 us, 6 % of the forward pass of a layer of 4 hidden units.
+#pragma once
+
+#include <Python.h>
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace ohlol {
+
+// An integer argument; without `required` it is 0 where the call does not name it.
+template <class Arguments>
+struct Field {
+    const char* name;
+    std::int64_t Arguments::*member;
+    bool required;
+};
+
+template <class Arguments>
+class KeywordParser {
+  public:
+    KeywordParser(const char* function, std::vector<Field<Arguments>> fields)
+        : function_(function), fields_(std::move(fields)) {}
+
+    std::vector<std::string> names() const {
+        std::vector<std::string> names;
+        for (const Field<Arguments>& field : fields_) names.emplace_back(field.name);
+        return names;
+    }
+
+    // Stores the arguments of a METH_FASTCALL | METH_KEYWORDS call; returns false with a Python error set if they are wrong.
+    // The caller holds the GIL.
+    bool parse(PyObject* const* values, Py_ssize_t positional, PyObject* names, Arguments& arguments) {
+        if (positional) return error("takes named arguments only");
+        for (const CallSite& site : call_sites_)
+            if (site.names == names) return store(site, values, arguments);
+        CallSite site;
+        if (!look_up(names, site)) return false;
+        if (call_sites_.size() < max_call_sites) {
+            Py_XINCREF(names);  // keeps the address from being used for another tuple
+            call_sites_.push_back(site);
+        }
+        return store(site, values, arguments);
+    }
+
+  private:
+    struct CallSite {
+        PyObject* names;
+        std::vector<std::int64_t Arguments::*> members;
+    };
+    static constexpr std::size_t max_call_sites = 16;  // calls by f(**arguments) make a new tuple each time
+
+    bool error(const std::string& message) const {
+        PyErr_Format(PyExc_TypeError, "%s() %s", function_, message.c_str());
+        return false;
+    }
+
+    bool look_up(PyObject* names, CallSite& site) const {
+        site.names = names;
+        const Py_ssize_t count = names ? PyTuple_GET_SIZE(names) : 0;
+        std::vector<bool> named(fields_.size());
+        for (Py_ssize_t i = 0; i < count; ++i) {
+            const char* name = PyUnicode_AsUTF8(PyTuple_GET_ITEM(names, i));
+            if (!name) return false;
+            std::size_t k = 0;
+            while (k < fields_.size() && std::strcmp(fields_[k].name, name) != 0) ++k;
+            if (k == fields_.size()) return error(std::string("has no argument '") + name + "'");
+            named[k] = true;
+            site.members.push_back(fields_[k].member);
+        }
+        for (std::size_t k = 0; k < fields_.size(); ++k)
+            if (fields_[k].required && !named[k]) return error(std::string("needs the argument '") + fields_[k].name + "'");
+        return true;
+    }
+
+    static bool store(const CallSite& site, PyObject* const* values, Arguments& arguments) {
+        for (std::size_t i = 0; i < site.members.size(); ++i) {
+            const long long value = PyLong_AsLongLong(values[i]);
+            if (value == -1 && PyErr_Occurred()) return false;
+            arguments.*site.members[i] = value;
+        }
+        return true;
+    }
+
+    const char* function_;
+    std::vector<Field<Arguments>> fields_;
+    std::vector<CallSite> call_sites_;
+};
+
+}  // namespace ohlol

@@ -1,0 +1,110 @@
+"""The configuration of a run, as `config.json` holds it, and the model it describes."""
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
+
+import torch
+
+from ohlol.config import DataSettings, ModelSettings, TrainSettings, check
+from ohlol.data.codec import Codec
+from ohlol.data.sequences import checked
+from ohlol.data.targets import TARGETS
+from ohlol.models.sequence_model import SequenceModel, Sizes
+from ohlol.tasks import TASKS
+from ohlol.utils.errors import InputError, cut, short
+from ohlol.utils.files import FORMAT
+from ohlol.utils.version import __version__
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """The content of `config.json`."""
+
+    task: str
+    data: DataSettings
+    model: ModelSettings
+    sizes: Sizes
+    training: TrainSettings
+    train_files: tuple[str, ...] = ()
+    dev_file: str | None = None
+    pairs: tuple[Any, ...] = ()
+    """The (input, target) pairs themselves, where the data did not come from files."""
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+
+    @property
+    def files(self) -> str:
+        """The sources of the data, for messages."""
+        return ", ".join([*self.train_files, *filter(None, [self.dev_file])]) or "the pairs"
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, with the version of the format first."""
+        return {"format": FORMAT, "ohlol": __version__, **asdict(self)}
+
+    @staticmethod
+    def from_json(data: Any) -> "RunConfig":
+        """The inverse of `to_json`.
+
+        Raises:
+            InputError: the data have another version, or are not a configuration.
+        """
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            version = data.get("format") if isinstance(data, dict) else type(data).__name__
+            raise InputError(
+                f"config.json has format {cut(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
+            )
+        try:
+            if isinstance(data["training"].get("checkpoint_every"), int):  # as 0.1.0 wrote it: seconds
+                data["training"]["checkpoint_every"] = f"{data['training']['checkpoint_every']}s"
+            config = RunConfig(
+                task=str(data["task"]),
+                data=_parse_settings(DataSettings, data["data"]),
+                model=_parse_settings(ModelSettings, data["model"]),
+                sizes=_parse_settings(Sizes, data["sizes"]),
+                training=_parse_settings(TrainSettings, data["training"]),
+                train_files=tuple(map(str, data["train_files"])),
+                dev_file=None if data["dev_file"] is None else str(data["dev_file"]),
+                pairs=tuple((source, target) for source, target in data["pairs"]),
+                metrics={str(k): float(v) for k, v in data["metrics"].items()},
+            )
+            TASKS.select(config.task)
+            checked(config.data)
+            check(config.model, config.training)
+            return config
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise InputError(f"config.json is not a configuration of ohlol: {short(error)}") from None
+
+
+def _parse_settings(kind: type[T], data: Any) -> T:
+    """A dataclass of plain values from JSON; each value must have the type of its field."""
+    known = {f.name: f for f in fields(kind)}  # pyright: ignore[reportArgumentType]
+    if not isinstance(data, dict) or set(data) - set(known):
+        raise ValueError(f"{kind.__name__} has no setting {sorted(set(data) - set(known))}")
+    settings = kind(**data)
+    for name, f in known.items():
+        value = getattr(settings, name)
+        annotation = str(f.type).removeprefix("<class '").removesuffix("'>")
+        types = {"str": str, "int": int, "float": (int, float), "bool": bool}
+        options = [types[part] for part in annotation.split(" | ") if part in types]
+        fits = any(isinstance(value, o) and (o in (bool,) or not isinstance(value, bool)) for o in options)
+        if not fits and not (value is None and "None" in annotation):
+            raise ValueError(f"{name} is {value!r}, not {annotation}")
+    return settings
+
+
+def sizes_from_codec(codec: Codec) -> Sizes:
+    """The input and output sizes of a model for a vocabulary."""
+    if codec.scale is not None:
+        return Sizes(len(codec.columns), len(codec.target_columns), numeric=True)
+    assert codec.symbols is not None
+    assert codec.labels is not None
+    chars = len(codec.chars) if codec.chars is not None else 0
+    bigrams = len(codec.bigrams) if codec.bigrams is not None else 0
+    return Sizes(len(codec.symbols), len(codec.labels), chars, bigrams, per_sequence=TARGETS[codec.task].per_sequence)
+
+
+def build_meta_model(config: RunConfig) -> SequenceModel:
+    """The model of a configuration on the meta device: its shapes, without memory for its parameters."""
+    with torch.device("meta"):
+        return SequenceModel(config.model, config.sizes)

@@ -1,0 +1,134 @@
+"""The head of a model: from hidden states to logits, and from logits to loss, answers and probabilities.
+
+Whatever needs a model's answers asks its head: training, evaluation, inference, streaming, explanations, export and the
+server.
+
+Shapes: N answers (the S steps of a packed batch, or its B sequences), T time steps, W = D*H width of the hidden state,
+K outputs (labels, symbols, or columns of numbers).
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, linear
+
+from ohlol.utils.registry import Registry
+
+
+class Head(torch.nn.Module, ABC):
+    """What turns the hidden states of the last layer into answers.
+
+    A subclass is constructed with `(width, outputs)`. `batch_sizes` (T,) says which answers belong to one sequence, as
+    in a `PackedSequence`; None where each sequence has one answer.
+    """
+
+    numeric: ClassVar[bool] = False
+    """Whether an answer is a row of K numbers, instead of one of K labels."""
+    decodes_by_argmax: ClassVar[bool] = False
+    """Whether `decode` is the argmax of each answer's own logits, which the kernels can take themselves."""
+
+    def __init__(self, width: int, outputs: int):
+        super().__init__()
+        self.width, self.outputs = width, outputs
+
+    @property
+    def projection(self) -> tuple[Tensor, Tensor] | None:
+        """Weight (K, W) and bias (K,) of the linear layer that gives the logits; None where there is none."""
+        return None
+
+    @abstractmethod
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The logits (N, K) of hidden states (N, W)."""
+
+    @abstractmethod
+    def loss(
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        batch_sizes: Tensor | None = None,
+        *,
+        weight: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        reduction: str = "mean",
+    ) -> Tensor:
+        """The loss of logits (N, K) against targets, (N,) labels or (N, K) numbers.
+
+        Args:
+            logits: what `forward` gave.
+            targets: what should have come out.
+            batch_sizes: which answers belong to one sequence.
+            weight: the weight of each label, (K,).
+            label_smoothing: share of the target's probability spread over all labels, in [0, 1).
+            reduction: "mean" over the answers, their "sum", or "none" for (N,).
+        """
+
+    @abstractmethod
+    def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
+        """The best answers: labels (N,), or rows of numbers (N, K)."""
+
+    @abstractmethod
+    def probabilities(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
+        """The probability of each label at each answer, (N, K); a numeric head raises TypeError."""
+
+    def n_best(self, logits: Tensor, n: int, batch_sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The n most probable labels of each answer: probabilities and labels, (N, n) each, best first."""
+        probabilities = self.probabilities(logits, batch_sizes)
+        best = probabilities.topk(min(n, probabilities.size(1)), dim=1)
+        return best.values, best.indices
+
+
+class LinearHead(Head):
+    """A head whose logits are a linear layer over the hidden state."""
+
+    def __init__(self, width: int, outputs: int):
+        super().__init__(width, outputs)
+        layer = torch.nn.Linear(width, outputs)
+        self.weight, self.bias = layer.weight, layer.bias
+
+    @property
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """Weight (K, W) and bias (K,)."""
+        return self.weight, self.bias
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """The logits (N, K) of hidden states (N, W)."""
+        return linear(hidden, self.weight, self.bias)
+
+
+class LabelHead(Head):
+    """A head whose answers are independent of each other: the softmax of the logits, trained by cross-entropy."""
+
+    decodes_by_argmax = True
+
+    def loss(  # noqa: D102
+        self,
+        logits: Tensor,
+        targets: Tensor,
+        batch_sizes: Tensor | None = None,
+        *,
+        weight: Tensor | None = None,
+        label_smoothing: float = 0.0,
+        reduction: str = "mean",
+    ) -> Tensor:
+        return cross_entropy(logits, targets, weight=weight, label_smoothing=label_smoothing, reduction=reduction)
+
+    def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:  # noqa: D102
+        return logits.argmax(dim=1)
+
+    def probabilities(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:  # noqa: D102
+        return torch.softmax(logits, dim=1)
+
+
+HEADS: Registry[type[Head]] = Registry("head", package="ohlol.models.heads")
+"""The class of each head by its name, as the setting `head` has it."""
+
+
+def register(name: str, head: type[Head]) -> None:
+    """Add a head under a name.
+
+    Raises:
+        ValueError: another head has this name.
+    """
+    HEADS.add(name, head)

@@ -1,0 +1,44 @@
+"""JSON and server-sent events as text."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def dump_json(content: object) -> str:
+    """Compact JSON; NaN and infinity are errors."""
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def format_event(content: object, name: str | None = None) -> str:
+    """One server-sent event with JSON as its data."""
+    return (f"event: {name}\n" if name else "") + f"data: {dump_json(content)}\n\n"
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON. An object that has a member twice is not valid: two readers might use different ones.
+
+    Raises:
+        json.JSONDecodeError: it is not valid JSON.
+
+    >>> parse_json('{"a": 1, "a": 2}')
+    Traceback (most recent call last):
+    json.decoder.JSONDecodeError: the member 'a' occurs twice: line 1 column 1 (char 0)
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_to_dict)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise json.JSONDecodeError("nested too deeply", "", 0) from None
+    except ValueError as error:  # bytes that are not text, a member that occurs twice, an integer of 5,000 digits
+        raise json.JSONDecodeError(str(error)[:100], "", 0) from None
+
+
+def _to_dict(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the member {twice[:40]!r} occurs twice")
+    return members

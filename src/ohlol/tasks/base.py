@@ -1,0 +1,49 @@
+"""A task: what should come out of a sequence, how good an answer is, and the settings to begin with."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ohlol.config import ModelSettings, TrainSettings
+from ohlol.data.codec import Codec
+from ohlol.data.targets import TARGETS, Targets
+from ohlol.tasks.metrics import MetricAccumulator
+from ohlol.utils.registry import Registry
+
+
+@dataclass(frozen=True)
+class Task:
+    """What the rest of the package asks of a task."""
+
+    name: str
+    """As the setting `task` has it."""
+    targets: Targets
+    """The kind of the targets, by which data are split, encoded and batched."""
+    head: str
+    """The name of the head a model of this task has by default."""
+    metrics: Callable[[Codec], MetricAccumulator]
+    """Makes what counts how good a model is."""
+    defaults: Callable[[str], tuple[ModelSettings, TrainSettings]]
+    """The settings for a file alone, by the level of its symbols, "char" or "word"."""
+    search_space: Callable[[str], tuple[str, ...]]
+    """The ranges that `tune` searches by default, by level, as its `search` takes them."""
+    usage: str
+    """The command that uses a model of this task, for the model card; `{run}` stands for its directory."""
+
+    @property
+    def trains_in_windows(self) -> bool:
+        """Whether long sequences are trained by truncated backpropagation through time, `bptt` steps at once."""
+        return self.targets.shifted
+
+
+TASKS: Registry[Task] = Registry("task", package="ohlol.tasks")
+"""The tasks by name."""
+
+
+def register(task: Task) -> None:
+    """Add a task, also for the data package, which asks for the kind of its targets.
+
+    Raises:
+        ValueError: another task has its name.
+    """
+    TASKS.add(task.name, task)
+    TARGETS.add(task.name, task.targets)

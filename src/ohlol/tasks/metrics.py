@@ -1,0 +1,190 @@
+"""Metrics: counts gathered batch by batch, and the figures that follow from them.
+
+A `MetricAccumulator` keeps counts only, so memory does not grow with the data. Rates are in 0..1, errors in the units
+of the data.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ohlol.data.codec import Codec
+
+Metrics = dict[str, float]
+"""The value of each metric, by its name."""
+LOWER_IS_BETTER = {"bits", "perplexity", "rmse", "mae", "loss"}
+"""Names of metrics of which less is better; of all others more is."""
+RATES = {"accuracy", "sequence_accuracy", "span_f1", "span_precision", "span_recall", "macro_f1"}
+"""Names of metrics that are shown in per cent."""
+
+
+class MetricAccumulator(ABC):
+    """Counts from which the metrics of a task follow.
+
+    Args:
+        codec: of the model: its labels, or the scales of its numbers.
+    """
+
+    summed: ClassVar[tuple[str, ...]] = ("loss", "steps", "sequences")
+    """Attributes that add up over processes: numbers or arrays."""
+
+    def __init__(self, codec: Codec):
+        self.loss = 0.0
+        self.steps = 0
+        """Answers that were counted."""
+        self.sequences = 0
+
+    @property
+    @abstractmethod
+    def main(self) -> str:
+        """The name of the metric that decides which weights are best."""
+
+    @property
+    def confusion(self) -> NDArray[np.int64] | None:
+        """How often each target, a row, was answered by each label, a column, (K, K); None if that is not counted."""
+        return None
+
+    def add_loss(self, loss: float, steps: int) -> None:
+        """Add the sum of the losses of some answers, in nats."""
+        self.loss += loss
+        self.steps += steps
+
+    @abstractmethod
+    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+        """Add a batch.
+
+        Args:
+            targets: what should have come out, (N,) labels or (N, F) scaled numbers.
+            answers: what the head decoded, of the same shape.
+            sequences: for each sequence of the batch the indices of its answers.
+        """
+
+    def merge(self, total: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        """Take the counts of several processes together: `total` sums an array over all of them."""
+        for name in self.summed:
+            value = getattr(self, name)
+            merged = total(np.asarray(value))
+            setattr(self, name, merged if isinstance(value, np.ndarray) else merged.item())
+
+    @property
+    def mean_loss(self) -> float:
+        """The mean loss of an answer, in nats."""
+        return self.loss / max(self.steps, 1)
+
+    @abstractmethod
+    def metrics(self) -> Metrics:
+        """The metrics of what was added; "loss" is among them."""
+
+
+class LabelMetrics(MetricAccumulator):
+    """Counts of labels: which were right, and which were taken for which.
+
+    Args:
+        codec: of the model.
+        confusion: whether to count which label was taken for which.
+    """
+
+    summed = (*MetricAccumulator.summed, "correct")
+
+    def __init__(self, codec: Codec):
+        super().__init__(codec)
+        self.correct = 0
+
+    @property
+    def main(self) -> str:
+        """The share of right answers."""
+        return "accuracy"
+
+    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+        """Add a batch of labels, (N,) each."""
+        self.correct += int((targets == answers).sum())
+        self.sequences += len(sequences)
+
+    @property
+    def accuracy(self) -> float:
+        """The share of right answers."""
+        return ratio(self.correct, self.steps)
+
+    def metrics(self) -> Metrics:
+        """Accuracy and loss."""
+        return {"accuracy": self.accuracy, "loss": self.mean_loss}
+
+
+class ConfusionMetrics(LabelMetrics):
+    """Counts of labels with a confusion matrix."""
+
+    summed = (*LabelMetrics.summed, "matrix")
+
+    def __init__(self, codec: Codec):
+        super().__init__(codec)
+        assert codec.labels is not None
+        self.labels = codec.labels.symbols
+        self.matrix = np.zeros((len(self.labels), len(self.labels)), np.int64)
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """How often each target, a row, was answered by each label, a column, (K, K)."""
+        return self.matrix
+
+    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+        """Add a batch of labels, (N,) each."""
+        super().add(targets, answers, sequences)
+        np.add.at(self.matrix, (targets, answers), 1)
+
+    def macro_f1(self) -> float:
+        """The mean of the F1 of each label that occurs among the targets or the answers."""
+        correct = self.matrix.diagonal()
+        total = self.matrix.sum(axis=0) + self.matrix.sum(axis=1)
+        occurs = total > 0
+        return float((2 * correct[occurs] / total[occurs]).mean()) if occurs.any() else 0.0
+
+    def confusions(self, limit: int = 10) -> list[tuple[str, str, int, float]]:
+        """The most frequent mistakes: (target, answer, how often, share of the target's occurrences)."""
+        wrong = self.matrix.copy()
+        np.fill_diagonal(wrong, 0)
+        order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
+        mistakes: list[tuple[str, str, int, float]] = []
+        for flat in order.tolist():
+            i, j = divmod(flat, len(self.labels))
+            if wrong[i, j]:
+                share = float(wrong[i, j] / self.matrix[i].sum())
+                mistakes.append((self.labels[i], self.labels[j], int(wrong[i, j]), share))
+        return mistakes
+
+
+def is_better(metrics: Metrics, best: Metrics | None, name: str) -> bool:
+    """Whether metrics beat the best so far by the metric `name`, or equal it with less loss; NaN never does."""
+    value = metrics[name]
+    if math.isnan(value) or math.isnan(metrics["loss"]):
+        return False
+    if best is None or value == best[name]:
+        return best is None or metrics["loss"] < best["loss"]
+    return value < best[name] if name in LOWER_IS_BETTER else value > best[name]
+
+
+def format_metrics(metrics: Metrics) -> str:
+    """Metrics on one line, rates in per cent.
+
+    >>> format_metrics({"accuracy": 0.93456, "loss": 0.25})
+    'accuracy 93.46 %  loss 0.2500'
+    """
+    return "  ".join(_format(name, value) for name, value in metrics.items())
+
+
+def _format(name: str, value: float) -> str:
+    shown = f"{100 * value:.2f} %" if name in RATES else format_number(value)
+    return f"{name.replace('_', ' ')} {shown}"
+
+
+def format_number(value: float) -> str:
+    """A loss or an error, with as many decimals as its size leaves room for."""
+    return f"{value:.4f}" if abs(value) < 1e3 else f"{value:.1f}" if abs(value) < 1e6 else f"{value:.4g}"
+
+
+def ratio(part: float, whole: float) -> float:
+    """A share, 0 of nothing."""
+    return part / whole if whole else 0.0

@@ -1,0 +1,29 @@
+"""Every task is registered whole: for the data, with a head that fits and defaults that are allowed."""
+
+import pytest
+
+from ohlol.config import check
+from ohlol.data.targets import TARGETS
+from ohlol.models.heads import HEADS
+from ohlol.tasks import TASKS
+from ohlol.tasks.base import register
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_is_registered_whole(name: str) -> None:
+    task = TASKS[name]
+    assert task.name == name
+    assert TARGETS[name] is task.targets
+    assert HEADS[task.head].numeric == task.targets.numeric
+    for level in ("char", "word"):
+        model, training = task.defaults(level)
+        check(model, training)
+        assert model.head == task.head
+    assert "{run}" in task.usage
+
+
+def test_a_name_is_registered_once() -> None:
+    from dataclasses import replace
+
+    with pytest.raises(ValueError, match="'label' is registered already"):
+        register(replace(TASKS["label"], usage="ohlol predict {run}"))

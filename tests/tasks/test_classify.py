@@ -1,0 +1,17 @@
+"""The metrics of classes against scikit-learn."""
+
+import pytest
+from counting import count
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import accuracy_score, f1_score
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd")), min_size=1, max_size=40))
+def test_metrics_equal_sklearn(pairs: list[tuple[str, str]]) -> None:
+    targets, answers = ([pair[side] for pair in pairs] for side in (0, 1))
+    accumulator = count("classify", [(targets, answers)], tuple("abcdef"))
+    metrics = accumulator.metrics()
+    assert metrics["accuracy"] == pytest.approx(accuracy_score(targets, answers))
+    assert metrics["macro_f1"] == pytest.approx(f1_score(targets, answers, average="macro", zero_division=0))
+    assert accumulator.main == "accuracy"
