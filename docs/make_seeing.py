@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 from ohlol import fit
 from ohlol.display.page import render_page
-from ohlol.explain.history import frames
+from ohlol.explain.history import trace_epochs
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 
@@ -27,7 +27,7 @@ LETTERS, PASSAGE, WIDTH = 500_000, slice(300), 1160
 def hello(folder: Path, browser: Any) -> None:
     """The whole page, in the middle of the word."""
     model = fit([("hello", "ohlol")], seed=1, snapshots=True, out=folder / "hello")
-    html = render_page(trace(model, "hello"), saliency=compute_saliency(model, "hello"), frames=frames(model, "hello"))
+    html = render_page(trace(model, "hello"), saliency=compute_saliency(model, "hello"), frames=trace_epochs(model, "hello"))
     photograph(browser, html, folder, DOCS / "seeing.png", theme="light", keys=["ArrowRight"] * 2, whole=True)
 
 
