@@ -27,7 +27,9 @@ LETTERS, PASSAGE, WIDTH = 500_000, slice(300), 1160
 def hello(folder: Path, browser: Any) -> None:
     """The whole page, in the middle of the word."""
     model = fit([("hello", "ohlol")], seed=1, snapshots=True, out=folder / "hello")
-    html = render_page(trace(model, "hello"), saliency=compute_saliency(model, "hello"), frames=trace_epochs(model, "hello"))
+    html = render_page(
+        trace(model, "hello"), saliency=compute_saliency(model, "hello"), frames=trace_epochs(model, "hello")
+    )
     photograph(browser, html, folder, DOCS / "seeing.png", theme="light", keys=["ArrowRight"] * 2, whole=True)
 
 

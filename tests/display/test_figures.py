@@ -29,11 +29,11 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 def test_the_figure_of_a_trace_holds_its_numbers(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
     figure = figures.draw_trace(found, saliency=compute_saliency(hello, "hello"))
-    guesses, states, saliency = figure.axes
+    predictions, states, saliency = figure.axes
     h = found.layers[0].after["h"].T
     np.testing.assert_array_equal(states.images[0].get_array(), h)
     assert [text.get_text() for text in states.texts] == [f"{v:.2f}" for v in h.ravel()]
-    assert [text.get_text() for text in guesses.texts] == [
+    assert [text.get_text() for text in predictions.texts] == [
         f"{s} {p:.0%}" for t in range(5) for s, p in found.best(t, 3)
     ]
     assert [label.get_text() for label in saliency.get_xticklabels()] == list("hello")
@@ -139,4 +139,4 @@ from ohlol.cli import main
 main(["plot", {str(hello.run)!r}, "--out", {str(tmp_path / "a.png")!r}])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "ohlol: a picture needs matplotlib: pip install 'ohlol[plot]'\n"
+    assert done.stderr == "ohlol: a figure needs matplotlib: pip install 'ohlol[plot]'\n"

@@ -36,7 +36,7 @@ def data_of(html: str) -> dict[str, Any]:
 
 def arrays_of(data: dict[str, Any], frame: int = 0) -> dict[str, np.ndarray]:
     data = data["frames"][frame]
-    flat = np.frombuffer(base64.b64decode(data["bytes"]), "<f2" if data["half"] else "<f4")
+    flat = np.frombuffer(base64.b64decode(data["bytes"]), "<f2" if data["is_half"] else "<f4")
     return {
         name: flat[at : at + rows * columns].reshape(rows, columns)
         for name, (at, rows, columns) in data["arrays"].items()
@@ -65,14 +65,14 @@ def test_it_holds_the_numbers_of_the_trace(hello: TrainedModel) -> None:
         "0/before/h": layer.before["h"],
         "0/after/h": layer.after["h"],
         "0/gradient/h": layer.gradients["h"],
-        "memory/gradient": saliency.gradient,
-        "memory/ablation": saliency.ablation,
+        "saliency/gradient": saliency.gradient,
+        "saliency/ablation": saliency.ablation,
     }.items():
         np.testing.assert_allclose(arrays.pop(name), numbers, rtol=0, atol=1e-6)
     assert not arrays
     assert [t[0][0] for t in frame["top"]] == list(found.predicted)
     assert frame["losses"] == list(found.losses or ())
-    assert frame["memory"] == {"horizon": 4, "bptt": 8, "count": 5}
+    assert frame["saliency"] == {"horizon": 4, "recommended_bptt": 8, "count": 5}
 
 
 def test_it_needs_nothing_else(hello: TrainedModel) -> None:
@@ -92,7 +92,9 @@ def test_it_needs_nothing_else(hello: TrainedModel) -> None:
 def test_symbols_cannot_leave_their_place() -> None:
     found = trace(ohlol.fit([(HOSTILE, HOSTILE)], seed=1, epochs=1), HOSTILE)
     symbols = (HOSTILE, "<!--", "\u2028", "\ud800", '"')
-    hostile = Trace(**{**vars(found), "symbols": symbols + found.symbols[5:], "predicted": (HOSTILE, *found.predicted[1:])})
+    hostile = Trace(
+        **{**vars(found), "symbols": symbols + found.symbols[5:], "predicted": (HOSTILE, *found.predicted[1:])}
+    )
     html = render_page(hostile)
     assert html.count("<script") == 2
     assert html.count("</script>") == 2
@@ -134,14 +136,14 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_large_model_stays_small_enough(big: Path) -> None:
     assert big.stat().st_size < 10_000_000
     (frame,) = data_of(big.read_text(encoding="utf-8"))["frames"]
-    assert frame["half"]
+    assert frame["is_half"]
     assert "0/after/h" in frame["arrays"]
 
 
 def test_right_to_left_and_words(tmp_path: Path) -> None:
     hebrew = ohlol.fit([("שלום", "abcd")], seed=1, epochs=1)
-    assert data_of(render_page(trace(hebrew, "שלום")))["rtl"] is True
-    assert data_of(render_page(trace(ohlol.fit([("你好", "ab")], epochs=1), "你好")))["rtl"] is False
+    assert data_of(render_page(trace(hebrew, "שלום")))["right_to_left"] is True
+    assert data_of(render_page(trace(ohlol.fit([("你好", "ab")], epochs=1), "你好")))["right_to_left"] is False
 
 
 def test_the_command(hello: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -251,7 +253,7 @@ def test_every_kind_of_model_in_every_look(browser: Any, tmp_path: Path, theme: 
         cell="gru",
         num_layers=2,
         bidirectional=True,
-        **{k: v for k, v in tiny.items() if k != "layers"},
+        **{k: v for k, v in tiny.items() if k != "num_layers"},
     )
     text = ohlol.fit(text_file(tmp_path / "text.txt"), **{**tiny, "hidden_size": 40})
     names = ohlol.fit(names_file(tmp_path / "names.csv"), input="name", target="kind", **tiny)
@@ -274,13 +276,15 @@ def test_both_languages(browser: Any, hello: TrainedModel, tmp_path: Path) -> No
     from ohlol.display import translations
 
     file = tmp_path / "hello.html"
-    file.write_text(render_page(trace(hello, "hello"), lang="zh", saliency=compute_saliency(hello, "hello")), encoding="utf-8")
+    file.write_text(
+        render_page(trace(hello, "hello"), lang="zh", saliency=compute_saliency(hello, "hello")), encoding="utf-8"
+    )
     shown = Shown(browser, file)
     assert shown.page.evaluate("document.documentElement.lang") == "zh-CN"
     for lang in ("zh", "en"):
         shown.page.locator("#lang").select_option(lang)
         body = shown.page.inner_text("body")
-        for key in ("text", "network", "gates", "keys", "guesses_below"):
+        for key in ("text", "network", "gates", "keys", "labels_below"):
             assert translations.text(key, lang) in body
             assert translations.text(key, "zh" if lang == "en" else "en") not in body
     shown.close()
@@ -324,8 +328,8 @@ def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: P
     file.write_text(render_page(found, saliency=saliency), encoding="utf-8")
     shown = Shown(browser, file)
     look = "n => getComputedStyle(document.documentElement).getPropertyValue(n).trim()"
-    colours = [shown.page.evaluate(look, name) for name in ("--base", "--more", "--plus", "--minus")]
-    base, more, plus, minus = ([int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours)
+    colours = [shown.page.evaluate(look, name) for name in ("--base", "--high", "--positive", "--negative")]
+    base, high, positive, negative = ([int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours)
 
     def mixed(full: list[int], share: float) -> str:
         return (
@@ -341,7 +345,7 @@ def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: P
     shown.page.locator("#slider").fill("6")
     for measure, rows in (("gradient", saliency.gradient), ("ablation", saliency.ablation)):
         shown.page.locator("#measure").select_option(measure)
-        near(".tile .symbol", [mixed(more, (v / rows[6].max()) ** 0.5) for v in rows[6]])
+        near(".tile .symbol", [mixed(high, (v / rows[6].max()) ** 0.5) for v in rows[6]])
     shown.page.locator("[data-mode='neuron']").press("Enter")
     for layer, unit in ((1, 0), (1, 4), (0, 2)):
         shown.page.locator("#neuron-layer").select_option(str(layer))
@@ -349,8 +353,8 @@ def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: P
         shown.page.keyboard.press("Control+a")
         shown.page.keyboard.type(str(unit))
         h = found.layers[layer].after["h"][:, unit]
-        near(".tile .symbol", [mixed(plus if v > 0 else minus, abs(v)) for v in h])
-        assert f"unit {unit}" in shown.texts("#legend")[0]
+        near(".tile .symbol", [mixed(positive if v > 0 else negative, abs(v)) for v in h])
+        assert f"neuron {unit}" in shown.texts("#legend")[0]
     shown.close()
 
 
@@ -466,5 +470,11 @@ def test_the_colours_are_told_apart_by_all_eyes(sight: str) -> None:
         for name, colour in theme.items():
             rgb = np.array(BLIND[sight]) @ linear([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
             seen[name] = lab(rgb)
-        for one, two in (("plus", "minus"), ("plus", "base"), ("minus", "base"), ("more", "base"), ("good", "bad")):
+        for one, two in (
+            ("positive", "negative"),
+            ("positive", "base"),
+            ("negative", "base"),
+            ("high", "base"),
+            ("good", "bad"),
+        ):
             assert np.linalg.norm(seen[one] - seen[two]) > 25, (sight, one, two, np.linalg.norm(seen[one] - seen[two]))

@@ -72,7 +72,7 @@ def test_the_horizon_of_a_known_recurrence(keep: float, horizon: int | None, bpt
     model = ohlol.fit([("hello", "ohlol")], seed=1, epochs=1)
     forgetting(model, keep)
     found = compute_saliency(model, "helo" * 10)
-    assert (found.horizon, found.bptt) == (horizon, bptt)  # 0.5 ** 7 is the first power under 1 %
+    assert (found.horizon, found.recommended_bptt) == (horizon, bptt)  # 0.5 ** 7 is the first power under 1 %
     np.testing.assert_allclose(found.by_distance[:8], keep ** np.arange(8), rtol=0.02)
 
 

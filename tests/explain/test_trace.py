@@ -134,7 +134,7 @@ def test_the_next_symbol(tmp_path: Path) -> None:
     assert known == pytest.approx(expected, abs=1e-9)
     assert found.loss == pytest.approx(sum(known) / 6)
     assert found.difference < 1e-6
-    with pytest.raises(InputError, match="a text is its own target"):
+    with pytest.raises(InputError, match="the target of a text is the text itself"):
         trace(model, "the", target="hec")
 
 
@@ -178,8 +178,8 @@ def test_json_is_plain_and_says_the_same(hello: TrainedModel) -> None:
     assert step["after"]["h"] == found.layers[0].after["h"][2].tolist()
     # tanh of all steps at once and of one step may differ in the last bit
     assert step["gates"]["h"]["value"] == pytest.approx(step["after"]["h"], rel=1e-14)
-    assert len(data["answers"]) == 5
-    assert data["answers"][2]["loss"] == found.losses[2]  # pyright: ignore[reportOptionalSubscript]
+    assert len(data["predictions"]) == 5
+    assert data["predictions"][2]["loss"] == found.losses[2]  # pyright: ignore[reportOptionalSubscript]
     assert trace(hello, "hell").to_json()["layers"][0]["steps"][0]["gradient"] is None
 
 
@@ -187,8 +187,8 @@ def test_what_does_not_fit(hello: TrainedModel, tmp_path: Path) -> None:
     for sequence, target, message in (
         ("", None, "is empty"),
         ("hexx", None, "'x' was not seen in training"),
-        ("hello", "ohl", "--target has 3 labels; there must be 5"),
-        ("hello", "ohlox", "--target: the model has no label 'x'"),
+        ("hello", "ohl", "`target` has 3 labels; it must have 5"),
+        ("hello", "ohlox", "`target`: the model has no label 'x'"),
     ):
         with pytest.raises(InputError, match=message):
             trace(hello, sequence, target=target)

@@ -51,7 +51,9 @@ def until(shown: Shown, condition: str, arg: Any = None) -> None:
 def heard(shown: Shown, text: str) -> tuple[list[str], list[str], list[float]]:
     """The tiles once they are those of a text: symbols, labels and probabilities."""
     until(
-        shown, "n => document.querySelectorAll('#tiles .tile').length === n && !connection.isBusy && !wholeText.isBusy", arg=len(text)
+        shown,
+        "n => document.querySelectorAll('#tiles .tile').length === n && !connection.isBusy && !wholeText.isBusy",
+        arg=len(text),
     )
     exact = [float(e.get_attribute("data-probability")) for e in shown.page.locator("#tiles .tile-label").all()]
     return shown.texts("#tiles .symbol"), shown.texts("#tiles .tile-label bdi"), exact
@@ -73,7 +75,9 @@ def test_labels_as_you_type(browser: Any, server: Served, models: dict[str, Trai
         shown.page.locator("#typed").press_sequentially("hello", delay=20)
         assert heard(shown, "hello")[1] == list("ohlol")
         shown.page.locator("#tiles .tile").first.hover()
-        assert shown.texts("#typed-labels .label") == [label for label, _ in models["hello"].predict("h", n_best=5).best[0]]
+        assert shown.texts("#typed-labels .label") == [
+            label for label, _ in models["hello"].predict("h", n_best=5).best[0]
+        ]
         shown.page.locator("#typed").fill("help")
         until(shown, "document.getElementById('error').textContent.includes('was not seen')")
         shown.page.locator("#typed").fill("hel")
@@ -217,7 +221,8 @@ def test_training_to_the_end(browser: Any, server: Served) -> None:
         seen: dict[str, tuple[str, str]] = {}
         while shown.page.locator("#cancel").is_enabled():
             now = shown.page.evaluate(
-                "[document.getElementById('epoch-text').textContent, document.querySelector('#predictions .predicted')?.textContent, "
+                "[document.getElementById('epoch-text').textContent, "
+                "document.querySelector('#predictions .predicted')?.textContent, "
                 "document.getElementById('hidden-states').textContent]"
             )
             if now[0] and now[1]:

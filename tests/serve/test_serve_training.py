@@ -34,7 +34,9 @@ def test_it_tells_what_the_command_line_prints(client: httpx.Client) -> None:
     frames = done["explain"]["frames"]
     assert [frame["epoch"] for frame in frames] == list(range(21))
     assert "".join(frames[done["explain"]["opened"]]["predicted"]) == "ohlol"
-    assert ["".join(frame["predicted"]) for frame in frames[:20]] == ["".join(e.predictions[0]) for e in recorder.epochs]
+    assert ["".join(frame["predicted"]) for frame in frames[:20]] == [
+        "".join(e.predictions[0]) for e in recorder.epochs
+    ]
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])

@@ -121,8 +121,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "总是预测训练数据的平均值（在训练数据上测得）",
     ),
     "baseline_floor": (
-        "the minimum for logits between -1 and 1; a linear head (`head`) removes it",
-        "logits 限于 -1 与 1 之间时的最小值；加线性输出头（`head`）即可去掉这一限制",
+        "the minimum for logits between -1 and 1; `head=softmax` removes it",
+        "logits 限于 -1 与 1 之间时的最小值；设 `head=softmax` 即可去掉这一限制",
     ),
     "baseline_not_beaten": (
         "This is no better than guessing: train longer, or try another `lr`.",
@@ -133,7 +133,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "curve_summed_loss": ("training loss, summed over a sequence", "训练损失，对一个序列求和"),
     "curve_metric": ("{name}", "指标：{name}"),
     "curve_grad_norm": ("gradient norm before clipping", "裁剪前的梯度范数"),
-    "curve_saturation": ("share of hidden values beyond ±0.95", "绝对值超过 0.95 的隐藏值所占比例"),
+    "curve_saturation": ("share of hidden values with |h| > 0.95", "|h| > 0.95 的隐藏值所占比例"),
     "in_training": ("in training", "训练中"),
     "measured": ("measured", "评估"),
     "steps": ("step", "步"),
