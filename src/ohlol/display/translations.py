@@ -54,7 +54,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Within these {steps} steps the influence does not stay below 1 % of its peak: use a longer text.",
         "在这 {steps} 步之内，影响没有稳定降到峰值的 1% 以下：请换一段更长的文本。",
     ),
-    "bptt": ("Recommended for training: `bptt` {steps}.", "训练时建议 `bptt` 取 {steps}。"),
+    "bptt": ("Recommended for training: bptt = {steps}.", "训练时建议 bptt = {steps}。"),
     # neurons
     "tracks": ("{neuron} tracks {feature}", "{neuron} 跟踪的特征：{feature}"),
     "evidence": (
