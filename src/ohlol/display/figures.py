@@ -15,7 +15,7 @@ from ohlol.display.curves_text import legend, title
 from ohlol.display.trace_text import VISIBLE, describe_model
 from ohlol.explain.curves import Line, Panel
 from ohlol.explain.saliency import Saliency
-from ohlol.explain.trace import LayerTrace, Numbers, Trace, activation_name
+from ohlol.explain.trace import LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
 
 try:
@@ -205,7 +205,7 @@ def _map_rows(layer: LayerTrace, several: bool, steps: range, lang: str) -> list
         where = f"\n{translations.text('layer', lang, layer=layer.layer)}, {direction}"
     rows = [(f"{name}'", f"state_{name}", values) for name, values in reversed(layer.after.items())]
     rows += [(gate.name, f"gate_{gate.name}", gate.value) for gate in layer.gates if len(layer.gates) > 1]
-    sigmoids = {gate.name for gate in layer.gates if activation_name(layer.cell, gate.name) == "sigmoid"}
+    sigmoids = {gate.name for gate in layer.gates if gate.activation == "sigmoid"}
     return [
         (f"{name}  {translations.text(key, lang)}{where}", values[steps.start :].T, name in sigmoids)
         for name, key, values in rows

@@ -20,7 +20,7 @@ from ohlol.display import translations
 from ohlol.display.trace_text import describe_model
 from ohlol.explain.history import Frame
 from ohlol.explain.saliency import Saliency
-from ohlol.explain.trace import LayerTrace, Numbers, Trace, activation_name, reset_gate
+from ohlol.explain.trace import LayerTrace, Numbers, Trace
 
 TOP = 10
 """Labels kept for each prediction."""
@@ -95,8 +95,8 @@ def page_data(
                 "cell": layer.cell,
                 "equation": cells.CELLS[layer.cell].equation,
                 "gates": [gate.name for gate in layer.gates],
-                "activations": [activation_name(layer.cell, gate.name) for gate in layer.gates],
-                "reset_by": [reset_gate(layer.cell, gate.name) for gate in layer.gates],
+                "activations": [gate.activation for gate in layer.gates],
+                "reset_by": [gate.reset_by for gate in layer.gates],
                 "states": list(layer.after),
             }
             for layer in trace.layers

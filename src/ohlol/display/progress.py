@@ -1,7 +1,6 @@
 """The progress of a training on a console: a progress bar on a terminal, one line per epoch elsewhere."""
 
 import time
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -11,15 +10,11 @@ from ohlol.data.batches import Dataset
 from ohlol.display import translations
 from ohlol.evaluation.baselines import Baselines, baselines
 from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
-from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils.devices import describe_device
 
-if TYPE_CHECKING:
-    from ohlol.training.callbacks import Reporter
-    from ohlol.training.trainer import Trainer
 
-
-def reporter(console: Console, targets: list[str] | None = None) -> "Reporter":
+def progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
     """Return the callback for a console: the tutorial's output for pairs, otherwise a bar or a log.
 
     Args:
@@ -31,12 +26,12 @@ def reporter(console: Console, targets: list[str] | None = None) -> "Reporter":
     return Bar(console) if console.is_terminal else Log(console)
 
 
-class Summary(Silent):
+class Summary(Callback):
     """Prints the metrics of the best weights at the end, and their loss beside its baselines."""
 
     console: Console
 
-    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
+    def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Print the metrics, then the loss beside its baselines, in the language of the environment."""
         print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
         loss = baselines(trainer.config, trainer.codec, accumulator)
@@ -68,7 +63,7 @@ class Tutorial(Summary):
     def __init__(self, console: Console, targets: list[str]):
         self.console, self.targets = console, targets
 
-    def start(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Print the header of the table, on a terminal."""
         if self.console.is_terminal:
             total = "sum" if trainer.settings.loss_reduction == "sum" else "mean"
@@ -76,7 +71,7 @@ class Tutorial(Summary):
             self.console.print(f"{'epoch':>9}  {'predicted':<{width}}  loss ({total})", style="bold")
             self.width = width
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Print a row, correct letters in green and wrong ones in red; not on a terminal, the tutorial's own line."""
         strings = ["".join(labels) for labels in epoch.predictions]
         if not self.console.is_terminal:
@@ -97,7 +92,7 @@ class Tutorial(Summary):
         self.console.print(row)
 
 
-def describe_training(trainer: "Trainer") -> str:
+def describe_training(trainer: Training) -> str:
     """Return the model and the data of a training in two lines."""
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
     size = "one-hot" if not model.embedding_size else f"embedding {model.embedding_size}"
@@ -153,11 +148,11 @@ class Log(Summary):
     def __init__(self, console: Console):
         self.console = console
 
-    def start(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Print the model and the data."""
         self._print(describe_training(trainer))
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Print the line of the epoch."""
         self._print(_line(epoch))
 
@@ -182,7 +177,7 @@ class Bar(Summary):
         )
         self.loss, self.symbols, self.started, self.metric = 0.0, 0, 0.0, ""
 
-    def start(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Print the model and the data, and start the bar."""
         self.console.print(describe_training(trainer), highlight=False)
         self.epochs, self.name = trainer.settings.epochs, trainer.main_metric
@@ -190,7 +185,7 @@ class Bar(Summary):
         self.progress.start()
         self.started = time.perf_counter()
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """Advance the bar; the loss shown is a running mean over about 50 steps of an epoch."""
         self.symbols += symbols
         self.loss += (loss - self.loss) / min(done, 50)
@@ -198,20 +193,20 @@ class Bar(Summary):
         self.progress.update(
             self.task,
             total=total * self.epochs,
-            completed=total * epoch + done,
-            description=f"epoch {epoch + 1}/{self.epochs}",
+            completed=total * (epoch - 1) + done,
+            description=f"epoch {epoch}/{self.epochs}",
             status=f"loss {self.loss:.4f}{self.metric}  {speed:,.0f} symbols/s",
         )
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Print the line of the epoch above the bar."""
         self.metric = "  " + format_metrics({self.name: epoch.metrics[self.name]})
         self.progress.console.print(Text(_line(epoch), style="green" if epoch.best else ""))
 
-    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
+    def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Remove the bar and print the summary."""
         self.stop()
-        super().finish(trainer, accumulator)
+        super().on_train_end(trainer, accumulator)
 
     def stop(self) -> None:
         """Remove the bar."""

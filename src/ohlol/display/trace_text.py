@@ -10,7 +10,7 @@ from ohlol import cells
 from ohlol.display import translations
 from ohlol.display.shapes_text import WIDTH
 from ohlol.explain.saliency import Saliency
-from ohlol.explain.trace import Gate, LayerTrace, Numbers, Trace, activation_name, reset_gate
+from ohlol.explain.trace import Gate, LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
 
 MAX_NUMBERS = 8
@@ -236,8 +236,7 @@ def _product_row(
 
 def _print_gate(layer: LayerTrace, gate: Gate, t: int, page: Page) -> None:
     """Print one row per neuron: the terms, their sum, and the value of the gate."""
-    function, one = activation_name(layer.cell, gate.name), len(layer.gates) == 1
-    reset = reset_gate(layer.cell, gate.name)
+    function, one = gate.activation, len(layer.gates) == 1
     part = "h" if one else gate.name
     names = (
         ("W_ih x", "b_ih", "W_hh h", "b_hh")
@@ -245,14 +244,22 @@ def _print_gate(layer: LayerTrace, gate: Gate, t: int, page: Page) -> None:
         else tuple(s.format(part) for s in ("W_i{} x", "b_i{}", "W_h{} h", "b_h{}"))
     )
     value = "h'" if one else part
-    heads = [page.text("neuron"), names[0], names[1], *([reset] if reset else []), names[2], names[3], page.text("sum")]
+    heads = [
+        page.text("neuron"),
+        names[0],
+        names[1],
+        *([gate.reset_by] if gate.reset_by else []),
+        names[2],
+        names[3],
+        page.text("sum"),
+    ]
     page.print((_cells([*heads, f"{function} = {value}"]), "dim"))
-    r = next((one.value[t] for one in layer.gates if one.name == reset), None)
+    reset = next((other.value[t] for other in layer.gates if other.name == gate.reset_by), None)
     for j in range(min(len(gate.total[t]), MAX_NUMBERS)):
         numbers = [gate.W_ih_x[t, j], gate.b_ih[j], gate.W_hh_h[t, j], gate.b_hh[j]]
         signed = [f"{numbers[0]:.4f}", f"{numbers[1]:+.4f}", f"{numbers[2]:+.4f}", f"{numbers[3]:+.4f}"]
-        if r is not None:
-            signed[2:] = [f"+{r[j]:.4f}*", f"({numbers[2]:.4f}", f"{numbers[3]:+.4f})"]
+        if reset is not None:
+            signed[2:] = [f"+{reset[j]:.4f}*", f"({numbers[2]:.4f}", f"{numbers[3]:+.4f})"]
         row = _cells([str(j), *signed, f"{gate.total[t, j]:.4f}", ""]).removesuffix(" " * 12)
         style = POSITIVE if gate.value[t, j] > 0 else NEGATIVE
         page.print(row, (f"{gate.value[t, j]:>12.6f}", style))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ohlol import cells
 from ohlol.explain.trace import DIRECTIONS, encode_sequence
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.reference import cell_of, unrolled
+from ohlol.models.reference import unrolled
 from ohlol.utils.errors import InputError
 
 MAX_SYMBOLS = 20_000
@@ -114,7 +114,7 @@ def record_states(model: TrainedModel, text: str | Sequence[str]) -> NeuronState
     network.eval()
     _, levels = unrolled(network, network.encoder(steps)[:MAX_SYMBOLS])
     network.train(was_training)
-    names, neurons, rows = cells.CELLS[cell_of(network.settings)].states, list[Neuron](), list[Rows]()
+    names, neurons, rows = cells.CELLS[network.settings.cell].states, list[Neuron](), list[Rows]()
     for level in levels:
         for k, name in enumerate(names):
             rows.append(torch.cat([state[k] for state in level.after]).numpy())  # T times (1, H) -> (T, H)
