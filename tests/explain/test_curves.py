@@ -19,15 +19,15 @@ from ohlol.utils.errors import InputError
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    ohlol.fit([("hello", "ohlol")], seed=1, out=folder / "hello")
-    ohlol.fit([("hello", "ohlol")], seed=3, cell="rnn", loop=True, out=folder / "cell")
-    ohlol.fit(upper_pairs(folder / "data.tsv"), out=folder / "tags", **TINY)
-    ohlol.fit(text_file(folder / "text.txt"), out=folder / "text", **TINY)
+    fpartial = tmp_path_factory.mktemp("runs")
+    ohlol.fit([("hello", "ohlol")], seed=1, out=fpartial / "hello")
+    ohlol.fit([("hello", "ohlol")], seed=3, cell="rnn", loop=True, out=fpartial / "cell")
+    ohlol.fit(upper_pairs(fpartial / "data.tsv"), out=fpartial / "tags", **TINY)
+    ohlol.fit(text_file(fpartial / "text.txt"), out=fpartial / "text", **TINY)
     ohlol.fit(
-        sine_file(folder / "sine.csv"), task="forecast", out=folder / "sine", hidden_size=6, epochs=2, num_layers=1
+        sine_file(fpartial / "sine.csv"), task="forecast", out=fpartial / "sine", hidden_size=6, epochs=2, num_layers=1
     )
-    return folder
+    return fpartial
 
 
 def test_the_series_are_what_was_written(runs: Path) -> None:
@@ -94,14 +94,14 @@ def test_runs_of_one_name_are_told_apart(runs: Path, tmp_path: Path) -> None:
         load_curves([tmp_path / "hello", tmp_path / "hello"])
 
 
-def test_older_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
-    older = tmp_path / "older"
-    shutil.copytree(runs / "hello", older)
-    lines = [json.loads(line) for line in (older / "metrics.jsonl").read_text().splitlines()]
+def test_partial_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
+    partial = tmp_path / "partial"
+    shutil.copytree(runs / "hello", partial)
+    lines = [json.loads(line) for line in (partial / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
         del line["grad_norm"], line["saturation"]
-    (older / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert [panel.key for panel in load_curves([older])] == ["loss", "metric"]
+    (partial / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [panel.key for panel in load_curves([partial])] == ["loss", "metric"]
     ohlol.fit([("hello", "ohlol")], epochs=1, out=tmp_path / "run")
     (tmp_path / "run/metrics.jsonl").unlink()
     with pytest.raises(InputError, match="no epoch is finished yet"):

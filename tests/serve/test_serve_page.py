@@ -145,12 +145,12 @@ def test_keyboard(browser: Any, server: ServerProcess, models: dict[str, Trained
         shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         assert shown.page.evaluate("document.activeElement.id") == "closeview"
         shown.page.keyboard.press("ArrowRight")
-        assert shown.page.evaluate("S.t") == 1
+        assert shown.page.evaluate("selection.step") == 1
         shown.page.keyboard.press("Escape")
         assert not shown.page.locator("#trace-view").is_visible()
         assert shown.page.evaluate("document.activeElement.id") == "explain"
         shown.page.keyboard.press("ArrowRight")  # handled by the drawing while it is shown
-        assert shown.page.evaluate("S.t") == 1
+        assert shown.page.evaluate("selection.step") == 1
         shown.page.locator("#tab-try").focus()
         shown.page.keyboard.press("ArrowRight")
         assert shown.page.evaluate("document.activeElement.id") == "tab-train"
@@ -216,7 +216,7 @@ def test_complete_training(browser: Any, server: ServerProcess) -> None:
     with open_checked_page(browser, server) as shown:
         shown.page.locator("#tab-train").click()
         assert [e.input_value() for e in shown.page.locator("#pairs input").all()] == ["hello", "ohlol"]
-        assert "8 pairs of 24 characters, 500 epochs, 64 units" in shown.page.inner_text("#train-limits")
+        assert "8 pairs of 24 characters, 500 epochs, 64 neurons" in shown.page.inner_text("#train-limits")
         shown.page.locator("#start").click()
         epochs: dict[str, tuple[str, str]] = {}
         while shown.page.locator("#cancel").is_enabled():
@@ -228,7 +228,7 @@ def test_complete_training(browser: Any, server: ServerProcess) -> None:
             if now[0] and now[1]:
                 epochs[now[0]] = (now[1], now[2])
             shown.page.wait_for_timeout(50)
-        assert shown.page.inner_text("#train-status") == "Done: 1 of 1 right with the best weights"
+        assert shown.page.inner_text("#train-status") == "Done: 1 of 1 correct with the best weights"
         assert len(epochs) >= 10
         assert len(set(epochs.values())) >= 10  # it changed while it was shown
         assert shown.page.inner_text("#epoch-text") == "epoch 20 / 20 · loss 0.5158"
@@ -252,12 +252,12 @@ def test_cancelled_training_and_a_second_one(browser: Any, server: ServerProcess
         shown.page.locator("#epoch-count").fill("500")
         shown.page.locator("#pace").select_option("0.5")
         shown.page.locator("#start").click()
-        wait_until(shown, "U.epochs.length >= 2")
+        wait_until(shown, "training.epochs.length >= 2")
         shown.page.locator("#cancel").click()
         wait_until(shown, "document.getElementById('train-status').textContent.startsWith('Cancelled after')")
-        count = shown.page.evaluate("U.epochs.length")
+        count = shown.page.evaluate("training.epochs.length")
         shown.page.wait_for_timeout(700)
-        assert shown.page.evaluate("U.epochs.length") == count < 500
+        assert shown.page.evaluate("training.epochs.length") == count < 500
         shown.page.locator("#add-pair").click()
         for place, text in enumerate(("abcd", "bcda", "dcba", "cbad")):
             shown.page.locator("#pairs input").nth(place).fill(text)
@@ -310,7 +310,7 @@ def test_themes_and_widths(browser: Any, server: ServerProcess, theme: str, widt
             shown.page.locator("#models").select_option(name)
             if name != "sine":
                 shown.page.locator("#typed").fill("eh" * 30 if name == "hello" else "abe the cat")
-                wait_until(shown, "!line.busy && !whole_busy")
+                wait_until(shown, "!connection.isBusy && !wholeText.isBusy")
         shown.page.locator("#models").select_option("hello")
         wait_for_labels(shown, "hello")
         shown.page.locator("#explain").click()
@@ -361,7 +361,7 @@ def test_symbols_are_not_executed(browser: Any, tmp_path: Path) -> None:
         assert "script-src 'sha256-" in policy
         for text in (" ".join(HOSTILE), HOSTILE[3], HOSTILE[4]):
             shown.page.locator("#typed").fill(text)
-            wait_until(shown, "!line.busy")
+            wait_until(shown, "!connection.isBusy")
             assert set(shown.texts("#typed-labels .label")) & set(HOSTILE)
         shown.page.locator("#explain").click()
         wait_until(shown, "D || document.getElementById('error').textContent")

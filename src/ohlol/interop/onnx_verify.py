@@ -227,7 +227,8 @@ def quantized(model: TrainedModel, graph: bytes) -> bytes:
     Raises:
         InputError: onnxruntime has no 8-bit operator of the cell.
     """
-    operator = CELLS[model.network.settings.cell].onnx
+    cell = model.network.settings.cell
+    operator = CELLS[cell].onnx
     if operator is None or operator.name not in EIGHT_BIT:
         raise InputError(
             f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
