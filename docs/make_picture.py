@@ -1,4 +1,4 @@
-"""Draw the README's picture, and those of curves, of a trace and of a study, from real runs: `make pictures`."""
+"""Draw the pictures of the README, of curves, of a trace and of a search, from real runs: `make pictures`."""
 
 import tempfile
 from math import exp, log
@@ -19,53 +19,53 @@ matplotlib.use("Agg")
 
 PICTURE = Path(__file__).with_name("picture.png")
 RIGHT, WRONG, INK = "#0072b2", "#d55e00", "#222222"
-"""Blue and vermilion of Okabe and Ito's palette, told apart by every kind of colour vision."""
+"""Blue and vermilion of Okabe and Ito's palette, which are distinct for every kind of colour vision."""
 WORD, SEED = "ohlol", 1
-"""With this seed the word is found; about three in four find it within 20 epochs."""
+"""This seed learns the word within 20 epochs, as about three in four do."""
 
 
-class Kept(Silent):
+class EpochRecorder(Silent):
     """A reporter that keeps every epoch."""
 
     def __init__(self):
         self.epochs: list[Epoch] = []
 
     def epoch(self, epoch: Epoch) -> None:
-        """Keep it."""
+        """Append an epoch."""
         self.epochs.append(epoch)
 
 
-def main() -> None:
-    """Train, and draw what was said and what it cost."""
-    kept = Kept()
-    model = fit(reporter=kept, seed=SEED)
-    numbers = [epoch.number for epoch in kept.epochs]
-    losses = [epoch.loss for epoch in kept.epochs]
+def draw_training() -> None:
+    """Draw the README's picture: the predictions and the loss of each epoch of the tutorial."""
+    recorder = EpochRecorder()
+    model = fit(reporter=recorder, seed=SEED)
+    numbers = [epoch.number for epoch in recorder.epochs]
+    losses = [epoch.loss for epoch in recorder.epochs]
     plt.rcParams.update({"font.size": 12, "text.color": INK, "axes.labelcolor": INK, "svg.hashsalt": "ohlol"})
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 5), width_ratios=(2, 3), layout="constrained")
 
-    for epoch in kept.epochs:
-        for step, (label, wanted) in enumerate(zip(epoch.predictions[0], WORD, strict=True)):
-            colour = RIGHT if label == wanted else WRONG
-            weight = "bold" if label == wanted else "normal"
+    for epoch in recorder.epochs:
+        for step, (label, target) in enumerate(zip(epoch.predictions[0], WORD, strict=True)):
+            colour = RIGHT if label == target else WRONG
+            weight = "bold" if label == target else "normal"
             left.text(step, epoch.number, label, ha="center", va="center", color=colour, family="monospace",
                       fontsize=13, weight=weight)  # fmt: skip
     left.set(xlim=(-0.6, 4.6), ylim=(len(numbers) + 0.7, 0.3), ylabel="epoch")
     left.set_yticks([1, 5, 10, 15, 20])
     left.set_xticks(range(5), list("hello"), family="monospace", fontsize=13)
     left.xaxis.tick_top()
-    left.set_title("what comes out for hello", fontsize=12, pad=12)
+    left.set_title("predictions for hello", fontsize=12, pad=12)
     left.tick_params(length=0)
 
     labels = model.config.sizes.scores
     floor = log(1 + (labels - 1) * exp(-2))
     right.plot(numbers, losses, color=RIGHT, marker="o", markersize=5)
     right.axhline(floor, color=INK, linestyle="--", linewidth=1)
-    right.text(1, floor + 0.008, f"{floor:.3f}: the least that scores between -1 and 1 allow", ha="left", va="bottom",
+    right.text(1, floor + 0.008, f"{floor:.3f}: lower bound for logits between -1 and 1", ha="left", va="bottom",
                fontsize=10.5)  # fmt: skip
-    right.set(xlabel="epoch", ylabel="loss in training, nats a letter", ylim=(0, max(losses) * 1.08))
+    right.set(xlabel="epoch", ylabel="training loss, nats per letter", ylim=(0, max(losses) * 1.08))
     right.set_xticks([1, 5, 10, 15, 20])
-    right.set_title("what it costs", fontsize=12, pad=12)
+    right.set_title("loss", fontsize=12, pad=12)
     right.grid(color="#dddddd")
     right.set_axisbelow(True)
     for axes in (left, right):
@@ -73,18 +73,22 @@ def main() -> None:
     left.spines[["left", "bottom"]].set_visible(False)
     figure.savefig(PICTURE, dpi=120, facecolor="white", metadata={"Software": None})
 
+
+def draw_figures() -> None:
+    """Draw curves.png, trace.png and tuning.png."""
     with tempfile.TemporaryDirectory() as folder:
-        runs = [Path(folder) / "state-as-scores", Path(folder) / "with-head"]
+        runs = [Path(folder) / "state-as-logits", Path(folder) / "with-head"]
         without, _ = (
             fit(seed=SEED, epochs=60, head=head, out=run) for head, run in zip((False, True), runs, strict=True)
         )
         figures.save(figures.of_curves(curves(runs)), PICTURE.with_name("curves.png"))
-        found, remembered = trace(without, "hello"), memory(without, "hello")
-        figures.save(figures.of_trace(found, memory=remembered), PICTURE.with_name("trace.png"))
+        figure = figures.of_trace(trace(without, "hello"), memory=memory(without, "hello"))
+        figures.save(figure, PICTURE.with_name("trace.png"))
         days, study = PICTURE.parents[1] / "examples/temperature.csv", Path(folder) / "study"
         tune(days, trials=40, out=study, task="forecast", epochs=12, batch_size=4, bptt=32)
         figures.save(figures.of_study(load_board(study)), PICTURE.with_name("tuning.png"))
 
 
 if __name__ == "__main__":
-    main()
+    draw_training()
+    draw_figures()

@@ -1,6 +1,6 @@
-"""The notebooks of examples/, run for real in a copy of that folder.
+"""Run the notebooks of examples/ in a copy of that folder.
 
-`python tests/docs/notebooks.py examples/*.ipynb` runs them and writes their outputs into them.
+`python tests/docs/notebooks.py examples/*.ipynb` writes their new outputs into them.
 """
 
 import os
@@ -17,25 +17,25 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 300
-"""For one cell; a busy machine may need many times what a quiet one does."""
+"""The time limit of one cell; a busy machine may need many times what a quiet one does."""
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "LC_ALL": "C.UTF-8"}
-"""One thread, as in the other tests: what is worked out is small, and several kernels may run at once."""
+"""One thread, as in the other tests: the computations are small, and several kernels may run at once."""
 
 
-def executed(path: Path) -> Any:
-    """The notebook with new outputs; raises nbclient's error where a cell fails."""
+def execute(path: Path) -> Any:
+    """Run a notebook and return it with new outputs; raises nbclient's error where a cell fails."""
     notebook = nbformat.read(path, as_version=4)
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(ROOT / "examples", folder, dirs_exist_ok=True)
-        place = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=SECONDS, startup_timeout=SECONDS, resources=place).execute(env=ENVIRONMENT)
+        resources = {"metadata": {"path": folder}}
+        NotebookClient(notebook, timeout=SECONDS, startup_timeout=SECONDS, resources=resources).execute(env=ENVIRONMENT)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # the times of day
     return notebook
 
 
-def said(cell: Any) -> str:
-    """What a cell shows, as text: what it printed, and its tables without their markup; a picture is a word."""
+def output_text(cell: Any) -> str:
+    """The output of a cell as text: what it printed, its tables without markup, and a word in place of a picture."""
     parts: list[str] = []
     for output in cell.get("outputs", ()):
         data = output.get("data", {})
@@ -53,7 +53,7 @@ def said(cell: Any) -> str:
 def main() -> None:
     """Run the notebooks that are named."""
     for name in sys.argv[1:]:
-        nbformat.write(executed(Path(name)), name)
+        nbformat.write(execute(Path(name)), name)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The documents keep step with the code: commands, flags, version, source tree and links."""
+"""The pages match the code: commands, options, version, packages, figures, included files and links."""
 
 import importlib.util
 import re
@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 import typer.main
-from transcripts import ROOT
+from transcripts import INCLUDED, ROOT, entries, pages, with_included_files
 
 import ohlol
 from ohlol.cli import app
@@ -18,7 +18,7 @@ MARKDOWN = sorted(
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
     if ".venv" not in path.parts
 )
-SOURCES = sorted((ROOT / "src/ohlol").rglob("*.py"))
+PACKAGE = ROOT / "src/ohlol"
 
 
 def read(name: str) -> str:
@@ -38,24 +38,24 @@ def test_the_reference_is_up_to_date() -> None:
     assert read("docs/cli.md") == make_cli().reference(), "docs/cli.md is stale: python docs/make_cli.py"
 
 
-def test_every_command_and_flag_is_documented() -> None:
+def test_every_command_and_option_is_documented() -> None:
     page = read("docs/cli.md")
     for name, command in typer.main.get_command(app).commands.items():
-        _, found, rest = page.partition(f"\n## ohlol {name}\n")
-        assert found, f"{name} is not in docs/cli.md"
+        _, heading, rest = page.partition(f"\n## ohlol {name}\n")
+        assert heading, f"{name} is not in docs/cli.md"
         section = rest.split("\n## ")[0]
         for parameter in command.params:
             assert parameter.help, f"{name}: {parameter.name} has no help"
             if parameter.param_type_name == "argument":
                 continue
-            for flag in (*parameter.opts, *parameter.secondary_opts):
-                assert re.search(rf"`{flag}[ `]", section), f"{name}: {flag} is not in docs/cli.md"
+            for option in (*parameter.opts, *parameter.secondary_opts):
+                assert re.search(rf"`{option}[ `]", section), f"{name}: {option} is not in docs/cli.md"
 
 
-def test_both_readmes_name_every_command() -> None:
-    for name in ("README.md", "README.zh-CN.md"):
-        for command in typer.main.get_command(app).commands:
-            assert f"ohlol {command}" in read(name), f"{name} does not show ohlol {command}"
+def test_a_page_runs_every_command() -> None:
+    shown = {tuple(entry.code.split()[:2]) for name in pages() for entry in entries(read(name))}
+    for command in typer.main.get_command(app).commands:
+        assert ("ohlol", command) in shown, f"no page runs ohlol {command}"
 
 
 def test_the_changelog_has_this_version() -> None:
@@ -64,21 +64,27 @@ def test_the_changelog_has_this_version() -> None:
     assert re.search(rf"^## \[{re.escape(version)}\]", read("CHANGELOG.md"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
-def test_every_source_file_is_in_the_tree(path: Path) -> None:
-    inside = path.relative_to(ROOT / "src/ohlol")
-    for name in ("docs/design.md", "README.md", "README.zh-CN.md"):
-        tree = read(name).split("src/ohlol/\n", 1)[1].split("```")[0]
-        shown = [line.split()[0] for line in tree.splitlines() if line.strip()]
-        assert inside.name in shown, f"{inside} is not in the tree of {name}"
+def test_the_tree_of_the_design_lists_the_packages() -> None:
+    tree = read("docs/design.md").split("src/ohlol/\n", 1)[1].split("```")[0]
+    listed = [line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")]
+    packages = {path.parent.name for path in PACKAGE.rglob("__init__.py")} - {PACKAGE.name}
+    modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py", "__main__.py"}
+    assert sorted(listed) == sorted(packages | modules)
 
 
-def test_the_trees_name_no_file_that_is_gone() -> None:
-    there = {path.name for path in (ROOT / "src/ohlol").iterdir()} | {path.name for path in SOURCES}
-    for name in ("docs/design.md", "README.md", "README.zh-CN.md"):
-        tree = read(name).split("src/ohlol/\n", 1)[1].split("```")[0].split("\n\n")[0]
-        shown = [line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")]
-        assert set(shown) <= there, f"{name}: {sorted(set(shown) - there)}"
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_speeds_of_a_readme_are_measured(name: str) -> None:
+    table = "\n".join(line for line in read(name).splitlines() if line.startswith("| "))
+    speeds = re.findall(r"\d+\.\d+x", table)
+    assert speeds
+    assert set(speeds) <= set(re.findall(r"\d+\.\d+x", read("docs/kernels.md")))
+
+
+def test_the_page_on_extending_shows_the_tested_modules() -> None:
+    page = read("docs/extending.md")
+    shown = [ROOT / match[1] for match in INCLUDED.finditer(page)]
+    assert sorted(shown) == sorted((ROOT / "tests/extending").glob("toy_*.py"))
+    assert page == with_included_files(page), "python tests/docs/transcripts.py docs/extending.md shows the new content"
 
 
 @pytest.mark.parametrize("path", MARKDOWN, ids=lambda path: str(path.relative_to(ROOT)))

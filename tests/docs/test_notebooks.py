@@ -1,4 +1,4 @@
-"""The notebooks run, and show what they show when they are run again."""
+"""The notebooks run, and the outputs they hold are those of running them again."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("nbclient", reason="needs nbclient and ipykernel: pip install '.[dev]'")
 
-from notebooks import ROOT, executed, said
+from notebooks import ROOT, execute, output_text
 from transcripts import Entry, differs
 
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
@@ -17,16 +17,16 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 def test_a_notebook_shows_what_it_gives(path: Path) -> None:
     import nbformat
 
-    kept, again = nbformat.read(path, as_version=4), executed(path)
-    assert len(kept.cells) == len(again.cells) > 5
-    for number, (old, new) in enumerate(zip(kept.cells, again.cells, strict=True)):
+    stored, again = nbformat.read(path, as_version=4), execute(path)
+    assert len(stored.cells) == len(again.cells) > 5
+    for number, (old, new) in enumerate(zip(stored.cells, again.cells, strict=True)):
         if old.cell_type == "code":
-            assert said(old), f"cell {number} of {path.name} was not run"
+            assert output_text(old), f"cell {number} of {path.name} was not run"
             if "varies" in old.metadata.get("tags", ()):  # what the last bits of a training can change
-                assert said(new), f"cell {number} of {path.name} shows nothing"
+                assert output_text(new), f"cell {number} of {path.name} shows nothing"
                 continue
-            wrong = differs(Entry("console", old.source, said(old), number), said(new))
-            assert wrong is None, f"{path.name}: {wrong}; `make docs` runs the notebooks anew"
+            difference = differs(Entry("console", old.source, output_text(old), number), output_text(new))
+            assert difference is None, f"{path.name}: {difference}; `make docs` runs the notebooks anew"
 
 
 def test_there_are_two() -> None:

@@ -1,32 +1,29 @@
-"""Every command and every piece of Python that a markdown file shows is run, and prints what the file says."""
+"""Every command and every piece of Python that a markdown page shows is run and prints what the page says."""
 
 from pathlib import Path
 
 import pytest
-from transcripts import ROOT, Entry, Place, differs, entries
+from transcripts import ROOT, Entry, Session, differs, entries, pages
 
-RUN = (
-    "README.md",
-    "docs/cli.md",
-    "docs/corpus.md",
-    "docs/data.md",
-    "docs/seeing.md",
-    "docs/shipping.md",
-    "docs/tuning.md",
-    "examples/README.md",
-)
+LONGEST_README = 200
+"""Lines: a README is read in five minutes."""
 
 
 def read(name: str) -> list[Entry]:
     return entries((ROOT / name).read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", pages())
 def test_everything_shown_is_what_happens(name: str, tmp_path: Path) -> None:
     shown = read(name)
-    with Place(tmp_path) as place:
-        wrong = [found for entry in shown if (real := place.run(entry)) is not None and (found := differs(entry, real))]
-    assert not wrong, "\n\n".join(wrong) + f"\n\npython tests/docs/transcripts.py {name} writes the real output"
+    differences: list[str] = []
+    with Session(tmp_path) as session:
+        for entry in shown:
+            real = session.run(entry)
+            if real is not None and (difference := differs(entry, real)):
+                differences.append(difference)
+    message = f"\n\npython tests/docs/transcripts.py {name} writes the real output"
+    assert not differences, "\n\n".join(differences) + message
 
 
 def test_both_languages_show_the_same() -> None:
@@ -35,8 +32,10 @@ def test_both_languages_show_the_same() -> None:
     assert [e.shown for e in chinese] == [e.shown for e in english]
 
 
-def test_the_readme_names_the_two_commands() -> None:
-    codes = [entry.code for entry in read("README.md")]
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_a_readme_is_short_and_names_the_two_commands(name: str) -> None:
+    assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) <= LONGEST_README
+    codes = [entry.code for entry in read(name)]
     assert "make hello" in codes
     assert "make test" in codes
 
@@ -46,4 +45,4 @@ def test_examples_hello(tmp_path: Path) -> None:
     entry = Entry(
         "python", code, "".join(line.split("  # ")[1] + "\n" for line in code.splitlines() if "  # " in line), 1
     )
-    assert differs(entry, Place(tmp_path).run(entry) or "") is None
+    assert differs(entry, Session(tmp_path).run(entry) or "") is None

@@ -1,4 +1,4 @@
-"""The comparison of shown and real output, on made cases: it must see what is wrong."""
+"""The comparison of shown and real output, on small cases: it must detect every kind of difference."""
 
 import pytest
 from transcripts import Entry, differs, entries, with_blocks_of
@@ -35,6 +35,12 @@ def test_long_trainings_may_differ_a_little() -> None:
     entry = Entry("console", "ohlol train examples/words.csv --input word", "accuracy 80.00 %", 1)
     assert differs(entry, "accuracy 75.00 %") is None
     assert differs(entry, "accuracy 35.00 %")
+
+
+def test_timings_may_differ_and_their_table_may_not() -> None:
+    entry = Entry("console", "ohlol bench", " T  cell  torch, ms\n ───\n 5  rnn         1.23\n", 1)
+    assert differs(entry, " T   cell   torch, ms\n ─────\n 15  rnn         12.3") is None
+    assert differs(entry, " T   cell   torch, ms\n ─────\n 15  gru         12.3")
 
 
 def test_entries_and_translation() -> None:

@@ -1,12 +1,15 @@
-"""The commands that markdown files show, run for real; knows nothing of what any command should print.
+"""Run the commands and the Python code that markdown pages show, and compare or rewrite the output shown.
 
 In a ```console block a line that starts with `$ ` is a command, and the lines below it are its output, standard error
-included. `...` stands for any text. `ohlol serve ... &` starts a server, at a free port that
-is shown as 8000, and `curl` asks it. Numbers with a decimal point may differ a little, as another machine adds up in
-another order; everything else must be equal. A ```python block is run too: a comment after a `print` is its output.
+included. `...` stands for any text. `ohlol serve ... &` starts a server on a free port, which the page shows as 8000,
+and `curl` sends it requests. Numbers with a decimal point may differ slightly, since the order of floating point
+additions depends on the machine; of `ohlol bench` all numbers may. Everything else must be equal. A ```python block is
+run too; the comment after a `print` is its output. Other blocks are not run. A ```py block below a comment
+`<!-- include: FILE -->` shows that file.
 
-`python tests/docs/transcripts.py README.md ...` writes the real output into the files, keeping a block that is right,
-and otherwise as many first and last lines as stood around a line `...`. README.zh-CN.md takes the blocks of README.md.
+`python tests/docs/transcripts.py [PAGE ...]` writes the real output and the included files into the pages, or into all
+pages without an argument. A correct block is kept; in a wrong one, the lines around `...` are replaced one for one.
+README.zh-CN.md takes the blocks of README.md.
 """
 
 import io
@@ -17,30 +20,51 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[2]
+INCLUDED = re.compile(r"^<!-- include: (\S+) -->\n```py\n.*?^```$", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DECIMAL = re.compile(r"\d+\.\d+")
 PORT = 8000
-"""Of `ohlol serve`, as the pages show it."""
+"""The port of `ohlol serve` in the pages."""
 EXACT, LOOSE = 2e-3, 0.25
-"""Relative tolerance of decimals: the tutorial's few operations, and trainings of thousands of steps."""
+"""Relative tolerance of decimals: for the tutorial's few operations, and for trainings of thousands of steps."""
+TRANSLATIONS = {"README.zh-CN.md": "README.md"}
+"""Pages whose blocks are copies of those of another page."""
 
 
 @dataclass
 class Entry:
-    """One command and the output shown below it, or one piece of Python and the output its comments show."""
+    """One command with the output shown below it, or one piece of Python with the output its comments show."""
 
     kind: str
     """"console" or "python"."""
     code: str
     shown: str
     line: int
+
+
+def pages() -> list[str]:
+    """The pages that show commands or Python code, translations left out."""
+    paths = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")]
+    names = sorted(
+        path.relative_to(ROOT).as_posix() for path in paths if BLOCK.search(path.read_text(encoding="utf-8"))
+    )
+    return [name for name in names if name not in TRANSLATIONS]
+
+
+def with_included_files(markdown: str) -> str:
+    """A page with the current content of the files it includes."""
+
+    def include(match: re.Match[str]) -> str:
+        return f"<!-- include: {match[1]} -->\n```py\n{(ROOT / match[1]).read_text(encoding='utf-8')}```"
+
+    return INCLUDED.sub(include, markdown)
 
 
 def blocks(markdown: str) -> Iterator[tuple[str, str, int]]:
@@ -50,27 +74,27 @@ def blocks(markdown: str) -> Iterator[tuple[str, str, int]]:
 
 
 def entries(markdown: str) -> list[Entry]:
-    """Everything a file says can be run, in order."""
-    found: list[Entry] = []
+    """All commands and pieces of Python of a page, in order."""
+    result: list[Entry] = []
     for kind, body, line in blocks(markdown):
         if kind == "python":
-            found.append(Entry(kind, body, _printed(body), line))
+            result.append(Entry(kind, body, _printed(body), line))
             continue
         if not body.startswith("$ "):
             raise ValueError(f"line {line}: a console block must start with a command")
         for number, text in enumerate(body.splitlines()):
             if text.startswith("$ "):
-                found.append(Entry(kind, text.removeprefix("$ "), "", line + number))
+                result.append(Entry(kind, text.removeprefix("$ "), "", line + number))
             else:
-                found[-1].shown += text + "\n"
-    return found
+                result[-1].shown += text + "\n"
+    return result
 
 
 def _printed(code: str) -> str:
     return "".join(line.split("  # ", 1)[1] + "\n" for line in code.splitlines() if "print(" in line and "  # " in line)
 
 
-class Place:
+class Session:
     """A temporary folder with the examples, in which entries are run one after the other."""
 
     def __init__(self, folder: Path):
@@ -80,7 +104,7 @@ class Place:
         self.server: subprocess.Popen[str] | None = None
         self.port = PORT
 
-    def __enter__(self) -> "Place":
+    def __enter__(self) -> "Session":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,35 +113,37 @@ class Place:
             self.server.communicate()
             self.server = None
 
-    def _served(self, arguments: list[str]) -> str:
-        """Start a server, in place of the one that was; what it says first."""
+    def _serve(self, arguments: list[str]) -> str:
+        """Start a server in place of a previous one, and return its first line."""
         self.__exit__()
         command = [sys.executable, "-m", "ohlol", *arguments, "--port", "0"]
         self.server = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True)
         assert self.server.stdout is not None
         line = self.server.stdout.readline()
-        self.port = int(re.search(r":(\d+)/", line)[1])  # pyright: ignore[reportOptionalSubscript]
+        address = re.search(r":(\d+)/", line)
+        assert address is not None, f"the server printed {line!r}"
+        self.port = int(address[1])
         return tidy(line.replace(f":{self.port}/", f":{PORT}/"))
 
     def run(self, entry: Entry) -> str | None:
-        """What an entry prints; None where it is not for running here (make, pip)."""
+        """Run an entry and return its output, or None for commands that are only checked (make, pip)."""
         if entry.kind == "python":
             code = entry.code.replace(f":{PORT}/", f":{self.port}/")
-            return self._captured(lambda: exec(compile(code, f"line {entry.line}", "exec"), self.names))
-        command, given = entry.code, ""
+            return self._capture(lambda: exec(compile(code, f"line {entry.line}", "exec"), self.names))
+        command, stdin = entry.code, ""
         if command.startswith("echo ") and " | " in command:
-            said, command = command.split(" | ", 1)
-            given = " ".join(shlex.split(said)[1:]) + "\n"
+            echo, command = command.split(" | ", 1)
+            stdin = " ".join(shlex.split(echo)[1:]) + "\n"
         words = shlex.split(command, comments=True)
         if words[:2] == ["ohlol", "serve"] and words[-1] == "&":
-            return self._served(words[1:-1])
+            return self._serve(words[1:-1])
         if words[0] == "curl" and self.server is not None:
-            asked = [word.replace(f":{PORT}/", f":{self.port}/") for word in words]
-            return tidy(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
+            request = [word.replace(f":{PORT}/", f":{self.port}/") for word in words]
+            return tidy(subprocess.run(request, capture_output=True, text=True, check=True).stdout)
         if words[0] != "ohlol":
             _check(words)
             return None
-        return self._captured(lambda: self._ohlol(words[1:]), given)
+        return self._capture(lambda: self._ohlol(words[1:]), stdin)
 
     def _ohlol(self, arguments: list[str]) -> None:
         from ohlol.cli import main
@@ -128,23 +154,23 @@ class Place:
             if end.code not in (0, 2, None):
                 raise RuntimeError(f"ohlol {shlex.join(arguments)} ended with {end.code}") from end
 
-    def _captured(self, call, given: str = "") -> str:
-        output, said = io.StringIO(), io.TextIOWrapper(io.BytesIO(given.encode()), "utf-8")
+    def _capture(self, call: Callable[[], object], stdin: str = "") -> str:
+        output, input_stream = io.StringIO(), io.TextIOWrapper(io.BytesIO(stdin.encode()), "utf-8")
         terminal = {"COLUMNS": "80", "LC_ALL": "C.UTF-8"}
-        streams = redirect_stdout(output), redirect_stderr(output), patch("sys.stdin", said)
+        streams = redirect_stdout(output), redirect_stderr(output), patch("sys.stdin", input_stream)
         with patch.dict(os.environ, terminal), streams[0], streams[1], streams[2], chdir(self.folder):
             call()
         return tidy(output.getvalue())
 
 
 def _check(words: list[str]) -> None:
-    """A command of another program: `make TARGET` must exist, `pip install` must name a folder or this package."""
+    """Check a command of another program: `make TARGET` must exist, `pip install` must install this folder."""
     if words[0] == "make":
         targets = re.findall(r"^([a-z][a-z-]*):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-        asked = [word for word in words[1:] if "=" not in word]
+        requested = [word for word in words[1:] if "=" not in word]
         variables = [word.split("=")[0] for word in words[1:] if "=" in word]
-        assert asked, "make without a target"
-        assert set(asked) <= set(targets), f"no such target: {asked}"
+        assert requested, "make without a target"
+        assert set(requested) <= set(targets), f"no such target: {requested}"
         assert set(variables) <= {"PIP_FLAGS", "PYTHON"}, f"no such variable: {variables}"
     elif words[:2] == ["pip", "install"]:
         assert any(re.fullmatch(r"\.(\[[a-z,]+\])?", word) for word in words[2:]), "pip install without a package"
@@ -153,29 +179,37 @@ def _check(words: list[str]) -> None:
 
 
 def tidy(text: str) -> str:
-    """Without spaces at the ends of lines and empty lines around, which markdown cannot show well."""
+    """Remove spaces at the ends of lines and empty lines around a text, which markdown cannot show well."""
     return "\n".join(line.rstrip() for line in text.strip("\n").splitlines()).strip("\n")
 
 
 def differs(entry: Entry, real: str) -> str | None:
-    """What is wrong with the output an entry shows; None where it is right."""
+    """Compare the output an entry shows with the real one; returns the difference as a message, or None."""
     shown = tidy(entry.shown)
     if not shown and entry.kind == "python":
         return None
+    mismatch = f"line {entry.line}: {entry.code}\nshown:\n{shown}\nreal:\n{real}"
+    if entry.code.startswith("ohlol bench"):
+        return None if _without_figures(shown) == _without_figures(real) else mismatch
     pieces = re.split(r"(\.\.\.|\d+\.\d+)", shown)
     pattern = "".join(".*?" if p == "..." else r"(\d+\.\d+)" if DECIMAL.fullmatch(p) else re.escape(p) for p in pieces)
-    found = re.fullmatch(pattern, real, re.DOTALL)
-    if not found:
-        return f"line {entry.line}: {entry.code}\nshown:\n{shown}\nreal:\n{real}"
+    match = re.fullmatch(pattern, real, re.DOTALL)
+    if not match:
+        return mismatch
     exact = entry.code.startswith("ohlol train") and not re.search(r"[^ ]\.[a-z]+( |$)", entry.code)
-    for was, now in zip(filter(DECIMAL.fullmatch, pieces), found.groups(), strict=True):
-        if abs(float(was) - float(now)) > (EXACT if exact else LOOSE) * max(abs(float(was)), 0.1):
-            return f"line {entry.line}: {entry.code}\nshows {was}, really {now}:\n{real}"
+    for before, now in zip(filter(DECIMAL.fullmatch, pieces), match.groups(), strict=True):
+        if abs(float(before) - float(now)) > (EXACT if exact else LOOSE) * max(abs(float(before)), 0.1):
+            return f"line {entry.line}: {entry.code}\nshows {before}, really {now}:\n{real}"
     return None
 
 
-def _shortened(shown: str, real: str) -> str:
-    """Real output, its speeds elided, and its middle where the middle was elided before."""
+def _without_figures(table: str) -> str:
+    """A table of timings without its numbers and the widths that follow from them."""
+    return re.sub(r"─+|\s+", " ", re.sub(r"\d[\d.,]*", "0", table))
+
+
+def _shorten(shown: str, real: str) -> str:
+    """Real output with its speeds elided, and its middle where the middle was elided before."""
     lines = re.sub(r"[\d,]+ symbols/s", "... symbols/s", real).splitlines()
     before = shown.splitlines()
     if "..." in before:
@@ -185,28 +219,28 @@ def _shortened(shown: str, real: str) -> str:
 
 
 def update(file: Path) -> str:
-    """A file's text with real output in its console blocks."""
-    text = file.read_text(encoding="utf-8")
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as held:
-        place, made = held.enter_context(Place(Path(folder))), {}
+    """A page's text with the real output in its console blocks."""
+    text = with_included_files(file.read_text(encoding="utf-8"))
+    corrections: dict[int, str] = {}
+    with tempfile.TemporaryDirectory() as folder, Session(Path(folder)) as session:
         for entry in entries(text):
-            real = place.run(entry)
-            if real is not None and (wrong := differs(entry, real)):
-                print(f"{file.name}: {wrong}\n", file=sys.stderr)
-                made[entry.line] = entry.code, _shortened(entry.shown, real)
+            real = session.run(entry)
+            if real is not None and (difference := differs(entry, real)):
+                print(f"{file.name}: {difference}\n", file=sys.stderr)
+                corrections[entry.line] = _shorten(entry.shown, real)
     lines, kept, line = text.splitlines(keepends=True), [], 0
     while line < len(lines):
         kept.append(lines[line])
         line += 1
-        if line in made and lines[line - 1].startswith("$ "):
-            kept.append(made[line][1])
+        if line in corrections and lines[line - 1].startswith("$ "):
+            kept.append(corrections[line])
             while not lines[line].startswith(("$ ", "```")):
                 line += 1
     return "".join(kept)
 
 
 def with_blocks_of(text: str, other: str) -> str:
-    """A translation with the runnable blocks of the original."""
+    """A translation with the blocks of the original that are run."""
     bodies = iter([match[0] for match in BLOCK.finditer(other)])
     return BLOCK.sub(lambda match: next(bodies, match[0]), text)
 
@@ -215,10 +249,10 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)  # as in the tests
-    for name in sys.argv[1:]:
-        Path(name).write_text(update(Path(name)), encoding="utf-8")
-    translation = ROOT / "README.zh-CN.md"
-    if translation.exists():
-        original = (ROOT / "README.md").read_text(encoding="utf-8")
-        again = with_blocks_of(translation.read_text(encoding="utf-8"), original)
-        translation.write_text(again, encoding="utf-8")
+    for name in sys.argv[1:] or [*pages(), "docs/extending.md"]:
+        (ROOT / name).write_text(update(ROOT / name), encoding="utf-8")
+    for translation, original in TRANSLATIONS.items():
+        text = with_blocks_of(
+            (ROOT / translation).read_text(encoding="utf-8"), (ROOT / original).read_text(encoding="utf-8")
+        )
+        (ROOT / translation).write_text(text, encoding="utf-8")

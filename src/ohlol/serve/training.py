@@ -193,12 +193,12 @@ async def start_training(body: schemas.Train, service: Service) -> AsyncGenerato
     return events()
 
 
-def _train(asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threading.Event) -> None:
-    watcher = Watcher(asked, limits, tell, cancelled)
-    settings: dict[str, Any] = asked.model_dump(include={"cell", "hidden_size", "epochs", "lr", "seed"})
-    settings["head"] = "softmax" if asked.head else "identity"
-    pairs = [(pair.input, pair.target) for pair in asked.pairs]
-    _building.acquire()
+def _train(body: schemas.Train, limits: Limits, send: SendEvent, cancelled: threading.Event) -> None:
+    reporter = EventReporter(body, limits, send, cancelled)
+    settings: dict[str, Any] = body.model_dump(include={"cell", "hidden_size", "epochs", "lr", "seed"})
+    settings["head"] = "softmax" if body.head else "identity"
+    pairs = [(pair.input, pair.target) for pair in body.pairs]
+    _build_lock.acquire()
     try:
         model = fit.fit(pairs, reporter=reporter, device="cpu", **settings)
     except TrainingEndedError as error:
@@ -216,7 +216,7 @@ def _train(asked: schemas.Train, limits: Limits, tell: Tell, cancelled: threadin
         "done",
         {
             "loss": model.config.metrics["loss"],
-            "pairs": [said(model, pair.input) for pair in asked.pairs],
-            "explain": watcher.explained(model),
+            "pairs": [compute_output(model, pair.input) for pair in body.pairs],
+            "explain": reporter.explain(model),
         },
     )
