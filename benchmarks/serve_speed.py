@@ -1,13 +1,13 @@
-"""Requests a second of `ohlol serve` with batches and without, side by side; and many streams and clients at once.
+"""Requests a second of `ohlol serve` with batching and without; and many streams and clients at once.
 
-    python benchmarks/serve_speed.py batches [--hidden H] [--layers L] [--symbols T] [--clients N] [--rounds N]
-    python benchmarks/serve_speed.py load [--sessions N] [--clients N] [--seconds S]
+    python benchmarks/serve_speed.py batches [--hidden H] [--layers L] [--clients N] [--rounds N] [--quick]
+    python benchmarks/serve_speed.py load [--sessions N] [--clients N] [--seconds S] [--quick]
 
-`batches`: two servers of the same model, one with `--batch-size 1`, are asked in turns, A B A B, each by N clients that
-send their next request when they have the answer; the medians of the rounds are compared. `load`: N sessions that read
-symbol by symbol and N clients that predict, all at once on one server. Every answer is checked against the model, and a
-wrong or missing one ends the program. The clients run in this process, on the same machine as the server, and are as
-plain as can be: what they cost is part of every figure.
+`batches`: two servers of the same model, one with `--batch-size 1`, answer in turns the requests of N clients, which
+send the next request when they have the answer; the medians of the rounds are compared. `load`: N sessions that read
+symbol by symbol and N clients that predict, all at once on one server. Every answer is checked against the model, and
+no speed is shown where one is wrong or missing. The clients run in this process, on the same machine as the server;
+their cost is part of every figure.
 """
 
 import argparse
@@ -23,37 +23,37 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from timing import parse_arguments
 from websockets.asyncio.client import connect
 
 import ohlol
 from ohlol.inference.trained_model import TrainedModel
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz "
-CLOSE = 1e-4
+TOLERANCE = 1e-4
 """Of a probability: a batch adds up in another order than one sequence, and the answer has six digits."""
 
 
 @dataclass
-class Seen:
-    """What the clients of one kind saw."""
+class Answers:
+    """The answers that the clients of one kind got."""
 
     seconds: list[float] = field(default_factory=list[float])
-    """Of each answer."""
+    """Latency of each answer."""
     wrong: int = 0
     lost: int = 0
-    whole: float = 0.0
+    duration: float = 0.0
     """Seconds from the first request to the last answer, which comes after the time is up."""
 
     def __str__(self) -> str:
-        at = sorted(self.seconds)
-        p50, p99 = (1000 * at[int(len(at) * q)] for q in (0.5, 0.99))
-        return f"{len(at):,} answers, p50 {p50:.1f} ms, p99 {p99:.1f} ms, {self.wrong} wrong, {self.lost} lost"
+        ordered = sorted(self.seconds)
+        p50, p99 = (1000 * ordered[int(len(ordered) * q)] for q in (0.5, 0.99))
+        return f"{len(ordered):,} answers, p50 {p50:.1f} ms, p99 {p99:.1f} ms, {self.wrong} wrong, {self.lost} lost"
 
 
 class Client:
-    """One connection that is kept, one request at a time."""
+    """A persistent connection, one request at a time."""
 
     def __init__(self, port: int):
         self.port = port
@@ -75,81 +75,87 @@ class Client:
         return int(answer[9:12]), await self.reader.readexactly(int(length[1]))
 
 
-def texts(count: int, symbols: int, seed: int = 0) -> list[str]:
+def random_texts(count: int, symbols: int, seed: int = 0) -> list[str]:
     """Random texts, of half to the whole length."""
-    chance = random.Random(seed)
-    return ["".join(chance.choices(ALPHABET, k=chance.randint(max(symbols // 2, 1), symbols))) for _ in range(count)]
+    generator = random.Random(seed)
+    lengths = [generator.randint(max(symbols // 2, 1), symbols) for _ in range(count)]
+    return ["".join(generator.choices(ALPHABET, k=length)) for length in lengths]
 
 
-def labels_of(model: TrainedModel, some: list[str]) -> dict[str, tuple[list[str], list[float]]]:
-    """What the model itself says of each text."""
-    found = model.predict_many(some)
-    return {text: (p.labels, p.probability) for text, p in zip(some, found, strict=True)}
+Labels = tuple[list[str], list[float]]
+"""The label of each symbol, and its probability."""
 
 
-def same(told: tuple[list[str], list[float]], wanted: tuple[list[str], list[float]]) -> bool:
-    """Whether probabilities are near, and labels equal wherever two are not as likely as each other."""
-    if len(told[0]) != len(wanted[0]):
+def predict_labels(model: TrainedModel, texts: list[str]) -> dict[str, Labels]:
+    """The predictions of the model itself for each text."""
+    predictions = model.predict_many(texts)
+    return {text: (p.labels, p.probability) for text, p in zip(texts, predictions, strict=True)}
+
+
+def are_equal(answer: Labels, expected: Labels) -> bool:
+    """Whether probabilities are close, and labels equal except where two are equally likely."""
+    if len(answer[0]) != len(expected[0]):
         return False
     return all(
-        abs(p - q) < CLOSE and (a == b or max(p, q) < 0.5 + CLOSE)
-        for a, b, p, q in zip(told[0], wanted[0], told[1], wanted[1], strict=True)
+        abs(p - q) < TOLERANCE and (a == b or max(p, q) < 0.5 + TOLERANCE)
+        for a, b, p, q in zip(answer[0], expected[0], answer[1], expected[1], strict=True)
     )
 
 
-async def predicting(port: int, wanted: dict[str, Any], clients: int, seconds: float, name: str = "model") -> Seen:
-    """Clients that ask one after the other until the time is up."""
-    seen, until, some = Seen(), time.perf_counter() + seconds, list(wanted)
+async def run_clients(port: int, expected: dict[str, Labels], clients: int, seconds: float) -> Answers:
+    """Clients that send requests one after the other until the time is up."""
+    answers, until, texts = Answers(), time.perf_counter() + seconds, list(expected)
 
-    async def one(number: int) -> None:
-        chance = random.Random(number)
+    async def run_client(number: int) -> None:
+        generator = random.Random(number)
         async with Client(port) as client:
             while time.perf_counter() < until:
-                text = chance.choice(some)
-                began = time.perf_counter()
-                status, body = await client.post(f"/v1/models/{name}/predict", json.dumps({"inputs": text}).encode())
-                seen.seconds.append(time.perf_counter() - began)
+                text = generator.choice(texts)
+                started = time.perf_counter()
+                status, body = await client.post("/v1/models/model/predict", json.dumps({"inputs": text}).encode())
+                answers.seconds.append(time.perf_counter() - started)
                 if status != 200:
-                    seen.lost += 1
+                    answers.lost += 1
                     continue
-                told = json.loads(body)["predictions"][0]
-                seen.wrong += not same((told["labels"], told["probabilities"]), wanted[text])
+                prediction = json.loads(body)["predictions"][0]
+                answer = prediction["labels"], prediction["probabilities"]
+                answers.wrong += not are_equal(answer, expected[text])
 
-    began = time.perf_counter()
-    await asyncio.gather(*(one(number) for number in range(clients)))
-    seen.whole = time.perf_counter() - began
-    return seen
+    started = time.perf_counter()
+    await asyncio.gather(*(run_client(number) for number in range(clients)))
+    answers.duration = time.perf_counter() - started
+    return answers
 
 
-async def streaming(port: int, wanted: dict[str, Any], sessions: int, seconds: float, name: str = "model") -> Seen:
+async def run_sessions(port: int, expected: dict[str, Labels], sessions: int, seconds: float) -> Answers:
     """Sessions that read texts symbol by symbol until the time is up, all open before the first begins."""
-    seen, some = Seen(), list(wanted)
-    opened = asyncio.Barrier(sessions)
+    answers, texts = Answers(), list(expected)
+    all_open = asyncio.Barrier(sessions)
 
-    async def one(number: int) -> None:
-        chance = random.Random(number)
-        async with connect(f"ws://127.0.0.1:{port}/v1/models/{name}/stream", proxy=None, open_timeout=60) as socket:
+    async def run_session(number: int) -> None:
+        generator = random.Random(number)
+        async with connect(f"ws://127.0.0.1:{port}/v1/models/model/stream", proxy=None, open_timeout=60) as socket:
             await socket.recv()
-            await opened.wait()
+            await all_open.wait()
             until = time.perf_counter() + seconds
             while time.perf_counter() < until:
-                text = chance.choice(some)
-                told: tuple[list[str], list[float]] = ([], [])
-                for place, symbol in enumerate(text):
-                    began = time.perf_counter()
-                    await socket.send(json.dumps({"reset": place == 0, "read": symbol}))
+                text = generator.choice(texts)
+                labels: Labels = ([], [])
+                for position, symbol in enumerate(text):
+                    started = time.perf_counter()
+                    await socket.send(json.dumps({"reset": position == 0, "read": symbol}))
                     answer = json.loads(await socket.recv())
-                    seen.seconds.append(time.perf_counter() - began)
+                    answers.seconds.append(time.perf_counter() - started)
                     if "steps" not in answer:
-                        seen.lost += 1
+                        answers.lost += 1
                         break
-                    told[0].append(answer["steps"][0]["label"])
-                    told[1].append(answer["steps"][0]["probability"])
+                    labels[0].append(answer["steps"][0]["label"])
+                    labels[1].append(answer["steps"][0]["probability"])
                 else:
-                    seen.wrong += not same(told, wanted[text])
+                    answers.wrong += not are_equal(labels, expected[text])
 
-    await asyncio.gather(*(one(number) for number in range(sessions)))
-    return seen
+    await asyncio.gather(*(run_session(number) for number in range(sessions)))
+    return answers
 
 
 class Server:
@@ -159,12 +165,12 @@ class Server:
         command = [sys.executable, "-m", "ohlol", "serve", f"model={run}", "--port", "0", *flags]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
-        found = re.search(r":(\d+)/", self.process.stdout.readline())
-        assert found is not None, "no server"
-        self.port = int(found[1])
+        address = re.search(r":(\d+)/", self.process.stdout.readline())
+        assert address is not None, "the server did not start"
+        self.port = int(address[1])
 
     def cpu(self) -> float:
-        """Seconds of processor time that it has used; NaN where the system does not say."""
+        """Seconds of processor time of the server; NaN where the system does not say."""
         try:
             user, system = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
         except OSError:
@@ -179,69 +185,75 @@ class Server:
         self.process.wait()
 
 
-def model_of(folder: Path, hidden: int, layers: int, *, both: bool) -> TrainedModel:
-    """A labeller of characters of some size; it need not be a good one."""
-    pairs = [(text, text.upper()) for text in texts(40, 30, seed=1)]
+def train_model(folder: Path, hidden: int, layers: int, *, bidirectional: bool) -> TrainedModel:
+    """A labeller of characters of some size; its quality does not matter."""
+    pairs = [(text, text.upper()) for text in random_texts(40, 30, seed=1)]
     return ohlol.fit(
-        pairs, cell="lstm", head=True, hidden_size=hidden, num_layers=layers, bidirectional=both, embedding_size=64,
-        epochs=2, lr=3e-3, bigram_size=0, char_rnn_size=0, out=folder / "run",
+        pairs, cell="lstm", head="softmax", hidden_size=hidden, num_layers=layers, bidirectional=bidirectional,
+        embedding_size=64, epochs=2, lr=3e-3, bigram_size=0, char_rnn_size=0, out=folder / "run",
     )  # fmt: skip
 
 
-def batches(given: argparse.Namespace, folder: Path) -> None:
-    """With and without, in turns."""
-    model = model_of(folder, given.hidden, given.layers, both=True)
-    wanted = labels_of(model, texts(200, given.symbols))
-    run = model.run
-    assert run is not None
+def compare_batching(options: argparse.Namespace, folder: Path) -> None:
+    """Measure a server with batching and one without in turns."""
+    model = train_model(folder, options.hidden, options.layers, bidirectional=True)
+    expected = predict_labels(model, random_texts(200, options.symbols))
+    assert model.run is not None
     print(
-        f"lstm {given.layers} x {given.hidden}, both directions, texts of {given.symbols // 2} to {given.symbols} "
-        f"symbols, {given.clients} clients"
+        f"lstm {options.layers} x {options.hidden}, both directions, texts of {options.symbols // 2} to "
+        f"{options.symbols} symbols, {options.clients} clients"
     )
-    with Server(run, "--batch-size", "1", "--batch-wait", "0") as alone, Server(run) as together:
+    with Server(model.run, "--batch-size", "1", "--batch-wait", "0") as single, Server(model.run) as batching:
         rates: dict[str, list[float]] = {"one by one": [], "in batches": []}
         costs: dict[str, list[float]] = {name: [] for name in rates}
-        for number in range(given.rounds + 1):
-            for name, server in (("one by one", alone), ("in batches", together)):
+        for round_number in range(options.rounds + 1):
+            for name, server in (("one by one", single), ("in batches", batching)):
                 before = server.cpu()
-                seen = asyncio.run(predicting(server.port, wanted, given.clients, given.seconds))
-                if seen.wrong or seen.lost:
-                    raise SystemExit(f"{name}: {seen}")
-                if number:  # the first round warms up
-                    rates[name].append(len(seen.seconds) / seen.whole)
-                    costs[name].append(1000 * (server.cpu() - before) / len(seen.seconds))
-                    print(f"  {name}: {rates[name][-1]:,.0f} requests/s, {costs[name][-1]:.2f} ms of processor, {seen}")
-    one, many = (statistics.median(values) for values in rates.values())
-    print(f"one by one {one:,.1f}, in batches {many:,.1f} requests/s: {many / one:.1f} times")
-    one, many = (statistics.median(values) for values in costs.values())
-    print(f"one by one {one:.1f}, in batches {many:.1f} ms of processor a request: {one / many:.1f} times")
+                answers = asyncio.run(run_clients(server.port, expected, options.clients, options.seconds))
+                if answers.wrong or answers.lost:
+                    raise SystemExit(f"{name}: {answers}: no speed is shown")
+                if round_number:  # the first round warms up
+                    rates[name].append(len(answers.seconds) / answers.duration)
+                    costs[name].append(1000 * (server.cpu() - before) / len(answers.seconds))
+                    print(
+                        f"  {name}: {rates[name][-1]:,.0f} requests/s, {costs[name][-1]:.2f} ms of processor, {answers}"
+                    )
+    single_rate, batching_rate = (statistics.median(values) for values in rates.values())
+    print(
+        f"one by one {single_rate:,.1f}, in batches {batching_rate:,.1f} requests/s: "
+        f"{batching_rate / single_rate:.1f} times"
+    )
+    single_cost, batching_cost = (statistics.median(values) for values in costs.values())
+    ratio = single_cost / batching_cost if batching_cost else float("nan")  # the system counts in hundredths of seconds
+    print(f"one by one {single_cost:.1f}, in batches {batching_cost:.1f} ms of processor a request: {ratio:.1f} times")
 
 
-def load(given: argparse.Namespace, folder: Path) -> None:
-    """Streams and clients at once."""
-    model = model_of(folder, given.hidden, given.layers, both=False)
-    wanted = labels_of(model, texts(100, given.symbols))
+def measure_load(options: argparse.Namespace, folder: Path) -> None:
+    """Measure streams and clients at once."""
+    model = train_model(folder, options.hidden, options.layers, bidirectional=False)
+    expected = predict_labels(model, random_texts(100, options.symbols))
     assert model.run is not None
-    with Server(model.run, "--max-sessions", str(given.sessions)) as server:
+    with Server(model.run, "--max-sessions", str(options.sessions)) as server:
 
-        async def both() -> tuple[Seen, Seen]:
+        async def run_both() -> tuple[Answers, Answers]:
             return await asyncio.gather(
-                streaming(server.port, wanted, given.sessions, given.seconds),
-                predicting(server.port, wanted, given.clients, given.seconds),
+                run_sessions(server.port, expected, options.sessions, options.seconds),
+                run_clients(server.port, expected, options.clients, options.seconds),
             )
 
-        streams, clients = asyncio.run(both())
-    print(f"lstm {given.layers} x {given.hidden}, {given.seconds:g} s")
-    print(f"{given.sessions} sessions, a symbol a message: {streams}")
-    print(f"{given.clients} clients, a text of {given.symbols // 2} to {given.symbols} symbols a request: {clients}")
+        streams, clients = asyncio.run(run_both())
     if streams.wrong + streams.lost + clients.wrong + clients.lost:
-        raise SystemExit("wrong or lost answers")
+        raise SystemExit(f"streams: {streams}; clients: {clients}: no speed is shown")
+    print(f"lstm {options.layers} x {options.hidden}, {options.seconds:g} s")
+    print(f"{options.sessions} sessions, a symbol a message: {streams}")
+    lengths = f"{options.symbols // 2} to {options.symbols} symbols"
+    print(f"{options.clients} clients, a text of {lengths} a request: {clients}")
 
 
 def main() -> None:
-    """Parse and measure."""
+    """Run one of the two commands."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("batches", "load"))
+    parser.add_argument("command", choices=("batches", "load"))
     parser.add_argument("--hidden", type=int, default=512)
     parser.add_argument("--layers", type=int, default=1)
     parser.add_argument("--symbols", type=int, default=40)
@@ -249,9 +261,9 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, default=200)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+    options = parse_arguments(parser, hidden=16, symbols=8, clients=4, sessions=4, seconds=0.3, rounds=1)
     with tempfile.TemporaryDirectory() as folder:
-        (batches if given.what == "batches" else load)(given, Path(folder))
+        (compare_batching if options.command == "batches" else measure_load)(options, Path(folder))
 
 
 if __name__ == "__main__":
