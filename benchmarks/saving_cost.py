@@ -21,7 +21,7 @@ import ohlol
 from ohlol.checkpoint import run_directory
 from ohlol.checkpoint.metrics_log import MetricsLog
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
-from ohlol.training.callbacks import Silent
+from ohlol.training.callbacks import Callback, Training
 from ohlol.training.trainer import Trainer
 
 QUICK = {"hidden_size": 8, "embedding_size": 4, "epochs": 2, "bptt": 16, "batch_size": 8}
@@ -45,10 +45,10 @@ def count_time(owner: Any, name: str, what: str) -> None:
     setattr(owner, name, timed)
 
 
-class StartTime(Silent):
+class StartTime(Callback):
     """Notes when training starts, after the data are read and encoded."""
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Note the time, and reset what was counted before."""
         for what in seconds:
             seconds[what], calls[what] = 0.0, 0
@@ -74,7 +74,7 @@ def main() -> None:
     count_time(MetricsLog, "append", "metrics")
     start = StartTime()
     with tempfile.TemporaryDirectory(dir=".") as place:
-        ohlol.fit(options.file, out=Path(place) / "run", reporter=start, **settings)
+        ohlol.fit(options.file, out=Path(place) / "run", callbacks=[start], **settings)
     total, processor = time.perf_counter() - start.started, time.process_time() - start.processor_started
     if not all(calls.values()):
         raise SystemExit(f"not everything that training writes was counted: {calls}")

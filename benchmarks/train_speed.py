@@ -19,8 +19,7 @@ from timing import parse_arguments
 from torch.nn.functional import cross_entropy, one_hot
 
 import ohlol
-from ohlol.training.callbacks import Silent
-from ohlol.training.trainer import Trainer
+from ohlol.training.callbacks import Callback, Training
 
 B, T, H = 32, 64, 128
 LR = 2e-3
@@ -52,7 +51,7 @@ class TorchModel(torch.nn.Module):
 class TorchTraining:
     """The usual training loop, a step at a time, from the weights of a trainer."""
 
-    def __init__(self, cell: str, trainer: Trainer):
+    def __init__(self, cell: str, trainer: Training):
         self.model = TorchModel(cell, trainer.config.sizes.inputs)
         self.model.layer.load_state_dict(trainer.model.layers.state_dict())
         self.model.head.load_state_dict(trainer.model.head.state_dict())
@@ -78,7 +77,7 @@ class TorchTraining:
         return loss.item()
 
 
-class TurnTaking(Silent):
+class TurnTaking(Callback):
     """After some steps of `fit`, takes as many steps with torch.nn, and measures both."""
 
     def __init__(self, cell: str, steps: int, rounds: int):
@@ -88,12 +87,12 @@ class TurnTaking(Silent):
         self.losses: list[tuple[float, float]] = []
         self.taken, self.seconds = 0, 0.0
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Copy the weights."""
         self.training = TorchTraining(self.cell, trainer)
         self.started = time.perf_counter()
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """Compare the losses of the first steps; then measure."""
         seconds = time.perf_counter() - self.started
         if len(self.losses) < CHECKED:
@@ -125,7 +124,7 @@ def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, floa
             path, task="next", level="char", cell=cell, hidden_size=H, num_layers=1, embedding_size=0, dropout=0.0,
             embedding_dropout=0.0, tie_weights=False, batch_size=B, bptt=T, optimizer="adam", lr=LR,
             lr_schedule="constant", weight_decay=0.0, label_smoothing=0.0, max_grad_norm=1.0, unk_probability=0.0,
-            dev_fraction=0.0, epochs=1000, patience=0, reporter=turns, device="cpu",
+            dev_fraction=0.0, epochs=1000, patience=0, callbacks=[turns], device="cpu",
         )  # fmt: skip
     except Finished:
         return statistics.median(turns.ohlol), statistics.median(turns.pytorch)
