@@ -14,7 +14,7 @@ from timing import parse_arguments, time_in_turns
 
 from ohlol.config import ModelSettings
 from ohlol.models.sequence_model import SequenceModel, Sizes
-from ohlol.ops import Spec, Stream
+from ohlol.ops import LayerSpec, SequenceStepper
 
 CHECKED = 50
 """Characters whose equality is checked."""
@@ -40,7 +40,7 @@ def generate_with_torch(model: SequenceModel, count: int, temperature: float) ->
 def time_steps(hidden: int, steps: int, rounds: int) -> list[float]:
     """Seconds of a streaming step of an LSTM and of a call of torch.nn.LSTMCell with the same weights."""
     cell = torch.nn.LSTMCell(hidden, hidden)
-    stream = Stream([p.detach() for p in cell.parameters()], Spec("lstm"))
+    stream = SequenceStepper([p.detach() for p in cell.parameters()], LayerSpec("lstm"))
     x = torch.randn(hidden)
     torch.testing.assert_close(stream.step(x), cell(x)[0], rtol=0, atol=1e-6)
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from timing import parse_arguments, time_in_turns
 
+from ohlol.cells import CELLS
 from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
@@ -25,7 +26,6 @@ from ohlol.interop.onnx_export import graph
 from ohlol.interop.onnx_verify import TOLERANCE, Runtime
 from ohlol.models.sequence_model import SequenceModel, Steps
 
-CELLS = {"rnn": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}
 CHECKED = 50
 """Characters whose equality is checked."""
 
@@ -34,7 +34,7 @@ class TorchLoop:
     """Embedding, cells and head of torch.nn, one step at a time."""
 
     def __init__(self, network: SequenceModel):
-        layers, cell = network.layers, CELLS[network.settings.cell]
+        layers, cell = network.layers, CELLS[network.settings.cell].torch_cell
         self.embedding, self.head, self.cells = network.encoder.embedding, network.head, []
         for layer in range(network.settings.num_layers):
             module = cell(layers.input_size if layer == 0 else layers.hidden_size, layers.hidden_size)

@@ -132,7 +132,7 @@ def test_pairs_of_ones_own(run: Run) -> None:
         (["--bogus"], "--bogus"),
         (["missing.tsv"], "missing.tsv: no such file"),
         (["--format", "xml", "missing.tsv"], "--format 'xml' is none of"),
-        (["--num-layers", "2", "--cell", "rnncell"], "runs one layer in one direction"),
+        (["--num-layers", "2", "--loop"], "runs one layer in one direction"),
     ],
 )
 def test_wrong_arguments_are_one_line(run: Run, tmp_path: Path, arguments: list[str], said: str) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from test_onnx_gates import OTHERS, cases
-from untrained import KINDS as UNTRAINED
+from untrained import KINDS as MODELS
 from untrained import untrained
 
 import ohlol
@@ -165,8 +165,8 @@ def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
     assert torch.equal(model.network.head.weight, same["decoder.weight"])
 
 
-@pytest.mark.parametrize("kind", UNTRAINED)
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "gru", "lstm", "lstm in a loop"])
 def test_a_graph_of_ours_comes_back_whole(kind: str, cell: str, tmp_path: Path) -> None:
     more: dict[str, Any] = {"char_rnn_size": 3} if kind == "words" else {}
     more |= {"embedding_size": 11, "tie_weights": True} if kind == "next" else {}

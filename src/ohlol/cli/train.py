@@ -43,6 +43,10 @@ def train(
     target: Target = None,
     header: Header = None,
     cell: Annotated[str | None, typer.Option(help=one_of(CELLS), rich_help_panel="Model")] = None,
+    loop: Annotated[
+        bool | None,
+        typer.Option("--loop/--no-loop", help="Run the cell step by step in a loop.", rich_help_panel="Model"),
+    ] = None,
     hidden_size: Annotated[
         int | None, typer.Option(help="Units of a layer and direction.", rich_help_panel="Model")
     ] = None,

@@ -19,6 +19,7 @@ from ohlol.data.codec import Codec
 from ohlol.data.loading import KEPT, Arrays, Source
 from ohlol.data.split import FEW
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
 from ohlol.training.memory_check import check_memory
@@ -179,7 +180,7 @@ def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[Mode
     model, training = (
         (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "char")
     )
-    if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
+    if tutorial and given.model.get("loop"):  # the tutorial's loop adds up the losses of the steps
         training = replace(training, loss_reduction="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
@@ -284,7 +285,7 @@ def _again(data: Source, run: Path, config: RunConfig, codec: Codec) -> Arrays:
 
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
     """The settings given, and the defaults where they do not exclude each other."""
-    if str(given.get("cell", "")).endswith("cell"):
+    if runs_in_loop(replace(model, **{k: v for k, v in given.items() if k in ("cell", "loop")})):
         model = replace(model, num_layers=1, bidirectional=False)
     if not given.get("bidirectional", model.bidirectional):
         model = replace(model, bigram_size=0)
