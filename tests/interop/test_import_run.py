@@ -62,7 +62,7 @@ def onnx_file(model: torch.nn.Module, path: Path, example: torch.Tensor) -> Path
 
 def answers(model: TrainedModel, ids: list[int]) -> torch.Tensor:
     """Scores (T, K) or (1, K) of a sequence given as ids."""
-    from ohlol.models.sequence_model import Steps
+    from ohlol.models.inputs import Steps
 
     with torch.no_grad():
         return model.network(Steps(torch.tensor(ids), torch.ones(len(ids)).long()))[0]
