@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -72,7 +73,7 @@ def test_stream(model: TrainedModel) -> None:
     assert "".join(stream.step(symbol).label for symbol in text) == labels
     many = model.streams(2)
     first, second = many
-    for a, b in zip(text, text[1:], strict=False):
+    for a, b in pairwise(text):
         many.step({first: a, second: b})
 
 

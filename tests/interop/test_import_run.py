@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import LOOP, cell_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from test_onnx_gates import OTHERS, cases
+from untrained import KINDS as MODELS
 from untrained import untrained
 
 import ohlol
@@ -169,9 +171,9 @@ def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
 def test_a_graph_of_ours_comes_back_whole(kind: str, cell: str, tmp_path: Path) -> None:
     more: dict[str, Any] = {"char_rnn_size": 3} if kind == "words" else {}
     more |= {"embedding_size": 11, "tie_weights": True} if kind == "next" else {}
-    both = kind == "label" and not cell.endswith("cell")
+    both = kind == "label" and not cell.endswith(LOOP)
     more |= {"bigram_size": 3, "bidirectional": True, "num_layers": 2} if both else {}
-    model = untrained(kind, cell=cell, **more)
+    model = untrained(kind, **cell_settings(cell), **more)
     for step in (False,) if both else (False, True):
         path = tmp_path / "m.onnx"
         path.write_bytes(onnx_export.graph(model, step=step))

@@ -6,7 +6,7 @@ order torch uses, so the tensors of a `torch.nn` module can be passed as they ar
 """
 
 # isort: off
-from ohlol.cells import rnn, gru, lstm  # noqa: F401  registered in this order
+from ohlol.cells import rnn as rnn, gru as gru, lstm as lstm  # registered in this order
 
 # isort: on
 from ohlol.cells.base import CELLS, CellSpec, Gate, OnnxOperator, State, Weights, register, torch_cells

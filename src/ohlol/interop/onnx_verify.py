@@ -227,10 +227,11 @@ def quantized(model: TrainedModel, graph: bytes) -> bytes:
     Raises:
         InputError: onnxruntime has no 8-bit operator of the cell.
     """
-    operator = CELLS[model.network.settings.cell].onnx
-    if operator is None or operator.name not in EIGHT_BIT:
+    spec = CELLS[model.network.settings.cell]
+    operator = spec.name if spec.onnx is None else spec.onnx.name
+    if operator not in EIGHT_BIT:
         raise InputError(
-            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
+            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {operator}, "
             "whose weights would stay as they are; export without it"
         )
     import onnx
