@@ -25,13 +25,13 @@ class Ended(Recorder):
 
     found: Baselines
 
-    def finish(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
+    def on_train_end(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
         self.found = baselines(trainer.config, trainer.codec, accumulator)
 
 
 def ended(data: Any = None, **settings: Any) -> tuple[Baselines, dict[str, float]]:
     recorder = Ended()
-    return (model := ohlol.fit(data, reporter=recorder, **settings)) and recorder.found, model.config.metrics
+    return (model := ohlol.fit(data, callbacks=[recorder], **settings)) and recorder.found, model.config.metrics
 
 
 def entropy(text: str) -> float:

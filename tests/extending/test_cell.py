@@ -1,8 +1,8 @@
 """A cell that is one module and nothing else goes through training, evaluation, inference, explanation and export."""
 
 import io
+import itertools
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,7 +73,7 @@ def test_stream(model: TrainedModel) -> None:
     assert "".join(stream.step(symbol).label for symbol in text) == labels
     many = model.streams(2)
     first, second = many
-    for a, b in pairwise(text):
+    for a, b in itertools.pairwise(text):
         many.step({first: a, second: b})
 
 

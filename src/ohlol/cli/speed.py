@@ -25,12 +25,11 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """How fast the layers are beside torch.nn's: first that the numbers agree, then medians of taking turns."""
+    import torch
     from rich import box
     from rich.table import Table
 
     from ohlol.nn import benchmark as room
-
-    import torch
 
     chosen = tuple(room.Size(*_size(text)) for text in sizes) if sizes else room.SIZES
     rows = room.run(

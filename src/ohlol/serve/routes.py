@@ -65,7 +65,11 @@ class StrictJsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of the route."""
         handle = super().get_route_handler()
-        return lambda request: handle(StrictJsonRequest(request.scope, request.receive))
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(StrictJsonRequest(request.scope, request.receive))
+
+        return handle_strictly
 
 
 router = APIRouter(responses=PROBLEMS, route_class=StrictJsonRoute)
