@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
@@ -93,9 +94,12 @@ def test_runs_of_one_name_are_told_apart(runs: Path, tmp_path: Path) -> None:
         curves([tmp_path / "hello", tmp_path / "hello"])
 
 
-def test_older_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
-    golden = Path(__file__).parents[1] / "golden/hello"
-    assert [panel.key for panel in curves([golden])] == ["loss", "score"]
+def test_partial_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "hello", tmp_path / "partial")
+    lines = [json.loads(line) for line in (runs / "hello/metrics.jsonl").read_text().splitlines()]
+    kept = [{k: v for k, v in line.items() if k not in ("grad_norm", "saturation")} for line in lines]
+    (tmp_path / "partial/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    assert [panel.key for panel in curves([tmp_path / "partial"])] == ["loss", "score"]
     ohlol.fit([("hello", "ohlol")], epochs=1, out=tmp_path / "run")
     (tmp_path / "run/metrics.jsonl").unlink()
     with pytest.raises(InputError, match="no epoch is over yet"):

@@ -235,7 +235,7 @@ class EventResponse(StreamingResponse):
 
 @models_router.post("/{name}/explain", response_model=schemas.Explained)
 async def explain(model: ModelDependency, body: schemas.Explain, service: ServiceDependency) -> Response:
-    """Every number of each step: input, terms, gates, state, output; as in `ohlol explain --json`."""
+    """Every number of each step: input, terms, gates, state, output; as `ohlol explain` prints them in JSON."""
     symbols = _parse_to_explain(model, body.input, service, 1)
     if body.memory and not _fits_saliency(model.model, symbols, service):
         raise HTTPException(422, f"memory: {len(symbols)} symbols are too many to look back over with this model")

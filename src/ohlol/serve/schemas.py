@@ -86,7 +86,7 @@ class ExplainPage(StrictModel):
 
 
 class Explained(BaseModel):
-    """Every number of a model over one sequence, as `ohlol explain --json` prints them."""
+    """Every number of a model over one sequence, as `ohlol explain` prints them in JSON."""
 
     model_config = ConfigDict(extra="allow")
     task: str

@@ -145,7 +145,7 @@ def read_json(path: Path) -> Any:
     raw = read_bytes(path, JSON_LIMIT)
     try:
         data = parse_json(raw)
-        if isinstance(data, dict) and "sha256" in data and data.get("format", FORMAT) == FORMAT:
+        if isinstance(data, dict) and "sha256" in data:  # the checksum is the same in every format
             checksum = data.pop("sha256")
             if checksum != _compute_checksum(cast("dict[str, Any]", data)):
                 raise ValueError('it does not match its checksum; without its "sha256" it is read as it stands')

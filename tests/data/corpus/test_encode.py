@@ -367,7 +367,7 @@ def test_a_corpus_is_evaluated(tmp_path: Path) -> None:
     encode(["b.tsv"], tmp_path / "b", model.config.data, vocab=tmp_path / "run", jobs=1, piece=100)
     assert model.evaluate("b").metrics() == pytest.approx(model.evaluate("b.tsv").metrics())
     encode(["b.tsv"], tmp_path / "other", DataSettings(), jobs=1)
-    with pytest.raises(InputError, match="other was encoded with another vocabulary: ohlol encode FILE"):
+    with pytest.raises(InputError, match="other was encoded with another vocabulary; encode it again with `vocab`"):
         model.evaluate("other")
     encode(["b.tsv"], tmp_path / "bare", model.config.data, vocab=tmp_path / "run", targets=False, jobs=1)
     with pytest.raises(InputError, match="bare was encoded without targets"):
@@ -413,7 +413,7 @@ def test_one_corpus_and_its_settings(tmp_path: Path) -> None:
     for data, more, message in (
         (["c", "data.tsv"], {}, "c is an encoded corpus and does not mix with others"),
         ("c", {"level": "word"}, "c was encoded with --level char, not word"),
-        ("c", {"dev_fraction": 0.2}, "--dev-fraction is chosen when a corpus is encoded"),
+        ("c", {"dev_fraction": 0.2}, "`dev_fraction` is chosen when a corpus is encoded"),
     ):
         with pytest.raises(InputError, match=message):
             ohlol.fit(data, **{**TINY, **more})  # pyright: ignore
