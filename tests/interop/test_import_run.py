@@ -18,6 +18,7 @@ from untrained import KINDS as MODELS
 from untrained import untrained
 
 import ohlol
+from ohlol.cells import CELLS as CELL_SPECS
 from ohlol.cli import main
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop import import_run, onnx_gates
@@ -379,7 +380,7 @@ def test_node_tests_that_are_plain_layers_are_read(case: Any, tmp_path: Path) ->
             import_run.read(tmp_path / "m.onnx", task="label")
         return
     found = onnx_reader.plain(onnx_reader.Graph(tmp_path / "m.onnx"))
-    wanted = onnx_gates.from_onnx(found.kind, *(torch.from_numpy(stored[n]) for n in ("W", "R")), None)
+    wanted = onnx_gates.from_onnx(CELL_SPECS[found.kind], *(torch.from_numpy(stored[n]) for n in ("W", "R")), None)
     assert torch.equal(found.layers[0][0].W_hh, wanted[0].W_hh)
     assert found.directions == (2 if told.get("direction") == b"bidirectional" else 1)
     import_run.read(tmp_path / "m.onnx", task="classify")
