@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS
+from helpers import CELLS, LOOP, cell_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from parity.tolerances import assert_same
