@@ -104,7 +104,7 @@ def checked(plain: Plain, where: str) -> Plain:
         if W.dim() != 2 or W.size(1) != D * H or not len(W) or (b is not None and b.shape != (len(W),)):
             raise InputError(f"{where}: the linear layer is {tuple(W.shape)}; the layers end in {D * H} numbers")
         head = _float(W, where), None if b is None else _float(b, where)
-    return replace(plain, layers=layers, embedding_size=embedding, head=head)
+    return replace(plain, layers=layers, embedding=embedding, head=head)
 
 
 def _float(tensor: Tensor, where: str) -> Tensor:
