@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY, upper_pairs
+from helpers import LOOP, TINY, cell_settings, upper_pairs
 
 import ohlol
 from ohlol import cells, nn
@@ -60,7 +60,7 @@ def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "gru", "lstm", "lstm in a loop"])
 def test_the_weights_of_a_run(tmp_path: Path, cell: str) -> None:
     more = {"num_layers": 2, "bidirectional": True} if not cell.endswith(LOOP) else {}
-    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
+    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
     proofs = prove_run(model, seq_len=4, batch_size=2)
     assert all(proof.holds for proof in proofs)
     expected = [(k, d) for k in (0, 1) for d in ("forward", "backward")] if more else [(0, "forward")]

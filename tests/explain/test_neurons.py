@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS, TINY, text_file, upper_pairs
+from helpers import CELLS, LOOP, TINY, cell_settings, text_file, upper_pairs
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -107,8 +107,8 @@ def test_matching() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_states_are_those_of_the_trace(tmp_path: Path, cell: str) -> None:
-    more = {} if cell.endswith("cell") else {"num_layers": 2, "bidirectional": True}
-    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
+    more = {} if cell.endswith(LOOP) else {"num_layers": 2, "bidirectional": True}
+    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
     states, found = record_states(model, "abcde" * 4), trace(model, "abcde" * 4)
     assert len(states.neurons) == states.values.shape[1]
     for layer in found.layers:
