@@ -59,7 +59,7 @@ def test_no_weights_get_below_the_floor() -> None:
 
 
 def test_a_sum_is_over_a_sequence() -> None:
-    found, _ = ended([("hello", "ohlol"), ("hel", "loh")], cell="rnncell", epochs=2)
+    found, _ = ended([("hello", "ohlol"), ("hel", "loh")], cell="rnn", loop=True, epochs=2)
     assert found.summed == pytest.approx(found.loss * 4)  # 8 steps in 2 sequences
     assert found.frequencies == pytest.approx(entropy("ohlolloh"))
 

@@ -16,7 +16,7 @@ from ohlol.evaluation.baselines import persistence
 from ohlol.evaluation.evaluate import EVAL_BATCH
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.ops import available
-from ohlol.ops.stream import sample, uniform
+from ohlol.ops.stepping import sample, uniform
 from ohlol.utils.errors import InputError
 
 
@@ -217,7 +217,7 @@ def test_unk_is_never_made(folder: Path) -> None:
     ],
 )
 def test_options_out_of_range_are_refused(text: TrainedModel, options: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="--"):
+    with pytest.raises(InputError, match="`"):
         text.generate("the", **options)  # pyright: ignore[reportArgumentType]
 
 
