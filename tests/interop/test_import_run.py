@@ -281,7 +281,7 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     save_file(state(), path)
     for text, message in (
         ("a\nb\n", "`symbols` has 2 names; .* has 7"),
-        ("a\na\nb\nc\nd\ne\nf\n", "stands twice"),
+        ("a\na\nb\nc\nd\ne\nf\n", "has a symbol twice"),
         ("a\n<unk>\nb\nc\nd\ne\nf\n", "it must be the first"),
         ("", "holds no names"),
         ("a\n\nb\n", "holds no names"),
