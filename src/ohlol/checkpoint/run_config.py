@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ohlol.config import DataSettings, ModelSettings, TrainSettings, check
+from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
 from ohlol.data.targets import TARGETS
@@ -55,8 +55,6 @@ class RunConfig:
                 f"config.json has format {cut(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
             )
         try:
-            if isinstance(data["training"].get("checkpoint_every"), int):  # as 0.1.0 wrote it: seconds
-                data["training"]["checkpoint_every"] = f"{data['training']['checkpoint_every']}s"
             config = RunConfig(
                 task=str(data["task"]),
                 data=_parse_settings(DataSettings, data["data"]),
@@ -70,7 +68,7 @@ class RunConfig:
             )
             TASKS.select(config.task)
             check_settings(config.data)
-            check(config.model, config.training)
+            check_bounds(config.model, config.training)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"config.json is not a configuration of ohlol: {short(error)}") from None

@@ -141,19 +141,19 @@ def plot(
 
 def _plot_study(study: Path, storage: str | None, out: Path | None, lang: str) -> None:
     from ohlol.tuning import summary_text
-    from ohlol.tuning.study import load_board
+    from ohlol.tuning.study import load_summary
 
-    board = load_board(study, storage)
-    if not board.scored:
+    summary = load_summary(study, storage)
+    if not summary.evaluated:
         raise InputError(f"{study}: no trial is over yet, so there is nothing to draw")
     if out is not None:
         from ohlol.display import figures
 
-        figures.save(figures.of_study(board, lang=lang), out)
+        figures.save(figures.of_study(summary, lang=lang), out)
         print(f"written: {out}")
         return
     with ignore_closed_pipe():
-        summary_text.board_to_text(board, console(), lang=lang)
+        summary_text.summary_to_text(summary, console(), lang=lang)
 
 
 def _read(text: str) -> str:

@@ -17,8 +17,8 @@ from ohlol.explain.curves import Panel
 from ohlol.explain.saliency import Memory
 from ohlol.explain.trace import LayerTrace, Numbers, Trace, activation_name
 from ohlol.tasks.metrics import RATES
-from ohlol.tuning.space import Range, parse, said
-from ohlol.tuning.summary import Board
+from ohlol.tuning.space import Range, format_value, parse_range
+from ohlol.tuning.summary import StudySummary
 from ohlol.utils.errors import InputError
 
 try:
@@ -140,23 +140,23 @@ def of_curves(panels: list[Panel], *, lang: str = "en") -> Figure:
     return figure
 
 
-def of_study(board: Board, *, lang: str = "en") -> Figure:
+def of_study(summary: StudySummary, *, lang: str = "en") -> Figure:
     """The history of a study, the importance of its settings, and the score against each of them.
 
     Args:
-        board: the study.
+        summary: the study.
         lang: "en" or "zh".
     """
-    name = board.score.replace("_", " ")
-    ranges = [parse(text) for text in board.space.values()]
+    name = summary.metric.replace("_", " ")
+    ranges = [parse_range(text) for text in summary.space.values()]
     rows = 1 + math.ceil(len(ranges) / 3)
     said_in = [translations.text(key, lang, name=name, count=0) for key in STUDY_WORDS]
     with mpl.rc_context(Signs("".join([name, *said_in])).style):
         figure = Figure(figsize=(10.5, 3.0 * rows), layout="constrained")
         grid = figure.add_gridspec(rows, 3)
         history = figure.add_subplot(grid[0, :2])
-        _scores(history, board, [float(t.number) for t in board.scored], legend=lang)
-        places, values = zip(*board.so_far, strict=True) if board.so_far else ((), ())
+        _scores(history, summary, [float(t.number) for t in summary.evaluated], legend=lang)
+        places, values = zip(*summary.best_so_far, strict=True) if summary.best_so_far else ((), ())
         history.step(
             places, values, where="post", color=COLOURS[1], label=translations.text("study_so_far", lang), zorder=1
         )
@@ -164,14 +164,14 @@ def of_study(board: Board, *, lang: str = "en") -> Figure:
         history.set_xlabel(translations.text("trial", lang))
         history.xaxis.set_major_locator(MaxNLocator(integer=True))
         history.legend(frameon=False, fontsize=9)
-        _importance(figure.add_subplot(grid[0, 2]), board, lang)
+        _importance(figure.add_subplot(grid[0, 2]), summary, lang)
         first = None
         for k, setting in enumerate(ranges):
             axes = first = figure.add_subplot(grid[1 + k // 3, k % 3], sharey=first)
-            _scores(axes, board, [_along(setting, t.settings[setting.name]) for t in board.scored])
+            _scores(axes, summary, [_along(setting, t.settings[setting.name]) for t in summary.evaluated])
             axes.set_xlabel(setting.name)
             if setting.choices:
-                axes.set_xticks(range(len(setting.choices)), [said(choice) for choice in setting.choices])
+                axes.set_xticks(range(len(setting.choices)), [format_value(choice) for choice in setting.choices])
                 axes.set_xlim(-0.5, len(setting.choices) - 0.5)
             elif setting.log:
                 axes.set_xscale("log")
@@ -182,7 +182,7 @@ def of_study(board: Board, *, lang: str = "en") -> Figure:
             else:
                 room = 0.03 * (setting.high - setting.low)
                 axes.set_xlim(setting.low - room, setting.high + room)
-                axes.xaxis.set_major_locator(MaxNLocator(6, integer=setting.whole))
+                axes.xaxis.set_major_locator(MaxNLocator(6, integer=setting.is_integer))
             if k % 3 == 0:
                 axes.set_ylabel(name)
         figure.draw_without_rendering()
@@ -204,14 +204,14 @@ def _along(setting: Range, value: Any) -> float:
     return float(setting.choices.index(value)) if setting.choices else float(value)
 
 
-def _scores(axes: Any, board: Board, x: list[float], legend: str = "") -> None:
+def _scores(axes: Any, summary: StudySummary, x: list[float], legend: str = "") -> None:
     """A point a trial: full where it is complete, hollow where it was ended early, at the edge where it is far off."""
-    low, high = board.limits
+    low, high = summary.axis_limits
     for state, face in (("complete", COLOURS[0]), ("pruned", "white")):
         points = [
-            (place, min(max(t.score, low), high))
-            for place, t in zip(x, board.scored, strict=True)
-            if t.state == state and t.score is not None
+            (place, min(max(t.value, low), high))
+            for place, t in zip(x, summary.evaluated, strict=True)
+            if t.state == state and t.value is not None
         ]
         axes.scatter(
             [a for a, _ in points],
@@ -224,25 +224,25 @@ def _scores(axes: Any, board: Board, x: list[float], legend: str = "") -> None:
             label=translations.text(f"study_{state}", legend) if legend else None,
         )
     axes.set_ylim(low, high)
-    if board.score in RATES:
+    if summary.metric in RATES:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if high - low > 0.1 else f"{value:.1%}")
     axes.grid(color=GRID)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _importance(axes: Any, board: Board, lang: str) -> None:
+def _importance(axes: Any, summary: StudySummary, lang: str) -> None:
     axes.set_title(translations.text("study_importance", lang), fontsize=11, loc="left")
     axes.spines[["top", "right"]].set_visible(False)
-    found = sorted(board.importance.items(), key=lambda item: item[1])
+    found = sorted(summary.importance.items(), key=lambda item: item[1])
     if not found:
-        done = sum(t.state == "complete" for t in board.trials)
+        done = sum(t.state == "complete" for t in summary.trials)
         axes.text(
             0.0, 0.9, translations.text("study_few", lang, count=done), transform=axes.transAxes, color=SOFT, wrap=True
         )
         axes.set_axis_off()
         return
-    axes.barh([parse(board.space[key]).name for key, _ in found], [v for _, v in found], 0.5, color=COLOURS[0])
+    axes.barh([parse_range(summary.space[key]).name for key, _ in found], [v for _, v in found], 0.5, color=COLOURS[0])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
 
 

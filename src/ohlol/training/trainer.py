@@ -22,7 +22,7 @@ from ohlol.checkpoint.metrics_log import MetricsLog as MetricsLog
 from ohlol.checkpoint.resume_state import Progress
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.checkpoint.weights import get_weights, load_weights
-from ohlol.config import every
+from ohlol.config import parse_interval
 from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows
 from ohlol.data.loading import PreparedData
 from ohlol.evaluation.evaluate import answer_indices, carry_state, evaluate, saturation
@@ -155,7 +155,7 @@ class Trainer:
         at, started, saved = self.progress, time.perf_counter(), time.monotonic()
         seed, device = (self.settings.seed, at.epoch), self.processes.device
         feed = Feed(self.batches(at.epoch), self.codec, self.keep, seed, device)
-        steps, seconds = every(self.settings.checkpoint_every)
+        steps, seconds = parse_interval(self.settings.checkpoint_every)
         count = len(feed)
         total = count * self.settings.epochs
         # of the step before, in case the run goes on from the last step of an epoch

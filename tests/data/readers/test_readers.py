@@ -13,7 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ohlol.config import FORMATS, DataSettings
+from ohlol.config import DataSettings
+from ohlol.data.readers.base import READERS
 from ohlol.data.sequences import read, sequences_from_pairs, stream, symbols_of
 from ohlol.utils.errors import InputError
 
@@ -582,7 +583,7 @@ snippets = st.sampled_from(
 @given(
     st.lists(snippets | st.binary(max_size=4)).map(b"".join),
     st.sampled_from([".tsv", ".csv", ".txt", ".conllu", ".jsonl", ".parquet", ""]),
-    st.sampled_from([None, *FORMATS]),
+    st.sampled_from([None, *READERS]),
     st.sampled_from([None, "char", "word"]),
     st.sampled_from([(None, None), ("1", "2"), ("FORM", "UPOS"), ("", ","), ("input", "target")]),
     st.booleans(),
