@@ -29,7 +29,6 @@ class DataSettings:
     """Whether the first row of a CSV file contains the names of its columns."""
 
 
-CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 LR_SCHEDULES = ("constant", "cosine", "plateau", "onecycle")
 CLASS_WEIGHTS = ("none", "balanced")
@@ -43,7 +42,9 @@ class ModelSettings:
     """The architecture of the network."""
 
     cell: str = "lstm"
-    """The name of a cell; those that end in "cell" run step by step in a Python loop."""
+    """The name of a cell."""
+    loop: bool = False
+    """Whether the cell runs step by step in a Python loop."""
     hidden_size: int = 128
     """H, hidden units per layer and direction; at least 1."""
     num_layers: int = 1
@@ -140,7 +141,6 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         InputError: for the first that is not.
     """
     for value, name, choices in (
-        (model.cell, "cell", CELLS),
         (training.optimizer, "optimizer", OPTIMIZERS),
         (training.lr_schedule, "lr_schedule", LR_SCHEDULES),
         (training.class_weights, "class_weights", CLASS_WEIGHTS),

@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from ohlol.cells import CELLS
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
@@ -69,6 +70,7 @@ class RunConfig:
             TASKS.select(config.task)
             check_settings(config.data)
             check_bounds(config.model, config.training)
+            CELLS.select(config.model.cell)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"config.json is not a configuration of ohlol: {short(error)}") from None

@@ -60,16 +60,16 @@ def doctor(
 def run_self_test() -> list[Check]:
     """Compare the layers with the equations, train the tutorial's model, and stop and resume it."""
     from ohlol.explain import equivalence
-    from ohlol.training.callbacks import Silent
+    from ohlol.training.callbacks import Callback, Training
     from ohlol.training.fit import fit
-    from ohlol.training.trainer import Interrupted, Trainer
+    from ohlol.training.trainer import Interrupted
     from ohlol.utils import devices
 
-    class StopHalfway(Silent):
-        def start(self, trainer: Trainer) -> None:
+    class StopHalfway(Callback):
+        def on_train_begin(self, trainer: Training) -> None:
             self.trainer = trainer
 
-        def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
             if epoch == EPOCHS // 2:
                 self.trainer.stop()
 
@@ -90,7 +90,7 @@ def run_self_test() -> list[Check]:
             add("train hello -> ohlol", predicted == "ohlol", started, predicted)
             started = time.perf_counter()
             try:
-                fit(out=stopped, seed=1, epochs=EPOCHS, reporter=StopHalfway(), device="cpu")
+                fit(out=stopped, seed=1, epochs=EPOCHS, callbacks=[StopHalfway()], device="cpu")
             except Interrupted:
                 fit(out=stopped, resume=True, device="cpu")
             names = ("model.safetensors", "metrics.jsonl")

@@ -61,7 +61,11 @@ def train(
     header: Header = None,
     cell: Annotated[
         str | None,
-        typer.Option(help="Recurrent cell: rnn, gru, lstm, rnncell, grucell or lstmcell.", rich_help_panel=MODEL),
+        typer.Option(help="Recurrent cell: rnn, rnn_relu, gru or lstm.", rich_help_panel=MODEL),
+    ] = None,
+    loop: Annotated[
+        bool | None,
+        typer.Option("--loop/--no-loop", help="Run the cell one step at a time in a loop.", rich_help_panel=MODEL),
     ] = None,
     hidden_size: Annotated[
         int | None, typer.Option(help="Hidden units per layer and direction.", rich_help_panel=MODEL)
@@ -190,7 +194,7 @@ def train(
     run = out if out is not None or resume else run_directory.choose_free_name(stem)
     is_tutorial = not files and not resume
     targets = [target for _, target in pairs or loading.HELLO] if is_tutorial else None
-    reporter = progress.reporter(console(), targets)
+    progress_callback = progress.progress_callback(console(), targets)
     if deterministic and launch.is_main:
         selected = devices.select_device(device)
         promise = environment.describe_reproducibility(
@@ -204,7 +208,7 @@ def train(
             out=run,
             overwrite=overwrite,
             resume=resume,
-            reporter=reporter,
+            callbacks=[progress_callback],
             device=device,
             **settings,
         )
@@ -213,8 +217,8 @@ def train(
             print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
-        if isinstance(reporter, progress.Bar):
-            reporter.stop()
+        if isinstance(progress_callback, progress.Bar):
+            progress_callback.stop()
     if not launch.is_main:
         return
     print(f"saved: {run}")

@@ -3,19 +3,16 @@
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ohlol.training.callbacks import Epoch
+from ohlol.training.callbacks import Epoch, Training
 from ohlol.tuning.search import BEST, StudyPlan, TuneCallback
 from ohlol.tuning.space import format_value
 from ohlol.tuning.summary import StudySummary, Trial
 from ohlol.tuning.summary_text import best_to_text, format_metric
-
-if TYPE_CHECKING:
-    from ohlol.training.trainer import Trainer
 
 WIDTH = 80
 """Columns of the output."""
@@ -55,7 +52,7 @@ class StudyLog(TuneCallback):
         heading = f"trial {number}: " + ("continued: " if is_continued else "")
         self._print(textwrap.fill(text, WIDTH, initial_indent=heading, subsequent_indent="  ", break_on_hyphens=False))
 
-    def start(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Show the progress bar."""
         if self.console.is_terminal:
             self.bar = Progress(
@@ -72,13 +69,13 @@ class StudyLog(TuneCallback):
             self.task = self.bar.add_task(f"trial {self.number}", total=None, status="")
             self.bar.start()
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """Advance the progress bar."""
         if self.bar is not None:
-            status = f"epoch {epoch + 1}/{self.epochs}{self.latest}"
-            self.bar.update(self.task, total=total * self.epochs, completed=total * epoch + done, status=status)
+            status = f"epoch {epoch}/{self.epochs}{self.latest}"
+            self.bar.update(self.task, total=total * self.epochs, completed=total * (epoch - 1) + done, status=status)
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Show the metric beside the progress bar."""
         self.latest = f"  {self._name} {format_metric(epoch.metrics[self.metric], self.metric)}"
 

@@ -19,9 +19,9 @@ from ohlol.data.loading import Data, PreparedData, Source
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 from ohlol.training import fit, interrupts
-from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.training.fit import Given
-from ohlol.training.trainer import Diverged, Interrupted, Trainer
+from ohlol.training.trainer import Diverged, Interrupted
 from ohlol.tuning.space import Space, build_space, parse_range
 from ohlol.tuning.summary import STUDY_FILE, StudySummary, Trial, TrialLost, is_study, read_study_file
 from ohlol.utils import devices
@@ -54,7 +54,7 @@ class StudyPlan:
     pruner: str
 
 
-class TuneCallback(Silent):
+class TuneCallback(Callback):
     """Observes a study and, as a callback of `fit`, each of its trials; this one does nothing."""
 
     def start_study(self, plan: StudyPlan, summary: StudySummary) -> None:
@@ -166,7 +166,7 @@ class Worker:
         started = time.monotonic()
         try:
             while timeout is None or time.monotonic() - started < timeout:
-                with interrupts.signals(self._request_stop):
+                with interrupts.stop_on_signals(self._request_stop):
                     claimed = study.claim_trial(trials)
                 if self._stop:
                     raise Interrupted
@@ -257,7 +257,7 @@ class Worker:
             else:
                 prepared = fit.begin(run, config, prepared, overwrite=True, held=held)
             callback = _TrialCallback(study, claimed, config.training.epochs, self.callback)
-            trained = fit.carry_out(config, prepared, run, callback, resume=resume, processes=self.processes)
+            trained = fit.carry_out(config, prepared, run, [callback], resume=resume, processes=self.processes)
             return trained.config.metrics
 
     def _tidy_up(self, study: "Study") -> StudySummary:
@@ -274,32 +274,32 @@ class Worker:
         return summary
 
 
-class _TrialCallback(Silent):
+class _TrialCallback(Callback):
     """Reports each epoch of a trial to the study, and stops the trial where the study prunes it."""
 
     def __init__(self, study: "Study", claimed: "ClaimedTrial", epochs: int, callback: TuneCallback):
         self.study, self.claimed, self.epochs, self.callback = study, claimed, epochs, callback
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Report the epochs that a killed process did not report."""
-        self.callback.start(trainer)
+        self.callback.on_train_begin(trainer)
         done = trainer.progress.epoch
         for line in metrics_log.read_metrics(self.claimed.run)[:done] if done else ():
             self._report(line["epoch"], line, is_last=line["epoch"] == done)
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """Update the heartbeat."""
         self.study.send_heartbeat(self.claimed)
-        self.callback.step(epoch, done, total, loss, symbols)
+        self.callback.on_batch_end(epoch, done, total, loss, symbols)
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Report the epoch."""
-        self.callback.epoch(epoch)
+        self.callback.on_epoch_end(epoch)
         self._report(epoch.number, epoch.metrics)
 
-    def finish(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
+    def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Pass it on."""
-        self.callback.finish(trainer, accumulator)
+        self.callback.on_train_end(trainer, accumulator)
 
     def _report(self, epoch: int, metrics: Metrics, *, is_last: bool = True) -> None:
         should_prune = self.study.report_epoch(self.claimed, epoch, metrics[self.study.metric])

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ohlol.cells import CELLS
 from ohlol.config import ModelSettings, TrainSettings, check_bounds
+from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, cut
 
@@ -137,7 +139,8 @@ def build_space(search: Sequence[str], fixed: dict[str, Any], task: str, level: 
     """
     defaults = TASKS.select(task).search_space(level)
     known = {r.name: r for r in map(parse_range, (*defaults, *OTHER_RANGES))}
-    is_loop = str(fixed.get("cell", "")).endswith("cell")  # a cell in a loop has one layer
+    cell = replace(ModelSettings(), **{name: fixed[name] for name in ("cell", "loop") if name in fixed})
+    is_loop = runs_in_loop(cell)  # a cell in a loop has one layer
     ranges = (
         [parse_range(text, known) for text in search]
         if search
@@ -187,6 +190,8 @@ def parse_range(text: str, known: dict[str, Range] | None = None) -> Range:
     for value in parsed.choices or (parsed.low, parsed.high):
         try:
             check_bounds(*(replace(d, **{name: value}) if d is owner else d for d in _DEFAULTS))  # pyright: ignore[reportArgumentType]
+            if name == "cell":
+                CELLS.select(str(value))
         except InputError as error:
             raise _error(text, str(error)) from None
     if name == "unk_probability" and 0 in (parsed.choices or (parsed.low,)):
