@@ -72,7 +72,7 @@ def test_the_nearest_value_is_one_of_the_range(low: int, length: int, step: int,
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("colour=red", "'colour' is not a setting that can be searched; there are cell, hidden_size"),
+        ("colour=red", "'colour' is not a setting that can be searched; there are cell, loop, hidden_size"),
         ("seed=1:3", "'seed' is not a setting that can be searched"),
         ("lr=", "'' is not a number"),
         ("lr=a:b", "'a' is not a number"),
