@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from helpers import upper_pairs
-from studies import RANGES, SUMMARY
+from studies import SUMMARY
 
 import ohlol
 from ohlol.cli import main
-from ohlol.display import figures
-from ohlol.display.translations import LANGUAGES
+from ohlol.display.figures import save_figure
+from ohlol.tuning.figures import draw_study
 from ohlol.tuning.summary import StudySummary, Trial
 from ohlol.utils.errors import InputError
 
@@ -32,23 +32,6 @@ def test_which_is_best() -> None:
     assert StudySummary("x", "bits", {}, ()).axis_limits == (0.0, 1.0)
 
 
-@pytest.mark.parametrize("lang", LANGUAGES)
-@pytest.mark.parametrize(
-    "summary", [SUMMARY, StudySummary("few", "accuracy", RANGES, SUMMARY.trials[3:4])], ids=["whole", "few"]
-)
-def test_the_picture(lang: str, summary: StudySummary, tmp_path: Path) -> None:
-    figure = figures.of_study(summary, lang=lang)
-    history, importance, *against = [axes for axes in figure.axes if axes.get_visible()]
-    assert len(against) == len(RANGES)
-    points = sum(len(c.get_offsets()) for c in history.collections)  # pyright: ignore[reportArgumentType]
-    assert points == len(summary.evaluated)
-    assert all(sum(len(c.get_offsets()) for c in axes.collections) == len(summary.evaluated) for axes in against)  # pyright: ignore[reportArgumentType]
-    assert [bar.get_width() for bar in importance.patches] == sorted(summary.importance.values())  # pyright: ignore[reportAttributeAccessIssue]
-    assert against[-1].get_xscale() == "log"
-    figures.save(figure, tmp_path / "study.png")
-    assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")
-
-
 def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     data = upper_pairs(tmp_path / "data.tsv")
@@ -64,15 +47,15 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
     shown = run(str(study), "--lang", "en")
     assert shown.startswith("accuracy of each trial\n")
-    assert "6 complete, 0 ended early" in shown
+    assert "6 complete, 0 pruned" in shown
     assert re.search(r"^lr +100%  █{40}$", shown, re.MULTILINE)  # nothing else was searched
     assert run(str(study), "--lang", "zh").startswith("各次试验的指标：accuracy\n")
     assert run(str(study), "--out", str(tmp_path / "study.svg")) == f"written: {tmp_path / 'study.svg'}\n"
     assert (tmp_path / "study.svg").read_text().count("<svg") == 1
-    assert "is a study, and drawn alone" in run(str(study), str(study / "best"), status=2)
+    assert "is a study; plot it alone" in run(str(study), str(study / "best"), status=2)
     assert run(str(study / "best"), "--lang", "en").startswith("loss, nats\n")  # an ordinary run
     ohlol.tune(data, trials=1, out=tmp_path / "none", search=["lr"], timeout=0, hidden_size=6, epochs=2)
-    assert "no trial is over yet" in run(str(tmp_path / "none"), status=2)
+    assert "no trial has finished" in run(str(tmp_path / "none"), status=2)
     assert summary.best is not None
-    with pytest.raises(InputError, match="a picture's name must end in"):
-        figures.save(figures.of_study(summary), tmp_path / "study.bmp")
+    with pytest.raises(InputError, match="the name of a figure must end in"):
+        save_figure(draw_study(summary), tmp_path / "study.bmp")

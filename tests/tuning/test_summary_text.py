@@ -45,7 +45,7 @@ def test_every_trial_is_on_the_terminal(width: int, lang: str) -> None:
     assert top
     assert top[0] <= 2  # the two best are above all others
     assert re.search(r"^lr +70%  █{28}$", text, re.MULTILINE)
-    assert {"en": "5 complete, 1 ended early, 1 failed, 1 running", "zh": "完成 5 次"}[lang] in text
+    assert {"en": "5 complete, 1 pruned, 1 failed, 1 running", "zh": "完成 5 次"}[lang] in text
     assert {"en": "lstm    2 complete   best 60.00 %   median 30.50 %", "zh": "最好 60.00 %   中位数 30.50 %"}[
         lang
     ] in text
@@ -54,4 +54,4 @@ def test_every_trial_is_on_the_terminal(width: int, lang: str) -> None:
 def test_a_terminal_of_ascii_and_few_trials() -> None:
     assert text_of(SUMMARY, encoding="ascii").isascii()
     few = text_of(StudySummary("names", "accuracy", RANGES, SUMMARY.trials[:1]))
-    assert "Of 1 complete trials nothing can be said of what matters." in few
+    assert "1 complete trials are too few to estimate the importance." in few

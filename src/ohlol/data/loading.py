@@ -230,7 +230,7 @@ class Loader:
             dev = corpus.codec.encode(sequences.read(self.source.dev, corpus.settings))
             digest += fingerprint(dev)
         if corpus.train.targets is None and not corpus.codec.kind.continue_text:
-            raise InputError(f"{folder} was encoded without targets; encode it again with them")
+            raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")
         train, dev = _without_unread(corpus.train, model), None if dev is None else _without_unread(dev, model)
         return PreparedData(self.source, corpus.codec, corpus.settings, train, dev, digest, mapped=True)
 

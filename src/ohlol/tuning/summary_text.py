@@ -116,7 +116,7 @@ def _print_choices(summary: StudySummary, setting: Range, console: Console, lang
         if values:
             best = min(values) if summary.lower_is_better else max(values)
             best_text, median_text = (format_metric(value, summary.metric) for value in (best, median(values)))
-            text += "   " + translations.text("study_choice_scores", lang, best=best_text, median=median_text)
+            text += "   " + translations.text("study_choice_metrics", lang, best=best_text, median=median_text)
         console.print(text, highlight=False)
 
 

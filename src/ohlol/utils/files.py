@@ -136,8 +136,12 @@ def _compute_checksum(data: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, version: int = FORMAT) -> Any:
     """Read JSON and verify and remove its checksum, if it has one.
+
+    Args:
+        path: the file.
+        version: of its format; another one may compute its checksum in another way, which is not verified.
 
     Raises:
         InputError: the file is missing, not a regular file, larger than `JSON_LIMIT`, not UTF-8, not JSON, or damaged.

@@ -82,10 +82,10 @@ def encode(
     if jobs is not None and jobs < 1:
         raise InputError(f"`jobs` is {jobs}; it must be at least 1")
     if STDIN in files:
-        raise InputError("standard input cannot be encoded, since the data are read twice; give files")
+        raise InputError("standard input cannot be encoded, because the data are read twice; give files")
     codec = encoded.read_codec(vocab / store.VOCAB) if vocab is not None else None
     if not targets and codec is None:
-        raise InputError("data without targets need `vocab`: they are encoded for an existing model")
+        raise InputError("`targets=False` needs `vocab`: data without targets are encoded for an existing model")
     _check_out(out, overwrite)
     plan = make_plan(files, settings, 0.0 if vocab is not None else dev_fraction, seed, targets, piece)
     if codec is not None and codec.task != plan.task:
