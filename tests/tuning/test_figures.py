@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from studies import RANGES, SUMMARY
+from tuning.studies import RANGES, SUMMARY
 
 from ohlol.display.translations import LANGUAGES
 from ohlol.tuning.summary import StudySummary

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import upper_pairs
 from rich.console import Console
-from studies import SUMMARY
+from tuning.studies import SUMMARY
 
 import ohlol
 from ohlol.tuning.progress_text import StudyLog, result_to_text

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from studies import open_study
+from tuning.studies import open_study
 
 from ohlol.tuning.summary import read_study_file
 from ohlol.utils.errors import InputError

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 from helpers import upper_pairs
-from studies import FIRST, open_study
+from tuning.studies import FIRST, open_study
 
 import ohlol
 from ohlol.tuning import study as study_module

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from helpers import upper_pairs
-from studies import SUMMARY
+from tuning.studies import SUMMARY
 
 import ohlol
 from ohlol.cli import main

@@ -5,7 +5,7 @@ from io import BytesIO, TextIOWrapper
 
 import pytest
 from rich.console import Console
-from studies import RANGES, SUMMARY
+from tuning.studies import RANGES, SUMMARY
 
 from ohlol.display.translations import LANGUAGES
 from ohlol.tuning.summary import StudySummary
