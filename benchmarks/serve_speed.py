@@ -185,8 +185,8 @@ def train_model(folder: Path, hidden: int, layers: int, *, both: bool) -> Traine
     """A model of some size that labels characters; its accuracy does not matter."""
     pairs = [(text, text.upper()) for text in make_texts(40, 30, seed=1)]
     return ohlol.fit(
-        pairs, cell="lstm", head="softmax", hidden_size=hidden, num_layers=layers, bidirectional=both, embedding_size=64,
-        epochs=2, lr=3e-3, bigram_size=0, char_rnn_size=0, out=folder / "run",
+        pairs, cell="lstm", head="softmax", hidden_size=hidden, num_layers=layers, bidirectional=both,
+        embedding_size=64, epochs=2, lr=3e-3, bigram_size=0, char_rnn_size=0, out=folder / "run",
     )  # fmt: skip
 
 
