@@ -7,17 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.callbacks import Callback, Epoch
 from ohlol.training.trainer import Trainer
 
 TINY: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "embedding_size": 5, "epochs": 3, "batch_size": 4}
 """A model that trains in a moment."""
 TINY_FLAGS = ["--hidden-size", "6", "--num-layers", "1", "--embedding-size", "5", "--epochs", "3", "--batch-size", "4"]
 """The same for the command line."""
-CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
+LOOP = " in a loop"
+CELLS = ("rnn", "gru", "lstm", "rnn in a loop", "gru in a loop", "lstm in a loop")
+"""Every way to run a cell; `cell_settings` gives the settings of one."""
 
 
-class Recorder(Silent):
+def cell_settings(name: str) -> dict[str, Any]:
+    return {"cell": name.removesuffix(LOOP), "loop": name.endswith(LOOP)}
+
+
+class Recorder(Callback):
     """Keeps every epoch, and calls a function after each step."""
 
     def __init__(self, after: Callable[["Recorder", int], None] | None = None):
@@ -27,17 +33,17 @@ class Recorder(Silent):
         self.after = after
         self.steps = 0
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Trainer) -> None:
         self.trainer = trainer
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         assert self.trainer is not None
         self.steps += 1
         self.rates.append(self.trainer.optimizer.param_groups[0]["lr"])
         if self.after is not None:
             self.after(self, self.steps)
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         self.epochs.append(epoch)
 
 
@@ -103,7 +109,7 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "next": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "dropout": 0.2}),
     "forecast": (sine_file, "data.csv", {"bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
-    "loop": (upper_pairs, "data.tsv", {"cell": "lstmcell", "lr_schedule": "plateau", "optimizer": "sgd"}),
+    "loop": (upper_pairs, "data.tsv", {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"}),
 }
 
 

@@ -30,7 +30,8 @@ class DataSettings:
     """Whether a CSV file's first row names its columns; without it, columns have numbers."""
 
 
-CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
+CELLS = ("rnn", "rnn_relu", "gru", "lstm")
+"""The cells that ohlol brings; a user's own is registered in `ohlol.cells.CELLS`."""
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 LR_SCHEDULES = ("constant", "cosine", "plateau", "onecycle")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -41,7 +42,9 @@ class ModelSettings:
     """What the network is made of."""
 
     cell: str = "lstm"
-    """One of `CELLS`; the names that end in "cell" run one step at a time in a Python loop."""
+    """The name of a registered cell."""
+    loop: bool = False
+    """Whether the cell runs one time step after the other in a Python loop."""
     hidden_size: int = 128
     """H, units in each layer and direction."""
     num_layers: int = 1
@@ -131,7 +134,6 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
         InputError: the first that is.
     """
     for value, name, choices in (
-        (model.cell, "cell", CELLS),
         (training.optimizer, "optimizer", OPTIMIZERS),
         (training.lr_schedule, "lr_schedule", LR_SCHEDULES),
         (training.class_weights, "class_weights", ("none", "balanced")),
@@ -161,16 +163,16 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
                 raise InputError(f"`{name}` is {getattr(owner, name)}; it must be in [0, 1)")
     if not 0 < training.lr < float("inf"):
         raise InputError(f"`lr` is {training.lr}; it must be greater than 0")
-    every(training.checkpoint_every)
+    parse_interval(training.checkpoint_every)
 
 
-def every(text: str) -> tuple[int | None, int | None]:
+def parse_interval(text: str) -> tuple[int | None, int | None]:
     """The steps, or the seconds, that `checkpoint_every` means.
 
     Raises:
         InputError: it is neither.
 
-    >>> every("200"), every("300s")
+    >>> parse_interval("200"), parse_interval("300s")
     ((200, None), (None, 300))
     """
     digits = text.removesuffix("s")

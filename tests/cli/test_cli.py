@@ -132,7 +132,7 @@ def test_pairs_of_ones_own(run: Run) -> None:
         (["--bogus"], "--bogus"),
         (["missing.tsv"], "missing.tsv: no such file"),
         (["--format", "xml", "missing.tsv"], "--format 'xml' is none of"),
-        (["--num-layers", "2", "--cell", "rnncell"], "runs one layer in one direction"),
+        (["--num-layers", "2", "--loop"], "runs one layer in one direction"),
     ],
 )
 def test_wrong_arguments_are_one_line(run: Run, tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -366,7 +366,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(
     done(run("train", *arguments, "--out", "whole"))
     handler = signal.getsignal(number)
     with monkeypatch.context() as patched:
-        patched.setattr(progress, "reporter", lambda *_: Signals(number, 7))
+        patched.setattr(progress, "progress_callback", lambda *_: Signals(number, 7))
         ran = run("train", *arguments, "--out", "a run")
     assert ran.code == 130
     assert signal.getsignal(number) is handler

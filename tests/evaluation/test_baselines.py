@@ -25,13 +25,13 @@ class Ended(Recorder):
 
     found: Baselines
 
-    def finish(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
+    def on_train_end(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
         self.found = baselines(trainer.config, trainer.codec, accumulator)
 
 
 def ended(data: Any = None, **settings: Any) -> tuple[Baselines, dict[str, float]]:
     recorder = Ended()
-    return (model := ohlol.fit(data, reporter=recorder, **settings)) and recorder.found, model.config.metrics
+    return (model := ohlol.fit(data, callbacks=[recorder], **settings)) and recorder.found, model.config.metrics
 
 
 def entropy(text: str) -> float:
@@ -59,7 +59,7 @@ def test_no_weights_get_below_the_floor() -> None:
 
 
 def test_a_sum_is_over_a_sequence() -> None:
-    found, _ = ended([("hello", "ohlol"), ("hel", "loh")], cell="rnncell", epochs=2)
+    found, _ = ended([("hello", "ohlol"), ("hel", "loh")], cell="rnn", loop=True, epochs=2)
     assert found.summed == pytest.approx(found.loss * 4)  # 8 steps in 2 sequences
     assert found.frequencies == pytest.approx(entropy("ohlolloh"))
 

@@ -20,7 +20,7 @@ from ohlol.utils.errors import InputError
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     ohlol.fit([("hello", "ohlol")], seed=1, out=folder / "hello")
-    ohlol.fit([("hello", "ohlol")], seed=3, cell="rnncell", out=folder / "cell")
+    ohlol.fit([("hello", "ohlol")], seed=3, cell="rnn", loop=True, out=folder / "cell")
     ohlol.fit(upper_pairs(folder / "data.tsv"), out=folder / "tags", **TINY)
     ohlol.fit(text_file(folder / "text.txt"), out=folder / "text", **TINY)
     ohlol.fit(

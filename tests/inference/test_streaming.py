@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import CELLS
 from hypothesis import given
 from hypothesis import strategies as st
 from parity.tolerances import assert_same
@@ -29,7 +30,6 @@ from ohlol.models.sequence_model import Steps
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
 
-CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 KINDS: list[tuple[str, dict[str, Any]]] = [
     *((task, {"cell": cell}) for task, cell in itertools.product(MODELS, CELLS)),
     ("label", {"cell": "lstm", "num_layers": 3}),
@@ -433,7 +433,7 @@ def test_steps_refuse_what_they_cannot(kernels: bool) -> None:
     if not kernels:
         pytest.skip("the compiled step only")
     layer = torch.nn.GRU(3, 4)
-    many = ops.StepMany(list(layer.parameters()), ops.Spec("gru"))
+    many = ops.BatchStepper(list(layer.parameters()), ops.LayerSpec("gru"))
     h = torch.zeros(2, 1, 4)
     for at in ([], [2], [-1]):
         with pytest.raises(ValueError, match="are not all among the 2"):
@@ -441,7 +441,7 @@ def test_steps_refuse_what_they_cannot(kernels: bool) -> None:
     for x in (torch.zeros(1, 4), torch.zeros(1, 3).double(), torch.zeros(1, 6)[:, ::2], [0]):
         with pytest.raises(ValueError, match=r"a step reads \(1, 3\) numbers|not in the table"):
             many.step([0], x, h)
-    by_id = ops.StepMany(list(layer.parameters()), ops.Spec("gru"), torch.zeros(5, 12))
+    by_id = ops.BatchStepper(list(layer.parameters()), ops.LayerSpec("gru"), torch.zeros(5, 12))
     for ids in ([5], [-1]):
         with pytest.raises(ValueError, match="not in the table of 5"):
             by_id.step([0], ids, h)
@@ -450,7 +450,7 @@ def test_steps_refuse_what_they_cannot(kernels: bool) -> None:
     for wrong in (torch.zeros(2, 2, 4), torch.zeros(2, 1, 4).double(), torch.zeros(2, 1, 8)[:, :, ::2]):
         with pytest.raises(ValueError, match="states are"):
             by_id.step([0], [0], wrong)
-    with pytest.raises(ValueError, match="the other cells have none"):
+    with pytest.raises(ValueError, match="this cell has no cell state"):
         by_id.step([0], [0], h, h)
 
 

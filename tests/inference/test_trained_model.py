@@ -16,7 +16,7 @@ from ohlol.evaluation.baselines import persistence
 from ohlol.evaluation.evaluate import EVAL_BATCH
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.ops import available
-from ohlol.ops.stream import sample, uniform
+from ohlol.ops.stepping import sample, uniform
 from ohlol.utils.errors import InputError
 
 

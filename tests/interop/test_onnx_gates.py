@@ -1,6 +1,7 @@
 """Weights in ONNX's order: there and back, and ONNX's own node tests through our equations."""
 
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,18 +16,19 @@ from ohlol.interop import onnx_gates
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
 
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("kind", list(cells.CELLS))
 @pytest.mark.parametrize("D", [1, 2])
 def test_there_and_back(kind: str, D: int) -> None:
-    G = len(onnx_gates.ORDERS[kind])
+    spec = cells.CELLS[kind]
+    G = len(spec.gates)
     made = [Weights(*(torch.randn(G * 4, *n) for n in ((3,), (4,), (), ()))) for _ in range(D)]
-    W, R, B = onnx_gates.to_onnx(kind, made)
+    W, R, B = onnx_gates.to_onnx(spec, made)
     assert (W.shape, R.shape, B.shape) == ((D, G * 4, 3), (D, G * 4, 4), (D, 2 * G * 4))
-    for before, after in zip(made, onnx_gates.from_onnx(kind, W, R, B), strict=True):
+    for before, after in zip(made, onnx_gates.from_onnx(spec, W, R, B), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    bare = onnx_gates.from_onnx(kind, W, R, None)
+    bare = onnx_gates.from_onnx(spec, W, R, None)
     assert all(not w.b_ih.any() and not w.b_hh.any() for w in bare)
-    again = onnx_gates.to_onnx(kind, [Weights(w.W_ih, w.W_hh) for w in made])
+    again = onnx_gates.to_onnx(spec, [Weights(w.W_ih, w.W_hh) for w in made])
     assert torch.equal(again[0], W)
     assert not again[2].any()
 
@@ -99,12 +101,12 @@ def answered(case: Any, *, ours: bool) -> dict[str, Tensor]:
     if told.get("layout"):
         X = X.transpose(0, 1)
     T, N = X.shape[:2]
-    key = "rnn_tanh" if kind == "rnn" else kind
-    step = cells.CELLS[key].step
+    spec = cells.CELLS[kind]
+    step = spec.step
     if not ours:
         step = peepholes(P[0]) if P is not None else reset_first
     outputs, ends = [], []
-    for d, weights in enumerate(onnx_gates.from_onnx(kind, W, R, B)):
+    for d, weights in enumerate(onnx_gates.from_onnx(spec, W, R, B)):
         H = weights.W_hh.size(1)
         rows = []
         for n in range(N):  # each sequence for itself, so that its length is simply its length
@@ -114,8 +116,8 @@ def answered(case: Any, *, ours: bool) -> dict[str, Tensor]:
                 torch.zeros(1, H) if s is None else s[d, n : n + 1] for s in ((h_0, c_0) if kind == "lstm" else (h_0,))
             )
             with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(cells.CELLS, key, cells.Cell(step, (), (), ()))
-                y, state = unroll(key, x.flip(0) if turned else x, state=start, weights=weights)
+                patch.setitem(cells.CELLS._members, kind, replace(spec, step=step))
+                y, state = unroll(kind, x.flip(0) if turned else x, state=start, weights=weights)
             rows.append((y.flip(0) if turned else y, state))
         outputs.append(torch.cat([y for y, _ in rows], dim=1))
         ends.append([torch.cat([s[i] for _, s in rows]) for i in range(len(rows[0][1]))])

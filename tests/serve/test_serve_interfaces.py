@@ -40,7 +40,7 @@ EXTENSIBLE = {
 }
 """Base classes of libraries whose documentation shows how to subclass them."""
 STANDARD = {"Enum", "Exception", "Generic"}
-OWN = {"Silent", "StrictModel"}
+OWN = {"Callback", "StrictModel"}
 """Base classes of the package that are defined in other modules."""
 CHECKED_ELSEWHERE = {"ohlol", "numpy", "torch", *sys.stdlib_module_names}
 """Of torch and numpy the server uses what the rest of the package uses."""

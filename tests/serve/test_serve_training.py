@@ -12,11 +12,11 @@ from serving import SECONDS, ServerProcess, parse_events
 import ohlol
 
 
-def test_events_are_those_of_the_reporter(client: httpx.Client) -> None:
+def test_events_are_those_of_the_callback(client: httpx.Client) -> None:
     """hello -> ohlol: the losses and the labels of every epoch."""
     received = parse_events(client.post("/v1/train", json={}).text)
     recorder = Recorder()
-    model = ohlol.fit([("hello", "ohlol")], reporter=recorder)
+    model = ohlol.fit([("hello", "ohlol")], callbacks=[recorder])
     names = [name for name, _ in received]
     assert names == ["start", *["epoch"] * 20, "done"]
     start, done = received[0][1], received[-1][1]

@@ -189,7 +189,9 @@ def test_trials_that_fail_do_not_end_the_study(data: Path, tmp_path: Path) -> No
     assert "parameters and take" in why[0.01, 1048576]
     assert board.best is not None
     assert (tmp_path / "study/best").resolve() == board.best.run.resolve()
-    loops = ohlol.tune(data, trials=2, out=tmp_path / "loops", search=["num_layers=1,2"], cell="rnncell", **SETTINGS)
+    loops = ohlol.tune(
+        data, trials=2, out=tmp_path / "loops", search=["num_layers=1,2"], cell="rnn", loop=True, **SETTINGS
+    )
     assert [t.state for t in sorted(loops.trials, key=lambda t: t.settings["num_layers"])] == ["complete", "failed"]
     assert "runs one layer in one direction" in next(t.why for t in loops.trials if t.state == "failed")
     with pytest.raises(InputError, match="no trial succeeded; the last one: epoch 1, step"):
@@ -205,10 +207,10 @@ class Stopper(View):
     def began(self, number: int, settings: dict[str, Any], *, again: bool) -> None:
         self.number = number
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Trainer) -> None:
         self.steps = 0
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         self.steps += 1
         if (self.number, self.steps) == (self.trial, self.after):
             os.kill(os.getpid(), signal.SIGINT)

@@ -1,6 +1,6 @@
 """A trained model that reads as symbols come, one sequence or many, each with a state that can be saved and restored.
 
-Knows nothing of files, of HTTP, or of how a step is computed: `ops.stream` does that, or the model's own forward pass
+Knows nothing of files, of HTTP, or of how a step is computed: `ops.stepping` does that, or the model's own forward pass
 where there are no kernels. Shapes: n sequences in a step, L layers, H hidden size, K outputs, F columns to forecast.
 """
 
@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ohlol.cells import CELLS
 from ohlol.checkpoint.weights import check_weights, parse_tensors, serialize_tensors
 from ohlol.config import DataSettings
 from ohlol.data import sequences
@@ -67,7 +68,7 @@ class Streams:
         self._network, self._codec, self._settings, self._identity = network, codec, settings, identity
         self._kernel = network.stepper()
         self._dtype = next(network.layers.parameters()).dtype
-        self._tensors = 2 if network.settings.cell.removesuffix("cell") == "lstm" else 1
+        self._tensors = len(CELLS[network.settings.cell].states)
         self._state = self._zeros(max(count, 1))
         self._free = list(range(max(count, 1)))[::-1]
         self._slots: dict[int, int] = {}

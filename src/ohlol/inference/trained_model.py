@@ -26,8 +26,8 @@ from ohlol.data.vocab import UnknownSymbol
 from ohlol.evaluation.evaluate import EVAL_BATCH, answer_indices, evaluate
 from ohlol.inference.streaming import Stream, Streams
 from ohlol.models.sequence_model import SequenceModel, Steps
-from ohlol.ops.stream import Stream as Writer
-from ohlol.ops.stream import sample, skip, uniform
+from ohlol.ops import SequenceStepper
+from ohlol.ops.stepping import sample, skip, uniform
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
@@ -349,7 +349,7 @@ class TrainedModel:
 
 
 def _written_by_kernel(
-    writer: Writer, ids: list[int], length: int, seed: int, temperature: float, top_k: int, top_p: float
+    writer: SequenceStepper, ids: list[int], length: int, seed: int, temperature: float, top_k: int, top_p: float
 ) -> Iterator[int]:
     """The same text as the loop in Python writes, `GENERATE_CHUNK` symbols a call."""
     for symbol in ids[:-1]:

@@ -18,7 +18,7 @@ from ohlol.config import TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.torch import Plain, built, from_state
-from ohlol.models.sequence_model import SequenceModel
+from ohlol.models.sequence_model import SequenceModel, runs_in_loop
 from ohlol.utils.errors import InputError, short
 from ohlol.utils.files import FORMAT, parse_json, read_bytes, write_bytes, write_json
 
@@ -107,8 +107,8 @@ def _ours(graph: Any, where: str) -> tuple[TrainedModel, str]:
         expected = get_weights(build_meta_model(config))
     except (InputError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: its metadata are not those of a graph of ohlol: {short(error)}") from None
-    kind, looped = config.model.cell.removesuffix("cell"), config.model.cell.endswith("cell")
-    weights = onnx_reader.ours(graph, expected, kind, config.model.num_layers, looped)
+    looped = runs_in_loop(config.model)
+    weights = onnx_reader.ours(graph, expected, config.model.cell, config.model.num_layers, looped)
     check_weights(weights, expected, where, "its metadata ask for")
     model = SequenceModel(config.model, config.sizes).eval()
     load_weights(model, weights, where)

@@ -22,7 +22,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ohlol.cells import Weights
+from ohlol.cells import CELLS, Weights
+from ohlol.cells.lstm import LSTM
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop import onnx_gates
 from ohlol.models.reference import weights_of
@@ -86,10 +87,14 @@ def graph(model: TrainedModel, *, step: bool = False) -> bytes:
         step: one step of each sequence, as a stream takes it, instead of whole sequences.
 
     Raises:
-        InputError: a step of a model that reads from both ends; or a model larger than an ONNX file can be.
+        InputError: ONNX has no operator of the cell; a step of a model that reads from both ends; or a model larger
+            than an ONNX file can be.
     """
     model = model.on_cpu
     network = model.network
+    spec = CELLS[network.settings.cell]
+    if spec.onnx is None:
+        raise InputError(f"ONNX has no operator of the cell {spec.name}, so this model cannot be exported")
     if step and network.settings.bidirectional:
         raise InputError(
             "this model reads a sequence from both its ends, so it has no single step: "
@@ -105,7 +110,8 @@ def graph(model: TrainedModel, *, step: bool = False) -> bytes:
         lengths = g.add("lengths.int32", "Cast", given, to=TensorProto.INT32)
     hidden, state = _layers(g, model, x, lengths)
     _head(g, model, hidden, state[0], step)
-    for name, parts in zip(("h_n", "c_n"), state, strict=False):
+    for symbol, parts in zip(spec.states, state, strict=True):
+        name = f"{symbol}_n"
         joined = g.add(f"{name}.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
         g.output(name, TensorProto.FLOAT, _state_shape(model), joined)
     made = helper.make_graph(
@@ -215,7 +221,7 @@ def _spelling(g: _Graph, encoder: Any, chars: str, letters: str) -> str:
     lengths = g.add("letters.int32", "Cast", some, to=TensorProto.INT32)
     weights = [Weights(*(getattr(encoder.speller, f"{n}_l0{way}").detach() for n in NAMES)) for way in ("", "_reverse")]
     W, R, B = (
-        g.constant(f"encoder.speller.{n}", t) for n, t in zip("WRB", onnx_gates.to_onnx("lstm", weights), strict=True)
+        g.constant(f"encoder.speller.{n}", t) for n, t in zip("WRB", onnx_gates.to_onnx(LSTM, weights), strict=True)
     )
     _, h, _ = g.add(
         "speller", "LSTM", x, W, R, B, lengths, outputs=3, hidden_size=encoder.speller.hidden_size,
@@ -232,10 +238,12 @@ NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 def _layers(g: _Graph, model: TrainedModel, x: str, lengths: str) -> tuple[str, list[list[str]]]:
     """The top layer's states (T, B, D*H), and for h and c the last state of each layer, (D, B, H)."""
     network, settings = model.network, model.network.settings
-    kind = settings.cell.removesuffix("cell")
+    spec = CELLS[settings.cell]
+    assert spec.onnx is not None
     D = 2 if settings.bidirectional else 1
     starts: list[list[str]] = []
-    for name in ("h_0", "c_0") if kind == "lstm" else ("h_0",):
+    for state in spec.states:
+        name = f"{state}_0"
         whole = g.input(name, TensorProto.FLOAT, _state_shape(model))
         sizes = g.ints(*[D] * settings.num_layers)
         many = settings.num_layers > 1
@@ -244,11 +252,13 @@ def _layers(g: _Graph, model: TrainedModel, x: str, lengths: str) -> tuple[str, 
     for layer in range(settings.num_layers):
         weights = [weights_of(network, layer, d, torch.float32) for d in range(D)]
         W, R, B = (
-            g.constant(f"layers.{n}{layer}", t) for n, t in zip("WRB", onnx_gates.to_onnx(kind, weights), strict=True)
+            g.constant(f"layers.{n}{layer}", t) for n, t in zip("WRB", onnx_gates.to_onnx(spec, weights), strict=True)
         )
-        more = {"linear_before_reset": 1} if kind == "gru" else {}
+        more: dict[str, Any] = dict(spec.onnx.attributes)
+        if not spec.onnx.default_activations:
+            more["activations"] = [*spec.onnx.activations] * D
         out, *last = g.add(
-            f"layer{layer}", kind.upper(), x, W, R, B, lengths, *(s[layer] for s in starts), outputs=1 + len(starts),
+            f"layer{layer}", spec.onnx.name, x, W, R, B, lengths, *(s[layer] for s in starts), outputs=1 + len(starts),
             hidden_size=settings.hidden_size, direction="bidirectional" if D == 2 else "forward", **more,
         )  # fmt: skip
         for kept, state in zip(ends, last, strict=True):

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ohlol.cells import CELLS, CellSpec
+from ohlol.cells.lstm import LSTM
 from ohlol.interop import onnx_gates
 from ohlol.interop.torch import Plain, checked
 from ohlol.utils.errors import InputError, short
@@ -28,8 +30,8 @@ LARGEST = 1 << 31
 """Bytes of an ONNX file; protobuf holds no more."""
 MOST_NODES = 100_000
 """Of a graph: more than any recurrent model has, unless it was unrolled."""
-RECURRENT = {"RNN": "rnn", "GRU": "gru", "LSTM": "lstm"}
-ACTIVATIONS = {"rnn": ["Tanh"], "gru": ["Sigmoid", "Tanh"], "lstm": ["Sigmoid", "Tanh", "Tanh"]}
+OPERATORS = {spec.onnx.name: spec for spec in CELLS.values() if spec.onnx is not None and spec.onnx.default_activations}
+"""The cell of each recurrent operator."""
 PASSING = {"Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Dropout", "Cast", "Slice", "Gather",
            "Concat", "Split"}  # fmt: skip
 """Operators that move numbers and do not change them."""
@@ -106,7 +108,7 @@ def plain(graph: Graph) -> Plain:
         InputError: it is not a chain of embedding, recurrent layers and linear layer, or an operator of it says what
         torch cannot.
     """
-    nodes = [n for n in graph.graph.node if n.op_type in RECURRENT and n.domain in ("", "ai.onnx")]
+    nodes = [n for n in graph.graph.node if n.op_type in OPERATORS and n.domain in ("", "ai.onnx")]
     if not nodes:
         ops = {n.op_type for n in graph.graph.node}
         why = "an exporter may have unrolled it, as torch's does with nn.RNN: import its state_dict instead"
@@ -115,8 +117,8 @@ def plain(graph: Graph) -> Plain:
         raise graph.fault(f"has no RNN, GRU or LSTM operator; {why}")
     if len({n.op_type for n in nodes}) > 1:
         raise graph.fault(f"mixes {' and '.join(sorted({n.op_type for n in nodes}))}; layers of one kind are read")
-    kind = RECURRENT[nodes[0].op_type]
-    layers = [_weights(graph, node, kind) for node in nodes]
+    spec = OPERATORS[nodes[0].op_type]
+    layers = [_weights(graph, node, spec) for node in nodes]
     try:
         found = [_source(graph, node.input[0], {}) for node in nodes]
         if any(found[0] is node for node in nodes):
@@ -128,11 +130,12 @@ def plain(graph: Graph) -> Plain:
     except RecursionError:
         raise graph.fault("is nested too deeply to be read") from None
     embedding = found[0] if isinstance(found[0], Tensor) else None
-    return checked(Plain(kind, layers, embedding, head), str(graph.path))
+    return checked(Plain(spec.name, layers, embedding, head), str(graph.path))
 
 
-def _weights(graph: Graph, node: Any, kind: str) -> list[Any]:
+def _weights(graph: Graph, node: Any, spec: CellSpec) -> list[Any]:
     """The weights of one operator, which must say nothing that torch's layers cannot."""
+    assert spec.onnx is not None
     told, name = graph.told(node), f"the {node.op_type} {node.name[:60]!r}"
     way = told.get("direction", b"forward")
     D = 2 if way == b"bidirectional" else 1
@@ -141,12 +144,15 @@ def _weights(graph: Graph, node: Any, kind: str) -> list[Any]:
     activations = [str(a, "utf-8", "replace") if isinstance(a, bytes) else str(a) for a in given]
     for wrong, what in (
         (way not in (b"forward", b"bidirectional"), "runs backwards only"),
-        (activations and activations != D * ACTIVATIONS[kind], f"has the activations {', '.join(activations)[:60]}"),
+        (
+            activations and activations != D * [*spec.onnx.activations],
+            f"has the activations {', '.join(activations)[:60]}",
+        ),
         ("clip" in told, "clips its sums"),
         (told.get("input_forget", 0), "couples input and forget gate"),
         (len(node.input) > 7 and node.input[7], "has peepholes"),
         (
-            kind == "gru" and not told.get("linear_before_reset", 0),
+            "linear_before_reset" in spec.onnx.attributes and not told.get("linear_before_reset", 0),
             "applies the reset gate before the matrix product (linear_before_reset 0); torch's GRU does it after",
         ),
     ):
@@ -157,7 +163,7 @@ def _weights(graph: Graph, node: Any, kind: str) -> list[Any]:
     W, R = graph.constant(node.input[1]), graph.constant(node.input[2])
     B = graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
     try:
-        return onnx_gates.from_onnx(kind, W, R, B)
+        return onnx_gates.from_onnx(spec, W, R, B)
     except ValueError as error:
         raise graph.fault(f"{name}: {error}") from None
 
@@ -172,7 +178,7 @@ def _source(graph: Graph, name: str, seen: dict[str, Any]) -> Any:
         if name not in {i.name for i in graph.graph.input}:
             raise graph.fault(f"{name[:60]!r} is read and made nowhere")
         found: Any = name
-    elif node.op_type in RECURRENT:
+    elif node.op_type in OPERATORS:
         found = node
     elif node.op_type == "OneHot":
         found = name
@@ -200,7 +206,7 @@ def _head(graph: Graph, top: Any) -> tuple[Tensor, Tensor | None] | None:
         seen.add(name)
         for node in graph.users.get(name, []):
             op = node.op_type
-            if op in RECURRENT and node is not top:
+            if op in OPERATORS and node is not top:
                 raise graph.fault("a recurrent layer follows the top one")  # a chain has been seen, so it is no layer
             if op in ("MatMul", "Gemm") and not behind and node.input[0] == name:
                 heads[node.output[0]], ends = _linear(graph, node)
@@ -235,21 +241,21 @@ def _linear(graph: Graph, node: Any) -> tuple[tuple[Tensor, Tensor | None], list
     return (W, graph.constant(other[0])), list(adds[0].output)
 
 
-def ours(graph: Graph, expected: dict[str, Tensor], kind: str, layers: int, looped: bool) -> dict[str, Tensor]:
+def ours(graph: Graph, expected: dict[str, Tensor], cell: str, layers: int, looped: bool) -> dict[str, Tensor]:
     """The weights of a graph that ohlol wrote, by their names; `expected` are those of the model it tells of.
 
     Raises:
         InputError: one is missing, or not of the shape that the file itself promises.
     """
     found: dict[str, Tensor] = {}
-    stacks = [("layers.", f"layers.{{}}{n}", kind, "" if looped else f"_l{n}") for n in range(layers)]
+    stacks = [("layers.", f"layers.{{}}{n}", CELLS[cell], "" if looped else f"_l{n}") for n in range(layers)]
     if "encoder.speller.weight_ih_l0" in expected:
-        stacks.append(("encoder.speller.", "encoder.speller.{}", "lstm", "_l0"))
-    for prefix, name, cell, suffix in stacks:
+        stacks.append(("encoder.speller.", "encoder.speller.{}", LSTM, "_l0"))
+    for prefix, name, spec, suffix in stacks:
         owner = f"{prefix}cell." if looped and prefix == "layers." else prefix
         W, R, B = (graph.constant(name.format(part)) for part in "WRB")
         try:
-            sides = onnx_gates.from_onnx(cell, W, R, B)
+            sides = onnx_gates.from_onnx(spec, W, R, B)
         except ValueError as error:
             raise graph.fault(f"{prefix}: {error}") from None
         for way, weights in zip(("", "_reverse"), sides, strict=False):

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ohlol.cells import CELLS
 from ohlol.data.batches import Dataset, Ragged, gather, spell
 from ohlol.evaluation.evaluate import evaluate
 from ohlol.inference.trained_model import TrainedModel
@@ -216,14 +217,18 @@ def _made_up(model: TrainedModel, lengths: NDArray[np.int64], random: np.random.
     return steps
 
 
+EIGHT_BIT = ("LSTM",)
+"""The recurrent operators whose weights onnxruntime stores in 8 bits."""
+
+
 def quantized(model: TrainedModel, graph: bytes) -> bytes:
     """The graph with the weights of its LSTMs and products as 8-bit integers, by onnxruntime's dynamic quantizer.
 
     Raises:
-        InputError: the cell is not an LSTM.
+        InputError: onnxruntime has no 8-bit operator of the cell.
     """
-    cell = model.network.settings.cell.removesuffix("cell")
-    if cell != "lstm":
+    operator = CELLS[model.network.settings.cell].onnx
+    if operator is None or operator.name not in EIGHT_BIT:
         raise InputError(
             f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
             "whose weights would stay as they are; export without it"

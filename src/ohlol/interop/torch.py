@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ohlol.cells import Weights
+from ohlol.cells import CELLS, Weights, torch_cells
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import MOST_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
@@ -21,7 +21,7 @@ from ohlol.models.sequence_model import SequenceModel, Sizes
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import SAID, InputError
 
-KINDS = {1: "rnn", 3: "gru", 4: "lstm"}
+KINDS = {len(spec.gates): spec.name for spec in torch_cells()}
 """The cell of a weight with so many times H rows."""
 RECURRENT = re.compile(
     r"(?P<owner>.*?)(?P<part>weight|bias)_(?P<side>ih|hh|hr)(?:_l(?P<layer>\d{1,4}))?(?P<way>_reverse)?$"
@@ -34,7 +34,7 @@ class Plain:
     """The parts of a model, as they were found."""
 
     kind: str
-    """rnn (with tanh), gru or lstm."""
+    """The name of the cell."""
     layers: list[list[Weights]]
     """For each layer the weights of each direction."""
     embedding: Tensor | None = None
@@ -75,7 +75,7 @@ def checked(plain: Plain, where: str) -> Plain:
     Raises:
         InputError: they do not.
     """
-    D, H, G = plain.directions, plain.hidden, {k: g for g, k in KINDS.items()}[plain.kind]
+    D, H, G = plain.directions, plain.hidden, len(CELLS[plain.kind].gates)
     width, layers = plain.inputs, list[list[Weights]]()
     for number, sides in enumerate(plain.layers):
         shapes = [(G * H, width), (G * H, H), (G * H,), (G * H,)]

@@ -11,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
+from ohlol.cells import CELLS
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.display import page
@@ -287,7 +288,7 @@ def _fits_saliency(model: TrainedModel, symbols: list[str], service: Service) ->
 def count_numbers(model: TrainedModel) -> int:
     """Numbers in a trace for each symbol: six for each gate's unit, a few for each state, and two for each logit."""
     settings = model.config.model
-    gates = {"rnn": 1, "gru": 3, "lstm": 4}[settings.cell.removesuffix("cell")]
+    gates = len(CELLS[settings.cell].gates)
     units = settings.hidden_size * settings.num_layers * (2 if settings.bidirectional else 1)
     return units * (6 * gates + 8) + 2 * model.config.sizes.outputs
 
