@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import ohlol
-from ohlol.data.readers.labelled import bmes
-from ohlol.inference.output import FORMATS, print_mistakes, words, writer
+from ohlol.data.readers.segment import join_words, label_words
+from ohlol.inference.output import FORMATS, print_mistakes, writer
 from ohlol.inference.trained_model import Prediction, TrainedModel
 from ohlol.utils.errors import InputError
 
@@ -58,7 +58,7 @@ def test_characters(letters: TrainedModel) -> None:
     }
 
 
-def test_words(tags: TrainedModel) -> None:
+def test_join_words(tags: TrainedModel) -> None:
     assert writer(tags, "plain")(WORDS) == "PART VERB"
     assert writer(tags, "tsv")(WORDS) == "to be\tPART VERB"
     assert writer(tags, "conll")(WORDS) == "to\tPART\t0.7500\nbe\tVERB\t0.5000\n"
@@ -104,14 +104,14 @@ def test_non_ascii_stays_as_it_is(letters: TrainedModel) -> None:
 
 
 @given(st.lists(st.text("中文字符", min_size=1, max_size=5), min_size=1, max_size=6))
-def test_words_undo_bmes(given_words: list[str]) -> None:
-    assert words("".join(given_words), list(bmes(given_words))) == given_words
+def test_words_undo_their_labels(given_words: list[str]) -> None:
+    assert join_words("".join(given_words), list(label_words(given_words))) == given_words
 
 
 @given(st.lists(st.sampled_from("BMES"), min_size=1, max_size=12))
 def test_any_labels_give_words_that_lose_nothing(labels: list[str]) -> None:
     text = "abcdefghijkl"[: len(labels)]
-    assert "".join(words(text, labels)) == text
+    assert "".join(join_words(text, labels)) == text
 
 
 def test_segmented_text_is_written_as_words(letters: TrainedModel) -> None:

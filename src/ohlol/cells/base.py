@@ -5,7 +5,7 @@ Shapes: B batch, I input size, H hidden size, G gates.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -74,7 +74,7 @@ class CellSpec:
     """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
     torch_layer: type[torch.nn.RNNBase] | None = None
     torch_cell: type[torch.nn.RNNCellBase] | None = None
-    torch_options: Mapping[str, str] = field(default_factory=dict[str, str])
+    torch_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Arguments of both classes that select this cell."""
     kernel: str | None = None
     """The cell's name in the compiled module."""

@@ -8,7 +8,7 @@ import torch
 from ohlol.cells import CELLS
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check
 from ohlol.data.codec import Codec
-from ohlol.data.sequences import checked
+from ohlol.data.sequences import check_settings
 from ohlol.data.targets import TARGETS
 from ohlol.models.sequence_model import SequenceModel, Sizes
 from ohlol.tasks import TASKS
@@ -56,8 +56,6 @@ class RunConfig:
                 f"config.json has format {cut(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
             )
         try:
-            if isinstance(data["training"].get("checkpoint_every"), int):  # as 0.1.0 wrote it: seconds
-                data["training"]["checkpoint_every"] = f"{data['training']['checkpoint_every']}s"
             config = RunConfig(
                 task=str(data["task"]),
                 data=_parse_settings(DataSettings, data["data"]),
@@ -70,7 +68,7 @@ class RunConfig:
                 metrics={str(k): float(v) for k, v in data["metrics"].items()},
             )
             TASKS.select(config.task)
-            checked(config.data)
+            check_settings(config.data)
             check(config.model, config.training)
             CELLS.select(config.model.cell)
             return config

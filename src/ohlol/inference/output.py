@@ -7,6 +7,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ohlol.data.readers.base import READERS
 from ohlol.inference.trained_model import Prediction, TrainedModel
 from ohlol.utils.errors import InputError
 
@@ -31,6 +32,7 @@ def writer(model: TrainedModel, kind: str) -> Callable[[Prediction], str]:
         )
     whole = model.targets.per_sequence
     glue = "" if model.config.data.level == "char" else " "
+    reader = READERS.get(model.config.data.format or "")
     short = model.codec.labels is not None and max(map(len, model.codec.labels.symbols)) == 1
     label_glue = "" if short and glue == "" else " "
 
@@ -41,9 +43,8 @@ def writer(model: TrainedModel, kind: str) -> Callable[[Prediction], str]:
         return prediction.labels[0] if whole else label_glue.join(prediction.labels)
 
     def plain(prediction: Prediction) -> str:
-        if model.config.data.format == "segment":
-            return " ".join(words(prediction.symbols, prediction.labels))
-        return labels(prediction)
+        text = reader.render(prediction.symbols, prediction.labels) if reader is not None else None
+        return labels(prediction) if text is None else text
 
     def tsv(prediction: Prediction) -> str:
         cells = [text(prediction), labels(prediction)]
@@ -70,23 +71,6 @@ def writer(model: TrainedModel, kind: str) -> Callable[[Prediction], str]:
         return json.dumps(record, ensure_ascii=False)
 
     return {"plain": plain, "tsv": tsv, "conll": conll, "jsonl": jsonl}[kind]
-
-
-def words(symbols: Sequence[str], labels: list[str]) -> list[str]:
-    """The words that B M E S labels cut a sequence of characters into; a word begins at B and S, and after E and S.
-
-    >>> words("看似简单", ["B", "E", "B", "E"])
-    ['看似', '简单']
-    """
-    found: list[str] = []
-    before = "E"
-    for symbol, label in zip(symbols, labels, strict=True):
-        if label in "BS" or before in "ES":
-            found.append(symbol)
-        else:
-            found[-1] += symbol
-        before = label
-    return found
 
 
 def print_mistakes(pairs: Sequence[tuple[str, str, int, float]], console: Console) -> None:

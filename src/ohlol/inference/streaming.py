@@ -17,7 +17,7 @@ from ohlol.checkpoint.weights import check_weights, parse_tensors, serialize_ten
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.batches import gather
-from ohlol.data.codec import Codec, seen
+from ohlol.data.codec import Codec, list_symbols
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.inference.step import Logits, Step, decode, excluded_label
@@ -257,7 +257,7 @@ class Streams:
         if (id := vocab.find(found)) is not None:
             return (id, found), False
         if vocab.unk is None:
-            raise InputError(f"symbol {found[:SHOWN]!r} was not seen in training; {seen(vocab)}")
+            raise InputError(f"symbol {found[:SHOWN]!r} was not seen in training; {list_symbols(vocab)}")
         return (vocab.unk, found), True
 
     def _encode_row(self, row: Any) -> NDArray[np.float32]:

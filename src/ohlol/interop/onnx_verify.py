@@ -227,11 +227,12 @@ def quantized(model: TrainedModel, graph: bytes) -> bytes:
     Raises:
         InputError: onnxruntime has no 8-bit operator of the cell.
     """
-    operator = CELLS[model.network.settings.cell].onnx
+    cell = model.network.settings.cell
+    operator = CELLS[cell].onnx
     if operator is None or operator.name not in EIGHT_BIT:
         raise InputError(
-            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
-            "whose weights would stay as they are; export without it"
+            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the "
+            f"{model.network.settings.cell.upper()}, whose weights would stay as they are; export without it"
         )
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -16,6 +16,7 @@ from ohlol.cells import CELLS, Weights, torch_cells
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import MOST_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
+from ohlol.data.readers.base import default_reader
 from ohlol.data.vocab import UNK, Vocab
 from ohlol.models.sequence_model import SequenceModel, Sizes
 from ohlol.tasks import TASKS
@@ -237,7 +238,6 @@ def built(
         codec = Codec(task, vocab, vocab if targets.continue_text else _vocab(answers, where))
     letters = bool(symbols) and all(len(n) == 1 for n in names if n != UNK)  # numbers from 0 are words, few or many
     level = None if numeric else "char" if letters else "word"
-    form = {"label": "pairs", "next": "text"}.get(task, "columns")
     settings = ModelSettings(
         cell=plain.kind,
         hidden_size=plain.hidden,
@@ -249,7 +249,7 @@ def built(
     model = SequenceModel(settings, Sizes(V, plain.outputs, numeric=numeric, per_sequence=targets.per_sequence)).eval()
     load_weights(model, {n: t.contiguous() for n, t in _by_name(plain).items()}, where)
     assert set(get_weights(model)) == set(_by_name(plain))
-    return DataSettings(task, form, level), settings, codec, model
+    return DataSettings(task, default_reader(task).name, level), settings, codec, model
 
 
 def _by_name(plain: Plain) -> dict[str, Tensor]:

@@ -46,7 +46,7 @@ KERNEL, ABSENT = _load()
 """The compiled module or None, and in that case the reason."""
 
 
-def _refuse(**_: Any) -> None:
+def _refuse(**_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
     raise RuntimeError(f"there are no kernels: {ABSENT}")
 
 

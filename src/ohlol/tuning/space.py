@@ -196,7 +196,7 @@ def parse(text: str, known: dict[str, Range] | None = None) -> Range:
         try:
             check(*(replace(d, **{name: value}) if d is owner else d for d in _DEFAULTS))  # pyright: ignore[reportArgumentType]
             if name == "cell":
-                CELLS.select(value)
+                CELLS.select(str(value))
         except InputError as error:
             raise InputError(f"`search` {cut(text)}: {error}") from None
     if name == "unk_probability" and 0 in (made.choices or (made.low,)):
