@@ -44,7 +44,7 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     ),
     "forecast": (sine_file, "g.csv", {"batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"}),
 }
-"""Batches that two and three processes cannot share evenly among them; the last of some are smaller than the number of processes."""
+"""Batches that two and three processes cannot share evenly; some last batches have fewer rows than processes."""
 
 
 @pytest.fixture(scope="module")
