@@ -8,8 +8,8 @@ run too; the comment after a `print` is its output. Other blocks are not run. A 
 `<!-- include: FILE -->` shows that file.
 
 `python tests/docs/transcripts.py [PAGE ...]` writes the real output and the included files into the pages, or into all
-pages without an argument. A correct block is kept; in a wrong one, the lines beside `...` are replaced by those that are
-most similar. README.zh-CN.md takes the blocks of README.md.
+pages without an argument. A correct block is kept; in a wrong one, the lines beside `...` are replaced by the most
+similar ones. README.zh-CN.md takes the blocks of README.md.
 """
 
 import io
