@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import ohlol
 from ohlol.cli import main
 from ohlol.display.progress import worth
-from ohlol.evaluation.baselines import Baselines, baselines, cross_entropy, persistence
+from ohlol.evaluation.baselines import Baselines, compute_baselines, cross_entropy, evaluate_persistence
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.training.trainer import Trainer
 
@@ -26,7 +26,7 @@ class Ended(Recorder):
     found: Baselines
 
     def finish(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
-        self.found = baselines(trainer.config, trainer.codec, accumulator)
+        self.found = compute_baselines(trainer.config, trainer.codec, accumulator)
 
 
 def ended(data: Any = None, **settings: Any) -> tuple[Baselines, dict[str, float]]:
@@ -121,10 +121,10 @@ def test_the_command(
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
 def test_persistence_repeats_the_last_row(values: list[float]) -> None:
     errors = [b - a for a, b in pairwise(values)]
-    metrics = persistence([np.array(values)[:, None]])
+    metrics = evaluate_persistence([np.array(values)[:, None]])
     assert metrics["rmse"] == pytest.approx(math.sqrt(sum(e * e for e in errors) / len(errors)), abs=1e-12)
     assert metrics["mae"] == pytest.approx(sum(map(abs, errors)) / len(errors), abs=1e-12)
 
 
 def test_persistence_does_not_reach_over_series() -> None:
-    assert persistence([np.zeros((3, 1)), np.full((3, 1), 100.0)]) == {"rmse": 0.0, "mae": 0.0}
+    assert evaluate_persistence([np.zeros((3, 1)), np.full((3, 1), 100.0)]) == {"rmse": 0.0, "mae": 0.0}

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from test_onnx_gates import OTHERS, cases
+from untrained import KINDS as MODELS
 from untrained import untrained
 
 import ohlol

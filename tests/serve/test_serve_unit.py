@@ -16,7 +16,7 @@ from serving import run as in_loop
 from untrained import untrained
 
 import ohlol
-from ohlol.inference.trained_model import Prediction
+from ohlol.inference.prediction import Prediction
 from ohlol.serve import models
 from ohlol.serve.access import Access
 from ohlol.serve.batching import Batcher, Busy, Gate

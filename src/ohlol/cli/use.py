@@ -12,7 +12,8 @@ from ohlol.cli.frame import Device, app, console, until_enough
 from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from ohlol.inference.trained_model import Prediction, TrainedModel
+    from ohlol.inference.prediction import Prediction
+    from ohlol.inference.trained_model import TrainedModel
 
 FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".txt")
 """An argument that ends in one of these, and has no space in it, means a file."""
@@ -31,8 +32,8 @@ def evaluate(
     """How good a model is on a file, and which labels it takes for which."""
     from ohlol.data import sequences
     from ohlol.data.corpus.store import is_corpus
-    from ohlol.evaluation.baselines import persistence
-    from ohlol.inference import output
+    from ohlol.display.confusions_text import print_confusions
+    from ohlol.evaluation.baselines import evaluate_persistence
     from ohlol.inference.trained_model import load
     from ohlol.tasks.metrics import ConfusionMetrics, format_metrics
 
@@ -43,7 +44,7 @@ def evaluate(
     extra: dict[str, Any] = {}
     if model.targets.numeric and corpus is not None:
         targets: Any = corpus.targets
-        extra["persistence"] = persistence(targets)
+        extra["persistence"] = evaluate_persistence(targets)
     if as_json:
         mistakes = [{"wanted": w, "chosen": c, "times": n, "share": s} for w, c, n, s in pairs]
         report = {"metrics": accumulator.metrics(), "mistakes": mistakes, **extra}
@@ -53,7 +54,7 @@ def evaluate(
     if extra:
         print(f"repeating the last row would give: {format_metrics(extra['persistence'])}")
     if pairs:
-        output.print_mistakes(pairs, console())
+        print_confusions(pairs, console())
 
 
 @app.command()
@@ -70,7 +71,7 @@ def predict(
 ) -> None:
     """Label a text, a file, standard input or an encoded corpus; forecast the rows that follow a file's."""
     from ohlol.data.corpus.store import is_corpus
-    from ohlol.inference import output
+    from ohlol.inference.output import make_writer
     from ohlol.inference.trained_model import load
 
     model = load(run, device)
@@ -80,7 +81,7 @@ def predict(
     if model.targets.numeric:
         _print_forecast(model, source, steps, output_format)
         return
-    write = output.writer(model, output_format)
+    write = make_writer(model, output_format)
     unknown: dict[str, None] = {}
     with until_enough():
         for prediction in _predictions(model, source, n_best):
@@ -92,13 +93,13 @@ def predict(
 
 def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output_format: str, n_best: int) -> None:
     from ohlol.data.corpus.store import is_corpus
-    from ohlol.inference import batch_predict
+    from ohlol.inference.batch_predict import predict_corpus
 
     if out is None:
         raise InputError(f"{source} is an encoded corpus: give --out, a directory for the predictions of its shards")
     if not is_corpus(source):
         raise InputError(f"--out is for the predictions of an encoded corpus, and {source} is none: ohlol encode")
-    total = batch_predict.predict(model, Path(source), out, kind=output_format, n_best=n_best)
+    total = predict_corpus(model, Path(source), out, output_format=output_format, n_best=n_best)
     if total is not None:
         print(f"{total:,} sequences\nsaved: {out}")
 

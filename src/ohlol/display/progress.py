@@ -9,7 +9,7 @@ from rich.text import Text
 
 from ohlol.data.batches import Dataset
 from ohlol.display import translations
-from ohlol.evaluation.baselines import Baselines, baselines
+from ohlol.evaluation.baselines import Baselines, compute_baselines
 from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
 from ohlol.training.callbacks import Epoch, Silent
 from ohlol.utils.devices import describe_device
@@ -39,7 +39,7 @@ class Last(Silent):
     def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
         """Scores, then the loss beside its baselines, in the language of the environment."""
         print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
-        for line in worth(baselines(trainer.config, trainer.codec, accumulator), translations.language(None)):
+        for line in worth(compute_baselines(trainer.config, trainer.codec, accumulator), translations.language(None)):
             print(line, file=self.console.file, flush=True)
 
 

@@ -264,11 +264,14 @@ class SequenceModel(torch.nn.Module):
         """
         if self.looped or self.settings.bidirectional or not self.encoder.is_lookup or not self._served:
             return None
-        if self.head.projection is None:
+        if self.head.is_identity:
             W = torch.eye(self.sizes.outputs, dtype=self._weights()[0].dtype)
             b = W.new_zeros(self.sizes.outputs)
         else:
-            W, b = (parameter.detach() for parameter in self.head.projection)
+            projection = self.head.projection
+            if projection is None:
+                return None
+            W, b = (parameter.detach() for parameter in projection)
             b = b.clone()
         if never is not None:
             b[never] = -torch.inf
@@ -278,7 +281,7 @@ class SequenceModel(torch.nn.Module):
         """One step of many sequences in the kernels; None where they do not serve.
 
         It reads ids where the encoder is a lookup and the table of its products with the weights is not too large, and
-        otherwise the encoder's vectors.
+        otherwise the encoder's vectors. It returns the logits or, where these are not a linear layer, hidden states.
         """
         if self.settings.bidirectional or not self._served:
             return None
