@@ -23,8 +23,8 @@ from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.interop.onnx_export import graph
-from ohlol.interop.onnx_verify import TOLERANCE, Runtime
+from ohlol.interop.onnx_export import build_graph
+from ohlol.interop.onnx_verify import TOLERANCE, OnnxModel
 from ohlol.models.sequence_model import SequenceModel, Steps
 
 CELLS = {"rnn": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}
@@ -58,12 +58,12 @@ class OnnxLoop:
     """The exported graph of one step in onnxruntime."""
 
     def __init__(self, model: TrainedModel):
-        self.runtime = Runtime(model, graph(model, step=True))
+        self.runtime = OnnxModel(model, build_graph(model, step=True))
         self.names = self.runtime.states
 
     def start(self, n: int) -> list[np.ndarray]:
         """States of zeros."""
-        return [s.numpy() for s in self.runtime.start(n)]
+        return [s.numpy() for s in self.runtime.initial_state(n)]
 
     def step(self, ids: np.ndarray, states: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Scores (n, V) and the states after reading ids (n,)."""
@@ -103,7 +103,7 @@ def check(model: TrainedModel, ours: list[int], onnx: OnnxLoop, loop: TorchLoop)
         a, a_state = onnx.step(np.array([id]), a_state)
         b, b_state = loop.step(torch.tensor([id]), b_state)
         symbol = model.codec.symbols.symbols[id]
-        found = {"stream": stream.step(symbol).scores, "onnxruntime": torch.from_numpy(a[0]), "torch": b[0]}
+        found = {"stream": stream.step(symbol).logits, "onnxruntime": torch.from_numpy(a[0]), "torch": b[0]}
         for name, scores in found.items():
             off = float((scores - row).abs().max()) / max(1.0, float(row.abs().max()))
             if not off <= TOLERANCE:

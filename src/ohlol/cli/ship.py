@@ -45,19 +45,19 @@ def export(
     if file.is_dir() or not file.parent.is_dir():
         raise InputError(f"{file}: {'is a directory' if file.is_dir() else 'its directory does not exist'}")
     from ohlol.inference.trained_model import load
-    from ohlol.interop import onnx_export as onnx_export
+    from ohlol.interop import onnx_export
     from ohlol.utils.files import write_bytes
 
     model = load(run)
-    graphs = {file: onnx_export.graph(model)}
+    graphs = {file: onnx_export.build_graph(model)}
     if step:
-        graphs[file.with_name(f"{file.stem}.step{file.suffix}")] = onnx_export.graph(model, step=True)
+        graphs[file.with_name(f"{file.stem}.step{file.suffix}")] = onnx_export.build_graph(model, step=True)
     said = {path: _told(model, path, graph, verify) for path, graph in graphs.items()}
     compared = ""
     if quantize:
         from ohlol.interop import onnx_verify
 
-        small = {path: onnx_verify.quantized(model, graph) for path, graph in graphs.items()}
+        small = {path: onnx_verify.quantize(model, graph) for path, graph in graphs.items()}
         compared = _compared(model, graphs[file], small[file], data or [])
         graphs = small
     for path, graph in graphs.items():
@@ -67,20 +67,20 @@ def export(
 
 def _told(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> str:
     """What a graph is and, with `verify`, that it is right; raises InputError where it is not."""
-    from ohlol.interop.onnx_export import signature
+    from ohlol.interop.onnx_export import describe_graph
 
-    size, reads, gives = signature(graph)
+    size, reads, gives = describe_graph(graph)
     lines = [f"{path}: {size}", *_listed("reads", reads), *_listed("gives", gives)]
     if verify:
         from ohlol.interop import onnx_verify
 
         found = onnx_verify.verify(model, graph)
-        if not found.right:
+        if not found.passed:
             raise InputError(
-                f"{path}: onnxruntime {onnx_verify.version()} and ohlol differ by {found.largest:.1e} in {found.where}"
+                f"{path}: onnxruntime {onnx_verify.runtime_version()} and ohlol differ by {found.largest:.1e} in {found.location}"
                 f", allowed is {onnx_verify.TOLERANCE:.0e}: nothing was written"
             )
-        told = f"onnxruntime {onnx_verify.version()} gives the same"
+        told = f"onnxruntime {onnx_verify.runtime_version()} gives the same"
         lines += [
             f"  {told}, whole and in pieces: {found.compared} tensors compared,",
             f"  largest difference {found.largest:.1e}, allowed {onnx_verify.TOLERANCE:.0e}",
@@ -105,14 +105,14 @@ def _compared(model: "TrainedModel", before: bytes, after: bytes, files: list[st
     from ohlol.tasks.metrics import format_metrics
 
     data, named = _data(model, files)
-    rows = onnx_verify.compared(model, [before, after], data)
+    rows = onnx_verify.compare_graphs(model, [before, after], data)
     lines: list[str] = []
     for name, row in zip(("float32", "int8"), rows, strict=True):
         lines.append(f"{name:<7} {row.size:>11,} bytes {row.speed:>11,.0f} symbols/s")
-        if row.scores:
-            lines.append(f"        {format_metrics(row.scores)}")
+        if row.metrics:
+            lines.append(f"        {format_metrics(row.metrics)}")
     if data is None:
-        share = onnx_verify.agreement(model, after)
+        share = onnx_verify.measure_agreement(model, after)
         lines.append(f"no data to score on (--data FILE): {100 * share:.2f} % of made-up steps get the same label")
     else:
         lines.append(f"scored on {named}")
@@ -149,7 +149,7 @@ def import_(
     from ohlol.checkpoint.run_directory import choose_free_name
     from ohlol.interop import import_run
 
-    model, found = import_run.read(file, task=task, symbols=symbols, labels=labels)
+    model, found = import_run.import_model(file, task=task, symbols=symbols, labels=labels)
     run = choose_free_name(file.name.split(".")[0]) if out is None else out
-    import_run.save(model, run, overwrite=overwrite)
+    import_run.save_run(model, run, overwrite=overwrite)
     print(f"read: {found}\nsaved: {run}")

@@ -1,8 +1,10 @@
-"""Weights in ONNX's order: there and back, and ONNX's own node tests through our equations."""
+"""The node tests of the onnx package for recurrent operators, computed with the equations of the cells."""
 
 import importlib
 from typing import Any
 
+import onnx
+import onnx.helper
 import pytest
 import torch
 from torch import Tensor
@@ -10,44 +12,7 @@ from torch.nn.functional import linear
 
 from ohlol import cells
 from ohlol.cells import State, Weights, unroll
-from ohlol.interop import onnx_gates
-
-onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-
-
-@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("D", [1, 2])
-def test_there_and_back(kind: str, D: int) -> None:
-    G = len(onnx_gates.ORDERS[kind])
-    made = [Weights(*(torch.randn(G * 4, *n) for n in ((3,), (4,), (), ()))) for _ in range(D)]
-    W, R, B = onnx_gates.to_onnx(kind, made)
-    assert (W.shape, R.shape, B.shape) == ((D, G * 4, 3), (D, G * 4, 4), (D, 2 * G * 4))
-    for before, after in zip(made, onnx_gates.from_onnx(kind, W, R, B), strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    bare = onnx_gates.from_onnx(kind, W, R, None)
-    assert all(not w.b_ih.any() and not w.b_hh.any() for w in bare)
-    again = onnx_gates.to_onnx(kind, [Weights(w.W_ih, w.W_hh) for w in made])
-    assert torch.equal(again[0], W)
-    assert not again[2].any()
-
-
-@pytest.mark.parametrize(
-    ("W", "R", "B"),
-    [
-        ((1, 8, 3), (1, 8, 3), None),
-        ((1, 8, 3), (1, 9, 2), None),
-        ((2, 8, 3), (1, 8, 2), None),
-        ((3, 8, 3), (3, 8, 2), None),
-        ((8, 3), (8, 2), None),
-        ((0, 8, 3), (0, 8, 2), None),
-        ((1, 0, 3), (1, 0, 0), None),
-        ((1, 8, 0), (1, 8, 2), None),
-        ((1, 8, 3), (1, 8, 2), (1, 8)),
-    ],
-)
-def test_shapes_that_are_none(W: Any, R: Any, B: Any) -> None:
-    with pytest.raises(ValueError, match="must be"):
-        onnx_gates.from_onnx("lstm", torch.zeros(W), torch.zeros(R), None if B is None else torch.zeros(B))
+from ohlol.interop.onnx_weights import from_onnx
 
 
 def reset_first(x: Tensor, *, state: State, weights: Weights) -> State:
@@ -75,11 +40,11 @@ def peepholes(P: Tensor) -> Any:
     return step
 
 
-OTHERS = {"test_gru_seq_length": "reset first", "test_lstm_with_peepholes": "peepholes"}
+VARIANTS = {"test_gru_seq_length": "reset first", "test_lstm_with_peepholes": "peepholes"}
 """The tests whose answers are not those of torch's GRU and LSTM, hence not of ours: `ohlol import` refuses them."""
 
 
-def cases() -> list[Any]:
+def node_cases() -> list[Any]:
     node = importlib.import_module("onnx.backend.test.case.node")
     for name in ("rnn", "gru", "lstm"):
         importlib.import_module(f"onnx.backend.test.case.node.{name}")
@@ -87,29 +52,29 @@ def cases() -> list[Any]:
     return sorted(found, key=lambda c: c.name)
 
 
-def answered(case: Any, *, ours: bool) -> dict[str, Tensor]:
-    """What a node test's graph gives, by the equations of cells.py, or with `ours` false by ONNX's variant of them."""
+def compute(case: Any, *, variant: bool) -> dict[str, Tensor]:
+    """The outputs of a node test, by the equations of the cells or by ONNX's variant of them."""
     (node,) = case.model.graph.node
-    told = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     named = dict(zip((i.name for i in case.model.graph.input), case.data_sets[0][0], strict=True))
     X, W, R, B, lens, h_0, c_0, P = (
         torch.from_numpy(named[n]) if n else None for n in [*node.input, *[""] * (8 - len(node.input))]
     )
-    kind, way = node.op_type.lower(), told.get("direction", b"forward").decode()
-    if told.get("layout"):
+    kind, direction = node.op_type.lower(), attributes.get("direction", b"forward").decode()
+    if attributes.get("layout"):
         X = X.transpose(0, 1)
     T, N = X.shape[:2]
     key = "rnn_tanh" if kind == "rnn" else kind
     step = cells.CELLS[key].step
-    if not ours:
+    if variant:
         step = peepholes(P[0]) if P is not None else reset_first
     outputs, ends = [], []
-    for d, weights in enumerate(onnx_gates.from_onnx(kind, W, R, B)):
+    for d, weights in enumerate(from_onnx(kind, W, R, B)):
         H = weights.W_hh.size(1)
         rows = []
         for n in range(N):  # each sequence for itself, so that its length is simply its length
             x = X[: T if lens is None else int(lens[n]), n : n + 1]
-            turned = way == "reverse" or d == 1
+            turned = direction == "reverse" or d == 1
             start = tuple(
                 torch.zeros(1, H) if s is None else s[d, n : n + 1] for s in ((h_0, c_0) if kind == "lstm" else (h_0,))
             )
@@ -121,30 +86,15 @@ def answered(case: Any, *, ours: bool) -> dict[str, Tensor]:
         ends.append([torch.cat([s[i] for _, s in rows]) for i in range(len(rows[0][1]))])
     Y = torch.stack(outputs, dim=1)  # (T, D, N, H)
     last = [torch.stack(parts) for parts in zip(*ends, strict=True)]
-    if told.get("layout"):
+    if attributes.get("layout"):
         Y, last = Y.permute(2, 0, 1, 3), [s.transpose(0, 1) for s in last]
     return {name: value for name, value in zip(node.output, (Y, *last), strict=False) if name}
 
 
-def off(case: Any, *, ours: bool) -> float:
-    found = answered(case, ours=ours)
+def difference(case: Any, *, variant: bool) -> float:
+    found = compute(case, variant=variant)
     names = [o.name for o in case.model.graph.output]
     assert set(names) <= set(found)
     pairs = [(found[n], torch.from_numpy(w)) for n, w in zip(names, case.data_sets[0][1], strict=True)]
     assert all(a.shape == b.shape for a, b in pairs)
     return max(float((a - b).abs().max()) for a, b in pairs)
-
-
-def test_there_are_18_node_tests() -> None:
-    assert len(cases()) == 18
-    assert set(OTHERS) <= {case.name for case in cases()}
-
-
-@pytest.mark.parametrize("case", cases(), ids=lambda case: case.name)
-def test_onnx_node_tests(case: Any) -> None:
-    """16 of them by our equations; two ask for variants that torch has not, and there ours must not agree."""
-    if case.name in OTHERS:
-        assert off(case, ours=False) < 1e-6
-        assert off(case, ours=True) > 1e-3
-    else:
-        assert off(case, ours=True) < 1e-6
