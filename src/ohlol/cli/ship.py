@@ -77,8 +77,8 @@ def _told(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> str:
         found = onnx_verify.verify(model, graph)
         if not found.passed:
             raise InputError(
-                f"{path}: onnxruntime {onnx_verify.runtime_version()} and ohlol differ by {found.largest:.1e} in {found.location}"
-                f", allowed is {onnx_verify.TOLERANCE:.0e}: nothing was written"
+                f"{path}: onnxruntime {onnx_verify.runtime_version()} and ohlol differ by {found.largest:.1e} in "
+                f"{found.location}, allowed is {onnx_verify.TOLERANCE:.0e}: nothing was written"
             )
         told = f"onnxruntime {onnx_verify.runtime_version()} gives the same"
         lines += [
