@@ -19,7 +19,7 @@ import ohlol
 from ohlol.checkpoint import metrics_log, run_directory
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.training import trainer
-from ohlol.training.callbacks import Silent
+from ohlol.training.callbacks import Callback
 
 spent = {"states": 0.0, "best weights": 0.0, "metrics": 0.0}
 times = dict.fromkeys(spent, 0)
@@ -40,10 +40,10 @@ def timed(owner: Any, name: str, what: str) -> None:
     setattr(owner, name, call)
 
 
-class Watch(Silent):
+class Watch(Callback):
     """Knows when training starts: reading and encoding the data are no part of it."""
 
-    def start(self, trainer: trainer.Trainer) -> None:
+    def on_train_begin(self, trainer: trainer.Trainer) -> None:
         """Note the time, and forget what was written before."""
         for what in spent:
             spent[what], times[what] = 0.0, 0
@@ -66,7 +66,7 @@ def main() -> None:
     timed(metrics_log.MetricsLog, "append", "metrics")
     watch = Watch()
     with tempfile.TemporaryDirectory(dir=".") as place:
-        ohlol.fit(given.file, out=Path(place) / "run", reporter=watch, **settings)
+        ohlol.fit(given.file, out=Path(place) / "run", callbacks=[watch], **settings)
     whole, work = time.perf_counter() - watch.started, time.process_time() - watch.worked
     print(f"training: {whole:.2f} s, {work:.2f} s of the processor")
     for what, seconds in spent.items():

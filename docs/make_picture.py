@@ -12,7 +12,7 @@ from ohlol.display import figures
 from ohlol.explain.curves import curves
 from ohlol.explain.saliency import memory
 from ohlol.explain.trace import trace
-from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.callbacks import Callback, Epoch
 from ohlol.tuning.study import load_board
 
 matplotlib.use("Agg")
@@ -24,13 +24,13 @@ WORD, SEED = "ohlol", 1
 """This seed learns the word within 20 epochs, as about three in four do."""
 
 
-class EpochRecorder(Silent):
+class EpochRecorder(Callback):
     """A reporter that keeps every epoch."""
 
     def __init__(self):
         self.epochs: list[Epoch] = []
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Append an epoch."""
         self.epochs.append(epoch)
 
@@ -38,7 +38,7 @@ class EpochRecorder(Silent):
 def draw_training() -> None:
     """Draw the README's picture: the predictions and the loss of each epoch of the tutorial."""
     recorder = EpochRecorder()
-    model = fit(reporter=recorder, seed=SEED)
+    model = fit(callbacks=[recorder], seed=SEED)
     numbers = [epoch.number for epoch in recorder.epochs]
     losses = [epoch.loss for epoch in recorder.epochs]
     plt.rcParams.update({"font.size": 12, "text.color": INK, "axes.labelcolor": INK, "svg.hashsalt": "ohlol"})

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.callbacks import Callback, Epoch
 from ohlol.training.trainer import Trainer
 
 TINY: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "embedding_size": 5, "epochs": 3, "batch_size": 4}
@@ -17,7 +17,7 @@ TINY_FLAGS = ["--hidden-size", "6", "--num-layers", "1", "--embedding-size", "5"
 CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 
 
-class Recorder(Silent):
+class Recorder(Callback):
     """Keeps every epoch, and calls a function after each step."""
 
     def __init__(self, after: Callable[["Recorder", int], None] | None = None):
@@ -27,17 +27,17 @@ class Recorder(Silent):
         self.after = after
         self.steps = 0
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Trainer) -> None:
         self.trainer = trainer
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         assert self.trainer is not None
         self.steps += 1
         self.rates.append(self.trainer.optimizer.param_groups[0]["lr"])
         if self.after is not None:
             self.after(self, self.steps)
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         self.epochs.append(epoch)
 
 

@@ -73,7 +73,7 @@ def oracle(cell: str, seed: int) -> list[tuple[str, float]]:
 @cache
 def ours(cell: str, seed: int) -> list[tuple[str, float]]:
     recorder = Recorder()
-    ohlol.fit(None, cell=cell, seed=seed, reporter=recorder)
+    ohlol.fit(None, cell=cell, seed=seed, callbacks=[recorder])
     return [("".join(epoch.predictions[0]), epoch.loss) for epoch in recorder.epochs]
 
 
@@ -104,7 +104,7 @@ def test_the_first_loss_is_near_that_of_a_blind_guess() -> None:
 
 def test_the_default_is_the_layer() -> None:
     recorder = Recorder()
-    ohlol.fit(seed=4, reporter=recorder)
+    ohlol.fit(seed=4, callbacks=[recorder])
     assert [epoch.loss for epoch in recorder.epochs] == [loss for _, loss in ours("rnn", 4)]
 
 

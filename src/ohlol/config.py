@@ -161,16 +161,16 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
                 raise InputError(f"`{name}` is {getattr(owner, name)}; it must be in [0, 1)")
     if not 0 < training.lr < float("inf"):
         raise InputError(f"`lr` is {training.lr}; it must be greater than 0")
-    every(training.checkpoint_every)
+    parse_interval(training.checkpoint_every)
 
 
-def every(text: str) -> tuple[int | None, int | None]:
+def parse_interval(text: str) -> tuple[int | None, int | None]:
     """The steps, or the seconds, that `checkpoint_every` means.
 
     Raises:
         InputError: it is neither.
 
-    >>> every("200"), every("300s")
+    >>> parse_interval("200"), parse_interval("300s")
     ((200, None), (None, 300))
     """
     digits = text.removesuffix("s")

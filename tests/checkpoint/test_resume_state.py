@@ -51,7 +51,7 @@ def kill(at: int) -> Callable[[Recorder, int], None]:
 def test_an_interrupted_run_ends_in_the_same_bytes(kind: str, tmp_path: Path) -> None:
     data, settings = prepared(kind, tmp_path)
     whole = Recorder()
-    ohlol.fit(data, out=tmp_path / "whole", reporter=whole, **settings)
+    ohlol.fit(data, out=tmp_path / "whole", callbacks=[whole], **settings)
     wanted = bytes_of(tmp_path / "whole")
     assert whole.trainer is not None
     an_epoch = len(whole.trainer.batches(0))
@@ -61,9 +61,9 @@ def test_an_interrupted_run_ends_in_the_same_bytes(kind: str, tmp_path: Path) ->
     for end, at in ends:
         out = tmp_path / f"{end.__name__}{at}"
         with pytest.raises((Interrupted, Killed)):
-            ohlol.fit(data, out=out, reporter=Recorder(end(at)), **settings)
+            ohlol.fit(data, out=out, callbacks=[Recorder(end(at))], **settings)
         rest = Recorder()
-        ohlol.fit(out=out, resume=True, reporter=rest)
+        ohlol.fit(out=out, resume=True, callbacks=[rest])
         found = bytes_of(out)
         for name in ("model.safetensors", "metrics.jsonl", "config.json"):
             assert found[name] == wanted[name], (end.__name__, at, name)
@@ -79,7 +79,7 @@ def test_a_run_can_be_stopped_again_and_again(tmp_path: Path) -> None:
         try:
             source = None if resume else data
             given = {} if resume else settings
-            ohlol.fit(source, out=out, resume=resume, reporter=Recorder(stop(5)), **given)
+            ohlol.fit(source, out=out, resume=resume, callbacks=[Recorder(stop(5))], **given)
             break
         except Interrupted:
             resume, stops = True, stops + 1
@@ -92,9 +92,9 @@ def test_states_are_saved_within_an_epoch(tmp_path: Path) -> None:
     data, settings = prepared("label", tmp_path)
     ohlol.fit(data, out=tmp_path / "whole", **settings)
     with pytest.raises(Killed):
-        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(kill(4)), checkpoint_every="0s", **settings)
+        ohlol.fit(data, out=tmp_path / "run", callbacks=[Recorder(kill(4))], checkpoint_every="0s", **settings)
     rest = Recorder()
-    ohlol.fit(out=tmp_path / "run", resume=True, reporter=rest)
+    ohlol.fit(out=tmp_path / "run", resume=True, callbacks=[rest])
     assert rest.trainer is not None
     assert rest.steps == 3 * len(rest.trainer.batches(0)) - 3
     for name in ("model.safetensors", "metrics.jsonl"):
@@ -106,7 +106,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
     ohlol.fit(data, out=tmp_path / "run", **settings)
     before = bytes_of(tmp_path / "run")
     rest = Recorder()
-    ohlol.fit(out=tmp_path / "run", resume=True, reporter=rest)
+    ohlol.fit(out=tmp_path / "run", resume=True, callbacks=[rest])
     assert rest.steps == 0
     assert bytes_of(tmp_path / "run") == before
 
@@ -115,7 +115,7 @@ def test_pairs_of_ones_own_resume_without_being_given_again(tmp_path: Path) -> N
     pairs = [("abc", "cab"), ("ca", "bb")]
     ohlol.fit(pairs, out=tmp_path / "whole")
     with pytest.raises(Interrupted):
-        ohlol.fit(pairs, out=tmp_path / "run", reporter=Recorder(stop(7)))
+        ohlol.fit(pairs, out=tmp_path / "run", callbacks=[Recorder(stop(7))])
     ohlol.fit(out=tmp_path / "run", resume=True)
     for name in ("model.safetensors", "metrics.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -125,7 +125,7 @@ def test_resume_keeps_its_settings_and_its_data(tmp_path: Path) -> None:
     data, settings = prepared("label", tmp_path)
     out = tmp_path / "run"
     with pytest.raises(Interrupted):
-        ohlol.fit(data, out=out, reporter=Recorder(stop(3)), **settings)
+        ohlol.fit(data, out=out, callbacks=[Recorder(stop(3))], **settings)
     before = bytes_of(out)
     with pytest.raises(InputError, match=r"was started with `lr` 0.002, not 0.5; `resume` keeps it"):
         ohlol.fit(out=out, resume=True, lr=0.5)

@@ -50,9 +50,9 @@ def test_they_are_the_same_after_an_interruption(run: Path, tmp_path: Path) -> N
 
     data, wanted = upper_pairs(tmp_path / "data.tsv"), bytes_of(run)
     with pytest.raises(Interrupted):
-        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(stop), **SETTINGS)
+        ohlol.fit(data, out=tmp_path / "run", callbacks=[Recorder(stop)], **SETTINGS)
     with pytest.raises(Interrupted):
-        ohlol.fit(out=tmp_path / "run", resume=True, reporter=Recorder(stop))
+        ohlol.fit(out=tmp_path / "run", resume=True, callbacks=[Recorder(stop)])
     ohlol.fit(out=tmp_path / "run", resume=True)
     found = bytes_of(tmp_path / "run")
     for name in (f"snapshots/{epoch:05}.safetensors" for epoch in range(4)):

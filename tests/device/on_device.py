@@ -53,8 +53,8 @@ class Losses(Recorder):
         self.losses: list[float] = []
         self.stop = stop
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        super().step(epoch, done, total, loss, symbols)
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        super().on_batch_end(epoch, done, total, loss, symbols)
         self.losses.append(loss)
         assert self.trainer is not None
         if self.steps == self.stop:
@@ -74,7 +74,7 @@ class OnDevice:
         models = []
         for device in ("cpu", self.device):
             found.append(Losses())
-            models.append(ohlol.fit(data, reporter=found[-1], device=device, **{**UNDROPPED, **settings}))
+            models.append(ohlol.fit(data, callbacks=[found[-1]], device=device, **{**UNDROPPED, **settings}))
             assert models[-1].device.type == "cpu"
         one, two = (np.array(losses.losses) for losses in found)
         assert one[-1] != one[0]
@@ -96,7 +96,7 @@ class OnDevice:
         make, name, settings = RUNS[kind]
         settings = {**TINY, **settings, "optimizer": "adam", "epochs": 1}
         recorder = Recorder(look)
-        ohlol.fit(make(tmp_path / name), reporter=recorder, device=self.device, precision="bf16", **settings)
+        ohlol.fit(make(tmp_path / name), callbacks=[recorder], device=self.device, precision="bf16", **settings)
         assert recorder.steps > 5
 
     @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ class OnDevice:
         settings |= {"precision": precision, "deterministic": True}
         ohlol.fit(data, out=tmp_path / "whole", device=self.device, **settings)
         with pytest.raises(Interrupted):
-            ohlol.fit(data, out=tmp_path / "run", reporter=Losses(stop=4), device=self.device, **settings)
+            ohlol.fit(data, out=tmp_path / "run", callbacks=[Losses(stop=4)], device=self.device, **settings)
         ohlol.fit(out=tmp_path / "run", resume=True, device=self.device)
         whole, run = bytes_of(tmp_path / "whole"), bytes_of(tmp_path / "run")
         for name in ("model.safetensors", "metrics.jsonl", "resume/last.safetensors"):
@@ -121,7 +121,7 @@ class OnDevice:
         found: list[Losses] = []
         for kind in ("fp32", precision):
             found.append(Losses())
-            ohlol.fit(data, reporter=found[-1], device=self.device, precision=kind, **settings)
+            ohlol.fit(data, callbacks=[found[-1]], device=self.device, precision=kind, **settings)
         one, two = (losses.epochs[-1].metrics["loss"] for losses in found)
         assert one < 0.5
         assert two < 0.6
@@ -132,7 +132,7 @@ class OnDevice:
         data, settings = prepared("next", tmp_path)
         first, second = ("cpu", self.device) if way == "there" else (self.device, "cpu")
         with pytest.raises(Interrupted):
-            ohlol.fit(data, out=tmp_path / "run", reporter=Losses(stop=20), device=first, **settings)
+            ohlol.fit(data, out=tmp_path / "run", callbacks=[Losses(stop=20)], device=first, **settings)
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", InputWarning)
             ohlol.fit(out=tmp_path / "run", resume=True, device=second)
@@ -201,8 +201,8 @@ class OnDevice:
             return make
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ohlol.training.loader.Feed._made", counted(ohlol.training.loader.Feed._made))
-            ohlol.fit(data, reporter=recorder, device=self.device, **settings)
+            patch.setattr("ohlol.training.loader.Loader._load", counted(ohlol.training.loader.Loader._load))
+            ohlol.fit(data, callbacks=[recorder], device=self.device, **settings)
         an_epoch = recorder.steps // 3
         assert [place for place, _ in made] == [*range(an_epoch)] * 3  # each once and in order
         for (before, _), (place, steps) in pairwise(made):

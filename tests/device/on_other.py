@@ -84,7 +84,9 @@ def test_it_is_found_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
         devices.select_device("cuda")
     from rich.console import Console
 
-    ohlol.fit(text_file(tmp_path / "c.txt"), device="other", precision="fp16", reporter=progress.Log(Console()), **TINY)
+    ohlol.fit(
+        text_file(tmp_path / "c.txt"), device="other", precision="fp16", callbacks=[progress.Log(Console())], **TINY
+    )
     assert ", 3 epochs, on other of the tests, in fp16\n" in capsys.readouterr().out
 
 

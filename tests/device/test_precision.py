@@ -35,14 +35,14 @@ class Scaled(Losses):
         self.exponent = exponent
         self.weights: list[torch.Tensor] = []
 
-    def start(self, trainer: Trainer) -> None:
-        super().start(trainer)
+    def on_train_begin(self, trainer: Trainer) -> None:
+        super().on_train_begin(trainer)
         assert trainer.precision.scaler is not None
         if trainer.progress.step == 0:
             trainer.precision.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**self.exponent)
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        super().step(epoch, done, total, loss, symbols)
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        super().on_batch_end(epoch, done, total, loss, symbols)
         assert self.trainer is not None
         self.weights.append(next(self.trainer.model.parameters()).detach().clone())
 
@@ -60,19 +60,19 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
     data = text_file(tmp_path / "data.txt")
     plain, lowered = Losses(), Losses()
     settings = {**TINY, "cell": cell, "bptt": 7, "epochs": 2}
-    ohlol.fit(data, reporter=plain, **settings)
+    ohlol.fit(data, callbacks=[plain], **settings)
     seen: list[torch.dtype] = []
 
     def look(layer: Any, given: Any, gave: Any) -> None:
         seen.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
 
     class Watched(Losses):
-        def start(self, trainer: Trainer) -> None:
-            super().start(trainer)
+        def on_train_begin(self, trainer: Trainer) -> None:
+            super().on_train_begin(trainer)
             trainer.model.layers.register_forward_hook(look)
 
     lowered = Watched()
-    model = ohlol.fit(data, out=tmp_path / "run", reporter=lowered, precision=kind, **settings)
+    model = ohlol.fit(data, out=tmp_path / "run", callbacks=[lowered], precision=kind, **settings)
     assert set(seen) == {precision.DTYPES[kind], torch.float32}  # in training, and where it is measured
     assert plain.losses != lowered.losses
     assert lowered.losses == pytest.approx(plain.losses, rel=0.02)
@@ -110,7 +110,7 @@ def test_a_scale_too_large_is_halved_and_nothing_else(on_nan: str, tmp_path: Pat
     data, settings = prepared("next", tmp_path)
     settings |= {"precision": "fp16", "on_nan": on_nan}
     watch = Scaled(28)
-    ohlol.fit(data, out=tmp_path / "run", reporter=watch, **settings)
+    ohlol.fit(data, out=tmp_path / "run", callbacks=[watch], **settings)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     left_out = lines[0]["overflows"]
     assert 3 < left_out < len(watch.losses) // 3
@@ -127,11 +127,11 @@ def test_a_scale_too_large_is_halved_and_nothing_else(on_nan: str, tmp_path: Pat
 def test_a_run_stopped_among_overflows_ends_in_the_same_bytes(tmp_path: Path) -> None:
     data, settings = prepared("next", tmp_path)
     settings |= {"precision": "fp16"}
-    ohlol.fit(data, out=tmp_path / "whole", reporter=Scaled(30), **settings)
+    ohlol.fit(data, out=tmp_path / "whole", callbacks=[Scaled(30)], **settings)
     for at in (2, 9):  # while the scale falls, and after
         out = tmp_path / f"run{at}"
         with pytest.raises(Interrupted):
-            ohlol.fit(data, out=out, reporter=Scaled(30, stop=at), **settings)
+            ohlol.fit(data, out=out, callbacks=[Scaled(30, stop=at)], **settings)
         assert resume_state.load_state(out)[1]["overflows"] >= 2
         ohlol.fit(out=out, resume=True)
         for name in ("model.safetensors", "metrics.jsonl", "resume/last.safetensors"):
@@ -139,7 +139,7 @@ def test_a_run_stopped_among_overflows_ends_in_the_same_bytes(tmp_path: Path) ->
 
 
 def broken(monkeypatch: pytest.MonkeyPatch, what: str, first: int) -> None:
-    real = Trainer._told
+    real = Trainer._combine_losses
 
     def told(self: Trainer, batch: Any, own: Loss) -> Any:
         if self.progress.step >= first:
@@ -147,7 +147,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, what: str, first: int) -> None:
             own = own._replace(mean=worse)
         return real(self, batch, own)
 
-    monkeypatch.setattr(Trainer, "_told", told)
+    monkeypatch.setattr(Trainer, "_combine_losses", told)
 
 
 def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,7 +170,7 @@ def test_a_gradient_that_no_scale_mends_stops(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize("scaler", [[0.0, 0.0], [math.inf, 0.0], [1.0, -1.0], [1.0], None])
 def test_a_scale_that_is_none_is_refused(scaler: list[float] | None, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
-        ohlol.fit(out=tmp_path / "run", precision="fp16", reporter=Losses(stop=3))
+        ohlol.fit(out=tmp_path / "run", precision="fp16", callbacks=[Losses(stop=3)])
     tensors, position = resume_state.load_state(tmp_path / "run")
     if scaler is None:
         del tensors["scaler"]
@@ -187,8 +187,8 @@ def test_float64_is_left_alone(tmp_path: Path) -> None:
     torch.set_default_dtype(torch.float64)
     try:
         plain, lowered = Losses(), Losses()
-        ohlol.fit(data, reporter=plain, **TINY)
-        ohlol.fit(data, reporter=lowered, precision="bf16", **TINY)
+        ohlol.fit(data, callbacks=[plain], **TINY)
+        ohlol.fit(data, callbacks=[lowered], precision="bf16", **TINY)
     finally:
         torch.set_default_dtype(torch.float32)
     assert lowered.losses == pytest.approx(plain.losses, abs=1e-9)

@@ -26,7 +26,7 @@ ERRORS = {"input": InputError("refused"), "bug": ZeroDivisionError("a bug"), "me
 
 
 def broken(how: str) -> None:
-    real: Any = trainer.Trainer._step
+    real: Any = trainer.Trainer._train_step
     taken: list[int] = []
 
     def step(*given: Any) -> Any:
@@ -35,7 +35,7 @@ def broken(how: str) -> None:
             raise ERRORS[how]
         return real(*given)
 
-    trainer.Trainer._step = step
+    trainer.Trainer._train_step = step
 
 
 if __name__ == "__main__":

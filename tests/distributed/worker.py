@@ -13,22 +13,22 @@ from typing import Any
 import torch
 
 import ohlol
-from ohlol.training.callbacks import Silent
+from ohlol.training.callbacks import Callback
 from ohlol.training.trainer import Trainer
 
 
-class Losses(Silent):
+class Losses(Callback):
     """The loss of every step."""
 
     def __init__(self, scale: float | None) -> None:
         self.found: list[float] = []
         self.scale = scale
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Trainer) -> None:
         if self.scale is not None:
             trainer.precision.scaler = torch.amp.GradScaler("cpu", init_scale=self.scale)
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         self.found.append(loss)
 
 
@@ -38,7 +38,7 @@ def main(runs: list[dict[str, Any]]) -> None:
         scale = run.get("scale")
         torch.set_default_dtype(torch.float64 if scale is None else torch.float32)
         losses = Losses(scale)
-        ohlol.fit(run["data"], out=run["out"], reporter=losses, **run["settings"])
+        ohlol.fit(run["data"], out=run["out"], callbacks=[losses], **run["settings"])
         if os.environ.get("RANK", "0") == "0":
             Path(run["losses"]).write_text(json.dumps(losses.found))
 

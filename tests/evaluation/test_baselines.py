@@ -25,13 +25,13 @@ class BaselineRecorder(Recorder):
 
     baselines: Baselines
 
-    def finish(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
+    def on_train_end(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
         self.baselines = compute_baselines(trainer.config, trainer.codec, accumulator)
 
 
 def fit_with_baselines(data: Any = None, **settings: Any) -> tuple[Baselines, dict[str, float]]:
     recorder = BaselineRecorder()
-    model = ohlol.fit(data, reporter=recorder, **settings)
+    model = ohlol.fit(data, callbacks=[recorder], **settings)
     return recorder.baselines, model.config.metrics
 
 

@@ -23,8 +23,8 @@ import ohlol
 from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory
 from ohlol.checkpoint.weights import read_tensors
-from ohlol.training.loss import Loss, Objective
-from ohlol.training.trainer import SKIPPED_AT_MOST, Interrupted, Trainer
+from ohlol.training.loss import BatchLoss, Loss
+from ohlol.training.trainer import MAX_SKIPPED, Interrupted, Trainer
 from ohlol.utils import environment
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.locks import lock_run
@@ -99,7 +99,7 @@ def test_two_threads_end_in_the_same_bytes_too(tmp_path: Path) -> None:
     try:
         ohlol.fit(data, out=tmp_path / "whole", **wide)
         with pytest.raises(Interrupted):
-            ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(stop_at(5)), **wide)
+            ohlol.fit(data, out=tmp_path / "run", callbacks=[Recorder(stop_at(5))], **wide)
         ohlol.fit(out=tmp_path / "run", resume=True)
     finally:
         torch.set_num_threads(threads)
@@ -162,7 +162,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
                     filler.write_bytes(b"x" * (1 << 19))
 
         with pytest.raises(InputError, match="cannot be written: No space left on device; what was there is as it was"):
-            ohlol.fit(data, out=place / "run", reporter=Recorder(fill), **SETTINGS)
+            ohlol.fit(data, out=place / "run", callbacks=[Recorder(fill)], **SETTINGS)
         assert not list((place / "run").rglob("*.tmp"))
         assert resume_state.load_state(place / "run")[1]["step"] == 11
         filler.unlink()
@@ -182,7 +182,7 @@ def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
         pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
     try:
         with pytest.raises(Interrupted):
-            ohlol.fit(out=place / "run", reporter=Recorder(stop_at(7)))
+            ohlol.fit(out=place / "run", callbacks=[Recorder(stop_at(7))])
         before = bytes_of(place / "run")
         subprocess.run(["mount", "-o", "remount,ro", place], check=True)
         for out, more in (("run", {"resume": True}), ("run", {"overwrite": True}), ("new", {})):
@@ -231,7 +231,7 @@ def test_a_clock_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     now = iter(range(10**9, 0, -3600))
     monkeypatch.setattr(time, "time", lambda: float(next(now)))
     with pytest.raises(Interrupted):
-        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(stop_at(7)), **SETTINGS)
+        ohlol.fit(data, out=tmp_path / "run", callbacks=[Recorder(stop_at(7))], **SETTINGS)
     os.utime(tmp_path / "run" / "resume" / "last.safetensors", (0, 0))  # the newest state is the oldest by its date
     ohlol.fit(out=tmp_path / "run", resume=True)
     same(tmp_path / "run", tmp_path / "whole")
@@ -257,7 +257,7 @@ def test_states_are_saved_every_so_many_steps_or_seconds(tmp_path: Path, every: 
 
     data = text_file(tmp_path / "data.txt", 4000)
     with pytest.raises(GoneError):
-        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(die), **{**SETTINGS, "checkpoint_every": every})
+        ohlol.fit(data, out=tmp_path / "run", callbacks=[Recorder(die)], **{**SETTINGS, "checkpoint_every": every})
     assert resume_state.load_state(tmp_path / "run")[1]["step"] == step
 
 
@@ -269,7 +269,7 @@ def test_an_interval_that_is_none_is_refused(tmp_path: Path, every: str) -> None
 
 def broken_at(steps: range, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the loss, or the gradient alone, of some steps (from 1) no number."""
-    real = Trainer._told
+    real = Trainer._combine_losses
 
     def told(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
         if self.progress.step + 1 in steps:
@@ -277,7 +277,7 @@ def broken_at(steps: range, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
             own = own._replace(mean=worse)
         return real(self, batch, own)
 
-    monkeypatch.setattr(Trainer, "_told", told)
+    monkeypatch.setattr(Trainer, "_combine_losses", told)
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
@@ -292,7 +292,7 @@ def test_broken_steps_are_skipped_and_counted(
         ohlol.fit(data, out=tmp_path / "stopped", **more)
     assert not (tmp_path / "stopped" / "model.safetensors").exists()
     recorder = Recorder()
-    ohlol.fit(data, out=tmp_path / "whole", on_nan="skip", reporter=recorder, **more)
+    ohlol.fit(data, out=tmp_path / "whole", on_nan="skip", callbacks=[recorder], **more)
     assert [epoch.skipped for epoch in recorder.epochs] == [3, 0, 0]
     lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert [line.get("skipped") for line in lines] == [3, None, None]
@@ -300,7 +300,7 @@ def test_broken_steps_are_skipped_and_counted(
         tensors, _ = read_tensors(tmp_path / "whole" / path)
         assert all(torch.isfinite(t).all() for t in tensors.values())
     with pytest.raises(Interrupted):  # in the middle of the broken steps
-        ohlol.fit(data, out=tmp_path / "run", on_nan="skip", reporter=Recorder(stop_at(3)), **more)
+        ohlol.fit(data, out=tmp_path / "run", on_nan="skip", callbacks=[Recorder(stop_at(3))], **more)
     ohlol.fit(out=tmp_path / "run", resume=True)
     same(tmp_path / "run", tmp_path / "whole")
 
@@ -308,7 +308,7 @@ def test_broken_steps_are_skipped_and_counted(
 def test_weights_that_stay_broken_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     broken_at(range(5, 10**6), "loss", monkeypatch)
-    with pytest.raises(InputError, match=f"step {5 + SKIPPED_AT_MOST}: the loss is nan"):
+    with pytest.raises(InputError, match=f"step {5 + MAX_SKIPPED}: the loss is nan"):
         ohlol.fit(data, out=tmp_path / "run", on_nan="skip", **SETTINGS)
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
@@ -335,7 +335,7 @@ def test_a_run_that_breaks_after_a_good_epoch_publishes_no_more(
 ) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     recorder = Recorder()
-    ohlol.fit(data, out=tmp_path / "good", reporter=recorder, **{**SETTINGS, "epochs": 1, "lr_schedule": "constant"})
+    ohlol.fit(data, out=tmp_path / "good", callbacks=[recorder], **{**SETTINGS, "epochs": 1, "lr_schedule": "constant"})
     broken_at(range(recorder.steps + 2, 10**6), "gradient", monkeypatch)
     more: dict[str, Any] = {**SETTINGS, "lr_schedule": "constant", "on_nan": on_nan, "snapshots": True}
     for how in ({}, {"resume": True}):  # resumed it ends as it did
@@ -350,18 +350,18 @@ def test_a_run_that_breaks_after_a_good_epoch_publishes_no_more(
 
 def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 8000)
-    real = Trainer._told
+    real = Trainer._combine_losses
 
     def told(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
         factor = 20 if self.progress.step in (60, 70) else 1
         return real(self, batch, own._replace(mean=own.mean * factor))
 
     recorder = Recorder()
-    ohlol.fit(data, out=tmp_path / "quiet", reporter=recorder, **SETTINGS)
+    ohlol.fit(data, out=tmp_path / "quiet", callbacks=[recorder], **SETTINGS)
     assert sum(epoch.spikes for epoch in recorder.epochs) == 0
-    monkeypatch.setattr(Trainer, "_told", told)
+    monkeypatch.setattr(Trainer, "_combine_losses", told)
     recorder = Recorder()
-    ohlol.fit(data, out=tmp_path / "run", reporter=recorder, **SETTINGS)
+    ohlol.fit(data, out=tmp_path / "run", callbacks=[recorder], **SETTINGS)
     assert sum(epoch.spikes for epoch in recorder.epochs) == 2
     assert '"spikes": ' in (tmp_path / "run" / "metrics.jsonl").read_text()
 
@@ -418,7 +418,7 @@ def test_memory_that_runs_out_says_which_flag_helps(
     def fail(*_: Any) -> None:
         raise error
 
-    monkeypatch.setattr(Objective, "__call__", fail)
+    monkeypatch.setattr(BatchLoss, "__call__", fail)
     with pytest.raises(InputError, match="out of memory in training; a smaller `batch_size` helps most"):
         ohlol.fit(out=tmp_path / "run")
 
@@ -427,7 +427,7 @@ def test_another_runtime_error_stays_one(monkeypatch: pytest.MonkeyPatch) -> Non
     def fail(*_: Any) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(Objective, "__call__", fail)
+    monkeypatch.setattr(BatchLoss, "__call__", fail)
     with pytest.raises(RuntimeError, match="a bug"):
         ohlol.fit()
 
@@ -435,7 +435,7 @@ def test_another_runtime_error_stays_one(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_changed_data_are_told(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
     with pytest.raises(Interrupted):
-        ohlol.fit(data, out=tmp_path / "run", reporter=Recorder(stop_at(3)), **TINY)
+        ohlol.fit(data, out=tmp_path / "run", callbacks=[Recorder(stop_at(3))], **TINY)
     before = bytes_of(tmp_path / "run")
     kept = data.read_text()
     rows = kept.splitlines()
@@ -449,7 +449,7 @@ def test_changed_data_are_told(tmp_path: Path) -> None:
 
 def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
-        ohlol.fit(out=tmp_path / "run", epochs=5, reporter=Recorder(stop_at(2)))
+        ohlol.fit(out=tmp_path / "run", epochs=5, callbacks=[Recorder(stop_at(2))])
     here = environment.record_environment(kernels=ops.implementation(), deterministic=False)
     assert here["threads"] == torch.get_num_threads()
     monkeypatch.setattr(environment, "record_environment", lambda **_: {**here, "threads": 99})
@@ -462,7 +462,9 @@ def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypa
 def test_deterministic_says_so_and_leaves_torch_as_it_was(tmp_path: Path) -> None:
     seen: list[bool] = []
     recorder = Recorder(lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()))
-    ohlol.fit(text_file(tmp_path / "data.txt"), out=tmp_path / "run", deterministic=True, reporter=recorder, **SETTINGS)
+    ohlol.fit(
+        text_file(tmp_path / "data.txt"), out=tmp_path / "run", deterministic=True, callbacks=[recorder], **SETTINGS
+    )
     assert set(seen) == {True}
     assert not torch.are_deterministic_algorithms_enabled()
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])

@@ -20,17 +20,17 @@ from ohlol import fit, load  # noqa: E402
 from ohlol.config import DataSettings  # noqa: E402
 from ohlol.data.corpus.encode import encode  # noqa: E402
 from ohlol.interop.onnx_export import build_graph  # noqa: E402
-from ohlol.training.callbacks import Epoch, Silent  # noqa: E402
+from ohlol.training.callbacks import Callback, Epoch  # noqa: E402
 from ohlol.training.trainer import Interrupted, Trainer  # noqa: E402
 
 SMALL = {"hidden_size": 3, "embedding_size": 2, "bigram_size": 0, "epochs": 3, "batch_size": 8, "cell": "gru"}
 
 
-class StopAt(Silent):
-    def start(self, trainer: Trainer) -> None:
+class StopAt(Callback):
+    def on_train_begin(self, trainer: Trainer) -> None:
         self.trainer = trainer
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         if epoch.number == 2:
             self.trainer.stop()
 
@@ -43,7 +43,7 @@ def main() -> None:
     fit(out="hello", seed=1)
     upper_pairs(Path("data.tsv"))
     with suppress(Interrupted):
-        fit("data.tsv", out="stopped", reporter=StopAt(), **SMALL)
+        fit("data.tsv", out="stopped", callbacks=[StopAt()], **SMALL)
     encode(["data.tsv"], Path("corpus"), DataSettings(), jobs=1, piece=150)
     shipped()
 

@@ -175,7 +175,7 @@ def test_tied_weights_are_one_tensor() -> None:
             "`head` a linear one",
         ),
         ({"embedding_size": 0, "char_rnn_size": 3}, Sizes(5, 4, chars=7), "give `embedding_size` N"),
-        ({"bigram_size": 3}, Sizes(5, 4, bigram_size=7), "give `bidirectional=True`"),
+        ({"bigram_size": 3}, Sizes(5, 4, bigrams=7), "give `bidirectional=True`"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:

@@ -16,7 +16,7 @@ def test_it_tells_what_the_command_line_prints(client: httpx.Client) -> None:
     """hello -> ohlol, to the end; the losses and the words of every epoch."""
     told = events(client.post("/v1/train", json={}).text)
     recorder = Recorder()
-    model = ohlol.fit([("hello", "ohlol")], reporter=recorder)
+    model = ohlol.fit([("hello", "ohlol")], callbacks=[recorder])
     names = [name for name, _ in told]
     assert names == ["start", *["epoch"] * 20, "done"]
     start, done = told[0][1], told[-1][1]

@@ -52,7 +52,7 @@ def test_warmup_rises_in_equal_steps() -> None:
 
 def test_the_optimizer_gets_the_rates() -> None:
     recorder = Recorder()
-    ohlol.fit(lr=0.1, lr_schedule="cosine", warmup_steps=2, epochs=6, reporter=recorder)
+    ohlol.fit(lr=0.1, lr_schedule="cosine", warmup_steps=2, epochs=6, callbacks=[recorder])
     settings = TrainSettings(lr=0.1, lr_schedule="cosine", warmup_steps=2)
     assert recorder.rates == [learning_rate(settings, step, 6) for step in range(6)]
     assert [epoch.lr for epoch in recorder.epochs] == recorder.rates
@@ -60,7 +60,7 @@ def test_the_optimizer_gets_the_rates() -> None:
 
 def test_plateau_halves_the_rate_when_nothing_gets_better() -> None:
     recorder = Recorder()
-    ohlol.fit(lr=1e-12, lr_schedule="plateau", epochs=8, reporter=recorder)  # too small a rate to change a float32
+    ohlol.fit(lr=1e-12, lr_schedule="plateau", epochs=8, callbacks=[recorder])  # too small a rate to change a float32
     stale = [epoch.number for epoch in recorder.epochs if not epoch.best]
     assert len(stale) > PLATEAU_PATIENCE
     expected, factor, behind = [], 1.0, 0
@@ -76,5 +76,5 @@ def test_plateau_halves_the_rate_when_nothing_gets_better() -> None:
 def test_each_optimizer_learns(optimizer: str) -> None:
     recorder = Recorder()
     lr = 0.3 if optimizer == "sgd" else 0.05
-    ohlol.fit(optimizer=optimizer, lr=lr, epochs=40, head="softmax", seed=1, hidden_size=8, reporter=recorder)
+    ohlol.fit(optimizer=optimizer, lr=lr, epochs=40, head="softmax", seed=1, hidden_size=8, callbacks=[recorder])
     assert recorder.epochs[-1].loss < 0.2 < recorder.epochs[0].loss

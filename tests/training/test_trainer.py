@@ -22,7 +22,7 @@ from ohlol.utils.errors import InputError
 
 def test_early_stopping() -> None:
     recorder = Recorder()
-    ohlol.fit(lr=1e-12, epochs=50, patience=3, reporter=recorder)
+    ohlol.fit(lr=1e-12, epochs=50, patience=3, callbacks=[recorder])
     last = max(epoch.number for epoch in recorder.epochs if epoch.best)
     assert len(recorder.epochs) == last + 3 < 50
 
@@ -34,7 +34,7 @@ def first_gradients(**settings: Any) -> list[torch.Tensor]:
         assert recorder.trainer is not None
         found[:] = [p.grad.clone() for p in recorder.trainer.model.parameters() if p.grad is not None]
 
-    ohlol.fit(epochs=1, seed=2, reporter=Recorder(look), **settings)
+    ohlol.fit(epochs=1, seed=2, callbacks=[Recorder(look)], **settings)
     return found
 
 
@@ -55,8 +55,8 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction() -> None:
 
 def test_label_smoothing_is_cross_entropys() -> None:
     plain, smooth = Recorder(), Recorder()
-    ohlol.fit(seed=5, epochs=1, reporter=plain)
-    ohlol.fit(seed=5, epochs=1, label_smoothing=0.3, reporter=smooth)
+    ohlol.fit(seed=5, epochs=1, callbacks=[plain])
+    ohlol.fit(seed=5, epochs=1, label_smoothing=0.3, callbacks=[smooth])
     torch.manual_seed(5)
     layer = torch.nn.RNN(4, 4)
     scores = layer(torch.eye(4)[[1, 0, 2, 2, 3]].view(5, 1, 4))[0].view(5, 4)
@@ -70,12 +70,12 @@ def test_balanced_weights_are_inverse_frequencies(tmp_path: Path) -> None:
     path = tmp_path / "pairs.tsv"
     path.write_text("aaab\tXXXY\n" * 3)
     recorder = Recorder()
-    ohlol.fit(path, class_weights="balanced", reporter=recorder, **TINY)
+    ohlol.fit(path, class_weights="balanced", callbacks=[recorder], **TINY)
     assert recorder.trainer is not None
     assert recorder.trainer.loss.weights is not None
     torch.testing.assert_close(recorder.trainer.loss.weights, torch.tensor([12 / (2 * 9), 12 / (2 * 3)]))
     plain = Recorder()
-    ohlol.fit(path, reporter=plain, **TINY)
+    ohlol.fit(path, callbacks=[plain], **TINY)
     assert plain.trainer is not None
     assert plain.trainer.loss.weights is None
     assert plain.epochs[0].loss != recorder.epochs[0].loss
@@ -83,7 +83,7 @@ def test_balanced_weights_are_inverse_frequencies(tmp_path: Path) -> None:
 
 def test_rare_symbols_are_read_as_unknown(tmp_path: Path) -> None:
     recorder = Recorder()
-    ohlol.fit(upper_pairs(tmp_path / "p.tsv"), unk_probability=0.2, reporter=recorder, **TINY)
+    ohlol.fit(upper_pairs(tmp_path / "p.tsv"), unk_probability=0.2, callbacks=[recorder], **TINY)
     assert recorder.trainer is not None
     keep, vocab = recorder.trainer.keep, recorder.trainer.codec.symbols
     assert keep is not None
@@ -108,7 +108,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_best_weights(tmp_p
     good, bad = tmp_path / "good", tmp_path / "bad"
     ohlol.fit(data, out=good, **{**settings, "epochs": 2, "lr_schedule": "constant"})
     with pytest.raises(InputError) as stopped:
-        ohlol.fit(data, out=bad, reporter=Recorder(poison(13)), **{**settings, "lr_schedule": "constant"})
+        ohlol.fit(data, out=bad, callbacks=[Recorder(poison(13))], **{**settings, "lr_schedule": "constant"})
     said = str(stopped.value)
     assert said.startswith("epoch 3, step 14: the loss is nan; training stopped and the best weights so far are kept")
     assert "try a lower `lr`" in said
@@ -133,7 +133,7 @@ def test_an_infinite_loss_or_gradient_stops_the_run(tmp_path: Path) -> None:
                 p.fill_(3e38)
 
     with pytest.raises(InputError, match=r"epoch 1, step 2: the (loss|gradient) is (inf|nan)"):
-        ohlol.fit(upper_pairs(tmp_path / "p.tsv"), reporter=Recorder(explode), **TINY)
+        ohlol.fit(upper_pairs(tmp_path / "p.tsv"), callbacks=[Recorder(explode)], **TINY)
 
 
 @pytest.mark.parametrize("kind", ["label", "forecast"])
@@ -144,12 +144,12 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> 
 
     class Keeper(Recorder):
         def epoch(self, epoch: ohlol.training.trainer.Epoch) -> None:
-            super().epoch(epoch)
+            super().on_epoch_end(epoch)
             assert self.trainer is not None
             kept.append({k: v.clone() for k, v in self.trainer.model.state_dict().items()})
 
     keeper = Keeper()
-    model = ohlol.fit(data, out=tmp_path / "run", reporter=keeper, **settings)
+    model = ohlol.fit(data, out=tmp_path / "run", callbacks=[keeper], **settings)
     best = max(epoch.number for epoch in keeper.epochs if epoch.best)
     name = "rmse" if kind == "forecast" else "accuracy"
     pick = min if kind == "forecast" else max
@@ -163,7 +163,7 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> 
 
 def test_metrics_hold_a_line_an_epoch(tmp_path: Path) -> None:
     recorder = Recorder()
-    ohlol.fit(out=tmp_path / "run", reporter=recorder)
+    ohlol.fit(out=tmp_path / "run", callbacks=[recorder])
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 21))
     assert [line["train_loss"] for line in lines] == [epoch.loss for epoch in recorder.epochs]
@@ -233,7 +233,7 @@ def test_a_dev_file_is_measured(tmp_path: Path) -> None:
     data, settings = prepared("label", tmp_path)
     dev = upper_pairs(tmp_path / "dev.tsv", lines=7, seed=9)
     recorder = Recorder()
-    model = ohlol.fit(data, dev=dev, reporter=recorder, **settings)
+    model = ohlol.fit(data, dev=dev, callbacks=[recorder], **settings)
     assert recorder.trainer is not None
     assert recorder.trainer.dev is not None
     assert (len(recorder.trainer.train), len(recorder.trainer.dev)) == (24, 7)
@@ -289,7 +289,9 @@ def test_a_setting_that_is_none_is_a_programming_error() -> None:
 def test_a_little_data_gets_more_epochs(tmp_path: Path) -> None:
     recorder = Recorder()
     data = text_file(tmp_path / "text.txt", 60)
-    ohlol.fit(data, **{k: v for k, v in TINY.items() if k != "epochs"}, bptt=4, patience=1, lr=1e-12, reporter=recorder)
+    ohlol.fit(
+        data, **{k: v for k, v in TINY.items() if k != "epochs"}, bptt=4, patience=1, lr=1e-12, callbacks=[recorder]
+    )
     assert recorder.trainer is not None
     assert recorder.trainer.settings == replace(recorder.trainer.settings, epochs=100)
 

@@ -205,10 +205,10 @@ class Stopper(View):
     def began(self, number: int, settings: dict[str, Any], *, again: bool) -> None:
         self.number = number
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Trainer) -> None:
         self.steps = 0
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         self.steps += 1
         if (self.number, self.steps) == (self.trial, self.after):
             os.kill(os.getpid(), signal.SIGINT)

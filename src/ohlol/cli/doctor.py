@@ -42,17 +42,17 @@ def doctor(
 def self_test() -> list[dict[str, Any]]:
     """The layers against the equations, the tutorial's run, and the same stopped and resumed; each with its seconds."""
     from ohlol.explain import equivalence
-    from ohlol.training.callbacks import Silent
+    from ohlol.training.callbacks import Callback, Training
     from ohlol.training.fit import fit
-    from ohlol.training.trainer import Interrupted, Trainer
+    from ohlol.training.trainer import Interrupted
     from ohlol.utils import devices
     from ohlol.utils.errors import InputError
 
-    class Stopper(Silent):
-        def start(self, trainer: Trainer) -> None:
+    class Stopper(Callback):
+        def on_train_begin(self, trainer: Training) -> None:
             self.trainer = trainer
 
-        def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
             if epoch == EPOCHS // 2:
                 self.trainer.stop()
 
@@ -76,7 +76,7 @@ def self_test() -> list[dict[str, Any]]:
             check("train hello -> ohlol", found == "ohlol", started, found)
             started = time.perf_counter()
             try:
-                fit(out=stopped, seed=1, epochs=EPOCHS, reporter=Stopper(), device="cpu")
+                fit(out=stopped, seed=1, epochs=EPOCHS, callbacks=[Stopper()], device="cpu")
             except Interrupted:
                 fit(out=stopped, resume=True, device="cpu")
             same = all(

@@ -165,7 +165,7 @@ def train(
     run = out or run_directory.choose_free_name(stem)
     tutorial = not files and not resume
     shown = [t for _, t in pairs or loading.HELLO] if tutorial else None
-    reporter = progress.reporter(console(), shown)
+    progress_callback = progress.progress_callback(console(), shown)
     if deterministic and launch.is_main:
         where = devices.select_device(device)
         said = environment.describe_reproducibility(
@@ -174,7 +174,14 @@ def train(
         print(f"deterministic: {said}", file=sys.stderr)
     try:
         model = fit.fit(
-            data, dev=dev, out=run, overwrite=overwrite, resume=resume, reporter=reporter, device=device, **settings
+            data,
+            dev=dev,
+            out=run,
+            overwrite=overwrite,
+            resume=resume,
+            callbacks=[progress_callback],
+            device=device,
+            **settings,
         )
     except Interrupted:
         if not launch.is_main:
@@ -182,8 +189,8 @@ def train(
         print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
-        if isinstance(reporter, progress.Bar):
-            reporter.stop()
+        if isinstance(progress_callback, progress.Bar):
+            progress_callback.stop()
     if not launch.is_main:
         return
     print(f"saved: {run}")

@@ -1,7 +1,6 @@
 """What a person sees of a run while it trains: a bar on a terminal, lines elsewhere; knows nothing of learning."""
 
 import time
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -11,16 +10,12 @@ from ohlol.data.batches import Dataset
 from ohlol.display import translations
 from ohlol.evaluation.baselines import Baselines, compute_baselines
 from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
-from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils.devices import describe_device
 
-if TYPE_CHECKING:
-    from ohlol.training.callbacks import Reporter
-    from ohlol.training.trainer import Trainer
 
-
-def reporter(console: Console, targets: list[str] | None = None) -> "Reporter":
-    """The reporter that fits: the tutorial's view for pairs, otherwise a bar or a log.
+def progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
+    """The callback that shows the progress: the tutorial's view for pairs, otherwise a bar or a log.
 
     Args:
         console: where to write.
@@ -31,12 +26,12 @@ def reporter(console: Console, targets: list[str] | None = None) -> "Reporter":
     return Bar(console) if console.is_terminal else Log(console)
 
 
-class Last(Silent):
+class Last(Callback):
     """Ends with the scores of the best weights, and what their loss is worth."""
 
     console: Console
 
-    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
+    def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Scores, then the loss beside its baselines, in the language of the environment."""
         print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
         for line in worth(compute_baselines(trainer.config, trainer.codec, accumulator), translations.language(None)):
@@ -63,7 +58,7 @@ class Tutorial(Last):
     def __init__(self, console: Console, targets: list[str]):
         self.console, self.targets = console, targets
 
-    def start(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """The table's head, on a terminal."""
         if self.console.is_terminal:
             total = "sum" if trainer.settings.loss_reduction == "sum" else "mean"
@@ -71,7 +66,7 @@ class Tutorial(Last):
             self.console.print(f"{'epoch':>9}  {'predicted':<{width}}  loss ({total})", style="bold")
             self.width = width
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """A row, right letters green and wrong ones red; or the tutorial's own line."""
         strings = ["".join(labels) for labels in epoch.predictions]
         if not self.console.is_terminal:
@@ -92,7 +87,7 @@ class Tutorial(Last):
         self.console.print(row)
 
 
-def opening(trainer: "Trainer") -> str:
+def opening(trainer: Training) -> str:
     """What is about to be trained, in two lines."""
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
     size = "one-hot" if not model.embedding_size else f"embedding {model.embedding_size}"
@@ -148,11 +143,11 @@ class Log(Last):
     def __init__(self, console: Console):
         self.console = console
 
-    def start(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """What is trained."""
         self._print(opening(trainer))
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """The epoch's line."""
         self._print(_line(epoch))
 
@@ -177,7 +172,7 @@ class Bar(Last):
         )
         self.loss, self.seen, self.started, self.score = 0.0, 0, 0.0, ""
 
-    def start(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """What is trained, and the bar."""
         self.console.print(opening(trainer), highlight=False)
         self.epochs, self.name = trainer.settings.epochs, trainer.main_metric
@@ -185,7 +180,7 @@ class Bar(Last):
         self.progress.start()
         self.started = time.perf_counter()
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """Move the bar; the loss shown is a running mean over about 50 steps of an epoch."""
         self.seen += symbols
         self.loss += (loss - self.loss) / min(done, 50)
@@ -193,20 +188,20 @@ class Bar(Last):
         self.progress.update(
             self.task,
             total=total * self.epochs,
-            completed=total * epoch + done,
-            description=f"epoch {epoch + 1}/{self.epochs}",
+            completed=total * (epoch - 1) + done,
+            description=f"epoch {epoch}/{self.epochs}",
             said=f"loss {self.loss:.4f}{self.score}  {speed:,.0f} symbols/s",
         )
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """The epoch's line, above the bar."""
         self.score = "  " + format_metrics({self.name: epoch.metrics[self.name]})
         self.progress.console.print(Text(_line(epoch), style="green" if epoch.best else ""))
 
-    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
+    def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Take the bar away, and say how good it is."""
         self.stop()
-        super().finish(trainer, accumulator)
+        super().on_train_end(trainer, accumulator)
 
     def stop(self) -> None:
         """Take the bar away."""

@@ -18,8 +18,7 @@ from ohlol.serve.encoding import format_event
 from ohlol.serve.limits import Limits
 from ohlol.serve.service import Service
 from ohlol.training import fit
-from ohlol.training.callbacks import Epoch, Silent
-from ohlol.training.trainer import Trainer
+from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils.errors import InputError
 
 FRAMES = 60
@@ -36,7 +35,7 @@ class TrainingEndedError(Exception):
     """The training was cancelled, or its time is over."""
 
 
-class EventReporter(Silent):
+class EventReporter(Callback):
     """Sends an event after each epoch, and ends a training that is cancelled or takes too long.
 
     Args:
@@ -53,9 +52,9 @@ class EventReporter(Silent):
         self.frame_interval = -(-body.epochs // FRAMES)
         self.frames: dict[int, Frame] = {}
         self.best_epoch = 0
-        self.trainer: Trainer | None = None
+        self.trainer: Training | None = None
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Send the description of the model before the first epoch."""
         _build_lock.release()
         self.trainer = trainer
@@ -76,14 +75,14 @@ class EventReporter(Silent):
         self.outputs = self._compute_outputs()
         self._add_frame(0)
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """End the training where it was cancelled or its time is over."""
         if self.cancelled.is_set():
             raise TrainingEndedError("cancelled")
         if time.monotonic() > self.deadline:
             raise TrainingEndedError(f"stopped after {self.seconds:g} s, the most a training may take")
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Send the loss of an epoch and the outputs of its weights, and pause."""
         self.send("epoch", {"epoch": epoch.number, "loss": epoch.loss, "pairs": self.outputs})
         self.outputs = self._compute_outputs()
@@ -200,7 +199,7 @@ def _train(body: schemas.Train, limits: Limits, send: SendEvent, cancelled: thre
     pairs = [(pair.input, pair.target) for pair in body.pairs]
     _build_lock.acquire()
     try:
-        model = fit.fit(pairs, reporter=reporter, device="cpu", **settings)
+        model = fit.fit(pairs, callbacks=[reporter], device="cpu", **settings)
     except TrainingEndedError as error:
         send("ended", {"detail": str(error)})
         return

@@ -1,69 +1,90 @@
-"""What a caller may watch of a run as it trains; knows nothing of how it is shown."""
+"""Callbacks: what is called while a run trains."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+import torch
+
+from ohlol.checkpoint.resume_state import Progress
+from ohlol.checkpoint.run_config import RunConfig
+from ohlol.config import TrainSettings
+from ohlol.data.batches import Dataset
+from ohlol.data.codec import Codec
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
+from ohlol.utils.distributed import Processes
 
-if TYPE_CHECKING:
-    from ohlol.training.trainer import Trainer
+
+class Training(Protocol):
+    """What a callback may read of the training that calls it."""
+
+    config: RunConfig
+    settings: TrainSettings
+    codec: Codec
+    model: SequenceModel
+    optimizer: torch.optim.Optimizer
+    processes: Processes
+    progress: Progress
+    main_metric: str
+    """The metric that decides which weights are best."""
+
+    @property
+    def train(self) -> Dataset:
+        """The data that are trained on."""
+        ...
+
+    @property
+    def dev(self) -> Dataset | None:
+        """The data that are evaluated; None where these are the training data."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters."""
+        ...
+
+    def stop(self) -> None:
+        """End the run after its step: `fit` saves and raises `Interrupted`."""
+        ...
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What there is to say after an epoch."""
+    """The result of an epoch."""
 
     number: int
+    """Counted from 1."""
     epochs: int
     step: int
     loss: float
     """Mean training loss over the epoch's steps, in nats, or summed over the steps where `loss_reduction` is "sum"."""
     metrics: Metrics
     best: bool
+    """Whether these are the best weights so far."""
     lr: float
     symbols: int
     seconds: float
     predictions: tuple[list[str], ...] = ()
-    """The labels chosen in training, where the whole data are one small batch."""
+    """The labels predicted in training, where the whole data are one small batch."""
     skipped: int = 0
-    """Steps skipped since their loss or gradient was no number."""
+    """Steps skipped because their loss or gradient was not finite."""
     spikes: int = 0
-    """Steps whose loss stood far above the mean."""
+    """Steps whose loss was far above the running mean."""
     overflows: int = 0
-    """Steps that fp16 left out, since their scaled gradient was no number; the scale is smaller then."""
+    """Steps that fp16 skipped because their scaled gradient was not finite; the scale is smaller afterwards."""
 
 
-class Reporter(Protocol):
-    """What a caller may watch."""
+class Callback:
+    """Called while a run trains; a subclass overrides what it needs. Only the main process calls its callbacks."""
 
-    def start(self, trainer: "Trainer") -> None:
-        """Before the first step."""
-        ...
+    def on_train_begin(self, trainer: Training) -> None:
+        """Called before the first step."""
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        """After step `done` of the `total` of an epoch (from 0)."""
-        ...
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        """Called after step `done` of the `total` steps of an epoch, all counted from 1."""
 
-    def epoch(self, epoch: Epoch) -> None:
-        """After an epoch and its evaluation."""
-        ...
+    def on_epoch_end(self, epoch: Epoch) -> None:
+        """Called after an epoch and its evaluation."""
 
-    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
-        """At the end, when the best weights were measured once more."""
-        ...
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def start(self, trainer: "Trainer") -> None:
-        """Say nothing."""
-
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        """Say nothing."""
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Say nothing."""
-
-    def finish(self, trainer: "Trainer", accumulator: MetricAccumulator) -> None:
-        """Say nothing."""
+    def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
+        """Called at the end, after the best weights were evaluated once more."""

@@ -20,8 +20,8 @@ from ohlol.data.loading import KEPT, Arrays, Source
 from ohlol.data.split import FEW
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.tasks import TASKS
-from ohlol.training import memory_check
-from ohlol.training.callbacks import Reporter
+from ohlol.training.callbacks import Callback
+from ohlol.training.memory_check import check_memory
 from ohlol.training.trainer import Trainer
 from ohlol.utils import devices, distributed
 from ohlol.utils.devices import CPU
@@ -64,7 +64,7 @@ def fit(
     out: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
-    reporter: Reporter | None = None,
+    callbacks: Sequence[Callback] = (),
     device: str = "auto",
     **settings: Any,
 ) -> TrainedModel:
@@ -77,7 +77,7 @@ def fit(
         out: the run directory to write; without it nothing is written.
         overwrite: replace a run that is there.
         resume: go on with the run in `out` from its last saved state, with the settings and files it has.
-        reporter: is told of the progress.
+        callbacks: called as the run trains.
         device: where it is trained: cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.
         settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name.
 
@@ -102,14 +102,14 @@ def fit(
 
         prepared = prepare() if run is None else processes.run_on_main(prepare)
         config, made = prepared or _as_prepared(Path(out or ""))
-        return carry_out(config, made, run, reporter, resume=resume, processes=processes)
+        return carry_out(config, made, run, callbacks, resume=resume, processes=processes)
 
 
 def carry_out(
     config: RunConfig,
     made: Arrays,
     run: Path | None,
-    reporter: Reporter | None = None,
+    callbacks: Sequence[Callback] = (),
     *,
     resume: bool = False,
     processes: Processes = SINGLE_PROCESS,
@@ -122,7 +122,7 @@ def carry_out(
     """
     if processes.is_main and processes.device.type == "cpu" and config.training.precision != "fp32":
         warnings.warn(SLOW.format(config.training.precision), InputWarning, 2)
-    trainer = Trainer(config, made, run, reporter, processes)
+    trainer = Trainer(config, made, run, callbacks, processes)
     if resume:
         trainer.restore()
     else:
@@ -209,7 +209,7 @@ def configure(
         training = _enough_epochs(training, made.codec.task, len(made.train), made.train.steps)
     dev_file = None if dev is None else str(dev)
     config = RunConfig(made.codec.task, made.settings, model, sizes, training, made.files, dev_file, pairs)
-    memory_check.check(config, made.train, device)
+    check_memory(config, made.train, device)
     return config
 
 
@@ -252,7 +252,7 @@ def _resumed(
                     f"{run} was started with `{name}` {getattr(kind, name)}, not {value}; `resume` keeps it"
                 )
     made = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
-    memory_check.check(config, made.train, device)
+    check_memory(config, made.train, device)
     if made.files and not made.mapped:
         states.check_saved_data(run, made.data_sha256, config.files)  # before it replaces what is kept
         made = loading.keep(run / KEPT, made, config.dev_file)

@@ -1,7 +1,4 @@
-"""What holds while a run trains: signals end it after its step, used-up memory is told, torch is deterministic.
-
-Knows nothing of what is trained.
-"""
+"""Contexts of a training: signals that stop it after its step, out-of-memory errors, deterministic algorithms."""
 
 import os
 import signal
@@ -14,41 +11,42 @@ import torch
 
 from ohlol.utils.errors import TooLarge
 
-NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
-"""How torch says, in a RuntimeError, that memory is used up."""
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+"""Parts of the messages of a RuntimeError with which torch reports that memory is exhausted."""
 
 
 @contextmanager
-def signals(stop: Callable[[], None]) -> Generator[None]:
-    """The first SIGINT or SIGTERM calls `stop`; a second one acts as it always does. Elsewhere than in the main thread,
-    where Python lets nobody handle signals, nothing is changed.
+def stop_on_signals(stop: Callable[[], None]) -> Generator[None]:
+    """Call `stop` on the first SIGINT or SIGTERM; a second one has its usual effect.
+
+    Python handles signals in the main thread only; in any other thread this does nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
 
-    def first(number: int, frame: Any) -> None:
+    def handle_first(number: int, frame: Any) -> None:
         stop()
-        for s, handler in before.items():
+        for s, handler in handlers.items():
             signal.signal(s, handler)
 
-    for s in before:
-        signal.signal(s, first)
+    for s in handlers:
+        signal.signal(s, handle_first)
     try:
         yield
     finally:
-        for s, handler in before.items():
+        for s, handler in handlers.items():
             signal.signal(s, handler)
 
 
 @contextmanager
-def enough_memory() -> Generator[None]:
-    """Name the settings to lower where memory is used up."""
+def explain_out_of_memory() -> Generator[None]:
+    """Turn an out-of-memory error into an InputError that names the settings to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(words in str(error) for words in NO_MEMORY):
+        if isinstance(error, RuntimeError) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         raise TooLarge(
             "out of memory in training; a smaller `batch_size` helps most, then `bptt` (next, forecast) and "
@@ -57,17 +55,17 @@ def enough_memory() -> Generator[None]:
 
 
 @contextmanager
-def deterministic(wanted: bool, device: torch.device) -> Generator[None]:
-    """Hold torch to deterministic algorithms."""
-    if not wanted:
+def deterministic_algorithms(enabled: bool, device: torch.device) -> Generator[None]:
+    """Use torch's deterministic algorithms, if enabled."""
+    if not enabled:
         yield
         return
-    if device.type == "cuda":  # cuBLAS reads it when it starts, and torch refuses to go on without
+    if device.type == "cuda":  # cuBLAS reads it at its start, and torch raises an error without it
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     memory: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
-    memory.fill_uninitialized_memory = False  # nothing here reads it, and filling takes time
+    memory.fill_uninitialized_memory = False  # nothing here reads uninitialized memory, and filling it takes time
     try:
         yield
     finally:

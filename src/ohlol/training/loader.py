@@ -1,6 +1,6 @@
-"""Batches on their way to the device: what a step reads, and the next one made ready meanwhile; knows no model.
+"""The data loader: batches as tensors on the device, the next one prepared while a GPU computes.
 
-A batch is a pure function of seed, epoch and place, so making it ready early changes no number.
+A batch is a pure function of the seed, the epoch and its index, so that preparing it early changes no number.
 """
 
 from dataclasses import replace
@@ -17,24 +17,23 @@ from ohlol.models.sequence_model import Steps
 from ohlol.utils.devices import to_device
 
 
-class Ready(NamedTuple):
+class DeviceBatch(NamedTuple):
     """A batch, and its tensors on the device."""
 
     batch: Batch
     steps: Steps
-    wanted: Tensor
-    """Its targets."""
+    targets: Tensor
 
 
-class Feed:
-    """The batches of an epoch, by their places.
+class Loader:
+    """The batches of an epoch by their index.
 
     Args:
-        batches: those of the epoch.
-        codec: whose symbols they are.
-        keep: how probable it is that a symbol is read as itself; None where all are.
-        seed: the run's, and the epoch.
-        device: where they go.
+        batches: the batches in memory or on disk.
+        codec: by which their symbols were encoded.
+        keep: for each symbol the probability that it is read as itself instead of <unk>; None reads all as themselves.
+        seed: the seed of the run, and the epoch.
+        device: where the tensors go.
     """
 
     def __init__(
@@ -46,28 +45,28 @@ class Feed:
         device: torch.device,
     ):
         self._batches, self._codec, self._keep, self._seed, self._device = batches, codec, keep, seed, device
-        self._next: tuple[int, Ready] | None = None
+        self._prepared: tuple[int, DeviceBatch] | None = None
 
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, place: int) -> Ready:
-        made, self._next = self._next, None
-        return made[1] if made is not None and made[0] == place else self._made(place)
+    def __getitem__(self, index: int) -> DeviceBatch:
+        prepared, self._prepared = self._prepared, None
+        return prepared[1] if prepared is not None and prepared[0] == index else self._load(index)
 
-    def prepare(self, place: int) -> None:
-        """Make the batch of a place ready, if there is one, while the device computes; the CPU has no time for it."""
-        if self._device.type != "cpu" and place < len(self):
-            self._next = place, self._made(place)
+    def prepare(self, index: int) -> None:
+        """Load a batch in advance, if there is one, while the device computes; on the CPU this does nothing."""
+        if self._device.type != "cpu" and index < len(self):
+            self._prepared = index, self._load(index)
 
-    def _made(self, place: int) -> Ready:
-        batch = self._batches[place]
+    def _load(self, index: int) -> DeviceBatch:
+        batch = self._batches[index]
         if self._keep is not None:
-            random = np.random.default_rng((*self._seed, place, 1))
+            rng = np.random.default_rng((*self._seed, index, 1))
             symbols = self._codec.symbols
             assert symbols is not None
             assert symbols.unk is not None
-            ids = with_unknowns(batch.inputs, self._keep, symbols.unk, random, batch.places, batch.total)
+            ids = with_unknowns(batch.inputs, self._keep, symbols.unk, rng, batch.places, batch.total)
             batch = replace(batch, inputs=ids)
         assert batch.targets is not None
-        return Ready(batch, Steps.of(batch, self._device), to_device(batch.targets, self._device))
+        return DeviceBatch(batch, Steps.of(batch, self._device), to_device(batch.targets, self._device))

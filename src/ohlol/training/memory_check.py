@@ -1,6 +1,6 @@
-"""What a training takes of memory, told before any of it is made; knows nothing of how one trains.
+"""The memory that a training needs at least, compared with the free memory before anything is allocated.
 
-Where it cannot fit the system would end the process instead, or the device stop in the middle of a step.
+Without this check the system would kill the process, or the device fail in the middle of a step.
 """
 
 import numpy as np
@@ -13,40 +13,41 @@ from ohlol.tasks import TASKS
 from ohlol.utils import devices, environment
 from ohlol.utils.errors import TooLarge
 
-BYTES_A_PARAMETER = 16
+BYTES_PER_PARAMETER = 16
 """A weight, its gradient and an optimizer's two moments, four bytes each."""
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 """What a layer keeps of each step for the backward pass, beside its output, in units of its hidden size; at least."""
 
 
-def check(config: RunConfig, data: Dataset, device: torch.device) -> None:
+def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None:
     """Refuse what cannot fit into the memory of a device; raises TooLarge, which names the settings to lower."""
     cpu = device.type == "cpu"
     free = environment.get_free_memory() if cpu else devices.get_free_memory(device)
     if free is None:
         return
     model, training, on = config.model, config.training, "" if cpu else f" on {device}"
-    numbers = sum(p.numel() for p in run_config.build_meta_model(config).parameters())
-    needed = numbers * BYTES_A_PARAMETER
-    if needed > free:
+    parameters = sum(p.numel() for p in run_config.build_meta_model(config).parameters())
+    model_bytes = parameters * BYTES_PER_PARAMETER
+    if model_bytes > free:
         raise TooLarge(
-            f"the model would have {numbers:,} parameters and take {_gib(needed)} to train, and {_gib(free)} are "
-            f"free{on}: a smaller `hidden_size` (here {model.hidden_size}), `num_layers` or `embedding_size` helps"
+            f"the model would have {parameters:,} parameters and take {_gib(model_bytes)} to train, and "
+            f"{_gib(free)} are free{on}: a smaller `hidden_size` (here {model.hidden_size}), `num_layers` or "
+            "`embedding_size` helps"
         )
-    cut = TASKS[config.task].trains_in_windows
+    in_windows = TASKS[config.task].trains_in_windows
     steps = min(data.steps, training.batch_size * training.bptt)
-    if not cut:
-        lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # of a corpus of any size a part tells enough
+    if not in_windows:
+        lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # enough of a large corpus
         steps = int(np.sort(lengths)[-training.batch_size :].sum())
-    held = (
+    numbers_per_step = (
         model.num_layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
     )
-    kept = steps * (held + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
-    if needed + kept > free:
+    batch_bytes = steps * (numbers_per_step + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
+    if model_bytes + batch_bytes > free:
         raise TooLarge(
-            f"the largest batch has {steps:,} steps and takes {_gib(kept)} beside the model's {_gib(needed)}, and "
-            f"{_gib(free)} are free{on}: a smaller `batch_size` (here {training.batch_size})"
-            f"{f' or `bptt` (here {training.bptt})' if cut else ''} helps most, then `hidden_size`"
+            f"the largest batch has {steps:,} steps and takes {_gib(batch_bytes)} beside the model's "
+            f"{_gib(model_bytes)}, and {_gib(free)} are free{on}: a smaller `batch_size` (here {training.batch_size})"
+            f"{f' or `bptt` (here {training.bptt})' if in_windows else ''} helps most, then `hidden_size`"
         )
 
 

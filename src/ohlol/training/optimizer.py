@@ -1,4 +1,4 @@
-"""The optimizer, and its learning rate as a function of the step; knows nothing of data or losses."""
+"""The optimizer, and its learning rate as a function of the step."""
 
 import math
 
@@ -8,13 +8,13 @@ from ohlol.config import TrainSettings
 from ohlol.models.sequence_model import SequenceModel
 
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 1, 0.5
-"""Schedule `plateau`: evaluations without a better score that are borne, and the factor after them."""
+"""Schedule `plateau`: evaluations without improvement before the learning rate is multiplied by the factor."""
 ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 1 / 25, 1e-4
-"""Schedule `onecycle`: share of the steps that rise, and the first and last share of the learning rate."""
+"""Schedule `onecycle`: the share of the steps in which the rate rises, and its first and last share of `lr`."""
 
 
 def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
-    """The learning rate of a step (from 0) out of `total`; what `plateau` has learned comes on top.
+    """The learning rate of a step (from 0) out of `total`, without the factor of `plateau`.
 
     Sources: for cosine Loshchilov and Hutter, "SGDR" (2017); for onecycle Smith and Topin, "Super-convergence" (2018).
 
@@ -37,7 +37,7 @@ def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
 
 
 def make_optimizer(settings: TrainSettings, model: SequenceModel) -> torch.optim.Optimizer:
-    """The optimizer of the settings, in torch's fused form where there is one."""
+    """The optimizer, in torch's fused implementation where there is one."""
     lr, decay, parameters = settings.lr, settings.weight_decay, model.parameters()
     match settings.optimizer:
         case "adam":

@@ -1,7 +1,7 @@
-"""In which precision a step is computed: autocast, and for fp16 a loss scaled against underflow; knows no loop.
+"""The precision of a training step: autocast, and for fp16 a loss scaled against underflow.
 
-The weights, their moments and all that is saved are float32 whatever the precision: autocast casts what goes into the
-products. Source: Micikevicius et al., "Mixed precision training" (2018); both are torch's own (`torch.amp`).
+Weights, moments and everything saved are float32 in any precision: autocast converts the operands of matrix products.
+Source: Micikevicius et al., "Mixed precision training" (2018); both are torch's own (`torch.amp`).
 """
 
 from collections.abc import Generator, Iterable
@@ -12,54 +12,54 @@ import torch
 from torch import Tensor
 
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-"""What the products of the network are computed in; None leaves them as the weights are."""
+"""The dtype of the matrix products; None is that of the weights."""
 LEAST_SCALE = 2.0**-13
-"""Of the loss in fp16: where the gradient is no number even so, it is the gradient that is broken, not the scale."""
+"""The smallest scale of the loss in fp16: a gradient that is not finite with a smaller one is not finite in float32."""
 
 
 class Precision:
-    """How forward and backward pass and the optimizer's step are taken, under one of `DTYPES`."""
+    """Forward pass, backward pass and optimizer step in one of the precisions of `DTYPES`."""
 
     def __init__(self, name: str, device: torch.device):
         self.name, self.device, self.dtype = name, device, DTYPES[name]
         self.scaler = torch.amp.GradScaler(device.type) if self.dtype is torch.float16 else None
 
-    def lowered(self) -> AbstractContextManager[Any]:
-        """Where the network's forward pass belongs."""
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context of the network's forward pass."""
         if self.dtype is None:
             return nullcontext()
         cast = torch.autocast(self.device.type, self.dtype)
         return _without_onednn(cast) if (self.device.type, self.name) == ("cpu", "fp16") else cast
 
-    def raised(self, scores: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """What comes out of it, in the precision of the weights."""
+    def to_default_dtype(self, logits: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output of the forward pass in the dtype of the weights."""
         if self.dtype is None:
-            return scores, state
+            return logits, state
         dtype = torch.get_default_dtype()
-        return scores.to(dtype), tuple(s.to(dtype) for s in state)
+        return logits.to(dtype), tuple(s.to(dtype) for s in state)
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a loss, in fp16 scaled."""
+        """Accumulate the gradients of a loss, scaled in fp16."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
-    def clipped(self, optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor], most: float) -> Tensor:
-        """Unscale the gradients and clip them; their norm before it, no number where the scale was too large."""
+    def clip_gradients(self, optimizer: torch.optim.Optimizer, parameters: Iterable[Tensor], max_norm: float) -> Tensor:
+        """Unscale and clip the gradients; returns their norm before, not finite if the scale was too large."""
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
-        return torch.nn.utils.clip_grad_norm_(parameters, most)
+        return torch.nn.utils.clip_grad_norm_(parameters, max_norm)
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take the optimizer's step with gradients that are numbers."""
+        """Take the optimizer's step; the gradients must be finite."""
         if self.scaler is None:
             optimizer.step()
             return
         self.scaler.step(optimizer)
         self.scaler.update()
 
-    def backed_off(self) -> bool:
-        """After gradients that are no numbers: whether it may be the scale, which is smaller now.
+    def reduce_scale(self) -> bool:
+        """After gradients that are not finite: reduce the scale; False where the scale cannot be the reason.
 
-        The gradients that processes have averaged are the same for all, so that all decide alike.
+        Averaged gradients are equal in all processes, so that all of them decide alike.
         """
         if self.scaler is None:
             return False
@@ -68,14 +68,14 @@ class Precision:
         return LEAST_SCALE <= self.scaler.get_scale() < before
 
     def state(self) -> dict[str, Tensor]:
-        """What moves in training: in fp16 the scale, and the steps since it changed."""
+        """The tensors to save: in fp16 the scale, and the steps since it changed."""
         if self.scaler is None:
             return {}
         state = self.scaler.state_dict()
         return {"scaler": torch.tensor([state["scale"], state["_growth_tracker"]], dtype=torch.float64)}
 
-    def put_back(self, tensors: dict[str, Tensor]) -> None:
-        """The reverse of `state`; raises KeyError or ValueError where it is not there or is none."""
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """The inverse of `state`; raises KeyError or ValueError for tensors that `state` does not return."""
         if self.scaler is None:
             return
         scale, steps = tensors["scaler"].double().tolist()
@@ -86,7 +86,7 @@ class Precision:
 
 @contextmanager
 def _without_onednn(cast: AbstractContextManager[Any]) -> Generator[None]:
-    """Autocast without oneDNN, for whose fp16 LSTM torch finds no primitive to train on a CPU."""
+    """Autocast without oneDNN, which has no primitive to train an fp16 LSTM on a CPU."""
     library: Any = torch.backends.mkldnn
     before, library.enabled = library.enabled, False
     try:

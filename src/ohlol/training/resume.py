@@ -86,7 +86,7 @@ def restore_state(
     try:
         progress = Progress.from_json(position)
         _restore_moments(optimizer, list(model.parameters()), tensors)
-        precision.put_back(tensors)
+        precision.load_state(tensors)
         saved_by = 1 + sum(name.startswith(f"{RNG}.") for name in tensors)
         if saved_by == processes.size:
             _restore_generators(tensors, processes)

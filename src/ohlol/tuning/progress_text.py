@@ -3,19 +3,16 @@
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from ohlol.training.callbacks import Epoch
+from ohlol.training.callbacks import Epoch, Training
 from ohlol.tuning.search import BEST, Plan, View
 from ohlol.tuning.space import said
 from ohlol.tuning.summary import Board, Trial
 from ohlol.tuning.summary_text import best_to_text, shown
-
-if TYPE_CHECKING:
-    from ohlol.training.trainer import Trainer
 
 WIDTH = 80
 
@@ -52,7 +49,7 @@ class Log(View):
         head = f"trial {number}: " + ("goes on: " if again else "")
         self._print(textwrap.fill(told, WIDTH, initial_indent=head, subsequent_indent="  ", break_on_hyphens=False))
 
-    def start(self, trainer: "Trainer") -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """The bar."""
         if self.console.is_terminal:
             self.bar = Progress(
@@ -69,13 +66,13 @@ class Log(View):
             self.task = self.bar.add_task(f"trial {self.number}", total=None, said="")
             self.bar.start()
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """Move the bar."""
         if self.bar is not None:
-            text = f"epoch {epoch + 1}/{self.epochs}{self.score}"
-            self.bar.update(self.task, total=total * self.epochs, completed=total * epoch + done, said=text)
+            text = f"epoch {epoch}/{self.epochs}{self.score}"
+            self.bar.update(self.task, total=total * self.epochs, completed=total * (epoch - 1) + done, said=text)
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """The score, beside the bar."""
         self.score = f"  {self._score} {shown(epoch.metrics[self.name], self.name)}"
 

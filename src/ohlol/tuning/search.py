@@ -18,9 +18,9 @@ from ohlol.data.loading import Arrays, Source
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 from ohlol.training import fit, interrupts
-from ohlol.training.callbacks import Epoch, Silent
+from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.training.fit import Given
-from ohlol.training.trainer import Diverged, Interrupted, Trainer
+from ohlol.training.trainer import Diverged, Interrupted
 from ohlol.tuning import space
 from ohlol.tuning.space import Space
 from ohlol.tuning.summary import FILE, Board, Lost, Trial, is_study, read_file
@@ -55,7 +55,7 @@ class Plan:
     pruner: str
 
 
-class View(Silent):
+class View(Callback):
     """Watches a sweep, and each of its trials as it trains; says nothing."""
 
     def opened(self, plan: Plan, board: Board) -> None:
@@ -167,7 +167,7 @@ class Sweep:
         began = time.monotonic()
         try:
             while timeout is None or time.monotonic() - began < timeout:
-                with interrupts.signals(self._asked_to_stop):
+                with interrupts.stop_on_signals(self._asked_to_stop):
                     taken = study.take(trials)
                 if self._stop:
                     raise Interrupted
@@ -256,7 +256,7 @@ class Sweep:
             else:
                 made = fit.begin(run, config, made, self.dev, overwrite=True, held=held)
             watch = _Watch(study, taken, config.training.epochs, self.view)
-            return fit.carry_out(config, made, run, watch, resume=resume, processes=self.processes).config.metrics
+            return fit.carry_out(config, made, run, [watch], resume=resume, processes=self.processes).config.metrics
 
     def _tidied(self, study: "Study") -> Board:
         """The study as it stands; the best run is linked, and only the best keep their weights."""
@@ -276,32 +276,32 @@ class _Unfit(InputError):  # noqa: N818 - they do not fit
     """Settings that were proposed do not fit together."""
 
 
-class _Watch(Silent):
+class _Watch(Callback):
     """Tells the study of each epoch of a trial, and ends the trial where it should."""
 
     def __init__(self, study: "Study", taken: "Taken", epochs: int, view: View):
         self.study, self.taken, self.epochs, self.view = study, taken, epochs, view
 
-    def start(self, trainer: Trainer) -> None:
+    def on_train_begin(self, trainer: Training) -> None:
         """Tell what a killed process could not."""
-        self.view.start(trainer)
+        self.view.on_train_begin(trainer)
         done = trainer.progress.epoch
         for line in metrics_log.read_metrics(self.taken.run)[:done] if done else ():
             self._report(line["epoch"], line, last=line["epoch"] == done)
 
-    def step(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """Give a sign."""
         self.study.sign(self.taken)
-        self.view.step(epoch, done, total, loss, symbols)
+        self.view.on_batch_end(epoch, done, total, loss, symbols)
 
-    def epoch(self, epoch: Epoch) -> None:
+    def on_epoch_end(self, epoch: Epoch) -> None:
         """Tell the score."""
-        self.view.epoch(epoch)
+        self.view.on_epoch_end(epoch)
         self._report(epoch.number, epoch.metrics)
 
-    def finish(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
+    def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Nothing more."""
-        self.view.finish(trainer, accumulator)
+        self.view.on_train_end(trainer, accumulator)
 
     def _report(self, epoch: int, scores: Metrics, *, last: bool = True) -> None:
         if self.study.report(self.taken, epoch, scores[self.study.score]) and last and epoch < self.epochs:

@@ -395,7 +395,7 @@ def test_a_corpus_trains_stops_and_goes_on_in_the_same_bytes(kind: str, tmp_path
             recorder.trainer.stop()
 
     with pytest.raises(Interrupted):
-        ohlol.fit("c", out="run", reporter=Recorder(stop), **options)
+        ohlol.fit("c", out="run", callbacks=[Recorder(stop)], **options)
     ohlol.fit(out="run", resume=True)
     one, two = bytes_of(Path("whole")), bytes_of(Path("run"))
     assert one["model.safetensors"] == two["model.safetensors"]
