@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import ModelSettings, TrainSettings
-from ohlol.data import loading
+from ohlol.data.loading import Loader, Source
 from ohlol.training.trainer import Trainer
 
 B, T, H = 32, 64, 128
@@ -42,13 +42,12 @@ class Plain(torch.nn.Module):
 
 def ours(cell: str, path: Path) -> Trainer:
     """A trainer of the package on the text."""
-    corpus = loading.read(path, {})
     model = ModelSettings(cell=cell, hidden_size=H, embedding_size=0)
     settings = TrainSettings(
         batch_size=B, bptt=T, lr=2e-3, lr_schedule="constant", unk_probability=0.0, dev_fraction=0.0
     )
-    made = loading.arrays(corpus, path, None, model, settings, shared=False)
-    return Trainer(RunConfig("next", made.settings, model, sizes_from_codec(made.codec), settings), made)
+    data = Loader(Source.parse(path), {}).load(model, settings)
+    return Trainer(RunConfig("next", data.settings, model, sizes_from_codec(data.codec), settings), data)
 
 
 def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, float]:

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from ohlol.utils.errors import InputError, cut
 
 TASKS = ("label", "next", "classify", "forecast")
-FORMATS = ("pairs", "conll", "segment", "text", "columns")
 LEVELS = ("char", "word")
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How a file is read. None means: told from the file."""
+    """How a file is read. None means: inferred from the file."""
 
     task: str | None = None
     """One of `TASKS`."""
     format: str | None = None
-    """One of `FORMATS`."""
+    """The name of a reader."""
     level: str | None = None
     """What a symbol is: "char" (a code point after NFC) or "word"."""
     input: str | None = None

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_sequence
 
 from ohlol.data.batches import Buckets, Dataset, Ragged, Streams, gather, pack, spell, windows, with_unknowns
+from ohlol.data.mapped import Chain
 from ohlol.evaluation.evaluate import answer_indices
 
 lengths_of = st.lists(st.integers(1, 9), min_size=1, max_size=30)
@@ -156,3 +157,17 @@ def test_unknowns_are_as_frequent_as_asked() -> None:
     assert set(made[ids == 3].tolist()) == {0, 3}
     again = with_unknowns(ids, np.array([1.0, 1.0, 0.0, 0.75]), 0, np.random.default_rng(0))
     assert (made == again).all()
+
+
+def test_blocks_are_shuffled_and_every_sequence_comes_once() -> None:
+    n = 1000
+    data = Dataset(Ragged(Chain([np.arange(n)]), Chain([np.arange(n + 1)])))
+    batches = Buckets(data, 8, (1, 2), block=16, window=128)
+    order = np.concatenate([batches[i].rows for i in range(len(batches))])
+    assert sorted(order.tolist()) == list(range(n))
+    first = order[:128] // 16  # a window holds whole blocks, which do not lie together
+    assert len(set(first.tolist())) == 8
+    assert set(first.tolist()) != set(range(8))
+    assert (np.concatenate([batches[i].rows for i in (40, 3)]) == np.concatenate([order[320:328], order[24:32]])).all()
+    other = Buckets(data, 8, (1, 3), block=16, window=128)
+    assert other[0].rows.tolist() != batches[0].rows.tolist()

@@ -16,7 +16,7 @@ from ohlol.config import DataSettings
 from ohlol.data import lines, sequences
 from ohlol.data.corpus.encode import encode
 from ohlol.data.readers import arrow as arrow_of_ours
-from ohlol.data.readers.arrow import PARQUET_BYTES, arrow_table, groups
+from ohlol.data.readers.arrow import PARQUET_BYTES, arrow_table, read_groups
 from ohlol.utils.errors import InputError
 
 MUTATIONS = int(os.environ.get("OHLOL_MUTATIONS", "260"))
@@ -105,7 +105,7 @@ def test_deep_json_is_refused(tmp_path: Path, depth: int) -> None:
 def test_a_key_twice_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"input": ["a"], "target": ["b"], "target": ["c"]}\n')
-    with pytest.raises(InputError, match=r"pairs\.jsonl:1: not JSON \(the key 'target' stands twice in an object\)"):
+    with pytest.raises(InputError, match=r"pairs\.jsonl:1: not JSON \(an object has the key 'target' twice\)"):
         sequences.read(path, DataSettings(format="pairs"))
 
 
@@ -140,7 +140,7 @@ def test_a_small_parquet_file_of_a_large_text_is_refused(tmp_path: Path, nested:
     parquet.write_table(arrow.table({"name": names, "kind": ["x"] * rows}), path, compression="zstd")
     assert path.stat().st_size < 100_000
     with pytest.raises(
-        InputError, match=r"names\.parquet: a row group of \d+ bytes unpacked; at most .* smaller row groups"
+        InputError, match=r"names\.parquet: a row group of \d+ bytes decompressed; at most .* smaller row groups"
     ):
         sequences.read(path, FORMATS["Parquet classes"][2])
 
@@ -195,7 +195,8 @@ def test_a_parquet_file_that_would_unpack_too_large_is_refused(tmp_path: Path, m
         with monkeypatch.context() as patched:
             patched.setattr(arrow_of_ours, limit, 10)
             with pytest.raises(
-                InputError, match=r"\d+ (cells|bytes unpacked); at most 10 are read; write it with smaller row groups"
+                InputError,
+                match=r"\d+ (cells|bytes decompressed); at most 10 are read; write it with smaller row groups",
             ):
                 sequences.read(path, how)
 
@@ -229,7 +230,7 @@ def test_a_small_arrow_file_that_would_unpack_large_is_refused(
     arrow.set_memory_pool(pool)
     what = "dictionaries" if dictionary else "a record batch"
     try:
-        with pytest.raises(InputError, match=rf"names\.arrow: {what} of \d+ bytes unpacked; .* smaller batches"):
+        with pytest.raises(InputError, match=rf"names\.arrow: {what} of \d+ bytes decompressed; .* smaller batches"):
             sequences.read(path, FORMATS["Arrow classes"][2])
     finally:
         arrow.set_memory_pool(before)
@@ -269,7 +270,9 @@ def test_a_small_arrow_file_that_stands_for_much_is_refused(
     }[kind]
     path = arrow_bytes(tmp_path / "names.arrow", columns, None if kind == "text in many rows" else "zstd")
     began = time.monotonic()
-    with pytest.raises(InputError, match=r"names\.arrow: a (row|record batch) of \d+ (cells|bytes unpacked); at most"):
+    with pytest.raises(
+        InputError, match=r"names\.arrow: a (row|record batch) of \d+ (cells|bytes decompressed); at most"
+    ):
         sequences.read(path, FORMATS["Arrow classes"][2])
     assert time.monotonic() - began < 60
 
@@ -313,7 +316,7 @@ def test_an_encoder_looks_at_every_group_before_it_cuts(
 ) -> None:
     make, _, how = FORMATS["Arrow classes" if name.endswith("arrow") else "Parquet classes"]
     path = make(tmp_path / name)
-    assert sum(group.rows for group in groups(str(path))) == 20
+    assert sum(group.rows for group in read_groups(str(path))) == 20
     monkeypatch.setattr("ohlol.data.readers.arrow.PARQUET_CELLS", 10)
     with pytest.raises(InputError, match="cells; at most 10 are read"):
         encode([str(path)], tmp_path / "c", how, jobs=1)

@@ -6,12 +6,9 @@ from pathlib import Path
 
 import pytest
 from helpers import TINY, names_file, upper_pairs
-from hypothesis import given
-from hypothesis import strategies as st
 
 import ohlol
-from ohlol.data.readers.labelled import bmes
-from ohlol.inference.output import FORMATS, make_writer, words
+from ohlol.inference.output import FORMATS, make_writer
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
@@ -100,17 +97,6 @@ def test_non_ascii_stays_as_it_is(letters: TrainedModel) -> None:
     line = make_writer(letters, "jsonl")(Prediction("😀é", ["你", "ộ"], [1.0, 1.0], unknown=["😀"]))
     assert "😀é" in line
     assert "你" in line
-
-
-@given(st.lists(st.text("中文字符", min_size=1, max_size=5), min_size=1, max_size=6))
-def test_words_undo_bmes(parts: list[str]) -> None:
-    assert words("".join(parts), list(bmes(parts))) == parts
-
-
-@given(st.lists(st.sampled_from("BMES"), min_size=1, max_size=12))
-def test_any_labels_give_words_that_lose_nothing(labels: list[str]) -> None:
-    text = "abcdefghijkl"[: len(labels)]
-    assert "".join(words(text, labels)) == text
 
 
 def test_segmented_text_is_written_as_words(letters: TrainedModel) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch_models import LAYERS, TorchModel, export_onnx, logits_of
 from untrained import KINDS, untrained
 
 import ohlol
+from interop.torch_models import LAYERS, TorchModel, export_onnx, logits_of
 from ohlol.cli import main
 from ohlol.interop import import_run
 from ohlol.utils.errors import InputError
@@ -189,7 +189,7 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     save_file(TorchModel("lstm").state_dict(), path)
     for text, message in (
         ("a\nb\n", "`symbols` has 2 names; .* has 7"),
-        ("a\na\nb\nc\nd\ne\nf\n", "stands twice"),
+        ("a\na\nb\nc\nd\ne\nf\n", "has a symbol twice"),
         ("a\n<unk>\nb\nc\nd\ne\nf\n", "it must be the first"),
         ("", "holds no names"),
         ("a\n\nb\n", "holds no names"),

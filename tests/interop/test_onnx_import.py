@@ -9,17 +9,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch_models import TorchModel, export_onnx
 from untrained import untrained
 
+from interop.torch_models import TorchModel, export_onnx
 from ohlol.interop import import_run
 from ohlol.interop.onnx_weights import from_onnx
 from ohlol.utils.errors import InputError
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
-from onnx_cases import VARIANTS, node_cases  # noqa: E402 - they need onnx
-
+from interop.onnx_cases import VARIANTS, node_cases  # noqa: E402 - they need onnx
 from ohlol.interop import onnx_export, onnx_import  # noqa: E402
 
 

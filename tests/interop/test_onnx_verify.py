@@ -18,8 +18,7 @@ from ohlol.utils.errors import InputError
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
-from damaged_graphs import ERRORS, damage, read_metadata  # noqa: E402 - they need onnx
-
+from interop.damaged_graphs import ERRORS, damage, read_metadata  # noqa: E402 - they need onnx
 from ohlol.interop import onnx_export, onnx_verify  # noqa: E402
 
 

@@ -10,7 +10,7 @@ from ohlol.interop import onnx_weights
 
 pytest.importorskip("onnx", reason="onnx is not installed")
 
-from onnx_cases import VARIANTS, difference, node_cases
+from interop.onnx_cases import VARIANTS, difference, node_cases
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])

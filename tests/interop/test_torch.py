@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch_models import TorchModel
 
+from interop.torch_models import TorchModel
 from ohlol.interop import import_run
 from ohlol.utils.errors import InputError
 

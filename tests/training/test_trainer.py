@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import ohlol
 from ohlol.config import DataSettings
 from ohlol.data import sequences
-from ohlol.data.split import set_apart
+from ohlol.data.split import split_dev
 from ohlol.utils.errors import InputError
 
 
@@ -191,13 +191,13 @@ def corpus_of(tmp_path: Path, labels: list[str]) -> sequences.Corpus:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_measured_share_is_apart(tmp_path: Path, seed: int) -> None:
     corpus = corpus_of(tmp_path, ["x", "y"] * 20)
-    train, dev = set_apart(corpus, 0.2, seed, unknowns=True)
+    train, dev = split_dev(corpus, 0.2, seed, unknowns=True)
     assert dev is not None
     assert len(dev.inputs) == 8
     lines = [[place.line for place in part.places] for part in (train, dev)]
     assert sorted(lines[0] + lines[1]) == list(range(1, 41))
-    again = set_apart(corpus, 0.2, seed, unknowns=True)[1]
-    other = set_apart(corpus, 0.2, seed + 50, unknowns=True)[1]
+    again = split_dev(corpus, 0.2, seed, unknowns=True)[1]
+    other = split_dev(corpus, 0.2, seed + 50, unknowns=True)[1]
     assert again is not None
     assert other is not None
     assert again.places == dev.places != other.places
@@ -206,7 +206,7 @@ def test_the_measured_share_is_apart(tmp_path: Path, seed: int) -> None:
 def test_a_label_seen_once_is_never_only_measured(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, ["x"] * 15 + [f"rare{i}" for i in range(15)])
     for seed in range(20):
-        train, dev = set_apart(corpus, 0.5, seed, unknowns=True)
+        train, dev = split_dev(corpus, 0.5, seed, unknowns=True)
         assert dev is not None
         assert set(map(str, dev.targets or [])) <= set(map(str, train.targets or []))
         assert len(train.inputs) + len(dev.inputs) == 30
@@ -214,14 +214,14 @@ def test_a_label_seen_once_is_never_only_measured(tmp_path: Path) -> None:
 
 def test_too_few_are_all_trained_on(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, ["x", "y"] * 9)
-    assert set_apart(corpus, 0.2, 0, unknowns=True) == (corpus, None)
+    assert split_dev(corpus, 0.2, 0, unknowns=True) == (corpus, None)
 
 
 @pytest.mark.parametrize("kind", ["next", "forecast"])
 def test_the_end_of_a_text_or_series_is_measured(tmp_path: Path, kind: str) -> None:
     data, _ = prepared(kind, tmp_path)
     corpus = sequences.read(data)
-    train, dev = set_apart(corpus, 0.25, 0, unknowns=True)
+    train, dev = split_dev(corpus, 0.25, 0, unknowns=True)
     assert dev is not None
     whole: Any = corpus.inputs[0]
     parts: list[Any] = [train.inputs[0], dev.inputs[0]]

@@ -16,9 +16,9 @@ from helpers import bytes_of, names_file, prepared, upper_pairs
 
 import ohlol
 from ohlol.cli import main
+from ohlol.data import sequences
 from ohlol.explain.curves import curves
 from ohlol.inference.trained_model import load
-from ohlol.training import fit
 from ohlol.training.trainer import Interrupted, Trainer
 from ohlol.tuning.search import View
 from ohlol.tuning.summary import Board
@@ -276,12 +276,12 @@ def test_two_processes_share_a_study(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_data_are_read_once(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[Any] = []
-    real = fit.intake.read
-    monkeypatch.setattr(fit.intake, "read", lambda *a: read.append(a) or real(*a))
+    calls: list[Any] = []
+    read = sequences.read
+    monkeypatch.setattr(sequences, "read", lambda *a: calls.append(a) or read(*a))
     tuned(data, tmp_path / "study", 3)
     tuned(data, tmp_path / "study", 4)
-    assert len(read) == 1
+    assert len(calls) == 1
 
 
 def test_what_is_refused(

@@ -7,7 +7,7 @@ import torch
 
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check
 from ohlol.data.codec import Codec
-from ohlol.data.sequences import checked
+from ohlol.data.sequences import check_settings
 from ohlol.data.targets import TARGETS
 from ohlol.models.sequence_model import SequenceModel, Sizes
 from ohlol.tasks import TASKS
@@ -69,7 +69,7 @@ class RunConfig:
                 metrics={str(k): float(v) for k, v in data["metrics"].items()},
             )
             TASKS.select(config.task)
-            checked(config.data)
+            check_settings(config.data)
             check(config.model, config.training)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -27,7 +27,7 @@ from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, r
 from ohlol.data.codec import Codec
 from ohlol.data.corpus.encoded import read_codec as codec_of
 from ohlol.data.corpus.encoded import remove
-from ohlol.data.loading import KEPT
+from ohlol.data.loading import DATA_FOLDER
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import to_numpy
 from ohlol.utils.errors import InputError
@@ -63,7 +63,7 @@ def create(out: Path, *, overwrite: bool, held: ExitStack | None = None, trains:
         for path in (*state_paths(out), *(out / name for name in FILES)):
             path.unlink(missing_ok=True)
         snapshots.clear(out)
-        remove(out / KEPT)
+        remove(out / DATA_FOLDER)
     except OSError as error:
         raise InputError(f"{out}: cannot be made: {error.strerror}") from None
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ohlol.config import FORMATS, LEVELS, TASKS
+from ohlol.config import LEVELS, TASKS
+from ohlol.data.readers.base import READERS
 from ohlol.utils.version import __version__
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ def one_of(names: Iterable[str]) -> str:
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.")]
 _COLUMN = "Column by name or number from 1."
-Format = Annotated[str | None, typer.Option(help=one_of(FORMATS) + "; told from the file.", rich_help_panel="Data")]
+Format = Annotated[str | None, typer.Option(help=one_of(READERS) + "; told from the file.", rich_help_panel="Data")]
 Task = Annotated[str | None, typer.Option(help=one_of(TASKS) + "; told from the file.", rich_help_panel="Data")]
 Level = Annotated[str | None, typer.Option(help=one_of(LEVELS) + ": what a symbol is.", rich_help_panel="Data")]
 Input = Annotated[str | None, typer.Option(help=_COLUMN, rich_help_panel="Data")]

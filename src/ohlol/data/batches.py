@@ -1,7 +1,7 @@
-"""Encoded sequences become packed batches, and an epoch's order a pure function of its seed; knows nothing of symbols.
+"""Encoded sequences as packed batches; the order of an epoch is a pure function of its seed.
 
-A packed batch holds the steps of its sequences with no padding: first the first step of every sequence, then the
-second of those that have one, and so on, longest sequence first. `batch_sizes[t]` says how many sequences have a step
+A packed batch holds the steps of its sequences without padding: the first step of every sequence, then the second of
+those that have one, and so on, the longest sequence first. `batch_sizes[t]` is the number of sequences that have a step
 t. This is the layout of torch's PackedSequence. B sequences, T steps of the longest, S steps in all.
 """
 
@@ -16,9 +16,10 @@ from ohlol.data.mapped import Values, in_memory
 from ohlol.utils.errors import InputError
 
 POOL = 64
-"""Batches sorted by length together: more waste less time on ragged ends, fewer leave more chance in the order."""
+"""Batches that are sorted by length together: more of them have more equal lengths, fewer a more random order."""
 BLOCK, WINDOW = 1 << 10, 1 << 20
-"""Sequences that stay together when the blocks of a corpus are shuffled, and those that are then shuffled singly."""
+"""Sequences in a block, which stay together when the blocks of a corpus are shuffled; sequences in a window, which are
+then shuffled one by one."""
 
 
 @dataclass(frozen=True)
@@ -33,56 +34,56 @@ class Ragged:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """How long each sequence is, (n,)."""
+        """The length of each sequence, (n,)."""
         return np.diff(in_memory(self.offsets))
 
     def spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where some sequences start and how long they are, (n,) each.
+        """The starts and lengths of some sequences, (n,) each.
 
         Raises:
-            InputError: one ends before it starts, or is empty: the file of offsets is damaged.
+            InputError: one has no steps or a negative length, since the file of offsets is damaged.
         """
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         if len(rows) and lengths.min() < 1:
-            raise InputError(f"{getattr(self.offsets, 'name', 'offsets')}: damaged: its numbers do not grow")
+            raise InputError(f"{getattr(self.offsets, 'name', 'offsets')}: damaged: its values do not increase")
         return starts, lengths
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Sequences ready for a model: ids (or rows of numbers), targets, and for word models how each word is spelled."""
+    """Encoded sequences: ids or rows of numbers, targets and, for words, their characters."""
 
     inputs: Ragged
     """Ids (N,) int64, or numbers (N, I) float32."""
     targets: Values | None = None
-    """One a step (N,) or (N, F), laid out as `inputs.values`; or, with `whole`, one a sequence (n,)."""
+    """One for each step, (N,) or (N, F), in the order of `inputs.values`; with `whole` one for each sequence, (n,)."""
     whole: bool = False
     """Whether a target belongs to a whole sequence."""
     forms: Values | None = None
     """For each step, (N,), the row of its word in `spellings`."""
     spellings: Ragged | None = None
-    """The character ids of every different word."""
+    """The character ids of each distinct word."""
     bigrams: Values | None = None
-    """The ids of the pairs each symbol forms with the one before it and the one after it, (N, 2)."""
+    """The ids of the pairs that each symbol forms with the symbols before and after it, (N, 2)."""
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     @property
     def steps(self) -> int:
-        """Time steps of all sequences together."""
+        """Time steps of all sequences."""
         return len(self.inputs.values)
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """The different words of a batch as packed characters, and which of them stands at each step."""
+    """The distinct words of a batch as packed characters, and which of them is at each step."""
 
     chars: NDArray[np.int64]
     batch_sizes: NDArray[np.int64]
     forms: NDArray[np.int64]
-    """(S,): the row, longest word first, of the word at each step."""
+    """(S,): the row of the word at each step, the longest word first."""
 
 
 @dataclass(frozen=True)
@@ -94,25 +95,24 @@ class Batch:
     batch_sizes: NDArray[np.int64]
     """(T,)."""
     rows: NDArray[np.int64]
-    """(B,): which sequences of the data set these are."""
+    """(B,): the indices of the sequences in the data set."""
     targets: NDArray[Any] | None = None
     """(S,), (S, F) or (B,)."""
     spelling: Spelling | None = None
     bigrams: NDArray[np.int64] | None = None
     """(S, 2)."""
     carried: bool = False
-    """Whether these sequences go on where those of the batch before stopped."""
+    """Whether these sequences continue those of the batch before."""
     places: NDArray[np.int64] | None = None
-    """Where its steps stand in the whole batch of all processes, (S,); None where it is the whole."""
+    """The positions of its steps in the whole batch of all processes, (S,); None where it is the whole batch."""
     total: int = 0
     """Steps of the whole batch."""
     empty: bool = False
-    """Whether the whole batch has fewer sequences than there are processes, and this is another's, to be counted as
-    nothing."""
+    """Whether the whole batch has no sequence for this process; it then holds another's, which must not count."""
 
 
 def fingerprint(*parts: Dataset | None) -> str:
-    """The SHA-256 of encoded data, by which a change of the data is told."""
+    """The SHA-256 of encoded data, which changes when the data change."""
     digest = hashlib.sha256()
     for part in parts:
         arrays: list[Values | None] = []
@@ -127,11 +127,11 @@ def fingerprint(*parts: Dataset | None) -> str:
 
 
 def pack(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where each step of a packed batch lies in the flat array.
+    """The positions of the steps of a packed batch in the flat array.
 
     Args:
-        starts: where each sequence begins, (B,).
-        lengths: their lengths, all at least 1 and none longer than the one before, (B,).
+        starts: positions of the first steps, (B,).
+        lengths: at least 1 each and not increasing, (B,).
 
     Returns:
         Positions (S,) and batch sizes (T,).
@@ -146,9 +146,9 @@ def pack(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray
 
 
 def spell(forms: NDArray[np.int64], spellings: Ragged) -> Spelling:
-    """The spelling of the words at each step, every different word once."""
-    different, inverse = np.unique(forms, return_inverse=True)
-    starts, lengths = spellings.spans(different)
+    """The spelling of the word at each step; each distinct word is packed once."""
+    distinct, inverse = np.unique(forms, return_inverse=True)
+    starts, lengths = spellings.spans(distinct)
     order = np.argsort(-lengths, kind="stable")
     positions, batch_sizes = pack(starts[order], lengths[order])
     rank = np.empty(len(order), np.int64)
@@ -157,12 +157,12 @@ def spell(forms: NDArray[np.int64], spellings: Ragged) -> Spelling:
 
 
 Share = tuple[int, int]
-"""Which process this is, from 0, and how many there are."""
+"""The rank of a process and the number of processes."""
 ALONE: Share = (0, 1)
 
 
 def gather(data: Dataset, rows: NDArray[np.int64], share: Share = ALONE) -> Batch:
-    """Pack the given sequences, longest first; ties keep their order. Of several processes each gets every n-th."""
+    """Pack sequences, longest first; ties keep their order. Each of n processes gets every n-th sequence."""
     starts, lengths = data.inputs.spans(rows)
     order = np.argsort(-lengths, kind="stable")
     rows = rows[order]
@@ -176,15 +176,15 @@ def gather(data: Dataset, rows: NDArray[np.int64], share: Share = ALONE) -> Batc
 
 
 def _shared(batch: Batch, share: Share) -> Batch:
-    """The part of a batch of positions that is one process's: the sequences rank, rank + size and so on.
+    """The part of a batch of positions that one process takes: the sequences rank, rank + size and so on.
 
-    They are as long as those of the others to within one place in the order of length, and end from the last on.
+    Taken in the order of length, the sequences of all processes have about the same lengths.
     """
     rank, size = share
     if size == 1:
         return batch
     empty = len(batch.rows) <= rank
-    if empty:  # there is nothing for it to do, but it must take part in the step: with the first, counted as nothing
+    if empty:  # every process must take part in the step: this one takes the first sequence, which does not count
         rank, size = 0, len(batch.rows)
     first = np.repeat(np.cumsum(batch.batch_sizes) - batch.batch_sizes, batch.batch_sizes)
     places = np.flatnonzero((np.arange(batch.total) - first) % size == rank)
@@ -200,15 +200,15 @@ def _shared(batch: Batch, share: Share) -> Batch:
 
 
 def _filled(data: Dataset, batch: Batch, targets: NDArray[Any] | None) -> Batch:
-    """The values in the place of their positions, ids as torch wants them."""
+    """Replace positions by values; ids become int64, as torch expects."""
     positions = batch.inputs
     spelling = None
     if data.forms is not None and data.spellings is not None:
         spelling = spell(_wide(data.forms[positions]), data.spellings)
     bigrams = _wide(data.bigrams[positions]) if data.bigrams is not None else None
-    wanted = None if targets is None else _wide(targets)
+    targets = None if targets is None else _wide(targets)
     return replace(
-        batch, inputs=_wide(data.inputs.values[positions]), targets=wanted, spelling=spelling, bigrams=bigrams
+        batch, inputs=_wide(data.inputs.values[positions]), targets=targets, spelling=spelling, bigrams=bigrams
     )
 
 
@@ -218,13 +218,13 @@ def _wide(values: NDArray[Any]) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Buckets:
-    """An epoch over separate sequences, as batches of about equal length in an order of chance.
+    """An epoch over separate sequences, as batches of about equal length in a random order.
 
-    The sequences are shuffled, cut into pools, sorted by length in each, cut into batches, and these shuffled: a
-    pure function of the seed, which holds the epoch. Of more than `window` sequences the blocks of `block` neighbours
-    are shuffled first, and this is done to one window of blocks after the other, so that neither the order nor the
-    lengths of all need to be known, and what is read lies together. Without a seed the sequences of a window come
-    longest first.
+    The sequences are shuffled and divided into pools; each pool is sorted by length and cut into batches, and the
+    batches are shuffled. The order is a pure function of the seed, which includes the epoch. With more than `window`
+    sequences, blocks of `block` consecutive sequences are shuffled first, and the sequences of one window of blocks
+    after another are shuffled as above: the order and the lengths of all sequences need not be in memory, and reads are
+    local. Without a seed the sequences of a window are sorted by length, longest first.
     """
 
     data: Dataset
@@ -250,18 +250,18 @@ class Buckets:
         if not 0 <= index < len(self):
             raise IndexError(index)
         window, number = divmod(index, -(-self.window // self.batch_size))
-        at, chunks = self._window  # pyright: ignore[reportAttributeAccessIssue]
-        if at != window:
+        cached, chunks = self._window  # pyright: ignore[reportAttributeAccessIssue]
+        if cached != window:
             chunks = self._chunks(window)
             object.__setattr__(self, "_window", (window, chunks))
         return gather(self.data, chunks[number], self.share)
 
     def _rows(self, window: int) -> NDArray[np.int64]:
-        """The sequences of a window, in the order of the corpus; what fills no block comes last of all."""
+        """The sequences of a window, in the order of the corpus; those that fill no block are in the last window."""
         blocks: NDArray[np.int64] = self._blocks  # pyright: ignore[reportAttributeAccessIssue]
         per_window = self.window // self.block
-        mine = np.sort(blocks[window * per_window : (window + 1) * per_window])
-        rows = (mine[:, None] * self.block + np.arange(self.block)).ravel()
+        in_window = np.sort(blocks[window * per_window : (window + 1) * per_window])
+        rows = (in_window[:, None] * self.block + np.arange(self.block)).ravel()
         if (window + 1) * self.window > len(self.data):
             rows = np.concatenate([rows, np.arange(len(blocks) * self.block, len(self.data))])
         return rows
@@ -284,16 +284,15 @@ class Buckets:
 
 
 SHUFFLE = 1 << 31
-"""Beyond the number of any window: what tells the shuffle of the blocks from that of a window's sequences."""
+"""Seeds the shuffle of the blocks; larger than the number of any window, which seeds that of the window's sequences."""
 
 
 @dataclass(frozen=True)
 class Streams:
     """An epoch over one long sequence, read as B parallel streams in chunks of T steps; the target is the next symbol.
 
-    The flat array is cut into B stretches of equal length, the last shorter by less than B, so every symbol but the
-    first is a target once. Chunk k + 1 goes on where chunk k stopped: the caller carries the state from one to the
-    next.
+    The flat array is cut into B stretches of equal length, the last shorter by less than B; every symbol but the first
+    is a target once. Chunk k + 1 continues chunk k: the caller carries the state from one to the next.
     """
 
     data: Dataset
@@ -324,9 +323,9 @@ class Streams:
 
 
 def windows(data: Dataset, length: int, phase: int) -> Dataset:
-    """Cut every sequence into windows of at most `length` steps, the first of them `phase` steps (0 to length - 1).
+    """Cut every sequence into windows of at most `length` steps, the first of `phase` steps (0 to length - 1).
 
-    For training on series longer than what is to be backpropagated through; the values are not copied.
+    For series longer than the number of steps that are backpropagated through; values are not copied.
     """
     offsets = in_memory(data.inputs.offsets)
     first, ends = offsets[:-1] + (phase or length), offsets[1:]
@@ -344,12 +343,12 @@ def with_unknowns(
     places: NDArray[np.int64] | None = None,
     total: int = 0,
 ) -> NDArray[np.int64]:
-    """Replace each id by `unk` with probability 1 - keep[id], so that <unk> is trained on what is rare.
+    """Replace each id by `unk` with probability 1 - keep[id], so that <unk> is trained on rare symbols.
 
     Source: Kiperwasser and Goldberg, "Simple and accurate dependency parsing using bidirectional LSTM feature
     representations", TACL 4 (2016), with keep = n / (n + a).
 
-    Where the ids are part of a batch of `total` steps, at `places`, chance is that of the whole batch.
+    Where the ids are part of a batch of `total` steps, at `places`, random numbers are drawn for the whole batch.
     """
-    chance = rng.random(len(ids)) if places is None else rng.random(total)[places]
-    return np.where(chance < keep[ids], ids, unk)
+    draws = rng.random(len(ids)) if places is None else rng.random(total)[places]
+    return np.where(draws < keep[ids], ids, unk)

@@ -1,7 +1,6 @@
-"""Codec: what turns a corpus into arrays of ids and scores back into labels; knows nothing of files or models.
+"""Codec: encodes a corpus as arrays of ids or scaled numbers.
 
-It is learned from the training data, written to a run's `vocab.json`, and the same for every command that reads the
-run.
+It is learned from the training data and saved as a run's `vocab.json`, which every command that uses the run reads.
 """
 
 from collections.abc import Sequence
@@ -12,30 +11,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
-from ohlol.data.corpus.store import Layout
 from ohlol.data.counts import Counts, Moments, chained, edged, numbers_of, symbols_of
+from ohlol.data.layout import Layout
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
+from ohlol.data.targets import TARGETS, Targets
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.utils.errors import InputError, short
 
 WORD_MIN_COUNT = 2
-"""Task `next` over words: words seen once become <unk>, which keeps the softmax small and trains <unk>."""
+"""Where the target is the next word, words that occur once become <unk>: a smaller softmax, and <unk> is trained."""
 
 BIGRAM_MIN_COUNT = 2
-"""Pairs of neighbours seen once become <unk>: most would be never seen again."""
+"""Pairs of neighbours that occur once become <unk>; most never occur again."""
+
+
+def spells_words(kind: Targets, level: str | None) -> bool:
+    """Whether a model for such data can read the characters of each word beside the word."""
+    return kind.are_labels and level == "word"
+
+
+def pairs_neighbours(kind: Targets, level: str | None) -> bool:
+    """Whether a model for such data can read each character in pairs with its neighbours."""
+    return kind.are_labels and not kind.per_sequence and level == "char"
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Mean and standard deviation of each column, for numbers."""
+    """Mean and standard deviation of each column."""
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
     @staticmethod
     def of(moments: Moments) -> "Scale":
-        """That of some rows; a constant column keeps its unit."""
+        """The scale of some rows; a constant column keeps its unit."""
         std = np.sqrt(moments.variance)
         return Scale(tuple(moments.mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
 
@@ -50,7 +60,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Codec:
-    """Vocabularies of inputs, labels and characters, or scales of numbers; which are None depends on the task."""
+    """Vocabularies of inputs, labels and characters, or the scales of columns, as the task's kind of targets needs."""
 
     task: str
     symbols: Vocab | None = None
@@ -62,6 +72,11 @@ class Codec:
     scale: Scale | None = None
     target_scale: Scale | None = None
 
+    @property
+    def kind(self) -> Targets:
+        """The kind of the targets."""
+        return TARGETS[self.task]
+
     @staticmethod
     def learn(
         corpus: Corpus, *, unknowns: bool, spelled: bool = False, paired: bool = False, shared: bool = False
@@ -70,9 +85,9 @@ class Codec:
 
         Args:
             corpus: the training data.
-            unknowns: whether there is an <unk> for symbols that were not seen.
-            spelled: whether words are read through their characters too.
-            paired: whether characters are read together with their neighbours too.
+            unknowns: whether the vocabulary has an <unk> for symbols that were not seen.
+            spelled: whether the characters of words are encoded too.
+            paired: whether pairs of neighbouring characters are encoded too.
             shared: whether inputs and labels are the same symbols, as in the tutorial: hello -> ohlol has the label e.
         """
         return Codec.counted(
@@ -96,8 +111,9 @@ class Codec:
         paired: bool = False,
         shared: bool = False,
     ) -> "Codec":
-        """The same from what was counted."""
-        if task == "forecast":
+        """Learn it from statistics; arguments are those of `learn`."""
+        kind = TARGETS[task]
+        if kind.numeric:
             assert counts.inputs is not None
             assert counts.targets is not None
             return Codec(
@@ -107,9 +123,9 @@ class Codec:
                 scale=Scale.of(counts.inputs),
                 target_scale=Scale.of(counts.targets),
             )
-        rare = WORD_MIN_COUNT if unknowns and task == "next" and level == "word" else 1
-        symbols = Vocab.counted(counts.symbols, unk=unknowns, min_count=rare)
-        if task == "next":
+        min_count = WORD_MIN_COUNT if unknowns and kind.continue_text and level == "word" else 1
+        symbols = Vocab.counted(counts.symbols, unk=unknowns, min_count=min_count)
+        if kind.continue_text:
             return Codec(task, symbols, symbols)
         labels = Vocab.counted(counts.labels, unk=False)
         if shared:
@@ -121,25 +137,25 @@ class Codec:
 
     def layout(self, *, targets: bool = True) -> Layout:
         """The arrays of a corpus that this encodes, with or without its targets."""
-        if self.task == "forecast":
+        if self.kind.numeric:
             return Layout(columns=len(self.columns), target_columns=len(self.target_columns) if targets else 0)
         assert self.symbols is not None
         return Layout(
             inputs=len(self.symbols),
-            targets=len(self.labels) if targets and self.labels is not None and self.task != "next" else 0,
+            targets=len(self.labels) if targets and self.labels is not None and self.kind.are_labels else 0,
             chars=len(self.chars) if self.chars is not None else 0,
             bigrams=len(self.bigrams) if self.bigrams is not None else 0,
-            whole=self.task == "classify",
+            whole=self.kind.per_sequence,
         )
 
     def encode(self, corpus: Corpus) -> Dataset:
-        """Arrays of a corpus; its targets too, where it has them.
+        """The arrays of a corpus, with its targets where it has them.
 
         Raises:
-            InputError: a symbol that was not seen in training where there is no <unk>, a label that was not seen, with
-                file and line; columns other than those of training.
+            InputError: a symbol without <unk>, or a label, was not seen in training, with file and line; the columns
+                are not those of training.
         """
-        if self.task == "forecast":
+        if self.kind.numeric:
             return self._encode_numbers(corpus)
         assert self.symbols is not None
         sequences = symbols_of(corpus.inputs)
@@ -147,26 +163,25 @@ class Codec:
         ends = np.cumsum(lengths)
         ids = self._ids(self.symbols, chained(sequences), corpus.places, ends, "symbol")
         inputs = Ragged(ids, np.concatenate([np.zeros(1, np.int64), ends]))
-        if self.task == "next" and len(inputs.values) < 2:
+        if self.kind.continue_text and len(inputs.values) < 2:
             raise InputError(
-                f"{corpus.places[0][0]}: a text of one symbol; the next one is the target, so it takes two"
+                f"{corpus.places[0][0]}: a text of one symbol; the target is the next symbol, so it needs two"
             )
         targets = None
-        if corpus.targets is not None and self.task != "next":
+        if corpus.targets is not None and self.kind.are_labels:
             assert self.labels is not None
-            wanted: Any = corpus.targets
-            whole = self.task == "classify"
-            given = list(wanted) if whole else chained(wanted)
-            targets = self._ids(
-                self.labels, given, corpus.places, np.arange(1, len(wanted) + 1) if whole else ends, "label"
-            )
+            answers: Any = corpus.targets
+            whole = self.kind.per_sequence
+            labels = list(answers) if whole else chained(answers)
+            label_ends = np.arange(1, len(answers) + 1) if whole else ends
+            targets = self._ids(self.labels, labels, corpus.places, label_ends, "label")
         forms, spellings = self._spell(sequences) if self.chars is not None else (None, None)
         bigrams = None
         if self.bigrams is not None:
-            found = self.bigrams.encode_pairs(edged(sequences)).astype(np.int64)
+            pairs = self.bigrams.encode_pairs(edged(sequences)).astype(np.int64)
             left = np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)
-            bigrams = np.stack([found[left], found[left + 1]], axis=1)
-        return Dataset(inputs, targets, self.task == "classify", forms, spellings, bigrams)
+            bigrams = np.stack([pairs[left], pairs[left + 1]], axis=1)
+        return Dataset(inputs, targets, self.kind.per_sequence, forms, spellings, bigrams)
 
     def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:
         """The ids of input symbols; raises InputError, with file and line, for one that was not seen in training."""
@@ -176,27 +191,28 @@ class Codec:
     def _ids(
         self, vocab: Vocab, symbols: Sequence[str], places: Sequence[Place], ends: NDArray[np.int64], kind: str
     ) -> NDArray[np.int64]:
-        """The ids of the symbols of sequences, one after the other; where each ends leads to its place."""
+        """The ids of the symbols of all sequences in order; the sequence from `places[i]` ends at `ends[i]`."""
         try:
             return vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
             file, line = places[int(np.searchsorted(ends, unknown.position, side="right"))]
-            said = f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {seen(vocab)}"
-            raise InputError(said) from None
+            raise InputError(
+                f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {list_symbols(vocab)}"
+            ) from None
 
     def _spell(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], Ragged]:
         assert self.chars is not None
         table: dict[str, int] = {}
         forms = np.fromiter((table.setdefault(w, len(table)) for s in sequences for w in s), np.int64)
-        return forms, _ragged([self.chars.encode(word or "\0") for word in table])  # an empty word has no letter
+        return forms, _ragged([self.chars.encode(word or "\0") for word in table])  # an empty word has no character
 
     def _encode_numbers(self, corpus: Corpus) -> Dataset:
         assert self.scale is not None
         assert self.target_scale is not None
-        self.refuse_others(corpus.columns, corpus.places[0].file)
+        self.check_columns(corpus.columns, corpus.places[0].file)
         for rows, (file, _) in zip(corpus.inputs, corpus.places, strict=True):
             if len(rows) < 2:
-                raise InputError(f"{file}: a series of one row; the next row is the target, so it takes two at least")
+                raise InputError(f"{file}: a series of one row; the target is the next row, so it needs two at least")
         rows = [self.scale.apply(r)[:-1] for r in numbers_of(corpus.inputs)]
         inputs = Ragged(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
         targets = None
@@ -204,8 +220,8 @@ class Codec:
             targets = np.concatenate([self.target_scale.apply(r)[1:] for r in numbers_of(corpus.targets)])
         return Dataset(inputs, targets)
 
-    def refuse_others(self, columns: tuple[str, ...], file: str) -> None:
-        """Raise InputError where the columns of a series are not those of training."""
+    def check_columns(self, columns: tuple[str, ...], file: str) -> None:
+        """Raise InputError where the columns of a series differ from those of training."""
         if columns != self.columns:
             raise InputError(
                 f"{file}: the input columns are {', '.join(columns)}; "
@@ -213,8 +229,8 @@ class Codec:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """What `vocab.json` holds."""
-        if self.task == "forecast":
+        """The content of `vocab.json`."""
+        if self.kind.numeric:
             assert self.scale is not None
             assert self.target_scale is not None
             return {
@@ -228,7 +244,7 @@ class Codec:
                     for n, m, s in zip(self.target_columns, self.target_scale.mean, self.target_scale.std, strict=True)
                 ],
             }
-        labels = self.labels if self.task != "next" else None
+        labels = self.labels if self.kind.are_labels else None
         named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
         return {"task": self.task, **{k: v.to_json() for k, v in named.items() if v is not None}}
 
@@ -241,7 +257,8 @@ class Codec:
         """
         try:
             task = data["task"]
-            if task == "forecast":
+            kind = TARGETS[task]
+            if kind.numeric:
                 inputs, targets = data["columns"], data["target_columns"]
                 names, scale = tuple(str(c["name"]) for c in inputs), _scale(inputs)
                 return Codec(
@@ -252,14 +269,14 @@ class Codec:
                     target_scale=_scale(targets),
                 )
             symbols = Vocab.from_json(data["symbols"])
-            labels = symbols if task == "next" else Vocab.from_json(data["labels"])
+            labels = symbols if kind.continue_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
             return Codec(task, symbols, labels, chars, bigrams)
         except (KeyError, TypeError, ValueError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {short(error)}") from None
 
 
-def seen(vocab: Vocab) -> str:
+def list_symbols(vocab: Vocab) -> str:
     """The first symbols of a vocabulary, for a message."""
     return f"the {len(vocab)} seen are {' '.join(map(repr, vocab.symbols[:12]))}" + " ..." * (len(vocab) > 12)
 
@@ -277,7 +294,7 @@ def _ragged(rows: Sequence[NDArray[Any]]) -> Ragged:
 
 
 def _joined(vocab: Vocab, other: Vocab) -> Vocab:
-    """A vocabulary that holds the symbols of another one too, as never seen."""
+    """A vocabulary with the symbols of another one added, each with a count of 0."""
     counts = {symbol: 0 for symbol in other.symbols if symbol != UNK} | dict(
         zip(vocab.symbols, vocab.counts, strict=True)
     )

@@ -1,6 +1,6 @@
-"""What a codec is learned from: symbols counted and moments of numbers, piece by piece; knows nothing of ids.
+"""The counts of symbols and the moments of numbers from which a codec is learned.
 
-What was gathered from parts is to the bit what it is of the whole.
+They may be gathered from parts of the data and joined; the result is bit for bit that of the whole.
 """
 
 from collections import Counter
@@ -17,11 +17,11 @@ from ohlol.data.vocab import CODES, code_points, pair_keys
 from ohlol.utils.errors import InputError
 
 EDGE = "\n"
-"""The neighbour of a sequence's first and last symbol; no sequence of characters to label holds a line end."""
-NONE = "\uffff"
-"""A code point that Unicode keeps from being a character: no text holds it."""
-AT_ONCE = 1 << 16
-"""Rows of which mean and variance are taken at once."""
+"""Stands before the first and after the last symbol of a sequence; labelled characters never include a line end."""
+NO_CHARACTER = "\uffff"
+"""A code point that is not a character in Unicode and occurs in no text."""
+BLOCK_ROWS = 1 << 16
+"""Rows whose mean and variance are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -34,52 +34,52 @@ class Moments:
 
     @staticmethod
     def of(rows: NDArray[np.float64]) -> "Moments":
-        """Those of rows (T, F)."""
+        """The moments of rows (T, F)."""
         return Moments(len(rows), rows.mean(axis=0), rows.var(axis=0))
 
     def joined(self, other: "Moments") -> "Moments":
-        """Those of both together.
+        """The moments of both sets of rows together.
 
         Source: Chan, Golub and LeVeque, "Algorithms for computing the sample variance", The American Statistician 37
         (1983).
         """
         rows = self.rows + other.rows
-        share, apart = other.rows / rows, other.mean - self.mean
-        variance = (1 - share) * self.variance + share * other.variance + share * (1 - share) * apart**2
-        return Moments(rows, self.mean + share * apart, variance)
+        share, difference = other.rows / rows, other.mean - self.mean
+        variance = (1 - share) * self.variance + share * other.variance + share * (1 - share) * difference**2
+        return Moments(rows, self.mean + share * difference, variance)
 
 
 @dataclass
-class Running:
-    """The moments of a series that comes in parts: to the bit what they are of any other parts of it."""
+class RunningMoments:
+    """The moments of a series that is added in parts; they do not depend on where it is divided."""
 
-    found: Moments | None = None
-    left: list[NDArray[np.float64]] = field(default_factory=list[NDArray[np.float64]])
-    """What has come since, less than `AT_ONCE` rows."""
+    total: Moments | None = None
+    pending: list[NDArray[np.float64]] = field(default_factory=list[NDArray[np.float64]])
+    """Rows not yet in `total`, less than `BLOCK_ROWS`."""
 
-    def add(self, part: NDArray[np.float64]) -> "Running":
-        """Add the rows that come next."""
-        self.left.append(part)
-        while sum(map(len, self.left)) >= AT_ONCE:
-            rows = np.concatenate(self.left)
-            self._take(rows[:AT_ONCE])
-            self.left = [rows[AT_ONCE:]]
+    def add(self, part: NDArray[np.float64]) -> "RunningMoments":
+        """Add the rows that follow."""
+        self.pending.append(part)
+        while sum(map(len, self.pending)) >= BLOCK_ROWS:
+            rows = np.concatenate(self.pending)
+            self._join(rows[:BLOCK_ROWS])
+            self.pending = [rows[BLOCK_ROWS:]]
         return self
 
-    def _take(self, rows: NDArray[np.float64]) -> None:
-        self.found = Moments.of(rows) if self.found is None else self.found.joined(Moments.of(rows))
+    def _join(self, rows: NDArray[np.float64]) -> None:
+        self.total = Moments.of(rows) if self.total is None else self.total.joined(Moments.of(rows))
 
     def moments(self) -> Moments:
-        """Those of all rows, of which there is one at least; nothing is added after."""
-        if sum(map(len, self.left)):
-            self._take(np.concatenate(self.left))
-        assert self.found is not None
-        return self.found
+        """The moments of all rows, at least one; nothing is added afterwards."""
+        if sum(map(len, self.pending)):
+            self._join(np.concatenate(self.pending))
+        assert self.total is not None
+        return self.total
 
 
 @dataclass
 class Counts:
-    """What a codec is learned from; it may be gathered piece by piece and joined."""
+    """The statistics from which a codec is learned."""
 
     symbols: Counter[str] = field(default_factory=Counter[str])
     labels: Counter[str] = field(default_factory=Counter[str])
@@ -91,17 +91,17 @@ class Counts:
 
     @staticmethod
     def of(corpus: Corpus, *, paired: bool = False) -> "Counts":
-        """Those of a corpus.
+        """The statistics of a corpus.
 
         Args:
             corpus: the data.
             paired: whether pairs of neighbouring characters are counted too.
         """
         counts = Counts()
-        if corpus.task == "forecast":
-            names = corpus.columns, corpus.target_columns
-            for both in zip(numbers_of(corpus.inputs), numbers_of(corpus.targets), strict=True):
-                inputs, targets = (Running().add(rows).moments() for rows in both)
+        if corpus.kind.numeric:
+            for series in zip(numbers_of(corpus.inputs), numbers_of(corpus.targets), strict=True):
+                inputs, targets = (RunningMoments().add(rows).moments() for rows in series)
+                names = corpus.columns, corpus.target_columns
                 counts.join(Counts(inputs=inputs, targets=targets, columns=names[0], target_columns=names[1]))
             return counts
         sequences = symbols_of(corpus.inputs)
@@ -111,17 +111,17 @@ class Counts:
             pairs = (chr(key // CODES) + chr(key % CODES) for key in keys.tolist())
             counts.bigrams.update(dict(zip(pairs, times.tolist(), strict=True)))
         targets: Any = corpus.targets or ()
-        counts.labels.update(targets if corpus.task == "classify" else chained(targets))
+        counts.labels.update(targets if corpus.kind.per_sequence else chained(targets))
         return counts
 
     def join(self, other: "Counts") -> None:
-        """Add those of other data. Raises InputError where their columns are others."""
-        for mine, theirs in (
+        """Add the statistics of other data; raises InputError where they have other columns."""
+        for counter, addition in (
             (self.symbols, other.symbols),
             (self.labels, other.labels),
             (self.bigrams, other.bigrams),
         ):
-            mine.update(theirs)
+            counter.update(addition)
         if other.inputs is None or other.targets is None:
             return
         if self.inputs is None or self.targets is None:
@@ -129,32 +129,32 @@ class Counts:
             self.columns, self.target_columns = other.columns, other.target_columns
             return
         if (self.columns, self.target_columns) != (other.columns, other.target_columns):
-            raise InputError(f"files with other columns: {', '.join(self.columns)}, and {', '.join(other.columns)}")
+            raise InputError(f"files with different columns: {', '.join(self.columns)}, and {', '.join(other.columns)}")
         self.inputs, self.targets = self.inputs.joined(other.inputs), self.targets.joined(other.targets)
 
 
 def edged(sequences: Sequence[Sequence[str]]) -> str:
-    """Sequences of characters, strings or lists, as one text, an edge before, between and behind them.
+    """Sequences of characters, strings or lists, as one text with `EDGE` before, between and after them.
 
-    Its pairs of neighbours are those of all sequences, one after the other: N + 1 of one of N characters.
-    In a list `NONE` stands for what is no single character.
+    Its pairs of neighbours are those of all sequences in order, N + 1 for a sequence of N characters. In a list,
+    `NO_CHARACTER` stands for an entry that is not a single character.
     """
-    texts = (s if isinstance(s, str) else "".join(c if len(c) == 1 else NONE for c in s) for s in sequences)
+    texts = (s if isinstance(s, str) else "".join(c if len(c) == 1 else NO_CHARACTER for c in s) for s in sequences)
     return EDGE + "".join(f"{text}{EDGE}" for text in texts)
 
 
 def chained(sequences: Sequence[Sequence[str]]) -> Sequence[str]:
-    """The symbols of all sequences, one after the other; a string where all are."""
+    """The symbols of all sequences in order; a string where all sequences are strings."""
     if all(isinstance(sequence, str) for sequence in sequences):
         return "".join(cast("Sequence[str]", sequences))
     return list(chain.from_iterable(sequences))
 
 
 def symbols_of(sequences: Any) -> Sequence[Sequence[str]]:
-    """The sequences of a corpus, which are of symbols."""
+    """The sequences of a corpus of symbols."""
     return sequences
 
 
 def numbers_of(series: Any) -> Sequence[NDArray[np.float64]]:
-    """The sequences of a corpus, which are of numbers."""
+    """The sequences of a corpus of numbers."""
     return series

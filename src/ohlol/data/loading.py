@@ -1,175 +1,242 @@
-"""Data as they are given, files, pairs or an encoded corpus, become the arrays a trainer reads; knows no training loop.
+"""Loading data for training: files, pairs or an encoded corpus become the arrays that a trainer reads.
 
-There is one way: whatever it was, it becomes an encoded corpus, mapped into memory. That of files lies beside the run,
-in `resume/data`; only pairs, and runs that write nothing, stay in memory.
+There is one path for a new run, a resumed run, another process of a run and the trials of a study: a `Loader` reads the
+source once, splits and encodes it as the settings of a model ask for, and `PreparedData.save` writes files as an
+encoded corpus into a folder, where the next loader finds them. Arrays in a folder are mapped into memory; pairs, and
+runs without a directory, stay in memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset, fingerprint
-from ohlol.data.codec import Codec
+from ohlol.data.codec import Codec, pairs_neighbours, spells_words
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.sequences import Corpus
-from ohlol.data.split import set_apart
+from ohlol.data.split import FEW, split_dev
 from ohlol.utils.errors import InputError
 
-Source = str | Path | Sequence[str | Path] | Sequence[tuple[str | Sequence[str], str | Sequence[str]]] | None
+Data = str | Path | Sequence[str | Path] | Sequence[tuple[str | Sequence[str], str | Sequence[str]]] | None
+"""Data as users pass them: one file or several, the directory of an encoded corpus, or pairs."""
 HELLO = (("hello", "ohlol"),)
-"""The built-in pair: the tutorial's."""
-KEPT = Path("resume") / "data"
-"""Where in a run directory the encoded data lie."""
+"""The tutorial's pair, for training without data."""
+DATA_FOLDER = Path("resume") / "data"
+"""The folder of the encoded data in a run directory."""
+
+
+def is_tutorial(pairs: Sequence[Any]) -> bool:
+    """Whether data are so few pairs that they are trained with the tutorial's settings."""
+    return 0 < len(pairs) < FEW
+
+
+def corpus_folder(data: Any) -> Path | None:
+    """The directory of the encoded corpus that data are; None where they are not one.
+
+    Raises:
+        InputError: a corpus is mixed with other data.
+    """
+    paths: list[Any] = [data] if isinstance(data, str | Path) else list(data or ())
+    folders = [path for path in paths if store.is_corpus(path)]
+    if folders and len(paths) > 1:
+        raise InputError(f"{folders[0]} is an encoded corpus and cannot be mixed with others: encode all files as one")
+    return Path(folders[0]) if folders else None
 
 
 @dataclass(frozen=True)
-class Arrays:
-    """What a trainer reads."""
+class Source:
+    """Where data come from: exactly one of files, pairs and an encoded corpus."""
 
+    files: tuple[str, ...] = ()
+    pairs: tuple[Any, ...] = ()
+    corpus: Path | None = None
+    dev: str | None = None
+    """A file or an encoded corpus to evaluate on; otherwise a part of the data is set apart."""
+
+    @staticmethod
+    def parse(data: Data, dev: str | Path | None = None) -> "Source":
+        """Tell files, pairs and an encoded corpus apart; without data it is the tutorial's pair.
+
+        Raises:
+            InputError: an encoded corpus is mixed with other data.
+        """
+        dev = None if dev is None else str(dev)
+        if data is None:
+            return Source(pairs=HELLO, dev=dev)
+        if not isinstance(data, str | Path) and len(data) > 0 and isinstance(data[0], tuple):
+            return Source(pairs=tuple(data), dev=dev)
+        corpus = corpus_folder(data)
+        if corpus is not None:
+            return Source(corpus=corpus, dev=dev)
+        paths: Any = [data] if isinstance(data, str | Path) else data
+        return Source(files=tuple(dict.fromkeys(map(str, paths))), dev=dev)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files or the corpus, as `config.json` lists them; empty for pairs."""
+        return (str(self.corpus),) if self.corpus is not None else self.files
+
+    def check_split(self, chosen: Collection[str]) -> None:
+        """Raise InputError where `dev_fraction` was chosen for a corpus, which was split when it was encoded."""
+        if self.corpus is not None and "dev_fraction" in chosen:
+            raise InputError(f"`dev_fraction` is chosen when a corpus is encoded, and {self.corpus} is encoded already")
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The arrays that a trainer reads."""
+
+    source: Source
     codec: Codec
     settings: DataSettings
+    """Complete."""
     train: Dataset
     dev: Dataset | None
     data_sha256: str
-    """By which a saved state knows its data."""
-    files: tuple[str, ...] = ()
-    """What they came from; none where that was pairs."""
+    """Identifies the data in a saved training state."""
     mapped: bool = False
-    """Whether they lie in files already: in an encoded corpus, or beside the run."""
+    """Whether the arrays are in files already."""
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The files or the corpus that they come from; empty for pairs."""
+        return self.source.names
+
+    def save(self, folder: Path) -> "PreparedData":
+        """Write the arrays of files into a folder and map them from there; other data stay as they are.
+
+        Raises:
+            InputError: they cannot be written.
+        """
+        if self.mapped or not self.source.files:
+            return self
+        parts = {"train": self.train} | ({"dev": self.dev} if self.dev is not None else {})
+        sources = encoded.sources_of(self.source.files, self.source.dev)
+        corpus = encoded.write(folder, self.codec, self.settings, parts, sources, self.data_sha256)
+        return prepared_from(corpus, self.source)
 
 
-def pairs_of(data: Any) -> tuple[Any, ...]:
-    """The pairs that data are, the tutorial's where there are none; empty where they are files."""
-    if data is None:
-        return HELLO
-    return tuple(data) if not isinstance(data, str | Path) and len(data) > 0 and isinstance(data[0], tuple) else ()
-
-
-def corpus_of(data: Any) -> Path | None:
-    """The directory of the encoded corpus that data are; None where they are none."""
-    paths: list[Any] = [data] if isinstance(data, str | Path) else list(data or ())
-    found = [path for path in paths if store.is_corpus(path)]
-    if found and len(paths) > 1:
-        raise InputError(f"{found[0]} is an encoded corpus and does not mix with others: encode all files as one")
-    return Path(found[0]) if found else None
-
-
-def read(data: Source, given: dict[str, Any]) -> Corpus | Encoded:
-    """Read files or pairs, or open an encoded corpus.
-
-    Raises:
-        InputError: it cannot be read; a setting given is not that of the corpus.
-    """
-    folder = corpus_of(data)
-    if folder is not None:
-        found = encoded.read(folder)
-        for name, value in given.items():
-            if getattr(found.settings, name) != value:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{folder} was encoded with {flag} {getattr(found.settings, name)}, not {value}")
-        return found
-    pairs = pairs_of(data)
-    settings = DataSettings(**given)
-    return sequences.sequences_from_pairs(pairs) if pairs else sequences.read(data, settings)  # pyright: ignore[reportArgumentType]
-
-
-def arrays(
-    found: Corpus | Encoded,
-    data: Source,
-    dev: str | Path | None,
-    model: ModelSettings,
-    training: TrainSettings,
-    *,
-    shared: bool,
-) -> Arrays:
-    """The arrays of what `read` gave, in memory where it was no encoded corpus.
-
-    Args:
-        found: what was read.
-        data: what it was read from.
-        dev: a file or a corpus to measure on; without it a share of the data.
-        model: decides what is learned of the data: spellings, pairs of neighbours.
-        training: how much is set apart, and whether there is an <unk>.
-        shared: whether inputs and labels are the same symbols, as in the tutorial.
-
-    Raises:
-        InputError: `dev` cannot be read, or is of another kind.
-    """
-    if isinstance(found, Encoded):
-        return _of_corpus(found, str(corpus_of(data)), dev, model)
-    files = () if pairs_of(data) else tuple(dict.fromkeys(str(file) for file, _ in found.places))
-    if dev is not None:
-        train, apart = found, sequences.read(dev, found.settings)
-    else:
-        train, apart = set_apart(found, training.dev_fraction, training.seed, unknowns=bool(training.unk_probability))
-    codec = learned(train, model, training, shared=shared)
-    one, two = codec.encode(train), codec.encode(apart) if apart is not None else None
-    return Arrays(codec, found.settings, one, two, fingerprint(one, two), files)
-
-
-def learned(train: Corpus, model: ModelSettings, training: TrainSettings, *, shared: bool) -> Codec:
-    """The codec that these settings want of some training data."""
-    by_word = train.task in ("label", "classify") and train.settings.level == "word"
-    by_character = train.task == "label" and train.settings.level == "char"
-    return Codec.learn(
-        train,
-        unknowns=bool(training.unk_probability),
-        spelled=bool(model.char_rnn_size) and by_word,
-        paired=bool(model.bigram_size) and by_character,
-        shared=shared and by_character,
+def prepared_from(corpus: Encoded, source: Source) -> PreparedData:
+    """The arrays of an encoded corpus, which are mapped into memory."""
+    return PreparedData(
+        source, corpus.codec, corpus.settings, corpus.train, corpus.dev, corpus.data_sha256, mapped=True
     )
 
 
-def _of_corpus(found: Encoded, folder: str, dev: str | Path | None, model: ModelSettings) -> Arrays:
-    apart, digest = found.dev, found.data_sha256
-    if dev is not None and store.is_corpus(dev):
-        other = encoded.read(Path(dev))
-        if other.codec != found.codec:
-            raise InputError(f"{dev} was encoded with another vocabulary: ohlol encode ... --vocab {folder}")
-        if other.dev is not None:
-            raise InputError(f"{dev} has a part set apart for measuring of its own; encode it with --dev-fraction 0")
-        apart, digest = other.train, digest + other.data_sha256
-    elif dev is not None:
-        apart = found.codec.encode(sequences.read(dev, found.settings))
-        digest += fingerprint(apart)
-    if found.train.targets is None and found.codec.task != "next":
-        raise InputError(f"{folder} was encoded without targets; encode it again without --no-targets")
-    train, apart = (_lean(data, model) if data is not None else None for data in (found.train, apart))
-    assert train is not None
-    return Arrays(found.codec, found.settings, train, apart, digest, (folder,), mapped=True)
+class Loader:
+    """Loads one source, for one model or for several; it is read once, when it is first needed.
+
+    Args:
+        source: the data.
+        chosen: settings of the data that were chosen, by name; the others are inferred.
+    """
+
+    def __init__(self, source: Source, chosen: dict[str, Any]):
+        self.source, self.chosen = source, chosen
+
+    @property
+    def settings(self) -> DataSettings:
+        """How the data are read, complete; raises InputError where they cannot be read."""
+        return self._sequences.settings
+
+    def load(
+        self,
+        model: ModelSettings,
+        training: TrainSettings,
+        *,
+        cache: Path | None = None,
+        codec: Codec | None = None,
+        verify: bool = True,
+    ) -> PreparedData:
+        """The arrays for a model.
+
+        Args:
+            model: decides what is encoded beside the symbols: spellings, pairs of neighbours.
+            training: how much is set apart, and whether the vocabulary has <unk>.
+            cache: a folder that `PreparedData.save` may have written; its data are loaded if they are of these files.
+            codec: that of the model, where it exists; what is in the cache must have the same.
+            verify: whether the cache is compared with the files; a process that waited for it to be written need not.
+
+        Raises:
+            InputError: the data cannot be read, or the dev data are of another kind.
+        """
+        if cache is not None and self.source.files:
+            sources = encoded.sources_of(self.source.files, self.source.dev) if verify else ()
+            corpus = encoded.find_cached(cache, sources, codec) if verify else encoded.read(cache)
+            if corpus is not None:
+                return prepared_from(corpus, self.source)
+        data = self._sequences
+        return self._trim(data, model) if isinstance(data, Encoded) else self._encode(data, model, training)
+
+    def release(self) -> None:
+        """Free the memory of what was read; it is read again if it is needed."""
+        self.__dict__.pop("_sequences", None)
+
+    @cached_property
+    def _sequences(self) -> Corpus | Encoded:
+        """The sequences of files or pairs, or an encoded corpus."""
+        if self.source.corpus is None:
+            if self.source.pairs:
+                return sequences.sequences_from_pairs(self.source.pairs)
+            return sequences.read(self.source.files, DataSettings(**self.chosen))
+        corpus = encoded.read(self.source.corpus)
+        for name, value in self.chosen.items():
+            actual = getattr(corpus.settings, name)
+            if actual != value:
+                raise InputError(f"{self.source.corpus} was encoded with `{name}` {actual}, not {value}")
+        return corpus
+
+    def _encode(self, corpus: Corpus, model: ModelSettings, training: TrainSettings) -> PreparedData:
+        """Split sequences into training data and dev data, learn the codec from the former, and encode both."""
+        unknowns = bool(training.unk_probability)
+        if self.source.dev is not None:
+            train, dev = corpus, sequences.read(self.source.dev, corpus.settings)
+        else:
+            train, dev = split_dev(corpus, training.dev_fraction, training.seed, unknowns=unknowns)
+        level = corpus.settings.level
+        by_character = pairs_neighbours(corpus.kind, level)
+        codec = Codec.learn(
+            train,
+            unknowns=unknowns,
+            spelled=bool(model.char_rnn_size) and spells_words(corpus.kind, level),
+            paired=bool(model.bigram_size) and by_character,
+            shared=is_tutorial(self.source.pairs) and by_character,
+        )
+        train_data, dev_data = codec.encode(train), codec.encode(dev) if dev is not None else None
+        digest = fingerprint(train_data, dev_data)
+        return PreparedData(self.source, codec, corpus.settings, train_data, dev_data, digest)
+
+    def _trim(self, corpus: Encoded, model: ModelSettings) -> PreparedData:
+        """The arrays of an encoded corpus that a model reads, and the dev data of the source if it has any."""
+        folder = self.source.corpus
+        dev, digest = corpus.dev, corpus.data_sha256
+        if self.source.dev is not None and store.is_corpus(self.source.dev):
+            other = encoded.read(Path(self.source.dev))
+            if other.codec != corpus.codec:
+                raise InputError(
+                    f"{self.source.dev} was encoded with another vocabulary: encode it again with `vocab` {folder}"
+                )
+            if other.dev is not None:
+                raise InputError(
+                    f"a part of {self.source.dev} was set apart for evaluation: encode it again with `dev_fraction` 0"
+                )
+            dev, digest = other.train, digest + other.data_sha256
+        elif self.source.dev is not None:
+            dev = corpus.codec.encode(sequences.read(self.source.dev, corpus.settings))
+            digest += fingerprint(dev)
+        if corpus.train.targets is None and not corpus.codec.kind.continue_text:
+            raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")
+        train, dev = _without_unread(corpus.train, model), None if dev is None else _without_unread(dev, model)
+        return PreparedData(self.source, corpus.codec, corpus.settings, train, dev, digest, mapped=True)
 
 
-def _lean(data: Dataset, model: ModelSettings) -> Dataset:
-    """Without the arrays that a model does not read."""
+def _without_unread(data: Dataset, model: ModelSettings) -> Dataset:
+    """The data without the arrays that a model does not read."""
     if not model.char_rnn_size:
         data = replace(data, forms=None, spellings=None)
     return data if model.bigram_size else replace(data, bigrams=None)
-
-
-def keep(folder: Path, made: Arrays, dev: str | Path | None) -> Arrays:
-    """Put the arrays of files into a folder, and map them into memory from there."""
-    if made.mapped or not made.files:
-        return made
-    parts = {"train": made.train} | ({"dev": made.dev} if made.dev is not None else {})
-    sources = encoded.sources_of(made.files, dev)
-    found = encoded.write(folder, made.codec, made.settings, parts, sources, made.data_sha256)
-    return _mapped(found, made.files)
-
-
-def beside(folder: Path, files: Sequence[str]) -> Arrays:
-    """The arrays in a folder, where another process has put them."""
-    return _mapped(encoded.read(folder), files)
-
-
-def kept(folder: Path, files: Sequence[str], dev: str | Path | None, codec: Codec | None = None) -> Arrays | None:
-    """The arrays in a folder, if they are those of these files as they are now, and of this codec."""
-    found = encoded.kept(folder, encoded.sources_of(files, dev), codec)
-    return None if found is None else _mapped(found, files)
-
-
-def _mapped(found: Encoded, files: Sequence[str]) -> Arrays:
-    return Arrays(found.codec, found.settings, found.train, found.dev, found.data_sha256, tuple(files), mapped=True)

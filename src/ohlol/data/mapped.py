@@ -1,7 +1,7 @@
-"""Arrays in files, mapped into memory and read as one array; knows nothing of what they hold.
+"""Arrays in files, mapped into memory and read as one array.
 
-What is read is copied out and the pages are let go again, so memory does not grow with what was read. The numbers come
-from files: each is checked against its limit before anybody uses it as an index.
+Values are copied when they are read and the pages are released, so that memory does not grow with the data read. Values
+in files are not trusted: each is checked against a limit before it is used as an index.
 """
 
 import mmap
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 from ohlol.utils.errors import InputError
 
 READS = 16
-"""Reads after which the pages of a file are let go. The system maps the 16 pages around one that is touched, so 16
-times 32 sequences take 32 MB."""
-AT_ONCE = 1 << 20
-"""Elements of a piece when all are read in order."""
+"""Reads after which the pages of a file are released. The system maps the 16 pages around one that is touched, so 16
+reads of 32 sequences take 32 MB."""
+BLOCK = 1 << 20
+"""Elements copied at once when all are read in order."""
 
 
 class Chain:
-    """Some arrays, one after the other; an index is one of the whole.
+    """Several arrays as one, concatenated along the first axis.
 
     Args:
-        parts: arrays of one type and of equal shape beyond the first axis.
-        limits: for each part, the largest value it may hold; None where they are no indices.
-        shifts: what is added to the values of each part.
+        parts: arrays of one type whose shapes differ in the first axis only.
+        limits: for each part, the largest value it may hold; None where values are not indices.
+        shifts: for each part, a number that is added to its values.
         name: of the files, for messages.
     """
 
@@ -41,7 +41,7 @@ class Chain:
         self.parts, self.limits, self.shifts, self.name = list(parts), limits, shifts, name
         self.bounds = np.cumsum([0, *map(len, self.parts)], dtype=np.int64)
         self._reads = 0
-        self._touched: set[int] = set()  # the parts that were read since
+        self._touched: set[int] = set()  # parts read since the pages were released
 
     def __len__(self) -> int:
         return int(self.bounds[-1])
@@ -53,20 +53,20 @@ class Chain:
         owner = np.searchsorted(self.bounds, index, side="right") - 1
         first = int(owner[0])
         if (owner == first).all():
-            found = self._read(first, index - self.bounds[first])
+            values = self._read(first, index - self.bounds[first])
         else:
-            found = None
+            values = None
             for part in np.unique(owner).tolist():
-                mine = owner == part
-                piece = self._read(part, index[mine] - self.bounds[part])
-                if found is None:
-                    found = np.empty((len(index), *piece.shape[1:]), piece.dtype)
-                found[mine] = piece
-            assert found is not None
+                in_part = owner == part
+                piece = self._read(part, index[in_part] - self.bounds[part])
+                if values is None:
+                    values = np.empty((len(index), *piece.shape[1:]), piece.dtype)
+                values[in_part] = piece
+            assert values is not None
         self._reads += 1
         if self._reads % READS == 0:
-            self.forget()
-        return found
+            self.release()
+        return values
 
     def _read(self, part: int, index: NDArray[np.int64]) -> NDArray[Any]:
         self._touched.add(part)
@@ -76,15 +76,13 @@ class Chain:
         return values if self.shifts is None else values + self.shifts[part]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        """All of it, in memory."""
-        pieces = [
-            self[np.arange(start, min(start + AT_ONCE, len(self)))] for start in range(0, max(len(self), 1), AT_ONCE)
-        ]
-        found = np.concatenate(pieces)
-        return found if dtype is None else found.astype(dtype)
+        """The whole array, in memory."""
+        pieces = [self[np.arange(start, min(start + BLOCK, len(self)))] for start in range(0, max(len(self), 1), BLOCK)]
+        array = np.concatenate(pieces)
+        return array if dtype is None else array.astype(dtype)
 
-    def forget(self) -> None:
-        """Let the pages go that were read; the system reads them again where they are needed."""
+    def release(self) -> None:
+        """Release the pages that were read; the system reads them again when they are needed."""
         for part in self._touched:
             owner: Any = self.parts[part]
             while isinstance(owner, np.ndarray):
@@ -99,5 +97,5 @@ Values = NDArray[Any] | Chain
 
 
 def in_memory(values: Values) -> NDArray[Any]:
-    """All of an array, in memory."""
+    """The whole array, in memory."""
     return np.asarray(values) if isinstance(values, Chain) else values

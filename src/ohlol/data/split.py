@@ -1,4 +1,4 @@
-"""What is set apart from the training data for measuring; knows nothing of ids or of training."""
+"""The dev data: the part of the data that is set apart for evaluation."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -9,43 +9,44 @@ import numpy as np
 from ohlol.data.sequences import Corpus
 
 FEW = 20
-"""Sequences under which none is set apart for measuring, as the score would rest on one or two."""
+"""With fewer sequences none is set apart, since metrics on one or two of them mean little."""
 
 
-def set_apart(corpus: Corpus, share: float, seed: int, *, unknowns: bool) -> tuple[Corpus, Corpus | None]:
-    """The training data, and what is measured after each epoch; None where too little is there to set apart.
+def split_dev(corpus: Corpus, fraction: float, seed: int, *, unknowns: bool) -> tuple[Corpus, Corpus | None]:
+    """Split data into training data and dev data; the latter are None where there is too little to set apart.
 
     Args:
-        corpus: all that there is.
-        share: of it to set apart, in [0, 0.5].
-        seed: of the choice.
-        unknowns: whether there will be an <unk> for symbols that stand in what is set apart alone.
+        corpus: all data.
+        fraction: of the data that is set apart, in [0, 0.5].
+        seed: of the random choice.
+        unknowns: whether the vocabulary has an <unk> for symbols that only the dev data hold.
     """
-    if not share:
+    if not fraction:
         return corpus, None
-    if corpus.task in ("next", "forecast"):
-        return in_time(corpus, share)
+    if corpus.kind.shifted:
+        return split_in_time(corpus, fraction)
     n = len(corpus.inputs)
     if n < FEW:
         return corpus, None
     order = np.random.default_rng((seed, n)).permutation(n).tolist()
-    cut = max(1, round(n * share))
-    known = _to_learn(corpus, order[cut:], unknowns)
-    apart = {row for row in order[:cut] if _to_learn(corpus, [row], unknowns) <= known}
-    if not apart:
+    cut = max(1, round(n * fraction))
+    known = _vocabulary(corpus, order[cut:], unknowns)
+    dev = {row for row in order[:cut] if _vocabulary(corpus, [row], unknowns) <= known}
+    if not dev:
         return corpus, None
-    return _take(corpus, (row for row in range(n) if row not in apart)), _take(corpus, sorted(apart))
+    return _take(corpus, (row for row in range(n) if row not in dev)), _take(corpus, sorted(dev))
 
 
-def _to_learn(corpus: Corpus, rows: Iterable[int], unknowns: bool) -> set[tuple[str, str]]:
-    """The labels of some sequences, and where there is no <unk> their symbols: what must be seen in training."""
-    found: set[tuple[str, str]] = set()
+def _vocabulary(corpus: Corpus, rows: Iterable[int], unknowns: bool) -> set[tuple[str, str]]:
+    """What training must hold for some sequences to be evaluated: their labels and, without <unk>, their symbols."""
+    vocabulary: set[tuple[str, str]] = set()
     targets: Any = corpus.targets
     for row in rows:
-        found.update(("label", label) for label in ([targets[row]] if corpus.task == "classify" else targets[row]))
+        labels = [targets[row]] if corpus.kind.per_sequence else targets[row]
+        vocabulary.update(("label", label) for label in labels)
         if not unknowns:
-            found.update(("symbol", str(symbol)) for symbol in corpus.inputs[row])
-    return found
+            vocabulary.update(("symbol", str(symbol)) for symbol in corpus.inputs[row])
+    return vocabulary
 
 
 def _take(corpus: Corpus, rows: Iterable[int]) -> Corpus:
@@ -59,8 +60,8 @@ def _take(corpus: Corpus, rows: Iterable[int]) -> Corpus:
     )
 
 
-def in_time(corpus: Corpus, share: float) -> tuple[Corpus, Corpus | None]:
-    """The end of each text or series is measured: what comes later must not help to learn what came before."""
+def split_in_time(corpus: Corpus, fraction: float) -> tuple[Corpus, Corpus | None]:
+    """Set apart the end of each text or series, so that no training data come after the dev data."""
     early, late = (
         replace(corpus, inputs=[], targets=None, places=[]),
         replace(corpus, inputs=[], targets=None, places=[]),
@@ -68,14 +69,14 @@ def in_time(corpus: Corpus, share: float) -> tuple[Corpus, Corpus | None]:
     targets: Any = corpus.targets
     parts: tuple[list[Any], list[Any]] = ([], [])
     for index, sequence in enumerate(corpus.inputs):
-        cut = len(sequence) - round(len(sequence) * share)
-        for half, keep, side in ((early, slice(None, cut), 0), (late, slice(cut, None), 1)):
-            if len(sequence[keep]) < 2:
+        cut = len(sequence) - round(len(sequence) * fraction)
+        for half, steps, side in ((early, slice(None, cut), 0), (late, slice(cut, None), 1)):
+            if len(sequence[steps]) < 2:
                 continue
-            half.inputs.append(sequence[keep])  # pyright: ignore[reportArgumentType]
+            half.inputs.append(sequence[steps])  # pyright: ignore[reportArgumentType]
             half.places.append(corpus.places[index])
             if targets is not None:
-                parts[side].append(targets[index][keep])
+                parts[side].append(targets[index][steps])
     if targets is not None:
         early, late = replace(early, targets=parts[0]), replace(late, targets=parts[1])
     if not late.inputs or not early.inputs:

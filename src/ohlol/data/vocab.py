@@ -1,4 +1,4 @@
-"""Symbols become ids and back; knows nothing of files, tensors or what a symbol stands for."""
+"""Vocabularies: symbols and their ids."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,11 +11,11 @@ from numpy.typing import DTypeLike, NDArray
 from ohlol.utils.errors import InputError
 
 UNK = "<unk>"
-"""The symbol that stands for all that were not seen, or seen too seldom, in training."""
+"""The symbol that replaces those that training did not hold, or held too rarely."""
 
 
 class UnknownSymbol(KeyError):  # noqa: N818 - it names what it carries
-    """A symbol that a vocabulary without `UNK` does not hold, and where in the sequence it stood (from 0)."""
+    """A symbol is not in a vocabulary without `UNK`; `position` is its index in the sequence, from 0."""
 
     def __init__(self, symbol: str, position: int) -> None:
         super().__init__(symbol, position)
@@ -27,22 +27,22 @@ class UnknownSymbol(KeyError):  # noqa: N818 - it names what it carries
 
 
 CODES = 0x110000
-"""How many code points there are."""
+"""The number of code points."""
 
 
 def code_points(text: str) -> NDArray[np.uint32]:
-    """The code points of a string, (T,); half a surrogate pair counts as one."""
+    """The code points of a string, (T,); a lone surrogate counts as one."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 
 def pair_keys(codes: NDArray[np.uint32]) -> NDArray[np.int64]:
-    """A number for each two neighbours of a string, (T - 1,): `chr(key // CODES) + chr(key % CODES)`."""
+    """A key for each pair of neighbours in a string, (T - 1,); the pair is `chr(key // CODES) + chr(key % CODES)`."""
     return codes[:-1].astype(np.int64) * CODES + codes[1:]
 
 
 @dataclass(frozen=True, repr=False)
 class Vocab:
-    """An immutable list of different symbols; a symbol's id is its place in the list.
+    """An immutable list of distinct symbols; the id of a symbol is its index in the list.
 
     >>> vocab = Vocab.build(["hello", "ohlol"], unk=False)
     >>> vocab.symbols, vocab.encode("hello").tolist()
@@ -50,9 +50,9 @@ class Vocab:
     """
 
     symbols: tuple[str, ...]
-    """`UNK` first if it is there."""
+    """`UNK` first, if the vocabulary has it."""
     counts: tuple[int, ...]
-    """How often each was seen in training."""
+    """How often each occurs in the training data."""
     _ids: dict[str, int] = field(init=False, compare=False)
     _char_codes: NDArray[np.uint32] = field(init=False, compare=False)
     _char_ids: NDArray[np.int32] = field(init=False, compare=False)
@@ -62,7 +62,7 @@ class Vocab:
     def __post_init__(self) -> None:
         ids = {symbol: i for i, symbol in enumerate(self.symbols)}
         if len(ids) != len(self.symbols):
-            raise ValueError("a symbol stands twice in the vocabulary")
+            raise ValueError("the vocabulary has a symbol twice")
         if len(self.counts) != len(self.symbols):
             raise ValueError(f"{len(self.counts)} counts for {len(self.symbols)} symbols")
         if ids.get(UNK, 0) != 0:
@@ -81,43 +81,43 @@ class Vocab:
 
     @classmethod
     def build(cls, sequences: Iterable[Sequence[str]], *, unk: bool, min_count: int = 1) -> "Vocab":
-        """Count the symbols of all sequences and list them by code point, after `UNK`.
+        """Count the symbols of sequences and sort them by code point, after `UNK`.
 
         Args:
             sequences: strings, each a sequence of its characters, or lists of words.
-            unk: whether there is an `UNK`. A literal "<unk>" among the sequences is that symbol.
-            min_count: symbols seen less often are left out and counted as `UNK`.
+            unk: whether the vocabulary has `UNK`. A literal "<unk>" in a sequence is that symbol.
+            min_count: symbols that occur less often are left out and counted as `UNK`.
 
         Raises:
-            ValueError: `min_count` leaves symbols out and there is no `UNK` to take their place.
+            ValueError: `min_count` leaves symbols out and the vocabulary has no `UNK`.
         """
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for sequence in sequences:
-            seen.update(sequence)
-        return cls.counted(seen, unk=unk, min_count=min_count)
+            counts.update(sequence)
+        return cls.counted(counts, unk=unk, min_count=min_count)
 
     @classmethod
     def counted(cls, counts: Mapping[str, int], *, unk: bool, min_count: int = 1) -> "Vocab":
-        """The same from symbols that are counted already; one that was counted 0 times is kept where `unk` is False."""
+        """The same from counts of symbols; a symbol with a count of 0 is kept where `unk` is False."""
         if min_count > 1 and not unk:
             raise ValueError(f"min_count is {min_count}, which needs unk=True")
-        seen = Counter(counts)
-        if unk or UNK in seen:
-            rare = [symbol for symbol, count in seen.items() if count < min_count and symbol != UNK]
-            seen[UNK] += sum(seen.pop(symbol) for symbol in rare)
-        symbols = sorted(seen, key=lambda symbol: (symbol != UNK, symbol))
-        return cls(tuple(symbols), tuple(seen[symbol] for symbol in symbols))
+        kept = Counter(counts)
+        if unk or UNK in kept:
+            rare = [symbol for symbol, count in kept.items() if count < min_count and symbol != UNK]
+            kept[UNK] += sum(kept.pop(symbol) for symbol in rare)
+        symbols = sorted(kept, key=lambda symbol: (symbol != UNK, symbol))
+        return cls(tuple(symbols), tuple(kept[symbol] for symbol in symbols))
 
     @property
     def unk(self) -> int | None:
-        """The id of `UNK`, which is 0; None where there is none."""
+        """The id of `UNK`, which is 0; None where the vocabulary does not have it."""
         return self._ids.get(UNK)
 
     def encode(self, symbols: Sequence[str]) -> NDArray[np.int32]:
         """The ids of a sequence, (T,).
 
         Raises:
-            UnknownSymbol: a symbol is not in the vocabulary, nor is `UNK`.
+            UnknownSymbol: a symbol is not in the vocabulary, which has no `UNK`.
         """
         ids = self._encode_characters(symbols) if isinstance(symbols, str) else self._encode_words(symbols)
         missing = np.flatnonzero(ids < 0)
@@ -132,28 +132,28 @@ class Vocab:
         codes = code_points(text)
         if not len(self._char_codes):
             return np.full(len(codes), -1, dtype=np.int32)
-        at = np.minimum(np.searchsorted(self._char_codes, codes), len(self._char_codes) - 1)
-        return np.where(self._char_codes[at] == codes, self._char_ids[at], np.int32(-1))
+        index = np.minimum(np.searchsorted(self._char_codes, codes), len(self._char_codes) - 1)
+        return np.where(self._char_codes[index] == codes, self._char_ids[index], np.int32(-1))
 
     def encode_pairs(self, text: str) -> NDArray[np.int32]:
-        """The ids of each two neighbours of a string, (T - 1,); that of `UNK`, which must be there, for others."""
+        """The ids of the pairs of neighbours in a string, (T - 1,); that of `UNK` for a pair not in the vocabulary."""
         keys = pair_keys(code_points(text))
         if not len(self._pair_keys):
             return np.full(len(keys), self.unk, dtype=np.int32)
-        at = np.minimum(np.searchsorted(self._pair_keys, keys), len(self._pair_keys) - 1)
-        return np.where(self._pair_keys[at] == keys, self._pair_ids[at], np.int32(self.unk or 0))
+        index = np.minimum(np.searchsorted(self._pair_keys, keys), len(self._pair_keys) - 1)
+        return np.where(self._pair_keys[index] == keys, self._pair_ids[index], np.int32(self.unk or 0))
 
     def _encode_words(self, words: Sequence[str]) -> NDArray[np.int32]:
         return np.fromiter((self._ids.get(word, -1) for word in words), dtype=np.int32, count=len(words))
 
     def table(self, dtype: DTypeLike) -> NDArray[Any]:
-        """The id of every code point, (CODES,): `table[code_points(text)]` encodes a long text fastest.
+        """The id of every code point, (CODES,): `table[code_points(text)]` encodes a long text fast.
 
         Raises:
-            ValueError: there is no `UNK` for the others.
+            ValueError: the vocabulary has no `UNK` for code points that it does not hold.
         """
         if self.unk is None:
-            raise ValueError("a table needs an id for what is not in the vocabulary")
+            raise ValueError("a table needs <unk> for code points that are not in the vocabulary")
         table = np.full(CODES, self.unk, dtype)
         table[self._char_codes] = self._char_ids
         return table
@@ -166,10 +166,10 @@ class Vocab:
         """
         symbols: list[str] = []
         for number in ids:
-            at = number.__index__()
-            if not 0 <= at < len(self.symbols):
-                raise IndexError(f"id {at} is outside 0..{len(self.symbols) - 1}")
-            symbols.append(self.symbols[at])
+            index = number.__index__()
+            if not 0 <= index < len(self.symbols):
+                raise IndexError(f"id {index} is outside 0..{len(self.symbols) - 1}")
+            symbols.append(self.symbols[index])
         return symbols
 
     def unknown(self, symbols: Sequence[str]) -> list[str]:
@@ -190,12 +190,12 @@ class Vocab:
         return f"Vocab({len(self.symbols)} symbols)"
 
     def to_json(self) -> dict[str, Any]:
-        """The vocabulary as plain data, which `from_json` reads."""
+        """The vocabulary as JSON data."""
         return {"symbols": list(self.symbols), "counts": list(self.counts)}
 
     @classmethod
     def from_json(cls, data: object) -> "Vocab":
-        """The vocabulary that `to_json` wrote.
+        """The reverse of `to_json`.
 
         Raises:
             InputError: the data are not a vocabulary.

@@ -33,7 +33,7 @@ def forecast(network: SequenceModel, codec: Codec, corpus: Corpus, steps: int) -
     check_steps(codec, steps)
     assert codec.scale is not None
     assert codec.target_scale is not None
-    codec.refuse_others(corpus.columns, corpus.places[0].file)
+    codec.check_columns(corpus.columns, corpus.places[0].file)
     rows: list[NDArray[np.float64]] = []
     x = to_device(codec.scale.apply(np.asarray(corpus.inputs[0], np.float64)), network.device)
     state = None

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ohlol.data.readers import READERS, Reader
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
@@ -19,8 +20,8 @@ class Layout:
     """Between the symbols of a sequence: none between characters, a space between words."""
     label_separator: str
     """Between the labels of a sequence: none between labels of one character for characters."""
-    format: str
-    """The format of the files the model was trained on."""
+    reader: Reader | None
+    """The reader of the files the model was trained on, in whose format text can be written."""
 
     @staticmethod
     def of(model: TrainedModel) -> "Layout":
@@ -31,7 +32,7 @@ class Layout:
             per_sequence=model.targets.per_sequence,
             symbol_separator="" if by_character else " ",
             label_separator="" if by_character and short else " ",
-            format=model.config.data.format or "",
+            reader=READERS.get(model.config.data.format or ""),
         )
 
     def text(self, prediction: Prediction) -> str:
@@ -44,10 +45,9 @@ class Layout:
 
 
 def format_plain(prediction: Prediction, layout: Layout) -> str:
-    """The labels alone, or the text in the format of training where that shows them."""
-    if layout.format == "segment":
-        return " ".join(words(prediction.symbols, prediction.labels))
-    return layout.labels(prediction)
+    """The labels alone, or the sequence in the format of training where that shows its labels."""
+    rendered = None if layout.reader is None else layout.reader.render(prediction.symbols, prediction.labels)
+    return layout.labels(prediction) if rendered is None else rendered
 
 
 def format_tsv(prediction: Prediction, layout: Layout) -> str:
@@ -129,20 +129,3 @@ def make_writer(model: TrainedModel, output_format: str) -> Callable[[Prediction
             "for each sequence"
         )
     return lambda prediction: form.write(prediction, layout)
-
-
-def words(symbols: Sequence[str], labels: Sequence[str]) -> list[str]:
-    """The words that B M E S labels cut a sequence of characters into; a word begins at B and S, and after E and S.
-
-    >>> words("看似简单", ["B", "E", "B", "E"])
-    ['看似', '简单']
-    """
-    parts: list[str] = []
-    before = "E"
-    for symbol, label in zip(symbols, labels, strict=True):
-        if label in "BS" or before in "ES":
-            parts.append(symbol)
-        else:
-            parts[-1] += symbol
-        before = label
-    return parts

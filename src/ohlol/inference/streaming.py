@@ -17,7 +17,7 @@ from ohlol.checkpoint.weights import check_weights, parse_tensors, serialize_ten
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.batches import gather
-from ohlol.data.codec import Codec, seen
+from ohlol.data.codec import Codec, list_symbols
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.inference.step import Step, StepLogits, decode, excluded_label
@@ -263,7 +263,7 @@ class StreamBatch:
         if (id := vocab.find(symbol)) is not None:
             return (id, symbol), False
         if vocab.unk is None:
-            raise InputError(f"symbol {symbol[:SHOWN_CHARACTERS]!r} was not seen in training; {seen(vocab)}")
+            raise InputError(f"symbol {symbol[:SHOWN_CHARACTERS]!r} was not seen in training; {list_symbols(vocab)}")
         return (vocab.unk, symbol), True
 
     def _normalize(self, text: str) -> str:

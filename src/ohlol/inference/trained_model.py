@@ -18,7 +18,7 @@ from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
 from ohlol.data.lines import Place
-from ohlol.data.loading import corpus_of
+from ohlol.data.loading import corpus_folder
 from ohlol.data.sequences import Corpus
 from ohlol.data.targets import Targets
 from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
@@ -113,7 +113,7 @@ class TrainedModel:
             InputError: a file cannot be read, or holds a label that was not seen in training; an encoded corpus has
                 another vocabulary or no targets.
         """
-        folder = None if isinstance(data, Corpus) else corpus_of(data)
+        folder = None if isinstance(data, Corpus) else corpus_folder(data)
         if folder is not None:
             return evaluate(self.network, self.codec, self._read_encoded(folder))
         corpus = data if isinstance(data, Corpus) else sequences.read(data, self.config.data)

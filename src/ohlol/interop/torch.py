@@ -16,6 +16,7 @@ from ohlol.cells import Weights
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import MOST_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
+from ohlol.data.readers.base import default_reader
 from ohlol.data.vocab import UNK, Vocab
 from ohlol.models.sequence_model import SequenceModel, Sizes
 from ohlol.tasks import TASKS
@@ -274,8 +275,7 @@ def build_model(
     weights = {name: tensor.contiguous() for name, tensor in _name_weights(parts).items()}
     load_weights(model, weights, source)
     assert set(get_weights(model)) == set(weights)
-    form = {"label": "pairs", "next": "text"}.get(task, "columns")
-    return DataSettings(task, form, level), settings, codec, model
+    return DataSettings(task, default_reader(task).name, level), settings, codec, model
 
 
 def _name_weights(parts: ModelParts) -> dict[str, Tensor]:

@@ -14,10 +14,8 @@ from ohlol.checkpoint import run_config, run_directory
 from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check
-from ohlol.data import loading
 from ohlol.data.codec import Codec
-from ohlol.data.loading import KEPT, Arrays, Source
-from ohlol.data.split import FEW
+from ohlol.data.loading import DATA_FOLDER, Data, Loader, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
@@ -58,7 +56,7 @@ class Given:
 
 
 def fit(
-    data: Source = None,
+    data: Data = None,
     *,
     dev: str | Path | None = None,
     out: str | Path | None = None,
@@ -95,7 +93,7 @@ def fit(
         if processes.restarted and run is not None:  # by torchrun, with the arguments of the first start
             overwrite, resume = True, processes.sum_values([float(processes.is_main and states.has_state(run))])[0] > 0
 
-        def prepare() -> tuple[RunConfig, Arrays]:
+        def prepare() -> tuple[RunConfig, PreparedData]:
             if resume:
                 return _resumed(data, dev, run, processes.device, given, held)
             return _started(data, dev, run, processes.device, overwrite, given, held)
@@ -107,7 +105,7 @@ def fit(
 
 def carry_out(
     config: RunConfig,
-    made: Arrays,
+    made: PreparedData,
     run: Path | None,
     callbacks: Sequence[Callback] = (),
     *,
@@ -139,34 +137,28 @@ def carry_out(
 
 
 def _started(
-    data: Source,
+    data: Data,
     dev: str | Path | None,
     run: Path | None,
     device: torch.device,
     overwrite: bool,
     given: Given,
     held: ExitStack,
-) -> tuple[RunConfig, Arrays]:
-    """What a new run is, and what it reads; its directory is made and everything but a state is in it."""
+) -> tuple[RunConfig, PreparedData]:
+    """The configuration and the data of a new run; its directory is created, with everything but a state in it."""
     if run is not None and run.exists() and not overwrite:
         run_directory.create(run, overwrite=False)  # refuses before anything is read
-    found = loading.read(data, given.data)
-    pairs = loading.pairs_of(data)
-    model, training = settle(found.settings, pairs, given)
+    source = Source.parse(data, dev)
+    source.check_split(given.training)
+    loader = Loader(source, given.data)
+    model, training = settle(loader.settings, source.pairs, given)
     if training.snapshots and run is None:
         raise InputError("`snapshots` needs `out`: the run directory they are kept in")
-    made = loading.arrays(found, data, dev, model, training, shared=is_tutorial(pairs))
-    if made.mapped and "dev_fraction" in given.training:
-        raise InputError(f"`dev_fraction` is chosen when a corpus is encoded, and {made.files[0]} is")
-    config = configure(made, model, training, given, dev, pairs, device)
+    prepared = loader.load(model, training)
+    config = configure(prepared, model, training, given, dev, source.pairs, device)
     if run is None:
-        return config, made
-    return config, begin(run, config, made, dev, overwrite=overwrite, held=held)
-
-
-def is_tutorial(pairs: Sequence[Any]) -> bool:
-    """Whether data are pairs so few that they get the tutorial's settings."""
-    return 0 < len(pairs) < FEW
+        return config, prepared
+    return config, begin(run, config, prepared, overwrite=overwrite, held=held)
 
 
 def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[ModelSettings, TrainSettings]:
@@ -187,7 +179,7 @@ def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[Mode
 
 
 def configure(
-    made: Arrays,
+    made: PreparedData,
     model: ModelSettings,
     training: TrainSettings,
     given: Given,
@@ -213,29 +205,27 @@ def configure(
     return config
 
 
-def begin(
-    run: Path, config: RunConfig, made: Arrays, dev: str | Path | None, *, overwrite: bool, held: ExitStack
-) -> Arrays:
-    """Make a run's directory, with everything but a state in it, and hold it; the arrays to train on.
+def begin(run: Path, config: RunConfig, prepared: PreparedData, *, overwrite: bool, held: ExitStack) -> PreparedData:
+    """Create a run's directory with everything but a state in it, and lock it; returns the data to train on.
 
     Raises:
         InputError: it exists and is not to be overwritten, or cannot be written.
     """
     run_directory.create(run, overwrite=overwrite, held=held)
-    made = loading.keep(run / KEPT, made, dev)
-    write_json(run / "vocab.json", made.codec.to_json())
+    prepared = prepared.save(run / DATA_FOLDER)
+    write_json(run / "vocab.json", prepared.codec.to_json())
     write_json(run / "config.json", config.to_json())
-    return made
+    return prepared
 
 
 def _resumed(
-    data: Source, dev: str | Path | None, run: Path | None, device: torch.device, given: Given, held: ExitStack
-) -> tuple[RunConfig, Arrays]:
-    """What a run that goes on is, and what it reads."""
+    data: Data, dev: str | Path | None, run: Path | None, device: torch.device, given: Given, held: ExitStack
+) -> tuple[RunConfig, PreparedData]:
+    """The configuration and the data of a run that is resumed."""
     if run is None:
         raise InputError("`resume` needs `out`: the run directory to go on with")
-    was = run_directory.read_config(run)  # nothing is written where there is no run
-    if not was.train_files and not was.pairs:
+    stored = run_directory.read_config(run)  # nothing is written where there is no run
+    if not stored.train_files and not stored.pairs:
         raise InputError(
             f"{run} was never trained here: its weights came by `ohlol import`, without the optimizer's state, and "
             "there is nothing to resume; every other command takes it as it is, and training starts from new weights "
@@ -245,41 +235,33 @@ def _resumed(
     config, codec = run_directory.read_description(run)
     if dev is not None and str(dev) != config.dev_file:
         raise InputError(f"{run} was started with `dev` {config.dev_file}, not {dev}; `resume` keeps it")
-    for kind, mine in ((config.data, given.data), (config.model, given.model), (config.training, given.training)):
-        for name, value in mine.items():
+    for kind, chosen in ((config.data, given.data), (config.model, given.model), (config.training, given.training)):
+        for name, value in chosen.items():
             if getattr(kind, name) != value:
                 raise InputError(
                     f"{run} was started with `{name}` {getattr(kind, name)}, not {value}; `resume` keeps it"
                 )
-    made = _again(data if data is not None else list(config.pairs or config.train_files), run, config, codec)
-    check_memory(config, made.train, device)
-    if made.files and not made.mapped:
-        states.check_saved_data(run, made.data_sha256, config.files)  # before it replaces what is kept
-        made = loading.keep(run / KEPT, made, config.dev_file)
-    return config, made
+    prepared = _load_again(data, run, config, codec)
+    check_memory(config, prepared.train, device)
+    if prepared.files and not prepared.mapped:
+        states.check_saved_data(run, prepared.data_sha256, config.files)  # before it replaces the cached data
+    return config, prepared.save(run / DATA_FOLDER)
 
 
-def _as_prepared(run: Path) -> tuple[RunConfig, Arrays]:
-    """The same as the leader prepared, from where it wrote it."""
+def _as_prepared(run: Path) -> tuple[RunConfig, PreparedData]:
+    """The configuration and the data that the main process prepared and wrote."""
     config = run_directory.read_config(run)
-    if config.train_files and loading.corpus_of(config.train_files) is None:
-        return config, loading.beside(run / KEPT, config.train_files)
-    return config, _again(list(config.pairs or config.train_files), run, config, run_directory.read_codec(run))
+    return config, _load_again(None, run, config, run_directory.read_codec(run), verify=False)
 
 
-def _again(data: Source, run: Path, config: RunConfig, codec: Codec) -> Arrays:
-    """The data of a run that goes on: those kept beside it if they are of the same files, or the files read again."""
-    pairs, corpus = loading.pairs_of(data), loading.corpus_of(data)
-    if not pairs and corpus is None:
-        files = [data] if isinstance(data, str | Path) else list(data or ())
-        made = loading.kept(run / KEPT, [str(file) for file in files], config.dev_file, codec)
-        if made is not None:
-            return made
-    found = loading.read(data, {} if corpus is not None else asdict(config.data))
-    made = loading.arrays(found, data, config.dev_file, config.model, config.training, shared=is_tutorial(config.pairs))
-    if made.codec != codec:
+def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verify: bool = True) -> PreparedData:
+    """The data of an existing run: those in its directory if they are of the same files, or the files read again."""
+    source = Source.parse(data if data is not None else list(config.pairs or config.train_files), config.dev_file)
+    loader = Loader(source, asdict(config.data) if source.corpus is None else {})
+    prepared = loader.load(config.model, config.training, cache=run / DATA_FOLDER, codec=codec, verify=verify)
+    if prepared.codec != codec:
         raise InputError(f"{run} was started with other data; `resume` goes on with the same files or pairs only")
-    return made
+    return prepared
 
 
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:

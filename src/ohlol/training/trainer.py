@@ -25,7 +25,7 @@ from ohlol.checkpoint.run_config import RunConfig
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
 from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows
-from ohlol.data.loading import Arrays
+from ohlol.data.loading import PreparedData
 from ohlol.evaluation.evaluate import answer_indices, carry_state, evaluate, measure_saturation
 from ohlol.models.sequence_model import SequenceModel, State
 from ohlol.tasks import TASKS
@@ -72,7 +72,7 @@ class Trainer:
     def __init__(
         self,
         config: RunConfig,
-        data: Arrays,
+        data: PreparedData,
         run: Path | None = None,
         callbacks: Sequence[Callback] = (),
         processes: Processes = SINGLE_PROCESS,

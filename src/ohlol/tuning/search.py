@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from ohlol.checkpoint import metrics_log, resume_state, run_directory
 from ohlol.checkpoint.run_config import RunConfig
-from ohlol.data.corpus.cache import Shelf
-from ohlol.data.loading import Arrays, Source
+from ohlol.data.cache import CachedLoader
+from ohlol.data.loading import Data, PreparedData, Source
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 from ohlol.training import fit, interrupts
@@ -73,7 +73,7 @@ class Pruned(Exception):  # noqa: N818 - it is no error
 
 
 def tune(
-    data: Source,
+    data: Data,
     *,
     trials: int = 20,
     out: str | Path,
@@ -132,7 +132,7 @@ class Sweep:
     def __init__(
         self,
         out: Path,
-        data: Source,
+        data: Data,
         dev: str | Path | None,
         settings: dict[str, Any],
         *,
@@ -149,7 +149,8 @@ class Sweep:
             view,
         )
         self.given = Given.of(settings)
-        self.shelf = Shelf(out / "data", data, dev, self.given.data)
+        self.source = Source.parse(data, dev)
+        self.loader = CachedLoader(out / "data", self.source, self.given.data)
         self._stop = False
 
     def run(
@@ -197,14 +198,14 @@ class Sweep:
         if about and about["study"] != name:
             raise InputError(f"{self.out} is the directory of the study {about['study']}: give another `out`")
         kept = room.Storage.of(storage, self.out, about)
-        data, given = self.shelf.settings, self.given.model | self.given.training
+        data, given = self.loader.settings, self.given.model | self.given.training
         found = space.chosen(search, given, data.task or "", data.level or "")
-        first = found.nearest(*fit.settle(data, self.shelf.pairs, self.given))
+        first = found.nearest(*fit.settle(data, self.source.pairs, self.given))
         with wait_for_lock(self.out / "lock"):
-            base, made = self._prepared(found.settings(first))
+            base, prepared = self._prepared(found.settings(first))
         made_for = {
-            "data": made.data_sha256,
-            "score": TASKS[base.task].metrics(made.codec).main,
+            "data": prepared.data_sha256,
+            "score": TASKS[base.task].metrics(prepared.codec).main,
             "search": list(found.texts.values()),
             "settings": dict(sorted(given.items())),
         }
@@ -213,14 +214,14 @@ class Sweep:
         self.view.opened(Plan(self.out, kept.shown, found, base, trials, study.pruner), study.board())
         return study
 
-    def _prepared(self, searched: dict[str, Any]) -> tuple[RunConfig, Arrays]:
-        """What a trial is, complete, and what it reads; raises InputError where settings do not fit together."""
+    def _prepared(self, searched: dict[str, Any]) -> tuple[RunConfig, PreparedData]:
+        """The configuration and the data of a trial; raises InputError where settings do not fit together."""
         given = Given.of(self.settings | searched)
-        model, training = fit.settle(self.shelf.settings, self.shelf.pairs, given)
-        made = self.shelf.arrays(model, training)
-        if self.shelf.corpus is not None and "dev_fraction" in given.training:
-            raise InputError(f"`dev_fraction` is chosen when a corpus is encoded, and {self.shelf.corpus} is")
-        return fit.configure(made, model, training, given, self.dev, self.shelf.pairs, self.processes.device), made
+        self.source.check_split(given.training)
+        model, training = fit.settle(self.loader.settings, self.source.pairs, given)
+        prepared = self.loader.load(model, training)
+        config = fit.configure(prepared, model, training, given, self.dev, self.source.pairs, self.processes.device)
+        return config, prepared
 
     def _trial(self, study: "Study", taken: "Taken") -> None:
         """One trial, to its end."""
@@ -244,7 +245,7 @@ class Sweep:
         """The scores of a trial's best weights, its run complete."""
         try:
             with study.alone():
-                config, made = self._prepared(taken.settings)
+                config, prepared = self._prepared(taken.settings)
         except TooLarge:
             raise
         except InputError as error:
@@ -254,9 +255,9 @@ class Sweep:
             if resume:
                 held.enter_context(lock_run(run))
             else:
-                made = fit.begin(run, config, made, self.dev, overwrite=True, held=held)
+                prepared = fit.begin(run, config, prepared, overwrite=True, held=held)
             watch = _Watch(study, taken, config.training.epochs, self.view)
-            return fit.carry_out(config, made, run, [watch], resume=resume, processes=self.processes).config.metrics
+            return fit.carry_out(config, prepared, run, [watch], resume=resume, processes=self.processes).config.metrics
 
     def _tidied(self, study: "Study") -> Board:
         """The study as it stands; the best run is linked, and only the best keep their weights."""

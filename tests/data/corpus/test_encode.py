@@ -6,8 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import TINY, bytes_of, conll_file, names_file, sine_file, text_file, upper_pairs
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import ohlol
 from ohlol.config import DataSettings
@@ -26,8 +22,6 @@ from ohlol.data.codec import Codec
 from ohlol.data.corpus import store
 from ohlol.data.corpus.encode import encode
 from ohlol.data.corpus.encoded import Encoded
-from ohlol.data.corpus.pieces import make_plan
-from ohlol.data.lines import Span, text_pieces
 from ohlol.utils.errors import InputError
 
 
@@ -177,64 +171,19 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert len(one) > 20
 
 
-text = st.text(st.sampled_from("aé \n\u0301\u1100\u1161e\r"), max_size=60)
-
-
-@given(text, st.integers(1, 9))
-@settings(deadline=None)
-def test_a_text_in_pieces_is_the_text(content: str, size: int) -> None:
-    path = Path("text.txt")
-    path.write_bytes(content.encode())
-    found = sequences.read(path, DataSettings(format="text")).inputs if content else [""]
-    pieces = "".join(text_pieces(Span(str(path), 0, path.stat().st_size, 1), size))
-    assert pieces == found[0]
-
-
-cells = st.text(st.sampled_from('a,"\n\r; '), max_size=30)
-
-
-@given(cells, st.integers(1, 9), st.booleans())
-@settings(deadline=None)
-def test_a_table_in_pieces_is_the_table(content: str, size: int, small: bool) -> None:
-    """Whatever quotes there are, in their place or not: the same rows at the same lines, or the same fault."""
-    path = Path("table.csv")
-    path.write_bytes(b"no,name\n" + content.encode())
-    how = DataSettings(task="classify", format="columns", level="char", header=True, input="name", target="no")
-
-    def read(spans: Callable[[], list[Any]]) -> list[Any]:
-        found: list[Any] = []
-        try:
-            for span in spans():
-                found += sequences.examples(span, how)
-        except InputError as error:
-            found.append(str(error))
-        return found
-
-    def pieces() -> list[Span]:
-        with pytest.MonkeyPatch.context() as patched:
-            if small:
-                patched.setattr("ohlol.data.readers.tables.BLOCK", 5)
-            spans = [piece.span for piece in make_plan([str(path)], how, 0.0, 0, True, size).pieces]
-        assert [span.start for span in spans] == [0, *(span.end for span in spans[:-1])]
-        assert spans[-1].end == path.stat().st_size
-        return spans
-
-    assert read(pieces) == read(lambda: [path])
-
-
 def test_a_long_series_has_the_scale_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean and deviation are taken of as many rows at once, however many are read at once."""
     sine_file(tmp_path / "data.csv", 1000)
-    monkeypatch.setattr("ohlol.data.counts.AT_ONCE", 64)
+    monkeypatch.setattr("ohlol.data.counts.BLOCK_ROWS", 64)
     found = []
     for rows in (7, 64, 1000):
-        monkeypatch.setattr("ohlol.data.readers.columns.ROWS", rows)
+        monkeypatch.setattr("ohlol.data.readers.series.ROWS", rows)
         found.append(encode(["data.csv"], tmp_path / str(rows), DataSettings(task="forecast"), dev_fraction=0.3))
     assert found[0].codec == found[1].codec == found[2].codec
     assert len({one.data_sha256 for one in found}) == 1
     assert found[0].train.steps == 699
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("ohlol.data.counts.AT_ONCE", 1 << 16)
+        patched.setattr("ohlol.data.counts.BLOCK_ROWS", 1 << 16)
         whole = encode(["data.csv"], tmp_path / "whole", DataSettings(task="forecast"), dev_fraction=0.3).codec
     assert np.allclose(whole.scale.mean, found[0].codec.scale.mean, rtol=1e-13)  # type: ignore[union-attr]
     assert np.allclose(whole.scale.std, found[0].codec.scale.std, rtol=1e-13)  # type: ignore[union-attr]
@@ -243,12 +192,6 @@ def test_a_long_series_has_the_scale_of_the_whole(tmp_path: Path, monkeypatch: p
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def test_a_byte_order_mark_is_passed_over_once(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfab\r\ncd \xef\xbb\xbfe")
-    found = "".join(text_pieces(Span("a.txt", 0, 100, 1), 4))
-    assert found == "ab\ncd \ufeffe"
 
 
 def test_broken_text_is_refused_with_its_line(tmp_path: Path) -> None:
@@ -308,7 +251,7 @@ def test_other_files_or_settings_do_not_go_on(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="c was begun with other files or settings"):
         encode(["data.tsv"], tmp_path / "c", DataSettings(), dev_fraction=0.3, jobs=1, piece=200)
     os.utime("data.tsv", ns=(1, 1))
-    with pytest.raises(InputError, match="or the files changed since"):
+    with pytest.raises(InputError, match="or the files have changed since"):
         encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1, piece=200)
     found = encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1, piece=200, overwrite=True)
     assert len(found.train) > 50
@@ -318,10 +261,10 @@ def test_what_is_no_corpus_is_left_alone(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "letter.txt").write_text("dear")
-    with pytest.raises(InputError, match="c is no encoded corpus and is left alone"):
+    with pytest.raises(InputError, match="c is not an encoded corpus and is not replaced"):
         encode(["data.tsv"], tmp_path / "c", DataSettings(), overwrite=True)
     encode(["data.tsv"], tmp_path / "d", DataSettings(), jobs=1)
-    with pytest.raises(InputError, match="d is an encoded corpus already"):
+    with pytest.raises(InputError, match="d is an encoded corpus: set"):
         encode(["data.tsv"], tmp_path / "d", DataSettings(), jobs=1)
 
 
@@ -329,10 +272,10 @@ def test_what_is_no_corpus_is_left_alone(tmp_path: Path) -> None:
     ("files", "more", "message"),
     [
         (["none.tsv"], {}, "none.tsv: no such file"),
-        (["-"], {}, "- cannot be encoded"),
-        (["data.tsv"], {"dev_fraction": 0.7}, "--dev-fraction is 0.7; it must be from 0 to 0.5"),
-        (["data.tsv"], {"jobs": 0}, "--jobs is 0"),
-        (["data.tsv"], {"targets": False}, "--no-targets needs --vocab"),
+        (["-"], {}, "standard input cannot be encoded"),
+        (["data.tsv"], {"dev_fraction": 0.7}, "`dev_fraction` is 0.7; it must be from 0 to 0.5"),
+        (["data.tsv"], {"jobs": 0}, "`jobs` is 0"),
+        (["data.tsv"], {"targets": False}, "`targets=False` needs `vocab`"),
         (["empty.tsv"], {}, "empty.tsv: no rows; the file is empty"),
         (["data.tsv", "empty.tsv"], {}, "empty.tsv: no sequences; the file is empty"),
     ],
@@ -367,7 +310,7 @@ def test_a_corpus_is_evaluated(tmp_path: Path) -> None:
     encode(["b.tsv"], tmp_path / "b", model.config.data, vocab=tmp_path / "run", jobs=1, piece=100)
     assert model.evaluate("b").metrics() == pytest.approx(model.evaluate("b.tsv").metrics())
     encode(["b.tsv"], tmp_path / "other", DataSettings(), jobs=1)
-    with pytest.raises(InputError, match="other was encoded with another vocabulary: ohlol encode FILE"):
+    with pytest.raises(InputError, match="other was encoded with another vocabulary; encode it again with `vocab` run"):
         model.evaluate("other")
     encode(["b.tsv"], tmp_path / "bare", model.config.data, vocab=tmp_path / "run", targets=False, jobs=1)
     with pytest.raises(InputError, match="bare was encoded without targets"):
@@ -403,42 +346,6 @@ def test_a_corpus_trains_stops_and_goes_on_in_the_same_bytes(kind: str, tmp_path
     assert not (Path("run") / "resume" / "data").exists()  # the corpus itself is mapped
     shutil.rmtree("c")
     encode([str(make(tmp_path / name))], tmp_path / "c", given, jobs=1, piece=150, seed=5, dev_fraction=0.3)
-    with pytest.raises(InputError, match="was started with other data"):
-        ohlol.fit(out="run", resume=True)
-
-
-def test_one_corpus_and_its_settings(tmp_path: Path) -> None:
-    upper_pairs(tmp_path / "data.tsv", 60)
-    encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1)
-    for data, more, message in (
-        (["c", "data.tsv"], {}, "c is an encoded corpus and does not mix with others"),
-        ("c", {"level": "word"}, "c was encoded with --level char, not word"),
-        ("c", {"dev_fraction": 0.2}, "--dev-fraction is chosen when a corpus is encoded"),
-    ):
-        with pytest.raises(InputError, match=message):
-            ohlol.fit(data, **{**TINY, **more})  # pyright: ignore
-    encode(["data.tsv"], tmp_path / "dev", DataSettings(), vocab=tmp_path / "c", jobs=1)
-    model = ohlol.fit("c", dev="dev", out="run", **TINY)
-    assert model.config.dev_file == "dev"
-    encode([str(conll_file(tmp_path / "x.conll"))], tmp_path / "other", DataSettings(), jobs=1)
-    with pytest.raises(InputError, match="other was encoded with another vocabulary"):
-        ohlol.fit("c", dev="other", **TINY)
-
-
-def test_files_are_kept_beside_the_run_and_read_again_where_they_changed(tmp_path: Path) -> None:
-    upper_pairs(tmp_path / "data.tsv", 60)
-    ohlol.fit("data.tsv", out="run", **TINY)
-    kept = Path("run/resume/data")
-    assert store.is_corpus(kept)
-    before = (kept / "corpus.json").stat().st_mtime_ns
-    ohlol.fit(out="run", resume=True)
-    assert (kept / "corpus.json").stat().st_mtime_ns == before
-    (kept / "train-00000" / "inputs.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    ohlol.fit(out="run", resume=True)  # what is damaged is made again
-    assert (kept / "corpus.json").stat().st_mtime_ns > before
-    store.verify(kept, store.read_manifest(kept))
-    time.sleep(0.01)
-    upper_pairs(tmp_path / "data.tsv", 61)
     with pytest.raises(InputError, match="was started with other data"):
         ohlol.fit(out="run", resume=True)
 

@@ -1,8 +1,8 @@
-"""Files larger than memory become an encoded corpus, in pieces and by several processes; knows nothing of training.
+"""Encoding files of any size as a corpus, in pieces and by several processes.
 
-Every file is cut into pieces of some megabytes where lines begin. The symbols of all pieces are counted, the vocabulary
-is made, and every piece becomes a shard. What is done is written down under `resume/`, so that a second call with the
-same files and settings goes on where the first was stopped. The result does not depend on the number of processes.
+Each file is cut into pieces of some megabytes. The symbols of all pieces are counted, the vocabulary is made from the
+counts, and each piece becomes a shard. Finished pieces are recorded in `resume/`, so that a call with the same files
+and settings continues where an earlier one was stopped. The result does not depend on the number of processes.
 """
 
 import os
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,16 @@ from typing import Any
 import numpy as np
 
 from ohlol.config import DataSettings
-from ohlol.data.codec import Codec
+from ohlol.data.codec import Codec, pairs_neighbours, spells_words
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
-from ohlol.data.corpus.pieces import Piece, Plan, lengths, make_plan, rows, source_of, split_examples
+from ohlol.data.corpus.pieces import Piece, Plan, make_plan, part_lengths, source_of, split_examples, split_rows
 from ohlol.data.corpus.shards import ShardWriter
-from ohlol.data.corpus.store import Layout, Manifest, Shard
-from ohlol.data.counts import Counts, Moments, Running
+from ohlol.data.corpus.store import Manifest, Shard
+from ohlol.data.counts import Counts, Moments, RunningMoments
+from ohlol.data.layout import Layout, smallest_type
 from ohlol.data.lines import STDIN, text_pieces
-from ohlol.data.sequences import text_words
+from ohlol.data.symbols import split_text
 from ohlol.data.vocab import CODES, code_points
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import read_json, write_error, write_json
@@ -37,11 +38,11 @@ from ohlol.utils.locks import lock_run
 PIECE = 1 << 26
 """Bytes of a file that become a shard."""
 WORK = "resume"
-"""Where in the corpus that is being made the finished parts of the work are written down."""
+"""The folder in an unfinished corpus that records the finished pieces."""
 
 
 Report = Callable[[str, int, int], None]
-"""Is told what is being done, how many pieces are through, and of how many."""
+"""Called with the stage, "count" or "encode", the number of finished pieces and the number of all pieces."""
 
 
 def encode(
@@ -58,59 +59,59 @@ def encode(
     overwrite: bool = False,
     report: Report | None = None,
 ) -> Encoded:
-    """Encode files as a corpus, or go on with one that was begun.
+    """Encode files as a corpus, or continue one that was begun.
 
     Args:
-        files: of one kind; they are read twice, so standard input is none of them.
+        files: of one format; they are read twice, so standard input is refused.
         out: the directory of the corpus.
-        settings: what is known of the files; what is None is told from the first.
-        dev_fraction: share set apart for measuring: the end of each text or series, or sequences chosen at random.
+        settings: those chosen; what is None is inferred from the first file.
+        dev_fraction: share set apart for evaluation: the end of each text or series, or sequences chosen at random.
         seed: of that choice.
         vocab: a run or a corpus whose vocabulary is used; nothing is set apart then.
         targets: whether the targets are read.
-        jobs: processes; without it as many as there are processors, or one for less than `PIECE` bytes.
+        jobs: processes; by default one for each processor, or a single one for at most `PIECE` bytes.
         piece: bytes of a file that become a shard.
-        overwrite: replace a corpus that is there.
-        report: is told of the progress.
+        overwrite: replace an existing corpus.
+        report: called as the work progresses.
 
     Raises:
-        InputError: a file is missing, damaged or changed since the work began; `out` holds something else.
+        InputError: a file is missing, damaged or has changed since the work began; `out` holds something else.
     """
     if not 0 <= dev_fraction <= 0.5:
-        raise InputError(f"--dev-fraction is {dev_fraction}; it must be from 0 to 0.5")
+        raise InputError(f"`dev_fraction` is {dev_fraction}; it must be from 0 to 0.5")
     if jobs is not None and jobs < 1:
-        raise InputError(f"--jobs is {jobs}; it must be at least 1")
+        raise InputError(f"`jobs` is {jobs}; it must be at least 1")
     if STDIN in files:
-        raise InputError("- cannot be encoded: the symbols are counted first and encoded then; give files")
+        raise InputError("standard input cannot be encoded, because the data are read twice; give files")
     codec = encoded.read_codec(vocab / store.VOCAB) if vocab is not None else None
     if not targets and codec is None:
-        raise InputError("--no-targets needs --vocab: data without targets are for a model that there is")
-    _refuse_others(out, overwrite)
+        raise InputError("`targets=False` needs `vocab`: data without targets are encoded for an existing model")
+    _check_out(out, overwrite)
     plan = make_plan(files, settings, 0.0 if vocab is not None else dev_fraction, seed, targets, piece)
     if codec is not None and codec.task != plan.task:
-        raise InputError(f"{vocab} has the task {codec.task}, and {files[0]} is read for {plan.task}; give --task")
+        raise InputError(f"{vocab} has the task {codec.task}, and {files[0]} is read for {plan.task}; choose `task`")
     sources = tuple(source_of(file) for file in dict.fromkeys(files))
     with ExitStack() as held:
-        _begin(out, overwrite, held, _written_down(plan, sources, codec))
-        few = sum(source["bytes"] for source in sources) <= PIECE  # done before another process has started
-        pool = Pool(out, plan, jobs or (1 if few else os.cpu_count() or 1), report)
+        _begin(out, overwrite, held, _plan_to_json(plan, sources, codec))
+        is_small = sum(source["bytes"] for source in sources) <= PIECE  # encoded before another process has started
+        pool = Pool(out, plan, jobs or (1 if is_small else os.cpu_count() or 1), report)
         if codec is None and not (out / store.VOCAB).exists():
             counts = Counts()
-            for found in pool.each("count", count):
-                counts.join(_counts_of(found))
-            _refuse_nothing(plan, counts, files)
+            for result in pool.each("count", count):
+                counts.join(_counts_from_json(result))
+            _check_counts(plan, counts, files)
             codec = Codec.counted(
                 plan.task,
                 plan.settings.level,
                 counts,
-                unknowns=plan.task != "forecast",
-                spelled=plan.spelled,
-                paired=plan.paired,
+                unknowns=not plan.kind.numeric,
+                spelled=spells_words(plan.kind, plan.settings.level),
+                paired=pairs_neighbours(plan.kind, plan.settings.level),
             )
             write_json(out / store.VOCAB, codec.to_json())
         elif codec is not None:
             write_json(out / store.VOCAB, codec.to_json())
-        shards = [Shard(**shard) for found in pool.each("encode", write) for shard in found["shards"]]
+        shards = [Shard(**shard) for result in pool.each("encode", write) for shard in result["shards"]]
         shards.sort(key=lambda shard: (store.PARTS.index(shard.part), shard.name))
         manifest = Manifest(
             plan.task,
@@ -125,17 +126,17 @@ def encode(
     return encoded.read(out)
 
 
-def _refuse_others(out: Path, overwrite: bool) -> None:
-    """Refuse a directory that is no corpus, and one that is complete where it is not to be replaced."""
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Raise InputError where a directory is not a corpus, or is a complete one that must not be replaced."""
     if store.is_corpus(out):
         if not overwrite:
-            raise InputError(f"{out} is an encoded corpus already: give --overwrite to replace it, or another --out")
+            raise InputError(f"{out} is an encoded corpus: set `overwrite` to replace it, or choose another `out`")
     elif out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / WORK / "plan.json").is_file())):
-        raise InputError(f"{out} is no encoded corpus and is left alone: give another --out")
+        raise InputError(f"{out} is not an encoded corpus and is not replaced: choose another `out`")
 
 
 def _begin(out: Path, overwrite: bool, held: ExitStack, plan: dict[str, Any]) -> None:
-    """Make the directory and write the plan down; the plan that is there must be the same."""
+    """Create the directory and write the plan; a plan that is already there must be the same."""
     try:
         (out / WORK).mkdir(parents=True, exist_ok=True)
         held.enter_context(lock_run(out))
@@ -148,8 +149,8 @@ def _begin(out: Path, overwrite: bool, held: ExitStack, plan: dict[str, Any]) ->
         elif (out / WORK / "plan.json").exists():
             if read_json(out / WORK / "plan.json") != plan:
                 raise InputError(
-                    f"{out} was begun with other files or settings, or the files changed since: give --overwrite to "
-                    "start anew, or another --out"
+                    f"{out} was begun with other files or settings, or the files have changed since: set `overwrite` "
+                    "to start again, or choose another `out`"
                 )
             return
         write_json(out / WORK / "plan.json", plan)
@@ -157,30 +158,32 @@ def _begin(out: Path, overwrite: bool, held: ExitStack, plan: dict[str, Any]) ->
         raise write_error(out, error) from None
 
 
-def _written_down(plan: Plan, sources: Sequence[dict[str, Any]], codec: Codec | None) -> dict[str, Any]:
-    pieces = [[*piece.span, piece.part] for piece in plan.pieces]
+def _plan_to_json(plan: Plan, sources: Sequence[dict[str, Any]], codec: Codec | None) -> dict[str, Any]:
     return {
-        **asdict(replace(plan, pieces=())),
-        "pieces": pieces,
+        "settings": asdict(plan.settings),
+        "dev_fraction": plan.dev_fraction,
+        "seed": plan.seed,
+        "targets": plan.targets,
+        "pieces": [[*piece.span, piece.part] for piece in plan.pieces],
         "sources": list(sources),
         "vocab": codec.to_json() if codec is not None else None,
     }
 
 
 class Pool:
-    """Does the pieces of a plan in several processes, and writes down what came of each."""
+    """Processes that work on the pieces of a plan and record the result of each."""
 
     def __init__(self, out: Path, plan: Plan, jobs: int, report: Report | None):
         self.out, self.plan, self.report = out, plan, report or (lambda *_: None)
         self.jobs = min(jobs, len(plan.pieces))
 
     def each(self, what: str, work: "Callable[[Path, Plan, Piece], dict[str, Any]]") -> Iterator[dict[str, Any]]:
-        """What came of each piece, in their order."""
+        """The results of all pieces, in order; `work` is called for those without a recorded result."""
         left = [piece for piece in self.plan.pieces if not self._path(what, piece).exists()]
         done = len(self.plan.pieces) - len(left)
         self.report(what, done, len(self.plan.pieces))
-        for piece, found in self._worked(work, left):
-            write_json(self._path(what, piece), found)
+        for piece, result in self._results(work, left):
+            write_json(self._path(what, piece), result)
             done += 1
             self.report(what, done, len(self.plan.pieces))
         for piece in self.plan.pieces:
@@ -189,7 +192,7 @@ class Pool:
     def _path(self, what: str, piece: Piece) -> Path:
         return self.out / WORK / f"{what}-{piece.number:05d}.json"
 
-    def _worked(
+    def _results(
         self, work: "Callable[[Path, Plan, Piece], dict[str, Any]]", pieces: list[Piece]
     ) -> Iterator[tuple[Piece, dict[str, Any]]]:
         if self.jobs == 1 or len(pieces) < 2:
@@ -203,54 +206,53 @@ class Pool:
                     yield futures[future], future.result()
             except BrokenProcessPool:
                 raise InputError(
-                    "a process of the encoder was ended, perhaps for lack of memory; the same command goes on, with "
-                    "fewer --jobs if need be"
+                    "a process of the encoder was killed, perhaps for lack of memory; the same call continues the "
+                    "work, with fewer `jobs` if necessary"
                 ) from None
             finally:
                 executor.shutdown(cancel_futures=True)
 
 
 def count(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
-    """What a piece adds to the vocabulary."""
-    if plan.settings.format == "text":
-        return _counted(Counts(symbols=_text_symbols(plan, piece) if piece.part == "train" else Counter()))
-    if plan.task == "forecast":
-        return _counted(_series_counts(plan, piece))
+    """Count the symbols of a piece, or compute the moments of its numbers."""
+    if plan.reader.is_text:
+        return _counts_to_json(Counts(symbols=_text_symbols(plan, piece) if piece.part == "train" else Counter()))
+    if plan.kind.numeric:
+        return _counts_to_json(_series_counts(plan, piece))
     counts = Counts()
     for part, corpus in split_examples(plan, piece):
-        found = Counts.of(corpus, paired=plan.paired)
-        if part == "dev":  # its labels may be chosen, but nothing is learned of how frequent they are
-            found = Counts(labels=Counter(dict.fromkeys(found.labels, 0)))
-        counts.join(found)
-    return _counted(counts)
+        some = Counts.of(corpus, paired=pairs_neighbours(plan.kind, plan.settings.level))
+        if part == "dev":  # its labels are in the vocabulary, with a count of 0
+            some = Counts(labels=Counter(dict.fromkeys(some.labels, 0)))
+        counts.join(some)
+    return _counts_to_json(counts)
 
 
 def _text_symbols(plan: Plan, piece: Piece) -> "Counter[str]":
     if plan.settings.level == "word":
         words: Counter[str] = Counter()
         for text in text_pieces(piece.span):
-            words.update(text_words(text))
+            words.update(split_text(text, plan.settings.level))
         return words
     totals = np.zeros(CODES, np.int64)
     for text in text_pieces(piece.span):
-        found = np.bincount(code_points(text))
-        totals[: len(found)] += found
+        counts = np.bincount(code_points(text))
+        totals[: len(counts)] += counts
     return Counter({chr(code): int(totals[code]) for code in np.flatnonzero(totals).tolist()})
 
 
 def _series_counts(plan: Plan, piece: Piece) -> Counts:
-    """Names and moments of the columns of a series, of what is trained on."""
-    inputs, targets, names = Running(), Running(), ((), ())
-    for part, _, found in rows(plan, piece, lengths(plan, piece)):
-        if part == "train" and found.targets is not None:
-            inputs.add(found.inputs)
-            targets.add(found.targets)
-            names = found.input_names, found.target_names
+    """Names and moments of the columns in the training part of a series."""
+    inputs, targets, names = RunningMoments(), RunningMoments(), ((), ())
+    for part, _, rows in split_rows(plan, piece, part_lengths(plan, piece)):
+        if part == "train" and rows.targets is not None:
+            inputs.add(rows.inputs)
+            targets.add(rows.targets)
+            names = rows.input_names, rows.target_names
     return Counts(inputs=inputs.moments(), targets=targets.moments(), columns=names[0], target_columns=names[1])
 
 
-def _counted(counts: Counts) -> dict[str, Any]:
-    """Counts as JSON."""
+def _counts_to_json(counts: Counts) -> dict[str, Any]:
     moments = {
         name: None if m is None else [m.rows, m.mean.tolist(), m.variance.tolist()]
         for name, m in (("inputs", counts.inputs), ("targets", counts.targets))
@@ -265,37 +267,36 @@ def _counted(counts: Counts) -> dict[str, Any]:
     }
 
 
-def _counts_of(found: dict[str, Any]) -> Counts:
-    """The reverse of `_counted`."""
+def _counts_from_json(data: dict[str, Any]) -> Counts:
 
     def moments(entry: Any) -> Moments | None:
         return None if entry is None else Moments(entry[0], np.array(entry[1]), np.array(entry[2]))
 
     return Counts(
-        Counter(found["symbols"]),
-        Counter(found["labels"]),
-        Counter(found["bigrams"]),
-        moments(found["inputs"]),
-        moments(found["targets"]),
-        tuple(found["columns"]),
-        tuple(found["target_columns"]),
+        Counter(data["symbols"]),
+        Counter(data["labels"]),
+        Counter(data["bigrams"]),
+        moments(data["inputs"]),
+        moments(data["targets"]),
+        tuple(data["columns"]),
+        tuple(data["target_columns"]),
     )
 
 
-def _refuse_nothing(plan: Plan, counts: Counts, files: Sequence[str]) -> None:
+def _check_counts(plan: Plan, counts: Counts, files: Sequence[str]) -> None:
     if not counts.symbols and counts.inputs is None:
         raise InputError(f"{files[0]}: no sequences; the file is empty")
-    if plan.settings.format == "conll" and set(counts.labels) == {"_"}:
-        raise InputError(f"{files[0]}: column {plan.settings.target!r} holds only _; choose another with --target")
+    if plan.kind.are_labels:
+        plan.reader.check_labels(files[0], plan.settings, counts.labels)
 
 
 def write(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
-    """The shards of a piece."""
+    """Encode a piece as a shard for each part of the corpus."""
     codec = encoded.read_codec(out / store.VOCAB)
     layout = codec.layout(targets=plan.targets)
-    if plan.settings.format == "text":
+    if plan.reader.is_text:
         return {"shards": _write_text(out, plan, piece, codec, layout)}
-    if plan.task == "forecast":
+    if plan.kind.numeric:
         return {"shards": _write_series(out, plan, piece, codec, layout)}
     with ExitStack() as held:
         writers: dict[str, ShardWriter] = {}
@@ -307,17 +308,18 @@ def write(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
 
 
 def _write_text(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Layout) -> list[dict[str, Any]]:
-    """A text is one sequence, and its symbols are encoded without being taken one by one where they are characters."""
+    """Encode a text as one sequence; characters are looked up in a table of all code points."""
     vocab = codec.symbols
     assert vocab is not None
     by_word = plan.settings.level == "word"
-    table = vocab.table(store.smallest(len(vocab))) if vocab.unk is not None and not by_word else None
+    table = vocab.table(smallest_type(len(vocab))) if vocab.unk is not None and not by_word else None
     with ShardWriter(out, f"{piece.part}-{piece.number:05d}", layout) as writer:
         for text in text_pieces(piece.span):
             if table is not None:
                 writer.add_steps(table[code_points(text)])
             else:
-                writer.add_steps(codec.ids(text_words(text) if by_word else text, piece.span.file, piece.span.line))
+                symbols = split_text(text, plan.settings.level)
+                writer.add_steps(codec.ids(symbols, piece.span.file, piece.span.line))
         if not writer.steps:
             return []
         writer.end_sequences(np.array([writer.steps], np.int64))
@@ -325,18 +327,18 @@ def _write_text(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Layou
 
 
 def _write_series(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Layout) -> list[dict[str, Any]]:
-    """A series is one sequence a part; of its rows all but the last are read, and all but the first are targets."""
+    """Encode a series as one sequence for each part: inputs are all rows but the last, targets all but the first."""
     assert codec.scale is not None
     assert codec.target_scale is not None
-    parts = lengths(plan, piece)
+    lengths = part_lengths(plan, piece)
     with ExitStack() as held:
-        writers = {part: held.enter_context(ShardWriter(out, f"{part}-{piece.number:05d}", layout)) for part in parts}
-        for part, before, found in rows(plan, piece, parts):
-            codec.refuse_others(found.input_names, piece.span.file)
-            last = parts[part] - 1 - before
-            writers[part].add_steps(codec.scale.apply(found.inputs[:last]))
-            if found.targets is not None:
-                writers[part].add_targets(codec.target_scale.apply(found.targets[before == 0 :]))
+        writers = {part: held.enter_context(ShardWriter(out, f"{part}-{piece.number:05d}", layout)) for part in lengths}
+        for part, before, rows in split_rows(plan, piece, lengths):
+            codec.check_columns(rows.input_names, piece.span.file)
+            last = lengths[part] - 1 - before
+            writers[part].add_steps(codec.scale.apply(rows.inputs[:last]))
+            if rows.targets is not None:
+                writers[part].add_targets(codec.target_scale.apply(rows.targets[before == 0 :]))
         for writer in writers.values():
             writer.end_sequences(np.array([writer.steps], np.int64))
         return [asdict(writer.close()) for writer in writers.values()]

@@ -1,7 +1,4 @@
-"""An encoded corpus as a whole, with the codec that reads it: opened, written from memory, kept beside a run.
-
-Knows nothing of how a corpus larger than memory is encoded, nor of training.
-"""
+"""An encoded corpus with its codec: opened, written from memory, or found again in a cache."""
 
 import hashlib
 import shutil
@@ -25,31 +22,31 @@ from ohlol.utils.files import flush_directory, read_json, write_error, write_jso
 
 @dataclass(frozen=True)
 class Encoded:
-    """What is trained on and what is measured, as arrays, and what their numbers mean."""
+    """Training data and dev data as arrays, and the codec that encoded them."""
 
     codec: Codec
     settings: DataSettings
     parts: dict[str, Dataset]
-    """By name: one of `store.PARTS`."""
+    """By their names in `store.PARTS`."""
     data_sha256: str
     manifest: Manifest
 
     @property
     def train(self) -> Dataset:
-        """What is trained on."""
+        """The training data."""
         return self.parts["train"]
 
     @property
     def dev(self) -> Dataset | None:
-        """What was set apart for measuring."""
+        """The dev data."""
         return self.parts.get("dev")
 
 
 def read(folder: Path) -> Encoded:
-    """Open an encoded corpus; its arrays are mapped into memory, not read.
+    """Open an encoded corpus; its arrays are mapped into memory.
 
     Raises:
-        InputError: it is damaged or of another version, or there is nothing in it to train on.
+        InputError: it is damaged or of another version, or has no training data.
     """
     manifest = store.read_manifest(folder)
     codec = read_codec(folder / store.VOCAB)
@@ -58,10 +55,10 @@ def read(folder: Path) -> Encoded:
         raise InputError(f"{folder}: corpus.json and vocab.json do not belong together")
     layout = codec.layout(targets=_has_targets(manifest))
     parts = {part: store.open_part(folder, manifest, part, layout) for part in store.PARTS}
-    found = {part: data for part, data in parts.items() if data is not None and len(data)}
-    if "train" not in found:
+    filled = {part: data for part, data in parts.items() if data is not None and len(data)}
+    if "train" not in filled:
         raise InputError(f"{folder}: holds no sequences")
-    return Encoded(codec, settings, found, manifest.data_sha256, manifest)
+    return Encoded(codec, settings, filled, manifest.data_sha256, manifest)
 
 
 def _has_targets(manifest: Manifest) -> bool:
@@ -69,10 +66,10 @@ def _has_targets(manifest: Manifest) -> bool:
 
 
 def read_codec(path: Path) -> Codec:
-    """The codec of a `vocab.json`, of a corpus or of a run; raises InputError."""
-    found = read_json(path)
+    """Read the `vocab.json` of a corpus or of a run; raises InputError."""
+    content = read_json(path)
     try:
-        return Codec.from_json(found)
+        return Codec.from_json(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
 
@@ -83,9 +80,9 @@ def _settings(folder: Path, manifest: Manifest) -> DataSettings:
         for name, value in asdict(settings).items():
             if value is not None and not isinstance(value, bool if name == "header" else str):
                 raise TypeError(f"{name} is {value!r}")
-        return sequences.checked(settings)
+        return sequences.check_settings(settings)
     except (TypeError, InputError) as error:
-        raise InputError(f"{folder / store.MANIFEST}: its settings are none: {short(error)}") from None
+        raise InputError(f"{folder / store.MANIFEST}: its settings are damaged: {short(error)}") from None
 
 
 def write(
@@ -96,7 +93,7 @@ def write(
     sources: Sequence[dict[str, Any]],
     data_sha256: str,
 ) -> Encoded:
-    """Write what is in memory as a corpus of a shard a part, in the place of any that was there; and open it.
+    """Write arrays in memory as a corpus with one shard for each part, replace the one in the folder, and open it.
 
     Raises:
         InputError: it cannot be written.
@@ -125,8 +122,8 @@ def write(
 
 
 def remove(folder: Path) -> None:
-    """Take a corpus away, or what is left of one; a link to one is not followed."""
-    with suppress(OSError):  # what stays is refused where it is in the way
+    """Remove a corpus, complete or not; a link is removed and not followed."""
+    with suppress(OSError):  # a folder that cannot be removed is refused when it is written
         if folder.is_symlink():
             folder.unlink()
         elif folder.exists():
@@ -134,13 +131,13 @@ def remove(folder: Path) -> None:
 
 
 def sources_of(files: Sequence[str | Path], dev: str | Path | None = None) -> list[dict[str, Any]]:
-    """The files that data were read from, as a corpus kept beside a run knows them again."""
+    """The files that data were read from, with their checksums, as the manifest of a cached corpus lists them."""
     return [_source(file) for file in files] + ([{**_source(dev), "dev": True}] if dev is not None else [])
 
 
 def _source(file: str | Path) -> dict[str, Any]:
     if str(file) == STDIN:
-        return {"file": STDIN, "bytes": -1}  # which can be read once only
+        return {"file": STDIN, "bytes": -1}  # can be read only once
     try:
         with Path(file).open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
@@ -149,8 +146,8 @@ def _source(file: str | Path) -> dict[str, Any]:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def kept(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | None = None) -> Encoded | None:
-    """What `write` left, if it was made of these very files, with this codec, and is whole; None otherwise."""
+def find_cached(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | None = None) -> Encoded | None:
+    """The corpus that `write` left in a folder; None unless it is whole and has these sources and this codec."""
     if not (folder / store.MANIFEST).exists() or any(source["bytes"] < 0 for source in sources):
         return None
     try:
@@ -158,7 +155,7 @@ def kept(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | None = 
         if list(manifest.sources) != list(sources):
             return None
         store.verify(folder, manifest)
-        found = read(folder)
-    except InputError:  # it is made again
+        corpus = read(folder)
+    except InputError:  # damaged: the data are encoded again
         return None
-    return found if codec in (None, found.codec) else None
+    return corpus if codec in (None, corpus.codec) else None

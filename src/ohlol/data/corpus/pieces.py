@@ -1,44 +1,45 @@
-"""Files are cut into pieces where lines or rows begin, each read alone; knows nothing of ids or processes."""
+"""Files in pieces: each is cut at boundaries of its format, and each piece can be read alone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import numpy as np
 
 from ohlol.config import DataSettings
 from ohlol.data import sequences
-from ohlol.data.lines import LINE_LIMIT, Example, Lines, Span
-from ohlol.data.readers.arrow import groups
-from ohlol.data.readers.columns import Series
-from ohlol.data.readers.formats import COLUMNAR, has_tab, table_kind
-from ohlol.data.readers.tables import csv_boundary, delimiter_of
+from ohlol.data.lines import Example, Lines, Span
+from ohlol.data.readers.base import Reader
+from ohlol.data.readers.series import Series
 from ohlol.data.sequences import Corpus
+from ohlol.data.split import split_in_time
+from ohlol.data.targets import TARGETS, Targets
 from ohlol.utils.errors import InputError
 
-SHORTEST = 2
-"""Rows of the shortest series: the next row is the target."""
-AT_ONCE = 1 << 16
-"""Symbols, or thereabouts, given out at once where sequences are read one by one."""
+SHORTEST_SERIES = 2
+"""Rows of the shortest series, since the target is the next row."""
+SYMBOLS_AT_ONCE = 1 << 16
+"""About how many symbols are encoded at once."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A stretch of a file that is encoded in one go."""
+    """A part of a file that is encoded at once."""
 
     number: int
     span: Span
     part: str
-    """What it belongs to, or "" where its sequences are dealt out one by one."""
+    """The part of the corpus it belongs to, or "" where its sequences are divided between both."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done; a piece's result depends on nothing else."""
+    """The work; the result of a piece depends on nothing else."""
 
     settings: DataSettings
+    reader: Reader
+    """Sent to each process with the plan, so that a reader that a user registered is registered there too."""
     pieces: tuple[Piece, ...]
     dev_fraction: float
     seed: int
@@ -46,184 +47,116 @@ class Plan:
 
     @property
     def task(self) -> str:
-        """label, next, classify or forecast."""
+        """The name of the task."""
         return self.settings.task or ""
 
     @property
-    def spelled(self) -> bool:
-        """Whether words are spelled."""
-        return self.task in ("label", "classify") and self.settings.level == "word"
-
-    @property
-    def paired(self) -> bool:
-        """Whether characters are read with their neighbours."""
-        return self.task == "label" and self.settings.level == "char"
+    def kind(self) -> Targets:
+        """The kind of the targets."""
+        return TARGETS[self.task]
 
 
 def source_of(file: str) -> dict[str, Any]:
-    """A file as the manifest names it; raises InputError where it cannot be read."""
+    """A file as the manifest lists it; raises InputError where it cannot be read."""
     try:
-        about = Path(file).stat()
+        status = Path(file).stat()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
-    return {"file": file, "bytes": about.st_size, "modified": about.st_mtime_ns}
+    return {"file": file, "bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
 def make_plan(
     files: Sequence[str], settings: DataSettings, dev_fraction: float, seed: int, targets: bool, piece: int
 ) -> Plan:
-    """Tell the format and cut the files into pieces; raises InputError."""
-    settings = sequences.told(files[0], settings, targets=targets)
+    """Infer the settings from the first file and cut all files into pieces; raises InputError."""
+    settings = sequences.resolve(files[0], settings, targets=targets)
+    plan = Plan(settings, sequences.reader_of(settings), (), dev_fraction, seed, targets)
     pieces: list[Piece] = []
     for file in files:
-        for span, part in _spans(file, settings, dev_fraction, piece, targets):
+        for span, part in _cut(file, plan, piece):
             pieces.append(Piece(len(pieces), span, part))
-    return Plan(settings, tuple(pieces), dev_fraction, seed, targets)
+    return Plan(settings, plan.reader, tuple(pieces), dev_fraction, seed, targets)
 
 
-Cut = tuple[Span, str]
-"""A piece of a file, and what it belongs to."""
-
-
-def _spans(file: str, settings: DataSettings, dev_fraction: float, piece: int, targets: bool) -> Iterator[Cut]:
+def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[Span, str]]:
+    """The pieces of a file, and the part of the corpus that each belongs to."""
     size = source_of(file)["bytes"]
     if not size:
         raise InputError(f"{file}: no sequences; the file is empty")
-    text = settings.format == "text"
-    if settings.task == "forecast":
-        yield Span(file, 0, size, 1), ""  # one series, however long, is one sequence
-        return
-    if settings.format == "columns" and Path(file).suffix.lower() in COLUMNAR:
-        yield from _groups(file, piece)
+    if plan.kind.numeric:  # a series, however long, is one sequence
+        yield Span(file, 0, size, 1), ""
         return
     try:
-        with Path(file).open("rb") as handle:
-            boundary = _boundary_of(file, settings, targets)
-            apart = size
-            if text and dev_fraction:
-                apart = min(_text_boundary(handle, 0, size - round(size * dev_fraction)), size)
-            start, line = 0, 1
-            while start < size:
-                end = apart if start < apart else size
-                if end - start > piece:
-                    end = min(boundary(handle, start, start + piece), end)
-                part = ("train" if start < apart else "dev") if text else ""
-                yield Span(file, start, end, line), part
-                line += _line_ends(handle, start, end) if end < size else 0
-                start = end
+        dev_start = _dev_start(file, size, plan) if plan.reader.is_text else 0
+        for span in plan.reader.spans(file, plan.settings, piece, targets=plan.targets, also_at=dev_start):
+            part = ("train" if span.start < dev_start else "dev") if plan.reader.is_text else ""
+            yield span, part
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror})") from None
 
 
-def _groups(file: str, piece: int) -> Iterator[Cut]:
-    """The groups of rows of a Parquet or Arrow file, as many together as have the bytes of a piece when unpacked."""
-    start = size = rows = 0
-    row = 1
-    found = groups(file)
-    for number, group in enumerate(found, 1):
-        size, rows = size + group.size, rows + group.rows
-        if size >= piece or number == len(found):
-            yield Span(file, start, number, row), ""
-            start, row, size, rows = number, row + rows, 0, 0
-
-
-Boundary = Callable[[BinaryIO, int, int], int]
-"""The first place, from a second one on, where a piece can begin, where one begins at a first."""
-
-
-def _boundary_of(file: str, settings: DataSettings, targets: bool) -> Boundary:
-    """How a file is cut."""
-    lines = Lines(file)
-    if settings.format == "text":
-        return _text_boundary
-    if settings.format == "conll" or (settings.format == "segment" and has_tab(lines)):
-        return _sentence_boundary
-    if settings.format == "columns" and table_kind(lines, settings, targets) == "csv":
-        return partial(csv_boundary, delimiter=delimiter_of(lines))
-    return _line_boundary
-
-
-def _text_boundary(handle: BinaryIO, _: int, at: int) -> int:
-    """Behind the next line end, or where none is near behind the next space: `text_pieces` ends there too."""
-    handle.seek(at)
-    passed = 0
-    while block := handle.read(1 << 16):
-        for mark in (b"\n", b" "):
-            if (found := block.find(mark)) >= 0:
-                return at + passed + found + 1
-        passed += len(block)
-    return at + passed
-
-
-def _line_boundary(handle: BinaryIO, _: int, at: int) -> int:
-    handle.seek(at)
-    handle.readline(LINE_LIMIT + 1)
-    return handle.tell()
-
-
-def _sentence_boundary(handle: BinaryIO, _: int, at: int) -> int:
-    """Behind the next blank line."""
-    handle.seek(at)
-    handle.readline(LINE_LIMIT + 1)  # perhaps the rest of one
-    while (line := handle.readline(LINE_LIMIT + 1)) and line.strip():
-        pass
-    return handle.tell()
-
-
-def _line_ends(handle: BinaryIO, start: int, end: int) -> int:
-    handle.seek(start)
-    found = 0
-    while start < end and (block := handle.read(min(1 << 20, end - start))):
-        found += block.count(b"\n")
-        start += len(block)
-    return found
+def _dev_start(file: str, size: int, plan: Plan) -> int:
+    """The offset at which the end of a text that is set apart begins."""
+    if not plan.dev_fraction:
+        return size
+    boundary = plan.reader.boundary(Lines(file), plan.settings, targets=plan.targets)
+    with Path(file).open("rb") as handle:
+        return min(boundary(handle, 0, size - round(size * plan.dev_fraction)), size)
 
 
 def split_examples(plan: Plan, piece: Piece) -> Iterator[tuple[str, Corpus]]:
-    """The sequences of a piece, some at a time, and which part they belong to."""
-    chance = np.random.default_rng((plan.seed, piece.number))
+    """The sequences of a piece, some at a time, each with the part of the corpus that it belongs to."""
+    random = np.random.default_rng((plan.seed, piece.number))
     some: dict[str, list[Example]] = {"train": [], "dev": []}
     symbols = 0
+    in_time = plan.kind.shifted
     for example in sequences.examples(piece.span, plan.settings, targets=plan.targets):
-        part = "dev" if plan.dev_fraction and chance.random() < plan.dev_fraction else "train"
-        some[part].append(example)
+        is_dev = not in_time and plan.dev_fraction and random.random() < plan.dev_fraction
+        some["dev" if is_dev else "train"].append(example)
         symbols += len(example.input)
-        if symbols >= AT_ONCE:
+        if symbols >= SYMBOLS_AT_ONCE:
             yield from _corpora(plan, some)
             some, symbols = {"train": [], "dev": []}, 0
     yield from _corpora(plan, some)
 
 
 def _corpora(plan: Plan, some: dict[str, list[Example]]) -> Iterator[tuple[str, Corpus]]:
+    has_targets = plan.targets and not plan.kind.shifted
     for part, examples in some.items():
-        if examples:
-            targets = cast("Any", [example.target for example in examples]) if plan.targets else None
-            places = [example.place for example in examples]
-            yield part, Corpus(plan.task, plan.settings, [example.input for example in examples], targets, places)
+        if not examples:
+            continue
+        corpus = sequences.corpus_of_examples(examples, plan.settings, targets=has_targets)
+        if not plan.kind.shifted or not plan.dev_fraction:
+            yield part, corpus
+            continue
+        early, late = split_in_time(corpus, plan.dev_fraction)
+        yield "train", early
+        if late is not None:
+            yield "dev", late
 
 
-def lengths(plan: Plan, piece: Piece) -> dict[str, int]:
-    """How many rows of a series belong to each part: its end is measured, as in `split.in_time`.
+def part_lengths(plan: Plan, piece: Piece) -> dict[str, int]:
+    """How many rows of a series belong to each part; its end is set apart, as by `split.split_in_time`.
 
     Raises:
-        InputError: it is not a series of two rows at least, or cannot be read.
+        InputError: the series has fewer than two rows, or cannot be read.
     """
     rows = sum(len(part.inputs) for part in sequences.series(piece.span.file, plan.settings, targets=False))
-    late = round(rows * plan.dev_fraction)
-    if rows < SHORTEST:
+    dev = round(rows * plan.dev_fraction)
+    if rows < SHORTEST_SERIES:
         raise InputError(
-            f"{piece.span.file}: a series of one row; the next row is the target, so it takes two at least"
+            f"{piece.span.file}: a series of one row; the target is the next row, so it needs two at least"
         )
-    return {"train": rows - late, "dev": late} if min(late, rows - late) >= SHORTEST else {"train": rows}
+    return {"train": rows - dev, "dev": dev} if min(dev, rows - dev) >= SHORTEST_SERIES else {"train": rows}
 
 
-def rows(plan: Plan, piece: Piece, parts: dict[str, int]) -> Iterator[tuple[str, int, Series]]:
-    """The rows of a series, some at a time: the part they belong to, how many of that come before, and they."""
+def split_rows(plan: Plan, piece: Piece, lengths: dict[str, int]) -> Iterator[tuple[str, int, Series]]:
+    """The rows of a series, some at a time: their part, the number of rows of that part before them, and the rows."""
     part, passed = "train", 0
-    for found in sequences.series(piece.span.file, plan.settings, targets=plan.targets):
-        while len(found.inputs):
-            if passed == parts[part]:
+    for rows in sequences.series(piece.span.file, plan.settings, targets=plan.targets):
+        while len(rows.inputs):
+            if passed == lengths[part]:
                 part, passed = "dev", 0
-            first, found = found.cut(parts[part] - passed)
+            first, rows = rows.split(lengths[part] - passed)
             yield part, passed, first
             passed += len(first.inputs)

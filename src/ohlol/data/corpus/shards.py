@@ -1,7 +1,4 @@
-"""A shard of an encoded corpus, written a piece at a time and whole or not at all; knows nothing of what reads it.
-
-It has a temporary name until all its arrays are on the disk.
-"""
+"""Writing a shard of an encoded corpus in parts, under a temporary name until all its arrays are on the disk."""
 
 import io
 import shutil
@@ -13,20 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
-from ohlol.data.corpus.store import Layout, Shard, digest_of_file
+from ohlol.data.corpus.store import Shard, digest_of_file
+from ohlol.data.layout import Layout
 from ohlol.data.mapped import in_memory
 from ohlol.utils.files import flush, flush_directory, write_error
 
 
-class _Growing:
-    """An array file that is added to; its header is written last."""
+class _ArrayFile:
+    """An array file to which rows are appended; its header is written last."""
 
     def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], held: ExitStack):
         self.dtype, self.shape, self.length = dtype, shape, 0
         self.file: BinaryIO = held.enter_context(path.open("xb"))
         self.file.write(self._header())
 
-    def add(self, values: NDArray[Any]) -> None:
+    def append(self, values: NDArray[Any]) -> None:
         self.file.write(np.ascontiguousarray(values, self.dtype).data)
         self.length += len(values)
 
@@ -36,15 +34,15 @@ class _Growing:
         flush(self.file)
 
     def _header(self) -> bytes:
-        """The header, always of one size: numpy leaves room for the first axis to grow."""
-        made = io.BytesIO()
-        about = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.length, *self.shape)}
-        np.lib.format.write_array_header_1_0(made, about)
-        return made.getvalue()
+        """The header, always of the same size: numpy leaves room for the first axis to grow."""
+        header = io.BytesIO()
+        fields = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.length, *self.shape)}
+        np.lib.format.write_array_header_1_0(header, fields)
+        return header.getvalue()
 
 
 class ShardWriter:
-    """Writes a shard a piece at a time, under a temporary name until `close`; leaving it otherwise takes it away.
+    """Writes a shard in parts; a shard that is not closed when the context ends is removed.
 
     Args:
         folder: of the corpus.
@@ -60,21 +58,21 @@ class ShardWriter:
         self.sequences = self.steps = 0
 
     def __enter__(self) -> "ShardWriter":
-        with ExitStack() as undone:
-            undone.push(self.__exit__)
+        with ExitStack() as on_error:
+            on_error.push(self.__exit__)
             try:
-                _remove(self.folder)  # of a process that was killed
+                _remove(self.folder)  # left by a process that was killed
                 self.folder.mkdir()
                 self.arrays = {
-                    name: _Growing(self.folder / f"{name}.npy", dtype, shape, self._held)
+                    name: _ArrayFile(self.folder / f"{name}.npy", dtype, shape, self._held)
                     for name, (dtype, shape) in self.layout.arrays().items()
                 }
                 for name in ("offsets", "spelling_offsets"):
                     if name in self.arrays:
-                        self.arrays[name].add(np.zeros(1, np.int64))
+                        self.arrays[name].append(np.zeros(1, np.int64))
             except OSError as error:
                 raise write_error(self.folder, error) from None
-            undone.pop_all()
+            on_error.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -83,7 +81,7 @@ class ShardWriter:
             _remove(self.folder)
 
     def add(self, data: Dataset) -> None:
-        """Add some sequences. Raises InputError where the disk is full or cannot be written to."""
+        """Append sequences; raises InputError where they cannot be written."""
         before = self.steps
         self.add_steps(in_memory(data.inputs.values))
         self.end_sequences(in_memory(data.inputs.offsets)[1:] + before)
@@ -93,48 +91,48 @@ class ShardWriter:
             if data.forms is not None and data.spellings is not None:
                 self._add_forms(in_memory(data.forms), data.spellings)
             if data.bigrams is not None:
-                self.arrays["bigrams"].add(in_memory(data.bigrams))
+                self.arrays["bigrams"].append(in_memory(data.bigrams))
         except OSError as error:
             raise write_error(self.folder, error) from None
 
     def add_steps(self, values: NDArray[Any]) -> None:
-        """Add to the inputs alone."""
+        """Append to the inputs alone."""
         try:
-            self.arrays["inputs"].add(values)
+            self.arrays["inputs"].append(values)
         except OSError as error:
             raise write_error(self.folder, error) from None
         self.steps += len(values)
 
     def add_targets(self, values: NDArray[Any]) -> None:
-        """Add to the targets alone."""
+        """Append to the targets alone."""
         try:
-            self.arrays["targets"].add(values)
+            self.arrays["targets"].append(values)
         except OSError as error:
             raise write_error(self.folder, error) from None
 
     def end_sequences(self, ends: NDArray[np.int64]) -> None:
-        """Say where sequences end, in steps of the shard."""
+        """Append the ends of sequences, in steps of the shard."""
         try:
-            self.arrays["offsets"].add(ends)
+            self.arrays["offsets"].append(ends)
         except OSError as error:
             raise write_error(self.folder, error) from None
         self.sequences += len(ends)
 
     def _add_forms(self, forms: NDArray[np.int64], spellings: Ragged) -> None:
-        """Words by their spelling, every different one once in a shard."""
+        """Append words by their spelling; each distinct word is stored once in a shard."""
         values, offsets = in_memory(spellings.values), in_memory(spellings.offsets)
         rows = np.empty(len(spellings), np.int64)
         for row, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
             letters = values[start:end]
-            key, known = letters.astype("<u4").tobytes(), len(self._words)
-            rows[row] = self._words.setdefault(key, known)
-            if len(self._words) > known:
-                self.arrays["spellings"].add(letters)
-                self.arrays["spelling_offsets"].add(np.array([self.arrays["spellings"].length]))
-        self.arrays["forms"].add(rows[forms])
+            key, count = letters.astype("<u4").tobytes(), len(self._words)
+            rows[row] = self._words.setdefault(key, count)
+            if len(self._words) > count:
+                self.arrays["spellings"].append(letters)
+                self.arrays["spelling_offsets"].append(np.array([self.arrays["spellings"].length]))
+        self.arrays["forms"].append(rows[forms])
 
     def close(self) -> Shard:
-        """Put the shard in its place."""
+        """Complete the shard and give it its name."""
         try:
             for array in self.arrays.values():
                 array.close()
@@ -151,7 +149,7 @@ class ShardWriter:
 
 
 def _remove(folder: Path) -> None:
-    """Take a shard away, whole or not; a link in its place is taken away and not followed."""
+    """Remove a shard, complete or not; a link is removed and not followed."""
     if folder.is_symlink() or folder.is_file():
         folder.unlink()
     elif folder.exists():

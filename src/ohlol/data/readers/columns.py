@@ -1,202 +1,264 @@
-"""Tables become texts with a class, or series of numbers; knows nothing of the files that they come from."""
+"""Columns: tables of texts with a class, or of numbers in the order of time."""
 
-import csv
-import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from functools import partial
 from math import isfinite
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from ohlol.config import DataSettings
-from ohlol.data.lines import Example, Place, fault, is_strings, nfc, shown
-from ohlol.data.readers.labelled import filled, find, listed, split
-from ohlol.data.readers.tables import Row, Table, names_of, number
+from ohlol.data.lines import Example, Line, Lines, Place, Span, error_at, is_row, nfc, quote
+from ohlol.data.readers import json_lines
+from ohlol.data.readers.base import (
+    CERTAIN,
+    LAST_RESORT,
+    LIKELY,
+    PROBABLE,
+    Confidence,
+    Contents,
+    Reader,
+    default_task,
+)
+from ohlol.data.readers.column_names import find_columns, join_names, list_names
+from ohlol.data.readers.cutting import Boundary, line_boundary
+from ohlol.data.readers.json_lines import is_strings, looks_like_json
+from ohlol.data.readers.pairs import is_json, is_json_pair
+from ohlol.data.readers.plain_lines import read_plain_lines, require_symbols
+from ohlol.data.readers.tables import (
+    DELIMITERS,
+    Row,
+    Table,
+    csv_boundary,
+    csv_table,
+    delimiter_of,
+    finite_number,
+    is_empty,
+    json_table,
+    number,
+)
+from ohlol.data.symbols import Symbols, split_symbols
+from ohlol.data.targets import TARGETS, Targets
 from ohlol.utils.errors import InputError
 
-
-def _spec(names: Iterable[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow(names)
-    return text.getvalue()
-
-
-def _chosen(table: Table, spec: str) -> list[int]:
-    place = Place(table.file, 1)
-    names = [spec] if spec in table.names else names_of(spec)
-    if not names:
-        raise fault(place, f"{shown(spec)} names no column; there are {listed(table.names)}")
-    return [find(table.names, name, place) for name in names]
+PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
+CSV = (".csv", ".tsv")
+CLASS, SERIES = Targets(per_sequence=True), Targets(shifted=True, numeric=True)
+NUMERIC_SHARE = 0.5
+"""A column of which more cells hold numbers is numeric, and a cell without a number is an error."""
 
 
-def resolved(table: Table, settings: DataSettings, *, keep: bool = True) -> DataSettings:
-    """The settings with the task, the columns and the header that the table and the flags tell.
+class ColumnsReader(Reader):
+    """CSV, JSON objects, Parquet and Arrow."""
 
-    Where every row must be seen for that, they stay in memory and in the table only with `keep`.
+    name = "columns"
+    targets = (CLASS, SERIES)
+    binary_suffixes = (*PARQUET, *ARROW)
+
+    def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
+        """By the name, by JSON objects that are not pairs, or because columns are chosen and the rows have some."""
+        if head.suffix == ".csv":
+            return Confidence(CERTAIN, "its name ends in .csv")
+        first = head.first(is_row)
+        chosen = bool(settings.input or settings.target)
+        if is_json(head):
+            if chosen or not is_json_pair(first):
+                return Confidence(LIKELY, "its rows are JSON objects and not pairs")
+        elif head.suffix == ".tsv":
+            return Confidence(PROBABLE, "its name ends in .tsv")
+        elif chosen and first is not None and "\t" in first.text:
+            return Confidence(PROBABLE, "columns are chosen and its rows have columns")
+        return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads columns")
+
+    def resolve(self, lines: Lines, settings: DataSettings, *, targets: bool) -> DataSettings:
+        """The task, the columns and the header; all rows are read where they decide, and none is kept."""
+        table = self._table(lines, settings, targets)
+        return settings if table is None else resolve_columns(table, settings, keep=False)
+
+    def open(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Contents:
+        """The same, with the rows kept where all must be read first; without targets it may be plain text."""
+        table = self._table(lines, settings, targets)
+        if table is None:
+            return Contents(settings, read_plain_lines(lines, settings.level))
+        settings = resolve_columns(table, settings, keep=True)
+        if TARGETS[settings.task or ""].numeric:
+            from ohlol.data.readers.series import read_series
+
+            return Contents(settings, series=read_series(table, settings, targets=targets))
+        return Contents(settings, read_classes(table, settings, targets=targets))
+
+    def boundary(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Boundary:
+        """After a row; a line end between quotes does not end a row of CSV."""
+        if self._kind(lines, settings, targets) == "csv":
+            return partial(csv_boundary, delimiter=delimiter_of(lines))
+        return line_boundary
+
+    def spans(
+        self, file: str, settings: DataSettings, piece: int, *, targets: bool, also_at: int = 0
+    ) -> Iterator[Span]:
+        """Parquet and Arrow files are cut between groups of rows, by their size when decompressed."""
+        if Lines(file).suffix not in self.binary_suffixes:
+            yield from super().spans(file, settings, piece, targets=targets, also_at=also_at)
+            return
+        from ohlol.data.readers.arrow import read_groups
+
+        start = size = rows = 0
+        row = 1
+        groups = read_groups(file)
+        for end, group in enumerate(groups, 1):
+            size, rows = size + group.size, rows + group.rows
+            if size >= piece or end == len(groups):
+                yield Span(file, start, end, row)
+                start, row, size, rows = end, row + rows, 0, 0
+
+    def _table(self, lines: Lines, settings: DataSettings, targets: bool) -> Table | None:
+        """The table of a file; None where it is plain text with a sequence in each line."""
+        kind = self._kind(lines, settings, targets)
+        if kind == "arrow":
+            from ohlol.data.readers.arrow import arrow_table
+
+            return arrow_table(str(lines.path), lines.span)
+        if kind == "json":
+            return json_table(lines)
+        return csv_table(lines, settings) if kind == "csv" else None
+
+    def _kind(self, lines: Lines, settings: DataSettings, targets: bool) -> str:
+        """What a file is: "arrow" (or Parquet), "json", "csv" or "plain" lines."""
+        if lines.suffix in self.binary_suffixes:
+            return "arrow"
+        first = lines.head.first()
+        if lines.suffix in json_lines.SUFFIXES or (lines.suffix not in CSV and looks_like_json(first)):
+            return "json"
+        may_be_plain = not targets and settings.task is not None and TARGETS[settings.task].per_sequence
+        is_csv = not may_be_plain or lines.suffix in CSV or _names_input(first, settings)
+        return "csv" if is_csv else "plain"
+
+
+def _names_input(first: Line | None, settings: DataSettings) -> bool:
+    """Whether the first line is a header that names the input column."""
+    if not settings.header or first is None:
+        return False
+    cells = {cell.strip('" ') for mark in DELIMITERS for cell in nfc(first.text).split(mark)}
+    return settings.input in cells
+
+
+def resolve_columns(table: Table, settings: DataSettings, *, keep: bool) -> DataSettings:
+    """Complete the settings with the task, the columns, the level and the header.
+
+    Args:
+        table: whose rows are read where the settings do not say which columns hold numbers.
+        settings: those chosen.
+        keep: whether rows that were read stay in the table.
+
+    Raises:
+        InputError: the columns must be chosen, or one that must hold numbers does not.
     """
-    settings = replace(settings, header=table.header, format="columns")
-    if settings.task == "classify" and settings.input and settings.target:
-        return replace(settings, level=settings.level or _level(table, settings.input))
-    if settings.task == "forecast" and settings.input and settings.target:
-        return settings
-    first = table.peeked()
+    settings = replace(settings, header=table.header)
+    if settings.task is not None and settings.input and settings.target:
+        if TARGETS[settings.task].numeric:
+            return settings
+        return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
+    first = table.first()
     if first is None:
         raise InputError(f"{table.file}: no rows below the header")
-    seen = [_Seen() for _ in table.names]
-    for row in table.kept() if keep else table.rows:
-        for cell, column in zip(row.cells, seen, strict=False):
+    stats = [ColumnStats() for _ in table.names]
+    for row in table.keep_rows() if keep else table.rows:
+        for cell, column in zip(row.cells, stats, strict=False):
             column.add(cell, row)
-    numeric = [i for i, column in enumerate(seen) if column.share == 1]
-    asked = [i for spec in (settings.input, settings.target) if spec for i in _chosen(table, spec)]
-    chosen = asked or list(range(len(table.names)))
-    task = settings.task or ("forecast" if set(chosen) <= set(numeric) else "classify")
-    if task == "forecast":
-        inputs = settings.input or _spec(table.names[i] for i in numeric)
-        for i, column in enumerate(seen):
-            if not settings.input and i not in numeric and column.share > MOSTLY and column.odd is not None:
-                _finite(column.odd, table.names, i)
+    numeric = [i for i, column in enumerate(stats) if column.numeric_share == 1]
+    chosen = [i for names in (settings.input, settings.target) if names for i in _find(table, names)]
+    read = chosen or list(range(len(table.names)))
+    task = settings.task or default_task(SERIES if set(read) <= set(numeric) else CLASS)
+    if TARGETS[task].numeric:
+        inputs = settings.input or join_names(table.names[i] for i in numeric)
+        for i, column in enumerate(stats):
+            is_damaged = column.numeric_share > NUMERIC_SHARE and column.not_finite is not None
+            if not settings.input and i not in numeric and is_damaged:
+                assert column.not_finite is not None
+                finite_number(column.not_finite, table.names, i)
         if not inputs:
-            raise InputError(f"{table.file}: no column of numbers to forecast; there are {listed(table.names)}")
+            raise InputError(f"{table.file}: no column of numbers to forecast; there are {list_names(table.names)}")
         return replace(settings, task=task, input=inputs, target=settings.target or inputs)
     if not settings.input or not settings.target:
-        flags = "say which to read with --input NAME --target NAME"
-        if not table.header:
-            cells = listed(tuple(str(cell) for cell in first.cells))
-            flags = f"(the first row: {cells}); say which to read with --input NUMBER --target NUMBER, or their names"
-        if numeric and not asked:
-            flags += f", or forecast {listed(tuple(table.names[i] for i in numeric))} with --task forecast"
-        raise InputError(f"{table.file}: the columns are {listed(table.names)}; {flags}".replace("; (", " ("))
-    return replace(settings, task=task, level=settings.level or _level_of(first, table, settings.input))
-
-
-def _level(table: Table, spec: str) -> str:
-    return _level_of(table.peeked(), table, spec)
-
-
-def _level_of(first: Row | None, table: Table, spec: str) -> str:
-    at = _chosen(table, spec)[0]
-    return "word" if first is not None and isinstance(first.cells[at], list) else "char"
-
-
-def _is_empty(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, str) and not cell.strip())
-
-
-MOSTLY = 0.5
-"""A column with more numbers than this is one of numbers, and what is none in it a mistake."""
+        cells = "" if table.header else f" (the first row: {list_names(tuple(str(cell) for cell in first.cells))})"
+        by = "by name" if table.header else "by number"
+        instead = ""
+        if numeric and not chosen:
+            names = list_names(tuple(table.names[i] for i in numeric))
+            instead = f", or forecast {names} with `task` {default_task(SERIES)}"
+        raise InputError(
+            f"{table.file}: the columns are {list_names(table.names)}{cells}; "
+            f"choose two {by} with `input` and `target`{instead}"
+        )
+    return replace(settings, task=task, level=settings.level or _infer_level(first, table, settings.input))
 
 
 @dataclass
-class _Seen:
-    """What the rows that were read say of a column."""
+class ColumnStats:
+    """What the cells of a column hold."""
 
     filled: int = 0
     numbers: int = 0
-    odd: Row | None = None
+    not_finite: Row | None = None
     """The first row in which it holds no finite number."""
 
     def add(self, cell: Any, row: Row) -> None:
+        """Count the cell of a row."""
         value = number(cell)
-        self.filled += not _is_empty(cell)
+        self.filled += not is_empty(cell)
         self.numbers += value is not None
-        if self.odd is None and (value is None or not isfinite(value)):
-            self.odd = row
+        if self.not_finite is None and (value is None or not isfinite(value)):
+            self.not_finite = row
 
     @property
-    def share(self) -> float:
-        """Of the cells that hold something, the share that holds a number."""
+    def numeric_share(self) -> float:
+        """The share of the filled cells that hold numbers."""
         return self.numbers / self.filled if self.filled else 0.0
 
 
-def _finite(row: Row, names: tuple[str, ...], column: int) -> float:
-    cell = row.cells[column]
-    value = number(cell)
-    if value is not None and isfinite(value):
-        return value
-    what = "is empty" if _is_empty(cell) else f"is {shown(cell)}, which is not a finite number"
-    raise fault(row.place, f"column {shown(names[column])} {what}; fill it in or choose other columns with --input")
+def _find(table: Table, names: str) -> list[int]:
+    return find_columns(table.names, names, Place(table.file, 1))
 
 
-def classified(table: Table, settings: DataSettings, targets: bool) -> Iterator[Example]:
-    """A text and its class a row, lazily; settings are resolved."""
-    columns = _chosen(table, settings.input or "1") if targets or len(table.names) > 1 or table.header else [0]
+def _infer_level(first: Row | None, table: Table, names: str) -> str:
+    column = _find(table, names)[0]
+    return "word" if first is not None and isinstance(first.cells[column], list) else "char"
+
+
+def read_classes(table: Table, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+    """A text and its class for each row; settings are complete."""
+    is_single = not targets and len(table.names) == 1 and not table.header
+    columns = [0] if is_single else _find(table, settings.input or "1")
     if len(columns) > 1:
-        raise InputError(f"{table.file}: --input {shown(settings.input)} names several columns; a class reads one text")
-    target = _one(table, settings.target or "2") if targets else None
+        raise InputError(f"{table.file}: `input` {quote(settings.input)} names several columns; a class reads one text")
+    target = _find_one(table, settings.target or "2") if targets else None
     for row in table.rows:
-        text = _sequence(row, table.names, columns[0], settings.level)
-        yield Example(text, None if target is None else _class(row, table.names, target), row.place)
+        text = _read_sequence(row, table.names, columns[0], settings.level)
+        yield Example(text, None if target is None else _read_class(row, table.names, target), row.place)
 
 
-def _one(table: Table, spec: str) -> int:
-    columns = _chosen(table, spec)
+def _find_one(table: Table, names: str) -> int:
+    columns = _find(table, names)
     if len(columns) > 1:
-        raise InputError(f"{table.file}: --target {shown(spec)} names several columns; a class is one column")
+        raise InputError(f"{table.file}: `target` {quote(names)} names several columns; a class is one column")
     return columns[0]
 
 
-def _sequence(row: Row, names: tuple[str, ...], column: int, level: str | None) -> list[str] | str:
+def _read_sequence(row: Row, names: tuple[str, ...], column: int, level: str | None) -> Symbols:
     cell: Any = row.cells[column]
-    if _is_empty(cell):
-        raise fault(row.place, f"column {shown(names[column])} is empty; a sequence has one symbol at least")
+    if is_empty(cell):
+        raise error_at(row.place, f"column {quote(names[column])} is empty; a sequence has one symbol at least")
     if is_strings(cell) and level == "word":
-        return filled(row.place, [nfc(entry) for entry in cell])
+        return require_symbols(row.place, [nfc(entry) for entry in cell])
     if isinstance(cell, (list, dict)):
-        raise fault(row.place, f"column {shown(names[column])} is no text; --level word reads lists of strings too")
-    return split(nfc(str(cell)), level)
-
-
-def _class(row: Row, names: tuple[str, ...], column: int) -> str:
-    cell: Any = row.cells[column]
-    if _is_empty(cell) or isinstance(cell, (list, dict)):
-        what = "is empty" if _is_empty(cell) else "is no text"
-        raise fault(row.place, f"column {shown(names[column])} {what}; a class is a text or a number")
-    return nfc(str(cell))
-
-
-class Series(NamedTuple):
-    """Rows of numbers of one file, (T, I) and (T, F), the latter where targets are wanted."""
-
-    inputs: NDArray[np.float64]
-    targets: NDArray[np.float64] | None
-    input_names: tuple[str, ...]
-    target_names: tuple[str, ...]
-
-    def cut(self, at: int) -> "tuple[Series, Series]":
-        """The rows before a place, and those from it on."""
-        targets = (None, None) if self.targets is None else (self.targets[:at], self.targets[at:])
-        return (
-            self._replace(inputs=self.inputs[:at], targets=targets[0]),
-            self._replace(inputs=self.inputs[at:], targets=targets[1]),
+        raise error_at(
+            row.place, f"column {quote(names[column])} is not a text; with `level` word lists of strings are read too"
         )
+    return split_symbols(nfc(str(cell)), level)
 
 
-ROWS = 1 << 14
-"""Rows of a series that are read at once."""
-
-
-def series(table: Table, settings: DataSettings, targets: bool) -> Iterator[Series]:
-    """The numbers of the chosen columns, `ROWS` at a time; settings are resolved."""
-    inputs = _chosen(table, settings.input or "")
-    wanted = _chosen(table, settings.target or "") if targets else []
-    names = [tuple(table.names[column] for column in columns) for columns in (inputs, wanted)]
-    place, both = {column: i for i, column in enumerate(dict.fromkeys((*inputs, *wanted)))}, (inputs, wanted)
-    empty = True
-    while rows := list(islice(table.rows, ROWS)):
-        empty = False
-        numbers = np.array([[_finite(row, table.names, column) for column in place] for row in rows])
-        of = [numbers[:, [place[column] for column in columns]] for columns in both]
-        yield Series(of[0], of[1] if wanted else None, names[0], names[1])
-    if empty:
-        raise InputError(f"{table.file}: no rows below the header")
-
-
-def joined(parts: Iterable[Series]) -> Series:
-    """A series in one piece."""
-    found = list(parts)
-    targets = [part.targets for part in found if part.targets is not None]
-    inputs = np.concatenate([part.inputs for part in found])
-    return found[0]._replace(inputs=inputs, targets=np.concatenate(targets) if targets else None)
+def _read_class(row: Row, names: tuple[str, ...], column: int) -> str:
+    cell: Any = row.cells[column]
+    if is_empty(cell) or isinstance(cell, (list, dict)):
+        problem = "is empty" if is_empty(cell) else "is not a text"
+        raise error_at(row.place, f"column {quote(names[column])} {problem}; a class is a text or a number")
+    return nfc(str(cell))

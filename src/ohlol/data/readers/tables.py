@@ -1,4 +1,4 @@
-"""CSV and JSONL files become tables of named columns; knows nothing of what a column means, nor of columnar files."""
+"""Tables: named columns and their rows, from CSV and from JSON objects."""
 
 import codecs
 import csv
@@ -7,19 +7,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain, islice
+from math import isfinite
 from typing import Any, BinaryIO, NamedTuple
 
 from ohlol.config import DataSettings
-from ohlol.data.lines import LINE_LIMIT, Lines, Place, fault, json_object, nfc, without_end
+from ohlol.data.lines import LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
+from ohlol.data.readers.column_names import split_names, split_row
+from ohlol.data.readers.json_lines import json_object
 from ohlol.utils.errors import InputError, cut
 
 DELIMITERS = (",", ";", "\t")
 CELL_LIMIT = 2**27
-"""Characters of a CSV cell; a longer one is a quote that was never closed. The csv module's own limit is 131,072."""
+"""Characters of the longest CSV cell; a longer one is a quote that was never closed. The csv module accepts 131,072."""
 
 
 class Row(NamedTuple):
-    """The cells of one row, of any type, and where it stands."""
+    """The cells of one row, of any type, and its place."""
 
     cells: Sequence[Any]
     place: Place
@@ -32,24 +35,28 @@ class Table:
     file: str
     names: tuple[str, ...]
     header: bool
-    """Whether the names stand in the file; otherwise they are numbers."""
+    """Whether the names are in the file; otherwise they are numbers."""
     rows: Iterator[Row]
 
-    def kept(self) -> list[Row]:
-        """All rows, which stay in the table."""
+    def keep_rows(self) -> list[Row]:
+        """All rows; they stay in the table."""
         rows = list(self.rows)
         self.rows = iter(rows)
         return rows
 
-    def peeked(self) -> Row | None:
-        """The first row, which stays in the table."""
+    def first(self) -> Row | None:
+        """The first row, or None; it stays in the table."""
         first = next(self.rows, None)
         self.rows = self.rows if first is None else chain([first], self.rows)
         return first
 
 
 def csv_table(lines: Lines, settings: DataSettings) -> Table:
-    """The table of a CSV file; the file's first rows tell of a stretch of it what it is."""
+    """The table of a CSV file, or of a part of one, whose delimiter and header are those of the file.
+
+    Raises:
+        InputError: the file is empty; the text is not CSV or a row has another length, once it is reached.
+    """
     head = lines.head
     delimiter = delimiter_of(head)
     rows = _csv_rows(head, delimiter)
@@ -62,21 +69,14 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
         header = _has_header(start, settings)
     names = tuple(nfc(cell) for cell in start[0].cells) if header else tuple(str(n) for n in range(1, width + 1))
     rows = chain(start[header:], rows) if head is lines else _csv_rows(lines, delimiter)
-    return Table(lines.file, names, header, _even(rows, width))
+    return Table(lines.file, names, header, _check_widths(rows, width))
 
 
 def delimiter_of(lines: Lines) -> str:
-    """The mark that makes the most columns of the first line."""
+    """The delimiter that splits the first line into the most columns."""
     first = lines.first()
     text = first.text if first else ""
-    return max(DELIMITERS, key=lambda mark: len(_first_row(text, mark)))
-
-
-def _first_row(text: str, delimiter: str) -> list[str]:
-    try:
-        return next(iter(csv.reader([text], delimiter=delimiter)))
-    except (csv.Error, StopIteration):
-        return []
+    return max(DELIMITERS, key=lambda mark: len(split_row(text, mark)))
 
 
 def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
@@ -90,7 +90,7 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
             return
         except csv.Error as error:
             why = cut(str(error))
-            raise fault(place, f"not CSV ({why}); a cell that holds quotes doubles and encloses them") from None
+            raise error_at(place, f"not CSV ({why}); quotes in a cell are doubled, and the cell is quoted") from None
         if cells and (len(cells) > 1 or cells[0].strip()):
             yield Row(cells, place)
 
@@ -101,68 +101,76 @@ def _reader(lines: Iterator[str], delimiter: str) -> Any:
 
 
 def csv_boundary(handle: BinaryIO, start: int, at: int, delimiter: str) -> int:
-    """The first byte from `at` on that a row of a CSV file begins with, where one begins with the byte `start`.
+    """The first offset from `at` on at which a row of a CSV file begins, given that one begins at `start`.
 
-    A line end between quotes ends no row, so all from `start` on is looked through: what has no quotes for line ends
-    alone, and the rest with the reader of the rows itself. Where that finds a fault, the rest is not cut.
+    A line end between quotes does not end a row, so the bytes from `start` on are searched: those without quotes for
+    line ends, the others with the CSV reader. Where that fails, the rest of the file is not cut.
     """
     while start < at:
         handle.seek(start)
         block = handle.read(BLOCK)
         quote = block.find(b'"')
-        plain = block[: quote if quote >= 0 else len(block)]
+        unquoted = block[: quote if quote >= 0 else len(block)]
         if not block:
             return start
-        if (found := plain.find(b"\n", max(0, at - 1 - start))) >= 0:
-            return start + found + 1
-        passed = plain.rfind(b"\n") + 1
-        start = start + passed if passed else _rows_end(handle, start, min(start + BLOCK, at), delimiter)
+        if (line_end := unquoted.find(b"\n", max(0, at - 1 - start))) >= 0:
+            return start + line_end + 1
+        passed = unquoted.rfind(b"\n") + 1
+        start = start + passed if passed else _end_of_row(handle, start, min(start + BLOCK, at), delimiter)
     return start
 
 
 BLOCK = 1 << 20
-"""Bytes looked through at once for line ends."""
+"""Bytes searched at once for line ends."""
 
 
-def _rows_end(handle: BinaryIO, start: int, until: int, delimiter: str) -> int:
+def _end_of_row(handle: BinaryIO, start: int, until: int, delimiter: str) -> int:
     """The end of the first row that reaches `until`, parsed from `start` on."""
     handle.seek(start)
 
     def lines() -> Iterator[str]:
         while raw := handle.readline(LINE_LIMIT + 1):
             body, _ = without_end(raw if handle.tell() > len(raw) else raw.removeprefix(codecs.BOM_UTF8))
-            yield body.decode("latin-1") + "\n"  # any bytes; what means something to the reader is ASCII
+            yield body.decode("latin-1") + "\n"  # accepts any bytes; quotes and delimiters are ASCII
 
     try:
         for _ in _reader(lines(), delimiter):
             if handle.tell() >= until:
                 return handle.tell()
-    except csv.Error:  # who reads it is told where
+    except csv.Error:  # reported with its place when the rows are read
         pass
     return handle.seek(0, io.SEEK_END)
 
 
 def _has_header(start: list[Row], settings: DataSettings) -> bool:
-    """Names asked for mean a header, numbers none; otherwise it is text that stands above a number, or text alone."""
-    asked = [name for spec in (settings.input, settings.target) if spec for name in names_of(spec)]
-    if asked:
-        return not all(name.isdigit() for name in asked)
-    first = [number(cell) is None for cell in start[0].cells]
+    """Infer whether the first row is a header.
+
+    It is where columns are chosen by name and not by number; otherwise where text is above a number, or where it is the
+    only row and holds no number.
+    """
+    chosen = [name for names in (settings.input, settings.target) if names for name in split_names(names)]
+    if chosen:
+        return not all(name.isdigit() for name in chosen)
+    is_text = [number(cell) is None for cell in start[0].cells]
     if len(start) == 1:
-        return all(first)
-    below = [number(cell) is None for cell in start[1].cells]
-    return any(above and not under for above, under in zip(first, below, strict=False))
+        return all(is_text)
+    is_text_below = [number(cell) is None for cell in start[1].cells]
+    return any(above and not below for above, below in zip(is_text, is_text_below, strict=False))
 
 
-def _even(rows: Iterable[Row], width: int) -> Iterator[Row]:
+def _check_widths(rows: Iterable[Row], width: int) -> Iterator[Row]:
     for row in rows:
         if len(row.cells) != width:
-            raise fault(row.place, f"{len(row.cells)} columns, where the first row has {width}")
+            raise error_at(row.place, f"{len(row.cells)} columns, where the first row has {width}")
         yield row
 
 
 def json_table(lines: Lines) -> Table:
-    """The table of a JSONL file, its columns the keys of the file's first object."""
+    """The table of a file of JSON objects; its columns are the keys of the first object.
+
+    Raises:
+        InputError: the file is empty; a line is not a JSON object, once it is reached.
+    """
     first = lines.head.first(lambda text: bool(text.strip()))
     if first is None:
         raise InputError(f"{lines.file}: no rows; the file is empty")
@@ -172,13 +180,8 @@ def json_table(lines: Lines) -> Table:
     return Table(lines.file, names, True, rows)
 
 
-def names_of(spec: str) -> list[str]:
-    """The columns a setting lists, separated by commas; a name that holds a comma stands in quotes."""
-    return [name.strip() for name in _first_row(spec, ",")]
-
-
 def number(cell: Any) -> float | None:
-    """The number a cell holds, which may be NaN; None where it holds none."""
+    """The number in a cell, which may be NaN or infinite; None where there is none."""
     if isinstance(cell, bool) or not isinstance(cell, (str, int, float, Decimal)):
         return None
     if isinstance(cell, str) and "_" in cell:
@@ -187,3 +190,24 @@ def number(cell: Any) -> float | None:
         return float(cell)
     except (ValueError, OverflowError):
         return None
+
+
+def is_empty(cell: Any) -> bool:
+    """Whether a cell holds nothing, or white space alone."""
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+def finite_number(row: Row, names: tuple[str, ...], column: int) -> float:
+    """The number in a cell of a row.
+
+    Raises:
+        InputError: it holds none, or NaN or infinity.
+    """
+    cell = row.cells[column]
+    value = number(cell)
+    if value is not None and isfinite(value):
+        return value
+    problem = "is empty" if is_empty(cell) else f"is {quote(cell)}, which is not a finite number"
+    raise error_at(
+        row.place, f"column {quote(names[column])} {problem}; fill it in or choose other columns with `input`"
+    )

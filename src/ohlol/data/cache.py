@@ -1,0 +1,71 @@
+"""A cache of the data that several runs read: encoded once for each combination of settings that changes the arrays."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ohlol.config import DataSettings, ModelSettings, TrainSettings
+from ohlol.data.corpus import encoded
+from ohlol.data.corpus.encoded import Encoded
+from ohlol.data.lines import STDIN
+from ohlol.data.loading import Loader, PreparedData, Source
+from ohlol.utils.errors import InputError
+
+WAYS = ("unknown", "spelled", "paired")
+"""Parts of the name of a cached corpus: what is encoded beside the symbols."""
+
+
+class CachedLoader:
+    """Loads the data of several runs.
+
+    Files are read when they are first needed, encoded, and mapped into memory from a folder, where other processes find
+    them too. An encoded corpus is mapped as it is; pairs stay in memory.
+
+    Args:
+        folder: where encoded data are written.
+        source: the data.
+        chosen: settings of the data that were chosen, by name.
+
+    Raises:
+        InputError: the data are standard input, which can be read only once.
+    """
+
+    def __init__(self, folder: Path, source: Source, chosen: dict[str, Any]):
+        if STDIN in source.files or source.dev == STDIN:
+            raise InputError("standard input can be read only once, and each trial reads the data: give a file")
+        self.source = source
+        self._loader = Loader(source, chosen)
+        key = json.dumps([chosen, source.dev], sort_keys=True)
+        self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:12]
+        self._settings: DataSettings | None = None
+        self._loaded: dict[str, PreparedData] = {}
+
+    @property
+    def settings(self) -> DataSettings:
+        """How the data are read, complete; raises InputError where they cannot be read."""
+        if self._settings is None:
+            cached = next(self._cached(), None)
+            self._settings = (cached or self._loader).settings
+        return self._settings
+
+    def load(self, model: ModelSettings, training: TrainSettings) -> PreparedData:
+        """The arrays for a model, as `Loader.load`; one process at a time may call it for one folder."""
+        ways = zip(WAYS, (training.unk_probability, model.char_rnn_size, model.bigram_size), strict=True)
+        parts = [f"seed{training.seed}", f"dev{training.dev_fraction:g}", *(way for way, used in ways if used)]
+        name = "-".join(parts)
+        if name not in self._loaded:
+            folder = self.folder / name
+            self._loaded[name] = self._loader.load(model, training, cache=folder).save(folder)
+            if self.source.files:
+                self._loader.release()
+        return self._loaded[name]
+
+    def _cached(self) -> Iterator[Encoded]:
+        if self.source.files:
+            sources = encoded.sources_of(self.source.files, self.source.dev)
+            for folder in sorted(self.folder.glob("seed*")):
+                corpus = encoded.find_cached(folder, sources)
+                if corpus is not None:
+                    yield corpus

@@ -1,0 +1,49 @@
+"""The arrays that an encoded corpus has, by what its codec encodes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which arrays an encoded corpus has, and the limits of their values."""
+
+    inputs: int = 0
+    """Number of input symbols; 0 where inputs are rows of numbers."""
+    columns: int = 0
+    """Columns of the inputs where they are rows of numbers."""
+    targets: int = 0
+    """Number of labels; 0 where there are no targets or they are rows of numbers."""
+    target_columns: int = 0
+    chars: int = 0
+    """Number of characters in spelled words; 0 where words are not spelled."""
+    bigrams: int = 0
+    whole: bool = False
+    """Whether a target belongs to a whole sequence."""
+
+    def arrays(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """For each array its type and its shape without the first axis."""
+        arrays: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {"offsets": (np.dtype("<i8"), ())}
+        number = np.dtype("<f4")
+        arrays["inputs"] = (number, (self.columns,)) if self.columns else (smallest_type(self.inputs), ())
+        if self.target_columns:
+            arrays["targets"] = (number, (self.target_columns,))
+        elif self.targets:
+            arrays["targets"] = (smallest_type(self.targets), ())
+        if self.chars:
+            arrays |= {"forms": (np.dtype("<u4"), ()), "spellings": (smallest_type(self.chars), ())}
+            arrays["spelling_offsets"] = (np.dtype("<i8"), ())
+        if self.bigrams:
+            arrays["bigrams"] = (smallest_type(self.bigrams), (2,))
+        return arrays
+
+
+def smallest_type(count: int) -> np.dtype[Any]:
+    """The smallest integer type that holds the ids 0 to count - 1, little-endian.
+
+    >>> smallest_type(256).str, smallest_type(257).str
+    ('|u1', '<u2')
+    """
+    return np.dtype("u1" if count <= 1 << 8 else "<u2" if count <= 1 << 16 else "<u4")

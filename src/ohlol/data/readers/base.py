@@ -1,0 +1,177 @@
+"""Reader: what a file format defines, and the registry of formats.
+
+To add a format, write a subclass of `Reader` in a module of its own and call `register` with an instance. From then on
+its files are recognized, read, encoded and predicted like any other.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from ohlol.config import DataSettings
+from ohlol.data.lines import Example, Lines, Span
+from ohlol.data.readers.cutting import Boundary, cut_file, line_boundary
+from ohlol.data.targets import TARGETS, Targets
+from ohlol.utils.errors import InputError
+from ohlol.utils.registry import Registry
+
+if TYPE_CHECKING:
+    from ohlol.data.readers.series import Series  # numpy, which `ohlol --help` does without
+
+CERTAIN, LIKELY, PROBABLE, POSSIBLE, LAST_RESORT = 1.0, 0.8, 0.6, 0.3, 0.1
+"""Degrees of confidence: the file's name says so; its first row has the form of this format and hardly of another; it
+suits this format better than most; nothing contradicts it; nothing else serves the task."""
+
+
+class Confidence(NamedTuple):
+    """How sure a reader is that a file is of its format."""
+
+    score: float
+    """In [0, 1]; the reader with the highest score reads the file, and the one registered first where scores tie."""
+    reason: str
+    """Why, as a message says it: "its name ends in .csv"."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A file that was opened: sequences of symbols or, for a task on numbers, one series in parts."""
+
+    settings: DataSettings
+    """Complete: with everything that was inferred from the file."""
+    examples: Iterator[Example] | None = None
+    series: "Iterator[Series] | None" = None
+
+
+class Reader:
+    """A file format.
+
+    A subclass sets `name` and `targets` and defines `recognize` and `examples`; one whose columns, keys or levels are
+    inferred from the file defines `resolve` too. `Lines` looks ahead without consuming a line, so that standard input
+    can be recognized and read.
+    """
+
+    name: str
+    """The value of the setting `format`."""
+    targets: tuple[Targets, ...]
+    """The kinds of targets that a file of this format holds; it serves every task with targets of such a kind."""
+    level: str | None = None
+    """The only level that this format has; None where it has all."""
+    binary_suffixes: tuple[str, ...] = ()
+    """Suffixes of files that are not text and that only this reader reads."""
+    is_text: bool = False
+    """Whether a file is one text, read as it stands, so that it can be encoded without splitting it into symbols."""
+
+    def serves(self, task: str) -> bool:
+        """Whether the files of this format suit a task."""
+        return TARGETS[task] in self.targets
+
+    def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
+        """How sure this reader is that a file is of its format; None where it is not, or where nothing shows it.
+
+        Args:
+            head: the lines of the file from its start, of which none may be consumed.
+            settings: those chosen; `task`, where it is chosen, is one that this format serves.
+        """
+        del head, settings
+        return None
+
+    def resolve(self, lines: Lines, settings: DataSettings, *, targets: bool) -> DataSettings:
+        """Complete the settings with what is inferred from the file; no line is consumed unless `open` is overridden.
+
+        Args:
+            lines: of the file, or of a part of it.
+            settings: those chosen; their task, format and level suit this format.
+            targets: whether targets are read too.
+
+        Raises:
+            InputError: something cannot be inferred, or a column that was chosen does not exist.
+        """
+        del lines, targets
+        return replace(settings, level=settings.level or "char")
+
+    def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+        """The sequences of a file or of a part of it, one at a time, with their places.
+
+        Raises:
+            InputError: a line is not of this format, once it is reached.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define `examples`")
+
+    def open(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Contents:
+        """Infer the settings and read the sequences, in one pass; arguments and errors are those of `resolve`."""
+        settings = self.resolve(lines, settings, targets=targets)
+        return Contents(settings, self.examples(lines, settings, targets=targets))
+
+    def check_labels(self, file: str, settings: DataSettings, labels: Iterable[str]) -> None:
+        """Raise InputError where the labels of all files show that the wrong column was read."""
+        del file, settings, labels
+
+    def boundary(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Boundary:
+        """Where a file may be cut so that each piece can be read alone: by default after any line."""
+        del lines, settings, targets
+        return line_boundary
+
+    def spans(
+        self, file: str, settings: DataSettings, piece: int, *, targets: bool, also_at: int = 0
+    ) -> Iterator[Span]:
+        """Cut a file into pieces that can be read alone.
+
+        Args:
+            file: its path.
+            settings: complete.
+            piece: bytes of a piece, about.
+            targets: whether targets are read.
+            also_at: an offset at which a piece ends in any case; it is one of `boundary`.
+
+        Raises:
+            InputError, OSError: the file cannot be read.
+        """
+        return cut_file(file, self.boundary(Lines(file), settings, targets=targets), piece, also_at)
+
+    def render(self, symbols: Sequence[str], labels: Sequence[str]) -> str | None:
+        """A labelled sequence as text of this format; None where the labels alone are the prediction."""
+        del symbols, labels
+        return None
+
+
+READERS: Registry[Reader] = Registry("format", package="ohlol.data.readers")
+"""The readers by the name of their format."""
+
+
+def register(reader: Reader) -> None:
+    """Add a reader.
+
+    Raises:
+        ValueError: another reader has this name.
+    """
+    READERS.add(reader.name, reader)
+
+
+def infer_reader(head: Lines, settings: DataSettings) -> tuple[Reader, Confidence]:
+    """The reader of a file whose format was not chosen, and the reason.
+
+    Raises:
+        InputError: no format serves the task, or the file cannot be read.
+    """
+    for reader in READERS.values():
+        if head.suffix in reader.binary_suffixes:
+            return reader, Confidence(CERTAIN, f"its name ends in {head.suffix}")
+    confidences = [
+        (reader, confidence)
+        for reader in READERS.values()
+        if settings.task is None or reader.serves(settings.task)
+        if (confidence := reader.recognize(head, settings)) is not None
+    ]
+    if not confidences:
+        raise InputError(f"{head.file}: its format is not recognized; choose it with `format`: {', '.join(READERS)}")
+    return max(confidences, key=lambda one: one[1].score)
+
+
+def default_task(kind: Targets) -> str:
+    """The task for targets of a kind: the first that was registered."""
+    return next(task for task, targets in TARGETS.items() if targets == kind)
+
+
+def default_reader(task: str) -> Reader:
+    """The reader for data of a task that came from no file: the first that serves it."""
+    return next(reader for reader in READERS.values() if reader.serves(task))

@@ -1,0 +1,61 @@
+"""Columns chosen by name or by number, and how messages list them."""
+
+import csv
+import io
+from collections.abc import Iterable
+
+from ohlol.data.lines import Place, error_at, quote
+
+LISTED = 20
+"""Names of columns that a message lists."""
+NUMBER_DIGITS = 9
+"""Digits of the largest number of a column."""
+
+
+def list_names(names: tuple[str, ...]) -> str:
+    """The names of columns as a message gives them."""
+    more = f" and {len(names) - LISTED} more" * (len(names) > LISTED)
+    return (", ".join(map(quote, names[:LISTED])) or "none") + more
+
+
+def find_column(names: tuple[str, ...], name: str, place: Place) -> int:
+    """The index of the column with a name, or with a number counted from 1.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    if names.count(name) > 1:
+        raise error_at(place, f"{names.count(name)} columns are named {quote(name)}; give the column's number")
+    if name in names:
+        return names.index(name)
+    if name.isascii() and name.isdigit() and len(name) <= NUMBER_DIGITS and 1 <= int(name) <= len(names):
+        return int(name) - 1
+    raise error_at(place, f"no column {quote(name)}; there are {list_names(names)}")
+
+
+def find_columns(names: tuple[str, ...], setting: str, place: Place) -> list[int]:
+    """The indices of the columns that a setting lists; raises InputError."""
+    chosen = [setting] if setting in names else split_names(setting)
+    if not chosen:
+        raise error_at(place, f"{quote(setting)} names no column; there are {list_names(names)}")
+    return [find_column(names, name, place) for name in chosen]
+
+
+def split_names(setting: str) -> list[str]:
+    """The columns that a setting lists, separated by commas; a name with a comma is in quotes."""
+    return [name.strip() for name in split_row(setting, ",")]
+
+
+def join_names(names: Iterable[str]) -> str:
+    """The setting that lists some columns; the reverse of `split_names`."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return text.getvalue()
+
+
+def split_row(text: str, delimiter: str) -> list[str]:
+    """The cells of the first row of a CSV text; empty where it has none."""
+    try:
+        return next(iter(csv.reader([text], delimiter=delimiter)))
+    except (csv.Error, StopIteration):
+        return []

@@ -1,0 +1,65 @@
+"""Lines of JSON: objects with their strings in composed form."""
+
+import json
+from typing import Any, TypeGuard, cast
+
+from ohlol.data.lines import QUOTED, Line, Place, error_at, nfc, quote
+
+SUFFIXES = (".jsonl", ".ndjson")
+JSON_DEPTH = 16
+"""Nesting depth of lists that a line may have; a sequence is one list of strings."""
+
+
+def json_object(line: Line) -> dict[str, Any]:
+    """The JSON object of a line, its strings in composed form; raises InputError."""
+    try:
+        value = json.loads(line.text, object_pairs_hook=_unique_keys)
+    except (ValueError, RecursionError) as error:
+        why = error.msg if isinstance(error, json.JSONDecodeError) else "a value out of bounds"
+        why = str(error) if isinstance(error, _DuplicateKeyError) else why
+        raise error_at(line.place, f"not JSON ({why}); every line must be one JSON object") from None
+    if not isinstance(value, dict):
+        raise error_at(line.place, f"{quote(line.text)} is not a JSON object")
+    entries = cast("dict[str, Any]", value)
+    return {_composed(key, line.place): _composed(entry, line.place) for key, entry in entries.items()}
+
+
+class _DuplicateKeyError(ValueError):
+    """An object has a key twice."""
+
+
+def _unique_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(entries)
+    if len(unique) < len(entries):
+        seen: set[str] = set()
+        duplicate = next(key for key, _ in entries if key in seen or seen.add(key))
+        raise _DuplicateKeyError(f"an object has the key {quote(duplicate)} twice")
+    return unique
+
+
+def _composed(value: Any, place: Place, depth: int = JSON_DEPTH) -> Any:
+    if isinstance(value, str):
+        if any("\ud800" <= char <= "\udfff" for char in value):
+            raise error_at(place, f"{ascii(value)[: QUOTED + 2]} holds half a surrogate pair, which is not a character")
+        return nfc(value)
+    if isinstance(value, list):
+        if not depth:
+            raise error_at(place, f"lists are nested more than {JSON_DEPTH} deep; a sequence is one list of strings")
+        return [_composed(entry, place, depth - 1) for entry in cast("list[Any]", value)]
+    return value
+
+
+def is_strings(value: object) -> TypeGuard[list[str]]:
+    """Whether a value is a list of strings."""
+    return isinstance(value, list) and all(isinstance(entry, str) for entry in cast("list[object]", value))
+
+
+def looks_like_json(line: Line | None, *keys: str) -> TypeGuard[Line]:
+    """Whether a line is a JSON object that has these keys."""
+    if line is None or not line.text.lstrip().startswith("{"):
+        return False
+    try:
+        value = json.loads(line.text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and all(key in value for key in keys)

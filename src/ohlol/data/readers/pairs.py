@@ -1,0 +1,128 @@
+"""Pairs: an input and a target with as many symbols, in two columns or as JSON objects."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from ohlol.config import DataSettings
+from ohlol.data.lines import Example, Line, Lines, Place, error_at, is_row, nfc
+from ohlol.data.readers import json_lines
+from ohlol.data.readers.base import LAST_RESORT, LIKELY, Confidence, Reader
+from ohlol.data.readers.column_names import list_names
+from ohlol.data.readers.json_lines import is_strings, json_object, looks_like_json
+from ohlol.data.readers.plain_lines import require_symbols
+from ohlol.data.symbols import Symbols, split_symbols
+from ohlol.data.targets import Targets
+
+INPUT, TARGET = "input", "target"
+"""The keys of a JSON object, unless the settings choose others."""
+UNITS = {"char": "characters", "word": "words"}
+
+
+class PairsReader(Reader):
+    """Two columns separated by a tab, or JSON objects with an input and a target."""
+
+    name = "pairs"
+    targets = (Targets(),)
+
+    def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
+        """Two columns of equal length, or JSON pairs; anything where a task with a label for each step is chosen."""
+        if not (settings.input or settings.target):
+            if is_json(head):
+                if is_json_pair(head.first(is_row)):
+                    return Confidence(LIKELY, "its first object has an input and a target of equal length")
+            elif _has_equal_columns(head, settings.level):
+                return Confidence(LIKELY, "its first row has two columns of equal length")
+        return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads pairs")
+
+    def resolve(self, lines: Lines, settings: DataSettings, *, targets: bool) -> DataSettings:
+        """The level: words where the input of the first JSON object is a list, else characters."""
+        del targets
+        first, key = lines.head.first(), settings.input or INPUT
+        is_list = looks_like_json(first, key) and isinstance(json_object(first)[nfc(key)], list)
+        return replace(settings, level=settings.level or ("word" if is_list else "char"))
+
+    def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+        """A pair for each line that is not blank."""
+        if lines.suffix in json_lines.SUFFIXES or looks_like_json(lines.head.first(), settings.input or INPUT):
+            return read_json_pairs(lines, settings, targets=targets)
+        return _read_tsv_pairs(lines, settings.level or "char", targets)
+
+
+def is_json(head: Lines) -> bool:
+    """Whether a file holds JSON objects, by its name or, where that has no suffix, by its first row."""
+    return head.suffix in json_lines.SUFFIXES or (head.suffix == "" and looks_like_json(head.first(is_row), INPUT))
+
+
+def is_json_pair(first: Line | None) -> bool:
+    """Whether the first line of a file is an object with an input and a target that can be a pair."""
+    if not looks_like_json(first, INPUT, TARGET):
+        return False
+    entries = json_object(first)
+    source, target = entries[INPUT], entries[TARGET]
+    if is_strings(source) and is_strings(target):
+        return True
+    return isinstance(source, str) and isinstance(target, str) and len(source) == len(target)
+
+
+def _has_equal_columns(head: Lines, level: str | None) -> bool:
+    first = head.first(is_row)
+    cells = first.text.split("\t") if first else []
+    return len(cells) == 2 and len({len(split_symbols(nfc(cell), level)) for cell in cells}) == 1
+
+
+def check_pair(place: Place, source: Symbols, target: Symbols, level: str) -> Example:
+    """An example whose input and target have the same length.
+
+    Raises:
+        InputError: they have not, or are empty.
+    """
+    if len(source) != len(target):
+        raise error_at(
+            place,
+            f"input has {len(source)} {UNITS[level]}, target {len(target)}; every step of a pair needs its own label",
+        )
+    return Example(require_symbols(place, source), target, place)
+
+
+def _read_tsv_pairs(lines: Lines, level: str, targets: bool) -> Iterator[Example]:
+    """Two columns of equal length; without targets the second may be missing."""
+    for text, place in lines:
+        if "\t" not in text and not text.strip():
+            continue
+        columns = [split_symbols(nfc(column), level) for column in text.split("\t")]
+        if len(columns) > 2 or len(columns) < 1 + targets:
+            raise error_at(place, f"columns in this line: {len(columns)}; a pair is two, separated by one tab")
+        if targets:
+            yield check_pair(place, columns[0], columns[1], level)
+        else:
+            yield Example(require_symbols(place, columns[0]), None, place)
+
+
+def read_json_pairs(lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+    """Objects with an input and a target, both strings or both lists of strings."""
+    level = settings.level or "char"
+    for line in lines:
+        if not line.text.strip():
+            continue
+        source = _json_symbols(line, settings.input or INPUT, level)
+        if targets:
+            yield check_pair(line.place, source, _json_symbols(line, settings.target or TARGET, level), level)
+        else:
+            yield Example(require_symbols(line.place, source), None, line.place)
+
+
+def _json_symbols(line: Line, key: str, level: str) -> Symbols:
+    entries = json_object(line)
+    if key not in entries:
+        raise error_at(line.place, f'no "{key}"; there are {list_names(tuple(entries))}')
+    value: Any = entries[key]
+    if isinstance(value, str):
+        return split_symbols(value, level)
+    if not is_strings(value):
+        raise error_at(line.place, f'"{key}" must be a string or a list of strings')
+    if level == "char":
+        raise error_at(
+            line.place, f'"{key}" is a list, and characters are read from a string; with `level` word lists are read'
+        )
+    return value

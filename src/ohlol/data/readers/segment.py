@@ -1,0 +1,77 @@
+"""Segmentation: sentences with spaces between words become characters with B M E S labels."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from ohlol.config import DataSettings
+from ohlol.data.lines import Example, Lines, nfc
+from ohlol.data.readers import json_lines
+from ohlol.data.readers.base import Reader
+from ohlol.data.readers.conll import Layout, has_columns, read_sentences
+from ohlol.data.readers.cutting import Boundary, line_boundary, sentence_boundary
+from ohlol.data.readers.pairs import read_json_pairs
+from ohlol.data.targets import Targets
+
+
+class SegmentReader(Reader):
+    """Sentences with spaces between words, one a line, or the forms of a CoNLL file.
+
+    It is never recognized: any text has spaces between words.
+    """
+
+    name = "segment"
+    targets = (Targets(),)
+    level = "char"
+
+    def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+        """Sentences; without targets a line is read as it stands."""
+        if not targets and lines.suffix in json_lines.SUFFIXES:
+            return read_json_pairs(lines, replace(settings, input=None), targets=False)
+        return (_segment_conll if has_columns(lines) else _segment_lines)(lines, settings, targets)
+
+    def boundary(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Boundary:
+        """After a line, or after a blank line of a CoNLL file."""
+        del settings, targets
+        return sentence_boundary if has_columns(lines) else line_boundary
+
+    def render(self, symbols: Sequence[str], labels: Sequence[str]) -> str:
+        """The words, with spaces between them."""
+        return " ".join(join_words(symbols, labels))
+
+
+def label_words(words: list[str]) -> str:
+    """The label of every character: begin, middle and end of a word, or a single one.
+
+    >>> label_words(["ohlol", "is", "a"])
+    'BMMMEBES'
+    """
+    return "".join("S" if len(word) == 1 else "B" + "M" * (len(word) - 2) + "E" for word in words)
+
+
+def join_words(symbols: Sequence[str], labels: Sequence[str]) -> list[str]:
+    """The words of labelled characters; a word begins at B and S, and after E and S.
+
+    >>> join_words("看似简单", ["B", "E", "B", "E"])
+    ['看似', '简单']
+    """
+    words: list[str] = []
+    previous = "E"
+    for symbol, label in zip(symbols, labels, strict=True):
+        if label in "BS" or previous in "ES":
+            words.append(symbol)
+        else:
+            words[-1] += symbol
+        previous = label
+    return words
+
+
+def _segment_lines(lines: Lines, _: DataSettings, targets: bool) -> Iterator[Example]:
+    for text, place in lines:
+        if text.strip():
+            words = nfc(text).split()
+            yield Example("".join(words), label_words(words), place) if targets else Example(nfc(text), None, place)
+
+
+def _segment_conll(lines: Lines, settings: DataSettings, targets: bool) -> Iterator[Example]:
+    for words, _, place in read_sentences(lines, Layout.infer(lines.head, settings, targets=False)):
+        yield Example("".join(words), label_words(list(words)) if targets else None, place)

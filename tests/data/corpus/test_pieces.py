@@ -1,0 +1,86 @@
+"""Files in pieces: nothing is lost, and each piece can be read alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import conll_file, sine_file, text_file
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ohlol.config import DataSettings
+from ohlol.data import sequences
+from ohlol.data.corpus.pieces import make_plan, part_lengths, split_examples, split_rows
+from ohlol.data.lines import Span
+from ohlol.utils.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+cells = st.text(st.sampled_from('a,"\n\r; '), max_size=30)
+
+
+@given(cells, st.integers(1, 9), st.booleans())
+@settings(deadline=None)
+def test_a_table_in_pieces_is_the_table(content: str, size: int, small: bool) -> None:
+    """Whatever quotes there are, in their place or not: the same rows at the same lines, or the same fault."""
+    path = Path("table.csv")
+    path.write_bytes(b"no,name\n" + content.encode())
+    how = DataSettings(task="classify", format="columns", level="char", header=True, input="name", target="no")
+
+    def read(spans: Callable[[], list[Any]]) -> list[Any]:
+        found: list[Any] = []
+        try:
+            for span in spans():
+                found += sequences.examples(span, how)
+        except InputError as error:
+            found.append(str(error))
+        return found
+
+    def pieces() -> list[Span]:
+        with pytest.MonkeyPatch.context() as patched:
+            if small:
+                patched.setattr("ohlol.data.readers.tables.BLOCK", 5)
+            spans = [piece.span for piece in make_plan([str(path)], how, 0.0, 0, True, size).pieces]
+        assert [span.start for span in spans] == [0, *(span.end for span in spans[:-1])]
+        assert spans[-1].end == path.stat().st_size
+        return spans
+
+    assert read(pieces) == read(lambda: [path])
+
+
+def test_a_text_is_cut_where_its_dev_part_begins(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "data.txt", 400)
+    plan = make_plan([str(path)], DataSettings(), 0.25, 0, True, 64)
+    assert [piece.part for piece in plan.pieces] == sorted((piece.part for piece in plan.pieces), reverse=True)
+    dev = sum(piece.span.end - piece.span.start for piece in plan.pieces if piece.part == "dev")
+    assert dev == pytest.approx(100, abs=23)
+    for piece in plan.pieces[1:]:
+        assert path.read_bytes()[piece.span.start - 1 : piece.span.start] in (b"\n", b" ")
+
+
+def test_the_lines_of_pieces_are_numbered_as_in_the_file(tmp_path: Path) -> None:
+    path = conll_file(tmp_path / "data.conll")
+    plan = make_plan([str(path)], DataSettings(), 0.0, 0, True, 100)
+    places = [place for piece in plan.pieces for _, corpus in split_examples(plan, piece) for place in corpus.places]
+    assert len(plan.pieces) > 3
+    assert places == sequences.read(path).places
+
+
+def test_the_end_of_a_series_is_set_apart(tmp_path: Path) -> None:
+    path = sine_file(tmp_path / "data.csv", 100)
+    plan = make_plan([str(path)], DataSettings(task="forecast"), 0.2, 0, True, 50)
+    (piece,) = plan.pieces
+    lengths = part_lengths(plan, piece)
+    assert lengths == {"train": 80, "dev": 20}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("ohlol.data.readers.series.ROWS", 7)
+        rows = list(split_rows(plan, piece, lengths))
+    whole = sequences.read(path).inputs[0]
+    assert np.concatenate([part.inputs for _, _, part in rows]).tolist() == whole.tolist()
+    assert sum(len(part.inputs) for name, _, part in rows if name == "dev") == 20

@@ -1,0 +1,51 @@
+"""Data of several runs: encoded once for each combination of settings."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from helpers import upper_pairs
+
+from ohlol.config import ModelSettings, TrainSettings
+from ohlol.data import sequences
+from ohlol.data.cache import CachedLoader
+from ohlol.data.loading import Source
+from ohlol.utils.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+TRAINING = TrainSettings(dev_fraction=0.2)
+
+
+def test_data_are_read_once_and_found_by_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upper_pairs(tmp_path / "data.tsv", 60)
+    reads: list[Any] = []
+    original = sequences.read
+    monkeypatch.setattr(sequences, "read", lambda *a: reads.append(a) or original(*a))
+    loader = CachedLoader(tmp_path / "cache", Source.parse("data.tsv"), {})
+    assert loader.settings.format == "pairs"
+    data = loader.load(ModelSettings(), TRAINING)
+    assert loader.load(ModelSettings(hidden_size=3), TRAINING) is data
+    other = CachedLoader(tmp_path / "cache", Source.parse("data.tsv"), {})
+    assert other.settings == data.settings
+    assert other.load(ModelSettings(), TRAINING).data_sha256 == data.data_sha256
+    assert len(reads) == 1
+
+
+def test_settings_that_change_the_arrays_have_their_own(tmp_path: Path) -> None:
+    upper_pairs(tmp_path / "data.tsv", 60)
+    loader = CachedLoader(tmp_path / "cache", Source.parse("data.tsv"), {})
+    plain = loader.load(ModelSettings(), TRAINING)
+    assert plain.train.bigrams is None
+    assert loader.load(ModelSettings(bigram_size=4), TRAINING).train.bigrams is not None
+    assert loader.load(ModelSettings(), TrainSettings(dev_fraction=0.2, seed=1)).data_sha256 != plain.data_sha256
+    assert len(list((tmp_path / "cache").glob("*/seed*"))) == 3
+
+
+def test_standard_input_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="standard input can be read only once"):
+        CachedLoader(tmp_path, Source.parse("-"), {})

@@ -1,0 +1,127 @@
+"""One path from files, pairs and corpora to arrays, for new and resumed runs."""
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import TINY, conll_file, upper_pairs
+
+import ohlol
+from ohlol.config import DataSettings, ModelSettings, TrainSettings
+from ohlol.data import sequences
+from ohlol.data.batches import fingerprint
+from ohlol.data.codec import Codec
+from ohlol.data.corpus import store
+from ohlol.data.corpus.encode import encode
+from ohlol.data.loading import DATA_FOLDER, HELLO, Loader, Source, corpus_folder
+from ohlol.utils.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+MODEL, TRAINING = ModelSettings(), TrainSettings(dev_fraction=0.2)
+
+
+def test_what_data_can_be(tmp_path: Path) -> None:
+    assert Source.parse(None).pairs == HELLO
+    assert Source.parse([("a", "b")]).pairs == (("a", "b"),)
+    assert Source.parse(tmp_path / "a.tsv").files == (str(tmp_path / "a.tsv"),)
+    assert Source.parse(["a", "b", "a"], dev=Path("c")) == Source(files=("a", "b"), dev="c")
+    upper_pairs(tmp_path / "data.tsv")
+    encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1)
+    assert Source.parse("c") == Source(corpus=Path("c"))
+    assert Source.parse("c").names == ("c",)
+    assert corpus_folder("data.tsv") is None
+
+
+def test_saved_data_are_loaded_again_and_equal(tmp_path: Path) -> None:
+    upper_pairs(tmp_path / "data.tsv", 60)
+    loader = Loader(Source.parse("data.tsv"), {})
+    data = loader.load(MODEL, TRAINING)
+    saved = data.save(tmp_path / "cache")
+    assert not data.mapped
+    assert saved.mapped
+    again = Loader(Source.parse("data.tsv"), {}).load(MODEL, TRAINING, cache=tmp_path / "cache", codec=data.codec)
+    assert again.mapped
+    assert again.data_sha256 == data.data_sha256 == fingerprint(data.train, data.dev)
+    assert (np.asarray(again.train.inputs.values) == data.train.inputs.values).all()
+    assert again.codec == data.codec
+    assert again.files == ("data.tsv",)
+
+
+def test_a_cache_of_other_files_or_another_codec_is_not_used(tmp_path: Path) -> None:
+    upper_pairs(tmp_path / "data.tsv", 60)
+    data = Loader(Source.parse("data.tsv"), {}).load(MODEL, TRAINING).save(tmp_path / "cache")
+    other = Codec.learn(sequences.sequences_from_pairs([("a", "b")]), unknowns=True)
+    assert not Loader(data.source, {}).load(MODEL, TRAINING, cache=tmp_path / "cache", codec=other).mapped
+    upper_pairs(tmp_path / "data.tsv", 61)
+    assert not Loader(data.source, {}).load(MODEL, TRAINING, cache=tmp_path / "cache").mapped
+    assert Loader(data.source, {}).load(MODEL, TRAINING, cache=tmp_path / "cache", verify=False).mapped
+
+
+def test_pairs_stay_in_memory(tmp_path: Path) -> None:
+    data = Loader(Source.parse([("hllo", "ohle")]), {}).load(MODEL, TRAINING)
+    assert data.save(tmp_path / "cache") is data
+    assert not (tmp_path / "cache").exists()
+    assert data.codec.symbols is not None
+    assert data.codec.symbols.symbols == ("<unk>", *"ehlo")  # e is a label alone: few pairs share their symbols
+
+
+def test_what_was_read_is_released(tmp_path: Path) -> None:
+    upper_pairs(tmp_path / "data.tsv", 60)
+    loader = Loader(Source.parse("data.tsv"), {})
+    assert loader.settings.format == "pairs"
+    (tmp_path / "data.tsv").unlink()
+    assert len(loader.load(MODEL, TRAINING).train) == 48
+    loader.release()
+    with pytest.raises(InputError, match="no such file"):
+        loader.load(MODEL, TRAINING)
+
+
+def test_standard_input_can_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with upper_pairs(tmp_path / "data.tsv", 30).open() as handle:
+        monkeypatch.setattr(sys, "stdin", handle)
+        model = ohlol.fit("-", out="run", **TINY)
+    assert model.config.train_files == ("-",)
+    assert store.is_corpus(tmp_path / "run" / DATA_FOLDER)
+
+
+def test_one_corpus_and_its_settings(tmp_path: Path) -> None:
+    upper_pairs(tmp_path / "data.tsv", 60)
+    encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1)
+    for data, more, message in (
+        (["c", "data.tsv"], {}, "c is an encoded corpus and cannot be mixed with others"),
+        ("c", {"level": "word"}, "c was encoded with `level` char, not word"),
+        ("c", {"dev_fraction": 0.2}, "`dev_fraction` is chosen when a corpus is encoded"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ohlol.fit(data, **{**TINY, **more})  # pyright: ignore
+    encode(["data.tsv"], tmp_path / "dev", DataSettings(), vocab=tmp_path / "c", jobs=1)
+    model = ohlol.fit("c", dev="dev", out="run", **TINY)
+    assert model.config.dev_file == "dev"
+    encode([str(conll_file(tmp_path / "x.conll"))], tmp_path / "other", DataSettings(), jobs=1)
+    with pytest.raises(InputError, match="other was encoded with another vocabulary"):
+        ohlol.fit("c", dev="other", **TINY)
+
+
+def test_files_are_kept_beside_the_run_and_read_again_where_they_changed(tmp_path: Path) -> None:
+    upper_pairs(tmp_path / "data.tsv", 60)
+    ohlol.fit("data.tsv", out="run", **TINY)
+    kept = Path("run/resume/data")
+    assert store.is_corpus(kept)
+    before = (kept / "corpus.json").stat().st_mtime_ns
+    ohlol.fit(out="run", resume=True)
+    assert (kept / "corpus.json").stat().st_mtime_ns == before
+    (kept / "train-00000" / "inputs.npy").write_bytes(b"\x93NUMPY\x01\x00")
+    ohlol.fit(out="run", resume=True)  # what is damaged is made again
+    assert (kept / "corpus.json").stat().st_mtime_ns > before
+    store.verify(kept, store.read_manifest(kept))
+    time.sleep(0.01)
+    upper_pairs(tmp_path / "data.tsv", 61)
+    with pytest.raises(InputError, match="was started with other data"):
+        ohlol.fit(out="run", resume=True)

@@ -1,0 +1,239 @@
+"""Files of every format as sequences, with and without targets; settings that are refused."""
+
+import io
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.reading import CONLLU, Write, read_error, slow_disk
+from ohlol.config import DataSettings
+from ohlol.data.readers.base import READERS
+from ohlol.data.sequences import read, sequences_from_pairs, stream, symbols_of
+from ohlol.utils.errors import InputError
+
+
+class TestPrediction:
+    """The same files with their targets absent, or plain text with a sequence a line."""
+
+    pairs = DataSettings("label", "pairs", "char")
+    conll = DataSettings("label", "conll", "word", "FORM", "UPOS")
+    numbered = DataSettings("classify", "columns", "char", "1", "2", False)
+    named = DataSettings("classify", "columns", "char", "name", "lang", True)
+
+    @pytest.mark.parametrize(
+        ("trained", "name", "content", "inputs"),
+        [
+            (pairs, "a.tsv", "hello\tohlo\n\nab\n", ["hello", "ab"]),
+            (pairs, "a.txt", " hello\n# ab\n", [" hello", "# ab"]),
+            (pairs, "a.jsonl", '{"input": "ab"}\n', ["ab"]),
+            (conll, "a.conllu", CONLLU, [["do", "n't", "1 000"], ["#", "1.5"]]),
+            (conll, "a.conllu", "1\tdo\n2\tit\n", [["do", "it"]]),
+            (conll, "a.conll", "do\nit\n\nnow\n", [["do", "it"], ["now"]]),
+            (conll, "a.txt", "# do it\nnow\n", [["#", "do", "it"], ["now"]]),
+            (conll, "a.jsonl", '{"input": ["do", "it"]}\n', [["do", "it"]]),
+            (numbered, "a.csv", '"Abl"\n"Xi, Yi"\n', ["Abl", "Xi, Yi"]),
+            (numbered, "a.txt", "Abl\nXi, Yi\n", ["Abl", "Xi, Yi"]),
+            (named, "a.csv", "x,name\n1,Abl\n", ["Abl"]),
+            (named, "a.txt", "Abl\nXi\n", ["Abl", "Xi"]),
+            (named, "a", "x,name\n1,Abl\n", ["Abl"]),
+            (named, "a.jsonl", '{"name": "Abl"}\n', ["Abl"]),
+        ],
+    )
+    def test_inputs(self, write: Write, trained: DataSettings, name: str, content: str, inputs: list):
+        path = write(name, content)
+        corpus = read(path, trained, targets=False)
+        assert corpus.inputs == inputs
+        assert corpus.targets is None
+        assert list(stream(path, trained)) == list(zip(inputs, corpus.places, strict=True))
+
+    def test_text_is_one_sequence(self, write: Write):
+        assert next(stream(write("a.txt", "a\nb\n"), DataSettings("next", "text", "char")))[0] == "a\nb\n"
+
+    def test_standard_input_is_read_a_line_at_a_time(self, monkeypatch: pytest.MonkeyPatch):
+        read_so_far = []
+
+        def typed() -> Iterator[bytes]:
+            for raw in (b"\xef\xbb\xbfab\n", b"cd\r\n", b"\xff\n"):
+                read_so_far.append(raw)
+                yield raw
+
+        class Typed:
+            lines = typed()
+
+            def readline(self, limit: int) -> bytes:
+                return next(self.lines, b"")
+
+        monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": Typed()}))
+        given = stream("-", self.pairs)
+        assert next(given) == ("ab", ("stdin", 1))
+        assert len(read_so_far) == 1
+        assert next(given) == ("cd", ("stdin", 2))
+        with pytest.raises(InputError, match="stdin:3: byte 0xff at column 1 is not UTF-8"):
+            next(given)
+
+    def test_standard_input_as_a_file(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"input": "ab", "target": "cd"}\n')))
+        assert read("-").targets == ["cd"]
+
+
+class TestFiles:
+    def test_what_is_missing_or_empty(self, write: Write, tmp_path: Path):
+        assert read_error(tmp_path / "a.tsv") == "a.tsv: no such file"
+        assert "is a directory; give the files in it" in read_error(tmp_path)
+        for name in ("a.txt", "a.tsv", "a.csv", "a.conllu", "a.jsonl"):
+            for content in ("", "\ufeff"):
+                assert "empty" in read_error(write(name, content))
+        with pytest.raises(InputError, match="no file to read"):
+            read([])
+
+    def test_bytes_that_are_no_text(self, write: Write):
+        message = read_error(write("a.txt", "gut\nschön\n".encode("latin-1")))
+        assert (
+            message == "a.txt:2: byte 0xf6 at column 4 is not UTF-8; convert the file with iconv -f ENCODING -t UTF-8"
+        )
+        assert "iconv -f UTF-16 " in read_error(write("b.txt", "gut".encode("utf-16")))
+        assert ":1: byte 0xff at column 3 " in read_error(write("c.txt", "é ".encode() + b"\xff"))
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (DataSettings(format="xml"), "`format` is 'xml'; it must be one of pairs, conll, segment, text, columns"),
+            (DataSettings(task="tag"), "`task` is 'tag'; it must be one of classify, forecast, label, next"),
+            (DataSettings(level="byte"), "`level` is 'byte'; it must be one of char, word"),
+            (
+                DataSettings(task="label", format="text"),
+                "format text does not serve task label; use pairs, conll, seg",
+            ),
+            (DataSettings(format="conll", level="char"), "format conll has the level word; for level char use segment"),
+            (
+                DataSettings(format="segment", level="word"),
+                "format segment has the level char; for level word use conll",
+            ),
+        ],
+    )
+    def test_settings_at_fault(self, write: Write, given: DataSettings, message: str):
+        assert read_error(write("a.txt", "x\ty\n"), given).startswith(message)
+
+    @pytest.mark.parametrize(
+        ("name", "content", "task", "format"),
+        [
+            ("a.tsv", "ab\tcd\n", "label", "pairs"),
+            ("a.tsv", "1\t22\n3\t44\n", "forecast", "columns"),
+            ("a.txt", "ab\tcd\n", "label", "pairs"),
+            ("a.txt", "ab\tcde\n", "next", "text"),
+            ("a", CONLLU, "label", "conll"),
+            ("a.conll", "a\tb\n", "label", "conll"),
+            ("a.jsonl", '{"input": "ab", "target": "cd"}', "label", "pairs"),
+            ("a.jsonl", '{"input": 1, "target": 2}', "forecast", "columns"),
+            ("a.csv", "1,2\n", "forecast", "columns"),
+            ("a.md", "# Title\n", "next", "text"),
+        ],
+    )
+    def test_format_told_from_the_file(self, write: Write, name: str, content: str, task: str, format: str):
+        corpus = read(write(name, content))
+        assert (corpus.task, corpus.settings.format) == (task, format)
+        again = read(write(name, content), corpus.settings)
+        assert str(again) == str(corpus)
+
+    def test_a_second_file_is_read_like_the_first(self, write: Write):
+        assert ":1: columns in this line: 1" in read_errors(write("a.tsv", "a\tb\n"), write("b.txt", "ab\n"))
+
+
+def read_errors(*paths: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        read(paths)
+    return str(caught.value)
+
+
+def test_values_instead_of_files():
+    corpus = sequences_from_pairs([("hello", "ohlol"), ("e\u0301", "a")])
+    assert (corpus.inputs, corpus.targets) == (["hello", "é"], ["ohlol", "a"])
+    assert corpus.settings.level == "char"
+    assert sequences_from_pairs([(["a", "b"], ("X", "Y"))]).targets == [["X", "Y"]]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        ([], "no pairs"),
+        ([("ab", "cd"), ("abc", "de")], "pair 2: input has 3 characters, target 2"),
+        ([("", "")], "pair 1: the sequence is empty"),
+        ([("ab", ["c", "d"])], "pair 1: strings and lists do not mix"),
+        ([(["c", "d"], "ab")], "pair 1: strings and lists do not mix"),
+        ([(["c", 1], ["d", "e"])], "pair 1: a list must hold strings"),
+        ([("a", "b", "c")], "pair 1: 3 sides"),
+    ],
+)
+def test_values_at_fault(pairs: list, message: str):
+    with pytest.raises(InputError, match=message):
+        sequences_from_pairs(pairs)
+
+
+def test_a_text_on_the_command_line():
+    assert symbols_of("e\u0301a", DataSettings(level="char")) == "éa"
+    assert symbols_of("to be\n", DataSettings(level="word")) == ["to", "be"]
+    assert symbols_of("to\nbe", DataSettings(task="next", level="word")) == ["to", "\n", "be"]
+    with pytest.raises(InputError, match="character 2 of the text is not UTF-8"):
+        symbols_of("a\udcff", DataSettings())
+    with pytest.raises(InputError, match="the text is empty"):
+        symbols_of("", DataSettings())
+
+
+snippets = st.sampled_from(
+    [
+        b"\t",
+        b"\n",
+        b"\r\n",
+        b",",
+        b'"',
+        b"# ",
+        b"1",
+        b"1-2",
+        b"_",
+        b"nan",
+        b"\xef\xbb\xbf",
+        b'{"input": ',
+        b'["a"]',
+        b"}",
+        b'"target": ',
+        b'"a"',
+        b" ",
+        b"\xff",
+        b"\x00",
+        b"\r",
+        b"a\tb\n",
+        b"1,2\n",
+        b"# global.columns = A B\n",
+    ]
+)
+
+
+@given(
+    st.lists(snippets | st.binary(max_size=4)).map(b"".join),
+    st.sampled_from([".tsv", ".csv", ".txt", ".conllu", ".jsonl", ".parquet", ""]),
+    st.sampled_from([None, *READERS]),
+    st.sampled_from([None, "char", "word"]),
+    st.sampled_from([(None, None), ("1", "2"), ("FORM", "UPOS"), ("", ","), ("input", "target")]),
+    st.booleans(),
+)
+@settings(parent=slow_disk, max_examples=300)
+def test_any_bytes_are_read_or_read_error(tmp_path, content, suffix, format, level, columns, targets):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    corpus, refusal = None, ""
+    try:
+        corpus = read(path, DataSettings(None, format, level, *columns), targets=targets)
+    except InputError as error:
+        refusal = str(error)
+    if corpus is None:
+        assert re.fullmatch(r"(.*a(\.\w+)?:|format|`)[^\n]*", refusal)
+        return
+    assert len(corpus.inputs) == len(corpus.places) > 0
+    assert all(len(sequence) > 0 for sequence in corpus.inputs)
+    if corpus.task == "label" and targets:
+        assert [len(a) for a in corpus.inputs] == [len(b) for b in corpus.targets or ()]
