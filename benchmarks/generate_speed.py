@@ -17,7 +17,7 @@ import torch
 
 from ohlol.config import ModelSettings
 from ohlol.models.sequence_model import SequenceModel, Sizes
-from ohlol.ops import Spec, Stream
+from ohlol.ops import LayerSpec, SequenceStepper
 
 
 def theirs(model: SequenceModel, count: int, temperature: float) -> list[int]:
@@ -53,7 +53,7 @@ def in_turns(rounds: int, *runs: Callable[[], object]) -> list[float]:
 def step_times(hidden: int, rounds: int) -> list[float]:
     """Seconds of 1,000 streaming steps of an LSTM and of 1,000 calls of torch.nn.LSTMCell with the same weights."""
     cell = torch.nn.LSTMCell(hidden, hidden)
-    stream = Stream([p.detach() for p in cell.parameters()], Spec("lstm"))
+    stream = SequenceStepper([p.detach() for p in cell.parameters()], LayerSpec("lstm"))
     x = torch.randn(hidden)
     h = stream.step(x)
     wanted, _ = cell(x)

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from ohlol.cells import CELLS
 from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
@@ -27,7 +28,6 @@ from ohlol.interop.onnx_export import build_graph
 from ohlol.interop.onnx_verify import TOLERANCE, OnnxModel
 from ohlol.models.sequence_model import SequenceModel, Steps
 
-CELLS = {"rnn": torch.nn.RNNCell, "gru": torch.nn.GRUCell, "lstm": torch.nn.LSTMCell}
 STEPS = 200
 """Steps of one timing."""
 
@@ -36,7 +36,7 @@ class TorchLoop:
     """Embedding, cells and head of torch.nn, one step at a time."""
 
     def __init__(self, network: SequenceModel):
-        layers, cell = network.layers, CELLS[network.settings.cell]
+        layers, cell = network.layers, CELLS[network.settings.cell].torch_cell
         self.embedding, self.head, self.cells = network.encoder.embedding, network.head, []
         for layer in range(network.settings.num_layers):
             made = cell(layers.input_size if layer == 0 else layers.hidden_size, layers.hidden_size)

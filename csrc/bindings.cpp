@@ -13,6 +13,7 @@
 #include <new>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernel_args.h"
@@ -89,86 +90,84 @@ T* pointer(Address address) {
     return reinterpret_cast<T*>(address);
 }
 
-// The arguments of one layer in one direction as Python passes them; see kernel_args.h for their shapes. Addresses may be 0.
+// The arguments of one layer in one direction as Python passes them; see kernel_args.h for their shapes. Most are addresses,
+// 0 where there is no tensor.
 struct LayerCall {
-    i64 float64, cell, threads, reverse = 0;
+    i64 kernel, threads;
     i64 T, B, H, I;
-    i64 batch_sizes = 0, time_stride, batch_stride;
-    i64 W_ih = 0, W_hh, h_0 = 0, c_0 = 0, x = 0, out, out_ld, gates = 0, cell_states = 0, hidden_n = 0;
+    i64 batch_sizes, time_stride, batch_stride, reverse;
+    i64 W_ih, W_hh, b_ih, b_hh;
+    i64 h_0 = 0, c_0 = 0, x = 0, out, out_ld, gates = 0, cell_states = 0, hidden_n = 0;
 };
 
 struct ForwardCall : LayerCall {
-    i64 b_ih = 0, b_hh = 0, table = 0, ids = 0, h_n, c_n = 0;
+    i64 table = 0, ids = 0, h_n, c_n;
 };
 
 struct BackwardCall : LayerCall {
-    i64 grad_out = 0, grad_out_ld = 0, grad_h_n = 0, grad_c_n = 0;
-    i64 d_input_terms = 0, d_h_0 = 0, d_c_0 = 0, d_b_ih = 0, d_b_hh = 0, d_x = 0, add_d_x = 0, d_W_ih = 0, d_W_hh = 0;
+    i64 grad_out, grad_out_ld, grad_h_n, grad_c_n;
+    i64 d_input_terms = 0, d_W_ih, d_W_hh, d_b_ih, d_b_hh, d_h_0, d_c_0, d_x, add_d_x;
 };
 
 template <class Call>
-std::vector<Field<Call>> with_layer_fields(std::vector<Field<Call>> fields) {
+std::vector<Field<Call>> with_layer_fields(const std::vector<Field<Call>>& fields) {
     std::vector<Field<Call>> all{
-        {"float64", &Call::float64, true},
-        {"cell", &Call::cell, true},
-        {"threads", &Call::threads, true},
-        {"reverse", &Call::reverse, false},
-        {"T", &Call::T, true},
-        {"B", &Call::B, true},
-        {"H", &Call::H, true},
-        {"I", &Call::I, true},
-        {"batch_sizes", &Call::batch_sizes, false},
-        {"time_stride", &Call::time_stride, true},
-        {"batch_stride", &Call::batch_stride, true},
-        {"W_ih", &Call::W_ih, false},
-        {"W_hh", &Call::W_hh, true},
-        {"h_0", &Call::h_0, false},
-        {"c_0", &Call::c_0, false},
-        {"x", &Call::x, false},
-        {"out", &Call::out, true},
-        {"out_ld", &Call::out_ld, true},
-        {"gates", &Call::gates, false},
-        {"cell_states", &Call::cell_states, false},
-        {"hidden_n", &Call::hidden_n, false},
+        {"kernel", true, {&Call::kernel}},
+        {"threads", true, {&Call::threads}},
+        {"shape", true, {&Call::T, &Call::B, &Call::H, &Call::I}},
+        {"rows", true, {&Call::batch_sizes, &Call::time_stride, &Call::batch_stride, &Call::reverse}},
+        {"weights", true, {&Call::W_ih, &Call::W_hh, &Call::b_ih, &Call::b_hh}},
+        {"states", true, {&Call::h_0, &Call::c_0}},
+        {"x", false, {&Call::x}},
+        {"out", true, {&Call::out, &Call::out_ld}},
+        {"saved", true, {&Call::gates, &Call::cell_states, &Call::hidden_n}},
     };
     all.insert(all.end(), fields.begin(), fields.end());
+    if (all.size() > max_named_arguments) throw std::logic_error("too many named arguments");
     return all;
 }
 
 KeywordParser<ForwardCall>& forward_parser() {
-    static KeywordParser<ForwardCall> parser("forward", with_layer_fields<ForwardCall>({
-                                                            {"b_ih", &ForwardCall::b_ih, false},
-                                                            {"b_hh", &ForwardCall::b_hh, false},
-                                                            {"table", &ForwardCall::table, false},
-                                                            {"ids", &ForwardCall::ids, false},
-                                                            {"h_n", &ForwardCall::h_n, true},
-                                                            {"c_n", &ForwardCall::c_n, false},
-                                                        }));
+    using Call = ForwardCall;
+    static KeywordParser<Call> parser("forward", with_layer_fields<Call>({
+                                                     {"lookup", false, {&Call::table, &Call::ids}},
+                                                     {"final_states", true, {&Call::h_n, &Call::c_n}},
+                                                 }));
     return parser;
 }
 
 KeywordParser<BackwardCall>& backward_parser() {
-    static KeywordParser<BackwardCall> parser("backward", with_layer_fields<BackwardCall>({
-                                                              {"grad_out", &BackwardCall::grad_out, false},
-                                                              {"grad_out_ld", &BackwardCall::grad_out_ld, false},
-                                                              {"grad_h_n", &BackwardCall::grad_h_n, false},
-                                                              {"grad_c_n", &BackwardCall::grad_c_n, false},
-                                                              {"d_input_terms", &BackwardCall::d_input_terms, false},
-                                                              {"d_h_0", &BackwardCall::d_h_0, false},
-                                                              {"d_c_0", &BackwardCall::d_c_0, false},
-                                                              {"d_b_ih", &BackwardCall::d_b_ih, false},
-                                                              {"d_b_hh", &BackwardCall::d_b_hh, false},
-                                                              {"d_x", &BackwardCall::d_x, false},
-                                                              {"add_d_x", &BackwardCall::add_d_x, false},
-                                                              {"d_W_ih", &BackwardCall::d_W_ih, false},
-                                                              {"d_W_hh", &BackwardCall::d_W_hh, false},
-                                                          }));
+    using Call = BackwardCall;
+    static KeywordParser<Call> parser(
+        "backward", with_layer_fields<Call>({
+                        {"grad_out", true, {&Call::grad_out, &Call::grad_out_ld}},
+                        {"grad_final_states", true, {&Call::grad_h_n, &Call::grad_c_n}},
+                        {"d_input_terms", false, {&Call::d_input_terms}},
+                        {"d_weights", true, {&Call::d_W_ih, &Call::d_W_hh, &Call::d_b_ih, &Call::d_b_hh}},
+                        {"d_states", true, {&Call::d_h_0, &Call::d_c_0}},
+                        {"d_x", true, {&Call::d_x, &Call::add_d_x}},
+                    }));
     return parser;
+}
+
+// A kernel's number says its cell and its dtype.
+constexpr i64 kernel_number(int cell, bool float64) { return 2 * cell + (float64 ? 1 : 0); }
+constexpr int cell_of(i64 kernel) { return static_cast<int>(kernel / 2); }
+constexpr bool is_float64(i64 kernel) { return kernel % 2 != 0; }
+
+nb::dict kernel_numbers() {
+    nb::dict numbers;
+    const std::pair<const char*, int> cells[] = {{"rnn", rnn}, {"rnn_relu", rnn_relu}, {"gru", gru}, {"lstm", lstm}};
+    for (const auto& [name, cell] : cells) {
+        numbers[nb::make_tuple(name, "float32")] = kernel_number(cell, false);
+        numbers[nb::make_tuple(name, "float64")] = kernel_number(cell, true);
+    }
+    return numbers;
 }
 
 template <class T>
 void fill_layer_args(LayerArgs<T>& args, const LayerCall& call, std::vector<i64>& offsets) {
-    args.cell = static_cast<int>(call.cell), args.threads = static_cast<int>(call.threads), args.reverse = call.reverse != 0;
+    args.cell = cell_of(call.kernel), args.threads = static_cast<int>(call.threads), args.reverse = call.reverse != 0;
     args.T_ = call.T, args.B = call.B, args.H = call.H, args.I = call.I;
     args.serial_below = serial_below;
     args.batch_sizes = pointer<const i64>(call.batch_sizes);
@@ -189,6 +188,7 @@ void fill_layer_args(LayerArgs<T>& args, const LayerCall& call, std::vector<i64>
         args.rows = row;
     }
     args.W_ih = pointer<const T>(call.W_ih), args.W_hh = pointer<const T>(call.W_hh);
+    args.b_ih = pointer<const T>(call.b_ih), args.b_hh = pointer<const T>(call.b_hh);
     args.h_0 = pointer<const T>(call.h_0), args.c_0 = pointer<const T>(call.c_0);
 }
 
@@ -197,7 +197,6 @@ void run_forward(const ForwardCall& call) {
     ForwardArgs<T> args;
     std::vector<i64> offsets;
     fill_layer_args<T>(args, call, offsets);
-    args.b_ih = pointer<const T>(call.b_ih), args.b_hh = pointer<const T>(call.b_hh);
     args.x = pointer<const T>(call.x), args.table = pointer<const T>(call.table), args.ids = pointer<const i64>(call.ids);
     args.out = pointer<T>(call.out), args.out_ld = call.out_ld;
     args.h_n = pointer<T>(call.h_n), args.c_n = pointer<T>(call.c_n);
@@ -232,7 +231,7 @@ PyObject* call_kernel(KeywordParser<Call>& parser, void (*run_float32)(const Cal
         Call call;
         if (!parser.parse(values, positional, names, call)) return nullptr;
         nb::gil_scoped_release release;
-        (call.float64 ? run_float64 : run_float32)(call);
+        (is_float64(call.kernel) ? run_float64 : run_float32)(call);
     } catch (const std::bad_alloc&) {
         return PyErr_NoMemory();
     } catch (const std::exception& error) {
@@ -267,8 +266,10 @@ void bind_packed_layers(nb::module_& m, const char* name) {
     nb::class_<Layers>(m, name)
         .def(
             "__init__",
-            [](Layers* self, int cell, i64 H) { new (self) Layers(*selected_variant.load(), cell, H, allocate_scratch); },
-            nb::kw_only(), "cell"_a, "H"_a)
+            [](Layers* self, i64 kernel, i64 H) {
+                new (self) Layers(*selected_variant.load(), cell_of(kernel), H, allocate_scratch);
+            },
+            nb::kw_only(), "kernel"_a, "H"_a)
         .def(
             "add_layer",
             [](Layers& self, i64 I, Address W_ih, Address W_hh, Address b_ih, Address b_hh, Address table) {
@@ -324,9 +325,7 @@ NB_MODULE(_kernel, m) {
     m.def("set_poison", [](bool on) { poison = on; }, "Fill scratch memory with NaN before each call.");
     m.attr("SERIAL_BELOW") = default_serial_below;
     m.def("set_serial_below", [](double work) { serial_below = work; }, "Multiplications below which one thread runs a call.");
-    nb::dict cells;
-    cells["rnn"] = int{rnn}, cells["rnn_relu"] = int{rnn_relu}, cells["gru"] = int{gru}, cells["lstm"] = int{lstm};
-    m.attr("CELLS") = cells;
+    m.attr("KERNELS") = kernel_numbers();
     m.attr("FORWARD_ARGUMENTS") = nb::cast(forward_parser().names());
     m.attr("BACKWARD_ARGUMENTS") = nb::cast(backward_parser().names());
     if (PyModule_AddFunctions(m.ptr(), keyword_functions) != 0) throw nb::python_error();

@@ -14,7 +14,13 @@ TINY: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "embedding_size": 5, 
 """A model that trains in a moment."""
 TINY_FLAGS = ["--hidden-size", "6", "--num-layers", "1", "--embedding-size", "5", "--epochs", "3", "--batch-size", "4"]
 """The same for the command line."""
-CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
+LOOP = " in a loop"
+CELLS = ("rnn", "gru", "lstm", "rnn in a loop", "gru in a loop", "lstm in a loop")
+"""Every way to run a cell; `cell_settings` gives the settings of one."""
+
+
+def cell_settings(name: str) -> dict[str, Any]:
+    return {"cell": name.removesuffix(LOOP), "loop": name.endswith(LOOP)}
 
 
 class Recorder(Callback):
@@ -103,7 +109,7 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "next": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "dropout": 0.2}),
     "forecast": (sine_file, "data.csv", {"bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
-    "loop": (upper_pairs, "data.tsv", {"cell": "lstmcell", "lr_schedule": "plateau", "optimizer": "sgd"}),
+    "loop": (upper_pairs, "data.tsv", {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"}),
 }
 
 

@@ -29,7 +29,8 @@ class DataSettings:
     """Whether a CSV file's first row names its columns; without it, columns have numbers."""
 
 
-CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
+CELLS = ("rnn", "rnn_relu", "gru", "lstm")
+"""The cells that ohlol brings; a user's own is registered in `ohlol.cells.CELLS`."""
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 LR_SCHEDULES = ("constant", "cosine", "plateau", "onecycle")
 PRECISIONS = ("fp32", "bf16", "fp16")
@@ -40,7 +41,9 @@ class ModelSettings:
     """What the network is made of."""
 
     cell: str = "lstm"
-    """One of `CELLS`; the names that end in "cell" run one step at a time in a Python loop."""
+    """The name of a registered cell."""
+    loop: bool = False
+    """Whether the cell runs one time step after the other in a Python loop."""
     hidden_size: int = 128
     """H, units in each layer and direction."""
     num_layers: int = 1
@@ -130,7 +133,6 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
         InputError: the first that is.
     """
     for value, name, choices in (
-        (model.cell, "cell", CELLS),
         (training.optimizer, "optimizer", OPTIMIZERS),
         (training.lr_schedule, "lr_schedule", LR_SCHEDULES),
         (training.class_weights, "class_weights", ("none", "balanced")),

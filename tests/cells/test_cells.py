@@ -1,14 +1,18 @@
 """The equations against torch.nn in float64: outputs, final states and every gradient."""
 
 import doctest
+import importlib
+from dataclasses import replace
+from typing import Any
 
 import jaxtyping
 import pytest
 import torch
 from torch import Tensor
 
-from ohlol import cells
-from ohlol.cells import Weights, equations
+from ohlol import cells, config
+from ohlol.cells import Weights
+from ohlol.explain.equivalence import by_hand
 
 TOLERANCE = 1e-12
 KINDS = list(cells.CELLS)
@@ -17,11 +21,10 @@ PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def torch_module(kind: str, I: int, H: int, *, bias: bool, layer: bool) -> torch.nn.Module:
-    family, _, nonlinearity = kind.partition("_")
-    name = family.upper() + ("" if layer else "Cell")
-    options = {"nonlinearity": nonlinearity} if nonlinearity else {}
+    spec = cells.CELLS[kind]
+    module: Any = spec.torch_layer if layer else spec.torch_cell
     torch.manual_seed(7)
-    return getattr(torch.nn, name)(I, H, bias=bias, dtype=torch.float64, **options)
+    return module(I, H, bias=bias, dtype=torch.float64, **spec.torch_options)
 
 
 def weights_of(module: torch.nn.Module, *, suffix: str = "") -> Weights:
@@ -135,7 +138,7 @@ def test_table_agrees_with_the_weights(kind: str) -> None:
     assert module.weight_ih.shape[0] == len(cell.gates) * H
     text = " ".join(cell.equation)
     for gate in cell.gates:
-        assert all(f"{name}{gate}" in text for name in ("W_i", "W_h", "b_i", "b_h"))
+        assert all(f"{name}{gate.symbol}" in text for name in ("W_i", "W_h", "b_i", "b_h"))
 
 
 def test_unknown_cell() -> None:
@@ -146,10 +149,49 @@ def test_unknown_cell() -> None:
 def test_shapes_are_checked_while_tests_run() -> None:
     weights = Weights(torch.zeros(2, 4), torch.zeros(2, 2))
     with pytest.raises(jaxtyping.TypeCheckError):
-        cells.rnn_tanh(torch.zeros(3, 1, 4), state=(torch.zeros(1, 2),), weights=weights)
+        cells.CELLS["rnn"].step(torch.zeros(3, 1, 4), state=(torch.zeros(1, 2),), weights=weights)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equation_is_the_step_function(kind: str) -> None:
+    spec, (T, B, I, H) = cells.CELLS[kind], (3, 2, 4, 5)
+    weights = weights_of(torch_module(kind, I, H, bias=True, layer=False))
+    x = torch.randn(T, B, I, dtype=torch.float64)
+    output, last = by_hand(spec, x, weights)
+    state = tuple(torch.zeros(B, H, dtype=torch.float64) for _ in spec.states)
+    output_, last_ = cells.unroll(kind, x, state=state, weights=weights)
+    assert_same((output, *last), (output_, *last_))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gates_have_the_activations_of_the_equation(kind: str) -> None:
+    spec = cells.CELLS[kind]
+    assert len(spec.equation) >= max(len(spec.gates), len(spec.states))
+    for gate, line in zip(spec.gates, spec.equation, strict=False):
+        assert f"= {gate.activation}(" in line
+        assert (f"{gate.reset_by} * (W_h{gate.symbol} h" in line) is (gate.reset_by is not None)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bounded_state_stays_in_bounds(kind: str) -> None:
+    spec, H = cells.CELLS[kind], 4
+    weights = Weights(*(20 * torch.randn(len(spec.gates) * H, H) for _ in range(2)))
+    state = tuple(torch.zeros(2, H) for _ in spec.states)
+    output, _ = cells.unroll(kind, 5 * torch.randn(30, 2, H), state=state, weights=weights)
+    assert bool(output.abs().max() <= 1) is spec.bounded
+
+
+def test_settings_list_the_registered_cells() -> None:
+    assert list(config.CELLS) == list(cells.CELLS)
+
+
+def test_names_are_unique() -> None:
+    with pytest.raises(ValueError, match="registered already"):
+        cells.register(replace(cells.CELLS["gru"]))
+    assert cells.register(cells.CELLS["gru"]) is cells.CELLS["gru"]
 
 
 def test_docstrings() -> None:
-    result = doctest.testmod(equations)
+    result = doctest.testmod(importlib.import_module("ohlol.cells.unroll"))
     assert result.attempted > 0
     assert result.failed == 0

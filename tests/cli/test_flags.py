@@ -13,12 +13,12 @@ from ohlol.config import DataSettings, ModelSettings, TrainSettings
 
 SOURCE = Path(ohlol.__file__).parent
 ALLOWED = {
-    "checkpoint/model_card.py": "the card of a run shows a command to copy",
+    "tasks/next.py": "the model card shows a command to copy",
     "utils/devices.py": "--nproc-per-node is torchrun's",
     "utils/distributed.py": "--max-restarts is torchrun's",
 }
 """Modules outside `cli` whose text names a flag, and why."""
-PENDING = ("data", "display", "explain", "serve")
+PENDING = ("display", "explain")
 """Packages that still name flags."""
 
 
@@ -26,7 +26,7 @@ PENDING = ("data", "display", "explain", "serve")
     ("message", "expected"),
     [
         ("`lr` is 0; it must be greater than 0", "--lr is 0; it must be greater than 0"),
-        ("give `head=True`", "give --head"),
+        ("give `header=True`", "give --header"),
         ("give `bidirectional=False`", "give --unidirectional"),
         ("a lower `lr` or `precision=bf16`", "a lower --lr or --precision bf16"),
         ("`ohlol train` makes one", "`ohlol train` makes one"),

@@ -23,7 +23,7 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "label": (upper_pairs, "a.tsv", {"cell": "lstm", "bidirectional": True, "bigram_size": 3, "num_layers": 2}),
     "balanced": (upper_pairs, "a.tsv", {"cell": "gru", "class_weights": "balanced", "label_smoothing": 0.1}),
     "one-hot": (upper_pairs, "a.tsv", {"cell": "rnn", "embedding_size": 0, "bidirectional": False}),
-    "loop": (upper_pairs, "a.tsv", {"cell": "lstmcell", "loss_reduction": "sum", "optimizer": "sgd"}),
+    "loop": (upper_pairs, "a.tsv", {"cell": "lstm", "loop": True, "loss_reduction": "sum", "optimizer": "sgd"}),
     "spans": (conll_file, "b.conll", {"char_rnn_size": 4, "cell": "lstm", "optimizer": "adamw"}),
     "next": (
         text_file,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY, prepared, text_file, upper_pairs
+from helpers import TINY, cell_settings, prepared, text_file, upper_pairs
 from on_device import Losses
 
 import ohlol
@@ -54,12 +54,12 @@ class Scaled(Losses):
         return self.trainer.precision.scaler.get_scale()
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstm in a loop"])
 @pytest.mark.parametrize("kind", ["bf16", "fp16"])
 def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Path) -> None:
     data = text_file(tmp_path / "data.txt")
     plain, lowered = Losses(), Losses()
-    settings = {**TINY, "cell": cell, "bptt": 7, "epochs": 2}
+    settings = {**TINY, **cell_settings(cell), "bptt": 7, "epochs": 2}
     ohlol.fit(data, callbacks=[plain], **settings)
     seen: list[torch.dtype] = []
 

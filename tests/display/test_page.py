@@ -251,7 +251,7 @@ def test_every_kind_of_model_in_every_look(browser: Any, tmp_path: Path, theme: 
         cell="gru",
         num_layers=2,
         bidirectional=True,
-        **{k: v for k, v in tiny.items() if k != "layers"},
+        **{k: v for k, v in tiny.items() if k != "num_layers"},
     )
     text = ohlol.fit(text_file(tmp_path / "text.txt"), **{**tiny, "hidden_size": 40})
     names = ohlol.fit(names_file(tmp_path / "names.csv"), input="name", target="kind", **tiny)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from helpers import TINY, upper_pairs
+from helpers import LOOP, TINY, cell_settings, upper_pairs
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -66,13 +66,15 @@ def test_a_step_fills_the_equation(hello: TrainedModel) -> None:
     assert f"= {found.losses[2]:.4f}" in page  # pyright: ignore[reportOptionalSubscript]
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstm in a loop"])
 @pytest.mark.parametrize("hidden", [3, 40])
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_it_fits_80_columns(tmp_path: Path, cell: str, hidden: int, lang: str) -> None:
     more = {"bidirectional": True, "num_layers": 2} if cell in ("gru", "lstm") else {}
     settings = {**TINY, "epochs": 1, "hidden_size": hidden, **more}
-    found = trace(ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **settings), "abcab", target="ABCAB")
+    found = trace(
+        ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **cell_settings(cell), **settings), "abcab", target="ABCAB"
+    )
     for page in (
         shown(found, lang=lang),
         shown(found, step=4, lang=lang),
@@ -82,7 +84,7 @@ def test_it_fits_80_columns(tmp_path: Path, cell: str, hidden: int, lang: str) -
             plain = re.sub(r"\x1b\[[\d;]*m", "", line)
             assert cell_len(plain) <= 80
             assert not plain.endswith("…") or hidden == 40, line
-    gates = {"rnn": "", "gru": "rzn", "lstm": "ifgo", "lstmcell": "ifgo"}[cell]
+    gates = {"rnn": "", "gru": "rzn", "lstm": "ifgo"}[cell.removesuffix(LOOP)]
     for name in gates:
         assert len(re.findall(rf"^  {name}   ", shown(found), re.MULTILINE)) == 5 * len(found.layers)
 

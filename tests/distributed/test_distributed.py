@@ -29,7 +29,7 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "sum": (
         upper_pairs,
         "c.tsv",
-        {"embedding_size": 5, "batch_size": 4, "epochs": 17, "loss_reduction": "sum", "cell": "grucell"},
+        {"embedding_size": 5, "batch_size": 4, "epochs": 17, "loss_reduction": "sum", "cell": "gru", "loop": True},
     ),
     "next": (text_file, "d.txt", {"embedding_size": 5, "batch_size": 7, "bptt": 7, "epochs": 13, "tie_weights": False}),
     "few streams": (

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from ohlol.utils.errors import InputError
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     ohlol.fit([("hello", "ohlol")], seed=1, out=folder / "hello")
-    ohlol.fit([("hello", "ohlol")], seed=3, cell="rnncell", out=folder / "cell")
+    ohlol.fit([("hello", "ohlol")], seed=3, cell="rnn", loop=True, out=folder / "cell")
     ohlol.fit(upper_pairs(folder / "data.tsv"), out=folder / "tags", **TINY)
     ohlol.fit(text_file(folder / "text.txt"), out=folder / "text", **TINY)
     ohlol.fit(
@@ -93,9 +94,12 @@ def test_runs_of_one_name_are_told_apart(runs: Path, tmp_path: Path) -> None:
         curves([tmp_path / "hello", tmp_path / "hello"])
 
 
-def test_older_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
-    golden = Path(__file__).parents[1] / "golden/hello"
-    assert [panel.key for panel in curves([golden])] == ["loss", "score"]
+def test_partial_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "hello", tmp_path / "partial")
+    lines = [json.loads(line) for line in (runs / "hello/metrics.jsonl").read_text().splitlines()]
+    kept = [{k: v for k, v in line.items() if k not in ("grad_norm", "saturation")} for line in lines]
+    (tmp_path / "partial/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
+    assert [panel.key for panel in curves([tmp_path / "partial"])] == ["loss", "score"]
     ohlol.fit([("hello", "ohlol")], epochs=1, out=tmp_path / "run")
     (tmp_path / "run/metrics.jsonl").unlink()
     with pytest.raises(InputError, match="no epoch is over yet"):

@@ -35,7 +35,7 @@ def test_by_hand_is_torchs_layer() -> None:
     for kind in KINDS:
         layer = getattr(torch.nn, kind.upper())(3, 2, dtype=torch.float64)
         x = torch.randn(4, 2, 3, dtype=torch.float64)
-        output, last = by_hand("rnn_tanh" if kind == "rnn" else kind, x, cells.Weights(*layer.all_weights[0]))
+        output, last = by_hand(cells.CELLS[kind], x, cells.Weights(*layer.all_weights[0]))
         expected, state = layer(x)
         torch.testing.assert_close(output, expected)
         torch.testing.assert_close(last, torch.cat(state if kind == "lstm" else [state]))
@@ -44,7 +44,7 @@ def test_by_hand_is_torchs_layer() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", ["forward", "gradient"])
 def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = nn.LAYERS[kind]
+    ours = getattr(nn, kind.upper())
     forward = ours.forward
 
     def wrong(self: Any, x: torch.Tensor, hx: Any = None) -> Any:
@@ -57,9 +57,9 @@ def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.Monkey
     assert [way.name for way in proof.ways if not way.holds] == [f"ohlol.nn.{kind.upper()}"]
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
+@pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "gru", "lstm", "lstm in a loop"])
 def test_the_weights_of_a_run(tmp_path: Path, cell: str) -> None:
-    more = {"num_layers": 2, "bidirectional": True} if cell != "lstmcell" else {}
+    more = {"num_layers": 2, "bidirectional": True} if not cell.endswith(LOOP) else {}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
     proofs = prove_run(model, seq_len=4, batch_size=2)
     assert all(proof.holds for proof in proofs)
@@ -80,7 +80,7 @@ def test_cells_from_layers_run_as_the_layer_does(kind: str, bias: bool) -> None:
         outputs = []
         for backward in (False, True):
             cell = cell_from_layer(layer, k, backward=backward)
-            assert type(cell) is nn.CELLS[kind + "cell"]
+            assert type(cell) is getattr(nn, f"{kind.upper()}Cell")
             h: Any = None
             steps: list[torch.Tensor] = []
             for y_t in y.flip(0) if backward else y:
@@ -92,13 +92,13 @@ def test_cells_from_layers_run_as_the_layer_does(kind: str, bias: bool) -> None:
     assert torch.equal(torch.get_rng_state(), state)  # nothing drawn from the global generator
 
 
-@pytest.mark.parametrize("name", [*nn.CELLS])
-def test_layers_from_cells_and_back(name: str) -> None:
-    cell = nn.CELLS[name](3, 2)  # pyright: ignore[reportCallIssue]
+@pytest.mark.parametrize("kind", [*nn.CELL_CLASSES.values()])
+def test_layers_from_cells_and_back(kind: Any) -> None:
+    cell = kind(3, 2)  # pyright: ignore[reportCallIssue]
     layer = layer_from_cell(cell)
     x = torch.randn(1, 4, 3)
     result = cell(x[0])
-    torch.testing.assert_close(layer(x)[0][0], result[0] if name == "lstmcell" else result)
+    torch.testing.assert_close(layer(x)[0][0], result[0] if isinstance(result, tuple) else result)
     again = cell_from_layer(layer)
     assert all(torch.equal(a, b) for a, b in zip(cell.parameters(), again.parameters(), strict=True))
     assert all(a is not b for a, b in zip(cell.parameters(), again.parameters(), strict=True))

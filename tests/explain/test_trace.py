@@ -11,7 +11,8 @@ import torch
 from helpers import CELLS, TINY, conll_file, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
-from ohlol.explain.trace import Trace, activation_name, trace
+from ohlol.cells import CELLS as CELL_SPECS
+from ohlol.explain.trace import ACTIVATIONS, Trace, trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
 
@@ -117,10 +118,11 @@ def test_a_wrong_weight_shows_in_the_difference(hello: TrainedModel, monkeypatch
     assert trace(hello, "hello").difference == pytest.approx(0.25, abs=1e-6)
 
 
-def test_relu_and_the_names_of_the_activations() -> None:
-    assert activation_name("rnn_relu", "h") == "relu"
-    assert [activation_name("lstm", g) for g in "ifgo"] == ["sigmoid", "sigmoid", "tanh", "sigmoid"]
-    assert [activation_name("gru", g) for g in "rzn"] == ["sigmoid", "sigmoid", "tanh"]
+def test_activations_are_torchs() -> None:
+    x = torch.linspace(-3, 3, 13, dtype=torch.float64)
+    assert set(ACTIVATIONS) == {gate.activation for spec in CELL_SPECS.values() for gate in spec.gates}
+    for name, activation in ACTIVATIONS.items():
+        assert activation(x.numpy()) == pytest.approx(getattr(torch, name)(x).numpy(), abs=1e-15)
 
 
 def test_the_next_symbol(tmp_path: Path) -> None:

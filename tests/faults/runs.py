@@ -20,9 +20,17 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
         "data.tsv",
         {"cell": "rnn", "optimizer": "rmsprop", "patience": 2, "epochs": 6, "snapshots": True},
     ),
-    "label-lstmcell": (upper_pairs, "data.tsv", {"cell": "lstmcell", "lr_schedule": "plateau", "optimizer": "sgd"}),
+    "label-lstm-loop": (
+        upper_pairs,
+        "data.tsv",
+        {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"},
+    ),
     "next-lstm": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
-    "next-grucell": (text_file, "data.txt", {"cell": "grucell", "bptt": 9, "tie_weights": True, "embedding_size": 6}),
+    "next-gru-loop": (
+        text_file,
+        "data.txt",
+        {"cell": "gru", "loop": True, "bptt": 9, "tie_weights": True, "embedding_size": 6},
+    ),
     "classify-lstm": (
         names_file,
         "data.csv",

@@ -500,7 +500,7 @@ def test_the_doctor_tells_and_tests(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert out.value.code == 0
         said = capsys.readouterr().out
         assert torch.__version__ in said
-        assert "stop and resume to the same bytes" in said
+        assert "stop and resume: equal bytes" in said
     found = json.loads(said)
     assert found["threads"] == torch.get_num_threads()
     assert abs(found["disk"] - shutil.disk_usage(tmp_path).free) < 1 << 30

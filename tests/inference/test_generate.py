@@ -11,7 +11,7 @@ from helpers import TINY, text_file
 import ohlol
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.ops import available
-from ohlol.ops.stream import sample, uniform
+from ohlol.ops.stepping import sample, uniform
 from ohlol.utils.errors import InputError
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import CELLS
 from hypothesis import given
 from hypothesis import strategies as st
 from parity.tolerances import assert_same
@@ -29,7 +30,6 @@ from ohlol.models.sequence_model import Steps
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
 
-CELLS = ("rnn", "gru", "lstm", "rnncell", "grucell", "lstmcell")
 KINDS: list[tuple[str, dict[str, Any]]] = [
     *((task, {"cell": cell}) for task, cell in itertools.product(MODELS, CELLS)),
     ("label", {"cell": "lstm", "num_layers": 3}),
@@ -431,7 +431,7 @@ def test_the_kernel_refuses_wrong_arguments(kernels: bool) -> None:
     for wrong in (torch.zeros(2, 2, 4), torch.zeros(2, 1, 4).double(), torch.zeros(2, 1, 8)[:, :, ::2]):
         with pytest.raises(ValueError, match="states are"):
             by_id.step([0], [0], wrong)
-    with pytest.raises(ValueError, match="the other cells have none"):
+    with pytest.raises(ValueError, match="this cell has no cell state"):
         by_id.step([0], [0], h, h)
 
 

@@ -1,6 +1,7 @@
 """The node tests of the onnx package for recurrent operators, computed with the equations of the cells."""
 
 import importlib
+from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -79,8 +80,8 @@ def compute(case: Any, *, variant: bool) -> dict[str, Tensor]:
                 torch.zeros(1, H) if s is None else s[d, n : n + 1] for s in ((h_0, c_0) if kind == "lstm" else (h_0,))
             )
             with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(cells.CELLS, key, cells.Cell(step, (), (), ()))
-                y, state = unroll(key, x.flip(0) if turned else x, state=start, weights=weights)
+                patch.setitem(cells.CELLS._members, kind, replace(spec, step=step))
+                y, state = unroll(kind, x.flip(0) if turned else x, state=start, weights=weights)
             rows.append((y.flip(0) if turned else y, state))
         outputs.append(torch.cat([y for y, _ in rows], dim=1))
         ends.append([torch.cat([s[i] for _, s in rows]) for i in range(len(rows[0][1]))])

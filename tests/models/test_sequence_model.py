@@ -156,11 +156,11 @@ def test_tied_weights_are_one_tensor() -> None:
     ("settings", "sizes", "said"),
     [
         (
-            {"cell": "grucell", "num_layers": 2},
+            {"cell": "gru", "loop": True, "num_layers": 2},
             Sizes(5, 4),
-            "`cell` grucell runs one layer in one direction; `cell` gru",
+            "`cell` gru with `loop` runs one layer in one direction",
         ),
-        ({"cell": "rnncell", "bidirectional": True}, Sizes(5, 4), "`cell` rnn has more of both"),
+        ({"cell": "rnn", "loop": True, "bidirectional": True}, Sizes(5, 4), "runs one layer in one direction"),
         ({"head": "identity"}, Sizes(5, 4), "set `head` to softmax, or `hidden_size` to 4 in one direction"),
         ({"head": "regression"}, Sizes(5, 4), "`head` regression does not fit this task; it must be one of"),
         (

@@ -13,8 +13,8 @@ from torch import Tensor
 from ohlol import nn
 from ohlol.nn import layers
 
-LAYERS = [(ours, getattr(torch.nn, ours.__name__)) for ours in nn.LAYERS.values()]
-CELLS = [(ours, getattr(torch.nn, ours.__name__)) for ours in nn.CELLS.values()]
+LAYERS = [(ours, getattr(torch.nn, ours.__name__)) for ours in nn.LAYER_CLASSES.values()]
+CELLS = [(ours, getattr(torch.nn, ours.__name__)) for ours in nn.CELL_CLASSES.values()]
 BOTH = [*LAYERS, *CELLS]
 
 

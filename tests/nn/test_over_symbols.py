@@ -30,7 +30,7 @@ def test_lookup_equals_vectors(cell: str, layers: int, both: bool, ragged: bool,
     batch_sizes = torch.from_numpy(pack(lengths * 0, lengths)[1])
     ids = torch.randint(V, (int(lengths.sum()),))
     vectors = torch.randn(V, I, dtype=torch.float64, requires_grad=True) if embedded else None
-    layer = nn.LAYERS[cell](I if embedded else V, H, layers, bidirectional=both, bias=bias).double()
+    layer = getattr(nn, cell.upper())(I if embedded else V, H, layers, bidirectional=both, bias=bias).double()
     hx = states_of(layer, 4)
     dense = vectors[ids] if vectors is not None else one_hot(ids, V).double()
     wanted, wanted_state = layer(PackedSequence(dense, batch_sizes), hx)

@@ -34,10 +34,9 @@ def variant(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def threaded() -> Iterator[None]:
     """Share even the smallest problem among the threads."""
-    assert backend.KERNEL is not None
-    backend.KERNEL.set_serial_below(0.0)
+    backend.share_all_work(True)
     yield
-    backend.KERNEL.set_serial_below(backend.KERNEL.SERIAL_BELOW)
+    backend.share_all_work(False)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

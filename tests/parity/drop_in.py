@@ -11,19 +11,20 @@ import pytest
 import torch
 
 from ohlol import nn, ops
+from ohlol.nn import layers
 
 REACHED = {"forward": 0, "kernel": 0}
 
 
 def _replace() -> None:
-    plain_run = nn._run
+    run = layers._run
 
     def counted(*args: Any) -> Any:
         REACHED["kernel"] += 1
-        return plain_run(*args)
+        return run(*args)
 
-    nn._run = counted
-    for base, ours in [(kind.__bases__[-1], kind) for kind in (*nn.LAYERS.values(), *nn.CELLS.values())]:
+    layers._run = counted
+    for base, ours in [(kind.__bases__[-1], kind) for kind in (*nn.LAYER_CLASSES.values(), *nn.CELL_CLASSES.values())]:
         plain = ours.forward
 
         def forward(self: Any, *args: Any, _plain: Any = plain, **kwargs: Any) -> Any:

@@ -1,6 +1,7 @@
 """Run a layer of torch, a layer of ours and the equations on the same numbers and hold the results together."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,8 +11,7 @@ from ohlol import cells, nn
 
 from .tolerances import assert_same
 
-CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
-_NAMES = {"rnn_tanh": "RNN", "rnn_relu": "RNN", "gru": "GRU", "lstm": "LSTM"}
+CELLS = tuple(name for name, spec in cells.CELLS.items() if spec.kernel is not None)
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,15 @@ class Case:
 
     def layers(self) -> tuple[torch.nn.RNNBase, torch.nn.RNNBase]:
         """Torch's layer and ours, with the same weights."""
-        kwargs = {"nonlinearity": self.cell[4:]} if self.cell.startswith("rnn") else {}
+        spec = cells.CELLS[self.cell]
+        assert spec.torch_layer is not None
+        classes: tuple[Any, ...] = (spec.torch_layer, nn.LAYER_CLASSES[spec.torch_layer])
         made = [
-            getattr(home, _NAMES[self.cell])(
+            layer_class(
                 self.inputs, self.H, self.num_layers, bias=self.bias, batch_first=self.batch_first,
-                bidirectional=self.bidirectional, dtype=self.dtype, **kwargs,
+                bidirectional=self.bidirectional, dtype=self.dtype, **spec.torch_options,
             )
-            for home in (torch.nn, nn)
+            for layer_class in classes
         ]  # fmt: skip
         made[1].load_state_dict(made[0].state_dict())
         return made[0], made[1]

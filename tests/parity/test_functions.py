@@ -14,7 +14,7 @@ LIMITS = {torch.float32: (87.0, 20.0), torch.float64: (708.0, 40.0)}
 def _apply(code: int, x: torch.Tensor) -> torch.Tensor:
     assert backend.KERNEL is not None
     y = torch.full_like(x, float("nan"))
-    run = backend.KERNEL.map_float32 if x.dtype == torch.float32 else backend.KERNEL.map_float64
+    run = backend.KERNEL.apply_float32 if x.dtype == torch.float32 else backend.KERNEL.apply_float64
     run(code, x.data_ptr(), y.data_ptr(), x.numel())
     return y
 

@@ -80,12 +80,12 @@ def test_products_larger_than_their_blocks(variant: str, threaded: None, threads
     torch.set_num_threads(threads)
     for dtype in (F32, F64):
         check(Case("gru", T=2, B=300, inputs=600, H=70, dtype=dtype))
-        check(Case("rnn_tanh", T=3, B=9, inputs=40, H=550, bidirectional=True, num_layers=2, dtype=dtype))
+        check(Case("rnn", T=3, B=9, inputs=40, H=550, bidirectional=True, num_layers=2, dtype=dtype))
 
 
 def test_weights_larger_than_the_caches(variant: str, threaded: None) -> None:
     """Above 8 MiB of recurrent weights the threads split the hidden units whatever the batch."""
     torch.set_num_threads(2)
     for batch_first in (False, True):
-        check(Case("rnn_tanh", T=3, B=9, inputs=1500, H=1500, batch_first=batch_first, dtype=F32))
-    check(Case("rnn_tanh", T=3, B=9, inputs=1500, H=1500, lengths=(3, 1, 2, 3, 3, 1, 2, 2, 1), dtype=F32))
+        check(Case("rnn", T=3, B=9, inputs=1500, H=1500, batch_first=batch_first, dtype=F32))
+    check(Case("rnn", T=3, B=9, inputs=1500, H=1500, lengths=(3, 1, 2, 3, 3, 1, 2, 2, 1), dtype=F32))

@@ -9,7 +9,7 @@ from torch.nn.functional import embedding, linear, one_hot
 from ohlol import nn, ops
 from ohlol.nn import benchmark
 from ohlol.ops.gather import scatter_rows
-from ohlol.ops.stream import sample, uniform
+from ohlol.ops.stepping import sample, uniform
 
 from .helpers import CELLS, Case
 from .tolerances import assert_same
@@ -17,8 +17,8 @@ from .tolerances import assert_same
 V = 7
 
 
-def _spec(case: Case) -> ops.Spec:
-    return ops.Spec(case.cell, case.num_layers, 2 if case.bidirectional else 1, case.bias, case.batch_first)
+def _spec(case: Case) -> ops.LayerSpec:
+    return ops.LayerSpec(case.cell, case.num_layers, 2 if case.bidirectional else 1, case.bias, case.batch_first)
 
 
 @pytest.mark.parametrize(("both", "batch_first", "packed"), list(itertools.product((False, True), repeat=3)))
@@ -56,7 +56,7 @@ def test_embedded_symbols() -> None:
     theirs, _ = Case("gru").layers()
     weights, ids = list(theirs.parameters()), torch.randint(V, (5, 3))
     table = ops.embedding_table(vectors, weights[0])
-    found = ops.recurrence(ids, None, None, [table, *weights[1:]], ops.Spec("gru"))[0]
+    found = ops.recurrence(ids, None, None, [table, *weights[1:]], ops.LayerSpec("gru"))[0]
     expected = theirs(embedding(ids, vectors))[0]
     assert_same("output", found, expected, torch.float64)
     for a, b in zip(*(torch.autograd.grad(o.sum(), [vectors, *weights]) for o in (found, expected)), strict=True):
@@ -81,7 +81,7 @@ def test_steps_are_the_sequence(variant: str, cell: str, bias: bool, dtype: torc
     layer, _ = case.layers()
     (x,) = case.tensors()
     out, final = layer(x)
-    stream = ops.Stream(list(layer.parameters()), _spec(case))
+    stream = ops.SequenceStepper(list(layer.parameters()), _spec(case))
     for _ in range(2):
         for t in range(case.T):
             assert_same("step", stream.step(x[t, 0].contiguous()), out[t, 0], dtype)
@@ -111,7 +111,7 @@ def test_many_steps_are_the_sequences(
             wanted.append(dict(zip(read, layer(vectors[ids[read, b]][:, None])[0][:, 0], strict=True)))
         for table in (None, ops.embedding_table(vectors, weights[0])):
             for scored in (False, True):
-                many = ops.StepMany(weights, _spec(case), table, (head.weight, head.bias) if scored else None)
+                many = ops.BatchStepper(weights, _spec(case), table, (head.weight, head.bias) if scored else None)
                 h = torch.zeros(7, 3, 37, dtype=dtype)
                 c = torch.zeros_like(h) if cell == "lstm" else None
                 for t in range(case.T):
@@ -135,7 +135,7 @@ def test_text_is_that_of_a_python_loop(cell: str, how: tuple[float, int, float])
     vectors, head = torch.randn(V, 6, dtype=torch.float64), torch.nn.Linear(20, V).double()
     weights = [p.detach() for p in layer.parameters()]
     table = ops.embedding_table(vectors, weights[0])
-    stream = ops.Stream(weights, _spec(case), table, (3 * head.weight, head.bias))
+    stream = ops.SequenceStepper(weights, _spec(case), table, (3 * head.weight, head.bias))
     for seed in (0, 1, 2**63 + 5):
         stream.reset()
         written = stream.generate(2, 60, *how, seed=seed)
@@ -165,10 +165,10 @@ def test_streams_refuse_what_they_cannot() -> None:
     layer = nn.GRU(3, 4)
     weights = list(layer.parameters())
     with pytest.raises(ValueError, match="one direction"):
-        ops.Stream(weights, ops.Spec("gru", directions=2))
+        ops.SequenceStepper(weights, ops.LayerSpec("gru", directions=2))
     with pytest.raises(ValueError, match="float16"):
-        ops.Stream([w.half() for w in weights], ops.Spec("gru"))
-    stream = ops.Stream(weights, ops.Spec("gru"))
+        ops.SequenceStepper([w.half() for w in weights], ops.LayerSpec("gru"))
+    stream = ops.SequenceStepper(weights, ops.LayerSpec("gru"))
     with pytest.raises(ValueError, match="reads 3 numbers"):
         stream.step(torch.ones(4))
     with pytest.raises(ValueError, match="not in the table"):

@@ -13,7 +13,7 @@ from ohlol import nn
 
 from .tolerances import assert_same
 
-OURS = {ours.__bases__[-1]: ours for ours in (*nn.LAYERS.values(), *nn.CELLS.values())}
+OURS = {**nn.LAYER_CLASSES, **nn.CELL_CLASSES}
 INFOS = [info for info in module_db if info.module_cls in OURS]
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")
 DTYPES = (torch.float32, torch.float64)

@@ -1,11 +1,11 @@
-"""Small models, trained once, and one server for all tests that change nothing in it."""
+"""Small models that are trained once, and one server for all tests that change nothing in it."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from serving import Served, train_all
+from serving import ServerProcess, train_models
 
 import ohlol
 from ohlol.inference.trained_model import TrainedModel
@@ -13,7 +13,7 @@ from ohlol.inference.trained_model import TrainedModel
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return train_all(tmp_path_factory.mktemp("runs"))
+    return train_models(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="session")
@@ -22,15 +22,14 @@ def models(runs: dict[str, Path]) -> dict[str, TrainedModel]:
 
 
 @pytest.fixture(scope="session")
-def server(runs: dict[str, Path]) -> Iterator[Served]:
-    with Served([str(run) for run in runs.values()]) as served:
-        yield served
-    assert served.process.returncode in (0, -15), served.err
-    assert "Traceback" not in served.err, served.err
-    assert "ERROR" not in served.err, served.err
+def server(runs: dict[str, Path]) -> Iterator[ServerProcess]:
+    with ServerProcess([str(run) for run in runs.values()]) as process:
+        yield process
+    assert process.returncode in (0, -15), process.err
+    process.assert_no_errors()
 
 
 @pytest.fixture
-def client(server: Served) -> Iterator[httpx.Client]:
-    with server.client() as made:
-        yield made
+def client(server: ServerProcess) -> Iterator[httpx.Client]:
+    with server.client() as client:
+        yield client

@@ -1,4 +1,4 @@
-"""A server in a process of its own, at a free port of this machine, with small models of every kind."""
+"""Servers for tests: one in its own process, one in a thread; and small models of every task."""
 
 import asyncio
 import base64
@@ -9,9 +9,11 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,17 +22,24 @@ import httpx
 from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
+from ohlol.serve.access import Access
+from ohlol.serve.limits import Limits
+from ohlol.serve.metrics import Metrics
+from ohlol.serve.models import Models
+from ohlol.serve.run import listen
+from ohlol.serve.server import Server
+from ohlol.serve.service import Service
 
 T = TypeVar("T")
 
 SECONDS = 60.0
-"""For a server to come up, and for an answer: far more than either takes, as the machine may be busy."""
+"""For a server to start and for a response: far more than either takes, since the machine may be busy."""
 KEY = "0123456789-a-key-of-tests"
 MODELS = ("hello", "upper", "text", "names", "sine")
 
 
-def train_all(folder: Path) -> dict[str, Path]:
-    """A run of every task; `upper` reads from both ends, the others in one direction."""
+def train_models(folder: Path) -> dict[str, Path]:
+    """A run of every task; `upper` is bidirectional, the others read in one direction."""
     one_way = {**TINY, "bidirectional": False}
     runs = {name: folder / name for name in MODELS}
     ohlol.fit([("hello", "ohlol")], seed=1, out=runs["hello"])
@@ -42,17 +51,17 @@ def train_all(folder: Path) -> dict[str, Path]:
 
 
 @dataclass
-class Served:
-    """One server at work: `ohlol serve` with some runs and flags."""
+class ServerProcess:
+    """`ohlol serve` with some runs and flags, in its own process and at a free port of this machine."""
 
     runs: Sequence[str]
     flags: Sequence[str] = ()
     environment: dict[str, str] = field(default_factory=dict[str, str])
     port: int = 0
-    started: Callable[[], object] = lambda: None
-    """Called once the server has said its line."""
+    on_start: Callable[[], object] = lambda: None
+    """Called once the server has printed its address."""
 
-    def __enter__(self) -> "Served":
+    def __enter__(self) -> "ServerProcess":
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", **self.environment}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "ohlol", "serve", *self.runs, "--port", str(self.port), *self.flags],
@@ -63,33 +72,42 @@ class Served:
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        found = re.search(r"http://(\S+):(\d+)/", line)
-        if found is None:
+        address = re.search(r"http://(\S+):(\d+)/", line)
+        if address is None:
             raise AssertionError(f"no server: {line}{self.process.communicate()[1]}")
-        self.host, self.port = found[1].strip("[]"), int(found[2])
-        self.url = f"http://{found[1]}:{self.port}"
-        self.started()
-        self._wait()
+        self.host, self.port = address[1].strip("[]"), int(address[2])
+        self.url = f"http://{address[1]}:{self.port}"
+        self.on_start()
+        self._wait_until_ready()
         return self
 
-    def _wait(self) -> None:
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + SECONDS
+        while time.monotonic() < deadline:
             try:
                 if httpx.get(f"{self.url}/readyz", trust_env=False).status_code == 200:
                     return
             except httpx.TransportError:
                 pass
             time.sleep(0.05)
-        raise AssertionError("the server did not come up")
+        raise AssertionError("the server did not start")
 
     def __exit__(self, *_: object) -> None:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         self.out, self.err = self.process.communicate(timeout=SECONDS)
 
+    @property
+    def returncode(self) -> int | None:
+        return self.process.returncode
+
+    def assert_no_errors(self) -> None:
+        """Check the log of a server that has stopped."""
+        assert "Traceback" not in self.err, self.err
+        assert "ERROR" not in self.err, self.err
+
     def kill(self) -> None:
-        """As the system does it, without a word."""
+        """End it with SIGKILL."""
         self.process.kill()
         self.process.wait()
 
@@ -100,33 +118,60 @@ class Served:
     def socket_url(self) -> str:
         return self.url.replace("http", "ws", 1)
 
-    def cpu(self) -> float:
-        """Seconds of processor time that the process has used, which a busy machine does not stretch."""
+    def cpu_seconds(self) -> float:
+        """Processor time of the process, which does not depend on how busy the machine is."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def memory(self) -> int:
-        """Bytes of memory that the process holds."""
+        """Bytes of memory of the process."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * resource.getpagesize()
 
 
-def in_protocol(key: str) -> str:
-    """A key as a browser hands it to a WebSocket."""
+@contextmanager
+def serve_in_thread(run: Path, *, key: str | None = None, **limits: Any) -> Iterator[str]:
+    """A server of one run in a thread of this process, with limits that have no flag; its URL."""
+    chosen, metrics = Limits(**limits), Metrics()
+    service = Service(Models({run.name: run}, chosen, metrics.observe_batch), Access(key), chosen, metrics)
+    with listen("127.0.0.1", 0) as listening:
+        started = threading.Event()
+        server = Server(service, listening, on_start=started.set)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        assert started.wait(SECONDS)
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        finally:
+            server.stop()
+            thread.join()
+
+
+def wait_for(condition: Callable[[], bool], message: str) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(message)
+        time.sleep(0.02)
+
+
+def encode_key_protocol(key: str) -> str:
+    """The subprotocol with which a browser gives a key to a WebSocket."""
     return "ohlol.key." + base64.urlsafe_b64encode(key.encode()).decode().rstrip("=")
 
 
-def events(text: str) -> list[tuple[str, Any]]:
-    """Server-sent events: their names and contents."""
-    found = []
+def parse_events(text: str) -> list[tuple[str, Any]]:
+    """Names and data of server-sent events."""
+    events = []
     for block in text.split("\n\n"):
         lines = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line)
         if "data" in lines:
-            found.append((lines.get("event", "message"), json.loads(lines["data"])))
-    return found
+            events.append((lines.get("event", "message"), json.loads(lines["data"])))
+    return events
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in a thread of its own: the browser of the page tests has a loop in this one."""
+def run_in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in its own thread: the browser of the page tests has an event loop in this one."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()

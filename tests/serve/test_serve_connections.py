@@ -1,42 +1,41 @@
-"""Slow, huge, broken and leaving clients: they get their 4xx, hold nothing, and nobody else notices."""
+"""Clients that are slow, send too much or leave: they get a 4xx, hold nothing, and do not affect others."""
 
 import asyncio
 import json
 import os
+import signal
 import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from unittest import mock
 
 import pytest
-from serving import SECONDS, Served
-from serving import run as in_loop
+from serving import SECONDS, ServerProcess, run_in_thread, serve_in_thread, wait_for
 
 from ohlol.serve.connections import Connection, Connections
 from ohlol.serve.limits import Limits
+from ohlol.serve.run import listen
 
 SLOW = int(os.environ.get("OHLOL_SLOW_CLIENTS", "100"))
 """Connections that send one byte a second; the long form has 500."""
-WATCHED = 5.0 if SLOW >= 500 else 2.0
-"""Seconds for which others are watched, without the slow ones and with them."""
-HEADERS = 10.0
-"""Seconds that `Limits` gives to headers."""
+MEASURED = 5.0 if SLOW >= 500 else 2.0
+"""Seconds for which other clients are measured, without the slow ones and with them."""
+HEADER_SECONDS = Limits.header_seconds
 
 
 @pytest.fixture(scope="module")
-def alone(runs: dict[str, Path]) -> Iterator[Served]:
-    """A server whose memory is looked at."""
-    with Served([str(runs["hello"])]) as served:
-        yield served
-    assert "Traceback" not in served.err, served.err
-    assert "ERROR" not in served.err, served.err
+def small_server(runs: dict[str, Path]) -> Iterator[ServerProcess]:
+    """A server of one model, whose memory and processor time are measured."""
+    with ServerProcess([str(runs["hello"])]) as process:
+        yield process
+    process.assert_no_errors()
 
 
-def talk(server: Served, data: bytes, *, timeout: float = SECONDS, half_close: bool = False) -> bytes:
-    """Send bytes and read until the server closes."""
+def exchange(server: ServerProcess, data: bytes, *, timeout: float = SECONDS, half_close: bool = False) -> bytes:
+    """Send bytes, and read until the server closes the connection."""
     with socket.create_connection(("127.0.0.1", server.port), timeout) as connection:
         connection.sendall(data)
         if half_close:
@@ -47,36 +46,36 @@ def talk(server: Served, data: bytes, *, timeout: float = SECONDS, half_close: b
         return answer
 
 
-def post(path: str, body: bytes, **headers: str) -> bytes:
+def format_post(path: str, body: bytes, **headers: str) -> bytes:
     """A request as bytes."""
-    given = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body)), **headers}
-    lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
+    fields = {"host": "localhost", "content-type": "application/json", "content-length": str(len(body)), **headers}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
     return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode() + body
 
 
 PREDICT = "/v1/models/hello/predict"
-HELLO = post(PREDICT, b'{"inputs": "hello"}', connection="close")
+HELLO = format_post(PREDICT, b'{"inputs": "hello"}', connection="close")
 
 
-def test_a_body_of_a_gigabyte(alone: Served) -> None:
-    """Declared, or in chunks that never end: refused within a second of the server's time, and not kept."""
-    before, used = alone.memory(), alone.cpu()
+def test_body_of_a_gigabyte(small_server: ServerProcess) -> None:
+    """Declared, or in chunks: refused within a second of processor time, and not kept in memory."""
+    before, used = small_server.memory(), small_server.cpu_seconds()
     for kind in ("content-length", "transfer-encoding"):
         value = str(1 << 30) if kind == "content-length" else "chunked"
         head = (
             f"POST {PREDICT} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n{kind}: {value}\r\n\r\n"
         )
         piece = b"x" * (1 << 20) if kind == "content-length" else b"100000\r\n" + b"x" * (1 << 20) + b"\r\n"
-        with socket.create_connection(("127.0.0.1", alone.port), SECONDS) as connection:
+        with socket.create_connection(("127.0.0.1", small_server.port), SECONDS) as connection:
             connection.sendall(head.encode())
-            answer, came = b"", threading.Event()
+            answer, arrived = b"", threading.Event()
 
-            def read(connection: socket.socket = connection, came: threading.Event = came) -> None:
+            def read(connection: socket.socket = connection, arrived: threading.Event = arrived) -> None:
                 nonlocal answer
                 try:
                     while piece := connection.recv(1 << 16):
                         answer += piece
-                        came.set()
+                        arrived.set()
                 except OSError:
                     pass
 
@@ -85,21 +84,21 @@ def test_a_body_of_a_gigabyte(alone: Served) -> None:
             try:
                 for _ in range(1024):
                     connection.sendall(piece)
-                    if came.is_set():
+                    if arrived.is_set():
                         break
             except OSError:
-                pass  # it does not take the rest
-            assert came.wait(SECONDS)
+                pass  # the server does not read the rest
+            assert arrived.wait(SECONDS)
         reader.join()
         assert answer.startswith(b"HTTP/1.1 413 "), answer
-    assert alone.cpu() - used < 1
-    assert alone.memory() - before < 32 << 20
+    assert small_server.cpu_seconds() - used < 1
+    assert small_server.memory() - before < 32 << 20
 
 
-def test_the_refusal_reaches_a_client_that_sends_first(alone: Served) -> None:
-    """Two megabytes are sent whole before the answer is read, as most clients do."""
+def test_refusal_reaches_a_client_that_is_still_sending(small_server: ServerProcess) -> None:
+    """Two megabytes are sent before the response is read, as most clients do."""
     body = b'{"inputs": "' + b"h" * (2 << 20) + b'"}'
-    assert talk(alone, post(PREDICT, body)).startswith(b"HTTP/1.1 413 ")
+    assert exchange(small_server, format_post(PREDICT, body)).startswith(b"HTTP/1.1 413 ")
 
 
 @pytest.mark.parametrize(
@@ -118,29 +117,29 @@ def test_the_refusal_reaches_a_client_that_sends_first(alone: Served) -> None:
     ],
     ids=["text", "list", "open", "lists", "objects", "million", "long", "many", "digits", "name"],
 )
-def test_inputs_out_of_all_measure(alone: Served, body: bytes) -> None:
-    before, used = alone.memory(), alone.cpu()
-    answer = talk(alone, post(PREDICT, body, connection="close"))
+def test_huge_inputs(small_server: ServerProcess, body: bytes) -> None:
+    before, used = small_server.memory(), small_server.cpu_seconds()
+    answer = exchange(small_server, format_post(PREDICT, body, connection="close"))
     assert answer.split(b" ")[1] in (b"400", b"413", b"422"), answer[:300]
     assert len(answer) < 2000
-    assert alone.cpu() - used < 1
-    assert alone.memory() - before < 64 << 20
+    assert small_server.cpu_seconds() - used < 1
+    assert small_server.memory() - before < 64 << 20
 
 
-def test_headers_without_end(alone: Served) -> None:
-    before = alone.memory()
-    with socket.create_connection(("127.0.0.1", alone.port), SECONDS) as connection:
+def test_endless_headers(small_server: ServerProcess) -> None:
+    before = small_server.memory()
+    with socket.create_connection(("127.0.0.1", small_server.port), SECONDS) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
-        with suppress(OSError):  # it may have taken enough
+        with suppress(OSError):  # the server may have closed the connection
             send_on(connection, (f"x-{i}: {'y' * 1000}\r\n".encode() for i in range(1 << 11)))
         with suppress(ConnectionResetError):
             assert connection.recv(4096).startswith(b"HTTP/1.1 431 ")
-    assert talk(alone, b"GET /" + b"a" * 70_000 + b"\r\n").startswith(b"HTTP/1.1 431 ")
-    assert alone.memory() - before < 32 << 20
+    assert exchange(small_server, b"GET /" + b"a" * 70_000 + b"\r\n").startswith(b"HTTP/1.1 431 ")
+    assert small_server.memory() - before < 32 << 20
 
 
 def send_on(connection: socket.socket, pieces: Iterable[bytes], pause: float = 0.0) -> None:
-    """Send pieces, until the server takes no more."""
+    """Send pieces with a pause after each."""
     for piece in pieces:
         connection.sendall(piece)
         time.sleep(pause)
@@ -160,51 +159,44 @@ def send_on(connection: socket.socket, pieces: Iterable[bytes], pause: float = 0
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
     ],
 )
-def test_what_is_no_request(alone: Served, data: bytes) -> None:
-    assert talk(alone, data, half_close=True).split(b"\r\n")[0] in (b"", b"HTTP/1.1 400 Bad Request")
+def test_invalid_requests(small_server: ServerProcess, data: bytes) -> None:
+    assert exchange(small_server, data, half_close=True).split(b"\r\n")[0] in (b"", b"HTTP/1.1 400 Bad Request")
 
 
-def test_a_half_closed_client_gets_its_answer(alone: Served) -> None:
-    answer = talk(alone, HELLO, half_close=True)
+def test_half_closed_client_gets_its_response(small_server: ServerProcess) -> None:
+    answer = exchange(small_server, HELLO, half_close=True)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert answer.endswith(b"]}]}") or b'"labels":["o","h","l","o","l"]' in answer
 
 
-def test_clients_that_leave_in_the_middle(alone: Served) -> None:
-    """Of a request, or of an answer that streams; nothing is held for them."""
-    train = post("/v1/train", b'{"epochs": 500, "pace": 2}')
+def test_clients_that_leave(small_server: ServerProcess) -> None:
+    """In the middle of a request, or of a streamed response; nothing is held for them."""
+    train = format_post("/v1/train", b'{"epochs": 500, "pace": 2}')
     for data in (HELLO[:20], HELLO[:-5], HELLO, train):
         for _ in range(20):
-            with socket.create_connection(("127.0.0.1", alone.port), SECONDS) as connection:
+            with socket.create_connection(("127.0.0.1", small_server.port), SECONDS) as connection:
                 connection.sendall(data)
                 if data is train:
                     assert connection.recv(100)
-    with alone.client() as client:
-        until = time.monotonic() + SECONDS
-        while time.monotonic() < until:
-            if "ohlol_trainings 0.0" in client.get("/metrics").text:
-                break
-        else:
-            raise AssertionError("a training goes on that nobody watches")
+    with small_server.client() as client:
+        wait_for(lambda: "ohlol_trainings 0.0" in client.get("/metrics").text, "a training runs without a client")
         assert client.post(PREDICT, json={"inputs": "hello"}).status_code == 200
 
 
-def test_a_client_that_reads_nothing(runs: dict[str, Path]) -> None:
-    """It is cut off, and the place that its text took is free again."""
-    from test_serve_unit import short_lived
-
-    with short_lived(runs["text"], write_seconds=0.5, length=1 << 20) as url, socket.socket() as connection:
+def test_client_that_reads_nothing_is_closed(runs: dict[str, Path]) -> None:
+    """Also with a response that is generated as it is sent."""
+    with serve_in_thread(runs["text"], write_seconds=0.5, max_generated=1 << 20) as url, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
         connection.settimeout(SECONDS)
-        connection.sendall(post("/v1/models/text/generate", b'{"length": 1000000, "seed": 1}'))
+        connection.sendall(format_post("/v1/models/text/generate", b'{"length": 1000000, "seed": 1}'))
         time.sleep(3)
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
             send_on(connection, [b"x"] * 100, pause=0.1)
 
 
 def test_client_that_left_before_its_refusal() -> None:
-    """Its socket may be gone before the loop knows: half-closing it fails, and it must not stay open."""
+    """Half-closing its socket fails before the event loop notices; the connection must not stay open."""
 
     async def refuse() -> mock.Mock:
         transport = mock.Mock(spec=asyncio.Transport)
@@ -212,12 +204,12 @@ def test_client_that_left_before_its_refusal() -> None:
         transport.is_closing.return_value = False
         transport.get_write_buffer_size.return_value = 0
         transport.write_eof.side_effect = OSError(107, "Transport endpoint is not connected")
-        connections = Connections(Limits(connections=1))
+        connections = Connections(Limits(max_connections=1))
         connections.accepting = False
         Connection(mock.Mock(spec=asyncio.Protocol), connections).connection_made(transport)
         return transport
 
-    transport = in_loop(refuse())
+    transport = run_in_thread(refuse())
     assert transport.write.call_args[0][0].startswith(b"HTTP/1.1 503 ")
     transport.abort.assert_called_once_with()
 
@@ -229,10 +221,10 @@ UPGRADE = (
 
 
 @pytest.mark.parametrize("after", [b"\xff" * 20, b"\x81\x01h", b"\x83\x80" + bytes(4), b"\xff" * (1 << 20)])
-def test_what_is_no_websocket(alone: Served, after: bytes) -> None:
-    """The connection ends, without a traceback (`alone` looks); the long one comes before the handshake is through."""
+def test_invalid_websocket_frames(small_server: ServerProcess, after: bytes) -> None:
+    """The connection ends without a traceback. The long one is sent before the handshake is complete."""
     early = len(after) > 100
-    with socket.create_connection(("127.0.0.1", alone.port), SECONDS) as connection:
+    with socket.create_connection(("127.0.0.1", small_server.port), SECONDS) as connection:
         answer = b""
         with suppress(ConnectionError):
             connection.sendall(UPGRADE + after if early else UPGRADE)
@@ -243,13 +235,11 @@ def test_what_is_no_websocket(alone: Served, after: bytes) -> None:
     assert answer[:13] in (b"", b"HTTP/1.1 101 ")
 
 
-def test_a_stream_that_reads_nothing_is_cut_off_too(runs: dict[str, Path]) -> None:
-    """Also what is left over when its session has ended: closing alone would wait for it for ever."""
-    from test_serve_unit import short_lived
-
-    asked = json.dumps({"read": ["h"] * 10_000, "n_best": 4}).encode()
-    frame = b"\x81\xfe" + len(asked).to_bytes(2, "big") + bytes(4) + asked  # its mask is zeros
-    with short_lived(runs["hello"], write_seconds=0.5) as url, socket.socket() as connection:
+def test_websocket_client_that_reads_nothing_is_closed(runs: dict[str, Path]) -> None:
+    """Also where its session has ended, and only its data are left to send."""
+    message = json.dumps({"read": ["h"] * 10_000, "n_best": 4}).encode()
+    frame = b"\x81\xfe" + len(message).to_bytes(2, "big") + bytes(4) + message  # its mask is zeros
+    with serve_in_thread(runs["hello"], write_seconds=0.5) as url, socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.connect(("127.0.0.1", int(url.rpartition(":")[2])))
         connection.settimeout(SECONDS)
@@ -257,29 +247,31 @@ def test_a_stream_that_reads_nothing_is_cut_off_too(runs: dict[str, Path]) -> No
         assert connection.recv(4096).startswith(b"HTTP/1.1 101 ")
         connection.sendall(frame * 4)
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            send_on(connection, [b"\x8a\x80" + bytes(4)] * 600, pause=0.1)  # pongs nobody asked for
+            send_on(connection, [b"\x8a\x80" + bytes(4)] * 600, pause=0.1)  # pongs without a ping
 
 
-async def _healthz(server: Served, seconds: float) -> list[float]:
-    """How long each of many health checks took, one after the other for some seconds, each on a new connection."""
-    found: list[float] = []
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        began = time.perf_counter()
+async def measure_health(server: ServerProcess, seconds: float) -> list[float]:
+    """Seconds of each health check, one after the other and each on a new connection."""
+    durations: list[float] = []
+    deadline = time.perf_counter() + seconds
+    while time.perf_counter() < deadline:
+        start = time.perf_counter()
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         assert (await reader.read()).startswith(b"HTTP/1.1 200 ")
         writer.close()
-        found.append(time.perf_counter() - began)
-    return found
+        durations.append(time.perf_counter() - start)
+    return durations
 
 
-async def _dribble(server: Served, data: bytes, started: asyncio.Barrier, after: float) -> tuple[float, bytes]:
-    """Send one byte a second, the first after a moment; how long the server bore it, and what it said."""
+async def send_slowly(
+    server: ServerProcess, data: bytes, started: asyncio.Barrier, after: float
+) -> tuple[float, bytes]:
+    """Send one byte a second; how long the connection was open, and the response."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     await started.wait()
-    await asyncio.sleep(after)  # not all at the same instant: the clients share a loop with whoever watches
-    began = time.monotonic()
+    await asyncio.sleep(after)  # not all at once, since the measuring client shares their event loop
+    start = time.monotonic()
 
     async def send() -> None:
         for byte in data:
@@ -293,49 +285,159 @@ async def _dribble(server: Served, data: bytes, started: asyncio.Barrier, after:
         answer = await reader.read()
     sending.cancel()
     writer.close()
-    return time.monotonic() - began, answer
+    return time.monotonic() - start, answer
 
 
-def test_slow_clients(alone: Served) -> None:
-    """One byte a second holds a connection for ten seconds at most, and nobody else waits for it."""
+def test_slow_heads(small_server: ServerProcess) -> None:
+    """One byte a second holds a connection for ten seconds at most, and does not slow down other clients."""
 
     async def run() -> tuple[list[float], list[float], list[tuple[float, bytes]]]:
-        await _healthz(alone, 0.5)
-        before = await _healthz(alone, WATCHED)
+        await measure_health(small_server, 0.5)
+        before = await measure_health(small_server, MEASURED)
         started = asyncio.Barrier(SLOW + 1)
-        slow = [asyncio.create_task(_dribble(alone, HELLO, started, i / SLOW)) for i in range(SLOW)]
+        slow = [asyncio.create_task(send_slowly(small_server, HELLO, started, i / SLOW)) for i in range(SLOW)]
         await started.wait()
-        during = await _healthz(alone, WATCHED)
+        during = await measure_health(small_server, MEASURED)
         return before, during, await asyncio.gather(*slow)
 
-    before, during, slow = in_loop(run())
+    before, during, slow = run_in_thread(run())
     p99 = [sorted(times)[int(len(times) * 0.99)] for times in (before, during)]
     print(f"\n{SLOW} slow clients: healthz p99 {1000 * p99[0]:.2f} ms without, {1000 * p99[1]:.2f} ms with")
     for seconds, answer in slow:
-        assert HEADERS - 2 < seconds < HEADERS + SECONDS
+        assert HEADER_SECONDS - 2 < seconds < HEADER_SECONDS + SECONDS
         assert answer.startswith(b"HTTP/1.1 408 ")
     if SLOW >= 500:
         assert p99[1] <= 2 * p99[0]
 
 
 def test_slow_bodies(runs: dict[str, Path]) -> None:
-    from test_serve_unit import short_lived
-
-    with short_lived(runs["hello"], header_seconds=1.0, body_seconds=2.0) as url:
+    with serve_in_thread(runs["hello"], header_seconds=1.0, body_seconds=2.0) as url:
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), SECONDS) as connection:
-            began = time.monotonic()
+            start = time.monotonic()
             connection.sendall(HELLO[:-10])
             assert connection.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
-            assert 1.5 < time.monotonic() - began < SECONDS
+            assert 1.5 < time.monotonic() - start < SECONDS
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), SECONDS) as connection:
             whole = HELLO.replace(b"connection: close", b"connection: keep-alive")
-            connection.sendall(whole)  # a connection that was good once gets no more time for it
+            connection.sendall(whole)  # the next request of a connection gets no more time
             answer = b""
-            while not answer.endswith(b'"unknown":[]}]}'):  # head and body may come apart
+            while not answer.endswith(b'"unknown":[]}]}'):  # head and body may arrive separately
                 answer += connection.recv(1 << 16)
             assert answer.startswith(b"HTTP/1.1 200 ")
             time.sleep(0.2)
-            began = time.monotonic()
+            start = time.monotonic()
             connection.sendall(b"GET ")
             assert connection.recv(1 << 16).startswith(b"HTTP/1.1 408 ")
-            assert 0.5 < time.monotonic() - began < SECONDS
+            assert 0.5 < time.monotonic() - start < SECONDS
+
+
+def connect(url: str) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), SECONDS)
+
+
+def test_empty_lines_do_not_keep_a_connection_open(runs: dict[str, Path]) -> None:
+    """Empty lines may precede a request. The time for its head runs from the first of them."""
+    with serve_in_thread(runs["hello"], header_seconds=1.0) as url, connect(url) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        start = time.monotonic()
+        with suppress(OSError):
+            send_on(connection, [b"\r\n"] * 100, pause=0.1)
+        assert 0.5 < time.monotonic() - start < 9
+
+
+def test_idle_connections_are_closed(runs: dict[str, Path]) -> None:
+    """After a response, and also where the rest of the request came after it."""
+    late = format_post("/nothing", b"x" * 10)
+    with serve_in_thread(runs["hello"], keep_alive_seconds=0.5) as url:
+        for request in (HELLO.replace(b"connection: close", b"connection: keep-alive"), late):
+            with connect(url) as connection:
+                connection.sendall(request[:-1])
+                time.sleep(0.3)
+                connection.sendall(request[-1:])
+                answer = b""
+                while piece := connection.recv(1 << 16):
+                    answer += piece
+                assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 404 "))
+
+
+def test_connections_beyond_the_limit_get_503(runs: dict[str, Path]) -> None:
+    with serve_in_thread(runs["hello"], max_connections=2) as url, ExitStack() as stack:
+        open_connections = [stack.enter_context(connect(url)) for _ in range(2)]
+        for connection in open_connections:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+        with connect(url) as refused:
+            refused.sendall(HELLO)
+            assert refused.recv(1 << 16).startswith(b"HTTP/1.1 503 ")
+        open_connections[0].close()
+        wait_for(lambda: _is_accepted(url), "a closed connection is still counted")
+
+
+def _is_accepted(url: str) -> bool:
+    with connect(url) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+        return connection.recv(1 << 16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_pipelined_requests_of_a_half_closed_client(small_server: ServerProcess) -> None:
+    request = HELLO.replace(b"connection: close", b"connection: keep-alive")
+    assert exchange(small_server, request * 3, half_close=True).count(b"HTTP/1.1 200 ") == 3
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"host: localhost\r\ntransfer-encoding: gzip, chunked", b"400"),
+        (b"host: localhost\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked", b"400"),
+        (b"host: localhost\r\nhost: localhost", b"400"),
+        (b"host: localhost\r\norigin: http://localhost\r\norigin: http://localhost", b"400"),
+        (b"host: localhost#.evil.example", b"421"),
+        (b"host: localhost/x", b"421"),
+        (b"host: user@localhost", b"421"),
+    ],
+)
+def test_ambiguous_headers(small_server: ServerProcess, head: bytes, status: bytes) -> None:
+    request = b"POST " + PREDICT.encode() + b" HTTP/1.1\r\ncontent-type: application/json\r\n" + head
+    length = b"" if b"chunked" in head else b"\r\ncontent-length: 2"
+    body = b"2\r\n{}\r\n0\r\n\r\n" if b"chunked" in head else b"{}"
+    answer = exchange(small_server, request + length + b"\r\n\r\n" + body, half_close=True)
+    assert answer.split(b" ")[1] == status
+
+
+def test_second_signal_does_not_wait_for_requests(runs: dict[str, Path]) -> None:
+    with ServerProcess([str(runs["text"])], ["--max-length", "1000000"]) as server, connect(server.url) as connection:
+        connection.sendall(format_post("/v1/models/text/generate", b'{"length": 1000000, "seed": 1}'))
+        answer = connection.recv(1 << 16)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert server.process.poll() is None
+        server.process.send_signal(signal.SIGINT)
+        with suppress(ConnectionError):
+            while piece := connection.recv(1 << 16):
+                answer += piece
+        server.process.wait(SECONDS)
+    assert b"event: done" not in answer
+    assert server.returncode == 130
+
+
+def test_connections_send_without_delay() -> None:
+    """With Nagle's algorithm a response of two segments waits for the client's delayed acknowledgement, 40 ms."""
+
+    async def accept() -> int:
+        delay: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def look(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            accepted = writer.get_extra_info("socket")
+            delay.set_result(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        with listen("127.0.0.1", 0) as listening:
+            async with await asyncio.start_server(look, sock=listening):
+                _, writer = await asyncio.open_connection(*listening.getsockname())
+                value = await delay
+                writer.close()
+                return value
+
+    assert run_in_thread(accept()) != 0

@@ -1,4 +1,4 @@
-"""The page at `/` in a real browser: label as you type, write, explain, train, in both languages and every look."""
+"""The page at `/` in a browser: label, generate, explain and train, in both languages, themes and widths."""
 
 import contextlib
 import re
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from browser import Shown
-from serving import KEY, Served
+from serving import KEY, ServerProcess
 
 import ohlol
 from ohlol.display import translations
@@ -19,20 +19,20 @@ from ohlol.inference.trained_model import TrainedModel
 
 HOSTILE = ("<", "&", '"', "</script><img/src=x/onerror=document.title='run'>", "${document.title='run'}")
 SLOW = 120_000
-"""Milliseconds for what the machine may be too busy for."""
+"""Milliseconds to wait for the page, since the machine may be busy."""
 
 
-def show(browser: Any, server: Served, path: str = "/", **options: Any) -> Shown:
-    """A page of a server."""
+def open_page(browser: Any, server: ServerProcess, path: str = "/", **options: Any) -> Shown:
+    """Open a page of a server."""
     shown = Shown(browser, server.url + path, **{"locale": "en-US", **options})
     shown.page.set_default_timeout(SLOW)
     return shown
 
 
 @contextlib.contextmanager
-def opened(browser: Any, server: Served, **options: Any) -> Iterator[Shown]:
-    """The page of a server, which must ask for nothing of any other and make no error."""
-    shown = show(browser, server, **options)
+def open_checked_page(browser: Any, server: ServerProcess, **options: Any) -> Iterator[Shown]:
+    """Open the page of a server, and check that it sends no requests to others and has no errors."""
+    shown = open_page(browser, server, **options)
     shown.page.wait_for_selector("#models option", state="attached")
     yield shown
     assert all(url.startswith((server.url, server.socket_url, "data:")) for url in shown.asked), shown.asked
@@ -40,102 +40,102 @@ def opened(browser: Any, server: Served, **options: Any) -> Iterator[Shown]:
     shown.close(alone=False)
 
 
-def until(shown: Shown, condition: str, arg: Any = None) -> None:
-    """Wait for a condition in the page; the page's policy forbids the browser's own way of it, which is `eval`."""
+def wait_until(shown: Shown, condition: str, arg: Any = None) -> None:
+    """Wait for a condition in the page. Playwright's own function needs `eval`, which the page's policy forbids."""
     end = time.monotonic() + SLOW / 1000
     while not shown.page.evaluate(condition, arg):
         assert time.monotonic() < end, f"never: {condition}"
         shown.page.wait_for_timeout(20)
 
 
-def heard(shown: Shown, text: str) -> tuple[list[str], list[str], list[float]]:
-    """The tiles once they are those of a text: symbols, labels and probabilities."""
-    until(
+def wait_for_labels(shown: Shown, text: str) -> tuple[list[str], list[str], list[float]]:
+    """Wait until the labels of a text are shown; symbols, labels and probabilities."""
+    wait_until(
         shown, "n => document.querySelectorAll('#heard .tile').length === n && !line.busy && !whole_busy", arg=len(text)
     )
     exact = [float(e.get_attribute("data-p")) for e in shown.page.locator("#heard .g").all()]
     return shown.texts("#heard .in"), shown.texts("#heard .g bdi"), exact
 
 
-def test_labels_as_you_type(browser: Any, server: Served, models: dict[str, TrainedModel]) -> None:
-    with opened(browser, server) as shown:
+def test_labels_as_you_type(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
+    with open_checked_page(browser, server) as shown:
         sockets: list[str] = []
         shown.page.on("websocket", lambda socket: sockets.append(socket.url))
-        assert shown.page.locator("#typed").input_value() == "hello"  # what the model was trained on
+        assert shown.page.locator("#typed").input_value() == "hello"  # the example of the model
         for text in ("hello", "h", "ho", "hol", "oleh", "olehh", "eh"):
             shown.page.locator("#typed").fill(text)
-            wanted = models["hello"].predict(text)
-            symbols, labels, probabilities = heard(shown, text)
-            assert (symbols, labels) == (list(text), wanted.labels)
-            assert probabilities == pytest.approx(wanted.probability, abs=1e-5)
-            assert shown.page.inner_text("#saying") == "".join(wanted.labels)
+            expected = models["hello"].predict(text)
+            symbols, labels, probabilities = wait_for_labels(shown, text)
+            assert (symbols, labels) == (list(text), expected.labels)
+            assert probabilities == pytest.approx(expected.probability, abs=1e-5)
+            assert shown.page.inner_text("#saying") == "".join(expected.labels)
         shown.page.locator("#typed").fill("")
         shown.page.locator("#typed").press_sequentially("hello", delay=20)
-        assert heard(shown, "hello")[1] == list("ohlol")
+        assert wait_for_labels(shown, "hello")[1] == list("ohlol")
         shown.page.locator("#heard .tile").first.hover()
         assert shown.texts("#likely .label") == [label for label, _ in models["hello"].predict("h", n_best=5).best[0]]
         shown.page.locator("#typed").fill("help")
-        until(shown, "document.getElementById('wrong').textContent.includes('was not seen')")
+        wait_until(shown, "document.getElementById('wrong').textContent.includes('was not seen')")
         shown.page.locator("#typed").fill("hel")
-        assert heard(shown, "hel")[1] == models["hello"].predict("hel").labels
+        assert wait_for_labels(shown, "hel")[1] == models["hello"].predict("hel").labels
         assert shown.page.inner_text("#wrong") == ""
-        shown.page.locator("#models").select_option("upper")  # reads from both ends: over predict
+        shown.page.locator("#models").select_option("upper")  # bidirectional: labelled with predict
         shown.page.locator("#typed").fill("abe")
-        assert heard(shown, "abe")[1] == models["upper"].predict("abe").labels
+        assert wait_for_labels(shown, "abe")[1] == models["upper"].predict("abe").labels
         shown.page.locator("#models").select_option("names")
         shown.page.locator("#typed").fill("anna")
-        assert heard(shown, "anna")[1][-1] == models["names"].predict("anna").labels[0]
-        assert sockets == [f"{server.socket_url}/v1/models/names/stream"]  # the first was open before we looked
+        assert wait_for_labels(shown, "anna")[1][-1] == models["names"].predict("anna").labels[0]
+        assert sockets == [f"{server.socket_url}/v1/models/names/stream"]  # the first came before the handler
 
 
-def test_a_lost_connection_comes_back(browser: Any, runs: dict[str, Path]) -> None:
-    with Served([str(runs["hello"])]) as first:
-        shown = show(browser, first)
-        heard(shown, "hello")
+def test_lost_connection_is_opened_again(browser: Any, runs: dict[str, Path]) -> None:
+    with ServerProcess([str(runs["hello"])]) as first:
+        shown = open_page(browser, first)
+        wait_for_labels(shown, "hello")
         first.kill()
-        until(shown, "document.getElementById('wrong').textContent !== ''")
-        with Served([str(runs["hello"])], port=first.port):
+        wait_until(shown, "document.getElementById('wrong').textContent !== ''")
+        with ServerProcess([str(runs["hello"])], port=first.port):
             shown.page.locator("#typed").fill("hole")
-            heard(shown, "hole")
+            wait_for_labels(shown, "hole")
             assert shown.page.inner_text("#wrong") == ""
         shown.page.close()
 
 
-def test_a_server_that_comes_back_with_other_models(browser: Any, runs: dict[str, Path]) -> None:
-    """What was typed stays where its model does; where it is gone the first of the new ones is there."""
-    with Served([str(runs["hello"]), str(runs["upper"])]) as first:
-        shown = show(browser, first)
-        shown.page.locator("#models").select_option("upper")  # without a socket that would notice
+def test_restarted_server_with_other_models(browser: Any, runs: dict[str, Path]) -> None:
+    """The input stays while its model does; without it the first of the new models is selected."""
+    with ServerProcess([str(runs["hello"]), str(runs["upper"])]) as first:
+        shown = open_page(browser, first)
+        shown.page.locator("#models").select_option("upper")  # without a WebSocket, which would notice at once
         shown.page.locator("#typed").fill("abe")
-        heard(shown, "abe")
+        wait_for_labels(shown, "abe")
         first.kill()
         shown.page.locator("#typed").fill("abed")
-        until(shown, "document.getElementById('wrong').textContent !== ''")
+        wait_until(shown, "document.getElementById('wrong').textContent !== ''")
         assert shown.page.locator("#heardall.stale").count() == 1
-        with Served([str(runs["names"]), str(runs["upper"])], port=first.port) as second:
-            heard(shown, "abed")
+        with ServerProcess([str(runs["names"]), str(runs["upper"])], port=first.port) as second:
+            wait_for_labels(shown, "abed")
             assert shown.page.locator("#typed").input_value() == "abed"
             assert shown.texts("#models option") == ["names", "upper"]
             assert shown.page.locator("#heardall.stale").count() == 0
             shown.page.locator("#models").select_option("names")
             shown.page.locator("#typed").fill("anna")
-            heard(shown, "anna")
+            wait_for_labels(shown, "anna")
             second.kill()
-        with Served([str(runs["hello"])], port=first.port):
-            heard(shown, "hello")
+        with ServerProcess([str(runs["hello"])], port=first.port):
+            wait_for_labels(shown, "hello")
             assert shown.texts("#models option") == ["hello"]
         shown.page.close()
 
 
-def test_by_keyboard(browser: Any, server: Served, models: dict[str, TrainedModel]) -> None:
-    with opened(browser, server) as shown:
-        heard(shown, "hello")
+def test_keyboard(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
+    with open_checked_page(browser, server) as shown:
+        wait_for_labels(shown, "hello")
         shown.page.locator("#heard").focus()
         for _ in range(3):
             shown.page.keyboard.press("ArrowLeft")
         assert shown.page.locator("#heard .tile.on").get_attribute("data-step") == "1"
-        wanted = models["hello"].predict("hello", n_best=5).best[1]
-        assert shown.texts("#likely .label") == [label for label, _ in wanted]
+        expected = models["hello"].predict("hello", n_best=5).best[1]
+        assert shown.texts("#likely .label") == [label for label, _ in expected]
         shown.page.locator("#explain").focus()
         shown.page.keyboard.press("Enter")
         shown.page.wait_for_selector("#view:not([hidden]) #net svg")
@@ -145,7 +145,7 @@ def test_by_keyboard(browser: Any, server: Served, models: dict[str, TrainedMode
         shown.page.keyboard.press("Escape")
         assert not shown.page.locator("#view").is_visible()
         assert shown.page.evaluate("document.activeElement.id") == "explain"
-        shown.page.keyboard.press("ArrowRight")  # belongs to the drawing only while it is there
+        shown.page.keyboard.press("ArrowRight")  # handled by the drawing while it is shown
         assert shown.page.evaluate("S.t") == 1
         shown.page.locator("#tab-try").focus()
         shown.page.keyboard.press("ArrowRight")
@@ -154,44 +154,44 @@ def test_by_keyboard(browser: Any, server: Served, models: dict[str, TrainedMode
         assert shown.page.locator("#tab-train").get_attribute("aria-selected") == "true"
 
 
-def test_writing(browser: Any, server: Served) -> None:
-    with opened(browser, server) as shown:
+def test_generating(browser: Any, server: ServerProcess) -> None:
+    with open_checked_page(browser, server) as shown:
         assert not shown.page.locator("#writing").is_visible()
         shown.page.locator("#models").select_option("text")
         shown.page.locator("#typed").fill("the c")
         shown.page.locator("#temperature").fill("0")
         shown.page.locator("#length").fill("100")
         shown.page.locator("#write").click()
-        until(shown, "document.getElementById('made').textContent.length === 100")
-        likeliest = shown.page.inner_text("#made")
+        wait_until(shown, "document.getElementById('made').textContent.length === 100")
+        most_probable = shown.page.inner_text("#made")
         with server.client() as client:
-            told = client.post("/v1/models/text/generate", json={"prompt": "the c", "length": 100, "temperature": 0})
-        symbols = re.findall(r'"((?:[^"\\]|\\.)*)"', "".join(re.findall(r'"symbols":\[(.*?)\]', told.text)))
-        assert likeliest == "".join(s.encode().decode("unicode_escape") for s in symbols)
+            answer = client.post("/v1/models/text/generate", json={"prompt": "the c", "length": 100, "temperature": 0})
+        symbols = re.findall(r'"((?:[^"\\]|\\.)*)"', "".join(re.findall(r'"symbols":\[(.*?)\]', answer.text)))
+        assert most_probable == "".join(s.encode().decode("unicode_escape") for s in symbols)
         assert shown.page.inner_text("#before") == "the c"
         shown.page.locator("#temperature").fill("2")
         assert shown.page.inner_text("#temperatureis") == "2.00"
         shown.page.locator("#length").fill("10000")
         shown.page.locator("#write").click()
-        until(shown, "document.getElementById('made').textContent.length > 200")
+        wait_until(shown, "document.getElementById('made').textContent.length > 200")
         assert shown.page.inner_text("#write") == translations.text("stop", "en")
         shown.page.locator("#write").click()
-        until(shown, "!writing")
+        wait_until(shown, "!writing")
         length = len(shown.page.inner_text("#made"))
         assert 200 < length < 10_000
         shown.page.wait_for_timeout(200)
         assert len(shown.page.inner_text("#made")) == length
 
 
-def test_explaining(browser: Any, server: Served, models: dict[str, TrainedModel]) -> None:
-    with opened(browser, server) as shown:
+def test_explaining(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
+    with open_checked_page(browser, server) as shown:
         shown.page.locator("#typed").fill("hole")
-        heard(shown, "hole")
+        wait_for_labels(shown, "hole")
         shown.page.locator("#explain").click()
         shown.page.wait_for_selector("#view:not([hidden]) #net svg")
-        found = trace(models["hello"], "hole")
+        expected = trace(models["hello"], "hole")
         shown.page.locator("#slider").fill("2")
-        layer, gate = found.layers[0], found.layers[0].gates[0]
+        layer, gate = expected.layers[0], expected.layers[0].gates[0]
         assert shown.exact("#terms td[data-k=sum]") == pytest.approx(gate.total[2].tolist(), abs=1e-6)
         cells = shown.page.locator("[data-column='2'] .cell").all()
         assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(layer.after["h"][2], abs=1e-6)
@@ -200,32 +200,32 @@ def test_explaining(browser: Any, server: Served, models: dict[str, TrainedModel
         for name, text in (("upper", "abe"), ("text", "the cat"), ("names", "anna")):
             shown.page.locator("#models").select_option(name)
             shown.page.locator("#typed").fill(text)
-            heard(shown, text)
+            wait_for_labels(shown, text)
             shown.page.locator("#explain").click()
-            until(shown, "s => D.symbols.join('') === s", arg=text)
+            wait_until(shown, "s => D.symbols.join('') === s", arg=text)
         shown.page.locator("#closeview").click()
         assert not shown.page.locator("#view").is_visible()
 
 
-def test_training_to_the_end(browser: Any, server: Served) -> None:
-    """hello -> ohlol: the losses of the tutorial, words and hidden states that change, every epoch again afterwards."""
-    with opened(browser, server) as shown:
+def test_complete_training(browser: Any, server: ServerProcess) -> None:
+    """hello -> ohlol: the losses of the tutorial, and the labels and hidden states of each epoch."""
+    with open_checked_page(browser, server) as shown:
         shown.page.locator("#tab-train").click()
         assert [e.input_value() for e in shown.page.locator("#pairs input").all()] == ["hello", "ohlol"]
         assert "8 pairs of 24 characters, 500 epochs, 64 units" in shown.page.inner_text("#trainlimits")
         shown.page.locator("#start").click()
-        seen: dict[str, tuple[str, str]] = {}
+        epochs: dict[str, tuple[str, str]] = {}
         while shown.page.locator("#cancel").is_enabled():
             now = shown.page.evaluate(
                 "[document.getElementById('epochis').textContent, document.querySelector('#says .said')?.textContent, "
                 "document.getElementById('states').textContent]"
             )
             if now[0] and now[1]:
-                seen[now[0]] = (now[1], now[2])
+                epochs[now[0]] = (now[1], now[2])
             shown.page.wait_for_timeout(50)
         assert shown.page.inner_text("#trainstate") == "Done: 1 of 1 right with the best weights"
-        assert len(seen) >= 10
-        assert len(set(seen.values())) >= 10  # it was seen to change
+        assert len(epochs) >= 10
+        assert len(set(epochs.values())) >= 10  # it changed while it was shown
         assert shown.page.inner_text("#epochis") == "epoch 20 / 20 · loss 0.5158"
         assert shown.page.inner_text("#says .said") == "ohlol"
         assert shown.page.locator("#says .good").count() == 5
@@ -237,19 +237,19 @@ def test_training_to_the_end(browser: Any, server: Served) -> None:
         shown.page.locator("#opentraining").click()
         shown.page.wait_for_selector("#lessons tr[data-epoch='20']", state="attached")
         rows = shown.texts("#lessons .said")
-        assert (len(rows), rows[0], rows[19]) == (21, "eeeee", "ohlol")  # what was said in epochs 1 and 20
+        assert (len(rows), rows[0], rows[19]) == (21, "eeeee", "ohlol")  # the outputs of epochs 1 and 20
         assert shown.page.inner_text("#title") == "hello → ohlol"
 
 
-def test_training_is_cancelled_and_taught_anew(browser: Any, server: Served) -> None:
-    with opened(browser, server) as shown:
+def test_cancelled_training_and_a_second_one(browser: Any, server: ServerProcess) -> None:
+    with open_checked_page(browser, server) as shown:
         shown.page.locator("#tab-train").click()
         shown.page.locator("#rounds").fill("500")
         shown.page.locator("#pace").select_option("0.5")
         shown.page.locator("#start").click()
-        until(shown, "U.epochs.length >= 2")
+        wait_until(shown, "U.epochs.length >= 2")
         shown.page.locator("#cancel").click()
-        until(shown, "document.getElementById('trainstate').textContent.startsWith('Cancelled after')")
+        wait_until(shown, "document.getElementById('trainstate').textContent.startsWith('Cancelled after')")
         count = shown.page.evaluate("U.epochs.length")
         shown.page.wait_for_timeout(700)
         assert shown.page.evaluate("U.epochs.length") == count < 500
@@ -261,21 +261,21 @@ def test_training_is_cancelled_and_taught_anew(browser: Any, server: Served) -> 
         shown.page.locator("#rounds").fill("60")
         shown.page.locator("#pace").select_option("0")
         shown.page.locator("#start").click()
-        until(shown, "document.getElementById('trainstate').textContent.startsWith('Done: 2 of 2')")
+        wait_until(shown, "document.getElementById('trainstate').textContent.startsWith('Done: 2 of 2')")
         assert shown.texts("#says .said") == ["bcda", "cbad"]
         shown.page.locator("#pairs input").nth(1).fill("bcd")
         shown.page.locator("#start").click()
-        until(shown, "document.getElementById('trainwrong').textContent !== ''")
+        wait_until(shown, "document.getElementById('trainwrong').textContent !== ''")
         assert "\n" not in shown.page.inner_text("#trainwrong")
-        shown.errors.clear()  # the browser notes the 422
+        shown.errors.clear()  # the browser logs the 422
         with server.client() as client:
             assert "ohlol_trainings 0.0" in client.get("/metrics").text
 
 
-def test_both_languages(browser: Any, server: Served) -> None:
-    with opened(browser, server, locale="zh-CN") as shown:
+def test_both_languages(browser: Any, server: ServerProcess) -> None:
+    with open_checked_page(browser, server, locale="zh-CN") as shown:
         assert shown.page.evaluate("document.documentElement.lang") == "zh-CN"
-        heard(shown, "hello")
+        wait_for_labels(shown, "hello")
         shown.page.locator("#explain").click()
         shown.page.wait_for_selector("#view:not([hidden]) #net svg")
         for lang in ("zh", "en"):
@@ -299,74 +299,74 @@ def test_both_languages(browser: Any, server: Served) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_every_look(browser: Any, server: Served, theme: str, width: int) -> None:
-    with opened(browser, server, viewport={"width": width, "height": 800}, color_scheme=theme) as shown:
+def test_themes_and_widths(browser: Any, server: ServerProcess, theme: str, width: int) -> None:
+    with open_checked_page(browser, server, viewport={"width": width, "height": 800}, color_scheme=theme) as shown:
         for name in ("hello", "upper", "text", "names", "sine"):
             shown.page.locator("#models").select_option(name)
             if name != "sine":
                 shown.page.locator("#typed").fill("eh" * 30 if name == "hello" else "abe the cat")
-                until(shown, "!line.busy && !whole_busy")
+                wait_until(shown, "!line.busy && !whole_busy")
         shown.page.locator("#models").select_option("hello")
-        heard(shown, "hello")
+        wait_for_labels(shown, "hello")
         shown.page.locator("#explain").click()
         shown.page.wait_for_selector("#view:not([hidden]) #net svg")
-        _fits(shown)
+        assert_fits(shown)
         shown.page.locator("#tab-train").click()
         shown.page.locator("#rounds").fill("3")
         shown.page.locator("#start").click()
         shown.page.wait_for_selector("#opentraining:not([hidden])")
-        _fits(shown)
+        assert_fits(shown)
         before = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
         shown.page.locator("#shade").click()
         assert shown.page.evaluate("getComputedStyle(document.body).backgroundColor") != before
-        _fits(shown)
+        assert_fits(shown)
 
 
-def _fits(shown: Shown) -> None:
+def assert_fits(shown: Shown) -> None:
     assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
     body = shown.page.inner_text("body")
     assert "undefined" not in body
     assert "NaN" not in body
 
 
-def test_the_key(browser: Any, runs: dict[str, Path]) -> None:
-    with Served([str(runs["hello"])], environment={"OHLOL_API_KEY": KEY}) as server:
-        shown = show(browser, server)
+def test_page_asks_for_the_key(browser: Any, runs: dict[str, Path]) -> None:
+    with ServerProcess([str(runs["hello"])], environment={"OHLOL_API_KEY": KEY}) as server:
+        shown = open_page(browser, server)
         shown.page.wait_for_selector("#keyform:not([hidden])")
         assert not shown.page.locator("#typed").is_visible()
         shown.page.locator("#key").fill("wrong")
         shown.page.locator("#keyform button").click()
-        until(shown, "document.getElementById('keywrong').textContent !== ''")
+        wait_until(shown, "document.getElementById('keywrong').textContent !== ''")
         shown.page.locator("#key").fill(KEY)
         shown.page.locator("#keyform button").click()
-        assert heard(shown, "hello")[1] == list("ohlol")
+        assert wait_for_labels(shown, "hello")[1] == list("ohlol")
         assert not shown.page.locator("#keyform").is_visible()
         shown.page.locator("#explain").click()
         shown.page.wait_for_selector("#view:not([hidden]) #net svg")
         shown.page.close()
 
 
-def test_symbols_never_run(browser: Any, tmp_path: Path) -> None:
-    """A model from a stranger, whose symbols and labels are markup and script."""
+def test_symbols_are_not_executed(browser: Any, tmp_path: Path) -> None:
+    """A model whose symbols and labels are markup and scripts."""
     run = tmp_path / "bad"
     ohlol.fit([(list(HOSTILE), list(HOSTILE[::-1]))] * 2, out=run, epochs=5)
-    with Served([str(run)]) as server, opened(browser, server) as shown:
+    with ServerProcess([str(run)]) as server, open_checked_page(browser, server) as shown:
         policy = shown.page.locator("meta[http-equiv]").get_attribute("content")
         assert "default-src 'none'" in policy
         assert "script-src 'sha256-" in policy
         for text in (" ".join(HOSTILE), HOSTILE[3], HOSTILE[4]):
             shown.page.locator("#typed").fill(text)
-            until(shown, "!line.busy")
+            wait_until(shown, "!line.busy")
             assert set(shown.texts("#likely .label")) & set(HOSTILE)
         shown.page.locator("#explain").click()
-        until(shown, "D || document.getElementById('wrong').textContent")
+        wait_until(shown, "D || document.getElementById('wrong').textContent")
         shown.page.wait_for_timeout(300)
         assert shown.page.title() == "ohlol"
         assert shown.page.locator("img").count() == 0
 
 
-def test_the_reference_is_drawn(browser: Any, server: Served) -> None:
-    shown = show(browser, server, "/docs")
+def test_reference_is_shown(browser: Any, server: ServerProcess) -> None:
+    shown = open_page(browser, server, "/docs")
     shown.page.wait_for_selector("#operations-models-predict_v1_models__name__predict_post", timeout=SLOW)
     assert all(url.startswith((server.url, "data:")) for url in shown.asked), shown.asked
     assert not shown.errors, shown.errors

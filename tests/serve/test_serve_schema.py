@@ -1,4 +1,4 @@
-"""The OpenAPI document, tried by Schemathesis: no answer is a 5xx, and each is as the document says."""
+"""The OpenAPI document, checked with Schemathesis: no response is a 5xx, and each is as the document says."""
 
 import os
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from serving import MODELS, Served
+from serving import MODELS, ServerProcess
 
 from ohlol.serve.access import Access
 from ohlol.serve.app import make_app
@@ -29,25 +29,25 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
 )
 
 EXAMPLES = int(os.environ.get("OHLOL_SCHEMA_EXAMPLES", "20"))
-"""Requests tried for each operation, as many that fit the document as ones that do not; the long form has 500."""
+"""Requests for each operation, as many valid as invalid ones; the long form has 500."""
 CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_headers_conformance,
     response_schema_conformance, unsupported_method,
 ]  # fmt: skip
-"""All but that what fits the document is accepted: which symbols a model knows stands in no schema."""
+"""All checks but the one that valid requests are accepted: the schema does not list the symbols of a model."""
 
 
-def document() -> Any:
-    """The document of a server that serves nothing: it does not depend on the models."""
+def load_document() -> Any:
+    """The document of a server without models, on which it does not depend."""
     limits, metrics = Limits(), Metrics()
-    guard: Any = make_app(Service(Models({}, limits), Access(), limits, metrics))
-    return schemathesis.openapi.from_dict(guard.app.openapi())
+    app: Any = make_app(Service(Models({}, limits), Access(), limits, metrics))
+    return schemathesis.openapi.from_dict(app.app.openapi())
 
 
-OPERATIONS = {found.ok().label: found.ok() for found in document().get_all_operations()}
+OPERATIONS = {one.ok().label: one.ok() for one in load_document().get_all_operations()}
 
 
-def test_the_document_has_every_operation(server: Served) -> None:
+def test_document_has_every_operation(server: ServerProcess) -> None:
     with server.client() as client:
         paths = client.get("/openapi.json").json()["paths"]
     assert {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods} == set(OPERATIONS)
@@ -55,14 +55,14 @@ def test_the_document_has_every_operation(server: Served) -> None:
         assert f"POST /v1/models/{{name}}/{path}" in OPERATIONS
 
 
-TRIED = [(label, True) for label in OPERATIONS] + [(label, False) for label, one in OPERATIONS.items() if one.body]
+CASES = [(label, True) for label in OPERATIONS] + [(label, False) for label, one in OPERATIONS.items() if one.body]
 
 
-@pytest.mark.parametrize(("label", "fits"), TRIED)
-def test_every_operation(server: Served, label: str, fits: bool) -> None:
+@pytest.mark.parametrize(("label", "valid"), CASES)
+def test_every_operation(server: ServerProcess, label: str, valid: bool) -> None:
     operation = OPERATIONS[label]
-    mode = GenerationMode.POSITIVE if fits else GenerationMode.NEGATIVE
-    checks = [*CHECKS, negative_data_rejection] if not fits else CHECKS
+    mode = GenerationMode.POSITIVE if valid else GenerationMode.NEGATIVE
+    checks = [*CHECKS, negative_data_rejection] if not valid else CHECKS
 
     @given(case=operation.as_strategy(generation_mode=mode), name=st.sampled_from((*MODELS, None)))
     @settings(
@@ -73,9 +73,9 @@ def test_every_operation(server: Served, label: str, fits: bool) -> None:
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    def tried(case: Any, name: str | None) -> None:
+    def send(case: Any, name: str | None) -> None:
         if name is not None and "name" in (case.path_parameters or {}):
             case.path_parameters["name"] = name
         case.call_and_validate(base_url=server.url, checks=checks, timeout=60)
 
-    tried()
+    send()

@@ -1,4 +1,4 @@
-"""A training to watch: what it tells is what `ohlol train` prints, it is bounded, and hanging up ends it."""
+"""Trainings of the page: their events are what `ohlol train` reports, and closing the response cancels them."""
 
 import json
 import time
@@ -7,27 +7,27 @@ from typing import Any
 import httpx
 import pytest
 from helpers import Recorder
-from serving import SECONDS, Served, events
+from serving import SECONDS, ServerProcess, parse_events
 
 import ohlol
 
 
-def test_it_tells_what_the_command_line_prints(client: httpx.Client) -> None:
-    """hello -> ohlol, to the end; the losses and the words of every epoch."""
-    told = events(client.post("/v1/train", json={}).text)
+def test_events_are_those_of_the_callback(client: httpx.Client) -> None:
+    """hello -> ohlol: the losses and the labels of every epoch."""
+    received = parse_events(client.post("/v1/train", json={}).text)
     recorder = Recorder()
     model = ohlol.fit([("hello", "ohlol")], callbacks=[recorder])
-    names = [name for name, _ in told]
+    names = [name for name, _ in received]
     assert names == ["start", *["epoch"] * 20, "done"]
-    start, done = told[0][1], told[-1][1]
+    start, done = received[0][1], received[-1][1]
     assert start["pairs"] == [["hello", "ohlol"]]
     assert (start["epochs"], start["parameters"], start["hidden_size"]) == (20, 40, 4)
-    for (_, one), epoch in zip(told[1:-1], recorder.epochs, strict=True):
+    for (_, one), epoch in zip(received[1:-1], recorder.epochs, strict=True):
         assert one["loss"] == pytest.approx(epoch.loss, abs=1e-6)
         assert one["pairs"][0]["labels"] == epoch.predictions[0]
         hidden = one["pairs"][0]["hidden"]
         assert [len(hidden), len(hidden[0])] == [5, 4]
-    states = [json.dumps(one["pairs"][0]["hidden"]) for _, one in told[1:-1]]
+    states = [json.dumps(one["pairs"][0]["hidden"]) for _, one in received[1:-1]]
     assert len(set(states)) == 20  # they change from epoch to epoch
     assert "".join(done["pairs"][0]["labels"]) == "ohlol"
     assert done["loss"] == pytest.approx(model.config.metrics["loss"], abs=1e-6)
@@ -38,17 +38,17 @@ def test_it_tells_what_the_command_line_prints(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_several_pairs_and_every_cell(client: httpx.Client, cell: str) -> None:
+def test_several_pairs_with_every_cell(client: httpx.Client, cell: str) -> None:
     pairs = [{"input": "abcd", "target": "bcda"}, {"input": "dcba", "target": "cbad"}]
-    asked = {"pairs": pairs, "cell": cell, "head": True, "hidden_size": 16, "epochs": 80, "seed": 3, "lr": 0.05}
-    told = events(client.post("/v1/train", json=asked).text)
-    assert ["".join(one["labels"]) for one in told[-1][1]["pairs"]] == ["bcda", "cbad"]
-    assert len(told[-1][1]["explain"]["frames"]) <= 62
-    assert len(told[1][1]["pairs"][1]["hidden"][0]) == 16
+    body = {"pairs": pairs, "cell": cell, "head": True, "hidden_size": 16, "epochs": 80, "seed": 3, "lr": 0.05}
+    received = parse_events(client.post("/v1/train", json=body).text)
+    assert ["".join(one["labels"]) for one in received[-1][1]["pairs"]] == ["bcda", "cbad"]
+    assert len(received[-1][1]["explain"]["frames"]) <= 62
+    assert len(received[1][1]["pairs"][1]["hidden"][0]) == 16
 
 
 @pytest.mark.parametrize(
-    ("asked", "line"),
+    ("body", "message"),
     [
         ({"pairs": [{"input": "ab", "target": "a"}]}, ""),
         ({"pairs": [{"input": "a", "target": "a"}] * 9}, "9 pairs; at most 8"),
@@ -62,19 +62,19 @@ def test_several_pairs_and_every_cell(client: httpx.Client, cell: str) -> None:
         ({"cell": "mamba"}, "cell"),
     ],
 )
-def test_what_is_refused(client: httpx.Client, asked: Any, line: str) -> None:
-    answer = client.post("/v1/train", json=asked)
+def test_refused_trainings(client: httpx.Client, body: Any, message: str) -> None:
+    answer = client.post("/v1/train", json=body)
     assert answer.status_code == 422, answer.text
-    assert line in answer.json()["detail"]
+    assert message in answer.json()["detail"]
 
 
-def test_a_loss_that_is_no_number_ends_it_with_a_line(client: httpx.Client) -> None:
-    asked = {"lr": 10, "cell": "rnn", "head": True, "hidden_size": 8, "epochs": 500, "pace": 0}
-    names = [name for name, _ in events(client.post("/v1/train", json=asked).text)]
+def test_training_whose_loss_diverges_ends(client: httpx.Client) -> None:
+    body = {"lr": 10, "cell": "rnn", "head": True, "hidden_size": 8, "epochs": 500, "pace": 0}
+    names = [name for name, _ in parse_events(client.post("/v1/train", json=body).text)]
     assert names[-1] in ("done", "ended")
 
 
-def test_hanging_up_cancels_and_the_places_are_bounded(server: Served) -> None:
+def test_closing_the_response_cancels_and_trainings_are_limited(server: ServerProcess) -> None:
     slow = {"epochs": 500, "pace": 2}
     with server.client() as client:
         streams = []
@@ -88,7 +88,7 @@ def test_hanging_up_cancels_and_the_places_are_bounded(server: Served) -> None:
         refused = client.post("/v1/train", json={})
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) >= 1
-        assert "4 trainings at work, at most 4" in refused.json()["detail"]
+        assert "4 trainings are active, at most 4" in refused.json()["detail"]
         began = time.monotonic()
         for stream, _ in streams:
             stream.__exit__(None, None, None)

@@ -298,7 +298,12 @@ def test_a_little_data_gets_more_epochs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"cell": "grucell"}, {"bidirectional": False}, {"embedding_size": 0}, {"cell": "lstmcell", "embedding_size": 0}],
+    [
+        {"cell": "gru", "loop": True},
+        {"bidirectional": False},
+        {"embedding_size": 0},
+        {"cell": "lstm", "loop": True, "embedding_size": 0},
+    ],
 )
 def test_defaults_give_way_to_what_was_chosen(tmp_path: Path, settings: dict[str, Any]) -> None:
     data = upper_pairs(tmp_path / "pairs.tsv")

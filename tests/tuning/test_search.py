@@ -189,7 +189,9 @@ def test_trials_that_fail_do_not_end_the_study(data: Path, tmp_path: Path) -> No
     assert "parameters and take" in why[0.01, 1048576]
     assert board.best is not None
     assert (tmp_path / "study/best").resolve() == board.best.run.resolve()
-    loops = ohlol.tune(data, trials=2, out=tmp_path / "loops", search=["num_layers=1,2"], cell="rnncell", **SETTINGS)
+    loops = ohlol.tune(
+        data, trials=2, out=tmp_path / "loops", search=["num_layers=1,2"], cell="rnn", loop=True, **SETTINGS
+    )
     assert [t.state for t in sorted(loops.trials, key=lambda t: t.settings["num_layers"])] == ["complete", "failed"]
     assert "runs one layer in one direction" in next(t.why for t in loops.trials if t.state == "failed")
     with pytest.raises(InputError, match="no trial succeeded; the last one: epoch 1, step"):

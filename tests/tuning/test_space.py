@@ -100,7 +100,7 @@ def test_what_is_no_range(text: str, said: str) -> None:
 
 def test_flags_are_not_searched() -> None:
     assert "lr" not in chosen([], {"lr": 0.1}, "next", "char").texts
-    assert "num_layers" not in chosen([], {"cell": "grucell"}, "next", "char").texts
+    assert "num_layers" not in chosen([], {"cell": "gru", "loop": True}, "next", "char").texts
     with pytest.raises(
         InputError, match=r"`lr` is 0\.1 in all trials, so it cannot be searched; leave it out of `search`"
     ):

@@ -1,25 +1,28 @@
-"""The equations of every recurrent cell."""
+"""The equations of every recurrent cell, in plain PyTorch, and what the package knows about each.
 
-from ohlol.cells.equations import (
-    CELLS,
-    Cell,
-    State,
-    Weights,
-    gru,
-    lstm,
-    rnn_relu,
-    rnn_tanh,
-    unroll,
-)
+Everything else in ohlol is compared with these equations. Gates are stacked along the first axis of the weights in the
+order torch uses, so the tensors of a `torch.nn` module can be passed as they are. A new cell is one module that calls
+`register(CellSpec(...))`.
+"""
+
+# isort: off
+from ohlol.cells import rnn, gru, lstm  # registered in this order
+
+# isort: on
+from ohlol.cells.base import CELLS, CellSpec, Gate, OnnxOperator, State, Weights, register, torch_cells
+from ohlol.cells.unroll import unroll
 
 __all__ = [
     "CELLS",
-    "Cell",
+    "CellSpec",
+    "Gate",
+    "OnnxOperator",
     "State",
     "Weights",
     "gru",
     "lstm",
-    "rnn_relu",
-    "rnn_tanh",
+    "register",
+    "rnn",
+    "torch_cells",
     "unroll",
 ]

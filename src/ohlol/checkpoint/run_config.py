@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from ohlol.cells import CELLS
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
@@ -71,6 +72,7 @@ class RunConfig:
             TASKS.select(config.task)
             check_settings(config.data)
             check(config.model, config.training)
+            CELLS.select(config.model.cell)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise InputError(f"config.json is not a configuration of ohlol: {short(error)}") from None

@@ -1,54 +1,71 @@
-"""`ohlol doctor`: what this machine is, and whether training, saving and resuming work on it."""
+"""`ohlol doctor`: a description of this machine, and whether training, saving and resuming work on it."""
 
 import json
 import tempfile
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ohlol.cli.frame import app, console
+from ohlol.cli.app import MACHINE, Json, app, console
+from ohlol.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from ohlol.utils.environment import Machine
+
+EPOCHS = 20
+"""Of the run of the self-test, which is the tutorial's."""
 
 
-@app.command()
+@dataclass(frozen=True)
+class Check:
+    """The result of one part of the self-test."""
+
+    check: str
+    passed: bool
+    seconds: float
+    detail: str = ""
+
+
+@app.command(rich_help_panel=MACHINE)
 def doctor(
-    out: Annotated[Path, typer.Option(help="Where runs would be written.")] = Path(),
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    out: Annotated[Path, typer.Option(help="Directory for runs.")] = Path(),
+    as_json: Json = False,
 ) -> None:
-    """What this machine is, what of a run is the same again on it, and a self-test of seconds."""
+    """Describe this machine, say which results are reproducible on it, and run a self-test of a few seconds."""
     from ohlol import ops
     from ohlol.utils import environment
-    from ohlol.utils.errors import InputError
 
     if not out.is_dir():
-        raise InputError(f"--out is {out}, which is no directory; give one that is there")
+        raise InputError(f"`out` is {out}, which is not a directory; give an existing one")
     kernels = ops.implementation()
-    found = environment.describe_machine(out, kernels=kernels)
-    checks = self_test()
+    machine = environment.describe_machine(out, kernels=kernels)
+    reproducible = environment.describe_reproducibility(kernels=kernels)
+    checks = run_self_test()
     if as_json:
         report = {
-            **found.to_json(),
-            "reproducible": environment.describe_reproducibility(kernels=kernels),
-            "self_test": checks,
+            **machine.to_json(),
+            "reproducible": reproducible,
+            "self_test": [asdict(check) for check in checks],
         }
         print(json.dumps(report, indent=2))
     else:
-        _print(found, environment.describe_reproducibility(kernels=kernels), checks)
-    if not all(check["passed"] for check in checks):
+        _print(machine, reproducible, checks)
+    if not all(check.passed for check in checks):
         raise typer.Exit(2)
 
 
-def self_test() -> list[dict[str, Any]]:
-    """The layers against the equations, the tutorial's run, and the same stopped and resumed; each with its seconds."""
+def run_self_test() -> list[Check]:
+    """Compare the layers with the equations, train the tutorial's model, and stop and resume it."""
     from ohlol.explain import equivalence
     from ohlol.training.callbacks import Callback, Training
     from ohlol.training.fit import fit
     from ohlol.training.trainer import Interrupted
     from ohlol.utils import devices
-    from ohlol.utils.errors import InputError
 
-    class Stopper(Callback):
+    class StopHalfway(Callback):
         def on_train_begin(self, trainer: Training) -> None:
             self.trainer = trainer
 
@@ -56,67 +73,59 @@ def self_test() -> list[dict[str, Any]]:
             if epoch == EPOCHS // 2:
                 self.trainer.stop()
 
-    checks: list[dict[str, Any]] = []
+    checks: list[Check] = []
 
-    def check(name: str, passed: bool, started: float, said: str = "") -> None:
-        checks.append(
-            {"check": name, "passed": passed, "seconds": round(time.perf_counter() - started, 3), "said": said}
-        )
+    def add(name: str, passed: bool, started: float, detail: str = "") -> None:
+        checks.append(Check(name, passed, round(time.perf_counter() - started, 3), detail))
 
     for kind in equivalence.KINDS:
         started = time.perf_counter()
-        found = equivalence.prove(kind, hidden_size=33, batch_size=3)  # no multiple of what a vector register holds
-        check(f"{kind}: the layer is its equations", found.holds, started)
-    with tempfile.TemporaryDirectory() as place:
-        whole, stopped = Path(place) / "whole", Path(place) / "stopped"
+        proof = equivalence.prove(kind, hidden_size=33, batch_size=3)  # not a multiple of a vector register
+        add(f"{kind}: layer equals equations", proof.holds, started)
+    with tempfile.TemporaryDirectory() as folder:
+        whole, stopped = Path(folder) / "whole", Path(folder) / "stopped"
         started = time.perf_counter()
         try:
-            model = fit(out=whole, seed=1, epochs=EPOCHS, device="cpu")
-            found = "".join(model.predict("hello").labels)
-            check("train hello -> ohlol", found == "ohlol", started, found)
+            predicted = "".join(fit(out=whole, seed=1, epochs=EPOCHS, device="cpu").predict("hello").labels)
+            add("train hello -> ohlol", predicted == "ohlol", started, predicted)
             started = time.perf_counter()
             try:
-                fit(out=stopped, seed=1, epochs=EPOCHS, callbacks=[Stopper()], device="cpu")
+                fit(out=stopped, seed=1, epochs=EPOCHS, callbacks=[StopHalfway()], device="cpu")
             except Interrupted:
                 fit(out=stopped, resume=True, device="cpu")
-            same = all(
-                (whole / n).read_bytes() == (stopped / n).read_bytes() for n in ("model.safetensors", "metrics.jsonl")
-            )
-            check("stop and resume to the same bytes", same, started)
+            names = ("model.safetensors", "metrics.jsonl")
+            equal = all((whole / name).read_bytes() == (stopped / name).read_bytes() for name in names)
+            add("stop and resume: equal bytes", equal, started)
             for device in devices.list_devices()[:1]:
                 started = time.perf_counter()
-                found = "".join(fit(seed=1, epochs=EPOCHS, device=device.split()[0]).predict("hello").labels)
-                check(f"train hello -> ohlol on {device}", found == "ohlol", started, found)
+                model = fit(seed=1, epochs=EPOCHS, device=device.split()[0])
+                predicted = "".join(model.predict("hello").labels)
+                add(f"train hello -> ohlol on {device}", predicted == "ohlol", started, predicted)
         except (InputError, OSError) as error:
-            check("write a run", False, started, str(error))
+            add("write a run", False, started, str(error))
     return checks
 
 
-EPOCHS = 20
-"""Of the self-test's run: the tutorial's."""
-
-
-def _print(found: Any, promise: str, checks: list[dict[str, Any]]) -> None:
+def _print(machine: "Machine", reproducible: str, checks: list[Check]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False)
-    packages = ", ".join(f"{name} {number or 'not there'}" for name, number in found.packages.items())
-    disk = f"{found.disk / 2**30:,.1f} GiB free" + ("" if found.writable else ", and it cannot be written to")
-    for name, value in (
-        ("ohlol", f"{found.ohlol}, Python {found.python}, {found.system}"),
+    packages = ", ".join(f"{name} {version or 'not installed'}" for name, version in machine.packages.items())
+    rows = [
+        ("ohlol", f"{machine.ohlol}, Python {machine.python}, {machine.system}"),
         ("packages", packages),
-        ("processor", f"{found.processor}, {found.cores} cores, {found.threads} threads in use"),
-        ("devices", ", ".join(["cpu", *found.devices])),
-        ("memory", f"{found.memory / 2**30:,.1f} GiB free"),
-        ("disk", disk),
-        ("BLAS", found.blas),
-        ("kernels", found.kernels + ("" if found.compiled else ": no compiled module of ohlol is there")),
-        ("bytes", promise),
-        *(
-            (c["check"], f"{'ok' if c['passed'] else 'FAILED'} in {c['seconds']:.1f} s {c['said']}".strip())
-            for c in checks
-        ),
-    ):
+        ("processor", f"{machine.processor}, {machine.cores} cores, {machine.threads} threads in use"),
+        ("devices", ", ".join(["cpu", *machine.devices])),
+        ("memory", f"{machine.memory / 2**30:,.1f} GiB free"),
+        ("disk", f"{machine.disk / 2**30:,.1f} GiB free" + ("" if machine.writable else ", not writable")),
+        ("BLAS", machine.blas),
+        ("kernels", machine.kernels + ("" if machine.compiled else ": the compiled module is not installed")),
+        ("reproducible", reproducible),
+    ]
+    for check in checks:
+        result = f"{'ok' if check.passed else 'FAILED'} in {check.seconds:.1f} s {check.detail}".strip()
+        rows.append((check.check, result))
+    for name, value in rows:
         table.add_row(name, Text(value))
     console().print(table)

@@ -37,8 +37,8 @@ def name_flags(message: str, app: typer.Typer, command: str | None = None) -> st
     """Replace each setting in backticks by its flag; whatever else is in backticks stays.
 
     >>> from ohlol.cli import app
-    >>> name_flags("`lr` is 0; see `ohlol train`, or give `head=False` or `hidden_size=8`", app)
-    '--lr is 0; see `ohlol train`, or give --no-head or --hidden-size 8'
+    >>> name_flags("`lr` is 0; see `ohlol train`, or give `header=False` or `hidden_size=8`", app)
+    '--lr is 0; see `ohlol train`, or give --no-header or --hidden-size 8'
     """
     flags = flags_of(app, command)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ohlol.cli.frame import app, console, until_enough
+from ohlol.cli.app import app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def explain(
         return
     found = trace(model, text, target=target)
     if as_json:
-        with until_enough():
+        with ignore_closed_pipe():
             print(json.dumps({**found.to_json(), "memory": memory(model, text).to_json()}, ensure_ascii=False))
     elif png is not None:
         from ohlol.display import figures
@@ -102,7 +102,7 @@ def explain(
     elif step is not None:
         trace_text.step_to_text(found, step, console(), lang=language)
     else:
-        with until_enough():
+        with ignore_closed_pipe():
             trace_text.trace_to_text(found, console(), lang=language, memory=memory(model, text))
 
 
@@ -135,7 +135,7 @@ def plot(
         figures.save(figures.of_curves(panels, lang=language), out)
         print(f"written: {out}")
         return
-    with until_enough():
+    with ignore_closed_pipe():
         curves_text.curves_to_text(panels, console(), lang=language)
 
 
@@ -152,7 +152,7 @@ def _plot_study(study: Path, storage: str | None, out: Path | None, lang: str) -
         figures.save(figures.of_study(board, lang=lang), out)
         print(f"written: {out}")
         return
-    with until_enough():
+    with ignore_closed_pipe():
         summary_text.board_to_text(board, console(), lang=lang)
 
 

@@ -1,40 +1,57 @@
-"""`ohlol train`: flags become settings; knows nothing of what they mean."""
+"""`ohlol train`: train a model on files or pairs."""
 
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ohlol.cli.frame import Device, Format, Header, Input, Level, Target, Task, app, console, one_of
-from ohlol.config import CELLS, LR_SCHEDULES, OPTIMIZERS, PRECISIONS
+from ohlol.cli.app import (
+    DATA,
+    MODEL,
+    MODELS,
+    TRAINING,
+    Device,
+    Format,
+    Header,
+    Input,
+    Level,
+    Target,
+    Task,
+    app,
+    console,
+    one_of,
+)
+from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
 from ohlol.utils.errors import InputError
-from ohlol.utils.torchrun import read_launch
 
-PAIR_GLUE = "\t"
-"""Joins the two values of --pair, as typer has no repeatable option of two; no symbol of a pair can be a tab."""
+PAIR_SEPARATOR = "\t"
+"""Joins the two values of `--pair`: typer has no repeatable option of two values, and no symbol of a pair is a tab."""
+NOT_SETTINGS = ("files", "pair", "out", "overwrite", "resume", "device", "dev")
+"""Parameters of the command that are not settings of a run."""
 
 
-@app.command()
+@app.command(rich_help_panel=MODELS)
 def train(
     files: Annotated[
-        list[str] | None, typer.Argument(help="Data; without any, hello -> ohlol.", metavar="[FILE]...")
+        list[str] | None,
+        typer.Argument(help="Data files; without one, the model learns hello -> ohlol.", metavar="[FILE]..."),
     ] = None,
     *,
     pair: Annotated[
         list[str] | None,
-        typer.Option(help="A pair of your own: --pair hello ohlol; repeatable.", metavar="INPUT TARGET"),
+        typer.Option(help="Train on a pair, such as --pair hello ohlol; repeatable.", metavar="INPUT TARGET"),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one under runs/.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory; by default a new one in runs/.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     device: Device = "auto",
     dev: Annotated[
-        Path | None, typer.Option(help="File to measure on after each epoch.", rich_help_panel="Data")
+        Path | None, typer.Option(help="File to evaluate on after each epoch.", rich_help_panel=DATA)
     ] = None,
     dev_fraction: Annotated[
-        float | None, typer.Option(help="Share of the data measured on without --dev.", rich_help_panel="Data")
+        float | None, typer.Option(help="Share of the data to evaluate on without --dev.", rich_help_panel=DATA)
     ] = None,
     format: Format = None,
     task: Task = None,
@@ -42,139 +59,151 @@ def train(
     input: Input = None,
     target: Target = None,
     header: Header = None,
-    cell: Annotated[str | None, typer.Option(help=one_of(CELLS), rich_help_panel="Model")] = None,
-    hidden_size: Annotated[
-        int | None, typer.Option(help="Units of a layer and direction.", rich_help_panel="Model")
+    cell: Annotated[
+        str | None,
+        typer.Option(help="Recurrent cell: rnn, rnn_relu, gru or lstm.", rich_help_panel=MODEL),
     ] = None,
-    num_layers: Annotated[int | None, typer.Option(help="Stacked recurrent layers.", rich_help_panel="Model")] = None,
+    loop: Annotated[
+        bool | None,
+        typer.Option("--loop/--no-loop", help="Run the cell one step at a time in a loop.", rich_help_panel=MODEL),
+    ] = None,
+    hidden_size: Annotated[
+        int | None, typer.Option(help="Hidden units per layer and direction.", rich_help_panel=MODEL)
+    ] = None,
+    num_layers: Annotated[int | None, typer.Option(help="Stacked recurrent layers.", rich_help_panel=MODEL)] = None,
     bidirectional: Annotated[
         bool | None,
-        typer.Option("--bidirectional/--unidirectional", help="Read from both ends.", rich_help_panel="Model"),
+        typer.Option("--bidirectional/--unidirectional", help="Read in both directions.", rich_help_panel=MODEL),
     ] = None,
     embedding_size: Annotated[
-        str | None, typer.Option(help="Size of a symbol's vector, or onehot.", rich_help_panel="Model")
+        str | None, typer.Option(help="Size of the symbol embedding, or onehot.", rich_help_panel=MODEL)
     ] = None,
     char_rnn_size: Annotated[
         int | None,
-        typer.Option(help="Units of the character RNN beside each word; 0 for none.", rich_help_panel="Model"),
+        typer.Option(help="Hidden units of the character RNN over each word; 0: none.", rich_help_panel=MODEL),
     ] = None,
     bigram_size: Annotated[
         int | None,
-        typer.Option(help="Size of the vectors of neighbouring characters; 0 for none.", rich_help_panel="Model"),
+        typer.Option(help="Size of the embedding of character bigrams; 0: none.", rich_help_panel=MODEL),
     ] = None,
     head: Annotated[
-        str | None,
-        typer.Option(help="From hidden state to answers: softmax, identity, regression.", rich_help_panel="Model"),
+        str | None, typer.Option(help="Head: softmax, identity or regression.", rich_help_panel=MODEL)
     ] = None,
     tie_weights: Annotated[
         bool | None,
         typer.Option(
-            "--tie-weights/--no-tie-weights", help="Share embedding and head (next).", rich_help_panel="Model"
+            "--tie-weights/--no-tie-weights", help="Share the weights of embedding and head.", rich_help_panel=MODEL
         ),
     ] = None,
     dropout: Annotated[
-        float | None, typer.Option(help="Between layers and before the head.", rich_help_panel="Model")
+        float | None, typer.Option(help="Dropout between layers and before the head.", rich_help_panel=MODEL)
     ] = None,
     embedding_dropout: Annotated[
-        float | None, typer.Option(help="On the encoder's output.", rich_help_panel="Model")
+        float | None, typer.Option(help="Dropout on the embeddings.", rich_help_panel=MODEL)
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the data at most.", rich_help_panel="Training")
-    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Largest number of epochs.", rich_help_panel=TRAINING)] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Sequences or streams in a step.", rich_help_panel="Training")
+        int | None, typer.Option(help="Sequences, or parallel streams, per step.", rich_help_panel=TRAINING)
     ] = None,
     bptt: Annotated[
-        int | None, typer.Option(help="Steps of truncated BPTT (next, forecast).", rich_help_panel="Training")
+        int | None,
+        typer.Option(help="Time steps of truncated BPTT (tasks next, forecast).", rich_help_panel=TRAINING),
     ] = None,
-    optimizer: Annotated[str | None, typer.Option(help=one_of(OPTIMIZERS), rich_help_panel="Training")] = None,
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel="Training")] = None,
-    lr_schedule: Annotated[str | None, typer.Option(help=one_of(LR_SCHEDULES), rich_help_panel="Training")] = None,
+    optimizer: Annotated[
+        str | None, typer.Option(help=f"Optimizer: {one_of(OPTIMIZERS)}.", rich_help_panel=TRAINING)
+    ] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.", rich_help_panel=TRAINING)] = None,
+    lr_schedule: Annotated[
+        str | None, typer.Option(help=f"Learning rate schedule: {one_of(LR_SCHEDULES)}.", rich_help_panel=TRAINING)
+    ] = None,
     warmup_steps: Annotated[
-        int | None, typer.Option(help="Steps over which the rate rises.", rich_help_panel="Training")
+        int | None, typer.Option(help="Steps over which the learning rate rises.", rich_help_panel=TRAINING)
     ] = None,
     max_grad_norm: Annotated[
-        float | None, typer.Option(help="Largest gradient norm; 0 for any.", rich_help_panel="Training")
+        float | None, typer.Option(help="Clip gradients to this norm; 0: never.", rich_help_panel=TRAINING)
     ] = None,
     weight_decay: Annotated[
-        float | None, typer.Option(help="As the optimizer has it.", rich_help_panel="Training")
+        float | None, typer.Option(help="Weight decay of the optimizer.", rich_help_panel=TRAINING)
     ] = None,
     label_smoothing: Annotated[
-        float | None, typer.Option(help="Share spread over all labels.", rich_help_panel="Training")
+        float | None, typer.Option(help="Label smoothing of the cross-entropy.", rich_help_panel=TRAINING)
     ] = None,
-    class_weights: Annotated[str | None, typer.Option(help="none|balanced", rich_help_panel="Training")] = None,
+    class_weights: Annotated[
+        str | None, typer.Option(help="Weights of the labels: none or balanced.", rich_help_panel=TRAINING)
+    ] = None,
     loss_reduction: Annotated[
-        str | None, typer.Option(help="mean|sum over the steps.", rich_help_panel="Training")
+        str | None, typer.Option(help="Over the time steps: mean or sum.", rich_help_panel=TRAINING)
     ] = None,
     unk_probability: Annotated[
         float | None,
         typer.Option(
-            help="Probability that a symbol seen once is read as <unk>; 0: no <unk>.", rich_help_panel="Training"
+            help="Probability that a symbol seen once is read as <unk>; 0: no <unk>.", rich_help_panel=TRAINING
         ),
     ] = None,
     patience: Annotated[
-        int | None, typer.Option(help="Epochs without a better score; 0: no early stop.", rich_help_panel="Training")
+        int | None,
+        typer.Option(help="Stop after so many epochs without improvement; 0: never.", rich_help_panel=TRAINING),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order and dropout.", rich_help_panel="Training")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of weights, data order and dropout.", rich_help_panel=TRAINING)
+    ] = None,
     checkpoint_every: Annotated[
         str | None,
-        typer.Option(help="Between saved states: seconds (300s) or steps (200).", rich_help_panel="Training"),
+        typer.Option(help="Save the state every so many seconds (300s) or steps (200).", rich_help_panel=TRAINING),
     ] = None,
     on_nan: Annotated[
-        str | None, typer.Option(help="stop|skip where a loss is no number.", rich_help_panel="Training")
+        str | None, typer.Option(help="When a loss is NaN: stop, or skip the step.", rich_help_panel=TRAINING)
     ] = None,
     precision: Annotated[
         str | None,
-        typer.Option(help=f"{one_of(PRECISIONS)}: of the products; the weights are fp32.", rich_help_panel="Training"),
+        typer.Option(help=f"Precision: {one_of(PRECISIONS)}; the weights stay in fp32.", rich_help_panel=TRAINING),
     ] = None,
     deterministic: Annotated[
         bool | None,
         typer.Option(
-            "--deterministic", help="Deterministic algorithms; says what they cover.", rich_help_panel="Training"
+            "--deterministic", help="Deterministic algorithms; prints what that covers.", rich_help_panel=TRAINING
         ),
     ] = None,
     snapshots: Annotated[
         bool | None,
-        typer.Option("--snapshots", help="Keep each epoch's weights; explain shows them.", rich_help_panel="Training"),
+        typer.Option("--snapshots", help="Keep the weights of every epoch, for explain.", rich_help_panel=TRAINING),
     ] = None,
 ) -> None:
-    """From a file of sequences to a trained, measured model; without a file, the tutorial's hello -> ohlol."""
-    given = dict(locals())
+    """Train a model on a file of sequences and evaluate it; without a file, the tutorial's hello -> ohlol."""
+    parameters = dict(locals())
     from ohlol import ops
     from ohlol.checkpoint import run_directory
     from ohlol.data import loading
     from ohlol.display import progress
-    from ohlol.training import fit
+    from ohlol.training.fit import fit
     from ohlol.training.trainer import Interrupted
     from ohlol.utils import devices, environment
+    from ohlol.utils.torchrun import read_launch
 
-    settings = {k: given[k] for k in given if k not in ("files", "pair", "out", "overwrite", "resume", "device", "dev")}
+    settings = {name: value for name, value in parameters.items() if name not in NOT_SETTINGS}
     settings["embedding_size"] = parse_embedding_size(embedding_size)
-    pairs = _pairs(pair)
+    pairs = _split_pairs(pair)
     if pairs and files:
-        raise InputError("--pair and FILE exclude each other: give one of them")
+        raise InputError("`pair` and FILE exclude each other; give one of them")
     if resume and overwrite:
-        raise InputError("--resume and --overwrite exclude each other: go on, or start anew")
-    data: Any = pairs or files
-    if resume and out is None:
-        raise InputError("--resume needs --out: the run directory to go on with")
+        raise InputError("`resume` and `overwrite` exclude each other; give one of them")
     launch = read_launch()
     if launch.world_size > 1 and out is None:
-        raise InputError("several processes write one run: give --out")
+        raise InputError("several processes write one run: give `out`")
     stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
-    run = out or run_directory.choose_free_name(stem)
-    tutorial = not files and not resume
-    shown = [t for _, t in pairs or loading.HELLO] if tutorial else None
-    progress_callback = progress.progress_callback(console(), shown)
+    run = out if out is not None or resume else run_directory.choose_free_name(stem)
+    is_tutorial = not files and not resume
+    targets = [target for _, target in pairs or loading.HELLO] if is_tutorial else None
+    progress_callback = progress.progress_callback(console(), targets)
     if deterministic and launch.is_main:
-        where = devices.select_device(device)
-        said = environment.describe_reproducibility(
-            kernels=ops.implementation(where, precision or "fp32"), device=where, precision=precision or "fp32"
+        selected = devices.select_device(device)
+        promise = environment.describe_reproducibility(
+            kernels=ops.implementation(selected, precision or "fp32"), device=selected, precision=precision or "fp32"
         )
-        print(f"deterministic: {said}", file=sys.stderr)
+        print(f"deterministic: {promise}", file=sys.stderr)
     try:
-        model = fit.fit(
-            data,
+        model = fit(
+            pairs or files,
             dev=dev,
             out=run,
             overwrite=overwrite,
@@ -184,9 +213,8 @@ def train(
             **settings,
         )
     except Interrupted:
-        if not launch.is_main:
-            raise typer.Exit(130) from None
-        print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
+        if launch.is_main:
+            print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
         if isinstance(progress_callback, progress.Bar):
@@ -194,47 +222,51 @@ def train(
     if not launch.is_main:
         return
     print(f"saved: {run}")
-    for text, _ in (pairs or loading.HELLO) if tutorial else ():
+    for text, _ in (pairs or loading.HELLO) if is_tutorial else ():
         print(f"{text} -> {''.join(model.predict(text).labels)}")
 
 
 def parse_embedding_size(value: str | None) -> int | None:
-    """What --embedding-size means; raises InputError."""
+    """The value of `--embedding-size` as the setting has it: 0 for one-hot vectors.
+
+    Raises:
+        InputError: it is neither a size nor "onehot".
+    """
     if value is None:
         return None
     if value == "onehot":
         return 0
     if value.isdecimal() and int(value) > 0:
         return int(value)
-    raise InputError(f"--embedding-size is {value!r}; give a size, such as 64, or onehot")
+    raise InputError(f"`embedding_size` is {value!r}; give a size, such as 64, or onehot")
 
 
-def _pairs(glued: list[str] | None) -> list[tuple[str, str]]:
+def _split_pairs(joined: list[str] | None) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
-    for one in glued or ():
-        given, found, wanted = one.partition(PAIR_GLUE)
-        if not found:
-            raise InputError(f"--pair has {given!r} alone; give an input and a target: --pair hello ohlol")
-        pairs.append((given, wanted))
+    for text in joined or ():
+        source, separator, target = text.partition(PAIR_SEPARATOR)
+        if not separator:
+            raise InputError(f"`pair` has only {source!r}; give an input and a target: --pair hello ohlol")
+        pairs.append((source, target))
     return pairs
 
 
-def glue_pairs(arguments: list[str]) -> list[str]:
-    """Join the two values of every --pair into one.
+def join_pairs(arguments: list[str]) -> list[str]:
+    """Join the two values of each `--pair` into one.
 
-    >>> glue_pairs(["train", "--pair", "hello", "ohlol", "--seed", "1"])
+    >>> join_pairs(["train", "--pair", "hello", "ohlol", "--seed", "1"])
     ['train', '--pair', 'hello\\tohlol', '--seed', '1']
     """
-    glued: list[str] = []
+    joined: list[str] = []
     rest = iter(arguments)
     for argument in rest:
-        glued.append(argument)
+        joined.append(argument)
         if argument == "--":
             break
         if argument == "--pair":
             values = [value for value in (next(rest, None), next(rest, None)) if value is not None]
             if len(values) == 2 and values[1].startswith("--"):
-                glued += values
+                joined += values
             elif values:
-                glued.append(PAIR_GLUE.join(values))
-    return [*glued, *rest]
+                joined.append(PAIR_SEPARATOR.join(values))
+    return [*joined, *rest]

@@ -15,7 +15,7 @@ from ohlol.display.curves_text import legend, title
 from ohlol.display.trace_text import SIGNS, describe
 from ohlol.explain.curves import Panel
 from ohlol.explain.saliency import Memory
-from ohlol.explain.trace import LayerTrace, Numbers, Trace, activation_name
+from ohlol.explain.trace import LayerTrace, Numbers, Trace
 from ohlol.tasks.metrics import RATES
 from ohlol.tuning.space import Range, parse, said
 from ohlol.tuning.summary import Board
@@ -293,7 +293,7 @@ def _rows(layer: LayerTrace, several: bool, steps: range, lang: str) -> list[tup
     )
     made = [(f"{name}'", f"state_{name}", values) for name, values in reversed(layer.after.items())]
     made += [(gate.name, f"gate_{gate.name}", gate.value) for gate in layer.gates if len(layer.gates) > 1]
-    sigmoid = {gate.name for gate in layer.gates if activation_name(layer.cell, gate.name) == "sigmoid"}
+    sigmoid = {gate.name for gate in layer.gates if gate.activation == "sigmoid"}
     return [
         (f"{name}  {translations.text(key, lang)}{where}", values[steps.start :].T, name in sigmoid)
         for name, key, values in made

@@ -20,7 +20,7 @@ from ohlol.display import translations
 from ohlol.display.trace_text import describe
 from ohlol.explain.history import Frame
 from ohlol.explain.saliency import Memory
-from ohlol.explain.trace import LayerTrace, Numbers, Trace, activation_name
+from ohlol.explain.trace import LayerTrace, Numbers, Trace
 
 TOP = 10
 """Answers kept for each step."""
@@ -95,7 +95,7 @@ def data(
                 "cell": layer.cell,
                 "equation": cells.CELLS[layer.cell].equation,
                 "gates": [gate.name for gate in layer.gates],
-                "functions": [activation_name(layer.cell, gate.name) for gate in layer.gates],
+                "functions": [gate.activation for gate in layer.gates],
                 "states": list(layer.after),
             }
             for layer in found.layers

@@ -10,7 +10,7 @@ from ohlol import cells
 from ohlol.display import translations
 from ohlol.display.shapes_text import WIDTH
 from ohlol.explain.saliency import Memory
-from ohlol.explain.trace import Gate, LayerTrace, Numbers, Trace, activation_name
+from ohlol.explain.trace import Gate, LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
 
 UNITS_SHOWN = 8
@@ -154,7 +154,7 @@ def _answer(found: Trace, n: int, page: Page) -> list[str | tuple[str, str]]:
 def _states(layer: LayerTrace, t: int, page: Page, *, several: bool) -> None:
     if several:
         page.say((f"  {page.word('layer', layer=layer.layer)}, {page.word(layer.direction)}", "dim"))
-    if layer.cell not in ("rnn_tanh", "rnn_relu"):
+    if len(layer.gates) > 1:
         for gate in layer.gates:
             page.say((f"  {gate.name:<7}", "dim"), *page.numbers(gate.value[t]))
     for name in reversed(layer.after):
@@ -227,8 +227,7 @@ def _column(matrix: Numbers, vector: Numbers, product: Numbers, row: int, wide: 
 
 def _gate(layer: LayerTrace, gate: Gate, t: int, page: Page) -> None:
     """A row for each unit: the terms, their sum, and the gate."""
-    function, one = activation_name(layer.cell, gate.name), len(layer.gates) == 1
-    scaled = layer.cell == "gru" and gate.name == "n"
+    function, one = gate.activation, len(layer.gates) == 1
     part = "h" if one else gate.name
     names = (
         ("W_ih x", "b_ih", "W_hh h", "b_hh")
@@ -236,14 +235,22 @@ def _gate(layer: LayerTrace, gate: Gate, t: int, page: Page) -> None:
         else tuple(s.format(part) for s in ("W_i{} x", "b_i{}", "W_h{} h", "b_h{}"))
     )
     value = "h'" if one else part
-    heads = [page.word("unit"), names[0], names[1], *(["r"] if scaled else []), names[2], names[3], page.word("sum")]
+    heads = [
+        page.word("unit"),
+        names[0],
+        names[1],
+        *([] if gate.reset_by is None else [gate.reset_by]),
+        names[2],
+        names[3],
+        page.word("sum"),
+    ]
     page.say((_cells([*heads, f"{function} = {value}"]), "dim"))
-    r = layer.gates[0].value[t] if scaled else None
+    reset = next((other.value[t] for other in layer.gates if other.name == gate.reset_by), None)
     for j in range(min(len(gate.total[t]), UNITS_SHOWN)):
         numbers = [gate.W_ih_x[t, j], gate.b_ih[j], gate.W_hh_h[t, j], gate.b_hh[j]]
         signed = [f"{numbers[0]:.4f}", f"{numbers[1]:+.4f}", f"{numbers[2]:+.4f}", f"{numbers[3]:+.4f}"]
-        if r is not None:
-            signed[2:] = [f"+{r[j]:.4f}*", f"({numbers[2]:.4f}", f"{numbers[3]:+.4f})"]
+        if reset is not None:
+            signed[2:] = [f"+{reset[j]:.4f}*", f"({numbers[2]:.4f}", f"{numbers[3]:+.4f})"]
         row = _cells([str(j), *signed, f"{gate.total[t, j]:.4f}", ""]).removesuffix(" " * 12)
         style = POSITIVE if gate.value[t, j] > 0 else NEGATIVE
         page.say(row, (f"{gate.value[t, j]:>12.6f}", style))

@@ -1,22 +1,27 @@
-"""Cell in a loop = layer = matrix products: the same weights run every way, and how far the ways are apart.
+"""Cell in a loop = layer = matrix products: the same weights run every way, and how much the results differ.
 
-Knows nothing of how it is shown. Shapes: T steps, B sequences, I input size, H hidden size.
+Shapes: T steps, B sequences, I input size, H hidden size.
 """
 
+import ast
+import operator
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import cells, nn
+from ohlol.cells import CELLS, CellSpec, torch_cells
 from ohlol.explain.trace import DIRECTIONS
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.reference import cell_of, weights_of
+from ohlol.models.reference import weights_of
 from ohlol.utils.errors import InputError
 
-KINDS = tuple(nn.LAYERS)
+KINDS = tuple(spec.name for spec in torch_cells())
 BY_HAND = "matrix products by hand"
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 """Largest difference, over the largest number of the reference or 1, that the order of sums explains."""
@@ -86,9 +91,9 @@ def cell_from_layer(layer: torch.nn.RNNBase, k: int = 0, *, backward: bool = Fal
         )
     suffix = f"_l{k}" + "_reverse" * backward
     width = int(getattr(layer, "weight_ih" + suffix).shape[1])
-    made = _cell(_family(layer), width, layer.hidden_size, bool(layer.bias), getattr(layer, "nonlinearity", "tanh"))
-    _fill(made, {name: getattr(layer, name + suffix) for name in _names(layer.bias)}, next(layer.parameters()))
-    return made
+    cell = _cell(_spec_of(layer), width, layer.hidden_size, bool(layer.bias))
+    _fill(cell, {name: getattr(layer, name + suffix) for name in _names(layer.bias)}, next(layer.parameters()))
+    return cell
 
 
 def layer_from_cell(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
@@ -99,9 +104,9 @@ def layer_from_cell(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
     >>> all(torch.equal(a, b) for a, b in zip(cell.parameters(), cell_again.parameters()))
     True
     """
-    made = _layer(_family(cell), cell.input_size, cell.hidden_size, cell.bias, getattr(cell, "nonlinearity", "tanh"))
-    _fill(made, {f"{name}_l0": getattr(cell, name) for name in _names(cell.bias)}, next(cell.parameters()))
-    return made
+    layer = _layer(_spec_of(cell), cell.input_size, cell.hidden_size, cell.bias)
+    _fill(layer, {f"{name}_l0": getattr(cell, name) for name in _names(cell.bias)}, next(cell.parameters()))
+    return layer
 
 
 def prove(
@@ -116,7 +121,7 @@ def prove(
     """Run random weights every way.
 
     Args:
-        kind: "rnn", "gru" or "lstm".
+        kind: one of `KINDS`.
         input_size, hidden_size, seq_len, batch_size: I, H, T and B.
         seed: of weights and inputs.
 
@@ -133,16 +138,16 @@ def prove(
         if not 1 <= size <= LARGEST:
             raise InputError(f"--{name} is {size}; it must be from 1 to {LARGEST}")
     random = torch.Generator().manual_seed(seed)
-    G = len(cells.CELLS["rnn_tanh" if kind == "rnn" else kind].gates)
+    spec = CELLS[kind]
     bound = hidden_size**-0.5  # as torch draws them
 
     def draw(*shape: int) -> Tensor:
         return (torch.rand(*shape, generator=random, dtype=torch.float64) * 2 - 1) * bound
 
-    rows = G * hidden_size
+    rows = len(spec.gates) * hidden_size
     weights = cells.Weights(draw(rows, input_size), draw(rows, hidden_size), draw(rows), draw(rows))
     x = torch.randn(seq_len, batch_size, input_size, generator=random, dtype=torch.float64)
-    return _prove("rnn_tanh" if kind == "rnn" else kind, weights, x, 0, 0)
+    return _prove(spec, weights, x, 0, 0)
 
 
 def prove_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, seed: int = 0) -> tuple[Proof, ...]:
@@ -154,40 +159,72 @@ def prove_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, see
         for direction in range(1 + settings.bidirectional):
             weights = weights_of(model.network, k, direction)
             x = torch.randn(seq_len, batch_size, weights.W_ih.shape[1], generator=random, dtype=torch.float64)
-            proofs.append(_prove(cell_of(settings), weights, x, k, direction))
+            proofs.append(_prove(CELLS[settings.cell], weights, x, k, direction))
     return tuple(proofs)
 
 
-def by_hand(cell: str, x: Tensor, weights: cells.Weights) -> tuple[Tensor, Tensor]:
-    """Nothing but matrix products, sums and exponentials; shares no line with `cells.py`."""
+def by_hand(spec: CellSpec, x: Tensor, weights: cells.Weights) -> tuple[Tensor, Tensor]:
+    """Evaluate the equation as it is written, with matrix products, sums and exponentials, without the step function.
+
+    Returns:
+        The hidden state of every step, (T, B, H), and the last states, (1 or 2, B, H).
+    """
     W_ih, W_hh, b_ih, b_hh = weights
     assert b_ih is not None
     assert b_hh is not None
     H = W_hh.shape[1]
-    h = c = x.new_zeros(x.shape[1], H)
+    parameters: dict[str, Tensor] = {}
+    for k, symbol in enumerate(spec.symbols):
+        rows = slice(k * H, (k + 1) * H)
+        parameters |= {f"W_i{symbol}": W_ih[rows], f"b_i{symbol}": b_ih[rows]}
+        parameters |= {f"W_h{symbol}": W_hh[rows], f"b_h{symbol}": b_hh[rows]}
+    lines = [_parsed(line) for line in spec.equation]
+    states = {name: x.new_zeros(x.shape[1], H) for name in spec.states}
     hidden: list[Tensor] = []
-
-    def sigma(a: Tensor) -> Tensor:
-        return 1 / (1 + torch.exp(-a))
-
-    def tanh(a: Tensor) -> Tensor:
-        return 2 * sigma(2 * a) - 1
-
     for x_t in x:
-        from_x, from_h = x_t @ W_ih.T + b_ih, h @ W_hh.T + b_hh
-        gate = [(from_x[:, k : k + H], from_h[:, k : k + H]) for k in range(0, len(W_ih), H)]
-        if cell == "rnn_tanh":
-            h = tanh(from_x + from_h)
-        elif cell == "gru":
-            r, z = sigma(gate[0][0] + gate[0][1]), sigma(gate[1][0] + gate[1][1])
-            n = tanh(gate[2][0] + r * gate[2][1])
-            h = n - z * n + z * h
-        else:
-            i, f, o = (sigma(gate[k][0] + gate[k][1]) for k in (0, 1, 3))
-            c = f * c + i * tanh(gate[2][0] + gate[2][1])
-            h = o * tanh(c)
-        hidden.append(h)
-    return torch.stack(hidden), torch.stack([h, c] if cell == "lstm" else [h])
+        values = {**parameters, **states, "x": x_t}
+        for name, expression in lines:
+            values[name] = _value(expression, values)
+        states = {name: values[f"{name}_next"] for name in spec.states}
+        hidden.append(states[spec.states[0]])
+    return torch.stack(hidden), torch.stack(list(states.values()))
+
+
+def _parsed(line: str) -> tuple[str, ast.expr]:
+    """A line of an equation as Python: the product `W_ir x` becomes W_ir @ x, and `h'` becomes h_next."""
+    name, text = re.sub(r"(W_\w+) (\w+)", r"(\1 @ \2)", line.replace("'", "_next")).split("=")
+    return name.strip(), ast.parse(text.strip(), mode="eval").body
+
+
+def _sigmoid(a: Tensor) -> Tensor:
+    return 1 / (1 + torch.exp(-a))
+
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": _sigmoid,
+    "tanh": lambda a: 2 * _sigmoid(2 * a) - 1,
+    "relu": lambda a: a * (a > 0),
+}
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Tensor]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.MatMult: lambda W, x: x @ W.T,
+}
+
+
+def _value(expression: ast.expr, values: dict[str, Tensor]) -> Tensor:
+    match expression:
+        case ast.Constant(value=number):
+            return number  # pyright: ignore[reportReturnType]
+        case ast.Name(id=name):
+            return values[name]
+        case ast.BinOp(left=left, op=op, right=right):
+            return OPERATORS[type(op)](_value(left, values), _value(right, values))
+        case ast.Call(func=ast.Name(id=name), args=[argument]):
+            return FUNCTIONS[name](_value(argument, values))
+        case _:
+            raise ValueError(f"{ast.unparse(expression)} cannot be evaluated in an equation")
 
 
 Result = tuple[Tensor, Tensor, list[Tensor]]
@@ -195,18 +232,17 @@ Result = tuple[Tensor, Tensor, list[Tensor]]
 Runs = Callable[[Tensor, cells.Weights], Result]
 
 
-def _ways(cell: str) -> dict[str, Runs]:
+def _ways(spec: CellSpec) -> dict[str, Runs]:
     """Every way by its name; each takes inputs and weights."""
-    family = "rnn" if cell == "rnn_tanh" else cell
 
     def products(x: Tensor, weights: cells.Weights) -> Result:
         leaves = [w.clone().requires_grad_() for w in weights if w is not None]
-        return *by_hand(cell, x, cells.Weights(*leaves)), leaves
+        return *by_hand(spec, x, cells.Weights(*leaves)), leaves
 
     def unroll(x: Tensor, weights: cells.Weights) -> Result:
         leaves = [w.clone().requires_grad_() for w in weights if w is not None]
-        state = tuple(x.new_zeros(x.shape[1], weights.W_hh.shape[1]) for _ in cells.CELLS[cell].states)
-        output, last = cells.unroll(cell, x, state=state, weights=cells.Weights(*leaves))
+        state = tuple(x.new_zeros(x.shape[1], weights.W_hh.shape[1]) for _ in spec.states)
+        output, last = cells.unroll(spec.name, x, state=state, weights=cells.Weights(*leaves))
         return output, torch.stack(last), leaves
 
     def filled(module: torch.nn.Module, x: Tensor, weights: cells.Weights, suffix: str) -> list[Tensor]:
@@ -215,18 +251,16 @@ def _ways(cell: str) -> dict[str, Runs]:
         return list(module.parameters())
 
     def loop(x: Tensor, weights: cells.Weights) -> Result:
-        module = _cell(family, x.shape[2], weights.W_hh.shape[1], True, "tanh")
-        leaves = filled(module, x, weights, "")
-        states, hidden = None, list[Tensor]()
-        for x_t in x:
-            states = module(x_t, states)
-            hidden.append(states[0] if isinstance(states, tuple) else states)
-        assert states is not None
-        return torch.stack(hidden), torch.stack(list(states) if isinstance(states, tuple) else [states]), leaves
+        with torch.random.fork_rng(devices=()):  # pyright: ignore[reportUnknownMemberType]
+            module = nn.CellLoop(spec, x.shape[2], weights.W_hh.shape[1])
+        leaves = filled(module.cell, x, weights, "")
+        T, B, I = x.shape
+        output, last = module(PackedSequence(x.reshape(T * B, I), torch.full((T,), B)), None)
+        return output.view(T, B, -1), torch.cat(last), leaves
 
     def layer(ours: bool) -> Runs:
         def run(x: Tensor, weights: cells.Weights) -> Result:
-            module = _layer(family, x.shape[2], weights.W_hh.shape[1], True, "tanh")
+            module = _layer(spec, x.shape[2], weights.W_hh.shape[1], True)
             leaves = filled(module, x, weights, "_l0")
             if not ours:
                 module.__class__ = type(module).__bases__[-1]
@@ -235,17 +269,16 @@ def _ways(cell: str) -> dict[str, Runs]:
 
         return run
 
-    name = family.upper()
-    return {
-        BY_HAND: products,
-        "cells.py unrolled": unroll,
-        f"ohlol.nn.{name}Cell in a loop": loop,
-        f"torch.nn.{name}": layer(False),
-        f"ohlol.nn.{name}": layer(True),
-    }
+    ways: dict[str, Runs] = {BY_HAND: products, "ohlol.cells unrolled": unroll}
+    cell_name = f"ohlol.nn.{spec.torch_cell.__name__}" if spec.torch_cell is not None else "ohlol.nn.StepCell"
+    ways[f"{cell_name} in a loop"] = loop
+    if spec.torch_layer is not None:
+        ways[f"torch.nn.{spec.torch_layer.__name__}"] = layer(False)
+        ways[f"ohlol.nn.{spec.torch_layer.__name__}"] = layer(True)
+    return ways
 
 
-def _prove(cell: str, weights: cells.Weights, x: Tensor, layer: int, direction: int) -> Proof:
+def _prove(spec: CellSpec, weights: cells.Weights, x: Tensor, layer: int, direction: int) -> Proof:
     T, B, width = x.shape
     H = weights.W_hh.shape[1]
     scale = torch.randn(T, B, H, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -257,7 +290,7 @@ def _prove(cell: str, weights: cells.Weights, x: Tensor, layer: int, direction: 
         gradients = torch.autograd.grad(loss, [inputs, *leaves])
         return [output.detach(), last.detach()], list(gradients)
 
-    ways = _ways(cell)
+    ways = _ways(spec)
     reference = run(ways[BY_HAND], torch.float64)
     found: list[Way] = []
     for name, way in ways.items():
@@ -269,21 +302,25 @@ def _prove(cell: str, weights: cells.Weights, x: Tensor, layer: int, direction: 
                 holds &= gaps[-1] <= tolerance * max(1.0, *(float(b.abs().max()) for b in its))
         found.append(Way(name, gaps[0], gaps[1], gaps[2], gaps[3], holds))
     sizes = {"I": width, "H": H, "T": T, "B": B}
-    return Proof(cell, layer, DIRECTIONS[direction], sizes, tuple(found), _converts(cell, weights))
+    return Proof(spec.name, layer, DIRECTIONS[direction], sizes, tuple(found), _converts(spec, weights))
 
 
-def _converts(cell: str, weights: cells.Weights) -> bool:
-    """Whether weights come back from a cell, a layer and a cell again as they were."""
-    one = _cell("rnn" if cell == "rnn_tanh" else cell, weights.W_ih.shape[1], weights.W_hh.shape[1], True, "tanh")
-    _fill(one, {name: w for name, w in zip(_names(True), weights, strict=True) if w is not None}, weights.W_ih)
-    again = cell_from_layer(layer_from_cell(one))
+def _converts(spec: CellSpec, weights: cells.Weights) -> bool:
+    """Whether weights are unchanged after a cell became a layer and a cell again; True where torch has no layer."""
+    if spec.torch_layer is None or spec.torch_cell is None:
+        return True
+    cell = _cell(spec, weights.W_ih.shape[1], weights.W_hh.shape[1], True)
+    _fill(cell, {name: w for name, w in zip(_names(True), weights, strict=True) if w is not None}, weights.W_ih)
+    again = cell_from_layer(layer_from_cell(cell))
     return all(torch.equal(getattr(again, n), w) for n, w in zip(_names(True), weights, strict=True) if w is not None)
 
 
-def _family(module: torch.nn.Module) -> str:
-    for name in KINDS:
-        if isinstance(module, nn.LAYERS[name].__bases__[-1] | nn.CELLS[name + "cell"].__bases__[-1]):
-            return name
+def _spec_of(module: torch.nn.Module) -> CellSpec:
+    """The cell of a torch layer or cell."""
+    for spec in CELLS.values():
+        classes = tuple(kind for kind in (spec.torch_layer, spec.torch_cell) if kind is not None)
+        if isinstance(module, classes) and all(getattr(module, k) == v for k, v in spec.torch_options.items()):
+            return spec
     raise InputError(f"{type(module).__name__} is no RNN, GRU or LSTM")
 
 
@@ -291,16 +328,17 @@ def _names(bias: bool) -> tuple[str, ...]:
     return ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if bias else 2]
 
 
-def _cell(family: str, width: int, hidden: int, bias: bool, nonlinearity: str) -> torch.nn.RNNCellBase:
-    more: dict[str, Any] = {"nonlinearity": nonlinearity} if family == "rnn" else {}
+def _cell(spec: CellSpec, width: int, hidden: int, bias: bool) -> torch.nn.RNNCellBase:
+    assert spec.torch_cell is not None
     with torch.random.fork_rng(devices=()):  # pyright: ignore[reportUnknownMemberType]
-        return nn.CELLS[family + "cell"](width, hidden, bias=bias, **more)  # pyright: ignore[reportCallIssue]
+        return nn.CELL_CLASSES[spec.torch_cell](width, hidden, bias=bias, **spec.torch_options)  # pyright: ignore[reportCallIssue]
 
 
-def _layer(family: str, width: int, hidden: int, bias: bool, nonlinearity: str) -> torch.nn.RNNBase:
-    more: dict[str, Any] = {"nonlinearity": nonlinearity} if family == "rnn" else {}
+def _layer(spec: CellSpec, width: int, hidden: int, bias: bool) -> torch.nn.RNNBase:
+    assert spec.torch_layer is not None
+    options: dict[str, Any] = {"bias": bias, **spec.torch_options}
     with torch.random.fork_rng(devices=()):  # pyright: ignore[reportUnknownMemberType]
-        return nn.LAYERS[family](width, hidden, bias=bias, **more)  # pyright: ignore[reportArgumentType]
+        return nn.LAYER_CLASSES[spec.torch_layer](width, hidden, **options)  # pyright: ignore[reportArgumentType]
 
 
 def _fill(module: torch.nn.Module, values: dict[str, Tensor], like: Tensor) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ohlol import cells
 from ohlol.explain.trace import DIRECTIONS, steps_of
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.reference import cell_of, unrolled
+from ohlol.models.reference import unrolled
 from ohlol.utils.errors import InputError
 
 LONGEST = 20_000
@@ -114,7 +114,7 @@ def states(model: TrainedModel, text: str | Sequence[str]) -> States:
     network.eval()
     _, levels = unrolled(network, network.encoder(steps)[:LONGEST])
     network.train(was_training)
-    names, units, rows = cells.CELLS[cell_of(network.settings)].states, list[Unit](), list[Rows]()
+    names, units, rows = cells.CELLS[network.settings.cell].states, list[Unit](), list[Rows]()
     for level in levels:
         for k, name in enumerate(names):
             rows.append(torch.cat([state[k] for state in level.after]).numpy())  # T times (1, H) -> (T, H)

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ohlol import cells, nn
+from ohlol.cells import CELLS, CellSpec, torch_cells
 from ohlol.display import notebook
 from ohlol.utils.errors import InputError
 
@@ -26,7 +27,10 @@ States = tuple[Tensor, ...]
 Term = tuple[str, Shape | None]
 """A piece of an equation and its shape; None for signs, brackets and functions."""
 
-KINDS = (*nn.CELLS, *nn.LAYERS)
+CELL_KINDS = {spec.torch_cell.__name__.lower(): spec for spec in torch_cells() if spec.torch_cell is not None}
+LAYER_KINDS = {spec.torch_layer.__name__.lower(): spec for spec in torch_cells() if spec.torch_layer is not None}
+KINDS = (*CELL_KINDS, *LAYER_KINDS)
+"""The names of torch's classes, in lower case."""
 NONLINEARITIES = ("tanh", "relu")
 LARGEST = {"input_size": 4096, "hidden_size": 4096, "seq_len": 4096, "batch_size": 4096, "num_layers": 64}
 """Each size at most: beyond any lesson, and small enough that a typo cannot make a page of it endless."""
@@ -168,31 +172,40 @@ def describe(
     """
     if kind not in KINDS:
         raise InputError(f"there is no kind {kind!r}; choose one of {', '.join(KINDS)}")
-    family = kind.removesuffix("cell")
+    spec = CELL_KINDS[kind] if kind in CELL_KINDS else LAYER_KINDS[kind]
     if nonlinearity not in NONLINEARITIES:
         raise InputError(f"--nonlinearity is {nonlinearity!r}; it must be tanh or relu")
-    if family != "rnn" and nonlinearity != "tanh":
-        raise InputError(f"--nonlinearity {nonlinearity} is for rnncell and rnn; the gates of {kind} have their own")
-    if kind in nn.CELLS:
+    if not spec.torch_options and nonlinearity != "tanh":
+        kinds = " and ".join(name for name, other in (*CELL_KINDS.items(), *LAYER_KINDS.items()) if other.torch_options)
+        raise InputError(f"--nonlinearity {nonlinearity} is for {kinds}; the gates of {kind} have their own")
+    if kind in CELL_KINDS:
         layer_only = {"num-layers": num_layers != 1, "bidirectional": bidirectional, "batch-first": batch_first}
         for flag in (flag for flag, given in layer_only.items() if given):
-            raise InputError(f"--{flag} is for layers; {kind} is one step of one layer, so try {family} instead")
-    cell = f"rnn_{nonlinearity}" if family == "rnn" else family
+            raise InputError(
+                f"--{flag} is for layers; {kind} is one step of one layer, so try {_layer_kind(spec)} instead"
+            )
+    if spec.torch_options:
+        torch_layer, torch_options = spec.torch_layer, {"nonlinearity": nonlinearity}
+        same_class = (other for other in CELLS.values() if other.torch_layer is torch_layer)
+        spec = next(other for other in same_class if other.torch_options == torch_options)
     named = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
     _check_sizes({**named, "seq_len": seq_len, "batch_size": batch_size})
     sizes = {"B": batch_size, "T": seq_len, "I": input_size, "H": hidden_size, "L": num_layers}
-    sizes |= {"D": 1 + bidirectional, "G": len(cells.CELLS[cell].gates)}
+    sizes |= {"D": 1 + bidirectional, "G": len(spec.gates)}
     _check_total(sizes)
 
-    options: dict[str, Any] = {"bias": bias, "dtype": torch.float64}
-    if family == "rnn":
-        options["nonlinearity"] = nonlinearity
+    options: dict[str, Any] = {"bias": bias, "dtype": torch.float64, **spec.torch_options}
     with torch.random.fork_rng(devices=()), torch.no_grad():  # pyright: ignore[reportUnknownMemberType]
         torch.manual_seed(seed)  # pyright: ignore[reportUnknownMemberType]
-        if kind in nn.CELLS:
-            return _describe_cell(kind, cell, sizes, options)
+        if kind in CELL_KINDS:
+            return _describe_cell(kind, spec, sizes, options)
         options |= {"num_layers": num_layers, "bidirectional": bidirectional}
-        return _describe_layer(kind, cell, sizes, options, batch_first=batch_first)
+        return _describe_layer(kind, spec, sizes, options, batch_first=batch_first)
+
+
+def _layer_kind(spec: CellSpec) -> str:
+    """The layer of the same cell."""
+    return next(kind for kind, other in LAYER_KINDS.items() if other.torch_layer is spec.torch_layer)
 
 
 def _check_sizes(named: dict[str, int]) -> None:
@@ -214,77 +227,83 @@ def _check_total(sizes: dict[str, int]) -> None:
         )
 
 
-def _describe_cell(kind: str, cell: str, sizes: dict[str, int], options: dict[str, Any]) -> CellShapes:
-    build = cast("Callable[..., torch.nn.RNNCellBase]", nn.CELLS[kind])
+def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: dict[str, Any]) -> CellShapes:
+    assert spec.torch_cell is not None
+    build = cast("Callable[..., torch.nn.RNNCellBase]", nn.CELL_CLASSES[spec.torch_cell])
     B, T, width, H = (sizes[letter] for letter in "BTIH")
-    module, table = build(width, H, **options), cells.CELLS[cell]
+    module = build(width, H, **options)
+    module_name = type(module).__name__
     weights = _weights_of(module)
     sequence = _random(T, B, width)
-    state = tuple(_random(B, H) for _ in table.states)
+    state = tuple(_random(B, H) for _ in spec.states)
     steps: list[Step] = []
     gap = 0.0
     for t, x in enumerate(sequence):
         before, state = state, _call(module, x, state)
         steps.append(Step(t, _shape(x), tuple(map(_shape, before)), tuple(map(_shape, state))))
-        expected = table.step(x, state=before, weights=weights)
+        expected = spec.step(x, state=before, weights=weights)
         gap = max(gap, *(_difference(a, b) for a, b in zip(state, expected, strict=True)))
 
     x, h = sequence[-1], state[0]
-    # the GRU's n multiplies its h part by r before it adds the x part, so only r and z can share one product
-    joined_gates = table.gates[:2] if cell == "gru" else table.gates
-    rows = slice(0, len(joined_gates) * H)
+    # a gate whose hidden term is multiplied before the input term is added cannot share one product
+    joined_gates = tuple(gate.symbol for gate in spec.gates if gate.reset_by is None)
+    joined_G = "G" if len(joined_gates) == len(spec.gates) else len(joined_gates)
+    rows = [k * H + j for k, gate in enumerate(spec.gates) if gate.reset_by is None for j in range(H)]
     joined = torch.cat([weights.W_hh, weights.W_ih], dim=1)[rows]
     bias = None if weights.b_hh is None or weights.b_ih is None else weights.b_hh + weights.b_ih
     one = linear(torch.cat([h, x], dim=1), joined, None if bias is None else bias[rows])
     two = (linear(x, weights.W_ih, weights.b_ih) + linear(h, weights.W_hh, weights.b_hh))[:, rows]
-    equation = tuple(line if bias is not None else re.sub(r" \+ b_\w+", "", line) for line in table.equation)
+    equation = tuple(line if bias is not None else re.sub(r" \+ b_\w+", "", line) for line in spec.equation)
     claim = "linear([h, x], W, b) == W_ih x + b_ih + W_hh h + b_hh"
     claim = claim if bias is not None else "linear([h, x], W) == W_ih x + W_hh h"
-    shapes = _shapes_of_terms(table, x, state, weights)
+    shapes = _shapes_of_terms(spec, x, state, weights)
     wrong: list[tuple[Tensor, States, str]] = [
         (_random(B, width + 1), state, "the last axis of x is the input size"),
         (x, tuple(_random(B, H + 1) for _ in state), "the last axis of the state is the hidden size"),
         (x, tuple(_random(B + 1, H) for _ in state), "x and the state have the same B"),
-        (sequence, state, f"give one step at a time, or the whole sequence to {kind.removesuffix('cell')}"),
+        (sequence, state, f"give one step at a time, or the whole sequence to {_layer_kind(spec)}"),
     ]
     wrong += [(x, state[:1], "the LSTM's state is a pair: pass (h, c)")] if len(state) > 1 else []
     return CellShapes(
         kind=kind,
-        module=type(module).__name__,
+        module=module_name,
         sizes={letter: sizes[letter] for letter in "BTIHG"},
         parameters=_parameters_of(module),
         parameter_count=sum(p.numel() for p in module.parameters()),
         equalities=(
             _equality(claim, one, two, "one product does for two"),
-            Equality(f"{cell} of ohlol.cells == nn.{type(module).__name__}", gap <= TOLERANCE, gap, "at every step"),
+            Equality(
+                f"{spec.name} of ohlol.cells == nn.{type(module).__name__}", gap <= TOLERANCE, gap, "at every step"
+            ),
         ),
-        mistakes=tuple(_attempt(module, x, state, names=("x", *table.states), fix=fix) for x, state, fix in wrong),
+        mistakes=tuple(_attempt(module, x, state, names=("x", *spec.states), fix=fix) for x, state, fix in wrong),
         sequence=TensorShape("sequence", _shape(sequence), "(T, B, I)"),
-        states=table.states,
+        states=spec.states,
         steps=tuple(steps),
-        gate_rows={gate: (k * H, (k + 1) * H) for k, gate in enumerate(table.gates)},
+        gate_rows={gate: (k * H, (k + 1) * H) for k, gate in enumerate(spec.symbols)},
         equation=equation,
         equation_with_shapes=tuple(_terms(line, shapes) for line in equation),
-        joined_weight=TensorShape("W = [W_hh W_ih]", _shape(joined), "(2*H, H+I)" if cell == "gru" else "(G*H, H+I)"),
+        joined_weight=TensorShape("W = [W_hh W_ih]", _shape(joined), f"({joined_G}*H, H+I)"),
         joined_gates=joined_gates,
     )
 
 
 def _describe_layer(
-    kind: str, cell: str, sizes: dict[str, int], options: dict[str, Any], *, batch_first: bool
+    kind: str, spec: CellSpec, sizes: dict[str, int], options: dict[str, Any], *, batch_first: bool
 ) -> LayerShapes:
-    build = cast("Callable[..., torch.nn.RNNBase]", nn.LAYERS[kind])
+    assert spec.torch_layer is not None
+    build = cast("Callable[..., torch.nn.RNNBase]", nn.LAYER_CLASSES[spec.torch_layer])
     B, T, width, H, L, D = (sizes[letter] for letter in "BTIHLD")
     module, other = (build(width, H, batch_first=first, **options) for first in (batch_first, not batch_first))
     other.load_state_dict(module.state_dict())
-    names = cells.CELLS[cell].states
+    names = spec.states
     start = tuple(_random(L * D, B, H) for _ in names)
     x = _random(B, T, width) if batch_first else _random(T, B, width)
     x_other = x.transpose(0, 1)
     output, h_n, *c_n = _call(module, x, start)
     output_other = _call(other, x_other, start)[0]
     time_first, x_time_first = (output_other, x_other) if batch_first else (output, x)
-    by_equation = _unrolled(cell, module, x_time_first, start, sizes)
+    by_equation = _unrolled(spec.name, module, x_time_first, start, sizes)
 
     def end(t: int, features: slice | None, row: int, why: str) -> Equality:
         """Whether the output's features at step t are that row of h_n; the claim is written from the index used."""
@@ -407,17 +426,17 @@ def _attempt(module: torch.nn.Module, x: Tensor, state: States, *, names: Sequen
         return Mistake(call, f"{type(error).__name__}: {error}", None, fix)
 
 
-def _shapes_of_terms(cell: cells.Cell, x: Tensor, state: States, weights: cells.Weights) -> dict[str, Shape]:
+def _shapes_of_terms(spec: CellSpec, x: Tensor, state: States, weights: cells.Weights) -> dict[str, Shape]:
     shapes = {"x": _shape(x)}
-    for k, gate in enumerate(cell.gates):
-        W_ih, W_hh, *biases = (None if w is None else w.chunk(len(cell.gates))[k] for w in weights)
+    for k, gate in enumerate(spec.symbols):
+        W_ih, W_hh, *biases = (None if w is None else w.chunk(len(spec.gates))[k] for w in weights)
         assert W_ih is not None
         assert W_hh is not None
         shapes |= {gate: _shape(linear(x, W_ih)), f"W_i{gate}ᵀ": _shape(W_ih.T), f"W_h{gate}ᵀ": _shape(W_hh.T)}
         shapes |= {f"b_{s}{gate}": _shape(b) for s, b in zip("ih", biases, strict=True) if b is not None}
-    after = cell.step(x, state=state, weights=weights)
-    shapes |= {name: _shape(s) for name, s in zip(cell.states, state, strict=True)}
-    return shapes | {f"{name}'": _shape(s) for name, s in zip(cell.states, after, strict=True)}
+    after = spec.step(x, state=state, weights=weights)
+    shapes |= {name: _shape(s) for name, s in zip(spec.states, state, strict=True)}
+    return shapes | {f"{name}'": _shape(s) for name, s in zip(spec.states, after, strict=True)}
 
 
 def _terms(line: str, shapes: dict[str, Shape]) -> tuple[Term, ...]:

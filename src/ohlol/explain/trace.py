@@ -7,7 +7,7 @@ The model's own forward is run too, and how far the two are apart is part of the
 Shapes: T steps, I input size, H hidden size, D directions, K scores, N answers (T, or 1 for `classify`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from ohlol.data.targets import TARGETS
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.display import notebook
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.reference import Level, cell_of, unrolled
+from ohlol.models.reference import Level, unrolled
 from ohlol.models.sequence_model import Steps
 from ohlol.utils.errors import InputError
 
@@ -46,9 +46,13 @@ class Gate:
     b_hh: Numbers
     """(H,)."""
     total: Numbers
-    """(T, H), their sum; for n of the GRU, W_hh h + b_hh enters it multiplied by r."""
+    """(T, H), their sum; W_hh h + b_hh is first multiplied by the gate `reset_by`, if there is one."""
     value: Numbers
-    """(T, H), the sum after sigmoid, tanh or relu."""
+    """(T, H), the sum after the activation."""
+    activation: str
+    """"sigmoid", "tanh" or "relu"."""
+    reset_by: str | None
+    """The gate that multiplies the hidden term W_hh h + b_hh."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +62,7 @@ class LayerTrace:
     layer: int
     direction: str
     cell: str
-    """A key of `cells.CELLS`."""
+    """The name of a registered cell."""
     W_ih: Numbers
     """(G*H, I)."""
     W_hh: Numbers
@@ -226,7 +230,7 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         ids = torch.from_numpy(wanted)
         losses = network.head.loss(logits, ids.clamp(min=0), answer_sizes, reduction="none")
         total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
-    layers = tuple(_layer(level, cell_of(network.settings), total) for level in levels)
+    layers = tuple(_layer(level, network.settings.cell, total) for level in levels)
     mine = [torch.cat([level.after[0 if level.direction else -1][k] for level in levels]) for k in range(len(last))]
     top = [torch.cat([s[0] for s in level.after]) for level in levels if level.layer == network.settings.num_layers - 1]
     pairs = [
@@ -291,7 +295,7 @@ def _numpy(tensor: Tensor) -> Numbers:
 
 
 def _layer(level: Level, cell: str, loss: Tensor | None) -> LayerTrace:
-    table = cells.CELLS[cell]
+    spec = cells.CELLS[cell]
     gradients = None
     if loss is not None:
         flat = [s for state in level.after for s in state]
@@ -299,10 +303,10 @@ def _layer(level: Level, cell: str, loss: Tensor | None) -> LayerTrace:
         given: list[Tensor | None] = list(found)
         rows = [torch.zeros_like(s) if g is None else g for s, g in zip(flat, given, strict=True)]
         gradients = {
-            name: _numpy(torch.cat(rows[k :: len(table.states)])) for k, name in enumerate(table.states)
+            name: _numpy(torch.cat(rows[k :: len(spec.states)])) for k, name in enumerate(spec.states)
         }  # T times (1, H) -> (T, H)
     before, after = (
-        {name: _numpy(torch.cat([s[k] for s in states])) for k, name in enumerate(table.states)}
+        {name: _numpy(torch.cat([s[k] for s in states])) for k, name in enumerate(spec.states)}
         for states in (level.before, level.after)
     )
     W_ih, W_hh, b_ih, b_hh = level.weights
@@ -323,27 +327,25 @@ def _layer(level: Level, cell: str, loss: Tensor | None) -> LayerTrace:
     )
 
 
+ACTIVATIONS: dict[str, Callable[[Numbers], Numbers]] = {
+    "sigmoid": lambda total: 1 / (1 + np.exp(-total)),
+    "tanh": np.tanh,
+    "relu": lambda total: np.maximum(total, 0),
+}
+
+
 def _gates(cell: str, *, x: Numbers, b_ih: Numbers, h: Numbers, b_hh: Numbers) -> tuple[Gate, ...]:
     """The gates of all steps from their terms, (T, G*H) and (G*H,) each."""
-    made: list[Gate] = []
-    names = cells.CELLS[cell].gates
-    split = [np.split(a, len(names), axis=-1) for a in (x, b_ih, h, b_hh)]
-    for k, name in enumerate(names):
-        w_x, b_x, w_h, b_h = (part[k] for part in split)
-        of_x, of_h = w_x + b_x, w_h + b_h
-        total = of_x + (made[0].value * of_h if cell == "gru" and name == "n" else of_h)
-        made.append(Gate(name, w_x, b_x, w_h, b_h, total, _activation(cell, name)(total)))
-    return tuple(made)
-
-
-def _activation(cell: str, gate: str) -> Any:
-    if cell == "rnn_relu":
-        return lambda total: np.maximum(total, 0)
-    if gate in ("h", "n", "g"):
-        return np.tanh
-    return lambda total: 1 / (1 + np.exp(-total))
-
-
-def activation_name(cell: str, gate: str) -> str:
-    """What turns a gate's sum into its value: "sigmoid", "tanh" or "relu"."""
-    return "relu" if cell == "rnn_relu" else "tanh" if gate in ("h", "n", "g") else "sigmoid"
+    specs = cells.CELLS[cell].gates
+    terms = [np.split(a, len(specs), axis=-1) for a in (x, b_ih, h, b_hh)]
+    values: dict[str, Numbers] = {}
+    gates: list[Gate] = []
+    for k, spec in enumerate(specs):
+        W_ih_x, b_i, W_hh_h, b_h = (term[k] for term in terms)
+        hidden_term = W_hh_h + b_h
+        if spec.reset_by is not None:
+            hidden_term = values[spec.reset_by] * hidden_term
+        total = W_ih_x + b_i + hidden_term
+        value = values[spec.symbol] = ACTIVATIONS[spec.activation](total)
+        gates.append(Gate(spec.symbol, W_ih_x, b_i, W_hh_h, b_h, total, value, spec.activation, spec.reset_by))
+    return tuple(gates)

@@ -13,8 +13,8 @@ from ohlol.data import sequences
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.models.sequence_model import SequenceModel, Steps
-from ohlol.ops.stream import Stream as KernelStream
-from ohlol.ops.stream import sample, skip, uniform
+from ohlol.ops import SequenceStepper
+from ohlol.ops.stepping import sample, skip, uniform
 from ohlol.utils.devices import disable_tf32, to_device
 from ohlol.utils.errors import InputError
 
@@ -110,7 +110,7 @@ def _generate_in_python(
 
 
 def _generate_in_kernel(
-    kernel: KernelStream, ids: list[int], length: int, sampling: Sampling, seed: int
+    kernel: SequenceStepper, ids: list[int], length: int, sampling: Sampling, seed: int
 ) -> Iterator[int]:
     """The same ids as in Python, `KERNEL_CHUNK` per call."""
     for id in ids[:-1]:

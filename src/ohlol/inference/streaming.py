@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ohlol.cells import CELLS
 from ohlol.checkpoint.weights import check_weights, parse_tensors, serialize_tensors
 from ohlol.config import DataSettings
 from ohlol.data import sequences
@@ -76,7 +77,7 @@ class StreamBatch:
         self._network, self._codec, self._settings, self._identity = network, codec, settings, identity
         self._kernel = network.stepper()
         self._dtype = next(network.layers.parameters()).dtype
-        self._state_count = 2 if network.settings.cell.removesuffix("cell") == "lstm" else 1
+        self._cell = CELLS[network.settings.cell]
         self._state = self._zeros(max(count, 1))
         self._free = list(range(max(count, 1)))[::-1]
         self._slots: dict[int, int] = {}
@@ -87,7 +88,7 @@ class StreamBatch:
 
     def _zeros(self, slots: int) -> tuple[Tensor, ...]:
         shape = (slots, self._network.settings.num_layers, self._network.settings.hidden_size)
-        return tuple(torch.zeros(shape, dtype=self._dtype) for _ in range(self._state_count))
+        return tuple(torch.zeros(shape, dtype=self._dtype) for _ in self._cell.states)
 
     def join(self, state: bytes | None = None) -> int:
         """Begin a sequence, from zeros or from a saved state, and return its key.
@@ -204,7 +205,7 @@ class StreamBatch:
         the number of symbols that were read and a checksum. It holds no symbols.
         """
         slot = self._slot(key)
-        tensors = {name: s[slot].clone() for name, s in zip("hc", self._state, strict=False)}
+        tensors = {name: s[slot].clone() for name, s in zip(self._cell.states, self._state, strict=True)}
         metadata = {"format": FORMAT, "model": self._identity(), "steps": str(self._lengths[key])}
         return bytes(serialize_tensors(tensors, metadata))
 
@@ -230,7 +231,7 @@ class StreamBatch:
 
     def _read_state(self, data: bytes) -> tuple[tuple[Tensor, ...], int]:
         """The tensors of a saved state and its number of steps, after every check."""
-        where, names = "the state", "hc"[: self._state_count]
+        where, names = "the state", self._cell.states
         limit = sum(s[0].nbytes for s in self._state) + HEADER_LIMIT
         if len(data) > limit:
             raise InputError(f"{where} has {len(data)} bytes; one of this model has at most {limit}")
@@ -242,11 +243,14 @@ class StreamBatch:
         if metadata.get("model") != self._identity():
             raise InputError(f"{where} belongs to another model, or to other weights of this one")
         check_weights(tensors, {n: s[0] for n, s in zip(names, self._state, strict=True)}, where, "this model has")
-        # Every cell keeps |h| <= 1, and the LSTM adds at most 1 to |c| in a step: larger ones could overflow.
         count = int(steps)
-        largest = [tensors["h"].abs().max(), tensors["c"].abs().max() / 2 / max(count, 1) if "c" in tensors else 0]
-        if max(map(float, largest)) > 1 + STATE_TOLERANCE:
-            raise InputError(f"{where} holds values that no sequence of {count} steps leads to")
+        if self._cell.bounded:
+            # |h| is at most 1, and every other state grows by at most 1 in a step: larger values could overflow.
+            limits = [1.0, *[2.0 * max(count, 1)] * (len(names) - 1)]
+            if any(
+                float(tensors[n].abs().max()) > m * (1 + STATE_TOLERANCE) for n, m in zip(names, limits, strict=True)
+            ):
+                raise InputError(f"{where} holds values that no sequence of {count} steps leads to")
         return tuple(tensors[name] for name in names), count
 
     def _encode(self, symbol: Symbol) -> tuple[Any, bool]:

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ohlol.cells import Weights
+from ohlol.cells import CELLS, Weights
+from ohlol.cells.lstm import LSTM
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.interop.onnx_weights import OPERATORS, to_onnx
+from ohlol.interop.onnx_weights import to_onnx
 from ohlol.models.reference import weights_of
 from ohlol.utils.errors import InputError
 from ohlol.utils.version import __version__
@@ -89,11 +90,14 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         step: build the graph of one step of each sequence, for streams, instead of whole sequences.
 
     Raises:
-        InputError: ONNX cannot express the model: `step` is set and it is bidirectional, its head is not linear,
-            or it is too large.
+        InputError: ONNX cannot express the model: it has no operator for the cell, `step` is set and the model is
+            bidirectional, the head is not linear, or the weights are too large.
     """
     model = model.on_cpu
     network = model.network
+    spec = CELLS[network.settings.cell]
+    if spec.onnx is None:
+        raise InputError(f"`cell` {spec.name} cannot be exported: ONNX has no operator that computes it")
     if step and network.settings.bidirectional:
         raise InputError(
             "this model is bidirectional, so it cannot be computed step by step: `step` needs a model that was trained "
@@ -111,7 +115,8 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         lengths = g.add("lengths.int32", "Cast", int64, to=TensorProto.INT32)
     hidden, state = _layers(g, model, x, lengths)
     _head(g, model, hidden, state[0], step)
-    for name, parts in zip(("h_n", "c_n"), state, strict=False):
+    for symbol, parts in zip(spec.states, state, strict=True):
+        name = f"{symbol}_n"
         joined = g.add(f"{name}.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
         g.output(name, TensorProto.FLOAT, _state_shape(model), joined)
     graph = helper.make_graph(
@@ -224,7 +229,7 @@ def _spelling(g: _GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
     weights = [
         Weights(*(getattr(encoder.speller, name + suffix).detach() for name in PARAMETERS)) for suffix in suffixes
     ]
-    W, R, B = (g.constant(f"encoder.speller.{n}", t) for n, t in zip("WRB", to_onnx("lstm", weights), strict=True))
+    W, R, B = (g.constant(f"encoder.speller.{n}", t) for n, t in zip("WRB", to_onnx(LSTM, weights), strict=True))
     _, h, _ = g.add(
         "speller", "LSTM", x, W, R, B, lengths, outputs=3, hidden_size=encoder.speller.hidden_size,
         direction="bidirectional",
@@ -237,22 +242,27 @@ def _spelling(g: _GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
 def _layers(g: _GraphBuilder, model: TrainedModel, x: str, lengths: str) -> tuple[str, list[list[str]]]:
     """The hidden states of the last layer (T, B, D*H), and of each state the last value of each layer, (D, B, H)."""
     network, settings = model.network, model.network.settings
-    cell = settings.cell.removesuffix("cell")
-    operator = OPERATORS[cell]
+    spec = CELLS[settings.cell]
+    operator = spec.onnx
+    assert operator is not None
     D = 2 if settings.bidirectional else 1
     starts: list[list[str]] = []
-    for name in ("h_0", "c_0") if cell == "lstm" else ("h_0",):
+    for symbol in spec.states:
+        name = f"{symbol}_0"
         whole = g.input(name, TensorProto.FLOAT, _state_shape(model))
         sizes = g.ints(*[D] * settings.num_layers)
         many = settings.num_layers > 1
         starts.append(g.add(name, "Split", whole, sizes, outputs=settings.num_layers, axis=0) if many else [whole])
     ends: list[list[str]] = [[] for _ in starts]
+    attributes: dict[str, Any] = dict(operator.attributes)
+    if not operator.default_activations:
+        attributes["activations"] = [*operator.activations] * D
     for layer in range(settings.num_layers):
         weights = [weights_of(network, layer, d, torch.float32) for d in range(D)]
-        W, R, B = (g.constant(f"layers.{n}{layer}", t) for n, t in zip("WRB", to_onnx(cell, weights), strict=True))
+        W, R, B = (g.constant(f"layers.{n}{layer}", t) for n, t in zip("WRB", to_onnx(spec, weights), strict=True))
         out, *last = g.add(
             f"layer{layer}", operator.name, x, W, R, B, lengths, *(s[layer] for s in starts), outputs=1 + len(starts),
-            hidden_size=settings.hidden_size, direction="bidirectional" if D == 2 else "forward", **operator.attributes,
+            hidden_size=settings.hidden_size, direction="bidirectional" if D == 2 else "forward", **attributes,
         )  # fmt: skip
         for states, state in zip(ends, last, strict=True):
             states.append(state)

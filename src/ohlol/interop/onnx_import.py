@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ohlol.cells import Weights
+from ohlol.cells import CELLS, CellSpec, Weights
+from ohlol.cells.lstm import LSTM
 from ohlol.config import ModelSettings
-from ohlol.interop.onnx_weights import OPERATORS, from_onnx
+from ohlol.interop.onnx_weights import from_onnx
 from ohlol.interop.torch import Linear, ModelParts, check_parts
+from ohlol.models.sequence_model import runs_in_loop
 from ohlol.utils.errors import InputError, short
 from ohlol.utils.files import read_bytes
 
@@ -32,7 +34,9 @@ NODES_LIMIT = 100_000
 """Most nodes of a graph; a recurrent model has fewer, unless it was unrolled."""
 NAME_LENGTH = 60
 """Characters of a name in the graph that are shown in an error."""
-CELLS_BY_OPERATOR = {operator.name: cell for cell, operator in OPERATORS.items()}
+CELLS_BY_OPERATOR = {
+    spec.onnx.name: spec for spec in CELLS.values() if spec.onnx is not None and spec.onnx.default_activations
+}
 """The cell that each recurrent operator computes."""
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 MOVING = {"Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Dropout", "Cast", "Slice", "Gather",
@@ -124,8 +128,8 @@ def parse_graph(graph: OnnxGraph) -> ModelParts:
     if len({n.op_type for n in nodes}) > 1:
         operators = " and ".join(sorted({n.op_type for n in nodes}))
         raise graph.error(f"mixes {operators}; all recurrent layers must be of one kind")
-    cell = CELLS_BY_OPERATOR[nodes[0].op_type]
-    layers = [_read_layer(graph, node, cell) for node in nodes]
+    spec = CELLS_BY_OPERATOR[nodes[0].op_type]
+    layers = [_read_layer(graph, node, spec) for node in nodes]
     try:
         sources = [_find_source(graph, node.input[0], {}) for node in nodes]
         if any(sources[0] is node for node in nodes):
@@ -137,10 +141,10 @@ def parse_graph(graph: OnnxGraph) -> ModelParts:
     except RecursionError:
         raise graph.error("is nested too deeply to be read") from None
     embedding = sources[0] if isinstance(sources[0], Tensor) else None
-    return check_parts(ModelParts(cell, layers, embedding, head), str(graph.path))
+    return check_parts(ModelParts(spec.name, layers, embedding, head), str(graph.path))
 
 
-def _read_layer(graph: OnnxGraph, node: Any, cell: str) -> list[Weights]:
+def _read_layer(graph: OnnxGraph, node: Any, spec: CellSpec) -> list[Weights]:
     """The weights of each direction of an operator, which must compute a layer of torch."""
     attributes, name = graph.attributes(node), f"the {node.op_type} {node.name[:NAME_LENGTH]!r}"
     direction = attributes.get("direction", b"forward")
@@ -148,7 +152,8 @@ def _read_layer(graph: OnnxGraph, node: Any, cell: str) -> list[Weights]:
     values = attributes.get("activations", [])
     values = values if isinstance(values, list) else [values]
     activations = [str(a, "utf-8", "replace") if isinstance(a, bytes) else str(a) for a in values]
-    operator = OPERATORS[cell]
+    operator = spec.onnx
+    assert operator is not None
     for is_other, reason in (
         (direction not in (b"forward", b"bidirectional"), "runs backwards only"),
         (
@@ -170,7 +175,7 @@ def _read_layer(graph: OnnxGraph, node: Any, cell: str) -> list[Weights]:
     W, R = graph.constant(node.input[1]), graph.constant(node.input[2])
     B = graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
     try:
-        return from_onnx(cell, W, R, B)
+        return from_onnx(spec, W, R, B)
     except ValueError as error:
         raise graph.error(f"{name}: {error}") from None
 
@@ -265,14 +270,14 @@ def read_exported_weights(graph: OnnxGraph, expected: dict[str, Tensor], setting
         InputError: a weight is missing, or has not the shape of a recurrent layer.
     """
     weights: dict[str, Tensor] = {}
-    looped, cell = settings.cell.endswith("cell"), settings.cell.removesuffix("cell")
-    stacks = [("layers.cell." if looped else "layers.", f"layers.{{}}{n}", cell, n) for n in range(settings.num_layers)]
+    prefix, spec = "layers.cell." if runs_in_loop(settings) else "layers.", CELLS[settings.cell]
+    stacks = [(prefix, f"layers.{{}}{n}", spec, n) for n in range(settings.num_layers)]
     if "encoder.speller.weight_ih_l0" in expected:
-        stacks.append(("encoder.speller.", "encoder.speller.{}", "lstm", 0))
-    for module, constant, cell, layer in stacks:
+        stacks.append(("encoder.speller.", "encoder.speller.{}", LSTM, 0))
+    for module, constant, spec, layer in stacks:
         W, R, B = (graph.constant(constant.format(part)) for part in "WRB")
         try:
-            directions = from_onnx(cell, W, R, B)
+            directions = from_onnx(spec, W, R, B)
         except ValueError as error:
             raise graph.error(f"{module}: {error}") from None
         suffix = "" if module == "layers.cell." else f"_l{layer}"

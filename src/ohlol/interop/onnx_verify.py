@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ohlol.cells import CELLS
 from ohlol.data.batches import Dataset, Ragged, gather, spell
 from ohlol.evaluation.evaluate import evaluate
 from ohlol.inference.trained_model import TrainedModel
@@ -49,6 +50,8 @@ LONGEST_WORD = 9
 """Most letters of a random word, for a model with a character RNN."""
 TIMINGS = 15
 """Timings of each graph, taken in turns after one that is not counted."""
+QUANTIZED_OPERATORS = ("LSTM",)
+"""Recurrent operators that onnxruntime has with 8-bit weights."""
 TIMED_SHAPE = (16, 64)
 """B and T of the batch that is timed."""
 
@@ -73,7 +76,7 @@ class OnnxModel(torch.nn.Module):
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.model = model
         self.sizes, self.head, self.answer_sizes = model.network.sizes, model.network.head, model.network.answer_sizes
-        self.states = [i.name for i in self.session.get_inputs() if i.name in ("h_0", "c_0")]
+        self.states = [f"{symbol}_0" for symbol in CELLS[model.network.settings.cell].states]
         self.step = "lengths" not in {i.name for i in self.session.get_inputs()}
 
     def initial_state(self, B: int) -> State:
@@ -160,9 +163,10 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verification:
     network, runtime = model.on_cpu.network, OnnxModel(model, graph)
     random = np.random.default_rng(seed)
     differences: list[tuple[float, str]] = []
+    names = ("logits", *(f"{symbol}_n" for symbol in CELLS[network.settings.cell].states))
 
     def compare(batch_name: str, expected: tuple[Tensor, State], actual: tuple[Tensor, State]) -> None:
-        pairs = zip(("logits", "h_n", "c_n"), (expected[0], *expected[1]), (actual[0], *actual[1]), strict=False)
+        pairs = zip(names, (expected[0], *expected[1]), (actual[0], *actual[1]), strict=True)
         differences.extend((_relative_difference(a, b), f"{name} of {batch_name}") for name, a, b in pairs)
 
     for B, T in SHAPES:
@@ -233,10 +237,11 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
     """The graph with 8-bit integers as the weights of its LSTMs and products, by onnxruntime's dynamic quantizer.
 
     Raises:
-        InputError: the cell is not an LSTM.
+        InputError: onnxruntime has no 8-bit operator of the cell.
     """
-    cell = model.network.settings.cell.removesuffix("cell")
-    if cell != "lstm":
+    cell = model.network.settings.cell
+    operator = CELLS[cell].onnx
+    if operator is None or operator.name not in QUANTIZED_OPERATORS:
         raise InputError(
             f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
             "whose weights would stay as they are; export without it"

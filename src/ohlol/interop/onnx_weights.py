@@ -1,47 +1,37 @@
 """Convert recurrent weights between the gate order of torch and that of ONNX; the onnx package is not needed.
 
 The directions of a layer share three tensors in ONNX: W (D, G*H, I), R (D, G*H, H) and B (D, 2*G*H), which holds both
-biases. Source: the ONNX operators RNN, GRU and LSTM. The GRU is that of torch only with `linear_before_reset` = 1.
+biases. The gate order of a cell is that of its `OnnxOperator`. Source: the ONNX operators RNN, GRU and LSTM.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ohlol.cells import Weights
+from ohlol.cells import CellSpec, Weights
 
 
-@dataclass(frozen=True)
-class OnnxOperator:
-    """The ONNX operator that computes a cell."""
+def onnx_order(spec: CellSpec) -> list[int]:
+    """For each of ONNX's gates the index of the same gate in torch's order.
 
-    name: str
-    gate_order: tuple[int, ...]
-    """For each of ONNX's gates the index of the same gate in torch's order."""
-    activations: tuple[str, ...]
-    """The `activations` of one direction."""
-    attributes: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Attributes without which the operator computes another cell."""
+    >>> from ohlol.cells import CELLS
+    >>> onnx_order(CELLS["lstm"])
+    [0, 3, 1, 2]
+    """
+    assert spec.onnx is not None
+    return [spec.symbols.index(symbol) for symbol in spec.onnx.gate_order]
 
 
-OPERATORS = {
-    "rnn": OnnxOperator("RNN", (0,), ("Tanh",)),
-    "gru": OnnxOperator("GRU", (1, 0, 2), ("Sigmoid", "Tanh"), {"linear_before_reset": 1}),
-    "lstm": OnnxOperator("LSTM", (0, 3, 1, 2), ("Sigmoid", "Tanh", "Tanh")),
-}
-"""The operator of each cell that has one."""
-
-
-def to_onnx(cell: str, directions: Sequence[Weights]) -> tuple[Tensor, Tensor, Tensor]:
+def to_onnx(spec: CellSpec, directions: Sequence[Weights]) -> tuple[Tensor, Tensor, Tensor]:
     """W, R and B of one layer from the weights of its directions; a missing bias is zero.
 
-    >>> W, R, B = to_onnx("lstm", [Weights(torch.zeros(8, 3), torch.zeros(8, 2))])
+    >>> from ohlol.cells import CELLS
+    >>> W, R, B = to_onnx(CELLS["lstm"], [Weights(torch.zeros(8, 3), torch.zeros(8, 2))])
     >>> W.shape, R.shape, B.shape
     (torch.Size([1, 8, 3]), torch.Size([1, 8, 2]), torch.Size([1, 16]))
     """
-    order = OPERATORS[cell].gate_order
+    order = onnx_order(spec)
     zero = directions[0].W_ih.new_zeros(len(directions[0].W_ih))
     W = torch.stack([_reorder(w.W_ih, order) for w in directions])
     R = torch.stack([_reorder(w.W_hh, order) for w in directions])
@@ -49,13 +39,13 @@ def to_onnx(cell: str, directions: Sequence[Weights]) -> tuple[Tensor, Tensor, T
     return W, R, torch.stack(biases)
 
 
-def from_onnx(cell: str, W: Tensor, R: Tensor, B: Tensor | None) -> list[Weights]:
+def from_onnx(spec: CellSpec, W: Tensor, R: Tensor, B: Tensor | None) -> list[Weights]:
     """The weights of each direction of one layer; the inverse of `to_onnx`.
 
     Raises:
         ValueError: the shapes are not those of a layer of this cell.
     """
-    order = OPERATORS[cell].gate_order
+    order = onnx_order(spec)
     G = len(order)
     if W.dim() != 3 or R.dim() != 3 or not 1 <= len(W) <= 2:
         raise ValueError(f"W is {tuple(W.shape)} and R {tuple(R.shape)}; they must be (D, {G}*H, I) and (D, {G}*H, H)")

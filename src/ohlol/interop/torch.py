@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ohlol.cells import Weights
+from ohlol.cells import CELLS, Weights, torch_cells
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import MOST_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
@@ -22,7 +22,7 @@ from ohlol.models.sequence_model import SequenceModel, Sizes
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import SAID, InputError
 
-CELLS_BY_GATES = {1: "rnn", 3: "gru", 4: "lstm"}
+CELLS_BY_GATES = {len(spec.gates): spec.name for spec in torch_cells()}
 """The cell with G gates, whose weights have G*H rows."""
 PARAMETER = re.compile(
     r"(?P<module>.*?)(?P<kind>weight|bias)_(?P<side>ih|hh|hr)(?:_l(?P<layer>\d{1,4}))?(?P<reverse>_reverse)?$"
@@ -39,7 +39,7 @@ class ModelParts:
     """The parts of a recurrent model."""
 
     cell: str
-    """rnn (with tanh), gru or lstm."""
+    """The name of the cell."""
     layers: list[list[Weights]]
     """The weights of each direction of each layer."""
     embedding: Tensor | None = None
@@ -83,8 +83,7 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
     Raises:
         InputError: they do not fit together, or a value is not a finite float.
     """
-    gates = {cell: G for G, cell in CELLS_BY_GATES.items()}
-    D, H, G = parts.directions, parts.hidden, gates[parts.cell]
+    D, H, G = parts.directions, parts.hidden, len(CELLS[parts.cell].gates)
     width, layers = parts.inputs, list[list[Weights]]()
     for number, directions in enumerate(parts.layers):
         shapes = [(G * H, width), (G * H, H), (G * H,), (G * H,)]

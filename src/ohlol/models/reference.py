@@ -1,4 +1,4 @@
-"""A whole model by the equations of `cells.py` alone, as a graph that autograd can be asked about.
+"""A whole model by the equations of its cell alone, as a graph that autograd can be asked about.
 
 Knows nothing of symbols, of what is asked, or of the fast path that it is held against.
 
@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ohlol import cells
-from ohlol.config import ModelSettings
-from ohlol.models.sequence_model import Loop, SequenceModel
+from ohlol.models.sequence_model import SequenceModel
+from ohlol.nn import CellLoop
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,17 @@ class Level:
     after: list[cells.State]
 
 
-def cell_of(settings: ModelSettings) -> str:
-    """The key of a model's cell in `cells.CELLS`."""
-    family = settings.cell.removesuffix("cell")
-    return "rnn_tanh" if family == "rnn" else family
-
-
 def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.dtype = torch.float64) -> cells.Weights:
     """The weights of one layer and direction, cut off from the graph."""
     suffix = "" if network.looped else f"_l{layer}" + "_reverse" * direction
-    owner = network.layers.cell if isinstance(network.layers, Loop) else network.layers
+    owner = network.layers.cell if isinstance(network.layers, CellLoop) else network.layers
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return cells.Weights(*(getattr(owner, name + suffix).detach().to(dtype) for name in names))
 
 
 def unrolled(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, list[Level]]:
     """The logits (N, K) of one sequence of vectors by the equations alone, and everything they were made from."""
-    settings, cell = network.settings, cells.CELLS[cell_of(network.settings)]
+    settings, cell = network.settings, cells.CELLS[network.settings.cell]
     T, levels = len(x), list[Level]()
     for layer in range(settings.num_layers):
         outputs: list[Tensor] = []

@@ -15,15 +15,17 @@ from torch.nn.functional import one_hot
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import nn
+from ohlol.cells import CELLS
 from ohlol.config import ModelSettings
 from ohlol.data.batches import Batch
 from ohlol.models.heads import HEADS, Head, LinearHead
-from ohlol.ops import Spec, StepMany, Stream, available, embedding_table, one_hot_table
+from ohlol.nn import CellLoop
+from ohlol.ops import BatchStepper, LayerSpec, SequenceStepper, available, embedding_table, one_hot_table
 from ohlol.utils.devices import CPU, to_device
 from ohlol.utils.errors import InputError
 
 State = tuple[Tensor, ...]
-"""The state of all layers, each tensor (L*D, B, H): `(h,)`, or `(h, c)` for the LSTM."""
+"""The state of all layers, a tensor (L*D, B, H) for each of the cell's states."""
 
 SPELLING_EMBEDDING = 32
 """Size of a character's vector in the character RNN; a spelling has few different symbols."""
@@ -147,34 +149,6 @@ EMBEDDING_STD = 0.3
 """Of an embedding's first values: with 1, torch's own, rare words drown their spelling."""
 
 
-class Loop(torch.nn.Module):
-    """A cell run over packed steps in a Python loop: the tutorial's way, slow and plain to read."""
-
-    def __init__(self, cell: str, input_size: int, hidden_size: int):
-        super().__init__()
-        self.cell = nn.CELLS[cell](input_size, hidden_size)  # pyright: ignore[reportCallIssue]
-        self.states = 2 if cell == "lstmcell" else 1
-
-    def forward(self, x: PackedSequence, state: State | None) -> tuple[Float[Tensor, "S H"], State]:
-        """The hidden state at every step, and the state after the last step of each sequence."""
-        sizes = x.batch_sizes.tolist()
-        if state is None:
-            state = tuple(x.data.new_zeros(1, sizes[0], self.cell.hidden_size) for _ in range(self.states))
-        now = tuple(s[0] for s in state)
-        hidden: list[Tensor] = []
-        ended: list[State] = []
-        for x_t in x.data.split(sizes):
-            if len(x_t) < len(now[0]):  # the shortest sequences, at the end of the batch, are over
-                ended.append(tuple(s[len(x_t) :] for s in now))
-                now = tuple(s[: len(x_t)] for s in now)
-            h = self.cell(x_t, now if self.states == 2 else now[0])
-            now = h if self.states == 2 else (h,)
-            hidden.append(now[0])
-        parts = [now, *reversed(ended)]
-        final = tuple(torch.cat([part[k] for part in parts])[None] for k in range(self.states))
-        return torch.cat(hidden), final
-
-
 class SequenceModel(torch.nn.Module):
     """A recurrent network over packed sequences of symbols or numbers.
 
@@ -190,16 +164,18 @@ class SequenceModel(torch.nn.Module):
         width = directions * settings.hidden_size
         _check(settings, sizes, width)
         self.encoder = Encoder(settings, sizes)
-        self.looped = settings.cell in nn.CELLS
-        if self.looped:
-            self.layers = Loop(settings.cell, self.encoder.size, settings.hidden_size)
+        spec = CELLS[settings.cell]
+        self.looped = runs_in_loop(settings)
+        if self.looped or spec.torch_layer is None:
+            self.layers = CellLoop(spec, self.encoder.size, settings.hidden_size)
         else:
-            self.layers = nn.LAYERS[settings.cell](
+            self.layers = nn.LAYER_CLASSES[spec.torch_layer](
                 self.encoder.size,  # pyright: ignore[reportArgumentType]
                 settings.hidden_size,
                 settings.num_layers,
                 bidirectional=settings.bidirectional,
                 dropout=settings.dropout if settings.num_layers > 1 else 0.0,
+                **spec.torch_options,  # pyright: ignore[reportArgumentType]
             )
         self.dropout = torch.nn.Dropout(settings.dropout)
         self.head: Head = HEADS.select(settings.head)(width, sizes.outputs)
@@ -245,7 +221,7 @@ class SequenceModel(torch.nn.Module):
     def _over_symbols(self, steps: Steps, state: State | None) -> tuple[Tensor, State] | None:
         """The layers over a plain lookup, without a matrix product over its rows; None where that does not serve."""
         encoder = self.encoder
-        if isinstance(self.layers, Loop) or not encoder.is_lookup:
+        if isinstance(self.layers, CellLoop) or not encoder.is_lookup:
             return None
         T, B = len(steps.batch_sizes), int(steps.batch_sizes[0])
         ids = steps.inputs.view(T, B) if len(steps.inputs) == T * B else steps.inputs
@@ -256,7 +232,7 @@ class SequenceModel(torch.nn.Module):
             return None
         return found[0].reshape(len(steps.inputs), -1), found[1] if isinstance(found[1], tuple) else (found[1],)
 
-    def writer(self, never: int | None = None) -> Stream | None:
+    def writer(self, never: int | None = None) -> SequenceStepper | None:
         """A stream in the kernels that reads symbols and draws the ones that follow; None where they do not serve.
 
         Args:
@@ -275,9 +251,9 @@ class SequenceModel(torch.nn.Module):
             b = b.clone()
         if never is not None:
             b[never] = -torch.inf
-        return Stream(self._weights(), self._spec(), self._table(), (W, b))
+        return SequenceStepper(self._weights(), self._layer_spec(), self._table(), (W, b))
 
-    def stepper(self) -> StepMany | None:
+    def stepper(self) -> BatchStepper | None:
         """One step of many sequences in the kernels; None where they do not serve.
 
         It reads ids where the encoder is a lookup and the table of its products with the weights is not too large, and
@@ -288,20 +264,20 @@ class SequenceModel(torch.nn.Module):
         weights, table = self._weights(), None
         if self.encoder.is_lookup and self.sizes.inputs * len(weights[0]) <= max(LARGEST_TABLE, weights[0].numel()):
             table = self._table()
-        head = self.head.projection
-        return StepMany(weights, self._spec(), table, None if head is None else (head[0].detach(), head[1].detach()))
+        projection = self.head.projection
+        head = None if projection is None else (projection[0].detach(), projection[1].detach())
+        return BatchStepper(weights, self._layer_spec(), table, head)
 
     @property
     def _served(self) -> bool:
-        """Whether there are kernels for streams where the weights are."""
-        return bool(available()) and self._weights()[0].is_cpu
+        """Whether there is a kernel of the cell where the weights are."""
+        return bool(available()) and CELLS[self.settings.cell].kernel is not None and self._weights()[0].is_cpu
 
     def _weights(self) -> list[Tensor]:
         return [p.detach() for p in self.layers.parameters()]
 
-    def _spec(self) -> Spec:
-        cell = self.settings.cell.removesuffix("cell")
-        return Spec("rnn_tanh" if cell == "rnn" else cell, self.settings.num_layers)
+    def _layer_spec(self) -> LayerSpec:
+        return LayerSpec(self.settings.cell, self.settings.num_layers)
 
     def _table(self) -> Tensor:
         """The input projection of every symbol in the first layer, (V, G*H)."""
@@ -326,10 +302,19 @@ class SequenceModel(torch.nn.Module):
         return output, final if isinstance(final, tuple) else (final,)
 
 
+def runs_in_loop(settings: ModelSettings) -> bool:
+    """Whether the cell runs in a Python loop: on request, and where torch has no layer of it.
+
+    Raises:
+        InputError: no such cell.
+    """
+    return settings.loop or CELLS.select(settings.cell).torch_layer is None
+
+
 def _check(settings: ModelSettings, sizes: Sizes, width: int) -> None:
-    if settings.cell in nn.CELLS and (settings.num_layers > 1 or settings.bidirectional):
-        layer = settings.cell.removesuffix("cell")
-        raise InputError(f"`cell` {settings.cell} runs one layer in one direction; `cell` {layer} has more of both")
+    if runs_in_loop(settings) and (settings.num_layers > 1 or settings.bidirectional):
+        reason = "with `loop`" if settings.loop else "which torch has no layer of,"
+        raise InputError(f"`cell` {settings.cell} {reason} runs one layer in one direction")
     head = HEADS.select(settings.head)
     if head.numeric != sizes.numeric:
         fitting = ", ".join(name for name, other in HEADS.items() if other.numeric == sizes.numeric)

@@ -1,9 +1,9 @@
 """Recurrent layers and cells as subclasses of torch's own."""
 
 from ohlol.nn.layers import (
-    CELLS,
+    CELL_CLASSES,
     GRU,
-    LAYERS,
+    LAYER_CLASSES,
     LSTM,
     RNN,
     GRUCell,
@@ -13,16 +13,19 @@ from ohlol.nn.layers import (
     explain_backend,
     over_symbols,
 )
+from ohlol.nn.loop import CellLoop, StepCell
 
 __all__ = [
-    "CELLS",
+    "CELL_CLASSES",
     "GRU",
-    "LAYERS",
+    "LAYER_CLASSES",
     "LSTM",
     "RNN",
+    "CellLoop",
     "GRUCell",
     "LSTMCell",
     "RNNCell",
+    "StepCell",
     "accelerate",
     "explain_backend",
     "over_symbols",

@@ -1,8 +1,7 @@
-"""Our layers beside torch's on this machine: that they agree, then how long each takes; knows nothing of printing.
+"""The layers of `ohlol.nn` and of torch compared on this machine: that their results agree, then how long each takes.
 
-Times are taken in turns, torch, ours, torch, ours, so that a change in the machine's load falls on both, and the median
-is kept. The share of the peak is the layer's arithmetic per second over that of the fastest matrix product seen in the
-same run: what is left above it is all that any kernel could still gain.
+Times are taken in turns, so that a change in the machine's load affects both, and the median is kept. The share of the
+peak is the layer's arithmetic per second over that of the fastest matrix product in the same run.
 """
 
 import statistics
@@ -15,9 +14,9 @@ import torch
 from torch import Tensor
 
 from ohlol import nn
+from ohlol.cells import CELLS, torch_cells
+from ohlol.utils.errors import InputError
 
-CELLS = ("rnn", "gru", "lstm")
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 2e-14}
 """Largest difference between the two, as a share of the largest number (at least 1)."""
 
@@ -129,7 +128,7 @@ def _in_turns(a: Callable[[], None], b: Callable[[], None], seconds: float) -> t
 
 
 def run(
-    cells: Sequence[str] = CELLS,
+    cells: Sequence[str] = (),
     sizes: Sequence[Size] = SIZES,
     grad: Sequence[bool] = (False, True),
     dtype: torch.dtype = torch.float32,
@@ -138,27 +137,32 @@ def run(
     """Measure every cell at every size, without gradients and with forward and backward.
 
     Args:
-        cells: keys of `nn.LAYERS`.
+        cells: names of cells that torch has a layer of; without any, one for each class of layer.
         sizes: what to run.
         grad: False for inference, True for training; one row each.
         dtype: float32 or float64.
         seconds: how long to take turns for each row.
 
     Raises:
-        KeyError: a cell is not in the table.
+        InputError: no such cell, or torch has no layer of it.
         ParityError: the results differ; nothing is measured then.
 
     >>> [row] = run(["gru"], [Size(3, 2, 4, 4)], [False], seconds=0.01)
     >>> row.cell, row.ratio > 0
     ('gru', True)
     """
+    specs = [CELLS.select(cell) for cell in cells] or torch_cells()
+    for spec in specs:
+        if spec.torch_layer is None:
+            raise InputError(f"torch has no layer of the cell {spec.name}")
     rows: list[Row] = []
     peak = gemm_peak(dtype)
     for size in sizes:
-        for cell in cells:
-            kind: Any = nn.LAYERS[cell]
-            theirs = kind.__bases__[-1](size.inputs, size.hidden, dtype=dtype)
-            ours = kind(size.inputs, size.hidden, dtype=dtype)
+        for spec in specs:
+            assert spec.torch_layer is not None
+            options: dict[str, Any] = {"dtype": dtype, **spec.torch_options}
+            theirs = spec.torch_layer(size.inputs, size.hidden, **options)  # pyright: ignore[reportArgumentType]
+            ours = nn.LAYER_CLASSES[spec.torch_layer](size.inputs, size.hidden, **options)  # pyright: ignore[reportArgumentType]
             ours.load_state_dict(theirs.state_dict())
             x = torch.randn(size.T, size.B, size.inputs, dtype=dtype)
             weight = torch.randn(size.T, size.B, size.hidden, dtype=dtype)
@@ -168,8 +172,8 @@ def run(
                     _runner(theirs, x, weight, train), _runner(ours, x, weight, train), seconds
                 )
                 # products: projection and recurrence, and again for dh, dW_hh and dW_ih (the input wants no gradient)
-                pair = 2 * size.T * size.B * GATES[cell] * size.hidden
+                pair = 2 * size.T * size.B * len(spec.gates) * size.hidden
                 work = pair * (size.inputs + size.hidden) + (pair * (size.inputs + 2 * size.hidden) if train else 0)
                 share = work / new / peak
-                rows.append(Row(cell, size, train, old, new, rounds, share, nn.explain_backend(ours, x)))
+                rows.append(Row(spec.name, size, train, old, new, rounds, share, nn.explain_backend(ours, x)))
     return rows

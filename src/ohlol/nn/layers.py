@@ -1,12 +1,12 @@
-"""RNNCell, GRUCell, LSTMCell, RNN, GRU and LSTM as subclasses of torch's own; knows nothing of data or training.
+"""RNNCell, GRUCell, LSTMCell, RNN, GRU and LSTM as subclasses of torch's own.
 
 Each is a `torch.nn` module in every respect: the same constructor, parameters, `state_dict`, initial values from the
-same seed, and errors. Change an import, or hand a model you already have to `accelerate`. A layer takes the compiled
-kernels where they serve and torch's own path everywhere else, in silence; `explain_backend` says which, and why.
+same seed, and errors. Change an import, or pass an existing model to `accelerate`. A layer uses the compiled kernels
+where they apply and torch's own path everywhere else; `explain_backend` says which, and why.
 """
 
 # pyright: reportPrivateUsage=false
-# What torch's layers and its modes do not tell in public is read where torch itself reads it.
+# Torch's layers and modes have no public interface for some of their state; it is read where torch itself reads it.
 from typing import Any
 
 import torch
@@ -15,33 +15,37 @@ from torch.autograd import forward_ad
 from torch.nn.parameter import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
+from ohlol.cells import CELLS
 from ohlol.nn.shape_errors import advised
-from ohlol.ops import Spec, embedding_table, one_hot_table, recurrence, selected
-from ohlol.ops.backend import ABSENT, KERNEL
+from ohlol.ops import LayerSpec, embedding_table, one_hot_table, recurrence, selected
+from ohlol.ops.backend import ABSENT
 
-_PLAIN = (Tensor, Parameter)
+_TENSOR_TYPES = (Tensor, Parameter)
 ONE_STEP = 1 << 16
-"""Recurrent weights from which a single step of an RNN or GRU takes less time than packing them."""
-_MODES = {"RNN_TANH": "rnn_tanh", "RNN_RELU": "rnn_relu", "GRU": "gru", "LSTM": "lstm"}
+"""Recurrent weights from which one step of a cell with one state takes less time than packing them."""
+_CELL_NAMES = {spec.torch_mode: name for name, spec in CELLS.items() if spec.torch_mode is not None}
+"""The cell of a torch layer with this `mode`."""
+_PAIR_MODES = frozenset(spec.torch_mode for spec in CELLS.values() if len(spec.states) > 1)
+"""The modes of layers whose state is a pair (h, c)."""
 
 
 @advised
 class RNNCell(torch.nn.RNNCell):
-    """One step of `cells.rnn_tanh` or `cells.rnn_relu`: (B, I), (B, H) -> (B, H). See `torch.nn.RNNCell`."""
+    """One step of the cell rnn or rnn_relu: (B, I), (B, H) -> (B, H). See `torch.nn.RNNCell`."""
 
 
 @advised
 class GRUCell(torch.nn.GRUCell):
-    """One step of `cells.gru`: (B, I), (B, H) -> (B, H). See `torch.nn.GRUCell`."""
+    """One step of the cell gru: (B, I), (B, H) -> (B, H). See `torch.nn.GRUCell`."""
 
 
 @advised
 class LSTMCell(torch.nn.LSTMCell):
-    """One step of `cells.lstm`: (B, I), ((B, H), (B, H)) -> ((B, H), (B, H)). See `torch.nn.LSTMCell`."""
+    """One step of the cell lstm: (B, I), ((B, H), (B, H)) -> ((B, H), (B, H)). See `torch.nn.LSTMCell`."""
 
 
 def _tracing() -> str:
-    """Why nothing may be hidden from torch at this moment, or an empty string."""
+    """Why torch must see every operation of this call, or an empty string."""
     if torch.compiler.is_compiling():
         return "torch.compile or torch.export is tracing"
     if torch._C._get_tracing_state() is not None:  # pyright: ignore[reportUnnecessaryComparison]
@@ -49,9 +53,9 @@ def _tracing() -> str:
     if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         return "autocast chooses the dtypes"
     if torch._C._functorch.maybe_current_level() is not None:  # pyright: ignore[reportAttributeAccessIssue]
-        return "a torch.func transform is at work"
+        return "a torch.func transform is active"
     if forward_ad._current_level >= 0:
-        return "forward-mode differentiation is at work"
+        return "forward-mode differentiation is active"
     if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
         return "a torch dispatch or function mode is active"
     return ""
@@ -59,7 +63,7 @@ def _tracing() -> str:
 
 def _unfit(tensor: Any, dtype: torch.dtype) -> str:
     """Why the kernels cannot read a tensor, or an empty string."""
-    if type(tensor) not in _PLAIN:
+    if type(tensor) not in _TENSOR_TYPES:
         return f"a tensor is a {type(tensor).__name__}, not a plain torch.Tensor"
     if not tensor.is_cpu:
         return f"a tensor is on {tensor.device}, the kernels run on the CPU"
@@ -71,7 +75,7 @@ def _unfit(tensor: Any, dtype: torch.dtype) -> str:
 
 
 def _flat_weights(layer: torch.nn.RNNBase) -> list[Any]:
-    """The layer's weights as torch would find them, after functional_call, parametrize and the like."""
+    """The layer's weights as torch sees them, after functional_call, parametrize and the like."""
     own = layer._parameters
     for name, weight in zip(layer._flat_weights_names, layer._flat_weights, strict=False):
         if own.get(name) is not weight:
@@ -81,8 +85,8 @@ def _flat_weights(layer: torch.nn.RNNBase) -> list[Any]:
 
 
 def _reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
-    """Why this call goes to torch's path, or an empty string for the kernels."""
-    if KERNEL is None:
+    """Why this call uses torch's path, or an empty string for the kernels."""
+    if ABSENT:
         return ABSENT
     if tracing := _tracing():
         return tracing
@@ -91,15 +95,15 @@ def _reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
     weights = _flat_weights(layer)
     packed = isinstance(input, PackedSequence)
     x = input.data if packed else input
-    if type(x) not in _PLAIN:
+    if type(x) not in _TENSOR_TYPES:
         return f"the input is a {type(x).__name__}, not a plain torch.Tensor"
     dtype = x.dtype
     if dtype is not torch.float32 and dtype is not torch.float64:
-        return f"the input has dtype {dtype}, the kernels know float32 and float64"
-    lstm = layer.mode == "LSTM"
+        return f"the input has dtype {dtype}, the kernels support float32 and float64"
+    is_pair = layer.mode in _PAIR_MODES
     if state is None:
         states: tuple[Any, ...] = ()
-    elif lstm:
+    elif is_pair:
         if not isinstance(state, tuple) or len(state) != 2:
             return "the state is not a pair (h_0, c_0)"
         states = state
@@ -109,13 +113,13 @@ def _reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
         if unfit := _unfit(tensor, dtype):
             return unfit
     misfit = _misfit(layer, x, input.batch_sizes if packed else None, states)
-    if not misfit and not lstm and x.numel() == layer.input_size and weights[1].numel() >= ONE_STEP:
+    if not misfit and not is_pair and x.numel() == layer.input_size and weights[1].numel() >= ONE_STEP:
         return "one step of one sequence: torch's product with a vector needs no packed weights and is faster"
     return misfit
 
 
 def _misfit(layer: torch.nn.RNNBase, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> str:
-    """Whether the shapes are ones that torch must judge: errors, and batches without numbers."""
+    """Why the shapes must go to torch: wrong shapes, whose error is torch's, and empty batches; or an empty string."""
     dim = x.dim()
     if batch_sizes is not None:
         if dim != 2 or not batch_sizes.is_cpu or batch_sizes.dtype is not torch.int64 or not len(batch_sizes):
@@ -139,9 +143,9 @@ def _misfit(layer: torch.nn.RNNBase, x: Tensor, batch_sizes: Tensor | None, stat
     return ""
 
 
-def _spec(layer: torch.nn.RNNBase) -> Spec:
-    return Spec(
-        _MODES[layer.mode],
+def _layer_spec(layer: torch.nn.RNNBase) -> LayerSpec:
+    return LayerSpec(
+        _CELL_NAMES[layer.mode],
         layer.num_layers,
         2 if layer.bidirectional else 1,
         layer.bias,
@@ -151,20 +155,20 @@ def _spec(layer: torch.nn.RNNBase) -> Spec:
 
 
 def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
-    """The forward pass by the kernels, after `_reason` has found nothing against it."""
-    spec = _spec(layer)
+    """The forward pass by the kernels, where `_reason` has none against it."""
+    spec = _layer_spec(layer)
     weights: Any = layer._flat_weights
-    lstm = layer.mode == "LSTM"
-    h_0, c_0 = (None, None) if state is None else state if lstm else (state, None)
+    is_pair = layer.mode in _PAIR_MODES
+    h_0, c_0 = (None, None) if state is None else state if is_pair else (state, None)
     if isinstance(input, PackedSequence):
-        x, batch_sizes, order, back = input
-        if order is not None:
-            h_0 = None if h_0 is None else h_0.index_select(1, order)
-            c_0 = None if c_0 is None else c_0.index_select(1, order)
+        x, batch_sizes, sorted_indices, unsorted_indices = input
+        if sorted_indices is not None:
+            h_0 = None if h_0 is None else h_0.index_select(1, sorted_indices)
+            c_0 = None if c_0 is None else c_0.index_select(1, sorted_indices)
         out, *final = recurrence(x, h_0, c_0, weights, spec._replace(batch_first=False), batch_sizes)
-        out = PackedSequence(out, batch_sizes, order, back)
-        if back is not None:
-            final = [s.index_select(1, back) for s in final]
+        out = PackedSequence(out, batch_sizes, sorted_indices, unsorted_indices)
+        if unsorted_indices is not None:
+            final = [s.index_select(1, unsorted_indices) for s in final]
     elif input.dim() == 2:
         h_0 = None if h_0 is None else h_0.unsqueeze(1)
         c_0 = None if c_0 is None else c_0.unsqueeze(1)
@@ -173,10 +177,10 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         out, final = out.squeeze(1), [s.squeeze(1) for s in final]
     else:
         out, *final = recurrence(input, h_0, c_0, weights, spec)
-    return out, (tuple(final) if lstm else final[0])
+    return out, (tuple(final) if is_pair else final[0])
 
 
-class _Fast:
+class _Accelerated:
     """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path."""
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
@@ -186,72 +190,85 @@ class _Fast:
 
     def __prepare_scriptable__(self: Any) -> torch.nn.Module:
         """TorchScript compiles torch's own layer, which holds the same parameters."""
-        plain = self.__class__.__bases__[-1].__new__(self.__class__.__bases__[-1])
-        plain.__dict__ = self.__dict__
-        return plain
+        torch_class = self.__class__.__bases__[-1]
+        torch_layer = torch_class.__new__(torch_class)
+        torch_layer.__dict__ = self.__dict__
+        return torch_layer
 
 
 @advised
-class RNN(_Fast, torch.nn.RNN):
-    """`cells.rnn_tanh` or `rnn_relu` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
+class RNN(_Accelerated, torch.nn.RNN):
+    """The cell rnn or rnn_relu over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
 
 
 @advised
-class GRU(_Fast, torch.nn.GRU):
-    """`cells.gru` over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.GRU`."""
+class GRU(_Accelerated, torch.nn.GRU):
+    """The cell gru over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.GRU`."""
 
 
 @advised
-class LSTM(_Fast, torch.nn.LSTM):
-    """`cells.lstm` over a sequence: (T, B, I) -> (T, B, D*H), ((L*D, B, H), (L*D, B, H)). See `torch.nn.LSTM`."""
+class LSTM(_Accelerated, torch.nn.LSTM):
+    """The cell lstm over a sequence: (T, B, I) -> (T, B, D*H), ((L*D, B, H), (L*D, B, H)). See `torch.nn.LSTM`."""
 
 
 def over_symbols(
     layer: torch.nn.RNNBase, ids: Tensor, vectors: Tensor | None, batch_sizes: Tensor, state: Any = None
 ) -> tuple[Tensor, Any] | None:
-    """A layer over symbols, without a matrix product over their vectors: the kernels look them up in a projected table.
+    """Run a layer over symbols without a matrix product over their vectors: the kernels look up projected symbols.
 
     Args:
-        layer: one of ours.
+        layer: a layer of `ohlol.nn`.
         ids: packed symbols (S,), or (T, B).
-        vectors: a vector for each symbol, (V, I); None stands for one-hot, I = V.
+        vectors: a vector for each symbol, (V, I); None means one-hot, I = V.
         batch_sizes: (T,), for packed symbols.
         state: as the layer takes it, in the order of the batch.
 
     Returns:
         What `layer` returns for the vectors of the symbols, the output (S, D*H) or (T, B, D*H); or None where the
-        kernels do not serve or the table is larger than what it would save.
+        kernels do not apply or the table is larger than what it would save.
+
+    Raises:
+        IndexError: an id is not the id of a symbol.
     """
     weights = _flat_weights(layer)
     size = layer.input_size if vectors is None else len(vectors)
-    if size > ids.numel() or not isinstance(layer, _Fast):
+    if size > ids.numel() or not isinstance(layer, _Accelerated):
         return None
     x = weights[0].new_empty(()).expand(*ids.shape, layer.input_size)
     packed = batch_sizes if ids.dim() == 1 else None
     if _reason(layer, x if packed is None else PackedSequence(x, packed), state):
         return None
-    spec = _spec(layer)
+    spec = _layer_spec(layer)
     for d in range(spec.directions):
         at = d * (4 if layer.bias else 2)
         W_ih = weights[at]
         table = one_hot_table(W_ih) if vectors is None else embedding_table(vectors, W_ih)
         weights = [*weights[:at], table, *weights[at + 1 :]]
-    h_0, c_0 = (None, None) if state is None else state if layer.mode == "LSTM" else (state, None)
+    h_0, c_0 = (None, None) if state is None else state if layer.mode in _PAIR_MODES else (state, None)
     out, *final = recurrence(ids, h_0, c_0, weights, spec._replace(batch_first=False), packed)
-    return out, (tuple(final) if layer.mode == "LSTM" else final[0])
+    return out, (tuple(final) if layer.mode in _PAIR_MODES else final[0])
 
 
-LAYERS: dict[str, type[torch.nn.RNNBase]] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
-CELLS: dict[str, type[torch.nn.RNNCellBase]] = {"rnncell": RNNCell, "grucell": GRUCell, "lstmcell": LSTMCell}
-
-_OURS = {ours.__bases__[-1]: ours for ours in (*LAYERS.values(), *CELLS.values())}
+LAYER_CLASSES: dict[type[torch.nn.RNNBase], type[torch.nn.RNNBase]] = {
+    torch.nn.RNN: RNN,
+    torch.nn.GRU: GRU,
+    torch.nn.LSTM: LSTM,
+}
+"""The layer of this package for each of torch's."""
+CELL_CLASSES: dict[type[torch.nn.RNNCellBase], type[torch.nn.RNNCellBase]] = {
+    torch.nn.RNNCell: RNNCell,
+    torch.nn.GRUCell: GRUCell,
+    torch.nn.LSTMCell: LSTMCell,
+}
+"""The cell of this package for each of torch's."""
+_ACCELERATED: dict[type[torch.nn.Module], type[torch.nn.Module]] = {**LAYER_CLASSES, **CELL_CLASSES}
 
 
 def accelerate(module: torch.nn.Module) -> torch.nn.Module:
-    """Turn every `torch.nn` recurrent layer inside a model into ours, in place.
+    """Turn every `torch.nn` recurrent layer inside a model into the one of `ohlol.nn`, in place.
 
     Weights, hooks, buffers, device and training mode stay as they are, since only the class changes. A subclass of a
-    torch layer that is not ours is left alone: its own `forward` may do anything.
+    torch layer is left alone: its own `forward` may do anything.
 
     Args:
         module: any module, or a recurrent layer itself.
@@ -264,9 +281,9 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
     (True, True)
     """
     for layer in module.modules():
-        ours = _OURS.get(type(layer))
-        if ours is not None:
-            layer.__class__ = ours
+        accelerated = _ACCELERATED.get(type(layer))
+        if accelerated is not None:
+            layer.__class__ = accelerated
     return module
 
 
@@ -274,7 +291,7 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
     """Say which path a call `layer(x, state)` takes, and why.
 
     Args:
-        layer: one of ours, or any module.
+        layer: any module.
         x: the input of the call.
         state: the state of the call, if it has one.
 
@@ -282,11 +299,11 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
         "kernel (avx512)" and the like, or "torch: " and the reason.
 
     >>> explain_backend(torch.nn.LSTM(3, 5), torch.ones(7, 2, 3))
-    'torch: a LSTM of torch.nn; ohlol.accelerate makes it ours'
+    'torch: the layer is a torch.nn.LSTM; call ohlol.accelerate to change it'
     """
-    if not isinstance(layer, _Fast):
-        if type(layer) in _OURS:
-            return f"torch: a {type(layer).__name__} of torch.nn; ohlol.accelerate makes it ours"
+    if not isinstance(layer, _Accelerated):
+        if type(layer) in _ACCELERATED:
+            return f"torch: the layer is a torch.nn.{type(layer).__name__}; call ohlol.accelerate to change it"
         return f"torch: a {type(layer).__name__} has no kernel"
     reason = _reason(layer, x, state)  # type: ignore[arg-type]
     return f"torch: {reason}" if reason else f"kernel ({selected()})"

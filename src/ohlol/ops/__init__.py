@@ -1,15 +1,15 @@
-"""The recurrence over a whole sequence, and the compiled kernels behind it."""
+"""The recurrence over whole sequences and single steps, on the compiled kernels."""
 
 from ohlol.ops.backend import available, implementation, select, selected
 from ohlol.ops.gather import embedding_table, one_hot_table
 from ohlol.ops.recurrence import recurrence
-from ohlol.ops.stream import StepMany, Stream
-from ohlol.ops.torch_path import Spec, torch_recurrence
+from ohlol.ops.stepping import BatchStepper, SequenceStepper
+from ohlol.ops.torch_path import LayerSpec, torch_recurrence
 
 __all__ = [
-    "Spec",
-    "StepMany",
-    "Stream",
+    "BatchStepper",
+    "LayerSpec",
+    "SequenceStepper",
     "available",
     "embedding_table",
     "implementation",

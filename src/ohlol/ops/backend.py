@@ -1,43 +1,101 @@
-"""The compiled kernels: whether they are there, which instruction set they use, and where their buffers come from.
+"""The compiled kernels: whether they are installed, which instruction set they use, and the functions that run them.
 
-`OHLOL_KERNEL` forces a variant: `avx512`, `avx2`, `baseline`, or `off` for torch's own path. `OHLOL_POISON=1` fills
-every buffer that is allocated without being set with NaN, so that a read before a write shows; the tests run so.
+This is the only module that touches the compiled one. `OHLOL_KERNEL` forces a variant: `avx512`, `avx2`, `baseline`, or
+`off` for torch's own path. `OHLOL_POISON=1` fills every buffer that is allocated without being set with NaN, so that a
+read before a write shows; the tests run so.
 """
 
 import importlib
 import os
+from functools import cache
 from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from ohlol.cells import CELLS
+
+if TYPE_CHECKING:
+    from ohlol.ops import _kernel
+
 VARIANTS = ("avx512", "avx2", "baseline")
-CELL_CODES = {"rnn_tanh": 0, "rnn_relu": 1, "gru": 2, "lstm": 3}
-GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}
 
 _poison = False
 
 
 def _load() -> tuple[ModuleType | None, str]:
-    wanted = os.environ.get("OHLOL_KERNEL", "")
-    if wanted == "off":
+    variant = os.environ.get("OHLOL_KERNEL", "")
+    if variant == "off":
         return None, "OHLOL_KERNEL=off"
-    if wanted not in ("", *VARIANTS):
-        raise ValueError(f"OHLOL_KERNEL={wanted!r}: expected one of {', '.join(VARIANTS)} or off")
+    if variant not in ("", *VARIANTS):
+        raise ValueError(f"OHLOL_KERNEL={variant!r}: expected one of {', '.join(VARIANTS)} or off")
     try:
         # torch is imported above, so that its libgomp.so.1 is the one the kernels share
         module = importlib.import_module("ohlol.ops._kernel")
     except ModuleNotFoundError:
         return None, "the compiled kernels are not installed (no compiler was found when ohlol was built)"
-    if wanted:
-        if wanted not in module.supported():
-            raise ValueError(f"OHLOL_KERNEL={wanted}: this machine runs {', '.join(module.supported())}")
-        module.select(wanted)
+    if variant:
+        if variant not in module.supported():
+            raise ValueError(f"OHLOL_KERNEL={variant}: this machine runs {', '.join(module.supported())}")
+        module.select(variant)
     return module, ""
 
 
 KERNEL, ABSENT = _load()
 """The compiled module or None, and in that case the reason."""
+
+
+def _refuse(**_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
+    raise RuntimeError(f"there are no kernels: {ABSENT}")
+
+
+if TYPE_CHECKING:
+    run_forward, run_backward = _kernel.forward, _kernel.backward
+else:
+    # The module's own functions: for a small layer, one more Python call with these arguments would take longer than
+    # the kernel.
+    run_forward = _refuse if KERNEL is None else KERNEL.forward
+    run_backward = _refuse if KERNEL is None else KERNEL.backward
+
+
+class KernelCell(NamedTuple):
+    """A cell as the kernels need it, from its `CellSpec`."""
+
+    float32: int
+    """The number of its kernel for this dtype."""
+    float64: int
+    gates: int
+    has_cell_state: bool
+    has_reset: bool
+    """Whether the kernels keep W_hn h + b_hn of each step for backward."""
+
+
+@cache
+def kernel_cell(name: str) -> KernelCell:
+    """The kernel of a registered cell.
+
+    Raises:
+        RuntimeError: there are no kernels, or none of this cell.
+    """
+    spec = CELLS[name]
+    if KERNEL is None or spec.kernel is None:
+        raise RuntimeError(f"there is no kernel of the cell {name}: {ABSENT or 'its CellSpec names none'}")
+    float32, float64 = (KERNEL.KERNELS[spec.kernel, dtype] for dtype in ("float32", "float64"))
+    return KernelCell(float32, float64, len(spec.gates), len(spec.states) > 1, spec.has_reset)
+
+
+def packed_layers(cell: str, dtype: torch.dtype, H: int) -> "_kernel.PackedLayersFloat32":
+    """A stack of layers for single steps, still empty.
+
+    Raises:
+        RuntimeError: there are no kernels.
+    """
+    if KERNEL is None:
+        raise RuntimeError(f"steps of packed layers need the compiled kernels: {ABSENT}")
+    if dtype is torch.float64:
+        return KERNEL.PackedLayersFloat64(kernel=kernel_cell(cell).float64, H=H)
+    return KERNEL.PackedLayersFloat32(kernel=kernel_cell(cell).float32, H=H)
 
 
 def available() -> tuple[str, ...]:
@@ -51,7 +109,7 @@ def selected() -> str:
 
 
 NO_KERNELS = "torch"
-"""What `implementation` says where torch's own layers run."""
+"""The result of `implementation` where torch's own layers run."""
 
 
 def implementation(device: torch.device = torch.device("cpu"), precision: str = "fp32") -> str:
@@ -75,6 +133,12 @@ def select(variant: str) -> None:
     KERNEL.select(variant)
 
 
+def share_all_work(on: bool) -> None:
+    """Split even the smallest call among the threads; for tests."""
+    if KERNEL is not None:
+        KERNEL.set_serial_below(0.0 if on else KERNEL.SERIAL_BELOW)
+
+
 def poison(on: bool) -> None:
     """Fill buffers that are allocated without being set, here and in the kernels, with NaN; for tests."""
     global _poison
@@ -85,8 +149,8 @@ def poison(on: bool) -> None:
 
 def empty(like: Tensor, *shape: int) -> Tensor:
     """An uninitialised tensor of the same dtype on the CPU; NaN throughout while `poison` is on."""
-    made = torch.empty(shape, dtype=like.dtype)
-    return made.fill_(float("nan")) if _poison else made
+    tensor = torch.empty(shape, dtype=like.dtype)
+    return tensor.fill_(float("nan")) if _poison else tensor
 
 
 if os.environ.get("OHLOL_POISON") == "1":

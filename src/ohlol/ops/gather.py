@@ -1,7 +1,7 @@
-"""Symbols as input: a lookup in a table of projected vectors, where torch would multiply one-hot rows by a matrix.
+"""Symbols as input: a lookup in a table of projected symbols instead of a product of one-hot rows and a matrix.
 
-The table (V, G*H) holds for every symbol what the input projection would make of it. Its gradient is the sum, for every
-symbol, of the gradients of the rows that used it, added in the order of the rows: the same bits whatever the threads.
+The table (V, G*H) holds the input projection of every symbol. Its gradient is, for every symbol, the sum of the
+gradients of the rows that used it, added in the order of the rows: the same bits for any number of threads.
 """
 
 from torch import Tensor

@@ -1,55 +1,65 @@
 """One layer in one direction over a dense batch: the whole pass in one call of the kernel.
 
-The same numbers as `recurrence`, which hands such calls on. It is its commonest case, and for a few hundred
-multiplications the cost of a call is the Python before it, so here nothing is asked that this case knows.
+The same numbers as `recurrence`, which hands such calls on. It is the most frequent case, and for a few hundred
+multiplications a call costs what the Python before it costs, so this path checks nothing that `recurrence` has checked.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ohlol.ops.backend import CELL_CODES, GATES, KERNEL, empty
+from ohlol.ops.backend import empty, kernel_cell, run_backward, run_forward
 
 
-def forward(
+def forward_layer(
     cell: str, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, weights: Sequence[Tensor], save: bool
 ) -> tuple[tuple[Tensor, ...], Tensor | None]:
     """The pass over x (T, B, I), all tensors contiguous; the results, and what backward needs besides them."""
-    T, B, width = x.shape
+    T, B, I = x.shape
     W_hh = weights[1]
-    H, G = W_hh.size(1), GATES[cell]
+    H = W_hh.size(1)
+    float32, float64, G, has_cell_state, has_reset = kernel_cell(cell)
     out, h_n = empty(W_hh, T, B, H), empty(W_hh, 1, B, H)
-    lstm = cell == "lstm"
-    c_n = empty(W_hh, 1, B, H) if lstm else None
-    saved, at, behind = None, 0, 0
+    c_n = empty(W_hh, 1, B, H) if has_cell_state else None
+    saved, gates, after_gates = None, 0, 0
     if save and G > 1:
-        # gates (S, G*H), then the cell states of the LSTM or the GRU's W_hn h + b_hn, (S, H)
+        # gates (S, G*H), then the cell states or the hidden terms of the reset gate, (S, H)
         saved = empty(W_hh, T * B * (G + 1) * H)
-        at = saved.data_ptr()
-        behind = at + T * B * G * H * W_hh.element_size()
-    run = KERNEL.forward_float32 if W_hh.dtype is torch.float32 else KERNEL.forward_float64  # type: ignore[union-attr]
+        gates = saved.data_ptr()
+        after_gates = gates + T * B * G * H * W_hh.element_size()
     b_ih, b_hh = (weights[2].data_ptr(), weights[3].data_ptr()) if len(weights) == 4 else (0, 0)
-    run(
-        CELL_CODES[cell], torch.get_num_threads(), False, T, B, H, width, 0, B, 1,
-        weights[0].data_ptr(), W_hh.data_ptr(), b_ih, b_hh,
-        0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr(), x.data_ptr(), 0, 0,
-        out.data_ptr(), H, h_n.data_ptr(), 0 if c_n is None else c_n.data_ptr(),
-        at, behind if lstm else 0, 0 if lstm else behind,
-    )  # fmt: skip
+    run_forward(
+        kernel=float64 if W_hh.dtype is torch.float64 else float32,
+        threads=torch.get_num_threads(),
+        shape=(T, B, H, I),
+        rows=(0, B, 1, False),
+        weights=(weights[0].data_ptr(), W_hh.data_ptr(), b_ih, b_hh),
+        states=(0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr()),
+        x=x.data_ptr(),
+        out=(out.data_ptr(), H),
+        saved=(gates, after_gates if has_cell_state else 0, after_gates if has_reset else 0),
+        final_states=(h_n.data_ptr(), 0 if c_n is None else c_n.data_ptr()),
+    )
     return ((out, h_n) if c_n is None else (out, h_n, c_n)), saved
 
 
-class Single(torch.autograd.Function):
-    """`forward` with gradients; `replay` makes them differentiable again."""
+class SingleLayer(torch.autograd.Function):
+    """`forward_layer` with gradients; `differentiable_gradients` computes them where they are differentiated again."""
 
     @staticmethod
     def forward(  # noqa: D102
-        ctx: Any, cell: str, replay: Any, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, *weights: Tensor
+        ctx: Any,
+        cell: str,
+        differentiable_gradients: Callable[..., list[Tensor | None]],
+        x: Tensor,
+        h_0: Tensor | None,
+        c_0: Tensor | None,
+        *weights: Tensor,
     ) -> Any:
-        results, saved = forward(cell, x, h_0, c_0, weights, True)
-        ctx.cell, ctx.replay = cell, replay
+        results, saved = forward_layer(cell, x, h_0, c_0, weights, True)
+        ctx.cell, ctx.differentiable_gradients = cell, differentiable_gradients
         ctx.save_for_backward(x, h_0, c_0, results[0], saved, *weights)
         ctx.set_materialize_grads(False)
         return results
@@ -58,35 +68,47 @@ class Single(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # noqa: D102
         x, h_0, c_0, out, saved, *weights = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
-        if torch.is_grad_enabled():  # create_graph=True: the gradients are to be differentiated again
-            return (None, None, *ctx.replay(x, h_0, c_0, weights, needs, grad_outputs))
-        T, B, width = x.shape
-        cell, (W_ih, W_hh, *biases) = ctx.cell, weights
-        H, G = W_hh.size(1), GATES[cell]
-        lstm = cell == "lstm"
-        above, d_h_n, d_c_n = (
+        if torch.is_grad_enabled():  # create_graph=True: the gradients are differentiated again
+            return (None, None, *ctx.differentiable_gradients(x, h_0, c_0, weights, needs, grad_outputs))
+        T, B, I = x.shape
+        W_ih, W_hh, *biases = weights
+        H = W_hh.size(1)
+        float32, float64, G, has_cell_state, has_reset = kernel_cell(ctx.cell)
+        grad_out, grad_h_n, grad_c_n = (
             None if g is None else g if g.is_contiguous() and not g.is_neg() else g.resolve_neg().contiguous()
             for g in (*grad_outputs, None)[:3]
         )
-        d_x = empty(W_hh, T, B, width) if needs[0] else None
+        d_x = empty(W_hh, T, B, I) if needs[0] else None
         d_h_0 = empty(W_hh, 1, B, H) if needs[1] else None
         d_c_0 = empty(W_hh, 1, B, H) if needs[2] else None
-        d_W_ih = empty(W_hh, G * H, width) if needs[3] else None
+        d_W_ih = empty(W_hh, G * H, I) if needs[3] else None
         d_W_hh = empty(W_hh, G * H, H) if needs[4] else None
         d_b_ih, d_b_hh = (empty(W_hh, G * H) if need else None for need in needs[5:]) if biases else (None, None)
-        at = 0 if saved is None else saved.data_ptr()
-        behind = at and at + T * B * G * H * W_hh.element_size()
-        run = KERNEL.backward_float32 if W_hh.dtype is torch.float32 else KERNEL.backward_float64  # type: ignore[union-attr]
-        run(
-            CELL_CODES[cell], torch.get_num_threads(), False, T, B, H, width, 0, B, 1, W_ih.data_ptr(), W_hh.data_ptr(),
-            0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr(), x.data_ptr(),
-            out.data_ptr(), H, at, behind if lstm else 0, 0 if lstm else behind,
-            0 if above is None else above.data_ptr(), H,
-            0 if d_h_n is None else d_h_n.data_ptr(), 0 if d_c_n is None else d_c_n.data_ptr(), 0,
-            0 if d_h_0 is None else d_h_0.data_ptr(), 0 if d_c_0 is None else d_c_0.data_ptr(),
-            0 if d_b_ih is None else d_b_ih.data_ptr(), 0 if d_b_hh is None else d_b_hh.data_ptr(),
-            0 if d_x is None else d_x.data_ptr(), False, 0 if d_W_ih is None else d_W_ih.data_ptr(),
-            0 if d_W_hh is None else d_W_hh.data_ptr(),
-        )  # fmt: skip
+        gates = 0 if saved is None else saved.data_ptr()
+        after_gates = gates and gates + T * B * G * H * W_hh.element_size()
+        run_backward(
+            kernel=float64 if W_hh.dtype is torch.float64 else float32,
+            threads=torch.get_num_threads(),
+            shape=(T, B, H, I),
+            rows=(0, B, 1, False),
+            weights=(W_ih.data_ptr(), W_hh.data_ptr(), 0, 0),
+            states=(0 if h_0 is None else h_0.data_ptr(), 0 if c_0 is None else c_0.data_ptr()),
+            x=x.data_ptr(),
+            out=(out.data_ptr(), H),
+            saved=(gates, after_gates if has_cell_state else 0, after_gates if has_reset else 0),
+            grad_out=(0 if grad_out is None else grad_out.data_ptr(), H),
+            grad_final_states=(
+                0 if grad_h_n is None else grad_h_n.data_ptr(),
+                0 if grad_c_n is None else grad_c_n.data_ptr(),
+            ),
+            d_weights=(
+                0 if d_W_ih is None else d_W_ih.data_ptr(),
+                0 if d_W_hh is None else d_W_hh.data_ptr(),
+                0 if d_b_ih is None else d_b_ih.data_ptr(),
+                0 if d_b_hh is None else d_b_hh.data_ptr(),
+            ),
+            d_states=(0 if d_h_0 is None else d_h_0.data_ptr(), 0 if d_c_0 is None else d_c_0.data_ptr()),
+            d_x=(0 if d_x is None else d_x.data_ptr(), False),
+        )
         grads = (None, None, d_x, d_h_0, d_c_0, d_W_ih, d_W_hh, d_b_ih, d_b_hh)
         return grads if biases else grads[:-2]

@@ -1,6 +1,6 @@
-"""The same recurrence out of torch's own layers: what a double backward runs through, and what tests compare with.
+"""The same recurrence on torch's own layers: the path of a double backward, and the reference of the tests.
 
-Shapes: S the rows of all steps together (T*B, or the sum of the lengths), G gates, D directions, L layers.
+Shapes: S rows (T*B, or the sum of the lengths), G gates, D directions, L layers.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from ohlol.cells import CELLS
 
-class Spec(NamedTuple):
-    """What a call does besides its tensors."""
+
+class LayerSpec(NamedTuple):
+    """The options of a stack of layers, as `torch.nn` has them."""
 
     cell: str
+    """The name of a registered cell."""
     num_layers: int = 1
     directions: int = 1
     bias: bool = True
@@ -33,14 +36,9 @@ class Rows(NamedTuple):
     batch_stride: int
     batch_sizes: Tensor | None
 
-    def where(self) -> tuple[int, int, int]:
-        """The address of batch_sizes, or 0, and the two strides: what the kernel wants to know."""
-        sizes = self.batch_sizes
-        return (0 if sizes is None else sizes.data_ptr(), self.time_stride, self.batch_stride)
 
-
-def rows_of(spec: Spec, x: Tensor, batch_sizes: Tensor | None) -> Rows:
-    """The places of the rows of x (T, B, ...), (B, T, ...) with `spec.batch_first`, or packed (S, ...)."""
+def rows_of(spec: LayerSpec, x: Tensor, batch_sizes: Tensor | None) -> Rows:
+    """The rows of x (T, B, ...), (B, T, ...) with `spec.batch_first`, or packed (S, ...)."""
     if batch_sizes is not None:
         return Rows(batch_sizes.size(0), int(batch_sizes[0]), x.size(0), 0, 1, batch_sizes)
     first, second = x.size(0), x.size(1)
@@ -49,8 +47,8 @@ def rows_of(spec: Spec, x: Tensor, batch_sizes: Tensor | None) -> Rows:
     return Rows(first, second, first * second, second, 1, None)
 
 
-def replay(
-    spec: Spec,
+def differentiable_gradients(
+    spec: LayerSpec,
     batch_sizes: Tensor | None,
     x: Tensor,
     h_0: Tensor | None,
@@ -60,22 +58,21 @@ def replay(
     needs: Sequence[bool],
     grad_outputs: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """The gradients as differentiable functions of the inputs, by way of torch's own step-by-step graph."""
+    """The gradients as differentiable functions of the inputs, from a forward pass of torch's own layers."""
     inputs = (x, h_0, c_0, *weights)
     outputs = torch_recurrence(spec, x, h_0, c_0, weights, batch_sizes, masks)
-    wanted = [t for t, need in zip(inputs, needs, strict=True) if need and t is not None]
+    differentiated = [t for t, need in zip(inputs, needs, strict=True) if need and t is not None]
     pairs = [(o, g) for o, g in zip(outputs, grad_outputs, strict=False) if g is not None]
-    found = iter(
-        torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
+    grads = iter(
+        torch.autograd.grad(
+            [o for o, _ in pairs], differentiated, [g for _, g in pairs], create_graph=True, allow_unused=True
+        )
     )
-    return [next(found) if need and t is not None else None for t, need in zip(inputs, needs, strict=True)]
-
-
-_TORCH = {"rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu, "gru": torch.gru, "lstm": torch.lstm}
+    return [next(grads) if need and t is not None else None for t, need in zip(inputs, needs, strict=True)]
 
 
 def torch_recurrence(
-    spec: Spec,
+    spec: LayerSpec,
     x: Tensor,
     h_0: Tensor | None,
     c_0: Tensor | None,
@@ -83,7 +80,11 @@ def torch_recurrence(
     batch_sizes: Tensor | None = None,
     masks: Sequence[Tensor | None] = (),
 ) -> tuple[Tensor, ...]:
-    """The same as `recurrence`, out of torch's own layers; `masks` are the dropout masks (S, D*H) of a forward pass."""
+    """The same as `recurrence`, on torch's own layers; `masks` are the dropout masks (S, D*H) of a forward pass."""
+    cell = CELLS[spec.cell]
+    assert cell.torch_mode is not None
+    run = getattr(torch, cell.torch_mode.lower())
+    has_cell_state = len(cell.states) > 1
     D, per, H = spec.directions, 4 if spec.bias else 2, weights[1].size(1)
     rows = rows_of(spec, x, batch_sizes)
     weights = list(weights)
@@ -96,12 +97,15 @@ def torch_recurrence(
     finals: list[list[Tensor]] = []
     for layer in range(spec.num_layers):
         zeros = torch.zeros(D, rows.B, H, dtype=x.dtype)
-        own = slice(layer * D, (layer + 1) * D)
-        state = tuple(zeros if s is None else s[own] for s in ((h_0, c_0) if spec.cell == "lstm" else (h_0,)))
-        hx = state if spec.cell == "lstm" else state[0]
-        args: tuple[Any, ...] = (weights[layer * D * per : (layer + 1) * D * per], spec.bias, 1, 0.0, False, D == 2)
-        args = (x, batch_sizes, hx, *args) if batch_sizes is not None else (x, hx, *args, spec.batch_first)
-        x, *final = _TORCH[spec.cell](*args)
+        rows_of_layer = slice(layer * D, (layer + 1) * D)
+        state = tuple(zeros if s is None else s[rows_of_layer] for s in ((h_0, c_0) if has_cell_state else (h_0,)))
+        hx = state if has_cell_state else state[0]
+        layer_weights = weights[layer * D * per : (layer + 1) * D * per]
+        options: tuple[Any, ...] = (layer_weights, spec.bias, 1, 0.0, False, D == 2)
+        if batch_sizes is not None:
+            x, *final = run(x, batch_sizes, hx, *options)
+        else:
+            x, *final = run(x, hx, *options, spec.batch_first)
         finals.append(final)
         mask = masks[layer] if layer < len(masks) else None
         if mask is not None:

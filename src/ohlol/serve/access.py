@@ -53,7 +53,7 @@ class Access:
         for name in SINGLE_HEADERS:
             if len(headers.getlist(name)) > 1:
                 return 400, f"the header {name} occurs more than once"
-        if headers.getlist("transfer-encoding") not in ([], ["chunked"]):
+        if [value.lower() for value in headers.getlist("transfer-encoding")] not in ([], ["chunked"]):
             return 400, "the only transfer encoding that is supported is chunked"
         host = headers.get("host", "")
         if self.hosts and parse_host(host) not in self.hosts:

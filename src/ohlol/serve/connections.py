@@ -104,7 +104,8 @@ class Connections:
 
     def remove(self, connection: "Connection") -> None:
         """Remove a connection that is closed."""
-        self._by_client.pop(connection.client, None)
+        if self._by_client.get(connection.client) is connection:  # a client may use a port again at once
+            del self._by_client[connection.client]
 
     def find(self, scope: Scope) -> "Connection | None":
         """The connection of an ASGI scope; None for one that is closed."""

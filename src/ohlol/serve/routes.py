@@ -11,6 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
+from ohlol.cells import CELLS
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.display import page
@@ -65,7 +66,11 @@ class StrictJsonRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The handler of the route."""
         handle = super().get_route_handler()
-        return lambda request: handle(StrictJsonRequest(request.scope, request.receive))
+
+        async def handle_strictly(request: Request) -> Response:
+            return await handle(StrictJsonRequest(request.scope, request.receive))
+
+        return handle_strictly
 
 
 router = APIRouter(responses=PROBLEMS, route_class=StrictJsonRoute)
@@ -231,7 +236,7 @@ class EventResponse(StreamingResponse):
 
 @models_router.post("/{name}/explain", response_model=schemas.Explained)
 async def explain(model: ModelDependency, body: schemas.Explain, service: ServiceDependency) -> Response:
-    """Every number of each step: input, terms, gates, state, output; as in `ohlol explain --json`."""
+    """Every number of each step: input, terms, gates, state, output; as `ohlol explain` prints them in JSON."""
     symbols = _parse_to_explain(model, body.input, service, 1)
     if body.memory and not _fits_saliency(model.model, symbols, service):
         raise HTTPException(422, f"memory: {len(symbols)} symbols are too many to look back over with this model")
@@ -284,7 +289,7 @@ def _fits_saliency(model: TrainedModel, symbols: list[str], service: Service) ->
 def count_numbers(model: TrainedModel) -> int:
     """Numbers in a trace for each symbol: six for each gate's unit, a few for each state, and two for each logit."""
     settings = model.config.model
-    gates = {"rnn": 1, "gru": 3, "lstm": 4}[settings.cell.removesuffix("cell")]
+    gates = len(CELLS[settings.cell].gates)
     units = settings.hidden_size * settings.num_layers * (2 if settings.bidirectional else 1)
     return units * (6 * gates + 8) + 2 * model.config.sizes.outputs
 

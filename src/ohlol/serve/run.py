@@ -115,8 +115,9 @@ def listen(host: str, port: int) -> socket.socket:
     """
     with ExitStack() as on_error:
         try:
+            # asyncio sets TCP_NODELAY only where the protocol is given; without it each response may take 40 ms
             family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-            listening = on_error.enter_context(socket.socket(family))
+            listening = on_error.enter_context(socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP))
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((host, port))
             listening.listen(BACKLOG)

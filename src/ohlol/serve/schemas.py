@@ -4,6 +4,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ohlol.cells import CELLS
+from ohlol.config import TUTORIAL_MODEL
+
 MAX_SEED = (1 << 63) - 1
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
@@ -83,7 +86,7 @@ class ExplainPage(StrictModel):
 
 
 class Explained(BaseModel):
-    """Every number of a model over one sequence, as `ohlol explain --json` prints them."""
+    """Every number of a model over one sequence, as `ohlol explain` prints them in JSON."""
 
     model_config = ConfigDict(extra="allow")
     task: str
@@ -136,7 +139,7 @@ class Train(StrictModel):
     pairs: Annotated[list[Pair], Field(min_length=1, max_length=100)] = Field(
         default=[Pair(input="hello", target="ohlol")]
     )
-    cell: Annotated[str, Field(pattern="^(rnn|gru|lstm)$")] = "rnn"
+    cell: Annotated[str, Field(pattern=f"^({'|'.join(CELLS)})$")] = TUTORIAL_MODEL.cell
     head: Annotated[bool, Field(description="A linear layer on the hidden state, which is the logits without it.")] = (
         False
     )

@@ -17,6 +17,7 @@ from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSett
 from ohlol.data.codec import Codec
 from ohlol.data.loading import DATA_FOLDER, Data, Loader, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
 from ohlol.training.memory_check import check_memory
@@ -171,7 +172,7 @@ def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[Mode
     model, training = (
         (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "char")
     )
-    if tutorial and "cell" in given.model and given.model["cell"].endswith("cell"):
+    if tutorial and given.model.get("loop"):  # the tutorial's loop adds up the losses of the steps
         training = replace(training, loss_reduction="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
     check(model, training)
@@ -266,7 +267,7 @@ def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verif
 
 def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
     """The settings given, and the defaults where they do not exclude each other."""
-    if str(given.get("cell", "")).endswith("cell"):
+    if runs_in_loop(replace(model, **{k: v for k, v in given.items() if k in ("cell", "loop")})):
         model = replace(model, num_layers=1, bidirectional=False)
     if not given.get("bidirectional", model.bidirectional):
         model = replace(model, bigram_size=0)

@@ -6,6 +6,7 @@ Without this check the system would kill the process, or the device fail in the 
 import numpy as np
 import torch
 
+from ohlol.cells import CELLS
 from ohlol.checkpoint import run_config
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.batches import WINDOW, Dataset
@@ -15,8 +16,6 @@ from ohlol.utils.errors import TooLarge
 
 BYTES_PER_PARAMETER = 16
 """A weight, its gradient and an optimizer's two moments, four bytes each."""
-GATES = {"rnn": 1, "gru": 3, "lstm": 4}
-"""What a layer keeps of each step for the backward pass, beside its output, in units of its hidden size; at least."""
 
 
 def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None:
@@ -39,8 +38,9 @@ def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None
     if not in_windows:
         lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # enough of a large corpus
         steps = int(np.sort(lengths)[-training.batch_size :].sum())
+    # kept of each step for the backward pass, at least: the output and the gates
     numbers_per_step = (
-        model.num_layers * (1 + model.bidirectional) * model.hidden_size * (1 + GATES[model.cell.removesuffix("cell")])
+        model.num_layers * (1 + model.bidirectional) * model.hidden_size * (1 + len(CELLS[model.cell].gates))
     )
     batch_bytes = steps * (numbers_per_step + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
     if model_bytes + batch_bytes > free:

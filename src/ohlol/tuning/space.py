@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from ohlol.cells import CELLS
 from ohlol.config import ModelSettings, TrainSettings, check
+from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, cut
 
@@ -140,7 +142,8 @@ def chosen(search: Sequence[str], given: dict[str, Any], task: str, level: str) 
             bounds; or nothing is left to search.
     """
     known = {r.name: r for r in map(parse, (*by_default(task, level), *OTHERS))}
-    looped = str(given.get("cell", "")).endswith("cell")  # such a cell has one layer
+    settings = replace(ModelSettings(), **{k: v for k, v in given.items() if k in ("cell", "loop")})
+    looped = runs_in_loop(settings)  # such a cell has one layer
     ranges = (
         [parse(text, known) for text in search]
         if search
@@ -192,6 +195,8 @@ def parse(text: str, known: dict[str, Range] | None = None) -> Range:
     for value in made.choices or (made.low, made.high):
         try:
             check(*(replace(d, **{name: value}) if d is owner else d for d in _DEFAULTS))  # pyright: ignore[reportArgumentType]
+            if name == "cell":
+                CELLS.select(str(value))
         except InputError as error:
             raise InputError(f"`search` {cut(text)}: {error}") from None
     if name == "unk_probability" and 0 in (made.choices or (made.low,)):

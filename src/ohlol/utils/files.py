@@ -136,12 +136,8 @@ def _compute_checksum(data: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def read_json(path: Path, version: int = FORMAT) -> Any:
+def read_json(path: Path) -> Any:
     """Read JSON and verify and remove its checksum, if it has one.
-
-    Args:
-        path: the file.
-        version: of its format; another one may compute its checksum in another way, which is not verified.
 
     Raises:
         InputError: the file is missing, not a regular file, larger than `JSON_LIMIT`, not UTF-8, not JSON, or damaged.
@@ -149,7 +145,7 @@ def read_json(path: Path, version: int = FORMAT) -> Any:
     raw = read_bytes(path, JSON_LIMIT)
     try:
         data = parse_json(raw)
-        if isinstance(data, dict) and "sha256" in data and data.get("format", version) == version:
+        if isinstance(data, dict) and "sha256" in data:  # the checksum is the same in every format
             checksum = data.pop("sha256")
             if checksum != _compute_checksum(cast("dict[str, Any]", data)):
                 raise ValueError('it does not match its checksum; without its "sha256" it is read as it stands')

@@ -1,0 +1,123 @@
+"""What a recurrent cell is: its step, gates, states and equation, and its names in torch, ONNX and the kernels.
+
+Shapes: B batch, I input size, H hidden size, G gates.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ohlol.utils.registry import Registry
+
+State = tuple[Tensor, ...]
+"""The state of a cell: its first tensor is the hidden state h, which is also the output of the step."""
+
+Activation = Literal["sigmoid", "tanh", "relu"]
+
+
+class Weights(NamedTuple):
+    """The parameters of one cell; a bias may be None, which leaves its term out."""
+
+    W_ih: Float[Tensor, "GH I"]
+    W_hh: Float[Tensor, "GH H"]
+    b_ih: Float[Tensor, " GH"] | None = None
+    b_hh: Float[Tensor, " GH"] | None = None
+
+
+StepFunction = Callable[..., State]
+"""`step(x, state=state, weights=weights)`: x (B, I) and the state before, each (B, H), to the state after."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate: activation(W_ih x + b_ih + W_hh h + b_hh), each with the gate's rows of the weights."""
+
+    symbol: str
+    activation: Activation
+    reset_by: str | None = None
+    """The symbol of the gate that multiplies the hidden term W_hh h + b_hh before it is added."""
+
+
+@dataclass(frozen=True)
+class OnnxOperator:
+    """The ONNX operator that computes a cell."""
+
+    name: str
+    gate_order: tuple[str, ...]
+    """Symbols of the gates in the order in which the operator stacks them."""
+    activations: tuple[str, ...]
+    """The operator's `activations` attribute for one direction."""
+    default_activations: bool = True
+    """Whether an operator without the attribute has these activations."""
+    attributes: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Attributes it needs besides those of every cell."""
+
+
+@dataclass(frozen=True)
+class CellSpec:
+    """Everything the package knows about a cell.
+
+    The gates are in the order in which torch stacks their rows in the weights. A cell without `torch_layer` runs one
+    step at a time in a loop; one without `kernel` runs on torch; one without `onnx` cannot be exported to ONNX.
+    """
+
+    name: str
+    step: StepFunction
+    gates: tuple[Gate, ...]
+    states: tuple[str, ...]
+    """Symbols of the states, the hidden state "h" first."""
+    equation: tuple[str, ...]
+    """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
+    torch_layer: type[torch.nn.RNNBase] | None = None
+    torch_cell: type[torch.nn.RNNCellBase] | None = None
+    torch_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Arguments of both classes that select this cell."""
+    kernel: str | None = None
+    """The cell's name in the compiled module."""
+    onnx: OnnxOperator | None = None
+    bounded: bool = True
+    """Whether every hidden state lies in [-1, 1]."""
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbols of the gates."""
+        return tuple(gate.symbol for gate in self.gates)
+
+    @property
+    def has_reset(self) -> bool:
+        """Whether a gate multiplies the hidden term of another."""
+        return any(gate.reset_by is not None for gate in self.gates)
+
+    @property
+    def torch_mode(self) -> str | None:
+        """The `mode` of the torch layer; in lower case it is the name of torch's function."""
+        if self.torch_layer is None:
+            return None
+        return "_".join([self.torch_layer.__name__, *self.torch_options.values()]).upper()
+
+
+CELLS: Registry[CellSpec] = Registry("cell", "ohlol.cells")
+"""Every registered cell by name."""
+
+
+def torch_cells() -> list[CellSpec]:
+    """The registered cells that torch has a layer of, the first one for each class of layer."""
+    specs: dict[type[torch.nn.RNNBase], CellSpec] = {}
+    for spec in CELLS.values():
+        if spec.torch_layer is not None:
+            specs.setdefault(spec.torch_layer, spec)
+    return list(specs.values())
+
+
+def register(spec: CellSpec) -> CellSpec:
+    """Add a cell to `CELLS`.
+
+    Raises:
+        ValueError: another cell has this name.
+    """
+    CELLS.add(spec.name, spec)
+    return spec

@@ -1,0 +1,88 @@
+"""The app that every command joins, the options that several commands share, and standard output."""
+
+import os
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ohlol.data.readers.base import READERS
+from ohlol.utils.version import __version__
+
+MODELS, INSIDE, EXCHANGE, MACHINE = "Train and use models", "See inside", "Convert and serve", "This machine"
+"""The groups of commands in `ohlol --help`."""
+DATA, MODEL, TRAINING = "Data", "Model", "Training"
+"""The groups of options that are settings."""
+
+app = typer.Typer(
+    help="Train, inspect and serve recurrent neural networks.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Train, inspect and serve recurrent neural networks."""
+    if version:
+        print(f"ohlol {__version__}")
+        raise typer.Exit
+
+
+def one_of(names: Iterable[str]) -> str:
+    """Names as a sentence lists them.
+
+    >>> one_of(("mean", "sum", "none"))
+    'mean, sum or none'
+    """
+    *most, last = names
+    return f"{', '.join(most)} or {last}"
+
+
+Run = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is the first GPU, or the CPU.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Lang = Annotated[str | None, typer.Option(help="Language: en or zh; by default that of the environment.")]
+_COLUMN = "by name, or by number from 1"
+Format = Annotated[
+    str | None,
+    typer.Option(help=f"File format: {one_of(READERS)}; inferred from the file.", rich_help_panel=DATA),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(help="Task: label, next, classify or forecast; inferred from the file.", rich_help_panel=DATA),
+]
+Level = Annotated[str | None, typer.Option(help="What a symbol is: char or word.", rich_help_panel=DATA)]
+Input = Annotated[str | None, typer.Option(help=f"Input column, {_COLUMN}.", rich_help_panel=DATA)]
+Target = Annotated[str | None, typer.Option(help=f"Target column, {_COLUMN}.", rich_help_panel=DATA)]
+Header = Annotated[
+    bool | None,
+    typer.Option("--header/--no-header", help="Whether the first row of a CSV is a header.", rich_help_panel=DATA),
+]
+
+
+def console() -> Any:
+    """Standard output as rich writes to it."""
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+@contextmanager
+def ignore_closed_pipe() -> Generator[None]:
+    """Exit with status 0 when the reader of our output closes it, as `head` does; typer exits with 1."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise typer.Exit(discard_output()) from None
+
+
+def discard_output() -> int:
+    """Discard output that is still buffered, since nobody reads it; return the exit status."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

@@ -1,0 +1,78 @@
+"""`ohlol bench`: the speed of the layers on this machine, beside those of torch."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from ohlol.cli.app import MACHINE, Json, app, console
+from ohlol.utils.errors import InputError
+
+DTYPES = ("float32", "float64")
+
+
+@app.command(rich_help_panel=MACHINE)
+def bench(
+    cell: Annotated[list[str] | None, typer.Option(help="rnn, gru or lstm; repeatable; by default all.")] = None,
+    sizes: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Time steps, batch size, input size and hidden size, such as 50,32,64,64; repeatable.",
+            metavar="T,B,I,H",
+        ),
+    ] = None,
+    grad: Annotated[
+        bool | None, typer.Option("--grad/--no-grad", help="Training only, or inference only; by default both.")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    seconds: Annotated[float, typer.Option(help="Time to measure each row.", min=0.0)] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """Compare the layers with those of torch.nn: first their results, then their speed."""
+    from rich import box
+    from rich.table import Table
+
+    from ohlol.nn import benchmark
+
+    if dtype not in DTYPES:
+        raise InputError(f"`dtype` is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+    import torch
+
+    rows = benchmark.run(
+        tuple(cell or ()),
+        tuple(benchmark.Size(*_parse_size(text)) for text in sizes) if sizes else benchmark.SIZES,
+        (False, True) if grad is None else (grad,),
+        dtype=getattr(torch, dtype),
+        seconds=seconds,
+    )
+    if as_json:
+        print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=2))
+        return
+    table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("T,B,I,H", "", "cell"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("torch, ms", "ohlol, ms", "speedup", "of peak"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("backend")
+    for row in rows:
+        size = row.size
+        table.add_row(
+            f"{size.T},{size.B},{size.inputs},{size.hidden}",
+            "train" if row.grad else "infer",
+            row.cell,
+            f"{1e3 * row.torch:.3g}",
+            f"{1e3 * row.ours:.3g}",
+            f"{row.ratio:.2f}x",
+            f"{100 * row.peak_share:.0f} %",
+            row.backend.split(" ")[0].rstrip(":"),
+        )
+    console().print(table)
+    print("medians; torch and ohlol are measured in turns; the peak is the speed of torch.mm")
+
+
+def _parse_size(text: str) -> list[int]:
+    parts = text.split(",")
+    if len(parts) != 4 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise InputError(f"`sizes` is {text!r}; give T,B,I,H, such as 50,32,64,64")
+    return [int(part) for part in parts]

@@ -1,0 +1,109 @@
+"""`ohlol encode`: encode files of any size as a corpus on disk."""
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ohlol.cli.app import EXCHANGE, Format, Header, Input, Level, Target, Task, app
+from ohlol.config import DataSettings
+from ohlol.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from ohlol.data.corpus.encoded import Encoded
+
+
+@app.command(rich_help_panel=EXCHANGE)
+def encode(
+    files: Annotated[list[str] | None, typer.Argument(help="Data files of one format.", metavar="FILE...")] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Directory of the corpus.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the corpus in --out.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Verify the checksums of the corpus in --out.")] = False,
+    dev_fraction: Annotated[float, typer.Option(help="Share of the data set apart for evaluation.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed that selects the sequences set apart.", min=0)] = 0,
+    vocab: Annotated[
+        Path | None, typer.Option(help="Run or corpus whose vocabulary is used; nothing is set apart.")
+    ] = None,
+    targets: Annotated[
+        bool, typer.Option("--targets/--no-targets", help="Read targets; --no-targets needs --vocab.")
+    ] = True,
+    jobs: Annotated[
+        int | None, typer.Option(help="Number of processes; by default one per core, or one for small files.")
+    ] = None,
+    format: Format = None,
+    task: Task = None,
+    level: Level = None,
+    input: Input = None,
+    target: Target = None,
+    header: Header = None,
+) -> None:
+    """Encode files once, also larger than memory, so that training maps them; an interrupted run is continued."""
+    settings: dict[str, Any] = {
+        "format": format,
+        "task": task,
+        "level": level,
+        "input": input,
+        "target": target,
+        "header": header,
+    }
+    from ohlol.data.corpus import encode as encoder
+    from ohlol.data.corpus import encoded, store
+
+    if check:
+        if files:
+            raise InputError("`check` verifies the corpus in `out`; give no FILE with it")
+        store.verify(out, store.read_manifest(out))
+        print(f"{out}: all checksums match\n{_describe(encoded.read(out))}")
+        return
+    if not files:
+        raise InputError("there is no file to encode; give at least one FILE")
+    stated = {name: value for name, value in settings.items() if value is not None}
+    corpus = encoder.encode(
+        files,
+        out,
+        DataSettings(**(_settings_of(vocab) | stated)),
+        dev_fraction=dev_fraction,
+        seed=seed,
+        vocab=vocab,
+        targets=targets,
+        jobs=jobs,
+        overwrite=overwrite,
+        report=_report_progress if sys.stderr.isatty() else None,
+    )
+    print(f"{_describe(corpus)}\nsaved: {out}")
+
+
+def _settings_of(vocab: Path | None) -> dict[str, Any]:
+    """The data settings of a run or a corpus, so that new files are read as its files were."""
+    from ohlol.data.corpus import store
+
+    if vocab is None:
+        return {}
+    if store.is_corpus(vocab):
+        return store.read_manifest(vocab).settings
+    from ohlol.checkpoint import run_directory
+
+    data = run_directory.read_config(vocab).data
+    return {field.name: getattr(data, field.name) for field in fields(DataSettings)}
+
+
+def _report_progress(step: str, done: int, total: int) -> None:
+    end = "\n" if done == total else ""
+    print(f"\r{'counting' if step == 'count' else 'encoding'}: {done} of {total} pieces", end=end, file=sys.stderr)
+
+
+def _describe(corpus: "Encoded") -> str:
+    """The contents of a corpus, one line per part."""
+    lines: list[str] = []
+    for part, data in corpus.parts.items():
+        shards = len(corpus.manifest.of(part))
+        lines.append(
+            f"{part}: {len(data):,} sequence{'s' * (len(data) != 1)} ({data.steps:,} steps) "
+            f"in {shards} shard{'s' * (shards != 1)}"
+        )
+    if corpus.codec.symbols is not None:
+        lines.append(f"{len(corpus.codec.symbols):,} different symbols")
+    return "\n".join(lines)

@@ -1,0 +1,131 @@
+"""`ohlol export`: a trained model as an ONNX graph."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ohlol.cli.app import EXCHANGE, Run, app
+from ohlol.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from ohlol.data.batches import Dataset
+    from ohlol.inference.trained_model import TrainedModel
+
+WIDTH = 80
+"""Columns of the output."""
+
+
+@app.command(rich_help_panel=EXCHANGE)
+def export(
+    run: Run,
+    file: Annotated[Path, typer.Argument(help="ONNX file to write, such as model.onnx.", metavar="FILE")],
+    step: Annotated[
+        bool, typer.Option("--step", help="Also write a graph of a single time step, as NAME.step.onnx.")
+    ] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify/--no-verify", help="Compare onnxruntime with ohlol; write nothing if they differ."),
+    ] = True,
+    quantize: Annotated[
+        str | None, typer.Option(help="int8: 8-bit integer weights for the LSTM.", metavar="int8")
+    ] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="Data to compare both graphs on with --quantize; else the run's --dev.")
+    ] = None,
+) -> None:
+    """Write a model as an ONNX graph with dynamic batch and time axes, and the state as input and output."""
+    if quantize not in (None, "int8"):
+        raise InputError(f"`quantize` is {quantize!r}; it must be int8")
+    if data and not quantize:
+        raise InputError("`data` is used with `quantize=int8` only: give both")
+    if file.is_dir() or not file.parent.is_dir():
+        raise InputError(f"{file}: {'is a directory' if file.is_dir() else 'its directory does not exist'}")
+    from ohlol.inference.trained_model import load
+    from ohlol.interop import onnx_export
+    from ohlol.utils.files import write_bytes
+
+    model = load(run)
+    graphs = {file: onnx_export.build_graph(model)}
+    if step:
+        graphs[file.with_name(f"{file.stem}.step{file.suffix}")] = onnx_export.build_graph(model, step=True)
+    descriptions = [_describe(model, path, graph, verify) for path, graph in graphs.items()]
+    comparison = ""
+    if quantize:
+        from ohlol.interop import onnx_verify
+
+        quantized = {path: onnx_verify.quantize(model, graph) for path, graph in graphs.items()}
+        comparison = _compare(model, graphs[file], quantized[file], data or [])
+        graphs = quantized
+    for path, graph in graphs.items():
+        write_bytes(path, graph)
+    print("\n".join(descriptions) + comparison)
+
+
+def _describe(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> str:
+    """The inputs and outputs of a graph and, with `verify`, how far onnxruntime is from ohlol.
+
+    Raises:
+        InputError: they differ by more than the tolerance.
+    """
+    from ohlol.interop.onnx_export import describe_graph
+
+    size, inputs, outputs = describe_graph(graph)
+    lines = [f"{path}: {size}", *_wrap("inputs", inputs), *_wrap("outputs", outputs)]
+    if verify:
+        from ohlol.interop import onnx_verify
+
+        result = onnx_verify.verify(model, graph)
+        if not result.passed:
+            raise InputError(
+                f"{path}: onnxruntime {onnx_verify.runtime_version()} and ohlol differ by {result.largest:.1e} in "
+                f"{result.location}; {onnx_verify.TOLERANCE:.0e} is allowed; nothing was written"
+            )
+        lines += [
+            f"  onnxruntime {onnx_verify.runtime_version()} agrees, over whole sequences and over parts of them:",
+            f"  {result.compared} tensors, largest difference {result.largest:.1e}, "
+            f"allowed {onnx_verify.TOLERANCE:.0e}",
+        ]
+    return "\n".join(lines)
+
+
+def _wrap(heading: str, items: list[str]) -> list[str]:
+    """Items as lines of at most `WIDTH` columns."""
+    lines = [f"  {heading}"]
+    for number, item in enumerate(items, 1):
+        item += "," * (number < len(items))
+        if len(lines[-1]) + 1 + len(item) > WIDTH:
+            lines.append(" " * (2 + len(heading)))
+        lines[-1] += f" {item}"
+    return lines
+
+
+def _compare(model: "TrainedModel", original: bytes, quantized: bytes, files: list[str]) -> str:
+    """The size, speed and metrics of the graph before and after quantization."""
+    from ohlol.interop import onnx_verify
+    from ohlol.tasks.metrics import format_metrics
+
+    data, name = _read_data(model, files)
+    rows = onnx_verify.compare_graphs(model, [original, quantized], data)
+    lines: list[str] = []
+    for dtype, row in zip(("float32", "int8"), rows, strict=True):
+        lines.append(f"{dtype:<7} {row.size:>11,} bytes {row.speed:>11,.0f} symbols/s")
+        if row.metrics:
+            lines.append(f"        {format_metrics(row.metrics)}")
+    if data is None:
+        share = onnx_verify.measure_agreement(model, quantized)
+        lines.append(f"no data to evaluate on (--data FILE): {100 * share:.2f} % equal labels on random input")
+    else:
+        lines.append(f"evaluated on {name}")
+    return "\nquantized, and written as int8:\n  " + "\n  ".join(lines)
+
+
+def _read_data(model: "TrainedModel", files: list[str]) -> "tuple[Dataset | None, str]":
+    from ohlol.data import sequences
+
+    dev = model.config.dev_file
+    if not files and dev is not None and Path(dev).is_file():
+        files = [dev]
+    if not files:
+        return None, ""
+    return model.codec.encode(sequences.read(files, model.config.data)), ", ".join(files)

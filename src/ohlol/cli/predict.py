@@ -1,0 +1,114 @@
+"""`ohlol predict`: the labels, or the forecast, of a trained model."""
+
+import json
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ohlol.cli.app import MODELS, Device, Run, app, ignore_closed_pipe
+from ohlol.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from ohlol.inference.trained_model import Prediction, TrainedModel
+
+FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".txt")
+"""An argument that ends in one of these and contains no space is the name of a file, even where there is none."""
+SHOWN = 10
+"""Unknown symbols that are listed."""
+
+
+@app.command(rich_help_panel=MODELS)
+def predict(
+    run: Run,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A text, a file, - for standard input, or an encoded corpus.", metavar="[TEXT|FILE|-|CORPUS]"
+        ),
+    ] = "-",
+    output_format: Annotated[str, typer.Option(help="plain, tsv, conll or jsonl.")] = "plain",
+    n_best: Annotated[int, typer.Option(help="Labels per step, with their probabilities.", min=1)] = 1,
+    steps: Annotated[int, typer.Option(help="Rows to forecast.", min=1)] = 10,
+    out: Annotated[Path | None, typer.Option(help="Directory for the predictions of an encoded corpus.")] = None,
+    device: Device = "cpu",
+) -> None:
+    """Predict labels for a text, a file, standard input or a corpus, or the rows that follow a series."""
+    from ohlol.data.corpus.store import is_corpus
+    from ohlol.inference.output import make_writer
+    from ohlol.inference.trained_model import load
+
+    model = load(run, device)
+    if is_corpus(source) or out is not None:
+        _predict_corpus(model, source, out, output_format, n_best)
+        return
+    if model.targets.numeric:
+        _print_forecast(model, source, steps, output_format)
+        return
+    write = make_writer(model, output_format)
+    unknown: dict[str, None] = {}
+    with ignore_closed_pipe():
+        for prediction in _predictions(model, source, n_best):
+            print(write(prediction), flush=source == "-")
+            unknown.update(dict.fromkeys(prediction.unknown))
+        sys.stdout.flush()
+    report_unknown(unknown)
+
+
+def report_unknown(unknown: Collection[str]) -> None:
+    """List on standard error the symbols that the training data did not contain."""
+    if unknown:
+        listed = " ".join(map(repr, list(unknown)[:SHOWN])) + " ..." * (len(unknown) > SHOWN)
+        print(f"not in the training data, read as <unk>: {listed}", file=sys.stderr)
+
+
+def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output_format: str, n_best: int) -> None:
+    from ohlol.data.corpus.store import is_corpus
+    from ohlol.inference.batch_predict import predict_corpus
+
+    if out is None:
+        raise InputError(f"{source} is an encoded corpus: give `out`, a directory for the predictions of its shards")
+    if not is_corpus(source):
+        raise InputError(f"`out` is for the predictions of an encoded corpus; encode {source} with `ohlol encode`")
+    total = predict_corpus(model, Path(source), out, output_format=output_format, n_best=n_best)
+    if total is not None:
+        print(f"{total:,} sequences\nsaved: {out}")
+
+
+def _predictions(model: "TrainedModel", source: str, n_best: int) -> "Iterator[Prediction]":
+    from ohlol.data import sequences
+
+    if source != "-" and not _is_file(source):
+        yield model.predict(source, n_best=n_best)
+        return
+    read: Iterator[Any] = sequences.stream(source, model.config.data)
+    inputs = (sequence for sequence, _ in read)
+    if source == "-":  # answer each line when it arrives
+        for sequence in inputs:
+            yield model.predict(sequence, n_best=n_best)
+        return
+    yield from model.predict_many(inputs, n_best=n_best)
+
+
+def _is_file(source: str) -> bool:
+    named = source.lower().endswith(FILE_SUFFIXES) and not any(c.isspace() for c in source)
+    try:
+        return named or Path(source).is_file()
+    except (OSError, ValueError):  # too long for a file name, or with a NUL: a text
+        return False
+
+
+def _print_forecast(model: "TrainedModel", source: str, steps: int, output_format: str) -> None:
+    rows = model.forecast(source, steps)
+    names = model.codec.target_columns
+    if output_format == "jsonl":
+        for row in rows.tolist():
+            print(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
+        return
+    if output_format not in ("plain", "tsv"):
+        raise InputError(f"`output_format` is {output_format}; a forecast is written as tsv or jsonl")
+    print("\t".join(names))
+    for row in rows.tolist():
+        print("\t".join(f"{value:.6g}" for value in row))

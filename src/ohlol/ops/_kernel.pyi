@@ -1,0 +1,80 @@
+"""The compiled kernels (csrc/bindings.cpp): addresses from `Tensor.data_ptr()`, 0 where there is no tensor.
+
+Shapes: T steps, B entries, I input size, H hidden size, G gates, S rows, V symbols. Nothing is checked.
+"""
+
+from collections.abc import Sequence
+
+KERNELS: dict[tuple[str, str], int]
+"""The number of each kernel, by the name a `CellSpec` has as `kernel` and "float32" or "float64"."""
+SERIAL_BELOW: float
+FORWARD_ARGUMENTS: list[str]
+BACKWARD_ARGUMENTS: list[str]
+
+def supported() -> list[str]: ...
+def select(name: str, /) -> None: ...
+def selected() -> str: ...
+def set_poison(on: bool, /) -> None: ...
+def set_serial_below(work: float, /) -> None: ...
+def forward(
+    *,
+    kernel: int,
+    threads: int,
+    shape: tuple[int, int, int, int],  # T, B, H, I
+    # batch_sizes (T,), time_stride, batch_stride, reverse: entry b of step t is row t * time_stride + b * batch_stride,
+    # or packed by batch_sizes
+    rows: tuple[int, int, int, bool],
+    weights: tuple[int, int, int, int],  # W_ih (G*H, I), W_hh (G*H, H), b_ih (G*H,), b_hh
+    states: tuple[int, int],  # h_0, c_0, each (B, H)
+    x: int = 0,  # (S, I)
+    out: tuple[int, int],  # (S, .) and the distance of its rows
+    saved: tuple[int, int, int],  # gates (S, G*H), cell states (S, H), W_hn h + b_hn (S, H): kept for backward
+    lookup: tuple[int, int] = ...,  # table (V, G*H) and ids (S,), instead of x and W_ih
+    final_states: tuple[int, int],  # h_n, c_n, each (B, H)
+) -> None: ...
+def backward(
+    *,
+    kernel: int,
+    threads: int,
+    shape: tuple[int, int, int, int],
+    rows: tuple[int, int, int, bool],
+    weights: tuple[int, int, int, int],
+    states: tuple[int, int],
+    x: int = 0,
+    out: tuple[int, int],
+    saved: tuple[int, int, int],
+    grad_out: tuple[int, int],  # (S, .) and the distance of its rows
+    grad_final_states: tuple[int, int],
+    d_input_terms: int = 0,  # (S, G*H), the gradient of W_ih x + b_ih
+    d_weights: tuple[int, int, int, int],
+    d_states: tuple[int, int],  # of h_0 and c_0
+    d_x: tuple[int, bool],  # and whether to add to what it holds
+) -> None: ...
+
+class PackedLayersFloat32:
+    def __init__(self, *, kernel: int, H: int) -> None: ...
+    def add_layer(self, *, I: int, W_ih: int, W_hh: int, b_ih: int, b_hh: int, table: int) -> None: ...
+    def set_head(self, *, K: int, W: int, bias: int) -> None: ...
+    def step(self, *, threads: int, x: int, id: int, h: int, c: int, out: int) -> None: ...
+    def step_batch(
+        self, *, threads: int, slots: Sequence[int], x: int, ids: Sequence[int], h: int, c: int, logits: int
+    ) -> list[int]: ...
+    def generate(
+        self,
+        *,
+        threads: int,
+        id: int,
+        h: int,
+        c: int,
+        count: int,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        seed: int,
+        ids: int,
+    ) -> None: ...
+
+class PackedLayersFloat64(PackedLayersFloat32): ...
+
+def apply_float32(function: int, x: int, y: int, n: int, /) -> None: ...
+def apply_float64(function: int, x: int, y: int, n: int, /) -> None: ...

@@ -1,0 +1,284 @@
+"""Single time steps with weights that are packed once: of one sequence, or of many sequences in one call.
+
+`sample` and `uniform` draw a symbol as `generate` does in the kernel, with the same arithmetic in the same order: a
+loop over `step` and `sample` gives the same text as `generate`.
+
+Shapes: n sequences in a step, L layers, I input size, H hidden size, G gates, V symbols, K logits.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ohlol.ops.backend import empty, kernel_cell, packed_layers
+from ohlol.ops.torch_path import LayerSpec
+
+_UINT64 = (1 << 64) - 1
+
+
+class _Stepper:
+    """A stack of layers in one direction, an optional table and head, packed for steps.
+
+    The weights are copied: after training on, create another one.
+
+    Args:
+        weights: as `recurrence` takes them.
+        spec: the cell and the number of layers; one direction, no dropout.
+        table: (V, G*H), the first layer's input projection of every symbol; a step then takes an id, not a vector.
+        head: W (K, H) and b (K,) or None, a linear layer to logits.
+
+    Raises:
+        RuntimeError: there is no compiled module.
+        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        spec: LayerSpec,
+        table: Tensor | None = None,
+        head: tuple[Tensor, Tensor | None] | None = None,
+    ) -> None:
+        if spec.directions != 1 or spec.dropout:
+            raise ValueError(f"steps need one direction and no dropout, got {spec}")
+        dtype = weights[1].dtype
+        for tensor in (*weights, *(t for t in (table, *(head or ())) if t is not None)):
+            if tensor.dtype is not dtype or dtype not in (torch.float32, torch.float64) or not tensor.is_cpu:
+                raise ValueError(f"steps need one of float32 and float64 on the CPU, got {tensor.dtype}")
+        weights = [w.detach().resolve_neg().contiguous() for w in weights]
+        H, per = weights[1].size(1), 4 if spec.bias else 2
+        self._packed = packed_layers(spec.cell, dtype, H)
+        self._table = None if table is None else table.detach().clone(memory_format=torch.contiguous_format)
+        for layer in range(spec.num_layers):
+            W_ih, W_hh, *biases = weights[layer * per : (layer + 1) * per]
+            b_ih, b_hh = (b.data_ptr() for b in biases) if biases else (0, 0)
+            self._packed.add_layer(
+                I=W_ih.size(1),
+                W_ih=W_ih.data_ptr(),
+                W_hh=W_hh.data_ptr(),
+                b_ih=b_ih,
+                b_hh=b_hh,
+                table=self._table.data_ptr() if self._table is not None and layer == 0 else 0,
+            )
+        self._logits = 0
+        if head is not None:
+            W, b = (None if t is None else t.detach().clone(memory_format=torch.contiguous_format) for t in head)
+            assert W is not None
+            self._packed.set_head(K=W.size(0), W=W.data_ptr(), bias=0 if b is None else b.data_ptr())
+            self._head_bias, self._logits = b, W.size(0)
+        self._like = torch.empty(0, dtype=dtype)
+        self._num_layers, self._has_cell_state = spec.num_layers, kernel_cell(spec.cell).has_cell_state
+        self._hidden_size, self._inputs = H, 0 if self._table is not None else weights[0].size(1)
+
+    def _check_id(self, id: int) -> None:
+        size = 0 if self._table is None else self._table.size(0)
+        if not 0 <= id < size:
+            raise ValueError(f"id {id} is not in the table of {size} symbols")
+
+
+class BatchStepper(_Stepper):
+    """Steps of many sequences whose states the caller keeps; arguments as for `SequenceStepper`.
+
+    The object does not change, so several threads may step different states at the same time.
+    """
+
+    @property
+    def by_id(self) -> bool:
+        """Whether a step reads ids, not vectors."""
+        return self._table is not None
+
+    def step(
+        self, slots: list[int], inputs: Tensor | list[int], h: Tensor, c: Tensor | None = None
+    ) -> tuple[Tensor, list[int]]:
+        """Read one vector or symbol into each of n sequences; their states are replaced.
+
+        Args:
+            slots: the n different rows of the sequences in h and c.
+            inputs: vectors (n, I), or n ids where there is a table.
+            h: (slots, L, H), contiguous.
+            c: the cell state of a cell that has one, likewise.
+
+        Returns:
+            Logits (n, K), without a head the top layer's states (n, H); and the index of the highest in each row.
+
+        Raises:
+            ValueError: an id or a slot that does not exist, or tensors of another shape or dtype.
+        """
+        n, K = len(slots), self._logits or self._hidden_size
+        if not n or not 0 <= min(slots) <= max(slots) < len(h):
+            raise ValueError(f"slots {slots} are not all among the {len(h)}")
+        shape = (len(h), self._num_layers, self._hidden_size)
+        for s in (h,) if c is None else (h, c):
+            if s.shape != shape or s.dtype is not self._like.dtype or not s.is_contiguous():
+                raise ValueError(f"states are {shape} of {self._like.dtype}, got {s.dtype} {tuple(s.shape)}")
+        if (c is None) is self._has_cell_state:
+            raise ValueError(f"this cell has {'a' if self._has_cell_state else 'no'} cell state c")
+        logits = empty(self._like, n, K)
+        vectors, ids = 0, list[int]()
+        if isinstance(inputs, list):
+            ids = inputs
+            if len(ids) != n:
+                raise ValueError(f"{len(ids)} ids for {n} sequences")
+            self._check_id(min(ids))
+            self._check_id(max(ids))
+        elif (
+            inputs.shape != (n, self._inputs)
+            or inputs.dtype is not self._like.dtype
+            or not inputs.is_contiguous()
+            or self._table is not None
+        ):
+            raise ValueError(f"a step reads ({n}, {self._inputs}) numbers of {self._like.dtype}")
+        else:
+            vectors = inputs.data_ptr()
+        best = self._packed.step_batch(
+            threads=torch.get_num_threads(),
+            slots=slots,
+            x=vectors,
+            ids=ids,
+            h=h.data_ptr(),
+            c=0 if c is None else c.data_ptr(),
+            logits=logits.data_ptr(),
+        )
+        return logits, best
+
+
+class SequenceStepper(_Stepper):
+    """Steps of one sequence, whose state the object keeps.
+
+    The weights are copied: after training on, create another one.
+
+    Args:
+        weights: as `recurrence` takes them.
+        spec: the cell and the number of layers; one direction, no dropout.
+        table: (V, G*H), the first layer's input projection of every symbol; a step then takes an id, not a vector.
+        head: W (V, H) and b (V,) or None, the logits of the next symbol; only `generate` needs it.
+
+    Raises:
+        RuntimeError: there is no compiled module.
+        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[Tensor],
+        spec: LayerSpec,
+        table: Tensor | None = None,
+        head: tuple[Tensor, Tensor | None] | None = None,
+    ) -> None:
+        super().__init__(weights, spec, table, head)
+        self.h = torch.zeros(spec.num_layers, self._hidden_size, dtype=self._like.dtype)
+        """The hidden state of every layer, (L, H); replaced in place by every step."""
+        self.c = torch.zeros_like(self.h) if self._has_cell_state else None
+        """The cell state of a cell that has one, (L, H)."""
+        self._h, self._c = self.h.data_ptr(), 0 if self.c is None else self.c.data_ptr()
+
+    def reset(self) -> None:
+        """Set the state to zeros."""
+        self.h.zero_()
+        if self.c is not None:
+            self.c.zero_()
+
+    def step(self, x: Tensor | int) -> Tensor:
+        """Read one vector (I,), or one id where there is a table; the top layer's new state (H,)."""
+        out = empty(self._like, self._hidden_size)
+        vector, id = 0, 0
+        if isinstance(x, int):
+            self._check_id(x)
+            id = x
+        elif x.shape != (self._inputs,) or x.dtype is not self._like.dtype or not x.is_contiguous():
+            raise ValueError(
+                f"a step reads {self._inputs} numbers of {self._like.dtype}, got {x.dtype} {tuple(x.shape)}"
+            )
+        else:
+            vector = x.data_ptr()
+        threads = torch.get_num_threads()
+        self._packed.step(threads=threads, x=vector, id=id, h=self._h, c=self._c, out=out.data_ptr())
+        return out
+
+    def generate(
+        self, first: int, count: int, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0, seed: int = 0
+    ) -> list[int]:
+        """Read `first`, draw a symbol from the head's logits, read that one, and so on; the ids drawn.
+
+        Args:
+            first: the id to start from; `step` has read what comes before it.
+            count: how many to draw.
+            temperature: 0 takes the highest logit.
+            top_k: draw among the k highest; 0 for all.
+            top_p: draw among the fewest that hold this share of the probability.
+            seed: the same seed and state give the same ids.
+
+        Raises:
+            ValueError: there is no table or no head, or an argument is out of range.
+        """
+        if self._table is None or not self._logits:
+            raise ValueError("generate needs a table and a head")
+        if self._logits > self._table.size(0):
+            raise ValueError(f"the head has {self._logits} symbols, the table only {self._table.size(0)}")
+        if temperature < 0 or top_k < 0 or not 0 < top_p <= 1 or count < 0:
+            raise ValueError(f"out of range: {temperature=}, {top_k=}, {top_p=}, {count=}")
+        self._check_id(first)
+        ids = torch.empty(count, dtype=torch.int64)
+        self._packed.generate(
+            threads=torch.get_num_threads(),
+            id=first,
+            h=self._h,
+            c=self._c,
+            count=count,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed & _UINT64,
+            ids=ids.data_ptr(),
+        )
+        return [int(i) for i in ids]
+
+
+def uniform(seed: int, n: int) -> float:
+    """The n-th number in [0, 1) of a seed (splitmix64).
+
+    >>> 0 <= uniform(0, 0) < 1 and uniform(0, 0) != uniform(0, 1)
+    True
+    """
+    z = (seed + (n + 1) * 0x9E3779B97F4A7C15) & _UINT64
+    z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & _UINT64
+    z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & _UINT64
+    return ((z ^ (z >> 31)) >> 11) * 2.0**-53
+
+
+def skip(seed: int, n: int) -> int:
+    """The seed whose numbers are those of `seed` from the n-th on.
+
+    >>> uniform(skip(5, 3), 2) == uniform(5, 5)
+    True
+    """
+    return (seed + n * 0x9E3779B97F4A7C15) & _UINT64
+
+
+def sample(logits: Tensor, draw: float, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> int:
+    """Draw an index from softmax(logits / temperature), (V,), by a number `draw` in [0, 1).
+
+    >>> sample(torch.tensor([0.0, 3.0, 1.0]), 0.99, temperature=0)
+    1
+    """
+    values = [float(v) for v in logits]
+    if temperature <= 0:
+        return max(range(len(values)), key=values.__getitem__)
+    order = sorted(range(len(values)), key=lambda i: (-values[i], i))[: top_k or len(values)]
+    weights = [math.exp((values[i] - values[order[0]]) / temperature) for i in order]
+    total = sum(weights)
+    if top_p < 1:
+        kept, cumulative = 0, 0.0
+        while kept < len(weights) and cumulative < top_p * total:
+            cumulative += weights[kept]
+            kept += 1
+        weights = weights[: max(kept, 1)]
+        total = sum(weights)
+    cumulative = 0.0
+    for i, weight in zip(order, weights, strict=False):
+        cumulative += weight
+        if draw * total < cumulative:
+            return i
+    return order[len(weights) - 1]

@@ -1,0 +1,120 @@
+"""A cell that is one module and nothing else goes through training, evaluation, inference, explanation and export."""
+
+import io
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+import ohlol
+from ohlol.cells import CELLS
+from ohlol.display.trace_text import step_to_text
+from ohlol.explain.equivalence import prove_run
+from ohlol.explain.trace import trace
+from ohlol.inference.trained_model import TrainedModel
+from ohlol.interop import onnx_export
+from ohlol.nn import CellLoop
+from ohlol.utils.errors import InputError
+
+PAIRS = [("hello", "ohlol"), ("hell", "ohlo")]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _registered() -> Iterator[None]:
+    """The toy cell is known in this module only."""
+    before = dict(CELLS)
+    from toy_cell import MGU
+
+    CELLS._members.setdefault(MGU.name, MGU)
+    yield
+    CELLS._members.clear()
+    CELLS._members.update(before)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "mgu"
+    ohlol.fit(PAIRS, cell="mgu", hidden_size=16, head="softmax", epochs=60, lr=0.05, seed=1, out=run)
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> TrainedModel:
+    return ohlol.load(run)
+
+
+def test_train_and_predict(model: TrainedModel) -> None:
+    assert isinstance(model.network.layers, CellLoop)
+    assert {name for name, _ in model.network.layers.named_parameters()} == {
+        "cell.weight_ih",
+        "cell.weight_hh",
+        "cell.bias_ih",
+        "cell.bias_hh",
+    }
+    assert ["".join(model.predict(text).labels) for text, _ in PAIRS] == [labels for _, labels in PAIRS]
+
+
+def test_evaluate(run: Path, tmp_path: Path) -> None:
+    from ohlol.cli import main
+
+    data = tmp_path / "pairs.tsv"
+    data.write_text("".join(f"{text}\t{labels}\n" for text, labels in PAIRS))
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(run), str(data)])
+    assert ended.value.code == 0
+
+
+def test_stream(model: TrainedModel) -> None:
+    text, labels = PAIRS[0]
+    stream = model.stream()
+    assert "".join(stream.step(symbol).label for symbol in text) == labels
+    many = model.streams(2)
+    first, second = many
+    for a, b in itertools.pairwise(text):
+        many.step({first: a, second: b})
+
+
+def test_generate(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abcabcabc " * 60)
+    writer = ohlol.fit(text, cell="mgu", hidden_size=12, embedding_size=0, epochs=1, seed=1)
+    assert len("".join(writer.generate("abc", length=20))) >= 20
+
+
+def test_explain(model: TrainedModel) -> None:
+    found = trace(model, "hello", target="ohlol")
+    assert found.difference < 1e-5
+    (layer,) = found.layers
+    f, n = layer.gates
+    assert (f.name, f.activation, n.name, n.activation, n.reset_by) == ("f", "sigmoid", "n", "tanh", "f")
+    total = n.W_ih_x + n.b_ih + f.value * (n.W_hh_h + n.b_hh)
+    assert abs(total - n.total).max() < 1e-12
+    assert all(proof.holds for proof in prove_run(model))
+    page = io.StringIO()
+    step_to_text(found, 1, Console(file=page, width=100))
+    assert "f *" in page.getvalue()
+
+
+def test_same_seed_same_weights() -> None:
+    one, two = (CellLoop(CELLS["mgu"], 3, 5) for _ in map(torch.manual_seed, (4, 4)))
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert a.abs().max() <= 5**-0.5
+
+
+def test_export_is_refused(model: TrainedModel) -> None:
+    with pytest.raises(InputError, match="ONNX has no operator of the cell mgu"):
+        onnx_export.graph(model)
+
+
+def test_more_layers_are_refused() -> None:
+    with pytest.raises(InputError, match="`cell` mgu which torch has no layer of, runs one layer"):
+        ohlol.fit(PAIRS, cell="mgu", num_layers=2)
+
+
+def test_an_unknown_cell_is_refused() -> None:
+    with pytest.raises(InputError, match="cell is 'mamba'; it must be one of rnn, "):
+        ohlol.fit(PAIRS, cell="mamba")
