@@ -1,33 +1,51 @@
-# The project's habits, one name each. `make hello` and `make test` set up what they need.
+# The commands of the project. Each target installs what it needs first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # For instance PIP_FLAGS="--extra-index-url https://download.pytorch.org/whl/cpu" on Linux, for torch without CUDA.
 PIP_FLAGS ?=
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt
+# Test processes: one for each core by default. `make test JOBS=0` runs the tests in one process.
+JOBS ?= auto
+# More options of pytest, for instance `make test TESTS=tests/nn PYTEST_FLAGS="-k gru"`.
+TESTS ?= tests
+PYTEST_FLAGS ?=
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_FLAGS)
 
-.PHONY: hello test faults serving lint format results pictures docs clean
+.PHONY: hello test test-all faults serving lint lint-js format results pictures docs clean
 
 hello: $(VENV)/ready
 	$(BIN)/ohlol train
 
+# Everything but the tests marked `slow`: a few minutes.
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow" $(TESTS)
 
-# The long form of tests/faults: 200 kills, 2,000 spoiled data files, 2,000 flipped bits, and atheris where it is installed.
+# Everything, as CI runs it.
+test-all: $(VENV)/ready-dev
+	$(PYTEST) $(TESTS)
+
+# The long form of tests/faults and tests/distributed: 200 kills, 2,000 damaged data files, 2,000 flipped bits, and
+# fuzzing with atheris where it is installed.
 faults: $(VENV)/ready-dev
-	OHLOL_KILLS=200 OHLOL_MUTATIONS=2000 OHLOL_FLIPS=2000 OHLOL_WORKER_KILLS=20 OHLOL_TEAM_ENDS=10 $(BIN)/python -m pytest -rs tests/faults tests/team
+	OHLOL_KILLS=200 OHLOL_MUTATIONS=2000 OHLOL_FLIPS=2000 OHLOL_WORKER_KILLS=20 OHLOL_PROCESS_ENDS=10 \
+	  $(BIN)/python -m pytest -rs tests/faults tests/distributed
 	$(BIN)/python tests/faults/fuzz.py
 
 # The long form of tests/serve: 500 slow clients, a minute of 200 streams and 50 clients, 500 requests an operation.
 serving: $(VENV)/ready-dev
 	OHLOL_SLOW_CLIENTS=500 OHLOL_LOAD_SECONDS=60 OHLOL_SCHEMA_EXAMPLES=500 $(BIN)/python -m pytest -rs -s tests/serve
 
-lint: $(VENV)/ready-dev
+lint: $(VENV)/ready-dev lint-js
 	$(BIN)/ruff format --check src tests docs examples benchmarks
 	$(BIN)/ruff check src tests docs examples benchmarks
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+# The JavaScript of the pages, with the tools that package.json names.
+lint-js:
+	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund && npm run --silent lint; \
+	else echo "npm is not installed: the JavaScript is not checked" >&2; fi
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format src tests docs examples benchmarks
@@ -36,7 +54,7 @@ format: $(VENV)/ready-dev
 results: $(VENV)/ready-dev
 	PATH=$(abspath $(BIN)):$$PATH bash benchmarks/results.sh
 
-# What the program printed, put into the pages; the tests fail where a page is stale.
+# Write the program's output into the pages; the tests fail where a page is out of date.
 docs: $(VENV)/ready-dev
 	$(BIN)/python docs/make_cli.py
 	$(BIN)/python tests/docs/transcripts.py
@@ -50,7 +68,7 @@ pictures: $(VENV)/ready-dev
 include csrc.mk
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist node_modules
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -1,10 +1,10 @@
-"""The share of a training's time that goes into writing its files, at the defaults of `ohlol train FILE`.
+"""The share of a training's time that is spent on writing its files, with the defaults of `ohlol train FILE`.
 
-    OMP_NUM_THREADS=1 python benchmarks/saving_cost.py FILE [name=value ...]
+    OMP_NUM_THREADS=1 python benchmarks/saving_cost.py FILE [name=value ...] [--quick]
 
-Any field of the settings may be given. Everything written while `fit` runs is counted: states, best weights, metrics,
-and gathering and hashing what they hold. The share is that of the processor's time, too, which other programs do not
-lengthen: with one thread it is the share on a machine that has nothing else to do, or more.
+Any setting may be given. All writing during `fit` is counted: saved states, best weights and metrics, with gathering
+and hashing their content. The share is also given of the processor time, which other programs do not lengthen. With one
+thread it is at least the share on an idle machine.
 """
 
 import argparse
@@ -15,64 +15,74 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from timing import parse_arguments
+
 import ohlol
-from ohlol.checkpoint import metrics_log, run_directory
+from ohlol.checkpoint import run_directory
+from ohlol.checkpoint.metrics_log import MetricsLog
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
-from ohlol.training import trainer
-from ohlol.training.callbacks import Callback
+from ohlol.training.callbacks import Callback, Training
+from ohlol.training.trainer import Trainer
 
-spent = {"states": 0.0, "best weights": 0.0, "metrics": 0.0}
-times = dict.fromkeys(spent, 0)
+QUICK = {"hidden_size": 8, "embedding_size": 4, "epochs": 2, "bptt": 16, "batch_size": 8}
+
+seconds = {"states": 0.0, "best weights": 0.0, "metrics": 0.0}
+calls = dict.fromkeys(seconds, 0)
 
 
-def timed(owner: Any, name: str, what: str) -> None:
-    """Count the time that a function takes."""
-    real: Callable[..., Any] = getattr(owner, name)
+def count_time(owner: Any, name: str, what: str) -> None:
+    """Replace a function by one that adds the time of its calls to `seconds[what]`."""
+    function: Callable[..., Any] = getattr(owner, name)
 
-    def call(*given: Any, **named: Any) -> Any:
+    def timed(*arguments: Any, **named: Any) -> Any:
         started = time.perf_counter()
         try:
-            return real(*given, **named)
+            return function(*arguments, **named)
         finally:
-            spent[what] += time.perf_counter() - started
-            times[what] += 1
+            seconds[what] += time.perf_counter() - started
+            calls[what] += 1
 
-    setattr(owner, name, call)
+    setattr(owner, name, timed)
 
 
-class Watch(Callback):
-    """Knows when training starts: reading and encoding the data are no part of it."""
+class StartTime(Callback):
+    """Notes when training starts, after the data are read and encoded."""
 
-    def on_train_begin(self, trainer: trainer.Trainer) -> None:
-        """Note the time, and forget what was written before."""
-        for what in spent:
-            spent[what], times[what] = 0.0, 0
-        self.started, self.worked = time.perf_counter(), time.process_time()
+    def on_train_begin(self, trainer: Training) -> None:
+        """Note the time, and reset what was counted before."""
+        for what in seconds:
+            seconds[what], calls[what] = 0.0, 0
+        self.started, self.processor_started = time.perf_counter(), time.process_time()
+
+
+def parse_settings(texts: list[str]) -> dict[str, Any]:
+    """Settings from `name=value`."""
+    types = {f.name: type(f.default) for kind in (DataSettings, ModelSettings, TrainSettings) for f in fields(kind)}
+    pairs = [text.partition("=")[::2] for text in texts]
+    return {name: int(value) if types[name] is int else value for name, value in pairs}
 
 
 def main() -> None:
     """Train once and print the shares."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file")
     parser.add_argument("settings", nargs="*", help="name=value")
-    given = parser.parse_args()
-    kinds = {f.name: type(f.default) for kind in (DataSettings, ModelSettings, TrainSettings) for f in fields(kind)}
-    settings: dict[str, Any] = {}
-    for one in given.settings:
-        name, _, value = one.partition("=")
-        settings[name] = int(value) if kinds[name] is int else value
-    timed(trainer.Trainer, "save_state", "states")
-    timed(run_directory, "save_model", "best weights")
-    timed(metrics_log.MetricsLog, "append", "metrics")
-    watch = Watch()
+    options = parse_arguments(parser)
+    settings = (QUICK if options.quick else {}) | parse_settings(options.settings)
+    count_time(Trainer, "save_state", "states")
+    count_time(run_directory, "save_model", "best weights")
+    count_time(MetricsLog, "append", "metrics")
+    start = StartTime()
     with tempfile.TemporaryDirectory(dir=".") as place:
-        ohlol.fit(given.file, out=Path(place) / "run", callbacks=[watch], **settings)
-    whole, work = time.perf_counter() - watch.started, time.process_time() - watch.worked
-    print(f"training: {whole:.2f} s, {work:.2f} s of the processor")
-    for what, seconds in spent.items():
-        print(f"{what}: {times[what]} times, {seconds:.3f} s, {100 * seconds / whole:.2f} %")
-    together = sum(spent.values())
-    print(f"together: {100 * together / whole:.2f} %, of the processor's time {100 * together / work:.2f} %")
+        ohlol.fit(options.file, out=Path(place) / "run", callbacks=[start], **settings)
+    total, processor = time.perf_counter() - start.started, time.process_time() - start.processor_started
+    if not all(calls.values()):
+        raise SystemExit(f"not everything that training writes was counted: {calls}")
+    print(f"training: {total:.2f} s, {processor:.2f} s of the processor")
+    for what, spent in seconds.items():
+        print(f"{what}: {calls[what]} times, {spent:.3f} s, {100 * spent / total:.2f} %")
+    together = sum(seconds.values())
+    print(f"together: {100 * together / total:.2f} %, of the processor's time {100 * together / processor:.2f} %")
 
 
 if __name__ == "__main__":

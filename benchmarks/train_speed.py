@@ -1,10 +1,10 @@
-"""Characters a second of `ohlol train` against the same model written with torch.nn over one-hot input, side by side.
+"""Characters a second of `ohlol.fit`, and of the same model written with torch.nn over one-hot input.
 
-    python benchmarks/train_speed.py FILE [--steps N] [--rounds N]
+    python benchmarks/train_speed.py FILE [--steps N] [--rounds N] [--quick]
 
 Both train a next-character model of one layer with 128 hidden units, B = 32 streams, T = 64 steps, Adam, gradients
-clipped at 1. Ours is the package's own trainer with a one-hot encoder; theirs is the loop that one writes by hand. They
-take turns, A B A B, and the medians are compared. Before a speed is shown, both must come to the same loss from the
+clipped at 1. ohlol trains with `fit` and a one-hot encoder; torch.nn trains in the usual loop, which the callback of
+`fit` runs. They take turns, and the medians are compared. No speed is shown unless both have the same losses from the
 same weights.
 """
 
@@ -15,18 +15,26 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from timing import parse_arguments
 from torch.nn.functional import cross_entropy, one_hot
 
-from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
-from ohlol.config import ModelSettings, TrainSettings
-from ohlol.data.loading import Loader, Source
-from ohlol.training.trainer import Trainer
+import ohlol
+from ohlol.training.callbacks import Callback, Training
 
 B, T, H = 32, 64, 128
+LR = 2e-3
+CHECKED = 3
+"""Steps whose losses are compared."""
+TOLERANCE = 0.05
+"""Largest difference of two losses: where B does not divide the text, the streams of the two begin at other places."""
 
 
-class Plain(torch.nn.Module):
-    """The model as one writes it: one-hot, a torch.nn layer, a linear head."""
+class Finished(Exception):  # noqa: N818 - it ends `fit` once everything is measured
+    """All rounds are measured."""
+
+
+class TorchModel(torch.nn.Module):
+    """One-hot input, a layer of torch.nn, and a linear head."""
 
     def __init__(self, cell: str, symbols: int):
         super().__init__()
@@ -35,78 +43,104 @@ class Plain(torch.nn.Module):
         self.head = torch.nn.Linear(H, symbols)
 
     def forward(self, ids, state):
-        """Scores (T, B, V) and the state."""
+        """Logits (T, B, V) and the state after T steps."""
         output, state = self.layer(one_hot(ids, self.symbols).float(), state)
         return self.head(output), state
 
 
-def ours(cell: str, path: Path) -> Trainer:
-    """A trainer of the package on the text."""
-    model = ModelSettings(cell=cell, hidden_size=H, embedding_size=0)
-    settings = TrainSettings(
-        batch_size=B, bptt=T, lr=2e-3, lr_schedule="constant", unk_probability=0.0, dev_fraction=0.0
-    )
-    data = Loader(Source.parse(path), {}).load(model, settings)
-    return Trainer(RunConfig("next", data.settings, model, sizes_from_codec(data.codec), settings), data)
+class TorchTraining:
+    """The usual training loop, a step at a time, from the weights of a trainer."""
+
+    def __init__(self, cell: str, trainer: Training):
+        self.model = TorchModel(cell, trainer.config.sizes.inputs)
+        self.model.layer.load_state_dict(trainer.model.layers.state_dict())
+        self.model.head.load_state_dict(trainer.model.head.state_dict())
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=LR)
+        ids = trainer.train.inputs.values
+        length = (len(ids) - 1) // B
+        self.text = torch.from_numpy(np.stack([ids[i * length : (i + 1) * length + 1] for i in range(B)], axis=1))
+        self.state, self.position = None, 0
+
+    def step(self) -> float:
+        """Train on the next T characters of each stream; the loss."""
+        if self.position + T >= len(self.text):
+            self.state, self.position = None, 0
+        x, y = self.text[self.position : self.position + T], self.text[self.position + 1 : self.position + T + 1]
+        self.position += T
+        logits, state = self.model(x, self.state)
+        self.state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
+        loss = cross_entropy(logits.flatten(0, 1), y.flatten())
+        self.optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        return loss.item()
+
+
+class TurnTaking(Callback):
+    """After some steps of `fit`, takes as many steps with torch.nn, and measures both."""
+
+    def __init__(self, cell: str, steps: int, rounds: int):
+        self.cell, self.steps, self.rounds = cell, steps, rounds
+        self.ohlol: list[float] = []
+        self.pytorch: list[float] = []
+        self.losses: list[tuple[float, float]] = []
+        self.taken, self.seconds = 0, 0.0
+
+    def on_train_begin(self, trainer: Training) -> None:
+        """Copy the weights."""
+        self.training = TorchTraining(self.cell, trainer)
+        self.started = time.perf_counter()
+
+    def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
+        """Compare the losses of the first steps; then measure."""
+        seconds = time.perf_counter() - self.started
+        if len(self.losses) < CHECKED:
+            self.losses.append((loss, self.training.step()))
+            if abs(self.losses[-1][0] - self.losses[-1][1]) > TOLERANCE:
+                raise SystemExit(f"{self.cell}: the losses differ, {self.losses}: no speed is shown")
+        elif done > 1 and symbols == B * T:  # the first step of an epoch follows an evaluation
+            self.taken, self.seconds = self.taken + 1, self.seconds + seconds
+            if self.taken == self.steps:
+                self._measure_torch()
+        self.started = time.perf_counter()
+
+    def _measure_torch(self) -> None:
+        self.ohlol.append(self.taken * B * T / self.seconds)
+        self.taken, self.seconds = 0, 0.0
+        started = time.perf_counter()
+        for _ in range(self.steps):
+            self.training.step()
+        self.pytorch.append(self.steps * B * T / (time.perf_counter() - started))
+        if len(self.pytorch) == self.rounds:
+            raise Finished
 
 
 def measure(cell: str, path: Path, steps: int, rounds: int) -> tuple[float, float]:
-    """Median characters a second: ours, theirs."""
-    trainer = ours(cell, path)
-    batches = trainer.batches(0)
-    plain = Plain(cell, trainer.config.sizes.inputs)
-    plain.layer.load_state_dict(trainer.model.layers.state_dict())
-    plain.head.load_state_dict(trainer.model.head.state_dict())
-    optimizer = torch.optim.Adam(plain.parameters(), lr=2e-3)
-    ids = trainer.train.inputs.values
-    stretch = (len(ids) - 1) // B
-    text = torch.from_numpy(np.stack([ids[i * stretch : (i + 1) * stretch + 1] for i in range(B)], axis=1))
-    state, at = None, 0
-
-    def theirs() -> float:
-        nonlocal state, at
-        x, y = text[at : at + T], text[at + 1 : at + T + 1]
-        at += T
-        scores, state = plain(x, state)
-        state = tuple(s.detach() for s in state) if isinstance(state, tuple) else state.detach()
-        loss = cross_entropy(scores.flatten(0, 1), y.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(plain.parameters(), 1.0)
-        optimizer.step()
-        return loss.item()
-
-    def mine() -> float:
-        loss, _ = trainer._step(batches[trainer.progress.batch], 2e-3)
-        trainer.progress.batch += 1
-        trainer.progress.step += 1
-        return loss
-
-    trainer.model.train()
-    a, b = [mine() for _ in range(3)], [theirs() for _ in range(3)]
-    # the streams begin at other places where the text does not divide, so the losses are near and not equal
-    if max(abs(x - y) for x, y in zip(a, b, strict=True)) > 0.05:
-        raise SystemExit(f"{cell}: the losses differ, {a} against {b}: no speed is shown")
-    times: dict[str, list[float]] = {"mine": [], "theirs": []}
-    for _ in range(rounds):
-        for name, step in (("mine", mine), ("theirs", theirs)):
-            started = time.perf_counter()
-            for _ in range(steps):
-                step()
-            times[name].append(steps * B * T / (time.perf_counter() - started))
-    return statistics.median(times["mine"]), statistics.median(times["theirs"])
+    """Median characters a second of ohlol and torch.nn."""
+    turns = TurnTaking(cell, steps, rounds)
+    try:
+        ohlol.fit(
+            path, task="next", level="char", cell=cell, hidden_size=H, num_layers=1, embedding_size=0, dropout=0.0,
+            embedding_dropout=0.0, tie_weights=False, batch_size=B, bptt=T, optimizer="adam", lr=LR,
+            lr_schedule="constant", weight_decay=0.0, label_smoothing=0.0, max_grad_norm=1.0, unk_probability=0.0,
+            dev_fraction=0.0, epochs=1000, patience=0, callbacks=[turns], device="cpu",
+        )  # fmt: skip
+    except Finished:
+        return statistics.median(turns.ohlol), statistics.median(turns.pytorch)
+    raise SystemExit(f"{path} is too short for {rounds} rounds of {steps} steps")
 
 
 def main() -> None:
-    """Print a line a cell."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a line for each cell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path)
     parser.add_argument("--steps", type=int, default=15)
     parser.add_argument("--rounds", type=int, default=7)
-    options = parser.parse_args()
+    options = parse_arguments(parser, steps=2, rounds=1)
     for cell in ("lstm", "gru", "rnn"):
-        mine, theirs = measure(cell, options.file, options.steps, options.rounds)
-        print(f"{cell:>4}  ohlol {mine:>10,.0f} characters/s   torch.nn {theirs:>10,.0f}   {mine / theirs:.2f}x")
+        speed, pytorch = measure(cell, options.file, options.steps, options.rounds)
+        print(f"{cell:>4}  ohlol {speed:>10,.0f} characters/s   torch.nn {pytorch:>10,.0f}   {speed / pytorch:.2f}x")
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ import matplotlib.pyplot as plt
 
 from ohlol import fit, tune
 from ohlol.display import figures
-from ohlol.explain.curves import curves
-from ohlol.explain.saliency import memory
+from ohlol.explain.curves import load_curves
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.training.callbacks import Callback, Epoch
+from ohlol.tuning.figures import draw_study
 from ohlol.tuning.study import load_board
 
 matplotlib.use("Agg")
@@ -81,12 +82,12 @@ def draw_figures() -> None:
         without, _ = (
             fit(seed=SEED, epochs=60, head=head, out=run) for head, run in zip((False, True), runs, strict=True)
         )
-        figures.save(figures.of_curves(curves(runs)), PICTURE.with_name("curves.png"))
-        figure = figures.of_trace(trace(without, "hello"), memory=memory(without, "hello"))
-        figures.save(figure, PICTURE.with_name("trace.png"))
+        figures.save_figure(figures.draw_curves(load_curves(runs)), PICTURE.with_name("curves.png"))
+        figure = figures.draw_trace(trace(without, "hello"), saliency=compute_saliency(without, "hello"))
+        figures.save_figure(figure, PICTURE.with_name("trace.png"))
         days, study = PICTURE.parents[1] / "examples/temperature.csv", Path(folder) / "study"
         tune(days, trials=40, out=study, task="forecast", epochs=12, batch_size=4, bptt=32)
-        figures.save(figures.of_study(load_board(study)), PICTURE.with_name("tuning.png"))
+        figures.save_figure(draw_study(load_board(study)), PICTURE.with_name("tuning.png"))
 
 
 if __name__ == "__main__":

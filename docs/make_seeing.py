@@ -14,9 +14,9 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from ohlol import fit
-from ohlol.display.page import page
-from ohlol.explain.history import frames
-from ohlol.explain.saliency import memory
+from ohlol.display.page import render_page
+from ohlol.explain.history import trace_epochs
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 
 DOCS = Path(__file__).parent
@@ -27,7 +27,9 @@ LETTERS, PASSAGE, WIDTH = 500_000, slice(300), 1160
 def hello(folder: Path, browser: Any) -> None:
     """The whole page, in the middle of the word."""
     model = fit([("hello", "ohlol")], seed=1, snapshots=True, out=folder / "hello")
-    html = page(trace(model, "hello"), memory=memory(model, "hello"), frames=frames(model, "hello"))
+    html = render_page(
+        trace(model, "hello"), saliency=compute_saliency(model, "hello"), frames=trace_epochs(model, "hello")
+    )
     photograph(browser, html, folder, DOCS / "seeing.png", theme="light", keys=["ArrowRight"] * 2, whole=True)
 
 
@@ -37,7 +39,7 @@ def shakespeare(folder: Path, browser: Any) -> None:
     (folder / "shakespeare.txt").write_text(text, encoding="utf-8")
     model = fit(folder / "shakespeare.txt", hidden_size=96, embedding_size=32, epochs=4, batch_size=16)
     passage = text[PASSAGE]
-    html = page(trace(model, passage), memory=memory(model, passage))
+    html = render_page(trace(model, passage), saliency=compute_saliency(model, passage))
     to = DOCS / "seeing-shakespeare.png"
     photograph(browser, html, folder, to, theme="dark", keys=["ArrowRight"] * 60, whole=False)
 

@@ -18,7 +18,7 @@ def test_all_is_what_there_is() -> None:
     assert len(set(ohlol.__all__)) == len(ohlol.__all__)
     for name in ohlol.__all__:
         assert getattr(ohlol, name) is not None
-    assert set(ohlol.__all__) == {*ohlol._HOMES, "__version__"}
+    assert set(ohlol.__all__) == {*ohlol._MODULES, "__version__"}
     scope: dict[str, object] = {}
     exec("from ohlol import *", scope)
     assert set(ohlol.__all__) <= set(scope)

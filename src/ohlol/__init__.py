@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from ohlol.utils.version import __version__
 
 if TYPE_CHECKING:
+    from ohlol.explain.equivalence import prove
+    from ohlol.explain.shapes import shapes
+    from ohlol.explain.trace import trace
     from ohlol.inference.trained_model import TrainedModel, load
     from ohlol.nn import accelerate
     from ohlol.nn.shape_errors import check_shapes
@@ -18,25 +21,46 @@ if TYPE_CHECKING:
     from ohlol.tuning.search import tune
     from ohlol.utils.errors import InputError
 
-__all__ = ["InputError", "TrainedModel", "__version__", "accelerate", "check_shapes", "fit", "load", "tune"]
+__all__ = [
+    "InputError",
+    "TrainedModel",
+    "__version__",
+    "accelerate",
+    "check_shapes",
+    "fit",
+    "load",
+    "prove",
+    "shapes",
+    "trace",
+    "tune",
+]
 
-_HOMES = {
+_MODULES = {
     "InputError": "utils.errors",
     "TrainedModel": "inference.trained_model",
     "accelerate": "nn",
     "check_shapes": "nn.shape_errors",
     "fit": "training.fit",
     "load": "inference.trained_model",
+    "prove": "explain.equivalence",
+    "shapes": "explain.shapes",
+    "trace": "explain.trace",
     "tune": "tuning.search",
 }
+"""The module of each export, imported on first use, so that `import ohlol` does not import torch."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import an export when it is first asked for, so that `import ohlol` does not wait for torch."""
+    """Import an export on first use."""
     import importlib
 
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'ohlol' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"ohlol.{_HOMES[name]}"), name)
+    value = getattr(importlib.import_module(f"ohlol.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
+
+
+def __dir__() -> list[str]:
+    """List the public API, including exports that are not imported yet."""
+    return sorted(__all__)

@@ -100,7 +100,7 @@ CONFIG_DAMAGE: dict[str, Callable[[dict[str, Any]], object]] = {
     "another size": lambda c: c["sizes"].update(scores=99),
     "more units than weights": lambda c: c["model"].update(hidden_size=7),
     "another task": lambda c: c.update(task="classify"),
-    "scores that are none": lambda c: c.update(scores=3),
+    "metrics that are not a mapping": lambda c: c.update(metrics=3),
 }
 
 
@@ -236,4 +236,4 @@ def test_json_of_a_config(runs: dict[str, Path]) -> None:
     data = json.loads(json.dumps(config.to_json()))
     assert next(iter(data)) == "format"
     assert run_config.RunConfig.from_json(data) == config
-    assert run_config.RunConfig.from_json(replace(config, metrics={}).to_json()).scores == {}
+    assert run_config.RunConfig.from_json(replace(config, metrics={}).to_json()).metrics == {}

@@ -66,9 +66,9 @@ def test_none_are_kept_unasked(tmp_path: Path) -> None:
     ohlol.fit([("hello", "ohlol")], epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run/snapshots").exists()
     assert snapshots.list_epochs(tmp_path / "run") == []
-    with pytest.raises(InputError, match="no snapshot of epoch 1; there are none: `ohlol train --snapshots` keeps"):
+    with pytest.raises(InputError, match="no snapshot of epoch 1; there are none: train with `snapshots` to keep"):
         snapshots.load(tmp_path / "run", 1, ohlol.load(tmp_path / "run").network)
-    with pytest.raises(InputError, match="--snapshots needs --out"):
+    with pytest.raises(InputError, match="`snapshots` needs `out`"):
         ohlol.fit([("hello", "ohlol")], epochs=1, snapshots=True)
 
 

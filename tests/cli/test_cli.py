@@ -131,7 +131,7 @@ def test_pairs_of_ones_own(run: Run) -> None:
         (["--lr", "0"], "--lr is 0.0"),
         (["--bogus"], "--bogus"),
         (["missing.tsv"], "missing.tsv: no such file"),
-        (["--format", "xml", "missing.tsv"], "--format 'xml' is none of"),
+        (["--format", "xml", "missing.tsv"], "--format is 'xml'; it must be one of"),
         (["--num-layers", "2", "--loop"], "runs one layer in one direction"),
     ],
 )

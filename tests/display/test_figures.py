@@ -11,8 +11,8 @@ from helpers import TINY, names_file
 
 import ohlol
 from ohlol.cli import main
-from ohlol.explain.curves import curves
-from ohlol.explain.saliency import memory
+from ohlol.explain.curves import load_curves
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 
@@ -28,17 +28,17 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 def test_the_figure_of_a_trace_holds_its_numbers(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
-    figure = figures.of_trace(found, memory=memory(hello, "hello"))
-    guesses, states, remembered = figure.axes
+    figure = figures.draw_trace(found, saliency=compute_saliency(hello, "hello"))
+    predictions, states, saliency = figure.axes
     h = found.layers[0].after["h"].T
     np.testing.assert_array_equal(states.images[0].get_array(), h)
     assert [text.get_text() for text in states.texts] == [f"{v:.2f}" for v in h.ravel()]
-    assert [text.get_text() for text in guesses.texts] == [
+    assert [text.get_text() for text in predictions.texts] == [
         f"{s} {p:.0%}" for t in range(5) for s, p in found.best(t, 3)
     ]
-    assert [label.get_text() for label in remembered.get_xticklabels()] == list("hello")
-    assert [label.get_text() for label in remembered.get_yticklabels()] == list("ohlol")
-    shown = remembered.images[0].get_array()
+    assert [label.get_text() for label in saliency.get_xticklabels()] == list("hello")
+    assert [label.get_text() for label in saliency.get_yticklabels()] == list("ohlol")
+    shown = saliency.images[0].get_array()
     assert shown is not None
     assert (np.triu(shown, 1) == 0).all()  # no answer knows what comes
     np.testing.assert_allclose(shown.max(axis=1), 1)
@@ -50,7 +50,7 @@ def test_gates_layers_and_directions_each_have_their_map(tmp_path: Path) -> None
         [("abcd", "dcba")], cell="gru", num_layers=2, bidirectional=True, head="softmax", hidden_size=3, epochs=1
     )
     found = trace(model, "abcd")
-    figure = figures.of_trace(found, lang="zh")
+    figure = figures.draw_trace(found, lang="zh")
     said = [axes.get_ylabel() for axes in figure.axes[1:]]
     assert len(said) == 2 * 2 * (1 + 3)
     assert said[0] == "h'  隐藏状态\n第 1 层, 反向"
@@ -63,23 +63,23 @@ def test_gates_layers_and_directions_each_have_their_map(tmp_path: Path) -> None
 
 def test_long_and_whole_sequences(tmp_path: Path) -> None:
     names = ohlol.fit(names_file(tmp_path / "names.csv"), input="name", target="kind", **TINY)
-    figure = figures.of_trace(trace(names, "bdlmna"), memory=memory(names, "bdlmna"))
-    assert len(figure.axes[0].texts) == figures.GUESSES - 1  # one answer, of two classes
+    figure = figures.draw_trace(trace(names, "bdlmna"), saliency=compute_saliency(names, "bdlmna"))
+    assert len(figure.axes[0].texts) == figures.TOP - 1  # one answer, of two classes
     long = trace(names, "bdlmna" * 40)
-    figure = figures.of_trace(long)
-    assert len(figure.axes[-1].get_xticklabels()) == figures.WIDEST
+    figure = figures.draw_trace(long)
+    assert len(figure.axes[-1].get_xticklabels()) == figures.MAX_STEPS
     array = figure.axes[1].images[0].get_array()
     assert array is not None
-    assert array.shape[1] == figures.WIDEST
+    assert array.shape[1] == figures.MAX_STEPS
 
 
 @pytest.mark.parametrize("kind", [".png", ".svg", ".pdf"])
 def test_any_sign_can_be_drawn(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     symbols = ["你", "$x$", "\\frac{1}", "🜚", "שׁ", " ", "\n", "\x07", "</text><script>"]
     model = ohlol.fit([(symbols, ["a", "$", "b", "_", "^", "{", "}", "你", "<b>"])], epochs=1)
-    drawn = [figures.of_trace(trace(model, symbols), memory=memory(model, symbols)) for _ in range(2)]
+    drawn = [figures.draw_trace(trace(model, symbols), saliency=compute_saliency(model, symbols)) for _ in range(2)]
     for name, figure in zip(("one", "two"), drawn, strict=True):
-        figures.save(figure, tmp_path / f"{name}{kind}")
+        figures.save_figure(figure, tmp_path / f"{name}{kind}")
     one, two = (tmp_path / f"{name}{kind}" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()  # no date in it, nothing by chance
     assert not caplog.records
@@ -93,8 +93,8 @@ def test_any_sign_can_be_drawn(kind: str, tmp_path: Path, caplog: pytest.LogCapt
 def test_curves_in_panels(hello: TrainedModel, tmp_path: Path) -> None:
     assert hello.run is not None
     ohlol.fit([("hello", "ohlol")], seed=3, epochs=4, out=tmp_path / "other")
-    panels = curves([hello.run, tmp_path / "other"])
-    figure = figures.of_curves(panels)
+    panels = load_curves([hello.run, tmp_path / "other"])
+    figure = figures.draw_curves(panels)
     drawn = [axes for axes in figure.axes if axes.get_visible()]
     assert len(drawn) == len(panels) == 4
     for axes, panel in zip(drawn, panels, strict=True):
@@ -102,7 +102,7 @@ def test_curves_in_panels(hello: TrainedModel, tmp_path: Path) -> None:
         assert [tuple(line.get_ydata()) for line in lines] == [line.values for line in panel.lines]  # pyright: ignore[reportArgumentType]
         styles = {(line.get_color(), str(line.get_linestyle()), line.get_linewidth()) for line in lines}
         assert len(styles) == len(lines), "two lines look the same"
-    alone = figures.of_curves(curves([tmp_path / "other"])[:1])
+    alone = figures.draw_curves(load_curves([tmp_path / "other"])[:1])
     assert len(alone.axes) == 1
 
 
@@ -139,4 +139,4 @@ from ohlol.cli import main
 main(["plot", {str(hello.run)!r}, "--out", {str(tmp_path / "a.png")!r}])"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "ohlol: a picture needs matplotlib: pip install 'ohlol[plot]'\n"
+    assert done.stderr == "ohlol: a figure needs matplotlib: pip install 'ohlol[plot]'\n"

@@ -11,7 +11,7 @@ from helpers import TINY, names_file, text_file
 
 import ohlol
 from ohlol.display import notebook
-from ohlol.explain.shapes import KINDS, describe
+from ohlol.explain.shapes import KINDS, shapes
 from ohlol.explain.trace import Trace, trace
 
 
@@ -51,11 +51,11 @@ def test_the_numbers_of_a_trace() -> None:
     found = trace(ohlol.fit([("hello", "ohlol")], seed=1), "hello")
     html = found._repr_html_()
     rows = {row[0]: row[1:] for row in Table(html).rows}
-    assert rows["reads"] == list("hello")
+    assert rows["input"] == list("hello")
     for j in range(4):
         assert rows[f"h'[{j}]"] == [f"{v:.3f}" for v in found.layers[0].after["h"][:, j]]
-    assert rows["answer"] == [f"{found.best(t, 1)[0][0]} {found.best(t, 1)[0][1]:.0%}" for t in range(5)]
-    assert rows["wanted"] == [f"{label} ✓" for label in "ohlol"]
+    assert rows["prediction"] == [f"{found.best(t, 1)[0][0]} {found.best(t, 1)[0][1]:.0%}" for t in range(5)]
+    assert rows["target"] == [f"{label} ✓" for label in "ohlol"]
     assert rows["loss"] == [f"{v:.3f}" for v in found.losses or ()]
     assert "loss 0.5158, mean of 5" in html
 
@@ -63,28 +63,28 @@ def test_the_numbers_of_a_trace() -> None:
 def test_long_and_wide_traces_are_cut(tmp_path: Path) -> None:
     model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "hidden_size": 30, "num_layers": 2})
     rows = Table(trace(model, "the cat sat on the mat\n" * 4)._repr_html_()).rows
-    assert max(map(len, rows)) == 1 + notebook.STEPS
-    assert sum("h'[" in row[0] for row in rows) == 2 * notebook.UNITS
-    assert sum(row[0] == "18 more units" for row in rows) == 4
+    assert max(map(len, rows)) == 1 + notebook.MAX_STEPS
+    assert sum("h'[" in row[0] for row in rows) == 2 * notebook.MAX_NEURONS
+    assert sum(row[0] == "18 more neurons" for row in rows) == 4
     names = ohlol.fit(names_file(tmp_path / "names.csv"), input="name", target="kind", **TINY)
     rows = {row[0]: row[1:] for row in Table(trace(names, "bdlmna")._repr_html_()).rows}
-    assert rows["answer"][:5] == [""] * 5
-    assert "wanted" not in rows
+    assert rows["prediction"][:5] == [""] * 5
+    assert "target" not in rows
 
 
 def test_no_symbol_becomes_markup() -> None:
     found = trace(ohlol.fit([("hello", "ohlol")], seed=1), "hello")
     bad = ("<img src=x onerror=alert(1)>", "</td></table><script>", "'\"&amp;", "\n", "\u202e")
-    hostile = Trace(**{**vars(found), "symbols": bad, "chosen": (bad[0], *found.chosen[1:]), "targets": bad})
+    hostile = Trace(**{**vars(found), "symbols": bad, "predicted": (bad[0], *found.predicted[1:]), "targets": bad})
     html = hostile._repr_html_()
     table = Table(html)
     assert table.tags == {"div", "b", "bdi", "span", "table", "tbody", "tr", "td"}
-    assert next(row for row in table.rows if row[0] == "reads")[1:] == [*bad[:3], "⏎", bad[4]]
+    assert next(row for row in table.rows if row[0] == "input")[1:] == [*bad[:3], "⏎", bad[4]]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_shape(kind: str) -> None:
-    report = describe(kind, seq_len=4, batch_size=2)
+    report = shapes(kind, seq_len=4, batch_size=2)
     html = report._repr_html_()
     table = Table(html)
     data = report.to_json()

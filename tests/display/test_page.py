@@ -14,9 +14,9 @@ from helpers import TINY, names_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.cli import main
-from ohlol.display.page import page, room_for
+from ohlol.display.page import max_frames, render_page
 from ohlol.explain.history import Frame
-from ohlol.explain.saliency import memory
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import Trace, trace
 from ohlol.inference.trained_model import TrainedModel
 
@@ -36,7 +36,7 @@ def data_of(html: str) -> dict[str, Any]:
 
 def arrays_of(data: dict[str, Any], frame: int = 0) -> dict[str, np.ndarray]:
     data = data["frames"][frame]
-    flat = np.frombuffer(base64.b64decode(data["bytes"]), "<f2" if data["half"] else "<f4")
+    flat = np.frombuffer(base64.b64decode(data["bytes"]), "<f2" if data["is_half"] else "<f4")
     return {
         name: flat[at : at + rows * columns].reshape(rows, columns)
         for name, (at, rows, columns) in data["arrays"].items()
@@ -44,8 +44,8 @@ def arrays_of(data: dict[str, Any], frame: int = 0) -> dict[str, np.ndarray]:
 
 
 def test_it_holds_the_numbers_of_the_trace(hello: TrainedModel) -> None:
-    found, remembered = trace(hello, "hello"), memory(hello, "hello")
-    html = page(found, memory=remembered)
+    found, saliency = trace(hello, "hello"), compute_saliency(hello, "hello")
+    html = render_page(found, saliency=saliency)
     assert len(html.encode()) <= 200_000
     data = data_of(html)
     arrays = arrays_of(data)
@@ -65,18 +65,18 @@ def test_it_holds_the_numbers_of_the_trace(hello: TrainedModel) -> None:
         "0/before/h": layer.before["h"],
         "0/after/h": layer.after["h"],
         "0/gradient/h": layer.gradients["h"],
-        "memory/gradient": remembered.gradient,
-        "memory/ablation": remembered.ablation,
+        "saliency/gradient": saliency.gradient,
+        "saliency/ablation": saliency.ablation,
     }.items():
         np.testing.assert_allclose(arrays.pop(name), numbers, rtol=0, atol=1e-6)
     assert not arrays
-    assert [t[0][0] for t in frame["top"]] == list(found.chosen)
+    assert [t[0][0] for t in frame["top"]] == list(found.predicted)
     assert frame["losses"] == list(found.losses or ())
-    assert frame["memory"] == {"horizon": 4, "bptt": 8, "count": 5}
+    assert frame["saliency"] == {"horizon": 4, "recommended_bptt": 8, "count": 5}
 
 
 def test_it_needs_nothing_else(hello: TrainedModel) -> None:
-    html = page(trace(hello, "hello"), memory=memory(hello, "hello"))
+    html = render_page(trace(hello, "hello"), saliency=compute_saliency(hello, "hello"))
     without_data = html.replace(re.search(r"<script type=.*?</script>", html, re.DOTALL)[0], "")  # pyright: ignore[reportOptionalSubscript]
     urls = set(re.findall(r"https?://[^\"' ]+", without_data))
     assert urls == {"http://www.w3.org/2000/svg"}
@@ -92,8 +92,10 @@ def test_it_needs_nothing_else(hello: TrainedModel) -> None:
 def test_symbols_cannot_leave_their_place() -> None:
     found = trace(ohlol.fit([(HOSTILE, HOSTILE)], seed=1, epochs=1), HOSTILE)
     symbols = (HOSTILE, "<!--", "\u2028", "\ud800", '"')
-    hostile = Trace(**{**vars(found), "symbols": symbols + found.symbols[5:], "chosen": (HOSTILE, *found.chosen[1:])})
-    html = page(hostile)
+    hostile = Trace(
+        **{**vars(found), "symbols": symbols + found.symbols[5:], "predicted": (HOSTILE, *found.predicted[1:])}
+    )
+    html = render_page(hostile)
     assert html.count("<script") == 2
     assert html.count("</script>") == 2
     assert "<img" not in html
@@ -120,11 +122,11 @@ def big_model(hidden: int) -> TrainedModel:
 def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model, text = big_model(256), ("the cat sat on the mat and " * 20)[:500]
     path = tmp_path_factory.mktemp("big") / "big.html"
-    found, remembered = trace(model, text), memory(model, text)
-    path.write_text(page(found, memory=remembered), encoding="utf-8")
-    frames = [Frame(epoch, found, remembered) for epoch in range(room_for(found, remembered))]
+    found, saliency = trace(model, text), compute_saliency(model, text)
+    path.write_text(render_page(found, saliency=saliency), encoding="utf-8")
+    frames = [Frame(epoch, found, saliency) for epoch in range(max_frames(found, saliency))]
     assert len(frames) == 3  # the first epoch, the best and the last
-    assert len(page(found, frames=frames).encode()) < 10_000_000
+    assert len(render_page(found, frames=frames).encode()) < 10_000_000
     arrays = arrays_of(data_of(path.read_text(encoding="utf-8")))
     np.testing.assert_allclose(arrays["0/after/c"], found.layers[0].after["c"], atol=1e-3)
     np.testing.assert_allclose(arrays["0/value/i"], found.layers[0].gates[0].value, atol=1e-3)
@@ -134,14 +136,14 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_large_model_stays_small_enough(big: Path) -> None:
     assert big.stat().st_size < 10_000_000
     (frame,) = data_of(big.read_text(encoding="utf-8"))["frames"]
-    assert frame["half"]
+    assert frame["is_half"]
     assert "0/after/h" in frame["arrays"]
 
 
 def test_right_to_left_and_words(tmp_path: Path) -> None:
     hebrew = ohlol.fit([("שלום", "abcd")], seed=1, epochs=1)
-    assert data_of(page(trace(hebrew, "שלום")))["rtl"] is True
-    assert data_of(page(trace(ohlol.fit([("你好", "ab")], epochs=1), "你好")))["rtl"] is False
+    assert data_of(render_page(trace(hebrew, "שלום")))["right_to_left"] is True
+    assert data_of(render_page(trace(ohlol.fit([("你好", "ab")], epochs=1), "你好")))["right_to_left"] is False
 
 
 def test_the_command(hello: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,7 +151,7 @@ def test_the_command(hello: TrainedModel, tmp_path: Path, capsys: pytest.Capture
         main(["explain", str(hello.run), "hello", "--html", str(tmp_path / "out.html"), "--lang", "zh"])
     assert end.value.code == 0
     html = (tmp_path / "out.html").read_text(encoding="utf-8")
-    assert html == page(trace(hello, "hello"), lang="zh", memory=memory(hello, "hello"))
+    assert html == render_page(trace(hello, "hello"), lang="zh", saliency=compute_saliency(hello, "hello"))
     with pytest.raises(SystemExit) as end:
         main(["explain", str(hello.run), "hello", "--html", str(tmp_path / "no/out.html")])
     assert end.value.code == 2
@@ -164,19 +166,19 @@ def number(text: str) -> float:
 
 
 def test_the_slider_and_the_numbers(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
-    found, remembered = trace(hello, "hello"), memory(hello, "hello")
+    found, saliency = trace(hello, "hello"), compute_saliency(hello, "hello")
     file = tmp_path / "hello.html"
-    file.write_text(page(found, memory=remembered), encoding="utf-8")
+    file.write_text(render_page(found, saliency=saliency), encoding="utf-8")
     shown = Shown(browser, file)
     layer, gate = found.layers[0], found.layers[0].gates[0]
     for t in (3, 0, 4, 2):
         shown.page.locator("#slider").fill(str(t))
         for key, rows in {"x": gate.W_ih_x, "h": gate.W_hh_h, "sum": gate.total, "value": gate.value}.items():
-            selector = f"#terms td[data-k={key}]"
+            selector = f"#terms td[data-term={key}]"
             assert shown.exact(selector) == pytest.approx(rows[t].tolist(), abs=1e-6)
             assert [number(s) for s in shown.texts(selector)] == pytest.approx(rows[t].tolist(), abs=5.1e-5)
         for key, row in {"b_ih": gate.b_ih, "b_hh": gate.b_hh}.items():
-            assert shown.exact(f"#terms td[data-k={key}]") == pytest.approx(row.tolist(), abs=1e-6)
+            assert shown.exact(f"#terms td[data-term={key}]") == pytest.approx(row.tolist(), abs=1e-6)
         cells = shown.page.locator(f"[data-column='{t}'] .cell").all()
         assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(
             layer.after["h"][t].tolist(), abs=1e-6
@@ -188,25 +190,25 @@ def test_the_slider_and_the_numbers(browser: Any, hello: TrainedModel, tmp_path:
         assert matrices[one + H * H : one + H * H + H] == pytest.approx(layer.before["h"][t].tolist(), abs=1e-6)
         assert layer.gradients is not None
         assert shown.exact("#gradient td[title]") == pytest.approx(layer.gradients["h"][t].tolist(), abs=1e-6)
-        assert shown.texts("#answers .label") == [label for label, _ in found.best(t)]
-        titles = shown.exact("#answers span")
+        assert shown.texts("#top-labels .label") == [label for label, _ in found.best(t)]
+        titles = shown.exact("#top-labels span")
         assert titles[1::2] == pytest.approx([p for _, p in found.best(t)], abs=1e-6)
         assert shown.exact("#loss") == pytest.approx([found.losses[t]], abs=1e-6)  # pyright: ignore[reportOptionalSubscript]
-        under = shown.texts(f".tile[data-step='{t}'] .g bdi")
+        under = shown.texts(f".tile[data-step='{t}'] .tile-label bdi")
         assert under == [label for label, _ in found.best(t)]
     shown.close()
 
 
 def test_keys_and_pointer(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
     file = tmp_path / "hello.html"
-    file.write_text(page(trace(hello, "hello"), memory=memory(hello, "hello")), encoding="utf-8")
+    file.write_text(render_page(trace(hello, "hello"), saliency=compute_saliency(hello, "hello")), encoding="utf-8")
     shown = Shown(browser, file)
 
     def now() -> int:
         return int(shown.page.locator("#slider").input_value())
 
     def colours() -> list[str]:
-        return [e.evaluate("e => e.style.background") for e in shown.page.locator(".tile .in").all()]
+        return [e.evaluate("e => e.style.background") for e in shown.page.locator(".tile .symbol").all()]
 
     for key, step in [
         ("ArrowRight", 1),
@@ -218,21 +220,21 @@ def test_keys_and_pointer(browser: Any, hello: TrainedModel, tmp_path: Path) -> 
     ]:
         shown.page.keyboard.press(key)
         assert now() == step
-    shown.page.locator("#forth").click()
+    shown.page.locator("#next").click()
     assert now() == 1
     shown.page.locator(".tile[data-step='3']").click()
     assert now() == 3
     shown.page.mouse.move(1, 1)
-    remembered = colours()
-    shown.page.locator("[data-column='2'] .cell[data-unit='1']").hover()
+    saliency = colours()
+    shown.page.locator("[data-column='2'] .cell[data-neuron='1']").hover()
     by_unit = colours()
-    assert by_unit != remembered
+    assert by_unit != saliency
     h = trace(hello, "hello").layers[0].after["h"][:, 1]
     same = [(i, j) for i in range(5) for j in range(5) if abs(h[i] - h[j]) < 1e-3]
     assert all(by_unit[i] == by_unit[j] for i, j in same)
     assert len(set(by_unit)) == 5  # five values, five colours
     shown.page.mouse.move(1, 1)
-    assert colours() == remembered
+    assert colours() == saliency
     shown.page.locator(".tile[data-step='0']").hover()
     future = colours()[1:]
     assert len(set(future)) == 1  # the first answer knows nothing of what comes
@@ -257,12 +259,12 @@ def test_every_kind_of_model_in_every_look(browser: Any, tmp_path: Path, theme: 
     names = ohlol.fit(names_file(tmp_path / "names.csv"), input="name", target="kind", **tiny)
     for k, (model, said) in enumerate([(upper, "abcde" * 9), (text, "the cat sat\non"), (names, "bdlmna")]):
         file = tmp_path / f"{k}.html"
-        file.write_text(page(trace(model, said), memory=memory(model, said)), encoding="utf-8")
+        file.write_text(render_page(trace(model, said), saliency=compute_saliency(model, said)), encoding="utf-8")
         shown = Shown(browser, file, viewport={"width": width, "height": 800}, color_scheme=theme)
         assert shown.page.evaluate("document.documentElement.dataset.theme") == theme
         for key in ("End", "ArrowLeft", "Home"):
             shown.page.keyboard.press(key)
-        for button in shown.page.locator("#layers button, #equation button").all():
+        for button in shown.page.locator("#layers button, #computation button").all():
             button.click() if button.is_visible() else None
         assert shown.page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "it scrolls sideways"
         assert "undefined" not in shown.page.inner_text("body")
@@ -274,13 +276,15 @@ def test_both_languages(browser: Any, hello: TrainedModel, tmp_path: Path) -> No
     from ohlol.display import translations
 
     file = tmp_path / "hello.html"
-    file.write_text(page(trace(hello, "hello"), lang="zh", memory=memory(hello, "hello")), encoding="utf-8")
+    file.write_text(
+        render_page(trace(hello, "hello"), lang="zh", saliency=compute_saliency(hello, "hello")), encoding="utf-8"
+    )
     shown = Shown(browser, file)
     assert shown.page.evaluate("document.documentElement.lang") == "zh-CN"
     for lang in ("zh", "en"):
         shown.page.locator("#lang").select_option(lang)
         body = shown.page.inner_text("body")
-        for key in ("text", "network", "gates", "keys", "guesses_below"):
+        for key in ("text", "network", "gates", "keys", "labels_below"):
             assert translations.text(key, lang) in body
             assert translations.text(key, "zh" if lang == "en" else "en") not in body
     shown.close()
@@ -289,15 +293,15 @@ def test_both_languages(browser: Any, hello: TrainedModel, tmp_path: Path) -> No
 def test_symbols_never_run(browser: Any, tmp_path: Path) -> None:
     found = trace(ohlol.fit([("hello", "ohlol")], seed=1), "hello")
     bad = ("<img src=x onerror=document.title='run'>", HOSTILE, "${document.title='run'}", "\u202e", "👩‍🔬")
-    hostile = Trace(**{**vars(found), "symbols": bad, "chosen": (HOSTILE, *found.chosen[1:])})
+    hostile = Trace(**{**vars(found), "symbols": bad, "predicted": (HOSTILE, *found.predicted[1:])})
     file = tmp_path / "bad.html"
-    file.write_text(page(hostile), encoding="utf-8")
+    file.write_text(render_page(hostile), encoding="utf-8")
     shown = Shown(browser, file)
     for _ in range(5):
         shown.page.keyboard.press("ArrowRight")
     assert shown.page.title() != "run"
     assert shown.page.locator("img").count() == 0
-    assert shown.texts(".tile .in")[:2] == list(bad[:2])
+    assert shown.texts(".tile .symbol")[:2] == list(bad[:2])
     shown.close()
 
 
@@ -319,13 +323,13 @@ def test_a_large_page_opens_at_once(browser: Any, big: Path) -> None:
 
 def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: Path) -> None:
     model = ohlol.fit([("abcabcab", "xxyyxxyy")], cell="gru", num_layers=2, head="softmax", hidden_size=5, epochs=20)
-    found, remembered = trace(model, "abcabcab"), memory(model, "abcabcab")
+    found, saliency = trace(model, "abcabcab"), compute_saliency(model, "abcabcab")
     file = tmp_path / "two.html"
-    file.write_text(page(found, memory=remembered), encoding="utf-8")
+    file.write_text(render_page(found, saliency=saliency), encoding="utf-8")
     shown = Shown(browser, file)
     look = "n => getComputedStyle(document.documentElement).getPropertyValue(n).trim()"
-    colours = [shown.page.evaluate(look, name) for name in ("--base", "--more", "--plus", "--minus")]
-    base, more, plus, minus = ([int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours)
+    colours = [shown.page.evaluate(look, name) for name in ("--base", "--high", "--positive", "--negative")]
+    base, high, positive, negative = ([int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in colours)
 
     def mixed(full: list[int], share: float) -> str:
         return (
@@ -339,18 +343,18 @@ def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: P
             assert all(abs(int(a) - int(b)) <= 1 for a, b in pairs), (got, colour)
 
     shown.page.locator("#slider").fill("6")
-    for measure, rows in (("gradient", remembered.gradient), ("ablation", remembered.ablation)):
+    for measure, rows in (("gradient", saliency.gradient), ("ablation", saliency.ablation)):
         shown.page.locator("#measure").select_option(measure)
-        near(".tile .in", [mixed(more, (v / rows[6].max()) ** 0.5) for v in rows[6]])
-    shown.page.locator("[data-mode='unit']").press("Enter")
+        near(".tile .symbol", [mixed(high, (v / rows[6].max()) ** 0.5) for v in rows[6]])
+    shown.page.locator("[data-mode='neuron']").press("Enter")
     for layer, unit in ((1, 0), (1, 4), (0, 2)):
-        shown.page.locator("#unitlayer").select_option(str(layer))
-        shown.page.locator("#unit").focus()
+        shown.page.locator("#neuron-layer").select_option(str(layer))
+        shown.page.locator("#neuron").focus()
         shown.page.keyboard.press("Control+a")
         shown.page.keyboard.type(str(unit))
         h = found.layers[layer].after["h"][:, unit]
-        near(".tile .in", [mixed(plus if v > 0 else minus, abs(v)) for v in h])
-        assert f"unit {unit}" in shown.texts("#legend")[0]
+        near(".tile .symbol", [mixed(positive if v > 0 else negative, abs(v)) for v in h])
+        assert f"neuron {unit}" in shown.texts("#legend")[0]
     shown.close()
 
 
@@ -358,7 +362,7 @@ def test_the_heat_maps_hold_the_gates(browser: Any, tmp_path: Path) -> None:
     model = ohlol.fit([("abcabc", "xxyyxx")], cell="lstm", head="softmax", hidden_size=3, epochs=5)
     found = trace(model, "abcabc")
     file = tmp_path / "gates.html"
-    file.write_text(page(found), encoding="utf-8")
+    file.write_text(render_page(found), encoding="utf-8")
     shown = Shown(browser, file)
     layer = found.layers[0]
     assert [e.get_attribute("data-gate") for e in shown.page.locator("canvas").all()] == [
@@ -392,18 +396,18 @@ def test_right_to_left_and_what_cannot_be_seen(browser: Any, tmp_path: Path) -> 
     symbols = list(text)
     model = ohlol.fit([(text, "abcdefghij"[: len(symbols)])], seed=1, epochs=3)
     file = tmp_path / "rtl.html"
-    file.write_text(page(trace(model, text), memory=memory(model, text)), encoding="utf-8")
+    file.write_text(render_page(trace(model, text), saliency=compute_saliency(model, text)), encoding="utf-8")
     shown = Shown(browser, file)
-    assert shown.texts(".tile .in") == [*symbols[:4], "␣", "👩", "U+200D", "🔬", "U+202E", "é"]
+    assert shown.texts(".tile .symbol") == [*symbols[:4], "␣", "👩", "U+200D", "🔬", "U+202E", "é"]
     first, second = (shown.page.locator(f".tile[data-step='{t}']").bounding_box() for t in (0, 1))
     assert first["x"] > second["x"]  # it runs to the left
-    share = shown.page.locator(".tile[data-step='0'] .g span").first
+    share = shown.page.locator(".tile[data-step='0'] .tile-label span").first
     assert share.evaluate("e => getComputedStyle(e).direction") == "ltr"
     shown.close()
 
 
 PAINTED = """() => [...document.querySelectorAll(
-    "td[style], .tile .in, .tile .g, .mark, p, h1, h2, button, footer, .label"
+    "td[style], .tile .symbol, .tile .tile-label, .mark, p, h1, h2, button, footer, .label"
 )].map(e => {
     let ground = e;
     while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
@@ -415,7 +419,7 @@ PAINTED = """() => [...document.querySelectorAll(
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_number_can_be_read_on_its_colour(browser: Any, hello: TrainedModel, tmp_path: Path, theme: str) -> None:
     file = tmp_path / "hello.html"
-    file.write_text(page(trace(hello, "hello"), memory=memory(hello, "hello")), encoding="utf-8")
+    file.write_text(render_page(trace(hello, "hello"), saliency=compute_saliency(hello, "hello")), encoding="utf-8")
     shown = Shown(browser, file, color_scheme=theme)
     for t in range(5):
         shown.page.locator("#slider").fill(str(t))
@@ -466,5 +470,11 @@ def test_the_colours_are_told_apart_by_all_eyes(sight: str) -> None:
         for name, colour in theme.items():
             rgb = np.array(BLIND[sight]) @ linear([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
             seen[name] = lab(rgb)
-        for one, two in (("plus", "minus"), ("plus", "base"), ("minus", "base"), ("more", "base"), ("good", "bad")):
+        for one, two in (
+            ("positive", "negative"),
+            ("positive", "base"),
+            ("negative", "base"),
+            ("high", "base"),
+            ("good", "bad"),
+        ):
             assert np.linalg.norm(seen[one] - seen[two]) > 25, (sight, one, two, np.linalg.norm(seen[one] - seen[two]))

@@ -13,7 +13,7 @@ from rich.console import Console
 import ohlol
 from ohlol.cli import main
 from ohlol.display.trace_text import Page, step_to_text, trace_to_text
-from ohlol.explain.saliency import memory
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import Trace, trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
@@ -43,12 +43,12 @@ def test_every_step_shows_its_numbers(hello: TrainedModel) -> None:
     blocks = re.split(r"\n\n", shown(found))[1:]
     assert len(blocks) == 5
     for t, block in enumerate(blocks):
-        first, states, guesses = block.strip("\n").split("\n")
-        assert first.startswith(f"step {t}  reads {'hello'[t]}  answer {'ohlol'[t]} ✓")
+        first, states, top = block.strip("\n").split("\n")
+        assert first.startswith(f"step {t}  input {'hello'[t]}  prediction {'ohlol'[t]} ✓")
         assert float(first.split("loss ")[1]) == pytest.approx(found.losses[t], abs=5e-5)  # pyright: ignore[reportOptionalSubscript]
         numbers = [float(v) for v in states.split("h'")[1].split()]
         assert numbers == pytest.approx(found.layers[0].after["h"][t].tolist(), abs=5e-4)
-        assert f"{found.best(t)[0][0]} {found.best(t)[0][1]:.0%}" in guesses
+        assert f"{found.best(t)[0][0]} {found.best(t)[0][1]:.0%}" in top
 
 
 def test_a_step_fills_the_equation(hello: TrainedModel) -> None:
@@ -96,11 +96,11 @@ def test_columns_stand_under_each_other(hello: TrainedModel) -> None:
         assert len({cell_len(line) for line in lines[head : head + 5]}) == 1
 
 
-def test_wrong_answers_say_what_was_wanted(hello: TrainedModel) -> None:
+def test_a_wrong_prediction_is_shown_with_its_target(hello: TrainedModel) -> None:
     page = shown(trace(hello, "hello", target="ohloo"))
-    assert "answer l ✗ wanted o" in page
+    assert "prediction l ✗ target o" in page
     assert page.count("✓") == 4
-    assert "answer" in shown(trace(hello, "hell"))
+    assert "prediction" in shown(trace(hello, "hell"))
     assert "loss" not in shown(trace(hello, "hell"))
 
 
@@ -114,15 +114,15 @@ def test_other_terminals(hello: TrainedModel) -> None:
 
 def test_symbols_cannot_steer_the_terminal() -> None:
     page = Page(Console(file=io.StringIO()), "en")
-    assert page.sign("\x1b[2J") == r"\x1b[2J"
-    assert page.sign("\u202e") == r"\u202e"
-    assert [page.sign(s) for s in (" ", "\n", "", "中", "é")] == ["␣", "⏎", "∅", "中", "é"]
-    assert page.sign("👩\u200d🔬") == "👩\u200d🔬"
+    assert page.visible("\x1b[2J") == r"\x1b[2J"
+    assert page.visible("\u202e") == r"\u202e"
+    assert [page.visible(s) for s in (" ", "\n", "", "中", "é")] == ["␣", "⏎", "∅", "中", "é"]
+    assert page.visible("👩\u200d🔬") == "👩\u200d🔬"
 
 
 def test_a_step_that_there_is_not(hello: TrainedModel) -> None:
     for step in (-1, 5):
-        with pytest.raises(InputError, match=f"--step is {step}; the steps are 0 to 4"):
+        with pytest.raises(InputError, match=f"`step` is {step}; the steps are 0 to 4"):
             shown(trace(hello, "hello"), step=step)
 
 
@@ -137,6 +137,6 @@ def test_the_command(hello: TrainedModel, capsys: pytest.CaptureFixture[str]) ->
     assert "第 3 步" in run("--lang", "zh")
     assert "W_ih x" in run("--step", "1")
     data = json.loads(run("--json"))
-    found, remembered = trace(hello, "hello"), memory(hello, "hello")
-    assert data == {**found.to_json(), "memory": remembered.to_json()}
-    assert json.loads(run("--json", "--target", "ohloo"))["answers"][4]["target"] == "o"
+    found, saliency = trace(hello, "hello"), compute_saliency(hello, "hello")
+    assert data == {**found.to_json(), "saliency": saliency.to_json()}
+    assert json.loads(run("--json", "--target", "ohloo"))["predictions"][4]["target"] == "o"

@@ -33,7 +33,9 @@ def test_no_text_is_left_over() -> None:
     used |= {
         key
         for key in translations.TEXTS
-        if key.startswith(("loss_", "gate_", "state_", "measure_", "feature_", "curve_", "worth", "study_"))
+        if key.startswith(
+            ("loss_", "gate_", "state_", "measure_", "color_", "feature_", "curve_", "baseline", "study_")
+        )
     }  # put together
     assert set(translations.TEXTS) <= used, sorted(set(translations.TEXTS) - used)
 
@@ -62,5 +64,5 @@ def test_the_environment_tells_the_language(environment: dict[str, str], lang: s
 
 
 def test_a_language_that_there_is_not() -> None:
-    with pytest.raises(InputError, match="--lang is 'fr'; it must be one of en, zh"):
+    with pytest.raises(InputError, match="`lang` is 'fr'; it must be one of en, zh"):
         translations.language("fr")

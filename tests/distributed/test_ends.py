@@ -12,7 +12,7 @@ from helpers import TINY, text_file
 from launch import flags, together
 
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 7, "checkpoint_every": "20"}
-REPEATS = int(os.environ.get("OHLOL_TEAM_ENDS", "1"))
+REPEATS = int(os.environ.get("OHLOL_PROCESS_ENDS", "1"))
 """Of each case; `make faults` asks for 10."""
 GONE = "ohlol: another process of this run has ended"
 
@@ -79,7 +79,7 @@ def test_a_killed_process_ends_the_other_with_one_line(place: Path, victim: int)
 
 def test_processes_that_do_not_meet_say_so(place: Path) -> None:
     program = "from datetime import timedelta; "
-    program += "from ohlol.utils import distributed; distributed.MEETING = timedelta(seconds=2); "
+    program += "from ohlol.utils import distributed; distributed.RENDEZVOUS_TIMEOUT = timedelta(seconds=2); "
     program += "from ohlol.cli import main; main(['train', 'data.txt', '--out', 'run'])"
     leader, other = together([sys.executable, "-c", program], place)
     other.kill()

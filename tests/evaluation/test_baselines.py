@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import ohlol
 from ohlol.cli import main
-from ohlol.display.progress import worth
+from ohlol.display.progress import baseline_lines
 from ohlol.evaluation.baselines import Baselines, compute_baselines, cross_entropy, evaluate_persistence
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.training.trainer import Trainer
@@ -60,7 +60,7 @@ def test_no_weights_get_below_the_floor() -> None:
 
 
 def test_a_sum_is_over_a_sequence() -> None:
-    baselines, _ = fit_with_baselines([("hello", "ohlol"), ("hel", "loh")], cell="rnncell", epochs=2)
+    baselines, _ = fit_with_baselines([("hello", "ohlol"), ("hel", "loh")], cell="rnn", loop=True, epochs=2)
     assert baselines.summed == pytest.approx(baselines.loss * 4)  # 8 steps in 2 sequences
     assert baselines.frequencies == pytest.approx(entropy("ohlolloh"))
 
@@ -93,20 +93,20 @@ def test_a_target_that_was_never_counted() -> None:
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_the_lines_of_a_terminal(lang: str) -> None:
-    lines = worth(Baselines(1.5, 1234, 4, math.log(4), 1.2, 6.0, 0.3408), lang)
+    lines = baseline_lines(Baselines(1.5, 1234, 4, math.log(4), 1.2, 6.0, 0.3408), lang)
     assert len(lines) == 6
     assert "1.5000" in lines[0]
     assert "1,234" in lines[0]
     assert [line.split()[0] for line in lines[1:5]] == ["6.0000", "1.3863", "1.2000", "0.3408"]
-    assert "--head" in lines[4]
-    assert "--lr" in lines[5]  # no better than guessing
-    assert len(worth(Baselines(1.0, 5, 4, math.log(4), 1.2), lang)) == 3
-    assert len(worth(Baselines(0.2, 5, 0, 1.0), lang)) == 2
+    assert "`head=softmax`" in lines[4]
+    assert "`lr`" in lines[5]  # no better than guessing
+    assert len(baseline_lines(Baselines(1.0, 5, 4, math.log(4), 1.2), lang)) == 3
+    assert len(baseline_lines(Baselines(0.2, 5, 0, 1.0), lang)) == 2
     assert all(len(line) <= 80 for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("language", "phrase"), [("C", "every answer equally likely"), ("zh_CN.UTF-8", "所有答案等可能")]
+    ("language", "phrase"), [("C", "all labels equally probable"), ("zh_CN.UTF-8", "所有标签等概率")]
 )
 def test_the_command(
     language: str, phrase: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -13,29 +13,29 @@ from rich.console import Console
 import ohlol
 from ohlol.cli import main
 from ohlol.display.curves_text import HEIGHT, curves_to_text
-from ohlol.explain.curves import curves
+from ohlol.explain.curves import load_curves
 from ohlol.utils.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs")
-    ohlol.fit([("hello", "ohlol")], seed=1, out=folder / "hello")
-    ohlol.fit([("hello", "ohlol")], seed=3, cell="rnn", loop=True, out=folder / "cell")
-    ohlol.fit(upper_pairs(folder / "data.tsv"), out=folder / "tags", **TINY)
-    ohlol.fit(text_file(folder / "text.txt"), out=folder / "text", **TINY)
+    fpartial = tmp_path_factory.mktemp("runs")
+    ohlol.fit([("hello", "ohlol")], seed=1, out=fpartial / "hello")
+    ohlol.fit([("hello", "ohlol")], seed=3, cell="rnn", loop=True, out=fpartial / "cell")
+    ohlol.fit(upper_pairs(fpartial / "data.tsv"), out=fpartial / "tags", **TINY)
+    ohlol.fit(text_file(fpartial / "text.txt"), out=fpartial / "text", **TINY)
     ohlol.fit(
-        sine_file(folder / "sine.csv"), task="forecast", out=folder / "sine", hidden_size=6, epochs=2, num_layers=1
+        sine_file(fpartial / "sine.csv"), task="forecast", out=fpartial / "sine", hidden_size=6, epochs=2, num_layers=1
     )
-    return folder
+    return fpartial
 
 
 def test_the_series_are_what_was_written(runs: Path) -> None:
-    panels = curves([runs / "hello"])
+    panels = load_curves([runs / "hello"])
     lines = [json.loads(line) for line in (runs / "hello/metrics.jsonl").read_text().splitlines()]
     assert [(panel.key, panel.name) for panel in panels] == [
         ("loss", ""),
-        ("score", "accuracy"),
+        ("metric", "accuracy"),
         ("grad_norm", ""),
         ("saturation", ""),
     ]
@@ -46,7 +46,7 @@ def test_the_series_are_what_was_written(runs: Path) -> None:
         assert line.steps == tuple(range(1, 21))
     best = max(k for k, entry in enumerate(lines) if entry["best"])
     assert [line.best for line in columns] == [best, None, best, None, best]
-    assert [line.training for line in columns] == [False, True, False, True, False]
+    assert [line.is_training for line in columns] == [False, True, False, True, False]
 
 
 def test_gradient_norm_and_saturation_are_what_they_say(tmp_path: Path) -> None:
@@ -55,10 +55,10 @@ def test_gradient_norm_and_saturation_are_what_they_say(tmp_path: Path) -> None:
 
     model = ohlol.fit([("hello", "ohlol")], seed=1, epochs=1, snapshots=True, out=tmp_path / "run")
     line = json.loads((tmp_path / "run/metrics.jsonl").read_text())
-    from ohlol.explain.history import at_epoch
+    from ohlol.explain.history import load_epoch
     from ohlol.explain.trace import trace
 
-    before = at_epoch(model, 0)
+    before = load_epoch(model, 0)
     x = torch.eye(4)[[before.codec.symbols.symbols.index(c) for c in "hello"]]  # pyright: ignore[reportOptionalMemberAccess]
     plain = torch.nn.RNN(4, 4)
     plain.load_state_dict({k.removeprefix("layers."): v for k, v in before.network.state_dict().items()})
@@ -66,21 +66,21 @@ def test_gradient_norm_and_saturation_are_what_they_say(tmp_path: Path) -> None:
     torch.nn.functional.cross_entropy(plain(x)[0], wanted).backward()
     norm = torch.cat([p.grad.flatten() for p in plain.parameters() if p.grad is not None]).norm()
     assert line["grad_norm"] == pytest.approx(float(norm), rel=1e-5)
-    after = trace(at_epoch(model, 1), "hello").layers[0].after["h"]
+    after = trace(load_epoch(model, 1), "hello").layers[0].after["h"]
     assert line["saturation"] == (abs(after) > 0.95).mean()
     slope = 1 - 0.95**2
     assert slope < 0.1
 
 
 def test_runs_of_all_kinds_share_panels(runs: Path) -> None:
-    panels = curves([runs / name for name in ("hello", "cell", "tags", "text", "sine")])
+    panels = load_curves([runs / name for name in ("hello", "cell", "tags", "text", "sine")])
     shown = {(panel.key, panel.name): [line.run for line in panel.lines] for panel in panels}
     assert shown == {
         ("loss", ""): ["hello", "hello", "cell", "tags", "tags", "text", "text", "sine", "sine"],
-        ("summed", ""): ["cell"],
-        ("score", "accuracy"): ["hello", "cell", "tags"],
-        ("score", "bits"): ["text"],
-        ("score", "rmse"): ["sine"],
+        ("summed_loss", ""): ["cell"],
+        ("metric", "accuracy"): ["hello", "cell", "tags"],
+        ("metric", "bits"): ["text"],
+        ("metric", "rmse"): ["sine"],
         ("grad_norm", ""): ["hello", "cell", "tags", "text", "sine"],
         ("saturation", ""): ["hello", "cell", "tags", "text", "sine"],
     }
@@ -88,31 +88,33 @@ def test_runs_of_all_kinds_share_panels(runs: Path) -> None:
 
 def test_runs_of_one_name_are_told_apart(runs: Path, tmp_path: Path) -> None:
     ohlol.fit([("hello", "ohlol")], seed=2, epochs=2, out=tmp_path / "hello")
-    (_, *_, saturation) = curves([runs / "hello", tmp_path / "hello"])
+    (_, *_, saturation) = load_curves([runs / "hello", tmp_path / "hello"])
     assert [line.run for line in saturation.lines] == [f"{runs.name}/hello", f"{tmp_path.name}/hello"]
-    with pytest.raises(InputError, match="a run is given twice"):
-        curves([tmp_path / "hello", tmp_path / "hello"])
+    with pytest.raises(InputError, match="the same run was given twice"):
+        load_curves([tmp_path / "hello", tmp_path / "hello"])
 
 
 def test_partial_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
-    shutil.copytree(runs / "hello", tmp_path / "partial")
-    lines = [json.loads(line) for line in (runs / "hello/metrics.jsonl").read_text().splitlines()]
-    kept = [{k: v for k, v in line.items() if k not in ("grad_norm", "saturation")} for line in lines]
-    (tmp_path / "partial/metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in kept))
-    assert [panel.key for panel in curves([tmp_path / "partial"])] == ["loss", "score"]
+    partial = tmp_path / "partial"
+    shutil.copytree(runs / "hello", partial)
+    lines = [json.loads(line) for line in (partial / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["grad_norm"], line["saturation"]
+    (partial / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [panel.key for panel in load_curves([partial])] == ["loss", "metric"]
     ohlol.fit([("hello", "ohlol")], epochs=1, out=tmp_path / "run")
     (tmp_path / "run/metrics.jsonl").unlink()
-    with pytest.raises(InputError, match="no epoch is over yet"):
-        curves([tmp_path / "run"])
+    with pytest.raises(InputError, match="no epoch is finished yet"):
+        load_curves([tmp_path / "run"])
     with pytest.raises(InputError, match="there is no such run directory"):
-        curves([tmp_path / "nowhere"])
+        load_curves([tmp_path / "nowhere"])
 
 
 def shown(runs: list[Path], *, width: int = 80, colours: bool = False, encoding: str = "utf-8") -> str:
     raw = BytesIO()
     out = TextIOWrapper(raw, encoding=encoding)
     console = Console(file=out, width=width, force_terminal=colours, color_system="truecolor" if colours else None)
-    curves_to_text(curves(runs), console)
+    curves_to_text(load_curves(runs), console)
     out.flush()
     return raw.getvalue().decode(encoding)
 

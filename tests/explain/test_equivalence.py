@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY, upper_pairs
+from helpers import LOOP, TINY, cell_settings, upper_pairs
 
 import ohlol
 from ohlol import cells, nn
 from ohlol.cli import main
-from ohlol.explain.equivalence import KINDS, by_hand, cell_from_layer, layer_from_cell, prove, prove_run
+from ohlol.explain.equivalence import KINDS, cell_from_layer, layer_from_cell, matrix_products, prove, prove_run
 from ohlol.utils.errors import InputError
 
 
@@ -20,22 +20,22 @@ from ohlol.utils.errors import InputError
 def test_every_way_gives_the_same(kind: str, sizes: tuple[int, int, int, int]) -> None:
     proof = prove(kind, **dict(zip(("input_size", "hidden_size", "seq_len", "batch_size"), sizes, strict=True)))
     assert proof.converted
-    assert len(proof.ways) == 5
-    for way in proof.ways:
+    assert len(proof.implementations) == 5
+    for way in proof.implementations:
         assert way.holds
         assert way.output < 1e-13
         assert way.gradient < 1e-12
         assert 0 <= way.output32 < 1e-5
         assert way.gradient32 < 1e-4
     if sizes[1] > 1:
-        assert any(way.output32 > 0 for way in proof.ways)  # float32 is not float64: something was measured
+        assert any(way.output32 > 0 for way in proof.implementations)  # float32 is not float64: something was measured
 
 
-def test_by_hand_is_torchs_layer() -> None:
+def test_matrix_products_is_torchs_layer() -> None:
     for kind in KINDS:
         layer = getattr(torch.nn, kind.upper())(3, 2, dtype=torch.float64)
         x = torch.randn(4, 2, 3, dtype=torch.float64)
-        output, last = by_hand(cells.CELLS[kind], x, cells.Weights(*layer.all_weights[0]))
+        output, last = matrix_products(cells.CELLS[kind], x, cells.Weights(*layer.all_weights[0]))
         expected, state = layer(x)
         torch.testing.assert_close(output, expected)
         torch.testing.assert_close(last, torch.cat(state if kind == "lstm" else [state]))
@@ -54,19 +54,19 @@ def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(ours, "forward", wrong)
     proof = prove(kind)
     assert not proof.holds
-    assert [way.name for way in proof.ways if not way.holds] == [f"ohlol.nn.{kind.upper()}"]
+    assert [way.name for way in proof.implementations if not way.holds] == [f"ohlol.nn.{kind.upper()}"]
 
 
 @pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "gru", "lstm", "lstm in a loop"])
 def test_the_weights_of_a_run(tmp_path: Path, cell: str) -> None:
     more = {"num_layers": 2, "bidirectional": True} if not cell.endswith(LOOP) else {}
-    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
+    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, "epochs": 1, **cell_settings(cell), **more})
     proofs = prove_run(model, seq_len=4, batch_size=2)
     assert all(proof.holds for proof in proofs)
     expected = [(k, d) for k in (0, 1) for d in ("forward", "backward")] if more else [(0, "forward")]
     assert [(p.layer, p.direction) for p in proofs] == expected
     assert proofs[0].sizes == {"I": model.network.encoder.size, "H": 6, "T": 4, "B": 2}
-    assert len({p.ways[1].output32 for p in proofs}) == len(proofs)  # each its own weights
+    assert len({p.implementations[1].output32 for p in proofs}) == len(proofs)  # each its own weights
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -113,9 +113,9 @@ def test_relu_is_kept() -> None:
 
 def test_what_does_not_fit() -> None:
     for call, message in (
-        (lambda: prove("elman"), "--cell is 'elman'"),
-        (lambda: prove(hidden_size=0), "--hidden-size is 0; it must be from 1 to 1024"),
-        (lambda: prove(input_size=9999), "--input-size is 9999"),
+        (lambda: prove("elman"), "`cell` is 'elman'"),
+        (lambda: prove(hidden_size=0), "`hidden_size` is 0; it must be from 1 to 1024"),
+        (lambda: prove(input_size=9999), "`input_size` is 9999"),
         (lambda: cell_from_layer(torch.nn.GRU(3, 2), 1), "layer 1, forward"),
         (lambda: cell_from_layer(torch.nn.GRU(3, 2), backward=True), "layer 0, backward"),
         (lambda: cell_from_layer(torch.nn.LSTM(3, 2, proj_size=1)), "proj_size=1"),
@@ -133,12 +133,12 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
     status, page = run("--cell", "gru", "--lang", "en")
     assert status == 0
-    assert "Cell weights -> layer weights -> cell weights: the same to the last bit." in page
-    assert "同一组权重，5 种算法" in run("--cell", "gru", "--lang", "zh")[1]
+    assert "Cell weights -> layer weights -> cell weights: equal bit for bit." in page
+    assert "同一组权重，5 种实现" in run("--cell", "gru", "--lang", "zh")[1]
     assert page.count("✓") == 5
     assert max(map(len, page.splitlines())) <= 80
     data = json.loads(run("--json")[1])
-    assert data[0]["ways"][0]["output"] == 0
+    assert data[0]["implementations"][0]["output"] == 0
     forward = nn.RNN.forward
     monkeypatch.setattr(nn.RNN, "forward", lambda self, x, hx=None: (forward(self, x, hx)[0] * 2, forward(self, x)[1]))
     status, page = run()
@@ -147,7 +147,7 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
 
 
 def test_a_conversion_that_loses_something_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    from ohlol.explain import equivalence as room
+    from ohlol.explain import equivalence
 
     def lossy(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
         layer = layer_from_cell(cell)
@@ -155,8 +155,8 @@ def test_a_conversion_that_loses_something_is_told(monkeypatch: pytest.MonkeyPat
             layer.bias_hh_l0 += layer.bias_ih_l0  # as where the two biases are joined
         return layer
 
-    monkeypatch.setattr(room, "layer_from_cell", lossy)
-    proof = room.prove("lstm")
-    assert all(way.holds for way in proof.ways)
+    monkeypatch.setattr(equivalence, "layer_from_cell", lossy)
+    proof = equivalence.prove("lstm")
+    assert all(way.holds for way in proof.implementations)
     assert not proof.converted
     assert not proof.holds

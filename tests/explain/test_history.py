@@ -1,4 +1,4 @@
-"""What a network worked out at each epoch: traces over snapshots, and the page's second slider."""
+"""Traces after each epoch, from snapshots, and the slider of the page that moves through them."""
 
 import json
 from pathlib import Path
@@ -13,9 +13,8 @@ from ohlol.checkpoint import metrics_log, snapshots
 from ohlol.checkpoint.weights import get_weights
 from ohlol.cli import main
 from ohlol.display import page
-from ohlol.explain import history
-from ohlol.explain.history import frames
-from ohlol.explain.saliency import memory
+from ohlol.explain.history import load_epoch, trace_epochs
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
@@ -28,34 +27,34 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 def test_a_frame_for_each_epoch(hello: TrainedModel) -> None:
     assert hello.run is not None
-    made = frames(hello, "hello")
-    assert [frame.epoch for frame in made] == list(range(21))
+    frames = trace_epochs(hello, "hello")
+    assert [frame.epoch for frame in frames] == list(range(21))
     lines = metrics_log.read_metrics(hello.run)
-    for frame, line in zip(made[1:], lines, strict=True):
+    for frame, line in zip(frames[1:], lines, strict=True):
         assert frame.trace.loss == pytest.approx(line["loss"], abs=1e-6)
-    (best,) = (frame for frame in made if frame.best)
+    (best,) = (frame for frame in frames if frame.is_best)
     assert np.array_equal(best.trace.logits, trace(hello, "hello").logits)
-    assert "".join(made[0].trace.chosen) != "ohlol" == "".join(best.trace.chosen)
+    assert "".join(frames[0].trace.predicted) != "ohlol" == "".join(best.trace.predicted)
 
 
 def test_fewer_frames_keep_the_ends_and_the_best(hello: TrainedModel) -> None:
     for most in (3, 4, 9):
-        made = frames(hello, "hello", most=most)
-        assert len(made) == most
-        assert (made[0].epoch, made[-1].epoch) == (0, 20)
-        assert sum(frame.best for frame in made) == 1
+        frames = trace_epochs(hello, "hello", most=most)
+        assert len(frames) == most
+        assert (frames[0].epoch, frames[-1].epoch) == (0, 20)
+        assert sum(frame.is_best for frame in frames) == 1
 
 
 def test_a_model_as_it_was(hello: TrainedModel) -> None:
     assert hello.run is not None
-    then = history.at_epoch(hello, 3)
+    at_epoch = load_epoch(hello, 3)
     kept = snapshots.load(hello.run, 3, hello.network)
-    assert all((weight == kept[name]).all() for name, weight in get_weights(then.network).items())
+    assert all((weight == kept[name]).all() for name, weight in get_weights(at_epoch.network).items())
     with pytest.raises(InputError, match="no snapshot of epoch 21; there are epochs 0 to 20"):
-        history.at_epoch(hello, 21)
-    assert frames(ohlol.fit([("hello", "ohlol")], epochs=1), "hello") == ()
-    with pytest.raises(InputError, match="--epoch needs a run directory"):
-        history.at_epoch(ohlol.fit([("hello", "ohlol")], epochs=1), 0)
+        load_epoch(hello, 21)
+    assert trace_epochs(ohlol.fit([("hello", "ohlol")], epochs=1), "hello") == ()
+    with pytest.raises(InputError, match="`epoch` needs a run directory"):
+        load_epoch(ohlol.fit([("hello", "ohlol")], epochs=1), 0)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +82,8 @@ def test_metrics_that_cannot_be_read(line: str, said: str, tmp_path: Path) -> No
 
 def test_the_page_has_room(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
-    assert page.room_for(found, memory(hello, "hello")) == page.MOST_FRAMES
-    html = page.page(found, memory=memory(hello, "hello"), frames=frames(hello, "hello"))
+    assert page.max_frames(found, compute_saliency(hello, "hello")) == page.MAX_FRAMES
+    html = page.render_page(found, saliency=compute_saliency(hello, "hello"), frames=trace_epochs(hello, "hello"))
     assert len(html.encode()) <= 200_000
 
 
@@ -105,26 +104,26 @@ def test_the_command(hello: TrainedModel, tmp_path: Path, capsys: pytest.Capture
 def test_the_second_slider(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
-    made = frames(hello, "hello")
+    frames = trace_epochs(hello, "hello")
     file = tmp_path / "learning.html"
-    file.write_text(page.page(trace(hello, "hello"), frames=made), encoding="utf-8")
+    file.write_text(page.render_page(trace(hello, "hello"), frames=frames), encoding="utf-8")
     shown = Shown(browser, file)
-    opened = next(frame.epoch for frame in made if frame.best)
+    opened = next(frame.epoch for frame in frames if frame.is_best)
     assert shown.page.locator("#epochs").input_value() == str(opened)
 
     def check(epoch: int, t: int) -> None:
-        found = made[epoch].trace
+        found = frames[epoch].trace
         layer = found.layers[0]
-        assert f"epoch {epoch} / 20 · loss {found.loss:.4f}" in shown.texts("#when")[0]
-        assert shown.texts("#title")[0] == f"hello → {''.join(found.chosen)}"
+        assert f"epoch {epoch} / 20 · loss {found.loss:.4f}" in shown.texts("#epoch-label")[0]
+        assert shown.texts("#title")[0] == f"hello → {''.join(found.predicted)}"
         cells = shown.page.locator(f"[data-column='{t}'] .cell").all()
         assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(
             layer.after["h"][t].tolist(), abs=1e-6
         )
-        assert shown.exact("#terms td[data-k=sum]") == pytest.approx(layer.gates[0].total[t].tolist(), abs=1e-6)
+        assert shown.exact("#terms td[data-term=sum]") == pytest.approx(layer.gates[0].total[t].tolist(), abs=1e-6)
         assert shown.exact("#loss") == pytest.approx([found.losses[t]], abs=1e-6)  # pyright: ignore[reportOptionalSubscript]
-        assert shown.texts(f"[data-epoch='{epoch}'] .said bdi") == list(found.chosen)
-        assert shown.page.locator("#lessons tr.now").get_attribute("data-epoch") == str(epoch)
+        assert shown.texts(f"[data-epoch='{epoch}'] .predicted bdi") == list(found.predicted)
+        assert shown.page.locator("#history tr.selected").get_attribute("data-epoch") == str(epoch)
 
     check(opened, 0)
     for epoch, t in ((0, 3), (7, 1), (20, 4)):
@@ -137,14 +136,14 @@ def test_the_second_slider(browser: Any, hello: TrainedModel, tmp_path: Path) ->
     shown.page.keyboard.press("Shift+ArrowRight")
     shown.page.keyboard.press("Shift+ArrowRight")
     check(20, 4)
-    shown.page.locator("[data-epoch='3'] .said").click()
+    shown.page.locator("[data-epoch='3'] .predicted").click()
     check(3, 4)
     shown.page.locator("#earlier").click()
     check(2, 4)
     shown.page.locator("#epochs").fill("18")
-    shown.page.locator("#learn").click()
-    expect(shown.page.locator("#learn")).to_have_text("Pause")
-    expect(shown.page.locator("#learn")).to_have_text("Learn")  # at the end it stops by itself
+    shown.page.locator("#play-epochs").click()
+    expect(shown.page.locator("#play-epochs")).to_have_text("Pause")
+    expect(shown.page.locator("#play-epochs")).to_have_text("Play epochs")  # it stops at the last epoch
     check(20, 4)
-    assert not shown.page.locator("#times").is_hidden()
+    assert not shown.page.locator("#epoch-bar").is_hidden()
     shown.close()

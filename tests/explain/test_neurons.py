@@ -14,7 +14,16 @@ from rich.console import Console
 import ohlol
 from ohlol.cli import main
 from ohlol.display.neurons_text import findings_to_text, matches_to_text
-from ohlol.explain.neurons import Match, States, Unit, features, find, match, most_active, states
+from ohlol.explain.neurons import (
+    Match,
+    Neuron,
+    NeuronStates,
+    features,
+    find_neurons,
+    find_passages,
+    match_range,
+    record_states,
+)
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
@@ -22,36 +31,36 @@ from ohlol.utils.errors import InputError
 TEXT = 'He said "go (now)" and 12 left.\nThen "stop" [he] said at 7.\n' * 12
 
 
-def made(**tracked: int) -> States:
+def made(**tracked: int) -> NeuronStates:
     """Noise, and units that follow a feature; names with _ for spaces."""
     random = np.random.default_rng(3)
     values = random.normal(size=(len(TEXT), 40)).astype(np.float32)
     rows = features(TEXT)
     for name, k in tracked.items():
         values[:, k] = -2 * rows[name.replace("_", " ")] + 0.05 * values[:, k]
-    return States(tuple(TEXT), tuple(Unit(0, "forward", "h", k) for k in range(40)), values)
+    return NeuronStates(tuple(TEXT), tuple(Neuron(0, "forward", "h", k) for k in range(40)), values)
 
 
 @pytest.mark.parametrize("feature", features("a"))
 def test_each_feature_is_found(feature: str) -> None:
-    best = {f.feature: f for f in find(made(**{feature.replace(" ", "_"): 17}))}
-    assert best[feature].unit.index == 17
+    best = {f.feature: f for f in find_neurons(made(**{feature.replace(" ", "_"): 17}))}
+    assert best[feature].neuron.index == 17
     assert best[feature].r < -0.98
-    assert best[feature].r_found < -0.98
+    assert best[feature].r_selection < -0.98
 
 
 def test_noise_tracks_nothing() -> None:
-    found = find(made())
+    found = find_neurons(made())
     assert len(found) == len(features(TEXT))
     assert max(abs(f.r) for f in found) < 0.25
     # the best of 40 units of noise looks better where it was looked for than where it was not
-    assert np.mean([abs(f.r_found) for f in found]) > np.mean([abs(f.r) for f in found])
+    assert np.mean([abs(f.r_selection) for f in found]) > np.mean([abs(f.r) for f in found])
 
 
 def test_a_feature_that_is_hardly_there_is_left_out() -> None:
-    read = made()
-    few = States(("A", *("b" * (len(TEXT) - 1))), read.units, read.values)
-    assert "upper case" not in [f.feature for f in find(few)]
+    states = made()
+    few = NeuronStates(("A", *("b" * (len(TEXT) - 1))), states.neurons, states.values)
+    assert "upper case" not in [f.feature for f in find_neurons(few)]
 
 
 def test_features_by_hand() -> None:
@@ -68,15 +77,15 @@ def test_features_by_hand() -> None:
 
 
 def test_passages_are_the_most_active_places() -> None:
-    read = made()
-    places = most_active(read, 5, 3)
-    row = np.abs(read.values[:, 5])
+    states = made()
+    places = find_passages(states, 5, 3)
+    row = np.abs(states.values[:, 5])
     assert abs(places[0].value) == pytest.approx(float(row.max()))
     assert TEXT[places[0].position] == places[0].symbol
     for p in places:
         assert p.before + p.symbol + p.after in TEXT
-    assert all(p.value < 0 for p in most_active(read, 5, 3, sign=-0.3))
-    assert all(p.value > 0 for p in most_active(read, 5, 3, sign=0.3))
+    assert all(p.value < 0 for p in find_passages(states, 5, 3, sign=-0.3))
+    assert all(p.value > 0 for p in find_passages(states, 5, 3, sign=0.3))
     gaps = np.diff(sorted(p.position for p in places))
     assert (gaps > 24).all()
 
@@ -87,30 +96,30 @@ def test_matching() -> None:
     for start in (10, 30, 50):
         values[start : start + 4, :2] = 0.9
     values[40:44, 0] = 0.9
-    read = States(tuple("abcdefghij" * 6), tuple(Unit(0, "forward", "h", k) for k in range(4)), values)
-    found = match(read, 10, 14)
+    states = NeuronStates(tuple("abcdefghij" * 6), tuple(Neuron(0, "forward", "h", k) for k in range(4)), values)
+    found = match_range(states, 10, 14)
     assert [(m.position, m.share) for m in found] == [(30, 1.0), (50, 1.0), (40, 0.5)]
     assert found[0].text == "abcd"
-    for start, stop, message in ((20, 24, "no unit is above"), (5, 5, "range within 0:60"), (50, 61, "range within")):
+    for start, stop, message in ((20, 24, "no neuron is above"), (5, 5, "range within 0:60"), (50, 61, "range within")):
         with pytest.raises(InputError, match=message):
-            match(read, start, stop)
+            match_range(states, start, stop)
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_states_are_those_of_the_trace(tmp_path: Path, cell: str) -> None:
     more = {} if cell.endswith("cell") else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
-    read, found = states(model, "abcde" * 4), trace(model, "abcde" * 4)
-    assert len(read.units) == read.values.shape[1]
+    states, found = record_states(model, "abcde" * 4), trace(model, "abcde" * 4)
+    assert len(states.neurons) == states.values.shape[1]
     for layer in found.layers:
         for name, rows in layer.after.items():
             mine = [
                 k
-                for k, u in enumerate(read.units)
-                if (u.layer, u.direction, u.state) == (layer.layer, layer.direction, name)
+                for k, neuron in enumerate(states.neurons)
+                if (neuron.layer, neuron.direction, neuron.state) == (layer.layer, layer.direction, name)
             ]
-            assert [read.units[k].index for k in mine] == list(range(6))
-            np.testing.assert_allclose(read.values[:, mine], rows, atol=1e-5)
+            assert [states.neurons[k].index for k in mine] == list(range(6))
+            np.testing.assert_allclose(states.values[:, mine], rows, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -128,17 +137,17 @@ def test_a_unit_made_by_hand_in_a_real_model(text_model: TrainedModel, tmp_path:
         layer.weight_hh_l0[2] = 0
         layer.weight_ih_l0[2] = 0
         layer.weight_ih_l0[2, vocab.symbols.index(" ")] = 2
-    best = {f.feature: f for f in find(states(model, "the cat sat on the mat\n" * 10))}
-    assert best["a space"].unit == Unit(0, "forward", "h", 2)
+    best = {f.feature: f for f in find_neurons(record_states(model, "the cat sat on the mat\n" * 10))}
+    assert best["a space"].neuron == Neuron(0, "forward", "h", 2)
     assert best["a space"].r > 0.999
 
 
 def test_pages_in_both_languages() -> None:
-    read = made(inside_quotes=7)
-    for lang, said in (("en", "tracks inside quotes"), ("zh", "引号之内")):
+    states = made(inside_quotes=7)
+    for lang, said in (("en", "tracks inside quotes"), ("zh", "引号内")):
         out = io.StringIO()
         console = Console(file=out, width=80)
-        findings_to_text(find(read), console, lang=lang)
+        findings_to_text(find_neurons(states), console, lang=lang)
         matches_to_text("ab", (Match(3, 0.5, "\x1b"),), console, lang=lang)
         assert "50%" in out.getvalue()
         assert "\x1b" not in out.getvalue()
@@ -156,9 +165,9 @@ def test_the_command(text_model: TrainedModel, tmp_path: Path, capsys: pytest.Ca
 
     file = tmp_path / "long.txt"
     file.write_text("the cat sat on the mat\n" * 20, encoding="utf-8")
-    read = states(text_model, file.read_text(encoding="utf-8"))
+    states = record_states(text_model, file.read_text(encoding="utf-8"))
     assert json.loads(run(str(file), "--units", "--json")[1]) == [
-        json.loads(json.dumps(f.to_json())) for f in find(read)
+        json.loads(json.dumps(f.to_json())) for f in find_neurons(states)
     ]
     assert run(str(file), "--units")[0] == 0
     assert run("the cat", "--units")[0] == 2

@@ -9,8 +9,8 @@ import torch
 from helpers import CELLS, TINY, names_file, text_file, upper_pairs
 
 import ohlol
-from ohlol.explain.saliency import LONGEST, memory
-from ohlol.explain.trace import steps_of
+from ohlol.explain.saliency import MAX_STEPS, compute_saliency
+from ohlol.explain.trace import encode_sequence
 from ohlol.inference.trained_model import TrainedModel
 
 
@@ -33,9 +33,9 @@ def scores(model: TrainedModel, x: torch.Tensor) -> torch.Tensor:
 def test_both_measures_against_the_model(tmp_path: Path, cell: str) -> None:
     more = {} if cell.endswith("cell") else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
-    found = memory(model, "abcad")
+    found = compute_saliency(model, "abcad")
     model.network.eval()
-    _, steps = steps_of(model, "abcad")
+    _, steps = encode_sequence(model, "abcad")
     x = model.network.encoder(steps).detach().requires_grad_()
     plain = scores(model, x)
     for n in range(5):
@@ -51,7 +51,7 @@ def test_both_measures_against_the_model(tmp_path: Path, cell: str) -> None:
 
 
 def test_the_future_does_not_matter(hello: TrainedModel) -> None:
-    found = memory(hello, "hello")
+    found = compute_saliency(hello, "hello")
     for matrix in (found.gradient, found.ablation):
         assert (np.triu(matrix, 1) == 0).all()
         assert (np.diag(matrix) > 0).all()
@@ -71,8 +71,8 @@ def forgetting(model: TrainedModel, keep: float) -> None:
 def test_the_horizon_of_a_known_recurrence(keep: float, horizon: int | None, bptt: int) -> None:
     model = ohlol.fit([("hello", "ohlol")], seed=1, epochs=1)
     forgetting(model, keep)
-    found = memory(model, "helo" * 10)
-    assert (found.horizon, found.bptt) == (horizon, bptt)  # 0.5 ** 7 is the first power under 1 %
+    found = compute_saliency(model, "helo" * 10)
+    assert (found.horizon, found.recommended_bptt) == (horizon, bptt)  # 0.5 ** 7 is the first power under 1 %
     np.testing.assert_allclose(found.by_distance[:8], keep ** np.arange(8), rtol=0.02)
 
 
@@ -84,26 +84,26 @@ def test_one_answer_for_the_whole(tmp_path: Path, bidirectional: bool) -> None:
         target="kind",
         **{**TINY, "epochs": 1, "bidirectional": bidirectional},
     )
-    found = memory(model, "bdlmna")
+    found = compute_saliency(model, "bdlmna")
     assert found.gradient.shape == found.ablation.shape == (1, 6)
     model.network.eval()
-    x = model.network.encoder(steps_of(model, "bdlmna")[1]).detach().requires_grad_()
+    x = model.network.encoder(encode_sequence(model, "bdlmna")[1]).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(scores(model, x).max(), x)
     np.testing.assert_allclose(found.gradient[0], gradient.norm(dim=1), atol=1e-6)
     np.testing.assert_allclose(found.by_distance, found.gradient[0][::-1] / found.gradient.max())
-    assert memory(model, "b").gradient.shape == (1, 1)
+    assert compute_saliency(model, "b").gradient.shape == (1, 1)
 
 
 def test_the_end_of_a_long_text(tmp_path: Path) -> None:
     model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "epochs": 1})
     text = "the cat sat on the mat\n" * 30
-    found = memory(model, text)
-    assert "".join(found.symbols) == text[-LONGEST:]
-    assert found.gradient.shape == (LONGEST, LONGEST)
+    found = compute_saliency(model, text)
+    assert "".join(found.symbols) == text[-MAX_STEPS:]
+    assert found.gradient.shape == (MAX_STEPS, MAX_STEPS)
 
 
 def test_json(hello: TrainedModel) -> None:
-    data = json.loads(json.dumps(memory(hello, "hello").to_json()))
+    data = json.loads(json.dumps(compute_saliency(hello, "hello").to_json()))
     assert data["horizon"] == 4
     assert data["recommended_bptt"] == 8
     assert len(data["gradient"]) == len(data["ablation"]) == len(data["by_distance"]) == 5

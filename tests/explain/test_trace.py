@@ -56,7 +56,7 @@ def test_hello_by_hand_from_the_weights_alone(hello: TrainedModel) -> None:
             ([math.exp(v) / scale for v in h], found.probabilities[t]),
         ):
             np.testing.assert_allclose(its, mine, rtol=0, atol=1e-6)
-        assert found.chosen[t] == "ehlo"[h.index(max(h))] == wanted
+        assert found.predicted[t] == "ehlo"[h.index(max(h))] == wanted
     np.testing.assert_allclose(found.losses, losses, rtol=0, atol=1e-6)
     assert found.loss == pytest.approx(sum(losses) / 5, abs=1e-6)
     assert found.difference < 1e-6
@@ -101,7 +101,7 @@ def test_every_cell_is_the_models_own_forward(tmp_path: Path, cell: str) -> None
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
     found = trace(model, "abcab", target="ABCAB")
     said = model.predict("abcab", n_best=3)
-    assert list(found.chosen) == said.labels
+    assert list(found.predicted) == said.labels
     assert found.difference < 1e-6
     assert len(found.layers) == (1 if single else 4)
     for n in range(5):
@@ -136,7 +136,7 @@ def test_the_next_symbol(tmp_path: Path) -> None:
     assert known == pytest.approx(expected, abs=1e-9)
     assert found.loss == pytest.approx(sum(known) / 6)
     assert found.difference < 1e-6
-    with pytest.raises(InputError, match="a text is its own target"):
+    with pytest.raises(InputError, match="the target of a text is the text itself"):
         trace(model, "the", target="hec")
 
 
@@ -150,7 +150,7 @@ def test_one_label_for_the_whole(tmp_path: Path, bidirectional: bool) -> None:
     )
     found = trace(model, "bdla", target="first")
     assert found.logits.shape == (1, 2)
-    assert list(found.chosen) == model.predict("bdla").labels
+    assert list(found.predicted) == model.predict("bdla").labels
     assert found.loss == pytest.approx(-math.log(found.probabilities[0, found.labels.index("first")]), abs=1e-9)
     assert found.difference < 1e-6
     assert trace(model, "bdla").loss is None
@@ -180,8 +180,8 @@ def test_json_is_plain_and_says_the_same(hello: TrainedModel) -> None:
     assert step["after"]["h"] == found.layers[0].after["h"][2].tolist()
     # tanh of all steps at once and of one step may differ in the last bit
     assert step["gates"]["h"]["value"] == pytest.approx(step["after"]["h"], rel=1e-14)
-    assert len(data["answers"]) == 5
-    assert data["answers"][2]["loss"] == found.losses[2]  # pyright: ignore[reportOptionalSubscript]
+    assert len(data["predictions"]) == 5
+    assert data["predictions"][2]["loss"] == found.losses[2]  # pyright: ignore[reportOptionalSubscript]
     assert trace(hello, "hell").to_json()["layers"][0]["steps"][0]["gradient"] is None
 
 
@@ -189,8 +189,8 @@ def test_what_does_not_fit(hello: TrainedModel, tmp_path: Path) -> None:
     for sequence, target, message in (
         ("", None, "is empty"),
         ("hexx", None, "'x' was not seen in training"),
-        ("hello", "ohl", "--target has 3 labels; there must be 5"),
-        ("hello", "ohlox", "--target: the model has no label 'x'"),
+        ("hello", "ohl", "`target` has 3 labels; it must have 5"),
+        ("hello", "ohlox", "`target`: the model has no label 'x'"),
     ):
         with pytest.raises(InputError, match=message):
             trace(hello, sequence, target=target)

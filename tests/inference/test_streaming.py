@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS
+from helpers import CELLS, LOOP
 from hypothesis import given
 from hypothesis import strategies as st
 from parity.tolerances import assert_same
@@ -33,6 +33,7 @@ from ohlol.utils.errors import InputError
 KINDS: list[tuple[str, dict[str, Any]]] = [
     *((task, {"cell": cell}) for task, cell in itertools.product(MODELS, CELLS)),
     ("label", {"cell": "lstm", "num_layers": 3}),
+    ("next", {"cell": "rnn_relu", "num_layers": 2}),
     ("next", {"cell": "gru", "num_layers": 2, "embedding_size": 0}),
     ("next", {"cell": "lstm", "embedding_size": 11, "tie_weights": True}),
     ("words", {"cell": "lstm", "num_layers": 2, "char_rnn_size": 4}),
@@ -313,13 +314,13 @@ def test_missing_streams_are_refused() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_state_continues_in_another_process(cell: str) -> None:
-    trained = untrained("next", cell=cell, num_layers=1 if cell.endswith("cell") else 2)
+    trained = untrained("next", cell=cell, num_layers=1 if cell.endswith(LOOP) else 2)
     text = sequence(trained, 20)
     stream = trained.stream()
     stream.read(text[:9])
     state = stream.state()
     expected = [stream.step(symbol).logits.tolist() for symbol in text[9:]]
-    again = untrained("next", cell=cell, num_layers=1 if cell.endswith("cell") else 2).stream()
+    again = untrained("next", cell=cell, num_layers=1 if cell.endswith(LOOP) else 2).stream()
     again.restore(state)
     assert again.steps == 9
     assert again.state() == state
@@ -414,7 +415,7 @@ def test_the_kernel_refuses_wrong_arguments(kernels: bool) -> None:
     if not kernels:
         pytest.skip("of the kernels only")
     layer = torch.nn.GRU(3, 4)
-    stepper = ops.StepMany(list(layer.parameters()), ops.Spec("gru"))
+    stepper = ops.BatchStepper(list(layer.parameters()), ops.LayerSpec("gru"))
     h = torch.zeros(2, 1, 4)
     for slots in ([], [2], [-1]):
         with pytest.raises(ValueError, match="are not all among the 2"):
@@ -422,7 +423,7 @@ def test_the_kernel_refuses_wrong_arguments(kernels: bool) -> None:
     for x in (torch.zeros(1, 4), torch.zeros(1, 3).double(), torch.zeros(1, 6)[:, ::2], [0]):
         with pytest.raises(ValueError, match=r"a step reads \(1, 3\) numbers|not in the table"):
             stepper.step([0], x, h)
-    by_id = ops.StepMany(list(layer.parameters()), ops.Spec("gru"), torch.zeros(5, 12))
+    by_id = ops.BatchStepper(list(layer.parameters()), ops.LayerSpec("gru"), torch.zeros(5, 12))
     for ids in ([5], [-1]):
         with pytest.raises(ValueError, match="not in the table of 5"):
             by_id.step([0], ids, h)

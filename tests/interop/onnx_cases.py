@@ -61,28 +61,28 @@ def compute(case: Any, *, variant: bool) -> dict[str, Tensor]:
     X, W, R, B, lens, h_0, c_0, P = (
         torch.from_numpy(named[n]) if n else None for n in [*node.input, *[""] * (8 - len(node.input))]
     )
-    kind, direction = node.op_type.lower(), attributes.get("direction", b"forward").decode()
+    cell, direction = node.op_type.lower(), attributes.get("direction", b"forward").decode()
     if attributes.get("layout"):
         X = X.transpose(0, 1)
     T, N = X.shape[:2]
-    key = "rnn_tanh" if kind == "rnn" else kind
-    step = cells.CELLS[key].step
+    spec = cells.CELLS[cell]
+    step = spec.step
     if variant:
         step = peepholes(P[0]) if P is not None else reset_first
     outputs, ends = [], []
-    for d, weights in enumerate(from_onnx(kind, W, R, B)):
+    for d, weights in enumerate(from_onnx(spec, W, R, B)):
         H = weights.W_hh.size(1)
         rows = []
         for n in range(N):  # each sequence for itself, so that its length is simply its length
             x = X[: T if lens is None else int(lens[n]), n : n + 1]
-            turned = direction == "reverse" or d == 1
+            is_reversed = direction == "reverse" or d == 1
             start = tuple(
-                torch.zeros(1, H) if s is None else s[d, n : n + 1] for s in ((h_0, c_0) if kind == "lstm" else (h_0,))
+                torch.zeros(1, H) if s is None else s[d, n : n + 1] for s in ((h_0, c_0) if cell == "lstm" else (h_0,))
             )
             with pytest.MonkeyPatch.context() as patch:
-                patch.setitem(cells.CELLS._members, kind, replace(spec, step=step))
-                y, state = unroll(kind, x.flip(0) if turned else x, state=start, weights=weights)
-            rows.append((y.flip(0) if turned else y, state))
+                patch.setitem(cells.CELLS._members, cell, replace(spec, step=step))
+                y, state = unroll(cell, x.flip(0) if is_reversed else x, state=start, weights=weights)
+            rows.append((y.flip(0) if is_reversed else y, state))
         outputs.append(torch.cat([y for y, _ in rows], dim=1))
         ends.append([torch.cat([s[i] for _, s in rows]) for i in range(len(rows[0][1]))])
     Y = torch.stack(outputs, dim=1)  # (T, D, N, H)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import LOOP
 from safetensors.torch import save_file
 from untrained import KINDS, untrained
 
@@ -121,11 +122,11 @@ def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstmcell"])
+@pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "gru", "lstm", "lstm" + LOOP])
 def test_an_exported_graph_is_imported_whole(kind: str, cell: str, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"char_rnn_size": 3} if kind == "words" else {}
     settings |= {"embedding_size": 11, "tie_weights": True} if kind == "next" else {}
-    both = kind == "label" and not cell.endswith("cell")
+    both = kind == "label" and not cell.endswith(LOOP)
     settings |= {"bigram_size": 3, "bidirectional": True, "num_layers": 2} if both else {}
     model = untrained(kind, cell=cell, **settings)
     for step in (False,) if both else (False, True):

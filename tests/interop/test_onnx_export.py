@@ -139,15 +139,15 @@ def run_command(*arguments: object) -> int:
 
 def test_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("export", runs / "gru", tmp_path / "m.onnx", "--step") == 0
-    message = capsys.readouterr().out.splitlines()
-    assert len(message) == 10
-    assert all(len(line) <= 80 or str(tmp_path) in line for line in message)
-    assert message[0].startswith(f"{tmp_path / 'm.onnx'}: ")
-    assert message[0].endswith(" bytes, opset 17")
-    assert message[1].strip() == "reads ids (batch, time) int64, lengths (batch) int64, h_0 (1, batch, 6) float"
-    assert "gives the same" in message[3]
-    assert message[4].endswith("allowed 1e-05")
-    assert message[6].strip() == "reads ids (batch) int64, h_0 (1, batch, 6) float"
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10
+    assert all(len(line) <= 80 or str(tmp_path) in line for line in lines)
+    assert lines[0].startswith(f"{tmp_path / 'm.onnx'}: ")
+    assert lines[0].endswith(" bytes, opset 17")
+    assert lines[1].strip() == "inputs ids (batch, time) int64, lengths (batch) int64, h_0 (1, batch, 6) float"
+    assert "agrees" in lines[3]
+    assert lines[4].endswith("allowed 1e-05")
+    assert lines[6].strip() == "inputs ids (batch) int64, h_0 (1, batch, 6) float"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.onnx", "m.step.onnx"]
     model = ohlol.load(runs / "gru")
     assert (tmp_path / "m.onnx").read_bytes() == onnx_export.build_graph(model)
@@ -156,20 +156,20 @@ def test_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 def test_command_quantizes_and_scores(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("export", runs / "both", tmp_path / "m.onnx", "--quantize", "int8") == 0
-    message = capsys.readouterr().out.splitlines()
-    assert message[-1].strip() == f"scored on {runs / 'pairs.tsv'}"
-    sizes = [line.split()[:3] for line in (message[-5], message[-3])]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].strip() == f"evaluated on {runs / 'pairs.tsv'}"
+    sizes = [line.split()[:3] for line in (lines[-5], lines[-3])]
     assert [s[0] for s in sizes] == ["float32", "int8"]
     assert int(sizes[1][1].replace(",", "")) == (tmp_path / "m.onnx").stat().st_size
-    assert all("symbols/s" in line for line in (message[-5], message[-3]))
-    assert all(line.strip().startswith("accuracy") for line in (message[-4], message[-2]))
+    assert all("symbols/s" in line for line in (lines[-5], lines[-3]))
+    assert all(line.strip().startswith("accuracy") for line in (lines[-4], lines[-2]))
     assert run_command("export", runs / "lstm", tmp_path / "m.onnx", "--quantize", "int8") == 0
-    assert "no data to score on (--data FILE)" in capsys.readouterr().out
+    assert "no data to evaluate on (--data FILE)" in capsys.readouterr().out
     assert (
         run_command("export", runs / "lstm", tmp_path / "m.onnx", "--quantize", "int8", "--data", runs / "pairs.tsv")
         == 0
     )
-    assert "scored on" in capsys.readouterr().out
+    assert "evaluated on" in capsys.readouterr().out
 
 
 def test_nothing_is_written_where_the_runtime_differs(
@@ -183,10 +183,10 @@ def test_nothing_is_written_where_the_runtime_differs(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "and ohlol differ by " in error
-    assert error.endswith("allowed is 1e-05: nothing was written\n")
+    assert error.endswith("1e-05 is allowed; nothing was written\n")
     assert not list(tmp_path.iterdir())
     assert run_command("export", runs / "lstm", tmp_path / "m.onnx", "--no-verify") == 0
-    assert "gives the same" not in capsys.readouterr().out
+    assert "agrees" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_nothing_is_written_where_the_runtime_differs(
     [
         (["gru", "m.onnx", "--quantize", "int8"], "has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the GRU"),
         (["gru", "m.onnx", "--quantize", "int4"], "--quantize is 'int4'; it must be int8"),
-        (["gru", "m.onnx", "--data", "x.tsv"], "--data is what --quantize int8 is scored on"),
+        (["gru", "m.onnx", "--data", "x.tsv"], "--data is used with --quantize int8 only"),
         (["gru", "nowhere/m.onnx"], "its directory does not exist"),
         (["gru", "."], "is a directory"),
         (["both", "m.onnx", "--step"], "is bidirectional, so it cannot be computed step by step"),

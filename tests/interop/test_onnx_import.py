@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from untrained import untrained
 
 from interop.torch_models import TorchModel, export_onnx
+from ohlol.cells import CELLS
 from ohlol.interop import import_run
 from ohlol.interop.onnx_weights import from_onnx
 from ohlol.utils.errors import InputError
@@ -103,7 +104,7 @@ def test_node_tests_of_torch_layers_are_read(case: Any, tmp_path: Path) -> None:
             import_run.import_model(tmp_path / "m.onnx", task="label")
         return
     parts = onnx_import.parse_graph(onnx_import.OnnxGraph(tmp_path / "m.onnx"))
-    expected = from_onnx(parts.cell, *(torch.from_numpy(stored[n]) for n in ("W", "R")), None)
+    expected = from_onnx(CELLS[parts.cell], *(torch.from_numpy(stored[n]) for n in ("W", "R")), None)
     assert torch.equal(parts.layers[0][0].W_hh, expected[0].W_hh)
     assert parts.directions == (2 if attributes.get("direction") == b"bidirectional" else 1)
     import_run.import_model(tmp_path / "m.onnx", task="classify")

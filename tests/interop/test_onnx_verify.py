@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY, names_file, sine_file, text_file, upper_pairs
+from helpers import LOOP, TINY, names_file, sine_file, text_file, upper_pairs
 from parity.tolerances import RELATIVE
 from untrained import KINDS, untrained
 
@@ -35,7 +35,8 @@ def configurations() -> list[Any]:
         parameters.append(
             pytest.param(kind, {"cell": cell, "num_layers": layers, "bidirectional": bidirectional, **options})
         )
-    parameters += [pytest.param(kind, {"cell": cell + "cell"}) for kind in KINDS for cell in ("rnn", "gru", "lstm")]
+    parameters += [pytest.param(kind, {"cell": cell + LOOP}) for kind in KINDS for cell in ("rnn", "gru", "lstm")]
+    parameters += [pytest.param(kind, {"cell": "rnn_relu", "bidirectional": kind == "words"}) for kind in KINDS]
     return [*parameters, pytest.param("classify", {"cell": "gru", "head": "identity", "hidden_size": 2})]
 
 
@@ -49,7 +50,7 @@ def test_onnxruntime_computes_the_same(kind: str, settings: dict[str, Any]) -> N
     assert verification.compared >= 10
     file = onnx.load_model_from_string(graph)
     ops = [node.op_type for node in file.graph.node]
-    name = settings["cell"].removesuffix("cell").upper()
+    name = settings["cell"].removesuffix(LOOP).removesuffix("_relu").upper()
     assert ops.count(name) == settings.get("num_layers", 1) + (bool(settings.get("char_rnn_size")) and name == "LSTM")
     assert not {"Loop", "Scan", "If"} & set(ops)
     if settings.get("bidirectional"):

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from ohlol.cells import Weights
+from ohlol.cells import CELLS, Weights
 from ohlol.interop import onnx_weights
 
 pytest.importorskip("onnx", reason="onnx is not installed")
@@ -13,18 +13,19 @@ pytest.importorskip("onnx", reason="onnx is not installed")
 from interop.onnx_cases import VARIANTS, difference, node_cases
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("cell", [name for name, spec in CELLS.items() if spec.onnx is not None])
 @pytest.mark.parametrize("D", [1, 2])
 def test_conversion_there_and_back(cell: str, D: int) -> None:
-    G = len(onnx_weights.OPERATORS[cell].gate_order)
+    spec = CELLS[cell]
+    G = len(spec.gates)
     weights = [Weights(*(torch.randn(G * 4, *n) for n in ((3,), (4,), (), ()))) for _ in range(D)]
-    W, R, B = onnx_weights.to_onnx(cell, weights)
+    W, R, B = onnx_weights.to_onnx(spec, weights)
     assert (W.shape, R.shape, B.shape) == ((D, G * 4, 3), (D, G * 4, 4), (D, 2 * G * 4))
-    for before, after in zip(weights, onnx_weights.from_onnx(cell, W, R, B), strict=True):
+    for before, after in zip(weights, onnx_weights.from_onnx(spec, W, R, B), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
-    bare = onnx_weights.from_onnx(cell, W, R, None)
+    bare = onnx_weights.from_onnx(spec, W, R, None)
     assert all(not w.b_ih.any() and not w.b_hh.any() for w in bare)
-    again = onnx_weights.to_onnx(cell, [Weights(w.W_ih, w.W_hh) for w in weights])
+    again = onnx_weights.to_onnx(spec, [Weights(w.W_ih, w.W_hh) for w in weights])
     assert torch.equal(again[0], W)
     assert not again[2].any()
 
@@ -45,7 +46,7 @@ def test_conversion_there_and_back(cell: str, D: int) -> None:
 )
 def test_wrong_shapes_are_refused(W: Any, R: Any, B: Any) -> None:
     with pytest.raises(ValueError, match="must be"):
-        onnx_weights.from_onnx("lstm", torch.zeros(W), torch.zeros(R), None if B is None else torch.zeros(B))
+        onnx_weights.from_onnx(CELLS["lstm"], torch.zeros(W), torch.zeros(R), None if B is None else torch.zeros(B))
 
 
 def test_there_are_18_node_tests() -> None:

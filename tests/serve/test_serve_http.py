@@ -78,8 +78,8 @@ def test_generated_text(client: httpx.Client, models: Models) -> None:
 
 
 def test_explanation(client: httpx.Client, models: Models) -> None:
-    answer = client.post("/v1/models/hello/explain", json={"input": "hello", "memory": True}).json()
-    assert answer.pop("memory")["symbols"] == list("hello")
+    answer = client.post("/v1/models/hello/explain", json={"input": "hello", "saliency": True}).json()
+    assert answer.pop("saliency")["symbols"] == list("hello")
     assert answer == json.loads(json.dumps(trace(models["hello"], "hello").to_json()))
 
 
@@ -155,7 +155,7 @@ INVALID: list[tuple[str, Any, int, str]] = [
     ("text/generate", {"temperature": -1}, 422, "temperature"),
     ("text/generate", {"top_p": 0}, 422, "top_p"),
     ("hello/explain", {"input": "h" * 501}, 422, "501 symbols; at most 500 are explained"),
-    ("upper/explain", {"input": "abcde" * 100, "memory": True}, 422, "memory: 500 symbols are too many"),
+    ("upper/explain", {"input": "abcde" * 100, "saliency": True}, 422, "saliency: 500 symbols are too many"),
     ("hello/explain", {"input": "hello", "target": "oh"}, 422, "2 labels; there must be 5"),
     ("nobody/predict", {"inputs": "hello"}, 404, "there is no model 'nobody'; there are hello"),
     ("../hello/predict", {"inputs": "hello"}, 404, "Not Found"),

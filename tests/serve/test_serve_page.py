@@ -13,7 +13,7 @@ from serving import KEY, ServerProcess
 
 import ohlol
 from ohlol.display import translations
-from ohlol.explain.saliency import memory
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 
@@ -51,10 +51,12 @@ def wait_until(shown: Shown, condition: str, arg: Any = None) -> None:
 def wait_for_labels(shown: Shown, text: str) -> tuple[list[str], list[str], list[float]]:
     """Wait until the labels of a text are shown; symbols, labels and probabilities."""
     wait_until(
-        shown, "n => document.querySelectorAll('#heard .tile').length === n && !line.busy && !whole_busy", arg=len(text)
+        shown,
+        "n => document.querySelectorAll('#tiles .tile').length === n && !connection.isBusy && !wholeText.isBusy",
+        arg=len(text),
     )
-    exact = [float(e.get_attribute("data-p")) for e in shown.page.locator("#heard .g").all()]
-    return shown.texts("#heard .in"), shown.texts("#heard .g bdi"), exact
+    exact = [float(e.get_attribute("data-probability")) for e in shown.page.locator("#tiles .tile-label").all()]
+    return shown.texts("#tiles .symbol"), shown.texts("#tiles .tile-label bdi"), exact
 
 
 def test_labels_as_you_type(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
@@ -68,17 +70,19 @@ def test_labels_as_you_type(browser: Any, server: ServerProcess, models: dict[st
             symbols, labels, probabilities = wait_for_labels(shown, text)
             assert (symbols, labels) == (list(text), expected.labels)
             assert probabilities == pytest.approx(expected.probability, abs=1e-5)
-            assert shown.page.inner_text("#saying") == "".join(expected.labels)
+            assert shown.page.inner_text("#labels") == "".join(expected.labels)
         shown.page.locator("#typed").fill("")
         shown.page.locator("#typed").press_sequentially("hello", delay=20)
         assert wait_for_labels(shown, "hello")[1] == list("ohlol")
-        shown.page.locator("#heard .tile").first.hover()
-        assert shown.texts("#likely .label") == [label for label, _ in models["hello"].predict("h", n_best=5).best[0]]
+        shown.page.locator("#tiles .tile").first.hover()
+        assert shown.texts("#typed-labels .label") == [
+            label for label, _ in models["hello"].predict("h", n_best=5).best[0]
+        ]
         shown.page.locator("#typed").fill("help")
-        wait_until(shown, "document.getElementById('wrong').textContent.includes('was not seen')")
+        wait_until(shown, "document.getElementById('error').textContent.includes('was not seen')")
         shown.page.locator("#typed").fill("hel")
         assert wait_for_labels(shown, "hel")[1] == models["hello"].predict("hel").labels
-        assert shown.page.inner_text("#wrong") == ""
+        assert shown.page.inner_text("#error") == ""
         shown.page.locator("#models").select_option("upper")  # bidirectional: labelled with predict
         shown.page.locator("#typed").fill("abe")
         assert wait_for_labels(shown, "abe")[1] == models["upper"].predict("abe").labels
@@ -93,11 +97,11 @@ def test_lost_connection_is_opened_again(browser: Any, runs: dict[str, Path]) ->
         shown = open_page(browser, first)
         wait_for_labels(shown, "hello")
         first.kill()
-        wait_until(shown, "document.getElementById('wrong').textContent !== ''")
+        wait_until(shown, "document.getElementById('error').textContent !== ''")
         with ServerProcess([str(runs["hello"])], port=first.port):
             shown.page.locator("#typed").fill("hole")
             wait_for_labels(shown, "hole")
-            assert shown.page.inner_text("#wrong") == ""
+            assert shown.page.inner_text("#error") == ""
         shown.page.close()
 
 
@@ -110,13 +114,13 @@ def test_restarted_server_with_other_models(browser: Any, runs: dict[str, Path])
         wait_for_labels(shown, "abe")
         first.kill()
         shown.page.locator("#typed").fill("abed")
-        wait_until(shown, "document.getElementById('wrong').textContent !== ''")
-        assert shown.page.locator("#heardall.stale").count() == 1
+        wait_until(shown, "document.getElementById('error').textContent !== ''")
+        assert shown.page.locator("#output.stale").count() == 1
         with ServerProcess([str(runs["names"]), str(runs["upper"])], port=first.port) as second:
             wait_for_labels(shown, "abed")
             assert shown.page.locator("#typed").input_value() == "abed"
             assert shown.texts("#models option") == ["names", "upper"]
-            assert shown.page.locator("#heardall.stale").count() == 0
+            assert shown.page.locator("#output.stale").count() == 0
             shown.page.locator("#models").select_option("names")
             shown.page.locator("#typed").fill("anna")
             wait_for_labels(shown, "anna")
@@ -130,23 +134,23 @@ def test_restarted_server_with_other_models(browser: Any, runs: dict[str, Path])
 def test_keyboard(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
     with open_checked_page(browser, server) as shown:
         wait_for_labels(shown, "hello")
-        shown.page.locator("#heard").focus()
+        shown.page.locator("#tiles").focus()
         for _ in range(3):
             shown.page.keyboard.press("ArrowLeft")
-        assert shown.page.locator("#heard .tile.on").get_attribute("data-step") == "1"
+        assert shown.page.locator("#tiles .tile.selected").get_attribute("data-step") == "1"
         expected = models["hello"].predict("hello", n_best=5).best[1]
-        assert shown.texts("#likely .label") == [label for label, _ in expected]
+        assert shown.texts("#typed-labels .label") == [label for label, _ in expected]
         shown.page.locator("#explain").focus()
         shown.page.keyboard.press("Enter")
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         assert shown.page.evaluate("document.activeElement.id") == "closeview"
         shown.page.keyboard.press("ArrowRight")
-        assert shown.page.evaluate("S.t") == 1
+        assert shown.page.evaluate("selection.step") == 1
         shown.page.keyboard.press("Escape")
-        assert not shown.page.locator("#view").is_visible()
+        assert not shown.page.locator("#trace-view").is_visible()
         assert shown.page.evaluate("document.activeElement.id") == "explain"
         shown.page.keyboard.press("ArrowRight")  # handled by the drawing while it is shown
-        assert shown.page.evaluate("S.t") == 1
+        assert shown.page.evaluate("selection.step") == 1
         shown.page.locator("#tab-try").focus()
         shown.page.keyboard.press("ArrowRight")
         assert shown.page.evaluate("document.activeElement.id") == "tab-train"
@@ -156,31 +160,31 @@ def test_keyboard(browser: Any, server: ServerProcess, models: dict[str, Trained
 
 def test_generating(browser: Any, server: ServerProcess) -> None:
     with open_checked_page(browser, server) as shown:
-        assert not shown.page.locator("#writing").is_visible()
+        assert not shown.page.locator("#generate-section").is_visible()
         shown.page.locator("#models").select_option("text")
         shown.page.locator("#typed").fill("the c")
         shown.page.locator("#temperature").fill("0")
         shown.page.locator("#length").fill("100")
-        shown.page.locator("#write").click()
-        wait_until(shown, "document.getElementById('made').textContent.length === 100")
-        most_probable = shown.page.inner_text("#made")
+        shown.page.locator("#generate").click()
+        wait_until(shown, "document.getElementById('generated').textContent.length === 100")
+        most_probable = shown.page.inner_text("#generated")
         with server.client() as client:
             answer = client.post("/v1/models/text/generate", json={"prompt": "the c", "length": 100, "temperature": 0})
         symbols = re.findall(r'"((?:[^"\\]|\\.)*)"', "".join(re.findall(r'"symbols":\[(.*?)\]', answer.text)))
         assert most_probable == "".join(s.encode().decode("unicode_escape") for s in symbols)
-        assert shown.page.inner_text("#before") == "the c"
+        assert shown.page.inner_text("#prompt") == "the c"
         shown.page.locator("#temperature").fill("2")
-        assert shown.page.inner_text("#temperatureis") == "2.00"
+        assert shown.page.inner_text("#temperature-value") == "2.00"
         shown.page.locator("#length").fill("10000")
-        shown.page.locator("#write").click()
-        wait_until(shown, "document.getElementById('made').textContent.length > 200")
-        assert shown.page.inner_text("#write") == translations.text("stop", "en")
-        shown.page.locator("#write").click()
+        shown.page.locator("#generate").click()
+        wait_until(shown, "document.getElementById('generated').textContent.length > 200")
+        assert shown.page.inner_text("#generate") == translations.text("stop", "en")
+        shown.page.locator("#generate").click()
         wait_until(shown, "!writing")
-        length = len(shown.page.inner_text("#made"))
+        length = len(shown.page.inner_text("#generated"))
         assert 200 < length < 10_000
         shown.page.wait_for_timeout(200)
-        assert len(shown.page.inner_text("#made")) == length
+        assert len(shown.page.inner_text("#generated")) == length
 
 
 def test_explaining(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
@@ -188,14 +192,14 @@ def test_explaining(browser: Any, server: ServerProcess, models: dict[str, Train
         shown.page.locator("#typed").fill("hole")
         wait_for_labels(shown, "hole")
         shown.page.locator("#explain").click()
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         expected = trace(models["hello"], "hole")
         shown.page.locator("#slider").fill("2")
         layer, gate = expected.layers[0], expected.layers[0].gates[0]
-        assert shown.exact("#terms td[data-k=sum]") == pytest.approx(gate.total[2].tolist(), abs=1e-6)
+        assert shown.exact("#terms td[data-term=sum]") == pytest.approx(gate.total[2].tolist(), abs=1e-6)
         cells = shown.page.locator("[data-column='2'] .cell").all()
         assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(layer.after["h"][2], abs=1e-6)
-        steps = len(memory(models["hello"], "hole").symbols)
+        steps = len(compute_saliency(models["hello"], "hole").symbols)
         assert shown.page.inner_text("#horizon") == translations.text("no_horizon", "en", steps=steps)
         for name, text in (("upper", "abe"), ("text", "the cat"), ("names", "anna")):
             shown.page.locator("#models").select_option(name)
@@ -203,8 +207,8 @@ def test_explaining(browser: Any, server: ServerProcess, models: dict[str, Train
             wait_for_labels(shown, text)
             shown.page.locator("#explain").click()
             wait_until(shown, "s => D.symbols.join('') === s", arg=text)
-        shown.page.locator("#closeview").click()
-        assert not shown.page.locator("#view").is_visible()
+        shown.page.locator("#close-trace").click()
+        assert not shown.page.locator("#trace-view").is_visible()
 
 
 def test_complete_training(browser: Any, server: ServerProcess) -> None:
@@ -212,31 +216,32 @@ def test_complete_training(browser: Any, server: ServerProcess) -> None:
     with open_checked_page(browser, server) as shown:
         shown.page.locator("#tab-train").click()
         assert [e.input_value() for e in shown.page.locator("#pairs input").all()] == ["hello", "ohlol"]
-        assert "8 pairs of 24 characters, 500 epochs, 64 units" in shown.page.inner_text("#trainlimits")
+        assert "8 pairs of 24 characters, 500 epochs, 64 neurons" in shown.page.inner_text("#train-limits")
         shown.page.locator("#start").click()
         epochs: dict[str, tuple[str, str]] = {}
         while shown.page.locator("#cancel").is_enabled():
             now = shown.page.evaluate(
-                "[document.getElementById('epochis').textContent, document.querySelector('#says .said')?.textContent, "
-                "document.getElementById('states').textContent]"
+                "[document.getElementById('epoch-text').textContent, "
+                "document.querySelector('#predictions .predicted')?.textContent, "
+                "document.getElementById('hidden-states').textContent]"
             )
             if now[0] and now[1]:
                 epochs[now[0]] = (now[1], now[2])
             shown.page.wait_for_timeout(50)
-        assert shown.page.inner_text("#trainstate") == "Done: 1 of 1 right with the best weights"
+        assert shown.page.inner_text("#train-status") == "Done: 1 of 1 correct with the best weights"
         assert len(epochs) >= 10
         assert len(set(epochs.values())) >= 10  # it changed while it was shown
-        assert shown.page.inner_text("#epochis") == "epoch 20 / 20 · loss 0.5158"
-        assert shown.page.inner_text("#says .said") == "ohlol"
-        assert shown.page.locator("#says .good").count() == 5
-        shown.page.locator("#epochslider").fill("1")
-        assert shown.page.inner_text("#epochis") == "epoch 1 / 20 · loss 1.8942"
-        assert shown.page.inner_text("#says .said") == "eeeee"
-        assert shown.page.locator("#states td").count() == 20
-        assert shown.page.locator("#curve .line").get_attribute("d").count("L") == 19
-        shown.page.locator("#opentraining").click()
-        shown.page.wait_for_selector("#lessons tr[data-epoch='20']", state="attached")
-        rows = shown.texts("#lessons .said")
+        assert shown.page.inner_text("#epoch-text") == "epoch 20 / 20 · loss 0.5158"
+        assert shown.page.inner_text("#predictions .predicted") == "ohlol"
+        assert shown.page.locator("#predictions .good").count() == 5
+        shown.page.locator("#epoch-slider").fill("1")
+        assert shown.page.inner_text("#epoch-text") == "epoch 1 / 20 · loss 1.8942"
+        assert shown.page.inner_text("#predictions .predicted") == "eeeee"
+        assert shown.page.locator("#hidden-states td").count() == 20
+        assert shown.page.locator("#loss-curve .line").get_attribute("d").count("L") == 19
+        shown.page.locator("#open-training").click()
+        shown.page.wait_for_selector("#history tr[data-epoch='20']", state="attached")
+        rows = shown.texts("#history .predicted")
         assert (len(rows), rows[0], rows[19]) == (21, "eeeee", "ohlol")  # the outputs of epochs 1 and 20
         assert shown.page.inner_text("#title") == "hello → ohlol"
 
@@ -244,29 +249,29 @@ def test_complete_training(browser: Any, server: ServerProcess) -> None:
 def test_cancelled_training_and_a_second_one(browser: Any, server: ServerProcess) -> None:
     with open_checked_page(browser, server) as shown:
         shown.page.locator("#tab-train").click()
-        shown.page.locator("#rounds").fill("500")
+        shown.page.locator("#epoch-count").fill("500")
         shown.page.locator("#pace").select_option("0.5")
         shown.page.locator("#start").click()
-        wait_until(shown, "U.epochs.length >= 2")
+        wait_until(shown, "training.epochs.length >= 2")
         shown.page.locator("#cancel").click()
-        wait_until(shown, "document.getElementById('trainstate').textContent.startsWith('Cancelled after')")
-        count = shown.page.evaluate("U.epochs.length")
+        wait_until(shown, "document.getElementById('train-status').textContent.startsWith('Cancelled after')")
+        count = shown.page.evaluate("training.epochs.length")
         shown.page.wait_for_timeout(700)
-        assert shown.page.evaluate("U.epochs.length") == count < 500
-        shown.page.locator("#addpair").click()
+        assert shown.page.evaluate("training.epochs.length") == count < 500
+        shown.page.locator("#add-pair").click()
         for place, text in enumerate(("abcd", "bcda", "dcba", "cbad")):
             shown.page.locator("#pairs input").nth(place).fill(text)
         shown.page.locator("#cell").select_option("gru")
         shown.page.locator("#head").check()
-        shown.page.locator("#rounds").fill("60")
+        shown.page.locator("#epoch-count").fill("60")
         shown.page.locator("#pace").select_option("0")
         shown.page.locator("#start").click()
-        wait_until(shown, "document.getElementById('trainstate').textContent.startsWith('Done: 2 of 2')")
-        assert shown.texts("#says .said") == ["bcda", "cbad"]
+        wait_until(shown, "document.getElementById('train-status').textContent.startsWith('Done: 2 of 2')")
+        assert shown.texts("#predictions .predicted") == ["bcda", "cbad"]
         shown.page.locator("#pairs input").nth(1).fill("bcd")
         shown.page.locator("#start").click()
-        wait_until(shown, "document.getElementById('trainwrong').textContent !== ''")
-        assert "\n" not in shown.page.inner_text("#trainwrong")
+        wait_until(shown, "document.getElementById('train-error').textContent !== ''")
+        assert "\n" not in shown.page.inner_text("#train-error")
         shown.errors.clear()  # the browser logs the 422
         with server.client() as client:
             assert "ohlol_trainings 0.0" in client.get("/metrics").text
@@ -277,7 +282,7 @@ def test_both_languages(browser: Any, server: ServerProcess) -> None:
         assert shown.page.evaluate("document.documentElement.lang") == "zh-CN"
         wait_for_labels(shown, "hello")
         shown.page.locator("#explain").click()
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         for lang in ("zh", "en"):
             shown.page.locator("#language").select_option(lang)
             other = "en" if lang == "zh" else "zh"
@@ -294,7 +299,7 @@ def test_both_languages(browser: Any, server: ServerProcess) -> None:
                 shown.page.locator("#tab-train").click()
             shown.page.locator("#tab-try").click()
             shown.page.locator("#explain").click()
-            shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+            shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -305,19 +310,19 @@ def test_themes_and_widths(browser: Any, server: ServerProcess, theme: str, widt
             shown.page.locator("#models").select_option(name)
             if name != "sine":
                 shown.page.locator("#typed").fill("eh" * 30 if name == "hello" else "abe the cat")
-                wait_until(shown, "!line.busy && !whole_busy")
+                wait_until(shown, "!connection.isBusy && !wholeText.isBusy")
         shown.page.locator("#models").select_option("hello")
         wait_for_labels(shown, "hello")
         shown.page.locator("#explain").click()
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         assert_fits(shown)
         shown.page.locator("#tab-train").click()
-        shown.page.locator("#rounds").fill("3")
+        shown.page.locator("#epoch-count").fill("3")
         shown.page.locator("#start").click()
-        shown.page.wait_for_selector("#opentraining:not([hidden])")
+        shown.page.wait_for_selector("#open-training:not([hidden])")
         assert_fits(shown)
         before = shown.page.evaluate("getComputedStyle(document.body).backgroundColor")
-        shown.page.locator("#shade").click()
+        shown.page.locator("#theme-button").click()
         assert shown.page.evaluate("getComputedStyle(document.body).backgroundColor") != before
         assert_fits(shown)
 
@@ -332,17 +337,17 @@ def assert_fits(shown: Shown) -> None:
 def test_page_asks_for_the_key(browser: Any, runs: dict[str, Path]) -> None:
     with ServerProcess([str(runs["hello"])], environment={"OHLOL_API_KEY": KEY}) as server:
         shown = open_page(browser, server)
-        shown.page.wait_for_selector("#keyform:not([hidden])")
+        shown.page.wait_for_selector("#key-form:not([hidden])")
         assert not shown.page.locator("#typed").is_visible()
         shown.page.locator("#key").fill("wrong")
-        shown.page.locator("#keyform button").click()
-        wait_until(shown, "document.getElementById('keywrong').textContent !== ''")
+        shown.page.locator("#key-form button").click()
+        wait_until(shown, "document.getElementById('key-error').textContent !== ''")
         shown.page.locator("#key").fill(KEY)
-        shown.page.locator("#keyform button").click()
+        shown.page.locator("#key-form button").click()
         assert wait_for_labels(shown, "hello")[1] == list("ohlol")
-        assert not shown.page.locator("#keyform").is_visible()
+        assert not shown.page.locator("#key-form").is_visible()
         shown.page.locator("#explain").click()
-        shown.page.wait_for_selector("#view:not([hidden]) #net svg")
+        shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
         shown.page.close()
 
 
@@ -356,10 +361,10 @@ def test_symbols_are_not_executed(browser: Any, tmp_path: Path) -> None:
         assert "script-src 'sha256-" in policy
         for text in (" ".join(HOSTILE), HOSTILE[3], HOSTILE[4]):
             shown.page.locator("#typed").fill(text)
-            wait_until(shown, "!line.busy")
-            assert set(shown.texts("#likely .label")) & set(HOSTILE)
+            wait_until(shown, "!connection.isBusy")
+            assert set(shown.texts("#typed-labels .label")) & set(HOSTILE)
         shown.page.locator("#explain").click()
-        wait_until(shown, "D || document.getElementById('wrong').textContent")
+        wait_until(shown, "D || document.getElementById('error').textContent")
         shown.page.wait_for_timeout(300)
         assert shown.page.title() == "ohlol"
         assert shown.page.locator("img").count() == 0

@@ -33,8 +33,10 @@ def test_events_are_those_of_the_callback(client: httpx.Client) -> None:
     assert done["loss"] == pytest.approx(model.config.metrics["loss"], abs=1e-6)
     frames = done["explain"]["frames"]
     assert [frame["epoch"] for frame in frames] == list(range(21))
-    assert "".join(frames[done["explain"]["opened"]]["chosen"]) == "ohlol"
-    assert ["".join(frame["chosen"]) for frame in frames[:20]] == ["".join(e.predictions[0]) for e in recorder.epochs]
+    assert "".join(frames[done["explain"]["opened"]]["predicted"]) == "ohlol"
+    assert ["".join(frame["predicted"]) for frame in frames[:20]] == [
+        "".join(e.predictions[0]) for e in recorder.epochs
+    ]
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])

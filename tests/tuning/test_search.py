@@ -17,7 +17,7 @@ from helpers import bytes_of, names_file, prepared, upper_pairs
 import ohlol
 from ohlol.cli import main
 from ohlol.data import sequences
-from ohlol.explain.curves import curves
+from ohlol.explain.curves import load_curves
 from ohlol.inference.trained_model import load
 from ohlol.training.trainer import Interrupted, Trainer
 from ohlol.tuning.search import View
@@ -68,7 +68,7 @@ def test_trials_are_runs_and_the_best_is_linked(whole: tuple[Board, Path], data:
     assert kept == {t.run.name for t in board.ranked[:2]}  # keep=2
     assert not list(out.glob("trials/*/resume"))
     for t in board.trials:
-        assert curves([t.run])  # the curves of every trial are there
+        assert load_curves([t.run])  # the curves of every trial are there
     with pytest.raises(InputError, match="keeps those of better trials only"):
         load(next(t.run for t in board.trials if t.run.name not in kept))
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ohlol.checkpoint.weights import read_tensors, write_tensors
 from ohlol.models.sequence_model import SequenceModel
+from ohlol.tasks.metrics import Metrics
 from ohlol.utils.errors import InputError, InputWarning, cut
 from ohlol.utils.files import FORMAT, parse_json
 
@@ -37,7 +38,7 @@ class Progress:
     epoch: int = 0
     batch: int = 0
     step: int = 0
-    best: dict[str, float] | None = None
+    best: Metrics | None = None
     stale: int = 0
     plateau: float = 1.0
     loss: float = 0.0

@@ -56,8 +56,6 @@ class RunConfig:
                 f"config.json has format {cut(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
             )
         try:
-            if isinstance(data["training"].get("checkpoint_every"), int):  # as 0.1.0 wrote it: seconds
-                data["training"]["checkpoint_every"] = f"{data['training']['checkpoint_every']}s"
             config = RunConfig(
                 task=str(data["task"]),
                 data=_parse_settings(DataSettings, data["data"]),

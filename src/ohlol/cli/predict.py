@@ -12,7 +12,8 @@ from ohlol.cli.app import MODELS, Device, Run, app, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from ohlol.inference.trained_model import Prediction, TrainedModel
+    from ohlol.inference.prediction import Prediction
+    from ohlol.inference.trained_model import TrainedModel
 
 FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".txt")
 """An argument that ends in one of these and contains no space is the name of a file, even where there is none."""

@@ -29,9 +29,9 @@ def shapes(
 ) -> None:
     """Every shape of a cell or a layer, from really running it."""
     from ohlol.display import shapes_text
-    from ohlol.explain import shapes as rooms
+    from ohlol.explain.shapes import shapes as describe_shapes
 
-    report = rooms.describe(
+    report = describe_shapes(
         kind,
         input_size=input_size,
         hidden_size=hidden_size,
@@ -75,12 +75,12 @@ def explain(
     """Every step's numbers: the input, each term and gate, the state, the answer."""
     from ohlol.display import page, trace_text, translations
     from ohlol.explain import history
-    from ohlol.explain.saliency import memory
+    from ohlol.explain.saliency import compute_saliency
     from ohlol.explain.trace import trace
     from ohlol.inference.trained_model import load
 
     language = translations.language(lang)
-    model = load(run) if epoch is None else history.at_epoch(load(run), epoch)
+    model = load(run) if epoch is None else history.load_epoch(load(run), epoch)
     text = _read(text)
     if units or match is not None:
         _units(model, text, match, threshold, language, as_json)
@@ -88,22 +88,23 @@ def explain(
     found = trace(model, text, target=target)
     if as_json:
         with ignore_closed_pipe():
-            print(json.dumps({**found.to_json(), "memory": memory(model, text).to_json()}, ensure_ascii=False))
+            saliency = compute_saliency(model, text)
+            print(json.dumps({**found.to_json(), "saliency": saliency.to_json()}, ensure_ascii=False))
     elif png is not None:
         from ohlol.display import figures
 
-        figures.save(figures.of_trace(found, lang=language, memory=memory(model, text)), png)
+        figures.save_figure(figures.draw_trace(found, lang=language, saliency=compute_saliency(model, text)), png)
         print(f"written: {png}")
     elif html is not None:
-        remembered = memory(model, text)
-        most = page.room_for(found, remembered)
-        frames = history.frames(model, text, target=target, most=most) if epoch is None else ()
-        _write(html, page.page(found, lang=language, memory=remembered, frames=frames))
+        saliency = compute_saliency(model, text)
+        most = page.max_frames(found, saliency)
+        frames = history.trace_epochs(model, text, target=target, most=most) if epoch is None else ()
+        _write(html, page.render_page(found, lang=language, saliency=saliency, frames=frames))
     elif step is not None:
         trace_text.step_to_text(found, step, console(), lang=language)
     else:
         with ignore_closed_pipe():
-            trace_text.trace_to_text(found, console(), lang=language, memory=memory(model, text))
+            trace_text.trace_to_text(found, console(), lang=language, saliency=compute_saliency(model, text))
 
 
 @app.command()
@@ -118,7 +119,7 @@ def plot(
 ) -> None:
     """How runs went: loss, score, gradient norm and saturation against steps. Of a study: each trial and setting."""
     from ohlol.display import curves_text, translations
-    from ohlol.explain.curves import curves
+    from ohlol.explain.curves import load_curves
     from ohlol.tuning.summary import is_study
 
     language = translations.language(lang)
@@ -128,11 +129,11 @@ def plot(
             raise InputError(f"{studies[0]} is a study, and drawn alone; its runs are in {studies[0] / 'trials'}")
         _plot_study(studies[0], storage, out, language)
         return
-    panels = curves(runs)
+    panels = load_curves(runs)
     if out is not None:
         from ohlol.display import figures
 
-        figures.save(figures.of_curves(panels, lang=language), out)
+        figures.save_figure(figures.draw_curves(panels, lang=language), out)
         print(f"written: {out}")
         return
     with ignore_closed_pipe():
@@ -147,9 +148,10 @@ def _plot_study(study: Path, storage: str | None, out: Path | None, lang: str) -
     if not board.scored:
         raise InputError(f"{study}: no trial is over yet, so there is nothing to draw")
     if out is not None:
-        from ohlol.display import figures
+        from ohlol.display.figures import save_figure
+        from ohlol.tuning.figures import draw_study
 
-        figures.save(figures.of_study(board, lang=lang), out)
+        save_figure(draw_study(board, lang=lang), out)
         print(f"written: {out}")
         return
     with ignore_closed_pipe():
@@ -168,24 +170,24 @@ def _read(text: str) -> str:
 
 def _units(model: "TrainedModel", text: str, match: str | None, threshold: float, lang: str, as_json: bool) -> None:
     from ohlol.display import neurons_text
-    from ohlol.explain import neurons as room
+    from ohlol.explain import neurons
 
-    read = room.states(model, text)
+    states = neurons.record_states(model, text)
     if match is None:
-        found = room.find(read)
+        findings = neurons.find_neurons(states)
         if as_json:
-            print(json.dumps([finding.to_json() for finding in found], ensure_ascii=False))
+            print(json.dumps([finding.to_json() for finding in findings], ensure_ascii=False))
         else:
-            neurons_text.findings_to_text(found, console(), lang=lang)
+            neurons_text.findings_to_text(findings, console(), lang=lang)
         return
     first, _, last = match.partition(":")
     if not (first.isdecimal() and last.isdecimal()):
         raise InputError(f"--match is {match!r}; give a range of steps, such as 120:128")
-    places = room.match(read, int(first), int(last), threshold=threshold)
+    matches = neurons.match_range(states, int(first), int(last), threshold=threshold)
     if as_json:
-        print(json.dumps([vars(place) for place in places], ensure_ascii=False))
+        print(json.dumps([vars(match) for match in matches], ensure_ascii=False))
     else:
-        neurons_text.matches_to_text(read.symbols[int(first) : int(last)], places, console(), lang=lang)
+        neurons_text.matches_to_text(states.symbols[int(first) : int(last)], matches, console(), lang=lang)
 
 
 def _write(path: Path, text: str) -> None:
@@ -211,19 +213,19 @@ def prove(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """A cell in a loop, a layer and matrix products on the same weights, and how far they are apart."""
-    from ohlol.display import neurons_text, translations
-    from ohlol.explain import equivalence as room
+    from ohlol.display import equivalence_text, translations
+    from ohlol.explain import equivalence
     from ohlol.inference.trained_model import load
 
     language = translations.language(lang)
     if run is None:
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
-        proofs: tuple[room.Proof, ...] = (room.prove(cell, seed=seed, **sizes),)
+        proofs: tuple[equivalence.Proof, ...] = (equivalence.prove(cell, seed=seed, **sizes),)
     else:
-        proofs = room.prove_run(load(run), seq_len=seq_len, batch_size=batch_size, seed=seed)
+        proofs = equivalence.prove_run(load(run), seq_len=seq_len, batch_size=batch_size, seed=seed)
     if as_json:
         print(json.dumps([proof.to_json() for proof in proofs]))
     else:
-        neurons_text.proofs_to_text(proofs, console(), lang=language)
+        equivalence_text.proofs_to_text(proofs, console(), lang=language)
     if not all(proof.holds for proof in proofs):
         raise typer.Exit(1)

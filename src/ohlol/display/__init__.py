@@ -1,1 +1,1 @@
-"""What `explain` and `evaluation` find, shown in a terminal, on a page, in a notebook or as a figure."""
+"""The results of `explain` and `evaluation`, shown on a terminal, on a page, in a notebook or as a figure."""

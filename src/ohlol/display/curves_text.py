@@ -1,4 +1,4 @@
-"""Curves on a terminal; works nothing out."""
+"""Learning curves on a terminal."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,70 +13,70 @@ from ohlol.explain.curves import Line, Panel
 from ohlol.tasks.metrics import format_number
 
 HEIGHT = 11
-"""Lines of a panel; with this the ticks of a rate are 0, 10, ... 100 %."""
+"""Lines of a panel; with this height the ticks of a rate are 0, 10, ... 100 %."""
 MARGIN = 23
-"""Columns beside the drawing: numbers and axis."""
-LEAST = 16
-"""Columns of a drawing, however narrow the terminal."""
+"""Columns beside the plot, for the numbers and the axis."""
+MIN_WIDTH = 16
+"""Columns of a plot on a terminal that is too narrow."""
 COLOURS = ("bright_blue", "yellow", "bright_magenta", "cyan", "bright_red", "white")
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def curves_to_text(panels: list[Panel], console: Console, *, lang: str = "en") -> None:
-    """Print one drawing for each panel.
+    """Print one plot per panel.
 
     Args:
-        panels: what `ohlol.explain.curves.curves` gives.
-        console: where to. On a terminal with colours each run has its own; otherwise, and where only ASCII can be
-            shown, its points are a letter.
+        panels: what `ohlol.explain.curves.load_curves` returns.
+        console: where to print. With colours each run has its own; without colours, or with ASCII only, the points of
+            each line are a letter.
         lang: "en" or "zh".
     """
     letters = console.color_system is None or console.options.ascii_only
     runs = list(dict.fromkeys(line.run for panel in panels for line in panel.lines))
     for panel in panels:
         console.print(Text(title(panel, lang), style="bold"))
-        drawn = _drawing(panel, runs, max(LEAST, min(console.width, WIDTH) - MARGIN), letters=letters, lang=lang)
-        console.print(Text.from_ansi(drawn), soft_wrap=True)
+        plot = _plot(panel, runs, max(MIN_WIDTH, min(console.width, WIDTH) - MARGIN), letters=letters, lang=lang)
+        console.print(Text.from_ansi(plot), soft_wrap=True)
         console.print()
 
 
 def title(panel: Panel, lang: str) -> str:
-    """What a panel shows."""
+    """Return the title of a panel."""
     return translations.text(f"curve_{panel.key}", lang, name=panel.name.replace("_", " "))
 
 
 def legend(line: Line, panel: Panel, lang: str) -> str:
-    """A line's name: its run, and where both are in one panel whether it is of the training or measured."""
-    kind = "in_training" if line.training else "measured"
+    """Return the name of a line: its run, and in a mixed panel whether it was recorded in training or measured."""
+    kind = "in_training" if line.is_training else "measured"
     return f"{line.run}, {translations.text(kind, lang)}" if panel.is_mixed else line.run
 
 
-def _drawing(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: str) -> str:
+def _plot(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: str) -> str:
     figure = plotille.Figure()
     figure.width, figure.height, figure.origin = width, HEIGHT, False
     figure.with_colors, figure.color_mode = not letters, "names"
     last = max(line.steps[-1] for line in panel.lines)
     low, high = _limits(panel)
-    figure.set_x_limits(min_=0, max_=last * (1 + 1 / width))  # what rounds to a limit is left out
-    figure.set_y_limits(min_=low, max_=high + (high - low) / (HEIGHT - 1))  # so that the highest row begins at `high`
+    figure.set_x_limits(min_=0, max_=last * (1 + 1 / width))  # plotille drops a point that rounds to a limit
+    figure.set_y_limits(min_=low, max_=high + (high - low) / (HEIGHT - 1))  # so that the top row begins at `high`
     figure.x_label, figure.y_label = translations.text("steps", lang), ""
     figure.y_ticks_fkt = _tick(
         lambda value: (f"{value:.0%}" if panel.is_rate else format_number(value)) * (value < high * 1.01), 9
     )
     figure.x_ticks_fkt = _tick(lambda value: f"{value:.0f}", 0)
-    shown: list[str] = []
+    entries: list[str] = []
     for k, line in enumerate(panel.lines):
         colour, letter = COLOURS[runs.index(line.run) % len(COLOURS)], LETTERS[k % len(LETTERS)]
-        marker = letter if letters else "." if line.training and panel.is_mixed else None
+        marker = letter if letters else "." if line.is_training and panel.is_mixed else None
         draw: Any = figure.scatter if marker else figure.plot
         draw(line.steps, line.values, lc=None if letters else colour, marker=marker)
         sign = marker or "─"
-        shown.append(
+        entries.append(
             f"{plotille.color(sign, fg=None if letters else colour, mode='names')} {legend(line, panel, lang)}"
         )
-    drawn = figure.show(legend=False).replace("\u2800", " ")  # a braille sign without dots is a space
-    rows = [row.rstrip() for row in drawn.splitlines()][2:]  # without the axis' name and the empty row above `high`
-    return "\n".join([*rows, " " * 12 + "   ".join(shown)])
+    text = figure.show(legend=False).replace("\u2800", " ")  # a braille character without dots is a space
+    rows = [row.rstrip() for row in text.splitlines()][2:]  # without the name of the axis and the row above `high`
+    return "\n".join([*rows, " " * 12 + "   ".join(entries)])
 
 
 def _limits(panel: Panel) -> tuple[float, float]:
@@ -88,5 +88,5 @@ def _limits(panel: Panel) -> tuple[float, float]:
 
 
 def _tick(form: Callable[[float], str], width: int) -> Callable[..., str]:
-    """A tick of plotille, which gives the lowest and highest number that share it."""
+    """Return a tick function for plotille, which passes the lowest and highest value of the tick's cell."""
     return lambda low, high: form(low).rjust(width)

@@ -1,8 +1,8 @@
-"""A trace as one HTML page that needs nothing else; works nothing out, and knows nothing of models.
+"""A trace as one HTML page that loads nothing else.
 
-The page is `web/explain.html` with `style.css`, `trace.html` and `trace.js` put in, which other pages may use too, and
-the numbers as JSON. Whatever a symbol is, it stays data: `<`, `>` and `&` are escaped in the JSON, the page's script
-puts text in as text only, and its policy allows that one script and no network.
+The page is `web/explain.html` with the style sheet and the scripts of `web/` inserted, and the numbers as JSON. Symbols
+cannot become markup: `<`, `>` and `&` are escaped in the JSON, the scripts insert text as text nodes only, and the
+content security policy of the page allows its own scripts and no network.
 """
 
 import base64
@@ -17,77 +17,77 @@ import numpy as np
 
 from ohlol import cells
 from ohlol.display import translations
-from ohlol.display.trace_text import describe
+from ohlol.display.trace_text import describe_model
 from ohlol.explain.history import Frame
-from ohlol.explain.saliency import Memory
+from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import LayerTrace, Numbers, Trace
 
 TOP = 10
-"""Answers kept for each step."""
-EXACT = 3 << 15
-"""Bytes up to which numbers keep single precision; more are halved."""
-LARGEST = 6 << 20
-"""Bytes of numbers a page may hold; what is easiest to spare is left out first."""
-MOST_FRAMES, FEW_FRAMES = 64, 8
-"""Epochs that a page shows: at most, and where they are so large that their terms must be left out."""
-SPARED = ("terms_", "sum/", "W_", "gradient/", "value/", "before/")
+"""Labels kept for each prediction."""
+MAX_SINGLE = 3 << 15
+"""Bytes of numbers up to which they are stored in single precision; more are stored in half precision."""
+MAX_BYTES = 6 << 20
+"""Bytes of numbers in a page; beyond that the arrays of `DROPPED_FIRST` are left out, in this order."""
+MAX_FRAMES, MIN_FRAMES = 64, 8
+"""Epochs in a page: the maximum, and the number up to which arrays are left out to make room for them."""
+DROPPED_FIRST = ("terms_", "sum/", "W_", "gradient/", "value/", "before/")
 
 
-def page(found: Trace, *, lang: str = "en", memory: Memory | None = None, frames: Sequence[Frame] = ()) -> str:
-    """The page of a trace.
+def render_page(
+    trace: Trace, *, lang: str = "en", saliency: Saliency | None = None, frames: Sequence[Frame] = ()
+) -> str:
+    """Render the page of a trace as HTML.
 
     Args:
-        found: what `ohlol.explain.trace.trace` gives.
-        lang: the language it opens in, "en" or "zh".
-        memory: the influence of inputs on answers, for the same sequence.
+        trace: what `ohlol.explain.trace.trace` returns.
+        lang: the language in which the page opens, "en" or "zh".
+        saliency: the saliency of the same sequence.
         frames: the same sequence after several epochs, in order; the page opens at the best, or the last.
-
-    Returns:
-        HTML that loads nothing: write it to a file and open it.
     """
-    return filled("explain.html", data(found, lang=lang, memory=memory, frames=frames))
+    return fill_template("explain.html", page_data(trace, lang=lang, saliency=saliency, frames=frames))
 
 
-def filled(template: str, content: dict[str, Any] | None = None) -> str:
-    """A page of `web/`, the files it names put in, and the content as JSON; its policy allows its own scripts alone.
+def fill_template(template: str, content: dict[str, Any] | None = None) -> str:
+    """Insert files and data into a page of `web/`.
 
     Args:
-        template: a file of `web/` with places such as `__style.css__`, `__DATA__` and `__HASHES__`.
-        content: what stands in the place `__DATA__`.
+        template: a file of `web/` with the placeholders `__NAME__` for another file of `web/`, `__DATA__` for the data
+            and `__HASHES__` for the hashes of the scripts, which its content security policy allows.
+        content: the data, inserted as JSON.
     """
-    html = re.sub(r"__([a-z]+\.(?:css|js|html))__", lambda name: _file(name[1]), _file(template))
+    html = re.sub(r"__([a-z]+\.(?:css|js|html))__", lambda name: _read(name[1]), _read(template))
     scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
-    allowed = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
-    html = html.replace("__HASHES__", " ".join(f"'sha256-{digest}'" for digest in allowed))
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    html = html.replace("__HASHES__", " ".join(f"'sha256-{digest}'" for digest in hashes))
     text = json.dumps(content, separators=(",", ":"), allow_nan=False)
-    for sign in "<>&":
-        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
     return html.replace("__DATA__", text)
 
 
-def _file(name: str) -> str:
+def _read(name: str) -> str:
     return (resources.files("ohlol.display") / "web" / name).read_text(encoding="utf-8")
 
 
-def data(
-    found: Trace, *, lang: str = "en", memory: Memory | None = None, frames: Sequence[Frame] = ()
+def page_data(
+    trace: Trace, *, lang: str = "en", saliency: Saliency | None = None, frames: Sequence[Frame] = ()
 ) -> dict[str, Any]:
-    """What `show` of `web/trace.js` draws; the arguments are those of `page`."""
-    frames = frames or [Frame(0, found, memory)]
-    opened = next((k for k, frame in enumerate(frames) if frame.best), len(frames) - 1)
+    """Return the data that `showTrace` of `web/trace.js` draws; the arguments are those of `render_page`."""
+    frames = frames or [Frame(0, trace, saliency)]
+    opened = next((k for k, frame in enumerate(frames) if frame.is_best), len(frames) - 1)
     return {
         "lang": lang,
         "texts": translations.catalogue(),
-        "about": {name: describe(found, name) for name in translations.LANGUAGES},
-        "task": found.task,
-        "symbols": found.symbols,
-        "glue": "" if all(len(s) == 1 for s in found.symbols) else " ",
-        "rtl": _right_to_left(found.symbols),
-        "units": found.layers[0].W_hh.shape[1],
-        "both": any(layer.direction == "backward" for layer in found.layers),
-        "targets": found.targets,
-        "reduction": found.reduction,
-        "head": found.head is not None,
+        "summary": {name: describe_model(trace, name) for name in translations.LANGUAGES},
+        "per_sequence": trace.per_sequence,
+        "symbols": trace.symbols,
+        "separator": "" if all(len(s) == 1 for s in trace.symbols) else " ",
+        "right_to_left": _is_right_to_left(trace.symbols),
+        "hidden_size": trace.layers[0].W_hh.shape[1],
+        "bidirectional": any(layer.direction == "backward" for layer in trace.layers),
+        "targets": trace.targets,
+        "reduction": trace.reduction,
+        "has_head": trace.head is not None,
         "layers": [
             {
                 "layer": layer.layer,
@@ -95,58 +95,63 @@ def data(
                 "cell": layer.cell,
                 "equation": cells.CELLS[layer.cell].equation,
                 "gates": [gate.name for gate in layer.gates],
-                "functions": [gate.activation for gate in layer.gates],
+                "activations": [gate.activation for gate in layer.gates],
+                "reset_by": [gate.reset_by for gate in layer.gates],
                 "states": list(layer.after),
             }
-            for layer in found.layers
+            for layer in trace.layers
         ],
         "opened": opened,
-        "frames": [_frame(frame, LARGEST // len(frames)) for frame in frames],
+        "frames": [_frame_data(frame, MAX_BYTES // len(frames)) for frame in frames],
     }
 
 
-def _frame(frame: Frame, largest: int) -> dict[str, Any]:
-    """What changes while the network learns, in at most so many bytes of numbers."""
-    found, memory = frame.trace, frame.memory
-    arrays = _all_arrays(found, memory)
-    half = sum(rows.size for rows in arrays.values()) * 4 > EXACT
-    arrays = _spared(arrays, largest)
+def _frame_data(frame: Frame, max_bytes: int) -> dict[str, Any]:
+    """Return what differs from epoch to epoch, in at most so many bytes of numbers."""
+    trace, saliency = frame.trace, frame.saliency
+    arrays = _all_arrays(trace, saliency)
+    is_half = sum(rows.size for rows in arrays.values()) * 4 > MAX_SINGLE
+    arrays = _drop_arrays(arrays, max_bytes)
     places: dict[str, tuple[int, int, int]] = {}
     offset = 0
     for name, rows in arrays.items():
         places[name] = (offset, len(rows), rows.shape[1])
         offset += rows.size
-    kind = np.dtype("<f2" if half else "<f4")
-    most = float(np.finfo(kind).max)
-    flat = np.concatenate([np.clip(rows, -most, most).astype(kind).ravel() for rows in arrays.values()])
+    dtype = np.dtype("<f2" if is_half else "<f4")
+    largest = float(np.finfo(dtype).max)
+    flat = np.concatenate([np.clip(rows, -largest, largest).astype(dtype).ravel() for rows in arrays.values()])
     return {
         "epoch": frame.epoch,
-        "chosen": found.chosen,
-        "losses": found.losses,
-        "loss": found.loss,
-        "difference": found.difference,
-        "top": [_top(found, n) for n in range(len(found.chosen))],
-        "memory": None
-        if memory is None
-        else {"horizon": memory.horizon, "bptt": memory.bptt, "count": len(memory.symbols)},
-        "half": half,
+        "predicted": trace.predicted,
+        "losses": trace.losses,
+        "loss": trace.loss,
+        "difference": trace.difference,
+        "top": [_top_labels(trace, n) for n in range(len(trace.predicted))],
+        "saliency": None
+        if saliency is None
+        else {
+            "horizon": saliency.horizon,
+            "recommended_bptt": saliency.recommended_bptt,
+            "count": len(saliency.symbols),
+        },
+        "is_half": is_half,
         "arrays": places,
         "bytes": base64.b64encode(flat.tobytes()).decode(),
     }
 
 
-def _all_arrays(found: Trace, memory: Memory | None) -> dict[str, Numbers]:
-    arrays = {f"{k}/{name}": rows for k, layer in enumerate(found.layers) for name, rows in _arrays(layer).items()}
-    if memory is not None:
-        arrays |= {"memory/gradient": memory.gradient, "memory/ablation": memory.ablation}
+def _all_arrays(trace: Trace, saliency: Saliency | None) -> dict[str, Numbers]:
+    arrays = {f"{k}/{name}": rows for k, layer in enumerate(trace.layers) for name, rows in _arrays(layer).items()}
+    if saliency is not None:
+        arrays |= {"saliency/gradient": saliency.gradient, "saliency/ablation": saliency.ablation}
     return arrays
 
 
 def _arrays(layer: LayerTrace) -> dict[str, Numbers]:
-    """What the page shows of a layer, by name, each of two axes."""
-    made = {"x": layer.inputs, "W_ih": layer.W_ih, "W_hh": layer.W_hh}
+    """Return the arrays of a layer that the page shows, by name, each with two axes."""
+    arrays = {"x": layer.inputs, "W_ih": layer.W_ih, "W_hh": layer.W_hh}
     for gate in layer.gates:
-        made |= {
+        arrays |= {
             f"terms_x/{gate.name}": gate.W_ih_x,
             f"terms_h/{gate.name}": gate.W_hh_h,
             f"b_ih/{gate.name}": gate.b_ih[None],
@@ -155,37 +160,37 @@ def _arrays(layer: LayerTrace) -> dict[str, Numbers]:
             f"value/{gate.name}": gate.value,
         }
     for kind, states in (("before", layer.before), ("after", layer.after), ("gradient", layer.gradients or {})):
-        made |= {f"{kind}/{name}": rows for name, rows in states.items()}
-    return made
+        arrays |= {f"{kind}/{name}": rows for name, rows in states.items()}
+    return arrays
 
 
-def room_for(found: Trace, memory: Memory) -> int:
-    """How many frames like this a page has room for: as many as fit whole, or a few with less in them."""
-    arrays = _all_arrays(found, memory)
-    whole, least = (2 * sum(rows.size for rows in a.values()) for a in (arrays, _spared(arrays, 0)))
-    return max(1, min(MOST_FRAMES, max(LARGEST // whole, min(FEW_FRAMES, LARGEST // least))))
+def max_frames(trace: Trace, saliency: Saliency) -> int:
+    """Return how many such frames fit in a page: as many as fit complete, or a few with arrays left out."""
+    arrays = _all_arrays(trace, saliency)
+    complete, smallest = (2 * sum(rows.size for rows in a.values()) for a in (arrays, _drop_arrays(arrays, 0)))
+    return max(1, min(MAX_FRAMES, max(MAX_BYTES // complete, min(MIN_FRAMES, MAX_BYTES // smallest))))
 
 
-def _spared(arrays: dict[str, Numbers], largest: int) -> dict[str, Numbers]:
-    """The arrays that fit; of the others one kind after the other is left out, the same of every layer."""
-    for kind in SPARED:
-        if sum(rows.size for rows in arrays.values()) * 2 <= largest:
+def _drop_arrays(arrays: dict[str, Numbers], max_bytes: int) -> dict[str, Numbers]:
+    """Return the arrays that fit; the others are left out kind by kind, the same in every layer."""
+    for kind in DROPPED_FIRST:
+        if sum(rows.size for rows in arrays.values()) * 2 <= max_bytes:
             break
         arrays = {name: rows for name, rows in arrays.items() if not name.partition("/")[2].startswith(kind)}
     return arrays
 
 
-def _top(found: Trace, n: int) -> list[tuple[str, float, float]]:
-    """The likeliest labels with score and probability, and the right one wherever it stands."""
-    order = np.argsort(-found.logits[n], kind="stable")[:TOP].tolist()
-    if found.targets is not None and (wanted := found.targets[n]) is not None:
-        at = found.labels.index(wanted)
-        order += [at] if at not in order else []
-    return [(found.labels[k], float(found.logits[n, k]), float(found.probabilities[n, k])) for k in order]
+def _top_labels(trace: Trace, n: int) -> list[tuple[str, float, float]]:
+    """Return the most probable labels with logit and probability, and the target even if it is not among them."""
+    order = np.argsort(-trace.logits[n], kind="stable")[:TOP].tolist()
+    if trace.targets is not None and (target := trace.targets[n]) is not None:
+        k = trace.labels.index(target)
+        order += [k] if k not in order else []
+    return [(trace.labels[k], float(trace.logits[n, k]), float(trace.probabilities[n, k])) for k in order]
 
 
-def _right_to_left(symbols: tuple[str, ...]) -> bool:
-    """Whether most letters are of a script that runs to the left, such as Hebrew and Arabic."""
+def _is_right_to_left(symbols: tuple[str, ...]) -> bool:
+    """Whether most letters belong to a right-to-left script such as Hebrew or Arabic."""
     letters = [c for s in symbols for c in s if c.isalpha()]
-    leftward = sum("\u0590" <= c <= "\u08ff" or "\ufb1d" <= c <= "\ufefc" for c in letters)
-    return 2 * leftward > len(letters)
+    count = sum("\u0590" <= c <= "\u08ff" or "\ufb1d" <= c <= "\ufefc" for c in letters)
+    return 2 * count > len(letters)

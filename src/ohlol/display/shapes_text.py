@@ -1,4 +1,4 @@
-"""What the terminal shows of a report: tables, pictures and a few words; computes nothing but where things stand."""
+"""A shape report on a terminal: tables, a drawing of the network, and explanations."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,11 +9,11 @@ from rich.text import Text
 from ohlol.explain.shapes import CellShapes, Equality, LayerShapes, Mistake, Parameter, Shape, Term
 
 WIDTH = 80
-"""Columns of the narrowest terminal a page is laid out for."""
-STEPS_SHOWN = 6
-BOXES_SHOWN = 4
-LAYERS_SHOWN = 3
-"""Longer lists are shown by their beginning and their end."""
+"""Maximum columns of a line of output."""
+MAX_STEPS = 6
+MAX_BOXES = 4
+MAX_LAYERS = 3
+"""A longer list is shown by its beginning and its end."""
 
 LETTERS = {
     "B": "batch size",
@@ -28,15 +28,15 @@ _ASCII = str.maketrans(dict(zip("─│┌┐└┘├┤┴▶◀▲✓✗…�
 
 
 def shapes_to_text(report: CellShapes | LayerShapes, console: Console) -> None:
-    """Print a report as one page for a learner, at most 80 columns wide.
+    """Print a report, at most 80 columns wide.
 
     Args:
-        report: what `ohlol.explain.shapes.describe` gives.
-        console: where to; coloured if it is a terminal, plain otherwise, ASCII if it knows no other signs.
+        report: what `ohlol.explain.shapes.shapes` returns.
+        console: where to print; in colour on a terminal, in ASCII where the encoding has no other characters.
 
-    >>> from ohlol.explain.shapes import describe
+    >>> from ohlol.explain.shapes import shapes
     >>> console = Console(width=80, color_system=None)
-    >>> shapes_to_text(describe("rnncell"), console)  # doctest: +ELLIPSIS
+    >>> shapes_to_text(shapes("rnncell"), console)  # doctest: +ELLIPSIS
     RNNCell: one step of a recurrent network
     ...
     """
@@ -48,18 +48,18 @@ def shapes_to_text(report: CellShapes | LayerShapes, console: Console) -> None:
 
 
 class _Page:
-    """A console that keeps to `WIDTH` and to the signs the terminal knows."""
+    """A console with lines of at most `WIDTH` columns, in ASCII where the encoding has no other characters."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self.width = min(console.width, WIDTH)
         self.ascii = console.options.ascii_only
 
-    def plain(self, text: str) -> str:
+    def encodable(self, text: str) -> str:
         return text.translate(_ASCII) if self.ascii else text
 
     def text(self, text: str, style: str = "") -> Text:
-        return Text(self.plain(text), style=style)
+        return Text(self.encodable(text), style=style)
 
     def title(self, text: str) -> None:
         self.print(self.text(text, "bold"), indent=0)
@@ -68,23 +68,23 @@ class _Page:
         self.console.print()
         self.print(self.text(text, "bold cyan"), indent=0)
 
-    def say(self, text: str) -> None:
+    def sentence(self, text: str) -> None:
         self.print(self.text(text))
 
     def lines(self, lines: Iterable[str], style: str = "") -> None:
         for line in lines:
             self.print(self.text(line, style))
 
-    def print(self, what: Text | Table, *, indent: int = 2) -> None:
-        """Line by line, since rich fills lines up with spaces, which do not belong in a file."""
+    def print(self, content: Text | Table, *, indent: int = 2) -> None:
+        """Print line by line, to remove the spaces that rich appends to each line."""
         options = self.console.options.update(width=self.width - indent, highlight=False)
-        for segments in self.console.render_lines(what, options, pad=False):
+        for segments in self.console.render_lines(content, options, pad=False):
             line = Text.assemble(" " * indent, *((part.text, part.style or "") for part in segments))
             line.rstrip()
             self.console.print(line, soft_wrap=True, highlight=False)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], *, styles: Sequence[str] = ()) -> None:
-        """Columns as wide as their longest cell; the last one wraps."""
+        """Print columns as wide as their longest cell; the last column wraps."""
         table = Table(box=None, padding=(0, 3, 0, 0), pad_edge=False, show_header=any(columns))
         for k, name in enumerate(columns):
             last = k == len(columns) - 1
@@ -100,41 +100,41 @@ def _cell(report: CellShapes, page: _Page) -> None:
     page.title(f"{report.module}: one step of a recurrent network")
     _glossary(report.sizes, page)
 
-    page.heading("Every step")
-    page.say(
-        f"A sequence is {report.sequence.letters} = {_show(report.sequence.shape)}. The cell is called once a step: it "
-        f"reads x, that step's input, and {_and(states)}, what the step before left; it gives "
+    page.heading("Time steps")
+    page.sentence(
+        f"A sequence is {report.sequence.letters} = {_show(report.sequence.shape)}. The cell is called once per time "
+        f"step with the input x and the previous {_and(states)}; it returns "
         + _and([f"{s}'" for s in states])
-        + ", which the next step reads. Its output is h'."
+        + ", the input of the next time step. Its output is h'."
     )
     columns = ["t", "x (B, I)", *(f"{s} (B, H)" for s in states), *(f"{s}' (B, H)" for s in states)]
     rows = [[str(s.t), *map(_show, (s.input, *s.before, *s.after))] for s in report.steps]
-    page.table(columns, _shortened(rows, STEPS_SHOWN), styles=["dim"])
+    page.table(columns, _shortened(rows, MAX_STEPS), styles=["dim"])
 
     page.heading("Parameters")
     _parameters(report.parameters, report.parameter_count, page)
     if len(report.gate_rows) > 1:
         rows_of = ", ".join(f"{gate} {first}:{last}" for gate, (first, last) in report.gate_rows.items())
-        page.say(f"The gates lie one upon the other; their rows are {rows_of}.")
+        page.sentence(f"The weights of the gates are stacked; their rows are {rows_of}.")
 
     page.heading("The equation")
     page.lines(report.equation, "bold")
-    page.say("For a batch each row is a sequence, so W x is worked out as x Wᵀ:")
+    page.sentence("For a batch each row is a sequence, so W x is computed as x Wᵀ:")
     for terms in report.equation_with_shapes:
         _equation(terms, page)
     if any(" * " in line for line in report.equation):
-        page.say("* multiplies number by number.")
+        page.sentence("* is the elementwise product.")
     if with_bias := len(report.parameters) == 4:
-        page.say("A bias is added to every row.")
+        page.sentence("A bias is added to every row.")
 
     page.heading("One linear layer over [h, x]")
     joined = report.joined_weight
-    page.say(
+    page.sentence(
         f"{joined.name} is {joined.letters} = {_show(joined.shape)}" + (", and b = b_ih + b_hh." if with_bias else ".")
     )
     if len(joined_gates := report.joined_gates) < len(report.gate_rows):
         left = [gate for gate in report.gate_rows if gate not in joined_gates]
-        page.say(f"Only for {_and(joined_gates)}: {_and(left)} multiplies its part of h by r first.")
+        page.sentence(f"Only for {_and(joined_gates)}: in {_and(left)}, r multiplies the part of h first.")
     _equalities(report.equalities, page)
     _mistakes(report.mistakes, page)
 
@@ -144,32 +144,36 @@ def _layer(report: LayerShapes, page: _Page) -> None:
     page.title(f"{report.module}: a recurrent network over a whole sequence")
     _glossary(sizes, page)
 
-    page.heading("In and out")
+    page.heading("Inputs and outputs")
     calls = ("in", report.inputs), ("out", report.outputs)
     rows = [[way, t.name, t.letters, _show(t.shape)] for way, tensors in calls for t in tensors]
     page.table(("", "tensor", "letters", "shape"), rows, styles=("dim", "bold"))
 
     page.heading("The network")
-    page.lines(_picture(report))
+    page.lines(_network(report))
     row = "l*D + d" if sizes["D"] > 1 else "l"
     note = f"h_0[{row}] and h_n[{row}] belong to layer l" + (
         ", direction d (0 forward, 1 backward)." if sizes["D"] > 1 else "."
     )
-    page.say(note + (" The arrows between steps carry c beside h." if len(report.outputs) > 2 else ""))
+    page.sentence(note + (" The arrows between time steps carry c as well as h." if len(report.outputs) > 2 else ""))
 
-    page.heading("output against h_n")
-    page.say("output has the top layer's h at every step; h_n has every layer's h at the step it read last.")
+    page.heading("output and h_n")
+    page.sentence(
+        "output has h of the top layer at every time step; h_n has h of every layer after its last time step."
+    )
     _equalities(report.equalities, page)
     if report.pitfall:
-        page.say("Easily taken to be equal, and not:")
+        page.sentence("A common mistake; these are not equal:")
         _equalities([report.pitfall], page)
     if len(report.outputs) > 2:
-        page.say("c_n has no such twin: output holds h only.")
+        page.sentence("There is no such equality for c_n: output contains h only.")
 
     page.heading("batch_first")
     rows = [[name, _show(a), _show(b), "" if a != b else "the same"] for name, (a, b) in report.batch_first.items()]
     page.table(("", "batch_first=False", "batch_first=True", ""), rows, styles=("bold",))
-    page.say(f"It swaps B and T of input and output only; h stays (L*D, B, H). Here it is {report.uses_batch_first}.")
+    page.sentence(
+        f"It swaps B and T of input and output only; h stays (L*D, B, H). In this report: {report.uses_batch_first}."
+    )
 
     page.heading("Parameters")
     _parameters(report.parameters, report.parameter_count, page)
@@ -185,10 +189,10 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _glossary(sizes: dict[str, int], page: _Page) -> None:
-    """Four letters a line, in columns."""
+    """Print four letters per line, in columns."""
     entries = [f"{letter} {LETTERS[letter]} {size}" for letter, size in sizes.items()]
     for four in (entries[:4], entries[4:]):
-        page.say("".join(entry.ljust(19) for entry in four).rstrip())
+        page.sentence("".join(entry.ljust(19) for entry in four).rstrip())
 
 
 def _shortened(rows: list[list[str]], most: int) -> list[list[str]]:
@@ -198,14 +202,14 @@ def _shortened(rows: list[list[str]], most: int) -> list[list[str]]:
 
 
 def _parameters(parameters: Sequence[Parameter], count: int, page: _Page) -> None:
-    """One row each; layers from the second on have the same shapes, so only the first few are written out."""
-    shown = [p for p in parameters if p.layer < LAYERS_SHOWN - 1]
+    """Print one row per parameter; from the second layer on all layers have the same shapes, so few are listed."""
+    shown = [p for p in parameters if p.layer < MAX_LAYERS - 1]
     rows = [[p.name, p.letters, _show(p.shape), f"{_numbers(p.shape):,}"] for p in shown]
     if rest := parameters[-1].layer - shown[-1].layer:
         numbers = count - sum(_numbers(p.shape) for p in shown)
         like = f"layer{'s' * (rest > 1)} {shown[-1].layer + 1}" + f" to {parameters[-1].layer}" * (rest > 1)
-        rows.append([like, "as the layer above", "", f"{numbers:,}"])
-    rows.append(["together", "", "", f"{count:,}"])
+        rows.append([like, "as the previous layer", "", f"{numbers:,}"])
+    rows.append(["total", "", "", f"{count:,}"])
     page.table(("parameter", "letters", "shape", "numbers"), rows, styles=("bold",))
 
 
@@ -214,9 +218,9 @@ def _numbers(shape: Shape) -> int:
 
 
 def _equation(terms: Sequence[Term], page: _Page) -> None:
-    """Each term with its shape below it, centred; an equation too long for a line goes on at a plus."""
+    """Print each term with its shape below it, centred; an equation that is too long is wrapped at a plus."""
     groups: list[tuple[str, str]] = []
-    for text, shape in ((page.plain(text), shape) for text, shape in terms):
+    for text, shape in ((page.encodable(text), shape) for text, shape in terms):
         small = "" if shape is None else _show(shape).replace(" ", "")
         width = max(len(text), len(small))
         above, below = groups.pop() if groups and not text.startswith((" + ", ") + ")) else ("", "")
@@ -240,26 +244,26 @@ def _equalities(equalities: Iterable[Equality], page: _Page) -> None:
 
 
 def _mistakes(mistakes: Iterable[Mistake], page: _Page) -> None:
-    page.heading("When a shape is wrong")
+    page.heading("Wrong shapes")
     for mistake in mistakes:
         page.print(page.text(mistake.call, "bold"))
         if mistake.error is None:
-            said = f"no error! The output is {_show(mistake.result or ())}, B and T taken for each other"
-            page.print(page.text(said, "yellow"), indent=4)
+            warning = f"no error! The output is {_show(mistake.result or ())}, with B and T swapped"
+            page.print(page.text(warning, "yellow"), indent=4)
         else:
             page.print(page.text(mistake.error, "red"), indent=4)
         page.print(page.text("→ " + mistake.fix), indent=4)
 
 
-def _picture(report: LayerShapes) -> list[str]:
-    """The layers, the last on top, over time from left to right."""
+def _network(report: LayerShapes) -> list[str]:
+    """Draw the layers, the last on top, over the time steps from left to right."""
     T, L, D = (report.sizes[letter] for letter in "TLD")
-    times = list(range(T)) if T <= BOXES_SHOWN else [0, 1, None, T - 1]
-    layers = list(range(L)) if L <= LAYERS_SHOWN else [0, None, L - 1]
+    times = list(range(T)) if T <= MAX_BOXES else [0, 1, None, T - 1]
+    layers = list(range(L)) if L <= MAX_LAYERS else [0, None, L - 1]
     left, name = 20, report.module
 
     def across(piece: str, gap: str, dots: str = "") -> str:
-        """One piece a time step, nine columns wide, and what stands between two."""
+        """Return one piece per time step, nine columns wide, with a gap between two."""
         return gap.join(dots.center(9) if t is None else piece for t in times)
 
     def steps(label: str) -> str:

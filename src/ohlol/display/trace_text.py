@@ -1,4 +1,4 @@
-"""A trace on a terminal: every step, or one step's equation with the real numbers; works nothing out."""
+"""A trace on a terminal: every time step, or the equations of one time step with their numbers."""
 
 from collections.abc import Sequence
 
@@ -9,65 +9,66 @@ from rich.text import Text
 from ohlol import cells
 from ohlol.display import translations
 from ohlol.display.shapes_text import WIDTH
-from ohlol.explain.saliency import Memory
+from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import Gate, LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
 
-UNITS_SHOWN = 8
-"""Numbers of a row; a longer one is shown by its beginning, and as a strip of blocks."""
-LARGEST_MATRIX = 6
+MAX_NUMBERS = 8
+"""Values of a row that are written out; a longer row is shown by its first values and a strip of blocks."""
+MAX_MATRIX = 6
 """Rows and columns of a matrix that is written out."""
-GUESSES = 5
+TOP = 5
+"""Labels shown for a prediction."""
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.-=+*%#"
-SIGNS = {" ": "␣", "\n": "⏎", "\t": "⇥", "": "∅"}
-ASCII_SIGNS = {" ": "_", "\n": "\\n", "\t": "\\t", "": "''"}
+VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "": "∅"}
+ASCII_VISIBLE = {" ": "_", "\n": "\\n", "\t": "\\t", "": "''"}
 JOINERS = "\u200c\u200d"
-"""Not printable by themselves, and needed to spell Persian and many an emoji."""
+"""Not printable, but part of the spelling of Persian words and of many emoji."""
 POSITIVE, NEGATIVE = "dark_orange", "deep_sky_blue1"
-"""Of numbers above and below 0: orange and blue are told apart by all eyes."""
+"""Colours of values above and below 0, distinguishable with every kind of colour vision."""
 
 
 class Page:
-    """Lines of at most `WIDTH` columns in one language."""
+    """A console with lines of at most `WIDTH` columns in one language."""
 
     def __init__(self, console: Console, lang: str) -> None:
         self.console, self.lang = console, lang
         self.ascii = console.options.ascii_only
         self.width = min(console.width, WIDTH)
 
-    def say(self, *parts: str | tuple[str, str]) -> None:
-        """One line of pieces, each with its style or without; too long, it ends in an ellipsis."""
+    def print(self, *parts: str | tuple[str, str]) -> None:
+        """Print one line of pieces, each with or without a style; a line that is too long ends in an ellipsis."""
         line = Text.assemble(*parts, no_wrap=True)
         line.truncate(self.width, overflow="ellipsis")
         line.rstrip()
         self.console.print(line, soft_wrap=True, highlight=False)
 
-    def word(self, key: str, **values: object) -> str:
-        """A text of the catalogue."""
+    def text(self, key: str, **values: object) -> str:
+        """Return a text of the catalogue."""
         return translations.text(key, self.lang, **values)
 
-    def name(self, key: str) -> str:
-        """A text as the name of a row, as wide as the names of gates and states."""
-        word = self.word(key)
-        return "  " + word + " " * max(1, 7 - Text(word).cell_len)
+    def row_name(self, key: str, **values: object) -> str:
+        """Return a text padded to the width of the names of gates and states."""
+        name = self.text(key, **values)
+        return "  " + name + " " * max(1, 7 - Text(name).cell_len)
 
-    def sign(self, symbol: str) -> str:
-        """A symbol that can be seen and cannot steer the terminal."""
-        known = ASCII_SIGNS if self.ascii else SIGNS
+    def visible(self, symbol: str) -> str:
+        """Return a symbol in visible characters, without control characters."""
+        known = ASCII_VISIBLE if self.ascii else VISIBLE
         if symbol in known:
             return known[symbol]
         return "".join(c if c.isprintable() or c in JOINERS else repr(c)[1:-1] for c in symbol)
 
     def numbers(self, row: Numbers) -> list[tuple[str, str]]:
-        """A row of numbers, coloured by sign; of many units the first, and then all as a strip."""
-        shown = [(f"{v:7.3f}", POSITIVE if v > 0 else NEGATIVE) for v in row[:UNITS_SHOWN].tolist()]
-        if len(row) > UNITS_SHOWN:
-            shown = [*shown[:4], ("  ", ""), *self.strip(row)]
-        return shown
+        """Return a row of values, coloured by sign; a long row as its first values and a strip of all."""
+        pieces = [(f"{v:7.3f}", POSITIVE if v > 0 else NEGATIVE) for v in row[:MAX_NUMBERS].tolist()]
+        if len(row) > MAX_NUMBERS:
+            pieces = [*pieces[:4], ("  ", ""), *self.strip(row)]
+        return pieces
 
     def strip(self, row: Numbers) -> list[tuple[str, str]]:
-        """A block for each unit, its height the size of the number and its colour the sign."""
+        """Return one block per value: its height shows the magnitude, its colour the sign."""
         blocks = ASCII_BLOCKS if self.ascii else BLOCKS
         top = max(1.0, float(np.abs(row).max()))
         most = self.width - 48
@@ -78,127 +79,133 @@ class Page:
         return pieces if len(row) <= most else [*pieces[:-1], ("+" if self.ascii else "…", "dim")]
 
 
-def trace_to_text(found: Trace, console: Console, *, lang: str = "en", memory: Memory | None = None) -> None:
-    """Print every step: what is read, the gates, the states and the likeliest answers.
+def trace_to_text(trace: Trace, console: Console, *, lang: str = "en", saliency: Saliency | None = None) -> None:
+    """Print every time step: the input, the gates, the states and the most probable labels.
 
     Args:
-        found: what `ohlol.explain.trace.trace` gives.
-        console: where to; coloured if it is a terminal, plain otherwise, ASCII if it knows no other signs.
+        trace: what `ohlol.explain.trace.trace` returns.
+        console: where to print; in colour on a terminal, in ASCII where the encoding has no other characters.
         lang: "en" or "zh".
-        memory: how far back the model remembers; its two sentences end the page.
+        saliency: the saliency of the same sequence; adds the horizon and the recommended `bptt`.
     """
     page = Page(console, lang)
-    _head(found, page)
-    last = len(found.symbols) - 1
-    for t, symbol in enumerate(found.symbols):
-        page.say()
-        parts: list[str | tuple[str, str]] = [(page.word("step", t=t), "bold cyan"), f"  {page.word('reads')} "]
-        parts.append((page.sign(symbol), "bold"))
-        answer = t if not found.per_sequence else 0 if t == last else None
-        page.say(*parts, *(_answer(found, answer, page) if answer is not None else ()))
-        for layer in found.layers:
-            _states(layer, t, page, several=len(found.layers) > 1)
-        if answer is not None:
-            best = "  ".join(f"{page.sign(label)} {p:.0%}" for label, p in found.best(answer, GUESSES))
-            page.say(page.name("guess"), (best, "dim"))
-    if memory is not None:
-        page.say()
-        for line in memory_lines(memory, lang):
-            page.say(line)
+    _print_header(trace, page)
+    for t, symbol in enumerate(trace.symbols):
+        page.print()
+        n = trace.prediction_at(t)
+        prediction = [] if n is None else _prediction(trace, n, page)
+        page.print(*_step_title(t, symbol, page), *prediction)
+        for layer in trace.layers:
+            _print_states(layer, t, page, several=len(trace.layers) > 1)
+        if n is not None:
+            best = "  ".join(f"{page.visible(label)} {p:.0%}" for label, p in trace.best(n, TOP))
+            page.print(page.row_name("top_labels", count=min(TOP, len(trace.labels))), (best, "dim"))
+    if saliency is not None:
+        page.print()
+        for line in saliency_lines(saliency, lang):
+            page.print(line)
 
 
-def memory_lines(memory: Memory, lang: str) -> list[str]:
-    """How far back the model remembers, and what to train it with."""
-    if memory.horizon is None:
-        return [translations.text("no_horizon", lang, steps=len(memory.symbols))]
+def saliency_lines(saliency: Saliency, lang: str) -> list[str]:
+    """Return the horizon and the recommended `bptt` as sentences."""
+    if saliency.horizon is None:
+        return [translations.text("no_horizon", lang, steps=len(saliency.symbols))]
     return [
-        translations.text("horizon", lang, steps=memory.horizon),
-        translations.text("bptt", lang, steps=memory.bptt),
+        translations.text("horizon", lang, steps=saliency.horizon),
+        translations.text("bptt", lang, steps=saliency.recommended_bptt),
     ]
 
 
-def describe(found: Trace, lang: str) -> str:
-    """The model in a line: its cell, layers and units."""
-    first = found.layers[0]
-    layers = max(layer.layer for layer in found.layers) + 1
-    parts = [translations.text("model", lang, cell=first.cell, layers=layers, units=first.W_hh.shape[1])]
-    parts += [translations.text("both_directions", lang)] if len(found.layers) > layers else []
-    parts += [translations.text("no_head", lang)] if found.head is None else []
+def describe_model(trace: Trace, lang: str) -> str:
+    """Return the model in one line: its cell, layers and hidden size."""
+    first = trace.layers[0]
+    layers = max(layer.layer for layer in trace.layers) + 1
+    parts = [translations.text("model", lang, cell=first.cell, layers=layers, hidden_size=first.W_hh.shape[1])]
+    parts += [translations.text("bidirectional", lang)] if len(trace.layers) > layers else []
+    parts += [translations.text("no_head", lang)] if trace.head is None else []
     return ("，" if lang == "zh" else ", ").join(parts)
 
 
-def _head(found: Trace, page: Page) -> None:
-    glue = "" if all(len(s) == 1 for s in found.symbols) else " "
-    said = glue.join(map(page.sign, found.chosen))
-    page.say((f"{glue.join(map(page.sign, found.symbols))} {'->' if page.ascii else '→'} {said}", "bold"))
-    page.say(describe(found, page.lang))
-    if found.loss is not None and found.losses is not None:
-        count = sum(v is not None for v in found.losses)
-        page.say(page.word(f"loss_{found.reduction}", value=f"{found.loss:.4f}", count=count))
-    page.say((page.word("difference", value=f"{found.difference:.1g}"), "dim"))
+def _print_header(trace: Trace, page: Page) -> None:
+    separator = "" if all(len(s) == 1 for s in trace.symbols) else " "
+    symbols, predicted = (separator.join(map(page.visible, s)) for s in (trace.symbols, trace.predicted))
+    page.print((f"{symbols} {'->' if page.ascii else '→'} {predicted}", "bold"))
+    page.print(describe_model(trace, page.lang))
+    if trace.loss is not None and trace.losses is not None:
+        count = sum(v is not None for v in trace.losses)
+        page.print(page.text(f"loss_{trace.reduction}", value=f"{trace.loss:.4f}", count=count))
+    page.print((page.text("difference", value=f"{trace.difference:.1g}"), "dim"))
 
 
-def _answer(found: Trace, n: int, page: Page) -> list[str | tuple[str, str]]:
-    said, wanted = found.chosen[n], found.targets[n] if found.targets is not None else None
-    right = said == wanted
-    style = "bold" if wanted is None else "bold green" if right else "bold red"
-    parts: list[str | tuple[str, str]] = [f"  {page.word('answer')} ", (page.sign(said), style)]
-    if wanted is not None and found.losses is not None:
-        mark = ("ok" if right else "x") if page.ascii else ("✓" if right else "✗")
+def _step_title(t: int, symbol: str, page: Page) -> list[str | tuple[str, str]]:
+    return [(page.text("step", t=t), "bold cyan"), f"  {page.text('input')} ", (page.visible(symbol), "bold")]
+
+
+def _prediction(trace: Trace, n: int, page: Page) -> list[str | tuple[str, str]]:
+    predicted, target = trace.predicted[n], trace.targets[n] if trace.targets is not None else None
+    is_correct = predicted == target
+    style = "bold" if target is None else "bold green" if is_correct else "bold red"
+    parts: list[str | tuple[str, str]] = [f"  {page.text('prediction')} ", (page.visible(predicted), style)]
+    if target is not None and trace.losses is not None:
+        mark = ("ok" if is_correct else "x") if page.ascii else ("✓" if is_correct else "✗")
         parts += [" ", (mark, style)]
-        parts += [] if right else [f" {page.word('wanted')} ", (page.sign(wanted), "bold")]
-        parts += [f"  {page.word('loss')} {found.losses[n]:.4f}"]
+        parts += [] if is_correct else [f" {page.text('target')} ", (page.visible(target), "bold")]
+        parts += [f"  {page.text('loss')} {trace.losses[n]:.4f}"]
     return parts
 
 
-def _states(layer: LayerTrace, t: int, page: Page, *, several: bool) -> None:
+def _layer_title(layer: LayerTrace, page: Page) -> str:
+    return f"{page.text('layer', layer=layer.layer)}, {page.text(layer.direction)}"
+
+
+def _print_states(layer: LayerTrace, t: int, page: Page, *, several: bool) -> None:
     if several:
-        page.say((f"  {page.word('layer', layer=layer.layer)}, {page.word(layer.direction)}", "dim"))
+        page.print((f"  {_layer_title(layer, page)}", "dim"))
     if len(layer.gates) > 1:
         for gate in layer.gates:
-            page.say((f"  {gate.name:<7}", "dim"), *page.numbers(gate.value[t]))
+            page.print((f"  {gate.name:<7}", "dim"), *page.numbers(gate.value[t]))
     for name in reversed(layer.after):
-        page.say((f"  {name + chr(39):<7}", "bold"), *page.numbers(layer.after[name][t]))
+        page.print((f"  {name + chr(39):<7}", "bold"), *page.numbers(layer.after[name][t]))
 
 
-def step_to_text(found: Trace, t: int, console: Console, *, lang: str = "en") -> None:
-    """Print one step's equations with the real numbers in them, then the answer they lead to.
+def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") -> None:
+    """Print the equations of one time step with their numbers, then the prediction.
 
     Args:
-        found: what `ohlol.explain.trace.trace` gives.
-        t: which step, from 0.
-        console: where to.
+        trace: what `ohlol.explain.trace.trace` returns.
+        t: the time step, from 0.
+        console: where to print.
         lang: "en" or "zh".
 
     Raises:
-        InputError: there is no such step.
+        InputError: there is no such time step.
     """
-    if not 0 <= t < len(found.symbols):
-        raise InputError(f"--step is {t}; the steps are 0 to {len(found.symbols) - 1}")
+    if not 0 <= t < len(trace.symbols):
+        raise InputError(f"`step` is {t}; the steps are 0 to {len(trace.symbols) - 1}")
     page = Page(console, lang)
-    _head(found, page)
-    page.say()
-    page.say((page.word("step", t=t), "bold cyan"), f"  {page.word('reads')} ", (page.sign(found.symbols[t]), "bold"))
-    for layer in found.layers:
-        page.say()
-        if len(found.layers) > 1:
-            page.say((f"{page.word('layer', layer=layer.layer)}, {page.word(layer.direction)}", "bold"))
+    _print_header(trace, page)
+    page.print()
+    page.print(*_step_title(t, trace.symbols[t], page))
+    for layer in trace.layers:
+        page.print()
+        if len(trace.layers) > 1:
+            page.print((_layer_title(layer, page), "bold"))
         for line in cells.CELLS[layer.cell].equation:
-            page.say((line, "bold"))
+            page.print((line, "bold"))
         for k, gate in enumerate(layer.gates):
-            page.say()
-            _matrices(layer, k, t, page)
-            _gate(layer, gate, t, page)
-        _new_state(layer, t, page)
-    n = t if not found.per_sequence else 0 if t == len(found.symbols) - 1 else None
+            page.print()
+            _print_matrices(layer, k, t, page)
+            _print_gate(layer, gate, t, page)
+        _print_new_state(layer, t, page)
+    n = trace.prediction_at(t)
     if n is not None:
-        _scores(found, n, page)
+        _print_logits(trace, n, page)
 
 
-def _matrices(layer: LayerTrace, k: int, t: int, page: Page) -> None:
-    """Both products of one gate, matrix times vector, side by side where they fit."""
+def _print_matrices(layer: LayerTrace, k: int, t: int, page: Page) -> None:
+    """Print both products of one gate, matrix times vector, where they are small enough."""
     H, name = layer.W_hh.shape[1], layer.gates[k].name
-    if max(layer.W_ih.shape[1], H) > LARGEST_MATRIX:
+    if max(layer.W_ih.shape[1], H) > MAX_MATRIX:
         return
     letters = ("W_ih", "W_hh") if len(layer.gates) == 1 else (f"W_i{name}", f"W_h{name}")
     rows = slice(k * H, (k + 1) * H)
@@ -206,27 +213,29 @@ def _matrices(layer: LayerTrace, k: int, t: int, page: Page) -> None:
         (letters[0], layer.W_ih[rows], layer.inputs[t], layer.gates[k].W_ih_x[t], "x"),
         (letters[1], layer.W_hh[rows], layer.before["h"][t], layer.gates[k].W_hh_h[t], "h"),
     ):
-        wide = matrix.shape[1] * 7 + 1
-        page.say((f"  {title + ' ' + of:<9}", "dim"), *_column(matrix, vector, product, 0, wide))
+        width = matrix.shape[1] * 7 + 1
+        page.print((f"  {title + ' ' + of:<9}", "dim"), *_product_row(matrix, vector, product, 0, width))
         for row in range(1, max(len(matrix), len(vector))):
-            page.say(" " * 11, *_column(matrix, vector, product, row, wide))
+            page.print(" " * 11, *_product_row(matrix, vector, product, row, width))
 
 
-def _column(matrix: Numbers, vector: Numbers, product: Numbers, row: int, wide: int) -> list[str | tuple[str, str]]:
-    """One row of "[matrix] [vector] = [product]"; the vector may be longer or shorter than the matrix is high."""
+def _product_row(
+    matrix: Numbers, vector: Numbers, product: Numbers, row: int, width: int
+) -> list[str | tuple[str, str]]:
+    """Return one row of "[matrix] [vector] = [product]"; the vector may have more or fewer rows than the matrix."""
 
-    def shown(values: Sequence[float]) -> list[str | tuple[str, str]]:
+    def in_brackets(values: Sequence[float]) -> list[str | tuple[str, str]]:
         return ["[", *((f"{v:7.3f}", POSITIVE if v > 0 else NEGATIVE if v < 0 else "dim") for v in values), "]"]
 
     middle = " = " if row == 0 else "   "
-    left = shown(matrix[row].tolist()) if row < len(matrix) else [" " * (wide + 1)]
-    times = shown([float(vector[row])]) if row < len(vector) else [" " * 9]
-    right = shown([float(product[row])]) if row < len(product) else []
+    left = in_brackets(matrix[row].tolist()) if row < len(matrix) else [" " * (width + 1)]
+    times = in_brackets([float(vector[row])]) if row < len(vector) else [" " * 9]
+    right = in_brackets([float(product[row])]) if row < len(product) else []
     return [*left, " ", *times, middle, *right]
 
 
-def _gate(layer: LayerTrace, gate: Gate, t: int, page: Page) -> None:
-    """A row for each unit: the terms, their sum, and the gate."""
+def _print_gate(layer: LayerTrace, gate: Gate, t: int, page: Page) -> None:
+    """Print one row per neuron: the terms, their sum, and the value of the gate."""
     function, one = gate.activation, len(layer.gates) == 1
     part = "h" if one else gate.name
     names = (
@@ -236,61 +245,61 @@ def _gate(layer: LayerTrace, gate: Gate, t: int, page: Page) -> None:
     )
     value = "h'" if one else part
     heads = [
-        page.word("unit"),
+        page.text("neuron"),
         names[0],
         names[1],
-        *([] if gate.reset_by is None else [gate.reset_by]),
+        *([gate.reset_by] if gate.reset_by else []),
         names[2],
         names[3],
-        page.word("sum"),
+        page.text("sum"),
     ]
-    page.say((_cells([*heads, f"{function} = {value}"]), "dim"))
+    page.print((_cells([*heads, f"{function} = {value}"]), "dim"))
     reset = next((other.value[t] for other in layer.gates if other.name == gate.reset_by), None)
-    for j in range(min(len(gate.total[t]), UNITS_SHOWN)):
+    for j in range(min(len(gate.total[t]), MAX_NUMBERS)):
         numbers = [gate.W_ih_x[t, j], gate.b_ih[j], gate.W_hh_h[t, j], gate.b_hh[j]]
         signed = [f"{numbers[0]:.4f}", f"{numbers[1]:+.4f}", f"{numbers[2]:+.4f}", f"{numbers[3]:+.4f}"]
         if reset is not None:
             signed[2:] = [f"+{reset[j]:.4f}*", f"({numbers[2]:.4f}", f"{numbers[3]:+.4f})"]
         row = _cells([str(j), *signed, f"{gate.total[t, j]:.4f}", ""]).removesuffix(" " * 12)
         style = POSITIVE if gate.value[t, j] > 0 else NEGATIVE
-        page.say(row, (f"{gate.value[t, j]:>12.6f}", style))
-    if (rest := len(gate.total[t]) - UNITS_SHOWN) > 0:
-        page.say((f"  {page.word('more_units', count=rest)}", "dim"))
+        page.print(row, (f"{gate.value[t, j]:>12.6f}", style))
+    if (rest := len(gate.total[t]) - MAX_NUMBERS) > 0:
+        page.print((f"  {page.text('more_neurons', count=rest)}", "dim"))
 
 
 def _cells(row: Sequence[str]) -> str:
-    """Columns: the unit's number narrow, the rest eleven wide, counted as a terminal shows them."""
-    widths = [5, *[10 if len(row) > 6 else 11] * (len(row) - 2), 12]
+    """Return columns of fixed width, counted as a terminal shows them; the first, a number, is narrow."""
+    widths = [7, *[10 if len(row) > 6 else 11] * (len(row) - 2), 12]
     return "".join(" " * max(0, w - Text(cell).cell_len) + cell for w, cell in zip(widths, row, strict=True))
 
 
-def _new_state(layer: LayerTrace, t: int, page: Page) -> None:
+def _print_new_state(layer: LayerTrace, t: int, page: Page) -> None:
     if len(layer.gates) > 1:
-        page.say()
+        page.print()
         lines = [line for line in cells.CELLS[layer.cell].equation if "'" in line.split("=")[0]]
         for line in lines:
             name = line.split("'")[0]
-            page.say((line, "bold"))
+            page.print((line, "bold"))
             if name in layer.before:
-                page.say((f"  {name:<7}", "dim"), *page.numbers(layer.before[name][t]))
-            page.say((f"  {name + chr(39):<7}", "bold"), *page.numbers(layer.after[name][t]))
+                page.print((f"  {name:<7}", "dim"), *page.numbers(layer.before[name][t]))
+            page.print((f"  {name + chr(39):<7}", "bold"), *page.numbers(layer.after[name][t]))
     if layer.gradients is not None:
         for name, rows in layer.gradients.items():
-            page.say((f"  dL/d{name + chr(39):<4}", "dim"), *page.numbers(rows[t]))
+            page.print((f"  dL/d{name + chr(39):<4}", "dim"), *page.numbers(rows[t]))
 
 
-def _scores(found: Trace, n: int, page: Page) -> None:
-    page.say()
-    page.say((_cells(["", page.word("label"), page.word("score"), page.word("probability")]), "dim"))
-    order = np.argsort(-found.logits[n], kind="stable")[:UNITS_SHOWN]
+def _print_logits(trace: Trace, n: int, page: Page) -> None:
+    page.print()
+    page.print((_cells(["", page.text("label"), page.text("logit"), page.text("probability")]), "dim"))
+    target = trace.targets[n] if trace.targets is not None else None
+    order = np.argsort(-trace.logits[n], kind="stable")[:MAX_NUMBERS]
     for k in order.tolist():
-        label, wanted = page.sign(found.labels[k]), found.targets is not None and found.targets[n] == found.labels[k]
-        bar = ("#" if page.ascii else "█") * round(float(found.probabilities[n, k]) * 24)
-        mark = f"  {page.word('wanted')}" if wanted else ""
-        row = _cells(["", label, f"{found.logits[n, k]:.4f}", f"{found.probabilities[n, k]:.4f}"])
-        page.say(row, "  ", (bar, POSITIVE), (mark, "bold green"))
-    if found.losses is not None and found.losses[n] is not None:
-        page.say()
-        wanted = found.targets[n] if found.targets is not None else ""
-        p = found.probabilities[n, found.labels.index(wanted or "")]
-        page.say(f"{page.word('loss')} = -log({p:.4f}) = {found.losses[n]:.4f}")
+        bar = ("#" if page.ascii else "█") * round(float(trace.probabilities[n, k]) * 24)
+        mark = f"  {page.text('target')}" if trace.labels[k] == target else ""
+        numbers = [f"{trace.logits[n, k]:.4f}", f"{trace.probabilities[n, k]:.4f}"]
+        row = _cells(["", page.visible(trace.labels[k]), *numbers])
+        page.print(row, "  ", (bar, POSITIVE), (mark, "bold green"))
+    if target is not None and trace.losses is not None:
+        page.print()
+        p = trace.probabilities[n, trace.labels.index(target)]
+        page.print(f"{page.text('loss')} = -log({p:.4f}) = {trace.losses[n]:.4f}")

@@ -1,1 +1,1 @@
-"""What a network does, as numbers: traces, saliency, neurons, equivalence, curves, shapes."""
+"""What a network computes, as numbers: traces, saliency, neurons, equivalence, history, shapes and curves."""

@@ -1,6 +1,8 @@
-"""Cell in a loop = layer = matrix products: the same weights run every way, and how much the results differ.
+"""Check that a cell in a loop, a layer and plain matrix products compute the same with the same weights.
 
-Shapes: T steps, B sequences, I input size, H hidden size.
+Every implementation runs forward and backward, in float64 and float32, and the largest differences are reported.
+
+Shapes: T time steps, B sequences, I input size, H hidden size.
 """
 
 import ast
@@ -22,61 +24,62 @@ from ohlol.models.reference import weights_of
 from ohlol.utils.errors import InputError
 
 KINDS = tuple(spec.name for spec in torch_cells())
-BY_HAND = "matrix products by hand"
+REFERENCE = "plain matrix products"
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
-"""Largest difference, over the largest number of the reference or 1, that the order of sums explains."""
-LARGEST = 1024
-"""Each size at most: enough to see that the ways agree, and done in a moment."""
+"""The largest difference, relative to the largest value of the reference or 1, that the order of sums explains."""
+MAX_SIZE = 1024
+"""The maximum of each size; larger ones take long and test nothing more."""
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to run the same weights, and its largest differences to the matrix products in float64."""
+class Implementation:
+    """One implementation of the cell, and its largest differences from the matrix products in float64."""
 
     name: str
     output: float
-    """Over every hidden state and the last states, in float64."""
+    """Over all hidden states and the last states, in float64."""
     gradient: float
     """Over the gradients of inputs and weights, in float64."""
     output32: float
-    """The same in float32."""
+    """The same as `output` in float32."""
     gradient32: float
+    """The same as `gradient` in float32."""
     holds: bool
     """Whether all four lie within `TOLERANCES`."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """One cell with its weights, run every way."""
+    """The result for one cell and its weights."""
 
     cell: str
     layer: int
     direction: str
     sizes: dict[str, int]
-    ways: tuple[Way, ...]
+    implementations: tuple[Implementation, ...]
     converted: bool
-    """Whether a cell's weights, turned into a layer's and back, are the same to the last bit."""
+    """Whether the weights of a cell, converted to a layer and back, are equal bit for bit."""
 
     @property
     def holds(self) -> bool:
-        """Whether every way agrees, and converting changes nothing."""
-        return self.converted and all(way.holds for way in self.ways)
+        """Whether all implementations agree and the conversion changes nothing."""
+        return self.converted and all(one.holds for one in self.implementations)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
 def cell_from_layer(layer: torch.nn.RNNBase, k: int = 0, *, backward: bool = False) -> torch.nn.RNNCellBase:
-    """A cell with the weights of one layer and direction, of `ohlol.nn` whatever the layer is of.
+    """Build an `ohlol.nn` cell with the weights of one layer and direction of a layer of `ohlol.nn` or `torch.nn`.
 
     Args:
         layer: an RNN, GRU or LSTM without projection.
-        k: which of its layers.
-        backward: its backward direction.
+        k: the index of the layer.
+        backward: take the backward direction.
 
     Raises:
-        InputError: no such layer or direction, or a projection, which no cell has.
+        InputError: there is no such layer or direction, or it has a projection, which no cell has.
 
     >>> layer = torch.nn.GRU(3, 2)
     >>> cell = cell_from_layer(layer)
@@ -86,7 +89,7 @@ def cell_from_layer(layer: torch.nn.RNNBase, k: int = 0, *, backward: bool = Fal
     """
     if not 0 <= k < layer.num_layers or (backward and not layer.bidirectional) or layer.proj_size:
         raise InputError(
-            f"no cell has the weights of layer {k}, {DIRECTIONS[backward]}, of a layer with "
+            f"cannot build a cell from layer {k}, {DIRECTIONS[backward]}, of a module with "
             f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}, proj_size={layer.proj_size}"
         )
     suffix = f"_l{k}" + "_reverse" * backward
@@ -97,7 +100,7 @@ def cell_from_layer(layer: torch.nn.RNNBase, k: int = 0, *, backward: bool = Fal
 
 
 def layer_from_cell(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
-    """A layer of one direction with the weights of a cell, of `ohlol.nn` whatever the cell is of.
+    """Build an `ohlol.nn` layer of one direction with the weights of a cell of `ohlol.nn` or `torch.nn`.
 
     >>> cell = torch.nn.LSTMCell(3, 2)
     >>> cell_again = cell_from_layer(layer_from_cell(cell))
@@ -118,28 +121,28 @@ def prove(
     batch_size: int = 1,
     seed: int = 0,
 ) -> Proof:
-    """Run random weights every way.
+    """Compare the implementations with random weights.
 
     Args:
         kind: one of `KINDS`.
         input_size, hidden_size, seq_len, batch_size: I, H, T and B.
-        seed: of weights and inputs.
+        seed: the seed of weights and inputs.
 
     Raises:
-        InputError: no such kind, or a size out of range.
+        InputError: an unknown kind, or a size out of range.
 
     >>> prove("gru").holds
     True
     """
     if kind not in KINDS:
-        raise InputError(f"--cell is {kind!r}; it must be one of {', '.join(KINDS)}")
-    sizes = {"input-size": input_size, "hidden-size": hidden_size, "seq-len": seq_len, "batch-size": batch_size}
+        raise InputError(f"`cell` is {kind!r}; it must be one of {', '.join(KINDS)}")
+    sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
     for name, size in sizes.items():
-        if not 1 <= size <= LARGEST:
-            raise InputError(f"--{name} is {size}; it must be from 1 to {LARGEST}")
+        if not 1 <= size <= MAX_SIZE:
+            raise InputError(f"`{name}` is {size}; it must be from 1 to {MAX_SIZE}")
     random = torch.Generator().manual_seed(seed)
     spec = CELLS[kind]
-    bound = hidden_size**-0.5  # as torch draws them
+    bound = hidden_size**-0.5  # the bound of torch's own initial weights
 
     def draw(*shape: int) -> Tensor:
         return (torch.rand(*shape, generator=random, dtype=torch.float64) * 2 - 1) * bound
@@ -151,7 +154,7 @@ def prove(
 
 
 def prove_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, seed: int = 0) -> tuple[Proof, ...]:
-    """Run the weights of each layer and direction of a trained model every way, on random inputs."""
+    """Compare the implementations with the weights of each layer and direction of a trained model, on random inputs."""
     model = model.on_cpu
     settings, proofs = model.network.settings, list[Proof]()
     random = torch.Generator().manual_seed(seed)
@@ -163,11 +166,11 @@ def prove_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, see
     return tuple(proofs)
 
 
-def by_hand(spec: CellSpec, x: Tensor, weights: cells.Weights) -> tuple[Tensor, Tensor]:
+def matrix_products(spec: CellSpec, x: Tensor, weights: cells.Weights) -> tuple[Tensor, Tensor]:
     """Evaluate the equation as it is written, with matrix products, sums and exponentials, without the step function.
 
     Returns:
-        The hidden state of every step, (T, B, H), and the last states, (1 or 2, B, H).
+        The hidden state of every time step, (T, B, H), and the last states, (1 or 2, B, H).
     """
     W_ih, W_hh, b_ih, b_hh = weights
     assert b_ih is not None
@@ -228,16 +231,16 @@ def _value(expression: ast.expr, values: dict[str, Tensor]) -> Tensor:
 
 
 Result = tuple[Tensor, Tensor, list[Tensor]]
-"""Hidden states of every step (T, B, H), the last states (1 or 2, B, H), and the weights that were used."""
-Runs = Callable[[Tensor, cells.Weights], Result]
+"""Hidden states of every time step (T, B, H), the last states (1 or 2, B, H), and the weights that were used."""
+Run = Callable[[Tensor, cells.Weights], Result]
 
 
-def _ways(spec: CellSpec) -> dict[str, Runs]:
-    """Every way by its name; each takes inputs and weights."""
+def _implementations(spec: CellSpec) -> dict[str, Run]:
+    """Return every implementation by its name; each takes inputs and weights."""
 
     def products(x: Tensor, weights: cells.Weights) -> Result:
         leaves = [w.clone().requires_grad_() for w in weights if w is not None]
-        return *by_hand(spec, x, cells.Weights(*leaves)), leaves
+        return *matrix_products(spec, x, cells.Weights(*leaves)), leaves
 
     def unroll(x: Tensor, weights: cells.Weights) -> Result:
         leaves = [w.clone().requires_grad_() for w in weights if w is not None]
@@ -258,24 +261,24 @@ def _ways(spec: CellSpec) -> dict[str, Runs]:
         output, last = module(PackedSequence(x.reshape(T * B, I), torch.full((T,), B)), None)
         return output.view(T, B, -1), torch.cat(last), leaves
 
-    def layer(ours: bool) -> Runs:
+    def layer(*, accelerated: bool) -> Run:
         def run(x: Tensor, weights: cells.Weights) -> Result:
             module = _layer(spec, x.shape[2], weights.W_hh.shape[1], True)
             leaves = filled(module, x, weights, "_l0")
-            if not ours:
+            if not accelerated:
                 module.__class__ = type(module).__bases__[-1]
             output, last = module(x)
             return output, torch.cat(last if isinstance(last, tuple) else [last]), leaves
 
         return run
 
-    ways: dict[str, Runs] = {BY_HAND: products, "ohlol.cells unrolled": unroll}
+    implementations: dict[str, Run] = {REFERENCE: products, "ohlol.cells.unroll": unroll}
     cell_name = f"ohlol.nn.{spec.torch_cell.__name__}" if spec.torch_cell is not None else "ohlol.nn.StepCell"
-    ways[f"{cell_name} in a loop"] = loop
+    implementations[f"{cell_name} in a loop"] = loop
     if spec.torch_layer is not None:
-        ways[f"torch.nn.{spec.torch_layer.__name__}"] = layer(False)
-        ways[f"ohlol.nn.{spec.torch_layer.__name__}"] = layer(True)
-    return ways
+        implementations[f"torch.nn.{spec.torch_layer.__name__}"] = layer(accelerated=False)
+        implementations[f"ohlol.nn.{spec.torch_layer.__name__}"] = layer(accelerated=True)
+    return implementations
 
 
 def _prove(spec: CellSpec, weights: cells.Weights, x: Tensor, layer: int, direction: int) -> Proof:
@@ -283,30 +286,34 @@ def _prove(spec: CellSpec, weights: cells.Weights, x: Tensor, layer: int, direct
     H = weights.W_hh.shape[1]
     scale = torch.randn(T, B, H, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
-    def run(way: Runs, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+    def run(implementation: Run, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
         inputs = x.to(dtype).clone().requires_grad_()
-        output, last, leaves = way(inputs, cells.Weights(*(None if w is None else w.to(dtype) for w in weights)))  # pyright: ignore[reportArgumentType]
-        loss = (output * scale.to(dtype)).sum() + (last * last).sum()  # scaled, so that no gradient is lost in a sum
+        cast_weights = cells.Weights(*(None if w is None else w.to(dtype) for w in weights))  # pyright: ignore[reportArgumentType]
+        output, last, leaves = implementation(inputs, cast_weights)
+        loss = (output * scale.to(dtype)).sum() + (last * last).sum()  # scaled, so that no gradient cancels in the sum
         gradients = torch.autograd.grad(loss, [inputs, *leaves])
         return [output.detach(), last.detach()], list(gradients)
 
-    ways = _ways(spec)
-    reference = run(ways[BY_HAND], torch.float64)
-    found: list[Way] = []
-    for name, way in ways.items():
-        gaps: list[float] = []
+    implementations = _implementations(spec)
+    reference = run(implementations[REFERENCE], torch.float64)
+    results: list[Implementation] = []
+    for name, implementation in implementations.items():
+        differences: list[float] = []
         holds = True
         for dtype, tolerance in TOLERANCES.items():
-            for mine, its in zip(run(way, dtype), reference, strict=True):
-                gaps.append(max(float((a.double() - b).abs().max()) for a, b in zip(mine, its, strict=True)))
-                holds &= gaps[-1] <= tolerance * max(1.0, *(float(b.abs().max()) for b in its))
-        found.append(Way(name, gaps[0], gaps[1], gaps[2], gaps[3], holds))
+            for values, expected in zip(run(implementation, dtype), reference, strict=True):
+                differences.append(
+                    max(float((a.double() - b).abs().max()) for a, b in zip(values, expected, strict=True))
+                )
+                holds &= differences[-1] <= tolerance * max(1.0, *(float(b.abs().max()) for b in expected))
+        output, gradient, output32, gradient32 = differences
+        results.append(Implementation(name, output, gradient, output32, gradient32, holds))
     sizes = {"I": width, "H": H, "T": T, "B": B}
-    return Proof(spec.name, layer, DIRECTIONS[direction], sizes, tuple(found), _converts(spec, weights))
+    return Proof(spec.name, layer, DIRECTIONS[direction], sizes, tuple(results), _converts(spec, weights))
 
 
 def _converts(spec: CellSpec, weights: cells.Weights) -> bool:
-    """Whether weights are unchanged after a cell became a layer and a cell again; True where torch has no layer."""
+    """Whether weights converted to a layer and back are equal bit for bit; True where torch has no such layer."""
     if spec.torch_layer is None or spec.torch_cell is None:
         return True
     cell = _cell(spec, weights.W_ih.shape[1], weights.W_hh.shape[1], True)
@@ -316,12 +323,12 @@ def _converts(spec: CellSpec, weights: cells.Weights) -> bool:
 
 
 def _spec_of(module: torch.nn.Module) -> CellSpec:
-    """The cell of a torch layer or cell."""
+    """Return the `CellSpec` of a torch layer or cell."""
     for spec in CELLS.values():
         classes = tuple(kind for kind in (spec.torch_layer, spec.torch_cell) if kind is not None)
         if isinstance(module, classes) and all(getattr(module, k) == v for k, v in spec.torch_options.items()):
             return spec
-    raise InputError(f"{type(module).__name__} is no RNN, GRU or LSTM")
+    raise InputError(f"{type(module).__name__} is not an RNN, GRU or LSTM")
 
 
 def _names(bias: bool) -> tuple[str, ...]:
@@ -342,7 +349,7 @@ def _layer(spec: CellSpec, width: int, hidden: int, bias: bool) -> torch.nn.RNNB
 
 
 def _fill(module: torch.nn.Module, values: dict[str, Tensor], like: Tensor) -> None:
-    """Put values into a new module's parameters, with the type and device of the old one's."""
+    """Copy values into the parameters of a new module, with the dtype and device of the old ones."""
     module.to(like)
     with torch.no_grad():
         for name, value in values.items():

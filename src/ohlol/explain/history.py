@@ -1,11 +1,11 @@
-"""What a network worked out at each epoch of its training, from a run's snapshots; knows nothing of how it is shown."""
+"""What a network computes after each epoch of its training, from the snapshots of a run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ohlol.checkpoint import metrics_log, snapshots
 from ohlol.checkpoint.weights import load_weights
-from ohlol.explain.saliency import Memory, memory
+from ohlol.explain.saliency import Saliency, compute_saliency
 from ohlol.explain.trace import Trace, trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.sequence_model import SequenceModel
@@ -14,39 +14,39 @@ from ohlol.utils.errors import InputError
 
 @dataclass(frozen=True)
 class Frame:
-    """One moment of the training."""
+    """The trace of one sequence after one epoch."""
 
     epoch: int
-    """Epochs that were over; 0 before the first step."""
+    """Number of finished epochs; 0 before the first training step."""
     trace: Trace
-    memory: Memory | None = None
-    best: bool = False
-    """Whether its weights are those that the run kept as the best."""
+    saliency: Saliency | None = None
+    is_best: bool = False
+    """Whether the run kept the weights of this epoch as the best."""
 
 
-def at_epoch(model: TrainedModel, epoch: int) -> TrainedModel:
-    """The model as it was after an epoch.
+def load_epoch(model: TrainedModel, epoch: int) -> TrainedModel:
+    """Load the model as it was after an epoch.
 
     Raises:
-        InputError: the run kept no snapshot of it, or it cannot be read.
+        InputError: the run has no snapshot of the epoch, or the snapshot cannot be read.
     """
     if model.run is None:
-        raise InputError("--epoch needs a run directory with snapshots")
+        raise InputError("`epoch` needs a run directory with snapshots")
     network = SequenceModel(model.network.settings, model.network.sizes)
     load_weights(network, snapshots.load(model.run, epoch, network), str(model.run / snapshots.DIRECTORY))
     return replace(model, network=network.eval())
 
 
-def frames(
+def trace_epochs(
     model: TrainedModel, sequence: str | Sequence[str], *, target: str | Sequence[str] | None = None, most: int = 64
 ) -> tuple[Frame, ...]:
-    """One sequence at the epochs whose weights were kept, in order; none where the run kept none.
+    """Trace one sequence with the weights of every snapshot, in order; empty where the run has no snapshots.
 
     Args:
-        model: of a run directory.
-        sequence: what it reads.
-        target: what should come out, as for `ohlol.explain.trace.trace`.
-        most: frames at most: the first, the best and the last, and others evenly between.
+        model: the model of a run directory.
+        sequence: the input.
+        target: the correct labels, as for `ohlol.explain.trace.trace`.
+        most: the maximum number of frames: the first, the best and the last, and others evenly spaced.
 
     Raises:
         InputError: a snapshot cannot be read, or the sequence does not fit the model.
@@ -55,23 +55,24 @@ def frames(
     if model.run is None or not epochs:
         return ()
     best = [line["epoch"] for line in metrics_log.read_metrics(model.run) if line.get("best") is True][-1:]
-    made: list[Frame] = []
-    for epoch in _thinned(epochs, [e for e in best if e in epochs], most):
-        then = at_epoch(model, epoch)
-        made.append(Frame(epoch, trace(then, sequence, target=target), memory(then, sequence), [epoch] == best))
-    return tuple(made)
+    frames: list[Frame] = []
+    for epoch in _select(epochs, [e for e in best if e in epochs], most):
+        at_epoch = load_epoch(model, epoch)
+        epoch_trace = trace(at_epoch, sequence, target=target)
+        frames.append(Frame(epoch, epoch_trace, compute_saliency(at_epoch, sequence), [epoch] == best))
+    return tuple(frames)
 
 
-def _thinned(epochs: list[int], needed: list[int], most: int) -> list[int]:
-    """At most so many epochs, evenly spaced, both ends and those needed among them.
+def _select(epochs: list[int], required: list[int], most: int) -> list[int]:
+    """Select at most so many epochs, evenly spaced, with the first, the last and the required ones.
 
-    >>> _thinned([0, 1, 2, 3, 4, 5, 6, 7, 8], [7], 4)
+    >>> _select([0, 1, 2, 3, 4, 5, 6, 7, 8], [7], 4)
     [0, 3, 7, 8]
     """
     if len(epochs) <= most:
         return epochs
-    kept = {epochs[-1], *needed, epochs[0]}
+    selected = {epochs[-1], *required, epochs[0]}
     for k in range(1, most - 1):
-        if len(kept) < most:
-            kept.add(epochs[round(k * (len(epochs) - 1) / (most - 1))])
-    return sorted(kept)
+        if len(selected) < most:
+            selected.add(epochs[round(k * (len(epochs) - 1) / (most - 1))])
+    return sorted(selected)

@@ -1,9 +1,10 @@
-"""What single units of a trained model track in a text; knows nothing of how it is shown.
+"""Which features of a text single neurons of a trained model track.
 
-A unit tracks a feature where its state and the feature go up and down together. The unit is chosen on the first half
-of the text, and how well it agrees is told from the second, so that the best of many is no accident.
+A neuron tracks a feature where its state correlates with the feature. The neuron with the highest correlation is
+selected on the first half of the text, and its correlation is measured on the second half, so that the best of many
+neurons is not a result of chance.
 
-Shapes: T steps, U units: every state of every layer and direction, H each.
+Shapes: T time steps, U neurons: every state of every layer and direction, H each.
 """
 
 from collections.abc import Sequence
@@ -15,26 +16,28 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol import cells
-from ohlol.explain.trace import DIRECTIONS, steps_of
+from ohlol.explain.trace import DIRECTIONS, encode_sequence
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.reference import unrolled
 from ohlol.utils.errors import InputError
 
-LONGEST = 20_000
-"""Symbols of a text that are looked at, its first ones."""
-SHORTEST = 20
-SEEN = 5
-"""How often a feature must be there, and not be there, in each half."""
-AROUND = 24
+MAX_SYMBOLS = 20_000
+"""The first symbols of a longer text are used."""
+MIN_SYMBOLS = 20
+MIN_COUNT = 5
+"""How often a feature must be present, and absent, in each half."""
+CONTEXT = 24
 """Symbols shown on either side of a passage."""
+TRACKING_R = 0.5
+"""The |r| from which a neuron counts as tracking a feature."""
 OPENING, CLOSING = "([{“‘（【「《", ")]}”’）】」》"
 
 Rows = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Unit:
-    """Which number of the network it is."""
+class Neuron:
+    """The place of one neuron in the network."""
 
     layer: int
     direction: str
@@ -45,7 +48,7 @@ class Unit:
 
 @dataclass(frozen=True)
 class Passage:
-    """A place in the text and how active the unit is there."""
+    """A place in the text and the state of a neuron there."""
 
     position: int
     value: float
@@ -54,77 +57,74 @@ class Passage:
     after: str
 
 
-SURE = 0.5
-"""The |r| from which a unit is said to track a feature."""
-
-
 @dataclass(frozen=True)
 class Finding:
-    """A unit that tracks a feature."""
+    """The neuron that tracks a feature best."""
 
-    unit: Unit
+    neuron: Neuron
     feature: str
     r: float
-    """Correlation on the second half of the text, where it was not looked for."""
-    r_found: float
-    """Correlation on the first half, where it is the largest of all units'."""
+    """Correlation on the second half of the text."""
+    r_selection: float
+    """Correlation on the first half, where it is the largest of all neurons."""
     passages: tuple[Passage, ...]
-    """Where the unit is most active, on the side that goes with the feature."""
+    """Where the neuron is most active, on the side that goes with the feature."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Return plain data."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Match:
-    """Another place where the units that are on over a range are on too."""
+    """Another place where the neurons that are on over a range are on too."""
 
     position: int
     share: float
-    """Of those units, how many are on over the whole place, 0..1."""
+    """The share of those neurons that are on over the whole place, 0 to 1."""
     text: str
 
 
 @dataclass(frozen=True, eq=False)
-class States:
-    """Every unit's state at every step of a text."""
+class NeuronStates:
+    """The state of every neuron at every time step of a text."""
 
     symbols: tuple[str, ...]
-    units: tuple[Unit, ...]
+    neurons: tuple[Neuron, ...]
     values: Rows
     """(T, U)."""
 
 
 @torch.no_grad()
-def states(model: TrainedModel, text: str | Sequence[str]) -> States:
-    """Read a text and keep every unit's state.
+def record_states(model: TrainedModel, text: str | Sequence[str]) -> NeuronStates:
+    """Run a model over a text and keep the state of every neuron.
 
     Raises:
-        InputError: the text does not fit the model, or is too short to see anything.
+        InputError: the text does not fit the model, or is shorter than `MIN_SYMBOLS`.
     """
-    symbols, steps = steps_of(model, text)
-    if len(symbols) < SHORTEST:
+    symbols, steps = encode_sequence(model, text)
+    if len(symbols) < MIN_SYMBOLS:
         raise InputError(
-            f"the text has {len(symbols)} symbols; --units needs {SHORTEST}, and shows more over thousands"
+            f"the text has {len(symbols)} symbols; at least {MIN_SYMBOLS} are needed to find what neurons track, "
+            "and thousands give better results"
         )
-    symbols = symbols[:LONGEST]
+    symbols = symbols[:MAX_SYMBOLS]
     model = model.on_cpu
     network, was_training = model.network, model.network.training
     network.eval()
-    _, levels = unrolled(network, network.encoder(steps)[:LONGEST])
+    _, levels = unrolled(network, network.encoder(steps)[:MAX_SYMBOLS])
     network.train(was_training)
-    names, units, rows = cells.CELLS[network.settings.cell].states, list[Unit](), list[Rows]()
+    names, neurons, rows = cells.CELLS[network.settings.cell].states, list[Neuron](), list[Rows]()
     for level in levels:
         for k, name in enumerate(names):
             rows.append(torch.cat([state[k] for state in level.after]).numpy())  # T times (1, H) -> (T, H)
             direction = DIRECTIONS[level.direction]
-            units += [Unit(level.layer, direction, name, j) for j in range(rows[-1].shape[1])]
-    return States(tuple(symbols), tuple(units), np.concatenate(rows, axis=1))
+            neurons += [Neuron(level.layer, direction, name, j) for j in range(rows[-1].shape[1])]
+    return NeuronStates(tuple(symbols), tuple(neurons), np.concatenate(rows, axis=1))
 
 
 def features(symbols: Sequence[str]) -> dict[str, Rows]:
-    """What may be tracked, each (T,); a feature of step t knows the symbols up to t only.
+    """Return the features that are tested, each (T,); at time step t a feature depends on the symbols up to t only.
 
     >>> {name: row.tolist() for name, row in features("a (b").items() if name in ("after a space", "inside brackets")}
     {'inside brackets': [0.0, 0.0, 1.0, 1.0], 'after a space': [0.0, 0.0, 1.0, 0.0]}
@@ -154,77 +154,81 @@ def features(symbols: Sequence[str]) -> dict[str, Rows]:
     return {name: np.array(row, np.float32) for name, row in rows.items()}
 
 
-def find(read: States, *, passages: int = 3) -> tuple[Finding, ...]:
-    """For each feature the unit that tracks it best, the surest first.
+def find_neurons(states: NeuronStates, *, passages: int = 3) -> tuple[Finding, ...]:
+    """Find the neuron that tracks each feature best; the highest correlation first.
 
     Args:
-        read: what `states` gives.
-        passages: how many places where the unit is most active.
+        states: what `record_states` returns.
+        passages: how many passages to show where the neuron is most active.
     """
-    half = len(read.symbols) // 2
-    found: list[Finding] = []
-    for name, row in features(read.symbols).items():
-        if any(min(np.count_nonzero(part), np.count_nonzero(part == 0)) < SEEN for part in (row[:half], row[half:])):
+    half = len(states.symbols) // 2
+    findings: list[Finding] = []
+    for name, row in features(states.symbols).items():
+        counts = [min(np.count_nonzero(part), np.count_nonzero(part == 0)) for part in (row[:half], row[half:])]
+        if min(counts) < MIN_COUNT:
             continue
-        first = _correlation(read.values[:half], row[:half])
+        first = _correlation(states.values[:half], row[:half])
         k = int(np.abs(first).argmax())
-        second = float(_correlation(read.values[half:, k : k + 1], row[half:])[0])
-        found.append(
-            Finding(read.units[k], name, second, float(first[k]), most_active(read, k, passages, sign=first[k]))
-        )
-    return tuple(sorted(found, key=lambda f: -abs(f.r)))
+        second = float(_correlation(states.values[half:, k : k + 1], row[half:])[0])
+        most_active = find_passages(states, k, passages, sign=first[k])
+        findings.append(Finding(states.neurons[k], name, second, float(first[k]), most_active))
+    return tuple(sorted(findings, key=lambda finding: -abs(finding.r)))
 
 
-def most_active(read: States, k: int, count: int, *, sign: float = 0.0) -> tuple[Passage, ...]:
-    """The places, apart from each other, where unit k is farthest from 0; with a sign, only on that side."""
-    made: list[Passage] = []
-    activity = read.values[:, k] * np.sign(sign) if sign else np.abs(read.values[:, k])
+def find_passages(states: NeuronStates, k: int, count: int, *, sign: float = 0.0) -> tuple[Passage, ...]:
+    """Find the places, not overlapping, where neuron k is farthest from 0; with a sign, only on that side."""
+    passages: list[Passage] = []
+    activity = states.values[:, k] * np.sign(sign) if sign else np.abs(states.values[:, k])
     for t in np.argsort(-activity, kind="stable").tolist():
-        if len(made) == count:
+        if len(passages) == count:
             break
-        if all(abs(t - p.position) > AROUND for p in made):
-            before, after = read.symbols[max(0, t - AROUND) : t], read.symbols[t + 1 : t + 1 + AROUND]
-            made.append(Passage(t, float(read.values[t, k]), _text(before), read.symbols[t], _text(after)))
-    return tuple(made)
+        if all(abs(t - passage.position) > CONTEXT for passage in passages):
+            before, after = states.symbols[max(0, t - CONTEXT) : t], states.symbols[t + 1 : t + 1 + CONTEXT]
+            passages.append(Passage(t, float(states.values[t, k]), _text(before), states.symbols[t], _text(after)))
+    return tuple(passages)
 
 
-def match(read: States, start: int, stop: int, *, threshold: float = 0.3, count: int = 5) -> tuple[Match, ...]:
-    """Other places where the units are on that are on over steps start to stop - 1 and not beside them, likest first.
+def match_range(
+    states: NeuronStates, start: int, stop: int, *, threshold: float = 0.3, count: int = 5
+) -> tuple[Match, ...]:
+    """Find other places where the neurons that are on over a range are on too, the best match first.
+
+    The neurons are those that are on at every step from start to stop - 1 and off at both steps beside the range.
 
     Source: Strobelt et al., "LSTMVis: a tool for visual analysis of hidden state dynamics" (2018).
 
     Args:
-        read: what `states` gives.
+        states: what `record_states` returns.
         start, stop: the range.
-        threshold: a unit is on where its `h` is above it.
-        count: how many places.
+        threshold: a neuron is on where its `h` is above it.
+        count: how many places to return.
 
     Raises:
-        InputError: no such range, or no unit is on over all of it.
+        InputError: the range is not within the text, or no neuron is on over all of it.
     """
-    T, size = len(read.symbols), stop - start
+    T, size = len(states.symbols), stop - start
     if not 0 <= start < stop <= T:
-        raise InputError(f"--match is {start}:{stop}; it must be a range within 0:{T}")
-    on = read.values[:, [u.state == "h" for u in read.units]] > threshold
+        raise InputError(f"`match` is {start}:{stop}; it must be a range within 0:{T}")
+    on = states.values[:, [neuron.state == "h" for neuron in states.neurons]] > threshold
     beside = [on[t] for t in (start - 1, stop) if 0 <= t < T]
-    chosen = on[start:stop].all(axis=0) & ~np.logical_and.reduce(beside or [~on[start]])
-    if not chosen.any():
+    selected = on[start:stop].all(axis=0) & ~np.logical_and.reduce(beside or [~on[start]])
+    if not selected.any():
         raise InputError(
-            f"--match {start}:{stop}: no unit is above --threshold {threshold} over all of it and not beside it"
+            f"`match` is {start}:{stop}: no neuron is above `threshold` {threshold} over all of it and not beside it"
         )
-    sums = np.concatenate([np.zeros((1, int(chosen.sum())), np.int64), on[:, chosen].cumsum(axis=0)])
+    sums = np.concatenate([np.zeros((1, int(selected.sum())), np.int64), on[:, selected].cumsum(axis=0)])
     share = (sums[size:] - sums[:-size] == size).mean(axis=1)  # (T - size + 1,)
-    made: list[Match] = []
+    matches: list[Match] = []
     for t in np.argsort(-share, kind="stable").tolist():
-        if len(made) == count or share[t] == 0:
+        if len(matches) == count or share[t] == 0:
             break
-        if abs(t - start) >= size and all(abs(t - m.position) >= size for m in made):
-            made.append(Match(t, float(share[t]), _text(read.symbols[t : t + size])))
-    return tuple(made)
+        if abs(t - start) >= size and all(abs(t - match.position) >= size for match in matches):
+            matches.append(Match(t, float(share[t]), _text(states.symbols[t : t + size])))
+    return tuple(matches)
 
 
 def _correlation(values: Rows, row: Rows) -> NDArray[np.float64]:
-    """Pearson's r of each column of (T, U) with (T,); 0 where a unit never moves."""
+    """Return Pearson's r of each column of (T, U) with (T,); 0 where a neuron is constant."""
     v, f = values.astype(np.float64), row.astype(np.float64)
     v, f = v - v.mean(axis=0), f - f.mean()
     scale = np.sqrt((v * v).sum(axis=0) * (f * f).sum())

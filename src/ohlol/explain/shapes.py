@@ -1,8 +1,7 @@
-"""What shape everything has in a recurrent cell or layer, found by running it; knows nothing of how it is shown.
+"""The shape of every tensor in a recurrent cell or layer, read from a module that was run.
 
-The tutorial's first two lessons as plain data. Nothing here is written down from a table: a module of `ohlol.nn` is
-built, run on random numbers, and every shape is read from the tensors that went in and came out. What is said to be
-equal is compared, and what is said to fail is tried.
+No shape comes from a table: a module of `ohlol.nn` is built and run on random numbers, and every shape is read from its
+inputs, outputs and parameters. Every equality in the report was compared, and every wrong call was made.
 
 Shapes: B batch, T time steps, I input size, H hidden size, L layers, D directions, G gates.
 """
@@ -19,30 +18,30 @@ from torch.nn.functional import linear
 
 from ohlol import cells, nn
 from ohlol.cells import CELLS, CellSpec, torch_cells
-from ohlol.display import notebook
 from ohlol.utils.errors import InputError
+from ohlol.utils.html import to_html
 
 Shape = tuple[int, ...]
 States = tuple[Tensor, ...]
 Term = tuple[str, Shape | None]
-"""A piece of an equation and its shape; None for signs, brackets and functions."""
+"""A piece of an equation and its shape; None for operators, brackets and functions."""
 
 CELL_KINDS = {spec.torch_cell.__name__.lower(): spec for spec in torch_cells() if spec.torch_cell is not None}
 LAYER_KINDS = {spec.torch_layer.__name__.lower(): spec for spec in torch_cells() if spec.torch_layer is not None}
 KINDS = (*CELL_KINDS, *LAYER_KINDS)
 """The names of torch's classes, in lower case."""
 NONLINEARITIES = ("tanh", "relu")
-LARGEST = {"input_size": 4096, "hidden_size": 4096, "seq_len": 4096, "batch_size": 4096, "num_layers": 64}
-"""Each size at most: beyond any lesson, and small enough that a typo cannot make a page of it endless."""
-MOST_NUMBERS = 2**25
-"""Weights and states in all, 256 MiB in float64: what a module may hold when every size is large at once."""
+MAX_SIZES = {"input_size": 4096, "hidden_size": 4096, "seq_len": 4096, "batch_size": 4096, "num_layers": 64}
+"""The maximum of each size: a larger one makes a report too long to read."""
+MAX_NUMBERS = 2**25
+"""The maximum number of weights and states together, 256 MiB in float64."""
 TOLERANCE = 1e-12
-"""Largest difference between two float64 results that are the same but for the order of their sums."""
+"""The largest difference between two float64 results that differ only in the order of their sums."""
 
 
 @dataclass(frozen=True)
 class TensorShape:
-    """One tensor: its name, its shape, and the same shape in letters."""
+    """One tensor: its name, its shape, and the shape in letters."""
 
     name: str
     shape: Shape
@@ -51,7 +50,7 @@ class TensorShape:
 
 @dataclass(frozen=True)
 class Parameter(TensorShape):
-    """One parameter of the module, and where in the stack of layers it works."""
+    """One parameter of the module, with its layer and direction."""
 
     layer: int
     direction: str
@@ -59,7 +58,7 @@ class Parameter(TensorShape):
 
 @dataclass(frozen=True)
 class Step:
-    """One time step of a cell: the input, the states before and the states after."""
+    """One time step of a cell: the shapes of the input, the previous states and the new states."""
 
     t: int
     input: Shape
@@ -69,7 +68,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Equality:
-    """A claim, whether it held when it was tried, and the largest difference between its two sides."""
+    """A claim, whether it holds, and the largest difference between its two sides."""
 
     claim: str
     holds: bool
@@ -79,7 +78,7 @@ class Equality:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A wrong call that was tried: torch's answer, or None and the shape that came out if it said nothing."""
+    """A wrong call: the error that torch raises, or None and the shape of the output where it raises none."""
 
     call: str
     error: str | None
@@ -98,16 +97,16 @@ class _Report:
     mistakes: tuple[Mistake, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON knows it: dicts, lists, strings, numbers, booleans and null."""
+        """Return plain JSON data: dicts, lists, strings, numbers, booleans and null."""
         return json.loads(json.dumps(asdict(self)))
 
 
 @dataclass(frozen=True)
 class CellShapes(_Report):
-    """The first lesson: one cell, run over a sequence in a loop."""
+    """The shapes of one cell, run over a sequence in a loop."""
 
     def _repr_html_(self) -> str:
-        return notebook.shapes_html(self)
+        return to_html(self)
 
     sequence: TensorShape
     states: tuple[str, ...]
@@ -121,13 +120,13 @@ class CellShapes(_Report):
 
 @dataclass(frozen=True)
 class LayerShapes(_Report):
-    """The second lesson: layers and directions over a whole sequence in one call.
+    """The shapes of layers and directions, run over a whole sequence in one call.
 
-    `pitfall` is a claim that does not hold; `batch_first` has each tensor's shape without it and with it.
+    `pitfall` is a claim that does not hold; `batch_first` has the shape of each tensor without and with `batch_first`.
     """
 
     def _repr_html_(self) -> str:
-        return notebook.shapes_html(self)
+        return to_html(self)
 
     uses_batch_first: bool
     inputs: tuple[TensorShape, ...]
@@ -136,7 +135,7 @@ class LayerShapes(_Report):
     batch_first: dict[str, tuple[Shape, Shape]]
 
 
-def describe(
+def shapes(
     kind: str,
     *,
     input_size: int = 4,
@@ -150,39 +149,39 @@ def describe(
     nonlinearity: str = "tanh",
     seed: int = 0,
 ) -> CellShapes | LayerShapes:
-    """Build the module, run it, and tell every shape; the global random state stays as it was.
+    """Build a module, run it, and report every shape; the global random state does not change.
 
     Args:
-        kind: one of `KINDS`; a cell takes neither `num_layers`, `bidirectional` nor `batch_first`.
+        kind: one of `KINDS`; `num_layers`, `bidirectional` and `batch_first` are for layers only.
         input_size, hidden_size, num_layers, seq_len, batch_size: I, H, L, T and B.
         bidirectional, batch_first, bias: as in `torch.nn`.
-        nonlinearity: "tanh" or "relu", of rnncell and rnn.
-        seed: of the weights and inputs.
+        nonlinearity: "tanh" or "relu", for rnncell and rnn.
+        seed: the seed of the weights and inputs.
 
     Returns:
         `CellShapes` for a cell, `LayerShapes` for a layer.
 
     Raises:
-        InputError: an unknown kind, a size out of range, or an option that the kind does not have.
+        InputError: an unknown kind, a size out of range, or an argument that the kind does not have.
 
-    >>> describe("rnncell", input_size=4, hidden_size=2).steps[0].after
+    >>> shapes("rnncell", input_size=4, hidden_size=2).steps[0].after
     ((1, 2),)
-    >>> [tensor.shape for tensor in describe("rnn", seq_len=3).outputs]
+    >>> [tensor.shape for tensor in shapes("rnn", seq_len=3).outputs]
     [(3, 1, 2), (1, 1, 2)]
     """
     if kind not in KINDS:
-        raise InputError(f"there is no kind {kind!r}; choose one of {', '.join(KINDS)}")
+        raise InputError(f"`kind` is {kind!r}; it must be one of {', '.join(KINDS)}")
     spec = CELL_KINDS[kind] if kind in CELL_KINDS else LAYER_KINDS[kind]
     if nonlinearity not in NONLINEARITIES:
-        raise InputError(f"--nonlinearity is {nonlinearity!r}; it must be tanh or relu")
+        raise InputError(f"`nonlinearity` is {nonlinearity!r}; it must be tanh or relu")
     if not spec.torch_options and nonlinearity != "tanh":
         kinds = " and ".join(name for name, other in (*CELL_KINDS.items(), *LAYER_KINDS.items()) if other.torch_options)
-        raise InputError(f"--nonlinearity {nonlinearity} is for {kinds}; the gates of {kind} have their own")
+        raise InputError(f"`nonlinearity` is {nonlinearity!r}, which is for {kinds}; {kind} has fixed activations")
     if kind in CELL_KINDS:
-        layer_only = {"num-layers": num_layers != 1, "bidirectional": bidirectional, "batch-first": batch_first}
-        for flag in (flag for flag, given in layer_only.items() if given):
+        layer_only = {"num_layers": num_layers != 1, "bidirectional": bidirectional, "batch_first": batch_first}
+        for name in (name for name, is_set in layer_only.items() if is_set):
             raise InputError(
-                f"--{flag} is for layers; {kind} is one step of one layer, so try {_layer_kind(spec)} instead"
+                f"`{name}` is for layers; {kind} is one step of one layer: use {_layer_kind(spec)} instead"
             )
     if spec.torch_options:
         torch_layer, torch_options = spec.torch_layer, {"nonlinearity": nonlinearity}
@@ -204,26 +203,25 @@ def describe(
 
 
 def _layer_kind(spec: CellSpec) -> str:
-    """The layer of the same cell."""
+    """Return the kind of the layer with the same cell."""
     return next(kind for kind, other in LAYER_KINDS.items() if other.torch_layer is spec.torch_layer)
 
 
 def _check_sizes(named: dict[str, int]) -> None:
     for name, size in named.items():
-        flag = "--" + name.replace("_", "-")
         if size < 1:
-            raise InputError(f"{flag} is {size}; it must be at least 1")
-        if size > LARGEST[name]:
-            raise InputError(f"{flag} is {size}; at most {LARGEST[name]} is run here")
+            raise InputError(f"`{name}` is {size}; it must be at least 1")
+        if size > MAX_SIZES[name]:
+            raise InputError(f"`{name}` is {size}; it must be at most {MAX_SIZES[name]}")
 
 
 def _check_total(sizes: dict[str, int]) -> None:
     B, T, width, H, L, D, G = (sizes[letter] for letter in "BTIHLDG")
     numbers = L * D * G * H * (max(width, D * H) + H + 2) + T * B * (width + L * D * G * H)
-    if numbers > MOST_NUMBERS:
-        flags = f"--hidden-size {H}, --input-size {width}, --seq-len {T}, --batch-size {B}"
+    if numbers > MAX_NUMBERS:
         raise InputError(
-            f"{flags} make some {numbers:,} numbers; at most {MOST_NUMBERS:,} are run here: lower one of them"
+            f"`hidden_size` {H}, `input_size` {width}, `seq_len` {T} and `batch_size` {B} need about {numbers:,} "
+            f"numbers; at most {MAX_NUMBERS:,} are allowed: lower one of them"
         )
 
 
@@ -237,12 +235,12 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
     sequence = _random(T, B, width)
     state = tuple(_random(B, H) for _ in spec.states)
     steps: list[Step] = []
-    gap = 0.0
+    difference = 0.0
     for t, x in enumerate(sequence):
         before, state = state, _call(module, x, state)
         steps.append(Step(t, _shape(x), tuple(map(_shape, before)), tuple(map(_shape, state))))
         expected = spec.step(x, state=before, weights=weights)
-        gap = max(gap, *(_difference(a, b) for a, b in zip(state, expected, strict=True)))
+        difference = max(difference, *(_difference(a, b) for a, b in zip(state, expected, strict=True)))
 
     x, h = sequence[-1], state[0]
     # a gate whose hidden term is multiplied before the input term is added cannot share one product
@@ -251,17 +249,17 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
     rows = [k * H + j for k, gate in enumerate(spec.gates) if gate.reset_by is None for j in range(H)]
     joined = torch.cat([weights.W_hh, weights.W_ih], dim=1)[rows]
     bias = None if weights.b_hh is None or weights.b_ih is None else weights.b_hh + weights.b_ih
-    one = linear(torch.cat([h, x], dim=1), joined, None if bias is None else bias[rows])
-    two = (linear(x, weights.W_ih, weights.b_ih) + linear(h, weights.W_hh, weights.b_hh))[:, rows]
+    joined_product = linear(torch.cat([h, x], dim=1), joined, None if bias is None else bias[rows])
+    two_products = (linear(x, weights.W_ih, weights.b_ih) + linear(h, weights.W_hh, weights.b_hh))[:, rows]
     equation = tuple(line if bias is not None else re.sub(r" \+ b_\w+", "", line) for line in spec.equation)
     claim = "linear([h, x], W, b) == W_ih x + b_ih + W_hh h + b_hh"
     claim = claim if bias is not None else "linear([h, x], W) == W_ih x + W_hh h"
-    shapes = _shapes_of_terms(spec, x, state, weights)
+    term_shapes = _shapes_of_terms(spec, x, state, weights)
     wrong: list[tuple[Tensor, States, str]] = [
         (_random(B, width + 1), state, "the last axis of x is the input size"),
         (x, tuple(_random(B, H + 1) for _ in state), "the last axis of the state is the hidden size"),
         (x, tuple(_random(B + 1, H) for _ in state), "x and the state have the same B"),
-        (sequence, state, f"give one step at a time, or the whole sequence to {_layer_kind(spec)}"),
+        (sequence, state, f"pass one time step at a time, or use {_layer_kind(spec)} for the whole sequence"),
     ]
     wrong += [(x, state[:1], "the LSTM's state is a pair: pass (h, c)")] if len(state) > 1 else []
     return CellShapes(
@@ -271,9 +269,12 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
         parameters=_parameters_of(module),
         parameter_count=sum(p.numel() for p in module.parameters()),
         equalities=(
-            _equality(claim, one, two, "one product does for two"),
+            _equality(claim, joined_product, two_products, "one product replaces two"),
             Equality(
-                f"{spec.name} of ohlol.cells == nn.{type(module).__name__}", gap <= TOLERANCE, gap, "at every step"
+                f"{spec.name} of ohlol.cells == nn.{type(module).__name__}",
+                difference <= TOLERANCE,
+                difference,
+                "at every time step",
             ),
         ),
         mistakes=tuple(_attempt(module, x, state, names=("x", *spec.states), fix=fix) for x, state, fix in wrong),
@@ -282,7 +283,7 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
         steps=tuple(steps),
         gate_rows={gate: (k * H, (k + 1) * H) for k, gate in enumerate(spec.symbols)},
         equation=equation,
-        equation_with_shapes=tuple(_terms(line, shapes) for line in equation),
+        equation_with_shapes=tuple(_terms(line, term_shapes) for line in equation),
         joined_weight=TensorShape("W = [W_hh W_ih]", _shape(joined), f"({joined_G}*H, H+I)"),
         joined_gates=joined_gates,
     )
@@ -306,7 +307,7 @@ def _describe_layer(
     by_equation = _unrolled(spec.name, module, x_time_first, start, sizes)
 
     def end(t: int, features: slice | None, row: int, why: str) -> Equality:
-        """Whether the output's features at step t are that row of h_n; the claim is written from the index used."""
+        """Compare the features of the output at step t with a row of h_n; the claim is written from the index."""
         index: tuple[int | slice, ...] = (slice(None), t) if batch_first else (t, slice(None))
         index = index[: 1 + batch_first] if features is None else (*index, features)
         text = ", ".join(str(i) if isinstance(i, int) else f"{i.start or ''}:{i.stop or ''}" for i in index)
@@ -319,7 +320,7 @@ def _describe_layer(
             end(-1, slice(None, H), -2, "forward ends at the last step"),
             end(0, slice(H, None), -1, "backward ends at the first step"),
         ]
-    swap = "but for the order of axes 0 and 1"
+    swap = "only axes 0 and 1 are swapped"
     outer, outer_other = ("(B, T", "(T, B") if batch_first else ("(T, B", "(B, T")
     mixed = f"this layer takes {outer}, I); batch_first={not batch_first} takes {outer_other}, I)"
     wrong_start = tuple(s.transpose(0, 1) if B != L * D else s[0] for s in start)
@@ -327,7 +328,7 @@ def _describe_layer(
         (_random(*x.shape[:2], width + 1), (), "the last axis of the input is the input size"),
         (x_other, (), mixed),
         (x_other, start, mixed),
-        (x, wrong_start, "h_0 is (L*D, B, H), whatever batch_first says"),
+        (x, wrong_start, "h_0 is (L*D, B, H) with and without batch_first"),
     ]
     wrong += [(x, start[:1], "the LSTM's state is a pair: pass (h_0, c_0)")] if len(start) > 1 else []
     first, final = (("input", *(f"{n}_0" for n in names)), ("output", *(f"{n}_n" for n in names)))
@@ -341,7 +342,7 @@ def _describe_layer(
         equalities=(
             *ends,
             _equality(
-                "output == cells.unroll, layer upon layer", time_first, by_equation, "a layer is its cell in a loop"
+                "output == cells.unroll, layer by layer", time_first, by_equation, "a layer is its cell in a loop"
             ),
             _equality(f"output == output of batch_first={not batch_first}", output, output_other.transpose(0, 1), swap),
         ),
@@ -349,7 +350,9 @@ def _describe_layer(
         uses_batch_first=batch_first,
         inputs=_named(first, (x, *start), f"{outer}, I)"),
         outputs=_named(final, (output, h_n, *c_n), f"{outer}, D*H)"),
-        pitfall=end(-1, slice(H, None), -1, "backward has read but one step there") if D == 2 and T > 1 else None,
+        pitfall=end(-1, slice(H, None), -1, "the backward direction has read only one step there")
+        if D == 2 and T > 1
+        else None,
         batch_first={n: (_shape(both[batch_first]), _shape(both[not batch_first])) for n, both in settings.items()},
     )
 
@@ -363,7 +366,7 @@ def _shape(tensor: Tensor) -> Shape:
 
 
 def _call(module: torch.nn.Module, x: Tensor, state: States) -> States:
-    """Everything a cell or layer gives back, in a row; the state goes in as torch takes it, a pair for the LSTM."""
+    """Return all outputs of a cell or layer as a flat tuple; the state of the LSTM is passed as a pair."""
     result = module(x, state[0] if len(state) == 1 else state) if state else module(x)
     return tuple(_flat(result))
 
@@ -379,7 +382,7 @@ def _weights_of(module: torch.nn.Module, *, suffix: str = "") -> cells.Weights:
 
 
 def _unrolled(cell: str, layer: torch.nn.RNNBase, x: Tensor, start: States, sizes: dict[str, int]) -> Tensor:
-    """The layer's output worked out by the equations alone: every layer and direction a loop over its cell."""
+    """Compute the output of a layer by the equations alone: a loop over the cell for every layer and direction."""
     D = sizes["D"]
     for k in range(sizes["L"]):
         outputs: list[Tensor] = []
@@ -398,15 +401,15 @@ def _named(names: Sequence[str], tensors: Sequence[Tensor], first: str) -> tuple
 
 
 def _parameters_of(module: torch.nn.Module) -> tuple[Parameter, ...]:
-    found: list[Parameter] = []
+    parameters: list[Parameter] = []
     for name, parameter in module.named_parameters():
         match = re.search(r"_l(\d+)", name)
         layer = int(match[1]) if match else 0
         columns = {"weight_ih": "I" if layer == 0 else "D*H", "weight_hh": "H"}.get(name[:9])
         letters = f"(G*H, {columns})" if columns else "(G*H,)"
         direction = "backward" if name.endswith("_reverse") else "forward"
-        found.append(Parameter(name, _shape(parameter), letters, layer, direction))
-    return tuple(found)
+        parameters.append(Parameter(name, _shape(parameter), letters, layer, direction))
+    return tuple(parameters)
 
 
 def _difference(a: Tensor, b: Tensor) -> float:
@@ -414,37 +417,37 @@ def _difference(a: Tensor, b: Tensor) -> float:
 
 
 def _equality(claim: str, left: Tensor, right: Tensor, why: str) -> Equality:
-    gap = _difference(left, right)
-    return Equality(claim, gap <= TOLERANCE, gap, why)
+    difference = _difference(left, right)
+    return Equality(claim, difference <= TOLERANCE, difference, why)
 
 
 def _attempt(module: torch.nn.Module, x: Tensor, state: States, *, names: Sequence[str], fix: str) -> Mistake:
     call = ", ".join(f"{name} {_shape(tensor)}" for name, tensor in zip(names, (x, *state), strict=False))
     try:
         return Mistake(call, None, _shape(_call(module, x, state)[0]), fix)
-    except Exception as error:  # whatever torch raises is what the learner would read
+    except Exception as error:  # the report shows what torch raises, whatever its type
         return Mistake(call, f"{type(error).__name__}: {error}", None, fix)
 
 
 def _shapes_of_terms(spec: CellSpec, x: Tensor, state: States, weights: cells.Weights) -> dict[str, Shape]:
-    shapes = {"x": _shape(x)}
+    term_shapes = {"x": _shape(x)}
     for k, gate in enumerate(spec.symbols):
         W_ih, W_hh, *biases = (None if w is None else w.chunk(len(spec.gates))[k] for w in weights)
         assert W_ih is not None
         assert W_hh is not None
-        shapes |= {gate: _shape(linear(x, W_ih)), f"W_i{gate}ᵀ": _shape(W_ih.T), f"W_h{gate}ᵀ": _shape(W_hh.T)}
-        shapes |= {f"b_{s}{gate}": _shape(b) for s, b in zip("ih", biases, strict=True) if b is not None}
+        term_shapes |= {gate: _shape(linear(x, W_ih)), f"W_i{gate}ᵀ": _shape(W_ih.T), f"W_h{gate}ᵀ": _shape(W_hh.T)}
+        term_shapes |= {f"b_{s}{gate}": _shape(b) for s, b in zip("ih", biases, strict=True) if b is not None}
     after = spec.step(x, state=state, weights=weights)
-    shapes |= {name: _shape(s) for name, s in zip(spec.states, state, strict=True)}
-    return shapes | {f"{name}'": _shape(s) for name, s in zip(spec.states, after, strict=True)}
+    term_shapes |= {name: _shape(s) for name, s in zip(spec.states, state, strict=True)}
+    return term_shapes | {f"{name}'": _shape(s) for name, s in zip(spec.states, after, strict=True)}
 
 
-def _terms(line: str, shapes: dict[str, Shape]) -> tuple[Term, ...]:
-    """The equation cut into terms, in the form a batch takes: `W x` becomes `x Wᵀ`, since a row is a sequence."""
+def _terms(line: str, term_shapes: dict[str, Shape]) -> tuple[Term, ...]:
+    """Split an equation into terms, in the form for a batch: `W x` becomes `x Wᵀ`, since each row is a sequence."""
     terms: list[Term] = []
     for text in filter(None, re.split(r"([A-Za-z]\w*'?)", re.sub(r"(W_\w+) ([xh])", r"\2 \1ᵀ", line))):
-        if text not in shapes and terms and terms[-1][1] is None:
+        if text not in term_shapes and terms and terms[-1][1] is None:
             terms[-1] = (terms[-1][0] + text, None)
         else:
-            terms.append((text, shapes.get(text)))
+            terms.append((text, term_shapes.get(text)))
     return tuple(terms)

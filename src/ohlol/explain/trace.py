@@ -1,10 +1,12 @@
-"""Every number of a trained model over one sequence, as plain data; knows nothing of how it is shown.
+"""Every number of a trained model over one sequence, as plain data.
 
-The equations of `cells.py` are run in float64 with the model's own weights, one step after the other, and everything
-on the way is kept: each term, each gate, each state, the scores, the loss and the gradient of the loss to each state.
-The model's own forward is run too, and how far the two are apart is part of the result.
+The equations of `ohlol.cells` run in float64 with the weights of the model, one time step after the other. The trace
+keeps every intermediate value: each term, each gate, each state, the logits, the loss, and the gradient of the loss
+with respect to each state. The model's own forward pass runs too; the largest difference between the two is part of
+the trace.
 
-Shapes: T steps, I input size, H hidden size, D directions, K scores, N answers (T, or 1 for `classify`).
+Shapes: T time steps, I input size, H hidden size, D directions, K labels, N predictions (T, or 1 where the model makes
+one prediction for the whole sequence).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,13 +22,12 @@ from torch.nn.functional import linear
 from ohlol import cells
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
-from ohlol.data.targets import TARGETS
 from ohlol.data.vocab import UnknownSymbol
-from ohlol.display import notebook
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.reference import Level, unrolled
 from ohlol.models.sequence_model import Steps
 from ohlol.utils.errors import InputError
+from ohlol.utils.html import to_html
 
 Numbers = NDArray[np.float64]
 DIRECTIONS = ("forward", "backward")
@@ -34,21 +35,21 @@ DIRECTIONS = ("forward", "backward")
 
 @dataclass(frozen=True, eq=False)
 class Gate:
-    """One gate of one layer and direction at every step; `h` of the simple RNN counts as its only gate."""
+    """One gate of one layer and direction at every time step; the only gate of the simple RNN is `h`."""
 
     name: str
     W_ih_x: Numbers
-    """(T, H), the input's term."""
+    """(T, H), the term of the input."""
     b_ih: Numbers
     """(H,)."""
     W_hh_h: Numbers
-    """(T, H), the term of the state before."""
+    """(T, H), the term of the previous hidden state."""
     b_hh: Numbers
     """(H,)."""
     total: Numbers
-    """(T, H), their sum; W_hh h + b_hh is first multiplied by the gate `reset_by`, if there is one."""
+    """(T, H), their sum, with W_hh h + b_hh first multiplied by the gate `reset_by`, if there is one."""
     value: Numbers
-    """(T, H), the sum after the activation."""
+    """(T, H), the activation function of the sum."""
     activation: str
     """"sigmoid", "tanh" or "relu"."""
     reset_by: str | None
@@ -57,7 +58,7 @@ class Gate:
 
 @dataclass(frozen=True, eq=False)
 class LayerTrace:
-    """One layer in one direction; row t of everything belongs to symbol t, also where it is read from the end."""
+    """One layer in one direction; row t of every array belongs to symbol t, in both directions."""
 
     layer: int
     direction: str
@@ -71,14 +72,14 @@ class LayerTrace:
     """(T, I)."""
     gates: tuple[Gate, ...]
     before: dict[str, Numbers]
-    """Each state before the step, (T, H)."""
+    """Each state before the time step, (T, H)."""
     after: dict[str, Numbers]
-    """Each state after the step, (T, H)."""
+    """Each state after the time step, (T, H)."""
     gradients: dict[str, Numbers] | None
-    """The gradient of the loss to each state after the step, (T, H); None without a target."""
+    """The gradient of the loss with respect to each state after the time step, (T, H); None without a target."""
 
     def step(self, t: int) -> dict[str, Any]:
-        """Everything of step t, as JSON."""
+        """Return every number of time step t as JSON data."""
         gates = {
             g.name: {
                 "W_ih_x": g.W_ih_x[t].tolist(),
@@ -104,51 +105,55 @@ class LayerTrace:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """What a model worked out over one sequence."""
+    """What a model computes over one sequence."""
 
     task: str
+    per_sequence: bool
+    """Whether the model makes one prediction for the whole sequence, after its last symbol, not one per symbol."""
     symbols: tuple[str, ...]
-    """What it read, T of them."""
+    """The input, T symbols."""
     labels: tuple[str, ...]
-    """What it can answer, K of them."""
+    """The labels that the model can predict, K of them."""
     layers: tuple[LayerTrace, ...]
     """The first layer first, forward before backward."""
     head: tuple[Numbers, Numbers] | None
-    """Weight (K, D*H) and bias (K,) of the head; None where the hidden state is the scores."""
+    """Weight (K, D*H) and bias (K,) of the linear head; None where the hidden state is the logits."""
     logits: Numbers
     """(N, K)."""
     probabilities: Numbers
     """(N, K)."""
-    chosen: tuple[str, ...]
-    """The likeliest label of each answer."""
+    predicted: tuple[str, ...]
+    """The label of each prediction."""
     targets: tuple[str | None, ...] | None
-    """What should have come out; None at the end of a text, whose next symbol nobody knows."""
+    """The correct label of each prediction; None at the end of a text, where the next symbol is unknown."""
     losses: tuple[float | None, ...] | None
-    """Of each answer."""
+    """The loss of each prediction."""
     loss: float | None
-    """Their mean or sum, as the run was trained."""
+    """The mean or the sum of the losses, as the model was trained."""
     reduction: str
     """"mean" or "sum"."""
     difference: float
-    """The largest difference to the model's own forward, over scores, outputs and last states."""
+    """The largest difference from the model's own forward pass, over logits, outputs and last states."""
 
-    @property
-    def per_sequence(self) -> bool:
-        """Whether there is one answer for the whole sequence, N = 1, instead of one at each step."""
-        return TARGETS[self.task].per_sequence
+    def prediction_at(self, t: int) -> int | None:
+        """Return the index of the prediction made at time step t; None where there is none."""
+        if not self.per_sequence:
+            return t
+        return 0 if t == len(self.symbols) - 1 else None
 
     def best(self, n: int, count: int = 5) -> list[tuple[str, float]]:
-        """The likeliest labels of answer n with their probabilities, best first."""
+        """Return the most probable labels of prediction n with their probabilities, best first."""
         order = np.argsort(-self.probabilities[n], kind="stable")[:count]
         return [(self.labels[k], float(self.probabilities[n, k])) for k in order.tolist()]
 
     def _repr_html_(self) -> str:
-        return notebook.trace_html(self)
+        return to_html(self)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, every step by itself."""
+        """Return plain data, one entry per time step."""
         return {
             "task": self.task,
+            "per_sequence": self.per_sequence,
             "symbols": list(self.symbols),
             "labels": list(self.labels),
             "loss": self.loss,
@@ -167,50 +172,51 @@ class Trace:
                 for layer in self.layers
             ],
             "head": None if self.head is None else {"weight": self.head[0].tolist(), "bias": self.head[1].tolist()},
-            "answers": [
+            "predictions": [
                 {
                     "logits": self.logits[n].tolist(),
                     "probabilities": self.probabilities[n].tolist(),
-                    "chosen": self.chosen[n],
+                    "predicted": self.predicted[n],
                     "target": None if self.targets is None else self.targets[n],
                     "loss": None if self.losses is None else self.losses[n],
                 }
-                for n in range(len(self.chosen))
+                for n in range(len(self.predicted))
             ],
         }
 
 
-def steps_of(model: TrainedModel, sequence: str | Sequence[str]) -> tuple[list[str], Steps]:
-    """One sequence as symbols, and as what the model reads.
+def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple[list[str], Steps]:
+    """Return one sequence as symbols and as the input of the network.
 
     Raises:
-        InputError: empty, a symbol that was not seen by a model without <unk>, or a model of numbers.
+        InputError: the sequence is empty, it has an unknown symbol and the model has no <unk>, or the model reads
+            numbers.
     """
     if model.targets.numeric:
-        raise InputError("this model's task is forecast; what is explained is a model of symbols")
+        raise InputError("the task of this model is forecast; only models of symbols can be explained")
     corpus = model.corpus([sequence])
     return [str(s) for s in corpus.inputs[0]], Steps.of(gather(model.codec.encode(corpus), np.arange(1)))
 
 
 def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | Sequence[str] | None = None) -> Trace:
-    """Run the equations with a model's weights over one sequence and keep every number.
+    """Run the equations with the weights of a model over one sequence and keep every number.
 
     Args:
-        model: of task label, next or classify.
+        model: a model of task label, next or classify.
         sequence: a string, or a list of symbols.
-        target: what should come out: a label for each step, as a string of characters or words or as a list; for
-            `classify` one label. For `next` it is the sequence itself. Without it a pair the run was trained on
-            gives its own target; otherwise there is no loss and no gradient.
+        target: the correct labels: one per time step, as a string of characters or words or as a list; one label for
+            `classify`. For `next` the target is the sequence itself. The default is the target of the sequence in the
+            training pairs; without one there is no loss and no gradient.
 
     Raises:
         InputError: the sequence or the target does not fit the model.
 
     >>> import ohlol
-    >>> found = trace(ohlol.fit([("hello", "ohlol")], seed=1), "hello", target="ohlol")
-    >>> "".join(found.chosen), found.layers[0].after["h"].shape, found.difference < 1e-5
+    >>> hello = trace(ohlol.fit([("hello", "ohlol")], seed=1), "hello", target="ohlol")
+    >>> "".join(hello.predicted), hello.layers[0].after["h"].shape, hello.difference < 1e-5
     ('ohlol', (5, 4), True)
     """
-    symbols, steps = steps_of(model, sequence)
+    symbols, steps = encode_sequence(model, sequence)
     model = model.on_cpu
     network, labels = model.network, model.codec.labels
     assert labels is not None
@@ -218,40 +224,43 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
     network.eval()
     with torch.no_grad():
         vectors = network.encoder(steps)
-        output, last = network(steps)
-        outputs, _ = network.hidden(vectors, steps.batch_sizes, None)
+        model_logits, model_states = network(steps)
+        model_outputs, _ = network.hidden(vectors, steps.batch_sizes, None)
     network.train(was_training)
-    wanted = _targets(model, symbols, target)
+    answer_sizes = network.answer_sizes(steps.batch_sizes)
+    target_ids = _targets(model, symbols, target)
     logits, levels = unrolled(network, vectors.double().requires_grad_())
     losses = total = None
-    answer_sizes = network.answer_sizes(steps.batch_sizes)
     reduction = model.config.training.loss_reduction
-    if wanted is not None:
-        ids = torch.from_numpy(wanted)
+    if target_ids is not None:
+        ids = torch.from_numpy(target_ids)
         losses = network.head.loss(logits, ids.clamp(min=0), answer_sizes, reduction="none")
         total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
     layers = tuple(_layer(level, network.settings.cell, total) for level in levels)
-    mine = [torch.cat([level.after[0 if level.direction else -1][k] for level in levels]) for k in range(len(last))]
+    last_states = [
+        torch.cat([level.after[0 if level.direction else -1][k] for level in levels]) for k in range(len(model_states))
+    ]
     top = [torch.cat([s[0] for s in level.after]) for level in levels if level.layer == network.settings.num_layers - 1]
     pairs = [
-        (output, logits),
-        (outputs, torch.cat(top, dim=1)),
-        *((a[:, 0], b) for a, b in zip(last, mine, strict=True)),
+        (model_logits, logits),
+        (model_outputs, torch.cat(top, dim=1)),
+        *((a[:, 0], b) for a, b in zip(model_states, last_states, strict=True)),
     ]
     names, projection = labels.symbols, network.head.projection
     return Trace(
         task=model.task,
+        per_sequence=model.targets.per_sequence,
         symbols=tuple(symbols),
         labels=names,
         layers=layers,
         head=None if projection is None else (_numpy(projection[0]), _numpy(projection[1])),
         logits=_numpy(logits),
         probabilities=_numpy(network.head.probabilities(logits, answer_sizes)),
-        chosen=tuple(names[k] for k in network.head.decode(logits, answer_sizes).tolist()),
-        targets=None if wanted is None else tuple(names[k] if k >= 0 else None for k in wanted.tolist()),
+        predicted=tuple(names[k] for k in network.head.decode(logits, answer_sizes).tolist()),
+        targets=None if target_ids is None else tuple(names[k] if k >= 0 else None for k in target_ids.tolist()),
         losses=None
-        if losses is None or wanted is None
-        else tuple(v if k >= 0 else None for v, k in zip(losses.tolist(), wanted.tolist(), strict=True)),
+        if losses is None or target_ids is None
+        else tuple(v if k >= 0 else None for v, k in zip(losses.tolist(), target_ids.tolist(), strict=True)),
         loss=None if total is None else float(total.detach()),
         reduction=reduction,
         difference=max(float((a.double() - b).detach().abs().max()) for a, b in pairs),
@@ -259,35 +268,35 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
 
 
 def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str] | None) -> NDArray[np.int64] | None:
-    """The ids of what should come out, one an answer, -1 where it is not known."""
+    """Return the id of the correct label of each prediction, -1 where it is unknown."""
     vocab = model.codec.labels
     assert vocab is not None
     if model.targets.shifted:
         if target is not None:
-            raise InputError("--target is for labels; a text is its own target, one symbol later")
+            raise InputError("`target` is for labels; the target of a text is the text itself, one symbol later")
         return np.append(vocab.encode(symbols)[1:].astype(np.int64), -1)
     if target is None:
-        target = {tuple(given): wanted for given, wanted in model.config.pairs}.get(tuple(symbols))
+        target = {tuple(inputs): targets for inputs, targets in model.config.pairs}.get(tuple(symbols))
         if target is None:
             return None
     per_sequence = model.targets.per_sequence
-    wanted = [target] if per_sequence and isinstance(target, str) else _split(model.codec, symbols, target)
-    answers = 1 if per_sequence else len(symbols)
-    if len(wanted) != answers:
-        raise InputError(f"--target has {len(wanted)} labels; there must be {answers}, one for each answer")
+    targets = [target] if per_sequence and isinstance(target, str) else _split(model.codec, symbols, target)
+    count = 1 if per_sequence else len(symbols)
+    if len(targets) != count:
+        raise InputError(f"`target` has {len(targets)} labels; it must have {count}, one for each prediction")
     try:
-        return vocab.encode(list(wanted)).astype(np.int64)
+        return vocab.encode(list(targets)).astype(np.int64)
     except UnknownSymbol as unknown:
         known = " ".join(map(repr, vocab.symbols[:12])) + " ..." * (len(vocab) > 12)
-        raise InputError(f"--target: the model has no label {unknown.symbol!r}; it has {known}") from None
+        raise InputError(f"`target`: the model has no label {unknown.symbol!r}; its labels are {known}") from None
 
 
 def _split(codec: Codec, symbols: list[str], target: str | Sequence[str]) -> Sequence[str]:
     if not isinstance(target, str):
         return target
     assert codec.labels is not None
-    letters = all(len(label) == 1 for label in codec.labels.symbols)
-    return list(target) if letters and len(target.split()) != len(symbols) else target.split()
+    single_characters = all(len(label) == 1 for label in codec.labels.symbols)
+    return list(target) if single_characters and len(target.split()) != len(symbols) else target.split()
 
 
 def _numpy(tensor: Tensor) -> Numbers:
@@ -299,9 +308,8 @@ def _layer(level: Level, cell: str, loss: Tensor | None) -> LayerTrace:
     gradients = None
     if loss is not None:
         flat = [s for state in level.after for s in state]
-        found = torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True)
-        given: list[Tensor | None] = list(found)
-        rows = [torch.zeros_like(s) if g is None else g for s, g in zip(flat, given, strict=True)]
+        of_states: list[Tensor | None] = list(torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True))
+        rows = [torch.zeros_like(s) if g is None else g for s, g in zip(flat, of_states, strict=True)]
         gradients = {
             name: _numpy(torch.cat(rows[k :: len(spec.states)])) for k, name in enumerate(spec.states)
         }  # T times (1, H) -> (T, H)
@@ -335,7 +343,7 @@ ACTIVATIONS: dict[str, Callable[[Numbers], Numbers]] = {
 
 
 def _gates(cell: str, *, x: Numbers, b_ih: Numbers, h: Numbers, b_hh: Numbers) -> tuple[Gate, ...]:
-    """The gates of all steps from their terms, (T, G*H) and (G*H,) each."""
+    """Return the gates at all time steps from their terms, (T, G*H) and (G*H,) each."""
     specs = cells.CELLS[cell].gates
     terms = [np.split(a, len(specs), axis=-1) for a in (x, b_ih, h, b_hh)]
     values: dict[str, Numbers] = {}

@@ -51,7 +51,8 @@ class CellLoop(torch.nn.Module):
     def _step(self, x: Tensor, state: State) -> State:
         if isinstance(self.cell, StepCell):
             return self.cell(x, state)
-        result = self.cell(x, state if len(state) > 1 else state[0])
+        (h, *others) = state
+        result = self.cell(x, state if others else h)
         return result if isinstance(result, tuple) else (result,)
 
     def forward(self, x: PackedSequence, state: State | None) -> tuple[Float[Tensor, "S H"], State]:

@@ -35,7 +35,7 @@ def render_index(limits: Limits) -> str:
         "seconds": f"{limits.train_seconds:g}",
         "trainings": limits.trainings,
     }
-    return page.filled(
+    return page.fill_template(
         "serve.html", {"texts": translations.catalogue(), "trains": limits.trainings > 0, "limits": shown}
     )
 

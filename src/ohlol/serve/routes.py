@@ -15,7 +15,7 @@ from ohlol.cells import CELLS
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.display import page
-from ohlol.explain.saliency import memory
+from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
@@ -238,13 +238,13 @@ class EventResponse(StreamingResponse):
 async def explain(model: ModelDependency, body: schemas.Explain, service: ServiceDependency) -> Response:
     """Every number of each step: input, terms, gates, state, output; as `ohlol explain` prints them in JSON."""
     symbols = _parse_to_explain(model, body.input, service, 1)
-    if body.memory and not _fits_saliency(model.model, symbols, service):
-        raise HTTPException(422, f"memory: {len(symbols)} symbols are too many to look back over with this model")
+    if body.saliency and not _fits_saliency(model.model, symbols, service):
+        raise HTTPException(422, f"saliency: {len(symbols)} symbols are too many for this model")
 
     def compute() -> Response:
         content = trace(model.model, symbols, target=body.target).to_json()
-        if body.memory:
-            content["memory"] = memory(model.model, symbols).to_json()
+        if body.saliency:
+            content["saliency"] = compute_saliency(model.model, symbols).to_json()
         return make_json(content)
 
     with service.side_requests:
@@ -259,8 +259,8 @@ async def explain_page(model: ModelDependency, body: schemas.ExplainPage, servic
     symbols = _parse_to_explain(model, body.input, service, 8)
 
     def compute() -> Response:
-        saliency = memory(model.model, symbols) if _fits_saliency(model.model, symbols, service) else None
-        return make_json(page.data(trace(model.model, symbols), lang=body.lang, memory=saliency))
+        saliency = compute_saliency(model.model, symbols) if _fits_saliency(model.model, symbols, service) else None
+        return make_json(page.page_data(trace(model.model, symbols), lang=body.lang, saliency=saliency))
 
     with service.side_requests:
         return await service.run_beside(compute)

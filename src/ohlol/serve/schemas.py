@@ -75,7 +75,7 @@ class Explain(StrictModel):
 
     input: Annotated[Text | Sequence, Field(examples=["hello"])]
     target: Annotated[str | list[str] | None, Field(description="The expected output, as in `ohlol explain`.")] = None
-    memory: Annotated[bool, Field(description="Also how much each earlier input matters.")] = False
+    saliency: Annotated[bool, Field(description="Add the influence of each input on each prediction.")] = False
 
 
 class ExplainPage(StrictModel):
@@ -90,12 +90,13 @@ class Explained(BaseModel):
 
     model_config = ConfigDict(extra="allow")
     task: str
+    per_sequence: bool
     symbols: list[str]
     labels: list[str]
     loss: float | None
     difference: float
     layers: list[dict[str, Any]]
-    answers: list[dict[str, Any]]
+    predictions: list[dict[str, Any]]
 
 
 class Described(BaseModel):

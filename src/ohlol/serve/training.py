@@ -11,7 +11,7 @@ from fastapi import HTTPException
 
 from ohlol.display import page
 from ohlol.explain.history import Frame
-from ohlol.explain.trace import Trace, steps_of, trace
+from ohlol.explain.trace import Trace, encode_sequence, trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.encoding import format_event
@@ -93,9 +93,9 @@ class EventReporter(Callback):
 
     def explain(self, model: TrainedModel) -> dict[str, Any]:
         """The explanation of all frames, opened at the best epoch, whose weights the trained model has."""
-        best = Frame(self.best_epoch, self._trace(model), best=True)
+        best = Frame(self.best_epoch, self._trace(model), is_best=True)
         frames = {**self.frames, self.best_epoch: best}
-        return page.data(best.trace, frames=[frames[epoch] for epoch in sorted(frames)])
+        return page.page_data(best.trace, frames=[frames[epoch] for epoch in sorted(frames)])
 
     def _add_frame(self, epoch: int) -> None:
         """Add the trace of the first pair, with the weights after an epoch."""
@@ -112,7 +112,7 @@ class EventReporter(Callback):
 @torch.no_grad()
 def compute_output(model: TrainedModel, text: str) -> dict[str, Any]:
     """The labels, their probabilities and the last layer's hidden states (T, H) over one sequence."""
-    _, steps = steps_of(model, text)
+    _, steps = encode_sequence(model, text)
     network, labels = model.network, model.codec.labels
     assert labels is not None
     was_training = network.training

@@ -140,14 +140,8 @@ class Sweep:
         processes: Processes,
         view: View,
     ):
-        self.out, self.dev, self.settings, self.keep, self.processes, self.view = (
-            out,
-            dev,
-            settings,
-            keep,
-            processes,
-            view,
-        )
+        self.out, self.dev, self.settings, self.keep = out, dev, settings, keep
+        self.processes, self.view = processes, view
         self.given = Given.of(settings)
         self.source = Source.parse(data, dev)
         self.loader = CachedLoader(out / "data", self.source, self.given.data)

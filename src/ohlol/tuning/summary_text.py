@@ -111,7 +111,7 @@ def _choices(board: Board, setting: Range, console: Console, lang: str) -> None:
         if scores:
             ends = (min(scores) if board.low else max(scores), median(scores))
             best, middle = (shown(value, board.score) for value in ends)
-            text += "   " + translations.text("study_choice_scores", lang, best=best, median=middle)
+            text += "   " + translations.text("study_choice_metrics", lang, best=best, median=middle)
         console.print(text, highlight=False)
 
 

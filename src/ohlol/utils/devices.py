@@ -41,17 +41,17 @@ def select_device(name: str = "auto") -> torch.device:
         return CPU
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None or accelerator.type != device.type:
-        raise InputError(f"`device` {name}: {_explain_missing(device.type)}; `device` cpu computes without")
+        raise InputError(f"`device` {name}: {_explain_missing(device.type)}; `device=cpu` computes without")
     launch, count = read_launch(), torch.accelerator.device_count()
     processes = launch.local_world_size
     if processes > 1 and device.index is not None:
         raise InputError(
-            f"`device` {name}: each of the {processes} processes takes one of its own: `device` {device.type}"
+            f"`device` {name}: each of the {processes} processes takes one of its own: `device={device.type}`"
         )
     if processes > count:
         raise InputError(
             f"`device` {device.type}: {processes} processes on this host, and {count} such device{'s' * (count != 1)}: "
-            f"--nproc-per-node {count}, or `device` cpu"
+            f"--nproc-per-node {count}, or `device=cpu`"
         )
     index = device.index
     if index is None:

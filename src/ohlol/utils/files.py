@@ -137,7 +137,7 @@ def _compute_checksum(data: dict[str, Any]) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read JSON and verify and remove its checksum, if it has one.
+    """Read JSON; verify and remove its checksum, if it has one, which is the same in every version of a format.
 
     Raises:
         InputError: the file is missing, not a regular file, larger than `JSON_LIMIT`, not UTF-8, not JSON, or damaged.
@@ -145,7 +145,7 @@ def read_json(path: Path) -> Any:
     raw = read_bytes(path, JSON_LIMIT)
     try:
         data = parse_json(raw)
-        if isinstance(data, dict) and "sha256" in data:  # the checksum is the same in every format
+        if isinstance(data, dict) and "sha256" in data:
             checksum = data.pop("sha256")
             if checksum != _compute_checksum(cast("dict[str, Any]", data)):
                 raise ValueError('it does not match its checksum; without its "sha256" it is read as it stands')

@@ -1,329 +1,1031 @@
-// Draws what page.py's `data` gives into the markup of trace.html, in the colours of style.css: show(data), again and
-// again if there is more than one. What the data say is put in as text, never as HTML.
-const $ = id => document.getElementById(id), root = document.documentElement;
-let D, T, H, whole, arrays, tiles = [], S = {lang: null};
+// Draws a trace, the data of `page_data` in page.py, into the markup of trace.html. `showTrace(data)` can be called again
+// with other data.
 
-function show(data) {
-  const lang = S.lang ?? data.lang, last = data.layers.length - 1;
-  for (const name of ["timer", "lesson"]) clearInterval(S[name]);
-  S = {t: 0, frame: data.opened, layer: last, gate: 0, unit: null, pinned: {layer: last, unit: 0}, mode: data.frames[data.opened].memory ? "memory" : "loss", measure: "gradient", hover: null, lang, timer: 0, lesson: 0};
-  D = data; T = D.symbols.length; H = D.units; whole = D.task === "classify";
-  $("slider").max = T - 1; $("epochs").max = D.frames.length - 1; $("lang").value = S.lang;
-  $("times").hidden = $("learning").hidden = D.frames.length < 2;
-  at(S.frame);
+const LARGE_TEXT = 24; // symbols up to which tiles are large
+const LABELS_IN_TILE = 5;
+const MAX_MATRIX = 8; // rows and columns of a matrix that is written out
+const MAX_HISTORY = 48; // predictions shown for an epoch
+const SHADES = 511;
+
+// the data of the page, the selected one of its frames, and the arrays of that frame by name; null before `showTrace`
+let trace = null;
+let frame = null;
+let arrays = {};
+let tiles = [];
+let selection = {};
+
+// an array of two axes within a buffer
+class Matrix {
+  constructor(values, offset, rows, columns) {
+    Object.assign(this, { values, offset, rows, columns });
+  }
+  at(row, column) {
+    return this.values[this.offset + row * this.columns + column];
+  }
+  row(row) {
+    return this.values.subarray(this.offset + row * this.columns, this.offset + (row + 1) * this.columns);
+  }
 }
 
-// one frame of the data: what the network works out with the weights of one epoch
-function at(k) {
-  S.frame = Math.max(0, Math.min(D.frames.length - 1, k));
-  D = {...D, ...D.frames[S.frame]};
-  cut(); makeText(); words(); maps();
+function showTrace(data) {
+  stopPlayers();
+  locale.lang ??= data.lang;
+  locale.texts = data.texts;
+  trace = data;
+  const last = data.layers.length - 1;
+  selection = {
+    step: 0,
+    frame: data.opened,
+    layer: last,
+    gate: 0,
+    mode: data.frames[data.opened].saliency ? "saliency" : "loss",
+    measure: "gradient",
+    neuron: { layer: last, index: 0 }, // the one that the mode "neuron" shows
+    hoveredNeuron: null,
+    hoveredStep: null,
+  };
+  byId("slider").max = data.symbols.length - 1;
+  byId("epochs").max = data.frames.length - 1;
+  byId("lang").value = locale.lang;
+  byId("epoch-bar").hidden = byId("history-section").hidden = data.frames.length < 2;
+  selectFrame(selection.frame);
 }
 
-// numbers: one buffer of half or single precision, cut into named arrays
-const halves = new Float32Array(1 << 16).map((_, b) => { const s = b & 0x8000 ? -1 : 1, e = b >> 10 & 31, f = b & 1023; return e === 31 ? (f ? NaN : s * Infinity) : e ? s * 2 ** (e - 15) * (1 + f / 1024) : s * 2 ** -24 * f; });
-function cut() {
-  const raw = atob(D.bytes), bytes = new Uint8Array(raw.length);
-  for (let i = 0; i < raw.length; i++) bytes[i] = raw.charCodeAt(i);
-  let values = D.half ? new Uint16Array(bytes.buffer) : new Float32Array(bytes.buffer);
-  if (D.half) { const wide = new Float32Array(values.length); for (let i = 0; i < wide.length; i++) wide[i] = halves[values[i]]; values = wide; }
+// show what the network computes with the weights of one epoch
+function selectFrame(index) {
+  selection.frame = clamp(index, 0, trace.frames.length - 1);
+  frame = trace.frames[selection.frame];
+  decodeArrays();
+  buildTiles();
+  updateTexts();
+  drawMaps();
+}
+
+function selectStep(step) {
+  selection.step = clamp(step, 0, trace.symbols.length - 1);
+  drawStep();
+  const tile = tiles[selection.step];
+  const box = byId("text");
+  if (box.scrollHeight > box.clientHeight) box.scrollTop = tile.offsetTop - box.offsetTop - box.clientHeight / 2;
+}
+
+// draw everything that depends on the selected step
+function drawStep() {
+  byId("slider").value = selection.step;
+  const label = `${translate("step", { t: selection.step })} / ${trace.symbols.length - 1} · `;
+  byId("step-label").replaceChildren(label, createSymbol(trace.symbols[selection.step]));
+  colorText();
+  drawNetwork();
+  markStep();
+  drawComputation();
+  drawPrediction();
+}
+
+// --- numbers: one buffer in half or single precision, cut into named arrays
+
+let halfTable = null;
+
+// the value of every half-precision number by its bits
+function buildHalfTable() {
+  return new Float32Array(1 << 16).map((_, bits) => {
+    const sign = bits & 0x8000 ? -1 : 1;
+    const exponent = (bits >> 10) & 31;
+    const fraction = bits & 1023;
+    if (exponent === 31) return fraction ? NaN : sign * Infinity;
+    if (exponent === 0) return sign * 2 ** -24 * fraction;
+    return sign * 2 ** (exponent - 15) * (1 + fraction / 1024);
+  });
+}
+
+function decodeHalf(buffer) {
+  halfTable ??= buildHalfTable();
+  const bits = new Uint16Array(buffer);
+  const values = new Float32Array(bits.length);
+  for (let i = 0; i < bits.length; i++) values[i] = halfTable[bits[i]];
+  return values;
+}
+
+function decodeArrays() {
+  const binary = atob(frame.bytes);
+  const bytes = new Uint8Array(binary.length);
+  for (let i = 0; i < binary.length; i++) bytes[i] = binary.charCodeAt(i);
+  const values = frame.is_half ? decodeHalf(bytes.buffer) : new Float32Array(bytes.buffer);
   arrays = {};
-  for (const [name, [offset, rows, columns]] of Object.entries(D.arrays)) arrays[name] = {rows, columns, at: (r, c) => values[offset + r * columns + c], row: r => values.subarray(offset + r * columns, offset + (r + 1) * columns)};
-}
-const A = (layer, name) => arrays[layer + "/" + name];
-
-// words
-const say = (key, values = {}) => D.texts[S.lang][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
-const signs = {" ": "␣", "\n": "⏎", "\t": "⇥", "": "∅"};
-const unseen = /^(?=.{1,2}$)[\p{C}\p{Z}\p{M}]$/u;  // alone it shows nothing, or stands on its neighbour
-const sign = s => signs[s] ?? (unseen.test(s) ? "U+" + s.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") : s);
-const f4 = v => (v < 0 ? "−" : "") + Math.abs(v).toFixed(4);
-const f1 = v => (v < 0 ? "−" : "") + (Math.abs(v) === Math.round(Math.abs(v)) ? Math.abs(v) : Math.abs(v).toFixed(1));
-const percent = p => (p * 100).toFixed(p < 0.0995 ? 1 : 0) + " %";
-
-// small makers: text goes in as text, never as HTML
-function el(tag, attributes = {}, ...children) {
-  const svg = ["svg", "g", "rect", "text", "path", "line", "title", "marker", "defs"].includes(tag);
-  const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [k, v] of Object.entries(attributes)) if (v !== null && v !== undefined) made.setAttribute(k, v);
-  made.append(...children);
-  return made;
-}
-function button(text, pressed, act, more = {}) { const b = el("button", {"aria-pressed": pressed, ...more}, text); b.onclick = act; return b; }
-
-// colours
-const rgb = name => { const h = getComputedStyle(root).getPropertyValue(name).trim(); return [1, 3, 5].map(i => parseInt(h.slice(i, i + 2), 16)); };
-let C = {};
-function palette() { C = {base: rgb("--base"), plus: rgb("--plus"), minus: rgb("--minus"), more: rgb("--more")}; }
-const mix = (a, b, k) => a.map((v, i) => Math.round(v + (b[i] - v) * k));
-const diverging = (v, top = 1) => mix(C.base, v > 0 ? C.plus : C.minus, Math.min(1, Math.abs(v) / top) * 0.92);
-const growing = v => mix(C.base, C.more, Math.min(1, Math.max(0, v)) * 0.92);
-const css = c => `rgb(${c.join(",")})`;
-const light = c => { const [r, g, b] = c.map(v => v <= 10 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
-const over = c => light(c) > 0.179 ? "#000000" : "#ffffff";  // whichever has the higher contrast, and that is never under 4.5
-function paint(node, colour) { node.style.background = css(colour); node.style.color = over(colour); }
-function theme(name) { root.dataset.theme = name; palette(); }
-
-const answerAt = t => whole ? (t === T - 1 ? 0 : null) : t;
-const layerName = k => say("layer", {layer: D.layers[k].layer}) + (D.both ? ", " + say(D.layers[k].direction) : "");
-const stop = () => S.lang === "zh" ? "。" : ". ";
-
-function words() {
-  root.lang = S.lang === "zh" ? "zh-CN" : "en";
-  const chosen = D.chosen.map(sign).join(D.glue), read = D.symbols.map(sign).join(D.glue), cut = s => s.length > 60 ? s.slice(0, 60) + "…" : s;
-  $("title").replaceChildren(el("bdi", {}, cut(read)), " → ", el("bdi", {}, cut(chosen)));
-  document.title = "ohlol: " + cut(read);
-  let about = D.about[S.lang] + stop();
-  if (D.loss !== null) about += say("loss_" + D.reduction, {value: D.loss.toFixed(4), count: D.losses.filter(v => v !== null).length}) + stop();
-  $("about").textContent = about + say("difference", {value: D.difference.toExponential(0)});
-  for (const node of document.querySelectorAll("[data-t]")) {
-    if (node.hasAttribute("data-label")) { node.setAttribute("aria-label", say(node.dataset.t)); node.title = say(node.dataset.t); }
-    else node.textContent = say(node.dataset.t);
-  }
-  $("slider").setAttribute("aria-label", say("step", {t: ""}).trim());
-  $("epochs").setAttribute("aria-label", say("epoch"));
-  $("text").setAttribute("aria-label", say("text"));
-  $("play").textContent = say(S.timer ? "pause" : "play");
-  $("learn").textContent = say(S.lesson ? "pause" : "learn");
-  $("horizon").textContent = !D.memory ? "" : D.memory.horizon === null ? say("no_horizon", {steps: D.memory.count}) : say("horizon", {steps: D.memory.horizon}) + " " + say("bptt", {steps: D.memory.bptt});
-  modes(); tabs(); lessons(); all();
-}
-
-function modes() {
-  const made = [["memory", "colour_memory"], ["unit", "colour_unit"], ["loss", "colour_loss"]].filter(([m]) => m === "memory" ? D.memory : m === "loss" ? D.losses : true);
-  $("modes").replaceChildren(...made.map(([mode, key]) => button(say(key), S.mode === mode, () => { S.mode = mode; S.unit = null; modes(); text(); }, {"data-mode": mode})));
-  if (S.mode === "memory") $("modes").append(choice("measure", ["gradient", "ablation"].map(m => [m, say("measure_" + m)]), S.measure, v => { S.measure = v; text(); }));
-  if (S.mode === "unit") {
-    if (D.layers.length > 1) $("modes").append(choice("unitlayer", D.layers.map((_, k) => [k, layerName(k)]), S.pinned.layer, v => { S.pinned.layer = +v; text(); }));
-    const number = el("input", {id: "unit", type: "number", min: 0, max: H - 1, value: S.pinned.unit, "aria-label": say("unit")});
-    number.oninput = () => { if (number.value !== "") { S.pinned.unit = Math.max(0, Math.min(H - 1, Math.round(+number.value))); text(); } };
-    $("modes").append(number);
+  for (const [name, [offset, rows, columns]] of Object.entries(frame.arrays)) {
+    arrays[name] = new Matrix(values, offset, rows, columns);
   }
 }
-function choice(id, options, value, act) {
-  const made = el("select", {id}, ...options.map(([v, s]) => el("option", {value: v}, s)));
-  made.value = value;
-  made.onchange = () => act(made.value);
-  return made;
+
+// an array of a layer; undefined where it was left out to limit the size of the page
+function layerArray(layer, name) {
+  return arrays[`${layer}/${name}`];
 }
 
-// the text
-function makeText() {
-  const big = T <= 24; tiles = [];
-  $("text").classList.toggle("big", big);
-  $("text").dir = D.rtl ? "rtl" : "ltr";
-  $("text").replaceChildren();
-  for (let t = 0; t < T; t++) {
-    const tile = el("div", {class: "tile", "data-step": t}, el("div", {class: "in"}, sign(D.symbols[t])));
-    const n = answerAt(t);
-    if (n !== null) {
-      if (D.targets && D.targets[n] !== null) { const good = D.targets[n] === D.chosen[n]; tile.append(el("div", {class: "mark " + (good ? "good" : "bad")}, good ? "✓" : "✗ " + sign(D.targets[n]))); }
-      for (const [label, , p] of D.top[n].slice(0, 5)) { const g = el("div", {class: "g", "data-p": p, title: sign(label) + "  " + percent(p)}, el("bdi", {}, sign(label)), ...(big ? [el("span", {dir: "ltr"}, percent(p))] : [])); tile.append(g); }
+function largest(values, least) {
+  let top = least;
+  for (const value of values) top = Math.max(top, Math.abs(value));
+  return top;
+}
+
+// the index of the prediction made at a step, or null
+function predictionAt(step) {
+  if (!trace.per_sequence) return step;
+  return step === trace.symbols.length - 1 ? 0 : null;
+}
+
+// whether a label is the target of a prediction; null where the target is unknown
+function isCorrect(index, label) {
+  if (!trace.targets || trace.targets[index] === null) return null;
+  return trace.targets[index] === label;
+}
+
+// --- texts
+
+function layerName(index) {
+  const { layer, direction } = trace.layers[index];
+  return translate("layer", { layer }) + (trace.bidirectional ? ", " + translate(direction) : "");
+}
+
+function shorten(text) {
+  return text.length > 60 ? text.slice(0, 60) + "…" : text;
+}
+
+function updateTexts() {
+  translateElements();
+  const symbols = shorten(trace.symbols.map(visible).join(trace.separator));
+  const predicted = shorten(frame.predicted.map(visible).join(trace.separator));
+  byId("title").replaceChildren(createElement("bdi", {}, symbols), " → ", createElement("bdi", {}, predicted));
+  document.title = "ohlol: " + symbols;
+  byId("summary").textContent = summaryText();
+  byId("slider").setAttribute("aria-label", translate("step", { t: "" }).trim());
+  byId("epochs").setAttribute("aria-label", translate("epoch"));
+  byId("text").setAttribute("aria-label", translate("text"));
+  byId("horizon").textContent = horizonText();
+  labelPlayers();
+  drawModes();
+  drawLayerButtons();
+  drawHistory();
+  drawStep();
+}
+
+function summaryText() {
+  const end = locale.lang === "zh" ? "。" : ". ";
+  let text = trace.summary[locale.lang] + end;
+  if (frame.loss !== null) {
+    const count = frame.losses.filter((loss) => loss !== null).length;
+    text += translate("loss_" + trace.reduction, { value: frame.loss.toFixed(4), count }) + end;
+  }
+  return text + translate("difference", { value: frame.difference.toExponential(0) });
+}
+
+function horizonText() {
+  const saliency = frame.saliency;
+  if (!saliency) return "";
+  if (saliency.horizon === null) return translate("no_horizon", { steps: saliency.count });
+  const bptt = translate("bptt", { steps: saliency.recommended_bptt });
+  return translate("horizon", { steps: saliency.horizon }) + " " + bptt;
+}
+
+// --- what the text is coloured by
+
+function drawModes() {
+  const available = { saliency: frame.saliency, neuron: true, loss: frame.losses };
+  const buttons = Object.keys(available)
+    .filter((mode) => available[mode])
+    .map((mode) =>
+      createButton(translate("color_" + mode), selection.mode === mode, () => selectMode(mode), { "data-mode": mode }),
+    );
+  byId("modes").replaceChildren(...buttons);
+  if (selection.mode === "saliency") byId("modes").append(measureSelect());
+  if (selection.mode === "neuron") byId("modes").append(...neuronInputs());
+}
+
+function selectMode(mode) {
+  selection.mode = mode;
+  selection.hoveredNeuron = null;
+  drawModes();
+  colorText();
+}
+
+function measureSelect() {
+  const options = ["gradient", "ablation"].map((measure) => [measure, translate("measure_" + measure)]);
+  return createSelect("measure", options, selection.measure, (measure) => {
+    selection.measure = measure;
+    colorText();
+  });
+}
+
+function neuronInputs() {
+  const last = trace.hidden_size - 1;
+  const attributes = { id: "neuron", type: "number", min: 0, max: last, value: selection.neuron.index };
+  const input = createElement("input", { ...attributes, "aria-label": translate("neuron") });
+  input.oninput = () => {
+    if (input.value === "") return;
+    selection.neuron.index = clamp(Math.round(+input.value), 0, last);
+    colorText();
+  };
+  if (trace.layers.length < 2) return [input];
+  const options = trace.layers.map((_, index) => [index, layerName(index)]);
+  const select = createSelect("neuron-layer", options, selection.neuron.layer, (layer) => {
+    selection.neuron.layer = +layer;
+    colorText();
+  });
+  return [select, input];
+}
+
+// --- the text
+
+function buildTiles() {
+  const isLarge = trace.symbols.length <= LARGE_TEXT;
+  const box = byId("text");
+  box.classList.toggle("large", isLarge);
+  box.dir = trace.right_to_left ? "rtl" : "ltr";
+  tiles = trace.symbols.map((_, step) => createTile(step, isLarge));
+  box.replaceChildren();
+  tiles.forEach((tile, step) => {
+    box.append(tile);
+    if (trace.symbols[step] === "\n") box.append(createElement("div", { class: "line-break" }));
+  });
+  paintLabels();
+}
+
+// one symbol with the most probable labels below it
+function createTile(step, isLarge) {
+  const symbol = createElement("div", { class: "symbol" }, visible(trace.symbols[step]));
+  const tile = createElement("div", { class: "tile", "data-step": step }, symbol);
+  const index = predictionAt(step);
+  if (index !== null) {
+    tile.append(...createMark(index));
+    for (const [label, , probability] of frame.top[index].slice(0, LABELS_IN_TILE)) {
+      tile.append(createTileLabel(label, probability, isLarge));
     }
-    tile.onclick = () => go(t);
-    tile.onpointerenter = () => { S.hover = t; text(); };
-    tile.onpointerleave = () => { S.hover = null; text(); };
-    tiles.push(tile); $("text").append(tile);
-    if (D.symbols[t] === "\n") $("text").append(el("div", {class: "break"}));
   }
-  guesses();
+  tile.onclick = () => selectStep(step);
+  tile.onpointerenter = () => hoverStep(step);
+  tile.onpointerleave = () => hoverStep(null);
+  return tile;
 }
-function guesses() { for (const g of $("text").getElementsByClassName("g")) paint(g, growing(+g.dataset.p)); }
-function text() {
-  const unit = S.unit ?? (S.mode === "unit" ? S.pinned : null), from = S.hover ?? S.t;
-  let colour, legend;
-  if (unit) {
-    const rows = A(unit.layer, "after/h");
-    colour = t => diverging(rows.at(t, unit.unit));
-    legend = ["−1", "1", css(diverging(-1)), css(C.base), css(diverging(1)), layerName(unit.layer) + ", " + say("unit") + " " + unit.unit];
-  } else if (S.mode === "memory" && D.memory) {
-    const m = arrays["memory/" + S.measure], first = T - m.columns, n = whole ? 0 : from - first;
-    let top = 0;
-    if (n >= 0 && n < m.rows) for (let t = 0; t < m.columns; t++) top = Math.max(top, m.at(n, t));
-    colour = t => n < 0 || n >= m.rows || t < first || !top ? C.base : growing(Math.sqrt(m.at(n, t - first) / top));
-    legend = [say("low"), say("high"), css(growing(0)), css(growing(0.5)), css(growing(1)), say("influence") + " " + (whole ? "" : sign(D.chosen[from]))];
+
+function createMark(index) {
+  const correct = isCorrect(index, frame.predicted[index]);
+  if (correct === null) return [];
+  const text = correct ? "✓" : "✗ " + visible(trace.targets[index]);
+  return [createElement("div", { class: "mark " + (correct ? "good" : "bad") }, text)];
+}
+
+function createTileLabel(label, probability, isLarge) {
+  const percent = formatPercent(probability);
+  const attributes = { class: "tile-label", "data-probability": probability, title: `${visible(label)}  ${percent}` };
+  const element = createElement("div", attributes, createSymbol(label));
+  if (isLarge) element.append(createElement("span", { dir: "ltr" }, percent));
+  return element;
+}
+
+function paintLabels() {
+  for (const element of byId("text").getElementsByClassName("tile-label")) {
+    paint(element, sequentialColor(+element.dataset.probability));
+  }
+}
+
+function hoverStep(step) {
+  selection.hoveredStep = step;
+  colorText();
+}
+
+// colour the symbols by the selected mode, or by the neuron under the pointer, and draw the legend
+function colorText() {
+  const neuron = selection.hoveredNeuron ?? (selection.mode === "neuron" ? selection.neuron : null);
+  let coloring;
+  if (neuron) coloring = neuronColoring(neuron);
+  else if (selection.mode === "saliency" && frame.saliency) coloring = saliencyColoring();
+  else coloring = lossColoring();
+  tiles.forEach((tile, step) => {
+    paint(tile.firstChild, coloring.color(step));
+    tile.classList.toggle("selected", step === selection.step);
+  });
+  const bar = createElement("i");
+  bar.style.background = `linear-gradient(90deg, ${coloring.scale.map(toCss).join(", ")})`;
+  byId("legend").replaceChildren(coloring.low, bar, coloring.high, createElement("bdi", {}, coloring.name));
+}
+
+function divergingScale() {
+  return [divergingColor(-1), palette.base, divergingColor(1)];
+}
+
+function sequentialScale() {
+  return [0, 0.5, 1].map(sequentialColor);
+}
+
+function neuronColoring({ layer, index }) {
+  const states = layerArray(layer, "after/h");
+  return {
+    color: (step) => divergingColor(states.at(step, index)),
+    scale: divergingScale(),
+    low: "−1",
+    high: "1",
+    name: `${layerName(layer)}, ${translate("neuron")} ${index}`,
+  };
+}
+
+// the influence of each symbol on the prediction of the step under the pointer, or of the selected step
+function saliencyColoring() {
+  const step = selection.hoveredStep ?? selection.step;
+  const influence = arrays["saliency/" + selection.measure];
+  const first = trace.symbols.length - influence.columns;
+  const index = trace.per_sequence ? 0 : step - first;
+  const isCovered = index >= 0 && index < influence.rows;
+  const top = isCovered ? largest(influence.row(index), 0) : 0;
+  return {
+    color: (t) => (!top || t < first ? palette.base : sequentialColor(Math.sqrt(influence.at(index, t - first) / top))),
+    scale: sequentialScale(),
+    low: translate("low"),
+    high: translate("high"),
+    name: translate("influence") + " " + (trace.per_sequence ? "" : visible(frame.predicted[step])),
+  };
+}
+
+function lossColoring() {
+  const losses = frame.losses ?? [];
+  const top = frame.losses ? Math.max(...losses.filter((loss) => loss !== null)) : 1;
+  const lossAt = (step) => losses[predictionAt(step) ?? -1] ?? null;
+  return {
+    color: (step) => (lossAt(step) === null ? palette.base : sequentialColor(lossAt(step) / top)),
+    scale: sequentialScale(),
+    low: "0",
+    high: formatNumber(top, 4),
+    name: translate("loss"),
+  };
+}
+
+// --- the training history: the predictions after each epoch
+
+function drawHistory() {
+  if (trace.frames.length < 2) return;
+  const top = Math.max(...trace.frames.map((one) => one.loss ?? 0));
+  const loss = frame.loss === null ? "" : ` · ${translate("loss")} ${frame.loss.toFixed(4)}`;
+  byId("epoch-label").textContent = `${translate("epoch")} ${frame.epoch} / ${trace.frames.at(-1).epoch}${loss}`;
+  byId("epochs").value = selection.frame;
+  byId("history").replaceChildren(...trace.frames.map((one, index) => historyRow(one, index, top)));
+}
+
+function historyRow(one, index, top) {
+  const isSelected = index === selection.frame;
+  const label = { "aria-label": `${translate("epoch")} ${one.epoch}` };
+  const button = createButton(String(one.epoch), isSelected, () => selectFrame(index), label);
+  const predicted = createElement("td", { class: "predicted" }, ...historyLabels(one));
+  const attributes = { "data-epoch": one.epoch, class: isSelected ? "selected" : null };
+  const row = createElement("tr", attributes, createElement("td", {}, button), predicted);
+  if (one.loss !== null) {
+    row.append(createElement("td", { class: "loss-bar" }, createBar(one.loss / top)));
+    row.append(createElement("td", { title: String(one.loss) }, one.loss.toFixed(4)));
+  }
+  row.onclick = (event) => {
+    if (!event.target.matches("button")) selectFrame(index);
+  };
+  return row;
+}
+
+function historyLabels(one) {
+  const labels = one.predicted.slice(0, MAX_HISTORY).flatMap((label, index) => {
+    const correct = isCorrect(index, label);
+    return [createSymbol(label, { class: correct === null ? "" : correct ? "good" : "bad" }), trace.separator];
+  });
+  return one.predicted.length > MAX_HISTORY ? [...labels, "…"] : labels;
+}
+
+// --- the network, unrolled through time: as many columns as fit
+
+// the sizes of the drawing for a width in pixels
+function networkLayout(width) {
+  const size = trace.hidden_size;
+  const isNarrow = width < 560;
+  const hasNumbers = size <= 16;
+  let columns, cellWidth, cellHeight;
+  if (hasNumbers) {
+    columns = size <= 4 ? (isNarrow ? Math.min(size, 2) : size) : isNarrow ? 3 : 4;
+    cellWidth = 39;
+    cellHeight = size <= 4 ? 27 : 23;
   } else {
-    const top = Math.max(...(D.losses ?? [1]).filter(v => v !== null));
-    colour = t => { const n = answerAt(t); return n === null || !D.losses || D.losses[n] === null ? C.base : growing(D.losses[n] / top); };
-    legend = ["0", f4(top), css(growing(0)), css(growing(0.5)), css(growing(1)), say("loss")];
+    columns = Math.ceil(Math.sqrt(size));
+    cellWidth = cellHeight = clamp(Math.floor((isNarrow ? 90 : 156) / columns), isNarrow ? 3 : 6, 16);
   }
-  tiles.forEach((tile, t) => { paint(tile.firstChild, colour(t)); tile.classList.toggle("on", t === S.t); });
-  const bar = el("i"); bar.style.background = `linear-gradient(90deg, ${legend[2]}, ${legend[3]}, ${legend[4]})`;
-  $("legend").replaceChildren(legend[0], bar, legend[1], el("bdi", {}, legend[5]));
+  const boxWidth = columns * cellWidth;
+  const boxHeight = Math.ceil(size / columns) * cellHeight;
+  const gap = isNarrow ? 30 : 42;
+  const left = isNarrow ? 58 : 68;
+  const stepWidth = Math.max(boxWidth, 60) + gap;
+  const layerHeight = boxHeight + 34;
+  const top = 66;
+  const bottom = top + trace.layers.length * layerHeight;
+  const steps = trace.symbols.length;
+  const count = clamp(Math.floor((width - left + gap - 13) / stepWidth), 1, steps);
+  const first = clamp(selection.step - Math.floor(count / 2), 0, steps - count);
+  const height = bottom + 58;
+  return {
+    width,
+    hasNumbers,
+    columns,
+    cellWidth,
+    cellHeight,
+    boxWidth,
+    boxHeight,
+    left,
+    stepWidth,
+    layerHeight,
+    top,
+    bottom,
+    count,
+    first,
+    height,
+  };
 }
 
-// learning: what came out after each epoch
-function lessons() {
-  if (D.frames.length < 2) return;
-  const top = Math.max(...D.frames.map(f => f.loss ?? 0)), most = 48;
-  $("when").textContent = `${say("epoch")} ${D.epoch} / ${D.frames.at(-1).epoch}` + (D.loss === null ? "" : ` · ${say("loss")} ${D.loss.toFixed(4)}`);
-  $("epochs").value = S.frame;
-  $("lessons").replaceChildren(...D.frames.map((frame, k) => {
-    const said = el("td", {class: "said"}, ...frame.chosen.slice(0, most).flatMap((label, n) => {
-      const good = D.targets && D.targets[n] !== null ? (D.targets[n] === label ? "good" : "bad") : "";
-      return [el("bdi", {class: good}, sign(label)), D.glue];
-    }), frame.chosen.length > most ? "…" : "");
-    const number = button(String(frame.epoch), k === S.frame, () => at(k), {"aria-label": `${say("epoch")} ${frame.epoch}`});
-    const row = el("tr", {"data-epoch": frame.epoch, class: k === S.frame ? "now" : null}, el("td", {}, number), said);
-    if (frame.loss !== null) { const fill = el("div", {class: "fill"}); fill.style.width = frame.loss / top * 100 + "%"; row.append(el("td", {class: "lossbar"}, el("div", {class: "track"}, fill)), el("td", {title: String(frame.loss)}, frame.loss.toFixed(4))); }
-    row.onclick = e => { if (!e.target.matches("button")) at(k); };
-    return row;
-  }));
-}
-
-// the network through time: only the columns that fit
-function net() {
-  const width = $("net").clientWidth || 900, narrow = width < 560, numbers = H <= 16;
-  const grid = H <= 4 ? [narrow ? Math.min(H, 2) : H, 39, 27] : numbers ? [narrow ? 3 : 4, 39, 23] : [Math.ceil(Math.sqrt(H)), 0, 0];
-  if (!grid[1]) grid[1] = grid[2] = Math.max(narrow ? 3 : 6, Math.min(16, Math.floor((narrow ? 90 : 156) / grid[0])));
-  const boxW = grid[0] * grid[1], boxH = Math.ceil(H / grid[0]) * grid[2];
-  const gap = narrow ? 30 : 42, colW = Math.max(boxW, 60) + gap, left = narrow ? 58 : 68;
-  const count = Math.max(1, Math.min(T, Math.floor((width - left + gap - 13) / colW)));
-  const first = Math.max(0, Math.min(T - count, S.t - Math.floor(count / 2)));
-  const rows = D.layers.length, step = boxH + 34, top = 66, height = top + rows * step + 58;
-  const svg = el("svg", {width: Math.min(left + count * colW, Math.max(width, left + colW)), height, "data-first": first, role: "img", "aria-label": say("network")});
-  svg.append(el("defs", {}, el("marker", {id: "head", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse"}, el("path", {d: "M0 0 8 4 0 8z", fill: "var(--soft)"}))));
-  const middle = (x, y, s, more = {}) => el("text", {x, y, "text-anchor": "middle", ...more}, s);
-  for (let k = 0; k < rows; k++) {
-    const y = top + (rows - 1 - k) * step + boxH / 2;
-    svg.append(el("text", {x: 0, y: D.both ? y - 2 : y + 4, class: "soft"}, say("layer", {layer: D.layers[k].layer})));
-    if (D.both) svg.append(el("text", {x: 0, y: y + 13, class: "soft"}, say(D.layers[k].direction)));
-  }
+function drawNetwork() {
+  const layout = networkLayout(byId("network").clientWidth || 900);
+  const { width, left, stepWidth, count, first, height } = layout;
+  const svg = createElement("svg", {
+    width: Math.min(left + count * stepWidth, Math.max(width, left + stepWidth)),
+    height,
+    "data-first": first,
+    role: "img",
+    "aria-label": translate("network"),
+  });
+  svg.append(arrowHead());
+  for (let layer = 0; layer < trace.layers.length; layer++) svg.append(...layerLabel(layer, layout));
   for (let i = 0; i < count; i++) {
-    const t = first + i, x0 = left + i * colW, x = x0 + Math.max(boxW, 60) / 2, on = t === S.t, n = answerAt(t), g = el("g", {"data-column": t, style: "cursor:pointer"});
-    if (on) svg.insertBefore(el("rect", {x: x0 - 10, y: 2, width: Math.max(boxW, 60) + 20, height: height - 4, rx: 10, fill: "var(--base)", stroke: "var(--accent)", "stroke-width": 2}), svg.firstChild);
-    g.append(el("rect", {x: x0 - 10, y: 2, width: Math.max(boxW, 60) + 20, height: height - 4, fill: "transparent"}));
-    if (n !== null) {
-      const [label, , p] = D.top[n][0], good = !D.targets || D.targets[n] === null || D.targets[n] === label;
-      g.append(middle(x, 24, sign(label) + (good ? "" : " ✗"), {"font-size": 18, "font-weight": 700, style: good ? null : "fill:var(--bad)"}), middle(x, 40, percent(p), {class: "soft"}));
-      g.append(el("path", {class: "wire", d: `M${x} ${top - 2}V46`}));
-    }
-    for (let k = rows - 1; k >= 0; k--) {
-      const y = top + (rows - 1 - k) * step, bx = x - boxW / 2, after = A(k, "after/h"), back = D.layers[k].direction === "backward", mid = y + boxH / 2;
-      g.append(el("path", {class: "wire", d: `M${x} ${y + boxH + 32}V${y + boxH + 4}`}));
-      for (let j = 0; j < H; j++) {
-        const v = after.at(t, j), c = diverging(v), cx = bx + j % grid[0] * grid[1], cy = y + Math.floor(j / grid[0]) * grid[2];
-        const lit = S.unit && S.unit.layer === k && S.unit.unit === j;
-        const cell = el("rect", {class: "cell" + (lit ? " lit" : ""), x: cx + .5, y: cy + .5, width: grid[1] - 1, height: grid[2] - 1, rx: numbers ? 4 : 1, fill: css(c), "data-layer": k, "data-unit": j, "data-value": v}, el("title", {}, say("unit") + " " + j + ": " + f4(v)));
-        g.append(cell);
-        if (numbers) g.append(middle(cx + grid[1] / 2, cy + grid[2] / 2 + 4, (v < 0 ? "−" : "") + Math.abs(v).toFixed(2), {style: `fill:${over(c)};pointer-events:none`}));
-      }
-      const a = x + boxW / 2 + 3, b = a + colW - boxW - 6;
-      if (i < count - 1) g.append(el("path", {class: "wire", d: back ? `M${b} ${mid}H${a}` : `M${a} ${mid}H${b}`}));
-    }
-    const y = top + rows * step;
-    g.append(middle(x, y + 20, sign(D.symbols[t]), {"font-size": 19, "font-weight": 700}), middle(x, y + 40, "t = " + t, {class: "soft"}));
-    svg.append(g);
+    if (first + i === selection.step)
+      svg.prepend(columnFrame(i, layout, { fill: "var(--base)", stroke: "var(--accent)", "stroke-width": 2, rx: 10 }));
+    svg.append(networkColumn(i, layout));
   }
-  $("net").replaceChildren(svg);
+  byId("network").replaceChildren(svg);
 }
-$("net").addEventListener("pointerover", e => { const u = e.target.dataset?.unit; const next = u === undefined ? null : {layer: +e.target.dataset.layer, unit: +u}; if (next || S.unit) { S.unit = next; text(); } });
-$("net").addEventListener("pointerleave", () => { if (S.unit) { S.unit = null; text(); } });
-$("net").addEventListener("click", e => {
-  const u = e.target.dataset?.unit, column = e.target.closest("[data-column]");
-  if (u !== undefined) { S.pinned = {layer: +e.target.dataset.layer, unit: +u}; S.layer = S.pinned.layer; modes(); tabs(); maps(); }
-  if (column) go(+column.dataset.column);
+
+function arrowHead() {
+  const shape = createElement("path", { d: "M0 0 8 4 0 8z", fill: "var(--soft)" });
+  const size = { viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" };
+  return createElement("defs", {}, createElement("marker", { id: "arrow", ...size }, shape));
+}
+
+function layerTop(layer, { top, layerHeight }) {
+  return top + (trace.layers.length - 1 - layer) * layerHeight;
+}
+
+function layerLabel(layer, layout) {
+  const y = layerTop(layer, layout) + layout.boxHeight / 2;
+  const attributes = { x: 0, class: "soft" };
+  const { layer: number, direction } = trace.layers[layer];
+  const name = createElement(
+    "text",
+    { ...attributes, y: trace.bidirectional ? y - 2 : y + 4 },
+    translate("layer", { layer: number }),
+  );
+  return trace.bidirectional
+    ? [name, createElement("text", { ...attributes, y: y + 13 }, translate(direction))]
+    : [name];
+}
+
+function centeredText(x, y, text, attributes = {}) {
+  return createElement("text", { x, y, "text-anchor": "middle", ...attributes }, text);
+}
+
+// the rectangle around a column
+function columnFrame(i, { left, stepWidth, boxWidth, height }, attributes) {
+  const width = Math.max(boxWidth, 60) + 20;
+  return createElement("rect", { x: left + i * stepWidth - 10, y: 2, width, height: height - 4, ...attributes });
+}
+
+// one time step: its prediction above the layers and its symbol below
+function networkColumn(i, layout) {
+  const { left, stepWidth, boxWidth, bottom, first } = layout;
+  const step = first + i;
+  const x = left + i * stepWidth + Math.max(boxWidth, 60) / 2;
+  const column = createElement("g", { "data-column": step, style: "cursor:pointer" });
+  column.append(columnFrame(i, layout, { fill: "transparent" }));
+  const index = predictionAt(step);
+  if (index !== null) column.append(...networkPrediction(index, x, layout.top));
+  for (let layer = trace.layers.length - 1; layer >= 0; layer--) column.append(...networkBox(layer, i, x, layout));
+  column.append(centeredText(x, bottom + 20, visible(trace.symbols[step]), { "font-size": 19, "font-weight": 700 }));
+  column.append(centeredText(x, bottom + 40, "t = " + step, { class: "soft" }));
+  return column;
+}
+
+function networkPrediction(index, x, top) {
+  const [label, , probability] = frame.top[index][0];
+  const isWrong = isCorrect(index, label) === false;
+  const style = isWrong ? "fill:var(--bad)" : null;
+  return [
+    centeredText(x, 24, visible(label) + (isWrong ? " ✗" : ""), { "font-size": 18, "font-weight": 700, style }),
+    centeredText(x, 40, formatPercent(probability), { class: "soft" }),
+    createElement("path", { class: "wire", d: `M${x} ${top - 2}V46` }),
+  ];
+}
+
+// the neurons of a layer at one time step, and the arrows to them
+function networkBox(layer, i, x, layout) {
+  const { boxWidth, boxHeight, stepWidth, count, first } = layout;
+  const y = layerTop(layer, layout);
+  const elements = [createElement("path", { class: "wire", d: `M${x} ${y + boxHeight + 32}V${y + boxHeight + 4}` })];
+  for (let index = 0; index < trace.hidden_size; index++) {
+    elements.push(...networkNeuron(layer, first + i, index, x - boxWidth / 2, y, layout));
+  }
+  if (i < count - 1) {
+    const start = x + boxWidth / 2 + 3;
+    const end = start + stepWidth - boxWidth - 6;
+    const [from, to] = trace.layers[layer].direction === "backward" ? [end, start] : [start, end];
+    elements.push(createElement("path", { class: "wire", d: `M${from} ${y + boxHeight / 2}H${to}` }));
+  }
+  return elements;
+}
+
+function networkNeuron(layer, step, index, boxX, boxY, { columns, cellWidth, cellHeight, hasNumbers }) {
+  const value = layerArray(layer, "after/h").at(step, index);
+  const color = divergingColor(value);
+  const x = boxX + (index % columns) * cellWidth;
+  const y = boxY + Math.floor(index / columns) * cellHeight;
+  const title = createElement("title", {}, `${translate("neuron")} ${index}: ${formatNumber(value, 4)}`);
+  const attributes = {
+    class: "cell" + (isHovered(layer, index) ? " hovered" : ""),
+    x: x + 0.5,
+    y: y + 0.5,
+    width: cellWidth - 1,
+    height: cellHeight - 1,
+    rx: hasNumbers ? 4 : 1,
+    fill: toCss(color),
+    "data-layer": layer,
+    "data-neuron": index,
+    "data-value": value,
+  };
+  const cell = createElement("rect", attributes, title);
+  if (!hasNumbers) return [cell];
+  const style = `fill:${textColor(color)};pointer-events:none`;
+  return [cell, centeredText(x + cellWidth / 2, y + cellHeight / 2 + 4, formatNumber(value, 2), { style })];
+}
+
+function isHovered(layer, index) {
+  const neuron = selection.hoveredNeuron;
+  return neuron !== null && neuron.layer === layer && neuron.index === index;
+}
+
+// the neuron that an element of the network shows, or null
+function neuronOf(element) {
+  const { layer, neuron } = element.dataset ?? {};
+  return neuron === undefined ? null : { layer: +layer, index: +neuron };
+}
+
+function hoverNeuron(neuron) {
+  if (!neuron && !selection.hoveredNeuron) return;
+  selection.hoveredNeuron = neuron;
+  colorText();
+}
+
+// select the neuron and the time step that were clicked
+function clickNetwork(event) {
+  const neuron = neuronOf(event.target);
+  const column = event.target.closest("[data-column]");
+  if (neuron) {
+    selection.neuron = neuron;
+    selection.layer = neuron.layer;
+    drawModes();
+    drawLayerButtons();
+    drawMaps();
+  }
+  if (column) selectStep(+column.dataset.column);
+}
+
+// --- gates and states over time
+
+function drawLayerButtons() {
+  if (trace.layers.length < 2) {
+    byId("layers").replaceChildren();
+    return;
+  }
+  const buttons = trace.layers.map((_, index) =>
+    createButton(layerName(index), index === selection.layer, () => selectLayer(index)),
+  );
+  byId("layers").replaceChildren(...buttons);
+}
+
+function selectLayer(index) {
+  selection.layer = index;
+  drawLayerButtons();
+  drawMaps();
+  drawComputation();
+}
+
+function drawMaps() {
+  const layer = trace.layers[selection.layer];
+  const maps = [];
+  if (layer.gates.length > 1) {
+    layer.gates.forEach((name, k) => {
+      const values = layerArray(selection.layer, "value/" + name);
+      maps.push({ name, key: "gate_" + name, values, isPositive: layer.activations[k] === "sigmoid" });
+    });
+  }
+  for (const name of layer.states) {
+    const values = layerArray(selection.layer, "after/" + name);
+    maps.push({ name: name + "'", key: "state_" + name, values, isPositive: false });
+  }
+  byId("maps").replaceChildren(...maps.filter((map) => map.values).map(createMap));
+  markStep();
+}
+
+// a heat map with its legend
+function createMap({ name, key, values, isPositive }) {
+  const top = isPositive ? 1 : largestValue(values);
+  const canvas = createElement("canvas", {
+    width: values.rows,
+    height: values.columns,
+    "data-gate": name,
+    role: "img",
+    "aria-label": translate(key),
+  });
+  canvas.style.height = clamp(values.columns * 15, 56, 132) + "px";
+  drawPixels(canvas, values, isPositive, top);
+  const box = createElement("div", { class: "map-box" }, canvas);
+  box.onclick = (event) => selectStep(pointedCell(event, canvas, values).step);
+  box.onpointermove = (event) => {
+    const { step, neuron } = pointedCell(event, canvas, values);
+    box.title = `t = ${step}, ${translate("neuron")} ${neuron}: ${formatNumber(values.at(step, neuron), 4)}`;
+  };
+  return createElement("div", { class: "map" }, mapTitle(name, key, isPositive, top), box);
+}
+
+function mapTitle(name, key, isPositive, top) {
+  const bar = createElement("i");
+  const scale = isPositive ? [sequentialColor(0), sequentialColor(1)] : divergingScale();
+  bar.style.background = `linear-gradient(90deg,${scale.map(toCss).join(",")})`;
+  const low = isPositive ? "0" : formatShort(-top);
+  return createElement(
+    "div",
+    { class: "map-title" },
+    createElement("b", { class: "mono" }, name),
+    createElement("span", { class: "note" }, translate(key)),
+    createElement("span", { class: "note" }, low, bar, isPositive ? "1" : formatShort(top)),
+  );
+}
+
+function largestValue(values) {
+  let top = 1;
+  for (let row = 0; row < values.rows; row++) top = largest(values.row(row), top);
+  return top;
+}
+
+// the colours of a scale as 32-bit pixels
+function pixelScale(isPositive) {
+  return Uint32Array.from({ length: SHADES }, (_, k) => {
+    const share = k / (SHADES - 1);
+    const [red, green, blue] = isPositive ? sequentialColor(share) : divergingColor(2 * share - 1);
+    return 0xff000000 | (blue << 16) | (green << 8) | red;
+  });
+}
+
+// one pixel per value, a row per neuron and a column per time step
+function drawPixels(canvas, values, isPositive, top) {
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(values.rows, values.columns);
+  const pixels = new Uint32Array(image.data.buffer);
+  const scale = pixelScale(isPositive);
+  for (let step = 0; step < values.rows; step++) {
+    const row = values.row(step);
+    for (let neuron = 0; neuron < values.columns; neuron++) {
+      const share = isPositive ? row[neuron] : (row[neuron] / top + 1) / 2;
+      pixels[neuron * values.rows + step] = scale[Math.round(clamp(share, 0, 1) * (SHADES - 1))];
+    }
+  }
+  context.putImageData(image, 0, 0);
+}
+
+// the time step and the neuron under the pointer
+function pointedCell(event, canvas, values) {
+  const box = canvas.getBoundingClientRect();
+  const step = Math.floor(((event.clientX - box.left) / box.width) * values.rows);
+  const neuron = Math.floor(((event.clientY - box.top) / box.height) * values.columns);
+  return { step: clamp(step, 0, values.rows - 1), neuron: clamp(neuron, 0, values.columns - 1) };
+}
+
+// mark the selected step in the heat maps
+function markStep() {
+  const steps = trace.symbols.length;
+  byId("maps").style.setProperty("--step", selection.step / steps);
+  byId("maps").style.setProperty("--step-width", 1 / steps);
+}
+
+// --- the computation of the selected step
+
+function numberCell(value, { top = 2, term = null } = {}) {
+  const cell = createElement("td", { title: String(value), "data-term": term }, formatNumber(value, 4));
+  paint(cell, divergingColor(value, top));
+  return cell;
+}
+
+function operatorCell(text) {
+  return createElement("td", { class: "operator" }, text);
+}
+
+function table(id, heads, rows) {
+  const head = createElement("tr", {}, ...heads.map((text) => createElement("th", {}, text)));
+  const body = createElement("tbody", {}, ...rows);
+  return createElement(
+    "div",
+    { class: "scroll" },
+    createElement("table", { id }, createElement("thead", {}, head), body),
+  );
+}
+
+function equation(text) {
+  return createElement("div", { class: "equation" }, text);
+}
+
+function neuronNumbers() {
+  return Array.from({ length: trace.hidden_size }, (_, index) => index);
+}
+
+// a row of a table, named by the number of its neuron
+function neuronRow(index, ...cells) {
+  const attributes = { class: isHovered(selection.layer, index) ? "hovered" : null, "data-neuron": index };
+  return createElement("tr", attributes, createElement("td", { class: "name" }, String(index)), ...cells);
+}
+
+function drawComputation() {
+  const layer = trace.layers[selection.layer];
+  const gate = Math.min(selection.gate, layer.gates.length - 1);
+  const name = trace.layers.length > 1 ? " · " + layerName(selection.layer) : "";
+  byId("computation-title").textContent = translate("arithmetic", { step: selection.step }) + name;
+  byId("computation").replaceChildren(
+    equation(layer.equation.join("\n")),
+    ...gateButtons(layer, gate),
+    ...gateProducts(layer, gate),
+    gateTable(layer, gate),
+    ...stateTable(layer),
+    ...gradientTable(layer),
+  );
+}
+
+function gateButtons(layer, selected) {
+  if (layer.gates.length < 2) return [];
+  const buttons = layer.gates.map((name, k) =>
+    createButton(`${name}  ${translate("gate_" + name)}`, k === selected, () => selectGate(k), { "data-gate": name }),
+  );
+  return [createElement("div", { class: "row" }, ...buttons)];
+}
+
+function selectGate(k) {
+  selection.gate = k;
+  drawComputation();
+}
+
+// the names of the weights and biases of a gate
+function parameterNames(layer, gate) {
+  const suffix = layer.gates.length > 1 ? layer.gates[gate] : "h";
+  return { W_i: "W_i" + suffix, W_h: "W_h" + suffix, b_i: "b_i" + suffix, b_h: "b_h" + suffix };
+}
+
+// both products of a gate, matrix times vector, where they are small enough
+function gateProducts(layer, gate) {
+  const name = layer.gates[gate];
+  const array = (key) => layerArray(selection.layer, key);
+  const [x, h] = [array("x"), array("before/h")];
+  const products = [array("terms_x/" + name), array("terms_h/" + name)];
+  if (!array("W_ih") || !products[0] || Math.max(trace.hidden_size, x.columns) > MAX_MATRIX) return [];
+  const { W_i, W_h } = parameterNames(layer, gate);
+  const row = (matrix) => matrix.row(selection.step);
+  return [
+    createElement(
+      "div",
+      { class: "products" },
+      product(W_i + " x", array("W_ih"), gate, row(x), row(products[0])),
+      product(W_h + " h", array("W_hh"), gate, row(h), row(products[1])),
+    ),
+  ];
+}
+
+function product(name, weights, gate, vector, result) {
+  const rows = neuronNumbers().map((index) => weights.row(gate * trace.hidden_size + index));
+  const top = rows.reduce((least, row) => largest(row, least), 0.5);
+  const column = (values) => Array.from(values, (value) => [value]);
+  const matrices = [matrix(rows, top), "·", matrix(column(vector), 1), "=", matrix(column(result), 2)];
+  const title = createElement("p", { class: "mono" }, name);
+  return createElement("div", {}, title, createElement("div", { class: "matrix" }, ...matrices));
+}
+
+function matrix(rows, top) {
+  const cells = (row) => Array.from(row, (value) => numberCell(value, { top }));
+  return createElement("table", {}, ...rows.map((row) => createElement("tr", {}, ...cells(row))));
+}
+
+// one row per neuron: the terms of a gate, their sum and the value of the gate
+function gateTable(layer, gate) {
+  const name = layer.gates[gate];
+  const array = (key) => layerArray(selection.layer, key + "/" + name);
+  const [terms_x, terms_h, sum] = [array("terms_x"), array("terms_h"), array("sum")];
+  if (!terms_x || !sum) return createElement("p", {}, translate("terms_left_out", { step: selection.step }));
+  const reset = layer.reset_by[gate];
+  const resetValues = reset === null ? null : layerArray(selection.layer, "value/" + reset);
+  const t = selection.step;
+  const rows = neuronNumbers().map((index) =>
+    neuronRow(
+      index,
+      numberCell(terms_x.at(t, index), { term: "x" }),
+      numberCell(array("b_ih").at(0, index), { term: "b_ih" }),
+      ...(resetValues ? [numberCell(resetValues.at(t, index)), operatorCell("·")] : []),
+      numberCell(terms_h.at(t, index), { term: "h" }),
+      numberCell(array("b_hh").at(0, index), { term: "b_hh" }),
+      numberCell(sum.at(t, index), { term: "sum" }),
+      numberCell(array("value").at(t, index), { top: 1, term: "value" }),
+    ),
+  );
+  return table("terms", gateHeads(layer, gate, reset), rows);
+}
+
+function gateHeads(layer, gate, reset) {
+  const { W_i, W_h, b_i, b_h } = parameterNames(layer, gate);
+  const hidden = reset === null ? [`+ ${W_h} h`, "+ " + b_h] : ["+ " + reset, "· (", `${W_h} h`, `+ ${b_h} )`];
+  const value = `${layer.activations[gate]} = ${layer.gates.length > 1 ? layer.gates[gate] : "h'"}`;
+  return [translate("neuron"), W_i + " x", "+ " + b_i, ...hidden, "= " + translate("sum"), value];
+}
+
+// the equations that give the new states, and the quantities in them, one row per neuron
+function stateTable(layer) {
+  if (layer.gates.length < 2) return [];
+  const equations = layer.equation.filter((line) => line.includes("' ="));
+  const columns = equations.flatMap(quantities);
+  const values = columns.map((name) => quantityAt(layer, name));
+  if (values.includes(null)) return [];
+  const rows = neuronNumbers().map((index) =>
+    neuronRow(index, ...columns.map((term, k) => numberCell(values[k](index), { top: 1, term }))),
+  );
+  return [equation(equations.join("\n")), table("state", [translate("neuron"), ...columns], rows)];
+}
+
+// the quantities of an equation in the order in which they stand, then its left-hand side:
+// "h' = o * tanh(c')" has o, tanh(c') and h'
+function quantities(line) {
+  const [left, right] = line.split("=");
+  return [...new Set(right.match(/[a-z]+\([a-z]+'?\)|[a-z]+'?/g)), left.trim()];
+}
+
+// a function from the number of a neuron to a quantity at the selected step; null where its array was left out
+function quantityAt(layer, name) {
+  const tanh = name.match(/^tanh\((.*)\)$/);
+  if (tanh) {
+    const inner = quantityAt(layer, tanh[1]);
+    return inner && ((index) => Math.tanh(inner(index)));
+  }
+  let key = "before/" + name;
+  if (name.endsWith("'")) key = "after/" + name.slice(0, -1);
+  else if (layer.gates.includes(name)) key = "value/" + name;
+  const array = layerArray(selection.layer, key);
+  const step = selection.step;
+  return array ? (index) => array.at(step, index) : null;
+}
+
+function gradientTable(layer) {
+  if (!layerArray(selection.layer, "gradient/h")) return [];
+  const rows = layer.states.map((name) => {
+    const values = layerArray(selection.layer, "gradient/" + name).row(selection.step);
+    const top = largest(values, 1e-9);
+    const cells = Array.from(values, (value) => numberCell(value, { top }));
+    return createElement("tr", {}, createElement("td", {}, `dL/d${name}'`), ...cells);
+  });
+  const title = createElement("div", { class: "equation plain" }, translate("gradient"));
+  return [title, createElement("div", { class: "scroll" }, createElement("table", { id: "gradient" }, ...rows))];
+}
+
+// --- the prediction at the selected step
+
+function drawPrediction() {
+  const index = predictionAt(selection.step) ?? 0;
+  const step = trace.per_sequence ? trace.symbols.length - 1 : selection.step;
+  byId("prediction-title").textContent = translate("prediction_at", { step });
+  const formula = trace.has_head ? "logits = W h' + b,  p = softmax(logits)" : "logits = h',  p = softmax(logits)";
+  const rows = frame.top[index].flatMap(([label, logit, probability]) => topLabelRow(index, label, logit, probability));
+  byId("prediction").replaceChildren(
+    createElement("p", { class: "mono" }, formula),
+    createElement("div", { class: "top-labels", id: "top-labels" }, ...rows),
+    ...lossText(index),
+  );
+}
+
+function topLabelRow(index, label, logit, probability) {
+  const target = isCorrect(index, label) ? "  ✓ " + translate("target") : "";
+  return [
+    createSymbol(label, { class: "label", "data-label-name": label }),
+    createElement("span", { class: "mono", title: String(logit) }, formatNumber(logit, 4)),
+    createBar(probability),
+    createElement("span", { class: "mono", title: String(probability) }, formatPercent(probability) + target),
+  ];
+}
+
+function lossText(index) {
+  const loss = frame.losses?.[index] ?? null;
+  if (loss === null) return [];
+  const text = `${translate("loss")} = −log(${Math.exp(-loss).toFixed(4)}) = ${loss.toFixed(4)}`;
+  return [createElement("p", { class: "mono", id: "loss", title: String(loss) }, text)];
+}
+
+// --- playing: one player moves through the steps, one through the epochs
+
+// a player calls `next` at an interval until `isAtEnd`; started at the end it calls `restart` first
+class Player {
+  constructor(button, key, interval, { isAtEnd, restart, next }) {
+    Object.assign(this, { button, key, interval, isAtEnd, restart, next, timer: 0 });
+    byId(button).onclick = () => this.toggle();
+  }
+  toggle() {
+    if (this.timer) this.stop();
+    else this.start();
+    this.label();
+  }
+  start() {
+    if (this.isAtEnd()) this.restart();
+    this.timer = setInterval(() => (this.isAtEnd() ? this.toggle() : this.next()), this.interval);
+  }
+  stop() {
+    clearInterval(this.timer);
+    this.timer = 0;
+  }
+  label() {
+    byId(this.button).textContent = translate(this.timer ? "pause" : this.key);
+  }
+}
+
+const stepPlayer = new Player("play", "play", 900, {
+  isAtEnd: () => selection.step === trace.symbols.length - 1,
+  restart: () => selectStep(0),
+  next: () => selectStep(selection.step + 1),
+});
+const epochPlayer = new Player("play-epochs", "play_epochs", 600, {
+  isAtEnd: () => selection.frame === trace.frames.length - 1,
+  restart: () => selectFrame(0),
+  next: () => selectFrame(selection.frame + 1),
 });
 
-// gates
-function tabs() {
-  $("layers").replaceChildren(...(D.layers.length < 2 ? [] : D.layers.map((_, k) => button(layerName(k), k === S.layer, () => { S.layer = k; tabs(); maps(); arithmetic(); }))));
-}
-function maps() {
-  const layer = D.layers[S.layer], rows = [], shades = 511, ramp = f => Uint32Array.from({length: shades}, (_, k) => { const [r, g, b] = f(k); return 0xff000000 | b << 16 | g << 8 | r; });
-  const ramps = {true: ramp(k => growing(k / (shades - 1))), false: ramp(k => diverging(2 * k / (shades - 1) - 1))};
-  if (layer.gates.length > 1) layer.gates.forEach((name, k) => rows.push([name, "gate_" + name, A(S.layer, "value/" + name), layer.functions[k] === "sigmoid"]));
-  for (const name of layer.states) rows.push([name + "'", "state_" + name, A(S.layer, "after/" + name), false]);
-  $("maps").replaceChildren(...rows.filter(r => r[2]).map(([name, key, a, positive]) => {
-    const canvas = el("canvas", {width: T, height: H, "data-gate": name, role: "img", "aria-label": say(key)}), ink = canvas.getContext("2d"), image = ink.createImageData(T, H), pixels = new Uint32Array(image.data.buffer), colours = ramps[positive];
-    let top = 1; if (!positive) for (let t = 0; t < T; t++) for (const v of a.row(t)) top = Math.max(top, Math.abs(v));
-    for (let t = 0; t < T; t++) { const row = a.row(t); for (let j = 0; j < H; j++) pixels[j * T + t] = colours[Math.round(Math.max(0, Math.min(1, positive ? row[j] : (row[j] / top + 1) / 2)) * (shades - 1))]; }
-    ink.putImageData(image, 0, 0);
-    canvas.style.height = Math.max(56, Math.min(132, H * 15)) + "px";
-    const frame = el("div", {}, canvas);
-    frame.onclick = e => { const r = canvas.getBoundingClientRect(); go(Math.min(T - 1, Math.floor((e.clientX - r.left) / r.width * T))); };
-    frame.onpointermove = e => { const r = canvas.getBoundingClientRect(), t = Math.min(T - 1, Math.floor((e.clientX - r.left) / r.width * T)), j = Math.min(H - 1, Math.max(0, Math.floor((e.clientY - r.top) / r.height * H))); frame.title = `t = ${t}, ${say("unit")} ${j}: ${f4(a.at(t, j))}`; };
-    const bar = el("i"); bar.style.background = positive ? `linear-gradient(90deg,${css(growing(0))},${css(growing(1))})` : `linear-gradient(90deg,${css(diverging(-1))},${css(C.base)},${css(diverging(1))})`; bar.style.width = "48px";
-    return el("div", {class: "map"}, el("div", {style: "border:0;display:flex;gap:8px;align-items:baseline;cursor:default;--w:-9;--at:-9"}, el("b", {class: "mono"}, name), el("span", {class: "key"}, say(key)), el("span", {class: "key", style: "margin-left:auto"}, positive ? "0" : f1(-top), bar, positive ? "1" : f1(top))), frame);
-  }));
-  mark();
-}
-function mark() { $("maps").style.setProperty("--at", S.t / T); $("maps").style.setProperty("--w", 1 / T); }
-// the arithmetic
-const cell = (v, o = {}) => { const c = diverging(v, o.top ?? 2), td = el("td", {title: String(v), "data-k": o.key}, (o.plus && v >= 0 ? "+" : "") + f4(v)); if (!o.plain) paint(td, c); return td; };
-const op = s => el("td", {class: "op"}, s);
-function matrix(rows, top) { return el("table", {}, ...rows.map(r => el("tr", {}, ...Array.from(r, v => cell(v, {top}))))); }
-function product(name, letter, weights, from, vector, result) {
-  const rows = []; let top = 0.5;
-  for (let j = 0; j < H; j++) { rows.push(weights.row(from + j)); for (const v of rows[j]) top = Math.max(top, Math.abs(v)); }
-  return el("div", {}, el("p", {class: "mono", style: "margin:0"}, name + " " + letter), el("div", {class: "matrix"}, matrix(rows, top), "·", matrix(Array.from(vector, v => [v]), 1), "=", matrix(Array.from(result, v => [v]), 2)));
-}
-function arithmetic() {
-  const L = D.layers[S.layer], k = Math.min(S.gate, L.gates.length - 1), name = L.gates[k], many = L.gates.length > 1, out = [], a = n => A(S.layer, n), t = S.t;
-  $("arith").textContent = say("arithmetic", {step: t}) + (D.layers.length > 1 ? " · " + layerName(S.layer) : "");
-  out.push(el("div", {class: "eq"}, L.equation.join("\n")));
-  if (many) out.push(el("div", {class: "row"}, ...L.gates.map((g, i) => { const b = el("button", {"aria-pressed": i === k, "data-gate": g}, g + "  " + say("gate_" + g)); b.onclick = () => { S.gate = i; arithmetic(); }; return b; })));
-  const sub = many ? name : "", W = s => many ? `W_${s}${sub}` : `W_${s}h`, B = s => many ? `b_${s}${sub}` : `b_${s}h`, X = a("x"), before = a("before/h");
-  if (a("W_ih") && a("terms_x/" + name) && H <= 8 && X.columns <= 8) {
-    out.push(el("div", {class: "products"}, product(W("i"), "x", a("W_ih"), k * H, X.row(t), a("terms_x/" + name).row(t)), product(W("h"), "h", a("W_hh"), k * H, before.row(t), a("terms_h/" + name).row(t))));
-  }
-  const value = a("value/" + name), total = a("sum/" + name), x = a("terms_x/" + name), h = a("terms_h/" + name), bi = a("b_ih/" + name), bh = a("b_hh/" + name);
-  const scaled = L.cell === "gru" && name === "n", lit = j => S.unit && S.unit.layer === S.layer && S.unit.unit === j ? "lit" : null;
-  if (x && total) {
-    const head = [say("unit"), W("i") + " x", "+ " + B("i"), ...(scaled ? ["+ r", "· ("] : []), (scaled ? "" : "+ ") + W("h") + " h", "+ " + B("h") + (scaled ? " )" : ""), "= " + say("sum"), `${L.functions[k]} = ${many ? name : "h'"}`];
-    const body = []; for (let j = 0; j < H; j++) body.push(el("tr", {class: lit(j), "data-unit": j}, el("td", {class: "name"}, String(j)), cell(x.at(t, j), {key: "x"}), cell(bi.at(0, j), {key: "b_ih"}), ...(scaled ? [cell(a("value/r").at(t, j)), op("·")] : []), cell(h.at(t, j), {key: "h"}), cell(bh.at(0, j), {key: "b_hh"}), cell(total.at(t, j), {key: "sum"}), cell(value.at(t, j), {top: 1, key: "value"})));
-    out.push(el("div", {class: "scroll"}, el("table", {id: "terms"}, el("thead", {}, el("tr", {}, ...head.map(s => el("th", {}, s)))), el("tbody", {}, ...body))));
-  } else out.push(el("p", {}, say("terms_left_out", {step: t})));
-  if (many) {
-    const lstm = L.cell === "lstm", v = g => a("value/" + g), columns = lstm ? ["f", "c", "i", "g", "c'", "o", "tanh(c')", "h'"] : ["z", "n", "h", "h'"];
-    const pick = {f: j => v("f")?.at(t, j), i: j => v("i")?.at(t, j), g: j => v("g")?.at(t, j), o: j => v("o")?.at(t, j), c: j => a("before/c").at(t, j), "c'": j => a("after/c").at(t, j), "tanh(c')": j => Math.tanh(a("after/c").at(t, j)), z: j => v("z")?.at(t, j), n: j => v("n")?.at(t, j), h: j => before.at(t, j), "h'": j => a("after/h").at(t, j)};
-    if (v(L.gates[0])) out.push(el("div", {class: "eq"}, L.equation.filter(line => line.includes("' =")).join("\n")), el("div", {class: "scroll"}, el("table", {id: "state"}, el("thead", {}, el("tr", {}, ...[say("unit"), ...columns].map(s => el("th", {}, s)))), el("tbody", {}, ...Array.from({length: H}, (_, j) => el("tr", {"data-unit": j}, el("td", {class: "name"}, String(j)), ...columns.map(c => cell(pick[c](j), {top: 1, key: c}))))))));
-  }
-  if (a("gradient/h")) {
-    out.push(el("div", {class: "eq", style: "font-weight:400"}, say("gradient")));
-    out.push(el("div", {class: "scroll"}, el("table", {id: "gradient"}, ...L.states.map(s => { let top = 1e-9; for (const v of a("gradient/" + s).row(t)) top = Math.max(top, Math.abs(v)); return el("tr", {}, el("td", {}, `dL/d${s}'`), ...Array.from(a("gradient/" + s).row(t), v => cell(v, {top}))); }))));
-  }
-  $("equation").replaceChildren(...out);
+function stopPlayers() {
+  stepPlayer.stop();
+  epochPlayer.stop();
 }
 
-function answer() {
-  const n = answerAt(S.t) ?? 0, out = [];
-  $("answertitle").textContent = say("answers", {step: whole ? T - 1 : S.t});
-  out.push(el("p", {class: "mono"}, D.head ? "score = W h' + b,  p = softmax(score)" : "score = h',  p = softmax(score)"));
-  const rows = [];
-  for (const [label, score, p] of D.top[n]) {
-    const fill = el("div", {class: "fill"}); fill.style.width = p * 100 + "%";
-    const wanted = D.targets && D.targets[n] === label;
-    rows.push(el("bdi", {class: "label", "data-label": label}, sign(label)), el("span", {class: "mono", title: String(score)}, f4(score)), el("div", {class: "track"}, fill), el("span", {class: "mono", title: String(p)}, percent(p) + (wanted ? "  ✓ " + say("wanted") : "")));
-  }
-  out.push(el("div", {class: "answers", id: "answers"}, ...rows));
-  if (D.losses && D.losses[n] !== null) out.push(el("p", {class: "mono", id: "loss", style: "margin:10px 0 0", title: String(D.losses[n])}, `${say("loss")} = −log(${Math.exp(-D.losses[n]).toFixed(4)}) = ${D.losses[n].toFixed(4)}`));
-  $("answer").replaceChildren(...out);
+function labelPlayers() {
+  stepPlayer.label();
+  epochPlayer.label();
 }
 
-function all() { $("slider").value = S.t; $("now").replaceChildren(say("step", {t: S.t}) + " / " + (T - 1) + " · ", el("bdi", {}, sign(D.symbols[S.t]))); text(); net(); mark(); arithmetic(); answer(); }
-function go(t) { S.t = Math.max(0, Math.min(T - 1, t)); all(); const tile = tiles[S.t], box = $("text"); if (box.scrollHeight > box.clientHeight) box.scrollTop = tile.offsetTop - box.offsetTop - box.clientHeight / 2; }
+// --- events
 
-// two clocks: one through the steps, one through the epochs
-function play() { if (S.timer) { clearInterval(S.timer); S.timer = 0; } else { if (S.t === T - 1) go(0); S.timer = setInterval(() => { if (S.t === T - 1) play(); else go(S.t + 1); }, 900); } $("play").textContent = say(S.timer ? "pause" : "play"); }
-function learn() { const last = D.frames.length - 1; if (S.lesson) { clearInterval(S.lesson); S.lesson = 0; } else { if (S.frame === last) at(0); S.lesson = setInterval(() => { if (S.frame === last) learn(); else at(S.frame + 1); }, 600); } $("learn").textContent = say(S.lesson ? "pause" : "learn"); }
-$("slider").oninput = e => go(+e.target.value);
-$("epochs").oninput = e => at(+e.target.value);
-$("back").onclick = () => go(S.t - 1);
-$("forth").onclick = () => go(S.t + 1);
-$("earlier").onclick = () => at(S.frame - 1);
-$("later").onclick = () => at(S.frame + 1);
-$("play").onclick = play;
-$("learn").onclick = learn;
-$("lang").onchange = e => { S.lang = e.target.value; words(); maps(); };
-$("theme").onclick = () => { theme(root.dataset.theme === "dark" ? "light" : "dark"); guesses(); maps(); all(); };
-addEventListener("keydown", e => {
-  if (!D || !$("net").offsetParent || e.target.matches("input, select, textarea") || e.ctrlKey || e.metaKey || e.altKey) return;
-  const to = {ArrowLeft: S.t - 1, ArrowRight: S.t + 1, Home: 0, End: T - 1}[e.key];
-  if (e.shiftKey && e.key.startsWith("Arrow")) { if (e.key === "ArrowLeft" || e.key === "ArrowRight") { e.preventDefault(); at(S.frame + (e.key === "ArrowRight" ? 1 : -1)); } }
-  else if (to !== undefined) { e.preventDefault(); go(to); }
-  else if (e.key === " " && !e.target.matches("button")) { e.preventDefault(); play(); }
-});
-let waiting = 0;
-addEventListener("resize", () => { cancelAnimationFrame(waiting); waiting = requestAnimationFrame(() => D && net()); });
-theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+// redraw everything that has a colour
+function redrawTrace() {
+  paintLabels();
+  drawMaps();
+  drawStep();
+}
+
+function pressKey(event) {
+  if (!trace || !byId("network").offsetParent) return; // the trace is not on the page
+  if (event.target.matches("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const steps = {
+    ArrowLeft: selection.step - 1,
+    ArrowRight: selection.step + 1,
+    Home: 0,
+    End: trace.symbols.length - 1,
+  };
+  const epochs = { ArrowLeft: selection.frame - 1, ArrowRight: selection.frame + 1 };
+  let action = null;
+  if (event.shiftKey && event.key.startsWith("Arrow")) {
+    if (event.key in epochs) action = () => selectFrame(epochs[event.key]);
+  } else if (event.key in steps) {
+    action = () => selectStep(steps[event.key]);
+  } else if (event.key === " " && !event.target.matches("button")) {
+    action = () => stepPlayer.toggle();
+  }
+  if (!action) return;
+  event.preventDefault();
+  action();
+}
+
+let pendingResize = 0;
+
+function redrawAfterResize() {
+  cancelAnimationFrame(pendingResize);
+  pendingResize = requestAnimationFrame(() => trace && drawNetwork());
+}
+
+byId("slider").oninput = (event) => selectStep(+event.target.value);
+byId("epochs").oninput = (event) => selectFrame(+event.target.value);
+byId("previous").onclick = () => selectStep(selection.step - 1);
+byId("next").onclick = () => selectStep(selection.step + 1);
+byId("earlier").onclick = () => selectFrame(selection.frame - 1);
+byId("later").onclick = () => selectFrame(selection.frame + 1);
+byId("lang").onchange = (event) => {
+  locale.lang = event.target.value;
+  updateTexts();
+  drawMaps();
+};
+byId("theme").onclick = () => {
+  switchTheme();
+  redrawTrace();
+};
+byId("network").addEventListener("pointerover", (event) => hoverNeuron(neuronOf(event.target)));
+byId("network").addEventListener("pointerleave", () => hoverNeuron(null));
+byId("network").addEventListener("click", clickNetwork);
+addEventListener("keydown", pressKey);
+addEventListener("resize", redrawAfterResize);

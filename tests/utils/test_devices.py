@@ -1,4 +1,4 @@
-"""Which device a name means, on machines that have some and have none."""
+"""The device that a name selects, on machines with and without accelerators."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from ohlol.utils.errors import InputError
 
 @pytest.fixture
 def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As torch would tell of a machine with two."""
+    """What torch reports on a machine with two GPUs."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("cuda"))
@@ -49,12 +49,12 @@ def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert str(devices.select_device()) == str(devices.select_device("cuda")) == "cuda:1"
     assert devices.select_device("cpu") is devices.CPU
-    with pytest.raises(InputError, match=r"--device cuda:0: each of the 2 processes takes one of its own"):
+    with pytest.raises(InputError, match=r"`device` cuda:0: each of the 2 processes takes one of its own"):
         devices.select_device("cuda:0")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     with pytest.raises(
         InputError,
-        match=r"--device cuda: 3 processes on this host, and 2 such devices: --nproc-per-node 2, or",
+        match=r"`device` cuda: 3 processes on this host, and 2 such devices: --nproc-per-node 2, or",
     ):
         devices.select_device()
 
@@ -63,11 +63,11 @@ def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("cuda:2", r"--device cuda:2: there is no such device; the last is cuda:1"),
-        ("xpu", r"--device xpu: torch finds no such device on this machine \(xpu\); --device cpu computes without"),
-        ("gpu", r"--device is 'gpu'; give auto, cpu, cuda or one of several, such as cuda:1"),
-        ("meta", r"--device meta: torch finds no such device"),
-        ("", r"--device is ''"),
+        ("cuda:2", r"`device` cuda:2: there is no such device; the last is cuda:1"),
+        ("xpu", r"`device` xpu: torch finds no such device on this machine \(xpu\); `device=cpu` computes without"),
+        ("gpu", r"`device` is 'gpu'; give auto, cpu, cuda or one of several, such as cuda:1"),
+        ("meta", r"`device` meta: torch finds no such device"),
+        ("", r"`device` is ''"),
     ],
 )
 def test_a_device_that_is_not_there_is_refused(name: str, said: str) -> None:
@@ -77,7 +77,7 @@ def test_a_device_that_is_not_there_is_refused(name: str, said: str) -> None:
 
 @pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch was built with CUDA")
 def test_cuda_without_cuda_is_one_line(tmp_path: Any) -> None:
-    with pytest.raises(InputError, match=r"^--device cuda: this torch \(.*\) was built without CUDA; --device cpu"):
+    with pytest.raises(InputError, match=r"^`device` cuda: this torch \(.*\) was built without CUDA; `device=cpu`"):
         ohlol.fit(out=tmp_path / "run", device="cuda")
     assert not (tmp_path / "run").exists()
 
@@ -108,6 +108,6 @@ def test_of_one_generator_torch_is_told_no_device(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch, "get_device_module", lambda device: module)
     mps = torch.device("mps")
     devices.set_rng_state(mps, torch.ones(2))
-    found = devices.get_rng_state(mps)
-    assert found is not None
-    assert torch.equal(found, torch.ones(2))
+    state = devices.get_rng_state(mps)
+    assert state is not None
+    assert torch.equal(state, torch.ones(2))

@@ -1,0 +1,75 @@
+"""Every benchmark runs with `--quick` and prints its table."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import text_file
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+SHARED = {"timing.py"}
+"""Modules that the benchmarks import."""
+RUNS: dict[str, list[str]] = {
+    "generate_speed.py": [
+        r"generate, LSTM 2 x 16: ohlol [\d,]+ characters/s, torch [\d,]+ characters/s, [\d.]+x",
+        r"one step, LSTM 16: ohlol [\d.]+ us, torch.nn.LSTMCell [\d.]+ us, [\d.]+x",
+    ],
+    "saving_cost.py data.txt": [r"training: ", "states: ", "best weights: ", "metrics: ", "together: "],
+    "scale.py memory place": [r"\| data \| MB", r"(\|---){12}\|", r"\| text \| 0\.1 \|.*\|"],
+    "scale.py processes place": [
+        r"\| model \| processes",
+        r"(\|---){5}\|",
+        r"\| LSTM of 8 \| 1 \| [\d,]+ \| [\d,]+ \| 1\.00 \|",
+        r"\| LSTM of 8 \| 2 \| [\d,]+ \| [\d,]+ \| [\d.]+ \|",
+    ],
+    "serve_speed.py batches": [
+        "lstm 1 x 16, both directions",
+        r"  one by one: [\d,]+ requests/s",
+        r"  in batches: [\d,]+ requests/s",
+        r"one by one [\d,.]+, in batches [\d,.]+ requests/s: ",
+        r"one by one [\d.]+, in batches [\d.]+ ms of processor a request: ",
+    ],
+    "serve_speed.py load": ["lstm 1 x 16", "4 sessions, a symbol a message: ", "4 clients, a text of 4 to 8 symbols"],
+    "stream_speed.py": [
+        "lstm 2 x 16, 65 symbols, 1 threads, .*; same logits, same text",
+        " +ohlol +onnxruntime +torch.nn",
+        r"one step, us( +[\d,.]+){3}   [\d.]+x, [\d.]+x",
+        r"one step of 4 sequences, us( +[\d,.]+){3}   [\d.]+x, [\d.]+x",
+        r"generate, characters/s( +[\d,.]+){3}   [\d.]+x, [\d.]+x",
+    ],
+    "train_speed.py data.txt": [
+        rf" *{cell}  ohlol +[\d,]+ characters/s   torch.nn +[\d,]+   [\d.]+x" for cell in ("lstm", "gru", "rnn")
+    ],
+}
+"""The arguments of each run, and the beginnings of the lines that it prints."""
+REQUIRES = {"serve_speed.py": ("fastapi", "websockets"), "stream_speed.py": ("onnx", "onnxruntime")}
+"""Optional packages that a benchmark needs."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", RUNS)
+def test_a_benchmark_prints_its_table(arguments: str, tmp_path: Path) -> None:
+    script, *rest = arguments.split()
+    for package in REQUIRES.get(script, ()):
+        pytest.importorskip(package)
+    text_file(tmp_path / "data.txt", 20_000)
+    done = subprocess.run(
+        [sys.executable, str(BENCHMARKS / script), *rest, "--quick"],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) == len(RUNS[arguments]), done.stdout
+    for line, pattern in zip(lines, RUNS[arguments], strict=True):
+        assert re.match(pattern, line), line
+
+
+def test_every_benchmark_is_run() -> None:
+    scripts = {path.name for path in BENCHMARKS.glob("*.py")}
+    assert scripts - SHARED == {arguments.split()[0] for arguments in RUNS}

@@ -1,0 +1,27 @@
+"""A value is shown as HTML by the implementation that its type has."""
+
+import subprocess
+import sys
+
+import pytest
+
+from ohlol.utils.html import to_html
+
+
+def test_a_type_without_an_implementation_is_refused() -> None:
+    with pytest.raises(TypeError, match="int cannot be shown as HTML"):
+        to_html(3)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import ohlol; report = ohlol.shapes('rnn')",
+        "from ohlol.explain.shapes import shapes; report = shapes('rnn')",
+    ],
+)
+def test_the_renderers_are_loaded_when_a_notebook_asks_for_html(code: str) -> None:
+    code += (
+        "; import sys; assert 'ohlol.display.notebook' not in sys.modules; assert '<b>RNN</b>' in report._repr_html_()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
