@@ -26,7 +26,7 @@ from ohlol.inference.streaming import FORMAT
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models import sequence_model
 from ohlol.models.heads import HEADS
-from ohlol.models.sequence_model import Steps
+from ohlol.models.inputs import Steps
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
 

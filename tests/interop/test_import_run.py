@@ -64,7 +64,7 @@ def onnx_file(model: torch.nn.Module, path: Path, example: torch.Tensor) -> Path
 
 def answers(model: TrainedModel, ids: list[int]) -> torch.Tensor:
     """Scores (T, K) or (1, K) of a sequence given as ids."""
-    from ohlol.models.sequence_model import Steps
+    from ohlol.models.inputs import Steps
 
     with torch.no_grad():
         return model.network(Steps(torch.tensor(ids), torch.ones(len(ids)).long()))[0]
@@ -281,7 +281,7 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     save_file(state(), path)
     for text, message in (
         ("a\nb\n", "`symbols` has 2 names; .* has 7"),
-        ("a\na\nb\nc\nd\ne\nf\n", "stands twice"),
+        ("a\na\nb\nc\nd\ne\nf\n", "has a symbol twice"),
         ("a\n<unk>\nb\nc\nd\ne\nf\n", "it must be the first"),
         ("", "holds no names"),
         ("a\n\nb\n", "holds no names"),

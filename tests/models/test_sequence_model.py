@@ -10,7 +10,8 @@ from helpers import CELLS, LOOP, cell_settings
 from ohlol.config import ModelSettings
 from ohlol.data.batches import Dataset, Ragged, Streams, gather
 from ohlol.evaluation.evaluate import answer_indices, carry_state
-from ohlol.models.sequence_model import SequenceModel, Sizes, Steps
+from ohlol.models.inputs import Sizes, Steps
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
 
 LENGTHS = [3, 7, 1, 7, 4]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def shapes(
     kind: Annotated[str, typer.Argument(help="rnncell|grucell|lstmcell|rnn|gru|lstm")],
     input_size: Annotated[int, typer.Option(help="I, numbers in a step's input.")] = 4,
-    hidden_size: Annotated[int, typer.Option(help="H, units of a layer and direction.")] = 2,
+    hidden_size: Annotated[int, typer.Option(help="H, size of the hidden state.")] = 2,
     seq_len: Annotated[int, typer.Option(help="T, time steps.")] = 3,
     batch_size: Annotated[int, typer.Option(help="B, sequences.")] = 1,
     num_layers: Annotated[int, typer.Option(help="L, for a layer.")] = 1,
@@ -60,13 +60,14 @@ def explain(
         int | None, typer.Option(help="As it was after this epoch; the run needs snapshots.", min=0)
     ] = None,
     step: Annotated[int | None, typer.Option(help="One step's equations with the real numbers, from 0.")] = None,
-    units: Annotated[
-        bool, typer.Option("--units", help="What single units track in the text; best in a long file.")
+    neurons: Annotated[
+        bool, typer.Option("--neurons", help="Features of the text that single neurons track; best in a long file.")
     ] = False,
     match: Annotated[
-        str | None, typer.Option(help="Where the units on over steps A:B are on too.", metavar="A:B")
+        str | None,
+        typer.Option(help="Where the neurons that are on over steps A:B are on too.", metavar="A:B"),
     ] = None,
-    threshold: Annotated[float, typer.Option(help="A unit is on above it, for --match.")] = 0.3,
+    threshold: Annotated[float, typer.Option(help="A neuron is on above it, for --match.")] = 0.3,
     lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page that shows it all, for any browser.")] = None,
     png: Annotated[Path | None, typer.Option(help="Draw a figure: .png, .svg or .pdf; needs matplotlib.")] = None,
@@ -82,8 +83,8 @@ def explain(
     language = translations.language(lang)
     model = load(run) if epoch is None else history.load_epoch(load(run), epoch)
     text = _read(text)
-    if units or match is not None:
-        _units(model, text, match, threshold, language, as_json)
+    if neurons or match is not None:
+        _print_neurons(model, text, match, threshold, language, as_json)
         return
     found = trace(model, text, target=target)
     if as_json:
@@ -168,7 +169,9 @@ def _read(text: str) -> str:
         return text
 
 
-def _units(model: "TrainedModel", text: str, match: str | None, threshold: float, lang: str, as_json: bool) -> None:
+def _print_neurons(
+    model: "TrainedModel", text: str, match: str | None, threshold: float, lang: str, as_json: bool
+) -> None:
     from ohlol.display import neurons_text
     from ohlol.explain import neurons
 

@@ -18,7 +18,8 @@ from ohlol.config import MOST_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
 from ohlol.data.readers.base import default_reader
 from ohlol.data.vocab import UNK, Vocab
-from ohlol.models.sequence_model import SequenceModel, Sizes
+from ohlol.models.inputs import Sizes
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import SAID, InputError
 
