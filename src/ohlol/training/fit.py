@@ -291,5 +291,5 @@ def _raise_epochs(training: TrainSettings, task: str, sequences: int, steps: int
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
 SLOW_PRECISION = (
-    "`precision` {} on the CPU takes torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
+    "`precision` {} on the CPU runs torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
 )
