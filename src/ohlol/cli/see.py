@@ -25,9 +25,9 @@ def shapes(
     batch_first: Annotated[bool, typer.Option("--batch-first", help="(B, T, I) instead of (T, B, I).")] = False,
     bias: Annotated[bool, typer.Option("--bias/--no-bias", help="With bias_ih and bias_hh.")] = True,
     nonlinearity: Annotated[str, typer.Option(help="tanh|relu, for rnncell and rnn.")] = "tanh",
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Every shape of a cell or a layer, from really running it."""
+    """Show every shape of a cell or a layer, read from a run of it."""
     from ohlol.display import shapes_text
     from ohlol.explain.shapes import shapes as describe_shapes
 
@@ -52,14 +52,14 @@ def shapes(
 @app.command()
 def explain(
     run: Annotated[Path, typer.Argument(help="Run directory of a model of symbols.")],
-    text: Annotated[str, typer.Argument(help="What it reads: a text, or a file of it.", metavar="TEXT|FILE")],
+    text: Annotated[str, typer.Argument(help="The input: a text, or a file.", metavar="TEXT|FILE")],
     target: Annotated[
-        str | None, typer.Option(help="What should come out: a label a step; a pair of the run brings its own.")
+        str | None, typer.Option(help="The correct labels, one per time step; a pair of the run has its own.")
     ] = None,
     epoch: Annotated[
-        int | None, typer.Option(help="As it was after this epoch; the run needs snapshots.", min=0)
+        int | None, typer.Option(help="The model after this epoch; the run needs snapshots.", min=0)
     ] = None,
-    step: Annotated[int | None, typer.Option(help="One step's equations with the real numbers, from 0.")] = None,
+    step: Annotated[int | None, typer.Option(help="The equations of one time step with their numbers, from 0.")] = None,
     neurons: Annotated[
         bool, typer.Option("--neurons", help="Features of the text that single neurons track; best in a long file.")
     ] = False,
@@ -68,12 +68,12 @@ def explain(
         typer.Option(help="Where the neurons that are on over steps A:B are on too.", metavar="A:B"),
     ] = None,
     threshold: Annotated[float, typer.Option(help="A neuron is on above it, for --match.")] = 0.3,
-    lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
-    html: Annotated[Path | None, typer.Option(help="Write a page that shows it all, for any browser.")] = None,
+    lang: Annotated[str | None, typer.Option(help="en|zh; the default is the language of the environment.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page for a browser that shows everything.")] = None,
     png: Annotated[Path | None, typer.Option(help="Draw a figure: .png, .svg or .pdf; needs matplotlib.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Every number, for machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
 ) -> None:
-    """Every step's numbers: the input, each term and gate, the state, the answer."""
+    """Show every number of each time step: input, terms, gates, states, logits and prediction."""
     from ohlol.display import page, trace_text, translations
     from ohlol.explain import history
     from ohlol.explain.saliency import compute_saliency
@@ -110,15 +110,15 @@ def explain(
 
 @app.command()
 def plot(
-    runs: Annotated[list[Path], typer.Argument(help="Run directories, or that of a study.", metavar="RUN...|STUDY")],
-    out: Annotated[Path | None, typer.Option(help="Draw into this file, .png, .svg or .pdf; needs matplotlib.")] = None,
-    lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="Run directories, or a study directory.", metavar="RUN...|STUDY")],
+    out: Annotated[Path | None, typer.Option(help="Draw a figure: .png, .svg or .pdf; needs matplotlib.")] = None,
+    lang: Annotated[str | None, typer.Option(help="en|zh; the default is the language of the environment.")] = None,
     storage: Annotated[
         str | None,
-        typer.Option(help="URL of a study's database, as tune had it.", envvar="OHLOL_STORAGE", show_envvar=True),
+        typer.Option(help="URL of the database of the study, as for tune.", envvar="OHLOL_STORAGE", show_envvar=True),
     ] = None,
 ) -> None:
-    """How runs went: loss, score, gradient norm and saturation against steps. Of a study: each trial and setting."""
+    """Plot the loss, metric, gradient norm and saturation of runs, or the trials and settings of a study."""
     from ohlol.display import curves_text, translations
     from ohlol.explain.curves import load_curves
     from ohlol.tuning.summary import is_study
@@ -204,18 +204,18 @@ def _write(path: Path, text: str) -> None:
 @app.command()
 def prove(
     run: Annotated[
-        Path | None, typer.Argument(help="Run directory, whose weights are used; without it random ones.")
+        Path | None, typer.Argument(help="Run directory whose weights are used; the default are random weights.")
     ] = None,
     cell: Annotated[str, typer.Option(help="rnn|gru|lstm, without a run.")] = "rnn",
     input_size: Annotated[int, typer.Option(help="I, without a run.")] = 4,
     hidden_size: Annotated[int, typer.Option(help="H, without a run.")] = 4,
     seq_len: Annotated[int, typer.Option(help="T, time steps of random input.", min=1, max=1024)] = 5,
     batch_size: Annotated[int, typer.Option(help="B, sequences of random input.", min=1, max=1024)] = 1,
-    seed: Annotated[int, typer.Option(help="Of inputs and weights.", min=0)] = 0,
-    lang: Annotated[str | None, typer.Option(help="en|zh; told from the environment.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of inputs and weights.", min=0)] = 0,
+    lang: Annotated[str | None, typer.Option(help="en|zh; the default is the language of the environment.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """A cell in a loop, a layer and matrix products on the same weights, and how far they are apart."""
+    """Compare a cell in a loop, a layer and matrix products with the same weights."""
     from ohlol.display import equivalence_text, translations
     from ohlol.explain import equivalence
     from ohlol.inference.trained_model import load
