@@ -26,6 +26,7 @@ const BROWSER = [
   "setTimeout",
 ];
 const COMMON = [
+  "nameSymbol",
   "byId",
   "clamp",
   "createBar",
@@ -38,6 +39,7 @@ const COMMON = [
   "formatPercent",
   "formatShort",
   "locale",
+  "nameSymbol",
   "paint",
   "palette",
   "sequentialColor",
