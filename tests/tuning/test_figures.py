@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from tuning.studies import RANGES, SUMMARY
 
 from ohlol.display.translations import LANGUAGES
 from ohlol.tuning.summary import StudySummary
+from tuning.studies import RANGES, SUMMARY
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'ohlol[plot]'")
 

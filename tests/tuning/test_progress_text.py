@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from helpers import upper_pairs
 from rich.console import Console
-from tuning.studies import SUMMARY
 
 import ohlol
 from ohlol.tuning.progress_text import StudyLog, result_to_text
 from ohlol.tuning.summary import StudySummary, Trial
+from tuning.studies import SUMMARY
 
 
 def log_of(data: Path, out: Path, trials: int, *, is_terminal: bool = False) -> list[str]:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import optuna
 import pytest
-from tuning.studies import open_study
 
 from ohlol.tuning.summary import read_study_file
 from ohlol.utils.errors import InputError
+from tuning.studies import open_study
 
 
 def test_passwords_are_neither_shown_nor_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import optuna
 import pytest
 from helpers import upper_pairs
-from tuning.studies import FIRST, open_study
 
 import ohlol
 from ohlol.tuning import study as study_module
@@ -16,6 +15,7 @@ from ohlol.tuning.study import GRACE_PERIOD, load_summary
 from ohlol.tuning.summary import TrialLost
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_json
+from tuning.studies import FIRST, open_study
 
 
 def test_trials_of_two_processes_and_of_one_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from helpers import upper_pairs
-from tuning.studies import SUMMARY
 
 import ohlol
 from ohlol.cli import main
@@ -13,6 +12,7 @@ from ohlol.display.figures import save_figure
 from ohlol.tuning.figures import draw_study
 from ohlol.tuning.summary import StudySummary, Trial
 from ohlol.utils.errors import InputError
+from tuning.studies import SUMMARY
 
 
 def test_which_is_best() -> None:

@@ -5,11 +5,11 @@ from io import BytesIO, TextIOWrapper
 
 import pytest
 from rich.console import Console
-from tuning.studies import RANGES, SUMMARY
 
 from ohlol.display.translations import LANGUAGES
 from ohlol.tuning.summary import StudySummary
 from ohlol.tuning.summary_text import HISTORY_HEIGHT, best_to_text, summary_to_text
+from tuning.studies import RANGES, SUMMARY
 
 
 def text_of(summary: StudySummary, *, width: int = 80, encoding: str = "utf-8", lang: str = "en") -> str:
