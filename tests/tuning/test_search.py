@@ -120,6 +120,7 @@ def test_the_command_that_is_printed_trains_the_best_again(
     assert same(tmp_path / "again", tmp_path / "study/best")
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
     summary = ohlol.tune(
         data, trials=14, out=tmp_path / "study", search=["lr=1e-7:0.03:log"], hidden_size=8, embedding_size=5, epochs=8,
@@ -218,6 +219,7 @@ class Stopper(TuneCallback):
             os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.slow
 def test_a_signal_saves_and_the_same_command_goes_on(
     whole: tuple[StudySummary, Path], data: Path, tmp_path: Path
 ) -> None:
@@ -246,6 +248,7 @@ def killed(data: Path, out: Path, there: Path, wait: float) -> None:
         process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "wait"), [("trials/0001/resume/last.safetensors", 0.02), ("trials/0003", 0.0), ("study.db", 0.0)]
 )
@@ -262,6 +265,7 @@ def test_killed_with_signal_9_it_goes_on(
     assert not list(study.glob("trials/*/resume"))
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(data: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     both = [

@@ -10,7 +10,8 @@ from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bound
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
 from ohlol.data.targets import TARGETS
-from ohlol.models.sequence_model import SequenceModel, Sizes
+from ohlol.models.inputs import Sizes
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, cut, short
 from ohlol.utils.files import FORMAT

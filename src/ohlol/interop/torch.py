@@ -18,7 +18,8 @@ from ohlol.config import MAX_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
 from ohlol.data.readers.base import default_reader
 from ohlol.data.vocab import UNK, Vocab
-from ohlol.models.sequence_model import SequenceModel, Sizes
+from ohlol.models.inputs import Sizes
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import SAID, InputError
 
@@ -103,7 +104,7 @@ def checked(plain: Plain, where: str) -> Plain:
         if W.dim() != 2 or W.size(1) != D * H or not len(W) or (b is not None and b.shape != (len(W),)):
             raise InputError(f"{where}: the linear layer is {tuple(W.shape)}; the layers end in {D * H} numbers")
         head = _float(W, where), None if b is None else _float(b, where)
-    return replace(plain, layers=layers, embedding_size=embedding, head=head)
+    return replace(plain, layers=layers, embedding=embedding, head=head)
 
 
 def _float(tensor: Tensor, where: str) -> Tensor:

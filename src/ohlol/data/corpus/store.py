@@ -127,7 +127,7 @@ def read_manifest(folder: Path) -> Manifest:
         InputError: it is missing, damaged, of another version, or not what `write_manifest` writes.
     """
     path = folder / MANIFEST
-    data = read_json(path, FORMAT)
+    data = read_json(path)
     try:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError(f"it does not have format {FORMAT}, the only one that this version of ohlol reads")
