@@ -15,6 +15,21 @@ NOT_COUNTED = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
 
 TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_cli.py starts it in a process of its own",
+    "cli/app.py": "cli/test_cli.py runs its options through the commands",
+    "cli/doctor.py": "faults/test_run.py runs the command",
+    "cli/encode.py": "data/corpus/test_encode.py runs the command",
+    "cli/evaluate.py": "cli/test_cli.py runs the command for each kind of data",
+    "cli/explain.py": "explain/test_history.py, explain/test_neurons.py and display/test_trace_text.py run the command",
+    "cli/export.py": "interop/test_onnx_export.py runs the command",
+    "cli/generate.py": "cli/test_cli.py runs the command",
+    "cli/import_run.py": "interop/test_import_run.py runs the command",
+    "cli/plot.py": "explain/test_curves.py and tuning/test_summary.py run the command",
+    "cli/predict.py": "cli/test_cli.py runs the command for each kind of data",
+    "cli/prove.py": "explain/test_equivalence.py runs the command",
+    "cli/serve.py": "serve/test_serve_http.py runs the command",
+    "cli/shapes.py": "explain/test_shapes.py runs the command",
+    "cli/train.py": "cli/test_cli.py runs the command for each kind of data",
+    "cli/tune.py": "tuning/test_search.py runs the command",
 }
 """Modules without a test file of their name, and the reason."""
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS
+from helpers import CELLS, LOOP, cell_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from parity.tolerances import assert_same
@@ -26,12 +26,12 @@ from ohlol.inference.streaming import FORMAT
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models import sequence_model
 from ohlol.models.heads import HEADS
-from ohlol.models.sequence_model import Steps
+from ohlol.models.inputs import Steps
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
 
 KINDS: list[tuple[str, dict[str, Any]]] = [
-    *((task, {"cell": cell}) for task, cell in itertools.product(MODELS, CELLS)),
+    *((task, cell_settings(cell)) for task, cell in itertools.product(MODELS, CELLS)),
     ("label", {"cell": "lstm", "num_layers": 3}),
     ("next", {"cell": "gru", "num_layers": 2, "embedding_size": 0}),
     ("next", {"cell": "lstm", "embedding_size": 11, "tie_weights": True}),
@@ -319,13 +319,13 @@ def test_what_is_not_there_is_refused() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_state_goes_on_elsewhere(cell: str) -> None:
-    trained = untrained("next", cell=cell, num_layers=1 if cell.endswith("cell") else 2)
+    trained = untrained("next", **cell_settings(cell), num_layers=1 if cell.endswith(LOOP) else 2)
     text = sequence(trained, 20)
     stream = trained.stream()
     stream.read(text[:9])
     state = stream.state()
     wanted = [stream.step(symbol).logits.tolist() for symbol in text[9:]]
-    again = untrained("next", cell=cell, num_layers=1 if cell.endswith("cell") else 2).stream()
+    again = untrained("next", **cell_settings(cell), num_layers=1 if cell.endswith(LOOP) else 2).stream()
     again.restore(state)
     assert again.steps == 9
     assert again.state() == state

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import LOOP, cell_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -17,6 +18,7 @@ from untrained import KINDS as MODELS
 from untrained import untrained
 
 import ohlol
+from ohlol.cells import CELLS as CELL_SPECS
 from ohlol.cli import main
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop import import_run, onnx_gates
@@ -62,7 +64,7 @@ def onnx_file(model: torch.nn.Module, path: Path, example: torch.Tensor) -> Path
 
 def answers(model: TrainedModel, ids: list[int]) -> torch.Tensor:
     """Scores (T, K) or (1, K) of a sequence given as ids."""
-    from ohlol.models.sequence_model import Steps
+    from ohlol.models.inputs import Steps
 
     with torch.no_grad():
         return model.network(Steps(torch.tensor(ids), torch.ones(len(ids)).long()))[0]
@@ -170,9 +172,9 @@ def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
 def test_a_graph_of_ours_comes_back_whole(kind: str, cell: str, tmp_path: Path) -> None:
     more: dict[str, Any] = {"char_rnn_size": 3} if kind == "words" else {}
     more |= {"embedding_size": 11, "tie_weights": True} if kind == "next" else {}
-    both = kind == "label" and not cell.endswith("cell")
+    both = kind == "label" and not cell.endswith(LOOP)
     more |= {"bigram_size": 3, "bidirectional": True, "num_layers": 2} if both else {}
-    model = untrained(kind, cell=cell, **more)
+    model = untrained(kind, **cell_settings(cell), **more)
     for step in (False,) if both else (False, True):
         path = tmp_path / "m.onnx"
         path.write_bytes(onnx_export.graph(model, step=step))
@@ -279,7 +281,7 @@ def test_names_that_do_not_fit(tmp_path: Path) -> None:
     save_file(state(), path)
     for text, message in (
         ("a\nb\n", "`symbols` has 2 names; .* has 7"),
-        ("a\na\nb\nc\nd\ne\nf\n", "stands twice"),
+        ("a\na\nb\nc\nd\ne\nf\n", "has a symbol twice"),
         ("a\n<unk>\nb\nc\nd\ne\nf\n", "it must be the first"),
         ("", "holds no names"),
         ("a\n\nb\n", "holds no names"),
@@ -378,7 +380,7 @@ def test_node_tests_that_are_plain_layers_are_read(case: Any, tmp_path: Path) ->
             import_run.read(tmp_path / "m.onnx", task="label")
         return
     found = onnx_reader.plain(onnx_reader.Graph(tmp_path / "m.onnx"))
-    wanted = onnx_gates.from_onnx(found.kind, *(torch.from_numpy(stored[n]) for n in ("W", "R")), None)
+    wanted = onnx_gates.from_onnx(CELL_SPECS[found.kind], *(torch.from_numpy(stored[n]) for n in ("W", "R")), None)
     assert torch.equal(found.layers[0][0].W_hh, wanted[0].W_hh)
     assert found.directions == (2 if told.get("direction") == b"bidirectional" else 1)
     import_run.read(tmp_path / "m.onnx", task="classify")

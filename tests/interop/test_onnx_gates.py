@@ -49,7 +49,7 @@ def test_there_and_back(kind: str, D: int) -> None:
 )
 def test_shapes_that_are_none(W: Any, R: Any, B: Any) -> None:
     with pytest.raises(ValueError, match="must be"):
-        onnx_gates.from_onnx("lstm", torch.zeros(W), torch.zeros(R), None if B is None else torch.zeros(B))
+        onnx_gates.from_onnx(cells.CELLS["lstm"], torch.zeros(W), torch.zeros(R), None if B is None else torch.zeros(B))
 
 
 def reset_first(x: Tensor, *, state: State, weights: Weights) -> State:

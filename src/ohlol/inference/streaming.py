@@ -21,7 +21,8 @@ from ohlol.data.codec import Codec, list_symbols
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.inference.step import Logits, Step, decode, excluded_label
-from ohlol.models.sequence_model import SequenceModel, Steps
+from ohlol.models.inputs import Steps
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
 
 FORMAT = "ohlol stream 1"
@@ -66,7 +67,7 @@ class Streams:
                 f"a stream needs one that was trained with `bidirectional=False`{pairs}"
             )
         self._network, self._codec, self._settings, self._identity = network, codec, settings, identity
-        self._kernel = network.stepper()
+        self._kernel = network.make_batch_stepper()
         self._dtype = next(network.layers.parameters()).dtype
         self._tensors = len(CELLS[network.settings.cell].states)
         self._state = self._zeros(max(count, 1))
@@ -286,7 +287,7 @@ class Streams:
         ones = torch.tensor([len(values)])
         if self._codec.scale is not None:
             return Steps(torch.from_numpy(np.stack(values)), ones)
-        if not self._network.encoder.spelled:
+        if not self._network.encoder.reads_chars:
             return Steps(torch.tensor([id for id, _ in values]), ones)
         words: Any = [[word] for _, word in values]
         places = [Place("stream", i) for i in range(len(values))]

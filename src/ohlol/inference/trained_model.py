@@ -25,7 +25,8 @@ from ohlol.data.targets import Targets
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.evaluation.evaluate import EVAL_BATCH, answer_indices, evaluate
 from ohlol.inference.streaming import Stream, Streams
-from ohlol.models.sequence_model import SequenceModel, Steps
+from ohlol.models.inputs import Steps
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.ops import SequenceStepper
 from ohlol.ops.stepping import sample, skip, uniform
 from ohlol.tasks import TASKS
@@ -282,7 +283,7 @@ class TrainedModel:
             ids = vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
             raise InputError(f"`prompt`: symbol {unknown.symbol!r} was not seen in training") from None
-        writer = self.network.writer(vocab.unk)
+        writer = self.network.make_sequence_stepper(vocab.unk)
         if writer is None:
             drawn = self._written(ids, length, seed, temperature, top_k, top_p)
         else:

@@ -22,7 +22,8 @@ from ohlol.cells import CELLS
 from ohlol.data.batches import Dataset, Ragged, gather, spell
 from ohlol.evaluation.evaluate import evaluate
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.sequence_model import Spelled, State, Steps
+from ohlol.models.inputs import Steps, WordChars
+from ohlol.models.sequence_model import State
 from ohlol.utils.devices import CPU
 from ohlol.utils.errors import InputError
 
@@ -102,12 +103,12 @@ class Runtime(torch.nn.Module):
         if self.model.codec.scale is not None:
             return {"rows": self.model.codec.scale.undo(steps.inputs.numpy())}
         made: dict[str, Array] = {"ids": steps.inputs.numpy()}
-        if steps.bigrams is not None and self.model.network.encoder.paired:
+        if steps.bigrams is not None and self.model.network.encoder.reads_bigrams:
             made["pairs"] = steps.bigrams.numpy()
-        if steps.spelled is not None:
-            words = _Padded(steps.spelled.batch_sizes.numpy())
-            forms = steps.spelled.forms.numpy()
-            made |= {"characters": words.pad(steps.spelled.chars.numpy())[forms], "letters": words.lengths[forms]}
+        if steps.word_chars is not None:
+            words = _Padded(steps.word_chars.batch_sizes.numpy())
+            forms = steps.word_chars.forms.numpy()
+            made |= {"characters": words.pad(steps.word_chars.chars.numpy())[forms], "letters": words.lengths[forms]}
         return made
 
 
@@ -192,7 +193,7 @@ def _cut(batch: Steps, cuts: Sequence[int]) -> list[Steps]:
     pieces: list[Steps] = []
     for start, end in pairwise(cuts):
         rows = slice(bounds[start], bounds[end])
-        spelled = batch.spelled and batch.spelled._replace(forms=batch.spelled.forms[rows])
+        spelled = batch.word_chars and batch.word_chars._replace(forms=batch.word_chars.forms[rows])
         bigrams = None if batch.bigrams is None else batch.bigrams[rows]
         pieces.append(Steps(batch.inputs[rows], batch.batch_sizes[start:end], spelled, bigrams))
     return pieces
@@ -206,14 +207,14 @@ def _made_up(model: TrainedModel, lengths: NDArray[np.int64], random: np.random.
         inputs = random.standard_normal((N, sizes.inputs)).astype(np.float32)
         return Steps.of(gather(Dataset(Ragged(inputs, offsets)), np.arange(len(lengths))))
     steps = Steps.of(gather(Dataset(Ragged(random.integers(0, sizes.inputs, N), offsets)), np.arange(len(lengths))))
-    if encoder.paired:
+    if encoder.reads_bigrams:
         steps = steps._replace(bigrams=torch.from_numpy(random.integers(0, sizes.bigrams, (N, 2))))
-    if encoder.spelled:
+    if encoder.reads_chars:
         letters = random.integers(1, LONGEST_WORD + 1, N)
         words = Ragged(random.integers(0, sizes.chars, letters.sum()), np.cumsum([0, *letters], dtype=np.int64))
         made = spell(np.arange(N), words)
-        spelled = Spelled(*(torch.from_numpy(a) for a in (made.chars, made.batch_sizes, made.forms)))
-        steps = steps._replace(spelled=spelled)
+        spelled = WordChars(*(torch.from_numpy(a) for a in (made.chars, made.batch_sizes, made.forms)))
+        steps = steps._replace(word_chars=spelled)
     return steps
 
 
@@ -227,12 +228,12 @@ def quantized(model: TrainedModel, graph: bytes) -> bytes:
     Raises:
         InputError: onnxruntime has no 8-bit operator of the cell.
     """
-    cell = model.network.settings.cell
-    operator = CELLS[cell].onnx
-    if operator is None or operator.name not in EIGHT_BIT:
+    spec = CELLS[model.network.settings.cell]
+    operator = spec.name if spec.onnx is None else spec.onnx.name
+    if operator not in EIGHT_BIT:
         raise InputError(
-            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the "
-            f"{model.network.settings.cell.upper()}, whose weights would stay as they are; export without it"
+            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {operator}, "
+            "whose weights would stay as they are; export without it"
         )
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

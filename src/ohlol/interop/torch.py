@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ohlol.cells import CELLS, Weights, torch_cells
 from ohlol.checkpoint.weights import get_weights, load_weights
-from ohlol.config import MOST_LAYERS, DataSettings, ModelSettings
+from ohlol.config import MAX_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
 from ohlol.data.readers.base import default_reader
 from ohlol.data.vocab import UNK, Vocab
-from ohlol.models.sequence_model import SequenceModel, Sizes
+from ohlol.models.inputs import Sizes
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import SAID, InputError
 
@@ -103,7 +104,7 @@ def checked(plain: Plain, where: str) -> Plain:
         if W.dim() != 2 or W.size(1) != D * H or not len(W) or (b is not None and b.shape != (len(W),)):
             raise InputError(f"{where}: the linear layer is {tuple(W.shape)}; the layers end in {D * H} numbers")
         head = _float(W, where), None if b is None else _float(b, where)
-    return replace(plain, layers=layers, embedding_size=embedding, head=head)
+    return replace(plain, layers=layers, embedding=embedding, head=head)
 
 
 def _float(tensor: Tensor, where: str) -> Tensor:
@@ -148,7 +149,7 @@ def from_state(tensors: Mapping[str, Tensor], where: str) -> Plain:
 
 def _stack(found: dict[tuple[int, int], dict[str, Tensor]], where: str) -> tuple[str, list[list[Weights]]]:
     L, D = max(layer for layer, _ in found) + 1, max(way for _, way in found) + 1
-    if L > MOST_LAYERS or set(found) != {(layer, way) for layer in range(L) for way in range(D)}:
+    if L > MAX_LAYERS or set(found) != {(layer, way) for layer in range(L) for way in range(D)}:
         raise InputError(f"{where}: of the {L} layers of {D} directions that are named some are missing")
     layers: list[list[Weights]] = []
     kinds: set[str | None] = set()
