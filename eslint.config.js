@@ -38,6 +38,7 @@ const COMMON = [
   "formatPercent",
   "formatShort",
   "locale",
+  "nameSymbol",
   "paint",
   "palette",
   "sequentialColor",

@@ -13,7 +13,8 @@ import torch
 from timing import parse_arguments, time_in_turns
 
 from ohlol.config import ModelSettings
-from ohlol.models.sequence_model import SequenceModel, Sizes
+from ohlol.models.inputs import Sizes
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.ops import LayerSpec, SequenceStepper
 
 CHECKED = 50

@@ -24,7 +24,8 @@ from ohlol.data.vocab import Vocab
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_export import build_graph
 from ohlol.interop.onnx_verify import TOLERANCE, OnnxModel
-from ohlol.models.sequence_model import SequenceModel, Steps
+from ohlol.models.inputs import Steps
+from ohlol.models.sequence_model import SequenceModel
 
 CHECKED = 50
 """Characters whose equality is checked."""

@@ -111,16 +111,16 @@ def test_the_default_is_the_layer() -> None:
 
 @pytest.mark.parametrize("loop", PROGRAMS)
 def test_plain_output_is_the_tutorials(
-    cell: str, tmp_path: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    loop: bool, tmp_path: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    seed = next(s for s in range(100) if oracle(cell, s)[-1][0] == "ohlol")
+    seed = next(s for s in range(100) if oracle(loop, s)[-1][0] == "ohlol")
     with pytest.raises(SystemExit) as ended:
-        main(["train", "--cell", cell, "--seed", str(seed)])
+        main(["train", "--loop" if loop else "--no-loop", "--seed", str(seed)])
     lines = capsys.readouterr().out.splitlines()
     shown = [re.fullmatch(r"Predicted string: (\w+), Epoch \[(\d+)/20\] loss = (\d+\.\d{4})", line) for line in lines]
     found = [(m[1], int(m[2]), float(m[3])) for m in shown if m]
-    theirs = oracle(cell, seed)
+    theirs = oracle(loop, seed)
     assert ended.value.code == 0
     assert [(text, number) for text, number, _ in found] == [(text, i) for i, (text, _) in enumerate(theirs, 1)]
     assert [loss for *_, loss in found] == pytest.approx([loss for _, loss in theirs], rel=0, abs=6e-5)

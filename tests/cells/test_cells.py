@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ohlol import cells, config
 from ohlol.cells import Weights
-from ohlol.explain.equivalence import by_hand
+from ohlol.explain.equivalence import matrix_products
 
 TOLERANCE = 1e-12
 KINDS = list(cells.CELLS)
@@ -157,7 +157,7 @@ def test_equation_is_the_step_function(kind: str) -> None:
     spec, (T, B, I, H) = cells.CELLS[kind], (3, 2, 4, 5)
     weights = weights_of(torch_module(kind, I, H, bias=True, layer=False))
     x = torch.randn(T, B, I, dtype=torch.float64)
-    output, last = by_hand(spec, x, weights)
+    output, last = matrix_products(spec, x, weights)
     state = tuple(torch.zeros(B, H, dtype=torch.float64) for _ in spec.states)
     output_, last_ = cells.unroll(kind, x, state=state, weights=weights)
     assert_same((output, *last), (output_, *last_))

@@ -8,7 +8,7 @@ import pytest
 from untrained import KINDS, untrained
 
 from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
-from ohlol.models.sequence_model import Sizes
+from ohlol.models.inputs import Sizes
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import FORMAT
 

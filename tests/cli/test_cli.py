@@ -385,6 +385,7 @@ def read_line(pipe: "subprocess.Popen[str]") -> str:
     return pipe.stdout.readline()
 
 
+@pytest.mark.slow
 def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
     with process("train", "--epochs", 3000, "--out", "r", cwd=tmp_path) as training:
         assert read_line(training).startswith("Predicted string: ")
@@ -396,6 +397,7 @@ def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
     assert 1 <= state["step"] < 3000
 
 
+@pytest.mark.slow
 def test_errors_of_a_process_are_one_line(tmp_path: Path) -> None:
     for arguments in (["train", "gone.tsv"], ["predict", "gone", "text"]):
         with process(*arguments, cwd=tmp_path) as failed:

@@ -109,7 +109,8 @@ def big_model(hidden: int) -> TrainedModel:
     from ohlol.config import DataSettings, ModelSettings, TrainSettings
     from ohlol.data.codec import Codec
     from ohlol.data.vocab import Vocab
-    from ohlol.models.sequence_model import SequenceModel, Sizes
+    from ohlol.models.inputs import Sizes
+    from ohlol.models.sequence_model import SequenceModel
 
     vocab = Vocab.build(["abcdefghijklmnopqrstuvwxyz "], unk=True)
     settings, sizes = ModelSettings(cell="lstm", hidden_size=hidden, embedding_size=64), Sizes(len(vocab), len(vocab))
@@ -133,6 +134,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_large_model_stays_small_enough(big: Path) -> None:
     assert big.stat().st_size < 10_000_000
     (frame,) = data_of(big.read_text(encoding="utf-8"))["frames"]

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 import ohlol
 from ohlol.cli import main
-from ohlol.display.progress import baseline_lines
 from ohlol.evaluation.baselines import Baselines, compute_baselines, cross_entropy, evaluate_persistence
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.training.trainer import Trainer
@@ -89,20 +88,6 @@ def test_a_target_that_was_never_counted() -> None:
     loss = cross_entropy(np.array([1, 1]), np.array([3, 0]))
     assert loss == pytest.approx(-(math.log(4 / 5) + math.log(1 / 5)) / 2)
     assert cross_entropy(np.array([0, 0]), np.array([0, 0])) == 0
-
-
-@pytest.mark.parametrize("lang", ["en", "zh"])
-def test_the_lines_of_a_terminal(lang: str) -> None:
-    lines = baseline_lines(Baselines(1.5, 1234, 4, math.log(4), 1.2, 6.0, 0.3408), lang)
-    assert len(lines) == 6
-    assert "1.5000" in lines[0]
-    assert "1,234" in lines[0]
-    assert [line.split()[0] for line in lines[1:5]] == ["6.0000", "1.3863", "1.2000", "0.3408"]
-    assert "`head=softmax`" in lines[4]
-    assert "`lr`" in lines[5]  # no better than guessing
-    assert len(baseline_lines(Baselines(1.0, 5, 4, math.log(4), 1.2), lang)) == 3
-    assert len(baseline_lines(Baselines(0.2, 5, 0, 1.0), lang)) == 2
-    assert all(len(line) <= 80 for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,14 @@
-"""How runs went: the series hold what `metrics.jsonl` says, and the terminal shows every point of them."""
+"""The series of the learning curves are those of `metrics.jsonl`."""
 
 import json
-import re
 import shutil
-from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import pytest
 from helpers import TINY, sine_file, text_file, upper_pairs
-from rich.console import Console
 
 import ohlol
 from ohlol.cli import main
-from ohlol.display.curves_text import HEIGHT, curves_to_text
 from ohlol.explain.curves import load_curves
 from ohlol.utils.errors import InputError
 
@@ -108,39 +104,6 @@ def test_partial_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
         load_curves([tmp_path / "run"])
     with pytest.raises(InputError, match="there is no such run directory"):
         load_curves([tmp_path / "nowhere"])
-
-
-def shown(runs: list[Path], *, width: int = 80, colours: bool = False, encoding: str = "utf-8") -> str:
-    raw = BytesIO()
-    out = TextIOWrapper(raw, encoding=encoding)
-    console = Console(file=out, width=width, force_terminal=colours, color_system="truecolor" if colours else None)
-    curves_to_text(load_curves(runs), console)
-    out.flush()
-    return raw.getvalue().decode(encoding)
-
-
-@pytest.mark.parametrize("width", [72, 77, 78, 79, 80, 200])
-def test_every_point_is_on_the_terminal(runs: Path, width: int) -> None:
-    text = shown([runs / "hello"], width=width)
-    assert all(len(line) <= min(width, 80) for line in text.splitlines())
-    accuracy = text.split("accuracy\n")[1].split("\n\n")[0].splitlines()
-    rows = accuracy[:HEIGHT]
-    assert [row.split("|")[0].strip() for row in rows] == [f"{tenth * 10}%" for tenth in range(10, -1, -1)]
-    points = [(match.start(), 10 - k) for k, row in enumerate(rows) for match in re.finditer("a", row)]
-    lines = [json.loads(line) for line in (runs / "hello/metrics.jsonl").read_text().splitlines()]
-    assert [tenth for _, tenth in sorted(points)] == [round(line["accuracy"] * 10) for line in lines]
-
-
-def test_colours_on_a_terminal_letters_in_a_pipe_and_ascii(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # plotille looks at the process' own output
-    coloured = shown([runs / "hello", runs / "cell"], colours=True)
-    assert "\x1b[94m" in coloured
-    assert "\x1b[33m" in coloured
-    assert re.search("[\u2801-\u28ff]", coloured)
-    monkeypatch.delenv("FORCE_COLOR")
-    plain = shown([runs / "hello", runs / "cell"], encoding="ascii")
-    assert plain.isascii()
-    assert "a hello, measured   b hello, in training   c cell, measured" in plain
 
 
 def test_the_command(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,21 +1,16 @@
-"""The finder finds the unit that was made to track a feature, and nothing where there is nothing."""
+"""The neuron that was made to track a feature is found, and none in noise."""
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS, TINY, text_file, upper_pairs
-from rich.cells import cell_len
-from rich.console import Console
+from helpers import CELLS, LOOP, TINY, cell_settings, text_file, upper_pairs
 
 import ohlol
 from ohlol.cli import main
-from ohlol.display.neurons_text import findings_to_text, matches_to_text
 from ohlol.explain.neurons import (
-    Match,
     Neuron,
     NeuronStates,
     features,
@@ -31,8 +26,8 @@ from ohlol.utils.errors import InputError
 TEXT = 'He said "go (now)" and 12 left.\nThen "stop" [he] said at 7.\n' * 12
 
 
-def made(**tracked: int) -> NeuronStates:
-    """Noise, and units that follow a feature; names with _ for spaces."""
+def make_states(**tracked: int) -> NeuronStates:
+    """Noise, and neurons that follow a feature; names with _ for spaces."""
     random = np.random.default_rng(3)
     values = random.normal(size=(len(TEXT), 40)).astype(np.float32)
     rows = features(TEXT)
@@ -43,22 +38,22 @@ def made(**tracked: int) -> NeuronStates:
 
 @pytest.mark.parametrize("feature", features("a"))
 def test_each_feature_is_found(feature: str) -> None:
-    best = {f.feature: f for f in find_neurons(made(**{feature.replace(" ", "_"): 17}))}
+    best = {f.feature: f for f in find_neurons(make_states(**{feature.replace(" ", "_"): 17}))}
     assert best[feature].neuron.index == 17
     assert best[feature].r < -0.98
     assert best[feature].r_selection < -0.98
 
 
 def test_noise_tracks_nothing() -> None:
-    found = find_neurons(made())
+    found = find_neurons(make_states())
     assert len(found) == len(features(TEXT))
     assert max(abs(f.r) for f in found) < 0.25
-    # the best of 40 units of noise looks better where it was looked for than where it was not
+    # the best of 40 neurons of noise looks better where it was looked for than where it was not
     assert np.mean([abs(f.r_selection) for f in found]) > np.mean([abs(f.r) for f in found])
 
 
 def test_a_feature_that_is_hardly_there_is_left_out() -> None:
-    states = made()
+    states = make_states()
     few = NeuronStates(("A", *("b" * (len(TEXT) - 1))), states.neurons, states.values)
     assert "upper case" not in [f.feature for f in find_neurons(few)]
 
@@ -77,7 +72,7 @@ def test_features_by_hand() -> None:
 
 
 def test_passages_are_the_most_active_places() -> None:
-    states = made()
+    states = make_states()
     places = find_passages(states, 5, 3)
     row = np.abs(states.values[:, 5])
     assert abs(places[0].value) == pytest.approx(float(row.max()))
@@ -107,8 +102,8 @@ def test_matching() -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_states_are_those_of_the_trace(tmp_path: Path, cell: str) -> None:
-    more = {} if cell.endswith("cell") else {"num_layers": 2, "bidirectional": True}
-    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
+    more = {} if cell.endswith(LOOP) else {"num_layers": 2, "bidirectional": True}
+    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
     states, found = record_states(model, "abcde" * 4), trace(model, "abcde" * 4)
     assert len(states.neurons) == states.values.shape[1]
     for layer in found.layers:
@@ -142,20 +137,6 @@ def test_a_unit_made_by_hand_in_a_real_model(text_model: TrainedModel, tmp_path:
     assert best["a space"].r > 0.999
 
 
-def test_pages_in_both_languages() -> None:
-    states = made(inside_quotes=7)
-    for lang, said in (("en", "tracks inside quotes"), ("zh", "引号内")):
-        out = io.StringIO()
-        console = Console(file=out, width=80)
-        findings_to_text(find_neurons(states), console, lang=lang)
-        matches_to_text("ab", (Match(3, 0.5, "\x1b"),), console, lang=lang)
-        assert "50%" in out.getvalue()
-        assert "\x1b" not in out.getvalue()
-        assert said in out.getvalue()
-        assert "h[7]" in out.getvalue()
-        assert max(map(cell_len, out.getvalue().splitlines())) <= 80
-
-
 def test_the_command(text_model: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: str) -> tuple[object, str, str]:
         with pytest.raises(SystemExit) as end:
@@ -166,14 +147,14 @@ def test_the_command(text_model: TrainedModel, tmp_path: Path, capsys: pytest.Ca
     file = tmp_path / "long.txt"
     file.write_text("the cat sat on the mat\n" * 20, encoding="utf-8")
     states = record_states(text_model, file.read_text(encoding="utf-8"))
-    assert json.loads(run(str(file), "--units", "--json")[1]) == [
+    assert json.loads(run(str(file), "--neurons", "--json")[1]) == [
         json.loads(json.dumps(f.to_json())) for f in find_neurons(states)
     ]
-    assert run(str(file), "--units")[0] == 0
-    assert run("the cat", "--units")[0] == 2
+    assert run(str(file), "--neurons")[0] == 0
+    assert run("the cat", "--neurons")[0] == 2
     assert "--match is 'x'" in run(str(file), "--match", "x")[2]
     status, page, _ = run(str(file), "--match", "23:26", "--threshold", "0.01")
     assert status in (0, 2)
-    assert status == 2 or "The units on over the" in page
+    assert status == 2 or "The neurons that are on over the" in page
     (tmp_path / "bad.txt").write_bytes(b"\xff\xfe")
-    assert "not UTF-8" in run(str(tmp_path / "bad.txt"), "--units")[2]
+    assert "not UTF-8" in run(str(tmp_path / "bad.txt"), "--neurons")[2]

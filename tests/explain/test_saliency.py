@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS, TINY, names_file, text_file, upper_pairs
+from helpers import CELLS, LOOP, TINY, cell_settings, names_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.explain.saliency import MAX_STEPS, compute_saliency
@@ -31,8 +31,8 @@ def scores(model: TrainedModel, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_both_measures_against_the_model(tmp_path: Path, cell: str) -> None:
-    more = {} if cell.endswith("cell") else {"num_layers": 2, "bidirectional": True}
-    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
+    more = {} if cell.endswith(LOOP) else {"num_layers": 2, "bidirectional": True}
+    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
     found = compute_saliency(model, "abcad")
     model.network.eval()
     _, steps = encode_sequence(model, "abcad")

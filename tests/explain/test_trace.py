@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS, TINY, conll_file, names_file, sine_file, text_file, upper_pairs
+from helpers import CELLS, LOOP, TINY, cell_settings, conll_file, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.cells import CELLS as CELL_SPECS
@@ -96,9 +96,9 @@ def recomposed(found: Trace) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_every_cell_is_the_models_own_forward(tmp_path: Path, cell: str) -> None:
-    single = cell.endswith("cell")
+    single = cell.endswith(LOOP)
     more = {} if single else {"num_layers": 2, "bidirectional": True}
-    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
+    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
     found = trace(model, "abcab", target="ABCAB")
     said = model.predict("abcab", n_best=3)
     assert list(found.predicted) == said.labels

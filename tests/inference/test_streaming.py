@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS, LOOP
+from helpers import CELLS, LOOP, cell_settings
 from hypothesis import given
 from hypothesis import strategies as st
 from parity.tolerances import assert_same
@@ -26,12 +26,12 @@ from ohlol.inference.streaming import FORMAT
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models import sequence_model
 from ohlol.models.heads import HEADS
-from ohlol.models.sequence_model import Steps
+from ohlol.models.inputs import Steps
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
 
 KINDS: list[tuple[str, dict[str, Any]]] = [
-    *((task, {"cell": cell}) for task, cell in itertools.product(MODELS, CELLS)),
+    *((task, cell_settings(cell)) for task, cell in itertools.product(MODELS, CELLS)),
     ("label", {"cell": "lstm", "num_layers": 3}),
     ("next", {"cell": "rnn_relu", "num_layers": 2}),
     ("next", {"cell": "gru", "num_layers": 2, "embedding_size": 0}),

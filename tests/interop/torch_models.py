@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.sequence_model import Steps
+from ohlol.models.inputs import Steps
 
 LAYERS = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 """The layer of torch for each cell."""

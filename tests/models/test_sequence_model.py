@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import CELLS
+from helpers import CELLS, LOOP, cell_settings
 
 from ohlol.config import ModelSettings
 from ohlol.data.batches import Dataset, Ragged, Streams, gather
 from ohlol.evaluation.evaluate import answer_indices, carry_state
-from ohlol.models.sequence_model import SequenceModel, Sizes, Steps
+from ohlol.models.inputs import Sizes, Steps
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
 
 LENGTHS = [3, 7, 1, 7, 4]
@@ -19,7 +20,7 @@ KINDS = {
     "onehot": ({"embedding_size": 0}, Sizes(5, 4)),
     "embedding": ({"embedding_size": 6}, Sizes(5, 4)),
     "spelled": ({"embedding_size": 6, "char_rnn_size": 3}, Sizes(5, 4, chars=8)),
-    "numbers": ({}, Sizes(2, 2, numeric=True)),
+    "numbers": ({"head": "regression"}, Sizes(2, 2, numeric=True)),
     "whole": ({"embedding_size": 6}, Sizes(5, 3, per_sequence=True)),
     "headless": ({"embedding_size": 6, "head": "identity"}, Sizes(5, 4)),
 }
@@ -70,7 +71,7 @@ def test_a_layers_batch_is_each_sequence_alone(kind: str, cell: str, layers: int
 @pytest.mark.parametrize("cell", CELLS[3:])
 @torch.no_grad()
 def test_a_loops_batch_is_each_sequence_alone(kind: str, cell: str) -> None:
-    compare(model_of(kind, cell=cell), dataset(kind))
+    compare(model_of(kind, **cell_settings(cell)), dataset(kind))
 
 
 def compare(model: SequenceModel, data: Dataset) -> None:
@@ -78,7 +79,8 @@ def compare(model: SequenceModel, data: Dataset) -> None:
     scores, state = model(Steps.of(batch))
     for at, (row, steps) in enumerate(zip(batch.rows.tolist(), answer_indices(batch, per_sequence=False), strict=True)):
         expected, final = alone(model, data, row)
-        torch.testing.assert_close(scores[at : at + 1] if model.sizes.whole else scores[steps], expected, **CLOSE)
+        logits = scores[at : at + 1] if model.sizes.per_sequence else scores[steps]
+        torch.testing.assert_close(logits, expected, **CLOSE)
         for ours, theirs in zip(state, final, strict=True):
             torch.testing.assert_close(ours[:, at : at + 1], theirs, **CLOSE)
     assert not torch.allclose(scores[0], scores[-1])  # the sequences do differ
@@ -88,7 +90,7 @@ def compare(model: SequenceModel, data: Dataset) -> None:
 @torch.no_grad()
 def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
     data = dataset("embedding", [38])
-    model = model_of("embedding", cell=cell, num_layers=1 if cell.endswith("cell") else 2)
+    model = model_of("embedding", **cell_settings(cell), num_layers=1 if cell.endswith(LOOP) else 2)
     whole = Streams(data, 3, 100)
     assert len(whole) == 1
     expected, final = model(Steps.of(whole[0]))
@@ -110,7 +112,7 @@ def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
 
 @pytest.mark.parametrize("cell", CELLS[:3])
 def test_a_loop_equals_the_layer_of_the_same_weights(cell: str) -> None:
-    layer, loop = model_of("embedding", cell=cell), model_of("embedding", cell=cell + "cell")
+    layer, loop = model_of("embedding", cell=cell), model_of("embedding", cell=cell, loop=True)
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     weights = {k: v for k, v in layer.state_dict().items() if not k.startswith("layers.")}
     weights |= {f"layers.cell.{name}": layer.state_dict()[f"layers.{name}_l0"] for name in names}

@@ -6,23 +6,10 @@ order torch uses, so the tensors of a `torch.nn` module can be passed as they ar
 """
 
 # isort: off
-from ohlol.cells import rnn, gru, lstm  # registered in this order
+from ohlol.cells import rnn as rnn, gru as gru, lstm as lstm  # registered in this order
 
 # isort: on
 from ohlol.cells.base import CELLS, CellSpec, Gate, OnnxOperator, State, Weights, register, torch_cells
 from ohlol.cells.unroll import unroll
 
-__all__ = [
-    "CELLS",
-    "CellSpec",
-    "Gate",
-    "OnnxOperator",
-    "State",
-    "Weights",
-    "gru",
-    "lstm",
-    "register",
-    "rnn",
-    "torch_cells",
-    "unroll",
-]
+__all__ = ["CELLS", "CellSpec", "Gate", "OnnxOperator", "State", "Weights", "register", "torch_cells", "unroll"]

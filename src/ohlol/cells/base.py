@@ -97,7 +97,7 @@ class CellSpec:
         """The `mode` of the torch layer; in lower case it is the name of torch's function."""
         if self.torch_layer is None:
             return None
-        return "_".join([self.torch_layer.__name__, *self.torch_options.values()]).upper()
+        return "_".join(map(str, (self.torch_layer.__name__, *self.torch_options.values()))).upper()
 
 
 CELLS: Registry[CellSpec] = Registry("cell", "ohlol.cells")

@@ -1,1 +1,1 @@
-"""Files and strings become arrays of ids; knows nothing of torch modules or training."""
+"""Data: vocabulary, codec, batches, split and loading; files are read by `readers` and encoded by `corpus`."""

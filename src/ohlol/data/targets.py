@@ -1,4 +1,4 @@
-"""What a task asks of the data: where the targets of a sequence come from, and what they are."""
+"""The kinds of targets: one for each step or sequence, labels or numbers, in the file or the next input."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class Targets:
 
     @property
     def are_labels(self) -> bool:
-        """Whether targets are labels, with a vocabulary of their own and given by the file."""
+        """Whether targets are labels, which are read from the file and have a vocabulary of their own."""
         return not (self.shifted or self.numeric)
 
     @property

@@ -203,13 +203,17 @@ def _map_rows(layer: LayerTrace, several: bool, steps: range, lang: str) -> list
     if several:
         direction = translations.text(layer.direction, lang)
         where = f"\n{translations.text('layer', lang, layer=layer.layer)}, {direction}"
-    rows = [(f"{name}'", f"state_{name}", values) for name, values in reversed(layer.after.items())]
-    rows += [(gate.name, f"gate_{gate.name}", gate.value) for gate in layer.gates if len(layer.gates) > 1]
-    sigmoids = {gate.name for gate in layer.gates if gate.activation == "sigmoid"}
-    return [
-        (f"{name}  {translations.text(key, lang)}{where}", values[steps.start :].T, name in sigmoids)
-        for name, key, values in rows
+    rows = [
+        (f"{name}'", translations.name_symbol("state", name, lang), values)
+        for name, values in reversed(layer.after.items())
     ]
+    rows += [
+        (gate.name, translations.name_symbol("gate", gate.name, lang), gate.value)
+        for gate in layer.gates
+        if len(layer.gates) > 1
+    ]
+    sigmoids = {gate.name for gate in layer.gates if gate.activation == "sigmoid"}
+    return [(f"{name}  {meaning}{where}", values[steps.start :].T, name in sigmoids) for name, meaning, values in rows]
 
 
 def _draw_predictions(axes: Any, trace: Trace, steps: range, fonts: Fonts) -> None:

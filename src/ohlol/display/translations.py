@@ -35,6 +35,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "sum": ("sum", "求和"),
     "gradient": ("gradient of the loss", "损失的梯度"),
     "more_neurons": ("{count} more neurons", "另有 {count} 个神经元"),
+    "gate": ("gate", "门"),
     "gate_h": ("new state", "新状态"),
     "gate_r": ("reset gate", "重置门"),
     "gate_z": ("update gate", "更新门"),
@@ -43,6 +44,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "gate_f": ("forget gate", "遗忘门"),
     "gate_g": ("candidate cell state", "候选细胞状态"),
     "gate_o": ("output gate", "输出门"),
+    "state": ("state", "状态"),
     "state_h": ("hidden state", "隐藏状态"),
     "state_c": ("cell state", "细胞状态"),
     # saliency
@@ -314,6 +316,16 @@ def text(key: str, lang: str, **values: object) -> str:
     'step 8'
     """
     return TEXTS[key][LANGUAGES.index(lang)].format(**values)
+
+
+def name_symbol(kind: str, symbol: str, lang: str) -> str:
+    """The name of a gate or state; that of its kind for a symbol of a cell without a translation.
+
+    >>> name_symbol("gate", "r", "en"), name_symbol("gate", "q", "en")
+    ('reset gate', 'gate')
+    """
+    key = f"{kind}_{symbol}"
+    return text(key if key in TEXTS else kind, lang)
 
 
 def catalogue() -> dict[str, dict[str, str]]:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ohlol.data.batches import ALONE, Batch, Buckets, Dataset, Share, Streams
 from ohlol.data.codec import Codec
-from ohlol.models.sequence_model import SequenceModel, Steps
+from ohlol.models.inputs import Steps
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils.devices import CPU, disable_tf32, to_device, to_numpy

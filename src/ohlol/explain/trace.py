@@ -24,8 +24,8 @@ from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.inputs import Steps
 from ohlol.models.reference import Level, unrolled
-from ohlol.models.sequence_model import Steps
 from ohlol.utils.errors import InputError
 from ohlol.utils.html import to_html
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import Corpus
-from ohlol.models.sequence_model import SequenceModel, Steps
+from ohlol.models.inputs import Steps
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_device, to_numpy
 from ohlol.utils.errors import InputError
 

@@ -12,7 +12,8 @@ from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
-from ohlol.models.sequence_model import SequenceModel, Steps
+from ohlol.models.inputs import Steps
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.ops import SequenceStepper
 from ohlol.ops.stepping import sample, skip, uniform
 from ohlol.utils.devices import disable_tf32, to_device
@@ -83,7 +84,7 @@ def generate(
         ids = vocab.encode(symbols).astype(np.int64)
     except UnknownSymbol as unknown:
         raise InputError(f"`prompt`: symbol {unknown.symbol!r} was not seen in training") from None
-    kernel = network.writer(vocab.unk) if network.head.decodes_by_argmax else None
+    kernel = network.make_sequence_stepper(vocab.unk) if network.head.decodes_by_argmax else None
     if kernel is None:
         drawn = _generate_in_python(network, ids, length, sampling, seed, exclude=vocab.unk)
     else:

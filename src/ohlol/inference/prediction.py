@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from ohlol.data.batches import Batch, Dataset, gather
 from ohlol.data.codec import Codec
 from ohlol.evaluation.evaluate import answer_indices
-from ohlol.models.sequence_model import SequenceModel, Steps
+from ohlol.models.inputs import Steps
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_numpy
 
 

@@ -22,7 +22,8 @@ from ohlol.data.codec import Codec, list_symbols
 from ohlol.data.lines import Place
 from ohlol.data.sequences import Corpus
 from ohlol.inference.step import Step, StepLogits, decode, excluded_label
-from ohlol.models.sequence_model import SequenceModel, Steps
+from ohlol.models.inputs import Steps
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
 
 FORMAT = "ohlol stream 1"
@@ -75,7 +76,7 @@ class StreamBatch:
                 f"that was trained with `bidirectional=False`{pairs}"
             )
         self._network, self._codec, self._settings, self._identity = network, codec, settings, identity
-        self._kernel = network.stepper()
+        self._kernel = network.make_batch_stepper()
         self._dtype = next(network.layers.parameters()).dtype
         self._cell = CELLS[network.settings.cell]
         self._state = self._zeros(max(count, 1))
@@ -310,7 +311,7 @@ class StreamBatch:
         ones = torch.tensor([len(values)])
         if self._codec.scale is not None:
             return Steps(torch.from_numpy(np.stack(values)), ones)
-        if not self._network.encoder.spelled:
+        if not self._network.encoder.reads_chars:
             return Steps(torch.tensor([id for id, _ in values]), ones)
         words: Any = [[word] for _, word in values]
         places = [Place("stream", i) for i in range(len(values))]

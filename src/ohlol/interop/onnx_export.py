@@ -194,11 +194,11 @@ def _encoder(g: _GraphBuilder, model: TrainedModel, step: bool) -> str:
         values = g.constant("one_hot.values", np.array([0, 1], np.float32))
         return g.add("vectors", "OneHot", ids, g.constant("one_hot.size", np.array(encoder.size)), values, axis=-1)
     parts = [g.add("embedded", "Gather", _weight(g, "encoder.embedding.weight", encoder.embedding.weight), ids)]
-    if encoder.spelled:
+    if encoder.reads_chars:
         chars = first("characters.by_time", g.input("characters", TensorProto.INT64, [*axes, "letters"]))
         letters = first("letters.by_time", g.input("letters", TensorProto.INT64, axes))
         parts.append(_spelling(g, encoder, chars, letters))
-    if encoder.paired:
+    if encoder.reads_bigrams:
         pairs = first("pairs.by_time", g.input("pairs", TensorProto.INT64, [*axes, 2]))
         weight = _weight(g, "encoder.bigrams.weight", encoder.bigrams.weight)
         embedded = g.add("pairs.embedded", "Gather", weight, pairs)

@@ -22,7 +22,8 @@ from ohlol.cells import CELLS
 from ohlol.data.batches import Dataset, Ragged, gather, spell
 from ohlol.evaluation.evaluate import evaluate
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.sequence_model import Spelled, State, Steps
+from ohlol.models.inputs import Steps, WordChars
+from ohlol.models.sequence_model import State
 from ohlol.tasks.metrics import Metrics
 from ohlol.utils.devices import CPU
 from ohlol.utils.errors import InputError
@@ -109,12 +110,12 @@ class OnnxModel(torch.nn.Module):
         if self.model.codec.scale is not None:
             return {"rows": self.model.codec.scale.undo(steps.inputs.numpy())}
         inputs: dict[str, Array] = {"ids": steps.inputs.numpy()}
-        if steps.bigrams is not None and self.model.network.encoder.paired:
+        if steps.bigrams is not None and self.model.network.encoder.reads_bigrams:
             inputs["pairs"] = steps.bigrams.numpy()
-        if steps.spelled is not None:
-            words = _Padding(steps.spelled.batch_sizes.numpy())
-            forms = steps.spelled.forms.numpy()
-            inputs |= {"characters": words.pad(steps.spelled.chars.numpy())[forms], "letters": words.lengths[forms]}
+        if steps.word_chars is not None:
+            words = _Padding(steps.word_chars.batch_sizes.numpy())
+            forms = steps.word_chars.forms.numpy()
+            inputs |= {"characters": words.pad(steps.word_chars.chars.numpy())[forms], "letters": words.lengths[forms]}
         return inputs
 
 
@@ -208,7 +209,7 @@ def _split(batch: Steps, cuts: Sequence[int]) -> list[Steps]:
     pieces: list[Steps] = []
     for start, end in pairwise(cuts):
         rows = slice(bounds[start], bounds[end])
-        spelled = batch.spelled and batch.spelled._replace(forms=batch.spelled.forms[rows])
+        spelled = batch.word_chars and batch.word_chars._replace(forms=batch.word_chars.forms[rows])
         bigrams = None if batch.bigrams is None else batch.bigrams[rows]
         pieces.append(Steps(batch.inputs[rows], batch.batch_sizes[start:end], spelled, bigrams))
     return pieces
@@ -222,14 +223,14 @@ def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.ra
         inputs = random.standard_normal((N, sizes.inputs)).astype(np.float32)
         return Steps.of(gather(Dataset(Ragged(inputs, offsets)), np.arange(len(lengths))))
     steps = Steps.of(gather(Dataset(Ragged(random.integers(0, sizes.inputs, N), offsets)), np.arange(len(lengths))))
-    if encoder.paired:
+    if encoder.reads_bigrams:
         steps = steps._replace(bigrams=torch.from_numpy(random.integers(0, sizes.bigrams, (N, 2))))
-    if encoder.spelled:
+    if encoder.reads_chars:
         letters = random.integers(1, LONGEST_WORD + 1, N)
         words = Ragged(random.integers(0, sizes.chars, letters.sum()), np.cumsum([0, *letters], dtype=np.int64))
         spelling = spell(np.arange(N), words)
         arrays = (spelling.chars, spelling.batch_sizes, spelling.forms)
-        steps = steps._replace(spelled=Spelled(*(torch.from_numpy(array) for array in arrays)))
+        steps = steps._replace(spelled=WordChars(*(torch.from_numpy(array) for array in arrays)))
     return steps
 
 
@@ -243,8 +244,8 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
     operator = CELLS[cell].onnx
     if operator is None or operator.name not in QUANTIZED_OPERATORS:
         raise InputError(
-            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the "
-            f"{model.network.settings.cell.upper()}, whose weights would stay as they are; export without it"
+            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {operator}, "
+            "whose weights would stay as they are; export without it"
         )
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ohlol.cells import CELLS, Weights, torch_cells
 from ohlol.checkpoint.weights import get_weights, load_weights
-from ohlol.config import MOST_LAYERS, DataSettings, ModelSettings
+from ohlol.config import MAX_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
 from ohlol.data.readers.base import default_reader
 from ohlol.data.vocab import UNK, Vocab
-from ohlol.models.sequence_model import SequenceModel, Sizes
+from ohlol.models.inputs import Sizes
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import SAID, InputError
 
@@ -163,7 +164,7 @@ def parse_state_dict(tensors: Mapping[str, Tensor], source: str) -> ModelParts:
 def _parse_layers(recurrent: dict[tuple[int, int], dict[str, Tensor]], source: str) -> tuple[str, list[list[Weights]]]:
     """The cell, and the weights by layer and direction."""
     L, D = max(layer for layer, _ in recurrent) + 1, max(direction for _, direction in recurrent) + 1
-    expected = {(layer, direction) for layer in range(L) for direction in range(D)} if L <= MOST_LAYERS else set()
+    expected = {(layer, direction) for layer in range(L) for direction in range(D)} if L <= MAX_LAYERS else set()
     if set(recurrent) != expected:
         raise InputError(f"{source}: the names are of {L} layers with {D} directions, of which some are missing")
     layers: list[list[Weights]] = []

@@ -9,7 +9,7 @@ import importlib
 import os
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -46,17 +46,13 @@ KERNEL, ABSENT = _load()
 """The compiled module or None, and in that case the reason."""
 
 
-def _refuse(**_: Any) -> None:  # pyright: ignore[reportUnusedFunction]
-    raise RuntimeError(f"there are no kernels: {ABSENT}")
-
-
 if TYPE_CHECKING:
     run_forward, run_backward = _kernel.forward, _kernel.backward
 else:
     # The module's own functions: for a small layer, one more Python call with these arguments would take longer than
     # the kernel.
-    run_forward = _refuse if KERNEL is None else KERNEL.forward
-    run_backward = _refuse if KERNEL is None else KERNEL.backward
+    run_forward = getattr(KERNEL, "forward", None)
+    run_backward = getattr(KERNEL, "backward", None)
 
 
 class KernelCell(NamedTuple):

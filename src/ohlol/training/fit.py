@@ -13,7 +13,7 @@ from ohlol.checkpoint import resume_state as states
 from ohlol.checkpoint import run_config, run_directory
 from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig
-from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check
+from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check_bounds
 from ohlol.data.codec import Codec
 from ohlol.data.loading import DATA_FOLDER, Data, Loader, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
@@ -175,7 +175,7 @@ def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[Mode
     if tutorial and given.model.get("loop"):  # the tutorial's loop adds up the losses of the steps
         training = replace(training, loss_reduction="sum")
     model, training = _chosen(model, given.model), replace(training, **given.training)
-    check(model, training)
+    check_bounds(model, training)
     return model, training
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ohlol.data.batches import Batch, Buckets, Streams, with_unknowns
 from ohlol.data.codec import Codec
-from ohlol.models.sequence_model import Steps
+from ohlol.models.inputs import Steps
 from ohlol.utils.devices import to_device
 
 

@@ -366,7 +366,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert code == 0
     assert out.splitlines()[-1] == "saved: c"
     assert "6 different symbols" in out
-    assert run("encode", "--check", "--out", "c")[1].startswith("c: whole\ntrain: ")
+    assert run("encode", "--check", "--out", "c")[1].startswith("c: all checksums match\ntrain: ")
     (tmp_path / "c" / "train-00000" / "targets.npy").write_bytes(b"")
     assert run("encode", "--check", "--out", "c")[::2] == (
         2,

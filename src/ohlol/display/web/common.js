@@ -65,6 +65,12 @@ function translate(key, values = {}) {
   return locale.texts[locale.lang][key].replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
+// the name of a gate or state; that of its kind for a symbol of a cell without a translation
+function nameSymbol(kind, symbol) {
+  const key = `${kind}_${symbol}`;
+  return translate(key in locale.texts[locale.lang] ? key : kind);
+}
+
 // fill in the text of every element that names one, or its label where it shows a sign
 function translateElements() {
   root.lang = locale.lang === "zh" ? "zh-CN" : "en";

@@ -618,26 +618,26 @@ function drawMaps() {
   if (layer.gates.length > 1) {
     layer.gates.forEach((name, k) => {
       const values = layerArray(selection.layer, "value/" + name);
-      maps.push({ name, key: "gate_" + name, values, isPositive: layer.activations[k] === "sigmoid" });
+      maps.push({ name, meaning: nameSymbol("gate", name), values, isPositive: layer.activations[k] === "sigmoid" });
     });
   }
   for (const name of layer.states) {
     const values = layerArray(selection.layer, "after/" + name);
-    maps.push({ name: name + "'", key: "state_" + name, values, isPositive: false });
+    maps.push({ name: name + "'", meaning: nameSymbol("state", name), values, isPositive: false });
   }
   byId("maps").replaceChildren(...maps.filter((map) => map.values).map(createMap));
   markStep();
 }
 
 // a heat map with its legend
-function createMap({ name, key, values, isPositive }) {
+function createMap({ name, meaning, values, isPositive }) {
   const top = isPositive ? 1 : largestValue(values);
   const canvas = createElement("canvas", {
     width: values.rows,
     height: values.columns,
     "data-gate": name,
     role: "img",
-    "aria-label": translate(key),
+    "aria-label": meaning,
   });
   canvas.style.height = clamp(values.columns * 15, 56, 132) + "px";
   drawPixels(canvas, values, isPositive, top);
@@ -647,10 +647,10 @@ function createMap({ name, key, values, isPositive }) {
     const { step, neuron } = pointedCell(event, canvas, values);
     box.title = `t = ${step}, ${translate("neuron")} ${neuron}: ${formatNumber(values.at(step, neuron), 4)}`;
   };
-  return createElement("div", { class: "map" }, mapTitle(name, key, isPositive, top), box);
+  return createElement("div", { class: "map" }, mapTitle(name, meaning, isPositive, top), box);
 }
 
-function mapTitle(name, key, isPositive, top) {
+function mapTitle(name, meaning, isPositive, top) {
   const bar = createElement("i");
   const scale = isPositive ? [sequentialColor(0), sequentialColor(1)] : divergingScale();
   bar.style.background = `linear-gradient(90deg,${scale.map(toCss).join(",")})`;
@@ -659,7 +659,7 @@ function mapTitle(name, key, isPositive, top) {
     "div",
     { class: "map-title" },
     createElement("b", { class: "mono" }, name),
-    createElement("span", { class: "note" }, translate(key)),
+    createElement("span", { class: "note" }, meaning),
     createElement("span", { class: "note" }, low, bar, isPositive ? "1" : formatShort(top)),
   );
 }
@@ -764,7 +764,7 @@ function drawComputation() {
 function gateButtons(layer, selected) {
   if (layer.gates.length < 2) return [];
   const buttons = layer.gates.map((name, k) =>
-    createButton(`${name}  ${translate("gate_" + name)}`, k === selected, () => selectGate(k), { "data-gate": name }),
+    createButton(`${name}  ${nameSymbol("gate", name)}`, k === selected, () => selectGate(k), { "data-gate": name }),
   );
   return [createElement("div", { class: "row" }, ...buttons)];
 }

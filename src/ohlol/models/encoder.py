@@ -1,0 +1,93 @@
+"""The encoder: symbols become vectors, one-hot or embedded; rows of numbers are passed on.
+
+Shapes: S steps of a packed batch, I size of the vectors, H units of the character RNN, W distinct words, N size of a
+bigram's embedding.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import one_hot
+from torch.nn.utils.rnn import PackedSequence
+
+from ohlol import nn
+from ohlol.config import ModelSettings
+from ohlol.models.inputs import Sizes, Steps, WordChars
+from ohlol.utils.errors import InputError
+
+CHAR_EMBEDDING_SIZE = 32
+"""Size of a character's embedding in the character RNN: an alphabet is small."""
+EMBEDDING_STD = 0.3
+"""Standard deviation of initial embeddings; with 1, torch's own, a rare word's embedding outweighs its characters."""
+
+
+class Encoder(torch.nn.Module):
+    """The vector of each step: one-hot or an embedding, with the character RNN and bigrams beside it; or the numbers.
+
+    The character RNN is a bidirectional LSTM over the characters of a word, whose last states are concatenated: Ling et
+    al., "Finding function in form" (2015).
+
+    Raises:
+        InputError: `char_rnn_size` or `bigram_size` without an embedding, or `bigram_size` in one direction.
+    """
+
+    def __init__(self, settings: ModelSettings, sizes: Sizes):
+        super().__init__()
+        self.size = sizes.inputs
+        self.numeric = sizes.numeric
+        self.onehot = not sizes.numeric and not settings.embedding_size
+        self.reads_chars = bool(sizes.chars and settings.char_rnn_size)
+        self.reads_bigrams = bool(sizes.bigrams and settings.bigram_size)
+        if (self.reads_chars or self.reads_bigrams) and not settings.embedding_size:
+            raise InputError("`char_rnn_size` and `bigram_size` need an embedding: set `embedding_size`")
+        if self.reads_bigrams and not settings.bidirectional:
+            raise InputError("`bigram_size` reads the symbol that follows: set `bidirectional=True` with it")
+        if not self.numeric and settings.embedding_size:
+            self.embedding = _embedding(sizes.inputs, settings.embedding_size)
+            self.size = settings.embedding_size
+        if self.reads_chars:
+            self.chars = _embedding(sizes.chars, CHAR_EMBEDDING_SIZE)
+            self.speller = nn.LSTM(CHAR_EMBEDDING_SIZE, settings.char_rnn_size, bidirectional=True)
+            self.size += 2 * settings.char_rnn_size
+        if self.reads_bigrams:
+            self.bigrams = _embedding(sizes.bigrams, settings.bigram_size)
+            self.size += 2 * settings.bigram_size
+        self.dropout = torch.nn.Dropout(settings.embedding_dropout)
+
+    @property
+    def is_lookup(self) -> bool:
+        """Whether the vector of a step depends on its symbol alone, so that the kernels can look up its projection."""
+        drops = self.training and self.dropout.p > 0
+        return not (self.numeric or self.reads_chars or self.reads_bigrams or drops)
+
+    def forward(self, steps: Steps) -> Float[Tensor, "S I"]:
+        """The vector of each step."""
+        if self.numeric:
+            vectors = steps.inputs
+        elif self.onehot:
+            vectors = one_hot(steps.inputs, self.size).to(torch.get_default_dtype())
+        else:
+            vectors = self.embedding(steps.inputs)
+        if self.reads_chars:
+            vectors = torch.cat([vectors, self.encode_words(steps.word_chars)], dim=1)
+        if self.reads_bigrams:
+            if steps.bigrams is None:
+                raise ValueError("this model reads bigrams; give Steps with `bigrams`")
+            bigrams = self.bigrams(steps.bigrams).flatten(1)  # (S, 2, N) -> (S, 2N)
+            vectors = torch.cat([vectors, bigrams], dim=1)
+        return self.dropout(vectors)
+
+    def encode_words(self, words: WordChars | None) -> Float[Tensor, "S H2"]:
+        """The last states, forward and backward, of the character RNN over the word of each step."""
+        if words is None:
+            raise ValueError("this model reads words by their characters; give Steps with `word_chars`")
+        chars = self.dropout(self.chars(words.chars))
+        _, (h, _) = self.speller(PackedSequence(chars, words.batch_sizes))
+        vectors = torch.cat([h[0], h[1]], dim=1)  # (2, W, H) -> (W, 2H)
+        return vectors[words.forms]
+
+
+def _embedding(count: int, size: int) -> torch.nn.Embedding:
+    embedding = torch.nn.Embedding(count, size)
+    torch.nn.init.normal_(embedding.weight, std=EMBEDDING_STD)
+    return embedding

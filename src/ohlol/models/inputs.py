@@ -1,0 +1,64 @@
+"""What a sequence model reads: packed steps as tensors, and the sizes that follow from the data.
+
+Shapes: B sequences, T steps of the longest, S steps in all, I input size; Sc characters and Tc longest length of the
+distinct words of a batch.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from ohlol.data.batches import Batch
+from ohlol.utils.devices import CPU, to_device
+
+
+class WordChars(NamedTuple):
+    """The distinct words of a batch as packed characters, and the word of each step."""
+
+    chars: Int[Tensor, " Sc"]
+    batch_sizes: Int[Tensor, " Tc"]
+    forms: Int[Tensor, " S"]
+    """The row of each step's word, the longest word first."""
+
+
+class Steps(NamedTuple):
+    """The packed input of a model: ids or rows of numbers, step by step, longest sequence first."""
+
+    inputs: Tensor
+    """(S,) ids, or (S, I) numbers."""
+    batch_sizes: Int[Tensor, " T"]
+    word_chars: WordChars | None = None
+    bigrams: Int[Tensor, "S 2"] | None = None
+
+    @staticmethod
+    def of(batch: Batch, device: torch.device = CPU) -> "Steps":
+        """The tensors of a batch on a device; batch sizes stay on the CPU, as torch requires."""
+        word_chars = None
+        if batch.spelling is not None:
+            chars, batch_sizes, forms = batch.spelling.chars, batch.spelling.batch_sizes, batch.spelling.forms
+            word_chars = WordChars(to_device(chars, device), torch.from_numpy(batch_sizes), to_device(forms, device))
+        bigrams = to_device(batch.bigrams, device) if batch.bigrams is not None else None
+        inputs = to_device(batch.inputs, device)
+        inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
+        return Steps(inputs, torch.from_numpy(batch.batch_sizes), word_chars, bigrams)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes of a model that follow from the data."""
+
+    inputs: int
+    """V, the input vocabulary; for numbers I, their columns."""
+    outputs: int
+    """K: labels, symbols, or columns to forecast."""
+    chars: int = 0
+    """Distinct characters in the words; 0 where words are not read by their characters."""
+    bigrams: int = 0
+    """Distinct pairs of neighbouring characters; 0 where they are not read."""
+    numeric: bool = False
+    """Whether the inputs are numbers."""
+    per_sequence: bool = False
+    """Whether a sequence has one answer, instead of one at each step."""
