@@ -244,7 +244,7 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
     operator = CELLS[cell].onnx
     if operator is None or operator.name not in QUANTIZED_OPERATORS:
         raise InputError(
-            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {operator}, "
+            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
             "whose weights would stay as they are; export without it"
         )
     import onnx
