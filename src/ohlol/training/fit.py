@@ -17,6 +17,7 @@ from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSett
 from ohlol.data.codec import Codec
 from ohlol.data.loading import DATA_FOLDER, Data, Loader, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.heads import HEADS
 from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
@@ -196,7 +197,7 @@ def configure(
     """
     sizes = run_config.sizes_from_codec(made.codec)
     tutorial = is_tutorial(pairs)
-    if tutorial and model.head == "identity" and "hidden_size" not in given.model:
+    if tutorial and HEADS.select(model.head).is_identity and "hidden_size" not in given.model:
         model = replace(model, hidden_size=sizes.outputs)
     if not tutorial and "epochs" not in given.training:
         training = _enough_epochs(training, made.codec.task, len(made.train), made.train.steps)
