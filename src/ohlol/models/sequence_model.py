@@ -201,7 +201,7 @@ def runs_in_loop(settings: ModelSettings) -> bool:
     Raises:
         InputError: no such cell.
     """
-    return settings.loop or CELLS.select(settings.cell).torch_layer is None
+    return bool(settings.loop) or CELLS.select(settings.cell).torch_layer is None
 
 
 def _check_loop(settings: ModelSettings, looped: bool) -> None:
