@@ -16,6 +16,7 @@ from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSett
 from ohlol.data.codec import Codec
 from ohlol.data.loading import DATA_FOLDER, Data, Loader, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.heads import HEADS
 from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
@@ -200,7 +201,7 @@ def configure(
     """
     sizes = run_config.sizes_from_codec(prepared.codec)
     tutorial = is_tutorial(pairs)
-    if tutorial and model.head == "identity" and "hidden_size" not in chosen.model:
+    if tutorial and HEADS.select(model.head).is_identity and "hidden_size" not in chosen.model:
         model = replace(model, hidden_size=sizes.outputs)
     if not tutorial and "epochs" not in chosen.training:
         training = _raise_epochs(training, prepared.codec.task, len(prepared.train), prepared.train.steps)
