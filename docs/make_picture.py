@@ -26,7 +26,7 @@ WORD, SEED = "ohlol", 1
 
 
 class EpochRecorder(Callback):
-    """A reporter that keeps every epoch."""
+    """Keeps every epoch."""
 
     def __init__(self):
         self.epochs: list[Epoch] = []
@@ -58,7 +58,7 @@ def draw_training() -> None:
     left.set_title("predictions for hello", fontsize=12, pad=12)
     left.tick_params(length=0)
 
-    labels = model.config.sizes.scores
+    labels = model.config.sizes.outputs
     floor = log(1 + (labels - 1) * exp(-2))
     right.plot(numbers, losses, color=RIGHT, marker="o", markersize=5)
     right.axhline(floor, color=INK, linestyle="--", linewidth=1)
@@ -80,7 +80,8 @@ def draw_figures() -> None:
     with tempfile.TemporaryDirectory() as folder:
         runs = [Path(folder) / "state-as-logits", Path(folder) / "with-head"]
         without, _ = (
-            fit(seed=SEED, epochs=60, head=head, out=run) for head, run in zip((False, True), runs, strict=True)
+            fit(seed=SEED, epochs=60, head=head, out=run)
+            for head, run in zip(("identity", "softmax"), runs, strict=True)
         )
         figures.save_figure(figures.draw_curves(load_curves(runs)), PICTURE.with_name("curves.png"))
         figure = figures.draw_trace(trace(without, "hello"), saliency=compute_saliency(without, "hello"))

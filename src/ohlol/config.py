@@ -1,152 +1,159 @@
-"""Every setting a run has and its default, in one place; knows nothing of how a setting is used.
+"""The settings of a run, their defaults and their bounds.
 
-The command line, `ohlol.fit` and a run's `config.json` are all views of these three dataclasses.
+The options of the command line, the keywords of `ohlol.fit` and the run's `config.json` have the names of these fields.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ohlol.utils.errors import InputError, cut
 
-TASKS = ("label", "next", "classify", "forecast")
 LEVELS = ("char", "word")
 
 
 @dataclass(frozen=True)
 class DataSettings:
-    """How a file is read. None means: inferred from the file."""
+    """How a file is read; None means that it is inferred from the file."""
 
     task: str | None = None
-    """One of `TASKS`."""
+    """The name of a task."""
     format: str | None = None
     """The name of a reader."""
     level: str | None = None
     """What a symbol is: "char" (a code point after NFC) or "word"."""
     input: str | None = None
-    """The input column, by name or by number from 1; for forecast, several, separated by commas."""
+    """The input column, by name or by number from 1; for forecasts several, separated by commas."""
     target: str | None = None
     """The target column, likewise."""
     header: bool | None = None
-    """Whether a CSV file's first row names its columns; without it, columns have numbers."""
+    """Whether the first row of a CSV file contains the names of its columns."""
 
 
-CELLS = ("rnn", "rnn_relu", "gru", "lstm")
-"""The cells that ohlol brings; a user's own is registered in `ohlol.cells.CELLS`."""
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 LR_SCHEDULES = ("constant", "cosine", "plateau", "onecycle")
+CLASS_WEIGHTS = ("none", "balanced")
+LOSS_REDUCTIONS = ("mean", "sum")
+NAN_ACTIONS = ("stop", "skip")
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """What the network is made of."""
+    """The architecture of the network."""
 
     cell: str = "lstm"
-    """The name of a registered cell."""
+    """The name of a cell."""
     loop: bool = False
-    """Whether the cell runs one time step after the other in a Python loop."""
+    """Whether the cell runs step by step in a Python loop."""
     hidden_size: int = 128
-    """H, units in each layer and direction."""
+    """H, hidden units per layer and direction; at least 1."""
     num_layers: int = 1
-    """L, stacked recurrent layers."""
+    """L, stacked recurrent layers; at least 1."""
     bidirectional: bool = False
-    """Whether a second set of layers reads the sequence from its end."""
+    """Whether each layer also reads the sequence backward."""
     embedding_size: int = 64
-    """Size of the embedding of a symbol; 0 means one-hot."""
+    """Size of the embedding of a symbol; 0 means one-hot vectors."""
     char_rnn_size: int = 0
-    """Hidden size of the character RNN that reads each word, beside its embedding; 0 means none."""
+    """Hidden units of the character RNN that reads each word, beside its embedding; 0 means none."""
     bigram_size: int = 0
-    """Size of the embedding of a symbol and its neighbour, one for each side (task label, by character); 0: none."""
+    """Size of the embedding of each of the two bigrams of a character with its neighbours; 0 means none."""
     dropout: float = 0.0
-    """Share of units dropped between layers and before the head, in [0, 1)."""
+    """Probability of dropout between layers and before the head, in [0, 1)."""
     embedding_dropout: float = 0.0
-    """Share of the encoder's outputs dropped, in [0, 1)."""
+    """Probability of dropout on the output of the encoder, in [0, 1)."""
     head: str = "softmax"
-    """The name of a head: what turns hidden states into logits, and these into loss and answers."""
+    """The name of a head, which turns hidden states into logits, and logits into loss and answers."""
     tie_weights: bool = False
-    """For task `next`: whether the head's weight is the embedding's."""
+    """Whether the weight of the head is that of the embedding (task `next`)."""
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How the weights are found."""
+    """The training of the network."""
 
     epochs: int = 20
-    """Passes over the training data at most."""
+    """Largest number of passes over the training data; at least 1."""
     batch_size: int = 32
-    """B: sequences, or for `next` parallel streams, in a step."""
+    """B, sequences per step, or parallel streams of text for task `next`; at least 1."""
     bptt: int = 64
-    """T of truncated backpropagation through time, for `next` and `forecast`."""
+    """Time steps of truncated backpropagation through time, for tasks `next` and `forecast`; at least 1."""
     optimizer: str = "adam"
     """One of `OPTIMIZERS`."""
     lr: float = 2e-3
-    """Learning rate at its highest."""
+    """Highest learning rate; above 0."""
     lr_schedule: str = "cosine"
     """One of `LR_SCHEDULES`."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from 0."""
     max_grad_norm: float = 1.0
-    """Largest norm of the gradient; 0 leaves it as it is."""
+    """The norm to which gradients are clipped; 0 means that they are not."""
     weight_decay: float = 0.0
-    """Weight decay as the optimizer understands it."""
+    """The weight decay of the optimizer; at least 0."""
     label_smoothing: float = 0.0
-    """Share of the target's probability spread over all labels, in [0, 1)."""
+    """Share of the target's probability that is spread over all labels, in [0, 1)."""
     class_weights: str = "none"
-    """"none", or "balanced": each label weighs in inverse proportion to its frequency."""
+    """One of `CLASS_WEIGHTS`; "balanced" weighs each label by the inverse of its frequency."""
     loss_reduction: str = "mean"
-    """"mean" over the steps, or their "sum" (over the steps of a sequence, as in the tutorial's loop)."""
+    """One of `LOSS_REDUCTIONS`, over the time steps; "sum" is over the steps of a sequence."""
     unk_probability: float = 0.2
-    """Probability, in [0, 1), that a symbol seen once in the training data is read as <unk>; 0 means no <unk>.
+    """Probability p, in [0, 1), that a symbol seen once in the training data is read as <unk>; 0 means no <unk>.
 
     A symbol seen n times is read as <unk> with probability a / (a + n), where a = p / (1 - p)."""
     patience: int = 0
-    """Epochs without a better score after which training stops; 0 means never."""
+    """Epochs without an improvement of the main metric after which training stops; 0 means never."""
     seed: int = 0
-    """Of the initial weights, the order of the data and dropout."""
+    """The seed of initial weights, order of the data and dropout; at least 0."""
     dev_fraction: float = 0.1
-    """Share of the data kept for measuring when no dev file is given, in [0, 0.5]."""
+    """Share of the data set apart for evaluation where no dev file is given, in [0, 0.5]."""
     checkpoint_every: str = "300s"
-    """Between two saved states within an epoch: seconds ("300s") or steps ("200"); each epoch ends with one."""
+    """Seconds ("300s") or steps ("200") between two saved states within an epoch; each epoch ends with one."""
     on_nan: str = "stop"
-    """What a loss or gradient that is no number does: "stop" the run, or "skip" its step and count it."""
+    """One of `NAN_ACTIONS`: what happens where a loss or a gradient is not finite; "skip" skips and counts the step."""
     precision: str = "fp32"
-    """One of `PRECISIONS`: what the network's products are computed in; the weights are float32 in any."""
+    """One of `PRECISIONS`, of the network's products; the weights are float32 in any case."""
     deterministic: bool = False
-    """Whether torch is held to deterministic algorithms, and the run says what that covers."""
+    """Whether torch uses deterministic algorithms."""
     snapshots: bool = False
-    """Whether the weights after each epoch are kept, to see the network learn."""
+    """Whether the weights after each epoch are kept."""
 
 
 TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head="identity")
 TUTORIAL_TRAIN = TrainSettings(
     lr=0.1, lr_schedule="constant", max_grad_norm=0.0, unk_probability=0.0, seed=1, dev_fraction=0.0
 )
-"""The tutorial's own program: one-hot symbols, one tanh layer whose state is the logits, Adam at 0.1, 20 epochs.
+"""The settings of the tutorial's program: one-hot symbols, one tanh layer whose state is the logits, Adam at 0.1.
 
-The seed is 1, since 20 epochs are enough for about three seeds in four, and 0 is not among them.
+The seed is 1: 20 epochs suffice for about three seeds in four, and not for 0.
 """
 
+MAX_DIGITS = 9
+"""Digits of the number in `checkpoint_every`; more would be thirty years."""
+MAX_LAYERS = 256
+"""Far above any recurrent network; layers are created one by one, so that millions of them would take minutes."""
+MAX_SIZE = 1 << 20
+"""Of any size; a larger network would not fit into memory."""
 
-def check(model: ModelSettings, training: TrainSettings) -> None:
-    """Refuse settings outside their range.
+
+def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
+    """Check that settings are within their bounds.
 
     Raises:
-        InputError: the first that is.
+        InputError: for the first that is not.
     """
     for value, name, choices in (
         (training.optimizer, "optimizer", OPTIMIZERS),
         (training.lr_schedule, "lr_schedule", LR_SCHEDULES),
-        (training.class_weights, "class_weights", ("none", "balanced")),
-        (training.loss_reduction, "loss_reduction", ("mean", "sum")),
-        (training.on_nan, "on_nan", ("stop", "skip")),
+        (training.class_weights, "class_weights", CLASS_WEIGHTS),
+        (training.loss_reduction, "loss_reduction", LOSS_REDUCTIONS),
+        (training.on_nan, "on_nan", NAN_ACTIONS),
         (training.precision, "precision", PRECISIONS),
     ):
-        if value not in choices:
-            raise InputError(f"`{name}` is {cut(repr(value))}; it must be one of {', '.join(choices)}")
+        check_choice(value, name, choices)
     for owner, names, low, high in (
-        (model, ("hidden_size",), 1, LARGEST),
-        (model, ("num_layers",), 1, MOST_LAYERS),
-        (model, ("embedding_size", "char_rnn_size", "bigram_size"), 0, LARGEST),
-        (training, ("epochs", "batch_size", "bptt"), 1, LARGEST),
+        (model, ("hidden_size",), 1, MAX_SIZE),
+        (model, ("num_layers",), 1, MAX_LAYERS),
+        (model, ("embedding_size", "char_rnn_size", "bigram_size"), 0, MAX_SIZE),
+        (training, ("epochs", "batch_size", "bptt"), 1, MAX_SIZE),
         (training, ("warmup_steps", "patience", "seed"), 0, 2**63 - 1),
         (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
         (training, ("dev_fraction",), 0.0, 0.5),
@@ -156,7 +163,10 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
             if not low <= value <= high:
                 bound = f"at least {low}" if value < low else f"at most {high}"
                 raise InputError(f"`{name}` is {value}; it must be {bound}")
-    for owner, names in ((model, ("dropout", "embedding_dropout")), (training, ("label_smoothing", "unk_probability"))):
+    for owner, names in (
+        (model, ("dropout", "embedding_dropout")),
+        (training, ("label_smoothing", "unk_probability")),
+    ):
         for name in names:
             if not 0 <= getattr(owner, name) < 1:
                 raise InputError(f"`{name}` is {getattr(owner, name)}; it must be in [0, 1)")
@@ -165,8 +175,18 @@ def check(model: ModelSettings, training: TrainSettings) -> None:
     parse_interval(training.checkpoint_every)
 
 
+def check_choice(value: str, name: str, choices: Iterable[str]) -> None:
+    """Check that a setting is one of its choices.
+
+    Raises:
+        InputError: it is not.
+    """
+    if value not in choices:
+        raise InputError(f"`{name}` is {cut(repr(value))}; it must be one of {', '.join(choices)}")
+
+
 def parse_interval(text: str) -> tuple[int | None, int | None]:
-    """The steps, or the seconds, that `checkpoint_every` means.
+    """The steps, or the seconds, of `checkpoint_every`.
 
     Raises:
         InputError: it is neither.
@@ -175,14 +195,6 @@ def parse_interval(text: str) -> tuple[int | None, int | None]:
     ((200, None), (None, 300))
     """
     digits = text.removesuffix("s")
-    if not digits.isascii() or not digits.isdecimal() or len(digits) > DIGITS or text == "0":
+    if not digits.isascii() or not digits.isdecimal() or len(digits) > MAX_DIGITS or text == "0":
         raise InputError(f"`checkpoint_every` is {text[:40]!r}; give steps, such as 200, or seconds, such as 300s")
     return (None, int(digits)) if text.endswith("s") else (int(digits), None)
-
-
-DIGITS = 9
-"""Of the number in `checkpoint_every`: more would be thirty years."""
-MOST_LAYERS = 256
-"""Far more than any recurrent network has; each is built one by one, so a number of millions would take minutes."""
-LARGEST = 1 << 20
-"""Of any size: a larger one is a slip of the hand, and would not fit into memory."""

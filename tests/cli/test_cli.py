@@ -213,7 +213,7 @@ def test_an_out_that_exists_is_one_line(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_task_of_another_kind_is_one_line(run: Run, trained: Path) -> None:
-    assert "only a model of task next generates" in refused(run("generate", trained / "label"))
+    assert "only a model that predicts the next symbol generates text" in refused(run("generate", trained / "label"))
     assert "generate" in refused(run("predict", trained / "next", "abc"))
     assert "--output-format is 'xml'" in refused(run("predict", trained / "label", "abc", "--output-format", "xml"))
     assert "empty" in refused(run("predict", trained / "label", ""))
@@ -385,6 +385,7 @@ def read_line(pipe: "subprocess.Popen[str]") -> str:
     return pipe.stdout.readline()
 
 
+@pytest.mark.slow
 def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
     with process("train", "--epochs", 3000, "--out", "r", cwd=tmp_path) as training:
         assert read_line(training).startswith("Predicted string: ")
@@ -396,6 +397,7 @@ def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
     assert 1 <= state["step"] < 3000
 
 
+@pytest.mark.slow
 def test_errors_of_a_process_are_one_line(tmp_path: Path) -> None:
     for arguments in (["train", "gone.tsv"], ["predict", "gone", "text"]):
         with process(*arguments, cwd=tmp_path) as failed:

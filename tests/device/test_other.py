@@ -10,6 +10,8 @@ from pathlib import Path
 import other
 import pytest
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 
 

@@ -134,6 +134,7 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_large_model_stays_small_enough(big: Path) -> None:
     assert big.stat().st_size < 10_000_000
     (frame,) = data_of(big.read_text(encoding="utf-8"))["frames"]

@@ -1,4 +1,4 @@
-"""Several processes train one run: losses and scores as of one, and nothing lost, doubled or printed twice."""
+"""Several processes train one run: losses and metrics as of one, and nothing lost, doubled or printed twice."""
 
 import json
 import os
@@ -44,7 +44,7 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     ),
     "forecast": (sine_file, "g.csv", {"batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"}),
 }
-"""Batches that two and three processes cannot share evenly among them; the last of some are smaller than the team."""
+"""Batches that two and three processes cannot share evenly; some last batches have fewer rows than processes."""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,7 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("name", RUNS)
 def test_the_losses_are_those_of_one_process(curves: Path, name: str, size: int) -> None:
@@ -82,14 +83,16 @@ def test_the_losses_are_those_of_one_process(curves: Path, name: str, size: int)
     assert np.abs(np.array(one) - np.array(many))[:STEPS].max() < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("name", RUNS)
-def test_the_scores_are_those_of_one_process(curves: Path, name: str, size: int) -> None:
-    one, many = (ohlol.checkpoint.run_directory.read_config(curves / f"{n}" / name).scores for n in (1, size))
+def test_the_metrics_are_those_of_one_process(curves: Path, name: str, size: int) -> None:
+    one, many = (ohlol.checkpoint.run_directory.read_config(curves / f"{n}" / name).metrics for n in (1, size))
     assert one.keys() == many.keys()
     assert many == pytest.approx(one, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_all_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
     """Whether a scaled gradient overflows is seen after it was averaged, so one process's overflow is everybody's."""
     text_file(tmp_path / "data.txt")
@@ -162,6 +165,7 @@ def test_the_leader_alone_writes_and_prints(tmp_path: Path) -> None:
     assert "ohlol: several processes write one run: give --out" in err
 
 
+@pytest.mark.slow
 def test_stopped_and_gone_on_by_others(tmp_path: Path) -> None:
     """SIGTERM to torchrun stops all after the same step; as many go on to the same bytes, fewer to an end as well."""
     text_file(tmp_path / "data.txt", 2500)
@@ -185,6 +189,7 @@ def test_stopped_and_gone_on_by_others(tmp_path: Path) -> None:
     assert ohlol.load(tmp_path / "alone").config.metrics
 
 
+@pytest.mark.slow
 def test_an_encoded_corpus_is_shared(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     run([sys.executable, "-m", "ohlol", "encode", "data.tsv", "--out", "c", "--jobs", "1"], tmp_path)
@@ -224,6 +229,7 @@ def addresses() -> list[list[str]] | None:
     return [["ip", "netns", "exec", host] for host in HOSTS]
 
 
+@pytest.mark.slow
 def test_two_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In network namespaces where they are permitted; else as two rendezvous on this host."""
     text_file(tmp_path / "data.txt", 2000)

@@ -11,6 +11,8 @@ import pytest
 from helpers import TINY, text_file
 from launch import flags, together
 
+pytestmark = pytest.mark.slow
+
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 7, "checkpoint_every": "20"}
 REPEATS = int(os.environ.get("OHLOL_PROCESS_ENDS", "1"))
 """Of each case; `make faults` asks for 10."""

@@ -11,6 +11,8 @@ import pytest
 from helpers import TINY, text_file
 from launch import flags, run, start, train, workers
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("OHLOL_WORKER_KILLS", "3"))
 """In all; `make faults` asks for 20."""
 BACK_WITHIN = 30.0

@@ -9,6 +9,8 @@ pytest.importorskip("nbclient", reason="needs nbclient and ipykernel: pip instal
 from notebooks import ROOT, execute, output_text
 from transcripts import Entry, differs
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 

@@ -13,6 +13,7 @@ def read(name: str) -> list[Entry]:
     return entries((ROOT / name).read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", pages())
 def test_everything_shown_is_what_happens(name: str, tmp_path: Path) -> None:
     shown = read(name)

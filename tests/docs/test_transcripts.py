@@ -1,7 +1,7 @@
 """The comparison of shown and real output, on small cases: it must detect every kind of difference."""
 
 import pytest
-from transcripts import Entry, differs, entries, with_blocks_of
+from transcripts import Entry, differs, entries, shorten, with_blocks_of
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,13 @@ def test_timings_may_differ_and_their_table_may_not() -> None:
     entry = Entry("console", "ohlol bench", " T  cell  torch, ms\n ───\n 5  rnn         1.23\n", 1)
     assert differs(entry, " T   cell   torch, ms\n ─────\n 15  rnn         12.3") is None
     assert differs(entry, " T   cell   torch, ms\n ─────\n 15  gru         12.3")
+
+
+def test_new_output_is_shortened_where_the_old_one_was() -> None:
+    old = "model: 10 weights\n...\nbest loss 0.5\n...\nsaved: runs/x"
+    new = "model: 12 weights\nepoch 1\nepoch 2\nbest loss 0.4\nguessing 1.0\nsaved: runs/x"
+    assert shorten(old, new) == "model: 12 weights\n...\nbest loss 0.4\n...\nsaved: runs/x\n"
+    assert shorten("", "1,234 symbols/s") == "... symbols/s\n"
 
 
 def test_entries_and_translation() -> None:

@@ -8,8 +8,8 @@ run too; the comment after a `print` is its output. Other blocks are not run. A 
 `<!-- include: FILE -->` shows that file.
 
 `python tests/docs/transcripts.py [PAGE ...]` writes the real output and the included files into the pages, or into all
-pages without an argument. A correct block is kept; in a wrong one, the lines around `...` are replaced one for one.
-README.zh-CN.md takes the blocks of README.md.
+pages without an argument. A correct block is kept; in a wrong one, the lines beside `...` are replaced by the most
+similar ones. README.zh-CN.md takes the blocks of README.md.
 """
 
 import io
@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 from unittest.mock import patch
 
@@ -30,6 +31,11 @@ ROOT = Path(__file__).resolve().parents[2]
 INCLUDED = re.compile(r"^<!-- include: (\S+) -->\n```py\n.*?^```$", re.DOTALL | re.MULTILINE)
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 DECIMAL = re.compile(r"\d+\.\d+")
+VOLATILE = re.compile(
+    r"[\d,]+(?= symbols/s)|(?<=onnxruntime )[\d.]+"
+    r"|(?<=largest difference )[\d.e-]+\b|(?<=at most )[\d.e-]+\b|\b[\d.]+(?= s\b)"
+)
+"""What differs in every run or on every machine: speeds, times, versions and rounding errors."""
 PORT = 8000
 """The port of `ohlol serve` in the pages."""
 EXACT, LOOSE = 2e-3, 0.25
@@ -208,14 +214,41 @@ def _without_figures(table: str) -> str:
     return re.sub(r"─+|\s+", " ", re.sub(r"\d[\d.,]*", "0", table))
 
 
-def _shorten(shown: str, real: str) -> str:
-    """Real output with its speeds elided, and its middle where the middle was elided before."""
-    lines = re.sub(r"[\d,]+ symbols/s", "... symbols/s", real).splitlines()
-    before = shown.splitlines()
-    if "..." in before:
-        head, tail = before.index("..."), len(before) - 1 - before.index("...")
-        lines = [*lines[:head], "...", *lines[len(lines) - tail :]]
+def shorten(shown: str, real: str) -> str:
+    """Real output without what differs in every run, shortened where the shown output was."""
+    lines = VOLATILE.sub("...", real).splitlines()
+    old = shown.splitlines()
+    if "..." in old:
+        parts = _split(old, "...")
+        kept = lines[: len(parts[0])]
+        position = len(kept)
+        for number, part in enumerate(parts[1:], start=1):
+            last = number == len(parts) - 1
+            position = len(lines) - len(part) if last else _locate(part, lines, position)
+            kept += ["...", *lines[position : position + len(part)]]
+            position += len(part)
+        lines = kept
     return "\n".join(lines) + "\n" if lines else ""
+
+
+def _split(lines: list[str], separator: str) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    for line in lines:
+        if line == separator:
+            parts.append([])
+        else:
+            parts[-1].append(line)
+    return parts
+
+
+def _locate(part: list[str], lines: list[str], start: int) -> int:
+    """The place from `start` on where lines are most similar to a part."""
+
+    def similarity(place: int) -> float:
+        pairs = zip(part, lines[place:], strict=False)
+        return sum(SequenceMatcher(None, old, new, autojunk=False).ratio() for old, new in pairs)
+
+    return max(range(start, max(start, len(lines) - len(part)) + 1), key=similarity)
 
 
 def update(file: Path) -> str:
@@ -227,7 +260,7 @@ def update(file: Path) -> str:
             real = session.run(entry)
             if real is not None and (difference := differs(entry, real)):
                 print(f"{file.name}: {difference}\n", file=sys.stderr)
-                corrections[entry.line] = _shorten(entry.shown, real)
+                corrections[entry.line] = shorten(entry.shown, real)
     lines, kept, line = text.splitlines(keepends=True), [], 0
     while line < len(lines):
         kept.append(lines[line])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import LOOP, TINY, cell_settings, upper_pairs
+from helpers import TINY, upper_pairs
 
 import ohlol
 from ohlol import cells, nn
@@ -57,13 +57,15 @@ def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.Monkey
     assert [way.name for way in proof.implementations if not way.holds] == [f"ohlol.nn.{kind.upper()}"]
 
 
-@pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "gru", "lstm", "lstm in a loop"])
-def test_the_weights_of_a_run(tmp_path: Path, cell: str) -> None:
-    more = {"num_layers": 2, "bidirectional": True} if not cell.endswith(LOOP) else {}
-    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
+@pytest.mark.parametrize(
+    ("cell", "loop"), [("rnn", False), ("rnn_relu", False), ("gru", False), ("lstm", False), ("lstm", True)]
+)
+def test_the_weights_of_a_run(tmp_path: Path, cell: str, loop: bool) -> None:
+    more = {"loop": True} if loop else {"num_layers": 2, "bidirectional": True}
+    model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
     proofs = prove_run(model, seq_len=4, batch_size=2)
     assert all(proof.holds for proof in proofs)
-    expected = [(k, d) for k in (0, 1) for d in ("forward", "backward")] if more else [(0, "forward")]
+    expected = [(k, d) for k in (0, 1) for d in ("forward", "backward")] if not loop else [(0, "forward")]
     assert [(p.layer, p.direction) for p in proofs] == expected
     assert proofs[0].sizes == {"I": model.network.encoder.size, "H": 6, "T": 4, "B": 2}
     assert len({p.implementations[1].output32 for p in proofs}) == len(proofs)  # each its own weights

@@ -108,6 +108,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 def test_every_operation_may_fail(fault: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make, short = FAULTS[fault]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from runs import EVERY, RUNS, killed, whole
 
+pytestmark = pytest.mark.slow
+
 KILLS = int(os.environ.get("OHLOL_KILLS", "25"))
 """In all; `make faults` asks for 200."""
 SHARE = {kind: KILLS // len(RUNS) + (index < KILLS % len(RUNS)) for index, kind in enumerate(RUNS)}

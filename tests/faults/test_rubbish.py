@@ -56,6 +56,7 @@ def test_binary_garbage(kind: str, tmp_path: Path, raw: bytes) -> None:
     try_to_read(tmp_path / name, how)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "raw"),
     [

@@ -186,6 +186,6 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: S
     assert said in str(refused.value)
 
 
-def test_a_spelled_model_asks_for_spellings() -> None:
+def test_a_model_that_reads_characters_requires_them() -> None:
     with pytest.raises(ValueError, match="give Steps with `word_chars`"):
         model_of("spelled")(Steps.of(gather(dataset("embedding"), np.array([0]))))

@@ -150,13 +150,13 @@ INVALID: list[tuple[str, Any, int, str]] = [
     ("sine/predict", {"rows": []}, 422, "rows: 0 rows; it must be from 1 to"),
     ("sine/explain", {"input": "hello"}, 422, "reads numbers"),
     ("text/predict", {"inputs": "hello"}, 422, "which has no labels: use generate"),
-    ("hello/generate", {"prompt": "h"}, 422, "only a model of task next generates"),
+    ("hello/generate", {"prompt": "h"}, 422, "only a model that predicts the next symbol generates text"),
     ("text/generate", {"length": 10_001}, 422, "length is 10,001; it must be at most 10,000"),
     ("text/generate", {"temperature": -1}, 422, "temperature"),
     ("text/generate", {"top_p": 0}, 422, "top_p"),
     ("hello/explain", {"input": "h" * 501}, 422, "501 symbols; at most 500 are explained"),
     ("upper/explain", {"input": "abcde" * 100, "saliency": True}, 422, "saliency: 500 symbols are too many"),
-    ("hello/explain", {"input": "hello", "target": "oh"}, 422, "2 labels; there must be 5"),
+    ("hello/explain", {"input": "hello", "target": "oh"}, 422, "2 labels; it must have 5"),
     ("nobody/predict", {"inputs": "hello"}, 404, "there is no model 'nobody'; there are hello"),
     ("../hello/predict", {"inputs": "hello"}, 404, "Not Found"),
     ("..%2f..%2fetc%2fpasswd/predict", {"inputs": "h"}, 404, "Not Found"),
@@ -285,7 +285,7 @@ def test_missing_packages_are_named(
     with pytest.raises(SystemExit) as end:
         main(["serve", str(runs["hello"])])
     assert end.value.code == 2
-    assert "needs what `pip install 'ohlol[serve]'` brings: there is no fastapi" in capsys.readouterr().err
+    assert "needs fastapi: pip install 'ohlol[serve]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ from serving import ServerProcess, run_in_thread
 
 import ohlol
 
+pytestmark = pytest.mark.slow
+
 SECONDS = float(os.environ.get("OHLOL_LOAD_SECONDS", "3"))
 """Of load, after all are connected; the long form takes a minute."""
 SESSIONS, CLIENTS, SYMBOLS = 200, 50, 40

@@ -28,6 +28,8 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402
     unsupported_method,
 )
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("OHLOL_SCHEMA_EXAMPLES", "20"))
 """Requests for each operation, as many valid as invalid ones; the long form has 500."""
 CHECKS = [

@@ -12,7 +12,7 @@ from serving import SECONDS, ServerProcess, parse_events
 import ohlol
 
 
-def test_events_are_those_of_the_callback(client: httpx.Client) -> None:
+def test_events_report_each_epoch(client: httpx.Client) -> None:
     """hello -> ohlol: the losses and the labels of every epoch."""
     received = parse_events(client.post("/v1/train", json={}).text)
     recorder = Recorder()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ohlol.config import check
+from ohlol.config import check_bounds
 from ohlol.data.targets import TARGETS
 from ohlol.models.heads import HEADS
 from ohlol.tasks import TASKS
@@ -17,7 +17,7 @@ def test_a_task_is_registered_whole(name: str) -> None:
     assert HEADS[task.head].numeric == task.targets.numeric
     for level in ("char", "word"):
         model, training = task.defaults(level)
-        check(model, training)
+        check_bounds(model, training)
         assert model.head == task.head
     assert "{run}" in task.usage
 

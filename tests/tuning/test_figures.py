@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from ohlol.display.translations import LANGUAGES
-from ohlol.tuning.summary import Board
-from tuning.test_summary import BOARD, SPACE
+from ohlol.tuning.summary import StudySummary
+from tuning.studies import RANGES, SUMMARY
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'ohlol[plot]'")
 
@@ -15,15 +15,17 @@ from ohlol.tuning.figures import draw_study
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-@pytest.mark.parametrize("board", [BOARD, Board("few", "accuracy", SPACE, BOARD.trials[3:4])], ids=["whole", "few"])
-def test_the_figure_of_a_study(lang: str, board: Board, tmp_path: Path) -> None:
-    figure = draw_study(board, lang=lang)
+@pytest.mark.parametrize(
+    "summary", [SUMMARY, StudySummary("few", "accuracy", RANGES, SUMMARY.trials[3:4])], ids=["whole", "few"]
+)
+def test_the_figure_of_a_study(lang: str, summary: StudySummary, tmp_path: Path) -> None:
+    figure = draw_study(summary, lang=lang)
     history, importance, *against = [axes for axes in figure.axes if axes.get_visible()]
-    assert len(against) == len(SPACE)
+    assert len(against) == len(RANGES)
     points = sum(len(c.get_offsets()) for c in history.collections)  # pyright: ignore[reportArgumentType]
-    assert points == len(board.scored)
-    assert all(sum(len(c.get_offsets()) for c in axes.collections) == len(board.scored) for axes in against)  # pyright: ignore[reportArgumentType]
-    assert [bar.get_width() for bar in importance.patches] == sorted(board.importance.values())  # pyright: ignore[reportAttributeAccessIssue]
+    assert points == len(summary.evaluated)
+    assert all(sum(len(c.get_offsets()) for c in axes.collections) == len(summary.evaluated) for axes in against)  # pyright: ignore[reportArgumentType]
+    assert [bar.get_width() for bar in importance.patches] == sorted(summary.importance.values())  # pyright: ignore[reportAttributeAccessIssue]
     assert against[-1].get_xscale() == "log"
     save_figure(figure, tmp_path / "study.png")
     assert (tmp_path / "study.png").read_bytes().startswith(b"\x89PNG")

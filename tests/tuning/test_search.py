@@ -20,8 +20,8 @@ from ohlol.data import sequences
 from ohlol.explain.curves import load_curves
 from ohlol.inference.trained_model import load
 from ohlol.training.trainer import Interrupted, Trainer
-from ohlol.tuning.search import View
-from ohlol.tuning.summary import Board
+from ohlol.tuning.search import TuneCallback
+from ohlol.tuning.summary import StudySummary
 from ohlol.utils.errors import InputError
 
 SEARCH = ["cell=gru,lstm", "hidden_size=4:12:2", "lr=5e-3:5e-2:log"]
@@ -29,11 +29,11 @@ SETTINGS: dict[str, Any] = {"embedding_size": 5, "epochs": 4, "batch_size": 4}
 FLAGS = ["--embedding-size", "5", "--epochs", "4", "--batch-size", "4", *(f"--search={one}" for one in SEARCH)]
 
 
-def settings_of(board: Board) -> list[tuple[Any, ...]]:
-    return [(t.number, t.state, tuple(t.settings.items()), t.score) for t in board.trials]
+def settings_of(summary: StudySummary) -> list[tuple[Any, ...]]:
+    return [(t.number, t.state, tuple(t.settings.items()), t.value) for t in summary.trials]
 
 
-def tuned(data: Path, out: Path, trials: int = 6, **more: Any) -> Board:
+def tuned(data: Path, out: Path, trials: int = 6, **more: Any) -> StudySummary:
     return ohlol.tune(data, trials=trials, out=out, **{"search": SEARCH, **SETTINGS, **more})
 
 
@@ -48,40 +48,40 @@ def data(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(folder: Path, data: Path) -> tuple[Board, Path]:
+def whole(folder: Path, data: Path) -> tuple[StudySummary, Path]:
     """A study that nobody disturbed."""
     return tuned(data, folder / "whole", keep=2), folder / "whole"
 
 
-def test_trials_are_runs_and_the_best_is_linked(whole: tuple[Board, Path], data: Path) -> None:
-    board, out = whole
-    assert [t.number for t in board.trials] == list(range(6))
-    assert {t.state for t in board.trials} <= {"complete", "pruned"}
-    assert len({tuple(t.settings.items()) for t in board.trials}) == 6
-    best = board.best
+def test_trials_are_runs_and_the_best_is_linked(whole: tuple[StudySummary, Path], data: Path) -> None:
+    summary, out = whole
+    assert [t.number for t in summary.trials] == list(range(6))
+    assert {t.state for t in summary.trials} <= {"complete", "pruned"}
+    assert len({tuple(t.settings.items()) for t in summary.trials}) == 6
+    best = summary.best
     assert best is not None
-    assert best.score == max(t.score for t in board.trials if t.state == "complete" and t.score is not None)
+    assert best.value == max(t.value for t in summary.trials if t.state == "complete" and t.value is not None)
     assert (out / "best").resolve() == best.run.resolve()
-    assert load(out / "best").config.metrics == best.scores
+    assert load(out / "best").config.metrics == best.metrics
     assert load(out / "best").evaluate(data).metrics()["accuracy"] > 0
     kept = {path.parent.name for path in out.glob("trials/*/model.safetensors")}
-    assert kept == {t.run.name for t in board.ranked[:2]}  # keep=2
+    assert kept == {t.run.name for t in summary.ranked[:2]}  # keep=2
     assert not list(out.glob("trials/*/resume"))
-    for t in board.trials:
+    for t in summary.trials:
         assert load_curves([t.run])  # the curves of every trial are there
     with pytest.raises(InputError, match="keeps those of better trials only"):
-        load(next(t.run for t in board.trials if t.run.name not in kept))
+        load(next(t.run for t in summary.trials if t.run.name not in kept))
 
 
-def test_the_first_trial_is_the_defaults(whole: tuple[Board, Path], data: Path, tmp_path: Path) -> None:
-    board, _ = whole
-    first = board.trials[0]
-    assert [t.is_default for t in board.trials] == [True] + [False] * 5
+def test_the_first_trial_is_the_defaults(whole: tuple[StudySummary, Path], data: Path, tmp_path: Path) -> None:
+    summary, _ = whole
+    first = summary.trials[0]
+    assert [t.is_default for t in summary.trials] == [True] + [False] * 5
     assert first.state == "complete"
     assert first.settings == {"cell": "lstm", "hidden_size": 12, "lr": 0.005}  # the nearest that are searched
     other = ohlol.tune(data, trials=1, out=tmp_path / "one", search=["lr", "cell"], hidden_size=6, **SETTINGS)
     plain = ohlol.fit(data, out=tmp_path / "plain", hidden_size=6, **SETTINGS)
-    assert other.trials[0].scores == plain.config.metrics
+    assert other.trials[0].metrics == plain.config.metrics
     assert same(tmp_path / "one/best", tmp_path / "plain")
 
 
@@ -91,14 +91,14 @@ def same(one: Path, other: Path) -> bool:
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
 
-def test_given_again_it_goes_on_to_more(whole: tuple[Board, Path], data: Path, folder: Path) -> None:
-    board, out = whole
+def test_given_again_it_goes_on_to_more(whole: tuple[StudySummary, Path], data: Path, folder: Path) -> None:
+    summary, out = whole
     before = bytes_of(out / "trials")
-    assert settings_of(tuned(data, out, keep=2)) == settings_of(board)  # there are enough
+    assert settings_of(tuned(data, out, keep=2)) == settings_of(summary)  # there are enough
     assert bytes_of(out / "trials") == before
     tuned(data, folder / "parts", 2)
     parts = tuned(data, folder / "parts", 6)
-    assert settings_of(parts) == settings_of(board)  # what comes next depends on what was, not on who did it
+    assert settings_of(parts) == settings_of(summary)  # what comes next depends on what was, not on who did it
     assert (folder / "parts/best/model.safetensors").read_bytes() == (out / "best/model.safetensors").read_bytes()
 
 
@@ -110,7 +110,9 @@ def test_the_command_that_is_printed_trains_the_best_again(
         main(["tune", str(data), "--out", str(tmp_path / "study"), "--trials", "3", *FLAGS])
     assert end.value.code == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("3 trials of 4 epochs, label, by accuracy (more is better); ended early by median\n")
+    assert printed.startswith(
+        "3 trials of 4 epochs, task label, pruned by median; metric: accuracy (higher is better)\n"
+    )
     assert all(f"  {one}\n" in printed.replace("0.005:0.05", "5e-3:5e-2") for one in SEARCH)
     (command,) = re.findall(r"^train it again: ohlol (.*)$", printed, re.MULTILINE)
     with pytest.raises(SystemExit):
@@ -118,21 +120,22 @@ def test_the_command_that_is_printed_trains_the_best_again(
     assert same(tmp_path / "again", tmp_path / "study/best")
 
 
+@pytest.mark.slow
 def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
-    board = ohlol.tune(
+    summary = ohlol.tune(
         data, trials=14, out=tmp_path / "study", search=["lr=1e-7:0.03:log"], hidden_size=8, embedding_size=5, epochs=8,
         batch_size=4, seed=3,
     )  # fmt: skip
-    pruned = [t for t in board.trials if t.state == "pruned"]
+    pruned = [t for t in summary.trials if t.state == "pruned"]
     assert pruned
-    assert len([t for t in board.trials if t.state == "complete"]) >= 5
-    complete = sorted(t.score for t in board.trials if t.state == "complete" and t.score is not None)
+    assert len([t for t in summary.trials if t.state == "complete"]) >= 5
+    complete = sorted(t.value for t in summary.trials if t.state == "complete" and t.value is not None)
     for t in pruned:
         lines = [json.loads(line) for line in (t.run / "metrics.jsonl").read_text().splitlines()]
         assert 1 <= len(lines) == t.epochs < 8
-        assert max(line["accuracy"] for line in lines) == t.score
-        assert t.score is not None
-        assert t.score < complete[-1]
+        assert max(line["accuracy"] for line in lines) == t.value
+        assert t.value is not None
+        assert t.value < complete[-1]
         assert not (t.run / "model.safetensors").exists()
     brackets = ohlol.tune(
         data, trials=16, out=tmp_path / "hyperband", search=["lr=1e-7:0.03:log"], pruner="hyperband", hidden_size=8,
@@ -147,30 +150,30 @@ def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
 def test_every_task_and_the_direction_of_its_score(kind: str, score: str, tmp_path: Path) -> None:
     file, options = prepared(kind, tmp_path)
     options = {k: v for k, v in options.items() if k != "cell"}
-    board = ohlol.tune(file, trials=3, out=tmp_path / "study", search=["lr=1e-5,0.003,0.03"], **options)
-    assert board.score == score
-    assert sorted(t.settings["lr"] for t in board.trials) == [1e-5, 0.003, 0.03]  # every choice once
-    assert board.best is not None
-    assert board.best.settings["lr"] > 1e-5
+    summary = ohlol.tune(file, trials=3, out=tmp_path / "study", search=["lr=1e-5,0.003,0.03"], **options)
+    assert summary.metric == score
+    assert sorted(t.settings["lr"] for t in summary.trials) == [1e-5, 0.003, 0.03]  # every choice once
+    assert summary.best is not None
+    assert summary.best.settings["lr"] > 1e-5
     pick = min if score != "accuracy" else max
-    assert board.best.score == pick(t.score for t in board.trials if t.score is not None)
+    assert summary.best.value == pick(t.value for t in summary.trials if t.value is not None)
     assert len(ohlol.tune(file, trials=9, out=tmp_path / "study", search=["lr=1e-5,0.003,0.03"], **options).trials) == 3
 
 
 def test_words_are_encoded_with_and_without_their_spelling(tmp_path: Path) -> None:
     file = names_file(tmp_path / "data.csv")
-    board = ohlol.tune(
+    summary = ohlol.tune(
         file, trials=2, out=tmp_path / "study", search=["char_rnn_size=0,4"], level="word", input="name", target="kind",
         hidden_size=6, **SETTINGS,
     )  # fmt: skip
-    assert sorted(t.settings["char_rnn_size"] for t in board.trials) == [0, 4]
-    assert {load(t.run).config.sizes.chars > 0 for t in board.trials} == {True, False}
+    assert sorted(t.settings["char_rnn_size"] for t in summary.trials) == [0, 4]
+    assert {load(t.run).config.sizes.chars > 0 for t in summary.trials} == {True, False}
     assert len(list(tmp_path.glob("study/data/*/*"))) == 2
 
 
 def test_pairs_and_an_encoded_corpus(data: Path, tmp_path: Path) -> None:
-    board = ohlol.tune([("hello", "ohlol")], trials=2, out=tmp_path / "pairs", search=["lr=0.05:0.2"], epochs=5)
-    assert board.trials[0].settings == {"lr": 0.1}  # the tutorial's
+    summary = ohlol.tune([("hello", "ohlol")], trials=2, out=tmp_path / "pairs", search=["lr=0.05:0.2"], epochs=5)
+    assert summary.trials[0].settings == {"lr": 0.1}  # the tutorial's
     with pytest.raises(SystemExit):
         main(["encode", str(data), "--out", str(tmp_path / "corpus")])
     found = tuned(tmp_path / "corpus", tmp_path / "study", 2)
@@ -182,29 +185,29 @@ def test_pairs_and_an_encoded_corpus(data: Path, tmp_path: Path) -> None:
 
 def test_trials_that_fail_do_not_end_the_study(data: Path, tmp_path: Path) -> None:
     search = ["lr=0.01,1e38", "hidden_size=6,1048576"]
-    board = ohlol.tune(data, trials=4, out=tmp_path / "study", search=search, max_grad_norm=0.0, **SETTINGS)
-    why = {(t.settings["lr"], t.settings["hidden_size"]): t.why for t in board.trials if t.state == "failed"}
+    summary = ohlol.tune(data, trials=4, out=tmp_path / "study", search=search, max_grad_norm=0.0, **SETTINGS)
+    why = {(t.settings["lr"], t.settings["hidden_size"]): t.reason for t in summary.trials if t.state == "failed"}
     assert set(why) == {(1e38, 6), (0.01, 1048576), (1e38, 1048576)}
     assert "try a lower `lr`" in why[1e38, 6]
     assert "parameters and take" in why[0.01, 1048576]
-    assert board.best is not None
-    assert (tmp_path / "study/best").resolve() == board.best.run.resolve()
+    assert summary.best is not None
+    assert (tmp_path / "study/best").resolve() == summary.best.run.resolve()
     loops = ohlol.tune(
         data, trials=2, out=tmp_path / "loops", search=["num_layers=1,2"], cell="rnn", loop=True, **SETTINGS
     )
     assert [t.state for t in sorted(loops.trials, key=lambda t: t.settings["num_layers"])] == ["complete", "failed"]
-    assert "runs one layer in one direction" in next(t.why for t in loops.trials if t.state == "failed")
+    assert "runs one layer in one direction" in next(t.reason for t in loops.trials if t.state == "failed")
     with pytest.raises(InputError, match="no trial succeeded; the last one: epoch 1, step"):
         ohlol.tune(data, trials=1, out=tmp_path / "none", search=["lr=1e38,2e38"], max_grad_norm=0.0, **SETTINGS)
 
 
-class Stopper(View):
+class Stopper(TuneCallback):
     """Sends a signal, or fails as a kill would, after some steps of a trial."""
 
     def __init__(self, trial: int, after: int):
         self.trial, self.after, self.number, self.steps = trial, after, -1, 0
 
-    def began(self, number: int, settings: dict[str, Any], *, again: bool) -> None:
+    def start_trial(self, number: int, settings: dict[str, Any], *, is_continued: bool) -> None:
         self.number = number
 
     def on_train_begin(self, trainer: Trainer) -> None:
@@ -216,13 +219,16 @@ class Stopper(View):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_signal_saves_and_the_same_command_goes_on(whole: tuple[Board, Path], data: Path, tmp_path: Path) -> None:
-    board, out = whole
+@pytest.mark.slow
+def test_a_signal_saves_and_the_same_command_goes_on(
+    whole: tuple[StudySummary, Path], data: Path, tmp_path: Path
+) -> None:
+    summary, out = whole
     with pytest.raises(Interrupted):
-        tuned(data, tmp_path / "study", view=Stopper(2, 9))
+        tuned(data, tmp_path / "study", callback=Stopper(2, 9))
     assert (tmp_path / "study/trials/0002/resume/last.safetensors").exists()
-    found = tuned(data, tmp_path / "study", view=Stopper(2, 10**9))
-    assert settings_of(found) == settings_of(board)
+    found = tuned(data, tmp_path / "study", callback=Stopper(2, 10**9))
+    assert settings_of(found) == settings_of(summary)
     assert same(tmp_path / "study/best", out / "best")
 
 
@@ -242,22 +248,24 @@ def killed(data: Path, out: Path, there: Path, wait: float) -> None:
         process.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "wait"), [("trials/0001/resume/last.safetensors", 0.02), ("trials/0003", 0.0), ("study.db", 0.0)]
 )
 def test_killed_with_signal_9_it_goes_on(
-    whole: tuple[Board, Path], data: Path, tmp_path: Path, file: str, wait: float
+    whole: tuple[StudySummary, Path], data: Path, tmp_path: Path, file: str, wait: float
 ) -> None:
-    board, out = whole
+    summary, out = whole
     study = tmp_path / "study"
     killed(data, study, study / file, wait)
     subprocess.run(command(data, study), env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
     found = tuned(data, study)
-    assert settings_of(found) == settings_of(board)
+    assert settings_of(found) == settings_of(summary)
     assert same(study / "best", out / "best")
     assert not list(study.glob("trials/*/resume"))
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(data: Path, tmp_path: Path) -> None:
     study = tmp_path / "study"
     both = [
@@ -268,12 +276,12 @@ def test_two_processes_share_a_study(data: Path, tmp_path: Path) -> None:
     trials = [set(re.findall(r"^trial (\d+): ", text, re.MULTILINE)) for text in printed]
     assert not trials[0] & trials[1]
     assert trials[0] | trials[1] == {str(n) for n in range(6)}
-    board = tuned(data, study)
-    assert len(board.trials) == 6
-    assert all(t.state in ("complete", "pruned") for t in board.trials)
-    assert len({tuple(t.settings.items()) for t in board.trials}) == 6
-    assert board.best is not None
-    assert (study / "best").resolve() == board.best.run.resolve()
+    summary = tuned(data, study)
+    assert len(summary.trials) == 6
+    assert all(t.state in ("complete", "pruned") for t in summary.trials)
+    assert len({tuple(t.settings.items()) for t in summary.trials}) == 6
+    assert summary.best is not None
+    assert (study / "best").resolve() == summary.best.run.resolve()
     assert not list((study / "workers").iterdir())
 
 
@@ -287,28 +295,28 @@ def test_the_data_are_read_once(data: Path, tmp_path: Path, monkeypatch: pytest.
 
 
 def test_what_is_refused(
-    whole: tuple[Board, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[StudySummary, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, out = whole
-    with pytest.raises(InputError, match=r"was made with search .*, not lr=0.0005:0.01:log: give another `out`"):
+    with pytest.raises(InputError, match=r"was created with search .*, not lr=0.0005:0.01:log: give another `out`"):
         tuned(data, out, search=["lr"])
-    with pytest.raises(InputError, match=r"was made with settings .*epochs 4.*, not .*epochs 5.*"):
+    with pytest.raises(InputError, match=r"was created with settings .*epochs 4.*, not .*epochs 5.*"):
         tuned(data, out, epochs=5)
-    with pytest.raises(InputError, match="was made with `pruner` median, not none"):
+    with pytest.raises(InputError, match="was created with `pruner` median, not none"):
         tuned(data, out, pruner="none")
     with pytest.raises(InputError, match="is the directory of the study whole: give another `out`"):
         tuned(data, out, study="other")
-    with pytest.raises(InputError, match="was made for other data"):
+    with pytest.raises(InputError, match="was created for other data"):
         tuned(upper_pairs(tmp_path / "other.tsv", seed=4), out)
     (tmp_path / "there").mkdir()
     (tmp_path / "there/mine.txt").write_text("mine")
-    with pytest.raises(InputError, match="is there and is no study: give another `out`"):
+    with pytest.raises(InputError, match="exists and is not the directory of a study: give another `out`"):
         tuned(data, tmp_path / "there")
     for more, said in (
         ({"trials": 0}, "`trials` is 0; it must be at least 1"),
         ({"keep": 0}, "`keep` is 0; it must be at least 1"),
         ({"pruner": "best"}, "`pruner` is 'best'; it must be one of auto, median, hyperband, none"),
-        ({"lr": 0.1}, "`lr` is 0.1 in all trials for all trials"),
+        ({"lr": 0.1}, "`lr` is 0.1 in all trials"),
         ({"hidden_size": 0, "search": ["lr"]}, "`hidden_size` is 0; it must be at least 1"),
     ):
         with pytest.raises(InputError, match=said):
@@ -318,7 +326,7 @@ def test_what_is_refused(
     with pytest.raises(TypeError, match="there is no setting 'colour'"):
         tuned(data, tmp_path / "refused", colour="red")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="a sweep is not started by torchrun"):
+    with pytest.raises(InputError, match="tune does not run under torchrun"):
         tuned(data, tmp_path / "refused")
 
 

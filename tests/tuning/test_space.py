@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.tasks import TASKS
-from ohlol.tuning.space import FIXED, OTHERS, Range, chosen, parse
+from ohlol.tuning.space import NOT_SEARCHED, OTHER_RANGES, Range, build_space, parse_range
 from ohlol.utils.errors import InputError
 
 CASES = [("label", "word"), ("label", "char"), ("next", "char"), ("classify", "word"), ("forecast", "char")]
@@ -17,16 +17,16 @@ CASES = [("label", "word"), ("label", "char"), ("next", "char"), ("classify", "w
 
 @pytest.mark.parametrize(("task", "level"), CASES)
 def test_the_defaults_of_each_task_lie_within(task: str, level: str) -> None:
-    space = chosen([], {}, task, level)
+    space = build_space([], {}, task, level)
     model, training = TASKS[task].defaults(level)
     both = vars(model) | vars(training)
-    assert space.settings(space.nearest(model, training)) == {name: both[name] for name in space.texts}
+    assert space.round(space.nearest(both)) == {name: both[name] for name in space.texts}
     assert {"cell", "hidden_size", "dropout", "lr"} <= set(space.texts)
 
 
 def test_every_written_range_is_read_as_it_is_written() -> None:
-    for text in {text for task, level in CASES for text in TASKS[task].search_space(level)} | set(OTHERS):
-        assert parse(parse(text).text) == parse(text)
+    for text in {text for task, level in CASES for text in TASKS[task].search_space(level)} | set(OTHER_RANGES):
+        assert parse_range(parse_range(text).text) == parse_range(text)
 
 
 def test_the_page_lists_every_range() -> None:
@@ -35,34 +35,34 @@ def test_the_page_lists_every_range() -> None:
         texts = TASKS[task].search_space(level)
         rows = [line for line in page.splitlines() if line.startswith(f"| `{task}`")]
         assert any(all(f"`{text}`" in row for text in texts) for row in rows)
-    assert all(f"`{text}`" in page for text in OTHERS)
+    assert all(f"`{text}`" in page for text in OTHER_RANGES)
 
 
 def test_kinds_of_ranges() -> None:
-    assert parse("cell=gru, lstm").choices == ("gru", "lstm")
-    assert parse("--bidirectional=no,true").choices == (False, True)
-    assert parse("embedding_size=onehot,64").choices == (0, 64)
-    assert parse("num_layers=1:3").values == (1, 2, 3)
-    assert parse("hidden_size=32:60:8").values == (32, 40, 48, 56)  # its end is the last value there is
-    assert parse("dropout=0:0.3:0.1").values == (0.0, 0.1, 0.2, 0.3)
-    assert parse("hidden_size=32:256:log").log
-    assert parse("lr=1e-4:1e-2:log").values is None
-    assert parse("lr=0.00012345678,0.1").text == "lr=0.00012345678,0.1"
+    assert parse_range("cell=gru, lstm").choices == ("gru", "lstm")
+    assert parse_range("--bidirectional=no,true").choices == (False, True)
+    assert parse_range("embedding_size=onehot,64").choices == (0, 64)
+    assert parse_range("num_layers=1:3").values == (1, 2, 3)
+    assert parse_range("hidden_size=32:60:8").values == (32, 40, 48, 56)  # its end is the last value there is
+    assert parse_range("dropout=0:0.3:0.1").values == (0.0, 0.1, 0.2, 0.3)
+    assert parse_range("hidden_size=32:256:log").log
+    assert parse_range("lr=1e-4:1e-2:log").values is None
+    assert parse_range("lr=0.00012345678,0.1").text == "lr=0.00012345678,0.1"
 
 
 @given(st.floats(1e-6, 1.0), st.floats(1.5, 100.0), st.sampled_from(["", ":log"]), st.floats(0, 1))
 def test_numbers_stay_within_and_places_are_undone(low: float, ratio: float, log: str, place: float) -> None:
-    one = parse(f"lr={low!r}:{low * ratio!r}{log}")
-    value = one.at(place)
+    one = parse_range(f"lr={low!r}:{low * ratio!r}{log}")
+    value = one.from_unit(place)
     assert isinstance(value, float)
     assert one.low * 0.99 <= value <= one.high * 1.01  # rounded to three digits
-    assert value == one.trained(value) == float(f"{value:.3g}")
-    assert one.place(value) == pytest.approx(place, abs=0.03)
+    assert value == one.round(value) == float(f"{value:.3g}")
+    assert one.to_unit(value) == pytest.approx(place, abs=0.03)
 
 
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 60), st.integers(1, 1000))
 def test_the_nearest_value_is_one_of_the_range(low: int, length: int, step: int, value: int) -> None:
-    one = parse(f"hidden_size={low}:{low + max(length, step)}:{step}")
+    one = parse_range(f"hidden_size={low}:{low + max(length, step)}:{step}")
     assert one.values is not None
     found = one.nearest(value)
     assert found in one.values
@@ -72,56 +72,56 @@ def test_the_nearest_value_is_one_of_the_range(low: int, length: int, step: int,
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("colour=red", "'colour' is no setting to search; there are cell, loop, hidden_size"),
-        ("seed=1:3", "'seed' is no setting to search"),
+        ("colour=red", "'colour' is not a setting that can be searched; there are cell, loop, hidden_size"),
+        ("seed=1:3", "'seed' is not a setting that can be searched"),
         ("lr=", "'' is not a number"),
         ("lr=a:b", "'a' is not a number"),
         ("lr=nan:1", "'nan' is not a number"),
         ("lr=1:0.1", "1 is not below 0.1"),
-        ("lr=0:1:log", "begins above 0"),
+        ("lr=0:1:log", "starts above 0"),
         ("lr=1:2:3:4", "a range is LOW:HIGH, LOW:HIGH:STEP or LOW:HIGH:log"),
-        ("lr=1:2:5", "a step is above 0 and at most 1"),
-        ("hidden_size=1.5:3", "'1.5' is not a whole number"),
+        ("lr=1:2:5", "the step must be above 0 and at most 1"),
+        ("hidden_size=1.5:3", "'1.5' is not an integer"),
         ("hidden_size=0:3", "`hidden_size` is 0; it must be at least 1"),
-        ("cell=gru,elman", "cell is 'elman'; it must be one of"),
-        ("cell=1:2", "its values are no numbers; give choices"),
-        ("cell=gru,gru", "a choice stands twice"),
+        ("cell=gru,elman", "`cell` is 'elman'; it must be one of"),
+        ("cell=1:2", "its values are not numbers; give choices"),
+        ("cell=gru,gru", "a choice occurs twice"),
         ("tie_weights=maybe", "'maybe' is neither yes nor no"),
         ("dropout=0:1", r"`dropout` is 1.0; it must be in \[0, 1\)"),
-        ("unk_probability=0:0.5", "without <unk> scores are of other symbols"),
-        ("warmup_steps", "warmup_steps has no range of its own: give one, warmup_steps=LOW:HIGH or warmup_steps=A,B"),
+        ("unk_probability=0:0.5", "without <unk> other symbols are evaluated"),
+        ("warmup_steps", "warmup_steps: it has no default range; give warmup_steps=LOW:HIGH or warmup_steps=A,B"),
     ],
 )
 def test_what_is_no_range(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as error:
-        chosen([text], {}, "label", "char")
+        build_space([text], {}, "label", "char")
     assert "\n" not in str(error.value)
 
 
 def test_flags_are_not_searched() -> None:
-    assert "lr" not in chosen([], {"lr": 0.1}, "next", "char").texts
-    assert "num_layers" not in chosen([], {"cell": "gru", "loop": True}, "next", "char").texts
+    assert "lr" not in build_space([], {"lr": 0.1}, "next", "char").texts
+    assert "num_layers" not in build_space([], {"cell": "gru", "loop": True}, "next", "char").texts
     with pytest.raises(
         InputError, match=r"`lr` is 0\.1 in all trials, so it cannot be searched; leave it out of `search`"
     ):
-        chosen(["lr", "cell"], {"lr": 0.1}, "next", "char")
+        build_space(["lr", "cell"], {"lr": 0.1}, "next", "char")
     with pytest.raises(InputError, match="`search` has `lr` twice"):
-        chosen(["lr", "lr=1:2"], {}, "next", "char")
+        build_space(["lr", "lr=1:2"], {}, "next", "char")
     every = {f.name: 1 for kind in (ModelSettings, TrainSettings) for f in fields(kind)}
     with pytest.raises(InputError, match="nothing is left to search"):
-        chosen([], every, "next", "char")
+        build_space([], every, "next", "char")
 
 
 def test_a_name_alone_has_the_range_of_the_task() -> None:
-    space = chosen(["lr", "batch-size", "cell"], {}, "forecast", "char")
+    space = build_space(["lr", "batch-size", "cell"], {}, "forecast", "char")
     assert space.texts["cell"] == "cell=rnn,gru,lstm"
     assert list(space.texts) == ["cell", "batch_size", "lr"]  # in the order of the settings
     assert space.size is None
 
 
 def test_all_settings_of_a_space_that_ends() -> None:
-    space = chosen(["cell=gru,lstm", "num_layers=1:3"], {}, "label", "char")
+    space = build_space(["cell=gru,lstm", "num_layers=1:3"], {}, "label", "char")
     assert space.size == 6
-    assert len({tuple(one.values()) for one in space.all()}) == 6
-    assert not set(FIXED) & set(space.texts)
+    assert len({tuple(one.values()) for one in space.enumerate()}) == 6
+    assert not set(NOT_SEARCHED) & set(space.texts)
     assert Range("cell", choices=("gru",)).nearest("lstm") == "gru"

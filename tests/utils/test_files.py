@@ -109,7 +109,7 @@ ALLOWED = {
         "data/corpus/shards.py",
         "open",
     ),  # arrays that grow, by the same steps; nothing reads them before the file that lists them
-    ("cli/see.py", "write_text"),  # the page that --html names, perhaps a device; no part of a run
+    ("cli/explain.py", "write_text"),  # the page of --html, perhaps a device; not a file of a run
     ("display/figures.py", "savefig"),  # a picture likewise
 }
 

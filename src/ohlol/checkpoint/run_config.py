@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 
 from ohlol.cells import CELLS
-from ohlol.config import DataSettings, ModelSettings, TrainSettings, check
+from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
 from ohlol.data.targets import TARGETS
@@ -70,7 +70,7 @@ class RunConfig:
             )
             TASKS.select(config.task)
             check_settings(config.data)
-            check(config.model, config.training)
+            check_bounds(config.model, config.training)
             CELLS.select(config.model.cell)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

@@ -12,7 +12,8 @@ from typer.exceptions import TyperException
 
 # the commands, in the order in which `--help` lists them
 from ohlol.cli import train, evaluate, predict, generate, tune  # isort: skip
-from ohlol.cli import see, encode, export, import_run, serve, bench, doctor  # isort: skip
+from ohlol.cli import shapes, explain, plot, prove  # isort: skip
+from ohlol.cli import encode, export, import_run, serve, bench, doctor  # isort: skip
 from ohlol.cli.app import app, discard_output
 from ohlol.cli.flags import name_flags
 from ohlol.cli.train import join_pairs
@@ -24,13 +25,16 @@ __all__ = [
     "doctor",
     "encode",
     "evaluate",
+    "explain",
     "export",
     "generate",
     "import_run",
     "main",
+    "plot",
     "predict",
-    "see",
+    "prove",
     "serve",
+    "shapes",
     "train",
     "tune",
 ]

@@ -49,7 +49,7 @@ def bench(
     if as_json:
         print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=2))
         return
-    table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in ("T,B,I,H", "", "cell"):
         table.add_column(heading, no_wrap=True)
     for heading in ("torch, ms", "ohlol, ms", "speedup", "of peak"):

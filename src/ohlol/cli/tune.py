@@ -78,7 +78,7 @@ def tune(
     settings["embedding_size"] = parse_embedding_size(settings["embedding_size"])
     fixed = {name: value for name, value in settings.items() if value is not None}
     folder = out or Path("studies") / Path(files[0]).stem
-    view = progress_text.Log(console())
+    log = progress_text.StudyLog(console())
     try:
         summary = tuning.tune(
             files,
@@ -92,14 +92,14 @@ def tune(
             pruner=pruner,
             keep=keep,
             device=device,
-            view=view,
+            callback=log,
             **fixed,
         )
     except Interrupted:
         print("interrupted, and saved: the same command continues the study", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
-        view.stop()
+        log.stop()
     best = summary.best
     command = train_command(files, dev, device, fixed | (best.settings if best is not None else {}))
     progress_text.result_to_text(summary, folder, command, console())

@@ -213,10 +213,7 @@ def _map_rows(layer: LayerTrace, several: bool, steps: range, lang: str) -> list
         if len(layer.gates) > 1
     ]
     sigmoids = {gate.name for gate in layer.gates if gate.activation == "sigmoid"}
-    return [
-        (f"{name}  {meaning}{where}", values[steps.start :].T, name in sigmoids)
-        for name, meaning, values in rows
-    ]
+    return [(f"{name}  {meaning}{where}", values[steps.start :].T, name in sigmoids) for name, meaning, values in rows]
 
 
 def _draw_predictions(axes: Any, trace: Trace, steps: range, fonts: Fonts) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from ohlol.data import sequences
-from ohlol.inference.trained_model import Prediction, TrainedModel, load
+from ohlol.inference.prediction import Prediction
+from ohlol.inference.trained_model import TrainedModel, load
 from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
 from ohlol.serve.streams import ModelStreams, count_work

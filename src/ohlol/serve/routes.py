@@ -17,7 +17,8 @@ from ohlol.data.sequences import Corpus
 from ohlol.display import page
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
-from ohlol.inference.trained_model import Prediction, TrainedModel
+from ohlol.inference.prediction import Prediction
+from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.encoding import dump_json, format_event, parse_json
 from ohlol.serve.models import ServedModel, parse_symbols

@@ -35,7 +35,7 @@ class TrainingEndedError(Exception):
     """The training was cancelled, or its time is over."""
 
 
-class EventReporter(Callback):
+class EventCallback(Callback):
     """Sends an event after each epoch, and ends a training that is cancelled or takes too long.
 
     Args:
@@ -193,29 +193,29 @@ async def start_training(body: schemas.Train, service: Service) -> AsyncGenerato
 
 
 def _train(body: schemas.Train, limits: Limits, send: SendEvent, cancelled: threading.Event) -> None:
-    reporter = EventReporter(body, limits, send, cancelled)
+    callback = EventCallback(body, limits, send, cancelled)
     settings: dict[str, Any] = body.model_dump(include={"cell", "hidden_size", "epochs", "lr", "seed"})
     settings["head"] = "softmax" if body.head else "identity"
     pairs = [(pair.input, pair.target) for pair in body.pairs]
     _build_lock.acquire()
     try:
-        model = fit.fit(pairs, callbacks=[reporter], device="cpu", **settings)
+        model = fit.fit(pairs, callbacks=[callback], device="cpu", **settings)
     except TrainingEndedError as error:
         send("ended", {"detail": str(error)})
         return
     except InputError as error:
-        if reporter.trainer is None:
+        if callback.trainer is None:
             raise
         send("ended", {"detail": str(error)})  # the loss is not finite
         return
     finally:
-        if reporter.trainer is None:
+        if callback.trainer is None:
             _build_lock.release()
     send(
         "done",
         {
             "loss": model.config.metrics["loss"],
             "pairs": [compute_output(model, pair.input) for pair in body.pairs],
-            "explain": reporter.explain(model),
+            "explain": callback.explain(model),
         },
     )

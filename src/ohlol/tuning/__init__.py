@@ -1,1 +1,1 @@
-"""Search for settings."""
+"""Search for settings, by optuna."""

@@ -5,8 +5,8 @@ from typing import Any
 
 from ohlol.display import figures, translations
 from ohlol.tasks.metrics import RATES
-from ohlol.tuning.space import Range, parse, said
-from ohlol.tuning.summary import Board
+from ohlol.tuning.space import Range, format_value, parse_range
+from ohlol.tuning.summary import StudySummary
 
 # below display.figures, which says what to install where matplotlib is missing
 import matplotlib as mpl  # isort: skip
@@ -25,26 +25,26 @@ TEXTS = (
 """The texts of the catalogue that a figure shows."""
 
 
-def draw_study(board: Board, *, lang: str = "en") -> Figure:
+def draw_study(summary: StudySummary, *, lang: str = "en") -> Figure:
     """Draw the history of a study, the importance of its settings, and the metric against each setting.
 
     Args:
-        board: the study.
+        summary: the study.
         lang: "en" or "zh".
     """
-    name = board.score.replace("_", " ")
-    ranges = [parse(text) for text in board.space.values()]
+    name = summary.metric.replace("_", " ")
+    ranges = [parse_range(text) for text in summary.space.values()]
     rows = 1 + math.ceil(len(ranges) / 3)
     texts = [translations.text(key, lang, name=name, count=0) for key in TEXTS]
     with mpl.rc_context(figures.Fonts("".join([name, *texts])).style):
         figure = Figure(figsize=(10.5, 3.0 * rows), layout="constrained")
         grid = figure.add_gridspec(rows, 3)
-        _draw_history(figure.add_subplot(grid[0, :2]), board, name, lang)
-        _draw_importance(figure.add_subplot(grid[0, 2]), board, lang)
+        _draw_history(figure.add_subplot(grid[0, :2]), summary, name, lang)
+        _draw_importance(figure.add_subplot(grid[0, 2]), summary, lang)
         first = None
         for k, setting in enumerate(ranges):
             axes = first = figure.add_subplot(grid[1 + k // 3, k % 3], sharey=first)
-            _draw_trials(axes, board, [_position(setting, t.settings[setting.name]) for t in board.scored])
+            _draw_trials(axes, summary, [_position(setting, t.settings[setting.name]) for t in summary.evaluated])
             _scale_setting(axes, setting)
             if k % 3 == 0:
                 axes.set_ylabel(name)
@@ -52,10 +52,10 @@ def draw_study(board: Board, *, lang: str = "en") -> Figure:
     return figure
 
 
-def _draw_history(axes: Any, board: Board, name: str, lang: str) -> None:
+def _draw_history(axes: Any, summary: StudySummary, name: str, lang: str) -> None:
     """Draw the metric of each trial and the best so far."""
-    _draw_trials(axes, board, [float(t.number) for t in board.scored], lang=lang)
-    numbers, values = zip(*board.so_far, strict=True) if board.so_far else ((), ())
+    _draw_trials(axes, summary, [float(t.number) for t in summary.evaluated], lang=lang)
+    numbers, values = zip(*summary.best_so_far, strict=True) if summary.best_so_far else ((), ())
     best_so_far = translations.text("study_so_far", lang)
     axes.step(numbers, values, where="post", color=figures.COLOURS[1], label=best_so_far, zorder=1)
     axes.set_title(translations.text("study_history", lang, name=name), fontsize=11, loc="left")
@@ -72,7 +72,7 @@ def _scale_setting(axes: Any, setting: Range) -> None:
     """Label and scale the horizontal axis for the range of a setting."""
     axes.set_xlabel(setting.name)
     if setting.choices:
-        axes.set_xticks(range(len(setting.choices)), [said(choice) for choice in setting.choices])
+        axes.set_xticks(range(len(setting.choices)), [format_value(choice) for choice in setting.choices])
         axes.set_xlim(-0.5, len(setting.choices) - 0.5)
     elif setting.log:
         axes.set_xscale("log")
@@ -83,17 +83,17 @@ def _scale_setting(axes: Any, setting: Range) -> None:
     else:
         margin = 0.03 * (setting.high - setting.low)
         axes.set_xlim(setting.low - margin, setting.high + margin)
-        axes.xaxis.set_major_locator(MaxNLocator(6, integer=setting.whole))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=setting.is_integer))
 
 
-def _draw_trials(axes: Any, board: Board, x: list[float], lang: str | None = None) -> None:
+def _draw_trials(axes: Any, summary: StudySummary, x: list[float], lang: str | None = None) -> None:
     """Draw one point per trial: filled where it is complete, hollow where it was pruned, an outlier at the border."""
-    low, high = board.limits
+    low, high = summary.axis_limits
     for state, face in (("complete", figures.COLOURS[0]), ("pruned", "white")):
         points = [
-            (place, min(max(t.score, low), high))
-            for place, t in zip(x, board.scored, strict=True)
-            if t.state == state and t.score is not None
+            (place, min(max(t.value, low), high))
+            for place, t in zip(x, summary.evaluated, strict=True)
+            if t.state == state and t.value is not None
         ]
         axes.scatter(
             [a for a, _ in points],
@@ -106,20 +106,20 @@ def _draw_trials(axes: Any, board: Board, x: list[float], lang: str | None = Non
             label=translations.text(f"study_{state}", lang) if lang else None,
         )
     axes.set_ylim(low, high)
-    if board.score in RATES:
+    if summary.metric in RATES:
         axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}" if high - low > 0.1 else f"{value:.1%}")
     figures.open_frame(axes)
 
 
-def _draw_importance(axes: Any, board: Board, lang: str) -> None:
+def _draw_importance(axes: Any, summary: StudySummary, lang: str) -> None:
     axes.set_title(translations.text("study_importance", lang), fontsize=11, loc="left")
     figures.open_frame(axes, grid=False)
-    importance = sorted(board.importance.items(), key=lambda item: item[1])
+    importance = sorted(summary.importance.items(), key=lambda item: item[1])
     if not importance:
-        text = translations.text("study_few", lang, count=sum(t.state == "complete" for t in board.trials))
+        text = translations.text("study_few", lang, count=sum(t.state == "complete" for t in summary.trials))
         axes.text(0.0, 0.9, text, transform=axes.transAxes, color=figures.SOFT, wrap=True)
         axes.set_axis_off()
         return
-    names, values = [parse(board.space[key]).name for key, _ in importance], [v for _, v in importance]
+    names, values = [parse_range(summary.space[key]).name for key, _ in importance], [v for _, v in importance]
     axes.barh(names, values, 0.5, color=figures.COLOURS[0])
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")

@@ -1,4 +1,4 @@
-"""What a person sees of a sweep while it goes on, and at its end; knows nothing of how it is done."""
+"""The output of `ohlol tune`: the progress of a study, and its result."""
 
 import textwrap
 import time
@@ -9,89 +9,92 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ohlol.training.callbacks import Epoch, Training
-from ohlol.tuning.search import BEST, Plan, View
-from ohlol.tuning.space import said
-from ohlol.tuning.summary import Board, Trial
-from ohlol.tuning.summary_text import best_to_text, shown
+from ohlol.tuning.search import BEST, StudyPlan, TuneCallback
+from ohlol.tuning.space import format_value
+from ohlol.tuning.summary import StudySummary, Trial
+from ohlol.tuning.summary_text import best_to_text, format_metric
 
 WIDTH = 80
+"""Columns of the output."""
 
 
-class Log(View):
-    """Two lines a trial, what it tries and what came out; on a terminal a bar below them while it trains."""
+class StudyLog(TuneCallback):
+    """Prints the settings and the result of each trial; on a terminal with a progress bar while it trains."""
 
     def __init__(self, console: Console):
         self.console = console
         self.bar: Progress | None = None
-        self.name, self.trials, self.began_at = "", 0, 0.0
-        self.number, self.score = 0, ""
+        self.metric, self.trials, self.started = "", 0, 0.0
+        self.number, self.latest = 0, ""
 
-    def opened(self, plan: Plan, board: Board) -> None:
-        """What is searched."""
-        self.name, self.trials = board.score, plan.trials
+    def start_study(self, plan: StudyPlan, summary: StudySummary) -> None:
+        """Print what is searched."""
+        self.metric, self.trials = summary.metric, plan.trials
         base = plan.base
-        ends = f"ended early by {plan.pruner}" if plan.pruner != "none" else "none is ended early"
-        epochs = base.training.epochs
-        way = "less" if board.low else "more"
-        self._print(f"{plan.trials} trials of {epochs} epochs, {base.task}, by {self._score} ({way} is better); {ends}")
+        pruning = f"pruned by {plan.pruner}" if plan.pruner != "none" else "not pruned"
+        direction = "lower" if summary.lower_is_better else "higher"
+        self._print(
+            f"{plan.trials} trials of {base.training.epochs} epochs, task {base.task}, {pruning}; "
+            f"metric: {self._name} ({direction} is better)"
+        )
         self._print("\n".join(f"  {one.text}" for one in plan.space.ranges))
-        if board.trials:
-            self._print(f"going on after {len(board.trials)} trial{'s' * (len(board.trials) != 1)}")
+        if summary.trials:
+            self._print(f"continuing after {len(summary.trials)} trial{'s' * (len(summary.trials) != 1)}")
 
     @property
-    def _score(self) -> str:
-        return self.name.replace("_", " ")
+    def _name(self) -> str:
+        return self.metric.replace("_", " ")
 
-    def began(self, number: int, settings: dict[str, Any], *, again: bool) -> None:
-        """What it tries."""
-        self.began_at, self.number, self.score = time.monotonic(), number, ""
-        told = ", ".join(f"{name.replace('_', '-')} {said(value)}" for name, value in settings.items())
-        head = f"trial {number}: " + ("goes on: " if again else "")
-        self._print(textwrap.fill(told, WIDTH, initial_indent=head, subsequent_indent="  ", break_on_hyphens=False))
+    def start_trial(self, number: int, settings: dict[str, Any], *, is_continued: bool) -> None:
+        """Print the settings of a trial."""
+        self.started, self.number, self.latest = time.monotonic(), number, ""
+        text = ", ".join(f"{name}={format_value(value)}" for name, value in settings.items())
+        heading = f"trial {number}: " + ("continued: " if is_continued else "")
+        self._print(textwrap.fill(text, WIDTH, initial_indent=heading, subsequent_indent="  ", break_on_hyphens=False))
 
     def on_train_begin(self, trainer: Training) -> None:
-        """The bar."""
+        """Show the progress bar."""
         if self.console.is_terminal:
             self.bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=None),
                 TaskProgressColumn(),
-                TextColumn("{task.fields[said]}"),
+                TextColumn("{task.fields[status]}"),
                 TimeRemainingColumn(compact=True),
                 console=self.console,
                 transient=True,
                 expand=True,
             )
             self.epochs = trainer.settings.epochs
-            self.task = self.bar.add_task(f"trial {self.number}", total=None, said="")
+            self.task = self.bar.add_task(f"trial {self.number}", total=None, status="")
             self.bar.start()
 
     def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        """Move the bar."""
+        """Advance the progress bar."""
         if self.bar is not None:
-            text = f"epoch {epoch}/{self.epochs}{self.score}"
-            self.bar.update(self.task, total=total * self.epochs, completed=total * (epoch - 1) + done, said=text)
+            status = f"epoch {epoch}/{self.epochs}{self.latest}"
+            self.bar.update(self.task, total=total * self.epochs, completed=total * (epoch - 1) + done, status=status)
 
     def on_epoch_end(self, epoch: Epoch) -> None:
-        """The score, beside the bar."""
-        self.score = f"  {self._score} {shown(epoch.metrics[self.name], self.name)}"
+        """Show the metric beside the progress bar."""
+        self.latest = f"  {self._name} {format_metric(epoch.metrics[self.metric], self.metric)}"
 
-    def ended(self, trial: Trial, board: Board) -> None:
-        """What came out."""
+    def finish_trial(self, trial: Trial, summary: StudySummary) -> None:
+        """Print the result of a trial."""
         self.stop()
-        seconds = f"{time.monotonic() - self.began_at:.1f} s"
-        if trial.state == "failed" or trial.score is None:
-            self._print(textwrap.fill(f"failed: {trial.why}", WIDTH, initial_indent="  ", subsequent_indent="  "))
+        seconds = f"{time.monotonic() - self.started:.1f} s"
+        if trial.state == "failed" or trial.value is None:
+            self._print(textwrap.fill(f"failed: {trial.reason}", WIDTH, initial_indent="  ", subsequent_indent="  "))
             return
-        score = f"{self._score} {shown(trial.score, self.name)}"
+        value = f"{self._name} {format_metric(trial.value, self.metric)}"
         if trial.state == "pruned":
-            self._print(f"  {score}, ended after epoch {trial.epochs}, {seconds}")
+            self._print(f"  {value}, pruned after epoch {trial.epochs}, {seconds}")
             return
-        best = board.best is not None and board.best.number == trial.number
-        self._print(f"  {score}, {seconds}{', the best so far' * best}")
+        is_best = summary.best is not None and summary.best.number == trial.number
+        self._print(f"  {value}, {seconds}{', best so far' * is_best}")
 
     def stop(self) -> None:
-        """Take the bar away."""
+        """Remove the progress bar."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
@@ -100,28 +103,28 @@ class Log(View):
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def result_to_text(board: Board, out: Path, command: str, console: Console) -> None:
-    """The best trials, where the best one lies, and the command that trains it again.
+def result_to_text(summary: StudySummary, out: Path, command: str, console: Console) -> None:
+    """Print the best trials, the run directory of the best one, and the command that trains it again.
 
     Args:
-        board: the study at its end.
-        out: its directory, as it was given.
-        command: trains the best again.
-        console: where to.
+        summary: the state of the study.
+        out: its directory, as the user gave it.
+        command: the command that trains the best trial again.
+        console: where to print.
     """
-    best, link = board.best, out / BEST
-    running = ", ".join(f"trial {t.number} on {t.host}" for t in board.trials if t.state == "running")
+    best, link = summary.best, out / BEST
+    running = ", ".join(f"trial {t.number} on {t.host}" for t in summary.trials if t.state == "running")
     console.print()
     if best is not None:
-        best_to_text(board, console)
-    told = [f"still running, or stopped and not gone on yet: {running}"] if running else []
+        best_to_text(summary, console)
+    lines = [f"still running, or interrupted: {running}"] if running else []
     if best is None:
-        told.append("no trial is complete yet")
-    elif best.here:
-        told.append(f"best: trial {best.number}, {link if link.is_symlink() else best.run}")
+        lines.append("no trial is complete")
+    elif best.is_local:
+        lines.append(f"best: trial {best.number}, {link if link.is_symlink() else best.run}")
     else:
-        there = f"; {link} is the best that ran here" if link.is_symlink() else ""
-        told.append(f"best: trial {best.number}, on {best.host} in {best.run}{there}")
+        local = f"; {link} is the best one of this machine" if link.is_symlink() else ""
+        lines.append(f"best: trial {best.number}, on {best.host} in {best.run}{local}")
     if best is not None:
-        told.append(f"train it again: {command}")
-    print("\n".join(told), file=console.file, flush=True)
+        lines.append(f"train it again: {command}")
+    print("\n".join(lines), file=console.file, flush=True)

@@ -1,7 +1,8 @@
-"""tune: trials in turn, each an ordinary run, until there are enough; knows nothing of flags, terminals or databases.
+"""tune: train one trial after another, each an ordinary run, until the study has as many as asked for.
 
-What makes it safe to be killed: a trial is told only when its run is complete, and a run is made smaller only when it
-was told. What a killed process was at goes on from its run's saved state, under its own number.
+A study survives the end of its process at any moment: a trial is finished in the study only when its run is complete,
+and files of a run are removed only when its trial is finished. An unfinished trial is continued from the saved state of
+its run, under its own number.
 """
 
 import time
@@ -19,11 +20,10 @@ from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 from ohlol.training import fit, interrupts
 from ohlol.training.callbacks import Callback, Epoch, Training
-from ohlol.training.fit import Given
+from ohlol.training.fit import ChosenSettings
 from ohlol.training.trainer import Diverged, Interrupted
-from ohlol.tuning import space
-from ohlol.tuning.space import Space
-from ohlol.tuning.summary import FILE, Board, Lost, Trial, is_study, read_file
+from ohlol.tuning.space import Space, build_space, parse_range
+from ohlol.tuning.summary import STUDY_FILE, StudySummary, Trial, TrialLost, is_study, read_study_file
 from ohlol.utils import devices
 from ohlol.utils.distributed import Processes
 from ohlol.utils.errors import InputError, TooLarge, short
@@ -32,44 +32,47 @@ from ohlol.utils.locks import lock_run, wait_for_lock
 from ohlol.utils.torchrun import read_launch
 
 if TYPE_CHECKING:
-    from ohlol.tuning.study import Study, Taken
+    from ohlol.tuning.study import ClaimedTrial, Study
 
 BEST = "best"
-"""In a study's directory, the link to its best run."""
-
-BEGUN = {"lock", "data", "study.db", "study.db-journal", f"{FILE}.tmp"}
-"""What lies in its directory before it has its own file."""
+"""The link to the best run, in the directory of a study."""
+UNFINISHED = {"lock", "data", "study.db", "study.db-journal", f"{STUDY_FILE}.tmp"}
+"""What the directory of a study may contain before its own file is written."""
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is about to be searched."""
+class StudyPlan:
+    """What a study searches."""
 
     out: Path
     storage: str
-    """Where the study is kept, without a password."""
+    """The URL of the storage, without a password."""
     space: Space
     base: RunConfig
-    """The first trial's settings, complete: those of `ohlol train`, or the nearest that are searched."""
+    """The configuration of the first trial: the default settings, or the nearest in the space."""
     trials: int
     pruner: str
 
 
-class View(Callback):
-    """Watches a sweep, and each of its trials as it trains; says nothing."""
+class TuneCallback(Callback):
+    """Observes a study and, as a callback of `fit`, each of its trials; this one does nothing."""
 
-    def opened(self, plan: Plan, board: Board) -> None:
-        """Before the first trial."""
+    def start_study(self, plan: StudyPlan, summary: StudySummary) -> None:
+        """Before the first trial of this process."""
 
-    def began(self, number: int, settings: dict[str, Any], *, again: bool) -> None:
-        """Before a trial, or before it goes on."""
+    def start_trial(self, number: int, settings: dict[str, Any], *, is_continued: bool) -> None:
+        """Before a trial is trained."""
 
-    def ended(self, trial: Trial, board: Board) -> None:
+    def finish_trial(self, trial: Trial, summary: StudySummary) -> None:
         """After a trial."""
 
 
-class Pruned(Exception):  # noqa: N818 - it is no error
-    """A trial that does badly was ended; its state is saved."""
+class TrialPruned(Exception):  # noqa: N818 - it is not an error
+    """A trial was stopped early; its state is saved."""
+
+
+class _InvalidSettings(InputError):  # noqa: N818 - the settings are
+    """The settings that were proposed do not fit together."""
 
 
 def tune(
@@ -85,49 +88,50 @@ def tune(
     pruner: str = "auto",
     keep: int = 5,
     device: str = "auto",
-    view: View | None = None,
+    callback: TuneCallback | None = None,
     **settings: Any,
-) -> Board:
-    """Search for the settings that train the best model, and return the study as it stands then.
+) -> StudySummary:
+    """Search for the settings that train the best model, and return the state of the study.
 
-    Every trial is a run directory, `out/trials/0007`; `out/best` leads to the best of them. Given again, with the same
-    settings, it goes on to `trials` in all; several processes may work on one study at once.
+    Every trial is a run directory, `out/trials/0007`; `out/best` is a link to the best one. An existing study is
+    continued until it has `trials` in all; several processes may work on one study at the same time.
 
     Args:
         data: files, an encoded corpus or pairs, as `fit` takes them.
-        trials: how many there are to be in all, failed and pruned ones among them.
-        out: the study's directory.
-        search: ranges, such as "lr=1e-4:1e-2:log", "cell=gru,lstm", or a name alone; by default the task's own.
-        dev: a file to measure on; otherwise a share of the data.
-        storage: the URL of a database, where it is not to be a file in `out`.
-        study: its name there; by default that of `out`.
-        timeout: seconds after which no further trial begins.
-        pruner: "median", "hyperband", "none", or "auto" for what fits so many trials.
-        keep: how many runs keep their weights, the best ones.
-        device: where this process trains, as for `fit`; others may train elsewhere.
-        view: is told of the progress.
-        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, the same for all trials.
+        trials: the number of trials of the study, failed and pruned ones included.
+        out: the directory of the study.
+        search: ranges, such as "lr=1e-4:1e-2:log" and "cell=gru,lstm", or names of settings; by default those of the
+            task.
+        dev: a file to evaluate on; otherwise a share of the data.
+        storage: the URL of a database; by default a file in `out`.
+        study: the name of the study in the database; by default that of `out`.
+        timeout: seconds after which no further trial is started.
+        pruner: "median", "hyperband", "none", or "auto", which fits the number of trials.
+        keep: the number of best runs that keep their weights.
+        device: the device of this process, as for `fit`.
+        callback: observes the study and the training of each trial.
+        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, with one value in all trials.
 
     Raises:
-        InputError: something given is wrong, the study was made for something else, or no trial succeeded.
-        Interrupted: a signal came; the running trial is saved.
+        InputError: an argument is invalid, the study was created for another purpose, or no trial succeeded.
+        Interrupted: a signal arrived; the state of the running trial is saved.
         TypeError: there is no such setting.
     """
     if read_launch().world_size > 1:
-        raise InputError("a sweep is not started by torchrun: start several processes with the same command instead")
+        raise InputError("tune does not run under torchrun: start several processes with the same command instead")
     for name, value, low in (("trials", trials, 1), ("keep", keep, 1), ("timeout", timeout, 0)):
         if value is not None and value < low:
             raise InputError(f"`{name}` is {value}; it must be at least {low}")
     for text in search:
         if "=" in text:
-            space.parse(text)  # before anything is read
+            parse_range(text)  # before any data are read
     processes = Processes(device=devices.select_device(device))
-    sweep = Sweep(Path(out), data, dev, settings, keep=keep, processes=processes, view=view or View())
-    return sweep.run(trials, search, storage=storage, name=study, timeout=timeout, pruner=pruner)
+    worker = Worker(Path(out), data, dev, settings, keep=keep, processes=processes, callback=callback or TuneCallback())
+    return worker.run(trials, search, storage=storage, name=study, timeout=timeout, pruner=pruner)
 
 
-class Sweep:
-    """One process's part in a study."""
+class Worker:
+    """A process that works on a study."""
 
     def __init__(
         self,
@@ -138,11 +142,11 @@ class Sweep:
         *,
         keep: int,
         processes: Processes,
-        view: View,
+        callback: TuneCallback,
     ):
         self.out, self.dev, self.settings, self.keep = out, dev, settings, keep
-        self.processes, self.view = processes, view
-        self.given = Given.of(settings)
+        self.processes, self.callback = processes, callback
+        self.given = ChosenSettings.parse(settings)
         self.source = Source.parse(data, dev)
         self.loader = CachedLoader(out / "data", self.source, self.given.data)
         self._stop = False
@@ -156,164 +160,164 @@ class Sweep:
         name: str | None,
         timeout: float | None,
         pruner: str,
-    ) -> Board:
-        """Trials, until there are so many."""
-        study = self._opened(trials, search, storage=storage, name=name, pruner=pruner)
-        began = time.monotonic()
+    ) -> StudySummary:
+        """Train trials until the study has `trials`, and return its state."""
+        study = self._open_study(trials, search, storage=storage, name=name, pruner=pruner)
+        started = time.monotonic()
         try:
-            while timeout is None or time.monotonic() - began < timeout:
-                with interrupts.stop_on_signals(self._asked_to_stop):
-                    taken = study.take(trials)
+            while timeout is None or time.monotonic() - started < timeout:
+                with interrupts.stop_on_signals(self._request_stop):
+                    claimed = study.claim_trial(trials)
                 if self._stop:
                     raise Interrupted
-                if taken is None:
+                if claimed is None:
                     break
-                self._trial(study, taken)
-            board = self._tidied(study)
+                self._run_trial(study, claimed)
+            summary = self._tidy_up(study)
         finally:
             study.close()
-        if board.trials and all(t.state == "failed" for t in board.trials):
-            raise InputError(f"no trial succeeded; the last one: {board.trials[-1].why}")
-        return board
+        if summary.trials and all(t.state == "failed" for t in summary.trials):
+            raise InputError(f"no trial succeeded; the last one: {summary.trials[-1].reason}")
+        return summary
 
-    def _asked_to_stop(self) -> None:
+    def _request_stop(self) -> None:
         self._stop = True
 
-    def _opened(
+    def _open_study(
         self, trials: int, search: Sequence[str], *, storage: str | None, name: str | None, pruner: str
     ) -> "Study":
-        """The study, made or found, and seen to be of these data and settings."""
-        from ohlol.tuning import study as room  # needs optuna
+        """Create or open the study, which must be of these data and settings."""
+        from ohlol.tuning.study import Storage, Study  # needs optuna
 
-        if self.out.exists() and not is_study(self.out) and not _is_begun(self.out):
-            raise InputError(f"{self.out} is there and is no study: give another `out`")
-        about = read_file(self.out) if is_study(self.out) else {}
-        name = name or str(about.get("study") or self.out.resolve().name)
-        if about and about["study"] != name:
-            raise InputError(f"{self.out} is the directory of the study {about['study']}: give another `out`")
-        kept = room.Storage.of(storage, self.out, about)
-        data, given = self.loader.settings, self.given.model | self.given.training
-        found = space.chosen(search, given, data.task or "", data.level or "")
-        first = found.nearest(*fit.settle(data, self.source.pairs, self.given))
+        if self.out.exists() and not is_study(self.out) and not _is_unfinished(self.out):
+            raise InputError(f"{self.out} exists and is not the directory of a study: give another `out`")
+        study_file = read_study_file(self.out) if is_study(self.out) else {}
+        name = name or str(study_file.get("study") or self.out.resolve().name)
+        if study_file and study_file["study"] != name:
+            raise InputError(f"{self.out} is the directory of the study {study_file['study']}: give another `out`")
+        selected = Storage.select(storage, self.out, study_file)
+        data, fixed = self.loader.settings, self.given.model | self.given.training
+        space = build_space(search, fixed, data.task or "", data.level or "")
+        model, training = fit.resolve_settings(data, self.source.pairs, self.given)
+        first = space.nearest(vars(model) | vars(training))
         with wait_for_lock(self.out / "lock"):
-            base, prepared = self._prepared(found.settings(first))
-        made_for = {
+            base, prepared = self._prepare(space.round(first))
+        purpose = {
             "data": prepared.data_sha256,
-            "score": TASKS[base.task].metrics(prepared.codec).main,
-            "search": list(found.texts.values()),
-            "settings": dict(sorted(given.items())),
+            "metric": TASKS[base.task].metrics(prepared.codec).main,
+            "search": list(space.texts.values()),
+            "settings": dict(sorted(fixed.items())),
         }
-        study = room.Study(self.out, kept, name, space=found, seed=base.training.seed, first=first, made_for=made_for)
-        study.prune_by(pruner, trials, base.training.epochs)
-        self.view.opened(Plan(self.out, kept.shown, found, base, trials, study.pruner), study.board())
+        study = Study(self.out, selected, name, space=space, seed=base.training.seed, first=first, purpose=purpose)
+        study.select_pruner(pruner, trials, base.training.epochs)
+        plan = StudyPlan(self.out, selected.shown, space, base, trials, study.pruner)
+        self.callback.start_study(plan, study.summarize())
         return study
 
-    def _prepared(self, searched: dict[str, Any]) -> tuple[RunConfig, PreparedData]:
+    def _prepare(self, searched: dict[str, Any]) -> tuple[RunConfig, PreparedData]:
         """The configuration and the data of a trial; raises InputError where settings do not fit together."""
-        given = Given.of(self.settings | searched)
+        given = ChosenSettings.parse(self.settings | searched)
         self.source.check_split(given.training)
-        model, training = fit.settle(self.loader.settings, self.source.pairs, given)
+        model, training = fit.resolve_settings(self.loader.settings, self.source.pairs, given)
         prepared = self.loader.load(model, training)
         config = fit.configure(prepared, model, training, given, self.dev, self.source.pairs, self.processes.device)
         return config, prepared
 
-    def _trial(self, study: "Study", taken: "Taken") -> None:
-        """One trial, to its end."""
-        state, scores, why = "complete", None, ""
-        self.view.began(taken.number, taken.settings, again=taken.again)
+    def _run_trial(self, study: "Study", claimed: "ClaimedTrial") -> None:
+        """Train a trial and finish it in the study."""
+        state, metrics, reason = "complete", None, ""
+        self.callback.start_trial(claimed.number, claimed.settings, is_continued=claimed.is_continued)
         try:
             try:
-                scores = self._trained(study, taken)
-            except Pruned:
+                metrics = self._train(study, claimed)
+            except TrialPruned:
                 state = "pruned"
-            except (Diverged, TooLarge, _Unfit) as error:
-                state, why = "failed", short(error)
-            study.tell(taken, state, scores=scores, why=why)
-        except Lost:  # it counts no more, here or elsewhere
-            run_directory.remove_training_files(taken.run, keep_weights=False)
+            except (Diverged, TooLarge, _InvalidSettings) as error:
+                state, reason = "failed", short(error)
+            study.finish_trial(claimed, state, metrics=metrics, reason=reason)
+        except TrialLost:  # the trial that replaces it is another process's
+            run_directory.remove_training_files(claimed.run, keep_weights=False)
             return
-        board = self._tidied(study)
-        self.view.ended(next(t for t in board.trials if t.number == taken.number), board)
+        summary = self._tidy_up(study)
+        self.callback.finish_trial(next(t for t in summary.trials if t.number == claimed.number), summary)
 
-    def _trained(self, study: "Study", taken: "Taken") -> Metrics:
-        """The scores of a trial's best weights, its run complete."""
+    def _train(self, study: "Study", claimed: "ClaimedTrial") -> Metrics:
+        """Train a trial and return the metrics of its best weights."""
         try:
-            with study.alone():
-                config, prepared = self._prepared(taken.settings)
+            with study.lock_directory():
+                config, prepared = self._prepare(claimed.settings)
         except TooLarge:
             raise
         except InputError as error:
-            raise _Unfit(str(error)) from None
-        run, resume = taken.run, taken.again and _goes_on(taken.run, config)
+            raise _InvalidSettings(str(error)) from None
+        run, resume = claimed.run, claimed.is_continued and _can_resume(claimed.run, config)
         with ExitStack() as held:
             if resume:
                 held.enter_context(lock_run(run))
             else:
-                prepared = fit.begin(run, config, prepared, overwrite=True, held=held)
-            watch = _Watch(study, taken, config.training.epochs, self.view)
-            return fit.carry_out(config, prepared, run, [watch], resume=resume, processes=self.processes).config.metrics
+                prepared = fit.create_run(run, config, prepared, overwrite=True, held=held)
+            callback = _TrialCallback(study, claimed, config.training.epochs, self.callback)
+            trained = fit.train_prepared(config, prepared, run, [callback], resume=resume, processes=self.processes)
+            return trained.config.metrics
 
-    def _tidied(self, study: "Study") -> Board:
-        """The study as it stands; the best run is linked, and only the best keep their weights."""
-        with study.alone():
-            board = study.board()
-            ranked = [t for t in board.ranked if t.here]
+    def _tidy_up(self, study: "Study") -> StudySummary:
+        """Link the best run, remove the weights of all but the best runs, and return the state of the study."""
+        with study.lock_directory():
+            summary = study.summarize()
+            ranked = [t for t in summary.ranked if t.is_local]
             if ranked:
                 replace_link(self.out / BEST, ranked[0].run)
             kept = {t.number for t in ranked[: self.keep]}
-            for trial in board.trials:
-                if trial.here and trial.state != "running":
+            for trial in summary.trials:
+                if trial.is_local and trial.state != "running":
                     run_directory.remove_training_files(trial.run, keep_weights=trial.number in kept)
-        return board
+        return summary
 
 
-class _Unfit(InputError):  # noqa: N818 - they do not fit
-    """Settings that were proposed do not fit together."""
+class _TrialCallback(Callback):
+    """Reports each epoch of a trial to the study, and stops the trial where the study prunes it."""
 
-
-class _Watch(Callback):
-    """Tells the study of each epoch of a trial, and ends the trial where it should."""
-
-    def __init__(self, study: "Study", taken: "Taken", epochs: int, view: View):
-        self.study, self.taken, self.epochs, self.view = study, taken, epochs, view
+    def __init__(self, study: "Study", claimed: "ClaimedTrial", epochs: int, callback: TuneCallback):
+        self.study, self.claimed, self.epochs, self.callback = study, claimed, epochs, callback
 
     def on_train_begin(self, trainer: Training) -> None:
-        """Tell what a killed process could not."""
-        self.view.on_train_begin(trainer)
+        """Report the epochs that a killed process did not report."""
+        self.callback.on_train_begin(trainer)
         done = trainer.progress.epoch
-        for line in metrics_log.read_metrics(self.taken.run)[:done] if done else ():
-            self._report(line["epoch"], line, last=line["epoch"] == done)
+        for line in metrics_log.read_metrics(self.claimed.run)[:done] if done else ():
+            self._report(line["epoch"], line, is_last=line["epoch"] == done)
 
     def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
-        """Give a sign."""
-        self.study.sign(self.taken)
-        self.view.on_batch_end(epoch, done, total, loss, symbols)
+        """Update the heartbeat."""
+        self.study.send_heartbeat(self.claimed)
+        self.callback.on_batch_end(epoch, done, total, loss, symbols)
 
     def on_epoch_end(self, epoch: Epoch) -> None:
-        """Tell the score."""
-        self.view.on_epoch_end(epoch)
+        """Report the epoch."""
+        self.callback.on_epoch_end(epoch)
         self._report(epoch.number, epoch.metrics)
 
     def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
-        """Nothing more."""
-        self.view.on_train_end(trainer, accumulator)
+        """Pass it on."""
+        self.callback.on_train_end(trainer, accumulator)
 
-    def _report(self, epoch: int, scores: Metrics, *, last: bool = True) -> None:
-        if self.study.report(self.taken, epoch, scores[self.study.score]) and last and epoch < self.epochs:
-            raise Pruned
+    def _report(self, epoch: int, metrics: Metrics, *, is_last: bool = True) -> None:
+        should_prune = self.study.report_epoch(self.claimed, epoch, metrics[self.study.metric])
+        if should_prune and is_last and epoch < self.epochs:
+            raise TrialPruned
 
 
-def _goes_on(run: Path, config: RunConfig) -> bool:
-    """Whether a run has a state to go on from, and is the one that is wanted."""
+def _can_resume(run: Path, config: RunConfig) -> bool:
+    """Whether a run has a saved state and this configuration."""
     if not resume_state.has_state(run):
         return False
     try:
-        there = run_directory.read_config(run)
-    except InputError:  # it is begun anew
+        saved = run_directory.read_config(run)
+    except InputError:  # the run is started again
         return False
-    return replace(there, metrics={}, train_files=config.train_files, dev_file=config.dev_file) == config
+    return replace(saved, metrics={}, train_files=config.train_files, dev_file=config.dev_file) == config
 
 
-def _is_begun(out: Path) -> bool:
-    """Whether a directory is empty, or one that was stopped before it had a study."""
-    return out.is_dir() and {path.name for path in out.iterdir()} <= BEGUN
+def _is_unfinished(out: Path) -> bool:
+    """Whether a directory is empty, or that of a study whose creation was interrupted."""
+    return out.is_dir() and {path.name for path in out.iterdir()} <= UNFINISHED

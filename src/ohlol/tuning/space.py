@@ -1,7 +1,7 @@
-"""What a sweep searches: settings and the range of each, told from flags or by the task; knows not how it is searched.
+"""The search space of a study: settings and the range of each, given by the user or by the task.
 
-A range is written as `search` takes it: `cell=gru,lstm` are choices, `hidden_size=32:256:8` is every eighth number,
-`lr=1e-4:1e-2:log` has all orders of size alike, and a name alone, `lr`, stands for the range that it has by default.
+A range is written as text: `cell=gru,lstm` are choices, `hidden_size=32:256:8` is every eighth number from 32 to 256,
+`lr=1e-4:1e-2:log` is uniform in the logarithm, and a name alone, `lr`, stands for the default range of the setting.
 """
 
 import itertools
@@ -11,201 +11,200 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ohlol.cells import CELLS
-from ohlol.config import ModelSettings, TrainSettings, check
+from ohlol.config import ModelSettings, TrainSettings, check_bounds
 from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, cut
 
 Value = str | int | float | bool
 
-DIGITS = 3
-"""Significant digits of a number that is searched: what is trained is what is shown, and more decide nothing."""
-FIXED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots")
-"""Settings that are not searched: they change nothing, or what is measured, so that scores could not be compared."""
-OTHERS = (
+SIGNIFICANT_DIGITS = 3
+"""Of a number that is searched, so that the value in the output is exactly the value that was trained."""
+NOT_SEARCHED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots")
+"""Settings without influence on the model, or that change what is evaluated, so that metrics were not comparable."""
+OTHER_RANGES = (
     "bidirectional=no,yes", "char_rnn_size=32:96:8", "bigram_size=16:128:8", "batch_size=16,32,64,128",
     "bptt=32:128:16", "optimizer=adam,adamw,rmsprop", "lr_schedule=constant,cosine,plateau,onecycle",
     "max_grad_norm=0.25:4:log", "weight_decay=1e-6:1e-2:log", "label_smoothing=0:0.2:0.05",
     "unk_probability=0.05:0.7:log",
 )  # fmt: skip
-"""What else a name alone may stand for."""
+"""The default ranges of settings that are searched only where the user names them."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """What one setting is searched over: choices, or numbers from `low` to `high`."""
+    """The values of one setting: choices, or numbers from `low` to `high`."""
 
     name: str
-    """As the field of the setting is called."""
+    """The name of the setting."""
     choices: tuple[Value, ...] = ()
     low: float = 0
     high: float = 0
     step: float | None = None
     log: bool = False
-    whole: bool = False
-    """Whether its numbers are whole ones."""
+    """Whether numbers are sampled uniformly in their logarithm."""
+    is_integer: bool = False
 
     @property
     def text(self) -> str:
-        """As `search` takes it."""
+        """The range as `parse_range` reads it."""
         if self.choices:
-            return f"{self.name}={','.join(said(v) for v in self.choices)}"
-        every = self.step is not None and (self.step, self.whole) != (1, True)
-        step = ":log" if self.log else f":{said(self.step or 0)}" if every else ""
-        return f"{self.name}={said(self.low)}:{said(self.high)}{step}"
+            return f"{self.name}={','.join(format_value(v) for v in self.choices)}"
+        has_step = self.step is not None and (self.step, self.is_integer) != (1, True)
+        suffix = ":log" if self.log else f":{format_value(self.step or 0)}" if has_step else ""
+        return f"{self.name}={format_value(self.low)}:{format_value(self.high)}{suffix}"
 
     @property
     def values(self) -> tuple[Value, ...] | None:
-        """All values, in order; None where there is no end of them."""
+        """All values in order; None where the range is continuous."""
         if self.choices:
             return self.choices
-        if not self.whole and self.step is None:
+        if not self.is_integer and self.step is None:
             return None
         step = self.step or 1
         count = int((self.high - self.low) / step + 1e-9) + 1
-        return tuple(self.trained(self.low + i * step) for i in range(count))
+        return tuple(self.round(self.low + i * step) for i in range(count))
 
-    def trained(self, value: Value) -> Value:
-        """A value as it is trained and shown: numbers that are not whole have `DIGITS` significant digits."""
+    def round(self, value: Value) -> Value:
+        """A value as it is trained and shown: floats have `SIGNIFICANT_DIGITS`."""
         if self.choices:
             return value
-        return int(value) if self.whole else float(f"{float(value):.{DIGITS}g}")
+        return int(value) if self.is_integer else float(f"{float(value):.{SIGNIFICANT_DIGITS}g}")
 
-    def place(self, value: float) -> float:
-        """Where a number lies between the ends, from 0 to 1; with `log` by its order of size."""
+    def to_unit(self, value: float) -> float:
+        """The position of a number between `low` and `high`, in [0, 1]; with `log` that of its logarithm."""
         low, high, at = (math.log(v) if self.log else v for v in (self.low, self.high, value))
         return (at - low) / (high - low)
 
-    def at(self, place: float) -> Value:
-        """The number at a place; the reverse of `place`."""
+    def from_unit(self, position: float) -> Value:
+        """The number at a position in [0, 1]; the inverse of `to_unit`."""
         low, high = (math.log(v) if self.log else v for v in (self.low, self.high))
-        value = low + place * (high - low)
-        return self.trained(round(math.exp(value) if self.log else value, None if self.whole else 12))
+        value = low + position * (high - low)
+        return self.round(round(math.exp(value) if self.log else value, None if self.is_integer else 12))
 
     def nearest(self, value: Value) -> Value:
-        """The value of this range that lies nearest to another; the first choice where that is not among them."""
+        """The value of this range that is nearest to another; the first choice where that is not one of the choices."""
         if self.choices:
             return value if value in self.choices else self.choices[0]
         number = min(max(float(value), self.low), self.high)
         if self.step is not None:
             number = self.low + self.step * round((number - self.low) / self.step)
             number -= self.step * (number > self.high + 1e-9)
-        return int(number) if self.whole else number
+        return int(number) if self.is_integer else number
 
 
 @dataclass(frozen=True)
 class Space:
-    """The settings that are searched."""
+    """The settings that are searched, and their ranges."""
 
     ranges: tuple[Range, ...]
 
     @property
     def texts(self) -> dict[str, str]:
-        """Each range as `search` takes it, by name."""
+        """The text of each range, by the name of its setting."""
         return {r.name: r.text for r in self.ranges}
 
     @property
     def size(self) -> int | None:
-        """How many different settings there are; None where there is no end of them."""
+        """The number of different settings; None where a range is continuous."""
         values = [r.values for r in self.ranges]
         return None if None in values else math.prod(len(v) for v in values if v is not None)
 
-    def settings(self, values: dict[str, Any]) -> dict[str, Value]:
-        """Values as they are trained."""
-        return {r.name: r.trained(values[r.name]) for r in self.ranges if r.name in values}
+    def round(self, values: dict[str, Any]) -> dict[str, Value]:
+        """Values as they are trained and shown."""
+        return {r.name: r.round(values[r.name]) for r in self.ranges if r.name in values}
 
-    def nearest(self, model: ModelSettings, training: TrainSettings) -> dict[str, Value]:
-        """What lies nearest to some settings, which is they themselves where they lie within."""
-        return self.nearest_to(vars(model) | vars(training))
-
-    def nearest_to(self, values: dict[str, Any]) -> dict[str, Value]:
-        """The same, of settings by name."""
+    def nearest(self, values: dict[str, Any]) -> dict[str, Value]:
+        """The settings of this space that are nearest to others, which are given by name."""
         return {r.name: r.nearest(values[r.name]) for r in self.ranges}
 
-    def all(self) -> Iterator[dict[str, Value]]:
-        """All settings in order, where there is an end of them."""
+    def enumerate(self) -> Iterator[dict[str, Value]]:
+        """All settings in order; none where a range is continuous."""
         values = [r.values or () for r in self.ranges]
         return (dict(zip(self.texts, chosen, strict=True)) for chosen in itertools.product(*values))
 
 
-def chosen(search: Sequence[str], given: dict[str, Any], task: str, level: str) -> Space:
-    """The space of `search`, or the task's own without it.
+def build_space(search: Sequence[str], fixed: dict[str, Any], task: str, level: str) -> Space:
+    """The space that the user asked for, or the default one of the task.
 
     Args:
-        search: each as `search` takes it.
-        given: the settings of model and training that are chosen for all trials, and so not searched.
-        task: decides with `level` what is searched by default.
+        search: ranges, or names of settings that have a default range; empty for the default space.
+        fixed: settings of model and training with one value in all trials, which are not searched.
+        task: the task, which has a default space.
         level: what a symbol is.
 
     Raises:
-        InputError: a range is none, stands twice, is of a setting that is chosen or not searched, or has values out of
-            bounds; or nothing is left to search.
+        InputError: a range cannot be parsed, occurs twice, is of a setting that is fixed or is not searched, or has
+            values out of bounds; or nothing is left to search.
     """
-    known = {r.name: r for r in map(parse, (*by_default(task, level), *OTHERS))}
-    settings = replace(ModelSettings(), **{k: v for k, v in given.items() if k in ("cell", "loop")})
-    looped = runs_in_loop(settings)  # such a cell has one layer
+    defaults = TASKS.select(task).search_space(level)
+    known = {r.name: r for r in map(parse_range, (*defaults, *OTHER_RANGES))}
+    cell = replace(ModelSettings(), **{name: fixed[name] for name in ("cell", "loop") if name in fixed})
+    is_loop = runs_in_loop(cell)  # a cell in a loop has one layer
     ranges = (
-        [parse(text, known) for text in search]
+        [parse_range(text, known) for text in search]
         if search
-        else [known[r.name] for r in map(parse, by_default(task, level)) if not (looped and r.name == "num_layers")]
+        else [known[r.name] for r in map(parse_range, defaults) if not (is_loop and r.name == "num_layers")]
     )
     names = [r.name for r in ranges]
     for r in ranges:
         if names.count(r.name) > 1:
             raise InputError(f"`search` has `{r.name}` twice")
-        if search and r.name in given:
+        if search and r.name in fixed:
             raise InputError(
-                f"`{r.name}` is {said(given[r.name])} in all trials, so it cannot be searched; leave it out of `search`"
+                f"`{r.name}` is {format_value(fixed[r.name])} in all trials, so it cannot be searched; leave it out "
+                "of `search`"
             )
-    ranges = [r for r in ranges if r.name not in given]
+    ranges = [r for r in ranges if r.name not in fixed]
     if not ranges:
-        raise InputError(
-            "every setting is given, so nothing is left to search: leave out one of them, or give `search`"
-        )
+        raise InputError("all settings are fixed, so nothing is left to search; leave out one, or give `search`")
     order = [f.name for kind in _DEFAULTS for f in fields(kind)]
     return Space(tuple(sorted(ranges, key=lambda r: order.index(r.name))))
 
 
-def by_default(task: str, level: str) -> tuple[str, ...]:
-    """What is searched for a task by default."""
-    return TASKS.select(task).search_space(level)
+def parse_range(text: str, known: dict[str, Range] | None = None) -> Range:
+    """Parse a range.
 
-
-def parse(text: str, known: dict[str, Range] | None = None) -> Range:
-    """Read one range, as `search` takes it; `known` are the ranges that a name alone may stand for.
+    Args:
+        text: the range, or the name of a setting.
+        known: the default range of each setting that may be given by name alone.
 
     Raises:
-        InputError: it is none.
+        InputError: it is not a range, or its values are out of bounds.
 
-    >>> parse("hidden_size=32:256:8").values[:3], parse("cell=gru,lstm").choices
+    >>> parse_range("hidden_size=32:256:8").values[:3], parse_range("cell=gru,lstm").choices
     ((32, 40, 48), ('gru', 'lstm'))
     """
-    stated, given, rest = text.strip().partition("=")
+    stated, separator, rest = text.strip().removeprefix("--").partition("=")
     name = stated.strip().replace("-", "_")
     owner = _owner(name, *_DEFAULTS)
-    if owner is None or name in FIXED:
-        there = ", ".join(f.name for kind in _DEFAULTS for f in fields(kind) if f.name not in FIXED)
-        raise InputError(f"`search` {cut(text)}: {cut(stated)!r} is no setting to search; there are {there}")
-    if not given:
+    if owner is None or name in NOT_SEARCHED:
+        names = ", ".join(f.name for kind in _DEFAULTS for f in fields(kind) if f.name not in NOT_SEARCHED)
+        raise _error(text, f"{cut(stated)!r} is not a setting that can be searched; there are {names}")
+    if not separator:
         if known is None or name not in known:
-            raise InputError(f"`search` {name} has no range of its own: give one, {name}=LOW:HIGH or {name}=A,B")
+            raise InputError(f"`search` {name}: it has no default range; give {name}=LOW:HIGH or {name}=A,B")
         return known[name]
     kind = type(getattr(owner, name))
-    made = _numbers(name, kind, rest, text) if ":" in rest else _choices(name, kind, rest, text)
-    for value in made.choices or (made.low, made.high):
+    parsed = _parse_numbers(name, kind, rest, text) if ":" in rest else _parse_choices(name, kind, rest, text)
+    for value in parsed.choices or (parsed.low, parsed.high):
         try:
-            check(*(replace(d, **{name: value}) if d is owner else d for d in _DEFAULTS))  # pyright: ignore[reportArgumentType]
+            check_bounds(*(replace(d, **{name: value}) if d is owner else d for d in _DEFAULTS))  # pyright: ignore[reportArgumentType]
             if name == "cell":
                 CELLS.select(str(value))
         except InputError as error:
-            raise InputError(f"`search` {cut(text)}: {error}") from None
-    if name == "unk_probability" and 0 in (made.choices or (made.low,)):
-        raise InputError(f"`search` {cut(text)}: without <unk> scores are of other symbols; begin above 0")
-    return made
+            raise _error(text, str(error)) from None
+    if name == "unk_probability" and 0 in (parsed.choices or (parsed.low,)):
+        raise _error(text, "without <unk> other symbols are evaluated, so metrics were not comparable; start above 0")
+    return parsed
 
 
-def said(value: Value) -> str:
-    """A value as a flag has it."""
+def format_value(value: Value) -> str:
+    """A value as `parse_range` reads it.
+
+    >>> format_value(True), format_value(0.003), format_value("gru")
+    ('yes', '0.003', 'gru')
+    """
     if isinstance(value, bool):
         return "yes" if value else "no"
     short = f"{value:g}" if isinstance(value, float) else str(value)
@@ -215,56 +214,61 @@ def said(value: Value) -> str:
 _DEFAULTS = (ModelSettings(), TrainSettings())
 
 
+def _error(text: str, message: str) -> InputError:
+    return InputError(f"`search` {cut(text)}: {message}")
+
+
 def _owner(name: str, model: ModelSettings, training: TrainSettings) -> Any:
     return next((kind for kind in (model, training) if name in {f.name for f in fields(kind)}), None)
 
 
-def _choices(name: str, kind: type, rest: str, text: str) -> Range:
-    values = tuple(_value(name, kind, part.strip(), text) for part in rest.split(","))
+def _parse_choices(name: str, kind: type, rest: str, text: str) -> Range:
+    values = tuple(_parse_value(name, kind, part.strip(), text) for part in rest.split(","))
     if len(set(values)) < len(values):
-        raise InputError(f"`search` {cut(text)}: a choice stands twice")
+        raise _error(text, "a choice occurs twice")
     return Range(name, choices=values)
 
 
-def _value(name: str, kind: type, part: str, text: str) -> Value:
+def _parse_value(name: str, kind: type, part: str, text: str) -> Value:
     if name == "embedding_size" and part == "onehot":
         return 0
     if kind is bool:
         if part not in _BOOLS:
-            raise InputError(f"`search` {cut(text)}: {cut(part)!r} is neither yes nor no")
+            raise _error(text, f"{cut(part)!r} is neither yes nor no")
         return _BOOLS[part]
-    return _number(kind, part, text) if kind in (int, float) else part
+    return _parse_number(kind, part, text) if kind in (int, float) else part
 
 
 _BOOLS = {"yes": True, "true": True, "no": False, "false": False}
 
 
-def _numbers(name: str, kind: type, rest: str, text: str) -> Range:
+def _parse_numbers(name: str, kind: type, rest: str, text: str) -> Range:
     parts = [part.strip() for part in rest.split(":")]
     if kind not in (int, float):
-        raise InputError(f"`search` {cut(text)}: its values are no numbers; give choices, separated by commas")
+        raise _error(text, "its values are not numbers; give choices, separated by commas")
     if len(parts) not in (2, 3):
-        raise InputError(f"`search` {cut(text)}: a range is LOW:HIGH, LOW:HIGH:STEP or LOW:HIGH:log")
-    low, high = (_number(kind, part, text) for part in parts[:2])
+        raise _error(text, "a range is LOW:HIGH, LOW:HIGH:STEP or LOW:HIGH:log")
+    low, high = (_parse_number(kind, part, text) for part in parts[:2])
     log = parts[2:] == ["log"]
-    step = _number(kind, parts[2], text) if len(parts) == 3 and not log else 1 if kind is int and not log else None
+    step = 1 if kind is int and not log else None
+    if len(parts) == 3 and not log:
+        step = _parse_number(kind, parts[2], text)
     if not low < high:
-        raise InputError(f"`search` {cut(text)}: {parts[0]} is not below {parts[1]}")
+        raise _error(text, f"{parts[0]} is not below {parts[1]}")
     if log and low <= 0:
-        raise InputError(f"`search` {cut(text)}: a range with log begins above 0")
+        raise _error(text, "a range with log starts above 0")
     if step is not None and not 0 < step <= high - low:
-        raise InputError(f"`search` {cut(text)}: a step is above 0 and at most {high - low:g}")
+        raise _error(text, f"the step must be above 0 and at most {high - low:g}")
     if step is not None:
-        high = kind(f"{low + step * int((high - low) / step + 1e-9):.12g}")  # the last value that there is
-    return Range(name, low=low, high=high, step=step, log=log, whole=kind is int)
+        high = kind(f"{low + step * int((high - low) / step + 1e-9):.12g}")  # the last value of the range
+    return Range(name, low=low, high=high, step=step, log=log, is_integer=kind is int)
 
 
-def _number(kind: type, part: str, text: str) -> Any:
+def _parse_number(kind: type, part: str, text: str) -> Any:
     try:
         value = kind(part)
         if math.isfinite(value):
             return value
     except (ValueError, OverflowError):
         pass
-    what = "a whole number" if kind is int else "a number"
-    raise InputError(f"`search` {cut(text)}: {cut(part)!r} is not {what}")
+    raise _error(text, f"{cut(part)!r} is not {'an integer' if kind is int else 'a number'}")

@@ -1,4 +1,4 @@
-"""Where a study is kept: a file, or any database that optuna and SQLAlchemy know; knows nothing of what a study is."""
+"""The storage of a study: a file, or any database that optuna and SQLAlchemy support."""
 
 import time
 import warnings
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ohlol.tuning.summary import OPTUNA_IS_MISSING
 from ohlol.utils.errors import InputError, cut
 
 try:
@@ -14,76 +15,87 @@ try:
     from sqlalchemy.engine import URL, make_url
     from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 except ImportError:
-    raise InputError("a sweep needs optuna: pip install 'ohlol[tune]'") from None
+    raise InputError(OPTUNA_IS_MISSING) from None
 
-ELSEWHERE = "elsewhere"
-"""Stands in a study's file for a URL that may hold a password."""
+NOT_WRITTEN = "elsewhere"
+"""Stands in a study's file for a URL that may contain a password."""
+SQLITE_TIMEOUT = 120
+"""Seconds to wait for another process that writes to the file; a write takes milliseconds."""
 
 
 class Storage:
-    """Where a study is kept: a database, by its URL, whose password is never shown or written.
+    """The database of a study, by its URL, whose password is never shown or written.
+
+    Args:
+        stated: the URL that the user gave; None for a file in the directory of the study.
+        out: the directory of the study.
 
     Raises:
-        InputError: it is no URL of a database.
+        InputError: it is not the URL of a database.
     """
 
-    def __init__(self, given: str | None, out: Path):
-        self.given = given
+    def __init__(self, stated: str | None, out: Path):
+        self.stated = stated
         try:
-            self.url = make_url(given) if given else URL.create("sqlite", database=str(out / "study.db"))
-        except ArgumentError:  # whose text repeats what was given
+            self.url = make_url(stated) if stated else URL.create("sqlite", database=str(out / "study.db"))
+        except ArgumentError:  # its text repeats the URL
             raise InputError(
-                "`storage` is no URL of a database; give one such as sqlite:///study.db or postgresql://host/name"
+                "`storage` is not the URL of a database; give one such as sqlite:///study.db or postgresql://host/name"
             ) from None
         self.shown = self.url.render_as_string(hide_password=True).partition("?")[0]
 
     @staticmethod
-    def of(given: str | None, out: Path, about: dict[str, Any]) -> "Storage":
-        """The storage of a study's directory, of which `about` is what its file says, if there is one.
+    def select(stated: str | None, out: Path, study_file: dict[str, Any]) -> "Storage":
+        """The storage of a study: the one its file names, or the one the user gave.
+
+        Args:
+            stated: the URL that the user gave, if any.
+            out: the directory of the study.
+            study_file: the contents of its file; empty for a new study.
 
         Raises:
-            InputError: the URL that is given is none, is needed, or is not wanted.
+            InputError: the URL is malformed, missing, or given for a study that has its own file.
         """
-        written = about.get("storage") if about else given
-        if about and given and written is None:
-            raise InputError(f"{out} keeps its study in {out / 'study.db'}: leave out `storage`, or give another `out`")
-        if written == ELSEWHERE and not given:
+        written = study_file.get("storage") if study_file else stated
+        if study_file and stated and written is None:
+            raise InputError(f"the study in {out} uses {out / 'study.db'}: leave out `storage`, or give another `out`")
+        if written == NOT_WRITTEN and not stated:
             raise InputError(
-                f"{out}: the URL of its storage may hold a password and is not written down: give `storage`"
+                f"{out}: the URL of its storage was not written, since it may contain a password: give `storage`"
             )
-        return Storage(given or written, out)
+        return Storage(stated or written, out)
 
     @property
-    def lasting(self) -> str | None:
-        """The URL as it is written down: None where it is the default, and not itself where it could hold a secret."""
-        return ELSEWHERE if self.given and (self.url.password or self.url.query) else self.given
+    def written(self) -> str | None:
+        """The URL as the study's file has it: None for the default, `NOT_WRITTEN` where it may contain a password."""
+        return NOT_WRITTEN if self.stated and (self.url.password or self.url.query) else self.stated
 
     def open(self) -> optuna.storages.RDBStorage:
-        """Connect to it.
+        """Connect to the database.
 
         Raises:
-            InputError: what speaks to such a database is not installed, or it is of another version of optuna.
+            InputError: its driver is not installed, or it was written by another version of optuna.
         """
-        options: dict[str, Any] = {"pool_pre_ping": True}  # a connection may close while an epoch lasts for hours
+        options: dict[str, Any] = {"pool_pre_ping": True}  # a connection may be closed during an epoch of hours
         if self.url.get_backend_name() == "sqlite":
-            options = {"connect_args": {"timeout": 120}}  # another process writes for some milliseconds
+            options = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
         url = self.url.render_as_string(hide_password=False)
         try:
             try:
                 return optuna.storages.RDBStorage(url, engine_kwargs=options)
-            except SQLAlchemyError:  # perhaps two processes make the tables at one moment
+            except SQLAlchemyError:  # two processes may create the tables at the same time
                 time.sleep(1)
                 return optuna.storages.RDBStorage(url, engine_kwargs=options)
         except (ImportError, RuntimeError) as error:
-            raise InputError(f"the storage {self.shown} cannot be used: {self._without_secrets(error)}") from None
+            raise InputError(f"cannot use the storage {self.shown}: {self._without_secrets(error)}") from None
 
     @contextmanager
-    def asked(self) -> Generator[None]:
-        """Say in one line, without secrets, what the database could not do."""
+    def report_errors(self) -> Generator[None]:
+        """Turn errors of the database into an InputError of one line without secrets."""
         try:
             yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise InputError(f"the storage {self.shown} cannot be used: {self._without_secrets(error)}") from None
+            raise InputError(f"cannot use the storage {self.shown}: {self._without_secrets(error)}") from None
 
     def _without_secrets(self, error: Exception) -> str:
         text = str(error.__cause__ or error).strip().partition("\n")[0]
@@ -93,13 +105,13 @@ class Storage:
 
 
 @contextmanager
-def quiet() -> Generator[None]:
-    """Without what optuna says of itself."""
-    before = optuna.logging.get_verbosity()
+def silence_optuna() -> Generator[None]:
+    """Suppress the log messages and the warnings about experimental features of optuna."""
+    verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
-        optuna.logging.set_verbosity(before)
+        optuna.logging.set_verbosity(verbosity)

@@ -1,13 +1,11 @@
-"""A study as it stands, as plain data: its trials, which is best, what matters; and its directory.
+"""The state of a study as plain data: its trials, the best of them, and the importance of settings; and its directory.
 
-Knows nothing of the storage that it is read from.
-
-    studies/x/  study.json   the study's name, and where it is stored
-                study.db     the study, unless it is stored elsewhere
-                trials/0007  a run directory a trial
-                best         a link to the best of them
-                data/        the encoded data of all
-                lock, workers/   who is at work here
+studies/x/  study.json   the name of the study, and its storage
+            study.db     the study, unless another storage was given
+            trials/0007  the run directory of a trial
+            best         a link to the run directory of the best trial
+            data/        the encoded data of all trials
+            lock, workers/   locks of the processes that work on the study
 """
 
 from dataclasses import dataclass, field
@@ -19,122 +17,123 @@ from ohlol.tasks.metrics import LOWER_IS_BETTER, RATES, Metrics
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import FORMAT, read_json
 
-OUTLYING = 3
-"""A score is left out of a drawing that is so many times as far from the median as the best, on the other side."""
-FILE = "study.json"
-"""By which a directory is known as that of a study."""
+OUTLIER_FACTOR = 3
+"""A value is not drawn where it is so many times as far from the median as the best, on the other side."""
+STUDY_FILE = "study.json"
+"""The file that marks the directory of a study."""
+OPTUNA_IS_MISSING = "tuning needs optuna: pip install 'ohlol[tune]'"
 
 
-class Lost(Exception):  # noqa: N818 - it is no error
-    """Another process took a trial for given up, and began it anew."""
+class TrialLost(Exception):  # noqa: N818 - it is not an error
+    """Another process considered a trial abandoned and started it again under another number."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial as it stands."""
+    """The state of one trial."""
 
     number: int
     state: str
     """`complete`, `pruned`, `failed` or `running`."""
     settings: dict[str, Any]
-    """What was searched, as it was trained."""
-    score: float | None = None
-    """The main score of the best epoch so far."""
-    scores: Metrics = field(default_factory=dict[str, float])
-    """All scores of the best weights, of a complete trial."""
+    """The settings that are searched, as they were trained."""
+    value: float | None = None
+    """The main metric of the best epoch so far."""
+    metrics: Metrics = field(default_factory=dict[str, float])
+    """All metrics of the best weights, of a complete trial."""
     epochs: int = 0
-    """That were measured."""
+    """The number of epochs that were evaluated."""
     is_default: bool = False
-    """Whether it has the settings that `ohlol train` has by itself, or those nearest to them that are searched."""
-    why: str = ""
-    """It failed."""
+    """Whether it has the default settings, or the nearest to them in the search space."""
+    reason: str = ""
+    """Why it failed."""
     host: str = ""
     run: Path = Path()
     """Its run directory, which may be on another machine."""
-    here: bool = False
-    """Whether that is in this study's directory."""
+    is_local: bool = False
+    """Whether its run directory is in the directory of this study."""
 
 
 @dataclass(frozen=True)
-class Board:
-    """A study as it stands: plain data."""
+class StudySummary:
+    """The state of a study."""
 
     name: str
-    score: str
-    """The name of the main score."""
+    metric: str
+    """The name of the main metric."""
     space: dict[str, str]
-    """Each range as `search` takes it, by the setting's name."""
+    """The text of each range, by the name of its setting."""
     trials: tuple[Trial, ...]
     importance: dict[str, float] = field(default_factory=dict[str, float])
-    """How much of what differs between good and other trials each setting explains; of few trials nothing is known."""
+    """The share of the difference between good and other trials that each setting explains; empty for few trials."""
 
     @property
-    def low(self) -> bool:
-        """Whether less is better."""
-        return self.score in LOWER_IS_BETTER
+    def lower_is_better(self) -> bool:
+        """Whether a lower value of the main metric is better."""
+        return self.metric in LOWER_IS_BETTER
 
     @property
     def ranked(self) -> list[Trial]:
         """The complete trials, best first; of equal ones the earlier first."""
-        done = [t for t in self.trials if t.state == "complete" and t.scores]
-        sign = 1 if self.low else -1
-        return sorted(done, key=lambda t: (sign * t.scores[self.score], t.scores["loss"], t.number))
+        complete = [t for t in self.trials if t.state == "complete" and t.metrics]
+        sign = 1 if self.lower_is_better else -1
+        return sorted(complete, key=lambda t: (sign * t.metrics[self.metric], t.metrics["loss"], t.number))
 
     @property
     def best(self) -> Trial | None:
-        """The best complete trial, wherever it ran."""
+        """The best complete trial, on whichever machine it ran."""
         return next(iter(self.ranked), None)
 
     @property
-    def scored(self) -> list[Trial]:
-        """The complete and the pruned trials, by number: those that have a score to draw."""
-        return [t for t in self.trials if t.state in ("complete", "pruned") and t.score is not None]
+    def evaluated(self) -> list[Trial]:
+        """The complete and the pruned trials that have a value, by number."""
+        return [t for t in self.trials if t.state in ("complete", "pruned") and t.value is not None]
 
     @property
-    def so_far(self) -> list[tuple[int, float]]:
-        """The best score of a complete trial up to each, by its number."""
-        found: list[tuple[int, float]] = []
+    def best_so_far(self) -> list[tuple[int, float]]:
+        """The number of each complete trial, and the best value up to it."""
+        best = min if self.lower_is_better else max
+        steps: list[tuple[int, float]] = []
         for t in self.trials:
-            if t.state == "complete" and t.score is not None:
-                before = found[-1][1] if found else t.score
-                found.append((t.number, min(before, t.score) if self.low else max(before, t.score)))
-        return found
+            if t.state == "complete" and t.value is not None:
+                steps.append((t.number, best(steps[-1][1], t.value) if steps else t.value))
+        return steps
 
     @property
-    def limits(self) -> tuple[float, float]:
-        """Between which scores are drawn: all complete ones, but those so bad that the others would look alike."""
-        done = [t.score for t in self.trials if t.state == "complete" and t.score is not None]
-        if not done:
+    def axis_limits(self) -> tuple[float, float]:
+        """The range of values to draw: those of all complete trials, without outliers at the bad end."""
+        values = [t.value for t in self.trials if t.state == "complete" and t.value is not None]
+        if not values:
             return 0.0, 1.0
-        best, middle = (min if self.low else max)(done), median(done)
-        worst = middle + OUTLYING * (middle - best)
-        low, high = (best, min(max(done), worst)) if self.low else (max(min(done), worst), best)
-        room = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
-        low, high = low - room, high + room
-        return (max(low, 0.0), min(high, 1.0)) if self.score in RATES else (low, high)
+        best, middle = (min if self.lower_is_better else max)(values), median(values)
+        worst = middle + OUTLIER_FACTOR * (middle - best)
+        low, high = (best, min(max(values), worst)) if self.lower_is_better else (max(min(values), worst), best)
+        margin = (high - low) * 0.08 or abs(high) * 0.05 or 1.0
+        low, high = low - margin, high + margin
+        return (max(low, 0.0), min(high, 1.0)) if self.metric in RATES else (low, high)
 
 
 def is_study(folder: Path) -> bool:
     """Whether a directory is that of a study."""
-    return (folder / FILE).is_file()
+    return (folder / STUDY_FILE).is_file()
 
 
-def read_file(folder: Path) -> dict[str, Any]:
-    """What a study's directory says of it: name, and where it is stored.
+def read_study_file(folder: Path) -> dict[str, Any]:
+    """The name and the storage of the study in a directory.
 
     Raises:
-        InputError: there is none, it is damaged or of another version.
+        InputError: there is no study, its file is damaged, or it has another version.
     """
     if not is_study(folder):
-        raise InputError(f"{folder}: there is no study; `ohlol tune` makes one")
-    found = read_json(folder / FILE)
-    if not isinstance(found, dict) or found.get("format") != FORMAT or not isinstance(found.get("study"), str):
-        raise InputError(f"{folder / FILE}: is not that of a study that this version of ohlol reads")
-    if not isinstance(found.get("storage"), str | None):
-        raise InputError(f"{folder / FILE}: does not say where the study is stored")
-    return found
+        raise InputError(f"{folder}: there is no study; `ohlol tune` creates one")
+    content = read_json(folder / STUDY_FILE)
+    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("study"), str):
+        raise InputError(f"{folder / STUDY_FILE}: is not the file of a study that this version of ohlol reads")
+    if not isinstance(content.get("storage"), str | None):
+        raise InputError(f"{folder / STUDY_FILE}: does not name the storage of the study")
+    return content
 
 
-def run_of(out: Path, number: int) -> Path:
-    """Where the run of a trial lies."""
+def run_of_trial(out: Path, number: int) -> Path:
+    """The run directory of a trial."""
     return out / "trials" / f"{number:04d}"

@@ -1,0 +1,116 @@
+"""`ohlol explain`: the numbers of a model at each time step of a sequence."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ohlol.cli.app import INSIDE, Json, Lang, Run, app, console, ignore_closed_pipe
+from ohlol.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from ohlol.inference.trained_model import TrainedModel
+
+
+@app.command(rich_help_panel=INSIDE)
+def explain(
+    run: Run,
+    text: Annotated[str, typer.Argument(help="A text, or the name of a text file.", metavar="TEXT|FILE")],
+    target: Annotated[
+        str | None, typer.Option(help="Target labels, one per time step; by default those of the training pair.")
+    ] = None,
+    epoch: Annotated[
+        int | None, typer.Option(help="Show the weights after this epoch; needs --snapshots of train.", min=0)
+    ] = None,
+    step: Annotated[int | None, typer.Option(help="Show the equations of one time step, counted from 0.")] = None,
+    neurons: Annotated[
+        bool, typer.Option("--neurons", help="Show what single neurons track; best in a long text.")
+    ] = False,
+    match: Annotated[
+        str | None, typer.Option(help="Find where the neurons active over steps A:B are active again.", metavar="A:B")
+    ] = None,
+    threshold: Annotated[float, typer.Option(help="Activation above which a neuron is active, for --match.")] = 0.3,
+    lang: Lang = None,
+    html: Annotated[Path | None, typer.Option(help="Write an interactive page to this file.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Draw a figure to this .png, .svg or .pdf file; needs matplotlib.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the numbers of each time step: input, terms, gates, state and output."""
+    from ohlol.display import page, trace_text, translations
+    from ohlol.explain import history
+    from ohlol.explain.saliency import compute_saliency
+    from ohlol.explain.trace import trace
+    from ohlol.inference.trained_model import load
+
+    language = translations.language(lang)
+    model = load(run) if epoch is None else history.load_epoch(load(run), epoch)
+    text = _read_text(text)
+    if neurons or match is not None:
+        _explain_neurons(model, text, match, threshold, language, as_json)
+        return
+    traced = trace(model, text, target=target)
+    if step is not None and not (as_json or png or html):
+        trace_text.step_to_text(traced, step, console(), lang=language)
+        return
+    saliency = compute_saliency(model, text)
+    if as_json:
+        with ignore_closed_pipe():
+            print(json.dumps({**traced.to_json(), "saliency": saliency.to_json()}, ensure_ascii=False))
+    elif png is not None:
+        from ohlol.display import figures
+
+        figures.save_figure(figures.draw_trace(traced, lang=language, saliency=saliency), png)
+        print(f"written: {png}")
+    elif html is not None:
+        most = page.max_frames(traced, saliency)
+        frames = history.trace_epochs(model, text, target=target, most=most) if epoch is None else ()
+        _write_text(html, page.render_page(traced, lang=language, saliency=saliency, frames=frames))
+    else:
+        with ignore_closed_pipe():
+            trace_text.trace_to_text(traced, console(), lang=language, saliency=saliency)
+
+
+def _read_text(text: str) -> str:
+    """The contents of the file of this name; without such a file the text itself."""
+    try:
+        return Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text
+    except UnicodeDecodeError:
+        raise InputError(f"{text}: not UTF-8") from None
+    except (OSError, ValueError):  # too long for a file name, or with a NUL: a text
+        return text
+
+
+def _explain_neurons(
+    model: "TrainedModel", text: str, match: str | None, threshold: float, lang: str, as_json: bool
+) -> None:
+    from ohlol.display import neurons_text
+    from ohlol.explain import neurons
+
+    states = neurons.record_states(model, text)
+    if match is None:
+        findings = neurons.find_neurons(states)
+        if as_json:
+            print(json.dumps([finding.to_json() for finding in findings], ensure_ascii=False))
+        else:
+            neurons_text.findings_to_text(findings, console(), lang=lang)
+        return
+    first, _, last = match.partition(":")
+    if not (first.isdecimal() and last.isdecimal()):
+        raise InputError(f"`match` is {match!r}; give a range of time steps, such as 120:128")
+    start, stop = int(first), int(last)
+    matches = neurons.match_range(states, start, stop, threshold=threshold)
+    if as_json:
+        print(json.dumps([vars(one) for one in matches], ensure_ascii=False))
+    else:
+        neurons_text.matches_to_text(states.symbols[start:stop], matches, console(), lang=lang)
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"`html` {path}: {error.strerror}") from None
+    print(f"written: {path}")

@@ -1,0 +1,42 @@
+"""`ohlol prove`: a cell in a loop, a layer and matrix products give the same numbers."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ohlol.cli.app import INSIDE, Json, Lang, app, console
+
+
+@app.command(rich_help_panel=INSIDE)
+def prove(
+    run: Annotated[
+        Path | None, typer.Argument(help="Run directory whose weights are used; without it random weights.")
+    ] = None,
+    cell: Annotated[str, typer.Option(help="rnn, gru or lstm; without a run.")] = "rnn",
+    input_size: Annotated[int, typer.Option(help="I, features per time step; without a run.")] = 4,
+    hidden_size: Annotated[int, typer.Option(help="H, hidden units; without a run.")] = 4,
+    seq_len: Annotated[int, typer.Option(help="T, time steps of the random input.", min=1, max=1024)] = 5,
+    batch_size: Annotated[int, typer.Option(help="B, sequences of the random input.", min=1, max=1024)] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random input and weights.", min=0)] = 0,
+    lang: Lang = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a cell in a loop, a layer and matrix products with the same weights; exit with 1 if they differ."""
+    from ohlol.display import equivalence_text, translations
+    from ohlol.explain import equivalence
+    from ohlol.inference.trained_model import load
+
+    language = translations.language(lang)
+    if run is None:
+        sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
+        proofs: tuple[equivalence.Proof, ...] = (equivalence.prove(cell, seed=seed, **sizes),)
+    else:
+        proofs = equivalence.prove_run(load(run), seq_len=seq_len, batch_size=batch_size, seed=seed)
+    if as_json:
+        print(json.dumps([proof.to_json() for proof in proofs]))
+    else:
+        equivalence_text.proofs_to_text(proofs, console(), lang=language)
+    if not all(proof.holds for proof in proofs):
+        raise typer.Exit(1)

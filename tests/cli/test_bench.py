@@ -1,0 +1,47 @@
+"""`ohlol bench` prints one row per cell, size and direction of the measurement."""
+
+import json
+
+import pytest
+
+from ohlol.cli import main
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, *capsys.readouterr()
+
+
+def test_each_row_is_one_measurement(capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ("--sizes", "3,2,4,5", "--sizes", "2,1,3,4")
+    code, out, _ = run(capsys, "--cell", "gru", *sizes, "--seconds", "0", "--dtype", "float64", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [(row["size"]["T"], row["grad"]) for row in rows] == [(3, False), (3, True), (2, False), (2, True)]
+    assert all(row["ratio"] == pytest.approx(row["torch"] / row["ours"]) for row in rows)
+
+
+def test_the_table_names_cell_and_size(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = run(capsys, "--cell", "rnn", "--sizes", "3,2,4,5", "--seconds", "0", "--no-grad")
+    assert code == 0
+    assert [line.split()[:3] for line in out.splitlines() if line.startswith("3,2,4,5")] == [
+        ["3,2,4,5", "infer", "rnn"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--cell", "elman"], "is 'elman'; it must be one of"),
+        (["--sizes", "3,2"], "--sizes is '3,2'; give T,B,I,H"),
+        (["--dtype", "int8"], "--dtype is 'int8'; it must be one of float32, float64"),
+    ],
+)
+def test_wrong_arguments_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert message in err
+    assert err.count("\n") == 1
