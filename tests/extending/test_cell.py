@@ -116,5 +116,5 @@ def test_more_layers_are_refused() -> None:
 
 
 def test_an_unknown_cell_is_refused() -> None:
-    with pytest.raises(InputError, match="cell is 'mamba'; it must be one of rnn, "):
+    with pytest.raises(InputError, match="`cell` is 'mamba'; it must be one of rnn, "):
         ohlol.fit(PAIRS, cell="mamba")

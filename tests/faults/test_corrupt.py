@@ -267,7 +267,7 @@ CLAIMS: dict[str, tuple[str, tuple[str, ...], Any]] = {
     "a million layers": ("config.json", ("model", "num_layers"), 1 << 20),
     "as many layers as may be": ("config.json", ("model", "num_layers"), 256),
     "a huge embedding": ("config.json", ("model", "embedding_size"), 1 << 20),
-    "a number no float holds": ("config.json", ("scores",), {"loss": 10**400}),
+    "a number no float holds": ("config.json", ("metrics",), {"loss": 10**400}),
     "a negative size": ("config.json", ("sizes", "inputs"), -5),
     "a huge size": ("config.json", ("sizes", "outputs"), 1 << 60),
     "dropout above 1": ("config.json", ("model", "dropout"), 1.5),

@@ -84,7 +84,7 @@ def generate(
         ids = vocab.encode(symbols).astype(np.int64)
     except UnknownSymbol as unknown:
         raise InputError(f"`prompt`: symbol {unknown.symbol!r} was not seen in training") from None
-    kernel = network.make_sequence_stepper(vocab.unk)
+    kernel = network.make_sequence_stepper(vocab.unk) if network.head.decodes_by_argmax else None
     if kernel is None:
         drawn = _generate_in_python(network, ids, length, sampling, seed, exclude=vocab.unk)
     else:
@@ -102,6 +102,8 @@ def _generate_in_python(
         steps = Steps(to_device(ids, network.device), torch.ones(len(ids), dtype=torch.int64))
         with disable_tf32(network.device):
             output, state = network(steps, state)
+        if not network.head.decodes_by_argmax:  # logits of the probabilities that the head defines
+            output = network.head.probabilities(output[-1:]).log()
         logits = output[-1].cpu()  # drawn on the CPU, so that a seed gives the same text on every device
         if exclude is not None:
             logits[exclude] = -torch.inf

@@ -106,7 +106,9 @@ def decode(head: Head, logits: Tensor, exclude: int | None) -> list[int]:
     """The best label of each row of logits (n, K), without an excluded one; zeros for a head of numbers."""
     if head.numeric:
         return [0] * len(logits)
-    if exclude is not None:
-        logits = logits.clone()
-        logits[:, exclude] = -torch.inf
-    return head.decode(logits).tolist()
+    best = head.decode(logits)
+    if exclude is not None and bool((best == exclude).any()):
+        _, ids = head.n_best(logits, 2)
+        second = torch.where(ids[:, 0] == exclude, ids[:, -1], ids[:, 0])
+        best = torch.where(best == exclude, second, best)
+    return best.tolist()

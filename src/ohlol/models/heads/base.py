@@ -29,7 +29,9 @@ class Head(torch.nn.Module, ABC):
     is_identity: ClassVar[bool] = False
     """Whether the logits are the hidden states themselves."""
     decodes_by_argmax: ClassVar[bool] = False
-    """Whether `decode` is the argmax of each answer's own logits, which the kernels can take themselves."""
+    """Whether answers are independent, `decode` is the argmax of their logits and `probabilities` is their softmax.
+
+    The kernels compute both themselves."""
 
     def __init__(self, width: int, outputs: int):
         super().__init__()
