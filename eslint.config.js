@@ -26,6 +26,7 @@ const BROWSER = [
   "setTimeout",
 ];
 const COMMON = [
+  "nameSymbol",
   "byId",
   "clamp",
   "createBar",

@@ -22,8 +22,8 @@ from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.interop.onnx_export import graph
-from ohlol.interop.onnx_verify import TOLERANCE, Runtime
+from ohlol.interop.onnx_export import build_graph
+from ohlol.interop.onnx_verify import TOLERANCE, OnnxModel
 from ohlol.models.inputs import Steps
 from ohlol.models.sequence_model import SequenceModel
 
@@ -57,12 +57,12 @@ class OnnxLoop:
     """The exported graph of one step in onnxruntime."""
 
     def __init__(self, model: TrainedModel):
-        self.runtime = Runtime(model, graph(model, step=True))
+        self.runtime = OnnxModel(model, build_graph(model, step=True))
         self.names = self.runtime.states
 
     def start(self, n: int) -> list[np.ndarray]:
         """States of zeros."""
-        return [s.numpy() for s in self.runtime.start(n)]
+        return [s.numpy() for s in self.runtime.initial_state(n)]
 
     def step(self, ids: np.ndarray, states: list[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
         """Logits (n, V) and the states after reading ids (n,)."""

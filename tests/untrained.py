@@ -1,9 +1,10 @@
-"""Models with weights of chance, of every task, cell and shape, without the time that training takes."""
+"""Models with random weights, of every task, cell and shape, without the time that training takes."""
 
 from typing import Any
 
 import numpy as np
 import torch
+from helpers import cell_settings
 
 from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
@@ -15,39 +16,48 @@ from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 
 KINDS = ("label", "words", "next", "next words", "classify", "forecast")
-"""Tasks, with a level where both are worth a test; "words" labels them."""
+"""Tasks, by word where the level makes a difference; "words" is task label by word."""
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "mat", "the", "sat", "cat", "a", "on"]
 LETTERS = "abcdefgé"
 
 
 def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) -> TrainedModel:
-    """A model of one of `KINDS` that was taught nothing; `model` are fields of `ModelSettings`."""
+    """A model with random weights.
+
+    Args:
+        kind: one of `KINDS`.
+        seed: of the weights.
+        unknowns: whether its vocabulary has <unk>.
+        model: fields of `ModelSettings`; `cell` is a name in `helpers.CELLS`.
+    """
     task, _, level = ("label", "", "words") if kind == "words" else kind.partition(" ")
-    word = level == "words"
-    form = {"label": "conll" if word else "pairs", "next": "text"}.get(task, "columns")
-    settings = DataSettings(task, form, None if task == "forecast" else "word" if word else "char")
-    corpus = _corpus(task, word, settings)
-    made = ModelSettings(**{"hidden_size": 11, "embedding_size": 5, "head": TASKS[task].head, **model})
-    codec = Codec.learn(
-        corpus, unknowns=unknowns, spelled=bool(made.char_rnn_size) and word, paired=bool(made.bigram_size)
-    )
+    by_word = level == "words"
+    form = {"label": "conll" if by_word else "pairs", "next": "text"}.get(task, "columns")
+    data = DataSettings(task, form, None if task == "forecast" else "word" if by_word else "char")
+    corpus = _corpus(task, by_word, data)
+    if "cell" in model:
+        model = {**cell_settings(model["cell"]), **{k: v for k, v in model.items() if k != "cell"}}
+    settings = ModelSettings(**{"hidden_size": 11, "embedding_size": 5, "head": TASKS[task].head, **model})
+    spelled, paired = bool(settings.char_rnn_size) and by_word, bool(settings.bigram_size)
+    codec = Codec.learn(corpus, unknowns=unknowns, spelled=spelled, paired=paired)
+    sizes = sizes_from_codec(codec)
     torch.manual_seed(seed)
-    network = SequenceModel(made, sizes_from_codec(codec)).eval()
-    return TrainedModel(RunConfig(task, settings, made, sizes_from_codec(codec), TrainSettings()), codec, network)
+    network = SequenceModel(settings, sizes).eval()
+    return TrainedModel(RunConfig(task, data, settings, sizes, TrainSettings()), codec, network)
 
 
-def _corpus(task: str, word: bool, settings: DataSettings) -> Corpus:
+def _corpus(task: str, by_word: bool, data: DataSettings) -> Corpus:
     if task == "forecast":
         rows = np.stack([50 + 20 * np.sin(np.arange(40)), 3 * np.cos(np.arange(40)), np.arange(40.0)], axis=1)
         names = ("height", "slope", "day")
-        return Corpus(task, settings, [rows], [rows[:, :2]], [Place("made", 1)], names, names[:2])
-    inputs: Any = [WORDS, WORDS[::-1]] if word else [LETTERS, LETTERS[::-1]]
+        return Corpus(task, data, [rows], [rows[:, :2]], [Place("rows", 1)], names, names[:2])
+    inputs: Any = [WORDS, WORDS[::-1]] if by_word else [LETTERS, LETTERS[::-1]]
     targets: Any = {"label": inputs, "classify": ["first", "second"], "next": None}[task]
-    return Corpus(task, settings, inputs, targets, [Place("made", i + 1) for i in range(2)])
+    return Corpus(task, data, inputs, targets, [Place("texts", i + 1) for i in range(2)])
 
 
 def sequence(model: TrainedModel, length: int, seed: int = 0) -> list[Any]:
-    """Symbols, some of them unknown, or rows of numbers, as a stream of the model reads them."""
+    """Random symbols, some of them unknown, or rows of numbers, as a stream of the model reads them."""
     random = np.random.default_rng(seed)
     if model.task == "forecast":
         return [list(row) for row in random.normal(size=(length, 3)) * 20 + 30]

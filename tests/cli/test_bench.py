@@ -27,9 +27,7 @@ def test_the_table_names_cell_and_size(capsys: pytest.CaptureFixture[str], monke
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run(capsys, "--cell", "rnn", "--sizes", "3,2,4,5", "--seconds", "0", "--no-grad")
     assert code == 0
-    assert [line.split()[:3] for line in out.splitlines() if "3,2,4,5" in line] == [
-        ["3,2,4,5", "infer", "rnn"]
-    ]
+    assert [line.split()[:3] for line in out.splitlines() if "3,2,4,5" in line] == [["3,2,4,5", "infer", "rnn"]]
 
 
 @pytest.mark.parametrize(

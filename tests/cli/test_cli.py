@@ -213,7 +213,7 @@ def test_an_out_that_exists_is_one_line(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_task_of_another_kind_is_one_line(run: Run, trained: Path) -> None:
-    assert "only a model of task next generates" in refused(run("generate", trained / "label"))
+    assert "only a model that predicts the next symbol generates text" in refused(run("generate", trained / "label"))
     assert "generate" in refused(run("predict", trained / "next", "abc"))
     assert "--output-format is 'xml'" in refused(run("predict", trained / "label", "abc", "--output-format", "xml"))
     assert "empty" in refused(run("predict", trained / "label", ""))

@@ -176,7 +176,7 @@ class OnDevice:
         assert there.device.type == self.device
         assert here.on_cpu is here
         pytest.importorskip("onnx", reason="onnx is not installed")
-        assert onnx_export.graph(there) == onnx_export.graph(here)
+        assert onnx_export.build_graph(there) == onnx_export.build_graph(here)
 
     def test_the_run_says_where_it_was_computed(self, tmp_path: Path) -> None:
         title = devices.describe_device(devices.select_device(self.device))

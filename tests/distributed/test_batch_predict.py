@@ -46,7 +46,7 @@ def test_each_sequence_once_and_in_order(place: Path, capsys: pytest.CaptureFixt
 
 
 def test_several_processes_write_the_same(place: Path) -> None:
-    batch_predict.predict(ohlol.load("run"), Path("corpus"), Path("one"), kind="jsonl")
+    batch_predict.predict_corpus(ohlol.load("run"), Path("corpus"), Path("one"), output_format="jsonl")
     command = ["-m", "ohlol", "predict", "run", "corpus", "--out", "two", "--output-format", "jsonl"]
     out, _ = run(torchrun(2, *command), place)
     assert out.count("300 sequences") == 1
@@ -55,9 +55,9 @@ def test_several_processes_write_the_same(place: Path) -> None:
 
 def test_what_is_there_is_not_done_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = ohlol.load("run")
-    batch_predict.predict(model, Path("corpus"), Path("whole"))
+    batch_predict.predict_corpus(model, Path("corpus"), Path("whole"))
     done: list[int] = []
-    real = batch_predict._write
+    real = batch_predict._write_shard
 
     def stop(*rest: object) -> None:
         if len(done) == 3:
@@ -65,14 +65,14 @@ def test_what_is_there_is_not_done_again(place: Path, monkeypatch: pytest.Monkey
         done.append(1)
         real(*rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(batch_predict, "_write", stop)
+    monkeypatch.setattr(batch_predict, "_write_shard", stop)
     with pytest.raises(KeyboardInterrupt):
-        batch_predict.predict(model, Path("corpus"), Path("pred"))
+        batch_predict.predict_corpus(model, Path("corpus"), Path("pred"))
     assert "files" not in read_json(Path("pred/predictions.json"))
     before = {path.name: path.stat().st_mtime_ns for path in Path("pred").glob("*.txt")}
     assert len(before) == 3
-    monkeypatch.setattr(batch_predict, "_write", real)
-    batch_predict.predict(model, Path("corpus"), Path("pred"))
+    monkeypatch.setattr(batch_predict, "_write_shard", real)
+    batch_predict.predict_corpus(model, Path("corpus"), Path("pred"))
     assert {name: (Path("pred") / name).stat().st_mtime_ns for name in before} == before
     assert bytes_of(Path("pred")) == bytes_of(Path("whole"))
 
@@ -83,7 +83,7 @@ def test_classes_are_predicted_without_targets(tmp_path: Path, monkeypatch: pyte
     model = ohlol.fit("names.csv", input="name", target="kind", out="run", **TINY)
     Path("new.csv").write_text("name\n" + "".join(f"b{'dl' * n}{'ao'[n % 2]}\n" for n in range(1, 40)))
     encode(["new.csv"], Path("c"), model.config.data, vocab=Path("run"), targets=False, jobs=1)
-    batch_predict.predict(model, Path("c"), Path("pred"))
+    batch_predict.predict_corpus(model, Path("c"), Path("pred"))
     names = Path("new.csv").read_text().splitlines()[1:]
     assert lines(Path("pred")) == [model.predict(name).labels[0] for name in names]
 
@@ -92,21 +92,21 @@ def test_mistakes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = ohlol.load("run")
     encode(["new.tsv"], Path("other"), DataSettings(), jobs=1)
     with pytest.raises(InputError, match="other was encoded with another vocabulary than the model's"):
-        batch_predict.predict(model, Path("other"), Path("pred"))
-    batch_predict.predict(model, Path("corpus"), Path("pred"))
+        batch_predict.predict_corpus(model, Path("other"), Path("pred"))
+    batch_predict.predict_corpus(model, Path("corpus"), Path("pred"))
     with pytest.raises(InputError, match="pred holds the predictions of another model, corpus or format"):
-        batch_predict.predict(model, Path("corpus"), Path("pred"), kind="tsv")
+        batch_predict.predict_corpus(model, Path("corpus"), Path("pred"), output_format="tsv")
     Path("full").mkdir()
     Path("full/letter").write_text("dear")
-    with pytest.raises(InputError, match="full holds no predictions and is left alone"):
-        batch_predict.predict(model, Path("corpus"), Path("full"))
+    with pytest.raises(InputError, match="full is not empty and holds no predictions"):
+        batch_predict.predict_corpus(model, Path("corpus"), Path("full"))
     with pytest.raises(InputError, match="`output_format` is 'xml'"):
-        batch_predict.predict(model, Path("corpus"), Path("pred2"), kind="xml")
+        batch_predict.predict_corpus(model, Path("corpus"), Path("pred2"), output_format="xml")
     text_file(place / "text.txt")
     encode(["text.txt"], Path("text"), DataSettings(), jobs=1)
     speaker = ohlol.fit("text", out="speaker", **TINY)
     with pytest.raises(InputError, match="this model's task is next"):
-        batch_predict.predict(speaker, Path("text"), Path("pred3"))
+        batch_predict.predict_corpus(speaker, Path("text"), Path("pred3"))
     for command, message in (
         (["predict", "run", "corpus"], "give --out"),
         (["predict", "run", "abc", "--out", "x"], "--out is for the predictions of an encoded corpus"),

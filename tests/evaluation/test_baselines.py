@@ -1,4 +1,4 @@
-"""What a loss is worth, worked out by hand beside what the program says at the end of a training."""
+"""The reference values of a loss, compared with values computed by hand."""
 
 import math
 from collections import Counter
@@ -14,23 +14,24 @@ from hypothesis import strategies as st
 
 import ohlol
 from ohlol.cli import main
-from ohlol.evaluation.baselines import Baselines, baselines, cross_entropy, persistence
+from ohlol.evaluation.baselines import Baselines, compute_baselines, cross_entropy, evaluate_persistence
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.training.trainer import Trainer
 
 
-class Ended(Recorder):
-    """Keeps what there is to say at the end."""
+class BaselineRecorder(Recorder):
+    """Computes the reference values at the end of the training."""
 
-    found: Baselines
+    baselines: Baselines
 
     def on_train_end(self, trainer: Trainer, accumulator: MetricAccumulator) -> None:
-        self.found = baselines(trainer.config, trainer.codec, accumulator)
+        self.baselines = compute_baselines(trainer.config, trainer.codec, accumulator)
 
 
-def ended(data: Any = None, **settings: Any) -> tuple[Baselines, dict[str, float]]:
-    recorder = Ended()
-    return (model := ohlol.fit(data, callbacks=[recorder], **settings)) and recorder.found, model.config.metrics
+def fit_with_baselines(data: Any = None, **settings: Any) -> tuple[Baselines, dict[str, float]]:
+    recorder = BaselineRecorder()
+    model = ohlol.fit(data, callbacks=[recorder], **settings)
+    return recorder.baselines, model.config.metrics
 
 
 def entropy(text: str) -> float:
@@ -38,60 +39,62 @@ def entropy(text: str) -> float:
 
 
 def test_the_tutorial() -> None:
-    found, scores = ended(seed=1)
-    assert found.loss == scores["loss"]
-    assert found.count == 5
-    assert found.uniform == pytest.approx(math.log(4))
-    assert found.frequencies == pytest.approx(entropy("ohlol"))
-    assert found.floor == pytest.approx(-math.log(math.e / (math.e + 3 / math.e)))
-    assert found.floor == pytest.approx(0.341, abs=5e-4)
-    assert found.summed is None
-    assert found.learned
-    assert ended(seed=1, head="softmax", epochs=60)[0].floor is None
-    assert ended(seed=1, head="softmax", epochs=60)[0].loss < found.floor
+    baselines, metrics = fit_with_baselines(seed=1)
+    assert baselines.loss == metrics["loss"]
+    assert baselines.count == 5
+    assert baselines.uniform == pytest.approx(math.log(4))
+    assert baselines.frequencies == pytest.approx(entropy("ohlol"))
+    assert baselines.floor == pytest.approx(-math.log(math.e / (math.e + 3 / math.e)))
+    assert baselines.floor == pytest.approx(0.341, abs=5e-4)
+    assert baselines.summed is None
+    assert baselines.learned
+    assert fit_with_baselines(seed=1, head="softmax", epochs=60)[0].floor is None
+    assert fit_with_baselines(seed=1, head="softmax", epochs=60)[0].loss < baselines.floor
 
 
 def test_no_weights_get_below_the_floor() -> None:
-    found, _ = ended([("ab", "ba")], epochs=400, lr=0.3)
-    assert found.floor == pytest.approx(math.log(1 + math.exp(-2)))
-    assert found.floor < found.loss < found.floor + 1e-2
+    baselines, _ = fit_with_baselines([("ab", "ba")], epochs=400, lr=0.3)
+    assert baselines.floor == pytest.approx(math.log(1 + math.exp(-2)))
+    assert baselines.floor < baselines.loss < baselines.floor + 1e-2
 
 
 def test_a_sum_is_over_a_sequence() -> None:
-    found, _ = ended([("hello", "ohlol"), ("hel", "loh")], cell="rnn", loop=True, epochs=2)
-    assert found.summed == pytest.approx(found.loss * 4)  # 8 steps in 2 sequences
-    assert found.frequencies == pytest.approx(entropy("ohlolloh"))
+    baselines, _ = fit_with_baselines([("hello", "ohlol"), ("hel", "loh")], cell="rnn", loop=True, epochs=2)
+    assert baselines.summed == pytest.approx(baselines.loss * 4)  # 8 steps in 2 sequences
+    assert baselines.frequencies == pytest.approx(entropy("ohlolloh"))
 
 
 def test_files_of_every_task(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
-    found, _ = ended(data, dev=data, **TINY)
+    baselines, _ = fit_with_baselines(data, dev=data, **TINY)
     labels = "".join(line.split("\t")[1] for line in data.read_text().splitlines())
-    assert found.answers == len(set(labels))
-    assert found.count == len(labels)
-    assert found.frequencies == pytest.approx(entropy(labels))
+    assert baselines.answers == len(set(labels))
+    assert baselines.count == len(labels)
+    assert baselines.frequencies == pytest.approx(entropy(labels))
     text = text_file(tmp_path / "text.txt")
-    found, _ = ended(text, dev=text, **TINY)
-    assert found.frequencies == pytest.approx(entropy(text.read_text()))
+    baselines, _ = fit_with_baselines(text, dev=text, **TINY)
+    assert baselines.frequencies == pytest.approx(entropy(text.read_text()))
     names = names_file(tmp_path / "names.csv")
-    found, _ = ended(names, dev=names, input="name", target="kind", **TINY)
-    assert (found.count, found.answers) == (30, 2)
-    assert found.frequencies == pytest.approx(math.log(2))
-    found, scores = ended(sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, num_layers=1, epochs=1)
-    assert (found.loss, found.uniform, found.frequencies) == (scores["loss"], 1.0, None)
+    baselines, _ = fit_with_baselines(names, dev=names, input="name", target="kind", **TINY)
+    assert (baselines.count, baselines.answers) == (30, 2)
+    assert baselines.frequencies == pytest.approx(math.log(2))
+    baselines, metrics = fit_with_baselines(
+        sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, num_layers=1, epochs=1
+    )
+    assert (baselines.loss, baselines.uniform, baselines.frequencies) == (metrics["loss"], 1.0, None)
 
 
-def test_an_answer_that_was_never_counted() -> None:
-    never = cross_entropy(np.array([1, 1]), np.array([3, 0]))
-    assert never == pytest.approx(-(math.log(4 / 5) + math.log(1 / 5)) / 2)
+def test_a_target_that_was_never_counted() -> None:
+    loss = cross_entropy(np.array([1, 1]), np.array([3, 0]))
+    assert loss == pytest.approx(-(math.log(4 / 5) + math.log(1 / 5)) / 2)
     assert cross_entropy(np.array([0, 0]), np.array([0, 0])) == 0
 
 
 @pytest.mark.parametrize(
-    ("language", "said"), [("C", "all labels equally probable"), ("zh_CN.UTF-8", "所有标签等概率")]
+    ("language", "phrase"), [("C", "all labels equally probable"), ("zh_CN.UTF-8", "所有标签等概率")]
 )
 def test_the_command(
-    language: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    language: str, phrase: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LC_ALL", language)
     with pytest.raises(SystemExit) as end:
@@ -99,17 +102,17 @@ def test_the_command(
     assert end.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     best = next(i for i, line in enumerate(lines) if line.startswith("best weights: "))
-    assert said in lines[best + 2]
+    assert phrase in lines[best + 2]
     assert lines[-2] == f"saved: {tmp_path / 'run'}"
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
 def test_persistence_repeats_the_last_row(values: list[float]) -> None:
     errors = [b - a for a, b in pairwise(values)]
-    metrics = persistence([np.array(values)[:, None]])
+    metrics = evaluate_persistence([np.array(values)[:, None]])
     assert metrics["rmse"] == pytest.approx(math.sqrt(sum(e * e for e in errors) / len(errors)), abs=1e-12)
     assert metrics["mae"] == pytest.approx(sum(map(abs, errors)) / len(errors), abs=1e-12)
 
 
 def test_persistence_does_not_reach_over_series() -> None:
-    assert persistence([np.zeros((3, 1)), np.full((3, 1), 100.0)]) == {"rmse": 0.0, "mae": 0.0}
+    assert evaluate_persistence([np.zeros((3, 1)), np.full((3, 1), 100.0)]) == {"rmse": 0.0, "mae": 0.0}

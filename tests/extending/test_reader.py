@@ -14,7 +14,7 @@ from ohlol.data import sequences
 from ohlol.data.corpus.encode import encode
 from ohlol.data.lines import Lines
 from ohlol.data.readers.base import READERS, infer_reader
-from ohlol.inference.output import writer
+from ohlol.inference.output import make_writer
 from ohlol.utils.errors import InputError
 
 RULES = "; a comment\nthe cat sat => D N V\na dog => D N\n" * 15
@@ -64,7 +64,7 @@ def test_train_evaluate_and_predict(rules: Path, tmp_path: Path) -> None:
     (tmp_path / "inputs.txt").write_text("a cat sat\n")
     corpus = sequences.read(tmp_path / "inputs.txt", model.config.data, targets=False)
     prediction = next(iter(model.predict_many(corpus)))
-    assert writer(model, "plain")(prediction) == "D N V"
+    assert make_writer(model, "plain")(prediction) == "D N V"
 
 
 def test_resume(rules: Path, tmp_path: Path) -> None:

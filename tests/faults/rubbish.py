@@ -1,4 +1,4 @@
-"""Data files of every format and ways to spoil them; knows nothing of what a reader should say."""
+"""Data files of every format, and ways to damage them."""
 
 import json
 import random
@@ -74,7 +74,7 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, DataSettings]] = {
     "Parquet series": (parquet, "sizes.parquet", DataSettings(task="forecast", input="size")),
     "Arrow classes": (arrow_file, "names.arrow", DataSettings(task="classify", input="name", target="kind")),
     "Arrow series": (arrow_file, "sizes.feather", DataSettings(task="forecast", input="size")),
-    "told": (json_table, "anything", DataSettings()),
+    "inferred": (json_table, "anything", DataSettings()),
 }
 
 PIECES = (
@@ -99,31 +99,31 @@ PIECES = (
     b"\x1b[2J",
     b"x" * 70_000,
 )
-"""What is put into files, beside chance."""
+"""Bytes that are inserted into files, beside random ones."""
 
 
-def spoiled(raw: bytes, chance: random.Random) -> bytes:
+def spoiled(raw: bytes, rng: random.Random) -> bytes:
     """A file changed in one to four places."""
-    made = bytearray(raw)
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(made) + 1)
-        match chance.randrange(7):
+    changed = bytearray(raw)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(changed) + 1)
+        match rng.randrange(7):
             case 0:
-                made[at : at + 1] = bytes([chance.randrange(256)])
+                changed[at : at + 1] = bytes([rng.randrange(256)])
             case 1:
-                made[at:at] = chance.choice(PIECES)
+                changed[at:at] = rng.choice(PIECES)
             case 2:
-                del made[at : at + chance.randint(1, 40)]
+                del changed[at : at + rng.randint(1, 40)]
             case 3:
-                made[at:at] = chance.randbytes(chance.randint(1, 30))
+                changed[at:at] = rng.randbytes(rng.randint(1, 30))
             case 4:
-                other = chance.randrange(len(made) + 1)
-                made[at:at] = made[other : other + chance.randint(1, 60)]
+                other = rng.randrange(len(changed) + 1)
+                changed[at:at] = changed[other : other + rng.randint(1, 60)]
             case 5:
-                del made[at:]
+                del changed[at:]
             case _:
-                made[at : at + len(made) // 4] = chance.randbytes(len(made) // 4)
-    return bytes(made)
+                changed[at : at + len(changed) // 4] = rng.randbytes(len(changed) // 4)
+    return bytes(changed)
 
 
 def try_to_read(path: Path, settings: DataSettings) -> bool:

@@ -323,7 +323,7 @@ def test_a_run_that_ends_in_nan_exits_2(tmp_path: Path) -> None:
 def published(run: Path) -> list[str]:
     """What a run shows to others: weights, a card, scores, and lines of metrics that hold no number."""
     found = [name for name in ("model.safetensors", "README.md") if (run / name).exists()]
-    found += ["scores"] if run_directory.read_config(run).scores else []
+    found += ["metrics"] if run_directory.read_config(run).metrics else []
     metrics = (run / "metrics.jsonl").read_text() if (run / "metrics.jsonl").exists() else ""
     return found + [line for line in metrics.splitlines() if "NaN" in line or "Infinity" in line]
 
@@ -484,7 +484,7 @@ def test_a_config_without_newer_settings_is_read_with_their_defaults(tmp_path: P
 
 def test_a_folder_that_is_there_is_needed_by_the_doctor(tmp_path: Path) -> None:
     code, err = command("doctor", "--out", "gone", cwd=tmp_path)
-    assert (code, err) == (2, "ohlol: --out is gone, which is no directory; give one that is there\n")
+    assert (code, err) == (2, "ohlol: --out is gone, which is not a directory; give an existing one\n")
 
 
 def test_the_doctor_tells_and_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,7 +19,7 @@ from helpers import upper_pairs  # noqa: E402
 from ohlol import fit, load  # noqa: E402
 from ohlol.config import DataSettings  # noqa: E402
 from ohlol.data.corpus.encode import encode  # noqa: E402
-from ohlol.interop.onnx_export import graph  # noqa: E402
+from ohlol.interop.onnx_export import build_graph  # noqa: E402
 from ohlol.training.callbacks import Callback, Epoch  # noqa: E402
 from ohlol.training.trainer import Interrupted, Trainer  # noqa: E402
 
@@ -55,7 +55,7 @@ def shipped() -> None:
     for letter in "hel":
         stream.step(letter)
     Path("hello.stream.safetensors").write_bytes(stream.state())
-    Path("hello.onnx").write_bytes(graph(model))
+    Path("hello.onnx").write_bytes(build_graph(model))
 
 
 if __name__ == "__main__":

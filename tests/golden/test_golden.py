@@ -39,7 +39,7 @@ def test_a_graph_comes_back() -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
     from ohlol.interop import import_run
 
-    model, _ = import_run.read(HERE / "hello.onnx")
+    model, _ = import_run.import_model(HERE / "hello.onnx")
     assert model.identity == ohlol.load(HERE / "hello").identity
     assert model.identity == "3c4f8ffd823590b00c27df17883347fb9ba1ca13c61993462dbd49589ae8b2b1"
 

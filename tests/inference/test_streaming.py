@@ -1,4 +1,4 @@
-"""Streams: pieces equal the whole, many equal one, what is saved goes on, and what is wrong is refused in one line."""
+"""Streams: pieces give the output of the whole, saved states continue, and wrong input is refused in one line."""
 
 import itertools
 import json
@@ -33,6 +33,7 @@ from ohlol.utils.errors import InputError
 KINDS: list[tuple[str, dict[str, Any]]] = [
     *((task, cell_settings(cell)) for task, cell in itertools.product(MODELS, CELLS)),
     ("label", {"cell": "lstm", "num_layers": 3}),
+    ("next", {"cell": "rnn_relu", "num_layers": 2}),
     ("next", {"cell": "gru", "num_layers": 2, "embedding_size": 0}),
     ("next", {"cell": "lstm", "embedding_size": 11, "tie_weights": True}),
     ("words", {"cell": "lstm", "num_layers": 2, "char_rnn_size": 4}),
@@ -46,7 +47,7 @@ WITH_OR_WITHOUT = [
 
 @pytest.fixture(params=WITH_OR_WITHOUT, ids=["kernels", "torch"], autouse=True)
 def kernels(request: pytest.FixtureRequest) -> Any:
-    """Once with the compiled step, its buffers full of NaN, and once with the model's own forward pass."""
+    """Once with the kernels, their buffers filled with NaN, and once with the model's forward pass."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param:
             backend.poison(True)
@@ -58,7 +59,7 @@ def kernels(request: pytest.FixtureRequest) -> Any:
 
 @torch.no_grad()
 def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
-    """The scores (T, K) of a sequence that is read at once, by the network alone; for `classify` of every beginning."""
+    """The network's logits (T, K) for a sequence read at once; with one label a sequence, those of every prefix."""
     rows = []
     starts = range(1, len(symbols) + 1) if trained.task == "classify" else [len(symbols)]
     for end in starts:
@@ -76,7 +77,7 @@ def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
     return torch.cat(rows)
 
 
-def scores(steps: list[Step]) -> Tensor:
+def stack_logits(steps: list[Step]) -> Tensor:
     return torch.stack([step.logits for step in steps])
 
 
@@ -87,94 +88,94 @@ def test_steps_are_the_whole_sequence(kind: str, settings: dict[str, Any]) -> No
     stream = trained.stream()
     steps = [stream.step(symbol) for symbol in symbols]
     expected = whole(trained, symbols)
-    assert_same("scores", scores(steps), expected, torch.float32)
+    assert_same("logits", stack_logits(steps), expected, torch.float32)
     assert stream.steps == 12
     if kind == "forecast":
         assert trained.codec.target_scale is not None
         assert steps[3].row.tolist() == trained.codec.target_scale.undo(steps[3].logits.numpy()).tolist()
         return
     assert trained.codec.labels is not None
-    names, chances = trained.codec.labels.symbols, torch.softmax(expected, dim=1)
-    never = names.index("<unk>") if trained.task == "next" else None
-    for step, symbol, wanted in zip(steps, symbols, chances, strict=True):
+    names, rows = trained.codec.labels.symbols, torch.softmax(expected, dim=1)
+    excluded = names.index("<unk>") if trained.task == "next" else None
+    for step, symbol, probabilities in zip(steps, symbols, rows, strict=True):
         assert step.unknown == (symbol == "z")
-        order = [i for i in wanted.argsort(descending=True).tolist() if i != never]
+        order = [i for i in probabilities.argsort(descending=True).tolist() if i != excluded]
         assert step.label == names[order[0]]
-        assert step.probability == pytest.approx(float(wanted[order[0]]), abs=1e-5)
+        assert step.probability == pytest.approx(float(probabilities[order[0]]), abs=1e-5)
         assert [name for name, _ in step.best(2)] == [names[i] for i in order[:2]]
-        assert [p for _, p in step.best(99)] == pytest.approx([float(wanted[i]) for i in order], abs=1e-5)
-        assert_same("probabilities", step.probabilities, wanted, torch.float32)
+        assert [p for _, p in step.best(99)] == pytest.approx([float(probabilities[i]) for i in order], abs=1e-5)
+        assert_same("probabilities", step.probabilities, probabilities, torch.float32)
 
 
 @given(st.data())
-def test_any_cutting_equals_the_whole(data: st.DataObject) -> None:
-    """Cut anywhere, read by `read` or by `step`, the state saved and restored between, other streams beside."""
+def test_any_pieces_equal_the_whole(data: st.DataObject) -> None:
+    """Cut anywhere, read by `read` or by `step`, with other streams, the state saved and restored in between."""
     kind, settings = data.draw(st.sampled_from(KINDS))
     trained = untrained(kind, **settings)
     length = data.draw(st.integers(1, 25))
     symbols, others = sequence(trained, length), sequence(trained, length, seed=1)
     cuts = sorted(data.draw(st.sets(st.integers(1, length), max_size=6)) | {0, length})
     streams = trained.streams(2)
-    key, found = 0, list[Step]()
+    key, steps = 0, list[Step]()
     for start, end in itertools.pairwise(cuts):
         how = data.draw(st.sampled_from(["read", "step", "step with another", "moved"]))
         piece = symbols[start:end]
         if how == "read":
-            found += streams.read(key, piece)
+            steps += streams.read(key, piece)
         elif how == "step with another":
-            found += [streams.step({1: o, key: s})[key] for o, s in zip(others, piece, strict=False)]
+            steps += [streams.step({1: o, key: s})[key] for o, s in zip(others, piece, strict=False)]
         else:
             if how == "moved":
                 state = streams.state(key)
                 streams.leave(key)
                 key = streams.join(state)
-            found += [streams.step({key: s})[key] for s in piece]
+            steps += [streams.step({key: s})[key] for s in piece]
         assert streams.steps(key) == end
-    assert_same("scores", scores(found), whole(trained, symbols), torch.float32)
+    assert_same("logits", stack_logits(steps), whole(trained, symbols), torch.float32)
 
 
 @given(st.data())
 def test_streams_join_and_leave_at_any_step(data: st.DataObject) -> None:
-    """Each of many sequences gets what it would have got alone, whatever came and went."""
+    """Each of many sequences gets the output it would get alone, whichever others join and leave."""
     kind, settings = data.draw(st.sampled_from(KINDS))
     trained = untrained(kind, **settings)
     streams = trained.streams(data.draw(st.integers(0, 2)))
     histories: dict[int, list[Any]] = {key: [] for key in streams}
-    answers: dict[int, list[Step]] = {key: [] for key in streams}
+    outputs: dict[int, list[Step]] = {key: [] for key in streams}
     ended: list[tuple[list[Any], list[Step]]] = []
     symbols = itertools.cycle(sequence(trained, 60, seed=2))
     for _ in range(data.draw(st.integers(1, 12))):
-        act = data.draw(st.sampled_from(["step", "step", "step", "join", "leave", "reset"]))
-        if act == "join":
+        action = data.draw(st.sampled_from(["step", "step", "step", "join", "leave", "reset"]))
+        if action == "join":
             key = streams.join()
             assert key not in histories
-            histories[key], answers[key] = [], []
-        elif act != "step" and histories:
+            histories[key], outputs[key] = [], []
+        elif action != "step" and histories:
             key = data.draw(st.sampled_from(sorted(histories)))
-            ended.append((histories.pop(key), answers.pop(key)))
-            if act == "leave":
+            ended.append((histories.pop(key), outputs.pop(key)))
+            if action == "leave":
                 streams.leave(key)
             else:
                 streams.reset(key)
-                histories[key], answers[key] = [], []
+                histories[key], outputs[key] = [], []
         else:
-            chosen = data.draw(st.permutations(sorted(histories)))
-            chosen = chosen[: data.draw(st.integers(0, len(chosen)))]
-            given_now = {key: next(symbols) for key in chosen}
-            for key, step in streams.step(given_now).items():
-                histories[key].append(given_now[key])
-                answers[key].append(step)
+            keys = data.draw(st.permutations(sorted(histories)))
+            keys = keys[: data.draw(st.integers(0, len(keys)))]
+            inputs = {key: next(symbols) for key in keys}
+            for key, step in streams.step(inputs).items():
+                histories[key].append(inputs[key])
+                outputs[key].append(step)
         assert sorted(streams) == sorted(histories)
         assert len(streams) == len(histories)
-    for history, found in [*ended, *((histories[k], answers[k]) for k in histories)]:
-        assert len(history) == len(found)
-        if found:
-            assert_same("scores", scores(found), whole(trained, history), torch.float32)
+    for history, steps in [*ended, *((histories[k], outputs[k]) for k in histories)]:
+        assert len(history) == len(steps)
+        if steps:
+            assert_same("logits", stack_logits(steps), whole(trained, history), torch.float32)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_many_wide_streams_on_many_threads(cell: str) -> None:
-    """Sizes at which rows, units and the head are shared among threads."""
+    """Sizes at which threads share the rows, the units and the head."""
     trained = untrained("next", cell=cell, hidden_size=150, num_layers=2)
     trained.network.head = HEADS["softmax"](150, trained.network.sizes.outputs)
     threads = torch.get_num_threads()
@@ -182,34 +183,34 @@ def test_many_wide_streams_on_many_threads(cell: str) -> None:
     try:
         streams = trained.streams(40)
         texts = {key: sequence(trained, 3, seed=key) for key in streams}
-        found = [streams.step({key: text[t] for key, text in texts.items()}) for t in range(3)]
+        steps = [streams.step({key: text[t] for key, text in texts.items()}) for t in range(3)]
     finally:
         torch.set_num_threads(threads)
     for key, text in texts.items():
-        assert_same("scores", scores([step[key] for step in found]), whole(trained, text), torch.float32)
+        assert_same("logits", stack_logits([step[key] for step in steps]), whole(trained, text), torch.float32)
 
 
 def test_threads_may_have_a_stream_each() -> None:
     trained = untrained("next", cell="lstm", hidden_size=64)
     text = sequence(trained, 200)
-    wanted = scores(trained.stream().read(text))
-    found: dict[int, Tensor] = {}
+    expected = stack_logits(trained.stream().read(text))
+    logits: dict[int, Tensor] = {}
 
     def run(number: int) -> None:
         stream = trained.stream()
-        found[number] = scores([stream.step(symbol) for symbol in text])
+        logits[number] = stack_logits([stream.step(symbol) for symbol in text])
 
     threads = [threading.Thread(target=run, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(found) == 4
-    for scored in found.values():
-        assert_same("scores", scored, wanted, torch.float32)
+    assert len(logits) == 4
+    for row in logits.values():
+        assert_same("logits", row, expected, torch.float32)
 
 
-def test_the_likeliest_is_what_is_written() -> None:
+def test_the_label_is_the_generated_symbol() -> None:
     trained = untrained("next words", cell="gru")
     stream, text = trained.stream(), ["the", "cat"]
     label = stream.read(text)[-1].label
@@ -235,19 +236,19 @@ def test_rows_by_name_and_in_order() -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"bigram_size": 4}])
-def test_both_directions_are_refused(settings: dict[str, Any]) -> None:
+def test_bidirectional_models_are_refused(settings: dict[str, Any]) -> None:
     trained = untrained("label", bidirectional=True, **settings)
     more = " and `bigram_size=0`" if settings else ""
-    with pytest.raises(InputError, match=f"both its ends, so it has no answer .* `bidirectional=False`{more}$"):
+    with pytest.raises(InputError, match=f"is bidirectional, so it has no output .* `bidirectional=False`{more}$"):
         trained.stream()
-    with pytest.raises(InputError, match="both its ends"):
+    with pytest.raises(InputError, match="is bidirectional"):
         trained.streams(3)
 
 
 @pytest.mark.parametrize(
     ("symbol", "message"),
     [
-        ("ab", r"reads one symbol, and 'ab' is 2: read\(\) takes many"),
+        ("ab", r"reads one symbol, and 'ab' is 2: `read` takes many"),
         ("", "the text is empty"),
         ("a" * 1000, "and 'aaaaaaaaaaaaaaaaaaa…' is 1000"),
         ("\ud800", "not UTF-8"),
@@ -256,7 +257,7 @@ def test_both_directions_are_refused(settings: dict[str, Any]) -> None:
         (None, "not NoneType"),
     ],
 )
-def test_wrong_symbols_move_nobody(symbol: Any, message: str) -> None:
+def test_wrong_symbols_advance_no_stream(symbol: Any, message: str) -> None:
     trained = untrained("label", unknowns=False)
     streams = trained.streams(2)
     before = [streams.state(key) for key in streams]
@@ -284,7 +285,7 @@ def test_wrong_symbols_move_nobody(symbol: Any, message: str) -> None:
         (None, "a row of 3 numbers"),
     ],
 )
-def test_wrong_rows_move_nobody(row: Any, message: str) -> None:
+def test_wrong_rows_leave_the_state(row: Any, message: str) -> None:
     stream = untrained("forecast").stream()
     before = stream.state()
     with pytest.raises(InputError, match=message):
@@ -292,7 +293,7 @@ def test_wrong_rows_move_nobody(row: Any, message: str) -> None:
     assert stream.state() == before
 
 
-def test_what_is_not_there_is_refused() -> None:
+def test_missing_streams_are_refused() -> None:
     trained = untrained("label")
     streams = trained.streams(1)
     streams.leave(0)
@@ -305,31 +306,25 @@ def test_what_is_not_there_is_refused() -> None:
         lambda: streams.steps(0),
         lambda: streams[0],
     ):
-        with pytest.raises(InputError, match="there is no stream 0: it has left, or never joined"):
+        with pytest.raises(InputError, match="there is no stream 0: it left, or never joined"):
             call()
     with pytest.raises(InputError, match="nothing to read"):
         streams.read(streams.join(), [])
-    with pytest.raises(InputError, match=r"forecasts no row: use \.label"):
-        _ = trained.stream().step("a").row
-    step = untrained("forecast").stream().step([1, 2, 3])
-    for ask in (lambda: step.label, lambda: step.best(), lambda: step.probabilities):
-        with pytest.raises(InputError, match=r"a forecast has no label: use \.row"):
-            ask()
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_state_goes_on_elsewhere(cell: str) -> None:
-    trained = untrained("next", **cell_settings(cell), num_layers=1 if cell.endswith(LOOP) else 2)
+def test_a_state_continues_in_another_process(cell: str) -> None:
+    trained = untrained("next", cell=cell, num_layers=1 if cell.endswith(LOOP) else 2)
     text = sequence(trained, 20)
     stream = trained.stream()
     stream.read(text[:9])
     state = stream.state()
-    wanted = [stream.step(symbol).logits.tolist() for symbol in text[9:]]
-    again = untrained("next", **cell_settings(cell), num_layers=1 if cell.endswith(LOOP) else 2).stream()
+    expected = [stream.step(symbol).logits.tolist() for symbol in text[9:]]
+    again = untrained("next", cell=cell, num_layers=1 if cell.endswith(LOOP) else 2).stream()
     again.restore(state)
     assert again.steps == 9
     assert again.state() == state
-    assert [again.step(symbol).logits.tolist() for symbol in text[9:]] == wanted
+    assert [again.step(symbol).logits.tolist() for symbol in text[9:]] == expected
     again.reset()
     assert again.state() == trained.stream().state()
 
@@ -341,23 +336,23 @@ def test_a_state_of_another_model_is_refused() -> None:
             other.stream().restore(state)
 
 
-def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors: Tensor | None) -> bytes:
-    """A state with a right checksum, some of it as a stranger would have it."""
+def forge_state(trained: TrainedModel, metadata: dict[str, Any] | None = None, **tensors: Tensor | None) -> bytes:
+    """A state with a correct checksum and some wrong contents; None leaves an entry out."""
     L, H = trained.network.settings.num_layers, trained.network.settings.hidden_size
-    held: dict[str, Tensor | None] = {"h": torch.zeros(L, H), "c": torch.zeros(L, H), **tensors}
-    told = {"format": FORMAT, "model": trained.identity, "steps": "3", **(about or {})}
-    kept = {name: value for name, value in held.items() if value is not None}
-    return bytes(serialize_tensors(kept, {k: v for k, v in told.items() if v is not None}))
+    entries: dict[str, Tensor | None] = {"h": torch.zeros(L, H), "c": torch.zeros(L, H), **tensors}
+    header = {"format": FORMAT, "model": trained.identity, "steps": "3", **(metadata or {})}
+    present = {name: value for name, value in entries.items() if value is not None}
+    return bytes(serialize_tensors(present, {k: v for k, v in header.items() if v is not None}))
 
 
 @pytest.mark.parametrize(
-    ("about", "tensors", "message"),
+    ("metadata", "tensors", "message"),
     [
-        ({"format": "ohlol stream 2"}, {}, "not one that a stream of this version"),
-        ({"steps": "-1"}, {}, "not one that a stream"),
-        ({"steps": "٣"}, {}, "not one that a stream"),
-        ({"steps": None}, {}, "not one that a stream"),
-        ({"steps": "1" * 19}, {}, "not one that a stream"),
+        ({"format": "ohlol stream 2"}, {}, "was not written by a stream of this version"),
+        ({"steps": "-1"}, {}, "was not written by a stream"),
+        ({"steps": "٣"}, {}, "was not written by a stream"),
+        ({"steps": None}, {}, "was not written by a stream"),
+        ({"steps": "1" * 19}, {}, "was not written by a stream"),
         ({"model": "0" * 64}, {}, "belongs to another model"),
         ({}, {"h": torch.zeros(2, 11)}, r"h is \(2, 11\) .*; this model has \(1, 11\)"),
         ({}, {"h": torch.zeros(1, 11).double()}, "h is .*float64"),
@@ -371,21 +366,21 @@ def forged(trained: TrainedModel, about: dict[str, Any] | None = None, **tensors
         ({"note": "x" * 10**6}, {}, "bytes; one of this model has at most"),
     ],
 )
-def test_forged_states_are_refused(about: dict[str, Any], tensors: dict[str, Any], message: str) -> None:
+def test_forged_states_are_refused(metadata: dict[str, Any], tensors: dict[str, Any], message: str) -> None:
     trained = untrained("label", cell="lstm")
     stream = trained.stream()
-    stream.restore(forged(trained))
+    stream.restore(forge_state(trained))
     assert stream.steps == 3
     before = stream.state()
     with pytest.raises(InputError, match=message) as caught:
-        stream.restore(forged(trained, about, **tensors))
+        stream.restore(forge_state(trained, metadata, **tensors))
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith("the state")
     assert stream.state() == before
 
 
 def test_damaged_states_are_refused() -> None:
-    """Every single byte turned, every end cut off, and a file without a seal."""
+    """Every byte changed, every length truncated, and a file without a checksum."""
     trained = untrained("label", cell="gru", hidden_size=3)
     stream = trained.stream()
     stream.read("abc")
@@ -408,39 +403,26 @@ def test_the_format_of_a_state() -> None:
     stream.read("abc")
     state = stream.state()
     header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
-    about = header.pop("__metadata__")
-    assert about | {"sha256": ""} == {"format": FORMAT, "model": trained.identity, "steps": "3", "sha256": ""}
+    metadata = header.pop("__metadata__")
+    assert metadata | {"sha256": ""} == {"format": FORMAT, "model": trained.identity, "steps": "3", "sha256": ""}
     assert {name: (entry["dtype"], entry["shape"]) for name, entry in header.items()} == {
         "h": ("F32", [2, 11]),
         "c": ("F32", [2, 11]),
     }
 
 
-def test_identity_tells_models_apart() -> None:
-    base = untrained("next")
-    assert base.identity == untrained("next").identity
-    assert len(base.identity) == 64
-    others = [
-        untrained("next", seed=1),
-        untrained("next", unknowns=False),
-        untrained("next", cell="gru"),
-        untrained("label"),
-    ]
-    assert len({base.identity, *(other.identity for other in others)}) == 5
-
-
-def test_steps_refuse_what_they_cannot(kernels: bool) -> None:
+def test_the_kernel_refuses_wrong_arguments(kernels: bool) -> None:
     if not kernels:
-        pytest.skip("the compiled step only")
+        pytest.skip("of the kernels only")
     layer = torch.nn.GRU(3, 4)
-    many = ops.BatchStepper(list(layer.parameters()), ops.LayerSpec("gru"))
+    stepper = ops.BatchStepper(list(layer.parameters()), ops.LayerSpec("gru"))
     h = torch.zeros(2, 1, 4)
-    for at in ([], [2], [-1]):
+    for slots in ([], [2], [-1]):
         with pytest.raises(ValueError, match="are not all among the 2"):
-            many.step(at, torch.zeros(len(at), 3), h)
+            stepper.step(slots, torch.zeros(len(slots), 3), h)
     for x in (torch.zeros(1, 4), torch.zeros(1, 3).double(), torch.zeros(1, 6)[:, ::2], [0]):
         with pytest.raises(ValueError, match=r"a step reads \(1, 3\) numbers|not in the table"):
-            many.step([0], x, h)
+            stepper.step([0], x, h)
     by_id = ops.BatchStepper(list(layer.parameters()), ops.LayerSpec("gru"), torch.zeros(5, 12))
     for ids in ([5], [-1]):
         with pytest.raises(ValueError, match="not in the table of 5"):
@@ -458,5 +440,3 @@ def test_a_trained_model_streams() -> None:
     trained = ohlol.fit([("hello", "ohlol")], seed=1)
     stream = trained.stream()
     assert "".join(stream.step(symbol).label for symbol in "hello") == "ohlol"
-    assert repr(stream.step("h")).startswith("Step(label='o', probability=0.")
-    assert repr(untrained("forecast").stream().step([1, 2, 3])).startswith("Step(row=[")

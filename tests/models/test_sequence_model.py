@@ -176,8 +176,8 @@ def test_tied_weights_are_one_tensor() -> None:
             Sizes(5, 6),
             "`head` a linear one",
         ),
-        ({"embedding_size": 0, "char_rnn_size": 3}, Sizes(5, 4, chars=7), "give `embedding_size` N"),
-        ({"bigram_size": 3}, Sizes(5, 4, bigrams=7), "give `bidirectional=True`"),
+        ({"embedding_size": 0, "char_rnn_size": 3}, Sizes(5, 4, chars=7), "set `embedding_size`"),
+        ({"bigram_size": 3}, Sizes(5, 4, bigrams=7), "set `bidirectional=True`"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:
@@ -186,6 +186,6 @@ def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: S
     assert said in str(refused.value)
 
 
-def test_a_spelled_model_asks_for_spellings() -> None:
-    with pytest.raises(ValueError, match="give Steps with `spelled`"):
+def test_a_model_that_reads_characters_requires_them() -> None:
+    with pytest.raises(ValueError, match="give Steps with `word_chars`"):
         model_of("spelled")(Steps.of(gather(dataset("embedding"), np.array([0]))))

@@ -150,7 +150,7 @@ INVALID: list[tuple[str, Any, int, str]] = [
     ("sine/predict", {"rows": []}, 422, "rows: 0 rows; it must be from 1 to"),
     ("sine/explain", {"input": "hello"}, 422, "reads numbers"),
     ("text/predict", {"inputs": "hello"}, 422, "which has no labels: use generate"),
-    ("hello/generate", {"prompt": "h"}, 422, "only a model of task next generates"),
+    ("hello/generate", {"prompt": "h"}, 422, "only a model that predicts the next symbol generates text"),
     ("text/generate", {"length": 10_001}, 422, "length is 10,001; it must be at most 10,000"),
     ("text/generate", {"temperature": -1}, 422, "temperature"),
     ("text/generate", {"top_p": 0}, 422, "top_p"),

@@ -11,7 +11,7 @@ from serving import SECONDS, serve_in_thread
 from untrained import untrained
 
 import ohlol
-from ohlol.inference.trained_model import Prediction
+from ohlol.inference.prediction import Prediction
 from ohlol.serve import models as served_models
 from ohlol.serve.limits import Limits
 from ohlol.serve.models import parse_runs, parse_symbols, predict_batch

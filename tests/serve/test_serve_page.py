@@ -143,7 +143,7 @@ def test_keyboard(browser: Any, server: ServerProcess, models: dict[str, Trained
         shown.page.locator("#explain").focus()
         shown.page.keyboard.press("Enter")
         shown.page.wait_for_selector("#trace-view:not([hidden]) #network svg")
-        assert shown.page.evaluate("document.activeElement.id") == "closeview"
+        assert shown.page.evaluate("document.activeElement.id") == "close-trace"
         shown.page.keyboard.press("ArrowRight")
         assert shown.page.evaluate("selection.step") == 1
         shown.page.keyboard.press("Escape")
@@ -180,7 +180,7 @@ def test_generating(browser: Any, server: ServerProcess) -> None:
         wait_until(shown, "document.getElementById('generated').textContent.length > 200")
         assert shown.page.inner_text("#generate") == translations.text("stop", "en")
         shown.page.locator("#generate").click()
-        wait_until(shown, "!writing")
+        wait_until(shown, "!generation")
         length = len(shown.page.inner_text("#generated"))
         assert 200 < length < 10_000
         shown.page.wait_for_timeout(200)
@@ -206,7 +206,7 @@ def test_explaining(browser: Any, server: ServerProcess, models: dict[str, Train
             shown.page.locator("#typed").fill(text)
             wait_for_labels(shown, text)
             shown.page.locator("#explain").click()
-            wait_until(shown, "s => D.symbols.join('') === s", arg=text)
+            wait_until(shown, "s => trace.symbols.join('') === s", arg=text)
         shown.page.locator("#close-trace").click()
         assert not shown.page.locator("#trace-view").is_visible()
 
@@ -364,7 +364,7 @@ def test_symbols_are_not_executed(browser: Any, tmp_path: Path) -> None:
             wait_until(shown, "!connection.isBusy")
             assert set(shown.texts("#typed-labels .label")) & set(HOSTILE)
         shown.page.locator("#explain").click()
-        wait_until(shown, "D || document.getElementById('error').textContent")
+        wait_until(shown, "trace || document.getElementById('error').textContent")
         shown.page.wait_for_timeout(300)
         assert shown.page.title() == "ohlol"
         assert shown.page.locator("img").count() == 0

@@ -92,7 +92,7 @@ def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")
 def test_on_the_cpu_it_says_that_it_is_slow() -> None:
     with pytest.warns(
-        InputWarning, match="`precision` bf16 on the CPU takes torch's own layers instead of ohlol's kern"
+        InputWarning, match="`precision` bf16 on the CPU runs torch's own layers instead of ohlol's kern"
     ):
         ohlol.fit(precision="bf16", epochs=1)
 

@@ -22,8 +22,8 @@ def evaluate(
     """Compute the metrics of a model on a file, and the labels it confuses most often."""
     from ohlol.data import sequences
     from ohlol.data.corpus.store import is_corpus
-    from ohlol.evaluation.baselines import persistence
-    from ohlol.inference import output
+    from ohlol.display.confusions_text import print_confusions
+    from ohlol.evaluation.baselines import evaluate_persistence
     from ohlol.inference.trained_model import load
     from ohlol.tasks.metrics import ConfusionMetrics, format_metrics
 
@@ -34,7 +34,7 @@ def evaluate(
     extra: dict[str, Any] = {}
     if model.targets.numeric and corpus is not None:
         targets: Any = corpus.targets
-        extra["persistence"] = persistence(targets)
+        extra["persistence"] = evaluate_persistence(targets)
     if as_json:
         table = [
             {"target": target, "predicted": predicted, "count": count, "share": share}
@@ -47,4 +47,4 @@ def evaluate(
     if extra:
         print(f"baseline, repeating the last row: {format_metrics(extra['persistence'])}")
     if pairs:
-        output.print_mistakes(pairs, console())
+        print_confusions(pairs, console())

@@ -24,13 +24,13 @@ def explain(
         int | None, typer.Option(help="Show the weights after this epoch; needs --snapshots of train.", min=0)
     ] = None,
     step: Annotated[int | None, typer.Option(help="Show the equations of one time step, counted from 0.")] = None,
-    units: Annotated[
-        bool, typer.Option("--units", help="Show what single hidden units track; best in a long text.")
+    neurons: Annotated[
+        bool, typer.Option("--neurons", help="Show what single neurons track; best in a long text.")
     ] = False,
     match: Annotated[
-        str | None, typer.Option(help="Find where the units active over steps A:B are active again.", metavar="A:B")
+        str | None, typer.Option(help="Find where the neurons active over steps A:B are active again.", metavar="A:B")
     ] = None,
-    threshold: Annotated[float, typer.Option(help="Activation above which a unit is active, for --match.")] = 0.3,
+    threshold: Annotated[float, typer.Option(help="Activation above which a neuron is active, for --match.")] = 0.3,
     lang: Lang = None,
     html: Annotated[Path | None, typer.Option(help="Write an interactive page to this file.")] = None,
     png: Annotated[
@@ -48,8 +48,8 @@ def explain(
     language = translations.language(lang)
     model = load(run) if epoch is None else history.load_epoch(load(run), epoch)
     text = _read_text(text)
-    if units or match is not None:
-        _explain_units(model, text, match, threshold, language, as_json)
+    if neurons or match is not None:
+        _explain_neurons(model, text, match, threshold, language, as_json)
         return
     traced = trace(model, text, target=target)
     if step is not None and not (as_json or png or html):
@@ -83,7 +83,7 @@ def _read_text(text: str) -> str:
         return text
 
 
-def _explain_units(
+def _explain_neurons(
     model: "TrainedModel", text: str, match: str | None, threshold: float, lang: str, as_json: bool
 ) -> None:
     from ohlol.display import neurons_text

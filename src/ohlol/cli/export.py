@@ -46,15 +46,15 @@ def export(
     from ohlol.utils.files import write_bytes
 
     model = load(run)
-    graphs = {file: onnx_export.graph(model)}
+    graphs = {file: onnx_export.build_graph(model)}
     if step:
-        graphs[file.with_name(f"{file.stem}.step{file.suffix}")] = onnx_export.graph(model, step=True)
+        graphs[file.with_name(f"{file.stem}.step{file.suffix}")] = onnx_export.build_graph(model, step=True)
     descriptions = [_describe(model, path, graph, verify) for path, graph in graphs.items()]
     comparison = ""
     if quantize:
         from ohlol.interop import onnx_verify
 
-        quantized = {path: onnx_verify.quantized(model, graph) for path, graph in graphs.items()}
+        quantized = {path: onnx_verify.quantize(model, graph) for path, graph in graphs.items()}
         comparison = _compare(model, graphs[file], quantized[file], data or [])
         graphs = quantized
     for path, graph in graphs.items():
@@ -68,21 +68,21 @@ def _describe(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> 
     Raises:
         InputError: they differ by more than the tolerance.
     """
-    from ohlol.interop.onnx_export import signature
+    from ohlol.interop.onnx_export import describe_graph
 
-    size, inputs, outputs = signature(graph)
+    size, inputs, outputs = describe_graph(graph)
     lines = [f"{path}: {size}", *_wrap("inputs", inputs), *_wrap("outputs", outputs)]
     if verify:
         from ohlol.interop import onnx_verify
 
         result = onnx_verify.verify(model, graph)
-        if not result.right:
+        if not result.passed:
             raise InputError(
-                f"{path}: onnxruntime {onnx_verify.version()} and ohlol differ by {result.largest:.1e} in "
-                f"{result.where}; {onnx_verify.TOLERANCE:.0e} is allowed; nothing was written"
+                f"{path}: onnxruntime {onnx_verify.runtime_version()} and ohlol differ by {result.largest:.1e} in "
+                f"{result.location}; {onnx_verify.TOLERANCE:.0e} is allowed; nothing was written"
             )
         lines += [
-            f"  onnxruntime {onnx_verify.version()} agrees, over whole sequences and over parts of them:",
+            f"  onnxruntime {onnx_verify.runtime_version()} agrees, over whole sequences and over parts of them:",
             f"  {result.compared} tensors, largest difference {result.largest:.1e}, "
             f"allowed {onnx_verify.TOLERANCE:.0e}",
         ]
@@ -106,14 +106,14 @@ def _compare(model: "TrainedModel", original: bytes, quantized: bytes, files: li
     from ohlol.tasks.metrics import format_metrics
 
     data, name = _read_data(model, files)
-    rows = onnx_verify.compared(model, [original, quantized], data)
+    rows = onnx_verify.compare_graphs(model, [original, quantized], data)
     lines: list[str] = []
     for dtype, row in zip(("float32", "int8"), rows, strict=True):
         lines.append(f"{dtype:<7} {row.size:>11,} bytes {row.speed:>11,.0f} symbols/s")
-        if row.scores:
-            lines.append(f"        {format_metrics(row.scores)}")
+        if row.metrics:
+            lines.append(f"        {format_metrics(row.metrics)}")
     if data is None:
-        share = onnx_verify.agreement(model, quantized)
+        share = onnx_verify.measure_agreement(model, quantized)
         lines.append(f"no data to evaluate on (--data FILE): {100 * share:.2f} % equal labels on random input")
     else:
         lines.append(f"evaluated on {name}")

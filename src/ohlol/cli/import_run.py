@@ -28,7 +28,7 @@ def import_run(
     from ohlol.checkpoint.run_directory import choose_free_name
     from ohlol.interop import import_run as importer
 
-    model, description = importer.read(file, task=task, symbols=symbols, labels=labels)
+    model, description = importer.import_model(file, task=task, symbols=symbols, labels=labels)
     run = choose_free_name(file.name.split(".")[0]) if out is None else out
-    importer.save(model, run, overwrite=overwrite)
+    importer.save_run(model, run, overwrite=overwrite)
     print(f"read: {description}\nsaved: {run}")

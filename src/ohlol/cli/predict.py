@@ -12,7 +12,8 @@ from ohlol.cli.app import MODELS, Device, Run, app, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 
 if TYPE_CHECKING:
-    from ohlol.inference.trained_model import Prediction, TrainedModel
+    from ohlol.inference.prediction import Prediction
+    from ohlol.inference.trained_model import TrainedModel
 
 FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".txt")
 """An argument that ends in one of these and contains no space is the name of a file, even where there is none."""
@@ -37,7 +38,7 @@ def predict(
 ) -> None:
     """Predict labels for a text, a file, standard input or a corpus, or the rows that follow a series."""
     from ohlol.data.corpus.store import is_corpus
-    from ohlol.inference import output
+    from ohlol.inference.output import make_writer
     from ohlol.inference.trained_model import load
 
     model = load(run, device)
@@ -47,7 +48,7 @@ def predict(
     if model.targets.numeric:
         _print_forecast(model, source, steps, output_format)
         return
-    write = output.writer(model, output_format)
+    write = make_writer(model, output_format)
     unknown: dict[str, None] = {}
     with ignore_closed_pipe():
         for prediction in _predictions(model, source, n_best):
@@ -66,13 +67,13 @@ def report_unknown(unknown: Collection[str]) -> None:
 
 def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output_format: str, n_best: int) -> None:
     from ohlol.data.corpus.store import is_corpus
-    from ohlol.inference import batch_predict
+    from ohlol.inference.batch_predict import predict_corpus
 
     if out is None:
         raise InputError(f"{source} is an encoded corpus: give `out`, a directory for the predictions of its shards")
     if not is_corpus(source):
         raise InputError(f"`out` is for the predictions of an encoded corpus; encode {source} with `ohlol encode`")
-    total = batch_predict.predict(model, Path(source), out, kind=output_format, n_best=n_best)
+    total = predict_corpus(model, Path(source), out, output_format=output_format, n_best=n_best)
     if total is not None:
         print(f"{total:,} sequences\nsaved: {out}")
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ohlol.data.batches import Dataset
 from ohlol.display import translations
-from ohlol.evaluation.baselines import Baselines, baselines
+from ohlol.evaluation.baselines import Baselines, compute_baselines
 from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
 from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils.devices import describe_device
@@ -34,7 +34,7 @@ class Summary(Callback):
     def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Print the metrics, then the loss beside its baselines, in the language of the environment."""
         print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
-        loss = baselines(trainer.config, trainer.codec, accumulator)
+        loss = compute_baselines(trainer.config, trainer.codec, accumulator)
         for line in baseline_lines(loss, translations.language(None)):
             print(line, file=self.console.file, flush=True)
 

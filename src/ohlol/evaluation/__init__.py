@@ -1,1 +1,1 @@
-"""Metrics, and the evaluation of a model on encoded data."""
+"""Evaluate a model, and compare its loss with simple baselines."""

@@ -1,4 +1,7 @@
-"""Evaluate a model on encoded data: its metrics, and how saturated its hidden states are."""
+"""Evaluate a model on encoded data: its metrics, and the saturation of its hidden states.
+
+Shapes: T steps of the longest sequence of a batch.
+"""
 
 import numpy as np
 import torch
@@ -17,27 +20,24 @@ from ohlol.utils.distributed import Processes
 EVAL_BATCH = 64
 """Sequences in a batch."""
 EVAL_STREAMS = 16
-"""Streams a text is read in: each starts without context, so few; more would be faster."""
+"""Parallel streams of a text. Each starts without context, so there are few; more would be faster."""
 EVAL_BPTT = 256
-"""Steps of a text in a batch; it bounds memory only, since the state is carried."""
-
+"""Steps of a text in a batch. It limits memory only, since the state is carried over."""
 SATURATED = 0.95
-"""A hidden value beyond it, on either side, has less than a tenth of tanh's slope left: 1 - 0.95^2."""
+"""Absolute value of a saturated hidden state: the slope of tanh there, 1 - 0.95^2, is less than a tenth."""
 
 
 @torch.no_grad()
 def evaluate(
     model: SequenceModel, codec: Codec, data: Dataset, processes: Processes | None = None
 ) -> MetricAccumulator:
-    """Evaluate a model on encoded data with targets; every step of the data counts once.
-
-    The model is put into evaluation mode and back.
+    """Evaluate a model on encoded data with targets; every step counts once. The model's mode is restored.
 
     Args:
         model: the model.
-        codec: by which the data were encoded.
+        codec: the codec that encoded the data.
         data: sequences with their targets.
-        team: the processes that share the work: each reads its part of every batch, all get the counts of the whole.
+        processes: share the work: each reads its part of every batch, and all get the counts of the whole.
     """
     processes = processes or Processes(device=model.device)
     was_training = model.training
@@ -69,10 +69,10 @@ def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batc
 
 
 @torch.no_grad()
-def saturation(model: SequenceModel, codec: Codec, data: Dataset, device: torch.device = CPU) -> float:
-    """The share of hidden values so near to -1 or 1 that tanh hardly passes a gradient on.
+def measure_saturation(model: SequenceModel, codec: Codec, data: Dataset, device: torch.device = CPU) -> float:
+    """The share of hidden states beyond `SATURATED`, where tanh passes little gradient.
 
-    Counted over the last layer at every step of the first batch that `evaluate` reads.
+    It is measured in the last layer, at every step of the first batch that `evaluate` reads.
     """
     was_training = model.training
     model.eval()
@@ -84,22 +84,22 @@ def saturation(model: SequenceModel, codec: Codec, data: Dataset, device: torch.
 
 
 def batches_in_order(codec: Codec, data: Dataset, share: Share = ALONE) -> Streams | Buckets:
-    """The batches of an evaluation: a text as parallel streams, everything else as batches of similar lengths."""
+    """The batches of an evaluation: a text in parallel streams, other sequences in batches of similar lengths."""
     if TASKS[codec.task].targets.continue_text:
         return Streams(data, EVAL_STREAMS, EVAL_BPTT, share)
     return Buckets(data, EVAL_BATCH, share=share)
 
 
 def carry_state(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ...] | None:
-    """The state of the first `rows` sequences, detached from the graph that made it: streams end from the last on.
+    """The state of the first `rows` sequences, detached and, as cuDNN requires, contiguous.
 
-    It is contiguous, as cuDNN requires.
+    The last sequences of a batch of parallel streams end first.
     """
     return None if state is None else tuple(s[:, :rows].detach().contiguous() for s in state)
 
 
 def answer_indices(batch: Batch, *, per_sequence: bool) -> list[NDArray[np.int64]]:
-    """For each sequence of a packed batch, in its order, the indices of its answers: its steps (T_i,), or one."""
+    """The indices of the answers of each sequence of a packed batch, in its order: one for each step (T_i,), or one."""
     if per_sequence:
         return list(np.arange(len(batch.rows)).reshape(-1, 1))
     first = np.cumsum(batch.batch_sizes) - batch.batch_sizes

@@ -1,1 +1,1 @@
-"""Trained models: prediction, generation, forecasts and streaming."""
+"""Trained models in use: prediction, generation, forecasts and streams."""

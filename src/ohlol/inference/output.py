@@ -1,83 +1,131 @@
-"""Predictions become lines of text: plain, TSV, CoNLL or JSONL; knows nothing of how they were made."""
+"""Predictions as text: plain, TSV, CoNLL or JSON lines."""
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
-from ohlol.data.readers.base import READERS
-from ohlol.inference.trained_model import Prediction, TrainedModel
+from ohlol.data.readers import READERS, Reader
+from ohlol.inference.prediction import Prediction
+from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
 
-FORMATS = ("plain", "tsv", "conll", "jsonl")
+
+@dataclass(frozen=True)
+class Layout:
+    """How the predictions of one model are written in every format."""
+
+    per_sequence: bool
+    """Whether a sequence has one label, instead of one at each step."""
+    symbol_separator: str
+    """Between the symbols of a sequence: none between characters, a space between words."""
+    label_separator: str
+    """Between the labels of a sequence: none between labels of one character for characters."""
+    reader: Reader | None
+    """The reader of the files the model was trained on, in whose format text can be written."""
+
+    @staticmethod
+    def of(model: TrainedModel) -> "Layout":
+        """The layout for a model's task, level and labels."""
+        by_character = model.config.data.level == "char"
+        short = model.codec.labels is not None and max(map(len, model.codec.labels.symbols)) == 1
+        return Layout(
+            per_sequence=model.targets.per_sequence,
+            symbol_separator="" if by_character else " ",
+            label_separator="" if by_character and short else " ",
+            reader=READERS.get(model.config.data.format or ""),
+        )
+
+    def text(self, prediction: Prediction) -> str:
+        """The symbols of a sequence."""
+        return self.symbol_separator.join(prediction.symbols)
+
+    def labels(self, prediction: Prediction) -> str:
+        """The labels of a sequence."""
+        return self.label_separator.join(prediction.labels)
 
 
-def writer(model: TrainedModel, kind: str) -> Callable[[Prediction], str]:
-    """The function that writes a prediction, without a last line end.
+def format_plain(prediction: Prediction, layout: Layout) -> str:
+    """The labels alone, or the sequence in the format of training where that shows its labels."""
+    rendered = None if layout.reader is None else layout.reader.render(prediction.symbols, prediction.labels)
+    return layout.labels(prediction) if rendered is None else rendered
+
+
+def format_tsv(prediction: Prediction, layout: Layout) -> str:
+    """Input and labels as columns; with one label for a sequence, the n best and their probabilities."""
+    labels = [layout.labels(prediction)]
+    if layout.per_sequence:
+        labels = _with_probabilities(prediction.best[0])
+    columns = [layout.text(prediction), *labels]
+    return "\t".join(column.replace("\t", " ").replace("\n", " ") for column in columns)
+
+
+def format_conll(prediction: Prediction, layout: Layout) -> str:
+    """One line for each step: the symbol, the n best labels and their probabilities."""
+    del layout
+    rows = [
+        "\t".join([symbol, *_with_probabilities(best)])
+        for symbol, best in zip(prediction.symbols, prediction.best, strict=True)
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def format_jsonl(prediction: Prediction, layout: Layout) -> str:
+    """All of a prediction as JSON."""
+    record: dict[str, object] = {
+        "input": layout.text(prediction) if layout.symbol_separator == "" else list(prediction.symbols)
+    }
+    if layout.per_sequence:
+        record |= {"label": prediction.labels[0], "probability": prediction.probability[0]}
+        record["best"] = prediction.best[0]
+    else:
+        record |= {"labels": prediction.labels, "probability": prediction.probability, "best": prediction.best}
+    if prediction.unknown:
+        record["unknown"] = prediction.unknown
+    return json.dumps(record, ensure_ascii=False)
+
+
+def _with_probabilities(best: Sequence[tuple[str, float]]) -> list[str]:
+    """Labels, each with its probability as the next column."""
+    return [column for label, p in best for column in (label, f"{p:.4f}")]
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """A format in which predictions are written."""
+
+    write: Callable[[Prediction, Layout], str]
+    """The text of a prediction, without the last line end."""
+    suffix: str
+    """The suffix of files in this format."""
+    needs_steps: bool = False
+    """Whether it has a line for each step, so that a label of a whole sequence does not fit."""
+
+
+FORMATS = {
+    "plain": OutputFormat(format_plain, ".txt"),
+    "tsv": OutputFormat(format_tsv, ".tsv"),
+    "conll": OutputFormat(format_conll, ".conll", needs_steps=True),
+    "jsonl": OutputFormat(format_jsonl, ".jsonl"),
+}
+"""The output formats by name."""
+
+
+def make_writer(model: TrainedModel, output_format: str) -> Callable[[Prediction], str]:
+    """A function that formats the predictions of a model, without the last line end.
 
     Args:
-        model: whose predictions they are: the format follows its task and what its symbols are.
-        kind: "plain" (labels alone), "tsv" (input and labels), "conll" (a line a step) or "jsonl" (everything).
+        model: the model, whose task and level determine the layout.
+        output_format: a key of `FORMATS`.
 
     Raises:
         InputError: there is no such format, or it does not fit the task.
     """
-    if kind not in FORMATS:
-        raise InputError(f"`output_format` is {kind!r}; it must be one of {', '.join(FORMATS)}")
-    if kind == "conll" and model.targets.per_sequence:
+    if output_format not in FORMATS:
+        raise InputError(f"`output_format` is {output_format!r}; it must be one of {', '.join(FORMATS)}")
+    form, layout = FORMATS[output_format], Layout.of(model)
+    if form.needs_steps and layout.per_sequence:
         raise InputError(
-            f"`output_format` conll has a line for each step; the task {model.task} has one label a sequence"
+            f"`output_format` is {output_format}, which has a line for each step; the task {model.task} has one label "
+            "for each sequence"
         )
-    whole = model.targets.per_sequence
-    glue = "" if model.config.data.level == "char" else " "
-    reader = READERS.get(model.config.data.format or "")
-    short = model.codec.labels is not None and max(map(len, model.codec.labels.symbols)) == 1
-    label_glue = "" if short and glue == "" else " "
-
-    def text(prediction: Prediction) -> str:
-        return glue.join(prediction.symbols)
-
-    def labels(prediction: Prediction) -> str:
-        return prediction.labels[0] if whole else label_glue.join(prediction.labels)
-
-    def plain(prediction: Prediction) -> str:
-        text = reader.render(prediction.symbols, prediction.labels) if reader is not None else None
-        return labels(prediction) if text is None else text
-
-    def tsv(prediction: Prediction) -> str:
-        cells = [text(prediction), labels(prediction)]
-        if whole:
-            cells = [cells[0]] + [cell for label, p in prediction.best[0] for cell in (label, f"{p:.4f}")]
-        return "\t".join(cell.replace("\t", " ").replace("\n", " ") for cell in cells)
-
-    def conll(prediction: Prediction) -> str:
-        rows = [
-            "\t".join([symbol, *(cell for label, p in best for cell in (label, f"{p:.4f}"))])
-            for symbol, best in zip(prediction.symbols, prediction.best, strict=True)
-        ]
-        return "\n".join(rows) + "\n"
-
-    def jsonl(prediction: Prediction) -> str:
-        record: dict[str, object] = {"input": text(prediction) if glue == "" else list(prediction.symbols)}
-        if whole:
-            record |= {"label": prediction.labels[0], "probability": prediction.probability[0]}
-            record["best"] = prediction.best[0]
-        else:
-            record |= {"labels": prediction.labels, "probability": prediction.probability, "best": prediction.best}
-        if prediction.unknown:
-            record["unknown"] = prediction.unknown
-        return json.dumps(record, ensure_ascii=False)
-
-    return {"plain": plain, "tsv": tsv, "conll": conll, "jsonl": jsonl}[kind]
-
-
-def print_mistakes(pairs: Sequence[tuple[str, str, int, float]], console: Console) -> None:
-    """The commonest mistakes as a table: wanted label, chosen label, how often, share of the wanted label's steps."""
-    table = Table("wanted", "chosen", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("times", justify="right")
-    table.add_column("of the wanted", justify="right")
-    for wanted, chosen, times, share in pairs:
-        table.add_row(repr(wanted)[1:-1], repr(chosen)[1:-1], str(times), f"{100 * share:.1f} %")
-    console.print(table)
+    return lambda prediction: form.write(prediction, layout)

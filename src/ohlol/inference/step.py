@@ -1,4 +1,4 @@
-"""What a model answers after one more symbol: a label with probabilities, or a row of a forecast.
+"""The output of a model after one more symbol of a stream: a label with probabilities, or a row of a forecast.
 
 Shapes: n sequences in a call, K outputs, F columns to forecast.
 """
@@ -15,7 +15,7 @@ from ohlol.models.heads import Head
 from ohlol.utils.errors import InputError
 
 
-class Logits:
+class StepLogits:
     """The logits of one call, (n, K), and their probabilities, computed on first use."""
 
     def __init__(self, logits: Tensor, head: Head) -> None:
@@ -31,61 +31,64 @@ class Logits:
 
 
 class Step:
-    """What a model answers after one more symbol; its numbers are computed on first use."""
+    """The output of a model after one more symbol; probabilities are computed on first use."""
 
-    __slots__ = ("_best", "_codec", "_of", "_row", "unknown")
+    __slots__ = ("_best", "_codec", "_logits", "_row", "unknown")
 
-    def __init__(self, codec: Codec, of: Logits, row: int, best: int, unknown: bool) -> None:
-        self._codec, self._of, self._row, self._best = codec, of, row, best
+    def __init__(self, codec: Codec, logits: StepLogits, row: int, best: int, unknown: bool) -> None:
+        self._codec, self._logits, self._row, self._best = codec, logits, row, best
         self.unknown = unknown
         """Whether the symbol was read as <unk>."""
 
     @property
     def logits(self) -> Float[Tensor, " K"]:
-        """The network's output; for `forecast` the row in scaled units."""
-        return self._of.logits[self._row]
+        """The output of the head; for a task on numbers the predicted row in scaled units."""
+        return self._logits.logits[self._row]
 
     @property
     def label(self) -> str:
-        """The symbol's label; for `next` the symbol most likely to follow, never <unk>; for `classify` the class yet.
+        """The best label of the step.
+
+        Where the target is the symbol that follows, it is never <unk>. Where a sequence has one label, it is the label
+        of the symbols read so far.
 
         Raises:
-            InputError: a forecast has no label.
+            InputError: the model predicts numbers.
         """
         return self._labels()[self._best]
 
     @property
     def probability(self) -> float:
-        """Of the label, 0..1."""
-        return float(self._of.probabilities[self._row, self._best])
+        """The probability of the label, 0..1."""
+        return float(self._logits.probabilities[self._row, self._best])
 
     @property
     def probabilities(self) -> Float[Tensor, " K"]:
-        """Of every label, in the order of the model's vocabulary."""
+        """The probability of every label, in the order of the model's vocabulary."""
         self._labels()
-        return self._of.probabilities[self._row]
+        return self._logits.probabilities[self._row]
 
     def best(self, n: int = 5) -> list[tuple[str, float]]:
-        """The n most probable labels with their probabilities, best first; for `next` without <unk>."""
-        labels, unk = self._labels(), excluded_label(self._codec)
-        top = self.probabilities.topk(min(max(n, 1) + (unk is not None), len(labels)))
+        """The n most probable labels with their probabilities, best first, without one that is never predicted."""
+        labels, excluded = self._labels(), excluded_label(self._codec)
+        top = self.probabilities.topk(min(max(n, 1) + (excluded is not None), len(labels)))
         pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
-        return [(labels[i], p) for i, p in pairs if i != unk][: max(n, 1)]
+        return [(labels[i], p) for i, p in pairs if i != excluded][: max(n, 1)]
 
     @property
     def row(self) -> NDArray[np.float64]:
-        """The forecast: the next row of the target columns in their own units, (F,).
+        """The predicted row of the target columns in their own units, (F,).
 
         Raises:
-            InputError: the model forecasts nothing.
+            InputError: the model predicts labels.
         """
         if self._codec.target_scale is None:
-            raise InputError(f"a model of task {self._codec.task} forecasts no row: use .label")
+            raise InputError(f"a model of task {self._codec.task} predicts labels, not numbers: use `label`")
         return self._codec.target_scale.undo(self.logits.numpy())
 
     def _labels(self) -> tuple[str, ...]:
         if self._codec.labels is None:
-            raise InputError("a forecast has no label: use .row")
+            raise InputError(f"a model of task {self._codec.task} predicts numbers, not labels: use `row`")
         return self._codec.labels.symbols
 
     def __repr__(self) -> str:
@@ -95,15 +98,17 @@ class Step:
 
 
 def excluded_label(codec: Codec) -> int | None:
-    """The label that is never an answer: <unk>, where the answer is the symbol that follows."""
+    """The id of the label that is never predicted: <unk>, where the target is the symbol that follows."""
     return codec.symbols.unk if codec.symbols is not None and TARGETS[codec.task].continue_text else None
 
 
 def decode(head: Head, logits: Tensor, exclude: int | None) -> list[int]:
-    """The best label of each row of logits (n, K), one label excluded; zeros for a numeric head."""
+    """The best label of each row of logits (n, K), without an excluded one; zeros for a head of numbers."""
     if head.numeric:
         return [0] * len(logits)
-    if exclude is not None:
-        logits = logits.clone()
-        logits[:, exclude] = -torch.inf
-    return head.decode(logits).tolist()
+    best = head.decode(logits)
+    if exclude is not None and bool((best == exclude).any()):
+        _, ids = head.n_best(logits, 2)
+        second = torch.where(ids[:, 0] == exclude, ids[:, -1], ids[:, 0])
+        best = torch.where(best == exclude, second, best)
+    return best.tolist()

@@ -1,9 +1,8 @@
-"""A trained model at work: predict, evaluate, generate; knows nothing of training or of the command line."""
+"""TrainedModel: predict, evaluate, generate, forecast and stream with the weights of a run."""
 
-import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -15,49 +14,28 @@ from numpy.typing import NDArray
 
 from ohlol.checkpoint import run_config, run_directory
 from ohlol.data import sequences
-from ohlol.data.batches import Dataset, gather
+from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
 from ohlol.data.lines import Place
 from ohlol.data.loading import corpus_folder
 from ohlol.data.sequences import Corpus
 from ohlol.data.targets import Targets
-from ohlol.data.vocab import UnknownSymbol
-from ohlol.evaluation.evaluate import EVAL_BATCH, answer_indices, evaluate
-from ohlol.inference.streaming import Stream, Streams
-from ohlol.models.inputs import Steps
+from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
+from ohlol.inference.forecast import check_steps, forecast
+from ohlol.inference.generate import Sampling, generate
+from ohlol.inference.prediction import Prediction, predict_batch
+from ohlol.inference.streaming import Stream, StreamBatch
 from ohlol.models.sequence_model import SequenceModel
-from ohlol.ops import SequenceStepper
-from ohlol.ops.stepping import sample, skip, uniform
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
-from ohlol.utils.devices import disable_tf32, to_device, to_numpy
 from ohlol.utils.errors import InputError
-
-GENERATE_CHUNK = 32
-"""Symbols the kernel draws in a call: enough to leave Python out of the time, few enough to see the text come."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one sequence."""
-
-    symbols: Sequence[str]
-    """What it read."""
-    labels: list[str]
-    """The best label of each step; for `classify` one."""
-    probability: list[float]
-    """Of each of them, 0..1."""
-    best: list[list[tuple[str, float]]] = field(default_factory=list[list[tuple[str, float]]])
-    """The n best labels of each step with their probabilities, best first."""
-    unknown: list[str] = field(default_factory=list[str])
-    """Symbols that were read as <unk>."""
 
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A run, loaded: `model = ohlol.load("runs/hello-1")`."""
+    """A trained model with its configuration and its codec: `model = ohlol.load("runs/hello-1")`."""
 
     config: run_config.RunConfig
     codec: Codec
@@ -66,26 +44,38 @@ class TrainedModel:
 
     @property
     def task(self) -> str:
-        """label, next, classify or forecast."""
+        """The name of its task."""
         return self.config.task
 
     @property
     def targets(self) -> Targets:
-        """The kind of answers it gives."""
+        """The kind of its targets."""
         return TASKS[self.config.task].targets
 
     @property
     def device(self) -> torch.device:
-        """Where it predicts, evaluates, generates and forecasts."""
+        """The device of its weights."""
         return self.network.device
 
     @cached_property
     def on_cpu(self) -> "TrainedModel":
-        """The same model on the CPU, where streams, traces and exports are made; itself if it is there."""
+        """The same model on the CPU, where streams, traces and exports run; itself if it is there."""
         return self if self.device.type == "cpu" else replace(self, network=deepcopy(self.network).cpu())
 
+    @cached_property
+    def identity(self) -> str:
+        """The SHA-256 of the weights, the vocabulary and the settings that determine the output, in hexadecimal.
+
+        Two models with the same identity give the same output; a saved state of a stream names the one it belongs to.
+        """
+        return run_directory.compute_identity(self.config, self.codec, self.network)
+
     def corpus(self, texts: Iterable[str | Sequence[str]]) -> Corpus:
-        """Sequences given as strings, or as lists of words, in the form the model reads."""
+        """Strings, or lists of symbols, as a corpus of the kind the model reads.
+
+        Raises:
+            InputError: one is empty.
+        """
         inputs = [sequences.symbols_of(t, self.config.data) if isinstance(t, str) else list(t) for t in texts]
         places = [Place("argument", i + 1) for i in range(len(inputs))]
         for (name, number), sequence in zip(places, inputs, strict=True):
@@ -93,147 +83,98 @@ class TrainedModel:
                 raise InputError(f"{name} {number} is empty; give at least one symbol")
         return Corpus(self.task, self.config.data, inputs, None, places)
 
-    @cached_property
-    def identity(self) -> str:
-        """The SHA-256 of the weights, of the vocabulary and of what says how they are used, in hexadecimal.
-
-        Two models with one identity give the same answers; a saved state of a stream names the one it belongs to.
-        """
-        return run_directory.compute_identity(self.config, self.codec, self.network)
-
     def stream(self) -> Stream:
-        """Read one sequence as it comes: `step(symbol)` gives scores and label at once, and the state is kept.
+        """Read one sequence incrementally: `step(symbol)` returns logits and label, and the state is kept.
 
-        What is read in pieces gets the answers of the whole, whatever the pieces.
-
-        Raises:
-            InputError: the model reads from both ends.
-        """
-        streams = self.streams(1)
-        return streams[0]
-
-    def streams(self, n: int = 0) -> Streams:
-        """Read many sequences as they come, n to begin with: `step({0: "h", 3: "e"})` advances some in one call.
+        The output does not depend on how the sequence is split into pieces.
 
         Raises:
-            InputError: the model reads from both ends.
+            InputError: the model is bidirectional.
         """
-        return Streams(self.on_cpu.network, self.codec, self.config.data, lambda: self.identity, n)
+        return self.streams(1)[0]
+
+    def streams(self, n: int = 0) -> StreamBatch:
+        """Read many sequences incrementally, n at first: `step({0: "h", 3: "e"})` advances several in one call.
+
+        Raises:
+            InputError: the model is bidirectional.
+        """
+        return StreamBatch(self.on_cpu.network, self.codec, self.config.data, lambda: self.identity, n)
 
     def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> MetricAccumulator:
-        """Evaluate on a file of the kind the model was trained on, or on an encoded corpus.
+        """Evaluate on files of the format the model was trained on, or on an encoded corpus.
 
-        Of a corpus it is what was set apart for measuring, or all where nothing was.
+        Of an encoded corpus the dev part is read, or all of it where it has none.
 
         Returns:
             The counts: `.metrics()`, `.confusion`.
 
         Raises:
-            InputError: the file cannot be read, or holds a label that was not seen in training; an encoded corpus has
+            InputError: a file cannot be read, or holds a label that was not seen in training; an encoded corpus has
                 another vocabulary or no targets.
         """
         folder = None if isinstance(data, Corpus) else corpus_folder(data)
         if folder is not None:
-            return evaluate(self.network, self.codec, self._encoded(folder))
+            return evaluate(self.network, self.codec, self._read_encoded(folder))
         corpus = data if isinstance(data, Corpus) else sequences.read(data, self.config.data)
         return evaluate(self.network, self.codec, self.codec.encode(corpus))
 
-    def _encoded(self, folder: Path) -> Dataset:
-        found = encoded.read(folder)
-        if found.codec != self.codec:
+    def _read_encoded(self, folder: Path) -> Dataset:
+        corpus = encoded.read(folder)
+        if corpus.codec != self.codec:
             raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
-        data = found.dev or found.train
+        data = corpus.dev or corpus.train
         if data.targets is None and not self.targets.continue_text:
             raise InputError(f"{folder} was encoded without targets; encode it again with its targets")
         return data
 
     def predict(self, text: str | Sequence[str], *, n_best: int = 1) -> Prediction:
-        """Label the steps of one sequence, or the sequence as a whole.
+        """Predict the label of each step of a sequence, or of the sequence as a whole, as the task has it.
 
         Args:
             text: a string, or a list of symbols.
             n_best: how many labels `Prediction.best` holds at each step.
 
         Raises:
-            InputError: empty, or a symbol that was not seen by a model without <unk>; the task is not label or
-            classify.
+            InputError: the text is empty, or has a symbol that was not seen by a model without <unk>; the task has no
+                labels.
         """
         return next(iter(self.predict_many([text], n_best=n_best)))
 
     def predict_many(
         self, texts: Iterable[str | Sequence[str]] | Corpus, *, n_best: int | Sequence[int] = 1
     ) -> Iterator[Prediction]:
-        """Predict many sequences, in batches, in the order given, without holding more than a batch.
+        """Predict many sequences in batches, in their order; only one batch is held in memory.
 
         Args:
             texts: strings, or lists of symbols.
-            n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
+            n_best: how many labels `Prediction.best` holds at each step, for all sequences or for each.
         """
         if not self.targets.are_labels:
-            method = "generate" if self.targets.continue_text else "forecast"
-            raise InputError(f"this model's task is {self.task} and it predicts no labels: {method} is what it does")
-        sequences = texts.inputs if isinstance(texts, Corpus) else texts
-        chunk: list[tuple[Any, int]] = []
-        for one in zip(sequences, repeat(n_best) if isinstance(n_best, int) else n_best):  # noqa: B905 - one is endless
-            chunk.append(one)
-            if len(chunk) == EVAL_BATCH:
-                yield from self._predict(chunk)
-                chunk = []
-        if chunk:
-            yield from self._predict(chunk)
+            method = self.generate if self.targets.continue_text else self.forecast
+            raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
+        inputs = texts.inputs if isinstance(texts, Corpus) else texts
+        batch: list[tuple[Any, int]] = []
+        counts = repeat(n_best) if isinstance(n_best, int) else n_best
+        for pair in zip(inputs, counts):  # noqa: B905 - repeat() is endless
+            batch.append(pair)
+            if len(batch) == EVAL_BATCH:
+                yield from self._predict_texts(batch)
+                batch = []
+        if batch:
+            yield from self._predict_texts(batch)
 
-    @torch.no_grad()
-    def _predict(self, asked: Sequence[tuple[Any, int]]) -> list[Prediction]:
-        corpus, n_best = self.corpus([text for text, _ in asked]), [n for _, n in asked]
-        return self.predict_rows(self.codec.encode(corpus), np.arange(len(asked)), corpus.inputs, n_best=n_best)  # pyright: ignore[reportArgumentType]
-
-    @torch.no_grad()
-    def predict_rows(
-        self,
-        data: Dataset,
-        rows: NDArray[np.int64],
-        read: Sequence[Sequence[str]] | None = None,
-        *,
-        n_best: int | Sequence[int] = 1,
-    ) -> list[Prediction]:
-        """Predict some sequences of encoded data, as one batch, in the order given.
-
-        Args:
-            data: encoded with the model's codec.
-            rows: which sequences, (B,), none twice.
-            read: the symbols of each; without them those that the ids stand for.
-            n_best: how many labels `Prediction.best` holds at each step, of all or of each sequence.
-        """
-        batch = gather(data, rows)
-        with disable_tf32(self.device):
-            logits, _ = self.network(Steps.of(batch, self.device))
-        assert self.codec.labels is not None
-        vocab = self.codec.symbols
-        assert vocab is not None
-        places = answer_indices(batch, per_sequence=False)
-        if read is None:
-            texts = {row: vocab.decode(batch.inputs[at]) for row, at in zip(batch.rows.tolist(), places, strict=True)}
-        else:
-            texts = dict(zip(rows.tolist(), read, strict=True))
-        wanted = dict(zip(rows.tolist(), repeat(n_best) if isinstance(n_best, int) else n_best))  # noqa: B905
-        most = max(1, *wanted.values())
-        batch_sizes = self.network.answer_sizes(torch.from_numpy(batch.batch_sizes))
-        values, ids = (to_numpy(best) for best in self.network.head.n_best(logits, most, batch_sizes))
-        names = self.codec.labels.symbols
-        steps = answer_indices(batch, per_sequence=True) if self.targets.per_sequence else places
-        made: dict[int, Prediction] = {}
-        for row, where in zip(batch.rows.tolist(), steps, strict=True):
-            few = slice(max(1, wanted[row]))
-            found = zip(ids[where, few].tolist(), values[where, few].tolist(), strict=True)
-            best = [[(names[i], p) for i, p in zip(*step, strict=True)] for step in found]
-            made[row] = Prediction(
-                texts[row],
-                [b[0][0] for b in best],
-                [b[0][1] for b in best],
-                best,
-                vocab.unknown(texts[row]),
-            )
-        return [made[row] for row in rows.tolist()]
+    def _predict_texts(self, batch: Sequence[tuple[Any, int]]) -> list[Prediction]:
+        corpus = self.corpus([text for text, _ in batch])
+        data, symbols = self.codec.encode(corpus), corpus.inputs
+        return predict_batch(
+            self.network,
+            self.codec,
+            data,
+            np.arange(len(batch)),
+            symbols,  # pyright: ignore[reportArgumentType] - symbols, since the task has labels
+            n_best=[n for _, n in batch],
+        )
 
     def generate(
         self,
@@ -245,72 +186,30 @@ class TrainedModel:
         top_p: float = 1.0,
         seed: int | None = None,
     ) -> Iterator[str]:
-        """Continue a text, one symbol at a time; the prompt itself is not repeated.
+        """Continue a text, one symbol at a time; the prompt is not repeated.
 
         Args:
-            prompt: what comes before; without it the model starts after a line end, if it knows one.
-            length: how many symbols to make.
-            temperature: divides the logits; 0 takes the likeliest symbol always.
-            top_k: choose among the k likeliest only; 0 means all.
-            top_p: choose among the likeliest that together have this probability, in (0, 1].
-            seed: makes the choice repeatable.
+            prompt: the text to continue; empty starts after a line end, if the vocabulary has one.
+            length: how many symbols to generate.
+            temperature: divides the logits; 0 always takes the most probable symbol.
+            top_k: draw among the k most probable symbols; 0 means all.
+            top_p: draw among the most probable symbols that together have this probability, in (0, 1].
+            seed: makes the text repeatable.
 
         Raises:
-            InputError: the task is not `next`, or an argument is out of its range.
+            InputError: the model does not predict the symbol that follows, or an argument is out of its range.
         """
         if not self.targets.continue_text:
-            raise InputError(f"this model's task is {self.task}; only a model of task next generates")
-        if not 0 <= temperature < float("inf") or top_k < 0 or not 0 < top_p <= 1 or length < 0:
             raise InputError(
-                f"`temperature` {temperature} and `top_k` {top_k} must be at least 0, `top_p` {top_p} in (0, 1], "
-                f"`length` {length} at least 0"
+                f"this model's task is {self.task}; only a model that predicts the next symbol generates text"
             )
-        if seed is not None and not 0 <= seed < 1 << 63:
-            raise InputError(f"`seed` is {seed}; it must be from 0 to {(1 << 63) - 1}")
-        return self._generate(prompt, length, temperature, top_k, top_p, seed)
+        if length < 0:
+            raise InputError(f"`length` is {length}; it must be at least 0")
+        sampling = Sampling(temperature, top_k, top_p, seed)
+        return generate(self.network, self.codec, self.config.data, prompt, length, sampling)
 
-    @torch.no_grad()
-    def _generate(
-        self, prompt: str | Sequence[str], length: int, temperature: float, top_k: int, top_p: float, seed: int | None
-    ) -> Iterator[str]:
-        vocab = self.codec.symbols
-        assert vocab is not None
-        seed = secrets.randbits(63) if seed is None else seed
-        if not prompt:
-            prompt = ["\n"] if "\n" in vocab else [vocab.symbols[-1]]
-        symbols = sequences.symbols_of(prompt, self.config.data) if isinstance(prompt, str) else list(prompt)
-        try:
-            ids = vocab.encode(symbols).astype(np.int64)
-        except UnknownSymbol as unknown:
-            raise InputError(f"`prompt`: symbol {unknown.symbol!r} was not seen in training") from None
-        writer = self.network.make_sequence_stepper(vocab.unk)
-        if writer is None:
-            drawn = self._written(ids, length, seed, temperature, top_k, top_p)
-        else:
-            drawn = _written_by_kernel(writer, ids.tolist(), length, seed, temperature, top_k, top_p)
-        for symbol in drawn:
-            yield vocab.symbols[symbol]
-
-    def _written(
-        self, ids: NDArray[np.int64], length: int, seed: int, temperature: float, top_k: int, top_p: float
-    ) -> Iterator[int]:
-        """The loop in Python: embed, layers, head, draw."""
-        unk = self.codec.symbols.unk if self.codec.symbols is not None else None
-        state = None
-        for number in range(length):
-            steps = Steps(to_device(ids, self.device), torch.ones(len(ids), dtype=torch.int64))
-            with disable_tf32(self.device):
-                output, state = self.network(steps, state)
-            logits = output[-1].cpu()  # the symbol is drawn where it is drawn without a GPU
-            if unk is not None:
-                logits[unk] = -torch.inf
-            chosen = sample(logits, uniform(seed, number), temperature, top_k, top_p)
-            ids = np.array([chosen], np.int64)
-            yield chosen
-
-    @torch.no_grad()
     def forecast(self, data: str | Path | Corpus, steps: int = 10) -> NDArray[np.float64]:
-        """The next rows of a series, each forecast fed back as the next input.
+        """Forecast the next rows of a series; each predicted row is read as the next input.
 
         Args:
             data: a file, or a corpus of one series, with the columns of training.
@@ -320,59 +219,25 @@ class TrainedModel:
             (steps, F) rows of the target columns in their own units.
 
         Raises:
-            InputError: not a forecast model, other columns, or more than one step with targets that are not the inputs.
+            InputError: the model does not predict numbers, the columns are others, or `steps` is out of its range.
         """
         if not self.targets.numeric:
-            raise InputError(f"this model's task is {self.task}, not forecast")
-        if steps < 1 or (steps > 1 and self.codec.columns != self.codec.target_columns):
-            raise InputError(
-                f"{steps} steps: at least 1, and more than 1 only where the targets are the inputs, not "
-                f"{', '.join(self.codec.target_columns)} from {', '.join(self.codec.columns)}"
-            )
+            raise InputError(f"this model's task is {self.task}; it does not predict numbers")
+        check_steps(self.codec, steps)
         corpus = data if isinstance(data, Corpus) else sequences.read(data, self.config.data, targets=False)
-        scale, target_scale = self.codec.scale, self.codec.target_scale
-        assert scale is not None
-        assert target_scale is not None
-        if corpus.columns != self.codec.columns:
-            raise InputError(
-                f"{corpus.places[0][0]}: the input columns are {', '.join(corpus.columns)}; "
-                f"the model was trained on {', '.join(self.codec.columns)}"
-            )
-        x = to_device(scale.apply(np.asarray(corpus.inputs[0], np.float64)), self.device)
-        rows: list[NDArray[np.float64]] = []
-        state = None
-        for _ in range(steps):
-            with disable_tf32(self.device):
-                logits, state = self.network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
-            x = self.network.head.decode(logits[-1:])
-            rows.append(target_scale.undo(to_numpy(x[0])))
-        return np.stack(rows)
-
-
-def _written_by_kernel(
-    writer: SequenceStepper, ids: list[int], length: int, seed: int, temperature: float, top_k: int, top_p: float
-) -> Iterator[int]:
-    """The same text as the loop in Python writes, `GENERATE_CHUNK` symbols a call."""
-    for symbol in ids[:-1]:
-        writer.step(symbol)
-    last, drawn = ids[-1], 0
-    while drawn < length:
-        count = min(GENERATE_CHUNK, length - drawn)
-        chunk = writer.generate(last, count, temperature, top_k, top_p, skip(seed, drawn))
-        yield from chunk
-        last, drawn = chunk[-1], drawn + count
+        return forecast(self.network, self.codec, corpus, steps)
 
 
 def load(run: str | Path, device: str = "cpu") -> TrainedModel:
-    """Load a run directory: its best weights, ready to predict, evaluate or generate.
+    """Load the best weights of a run directory, ready to predict, evaluate, generate or forecast.
 
     Args:
         run: the directory.
-        device: where it is to compute: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one.
+        device: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one.
 
     Raises:
-        InputError: no such directory, damaged, or of another version; no such device.
+        InputError: the directory does not exist, is damaged, or has another version; the device does not exist.
     """
-    where = devices.select_device(device)
+    selected = devices.select_device(device)
     config, codec, network = run_directory.load_model(Path(run))
-    return TrainedModel(config, codec, network.to(where), Path(run))
+    return TrainedModel(config, codec, network.to(selected), Path(run))

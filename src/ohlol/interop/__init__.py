@@ -1,1 +1,1 @@
-"""Exchange with other formats: ONNX and torch state dicts."""
+"""Exchange with other formats: ONNX graphs and state dicts of torch."""

@@ -1,14 +1,14 @@
-"""A file of weights becomes a run directory that every command reads; knows nothing of how either format is parsed.
+"""Import a file of weights as a trained model and write it as a run directory.
 
-What is read: an ONNX graph that `ohlol export` wrote, whole, with its vocabulary; an ONNX graph of another exporter, or
-the `state_dict` of a `torch.nn` model as safetensors, if the model is an embedding (or none), one RNN, GRU or LSTM of
+An ONNX graph that `ohlol export` wrote is read whole, with its vocabulary. An ONNX graph of another exporter, or the
+`state_dict` of a torch module as safetensors, is read if the model is an embedding (or none), one RNN, GRU or LSTM of
 any depth and direction, and a linear head (or none).
 """
 
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ohlol.checkpoint import run_directory
 from ohlol.checkpoint.model_card import format_model_card
@@ -17,17 +17,20 @@ from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, r
 from ohlol.config import TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.interop.torch import Plain, built, from_state
-from ohlol.models.sequence_model import SequenceModel, runs_in_loop
+from ohlol.interop.torch import ModelParts, build_model, parse_state_dict
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError, short
 from ohlol.utils.files import FORMAT, parse_json, read_bytes, write_bytes, write_json
 
+if TYPE_CHECKING:
+    from ohlol.interop.onnx_import import OnnxGraph
+
 NAMES_LIMIT = 1 << 26
-"""Bytes of a file of names."""
+"""Largest size of a file of names in bytes."""
 
 
-def names_of(path: Path) -> list[str]:
-    """Names from a file, one a line; or, where it ends in .json, a list of strings.
+def read_names(path: Path) -> list[str]:
+    """Read names from a file, one per line, or a JSON list of strings from one that ends in .json.
 
     Raises:
         InputError: it cannot be read, or holds no names.
@@ -38,62 +41,68 @@ def names_of(path: Path) -> list[str]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {short(error)}") from None
     if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
-        raise InputError(f"{path}: holds no names, one a line, or a JSON list of strings")
+        raise InputError(f"{path}: holds no names, one per line, or a JSON list of strings")
     return names
 
 
-def read(
+def import_model(
     path: Path, *, task: str | None = None, symbols: Path | None = None, labels: Path | None = None
 ) -> tuple[TrainedModel, str]:
-    """A model from a file of weights, and what was found in the file, on one line.
+    """Read a model from a file of weights.
 
     Args:
         path: .onnx, or .safetensors with a `state_dict`.
-        task: what the scores mean; needed unless `ohlol export` wrote the file.
-        symbols: a file of the symbols in the order of their ids, or for forecast of the names of the columns.
-        labels: a file of the labels in the order of the scores, or of the columns that are forecast.
+        task: the name of the task; needed unless `ohlol export` wrote the file.
+        symbols: a file with the symbols in the order of their ids, or the names of the input columns.
+        labels: a file with the labels in the order of the logits, or the names of the target columns.
+
+    Returns:
+        The model, and a description of the contents of the file, on one line.
 
     Raises:
-        InputError: the file or the names are not what can be read, and why.
+        InputError: the file or the names cannot be read as a model, and why.
     """
     if path.suffix not in (".onnx", ".safetensors"):
         raise InputError(
-            f"{path}: must end in .onnx or .safetensors; a pickle (.pt, .pth) can run anything when it is read, so "
+            f"{path}: must end in .onnx or .safetensors; reading a pickle (.pt, .pth) can execute arbitrary code, so "
             "save the state_dict with safetensors.torch.save_file"
         )
     if path.suffix == ".safetensors":
-        found = from_state(read_tensors(path)[0], str(path))
+        parts = parse_state_dict(read_tensors(path)[0], str(path))
     else:
-        from ohlol.interop import onnx_reader
+        from ohlol.interop.onnx_import import OnnxGraph, parse_graph
 
-        graph = onnx_reader.Graph(path)
+        graph = OnnxGraph(path)
         if "ohlol" in graph.metadata:
             if task or symbols or labels:
-                raise InputError(f"{path}: says itself what it is: leave out `task`, `symbols` and `labels`")
-            return _ours(graph, str(path))
-        found = onnx_reader.plain(graph)
-    given = [names_of(names) if names is not None else [] for names in (symbols, labels)]
-    return _theirs(found, task, given[0], given[1], str(path))
+                raise InputError(f"{path}: was exported by ohlol: leave out `task`, `symbols` and `labels`")
+            return _import_exported(graph, str(path))
+        parts = parse_graph(graph)
+    symbol_names, label_names = (read_names(names) if names is not None else [] for names in (symbols, labels))
+    return _import_parts(parts, task, symbol_names, label_names, str(path))
 
 
-def _theirs(found: Plain, task: str | None, symbols: list[str], labels: list[str], where: str) -> tuple[Any, str]:
-    data, settings, codec, model = built(found, task, symbols, labels, where)
+def _import_parts(
+    parts: ModelParts, task: str | None, symbols: list[str], labels: list[str], source: str
+) -> tuple[TrainedModel, str]:
+    data, settings, codec, model = build_model(parts, task, symbols, labels, source)
     config = RunConfig(codec.task, data, settings, sizes_from_codec(codec), TrainSettings())
-    return TrainedModel(config, codec, model), str(found)
+    return TrainedModel(config, codec, model), str(parts)
 
 
-def _ours(graph: Any, where: str) -> tuple[TrainedModel, str]:
-    from ohlol.interop import onnx_reader
+def _import_exported(graph: "OnnxGraph", source: str) -> tuple[TrainedModel, str]:
+    """A model from a graph that ohlol exported; its weights must have the identity in the metadata."""
+    from ohlol.interop.onnx_import import read_exported_weights
 
     try:
-        told = parse_json(graph.metadata["settings"])
+        settings = parse_json(graph.metadata["settings"])
         codec = Codec.from_json(parse_json(graph.metadata["vocabulary"]))
         config = RunConfig.from_json(
             {
                 "format": FORMAT,
                 "task": graph.metadata["task"],
-                "data": told["data"],
-                "model": told["model"],
+                "data": settings["data"],
+                "model": settings["model"],
                 "sizes": asdict(sizes_from_codec(codec)),
                 "training": asdict(TrainSettings()),
                 "train_files": [],
@@ -103,29 +112,28 @@ def _ours(graph: Any, where: str) -> tuple[TrainedModel, str]:
             }
         )
         if config.task != codec.task:
-            raise InputError("the task of the vocabulary is another")
+            raise InputError("the vocabulary has another task")
         expected = get_weights(build_meta_model(config))
     except (InputError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{where}: its metadata are not those of a graph of ohlol: {short(error)}") from None
-    looped = runs_in_loop(config.model)
-    weights = onnx_reader.ours(graph, expected, config.model.cell, config.model.num_layers, looped)
-    check_weights(weights, expected, where, "its metadata ask for")
+        raise InputError(f"{source}: its metadata are not those of a graph of ohlol: {short(error)}") from None
+    weights = read_exported_weights(graph, expected, config.model)
+    check_weights(weights, expected, source, "its metadata require")
     model = SequenceModel(config.model, config.sizes).eval()
-    load_weights(model, weights, where)
+    load_weights(model, weights, source)
     imported = TrainedModel(config, codec, model)
     if imported.identity != graph.metadata.get("identity"):
-        raise InputError(f"{where}: its weights are not those it was written with: it was changed or damaged")
+        raise InputError(f"{source}: its weights differ from those it was exported with: it was changed or damaged")
     return imported, f"a graph of ohlol {graph.metadata['ohlol'][:20]} for task {config.task}, with its vocabulary"
 
 
-def save(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None:
+def save_run(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None:
     """Write a model as a run directory.
 
     Raises:
-        InputError: the directory exists and is not to be overwritten, or cannot be written.
+        InputError: the directory exists and `overwrite` is not set, or it cannot be written.
     """
-    with ExitStack() as held:
-        run_directory.create(out, overwrite=overwrite, held=held, trains=False)
+    with ExitStack() as stack:
+        run_directory.create(out, overwrite=overwrite, held=stack, trains=False)
         write_json(out / "config.json", model.config.to_json())
         write_json(out / "vocab.json", model.codec.to_json())
         run_directory.save_model(out, model.network)

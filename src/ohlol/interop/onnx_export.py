@@ -1,16 +1,17 @@
-"""A trained model as an ONNX graph of the standard operators; knows nothing of runtimes, files or the command line.
+"""Write a trained model as an ONNX graph of standard operators.
 
-The graph is written node by node: RNN, GRU and LSTM keep batch and time dynamic, where an exporter that traces bakes
-them in or unrolls them. State goes in and out by name. Names and axes: B "batch", T "time", L*D "layers".
+The graph is built node by node. Its operators RNN, GRU and LSTM keep batch and time dynamic, where an exporter that
+traces the model would fix or unroll them. The state is an input and an output. B is the axis "batch", T "time".
 
-    ids         (B, T) int64        symbols; or rows (B, T, I) float64 in their own units, for forecast
-    lengths     (B,) int64          how many steps of each sequence there are; the rest of its row is not read
-    h_0, c_0    (L*D, B, H) float   the state to start from, zeros for a beginning; c_0 for the LSTM
-    logits      (B, T, K) float     before the softmax; (B, K) for classify; forecast (B, T, F) float64 in own units
-    h_n, c_n    (L*D, B, H) float   the state after each sequence's last step
+    ids         (B, T) int64        symbols; for a task on numbers rows (B, T, I) float64 in their own units
+    lengths     (B,) int64          the number of steps of each sequence; the rest of its row is ignored
+    h_0, c_0    (L*D, B, H) float   the initial state, zeros at the beginning of a sequence; c_0 for the LSTM
+    logits      (B, T, K) float     the output of the head; (B, K) where a sequence has one label
+    forecast    (B, T, F) float64   instead of logits, for a task on numbers: rows in their own units
+    h_n, c_n    (L*D, B, H) float   the state after the last step of each sequence
 
-Beside ids, models that spell words read `characters` (B, T, C) and `letters` (B, T), their lengths; models of pairs
-`pairs` (B, T, 2). The graph of one step has no T and no lengths.
+A model with a character RNN also reads `characters` (B, T, C) and their number `letters` (B, T); a model with bigrams
+reads `pairs` (B, T, 2). The graph of one step has no axis T and no lengths.
 """
 
 import json
@@ -25,7 +26,7 @@ from numpy.typing import NDArray
 from ohlol.cells import CELLS, Weights
 from ohlol.cells.lstm import LSTM
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.interop import onnx_gates
+from ohlol.interop.onnx_weights import to_onnx
 from ohlol.models.reference import weights_of
 from ohlol.utils.errors import InputError
 from ohlol.utils.version import __version__
@@ -34,20 +35,22 @@ try:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 except ModuleNotFoundError:
-    raise InputError("ONNX needs two more packages: pip install 'ohlol[onnx]'") from None
+    raise InputError("ONNX export needs the packages onnx and onnxruntime: pip install 'ohlol[onnx]'") from None
 
 OPSET = 17
-"""Of the graphs: every operator in them has had its meaning since, and runtimes of 2022 read it."""
+"""The opset of the graphs: no operator in them has changed since, and runtimes since 2022 support it."""
 IR_VERSION = 8
-"""Of the file: what came with the opset."""
-LARGEST = (1 << 31) - (1 << 20)
-"""Bytes of a graph's numbers: protobuf holds no more than 2 GiB."""
+"""The version of the file format that came with the opset."""
+WEIGHTS_LIMIT = (1 << 31) - (1 << 20)
+"""Largest size of the weights in bytes: protobuf is limited to 2 GiB."""
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""The parameters of a layer of torch, in the order of `Weights`."""
 
 Array = NDArray[Any]
 
 
-class _Graph:
-    """Nodes, initializers, inputs and outputs as they are added; every name is given once."""
+class _GraphBuilder:
+    """Collects the nodes, initializers, inputs and outputs of a graph; names are unique."""
 
     def __init__(self) -> None:
         self.nodes: list[Any] = []
@@ -73,77 +76,79 @@ class _Graph:
         return self.constant("ints_" + "_".join(str(v).replace("-", "m") for v in values), list(values))
 
     def add(self, name: str, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node; the name of its output, or of each."""
+        """Add a node and return the name of its output, or the names of its outputs."""
         names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(op, list(inputs), names, name=f"{name}.{op}", **attributes))
         return names[0] if outputs == 1 else names
 
 
-def graph(model: TrainedModel, *, step: bool = False) -> bytes:
-    """An ONNX file with a model's graph, its vocabulary and labels in the metadata.
+def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
+    """An ONNX file with the graph of a model, and its vocabulary and labels in the metadata.
 
     Args:
         model: any trained model.
-        step: one step of each sequence, as a stream takes it, instead of whole sequences.
+        step: build the graph of one step of each sequence, for streams, instead of whole sequences.
 
     Raises:
-        InputError: ONNX has no operator of the cell; a step of a model that reads from both ends; or a model larger
-            than an ONNX file can be.
+        InputError: ONNX cannot express the model: it has no operator for the cell, `step` is set and the model is
+            bidirectional, the head is not linear, or the weights are too large.
     """
     model = model.on_cpu
     network = model.network
     spec = CELLS[network.settings.cell]
     if spec.onnx is None:
-        raise InputError(f"ONNX has no operator of the cell {spec.name}, so this model cannot be exported")
+        raise InputError(f"`cell` {spec.name} cannot be exported: ONNX has no operator that computes it")
     if step and network.settings.bidirectional:
         raise InputError(
-            "this model reads a sequence from both its ends, so it has no single step: "
-            "`step` needs one that was trained with `bidirectional=False`"
+            "this model is bidirectional, so it cannot be computed step by step: `step` needs a model that was trained "
+            "with `bidirectional=False`"
         )
-    if sum(p.nbytes for p in network.parameters()) > LARGEST:
-        raise InputError(f"the weights have more than {LARGEST} bytes, which is more than an ONNX file can hold")
-    g = _Graph()
+    if network.head.projection is None and not network.head.is_identity:
+        raise InputError(f"`head` {network.settings.head} cannot be exported: its logits are not a linear layer")
+    if sum(p.nbytes for p in network.parameters()) > WEIGHTS_LIMIT:
+        raise InputError(f"the weights have more than {WEIGHTS_LIMIT} bytes, the limit of an ONNX file")
+    g = _GraphBuilder()
     x = _encoder(g, model, step)
     lengths = ""
     if not step:
-        given = g.input("lengths", TensorProto.INT64, ["batch"])
-        lengths = g.add("lengths.int32", "Cast", given, to=TensorProto.INT32)
+        int64 = g.input("lengths", TensorProto.INT64, ["batch"])
+        lengths = g.add("lengths.int32", "Cast", int64, to=TensorProto.INT32)
     hidden, state = _layers(g, model, x, lengths)
     _head(g, model, hidden, state[0], step)
     for symbol, parts in zip(spec.states, state, strict=True):
         name = f"{symbol}_n"
         joined = g.add(f"{name}.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
         g.output(name, TensorProto.FLOAT, _state_shape(model), joined)
-    made = helper.make_graph(
+    graph = helper.make_graph(
         g.nodes, "ohlol", g.inputs, g.outputs, list(g.initializers.values()), doc_string=_description(model, step)
     )
     file = helper.make_model(
-        made,
+        graph,
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
         producer_name="ohlol",
         producer_version=__version__,
     )
-    helper.set_model_props(file, metadata(model, step))
+    helper.set_model_props(file, graph_metadata(model, step))
     onnx.checker.check_model(file, full_check=True)
     return file.SerializeToString()
 
 
-def signature(graph: bytes) -> tuple[str, list[str], list[str]]:
-    """A graph's size and opset, what it reads and what it gives, each with its axes."""
+def describe_graph(graph: bytes) -> tuple[str, list[str], list[str]]:
+    """The size and opset of a graph, its inputs and its outputs, each with its axes and its type."""
     file = onnx.load_model_from_string(graph)
-    reads, gives = ([_told(value) for value in side] for side in (file.graph.input, file.graph.output))
-    return f"{len(graph):,} bytes, opset {file.opset_import[0].version}", reads, gives
+    inputs, outputs = ([_describe_value(value) for value in side] for side in (file.graph.input, file.graph.output))
+    return f"{len(graph):,} bytes, opset {file.opset_import[0].version}", inputs, outputs
 
 
-def _told(value: Any) -> str:
-    kind = value.type.tensor_type
-    axes = ", ".join(d.dim_param or str(d.dim_value) for d in kind.shape.dim)
-    return f"{value.name} ({axes}) {TensorProto.DataType.Name(kind.elem_type).lower()}"
+def _describe_value(value: Any) -> str:
+    tensor = value.type.tensor_type
+    axes = ", ".join(d.dim_param or str(d.dim_value) for d in tensor.shape.dim)
+    return f"{value.name} ({axes}) {TensorProto.DataType.Name(tensor.elem_type).lower()}"
 
 
-def metadata(model: TrainedModel, step: bool = False) -> dict[str, str]:
-    """What the file says of itself beside the graph; lists and objects are JSON."""
+def graph_metadata(model: TrainedModel, step: bool = False) -> dict[str, str]:
+    """The metadata of the file; lists and objects are JSON."""
     codec, config = model.codec, model.config
     return {
         "ohlol": __version__,
@@ -152,19 +157,19 @@ def metadata(model: TrainedModel, step: bool = False) -> dict[str, str]:
         "graph": "step" if step else "sequence",
         "identity": model.identity,
         "vocabulary": json.dumps(codec.to_json(), ensure_ascii=False),
-        "symbols": _list(codec.symbols.symbols if codec.symbols else codec.columns),
-        "labels": _list(codec.labels.symbols if codec.labels else codec.target_columns),
+        "symbols": _to_json(codec.symbols.symbols if codec.symbols else codec.columns),
+        "labels": _to_json(codec.labels.symbols if codec.labels else codec.target_columns),
         "settings": json.dumps({"data": asdict(config.data), "model": asdict(config.model)}),
     }
 
 
-def _list(names: Sequence[str]) -> str:
+def _to_json(names: Sequence[str]) -> str:
     return json.dumps(list(names), ensure_ascii=False)
 
 
 def _description(model: TrainedModel, step: bool) -> str:
-    what = "one step of each sequence" if step else "whole sequences or any pieces of them, the state carried"
-    return f"A {model.network.settings.cell} of ohlol for the task {model.task}: {what}."
+    scope = "one step of each sequence" if step else "whole sequences, or pieces of them with the state carried over"
+    return f"ohlol model, cell {model.network.settings.cell}, task {model.task}: {scope}."
 
 
 def _state_shape(model: TrainedModel) -> list[int | str]:
@@ -172,8 +177,8 @@ def _state_shape(model: TrainedModel) -> list[int | str]:
     return [settings.num_layers * (2 if settings.bidirectional else 1), "batch", settings.hidden_size]
 
 
-def _encoder(g: _Graph, model: TrainedModel, step: bool) -> str:
-    """The vectors of all steps, (T, B, I), from inputs that have the batch first."""
+def _encoder(g: _GraphBuilder, model: TrainedModel, step: bool) -> str:
+    """The vectors of all steps, (T, B, I), from inputs with the batch first."""
     encoder, codec = model.network.encoder, model.codec
     time: list[int | str] = [] if step else ["time"]
     axes = ["batch", *time]
@@ -195,34 +200,36 @@ def _encoder(g: _Graph, model: TrainedModel, step: bool) -> str:
         parts.append(_spelling(g, encoder, chars, letters))
     if encoder.reads_bigrams:
         pairs = first("pairs.by_time", g.input("pairs", TensorProto.INT64, [*axes, 2]))
-        found = g.add("pairs.embedded", "Gather", _weight(g, "encoder.bigrams.weight", encoder.bigrams.weight), pairs)
-        parts.append(g.add("pairs.joined", "Reshape", found, g.ints(0, 0, -1)))  # (T, B, 2, N) -> (T, B, 2N)
+        weight = _weight(g, "encoder.bigrams.weight", encoder.bigrams.weight)
+        embedded = g.add("pairs.embedded", "Gather", weight, pairs)
+        parts.append(g.add("pairs.joined", "Reshape", embedded, g.ints(0, 0, -1)))  # (T, B, 2, N) -> (T, B, 2N)
     return g.add("vectors", "Concat", *parts, axis=2) if len(parts) > 1 else parts[0]
 
 
-def _time_first(g: _Graph) -> Any:
-    def turned(name: str, of: str) -> str:
+def _time_first(g: _GraphBuilder) -> Any:
+    def transpose(name: str, of: str) -> str:
         axes = len(g.inputs[-1].type.tensor_type.shape.dim)
         return g.add(name, "Transpose", of, perm=[1, 0, *range(2, axes)])
 
-    return turned
+    return transpose
 
 
-def _spelling(g: _Graph, encoder: Any, chars: str, letters: str) -> str:
+def _spelling(g: _GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
     """The last state, forward and backward, of the character LSTM over the word at each step, (T, B, 2H)."""
     shape = g.add("characters.shape", "Shape", chars)
     C = g.add("characters.C", "Slice", shape, g.ints(2), g.ints(3))
     words = g.add("characters.words", "Reshape", chars, g.add("words.shape", "Concat", g.ints(-1), C, axis=0))
     by_letter = g.add("characters.by_letter", "Transpose", words, perm=[1, 0])  # (T*B, C) -> (C, T*B)
     x = g.add("characters.embedded", "Gather", _weight(g, "encoder.chars.weight", encoder.chars.weight), by_letter)
-    # a step past a sequence's end has no word; one letter stands for it, since not every runtime takes a length of 0
+    # A step past the end of a sequence has no word. It gets one letter, since not every runtime accepts a length of 0.
     flat = g.add("letters.flat", "Reshape", letters, g.ints(-1))
-    some = g.add("letters.some", "Max", flat, g.ints(1))
-    lengths = g.add("letters.int32", "Cast", some, to=TensorProto.INT32)
-    weights = [Weights(*(getattr(encoder.speller, f"{n}_l0{way}").detach() for n in NAMES)) for way in ("", "_reverse")]
-    W, R, B = (
-        g.constant(f"encoder.speller.{n}", t) for n, t in zip("WRB", onnx_gates.to_onnx(LSTM, weights), strict=True)
-    )
+    positive = g.add("letters.positive", "Max", flat, g.ints(1))
+    lengths = g.add("letters.int32", "Cast", positive, to=TensorProto.INT32)
+    suffixes = [f"_l0{direction}" for direction in ("", "_reverse")]
+    weights = [
+        Weights(*(getattr(encoder.speller, name + suffix).detach() for name in PARAMETERS)) for suffix in suffixes
+    ]
+    W, R, B = (g.constant(f"encoder.speller.{n}", t) for n, t in zip("WRB", to_onnx(LSTM, weights), strict=True))
     _, h, _ = g.add(
         "speller", "LSTM", x, W, R, B, lengths, outputs=3, hidden_size=encoder.speller.hidden_size,
         direction="bidirectional",
@@ -232,37 +239,33 @@ def _spelling(g: _Graph, encoder: Any, chars: str, letters: str) -> str:
     return g.add("spelled", "Reshape", by_word, g.add("spelled.shape", "Concat", T_B, g.ints(-1), axis=0))
 
 
-NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-
-
-def _layers(g: _Graph, model: TrainedModel, x: str, lengths: str) -> tuple[str, list[list[str]]]:
-    """The top layer's states (T, B, D*H), and for h and c the last state of each layer, (D, B, H)."""
+def _layers(g: _GraphBuilder, model: TrainedModel, x: str, lengths: str) -> tuple[str, list[list[str]]]:
+    """The hidden states of the last layer (T, B, D*H), and of each state the last value of each layer, (D, B, H)."""
     network, settings = model.network, model.network.settings
     spec = CELLS[settings.cell]
-    assert spec.onnx is not None
+    operator = spec.onnx
+    assert operator is not None
     D = 2 if settings.bidirectional else 1
     starts: list[list[str]] = []
-    for state in spec.states:
-        name = f"{state}_0"
+    for symbol in spec.states:
+        name = f"{symbol}_0"
         whole = g.input(name, TensorProto.FLOAT, _state_shape(model))
         sizes = g.ints(*[D] * settings.num_layers)
         many = settings.num_layers > 1
         starts.append(g.add(name, "Split", whole, sizes, outputs=settings.num_layers, axis=0) if many else [whole])
     ends: list[list[str]] = [[] for _ in starts]
+    attributes: dict[str, Any] = dict(operator.attributes)
+    if not operator.default_activations:
+        attributes["activations"] = [*operator.activations] * D
     for layer in range(settings.num_layers):
         weights = [weights_of(network, layer, d, torch.float32) for d in range(D)]
-        W, R, B = (
-            g.constant(f"layers.{n}{layer}", t) for n, t in zip("WRB", onnx_gates.to_onnx(spec, weights), strict=True)
-        )
-        more: dict[str, Any] = dict(spec.onnx.attributes)
-        if not spec.onnx.default_activations:
-            more["activations"] = [*spec.onnx.activations] * D
+        W, R, B = (g.constant(f"layers.{n}{layer}", t) for n, t in zip("WRB", to_onnx(spec, weights), strict=True))
         out, *last = g.add(
-            f"layer{layer}", spec.onnx.name, x, W, R, B, lengths, *(s[layer] for s in starts), outputs=1 + len(starts),
-            hidden_size=settings.hidden_size, direction="bidirectional" if D == 2 else "forward", **more,
+            f"layer{layer}", operator.name, x, W, R, B, lengths, *(s[layer] for s in starts), outputs=1 + len(starts),
+            hidden_size=settings.hidden_size, direction="bidirectional" if D == 2 else "forward", **attributes,
         )  # fmt: skip
-        for kept, state in zip(ends, last, strict=True):
-            kept.append(state)
+        for states, state in zip(ends, last, strict=True):
+            states.append(state)
         if D == 2:
             out = g.add(f"layer{layer}.by_step", "Transpose", out, perm=[0, 2, 1, 3])  # (T, D, B, H) -> (T, B, D, H)
             x = g.add(f"layer{layer}.joined", "Reshape", out, g.ints(0, 0, -1))
@@ -271,8 +274,8 @@ def _layers(g: _Graph, model: TrainedModel, x: str, lengths: str) -> tuple[str, 
     return x, ends
 
 
-def _head(g: _Graph, model: TrainedModel, hidden: str, last: list[str], step: bool) -> None:
-    """Logits with the batch first, or the forecast in its own units."""
+def _head(g: _GraphBuilder, model: TrainedModel, hidden: str, last: list[str], step: bool) -> None:
+    """Add the output: logits with the batch first, or rows of numbers in their own units."""
     network, codec, sizes = model.network, model.codec, model.network.sizes
     axes: list[int | str] = ["batch"] if step or sizes.per_sequence else ["batch", "time"]
     if sizes.per_sequence:
@@ -284,20 +287,20 @@ def _head(g: _Graph, model: TrainedModel, hidden: str, last: list[str], step: bo
         x = g.add("hidden", "Transpose", hidden, perm=[1, 0, 2])
     if network.head.projection is not None:
         weight, bias = (parameter.detach() for parameter in network.head.projection)
-        if network.settings.tie_weights:  # the embedding lies in the file once
-            turned = g.add("head.turned", "Transpose", "encoder.embedding.weight", perm=[1, 0])
+        if network.settings.tie_weights:  # the embedding is stored once
+            transposed = g.add("head.transposed", "Transpose", "encoder.embedding.weight", perm=[1, 0])
         else:
-            turned = g.constant("head.weight", weight.t().contiguous())
-        x = g.add("head.product", "MatMul", x, turned)
+            transposed = g.constant("head.weight", weight.t().contiguous())
+        x = g.add("head.product", "MatMul", x, transposed)
         x = g.add("head", "Add", x, g.constant("head.bias", bias))
     if codec.target_scale is None:
         g.output("logits", TensorProto.FLOAT, [*axes, sizes.outputs], x)
         return
-    wide = g.add("forecast.double", "Cast", x, to=TensorProto.DOUBLE)
-    spread = g.add("forecast.spread", "Mul", wide, g.constant("target_scale.std", np.array(codec.target_scale.std)))
-    moved = g.add("forecast.moved", "Add", spread, g.constant("target_scale.mean", np.array(codec.target_scale.mean)))
-    g.output("forecast", TensorProto.DOUBLE, [*axes, sizes.outputs], moved)
+    double = g.add("rows.double", "Cast", x, to=TensorProto.DOUBLE)
+    product = g.add("rows.product", "Mul", double, g.constant("target_scale.std", np.array(codec.target_scale.std)))
+    rows = g.add("rows.unscaled", "Add", product, g.constant("target_scale.mean", np.array(codec.target_scale.mean)))
+    g.output("forecast", TensorProto.DOUBLE, [*axes, sizes.outputs], rows)
 
 
-def _weight(g: _Graph, name: str, value: torch.Tensor) -> str:
+def _weight(g: _GraphBuilder, name: str, value: torch.Tensor) -> str:
     return g.constant(name, value.detach())

@@ -1,13 +1,13 @@
-"""A plain recurrent model, embedding, layers and a linear head, found among named tensors and made into one of ours.
+"""Read a recurrent model from the `state_dict` of a torch module, and build a model of ohlol with its weights.
 
-Knows nothing of ONNX, of files or of run directories. Shapes: V symbols, I input size, H hidden size, D directions,
-G gates, K scores.
+The parts that are read are an embedding or none, one stack of RNN, GRU or LSTM layers, and a linear head or none.
+
+Shapes: V symbols, I input size, H hidden size, L layers, D directions, G gates, K outputs.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,26 +23,29 @@ from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import SAID, InputError
 
-KINDS = {len(spec.gates): spec.name for spec in torch_cells()}
-"""The cell of a weight with so many times H rows."""
-RECURRENT = re.compile(
-    r"(?P<owner>.*?)(?P<part>weight|bias)_(?P<side>ih|hh|hr)(?:_l(?P<layer>\d{1,4}))?(?P<way>_reverse)?$"
+CELLS_BY_GATES = {len(spec.gates): spec.name for spec in torch_cells()}
+"""The cell with G gates, whose weights have G*H rows."""
+PARAMETER = re.compile(
+    r"(?P<module>.*?)(?P<kind>weight|bias)_(?P<side>ih|hh|hr)(?:_l(?P<layer>\d{1,4}))?(?P<reverse>_reverse)?$"
 )
+"""The name of a parameter of a recurrent layer or cell of torch."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+Linear = tuple[Tensor, Tensor | None]
+"""W (K, D*H) and b (K,) of a linear layer."""
 
 
 @dataclass(frozen=True)
-class Plain:
-    """The parts of a model, as they were found."""
+class ModelParts:
+    """The parts of a recurrent model."""
 
-    kind: str
+    cell: str
     """The name of the cell."""
     layers: list[list[Weights]]
-    """For each layer the weights of each direction."""
+    """The weights of each direction of each layer."""
     embedding: Tensor | None = None
     """(V, I)."""
-    head: tuple[Tensor, Tensor | None] | None = None
-    """W (K, D*H) and b (K,)."""
+    head: Linear | None = None
 
     @property
     def inputs(self) -> int:
@@ -65,218 +68,242 @@ class Plain:
         return self.directions * self.hidden if self.head is None else len(self.head[0])
 
     def __str__(self) -> str:
-        sides = ", both directions" if self.directions == 2 else ""
-        read = "" if self.embedding is None else f"embedding of {len(self.embedding)} symbols, "
+        directions = ", both directions" if self.directions == 2 else ""
+        embedding = "" if self.embedding is None else f"embedding of {len(self.embedding)} symbols, "
         head = "no head" if self.head is None else f"a linear head of {self.outputs}"
-        return f"{read}{self.kind} of {len(self.layers)} x {self.hidden} from {self.inputs}{sides}, {head}"
+        return f"{embedding}{self.cell} of {len(self.layers)} x {self.hidden} from {self.inputs}{directions}, {head}"
 
 
-def checked(plain: Plain, where: str) -> Plain:
-    """The same in float32, its sizes and numbers seen to fit together.
+def check_parts(parts: ModelParts, source: str) -> ModelParts:
+    """Check that the shapes of the parts fit together and that their values are finite, and return them in float32.
+
+    Args:
+        parts: the parts.
+        source: the name of the file, for messages.
 
     Raises:
-        InputError: they do not.
+        InputError: they do not fit together, or a value is not a finite float.
     """
-    D, H, G = plain.directions, plain.hidden, len(CELLS[plain.kind].gates)
-    width, layers = plain.inputs, list[list[Weights]]()
-    for number, sides in enumerate(plain.layers):
+    D, H, G = parts.directions, parts.hidden, len(CELLS[parts.cell].gates)
+    width, layers = parts.inputs, list[list[Weights]]()
+    for number, directions in enumerate(parts.layers):
         shapes = [(G * H, width), (G * H, H), (G * H,), (G * H,)]
-        for side in sides:
-            for tensor, name, shape in zip(side, Weights._fields, shapes, strict=True):
+        for weights in directions:
+            for tensor, name, shape in zip(weights, Weights._fields, shapes, strict=True):
                 if tensor is not None and tensor.shape != shape:
                     raise InputError(
-                        f"{where}: {name} of layer {number} is {tuple(tensor.shape)}; the layers before make it {shape}"
+                        f"{source}: {name} of layer {number} is {tuple(tensor.shape)}; after the layers before it, it "
+                        f"must be {shape}"
                     )
-        if len(sides) != D:
-            raise InputError(f"{where}: layer {number} has {len(sides)} directions, the first has {D}")
-        floats = [[None if t is None else _float(t, where) for t in side] for side in sides]
-        layers.append([Weights(*side) for side in floats])  # pyright: ignore[reportArgumentType]
+        if len(directions) != D:
+            raise InputError(f"{source}: layer {number} has {len(directions)} directions, the first has {D}")
+        floats = [[None if t is None else _to_float32(t, source) for t in weights] for weights in directions]
+        layers.append([Weights(*weights) for weights in floats])  # pyright: ignore[reportArgumentType]
         width = D * H
-    embedding, head = plain.embedding, plain.head
+    embedding, head = parts.embedding, parts.head
     if embedding is not None:
-        if embedding.dim() != 2 or embedding.size(1) != plain.inputs:
+        if embedding.dim() != 2 or embedding.size(1) != parts.inputs:
             raise InputError(
-                f"{where}: the embedding is {tuple(embedding.shape)}; the first layer reads {plain.inputs} numbers"
+                f"{source}: the embedding is {tuple(embedding.shape)}; the first layer reads {parts.inputs} numbers"
             )
-        embedding = _float(embedding, where)
+        embedding = _to_float32(embedding, source)
     if head is not None:
         W, b = head
         if W.dim() != 2 or W.size(1) != D * H or not len(W) or (b is not None and b.shape != (len(W),)):
-            raise InputError(f"{where}: the linear layer is {tuple(W.shape)}; the layers end in {D * H} numbers")
-        head = _float(W, where), None if b is None else _float(b, where)
-    return replace(plain, layers=layers, embedding=embedding, head=head)
+            raise InputError(
+                f"{source}: the linear layer is {tuple(W.shape)}; the recurrent layers have {D * H} outputs"
+            )
+        head = _to_float32(W, source), None if b is None else _to_float32(b, source)
+    return replace(parts, layers=layers, embedding=embedding, head=head)
 
 
-def _float(tensor: Tensor, where: str) -> Tensor:
+def _to_float32(tensor: Tensor, source: str) -> Tensor:
     if tensor.dtype not in FLOATS:
-        raise InputError(f"{where}: a weight has dtype {tensor.dtype}; a float is expected")
-    made = tensor.detach().to(torch.float32).contiguous()
-    if not torch.isfinite(made).all():
-        raise InputError(f"{where}: a weight holds values that are no numbers")
-    return made
+        raise InputError(f"{source}: a weight has dtype {tensor.dtype}; a float is expected")
+    values = tensor.detach().to(torch.float32).contiguous()
+    if not torch.isfinite(values).all():
+        raise InputError(f"{source}: a weight holds NaN or infinity")
+    return values
 
 
-def from_state(tensors: Mapping[str, Tensor], where: str) -> Plain:
-    """Find the parts of a model among the tensors of its `state_dict`.
+def parse_state_dict(tensors: Mapping[str, Tensor], source: str) -> ModelParts:
+    """The parts of a model from the tensors of its `state_dict`.
+
+    Args:
+        tensors: by their names.
+        source: the name of the file, for messages.
 
     Raises:
-        InputError: there is no recurrent layer, more than one stack of them, or a tensor that is of none of the parts.
+        InputError: there is no recurrent layer, more than one stack of them, or a tensor that belongs to no part.
     """
-    found: dict[tuple[int, int], dict[str, Tensor]] = {}
-    owners: dict[str, None] = {}
-    rest = dict(tensors)
-    for name in tensors:
-        match = RECURRENT.match(name)
+    recurrent: dict[tuple[int, int], dict[str, Tensor]] = {}
+    modules: dict[str, None] = {}
+    others = {name: tensors[name] for name in sorted(tensors)}
+    for name in sorted(tensors):
+        match = PARAMETER.match(name)
         if match is None:
             continue
         if match["side"] == "hr":
-            raise InputError(f"{where}: {name[:SAID]} is of an LSTM with proj_size, which is not read")
-        owners[match["owner"]] = None
-        key = int(match["layer"] or 0), int(match["way"] is not None)
-        found.setdefault(key, {})[f"{match['part']}_{match['side']}"] = rest.pop(name)
-    if not owners:
+            raise InputError(f"{source}: {name[:SAID]} belongs to an LSTM with proj_size, which is not supported")
+        modules[match["module"]] = None
+        key = int(match["layer"] or 0), int(match["reverse"] is not None)
+        recurrent.setdefault(key, {})[f"{match['kind']}_{match['side']}"] = others.pop(name)
+    if not modules:
         raise InputError(
-            f"{where}: has no weights named as a recurrent layer of torch.nn names them (weight_ih_l0 and so on)"
+            f"{source}: has no weights with the names of a recurrent layer of torch.nn, such as weight_ih_l0"
         )
-    if len(owners) > 1:
-        names = ", ".join(repr(o.removesuffix(".")[:40]) for o in list(owners)[:4])
-        raise InputError(f"{where}: has {len(owners)} recurrent layers of their own, {names}; one stack is read")
-    kind, layers = _stack(found, where)
+    if len(modules) > 1:
+        names = ", ".join(repr(module.removesuffix(".")[:40]) for module in list(modules)[:4])
+        raise InputError(f"{source}: has {len(modules)} recurrent modules, {names}; only one can be read")
+    cell, layers = _parse_layers(recurrent, source)
     D, H = len(layers[0]), layers[0][0].W_hh.size(1)
-    embedding, head = _ends(rest, layers[0][0].W_ih.size(1), D * H, where)
-    return checked(Plain(kind, layers, embedding, head), where)
+    embedding, head = _parse_ends(others, layers[0][0].W_ih.size(1), D * H, source)
+    return check_parts(ModelParts(cell, layers, embedding, head), source)
 
 
-def _stack(found: dict[tuple[int, int], dict[str, Tensor]], where: str) -> tuple[str, list[list[Weights]]]:
-    L, D = max(layer for layer, _ in found) + 1, max(way for _, way in found) + 1
-    if L > MAX_LAYERS or set(found) != {(layer, way) for layer in range(L) for way in range(D)}:
-        raise InputError(f"{where}: of the {L} layers of {D} directions that are named some are missing")
+def _parse_layers(recurrent: dict[tuple[int, int], dict[str, Tensor]], source: str) -> tuple[str, list[list[Weights]]]:
+    """The cell, and the weights by layer and direction."""
+    L, D = max(layer for layer, _ in recurrent) + 1, max(direction for _, direction in recurrent) + 1
+    expected = {(layer, direction) for layer in range(L) for direction in range(D)} if L <= MAX_LAYERS else set()
+    if set(recurrent) != expected:
+        raise InputError(f"{source}: the names are of {L} layers with {D} directions, of which some are missing")
     layers: list[list[Weights]] = []
-    kinds: set[str | None] = set()
+    cells: set[str | None] = set()
     for layer in range(L):
-        sides: list[Weights] = []
-        for way in range(D):
-            parts = found[layer, way]
-            if not {"weight_ih", "weight_hh"} <= set(parts) or ("bias_ih" in parts) != ("bias_hh" in parts):
-                raise InputError(f"{where}: layer {layer} has {', '.join(sorted(parts))} only")
-            W_hh = parts["weight_hh"]
-            if W_hh.dim() != 2 or not W_hh.numel() or parts["weight_ih"].dim() != 2:
-                raise InputError(f"{where}: weight_hh of layer {layer} is {tuple(W_hh.shape)}, not (G*H, H)")
-            kinds.add(KINDS.get(len(W_hh) // W_hh.size(1)) if not len(W_hh) % W_hh.size(1) else None)
-            sides.append(Weights(parts["weight_ih"], W_hh, parts.get("bias_ih"), parts.get("bias_hh")))
-        layers.append(sides)
-    kind = kinds.pop()
-    if kinds or kind is None:
-        raise InputError(f"{where}: the weights are not those of one RNN, GRU or LSTM: 1, 3 or 4 times H rows in each")
-    return kind, layers
-
-
-def _ends(rest: dict[str, Tensor], inputs: int, width: int, where: str) -> tuple[Any, Any]:
-    """The embedding and the head among the tensors that are no recurrent layer's."""
-    weights = {n.removesuffix("weight"): t for n, t in rest.items() if n.endswith("weight") and t.dim() == 2}
-    biases = {n.removesuffix("bias"): t for n, t in rest.items() if n.endswith("bias") and t.dim() == 1}
-    odd = [n for n in rest if n.removesuffix("weight") not in weights and n.removesuffix("bias") not in biases]
-    odd += [f"{owner}bias" for owner in biases if owner not in weights]
-    if odd:
+        directions: list[Weights] = []
+        for direction in range(D):
+            parameters = recurrent[layer, direction]
+            names = set(parameters)
+            if not {"weight_ih", "weight_hh"} <= names or ("bias_ih" in names) != ("bias_hh" in names):
+                raise InputError(f"{source}: layer {layer} has {', '.join(sorted(names))} only")
+            W_ih, W_hh = parameters["weight_ih"], parameters["weight_hh"]
+            if W_hh.dim() != 2 or not W_hh.numel() or W_ih.dim() != 2:
+                raise InputError(f"{source}: weight_hh of layer {layer} is {tuple(W_hh.shape)}, not (G*H, H)")
+            gates, remainder = divmod(len(W_hh), W_hh.size(1))
+            cells.add(CELLS_BY_GATES.get(gates) if not remainder else None)
+            directions.append(Weights(W_ih, W_hh, parameters.get("bias_ih"), parameters.get("bias_hh")))
+        layers.append(directions)
+    cell = cells.pop()
+    if cells or cell is None:
         raise InputError(
-            f"{where}: {odd[0][:SAID]!r} is of no embedding, recurrent layer or linear head, which is all that is read"
+            f"{source}: the weights are not those of one RNN, GRU or LSTM, with 1, 3 or 4 times H rows in each layer"
         )
-    # a linear layer has a bias; one that has none is told from an embedding by its size or, last, by its name
-    heads = [o for o in weights if o in biases]
-    bare = [o for o in weights if o not in biases]
+    return cell, layers
+
+
+def _parse_ends(others: dict[str, Tensor], inputs: int, width: int, source: str) -> tuple[Tensor | None, Linear | None]:
+    """The embedding and the head, from the tensors that belong to no recurrent layer."""
+    weights = {n.removesuffix("weight"): t for n, t in others.items() if n.endswith("weight") and t.dim() == 2}
+    biases = {n.removesuffix("bias"): t for n, t in others.items() if n.endswith("bias") and t.dim() == 1}
+    unknown = [n for n in others if n.removesuffix("weight") not in weights and n.removesuffix("bias") not in biases]
+    unknown += [f"{module}bias" for module in biases if module not in weights]
+    if unknown:
+        raise InputError(
+            f"{source}: {unknown[0][:SAID]!r} belongs to no embedding, recurrent layer or linear head; nothing else is "
+            "supported"
+        )
+    # A linear layer has a bias. One without is distinguished from an embedding by its size or, last, by its name.
+    heads = [module for module in weights if module in biases]
+    without_bias = [module for module in weights if module not in biases]
     if not heads:
-        heads = [o for o in bare if weights[o].size(1) == width and (width != inputs or "emb" not in o.lower())]
-        heads = heads if len(bare) > 1 or width != inputs else []
-    embeddings = [o for o in bare if o not in heads]
+        heads = [
+            module
+            for module in without_bias
+            if weights[module].size(1) == width and (width != inputs or "emb" not in module.lower())
+        ]
+        heads = heads if len(without_bias) > 1 or width != inputs else []
+    embeddings = [module for module in without_bias if module not in heads]
     if len(heads) > 1 or len(embeddings) > 1:
-        names = ", ".join(f"{o}weight"[:SAID] for o in (heads if len(heads) > 1 else embeddings)[:4])
-        raise InputError(f"{where}: {names}: one embedding and one linear head at most are read")
+        names = ", ".join(f"{module}weight"[:SAID] for module in (heads if len(heads) > 1 else embeddings)[:4])
+        raise InputError(f"{source}: {names}: at most one embedding and one linear head are supported")
     embedding = weights[embeddings[0]] if embeddings else None
     head = (weights[heads[0]], biases.get(heads[0])) if heads else None
     return embedding, head
 
 
-def built(
-    plain: Plain, task: str | None, symbols: Sequence[str], labels: Sequence[str], where: str
+def build_model(
+    parts: ModelParts, task: str | None, symbols: Sequence[str], labels: Sequence[str], source: str
 ) -> tuple[DataSettings, ModelSettings, Codec, SequenceModel]:
-    """A model of ours with these weights, and the vocabulary it reads and answers in.
+    """A model with these weights, its settings and its codec.
 
     Args:
-        plain: what was found.
-        task: one of `settings.TASKS`.
-        symbols: in the order of their ids, or the names of the columns; without any they are numbers from 0.
-        labels: in the order of the scores, or the columns that are forecast; likewise.
-        where: what an InputError calls the file.
+        parts: the parts of the model.
+        task: the name of a task.
+        symbols: the symbols in the order of their ids, or the names of the input columns; empty means numbers from 0.
+        labels: the labels in the order of the logits, or the names of the target columns; empty means numbers from 0.
+        source: the name of the file, for messages.
 
     Raises:
-        InputError: no task, or names that do not fit the weights.
+        InputError: there is no task, or the names do not fit the weights.
     """
     if task is None:
-        reads = "one-hot symbols or numbers" if plain.embedding is None else "for"
-        raise InputError(
-            f"{where}: weights do not say what they are {reads}: give `task` label, next or classify"
-            + (f" for one-hot symbols, forecast for rows of {plain.inputs} numbers" if plain.embedding is None else "")
-        )
+        fitting = [name for name, task in TASKS.items() if parts.embedding is None or not task.targets.numeric]
+        raise InputError(f"{source}: the weights do not determine the task: give `task`, one of {', '.join(fitting)}")
     targets = TASKS.select(task).targets
-    numeric = targets.numeric
-    if numeric and plain.embedding is not None:
-        raise InputError(f"{where}: has an embedding, so it reads symbols, and the task forecast reads numbers")
-    if numeric and plain.directions == 2:
-        raise InputError(f"{where}: reads from both ends, and a forecast must not see what it forecasts")
-    V = plain.inputs if plain.embedding is None else len(plain.embedding)
-    names = _named(symbols, V, "symbols", [f"x{i + 1}" for i in range(V)] if numeric else None, where)
-    default = names if plain.outputs == V and targets.shifted else None
-    answers = _named(labels, plain.outputs, "labels", default, where)
-    if targets.continue_text and answers != names:
+    if targets.numeric and parts.embedding is not None:
+        raise InputError(f"{source}: has an embedding, so it reads symbols, and the task {task} reads numbers")
+    if targets.numeric and parts.directions == 2:
+        raise InputError(f"{source}: is bidirectional, so it reads the rows that the task {task} predicts")
+    if targets.numeric and parts.head is None:  # hidden states that are numbers: a linear layer that changes nothing
+        parts = replace(parts, head=(torch.eye(parts.outputs), None))
+    V = parts.inputs if parts.embedding is None else len(parts.embedding)
+    inputs = _check_names(symbols, V, "symbols", [f"x{i + 1}" for i in range(V)] if targets.numeric else None, source)
+    default = inputs if parts.outputs == V and targets.shifted else None
+    outputs = _check_names(labels, parts.outputs, "labels", default, source)
+    if targets.continue_text and outputs != inputs:
         raise InputError(
-            f"{where}: has {V} symbols and {plain.outputs} outputs; the task next gives a logit to each symbol"
+            f"{source}: has {V} symbols and {parts.outputs} outputs; the task {task} has a logit for each symbol"
         )
-    if numeric:
-        ones = Scale((0.0,) * V, (1.0,) * V), Scale((0.0,) * plain.outputs, (1.0,) * plain.outputs)
-        codec = Codec(task, columns=names, target_columns=answers, scale=ones[0], target_scale=ones[1])
+    if targets.numeric:
+        scale, target_scale = (Scale((0.0,) * size, (1.0,) * size) for size in (V, parts.outputs))
+        codec = Codec(task, columns=inputs, target_columns=outputs, scale=scale, target_scale=target_scale)
     else:
-        vocab = _vocab(names, where)
-        codec = Codec(task, vocab, vocab if targets.continue_text else _vocab(answers, where))
-    letters = bool(symbols) and all(len(n) == 1 for n in names if n != UNK)  # numbers from 0 are words, few or many
-    level = None if numeric else "char" if letters else "word"
+        vocab = _build_vocab(inputs, source)
+        codec = Codec(task, vocab, vocab if targets.continue_text else _build_vocab(outputs, source))
+    by_character = bool(symbols) and all(len(name) == 1 for name in inputs if name != UNK)  # numbers from 0 are words
+    level = None if targets.numeric else "char" if by_character else "word"
     settings = ModelSettings(
-        cell=plain.kind,
-        hidden_size=plain.hidden,
-        num_layers=len(plain.layers),
-        bidirectional=plain.directions == 2,
-        embedding_size=0 if plain.embedding is None else plain.inputs,
-        head="identity" if plain.head is None else TASKS[task].head,
+        cell=parts.cell,
+        hidden_size=parts.hidden,
+        num_layers=len(parts.layers),
+        bidirectional=parts.directions == 2,
+        embedding_size=0 if parts.embedding is None else parts.inputs,
+        head="identity" if parts.head is None else TASKS[task].head,
     )
-    model = SequenceModel(settings, Sizes(V, plain.outputs, numeric=numeric, per_sequence=targets.per_sequence)).eval()
-    load_weights(model, {n: t.contiguous() for n, t in _by_name(plain).items()}, where)
-    assert set(get_weights(model)) == set(_by_name(plain))
+    sizes = Sizes(V, parts.outputs, numeric=targets.numeric, per_sequence=targets.per_sequence)
+    model = SequenceModel(settings, sizes).eval()
+    weights = {name: tensor.contiguous() for name, tensor in _name_weights(parts).items()}
+    load_weights(model, weights, source)
+    assert set(get_weights(model)) == set(weights)
     return DataSettings(task, default_reader(task).name, level), settings, codec, model
 
 
-def _by_name(plain: Plain) -> dict[str, Tensor]:
-    """The weights as `SequenceModel` names them; a bias that was left out is zero."""
-    made: dict[str, Tensor] = {}
-    for layer, sides in enumerate(plain.layers):
-        for way, weights in zip(("", "_reverse"), sides, strict=False):
-            zero = weights.W_ih.new_zeros(len(weights.W_ih))
-            for name, tensor in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), weights, strict=True):
-                made[f"layers.{name}_l{layer}{way}"] = zero if tensor is None else tensor
-    if plain.embedding is not None:
-        made["encoder.embedding.weight"] = plain.embedding
-    if plain.head is not None:
-        W, b = plain.head
-        made |= {"head.weight": W, "head.bias": W.new_zeros(len(W)) if b is None else b}
-    return made
+def _name_weights(parts: ModelParts) -> dict[str, Tensor]:
+    """The weights by their names in `SequenceModel`; a missing bias is zero."""
+    weights: dict[str, Tensor] = {}
+    for layer, directions in enumerate(parts.layers):
+        for suffix, tensors in zip(("", "_reverse"), directions, strict=False):
+            zero = tensors.W_ih.new_zeros(len(tensors.W_ih))
+            for name, tensor in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), tensors, strict=True):
+                weights[f"layers.{name}_l{layer}{suffix}"] = zero if tensor is None else tensor
+    if parts.embedding is not None:
+        weights["encoder.embedding.weight"] = parts.embedding
+    if parts.head is not None:
+        W, b = parts.head
+        weights |= {"head.weight": W, "head.bias": W.new_zeros(len(W)) if b is None else b}
+    return weights
 
 
-def _named(given: Sequence[str], size: int, setting: str, default: Sequence[str] | None, where: str) -> tuple[str, ...]:
-    if given and len(given) != size:
-        raise InputError(f"`{setting}` has {len(given)} names; {where} has {size}")
-    return tuple(given or default or map(str, range(size)))
+def _check_names(
+    names: Sequence[str], size: int, setting: str, default: Sequence[str] | None, source: str
+) -> tuple[str, ...]:
+    if names and len(names) != size:
+        raise InputError(f"`{setting}` has {len(names)} names; {source} has {size}")
+    return tuple(names or default or map(str, range(size)))
 
 
-def _vocab(names: tuple[str, ...], where: str) -> Vocab:
+def _build_vocab(names: tuple[str, ...], source: str) -> Vocab:
     try:
         return Vocab(names, (1,) * len(names))
     except ValueError as error:
-        raise InputError(f"{where}: the names given: {error}") from None
+        raise InputError(f"{source}: the names: {error}") from None

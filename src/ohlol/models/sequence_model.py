@@ -133,11 +133,14 @@ class SequenceModel(torch.nn.Module):
         """
         if self.looped or self.settings.bidirectional or not self.encoder.is_lookup or not self._has_kernel:
             return None
-        if self.head.projection is None:
+        if self.head.is_identity:
             W = torch.eye(self.sizes.outputs, dtype=self._weights()[0].dtype)
             b = W.new_zeros(self.sizes.outputs)
         else:
-            W, b = (parameter.detach() for parameter in self.head.projection)
+            projection = self.head.projection
+            if projection is None:
+                return None
+            W, b = (parameter.detach() for parameter in projection)
             b = b.clone()
         if exclude is not None:
             b[exclude] = -torch.inf
@@ -146,8 +149,8 @@ class SequenceModel(torch.nn.Module):
     def make_batch_stepper(self) -> BatchStepper | None:
         """What advances many sequences by one step in the kernels; None where these cannot run the model.
 
-        It reads ids where the encoder is a lookup and the table of projections is not too large, otherwise the vectors
-        of the encoder.
+        It reads ids where the encoder is a lookup and the table of its products with the weights is not too large, and
+        otherwise the encoder's vectors. It returns the logits or, where these are not a linear layer, hidden states.
         """
         if self.settings.bidirectional or not self._has_kernel:
             return None
@@ -198,7 +201,7 @@ def runs_in_loop(settings: ModelSettings) -> bool:
     Raises:
         InputError: no such cell.
     """
-    return settings.loop or CELLS.select(settings.cell).torch_layer is None
+    return bool(settings.loop) or CELLS.select(settings.cell).torch_layer is None
 
 
 def _check_loop(settings: ModelSettings, looped: bool) -> None:

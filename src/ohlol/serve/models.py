@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from ohlol.data import sequences
-from ohlol.inference.trained_model import Prediction, TrainedModel, load
+from ohlol.inference.prediction import Prediction
+from ohlol.inference.trained_model import TrainedModel, load
 from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
 from ohlol.serve.streams import ModelStreams, count_work
@@ -78,7 +79,7 @@ class ServedModel:
         """The description of the model that clients get."""
         settings, codec = self.model.config.model, self.model.codec
         example = next((source for source, _ in self.model.config.pairs), None)
-        labels = codec.labels if self.model.task in ("label", "classify") else None
+        labels = codec.labels if self.model.targets.are_labels else None
         return {
             "name": self.name,
             "task": self.model.task,
@@ -114,7 +115,8 @@ class ServedModel:
 
     def count_work(self, symbols: Symbols, n_best: int) -> int:
         """The work to predict a sequence: labels of each symbol, or of the whole sequence."""
-        labels_per_step = n_best if self.model.task == "label" else 1
+        targets = self.model.targets
+        labels_per_step = n_best if targets.are_labels and not targets.per_sequence else 1
         return max(count_work(self.model, symbols, labels_per_step), n_best)
 
 
@@ -139,8 +141,8 @@ def parse_symbols(model: TrainedModel, text: str | Sequence[str], limits: Limits
     Raises:
         InputError: there are none or too many, or the model reads numbers.
     """
-    if model.task == "forecast":
-        raise InputError('this model\'s task is forecast and reads numbers: give "rows"')
+    if model.targets.numeric:
+        raise InputError(f'this model\'s task is {model.task} and reads numbers: give "rows"')
     length, most = len(text), limits.max_length
     if length <= most * (1 if model.config.data.level == "char" or not isinstance(text, str) else 64):
         symbols = list(sequences.symbols_of(text, model.config.data)) if isinstance(text, str) else list(text)

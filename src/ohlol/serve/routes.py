@@ -17,7 +17,8 @@ from ohlol.data.sequences import Corpus
 from ohlol.display import page
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
-from ohlol.inference.trained_model import Prediction, TrainedModel
+from ohlol.inference.prediction import Prediction
+from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.encoding import dump_json, format_event, parse_json
 from ohlol.serve.models import ServedModel, parse_symbols
@@ -131,8 +132,9 @@ async def predict(model: ModelDependency, body: schemas.Predict, service: Servic
     inputs = [body.inputs] if isinstance(body.inputs, str) else body.inputs or []
     if not 0 < len(inputs) <= limits.max_sequences:
         raise HTTPException(422, f"inputs: {len(inputs)} sequences; it must be from 1 to {limits.max_sequences}")
-    if model.model.task not in ("label", "classify"):
-        instead = "generate" if model.model.task == "next" else "predict with rows"
+    targets = model.model.targets
+    if not targets.are_labels:
+        instead = "generate" if targets.continue_text else "predict with rows"
         raise HTTPException(422, f"this model's task is {model.model.task}, which has no labels: use {instead}")
     sequences = [_parse_symbols(model, text, service, f"inputs[{i}]: ") for i, text in enumerate(inputs)]
     work = sum(model.count_work(symbols, body.n_best) for symbols in sequences)
@@ -163,7 +165,7 @@ def _prediction_to_json(prediction: Prediction) -> dict[str, Any]:
 
 async def _forecast(model: ServedModel, rows: list[list[float]], steps: int, service: Service) -> dict[str, Any]:
     trained, columns = model.model, len(model.model.codec.columns)
-    if trained.task != "forecast":
+    if not trained.targets.numeric:
         raise HTTPException(422, f'this model\'s task is {trained.task}, which reads no numbers: give "inputs"')
     if not 0 < len(rows) <= service.limits.max_length:
         raise HTTPException(422, f"rows: {len(rows):,} rows; it must be from 1 to {service.limits.max_length:,}")
@@ -175,7 +177,7 @@ async def _forecast(model: ServedModel, rows: list[list[float]], steps: int, ser
     def compute() -> list[list[float]]:
         series = [np.array(rows, np.float64)]
         settings, places = trained.config.data, [Place("rows", 1)]
-        corpus = Corpus("forecast", settings, series, None, places, columns=trained.codec.columns)
+        corpus = Corpus(trained.task, settings, series, None, places, columns=trained.codec.columns)
         with np.errstate(over="ignore"):
             forecast = trained.forecast(corpus, steps)
         if not np.isfinite(forecast).all():

@@ -1,4 +1,4 @@
-"""fit: from files or pairs to a finished run; puts the rooms below together and knows nothing of flags or terminals."""
+"""Train a model: from files, pairs or an encoded corpus to a finished run."""
 
 import warnings
 from collections.abc import Sequence
@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from ohlol.checkpoint import resume_state as states
-from ohlol.checkpoint import run_config, run_directory
+from ohlol.checkpoint import resume_state, run_config, run_directory
 from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check_bounds
 from ohlol.data.codec import Codec
 from ohlol.data.loading import DATA_FOLDER, Data, Loader, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.heads import HEADS
 from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
@@ -31,21 +31,21 @@ from ohlol.utils.locks import lock_run
 
 
 @dataclass(frozen=True)
-class Given:
-    """What the caller chose, by kind of setting; everything else is a default."""
+class ChosenSettings:
+    """The settings that the caller chose, by kind; all others have their defaults."""
 
     data: dict[str, Any]
     model: dict[str, Any]
     training: dict[str, Any]
 
     @staticmethod
-    def of(settings: dict[str, Any]) -> "Given":
-        """Sort settings by the dataclass that has them; None means not given.
+    def parse(settings: dict[str, Any]) -> "ChosenSettings":
+        """Sort settings by the dataclass that has them; None stands for the default.
 
         Raises:
             TypeError: there is no such setting.
         """
-        if type(settings.get("checkpoint_every")) is int:  # steps, where it is not text
+        if type(settings.get("checkpoint_every")) is int:  # a number of steps
             settings = {**settings, "checkpoint_every": str(settings["checkpoint_every"])}
         kinds = [{f.name for f in fields(kind)} for kind in (DataSettings, ModelSettings, TrainSettings)]
         unknown = set(settings) - set().union(*kinds)
@@ -53,7 +53,7 @@ class Given:
             raise TypeError(
                 f"there is no setting {sorted(unknown)[0]!r}; there are {', '.join(sorted(set().union(*kinds)))}"
             )
-        return Given(*({k: v for k, v in settings.items() if k in kind and v is not None} for kind in kinds))
+        return ChosenSettings(*({k: v for k, v in settings.items() if k in kind and v is not None} for kind in kinds))
 
 
 def fit(
@@ -72,56 +72,59 @@ def fit(
     Args:
         data: one file or several of one kind; or pairs, as `[("hello", "ohlol")]`, with the tutorial's settings where
             they are fewer than 20; without it the tutorial's pair.
-        dev: a file to measure on after each epoch; otherwise a share of the data (`dev_fraction`).
+        dev: a file to evaluate on after each epoch; otherwise a part of the data (`dev_fraction`).
         out: the run directory to write; without it nothing is written.
-        overwrite: replace a run that is there.
-        resume: go on with the run in `out` from its last saved state, with the settings and files it has.
+        overwrite: replace an existing run.
+        resume: continue the run in `out` from its last saved state, with its settings and files.
         callbacks: called as the run trains.
-        device: where it is trained: cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.
+        device: cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.
         settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name.
 
     Raises:
-        InputError: something given is wrong; nothing was overwritten.
+        InputError: a setting, a file or the run directory is wrong; nothing was overwritten.
         TypeError: there is no such setting.
 
     >>> model = fit([("hello", "ohlol")], seed=1)
     >>> "".join(model.predict("hello").labels)
     'ohlol'
     """
-    given = Given.of(settings)
+    chosen = ChosenSettings.parse(settings)
     run = Path(out) if out is not None else None
     with distributed.join_processes(devices.select_device(device)) as processes, ExitStack() as held:
         if processes.restarted and run is not None:  # by torchrun, with the arguments of the first start
-            overwrite, resume = True, processes.sum_values([float(processes.is_main and states.has_state(run))])[0] > 0
+            overwrite, resume = (
+                True,
+                processes.sum_values([float(processes.is_main and resume_state.has_state(run))])[0] > 0,
+            )
 
         def prepare() -> tuple[RunConfig, PreparedData]:
             if resume:
-                return _resumed(data, dev, run, processes.device, given, held)
-            return _started(data, dev, run, processes.device, overwrite, given, held)
+                return _prepare_resumed(data, dev, run, processes.device, chosen, held)
+            return _prepare_new(data, dev, run, processes.device, overwrite, chosen, held)
 
-        prepared = prepare() if run is None else processes.run_on_main(prepare)
-        config, made = prepared or _as_prepared(Path(out or ""))
-        return carry_out(config, made, run, callbacks, resume=resume, processes=processes)
+        result = prepare() if run is None else processes.run_on_main(prepare)
+        config, prepared = result or _load_prepared(Path(out or ""))
+        return train_prepared(config, prepared, run, callbacks, resume=resume, processes=processes)
 
 
-def carry_out(
+def train_prepared(
     config: RunConfig,
-    made: PreparedData,
+    prepared: PreparedData,
     run: Path | None,
     callbacks: Sequence[Callback] = (),
     *,
     resume: bool = False,
     processes: Processes = SINGLE_PROCESS,
 ) -> TrainedModel:
-    """Train what is prepared, from its first step or from its saved state, and write its scores and its model card.
+    """Train on prepared data, from the first step or from the saved state, and write metrics and model card.
 
     Raises:
-        Interrupted: it was asked to stop; the state is saved.
-        InputError: the loss is no number any more, or memory is used up; the last saved state is as it was.
+        Interrupted: the run was stopped; its state is saved.
+        InputError: the loss is not finite, or memory is exhausted; the last saved state is unchanged.
     """
     if processes.is_main and processes.device.type == "cpu" and config.training.precision != "fp32":
-        warnings.warn(SLOW.format(config.training.precision), InputWarning, 2)
-    trainer = Trainer(config, made, run, callbacks, processes)
+        warnings.warn(SLOW_PRECISION.format(config.training.precision), InputWarning, 2)
+    trainer = Trainer(config, prepared, run, callbacks, processes)
     if resume:
         trainer.restore()
     else:
@@ -129,84 +132,88 @@ def carry_out(
     trainer.fit()
     trainer.finish()
     if run is not None and processes.is_main:
-        where = devices.describe_device(processes.device)
+        device = devices.describe_device(processes.device)
         card = format_model_card(
-            trainer.config, trainer.parameters, run, held_out=trainer.dev is not None, device=where
+            trainer.config, trainer.parameters, run, held_out=trainer.dev is not None, device=device
         )
         write_bytes(run / "README.md", card.encode())
     return TrainedModel(trainer.config, trainer.codec, trainer.model.cpu(), run)
 
 
-def _started(
+def _prepare_new(
     data: Data,
     dev: str | Path | None,
     run: Path | None,
     device: torch.device,
     overwrite: bool,
-    given: Given,
+    chosen: ChosenSettings,
     held: ExitStack,
 ) -> tuple[RunConfig, PreparedData]:
     """The configuration and the data of a new run; its directory is created, with everything but a state in it."""
     if run is not None and run.exists() and not overwrite:
         run_directory.create(run, overwrite=False)  # refuses before anything is read
     source = Source.parse(data, dev)
-    source.check_split(given.training)
-    loader = Loader(source, given.data)
-    model, training = settle(loader.settings, source.pairs, given)
+    source.check_split(chosen.training)
+    loader = Loader(source, chosen.data)
+    model, training = resolve_settings(loader.settings, source.pairs, chosen)
     if training.snapshots and run is None:
-        raise InputError("`snapshots` needs `out`: the run directory they are kept in")
+        raise InputError("`snapshots` needs `out`, the run directory they are written to")
     prepared = loader.load(model, training)
-    config = configure(prepared, model, training, given, dev, source.pairs, device)
+    config = configure(prepared, model, training, chosen, dev, source.pairs, device)
     if run is None:
         return config, prepared
-    return config, begin(run, config, prepared, overwrite=overwrite, held=held)
+    return config, create_run(run, config, prepared, overwrite=overwrite, held=held)
 
 
-def settle(data: DataSettings, pairs: Sequence[Any], given: Given) -> tuple[ModelSettings, TrainSettings]:
-    """The settings given, and the defaults for such data; what depends on how many there are comes with `configure`.
+def resolve_settings(
+    data: DataSettings, pairs: Sequence[Any], chosen: ChosenSettings
+) -> tuple[ModelSettings, TrainSettings]:
+    """The chosen settings and the defaults for data of this kind; `configure` adds what depends on their amount.
 
     Raises:
-        InputError: one is out of its range.
+        InputError: a setting is out of its range.
     """
     tutorial = is_tutorial(pairs)
     model, training = (
         (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "char")
     )
-    if tutorial and given.model.get("loop"):  # the tutorial's loop adds up the losses of the steps
+    if tutorial and chosen.model.get("loop"):  # as in the tutorial's program
         training = replace(training, loss_reduction="sum")
-    model, training = _chosen(model, given.model), replace(training, **given.training)
+    model, training = _apply_model_settings(model, chosen.model), replace(training, **chosen.training)
     check_bounds(model, training)
     return model, training
 
 
 def configure(
-    made: PreparedData,
+    prepared: PreparedData,
     model: ModelSettings,
     training: TrainSettings,
-    given: Given,
+    chosen: ChosenSettings,
     dev: str | Path | None,
     pairs: tuple[Any, ...],
     device: torch.device = CPU,
 ) -> RunConfig:
-    """What `settle` gave, complete, for the data as they are.
+    """The configuration of a run from what `resolve_settings` returned and the data.
 
     Raises:
         InputError: settings do not fit together.
         TooLarge: the model or its batches do not fit into the memory of the device.
     """
-    sizes = run_config.sizes_from_codec(made.codec)
+    sizes = run_config.sizes_from_codec(prepared.codec)
     tutorial = is_tutorial(pairs)
-    if tutorial and model.head == "identity" and "hidden_size" not in given.model:
+    if tutorial and HEADS.select(model.head).is_identity and "hidden_size" not in chosen.model:
         model = replace(model, hidden_size=sizes.outputs)
-    if not tutorial and "epochs" not in given.training:
-        training = _enough_epochs(training, made.codec.task, len(made.train), made.train.steps)
+    if not tutorial and "epochs" not in chosen.training:
+        training = _raise_epochs(training, prepared.codec.task, len(prepared.train), prepared.train.steps)
     dev_file = None if dev is None else str(dev)
-    config = RunConfig(made.codec.task, made.settings, model, sizes, training, made.files, dev_file, pairs)
-    check_memory(config, made.train, device)
+    config = RunConfig(prepared.codec.task, prepared.settings, model, sizes, training, prepared.files, dev_file, pairs)
+    check_memory(config, prepared.train, device)
     return config
 
 
-def begin(run: Path, config: RunConfig, prepared: PreparedData, *, overwrite: bool, held: ExitStack) -> PreparedData:
+def create_run(
+    run: Path, config: RunConfig, prepared: PreparedData, *, overwrite: bool, held: ExitStack
+) -> PreparedData:
     """Create a run's directory with everything but a state in it, and lock it; returns the data to train on.
 
     Raises:
@@ -219,25 +226,24 @@ def begin(run: Path, config: RunConfig, prepared: PreparedData, *, overwrite: bo
     return prepared
 
 
-def _resumed(
-    data: Data, dev: str | Path | None, run: Path | None, device: torch.device, given: Given, held: ExitStack
+def _prepare_resumed(
+    data: Data, dev: str | Path | None, run: Path | None, device: torch.device, chosen: ChosenSettings, held: ExitStack
 ) -> tuple[RunConfig, PreparedData]:
     """The configuration and the data of a run that is resumed."""
     if run is None:
-        raise InputError("`resume` needs `out`: the run directory to go on with")
+        raise InputError("`resume` needs `out`, the run directory to continue")
     stored = run_directory.read_config(run)  # nothing is written where there is no run
     if not stored.train_files and not stored.pairs:
         raise InputError(
-            f"{run} was never trained here: its weights came by `ohlol import`, without the optimizer's state, and "
-            "there is nothing to resume; every other command takes it as it is, and training starts from new weights "
-            "in another `out`"
+            f"{run} was imported (`ohlol import`) and has no state of an optimizer to resume from; train a new run in "
+            "another `out`"
         )
     held.enter_context(lock_run(run))
     config, codec = run_directory.read_description(run)
     if dev is not None and str(dev) != config.dev_file:
         raise InputError(f"{run} was started with `dev` {config.dev_file}, not {dev}; `resume` keeps it")
-    for kind, chosen in ((config.data, given.data), (config.model, given.model), (config.training, given.training)):
-        for name, value in chosen.items():
+    for kind, values in ((config.data, chosen.data), (config.model, chosen.model), (config.training, chosen.training)):
+        for name, value in values.items():
             if getattr(kind, name) != value:
                 raise InputError(
                     f"{run} was started with `{name}` {getattr(kind, name)}, not {value}; `resume` keeps it"
@@ -245,11 +251,11 @@ def _resumed(
     prepared = _load_again(data, run, config, codec)
     check_memory(config, prepared.train, device)
     if prepared.files and not prepared.mapped:
-        states.check_saved_data(run, prepared.data_sha256, config.files)  # before it replaces the cached data
+        resume_state.check_saved_data(run, prepared.data_sha256, config.files)  # before it replaces the cached data
     return config, prepared.save(run / DATA_FOLDER)
 
 
-def _as_prepared(run: Path) -> tuple[RunConfig, PreparedData]:
+def _load_prepared(run: Path) -> tuple[RunConfig, PreparedData]:
     """The configuration and the data that the main process prepared and wrote."""
     config = run_directory.read_config(run)
     return config, _load_again(None, run, config, run_directory.read_codec(run), verify=False)
@@ -261,23 +267,23 @@ def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verif
     loader = Loader(source, asdict(config.data) if source.corpus is None else {})
     prepared = loader.load(config.model, config.training, cache=run / DATA_FOLDER, codec=codec, verify=verify)
     if prepared.codec != codec:
-        raise InputError(f"{run} was started with other data; `resume` goes on with the same files or pairs only")
+        raise InputError(f"{run} was started with other data; `resume` needs the same files or pairs")
     return prepared
 
 
-def _chosen(model: ModelSettings, given: dict[str, Any]) -> ModelSettings:
-    """The settings given, and the defaults where they do not exclude each other."""
-    if runs_in_loop(replace(model, **{k: v for k, v in given.items() if k in ("cell", "loop")})):
+def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> ModelSettings:
+    """The chosen settings, and the defaults that are compatible with them."""
+    if runs_in_loop(replace(model, **{k: v for k, v in chosen.items() if k in ("cell", "loop")})):
         model = replace(model, num_layers=1, bidirectional=False)
-    if not given.get("bidirectional", model.bidirectional):
+    if not chosen.get("bidirectional", model.bidirectional):
         model = replace(model, bigram_size=0)
-    if not given.get("embedding_size", model.embedding_size):
+    if not chosen.get("embedding_size", model.embedding_size):
         model = replace(model, char_rnn_size=0, bigram_size=0)
-    return replace(model, **given)
+    return replace(model, **chosen)
 
 
-def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: int) -> TrainSettings:
-    """More passes over few data: `MIN_STEPS` of the optimizer at least, `MAX_EPOCHS` at most."""
+def _raise_epochs(training: TrainSettings, task: str, sequences: int, steps: int) -> TrainSettings:
+    """More epochs for little data: at least `MIN_STEPS` optimizer steps, at most `MAX_EPOCHS` epochs."""
     in_windows = TASKS[task].trains_in_windows
     per_step = training.batch_size * training.bptt if in_windows else training.batch_size
     per_epoch = max(1, -(-(steps if in_windows else sequences) // per_step))
@@ -285,4 +291,6 @@ def _enough_epochs(training: TrainSettings, task: str, sequences: int, steps: in
 
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
-SLOW = "`precision` {} on the CPU takes torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
+SLOW_PRECISION = (
+    "`precision` {} on the CPU runs torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
+)

@@ -26,7 +26,7 @@ from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
 from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows
 from ohlol.data.loading import PreparedData
-from ohlol.evaluation.evaluate import answer_indices, carry_state, evaluate, saturation
+from ohlol.evaluation.evaluate import answer_indices, carry_state, evaluate, measure_saturation
 from ohlol.models.sequence_model import SequenceModel, State
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import Metrics, is_better
@@ -286,7 +286,7 @@ class Trainer:
             "train_loss": loss,
             "lr": lr,
             **({"grad_norm": at.norms / at.taken} if at.taken else {}),
-            "saturation": saturation(self.model, self.codec, self._evaluated, self.processes.device),
+            "saturation": measure_saturation(self.model, self.codec, self._evaluated, self.processes.device),
             "best": best,
             **metrics,
         }

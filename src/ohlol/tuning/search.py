@@ -20,7 +20,7 @@ from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 from ohlol.training import fit, interrupts
 from ohlol.training.callbacks import Callback, Epoch, Training
-from ohlol.training.fit import Given
+from ohlol.training.fit import ChosenSettings
 from ohlol.training.trainer import Diverged, Interrupted
 from ohlol.tuning.space import Space, build_space, parse_range
 from ohlol.tuning.summary import STUDY_FILE, StudySummary, Trial, TrialLost, is_study, read_study_file
@@ -146,7 +146,7 @@ class Worker:
     ):
         self.out, self.dev, self.settings, self.keep = out, dev, settings, keep
         self.processes, self.callback = processes, callback
-        self.given = Given.of(settings)
+        self.given = ChosenSettings.parse(settings)
         self.source = Source.parse(data, dev)
         self.loader = CachedLoader(out / "data", self.source, self.given.data)
         self._stop = False
@@ -198,7 +198,7 @@ class Worker:
         selected = Storage.select(storage, self.out, study_file)
         data, fixed = self.loader.settings, self.given.model | self.given.training
         space = build_space(search, fixed, data.task or "", data.level or "")
-        model, training = fit.settle(data, self.source.pairs, self.given)
+        model, training = fit.resolve_settings(data, self.source.pairs, self.given)
         first = space.nearest(vars(model) | vars(training))
         with wait_for_lock(self.out / "lock"):
             base, prepared = self._prepare(space.round(first))
@@ -216,9 +216,9 @@ class Worker:
 
     def _prepare(self, searched: dict[str, Any]) -> tuple[RunConfig, PreparedData]:
         """The configuration and the data of a trial; raises InputError where settings do not fit together."""
-        given = Given.of(self.settings | searched)
+        given = ChosenSettings.parse(self.settings | searched)
         self.source.check_split(given.training)
-        model, training = fit.settle(self.loader.settings, self.source.pairs, given)
+        model, training = fit.resolve_settings(self.loader.settings, self.source.pairs, given)
         prepared = self.loader.load(model, training)
         config = fit.configure(prepared, model, training, given, self.dev, self.source.pairs, self.processes.device)
         return config, prepared
@@ -255,9 +255,9 @@ class Worker:
             if resume:
                 held.enter_context(lock_run(run))
             else:
-                prepared = fit.begin(run, config, prepared, overwrite=True, held=held)
+                prepared = fit.create_run(run, config, prepared, overwrite=True, held=held)
             callback = _TrialCallback(study, claimed, config.training.epochs, self.callback)
-            trained = fit.carry_out(config, prepared, run, [callback], resume=resume, processes=self.processes)
+            trained = fit.train_prepared(config, prepared, run, [callback], resume=resume, processes=self.processes)
             return trained.config.metrics
 
     def _tidy_up(self, study: "Study") -> StudySummary:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from data.reading import CONLLU, Write, slow_disk
 from ohlol.config import DataSettings
+from ohlol.data.readers.segment import join_words, label_words
 from ohlol.data.sequences import read
 
 
@@ -41,3 +42,14 @@ def test_labels_give_the_words_back(tmp_path: Path, words: list[str]):
     assert corpus.targets is not None
     starts = [i for i, label in enumerate(corpus.targets[0]) if label in "BS"] + [None]
     assert [str(corpus.inputs[0])[a:b] for a, b in itertools.pairwise(starts)] == words
+
+
+@given(st.lists(st.text("中文字符", min_size=1, max_size=5), min_size=1, max_size=6))
+def test_words_are_joined_from_their_labels(words: list[str]):
+    assert join_words("".join(words), list(label_words(words))) == words
+
+
+@given(st.lists(st.sampled_from("BMES"), min_size=1, max_size=12))
+def test_words_of_any_labels_lose_no_character(labels: list[str]):
+    text = "abcdefghijkl"[: len(labels)]
+    assert "".join(join_words(text, labels)) == text

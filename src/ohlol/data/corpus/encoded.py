@@ -16,7 +16,7 @@ from ohlol.data.corpus import store
 from ohlol.data.corpus.shards import ShardWriter
 from ohlol.data.corpus.store import Manifest
 from ohlol.data.lines import STDIN
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, cut, short
 from ohlol.utils.files import flush_directory, read_json, write_error, write_json
 
 
@@ -142,8 +142,9 @@ def _source(file: str | Path) -> dict[str, Any]:
         with Path(file).open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
             return {"file": str(file), "bytes": handle.tell(), "sha256": digest}
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+    except (OSError, ValueError) as error:  # ValueError: no file can have this name
+        reason = error.strerror if isinstance(error, OSError) else short(error)
+        raise InputError(f"{cut(str(file))}: cannot be read ({reason})") from None
 
 
 def find_cached(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | None = None) -> Encoded | None:

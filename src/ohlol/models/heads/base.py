@@ -26,8 +26,12 @@ class Head(torch.nn.Module, ABC):
 
     numeric: ClassVar[bool] = False
     """Whether an answer is a row of K numbers, instead of one of K labels."""
+    is_identity: ClassVar[bool] = False
+    """Whether the logits are the hidden states themselves."""
     decodes_by_argmax: ClassVar[bool] = False
-    """Whether `decode` is the argmax of each answer's own logits, which the kernels can take themselves."""
+    """Whether answers are independent, `decode` is the argmax of their logits and `probabilities` is their softmax.
+
+    The kernels compute both themselves."""
 
     def __init__(self, width: int, outputs: int):
         super().__init__()
@@ -35,7 +39,7 @@ class Head(torch.nn.Module, ABC):
 
     @property
     def projection(self) -> tuple[Tensor, Tensor] | None:
-        """Weight (K, W) and bias (K,) of the linear layer that gives the logits; None where there is none."""
+        """Weight (K, W) and bias (K,), where the logits are a linear layer; the kernels and ONNX export compute it."""
         return None
 
     @abstractmethod

@@ -13,6 +13,8 @@ class IdentityHead(LabelHead):
         InputError: there are not.
     """
 
+    is_identity = True
+
     def __init__(self, width: int, outputs: int):
         if width != outputs:
             raise InputError(

@@ -1,0 +1,17 @@
+"""The most frequent confusions of an evaluation, as a table for a terminal."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def print_confusions(confusions: Sequence[tuple[str, str, int, float]], console: Console) -> None:
+    """Print rows of (target, predicted label, count, share of the target's steps)."""
+    table = Table("target", "predicted", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("count", justify="right")
+    table.add_column("of the target", justify="right")
+    for target, predicted, count, share in confusions:
+        table.add_row(repr(target)[1:-1], repr(predicted)[1:-1], str(count), f"{100 * share:.1f} %")
+    console.print(table)

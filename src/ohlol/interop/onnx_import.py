@@ -1,0 +1,295 @@
+"""Read the weights of a recurrent model from an ONNX graph, without running it.
+
+The weights of a graph that ohlol exported are found by their names. In other graphs, the recurrent operators are taken
+in the order of the nodes; the graph is followed from them back to an embedding and forward to a linear layer. What the
+layers of torch cannot express is refused: other activations, clipping, peepholes, the reset gate before the product.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ohlol.cells import CELLS, CellSpec, Weights
+from ohlol.cells.lstm import LSTM
+from ohlol.config import ModelSettings
+from ohlol.interop.onnx_weights import from_onnx
+from ohlol.interop.torch import Linear, ModelParts, check_parts
+from ohlol.models.sequence_model import runs_in_loop
+from ohlol.utils.errors import InputError, short
+from ohlol.utils.files import read_bytes
+
+try:
+    import onnx
+    from google.protobuf.message import DecodeError
+    from onnx import TensorProto, external_data_helper, helper, numpy_helper
+except ModuleNotFoundError:
+    raise InputError("reading ONNX needs the package onnx: pip install 'ohlol[onnx]'") from None
+
+FILE_LIMIT = 1 << 31
+"""Largest size of an ONNX file in bytes: protobuf is limited to it."""
+NODES_LIMIT = 100_000
+"""Most nodes of a graph; a recurrent model has fewer, unless it was unrolled."""
+NAME_LENGTH = 60
+"""Characters of a name in the graph that are shown in an error."""
+CELLS_BY_OPERATOR = {
+    spec.onnx.name: spec for spec in CELLS.values() if spec.onnx is not None and spec.onnx.default_activations
+}
+"""The cell that each recurrent operator computes."""
+FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+MOVING = {"Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Dropout", "Cast", "Slice", "Gather",
+          "Concat", "Split"}  # fmt: skip
+"""Operators that move values without changing them."""
+FINAL = {"Softmax", "LogSoftmax", "ArgMax"}
+"""Operators that may follow the head, since they do not change which label is best."""
+
+
+class OnnxGraph:
+    """The nodes and constants of an ONNX file, which is not trusted.
+
+    Raises:
+        InputError: the file is missing, damaged, or no ONNX graph.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self.file = onnx.load_model_from_string(read_bytes(path, FILE_LIMIT))
+        except (DecodeError, ValueError, RuntimeError) as error:
+            raise self.error(f"is no ONNX file: {short(error)}") from None
+        self.graph = self.file.graph
+        if not self.graph.node or len(self.graph.node) > NODES_LIMIT:
+            raise self.error(f"cannot be read: it has {len(self.graph.node)} nodes")
+        self.metadata = {p.key: p.value for p in self.file.metadata_props}
+        self.tensors: dict[str, TensorProto] = {t.name: t for t in self.graph.initializer}
+        self.producers: dict[str, Any] = {}
+        self.consumers: dict[str, list[Any]] = {}
+        for node in self.graph.node:
+            if not node.output:
+                raise self.error(f"{node.op_type[:40]!r} {node.name[:NAME_LENGTH]!r} has no output")
+            for name in node.output:
+                self.producers[name] = node
+            for name in node.input:
+                self.consumers.setdefault(name, []).append(node)
+            if node.op_type == "Constant":
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        self.tensors[node.output[0]] = attribute.t
+
+    def error(self, reason: str) -> InputError:
+        """An InputError that names the file."""
+        return InputError(f"{self.path}: {reason}")
+
+    def constant(self, name: str) -> Tensor:
+        """A constant of the graph as a tensor.
+
+        Raises:
+            InputError: there is no constant of floats with this name, or it is damaged.
+        """
+        proto = self.tensors.get(name)
+        if proto is None:
+            raise self.error(f"{name[:NAME_LENGTH]!r} is computed, not stored: only stored weights can be read")
+        if proto.data_type not in FLOAT_TYPES:
+            raise self.error(f"{name[:NAME_LENGTH]!r} does not hold floats: a quantized graph cannot be read")
+        if any(d < 0 for d in proto.dims):
+            raise self.error(f"{name[:NAME_LENGTH]!r} has a negative size")
+        try:
+            if external_data_helper.uses_external_data(proto):
+                external_data_helper.load_external_data_for_tensor(proto, str(self.path.parent))
+            array = numpy_helper.to_array(proto)
+            return torch.from_numpy(np.array(array, np.float32))
+        except (ValueError, TypeError, OSError, OverflowError, onnx.checker.ValidationError) as error:
+            raise self.error(f"{name[:NAME_LENGTH]!r} cannot be read: {short(error)}") from None
+
+    def attributes(self, node: Any) -> dict[str, Any]:
+        """The attributes of a node by their names."""
+        try:
+            return {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        except ValueError as error:
+            raise self.error(f"the attributes of {node.name[:NAME_LENGTH]!r} cannot be read: {short(error)}") from None
+
+
+def parse_graph(graph: OnnxGraph) -> ModelParts:
+    """The parts of a model in a graph that another program exported.
+
+    Raises:
+        InputError: it is not a chain of embedding, recurrent layers and linear layer, or an operator of it computes
+            something else than a layer of torch.
+    """
+    nodes = [n for n in graph.graph.node if n.op_type in CELLS_BY_OPERATOR and n.domain in ("", "ai.onnx")]
+    if not nodes:
+        operators = {n.op_type for n in graph.graph.node}
+        reason = "an exporter may have unrolled it, as that of torch does with nn.RNN: import its state_dict instead"
+        if any("Quant" in operator or operator.startswith("QLinear") for operator in operators):
+            reason = "it is quantized: import the graph that was quantized"
+        raise graph.error(f"has no RNN, GRU or LSTM operator; {reason}")
+    if len({n.op_type for n in nodes}) > 1:
+        operators = " and ".join(sorted({n.op_type for n in nodes}))
+        raise graph.error(f"mixes {operators}; all recurrent layers must be of one kind")
+    spec = CELLS_BY_OPERATOR[nodes[0].op_type]
+    layers = [_read_layer(graph, node, spec) for node in nodes]
+    try:
+        sources = [_find_source(graph, node.input[0], {}) for node in nodes]
+        if any(sources[0] is node for node in nodes):
+            raise graph.error("its first recurrent operator reads the output of a later one")
+        for previous, source in zip(nodes, sources[1:], strict=False):
+            if source is not previous:
+                raise graph.error(f"its {len(nodes)} recurrent operators are not a chain, each reading the one before")
+        head = _find_head(graph, nodes[-1])
+    except RecursionError:
+        raise graph.error("is nested too deeply to be read") from None
+    embedding = sources[0] if isinstance(sources[0], Tensor) else None
+    return check_parts(ModelParts(spec.name, layers, embedding, head), str(graph.path))
+
+
+def _read_layer(graph: OnnxGraph, node: Any, spec: CellSpec) -> list[Weights]:
+    """The weights of each direction of an operator, which must compute a layer of torch."""
+    attributes, name = graph.attributes(node), f"the {node.op_type} {node.name[:NAME_LENGTH]!r}"
+    direction = attributes.get("direction", b"forward")
+    D = 2 if direction == b"bidirectional" else 1
+    values = attributes.get("activations", [])
+    values = values if isinstance(values, list) else [values]
+    activations = [str(a, "utf-8", "replace") if isinstance(a, bytes) else str(a) for a in values]
+    operator = spec.onnx
+    assert operator is not None
+    for is_other, reason in (
+        (direction not in (b"forward", b"bidirectional"), "runs backwards only"),
+        (
+            activations and activations != D * list(operator.activations),
+            f"has the activations {', '.join(activations)[:NAME_LENGTH]}",
+        ),
+        ("clip" in attributes, "clips its sums"),
+        (attributes.get("input_forget", 0), "couples input and forget gate"),
+        (len(node.input) > 7 and node.input[7], "has peepholes"),
+        *(
+            (attributes.get(attribute, 0) != value, f"has {attribute} {attributes.get(attribute, 0)}, not {value}")
+            for attribute, value in operator.attributes.items()
+        ),
+    ):
+        if is_other:
+            raise graph.error(f"{name} {reason}: it is not a layer of torch.nn")
+    if len(node.input) < 3 or not node.output:
+        raise graph.error(f"{name} lacks its weights")
+    W, R = graph.constant(node.input[1]), graph.constant(node.input[2])
+    B = graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
+    try:
+        return from_onnx(spec, W, R, B)
+    except ValueError as error:
+        raise graph.error(f"{name}: {error}") from None
+
+
+def _find_source(graph: OnnxGraph, name: str, visited: dict[str, Any]) -> Any:
+    """The source of a value, before the operators that only move it.
+
+    Returns:
+        The node of a recurrent operator, the weight of an embedding, or the name of an input of the graph.
+    """
+    if name in visited:
+        return visited[name]
+    visited[name] = None  # a value that is computed from itself has no source
+    node = graph.producers.get(name)
+    if node is None:
+        if name not in {i.name for i in graph.graph.input}:
+            raise graph.error(f"{name[:NAME_LENGTH]!r} is read, but neither an input nor computed")
+        source: Any = name
+    elif node.op_type in CELLS_BY_OPERATOR:
+        source = node
+    elif node.op_type == "OneHot":
+        source = name
+    elif node.op_type == "Gather" and node.input and node.input[0] in graph.tensors:
+        source = graph.constant(node.input[0])
+    elif node.op_type in MOVING and node.input:
+        source = _find_source(graph, node.input[0], visited)
+        for other in node.input[1:] if node.op_type == "Concat" else ():
+            if _find_source(graph, other, visited) is not source:
+                raise graph.error("the recurrent layers read several inputs; only one embedding can be read")
+    else:
+        raise graph.error(f"{node.op_type[:NAME_LENGTH]} precedes a recurrent layer; only an embedding may")
+    visited[name] = source
+    return source
+
+
+def _find_head(graph: OnnxGraph, last: Any) -> Linear | None:
+    """The linear layer after the last recurrent operator; None where its hidden states are the output."""
+    heads: dict[str, Linear] = {}
+    waiting, visited = [(name, False) for name in last.output if name], set[str]()
+    while waiting:
+        name, after_head = waiting.pop()
+        if name in visited:
+            continue
+        visited.add(name)
+        for node in graph.consumers.get(name, []):
+            operator = node.op_type
+            if operator in CELLS_BY_OPERATOR and node is not last:
+                raise graph.error("a recurrent layer follows the last one")
+            if operator in ("MatMul", "Gemm") and not after_head and node.input[0] == name:
+                heads[node.output[0]], outputs = _read_linear(graph, node)
+                waiting += [(output, True) for output in outputs]
+            elif operator in MOVING or (operator in FINAL and after_head):
+                if not node.input or node.input[0] == name or operator == "Concat":
+                    waiting += [(output, after_head) for output in node.output]
+            elif operator != "Shape":
+                raise graph.error(f"{operator[:NAME_LENGTH]} follows the recurrent layers; only one linear layer may")
+    if len(heads) > 1:
+        raise graph.error(f"{len(heads)} linear layers follow the recurrent layers; only one may")
+    return next(iter(heads.values()), None)
+
+
+def _read_linear(graph: OnnxGraph, node: Any) -> tuple[Linear, list[str]]:
+    """W (K, D*H) and b of a product and the addition after it, and the names of the results."""
+    attributes = graph.attributes(node)
+    scaled = attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1
+    if scaled or attributes.get("transA", 0) or len(node.input) < 2:
+        raise graph.error("the product after the recurrent layers is not a linear layer")
+    W = graph.constant(node.input[1])
+    if W.dim() != 2:
+        raise graph.error(f"the weight of the linear layer is {tuple(W.shape)}; it must have two axes")
+    W = W if attributes.get("transB", 0) else W.t()
+    if len(node.input) > 2 and node.input[2]:
+        return (W, graph.constant(node.input[2])), list(node.output)
+    additions = [n for n in graph.consumers.get(node.output[0], []) if n.op_type == "Add"]
+    if len(additions) != 1:
+        return (W, None), list(node.output)
+    biases = [name for name in additions[0].input if name != node.output[0]]
+    if len(biases) != 1:
+        raise graph.error("the addition after the linear layer has no bias")
+    return (W, graph.constant(biases[0])), list(additions[0].output)
+
+
+def read_exported_weights(graph: OnnxGraph, expected: dict[str, Tensor], settings: ModelSettings) -> dict[str, Tensor]:
+    """The weights of a graph that ohlol exported, by their names.
+
+    Args:
+        graph: the graph.
+        expected: the weights of the model that the metadata describe, for their names.
+        settings: of this model.
+
+    Raises:
+        InputError: a weight is missing, or has not the shape of a recurrent layer.
+    """
+    weights: dict[str, Tensor] = {}
+    prefix, spec = "layers.cell." if runs_in_loop(settings) else "layers.", CELLS[settings.cell]
+    stacks = [(prefix, f"layers.{{}}{n}", spec, n) for n in range(settings.num_layers)]
+    if "encoder.speller.weight_ih_l0" in expected:
+        stacks.append(("encoder.speller.", "encoder.speller.{}", LSTM, 0))
+    for module, constant, spec, layer in stacks:
+        W, R, B = (graph.constant(constant.format(part)) for part in "WRB")
+        try:
+            directions = from_onnx(spec, W, R, B)
+        except ValueError as error:
+            raise graph.error(f"{module}: {error}") from None
+        suffix = "" if module == "layers.cell." else f"_l{layer}"
+        for reverse, tensors in zip(("", "_reverse"), directions, strict=False):
+            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            weights |= {
+                f"{module}{name}{suffix}{reverse}": tensor
+                for name, tensor in zip(names, tensors, strict=True)
+                if tensor is not None
+            }
+    for name in expected:
+        if name not in weights:
+            value = graph.constant(name)
+            weights[name] = value.t().contiguous() if name == "head.weight" else value
+    return weights

@@ -1,0 +1,87 @@
+"""Evaluation: its metrics are those of the predictions, and the model's mode is restored."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from helpers import TINY, names_file, text_file, upper_pairs
+
+import ohlol
+from ohlol.data import sequences
+from ohlol.evaluation.evaluate import answer_indices, batches_in_order, measure_saturation
+from ohlol.inference.trained_model import TrainedModel
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("evaluate")
+
+
+@pytest.fixture(scope="module")
+def letters(folder: Path) -> TrainedModel:
+    return ohlol.fit(upper_pairs(folder / "pairs.tsv"), **TINY)
+
+
+def test_metrics_are_those_of_the_predictions(letters: TrainedModel, folder: Path) -> None:
+    corpus = sequences.read(folder / "pairs.tsv")
+    metrics = letters.evaluate(folder / "pairs.tsv").metrics()
+    correct = steps = correct_sequences = 0
+    loss = 0.0
+    assert corpus.targets is not None
+    for text, targets in zip(corpus.inputs, corpus.targets, strict=True):
+        prediction = letters.predict(str(text), n_best=99)
+        hits = [target == label for target, label in zip(targets, prediction.labels, strict=True)]
+        correct, steps, correct_sequences = correct + sum(hits), steps + len(hits), correct_sequences + all(hits)
+        loss -= sum(math.log(dict(best)[target]) for target, best in zip(targets, prediction.best, strict=True))
+    assert metrics["accuracy"] == pytest.approx(correct / steps)
+    assert metrics["sequence_accuracy"] == pytest.approx(correct_sequences / len(corpus.inputs))
+    assert metrics["loss"] == pytest.approx(loss / steps, rel=1e-4)
+
+
+def test_metrics_of_classes_are_those_of_the_predictions(folder: Path) -> None:
+    names = ohlol.fit(names_file(folder / "names.csv"), input="name", target="kind", **TINY)
+    corpus = sequences.read(folder / "names.csv", names.config.data)
+    labels = [p.labels[0] for p in names.predict_many(corpus)]
+    accumulator = names.evaluate(folder / "names.csv")
+    assert accumulator.metrics()["accuracy"] == pytest.approx(np.mean(np.array(labels) == np.array(corpus.targets)))
+    assert accumulator.confusion is not None
+    assert accumulator.confusion.sum() == len(labels)
+
+
+def test_every_symbol_of_a_text_counts(folder: Path) -> None:
+    text = ohlol.fit(text_file(folder / "text.txt"), bptt=10, **TINY)
+    accumulator = text.evaluate(folder / "text.txt")
+    assert accumulator.steps == len((folder / "text.txt").read_text()) - 1
+    metrics = accumulator.metrics()
+    assert metrics["bits"] == pytest.approx(metrics["loss"] / math.log(2))
+    assert metrics["perplexity"] == pytest.approx(2 ** metrics["bits"])
+
+
+def test_the_mode_of_the_model_is_restored(letters: TrainedModel, folder: Path) -> None:
+    letters.network.train()
+    letters.evaluate(folder / "pairs.tsv")
+    assert letters.network.training
+    letters.network.eval()
+    letters.evaluate(folder / "pairs.tsv")
+    assert not letters.network.training
+
+
+def test_saturation_is_the_share_of_large_hidden_states(letters: TrainedModel, folder: Path) -> None:
+    data = letters.codec.encode(sequences.read(folder / "pairs.tsv"))
+    before = measure_saturation(letters.network, letters.codec, data)
+    assert before < 1
+    with torch.no_grad():
+        for name, bias in letters.network.layers.named_parameters():
+            if name.startswith("bias_ih"):
+                bias.fill_(50.0)
+    assert measure_saturation(letters.network, letters.codec, data) > before
+
+
+def test_answers_of_each_sequence(letters: TrainedModel) -> None:
+    data = letters.codec.encode(letters.corpus(["abc", "a", "ab"]))
+    batch = batches_in_order(letters.codec, data)[0]
+    assert batch.rows.tolist() == [0, 2, 1]
+    assert [steps.tolist() for steps in answer_indices(batch, per_sequence=False)] == [[0, 3, 5], [1, 4], [2]]
+    assert [steps.tolist() for steps in answer_indices(batch, per_sequence=True)] == [[0], [1], [2]]

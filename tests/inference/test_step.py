@@ -1,0 +1,45 @@
+"""The output of a step: labels or rows, whichever the model predicts, and never an excluded label."""
+
+import pytest
+import torch
+from untrained import untrained
+
+from ohlol.inference.step import decode, excluded_label
+from ohlol.models.heads import HEADS
+from ohlol.utils.errors import InputError
+
+
+def test_a_step_of_labels_has_no_row() -> None:
+    step = untrained("label").stream().step("a")
+    with pytest.raises(InputError, match="a model of task label predicts labels, not numbers: use `label`"):
+        _ = step.row
+    assert repr(step).startswith(f"Step(label={step.label!r}, probability=0.")
+
+
+def test_a_step_of_numbers_has_no_label() -> None:
+    step = untrained("forecast").stream().step([1, 2, 3])
+    for read in (lambda: step.label, lambda: step.best(), lambda: step.probabilities):
+        with pytest.raises(InputError, match="a model of task forecast predicts numbers, not labels: use `row`"):
+            read()
+    assert repr(step).startswith("Step(row=[")
+
+
+def test_the_best_labels_begin_with_the_label() -> None:
+    step = untrained("next").stream().step("a")
+    assert step.best(1) == [(step.label, pytest.approx(step.probability))]
+    assert "<unk>" not in [label for label, _ in step.best(99)]
+
+
+def test_only_a_text_excludes_unk() -> None:
+    assert excluded_label(untrained("next").codec) == 0
+    assert excluded_label(untrained("label").codec) is None
+    assert excluded_label(untrained("next", unknowns=False).codec) is None
+
+
+def test_decode() -> None:
+    logits = torch.tensor([[3.0, 2.0, 1.0], [0.0, 0.0, 5.0]])
+    head = HEADS["softmax"](4, 3)
+    assert decode(head, logits, None) == [0, 2]
+    assert decode(head, logits, 0) == [1, 2]
+    assert logits[0, 0] == 3  # unchanged
+    assert decode(HEADS["regression"](4, 3), logits, None) == [0, 0]

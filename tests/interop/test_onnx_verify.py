@@ -1,0 +1,112 @@
+"""Verification in onnxruntime: exported graphs compute what the model computes, and wrong ones are detected."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers import LOOP, TINY, names_file, sine_file, text_file, upper_pairs
+from parity.tolerances import RELATIVE
+from untrained import KINDS, untrained
+
+import ohlol
+from ohlol.data import sequences
+from ohlol.evaluation.evaluate import evaluate
+from ohlol.utils.errors import InputError
+
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+
+from interop.damaged_graphs import ERRORS, damage, read_metadata  # noqa: E402 - they need onnx
+from ohlol.interop import onnx_export, onnx_verify  # noqa: E402
+
+
+def configurations() -> list[Any]:
+    """Every task, cell, direction and some depths, with the rarer encoders distributed among them."""
+    parameters: list[Any] = []
+    for kind, cell, layers, bidirectional in itertools.product(KINDS, ("rnn", "gru", "lstm"), (1, 2, 3), (False, True)):
+        options: dict[str, Any] = {"char_rnn_size": 4} if kind == "words" and layers < 3 else {}
+        options |= {"bigram_size": 3} if kind == "label" and bidirectional else {}
+        options |= {"embedding_size": 0} if kind in ("label", "classify") and layers == 1 and not bidirectional else {}
+        options |= (
+            {"embedding_size": 11, "tie_weights": True} if kind == "next" and layers == 3 and not bidirectional else {}
+        )
+        parameters.append(
+            pytest.param(kind, {"cell": cell, "num_layers": layers, "bidirectional": bidirectional, **options})
+        )
+    parameters += [pytest.param(kind, {"cell": cell + LOOP}) for kind in KINDS for cell in ("rnn", "gru", "lstm")]
+    parameters += [pytest.param(kind, {"cell": "rnn_relu", "bidirectional": kind == "words"}) for kind in KINDS]
+    return [*parameters, pytest.param("classify", {"cell": "gru", "head": "identity", "hidden_size": 2})]
+
+
+@pytest.mark.parametrize(("kind", "settings"), configurations())
+def test_onnxruntime_computes_the_same(kind: str, settings: dict[str, Any]) -> None:
+    model = untrained(kind, **settings)
+    graph = onnx_export.build_graph(model)
+    verification = onnx_verify.verify(model, graph)
+    assert verification.passed, verification
+    assert RELATIVE[torch.float32] == onnx_verify.TOLERANCE
+    assert verification.compared >= 10
+    file = onnx.load_model_from_string(graph)
+    ops = [node.op_type for node in file.graph.node]
+    name = settings["cell"].removesuffix(LOOP).removesuffix("_relu").upper()
+    assert ops.count(name) == settings.get("num_layers", 1) + (bool(settings.get("char_rnn_size")) and name == "LSTM")
+    assert not {"Loop", "Scan", "If"} & set(ops)
+    if settings.get("bidirectional"):
+        with pytest.raises(
+            InputError, match=r"is bidirectional, .* step by step: `step` needs .* `bidirectional=False`"
+        ):
+            onnx_export.build_graph(model, step=True)
+    else:
+        assert onnx_verify.verify(model, onnx_export.build_graph(model, step=True)).passed
+
+
+@pytest.mark.parametrize(
+    ("cell", "error"), [*itertools.product(("lstm", "gru"), ERRORS), ("gru", "reset before the product")]
+)
+def test_a_wrong_graph_is_detected(cell: str, error: str) -> None:
+    model = untrained("next", cell=cell)
+    graph = onnx_export.build_graph(model)
+    assert onnx_verify.verify(model, graph).passed
+    verification = onnx_verify.verify(model, damage(graph, error))
+    assert not verification.passed
+    assert verification.largest > 3 * onnx_verify.TOLERANCE
+
+
+def test_nan_is_detected() -> None:
+    model = untrained("next", cell="gru")
+    graph = onnx_export.build_graph(model)
+    with torch.no_grad():
+        model.network.head.bias[2] = torch.nan
+    assert not onnx_verify.verify(model, graph).passed
+
+
+@pytest.mark.parametrize("kind", ["label", "next", "classify", "forecast"])
+def test_metrics_of_the_graph_are_those_of_the_model(kind: str, tmp_path: Path) -> None:
+    maker = {"label": upper_pairs, "next": text_file, "classify": names_file, "forecast": sine_file}[kind]
+    path = maker(tmp_path / f"{kind}.{'tsv' if kind == 'label' else 'txt' if kind == 'next' else 'csv'}")
+    columns = {"input": "name", "target": "kind"} if kind == "classify" else {}
+    model = ohlol.fit(path, **TINY, **columns)
+    data = model.codec.encode(sequences.read(path, model.config.data))
+    runtime: Any = onnx_verify.OnnxModel(model, onnx_export.build_graph(model))
+    assert evaluate(runtime, model.codec, data).metrics() == pytest.approx(
+        evaluate(model.network, model.codec, data).metrics(), rel=1e-4, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("kind", ["next", "words", "forecast"])
+def test_quantize(kind: str) -> None:
+    model = untrained(kind, cell="lstm", hidden_size=64, **({"char_rnn_size": 8} if kind == "words" else {}))
+    graph = onnx_export.build_graph(model)
+    quantized = onnx_verify.quantize(model, graph)
+    assert len(quantized) < 0.6 * len(graph)
+    assert "DynamicQuantizeLSTM" in {node.op_type for node in onnx.load_model_from_string(quantized).graph.node}
+    verification = onnx_verify.verify(model, quantized)
+    assert onnx_verify.TOLERANCE < verification.largest < 0.05
+    assert onnx_verify.measure_agreement(model, graph) == 1
+    assert onnx_verify.measure_agreement(model, quantized) > 0.9
+    before, after = onnx_verify.compare_graphs(model, [graph, quantized], None)
+    assert (before.size, after.size) == (len(graph), len(quantized))
+    assert min(before.speed, after.speed) > 0
+    assert read_metadata(graph).items() <= read_metadata(quantized).items()

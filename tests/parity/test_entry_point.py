@@ -1,0 +1,71 @@
+"""The named arguments of the compiled functions: those of the stub, and errors that name what is wrong."""
+
+import ast
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ohlol import ops
+from ohlol.cells import CELLS
+from ohlol.ops import backend
+
+
+@pytest.mark.parametrize("function", ["forward", "backward"])
+def test_the_stub_has_the_arguments_of_the_module(function: str) -> None:
+    assert backend.KERNEL is not None
+    stub = ast.parse(Path(backend.__file__).with_name("_kernel.pyi").read_text(encoding="utf-8"))
+    (definition,) = [node for node in stub.body if isinstance(node, ast.FunctionDef) and node.name == function]
+    names = getattr(backend.KERNEL, f"{function.upper()}_ARGUMENTS")
+    assert [argument.arg for argument in definition.args.kwonlyargs] == names
+    assert len(names) <= 15  # more would be passed in a dictionary
+
+
+def test_every_kernel_of_a_cell_is_in_the_module() -> None:
+    assert backend.KERNEL is not None
+    names = {spec.kernel for spec in CELLS.values() if spec.kernel is not None}
+    assert {name for name, _ in backend.KERNEL.KERNELS} == names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"kernel": 0}, r"forward\(\) needs the argument 'threads'"),
+        ({"kernal": 0}, r"forward\(\) has no argument 'kernal'"),
+    ],
+)
+def test_wrong_names(arguments: dict[str, Any], message: str) -> None:
+    for _ in range(20):  # each call has a new tuple of names: none is mistaken for an earlier one
+        with pytest.raises(TypeError, match=message):
+            backend.run_forward(**arguments)
+
+
+def test_wrong_values() -> None:
+    arguments: dict[str, Any] = {
+        "kernel": 0, "threads": 1, "shape": (1, 1, 1, 1), "rows": (0, 1, 1, False), "weights": (0, 0, 0, 0),
+        "states": (0, 0), "out": (0, 1), "saved": (0, 0, 0), "final_states": (0, 0),
+    }  # fmt: skip
+    for wrong, message in (
+        ({"shape": (1, 1, 1)}, "needs a tuple of 4 integers as 'shape'"),
+        ({"shape": 1}, "needs a tuple of 4 integers as 'shape'"),
+        ({"threads": 1.5}, "float"),
+        ({"weights": (0, 0, 0, None)}, "NoneType"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            backend.run_forward(**{**arguments, **wrong})
+    run: Any = backend.run_forward
+    with pytest.raises(TypeError, match="takes named arguments only"):
+        run(0)
+
+
+def test_ids_outside_the_table_are_refused() -> None:
+    weights = [torch.zeros(5, 4), torch.zeros(4, 4)]
+    spec = ops.LayerSpec("rnn", bias=False)
+    for id in (-1, 5):
+        ids = torch.tensor([[0], [id]])
+        with pytest.raises(IndexError, match=f"id {id} has no row in a table of 5 symbols"):
+            ops.recurrence(ids, None, None, weights, spec)
+    with pytest.raises(TypeError, match="must be int64"):
+        ops.recurrence(torch.zeros(2, 1, dtype=torch.int32), None, None, weights, spec)
+    assert ops.recurrence(torch.tensor([[0], [4]]), None, None, weights, spec)[0].shape == (2, 1, 4)

@@ -1,0 +1,53 @@
+"""Names of tasks and heads are written in their own modules; the rest of the package asks the registries."""
+
+import ast
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import pytest
+
+import ohlol
+from ohlol.models.heads import HEADS
+from ohlol.tasks import TASKS
+
+PACKAGE = Path(ohlol.__file__).parent
+LIMIT = 15
+"""Most string literals that may equal a name: those that are words of another meaning, and the defaults of settings."""
+NAMES: list[tuple[Collection[str], str]] = [
+    (("classify", "forecast", "label", "next"), "tasks"),
+    (("identity", "regression", "softmax"), "models/heads"),
+]
+"""The names that ohlol brings, and the package of their modules."""
+
+
+def literals(tree: ast.AST, names: Collection[str]) -> Iterator[ast.Constant]:
+    """The string literals that equal a name and are not keys: of a dict, or in square brackets."""
+    keys = {id(key) for node in ast.walk(tree) if isinstance(node, ast.Dict) for key in node.keys}
+    keys |= {id(node.slice) for node in ast.walk(tree) if isinstance(node, ast.Subscript)}
+    for node in ast.walk(tree):
+        is_name = isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in names
+        if is_name and id(node) not in keys:
+            yield node
+
+
+def test_literals_of_a_tree() -> None:
+    tree = ast.parse(
+        '{"label": 1}["label"]\nif task == "label" or task in ("next", "other"):\n    f("labels", x="label")'
+    )
+    assert [node.value for node in literals(tree, ("label", "next"))] == ["label", "next", "label"]
+
+
+def test_all_names_are_counted() -> None:
+    assert set(NAMES[0][0]) == set(TASKS)
+    assert set(NAMES[1][0]) == set(HEADS)
+
+
+@pytest.mark.parametrize(("names", "package"), NAMES, ids=["tasks", "heads"])
+def test_names_are_rarely_written_elsewhere(names: Collection[str], package: str) -> None:
+    places: list[str] = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        if path.is_relative_to(PACKAGE / package) or path == PACKAGE / "config.py":
+            continue
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        places += [f"{path.relative_to(PACKAGE)}:{node.lineno}: {node.value}" for node in literals(tree, names)]
+    assert len(places) <= LIMIT, "\n".join(places)
