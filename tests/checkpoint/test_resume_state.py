@@ -34,7 +34,8 @@ class Killed(Exception):  # noqa: N818 - it stands for a signal
 def stop(at: int) -> Callable[[Recorder, int], None]:
     def act(recorder: Recorder, step: int) -> None:
         assert recorder.trainer is not None
-        recorder.trainer._stop = step == at
+        if step == at:
+            recorder.trainer.stop()
 
     return act
 

@@ -198,7 +198,7 @@ def test_a_run_of_another_version_is_one_line(run: Run, tmp_path: Path) -> None:
 
 def test_a_loss_that_is_no_number_is_one_line(run: Run, tmp_path: Path) -> None:
     said = refused(run("train", "--lr", "1e38", "--head", "softmax", "--epochs", 9, "--out", "r"))
-    assert re.match(r"epoch \d, step \d: the (measured )?loss is nan; training stopped and", said)
+    assert re.match(r"epoch \d, step \d: the loss (on the evaluation data )?is nan; training stopped and", said)
     assert "try a lower --lr than 1e+38 or --max-grad-norm 1" in said
     assert not (tmp_path / "r" / "model.safetensors").exists()
 
@@ -353,8 +353,8 @@ class Signals(Recorder):
         super().__init__()
         self.number, self.at = number, after
 
-    def step(self, *arguments: object) -> None:
-        super().step(*arguments)  # pyright: ignore
+    def on_batch_end(self, *arguments: object) -> None:
+        super().on_batch_end(*arguments)  # pyright: ignore
         if self.steps == self.at:
             signal.raise_signal(self.number)
 

@@ -179,7 +179,7 @@ def test_stopped_and_gone_on_by_others(tmp_path: Path) -> None:
     process.communicate()
     assert process.returncode != 0
     one = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert one["scores"] == {}
+    assert one["metrics"] == {}
     run(["cp", "-r", "run", "alone"], tmp_path)
     run(train(2, "--resume", "--out", "run"), tmp_path)
     for name in ("model.safetensors", "metrics.jsonl"):

@@ -230,7 +230,7 @@ HOSTILE: dict[str, bytes] = {
     "a list": b"[]",
     "deep": DEEP,
     "deep objects": b'{"a":' * 100_000,
-    "NaN": b'{"format": 2, "scores": {"loss": NaN}}',
+    "NaN": b'{"format": 2, "metrics": {"loss": NaN}}',
     "infinity": b'{"format": 2, "task": -Infinity}',
     "a key twice": b'{"format": 2, "format": 2}',
     "a huge number": b'{"format": ' + BIG + b"}",
