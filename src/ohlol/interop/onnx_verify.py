@@ -243,9 +243,9 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
     cell = model.network.settings.cell
     operator = CELLS[cell].onnx
     if operator is None or operator.name not in QUANTIZED_OPERATORS:
+        supported = ", ".join(QUANTIZED_OPERATORS)
         raise InputError(
-            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {cell.upper()}, "
-            "whose weights would stay as they are; export without it"
+            f"`quantize` needs an 8-bit operator of onnxruntime, available for {supported} only; `cell` is {cell}"
         )
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
