@@ -201,7 +201,7 @@ class OnDevice:
             return make
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ohlol.training.loader.Loader._load", counted(ohlol.training.loader.Loader._load))
+            patch.setattr("ohlol.training.loader.BatchLoader._load", counted(ohlol.training.loader.BatchLoader._load))
             ohlol.fit(data, callbacks=[recorder], device=self.device, **settings)
         an_epoch = recorder.steps // 3
         assert [place for place, _ in made] == [*range(an_epoch)] * 3  # each once and in order

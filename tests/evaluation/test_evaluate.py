@@ -80,7 +80,7 @@ def test_saturation_is_the_share_of_large_hidden_states(letters: TrainedModel, f
 
 
 def test_answers_of_each_sequence(letters: TrainedModel) -> None:
-    data = letters.codec.encode(letters.corpus(["abc", "a", "ab"]))
+    data = letters.codec.encode(letters.raw_data(["abc", "a", "ab"]))
     batch = batches_in_order(letters.codec, data)[0]
     assert batch.rows.tolist() == [0, 2, 1]
     assert [steps.tolist() for steps in answer_indices(batch, per_sequence=False)] == [[0, 3, 5], [1, 4], [2]]

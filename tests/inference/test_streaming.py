@@ -71,7 +71,7 @@ def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
             assert trained.codec.symbols is not None
             steps = Steps(torch.from_numpy(trained.codec.symbols.encode(symbols)).long(), torch.ones(end).long())
         else:
-            data = trained.codec.encode(trained.corpus([symbols[:end]]))
+            data = trained.codec.encode(trained.raw_data([symbols[:end]]))
             steps = Steps.of(gather(data, np.arange(1)))
         rows.append(trained.network(steps)[0])
     return torch.cat(rows)

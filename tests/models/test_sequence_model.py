@@ -34,11 +34,11 @@ def dataset(kind: str, lengths: list[int] = LENGTHS) -> Dataset:
     if kind == "numbers":
         return Dataset(Ragged(random.normal(size=(total, 2)).astype(np.float32), offsets))
     ids = random.integers(0, 5, total)
-    spellings = None
+    word_chars = None
     if kind == "spelled":
         words = [random.integers(0, 8, n) for n in (2, 5, 1, 3, 3)]
-        spellings = Ragged(np.concatenate(words), np.cumsum([0, *map(len, words)], dtype=np.int64))
-    return Dataset(Ragged(ids, offsets), forms=ids if spellings else None, spellings=spellings)
+        word_chars = Ragged(np.concatenate(words), np.cumsum([0, *map(len, words)], dtype=np.int64))
+    return Dataset(Ragged(ids, offsets), word_ids=ids if word_chars else None, word_chars=word_chars)
 
 
 def model_of(kind: str, **settings: Any) -> SequenceModel:
@@ -99,7 +99,7 @@ def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
     state, found = None, {}
     for index in range(len(chunks)):
         batch = chunks[index]
-        state = carry_state(state, len(batch.rows)) if batch.carried else None
+        state = carry_state(state, len(batch.rows)) if batch.continues_previous else None
         scores, state = model(Steps.of(batch), state)
         for row, steps in enumerate(answer_indices(batch, per_sequence=False)):
             found.setdefault(row, []).append(scores[steps])

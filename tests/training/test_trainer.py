@@ -182,7 +182,7 @@ def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
     assert one["model.safetensors"] != other["model.safetensors"]
 
 
-def corpus_of(tmp_path: Path, labels: list[str]) -> sequences.Corpus:
+def corpus_of(tmp_path: Path, labels: list[str]) -> sequences.RawData:
     path = tmp_path / "rows.csv"
     path.write_text("".join(f"name{i},{label}\n" for i, label in enumerate(labels)))
     return sequences.read(path, DataSettings(task="classify", input="1", target="2", header=False))

@@ -9,7 +9,7 @@ from ohlol.cells import CELLS
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
-from ohlol.data.targets import TARGETS
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
@@ -102,7 +102,9 @@ def sizes_from_codec(codec: Codec) -> Sizes:
     assert codec.labels is not None
     chars = len(codec.chars) if codec.chars is not None else 0
     bigrams = len(codec.bigrams) if codec.bigrams is not None else 0
-    return Sizes(len(codec.symbols), len(codec.labels), chars, bigrams, per_sequence=TARGETS[codec.task].per_sequence)
+    return Sizes(
+        len(codec.symbols), len(codec.labels), chars, bigrams, per_sequence=TARGET_KINDS[codec.task].per_sequence
+    )
 
 
 def build_meta_model(config: RunConfig) -> SequenceModel:

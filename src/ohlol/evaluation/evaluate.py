@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ohlol.data.batches import ALONE, Batch, Buckets, ContiguousBatches, Dataset, Share
+from ohlol.data.batches import SINGLE_SHARE, Batch, Buckets, ContiguousBatches, Dataset, Share
 from ohlol.data.codec import Codec
 from ohlol.models.inputs import Steps
 from ohlol.models.sequence_model import SequenceModel
@@ -50,7 +50,7 @@ def evaluate(
             batch = batches[index]
             if batch.empty:
                 continue
-            state = carry_state(state, len(batch.rows)) if batch.carried else None
+            state = carry_state(state, len(batch.rows)) if batch.continues_previous else None
             logits, state = model(Steps.of(batch, processes.device), state)
             _add_batch(accumulator, model, batch, logits)
     model.train(was_training)
@@ -83,7 +83,7 @@ def measure_saturation(model: SequenceModel, codec: Codec, data: Dataset, device
     return int((hidden.abs() > SATURATED).sum()) / hidden.numel()
 
 
-def batches_in_order(codec: Codec, data: Dataset, share: Share = ALONE) -> ContiguousBatches | Buckets:
+def batches_in_order(codec: Codec, data: Dataset, share: Share = SINGLE_SHARE) -> ContiguousBatches | Buckets:
     """The batches of an evaluation: a text in parallel streams, other sequences in batches of similar lengths."""
     if TASKS[codec.task].targets.continue_text:
         return ContiguousBatches(data, EVAL_STREAMS, EVAL_BPTT, share)

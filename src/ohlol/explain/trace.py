@@ -194,7 +194,7 @@ def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple
     """
     if model.targets.numeric:
         raise InputError("the task of this model is forecast; only models of symbols can be explained")
-    corpus = model.corpus([sequence])
+    corpus = model.raw_data([sequence])
     return [str(s) for s in corpus.inputs[0]], Steps.of(gather(model.codec.encode(corpus), np.arange(1)))
 
 

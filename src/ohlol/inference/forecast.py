@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol.data.codec import Codec
-from ohlol.data.sequences import Corpus
+from ohlol.data.sequences import RawData
 from ohlol.models.inputs import Steps
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_device, to_numpy
@@ -16,7 +16,7 @@ from ohlol.utils.errors import InputError
 
 
 @torch.no_grad()
-def forecast(network: SequenceModel, codec: Codec, corpus: Corpus, steps: int) -> NDArray[np.float64]:
+def forecast(network: SequenceModel, codec: Codec, corpus: RawData, steps: int) -> NDArray[np.float64]:
     """The rows that follow a series.
 
     Args:

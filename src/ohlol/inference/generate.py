@@ -79,7 +79,7 @@ def generate(
     seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
     if not prompt:
         prompt = ["\n"] if "\n" in vocab else [vocab.symbols[-1]]
-    symbols = sequences.symbols_of(prompt, settings) if isinstance(prompt, str) else list(prompt)
+    symbols = sequences.split_text(prompt, settings) if isinstance(prompt, str) else list(prompt)
     try:
         ids = vocab.encode(symbols).astype(np.int64)
     except UnknownSymbol as unknown:

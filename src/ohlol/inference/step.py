@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ohlol.data.codec import Codec
-from ohlol.data.targets import TARGETS
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.heads import Head
 from ohlol.utils.errors import InputError
 
@@ -99,7 +99,7 @@ class Step:
 
 def excluded_label(codec: Codec) -> int | None:
     """The id of the label that is never predicted: <unk>, where the target is the symbol that follows."""
-    return codec.symbols.unk if codec.symbols is not None and TARGETS[codec.task].continue_text else None
+    return codec.symbols.unk if codec.symbols is not None and TARGET_KINDS[codec.task].continue_text else None
 
 
 def decode(head: Head, logits: Tensor, exclude: int | None) -> list[int]:

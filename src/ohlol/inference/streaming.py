@@ -20,7 +20,7 @@ from ohlol.data import sequences
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec, list_symbols
 from ohlol.data.lines import Place
-from ohlol.data.sequences import Corpus
+from ohlol.data.sequences import RawData
 from ohlol.inference.step import Step, StepLogits, decode, excluded_label
 from ohlol.models.inputs import Steps
 from ohlol.models.sequence_model import SequenceModel
@@ -184,7 +184,7 @@ class StreamBatch:
             InputError: as `step`; or the text is empty.
         """
         slot = self._slot(key)
-        symbols = sequences.symbols_of(text, self._settings) if isinstance(text, str) else text
+        symbols = sequences.split_text(text, self._settings) if isinstance(text, str) else text
         encoded = [self._encode(symbol) for symbol in symbols]
         if not encoded:
             raise InputError("there is nothing to read: give one symbol at least")
@@ -279,7 +279,7 @@ class StreamBatch:
         """
         if self._settings.level == "word" and text:
             return text
-        symbols: Any = sequences.symbols_of(text, self._settings)
+        symbols: Any = sequences.split_text(text, self._settings)
         if len(symbols) != 1:
             shown = symbols if len(symbols) <= SHOWN_CHARACTERS else symbols[: SHOWN_CHARACTERS - 1] + "…"
             raise InputError(f"a step reads one symbol, and {shown!r} is {len(symbols)}: `read` takes many")
@@ -315,7 +315,7 @@ class StreamBatch:
             return Steps(torch.tensor([id for id, _ in values]), ones)
         words: Any = [[word] for _, word in values]
         places = [Place("stream", i) for i in range(len(values))]
-        data = self._codec.encode(Corpus(self._codec.task, self._settings, words, None, places))
+        data = self._codec.encode(RawData(self._codec.task, self._settings, words, None, places))
         return Steps.of(gather(data, np.arange(len(data))))
 
     def _advance(self, slots: list[int], values: list[Any]) -> tuple[Tensor, list[int]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ohlol.cells import CELLS
-from ohlol.data.batches import Dataset, Ragged, gather, spell
+from ohlol.data.batches import Dataset, Ragged, gather, pack_words
 from ohlol.evaluation.evaluate import evaluate
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.inputs import Steps, WordChars
@@ -114,8 +114,11 @@ class OnnxModel(torch.nn.Module):
             inputs["pairs"] = steps.bigrams.numpy()
         if steps.word_chars is not None:
             words = _Padding(steps.word_chars.batch_sizes.numpy())
-            forms = steps.word_chars.forms.numpy()
-            inputs |= {"characters": words.pad(steps.word_chars.chars.numpy())[forms], "letters": words.lengths[forms]}
+            word_ids = steps.word_chars.word_ids.numpy()
+            inputs |= {
+                "characters": words.pad(steps.word_chars.chars.numpy())[word_ids],
+                "letters": words.lengths[word_ids],
+            }
         return inputs
 
 
@@ -209,14 +212,14 @@ def _split(batch: Steps, cuts: Sequence[int]) -> list[Steps]:
     pieces: list[Steps] = []
     for start, end in pairwise(cuts):
         rows = slice(bounds[start], bounds[end])
-        word_chars = batch.word_chars and batch.word_chars._replace(forms=batch.word_chars.forms[rows])
+        word_chars = batch.word_chars and batch.word_chars._replace(word_ids=batch.word_chars.word_ids[rows])
         bigrams = None if batch.bigrams is None else batch.bigrams[rows]
         pieces.append(Steps(batch.inputs[rows], batch.batch_sizes[start:end], word_chars, bigrams))
     return pieces
 
 
 def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.random.Generator) -> Steps:
-    """A packed batch of random symbols, spellings or rows."""
+    """A packed batch of random symbols, characters of words or rows."""
     sizes, encoder, N = model.network.sizes, model.network.encoder, int(lengths.sum())
     offsets = np.cumsum([0, *lengths], dtype=np.int64)
     if sizes.numeric:
@@ -228,8 +231,8 @@ def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.ra
     if encoder.reads_chars:
         letters = random.integers(1, LONGEST_WORD + 1, N)
         words = Ragged(random.integers(0, sizes.chars, letters.sum()), np.cumsum([0, *letters], dtype=np.int64))
-        spelling = spell(np.arange(N), words)
-        arrays = (spelling.chars, spelling.batch_sizes, spelling.forms)
+        packed = pack_words(np.arange(N), words)
+        arrays = (packed.chars, packed.batch_sizes, packed.word_ids)
         steps = steps._replace(word_chars=WordChars(*(torch.from_numpy(array) for array in arrays)))
     return steps
 

@@ -84,7 +84,7 @@ class Encoder(torch.nn.Module):
         chars = self.dropout(self.chars(words.chars))
         _, (h, _) = self.speller(PackedSequence(chars, words.batch_sizes))
         vectors = torch.cat([h[0], h[1]], dim=1)  # (2, W, H) -> (W, 2H)
-        return vectors[words.forms]
+        return vectors[words.word_ids]
 
 
 def _embedding(count: int, size: int) -> torch.nn.Embedding:

@@ -20,7 +20,7 @@ class WordChars(NamedTuple):
 
     chars: Int[Tensor, " Sc"]
     batch_sizes: Int[Tensor, " Tc"]
-    forms: Int[Tensor, " S"]
+    word_ids: Int[Tensor, " S"]
     """The row of each step's word, the longest word first."""
 
 
@@ -37,9 +37,11 @@ class Steps(NamedTuple):
     def of(batch: Batch, device: torch.device = CPU) -> "Steps":
         """The tensors of a batch on a device; batch sizes stay on the CPU, as torch requires."""
         word_chars = None
-        if batch.spelling is not None:
-            chars, batch_sizes, forms = batch.spelling.chars, batch.spelling.batch_sizes, batch.spelling.forms
-            word_chars = WordChars(to_device(chars, device), torch.from_numpy(batch_sizes), to_device(forms, device))
+        if batch.word_chars is not None:
+            words = batch.word_chars
+            word_chars = WordChars(
+                to_device(words.chars, device), torch.from_numpy(words.batch_sizes), to_device(words.word_ids, device)
+            )
         bigrams = to_device(batch.bigrams, device) if batch.bigrams is not None else None
         inputs = to_device(batch.inputs, device)
         inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs

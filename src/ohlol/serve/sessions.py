@@ -160,7 +160,7 @@ class Session:
         limits = self.service.limits
         symbols: list[Symbol] = []
         if isinstance(message.read, str):
-            symbols += sequences.symbols_of(message.read, self.model.model.config.data) if message.read else []
+            symbols += sequences.split_text(message.read, self.model.model.config.data) if message.read else []
         else:
             symbols += message.read or []
         if len(symbols) > limits.max_length:

@@ -146,7 +146,7 @@ class ModelStreams:
 
 
 def count_work(model: TrainedModel, symbols: Sequence[Any], n_best: int) -> int:
-    """The work to read symbols and rank labels after each: letters, where words are spelled, or labels if more."""
+    """The work to read symbols and rank labels after each: characters where the model reads them, or labels if more."""
     inputs = sum(map(len, symbols)) if model.network.encoder.reads_chars else len(symbols)
     return max(inputs, len(symbols) * min(n_best, len(model.codec.labels or ()) or 1))
 

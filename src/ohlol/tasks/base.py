@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
-from ohlol.data.targets import TARGETS, Targets
+from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils.registry import Registry
 
@@ -16,7 +16,7 @@ class Task:
 
     name: str
     """As the setting `task` has it."""
-    targets: Targets
+    targets: TargetKind
     """The kind of the targets, by which data are split, encoded and batched."""
     head: str
     """The name of the head a model of this task has by default."""
@@ -46,4 +46,4 @@ def register(task: Task) -> None:
         ValueError: another task has its name.
     """
     TASKS.add(task.name, task)
-    TARGETS.add(task.name, task.targets)
+    TARGET_KINDS.add(task.name, task.targets)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 
@@ -60,7 +60,7 @@ def search_space(level: str) -> tuple[str, ...]:
 register(
     Task(
         name="forecast",
-        targets=Targets(shifted=True, numeric=True),
+        targets=TargetKind(shifted=True, numeric=True),
         head="regression",
         metrics=ForecastMetrics,
         defaults=default_settings,

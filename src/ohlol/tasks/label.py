@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import ConfusionMetrics, Metrics, ratio
 from ohlol.tasks.spans import is_span_scheme, spans_of
@@ -92,7 +92,7 @@ def search_space(level: str) -> tuple[str, ...]:
 register(
     Task(
         name="label",
-        targets=Targets(),
+        targets=TargetKind(),
         head="softmax",
         metrics=StepLabelMetrics,
         defaults=default_settings,

@@ -25,7 +25,7 @@ class DeviceBatch(NamedTuple):
     targets: Tensor
 
 
-class Loader:
+class BatchLoader:
     """The batches of an epoch by their index.
 
     Args:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ohlol.config import TrainSettings
 from ohlol.data.batches import Batch
 from ohlol.data.codec import Codec
-from ohlol.data.targets import TARGETS
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import CPU
 
@@ -61,7 +61,7 @@ class BatchLoss:
 
 
 def _class_weights(settings: TrainSettings, codec: Codec) -> Tensor | None:
-    if settings.class_weights == "none" or not TARGETS[codec.task].are_labels:
+    if settings.class_weights == "none" or not TARGET_KINDS[codec.task].are_labels:
         return None
     assert codec.labels is not None
     counts = np.maximum(np.array(codec.labels.counts, np.float64), 1)

@@ -32,7 +32,7 @@ from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
 from ohlol.training.callbacks import Callback, Epoch
-from ohlol.training.loader import DeviceBatch, Loader
+from ohlol.training.loader import BatchLoader, DeviceBatch
 from ohlol.training.loss import BatchLoss, Loss, keep_probabilities
 from ohlol.training.optimizer import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
 from ohlol.training.precision import Precision
@@ -154,7 +154,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         at, start, last_save = self.progress, time.perf_counter(), time.monotonic()
         seed, device = (self.settings.seed, at.epoch), self.processes.device
-        loader = Loader(self.batches(at.epoch), self.codec, self.keep, seed, device)
+        loader = BatchLoader(self.batches(at.epoch), self.codec, self.keep, seed, device)
         steps, seconds = parse_interval(self.settings.checkpoint_every)
         count = len(loader)
         total = count * self.settings.epochs
@@ -182,13 +182,13 @@ class Trainer:
                 last_save = time.monotonic()
         self._end_epoch(symbols, time.perf_counter() - start, lr, predictions)
 
-    def _train_step(self, current: DeviceBatch, lr: float, loader: Loader) -> tuple[float, Tensor]:
+    def _train_step(self, current: DeviceBatch, lr: float, loader: BatchLoader) -> tuple[float, Tensor]:
         """Take one step; the loss of the whole batch, and the logits of this process's part of it."""
         at, batch = self.progress, current.batch
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
-        state = carry_state(self.state, len(batch.rows)) if batch.carried and not batch.empty else None
+        state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.empty else None
         with self.precision.autocast():
             logits, after = self.network(current.steps, state)
         logits, after = self.precision.to_default_dtype(logits, after)

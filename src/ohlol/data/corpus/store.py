@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
-from ohlol.data.layout import Layout
+from ohlol.data.layout import ArrayLayout
 from ohlol.data.mapped import Chain
 from ohlol.utils.errors import InputError, short
 from ohlol.utils.files import read_json, write_json
@@ -46,7 +46,7 @@ class Shard:
     sequences: int
     steps: int
     words: int = 0
-    """Distinct words, if they are spelled."""
+    """Distinct words, if their characters are encoded."""
     letters: int = 0
     """Characters of all these words."""
     files: Mapping[str, str] = cast("Mapping[str, str]", None)
@@ -57,12 +57,12 @@ class Shard:
         """One of `PARTS`."""
         return self.name.partition("-")[0]
 
-    def lengths(self, whole: bool) -> dict[str, int]:
+    def lengths(self, per_sequence: bool) -> dict[str, int]:
         """The length of each array."""
         return {
             "inputs": self.steps,
             "offsets": self.sequences + 1,
-            "targets": self.sequences if whole else self.steps,
+            "targets": self.sequences if per_sequence else self.steps,
             "forms": self.steps,
             "spellings": self.letters,
             "spelling_offsets": self.words + 1,
@@ -161,7 +161,7 @@ def _shard(entry: dict[str, Any]) -> Shard:
     return shard
 
 
-def open_part(folder: Path, manifest: Manifest, part: str, layout: Layout) -> Dataset | None:
+def open_part(folder: Path, manifest: Manifest, part: str, layout: ArrayLayout) -> Dataset | None:
     """Map the arrays of a part into memory; None where it has no shards.
 
     Raises:
@@ -171,7 +171,10 @@ def open_part(folder: Path, manifest: Manifest, part: str, layout: Layout) -> Da
     if not shards:
         return None
     maps = {
-        name: [_mapped(folder / s.name / f"{name}.npy", dtype, (s.lengths(layout.whole)[name], *shape)) for s in shards]
+        name: [
+            _mapped(folder / s.name / f"{name}.npy", dtype, (s.lengths(layout.per_sequence)[name], *shape))
+            for s in shards
+        ]
         for name, (dtype, shape) in layout.arrays().items()
     }
 
@@ -186,19 +189,19 @@ def open_part(folder: Path, manifest: Manifest, part: str, layout: Layout) -> Da
     steps, words = [s.steps for s in shards], [s.words for s in shards]
     inputs = chain("inputs", layout.inputs)
     assert inputs is not None
-    forms, spellings = None, None
+    word_ids, word_chars = None, None
     if layout.chars:
-        forms = Chain(maps["forms"], limits=[w - 1 for w in words], shifts=_before(words), name=label("forms"))
+        word_ids = Chain(maps["forms"], limits=[w - 1 for w in words], shifts=_before(words), name=label("forms"))
         letters = chain("spellings", layout.chars)
         assert letters is not None
         ends = _offsets(maps["spelling_offsets"], [s.letters for s in shards], label("spelling_offsets"))
-        spellings = Ragged(letters, ends)
+        word_chars = Ragged(letters, ends)
     return Dataset(
         Ragged(inputs, _offsets(maps["offsets"], steps, label("offsets"))),
         chain("targets", layout.targets),
-        layout.whole,
-        forms,
-        spellings,
+        layout.per_sequence,
+        word_ids,
+        word_chars,
         chain("bigrams", layout.bigrams),
     )
 
