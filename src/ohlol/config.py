@@ -62,7 +62,7 @@ class ModelSettings:
     embedding_dropout: float = 0.0
     """Probability of dropout on the output of the encoder, in [0, 1)."""
     head: str = "softmax"
-    """The name of a head, which turns hidden states into logits, and logits into loss and answers."""
+    """The name of a head, which turns hidden states into logits, and logits into loss and predictions."""
     tie_weights: bool = False
     """Whether the weight of the head is that of the embedding (task `next`)."""
 

@@ -19,7 +19,7 @@ from ohlol.data.batches import (
     with_unknowns,
 )
 from ohlol.data.mapped import Chain
-from ohlol.evaluation.evaluate import answer_indices
+from ohlol.evaluation.evaluate import prediction_indices
 
 lengths_of = st.lists(st.integers(1, 9), min_size=1, max_size=30)
 
@@ -41,7 +41,7 @@ def test_pack_and_unpack_are_inverse(lengths: list[int]) -> None:
     batch = gather(data, np.arange(len(lengths)))
     assert sorted(batch.rows.tolist()) == list(range(len(lengths)))
     assert batch.targets is not None
-    for row, steps in zip(batch.rows, answer_indices(batch, per_sequence=False), strict=True):
+    for row, steps in zip(batch.rows, prediction_indices(batch, per_sequence=False), strict=True):
         start, end = data.inputs.offsets[row : row + 2]
         assert batch.inputs[steps].tolist() == list(range(start, end))
         assert batch.targets[steps].tolist() == [10 * v for v in range(start, end)]
@@ -116,7 +116,7 @@ def test_streams_predict_every_symbol_but_the_first_once(total: int, streams: in
         assert len(batch.batch_sizes) <= bptt
         targets += batch.targets.tolist()
         assert batch.rows.tolist() == list(range(len(batch.rows)))  # streams end from the last on
-        for row, steps in enumerate(answer_indices(batch, per_sequence=False)):
+        for row, steps in enumerate(prediction_indices(batch, per_sequence=False)):
             assert batch.inputs[steps].tolist() == list(range(batch.inputs[steps][0], batch.inputs[steps][-1] + 1))
             assert ahead.get(row, batch.inputs[steps][0]) == batch.inputs[steps][0]
             ahead[row] = int(batch.inputs[steps][-1]) + 1

@@ -86,3 +86,14 @@ def test_unknown_symbols_are_reported_once_and_in_order(letters: TrainedModel) -
     closed = ohlol.fit([("ab", "AB")], epochs=1)
     with pytest.raises(InputError, match=r"^argument:1: symbol 'z' was not seen in training"):
         closed.predict("az")
+
+
+def test_labels_are_decoded_by_the_head(letters: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = 1  # a head that decodes the second most probable label
+    monkeypatch.setattr(
+        letters.network.head, "decode", lambda logits, batch_sizes: logits.topk(2, dim=1).indices[:, second]
+    )
+    prediction = letters.predict("abcde", n_best=2)
+    assert prediction.labels == [best[second][0] for best in prediction.best]
+    assert prediction.probability == [best[second][1] for best in prediction.best]
+    assert all(best[0][1] >= best[1][1] for best in prediction.best)

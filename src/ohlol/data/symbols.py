@@ -12,7 +12,7 @@ def split_line(text: str, level: str | None) -> Symbols:
 def split_lines(text: str, level: str | None) -> Symbols:
     r"""The symbols of a text of several lines, in which a line end is a symbol at both levels.
 
-    >>> split_text("to be\nor", "word")
+    >>> split_lines("to be\nor", "word")
     ['to', 'be', '\n', 'or']
     """
     if level != "word":

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import RawData
-from ohlol.models.inputs import Steps
+from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_device, to_numpy
 from ohlol.utils.errors import InputError
@@ -40,7 +40,7 @@ def forecast(network: SequenceModel, codec: Codec, corpus: RawData, steps: int) 
     state = None
     for _ in range(steps):
         with disable_tf32(network.device):
-            logits, state = network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
+            logits, state = network(PackedInputs(x, torch.ones(len(x), dtype=torch.int64)), state)
         x = network.head.decode(logits[-1:])
         rows.append(codec.target_scale.undo(to_numpy(x[0])))
     return np.stack(rows)

@@ -12,7 +12,7 @@ from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
-from ohlol.models.inputs import Steps
+from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.ops import SequenceStepper
 from ohlol.ops.stepping import sample, skip, uniform
@@ -99,7 +99,7 @@ def _generate_in_python(
     """Ids drawn one by one from the model's own forward pass."""
     state = None
     for number in range(length):
-        steps = Steps(to_device(ids, network.device), torch.ones(len(ids), dtype=torch.int64))
+        steps = PackedInputs(to_device(ids, network.device), torch.ones(len(ids), dtype=torch.int64))
         with disable_tf32(network.device):
             output, state = network(steps, state)
         if not network.head.decodes_by_argmax:  # logits of the probabilities that the head defines

@@ -30,7 +30,7 @@ class StepLogits:
         return self._probabilities
 
 
-class Step:
+class StreamOutput:
     """The output of a model after one more symbol; probabilities are computed on first use."""
 
     __slots__ = ("_best", "_codec", "_logits", "_row", "unknown")
@@ -93,8 +93,8 @@ class Step:
 
     def __repr__(self) -> str:
         if self._codec.labels is None:
-            return f"Step(row={self.row.tolist()})"
-        return f"Step(label={self.label!r}, probability={self.probability:.4f})"
+            return f"StreamOutput(row={self.row.tolist()})"
+        return f"StreamOutput(label={self.label!r}, probability={self.probability:.4f})"
 
 
 def excluded_label(codec: Codec) -> int | None:

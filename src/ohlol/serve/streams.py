@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ohlol.inference.streaming import Step, Symbol
+from ohlol.inference.streaming import StepInput, StreamOutput
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
@@ -25,7 +25,7 @@ class StreamRequest:
     leave: bool = False
     resume: bytes | None = None
     reset: bool = False
-    symbols: Sequence[Symbol] = ()
+    symbols: Sequence[StepInput] = ()
     n_best: int = 1
     state: bool = False
 
@@ -151,7 +151,7 @@ def count_work(model: TrainedModel, symbols: Sequence[Any], n_best: int) -> int:
     return max(inputs, len(symbols) * min(n_best, len(model.codec.labels or ()) or 1))
 
 
-def step_to_json(step: Step, symbol: Symbol, n_best: int) -> dict[str, Any]:
+def step_to_json(step: StreamOutput, symbol: StepInput, n_best: int) -> dict[str, Any]:
     """One step as JSON."""
     try:
         best = step.best(n_best)

@@ -30,9 +30,9 @@ class ForecastMetrics(MetricAccumulator):
         """The root mean squared error."""
         return "rmse"
 
-    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+    def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
         """Add a batch of scaled rows, (S, F) each."""
-        errors = self.scale.undo(answers) - self.scale.undo(targets)
+        errors = self.scale.undo(predictions) - self.scale.undo(targets)
         self.absolute += np.abs(errors).sum(axis=0)
         self.squared += (errors**2).sum(axis=0)
         self.sequences += len(sequences)

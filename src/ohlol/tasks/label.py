@@ -30,17 +30,17 @@ class StepLabelMetrics(ConfusionMetrics):
         """F1 of spans where the labels mark spans, otherwise accuracy."""
         return "span_f1" if self.marks_spans else "accuracy"
 
-    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+    def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
         """Add a batch of labels, (S,) each."""
-        super().add(targets, answers, sequences)
+        super().add(targets, predictions, sequences)
         for steps in sequences:
-            self._add_sequence(targets[steps], answers[steps])
+            self._add_sequence(targets[steps], predictions[steps])
 
-    def _add_sequence(self, targets: NDArray[Any], answers: NDArray[Any]) -> None:
-        self.correct_sequences += bool((targets == answers).all())
+    def _add_sequence(self, targets: NDArray[Any], predictions: NDArray[Any]) -> None:
+        self.correct_sequences += bool((targets == predictions).all())
         if self.marks_spans:
             expected = set(spans_of([self.labels[i] for i in targets]))
-            predicted = set(spans_of([self.labels[i] for i in answers]))
+            predicted = set(spans_of([self.labels[i] for i in predictions]))
             self.target_spans += len(expected)
             self.predicted_spans += len(predicted)
             self.correct_spans += len(expected & predicted)

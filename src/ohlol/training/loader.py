@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, with_unknowns
 from ohlol.data.codec import Codec
-from ohlol.models.inputs import Steps
+from ohlol.models.inputs import PackedInputs
 from ohlol.utils.devices import to_device
 
 
@@ -21,7 +21,7 @@ class DeviceBatch(NamedTuple):
     """A batch, and its tensors on the device."""
 
     batch: Batch
-    steps: Steps
+    steps: PackedInputs
     targets: Tensor
 
 
@@ -69,4 +69,4 @@ class BatchLoader:
             ids = with_unknowns(batch.inputs, self._keep, symbols.unk, rng, batch.places, batch.total)
             batch = replace(batch, inputs=ids)
         assert batch.targets is not None
-        return DeviceBatch(batch, Steps.of(batch, self._device), to_device(batch.targets, self._device))
+        return DeviceBatch(batch, PackedInputs.of(batch, self._device), to_device(batch.targets, self._device))

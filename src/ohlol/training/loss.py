@@ -43,12 +43,12 @@ class BatchLoss:
 
     def __call__(self, batch: Batch, logits: Tensor, targets: Tensor) -> Loss:
         """The loss of a batch, given its logits (N, K) and, on the same device, its targets."""
-        answers, sequences = float(len(targets)), float(len(batch.rows))
+        predictions, sequences = float(len(targets)), float(len(batch.rows))
         settings = self.settings
         loss = self.model.head.loss(
             logits,
             targets,
-            self.model.answer_sizes(torch.from_numpy(batch.batch_sizes)),
+            self.model.prediction_sizes(torch.from_numpy(batch.batch_sizes)),
             weight=None if self.weights is None else self.weights.to(logits),
             label_smoothing=settings.label_smoothing,
             reduction=settings.loss_reduction,
@@ -56,8 +56,8 @@ class BatchLoss:
         if settings.loss_reduction == "sum":
             return Loss(loss / sequences, sequences, sequences)
         weights = self._weights_in_numpy
-        divisor = answers if weights is None else float(weights[batch.targets].sum())
-        return Loss(loss, divisor, answers)
+        divisor = predictions if weights is None else float(weights[batch.targets].sum())
+        return Loss(loss, divisor, predictions)
 
 
 def _class_weights(settings: TrainSettings, codec: Codec) -> Tensor | None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ohlol.checkpoint.resume_state import Progress
 from ohlol.checkpoint.weights import get_weights, load_weights
-from ohlol.models.sequence_model import SequenceModel, State
+from ohlol.models.sequence_model import LayerStates, SequenceModel
 from ohlol.training.precision import Precision
 from ohlol.utils import devices
 from ohlol.utils.distributed import Processes
@@ -24,7 +24,7 @@ def collect_state(
     model: SequenceModel,
     optimizer: torch.optim.Optimizer,
     precision: Precision,
-    carried: State | None,
+    carried: LayerStates | None,
     processes: Processes,
 ) -> dict[str, Tensor]:
     """The tensors of a saved state by name; all processes must call it.
@@ -64,7 +64,7 @@ def restore_state(
     precision: Precision,
     where: str,
     processes: Processes,
-) -> tuple[Progress, State | None]:
+) -> tuple[Progress, LayerStates | None]:
     """Restore the objects of a training run from a saved state: the inverse of `collect_state`.
 
     Args:
@@ -124,7 +124,7 @@ def _warn_of_new_seed(reason: str) -> None:
     warnings.warn(f"{reason}: dropout is drawn anew, and the end differs", InputWarning, 2)
 
 
-def _read_hidden_state(model: SequenceModel, tensors: dict[str, Tensor]) -> State:
+def _read_hidden_state(model: SequenceModel, tensors: dict[str, Tensor]) -> LayerStates:
     names = sorted(k for k in tensors if k.startswith("state."))
     state = tuple(tensors[k] for k in names)
     layers = model.settings.num_layers * (2 if model.settings.bidirectional else 1)

@@ -26,8 +26,8 @@ from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, windows
 from ohlol.data.loading import PreparedData
-from ohlol.evaluation.evaluate import answer_indices, carry_state, evaluate, measure_saturation
-from ohlol.models.sequence_model import SequenceModel, State
+from ohlol.evaluation.evaluate import carry_state, evaluate, measure_saturation, prediction_indices
+from ohlol.models.sequence_model import LayerStates, SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
@@ -89,7 +89,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.settings, self.model)
         self.precision = Precision(self.settings.precision, processes.device)
         self.progress = Progress()
-        self.state: State | None = None
+        self.state: LayerStates | None = None
         self.task = TASKS[config.task]
         self.main_metric = self.task.metrics(self.codec).main
         self.loss = BatchLoss(self.model, self.settings, self.codec, processes.device)
@@ -260,7 +260,7 @@ class Trainer:
         """The labels of each sequence of a batch, in the order of the data."""
         assert self.codec.labels is not None
         labels = to_numpy(self.model.head.decode(logits, torch.from_numpy(batch.batch_sizes)))
-        steps = answer_indices(batch, per_sequence=False)
+        steps = prediction_indices(batch, per_sequence=False)
         return tuple(self.codec.labels.decode(labels[steps[i]]) for i in np.argsort(batch.rows))
 
     @property
