@@ -367,7 +367,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(
     done(run("train", *arguments, "--out", "whole"))
     handler = signal.getsignal(number)
     with monkeypatch.context() as patched:
-        patched.setattr(progress, "progress_callback", lambda *_: Signals(number, 7))
+        patched.setattr(progress, "make_progress_callback", lambda *_: Signals(number, 7))
         ran = run("train", *arguments, "--out", "a run")
     assert ran.code == 130
     assert signal.getsignal(number) is handler

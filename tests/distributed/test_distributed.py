@@ -162,7 +162,7 @@ def test_the_leader_alone_writes_and_prints(tmp_path: Path) -> None:
     assert err.count("ohlol: run exists") == 1
     assert 'Traceback (most recent call last):\n  File "' + str(Path(ohlol.__file__).parent) not in err
     _, err = run(train(2, "data.txt", *flags(SETTINGS)), tmp_path, expected=1)
-    assert "ohlol: several processes write one run: give --out" in err
+    assert "ohlol: --out is required with several processes" in err
 
 
 @pytest.mark.slow

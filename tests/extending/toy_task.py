@@ -10,7 +10,7 @@ class LowestRecall(ConfusionMetrics):
     """The lowest recall of a label, and accuracy."""
 
     @property
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """The metric that selects the best weights."""
         return "lowest_recall"
 

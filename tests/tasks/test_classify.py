@@ -14,4 +14,4 @@ def test_metrics_equal_sklearn(pairs: list[tuple[str, str]]) -> None:
     metrics = accumulator.metrics()
     assert metrics["accuracy"] == pytest.approx(accuracy_score(targets, predictions))
     assert metrics["macro_f1"] == pytest.approx(f1_score(targets, predictions, average="macro", zero_division=0))
-    assert accumulator.main == "accuracy"
+    assert accumulator.main_metric == "accuracy"

@@ -20,4 +20,4 @@ def test_errors_are_in_the_units_of_the_data() -> None:
     metrics = accumulator.metrics()
     assert metrics["rmse"] == pytest.approx((math.sqrt(12.5) + math.sqrt(2)) / 2)
     assert metrics["mae"] == pytest.approx((3.5 + 1) / 2)
-    assert accumulator.main == "rmse"
+    assert accumulator.main_metric == "rmse"

@@ -32,5 +32,5 @@ def test_span_metrics_equal_seqeval(rows: list[list[tuple[str, str]]]) -> None:
 
 
 def test_spans_decide_where_labels_mark_them() -> None:
-    assert TASKS["label"].metrics(codec_of("label", ["NOUN", "B", "O"])).main == "accuracy"
-    assert TASKS["label"].metrics(codec_of("label", ["B", "M", "E", "S"])).main == "span_f1"
+    assert TASKS["label"].metrics(codec_of("label", ["NOUN", "B", "O"])).main_metric == "accuracy"
+    assert TASKS["label"].metrics(codec_of("label", ["B", "M", "E", "S"])).main_metric == "span_f1"

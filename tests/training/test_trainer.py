@@ -85,7 +85,7 @@ def test_rare_symbols_are_read_as_unknown(tmp_path: Path) -> None:
     recorder = Recorder()
     ohlol.fit(upper_pairs(tmp_path / "p.tsv"), unk_probability=0.2, callbacks=[recorder], **TINY)
     assert recorder.trainer is not None
-    keep, vocab = recorder.trainer.keep, recorder.trainer.codec.symbols
+    keep, vocab = recorder.trainer.keep_probabilities, recorder.trainer.codec.symbols
     assert keep is not None
     assert vocab is not None
     assert keep[0] == 1

@@ -64,7 +64,7 @@ def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "said"),
     [
         ("cuda:2", r"`device` cuda:2: there is no such device; the last is cuda:1"),
-        ("xpu", r"`device` xpu: torch finds no such device on this machine \(xpu\); `device=cpu` computes without"),
+        ("xpu", r"`device` xpu: torch finds no such device on this machine \(xpu\); use `device=cpu`"),
         ("gpu", r"`device` is 'gpu'; give auto, cpu, cuda or one of several, such as cuda:1"),
         ("meta", r"`device` meta: torch finds no such device"),
         ("", r"`device` is ''"),

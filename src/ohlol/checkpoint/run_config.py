@@ -13,7 +13,7 @@ from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
-from ohlol.utils.errors import InputError, cut, short
+from ohlol.utils.errors import InputError, describe_error, shorten
 from ohlol.utils.files import FORMAT
 from ohlol.utils.version import __version__
 
@@ -54,7 +54,7 @@ class RunConfig:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             version = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise InputError(
-                f"config.json has format {cut(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
+                f"config.json has format {shorten(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
             )
         try:
             config = RunConfig(
@@ -74,7 +74,7 @@ class RunConfig:
             CELLS.select(config.model.cell)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"config.json is not a configuration of ohlol: {short(error)}") from None
+            raise InputError(f"config.json is not a configuration of ohlol: {describe_error(error)}") from None
 
 
 def _parse_settings(kind: type[T], data: Any) -> T:

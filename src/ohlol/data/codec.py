@@ -17,7 +17,7 @@ from ohlol.data.lines import Place
 from ohlol.data.sequences import RawData
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, describe_error
 
 WORD_MIN_COUNT = 2
 """Where the target is the next word, words that occur once become <unk>: a smaller softmax, and <unk> is trained."""
@@ -278,7 +278,7 @@ class Codec:
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
             return Codec(task, symbols, labels, chars, bigrams)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"vocab.json is not a vocabulary of ohlol: {short(error)}") from None
+            raise InputError(f"vocab.json is not a vocabulary of ohlol: {describe_error(error)}") from None
 
 
 def list_symbols(vocab: Vocab) -> str:

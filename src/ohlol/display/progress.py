@@ -14,7 +14,7 @@ from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils.devices import describe_device
 
 
-def progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
+def make_progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
     """Return the callback for a console: the tutorial's output for pairs, otherwise a bar or a log.
 
     Args:

@@ -1,4 +1,4 @@
-"""A task: what should come out of a sequence, how good an answer is, and the settings to begin with."""
+"""A task: the expected labels or numbers of a sequence, the metrics of predictions, and the default settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ohlol.utils.registry import Registry
 
 @dataclass(frozen=True)
 class Task:
-    """What the rest of the package asks of a task."""
+    """A task, as the rest of the package uses it."""
 
     name: str
     """As the setting `task` has it."""
@@ -21,7 +21,7 @@ class Task:
     head: str
     """The name of the head a model of this task has by default."""
     metrics: Callable[[Codec], MetricAccumulator]
-    """Makes what counts how good a model is."""
+    """Creates the metric accumulator."""
     defaults: Callable[[str], tuple[ModelSettings, TrainSettings]]
     """The settings for a file alone, by the level of its symbols, "char" or "word"."""
     search_space: Callable[[str], tuple[str, ...]]

@@ -26,7 +26,7 @@ class ForecastMetrics(MetricAccumulator):
         self.squared = np.zeros(len(codec.target_columns))
 
     @property
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """The root mean squared error."""
         return "rmse"
 

@@ -26,7 +26,7 @@ class StepLabelMetrics(ConfusionMetrics):
         self.target_spans = self.predicted_spans = self.correct_spans = 0
 
     @property
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """F1 of spans where the labels mark spans, otherwise accuracy."""
         return "span_f1" if self.marks_spans else "accuracy"
 

@@ -40,7 +40,7 @@ class MetricAccumulator(ABC):
 
     @property
     @abstractmethod
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """The name of the metric that decides which weights are best."""
 
     @property
@@ -81,12 +81,7 @@ class MetricAccumulator(ABC):
 
 
 class LabelMetrics(MetricAccumulator):
-    """Counts of labels: which were right, and which were taken for which.
-
-    Args:
-        codec: of the model.
-        confusion: whether to count which label was taken for which.
-    """
+    """Counts of labels that were predicted correctly."""
 
     summed = (*MetricAccumulator.summed, "correct")
 
@@ -95,7 +90,7 @@ class LabelMetrics(MetricAccumulator):
         self.correct = 0
 
     @property
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """The share of correct predictions."""
         return "accuracy"
 
@@ -115,7 +110,7 @@ class LabelMetrics(MetricAccumulator):
 
 
 class ConfusionMetrics(LabelMetrics):
-    """Counts of labels with a confusion matrix."""
+    """Counts of labels with confusion counts: how often each label was predicted for each target."""
 
     summed = (*LabelMetrics.summed, "matrix")
 
@@ -186,5 +181,5 @@ def format_number(value: float) -> str:
 
 
 def ratio(part: float, whole: float) -> float:
-    """A share, 0 of nothing."""
+    """part / whole, or 0 if whole is 0."""
     return part / whole if whole else 0.0

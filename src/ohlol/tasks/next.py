@@ -15,7 +15,7 @@ class NextMetrics(LabelMetrics):
     """Bits a symbol and perplexity."""
 
     @property
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """Bits a symbol."""
         return "bits"
 

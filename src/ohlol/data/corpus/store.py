@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.mapped import Chain
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import read_json, write_json
 
 FORMAT = 1
@@ -145,7 +145,7 @@ def read_manifest(folder: Path) -> Manifest:
             str(data["data_sha256"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: is not the manifest of an encoded corpus: {short(error)}") from None
+        raise InputError(f"{path}: is not the manifest of an encoded corpus: {describe_error(error)}") from None
 
 
 def _shard(entry: dict[str, Any]) -> Shard:
@@ -237,7 +237,7 @@ def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, SyntaxError, RecursionError, OverflowError, MemoryError, TypeError) as error:
-        raise InputError(f"{path}: damaged: {short(error)}") from None
+        raise InputError(f"{path}: damaged: {describe_error(error)}") from None
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise InputError(f"{path}: damaged: it holds {array.dtype} {array.shape}, and should hold {dtype} {shape}")
     return array
