@@ -209,9 +209,9 @@ def _split(batch: Steps, cuts: Sequence[int]) -> list[Steps]:
     pieces: list[Steps] = []
     for start, end in pairwise(cuts):
         rows = slice(bounds[start], bounds[end])
-        spelled = batch.word_chars and batch.word_chars._replace(forms=batch.word_chars.forms[rows])
+        word_chars = batch.word_chars and batch.word_chars._replace(forms=batch.word_chars.forms[rows])
         bigrams = None if batch.bigrams is None else batch.bigrams[rows]
-        pieces.append(Steps(batch.inputs[rows], batch.batch_sizes[start:end], spelled, bigrams))
+        pieces.append(Steps(batch.inputs[rows], batch.batch_sizes[start:end], word_chars, bigrams))
     return pieces
 
 
@@ -230,7 +230,7 @@ def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.ra
         words = Ragged(random.integers(0, sizes.chars, letters.sum()), np.cumsum([0, *letters], dtype=np.int64))
         spelling = spell(np.arange(N), words)
         arrays = (spelling.chars, spelling.batch_sizes, spelling.forms)
-        steps = steps._replace(spelled=WordChars(*(torch.from_numpy(array) for array in arrays)))
+        steps = steps._replace(word_chars=WordChars(*(torch.from_numpy(array) for array in arrays)))
     return steps
 
 
