@@ -119,7 +119,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_best_weights(tmp_p
 
 
 def test_weights_that_break_in_the_last_step_stop_the_run_too(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^epoch 1, step 1: the loss on the evaluation data is nan; .* no weights were saved"):
+    with pytest.raises(
+        InputError, match=r"^epoch 1, step 1: the loss on the evaluation data is nan; .* no weights were saved"
+    ):
         ohlol.fit(lr=1e38, head="softmax", epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     with pytest.raises(InputError, match="its training saved no weights"):

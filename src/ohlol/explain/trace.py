@@ -194,8 +194,8 @@ def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple
     """
     if model.targets.numeric:
         raise InputError("the task of this model is forecast; only models of symbols can be explained")
-    corpus = model.raw_data([sequence])
-    return [str(s) for s in corpus.inputs[0]], PackedInputs.of(gather(model.codec.encode(corpus), np.arange(1)))
+    raw = model.raw_data([sequence])
+    return [str(s) for s in raw.inputs[0]], PackedInputs.of(gather(model.codec.encode(raw), np.arange(1)))
 
 
 def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | Sequence[str] | None = None) -> Trace:

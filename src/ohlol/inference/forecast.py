@@ -16,13 +16,13 @@ from ohlol.utils.errors import InputError
 
 
 @torch.no_grad()
-def forecast(network: SequenceModel, codec: Codec, corpus: RawData, steps: int) -> NDArray[np.float64]:
+def forecast(network: SequenceModel, codec: Codec, data: RawData, steps: int) -> NDArray[np.float64]:
     """The rows that follow a series.
 
     Args:
         network: a model of numbers, in evaluation mode.
         codec: the codec of the model.
-        corpus: one series, (T, I), in its own units.
+        data: one series, (T, I), in its own units.
         steps: how many rows; more than one needs targets that are the inputs.
 
     Returns:
@@ -34,9 +34,9 @@ def forecast(network: SequenceModel, codec: Codec, corpus: RawData, steps: int) 
     check_steps(codec, steps)
     assert codec.scale is not None
     assert codec.target_scale is not None
-    codec.check_columns(corpus.columns, corpus.places[0].file)
+    codec.check_columns(data.columns, data.places[0].file)
     rows: list[NDArray[np.float64]] = []
-    x = to_device(codec.scale.apply(np.asarray(corpus.inputs[0], np.float64)), network.device)
+    x = to_device(codec.scale.apply(np.asarray(data.inputs[0], np.float64)), network.device)
     state = None
     for _ in range(steps):
         with disable_tf32(network.device):

@@ -71,7 +71,7 @@ class TrainedModel:
         return run_directory.compute_identity(self.config, self.codec, self.network)
 
     def raw_data(self, texts: Iterable[str | Sequence[str]]) -> RawData:
-        """Strings, or lists of symbols, as a corpus of the kind the model reads.
+        """Strings, or lists of symbols, as data of the kind that the model reads.
 
         Raises:
             InputError: one is empty.
@@ -116,8 +116,8 @@ class TrainedModel:
         folder = None if isinstance(data, RawData) else corpus_folder(data)
         if folder is not None:
             return evaluate(self.network, self.codec, self._read_encoded(folder))
-        corpus = data if isinstance(data, RawData) else sequences.read(data, self.config.data)
-        return evaluate(self.network, self.codec, self.codec.encode(corpus))
+        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data)
+        return evaluate(self.network, self.codec, self.codec.encode(raw))
 
     def _read_encoded(self, folder: Path) -> Dataset:
         corpus = encoded.read(folder)
@@ -165,8 +165,8 @@ class TrainedModel:
             yield from self._predict_texts(batch)
 
     def _predict_texts(self, batch: Sequence[tuple[Any, int]]) -> list[Prediction]:
-        corpus = self.raw_data([text for text, _ in batch])
-        data, symbols = self.codec.encode(corpus), corpus.inputs
+        raw = self.raw_data([text for text, _ in batch])
+        data, symbols = self.codec.encode(raw), raw.inputs
         return predict_batch(
             self.network,
             self.codec,
@@ -212,7 +212,7 @@ class TrainedModel:
         """Forecast the next rows of a series; each predicted row is read as the next input.
 
         Args:
-            data: a file, or a corpus of one series, with the columns of training.
+            data: a file, or the data of one series, with the columns of training.
             steps: how many rows, at least 1; more than one needs targets that are the inputs.
 
         Returns:
@@ -224,8 +224,8 @@ class TrainedModel:
         if not self.targets.numeric:
             raise InputError(f"this model's task is {self.task}; it does not predict numbers")
         check_steps(self.codec, steps)
-        corpus = data if isinstance(data, RawData) else sequences.read(data, self.config.data, targets=False)
-        return forecast(self.network, self.codec, corpus, steps)
+        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data, targets=False)
+        return forecast(self.network, self.codec, raw, steps)
 
 
 def load(run: str | Path, device: str = "cpu") -> TrainedModel:
