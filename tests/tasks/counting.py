@@ -17,7 +17,7 @@ def codec_of(task: str, labels: Sequence[str]) -> Codec:
 
 
 def count(task: str, rows: Sequence[tuple[Sequence[str], Sequence[str]]], labels: Sequence[str]) -> Any:
-    """The metric accumulator of a task after some sequences of targets and predictions, half a nat an prediction."""
+    """The metric accumulator of a task after some sequences of targets and predictions, half a nat a prediction."""
     accumulator = TASKS[task].metrics(codec_of(task, labels))
     for row in rows:
         targets, predictions = (np.array([labels.index(name) for name in side]) for side in row)

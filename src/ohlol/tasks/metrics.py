@@ -72,7 +72,7 @@ class MetricAccumulator(ABC):
 
     @property
     def mean_loss(self) -> float:
-        """The mean loss of an prediction, in nats."""
+        """The mean loss of a prediction, in nats."""
         return self.loss / max(self.steps, 1)
 
     @abstractmethod

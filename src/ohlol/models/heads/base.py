@@ -25,7 +25,7 @@ class Head(torch.nn.Module, ABC):
     """
 
     numeric: ClassVar[bool] = False
-    """Whether an prediction is a row of K numbers, instead of one of K labels."""
+    """Whether a prediction is a row of K numbers, instead of one of K labels."""
     is_identity: ClassVar[bool] = False
     """Whether the logits are the hidden states themselves."""
     decodes_by_argmax: ClassVar[bool] = False
