@@ -1,6 +1,6 @@
 """Photograph docs/serving.png, the page of a server that teaches hello -> ohlol: `python docs/make_serving.py`.
 
-Needs playwright and a Chromium, as make_seeing.py.
+Needs playwright and a Chromium, as make_explaining.py.
 """
 
 import re

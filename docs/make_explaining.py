@@ -1,6 +1,6 @@
-"""Photograph the page of `ohlol explain` from real runs: `python docs/make_seeing.py`.
+"""Photograph the page of `ohlol explain` from real runs: `python docs/make_explaining.py`.
 
-docs/seeing.png shows hello -> ohlol and how it was learned. docs/seeing-shakespeare.png shows a small LSTM on the first
+docs/explaining.png shows hello -> ohlol and how it was learned. docs/explaining-shakespeare.png shows a small LSTM on the first
 500,000 letters of Shakespeare, where those are at hand (`OHLOL_DATA`, as for the tests); it takes a minute or two.
 Needs a Chromium: `apt-get install chromium`.
 """
@@ -30,7 +30,7 @@ def hello(folder: Path, browser: Any) -> None:
     html = render_page(
         trace(model, "hello"), saliency=compute_saliency(model, "hello"), frames=trace_epochs(model, "hello")
     )
-    photograph(browser, html, folder, DOCS / "seeing.png", theme="light", keys=["ArrowRight"] * 2, whole=True)
+    photograph(browser, html, folder, DOCS / "explaining.png", theme="light", keys=["ArrowRight"] * 2, whole=True)
 
 
 def shakespeare(folder: Path, browser: Any) -> None:
@@ -40,7 +40,7 @@ def shakespeare(folder: Path, browser: Any) -> None:
     model = fit(folder / "shakespeare.txt", hidden_size=96, embedding_size=32, epochs=4, batch_size=16)
     passage = text[PASSAGE]
     html = render_page(trace(model, passage), saliency=compute_saliency(model, passage))
-    to = DOCS / "seeing-shakespeare.png"
+    to = DOCS / "explaining-shakespeare.png"
     photograph(browser, html, folder, to, theme="dark", keys=["ArrowRight"] * 60, whole=False)
 
 
@@ -66,7 +66,7 @@ def main() -> None:
         if DATA.is_dir():
             shakespeare(Path(folder), browser)
         else:
-            print(f"left seeing-shakespeare.png as it is: no data at {DATA}")
+            print(f"left explaining-shakespeare.png as it is: no data at {DATA}")
         browser.close()
 
 
