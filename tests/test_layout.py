@@ -69,12 +69,12 @@ def test_a_module_has_a_test_file_of_its_name(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", sorted(TESTED_ELSEWHERE))
-def test_an_exception_is_needed(module: str) -> None:
+def test_an_exception_is_necessary(module: str) -> None:
     assert (SOURCE / module).exists()
     assert not path_of_test(module).exists()
 
 
-def test_few_entries_lie_at_the_top() -> None:
+def test_the_number_of_top_level_modules_is_bounded() -> None:
     entries = {path.name for path in SOURCE.iterdir()} - NOT_COUNTED
     assert len(entries) <= MAX_ENTRIES, sorted(entries)
 

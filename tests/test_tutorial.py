@@ -88,7 +88,7 @@ def test_every_epoch_equals_the_tutorial(loop: bool, seed: int) -> None:
 
 
 @pytest.mark.parametrize("loop", PROGRAMS)
-def test_the_word_is_solved_for_the_same_seeds(loop: bool) -> None:
+def test_the_same_seeds_learn_the_word(loop: bool) -> None:
     solved = [
         {seed for seed in range(100) if "ohlol" in [text for text, _ in program(loop, seed)]}
         for program in (ours, oracle)
@@ -98,7 +98,7 @@ def test_the_word_is_solved_for_the_same_seeds(loop: bool) -> None:
     assert 0 < len(solved[0]) < 100  # were it all or none, the sets would say little
 
 
-def test_the_first_loss_is_near_that_of_a_blind_guess() -> None:
+def test_the_first_loss_is_near_that_of_uniform_probabilities() -> None:
     assert ours(True, 0)[0][1] == pytest.approx(5 * math.log(4), abs=2.0)
     assert ours(False, 0)[0][1] == pytest.approx(math.log(4), abs=0.4)
 
@@ -110,7 +110,7 @@ def test_the_default_is_the_layer() -> None:
 
 
 @pytest.mark.parametrize("loop", PROGRAMS)
-def test_plain_output_is_the_tutorials(
+def test_plain_output_equals_that_of_the_tutorial(
     loop: bool, tmp_path: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

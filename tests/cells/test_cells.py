@@ -123,7 +123,7 @@ def test_gradcheck(kind: str, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_steps_leave_the_state_as_it_was(kind: str) -> None:
+def test_zero_steps_keep_the_state(kind: str) -> None:
     weights = weights_of(torch_module(kind, 4, 2, bias=True, layer=False))
     state = leaves(3, 2, count=len(cells.CELLS[kind].states))
     output, last = cells.unroll(kind, torch.zeros(0, 3, 4, dtype=torch.float64), state=state, weights=weights)
@@ -173,7 +173,7 @@ def test_gates_have_the_activations_of_the_equation(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_bounded_state_stays_in_bounds(kind: str) -> None:
+def test_a_bounded_state_stays_within_its_bounds(kind: str) -> None:
     spec, H = cells.CELLS[kind], 4
     weights = Weights(*(20 * torch.randn(len(spec.gates) * H, H) for _ in range(2)))
     state = tuple(torch.zeros(2, H) for _ in spec.states)

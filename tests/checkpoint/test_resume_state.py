@@ -49,7 +49,7 @@ def kill(at: int) -> Callable[[Recorder, int], None]:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_an_interrupted_run_ends_in_the_same_bytes(kind: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_with_the_same_bytes(kind: str, tmp_path: Path) -> None:
     data, settings = prepared(kind, tmp_path)
     whole = Recorder()
     ohlol.fit(data, out=tmp_path / "whole", callbacks=[whole], **settings)
@@ -102,7 +102,7 @@ def test_states_are_saved_within_an_epoch(tmp_path: Path) -> None:
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     data, settings = prepared("classify", tmp_path)
     ohlol.fit(data, out=tmp_path / "run", **settings)
     before = bytes_of(tmp_path / "run")
@@ -112,7 +112,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
     assert bytes_of(tmp_path / "run") == before
 
 
-def test_pairs_of_ones_own_resume_without_being_given_again(tmp_path: Path) -> None:
+def test_resume_reads_pairs_from_the_configuration(tmp_path: Path) -> None:
     pairs = [("abc", "cab"), ("ca", "bb")]
     ohlol.fit(pairs, out=tmp_path / "whole")
     with pytest.raises(Interrupted):

@@ -45,7 +45,7 @@ def test_a_label_that_occurs_once_stays_in_training() -> None:
         assert len(set(train.targets or ())) == 21
 
 
-def test_the_end_of_each_text_is_set_apart() -> None:
+def test_the_end_of_each_text_is_validation_data() -> None:
     texts: Any = ["abcdefghij", "x"]
     corpus = Corpus("next", DataSettings("next", "text", "char"), texts, None, [Place("a", 1), Place("b", 1)])
     train, dev = split_in_time(corpus, 0.3)

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler is here, with which the device is built")
-def test_a_device_that_is_not_the_cpu(tmp_path: Path) -> None:
+def test_the_tests_pass_on_the_fake_device(tmp_path: Path) -> None:
     """In a process of its own, since torch knows the device from then on as the accelerator of the machine."""
     library = tmp_path / "other.so"
     said = other.build(library)

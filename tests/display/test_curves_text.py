@@ -31,7 +31,7 @@ def plot_text(runs: list[Path], *, width: int = 80, colours: bool = False, encod
 
 
 @pytest.mark.parametrize("width", [72, 77, 78, 79, 80, 200])
-def test_every_point_is_on_the_terminal(runs: Path, width: int) -> None:
+def test_every_point_is_drawn(runs: Path, width: int) -> None:
     text = plot_text([runs / "hello"], width=width)
     assert all(len(line) <= min(width, 80) for line in text.splitlines())
     accuracy = text.split("accuracy\n")[1].split("\n\n")[0].splitlines()

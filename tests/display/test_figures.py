@@ -26,7 +26,7 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return ohlol.fit([("hello", "ohlol")], seed=1, out=tmp_path_factory.mktemp("runs") / "hello")
 
 
-def test_the_figure_of_a_trace_holds_its_numbers(hello: TrainedModel) -> None:
+def test_the_figure_of_a_trace_shows_its_numbers(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
     figure = figures.draw_trace(found, saliency=compute_saliency(hello, "hello"))
     predictions, states, saliency = figure.axes
@@ -74,7 +74,7 @@ def test_long_and_whole_sequences(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [".png", ".svg", ".pdf"])
-def test_any_sign_can_be_drawn(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_any_character_can_be_drawn(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     symbols = ["你", "$x$", "\\frac{1}", "🜚", "שׁ", " ", "\n", "\x07", "</text><script>"]
     model = ohlol.fit([(symbols, ["a", "$", "b", "_", "^", "{", "}", "你", "<b>"])], epochs=1)
     drawn = [figures.draw_trace(trace(model, symbols), saliency=compute_saliency(model, symbols)) for _ in range(2)]
@@ -132,7 +132,7 @@ def test_the_commands(hello: TrainedModel, tmp_path: Path, capsys: pytest.Captur
     assert re.fullmatch(r"ohlol: .*a\.png: cannot be written: No such file or directory\n", said)
 
 
-def test_without_matplotlib_it_is_said_what_to_install(hello: TrainedModel, tmp_path: Path) -> None:
+def test_a_missing_matplotlib_is_one_line(hello: TrainedModel, tmp_path: Path) -> None:
     code = f"""import sys
 sys.modules["matplotlib"] = None
 from ohlol.cli import main

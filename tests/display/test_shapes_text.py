@@ -47,7 +47,7 @@ def test_a_report_fits_80_columns(kind: str, options: dict[str, Any]) -> None:
         assert left_out or not any(cut in line for line in lines)
 
 
-def test_shapes_stand_under_their_terms() -> None:
+def test_shapes_are_aligned_with_their_terms() -> None:
     lines = report_text(shapes("rnncell")).splitlines()
     (k,) = (k for k, line in enumerate(lines) if "W_ihᵀ" in line and "W_hhᵀ" in line)
     for term, shape in (("W_ihᵀ", "(4,2)"), ("W_hhᵀ", "(2,2)"), ("b_ih", "(2,)")):
@@ -69,7 +69,7 @@ def test_colours_on_a_terminal_only() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_terminal_with_ascii_only(kind: str) -> None:
+def test_an_ascii_terminal(kind: str) -> None:
     options = {} if kind in CELLS else {"num_layers": 5, "bidirectional": True}
     lines = report_text(shapes(kind, seq_len=9, **options), encoding="ascii").splitlines()
     assert max(map(len, lines)) <= 80

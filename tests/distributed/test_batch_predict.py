@@ -45,7 +45,7 @@ def test_each_sequence_once_and_in_order(place: Path, capsys: pytest.CaptureFixt
     assert lines(place / "pred") == wanted
 
 
-def test_several_processes_write_the_same(place: Path) -> None:
+def test_several_processes_write_the_same_files(place: Path) -> None:
     batch_predict.predict_corpus(ohlol.load("run"), Path("corpus"), Path("one"), output_format="jsonl")
     command = ["-m", "ohlol", "predict", "run", "corpus", "--out", "two", "--output-format", "jsonl"]
     out, _ = run(torchrun(2, *command), place)
@@ -53,7 +53,7 @@ def test_several_processes_write_the_same(place: Path) -> None:
     assert bytes_of(Path("one")) == bytes_of(Path("two"))
 
 
-def test_what_is_there_is_not_done_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_complete_files_are_not_predicted_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = ohlol.load("run")
     batch_predict.predict_corpus(model, Path("corpus"), Path("whole"))
     done: list[int] = []

@@ -52,7 +52,7 @@ def test_no_thread_outlives_a_process(place: Path, how: str, who: str, status: l
             assert err.count("ohlol: ") == (line[:5] == "ohlol")
 
 
-def test_what_the_leader_refuses_is_said_once(place: Path) -> None:
+def test_an_error_of_the_main_process_is_printed_once(place: Path) -> None:
     (leader, _, said), (other, _, nothing) = ended(place, "none", "all", "--lr", "-1")
     assert (leader, other) == (2, 2)
     assert said.startswith("ohlol: --lr is -1.0")
@@ -79,7 +79,7 @@ def test_a_killed_process_ends_the_other_with_one_line(place: Path, victim: int)
         assert out.splitlines()[-1] == "threads:"
 
 
-def test_processes_that_do_not_meet_say_so(place: Path) -> None:
+def test_processes_that_do_not_connect_report_it(place: Path) -> None:
     program = "from datetime import timedelta; "
     program += "from ohlol.utils import distributed; distributed.RENDEZVOUS_TIMEOUT = timedelta(seconds=2); "
     program += "from ohlol.cli import main; main(['train', 'data.txt', '--out', 'run'])"

@@ -47,7 +47,7 @@ def time_of(state: Path) -> int:
         return 0
 
 
-def test_killed_workers_are_back_and_nothing_is_lost(
+def test_killed_workers_restart_and_nothing_is_lost(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text_file(tmp_path / "data.txt", 40000)
@@ -79,7 +79,7 @@ def test_killed_workers_are_back_and_nothing_is_lost(
         print(f"killed {made} workers of {number} runs: back within {slowest:.1f} s, all ended in the same bytes")
 
 
-def test_by_hand_as_by_torchrun(whole: Path, tmp_path: Path) -> None:
+def test_a_manual_resume_equals_a_restart(whole: Path, tmp_path: Path) -> None:
     """Without --max-restarts the others end with one line, and --resume ends in the same bytes."""
     text_file(tmp_path / "data.txt", 40000)
     process = start(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), tmp_path)

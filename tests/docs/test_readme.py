@@ -15,7 +15,7 @@ def read(name: str) -> list[Entry]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", pages())
-def test_everything_shown_is_what_happens(name: str, tmp_path: Path) -> None:
+def test_shown_output_equals_the_real_output(name: str, tmp_path: Path) -> None:
     shown = read(name)
     differences: list[str] = []
     with Session(tmp_path) as session:

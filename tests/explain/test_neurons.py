@@ -37,7 +37,7 @@ def make_states(**tracked: int) -> NeuronStates:
 
 
 @pytest.mark.parametrize("feature", features("a"))
-def test_each_feature_is_found(feature: str) -> None:
+def test_each_feature_is_detected(feature: str) -> None:
     best = {f.feature: f for f in find_neurons(make_states(**{feature.replace(" ", "_"): 17}))}
     assert best[feature].neuron.index == 17
     assert best[feature].r < -0.98
@@ -52,13 +52,13 @@ def test_noise_tracks_nothing() -> None:
     assert np.mean([abs(f.r_selection) for f in found]) > np.mean([abs(f.r) for f in found])
 
 
-def test_a_feature_that_is_hardly_there_is_left_out() -> None:
+def test_a_rare_feature_is_left_out() -> None:
     states = make_states()
     few = NeuronStates(("A", *("b" * (len(TEXT) - 1))), states.neurons, states.values)
     assert "upper case" not in [f.feature for f in find_neurons(few)]
 
 
-def test_features_by_hand() -> None:
+def test_features_computed_by_hand() -> None:
     rows = features('A "b(c)" d\n4')
     assert rows["inside quotes"].astype(int).tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
     assert rows["inside brackets"].astype(int).tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
@@ -101,7 +101,7 @@ def test_matching() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_states_are_those_of_the_trace(tmp_path: Path, cell: str) -> None:
+def test_states_equal_those_of_the_trace(tmp_path: Path, cell: str) -> None:
     more = {} if cell.endswith(LOOP) else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
     states, found = record_states(model, "abcde" * 4), trace(model, "abcde" * 4)
@@ -123,7 +123,7 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return ohlol.fit(text_file(folder / "text.txt"), out=folder / "run", **{**TINY, "epochs": 2})
 
 
-def test_a_unit_made_by_hand_in_a_real_model(text_model: TrainedModel, tmp_path: Path) -> None:
+def test_a_constructed_neuron_in_a_model(text_model: TrainedModel, tmp_path: Path) -> None:
     """Weights that let one unit of the LSTM see nothing but whether the symbol is a space."""
     model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "epochs": 1, "embedding_size": 0, "cell": "rnn"})
     layer, vocab = model.network.layers, model.codec.symbols

@@ -122,7 +122,7 @@ def states(run: Path) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", [*READ, *STATES])
-def test_a_file_cut_anywhere(run: Path, name: str) -> None:
+def test_truncated_files(run: Path, name: str) -> None:
     wanted, (last, before) = content(run), states(run)
     whole = (run / name).read_bytes()
     found = Outcome()
@@ -164,7 +164,7 @@ def test_flipped_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         print(f"{FLIPS} bits: {found.refused} refused, {found.fell_back} fell back, {found.equal} of equal content")
 
 
-def test_a_run_with_a_damaged_newest_state_ends_in_the_same_bytes(made: Path, run: Path) -> None:
+def test_a_run_with_a_damaged_newest_state_ends_with_the_same_bytes(made: Path, run: Path) -> None:
     newest = run / STATES[0]
     newest.write_bytes(newest.read_bytes()[:-1])
     with pytest.warns(InputWarning, match=r"last\.safetensors: cannot be read: .*going on from the state before it"):
@@ -194,7 +194,7 @@ def test_both_states_damaged(run: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-3], lambda raw: raw.replace(b'"epoch": 1', b'"epoch": 7'), bytes])
-def test_damaged_metrics_are_told_when_the_run_is_resumed(run: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_metrics_are_reported_when_the_run_is_resumed(run: Path, damage: Callable[[bytes], bytes]) -> None:
     metrics = run / "metrics.jsonl"
     raw = metrics.read_bytes()
     metrics.write_bytes(damage(raw) if damage is not bytes else b"")
@@ -292,7 +292,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json"])
 @pytest.mark.parametrize("source", ["run", "series"])
-def test_every_value_may_be_of_any_kind(made: Path, tmp_path: Path, source: str, name: str) -> None:
+def test_values_of_other_types(made: Path, tmp_path: Path, source: str, name: str) -> None:
     run = Path(shutil.copytree(made / source, tmp_path / "run"))
     kept = (run / name).read_bytes()
     values = [place for place in places(json.loads(kept)) if place != ("sha256",)]
@@ -318,7 +318,7 @@ def memory() -> Generator[None]:
 
 @pytest.mark.usefixtures("memory")
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_claims_are_checked_before_memory_is_taken(run: Path, claim: str) -> None:
+def test_declared_sizes_are_checked_before_memory_is_allocated(run: Path, claim: str) -> None:
     set_in(run, *CLAIMS[claim])
     began = time.monotonic()
     with pytest.raises(InputError) as refused:
@@ -391,7 +391,7 @@ def test_hostile_weights(run: Path, weights: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_sparse_giant_is_not_read(run: Path, name: str) -> None:
+def test_a_huge_sparse_file_is_refused(run: Path, name: str) -> None:
     with (run / name).open("r+b") as file:
         file.truncate(1 << 40)
     began = time.monotonic()
@@ -401,7 +401,7 @@ def test_a_sparse_giant_is_not_read(run: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_pipe_a_device_and_a_folder_are_no_files(run: Path, name: str) -> None:
+def test_pipes_devices_and_directories_are_refused(run: Path, name: str) -> None:
     (run / name).unlink()
     os.mkfifo(run / name)
     with pytest.raises(InputError, match="not a plain file"):

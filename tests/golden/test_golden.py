@@ -28,14 +28,14 @@ def test_a_finished_run_is_read() -> None:
     assert model.config.metrics["accuracy"] == 1.0
 
 
-def test_a_stream_goes_on_from_its_state() -> None:
+def test_a_stream_is_restored_from_its_state() -> None:
     stream = ohlol.load(HERE / "hello").stream()
     stream.restore((HERE / "hello.stream.safetensors").read_bytes())
     assert stream.steps == 3
     assert "".join(stream.step(letter).label for letter in "lo") == "ol"
 
 
-def test_a_graph_comes_back() -> None:
+def test_a_graph_is_imported() -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
     from ohlol.interop import import_run
 
@@ -104,7 +104,7 @@ def test_an_encoded_corpus_is_read() -> None:
     assert ohlol.fit(HERE / "corpus", hidden_size=3, epochs=1).codec == found.codec
 
 
-def test_an_encoded_corpus_is_written_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoded_corpus_is_written_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(HERE / "data.tsv", tmp_path)
     monkeypatch.chdir(tmp_path)
     encode(["data.tsv"], Path("corpus"), DataSettings(), jobs=1, piece=150)

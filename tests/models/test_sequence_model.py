@@ -63,14 +63,14 @@ def alone(model: SequenceModel, data: Dataset, row: int) -> tuple[torch.Tensor, 
     ],
 )
 @torch.no_grad()
-def test_a_layers_batch_is_each_sequence_alone(kind: str, cell: str, layers: int, both: bool) -> None:
+def test_a_batch_of_a_layer_equals_its_sequences(kind: str, cell: str, layers: int, both: bool) -> None:
     compare(model_of(kind, cell=cell, num_layers=layers, bidirectional=both), dataset(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", CELLS[3:])
 @torch.no_grad()
-def test_a_loops_batch_is_each_sequence_alone(kind: str, cell: str) -> None:
+def test_a_batch_of_a_loop_equals_its_sequences(kind: str, cell: str) -> None:
     compare(model_of(kind, **cell_settings(cell)), dataset(kind))
 
 
@@ -88,7 +88,7 @@ def compare(model: SequenceModel, data: Dataset) -> None:
 
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
-def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
+def test_chunks_with_a_carried_state_equal_the_whole(cell: str) -> None:
     data = dataset("embedding", [38])
     model = model_of("embedding", **cell_settings(cell), num_layers=1 if cell.endswith(LOOP) else 2)
     whole = ContiguousBatches(data, 3, 100)
@@ -129,7 +129,7 @@ def test_a_loop_equals_the_layer_of_the_same_weights(cell: str) -> None:
         torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
-def test_dropout_acts_in_training_only() -> None:
+def test_dropout_applies_in_training_only() -> None:
     model = model_of("embedding", dropout=0.5, embedding_dropout=0.5)
     steps = Steps.of(gather(dataset("embedding"), np.arange(len(LENGTHS))))
     torch.testing.assert_close(model(steps)[0], model(steps)[0], rtol=0, atol=0)
@@ -137,7 +137,7 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(model(steps)[0], model(steps)[0])
 
 
-def test_neighbours_are_read() -> None:
+def test_bigrams_are_used() -> None:
     model = SequenceModel(
         ModelSettings(hidden_size=4, embedding_size=6, bigram_size=3, bidirectional=True), Sizes(5, 4, 0, 7)
     )
@@ -180,7 +180,7 @@ def test_tied_weights_are_one_tensor() -> None:
         ({"bigram_size": 3}, Sizes(5, 4, bigrams=7), "set `bidirectional=True`"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:
+def test_incompatible_settings_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:
     with pytest.raises(InputError) as refused:
         SequenceModel(ModelSettings(**settings), sizes)
     assert said in str(refused.value)

@@ -62,7 +62,7 @@ def test_equations(variant: str, cell: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_more_steps_than_are_taken_at_once(variant: str, threaded: None, cell: str, threads: int) -> None:
+def test_more_steps_than_one_block(variant: str, threaded: None, cell: str, threads: int) -> None:
     """Forward projects 64 rows of input ahead, backward catches up with its products after 256."""
     torch.set_num_threads(threads)
     for batch_first in (False, True):
@@ -75,7 +75,7 @@ def test_more_steps_than_are_taken_at_once(variant: str, threaded: None, cell: s
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_products_larger_than_their_blocks(variant: str, threaded: None, threads: int) -> None:
+def test_products_larger_than_one_block(variant: str, threaded: None, threads: int) -> None:
     """Products go by blocks of 256 steps, some 200 rows and 512 columns, and fewer in float64."""
     torch.set_num_threads(threads)
     for dtype in (F32, F64):

@@ -22,7 +22,7 @@ def test_split_by_batch_and_by_hidden(variant: str, threaded: None, cell: str, t
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_callers_at_once(threaded: None, cell: str) -> None:
+def test_concurrent_callers(threaded: None, cell: str) -> None:
     torch.set_num_threads(2)
     case = Case(cell, T=6, B=4, H=40, dtype=torch.float32)
     _, layer = case.layers()
@@ -58,5 +58,5 @@ def test_same_thread_count_same_bits(threaded: None) -> None:
         assert_same("one thread against three", one, three, torch.float32)
 
 
-def test_follows_torch() -> None:
+def test_the_kernel_is_used() -> None:
     assert nn.explain_backend(nn.RNN(2, 3), torch.ones(4, 1, 2)).startswith("kernel")

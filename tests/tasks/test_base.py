@@ -10,7 +10,7 @@ from ohlol.tasks.base import register
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_is_registered_whole(name: str) -> None:
+def test_registered_tasks_are_complete(name: str) -> None:
     task = TASKS[name]
     assert task.name == name
     assert TARGETS[name] is task.targets

@@ -31,6 +31,6 @@ def test_span_metrics_equal_seqeval(rows: list[list[tuple[str, str]]]) -> None:
     assert metrics["loss"] == pytest.approx(0.5)
 
 
-def test_spans_decide_where_labels_mark_them() -> None:
+def test_span_f1_is_the_main_metric_of_span_labels() -> None:
     assert TASKS["label"].metrics(codec_of("label", ["NOUN", "B", "O"])).main == "accuracy"
     assert TASKS["label"].metrics(codec_of("label", ["B", "M", "E", "S"])).main == "span_f1"

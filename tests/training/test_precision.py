@@ -83,21 +83,21 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
     assert ohlol.load(tmp_path / "run").config.metrics == pytest.approx(model.config.metrics)
 
 
-def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
+def test_metrics_equal_those_of_evaluate(tmp_path: Path) -> None:
     data, dev = upper_pairs(tmp_path / "data.tsv"), upper_pairs(tmp_path / "dev.tsv", seed=8)
     model = ohlol.fit(data, dev=dev, out=tmp_path / "run", precision="bf16", **TINY)
     assert model.config.metrics == ohlol.load(tmp_path / "run").evaluate(dev).metrics()
 
 
 @pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")
-def test_on_the_cpu_it_says_that_it_is_slow() -> None:
+def test_a_low_precision_on_the_cpu_is_a_warning() -> None:
     with pytest.warns(
         InputWarning, match="`precision` bf16 on the CPU runs torch's own layers instead of ohlol's kern"
     ):
         ohlol.fit(precision="bf16", epochs=1)
 
 
-def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_precision_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="`precision` is 'tf32'; it must be one of fp32, bf16, fp16"):
         ohlol.fit(out=tmp_path / "run", precision="tf32")
     ohlol.fit(out=tmp_path / "run", precision="bf16", epochs=1)
@@ -106,7 +106,7 @@ def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])
-def test_a_scale_too_large_is_halved_and_nothing_else(on_nan: str, tmp_path: Path) -> None:
+def test_a_scale_that_overflows_is_halved_and_the_step_left_out(on_nan: str, tmp_path: Path) -> None:
     data, settings = prepared("next", tmp_path)
     settings |= {"precision": "fp16", "on_nan": on_nan}
     watch = Scaled(28)
@@ -124,7 +124,7 @@ def test_a_scale_too_large_is_halved_and_nothing_else(on_nan: str, tmp_path: Pat
     assert lines[0]["train_loss"] > 1  # those steps' losses are numbers, and count
 
 
-def test_a_run_stopped_among_overflows_ends_in_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_stopped_between_overflows_ends_with_the_same_bytes(tmp_path: Path) -> None:
     data, settings = prepared("next", tmp_path)
     settings |= {"precision": "fp16"}
     ohlol.fit(data, out=tmp_path / "whole", callbacks=[Scaled(30)], **settings)
@@ -150,7 +150,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, what: str, first: int) -> None:
     monkeypatch.setattr(Trainer, "_combine_losses", told)
 
 
-def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nan_loss_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, settings = prepared("next", tmp_path)
     broken(monkeypatch, "loss", 3)
     with pytest.raises(
@@ -159,7 +159,7 @@ def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, monkeypatch: pyt
         ohlol.fit(data, precision="fp16", **settings)
 
 
-def test_a_gradient_that_no_scale_mends_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_that_is_nan_at_any_scale_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 2000)
     broken(monkeypatch, "gradient", 3)
     halvings = 16 + 13  # from 65536, where the scale begins, to the least
@@ -168,7 +168,7 @@ def test_a_gradient_that_no_scale_mends_stops(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("scaler", [[0.0, 0.0], [math.inf, 0.0], [1.0, -1.0], [1.0], None])
-def test_a_scale_that_is_none_is_refused(scaler: list[float] | None, tmp_path: Path) -> None:
+def test_an_invalid_scale_is_refused(scaler: list[float] | None, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", precision="fp16", callbacks=[Losses(stop=3)])
     tensors, position = resume_state.load_state(tmp_path / "run")
@@ -181,7 +181,7 @@ def test_a_scale_that_is_none_is_refused(scaler: list[float] | None, tmp_path: P
         ohlol.fit(out=tmp_path / "run", resume=True)
 
 
-def test_float64_is_left_alone(tmp_path: Path) -> None:
+def test_float64_is_not_cast(tmp_path: Path) -> None:
     """Autocast casts no float64, which tests train in; everything else must bear it."""
     data = text_file(tmp_path / "data.txt")
     torch.set_default_dtype(torch.float64)

@@ -91,7 +91,9 @@ def same(one: Path, other: Path) -> bool:
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
 
-def test_given_again_it_goes_on_to_more(whole: tuple[StudySummary, Path], data: Path, folder: Path) -> None:
+def test_repeating_the_command_with_more_trials_extends_the_study(
+    whole: tuple[StudySummary, Path], data: Path, folder: Path
+) -> None:
     summary, out = whole
     before = bytes_of(out / "trials")
     assert settings_of(tuned(data, out, keep=2)) == settings_of(summary)  # there are enough
@@ -102,7 +104,7 @@ def test_given_again_it_goes_on_to_more(whole: tuple[StudySummary, Path], data: 
     assert (folder / "parts/best/model.safetensors").read_bytes() == (out / "best/model.safetensors").read_bytes()
 
 
-def test_the_command_that_is_printed_trains_the_best_again(
+def test_the_printed_command_trains_the_best_run_again(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -121,7 +123,7 @@ def test_the_command_that_is_printed_trains_the_best_again(
 
 
 @pytest.mark.slow
-def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
+def test_bad_trials_are_pruned(data: Path, tmp_path: Path) -> None:
     summary = ohlol.tune(
         data, trials=14, out=tmp_path / "study", search=["lr=1e-7:0.03:log"], hidden_size=8, embedding_size=5, epochs=8,
         batch_size=4, seed=3,
@@ -147,7 +149,7 @@ def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "score"), [("next", "bits"), ("classify", "accuracy"), ("forecast", "rmse")])
-def test_every_task_and_the_direction_of_its_score(kind: str, score: str, tmp_path: Path) -> None:
+def test_every_task_and_the_direction_of_its_metric(kind: str, score: str, tmp_path: Path) -> None:
     file, options = prepared(kind, tmp_path)
     options = {k: v for k, v in options.items() if k != "cell"}
     summary = ohlol.tune(file, trials=3, out=tmp_path / "study", search=["lr=1e-5,0.003,0.03"], **options)
@@ -160,7 +162,7 @@ def test_every_task_and_the_direction_of_its_score(kind: str, score: str, tmp_pa
     assert len(ohlol.tune(file, trials=9, out=tmp_path / "study", search=["lr=1e-5,0.003,0.03"], **options).trials) == 3
 
 
-def test_words_are_encoded_with_and_without_their_spelling(tmp_path: Path) -> None:
+def test_words_are_encoded_with_and_without_their_characters(tmp_path: Path) -> None:
     file = names_file(tmp_path / "data.csv")
     summary = ohlol.tune(
         file, trials=2, out=tmp_path / "study", search=["char_rnn_size=0,4"], level="word", input="name", target="kind",
@@ -183,7 +185,7 @@ def test_pairs_and_an_encoded_corpus(data: Path, tmp_path: Path) -> None:
         tuned(tmp_path / "corpus", tmp_path / "other", 2, dev_fraction=0.2)
 
 
-def test_trials_that_fail_do_not_end_the_study(data: Path, tmp_path: Path) -> None:
+def test_failed_trials_do_not_end_the_study(data: Path, tmp_path: Path) -> None:
     search = ["lr=0.01,1e38", "hidden_size=6,1048576"]
     summary = ohlol.tune(data, trials=4, out=tmp_path / "study", search=search, max_grad_norm=0.0, **SETTINGS)
     why = {(t.settings["lr"], t.settings["hidden_size"]): t.reason for t in summary.trials if t.state == "failed"}
@@ -220,9 +222,7 @@ class Stopper(TuneCallback):
 
 
 @pytest.mark.slow
-def test_a_signal_saves_and_the_same_command_goes_on(
-    whole: tuple[StudySummary, Path], data: Path, tmp_path: Path
-) -> None:
+def test_the_same_command_resumes_after_a_signal(whole: tuple[StudySummary, Path], data: Path, tmp_path: Path) -> None:
     summary, out = whole
     with pytest.raises(Interrupted):
         tuned(data, tmp_path / "study", callback=Stopper(2, 9))
@@ -252,7 +252,7 @@ def killed(data: Path, out: Path, there: Path, wait: float) -> None:
 @pytest.mark.parametrize(
     ("file", "wait"), [("trials/0001/resume/last.safetensors", 0.02), ("trials/0003", 0.0), ("study.db", 0.0)]
 )
-def test_killed_with_signal_9_it_goes_on(
+def test_the_same_command_resumes_after_a_kill(
     whole: tuple[StudySummary, Path], data: Path, tmp_path: Path, file: str, wait: float
 ) -> None:
     summary, out = whole
@@ -294,7 +294,7 @@ def test_the_data_are_read_once(data: Path, tmp_path: Path, monkeypatch: pytest.
     assert len(calls) == 1
 
 
-def test_what_is_refused(
+def test_invalid_arguments_are_refused(
     whole: tuple[StudySummary, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, out = whole
@@ -330,6 +330,6 @@ def test_what_is_refused(
         tuned(data, tmp_path / "refused")
 
 
-def test_a_timeout_begins_no_further_trial(data: Path, tmp_path: Path) -> None:
+def test_no_trial_starts_after_a_timeout(data: Path, tmp_path: Path) -> None:
     assert tuned(data, tmp_path / "study", timeout=0).trials == ()
     assert 1 <= len(tuned(data, tmp_path / "study", timeout=0.01).trials) < 6

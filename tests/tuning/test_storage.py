@@ -10,7 +10,7 @@ from ohlol.utils.errors import InputError
 from tuning.studies import open_study
 
 
-def test_passwords_are_neither_shown_nor_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_are_neither_printed_nor_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "postgresql://me:pa%40ss@localhost:1/x?sslpassword=hidden"
     with pytest.raises(InputError) as error:
         open_study(tmp_path / "study", storage=secret)
@@ -34,7 +34,7 @@ def test_passwords_are_neither_shown_nor_written(tmp_path: Path, monkeypatch: py
         open_study(tmp_path / "own", storage=f"sqlite:///{file}")
 
 
-def test_storages_that_do_not_work(tmp_path: Path) -> None:
+def test_invalid_storages_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"cannot use the storage sqlite:////nowhere/x.db: .*unable to open database file"
     ):

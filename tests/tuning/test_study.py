@@ -18,7 +18,9 @@ from ohlol.utils.files import write_json
 from tuning.studies import FIRST, open_study
 
 
-def test_trials_of_two_processes_and_of_one_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_claim_trials_and_resume_an_abandoned_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = open_study(tmp_path / "study"), open_study(tmp_path / "study")
     first, second = one.claim_trial(3), two.claim_trial(3)
     assert first is not None
@@ -49,7 +51,7 @@ def test_trials_of_two_processes_and_of_one_that_is_gone(tmp_path: Path, monkeyp
     two.close()
 
 
-def test_what_another_machine_left_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abandoned_trial_of_another_machine_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(study_module.socket, "gethostname", lambda: "elsewhere")
@@ -84,7 +86,7 @@ def test_what_another_machine_left_is_begun_anew(tmp_path: Path, monkeypatch: py
     here.close()
 
 
-def test_where_no_system_tells_who_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_abandoned_trials_without_file_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_module.locks, "fcntl", None)
     one, two = open_study(tmp_path / "study"), open_study(tmp_path / "study")
     first = one.claim_trial(1)
@@ -99,7 +101,7 @@ def test_where_no_system_tells_who_is_there(tmp_path: Path, monkeypatch: pytest.
     two.close()
 
 
-def test_a_machine_that_was_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     one, two = open_study(tmp_path / "one", storage=url), open_study(tmp_path / "two", storage=url)
     ask = one._study.ask
@@ -115,7 +117,7 @@ def test_a_machine_that_was_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     two.close()
 
 
-def test_a_trial_whose_process_ended_before_it_was_anybodys(tmp_path: Path) -> None:
+def test_trial_without_owner(tmp_path: Path) -> None:
     study = open_study(tmp_path / "study")
     study._study.ask()
     taken = [study.claim_trial(2), study.claim_trial(2)]
@@ -124,7 +126,7 @@ def test_a_trial_whose_process_ended_before_it_was_anybodys(tmp_path: Path) -> N
     study.close()
 
 
-def test_directories_that_are_no_studies(tmp_path: Path) -> None:
+def test_directories_without_a_study_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no study; `ohlol tune` creates one"):
         load_summary(tmp_path)
     for found, said in (
@@ -143,7 +145,7 @@ def test_directories_that_are_no_studies(tmp_path: Path) -> None:
         load_summary(tmp_path / "study")
 
 
-def test_without_optuna_there_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_optuna_is_one_line(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
     code = "import sys; sys.modules['optuna'] = None; from ohlol.cli import main; main(sys.argv[1:])"
     for arguments in (["tune", str(data), "--out", str(tmp_path / "study")], ["plot", str(tmp_path / "study")]):

@@ -8,13 +8,13 @@ from ohlol.utils.errors import SAID, InputError, TooLarge, cut, short
 
 
 @given(st.text())
-def test_a_cut_text_is_short_and_printable(text: str) -> None:
+def test_a_shortened_text_is_printable(text: str) -> None:
     result = cut(text)
     assert len(result) <= SAID
     assert result.isprintable()
 
 
-def test_a_text_that_needs_no_cut_is_unchanged() -> None:
+def test_a_short_text_is_unchanged() -> None:
     assert cut("ohlol: 你好") == "ohlol: 你好"
     assert cut("a" * (SAID - 1)) == "a" * (SAID - 1)
 

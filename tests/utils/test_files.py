@@ -31,7 +31,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
 
 
-def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
+def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/null")
     (tmp_path / "folder").mkdir()
@@ -44,13 +44,13 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
     assert {path.name: path.lstat().st_ino for path in tmp_path.iterdir()} == before
 
 
-def test_a_number_json_lacks_is_never_written(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_not_written_to_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_line_that_cannot_be_added_leaves_the_lines_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_append_leaves_the_lines_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "metrics.jsonl"
     assert append_line(path, b"one\n") == 4
     assert append_line(path, b"two\n") == 8
@@ -80,7 +80,7 @@ def test_the_name_of_a_new_file_is_flushed_too(tmp_path: Path, monkeypatch: pyte
     assert flushed == [path, folder, path]
 
 
-def test_a_link_is_replaced_in_one_step_and_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_link_is_replaced_atomically(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "best.tmp").touch()  # of a process that was killed
@@ -134,7 +134,7 @@ def writes(path: Path) -> Iterator[tuple[str, int]]:
             yield f"{owner}.{name}", node.lineno
 
 
-def test_no_other_room_writes_files_and_none_runs_them() -> None:
+def test_only_the_files_module_writes_and_nothing_is_executed() -> None:
     """What lies in a run directory is whole only if every file goes through files.py."""
     found = [
         (str(path.relative_to(SOURCE)), what, line)
