@@ -110,7 +110,7 @@ def test_repeated_words_share_a_row_of_characters() -> None:
     assert spelled == ["to", "be", "x"]
 
 
-def test_an_empty_word_has_characters() -> None:
+def test_an_empty_word_has_one_character() -> None:
     corpus = sequences_from_pairs([(["to", ""], ["P", "V"])])
     data = Codec.learn(corpus, unknowns=True, spelled=True).encode(corpus)
     assert data.spellings is not None

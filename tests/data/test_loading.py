@@ -72,7 +72,7 @@ def test_pairs_stay_in_memory(tmp_path: Path) -> None:
     assert data.codec.symbols.symbols == ("<unk>", *"ehlo")  # e is a label alone: few pairs share their symbols
 
 
-def test_pages_that_were_read_are_released(tmp_path: Path) -> None:
+def test_data_is_kept_until_it_is_released(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     loader = Loader(Source.parse("data.tsv"), {})
     assert loader.settings.format == "pairs"

@@ -1,4 +1,4 @@
-"""What holds on any device beside the CPU, for a class to inherit that names one; knows no device."""
+"""The tests of any device other than the CPU; a subclass of `OnDevice` names the device."""
 
 import json
 import warnings
@@ -62,7 +62,7 @@ class Losses(Recorder):
 
 
 class OnDevice:
-    """The tests."""
+    """The tests of a device, compared with the CPU."""
 
     device: ClassVar[str]
 

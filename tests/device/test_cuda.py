@@ -1,4 +1,4 @@
-"""Training and answering on an NVIDIA GPU, held to the CPU's; skipped, and said so, where there is none."""
+"""Training and inference on an NVIDIA GPU, compared with the CPU; skipped without a GPU."""
 
 import json
 import sys

@@ -185,7 +185,7 @@ def test_changed_graphs_are_refused(tmp_path: Path) -> None:
         import_run.import_model(tmp_path / "m.onnx", task="label")
 
 
-def test_names_of_the_wrong_number_are_refused(tmp_path: Path) -> None:
+def test_invalid_names_are_refused(tmp_path: Path) -> None:
     path, names = tmp_path / "m.safetensors", tmp_path / "names.txt"
     save_file(TorchModel("lstm").state_dict(), path)
     for text, message in (

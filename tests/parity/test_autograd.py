@@ -1,4 +1,4 @@
-"""Gradients of every shape that autograd can ask for, and everything that torch's own path must answer."""
+"""Gradients for any inputs, strides and subsets of parameters, and the calls that torch's own path handles."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""What a column takes as Python objects; whole files are in faults/test_rubbish.py."""
+"""What a column takes as Python objects; whole files are in faults/test_damaged_files.py."""
 
 import pytest
 

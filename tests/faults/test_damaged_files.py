@@ -1,4 +1,4 @@
-"""Spoiled data files of every format: each is read, or refused in one short line, in bounded memory and time."""
+"""Damaged data files of every format: each is read, or refused in one short line, in bounded memory and time."""
 
 import os
 import random
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damaged_files import FORMATS, damage, try_to_read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rubbish import FORMATS, spoiled, try_to_read
 
 from ohlol.config import DataSettings
 from ohlol.data import lines, sequences
@@ -20,7 +20,7 @@ from ohlol.data.readers.arrow import PARQUET_BYTES, arrow_table, read_groups
 from ohlol.utils.errors import InputError
 
 MUTATIONS = int(os.environ.get("OHLOL_MUTATIONS", "260"))
-"""Files spoiled, over all formats; `make faults` asks for 2,000."""
+"""Number of damaged files, over all formats; `make faults` asks for 2,000."""
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -38,13 +38,13 @@ def test_damaged_files(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     )
     @given(st.integers(0, 2**63))
     def spoil(seed: int) -> None:
-        path.write_bytes(spoiled(raw, random.Random(seed)))
+        path.write_bytes(damage(raw, random.Random(seed)))
         outcomes.append(try_to_read(path, how))
 
     spoil()
     assert False in outcomes or name.endswith(".txt")  # a text may hold nearly anything
     with capsys.disabled():
-        print(f"{kind}: {len(outcomes)} spoiled files, {outcomes.count(False)} refused in one line, the others read")
+        print(f"{kind}: {len(outcomes)} damaged files, {outcomes.count(False)} refused in one line, the others read")
 
 
 @pytest.mark.parametrize("kind", FORMATS)

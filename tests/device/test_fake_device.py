@@ -1,4 +1,4 @@
-"""Training and answering on a device beside the CPU, where a tensor on the wrong side is an error."""
+"""Training and inference on a fake device, where a tensor on the wrong device is an error."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import other
+import fake_device
 import pytest
 
 pytestmark = pytest.mark.slow
@@ -15,13 +15,22 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler is here, with which the device is built")
+@pytest.mark.skipif(shutil.which("c++") is None, reason="the device is built with a C++ compiler, and there is none")
 def test_the_tests_pass_on_the_fake_device(tmp_path: Path) -> None:
-    """In a process of its own, since torch knows the device from then on as the accelerator of the machine."""
+    """In a separate process, since torch cannot unregister an accelerator."""
     library = tmp_path / "other.so"
-    said = other.build(library)
-    assert not said, said
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", str(HERE / "on_other.py")]
+    errors = fake_device.build(library)
+    assert not errors, errors
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        str(HERE / "on_fake_device.py"),
+    ]
     environment = {**os.environ, "OHLOL_OTHER": str(library)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=HERE.parents[1])
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr

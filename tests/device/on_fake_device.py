@@ -1,18 +1,18 @@
-"""The tests of a device beside the CPU on the one of other.cpp; test_other.py runs them in a process of their own."""
+"""The device tests on the fake device of fake_device.cpp; test_fake_device.py runs them in a separate process."""
 
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import other
+import fake_device
 import pytest
 import torch
 from helpers import TINY, text_file, upper_pairs
 
-DRAWN_FROM = other.install(Path(os.environ["OHLOL_OTHER"]))
+GENERATOR = fake_device.install(Path(os.environ["OHLOL_OTHER"]))
 
-# after torch knows the device
+# after the device is registered
 from on_device import OnDevice  # noqa: E402
 
 import ohlol  # noqa: E402
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings(
 OTHER = torch.device("other", 0)
 
 
-class TestOther(OnDevice):
+class TestFakeDevice(OnDevice):
     device = "other"
 
 
@@ -58,7 +58,7 @@ def test_the_device_has_its_own_generator() -> None:
     assert state is not None
     one = torch.nn.functional.dropout(torch.ones(100, device="other"))
     assert torch.equal(torch.get_rng_state(), before)
-    assert not torch.equal(DRAWN_FROM.get_state(), state)
+    assert not torch.equal(GENERATOR.get_state(), state)
     devices.set_rng_state(OTHER, state)
     assert torch.equal(torch.nn.functional.dropout(torch.ones(100, device="other")).cpu(), one.cpu())
 
