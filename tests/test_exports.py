@@ -1,4 +1,4 @@
-"""What the package offers is what it says it offers, and the examples in its docstrings are true."""
+"""The exports of the package match `__all__`, and the examples in docstrings run."""
 
 import doctest
 import importlib

@@ -28,7 +28,7 @@ def torch_module(kind: str, I: int, H: int, *, bias: bool, layer: bool) -> torch
 
 
 def weights_of(module: torch.nn.Module, *, suffix: str = "") -> Weights:
-    """Copies, so that the gradients of the two sides do not meet in one tensor."""
+    """Copies of the weights, so that the gradients of the two implementations are separate."""
     found = (getattr(module, name + suffix, None) for name in PARAMETERS)
     return Weights(*(None if p is None else p.detach().clone().requires_grad_() for p in found))
 
@@ -56,7 +56,7 @@ def assert_same(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> None:
 
 
 def gradients(results: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The gradients of one scalar in which every number of every result has its own weight."""
+    """The gradients of a random linear combination of all results."""
     generator = torch.Generator().manual_seed(11)
     total = sum((r * torch.randn(r.shape, dtype=r.dtype, generator=generator)).sum() for r in results)
     return torch.autograd.grad(total, inputs)

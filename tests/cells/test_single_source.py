@@ -1,4 +1,4 @@
-"""What a cell is stands in its own module: names of cells and numbers of gates are written down nowhere else."""
+"""A cell is described in its own module only: other modules contain no names of cells and no numbers of gates."""
 
 import ast
 from collections import Counter

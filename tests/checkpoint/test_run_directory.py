@@ -1,4 +1,4 @@
-"""The run directory: what was written is read again, what is damaged or of another version is refused in one line."""
+"""The run directory: files are read back as written; damaged ones and other versions are refused in one line."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def run(runs: dict[str, Path], tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """A copy of the run that a test may damage."""
     return Path(shutil.copytree(runs["label"], tmp_path / "run"))
 
 

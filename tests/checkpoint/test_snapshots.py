@@ -1,4 +1,4 @@
-"""Snapshots: one for each epoch and one before the first, the same after an interruption, and read with care."""
+"""Snapshots: one per epoch and one before the first, equal after an interruption; damaged ones are refused."""
 
 import json
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Weights in files: laid out as the library lays them out, with a checksum that is right."""
+"""Files of weights: the layout of the safetensors library, and the checksum."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The command line, from a file to a measured model, and every error as one line."""
+"""The command line: train, evaluate and predict a file; every error is one line."""
 
 import inspect
 import json
@@ -28,11 +28,11 @@ from ohlol.data import sequences
 from ohlol.display import progress
 
 PATIENCE = 120
-"""Seconds a process may take before a test says that it hangs."""
+"""Time limit of a process in seconds."""
 
 
 class Ran(NamedTuple):
-    """What a command came to."""
+    """The exit status and the output of a command."""
 
     code: int
     out: str
@@ -44,7 +44,7 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command line in this process, in an empty folder."""
+    """Run the command line in this process, in an empty directory."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object) -> Ran:
@@ -58,7 +58,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def refused(ran: Ran) -> str:
-    """The one line on stderr of a command that was given something wrong."""
+    """The one line on stderr of a command that fails with invalid input."""
     assert ran.code == 2, ran
     assert ran.err.startswith("ohlol: ")
     assert ran.err.count("\n") == 1
@@ -85,7 +85,7 @@ def process(*arguments: object, **options: object) -> "subprocess.Popen[str]":
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small run of each task, to read only."""
+    """A directory with a small run of each task; tests only read it."""
     folder = tmp_path_factory.mktemp("trained")
     upper_pairs(folder / "pairs.tsv")
     text_file(folder / "text.txt")

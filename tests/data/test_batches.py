@@ -1,4 +1,4 @@
-"""Packing loses nothing, an epoch holds every sequence once, and its order is a pure function of its seed."""
+"""Packing is invertible, an epoch has every sequence once, and its order is a function of its seed."""
 
 import numpy as np
 import pytest

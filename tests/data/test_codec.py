@@ -1,4 +1,4 @@
-"""A corpus becomes arrays and its codec survives the way through JSON."""
+"""A codec encodes a corpus as arrays, and is unchanged by a JSON round trip."""
 
 import json
 

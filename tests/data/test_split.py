@@ -1,4 +1,4 @@
-"""The dev data, at random or at the end of each text."""
+"""The validation data, at random or at the end of each text."""
 
 from collections.abc import Callable
 from typing import Any

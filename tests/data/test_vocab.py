@@ -141,7 +141,7 @@ def test_invalid_json_is_refused(data: object):
 
 @given(st.lists(st.text("ab中𝄞\n", max_size=6)), st.lists(st.text("ab中𝄞\n", min_size=1, max_size=3)))
 def test_bigrams_of_many_sequences(sequences: list[str], known: list[str]) -> None:
-    """As one text with edges between, to the ids that each sequence's pairs have one by one."""
+    """Encoding all bigrams at once gives the ids of each sequence encoded alone."""
     vocab = Vocab.build([known], unk=True)
     pairs = [a + b for sequence in sequences for a, b in pairwise([EDGE, *sequence, EDGE])]
     assert vocab.encode_pairs(edged(sequences)).tolist() == vocab.encode(pairs).tolist()

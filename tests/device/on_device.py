@@ -40,13 +40,13 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
 }
 """Every task, cell and kind of input; some batches are ragged, and streams end before others do."""
 UNDROPPED = {**TINY, "dropout": 0.0, "embedding_dropout": 0.0}
-"""Dropout is drawn by the device, with numbers of its own."""
+"""Without dropout, since each device has its own random numbers."""
 TOLERANCE = 2e-5
-"""Of a loss in float32 after some twenty steps: a device adds up in another order."""
+"""Of a float32 loss after some twenty steps; each device sums in another order."""
 
 
 class Losses(Recorder):
-    """Keeps the loss of every step, and may stop after one."""
+    """Records the loss of every step, and may stop the training after one."""
 
     def __init__(self, stop: int = 0):
         super().__init__()

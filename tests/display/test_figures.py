@@ -1,4 +1,4 @@
-"""Figures of traces and curves: the numbers in them are those of the trace, and any sign can be drawn."""
+"""Figures of traces and curves: they contain the numbers of the trace, and any character can be drawn."""
 
 import re
 import subprocess

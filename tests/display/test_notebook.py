@@ -1,4 +1,4 @@
-"""What a notebook shows of traces and shapes: the same numbers, in HTML that a symbol cannot leave."""
+"""Traces and shapes in a notebook: the same numbers, and symbols escaped in HTML."""
 
 import re
 from html import unescape

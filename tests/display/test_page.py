@@ -1,4 +1,4 @@
-"""The page of a trace: what it holds, that symbols stay data, and what a real browser shows of it."""
+"""The page of a trace: its data, the escaping of symbols, and its display in a browser."""
 
 import base64
 import hashlib
@@ -104,7 +104,7 @@ def test_symbols_are_escaped() -> None:
 
 
 def big_model(hidden: int) -> TrainedModel:
-    """A model of the size the page must still take, not trained."""
+    """An untrained model of the largest size that a page must support."""
     from ohlol.checkpoint.run_config import RunConfig
     from ohlol.config import DataSettings, ModelSettings, TrainSettings
     from ohlol.data.codec import Codec
@@ -415,7 +415,7 @@ PAINTED = """() => [...document.querySelectorAll(
     while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
     return [getComputedStyle(e).color, getComputedStyle(ground).backgroundColor, e.className || e.tagName];
 })"""
-"""The colour of every text, the ground it stands on, and which text it is."""
+"""The colour and background colour of every text, and the text."""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -449,7 +449,7 @@ BLIND = {
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
     "none": np.eye(3),
 }
-"""What each kind of colour blindness makes of linear RGB: Machado, Oliveira and Fernandes (2009), severity 1."""
+"""Matrices for linear RGB that simulate colour blindness: Machado, Oliveira and Fernandes (2009), severity 1."""
 
 
 def lab(rgb: np.ndarray) -> np.ndarray:

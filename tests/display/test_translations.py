@@ -1,4 +1,4 @@
-"""The catalogue is whole in every language, and every text of it is used."""
+"""The catalogue is complete in every language, and every text in it is used."""
 
 import re
 import string

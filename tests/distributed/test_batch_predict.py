@@ -1,4 +1,4 @@
-"""Predictions of a corpus: each sequence once, in order, whatever the number of processes and the interruptions."""
+"""Predictions of a corpus: each sequence once and in order, for any number of processes and interruptions."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lines(folder: Path) -> list[str]:
-    """All predictions, collected in the order that the index names."""
+    """All predictions, in the order of the index."""
     files = read_json(folder / "predictions.json")["files"]
     found = [(folder / entry["file"]).read_text(encoding="utf-8").splitlines() for entry in files]
     assert [len(part) for part in found] == [entry["sequences"] for entry in files]

@@ -1,4 +1,4 @@
-"""Several processes train one run: losses and metrics as of one, and nothing lost, doubled or printed twice."""
+"""Several processes train one run: the losses and metrics of one process, and output printed once."""
 
 import json
 import os
@@ -49,7 +49,7 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs by one, two and three processes, each in a folder of its own."""
+    """The runs of one, two and three processes, each in its own directory."""
     folder = tmp_path_factory.mktemp("curves")
     for size in (1, 2, 3):
         runs = []
@@ -94,7 +94,7 @@ def test_metrics_equal_those_of_one_process(curves: Path, name: str, size: int) 
 
 @pytest.mark.slow
 def test_all_processes_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
-    """Whether a scaled gradient overflows is seen after it was averaged, so one process's overflow is everybody's."""
+    """Overflows are detected after the gradients are averaged, so all processes leave out the same step."""
     text_file(tmp_path / "data.txt")
     settings = {
         **SAME,
@@ -167,7 +167,7 @@ def test_only_the_main_process_writes_and_prints(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_resumed_by_another_number_of_processes(tmp_path: Path) -> None:
-    """SIGTERM to torchrun stops all after the same step; as many go on to the same bytes, fewer to an end as well."""
+    """SIGTERM stops all processes after the same step; as many resume to the same bytes, and fewer finish the run."""
     text_file(tmp_path / "data.txt", 2500)
     run(train(2, "data.txt", "--out", "whole", *flags(SETTINGS)), tmp_path)
     process = start(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), tmp_path)
@@ -207,7 +207,7 @@ HOSTS = [f"oh{os.getpid()}{letter}" for letter in "ab"]
 
 
 def addresses() -> list[list[str]] | None:
-    """Two hosts with addresses of their own, as prefixes of commands; None where the system does not permit them."""
+    """Two hosts with their own addresses, as prefixes of commands; None if the system does not permit them."""
     one, two = HOSTS
     made = [
         ["ip", "netns", "add", one],
@@ -231,7 +231,7 @@ def addresses() -> list[list[str]] | None:
 
 @pytest.mark.slow
 def test_two_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In network namespaces where they are permitted; else as two rendezvous on this host."""
+    """In network namespaces if the system permits them, otherwise as two launchers on this host."""
     text_file(tmp_path / "data.txt", 2000)
     run(train(2, "data.txt", "--out", "whole", *flags(SETTINGS)), tmp_path)
     hosts = addresses()

@@ -26,7 +26,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def ended(place: Path, how: str, who: str, *more: str) -> list[tuple[int, str, str]]:
-    """The status of each process, and what it said."""
+    """The exit status, output and errors of each process."""
     program = [sys.executable, str(Path(__file__).with_name("exit_worker.py")), how, who]
     processes = together([*program, "data.txt", "--out", "run", "--overwrite", *flags(SETTINGS), *more], place)
     return [(process.returncode, *said) for process in processes if (said := process.communicate())]

@@ -1,4 +1,4 @@
-"""The notebooks run, and the outputs they hold are those of running them again."""
+"""The notebooks run, and running them reproduces their stored outputs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Every command and every piece of Python that a markdown page shows is run and prints what the page says."""
+"""Every command and piece of Python in a markdown page is run and prints the output that the page shows."""
 
 from pathlib import Path
 

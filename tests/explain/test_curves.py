@@ -46,7 +46,7 @@ def test_the_curves_equal_the_log(runs: Path) -> None:
 
 
 def test_gradient_norm_and_saturation_are_recomputed(tmp_path: Path) -> None:
-    """Both are worked out again, by torch alone, for an epoch of a single step."""
+    """Both are computed again with torch alone, for an epoch of a single step."""
     import torch
 
     model = ohlol.fit([("hello", "ohlol")], seed=1, epochs=1, snapshots=True, out=tmp_path / "run")

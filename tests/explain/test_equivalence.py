@@ -1,4 +1,4 @@
-"""The ways agree where they should, a way that is wrong is found, and weights survive the conversions."""
+"""The implementations agree, a wrong one is detected, and weights are unchanged by the conversions."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The neuron that was made to track a feature is found, and none in noise."""
+"""A neuron constructed to track a feature is detected, and none in noise."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ TEXT = 'He said "go (now)" and 12 left.\nThen "stop" [he] said at 7.\n' * 12
 
 
 def make_states(**tracked: int) -> NeuronStates:
-    """Noise, and neurons that follow a feature; names with _ for spaces."""
+    """Noise, and neurons that follow a feature; names have _ for spaces."""
     random = np.random.default_rng(3)
     values = random.normal(size=(len(TEXT), 40)).astype(np.float32)
     rows = features(TEXT)
@@ -124,7 +124,7 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
 
 
 def test_a_constructed_neuron_in_a_model(text_model: TrainedModel, tmp_path: Path) -> None:
-    """Weights that let one unit of the LSTM see nothing but whether the symbol is a space."""
+    """One neuron whose weights depend only on whether the symbol is a space."""
     model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "epochs": 1, "embedding_size": 0, "cell": "rnn"})
     layer, vocab = model.network.layers, model.codec.symbols
     assert vocab is not None

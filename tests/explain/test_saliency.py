@@ -1,4 +1,4 @@
-"""Influence against what the model itself does when an input is changed, and the horizon of a known recurrence."""
+"""Saliency equals the change of the model's output when an input changes; the horizon of a known recurrence."""
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_later_inputs_have_no_influence(hello: TrainedModel) -> None:
 
 
 def forgetting(model: TrainedModel, keep: float) -> None:
-    """Make the layer multiply its state by `keep` at every step, near enough, since its sums stay near 0."""
+    """Set weights so that the layer approximately multiplies its state by `keep` at every step."""
     with torch.no_grad():
         layer = model.network.layers
         layer.weight_ih_l0.copy_(torch.eye(4) * 1e-3)

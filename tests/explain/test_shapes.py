@@ -1,4 +1,4 @@
-"""Every shape of a report against a module of torch."""
+"""Every shape of a report equals that of a module of torch."""
 
 import itertools
 import json

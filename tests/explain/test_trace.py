@@ -1,4 +1,4 @@
-"""The numbers of a trace, worked out again by hand from the weights, and against the model's own forward."""
+"""The numbers of a trace equal those computed by hand from the weights and those of the model's forward pass."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def weights(model: TrainedModel) -> dict[str, list[Any]]:
 
 
 def test_hello_computed_by_hand(hello: TrainedModel) -> None:
-    """No tensor arithmetic: sums written out over Python's own numbers."""
+    """Computed with Python floats, without tensors."""
     found = trace(hello, "hello", target="ohlol")
     w = weights(hello)
     W_ih, W_hh = w["layers.weight_ih_l0"], w["layers.weight_hh_l0"]
@@ -77,7 +77,7 @@ def test_gradients_of_hello_computed_by_hand(hello: TrainedModel) -> None:
 
 
 def recomposed(found: Trace) -> None:
-    """The states made again from the gates alone."""
+    """The states computed from the gates."""
     for layer in found.layers:
         g = {gate.name: gate.value for gate in layer.gates}
         old, new = layer.before, layer.after

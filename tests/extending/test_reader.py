@@ -81,7 +81,7 @@ def test_errors_name_file_and_line(rules: Path) -> None:
 
 
 def test_encode_in_several_processes(rules: Path, tmp_path: Path) -> None:
-    """The reader travels with the plan, so that each process imports the module that registers it."""
+    """The plan names the module of the reader, so that each process imports and registers it."""
     program = (
         "import sys; from pathlib import Path; import toy_reader\n"
         "from ohlol.config import DataSettings; from ohlol.data.corpus.encode import encode\n"

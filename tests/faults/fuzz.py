@@ -1,4 +1,4 @@
-"""Feed the readers what atheris finds, for a while: `python tests/faults/fuzz.py [INPUTS]`; run by `make faults`.
+"""Fuzz the readers with atheris: `python tests/faults/fuzz.py [INPUTS]`; run by `make faults`.
 
 Atheris watches which branches an input reaches and changes inputs towards new ones. It is no dependency: without it
 this says so and ends.

@@ -1,4 +1,4 @@
-"""Each file of a run directory cut, flipped, swapped or hostile: a load gives equal content, or ends in one line."""
+"""Truncated, flipped, swapped and hostile files of a run directory: loading gives equal content or one line."""
 
 import itertools
 import json
@@ -44,12 +44,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(made: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """A copy of the run that a test may damage."""
     return Path(shutil.copytree(made / "run", tmp_path / "run"))
 
 
 def content(run: Path) -> tuple[Any, ...]:
-    """All that loading a run gives."""
+    """Everything that loading a run returns."""
     config, codec, model = run_directory.load_model(run)
     return config, codec, {k: v.numpy().tobytes() for k, v in model.state_dict().items()}
 
@@ -68,7 +68,7 @@ def one_line(error: InputError, run: Path | None) -> None:
 
 @contextmanager
 def one_line_or_none(run: Path | None = None) -> Generator[None]:
-    """What is done succeeds, or ends in one line that names the run; where there is none, perhaps a data file."""
+    """The block succeeds, or raises one line that names the run or, without one, a data file."""
     try:
         yield
     except InputError as error:

@@ -1,4 +1,4 @@
-"""Every n-th write, flush and rename of a run fails, is cut short, or is its last act: the directory stays readable."""
+"""Every n-th write, flush and rename fails, is truncated, or is the last one: the run directory stays readable."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""A run killed with signal 9 at random moments, again and again, ends in the same bytes as one that was not."""
+"""A run killed repeatedly with signal 9 at random moments ends with the same bytes as one that was not."""
 
 import os
 import random

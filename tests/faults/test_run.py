@@ -1,4 +1,4 @@
-"""A run in trouble: signals, locks, full and read-only disks, numbers that are none, memory, changed data, clocks."""
+"""Faults during a run: signals, locks, full and read-only disks, NaN, memory, changed data, clocks."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Run directories of format 2, as they were written once: every later version must read them and go on from them."""
+"""Stored run directories of format 2: every later version must read and resume them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""A trained model: methods that do not fit its task are refused, and a saved run predicts the same."""
+"""A trained model: methods of other tasks are refused, and a saved run predicts the same."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Graphs of other exporters and damaged graphs: what is not a model of torch layers is refused in one line."""
+"""Graphs of other exporters and damaged graphs: unsupported ones are refused in one line."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Weights in the gate order of ONNX: converted there and back, and ONNX's node tests by the equations of the cells."""
+"""Weights in the gate order of ONNX: conversion in both directions, and ONNX's node tests by the equations."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""State dicts of torch modules: what is not an embedding, one stack of layers and a linear head is refused."""
+"""State dicts of torch modules: anything other than an embedding, one stack of layers and a linear head is refused."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""A packed ragged batch gives what each sequence gives alone, and a carried state what the whole gives."""
+"""A packed batch equals its sequences computed alone, and chunks with a carried state equal the whole."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Our six modules are torch's own in every respect, and `accelerate` changes nothing but the class."""
+"""The six modules of `ohlol.nn` behave as those of torch, and `accelerate` changes only their class."""
 
 import copy
 import doctest
@@ -32,13 +32,13 @@ def flat(result: Any) -> list[Tensor]:
 
 
 def assert_equal(a: Any, b: Any) -> None:
-    """The same bits."""
+    """Equal bit for bit."""
     for left, right in zip(flat(a), flat(b), strict=True):
         assert torch.equal(left, right)
 
 
 def assert_near(a: Any, b: Any) -> None:
-    """The same numbers, within what the tolerance table of tests/parity allows the compiled kernels."""
+    """Equal within the tolerances of tests/parity for the compiled kernels."""
     for left, right in zip(flat(a), flat(b), strict=True):
         assert_same("tensor", left, right, right.dtype)
 

@@ -1,4 +1,4 @@
-"""The commonest shape mistakes get the right diagnosis, and the fix it gives makes the call work."""
+"""The most common shape mistakes are identified, and the suggested fix makes the call valid."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ T, B, I, H = 5, 3, 4, 6
 
 @dataclass(frozen=True)
 class Case:
-    """A wrong call, what check_shapes must call it, and where."""
+    """An invalid call, and the mistake, argument and axis that `check_shapes` must report."""
 
     what: str
     layer: Callable[[], Any]
@@ -259,7 +259,7 @@ ASSIGNED = [
 
 @pytest.mark.parametrize("case", ASSIGNED, ids=lambda case: case.what)
 def test_applying_the_fix_makes_the_call_valid(case: Case) -> None:
-    """Follow the advice, as often as it takes, until the call is right."""
+    """Apply the advice repeatedly until the call is valid."""
     layer, x, hx = case.layer(), case.x, case.hx
     for _ in range(4):
         found = check_shapes(layer, x, hx)

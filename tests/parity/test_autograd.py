@@ -231,7 +231,7 @@ def test_deepcopy_and_save(kind: type[torch.nn.RNNBase]) -> None:
 
 
 class _Outer(torch.nn.Module):
-    """A model with a layer inside, which TorchScript can compile where it cannot compile the layer alone."""
+    """A model with one layer; TorchScript can compile it but not the layer alone."""
 
     def __init__(self, layer: torch.nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Tables of symbols, streams and the loop that writes text: the numbers of the layers they stand for."""
+"""Tables of symbols, streams and text generation equal the layers that they replace."""
 
 import itertools
 
@@ -96,7 +96,7 @@ def test_single_steps_equal_the_sequence(variant: str, cell: str, bias: bool, dt
 def test_batched_steps_equal_the_sequences(
     variant: str, threaded: None, cell: str, bias: bool, dtype: torch.dtype, threads: int
 ) -> None:
-    """Five sequences in a bank of seven, other ones at each step; by vectors, by ids, with a head and without."""
+    """Five of seven sequences, different ones at each step; by vectors, by ids, with a head and without."""
     torch.set_num_threads(threads)
     case = Case(cell, T=6, B=5, H=37, num_layers=3, bias=bias, dtype=dtype, state=False)
     layer, _ = case.layers()
@@ -128,7 +128,7 @@ def test_batched_steps_equal_the_sequences(
 @pytest.mark.parametrize("how", [(1.0, 0, 1.0), (0.7, 3, 1.0), (1.3, 0, 0.8), (0.9, 4, 0.6), (0.0, 0, 1.0)])
 @pytest.mark.parametrize("cell", CELLS)
 def test_text_equals_that_of_a_python_loop(cell: str, how: tuple[float, int, float]) -> None:
-    """The loop here runs torch's layer a step at a time, embedding, head and all."""
+    """The Python loop runs torch's embedding, layer and head one step at a time."""
     torch.manual_seed(2)
     case = Case(cell, inputs=6, H=20, num_layers=2, dtype=torch.float64)
     layer, _ = case.layers()

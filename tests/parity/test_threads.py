@@ -1,4 +1,4 @@
-"""More threads than entries, more entries than threads, and several callers at once: the results of one thread."""
+"""More threads than entries, more entries than threads, and concurrent callers: the results of one thread."""
 
 import threading
 

@@ -1,4 +1,4 @@
-"""torch's own samples of its six recurrent modules, run through ours."""
+"""torch's own samples of its six recurrent modules, run with those of ohlol."""
 
 import copy
 import pickle

@@ -1,4 +1,4 @@
-"""Every task is registered whole: for the data, with a head that fits and defaults that are allowed."""
+"""Every registered task has targets, a suitable head and valid defaults."""
 
 import pytest
 

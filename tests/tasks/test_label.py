@@ -1,4 +1,4 @@
-"""The metrics of labelled steps against seqeval and scikit-learn."""
+"""The metrics of labelled steps equal those of seqeval and scikit-learn."""
 
 import numpy as np
 import pytest

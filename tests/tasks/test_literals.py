@@ -1,4 +1,4 @@
-"""Names of tasks and heads are written in their own modules; the rest of the package asks the registries."""
+"""Names of tasks and heads are literals in their own modules only; the rest of the package uses the registries."""
 
 import ast
 from collections.abc import Collection, Iterator

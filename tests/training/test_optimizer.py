@@ -1,4 +1,4 @@
-"""Optimizers and learning rates: what each schedule does, and that the optimizer gets it."""
+"""Optimizers and learning rate schedules."""
 
 import math
 

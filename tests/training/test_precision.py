@@ -1,4 +1,4 @@
-"""Lower precisions on the CPU: what is cast and what stays float32, and overflows of fp16, which break nothing."""
+"""Lower precisions on the CPU: what is cast, what stays float32, and overflows in fp16."""
 
 import json
 import math
@@ -23,12 +23,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:--precision:ohlol.utils.errors.I
 
 @pytest.fixture(autouse=True)
 def settings_of_torch_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in every process but one that has imported torch's own test suite, which freezes them (tests/parity does)."""
+    """Allow changes of torch's settings, which importing torch's test suite forbids (tests/parity does)."""
     monkeypatch.setattr(torch.backends.m, "__allow_nonbracketed_mutation_flag", True)
 
 
 class Scaled(Losses):
-    """Begins with so large a scale that the first gradients overflow."""
+    """Starts with a loss scale so large that the first gradients overflow."""
 
     def __init__(self, exponent: int, stop: int = 0):
         super().__init__(stop)
@@ -182,7 +182,7 @@ def test_an_invalid_scale_is_refused(scaler: list[float] | None, tmp_path: Path)
 
 
 def test_float64_is_not_cast(tmp_path: Path) -> None:
-    """Autocast casts no float64, which tests train in; everything else must bear it."""
+    """Autocast does not cast float64; the rest of training must support that."""
     data = text_file(tmp_path / "data.txt")
     torch.set_default_dtype(torch.float64)
     try:

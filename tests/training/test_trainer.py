@@ -1,4 +1,4 @@
-"""The loop: losses, stopping, best weights, broken numbers, and the data that are set apart."""
+"""The training loop: losses, stopping, best weights, NaN, and validation data."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""ohlol.tune: trials are ordinary runs, hopeless ones are ended, killed ones go on, several processes share a study."""
+"""`ohlol.tune`: trials are runs, bad ones are pruned, killed ones are resumed, and processes share a study."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def data(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(folder: Path, data: Path) -> tuple[StudySummary, Path]:
-    """A study that nobody disturbed."""
+    """An uninterrupted study."""
     return tuned(data, folder / "whole", keep=2), folder / "whole"
 
 
@@ -86,7 +86,7 @@ def test_the_first_trial_is_the_defaults(whole: tuple[StudySummary, Path], data:
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two runs are the same to the byte, but for the name that the card has."""
+    """Whether two runs have the same bytes, except for the name in the card."""
     names = ("model.safetensors", "metrics.jsonl", "vocab.json", "config.json")
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
@@ -204,7 +204,7 @@ def test_failed_trials_do_not_end_the_study(data: Path, tmp_path: Path) -> None:
 
 
 class Stopper(TuneCallback):
-    """Sends a signal, or fails as a kill would, after some steps of a trial."""
+    """Sends a signal or raises an error in place of a kill, after some steps of a trial."""
 
     def __init__(self, trial: int, after: int):
         self.trial, self.after, self.number, self.steps = trial, after, -1, 0
@@ -240,7 +240,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
 
 
 def killed(data: Path, out: Path, there: Path, wait: float) -> None:
-    """Start it, and kill it `wait` seconds after a file is there."""
+    """Start the search and kill it `wait` seconds after a file was created."""
     with subprocess.Popen(command(data, out), env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
         while not there.exists() and process.poll() is None:
             time.sleep(0.005)

@@ -1,4 +1,4 @@
-"""What is searched: ranges as they are written, by default for each task, and what is refused."""
+"""The search space: ranges as text, the defaults of each task, and invalid ranges."""
 
 from pathlib import Path
 

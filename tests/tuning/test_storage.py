@@ -1,4 +1,4 @@
-"""The storage of a study: passwords are neither shown nor written, and databases that fail are one line."""
+"""The storage of a study: passwords are neither printed nor written, and a database error is one line."""
 
 from pathlib import Path
 

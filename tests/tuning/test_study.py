@@ -1,4 +1,4 @@
-"""A study in its storage: what is proposed, what other machines leave, and databases that do not work."""
+"""A study in its storage: claims of trials, trials abandoned by other machines, and invalid studies."""
 
 import subprocess
 import sys

@@ -83,7 +83,7 @@ def test_cuda_without_cuda_is_one_line(tmp_path: Any) -> None:
 
 
 def test_tf32_is_disabled_within_the_context_only() -> None:
-    """The switches are there without a GPU, too."""
+    """The settings exist without a GPU, too."""
     kinds = torch.backends.cudnn.rnn, torch.backends.cuda.matmul
     before = [kind.fp32_precision for kind in kinds]
     assert "tf32" in before

@@ -1,4 +1,4 @@
-"""Errors repeat what others wrote on one line, in at most `SAID` characters, without control characters."""
+"""Errors quote external text on one line, in at most `SAID` characters, without control characters."""
 
 import pytest
 from hypothesis import given

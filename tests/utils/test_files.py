@@ -1,4 +1,4 @@
-"""Files: a write that fails leaves what was there, what JSON lacks is never written, and no other room writes."""
+"""Files: a failed write keeps the old file, NaN is not written to JSON, and no other module writes files."""
 
 import ast
 import os
@@ -115,7 +115,7 @@ ALLOWED = {
 
 
 def writes(path: Path) -> Iterator[tuple[str, int]]:
-    """Calls that write a file past files.py, or that could run what a file holds."""
+    """Calls that write a file without files.py, or that could execute the content of a file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
@@ -135,7 +135,7 @@ def writes(path: Path) -> Iterator[tuple[str, int]]:
 
 
 def test_only_the_files_module_writes_and_nothing_is_executed() -> None:
-    """What lies in a run directory is whole only if every file goes through files.py."""
+    """Files are written completely or not at all only if files.py writes them."""
     found = [
         (str(path.relative_to(SOURCE)), what, line)
         for path in sorted(SOURCE.rglob("*.py"))

@@ -1,4 +1,4 @@
-"""A value is shown as HTML by the implementation that its type has."""
+"""A value is rendered as HTML by the implementation for its type."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Encoding in pieces: nothing is lost, the result is a function of the files alone, and a stopped one goes on."""
+"""Encoding in pieces: the result depends on the files only, and a stopped encoding is resumed."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def arrow_file(path: Path) -> Path:
 
 
 def quoted_file(path: Path) -> Path:
-    """Cells with all that can stand between quotes, and quotes that are none."""
+    """Quoted cells with delimiters and line ends, and literal quotes."""
     cells = ['"a\nb"', '"c ""d"" e"', 'f "g" h', '"i,j"', '"k\r\n""l"', "m", '"\n n\n"']
     rows = [f"{number},{cells[number % 7]},{'xy'[number % 2]}" for number in range(70)]
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(['"no","name","kind"', *rows]).encode())
@@ -71,7 +71,7 @@ def quoted_file(path: Path) -> Path:
 
 
 def json_table(path: Path) -> Path:
-    """Objects whose keys come in any order, and not all in each."""
+    """Objects with keys in any order, and some keys missing."""
     rows = [{"kind": "ab"[i % 2], "name": f"name{i}"} if i % 3 else {"name": f"n{i}", "kind": "a"} for i in range(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in [{"size": 1, **rows[0]}, *rows[1:]]))
     return path
@@ -172,7 +172,7 @@ def test_the_result_does_not_depend_on_the_number_of_processes(tmp_path: Path) -
 
 
 def test_a_long_series_is_scaled_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mean and deviation are taken of as many rows at once, however many are read at once."""
+    """Mean and deviation do not depend on the number of rows read at once."""
     sine_file(tmp_path / "data.csv", 1000)
     monkeypatch.setattr("ohlol.data.counts.BLOCK_ROWS", 64)
     found = []
@@ -204,7 +204,7 @@ def test_invalid_text_is_refused_with_its_line(tmp_path: Path) -> None:
 
 
 def test_a_killed_encoder_resumes(tmp_path: Path) -> None:
-    """Killed at several moments, and each time started again; the end is as if it had never been."""
+    """Killed at several moments and restarted each time; the result equals that of an uninterrupted encoding."""
     path = upper_pairs(tmp_path / "data.tsv", 3000)
     encode([str(path)], tmp_path / "whole", DataSettings(), jobs=1, piece=2000)
     program = (
@@ -235,7 +235,7 @@ def test_a_killed_encoder_resumes(tmp_path: Path) -> None:
 
 
 def begun(tmp_path: Path) -> None:
-    """A corpus of data.tsv whose work was stopped."""
+    """An incomplete corpus of data.tsv."""
 
     def stop(what: str, done: int, total: int) -> None:
         if what == "encode" and done == 2:

@@ -1,4 +1,4 @@
-"""Files in pieces: nothing is lost, and each piece can be read alone."""
+"""Files in pieces: the pieces cover the file, and each can be read alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +28,7 @@ cells = st.text(st.sampled_from('a,"\n\r; '), max_size=30)
 @given(cells, st.integers(1, 9), st.booleans())
 @settings(deadline=None)
 def test_a_table_in_pieces_equals_the_table(content: str, size: int, small: bool) -> None:
-    """Whatever quotes there are, in their place or not: the same rows at the same lines, or the same fault."""
+    """With valid or invalid quotes: the same rows at the same lines, or the same error."""
     path = Path("table.csv")
     path.write_bytes(b"no,name\n" + content.encode())
     how = DataSettings(task="classify", format="columns", level="char", header=True, input="name", target="no")

@@ -1,4 +1,4 @@
-"""A shard is written in parts, whole or not at all."""
+"""A shard is written in parts, completely or not at all."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""An encoded corpus from a stranger, or a damaged one, is refused in one line before a wrong number is used."""
+"""A hostile or damaged corpus is refused in one line before a wrong number is used."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def read_all(folder: Path) -> None:
-    """What training does with a corpus: open it, and read every batch."""
+    """Open a corpus and read every batch, as training does."""
     found = encoded.read(folder)
     for data in found.parts.values():
         batches = Buckets(data, 4, (0, 0))
