@@ -117,7 +117,7 @@ class OnDevice:
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
     def test_lower_precisions_learn_as_well(self, precision: str, tmp_path: Path) -> None:
         data = text_file(tmp_path / "c.txt", 1000)
-        settings = {**UNDROPPED, "cell": "gru", "hidden_size": 32, "epochs": 10, "bptt": 16, "lr": 0.02}
+        settings = {**TINY, "cell": "gru", "hidden_size": 32, "epochs": 10, "bptt": 16, "lr": 0.02}
         found: list[Losses] = []
         for kind in ("fp32", precision):
             found.append(Losses())
