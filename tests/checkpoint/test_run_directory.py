@@ -85,7 +85,7 @@ def test_another_version_is_refused(run: Path, version: object) -> None:
 
 def edit(run: Path, change: Callable[[dict[str, Any]], object], name: str = "config.json") -> None:
     data = json.loads((run / name).read_text(encoding="utf-8"))
-    del data["sha256"]  # so that what is changed is read, not refused at once
+    del data["sha256"]  # otherwise the checksum refuses every change
     change(data)
     (run / name).write_text(json.dumps(data), encoding="utf-8")
 

@@ -36,10 +36,10 @@ def test_the_layout_equals_that_of_safetensors() -> None:
     about, data = split(bytes(serialize_tensors(kept, {"format": "pt"})))
     wanted, same = split(save({k: v.detach().contiguous() for k, v in kept.items()}, {"format": "pt"}))
     assert data == same
-    told = about.pop("__metadata__")
-    assert isinstance(told, dict)
-    assert told.pop("sha256") != EMPTY_CHECKSUM
-    assert told == wanted.pop("__metadata__")
+    metadata = about.pop("__metadata__")
+    assert isinstance(metadata, dict)
+    assert metadata.pop("sha256") != EMPTY_CHECKSUM
+    assert metadata == wanted.pop("__metadata__")
     assert list(about.items()) == list(wanted.items())
 
 

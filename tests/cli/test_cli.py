@@ -292,7 +292,7 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
         assert made.startswith("the cat ")
         assert made == done(run("generate", "r", "--prompt", "the cat", "--length", 9, "--seed", 1))
         return
-    if kind == "segment":  # what is to be cut into words has no spaces
+    if kind == "segment":  # text to segment has no spaces
         write(tmp_path / name, "看似简单的话\n简单的\n")
     lines = done(run("predict", "r", name)).splitlines()
     if kind == "forecast":
@@ -322,7 +322,7 @@ def test_diacritics_train_and_predict_with_the_defaults(run: Run, tmp_path: Path
     random = np.random.default_rng(0)
     sentences = [[str(w) for w in random.choice(list(WORDS), size=2)] for _ in range(28)]
     rows = [(" ".join(s), " ".join(WORDS[w] for w in s)) for s in sentences]
-    # half of the targets decomposed: what is read is the composed form
+    # half of the targets are decomposed; the reader normalizes them
     rows = [(a, normalize("NFD", b) if i % 2 else b) for i, (a, b) in enumerate(rows)]
     write(tmp_path / "dau.tsv", "".join(f"{a}\t{b}\n" for a, b in rows))
     out = done(run("train", "dau.tsv"))

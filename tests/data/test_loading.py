@@ -118,7 +118,7 @@ def test_files_are_cached_in_the_run_and_read_again_after_a_change(tmp_path: Pat
     ohlol.fit(out="run", resume=True)
     assert (kept / "corpus.json").stat().st_mtime_ns == before
     (kept / "train-00000" / "inputs.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    ohlol.fit(out="run", resume=True)  # what is damaged is made again
+    ohlol.fit(out="run", resume=True)  # the damaged cache is written again
     assert (kept / "corpus.json").stat().st_mtime_ns > before
     store.verify(kept, store.read_manifest(kept))
     time.sleep(0.01)

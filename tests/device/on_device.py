@@ -136,10 +136,10 @@ class OnDevice:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", InputWarning)
             ohlol.fit(out=tmp_path / "run", resume=True, device=second)
-        told = " ".join(str(w.message) for w in said if w.category is InputWarning)
+        messages = " ".join(str(w.message) for w in said if w.category is InputWarning)
         title = devices.describe_device(devices.select_device(self.device))
-        assert ("saved by the CPU: dropout" if way == "there" else "saved by another device: dropout") in told
-        assert (f"device cpu -> {title}" if way == "there" else f"device {title} -> cpu") in told
+        assert ("saved by the CPU: dropout" if way == "there" else "saved by another device: dropout") in messages
+        assert (f"device cpu -> {title}" if way == "there" else f"device {title} -> cpu") in messages
         lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in lines] == [1, 2, 3]
 
@@ -206,5 +206,5 @@ class OnDevice:
         an_epoch = recorder.steps // 3
         assert [place for place, _ in made] == [*range(an_epoch)] * 3  # each once and in order
         for (before, _), (place, steps) in pairwise(made):
-            if place == before + 1:  # made within the step before, of which nobody has heard yet
+            if place == before + 1:  # prepared during the previous step, whose end was not reported yet
                 assert steps % an_epoch == place - 1

@@ -21,7 +21,7 @@ from ohlol.utils import devices  # noqa: E402
 from ohlol.utils.errors import InputError  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings(
-    "ignore:An output with one or more elements was resized"  # of torch itself, where it borrows from the CPU
+    "ignore:An output with one or more elements was resized"  # raised by torch's CPU fallback
 )
 OTHER = torch.device("other", 0)
 

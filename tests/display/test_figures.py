@@ -40,7 +40,7 @@ def test_the_figure_of_a_trace_shows_its_numbers(hello: TrainedModel) -> None:
     assert [label.get_text() for label in saliency.get_yticklabels()] == list("ohlol")
     shown = saliency.images[0].get_array()
     assert shown is not None
-    assert (np.triu(shown, 1) == 0).all()  # no answer knows what comes
+    assert (np.triu(shown, 1) == 0).all()  # no prediction depends on later symbols
     np.testing.assert_allclose(shown.max(axis=1), 1)
     assert "loss 0.5158, mean of 5" in figure.get_suptitle()
 
@@ -64,7 +64,7 @@ def test_gates_layers_and_directions_each_have_their_map(tmp_path: Path) -> None
 def test_long_and_whole_sequences(tmp_path: Path) -> None:
     names = ohlol.fit(names_file(tmp_path / "names.csv"), input="name", target="kind", **TINY)
     figure = figures.draw_trace(trace(names, "bdlmna"), saliency=compute_saliency(names, "bdlmna"))
-    assert len(figure.axes[0].texts) == figures.TOP - 1  # one answer, of two classes
+    assert len(figure.axes[0].texts) == figures.TOP - 1  # one prediction, of two classes
     long = trace(names, "bdlmna" * 40)
     figure = figures.draw_trace(long)
     assert len(figure.axes[-1].get_xticklabels()) == figures.MAX_STEPS
@@ -81,7 +81,7 @@ def test_any_character_can_be_drawn(kind: str, tmp_path: Path, caplog: pytest.Lo
     for name, figure in zip(("one", "two"), drawn, strict=True):
         figures.save_figure(figure, tmp_path / f"{name}{kind}")
     one, two = (tmp_path / f"{name}{kind}" for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()  # no date in it, nothing by chance
+    assert one.read_bytes() == two.read_bytes()  # no date and no random content
     assert not caplog.records
     if kind == ".svg":
         assert "<script" not in one.read_text()

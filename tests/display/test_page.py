@@ -239,7 +239,7 @@ def test_keys_and_pointer(browser: Any, hello: TrainedModel, tmp_path: Path) -> 
     assert colours() == saliency
     shown.page.locator(".tile[data-step='0']").hover()
     future = colours()[1:]
-    assert len(set(future)) == 1  # the first answer knows nothing of what comes
+    assert len(set(future)) == 1  # the first prediction does not depend on later symbols
     shown.page.locator("[data-mode='loss']").click()
     shown.page.mouse.move(1, 1)
     assert "0.8186" in shown.texts("#legend")[0]
@@ -315,7 +315,7 @@ def test_a_large_page_opens_at_once(browser: Any, big: Path) -> None:
         if seconds[-1] < 2:
             break
         shown.page.reload()
-    assert min(seconds) < 2  # 0.6 to 1.1 on two cores that eleven processes wanted
+    assert min(seconds) < 2  # 0.6 to 1.1 on two cores shared by eleven processes
     shown.asked = shown.asked[:1]
     assert shown.page.locator(".tile").count() == 500
     shown.page.locator("#slider").fill("250")

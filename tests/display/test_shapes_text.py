@@ -42,7 +42,7 @@ def test_a_report_fits_80_columns(kind: str, options: dict[str, Any]) -> None:
     assert max(map(len, lines)) <= 80
     assert all(line == line.rstrip() for line in lines)
     assert len(lines) < 130
-    for cut in ("…", "⋮"):  # only where something was left out, never where rich had no room
+    for cut in ("…", "⋮"):  # rich truncated nothing
         left_out = options.get("seq_len", 3) > 4 if cut == "…" else options.get("num_layers", 1) > 3
         assert left_out or not any(cut in line for line in lines)
 

@@ -36,7 +36,7 @@ def test_every_text_is_used() -> None:
         if key.startswith(
             ("loss_", "gate_", "state_", "measure_", "color_", "feature_", "curve_", "baseline", "study_")
         )
-    }  # put together
+    }  # keys that the code concatenates
     assert set(translations.TEXTS) <= used, sorted(set(translations.TEXTS) - used)
 
 

@@ -65,7 +65,7 @@ def test_killed_workers_restart_and_nothing_is_lost(
             os.kill(chance.choice(sorted(before)), signal.SIGKILL)
             made += 1
             seconds = wait_for(lambda before=before, pid=process.pid: not before & set(workers(pid)), process, 120)
-            saved = time_of(state)  # perhaps by the other, before it noticed
+            saved = time_of(state)  # the other process may have saved it before it noticed
             seconds += wait_for(lambda saved=saved: time_of(state) > saved, process, 120)
             slowest = max(slowest, seconds)
         out, err = process.communicate()

@@ -28,7 +28,7 @@ def test_all_implementations_agree(kind: str, sizes: tuple[int, int, int, int]) 
         assert 0 <= way.output32 < 1e-5
         assert way.gradient32 < 1e-4
     if sizes[1] > 1:
-        assert any(way.output32 > 0 for way in proof.implementations)  # float32 is not float64: something was measured
+        assert any(way.output32 > 0 for way in proof.implementations)  # float32 must differ from float64
 
 
 def test_matrix_products_equal_the_layer_of_torch() -> None:
@@ -154,7 +154,7 @@ def test_a_lossy_conversion_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
     def lossy(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
         layer = layer_from_cell(cell)
         with torch.no_grad():
-            layer.bias_hh_l0 += layer.bias_ih_l0  # as where the two biases are joined
+            layer.bias_hh_l0 += layer.bias_ih_l0  # as if the two biases were added
         return layer
 
     monkeypatch.setattr(equivalence, "layer_from_cell", lossy)

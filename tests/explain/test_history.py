@@ -129,7 +129,7 @@ def test_the_second_slider(browser: Any, hello: TrainedModel, tmp_path: Path) ->
     for epoch, t in ((0, 3), (7, 1), (20, 4)):
         shown.page.locator("#epochs").fill(str(epoch))
         shown.page.locator("#slider").fill(str(t))
-        check(epoch, t)  # the step stays where it is when the epoch moves
+        check(epoch, t)  # the selected step is unchanged by a change of epoch
     shown.page.locator("#text").focus()
     shown.page.keyboard.press("Shift+ArrowLeft")
     check(19, 4)

@@ -48,7 +48,7 @@ def test_noise_tracks_nothing() -> None:
     found = find_neurons(make_states())
     assert len(found) == len(features(TEXT))
     assert max(abs(f.r) for f in found) < 0.25
-    # the best of 40 neurons of noise looks better where it was looked for than where it was not
+    # the best of 40 noise neurons has a higher correlation on the half that selected it
     assert np.mean([abs(f.r_selection) for f in found]) > np.mean([abs(f.r) for f in found])
 
 
@@ -87,7 +87,7 @@ def test_passages_are_the_most_active_places() -> None:
 
 def test_matching() -> None:
     values = np.zeros((60, 4), np.float32)
-    values[:, 3] = 1  # always on: says nothing
+    values[:, 3] = 1  # always on, so it is excluded
     for start in (10, 30, 50):
         values[start : start + 4, :2] = 0.9
     values[40:44, 0] = 0.9

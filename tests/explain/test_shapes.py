@@ -153,7 +153,7 @@ def test_wrong_shapes_of_a_layer_raise_the_error_of_torch(kind: str) -> None:
     with pytest.raises(RuntimeError) as caught:
         CLASSES[kind](4, 2)(torch.zeros(3, 2, 5))
     assert size.error == f"RuntimeError: {caught.value}"
-    assert silent.error is None  # torch takes B for T and says nothing: worth knowing
+    assert silent.error is None  # torch reads B as T without an error
     assert silent.result == (2, 3, 2)
     assert "Expected hidden" in (mixed.error or "")
     assert "got [2, 1, 2]" in (start.error or "")

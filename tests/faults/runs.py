@@ -134,7 +134,7 @@ def killed(folder: Path, kind: str, every: str, times: int, seconds: float, chan
         assert process.exitcode == 0, f"{kind}: {how} after {found.kills} kills ended with {process.exitcode}"
         if found.kills >= times:
             break
-        shutil.rmtree(place / "run")  # it was through before the next kill: kill another
+        shutil.rmtree(place / "run")  # it ended before the next kill: start another
     one, two = place / "run", folder / "whole" / "run"
     names = (*KEPT, *(str(path.relative_to(two)) for path in two.glob("snapshots/*")))
     found.differing = tuple(name for name in names if (one / name).read_bytes() != (two / name).read_bytes())

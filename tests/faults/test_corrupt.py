@@ -61,7 +61,7 @@ def state(run: Path) -> tuple[Any, ...]:
 
 def one_line(error: InputError, run: Path | None) -> None:
     said = str(error)
-    assert said.isprintable()  # one line, and nothing that a terminal would obey
+    assert said.isprintable()  # one line without control characters
     assert len(said) < 600
     assert run is None or str(run) in said
 
@@ -136,9 +136,9 @@ def test_truncated_files(run: Path, name: str) -> None:
     if name == STATES[0]:
         assert found.fell_back == len(lengths)
     elif name == STATES[1]:
-        assert found.equal == len(lengths)  # the newest is whole
+        assert found.equal == len(lengths)  # the newest state is undamaged
     else:
-        assert found.refused >= len(lengths) - 1  # JSON without its last line end is still whole
+        assert found.refused >= len(lengths) - 1  # JSON without its last line end is still valid
 
 
 def test_flipped_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +148,7 @@ def test_flipped_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(FLIPS):
         name = list(wholes)[number % len(wholes)]
         raw = bytearray(wholes[name])
-        header = number % 8 >= 4 and name.endswith(".safetensors")  # half of them where structure is
+        header = number % 8 >= 4 and name.endswith(".safetensors")  # half of them in the header
         bit = chance.randrange(min(8 * 1024, 8 * len(raw)) if header else 8 * len(raw))
         raw[bit // 8] ^= 1 << bit % 8
         (run / name).write_bytes(raw)
@@ -254,7 +254,7 @@ def test_hostile_content(run: Path, name: str, hostile: str) -> None:
 
 def set_in(run: Path, name: str, path: tuple[Any, ...], value: Any) -> None:
     data = json.loads((run / name).read_text(encoding="utf-8"))
-    del data["sha256"]  # so that what is changed is read, not refused at once
+    del data["sha256"]  # otherwise the checksum refuses every change
     at = data
     for key in path[:-1]:
         at = at[key]
@@ -369,7 +369,7 @@ WEIGHTS: dict[str, bytes] = {
     "a deep header": safetensors(b'{"a":' * 100_000),
     "metadata that are no strings": safetensors(b'{"__metadata__":{"sha256":[1]}}'),
     "a name that leads out": save({"../../../../etc/passwd": torch.zeros(1)}),
-    "values that are not finite": b"",  # made in the test, from the run's own names and shapes
+    "values that are not finite": b"",  # built in the test from the names and shapes of the run
     "a pickle": b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.",
 }
 

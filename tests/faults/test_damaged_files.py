@@ -42,7 +42,7 @@ def test_damaged_files(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[
         outcomes.append(try_to_read(path, how))
 
     spoil()
-    assert False in outcomes or name.endswith(".txt")  # a text may hold nearly anything
+    assert False in outcomes or name.endswith(".txt")  # nearly any file is a valid text
     with capsys.disabled():
         print(f"{kind}: {len(outcomes)} damaged files, {outcomes.count(False)} refused in one line, the others read")
 
@@ -279,7 +279,7 @@ def test_a_small_arrow_file_of_many_repeated_values_is_refused(
 
 
 def test_arrow_texts_and_lists_are_read_unchanged(tmp_path: Path) -> None:
-    """Every kind of column, in slices of any size; what cannot be told before it is unpacked is no text."""
+    """Every kind of column, in slices of any size; a column whose unpacked size is unknown is refused."""
     arrow = pytest.importorskip("pyarrow")
     texts = ["the", None, "", "cat" * 9]
     rows: dict[str, Any] = {

@@ -70,7 +70,7 @@ def test_a_signal_during_a_save(tmp_path: Path, name: str) -> None:
 
 
 def test_two_interrupts_stop_at_once_and_leave_a_readable_state(tmp_path: Path) -> None:
-    # raise_signal returns after the handler has run; two signals sent by kill may be told to Python as one
+    # raise_signal returns after the handler has run; Python may report two signals sent by kill as one
     act = "(signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGINT))"
     code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (130, "")
@@ -84,7 +84,7 @@ def test_two_terminations_end_the_process_and_leave_a_readable_state(tmp_path: P
     act = "(signal.raise_signal(signal.SIGTERM), signal.raise_signal(signal.SIGTERM))"
     code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (-signal.SIGTERM, "")
-    ohlol.fit(out=tmp_path / "r", resume=True)  # the lock that was left is taken over
+    ohlol.fit(out=tmp_path / "r", resume=True)  # the stale lock is taken over
     ohlol.fit(out=tmp_path / "whole")
     same(tmp_path / "r", tmp_path / "whole")
 
@@ -270,13 +270,13 @@ def broken_at(steps: range, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the loss, or the gradient alone, of some steps (from 1) no number."""
     real = Trainer._combine_losses
 
-    def told(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
+    def combine_losses(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
         if self.progress.step + 1 in steps:
             worse = own.mean * math.nan if what == "loss" else own.mean + (own.mean * 0).sqrt()  # sqrt at 0: slope inf
             own = own._replace(mean=worse)
         return real(self, batch, own)
 
-    monkeypatch.setattr(Trainer, "_combine_losses", told)
+    monkeypatch.setattr(Trainer, "_combine_losses", combine_losses)
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
@@ -337,7 +337,7 @@ def test_a_failed_run_publishes_only_its_best_weights(
     ohlol.fit(data, out=tmp_path / "good", callbacks=[recorder], **{**SETTINGS, "epochs": 1, "lr_schedule": "constant"})
     broken_at(range(recorder.steps + 2, 10**6), "gradient", monkeypatch)
     more: dict[str, Any] = {**SETTINGS, "lr_schedule": "constant", "on_nan": on_nan, "snapshots": True}
-    for how in ({}, {"resume": True}):  # resumed it ends as it did
+    for how in ({}, {"resume": True}):  # the resumed run ends in the same way
         with pytest.raises(InputError, match=r"the gradient is nan; training stopped and the best weights so far are"):
             ohlol.fit(None if how else data, out=tmp_path / "run", **(how or more))
         assert published(tmp_path / "run") == ["model.safetensors"]
@@ -351,14 +351,14 @@ def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     data = text_file(tmp_path / "data.txt", 8000)
     real = Trainer._combine_losses
 
-    def told(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
+    def combine_losses(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
         factor = 20 if self.progress.step in (60, 70) else 1
         return real(self, batch, own._replace(mean=own.mean * factor))
 
     recorder = Recorder()
     ohlol.fit(data, out=tmp_path / "quiet", callbacks=[recorder], **SETTINGS)
     assert sum(epoch.spikes for epoch in recorder.epochs) == 0
-    monkeypatch.setattr(Trainer, "_combine_losses", told)
+    monkeypatch.setattr(Trainer, "_combine_losses", combine_losses)
     recorder = Recorder()
     ohlol.fit(data, out=tmp_path / "run", callbacks=[recorder], **SETTINGS)
     assert sum(epoch.spikes for epoch in recorder.epochs) == 2

@@ -59,7 +59,7 @@ def alone(model: SequenceModel, data: Dataset, row: int) -> tuple[torch.Tensor, 
         for kind in KINDS
         for cell in CELLS[:3]
         for layers, both in STACKS
-        if not (kind == "headless" and both)  # two directions would give twice the scores there are
+        if not (kind == "headless" and both)  # two directions would give twice the number of logits
     ],
 )
 @torch.no_grad()
@@ -83,7 +83,7 @@ def compare(model: SequenceModel, data: Dataset) -> None:
         torch.testing.assert_close(logits, expected, **CLOSE)
         for ours, theirs in zip(state, final, strict=True):
             torch.testing.assert_close(ours[:, at : at + 1], theirs, **CLOSE)
-    assert not torch.allclose(scores[0], scores[-1])  # the sequences do differ
+    assert not torch.allclose(scores[0], scores[-1])  # the sequences differ
 
 
 @pytest.mark.parametrize("cell", CELLS)

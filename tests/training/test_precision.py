@@ -73,7 +73,7 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
 
     lowered = Watched()
     model = ohlol.fit(data, out=tmp_path / "run", callbacks=[lowered], precision=kind, **settings)
-    assert set(seen) == {precision.DTYPES[kind], torch.float32}  # in training, and where it is measured
+    assert set(seen) == {precision.DTYPES[kind], torch.float32}  # in training and in evaluation
     assert plain.losses != lowered.losses
     assert lowered.losses == pytest.approx(plain.losses, rel=0.02)
     assert {p.dtype for p in model.network.parameters()} == {torch.float32}
@@ -121,7 +121,7 @@ def test_a_scale_that_overflows_is_halved_and_the_step_left_out(on_nan: str, tmp
     assert not any(line.get("skipped") for line in lines)
     for number in range(1, len(watch.weights)):
         assert torch.equal(watch.weights[number], watch.weights[0]) == (number < left_out)
-    assert lines[0]["train_loss"] > 1  # those steps' losses are numbers, and count
+    assert lines[0]["train_loss"] > 1  # the losses of those steps are finite and included
 
 
 def test_a_run_stopped_between_overflows_ends_with_the_same_bytes(tmp_path: Path) -> None:
@@ -141,13 +141,13 @@ def test_a_run_stopped_between_overflows_ends_with_the_same_bytes(tmp_path: Path
 def broken(monkeypatch: pytest.MonkeyPatch, what: str, first: int) -> None:
     real = Trainer._combine_losses
 
-    def told(self: Trainer, batch: Any, own: Loss) -> Any:
+    def combine_losses(self: Trainer, batch: Any, own: Loss) -> Any:
         if self.progress.step >= first:
             worse = own.mean * math.nan if what == "loss" else own.mean + (own.mean * 0).sqrt()  # sqrt at 0: slope inf
             own = own._replace(mean=worse)
         return real(self, batch, own)
 
-    monkeypatch.setattr(Trainer, "_combine_losses", told)
+    monkeypatch.setattr(Trainer, "_combine_losses", combine_losses)
 
 
 def test_a_nan_loss_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_a_nan_loss_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_a_gradient_that_is_nan_at_any_scale_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 2000)
     broken(monkeypatch, "gradient", 3)
-    halvings = 16 + 13  # from 65536, where the scale begins, to the least
+    halvings = 16 + 13  # from the initial scale of 65536 to the minimum
     with pytest.raises(InputError, match=rf"epoch 1, step {3 + halvings + 1}: the gradient is nan"):
         ohlol.fit(data, precision="fp16", **{**TINY, "bptt": 7})
 

@@ -27,7 +27,7 @@ def test_proposals_depend_on_seed_number_and_history_only(tmp_path: Path) -> Non
     def proposals(seed: int, stop: int = 0) -> list[dict[str, Any]]:
         study = optuna.create_study(direction="maximize", sampler=SettingsSampler(SPACE, seed))
         for n in range(16):
-            if n == stop:  # another process goes on
+            if n == stop:  # another process continues
                 study.sampler = SettingsSampler(SPACE, seed)
             trial = study.ask(SettingsSampler(SPACE, 0).distributions)
             study.tell(trial, -abs(trial.params["lr"] - 0.003))

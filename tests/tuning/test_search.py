@@ -68,7 +68,7 @@ def test_trials_are_runs_and_the_best_is_linked(whole: tuple[StudySummary, Path]
     assert kept == {t.run.name for t in summary.ranked[:2]}  # keep=2
     assert not list(out.glob("trials/*/resume"))
     for t in summary.trials:
-        assert load_curves([t.run])  # the curves of every trial are there
+        assert load_curves([t.run])  # every trial has curves
     with pytest.raises(InputError, match="keeps those of better trials only"):
         load(next(t.run for t in summary.trials if t.run.name not in kept))
 
@@ -96,11 +96,11 @@ def test_repeating_the_command_with_more_trials_extends_the_study(
 ) -> None:
     summary, out = whole
     before = bytes_of(out / "trials")
-    assert settings_of(tuned(data, out, keep=2)) == settings_of(summary)  # there are enough
+    assert settings_of(tuned(data, out, keep=2)) == settings_of(summary)  # the study has enough trials
     assert bytes_of(out / "trials") == before
     tuned(data, folder / "parts", 2)
     parts = tuned(data, folder / "parts", 6)
-    assert settings_of(parts) == settings_of(summary)  # what comes next depends on what was, not on who did it
+    assert settings_of(parts) == settings_of(summary)  # proposals depend on the history, not on the process
     assert (folder / "parts/best/model.safetensors").read_bytes() == (out / "best/model.safetensors").read_bytes()
 
 
@@ -143,7 +143,7 @@ def test_bad_trials_are_pruned(data: Path, tmp_path: Path) -> None:
         data, trials=16, out=tmp_path / "hyperband", search=["lr=1e-7:0.03:log"], pruner="hyperband", hidden_size=8,
         embedding_size=5, epochs=9, batch_size=8,
     )  # fmt: skip
-    assert {t.epochs for t in brackets.trials if t.state == "pruned"} & {1, 3}  # where Hyperband looks
+    assert {t.epochs for t in brackets.trials if t.state == "pruned"} & {1, 3}  # the epochs at which Hyperband prunes
     none = ohlol.tune(data, trials=7, out=tmp_path / "none", search=["lr=1e-7:1e-6"], pruner="none", **SETTINGS)
     assert {t.state for t in none.trials} == {"complete"}
 

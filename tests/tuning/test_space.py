@@ -42,7 +42,7 @@ def test_kinds_of_ranges() -> None:
     assert parse_range("--bidirectional=no,true").choices == (False, True)
     assert parse_range("embedding_size=onehot,64").choices == (0, 64)
     assert parse_range("num_layers=1:3").values == (1, 2, 3)
-    assert parse_range("hidden_size=32:60:8").values == (32, 40, 48, 56)  # its end is the last value there is
+    assert parse_range("hidden_size=32:60:8").values == (32, 40, 48, 56)  # the end is the last value of the range
     assert parse_range("dropout=0:0.3:0.1").values == (0.0, 0.1, 0.2, 0.3)
     assert parse_range("hidden_size=32:256:log").log
     assert parse_range("lr=1e-4:1e-2:log").values is None

@@ -23,7 +23,7 @@ def test_passwords_are_neither_printed_nor_written(tmp_path: Path, monkeypatch: 
     file = tmp_path / "shared.db"
     open_study(tmp_path / "plain", storage=f"sqlite:///{file}").close()
     assert read_study_file(tmp_path / "plain")["storage"] == f"sqlite:///{file}"
-    open_study(tmp_path / "plain").close()  # it is written down
+    open_study(tmp_path / "plain").close()  # its name is stored
     open_study(tmp_path / "query", storage=f"sqlite:///{file}?timeout=77").close()
     assert read_study_file(tmp_path / "query")["storage"] == "elsewhere"
     assert "77" not in (tmp_path / "query/study.json").read_text()

@@ -30,12 +30,12 @@ def test_two_processes_claim_trials_and_resume_an_abandoned_one(
     one.report_epoch(first, 1, 0.5)
     later = time.time() + GRACE_PERIOD + 1
     monkeypatch.setattr(study_module.time, "time", lambda: later)
-    assert two.claim_trial(2) is None  # it gave no sign for long, and yet it is there
-    one.close()  # as the system does for a process that ends
+    assert two.claim_trial(2) is None  # no heartbeat, but the process still holds its lock
+    one.close()  # releases the lock, as the end of a process does
     again = two.claim_trial(3)
     assert again is not None
     assert (again.number, again.is_continued, again.settings, again.reported) == (0, True, FIRST, {1: 0.5})
-    two.report_epoch(again, 1, 0.5)  # which the study knows already
+    two.report_epoch(again, 1, 0.5)  # already reported by the first process
     third = two.claim_trial(3)
     assert third is not None
     assert third.number == 2
@@ -61,7 +61,7 @@ def test_an_abandoned_trial_of_another_machine_is_repeated(tmp_path: Path, monke
     third = here.claim_trial(3)
     assert third is not None
     assert third.number == 2
-    assert here.claim_trial(3) is None  # three are at work
+    assert here.claim_trial(3) is None  # three trials are running
     later = time.time() + GRACE_PERIOD + 1
     monkeypatch.setattr(study_module.time, "time", lambda: later)
     third.handle.set_user_attr("heartbeat", later)
@@ -75,7 +75,7 @@ def test_an_abandoned_trial_of_another_machine_is_repeated(tmp_path: Path, monke
         assert after.settings == before.settings
     assert [t.number for t in here.summarize().trials] == [2, 3, 4]
     assert {t.host for t in here.summarize().trials} != {"elsewhere"}
-    with pytest.raises(TrialLost):  # the machine comes back
+    with pytest.raises(TrialLost):  # the first machine continues
         there.report_epoch(left[0], 1, 0.5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TrialLost):
         there.finish_trial(left[0], "complete", metrics={"accuracy": 1.0, "loss": 1.0})  # pyright: ignore[reportArgumentType]
@@ -107,7 +107,7 @@ def test_claim_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ask = one._study.ask
 
     def late() -> optuna.Trial:
-        assert two.claim_trial(1) is not None  # between our counting and our asking
+        assert two.claim_trial(1) is not None  # after `one` counted the trials and before it asks for one
         return ask()
 
     monkeypatch.setattr(one._study, "ask", late)

@@ -104,13 +104,13 @@ WRITES = {"write_text", "write_bytes", "save_file", "savefig", "savez", "tofile"
 """Methods and functions of libraries that write a file."""
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
 ALLOWED = {
-    ("utils/files.py", "open"),  # where it is done: temporary name, flush, rename
+    ("utils/files.py", "open"),  # the implementation: temporary name, flush, rename
     (
         "data/corpus/shards.py",
         "open",
     ),  # arrays that grow, by the same steps; nothing reads them before the file that lists them
     ("cli/explain.py", "write_text"),  # the page of --html, perhaps a device; not a file of a run
-    ("display/figures.py", "savefig"),  # a picture likewise
+    ("display/figures.py", "savefig"),  # a figure of --out, likewise
 }
 
 
@@ -141,5 +141,5 @@ def test_only_the_files_module_writes_and_nothing_is_executed() -> None:
         for path in sorted(SOURCE.rglob("*.py"))
         for what, line in writes(path)
     ]
-    assert [f"{room}:{line}: {what}" for room, what, line in found if (room, what) not in ALLOWED] == []
-    assert {(room, what) for room, what, _ in found} == ALLOWED  # so that the search finds what is there
+    assert [f"{module}:{line}: {what}" for module, what, line in found if (module, what) not in ALLOWED] == []
+    assert {(module, what) for module, what, _ in found} == ALLOWED  # so that the search itself is tested
