@@ -260,7 +260,7 @@ except SystemExit as ended:
 
 
 KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
-    # writer, file, flags of train, a score that evaluate prints
+    # writer, file, flags of train, a metric that evaluate prints
     "pairs": (upper_pairs, "d.tsv", "", "accuracy"),
     "json pairs": (
         lambda p: write(p, '{"input": ["to", "be"], "target": ["P", "V"]}\n{"input": ["or"], "target": ["C"]}\n' * 15),

@@ -59,7 +59,7 @@ def test_a_stopped_run_is_read_and_resumed(tmp_path: Path, monkeypatch: pytest.M
     tensors, position = resume_state.load_state(Path("stopped"))
     assert (position["epoch"], position["batch"], position["step"]) == (2, 1, 7)
     assert tensors["model.encoder.embedding.weight"].shape[1] == 2
-    with warnings.catch_warnings(record=True) as warned:  # perhaps of another machine than that which wrote it
+    with warnings.catch_warnings(record=True) as warned:  # it may warn that another machine wrote the run
         warnings.simplefilter("always")
         ohlol.fit(out="stopped", resume=True)
     assert {w.category for w in warned} <= {InputWarning}
@@ -112,7 +112,7 @@ def test_an_encoded_corpus_is_written_with_the_same_bytes(tmp_path: Path, monkey
     manifests = [json.loads(files.pop("corpus.json")) for files in (one, two)]
     assert one == two
     for manifest in manifests:
-        del manifest["sources"], manifest["sha256"]  # the file's time
+        del manifest["sources"], manifest["sha256"]  # they contain the modification time of the file
     assert manifests[0] == manifests[1]
 
 

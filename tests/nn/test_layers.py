@@ -133,7 +133,7 @@ def test_accelerate_a_single_layer(ours: Any, theirs: Any) -> None:
     layer = theirs(3, 5)
     assert nn.accelerate(layer) is layer
     assert type(layer) is ours
-    assert nn.accelerate(layer) is layer  # once more changes nothing
+    assert nn.accelerate(layer) is layer  # a second call changes nothing
     assert type(layer) is ours
 
 
