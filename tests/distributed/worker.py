@@ -1,7 +1,7 @@
 """One process of a distributed training for the tests; writes its losses to a file.
 
 `python worker.py FILE` where FILE holds a JSON list of runs: `data`, `out`, `settings`, and `losses`, the file that the
-main process writes the loss of each step to. A run with `scale` has float32 weights and starts with that loss scale of fp16.
+main process writes the loss of each step to. A run with `scale` has float32 weights and starts with that loss scale.
 """
 
 import json
