@@ -1,7 +1,8 @@
 """Take screenshots of the page of `ohlol explain` for docs/explaining.md: `python docs/make_explaining.py`.
 
-docs/explaining.png shows hello -> ohlol with its training history. docs/explaining-shakespeare.png shows a small LSTM on the first
-500,000 letters of Shakespeare, if the data is available (`OHLOL_DATA`, as for the tests); it takes a minute or two.
+docs/explaining.png shows hello -> ohlol with its training history. docs/explaining-shakespeare.png shows a small LSTM
+on the first 500,000 letters of Shakespeare, if the data is available (`OHLOL_DATA`, as for the tests); it takes a
+minute or two.
 Needs a Chromium: `apt-get install chromium`.
 """
 
