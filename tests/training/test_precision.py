@@ -18,7 +18,7 @@ from ohlol.training.loss import Loss
 from ohlol.training.trainer import Interrupted, Trainer
 from ohlol.utils.errors import InputError, InputWarning
 
-pytestmark = pytest.mark.filterwarnings("ignore:--precision:ohlol.utils.errors.InputWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:`precision`:ohlol.utils.errors.InputWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +89,7 @@ def test_metrics_equal_those_of_evaluate(tmp_path: Path) -> None:
     assert model.config.metrics == ohlol.load(tmp_path / "run").evaluate(dev).metrics()
 
 
-@pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")
+@pytest.mark.filterwarnings("default:`precision`:ohlol.utils.errors.InputWarning")
 def test_a_low_precision_on_the_cpu_is_a_warning() -> None:
     with pytest.warns(
         InputWarning, match="`precision` bf16 on the CPU runs torch's own layers instead of ohlol's kern"
