@@ -1,4 +1,4 @@
-"""Models with random weights, of every task, cell and shape, without the time that training takes."""
+"""Models with random weights, of every task, cell and shape."""
 
 from typing import Any
 

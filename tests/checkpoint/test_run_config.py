@@ -70,7 +70,7 @@ def test_sizes_are_those_of_the_vocabulary(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_meta_model_has_the_shapes_and_no_memory(kind: str) -> None:
+def test_a_meta_model_has_shapes_and_no_memory(kind: str) -> None:
     model = untrained(kind)
     meta = build_meta_model(model.config)
     assert {k: v.shape for k, v in meta.state_dict().items()} == {

@@ -1,4 +1,4 @@
-"""Packing loses nothing, an epoch holds every sequence once, and its order is a pure function of its seed."""
+"""Packing is invertible, an epoch has every sequence once, and its order is a function of its seed."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_pack_and_unpack_are_inverse(lengths: list[int]) -> None:
 
 
 @given(lengths_of)
-def test_pack_is_torchs_layout(lengths: list[int]) -> None:
+def test_pack_has_the_layout_of_torch(lengths: list[int]) -> None:
     lengths = sorted(lengths, reverse=True)
     data = ragged(lengths)
     positions, batch_sizes = pack(data.offsets[:-1], data.lengths)
@@ -59,7 +59,7 @@ def test_pack_is_torchs_layout(lengths: list[int]) -> None:
 
 
 @given(lengths_of, st.integers(1, 7), st.none() | st.tuples(st.integers(0, 99), st.integers(0, 9)))
-def test_an_epoch_holds_every_sequence_once(lengths: list[int], size: int, seed: tuple[int, int] | None) -> None:
+def test_an_epoch_has_every_sequence_once(lengths: list[int], size: int, seed: tuple[int, int] | None) -> None:
     batches = Buckets(dataset(lengths), size, seed)
     found = [batches[i] for i in range(len(batches))]
     assert sorted(np.concatenate([b.rows for b in found]).tolist()) == list(range(len(lengths)))
@@ -80,7 +80,7 @@ def test_the_order_is_a_function_of_the_seed() -> None:
     assert order_of(Buckets(data, 8, (3, 1))) != order_of(Buckets(data, 8, (4, 1)))
 
 
-def test_buckets_hold_like_lengths_and_come_in_no_order_of_length() -> None:
+def test_buckets_have_similar_lengths_in_random_order() -> None:
     lengths = np.random.default_rng(1).integers(1, 60, 400).tolist()
     batches = Buckets(dataset(lengths), 10, (0, 0))
     found = [batches[i] for i in range(len(batches))]
@@ -91,7 +91,7 @@ def test_buckets_hold_like_lengths_and_come_in_no_order_of_length() -> None:
     assert longest != sorted(longest, reverse=True)
 
 
-def test_without_a_seed_the_longest_come_first() -> None:
+def test_without_a_seed_the_longest_are_first() -> None:
     batches = Buckets(dataset([1, 5, 3, 5, 2]), 2)
     assert order_of(batches) == [[1, 3], [2, 4], [0]]
 
@@ -131,7 +131,7 @@ def test_streams_end() -> None:
 
 
 @given(lengths_of, st.integers(1, 6), st.data())
-def test_windows_cover_everything(lengths: list[int], length: int, draw: st.DataObject) -> None:
+def test_windows_cover_the_sequence(lengths: list[int], length: int, draw: st.DataObject) -> None:
     phase = draw.draw(st.integers(0, length - 1))
     data = dataset(lengths)
     cut = windows(data, length, phase)
@@ -146,7 +146,7 @@ def test_windows_cover_everything(lengths: list[int], length: int, draw: st.Data
 
 
 @given(st.lists(st.text("abcxyz", min_size=1, max_size=6), min_size=1, max_size=8, unique=True), st.data())
-def test_spelling_rows_lead_to_their_words(words: list[str], draw: st.DataObject) -> None:
+def test_rows_of_characters_belong_to_their_words(words: list[str], draw: st.DataObject) -> None:
     word_ids = np.array(draw.draw(st.lists(st.integers(0, len(words) - 1), min_size=1, max_size=20)), np.int64)
     rows = [np.array([ord(c) for c in word]) for word in words]
     table = Ragged(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
@@ -158,7 +158,7 @@ def test_spelling_rows_lead_to_their_words(words: list[str], draw: st.DataObject
     assert packed.batch_sizes[0] == len(set(word_ids.tolist()))  # every different word once
 
 
-def test_unknowns_are_as_frequent_as_asked() -> None:
+def test_unk_has_the_chosen_probability() -> None:
     ids = np.repeat([1, 2, 3], 20_000)
     made = with_unknowns(ids, np.array([1.0, 1.0, 0.0, 0.75]), 0, np.random.default_rng(0))
     assert (made[ids == 1] == 1).all()

@@ -1,4 +1,4 @@
-"""A corpus becomes arrays and its codec survives the way through JSON."""
+"""A codec encodes a corpus as arrays, and is unchanged by a JSON round trip."""
 
 import json
 
@@ -58,7 +58,7 @@ def test_json_round_trip(name: str, unknowns: bool) -> None:
     assert (one.bigrams is not None) == (name == "label")
 
 
-def test_ids_and_labels_decode_to_what_was_given() -> None:
+def test_ids_and_labels_round_trip() -> None:
     corpus = data_from_pairs(PAIRS)
     codec = Codec.fit(corpus, unknowns=True)
     data = codec.encode(corpus)
@@ -95,7 +95,7 @@ def test_an_unseen_label_is_an_error_with_its_place() -> None:
         codec.encode(classes([("ada", "x"), ("eve", "z")]))
 
 
-def test_words_are_spelled_and_repeated_words_share_a_row() -> None:
+def test_repeated_words_share_a_row_of_characters() -> None:
     corpus = data_from_pairs([(["to", "be", "to"], ["P", "V", "P"]), (["be", "x"], ["V", "X"])])
     codec = Codec.fit(corpus, unknowns=True, with_chars=True)
     data = codec.encode(corpus)
@@ -110,14 +110,14 @@ def test_words_are_spelled_and_repeated_words_share_a_row() -> None:
     assert spelled == ["to", "be", "x"]
 
 
-def test_an_empty_word_has_a_spelling_too() -> None:
+def test_an_empty_word_has_one_character() -> None:
     corpus = data_from_pairs([(["to", ""], ["P", "V"])])
     data = Codec.fit(corpus, unknowns=True, with_chars=True).encode(corpus)
     assert data.word_chars is not None
     assert data.word_chars.lengths.min() == 1
 
 
-def test_neighbours_stand_at_each_step() -> None:
+def test_each_step_has_its_bigrams() -> None:
     corpus = data_from_pairs([("abab", "xyxy"), ("abab", "xyxy")])
     codec = Codec.fit(corpus, unknowns=True, with_bigrams=True)
     data = codec.encode(corpus)
@@ -136,7 +136,7 @@ def test_words_seen_once_become_unk_for_next() -> None:
     assert whole.symbols.symbols == ("a", "b", "c")
 
 
-def test_too_little_to_predict_is_refused() -> None:
+def test_sequences_too_short_to_predict_are_refused() -> None:
     codec = Codec.fit(texts("ab"), unknowns=True)
     with pytest.raises(InputError, match=r"^text: a text of one symbol"):
         codec.encode(texts("a"))
@@ -159,7 +159,7 @@ def test_numbers_are_scaled_and_the_target_is_the_next_row() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
-def test_scale_is_undone(column: list[float]) -> None:
+def test_scaling_round_trip(column: list[float]) -> None:
     rows = np.array(column)[:, None]
     scale = Scale.of(Moments.of(rows))
     # the scaled numbers are float32, so what is lost is a share of the column's range
@@ -167,7 +167,7 @@ def test_scale_is_undone(column: list[float]) -> None:
     np.testing.assert_allclose(scale.undo(scale.apply(rows)), rows, rtol=1e-5, atol=1e-5 * spread + 1e-12)
 
 
-def test_a_constant_column_keeps_its_unit() -> None:
+def test_a_constant_column_is_not_scaled() -> None:
     assert Scale.of(Moments.of(np.full((4, 1), 3.0))) == Scale((3.0,), (1.0,))
 
 
@@ -188,7 +188,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("data", BAD)
-def test_what_is_no_codec_is_refused(data: object) -> None:
+def test_invalid_codecs_are_refused(data: object) -> None:
     with pytest.raises(InputError) as refused:
         Codec.from_json(data)
     assert "\n" not in str(refused.value)

@@ -23,7 +23,7 @@ text = st.text(st.sampled_from("aé \n\u0301\u1100\u1161e\r"), max_size=60)
 
 @given(text, st.integers(1, 9))
 @settings(deadline=None)
-def test_a_text_in_pieces_is_the_text(content: str, size: int) -> None:
+def test_a_text_in_pieces_equals_the_text(content: str, size: int) -> None:
     path = Path("text.txt")
     path.write_bytes(content.encode())
     found = sequences.read(path, DataSettings(format="text")).inputs if content else [""]
@@ -31,13 +31,13 @@ def test_a_text_in_pieces_is_the_text(content: str, size: int) -> None:
     assert pieces == found[0]
 
 
-def test_a_byte_order_mark_is_passed_over_once(tmp_path: Path) -> None:
+def test_one_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfab\r\ncd \xef\xbb\xbfe")
     found = "".join(text_pieces(FileRange("a.txt", 0, 100, 1), 4))
     assert found == "ab\ncd \ufeffe"
 
 
-def test_lines_end_with_lf_or_crlf_alone(write: Write) -> None:
+def test_lines_end_with_lf_or_crlf_only(write: Write) -> None:
     lines = Lines(write("a.txt", "a\r\nb\x0bc\rd\u2028e\n\nf"))
     assert [(line.text, line.place.line) for line in lines] == [("a", 1), ("b\x0bc\rd\u2028e", 2), ("", 3), ("f", 4)]
     assert not lines.ended
@@ -65,7 +65,7 @@ def test_messages_quote_and_shorten() -> None:
     assert str(error_at(Place("a.txt", 3), "wrong")) == "a.txt:3: wrong"
 
 
-def test_what_cannot_be_opened(tmp_path: Path) -> None:
+def test_files_that_cannot_be_opened(tmp_path: Path) -> None:
     for path, message in (
         ("a\0b", "is not a file name"),
         (str(tmp_path), "is a directory"),

@@ -27,7 +27,7 @@ def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 MODEL, TRAINING = ModelSettings(), TrainSettings(dev_fraction=0.2)
 
 
-def test_what_data_can_be(tmp_path: Path) -> None:
+def test_kinds_of_data(tmp_path: Path) -> None:
     assert Source.parse(None).pairs == HELLO
     assert Source.parse([("a", "b")]).pairs == (("a", "b"),)
     assert Source.parse(tmp_path / "a.tsv").files == (str(tmp_path / "a.tsv"),)
@@ -39,7 +39,7 @@ def test_what_data_can_be(tmp_path: Path) -> None:
     assert corpus_folder("data.tsv") is None
 
 
-def test_saved_data_are_loaded_again_and_equal(tmp_path: Path) -> None:
+def test_saved_data_is_loaded_unchanged(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     preparer = DataPreparer(Source.parse("data.tsv"), {})
     data = preparer.prepare(MODEL, TRAINING)
@@ -74,7 +74,7 @@ def test_pairs_stay_in_memory(tmp_path: Path) -> None:
     assert data.codec.symbols.symbols == ("<unk>", *"ehlo")  # e is a label alone: few pairs share their symbols
 
 
-def test_what_was_read_is_released(tmp_path: Path) -> None:
+def test_data_is_kept_until_it_is_released(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     preparer = DataPreparer(Source.parse("data.tsv"), {})
     assert preparer.settings.format == "pairs"
@@ -111,7 +111,7 @@ def test_one_corpus_and_its_settings(tmp_path: Path) -> None:
         ohlol.fit("c", dev="other", **TINY)
 
 
-def test_files_are_kept_beside_the_run_and_read_again_where_they_changed(tmp_path: Path) -> None:
+def test_files_are_cached_in_the_run_and_read_again_after_a_change(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     ohlol.fit("data.tsv", out="run", **TINY)
     kept = Path("run/resume/data")
@@ -120,7 +120,7 @@ def test_files_are_kept_beside_the_run_and_read_again_where_they_changed(tmp_pat
     ohlol.fit(out="run", resume=True)
     assert (kept / "corpus.json").stat().st_mtime_ns == before
     (kept / "train-00000" / "inputs.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    ohlol.fit(out="run", resume=True)  # what is damaged is made again
+    ohlol.fit(out="run", resume=True)  # the damaged cache is written again
     assert (kept / "corpus.json").stat().st_mtime_ns > before
     store.verify(kept, store.read_manifest(kept))
     time.sleep(0.01)

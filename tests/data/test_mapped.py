@@ -9,7 +9,7 @@ from ohlol.data.mapped import READS_BEFORE_RELEASE, Chain, in_memory
 from ohlol.utils.errors import InputError
 
 
-def test_a_chain_is_one_array() -> None:
+def test_chained_arrays_act_as_one() -> None:
     parts = [np.arange(5), np.arange(5, 6), np.arange(6, 6), np.arange(6, 20)]
     whole, chain = np.concatenate(parts), Chain(parts)
     assert len(chain) == 20

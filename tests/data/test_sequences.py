@@ -82,7 +82,7 @@ class TestPrediction:
 
 
 class TestFiles:
-    def test_what_is_missing_or_empty(self, write: Write, tmp_path: Path):
+    def test_missing_and_empty_files_are_refused(self, write: Write, tmp_path: Path):
         assert read_error(tmp_path / "a.tsv") == "a.tsv: no such file"
         assert "is a directory; give the files in it" in read_error(tmp_path)
         for name in ("a.txt", "a.tsv", "a.csv", "a.conllu", "a.jsonl"):
@@ -91,7 +91,7 @@ class TestFiles:
         with pytest.raises(InputError, match="no file to read"):
             read([])
 
-    def test_bytes_that_are_no_text(self, write: Write):
+    def test_invalid_utf8_is_refused(self, write: Write):
         message = read_error(write("a.txt", "gut\nschön\n".encode("latin-1")))
         assert (
             message == "a.txt:2: byte 0xf6 at column 4 is not UTF-8; convert the file with iconv -f ENCODING -t UTF-8"
@@ -116,7 +116,7 @@ class TestFiles:
             ),
         ],
     )
-    def test_settings_at_fault(self, write: Write, given: DataSettings, message: str):
+    def test_invalid_settings_are_refused(self, write: Write, given: DataSettings, message: str):
         assert read_error(write("a.txt", "x\ty\n"), given).startswith(message)
 
     @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ class TestFiles:
             ("a.md", "# Title\n", "next", "text"),
         ],
     )
-    def test_format_told_from_the_file(self, write: Write, name: str, content: str, task: str, format: str):
+    def test_the_format_is_inferred_from_the_file(self, write: Write, name: str, content: str, task: str, format: str):
         corpus = read(write(name, content))
         assert (corpus.task, corpus.settings.format) == (task, format)
         again = read(write(name, content), corpus.settings)
@@ -169,7 +169,7 @@ def test_values_instead_of_files():
         ([("a", "b", "c")], "pair 1: 3 sides"),
     ],
 )
-def test_values_at_fault(pairs: list, message: str):
+def test_invalid_values_are_refused(pairs: list, message: str):
     with pytest.raises(InputError, match=message):
         data_from_pairs(pairs)
 

@@ -1,4 +1,4 @@
-"""The dev data, at random or at the end of each text."""
+"""The validation data, at random or at the end of each text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -45,7 +45,7 @@ def test_a_label_that_occurs_once_stays_in_training() -> None:
         assert len(set(train.targets or ())) == 21
 
 
-def test_the_end_of_each_text_is_set_apart() -> None:
+def test_the_end_of_each_text_is_validation_data() -> None:
     texts: Any = ["abcdefghij", "x"]
     corpus = RawData("next", DataSettings("next", "text", "char"), texts, None, [Place("a", 1), Place("b", 1)])
     train, dev = split_in_time(corpus, 0.3)

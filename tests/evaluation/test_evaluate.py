@@ -24,7 +24,7 @@ def letters(folder: Path) -> TrainedModel:
     return ohlol.fit(upper_pairs(folder / "pairs.tsv"), **TINY)
 
 
-def test_metrics_are_those_of_the_predictions(letters: TrainedModel, folder: Path) -> None:
+def test_metrics_equal_those_of_the_predictions(letters: TrainedModel, folder: Path) -> None:
     corpus = sequences.read(folder / "pairs.tsv")
     metrics = letters.evaluate(folder / "pairs.tsv").metrics()
     correct = steps = correct_sequences = 0
@@ -40,7 +40,7 @@ def test_metrics_are_those_of_the_predictions(letters: TrainedModel, folder: Pat
     assert metrics["loss"] == pytest.approx(loss / steps, rel=1e-4)
 
 
-def test_metrics_of_classes_are_those_of_the_predictions(folder: Path) -> None:
+def test_metrics_of_classes_equal_those_of_the_predictions(folder: Path) -> None:
     names = ohlol.fit(names_file(folder / "names.csv"), input="name", target="kind", **TINY)
     corpus = sequences.read(folder / "names.csv", names.config.data)
     labels = [p.labels[0] for p in names.predict_many(corpus)]
@@ -79,7 +79,7 @@ def test_saturation_is_the_share_of_large_hidden_states(letters: TrainedModel, f
     assert measure_saturation(letters.network, letters.codec, data) > before
 
 
-def test_answers_of_each_sequence(letters: TrainedModel) -> None:
+def test_predictions_of_each_sequence(letters: TrainedModel) -> None:
     data = letters.codec.encode(letters.raw_data(["abc", "a", "ab"]))
     batch = batches_in_order(letters.codec, data)[0]
     assert batch.rows.tolist() == [0, 2, 1]

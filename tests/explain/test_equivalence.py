@@ -1,4 +1,4 @@
-"""The ways agree where they should, a way that is wrong is found, and weights survive the conversions."""
+"""The implementations agree, a wrong one is detected, and weights are unchanged by the conversions."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from ohlol.utils.errors import InputError
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (4, 4, 5, 1), (7, 33, 20, 3)])
-def test_every_way_gives_the_same(kind: str, sizes: tuple[int, int, int, int]) -> None:
+def test_all_implementations_agree(kind: str, sizes: tuple[int, int, int, int]) -> None:
     comparison = compare(kind, **dict(zip(("input_size", "hidden_size", "seq_len", "batch_size"), sizes, strict=True)))
     assert comparison.converted
     assert len(comparison.implementations) == 5
@@ -33,7 +33,7 @@ def test_every_way_gives_the_same(kind: str, sizes: tuple[int, int, int, int]) -
         )  # float32 is not float64: something was measured
 
 
-def test_matrix_products_is_torchs_layer() -> None:
+def test_matrix_products_equal_the_layer_of_torch() -> None:
     for kind in KINDS:
         layer = getattr(torch.nn, kind.upper())(3, 2, dtype=torch.float64)
         x = torch.randn(4, 2, 3, dtype=torch.float64)
@@ -45,7 +45,7 @@ def test_matrix_products_is_torchs_layer() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", ["forward", "gradient"])
-def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_layer_is_detected(kind: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = getattr(nn, kind.upper())
     forward = ours.forward
 
@@ -75,7 +75,7 @@ def test_the_weights_of_a_run(tmp_path: Path, cell: str, loop: bool) -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_cells_from_layers_run_as_the_layer_does(kind: str, bias: bool) -> None:
+def test_cells_from_layers_equal_the_layer(kind: str, bias: bool) -> None:
     layer = getattr(torch.nn, kind.upper())(3, 2, 2, bidirectional=True, bias=bias, dtype=torch.float64)
     x = torch.randn(5, 1, 3, dtype=torch.float64)
     state = torch.get_rng_state()
@@ -97,7 +97,7 @@ def test_cells_from_layers_run_as_the_layer_does(kind: str, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", [*nn.CELL_CLASSES.values()])
-def test_layers_from_cells_and_back(kind: Any) -> None:
+def test_layers_from_cells_round_trip(kind: Any) -> None:
     cell = kind(3, 2)  # pyright: ignore[reportCallIssue]
     layer = layer_from_cell(cell)
     x = torch.randn(1, 4, 3)
@@ -115,7 +115,7 @@ def test_relu_is_kept() -> None:
     assert layer_from_cell(cell).nonlinearity == "relu"
 
 
-def test_what_does_not_fit() -> None:
+def test_invalid_weights_are_refused() -> None:
     for call, message in (
         (lambda: compare("elman"), "`cell` is 'elman'"),
         (lambda: compare(hidden_size=0), "`hidden_size` is 0; it must be from 1 to 1024"),
@@ -150,13 +150,13 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert page.count("✗") == 1
 
 
-def test_a_conversion_that_loses_something_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lossy_conversion_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     from ohlol.explain import equivalence
 
     def lossy(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
         layer = layer_from_cell(cell)
         with torch.no_grad():
-            layer.bias_hh_l0 += layer.bias_ih_l0  # as where the two biases are joined
+            layer.bias_hh_l0 += layer.bias_ih_l0  # as if the two biases were added
         return layer
 
     monkeypatch.setattr(equivalence, "layer_from_cell", lossy)

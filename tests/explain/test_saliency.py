@@ -30,7 +30,7 @@ def scores(model: TrainedModel, x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_both_measures_against_the_model(tmp_path: Path, cell: str) -> None:
+def test_both_measures_are_recomputed_with_the_model(tmp_path: Path, cell: str) -> None:
     more = {} if cell.endswith(LOOP) else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
     found = compute_saliency(model, "abcad")
@@ -50,7 +50,7 @@ def test_both_measures_against_the_model(tmp_path: Path, cell: str) -> None:
             )
 
 
-def test_the_future_does_not_matter(hello: TrainedModel) -> None:
+def test_later_inputs_have_no_influence(hello: TrainedModel) -> None:
     found = compute_saliency(hello, "hello")
     for matrix in (found.gradient, found.ablation):
         assert (np.triu(matrix, 1) == 0).all()
@@ -58,7 +58,7 @@ def test_the_future_does_not_matter(hello: TrainedModel) -> None:
 
 
 def forgetting(model: TrainedModel, keep: float) -> None:
-    """Make the layer multiply its state by `keep` at every step, near enough, since its sums stay near 0."""
+    """Set weights so that the layer approximately multiplies its state by `keep` at every step."""
     with torch.no_grad():
         layer = model.network.layers
         layer.weight_ih_l0.copy_(torch.eye(4) * 1e-3)
@@ -77,7 +77,7 @@ def test_the_influence_length_of_a_known_recurrence(keep: float, length: int | N
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_one_prediction_for_the_whole(tmp_path: Path, bidirectional: bool) -> None:
+def test_one_prediction_per_sequence(tmp_path: Path, bidirectional: bool) -> None:
     model = ohlol.fit(
         names_file(tmp_path / "names.csv"),
         input="name",

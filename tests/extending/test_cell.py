@@ -1,4 +1,4 @@
-"""A cell that is one module and nothing else goes through training, evaluation, inference, explanation and export."""
+"""A cell added by one module: training, evaluation, inference, explanation and export."""
 
 import io
 import itertools
@@ -24,7 +24,7 @@ PAIRS = [("hello", "ohlol"), ("hell", "ohlo")]
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> Iterator[None]:
-    """The toy cell is known in this module only."""
+    """Register the toy cell for this module only."""
     before = dict(CELLS)
     from toy_cell import MGU
 

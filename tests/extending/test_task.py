@@ -1,4 +1,4 @@
-"""A task that is one module and nothing else goes through training, evaluation, inference, explanation and export."""
+"""A task added by one module: training, evaluation, inference, explanation and export."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -31,7 +31,7 @@ def random_texts(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("fixture", ["letters", "names"])
-def test_one_and_many_agree_in_order(fixture: str, request: pytest.FixtureRequest) -> None:
+def test_predict_many_equals_predict_in_order(fixture: str, request: pytest.FixtureRequest) -> None:
     model: TrainedModel = request.getfixturevalue(fixture)
     texts = random_texts(2 * EVAL_BATCH + 5)
     predictions = list(model.predict_many(texts, n_best=2))

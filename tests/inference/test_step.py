@@ -1,4 +1,4 @@
-"""The output of a step: labels or rows, whichever the model predicts, and never an excluded label."""
+"""The output of a step: labels or rows, according to the model, and no excluded label."""
 
 import pytest
 import torch

@@ -82,7 +82,7 @@ def stack_logits(steps: list[StreamOutput]) -> Tensor:
 
 
 @pytest.mark.parametrize(("kind", "settings"), KINDS)
-def test_steps_are_the_whole_sequence(kind: str, settings: dict[str, Any]) -> None:
+def test_steps_equal_the_whole_sequence(kind: str, settings: dict[str, Any]) -> None:
     trained = untrained(kind, **settings)
     symbols = sequence(trained, 12)
     stream = trained.stream()
@@ -190,7 +190,7 @@ def test_many_wide_streams_on_many_threads(cell: str) -> None:
         assert_same("logits", stack_logits([step[key] for step in steps]), whole(trained, text), torch.float32)
 
 
-def test_threads_may_have_a_stream_each() -> None:
+def test_one_stream_per_thread() -> None:
     trained = untrained("next", cell="lstm", hidden_size=64)
     text = sequence(trained, 200)
     expected = stack_logits(trained.stream().read(text))

@@ -1,4 +1,4 @@
-"""A packed ragged batch gives what each sequence gives alone, and a carried state what the whole gives."""
+"""A packed batch equals its sequences computed alone, and chunks with a carried state equal the whole."""
 
 from typing import Any
 
@@ -59,18 +59,18 @@ def alone(model: SequenceModel, data: Dataset, row: int) -> tuple[torch.Tensor, 
         for kind in KINDS
         for cell in CELLS[:3]
         for layers, both in STACKS
-        if not (kind == "headless" and both)  # two directions would give twice the scores there are
+        if not (kind == "headless" and both)  # two directions would give twice the number of logits
     ],
 )
 @torch.no_grad()
-def test_a_layers_batch_is_each_sequence_alone(kind: str, cell: str, layers: int, both: bool) -> None:
+def test_a_batch_of_a_layer_equals_its_sequences(kind: str, cell: str, layers: int, both: bool) -> None:
     compare(model_of(kind, cell=cell, num_layers=layers, bidirectional=both), dataset(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", CELLS[3:])
 @torch.no_grad()
-def test_a_loops_batch_is_each_sequence_alone(kind: str, cell: str) -> None:
+def test_a_batch_of_a_loop_equals_its_sequences(kind: str, cell: str) -> None:
     compare(model_of(kind, **cell_settings(cell)), dataset(kind))
 
 
@@ -85,12 +85,12 @@ def compare(model: SequenceModel, data: Dataset) -> None:
         torch.testing.assert_close(logits, expected, **CLOSE)
         for ours, theirs in zip(state, final, strict=True):
             torch.testing.assert_close(ours[:, at : at + 1], theirs, **CLOSE)
-    assert not torch.allclose(scores[0], scores[-1])  # the sequences do differ
+    assert not torch.allclose(scores[0], scores[-1])  # the sequences differ
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
-def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
+def test_chunks_with_a_carried_state_equal_the_whole(cell: str) -> None:
     data = dataset("embedding", [38])
     model = model_of("embedding", **cell_settings(cell), num_layers=1 if cell.endswith(LOOP) else 2)
     whole = ContiguousBatches(data, 3, 100)
@@ -131,7 +131,7 @@ def test_a_loop_equals_the_layer_of_the_same_weights(cell: str) -> None:
         torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
-def test_dropout_acts_in_training_only() -> None:
+def test_dropout_applies_in_training_only() -> None:
     model = model_of("embedding", dropout=0.5, embedding_dropout=0.5)
     steps = PackedInputs.of(gather(dataset("embedding"), np.arange(len(LENGTHS))))
     torch.testing.assert_close(model(steps)[0], model(steps)[0], rtol=0, atol=0)
@@ -139,7 +139,7 @@ def test_dropout_acts_in_training_only() -> None:
     assert not torch.equal(model(steps)[0], model(steps)[0])
 
 
-def test_neighbours_are_read() -> None:
+def test_bigrams_are_used() -> None:
     model = SequenceModel(
         ModelSettings(hidden_size=4, embedding_size=6, bigram_size=3, bidirectional=True), Sizes(5, 4, 0, 7)
     )
@@ -184,7 +184,7 @@ def test_tied_weights_are_one_tensor() -> None:
         ({"bigram_size": 3}, Sizes(5, 4, bigrams=7), "set `bidirectional=True`"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:
+def test_incompatible_settings_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:
     with pytest.raises(InputError) as refused:
         SequenceModel(ModelSettings(**settings), sizes)
     assert said in str(refused.value)

@@ -1,4 +1,4 @@
-"""Every task is registered whole: for the data, with a head that fits and defaults that are allowed."""
+"""Every registered task has targets, a suitable head and valid defaults."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from ohlol.tasks.base import register
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_is_registered_whole(name: str) -> None:
+def test_registered_tasks_are_complete(name: str) -> None:
     task = TASKS[name]
     assert task.name == name
     assert TARGET_KINDS[name] is task.targets

@@ -1,4 +1,4 @@
-"""The metrics of classes against scikit-learn."""
+"""The metrics of classes equal those of scikit-learn."""
 
 import pytest
 from counting import count

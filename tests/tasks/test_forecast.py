@@ -1,4 +1,4 @@
-"""The errors of a forecast by hand."""
+"""The errors of a forecast computed by hand."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The metrics of labelled steps against seqeval and scikit-learn."""
+"""The metrics of labelled steps equal those of seqeval and scikit-learn."""
 
 import numpy as np
 import pytest
@@ -31,6 +31,6 @@ def test_span_metrics_equal_seqeval(rows: list[list[tuple[str, str]]]) -> None:
     assert metrics["loss"] == pytest.approx(0.5)
 
 
-def test_spans_decide_where_labels_mark_them() -> None:
+def test_span_f1_is_the_main_metric_of_span_labels() -> None:
     assert TASKS["label"].metrics(codec_of("label", ["NOUN", "B", "O"])).main_metric == "accuracy"
     assert TASKS["label"].metrics(codec_of("label", ["B", "M", "E", "S"])).main_metric == "span_f1"

@@ -1,4 +1,4 @@
-"""Bits and perplexity by hand."""
+"""Bits and perplexity computed by hand."""
 
 import math
 

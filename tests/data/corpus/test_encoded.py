@@ -24,7 +24,7 @@ def written(tmp_path: Path) -> tuple[encoded.Encoded, list[dict[str, Any]]]:
     return encoded.write(tmp_path / "c", codec, corpus.settings, {"train": codec.encode(corpus)}, sources, "d"), sources
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_written_arrays_are_read_back(tmp_path: Path) -> None:
     corpus, _ = written(tmp_path)
     again = encoded.read(tmp_path / "c")
     assert (again.codec, again.settings, again.data_sha256) == (corpus.codec, corpus.settings, "d")
@@ -45,7 +45,7 @@ def test_a_cached_corpus_is_found_by_its_files_and_codec(tmp_path: Path) -> None
     assert encoded.find_cached(tmp_path / "c", sources) is None
 
 
-def test_standard_input_is_never_found(tmp_path: Path) -> None:
+def test_standard_input_is_never_cached(tmp_path: Path) -> None:
     corpus, _ = written(tmp_path)
     sources = encoded.sources_of(["-"])
     encoded.write(tmp_path / "c", corpus.codec, corpus.settings, corpus.parts, sources, "d")

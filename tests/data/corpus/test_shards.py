@@ -1,4 +1,4 @@
-"""A shard is written in parts, whole or not at all."""
+"""A shard is written in parts, completely or not at all."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_a_shard_that_is_not_closed_is_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_word_is_spelled_once(tmp_path: Path) -> None:
+def test_the_characters_of_a_word_are_stored_once(tmp_path: Path) -> None:
     spelled = Dataset(
         Ragged(np.array([1, 2, 1]), np.array([0, 3])),
         None,

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files; those that are damaged or declare too much are in faults/test_rubbish.py."""
+"""Parquet and Arrow files; those that are damaged or declare too much are in faults/test_damaged_files.py."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Recognition: which reader a file gets, and why."""
+"""Recognition: the reader selected for a file, and its reason."""
 
 import pytest
 
