@@ -2,9 +2,10 @@
 
     python benchmarks/generate_speed.py [--layers L] [--hidden H] [--symbols V] [--count N] [--rounds N] [--quick]
 
-Both generate text from the same weights: ohlol with `SequenceModel.writer`, torch.nn with the usual loop (embedding,
-torch.nn.LSTM, linear, softmax, torch.multinomial). They run in turns, and the medians are compared. No speed is shown
-unless both generate the same text at temperature 0, and a step gives the state that torch.nn.LSTMCell gives.
+Both generate text from the same weights: ohlol with `SequenceModel.make_sequence_stepper`, torch.nn with the usual
+loop (embedding, torch.nn.LSTM, linear, softmax, torch.multinomial). They run in turns, and the medians are compared.
+No speed is shown unless both generate the same text at temperature 0, and a step gives the state that
+torch.nn.LSTMCell gives.
 """
 
 import argparse
@@ -71,14 +72,14 @@ def main() -> None:
     torch.manual_seed(0)
     settings = ModelSettings(cell="lstm", hidden_size=options.hidden, num_layers=options.layers, embedding_size=64)
     model = SequenceModel(settings, Sizes(options.symbols, options.symbols)).eval()
-    writer = model.writer()
-    if writer is None:
+    stepper = model.make_sequence_stepper()
+    if stepper is None:
         raise SystemExit("the compiled kernels are not installed")
-    if writer.generate(0, CHECKED, 0.0) != generate_with_torch(model, CHECKED, 0.0):
+    if stepper.generate(0, CHECKED, 0.0) != generate_with_torch(model, CHECKED, 0.0):
         raise SystemExit("the texts differ at temperature 0: no speed is shown")
     ohlol, pytorch = time_in_turns(
         options.rounds,
-        lambda: writer.generate(0, options.count, 0.8),
+        lambda: stepper.generate(0, options.count, 0.8),
         lambda: generate_with_torch(model, options.count, 0.8),
     )
     count = options.count

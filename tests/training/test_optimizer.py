@@ -17,8 +17,8 @@ from ohlol.training.optimizer import (
 )
 
 
-def rates(schedule: str, total: int = 1000, warmup: int = 0) -> list[float]:
-    settings = TrainSettings(lr=2.0, lr_schedule=schedule, warmup_steps=warmup)
+def rates(schedule: str, total: int = 1000, warmup_steps: int = 0) -> list[float]:
+    settings = TrainSettings(lr=2.0, lr_schedule=schedule, warmup_steps=warmup_steps)
     return [learning_rate(settings, step, total) for step in range(total)]
 
 

@@ -62,7 +62,8 @@ class CellSpec:
     """Everything the package knows about a cell.
 
     The gates are in the order in which torch stacks their rows in the weights. A cell without `torch_layer` runs one
-    step at a time in a loop, with or without `kernel`; one without `kernel` runs on torch; one without `onnx` cannot be exported to ONNX.
+    step at a time in a loop, with or without `kernel`; one without `kernel` runs on torch; one without `onnx` cannot
+    be exported to ONNX.
     """
 
     name: str

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.backends import cudnn
 from torch.autograd import forward_ad
+from torch.backends import cudnn
 from torch.nn.parameter import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
@@ -191,7 +191,7 @@ def _drops_by_cudnn(layer: torch.nn.RNNBase) -> bool:
         and layer.training
         and layer.num_layers > 1
         and torch.are_deterministic_algorithms_enabled()
-        and layer._flat_weights[0].is_cuda
+        and next(layer.parameters()).is_cuda
     )
 
 
