@@ -67,10 +67,10 @@ Header = Annotated[
 
 
 def console() -> Any:
-    """Standard output as rich writes to it."""
+    """Standard output as rich writes to it: text is printed as it stands, since brackets in data are not markup."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 @contextmanager

@@ -166,10 +166,10 @@ class Bar(Summary):
     def __init__(self, console: Console):
         self.console = console
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
@@ -179,7 +179,7 @@ class Bar(Summary):
 
     def on_train_begin(self, trainer: Training) -> None:
         """Print the model and the data, and start the bar."""
-        self.console.print(describe_training(trainer), highlight=False)
+        self.console.print(Text(describe_training(trainer)))
         self.epochs, self.name = trainer.settings.epochs, trainer.main_metric
         self.task = self.progress.add_task("", total=None, status="")
         self.progress.start()

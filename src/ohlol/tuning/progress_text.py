@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from ohlol.training.callbacks import Epoch, Training
 from ohlol.tuning.search import BEST, StudyPlan, TuneCallback
@@ -56,10 +57,10 @@ class StudyLog(TuneCallback):
         """Show the progress bar."""
         if self.console.is_terminal:
             self.bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=None),
                 TaskProgressColumn(),
-                TextColumn("{task.fields[status]}"),
+                TextColumn("{task.fields[status]}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=self.console,
                 transient=True,
@@ -100,7 +101,7 @@ class StudyLog(TuneCallback):
             self.bar = None
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(Text(text), soft_wrap=True)
 
 
 def result_to_text(summary: StudySummary, out: Path, command: str, console: Console) -> None:
