@@ -18,6 +18,7 @@ from ohlol.cli.app import app, discard_output
 from ohlol.cli.flags import name_flags
 from ohlol.cli.train import join_pairs
 from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.terminal import print_message
 
 __all__ = [
     "app",
@@ -47,9 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
         if issubclass(category, InputWarning):
-            print(f"ohlol: warning: {name_flags(str(message), app, command)}", file=sys.stderr)
+            print_message(f"ohlol: warning: {name_flags(str(message), app, command)}", sys.stderr)
         else:
-            print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
+            print_message(warnings.formatwarning(message, category, filename, lineno).rstrip("\n"), sys.stderr)
 
     try:
         with warnings.catch_warnings():
@@ -70,5 +71,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _print_error(message: str) -> int:
     if message:  # it is empty after the help of a command line without a command
-        print("ohlol: " + " ".join(message.split("\n")), file=sys.stderr)
+        print_message("ohlol: " + " ".join(message.split("\n")), sys.stderr)
     return 2

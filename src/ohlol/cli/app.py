@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ohlol.data.readers.base import READERS
+from ohlol.utils.terminal import EscapeHook
 from ohlol.utils.version import __version__
 
 MODELS, INSIDE, EXCHANGE, MACHINE = "Train and use models", "See inside", "Convert and serve", "This machine"
@@ -67,10 +68,12 @@ Header = Annotated[
 
 
 def console() -> Any:
-    """Standard output as rich writes to it: text is printed as it stands, since brackets in data are not markup."""
+    """Standard output as rich writes to it: brackets in data are not markup, and control characters are escaped."""
     from rich.console import Console
 
-    return Console(highlight=False, markup=False, emoji=False)
+    console: Any = Console(highlight=False, markup=False, emoji=False)
+    console.push_render_hook(EscapeHook())
+    return console
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from ohlol.cli.app import (
 )
 from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
 from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import print_data, print_message
 
 PAIR_SEPARATOR = "\t"
 """Joins the two values of `--pair`: typer has no repeatable option of two values, and no symbol of a pair is a tab."""
@@ -214,16 +215,16 @@ def train(
         )
     except Interrupted:
         if launch.is_main:
-            print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
+            print_message(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", sys.stderr)
         raise typer.Exit(130) from None
     finally:
         if isinstance(progress_callback, progress.Bar):
             progress_callback.stop()
     if not launch.is_main:
         return
-    print(f"saved: {run}")
+    print_message(f"saved: {run}")
     for text, _ in (pairs or loading.HELLO) if is_tutorial else ():
-        print(f"{text} -> {''.join(model.predict(text).labels)}")
+        print_data(f"{text} -> {''.join(model.predict(text).labels)}")
 
 
 def parse_embedding_size(value: str | None) -> int | None:

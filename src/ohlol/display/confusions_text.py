@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ohlol.utils.terminal import escape_symbol
+
 
 def print_confusions(confusions: Sequence[tuple[str, str, int, float]], console: Console) -> None:
     """Print rows of (target, predicted label, count, share of the target's steps)."""
@@ -14,6 +16,6 @@ def print_confusions(confusions: Sequence[tuple[str, str, int, float]], console:
     table.add_column("count", justify="right")
     table.add_column("of the target", justify="right")
     for target, predicted, count, share in confusions:
-        labels = (Text(repr(label)[1:-1]) for label in (target, predicted))  # not str: [b] in a label is not markup
+        labels = (Text(escape_symbol(label)) for label in (target, predicted))  # not str: [b] in a label is not markup
         table.add_row(*labels, str(count), f"{100 * share:.1f} %")
     console.print(table)

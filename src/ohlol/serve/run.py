@@ -16,6 +16,7 @@ from ohlol.serve.models import Models, parse_runs
 from ohlol.serve.server import BACKLOG, Server
 from ohlol.serve.service import Service
 from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import print_message
 
 KEY_VARIABLE = "OHLOL_API_KEY"
 MIN_KEY_LENGTH = 16
@@ -101,10 +102,10 @@ def serve(
 
     async def reload() -> None:
         for report in await service.reload():
-            print(f"ohlol: {_describe_reload(report)}", file=sys.stderr, flush=True)
+            print_message(f"ohlol: {_describe_reload(report)}", sys.stderr, flush=True)
 
     with listening:
-        Server(service, listening, reload=reload, on_start=lambda: print(line, flush=True), log=log).run()
+        Server(service, listening, reload=reload, on_start=lambda: print_message(line, flush=True), log=log).run()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -14,6 +14,7 @@ from ohlol.tuning.search import BEST, StudyPlan, TuneCallback
 from ohlol.tuning.space import format_value
 from ohlol.tuning.summary import StudySummary, Trial
 from ohlol.tuning.summary_text import best_to_text, format_metric
+from ohlol.utils.terminal import print_message
 
 WIDTH = 80
 """Columns of the output."""
@@ -128,4 +129,4 @@ def result_to_text(summary: StudySummary, out: Path, command: str, console: Cons
         lines.append(f"best: trial {best.number}, on {best.host} in {best.run}{local}")
     if best is not None:
         lines.append(f"train it again: {command}")
-    print("\n".join(lines), file=console.file, flush=True)
+    print_message("\n".join(lines), console.file, flush=True)
