@@ -103,6 +103,8 @@ def _is_file(source: str) -> bool:
 
 
 def _print_forecast(model: "TrainedModel", source: str, steps: int, output_format: str) -> None:
+    from ohlol.inference.output import escape_cell
+
     rows = model.forecast(source, steps)
     names = model.codec.target_columns
     if output_format == "jsonl":
@@ -111,6 +113,6 @@ def _print_forecast(model: "TrainedModel", source: str, steps: int, output_forma
         return
     if output_format not in ("plain", "tsv"):
         raise InputError(f"`output_format` is {output_format}; a forecast is written as tsv or jsonl")
-    print_data("\t".join(names))
+    print_data("\t".join(map(escape_cell, names)))
     for row in rows.tolist():
         print("\t".join(f"{value:.6g}" for value in row))
