@@ -9,7 +9,7 @@ import pytest
 
 import ohlol
 from ohlol.utils.errors import InputError
-from ohlol.utils.files import append_line, replace_link, write_json
+from ohlol.utils.files import append_line, check_encodable, replace_link, write_json
 
 
 @pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
@@ -143,3 +143,11 @@ def test_no_other_room_writes_files_and_none_runs_them() -> None:
     ]
     assert [f"{room}:{line}: {what}" for room, what, line in found if (room, what) not in ALLOWED] == []
     assert {(room, what) for room, what, _ in found} == ALLOWED  # so that the search finds what is there
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["a", "\udfff"], {"k": {"a\udc80": 1}}, ("b", ["\ud800\ud800"])])
+def test_half_a_surrogate_pair_is_not_text(value: object) -> None:
+    with pytest.raises(ValueError, match="half a surrogate pair") as refused:
+        check_encodable(value)
+    str(refused.value).encode("utf-8")
+    check_encodable(["a", {"b": ["\U0001f600", 1, None]}])

@@ -18,6 +18,7 @@ from ohlol.data.sequences import Corpus
 from ohlol.data.targets import TARGETS, Targets
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.utils.errors import InputError, short
+from ohlol.utils.files import check_encodable
 
 WORD_MIN_COUNT = 2
 """Where the target is the next word, words that occur once become <unk>: a smaller softmax, and <unk> is trained."""
@@ -256,6 +257,7 @@ class Codec:
             InputError: not what `to_json` writes.
         """
         try:
+            check_encodable(data)
             task = data["task"]
             kind = TARGETS[task]
             if kind.numeric:
@@ -272,7 +274,7 @@ class Codec:
             labels = symbols if kind.continue_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
             return Codec(task, symbols, labels, chars, bigrams)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {short(error)}") from None
 
 

@@ -20,6 +20,7 @@ from ohlol.data.readers.series import Series, join_series
 from ohlol.data.symbols import Symbols, split_symbols, split_text
 from ohlol.data.targets import TARGETS, Targets
 from ohlol.utils.errors import InputError
+from ohlol.utils.files import check_encodable
 
 FilePath = str | Path
 
@@ -207,6 +208,10 @@ def _pair_side(side: str | Sequence[str], pair: int, level: str) -> Symbols:
     words: list[Any] = list(side)
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"pair {pair}: a list must hold strings")
+    try:
+        check_encodable(words)
+    except ValueError as error:
+        raise InputError(f"pair {pair}: {error}") from None
     return [nfc(word) for word in words]
 
 

@@ -8,16 +8,19 @@ import errno
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, cut, short
 
 FORMAT = 2
 """Version of the run directory and of its checksums; a reader refuses any other."""
 JSON_LIMIT = 1 << 28
 """Size in bytes of the largest JSON file that is read: a vocabulary of a few million symbols fits."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a surrogate pair."""
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """The flag that refuses to open a symbolic link, where the system has it."""
 
@@ -166,6 +169,23 @@ def parse_json(raw: bytes | str) -> Any:
         raise ValueError(f"{name} is no number of JSON")
 
     return json.loads(raw, object_pairs_hook=reject_duplicate_keys, parse_constant=reject_constant)
+
+
+def check_encodable(value: object) -> None:
+    """Check that the strings in JSON data are text; raises ValueError for a lone surrogate, which no encoding has.
+
+    JSON can hold half a surrogate pair as an escape. A vocabulary with one could be read, but neither printed nor sent.
+    """
+    if isinstance(value, str):
+        if SURROGATE.search(value):
+            raise ValueError(f"'{cut(value)}' holds half a surrogate pair, which is not a character")
+    elif isinstance(value, dict):
+        for key, entry in cast("dict[object, object]", value).items():
+            check_encodable(key)
+            check_encodable(entry)
+    elif isinstance(value, list | tuple):
+        for entry in cast("list[object]", value):
+            check_encodable(entry)
 
 
 def reject_duplicate_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
