@@ -9,7 +9,7 @@ import pytest
 
 import ohlol
 from ohlol.utils.errors import InputError
-from ohlol.utils.files import append_line, check_encodable, replace_link, write_json
+from ohlol.utils.files import append_line, check_encodable, replace_link, write_json, write_utf8
 
 
 @pytest.mark.parametrize("broken", ["write", "fsync", "replace"])
@@ -151,3 +151,10 @@ def test_half_a_surrogate_pair_is_not_text(value: object) -> None:
         check_encodable(value)
     str(refused.value).encode("utf-8")
     check_encodable(["a", {"b": ["\U0001f600", 1, None]}])
+
+
+@pytest.mark.parametrize("name", ["é" * 127 + "x", "x" * 255, "short"])
+def test_a_name_of_any_length_is_written(tmp_path: Path, name: str) -> None:
+    write_utf8(tmp_path / name, "text\udcff")
+    assert (tmp_path / name).read_bytes() == b"text\\udcff"
+    assert [path.name for path in tmp_path.iterdir()] == [name]

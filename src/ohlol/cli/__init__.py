@@ -3,6 +3,7 @@
 Exit status: 0 done; 1 a bug (traceback); 2 bad input (one line on stderr); 130 interrupted, after saving.
 """
 
+import os
 import sys
 import warnings
 from typing import Any
@@ -64,6 +65,10 @@ def main(arguments: list[str] | None = None) -> None:
         status = _print_error(error.format_message())
     except BrokenPipeError:
         status = discard_output()
+    except OSError as error:
+        if error.filename is None:
+            raise
+        status = _print_error(f"{os.fsdecode(error.filename)}: {error.strerror}")
     except (KeyboardInterrupt, typer.Abort):
         status = 130
     sys.exit(status if isinstance(status, int) else 0)

@@ -26,7 +26,7 @@ from ohlol.utils import devices, distributed
 from ohlol.utils.devices import CPU
 from ohlol.utils.distributed import SINGLE_PROCESS, Processes
 from ohlol.utils.errors import InputError, InputWarning
-from ohlol.utils.files import write_bytes, write_json
+from ohlol.utils.files import write_json, write_utf8
 from ohlol.utils.locks import lock_run
 
 
@@ -136,7 +136,7 @@ def train_prepared(
         card = format_model_card(
             trainer.config, trainer.parameters, run, held_out=trainer.dev is not None, device=device
         )
-        write_bytes(run / "README.md", card.encode())
+        write_utf8(run / "README.md", card)
     return TrainedModel(trainer.config, trainer.codec, trainer.model.cpu(), run)
 
 

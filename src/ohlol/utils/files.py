@@ -21,6 +21,8 @@ JSON_LIMIT = 1 << 28
 """Size in bytes of the largest JSON file that is read: a vocabulary of a few million symbols fits."""
 SURROGATE = re.compile("[\ud800-\udfff]")
 """Half a surrogate pair."""
+NAME_LIMIT = 255
+"""Bytes of the longest file name."""
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """The flag that refuses to open a symbolic link, where the system has it."""
 
@@ -37,7 +39,7 @@ def write_bytes(path: Path, data: bytes | bytearray, backup: Path | None = None)
     Raises:
         InputError: the file cannot be written; the previous file is unchanged.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_path(path)
     try:
         if path.exists() and not path.is_file():  # root could replace /dev/null
             raise OSError(errno.EINVAL, "not a plain file")
@@ -53,6 +55,21 @@ def write_bytes(path: Path, data: bytes | bytearray, backup: Path | None = None)
         with suppress(OSError):
             temporary.unlink()
         raise write_error(path, error) from None
+
+
+def write_utf8(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, as `write_bytes` does.
+
+    A lone surrogate, which stands for a byte of a file name that is not UTF-8, is written as an escape of JSON.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def temporary_path(path: Path) -> Path:
+    """The name that a file has until it is complete; for a long name another one, since names are limited."""
+    name = os.fsencode(path.name)
+    short_name = path.name if len(name) + len(".tmp") <= NAME_LIMIT else hashlib.sha256(name).hexdigest()
+    return path.with_name(short_name + ".tmp")
 
 
 def write_error(path: Path, error: OSError) -> InputError:
@@ -71,7 +88,7 @@ def replace_link(path: Path, target: Path) -> bool:
     """
     if path.exists() and not path.is_symlink():
         raise InputError(f"{path}: is in the way: it should be a link, and is none")
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_path(path)
     try:
         temporary.unlink(missing_ok=True)  # of a process that was killed
         temporary.symlink_to(target.relative_to(path.parent), target_is_directory=True)
@@ -130,7 +147,7 @@ def append_line(path: Path, data: bytes) -> int:
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write JSON, indented and with its checksum last, as `write_bytes` does."""
     with_checksum = {**data, "sha256": _compute_checksum(data)}
-    write_bytes(path, (json.dumps(with_checksum, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode())
+    write_utf8(path, json.dumps(with_checksum, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def _compute_checksum(data: dict[str, Any]) -> str:
