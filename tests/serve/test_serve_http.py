@@ -319,15 +319,17 @@ def test_refused_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
         assert make_access(host, None).key is None
     for origin in ("*", "example.org", "https://example.org/"):
-        with pytest.raises(InputError, match="allow_origin is"):
+        with pytest.raises(InputError, match="`allow_origin` is"):
             make_access("127.0.0.1", None, allow_origin=(origin,))
     monkeypatch.setenv("OHLOL_API_KEY", "short")
     with pytest.raises(InputError, match="at least 16 ASCII characters"):
         load_key(None)
     monkeypatch.setenv("OHLOL_API_KEY", KEY)
     assert load_key(None) == KEY
-    with pytest.raises(InputError, match=r"api_key .*cannot be read"):
+    with pytest.raises(InputError, match=r"`api_key` .*cannot be read"):
         load_key(tmp_path / "none")
+    with pytest.raises(InputError, match=r"`api_key` /dev/zero: cannot be read: at most 65536 bytes are expected"):
+        load_key(Path("/dev/zero"))
     with pytest.raises(InputError, match="batch_size is 0; it must be a number from"):
         Limits(batch_size=0)
 

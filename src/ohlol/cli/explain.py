@@ -76,8 +76,13 @@ def explain(
 
 def _read_text(text: str) -> str:
     """The contents of the file of this name; without such a file the text itself."""
+    from ohlol.data.lines import LINE_LIMIT
+    from ohlol.utils.files import read_bytes
+
     try:
-        return Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text
+        return (
+            read_bytes(Path(text), LINE_LIMIT).decode("utf-8").replace("\r\n", "\n") if Path(text).is_file() else text
+        )
     except UnicodeDecodeError:
         raise InputError(f"{text}: not UTF-8") from None
     except (OSError, ValueError):  # too long for a file name, or with a NUL: a text

@@ -21,6 +21,8 @@ QUOTED = 40
 LINE_LIMIT = 1 << 27
 """Bytes of the longest line read. The benchmark text8 is one line of 100,000,000 bytes; an endless device without line
 ends is refused here."""
+BLOCK = 1 << 16
+"""Bytes of a line that are read first."""
 
 
 class Place(NamedTuple):
@@ -142,10 +144,12 @@ class Lines(Iterator[Line]):
                 if self.span is not None:
                     first, left = self.span.line, self.span.end - self.span.start
                     handle.seek(self.span.start)
-                for number, raw in enumerate(iter(lambda: handle.readline(LINE_LIMIT + 1), b""), first):
+                for number, raw in enumerate(iter(lambda: read_line(handle), b""), first):
                     left -= len(raw)
                     if left < 0:
                         return
+                    if len(raw) >= BLOCK and not raw.strip(b"\0"):
+                        raise error_at(Place(self.file, number), "a line of zero bytes only; this is not a text file")
                     if len(raw) > LINE_LIMIT:
                         raise error_at(Place(self.file, number), f"a line of more than {LINE_LIMIT} bytes; break it up")
                     body, ended = without_end(raw)
@@ -160,6 +164,17 @@ class Lines(Iterator[Line]):
 
     def _opened(self) -> AbstractContextManager[BinaryIO]:
         return nullcontext(sys.stdin.buffer) if str(self.path) == STDIN else Path(self.path).open("rb")
+
+
+def read_line(handle: BinaryIO) -> bytes:
+    """A line of at most `LINE_LIMIT` bytes, or the beginning of a longer one; of a line of zero bytes one block.
+
+    A device or a sparse file may consist of zero bytes without end.
+    """
+    block = handle.readline(BLOCK)
+    if len(block) < BLOCK or block.endswith(b"\n") or not block.strip(b"\0"):
+        return block
+    return block + handle.readline(LINE_LIMIT + 1 - len(block))
 
 
 def without_end(raw: bytes) -> tuple[bytes, bool]:

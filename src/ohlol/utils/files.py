@@ -213,15 +213,36 @@ def reject_duplicate_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
     return data
 
 
-def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """The content of a regular file of at most `max_bytes` bytes; raises InputError."""
+def read_start(path: Path, count: int) -> bytes:
+    """The first `count` bytes of a regular file, or all of a shorter one; raises InputError."""
     try:
-        if path.exists() and not path.is_file():  # reading a pipe or a device may block, or never end
+        if path.exists() and not path.is_file():
             raise InputError(f"{path}: cannot be read: not a plain file")
         with path.open("rb") as file:
-            data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
+            return file.read(count)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > max_bytes:
+
+
+def read_bytes(path: Path, max_bytes: int, *, is_regular: bool = True) -> bytes:
+    """The content of a file of at most `max_bytes` bytes; no more of a larger one is read.
+
+    Args:
+        path: the file.
+        max_bytes: its largest size.
+        is_regular: whether a pipe or a device is refused, since reading it may block.
+
+    Raises:
+        InputError: it cannot be read, is not a regular file, or is larger.
+    """
+    try:
+        if is_regular and path.exists() and not path.is_file():
+            raise InputError(f"{path}: cannot be read: not a plain file")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size  # 0 for a pipe or a device
+            data = file.read((size if is_regular else max_bytes) + 1) if size <= max_bytes else None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if data is None or len(data) > max_bytes:
         raise InputError(f"{path}: cannot be read: at most {max_bytes} bytes are expected, and it has more")
     return data
