@@ -292,7 +292,7 @@ def test_missing_packages_are_named(
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere"),
-        (["{run}", "--host", "0.0.0.0"], "needs a key: set api_key to its file, or OHLOL_API_KEY to the key"),
+        (["{run}", "--host", "0.0.0.0"], "needs a key: set --api-key to its file, or OHLOL_API_KEY to the key"),
         (["{run}", "--port", "{taken}"], "Address already in use"),
         (["{run}", "--api-key", "nowhere"], "api_key nowhere: cannot be read"),
         (["{run}", "{run}"], "there is a model 'hello' already"),
@@ -313,7 +313,7 @@ def test_invalid_settings_are_refused_before_the_server_starts(
 
 def test_refused_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
-        with pytest.raises(InputError, match=f"host {host} can be reached from other machines, which needs a key"):
+        with pytest.raises(InputError, match=f"`host` {host} can be reached from other machines, which needs a key"):
             make_access(host, None)
     assert make_access("0.0.0.0", KEY).hosts == ()
     for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):

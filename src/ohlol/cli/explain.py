@@ -80,9 +80,9 @@ def _read_text(text: str) -> str:
     from ohlol.utils.files import read_bytes
 
     try:
-        return (
-            read_bytes(Path(text), LINE_LIMIT).decode("utf-8").replace("\r\n", "\n") if Path(text).is_file() else text
-        )
+        if not Path(text).is_file():
+            return text
+        return read_bytes(Path(text), LINE_LIMIT).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise InputError(f"{text}: not UTF-8") from None
     except (OSError, ValueError):  # too long for a file name, or with a NUL: a text

@@ -21,6 +21,7 @@ from ohlol.cli.app import (
     Task,
     app,
     console,
+    continue_without_output,
     one_of,
 )
 from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
@@ -203,16 +204,17 @@ def train(
         )
         print(f"deterministic: {promise}", file=sys.stderr)
     try:
-        model = fit(
-            pairs or files,
-            dev=dev,
-            out=run,
-            overwrite=overwrite,
-            resume=resume,
-            callbacks=[progress_callback],
-            device=device,
-            **settings,
-        )
+        with continue_without_output():
+            model = fit(
+                pairs or files,
+                dev=dev,
+                out=run,
+                overwrite=overwrite,
+                resume=resume,
+                callbacks=[progress_callback],
+                device=device,
+                **settings,
+            )
     except Interrupted:
         if launch.is_main:
             print_message(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", sys.stderr)

@@ -163,7 +163,11 @@ class Lines(Iterator[Line]):
             raise InputError(f"{self.file!r} is not a file name") from None
 
     def _opened(self) -> AbstractContextManager[BinaryIO]:
-        return nullcontext(sys.stdin.buffer) if str(self.path) == STDIN else Path(self.path).open("rb")
+        if str(self.path) != STDIN:
+            return Path(self.path).open("rb")
+        if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - where it is closed
+            raise InputError("standard input is closed; give a file")
+        return nullcontext(sys.stdin.buffer)
 
 
 def read_line(handle: BinaryIO) -> bytes:
