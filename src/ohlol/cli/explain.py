@@ -115,8 +115,7 @@ def _explain_neurons(
 
 
 def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"`html` {path}: {error.strerror}") from None
+    from ohlol.utils.files import write_output
+
+    write_output(path, text.encode("utf-8"))
     print_message(f"written: {path}")

@@ -65,6 +65,22 @@ def write_utf8(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that a user named: as `write_bytes` does, but a device or a pipe is written to, not refused.
+
+    A symbolic link is followed, so that the file it points to is replaced.
+    """
+    try:
+        target = path.resolve()
+        if not target.exists() or target.is_file():
+            write_bytes(target, data)
+            return
+        with path.open("wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise write_error(path, error) from None
+
+
 def temporary_path(path: Path) -> Path:
     """The name that a file has until it is complete; for a long name another one, since names are limited."""
     name = os.fsencode(path.name)
