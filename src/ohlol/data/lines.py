@@ -21,6 +21,16 @@ QUOTED = 40
 LINE_LIMIT = 1 << 27
 """Bytes of the longest line read. The benchmark text8 is one line of 100,000,000 bytes; an endless device without line
 ends is refused here."""
+BINARY = {
+    b"PK\x03\x04": "a zip archive, such as a spreadsheet (.xlsx): unpack it, or save the sheet as CSV in UTF-8",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet or document (.xls): save the sheet as CSV in UTF-8",
+    b"\x1f\x8b": "compressed with gzip: unpack it with gunzip",
+    b"BZh": "compressed with bzip2: unpack it with bunzip2",
+    b"\xfd7zXZ": "compressed with xz: unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it with unzstd",
+    b"%PDF": "a PDF document: extract its text first",
+}
+"""Formats that are taken for text by mistake, by the bytes with which they begin, and what to do with them."""
 BLOCK = 1 << 16
 """Bytes of a line that are read first."""
 
@@ -192,6 +202,8 @@ def decoded(raw: bytes, file: str, line: int) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
+        if line == 1 and (kind := next((kind for magic, kind in BINARY.items() if raw.startswith(magic)), None)):
+            raise InputError(f"{file}: is {kind}") from None
         before = raw[: error.start]
         line += before.count(b"\n")
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
