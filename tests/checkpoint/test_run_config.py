@@ -35,7 +35,7 @@ def test_the_sources_are_named(config: RunConfig) -> None:
     ("part", "value", "reason"),
     [
         ("format", FORMAT + 1, rf"config.json has format {FORMAT + 1}; this version of ohlol \(.*\) reads {FORMAT}"),
-        ("task", "cook", "task is 'cook'"),
+        ("task", "cook", "`task` is 'cook'"),
         ("metrics", {"loss": "low"}, "could not convert string to float"),
         ("metrics", [], "has no attribute 'items'"),
         ("pairs", [["a", "b", "c"]], "too many values"),

@@ -353,8 +353,8 @@ class Signals(Recorder):
         super().__init__()
         self.number, self.at = number, after
 
-    def step(self, *arguments: object) -> None:
-        super().step(*arguments)  # pyright: ignore
+    def on_batch_end(self, *arguments: object) -> None:
+        super().on_batch_end(*arguments)  # pyright: ignore
         if self.steps == self.at:
             signal.raise_signal(self.number)
 
@@ -367,7 +367,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(
     done(run("train", *arguments, "--out", "whole"))
     handler = signal.getsignal(number)
     with monkeypatch.context() as patched:
-        patched.setattr(progress, "progress_callback", lambda *_: Signals(number, 7))
+        patched.setattr(progress, "make_progress_callback", lambda *_: Signals(number, 7))
         ran = run("train", *arguments, "--out", "a run")
     assert ran.code == 130
     assert signal.getsignal(number) is handler

@@ -7,9 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_sequence
 
-from ohlol.data.batches import Buckets, Dataset, Ragged, Streams, gather, pack, spell, windows, with_unknowns
+from ohlol.data.batches import (
+    Buckets,
+    ContiguousBatches,
+    Dataset,
+    Ragged,
+    gather,
+    pack,
+    pack_words,
+    windows,
+    with_unknowns,
+)
 from ohlol.data.mapped import Chain
-from ohlol.evaluation.evaluate import answer_indices
+from ohlol.evaluation.evaluate import prediction_indices
 
 lengths_of = st.lists(st.integers(1, 9), min_size=1, max_size=30)
 
@@ -31,7 +41,7 @@ def test_pack_and_unpack_are_inverse(lengths: list[int]) -> None:
     batch = gather(data, np.arange(len(lengths)))
     assert sorted(batch.rows.tolist()) == list(range(len(lengths)))
     assert batch.targets is not None
-    for row, steps in zip(batch.rows, answer_indices(batch, per_sequence=False), strict=True):
+    for row, steps in zip(batch.rows, prediction_indices(batch, per_sequence=False), strict=True):
         start, end = data.inputs.offsets[row : row + 2]
         assert batch.inputs[steps].tolist() == list(range(start, end))
         assert batch.targets[steps].tolist() == [10 * v for v in range(start, end)]
@@ -56,7 +66,7 @@ def test_an_epoch_holds_every_sequence_once(lengths: list[int], size: int, seed:
     assert sorted(np.concatenate([b.inputs for b in found]).tolist()) == list(range(sum(lengths)))
     assert max(len(b.rows) for b in found) <= size
     assert len(found) == -(-len(lengths) // size)
-    assert not any(b.carried for b in found)
+    assert not any(b.continues_previous for b in found)
 
 
 def order_of(batches: Buckets) -> list[list[int]]:
@@ -95,18 +105,18 @@ def test_targets_of_whole_sequences_follow_their_rows() -> None:
 
 @given(st.integers(2, 120), st.integers(1, 9), st.integers(1, 11))
 def test_streams_predict_every_symbol_but_the_first_once(total: int, streams: int, bptt: int) -> None:
-    batches = Streams(dataset([total]), streams, bptt)
+    batches = ContiguousBatches(dataset([total]), streams, bptt)
     targets: list[int] = []
     ahead: dict[int, int] = {}  # of each stream, the symbol that its next chunk must begin with
     for index in range(len(batches)):
         batch = batches[index]
-        assert batch.carried == (index > 0)
+        assert batch.continues_previous == (index > 0)
         assert batch.targets is not None
         assert (batch.targets == batch.inputs + 1).all()
         assert len(batch.batch_sizes) <= bptt
         targets += batch.targets.tolist()
         assert batch.rows.tolist() == list(range(len(batch.rows)))  # streams end from the last on
-        for row, steps in enumerate(answer_indices(batch, per_sequence=False)):
+        for row, steps in enumerate(prediction_indices(batch, per_sequence=False)):
             assert batch.inputs[steps].tolist() == list(range(batch.inputs[steps][0], batch.inputs[steps][-1] + 1))
             assert ahead.get(row, batch.inputs[steps][0]) == batch.inputs[steps][0]
             ahead[row] = int(batch.inputs[steps][-1]) + 1
@@ -114,7 +124,7 @@ def test_streams_predict_every_symbol_but_the_first_once(total: int, streams: in
 
 
 def test_streams_end() -> None:
-    batches = Streams(dataset([10]), 2, 3)
+    batches = ContiguousBatches(dataset([10]), 2, 3)
     assert len(list(batches)) == len(batches)
     with pytest.raises(IndexError):
         batches[len(batches)]
@@ -137,15 +147,15 @@ def test_windows_cover_everything(lengths: list[int], length: int, draw: st.Data
 
 @given(st.lists(st.text("abcxyz", min_size=1, max_size=6), min_size=1, max_size=8, unique=True), st.data())
 def test_spelling_rows_lead_to_their_words(words: list[str], draw: st.DataObject) -> None:
-    forms = np.array(draw.draw(st.lists(st.integers(0, len(words) - 1), min_size=1, max_size=20)), np.int64)
+    word_ids = np.array(draw.draw(st.lists(st.integers(0, len(words) - 1), min_size=1, max_size=20)), np.int64)
     rows = [np.array([ord(c) for c in word]) for word in words]
     table = Ragged(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
-    spelling = spell(forms, table)
-    first = np.cumsum(spelling.batch_sizes) - spelling.batch_sizes
-    for form, row in zip(forms, spelling.forms, strict=True):
-        steps = [first[t] + row for t, size in enumerate(spelling.batch_sizes) if row < size]
-        assert "".join(chr(c) for c in spelling.chars[steps]) == words[form]
-    assert spelling.batch_sizes[0] == len(set(forms.tolist()))  # every different word once
+    packed = pack_words(word_ids, table)
+    first = np.cumsum(packed.batch_sizes) - packed.batch_sizes
+    for form, row in zip(word_ids, packed.word_ids, strict=True):
+        steps = [first[t] + row for t, size in enumerate(packed.batch_sizes) if row < size]
+        assert "".join(chr(c) for c in packed.chars[steps]) == words[form]
+    assert packed.batch_sizes[0] == len(set(word_ids.tolist()))  # every different word once
 
 
 def test_unknowns_are_as_frequent_as_asked() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from data.reading import Write
 from ohlol.config import DataSettings
 from ohlol.data import sequences
-from ohlol.data.lines import Lines, Place, Span, error_at, is_filled, is_row, quote, text_pieces
+from ohlol.data.lines import FileRange, Lines, Place, error_at, is_filled, is_row, quote, text_pieces
 from ohlol.utils.errors import InputError
 
 
@@ -27,13 +27,13 @@ def test_a_text_in_pieces_is_the_text(content: str, size: int) -> None:
     path = Path("text.txt")
     path.write_bytes(content.encode())
     found = sequences.read(path, DataSettings(format="text")).inputs if content else [""]
-    pieces = "".join(text_pieces(Span(str(path), 0, path.stat().st_size, 1), size))
+    pieces = "".join(text_pieces(FileRange(str(path), 0, path.stat().st_size, 1), size))
     assert pieces == found[0]
 
 
 def test_a_byte_order_mark_is_passed_over_once(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfab\r\ncd \xef\xbb\xbfe")
-    found = "".join(text_pieces(Span("a.txt", 0, 100, 1), 4))
+    found = "".join(text_pieces(FileRange("a.txt", 0, 100, 1), 4))
     assert found == "ab\ncd \ufeffe"
 
 
@@ -54,7 +54,7 @@ def test_looking_ahead_consumes_no_line(write: Write) -> None:
 
 def test_a_span_is_a_part_of_a_file(write: Write) -> None:
     path = write("a.txt", "one\ntwo\nthree\n")
-    lines = Lines(Span(str(path), 4, 8, 2))
+    lines = Lines(FileRange(str(path), 4, 8, 2))
     assert [(line.text, line.place.line) for line in lines] == [("two", 2)]
     assert [line.text for line in lines.head] == ["one", "two", "three"]
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data.reading import CONLLU, Write, read_error, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.readers.base import READERS
-from ohlol.data.sequences import read, sequences_from_pairs, stream, symbols_of
+from ohlol.data.sequences import data_from_pairs, iterate_inputs, read, split_text
 from ohlol.utils.errors import InputError
 
 
@@ -49,10 +49,10 @@ class TestPrediction:
         corpus = read(path, trained, targets=False)
         assert corpus.inputs == inputs
         assert corpus.targets is None
-        assert list(stream(path, trained)) == list(zip(inputs, corpus.places, strict=True))
+        assert list(iterate_inputs(path, trained)) == list(zip(inputs, corpus.places, strict=True))
 
     def test_text_is_one_sequence(self, write: Write):
-        assert next(stream(write("a.txt", "a\nb\n"), DataSettings("next", "text", "char")))[0] == "a\nb\n"
+        assert next(iterate_inputs(write("a.txt", "a\nb\n"), DataSettings("next", "text", "char")))[0] == "a\nb\n"
 
     def test_standard_input_is_read_a_line_at_a_time(self, monkeypatch: pytest.MonkeyPatch):
         read_so_far = []
@@ -69,7 +69,7 @@ class TestPrediction:
                 return next(self.lines, b"")
 
         monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": Typed()}))
-        given = stream("-", self.pairs)
+        given = iterate_inputs("-", self.pairs)
         assert next(given) == ("ab", ("stdin", 1))
         assert len(read_so_far) == 1
         assert next(given) == ("cd", ("stdin", 2))
@@ -151,10 +151,10 @@ def read_errors(*paths: Path) -> str:
 
 
 def test_values_instead_of_files():
-    corpus = sequences_from_pairs([("hello", "ohlol"), ("e\u0301", "a")])
+    corpus = data_from_pairs([("hello", "ohlol"), ("e\u0301", "a")])
     assert (corpus.inputs, corpus.targets) == (["hello", "é"], ["ohlol", "a"])
     assert corpus.settings.level == "char"
-    assert sequences_from_pairs([(["a", "b"], ("X", "Y"))]).targets == [["X", "Y"]]
+    assert data_from_pairs([(["a", "b"], ("X", "Y"))]).targets == [["X", "Y"]]
 
 
 @pytest.mark.parametrize(
@@ -171,17 +171,17 @@ def test_values_instead_of_files():
 )
 def test_values_at_fault(pairs: list, message: str):
     with pytest.raises(InputError, match=message):
-        sequences_from_pairs(pairs)
+        data_from_pairs(pairs)
 
 
 def test_a_text_on_the_command_line():
-    assert symbols_of("e\u0301a", DataSettings(level="char")) == "éa"
-    assert symbols_of("to be\n", DataSettings(level="word")) == ["to", "be"]
-    assert symbols_of("to\nbe", DataSettings(task="next", level="word")) == ["to", "\n", "be"]
+    assert split_text("e\u0301a", DataSettings(level="char")) == "éa"
+    assert split_text("to be\n", DataSettings(level="word")) == ["to", "be"]
+    assert split_text("to\nbe", DataSettings(task="next", level="word")) == ["to", "\n", "be"]
     with pytest.raises(InputError, match="character 2 of the text is not UTF-8"):
-        symbols_of("a\udcff", DataSettings())
+        split_text("a\udcff", DataSettings())
     with pytest.raises(InputError, match="the text is empty"):
-        symbols_of("", DataSettings())
+        split_text("", DataSettings())
 
 
 snippets = st.sampled_from(

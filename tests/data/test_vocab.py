@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.data.counts import EDGE, edged
+from ohlol.data.counts import EDGE, with_edges
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.utils.errors import InputError
 
@@ -144,7 +144,7 @@ def test_pairs_of_neighbours_of_many_sequences(sequences: list[str], known: list
     """As one text with edges between, to the ids that each sequence's pairs have one by one."""
     vocab = Vocab.build([known], unk=True)
     pairs = [a + b for sequence in sequences for a, b in pairwise([EDGE, *sequence, EDGE])]
-    assert vocab.encode_pairs(edged(sequences)).tolist() == vocab.encode(pairs).tolist()
-    assert edged([list(sequence) for sequence in sequences]) == edged(sequences)
-    odd = vocab.encode_pairs(edged([["a", "ab", "", "b"]])).tolist()
+    assert vocab.encode_pairs(with_edges(sequences)).tolist() == vocab.encode(pairs).tolist()
+    assert with_edges([list(sequence) for sequence in sequences]) == with_edges(sequences)
+    odd = vocab.encode_pairs(with_edges([["a", "ab", "", "b"]])).tolist()
     assert odd == [*vocab.encode(["\na"]).tolist(), vocab.unk, vocab.unk, vocab.unk, *vocab.encode(["b\n"]).tolist()]

@@ -72,7 +72,7 @@ def test_it_holds_the_numbers_of_the_trace(hello: TrainedModel) -> None:
     assert not arrays
     assert [t[0][0] for t in frame["top"]] == list(found.predicted)
     assert frame["losses"] == list(found.losses or ())
-    assert frame["saliency"] == {"horizon": 4, "recommended_bptt": 8, "count": 5}
+    assert frame["saliency"] == {"influence_length": 4, "recommended_bptt": 8, "count": 5}
 
 
 def test_it_needs_nothing_else(hello: TrainedModel) -> None:

@@ -88,5 +88,5 @@ def test_processes_that_do_not_meet_say_so(place: Path) -> None:
     other.communicate()
     _, err = leader.communicate()
     assert leader.returncode == 2
-    assert "ohlol: the 2 processes of this run did not meet: " in err
+    assert "ohlol: the 2 processes of this run could not connect to each other: " in err
     assert "Traceback" not in err

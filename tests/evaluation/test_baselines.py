@@ -68,7 +68,7 @@ def test_files_of_every_task(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
     baselines, _ = fit_with_baselines(data, dev=data, **TINY)
     labels = "".join(line.split("\t")[1] for line in data.read_text().splitlines())
-    assert baselines.answers == len(set(labels))
+    assert baselines.labels == len(set(labels))
     assert baselines.count == len(labels)
     assert baselines.frequencies == pytest.approx(entropy(labels))
     text = text_file(tmp_path / "text.txt")
@@ -76,7 +76,7 @@ def test_files_of_every_task(tmp_path: Path) -> None:
     assert baselines.frequencies == pytest.approx(entropy(text.read_text()))
     names = names_file(tmp_path / "names.csv")
     baselines, _ = fit_with_baselines(names, dev=names, input="name", target="kind", **TINY)
-    assert (baselines.count, baselines.answers) == (30, 2)
+    assert (baselines.count, baselines.labels) == (30, 2)
     assert baselines.frequencies == pytest.approx(math.log(2))
     baselines, metrics = fit_with_baselines(
         sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, num_layers=1, epochs=1

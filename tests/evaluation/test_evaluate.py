@@ -10,7 +10,7 @@ from helpers import TINY, names_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.data import sequences
-from ohlol.evaluation.evaluate import answer_indices, batches_in_order, measure_saturation
+from ohlol.evaluation.evaluate import batches_in_order, measure_saturation, prediction_indices
 from ohlol.inference.trained_model import TrainedModel
 
 
@@ -80,8 +80,8 @@ def test_saturation_is_the_share_of_large_hidden_states(letters: TrainedModel, f
 
 
 def test_answers_of_each_sequence(letters: TrainedModel) -> None:
-    data = letters.codec.encode(letters.corpus(["abc", "a", "ab"]))
+    data = letters.codec.encode(letters.raw_data(["abc", "a", "ab"]))
     batch = batches_in_order(letters.codec, data)[0]
     assert batch.rows.tolist() == [0, 2, 1]
-    assert [steps.tolist() for steps in answer_indices(batch, per_sequence=False)] == [[0, 3, 5], [1, 4], [2]]
-    assert [steps.tolist() for steps in answer_indices(batch, per_sequence=True)] == [[0], [1], [2]]
+    assert [steps.tolist() for steps in prediction_indices(batch, per_sequence=False)] == [[0, 3, 5], [1, 4], [2]]
+    assert [steps.tolist() for steps in prediction_indices(batch, per_sequence=True)] == [[0], [1], [2]]

@@ -468,11 +468,11 @@ POSITIONS: dict[str, Any] = {
     "batch": -1,
     "step": 1.5,
     "best": [1],
-    "stale": None,
-    "plateau": "x",
+    "epochs_without_improvement": None,
+    "lr_factor": "x",
     "metrics_bytes": 1 << 60,
     "machine": 3,
-    "counted": 10**400,
+    "loss_weight": 10**400,
 }
 
 

@@ -135,7 +135,7 @@ def test_every_operation_may_fail(fault: str, whole: Path, tmp_path: Path, monke
             ohlol.fit(out="run", resume=True)
         else:  # before the first state there is nothing to lose
             assert not (Path("run") / "metrics.jsonl").exists(), n
-            with pytest.raises(InputError, match="`overwrite` starts anew"):
+            with pytest.raises(InputError, match="use `overwrite` to start a new run"):
                 ohlol.fit(out="run", resume=True)
             ohlol.fit("data.txt", out="run", overwrite=True, **SETTINGS)
         found, wanted = bytes_of(Path("run")), bytes_of(whole)

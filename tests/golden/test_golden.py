@@ -97,7 +97,7 @@ def test_an_encoded_corpus_is_read() -> None:
     assert (len(found.train), len(found.dev)) == (18, 6)
     lines = {line.partition("\t")[0] for line in (HERE / "data.tsv").read_text().splitlines()}
     for data in found.parts.values():
-        starts, lengths = data.inputs.spans(np.arange(len(data)))
+        starts, lengths = data.inputs.bounds(np.arange(len(data)))
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             text = found.codec.symbols.decode(data.inputs.values[np.arange(start, start + length)])
             assert "".join(text) in lines

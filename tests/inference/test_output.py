@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import ohlol
 from ohlol.inference.output import (
     FORMATS,
-    Layout,
+    OutputLayout,
     escape_cell,
     format_conll,
     format_plain,
@@ -123,7 +123,7 @@ TEXT = st.text(st.sampled_from("a\\\t\n\r\x0b\x0c\x1c\x85\u2028\u2029 tnru0") | 
 def test_a_record_is_one_line_and_is_read_back_equal(text: str, labels: list[str]) -> None:
     best = [(label, 0.5) for label in labels]
     whole = Prediction(text, labels[:1], [0.5], [best])
-    layout = Layout(per_sequence=True, symbol_separator="", label_separator="", reader=None)
+    layout = OutputLayout(per_sequence=True, symbol_separator="", label_separator="", reader=None)
     line = format_tsv(whole, layout)
     assert line.splitlines() in ([line], [])
     cells = [unescape_cell(cell) for cell in line.split("\t")]

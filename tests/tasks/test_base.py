@@ -3,7 +3,7 @@
 import pytest
 
 from ohlol.config import check_bounds
-from ohlol.data.targets import TARGETS
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.heads import HEADS
 from ohlol.tasks import TASKS
 from ohlol.tasks.base import register
@@ -13,7 +13,7 @@ from ohlol.tasks.base import register
 def test_a_task_is_registered_whole(name: str) -> None:
     task = TASKS[name]
     assert task.name == name
-    assert TARGETS[name] is task.targets
+    assert TARGET_KINDS[name] is task.targets
     assert HEADS[task.head].numeric == task.targets.numeric
     for level in ("char", "word"):
         model, training = task.defaults(level)

@@ -64,7 +64,7 @@ def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "said"),
     [
         ("cuda:2", r"`device` cuda:2: there is no such device; the last is cuda:1"),
-        ("xpu", r"`device` xpu: torch finds no such device on this machine \(xpu\); `device=cpu` computes without"),
+        ("xpu", r"`device` xpu: torch finds no such device on this machine \(xpu\); use `device=cpu`"),
         ("gpu", r"`device` is 'gpu'; give auto, cpu, cuda or one of several, such as cuda:1"),
         ("meta", r"`device` meta: torch finds no such device"),
         ("", r"`device` is ''"),
@@ -77,7 +77,7 @@ def test_a_device_that_is_not_there_is_refused(name: str, said: str) -> None:
 
 @pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch was built with CUDA")
 def test_cuda_without_cuda_is_one_line(tmp_path: Any) -> None:
-    with pytest.raises(InputError, match=r"^`device` cuda: this torch \(.*\) was built without CUDA; `device=cpu`"):
+    with pytest.raises(InputError, match=r"^`device` cuda: this torch \(.*\) was built without CUDA; use `device=cpu`"):
         ohlol.fit(out=tmp_path / "run", device="cuda")
     assert not (tmp_path / "run").exists()
 

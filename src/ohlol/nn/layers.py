@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.backends import cudnn
 from torch.nn.parameter import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
@@ -180,13 +181,33 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
     return out, (tuple(final) if is_pair else final[0])
 
 
+def _drops_by_cudnn(layer: torch.nn.RNNBase) -> bool:
+    """Whether cuDNN would draw the dropout between layers, though deterministic algorithms are asked for.
+
+    cuDNN has a generator of its own, which `torch.manual_seed` does not restart and whose state cannot be saved.
+    """
+    return bool(
+        layer.dropout
+        and layer.training
+        and layer.num_layers > 1
+        and torch.are_deterministic_algorithms_enabled()
+        and layer._flat_weights[0].is_cuda
+    )
+
+
 class _Accelerated:
     """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path."""
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
-        if _reason(self, input, hx):
+        if not _reason(self, input, hx):
+            return _run(self, input, hx)
+        if not _drops_by_cudnn(self):
             return super().forward(input, hx)  # type: ignore[misc]
-        return _run(self, input, hx)
+        enabled, cudnn.enabled = cudnn.enabled, False
+        try:
+            return super().forward(input, hx)  # type: ignore[misc]
+        finally:
+            cudnn.enabled = enabled
 
     def __prepare_scriptable__(self: Any) -> torch.nn.Module:
         """TorchScript compiles torch's own layer, which holds the same parameters."""

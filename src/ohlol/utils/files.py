@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ohlol.utils.errors import InputError, cut, short
+from ohlol.utils.errors import InputError, describe_error, shorten
 
 FORMAT = 2
 """Version of the run directory and of its checksums; a reader refuses any other."""
@@ -187,7 +187,7 @@ def read_json(path: Path) -> Any:
                 raise ValueError('it does not match its checksum; without its "sha256" it is read as it stands')
         return data
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read: {short(error)}") from None
+        raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
 
 
 def parse_json(raw: bytes | str) -> Any:
@@ -211,7 +211,7 @@ def check_encodable(value: object) -> None:
     """
     if isinstance(value, str):
         if SURROGATE.search(value):
-            raise ValueError(f"'{cut(value)}' holds half a surrogate pair, which is not a character")
+            raise ValueError(f"'{shorten(value)}' holds half a surrogate pair, which is not a character")
     elif isinstance(value, dict):
         for key, entry in cast("dict[object, object]", value).items():
             check_encodable(key)

@@ -7,7 +7,7 @@ or hides what follows. Every text that a command prints goes through one of thes
 import re
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TextIO
+from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType
@@ -42,12 +42,12 @@ def _escape(character: str) -> str:
     return repr(character)[1:-1] if character < " " else f"\\u{ord(character):04x}"
 
 
-def print_message(text: str, file: TextIO | None = None, *, flush: bool = False) -> None:
+def print_message(text: str, file: IO[str] | None = None, *, flush: bool = False) -> None:
     """Print a message, escaped wherever it goes; `file` is standard output without it."""
     print(escape_controls(text), file=file, flush=flush)
 
 
-def print_data(text: str, file: TextIO | None = None, *, end: str = "\n", flush: bool = False) -> None:
+def print_data(text: str, file: IO[str] | None = None, *, end: str = "\n", flush: bool = False) -> None:
     """Print data: escaped on a terminal, as they are in a file or a pipe; `file` is standard output without it."""
     stream = sys.stdout if file is None else file
     print(escape_controls(text) if stream.isatty() else text, file=stream, end=end, flush=flush)

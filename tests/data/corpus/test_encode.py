@@ -123,11 +123,11 @@ def test_a_corpus_is_what_the_files_are_at_once(kind: str, tmp_path: Path) -> No
     corpus = sequences.read(path, given)
     by_word, by_character = corpus.settings.level == "word", corpus.settings.level == "char"
     labels = corpus.task in ("label", "classify")
-    codec = Codec.learn(
+    codec = Codec.fit(
         corpus,
         unknowns=corpus.task != "forecast",
-        spelled=by_word and labels,
-        paired=by_character and corpus.task == "label",
+        with_chars=by_word and labels,
+        with_bigrams=by_character and corpus.task == "label",
     )
     assert found.codec == codec
     wanted, data = codec.encode(corpus), found.train
@@ -140,8 +140,8 @@ def test_a_corpus_is_what_the_files_are_at_once(kind: str, tmp_path: Path) -> No
     assert found.codec.to_json() == codec.to_json()
     if wanted.bigrams is not None:
         assert np.asarray(data.bigrams).tolist() == np.asarray(wanted.bigrams).tolist()
-    if wanted.forms is not None and wanted.spellings is not None and data.forms is not None and data.spellings:
-        spelled = [[lists_of(Dataset(d.spellings))[f] for f in np.asarray(d.forms)] for d in (wanted, data)]  # type: ignore[arg-type]
+    if wanted.word_ids is not None and wanted.word_chars is not None and data.word_ids is not None and data.word_chars:
+        spelled = [[lists_of(Dataset(d.word_chars))[f] for f in np.asarray(d.word_ids)] for d in (wanted, data)]  # type: ignore[arg-type]
         assert spelled[0] == spelled[1]
     assert (len(found.manifest.shards) > 2) == ("series" not in kind)  # a series is one sequence
     assert found.settings == corpus.settings

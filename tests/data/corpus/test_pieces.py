@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.corpus.pieces import make_plan, part_lengths, split_examples, split_rows
-from ohlol.data.lines import Span
+from ohlol.data.lines import FileRange
 from ohlol.utils.errors import InputError
 
 
@@ -42,7 +42,7 @@ def test_a_table_in_pieces_is_the_table(content: str, size: int, small: bool) ->
             found.append(str(error))
         return found
 
-    def pieces() -> list[Span]:
+    def pieces() -> list[FileRange]:
         with pytest.MonkeyPatch.context() as patched:
             if small:
                 patched.setattr("ohlol.data.readers.tables.BLOCK", 5)
