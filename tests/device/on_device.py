@@ -138,7 +138,9 @@ class OnDevice:
             ohlol.fit(out=tmp_path / "run", resume=True, device=second)
         messages = " ".join(str(w.message) for w in said if w.category is InputWarning)
         title = devices.describe_device(devices.select_device(self.device))
-        assert ("saved by the CPU: dropout" if way == "there" else "saved by another device: dropout") in messages
+        assert (
+            "saved by the CPU: the dropout" if way == "there" else "saved by another device: the dropout"
+        ) in messages
         assert (f"device cpu -> {title}" if way == "there" else f"device {title} -> cpu") in messages
         lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in lines] == [1, 2, 3]

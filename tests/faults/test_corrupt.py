@@ -284,6 +284,27 @@ KINDS: list[Any] = [None, True, -1, 10**30, 1.5, "", "x" * 300, "\x1b[2J\ud800",
 """What is put in the place of each value of a file."""
 
 
+@pytest.mark.parametrize("text", ["\ud800", "a\udfffb"])
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("vocab.json", ("symbols", "symbols", 0)),
+        ("vocab.json", ("labels", "symbols", -1)),
+        ("config.json", ("pairs", 0, 0)),
+        ("config.json", ("data", "input")),
+    ],
+)
+def test_a_lone_surrogate_is_refused(run: Path, name: str, path: tuple[Any, ...], text: str) -> None:
+    config = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    if path[0] == "pairs" and not config["pairs"]:
+        path, text = ("pairs",), [[text, "a"]]  # pyright: ignore[reportAssignmentType]
+    set_in(run, name, path, text)
+    with pytest.raises(InputError, match="half a surrogate pair") as refused:
+        ohlol.load(run)
+    one_line(refused.value, None)
+    str(refused.value).encode("utf-8")
+
+
 def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """The paths to all values of JSON, of a list those to its first two entries."""
     entries = data.items() if isinstance(data, dict) else enumerate(data[:2]) if isinstance(data, list) else ()

@@ -6,9 +6,20 @@ from pathlib import Path
 
 import pytest
 from helpers import TINY, names_file, upper_pairs
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ohlol
-from ohlol.inference.output import FORMATS, make_writer
+from ohlol.inference.output import (
+    FORMATS,
+    OutputLayout,
+    escape_cell,
+    format_conll,
+    format_plain,
+    format_tsv,
+    make_writer,
+    unescape_cell,
+)
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
@@ -103,3 +114,30 @@ def test_segmented_text_is_written_as_words(letters: TrainedModel) -> None:
     data = replace(letters.config.data, format="segment")
     model = TrainedModel(replace(letters.config, data=data), letters.codec, letters.network)
     assert make_writer(model, "plain")(Prediction("看似简单", list("BEBE"), [1.0] * 4)) == "看似 简单"
+
+
+TEXT = st.text(st.sampled_from("a\\\t\n\r\x0b\x0c\x1c\x85\u2028\u2029 tnru0") | st.characters(codec="utf-8"))
+
+
+@given(TEXT, st.lists(TEXT, min_size=1, max_size=3))
+def test_a_record_is_one_line_and_is_read_back_equal(text: str, labels: list[str]) -> None:
+    best = [(label, 0.5) for label in labels]
+    whole = Prediction(text, labels[:1], [0.5], [best])
+    layout = OutputLayout(per_sequence=True, symbol_separator="", label_separator="", reader=None)
+    line = format_tsv(whole, layout)
+    assert line.splitlines() in ([line], [])
+    cells = [unescape_cell(cell) for cell in line.split("\t")]
+    assert (cells[0], cells[1::2]) == (text, labels)
+    line = format_plain(whole, layout)
+    assert line.splitlines() == [line] * bool(line)
+    assert unescape_cell(line) == labels[0]
+    steps = Prediction([text], labels[:1], [0.5], [best])
+    line, end = format_conll(steps, layout).split("\n", 1)
+    assert end == ""
+    cells = [unescape_cell(cell) for cell in line.split("\t")]
+    assert (cells[0], cells[1::2]) == (text, labels)
+
+
+@given(TEXT)
+def test_a_cell_is_read_back_equal(text: str) -> None:
+    assert unescape_cell(escape_cell(text)) == text

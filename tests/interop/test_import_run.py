@@ -208,6 +208,13 @@ def test_invalid_names_are_refused(tmp_path: Path) -> None:
             import_run.import_model(tmp_path / name, task="label")
 
 
+def test_names_with_a_lone_surrogate_are_refused(tmp_path: Path) -> None:
+    names = tmp_path / "names.json"
+    names.write_text('["a", "b\\ud800"]', encoding="utf-8")
+    with pytest.raises(InputError, match=r"names\.json: cannot be read: 'b.*half a surrogate pair"):
+        import_run.read_names(names)
+
+
 def run_command(*arguments: object) -> int:
     with pytest.raises(SystemExit) as end:
         main([str(a) for a in arguments])

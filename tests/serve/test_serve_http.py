@@ -292,7 +292,7 @@ def test_missing_packages_are_named(
     ("arguments", "message"),
     [
         (["nowhere"], "nowhere"),
-        (["{run}", "--host", "0.0.0.0"], "needs a key: set api_key to its file, or OHLOL_API_KEY to the key"),
+        (["{run}", "--host", "0.0.0.0"], "needs a key: set --api-key to its file, or OHLOL_API_KEY to the key"),
         (["{run}", "--port", "{taken}"], "Address already in use"),
         (["{run}", "--api-key", "nowhere"], "api_key nowhere: cannot be read"),
         (["{run}", "{run}"], "there is a model 'hello' already"),
@@ -313,21 +313,23 @@ def test_invalid_settings_are_refused_before_the_server_starts(
 
 def test_refused_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
-        with pytest.raises(InputError, match=f"host {host} can be reached from other machines, which needs a key"):
+        with pytest.raises(InputError, match=f"`host` {host} can be reached from other machines, which needs a key"):
             make_access(host, None)
     assert make_access("0.0.0.0", KEY).hosts == ()
     for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
         assert make_access(host, None).key is None
     for origin in ("*", "example.org", "https://example.org/"):
-        with pytest.raises(InputError, match="allow_origin is"):
+        with pytest.raises(InputError, match="`allow_origin` is"):
             make_access("127.0.0.1", None, allow_origin=(origin,))
     monkeypatch.setenv("OHLOL_API_KEY", "short")
     with pytest.raises(InputError, match="at least 16 ASCII characters"):
         load_key(None)
     monkeypatch.setenv("OHLOL_API_KEY", KEY)
     assert load_key(None) == KEY
-    with pytest.raises(InputError, match=r"api_key .*cannot be read"):
+    with pytest.raises(InputError, match=r"`api_key` .*cannot be read"):
         load_key(tmp_path / "none")
+    with pytest.raises(InputError, match=r"`api_key` /dev/zero: cannot be read: at most 65536 bytes are expected"):
+        load_key(Path("/dev/zero"))
     with pytest.raises(InputError, match="batch_size is 0; it must be a number from"):
         Limits(batch_size=0)
 

@@ -1,6 +1,7 @@
 """Models of a server: batches of predictions, the work of a request, and replacing a model."""
 
 import itertools
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from untrained import untrained
 import ohlol
 from ohlol.inference.prediction import Prediction
 from ohlol.serve import models as served_models
+from ohlol.serve.encoding import dump_json
 from ohlol.serve.limits import Limits
 from ohlol.serve.models import parse_runs, parse_symbols, predict_batch
 from ohlol.serve.streams import count_work
@@ -29,6 +31,12 @@ def test_each_sequence_of_a_batch_gets_its_own_number_of_labels() -> None:
         alone = model.predict(text, n_best=n_best)
         assert [[x for x, _ in best] for best in prediction.best] == [[x for x, _ in best] for best in alone.best]
         assert prediction.probability == pytest.approx(alone.probability, abs=1e-5)
+
+
+def test_a_lone_surrogate_does_not_break_a_response() -> None:
+    text = dump_json({"name": "a\ud800"})
+    text.encode("utf-8")
+    assert json.loads(text) == {"name": "a\ud800"}
 
 
 def test_work_of_a_request() -> None:

@@ -124,3 +124,22 @@ def test_all_settings_of_a_finite_space() -> None:
     assert len({tuple(one.values()) for one in space.enumerate()}) == 6
     assert not set(NOT_SEARCHED) & set(space.texts)
     assert Range("cell", choices=("gru",)).nearest("lstm") == "gru"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hidden_size=1:99999999999999999999",
+        "hidden_size=1:" + "9" * 5000,
+        "hidden_size=8,99999999999999999999",
+        "hidden_size=1:100:99999999999999999999",
+        "batch_size=1:99999999999999999999:log",
+        "lr=1e-4:1e999",
+        "lr=1e-300:1e-4:1e-320",
+    ],
+)
+def test_a_number_out_of_bounds_is_one_line(text: str) -> None:
+    with pytest.raises(InputError) as refused:
+        parse_range(text)
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 600

@@ -14,7 +14,7 @@ from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, describe_error, shorten
-from ohlol.utils.files import FORMAT
+from ohlol.utils.files import FORMAT, check_encodable
 from ohlol.utils.version import __version__
 
 T = TypeVar("T")
@@ -57,6 +57,7 @@ class RunConfig:
                 f"config.json has format {shorten(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
             )
         try:
+            check_encodable({name: entry for name, entry in data.items() if name not in ("train_files", "dev_file")})
             config = RunConfig(
                 task=str(data["task"]),
                 data=_parse_settings(DataSettings, data["data"]),
@@ -73,7 +74,7 @@ class RunConfig:
             check_bounds(config.model, config.training)
             CELLS.select(config.model.cell)
             return config
-        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise InputError(f"config.json is not a configuration of ohlol: {describe_error(error)}") from None
 
 

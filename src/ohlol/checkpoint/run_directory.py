@@ -37,6 +37,9 @@ from ohlol.utils.locks import lock_run
 FILES = ("model.safetensors", "metrics.jsonl", "vocab.json", "README.md", "config.json")
 """The files of a run directory, without those in `resume/`."""
 
+STEM_LENGTH = 60
+"""Characters of a data file's name, or of an input, in the name of its run: a name has at most 255 bytes."""
+
 
 def create(out: Path, *, overwrite: bool, held: ExitStack | None = None, trains: bool = True) -> None:
     """Create a run directory.
@@ -100,10 +103,10 @@ def _is_run(out: Path) -> bool:
 
 def choose_free_name(stem: str, root: Path = Path("runs")) -> Path:
     """The first run directory that does not exist yet of runs/stem-1, runs/stem-2 and so on."""
-    number = 1
-    while (root / f"{stem}-{number}").exists():
+    name, number = stem[:STEM_LENGTH], 1
+    while (root / f"{name}-{number}").exists():
         number += 1
-    return root / f"{stem}-{number}"
+    return root / f"{name}-{number}"
 
 
 def read_config(run: Path) -> RunConfig:

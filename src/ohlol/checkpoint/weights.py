@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import MAX_QUOTED, InputError, describe_error
-from ohlol.utils.files import parse_json, read_bytes, write_bytes
+from ohlol.utils.files import parse_json, read_bytes, read_start, write_bytes
 
 HEADER_LIMIT = 1 << 24
 """Size in bytes of the largest safetensors header that is read: about 100 for each tensor of a model."""
@@ -79,6 +79,12 @@ def read_tensors(path: Path, max_bytes: int = 1 << 40) -> tuple[dict[str, Tensor
     Raises:
         InputError: the file is missing, damaged, or too large.
     """
+    size = int.from_bytes(read_start(path, 8), "little")
+    start = read_start(path, 8 + min(size, HEADER_LIMIT))
+    try:
+        _parse_header(start)  # before a large file is read that has none
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
     return parse_tensors(read_bytes(path, max_bytes + HEADER_LIMIT), str(path))
 
 

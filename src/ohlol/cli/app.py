@@ -3,13 +3,15 @@
 import os
 import sys
 from collections.abc import Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper, UnsupportedOperation
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
 from ohlol.data.readers.base import READERS
+from ohlol.utils.terminal import EscapeHook
 from ohlol.utils.version import __version__
 
 MODELS, INSIDE, EXCHANGE, MACHINE = "Train and use models", "See inside", "Convert and serve", "This machine"
@@ -67,10 +69,64 @@ Header = Annotated[
 
 
 def console() -> Any:
-    """Standard output as rich writes to it."""
+    """Standard output as rich writes to it: brackets in data are not markup, and control characters are escaped."""
     from rich.console import Console
 
-    return Console(highlight=False)
+    console: Any = Console(highlight=False, markup=False, emoji=False)
+    console.push_render_hook(EscapeHook())
+    return console
+
+
+class Output:
+    """Standard output or standard error, on which a write may fail: the disk is full, or nobody reads any more.
+
+    What the first error was is kept in `error`, and what is written later is discarded.
+    """
+
+    def __init__(self, stream: TextIO, *, is_required: bool) -> None:
+        self.stream, self.is_required = stream, is_required
+        self.error: OSError | None = None
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a byte of a file name that is not UTF-8
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write text; raises OSError the first time that it fails, where the output is required."""
+        with self._keep_error():
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, as `write` writes."""
+        with self._keep_error():
+            self.stream.flush()
+
+    @contextmanager
+    def _keep_error(self) -> Generator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or type(error)(error.errno, error.strerror)  # without the frames of its traceback
+            with suppress(OSError, UnsupportedOperation):  # a stream without a file
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self.stream.fileno())
+            if self.is_required:
+                raise
+
+
+@contextmanager
+def continue_without_output() -> Generator[None]:
+    """Within it, a failing standard output ends the output and not the work; `main` reports it at the end."""
+    output: Any = sys.stdout
+    if not isinstance(output, Output):
+        yield
+        return
+    output.is_required = False
+    try:
+        yield
+    finally:
+        output.is_required = True
 
 
 @contextmanager

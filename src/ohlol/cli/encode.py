@@ -10,6 +10,7 @@ import typer
 from ohlol.cli.app import EXCHANGE, Format, Header, Input, Level, Target, Task, app
 from ohlol.config import DataSettings
 from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import print_message
 
 if TYPE_CHECKING:
     from ohlol.data.corpus.encoded import Encoded
@@ -56,7 +57,7 @@ def encode(
         if files:
             raise InputError("`check` verifies the corpus in `out`; give no FILE with it")
         store.verify(out, store.read_manifest(out))
-        print(f"{out}: all checksums match\n{_describe(encoded.read(out))}")
+        print_message(f"{out}: all checksums match\n{_describe(encoded.read(out))}")
         return
     if not files:
         raise InputError("there is no file to encode; give at least one FILE")
@@ -73,7 +74,7 @@ def encode(
         overwrite=overwrite,
         report=_report_progress if sys.stderr.isatty() else None,
     )
-    print(f"{_describe(corpus)}\nsaved: {out}")
+    print_message(f"{_describe(corpus)}\nsaved: {out}")
 
 
 def _settings_of(vocab: Path | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ohlol.cli.app import MODELS, Device, Json, Run, app, console
+from ohlol.utils.terminal import print_data
 
 
 @app.command(rich_help_panel=MODELS)
@@ -41,7 +42,7 @@ def evaluate(
             for target, predicted, count, share in pairs
         ]
         report = {"metrics": accumulator.metrics(), "confusions": table, **extra}
-        print(json.dumps(report, ensure_ascii=False, indent=2))
+        print_data(json.dumps(report, ensure_ascii=False, indent=2))
         return
     print(format_metrics(accumulator.metrics()))
     if extra:

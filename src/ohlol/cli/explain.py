@@ -8,6 +8,7 @@ import typer
 
 from ohlol.cli.app import INSIDE, Json, Lang, Run, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import print_data, print_message
 
 if TYPE_CHECKING:
     from ohlol.inference.trained_model import TrainedModel
@@ -58,12 +59,12 @@ def explain(
     saliency = compute_saliency(model, text)
     if as_json:
         with ignore_closed_pipe():
-            print(json.dumps({**traced.to_json(), "saliency": saliency.to_json()}, ensure_ascii=False))
+            print_data(json.dumps({**traced.to_json(), "saliency": saliency.to_json()}, ensure_ascii=False))
     elif png is not None:
         from ohlol.display import figures
 
         figures.save_figure(figures.draw_trace(traced, lang=language, saliency=saliency), png)
-        print(f"written: {png}")
+        print_message(f"written: {png}")
     elif html is not None:
         most = page.max_frames(traced, saliency)
         frames = history.trace_epochs(model, text, target=target, most=most) if epoch is None else ()
@@ -75,8 +76,13 @@ def explain(
 
 def _read_text(text: str) -> str:
     """The contents of the file of this name; without such a file the text itself."""
+    from ohlol.data.lines import LINE_LIMIT
+    from ohlol.utils.files import read_bytes
+
     try:
-        return Path(text).read_text(encoding="utf-8") if Path(text).is_file() else text
+        if not Path(text).is_file():
+            return text
+        return read_bytes(Path(text), LINE_LIMIT).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
         raise InputError(f"{text}: not UTF-8") from None
     except (OSError, ValueError):  # too long for a file name, or with a NUL: a text
@@ -93,7 +99,7 @@ def _explain_neurons(
     if match is None:
         findings = neurons.find_neurons(states)
         if as_json:
-            print(json.dumps([finding.to_json() for finding in findings], ensure_ascii=False))
+            print_data(json.dumps([finding.to_json() for finding in findings], ensure_ascii=False))
         else:
             neurons_text.findings_to_text(findings, console(), lang=lang)
         return
@@ -103,14 +109,13 @@ def _explain_neurons(
     start, stop = int(first), int(last)
     matches = neurons.match_range(states, start, stop, threshold=threshold)
     if as_json:
-        print(json.dumps([vars(one) for one in matches], ensure_ascii=False))
+        print_data(json.dumps([vars(one) for one in matches], ensure_ascii=False))
     else:
         neurons_text.matches_to_text(states.symbols[start:stop], matches, console(), lang=lang)
 
 
 def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"`html` {path}: {error.strerror}") from None
-    print(f"written: {path}")
+    from ohlol.utils.files import write_output
+
+    write_output(path, text.encode("utf-8"))
+    print_message(f"written: {path}")

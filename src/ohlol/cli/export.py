@@ -7,6 +7,7 @@ import typer
 
 from ohlol.cli.app import EXCHANGE, Run, app
 from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import print_message
 
 if TYPE_CHECKING:
     from ohlol.data.batches import Dataset
@@ -59,7 +60,7 @@ def export(
         graphs = quantized
     for path, graph in graphs.items():
         write_bytes(path, graph)
-    print("\n".join(descriptions) + comparison)
+    print_message("\n".join(descriptions) + comparison)
 
 
 def _describe(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> str:

@@ -8,6 +8,7 @@ import typer
 
 from ohlol.cli.app import MODELS, Device, app, ignore_closed_pipe
 from ohlol.cli.predict import report_unknown
+from ohlol.utils.terminal import print_data
 
 
 @app.command(rich_help_panel=MODELS)
@@ -31,12 +32,11 @@ def generate(
     symbols = model.generate(prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     by_word = model.config.data.level == "word"
     with ignore_closed_pipe():
-        sys.stdout.write(prompt)
+        print_data(prompt, end="")
         previous = prompt[-1:] or "\n"
         for symbol in symbols:
             separator = " " if by_word and previous != "\n" and symbol != "\n" else ""
-            sys.stdout.write(separator + symbol)
-            sys.stdout.flush()
+            print_data(separator + symbol, end="", flush=True)
             previous = symbol
         if previous != "\n":
             sys.stdout.write("\n")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ohlol.cli.app import EXCHANGE, app
+from ohlol.utils.terminal import print_message
 
 
 @app.command("import", rich_help_panel=EXCHANGE)
@@ -31,4 +32,4 @@ def import_run(
     model, description = importer.import_model(file, task=task, symbols=symbols, labels=labels)
     run = choose_free_name(file.name.split(".")[0]) if out is None else out
     importer.save_run(model, run, overwrite=overwrite)
-    print(f"read: {description}\nsaved: {run}")
+    print_message(f"read: {description}\nsaved: {run}")

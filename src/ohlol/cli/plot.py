@@ -7,6 +7,7 @@ import typer
 
 from ohlol.cli.app import INSIDE, Lang, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import print_message
 
 
 @app.command(rich_help_panel=INSIDE)
@@ -38,7 +39,7 @@ def plot(
         from ohlol.display import figures
 
         figures.save_figure(figures.draw_curves(panels, lang=language), out)
-        print(f"written: {out}")
+        print_message(f"written: {out}")
         return
     with ignore_closed_pipe():
         curves_text.curves_to_text(panels, console(), lang=language)
@@ -56,7 +57,7 @@ def _plot_study(study: Path, storage: str | None, out: Path | None, lang: str) -
         from ohlol.tuning.figures import draw_study
 
         save_figure(draw_study(summary, lang=lang), out)
-        print(f"written: {out}")
+        print_message(f"written: {out}")
         return
     with ignore_closed_pipe():
         summary_text.summary_to_text(summary, console(), lang=lang)

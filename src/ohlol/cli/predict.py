@@ -10,6 +10,7 @@ import typer
 
 from ohlol.cli.app import MODELS, Device, Run, app, ignore_closed_pipe
 from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import print_data, print_message
 
 if TYPE_CHECKING:
     from ohlol.inference.prediction import Prediction
@@ -52,7 +53,7 @@ def predict(
     unknown: dict[str, None] = {}
     with ignore_closed_pipe():
         for prediction in _predictions(model, source, n_best):
-            print(write(prediction), flush=source == "-")
+            print_data(write(prediction), flush=source == "-")
             unknown.update(dict.fromkeys(prediction.unknown))
         sys.stdout.flush()
     report_unknown(unknown)
@@ -75,7 +76,7 @@ def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output
         raise InputError(f"`out` is for the predictions of an encoded corpus; encode {source} with `ohlol encode`")
     total = predict_corpus(model, Path(source), out, output_format=output_format, n_best=n_best)
     if total is not None:
-        print(f"{total:,} sequences\nsaved: {out}")
+        print_message(f"{total:,} sequences\nsaved: {out}")
 
 
 def _predictions(model: "TrainedModel", source: str, n_best: int) -> "Iterator[Prediction]":
@@ -102,14 +103,16 @@ def _is_file(source: str) -> bool:
 
 
 def _print_forecast(model: "TrainedModel", source: str, steps: int, output_format: str) -> None:
+    from ohlol.inference.output import escape_cell
+
     rows = model.forecast(source, steps)
     names = model.codec.target_columns
     if output_format == "jsonl":
         for row in rows.tolist():
-            print(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
+            print_data(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
         return
     if output_format not in ("plain", "tsv"):
         raise InputError(f"`output_format` is {output_format}; a forecast is written as tsv or jsonl")
-    print("\t".join(names))
+    print_data("\t".join(map(escape_cell, names)))
     for row in rows.tolist():
         print("\t".join(f"{value:.6g}" for value in row))

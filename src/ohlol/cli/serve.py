@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import EXCHANGE, app
+from ohlol.cli.app import EXCHANGE, app, continue_without_output
 from ohlol.utils.errors import InputError
 
 LIMITS = "Limits"
@@ -85,13 +85,14 @@ def serve(
         timeout=timeout,
         trainings=trainings,
     )
-    run.serve(
-        runs,
-        host=host,
-        port=port,
-        key=run.load_key(api_key),
-        allow_host=allow_host or (),
-        allow_origin=allow_origin or (),
-        limits=limits,
-        log=log,
-    )
+    with continue_without_output():  # which is one line, and not the service
+        run.serve(
+            runs,
+            host=host,
+            port=port,
+            key=run.load_key(api_key),
+            allow_host=allow_host or (),
+            allow_origin=allow_origin or (),
+            limits=limits,
+            log=log,
+        )

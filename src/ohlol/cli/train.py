@@ -21,10 +21,12 @@ from ohlol.cli.app import (
     Task,
     app,
     console,
+    continue_without_output,
     one_of,
 )
 from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
 from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import print_data, print_message
 
 PAIR_SEPARATOR = "\t"
 """Joins the two values of `--pair`: typer has no repeatable option of two values, and no symbol of a pair is a tab."""
@@ -202,28 +204,29 @@ def train(
         )
         print(f"deterministic: {promise}", file=sys.stderr)
     try:
-        model = fit(
-            pairs or files,
-            dev=dev,
-            out=run,
-            overwrite=overwrite,
-            resume=resume,
-            callbacks=[callback],
-            device=device,
-            **settings,
-        )
+        with continue_without_output():
+            model = fit(
+                pairs or files,
+                dev=dev,
+                out=run,
+                overwrite=overwrite,
+                resume=resume,
+                callbacks=[callback],
+                device=device,
+                **settings,
+            )
     except Interrupted:
         if launch.is_main:
-            print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
+            print_message(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", sys.stderr)
         raise typer.Exit(130) from None
     finally:
         if isinstance(callback, progress.Bar):
             callback.stop()
     if not launch.is_main:
         return
-    print(f"saved: {run}")
+    print_message(f"saved: {run}")
     for text, _ in (pairs or loading.HELLO) if is_tutorial else ():
-        print(f"{text} -> {''.join(model.predict(text).labels)}")
+        print_data(f"{text} -> {''.join(model.predict(text).labels)}")
 
 
 def parse_embedding_size(value: str | None) -> int | None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Device, app, console
+from ohlol.cli.app import MODELS, Device, app, console, continue_without_output
 from ohlol.cli.flags import flags_of
 from ohlol.cli.train import parse_embedding_size, train
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
@@ -80,21 +80,22 @@ def tune(
     folder = out or Path("studies") / Path(files[0]).stem
     log = progress_text.StudyLog(console())
     try:
-        summary = tuning.tune(
-            files,
-            trials=trials,
-            out=folder,
-            search=search or (),
-            dev=dev,
-            storage=storage,
-            study=study,
-            timeout=timeout,
-            pruner=pruner,
-            keep=keep,
-            device=device,
-            callback=log,
-            **fixed,
-        )
+        with continue_without_output():
+            summary = tuning.tune(
+                files,
+                trials=trials,
+                out=folder,
+                search=search or (),
+                dev=dev,
+                storage=storage,
+                study=study,
+                timeout=timeout,
+                pruner=pruner,
+                keep=keep,
+                device=device,
+                callback=log,
+                **fixed,
+            )
     except Interrupted:
         print("interrupted, and saved: the same command continues the study", file=sys.stderr)
         raise typer.Exit(130) from None

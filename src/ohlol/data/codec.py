@@ -18,6 +18,7 @@ from ohlol.data.sequences import RawData
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.utils.errors import InputError, describe_error
+from ohlol.utils.files import check_encodable
 
 WORD_MIN_COUNT = 2
 """Where the target is the next word, words that occur once become <unk>: a smaller softmax, and <unk> is trained."""
@@ -261,6 +262,7 @@ class Codec:
             InputError: not what `to_json` writes.
         """
         try:
+            check_encodable(data)
             task = data["task"]
             kind = TARGET_KINDS[task]
             if kind.numeric:
@@ -277,7 +279,7 @@ class Codec:
             labels = symbols if kind.continue_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
             return Codec(task, symbols, labels, chars, bigrams)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {describe_error(error)}") from None
 
 

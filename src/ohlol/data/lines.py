@@ -21,6 +21,18 @@ QUOTED = 40
 LINE_LIMIT = 1 << 27
 """Bytes of the longest line read. The benchmark text8 is one line of 100,000,000 bytes; an endless device without line
 ends is refused here."""
+BINARY = {
+    b"PK\x03\x04": "a zip archive, such as a spreadsheet (.xlsx): unpack it, or save the sheet as CSV in UTF-8",
+    b"\xd0\xcf\x11\xe0": "an old spreadsheet or document (.xls): save the sheet as CSV in UTF-8",
+    b"\x1f\x8b": "compressed with gzip: unpack it with gunzip",
+    b"BZh": "compressed with bzip2: unpack it with bunzip2",
+    b"\xfd7zXZ": "compressed with xz: unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it with unzstd",
+    b"%PDF": "a PDF document: extract its text first",
+}
+"""Formats that are taken for text by mistake, by the bytes with which they begin, and what to do with them."""
+BLOCK = 1 << 16
+"""Bytes of a line that are read first."""
 
 
 class Place(NamedTuple):
@@ -142,10 +154,12 @@ class Lines(Iterator[Line]):
                 if self.span is not None:
                     first, left = self.span.line, self.span.end - self.span.start
                     handle.seek(self.span.start)
-                for number, raw in enumerate(iter(lambda: handle.readline(LINE_LIMIT + 1), b""), first):
+                for number, raw in enumerate(iter(lambda: read_line(handle), b""), first):
                     left -= len(raw)
                     if left < 0:
                         return
+                    if len(raw) >= BLOCK and not raw.strip(b"\0"):
+                        raise error_at(Place(self.file, number), "a line of zero bytes only; this is not a text file")
                     if len(raw) > LINE_LIMIT:
                         raise error_at(Place(self.file, number), f"a line of more than {LINE_LIMIT} bytes; break it up")
                     body, ended = without_end(raw)
@@ -159,7 +173,22 @@ class Lines(Iterator[Line]):
             raise InputError(f"{self.file!r} is not a file name") from None
 
     def _opened(self) -> AbstractContextManager[BinaryIO]:
-        return nullcontext(sys.stdin.buffer) if str(self.path) == STDIN else Path(self.path).open("rb")
+        if str(self.path) != STDIN:
+            return Path(self.path).open("rb")
+        if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - where it is closed
+            raise InputError("standard input is closed; give a file")
+        return nullcontext(sys.stdin.buffer)
+
+
+def read_line(handle: BinaryIO) -> bytes:
+    """A line of at most `LINE_LIMIT` bytes, or the beginning of a longer one; of a line of zero bytes one block.
+
+    A device or a sparse file may consist of zero bytes without end.
+    """
+    block = handle.readline(BLOCK)
+    if len(block) < BLOCK or block.endswith(b"\n") or not block.strip(b"\0"):
+        return block
+    return block + handle.readline(LINE_LIMIT + 1 - len(block))
 
 
 def without_end(raw: bytes) -> tuple[bytes, bool]:
@@ -173,6 +202,8 @@ def decoded(raw: bytes, file: str, line: int) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
+        if line == 1 and (kind := next((kind for magic, kind in BINARY.items() if raw.startswith(magic)), None)):
+            raise InputError(f"{file}: is {kind}") from None
         before = raw[: error.start]
         line += before.count(b"\n")
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1

@@ -21,6 +21,7 @@ from ohlol.data.readers.series import Series, join_series
 from ohlol.data.symbols import Symbols, split_line, split_lines
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
+from ohlol.utils.files import check_encodable
 
 FilePath = str | Path
 
@@ -210,6 +211,10 @@ def _pair_side(side: str | Sequence[str], pair: int, level: str) -> Symbols:
     words: list[Any] = list(side)
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"pair {pair}: a list must hold strings")
+    try:
+        check_encodable(words)
+    except ValueError as error:
+        raise InputError(f"pair {pair}: {error}") from None
     return [nfc(word) for word in words]
 
 

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from ohlol.utils.terminal import escape_symbol
 
 
 def print_confusions(confusions: Sequence[tuple[str, str, int, float]], console: Console) -> None:
@@ -13,5 +16,6 @@ def print_confusions(confusions: Sequence[tuple[str, str, int, float]], console:
     table.add_column("count", justify="right")
     table.add_column("of the target", justify="right")
     for target, predicted, count, share in confusions:
-        table.add_row(repr(target)[1:-1], repr(predicted)[1:-1], str(count), f"{100 * share:.1f} %")
+        labels = (Text(escape_symbol(label)) for label in (target, predicted))  # not str: [b] in a label is not markup
+        table.add_row(*labels, str(count), f"{100 * share:.1f} %")
     console.print(table)

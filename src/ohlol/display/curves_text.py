@@ -11,6 +11,7 @@ from ohlol.display import translations
 from ohlol.display.shapes_text import WIDTH
 from ohlol.explain.curves import Line, Panel
 from ohlol.tasks.metrics import format_number
+from ohlol.utils.terminal import escape_symbol
 
 HEIGHT = 11
 """Lines of a panel; with this height the ticks of a rate are 0, 10, ... 100 %."""
@@ -48,7 +49,8 @@ def title(panel: Panel, lang: str) -> str:
 def legend(line: Line, panel: Panel, lang: str) -> str:
     """Return the name of a line: its run, and in a mixed panel whether it was recorded in training or measured."""
     kind = "in_training" if line.is_training else "measured"
-    return f"{line.run}, {translations.text(kind, lang)}" if panel.is_mixed else line.run
+    run = escape_symbol(line.run)
+    return f"{run}, {translations.text(kind, lang)}" if panel.is_mixed else run
 
 
 def _plot(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: str) -> str:
@@ -71,9 +73,8 @@ def _plot(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: str
         draw: Any = figure.scatter if marker else figure.plot
         draw(line.steps, line.values, lc=None if letters else colour, marker=marker)
         sign = marker or "─"
-        entries.append(
-            f"{plotille.color(sign, fg=None if letters else colour, mode='names')} {legend(line, panel, lang)}"
-        )
+        mark = plotille.color(sign, fg=None if letters else colour, mode="names")
+        entries.append(f"{mark} {legend(line, panel, lang)}")
     text = figure.show(legend=False).replace("\u2800", " ")  # a braille character without dots is a space
     rows = [row.rstrip() for row in text.splitlines()][2:]  # without the name of the axis and the row above `high`
     return "\n".join([*rows, " " * 12 + "   ".join(entries)])

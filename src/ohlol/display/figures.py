@@ -4,6 +4,7 @@ Figures have a white background and the colours of Okabe and Ito, which every ki
 differ in their dashes too.
 """
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ohlol.explain.curves import Line, Panel
 from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
+from ohlol.utils.files import write_output
 
 try:
     import matplotlib as mpl
@@ -94,11 +96,10 @@ def save_figure(figure: Figure, path: Path) -> None:
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: the name of a figure must end in {', '.join(SUFFIXES)}")
     no_date: dict[str, Any] = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    try:
-        with mpl.rc_context({"svg.hashsalt": "ohlol"}):
-            figure.savefig(path, dpi=150, facecolor="white", metadata=no_date[path.suffix.lower()])
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    suffix, image = path.suffix.lower(), io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "ohlol"}):
+        figure.savefig(image, format=suffix[1:], dpi=150, facecolor="white", metadata=no_date[suffix])
+    write_output(path, image.getvalue())
 
 
 def open_frame(axes: Any, *, grid: bool = True) -> None:

@@ -12,6 +12,7 @@ from ohlol.evaluation.baselines import Baselines, compute_baselines
 from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
 from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils.devices import describe_device
+from ohlol.utils.terminal import escape_symbol, print_data, print_message
 
 
 def make_progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
@@ -74,9 +75,9 @@ class Tutorial(Summary):
         strings = ["".join(labels) for labels in epoch.predictions]
         if not self.console.is_terminal:
             predicted = " ".join(strings) if strings else f"({format_metrics(epoch.metrics)})"
-            print(
+            print_data(
                 f"Predicted string: {predicted}, Epoch [{epoch.number}/{epoch.epochs}] loss = {epoch.loss:.4f}",
-                file=self.console.file,
+                self.console.file,
                 flush=True,
             )
             return
@@ -84,7 +85,7 @@ class Tutorial(Summary):
         for labels, targets in zip(strings, self.targets, strict=False):
             predicted.append(" " if predicted else "")
             for label, target in zip(labels, targets, strict=False):
-                predicted.append(label, style="green" if label == target else "red")
+                predicted.append(escape_symbol(label), style="green" if label == target else "red")
         pad = " " * max(0, getattr(self, "width", 9) - predicted.cell_len)
         row = Text.assemble(f"{epoch.number:>4}/{epoch.epochs:<4}  ", predicted, pad, f"  {epoch.loss:.4f}")
         self.console.print(row)
@@ -155,7 +156,7 @@ class Log(Summary):
         self._print(_line(epoch))
 
     def _print(self, text: str) -> None:
-        print(text, file=self.console.file, flush=True)
+        print_message(text, self.console.file, flush=True)
 
 
 class Bar(Summary):
@@ -164,10 +165,10 @@ class Bar(Summary):
     def __init__(self, console: Console):
         self.console = console
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             TaskProgressColumn(),
-            TextColumn("{task.fields[status]}"),
+            TextColumn("{task.fields[status]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
@@ -177,7 +178,7 @@ class Bar(Summary):
 
     def on_train_begin(self, trainer: Training) -> None:
         """Print the model and the data, and start the bar."""
-        self.console.print(describe_training(trainer), highlight=False)
+        self.console.print(Text(describe_training(trainer)))
         self.epochs, self.name = trainer.settings.epochs, trainer.main_metric
         self.task = self.progress.add_task("", total=None, status="")
         self.progress.start()

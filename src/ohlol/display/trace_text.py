@@ -12,6 +12,7 @@ from ohlol.display.shapes_text import WIDTH
 from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import GateTrace, LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import escape_symbol
 
 MAX_NUMBERS = 8
 """Values of a row that are written out; a longer row is shown by its first values and a strip of blocks."""
@@ -23,8 +24,6 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII_BLOCKS = "_.-=+*%#"
 VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "": "∅"}
 ASCII_VISIBLE = {" ": "_", "\n": "\\n", "\t": "\\t", "": "''"}
-JOINERS = "\u200c\u200d"
-"""Not printable, but part of the spelling of Persian words and of many emoji."""
 POSITIVE, NEGATIVE = "dark_orange", "deep_sky_blue1"
 """Colours of values above and below 0, distinguishable with every kind of colour vision."""
 
@@ -58,7 +57,7 @@ class Page:
         known = ASCII_VISIBLE if self.ascii else VISIBLE
         if symbol in known:
             return known[symbol]
-        return "".join(c if c.isprintable() or c in JOINERS else repr(c)[1:-1] for c in symbol)
+        return escape_symbol(symbol)
 
     def numbers(self, row: Numbers) -> list[tuple[str, str]]:
         """Return a row of values, coloured by sign; a long row as its first values and a strip of all."""

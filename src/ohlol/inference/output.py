@@ -1,6 +1,7 @@
 """Predictions as text: plain, TSV, CoNLL or JSON lines."""
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,26 @@ from ohlol.data.readers import READERS, Reader
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
+
+SPECIAL = re.compile("[\\\\\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+"""The backslash, the tab, and every character that some program takes for the end of a line."""
+ESCAPE = re.compile(r"\\(?:u([0-9a-f]{4})|(.))", re.DOTALL)
+SHORT_ESCAPES = {"\\": "\\", "\t": "t", "\n": "n", "\r": "r"}
+
+
+def escape_cell(text: str) -> str:
+    r"""Text as a cell of a table or a line of its own: the characters in `SPECIAL` are written as escapes.
+
+    >>> escape_cell("a\tb\n"), escape_cell("a\\b"), escape_cell("a\u2028b")
+    ('a\\tb\\n', 'a\\\\b', 'a\\u2028b')
+    """
+    return SPECIAL.sub(lambda match: "\\" + SHORT_ESCAPES.get(match[0], f"u{ord(match[0]):04x}"), text)
+
+
+def unescape_cell(cell: str) -> str:
+    """The reverse of `escape_cell`."""
+    characters = {letter: character for character, letter in SHORT_ESCAPES.items()}
+    return ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else characters.get(match[2], match[0]), cell)
 
 
 @dataclass(frozen=True)
@@ -45,9 +66,9 @@ class OutputLayout:
 
 
 def format_plain(prediction: Prediction, layout: OutputLayout) -> str:
-    """The labels alone, or the sequence in the format of training where that shows its labels."""
+    """The labels alone, or the sequence in the format of training where that shows its labels; always one line."""
     rendered = None if layout.reader is None else layout.reader.render(prediction.symbols, prediction.labels)
-    return layout.labels(prediction) if rendered is None else rendered
+    return escape_cell(layout.labels(prediction) if rendered is None else rendered)
 
 
 def format_tsv(prediction: Prediction, layout: OutputLayout) -> str:
@@ -56,14 +77,14 @@ def format_tsv(prediction: Prediction, layout: OutputLayout) -> str:
     if layout.per_sequence:
         labels = _with_probabilities(prediction.best[0])
     columns = [layout.text(prediction), *labels]
-    return "\t".join(column.replace("\t", " ").replace("\n", " ") for column in columns)
+    return "\t".join(map(escape_cell, columns))
 
 
 def format_conll(prediction: Prediction, layout: OutputLayout) -> str:
     """One line for each step: the symbol, the n best labels and their probabilities."""
     del layout
     rows = [
-        "\t".join([symbol, *_with_probabilities(best)])
+        "\t".join(map(escape_cell, [symbol, *_with_probabilities(best)]))
         for symbol, best in zip(prediction.symbols, prediction.best, strict=True)
     ]
     return "\n".join(rows) + "\n"

@@ -20,7 +20,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.torch import ModelParts, build_model, parse_state_dict
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError, describe_error
-from ohlol.utils.files import FORMAT, parse_json, read_bytes, write_bytes, write_json
+from ohlol.utils.files import FORMAT, check_encodable, parse_json, read_bytes, write_json, write_utf8
 
 if TYPE_CHECKING:
     from ohlol.interop.onnx_import import OnnxGraph
@@ -38,6 +38,7 @@ def read_names(path: Path) -> list[str]:
     try:
         text = read_bytes(path, NAMES_LIMIT).decode("utf-8")
         names: Any = parse_json(text) if path.suffix == ".json" else text.splitlines()
+        check_encodable(names)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
     if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
@@ -138,4 +139,4 @@ def save_run(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None
         write_json(out / "vocab.json", model.codec.to_json())
         run_directory.save_model(out, model.network)
         parameters = sum(p.numel() for p in model.network.parameters())
-        write_bytes(out / "README.md", format_model_card(model.config, parameters, out, held_out=False).encode())
+        write_utf8(out / "README.md", format_model_card(model.config, parameters, out, held_out=False))

@@ -6,8 +6,9 @@ from typing import Any
 
 
 def dump_json(content: object) -> str:
-    """Compact JSON; NaN and infinity are errors."""
-    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    """Compact JSON that UTF-8 can encode: a lone surrogate is written as an escape; NaN and infinity are errors."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def format_event(content: object, name: str | None = None) -> str:

@@ -16,9 +16,13 @@ from ohlol.serve.models import Models, parse_runs
 from ohlol.serve.server import BACKLOG, Server
 from ohlol.serve.service import Service
 from ohlol.utils.errors import InputError
+from ohlol.utils.files import read_bytes
+from ohlol.utils.terminal import print_message
 
 KEY_VARIABLE = "OHLOL_API_KEY"
 MIN_KEY_LENGTH = 16
+KEY_LIMIT = 1 << 16
+"""Bytes of the largest file that holds a key."""
 OTHER_FILES = 128
 """File descriptors beside those of connections."""
 
@@ -30,12 +34,15 @@ def load_key(file: Path | None) -> str | None:
         InputError: the file cannot be read, or the key is too short or not plain ASCII.
     """
     try:
-        key = file.read_text(encoding="utf-8") if file is not None else os.environ.get(KEY_VARIABLE)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"api_key {file}: cannot be read: {error}") from None
+        raw = read_bytes(file, KEY_LIMIT, is_regular=False) if file is not None else None
+        key = raw.decode("utf-8") if raw is not None else os.environ.get(KEY_VARIABLE)
+    except UnicodeDecodeError as error:
+        raise InputError(f"`api_key` {file}: cannot be read: {error}") from None
+    except InputError as error:
+        raise InputError(f"`api_key` {error}") from None
     if key is None:
         return None
-    key, source = key.strip(), KEY_VARIABLE if file is None else f"api_key {file}"
+    key, source = key.strip(), KEY_VARIABLE if file is None else f"`api_key` {file}"
     if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(
             f"{source}: a key has at least {MIN_KEY_LENGTH} ASCII characters and no space, such as "
@@ -52,12 +59,12 @@ def make_access(host: str, key: str | None, allow_host: Sequence[str] = (), allo
     """
     for origin in allow_origin:
         if origin == "*" or "://" not in origin or origin.endswith("/"):
-            raise InputError(f"allow_origin is {origin!r}; it must be a whole origin, such as https://example.org")
+            raise InputError(f"`allow_origin` is {origin!r}; it must be a whole origin, such as https://example.org")
     if is_loopback(host):
         return Access(key, (*LOOPBACK_HOSTS, *allow_host), tuple(allow_origin))
     if key is None:
         raise InputError(
-            f"host {host} can be reached from other machines, which needs a key: set api_key to its file, or "
+            f"`host` {host} can be reached from other machines, which needs a key: set `api_key` to its file, or "
             f"{KEY_VARIABLE} to the key"
         )
     return Access(key, tuple(allow_host), tuple(allow_origin))
@@ -101,10 +108,10 @@ def serve(
 
     async def reload() -> None:
         for report in await service.reload():
-            print(f"ohlol: {_describe_reload(report)}", file=sys.stderr, flush=True)
+            print_message(f"ohlol: {_describe_reload(report)}", sys.stderr, flush=True)
 
     with listening:
-        Server(service, listening, reload=reload, on_start=lambda: print(line, flush=True), log=log).run()
+        Server(service, listening, reload=reload, on_start=lambda: print_message(line, flush=True), log=log).run()
 
 
 def listen(host: str, port: int) -> socket.socket:

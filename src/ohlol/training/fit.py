@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -25,8 +25,8 @@ from ohlol.training.trainer import Trainer
 from ohlol.utils import devices, distributed
 from ohlol.utils.devices import CPU
 from ohlol.utils.distributed import SINGLE_PROCESS, Processes
-from ohlol.utils.errors import InputError, InputWarning
-from ohlol.utils.files import write_bytes, write_json
+from ohlol.utils.errors import InputError, InputWarning, shorten
+from ohlol.utils.files import write_json, write_utf8
 from ohlol.utils.locks import lock_run
 
 
@@ -53,7 +53,27 @@ class ChosenSettings:
             raise TypeError(
                 f"there is no setting {sorted(unknown)[0]!r}; there are {', '.join(sorted(set().union(*kinds)))}"
             )
+        for name, value in settings.items():
+            if isinstance(value, type) or (callable(value) and not isinstance(value, str)):
+                raise InputError(
+                    f"`{name}` is {shorten(repr(value))}; it must be a plain value: a cell, head, task or reader "
+                    "is registered, and chosen by its name"
+                )
         return ChosenSettings(*({k: v for k, v in settings.items() if k in kind and v is not None} for kind in kinds))
+
+
+def check_data(data: object) -> None:
+    """Check that training data are files or pairs; raises InputError."""
+    if data is None or isinstance(data, str | Path):
+        return
+    if isinstance(data, list | tuple) and all(
+        isinstance(entry, str | Path | list | tuple) for entry in cast("list[object]", data)
+    ):
+        return
+    raise InputError(
+        f"the data are of type {type(data).__name__}; give the name of a file, a list of names, or a list of "
+        'pairs such as [("hello", "ohlol")]; write a table to a CSV or Parquet file first'
+    )
 
 
 def fit(
@@ -88,6 +108,7 @@ def fit(
     >>> "".join(model.predict("hello").labels)
     'ohlol'
     """
+    check_data(data)
     chosen = ChosenSettings.parse(settings)
     run = Path(out) if out is not None else None
     with distributed.join_processes(devices.select_device(device)) as processes, ExitStack() as held:
@@ -136,7 +157,7 @@ def train_prepared(
         card = format_model_card(
             trainer.config, trainer.parameters, run, held_out=trainer.dev is not None, device=device
         )
-        write_bytes(run / "README.md", card.encode())
+        write_utf8(run / "README.md", card)
     return TrainedModel(trainer.config, trainer.codec, trainer.model.cpu(), run)
 
 

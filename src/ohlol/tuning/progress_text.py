@@ -7,12 +7,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from ohlol.training.callbacks import Epoch, Training
 from ohlol.tuning.search import BEST, StudyPlan, TuneCallback
 from ohlol.tuning.space import format_value
 from ohlol.tuning.summary import StudySummary, Trial
 from ohlol.tuning.summary_text import best_to_text, format_metric
+from ohlol.utils.terminal import print_message
 
 WIDTH = 80
 """Columns of the output."""
@@ -56,10 +58,10 @@ class StudyLog(TuneCallback):
         """Show the progress bar."""
         if self.console.is_terminal:
             self.bar = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(bar_width=None),
                 TaskProgressColumn(),
-                TextColumn("{task.fields[status]}"),
+                TextColumn("{task.fields[status]}", markup=False),
                 TimeRemainingColumn(compact=True),
                 console=self.console,
                 transient=True,
@@ -100,7 +102,7 @@ class StudyLog(TuneCallback):
             self.bar = None
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(Text(text), soft_wrap=True)
 
 
 def result_to_text(summary: StudySummary, out: Path, command: str, console: Console) -> None:
@@ -127,4 +129,4 @@ def result_to_text(summary: StudySummary, out: Path, command: str, console: Cons
         lines.append(f"best: trial {best.number}, on {best.host} in {best.run}{local}")
     if best is not None:
         lines.append(f"train it again: {command}")
-    print("\n".join(lines), file=console.file, flush=True)
+    print_message("\n".join(lines), console.file, flush=True)

@@ -20,6 +20,8 @@ Value = str | int | float | bool
 
 SIGNIFICANT_DIGITS = 3
 """Of a number that is searched, so that the value in the output is exactly the value that was trained."""
+LARGEST_INTEGER = 10**9
+"""The largest integer that is searched, and number of steps of a range: far above any that is useful, and exact."""
 NOT_SEARCHED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots")
 """Settings without influence on the model, or that change what is evaluated, so that metrics were not comparable."""
 OTHER_RANGES = (
@@ -259,6 +261,8 @@ def _parse_numbers(name: str, kind: type, rest: str, text: str) -> Range:
         raise _error(text, "a range with log starts above 0")
     if step is not None and not 0 < step <= high - low:
         raise _error(text, f"the step must be above 0 and at most {high - low:g}")
+    if step is not None and (high - low) / step > LARGEST_INTEGER:
+        raise _error(text, f"the step is too small; a range has at most {LARGEST_INTEGER:,} values")
     if step is not None:
         high = kind(f"{low + step * int((high - low) / step + 1e-9):.12g}")  # the last value of the range
     return Range(name, low=low, high=high, step=step, log=log, is_integer=kind is int)
@@ -268,6 +272,8 @@ def _parse_number(kind: type, part: str, text: str) -> Any:
     try:
         value = kind(part)
         if math.isfinite(value):
+            if kind is int and abs(value) > LARGEST_INTEGER:
+                raise _error(text, f"{shorten(part)} is too large; integers are at most {LARGEST_INTEGER:,}")
             return value
     except (ValueError, OverflowError):
         pass

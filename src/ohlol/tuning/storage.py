@@ -42,7 +42,12 @@ class Storage:
             raise InputError(
                 "`storage` is not the URL of a database; give one such as sqlite:///study.db or postgresql://host/name"
             ) from None
-        self.shown = self.url.render_as_string(hide_password=True).partition("?")[0]
+        try:
+            self.shown = self.url.render_as_string(hide_password=True).partition("?")[0]
+        except UnicodeEncodeError:
+            raise InputError(
+                f"`out` is {out}, which is not UTF-8; the URL of a database must be UTF-8, so give another `out`"
+            ) from None
 
     @staticmethod
     def select(stated: str | None, out: Path, study_file: dict[str, Any]) -> "Storage":

@@ -45,7 +45,7 @@ def best_to_text(summary: StudySummary, console: Console, *, most: int = 5) -> N
         number = f"{trial.number}{'*' if trial.is_default else ''}"
         value = format_metric(trial.metrics[summary.metric], summary.metric)
         settings = [format_value(trial.settings[name]) if name in trial.settings else "" for name in summary.space]
-        table.add_row(number, value, *settings, style="bold" if trial is ranked[0] else "")
+        table.add_row(number, value, *map(Text, settings), style="bold" if trial is ranked[0] else "")
     console.print(table)
     if any(t.is_default for t in rows):
         console.print("* default settings, or the nearest to them in the search space", highlight=False)
@@ -65,11 +65,8 @@ def summary_to_text(summary: StudySummary, console: Console, *, lang: str = "en"
     line = "-" if ascii_only else "─"
     console.print(Text(translations.text("study_history", lang, name=name), style="bold"))
     x = {t.number: float(t.number) for t in summary.evaluated}
-    console.print(
-        _plot(summary, x, width, HISTORY_HEIGHT, translations.text("trial", lang), best_marker=line),
-        soft_wrap=True,
-        markup=False,
-    )
+    history = _plot(summary, x, width, HISTORY_HEIGHT, translations.text("trial", lang), best_marker=line)
+    console.print(Text(history), soft_wrap=True)
     legend = [
         (MARKERS["complete"], "study_complete"),
         (MARKERS["pruned"], "study_pruned"),
@@ -91,7 +88,7 @@ def summary_to_text(summary: StudySummary, console: Console, *, lang: str = "en"
             _print_choices(summary, setting, console, lang)
             continue
         x = {t.number: setting.to_unit(t.settings[key]) for t in summary.evaluated if key in t.settings}
-        console.print(_plot(summary, x, width, SETTING_HEIGHT, setting=setting), soft_wrap=True, markup=False)
+        console.print(Text(_plot(summary, x, width, SETTING_HEIGHT, setting=setting)), soft_wrap=True)
 
 
 def _print_importance(summary: StudySummary, console: Console, lang: str, ascii_only: bool) -> None:
@@ -102,7 +99,7 @@ def _print_importance(summary: StudySummary, console: Console, lang: str, ascii_
     width = max(len(name) for name in summary.importance)
     for name, share in sorted(summary.importance.items(), key=lambda item: -item[1]):
         bar = ("#" if ascii_only else "█") * round(BAR_WIDTH * share)
-        console.print(f"{name:<{width}}  {share:4.0%}  {bar}", highlight=False)
+        console.print(Text(f"{name:<{width}}  {share:4.0%}  {bar}"))
 
 
 def _print_choices(summary: StudySummary, setting: Range, console: Console, lang: str) -> None:
@@ -117,7 +114,7 @@ def _print_choices(summary: StudySummary, setting: Range, console: Console, lang
             best = min(values) if summary.lower_is_better else max(values)
             best_text, median_text = (format_metric(value, summary.metric) for value in (best, median(values)))
             text += "   " + translations.text("study_choice_metrics", lang, best=best_text, median=median_text)
-        console.print(text, highlight=False)
+        console.print(Text(text))
 
 
 def _plot(

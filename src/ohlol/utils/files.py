@@ -8,16 +8,21 @@ import errno
 import hashlib
 import json
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ohlol.utils.errors import InputError, describe_error
+from ohlol.utils.errors import InputError, describe_error, shorten
 
 FORMAT = 2
 """Version of the run directory and of its checksums; a reader refuses any other."""
 JSON_LIMIT = 1 << 28
 """Size in bytes of the largest JSON file that is read: a vocabulary of a few million symbols fits."""
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half a surrogate pair."""
+NAME_LIMIT = 255
+"""Bytes of the longest file name."""
 NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
 """The flag that refuses to open a symbolic link, where the system has it."""
 
@@ -34,7 +39,7 @@ def write_bytes(path: Path, data: bytes | bytearray, backup: Path | None = None)
     Raises:
         InputError: the file cannot be written; the previous file is unchanged.
     """
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_path(path)
     try:
         if path.exists() and not path.is_file():  # root could replace /dev/null
             raise OSError(errno.EINVAL, "not a plain file")
@@ -50,6 +55,37 @@ def write_bytes(path: Path, data: bytes | bytearray, backup: Path | None = None)
         with suppress(OSError):
             temporary.unlink()
         raise write_error(path, error) from None
+
+
+def write_utf8(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, as `write_bytes` does.
+
+    A lone surrogate, which stands for a byte of a file name that is not UTF-8, is written as an escape of JSON.
+    """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that a user named: as `write_bytes` does, but a device or a pipe is written to, not refused.
+
+    A symbolic link is followed, so that the file it points to is replaced.
+    """
+    try:
+        target = path.resolve()
+        if not target.exists() or target.is_file():
+            write_bytes(target, data)
+            return
+        with path.open("wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise write_error(path, error) from None
+
+
+def temporary_path(path: Path) -> Path:
+    """The name that a file has until it is complete; for a long name another one, since names are limited."""
+    name = os.fsencode(path.name)
+    short_name = path.name if len(name) + len(".tmp") <= NAME_LIMIT else hashlib.sha256(name).hexdigest()
+    return path.with_name(short_name + ".tmp")
 
 
 def write_error(path: Path, error: OSError) -> InputError:
@@ -68,7 +104,7 @@ def replace_link(path: Path, target: Path) -> bool:
     """
     if path.exists() and not path.is_symlink():
         raise InputError(f"{path}: is in the way: it should be a link, and is none")
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = temporary_path(path)
     try:
         temporary.unlink(missing_ok=True)  # of a process that was killed
         temporary.symlink_to(target.relative_to(path.parent), target_is_directory=True)
@@ -127,7 +163,7 @@ def append_line(path: Path, data: bytes) -> int:
 def write_json(path: Path, data: dict[str, Any]) -> None:
     """Write JSON, indented and with its checksum last, as `write_bytes` does."""
     with_checksum = {**data, "sha256": _compute_checksum(data)}
-    write_bytes(path, (json.dumps(with_checksum, ensure_ascii=False, indent=2, allow_nan=False) + "\n").encode())
+    write_utf8(path, json.dumps(with_checksum, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def _compute_checksum(data: dict[str, Any]) -> str:
@@ -168,6 +204,23 @@ def parse_json(raw: bytes | str) -> Any:
     return json.loads(raw, object_pairs_hook=reject_duplicate_keys, parse_constant=reject_constant)
 
 
+def check_encodable(value: object) -> None:
+    """Check that the strings in JSON data are text; raises ValueError for a lone surrogate, which no encoding has.
+
+    JSON can hold half a surrogate pair as an escape. A vocabulary with one could be read, but neither printed nor sent.
+    """
+    if isinstance(value, str):
+        if SURROGATE.search(value):
+            raise ValueError(f"'{shorten(value)}' holds half a surrogate pair, which is not a character")
+    elif isinstance(value, dict):
+        for key, entry in cast("dict[object, object]", value).items():
+            check_encodable(key)
+            check_encodable(entry)
+    elif isinstance(value, list | tuple):
+        for entry in cast("list[object]", value):
+            check_encodable(entry)
+
+
 def reject_duplicate_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object from its entries; raises ValueError where a key occurs twice."""
     data = dict(entries)
@@ -176,15 +229,36 @@ def reject_duplicate_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
     return data
 
 
-def read_bytes(path: Path, max_bytes: int) -> bytes:
-    """The content of a regular file of at most `max_bytes` bytes; raises InputError."""
+def read_start(path: Path, count: int) -> bytes:
+    """The first `count` bytes of a regular file, or all of a shorter one; raises InputError."""
     try:
-        if path.exists() and not path.is_file():  # reading a pipe or a device may block, or never end
+        if path.exists() and not path.is_file():
             raise InputError(f"{path}: cannot be read: not a plain file")
         with path.open("rb") as file:
-            data = file.read(min(os.fstat(file.fileno()).st_size, max_bytes) + 1)
+            return file.read(count)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if len(data) > max_bytes:
+
+
+def read_bytes(path: Path, max_bytes: int, *, is_regular: bool = True) -> bytes:
+    """The content of a file of at most `max_bytes` bytes; no more of a larger one is read.
+
+    Args:
+        path: the file.
+        max_bytes: its largest size.
+        is_regular: whether a pipe or a device is refused, since reading it may block.
+
+    Raises:
+        InputError: it cannot be read, is not a regular file, or is larger.
+    """
+    try:
+        if is_regular and path.exists() and not path.is_file():
+            raise InputError(f"{path}: cannot be read: not a plain file")
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size  # 0 for a pipe or a device
+            data = file.read((size if is_regular else max_bytes) + 1) if size <= max_bytes else None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if data is None or len(data) > max_bytes:
         raise InputError(f"{path}: cannot be read: at most {max_bytes} bytes are expected, and it has more")
     return data

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ohlol.data.lines import LINE_LIMIT, FileRange
+from ohlol.utils.errors import InputError
 
 Boundary = Callable[[BinaryIO, int, int], int]
 """`boundary(handle, start, at)` is the first offset from `at` on at which a piece may begin, given that one begins at
@@ -28,15 +29,15 @@ def cut_file(file: str, boundary: Boundary, piece: int, also_at: int = 0) -> Ite
 def line_boundary(handle: BinaryIO, _: int, at: int) -> int:
     """After the line that holds the byte `at`."""
     handle.seek(at)
-    handle.readline(LINE_LIMIT + 1)
+    _read_line(handle)
     return handle.tell()
 
 
 def sentence_boundary(handle: BinaryIO, _: int, at: int) -> int:
     """After the next blank line."""
     handle.seek(at)
-    handle.readline(LINE_LIMIT + 1)  # perhaps the rest of a line
-    while (line := handle.readline(LINE_LIMIT + 1)) and line.strip():
+    _read_line(handle)  # perhaps the rest of a line
+    while (line := _read_line(handle)) and line.strip():
         pass
     return handle.tell()
 
@@ -50,7 +51,16 @@ def text_boundary(handle: BinaryIO, _: int, at: int) -> int:
             if (offset := block.find(mark)) >= 0:
                 return at + passed + offset + 1
         passed += len(block)
+        if passed > LINE_LIMIT:
+            raise InputError(f"{handle.name}: more than {LINE_LIMIT} bytes without a space; break it up")
     return at + passed
+
+
+def _read_line(handle: BinaryIO) -> bytes:
+    line = handle.readline(LINE_LIMIT + 1)
+    if len(line) > LINE_LIMIT:
+        raise InputError(f"{handle.name}: a line of more than {LINE_LIMIT} bytes; break it up")
+    return line
 
 
 def _count_line_ends(handle: BinaryIO, start: int, end: int) -> int:

@@ -130,6 +130,8 @@ def _end_of_row(handle: BinaryIO, start: int, until: int, delimiter: str) -> int
 
     def lines() -> Iterator[str]:
         while raw := handle.readline(LINE_LIMIT + 1):
+            if len(raw) > LINE_LIMIT:
+                raise InputError(f"{handle.name}: a line of more than {LINE_LIMIT} bytes; break it up")
             body, _ = without_end(raw if handle.tell() > len(raw) else raw.removeprefix(codecs.BOM_UTF8))
             yield body.decode("latin-1") + "\n"  # accepts any bytes; quotes and delimiters are ASCII
 

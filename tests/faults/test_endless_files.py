@@ -1,0 +1,61 @@
+"""Files without an end: refused at once, and in bounded memory."""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SIZE = 1 << 36
+"""Bytes of a sparse file, more than fits into memory."""
+MEMORY = 3 << 30
+"""Bytes of address space that a command may use."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with sparse files of zero bytes only, and a link to the device that has no end."""
+    folder = tmp_path_factory.mktemp("endless")
+    for suffix in ("txt", "tsv", "csv", "jsonl", "conll", "parquet", "onnx", "safetensors"):
+        with (folder / f"zeros.{suffix}").open("wb") as file:
+            file.truncate(SIZE)
+    (folder / "device.txt").symlink_to("/dev/zero")
+    (folder / "run").mkdir()
+    return folder
+
+
+def limit_memory() -> None:
+    resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, MEMORY))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/zero and a limit of memory")
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(f"encode zeros.{suffix} --out corpus" for suffix in ("txt", "tsv", "csv", "jsonl", "conll", "parquet")),
+        "encode zeros.txt --format text --task next --level char --out corpus",
+        "encode device.txt --out corpus",
+        "train device.txt --out trained",
+        "import zeros.onnx --out imported",
+        "import zeros.safetensors --task next --out imported",
+        "serve run --api-key /dev/zero",
+        "serve run --api-key zeros.txt",
+    ],
+)
+def test_a_file_without_an_end_is_one_line(folder: Path, command: str) -> None:
+    before = sorted(os.listdir(folder))
+    ended = subprocess.run(
+        [sys.executable, "-m", "ohlol", *command.split()],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        preexec_fn=limit_memory,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert ended.stderr.startswith("ohlol: ")
+    assert sorted(os.listdir(folder)) == before

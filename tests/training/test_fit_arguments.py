@@ -1,0 +1,46 @@
+"""Arguments of `fit` of the wrong kind: an error that states the cause and the fix."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ohlol.training.fit import fit
+from ohlol.utils.errors import InputError
+
+
+class MyCell(torch.nn.Module):
+    """A cell that is not registered."""
+
+
+@pytest.mark.parametrize("cell", [MyCell, MyCell(), torch.nn.LSTMCell])
+def test_a_cell_is_chosen_by_its_name(cell: object) -> None:
+    with pytest.raises(InputError, match=r"`cell` is .*; it must be a plain value: .* chosen by its name"):
+        fit(cell=cell)
+
+
+class DataFrame:
+    """Stands for a table of another package."""
+
+
+@pytest.mark.parametrize("data", [DataFrame(), np.zeros((2, 2)), torch.zeros(2), {"a": "b"}, 5, [1, 2], iter("ab")])
+def test_data_of_another_type(data: object) -> None:
+    with pytest.raises(InputError, match=r"the data are of type .*; give the name of a file, .* write a table to"):
+        fit(data)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "message"),
+    [
+        ("a.xlsx", b"PK\x03\x04\x14\x00\xff", "a zip archive, such as a spreadsheet"),
+        ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "an old spreadsheet"),
+        ("a.txt.gz", b"\x1f\x8b\x08\x00\xff", "compressed with gzip: unpack it with gunzip"),
+        ("a.tsv", b"\xfd7zXZ\x00\xff", "compressed with xz"),
+    ],
+)
+def test_a_file_that_is_not_text(tmp_path: Path, name: str, start: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(start + b"\xff\xfe")
+    with pytest.raises(InputError, match=message) as refused:
+        fit(tmp_path / name)
+    assert "iconv" not in str(refused.value)
