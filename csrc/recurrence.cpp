@@ -7,15 +7,16 @@
 
 namespace {
 
-// Calls run(Cell{}) with the cell class of a code.
+// Calls run(Cell{}) with the cell class of a code. Without a default the compiler warns of a cell that is missing here.
 template <class T, class F>
 OHLOL_INLINE auto with_cell(int cell, F&& run) {
-    switch (cell) {
+    switch (static_cast<ohlol::Cell>(cell)) {
         case ohlol::rnn: return run(Rnn<T, false>{});
         case ohlol::rnn_relu: return run(Rnn<T, true>{});
         case ohlol::gru: return run(Gru<T>{});
-        default: return run(Lstm<T>{});
+        case ohlol::lstm: return run(Lstm<T>{});
     }
+    __builtin_unreachable();
 }
 
 template <class T>

@@ -1,4 +1,4 @@
-"""Small data, small settings and watchers that several test files share."""
+"""Small data, settings and callbacks that several test files share."""
 
 import math
 from collections.abc import Callable
@@ -11,20 +11,21 @@ from ohlol.training.callbacks import Callback, Epoch
 from ohlol.training.trainer import Trainer
 
 TINY: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "embedding_size": 5, "epochs": 3, "batch_size": 4}
-"""A model that trains in a moment."""
+"""Settings of a model that trains in less than a second."""
 TINY_FLAGS = ["--hidden-size", "6", "--num-layers", "1", "--embedding-size", "5", "--epochs", "3", "--batch-size", "4"]
-"""The same for the command line."""
+"""The same settings as options of the command line."""
 LOOP = " in a loop"
 CELLS = ("rnn", "gru", "lstm", "rnn in a loop", "gru in a loop", "lstm in a loop")
-"""Every way to run a cell; `cell_settings` gives the settings of one."""
+"""Names of cells, each as a layer and in a loop; `cell_settings` returns the settings of a name."""
 
 
 def cell_settings(name: str) -> dict[str, Any]:
+    """The settings `cell` and `loop` of a name in `CELLS`."""
     return {"cell": name.removesuffix(LOOP), "loop": name.endswith(LOOP)}
 
 
 class Recorder(Callback):
-    """Keeps every epoch, and calls a function after each step."""
+    """Records every epoch and learning rate, and calls a function after each step."""
 
     def __init__(self, after: Callable[["Recorder", int], None] | None = None):
         self.epochs: list[Epoch] = []
@@ -48,7 +49,7 @@ class Recorder(Callback):
 
 
 def upper_pairs(path: Path, lines: int = 24, seed: int = 3) -> Path:
-    """Pairs whose target is the input in capitals, a vowel doubled into "_": a label for each character."""
+    """Pairs of a text and a label for each character: its capital, or "_" for e."""
     random = np.random.default_rng(seed)
     rows = []
     for _ in range(lines):
@@ -59,13 +60,13 @@ def upper_pairs(path: Path, lines: int = 24, seed: int = 3) -> Path:
 
 
 def text_file(path: Path, symbols: int = 400) -> Path:
-    """A text that repeats itself, so that little is needed to learn it."""
+    """A text that repeats one line, so that a small model learns it."""
     path.write_text(("the cat sat on the mat\n" * (symbols // 20))[:symbols], encoding="utf-8")
     return path
 
 
 def names_file(path: Path, rows: int = 30) -> Path:
-    """A table of names and classes: what ends in "a" is of one class, what ends in "o" of the other."""
+    """A table of names and classes: names that end in "a" are in one class, those that end in "o" in the other."""
     random = np.random.default_rng(5)
     lines = ["name,kind"]
     for i in range(rows):
@@ -76,7 +77,7 @@ def names_file(path: Path, rows: int = 30) -> Path:
 
 
 def sine_file(path: Path, rows: int = 240, period: float = 12.0) -> Path:
-    """A sine and its cosine, in units far from 1."""
+    """A series of two columns, a sine and a cosine of different amplitudes."""
     lines = ["height,slope"]
     for t in range(rows):
         angle = 2 * math.pi * t / period
@@ -86,7 +87,7 @@ def sine_file(path: Path, rows: int = 240, period: float = 12.0) -> Path:
 
 
 def conll_file(path: Path, sentences: int = 24) -> Path:
-    """Sentences with spans of persons and places."""
+    """Sentences with labels of persons and places in the BIO scheme."""
     people, places, rest = ["Ada", "Bob", "Cleo"], ["Rome", "Oslo"], ["sees", "in", "likes", "old"]
     random = np.random.default_rng(7)
     blocks = []
@@ -111,8 +112,10 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "forecast": (sine_file, "data.csv", {"bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
     "loop": (upper_pairs, "data.tsv", {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"}),
 }
+"""For each task, and for a cell in a loop, what writes its data, the name of the file, and settings."""
 
 
 def prepared(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:
-    maker, name, options = TASKS[kind]
-    return maker(folder / name), {**TINY, **options}
+    """Write the data of a key of `TASKS`; their path, and settings to train on them."""
+    write, name, settings = TASKS[kind]
+    return write(folder / name), {**TINY, **settings}

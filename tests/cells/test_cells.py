@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ohlol import cells, config
+from ohlol import cells
 from ohlol.cells import Weights
 from ohlol.explain.equivalence import matrix_products
 
@@ -179,10 +179,6 @@ def test_a_bounded_state_stays_in_bounds(kind: str) -> None:
     state = tuple(torch.zeros(2, H) for _ in spec.states)
     output, _ = cells.unroll(kind, 5 * torch.randn(30, 2, H), state=state, weights=weights)
     assert bool(output.abs().max() <= 1) is spec.bounded
-
-
-def test_settings_list_the_registered_cells() -> None:
-    assert list(config.CELLS) == list(cells.CELLS)
 
 
 def test_names_are_unique() -> None:

@@ -353,8 +353,8 @@ class Signals(Recorder):
         super().__init__()
         self.number, self.at = number, after
 
-    def step(self, *arguments: object) -> None:
-        super().step(*arguments)  # pyright: ignore
+    def on_batch_end(self, *arguments: object) -> None:
+        super().on_batch_end(*arguments)  # pyright: ignore
         if self.steps == self.at:
             signal.raise_signal(self.number)
 

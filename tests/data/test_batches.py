@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_sequence
 
-from ohlol.data.batches import Buckets, Dataset, Ragged, Streams, gather, pack, spell, windows, with_unknowns
+from ohlol.data.batches import Buckets, ContiguousBatches, Dataset, Ragged, gather, pack, spell, windows, with_unknowns
 from ohlol.data.mapped import Chain
 from ohlol.evaluation.evaluate import answer_indices
 
@@ -95,7 +95,7 @@ def test_targets_of_whole_sequences_follow_their_rows() -> None:
 
 @given(st.integers(2, 120), st.integers(1, 9), st.integers(1, 11))
 def test_streams_predict_every_symbol_but_the_first_once(total: int, streams: int, bptt: int) -> None:
-    batches = Streams(dataset([total]), streams, bptt)
+    batches = ContiguousBatches(dataset([total]), streams, bptt)
     targets: list[int] = []
     ahead: dict[int, int] = {}  # of each stream, the symbol that its next chunk must begin with
     for index in range(len(batches)):
@@ -114,7 +114,7 @@ def test_streams_predict_every_symbol_but_the_first_once(total: int, streams: in
 
 
 def test_streams_end() -> None:
-    batches = Streams(dataset([10]), 2, 3)
+    batches = ContiguousBatches(dataset([10]), 2, 3)
     assert len(list(batches)) == len(batches)
     with pytest.raises(IndexError):
         batches[len(batches)]

@@ -111,13 +111,13 @@ class OnDevice:
             ohlol.fit(data, out=tmp_path / "run", callbacks=[Losses(stop=4)], device=self.device, **settings)
         ohlol.fit(out=tmp_path / "run", resume=True, device=self.device)
         whole, run = bytes_of(tmp_path / "whole"), bytes_of(tmp_path / "run")
-        for name in ("model.safetensors", "metrics.jsonl", "resume/last.safetensors"):
-            assert whole[name] == run[name]
+        files = ("model.safetensors", "metrics.jsonl", "resume/last.safetensors")
+        assert [name for name in files if whole[name] != run[name]] == []
 
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
     def test_a_lower_precision_learns_as_much(self, precision: str, tmp_path: Path) -> None:
         data = text_file(tmp_path / "c.txt", 1000)
-        settings = {**UNDROPPED, "cell": "gru", "hidden_size": 32, "epochs": 10, "bptt": 16, "lr": 0.02}
+        settings = {**UNDROPPED, "cell": "gru", "hidden_size": 32, "epochs": 4, "bptt": 16, "lr": 0.02}
         found: list[Losses] = []
         for kind in ("fp32", precision):
             found.append(Losses())

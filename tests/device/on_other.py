@@ -67,7 +67,7 @@ def test_a_model_too_large_for_it_is_refused(tmp_path: Path, monkeypatch: pytest
     data = text_file(tmp_path / "data.txt")
     module: Any = sys.modules["torch"].other
     monkeypatch.setattr(module, "free", 5_000)
-    with pytest.raises(InputError, match=r"and 0\.0 GiB are free on other:0: a smaller --hidden-size"):
+    with pytest.raises(InputError, match=r"and 0\.0 GiB are free on other:0: a smaller `hidden_size`"):
         ohlol.fit(data, out=tmp_path / "run", device="other", **TINY)
     monkeypatch.setattr(module, "free", 50_000)
     with pytest.raises(InputError, match=r"free on other:0: a smaller --batch-size \(here 4\) or --bptt"):
@@ -78,7 +78,7 @@ def test_a_model_too_large_for_it_is_refused(tmp_path: Path, monkeypatch: pytest
 def test_it_is_found_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert devices.list_devices() == ["other of the tests"]
     assert devices.select_device("other") == devices.select_device("other:0") == OTHER
-    with pytest.raises(InputError, match=r"--device other:1: there is no such device; the last is other:0"):
+    with pytest.raises(InputError, match=r"`device` other:1: there is no such device; the last is other:0"):
         devices.select_device("other:1")
     with pytest.raises(InputError, match=r"--device cuda: this torch .* was built without CUDA|torch finds no such"):
         devices.select_device("cuda")

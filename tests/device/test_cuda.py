@@ -1,6 +1,7 @@
 """Training and answering on an NVIDIA GPU, held to the CPU's; skipped, and said so, where there is none."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from ohlol.utils import devices
 sys.path.append(str(Path(__file__).parents[1] / "distributed"))
 from launch import flags, run, torchrun
 
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+"""cuBLAS reads it once in a process; without it, tests of equal bytes depend on the tests before them."""
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
 
 

@@ -16,7 +16,7 @@ from helpers import TINY, bytes_of, conll_file, names_file, sine_file, text_file
 from launch import ENVIRONMENT, flags, run, start, torchrun, train, workers
 
 import ohlol
-from ohlol.data.batches import Buckets, Dataset, Ragged, Streams
+from ohlol.data.batches import Buckets, ContiguousBatches, Dataset, Ragged
 from ohlol.utils.distributed import rank_seed
 
 STEPS = 100
@@ -127,7 +127,7 @@ def test_shares_are_the_batch_without_overlap_or_loss() -> None:
     for size in (2, 3, 8):
         for whole, shares in (
             (Buckets(data, 5, (0, 1)), [Buckets(data, 5, (0, 1), (r, size)) for r in range(size)]),
-            (Streams(data, 5, 7), [Streams(data, 5, 7, (r, size)) for r in range(size)]),
+            (ContiguousBatches(data, 5, 7), [ContiguousBatches(data, 5, 7, (r, size)) for r in range(size)]),
         ):
             for index in range(len(whole)):
                 batch = whole[index]

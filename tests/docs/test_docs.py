@@ -80,6 +80,16 @@ def test_the_speeds_of_a_readme_are_measured(name: str) -> None:
     assert set(speeds) <= set(re.findall(r"\d+\.\d+x", read("docs/kernels.md")))
 
 
+def test_the_limits_of_the_page_on_reliability_are_in_the_source() -> None:
+    rows = re.findall(
+        r"^\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \|.*\(\.\./(src/\S+)\) \|$", read("docs/reliability.md"), re.MULTILINE
+    )
+    assert len(rows) > 5
+    for names, file in rows:
+        for name in re.findall(r"[A-Z_]+", names):
+            assert re.search(rf"^(\w+, )?{name}\b.* = ", read(file), re.MULTILINE), f"{file} has no {name}"
+
+
 def test_the_page_on_extending_shows_the_tested_modules() -> None:
     page = read("docs/extending.md")
     shown = [ROOT / match[1] for match in INCLUDED.finditer(page)]

@@ -47,7 +47,7 @@ def test_new_output_is_shortened_where_the_old_one_was() -> None:
     old = "model: 10 weights\n...\nbest loss 0.5\n...\nsaved: runs/x"
     new = "model: 12 weights\nepoch 1\nepoch 2\nbest loss 0.4\nguessing 1.0\nsaved: runs/x"
     assert shorten(old, new) == "model: 12 weights\n...\nbest loss 0.4\n...\nsaved: runs/x\n"
-    assert shorten("", "1,234 symbols/s") == "... symbols/s\n"
+    assert shorten("", "loss 1   1,234 symbols/s") == "loss 1 ... symbols/s\n"
 
 
 def test_entries_and_translation() -> None:

@@ -42,15 +42,15 @@ def peepholes(P: Tensor) -> Any:
 
 
 VARIANTS = {"test_gru_seq_length": "reset first", "test_lstm_with_peepholes": "peepholes"}
-"""The tests whose answers are not those of torch's GRU and LSTM, hence not of ours: `ohlol import` refuses them."""
+"""The tests of variants that torch does not have; `ohlol import` refuses them."""
 
 
 def node_cases() -> list[Any]:
     node = importlib.import_module("onnx.backend.test.case.node")
     for name in ("rnn", "gru", "lstm"):
         importlib.import_module(f"onnx.backend.test.case.node.{name}")
-    found = [c for c in node._NodeTestCases if c.model.graph.node[0].op_type in ("RNN", "GRU", "LSTM")]
-    return sorted(found, key=lambda c: c.name)
+    cases = [c for c in node._NodeTestCases if c.model.graph.node[0].op_type in ("RNN", "GRU", "LSTM")]
+    return sorted(cases, key=lambda c: c.name)
 
 
 def compute(case: Any, *, variant: bool) -> dict[str, Tensor]:
@@ -73,7 +73,7 @@ def compute(case: Any, *, variant: bool) -> dict[str, Tensor]:
     for d, weights in enumerate(from_onnx(spec, W, R, B)):
         H = weights.W_hh.size(1)
         rows = []
-        for n in range(N):  # each sequence for itself, so that its length is simply its length
+        for n in range(N):  # one sequence at a time, so that nothing is padded
             x = X[: T if lens is None else int(lens[n]), n : n + 1]
             is_reversed = direction == "reverse" or d == 1
             start = tuple(
@@ -93,9 +93,9 @@ def compute(case: Any, *, variant: bool) -> dict[str, Tensor]:
 
 
 def difference(case: Any, *, variant: bool) -> float:
-    found = compute(case, variant=variant)
+    outputs = compute(case, variant=variant)
     names = [o.name for o in case.model.graph.output]
-    assert set(names) <= set(found)
-    pairs = [(found[n], torch.from_numpy(w)) for n, w in zip(names, case.data_sets[0][1], strict=True)]
+    assert set(names) <= set(outputs)
+    pairs = [(outputs[n], torch.from_numpy(w)) for n, w in zip(names, case.data_sets[0][1], strict=True)]
     assert all(a.shape == b.shape for a, b in pairs)
     return max(float((a - b).abs().max()) for a, b in pairs)

@@ -235,8 +235,9 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
     for data in ([], ["data.tsv"]):
         assert run_command("train", *data, "--resume", "--out", "runs/again") == 2
         error = capsys.readouterr().err
-        assert error.startswith("ohlol: runs/again was never trained here: its weights came by `ohlol import`")
-        assert "there is nothing to resume; every other command takes it as it is" in error
+        assert error.startswith(
+            "ohlol: runs/again was imported (`ohlol import`) and has no state of an optimizer to resume"
+        )
         assert error.count("\n") == 1
     assert run_command("import", "nowhere.onnx") == 2
     assert capsys.readouterr().err.count("\n") == 1

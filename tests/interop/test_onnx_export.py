@@ -192,7 +192,7 @@ def test_nothing_is_written_where_the_runtime_differs(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["gru", "m.onnx", "--quantize", "int8"], "has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the GRU"),
+        (["gru", "m.onnx", "--quantize", "int8"], "available for LSTM only; --cell is gru"),
         (["gru", "m.onnx", "--quantize", "int4"], "--quantize is 'int4'; it must be int8"),
         (["gru", "m.onnx", "--data", "x.tsv"], "--data is used with --quantize int8 only"),
         (["gru", "nowhere/m.onnx"], "its directory does not exist"),

@@ -8,7 +8,7 @@ import torch
 from helpers import CELLS, LOOP, cell_settings
 
 from ohlol.config import ModelSettings
-from ohlol.data.batches import Dataset, Ragged, Streams, gather
+from ohlol.data.batches import ContiguousBatches, Dataset, Ragged, gather
 from ohlol.evaluation.evaluate import answer_indices, carry_state
 from ohlol.models.inputs import Sizes, Steps
 from ohlol.models.sequence_model import SequenceModel
@@ -91,10 +91,10 @@ def compare(model: SequenceModel, data: Dataset) -> None:
 def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
     data = dataset("embedding", [38])
     model = model_of("embedding", **cell_settings(cell), num_layers=1 if cell.endswith(LOOP) else 2)
-    whole = Streams(data, 3, 100)
+    whole = ContiguousBatches(data, 3, 100)
     assert len(whole) == 1
     expected, final = model(Steps.of(whole[0]))
-    chunks = Streams(data, 3, 5)
+    chunks = ContiguousBatches(data, 3, 5)
     assert len(chunks) == 3
     state, found = None, {}
     for index in range(len(chunks)):

@@ -17,6 +17,7 @@ import ohlol
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.split import split_dev
+from ohlol.training.callbacks import Epoch
 from ohlol.utils.errors import InputError
 
 
@@ -118,7 +119,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_best_weights(tmp_p
 
 
 def test_weights_that_break_in_the_last_step_stop_the_run_too(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^epoch 1, step 1: the measured loss is nan; .* no weights were saved"):
+    with pytest.raises(InputError, match=r"^epoch 1, step 1: the loss on the evaluation data is nan; .* no weights were saved"):
         ohlol.fit(lr=1e38, head="softmax", epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     with pytest.raises(InputError, match="its training saved no weights"):
@@ -143,7 +144,7 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> 
     kept: list[dict[str, torch.Tensor]] = []
 
     class Keeper(Recorder):
-        def epoch(self, epoch: ohlol.training.trainer.Epoch) -> None:
+        def on_epoch_end(self, epoch: Epoch) -> None:
             super().on_epoch_end(epoch)
             assert self.trainer is not None
             kept.append({k: v.clone() for k, v in self.trainer.model.state_dict().items()})
@@ -256,7 +257,7 @@ def test_the_card_says_what_was_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"cell": "elman"}, "`cell` is 'elman'; it must be one of rnn, gru"),
+        ({"cell": "elman"}, "`cell` is 'elman'; it must be one of rnn, rnn_relu, gru"),
         ({"hidden_size": 0}, "`hidden_size` is 0; it must be at least 1"),
         ({"epochs": 0}, "`epochs` is 0"),
         ({"dropout": 1.0}, "`dropout` is 1.0; it must be in [0, 1)"),

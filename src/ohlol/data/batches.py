@@ -288,7 +288,7 @@ SHUFFLE = 1 << 31
 
 
 @dataclass(frozen=True)
-class Streams:
+class ContiguousBatches:
     """An epoch over one long sequence, read as B parallel streams in chunks of T steps; the target is the next symbol.
 
     The flat array is cut into B stretches of equal length, the last shorter by less than B; every symbol but the first

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ohlol.data.batches import ALONE, Batch, Buckets, Dataset, Share, Streams
+from ohlol.data.batches import ALONE, Batch, Buckets, ContiguousBatches, Dataset, Share
 from ohlol.data.codec import Codec
 from ohlol.models.inputs import Steps
 from ohlol.models.sequence_model import SequenceModel
@@ -83,10 +83,10 @@ def measure_saturation(model: SequenceModel, codec: Codec, data: Dataset, device
     return int((hidden.abs() > SATURATED).sum()) / hidden.numel()
 
 
-def batches_in_order(codec: Codec, data: Dataset, share: Share = ALONE) -> Streams | Buckets:
+def batches_in_order(codec: Codec, data: Dataset, share: Share = ALONE) -> ContiguousBatches | Buckets:
     """The batches of an evaluation: a text in parallel streams, other sequences in batches of similar lengths."""
     if TASKS[codec.task].targets.continue_text:
-        return Streams(data, EVAL_STREAMS, EVAL_BPTT, share)
+        return ContiguousBatches(data, EVAL_STREAMS, EVAL_BPTT, share)
     return Buckets(data, EVAL_BATCH, share=share)
 
 

@@ -209,9 +209,9 @@ def _split(batch: Steps, cuts: Sequence[int]) -> list[Steps]:
     pieces: list[Steps] = []
     for start, end in pairwise(cuts):
         rows = slice(bounds[start], bounds[end])
-        spelled = batch.word_chars and batch.word_chars._replace(forms=batch.word_chars.forms[rows])
+        word_chars = batch.word_chars and batch.word_chars._replace(forms=batch.word_chars.forms[rows])
         bigrams = None if batch.bigrams is None else batch.bigrams[rows]
-        pieces.append(Steps(batch.inputs[rows], batch.batch_sizes[start:end], spelled, bigrams))
+        pieces.append(Steps(batch.inputs[rows], batch.batch_sizes[start:end], word_chars, bigrams))
     return pieces
 
 
@@ -230,7 +230,7 @@ def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.ra
         words = Ragged(random.integers(0, sizes.chars, letters.sum()), np.cumsum([0, *letters], dtype=np.int64))
         spelling = spell(np.arange(N), words)
         arrays = (spelling.chars, spelling.batch_sizes, spelling.forms)
-        steps = steps._replace(spelled=WordChars(*(torch.from_numpy(array) for array in arrays)))
+        steps = steps._replace(word_chars=WordChars(*(torch.from_numpy(array) for array in arrays)))
     return steps
 
 
@@ -243,9 +243,9 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
     cell = model.network.settings.cell
     operator = CELLS[cell].onnx
     if operator is None or operator.name not in QUANTIZED_OPERATORS:
+        supported = ", ".join(QUANTIZED_OPERATORS)
         raise InputError(
-            f"`quantize` is int8: onnxruntime has an 8-bit LSTM (DynamicQuantizeLSTM) and none of the {operator}, "
-            "whose weights would stay as they are; export without it"
+            f"`quantize` needs an 8-bit operator of onnxruntime, available for {supported} only; `cell` is {cell}"
         )
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -19,6 +19,7 @@ from torch._C import (
     _len_torch_function_stack,
 )
 from torch.autograd import forward_ad
+from torch.backends import cudnn
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
@@ -208,6 +209,20 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
     return out, (tuple(final) if is_pair else final[0])
 
 
+def _drops_by_cudnn(layer: torch.nn.RNNBase) -> bool:
+    """Whether cuDNN would draw the dropout between layers, though deterministic algorithms are asked for.
+
+    cuDNN has a generator of its own, which `torch.manual_seed` does not restart and whose state cannot be saved.
+    """
+    return bool(
+        layer.dropout
+        and layer.training
+        and layer.num_layers > 1
+        and torch.are_deterministic_algorithms_enabled()
+        and layer._flat_weights[0].is_cuda
+    )
+
+
 class _Accelerated:
     """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path."""
 
@@ -215,16 +230,20 @@ class _Accelerated:
         reason = _reason(self, input, hx)
         if not reason:
             return _run(self, input, hx)
-        if reason.startswith(UNFIT_WEIGHTS) and self.mode in _PAIR_MODES:
-            # Torch's LSTM by oneDNN reads such weights outside of their memory; its other path checks them. The context
-            # manager torch.backends.mkldnn.flags sets options of other devices, too, and warns about them.
-            enabled = torch._C._get_mkldnn_enabled()
-            torch._C._set_mkldnn_enabled(False)
-            try:
-                return super().forward(input, hx)  # type: ignore[misc]
-            finally:
-                torch._C._set_mkldnn_enabled(enabled)
-        return super().forward(input, hx)  # type: ignore[misc]
+        # Torch's LSTM by oneDNN reads weights that do not fit outside of their memory; its other path checks them.
+        avoids_onednn = reason.startswith(UNFIT_WEIGHTS) and self.mode in _PAIR_MODES
+        avoids_cudnn = _drops_by_cudnn(self)
+        if not avoids_onednn and not avoids_cudnn:
+            return super().forward(input, hx)  # type: ignore[misc]
+        # The context manager torch.backends.mkldnn.flags sets options of other devices, too, and warns about them.
+        onednn_enabled, cudnn_enabled = torch._C._get_mkldnn_enabled(), cudnn.enabled
+        try:
+            torch._C._set_mkldnn_enabled(onednn_enabled and not avoids_onednn)
+            cudnn.enabled = cudnn_enabled and not avoids_cudnn
+            return super().forward(input, hx)  # type: ignore[misc]
+        finally:
+            torch._C._set_mkldnn_enabled(onednn_enabled)
+            cudnn.enabled = cudnn_enabled
 
     def __prepare_scriptable__(self: Any) -> torch.nn.Module:
         """TorchScript compiles torch's own layer, which holds the same parameters."""

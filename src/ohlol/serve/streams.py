@@ -41,7 +41,7 @@ class StreamResult:
 
 
 class ModelStreams:
-    """Sessions of one model, each a sequence of its `Streams`, which one thread computes.
+    """Sessions of one model, each a sequence of its `StreamBatch`, which one thread computes.
 
     Raises:
         InputError: the model is bidirectional.

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ohlol.data.batches import Batch, Buckets, Streams, with_unknowns
+from ohlol.data.batches import Batch, Buckets, ContiguousBatches, with_unknowns
 from ohlol.data.codec import Codec
 from ohlol.models.inputs import Steps
 from ohlol.utils.devices import to_device
@@ -38,7 +38,7 @@ class Loader:
 
     def __init__(
         self,
-        batches: Buckets | Streams,
+        batches: Buckets | ContiguousBatches,
         codec: Codec,
         keep: NDArray[np.float64] | None,
         seed: tuple[int, int],

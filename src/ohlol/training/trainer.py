@@ -24,7 +24,7 @@ from ohlol.checkpoint.resume_state import Progress
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
-from ohlol.data.batches import Batch, Buckets, Dataset, Streams, windows
+from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, windows
 from ohlol.data.loading import PreparedData
 from ohlol.evaluation.evaluate import answer_indices, carry_state, evaluate, measure_saturation
 from ohlol.models.sequence_model import SequenceModel, State
@@ -116,11 +116,11 @@ class Trainer:
         """The number of parameters."""
         return sum(p.numel() for p in self.model.parameters())
 
-    def batches(self, epoch: int) -> Buckets | Streams:
+    def batches(self, epoch: int) -> Buckets | ContiguousBatches:
         """The batches of an epoch, in order."""
         settings, seed = self.settings, (self.settings.seed, epoch)
         if self.task.targets.continue_text:
-            return Streams(self.train, settings.batch_size, settings.bptt, self.processes.share)
+            return ContiguousBatches(self.train, settings.batch_size, settings.bptt, self.processes.share)
         data = self.train
         if self.task.trains_in_windows:
             data = windows(data, settings.bptt, int(np.random.default_rng(seed).integers(settings.bptt)))
