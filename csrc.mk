@@ -28,7 +28,7 @@ sanitize:
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED)/site OHLOL_HOSTILE=2300 \
 	  $(abspath $(BIN))/python tests/parity/sanitized.py -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning \
 	  tests/parity/test_layers.py tests/parity/test_functions.py tests/parity/test_threads.py tests/parity/test_streams.py \
-	  tests/parity/test_hostile.py -k "not bench and not forked"
+	  tests/parity/test_hostile.py -k "not bench"
 
 # Tests that others wrote for models with torch's recurrent layers, with ours in their place: those of opacus, which holds
 # its own layers against torch.nn's. They lie in its wheel; nothing it depends on is installed.

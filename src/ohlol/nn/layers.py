@@ -19,7 +19,6 @@ from torch._C import (
     _len_torch_function_stack,
 )
 from torch.autograd import forward_ad
-from torch.backends import cudnn
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
@@ -235,15 +234,16 @@ class _Accelerated:
         avoids_cudnn = _drops_by_cudnn(self)
         if not avoids_onednn and not avoids_cudnn:
             return super().forward(input, hx)  # type: ignore[misc]
-        # The context manager torch.backends.mkldnn.flags sets options of other devices, too, and warns about them.
-        onednn_enabled, cudnn_enabled = torch._C._get_mkldnn_enabled(), cudnn.enabled
+        # Not torch.backends.mkldnn.flags, which sets options of other devices, too, and warns about them; nor
+        # cudnn.enabled, which torch.backends.disable_global_flags forbids to set.
+        onednn_enabled, cudnn_enabled = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
         try:
             torch._C._set_mkldnn_enabled(onednn_enabled and not avoids_onednn)
-            cudnn.enabled = cudnn_enabled and not avoids_cudnn
+            torch._C._set_cudnn_enabled(cudnn_enabled and not avoids_cudnn)
             return super().forward(input, hx)  # type: ignore[misc]
         finally:
             torch._C._set_mkldnn_enabled(onednn_enabled)
-            cudnn.enabled = cudnn_enabled
+            torch._C._set_cudnn_enabled(cudnn_enabled)
 
     def __prepare_scriptable__(self: Any) -> torch.nn.Module:
         """TorchScript compiles torch's own layer, which holds the same parameters."""
