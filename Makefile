@@ -62,7 +62,7 @@ docs: $(VENV)/ready-dev
 
 pictures: $(VENV)/ready-dev
 	$(BIN)/python docs/make_picture.py
-	$(BIN)/python docs/make_seeing.py
+	$(BIN)/python docs/make_explaining.py
 	$(BIN)/python docs/make_serving.py
 
 include csrc.mk

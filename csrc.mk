@@ -1,4 +1,4 @@
-# Habits of the compiled kernels; the Makefile includes this file.
+# Make targets for the compiled kernels; the Makefile includes this file.
 SANITIZED := build/sanitize
 DROP_IN := build/drop-in
 TORCH_TESTS ?= build/torch-tests
@@ -8,14 +8,14 @@ TORCH_TAG ?= v2.13.0
 
 kernel sanitize drop-in drop-in-torch: $(VENV)/ready-dev
 
-# The module of a checkout, built again without the rest of the install: what fails is told here, which pip would pass by.
+# Rebuild the compiled module without the rest of the install; this shows compiler errors, which pip hides.
 kernel:
 	cmake -S . -B build/kernel -G Ninja -DPython_EXECUTABLE="$$($(abspath $(BIN))/python -c 'import sys; print(sys.executable)')"
 	cmake --build build/kernel
 	cp build/kernel/_kernel*.so "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/ohlol/ops/"
 
-# The parity tests once with AddressSanitizer and UndefinedBehaviorSanitizer, and 20,000 hostile calls. Leaks are not looked
-# for: Python has many. sanitized.py imports the package before pytest, which warns that it cannot rewrite what that imports.
+# Run the parity tests and 20,000 hostile calls with AddressSanitizer and UndefinedBehaviorSanitizer, without leak detection,
+# since Python itself leaks. sanitized.py imports the package before pytest, which warns that it cannot rewrite jaxtyping.
 sanitize:
 	cmake -S . -B $(SANITIZED) -G Ninja -DOHLOL_SANITIZE=ON \
 	  -DPython_EXECUTABLE="$$($(abspath $(BIN))/python -c 'import sys; print(sys.executable)')"
@@ -30,16 +30,16 @@ sanitize:
 	  tests/parity/test_layers.py tests/parity/test_functions.py tests/parity/test_threads.py tests/parity/test_streams.py \
 	  tests/parity/test_hostile.py -k "not bench"
 
-# Tests that others wrote for models with torch's recurrent layers, with ours in their place: those of opacus, which holds
-# its own layers against torch.nn's. They lie in its wheel; nothing it depends on is installed.
+# Run the tests of opacus on ohlol's layers instead of torch.nn's. opacus compares its own layers with torch.nn's; the tests are
+# part of its wheel, and its dependencies are not installed.
 drop-in:
 	$(PIP) --no-deps --upgrade --target $(DROP_IN) opacus==1.6.0 opt_einsum==3.4.0
 	cd $(DROP_IN) && PYTHONPATH="$(CURDIR)/tests/parity:$(CURDIR)/$(DROP_IN)" $(abspath $(BIN))/python -m pytest -q -p drop_in -c /dev/null \
 	  -p no:cacheprovider --pyargs opacus.tests.dp_layers.dp_rnn_test opacus.tests.grad_samples.dp_rnn_test \
 	  opacus.tests.validators.gru_test opacus.tests.validators.lstm_test
 
-# The same with torch's own tests. They are not part of torch's wheel, so they are fetched once; set TORCH_TESTS to a
-# checkout of torch's `test` folder to use that one.
+# Run torch's own tests in the same way. They are not part of torch's wheel, so they are fetched once; set TORCH_TESTS to a
+# checkout of torch's `test` directory to use that one.
 drop-in-torch:
 	test -d $(TORCH_TESTS) || (git clone --quiet --depth 1 --filter=blob:none --sparse --branch $(TORCH_TAG) \
 	  https://github.com/pytorch/pytorch $(TORCH_TESTS).git && git -C $(TORCH_TESTS).git sparse-checkout set test \

@@ -24,7 +24,7 @@ from ohlol.data.vocab import Vocab
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_export import build_graph
 from ohlol.interop.onnx_verify import TOLERANCE, OnnxModel
-from ohlol.models.inputs import Steps
+from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 
 CHECKED = 50
@@ -85,7 +85,7 @@ def build_model(options: argparse.Namespace) -> TrainedModel:
 
 def check_logits(model: TrainedModel, text: list[int], onnx: OnnxLoop, loop: TorchLoop) -> None:
     """Exit where one of the three does not give the logits of the model for a text."""
-    expected = model.network(Steps(torch.tensor(text), torch.ones(len(text)).long()))[0]
+    expected = model.network(PackedInputs(torch.tensor(text), torch.ones(len(text)).long()))[0]
     stream = model.stream()
     onnx_state, torch_state = onnx.start(1), [None] * len(loop.cells)
     for id, row in zip(text, expected, strict=True):

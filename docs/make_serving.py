@@ -1,6 +1,6 @@
-"""Photograph docs/serving.png, the page of a server that teaches hello -> ohlol: `python docs/make_serving.py`.
+"""Take the screenshot docs/serving.png of a server's page that trains hello -> ohlol: `python docs/make_serving.py`.
 
-Needs playwright and a Chromium, as make_seeing.py.
+Needs playwright and a Chromium, as make_explaining.py.
 """
 
 import re
@@ -26,12 +26,12 @@ def main() -> None:
         command = [sys.executable, "-m", "ohlol", "serve", str(run), "--port", "0"]
         server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert server.stdout is not None
-        found = re.search(r"http://\S+", server.stdout.readline())
-        assert found is not None
+        address = re.search(r"http://\S+", server.stdout.readline())
+        assert address is not None
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
         shown = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light", locale="en-US")
-        shown.goto(found[0])
+        shown.goto(address[0])
         shown.locator("#tab-train").click()
         shown.locator("#pace").select_option("0")
         shown.locator("#start").click()

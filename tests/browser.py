@@ -1,4 +1,4 @@
-"""A real browser for the tests of pages; where there is none they skip, and say what is missing."""
+"""A headless browser for the tests of pages, which are skipped without one."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 
 
 def opened() -> Iterator[Any]:
-    """A headless Chromium, closed at the end."""
+    """Open a headless Chromium and close it at the end."""
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
     if CHROMIUM is None:
         pytest.skip("needs a Chromium: apt-get install chromium")
@@ -24,7 +24,7 @@ def opened() -> Iterator[Any]:
 
 
 class Shown:
-    """A page in the browser that must make no error; what it asked for is kept.
+    """A page in the browser; records its requests and fails on an error in it.
 
     Args:
         browser: what the fixture `browser` gives.
@@ -52,5 +52,5 @@ class Shown:
         return self.page.locator(selector).all_inner_texts()
 
     def exact(self, selector: str) -> list[float]:
-        """The numbers in full, which stand in the titles."""
+        """The numbers with all digits, from the titles."""
         return [float(e.get_attribute("title")) for e in self.page.locator(selector).all()]

@@ -1,4 +1,4 @@
-"""Shapes written in annotations are checked while tests run, and cost nothing otherwise; one browser for all pages."""
+"""Shared setup: shape annotations are checked while tests run, and all page tests use one browser."""
 
 import os
 from collections.abc import Iterator

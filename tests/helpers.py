@@ -1,4 +1,4 @@
-"""Small data, settings and callbacks that several test files share."""
+"""Small data, settings and a callback that several test files share."""
 
 import math
 from collections.abc import Callable
@@ -49,7 +49,7 @@ class Recorder(Callback):
 
 
 def upper_pairs(path: Path, lines: int = 24, seed: int = 3) -> Path:
-    """Pairs of a text and a label for each character: its capital, or "_" for e."""
+    """Pairs of a text and its labels: the upper case of each character, with E replaced by "_"."""
     random = np.random.default_rng(seed)
     rows = []
     for _ in range(lines):

@@ -1,4 +1,4 @@
-"""What the package offers is what it says it offers, and the examples in its docstrings are true."""
+"""The exports of the package match `__all__`, and the examples in docstrings run."""
 
 import doctest
 import importlib
@@ -14,7 +14,7 @@ import ohlol
 MODULES = [m.name for m in pkgutil.walk_packages(ohlol.__path__, "ohlol.") if not m.name.endswith("__main__")]
 
 
-def test_all_is_what_there_is() -> None:
+def test_all_matches_the_exports() -> None:
     assert len(set(ohlol.__all__)) == len(ohlol.__all__)
     for name in ohlol.__all__:
         assert getattr(ohlol, name) is not None
@@ -24,7 +24,7 @@ def test_all_is_what_there_is() -> None:
     assert set(ohlol.__all__) <= set(scope)
 
 
-def test_what_is_not_there_is_an_attribute_error() -> None:
+def test_a_missing_attribute() -> None:
     with pytest.raises(AttributeError, match="module 'ohlol' has no attribute 'nothing'"):
         _ = ohlol.nothing  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -49,7 +49,7 @@ def test_importing_the_package_does_not_import_torch() -> None:
 
 
 @pytest.mark.parametrize("name", ["ohlol", *MODULES])
-def test_the_examples_in_docstrings_are_true(name: str) -> None:
+def test_the_examples_in_docstrings_run(name: str) -> None:
     module = importlib.import_module(name)
     scope = dict(vars(module))
     finder = doctest.DocTestFinder(exclude_empty=True)
@@ -59,7 +59,7 @@ def test_the_examples_in_docstrings_are_true(name: str) -> None:
     assert runner.failures == 0
 
 
-def test_there_are_examples() -> None:
+def test_docstrings_have_examples() -> None:
     finder = doctest.DocTestFinder()
     found = [t for name in ["ohlol", *MODULES] for t in finder.find(importlib.import_module(name)) if t.examples]
     assert len(found) > 10

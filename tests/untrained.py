@@ -1,4 +1,4 @@
-"""Models with random weights, of every task, cell and shape, without the time that training takes."""
+"""Models with random weights, of every task, cell and shape."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
-from ohlol.data.sequences import Corpus
+from ohlol.data.sequences import RawData
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
@@ -38,22 +38,22 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     if "cell" in model:
         model = {**cell_settings(model["cell"]), **{k: v for k, v in model.items() if k != "cell"}}
     settings = ModelSettings(**{"hidden_size": 11, "embedding_size": 5, "head": TASKS[task].head, **model})
-    spelled, paired = bool(settings.char_rnn_size) and by_word, bool(settings.bigram_size)
-    codec = Codec.learn(corpus, unknowns=unknowns, spelled=spelled, paired=paired)
+    with_chars, with_bigrams = bool(settings.char_rnn_size) and by_word, bool(settings.bigram_size)
+    codec = Codec.fit(corpus, unknowns=unknowns, with_chars=with_chars, with_bigrams=with_bigrams)
     sizes = sizes_from_codec(codec)
     torch.manual_seed(seed)
     network = SequenceModel(settings, sizes).eval()
     return TrainedModel(RunConfig(task, data, settings, sizes, TrainSettings()), codec, network)
 
 
-def _corpus(task: str, by_word: bool, data: DataSettings) -> Corpus:
+def _corpus(task: str, by_word: bool, data: DataSettings) -> RawData:
     if task == "forecast":
         rows = np.stack([50 + 20 * np.sin(np.arange(40)), 3 * np.cos(np.arange(40)), np.arange(40.0)], axis=1)
         names = ("height", "slope", "day")
-        return Corpus(task, data, [rows], [rows[:, :2]], [Place("rows", 1)], names, names[:2])
+        return RawData(task, data, [rows], [rows[:, :2]], [Place("rows", 1)], names, names[:2])
     inputs: Any = [WORDS, WORDS[::-1]] if by_word else [LETTERS, LETTERS[::-1]]
     targets: Any = {"label": inputs, "classify": ["first", "second"], "next": None}[task]
-    return Corpus(task, data, inputs, targets, [Place("texts", i + 1) for i in range(2)])
+    return RawData(task, data, inputs, targets, [Place("texts", i + 1) for i in range(2)])
 
 
 def sequence(model: TrainedModel, length: int, seed: int = 0) -> list[Any]:

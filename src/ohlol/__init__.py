@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ohlol.utils.version import __version__
 
 if TYPE_CHECKING:
-    from ohlol.explain.equivalence import prove
+    from ohlol.explain.equivalence import compare as prove
     from ohlol.explain.shapes import shapes
     from ohlol.explain.trace import trace
     from ohlol.inference.trained_model import TrainedModel, load
@@ -48,6 +48,8 @@ _MODULES = {
     "tune": "tuning.search",
 }
 """The module of each export, imported on first use, so that `import ohlol` does not import torch."""
+_RENAMED = {"prove": "compare"}
+"""Exports that have another name in their module."""
 
 
 def __getattr__(name: str) -> Any:
@@ -56,7 +58,7 @@ def __getattr__(name: str) -> Any:
 
     if name not in _MODULES:
         raise AttributeError(f"module 'ohlol' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"ohlol.{_MODULES[name]}"), name)
+    value = getattr(importlib.import_module(f"ohlol.{_MODULES[name]}"), _RENAMED.get(name, name))
     globals()[name] = value
     return value
 

@@ -6,7 +6,7 @@ The options of the command line, the keywords of `ohlol.fit` and the run's `conf
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ohlol.utils.errors import InputError, cut
+from ohlol.utils.errors import InputError, shorten
 
 LEVELS = ("char", "word")
 
@@ -16,7 +16,7 @@ class DataSettings:
     """How a file is read; None means that it is inferred from the file."""
 
     task: str | None = None
-    """The name of a task."""
+    """The name of a task; `next` predicts the next symbol of a text: a language model."""
     format: str | None = None
     """The name of a reader."""
     level: str | None = None
@@ -44,7 +44,7 @@ class ModelSettings:
     cell: str = "lstm"
     """The name of a cell."""
     loop: bool = False
-    """Whether the cell runs step by step in a Python loop."""
+    """Whether the cell is called in a Python loop over the time steps, instead of a layer over the whole sequence."""
     hidden_size: int = 128
     """H, hidden units per layer and direction; at least 1."""
     num_layers: int = 1
@@ -62,7 +62,7 @@ class ModelSettings:
     embedding_dropout: float = 0.0
     """Probability of dropout on the output of the encoder, in [0, 1)."""
     head: str = "softmax"
-    """The name of a head, which turns hidden states into logits, and logits into loss and answers."""
+    """The name of a head, which turns hidden states into logits, and logits into loss and predictions."""
     tie_weights: bool = False
     """Whether the weight of the head is that of the embedding (task `next`)."""
 
@@ -76,7 +76,9 @@ class TrainSettings:
     batch_size: int = 32
     """B, sequences per step, or parallel streams of text for task `next`; at least 1."""
     bptt: int = 64
-    """Time steps of truncated backpropagation through time, for tasks `next` and `forecast`; at least 1."""
+    """Time steps of truncated backpropagation through time (BPTT), for tasks `next` and `forecast`; at least 1.
+
+    Gradients flow through so many steps; the hidden state is carried over to the steps that follow."""
     optimizer: str = "adam"
     """One of `OPTIMIZERS`."""
     lr: float = 2e-3
@@ -182,7 +184,7 @@ def check_choice(value: str, name: str, choices: Iterable[str]) -> None:
         InputError: it is not.
     """
     if value not in choices:
-        raise InputError(f"`{name}` is {cut(repr(value))}; it must be one of {', '.join(choices)}")
+        raise InputError(f"`{name}` is {shorten(repr(value))}; it must be one of {', '.join(choices)}")
 
 
 def parse_interval(text: str) -> tuple[int | None, int | None]:

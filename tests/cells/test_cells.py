@@ -28,7 +28,7 @@ def torch_module(kind: str, I: int, H: int, *, bias: bool, layer: bool) -> torch
 
 
 def weights_of(module: torch.nn.Module, *, suffix: str = "") -> Weights:
-    """Copies, so that the gradients of the two sides do not meet in one tensor."""
+    """Copies of the weights, so that the gradients of the two implementations are separate."""
     found = (getattr(module, name + suffix, None) for name in PARAMETERS)
     return Weights(*(None if p is None else p.detach().clone().requires_grad_() for p in found))
 
@@ -56,7 +56,7 @@ def assert_same(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...]) -> None:
 
 
 def gradients(results: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The gradients of one scalar in which every number of every result has its own weight."""
+    """The gradients of a random linear combination of all results."""
     generator = torch.Generator().manual_seed(11)
     total = sum((r * torch.randn(r.shape, dtype=r.dtype, generator=generator)).sum() for r in results)
     return torch.autograd.grad(total, inputs)
@@ -123,7 +123,7 @@ def test_gradcheck(kind: str, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_no_steps_leave_the_state_as_it_was(kind: str) -> None:
+def test_zero_steps_keep_the_state(kind: str) -> None:
     weights = weights_of(torch_module(kind, 4, 2, bias=True, layer=False))
     state = leaves(3, 2, count=len(cells.CELLS[kind].states))
     output, last = cells.unroll(kind, torch.zeros(0, 3, 4, dtype=torch.float64), state=state, weights=weights)
@@ -173,7 +173,7 @@ def test_gates_have_the_activations_of_the_equation(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_bounded_state_stays_in_bounds(kind: str) -> None:
+def test_a_bounded_state_stays_within_its_bounds(kind: str) -> None:
     spec, H = cells.CELLS[kind], 4
     weights = Weights(*(20 * torch.randn(len(spec.gates) * H, H) for _ in range(2)))
     state = tuple(torch.zeros(2, H) for _ in spec.states)

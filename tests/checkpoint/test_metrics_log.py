@@ -75,7 +75,7 @@ def test_a_log_that_changed_is_refused(path: Path, damage: str) -> None:
         ("{", "Expecting"),
     ],
 )
-def test_a_line_that_is_no_evaluation_is_named(path: Path, line: str, reason: str) -> None:
+def test_an_invalid_line_is_named(path: Path, line: str, reason: str) -> None:
     MetricsLog(path).append({**LINES[0], "machine": {"ohlol": "0"}})
     with path.open("a") as file:
         file.write(line + "\n")

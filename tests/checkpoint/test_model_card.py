@@ -1,4 +1,4 @@
-"""The model card says what a model is, what it was trained and measured on, and how to use it."""
+"""The model card describes the model, its training and evaluation data, and its use."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The saved state: an interrupted run ends in the bytes of one that was not, and a state that does not fit is told."""
+"""The saved state: a resumed run ends with the same bytes as an uninterrupted one, and an invalid state is refused."""
 
 import random
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from ohlol.utils.errors import InputError
 
 
 def assert_same_state(one: Path, two: Path) -> None:
-    """The saved states of two runs hold the same."""
+    """The saved states of two runs are equal."""
     (tensors, position), (others, place) = resume_state.load_state(one), resume_state.load_state(two)
     assert position == place
     assert set(tensors) == set(others)
@@ -28,7 +28,7 @@ def assert_same_state(one: Path, two: Path) -> None:
 
 
 class Killed(Exception):  # noqa: N818 - it stands for a signal
-    """The process is gone."""
+    """Raised in place of a kill of the process."""
 
 
 def stop(at: int) -> Callable[[Recorder, int], None]:
@@ -49,7 +49,7 @@ def kill(at: int) -> Callable[[Recorder, int], None]:
 
 
 @pytest.mark.parametrize("kind", TASKS)
-def test_an_interrupted_run_ends_in_the_same_bytes(kind: str, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_with_the_same_bytes(kind: str, tmp_path: Path) -> None:
     data, settings = prepared(kind, tmp_path)
     whole = Recorder()
     ohlol.fit(data, out=tmp_path / "whole", callbacks=[whole], **settings)
@@ -102,7 +102,7 @@ def test_states_are_saved_within_an_epoch(tmp_path: Path) -> None:
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     data, settings = prepared("classify", tmp_path)
     ohlol.fit(data, out=tmp_path / "run", **settings)
     before = bytes_of(tmp_path / "run")
@@ -112,7 +112,7 @@ def test_a_finished_run_resumes_to_itself(tmp_path: Path) -> None:
     assert bytes_of(tmp_path / "run") == before
 
 
-def test_pairs_of_ones_own_resume_without_being_given_again(tmp_path: Path) -> None:
+def test_resume_reads_pairs_from_the_configuration(tmp_path: Path) -> None:
     pairs = [("abc", "cab"), ("ca", "bb")]
     ohlol.fit(pairs, out=tmp_path / "whole")
     with pytest.raises(Interrupted):
@@ -143,7 +143,7 @@ def test_resume_keeps_its_settings_and_its_data(tmp_path: Path) -> None:
 
 
 def test_nothing_draws_from_the_generators_that_are_not_saved(tmp_path: Path) -> None:
-    """A state holds torch's generator alone, since nothing depends on Python's own and numpy's."""
+    """A state has torch's generator only, since nothing depends on those of Python and numpy."""
     data, settings = prepared("label", tmp_path)
     runs = []
     for seed in (1, 2):

@@ -35,7 +35,7 @@ def test_the_sources_are_named(config: RunConfig) -> None:
     ("part", "value", "reason"),
     [
         ("format", FORMAT + 1, rf"config.json has format {FORMAT + 1}; this version of ohlol \(.*\) reads {FORMAT}"),
-        ("task", "cook", "task is 'cook'"),
+        ("task", "cook", "`task` is 'cook'"),
         ("metrics", {"loss": "low"}, "could not convert string to float"),
         ("metrics", [], "has no attribute 'items'"),
         ("pairs", [["a", "b", "c"]], "too many values"),
@@ -70,7 +70,7 @@ def test_sizes_are_those_of_the_vocabulary(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_meta_model_has_the_shapes_and_no_memory(kind: str) -> None:
+def test_a_meta_model_has_shapes_and_no_memory(kind: str) -> None:
     model = untrained(kind)
     meta = build_meta_model(model.config)
     assert {k: v.shape for k, v in meta.state_dict().items()} == {

@@ -1,4 +1,4 @@
-"""The run directory: what was written is read again, what is damaged or of another version is refused in one line."""
+"""The run directory: files are read back as written; damaged ones and other versions are refused in one line."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def run(runs: dict[str, Path], tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """A copy of the run that a test may damage."""
     return Path(shutil.copytree(runs["label"], tmp_path / "run"))
 
 
@@ -85,7 +85,7 @@ def test_another_version_is_refused(run: Path, version: object) -> None:
 
 def edit(run: Path, change: Callable[[dict[str, Any]], object], name: str = "config.json") -> None:
     data = json.loads((run / name).read_text(encoding="utf-8"))
-    del data["sha256"]  # so that what is changed is read, not refused at once
+    del data["sha256"]  # otherwise the checksum refuses every change
     change(data)
     (run / name).write_text(json.dumps(data), encoding="utf-8")
 
@@ -163,7 +163,7 @@ def test_wrong_missing_and_extra_weights_are_named(run: Path) -> None:
         assert str(path) in said
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     assert "there is no such run directory" in refused(lambda: ohlol.load(tmp_path / "nothing"))
     assert "it has no config.json" in refused(lambda: ohlol.load(tmp_path))
     (tmp_path / "file").write_text("")
@@ -176,7 +176,7 @@ def test_an_out_that_exists_is_refused_and_left_alone(run: Path) -> None:
     assert bytes_of(run) == before
 
 
-def test_overwrite_replaces_a_run_and_keeps_what_is_not_its_own(run: Path) -> None:
+def test_overwrite_replaces_a_run_and_keeps_other_files(run: Path) -> None:
     (run / "notes.txt").write_text("mine")
     ohlol.fit(out=run, overwrite=True, epochs=1)
     assert ohlol.load(run).config.train_files == ()
@@ -198,7 +198,7 @@ def test_overwrite_replaces_a_run_and_keeps_what_is_not_its_own(run: Path) -> No
         {"README.md": "a project"},
     ],
 )
-def test_overwrite_deletes_no_directory_that_is_no_run(tmp_path: Path, files: dict[str, str]) -> None:
+def test_overwrite_deletes_no_directory_without_a_run(tmp_path: Path, files: dict[str, str]) -> None:
     out = tmp_path / "out"
     out.mkdir()
     for name, text in files.items():
@@ -216,7 +216,7 @@ def test_overwrite_of_a_file_is_refused(tmp_path: Path) -> None:
     assert "cannot be made" in refused(lambda: ohlol.fit(out=out / "deeper", epochs=1))
 
 
-def test_bad_input_overwrites_nothing(run: Path, tmp_path: Path) -> None:
+def test_invalid_input_overwrites_nothing(run: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.tsv"
     bad.write_text("ab\tAB\nabc\tAB\n")
     before = bytes_of(run)

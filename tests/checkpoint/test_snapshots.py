@@ -1,4 +1,4 @@
-"""Snapshots: one for each epoch and one before the first, the same after an interruption, and read with care."""
+"""Snapshots: one per epoch and one before the first, equal after an interruption; damaged ones are refused."""
 
 import json
 from itertools import pairwise
@@ -26,7 +26,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_there_is_one_for_each_epoch_and_one_before(run: Path) -> None:
+def test_one_snapshot_per_epoch_and_one_before_training(run: Path) -> None:
     model = ohlol.load(run).network
     assert snapshots.list_epochs(run) == [0, 1, 2, 3]
     epochs = [snapshots.load(run, epoch, model) for epoch in snapshots.list_epochs(run)]
@@ -42,7 +42,7 @@ def test_there_is_one_for_each_epoch_and_one_before(run: Path) -> None:
     assert all(torch.equal(epochs[0][name], weight) for name, weight in first.items())
 
 
-def test_they_are_the_same_after_an_interruption(run: Path, tmp_path: Path) -> None:
+def test_snapshots_are_equal_after_an_interruption(run: Path, tmp_path: Path) -> None:
     def stop(recorder: Recorder, step: int) -> None:
         if step in (3, 9):
             assert recorder.trainer is not None
@@ -62,7 +62,7 @@ def test_they_are_the_same_after_an_interruption(run: Path, tmp_path: Path) -> N
     assert bytes_of(tmp_path / "run/snapshots") == before
 
 
-def test_none_are_kept_unasked(tmp_path: Path) -> None:
+def test_no_snapshots_by_default(tmp_path: Path) -> None:
     ohlol.fit([("hello", "ohlol")], epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run/snapshots").exists()
     assert snapshots.list_epochs(tmp_path / "run") == []
@@ -72,7 +72,7 @@ def test_none_are_kept_unasked(tmp_path: Path) -> None:
         ohlol.fit([("hello", "ohlol")], epochs=1, snapshots=True)
 
 
-def test_overwriting_takes_them_away_and_nothing_else(tmp_path: Path) -> None:
+def test_overwriting_removes_snapshots_and_nothing_else(tmp_path: Path) -> None:
     out = tmp_path / "run"
     ohlol.fit([("hello", "ohlol")], epochs=5, out=out, snapshots=True)
     (out / "snapshots/notes.txt").write_text("mine")
@@ -81,7 +81,7 @@ def test_overwriting_takes_them_away_and_nothing_else(tmp_path: Path) -> None:
     assert (out / "snapshots/notes.txt").read_text() == "mine"
 
 
-def test_a_damaged_one_is_told(run: Path, tmp_path: Path) -> None:
+def test_a_damaged_snapshot_is_refused(run: Path, tmp_path: Path) -> None:
     model = ohlol.load(run).network
     path = run / "snapshots/00001.safetensors"
     whole = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Weights in files: laid out as the library lays them out, with a checksum that is right."""
+"""Files of weights: the layout of the safetensors library, and the checksum."""
 
 import hashlib
 import json
@@ -31,19 +31,19 @@ def split(raw: bytes) -> tuple[dict[str, object], bytes]:
     return json.loads(raw[8:end]), raw[end:]
 
 
-def test_the_layout_is_the_librarys() -> None:
+def test_the_layout_equals_that_of_safetensors() -> None:
     kept = tensors()
     about, data = split(bytes(serialize_tensors(kept, {"format": "pt"})))
     wanted, same = split(save({k: v.detach().contiguous() for k, v in kept.items()}, {"format": "pt"}))
     assert data == same
-    told = about.pop("__metadata__")
-    assert isinstance(told, dict)
-    assert told.pop("sha256") != EMPTY_CHECKSUM
-    assert told == wanted.pop("__metadata__")
+    metadata = about.pop("__metadata__")
+    assert isinstance(metadata, dict)
+    assert metadata.pop("sha256") != EMPTY_CHECKSUM
+    assert metadata == wanted.pop("__metadata__")
     assert list(about.items()) == list(wanted.items())
 
 
-def test_what_was_written_is_read_again(tmp_path: Path) -> None:
+def test_written_tensors_are_read_back(tmp_path: Path) -> None:
     kept = tensors()
     write_tensors(tmp_path / "x.safetensors", kept, {"note": 'a "quoted" one'})
     found, about = read_tensors(tmp_path / "x.safetensors")
@@ -55,7 +55,7 @@ def test_what_was_written_is_read_again(tmp_path: Path) -> None:
     assert set(load((tmp_path / "x.safetensors").read_bytes())) == set(kept)  # by the library itself
 
 
-def test_the_checksum_is_that_of_the_file_with_zeros_in_its_place(tmp_path: Path) -> None:
+def test_the_checksum_is_computed_with_zeros_in_its_place(tmp_path: Path) -> None:
     raw = bytes(serialize_tensors(tensors(), {"note": f'"sha256":"{EMPTY_CHECKSUM}"'}))
     about = split(raw)[0]["__metadata__"]
     assert isinstance(about, dict)

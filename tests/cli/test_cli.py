@@ -1,4 +1,4 @@
-"""The command line, from a file to a measured model, and every error as one line."""
+"""The command line: train, evaluate and predict a file; every error is one line."""
 
 import inspect
 import json
@@ -28,11 +28,11 @@ from ohlol.data import sequences
 from ohlol.display import progress
 
 PATIENCE = 120
-"""Seconds a process may take before a test says that it hangs."""
+"""Time limit of a process in seconds."""
 
 
 class Ran(NamedTuple):
-    """What a command came to."""
+    """The exit status and the output of a command."""
 
     code: int
     out: str
@@ -44,7 +44,7 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    """The command line in this process, in an empty folder."""
+    """Run the command line in this process, in an empty directory."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object) -> Ran:
@@ -58,7 +58,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
 
 def refused(ran: Ran) -> str:
-    """The one line on stderr of a command that was given something wrong."""
+    """The one line on stderr of a command that fails with invalid input."""
     assert ran.code == 2, ran
     assert ran.err.startswith("ohlol: ")
     assert ran.err.count("\n") == 1
@@ -85,7 +85,7 @@ def process(*arguments: object, **options: object) -> "subprocess.Popen[str]":
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a small run of each task, to read only."""
+    """A directory with a small run of each task; tests only read it."""
     folder = tmp_path_factory.mktemp("trained")
     upper_pairs(folder / "pairs.tsv")
     text_file(folder / "text.txt")
@@ -104,7 +104,7 @@ def test_the_tutorial(run: Run, tmp_path: Path) -> None:
     assert done(run("predict", "runs/hello-1", "hello")) == "ohlol\n"
 
 
-def test_pairs_of_ones_own(run: Run) -> None:
+def test_pairs_from_a_file(run: Run) -> None:
     out = done(
         run("train", "--pair", "abc", "cab", "--pair", "ba", "cc", "--epochs", 60, "--out", "r", "--head", "softmax")
     )
@@ -196,7 +196,7 @@ def test_a_run_of_another_version_is_one_line(run: Run, tmp_path: Path) -> None:
     assert bytes_of(tmp_path) == before
 
 
-def test_a_loss_that_is_no_number_is_one_line(run: Run, tmp_path: Path) -> None:
+def test_a_nan_loss_is_one_line(run: Run, tmp_path: Path) -> None:
     said = refused(run("train", "--lr", "1e38", "--head", "softmax", "--epochs", 9, "--out", "r"))
     assert re.match(r"epoch \d, step \d: the loss (on the evaluation data )?is nan; training stopped and", said)
     assert "try a lower --lr than 1e+38 or --max-grad-norm 1" in said
@@ -212,7 +212,7 @@ def test_an_out_that_exists_is_one_line(run: Run, tmp_path: Path) -> None:
     assert len((tmp_path / "r/metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_task_of_another_kind_is_one_line(run: Run, trained: Path) -> None:
+def test_a_command_of_another_task_is_one_line(run: Run, trained: Path) -> None:
     assert "only a model that predicts the next symbol generates text" in refused(run("generate", trained / "label"))
     assert "generate" in refused(run("predict", trained / "next", "abc"))
     assert "--output-format is 'xml'" in refused(run("predict", trained / "label", "abc", "--output-format", "xml"))
@@ -237,7 +237,7 @@ def test_version_and_help(run: Run) -> None:
     assert "--hidden-size" in done(run("train", "--help"))
 
 
-def test_without_a_command_there_is_help(run: Run) -> None:
+def test_no_command_prints_the_help(run: Run) -> None:
     ran = run()
     assert ran.code == 2
     assert "Usage" in ran.out + ran.err
@@ -245,7 +245,7 @@ def test_without_a_command_there_is_help(run: Run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
-def test_help_does_not_wait_for_torch(arguments: list[str]) -> None:
+def test_help_does_not_import_torch(arguments: list[str]) -> None:
     code = f"""
 import sys
 from ohlol.cli import main
@@ -260,7 +260,7 @@ except SystemExit as ended:
 
 
 KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
-    # writer, file, flags of train, a score that evaluate prints
+    # writer, file, flags of train, a metric that evaluate prints
     "pairs": (upper_pairs, "d.tsv", "", "accuracy"),
     "json pairs": (
         lambda p: write(p, '{"input": ["to", "be"], "target": ["P", "V"]}\n{"input": ["or"], "target": ["C"]}\n' * 15),
@@ -277,7 +277,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_from_a_file_to_a_measured_model(run: Run, tmp_path: Path, kind: str) -> None:
+def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) -> None:
     maker, name, flags, score = KINDS[kind]
     maker(tmp_path / name)
     out = done(run("train", name, *TINY_FLAGS, *flags.split(), "--out", "r"))
@@ -292,7 +292,7 @@ def test_from_a_file_to_a_measured_model(run: Run, tmp_path: Path, kind: str) ->
         assert made.startswith("the cat ")
         assert made == done(run("generate", "r", "--prompt", "the cat", "--length", 9, "--seed", 1))
         return
-    if kind == "segment":  # what is to be cut into words has no spaces
+    if kind == "segment":  # text to segment has no spaces
         write(tmp_path / name, "看似简单的话\n简单的\n")
     lines = done(run("predict", "r", name)).splitlines()
     if kind == "forecast":
@@ -318,11 +318,11 @@ def test_from_a_file_to_a_measured_model(run: Run, tmp_path: Path, kind: str) ->
 WORDS = {"toi": "tôi", "yeu": "yêu", "tieng": "tiếng", "viet": "việt", "nguoi": "người", "com": "cơm", "xanh": "xanh"}
 
 
-def test_diacritics_train_and_predict_without_a_flag(run: Run, tmp_path: Path) -> None:
+def test_diacritics_train_and_predict_with_the_defaults(run: Run, tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     sentences = [[str(w) for w in random.choice(list(WORDS), size=2)] for _ in range(28)]
     rows = [(" ".join(s), " ".join(WORDS[w] for w in s)) for s in sentences]
-    # half of the targets decomposed: what is read is the composed form
+    # half of the targets are decomposed; the reader normalizes them
     rows = [(a, normalize("NFD", b) if i % 2 else b) for i, (a, b) in enumerate(rows)]
     write(tmp_path / "dau.tsv", "".join(f"{a}\t{b}\n" for a, b in rows))
     out = done(run("train", "dau.tsv"))
@@ -338,7 +338,7 @@ def test_unknown_symbols_are_reported_on_stderr(run: Run, trained: Path) -> None
     assert ran.err == "not in the training data, read as <unk>: 'z' '😀'\n"
 
 
-def test_a_log_fits_a_pipe(run: Run, tmp_path: Path) -> None:
+def test_the_log_in_a_pipe_is_plain_text(run: Run, tmp_path: Path) -> None:
     upper_pairs(tmp_path / "p.tsv")
     out = done(run("train", "p.tsv", *TINY_FLAGS, "--out", "r"))
     assert "\x1b" not in out
@@ -361,13 +361,13 @@ class Signals(Recorder):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("arguments", [[], ["--pair", "abc", "cab"]])
-def test_an_interrupt_saves_and_says_how_to_go_on(
+def test_an_interrupt_saves_and_prints_how_to_resume(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, arguments: Sequence[str]
 ) -> None:
     done(run("train", *arguments, "--out", "whole"))
     handler = signal.getsignal(number)
     with monkeypatch.context() as patched:
-        patched.setattr(progress, "progress_callback", lambda *_: Signals(number, 7))
+        patched.setattr(progress, "make_progress_callback", lambda *_: Signals(number, 7))
         ran = run("train", *arguments, "--out", "a run")
     assert ran.code == 130
     assert signal.getsignal(number) is handler
@@ -408,7 +408,7 @@ def test_errors_of_a_process_are_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes break in another way there")
-def test_a_broken_pipe_is_no_error(trained: Path, tmp_path: Path) -> None:
+def test_a_broken_pipe_is_not_an_error(trained: Path, tmp_path: Path) -> None:
     many = write(tmp_path / "many.tsv", "abcdeabcde\tABCD_ABCD_\n" * 8000)
     for arguments in (
         ["generate", trained / "next", "--length", 1_000_000],
@@ -424,7 +424,7 @@ def test_a_broken_pipe_is_no_error(trained: Path, tmp_path: Path) -> None:
         assert err == ""
 
 
-def test_standard_input_is_answered_line_by_line(trained: Path) -> None:
+def test_standard_input_is_predicted_line_by_line(trained: Path) -> None:
     model = ohlol.load(trained / "label")
     with process("predict", trained / "label", "-") as talk:
         assert talk.stdin is not None

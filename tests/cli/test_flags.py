@@ -46,7 +46,7 @@ def test_the_commands_own_options_come_first() -> None:
                 assert own[option.name][0] == option.opts[0]
 
 
-def test_the_word_of_a_setting_is_the_word_of_its_flag() -> None:
+def test_a_setting_and_its_flag_have_the_same_name() -> None:
     for name, (flag, _) in flags_of(app).items():
         assert flag == "--" + name.removeprefix("as_").replace("_", "-")
 

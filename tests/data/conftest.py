@@ -1,4 +1,4 @@
-"""Files with any content."""
+"""A fixture that writes files."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the tests of readers share."""
+"""Helpers of the tests of readers."""
 
 import os
 from collections.abc import Callable
@@ -19,7 +19,7 @@ Write = Callable[[str, str | bytes], Path]
 
 
 def read_error(path: Path, chosen: DataSettings | None = None, *, targets: bool = True) -> str:
-    """The one line with which a file is refused, without its folder."""
+    """The error message for a file, without its directory."""
     with pytest.raises(InputError) as caught:
         read(path, chosen, targets=targets)
     message = str(caught.value)

@@ -1,4 +1,4 @@
-"""Packing loses nothing, an epoch holds every sequence once, and its order is a pure function of its seed."""
+"""Packing is invertible, an epoch has every sequence once, and its order is a function of its seed."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_sequence
 
-from ohlol.data.batches import Buckets, ContiguousBatches, Dataset, Ragged, gather, pack, spell, windows, with_unknowns
+from ohlol.data.batches import (
+    Buckets,
+    ContiguousBatches,
+    Dataset,
+    Ragged,
+    gather,
+    pack,
+    pack_words,
+    windows,
+    with_unknowns,
+)
 from ohlol.data.mapped import Chain
-from ohlol.evaluation.evaluate import answer_indices
+from ohlol.evaluation.evaluate import prediction_indices
 
 lengths_of = st.lists(st.integers(1, 9), min_size=1, max_size=30)
 
@@ -31,14 +41,14 @@ def test_pack_and_unpack_are_inverse(lengths: list[int]) -> None:
     batch = gather(data, np.arange(len(lengths)))
     assert sorted(batch.rows.tolist()) == list(range(len(lengths)))
     assert batch.targets is not None
-    for row, steps in zip(batch.rows, answer_indices(batch, per_sequence=False), strict=True):
+    for row, steps in zip(batch.rows, prediction_indices(batch, per_sequence=False), strict=True):
         start, end = data.inputs.offsets[row : row + 2]
         assert batch.inputs[steps].tolist() == list(range(start, end))
         assert batch.targets[steps].tolist() == [10 * v for v in range(start, end)]
 
 
 @given(lengths_of)
-def test_pack_is_torchs_layout(lengths: list[int]) -> None:
+def test_pack_has_the_layout_of_torch(lengths: list[int]) -> None:
     lengths = sorted(lengths, reverse=True)
     data = ragged(lengths)
     positions, batch_sizes = pack(data.offsets[:-1], data.lengths)
@@ -49,14 +59,14 @@ def test_pack_is_torchs_layout(lengths: list[int]) -> None:
 
 
 @given(lengths_of, st.integers(1, 7), st.none() | st.tuples(st.integers(0, 99), st.integers(0, 9)))
-def test_an_epoch_holds_every_sequence_once(lengths: list[int], size: int, seed: tuple[int, int] | None) -> None:
+def test_an_epoch_has_every_sequence_once(lengths: list[int], size: int, seed: tuple[int, int] | None) -> None:
     batches = Buckets(dataset(lengths), size, seed)
     found = [batches[i] for i in range(len(batches))]
     assert sorted(np.concatenate([b.rows for b in found]).tolist()) == list(range(len(lengths)))
     assert sorted(np.concatenate([b.inputs for b in found]).tolist()) == list(range(sum(lengths)))
     assert max(len(b.rows) for b in found) <= size
     assert len(found) == -(-len(lengths) // size)
-    assert not any(b.carried for b in found)
+    assert not any(b.continues_previous for b in found)
 
 
 def order_of(batches: Buckets) -> list[list[int]]:
@@ -70,7 +80,7 @@ def test_the_order_is_a_function_of_the_seed() -> None:
     assert order_of(Buckets(data, 8, (3, 1))) != order_of(Buckets(data, 8, (4, 1)))
 
 
-def test_buckets_hold_like_lengths_and_come_in_no_order_of_length() -> None:
+def test_buckets_have_similar_lengths_in_random_order() -> None:
     lengths = np.random.default_rng(1).integers(1, 60, 400).tolist()
     batches = Buckets(dataset(lengths), 10, (0, 0))
     found = [batches[i] for i in range(len(batches))]
@@ -81,7 +91,7 @@ def test_buckets_hold_like_lengths_and_come_in_no_order_of_length() -> None:
     assert longest != sorted(longest, reverse=True)
 
 
-def test_without_a_seed_the_longest_come_first() -> None:
+def test_without_a_seed_the_longest_are_first() -> None:
     batches = Buckets(dataset([1, 5, 3, 5, 2]), 2)
     assert order_of(batches) == [[1, 3], [2, 4], [0]]
 
@@ -100,13 +110,13 @@ def test_streams_predict_every_symbol_but_the_first_once(total: int, streams: in
     ahead: dict[int, int] = {}  # of each stream, the symbol that its next chunk must begin with
     for index in range(len(batches)):
         batch = batches[index]
-        assert batch.carried == (index > 0)
+        assert batch.continues_previous == (index > 0)
         assert batch.targets is not None
         assert (batch.targets == batch.inputs + 1).all()
         assert len(batch.batch_sizes) <= bptt
         targets += batch.targets.tolist()
         assert batch.rows.tolist() == list(range(len(batch.rows)))  # streams end from the last on
-        for row, steps in enumerate(answer_indices(batch, per_sequence=False)):
+        for row, steps in enumerate(prediction_indices(batch, per_sequence=False)):
             assert batch.inputs[steps].tolist() == list(range(batch.inputs[steps][0], batch.inputs[steps][-1] + 1))
             assert ahead.get(row, batch.inputs[steps][0]) == batch.inputs[steps][0]
             ahead[row] = int(batch.inputs[steps][-1]) + 1
@@ -121,7 +131,7 @@ def test_streams_end() -> None:
 
 
 @given(lengths_of, st.integers(1, 6), st.data())
-def test_windows_cover_everything(lengths: list[int], length: int, draw: st.DataObject) -> None:
+def test_windows_cover_the_sequence(lengths: list[int], length: int, draw: st.DataObject) -> None:
     phase = draw.draw(st.integers(0, length - 1))
     data = dataset(lengths)
     cut = windows(data, length, phase)
@@ -136,19 +146,19 @@ def test_windows_cover_everything(lengths: list[int], length: int, draw: st.Data
 
 
 @given(st.lists(st.text("abcxyz", min_size=1, max_size=6), min_size=1, max_size=8, unique=True), st.data())
-def test_spelling_rows_lead_to_their_words(words: list[str], draw: st.DataObject) -> None:
-    forms = np.array(draw.draw(st.lists(st.integers(0, len(words) - 1), min_size=1, max_size=20)), np.int64)
+def test_rows_of_characters_belong_to_their_words(words: list[str], draw: st.DataObject) -> None:
+    word_ids = np.array(draw.draw(st.lists(st.integers(0, len(words) - 1), min_size=1, max_size=20)), np.int64)
     rows = [np.array([ord(c) for c in word]) for word in words]
     table = Ragged(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
-    spelling = spell(forms, table)
-    first = np.cumsum(spelling.batch_sizes) - spelling.batch_sizes
-    for form, row in zip(forms, spelling.forms, strict=True):
-        steps = [first[t] + row for t, size in enumerate(spelling.batch_sizes) if row < size]
-        assert "".join(chr(c) for c in spelling.chars[steps]) == words[form]
-    assert spelling.batch_sizes[0] == len(set(forms.tolist()))  # every different word once
+    packed = pack_words(word_ids, table)
+    first = np.cumsum(packed.batch_sizes) - packed.batch_sizes
+    for form, row in zip(word_ids, packed.word_ids, strict=True):
+        steps = [first[t] + row for t, size in enumerate(packed.batch_sizes) if row < size]
+        assert "".join(chr(c) for c in packed.chars[steps]) == words[form]
+    assert packed.batch_sizes[0] == len(set(word_ids.tolist()))  # every different word once
 
 
-def test_unknowns_are_as_frequent_as_asked() -> None:
+def test_unk_has_the_chosen_probability() -> None:
     ids = np.repeat([1, 2, 3], 20_000)
     made = with_unknowns(ids, np.array([1.0, 1.0, 0.0, 0.75]), 0, np.random.default_rng(0))
     assert (made[ids == 1] == 1).all()

@@ -21,7 +21,7 @@ def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 TRAINING = TrainSettings(dev_fraction=0.2)
 
 
-def test_data_are_read_once_and_found_by_other_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_is_read_once_and_shared_by_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     reads: list[Any] = []
     original = sequences.read
@@ -36,7 +36,7 @@ def test_data_are_read_once_and_found_by_other_processes(tmp_path: Path, monkeyp
     assert len(reads) == 1
 
 
-def test_settings_that_change_the_arrays_have_their_own(tmp_path: Path) -> None:
+def test_settings_that_change_the_arrays_have_separate_caches(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     loader = CachedLoader(tmp_path / "cache", Source.parse("data.tsv"), {})
     plain = loader.load(ModelSettings(), TRAINING)

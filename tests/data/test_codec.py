@@ -1,4 +1,4 @@
-"""A corpus becomes arrays and its codec survives the way through JSON."""
+"""A codec encodes a corpus as arrays, and is unchanged by a JSON round trip."""
 
 import json
 
@@ -11,34 +11,34 @@ from ohlol.config import DataSettings
 from ohlol.data.codec import Codec, Scale
 from ohlol.data.counts import Moments
 from ohlol.data.lines import Place
-from ohlol.data.sequences import Corpus, sequences_from_pairs
+from ohlol.data.sequences import RawData, data_from_pairs
 from ohlol.data.vocab import UNK
 from ohlol.utils.errors import InputError
 
 PAIRS = [("hello", "ohlol"), ("hole", "oleh")]
 
 
-def texts(*inputs: str, level: str = "char") -> Corpus:
+def texts(*inputs: str, level: str = "char") -> RawData:
     sequences = [text.split() if level == "word" else text for text in inputs]
     places = [Place("text", i + 1) for i in range(len(inputs))]
-    return Corpus("next", DataSettings("next", "text", level), list(sequences), None, places)
+    return RawData("next", DataSettings("next", "text", level), list(sequences), None, places)
 
 
-def numbers(*series: np.ndarray, columns: tuple[str, ...] = ("a", "b")) -> Corpus:
+def numbers(*series: np.ndarray, columns: tuple[str, ...] = ("a", "b")) -> RawData:
     places = [Place(f"part{i}.csv", 1) for i in range(len(series))]
     rows = [np.asarray(s, np.float64) for s in series]
-    return Corpus("forecast", DataSettings("forecast", "columns"), rows, rows, places, columns, columns)
+    return RawData("forecast", DataSettings("forecast", "columns"), rows, rows, places, columns, columns)
 
 
-def classes(rows: list[tuple[str, str]]) -> Corpus:
+def classes(rows: list[tuple[str, str]]) -> RawData:
     places = [Place("names.csv", i + 2) for i in range(len(rows))]
     settings = DataSettings("classify", "columns", "char")
-    return Corpus("classify", settings, [name for name, _ in rows], [kind for _, kind in rows], places)
+    return RawData("classify", settings, [name for name, _ in rows], [kind for _, kind in rows], places)
 
 
 CORPORA = {
-    "label": sequences_from_pairs(PAIRS),
-    "words": sequences_from_pairs([(["to", "be"], ["P", "V"]), (["or"], ["C"])]),
+    "label": data_from_pairs(PAIRS),
+    "words": data_from_pairs([(["to", "be"], ["P", "V"]), (["or"], ["C"])]),
     "next": texts("abracadabra"),
     "classify": classes([("ada", "x"), ("bob", "y")]),
     "forecast": numbers(np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])),
@@ -49,18 +49,18 @@ CORPORA = {
 @pytest.mark.parametrize("name", CORPORA)
 def test_json_round_trip(name: str, unknowns: bool) -> None:
     corpus = CORPORA[name]
-    codec = Codec.learn(corpus, unknowns=unknowns, spelled=name == "words", paired=name == "label")
+    codec = Codec.fit(corpus, unknowns=unknowns, with_chars=name == "words", with_bigrams=name == "label")
     again = Codec.from_json(json.loads(json.dumps(codec.to_json())))
     assert again == codec
     one, two = codec.encode(corpus), again.encode(corpus)
     assert np.array_equal(one.inputs.values, two.inputs.values)
-    assert (one.forms is not None) == (name == "words")
+    assert (one.word_ids is not None) == (name == "words")
     assert (one.bigrams is not None) == (name == "label")
 
 
-def test_ids_and_labels_decode_to_what_was_given() -> None:
-    corpus = sequences_from_pairs(PAIRS)
-    codec = Codec.learn(corpus, unknowns=True)
+def test_ids_and_labels_round_trip() -> None:
+    corpus = data_from_pairs(PAIRS)
+    codec = Codec.fit(corpus, unknowns=True)
     data = codec.encode(corpus)
     assert codec.symbols is not None
     assert codec.labels is not None
@@ -73,7 +73,7 @@ def test_ids_and_labels_decode_to_what_was_given() -> None:
 
 
 def test_one_vocabulary_for_the_tutorial() -> None:
-    codec = Codec.learn(sequences_from_pairs([("hello", "ohlol")]), unknowns=False, shared=True)
+    codec = Codec.fit(data_from_pairs([("hello", "ohlol")]), unknowns=False, joint_vocabulary=True)
     assert codec.symbols is not None
     assert codec.labels is not None
     assert codec.symbols.symbols == codec.labels.symbols == ("e", "h", "l", "o")
@@ -81,45 +81,45 @@ def test_one_vocabulary_for_the_tutorial() -> None:
 
 
 def test_an_unseen_symbol_is_unk_or_an_error_with_its_place() -> None:
-    other = sequences_from_pairs([("hello", "ohlol"), ("hx", "oh")])
-    learned = sequences_from_pairs(PAIRS)
-    data = Codec.learn(learned, unknowns=True).encode(other)
+    other = data_from_pairs([("hello", "ohlol"), ("hx", "oh")])
+    learned = data_from_pairs(PAIRS)
+    data = Codec.fit(learned, unknowns=True).encode(other)
     assert data.inputs.values[-1] == 0
     with pytest.raises(InputError, match=r"^pair:2: symbol 'x' was not seen in training; the 4 seen are 'e' 'h'"):
-        Codec.learn(learned, unknowns=False).encode(other)
+        Codec.fit(learned, unknowns=False).encode(other)
 
 
 def test_an_unseen_label_is_an_error_with_its_place() -> None:
-    codec = Codec.learn(CORPORA["classify"], unknowns=True)
+    codec = Codec.fit(CORPORA["classify"], unknowns=True)
     with pytest.raises(InputError, match=r"^names.csv:3: label 'z' was not seen in training; the 2 seen are 'x' 'y'$"):
         codec.encode(classes([("ada", "x"), ("eve", "z")]))
 
 
-def test_words_are_spelled_and_repeated_words_share_a_row() -> None:
-    corpus = sequences_from_pairs([(["to", "be", "to"], ["P", "V", "P"]), (["be", "x"], ["V", "X"])])
-    codec = Codec.learn(corpus, unknowns=True, spelled=True)
+def test_repeated_words_share_a_row_of_characters() -> None:
+    corpus = data_from_pairs([(["to", "be", "to"], ["P", "V", "P"]), (["be", "x"], ["V", "X"])])
+    codec = Codec.fit(corpus, unknowns=True, with_chars=True)
     data = codec.encode(corpus)
     assert codec.chars is not None
-    assert data.forms is not None
-    assert data.spellings is not None
-    assert data.forms.tolist() == [0, 1, 0, 1, 2]
+    assert data.word_ids is not None
+    assert data.word_chars is not None
+    assert data.word_ids.tolist() == [0, 1, 0, 1, 2]
     spelled = [
-        "".join(codec.chars.decode(data.spellings.values[a:b]))
-        for a, b in zip(data.spellings.offsets[:-1], data.spellings.offsets[1:], strict=True)
+        "".join(codec.chars.decode(data.word_chars.values[a:b]))
+        for a, b in zip(data.word_chars.offsets[:-1], data.word_chars.offsets[1:], strict=True)
     ]
     assert spelled == ["to", "be", "x"]
 
 
-def test_an_empty_word_has_a_spelling_too() -> None:
-    corpus = sequences_from_pairs([(["to", ""], ["P", "V"])])
-    data = Codec.learn(corpus, unknowns=True, spelled=True).encode(corpus)
-    assert data.spellings is not None
-    assert data.spellings.lengths.min() == 1
+def test_an_empty_word_has_one_character() -> None:
+    corpus = data_from_pairs([(["to", ""], ["P", "V"])])
+    data = Codec.fit(corpus, unknowns=True, with_chars=True).encode(corpus)
+    assert data.word_chars is not None
+    assert data.word_chars.lengths.min() == 1
 
 
-def test_neighbours_stand_at_each_step() -> None:
-    corpus = sequences_from_pairs([("abab", "xyxy"), ("abab", "xyxy")])
-    codec = Codec.learn(corpus, unknowns=True, paired=True)
+def test_each_step_has_its_bigrams() -> None:
+    corpus = data_from_pairs([("abab", "xyxy"), ("abab", "xyxy")])
+    codec = Codec.fit(corpus, unknowns=True, with_bigrams=True)
     data = codec.encode(corpus)
     assert data.bigrams is not None
     assert data.bigrams.shape == (8, 2)
@@ -128,26 +128,26 @@ def test_neighbours_stand_at_each_step() -> None:
 
 
 def test_words_seen_once_become_unk_for_next() -> None:
-    codec = Codec.learn(texts("a b a b c", level="word"), unknowns=True)
+    codec = Codec.fit(texts("a b a b c", level="word"), unknowns=True)
     assert codec.symbols is not None
     assert codec.symbols.symbols == (UNK, "a", "b")
-    whole = Codec.learn(texts("a b a b c", level="word"), unknowns=False)
+    whole = Codec.fit(texts("a b a b c", level="word"), unknowns=False)
     assert whole.symbols is not None
     assert whole.symbols.symbols == ("a", "b", "c")
 
 
-def test_too_little_to_predict_is_refused() -> None:
-    codec = Codec.learn(texts("ab"), unknowns=True)
+def test_sequences_too_short_to_predict_are_refused() -> None:
+    codec = Codec.fit(texts("ab"), unknowns=True)
     with pytest.raises(InputError, match=r"^text: a text of one symbol"):
         codec.encode(texts("a"))
-    forecaster = Codec.learn(numbers(np.eye(2)), unknowns=True)
+    forecaster = Codec.fit(numbers(np.eye(2)), unknowns=True)
     with pytest.raises(InputError, match=r"^part1.csv: a series of one row"):
         forecaster.encode(numbers(np.eye(2), np.ones((1, 2))))
 
 
 def test_numbers_are_scaled_and_the_target_is_the_next_row() -> None:
     corpus = CORPORA["forecast"]
-    codec = Codec.learn(corpus, unknowns=True)
+    codec = Codec.fit(corpus, unknowns=True)
     data = codec.encode(corpus)
     assert codec.target_scale is not None
     assert data.targets is not None
@@ -159,7 +159,7 @@ def test_numbers_are_scaled_and_the_target_is_the_next_row() -> None:
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
-def test_scale_is_undone(column: list[float]) -> None:
+def test_scaling_round_trip(column: list[float]) -> None:
     rows = np.array(column)[:, None]
     scale = Scale.of(Moments.of(rows))
     # the scaled numbers are float32, so what is lost is a share of the column's range
@@ -167,7 +167,7 @@ def test_scale_is_undone(column: list[float]) -> None:
     np.testing.assert_allclose(scale.undo(scale.apply(rows)), rows, rtol=1e-5, atol=1e-5 * spread + 1e-12)
 
 
-def test_a_constant_column_keeps_its_unit() -> None:
+def test_a_constant_column_is_not_scaled() -> None:
     assert Scale.of(Moments.of(np.full((4, 1), 3.0))) == Scale((3.0,), (1.0,))
 
 
@@ -188,7 +188,7 @@ BAD = [
 
 
 @pytest.mark.parametrize("data", BAD)
-def test_what_is_no_codec_is_refused(data: object) -> None:
+def test_invalid_codecs_are_refused(data: object) -> None:
     with pytest.raises(InputError) as refused:
         Codec.from_json(data)
     assert "\n" not in str(refused.value)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ohlol.data import sequences
-from ohlol.data.counts import EDGE, NO_CHARACTER, Counts, Moments, RunningMoments, chained, edged
+from ohlol.data.counts import EDGE, NO_CHARACTER, Counts, Moments, RunningMoments, concatenate, with_edges
 from ohlol.utils.errors import InputError
 
 
@@ -26,10 +26,10 @@ def test_moments_do_not_depend_on_the_parts(lengths: list[int]) -> None:
 
 
 def test_counts_are_joined() -> None:
-    pairs = sequences.sequences_from_pairs([("aab", "xyx"), ("ba", "xx")])
-    counts = Counts.of(pairs, paired=True)
-    one = Counts.of(sequences.sequences_from_pairs([("aab", "xyx")]), paired=True)
-    one.join(Counts.of(sequences.sequences_from_pairs([("ba", "xx")]), paired=True))
+    pairs = sequences.data_from_pairs([("aab", "xyx"), ("ba", "xx")])
+    counts = Counts.of(pairs, with_bigrams=True)
+    one = Counts.of(sequences.data_from_pairs([("aab", "xyx")]), with_bigrams=True)
+    one.join(Counts.of(sequences.data_from_pairs([("ba", "xx")]), with_bigrams=True))
     assert counts.symbols == one.symbols == {"a": 3, "b": 2}
     assert counts.labels == one.labels == {"x": 4, "y": 1}
     assert one.bigrams["aa"] == 1
@@ -44,6 +44,6 @@ def test_other_columns_are_refused() -> None:
 
 
 def test_edges_and_entries_that_are_not_characters() -> None:
-    assert edged(["ab", ["c", "de"]]) == f"{EDGE}ab{EDGE}c{NO_CHARACTER}{EDGE}"
-    assert chained(["ab", "c"]) == "abc"
-    assert chained([["ab"], ["c"]]) == ["ab", "c"]
+    assert with_edges(["ab", ["c", "de"]]) == f"{EDGE}ab{EDGE}c{NO_CHARACTER}{EDGE}"
+    assert concatenate(["ab", "c"]) == "abc"
+    assert concatenate([["ab"], ["c"]]) == ["ab", "c"]

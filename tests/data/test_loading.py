@@ -15,7 +15,7 @@ from ohlol.data.batches import fingerprint
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import store
 from ohlol.data.corpus.encode import encode
-from ohlol.data.loading import DATA_FOLDER, HELLO, Loader, Source, corpus_folder
+from ohlol.data.loading import DATA_FOLDER, HELLO, DataPreparer, Source, corpus_folder
 from ohlol.utils.errors import InputError
 
 
@@ -27,7 +27,7 @@ def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 MODEL, TRAINING = ModelSettings(), TrainSettings(dev_fraction=0.2)
 
 
-def test_what_data_can_be(tmp_path: Path) -> None:
+def test_kinds_of_data(tmp_path: Path) -> None:
     assert Source.parse(None).pairs == HELLO
     assert Source.parse([("a", "b")]).pairs == (("a", "b"),)
     assert Source.parse(tmp_path / "a.tsv").files == (str(tmp_path / "a.tsv"),)
@@ -39,14 +39,16 @@ def test_what_data_can_be(tmp_path: Path) -> None:
     assert corpus_folder("data.tsv") is None
 
 
-def test_saved_data_are_loaded_again_and_equal(tmp_path: Path) -> None:
+def test_saved_data_is_loaded_unchanged(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
-    loader = Loader(Source.parse("data.tsv"), {})
-    data = loader.load(MODEL, TRAINING)
+    preparer = DataPreparer(Source.parse("data.tsv"), {})
+    data = preparer.prepare(MODEL, TRAINING)
     saved = data.save(tmp_path / "cache")
     assert not data.mapped
     assert saved.mapped
-    again = Loader(Source.parse("data.tsv"), {}).load(MODEL, TRAINING, cache=tmp_path / "cache", codec=data.codec)
+    again = DataPreparer(Source.parse("data.tsv"), {}).prepare(
+        MODEL, TRAINING, cache=tmp_path / "cache", codec=data.codec
+    )
     assert again.mapped
     assert again.data_sha256 == data.data_sha256 == fingerprint(data.train, data.dev)
     assert (np.asarray(again.train.inputs.values) == data.train.inputs.values).all()
@@ -56,31 +58,31 @@ def test_saved_data_are_loaded_again_and_equal(tmp_path: Path) -> None:
 
 def test_a_cache_of_other_files_or_another_codec_is_not_used(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
-    data = Loader(Source.parse("data.tsv"), {}).load(MODEL, TRAINING).save(tmp_path / "cache")
-    other = Codec.learn(sequences.sequences_from_pairs([("a", "b")]), unknowns=True)
-    assert not Loader(data.source, {}).load(MODEL, TRAINING, cache=tmp_path / "cache", codec=other).mapped
+    data = DataPreparer(Source.parse("data.tsv"), {}).prepare(MODEL, TRAINING).save(tmp_path / "cache")
+    other = Codec.fit(sequences.data_from_pairs([("a", "b")]), unknowns=True)
+    assert not DataPreparer(data.source, {}).prepare(MODEL, TRAINING, cache=tmp_path / "cache", codec=other).mapped
     upper_pairs(tmp_path / "data.tsv", 61)
-    assert not Loader(data.source, {}).load(MODEL, TRAINING, cache=tmp_path / "cache").mapped
-    assert Loader(data.source, {}).load(MODEL, TRAINING, cache=tmp_path / "cache", verify=False).mapped
+    assert not DataPreparer(data.source, {}).prepare(MODEL, TRAINING, cache=tmp_path / "cache").mapped
+    assert DataPreparer(data.source, {}).prepare(MODEL, TRAINING, cache=tmp_path / "cache", verify=False).mapped
 
 
 def test_pairs_stay_in_memory(tmp_path: Path) -> None:
-    data = Loader(Source.parse([("hllo", "ohle")]), {}).load(MODEL, TRAINING)
+    data = DataPreparer(Source.parse([("hllo", "ohle")]), {}).prepare(MODEL, TRAINING)
     assert data.save(tmp_path / "cache") is data
     assert not (tmp_path / "cache").exists()
     assert data.codec.symbols is not None
     assert data.codec.symbols.symbols == ("<unk>", *"ehlo")  # e is a label alone: few pairs share their symbols
 
 
-def test_what_was_read_is_released(tmp_path: Path) -> None:
+def test_data_is_kept_until_it_is_released(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
-    loader = Loader(Source.parse("data.tsv"), {})
-    assert loader.settings.format == "pairs"
+    preparer = DataPreparer(Source.parse("data.tsv"), {})
+    assert preparer.settings.format == "pairs"
     (tmp_path / "data.tsv").unlink()
-    assert len(loader.load(MODEL, TRAINING).train) == 48
-    loader.release()
+    assert len(preparer.prepare(MODEL, TRAINING).train) == 48
+    preparer.release()
     with pytest.raises(InputError, match="no such file"):
-        loader.load(MODEL, TRAINING)
+        preparer.prepare(MODEL, TRAINING)
 
 
 def test_standard_input_can_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +111,7 @@ def test_one_corpus_and_its_settings(tmp_path: Path) -> None:
         ohlol.fit("c", dev="other", **TINY)
 
 
-def test_files_are_kept_beside_the_run_and_read_again_where_they_changed(tmp_path: Path) -> None:
+def test_files_are_cached_in_the_run_and_read_again_after_a_change(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv", 60)
     ohlol.fit("data.tsv", out="run", **TINY)
     kept = Path("run/resume/data")
@@ -118,7 +120,7 @@ def test_files_are_kept_beside_the_run_and_read_again_where_they_changed(tmp_pat
     ohlol.fit(out="run", resume=True)
     assert (kept / "corpus.json").stat().st_mtime_ns == before
     (kept / "train-00000" / "inputs.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    ohlol.fit(out="run", resume=True)  # what is damaged is made again
+    ohlol.fit(out="run", resume=True)  # the damaged cache is written again
     assert (kept / "corpus.json").stat().st_mtime_ns > before
     store.verify(kept, store.read_manifest(kept))
     time.sleep(0.01)

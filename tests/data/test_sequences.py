@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from data.reading import CONLLU, Write, read_error, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.readers.base import READERS
-from ohlol.data.sequences import read, sequences_from_pairs, stream, symbols_of
+from ohlol.data.sequences import data_from_pairs, iterate_inputs, read, split_text
 from ohlol.utils.errors import InputError
 
 
@@ -49,10 +49,10 @@ class TestPrediction:
         corpus = read(path, trained, targets=False)
         assert corpus.inputs == inputs
         assert corpus.targets is None
-        assert list(stream(path, trained)) == list(zip(inputs, corpus.places, strict=True))
+        assert list(iterate_inputs(path, trained)) == list(zip(inputs, corpus.places, strict=True))
 
     def test_text_is_one_sequence(self, write: Write):
-        assert next(stream(write("a.txt", "a\nb\n"), DataSettings("next", "text", "char")))[0] == "a\nb\n"
+        assert next(iterate_inputs(write("a.txt", "a\nb\n"), DataSettings("next", "text", "char")))[0] == "a\nb\n"
 
     def test_standard_input_is_read_a_line_at_a_time(self, monkeypatch: pytest.MonkeyPatch):
         read_so_far = []
@@ -69,7 +69,7 @@ class TestPrediction:
                 return next(self.lines, b"")
 
         monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": Typed()}))
-        given = stream("-", self.pairs)
+        given = iterate_inputs("-", self.pairs)
         assert next(given) == ("ab", ("stdin", 1))
         assert len(read_so_far) == 1
         assert next(given) == ("cd", ("stdin", 2))
@@ -82,7 +82,7 @@ class TestPrediction:
 
 
 class TestFiles:
-    def test_what_is_missing_or_empty(self, write: Write, tmp_path: Path):
+    def test_missing_and_empty_files_are_refused(self, write: Write, tmp_path: Path):
         assert read_error(tmp_path / "a.tsv") == "a.tsv: no such file"
         assert "is a directory; give the files in it" in read_error(tmp_path)
         for name in ("a.txt", "a.tsv", "a.csv", "a.conllu", "a.jsonl"):
@@ -91,7 +91,7 @@ class TestFiles:
         with pytest.raises(InputError, match="no file to read"):
             read([])
 
-    def test_bytes_that_are_no_text(self, write: Write):
+    def test_invalid_utf8_is_refused(self, write: Write):
         message = read_error(write("a.txt", "gut\nschön\n".encode("latin-1")))
         assert (
             message == "a.txt:2: byte 0xf6 at column 4 is not UTF-8; convert the file with iconv -f ENCODING -t UTF-8"
@@ -116,7 +116,7 @@ class TestFiles:
             ),
         ],
     )
-    def test_settings_at_fault(self, write: Write, given: DataSettings, message: str):
+    def test_invalid_settings_are_refused(self, write: Write, given: DataSettings, message: str):
         assert read_error(write("a.txt", "x\ty\n"), given).startswith(message)
 
     @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ class TestFiles:
             ("a.md", "# Title\n", "next", "text"),
         ],
     )
-    def test_format_told_from_the_file(self, write: Write, name: str, content: str, task: str, format: str):
+    def test_the_format_is_inferred_from_the_file(self, write: Write, name: str, content: str, task: str, format: str):
         corpus = read(write(name, content))
         assert (corpus.task, corpus.settings.format) == (task, format)
         again = read(write(name, content), corpus.settings)
@@ -151,10 +151,10 @@ def read_errors(*paths: Path) -> str:
 
 
 def test_values_instead_of_files():
-    corpus = sequences_from_pairs([("hello", "ohlol"), ("e\u0301", "a")])
+    corpus = data_from_pairs([("hello", "ohlol"), ("e\u0301", "a")])
     assert (corpus.inputs, corpus.targets) == (["hello", "é"], ["ohlol", "a"])
     assert corpus.settings.level == "char"
-    assert sequences_from_pairs([(["a", "b"], ("X", "Y"))]).targets == [["X", "Y"]]
+    assert data_from_pairs([(["a", "b"], ("X", "Y"))]).targets == [["X", "Y"]]
 
 
 @pytest.mark.parametrize(
@@ -169,19 +169,19 @@ def test_values_instead_of_files():
         ([("a", "b", "c")], "pair 1: 3 sides"),
     ],
 )
-def test_values_at_fault(pairs: list, message: str):
+def test_invalid_values_are_refused(pairs: list, message: str):
     with pytest.raises(InputError, match=message):
-        sequences_from_pairs(pairs)
+        data_from_pairs(pairs)
 
 
 def test_a_text_on_the_command_line():
-    assert symbols_of("e\u0301a", DataSettings(level="char")) == "éa"
-    assert symbols_of("to be\n", DataSettings(level="word")) == ["to", "be"]
-    assert symbols_of("to\nbe", DataSettings(task="next", level="word")) == ["to", "\n", "be"]
+    assert split_text("e\u0301a", DataSettings(level="char")) == "éa"
+    assert split_text("to be\n", DataSettings(level="word")) == ["to", "be"]
+    assert split_text("to\nbe", DataSettings(task="next", level="word")) == ["to", "\n", "be"]
     with pytest.raises(InputError, match="character 2 of the text is not UTF-8"):
-        symbols_of("a\udcff", DataSettings())
+        split_text("a\udcff", DataSettings())
     with pytest.raises(InputError, match="the text is empty"):
-        symbols_of("", DataSettings())
+        split_text("", DataSettings())
 
 
 snippets = st.sampled_from(

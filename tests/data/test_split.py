@@ -1,4 +1,4 @@
-"""The dev data, at random or at the end of each text."""
+"""The validation data, at random or at the end of each text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,13 +7,13 @@ import numpy as np
 
 from ohlol.config import DataSettings
 from ohlol.data.lines import Place
-from ohlol.data.sequences import Corpus
+from ohlol.data.sequences import RawData
 from ohlol.data.split import split_dev, split_in_time
 
 
-def labelled(n: int, label: Callable[[int], str] = lambda i: "xy"[i % 2]) -> Corpus:
+def labelled(n: int, label: Callable[[int], str] = lambda i: "xy"[i % 2]) -> RawData:
     settings = DataSettings("classify", "columns", "char")
-    return Corpus(
+    return RawData(
         "classify",
         settings,
         [f"a{i % 3}" for i in range(n)],
@@ -45,9 +45,9 @@ def test_a_label_that_occurs_once_stays_in_training() -> None:
         assert len(set(train.targets or ())) == 21
 
 
-def test_the_end_of_each_text_is_set_apart() -> None:
+def test_the_end_of_each_text_is_validation_data() -> None:
     texts: Any = ["abcdefghij", "x"]
-    corpus = Corpus("next", DataSettings("next", "text", "char"), texts, None, [Place("a", 1), Place("b", 1)])
+    corpus = RawData("next", DataSettings("next", "text", "char"), texts, None, [Place("a", 1), Place("b", 1)])
     train, dev = split_in_time(corpus, 0.3)
     assert dev is not None
     assert (train.inputs, dev.inputs) == (["abcdefg"], ["hij"])
@@ -57,7 +57,7 @@ def test_the_end_of_each_text_is_set_apart() -> None:
 def test_series_keep_their_targets() -> None:
     rows = np.arange(10.0)[:, None]
     settings = DataSettings("forecast", "columns")
-    corpus = Corpus("forecast", settings, [rows], [2 * rows], [Place("a", 1)], ("x",), ("y",))
+    corpus = RawData("forecast", settings, [rows], [2 * rows], [Place("a", 1)], ("x",), ("y",))
     train, dev = split_in_time(corpus, 0.2)
     assert dev is not None
     assert dev.targets is not None

@@ -1,20 +1,20 @@
 """The kinds of targets of the built-in tasks."""
 
-from ohlol.data.targets import TARGETS, Targets
+from ohlol.data.targets import TARGET_KINDS, TargetKind
 
 
 def test_kinds_of_the_tasks() -> None:
-    assert {name: TARGETS[name] for name in ("label", "next", "classify", "forecast")} == {
-        "label": Targets(),
-        "next": Targets(shifted=True),
-        "classify": Targets(per_sequence=True),
-        "forecast": Targets(shifted=True, numeric=True),
+    assert {name: TARGET_KINDS[name] for name in ("label", "next", "classify", "forecast")} == {
+        "label": TargetKind(),
+        "next": TargetKind(shifted=True),
+        "classify": TargetKind(per_sequence=True),
+        "forecast": TargetKind(shifted=True, numeric=True),
     }
 
 
 def test_labels_and_continued_texts() -> None:
-    assert Targets().are_labels
-    assert Targets(per_sequence=True).are_labels
-    assert not Targets(shifted=True).are_labels
-    assert Targets(shifted=True).continue_text
-    assert not Targets(shifted=True, numeric=True).continue_text
+    assert TargetKind().are_labels
+    assert TargetKind(per_sequence=True).are_labels
+    assert not TargetKind(shifted=True).are_labels
+    assert TargetKind(shifted=True).continue_text
+    assert not TargetKind(shifted=True, numeric=True).continue_text

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.data.counts import EDGE, edged
+from ohlol.data.counts import EDGE, with_edges
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.utils.errors import InputError
 
@@ -27,7 +27,7 @@ def test_the_tutorial_has_four_symbols_in_order_of_code_points():
     assert vocab.decode([3, 1]) == ["o", "h"]
 
 
-def test_unk_is_first_and_takes_what_is_rare_or_unseen():
+def test_unk_is_first_and_replaces_rare_and_unseen_symbols():
     vocab = Vocab.build([["b", "a", "b", "!"], ["b"]], unk=True, min_count=2)
     assert vocab.symbols == (UNK, "b")
     assert vocab.counts == (2, 3)
@@ -60,7 +60,7 @@ def test_min_count_needs_an_unk():
         Vocab.build(["abc"], unk=False, min_count=2)
 
 
-def test_it_cannot_be_changed():
+def test_a_vocabulary_is_immutable():
     vocab = Vocab.build(["abc"], unk=True)
     with pytest.raises(FrozenInstanceError):
         vocab.symbols = ()  # type: ignore[misc]
@@ -100,7 +100,7 @@ def test_a_million_characters_are_encoded_within_a_second():
 
 
 @given(st.lists(any_text), st.booleans())
-def test_what_was_built_from_decodes_to_itself(texts: list[str], unk: bool):
+def test_encoding_round_trip(texts: list[str], unk: bool):
     vocab = Vocab.build(texts, unk=unk)
     assert sum(vocab.counts) == sum(map(len, texts))
     for text in texts:
@@ -109,7 +109,7 @@ def test_what_was_built_from_decodes_to_itself(texts: list[str], unk: bool):
 
 
 @given(st.lists(words), st.integers(1, 3), any_text)
-def test_it_is_sorted_and_goes_through_json(sequences: list[list[str]], min_count: int, other: str):
+def test_sorted_symbols_and_json_round_trip(sequences: list[list[str]], min_count: int, other: str):
     vocab = Vocab.build(sequences, unk=True, min_count=min_count)
     assert vocab.symbols[0] == UNK
     assert list(vocab.symbols[1:]) == sorted(vocab.symbols[1:])
@@ -134,17 +134,17 @@ def test_it_is_sorted_and_goes_through_json(sequences: list[list[str]], min_coun
         {"symbols": ["a", UNK], "counts": [1, 1]},
     ],
 )
-def test_json_that_is_no_vocabulary_is_refused(data: object):
+def test_invalid_json_is_refused(data: object):
     with pytest.raises(InputError, match="vocabulary"):
         Vocab.from_json(data)
 
 
 @given(st.lists(st.text("ab中𝄞\n", max_size=6)), st.lists(st.text("ab中𝄞\n", min_size=1, max_size=3)))
-def test_pairs_of_neighbours_of_many_sequences(sequences: list[str], known: list[str]) -> None:
-    """As one text with edges between, to the ids that each sequence's pairs have one by one."""
+def test_bigrams_of_many_sequences(sequences: list[str], known: list[str]) -> None:
+    """Encoding all bigrams at once gives the ids of each sequence encoded alone."""
     vocab = Vocab.build([known], unk=True)
     pairs = [a + b for sequence in sequences for a, b in pairwise([EDGE, *sequence, EDGE])]
-    assert vocab.encode_pairs(edged(sequences)).tolist() == vocab.encode(pairs).tolist()
-    assert edged([list(sequence) for sequence in sequences]) == edged(sequences)
-    odd = vocab.encode_pairs(edged([["a", "ab", "", "b"]])).tolist()
+    assert vocab.encode_pairs(with_edges(sequences)).tolist() == vocab.encode(pairs).tolist()
+    assert with_edges([list(sequence) for sequence in sequences]) == with_edges(sequences)
+    odd = vocab.encode_pairs(with_edges([["a", "ab", "", "b"]])).tolist()
     assert odd == [*vocab.encode(["\na"]).tolist(), vocab.unk, vocab.unk, vocab.unk, *vocab.encode(["b\n"]).tolist()]

@@ -1,4 +1,4 @@
-"""What holds on any device beside the CPU, for a class to inherit that names one; knows no device."""
+"""The tests of any device other than the CPU; a subclass of `OnDevice` names the device."""
 
 import json
 import warnings
@@ -40,13 +40,13 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
 }
 """Every task, cell and kind of input; some batches are ragged, and streams end before others do."""
 UNDROPPED = {**TINY, "dropout": 0.0, "embedding_dropout": 0.0}
-"""Dropout is drawn by the device, with numbers of its own."""
+"""Without dropout, since each device has its own random numbers."""
 TOLERANCE = 2e-5
-"""Of a loss in float32 after some twenty steps: a device adds up in another order."""
+"""Of a float32 loss after some twenty steps; each device sums in another order."""
 
 
 class Losses(Recorder):
-    """Keeps the loss of every step, and may stop after one."""
+    """Records the loss of every step, and may stop the training after one."""
 
     def __init__(self, stop: int = 0):
         super().__init__()
@@ -62,12 +62,12 @@ class Losses(Recorder):
 
 
 class OnDevice:
-    """The tests."""
+    """The tests of a device, compared with the CPU."""
 
     device: ClassVar[str]
 
     @pytest.mark.parametrize("kind", RUNS)
-    def test_the_losses_are_the_cpus(self, kind: str, tmp_path: Path) -> None:
+    def test_losses_equal_those_of_the_cpu(self, kind: str, tmp_path: Path) -> None:
         make, name, settings = RUNS[kind]
         data = make(tmp_path / name)
         found: list[Losses] = []
@@ -83,7 +83,7 @@ class OnDevice:
             assert a.metrics == pytest.approx(b.metrics, rel=1e-4, abs=TOLERANCE)
 
     @pytest.mark.parametrize("kind", ["balanced", "relayed"])
-    def test_all_that_moves_in_training_is_there(self, kind: str, tmp_path: Path) -> None:
+    def test_training_tensors_are_on_the_device(self, kind: str, tmp_path: Path) -> None:
         def look(recorder: Recorder, step: int) -> None:
             trainer = recorder.trainer
             assert trainer is not None
@@ -103,7 +103,7 @@ class OnDevice:
         ("kind", "precision"),
         [*((kind, "fp32") for kind in TASKS), ("next", "bf16"), ("label", "fp16")],
     )
-    def test_a_run_that_was_stopped_ends_in_the_same_bytes(self, kind: str, precision: str, tmp_path: Path) -> None:
+    def test_a_resumed_run_ends_with_the_same_bytes(self, kind: str, precision: str, tmp_path: Path) -> None:
         data, settings = prepared(kind, tmp_path)
         settings |= {"precision": precision, "deterministic": True}
         ohlol.fit(data, out=tmp_path / "whole", device=self.device, **settings)
@@ -115,7 +115,7 @@ class OnDevice:
         assert [name for name in files if whole[name] != run[name]] == []
 
     @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-    def test_a_lower_precision_learns_as_much(self, precision: str, tmp_path: Path) -> None:
+    def test_lower_precisions_learn_as_well(self, precision: str, tmp_path: Path) -> None:
         data = text_file(tmp_path / "c.txt", 1000)
         settings = {**UNDROPPED, "cell": "gru", "hidden_size": 32, "epochs": 4, "bptt": 16, "lr": 0.02}
         found: list[Losses] = []
@@ -128,7 +128,7 @@ class OnDevice:
         assert found[0].losses != found[1].losses
 
     @pytest.mark.parametrize("way", ["there", "back"])
-    def test_a_run_goes_on_elsewhere_with_a_warning(self, way: str, tmp_path: Path) -> None:
+    def test_a_run_resumes_on_another_device_with_a_warning(self, way: str, tmp_path: Path) -> None:
         data, settings = prepared("next", tmp_path)
         first, second = ("cpu", self.device) if way == "there" else (self.device, "cpu")
         with pytest.raises(Interrupted):
@@ -136,14 +136,14 @@ class OnDevice:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always", InputWarning)
             ohlol.fit(out=tmp_path / "run", resume=True, device=second)
-        told = " ".join(str(w.message) for w in said if w.category is InputWarning)
+        messages = " ".join(str(w.message) for w in said if w.category is InputWarning)
         title = devices.describe_device(devices.select_device(self.device))
-        assert ("saved by the CPU: dropout" if way == "there" else "saved by another device: dropout") in told
-        assert (f"device cpu -> {title}" if way == "there" else f"device {title} -> cpu") in told
+        assert ("saved by the CPU: dropout" if way == "there" else "saved by another device: dropout") in messages
+        assert (f"device cpu -> {title}" if way == "there" else f"device {title} -> cpu") in messages
         lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
         assert [line["epoch"] for line in lines] == [1, 2, 3]
 
-    def test_a_model_answers_as_on_the_cpu(self, tmp_path: Path) -> None:
+    def test_predictions_equal_those_of_the_cpu(self, tmp_path: Path) -> None:
         pairs = upper_pairs(tmp_path / "a.tsv", 40)
         ohlol.fit(pairs, out=tmp_path / "label", device="cpu", **TINY)
         text = text_file(tmp_path / "c.txt")
@@ -166,7 +166,7 @@ class OnDevice:
             if name == "forecast":
                 np.testing.assert_allclose(here.forecast(rows, 5), there.forecast(rows, 5), rtol=1e-5)
 
-    def test_what_is_done_on_the_cpu_is_done_there(self, tmp_path: Path) -> None:
+    def test_streams_traces_and_exports_run_on_the_cpu(self, tmp_path: Path) -> None:
         ohlol.fit(out=tmp_path / "run", device="cpu")
         here, there = ohlol.load(tmp_path / "run"), ohlol.load(tmp_path / "run", device=self.device)
         stream = there.stream()
@@ -178,7 +178,7 @@ class OnDevice:
         pytest.importorskip("onnx", reason="onnx is not installed")
         assert onnx_export.build_graph(there) == onnx_export.build_graph(here)
 
-    def test_the_run_says_where_it_was_computed(self, tmp_path: Path) -> None:
+    def test_the_run_records_its_device(self, tmp_path: Path) -> None:
         title = devices.describe_device(devices.select_device(self.device))
         ohlol.fit(out=tmp_path / "run", device=self.device, precision="bf16", epochs=2)
         machine = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])["machine"]
@@ -188,7 +188,7 @@ class OnDevice:
         assert "\n| precision | bf16 |\n" in card
         assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["precision"] == "bf16"
 
-    def test_the_next_batch_is_on_its_way_before_it_is_asked_for(self, tmp_path: Path) -> None:
+    def test_the_next_batch_is_prefetched(self, tmp_path: Path) -> None:
         made: list[tuple[int, int]] = []
         recorder = Losses()
         data, settings = prepared("next", tmp_path)
@@ -201,10 +201,10 @@ class OnDevice:
             return make
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ohlol.training.loader.Loader._load", counted(ohlol.training.loader.Loader._load))
+            patch.setattr("ohlol.training.loader.BatchLoader._load", counted(ohlol.training.loader.BatchLoader._load))
             ohlol.fit(data, callbacks=[recorder], device=self.device, **settings)
         an_epoch = recorder.steps // 3
         assert [place for place, _ in made] == [*range(an_epoch)] * 3  # each once and in order
         for (before, _), (place, steps) in pairwise(made):
-            if place == before + 1:  # made within the step before, of which nobody has heard yet
+            if place == before + 1:  # prepared during the previous step, whose end was not reported yet
                 assert steps % an_epoch == place - 1

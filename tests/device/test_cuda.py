@@ -1,4 +1,4 @@
-"""Training and answering on an NVIDIA GPU, held to the CPU's; skipped, and said so, where there is none."""
+"""Training and inference on an NVIDIA GPU, compared with the CPU; skipped without a GPU."""
 
 import json
 import os
@@ -39,7 +39,7 @@ def test_batches_come_from_pinned_memory() -> None:
     assert (sent.device.type, sent.tolist()) == ("cuda", [0, 1, 2, 3, 4])
 
 
-def test_auto_is_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_selects_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(devices.DEVICE_VARIABLE)
     ohlol.fit(out=tmp_path / "run", epochs=1)
     line = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())

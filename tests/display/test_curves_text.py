@@ -31,7 +31,7 @@ def plot_text(runs: list[Path], *, width: int = 80, colours: bool = False, encod
 
 
 @pytest.mark.parametrize("width", [72, 77, 78, 79, 80, 200])
-def test_every_point_is_on_the_terminal(runs: Path, width: int) -> None:
+def test_every_point_is_drawn(runs: Path, width: int) -> None:
     text = plot_text([runs / "hello"], width=width)
     assert all(len(line) <= min(width, 80) for line in text.splitlines())
     accuracy = text.split("accuracy\n")[1].split("\n\n")[0].splitlines()
@@ -43,7 +43,7 @@ def test_every_point_is_on_the_terminal(runs: Path, width: int) -> None:
 
 
 def test_colours_on_a_terminal_letters_in_a_pipe_and_ascii(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FORCE_COLOR", "1")  # plotille looks at the process' own output
+    monkeypatch.setenv("FORCE_COLOR", "1")  # plotille checks the output of the process
     coloured = plot_text([runs / "hello", runs / "cell"], colours=True)
     assert "\x1b[94m" in coloured
     assert "\x1b[33m" in coloured

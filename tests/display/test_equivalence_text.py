@@ -7,10 +7,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from ohlol.display.equivalence_text import proofs_to_text
-from ohlol.explain.equivalence import Implementation, Proof
+from ohlol.display.equivalence_text import comparisons_to_text
+from ohlol.explain.equivalence import Comparison, Implementation
 
-PROOF = Proof(
+PROOF = Comparison(
     "gru",
     0,
     "forward",
@@ -26,7 +26,7 @@ PROOF = Proof(
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_every_implementation_has_a_row(lang: str) -> None:
     out = io.StringIO()
-    proofs_to_text([PROOF, replace(PROOF, layer=1, converted=False)], Console(file=out, width=80), lang=lang)
+    comparisons_to_text([PROOF, replace(PROOF, layer=1, converted=False)], Console(file=out, width=80), lang=lang)
     text = out.getvalue()
     assert text.count("✓ torch.nn.GRU") == text.count("✗ wrong") == 2
     assert "1.0e-16    2.0e-16  3.0e-07    4.0e-07" in text

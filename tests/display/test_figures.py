@@ -1,4 +1,4 @@
-"""Figures of traces and curves: the numbers in them are those of the trace, and any sign can be drawn."""
+"""Figures of traces and curves: they contain the numbers of the trace, and any character can be drawn."""
 
 import re
 import subprocess
@@ -26,7 +26,7 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return ohlol.fit([("hello", "ohlol")], seed=1, out=tmp_path_factory.mktemp("runs") / "hello")
 
 
-def test_the_figure_of_a_trace_holds_its_numbers(hello: TrainedModel) -> None:
+def test_the_figure_of_a_trace_shows_its_numbers(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
     figure = figures.draw_trace(found, saliency=compute_saliency(hello, "hello"))
     predictions, states, saliency = figure.axes
@@ -40,7 +40,7 @@ def test_the_figure_of_a_trace_holds_its_numbers(hello: TrainedModel) -> None:
     assert [label.get_text() for label in saliency.get_yticklabels()] == list("ohlol")
     shown = saliency.images[0].get_array()
     assert shown is not None
-    assert (np.triu(shown, 1) == 0).all()  # no answer knows what comes
+    assert (np.triu(shown, 1) == 0).all()  # no prediction depends on later symbols
     np.testing.assert_allclose(shown.max(axis=1), 1)
     assert "loss 0.5158, mean of 5" in figure.get_suptitle()
 
@@ -64,7 +64,7 @@ def test_gates_layers_and_directions_each_have_their_map(tmp_path: Path) -> None
 def test_long_and_whole_sequences(tmp_path: Path) -> None:
     names = ohlol.fit(names_file(tmp_path / "names.csv"), input="name", target="kind", **TINY)
     figure = figures.draw_trace(trace(names, "bdlmna"), saliency=compute_saliency(names, "bdlmna"))
-    assert len(figure.axes[0].texts) == figures.TOP - 1  # one answer, of two classes
+    assert len(figure.axes[0].texts) == figures.TOP - 1  # one prediction, of two classes
     long = trace(names, "bdlmna" * 40)
     figure = figures.draw_trace(long)
     assert len(figure.axes[-1].get_xticklabels()) == figures.MAX_STEPS
@@ -74,14 +74,14 @@ def test_long_and_whole_sequences(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [".png", ".svg", ".pdf"])
-def test_any_sign_can_be_drawn(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_any_character_can_be_drawn(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     symbols = ["你", "$x$", "\\frac{1}", "🜚", "שׁ", " ", "\n", "\x07", "</text><script>"]
     model = ohlol.fit([(symbols, ["a", "$", "b", "_", "^", "{", "}", "你", "<b>"])], epochs=1)
     drawn = [figures.draw_trace(trace(model, symbols), saliency=compute_saliency(model, symbols)) for _ in range(2)]
     for name, figure in zip(("one", "two"), drawn, strict=True):
         figures.save_figure(figure, tmp_path / f"{name}{kind}")
     one, two = (tmp_path / f"{name}{kind}" for name in ("one", "two"))
-    assert one.read_bytes() == two.read_bytes()  # no date in it, nothing by chance
+    assert one.read_bytes() == two.read_bytes()  # no date and no random content
     assert not caplog.records
     if kind == ".svg":
         assert "<script" not in one.read_text()
@@ -132,7 +132,7 @@ def test_the_commands(hello: TrainedModel, tmp_path: Path, capsys: pytest.Captur
     assert re.fullmatch(r"ohlol: .*a\.png: cannot be written: No such file or directory\n", said)
 
 
-def test_without_matplotlib_it_is_said_what_to_install(hello: TrainedModel, tmp_path: Path) -> None:
+def test_a_missing_matplotlib_is_one_line(hello: TrainedModel, tmp_path: Path) -> None:
     code = f"""import sys
 sys.modules["matplotlib"] = None
 from ohlol.cli import main

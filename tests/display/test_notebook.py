@@ -1,4 +1,4 @@
-"""What a notebook shows of traces and shapes: the same numbers, in HTML that a symbol cannot leave."""
+"""Traces and shapes in a notebook: the same numbers, and symbols escaped in HTML."""
 
 import re
 from html import unescape
@@ -72,7 +72,7 @@ def test_long_and_wide_traces_are_cut(tmp_path: Path) -> None:
     assert "target" not in rows
 
 
-def test_no_symbol_becomes_markup() -> None:
+def test_symbols_are_escaped() -> None:
     found = trace(ohlol.fit([("hello", "ohlol")], seed=1), "hello")
     bad = ("<img src=x onerror=alert(1)>", "</td></table><script>", "'\"&amp;", "\n", "\u202e")
     hostile = Trace(**{**vars(found), "symbols": bad, "predicted": (bad[0], *found.predicted[1:]), "targets": bad})

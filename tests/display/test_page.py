@@ -1,4 +1,4 @@
-"""The page of a trace: what it holds, that symbols stay data, and what a real browser shows of it."""
+"""The page of a trace: its data, the escaping of symbols, and its display in a browser."""
 
 import base64
 import hashlib
@@ -43,7 +43,7 @@ def arrays_of(data: dict[str, Any], frame: int = 0) -> dict[str, np.ndarray]:
     }
 
 
-def test_it_holds_the_numbers_of_the_trace(hello: TrainedModel) -> None:
+def test_the_page_contains_the_numbers_of_the_trace(hello: TrainedModel) -> None:
     found, saliency = trace(hello, "hello"), compute_saliency(hello, "hello")
     html = render_page(found, saliency=saliency)
     assert len(html.encode()) <= 200_000
@@ -72,10 +72,10 @@ def test_it_holds_the_numbers_of_the_trace(hello: TrainedModel) -> None:
     assert not arrays
     assert [t[0][0] for t in frame["top"]] == list(found.predicted)
     assert frame["losses"] == list(found.losses or ())
-    assert frame["saliency"] == {"horizon": 4, "recommended_bptt": 8, "count": 5}
+    assert frame["saliency"] == {"influence_length": 4, "recommended_bptt": 8, "count": 5}
 
 
-def test_it_needs_nothing_else(hello: TrainedModel) -> None:
+def test_the_page_loads_nothing(hello: TrainedModel) -> None:
     html = render_page(trace(hello, "hello"), saliency=compute_saliency(hello, "hello"))
     without_data = html.replace(re.search(r"<script type=.*?</script>", html, re.DOTALL)[0], "")  # pyright: ignore[reportOptionalSubscript]
     urls = set(re.findall(r"https?://[^\"' ]+", without_data))
@@ -89,7 +89,7 @@ def test_it_needs_nothing_else(hello: TrainedModel) -> None:
     assert "default-src 'none'" in html
 
 
-def test_symbols_cannot_leave_their_place() -> None:
+def test_symbols_are_escaped() -> None:
     found = trace(ohlol.fit([(HOSTILE, HOSTILE)], seed=1, epochs=1), HOSTILE)
     symbols = (HOSTILE, "<!--", "\u2028", "\ud800", '"')
     hostile = Trace(
@@ -104,7 +104,7 @@ def test_symbols_cannot_leave_their_place() -> None:
 
 
 def big_model(hidden: int) -> TrainedModel:
-    """A model of the size the page must still take, not trained."""
+    """An untrained model of the largest size that a page must support."""
     from ohlol.checkpoint.run_config import RunConfig
     from ohlol.config import DataSettings, ModelSettings, TrainSettings
     from ohlol.data.codec import Codec
@@ -239,7 +239,7 @@ def test_keys_and_pointer(browser: Any, hello: TrainedModel, tmp_path: Path) -> 
     assert colours() == saliency
     shown.page.locator(".tile[data-step='0']").hover()
     future = colours()[1:]
-    assert len(set(future)) == 1  # the first answer knows nothing of what comes
+    assert len(set(future)) == 1  # the first prediction does not depend on later symbols
     shown.page.locator("[data-mode='loss']").click()
     shown.page.mouse.move(1, 1)
     assert "0.8186" in shown.texts("#legend")[0]
@@ -248,7 +248,7 @@ def test_keys_and_pointer(browser: Any, hello: TrainedModel, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [380, 1280])
-def test_every_kind_of_model_in_every_look(browser: Any, tmp_path: Path, theme: str, width: int) -> None:
+def test_every_kind_of_model_in_both_themes(browser: Any, tmp_path: Path, theme: str, width: int) -> None:
     tiny = {**TINY, "epochs": 1}
     upper = ohlol.fit(
         upper_pairs(tmp_path / "pairs.tsv"),
@@ -292,7 +292,7 @@ def test_both_languages(browser: Any, hello: TrainedModel, tmp_path: Path) -> No
     shown.close()
 
 
-def test_symbols_never_run(browser: Any, tmp_path: Path) -> None:
+def test_symbols_are_not_executed(browser: Any, tmp_path: Path) -> None:
     found = trace(ohlol.fit([("hello", "ohlol")], seed=1), "hello")
     bad = ("<img src=x onerror=document.title='run'>", HOSTILE, "${document.title='run'}", "\u202e", "👩‍🔬")
     hostile = Trace(**{**vars(found), "symbols": bad, "predicted": (HOSTILE, *found.predicted[1:])})
@@ -315,7 +315,7 @@ def test_a_large_page_opens_at_once(browser: Any, big: Path) -> None:
         if seconds[-1] < 2:
             break
         shown.page.reload()
-    assert min(seconds) < 2  # 0.6 to 1.1 on two cores that eleven processes wanted
+    assert min(seconds) < 2  # 0.6 to 1.1 on two cores shared by eleven processes
     shown.asked = shown.asked[:1]
     assert shown.page.locator(".tile").count() == 500
     shown.page.locator("#slider").fill("250")
@@ -323,7 +323,7 @@ def test_a_large_page_opens_at_once(browser: Any, big: Path) -> None:
     shown.close()
 
 
-def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: Path) -> None:
+def test_saliency_in_both_directions_and_a_neuron_by_keyboard(browser: Any, tmp_path: Path) -> None:
     model = ohlol.fit([("abcabcab", "xxyyxxyy")], cell="gru", num_layers=2, head="softmax", hidden_size=5, epochs=20)
     found, saliency = trace(model, "abcabcab"), compute_saliency(model, "abcabcab")
     file = tmp_path / "two.html"
@@ -360,7 +360,7 @@ def test_memory_both_ways_and_a_unit_from_the_keyboard(browser: Any, tmp_path: P
     shown.close()
 
 
-def test_the_heat_maps_hold_the_gates(browser: Any, tmp_path: Path) -> None:
+def test_the_heat_maps_show_the_gates(browser: Any, tmp_path: Path) -> None:
     model = ohlol.fit([("abcabc", "xxyyxx")], cell="lstm", head="softmax", hidden_size=3, epochs=5)
     found = trace(model, "abcabc")
     file = tmp_path / "gates.html"
@@ -393,7 +393,7 @@ def test_the_heat_maps_hold_the_gates(browser: Any, tmp_path: Path) -> None:
     shown.close()
 
 
-def test_right_to_left_and_what_cannot_be_seen(browser: Any, tmp_path: Path) -> None:
+def test_right_to_left_and_invisible_symbols(browser: Any, tmp_path: Path) -> None:
     text = "שלום 👩\u200d🔬\u202eé"
     symbols = list(text)
     model = ohlol.fit([(text, "abcdefghij"[: len(symbols)])], seed=1, epochs=3)
@@ -415,11 +415,11 @@ PAINTED = """() => [...document.querySelectorAll(
     while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;
     return [getComputedStyle(e).color, getComputedStyle(ground).backgroundColor, e.className || e.tagName];
 })"""
-"""The colour of every text, the ground it stands on, and which text it is."""
+"""The colour and background colour of every text, and the text."""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_every_number_can_be_read_on_its_colour(browser: Any, hello: TrainedModel, tmp_path: Path, theme: str) -> None:
+def test_every_number_has_enough_contrast(browser: Any, hello: TrainedModel, tmp_path: Path, theme: str) -> None:
     file = tmp_path / "hello.html"
     file.write_text(render_page(trace(hello, "hello"), saliency=compute_saliency(hello, "hello")), encoding="utf-8")
     shown = Shown(browser, file, color_scheme=theme)
@@ -449,7 +449,7 @@ BLIND = {
     "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.3039]],
     "none": np.eye(3),
 }
-"""What each kind of colour blindness makes of linear RGB: Machado, Oliveira and Fernandes (2009), severity 1."""
+"""Matrices for linear RGB that simulate colour blindness: Machado, Oliveira and Fernandes (2009), severity 1."""
 
 
 def lab(rgb: np.ndarray) -> np.ndarray:
@@ -461,7 +461,7 @@ def lab(rgb: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("sight", BLIND)
-def test_the_colours_are_told_apart_by_all_eyes(sight: str) -> None:
+def test_the_colours_differ_for_colour_blind_readers(sight: str) -> None:
     css = (Path(ohlol.__file__).parent / "display/web/style.css").read_text(encoding="utf-8")
     themes = [
         dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", block)) for block in re.findall(r":root[^{]*\{([^}]*)\}", css)

@@ -6,7 +6,7 @@ import math
 import pytest
 from rich.console import Console
 
-from ohlol.display.progress import Bar, Log, Tutorial, baseline_lines, progress_callback
+from ohlol.display.progress import Bar, Log, Tutorial, baseline_lines, make_progress_callback
 from ohlol.evaluation.baselines import Baselines
 
 
@@ -18,11 +18,11 @@ def test_the_callback_depends_on_the_data_and_the_console(
     targets: list[str] | None, is_terminal: bool, expected: type
 ) -> None:
     console = Console(file=io.StringIO(), force_terminal=is_terminal)
-    assert type(progress_callback(console, targets)) is expected
+    assert type(make_progress_callback(console, targets)) is expected
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_the_lines_of_a_loss(lang: str) -> None:
+def test_baseline_lines(lang: str) -> None:
     lines = baseline_lines(Baselines(1.5, 1234, 4, math.log(4), 1.2, 6.0, 0.3408), lang)
     assert len(lines) == 6
     assert "1.5000" in lines[0]

@@ -42,12 +42,12 @@ def test_a_report_fits_80_columns(kind: str, options: dict[str, Any]) -> None:
     assert max(map(len, lines)) <= 80
     assert all(line == line.rstrip() for line in lines)
     assert len(lines) < 130
-    for cut in ("…", "⋮"):  # only where something was left out, never where rich had no room
+    for cut in ("…", "⋮"):  # rich truncated nothing
         left_out = options.get("seq_len", 3) > 4 if cut == "…" else options.get("num_layers", 1) > 3
         assert left_out or not any(cut in line for line in lines)
 
 
-def test_shapes_stand_under_their_terms() -> None:
+def test_shapes_are_aligned_with_their_terms() -> None:
     lines = report_text(shapes("rnncell")).splitlines()
     (k,) = (k for k, line in enumerate(lines) if "W_ihᵀ" in line and "W_hhᵀ" in line)
     for term, shape in (("W_ihᵀ", "(4,2)"), ("W_hhᵀ", "(2,2)"), ("b_ih", "(2,)")):
@@ -69,7 +69,7 @@ def test_colours_on_a_terminal_only() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_terminal_with_ascii_only(kind: str) -> None:
+def test_an_ascii_terminal(kind: str) -> None:
     options = {} if kind in CELLS else {"num_layers": 5, "bidirectional": True}
     lines = report_text(shapes(kind, seq_len=9, **options), encoding="ascii").splitlines()
     assert max(map(len, lines)) <= 80

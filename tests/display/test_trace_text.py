@@ -51,7 +51,7 @@ def test_every_step_shows_its_numbers(hello: TrainedModel) -> None:
         assert f"{found.best(t)[0][0]} {found.best(t)[0][1]:.0%}" in top
 
 
-def test_a_step_fills_the_equation(hello: TrainedModel) -> None:
+def test_a_step_shows_the_equation_with_numbers(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
     page = shown(found, step=2)
     gate = found.layers[0].gates[0]
@@ -69,7 +69,7 @@ def test_a_step_fills_the_equation(hello: TrainedModel) -> None:
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "lstm in a loop"])
 @pytest.mark.parametrize("hidden", [3, 40])
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_it_fits_80_columns(tmp_path: Path, cell: str, hidden: int, lang: str) -> None:
+def test_the_text_fits_80_columns(tmp_path: Path, cell: str, hidden: int, lang: str) -> None:
     more = {"bidirectional": True, "num_layers": 2} if cell in ("gru", "lstm") else {}
     settings = {**TINY, "epochs": 1, "hidden_size": hidden, **more}
     found = trace(
@@ -89,7 +89,7 @@ def test_it_fits_80_columns(tmp_path: Path, cell: str, hidden: int, lang: str) -
         assert len(re.findall(rf"^  {name}   ", shown(found), re.MULTILINE)) == 5 * len(found.layers)
 
 
-def test_columns_stand_under_each_other(hello: TrainedModel) -> None:
+def test_columns_are_aligned(hello: TrainedModel) -> None:
     for lang in ("en", "zh"):
         lines = shown(trace(hello, "hello"), step=1, lang=lang).splitlines()
         head = next(k for k, line in enumerate(lines) if "tanh = h'" in line)
@@ -112,7 +112,7 @@ def test_other_terminals(hello: TrainedModel) -> None:
     assert "\x1b[" not in shown(found)
 
 
-def test_symbols_cannot_steer_the_terminal() -> None:
+def test_control_characters_are_escaped() -> None:
     page = Page(Console(file=io.StringIO()), "en")
     assert page.visible("\x1b[2J") == r"\x1b[2J"
     assert page.visible("\u202e") == r"\u202e"
@@ -120,7 +120,7 @@ def test_symbols_cannot_steer_the_terminal() -> None:
     assert page.visible("👩\u200d🔬") == "👩\u200d🔬"
 
 
-def test_a_step_that_there_is_not(hello: TrainedModel) -> None:
+def test_a_missing_step_is_refused(hello: TrainedModel) -> None:
     for step in (-1, 5):
         with pytest.raises(InputError, match=f"`step` is {step}; the steps are 0 to 4"):
             shown(trace(hello, "hello"), step=step)

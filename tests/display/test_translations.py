@@ -1,4 +1,4 @@
-"""The catalogue is whole in every language, and every text of it is used."""
+"""The catalogue is complete in every language, and every text in it is used."""
 
 import re
 import string
@@ -17,7 +17,7 @@ def places(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("key", translations.TEXTS)
-def test_both_languages_are_there_and_have_the_same_places(key: str) -> None:
+def test_both_languages_have_the_same_placeholders(key: str) -> None:
     english, chinese = translations.TEXTS[key]
     assert english.strip()
     assert chinese.strip()
@@ -26,7 +26,7 @@ def test_both_languages_are_there_and_have_the_same_places(key: str) -> None:
     assert not re.search("[\u4e00-\u9fff]", english)
 
 
-def test_no_text_is_left_over() -> None:
+def test_every_text_is_used() -> None:
     files = [file for kind in ("*.py", "*.html", "*.js") for file in SOURCES.rglob(kind)]
     code = "\n".join(file.read_text(encoding="utf-8") for file in files if file.name != "translations.py")
     used = set(re.findall(r"[\"'`>]([a-z_]+)[\"'`<]", code))
@@ -36,11 +36,11 @@ def test_no_text_is_left_over() -> None:
         if key.startswith(
             ("loss_", "gate_", "state_", "measure_", "color_", "feature_", "curve_", "baseline", "study_")
         )
-    }  # put together
+    }  # keys that the code concatenates
     assert set(translations.TEXTS) <= used, sorted(set(translations.TEXTS) - used)
 
 
-def test_the_catalogue_of_the_page_is_the_same() -> None:
+def test_the_page_has_the_same_catalogue() -> None:
     both = translations.catalogue()
     assert set(both) == set(translations.LANGUAGES)
     for k, lang in enumerate(translations.LANGUAGES):
@@ -58,11 +58,11 @@ def test_the_catalogue_of_the_page_is_the_same() -> None:
         ({"LC_ALL": "", "LC_MESSAGES": "zh_CN", "LANG": "en_US"}, "zh"),
     ],
 )
-def test_the_environment_tells_the_language(environment: dict[str, str], lang: str) -> None:
+def test_the_environment_selects_the_language(environment: dict[str, str], lang: str) -> None:
     assert translations.language(None, environment) == lang
     assert translations.language("en", environment) == "en"
 
 
-def test_a_language_that_there_is_not() -> None:
+def test_an_unknown_language_is_refused() -> None:
     with pytest.raises(InputError, match="`lang` is 'fr'; it must be one of en, zh"):
         translations.language("fr")

@@ -1,4 +1,4 @@
-"""Starts the processes of a run as a user would, with torchrun; knows nothing of what is checked."""
+"""Starts the processes of a run with torchrun."""
 
 import os
 import socket
@@ -32,7 +32,7 @@ def train(processes: int, *arguments: str, restarts: int = 0) -> list[str]:
 
 
 def together(command: list[str], folder: Path, size: int = 2) -> list["subprocess.Popen[str]"]:
-    """Start the processes of a run without torchrun, which would end all where one does and tell its own status."""
+    """Start the processes of a run without torchrun, so that each process keeps its own exit status."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
@@ -58,7 +58,7 @@ def start(command: list[str], folder: Path) -> "subprocess.Popen[str]":
 
 
 def run(command: list[str], folder: Path, expected: int = 0) -> tuple[str, str]:
-    """Run a command to its end; what it said."""
+    """Run a command to its end and return its output."""
     process = start(command, folder)
     out, err = process.communicate()
     assert process.returncode == expected, f"{command} ended with {process.returncode}:\n{out}\n{err}"
@@ -66,7 +66,7 @@ def run(command: list[str], folder: Path, expected: int = 0) -> tuple[str, str]:
 
 
 def workers(of: int) -> list[int]:
-    """The training processes that a torchrun has started, by the parent that the system tells."""
+    """The process ids of the child processes of a torchrun."""
     found: list[int] = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

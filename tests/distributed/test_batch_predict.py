@@ -1,4 +1,4 @@
-"""Predictions of a corpus: each sequence once, in order, whatever the number of processes and the interruptions."""
+"""Predictions of a corpus: each sequence once and in order, for any number of processes and interruptions."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def lines(folder: Path) -> list[str]:
-    """All predictions, collected in the order that the index names."""
+    """All predictions, in the order of the index."""
     files = read_json(folder / "predictions.json")["files"]
     found = [(folder / entry["file"]).read_text(encoding="utf-8").splitlines() for entry in files]
     assert [len(part) for part in found] == [entry["sequences"] for entry in files]
@@ -45,7 +45,7 @@ def test_each_sequence_once_and_in_order(place: Path, capsys: pytest.CaptureFixt
     assert lines(place / "pred") == wanted
 
 
-def test_several_processes_write_the_same(place: Path) -> None:
+def test_several_processes_write_the_same_files(place: Path) -> None:
     batch_predict.predict_corpus(ohlol.load("run"), Path("corpus"), Path("one"), output_format="jsonl")
     command = ["-m", "ohlol", "predict", "run", "corpus", "--out", "two", "--output-format", "jsonl"]
     out, _ = run(torchrun(2, *command), place)
@@ -53,7 +53,7 @@ def test_several_processes_write_the_same(place: Path) -> None:
     assert bytes_of(Path("one")) == bytes_of(Path("two"))
 
 
-def test_what_is_there_is_not_done_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_complete_files_are_not_predicted_again(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = ohlol.load("run")
     batch_predict.predict_corpus(model, Path("corpus"), Path("whole"))
     done: list[int] = []

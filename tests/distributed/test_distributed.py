@@ -1,4 +1,4 @@
-"""Several processes train one run: losses and metrics as of one, and nothing lost, doubled or printed twice."""
+"""Several processes train one run: the losses and metrics of one process, and output printed once."""
 
 import json
 import os
@@ -49,7 +49,7 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
 
 @pytest.fixture(scope="module")
 def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs by one, two and three processes, each in a folder of its own."""
+    """The runs of one, two and three processes, each in its own directory."""
     folder = tmp_path_factory.mktemp("curves")
     for size in (1, 2, 3):
         runs = []
@@ -75,7 +75,7 @@ def curves(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("name", RUNS)
-def test_the_losses_are_those_of_one_process(curves: Path, name: str, size: int) -> None:
+def test_losses_equal_those_of_one_process(curves: Path, name: str, size: int) -> None:
     one, many = (json.loads((curves / f"{n}" / f"{name}.losses").read_text()) for n in (1, size))
     assert len(one) == len(many)
     assert len(one) >= (STEPS if name != "few streams" else 50)
@@ -86,15 +86,15 @@ def test_the_losses_are_those_of_one_process(curves: Path, name: str, size: int)
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("name", RUNS)
-def test_the_metrics_are_those_of_one_process(curves: Path, name: str, size: int) -> None:
+def test_metrics_equal_those_of_one_process(curves: Path, name: str, size: int) -> None:
     one, many = (ohlol.checkpoint.run_directory.read_config(curves / f"{n}" / name).metrics for n in (1, size))
     assert one.keys() == many.keys()
     assert many == pytest.approx(one, rel=1e-5, abs=1e-6)
 
 
 @pytest.mark.slow
-def test_all_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
-    """Whether a scaled gradient overflows is seen after it was averaged, so one process's overflow is everybody's."""
+def test_all_processes_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
+    """Overflows are detected after the gradients are averaged, so all processes leave out the same step."""
     text_file(tmp_path / "data.txt")
     settings = {
         **SAME,
@@ -120,7 +120,7 @@ def test_all_leave_out_the_same_steps_in_fp16(tmp_path: Path) -> None:
     assert not any(line.get("skipped") for line in two)
 
 
-def test_shares_are_the_batch_without_overlap_or_loss() -> None:
+def test_shares_partition_the_batch() -> None:
     lengths = np.random.default_rng(2).integers(1, 9, 53)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     data = Dataset(Ragged(np.arange(offsets[-1]), offsets), np.arange(offsets[-1]) * 10)
@@ -150,7 +150,7 @@ def test_seeds_differ_by_rank() -> None:
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 7, "dropout": 0.2, "checkpoint_every": "20"}
 
 
-def test_the_leader_alone_writes_and_prints(tmp_path: Path) -> None:
+def test_only_the_main_process_writes_and_prints(tmp_path: Path) -> None:
     text_file(tmp_path / "data.txt")
     out, err = run(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), tmp_path)
     assert out.count("saved: run") == 1
@@ -162,12 +162,12 @@ def test_the_leader_alone_writes_and_prints(tmp_path: Path) -> None:
     assert err.count("ohlol: run exists") == 1
     assert 'Traceback (most recent call last):\n  File "' + str(Path(ohlol.__file__).parent) not in err
     _, err = run(train(2, "data.txt", *flags(SETTINGS)), tmp_path, expected=1)
-    assert "ohlol: several processes write one run: give --out" in err
+    assert "ohlol: --out is required with several processes" in err
 
 
 @pytest.mark.slow
-def test_stopped_and_gone_on_by_others(tmp_path: Path) -> None:
-    """SIGTERM to torchrun stops all after the same step; as many go on to the same bytes, fewer to an end as well."""
+def test_resumed_by_another_number_of_processes(tmp_path: Path) -> None:
+    """SIGTERM stops all processes after the same step; as many resume to the same bytes, and fewer finish the run."""
     text_file(tmp_path / "data.txt", 2500)
     run(train(2, "data.txt", "--out", "whole", *flags(SETTINGS)), tmp_path)
     process = start(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), tmp_path)
@@ -207,7 +207,7 @@ HOSTS = [f"oh{os.getpid()}{letter}" for letter in "ab"]
 
 
 def addresses() -> list[list[str]] | None:
-    """Two hosts with addresses of their own, as prefixes of commands; None where the system does not permit them."""
+    """Two hosts with their own addresses, as prefixes of commands; None if the system does not permit them."""
     one, two = HOSTS
     made = [
         ["ip", "netns", "add", one],
@@ -231,7 +231,7 @@ def addresses() -> list[list[str]] | None:
 
 @pytest.mark.slow
 def test_two_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In network namespaces where they are permitted; else as two rendezvous on this host."""
+    """In network namespaces if the system permits them, otherwise as two launchers on this host."""
     text_file(tmp_path / "data.txt", 2000)
     run(train(2, "data.txt", "--out", "whole", *flags(SETTINGS)), tmp_path)
     hosts = addresses()
@@ -274,7 +274,7 @@ def test_two_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         print(f"two hosts: {where}")
 
 
-def test_workers_are_found(tmp_path: Path) -> None:
+def test_the_workers_of_a_launcher_are_listed(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", "import time, subprocess; subprocess.run(['sleep', '5'])"])
     deadline = time.monotonic() + 30
     while not workers(process.pid) and time.monotonic() < deadline:

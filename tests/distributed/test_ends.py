@@ -1,4 +1,4 @@
-"""However a process of a run ends, it does so with its own status and one line, and no thread of gloo outlives it."""
+"""A process of a run ends with its own status and one line, and no thread of gloo outlives it."""
 
 import os
 import signal
@@ -26,8 +26,8 @@ def place(tmp_path: Path) -> Path:
 
 
 def ended(place: Path, how: str, who: str, *more: str) -> list[tuple[int, str, str]]:
-    """The status of each process, and what it said."""
-    program = [sys.executable, str(Path(__file__).with_name("ending.py")), how, who]
+    """The exit status, output and errors of each process."""
+    program = [sys.executable, str(Path(__file__).with_name("exit_worker.py")), how, who]
     processes = together([*program, "data.txt", "--out", "run", "--overwrite", *flags(SETTINGS), *more], place)
     return [(process.returncode, *said) for process in processes if (said := process.communicate())]
 
@@ -52,7 +52,7 @@ def test_no_thread_outlives_a_process(place: Path, how: str, who: str, status: l
             assert err.count("ohlol: ") == (line[:5] == "ohlol")
 
 
-def test_what_the_leader_refuses_is_said_once(place: Path) -> None:
+def test_an_error_of_the_main_process_is_printed_once(place: Path) -> None:
     (leader, _, said), (other, _, nothing) = ended(place, "none", "all", "--lr", "-1")
     assert (leader, other) == (2, 2)
     assert said.startswith("ohlol: --lr is -1.0")
@@ -63,7 +63,7 @@ def test_what_the_leader_refuses_is_said_once(place: Path) -> None:
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_process_ends_the_other_with_one_line(place: Path, victim: int) -> None:
     text_file(place / "data.txt", 40000)
-    program = [sys.executable, str(Path(__file__).with_name("ending.py")), "none", "all"]
+    program = [sys.executable, str(Path(__file__).with_name("exit_worker.py")), "none", "all"]
     for repeat in range(REPEATS):
         processes = together([*program, "data.txt", "--out", f"run{repeat}", *flags(SETTINGS)], place)
         state = place / f"run{repeat}" / "resume" / "last.safetensors"
@@ -79,7 +79,7 @@ def test_a_killed_process_ends_the_other_with_one_line(place: Path, victim: int)
         assert out.splitlines()[-1] == "threads:"
 
 
-def test_processes_that_do_not_meet_say_so(place: Path) -> None:
+def test_processes_that_do_not_connect_report_it(place: Path) -> None:
     program = "from datetime import timedelta; "
     program += "from ohlol.utils import distributed; distributed.RENDEZVOUS_TIMEOUT = timedelta(seconds=2); "
     program += "from ohlol.cli import main; main(['train', 'data.txt', '--out', 'run'])"
@@ -88,5 +88,5 @@ def test_processes_that_do_not_meet_say_so(place: Path) -> None:
     other.communicate()
     _, err = leader.communicate()
     assert leader.returncode == 2
-    assert "ohlol: the 2 processes of this run did not meet: " in err
+    assert "ohlol: the 2 processes of this run could not connect to each other: " in err
     assert "Traceback" not in err

@@ -1,4 +1,4 @@
-"""A worker killed with signal 9 is started again by torchrun, and the run ends in the bytes of one that never was."""
+"""A worker killed with signal 9 is restarted by torchrun, and the run ends with the same bytes as without it."""
 
 import os
 import random
@@ -16,14 +16,14 @@ pytestmark = pytest.mark.slow
 KILLS = int(os.environ.get("OHLOL_WORKER_KILLS", "3"))
 """In all; `make faults` asks for 20."""
 BACK_WITHIN = 30.0
-"""Seconds in which the run must train again."""
+"""Maximum seconds until the run trains again."""
 SETTINGS: dict[str, Any] = {**TINY, "bptt": 7, "dropout": 0.2, "checkpoint_every": "20", "epochs": 3}
 KEPT = ("model.safetensors", "metrics.jsonl", "config.json", "vocab.json", "resume/last.safetensors")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of two processes that nobody kills."""
+    """The uninterrupted run of two processes."""
     folder = tmp_path_factory.mktemp("whole")
     text_file(folder / "data.txt", 40000)
     run(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), folder)
@@ -31,7 +31,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wait_for(what: Any, process: Any, seconds: float) -> float:
-    """Until `what` is true or the run is over; how long it took."""
+    """Wait until `what` is true or the run has ended; return the seconds waited."""
     began = time.monotonic()
     while not what() and process.poll() is None:
         assert time.monotonic() - began < seconds
@@ -40,14 +40,14 @@ def wait_for(what: Any, process: Any, seconds: float) -> float:
 
 
 def time_of(state: Path) -> int:
-    """When a state was saved; 0 between the two renames of a save."""
+    """The time a state was saved, or 0 between the two renames of a save."""
     try:
         return state.stat().st_mtime_ns
     except FileNotFoundError:
         return 0
 
 
-def test_killed_workers_are_back_and_nothing_is_lost(
+def test_killed_workers_restart_and_nothing_is_lost(
     whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text_file(tmp_path / "data.txt", 40000)
@@ -65,7 +65,7 @@ def test_killed_workers_are_back_and_nothing_is_lost(
             os.kill(chance.choice(sorted(before)), signal.SIGKILL)
             made += 1
             seconds = wait_for(lambda before=before, pid=process.pid: not before & set(workers(pid)), process, 120)
-            saved = time_of(state)  # perhaps by the other, before it noticed
+            saved = time_of(state)  # the other process may have saved it before it noticed
             seconds += wait_for(lambda saved=saved: time_of(state) > saved, process, 120)
             slowest = max(slowest, seconds)
         out, err = process.communicate()
@@ -79,8 +79,8 @@ def test_killed_workers_are_back_and_nothing_is_lost(
         print(f"killed {made} workers of {number} runs: back within {slowest:.1f} s, all ended in the same bytes")
 
 
-def test_by_hand_as_by_torchrun(whole: Path, tmp_path: Path) -> None:
-    """Without --max-restarts the others end with one line, and --resume ends in the same bytes."""
+def test_a_manual_resume_equals_a_restart(whole: Path, tmp_path: Path) -> None:
+    """Without --max-restarts the other process ends with one line, and --resume ends with the same bytes."""
     text_file(tmp_path / "data.txt", 40000)
     process = start(train(2, "data.txt", "--out", "run", *flags(SETTINGS)), tmp_path)
     state = tmp_path / "run" / "resume" / "before.safetensors"

@@ -1,7 +1,7 @@
-"""One process of a run, for the tests: trains as its arguments say and writes what was seen; knows nothing of checks.
+"""One process of a distributed training for the tests; writes its losses to a file.
 
 `python worker.py FILE` where FILE holds a JSON list of runs: `data`, `out`, `settings`, and `losses`, the file that the
-leader writes the loss of each step to. One with `scale` trains in float32 and begins with that scale of fp16.
+main process writes the loss of each step to. A run with `scale` has float32 weights and starts with that loss scale.
 """
 
 import json

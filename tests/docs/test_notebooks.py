@@ -1,4 +1,4 @@
-"""The notebooks run, and the outputs they hold are those of running them again."""
+"""The notebooks run, and running them reproduces their stored outputs."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the libraries that run a notebook, in their own code
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_shows_what_it_gives(path: Path) -> None:
+def test_a_notebook_shows_its_output(path: Path) -> None:
     import nbformat
 
     stored, again = nbformat.read(path, as_version=4), execute(path)
@@ -31,5 +31,5 @@ def test_a_notebook_shows_what_it_gives(path: Path) -> None:
             assert difference is None, f"{path.name}: {difference}; `make docs` runs the notebooks anew"
 
 
-def test_there_are_two() -> None:
+def test_both_notebooks_are_tested() -> None:
     assert [path.name for path in NOTEBOOKS] == ["hello.ipynb", "sonnets.ipynb"]

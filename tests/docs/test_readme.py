@@ -1,4 +1,4 @@
-"""Every command and every piece of Python that a markdown page shows is run and prints what the page says."""
+"""Every command and piece of Python in a markdown page is run and prints the output that the page shows."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def read(name: str) -> list[Entry]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", pages())
-def test_everything_shown_is_what_happens(name: str, tmp_path: Path) -> None:
+def test_shown_output_equals_the_real_output(name: str, tmp_path: Path) -> None:
     shown = read(name)
     differences: list[str] = []
     with Session(tmp_path) as session:

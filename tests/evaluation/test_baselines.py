@@ -52,13 +52,13 @@ def test_the_tutorial() -> None:
     assert fit_with_baselines(seed=1, head="softmax", epochs=60)[0].loss < baselines.floor
 
 
-def test_no_weights_get_below_the_floor() -> None:
+def test_the_minimum_without_a_head_is_a_lower_bound() -> None:
     baselines, _ = fit_with_baselines([("ab", "ba")], epochs=400, lr=0.3)
     assert baselines.floor == pytest.approx(math.log(1 + math.exp(-2)))
     assert baselines.floor < baselines.loss < baselines.floor + 1e-2
 
 
-def test_a_sum_is_over_a_sequence() -> None:
+def test_a_summed_loss_is_per_sequence() -> None:
     baselines, _ = fit_with_baselines([("hello", "ohlol"), ("hel", "loh")], cell="rnn", loop=True, epochs=2)
     assert baselines.summed == pytest.approx(baselines.loss * 4)  # 8 steps in 2 sequences
     assert baselines.frequencies == pytest.approx(entropy("ohlolloh"))
@@ -68,7 +68,7 @@ def test_files_of_every_task(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
     baselines, _ = fit_with_baselines(data, dev=data, **TINY)
     labels = "".join(line.split("\t")[1] for line in data.read_text().splitlines())
-    assert baselines.answers == len(set(labels))
+    assert baselines.labels == len(set(labels))
     assert baselines.count == len(labels)
     assert baselines.frequencies == pytest.approx(entropy(labels))
     text = text_file(tmp_path / "text.txt")
@@ -76,7 +76,7 @@ def test_files_of_every_task(tmp_path: Path) -> None:
     assert baselines.frequencies == pytest.approx(entropy(text.read_text()))
     names = names_file(tmp_path / "names.csv")
     baselines, _ = fit_with_baselines(names, dev=names, input="name", target="kind", **TINY)
-    assert (baselines.count, baselines.answers) == (30, 2)
+    assert (baselines.count, baselines.labels) == (30, 2)
     assert baselines.frequencies == pytest.approx(math.log(2))
     baselines, metrics = fit_with_baselines(
         sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, num_layers=1, epochs=1
@@ -84,7 +84,7 @@ def test_files_of_every_task(tmp_path: Path) -> None:
     assert (baselines.loss, baselines.uniform, baselines.frequencies) == (metrics["loss"], 1.0, None)
 
 
-def test_a_target_that_was_never_counted() -> None:
+def test_a_label_missing_from_the_training_data() -> None:
     loss = cross_entropy(np.array([1, 1]), np.array([3, 0]))
     assert loss == pytest.approx(-(math.log(4 / 5) + math.log(1 / 5)) / 2)
     assert cross_entropy(np.array([0, 0]), np.array([0, 0])) == 0
@@ -114,5 +114,5 @@ def test_persistence_repeats_the_last_row(values: list[float]) -> None:
     assert metrics["mae"] == pytest.approx(sum(map(abs, errors)) / len(errors), abs=1e-12)
 
 
-def test_persistence_does_not_reach_over_series() -> None:
+def test_persistence_does_not_cross_series() -> None:
     assert evaluate_persistence([np.zeros((3, 1)), np.full((3, 1), 100.0)]) == {"rmse": 0.0, "mae": 0.0}

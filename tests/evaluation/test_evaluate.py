@@ -10,7 +10,7 @@ from helpers import TINY, names_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.data import sequences
-from ohlol.evaluation.evaluate import answer_indices, batches_in_order, measure_saturation
+from ohlol.evaluation.evaluate import batches_in_order, measure_saturation, prediction_indices
 from ohlol.inference.trained_model import TrainedModel
 
 
@@ -24,7 +24,7 @@ def letters(folder: Path) -> TrainedModel:
     return ohlol.fit(upper_pairs(folder / "pairs.tsv"), **TINY)
 
 
-def test_metrics_are_those_of_the_predictions(letters: TrainedModel, folder: Path) -> None:
+def test_metrics_equal_those_of_the_predictions(letters: TrainedModel, folder: Path) -> None:
     corpus = sequences.read(folder / "pairs.tsv")
     metrics = letters.evaluate(folder / "pairs.tsv").metrics()
     correct = steps = correct_sequences = 0
@@ -40,7 +40,7 @@ def test_metrics_are_those_of_the_predictions(letters: TrainedModel, folder: Pat
     assert metrics["loss"] == pytest.approx(loss / steps, rel=1e-4)
 
 
-def test_metrics_of_classes_are_those_of_the_predictions(folder: Path) -> None:
+def test_metrics_of_classes_equal_those_of_the_predictions(folder: Path) -> None:
     names = ohlol.fit(names_file(folder / "names.csv"), input="name", target="kind", **TINY)
     corpus = sequences.read(folder / "names.csv", names.config.data)
     labels = [p.labels[0] for p in names.predict_many(corpus)]
@@ -79,9 +79,9 @@ def test_saturation_is_the_share_of_large_hidden_states(letters: TrainedModel, f
     assert measure_saturation(letters.network, letters.codec, data) > before
 
 
-def test_answers_of_each_sequence(letters: TrainedModel) -> None:
-    data = letters.codec.encode(letters.corpus(["abc", "a", "ab"]))
+def test_predictions_of_each_sequence(letters: TrainedModel) -> None:
+    data = letters.codec.encode(letters.raw_data(["abc", "a", "ab"]))
     batch = batches_in_order(letters.codec, data)[0]
     assert batch.rows.tolist() == [0, 2, 1]
-    assert [steps.tolist() for steps in answer_indices(batch, per_sequence=False)] == [[0, 3, 5], [1, 4], [2]]
-    assert [steps.tolist() for steps in answer_indices(batch, per_sequence=True)] == [[0], [1], [2]]
+    assert [steps.tolist() for steps in prediction_indices(batch, per_sequence=False)] == [[0, 3, 5], [1, 4], [2]]
+    assert [steps.tolist() for steps in prediction_indices(batch, per_sequence=True)] == [[0], [1], [2]]

@@ -26,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fpartial
 
 
-def test_the_series_are_what_was_written(runs: Path) -> None:
+def test_the_curves_equal_the_log(runs: Path) -> None:
     panels = load_curves([runs / "hello"])
     lines = [json.loads(line) for line in (runs / "hello/metrics.jsonl").read_text().splitlines()]
     assert [(panel.key, panel.name) for panel in panels] == [
@@ -45,8 +45,8 @@ def test_the_series_are_what_was_written(runs: Path) -> None:
     assert [line.is_training for line in columns] == [False, True, False, True, False]
 
 
-def test_gradient_norm_and_saturation_are_what_they_say(tmp_path: Path) -> None:
-    """Both are worked out again, by torch alone, for an epoch of a single step."""
+def test_gradient_norm_and_saturation_are_recomputed(tmp_path: Path) -> None:
+    """Both are computed again with torch alone, for an epoch of a single step."""
     import torch
 
     model = ohlol.fit([("hello", "ohlol")], seed=1, epochs=1, snapshots=True, out=tmp_path / "run")
@@ -82,7 +82,7 @@ def test_runs_of_all_kinds_share_panels(runs: Path) -> None:
     }
 
 
-def test_runs_of_one_name_are_told_apart(runs: Path, tmp_path: Path) -> None:
+def test_runs_with_the_same_name_get_different_labels(runs: Path, tmp_path: Path) -> None:
     ohlol.fit([("hello", "ohlol")], seed=2, epochs=2, out=tmp_path / "hello")
     (_, *_, saturation) = load_curves([runs / "hello", tmp_path / "hello"])
     assert [line.run for line in saturation.lines] == [f"{runs.name}/hello", f"{tmp_path.name}/hello"]

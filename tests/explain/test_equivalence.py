@@ -1,4 +1,4 @@
-"""The ways agree where they should, a way that is wrong is found, and weights survive the conversions."""
+"""The implementations agree, a wrong one is detected, and weights are unchanged by the conversions."""
 
 import json
 from pathlib import Path
@@ -11,27 +11,29 @@ from helpers import TINY, upper_pairs
 import ohlol
 from ohlol import cells, nn
 from ohlol.cli import main
-from ohlol.explain.equivalence import KINDS, cell_from_layer, layer_from_cell, matrix_products, prove, prove_run
+from ohlol.explain.equivalence import KINDS, cell_from_layer, compare, compare_run, layer_from_cell, matrix_products
 from ohlol.utils.errors import InputError
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (4, 4, 5, 1), (7, 33, 20, 3)])
-def test_every_way_gives_the_same(kind: str, sizes: tuple[int, int, int, int]) -> None:
-    proof = prove(kind, **dict(zip(("input_size", "hidden_size", "seq_len", "batch_size"), sizes, strict=True)))
-    assert proof.converted
-    assert len(proof.implementations) == 5
-    for way in proof.implementations:
-        assert way.holds
+def test_all_implementations_agree(kind: str, sizes: tuple[int, int, int, int]) -> None:
+    comparison = compare(kind, **dict(zip(("input_size", "hidden_size", "seq_len", "batch_size"), sizes, strict=True)))
+    assert comparison.converted
+    assert len(comparison.implementations) == 5
+    for way in comparison.implementations:
+        assert way.agrees
         assert way.output < 1e-13
         assert way.gradient < 1e-12
         assert 0 <= way.output32 < 1e-5
         assert way.gradient32 < 1e-4
     if sizes[1] > 1:
-        assert any(way.output32 > 0 for way in proof.implementations)  # float32 is not float64: something was measured
+        assert any(
+            way.output32 > 0 for way in comparison.implementations
+        )  # float32 is not float64: something was measured
 
 
-def test_matrix_products_is_torchs_layer() -> None:
+def test_matrix_products_equal_the_layer_of_torch() -> None:
     for kind in KINDS:
         layer = getattr(torch.nn, kind.upper())(3, 2, dtype=torch.float64)
         x = torch.randn(4, 2, 3, dtype=torch.float64)
@@ -43,7 +45,7 @@ def test_matrix_products_is_torchs_layer() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("what", ["forward", "gradient"])
-def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_layer_is_detected(kind: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = getattr(nn, kind.upper())
     forward = ours.forward
 
@@ -52,9 +54,9 @@ def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.Monkey
         return (output + 1e-3 if what == "forward" else output + (output - output.detach()) * 1e-3), last
 
     monkeypatch.setattr(ours, "forward", wrong)
-    proof = prove(kind)
-    assert not proof.holds
-    assert [way.name for way in proof.implementations if not way.holds] == [f"ohlol.nn.{kind.upper()}"]
+    comparison = compare(kind)
+    assert not comparison.agrees
+    assert [way.name for way in comparison.implementations if not way.agrees] == [f"ohlol.nn.{kind.upper()}"]
 
 
 @pytest.mark.parametrize(
@@ -63,17 +65,17 @@ def test_a_wrong_layer_is_found(kind: str, what: str, monkeypatch: pytest.Monkey
 def test_the_weights_of_a_run(tmp_path: Path, cell: str, loop: bool) -> None:
     more = {"loop": True} if loop else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), cell=cell, **{**TINY, "epochs": 1, **more})
-    proofs = prove_run(model, seq_len=4, batch_size=2)
-    assert all(proof.holds for proof in proofs)
+    comparisons = compare_run(model, seq_len=4, batch_size=2)
+    assert all(comparison.agrees for comparison in comparisons)
     expected = [(k, d) for k in (0, 1) for d in ("forward", "backward")] if not loop else [(0, "forward")]
-    assert [(p.layer, p.direction) for p in proofs] == expected
-    assert proofs[0].sizes == {"I": model.network.encoder.size, "H": 6, "T": 4, "B": 2}
-    assert len({p.implementations[1].output32 for p in proofs}) == len(proofs)  # each its own weights
+    assert [(p.layer, p.direction) for p in comparisons] == expected
+    assert comparisons[0].sizes == {"I": model.network.encoder.size, "H": 6, "T": 4, "B": 2}
+    assert len({p.implementations[1].output32 for p in comparisons}) == len(comparisons)  # each its own weights
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_cells_from_layers_run_as_the_layer_does(kind: str, bias: bool) -> None:
+def test_cells_from_layers_equal_the_layer(kind: str, bias: bool) -> None:
     layer = getattr(torch.nn, kind.upper())(3, 2, 2, bidirectional=True, bias=bias, dtype=torch.float64)
     x = torch.randn(5, 1, 3, dtype=torch.float64)
     state = torch.get_rng_state()
@@ -95,7 +97,7 @@ def test_cells_from_layers_run_as_the_layer_does(kind: str, bias: bool) -> None:
 
 
 @pytest.mark.parametrize("kind", [*nn.CELL_CLASSES.values()])
-def test_layers_from_cells_and_back(kind: Any) -> None:
+def test_layers_from_cells_round_trip(kind: Any) -> None:
     cell = kind(3, 2)  # pyright: ignore[reportCallIssue]
     layer = layer_from_cell(cell)
     x = torch.randn(1, 4, 3)
@@ -113,11 +115,11 @@ def test_relu_is_kept() -> None:
     assert layer_from_cell(cell).nonlinearity == "relu"
 
 
-def test_what_does_not_fit() -> None:
+def test_invalid_weights_are_refused() -> None:
     for call, message in (
-        (lambda: prove("elman"), "`cell` is 'elman'"),
-        (lambda: prove(hidden_size=0), "`hidden_size` is 0; it must be from 1 to 1024"),
-        (lambda: prove(input_size=9999), "`input_size` is 9999"),
+        (lambda: compare("elman"), "`cell` is 'elman'"),
+        (lambda: compare(hidden_size=0), "`hidden_size` is 0; it must be from 1 to 1024"),
+        (lambda: compare(input_size=9999), "`input_size` is 9999"),
         (lambda: cell_from_layer(torch.nn.GRU(3, 2), 1), "layer 1, forward"),
         (lambda: cell_from_layer(torch.nn.GRU(3, 2), backward=True), "layer 0, backward"),
         (lambda: cell_from_layer(torch.nn.LSTM(3, 2, proj_size=1)), "proj_size=1"),
@@ -148,17 +150,17 @@ def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Mon
     assert page.count("✗") == 1
 
 
-def test_a_conversion_that_loses_something_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lossy_conversion_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     from ohlol.explain import equivalence
 
     def lossy(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
         layer = layer_from_cell(cell)
         with torch.no_grad():
-            layer.bias_hh_l0 += layer.bias_ih_l0  # as where the two biases are joined
+            layer.bias_hh_l0 += layer.bias_ih_l0  # as if the two biases were added
         return layer
 
     monkeypatch.setattr(equivalence, "layer_from_cell", lossy)
-    proof = equivalence.prove("lstm")
-    assert all(way.holds for way in proof.implementations)
-    assert not proof.converted
-    assert not proof.holds
+    comparison = equivalence.compare("lstm")
+    assert all(way.agrees for way in comparison.implementations)
+    assert not comparison.converted
+    assert not comparison.agrees

@@ -25,7 +25,7 @@ def hello(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return ohlol.fit([("hello", "ohlol")], seed=1, snapshots=True, out=tmp_path_factory.mktemp("runs") / "hello")
 
 
-def test_a_frame_for_each_epoch(hello: TrainedModel) -> None:
+def test_one_frame_per_epoch(hello: TrainedModel) -> None:
     assert hello.run is not None
     frames = trace_epochs(hello, "hello")
     assert [frame.epoch for frame in frames] == list(range(21))
@@ -37,7 +37,7 @@ def test_a_frame_for_each_epoch(hello: TrainedModel) -> None:
     assert "".join(frames[0].trace.predicted) != "ohlol" == "".join(best.trace.predicted)
 
 
-def test_fewer_frames_keep_the_ends_and_the_best(hello: TrainedModel) -> None:
+def test_fewer_frames_keep_the_first_last_and_best(hello: TrainedModel) -> None:
     for most in (3, 4, 9):
         frames = trace_epochs(hello, "hello", most=most)
         assert len(frames) == most
@@ -45,7 +45,7 @@ def test_fewer_frames_keep_the_ends_and_the_best(hello: TrainedModel) -> None:
         assert sum(frame.is_best for frame in frames) == 1
 
 
-def test_a_model_as_it_was(hello: TrainedModel) -> None:
+def test_the_model_of_an_epoch(hello: TrainedModel) -> None:
     assert hello.run is not None
     at_epoch = load_epoch(hello, 3)
     kept = snapshots.load(hello.run, 3, hello.network)
@@ -80,7 +80,7 @@ def test_metrics_that_cannot_be_read(line: str, said: str, tmp_path: Path) -> No
         metrics_log.read_metrics(tmp_path / "nowhere")
 
 
-def test_the_page_has_room(hello: TrainedModel) -> None:
+def test_the_number_of_frames_fits_the_page(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
     assert page.max_frames(found, compute_saliency(hello, "hello")) == page.MAX_FRAMES
     html = page.render_page(found, saliency=compute_saliency(hello, "hello"), frames=trace_epochs(hello, "hello"))
@@ -129,7 +129,7 @@ def test_the_second_slider(browser: Any, hello: TrainedModel, tmp_path: Path) ->
     for epoch, t in ((0, 3), (7, 1), (20, 4)):
         shown.page.locator("#epochs").fill(str(epoch))
         shown.page.locator("#slider").fill(str(t))
-        check(epoch, t)  # the step stays where it is when the epoch moves
+        check(epoch, t)  # the selected step is unchanged by a change of epoch
     shown.page.locator("#text").focus()
     shown.page.keyboard.press("Shift+ArrowLeft")
     check(19, 4)

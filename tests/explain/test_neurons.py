@@ -1,4 +1,4 @@
-"""The neuron that was made to track a feature is found, and none in noise."""
+"""A neuron constructed to track a feature is detected, and none in noise."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,7 @@ TEXT = 'He said "go (now)" and 12 left.\nThen "stop" [he] said at 7.\n' * 12
 
 
 def make_states(**tracked: int) -> NeuronStates:
-    """Noise, and neurons that follow a feature; names with _ for spaces."""
+    """Noise, and neurons that follow a feature; names have _ for spaces."""
     random = np.random.default_rng(3)
     values = random.normal(size=(len(TEXT), 40)).astype(np.float32)
     rows = features(TEXT)
@@ -37,7 +37,7 @@ def make_states(**tracked: int) -> NeuronStates:
 
 
 @pytest.mark.parametrize("feature", features("a"))
-def test_each_feature_is_found(feature: str) -> None:
+def test_each_feature_is_detected(feature: str) -> None:
     best = {f.feature: f for f in find_neurons(make_states(**{feature.replace(" ", "_"): 17}))}
     assert best[feature].neuron.index == 17
     assert best[feature].r < -0.98
@@ -48,17 +48,17 @@ def test_noise_tracks_nothing() -> None:
     found = find_neurons(make_states())
     assert len(found) == len(features(TEXT))
     assert max(abs(f.r) for f in found) < 0.25
-    # the best of 40 neurons of noise looks better where it was looked for than where it was not
+    # the best of 40 noise neurons has a higher correlation on the half that selected it
     assert np.mean([abs(f.r_selection) for f in found]) > np.mean([abs(f.r) for f in found])
 
 
-def test_a_feature_that_is_hardly_there_is_left_out() -> None:
+def test_a_rare_feature_is_left_out() -> None:
     states = make_states()
     few = NeuronStates(("A", *("b" * (len(TEXT) - 1))), states.neurons, states.values)
     assert "upper case" not in [f.feature for f in find_neurons(few)]
 
 
-def test_features_by_hand() -> None:
+def test_features_computed_by_hand() -> None:
     rows = features('A "b(c)" d\n4')
     assert rows["inside quotes"].astype(int).tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
     assert rows["inside brackets"].astype(int).tolist() == [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
@@ -87,7 +87,7 @@ def test_passages_are_the_most_active_places() -> None:
 
 def test_matching() -> None:
     values = np.zeros((60, 4), np.float32)
-    values[:, 3] = 1  # always on: says nothing
+    values[:, 3] = 1  # always on, so it is excluded
     for start in (10, 30, 50):
         values[start : start + 4, :2] = 0.9
     values[40:44, 0] = 0.9
@@ -101,7 +101,7 @@ def test_matching() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_states_are_those_of_the_trace(tmp_path: Path, cell: str) -> None:
+def test_states_equal_those_of_the_trace(tmp_path: Path, cell: str) -> None:
     more = {} if cell.endswith(LOOP) else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
     states, found = record_states(model, "abcde" * 4), trace(model, "abcde" * 4)
@@ -123,8 +123,8 @@ def text_model(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return ohlol.fit(text_file(folder / "text.txt"), out=folder / "run", **{**TINY, "epochs": 2})
 
 
-def test_a_unit_made_by_hand_in_a_real_model(text_model: TrainedModel, tmp_path: Path) -> None:
-    """Weights that let one unit of the LSTM see nothing but whether the symbol is a space."""
+def test_a_constructed_neuron_in_a_model(text_model: TrainedModel, tmp_path: Path) -> None:
+    """One neuron whose weights depend only on whether the symbol is a space."""
     model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "epochs": 1, "embedding_size": 0, "cell": "rnn"})
     layer, vocab = model.network.layers, model.codec.symbols
     assert vocab is not None

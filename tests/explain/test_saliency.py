@@ -1,4 +1,4 @@
-"""Influence against what the model itself does when an input is changed, and the horizon of a known recurrence."""
+"""Influence against what the model does when an input is changed, and the influence length of a known recurrence."""
 
 import json
 from pathlib import Path
@@ -30,7 +30,7 @@ def scores(model: TrainedModel, x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_both_measures_against_the_model(tmp_path: Path, cell: str) -> None:
+def test_both_measures_are_recomputed_with_the_model(tmp_path: Path, cell: str) -> None:
     more = {} if cell.endswith(LOOP) else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
     found = compute_saliency(model, "abcad")
@@ -50,7 +50,7 @@ def test_both_measures_against_the_model(tmp_path: Path, cell: str) -> None:
             )
 
 
-def test_the_future_does_not_matter(hello: TrainedModel) -> None:
+def test_later_inputs_have_no_influence(hello: TrainedModel) -> None:
     found = compute_saliency(hello, "hello")
     for matrix in (found.gradient, found.ablation):
         assert (np.triu(matrix, 1) == 0).all()
@@ -58,7 +58,7 @@ def test_the_future_does_not_matter(hello: TrainedModel) -> None:
 
 
 def forgetting(model: TrainedModel, keep: float) -> None:
-    """Make the layer multiply its state by `keep` at every step, near enough, since its sums stay near 0."""
+    """Set weights so that the layer approximately multiplies its state by `keep` at every step."""
     with torch.no_grad():
         layer = model.network.layers
         layer.weight_ih_l0.copy_(torch.eye(4) * 1e-3)
@@ -67,17 +67,17 @@ def forgetting(model: TrainedModel, keep: float) -> None:
         layer.bias_hh_l0.zero_()
 
 
-@pytest.mark.parametrize(("keep", "horizon", "bptt"), [(0.05, 2, 8), (0.5, 7, 8), (0.7, 13, 16), (0.999, None, 64)])
-def test_the_horizon_of_a_known_recurrence(keep: float, horizon: int | None, bptt: int) -> None:
+@pytest.mark.parametrize(("keep", "length", "bptt"), [(0.05, 2, 8), (0.5, 7, 8), (0.7, 13, 16), (0.999, None, 64)])
+def test_the_influence_length_of_a_known_recurrence(keep: float, length: int | None, bptt: int) -> None:
     model = ohlol.fit([("hello", "ohlol")], seed=1, epochs=1)
     forgetting(model, keep)
     found = compute_saliency(model, "helo" * 10)
-    assert (found.horizon, found.recommended_bptt) == (horizon, bptt)  # 0.5 ** 7 is the first power under 1 %
+    assert (found.influence_length, found.recommended_bptt) == (length, bptt)  # 0.5 ** 7 is the first power under 1 %
     np.testing.assert_allclose(found.by_distance[:8], keep ** np.arange(8), rtol=0.02)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_one_answer_for_the_whole(tmp_path: Path, bidirectional: bool) -> None:
+def test_one_prediction_per_sequence(tmp_path: Path, bidirectional: bool) -> None:
     model = ohlol.fit(
         names_file(tmp_path / "names.csv"),
         input="name",
@@ -104,6 +104,6 @@ def test_the_end_of_a_long_text(tmp_path: Path) -> None:
 
 def test_json(hello: TrainedModel) -> None:
     data = json.loads(json.dumps(compute_saliency(hello, "hello").to_json()))
-    assert data["horizon"] == 4
+    assert data["influence_length"] == 4
     assert data["recommended_bptt"] == 8
     assert len(data["gradient"]) == len(data["ablation"]) == len(data["by_distance"]) == 5

@@ -1,4 +1,4 @@
-"""Every shape of a report against a module of torch."""
+"""Every shape of a report equals that of a module of torch."""
 
 import itertools
 import json
@@ -45,7 +45,7 @@ def assert_parameters(found: tuple[Parameter, ...], count: int, sizes: dict[str,
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("sizes", SIZES)
 @pytest.mark.parametrize("kind", CELLS)
-def test_cell_against_torch(kind: str, sizes: tuple[int, int, int, int], bias: bool) -> None:
+def test_cell_shapes_equal_those_of_torch(kind: str, sizes: tuple[int, int, int, int], bias: bool) -> None:
     I, H, T, B = sizes
     report = cell(kind, input_size=I, hidden_size=H, seq_len=T, batch_size=B, bias=bias)
     module = CLASSES[kind](I, H, bias=bias)
@@ -84,7 +84,9 @@ def test_equation_with_shapes(kind: str, bias: bool) -> None:
 @pytest.mark.parametrize(("bidirectional", "batch_first", "bias"), list(itertools.product([False, True], repeat=3)))
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_layer_against_torch(kind: str, num_layers: int, bidirectional: bool, batch_first: bool, bias: bool) -> None:
+def test_layer_shapes_equal_those_of_torch(
+    kind: str, num_layers: int, bidirectional: bool, batch_first: bool, bias: bool
+) -> None:
     for I, H, T, B in SIZES:
         options = {"num_layers": num_layers, "bidirectional": bidirectional, "batch_first": batch_first, "bias": bias}
         report = layer(kind, input_size=I, hidden_size=H, seq_len=T, batch_size=B, **options)
@@ -116,7 +118,7 @@ def test_layer_against_torch(kind: str, num_layers: int, bidirectional: bool, ba
     ],
 )
 @pytest.mark.parametrize("kind", LAYERS)
-def test_claims_hold_for_a_module_of_ones_own(kind: str, options: dict[str, Any], claims: list[str]) -> None:
+def test_documented_shapes_hold_for_a_custom_module(kind: str, options: dict[str, Any], claims: list[str]) -> None:
     report = layer(kind, num_layers=2, **options)
     assert [e.claim for e in report.equalities if "h_n" in e.claim] == claims
     output, last = CLASSES[kind](4, 2, num_layers=2, **options)(torch.randn(3, 3, 4))
@@ -136,7 +138,7 @@ def test_nonlinearity(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CELLS)
-def test_wrong_shapes_of_a_cell_are_told_as_torch_tells_them(kind: str) -> None:
+def test_wrong_shapes_of_a_cell_raise_the_error_of_torch(kind: str) -> None:
     report = cell(kind)
     with pytest.raises(RuntimeError) as caught:
         CLASSES[kind](4, 2)(torch.zeros(1, 5))
@@ -146,12 +148,12 @@ def test_wrong_shapes_of_a_cell_are_told_as_torch_tells_them(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_wrong_shapes_of_a_layer_are_told_as_torch_tells_them(kind: str) -> None:
+def test_wrong_shapes_of_a_layer_raise_the_error_of_torch(kind: str) -> None:
     size, silent, mixed, start, *rest = layer(kind, batch_size=2).mistakes
     with pytest.raises(RuntimeError) as caught:
         CLASSES[kind](4, 2)(torch.zeros(3, 2, 5))
     assert size.error == f"RuntimeError: {caught.value}"
-    assert silent.error is None  # torch takes B for T and says nothing: worth knowing
+    assert silent.error is None  # torch reads B as T without an error
     assert silent.result == (2, 3, 2)
     assert "Expected hidden" in (mixed.error or "")
     assert "got [2, 1, 2]" in (start.error or "")
@@ -168,7 +170,7 @@ def test_json_round_trip(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_seed_gives_the_same_and_leaves_the_global_one_alone(kind: str) -> None:
+def test_the_seed_determines_the_result_and_not_the_global_generator(kind: str) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -178,7 +180,7 @@ def test_the_same_seed_gives_the_same_and_leaves_the_global_one_alone(kind: str)
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["input_size", "hidden_size", "seq_len", "batch_size", "num_layers"])
-def test_bad_sizes_name_the_argument(kind: str, name: str) -> None:
+def test_invalid_sizes_name_the_argument(kind: str, name: str) -> None:
     for size in (0, -3):
         if name == "num_layers" and kind in CELLS:
             continue
@@ -188,7 +190,7 @@ def test_bad_sizes_name_the_argument(kind: str, name: str) -> None:
         shapes(kind, **{name: 10**12})
 
 
-def test_sizes_too_large_together() -> None:
+def test_sizes_too_large_in_total() -> None:
     with pytest.raises(InputError, match="lower one of them"):
         shapes("lstm", input_size=4096, hidden_size=4096, seq_len=4096, batch_size=4096)
 
@@ -204,7 +206,7 @@ def test_sizes_too_large_together() -> None:
         ("lstmcell", {"batch_first": True}, "use lstm instead"),
     ],
 )
-def test_options_that_do_not_fit(kind: str, options: dict[str, Any], message: str) -> None:
+def test_incompatible_options_are_refused(kind: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         shapes(kind, **options)
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The numbers of a trace, worked out again by hand from the weights, and against the model's own forward."""
+"""The numbers of a trace equal those computed by hand from the weights and those of the model's forward pass."""
 
 import json
 import math
@@ -26,8 +26,8 @@ def weights(model: TrainedModel) -> dict[str, list[Any]]:
     return {name: p.detach().double().tolist() for name, p in model.network.state_dict().items()}
 
 
-def test_hello_by_hand_from_the_weights_alone(hello: TrainedModel) -> None:
-    """No tensor arithmetic: sums written out over Python's own numbers."""
+def test_hello_computed_by_hand(hello: TrainedModel) -> None:
+    """Computed with Python floats, without tensors."""
     found = trace(hello, "hello", target="ohlol")
     w = weights(hello)
     W_ih, W_hh = w["layers.weight_ih_l0"], w["layers.weight_hh_l0"]
@@ -62,7 +62,7 @@ def test_hello_by_hand_from_the_weights_alone(hello: TrainedModel) -> None:
     assert found.difference < 1e-6
 
 
-def test_hello_gradients_by_hand(hello: TrainedModel) -> None:
+def test_gradients_of_hello_computed_by_hand(hello: TrainedModel) -> None:
     """Backpropagation through time written out: dL/dh_t = (p_t - y_t)/5 + W_hh^T ((1 - h_{t+1}^2) dL/dh_{t+1})."""
     found = trace(hello, "hello", target="ohlol")
     W_hh = np.array(weights(hello)["layers.weight_hh_l0"])
@@ -77,7 +77,7 @@ def test_hello_gradients_by_hand(hello: TrainedModel) -> None:
 
 
 def recomposed(found: Trace) -> None:
-    """The states made again from the gates alone."""
+    """The states computed from the gates."""
     for layer in found.layers:
         g = {gate.name: gate.value for gate in layer.gates}
         old, new = layer.before, layer.after
@@ -95,7 +95,7 @@ def recomposed(found: Trace) -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_is_the_models_own_forward(tmp_path: Path, cell: str) -> None:
+def test_equations_equal_the_forward_pass_of_the_model(tmp_path: Path, cell: str) -> None:
     single = cell.endswith(LOOP)
     more = {} if single else {"num_layers": 2, "bidirectional": True}
     model = ohlol.fit(upper_pairs(tmp_path / "pairs.tsv"), **{**TINY, **cell_settings(cell), "epochs": 1, **more})
@@ -112,13 +112,13 @@ def test_every_cell_is_the_models_own_forward(tmp_path: Path, cell: str) -> None
         assert set(layer.gradients or ()) == set(layer.after)
 
 
-def test_a_wrong_weight_shows_in_the_difference(hello: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_weight_increases_the_difference(hello: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     forward = hello.network.layers.forward
     monkeypatch.setattr(hello.network.layers, "forward", lambda x, hx=None: tuple(o + 0.25 for o in forward(x, hx)))
     assert trace(hello, "hello").difference == pytest.approx(0.25, abs=1e-6)
 
 
-def test_activations_are_torchs() -> None:
+def test_activations_equal_those_of_torch() -> None:
     x = torch.linspace(-3, 3, 13, dtype=torch.float64)
     assert set(ACTIVATIONS) == {gate.activation for spec in CELL_SPECS.values() for gate in spec.gates}
     for name, activation in ACTIVATIONS.items():
@@ -141,7 +141,7 @@ def test_the_next_symbol(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_one_label_for_the_whole(tmp_path: Path, bidirectional: bool) -> None:
+def test_one_label_per_sequence(tmp_path: Path, bidirectional: bool) -> None:
     model = ohlol.fit(
         names_file(tmp_path / "names.csv"),
         input="name",
@@ -156,7 +156,7 @@ def test_one_label_for_the_whole(tmp_path: Path, bidirectional: bool) -> None:
     assert trace(model, "bdla").loss is None
 
 
-def test_words_with_spelling(tmp_path: Path) -> None:
+def test_words_with_characters(tmp_path: Path) -> None:
     model = ohlol.fit(conll_file(tmp_path / "tags.conll"), char_rnn_size=4, **{**TINY, "epochs": 1})
     found = trace(model, "Ada sees New Rome", target="B-PER O B-LOC I-LOC")
     assert found.symbols == ("Ada", "sees", "New", "Rome")
@@ -164,7 +164,7 @@ def test_words_with_spelling(tmp_path: Path) -> None:
     assert found.difference < 1e-6
 
 
-def test_a_pair_of_training_brings_its_target(hello: TrainedModel) -> None:
+def test_a_training_pair_has_its_target(hello: TrainedModel) -> None:
     assert trace(hello, "hello").targets == tuple("ohlol")
     other = trace(hello, "hell")
     assert other.loss is None
@@ -172,7 +172,7 @@ def test_a_pair_of_training_brings_its_target(hello: TrainedModel) -> None:
     assert other.layers[0].gradients is None
 
 
-def test_json_is_plain_and_says_the_same(hello: TrainedModel) -> None:
+def test_json_has_the_same_values(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
     data = json.loads(json.dumps(found.to_json()))
     step = data["layers"][0]["steps"][2]
@@ -185,7 +185,7 @@ def test_json_is_plain_and_says_the_same(hello: TrainedModel) -> None:
     assert trace(hello, "hell").to_json()["layers"][0]["steps"][0]["gradient"] is None
 
 
-def test_what_does_not_fit(hello: TrainedModel, tmp_path: Path) -> None:
+def test_invalid_arguments_are_refused(hello: TrainedModel, tmp_path: Path) -> None:
     for sequence, target, message in (
         ("", None, "is empty"),
         ("hexx", None, "'x' was not seen in training"),
@@ -199,7 +199,7 @@ def test_what_does_not_fit(hello: TrainedModel, tmp_path: Path) -> None:
         trace(numbers, "1")
 
 
-def test_the_model_is_left_in_its_mode(hello: TrainedModel) -> None:
+def test_the_mode_of_the_model_is_restored(hello: TrainedModel) -> None:
     hello.network.zero_grad()
     for mode in (True, False):
         hello.network.train(mode)

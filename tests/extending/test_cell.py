@@ -1,4 +1,4 @@
-"""A cell that is one module and nothing else goes through training, evaluation, inference, explanation and export."""
+"""A cell added by one module: training, evaluation, inference, explanation and export."""
 
 import io
 import itertools
@@ -12,7 +12,7 @@ from rich.console import Console
 import ohlol
 from ohlol.cells import CELLS
 from ohlol.display.trace_text import step_to_text
-from ohlol.explain.equivalence import prove_run
+from ohlol.explain.equivalence import compare_run
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop import onnx_export
@@ -24,7 +24,7 @@ PAIRS = [("hello", "ohlol"), ("hell", "ohlo")]
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> Iterator[None]:
-    """The toy cell is known in this module only."""
+    """Register the toy cell for this module only."""
     before = dict(CELLS)
     from toy_cell import MGU
 
@@ -92,7 +92,7 @@ def test_explain(model: TrainedModel) -> None:
     assert (f.name, f.activation, n.name, n.activation, n.reset_by) == ("f", "sigmoid", "n", "tanh", "f")
     total = n.W_ih_x + n.b_ih + f.value * (n.W_hh_h + n.b_hh)
     assert abs(total - n.total).max() < 1e-12
-    assert all(proof.holds for proof in prove_run(model))
+    assert all(comparison.agrees for comparison in compare_run(model))
     page = io.StringIO()
     step_to_text(found, 1, Console(file=page, width=100))
     assert "f *" in page.getvalue()

@@ -1,4 +1,4 @@
-"""A head that is one module and nothing else goes through training, evaluation, inference, explanation and export."""
+"""A head added by one module: training, evaluation, inference, explanation and export."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -48,7 +48,7 @@ def test_a_file_is_recognized_and_the_reason_is_given(rules: Path) -> None:
     assert settings == DataSettings(task="label", format="rules", level="word")
 
 
-def test_other_files_are_recognized_as_before(tmp_path: Path) -> None:
+def test_other_files_are_still_recognized(tmp_path: Path) -> None:
     (tmp_path / "pairs.tsv").write_text("ab\tAB\n")
     (tmp_path / "text.txt").write_text("To be, or not to be\n")
     assert sequences.read(tmp_path / "pairs.tsv").settings.format == "pairs"
@@ -80,8 +80,8 @@ def test_errors_name_file_and_line(rules: Path) -> None:
         sequences.read(rules, DataSettings(format="rules", level="char"))
 
 
-def test_encode_in_processes_that_register_it_themselves(rules: Path, tmp_path: Path) -> None:
-    """The reader travels with the plan, so that each process imports the module that registers it."""
+def test_encode_in_several_processes(rules: Path, tmp_path: Path) -> None:
+    """The plan names the module of the reader, so that each process imports and registers it."""
     program = (
         "import sys; from pathlib import Path; import toy_reader\n"
         "from ohlol.config import DataSettings; from ohlol.data.corpus.encode import encode\n"

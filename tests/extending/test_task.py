@@ -1,4 +1,4 @@
-"""A task that is one module and nothing else goes through training, evaluation, inference, explanation and export."""
+"""A task added by one module: training, evaluation, inference, explanation and export."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from registries import restore
 import ohlol
 from ohlol.cli import main
 from ohlol.data import sequences
-from ohlol.data.targets import TARGETS
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.explain.trace import trace
 from ohlol.inference.output import FORMATS, make_writer
 from ohlol.inference.trained_model import TrainedModel
@@ -19,7 +19,7 @@ from ohlol.tasks import TASKS
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> Iterator[None]:
-    with restore(TASKS, TARGETS):
+    with restore(TASKS, TARGET_KINDS):
         import toy_task
 
         assert len(Path(toy_task.__file__).read_text().splitlines()) <= 60

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ohlol.config import DataSettings
 from ohlol.data.lines import Example, Lines, error_at, nfc
 from ohlol.data.readers.base import CERTAIN, Confidence, Reader, register
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 
 ARROW = " => "
 
@@ -14,7 +14,7 @@ class RulesReader(Reader):
     """A rule in each line."""
 
     name = "rules"
-    targets = (Targets(),)
+    targets = (TargetKind(),)
     level = "word"
 
     def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:

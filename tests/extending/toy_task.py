@@ -1,7 +1,7 @@
 """A task added by one module: a label for each step, judged by the recall of the label that is recognized worst."""
 
 from ohlol.config import ModelSettings, TrainSettings
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 from ohlol.tasks import Task, register
 from ohlol.tasks.metrics import ConfusionMetrics, Metrics
 
@@ -10,7 +10,7 @@ class LowestRecall(ConfusionMetrics):
     """The lowest recall of a label, and accuracy."""
 
     @property
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """The metric that selects the best weights."""
         return "lowest_recall"
 
@@ -35,7 +35,7 @@ def search_space(level: str) -> tuple[str, ...]:
 register(
     Task(
         name="rarest",
-        targets=Targets(),
+        targets=TargetKind(),
         head="softmax",
         metrics=LowestRecall,
         defaults=default_settings,

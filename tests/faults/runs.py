@@ -1,4 +1,4 @@
-"""Small runs of every task for the fault tests, in processes that can be killed; knows nothing of what is checked."""
+"""Small runs of every task for the fault tests, in processes that can be killed."""
 
 import multiprocessing
 import os
@@ -41,7 +41,7 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
 }
 """Task and cell -> data and settings."""
 KEPT = ("model.safetensors", "metrics.jsonl", "config.json", "vocab.json", "README.md", "resume/last.safetensors")
-"""What must be equal to the byte."""
+"""Files that must have the same bytes."""
 EVERY = ("1", "3", "300s")
 """Between saved states: every step, so that most kills fall into a save; some steps; the default."""
 
@@ -69,7 +69,7 @@ def train(folder: str, kind: str, every: str, how: str) -> None:
 
 
 def command_line(arguments: tuple[str, ...], folder: str, code: str) -> None:
-    """Run the command line in `folder`, with what it says in `stdout` and `stderr` there, after some code."""
+    """Run some code and then the command line in `folder`, with its output in the files `stdout` and `stderr` there."""
     import torch
 
     from ohlol.cli import main
@@ -84,7 +84,7 @@ def command_line(arguments: tuple[str, ...], folder: str, code: str) -> None:
 
 @dataclass
 class Kills:
-    """What came of killing a run again and again until it was through."""
+    """The result of killing and restarting a run until it was complete."""
 
     kills: int = 0
     restarts: int = 0
@@ -93,7 +93,7 @@ class Kills:
 
 
 def how_to_go_on(run: Path) -> str:
-    """What a person would do after a kill, from what lies there."""
+    """The mode in which a user continues after a kill, from the files of the run."""
     if not run.exists():
         return "start"
     states = [(run / "resume" / f"{name}.safetensors").exists() for name in ("last", "before")]
@@ -101,7 +101,7 @@ def how_to_go_on(run: Path) -> str:
 
 
 def whole(folder: Path, kind: str, every: str) -> float:
-    """Train without being killed, and say how long it took."""
+    """Train without a kill and return the seconds it took."""
     folder.mkdir(parents=True)
     RUNS[kind][0](folder / RUNS[kind][1])
     process = context.Process(target=train, args=(str(folder), kind, every, "start"))
@@ -113,7 +113,7 @@ def whole(folder: Path, kind: str, every: str) -> float:
 
 
 def killed(folder: Path, kind: str, every: str, times: int, seconds: float, chance: random.Random) -> Kills:
-    """Kill a run `times` at random moments, go on after each, and compare its end with `folder`/whole."""
+    """Kill a run `times` at random moments, continue after each, and compare the result with `folder`/whole."""
     place = folder / "killed"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
@@ -134,7 +134,7 @@ def killed(folder: Path, kind: str, every: str, times: int, seconds: float, chan
         assert process.exitcode == 0, f"{kind}: {how} after {found.kills} kills ended with {process.exitcode}"
         if found.kills >= times:
             break
-        shutil.rmtree(place / "run")  # it was through before the next kill: kill another
+        shutil.rmtree(place / "run")  # it ended before the next kill: start another
     one, two = place / "run", folder / "whole" / "run"
     names = (*KEPT, *(str(path.relative_to(two)) for path in two.glob("snapshots/*")))
     found.differing = tuple(name for name in names if (one / name).read_bytes() != (two / name).read_bytes())

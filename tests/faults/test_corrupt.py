@@ -1,4 +1,4 @@
-"""Each file of a run directory cut, flipped, swapped or hostile: a load gives equal content, or ends in one line."""
+"""Truncated, flipped, swapped and hostile files of a run directory: loading gives equal content or one line."""
 
 import itertools
 import json
@@ -44,12 +44,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(made: Path, tmp_path: Path) -> Path:
-    """A copy to damage."""
+    """A copy of the run that a test may damage."""
     return Path(shutil.copytree(made / "run", tmp_path / "run"))
 
 
 def content(run: Path) -> tuple[Any, ...]:
-    """All that loading a run gives."""
+    """Everything that loading a run returns."""
     config, codec, model = run_directory.load_model(run)
     return config, codec, {k: v.numpy().tobytes() for k, v in model.state_dict().items()}
 
@@ -61,14 +61,14 @@ def state(run: Path) -> tuple[Any, ...]:
 
 def one_line(error: InputError, run: Path | None) -> None:
     said = str(error)
-    assert said.isprintable()  # one line, and nothing that a terminal would obey
+    assert said.isprintable()  # one line without control characters
     assert len(said) < 600
     assert run is None or str(run) in said
 
 
 @contextmanager
 def one_line_or_none(run: Path | None = None) -> Generator[None]:
-    """What is done succeeds, or ends in one line that names the run; where there is none, perhaps a data file."""
+    """The block succeeds, or raises one line that names the run or, without one, a data file."""
     try:
         yield
     except InputError as error:
@@ -122,7 +122,7 @@ def states(run: Path) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", [*READ, *STATES])
-def test_a_file_cut_anywhere(run: Path, name: str) -> None:
+def test_truncated_files(run: Path, name: str) -> None:
     wanted, (last, before) = content(run), states(run)
     whole = (run / name).read_bytes()
     found = Outcome()
@@ -136,9 +136,9 @@ def test_a_file_cut_anywhere(run: Path, name: str) -> None:
     if name == STATES[0]:
         assert found.fell_back == len(lengths)
     elif name == STATES[1]:
-        assert found.equal == len(lengths)  # the newest is whole
+        assert found.equal == len(lengths)  # the newest state is undamaged
     else:
-        assert found.refused >= len(lengths) - 1  # JSON without its last line end is still whole
+        assert found.refused >= len(lengths) - 1  # JSON without its last line end is still valid
 
 
 def test_flipped_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +148,7 @@ def test_flipped_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(FLIPS):
         name = list(wholes)[number % len(wholes)]
         raw = bytearray(wholes[name])
-        header = number % 8 >= 4 and name.endswith(".safetensors")  # half of them where structure is
+        header = number % 8 >= 4 and name.endswith(".safetensors")  # half of them in the header
         bit = chance.randrange(min(8 * 1024, 8 * len(raw)) if header else 8 * len(raw))
         raw[bit // 8] ^= 1 << bit % 8
         (run / name).write_bytes(raw)
@@ -164,7 +164,7 @@ def test_flipped_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
         print(f"{FLIPS} bits: {found.refused} refused, {found.fell_back} fell back, {found.equal} of equal content")
 
 
-def test_a_run_with_a_damaged_newest_state_ends_in_the_same_bytes(made: Path, run: Path) -> None:
+def test_a_run_with_a_damaged_newest_state_ends_with_the_same_bytes(made: Path, run: Path) -> None:
     newest = run / STATES[0]
     newest.write_bytes(newest.read_bytes()[:-1])
     with pytest.warns(InputWarning, match=r"last\.safetensors: cannot be read: .*going on from the state before it"):
@@ -194,7 +194,7 @@ def test_both_states_damaged(run: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [lambda raw: raw[:-3], lambda raw: raw.replace(b'"epoch": 1', b'"epoch": 7'), bytes])
-def test_damaged_metrics_are_told_when_the_run_is_resumed(run: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_metrics_are_reported_when_the_run_is_resumed(run: Path, damage: Callable[[bytes], bytes]) -> None:
     metrics = run / "metrics.jsonl"
     raw = metrics.read_bytes()
     metrics.write_bytes(damage(raw) if damage is not bytes else b"")
@@ -254,7 +254,7 @@ def test_hostile_content(run: Path, name: str, hostile: str) -> None:
 
 def set_in(run: Path, name: str, path: tuple[Any, ...], value: Any) -> None:
     data = json.loads((run / name).read_text(encoding="utf-8"))
-    del data["sha256"]  # so that what is changed is read, not refused at once
+    del data["sha256"]  # otherwise the checksum refuses every change
     at = data
     for key in path[:-1]:
         at = at[key]
@@ -292,7 +292,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json"])
 @pytest.mark.parametrize("source", ["run", "series"])
-def test_every_value_may_be_of_any_kind(made: Path, tmp_path: Path, source: str, name: str) -> None:
+def test_values_of_other_types(made: Path, tmp_path: Path, source: str, name: str) -> None:
     run = Path(shutil.copytree(made / source, tmp_path / "run"))
     kept = (run / name).read_bytes()
     values = [place for place in places(json.loads(kept)) if place != ("sha256",)]
@@ -318,7 +318,7 @@ def memory() -> Generator[None]:
 
 @pytest.mark.usefixtures("memory")
 @pytest.mark.parametrize("claim", CLAIMS)
-def test_claims_are_checked_before_memory_is_taken(run: Path, claim: str) -> None:
+def test_declared_sizes_are_checked_before_memory_is_allocated(run: Path, claim: str) -> None:
     set_in(run, *CLAIMS[claim])
     began = time.monotonic()
     with pytest.raises(InputError) as refused:
@@ -369,7 +369,7 @@ WEIGHTS: dict[str, bytes] = {
     "a deep header": safetensors(b'{"a":' * 100_000),
     "metadata that are no strings": safetensors(b'{"__metadata__":{"sha256":[1]}}'),
     "a name that leads out": save({"../../../../etc/passwd": torch.zeros(1)}),
-    "values that are not finite": b"",  # made in the test, from the run's own names and shapes
+    "values that are not finite": b"",  # built in the test from the names and shapes of the run
     "a pickle": b"\x80\x04cos\nsystem\n(S'touch pwned'\ntR.",
 }
 
@@ -391,7 +391,7 @@ def test_hostile_weights(run: Path, weights: str, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_sparse_giant_is_not_read(run: Path, name: str) -> None:
+def test_a_huge_sparse_file_is_refused(run: Path, name: str) -> None:
     with (run / name).open("r+b") as file:
         file.truncate(1 << 40)
     began = time.monotonic()
@@ -401,7 +401,7 @@ def test_a_sparse_giant_is_not_read(run: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", READ)
-def test_a_pipe_a_device_and_a_folder_are_no_files(run: Path, name: str) -> None:
+def test_pipes_devices_and_directories_are_refused(run: Path, name: str) -> None:
     (run / name).unlink()
     os.mkfifo(run / name)
     with pytest.raises(InputError, match="not a plain file"):
@@ -447,11 +447,11 @@ POSITIONS: dict[str, Any] = {
     "batch": -1,
     "step": 1.5,
     "best": [1],
-    "stale": None,
-    "plateau": "x",
+    "epochs_without_improvement": None,
+    "lr_factor": "x",
     "metrics_bytes": 1 << 60,
     "machine": 3,
-    "counted": 10**400,
+    "loss_weight": 10**400,
 }
 
 

@@ -1,4 +1,4 @@
-"""Every n-th write, flush and rename of a run fails, is cut short, or is its last act: the directory stays readable."""
+"""Every n-th write, flush and rename fails, is truncated, or is the last one: the run directory stays readable."""
 
 import errno
 import io
@@ -135,7 +135,7 @@ def test_every_operation_may_fail(fault: str, whole: Path, tmp_path: Path, monke
             ohlol.fit(out="run", resume=True)
         else:  # before the first state there is nothing to lose
             assert not (Path("run") / "metrics.jsonl").exists(), n
-            with pytest.raises(InputError, match="`overwrite` starts anew"):
+            with pytest.raises(InputError, match="use `overwrite` to start a new run"):
                 ohlol.fit(out="run", resume=True)
             ohlol.fit("data.txt", out="run", overwrite=True, **SETTINGS)
         found, wanted = bytes_of(Path("run")), bytes_of(whole)
@@ -159,7 +159,7 @@ def test_a_resumed_run_may_fail_as_well(
     make, short = FAULTS[fault]
     monkeypatch.chdir(tmp_path)
     text_file(tmp_path / "data.txt")
-    with disk(monkeypatch, Disk(60, PowerCut())), pytest.raises(PowerCut):  # behind the first saved state
+    with disk(monkeypatch, Disk(60, PowerCut())), pytest.raises(PowerCut):  # after the first saved state
         ohlol.fit("data.txt", out="run", **SETTINGS)
     for n in range(1, 12):  # one fault after another, each resume starting where the last one failed
         with disk(monkeypatch, Disk(n, make(), short=short)):

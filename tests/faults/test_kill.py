@@ -1,4 +1,4 @@
-"""A run killed with signal 9 at random moments, again and again, ends in the same bytes as one that was not."""
+"""A run killed repeatedly with signal 9 at random moments ends with the same bytes as one that was not."""
 
 import os
 import random
@@ -17,7 +17,7 @@ IN_A_ROW = 9
 
 
 @pytest.mark.parametrize("kind", RUNS)
-def test_a_killed_run_ends_in_the_same_bytes(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_killed_run_ends_with_the_same_bytes(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     chance = random.Random(f"{KILLS} {kind}")
     left, made, restarts, number = SHARE[kind], 0, 0, 0
     while left:

@@ -1,4 +1,4 @@
-"""A run in trouble: signals, locks, full and read-only disks, numbers that are none, memory, changed data, clocks."""
+"""Faults during a run: signals, locks, full and read-only disks, NaN, memory, changed data, clocks."""
 
 import errno
 import json
@@ -70,7 +70,7 @@ def test_a_signal_during_a_save(tmp_path: Path, name: str) -> None:
 
 
 def test_two_interrupts_stop_at_once_and_leave_a_readable_state(tmp_path: Path) -> None:
-    # raise_signal returns after the handler has run; two signals sent by kill may be told to Python as one
+    # raise_signal returns after the handler has run; Python may report two signals sent by kill as one
     act = "(signal.raise_signal(signal.SIGINT), signal.raise_signal(signal.SIGINT))"
     code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (130, "")
@@ -84,12 +84,12 @@ def test_two_terminations_end_the_process_and_leave_a_readable_state(tmp_path: P
     act = "(signal.raise_signal(signal.SIGTERM), signal.raise_signal(signal.SIGTERM))"
     code, err = command("train", "--out", "r", cwd=tmp_path, code=SIGNAL_IN_SAVE.format(act=act))
     assert (code, err) == (-signal.SIGTERM, "")
-    ohlol.fit(out=tmp_path / "r", resume=True)  # the lock that was left is taken over
+    ohlol.fit(out=tmp_path / "r", resume=True)  # the stale lock is taken over
     ohlol.fit(out=tmp_path / "whole")
     same(tmp_path / "r", tmp_path / "whole")
 
 
-def test_two_threads_end_in_the_same_bytes_too(tmp_path: Path) -> None:
+def test_two_threads_end_with_the_same_bytes(tmp_path: Path) -> None:
     """With a model that the kernels do split between threads."""
     data = text_file(tmp_path / "data.txt", 2000)
     wide: dict[str, Any] = {**SETTINGS, "hidden_size": 128, "batch_size": 32, "bptt": 8, "epochs": 2, "dropout": 0.2}
@@ -172,7 +172,7 @@ def test_a_full_disk(tmp_path: Path) -> None:
         subprocess.run(["umount", "--lazy", place], check=True)  # the data are still mapped
 
 
-def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
+def test_a_read_only_disk(tmp_path: Path) -> None:
     """A real one."""
     place = tmp_path / "small"
     place.mkdir()
@@ -198,7 +198,7 @@ def test_a_disk_that_is_read_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES, errno.EDQUOT])
-def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+def test_a_read_only_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
     """By fault injection, as whoever runs the tests may be allowed to write anywhere."""
     ohlol.fit(out=tmp_path / "run", epochs=2)
     before = bytes_of(tmp_path / "run")
@@ -261,7 +261,7 @@ def test_states_are_saved_every_so_many_steps_or_seconds(tmp_path: Path, every: 
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "1.5", "s", "", "5m", "٣", "9" * 30])
-def test_an_interval_that_is_none_is_refused(tmp_path: Path, every: str) -> None:
+def test_an_invalid_interval_is_refused(tmp_path: Path, every: str) -> None:
     with pytest.raises(InputError, match=r"`checkpoint_every` is .*; give steps, such as 200, or seconds"):
         ohlol.fit(out=tmp_path / "run", checkpoint_every=every)
 
@@ -270,13 +270,13 @@ def broken_at(steps: range, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the loss, or the gradient alone, of some steps (from 1) no number."""
     real = Trainer._combine_losses
 
-    def told(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
+    def combine_losses(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
         if self.progress.step + 1 in steps:
             worse = own.mean * math.nan if what == "loss" else own.mean + (own.mean * 0).sqrt()  # sqrt at 0: slope inf
             own = own._replace(mean=worse)
         return real(self, batch, own)
 
-    monkeypatch.setattr(Trainer, "_combine_losses", told)
+    monkeypatch.setattr(Trainer, "_combine_losses", combine_losses)
 
 
 @pytest.mark.parametrize("clip", [0.0, 1.0])
@@ -304,7 +304,7 @@ def test_broken_steps_are_skipped_and_counted(
     same(tmp_path / "run", tmp_path / "whole")
 
 
-def test_weights_that_stay_broken_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_stay_nan_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
     broken_at(range(5, 10**6), "loss", monkeypatch)
     with pytest.raises(InputError, match=f"step {5 + MAX_SKIPPED}: the loss is nan"):
@@ -329,7 +329,7 @@ def published(run: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])
-def test_a_run_that_breaks_after_a_good_epoch_publishes_no_more(
+def test_a_failed_run_publishes_only_its_best_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_nan: str
 ) -> None:
     data = text_file(tmp_path / "data.txt", 4000)
@@ -337,7 +337,7 @@ def test_a_run_that_breaks_after_a_good_epoch_publishes_no_more(
     ohlol.fit(data, out=tmp_path / "good", callbacks=[recorder], **{**SETTINGS, "epochs": 1, "lr_schedule": "constant"})
     broken_at(range(recorder.steps + 2, 10**6), "gradient", monkeypatch)
     more: dict[str, Any] = {**SETTINGS, "lr_schedule": "constant", "on_nan": on_nan, "snapshots": True}
-    for how in ({}, {"resume": True}):  # resumed it ends as it did
+    for how in ({}, {"resume": True}):  # the resumed run ends in the same way
         with pytest.raises(InputError, match=r"the gradient is nan; training stopped and the best weights so far are"):
             ohlol.fit(None if how else data, out=tmp_path / "run", **(how or more))
         assert published(tmp_path / "run") == ["model.safetensors"]
@@ -351,21 +351,21 @@ def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     data = text_file(tmp_path / "data.txt", 8000)
     real = Trainer._combine_losses
 
-    def told(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
+    def combine_losses(self: Trainer, batch: Any, own: Loss) -> tuple[torch.Tensor, float, float]:
         factor = 20 if self.progress.step in (60, 70) else 1
         return real(self, batch, own._replace(mean=own.mean * factor))
 
     recorder = Recorder()
     ohlol.fit(data, out=tmp_path / "quiet", callbacks=[recorder], **SETTINGS)
     assert sum(epoch.spikes for epoch in recorder.epochs) == 0
-    monkeypatch.setattr(Trainer, "_combine_losses", told)
+    monkeypatch.setattr(Trainer, "_combine_losses", combine_losses)
     recorder = Recorder()
     ohlol.fit(data, out=tmp_path / "run", callbacks=[recorder], **SETTINGS)
     assert sum(epoch.spikes for epoch in recorder.epochs) == 2
     assert '"spikes": ' in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
-def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
+def test_a_model_too_large_is_refused_before_it_is_allocated(tmp_path: Path) -> None:
     data = text_file(tmp_path / "data.txt")
     began = time.monotonic()
     with pytest.raises(InputError, match=r"parameters and take .* GiB to train, and .* free: a smaller `hidden_size`"):
@@ -381,7 +381,7 @@ def test_a_model_too_large_is_refused_before_it_is_made(tmp_path: Path) -> None:
         ("label", 1_900_000, r"`batch_size` \(here 32\) helps"),
     ],
 )
-def test_a_batch_too_large_is_refused_before_it_is_made(
+def test_a_batch_too_large_is_refused_before_it_is_allocated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, free: int, flags: str
 ) -> None:
     data = text_file(tmp_path / "data.txt", 4000) if task == "next" else upper_pairs(tmp_path / "data.tsv", 100)
@@ -395,13 +395,13 @@ def test_a_batch_too_large_is_refused_before_it_is_made(
 
 LITTLE_MEMORY = """
 import resource, torch, ohlol.training.fit, ohlol.utils.environment
-ohlol.utils.environment.free_memory = lambda: None  # of the machine, which has more
+ohlol.utils.environment.get_free_memory = lambda: None  # skip the check before training
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (300 << 20), -1))
 """
 
 
-def test_memory_that_really_runs_out_says_which_flag_helps(tmp_path: Path) -> None:
+def test_running_out_of_memory_names_the_option_that_helps(tmp_path: Path) -> None:
     text_file(tmp_path / "data.txt", 400_000)
     flags = ("--batch-size", "512", "--bptt", "512", "--hidden-size", "512", "--num-layers", "1", "--epochs", "1")
     code, err = command("train", "data.txt", *flags, "--out", "r", cwd=tmp_path, code=LITTLE_MEMORY)
@@ -411,7 +411,7 @@ def test_memory_that_really_runs_out_says_which_flag_helps(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
-def test_memory_that_runs_out_says_which_flag_helps(
+def test_an_allocation_error_names_the_setting_that_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     def fail(*_: Any) -> None:
@@ -422,7 +422,7 @@ def test_memory_that_runs_out_says_which_flag_helps(
         ohlol.fit(out=tmp_path / "run")
 
 
-def test_another_runtime_error_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_runtime_error_is_not_converted(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("a bug")
 
@@ -431,7 +431,7 @@ def test_another_runtime_error_stays_one(monkeypatch: pytest.MonkeyPatch) -> Non
         ohlol.fit()
 
 
-def test_changed_data_are_told(tmp_path: Path) -> None:
+def test_changed_data_is_reported(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
     with pytest.raises(Interrupted):
         ohlol.fit(data, out=tmp_path / "run", callbacks=[Recorder(stop_at(3))], **TINY)
@@ -446,7 +446,7 @@ def test_changed_data_are_told(tmp_path: Path) -> None:
     ohlol.fit(out=tmp_path / "run", resume=True)
 
 
-def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_machine_is_recorded_and_a_change_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", epochs=5, callbacks=[Recorder(stop_at(2))])
     here = environment.record_environment(kernels=ops.implementation(), deterministic=False)
@@ -458,7 +458,7 @@ def test_the_machine_is_recorded_and_a_change_warned_of(tmp_path: Path, monkeypa
     assert [line.get("machine", {}).get("threads") for line in lines] == [here["threads"], 99, None, None, None]
 
 
-def test_deterministic_says_so_and_leaves_torch_as_it_was(tmp_path: Path) -> None:
+def test_deterministic_is_reported_and_restored_afterwards(tmp_path: Path) -> None:
     seen: list[bool] = []
     recorder = Recorder(lambda *_: seen.append(torch.are_deterministic_algorithms_enabled()))
     ohlol.fit(
@@ -482,12 +482,12 @@ def test_a_config_without_newer_settings_is_read_with_their_defaults(tmp_path: P
     assert run_directory.read_config(tmp_path / "run") == config
 
 
-def test_a_folder_that_is_there_is_needed_by_the_doctor(tmp_path: Path) -> None:
+def test_doctor_needs_an_existing_directory(tmp_path: Path) -> None:
     code, err = command("doctor", "--out", "gone", cwd=tmp_path)
     assert (code, err) == (2, "ohlol: --out is gone, which is not a directory; give an existing one\n")
 
 
-def test_the_doctor_tells_and_tests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_reports_and_tests_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from ohlol.cli import main
 
     for more in ([], ["--json"]):

@@ -1,6 +1,6 @@
-"""Write the golden run directories anew: `python tests/golden/make.py`, only when the format changes on purpose.
+"""Write the golden run directories: `python tests/golden/make.py`, only when the format changes on purpose.
 
-Later versions must read what lies here as it is; test_golden.py pins what they must say.
+Later versions must read these files unchanged; test_golden.py has the expected results.
 """
 
 import os

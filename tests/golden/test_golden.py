@@ -1,4 +1,4 @@
-"""Run directories of format 2, as they were written once: every later version must read them and go on from them."""
+"""Stored run directories of format 2: every later version must read and resume them."""
 
 import hashlib
 import json
@@ -28,14 +28,14 @@ def test_a_finished_run_is_read() -> None:
     assert model.config.metrics["accuracy"] == 1.0
 
 
-def test_a_stream_goes_on_from_its_state() -> None:
+def test_a_stream_is_restored_from_its_state() -> None:
     stream = ohlol.load(HERE / "hello").stream()
     stream.restore((HERE / "hello.stream.safetensors").read_bytes())
     assert stream.steps == 3
     assert "".join(stream.step(letter).label for letter in "lo") == "ol"
 
 
-def test_a_graph_comes_back() -> None:
+def test_a_graph_is_imported() -> None:
     pytest.importorskip("onnx", reason="onnx is not installed")
     from ohlol.interop import import_run
 
@@ -59,7 +59,7 @@ def test_a_stopped_run_is_read_and_resumed(tmp_path: Path, monkeypatch: pytest.M
     tensors, position = resume_state.load_state(Path("stopped"))
     assert (position["epoch"], position["batch"], position["step"]) == (2, 1, 7)
     assert tensors["model.encoder.embedding.weight"].shape[1] == 2
-    with warnings.catch_warnings(record=True) as warned:  # perhaps of another machine than that which wrote it
+    with warnings.catch_warnings(record=True) as warned:  # it may warn that another machine wrote the run
         warnings.simplefilter("always")
         ohlol.fit(out="stopped", resume=True)
     assert {w.category for w in warned} <= {InputWarning}
@@ -97,14 +97,14 @@ def test_an_encoded_corpus_is_read() -> None:
     assert (len(found.train), len(found.dev)) == (18, 6)
     lines = {line.partition("\t")[0] for line in (HERE / "data.tsv").read_text().splitlines()}
     for data in found.parts.values():
-        starts, lengths = data.inputs.spans(np.arange(len(data)))
+        starts, lengths = data.inputs.bounds(np.arange(len(data)))
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
             text = found.codec.symbols.decode(data.inputs.values[np.arange(start, start + length)])
             assert "".join(text) in lines
     assert ohlol.fit(HERE / "corpus", hidden_size=3, epochs=1).codec == found.codec
 
 
-def test_an_encoded_corpus_is_written_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_encoded_corpus_is_written_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(HERE / "data.tsv", tmp_path)
     monkeypatch.chdir(tmp_path)
     encode(["data.tsv"], Path("corpus"), DataSettings(), jobs=1, piece=150)
@@ -112,7 +112,7 @@ def test_an_encoded_corpus_is_written_as_it_was(tmp_path: Path, monkeypatch: pyt
     manifests = [json.loads(files.pop("corpus.json")) for files in (one, two)]
     assert one == two
     for manifest in manifests:
-        del manifest["sources"], manifest["sha256"]  # the file's time
+        del manifest["sources"], manifest["sha256"]  # they contain the modification time of the file
     assert manifests[0] == manifests[1]
 
 

@@ -49,7 +49,7 @@ def test_a_row_is_read_as_the_next_input(sine: TrainedModel, folder: Path) -> No
     corpus = sequences.read(folder / "sine.csv")
     rows = sine.forecast(corpus, steps=3)
     np.testing.assert_allclose(sine.forecast(corpus, steps=1), rows[:1])
-    longer = sequences.Corpus(
+    longer = sequences.RawData(
         corpus.task,
         corpus.settings,
         [np.concatenate([corpus.inputs[0], rows[:2]])],

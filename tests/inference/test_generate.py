@@ -25,7 +25,7 @@ def generate(model: TrainedModel, **options: Any) -> str:
     return "".join(model.generate("the ", **{"length": 60, **options}))
 
 
-def test_a_seed_repeats_the_text(text: TrainedModel) -> None:
+def test_the_same_seed_generates_the_same_text(text: TrainedModel) -> None:
     assert generate(text, seed=3) == generate(text, seed=3)
     assert generate(text, seed=3) != generate(text, seed=4)
     assert generate(text) != generate(text)
@@ -33,7 +33,7 @@ def test_a_seed_repeats_the_text(text: TrainedModel) -> None:
     assert generate(text, length=0) == ""
 
 
-def test_temperature_0_takes_the_most_probable(text: TrainedModel) -> None:
+def test_temperature_0_selects_the_most_probable(text: TrainedModel) -> None:
     best = generate(text, temperature=0)
     assert best == generate(text, temperature=0, seed=9)
     assert best == generate(text, top_k=1, seed=1) == generate(text, top_p=1e-9, seed=2)
@@ -41,7 +41,7 @@ def test_temperature_0_takes_the_most_probable(text: TrainedModel) -> None:
     assert generate(text, temperature=100.0, seed=1) != best
 
 
-def test_the_carried_state_is_that_of_the_whole_text(text: TrainedModel) -> None:
+def test_the_state_equals_that_of_the_whole_text(text: TrainedModel) -> None:
     symbols = list("the cat")
     for symbol in text.generate("the cat", length=12, temperature=0):
         assert [symbol] == list(text.generate(symbols, length=1, temperature=0))
@@ -83,7 +83,7 @@ def test_settings_out_of_range_are_refused(text: TrainedModel, setting: str, val
         text.generate("the", **{setting: value})
 
 
-def test_a_prompt_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+def test_an_unreadable_prompt_is_refused(tmp_path: Path) -> None:
     closed = ohlol.fit(text_file(tmp_path / "closed.txt"), unk_probability=0.0, bptt=10, **TINY)
     with pytest.raises(InputError, match="`prompt`: symbol 'Z' was not seen in training"):
         list(closed.generate("Z"))

@@ -78,7 +78,7 @@ def test_an_unknown_format_is_refused(letters: TrainedModel) -> None:
         make_writer(letters, "xml")
 
 
-def test_a_tab_in_the_text_makes_no_column(letters: TrainedModel) -> None:
+def test_a_tab_in_the_text_adds_no_column(letters: TrainedModel) -> None:
     line = make_writer(letters, "tsv")(Prediction("a\tb", ["A", "B", "C"], [1.0] * 3))
     assert line.count("\t") == 1
 
@@ -93,7 +93,7 @@ def test_real_predictions_are_written(letters: TrainedModel, output_format: str)
         assert all(len(row.split("\t")) == 5 for row in rows)
 
 
-def test_non_ascii_stays_as_it_is(letters: TrainedModel) -> None:
+def test_non_ascii_is_not_escaped(letters: TrainedModel) -> None:
     line = make_writer(letters, "jsonl")(Prediction("😀é", ["你", "ộ"], [1.0, 1.0], unknown=["😀"]))
     assert "😀é" in line
     assert "你" in line

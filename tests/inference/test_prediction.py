@@ -31,7 +31,7 @@ def random_texts(count: int) -> list[str]:
 
 
 @pytest.mark.parametrize("fixture", ["letters", "names"])
-def test_one_and_many_agree_in_order(fixture: str, request: pytest.FixtureRequest) -> None:
+def test_predict_many_equals_predict_in_order(fixture: str, request: pytest.FixtureRequest) -> None:
     model: TrainedModel = request.getfixturevalue(fixture)
     texts = random_texts(2 * EVAL_BATCH + 5)
     predictions = list(model.predict_many(texts, n_best=2))
@@ -71,7 +71,7 @@ def test_n_best_of_each_sequence(letters: TrainedModel) -> None:
 
 def test_symbols_are_decoded_from_ids(letters: TrainedModel) -> None:
     texts = random_texts(9)
-    data = letters.codec.encode(letters.corpus(texts))
+    data = letters.codec.encode(letters.raw_data(texts))
     rows = np.array([5, 0, 3])
     predictions = predict_batch(letters.network, letters.codec, data, rows, n_best=2)
     assert ["".join(p.symbols) for p in predictions] == [texts[row] for row in rows]
@@ -86,3 +86,14 @@ def test_unknown_symbols_are_reported_once_and_in_order(letters: TrainedModel) -
     closed = ohlol.fit([("ab", "AB")], epochs=1)
     with pytest.raises(InputError, match=r"^argument:1: symbol 'z' was not seen in training"):
         closed.predict("az")
+
+
+def test_labels_are_decoded_by_the_head(letters: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    second = 1  # a head that decodes the second most probable label
+    monkeypatch.setattr(
+        letters.network.head, "decode", lambda logits, batch_sizes: logits.topk(2, dim=1).indices[:, second]
+    )
+    prediction = letters.predict("abcde", n_best=2)
+    assert prediction.labels == [best[second][0] for best in prediction.best]
+    assert prediction.probability == [best[second][1] for best in prediction.best]
+    assert all(best[0][1] >= best[1][1] for best in prediction.best)

@@ -1,4 +1,4 @@
-"""The output of a step: labels or rows, whichever the model predicts, and never an excluded label."""
+"""The output of a step: labels or rows, according to the model, and no excluded label."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ def test_a_step_of_labels_has_no_row() -> None:
     step = untrained("label").stream().step("a")
     with pytest.raises(InputError, match="a model of task label predicts labels, not numbers: use `label`"):
         _ = step.row
-    assert repr(step).startswith(f"Step(label={step.label!r}, probability=0.")
+    assert repr(step).startswith(f"StreamOutput(label={step.label!r}, probability=0.")
 
 
 def test_a_step_of_numbers_has_no_label() -> None:
@@ -21,7 +21,7 @@ def test_a_step_of_numbers_has_no_label() -> None:
     for read in (lambda: step.label, lambda: step.best(), lambda: step.probabilities):
         with pytest.raises(InputError, match="a model of task forecast predicts numbers, not labels: use `row`"):
             read()
-    assert repr(step).startswith("Step(row=[")
+    assert repr(step).startswith("StreamOutput(row=[")
 
 
 def test_the_best_labels_begin_with_the_label() -> None:

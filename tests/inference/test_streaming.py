@@ -21,12 +21,12 @@ import ohlol
 from ohlol import ops
 from ohlol.checkpoint.weights import serialize_tensors
 from ohlol.data.batches import gather
-from ohlol.inference.step import Step
+from ohlol.inference.step import StreamOutput
 from ohlol.inference.streaming import FORMAT
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models import sequence_model
 from ohlol.models.heads import HEADS
-from ohlol.models.inputs import Steps
+from ohlol.models.inputs import PackedInputs
 from ohlol.ops import backend
 from ohlol.utils.errors import InputError
 
@@ -66,23 +66,23 @@ def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
         if trained.task == "forecast":
             assert trained.codec.scale is not None
             inputs = torch.from_numpy(trained.codec.scale.apply(np.array(symbols)))
-            steps = Steps(inputs, torch.ones(end).long())
+            steps = PackedInputs(inputs, torch.ones(end).long())
         elif trained.task == "next":
             assert trained.codec.symbols is not None
-            steps = Steps(torch.from_numpy(trained.codec.symbols.encode(symbols)).long(), torch.ones(end).long())
+            steps = PackedInputs(torch.from_numpy(trained.codec.symbols.encode(symbols)).long(), torch.ones(end).long())
         else:
-            data = trained.codec.encode(trained.corpus([symbols[:end]]))
-            steps = Steps.of(gather(data, np.arange(1)))
+            data = trained.codec.encode(trained.raw_data([symbols[:end]]))
+            steps = PackedInputs.of(gather(data, np.arange(1)))
         rows.append(trained.network(steps)[0])
     return torch.cat(rows)
 
 
-def stack_logits(steps: list[Step]) -> Tensor:
+def stack_logits(steps: list[StreamOutput]) -> Tensor:
     return torch.stack([step.logits for step in steps])
 
 
 @pytest.mark.parametrize(("kind", "settings"), KINDS)
-def test_steps_are_the_whole_sequence(kind: str, settings: dict[str, Any]) -> None:
+def test_steps_equal_the_whole_sequence(kind: str, settings: dict[str, Any]) -> None:
     trained = untrained(kind, **settings)
     symbols = sequence(trained, 12)
     stream = trained.stream()
@@ -116,7 +116,7 @@ def test_any_pieces_equal_the_whole(data: st.DataObject) -> None:
     symbols, others = sequence(trained, length), sequence(trained, length, seed=1)
     cuts = sorted(data.draw(st.sets(st.integers(1, length), max_size=6)) | {0, length})
     streams = trained.streams(2)
-    key, steps = 0, list[Step]()
+    key, steps = 0, list[StreamOutput]()
     for start, end in itertools.pairwise(cuts):
         how = data.draw(st.sampled_from(["read", "step", "step with another", "moved"]))
         piece = symbols[start:end]
@@ -141,8 +141,8 @@ def test_streams_join_and_leave_at_any_step(data: st.DataObject) -> None:
     trained = untrained(kind, **settings)
     streams = trained.streams(data.draw(st.integers(0, 2)))
     histories: dict[int, list[Any]] = {key: [] for key in streams}
-    outputs: dict[int, list[Step]] = {key: [] for key in streams}
-    ended: list[tuple[list[Any], list[Step]]] = []
+    outputs: dict[int, list[StreamOutput]] = {key: [] for key in streams}
+    ended: list[tuple[list[Any], list[StreamOutput]]] = []
     symbols = itertools.cycle(sequence(trained, 60, seed=2))
     for _ in range(data.draw(st.integers(1, 12))):
         action = data.draw(st.sampled_from(["step", "step", "step", "join", "leave", "reset"]))
@@ -190,7 +190,7 @@ def test_many_wide_streams_on_many_threads(cell: str) -> None:
         assert_same("logits", stack_logits([step[key] for step in steps]), whole(trained, text), torch.float32)
 
 
-def test_threads_may_have_a_stream_each() -> None:
+def test_one_stream_per_thread() -> None:
     trained = untrained("next", cell="lstm", hidden_size=64)
     text = sequence(trained, 200)
     expected = stack_logits(trained.stream().read(text))

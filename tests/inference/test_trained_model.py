@@ -1,4 +1,4 @@
-"""A trained model: methods that do not fit its task are refused, and a saved run predicts the same."""
+"""A trained model: methods of other tasks are refused, and a saved run predicts the same."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     return ohlol.fit(upper_pairs(folder / "pairs.tsv"), out=folder / "run", **TINY)
 
 
-def test_methods_that_do_not_fit_the_task(letters: TrainedModel, tmp_path: Path) -> None:
+def test_methods_of_other_tasks_are_refused(letters: TrainedModel, tmp_path: Path) -> None:
     text = ohlol.fit(text_file(tmp_path / "text.txt"), bptt=10, **{**TINY, "epochs": 1})
     with pytest.raises(InputError, match="empty"):
         letters.predict("")
@@ -41,7 +41,7 @@ def test_a_saved_run_predicts_the_same(letters: TrainedModel) -> None:
         assert loaded.predict(text) == letters.predict(text)
 
 
-def test_a_model_on_the_cpu_is_itself_on_the_cpu(letters: TrainedModel) -> None:
+def test_on_cpu_of_a_model_on_the_cpu_is_the_model(letters: TrainedModel) -> None:
     assert letters.on_cpu is letters
 
 

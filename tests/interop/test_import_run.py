@@ -26,7 +26,7 @@ SHAPES = [{}, {"num_layers": 2}, {"bidirectional": True}, {"num_layers": 3, "bid
 @pytest.mark.parametrize("cell", list(LAYERS))
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("form", ["safetensors", "onnx"])
-def test_the_output_is_the_same(cell: str, shape: dict[str, Any], form: str, tmp_path: Path) -> None:
+def test_an_imported_model_has_the_same_output(cell: str, shape: dict[str, Any], form: str, tmp_path: Path) -> None:
     module = TorchModel(cell, **shape)
     path = tmp_path / f"model.{form}"
     if form == "onnx":
@@ -123,7 +123,7 @@ def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", ["rnn", "rnn_relu", "gru", "lstm", "lstm" + LOOP])
-def test_an_exported_graph_is_imported_whole(kind: str, cell: str, tmp_path: Path) -> None:
+def test_an_exported_graph_is_imported_with_its_identity(kind: str, cell: str, tmp_path: Path) -> None:
     settings: dict[str, Any] = {"char_rnn_size": 3} if kind == "words" else {}
     settings |= {"embedding_size": 11, "tie_weights": True} if kind == "next" else {}
     both = kind == "label" and not cell.endswith(LOOP)
@@ -138,7 +138,7 @@ def test_an_exported_graph_is_imported_whole(kind: str, cell: str, tmp_path: Pat
         assert description.startswith("a graph of ohlol ")
 
 
-def test_exported_graphs_that_were_changed(tmp_path: Path) -> None:
+def test_changed_graphs_are_refused(tmp_path: Path) -> None:
     graph = onnx_export.build_graph(untrained("label", cell="lstm"))
 
     def change(action: Any) -> Path:
@@ -185,7 +185,7 @@ def test_exported_graphs_that_were_changed(tmp_path: Path) -> None:
         import_run.import_model(tmp_path / "m.onnx", task="label")
 
 
-def test_names_that_do_not_fit(tmp_path: Path) -> None:
+def test_invalid_names_are_refused(tmp_path: Path) -> None:
     path, names = tmp_path / "m.safetensors", tmp_path / "names.txt"
     save_file(TorchModel("lstm").state_dict(), path)
     for text, message in (

@@ -154,7 +154,7 @@ def test_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert (tmp_path / "m.step.onnx").read_bytes() == onnx_export.build_graph(model, step=True)
 
 
-def test_command_quantizes_and_scores(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_quantizes_and_evaluates(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command("export", runs / "both", tmp_path / "m.onnx", "--quantize", "int8") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].strip() == f"evaluated on {runs / 'pairs.tsv'}"
@@ -172,7 +172,7 @@ def test_command_quantizes_and_scores(runs: Path, tmp_path: Path, capsys: pytest
     assert "evaluated on" in capsys.readouterr().out
 
 
-def test_nothing_is_written_where_the_runtime_differs(
+def test_no_file_is_written_if_the_runtime_differs(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     build_graph = onnx_export.build_graph
@@ -201,7 +201,7 @@ def test_nothing_is_written_where_the_runtime_differs(
         (["absent", "m.onnx"], "there is no such run directory"),
     ],
 )
-def test_mistakes_get_one_line(
+def test_invalid_arguments_are_one_line(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert run_command("export", runs / arguments[0], tmp_path / arguments[1], *arguments[2:]) == 2
@@ -212,7 +212,7 @@ def test_mistakes_get_one_line(
 
 
 @pytest.mark.parametrize(("missing", "module"), [("onnx", "onnx_export"), ("onnxruntime", "onnx_verify")])
-def test_without_the_packages(
+def test_missing_packages(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str, module: str
 ) -> None:
     import ohlol.interop

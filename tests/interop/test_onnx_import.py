@@ -1,4 +1,4 @@
-"""Graphs of other exporters and damaged graphs: what is not a model of torch layers is refused in one line."""
+"""Graphs of other exporters and damaged graphs: unsupported ones are refused in one line."""
 
 import os
 from pathlib import Path
@@ -76,7 +76,7 @@ BEFORE = {"linear_before_reset": 1, "hidden_size": 6}
         ([LSTM, node("GRU", ["x", "W", "R"], ["z"])], WRB, "mixes GRU and LSTM"),
     ],
 )  # fmt: skip
-def test_graphs_that_are_not_read(nodes: Any, constants: Any, message: str | None, tmp_path: Path) -> None:
+def test_unsupported_graphs_are_refused(nodes: Any, constants: Any, message: str | None, tmp_path: Path) -> None:
     path = write_graph(tmp_path / "m.onnx", nodes, constants)
     if message is None:  # nodes without a consumer are ignored
         import_run.import_model(path, task="label")
@@ -144,7 +144,7 @@ GOOD = onnx_export.build_graph(untrained("label", cell="gru", hidden_size=3, emb
 
 
 @given(st.data())
-def test_damaged_graphs_get_one_line(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_damaged_graphs_are_one_line(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Random bytes, a truncated graph, or one with some bytes changed."""
     how = data.draw(st.sampled_from(["random", "truncated", "changed"]))
     if how == "random":
@@ -199,7 +199,7 @@ def damage(file: Any, random: np.random.Generator) -> None:
         del nodes[random.integers(len(nodes))]
 
 
-def test_changed_graphs_get_one_line(tmp_path: Path) -> None:
+def test_changed_graphs_are_one_line(tmp_path: Path) -> None:
     random, refused, path = np.random.default_rng(0), 0, tmp_path / "m.onnx"
     exported = export_onnx(TorchModel("lstm", num_layers=2), path, torch.zeros(1, 9).long()).read_bytes()
     for turn in range(int(os.environ.get("OHLOL_MUTATIONS", "200"))):
@@ -217,7 +217,7 @@ def test_changed_graphs_get_one_line(tmp_path: Path) -> None:
     assert refused > turn / 4
 
 
-def test_tensors_that_lie_about_their_size(tmp_path: Path) -> None:
+def test_tensors_with_a_wrong_declared_size(tmp_path: Path) -> None:
     path = write_graph(tmp_path / "m.onnx", [LSTM], WRB)
     for dims in ([1, 24, 1 << 40], [1 << 62, 4, 4], [-1, 24, 5], [0]):
         file = onnx.load(path)

@@ -83,7 +83,7 @@ def test_nan_is_detected() -> None:
 
 
 @pytest.mark.parametrize("kind", ["label", "next", "classify", "forecast"])
-def test_metrics_of_the_graph_are_those_of_the_model(kind: str, tmp_path: Path) -> None:
+def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path) -> None:
     maker = {"label": upper_pairs, "next": text_file, "classify": names_file, "forecast": sine_file}[kind]
     path = maker(tmp_path / f"{kind}.{'tsv' if kind == 'label' else 'txt' if kind == 'next' else 'csv'}")
     columns = {"input": "name", "target": "kind"} if kind == "classify" else {}

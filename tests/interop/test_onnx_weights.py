@@ -1,4 +1,4 @@
-"""Weights in the gate order of ONNX: converted there and back, and ONNX's node tests by the equations of the cells."""
+"""Weights in the gate order of ONNX: conversion in both directions, and ONNX's node tests by the equations."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from interop.onnx_cases import VARIANTS, difference, node_cases
 
 @pytest.mark.parametrize("cell", [name for name, spec in CELLS.items() if spec.onnx is not None])
 @pytest.mark.parametrize("D", [1, 2])
-def test_conversion_there_and_back(cell: str, D: int) -> None:
+def test_conversion_round_trip(cell: str, D: int) -> None:
     spec = CELLS[cell]
     G = len(spec.gates)
     weights = [Weights(*(torch.randn(G * 4, *n) for n in ((3,), (4,), (), ()))) for _ in range(D)]

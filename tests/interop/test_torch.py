@@ -1,4 +1,4 @@
-"""State dicts of torch modules: what is not an embedding, one stack of layers and a linear head is refused."""
+"""State dicts of torch modules: anything other than an embedding, one stack of layers and a linear head is refused."""
 
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ def state(**changes: Any) -> dict[str, torch.Tensor]:
         ({"emb__weight": torch.zeros(7, 5).int()}, {"task": "label"}, "dtype torch.int32; a float is expected"),
     ],
 )
-def test_states_that_are_not_read(changes: Any, options: Any, message: str, tmp_path: Path) -> None:
+def test_unsupported_state_dicts_are_refused(changes: Any, options: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_file(state(**changes), path)
     with pytest.raises(InputError, match=message) as caught:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.inputs import Steps
+from ohlol.models.inputs import PackedInputs
 
 LAYERS = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
 """The layer of torch for each cell."""
@@ -45,4 +45,4 @@ def export_onnx(model: torch.nn.Module, path: Path, example: torch.Tensor) -> Pa
 def logits_of(model: TrainedModel, ids: list[int]) -> torch.Tensor:
     """The logits (T, K), or (1, K) for one label a sequence, of a sequence of ids."""
     with torch.no_grad():
-        return model.network(Steps(torch.tensor(ids), torch.ones(len(ids)).long()))[0]
+        return model.network(PackedInputs(torch.tensor(ids), torch.ones(len(ids)).long()))[0]

@@ -1,4 +1,4 @@
-"""A packed ragged batch gives what each sequence gives alone, and a carried state what the whole gives."""
+"""A packed batch equals its sequences computed alone, and chunks with a carried state equal the whole."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from helpers import CELLS, LOOP, cell_settings
 
 from ohlol.config import ModelSettings
 from ohlol.data.batches import ContiguousBatches, Dataset, Ragged, gather
-from ohlol.evaluation.evaluate import answer_indices, carry_state
-from ohlol.models.inputs import Sizes, Steps
+from ohlol.evaluation.evaluate import carry_state, prediction_indices
+from ohlol.models.inputs import PackedInputs, Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
 
@@ -34,11 +34,11 @@ def dataset(kind: str, lengths: list[int] = LENGTHS) -> Dataset:
     if kind == "numbers":
         return Dataset(Ragged(random.normal(size=(total, 2)).astype(np.float32), offsets))
     ids = random.integers(0, 5, total)
-    spellings = None
+    word_chars = None
     if kind == "spelled":
         words = [random.integers(0, 8, n) for n in (2, 5, 1, 3, 3)]
-        spellings = Ragged(np.concatenate(words), np.cumsum([0, *map(len, words)], dtype=np.int64))
-    return Dataset(Ragged(ids, offsets), forms=ids if spellings else None, spellings=spellings)
+        word_chars = Ragged(np.concatenate(words), np.cumsum([0, *map(len, words)], dtype=np.int64))
+    return Dataset(Ragged(ids, offsets), word_ids=ids if word_chars else None, word_chars=word_chars)
 
 
 def model_of(kind: str, **settings: Any) -> SequenceModel:
@@ -49,7 +49,7 @@ def model_of(kind: str, **settings: Any) -> SequenceModel:
 
 
 def alone(model: SequenceModel, data: Dataset, row: int) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-    return model(Steps.of(gather(data, np.array([row]))))
+    return model(PackedInputs.of(gather(data, np.array([row]))))
 
 
 @pytest.mark.parametrize(
@@ -59,51 +59,53 @@ def alone(model: SequenceModel, data: Dataset, row: int) -> tuple[torch.Tensor, 
         for kind in KINDS
         for cell in CELLS[:3]
         for layers, both in STACKS
-        if not (kind == "headless" and both)  # two directions would give twice the scores there are
+        if not (kind == "headless" and both)  # two directions would give twice the number of logits
     ],
 )
 @torch.no_grad()
-def test_a_layers_batch_is_each_sequence_alone(kind: str, cell: str, layers: int, both: bool) -> None:
+def test_a_batch_of_a_layer_equals_its_sequences(kind: str, cell: str, layers: int, both: bool) -> None:
     compare(model_of(kind, cell=cell, num_layers=layers, bidirectional=both), dataset(kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("cell", CELLS[3:])
 @torch.no_grad()
-def test_a_loops_batch_is_each_sequence_alone(kind: str, cell: str) -> None:
+def test_a_batch_of_a_loop_equals_its_sequences(kind: str, cell: str) -> None:
     compare(model_of(kind, **cell_settings(cell)), dataset(kind))
 
 
 def compare(model: SequenceModel, data: Dataset) -> None:
     batch = gather(data, np.arange(len(data)))
-    scores, state = model(Steps.of(batch))
-    for at, (row, steps) in enumerate(zip(batch.rows.tolist(), answer_indices(batch, per_sequence=False), strict=True)):
+    scores, state = model(PackedInputs.of(batch))
+    for at, (row, steps) in enumerate(
+        zip(batch.rows.tolist(), prediction_indices(batch, per_sequence=False), strict=True)
+    ):
         expected, final = alone(model, data, row)
         logits = scores[at : at + 1] if model.sizes.per_sequence else scores[steps]
         torch.testing.assert_close(logits, expected, **CLOSE)
         for ours, theirs in zip(state, final, strict=True):
             torch.testing.assert_close(ours[:, at : at + 1], theirs, **CLOSE)
-    assert not torch.allclose(scores[0], scores[-1])  # the sequences do differ
+    assert not torch.allclose(scores[0], scores[-1])  # the sequences differ
 
 
 @pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
-def test_a_state_carried_over_chunks_is_the_whole(cell: str) -> None:
+def test_chunks_with_a_carried_state_equal_the_whole(cell: str) -> None:
     data = dataset("embedding", [38])
     model = model_of("embedding", **cell_settings(cell), num_layers=1 if cell.endswith(LOOP) else 2)
     whole = ContiguousBatches(data, 3, 100)
     assert len(whole) == 1
-    expected, final = model(Steps.of(whole[0]))
+    expected, final = model(PackedInputs.of(whole[0]))
     chunks = ContiguousBatches(data, 3, 5)
     assert len(chunks) == 3
     state, found = None, {}
     for index in range(len(chunks)):
         batch = chunks[index]
-        state = carry_state(state, len(batch.rows)) if batch.carried else None
-        scores, state = model(Steps.of(batch), state)
-        for row, steps in enumerate(answer_indices(batch, per_sequence=False)):
+        state = carry_state(state, len(batch.rows)) if batch.continues_previous else None
+        scores, state = model(PackedInputs.of(batch), state)
+        for row, steps in enumerate(prediction_indices(batch, per_sequence=False)):
             found.setdefault(row, []).append(scores[steps])
-    for row, steps in enumerate(answer_indices(whole[0], per_sequence=False)):
+    for row, steps in enumerate(prediction_indices(whole[0], per_sequence=False)):
         torch.testing.assert_close(torch.cat(found[row]), expected[steps], **CLOSE)
     assert state is not None
     for ours, theirs in zip(state, final, strict=True):
@@ -120,32 +122,34 @@ def test_a_loop_equals_the_layer_of_the_same_weights(cell: str) -> None:
     batch = gather(dataset("embedding"), np.arange(len(LENGTHS)))
     wanted = torch.arange(sum(LENGTHS)) % 4
     for model in (layer, loop):
-        scores, _ = model(Steps.of(batch))
+        scores, _ = model(PackedInputs.of(batch))
         torch.nn.functional.cross_entropy(scores, wanted).backward()
     with torch.no_grad():
-        torch.testing.assert_close(loop(Steps.of(batch))[0], layer(Steps.of(batch))[0], **CLOSE)
+        torch.testing.assert_close(loop(PackedInputs.of(batch))[0], layer(PackedInputs.of(batch))[0], **CLOSE)
     for name in names:
         ours, theirs = getattr(loop.layers.cell, name).grad, getattr(layer.layers, f"{name}_l0").grad
         torch.testing.assert_close(ours, theirs, **CLOSE)
 
 
-def test_dropout_acts_in_training_only() -> None:
+def test_dropout_applies_in_training_only() -> None:
     model = model_of("embedding", dropout=0.5, embedding_dropout=0.5)
-    steps = Steps.of(gather(dataset("embedding"), np.arange(len(LENGTHS))))
+    steps = PackedInputs.of(gather(dataset("embedding"), np.arange(len(LENGTHS))))
     torch.testing.assert_close(model(steps)[0], model(steps)[0], rtol=0, atol=0)
     model.train()
     assert not torch.equal(model(steps)[0], model(steps)[0])
 
 
-def test_neighbours_are_read() -> None:
+def test_bigrams_are_used() -> None:
     model = SequenceModel(
         ModelSettings(hidden_size=4, embedding_size=6, bigram_size=3, bidirectional=True), Sizes(5, 4, 0, 7)
     )
     ids, sizes = torch.tensor([1, 2, 3]), torch.tensor([1, 1, 1])
     one, two = torch.zeros(3, 2, dtype=torch.int64), torch.ones(3, 2, dtype=torch.int64)
-    assert not torch.allclose(model(Steps(ids, sizes, None, one))[0], model(Steps(ids, sizes, None, two))[0])
+    assert not torch.allclose(
+        model(PackedInputs(ids, sizes, None, one))[0], model(PackedInputs(ids, sizes, None, two))[0]
+    )
     with pytest.raises(ValueError, match="bigrams"):
-        model(Steps(ids, sizes))
+        model(PackedInputs(ids, sizes))
 
 
 def test_tied_weights_are_one_tensor() -> None:
@@ -180,15 +184,15 @@ def test_tied_weights_are_one_tensor() -> None:
         ({"bigram_size": 3}, Sizes(5, 4, bigrams=7), "set `bidirectional=True`"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:
+def test_incompatible_settings_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:
     with pytest.raises(InputError) as refused:
         SequenceModel(ModelSettings(**settings), sizes)
     assert said in str(refused.value)
 
 
 def test_a_model_that_reads_characters_requires_them() -> None:
-    with pytest.raises(ValueError, match="give Steps with `word_chars`"):
-        model_of("spelled")(Steps.of(gather(dataset("embedding"), np.array([0]))))
+    with pytest.raises(ValueError, match="give PackedInputs with `word_chars`"):
+        model_of("spelled")(PackedInputs.of(gather(dataset("embedding"), np.array([0]))))
 
 
 @pytest.mark.parametrize("cell", [*CELLS[:3], "loop"])
@@ -196,10 +200,10 @@ def test_a_model_that_reads_characters_requires_them() -> None:
 def test_wrong_ids_and_batch_sizes_are_refused(kind: str, cell: str) -> None:
     model = model_of(kind, **({"loop": True} if cell == "loop" else cell_settings(cell)))
     ids, sizes = torch.zeros(8, dtype=torch.int64), torch.tensor([3, 3, 2])
-    assert model(Steps(ids, sizes))[0].shape == (8, 4)
+    assert model(PackedInputs(ids, sizes))[0].shape == (8, 4)
     for id in (5, 10**6, -1):
         with pytest.raises((IndexError, RuntimeError)):
-            model(Steps(torch.full_like(ids, id), sizes))
+            model(PackedInputs(torch.full_like(ids, id), sizes))
     for wrong in ([2, 4, 2], [2, 4, 0, 2], [2, 2, 2, 2, 2], [10, -2]):
         with pytest.raises((ValueError, RuntimeError)):
-            model(Steps(ids, torch.tensor(wrong)))
+            model(PackedInputs(ids, torch.tensor(wrong)))

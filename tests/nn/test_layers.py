@@ -1,4 +1,4 @@
-"""Our six modules are torch's own in every respect, and `accelerate` changes nothing but the class."""
+"""The six modules of `ohlol.nn` behave as those of torch, and `accelerate` changes only their class."""
 
 import copy
 import doctest
@@ -32,13 +32,13 @@ def flat(result: Any) -> list[Tensor]:
 
 
 def assert_equal(a: Any, b: Any) -> None:
-    """The same bits."""
+    """Equal bit for bit."""
     for left, right in zip(flat(a), flat(b), strict=True):
         assert torch.equal(left, right)
 
 
 def assert_near(a: Any, b: Any) -> None:
-    """The same numbers, within what the tolerance table of tests/parity allows the compiled kernels."""
+    """Equal within the tolerances of tests/parity for the compiled kernels."""
     for left, right in zip(flat(a), flat(b), strict=True):
         assert_same("tensor", left, right, right.dtype)
 
@@ -81,13 +81,13 @@ def test_same_initial_values_from_the_same_seed(ours: Any, theirs: Any, bias: bo
 
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True}])
 @by_name(LAYERS)
-def test_layer_gives_the_same_numbers(ours: Any, theirs: Any, options: dict[str, Any]) -> None:
+def test_layer_equals_that_of_torch(ours: Any, theirs: Any, options: dict[str, Any]) -> None:
     x = torch.randn(4, 2, 3)
     assert_near(seeded(ours, 3, 5, **options)(x), seeded(theirs, 3, 5, **options)(x))
 
 
 @by_name(CELLS)
-def test_cell_gives_the_same_numbers(ours: Any, theirs: Any) -> None:
+def test_cell_equals_that_of_torch(ours: Any, theirs: Any) -> None:
     x = torch.randn(2, 3)
     assert_equal(seeded(ours, 3, 5)(x), seeded(theirs, 3, 5)(x))
 
@@ -100,7 +100,7 @@ def test_packed_sequence(ours: Any, theirs: Any) -> None:
 
 
 @by_name(BOTH)
-def test_state_dict_goes_both_ways(ours: Any, theirs: Any) -> None:
+def test_state_dict_is_loaded_in_both_directions(ours: Any, theirs: Any) -> None:
     a, b = ours(3, 5), theirs(3, 5)
     a.load_state_dict(b.state_dict())
     assert_equal(a.state_dict().values(), b.state_dict().values())
@@ -129,11 +129,11 @@ def test_pickle_and_deepcopy(ours: Any, theirs: Any) -> None:
 
 
 @by_name(BOTH)
-def test_accelerate_a_layer_by_itself(ours: Any, theirs: Any) -> None:
+def test_accelerate_a_single_layer(ours: Any, theirs: Any) -> None:
     layer = theirs(3, 5)
     assert nn.accelerate(layer) is layer
     assert type(layer) is ours
-    assert nn.accelerate(layer) is layer  # once more changes nothing
+    assert nn.accelerate(layer) is layer  # a second call changes nothing
     assert type(layer) is ours
 
 
@@ -155,7 +155,7 @@ def test_accelerate_a_nested_model() -> None:
     assert_near(model(x), before)
 
 
-def test_accelerate_leaves_a_users_subclass_alone() -> None:
+def test_accelerate_keeps_subclasses_of_users() -> None:
     model = nn.accelerate(Model())
     assert type(model.custom) is Custom
     assert type(nn.accelerate(Custom(3, 5))) is Custom

@@ -52,13 +52,13 @@ def flat(state: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, 
     return (state,) if isinstance(state, torch.Tensor) else state
 
 
-def test_a_table_larger_than_the_batch_is_not_made() -> None:
+def test_no_table_larger_than_the_batch_is_built() -> None:
     layer = nn.GRU(V, H)
     assert nn.over_symbols(layer, torch.zeros(V - 1, 1, dtype=torch.long), None, torch.ones(V - 1).long()) is None
     assert nn.over_symbols(layer, torch.zeros(V, 1, dtype=torch.long), None, torch.ones(V).long()) is not None
 
 
-def test_gradients_are_the_same_bits_again() -> None:
+def test_gradients_are_equal_bit_for_bit() -> None:
     torch.manual_seed(0)
     layer, ids = nn.LSTM(V, 64), torch.randint(V, (50, 16))
     sizes = torch.full((50,), 16)

@@ -1,4 +1,4 @@
-"""The commonest shape mistakes get the right diagnosis, and the fix it gives makes the call work."""
+"""The most common shape mistakes are identified, and the suggested fix makes the call valid."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ T, B, I, H = 5, 3, 4, 6
 
 @dataclass(frozen=True)
 class Case:
-    """A wrong call, what check_shapes must call it, and where."""
+    """An invalid call, and the mistake, argument and axis that `check_shapes` must report."""
 
     what: str
     layer: Callable[[], Any]
@@ -227,7 +227,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize("case", MISTAKES, ids=lambda case: case.what)
-def test_the_right_diagnosis(case: Case) -> None:
+def test_each_mistake_gets_its_advice(case: Case) -> None:
     found = check_shapes(case.layer(), case.x, case.hx)
     assert found, "no advice"
     assert (found[0].mistake, found[0].argument, found[0].axis) == (case.mistake, case.argument, case.axis)
@@ -236,7 +236,7 @@ def test_the_right_diagnosis(case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", MISTAKES, ids=lambda case: case.what)
-def test_the_error_is_torchs_own_with_the_advice_below(case: Case) -> None:
+def test_the_error_of_torch_gets_the_advice_as_a_note(case: Case) -> None:
     layer = case.layer()
     plain = getattr(torch.nn, type(layer).__name__)
     with pytest.raises(MISTAKEN) as ours:
@@ -258,8 +258,8 @@ ASSIGNED = [
 
 
 @pytest.mark.parametrize("case", ASSIGNED, ids=lambda case: case.what)
-def test_the_fix_makes_the_call_work(case: Case) -> None:
-    """Follow the advice, as often as it takes, until the call is right."""
+def test_applying_the_fix_makes_the_call_valid(case: Case) -> None:
+    """Apply the advice repeatedly until the call is valid."""
     layer, x, hx = case.layer(), case.x, case.hx
     for _ in range(4):
         found = check_shapes(layer, x, hx)
@@ -284,7 +284,7 @@ def test_the_fix_makes_the_call_work(case: Case) -> None:
 
 @pytest.mark.parametrize("kind", [*nn.LAYER_CLASSES.values()])
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True}])
-def test_a_right_call_needs_no_doctor(kind: Any, options: dict[str, Any]) -> None:
+def test_a_valid_call_gets_no_advice(kind: Any, options: dict[str, Any]) -> None:
     layer = kind(I, H, **options)
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
     for x, state in (

@@ -1,4 +1,4 @@
-"""Every test of parity runs with uninitialised memory full of NaN, on one thread unless it asks for more."""
+"""Every test of parity runs with uninitialized memory filled with NaN, on one thread unless it sets more."""
 
 from collections.abc import Iterator
 
@@ -24,7 +24,7 @@ def _careful() -> Iterator[None]:
 
 @pytest.fixture(params=VARIANTS)
 def variant(request: pytest.FixtureRequest) -> Iterator[str]:
-    """One after the other, every instruction set that this machine runs."""
+    """Each instruction set that this machine supports."""
     before = ops.selected()
     ops.select(request.param)
     yield request.param
@@ -33,14 +33,14 @@ def variant(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def threaded() -> Iterator[None]:
-    """Share even the smallest problem among the threads."""
+    """Split even the smallest problem among the threads."""
     backend.share_all_work(True)
     yield
     backend.share_all_work(False)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without the compiled module there is nothing to hold against the equations."""
+    """Skip the tests without the compiled module."""
     if VARIANTS:
         return
     skip = pytest.mark.skip(reason=backend.ABSENT)

@@ -1,8 +1,8 @@
-"""A pytest plugin that puts ours in the place of torch's recurrent modules before a test file is imported.
+"""A pytest plugin that replaces torch's recurrent modules by ohlol's before a test file is imported.
 
-`pytest -p drop_in FILE` runs tests that others wrote for `torch.nn`: `RNN`, `LSTM`, `GRU` and their cells are replaced,
-by name, in `torch.nn`, `torch.nn.modules` and `torch.nn.modules.rnn`. At the end the run fails if our forward was never
-reached, or the kernels never were.
+`pytest -p drop_in FILE` runs the tests of another project for `torch.nn`: `RNN`, `LSTM`, `GRU` and their cells are
+replaced by name in `torch.nn`, `torch.nn.modules` and `torch.nn.modules.rnn`. The run fails if ohlol's forward or the
+kernels were never called.
 """
 
 from typing import Any
@@ -13,38 +13,40 @@ import torch
 from ohlol import nn, ops
 from ohlol.nn import layers
 
-REACHED = {"forward": 0, "kernel": 0}
+CALLS = {"forward": 0, "kernel": 0}
 
 
 def _replace() -> None:
     run = layers._run
 
     def counted(*args: Any) -> Any:
-        REACHED["kernel"] += 1
+        CALLS["kernel"] += 1
         return run(*args)
 
     layers._run = counted
-    for base, ours in [(kind.__bases__[-1], kind) for kind in (*nn.LAYER_CLASSES.values(), *nn.CELL_CLASSES.values())]:
-        plain = ours.forward
+    for base, layer_class in [
+        (kind.__bases__[-1], kind) for kind in (*nn.LAYER_CLASSES.values(), *nn.CELL_CLASSES.values())
+    ]:
+        plain = layer_class.forward
 
         def forward(self: Any, *args: Any, _plain: Any = plain, **kwargs: Any) -> Any:
-            REACHED["forward"] += 1
+            CALLS["forward"] += 1
             return _plain(self, *args, **kwargs)
 
-        ours.forward = forward
-        for home in (torch.nn, torch.nn.modules, torch.nn.modules.rnn):
-            setattr(home, base.__name__, ours)
+        layer_class.forward = forward
+        for module in (torch.nn, torch.nn.modules, torch.nn.modules.rnn):
+            setattr(module, base.__name__, layer_class)
 
 
 _replace()
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Nothing is shown by tests that went past us."""
-    if not REACHED["forward"] or (ops.available() and not REACHED["kernel"]):
+    """Fail a run that never called ohlol, since it tests nothing."""
+    if not CALLS["forward"] or (ops.available() and not CALLS["kernel"]):
         session.exitstatus = 1
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Say how often we were reached."""
-    terminalreporter.write_line(f"drop-in: forward {REACHED['forward']}, kernels {REACHED['kernel']}")
+    """Print the number of calls."""
+    terminalreporter.write_line(f"drop-in: forward {CALLS['forward']}, kernels {CALLS['kernel']}")

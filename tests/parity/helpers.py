@@ -1,4 +1,4 @@
-"""Run a layer of torch, a layer of ours and the equations on the same numbers and hold the results together."""
+"""Compare a layer of torch, the same layer of ohlol, and the equations of the cell on the same inputs and weights."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -32,46 +32,46 @@ class Case:
     unbatched: bool = False
 
     def layers(self) -> tuple[torch.nn.RNNBase, torch.nn.RNNBase]:
-        """Torch's layer and ours, with the same weights."""
+        """The layer of torch and that of ohlol, with the same weights."""
         spec = cells.CELLS[self.cell]
         assert spec.torch_layer is not None
         classes: tuple[Any, ...] = (spec.torch_layer, nn.LAYER_CLASSES[spec.torch_layer])
-        made = [
+        layers = [
             layer_class(
                 self.inputs, self.H, self.num_layers, bias=self.bias, batch_first=self.batch_first,
                 bidirectional=self.bidirectional, dtype=self.dtype, **spec.torch_options,
             )
             for layer_class in classes
         ]  # fmt: skip
-        made[1].load_state_dict(made[0].state_dict())
-        return made[0], made[1]
+        layers[1].load_state_dict(layers[0].state_dict())
+        return layers[0], layers[1]
 
     def tensors(self) -> list[Tensor]:
-        """x and, if wanted, the initial state."""
+        """The input x and, with `state`, the initial state."""
         if self.unbatched:
             shape, middle = (self.T, self.inputs), ()
         else:
             shape, middle = ((self.B, self.T) if self.batch_first else (self.T, self.B)) + (self.inputs,), (self.B,)
-        made = [torch.randn(shape, dtype=self.dtype)]
+        tensors = [torch.randn(shape, dtype=self.dtype)]
         if self.state:
             rows = self.num_layers * (2 if self.bidirectional else 1)
-            made.append(torch.randn(rows, *middle, self.H, dtype=self.dtype))
+            tensors.append(torch.randn(rows, *middle, self.H, dtype=self.dtype))
             if self.cell == "lstm":
-                made.append(torch.randn(rows, *middle, self.H, dtype=self.dtype))
-        return made
+                tensors.append(torch.randn(rows, *middle, self.H, dtype=self.dtype))
+        return tensors
 
 
 def call(case: Case, layer: torch.nn.Module, tensors: list[Tensor]) -> list[Tensor]:
     """The layer's output and final state as a flat list."""
     x, *state = tensors
     hx = None if not state else tuple(state) if case.cell == "lstm" else state[0]
-    given = x
+    inputs: Tensor | PackedSequence = x
     if case.lengths:
-        given = pack_padded_sequence(x, torch.tensor(case.lengths), case.batch_first, case.enforce_sorted)
+        inputs = pack_padded_sequence(x, torch.tensor(case.lengths), case.batch_first, case.enforce_sorted)
     if isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)):
-        told = nn.explain_backend(layer, given, hx)
-        assert told.startswith("kernel"), told
-    out, final = layer(given, hx)
+        backend = nn.explain_backend(layer, inputs, hx)
+        assert backend.startswith("kernel"), backend
+    out, final = layer(inputs, hx)
     if isinstance(out, PackedSequence):
         out = out.data
     return [out, *(final if isinstance(final, tuple) else (final,))]
@@ -84,32 +84,33 @@ def names(case: Case, layer: torch.nn.Module) -> list[str]:
     return ["output", *finals, "d x", *starts, *(f"d {n}" for n, _ in layer.named_parameters())]
 
 
-def everything(case: Case, layer: torch.nn.Module, tensors: list[Tensor]) -> list[Tensor]:
-    """Outputs, final state, and the gradients of a random weighting of all of them to all inputs and weights."""
+def outputs_and_gradients(case: Case, layer: torch.nn.Module, tensors: list[Tensor]) -> list[Tensor]:
+    """Output, final state, and the gradients of a random linear combination of both for all inputs and weights."""
     tensors = [t.clone().requires_grad_() for t in tensors]
     results = call(case, layer, tensors)
-    seeded = torch.Generator().manual_seed(7)
-    weights = [torch.randn(r.shape, generator=seeded, dtype=r.dtype) for r in results]
+    generator = torch.Generator().manual_seed(7)
+    weights = [torch.randn(r.shape, generator=generator, dtype=r.dtype) for r in results]
     grads = torch.autograd.grad(results, [*tensors, *layer.parameters()], weights)
     return [*results, *grads]
 
 
 def check(case: Case) -> None:
-    """Ours against torch's: outputs, states, every gradient, and inference without gradients."""
+    """Compare the layer of ohlol with that of torch: outputs, states and gradients, also without autograd."""
     torch.manual_seed(3)
-    theirs, ours = case.layers()
+    torch_layer, layer = case.layers()
     tensors = case.tensors()
-    expected, found = everything(case, theirs, tensors), everything(case, ours, tensors)
-    for name, a, b in zip(names(case, theirs), found, expected, strict=True):
+    expected = outputs_and_gradients(case, torch_layer, tensors)
+    results = outputs_and_gradients(case, layer, tensors)
+    for name, a, b in zip(names(case, layer), results, expected, strict=True):
         assert_same(name, a, b, case.dtype)
     with torch.no_grad():
-        inferred = call(case, ours, tensors)
-    for name, a, b in zip(names(case, theirs), inferred, found, strict=False):
+        inferred = call(case, layer, tensors)
+    for name, a, b in zip(names(case, layer), inferred, results, strict=False):
         assert_same(f"inferred {name}", a, b, case.dtype)
 
 
-class Oracle(torch.nn.Module):
-    """The same layer out of cells.py, each sequence of the batch for itself."""
+class ReferenceLayer(torch.nn.Module):
+    """The same layer by the equations of `ohlol.cells`, one sequence of the batch at a time."""
 
     def __init__(self, case: Case, layer: torch.nn.RNNBase) -> None:
         super().__init__()
@@ -134,8 +135,8 @@ class Oracle(torch.nn.Module):
                     state = tuple(x.new_zeros(1, case.H) for _ in range(count))
                     if states is not None:
                         state = tuple(s[k, b : b + 1] for s in states)
-                    given = below.flip(0) if d else below
-                    out, final = cells.unroll(case.cell, given, state=state, weights=weights)
+                    inputs = below.flip(0) if d else below
+                    out, final = cells.unroll(case.cell, inputs, state=state, weights=weights)
                     sides.append(out.flip(0) if d else out)
                     last.append(final)
                 below = torch.cat(sides, -1)
@@ -151,25 +152,25 @@ class Oracle(torch.nn.Module):
 
 
 def check_equations(case: Case) -> None:
-    """Ours in its dtype against cells.py in float64."""
+    """Compare the layer of ohlol in its dtype with the equations in float64."""
     torch.manual_seed(5)
-    theirs, ours = replace(case, dtype=torch.float64).layers()
-    ours = ours.to(case.dtype)
-    theirs = theirs.to(case.dtype).double()  # the same numbers, rounded
+    torch_layer, layer = replace(case, dtype=torch.float64).layers()
+    layer = layer.to(case.dtype)
+    torch_layer = torch_layer.to(case.dtype).double()  # the same weights, rounded
     tensors = case.tensors()
-    exact = [t.double() for t in tensors]
-    tensors_of = Oracle(case, theirs)
-    expected = everything_of_oracle(case, tensors_of, exact)
-    for name, a, b in zip(names(case, theirs), everything(case, ours, tensors), expected, strict=True):
+    reference = ReferenceLayer(case, torch_layer)
+    expected = outputs_and_gradients_of_reference(case, reference, [t.double() for t in tensors])
+    results = outputs_and_gradients(case, layer, tensors)
+    for name, a, b in zip(names(case, layer), results, expected, strict=True):
         assert_same(name, a, b, case.dtype)
 
 
-def everything_of_oracle(case: Case, oracle: Oracle, tensors: list[Tensor]) -> list[Tensor]:
-    """As `everything`; the oracle takes padded input, and the weighting is drawn in the dtype under test."""
+def outputs_and_gradients_of_reference(case: Case, reference: ReferenceLayer, tensors: list[Tensor]) -> list[Tensor]:
+    """`outputs_and_gradients` of padded input, with the linear combination drawn in the dtype under test."""
     tensors = [t.clone().requires_grad_() for t in tensors]
     x, *state = tensors
-    out, final = oracle(x, tuple(state) if state else None)
+    out, final = reference(x, tuple(state) if state else None)
     results = [out, *final]
-    seeded = torch.Generator().manual_seed(7)
-    weights = [torch.randn(r.shape, generator=seeded, dtype=case.dtype).double() for r in results]
-    return [*results, *torch.autograd.grad(results, [*tensors, *oracle.weights], weights)]
+    generator = torch.Generator().manual_seed(7)
+    weights = [torch.randn(r.shape, generator=generator, dtype=case.dtype).double() for r in results]
+    return [*results, *torch.autograd.grad(results, [*tensors, *reference.weights], weights)]

@@ -1,4 +1,4 @@
-"""`make sanitize`: pytest over the package in PYTHONPATH, where an editable install would go first."""
+"""`make sanitize`: run pytest on the package in PYTHONPATH instead of an editable install."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Gradients of every shape that autograd can ask for, and everything that torch's own path must answer."""
+"""Gradients for any inputs, strides and subsets of parameters, and the calls that torch's own path handles."""
 
 import copy
 import itertools
@@ -118,7 +118,7 @@ def test_second_derivative_of_packed_and_dropped(cell: str) -> None:
 
 
 @pytest.mark.parametrize(("cell", "batch_first"), list(itertools.product(CELLS, (False, True))))
-def test_dropout_draws_as_torch_does(cell: str, batch_first: bool) -> None:
+def test_dropout_masks_equal_those_of_torch(cell: str, batch_first: bool) -> None:
     case = Case(cell, num_layers=3, bidirectional=True, batch_first=batch_first)
     theirs, ours, tensors = _pair(case)
     for p in (0.3, 1.0):
@@ -136,7 +136,7 @@ def test_dropout_draws_as_torch_does(cell: str, batch_first: bool) -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("place", ["x", "state", "weight"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_not_a_number_passes_through(variant: str, cell: str, place: str, value: float) -> None:
+def test_nan_propagates(variant: str, cell: str, place: str, value: float) -> None:
     case = Case(cell, B=4, H=18, dtype=torch.float32)
     theirs, ours, tensors = _pair(case)
     if place == "weight":
@@ -150,7 +150,7 @@ def test_not_a_number_passes_through(variant: str, cell: str, place: str, value:
             assert_same(name, a, b, torch.float32)
 
 
-def test_changed_in_place_is_an_error() -> None:
+def test_in_place_changes_are_an_error() -> None:
     layer = nn.LSTM(3, 4)
     x = torch.randn(5, 2, 3)
     out, _ = layer(x)
@@ -161,7 +161,7 @@ def test_changed_in_place_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_torch_answers_where_it_must(kind: type[torch.nn.RNNBase]) -> None:
+def test_unsupported_calls_use_torch(kind: type[torch.nn.RNNBase]) -> None:
     layer, x = kind(3, 4), torch.randn(5, 2, 3)
     theirs = kind.__bases__[-1](3, 4)
     theirs.load_state_dict(layer.state_dict())
@@ -185,13 +185,13 @@ def test_torch_answers_where_it_must(kind: type[torch.nn.RNNBase]) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN:UserWarning")  # once a process
-def test_projection_is_torchs() -> None:
+def test_projections_use_torch() -> None:
     layer = nn.LSTM(3, 6, proj_size=2)
     assert "proj_size" in nn.explain_backend(layer, torch.ones(4, 1, 3))
     assert layer(torch.ones(4, 1, 3))[0].shape == (4, 1, 2)
 
 
-def test_a_single_step_with_large_weights_is_left_to_torch() -> None:
+def test_a_single_step_with_large_weights_uses_torch() -> None:
     x = torch.randn(1, 1, 3)
     assert "one step of one sequence" in nn.explain_backend(nn.GRU(3, 200), x)
     assert "one step of one sequence" in nn.explain_backend(nn.RNN(3, 300), x[0])
@@ -220,7 +220,7 @@ def test_functional_call_and_transforms(kind: type[torch.nn.RNNBase]) -> None:
 
 
 @pytest.mark.parametrize("kind", LAYERS)
-def test_copies_and_files(kind: type[torch.nn.RNNBase]) -> None:
+def test_deepcopy_and_save(kind: type[torch.nn.RNNBase]) -> None:
     layer, x = kind(3, 4, 2, bidirectional=True), torch.randn(5, 2, 3)
     expected = layer(x)[0]
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
@@ -231,7 +231,7 @@ def test_copies_and_files(kind: type[torch.nn.RNNBase]) -> None:
 
 
 class _Outer(torch.nn.Module):
-    """A model with a layer inside, which TorchScript can compile where it cannot compile the layer alone."""
+    """A model with one layer; TorchScript can compile it but not the layer alone."""
 
     def __init__(self, layer: torch.nn.Module) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ class _Outer(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*is not supported:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-def test_exported_traced_scripted_compiled(kind: type[torch.nn.RNNBase]) -> None:
+def test_export_trace_script_and_compile(kind: type[torch.nn.RNNBase]) -> None:
     layer, x = kind(3, 4), torch.randn(5, 2, 3)
     expected = layer(x)[0]
     exported = torch.export.export(layer, (x,)).module()

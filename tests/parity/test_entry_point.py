@@ -36,7 +36,7 @@ def test_every_kernel_of_a_cell_is_in_the_module() -> None:
     ],
 )
 def test_wrong_names(arguments: dict[str, Any], message: str) -> None:
-    for _ in range(20):  # each call has a new tuple of names: none is mistaken for an earlier one
+    for _ in range(20):  # each call has a new tuple of names, which must not match an earlier one
         with pytest.raises(TypeError, match=message):
             backend.run_forward(**arguments)
 

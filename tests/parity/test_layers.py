@@ -62,8 +62,8 @@ def test_equations(variant: str, cell: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("cell", CELLS)
-def test_more_steps_than_are_taken_at_once(variant: str, threaded: None, cell: str, threads: int) -> None:
-    """Forward projects 64 rows of input ahead, backward catches up with its products after 256."""
+def test_more_steps_than_one_block(variant: str, threaded: None, cell: str, threads: int) -> None:
+    """Forward projects blocks of 64 input rows; backward computes its products every 256 rows."""
     torch.set_num_threads(threads)
     for batch_first in (False, True):
         check(Case(cell, T=70, B=3, batch_first=batch_first, bidirectional=True, num_layers=2))
@@ -75,7 +75,7 @@ def test_more_steps_than_are_taken_at_once(variant: str, threaded: None, cell: s
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_products_larger_than_their_blocks(variant: str, threaded: None, threads: int) -> None:
+def test_products_larger_than_one_block(variant: str, threaded: None, threads: int) -> None:
     """Products go by blocks of 256 steps, some 200 rows and 512 columns, and fewer in float64."""
     torch.set_num_threads(threads)
     for dtype in (F32, F64):
@@ -84,7 +84,7 @@ def test_products_larger_than_their_blocks(variant: str, threaded: None, threads
 
 
 def test_weights_larger_than_the_caches(variant: str, threaded: None) -> None:
-    """Above 8 MiB of recurrent weights the threads split the hidden units whatever the batch."""
+    """Above 8 MiB of recurrent weights the threads split the hidden units for any batch size."""
     torch.set_num_threads(2)
     for batch_first in (False, True):
         check(Case("rnn", T=3, B=9, inputs=1500, H=1500, batch_first=batch_first, dtype=F32))

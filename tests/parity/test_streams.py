@@ -1,4 +1,4 @@
-"""Tables of symbols, streams and the loop that writes text: the numbers of the layers they stand for."""
+"""Tables of symbols, streams and text generation equal the layers that they replace."""
 
 import itertools
 
@@ -64,7 +64,7 @@ def test_embedded_symbols() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_scatter_is_the_same_whatever_the_threads(dtype: torch.dtype) -> None:
+def test_scatter_does_not_depend_on_the_number_of_threads(dtype: torch.dtype) -> None:
     grad, ids = torch.randn(999, 33, dtype=dtype), torch.randint(V, (999,))
     first = scatter_rows(grad, ids, V + 2)
     assert_same("sum", first, torch.zeros(V + 2, 33, dtype=dtype).index_add_(0, ids, grad), dtype)
@@ -76,7 +76,7 @@ def test_scatter_is_the_same_whatever_the_threads(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_steps_are_the_sequence(variant: str, cell: str, bias: bool, dtype: torch.dtype) -> None:
+def test_single_steps_equal_the_sequence(variant: str, cell: str, bias: bool, dtype: torch.dtype) -> None:
     case = Case(cell, T=6, B=1, H=37, num_layers=3, bias=bias, dtype=dtype, state=False)
     layer, _ = case.layers()
     (x,) = case.tensors()
@@ -93,10 +93,10 @@ def test_steps_are_the_sequence(variant: str, cell: str, bias: bool, dtype: torc
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_many_steps_are_the_sequences(
+def test_batched_steps_equal_the_sequences(
     variant: str, threaded: None, cell: str, bias: bool, dtype: torch.dtype, threads: int
 ) -> None:
-    """Five sequences in a bank of seven, other ones at each step; by vectors, by ids, with a head and without."""
+    """Five of seven sequences, different ones at each step; by vectors, by ids, with a head and without."""
     torch.set_num_threads(threads)
     case = Case(cell, T=6, B=5, H=37, num_layers=3, bias=bias, dtype=dtype, state=False)
     layer, _ = case.layers()
@@ -127,8 +127,8 @@ def test_many_steps_are_the_sequences(
 
 @pytest.mark.parametrize("how", [(1.0, 0, 1.0), (0.7, 3, 1.0), (1.3, 0, 0.8), (0.9, 4, 0.6), (0.0, 0, 1.0)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_text_is_that_of_a_python_loop(cell: str, how: tuple[float, int, float]) -> None:
-    """The loop here runs torch's layer a step at a time, embedding, head and all."""
+def test_text_equals_that_of_a_python_loop(cell: str, how: tuple[float, int, float]) -> None:
+    """The Python loop runs torch's embedding, layer and head one step at a time."""
     torch.manual_seed(2)
     case = Case(cell, inputs=6, H=20, num_layers=2, dtype=torch.float64)
     layer, _ = case.layers()
@@ -161,7 +161,7 @@ def test_uniform_and_sample() -> None:
     assert all(abs(n / 1000 - p) <= 0.002 for n, p in zip(counts, torch.softmax(scores, 0).tolist(), strict=True))
 
 
-def test_streams_refuse_what_they_cannot() -> None:
+def test_invalid_arguments_of_streams_are_refused() -> None:
     layer = nn.GRU(3, 4)
     weights = list(layer.parameters())
     with pytest.raises(ValueError, match="one direction"):
@@ -177,7 +177,7 @@ def test_streams_refuse_what_they_cannot() -> None:
         stream.generate(0, 1)
 
 
-def test_bench_measures_and_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bench_measures_and_checks_parity(monkeypatch: pytest.MonkeyPatch) -> None:
     [row] = benchmark.run(["lstm"], [benchmark.Size(3, 2, 4, 5)], [True], seconds=0.01)
     assert row.ratio == row.torch / row.ours
     assert row.peak_share > 0

@@ -1,4 +1,4 @@
-"""More threads than entries, more entries than threads, and several callers at once: the results of one thread."""
+"""More threads than entries, more entries than threads, and concurrent callers: the results of one thread."""
 
 import multiprocessing
 import threading
@@ -9,7 +9,7 @@ import torch
 
 from ohlol import nn
 
-from .helpers import CELLS, Case, check, everything
+from .helpers import CELLS, Case, check, outputs_and_gradients
 from .tolerances import RELATIVE, assert_same
 
 
@@ -24,17 +24,17 @@ def test_split_by_batch_and_by_hidden(variant: str, threaded: None, cell: str, t
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_callers_at_once(threaded: None, cell: str) -> None:
+def test_concurrent_callers(threaded: None, cell: str) -> None:
     torch.set_num_threads(2)
     case = Case(cell, T=6, B=4, H=40, dtype=torch.float32)
     _, layer = case.layers()
     inputs = [case.tensors() for _ in range(4)]
-    alone = [everything(case, layer, tensors) for tensors in inputs]
+    alone = [outputs_and_gradients(case, layer, tensors) for tensors in inputs]
     found: dict[int, list[list[torch.Tensor]]] = {}
 
     def work(place: int) -> None:
         torch.set_num_threads(2)
-        found[place] = [everything(case, layer, inputs[place]) for _ in range(5)]
+        found[place] = [outputs_and_gradients(case, layer, inputs[place]) for _ in range(5)]
 
     workers = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
     for worker in workers:
@@ -53,14 +53,14 @@ def test_same_thread_count_same_bits(threaded: None) -> None:
     case = Case("lstm", T=9, B=10, H=70, dtype=torch.float32)
     _, layer = case.layers()
     tensors = case.tensors()
-    first, second = everything(case, layer, tensors), everything(case, layer, tensors)
+    first, second = outputs_and_gradients(case, layer, tensors), outputs_and_gradients(case, layer, tensors)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     torch.set_num_threads(1)
-    for one, three in zip(everything(case, layer, tensors), first, strict=True):
+    for one, three in zip(outputs_and_gradients(case, layer, tensors), first, strict=True):
         assert_same("one thread against three", one, three, torch.float32)
 
 
-def test_follows_torch() -> None:
+def test_the_kernel_is_used() -> None:
     assert nn.explain_backend(nn.RNN(2, 3), torch.ones(4, 1, 2)).startswith("kernel")
 
 

@@ -1,4 +1,4 @@
-"""torch's own samples of its six recurrent modules, run through ours."""
+"""torch's own samples of its six recurrent modules, run with those of ohlol."""
 
 import copy
 import pickle
@@ -41,7 +41,7 @@ def _flat(result: Any) -> list[Tensor]:
     return [t for part in result for t in _flat(part)]
 
 
-def test_all_six_are_there() -> None:
+def test_all_modules_have_samples() -> None:
     assert {info.module_cls for info in INFOS} == set(OURS)
 
 

@@ -1,4 +1,4 @@
-"""Small models that are trained once, and one server for all tests that change nothing in it."""
+"""Small models that are trained once, and one server for all tests that do not change it."""
 
 from collections.abc import Iterator
 from pathlib import Path

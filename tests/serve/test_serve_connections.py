@@ -1,4 +1,4 @@
-"""Clients that are slow, send too much or leave: they get a 4xx, hold nothing, and do not affect others."""
+"""Clients that are slow, send too much or leave get a 4xx, release their resources, and do not affect others."""
 
 import asyncio
 import json

@@ -332,7 +332,7 @@ def test_refused_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         Limits(batch_size=0)
 
 
-def test_full_queue_says_when_to_try_again(runs: dict[str, Path]) -> None:
+def test_full_queue_returns_retry_after(runs: dict[str, Path]) -> None:
     flags = ["--max-queue", "4", "--batch-size", "1", "--max-length", "4000"]
     with ServerProcess([str(runs["upper"])], flags) as server:
         long, answers = "abcde" * 800, []

@@ -200,7 +200,7 @@ def test_explaining(browser: Any, server: ServerProcess, models: dict[str, Train
         cells = shown.page.locator("[data-column='2'] .cell").all()
         assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(layer.after["h"][2], abs=1e-6)
         steps = len(compute_saliency(models["hello"], "hole").symbols)
-        assert shown.page.inner_text("#horizon") == translations.text("no_horizon", "en", steps=steps)
+        assert shown.page.inner_text("#influence-length") == translations.text("no_influence_length", "en", steps=steps)
         for name, text in (("upper", "abe"), ("text", "the cat"), ("names", "anna")):
             shown.page.locator("#models").select_option(name)
             shown.page.locator("#typed").fill(text)

@@ -17,10 +17,10 @@ def codec_of(task: str, labels: Sequence[str]) -> Codec:
 
 
 def count(task: str, rows: Sequence[tuple[Sequence[str], Sequence[str]]], labels: Sequence[str]) -> Any:
-    """The metric accumulator of a task after some sequences of targets and answers, half a nat an answer."""
+    """The metric accumulator of a task after some sequences of targets and predictions, half a nat a prediction."""
     accumulator = TASKS[task].metrics(codec_of(task, labels))
     for row in rows:
-        targets, answers = (np.array([labels.index(name) for name in side]) for side in row)
-        accumulator.add(targets, answers, [np.arange(len(targets))])
+        targets, predictions = (np.array([labels.index(name) for name in side]) for side in row)
+        accumulator.add(targets, predictions, [np.arange(len(targets))])
         accumulator.add_loss(0.5 * len(targets), len(targets))
     return accumulator

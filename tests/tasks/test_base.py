@@ -1,19 +1,19 @@
-"""Every task is registered whole: for the data, with a head that fits and defaults that are allowed."""
+"""Every registered task has targets, a suitable head and valid defaults."""
 
 import pytest
 
 from ohlol.config import check_bounds
-from ohlol.data.targets import TARGETS
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.heads import HEADS
 from ohlol.tasks import TASKS
 from ohlol.tasks.base import register
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_task_is_registered_whole(name: str) -> None:
+def test_registered_tasks_are_complete(name: str) -> None:
     task = TASKS[name]
     assert task.name == name
-    assert TARGETS[name] is task.targets
+    assert TARGET_KINDS[name] is task.targets
     assert HEADS[task.head].numeric == task.targets.numeric
     for level in ("char", "word"):
         model, training = task.defaults(level)

@@ -1,4 +1,4 @@
-"""The errors of a forecast by hand."""
+"""The errors of a forecast computed by hand."""
 
 import math
 
@@ -14,10 +14,10 @@ def test_errors_are_in_the_units_of_the_data() -> None:
     codec = Codec("forecast", columns=("a", "b"), target_columns=("a", "b"), scale=scale, target_scale=scale)
     accumulator = TASKS["forecast"].metrics(codec)
     rows = np.array([[0.0, 10.0], [0.0, 10.0]]), np.array([[3.0, 10.0], [4.0, 12.0]])
-    targets, answers = (scale.apply(side) for side in rows)
-    accumulator.add(targets, answers, [np.arange(2)])
+    targets, predictions = (scale.apply(side) for side in rows)
+    accumulator.add(targets, predictions, [np.arange(2)])
     accumulator.add_loss(1.0, 2)
     metrics = accumulator.metrics()
     assert metrics["rmse"] == pytest.approx((math.sqrt(12.5) + math.sqrt(2)) / 2)
     assert metrics["mae"] == pytest.approx((3.5 + 1) / 2)
-    assert accumulator.main == "rmse"
+    assert accumulator.main_metric == "rmse"

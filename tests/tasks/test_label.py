@@ -1,4 +1,4 @@
-"""The metrics of labelled steps against seqeval and scikit-learn."""
+"""The metrics of labelled steps equal those of seqeval and scikit-learn."""
 
 import numpy as np
 import pytest
@@ -19,18 +19,18 @@ documents = st.lists(
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
 @given(documents)
 def test_span_metrics_equal_seqeval(rows: list[list[tuple[str, str]]]) -> None:
-    targets, answers = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
-    metrics = count("label", list(zip(targets, answers, strict=True)), LABELS).metrics()
-    assert metrics["span_f1"] == pytest.approx(f1_score(targets, answers, zero_division=0), abs=1e-12)
-    assert metrics["span_precision"] == pytest.approx(precision_score(targets, answers, zero_division=0), abs=1e-12)
-    assert metrics["span_recall"] == pytest.approx(recall_score(targets, answers, zero_division=0), abs=1e-12)
-    flat = [[name for row in side for name in row] for side in (targets, answers)]
+    targets, predictions = ([[pair[side] for pair in row] for row in rows] for side in (0, 1))
+    metrics = count("label", list(zip(targets, predictions, strict=True)), LABELS).metrics()
+    assert metrics["span_f1"] == pytest.approx(f1_score(targets, predictions, zero_division=0), abs=1e-12)
+    assert metrics["span_precision"] == pytest.approx(precision_score(targets, predictions, zero_division=0), abs=1e-12)
+    assert metrics["span_recall"] == pytest.approx(recall_score(targets, predictions, zero_division=0), abs=1e-12)
+    flat = [[name for row in side for name in row] for side in (targets, predictions)]
     assert metrics["accuracy"] == pytest.approx(accuracy_score(*flat))
-    right = [target == answer for target, answer in zip(targets, answers, strict=True)]
+    right = [target == prediction for target, prediction in zip(targets, predictions, strict=True)]
     assert metrics["sequence_accuracy"] == pytest.approx(np.mean(right))
     assert metrics["loss"] == pytest.approx(0.5)
 
 
-def test_spans_decide_where_labels_mark_them() -> None:
-    assert TASKS["label"].metrics(codec_of("label", ["NOUN", "B", "O"])).main == "accuracy"
-    assert TASKS["label"].metrics(codec_of("label", ["B", "M", "E", "S"])).main == "span_f1"
+def test_span_f1_is_the_main_metric_of_span_labels() -> None:
+    assert TASKS["label"].metrics(codec_of("label", ["NOUN", "B", "O"])).main_metric == "accuracy"
+    assert TASKS["label"].metrics(codec_of("label", ["B", "M", "E", "S"])).main_metric == "span_f1"

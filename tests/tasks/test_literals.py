@@ -1,4 +1,4 @@
-"""Names of tasks and heads are written in their own modules; the rest of the package asks the registries."""
+"""Names of tasks and heads are literals in their own modules only; the rest of the package uses the registries."""
 
 import ast
 from collections.abc import Collection, Iterator
@@ -43,7 +43,7 @@ def test_all_names_are_counted() -> None:
 
 
 @pytest.mark.parametrize(("names", "package"), NAMES, ids=["tasks", "heads"])
-def test_names_are_rarely_written_elsewhere(names: Collection[str], package: str) -> None:
+def test_names_are_rarely_literals_elsewhere(names: Collection[str], package: str) -> None:
     places: list[str] = []
     for path in sorted(PACKAGE.rglob("*.py")):
         if path.is_relative_to(PACKAGE / package) or path == PACKAGE / "config.py":

@@ -43,11 +43,11 @@ def test_format_metrics() -> None:
 
 def _add_random(accumulators: list[Any], rng: np.random.Generator, task: str) -> None:
     if task == "forecast":
-        targets, answers = rng.normal(size=(2, 5, 2)).astype(np.float32)
+        targets, predictions = rng.normal(size=(2, 5, 2)).astype(np.float32)
     else:
-        targets, answers = rng.integers(0, 3, (2, 5))
+        targets, predictions = rng.integers(0, 3, (2, 5))
     for accumulator in accumulators:
-        accumulator.add(targets, answers, [np.arange(2), np.arange(2, 5)])
+        accumulator.add(targets, predictions, [np.arange(2), np.arange(2, 5)])
         accumulator.add_loss(0.25, 5)
 
 

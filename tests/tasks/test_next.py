@@ -1,4 +1,4 @@
-"""Bits and perplexity by hand."""
+"""Bits and perplexity computed by hand."""
 
 import math
 
@@ -17,7 +17,7 @@ def test_bits_and_perplexity() -> None:
     assert metrics["bits"] == pytest.approx(3)
     assert metrics["perplexity"] == pytest.approx(8)
     assert metrics["accuracy"] == pytest.approx(2 / 3)
-    assert accumulator.main == "bits"
+    assert accumulator.main_metric == "bits"
 
 
 def test_perplexity_is_finite_for_json() -> None:

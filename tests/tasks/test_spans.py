@@ -1,4 +1,4 @@
-"""Spans against seqeval, and by hand."""
+"""Spans compared with seqeval, and computed by hand."""
 
 import pytest
 from hypothesis import given, settings

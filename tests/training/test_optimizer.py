@@ -1,4 +1,4 @@
-"""Optimizers and learning rates: what each schedule does, and that the optimizer gets it."""
+"""Optimizers and learning rate schedules."""
 
 import math
 
@@ -22,11 +22,11 @@ def rates(schedule: str, total: int = 1000, warmup: int = 0) -> list[float]:
     return [learning_rate(settings, step, total) for step in range(total)]
 
 
-def test_constant_and_plateau_do_not_move_by_themselves() -> None:
+def test_constant_and_plateau_rates_are_constant() -> None:
     assert set(rates("constant")) == set(rates("plateau")) == {2.0}
 
 
-def test_cosine_falls_from_all_to_nothing() -> None:
+def test_cosine_falls_to_zero() -> None:
     found = rates("cosine")
     assert found[0] == 2.0
     assert found[500] == pytest.approx(1.0)
@@ -50,7 +50,7 @@ def test_warmup_rises_in_equal_steps() -> None:
     assert rates("cosine", warmup_steps=10)[20:] == rates("cosine")[20:]
 
 
-def test_the_optimizer_gets_the_rates() -> None:
+def test_the_optimizer_uses_the_rates() -> None:
     recorder = Recorder()
     ohlol.fit(lr=0.1, lr_schedule="cosine", warmup_steps=2, epochs=6, callbacks=[recorder])
     settings = TrainSettings(lr=0.1, lr_schedule="cosine", warmup_steps=2)
@@ -58,7 +58,7 @@ def test_the_optimizer_gets_the_rates() -> None:
     assert [epoch.lr for epoch in recorder.epochs] == recorder.rates
 
 
-def test_plateau_halves_the_rate_when_nothing_gets_better() -> None:
+def test_plateau_halves_the_rate_without_improvement() -> None:
     recorder = Recorder()
     ohlol.fit(lr=1e-12, lr_schedule="plateau", epochs=8, callbacks=[recorder])  # too small a rate to change a float32
     stale = [epoch.number for epoch in recorder.epochs if not epoch.best]

@@ -1,4 +1,4 @@
-"""Lower precisions on the CPU: what is cast and what stays float32, and overflows of fp16, which break nothing."""
+"""Lower precisions on the CPU: what is cast, what stays float32, and overflows in fp16."""
 
 import json
 import math
@@ -18,17 +18,17 @@ from ohlol.training.loss import Loss
 from ohlol.training.trainer import Interrupted, Trainer
 from ohlol.utils.errors import InputError, InputWarning
 
-pytestmark = pytest.mark.filterwarnings("ignore:--precision:ohlol.utils.errors.InputWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:`precision`:ohlol.utils.errors.InputWarning")
 
 
 @pytest.fixture(autouse=True)
 def settings_of_torch_may_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in every process but one that has imported torch's own test suite, which freezes them (tests/parity does)."""
+    """Allow changes of torch's settings, which importing torch's test suite forbids (tests/parity does)."""
     monkeypatch.setattr(torch.backends.m, "__allow_nonbracketed_mutation_flag", True)
 
 
 class Scaled(Losses):
-    """Begins with so large a scale that the first gradients overflow."""
+    """Starts with a loss scale so large that the first gradients overflow."""
 
     def __init__(self, exponent: int, stop: int = 0):
         super().__init__(stop)
@@ -73,7 +73,7 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
 
     lowered = Watched()
     model = ohlol.fit(data, out=tmp_path / "run", callbacks=[lowered], precision=kind, **settings)
-    assert set(seen) == {precision.DTYPES[kind], torch.float32}  # in training, and where it is measured
+    assert set(seen) == {precision.DTYPES[kind], torch.float32}  # in training and in evaluation
     assert plain.losses != lowered.losses
     assert lowered.losses == pytest.approx(plain.losses, rel=0.02)
     assert {p.dtype for p in model.network.parameters()} == {torch.float32}
@@ -83,21 +83,21 @@ def test_every_cell_trains_and_stays_float32(cell: str, kind: str, tmp_path: Pat
     assert ohlol.load(tmp_path / "run").config.metrics == pytest.approx(model.config.metrics)
 
 
-def test_scores_are_those_that_evaluate_finds(tmp_path: Path) -> None:
+def test_metrics_equal_those_of_evaluate(tmp_path: Path) -> None:
     data, dev = upper_pairs(tmp_path / "data.tsv"), upper_pairs(tmp_path / "dev.tsv", seed=8)
     model = ohlol.fit(data, dev=dev, out=tmp_path / "run", precision="bf16", **TINY)
     assert model.config.metrics == ohlol.load(tmp_path / "run").evaluate(dev).metrics()
 
 
-@pytest.mark.filterwarnings("default:--precision:ohlol.utils.errors.InputWarning")
-def test_on_the_cpu_it_says_that_it_is_slow() -> None:
+@pytest.mark.filterwarnings("default:`precision`:ohlol.utils.errors.InputWarning")
+def test_a_low_precision_on_the_cpu_is_a_warning() -> None:
     with pytest.warns(
         InputWarning, match="`precision` bf16 on the CPU runs torch's own layers instead of ohlol's kern"
     ):
         ohlol.fit(precision="bf16", epochs=1)
 
 
-def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_precision_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="`precision` is 'tf32'; it must be one of fp32, bf16, fp16"):
         ohlol.fit(out=tmp_path / "run", precision="tf32")
     ohlol.fit(out=tmp_path / "run", precision="bf16", epochs=1)
@@ -106,7 +106,7 @@ def test_one_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])
-def test_a_scale_too_large_is_halved_and_nothing_else(on_nan: str, tmp_path: Path) -> None:
+def test_a_scale_that_overflows_is_halved_and_the_step_left_out(on_nan: str, tmp_path: Path) -> None:
     data, settings = prepared("next", tmp_path)
     settings |= {"precision": "fp16", "on_nan": on_nan}
     watch = Scaled(28)
@@ -121,10 +121,10 @@ def test_a_scale_too_large_is_halved_and_nothing_else(on_nan: str, tmp_path: Pat
     assert not any(line.get("skipped") for line in lines)
     for number in range(1, len(watch.weights)):
         assert torch.equal(watch.weights[number], watch.weights[0]) == (number < left_out)
-    assert lines[0]["train_loss"] > 1  # those steps' losses are numbers, and count
+    assert lines[0]["train_loss"] > 1  # the losses of those steps are finite and included
 
 
-def test_a_run_stopped_among_overflows_ends_in_the_same_bytes(tmp_path: Path) -> None:
+def test_a_run_stopped_between_overflows_ends_with_the_same_bytes(tmp_path: Path) -> None:
     data, settings = prepared("next", tmp_path)
     settings |= {"precision": "fp16"}
     ohlol.fit(data, out=tmp_path / "whole", callbacks=[Scaled(30)], **settings)
@@ -141,16 +141,16 @@ def test_a_run_stopped_among_overflows_ends_in_the_same_bytes(tmp_path: Path) ->
 def broken(monkeypatch: pytest.MonkeyPatch, what: str, first: int) -> None:
     real = Trainer._combine_losses
 
-    def told(self: Trainer, batch: Any, own: Loss) -> Any:
+    def combine_losses(self: Trainer, batch: Any, own: Loss) -> Any:
         if self.progress.step >= first:
             worse = own.mean * math.nan if what == "loss" else own.mean + (own.mean * 0).sqrt()  # sqrt at 0: slope inf
             own = own._replace(mean=worse)
         return real(self, batch, own)
 
-    monkeypatch.setattr(Trainer, "_combine_losses", told)
+    monkeypatch.setattr(Trainer, "_combine_losses", combine_losses)
 
 
-def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_nan_loss_stops_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, settings = prepared("next", tmp_path)
     broken(monkeypatch, "loss", 3)
     with pytest.raises(
@@ -159,16 +159,16 @@ def test_a_loss_that_is_no_number_stops_at_once(tmp_path: Path, monkeypatch: pyt
         ohlol.fit(data, precision="fp16", **settings)
 
 
-def test_a_gradient_that_no_scale_mends_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_that_is_nan_at_any_scale_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt", 2000)
     broken(monkeypatch, "gradient", 3)
-    halvings = 16 + 13  # from 65536, where the scale begins, to the least
+    halvings = 16 + 13  # from the initial scale of 65536 to the minimum
     with pytest.raises(InputError, match=rf"epoch 1, step {3 + halvings + 1}: the gradient is nan"):
         ohlol.fit(data, precision="fp16", **{**TINY, "bptt": 7})
 
 
 @pytest.mark.parametrize("scaler", [[0.0, 0.0], [math.inf, 0.0], [1.0, -1.0], [1.0], None])
-def test_a_scale_that_is_none_is_refused(scaler: list[float] | None, tmp_path: Path) -> None:
+def test_an_invalid_scale_is_refused(scaler: list[float] | None, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         ohlol.fit(out=tmp_path / "run", precision="fp16", callbacks=[Losses(stop=3)])
     tensors, position = resume_state.load_state(tmp_path / "run")
@@ -181,8 +181,8 @@ def test_a_scale_that_is_none_is_refused(scaler: list[float] | None, tmp_path: P
         ohlol.fit(out=tmp_path / "run", resume=True)
 
 
-def test_float64_is_left_alone(tmp_path: Path) -> None:
-    """Autocast casts no float64, which tests train in; everything else must bear it."""
+def test_float64_is_not_cast(tmp_path: Path) -> None:
+    """Autocast does not cast float64; the rest of training must support that."""
     data = text_file(tmp_path / "data.txt")
     torch.set_default_dtype(torch.float64)
     try:

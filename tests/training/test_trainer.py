@@ -1,4 +1,4 @@
-"""The loop: losses, stopping, best weights, broken numbers, and the data that are set apart."""
+"""The training loop: losses, stopping, best weights, NaN, and validation data."""
 
 import json
 import math
@@ -54,7 +54,7 @@ def test_clipping_bounds_the_norm_and_keeps_the_direction() -> None:
         assert torch.equal(one, two)
 
 
-def test_label_smoothing_is_cross_entropys() -> None:
+def test_label_smoothing_equals_that_of_cross_entropy() -> None:
     plain, smooth = Recorder(), Recorder()
     ohlol.fit(seed=5, epochs=1, callbacks=[plain])
     ohlol.fit(seed=5, epochs=1, label_smoothing=0.3, callbacks=[smooth])
@@ -86,7 +86,7 @@ def test_rare_symbols_are_read_as_unknown(tmp_path: Path) -> None:
     recorder = Recorder()
     ohlol.fit(upper_pairs(tmp_path / "p.tsv"), unk_probability=0.2, callbacks=[recorder], **TINY)
     assert recorder.trainer is not None
-    keep, vocab = recorder.trainer.keep, recorder.trainer.codec.symbols
+    keep, vocab = recorder.trainer.keep_probabilities, recorder.trainer.codec.symbols
     assert keep is not None
     assert vocab is not None
     assert keep[0] == 1
@@ -103,7 +103,7 @@ def poison(at: int) -> Callable[[Recorder, int], None]:
     return act
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_best_weights(tmp_path: Path) -> None:
+def test_a_nan_loss_stops_the_run_and_keeps_the_best_weights(tmp_path: Path) -> None:
     data, settings = prepared("label", tmp_path)
     settings |= {"epochs": 8, "dev_fraction": 0.0}
     good, bad = tmp_path / "good", tmp_path / "bad"
@@ -118,8 +118,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_best_weights(tmp_p
     assert len((bad / "metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_weights_that_break_in_the_last_step_stop_the_run_too(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^epoch 1, step 1: the loss on the evaluation data is nan; .* no weights were saved"):
+def test_weights_that_become_nan_in_the_last_step_stop_the_run(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"^epoch 1, step 1: the loss on the evaluation data is nan; .* no weights were saved"
+    ):
         ohlol.fit(lr=1e38, head="softmax", epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()
     with pytest.raises(InputError, match="its training saved no weights"):
@@ -162,7 +164,7 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> 
     assert model.config.metrics == pytest.approx(keeper.epochs[best - 1].metrics)
 
 
-def test_metrics_hold_a_line_an_epoch(tmp_path: Path) -> None:
+def test_metrics_have_one_line_per_epoch(tmp_path: Path) -> None:
     recorder = Recorder()
     ohlol.fit(out=tmp_path / "run", callbacks=[recorder])
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
@@ -183,14 +185,14 @@ def test_equal_runs_write_equal_bytes(tmp_path: Path) -> None:
     assert one["model.safetensors"] != other["model.safetensors"]
 
 
-def corpus_of(tmp_path: Path, labels: list[str]) -> sequences.Corpus:
+def corpus_of(tmp_path: Path, labels: list[str]) -> sequences.RawData:
     path = tmp_path / "rows.csv"
     path.write_text("".join(f"name{i},{label}\n" for i, label in enumerate(labels)))
     return sequences.read(path, DataSettings(task="classify", input="1", target="2", header=False))
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_measured_share_is_apart(tmp_path: Path, seed: int) -> None:
+def test_the_validation_share_is_not_trained_on(tmp_path: Path, seed: int) -> None:
     corpus = corpus_of(tmp_path, ["x", "y"] * 20)
     train, dev = split_dev(corpus, 0.2, seed, unknowns=True)
     assert dev is not None
@@ -204,7 +206,7 @@ def test_the_measured_share_is_apart(tmp_path: Path, seed: int) -> None:
     assert again.places == dev.places != other.places
 
 
-def test_a_label_seen_once_is_never_only_measured(tmp_path: Path) -> None:
+def test_a_label_seen_once_is_trained_on(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, ["x"] * 15 + [f"rare{i}" for i in range(15)])
     for seed in range(20):
         train, dev = split_dev(corpus, 0.5, seed, unknowns=True)
@@ -213,13 +215,13 @@ def test_a_label_seen_once_is_never_only_measured(tmp_path: Path) -> None:
         assert len(train.inputs) + len(dev.inputs) == 30
 
 
-def test_too_few_are_all_trained_on(tmp_path: Path) -> None:
+def test_few_sequences_are_all_trained_on(tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, ["x", "y"] * 9)
     assert split_dev(corpus, 0.2, 0, unknowns=True) == (corpus, None)
 
 
 @pytest.mark.parametrize("kind", ["next", "forecast"])
-def test_the_end_of_a_text_or_series_is_measured(tmp_path: Path, kind: str) -> None:
+def test_the_end_of_a_text_or_series_is_validation_data(tmp_path: Path, kind: str) -> None:
     data, _ = prepared(kind, tmp_path)
     corpus = sequences.read(data)
     train, dev = split_dev(corpus, 0.25, 0, unknowns=True)
@@ -230,7 +232,7 @@ def test_the_end_of_a_text_or_series_is_measured(tmp_path: Path, kind: str) -> N
     assert list(parts[0]) + list(parts[1]) == list(whole) if kind == "next" else (np.concatenate(parts) == whole).all()
 
 
-def test_a_dev_file_is_measured(tmp_path: Path) -> None:
+def test_a_dev_file_is_evaluated(tmp_path: Path) -> None:
     data, settings = prepared("label", tmp_path)
     dev = upper_pairs(tmp_path / "dev.tsv", lines=7, seed=9)
     recorder = Recorder()
@@ -242,7 +244,7 @@ def test_a_dev_file_is_measured(tmp_path: Path) -> None:
     assert model.config.metrics == pytest.approx(model.evaluate(dev).metrics())
 
 
-def test_the_card_says_what_was_measured(tmp_path: Path) -> None:
+def test_the_card_names_the_validation_data(tmp_path: Path) -> None:
     few = upper_pairs(tmp_path / "few.tsv", lines=5)
     many = upper_pairs(tmp_path / "many.tsv", lines=40)
     ohlol.fit(few, out=tmp_path / "few", **TINY)
@@ -282,12 +284,12 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_setting_that_is_none_is_a_programming_error() -> None:
+def test_an_unknown_setting_is_a_type_error() -> None:
     with pytest.raises(TypeError, match="there is no setting 'colour'; there are batch_size, bidirectional"):
         ohlol.fit(colour="red")
 
 
-def test_a_little_data_gets_more_epochs(tmp_path: Path) -> None:
+def test_little_data_gets_more_epochs(tmp_path: Path) -> None:
     recorder = Recorder()
     data = text_file(tmp_path / "text.txt", 60)
     ohlol.fit(
@@ -306,7 +308,7 @@ def test_a_little_data_gets_more_epochs(tmp_path: Path) -> None:
         {"cell": "lstm", "loop": True, "embedding_size": 0},
     ],
 )
-def test_defaults_give_way_to_what_was_chosen(tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_chosen_settings_override_the_defaults(tmp_path: Path, settings: dict[str, Any]) -> None:
     data = upper_pairs(tmp_path / "pairs.tsv")
     model = ohlol.fit(data, hidden_size=4, epochs=1, **settings)
     assert {name: getattr(model.config.model, name) for name in settings} == settings

@@ -13,7 +13,7 @@ from ohlol.tuning.space import OTHER_RANGES, build_space, parse_range
 SPACE = build_space(["cell=gru,lstm", "lr=1e-4:1e-2:log"], {}, "label", "char")
 
 
-def test_every_range_is_one_of_optunas() -> None:
+def test_every_range_becomes_a_distribution_of_optuna() -> None:
     for text in {
         text for task in TASKS.values() for level in ("char", "word") for text in task.search_space(level)
     } | set(OTHER_RANGES):
@@ -23,11 +23,11 @@ def test_every_range_is_one_of_optunas() -> None:
             assert distribution._contains(distribution.to_internal_repr(value))
 
 
-def test_what_is_proposed_depends_on_seed_number_and_history_alone(tmp_path: Path) -> None:
+def test_proposals_depend_on_seed_number_and_history_only(tmp_path: Path) -> None:
     def proposals(seed: int, stop: int = 0) -> list[dict[str, Any]]:
         study = optuna.create_study(direction="maximize", sampler=SettingsSampler(SPACE, seed))
         for n in range(16):
-            if n == stop:  # another process goes on
+            if n == stop:  # another process continues
                 study.sampler = SettingsSampler(SPACE, seed)
             trial = study.ask(SettingsSampler(SPACE, 0).distributions)
             study.tell(trial, -abs(trial.params["lr"] - 0.003))
@@ -58,5 +58,5 @@ def test_no_settings_are_proposed_twice() -> None:
         ("none", 20, 15, "none"),
     ],
 )
-def test_the_pruner_fits_the_number_of_trials(kind: str, trials: int, epochs: int, name: str) -> None:
+def test_the_pruner_depends_on_the_number_of_trials(kind: str, trials: int, epochs: int, name: str) -> None:
     assert build_pruner(kind, trials, epochs)[0] == name

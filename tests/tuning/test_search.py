@@ -1,4 +1,4 @@
-"""ohlol.tune: trials are ordinary runs, hopeless ones are ended, killed ones go on, several processes share a study."""
+"""`ohlol.tune`: trials are runs, bad ones are pruned, killed ones are resumed, and processes share a study."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def data(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(folder: Path, data: Path) -> tuple[StudySummary, Path]:
-    """A study that nobody disturbed."""
+    """An uninterrupted study."""
     return tuned(data, folder / "whole", keep=2), folder / "whole"
 
 
@@ -68,7 +68,7 @@ def test_trials_are_runs_and_the_best_is_linked(whole: tuple[StudySummary, Path]
     assert kept == {t.run.name for t in summary.ranked[:2]}  # keep=2
     assert not list(out.glob("trials/*/resume"))
     for t in summary.trials:
-        assert load_curves([t.run])  # the curves of every trial are there
+        assert load_curves([t.run])  # every trial has curves
     with pytest.raises(InputError, match="keeps those of better trials only"):
         load(next(t.run for t in summary.trials if t.run.name not in kept))
 
@@ -86,23 +86,25 @@ def test_the_first_trial_is_the_defaults(whole: tuple[StudySummary, Path], data:
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether two runs are the same to the byte, but for the name that the card has."""
+    """Whether two runs have the same bytes, except for the name in the card."""
     names = ("model.safetensors", "metrics.jsonl", "vocab.json", "config.json")
     return all((one / name).read_bytes() == (other / name).read_bytes() for name in names)
 
 
-def test_given_again_it_goes_on_to_more(whole: tuple[StudySummary, Path], data: Path, folder: Path) -> None:
+def test_repeating_the_command_with_more_trials_extends_the_study(
+    whole: tuple[StudySummary, Path], data: Path, folder: Path
+) -> None:
     summary, out = whole
     before = bytes_of(out / "trials")
-    assert settings_of(tuned(data, out, keep=2)) == settings_of(summary)  # there are enough
+    assert settings_of(tuned(data, out, keep=2)) == settings_of(summary)  # the study has enough trials
     assert bytes_of(out / "trials") == before
     tuned(data, folder / "parts", 2)
     parts = tuned(data, folder / "parts", 6)
-    assert settings_of(parts) == settings_of(summary)  # what comes next depends on what was, not on who did it
+    assert settings_of(parts) == settings_of(summary)  # proposals depend on the history, not on the process
     assert (folder / "parts/best/model.safetensors").read_bytes() == (out / "best/model.safetensors").read_bytes()
 
 
-def test_the_command_that_is_printed_trains_the_best_again(
+def test_the_printed_command_trains_the_best_run_again(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -121,7 +123,7 @@ def test_the_command_that_is_printed_trains_the_best_again(
 
 
 @pytest.mark.slow
-def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
+def test_bad_trials_are_pruned(data: Path, tmp_path: Path) -> None:
     summary = ohlol.tune(
         data, trials=14, out=tmp_path / "study", search=["lr=1e-7:0.03:log"], hidden_size=8, embedding_size=5, epochs=8,
         batch_size=4, seed=3,
@@ -141,13 +143,13 @@ def test_hopeless_trials_are_ended_early(data: Path, tmp_path: Path) -> None:
         data, trials=16, out=tmp_path / "hyperband", search=["lr=1e-7:0.03:log"], pruner="hyperband", hidden_size=8,
         embedding_size=5, epochs=9, batch_size=8,
     )  # fmt: skip
-    assert {t.epochs for t in brackets.trials if t.state == "pruned"} & {1, 3}  # where Hyperband looks
+    assert {t.epochs for t in brackets.trials if t.state == "pruned"} & {1, 3}  # the epochs at which Hyperband prunes
     none = ohlol.tune(data, trials=7, out=tmp_path / "none", search=["lr=1e-7:1e-6"], pruner="none", **SETTINGS)
     assert {t.state for t in none.trials} == {"complete"}
 
 
 @pytest.mark.parametrize(("kind", "score"), [("next", "bits"), ("classify", "accuracy"), ("forecast", "rmse")])
-def test_every_task_and_the_direction_of_its_score(kind: str, score: str, tmp_path: Path) -> None:
+def test_every_task_and_the_direction_of_its_metric(kind: str, score: str, tmp_path: Path) -> None:
     file, options = prepared(kind, tmp_path)
     options = {k: v for k, v in options.items() if k != "cell"}
     summary = ohlol.tune(file, trials=3, out=tmp_path / "study", search=["lr=1e-5,0.003,0.03"], **options)
@@ -160,7 +162,7 @@ def test_every_task_and_the_direction_of_its_score(kind: str, score: str, tmp_pa
     assert len(ohlol.tune(file, trials=9, out=tmp_path / "study", search=["lr=1e-5,0.003,0.03"], **options).trials) == 3
 
 
-def test_words_are_encoded_with_and_without_their_spelling(tmp_path: Path) -> None:
+def test_words_are_encoded_with_and_without_their_characters(tmp_path: Path) -> None:
     file = names_file(tmp_path / "data.csv")
     summary = ohlol.tune(
         file, trials=2, out=tmp_path / "study", search=["char_rnn_size=0,4"], level="word", input="name", target="kind",
@@ -183,7 +185,7 @@ def test_pairs_and_an_encoded_corpus(data: Path, tmp_path: Path) -> None:
         tuned(tmp_path / "corpus", tmp_path / "other", 2, dev_fraction=0.2)
 
 
-def test_trials_that_fail_do_not_end_the_study(data: Path, tmp_path: Path) -> None:
+def test_failed_trials_do_not_end_the_study(data: Path, tmp_path: Path) -> None:
     search = ["lr=0.01,1e38", "hidden_size=6,1048576"]
     summary = ohlol.tune(data, trials=4, out=tmp_path / "study", search=search, max_grad_norm=0.0, **SETTINGS)
     why = {(t.settings["lr"], t.settings["hidden_size"]): t.reason for t in summary.trials if t.state == "failed"}
@@ -202,7 +204,7 @@ def test_trials_that_fail_do_not_end_the_study(data: Path, tmp_path: Path) -> No
 
 
 class Stopper(TuneCallback):
-    """Sends a signal, or fails as a kill would, after some steps of a trial."""
+    """Sends a signal or raises an error in place of a kill, after some steps of a trial."""
 
     def __init__(self, trial: int, after: int):
         self.trial, self.after, self.number, self.steps = trial, after, -1, 0
@@ -220,9 +222,7 @@ class Stopper(TuneCallback):
 
 
 @pytest.mark.slow
-def test_a_signal_saves_and_the_same_command_goes_on(
-    whole: tuple[StudySummary, Path], data: Path, tmp_path: Path
-) -> None:
+def test_the_same_command_resumes_after_a_signal(whole: tuple[StudySummary, Path], data: Path, tmp_path: Path) -> None:
     summary, out = whole
     with pytest.raises(Interrupted):
         tuned(data, tmp_path / "study", callback=Stopper(2, 9))
@@ -240,7 +240,7 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "80"}
 
 
 def killed(data: Path, out: Path, there: Path, wait: float) -> None:
-    """Start it, and kill it `wait` seconds after a file is there."""
+    """Start the search and kill it `wait` seconds after a file was created."""
     with subprocess.Popen(command(data, out), env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
         while not there.exists() and process.poll() is None:
             time.sleep(0.005)
@@ -252,7 +252,7 @@ def killed(data: Path, out: Path, there: Path, wait: float) -> None:
 @pytest.mark.parametrize(
     ("file", "wait"), [("trials/0001/resume/last.safetensors", 0.02), ("trials/0003", 0.0), ("study.db", 0.0)]
 )
-def test_killed_with_signal_9_it_goes_on(
+def test_the_same_command_resumes_after_a_kill(
     whole: tuple[StudySummary, Path], data: Path, tmp_path: Path, file: str, wait: float
 ) -> None:
     summary, out = whole
@@ -294,7 +294,7 @@ def test_the_data_are_read_once(data: Path, tmp_path: Path, monkeypatch: pytest.
     assert len(calls) == 1
 
 
-def test_what_is_refused(
+def test_invalid_arguments_are_refused(
     whole: tuple[StudySummary, Path], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, out = whole
@@ -330,6 +330,6 @@ def test_what_is_refused(
         tuned(data, tmp_path / "refused")
 
 
-def test_a_timeout_begins_no_further_trial(data: Path, tmp_path: Path) -> None:
+def test_no_trial_starts_after_a_timeout(data: Path, tmp_path: Path) -> None:
     assert tuned(data, tmp_path / "study", timeout=0).trials == ()
     assert 1 <= len(tuned(data, tmp_path / "study", timeout=0.01).trials) < 6

@@ -1,4 +1,4 @@
-"""What is searched: ranges as they are written, by default for each task, and what is refused."""
+"""The search space: ranges as text, the defaults of each task, and invalid ranges."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ CASES = [("label", "word"), ("label", "char"), ("next", "char"), ("classify", "w
 
 
 @pytest.mark.parametrize(("task", "level"), CASES)
-def test_the_defaults_of_each_task_lie_within(task: str, level: str) -> None:
+def test_the_defaults_of_each_task_are_in_its_space(task: str, level: str) -> None:
     space = build_space([], {}, task, level)
     model, training = TASKS[task].defaults(level)
     both = vars(model) | vars(training)
@@ -23,7 +23,7 @@ def test_the_defaults_of_each_task_lie_within(task: str, level: str) -> None:
     assert {"cell", "hidden_size", "dropout", "lr"} <= set(space.texts)
 
 
-def test_every_written_range_is_read_as_it_is_written() -> None:
+def test_ranges_round_trip_through_text() -> None:
     for text in {text for task, level in CASES for text in TASKS[task].search_space(level)} | set(OTHER_RANGES):
         assert parse_range(parse_range(text).text) == parse_range(text)
 
@@ -42,7 +42,7 @@ def test_kinds_of_ranges() -> None:
     assert parse_range("--bidirectional=no,true").choices == (False, True)
     assert parse_range("embedding_size=onehot,64").choices == (0, 64)
     assert parse_range("num_layers=1:3").values == (1, 2, 3)
-    assert parse_range("hidden_size=32:60:8").values == (32, 40, 48, 56)  # its end is the last value there is
+    assert parse_range("hidden_size=32:60:8").values == (32, 40, 48, 56)  # the end is the last value of the range
     assert parse_range("dropout=0:0.3:0.1").values == (0.0, 0.1, 0.2, 0.3)
     assert parse_range("hidden_size=32:256:log").log
     assert parse_range("lr=1e-4:1e-2:log").values is None
@@ -50,7 +50,7 @@ def test_kinds_of_ranges() -> None:
 
 
 @given(st.floats(1e-6, 1.0), st.floats(1.5, 100.0), st.sampled_from(["", ":log"]), st.floats(0, 1))
-def test_numbers_stay_within_and_places_are_undone(low: float, ratio: float, log: str, place: float) -> None:
+def test_positions_and_values_round_trip(low: float, ratio: float, log: str, place: float) -> None:
     one = parse_range(f"lr={low!r}:{low * ratio!r}{log}")
     value = one.from_unit(place)
     assert isinstance(value, float)
@@ -91,13 +91,13 @@ def test_the_nearest_value_is_one_of_the_range(low: int, length: int, step: int,
         ("warmup_steps", "warmup_steps: it has no default range; give warmup_steps=LOW:HIGH or warmup_steps=A,B"),
     ],
 )
-def test_what_is_no_range(text: str, said: str) -> None:
+def test_invalid_ranges_are_refused(text: str, said: str) -> None:
     with pytest.raises(InputError, match=said) as error:
         build_space([text], {}, "label", "char")
     assert "\n" not in str(error.value)
 
 
-def test_flags_are_not_searched() -> None:
+def test_chosen_options_are_not_searched() -> None:
     assert "lr" not in build_space([], {"lr": 0.1}, "next", "char").texts
     assert "num_layers" not in build_space([], {"cell": "gru", "loop": True}, "next", "char").texts
     with pytest.raises(
@@ -111,14 +111,14 @@ def test_flags_are_not_searched() -> None:
         build_space([], every, "next", "char")
 
 
-def test_a_name_alone_has_the_range_of_the_task() -> None:
+def test_a_name_alone_uses_the_range_of_the_task() -> None:
     space = build_space(["lr", "batch-size", "cell"], {}, "forecast", "char")
     assert space.texts["cell"] == "cell=rnn,gru,lstm"
     assert list(space.texts) == ["cell", "batch_size", "lr"]  # in the order of the settings
     assert space.size is None
 
 
-def test_all_settings_of_a_space_that_ends() -> None:
+def test_all_settings_of_a_finite_space() -> None:
     space = build_space(["cell=gru,lstm", "num_layers=1:3"], {}, "label", "char")
     assert space.size == 6
     assert len({tuple(one.values()) for one in space.enumerate()}) == 6

@@ -1,4 +1,4 @@
-"""The storage of a study: passwords are neither shown nor written, and databases that fail are one line."""
+"""The storage of a study: passwords are neither printed nor written, and a database error is one line."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ohlol.utils.errors import InputError
 from tuning.studies import open_study
 
 
-def test_passwords_are_neither_shown_nor_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passwords_are_neither_printed_nor_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "postgresql://me:pa%40ss@localhost:1/x?sslpassword=hidden"
     with pytest.raises(InputError) as error:
         open_study(tmp_path / "study", storage=secret)
@@ -23,7 +23,7 @@ def test_passwords_are_neither_shown_nor_written(tmp_path: Path, monkeypatch: py
     file = tmp_path / "shared.db"
     open_study(tmp_path / "plain", storage=f"sqlite:///{file}").close()
     assert read_study_file(tmp_path / "plain")["storage"] == f"sqlite:///{file}"
-    open_study(tmp_path / "plain").close()  # it is written down
+    open_study(tmp_path / "plain").close()  # its name is stored
     open_study(tmp_path / "query", storage=f"sqlite:///{file}?timeout=77").close()
     assert read_study_file(tmp_path / "query")["storage"] == "elsewhere"
     assert "77" not in (tmp_path / "query/study.json").read_text()
@@ -34,7 +34,7 @@ def test_passwords_are_neither_shown_nor_written(tmp_path: Path, monkeypatch: py
         open_study(tmp_path / "own", storage=f"sqlite:///{file}")
 
 
-def test_storages_that_do_not_work(tmp_path: Path) -> None:
+def test_invalid_storages_are_refused(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"cannot use the storage sqlite:////nowhere/x.db: .*unable to open database file"
     ):

@@ -1,4 +1,4 @@
-"""A study in its storage: what is proposed, what other machines leave, and databases that do not work."""
+"""A study in its storage: claims of trials, trials abandoned by other machines, and invalid studies."""
 
 import subprocess
 import sys
@@ -18,7 +18,9 @@ from ohlol.utils.files import write_json
 from tuning.studies import FIRST, open_study
 
 
-def test_trials_of_two_processes_and_of_one_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_claim_trials_and_resume_an_abandoned_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one, two = open_study(tmp_path / "study"), open_study(tmp_path / "study")
     first, second = one.claim_trial(3), two.claim_trial(3)
     assert first is not None
@@ -28,12 +30,12 @@ def test_trials_of_two_processes_and_of_one_that_is_gone(tmp_path: Path, monkeyp
     one.report_epoch(first, 1, 0.5)
     later = time.time() + GRACE_PERIOD + 1
     monkeypatch.setattr(study_module.time, "time", lambda: later)
-    assert two.claim_trial(2) is None  # it gave no sign for long, and yet it is there
-    one.close()  # as the system does for a process that ends
+    assert two.claim_trial(2) is None  # no heartbeat, but the process still holds its lock
+    one.close()  # releases the lock, as the end of a process does
     again = two.claim_trial(3)
     assert again is not None
     assert (again.number, again.is_continued, again.settings, again.reported) == (0, True, FIRST, {1: 0.5})
-    two.report_epoch(again, 1, 0.5)  # which the study knows already
+    two.report_epoch(again, 1, 0.5)  # already reported by the first process
     third = two.claim_trial(3)
     assert third is not None
     assert third.number == 2
@@ -49,7 +51,7 @@ def test_trials_of_two_processes_and_of_one_that_is_gone(tmp_path: Path, monkeyp
     two.close()
 
 
-def test_what_another_machine_left_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_abandoned_trial_of_another_machine_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(study_module.socket, "gethostname", lambda: "elsewhere")
@@ -59,7 +61,7 @@ def test_what_another_machine_left_is_begun_anew(tmp_path: Path, monkeypatch: py
     third = here.claim_trial(3)
     assert third is not None
     assert third.number == 2
-    assert here.claim_trial(3) is None  # three are at work
+    assert here.claim_trial(3) is None  # three trials are running
     later = time.time() + GRACE_PERIOD + 1
     monkeypatch.setattr(study_module.time, "time", lambda: later)
     third.handle.set_user_attr("heartbeat", later)
@@ -73,7 +75,7 @@ def test_what_another_machine_left_is_begun_anew(tmp_path: Path, monkeypatch: py
         assert after.settings == before.settings
     assert [t.number for t in here.summarize().trials] == [2, 3, 4]
     assert {t.host for t in here.summarize().trials} != {"elsewhere"}
-    with pytest.raises(TrialLost):  # the machine comes back
+    with pytest.raises(TrialLost):  # the first machine continues
         there.report_epoch(left[0], 1, 0.5)  # pyright: ignore[reportArgumentType]
     with pytest.raises(TrialLost):
         there.finish_trial(left[0], "complete", metrics={"accuracy": 1.0, "loss": 1.0})  # pyright: ignore[reportArgumentType]
@@ -84,7 +86,7 @@ def test_what_another_machine_left_is_begun_anew(tmp_path: Path, monkeypatch: py
     here.close()
 
 
-def test_where_no_system_tells_who_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_abandoned_trials_without_file_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study_module.locks, "fcntl", None)
     one, two = open_study(tmp_path / "study"), open_study(tmp_path / "study")
     first = one.claim_trial(1)
@@ -99,13 +101,13 @@ def test_where_no_system_tells_who_is_there(tmp_path: Path, monkeypatch: pytest.
     two.close()
 
 
-def test_a_machine_that_was_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_claim_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     one, two = open_study(tmp_path / "one", storage=url), open_study(tmp_path / "two", storage=url)
     ask = one._study.ask
 
     def late() -> optuna.Trial:
-        assert two.claim_trial(1) is not None  # between our counting and our asking
+        assert two.claim_trial(1) is not None  # after `one` counted the trials and before it asks for one
         return ask()
 
     monkeypatch.setattr(one._study, "ask", late)
@@ -115,7 +117,7 @@ def test_a_machine_that_was_quicker(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     two.close()
 
 
-def test_a_trial_whose_process_ended_before_it_was_anybodys(tmp_path: Path) -> None:
+def test_trial_without_owner(tmp_path: Path) -> None:
     study = open_study(tmp_path / "study")
     study._study.ask()
     taken = [study.claim_trial(2), study.claim_trial(2)]
@@ -124,7 +126,7 @@ def test_a_trial_whose_process_ended_before_it_was_anybodys(tmp_path: Path) -> N
     study.close()
 
 
-def test_directories_that_are_no_studies(tmp_path: Path) -> None:
+def test_directories_without_a_study_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no study; `ohlol tune` creates one"):
         load_summary(tmp_path)
     for found, said in (
@@ -143,7 +145,7 @@ def test_directories_that_are_no_studies(tmp_path: Path) -> None:
         load_summary(tmp_path / "study")
 
 
-def test_without_optuna_there_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_optuna_is_one_line(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
     code = "import sys; sys.modules['optuna'] = None; from ohlol.cli import main; main(sys.argv[1:])"
     for arguments in (["tune", str(data), "--out", str(tmp_path / "study")], ["plot", str(tmp_path / "study")]):

@@ -15,7 +15,7 @@ from ohlol.utils.errors import InputError
 from tuning.studies import SUMMARY
 
 
-def test_which_is_best() -> None:
+def test_ranking() -> None:
     assert [t.number for t in SUMMARY.ranked] == [2, 5, 0, 1, 6]  # of equal ones the earlier
     assert SUMMARY.best == SUMMARY.trials[2]
     assert SUMMARY.best_so_far == [(0, 0.5), (1, 0.5), (2, 0.6), (5, 0.6), (6, 0.6)]

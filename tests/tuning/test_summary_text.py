@@ -35,7 +35,7 @@ def test_the_table() -> None:
 
 @pytest.mark.parametrize("width", [72, 80, 200])
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_every_trial_is_on_the_terminal(width: int, lang: str) -> None:
+def test_every_trial_is_printed(width: int, lang: str) -> None:
     text = text_of(SUMMARY, width=width, lang=lang)
     assert all(len(line) <= min(width, 80) for line in text.splitlines())
     history = text.splitlines()[1 : 1 + HISTORY_HEIGHT]
@@ -51,7 +51,7 @@ def test_every_trial_is_on_the_terminal(width: int, lang: str) -> None:
     ] in text
 
 
-def test_a_terminal_of_ascii_and_few_trials() -> None:
+def test_an_ascii_terminal_and_few_trials() -> None:
     assert text_of(SUMMARY, encoding="ascii").isascii()
     few = text_of(StudySummary("names", "accuracy", RANGES, SUMMARY.trials[:1]))
     assert "1 complete trials are too few to estimate the importance." in few

@@ -22,7 +22,7 @@ def two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(devices.DEVICE_VARIABLE)
 
 
-def test_without_a_gpu_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_cpu_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.delenv(devices.DEVICE_VARIABLE)
     assert devices.select_device() is devices.select_device("cpu") is devices.select_device("cpu:0") is devices.CPU
@@ -31,7 +31,7 @@ def test_without_a_gpu_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_with_gpus_auto_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_is_the_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [str(devices.select_device(name)) for name in ("auto", "cuda", "cuda:1", "cpu")] == [
         *("cuda:0", "cuda:0", "cuda:1", "cpu")
     ]
@@ -44,7 +44,7 @@ def test_with_gpus_auto_is_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_process_selects_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert str(devices.select_device()) == str(devices.select_device("cuda")) == "cuda:1"
@@ -64,26 +64,26 @@ def test_each_process_takes_one_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "said"),
     [
         ("cuda:2", r"`device` cuda:2: there is no such device; the last is cuda:1"),
-        ("xpu", r"`device` xpu: torch finds no such device on this machine \(xpu\); `device=cpu` computes without"),
+        ("xpu", r"`device` xpu: torch finds no such device on this machine \(xpu\); use `device=cpu`"),
         ("gpu", r"`device` is 'gpu'; give auto, cpu, cuda or one of several, such as cuda:1"),
         ("meta", r"`device` meta: torch finds no such device"),
         ("", r"`device` is ''"),
     ],
 )
-def test_a_device_that_is_not_there_is_refused(name: str, said: str) -> None:
+def test_a_missing_device_is_refused(name: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         devices.select_device(name)
 
 
 @pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch was built with CUDA")
 def test_cuda_without_cuda_is_one_line(tmp_path: Any) -> None:
-    with pytest.raises(InputError, match=r"^`device` cuda: this torch \(.*\) was built without CUDA; `device=cpu`"):
+    with pytest.raises(InputError, match=r"^`device` cuda: this torch \(.*\) was built without CUDA; use `device=cpu`"):
         ohlol.fit(out=tmp_path / "run", device="cuda")
     assert not (tmp_path / "run").exists()
 
 
-def test_float32_is_float32_only_meanwhile() -> None:
-    """The switches are there without a GPU, too."""
+def test_tf32_is_disabled_within_the_context_only() -> None:
+    """The settings exist without a GPU, too."""
     kinds = torch.backends.cudnn.rnn, torch.backends.cuda.matmul
     before = [kind.fp32_precision for kind in kinds]
     assert "tf32" in before
@@ -94,7 +94,7 @@ def test_float32_is_float32_only_meanwhile() -> None:
         assert [kind.fp32_precision for kind in kinds] == before
 
 
-def test_of_one_generator_torch_is_told_no_device(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_module_without_a_device_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     class Module:
         state = torch.arange(3)
 

@@ -8,7 +8,7 @@ from ohlol.utils.devices import CPU
 from ohlol.utils.distributed import SINGLE_PROCESS, Processes, join_processes, rank_seed
 
 
-def test_one_process_keeps_what_it_has() -> None:
+def test_collectives_of_one_process_return_their_input() -> None:
     processes = Processes()
     assert processes == SINGLE_PROCESS
     assert (processes.is_main, processes.share, processes.device) == (True, (0, 1), CPU)
@@ -41,7 +41,9 @@ def test_seeds_differ_between_processes_and_rank_0_has_that_of_the_run() -> None
 
 
 @pytest.mark.parametrize(("restarts", "restarted"), [(None, False), ("0", False), ("2", True)])
-def test_a_process_without_others(restarts: str | None, restarted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_join_processes_of_a_single_process(
+    restarts: str | None, restarted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     if restarts is not None:
         monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)

@@ -26,7 +26,7 @@ def test_a_machine_is_described(tmp_path: Path) -> None:
     assert json.loads(json.dumps(machine.to_json()))["kernels"] == "avx2"
 
 
-def test_without_kernels_nothing_is_compiled(tmp_path: Path) -> None:
+def test_an_environment_without_kernels(tmp_path: Path) -> None:
     assert not environment.describe_machine(tmp_path, kernels="torch").compiled
 
 
@@ -36,7 +36,7 @@ def test_a_package_that_is_not_installed_has_no_version(tmp_path: Path, monkeypa
     assert packages == {"torch": torch.__version__, "no-package-of-this-name": None}
 
 
-def test_the_record_has_what_equal_bytes_depend_on() -> None:
+def test_the_record_has_everything_that_reproducibility_needs() -> None:
     record = environment.record_environment(kernels="avx2", deterministic=True, precision="bf16")
     assert record == {
         "ohlol": __version__,

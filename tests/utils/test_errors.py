@@ -1,30 +1,30 @@
-"""Errors repeat what others wrote on one line, in at most `SAID` characters, without control characters."""
+"""Errors quote untrusted text on one line, in at most `MAX_QUOTED` characters, without control characters."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.utils.errors import SAID, InputError, TooLarge, cut, short
+from ohlol.utils.errors import MAX_QUOTED, InputError, TooLarge, describe_error, shorten
 
 
 @given(st.text())
-def test_a_cut_text_is_short_and_printable(text: str) -> None:
-    result = cut(text)
-    assert len(result) <= SAID
+def test_a_shortened_text_is_printable(text: str) -> None:
+    result = shorten(text)
+    assert len(result) <= MAX_QUOTED
     assert result.isprintable()
 
 
-def test_a_text_that_needs_no_cut_is_unchanged() -> None:
-    assert cut("ohlol: 你好") == "ohlol: 你好"
-    assert cut("a" * (SAID - 1)) == "a" * (SAID - 1)
+def test_a_short_text_is_unchanged() -> None:
+    assert shorten("ohlol: 你好") == "ohlol: 你好"
+    assert shorten("a" * (MAX_QUOTED - 1)) == "a" * (MAX_QUOTED - 1)
 
 
 def test_a_long_text_ends_with_an_ellipsis() -> None:
-    assert cut("a" * 2 * SAID) == "a" * (SAID - 1) + "…"
+    assert shorten("a" * 2 * MAX_QUOTED) == "a" * (MAX_QUOTED - 1) + "…"
 
 
 def test_control_characters_are_escaped() -> None:
-    assert cut("\x1b[31mred\r\n") == r"\x1b[31mred\r\n"
+    assert shorten("\x1b[31mred\r\n") == r"\x1b[31mred\r\n"
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_control_characters_are_escaped() -> None:
     ],
 )
 def test_an_error_is_named_unless_its_text_is_a_message(error: Exception, text: str) -> None:
-    assert short(error) == text
+    assert describe_error(error) == text

@@ -1,4 +1,4 @@
-"""Files: a write that fails leaves what was there, what JSON lacks is never written, and no other room writes."""
+"""Files: a failed write keeps the old file, NaN is not written to JSON, and no other module writes files."""
 
 import ast
 import os
@@ -31,7 +31,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
     assert [p.name for p in tmp_path.iterdir()] == ["file.json"]
 
 
-def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
+def test_only_a_regular_file_is_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to("/dev/null")
     (tmp_path / "folder").mkdir()
@@ -44,13 +44,13 @@ def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path) -> None:
     assert {path.name: path.lstat().st_ino for path in tmp_path.iterdir()} == before
 
 
-def test_a_number_json_lacks_is_never_written(tmp_path: Path) -> None:
+def test_nan_and_infinity_are_not_written_to_json(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "x.json", {"loss": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_line_that_cannot_be_added_leaves_the_lines_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_append_leaves_the_lines_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "metrics.jsonl"
     assert append_line(path, b"one\n") == 4
     assert append_line(path, b"two\n") == 8
@@ -80,7 +80,7 @@ def test_the_name_of_a_new_file_is_flushed_too(tmp_path: Path, monkeypatch: pyte
     assert flushed == [path, folder, path]
 
 
-def test_a_link_is_replaced_in_one_step_and_nothing_else_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replace_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "best.tmp").touch()  # of a process that was killed
@@ -104,18 +104,18 @@ WRITES = {"write_text", "write_bytes", "save_file", "savefig", "savez", "tofile"
 """Methods and functions of libraries that write a file."""
 FORBIDDEN = {"pickle", "marshal", "shelve", "dill", "joblib", "cloudpickle"}
 ALLOWED = {
-    ("utils/files.py", "open"),  # where it is done: temporary name, flush, rename
+    ("utils/files.py", "open"),  # the implementation: temporary name, flush, rename
     (
         "data/corpus/shards.py",
         "open",
     ),  # arrays that grow, by the same steps; nothing reads them before the file that lists them
     ("cli/explain.py", "write_text"),  # the page of --html, perhaps a device; not a file of a run
-    ("display/figures.py", "savefig"),  # a picture likewise
+    ("display/figures.py", "savefig"),  # a figure of --out, likewise
 }
 
 
 def writes(path: Path) -> Iterator[tuple[str, int]]:
-    """Calls that write a file past files.py, or that could run what a file holds."""
+    """Calls that write a file without files.py, or that could execute the content of a file."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
@@ -134,12 +134,12 @@ def writes(path: Path) -> Iterator[tuple[str, int]]:
             yield f"{owner}.{name}", node.lineno
 
 
-def test_no_other_room_writes_files_and_none_runs_them() -> None:
-    """What lies in a run directory is whole only if every file goes through files.py."""
+def test_only_the_files_module_writes_and_nothing_is_executed() -> None:
+    """Files are written completely or not at all only if files.py writes them."""
     found = [
         (str(path.relative_to(SOURCE)), what, line)
         for path in sorted(SOURCE.rglob("*.py"))
         for what, line in writes(path)
     ]
-    assert [f"{room}:{line}: {what}" for room, what, line in found if (room, what) not in ALLOWED] == []
-    assert {(room, what) for room, what, _ in found} == ALLOWED  # so that the search finds what is there
+    assert [f"{module}:{line}: {what}" for module, what, line in found if (module, what) not in ALLOWED] == []
+    assert {(module, what) for module, what, _ in found} == ALLOWED  # so that the search itself is tested

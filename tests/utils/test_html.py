@@ -1,4 +1,4 @@
-"""A value is shown as HTML by the implementation that its type has."""
+"""A value is rendered as HTML by the implementation for its type."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ def test_a_type_without_an_implementation_is_refused() -> None:
         "from ohlol.explain.shapes import shapes; report = shapes('rnn')",
     ],
 )
-def test_the_renderers_are_loaded_when_a_notebook_asks_for_html(code: str) -> None:
+def test_the_renderers_are_loaded_on_the_first_html(code: str) -> None:
     code += (
         "; import sys; assert 'ohlol.display.notebook' not in sys.modules; assert '<b>RNN</b>' in report._repr_html_()"
     )

@@ -51,7 +51,7 @@ def test_a_run_is_unlocked_after_an_error(tmp_path: Path) -> None:
         pass
 
 
-def test_nothing_is_locked_through_a_link(tmp_path: Path) -> None:
+def test_a_link_is_not_locked(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "resume").symlink_to(tmp_path / "elsewhere")
@@ -60,12 +60,12 @@ def test_nothing_is_locked_through_a_link(tmp_path: Path) -> None:
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
-def test_a_directory_that_is_not_there_cannot_be_locked(tmp_path: Path) -> None:
+def test_a_missing_directory_cannot_be_locked(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be locked: No such file"), lock_run(tmp_path / "none"):
         pass
 
 
-def test_a_lock_is_seen_from_another_process_until_that_ends(tmp_path: Path) -> None:
+def test_a_lock_is_held_until_its_process_ends(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "one"
     assert is_locked(path) is False
     command = [sys.executable, "-c", HOLD, str(path)]

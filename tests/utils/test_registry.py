@@ -29,7 +29,7 @@ def test_a_name_is_registered_once(colours: Registry[int]) -> None:
     assert len(colours) == 2
 
 
-def test_an_unknown_name_is_refused_with_those_there_are(colours: Registry[int]) -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones(colours: Registry[int]) -> None:
     assert colours.select("red") == 0xFF0000
     with pytest.raises(InputError, match="`colour` is 'green'; it must be one of red, blue"):
         colours.select("green")

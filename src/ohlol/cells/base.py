@@ -62,7 +62,7 @@ class CellSpec:
     """Everything the package knows about a cell.
 
     The gates are in the order in which torch stacks their rows in the weights. A cell without `torch_layer` runs one
-    step at a time in a loop; one without `kernel` runs on torch; one without `onnx` cannot be exported to ONNX.
+    step at a time in a loop, with or without `kernel`; one without `kernel` runs on torch; one without `onnx` cannot be exported to ONNX.
     """
 
     name: str
@@ -77,7 +77,7 @@ class CellSpec:
     torch_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Arguments of both classes that select this cell."""
     kernel: str | None = None
-    """The cell's name in the compiled module."""
+    """The cell's name in the compiled module; used only together with `torch_layer`."""
     onnx: OnnxOperator | None = None
     bounded: bool = True
     """Whether every hidden state lies in [-1, 1]."""

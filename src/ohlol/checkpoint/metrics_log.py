@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import JSON_LIMIT, append_line, parse_json, read_bytes, write_bytes
 
 METRICS_FILE = "metrics.jsonl"
@@ -48,7 +48,7 @@ class MetricsLog:
         if len(lines) < size or sha256 not in ("", self._digest.hexdigest()):
             raise InputError(
                 f"{self.path}: its first {size} bytes are not those that were written: it was changed or "
-                "damaged; `overwrite` starts anew"
+                "damaged; use `overwrite` to start a new run"
             )
         if file_size > size:
             write_bytes(self.path, lines)
@@ -70,6 +70,6 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
             if not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers.values()):
                 raise ValueError("it holds more than numbers")
         except (ValueError, RecursionError, OverflowError) as error:
-            raise InputError(f"{path}:{number}: cannot be read: {short(error)}") from None
+            raise InputError(f"{path}:{number}: cannot be read: {describe_error(error)}") from None
         lines.append(line)
     return lines

@@ -18,7 +18,7 @@ from torch import Tensor
 from ohlol.checkpoint.weights import read_tensors, write_tensors
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks.metrics import Metrics
-from ohlol.utils.errors import InputError, InputWarning, cut
+from ohlol.utils.errors import InputError, InputWarning, shorten
 from ohlol.utils.files import FORMAT, parse_json
 
 STATES = ("last", "before")
@@ -36,15 +36,23 @@ class Progress:
     """The position of a run: everything that a saved state holds besides tensors."""
 
     epoch: int = 0
+    """Complete epochs."""
     batch: int = 0
+    """Batches of the current epoch that have been trained on."""
     step: int = 0
+    """Batches of all epochs that have been trained on."""
     best: Metrics | None = None
-    stale: int = 0
-    plateau: float = 1.0
+    """The metrics of the best evaluation; None before the first one."""
+    epochs_without_improvement: int = 0
+    """Evaluations since the best one."""
+    lr_factor: float = 1.0
+    """The factor of the learning rate that schedule `plateau` lowers."""
     loss: float = 0.0
-    counted: float = 0.0
-    symbols: int = 0
+    """Sum over the epoch of the loss of each batch times its weight."""
+    loss_weight: float = 0.0
+    """Sum over the epoch of the weights of the batches; `loss / loss_weight` is the training loss."""
     metrics_bytes: int = 0
+    """Length of the metrics log in bytes."""
     metrics_sha256: str = ""
     """SHA-256 of these bytes of the metrics log."""
     data_sha256: str = ""
@@ -54,16 +62,17 @@ class Progress:
     skipped: int = 0
     """Steps of the epoch that were skipped."""
     skipped_in_a_row: int = 0
+    """Steps skipped since the last step that changed the weights."""
     spikes: int = 0
     """Steps of the epoch whose loss was a spike."""
     overflows: int = 0
     """Steps of the epoch that were skipped because a gradient overflowed in fp16."""
-    taken: int = 0
+    steps_taken: int = 0
     """Steps of the epoch that changed the weights."""
-    norms: float = 0.0
+    grad_norm_sum: float = 0.0
     """Sum of the gradient norms of these steps, before clipping."""
-    running: float = 0.0
-    """Running mean of the loss, with which a spike is detected."""
+    loss_average: float = 0.0
+    """Exponential moving average of the losses of batches, from which spikes are detected."""
 
     @staticmethod
     def from_json(position: dict[str, Any]) -> "Progress":
@@ -86,7 +95,9 @@ class Progress:
                     raise TypeError("best holds no metrics")
             elif type(value) is not type(default):
                 raise TypeError(f"{f.name} is {type(value).__name__}, not {type(default).__name__}")
-            elif isinstance(value, int | float) and not 0 <= value < math.inf and f.name not in ("loss", "running"):
+            elif (
+                isinstance(value, int | float) and not 0 <= value < math.inf and f.name not in ("loss", "loss_average")
+            ):
                 raise ValueError(f"{f.name} is {value}")
         return progress
 
@@ -132,18 +143,20 @@ def load_state(run: Path, max_bytes: int = 1 << 40) -> tuple[dict[str, Tensor], 
     """
     newest, previous = state_paths(run)
     if not newest.exists() and not previous.exists():
-        raise InputError(f"{run}: has no saved state to resume from; `overwrite` starts anew")
+        raise InputError(f"{run}: has no saved state to resume from; use `overwrite` to start a new run")
     if not newest.exists():  # a save that ended between its two renames
         return _read_state(previous, max_bytes)
     try:
         return _read_state(newest, max_bytes)
     except InputError as error:
         if not previous.exists():
-            raise InputError(f"{error}; `overwrite` starts anew") from None
+            raise InputError(f"{error}; use `overwrite` to start a new run") from None
         try:
             state = _read_state(previous, max_bytes)
         except InputError as other:
-            raise InputError(f"{error}; nor can the state before it: {other}; `overwrite` starts anew") from None
+            raise InputError(
+                f"{error}; nor can the state before it: {other}; use `overwrite` to start a new run"
+            ) from None
         warnings.warn(f"{error}; going on from the state before it, {previous.name}", InputWarning, 2)
         return state
 
@@ -156,7 +169,7 @@ def _read_state(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str
     except (KeyError, ValueError, TypeError, RecursionError):
         raise InputError(f"{path}: is not a saved state") from None
     if version != FORMAT:
-        raise InputError(f"{path}: has format {cut(repr(version))}; this version of ohlol reads {FORMAT}")
+        raise InputError(f"{path}: has format {shorten(repr(version))}; this version of ohlol reads {FORMAT}")
     if not isinstance(position, dict) or "rng" not in tensors:
         raise InputError(f"{path}: is not a saved state")
     return tensors, cast("dict[str, Any]", position)

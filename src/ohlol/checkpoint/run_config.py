@@ -9,11 +9,11 @@ from ohlol.cells import CELLS
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
-from ohlol.data.targets import TARGETS
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
-from ohlol.utils.errors import InputError, cut, short
+from ohlol.utils.errors import InputError, describe_error, shorten
 from ohlol.utils.files import FORMAT
 from ohlol.utils.version import __version__
 
@@ -54,7 +54,7 @@ class RunConfig:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             version = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise InputError(
-                f"config.json has format {cut(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
+                f"config.json has format {shorten(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
             )
         try:
             config = RunConfig(
@@ -74,7 +74,7 @@ class RunConfig:
             CELLS.select(config.model.cell)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-            raise InputError(f"config.json is not a configuration of ohlol: {short(error)}") from None
+            raise InputError(f"config.json is not a configuration of ohlol: {describe_error(error)}") from None
 
 
 def _parse_settings(kind: type[T], data: Any) -> T:
@@ -102,7 +102,9 @@ def sizes_from_codec(codec: Codec) -> Sizes:
     assert codec.labels is not None
     chars = len(codec.chars) if codec.chars is not None else 0
     bigrams = len(codec.bigrams) if codec.bigrams is not None else 0
-    return Sizes(len(codec.symbols), len(codec.labels), chars, bigrams, per_sequence=TARGETS[codec.task].per_sequence)
+    return Sizes(
+        len(codec.symbols), len(codec.labels), chars, bigrams, per_sequence=TARGET_KINDS[codec.task].per_sequence
+    )
 
 
 def build_meta_model(config: RunConfig) -> SequenceModel:

@@ -116,7 +116,7 @@ def read_config(run: Path) -> RunConfig:
         raise InputError(f"{run}: there is no such run directory; `ohlol train` makes one")
     if not (run / "config.json").exists():
         raise InputError(
-            f"{run}: is not a run directory: it has no config.json; `overwrite` starts anew where one began"
+            f"{run}: is not a run directory: it has no config.json; use `overwrite` to start a new run where one began"
         )
     try:
         return RunConfig.from_json(read_json(run / "config.json"))

@@ -11,7 +11,7 @@ from safetensors.torch import load
 from torch import Tensor
 
 from ohlol.models.sequence_model import SequenceModel
-from ohlol.utils.errors import SAID, InputError, short
+from ohlol.utils.errors import MAX_QUOTED, InputError, describe_error
 from ohlol.utils.files import parse_json, read_bytes, write_bytes
 
 HEADER_LIMIT = 1 << 24
@@ -100,7 +100,7 @@ def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str,
                 raise ValueError("it does not match its checksum: it is damaged")
         return load(data), metadata
     except (SafetensorError, ValueError, KeyError, RecursionError, OverflowError) as error:
-        raise InputError(f"{where}: cannot be read: {short(error)}") from None
+        raise InputError(f"{where}: cannot be read: {describe_error(error)}") from None
 
 
 def _parse_header(data: bytes) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def check_weights(
     """
     if set(weights) != set(expected):
         odd = sorted(set(weights) ^ set(expected))[0]
-        raise InputError(f"{where}: the weight {odd[:SAID]!r} is {'unknown' if odd in weights else 'missing'}")
+        raise InputError(f"{where}: the weight {odd[:MAX_QUOTED]!r} is {'unknown' if odd in weights else 'missing'}")
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
             raise InputError(

@@ -84,7 +84,7 @@ def _predictions(model: "TrainedModel", source: str, n_best: int) -> "Iterator[P
     if source != "-" and not _is_file(source):
         yield model.predict(source, n_best=n_best)
         return
-    read: Iterator[Any] = sequences.stream(source, model.config.data)
+    read: Iterator[Any] = sequences.iterate_inputs(source, model.config.data)
     inputs = (sequence for sequence, _ in read)
     if source == "-":  # answer each line when it arrives
         for sequence in inputs:

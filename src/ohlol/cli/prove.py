@@ -31,12 +31,12 @@ def prove(
     language = translations.language(lang)
     if run is None:
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
-        proofs: tuple[equivalence.Proof, ...] = (equivalence.prove(cell, seed=seed, **sizes),)
+        comparisons: tuple[equivalence.Comparison, ...] = (equivalence.compare(cell, seed=seed, **sizes),)
     else:
-        proofs = equivalence.prove_run(load(run), seq_len=seq_len, batch_size=batch_size, seed=seed)
+        comparisons = equivalence.compare_run(load(run), seq_len=seq_len, batch_size=batch_size, seed=seed)
     if as_json:
-        print(json.dumps([proof.to_json() for proof in proofs]))
+        print(json.dumps([comparison.to_json() for comparison in comparisons]))
     else:
-        equivalence_text.proofs_to_text(proofs, console(), lang=language)
-    if not all(proof.holds for proof in proofs):
+        equivalence_text.comparisons_to_text(comparisons, console(), lang=language)
+    if not all(comparison.agrees for comparison in comparisons):
         raise typer.Exit(1)

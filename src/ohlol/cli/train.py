@@ -189,12 +189,12 @@ def train(
         raise InputError("`resume` and `overwrite` exclude each other; give one of them")
     launch = read_launch()
     if launch.world_size > 1 and out is None:
-        raise InputError("several processes write one run: give `out`")
+        raise InputError("`out` is required with several processes")
     stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
     run = out if out is not None or resume else run_directory.choose_free_name(stem)
     is_tutorial = not files and not resume
     targets = [target for _, target in pairs or loading.HELLO] if is_tutorial else None
-    progress_callback = progress.progress_callback(console(), targets)
+    callback = progress.make_progress_callback(console(), targets)
     if deterministic and launch.is_main:
         selected = devices.select_device(device)
         promise = environment.describe_reproducibility(
@@ -208,7 +208,7 @@ def train(
             out=run,
             overwrite=overwrite,
             resume=resume,
-            callbacks=[progress_callback],
+            callbacks=[callback],
             device=device,
             **settings,
         )
@@ -217,8 +217,8 @@ def train(
             print(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
-        if isinstance(progress_callback, progress.Bar):
-            progress_callback.stop()
+        if isinstance(callback, progress.Bar):
+            callback.stop()
     if not launch.is_main:
         return
     print(f"saved: {run}")

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ohlol.data.mapped import Values, in_memory
 from ohlol.utils.errors import InputError
 
-POOL = 64
+SORT_POOL_BATCHES = 64
 """Batches that are sorted by length together: more of them have more equal lengths, fewer a more random order."""
-BLOCK, WINDOW = 1 << 10, 1 << 20
-"""Sequences in a block, which stay together when the blocks of a corpus are shuffled; sequences in a window, which are
-then shuffled one by one."""
+SHUFFLE_BLOCK = 1 << 10
+"""Sequences in a block, which stay together when the blocks of a corpus are shuffled."""
+SHUFFLE_WINDOW = 1 << 20
+"""Sequences in a window of blocks, which are then shuffled one by one."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Ragged:
         """The length of each sequence, (n,)."""
         return np.diff(in_memory(self.offsets))
 
-    def spans(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The starts and lengths of some sequences, (n,) each.
+    def bounds(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The starts and the lengths of some sequences, (n,) each.
 
         Raises:
             InputError: one has no steps or a negative length, since the file of offsets is damaged.
@@ -57,12 +58,12 @@ class Dataset:
     inputs: Ragged
     """Ids (N,) int64, or numbers (N, I) float32."""
     targets: Values | None = None
-    """One for each step, (N,) or (N, F), in the order of `inputs.values`; with `whole` one for each sequence, (n,)."""
-    whole: bool = False
-    """Whether a target belongs to a whole sequence."""
-    forms: Values | None = None
-    """For each step, (N,), the row of its word in `spellings`."""
-    spellings: Ragged | None = None
+    """One for each step, (N,) or (N, F), in the order of `inputs.values`; or one for each sequence, (n,)."""
+    per_sequence: bool = False
+    """Whether a sequence has one target, instead of one at each step."""
+    word_ids: Values | None = None
+    """For each step, (N,), the row of its word in `word_chars`."""
+    word_chars: Ragged | None = None
     """The character ids of each distinct word."""
     bigrams: Values | None = None
     """The ids of the pairs that each symbol forms with the symbols before and after it, (N, 2)."""
@@ -77,12 +78,12 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Spelling:
+class WordCharBatch:
     """The distinct words of a batch as packed characters, and which of them is at each step."""
 
     chars: NDArray[np.int64]
     batch_sizes: NDArray[np.int64]
-    forms: NDArray[np.int64]
+    word_ids: NDArray[np.int64]
     """(S,): the row of the word at each step, the longest word first."""
 
 
@@ -98,11 +99,11 @@ class Batch:
     """(B,): the indices of the sequences in the data set."""
     targets: NDArray[Any] | None = None
     """(S,), (S, F) or (B,)."""
-    spelling: Spelling | None = None
+    word_chars: WordCharBatch | None = None
     bigrams: NDArray[np.int64] | None = None
     """(S, 2)."""
-    carried: bool = False
-    """Whether these sequences continue those of the batch before."""
+    continues_previous: bool = False
+    """Whether these sequences continue those of the previous batch."""
     places: NDArray[np.int64] | None = None
     """The positions of its steps in the whole batch of all processes, (S,); None where it is the whole batch."""
     total: int = 0
@@ -117,9 +118,9 @@ def fingerprint(*parts: Dataset | None) -> str:
     for part in parts:
         arrays: list[Values | None] = []
         if part is not None:
-            for ragged in (part.inputs, part.spellings):
+            for ragged in (part.inputs, part.word_chars):
                 arrays += [ragged.values, ragged.offsets] if ragged is not None else []
-            arrays += [part.targets, part.forms, part.bigrams]
+            arrays += [part.targets, part.word_ids, part.bigrams]
         for values in arrays:
             digest.update(b"," if values is None else np.ascontiguousarray(in_memory(values)).data)
         digest.update(b"|")
@@ -145,25 +146,26 @@ def pack(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> tuple[NDArray
     return starts[np.arange(len(step)) - first] + step, batch_sizes
 
 
-def spell(forms: NDArray[np.int64], spellings: Ragged) -> Spelling:
-    """The spelling of the word at each step; each distinct word is packed once."""
-    distinct, inverse = np.unique(forms, return_inverse=True)
-    starts, lengths = spellings.spans(distinct)
+def pack_words(word_ids: NDArray[np.int64], word_chars: Ragged) -> WordCharBatch:
+    """The characters of the words of a batch as a packed batch, in which each distinct word is packed once."""
+    distinct, inverse = np.unique(word_ids, return_inverse=True)
+    starts, lengths = word_chars.bounds(distinct)
     order = np.argsort(-lengths, kind="stable")
     positions, batch_sizes = pack(starts[order], lengths[order])
     rank = np.empty(len(order), np.int64)
     rank[order] = np.arange(len(order))
-    return Spelling(spellings.values[positions].astype(np.int64), batch_sizes, rank[inverse])
+    return WordCharBatch(word_chars.values[positions].astype(np.int64), batch_sizes, rank[inverse])
 
 
 Share = tuple[int, int]
 """The rank of a process and the number of processes."""
-ALONE: Share = (0, 1)
+SINGLE_SHARE: Share = (0, 1)
+"""The share of a process that trains alone: every sequence."""
 
 
-def gather(data: Dataset, rows: NDArray[np.int64], share: Share = ALONE) -> Batch:
+def gather(data: Dataset, rows: NDArray[np.int64], share: Share = SINGLE_SHARE) -> Batch:
     """Pack sequences, longest first; ties keep their order. Each of n processes gets every n-th sequence."""
-    starts, lengths = data.inputs.spans(rows)
+    starts, lengths = data.inputs.bounds(rows)
     order = np.argsort(-lengths, kind="stable")
     rows = rows[order]
     positions, batch_sizes = pack(starts[order], lengths[order])
@@ -171,7 +173,7 @@ def gather(data: Dataset, rows: NDArray[np.int64], share: Share = ALONE) -> Batc
     batch = _shared(batch, share)
     targets = None
     if data.targets is not None:
-        targets = data.targets[batch.rows if data.whole else batch.inputs]
+        targets = data.targets[batch.rows if data.per_sequence else batch.inputs]
     return _filled(data, batch, targets)
 
 
@@ -202,13 +204,13 @@ def _shared(batch: Batch, share: Share) -> Batch:
 def _filled(data: Dataset, batch: Batch, targets: NDArray[Any] | None) -> Batch:
     """Replace positions by values; ids become int64, as torch expects."""
     positions = batch.inputs
-    spelling = None
-    if data.forms is not None and data.spellings is not None:
-        spelling = spell(_wide(data.forms[positions]), data.spellings)
+    words = None
+    if data.word_ids is not None and data.word_chars is not None:
+        words = pack_words(_wide(data.word_ids[positions]), data.word_chars)
     bigrams = _wide(data.bigrams[positions]) if data.bigrams is not None else None
     targets = None if targets is None else _wide(targets)
     return replace(
-        batch, inputs=_wide(data.inputs.values[positions]), targets=targets, spelling=spelling, bigrams=bigrams
+        batch, inputs=_wide(data.inputs.values[positions]), targets=targets, word_chars=words, bigrams=bigrams
     )
 
 
@@ -230,9 +232,9 @@ class Buckets:
     data: Dataset
     batch_size: int
     seed: tuple[int, ...] | None = None
-    share: Share = ALONE
-    block: int = BLOCK
-    window: int = WINDOW
+    share: Share = SINGLE_SHARE
+    block: int = SHUFFLE_BLOCK
+    window: int = SHUFFLE_WINDOW
     """A multiple of `block`."""
 
     def __post_init__(self) -> None:
@@ -268,13 +270,13 @@ class Buckets:
 
     def _chunks(self, window: int) -> list[NDArray[np.int64]]:
         rows = self._rows(window)
-        lengths = self.data.inputs.spans(rows)[1]
+        lengths = self.data.inputs.bounds(rows)[1]
         if self.seed is None:
             order = np.argsort(-lengths, kind="stable")
             return np.array_split(rows[order], range(self.batch_size, len(order), self.batch_size))
         rng = np.random.default_rng((*self.seed, window))  # for the first window the same as without its number
         order = rng.permutation(len(rows))
-        pool = self.batch_size * POOL
+        pool = self.batch_size * SORT_POOL_BATCHES
         chunks: list[NDArray[np.int64]] = []
         for start in range(0, len(order), pool):
             some = order[start : start + pool]
@@ -298,7 +300,7 @@ class ContiguousBatches:
     data: Dataset
     batch_size: int
     bptt: int
-    share: Share = ALONE
+    share: Share = SINGLE_SHARE
 
     @property
     def _stretch(self) -> int:
@@ -317,7 +319,9 @@ class ContiguousBatches:
         starts = starts + first
         starts, ends = starts[starts < ends], ends[starts < ends]
         positions, batch_sizes = pack(starts, ends - starts)
-        batch = Batch(positions, batch_sizes, np.arange(len(starts)), carried=index > 0, total=len(positions))
+        batch = Batch(
+            positions, batch_sizes, np.arange(len(starts)), continues_previous=index > 0, total=len(positions)
+        )
         batch = _shared(batch, self.share)
         return _filled(self.data, batch, self.data.inputs.values[batch.inputs + 1])
 

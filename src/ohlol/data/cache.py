@@ -10,7 +10,7 @@ from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.corpus import encoded
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.lines import STDIN
-from ohlol.data.loading import Loader, PreparedData, Source
+from ohlol.data.loading import DataPreparer, PreparedData, Source
 from ohlol.utils.errors import InputError
 
 WAYS = ("unknown", "spelled", "paired")
@@ -36,7 +36,7 @@ class CachedLoader:
         if STDIN in source.files or source.dev == STDIN:
             raise InputError("standard input can be read only once, and each trial reads the data: give a file")
         self.source = source
-        self._loader = Loader(source, chosen)
+        self._preparer = DataPreparer(source, chosen)
         key = json.dumps([chosen, source.dev], sort_keys=True)
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:12]
         self._settings: DataSettings | None = None
@@ -47,19 +47,19 @@ class CachedLoader:
         """How the data are read, complete; raises InputError where they cannot be read."""
         if self._settings is None:
             cached = next(self._cached(), None)
-            self._settings = (cached or self._loader).settings
+            self._settings = (cached or self._preparer).settings
         return self._settings
 
     def load(self, model: ModelSettings, training: TrainSettings) -> PreparedData:
-        """The arrays for a model, as `Loader.load`; one process at a time may call it for one folder."""
+        """The arrays for a model, as `DataPreparer.prepare`; one process at a time may call it for one folder."""
         ways = zip(WAYS, (training.unk_probability, model.char_rnn_size, model.bigram_size), strict=True)
         parts = [f"seed{training.seed}", f"dev{training.dev_fraction:g}", *(way for way, used in ways if used)]
         name = "-".join(parts)
         if name not in self._loaded:
             folder = self.folder / name
-            self._loaded[name] = self._loader.load(model, training, cache=folder).save(folder)
+            self._loaded[name] = self._preparer.prepare(model, training, cache=folder).save(folder)
             if self.source.files:
-                self._loader.release()
+                self._preparer.release()
         return self._loaded[name]
 
     def _cached(self) -> Iterator[Encoded]:

@@ -1,6 +1,6 @@
-"""Codec: encodes a corpus as arrays of ids or scaled numbers.
+"""Codec: encodes data as arrays of ids or scaled numbers.
 
-It is learned from the training data and saved as a run's `vocab.json`, which every command that uses the run reads.
+It is fitted to the training data and saved as a run's `vocab.json`, which every command that uses the run reads.
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
-from ohlol.data.counts import Counts, Moments, chained, edged, numbers_of, symbols_of
-from ohlol.data.layout import Layout
+from ohlol.data.counts import Counts, Moments, as_numbers, as_symbols, concatenate, with_edges
+from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place
-from ohlol.data.sequences import Corpus
-from ohlol.data.targets import TARGETS, Targets
+from ohlol.data.sequences import RawData
+from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, describe_error
 
 WORD_MIN_COUNT = 2
 """Where the target is the next word, words that occur once become <unk>: a smaller softmax, and <unk> is trained."""
@@ -26,12 +26,12 @@ BIGRAM_MIN_COUNT = 2
 """Pairs of neighbours that occur once become <unk>; most never occur again."""
 
 
-def spells_words(kind: Targets, level: str | None) -> bool:
+def supports_chars(kind: TargetKind, level: str | None) -> bool:
     """Whether a model for such data can read the characters of each word beside the word."""
     return kind.are_labels and level == "word"
 
 
-def pairs_neighbours(kind: Targets, level: str | None) -> bool:
+def supports_bigrams(kind: TargetKind, level: str | None) -> bool:
     """Whether a model for such data can read each character in pairs with its neighbours."""
     return kind.are_labels and not kind.per_sequence and level == "char"
 
@@ -45,12 +45,12 @@ class Scale:
 
     @staticmethod
     def of(moments: Moments) -> "Scale":
-        """The scale of some rows; a constant column keeps its unit."""
+        """The scale of some rows; a constant column has std 1."""
         std = np.sqrt(moments.variance)
         return Scale(tuple(moments.mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
 
     def apply(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
-        """Columns of mean 0 and deviation 1."""
+        """The columns, scaled to mean 0 and standard deviation 1."""
         return ((rows - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
 
     def undo(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -73,46 +73,52 @@ class Codec:
     target_scale: Scale | None = None
 
     @property
-    def kind(self) -> Targets:
+    def kind(self) -> TargetKind:
         """The kind of the targets."""
-        return TARGETS[self.task]
+        return TARGET_KINDS[self.task]
 
     @staticmethod
-    def learn(
-        corpus: Corpus, *, unknowns: bool, spelled: bool = False, paired: bool = False, shared: bool = False
+    def fit(
+        data: RawData,
+        *,
+        unknowns: bool,
+        with_chars: bool = False,
+        with_bigrams: bool = False,
+        joint_vocabulary: bool = False,
     ) -> "Codec":
-        """Learn it from training data.
+        """Build the codec from training data.
 
         Args:
-            corpus: the training data.
+            data: the training data.
             unknowns: whether the vocabulary has an <unk> for symbols that were not seen.
-            spelled: whether the characters of words are encoded too.
-            paired: whether pairs of neighbouring characters are encoded too.
-            shared: whether inputs and labels are the same symbols, as in the tutorial: hello -> ohlol has the label e.
+            with_chars: whether the characters of words are encoded too.
+            with_bigrams: whether pairs of neighbouring characters are encoded too.
+            joint_vocabulary: whether inputs and labels are the same symbols, as in the tutorial, where e is a label of
+                hello -> ohlol.
         """
-        return Codec.counted(
-            corpus.task,
-            corpus.settings.level,
-            Counts.of(corpus, paired=paired),
+        return Codec.from_counts(
+            data.task,
+            data.settings.level,
+            Counts.of(data, with_bigrams=with_bigrams),
             unknowns=unknowns,
-            spelled=spelled,
-            paired=paired,
-            shared=shared,
+            with_chars=with_chars,
+            with_bigrams=with_bigrams,
+            joint_vocabulary=joint_vocabulary,
         )
 
     @staticmethod
-    def counted(
+    def from_counts(
         task: str,
         level: str | None,
         counts: Counts,
         *,
         unknowns: bool,
-        spelled: bool = False,
-        paired: bool = False,
-        shared: bool = False,
+        with_chars: bool = False,
+        with_bigrams: bool = False,
+        joint_vocabulary: bool = False,
     ) -> "Codec":
-        """Learn it from statistics; arguments are those of `learn`."""
-        kind = TARGETS[task]
+        """Build the codec from statistics; arguments are those of `fit`."""
+        kind = TARGET_KINDS[task]
         if kind.numeric:
             assert counts.inputs is not None
             assert counts.targets is not None
@@ -124,64 +130,63 @@ class Codec:
                 target_scale=Scale.of(counts.targets),
             )
         min_count = WORD_MIN_COUNT if unknowns and kind.continue_text and level == "word" else 1
-        symbols = Vocab.counted(counts.symbols, unk=unknowns, min_count=min_count)
+        symbols = Vocab.from_counts(counts.symbols, unk=unknowns, min_count=min_count)
         if kind.continue_text:
             return Codec(task, symbols, symbols)
-        labels = Vocab.counted(counts.labels, unk=False)
-        if shared:
+        labels = Vocab.from_counts(counts.labels, unk=False)
+        if joint_vocabulary:
             symbols, labels = _joined(symbols, labels), _joined(labels, symbols)
         words = symbols.symbols[symbols.unk is not None :]
-        chars = Vocab.build(words, unk=True) if spelled else None
-        bigrams = Vocab.counted(counts.bigrams, unk=True, min_count=BIGRAM_MIN_COUNT) if paired else None
+        chars = Vocab.build(words, unk=True) if with_chars else None
+        bigrams = Vocab.from_counts(counts.bigrams, unk=True, min_count=BIGRAM_MIN_COUNT) if with_bigrams else None
         return Codec(task, symbols, labels, chars, bigrams)
 
-    def layout(self, *, targets: bool = True) -> Layout:
-        """The arrays of a corpus that this encodes, with or without its targets."""
+    def layout(self, *, targets: bool = True) -> ArrayLayout:
+        """The arrays of data that this codec encoded, with or without their targets."""
         if self.kind.numeric:
-            return Layout(columns=len(self.columns), target_columns=len(self.target_columns) if targets else 0)
+            return ArrayLayout(columns=len(self.columns), target_columns=len(self.target_columns) if targets else 0)
         assert self.symbols is not None
-        return Layout(
+        return ArrayLayout(
             inputs=len(self.symbols),
             targets=len(self.labels) if targets and self.labels is not None and self.kind.are_labels else 0,
             chars=len(self.chars) if self.chars is not None else 0,
             bigrams=len(self.bigrams) if self.bigrams is not None else 0,
-            whole=self.kind.per_sequence,
+            per_sequence=self.kind.per_sequence,
         )
 
-    def encode(self, corpus: Corpus) -> Dataset:
-        """The arrays of a corpus, with its targets where it has them.
+    def encode(self, data: RawData) -> Dataset:
+        """The arrays of data, with their targets where they have them.
 
         Raises:
             InputError: a symbol without <unk>, or a label, was not seen in training, with file and line; the columns
                 are not those of training.
         """
         if self.kind.numeric:
-            return self._encode_numbers(corpus)
+            return self._encode_numbers(data)
         assert self.symbols is not None
-        sequences = symbols_of(corpus.inputs)
+        sequences = as_symbols(data.inputs)
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         ends = np.cumsum(lengths)
-        ids = self._ids(self.symbols, chained(sequences), corpus.places, ends, "symbol")
+        ids = self._ids(self.symbols, concatenate(sequences), data.places, ends, "symbol")
         inputs = Ragged(ids, np.concatenate([np.zeros(1, np.int64), ends]))
         if self.kind.continue_text and len(inputs.values) < 2:
             raise InputError(
-                f"{corpus.places[0][0]}: a text of one symbol; the target is the next symbol, so it needs two"
+                f"{data.places[0][0]}: a text of one symbol; the target is the next symbol, so it needs two"
             )
         targets = None
-        if corpus.targets is not None and self.kind.are_labels:
+        if data.targets is not None and self.kind.are_labels:
             assert self.labels is not None
-            answers: Any = corpus.targets
-            whole = self.kind.per_sequence
-            labels = list(answers) if whole else chained(answers)
-            label_ends = np.arange(1, len(answers) + 1) if whole else ends
-            targets = self._ids(self.labels, labels, corpus.places, label_ends, "label")
-        forms, spellings = self._spell(sequences) if self.chars is not None else (None, None)
+            raw: Any = data.targets
+            labels = list(raw) if self.kind.per_sequence else concatenate(raw)
+            label_ends = np.arange(1, len(raw) + 1) if self.kind.per_sequence else ends
+            targets = self._ids(self.labels, labels, data.places, label_ends, "label")
+        word_ids, word_chars = self._encode_words(sequences) if self.chars is not None else (None, None)
         bigrams = None
         if self.bigrams is not None:
-            pairs = self.bigrams.encode_pairs(edged(sequences)).astype(np.int64)
+            pairs = self.bigrams.encode_pairs(with_edges(sequences)).astype(np.int64)
             left = np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)
             bigrams = np.stack([pairs[left], pairs[left + 1]], axis=1)
-        return Dataset(inputs, targets, self.kind.per_sequence, forms, spellings, bigrams)
+        return Dataset(inputs, targets, self.kind.per_sequence, word_ids, word_chars, bigrams)
 
     def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:
         """The ids of input symbols; raises InputError, with file and line, for one that was not seen in training."""
@@ -200,24 +205,24 @@ class Codec:
                 f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {list_symbols(vocab)}"
             ) from None
 
-    def _spell(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], Ragged]:
+    def _encode_words(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], Ragged]:
         assert self.chars is not None
         table: dict[str, int] = {}
-        forms = np.fromiter((table.setdefault(w, len(table)) for s in sequences for w in s), np.int64)
-        return forms, _ragged([self.chars.encode(word or "\0") for word in table])  # an empty word has no character
+        word_ids = np.fromiter((table.setdefault(w, len(table)) for s in sequences for w in s), np.int64)
+        return word_ids, _ragged([self.chars.encode(word or "\0") for word in table])  # an empty word has no character
 
-    def _encode_numbers(self, corpus: Corpus) -> Dataset:
+    def _encode_numbers(self, data: RawData) -> Dataset:
         assert self.scale is not None
         assert self.target_scale is not None
-        self.check_columns(corpus.columns, corpus.places[0].file)
-        for rows, (file, _) in zip(corpus.inputs, corpus.places, strict=True):
+        self.check_columns(data.columns, data.places[0].file)
+        for rows, (file, _) in zip(data.inputs, data.places, strict=True):
             if len(rows) < 2:
                 raise InputError(f"{file}: a series of one row; the target is the next row, so it needs two at least")
-        rows = [self.scale.apply(r)[:-1] for r in numbers_of(corpus.inputs)]
+        rows = [self.scale.apply(r)[:-1] for r in as_numbers(data.inputs)]
         inputs = Ragged(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
         targets = None
-        if corpus.targets is not None:
-            targets = np.concatenate([self.target_scale.apply(r)[1:] for r in numbers_of(corpus.targets)])
+        if data.targets is not None:
+            targets = np.concatenate([self.target_scale.apply(r)[1:] for r in as_numbers(data.targets)])
         return Dataset(inputs, targets)
 
     def check_columns(self, columns: tuple[str, ...], file: str) -> None:
@@ -257,7 +262,7 @@ class Codec:
         """
         try:
             task = data["task"]
-            kind = TARGETS[task]
+            kind = TARGET_KINDS[task]
             if kind.numeric:
                 inputs, targets = data["columns"], data["target_columns"]
                 names, scale = tuple(str(c["name"]) for c in inputs), _scale(inputs)
@@ -273,7 +278,7 @@ class Codec:
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
             return Codec(task, symbols, labels, chars, bigrams)
         except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"vocab.json is not a vocabulary of ohlol: {short(error)}") from None
+            raise InputError(f"vocab.json is not a vocabulary of ohlol: {describe_error(error)}") from None
 
 
 def list_symbols(vocab: Vocab) -> str:

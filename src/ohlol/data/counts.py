@@ -1,4 +1,4 @@
-"""The counts of symbols and the moments of numbers from which a codec is learned.
+"""The counts of symbols and the moments of numbers to which a codec is fitted.
 
 They may be gathered from parts of the data and joined; the result is bit for bit that of the whole.
 """
@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.data.sequences import Corpus
+from ohlol.data.sequences import RawData
 from ohlol.data.vocab import CODES, code_points, pair_keys
 from ohlol.utils.errors import InputError
 
@@ -79,7 +79,7 @@ class RunningMoments:
 
 @dataclass
 class Counts:
-    """The statistics from which a codec is learned."""
+    """The statistics to which a codec is fitted."""
 
     symbols: Counter[str] = field(default_factory=Counter[str])
     labels: Counter[str] = field(default_factory=Counter[str])
@@ -90,28 +90,28 @@ class Counts:
     target_columns: tuple[str, ...] = ()
 
     @staticmethod
-    def of(corpus: Corpus, *, paired: bool = False) -> "Counts":
-        """The statistics of a corpus.
+    def of(data: RawData, *, with_bigrams: bool = False) -> "Counts":
+        """The statistics of data.
 
         Args:
-            corpus: the data.
-            paired: whether pairs of neighbouring characters are counted too.
+            data: the data.
+            with_bigrams: whether pairs of neighbouring characters are counted too.
         """
         counts = Counts()
-        if corpus.kind.numeric:
-            for series in zip(numbers_of(corpus.inputs), numbers_of(corpus.targets), strict=True):
+        if data.kind.numeric:
+            for series in zip(as_numbers(data.inputs), as_numbers(data.targets), strict=True):
                 inputs, targets = (RunningMoments().add(rows).moments() for rows in series)
-                names = corpus.columns, corpus.target_columns
+                names = data.columns, data.target_columns
                 counts.join(Counts(inputs=inputs, targets=targets, columns=names[0], target_columns=names[1]))
             return counts
-        sequences = symbols_of(corpus.inputs)
-        counts.symbols.update(chained(sequences))
-        if paired:
-            keys, times = np.unique(pair_keys(code_points(edged(sequences))), return_counts=True)
+        sequences = as_symbols(data.inputs)
+        counts.symbols.update(concatenate(sequences))
+        if with_bigrams:
+            keys, times = np.unique(pair_keys(code_points(with_edges(sequences))), return_counts=True)
             pairs = (chr(key // CODES) + chr(key % CODES) for key in keys.tolist())
             counts.bigrams.update(dict(zip(pairs, times.tolist(), strict=True)))
-        targets: Any = corpus.targets or ()
-        counts.labels.update(targets if corpus.kind.per_sequence else chained(targets))
+        targets: Any = data.targets or ()
+        counts.labels.update(targets if data.kind.per_sequence else concatenate(targets))
         return counts
 
     def join(self, other: "Counts") -> None:
@@ -133,7 +133,7 @@ class Counts:
         self.inputs, self.targets = self.inputs.joined(other.inputs), self.targets.joined(other.targets)
 
 
-def edged(sequences: Sequence[Sequence[str]]) -> str:
+def with_edges(sequences: Sequence[Sequence[str]]) -> str:
     """Sequences of characters, strings or lists, as one text with `EDGE` before, between and after them.
 
     Its pairs of neighbours are those of all sequences in order, N + 1 for a sequence of N characters. In a list,
@@ -143,18 +143,18 @@ def edged(sequences: Sequence[Sequence[str]]) -> str:
     return EDGE + "".join(f"{text}{EDGE}" for text in texts)
 
 
-def chained(sequences: Sequence[Sequence[str]]) -> Sequence[str]:
+def concatenate(sequences: Sequence[Sequence[str]]) -> Sequence[str]:
     """The symbols of all sequences in order; a string where all sequences are strings."""
     if all(isinstance(sequence, str) for sequence in sequences):
         return "".join(cast("Sequence[str]", sequences))
     return list(chain.from_iterable(sequences))
 
 
-def symbols_of(sequences: Any) -> Sequence[Sequence[str]]:
-    """The sequences of a corpus of symbols."""
+def as_symbols(sequences: Any) -> Sequence[Sequence[str]]:
+    """The inputs or targets of raw data, which are symbols."""
     return sequences
 
 
-def numbers_of(series: Any) -> Sequence[NDArray[np.float64]]:
-    """The sequences of a corpus of numbers."""
+def as_numbers(series: Any) -> Sequence[NDArray[np.float64]]:
+    """The inputs or targets of raw data, which are numbers."""
     return series

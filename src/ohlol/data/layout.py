@@ -7,7 +7,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Layout:
+class ArrayLayout:
     """Which arrays an encoded corpus has, and the limits of their values."""
 
     inputs: int = 0
@@ -18,10 +18,11 @@ class Layout:
     """Number of labels; 0 where there are no targets or they are rows of numbers."""
     target_columns: int = 0
     chars: int = 0
-    """Number of characters in spelled words; 0 where words are not spelled."""
+    """Number of distinct characters in words; 0 where the characters of words are not encoded."""
     bigrams: int = 0
-    whole: bool = False
-    """Whether a target belongs to a whole sequence."""
+    """Number of distinct bigrams; 0 where they are not encoded."""
+    per_sequence: bool = False
+    """Whether a sequence has one target, instead of one at each step."""
 
     def arrays(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """For each array its type and its shape without the first axis."""

@@ -30,7 +30,7 @@ class Place(NamedTuple):
     line: int
 
 
-class Span(NamedTuple):
+class FileRange(NamedTuple):
     """Part of a file: the bytes `start` to `end - 1`, where a line begins at both offsets.
 
     In a Parquet or Arrow file `start` and `end` count groups of rows.
@@ -95,9 +95,9 @@ def name_of(path: str | Path) -> str:
 class Lines(Iterator[Line]):
     """The lines of a file, of a part of it or of standard input, one at a time; `first` and `until` look ahead."""
 
-    def __init__(self, path: str | Path | Span) -> None:
-        self.span = path if isinstance(path, Span) else None
-        path = path.file if isinstance(path, Span) else path
+    def __init__(self, path: str | Path | FileRange) -> None:
+        self.span = path if isinstance(path, FileRange) else None
+        path = path.file if isinstance(path, FileRange) else path
         self.path = path
         self.file = name_of(path)
         self.suffix = Path(path).suffix.lower()
@@ -176,15 +176,15 @@ def decoded(raw: bytes, file: str, line: int) -> str:
         before = raw[: error.start]
         line += before.count(b"\n")
         column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
-        old = "UTF-16" if line == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "ENCODING"
+        source_encoding = "UTF-16" if line == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "ENCODING"
         raise error_at(
             Place(file, line),
             f"byte 0x{raw[error.start]:02x} at column {column} is not UTF-8; "
-            f"convert the file with iconv -f {old} -t UTF-8",
+            f"convert the file with iconv -f {source_encoding} -t UTF-8",
         ) from None
 
 
-def text_pieces(span: Span, size: int = 1 << 22) -> Iterator[str]:
+def text_pieces(span: FileRange, size: int = 1 << 22) -> Iterator[str]:
     """The text of part of a file, composed (NFC), in pieces of about `size` bytes.
 
     A piece ends with a line end or a space, neither of which composes with the character that follows.

@@ -1,8 +1,8 @@
 """Loading data for training: files, pairs or an encoded corpus become the arrays that a trainer reads.
 
-There is one path for a new run, a resumed run, another process of a run and the trials of a study: a `Loader` reads the
-source once, splits and encodes it as the settings of a model ask for, and `PreparedData.save` writes files as an
-encoded corpus into a folder, where the next loader finds them. Arrays in a folder are mapped into memory; pairs, and
+There is one path for a new run, a resumed run, another process of a run and the trials of a study: a `DataPreparer`
+reads the source once, splits and encodes it as the settings of a model ask for, and `PreparedData.save` writes files as
+an encoded corpus into a folder, where the next one finds them. Arrays in a folder are mapped into memory; pairs, and
 runs without a directory, stay in memory.
 """
 
@@ -15,11 +15,11 @@ from typing import Any
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset, fingerprint
-from ohlol.data.codec import Codec, pairs_neighbours, spells_words
+from ohlol.data.codec import Codec, supports_bigrams, supports_chars
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
-from ohlol.data.sequences import Corpus
-from ohlol.data.split import FEW, split_dev
+from ohlol.data.sequences import RawData
+from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
 from ohlol.utils.errors import InputError
 
 Data = str | Path | Sequence[str | Path] | Sequence[tuple[str | Sequence[str], str | Sequence[str]]] | None
@@ -32,7 +32,7 @@ DATA_FOLDER = Path("resume") / "data"
 
 def is_tutorial(pairs: Sequence[Any]) -> bool:
     """Whether data are so few pairs that they are trained with the tutorial's settings."""
-    return 0 < len(pairs) < FEW
+    return 0 < len(pairs) < MIN_SEQUENCES_TO_SPLIT
 
 
 def corpus_folder(data: Any) -> Path | None:
@@ -128,8 +128,8 @@ def prepared_from(corpus: Encoded, source: Source) -> PreparedData:
     )
 
 
-class Loader:
-    """Loads one source, for one model or for several; it is read once, when it is first needed.
+class DataPreparer:
+    """Prepares one source for one model or for several; the source is read once, when it is first needed.
 
     Args:
         source: the data.
@@ -142,9 +142,9 @@ class Loader:
     @property
     def settings(self) -> DataSettings:
         """How the data are read, complete; raises InputError where they cannot be read."""
-        return self._sequences.settings
+        return self._data.settings
 
-    def load(
+    def prepare(
         self,
         model: ModelSettings,
         training: TrainSettings,
@@ -156,7 +156,7 @@ class Loader:
         """The arrays for a model.
 
         Args:
-            model: decides what is encoded beside the symbols: spellings, pairs of neighbours.
+            model: decides what is encoded beside the symbols: characters of words, bigrams.
             training: how much is set apart, and whether the vocabulary has <unk>.
             cache: a folder that `PreparedData.save` may have written; its data are loaded if they are of these files.
             codec: that of the model, where it exists; what is in the cache must have the same.
@@ -170,19 +170,19 @@ class Loader:
             corpus = encoded.find_cached(cache, sources, codec) if verify else encoded.read(cache)
             if corpus is not None:
                 return prepared_from(corpus, self.source)
-        data = self._sequences
+        data = self._data
         return self._trim(data, model) if isinstance(data, Encoded) else self._encode(data, model, training)
 
     def release(self) -> None:
         """Free the memory of what was read; it is read again if it is needed."""
-        self.__dict__.pop("_sequences", None)
+        self.__dict__.pop("_data", None)
 
     @cached_property
-    def _sequences(self) -> Corpus | Encoded:
+    def _data(self) -> RawData | Encoded:
         """The sequences of files or pairs, or an encoded corpus."""
         if self.source.corpus is None:
             if self.source.pairs:
-                return sequences.sequences_from_pairs(self.source.pairs)
+                return sequences.data_from_pairs(self.source.pairs)
             return sequences.read(self.source.files, DataSettings(**self.chosen))
         corpus = encoded.read(self.source.corpus)
         for name, value in self.chosen.items():
@@ -191,25 +191,25 @@ class Loader:
                 raise InputError(f"{self.source.corpus} was encoded with `{name}` {actual}, not {value}")
         return corpus
 
-    def _encode(self, corpus: Corpus, model: ModelSettings, training: TrainSettings) -> PreparedData:
-        """Split sequences into training data and dev data, learn the codec from the former, and encode both."""
+    def _encode(self, raw: RawData, model: ModelSettings, training: TrainSettings) -> PreparedData:
+        """Split sequences into training data and dev data, fit the codec to the former, and encode both."""
         unknowns = bool(training.unk_probability)
         if self.source.dev is not None:
-            train, dev = corpus, sequences.read(self.source.dev, corpus.settings)
+            train, dev = raw, sequences.read(self.source.dev, raw.settings)
         else:
-            train, dev = split_dev(corpus, training.dev_fraction, training.seed, unknowns=unknowns)
-        level = corpus.settings.level
-        by_character = pairs_neighbours(corpus.kind, level)
-        codec = Codec.learn(
+            train, dev = split_dev(raw, training.dev_fraction, training.seed, unknowns=unknowns)
+        level = raw.settings.level
+        by_character = supports_bigrams(raw.kind, level)
+        codec = Codec.fit(
             train,
             unknowns=unknowns,
-            spelled=bool(model.char_rnn_size) and spells_words(corpus.kind, level),
-            paired=bool(model.bigram_size) and by_character,
-            shared=is_tutorial(self.source.pairs) and by_character,
+            with_chars=bool(model.char_rnn_size) and supports_chars(raw.kind, level),
+            with_bigrams=bool(model.bigram_size) and by_character,
+            joint_vocabulary=is_tutorial(self.source.pairs) and by_character,
         )
         train_data, dev_data = codec.encode(train), codec.encode(dev) if dev is not None else None
         digest = fingerprint(train_data, dev_data)
-        return PreparedData(self.source, codec, corpus.settings, train_data, dev_data, digest)
+        return PreparedData(self.source, codec, raw.settings, train_data, dev_data, digest)
 
     def _trim(self, corpus: Encoded, model: ModelSettings) -> PreparedData:
         """The arrays of an encoded corpus that a model reads, and the dev data of the source if it has any."""
@@ -238,5 +238,5 @@ class Loader:
 def _without_unread(data: Dataset, model: ModelSettings) -> Dataset:
     """The data without the arrays that a model does not read."""
     if not model.char_rnn_size:
-        data = replace(data, forms=None, spellings=None)
+        data = replace(data, word_ids=None, word_chars=None)
     return data if model.bigram_size else replace(data, bigrams=None)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ohlol.utils.errors import InputError
 
-READS = 16
+READS_BEFORE_RELEASE = 16
 """Reads after which the pages of a file are released. The system maps the 16 pages around one that is touched, so 16
 reads of 32 sequences take 32 MB."""
 BLOCK = 1 << 20
@@ -64,7 +64,7 @@ class Chain:
                 values[in_part] = piece
             assert values is not None
         self._reads += 1
-        if self._reads % READS == 0:
+        if self._reads % READS_BEFORE_RELEASE == 0:
             self.release()
         return values
 

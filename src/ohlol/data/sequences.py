@@ -1,6 +1,7 @@
 """Sequences of data files, each read by the reader of its format.
 
-`read` returns all sequences of some files at once, `stream` those of one file or of standard input as they arrive.
+`read` returns all sequences of some files at once; `iterate_inputs` returns those of one file or of standard input as
+they arrive.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,23 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.config import LEVELS, DataSettings
-from ohlol.data.lines import Example, Lines, Place, Span, name_of, nfc, quote
+from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc, quote
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
 from ohlol.data.readers.pairs import check_pair
 from ohlol.data.readers.series import Series, join_series
-from ohlol.data.symbols import Symbols, split_symbols, split_text
-from ohlol.data.targets import TARGETS, Targets
+from ohlol.data.symbols import Symbols, split_line, split_lines
+from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 
 FilePath = str | Path
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """The sequences of some files and their targets."""
+class RawData:
+    """The sequences of some files and their targets, in memory and not encoded."""
 
     task: str
-    """A name in `TARGETS`."""
+    """A name in `TARGET_KINDS`."""
     settings: DataSettings
     """Complete, so that a file of the same kind is read in the same way."""
     inputs: list[Symbols] | list[NDArray[np.float64]]
@@ -45,12 +46,14 @@ class Corpus:
     """Of numbers: the names of the F target columns."""
 
     @property
-    def kind(self) -> Targets:
+    def kind(self) -> TargetKind:
         """The kind of the targets."""
-        return TARGETS[self.task]
+        return TARGET_KINDS[self.task]
 
 
-def read(paths: FilePath | Sequence[FilePath], settings: DataSettings | None = None, *, targets: bool = True) -> Corpus:
+def read(
+    paths: FilePath | Sequence[FilePath], settings: DataSettings | None = None, *, targets: bool = True
+) -> RawData:
     """Read files of one format.
 
     Args:
@@ -81,26 +84,26 @@ def read(paths: FilePath | Sequence[FilePath], settings: DataSettings | None = N
         if len(examples) == before:
             raise InputError(f"{name_of(path)}: no sequences; the file is empty")
     if series:
-        return _corpus_of_series(series, starts, settings, targets)
-    kind = TARGETS[settings.task or ""]
+        return _data_from_series(series, starts, settings, targets)
+    kind = TARGET_KINDS[settings.task or ""]
     has_targets = targets and not kind.shifted
     if has_targets:
-        answers: Any = (example.target for example in examples)
-        labels = answers if kind.per_sequence else chain.from_iterable(answers)
+        by_example: Any = (example.target for example in examples)
+        labels = by_example if kind.per_sequence else chain.from_iterable(by_example)
         reader_of(settings).check_labels(name_of(files[0]), settings, labels)
-    return corpus_of_examples(examples, settings, targets=has_targets)
+    return data_from_examples(examples, settings, targets=has_targets)
 
 
-def corpus_of_examples(examples: Sequence[Example], settings: DataSettings, *, targets: bool) -> Corpus:
-    """The corpus of some sequences of symbols; settings are complete."""
-    answers: Any = [example.target for example in examples] if targets else None
+def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, targets: bool) -> RawData:
+    """The data of some sequences of symbols; settings are complete."""
+    labels: Any = [example.target for example in examples] if targets else None
     inputs = [example.input for example in examples]
-    return Corpus(settings.task or "", settings, inputs, answers, [example.place for example in examples])
+    return RawData(settings.task or "", settings, inputs, labels, [example.place for example in examples])
 
 
-def _corpus_of_series(series: Sequence[Series], places: list[Place], settings: DataSettings, targets: bool) -> Corpus:
+def _data_from_series(series: Sequence[Series], places: list[Place], settings: DataSettings, targets: bool) -> RawData:
     rows = [one.targets for one in series if one.targets is not None]
-    return Corpus(
+    return RawData(
         settings.task or "",
         settings,
         [one.inputs for one in series],
@@ -111,7 +114,7 @@ def _corpus_of_series(series: Sequence[Series], places: list[Place], settings: D
     )
 
 
-def stream(path: FilePath, settings: DataSettings) -> Iterator[tuple[Symbols | NDArray[np.float64], Place]]:
+def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Symbols | NDArray[np.float64], Place]]:
     """The inputs of one file with their places, each as soon as its lines arrive.
 
     Raises:
@@ -132,7 +135,7 @@ def resolve(path: FilePath, settings: DataSettings, *, targets: bool = True) -> 
     return reader.resolve(lines, settings, targets=targets)
 
 
-def examples(span: FilePath | Span, settings: DataSettings, *, targets: bool = True) -> Iterator[Example]:
+def examples(span: FilePath | FileRange, settings: DataSettings, *, targets: bool = True) -> Iterator[Example]:
     """The sequences of symbols of a file or of a part of it, one at a time; settings are complete.
 
     Raises:
@@ -154,28 +157,28 @@ def series(path: FilePath, settings: DataSettings, *, targets: bool = True) -> I
     return contents.series
 
 
-def symbols_of(text: str, settings: DataSettings) -> Symbols:
+def split_text(text: str, settings: DataSettings) -> Symbols:
     """A text as one sequence, as the model with these settings reads it.
 
     Raises:
         InputError: the text is empty or holds bytes that are not UTF-8.
 
-    >>> symbols_of("to be", DataSettings(level="word"))
+    >>> split_text("to be", DataSettings(level="word"))
     ['to', 'be']
     """
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(f"character {error.start + 1} of the text is not UTF-8; give text in UTF-8") from None
-    continues_text = settings.task is not None and TARGETS[settings.task].continue_text
-    symbols = (split_text if continues_text else split_symbols)(nfc(text), settings.level)
+    continues_text = settings.task is not None and TARGET_KINDS[settings.task].continue_text
+    symbols = (split_lines if continues_text else split_line)(nfc(text), settings.level)
     if not symbols:
         raise InputError("the text is empty; give one symbol at least")
     return symbols
 
 
-def sequences_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[str]]]) -> Corpus:
-    """The corpus of pairs given as values: strings for characters, or lists of words.
+def data_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[str]]]) -> RawData:
+    """The data of pairs given as values: strings for characters, or lists of words.
 
     Raises:
         InputError: the sides of a pair differ in length or type; the message gives the number of the pair.
@@ -192,9 +195,9 @@ def sequences_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequen
             raise InputError(str(error).replace("pair:", "pair ", 1)) from None
     if not examples:
         raise InputError("no pairs; give one at least")
-    task = default_task(Targets())
+    task = default_task(TargetKind())
     settings = DataSettings(task=task, format=default_reader(task).name, level=level)
-    return corpus_of_examples(examples, settings, targets=True)
+    return data_from_examples(examples, settings, targets=True)
 
 
 def _pair_side(side: str | Sequence[str], pair: int, level: str) -> Symbols:
@@ -203,7 +206,7 @@ def _pair_side(side: str | Sequence[str], pair: int, level: str) -> Symbols:
             f"pair {pair}: strings and lists do not mix; give every side as a {'string' if level == 'char' else 'list'}"
         )
     if isinstance(side, str):
-        return symbols_of(side, DataSettings(level=level)) if side else side
+        return split_text(side, DataSettings(level=level)) if side else side
     words: list[Any] = list(side)
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"pair {pair}: a list must hold strings")
@@ -217,7 +220,7 @@ def check_settings(settings: DataSettings) -> DataSettings:
         InputError: one does not exist, or the format does not serve the task or the level.
     """
     for name, value, choices in (
-        ("task", settings.task, TARGETS),
+        ("task", settings.task, TARGET_KINDS),
         ("format", settings.format, READERS),
         ("level", settings.level, LEVELS),
     ):

@@ -6,79 +6,79 @@ from typing import Any
 
 import numpy as np
 
-from ohlol.data.sequences import Corpus
+from ohlol.data.sequences import RawData
 
-FEW = 20
+MIN_SEQUENCES_TO_SPLIT = 20
 """With fewer sequences none is set apart, since metrics on one or two of them mean little."""
 
 
-def split_dev(corpus: Corpus, fraction: float, seed: int, *, unknowns: bool) -> tuple[Corpus, Corpus | None]:
+def split_dev(data: RawData, fraction: float, seed: int, *, unknowns: bool) -> tuple[RawData, RawData | None]:
     """Split data into training data and dev data; the latter are None where there is too little to set apart.
 
     Args:
-        corpus: all data.
+        data: all data.
         fraction: of the data that is set apart, in [0, 0.5].
         seed: of the random choice.
         unknowns: whether the vocabulary has an <unk> for symbols that only the dev data hold.
     """
     if not fraction:
-        return corpus, None
-    if corpus.kind.shifted:
-        return split_in_time(corpus, fraction)
-    n = len(corpus.inputs)
-    if n < FEW:
-        return corpus, None
+        return data, None
+    if data.kind.shifted:
+        return split_in_time(data, fraction)
+    n = len(data.inputs)
+    if n < MIN_SEQUENCES_TO_SPLIT:
+        return data, None
     order = np.random.default_rng((seed, n)).permutation(n).tolist()
     cut = max(1, round(n * fraction))
-    known = _vocabulary(corpus, order[cut:], unknowns)
-    dev = {row for row in order[:cut] if _vocabulary(corpus, [row], unknowns) <= known}
+    known = _vocabulary(data, order[cut:], unknowns)
+    dev = {row for row in order[:cut] if _vocabulary(data, [row], unknowns) <= known}
     if not dev:
-        return corpus, None
-    return _take(corpus, (row for row in range(n) if row not in dev)), _take(corpus, sorted(dev))
+        return data, None
+    return _take(data, (row for row in range(n) if row not in dev)), _take(data, sorted(dev))
 
 
-def _vocabulary(corpus: Corpus, rows: Iterable[int], unknowns: bool) -> set[tuple[str, str]]:
+def _vocabulary(data: RawData, rows: Iterable[int], unknowns: bool) -> set[tuple[str, str]]:
     """What training must hold for some sequences to be evaluated: their labels and, without <unk>, their symbols."""
     vocabulary: set[tuple[str, str]] = set()
-    targets: Any = corpus.targets
+    targets: Any = data.targets
     for row in rows:
-        labels = [targets[row]] if corpus.kind.per_sequence else targets[row]
+        labels = [targets[row]] if data.kind.per_sequence else targets[row]
         vocabulary.update(("label", label) for label in labels)
         if not unknowns:
-            vocabulary.update(("symbol", str(symbol)) for symbol in corpus.inputs[row])
+            vocabulary.update(("symbol", str(symbol)) for symbol in data.inputs[row])
     return vocabulary
 
 
-def _take(corpus: Corpus, rows: Iterable[int]) -> Corpus:
+def _take(data: RawData, rows: Iterable[int]) -> RawData:
     rows = list(rows)
-    targets: Any = corpus.targets
+    targets: Any = data.targets
     return replace(
-        corpus,
-        inputs=[corpus.inputs[i] for i in rows],
+        data,
+        inputs=[data.inputs[i] for i in rows],
         targets=[targets[i] for i in rows] if targets is not None else None,
-        places=[corpus.places[i] for i in rows],
+        places=[data.places[i] for i in rows],
     )
 
 
-def split_in_time(corpus: Corpus, fraction: float) -> tuple[Corpus, Corpus | None]:
+def split_in_time(data: RawData, fraction: float) -> tuple[RawData, RawData | None]:
     """Set apart the end of each text or series, so that no training data come after the dev data."""
     early, late = (
-        replace(corpus, inputs=[], targets=None, places=[]),
-        replace(corpus, inputs=[], targets=None, places=[]),
+        replace(data, inputs=[], targets=None, places=[]),
+        replace(data, inputs=[], targets=None, places=[]),
     )
-    targets: Any = corpus.targets
+    targets: Any = data.targets
     parts: tuple[list[Any], list[Any]] = ([], [])
-    for index, sequence in enumerate(corpus.inputs):
+    for index, sequence in enumerate(data.inputs):
         cut = len(sequence) - round(len(sequence) * fraction)
         for half, steps, side in ((early, slice(None, cut), 0), (late, slice(cut, None), 1)):
             if len(sequence[steps]) < 2:
                 continue
             half.inputs.append(sequence[steps])  # pyright: ignore[reportArgumentType]
-            half.places.append(corpus.places[index])
+            half.places.append(data.places[index])
             if targets is not None:
                 parts[side].append(targets[index][steps])
     if targets is not None:
         early, late = replace(early, targets=parts[0]), replace(late, targets=parts[1])
     if not late.inputs or not early.inputs:
-        return corpus, None
+        return data, None
     return early, late

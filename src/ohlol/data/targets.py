@@ -6,7 +6,7 @@ from ohlol.utils.registry import Registry
 
 
 @dataclass(frozen=True)
-class Targets:
+class TargetKind:
     """The kind of the targets of a task, by which data are split, encoded and batched."""
 
     per_sequence: bool = False
@@ -27,5 +27,5 @@ class Targets:
         return self.shifted and not self.numeric
 
 
-TARGETS: Registry[Targets] = Registry("task", package="ohlol.tasks")
+TARGET_KINDS: Registry[TargetKind] = Registry("task", package="ohlol.tasks")
 """The kind of targets of each task, by the task's name; registering a task registers it here."""

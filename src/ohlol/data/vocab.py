@@ -94,10 +94,10 @@ class Vocab:
         counts: Counter[str] = Counter()
         for sequence in sequences:
             counts.update(sequence)
-        return cls.counted(counts, unk=unk, min_count=min_count)
+        return cls.from_counts(counts, unk=unk, min_count=min_count)
 
     @classmethod
-    def counted(cls, counts: Mapping[str, int], *, unk: bool, min_count: int = 1) -> "Vocab":
+    def from_counts(cls, counts: Mapping[str, int], *, unk: bool, min_count: int = 1) -> "Vocab":
         """The same from counts of symbols; a symbol with a count of 0 is kept where `unk` is False."""
         if min_count > 1 and not unk:
             raise ValueError(f"min_count is {min_count}, which needs unk=True")

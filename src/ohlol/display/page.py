@@ -130,7 +130,7 @@ def _frame_data(frame: Frame, max_bytes: int) -> dict[str, Any]:
         "saliency": None
         if saliency is None
         else {
-            "horizon": saliency.horizon,
+            "influence_length": saliency.influence_length,
             "recommended_bptt": saliency.recommended_bptt,
             "count": len(saliency.symbols),
         },

@@ -14,7 +14,7 @@ from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils.devices import describe_device
 
 
-def progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
+def make_progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
     """Return the callback for a console: the tutorial's output for pairs, otherwise a bar or a log.
 
     Args:
@@ -43,16 +43,14 @@ def baseline_lines(loss: Baselines, lang: str) -> list[str]:
     """Return a loss and its baselines as lines for a terminal."""
     rows = [
         (loss.summed, "baseline_summed"),
-        (loss.uniform, "baseline_uniform" if loss.answers else "baseline_mean"),
+        (loss.uniform, "baseline_uniform" if loss.labels else "baseline_mean"),
         (loss.frequencies, "baseline_frequencies"),
         (loss.floor, "baseline_floor"),
     ]
-    title = "baseline" if loss.answers else "baseline_forecast"
+    title = "baseline" if loss.labels else "baseline_forecast"
     lines = [translations.text(title, lang, loss=format_number(loss.loss), count=f"{loss.count:,}")]
     lines += [
-        f"{format_number(v):>8}  {translations.text(key, lang, labels=loss.answers)}"
-        for v, key in rows
-        if v is not None
+        f"{format_number(v):>8}  {translations.text(key, lang, labels=loss.labels)}" for v, key in rows if v is not None
     ]
     return lines if loss.learned else [*lines, translations.text("baseline_not_beaten", lang)]
 

@@ -10,7 +10,7 @@ from ohlol import cells
 from ohlol.display import translations
 from ohlol.display.shapes_text import WIDTH
 from ohlol.explain.saliency import Saliency
-from ohlol.explain.trace import Gate, LayerTrace, Numbers, Trace
+from ohlol.explain.trace import GateTrace, LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
 
 MAX_NUMBERS = 8
@@ -86,7 +86,7 @@ def trace_to_text(trace: Trace, console: Console, *, lang: str = "en", saliency:
         trace: what `ohlol.explain.trace.trace` returns.
         console: where to print; in colour on a terminal, in ASCII where the encoding has no other characters.
         lang: "en" or "zh".
-        saliency: the saliency of the same sequence; adds the horizon and the recommended `bptt`.
+        saliency: the saliency of the same sequence; adds the influence length and the recommended `bptt`.
     """
     page = Page(console, lang)
     _print_header(trace, page)
@@ -107,11 +107,11 @@ def trace_to_text(trace: Trace, console: Console, *, lang: str = "en", saliency:
 
 
 def saliency_lines(saliency: Saliency, lang: str) -> list[str]:
-    """Return the horizon and the recommended `bptt` as sentences."""
-    if saliency.horizon is None:
-        return [translations.text("no_horizon", lang, steps=len(saliency.symbols))]
+    """Return the influence length and the recommended `bptt` as sentences."""
+    if saliency.influence_length is None:
+        return [translations.text("no_influence_length", lang, steps=len(saliency.symbols))]
     return [
-        translations.text("horizon", lang, steps=saliency.horizon),
+        translations.text("influence_length", lang, steps=saliency.influence_length),
         translations.text("bptt", lang, steps=saliency.recommended_bptt),
     ]
 
@@ -234,7 +234,7 @@ def _product_row(
     return [*left, " ", *times, middle, *right]
 
 
-def _print_gate(layer: LayerTrace, gate: Gate, t: int, page: Page) -> None:
+def _print_gate(layer: LayerTrace, gate: GateTrace, t: int, page: Page) -> None:
     """Print one row per neuron: the terms, their sum, and the value of the gate."""
     function, one = gate.activation, len(layer.gates) == 1
     part = "h" if one else gate.name

@@ -48,11 +48,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "state_h": ("hidden state", "隐藏状态"),
     "state_c": ("cell state", "细胞状态"),
     # saliency
-    "horizon": (
+    "influence_length": (
         "After {steps} steps the influence of an input stays below 1 % of its peak.",
         "经过 {steps} 步，输入的影响就一直低于峰值的 1%。",
     ),
-    "no_horizon": (
+    "no_influence_length": (
         "Within these {steps} steps the influence does not stay below 1 % of its peak: use a longer text.",
         "在这 {steps} 步之内，影响没有稳定降到峰值的 1% 以下：请换一段更长的文本。",
     ),

@@ -16,12 +16,15 @@ from ohlol.tasks.metrics import MetricAccumulator, Metrics
 
 @dataclass(frozen=True)
 class Baselines:
-    """A loss and its reference values: means over the answers, in nats; for numbers, squared errors in scaled units."""
+    """A loss and its reference values, which are means over the predictions.
+
+    Values are in nats; for numbers they are squared errors in scaled units.
+    """
 
     loss: float
     count: int
-    """Number of answers the loss is the mean of."""
-    answers: int
+    """Number of predictions the loss is the mean of."""
+    labels: int
     """K, the number of labels; 0 for numbers."""
     uniform: float
     """Loss of a guess that gives every label the same probability, ln K; for numbers, of the training mean, 1."""
@@ -43,7 +46,7 @@ def compute_baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumu
 
     Args:
         config: of the run.
-        codec: learned from the training data; it holds the frequencies of the labels.
+        codec: fitted to the training data; it holds the frequencies of the labels.
         accumulator: the counts of the evaluation. The frequencies are compared with the targets it counted or, where
             it has no confusion matrix, with those of the training data.
     """

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ohlol.data.batches import ALONE, Batch, Buckets, ContiguousBatches, Dataset, Share
+from ohlol.data.batches import SINGLE_SHARE, Batch, Buckets, ContiguousBatches, Dataset, Share
 from ohlol.data.codec import Codec
-from ohlol.models.inputs import Steps
+from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
@@ -50,8 +50,8 @@ def evaluate(
             batch = batches[index]
             if batch.empty:
                 continue
-            state = carry_state(state, len(batch.rows)) if batch.carried else None
-            logits, state = model(Steps.of(batch, processes.device), state)
+            state = carry_state(state, len(batch.rows)) if batch.continues_previous else None
+            logits, state = model(PackedInputs.of(batch, processes.device), state)
             _add_batch(accumulator, model, batch, logits)
     model.train(was_training)
     if processes.size > 1:
@@ -61,11 +61,11 @@ def evaluate(
 
 def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> None:
     assert batch.targets is not None
-    batch_sizes = model.answer_sizes(torch.from_numpy(batch.batch_sizes))
+    batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
     loss = model.head.loss(logits, to_device(batch.targets, logits.device), batch_sizes, reduction="sum")
     accumulator.add_loss(float(loss), len(logits))
-    answers = to_numpy(model.head.decode(logits, batch_sizes))
-    accumulator.add(batch.targets, answers, answer_indices(batch, per_sequence=model.sizes.per_sequence))
+    predictions = to_numpy(model.head.decode(logits, batch_sizes))
+    accumulator.add(batch.targets, predictions, prediction_indices(batch, per_sequence=model.sizes.per_sequence))
 
 
 @torch.no_grad()
@@ -76,14 +76,14 @@ def measure_saturation(model: SequenceModel, codec: Codec, data: Dataset, device
     """
     was_training = model.training
     model.eval()
-    steps = Steps.of(batches_in_order(codec, data)[0], device)
+    steps = PackedInputs.of(batches_in_order(codec, data)[0], device)
     with disable_tf32(device):
         hidden, _ = model.hidden(model.encoder(steps), steps.batch_sizes, None)
     model.train(was_training)
     return int((hidden.abs() > SATURATED).sum()) / hidden.numel()
 
 
-def batches_in_order(codec: Codec, data: Dataset, share: Share = ALONE) -> ContiguousBatches | Buckets:
+def batches_in_order(codec: Codec, data: Dataset, share: Share = SINGLE_SHARE) -> ContiguousBatches | Buckets:
     """The batches of an evaluation: a text in parallel streams, other sequences in batches of similar lengths."""
     if TASKS[codec.task].targets.continue_text:
         return ContiguousBatches(data, EVAL_STREAMS, EVAL_BPTT, share)
@@ -98,8 +98,8 @@ def carry_state(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ..
     return None if state is None else tuple(s[:, :rows].detach().contiguous() for s in state)
 
 
-def answer_indices(batch: Batch, *, per_sequence: bool) -> list[NDArray[np.int64]]:
-    """The indices of the answers of each sequence of a packed batch, in its order: one for each step (T_i,), or one."""
+def prediction_indices(batch: Batch, *, per_sequence: bool) -> list[NDArray[np.int64]]:
+    """The indices of the predictions of each sequence of a packed batch: one for each step (T_i,), or one."""
     if per_sequence:
         return list(np.arange(len(batch.rows)).reshape(-1, 1))
     first = np.cumsum(batch.batch_sizes) - batch.batch_sizes

@@ -62,7 +62,7 @@ def load_curves(runs: Sequence[Path]) -> list[Panel]:
         if not lines:
             raise InputError(f"{run}: no epoch is finished yet, so there is nothing to draw")
         best = ([k for k, line in enumerate(lines) if line.get("best")] or [None])[-1]
-        metric = TASKS[config.task].metrics(codec).main
+        metric = TASKS[config.task].metrics(codec).main_metric
         for key, name, column, is_training in (
             ("loss", "", "loss", False),
             ("summed_loss" if config.training.loss_reduction == "sum" else "loss", "", "train_loss", True),

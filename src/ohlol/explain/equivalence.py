@@ -44,13 +44,13 @@ class Implementation:
     """The same as `output` in float32."""
     gradient32: float
     """The same as `gradient` in float32."""
-    holds: bool
+    agrees: bool
     """Whether all four lie within `TOLERANCES`."""
 
 
 @dataclass(frozen=True)
-class Proof:
-    """The result for one cell and its weights."""
+class Comparison:
+    """The comparison of the implementations of one cell with the same weights."""
 
     cell: str
     layer: int
@@ -61,9 +61,9 @@ class Proof:
     """Whether the weights of a cell, converted to a layer and back, are equal bit for bit."""
 
     @property
-    def holds(self) -> bool:
+    def agrees(self) -> bool:
         """Whether all implementations agree and the conversion changes nothing."""
-        return self.converted and all(one.holds for one in self.implementations)
+        return self.converted and all(one.agrees for one in self.implementations)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -112,7 +112,7 @@ def layer_from_cell(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
     return layer
 
 
-def prove(
+def compare(
     kind: str = "rnn",
     *,
     input_size: int = 4,
@@ -120,7 +120,7 @@ def prove(
     seq_len: int = 5,
     batch_size: int = 1,
     seed: int = 0,
-) -> Proof:
+) -> Comparison:
     """Compare the implementations with random weights.
 
     Args:
@@ -131,7 +131,7 @@ def prove(
     Raises:
         InputError: an unknown kind, or a size out of range.
 
-    >>> prove("gru").holds
+    >>> compare("gru").agrees
     True
     """
     if kind not in KINDS:
@@ -150,20 +150,20 @@ def prove(
     rows = len(spec.gates) * hidden_size
     weights = cells.Weights(draw(rows, input_size), draw(rows, hidden_size), draw(rows), draw(rows))
     x = torch.randn(seq_len, batch_size, input_size, generator=random, dtype=torch.float64)
-    return _prove(spec, weights, x, 0, 0)
+    return _compare(spec, weights, x, 0, 0)
 
 
-def prove_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, seed: int = 0) -> tuple[Proof, ...]:
+def compare_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, seed: int = 0) -> tuple[Comparison, ...]:
     """Compare the implementations with the weights of each layer and direction of a trained model, on random inputs."""
     model = model.on_cpu
-    settings, proofs = model.network.settings, list[Proof]()
+    settings, comparisons = model.network.settings, list[Comparison]()
     random = torch.Generator().manual_seed(seed)
     for k in range(settings.num_layers):
         for direction in range(1 + settings.bidirectional):
             weights = weights_of(model.network, k, direction)
             x = torch.randn(seq_len, batch_size, weights.W_ih.shape[1], generator=random, dtype=torch.float64)
-            proofs.append(_prove(CELLS[settings.cell], weights, x, k, direction))
-    return tuple(proofs)
+            comparisons.append(_compare(CELLS[settings.cell], weights, x, k, direction))
+    return tuple(comparisons)
 
 
 def matrix_products(spec: CellSpec, x: Tensor, weights: cells.Weights) -> tuple[Tensor, Tensor]:
@@ -281,7 +281,7 @@ def _implementations(spec: CellSpec) -> dict[str, Run]:
     return implementations
 
 
-def _prove(spec: CellSpec, weights: cells.Weights, x: Tensor, layer: int, direction: int) -> Proof:
+def _compare(spec: CellSpec, weights: cells.Weights, x: Tensor, layer: int, direction: int) -> Comparison:
     T, B, width = x.shape
     H = weights.W_hh.shape[1]
     scale = torch.randn(T, B, H, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -299,17 +299,17 @@ def _prove(spec: CellSpec, weights: cells.Weights, x: Tensor, layer: int, direct
     results: list[Implementation] = []
     for name, implementation in implementations.items():
         differences: list[float] = []
-        holds = True
+        agrees = True
         for dtype, tolerance in TOLERANCES.items():
             for values, expected in zip(run(implementation, dtype), reference, strict=True):
                 differences.append(
                     max(float((a.double() - b).abs().max()) for a, b in zip(values, expected, strict=True))
                 )
-                holds &= differences[-1] <= tolerance * max(1.0, *(float(b.abs().max()) for b in expected))
+                agrees &= differences[-1] <= tolerance * max(1.0, *(float(b.abs().max()) for b in expected))
         output, gradient, output32, gradient32 = differences
-        results.append(Implementation(name, output, gradient, output32, gradient32, holds))
+        results.append(Implementation(name, output, gradient, output32, gradient32, agrees))
     sizes = {"I": width, "H": H, "T": T, "B": B}
-    return Proof(spec.name, layer, DIRECTIONS[direction], sizes, tuple(results), _converts(spec, weights))
+    return Comparison(spec.name, layer, DIRECTIONS[direction], sizes, tuple(results), _converts(spec, weights))
 
 
 def _converts(spec: CellSpec, weights: cells.Weights) -> bool:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ohlol import cells
 from ohlol.explain.trace import DIRECTIONS, encode_sequence
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.reference import unrolled
+from ohlol.models.reference import unroll
 from ohlol.utils.errors import InputError
 
 MAX_SYMBOLS = 20_000
@@ -112,7 +112,7 @@ def record_states(model: TrainedModel, text: str | Sequence[str]) -> NeuronState
     model = model.on_cpu
     network, was_training = model.network, model.network.training
     network.eval()
-    _, levels = unrolled(network, network.encoder(steps)[:MAX_SYMBOLS])
+    _, levels = unroll(network, network.encoder(steps)[:MAX_SYMBOLS])
     network.train(was_training)
     names, neurons, rows = cells.CELLS[network.settings.cell].states, list[Neuron](), list[Rows]()
     for level in levels:

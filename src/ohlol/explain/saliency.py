@@ -20,7 +20,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.sequence_model import SequenceModel
 
 THRESHOLD = 0.01
-"""The share of its peak below which an influence counts as forgotten."""
+"""The share of its peak below which an influence counts as none."""
 MAX_STEPS = 512
 """The last time steps of a longer sequence are used: time and memory grow with the square of the length."""
 CHUNK = 64
@@ -39,10 +39,10 @@ class Saliency:
     """(N, T): absolute change of the logit of prediction n when input vector t is set to zero."""
     by_distance: Numbers
     """(T,): the mean gradient measure by the number of steps between input and prediction, scaled to a peak of 1."""
-    horizon: int | None
-    """Steps after which the mean influence stays below 1 % of its peak; None where it never does."""
+    influence_length: int | None
+    """The influence length: steps after which `by_distance` stays below `THRESHOLD`; None where it never does."""
     recommended_bptt: int
-    """Recommended length of truncated BPTT: the horizon, or the whole text, rounded up to a power of 2."""
+    """Recommended `bptt`: the influence length, or the length of the text, rounded up to a power of 2."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -51,7 +51,7 @@ class Saliency:
             "gradient": self.gradient.tolist(),
             "ablation": self.ablation.tolist(),
             "by_distance": self.by_distance.tolist(),
-            "horizon": self.horizon,
+            "influence_length": self.influence_length,
             "recommended_bptt": self.recommended_bptt,
         }
 
@@ -61,7 +61,7 @@ def compute_saliency(model: TrainedModel, sequence: str | Sequence[str]) -> Sali
 
     Args:
         model: a model of task label, next or classify.
-        sequence: a string, or a list of symbols; the horizon can only be found in a sequence that is longer than it.
+        sequence: a string, or a list of symbols; it must be longer than the influence length to be measured.
 
     Raises:
         InputError: the sequence does not fit the model, or the task of the model is forecast.
@@ -78,18 +78,26 @@ def compute_saliency(model: TrainedModel, sequence: str | Sequence[str]) -> Sali
     network.eval()
     with torch.no_grad():
         x = network.encoder(steps)[-MAX_STEPS:]
-    gradient = _gradients(network, x)
-    ablation = _ablations(network, x)
+    predicted = _predict(network, x)
+    gradient = _gradients(network, x, predicted)
+    ablation = _ablations(network, x, predicted)
     network.train(was_training)
     by_distance = _by_distance(gradient, per_sequence=network.sizes.per_sequence)
     above = np.flatnonzero(by_distance >= THRESHOLD)
-    horizon = int(above[-1]) + 1 if len(above) and above[-1] + 1 < len(by_distance) else None
-    reach = horizon if horizon is not None else len(symbols)
+    influence_length = int(above[-1]) + 1 if len(above) and above[-1] + 1 < len(by_distance) else None
+    reach = influence_length if influence_length is not None else len(symbols)
     recommended_bptt = max(MIN_BPTT, 1 << (reach - 1).bit_length())
-    return Saliency(tuple(symbols), gradient, ablation, by_distance, horizon, recommended_bptt)
+    return Saliency(tuple(symbols), gradient, ablation, by_distance, influence_length, recommended_bptt)
 
 
-def _gradients(network: SequenceModel, x: Tensor) -> Numbers:
+@torch.no_grad()
+def _predict(network: SequenceModel, x: Tensor) -> Tensor:
+    """Return the predicted labels (N,) of vectors (T, I)."""
+    batch_sizes = network.prediction_sizes(torch.ones(len(x), dtype=torch.int64))
+    return network.head.decode(_logits(network, x[:, None])[:, 0], batch_sizes)
+
+
+def _gradients(network: SequenceModel, x: Tensor, predicted: Tensor) -> Numbers:
     """Return (N, T): the norm of d logit of prediction n / d vector t, with one copy of the sequence per prediction."""
     norms: list[Tensor] = []
     count = 1 if network.sizes.per_sequence else len(x)
@@ -97,26 +105,24 @@ def _gradients(network: SequenceModel, x: Tensor) -> Numbers:
         n = torch.arange(first, min(first + CHUNK, count))
         copies = x[:, None].repeat(1, len(n), 1).requires_grad_()  # (T, I) -> (T, n, I)
         logits = _logits(network, copies)[n, torch.arange(len(n))]  # (N, n, K) -> (n, K)
-        predicted = logits.gather(1, network.head.decode(logits)[:, None])
-        (gradient,) = torch.autograd.grad(predicted.sum(), copies)
+        (gradient,) = torch.autograd.grad(logits.gather(1, predicted[n, None]).sum(), copies)
         norms.append(gradient.norm(dim=2).T)  # (T, n, I) -> (n, T)
     return torch.cat(norms).double().numpy()
 
 
 @torch.no_grad()
-def _ablations(network: SequenceModel, x: Tensor) -> Numbers:
+def _ablations(network: SequenceModel, x: Tensor, predicted: Tensor) -> Numbers:
     """Return (N, T): the change of each predicted logit, with one copy of the sequence per input set to zero."""
     T = len(x)
-    unchanged = _logits(network, x[:, None])
-    best = network.head.decode(unchanged[:, 0])[:, None]  # (N, 1, K) -> (N, 1)
-    base = unchanged.gather(2, best[..., None])[..., 0]
+    labels = predicted[:, None, None]  # (N,) -> (N, 1, 1)
+    unchanged = _logits(network, x[:, None]).gather(2, labels)[..., 0]
     changes: list[Tensor] = []
     for first in range(0, T, CHUNK):
         zeroed = torch.arange(first, min(first + CHUNK, T))
         copies = x[:, None].repeat(1, len(zeroed), 1)  # (T, I) -> (T, n, I)
         copies[zeroed, torch.arange(len(zeroed))] = 0
         logits = _logits(network, copies)
-        changes.append((logits.gather(2, best[..., None].expand(-1, len(zeroed), 1))[..., 0] - base).abs())
+        changes.append((logits.gather(2, labels.expand(-1, len(zeroed), 1))[..., 0] - unchanged).abs())
     return torch.cat(changes, dim=1).double().numpy()
 
 
@@ -125,7 +131,7 @@ def _logits(network: SequenceModel, x: Tensor) -> Tensor:
     T, B, width = x.shape
     sizes = torch.full((T,), B, dtype=torch.int64)
     hidden, state = network.hidden(x.reshape(T * B, width), sizes, None)
-    return network.head(network.answer_states(hidden, state)).view(-1, B, network.sizes.outputs)
+    return network.head(network.head_inputs(hidden, state)).view(-1, B, network.sizes.outputs)
 
 
 def _by_distance(gradient: Numbers, *, per_sequence: bool) -> Numbers:

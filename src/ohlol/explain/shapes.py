@@ -57,7 +57,7 @@ class Parameter(TensorShape):
 
 
 @dataclass(frozen=True)
-class Step:
+class StepShapes:
     """One time step of a cell: the shapes of the input, the previous states and the new states."""
 
     t: int
@@ -110,7 +110,7 @@ class CellShapes(_Report):
 
     sequence: TensorShape
     states: tuple[str, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[StepShapes, ...]
     gate_rows: dict[str, tuple[int, int]]
     equation: tuple[str, ...]
     equation_with_shapes: tuple[tuple[Term, ...], ...]
@@ -234,11 +234,11 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
     weights = _weights_of(module)
     sequence = _random(T, B, width)
     state = tuple(_random(B, H) for _ in spec.states)
-    steps: list[Step] = []
+    steps: list[StepShapes] = []
     difference = 0.0
     for t, x in enumerate(sequence):
         before, state = state, _call(module, x, state)
-        steps.append(Step(t, _shape(x), tuple(map(_shape, before)), tuple(map(_shape, state))))
+        steps.append(StepShapes(t, _shape(x), tuple(map(_shape, before)), tuple(map(_shape, state))))
         expected = spec.step(x, state=before, weights=weights)
         difference = max(difference, *(_difference(a, b) for a, b in zip(state, expected, strict=True)))
 

@@ -24,8 +24,8 @@ from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.inputs import Steps
-from ohlol.models.reference import Level, unrolled
+from ohlol.models.inputs import PackedInputs
+from ohlol.models.reference import UnrolledLayer, unroll
 from ohlol.utils.errors import InputError
 from ohlol.utils.html import to_html
 
@@ -34,7 +34,7 @@ DIRECTIONS = ("forward", "backward")
 
 
 @dataclass(frozen=True, eq=False)
-class Gate:
+class GateTrace:
     """One gate of one layer and direction at every time step; the only gate of the simple RNN is `h`."""
 
     name: str
@@ -70,7 +70,7 @@ class LayerTrace:
     """(G*H, H)."""
     inputs: Numbers
     """(T, I)."""
-    gates: tuple[Gate, ...]
+    gates: tuple[GateTrace, ...]
     before: dict[str, Numbers]
     """Each state before the time step, (T, H)."""
     after: dict[str, Numbers]
@@ -185,7 +185,7 @@ class Trace:
         }
 
 
-def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple[list[str], Steps]:
+def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple[list[str], PackedInputs]:
     """Return one sequence as symbols and as the input of the network.
 
     Raises:
@@ -194,8 +194,8 @@ def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple
     """
     if model.targets.numeric:
         raise InputError("the task of this model is forecast; only models of symbols can be explained")
-    corpus = model.corpus([sequence])
-    return [str(s) for s in corpus.inputs[0]], Steps.of(gather(model.codec.encode(corpus), np.arange(1)))
+    raw = model.raw_data([sequence])
+    return [str(s) for s in raw.inputs[0]], PackedInputs.of(gather(model.codec.encode(raw), np.arange(1)))
 
 
 def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | Sequence[str] | None = None) -> Trace:
@@ -227,14 +227,14 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         model_logits, model_states = network(steps)
         model_outputs, _ = network.hidden(vectors, steps.batch_sizes, None)
     network.train(was_training)
-    answer_sizes = network.answer_sizes(steps.batch_sizes)
+    prediction_sizes = network.prediction_sizes(steps.batch_sizes)
     target_ids = _targets(model, symbols, target)
-    logits, levels = unrolled(network, vectors.double().requires_grad_())
+    logits, levels = unroll(network, vectors.double().requires_grad_())
     losses = total = None
     reduction = model.config.training.loss_reduction
     if target_ids is not None:
         ids = torch.from_numpy(target_ids)
-        losses = network.head.loss(logits, ids.clamp(min=0), answer_sizes, reduction="none")
+        losses = network.head.loss(logits, ids.clamp(min=0), prediction_sizes, reduction="none")
         total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
     layers = tuple(_layer(level, network.settings.cell, total) for level in levels)
     last_states = [
@@ -255,8 +255,8 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         layers=layers,
         head=None if projection is None else (_numpy(projection[0]), _numpy(projection[1])),
         logits=_numpy(logits),
-        probabilities=_numpy(network.head.probabilities(logits, answer_sizes)),
-        predicted=tuple(names[k] for k in network.head.decode(logits, answer_sizes).tolist()),
+        probabilities=_numpy(network.head.probabilities(logits, prediction_sizes)),
+        predicted=tuple(names[k] for k in network.head.decode(logits, prediction_sizes).tolist()),
         targets=None if target_ids is None else tuple(names[k] if k >= 0 else None for k in target_ids.tolist()),
         losses=None
         if losses is None or target_ids is None
@@ -303,7 +303,7 @@ def _numpy(tensor: Tensor) -> Numbers:
     return tensor.detach().double().numpy()
 
 
-def _layer(level: Level, cell: str, loss: Tensor | None) -> LayerTrace:
+def _layer(level: UnrolledLayer, cell: str, loss: Tensor | None) -> LayerTrace:
     spec = cells.CELLS[cell]
     gradients = None
     if loss is not None:
@@ -342,12 +342,12 @@ ACTIVATIONS: dict[str, Callable[[Numbers], Numbers]] = {
 }
 
 
-def _gates(cell: str, *, x: Numbers, b_ih: Numbers, h: Numbers, b_hh: Numbers) -> tuple[Gate, ...]:
+def _gates(cell: str, *, x: Numbers, b_ih: Numbers, h: Numbers, b_hh: Numbers) -> tuple[GateTrace, ...]:
     """Return the gates at all time steps from their terms, (T, G*H) and (G*H,) each."""
     specs = cells.CELLS[cell].gates
     terms = [np.split(a, len(specs), axis=-1) for a in (x, b_ih, h, b_hh)]
     values: dict[str, Numbers] = {}
-    gates: list[Gate] = []
+    gates: list[GateTrace] = []
     for k, spec in enumerate(specs):
         W_ih_x, b_i, W_hh_h, b_h = (term[k] for term in terms)
         hidden_term = W_hh_h + b_h
@@ -355,5 +355,5 @@ def _gates(cell: str, *, x: Numbers, b_ih: Numbers, h: Numbers, b_hh: Numbers) -
             hidden_term = values[spec.reset_by] * hidden_term
         total = W_ih_x + b_i + hidden_term
         value = values[spec.symbol] = ACTIVATIONS[spec.activation](total)
-        gates.append(Gate(spec.symbol, W_ih_x, b_i, W_hh_h, b_h, total, value, spec.activation, spec.reset_by))
+        gates.append(GateTrace(spec.symbol, W_ih_x, b_i, W_hh_h, b_h, total, value, spec.activation, spec.reset_by))
     return tuple(gates)

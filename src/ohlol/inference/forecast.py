@@ -8,21 +8,21 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol.data.codec import Codec
-from ohlol.data.sequences import Corpus
-from ohlol.models.inputs import Steps
+from ohlol.data.sequences import RawData
+from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_device, to_numpy
 from ohlol.utils.errors import InputError
 
 
 @torch.no_grad()
-def forecast(network: SequenceModel, codec: Codec, corpus: Corpus, steps: int) -> NDArray[np.float64]:
+def forecast(network: SequenceModel, codec: Codec, data: RawData, steps: int) -> NDArray[np.float64]:
     """The rows that follow a series.
 
     Args:
         network: a model of numbers, in evaluation mode.
         codec: the codec of the model.
-        corpus: one series, (T, I), in its own units.
+        data: one series, (T, I), in its own units.
         steps: how many rows; more than one needs targets that are the inputs.
 
     Returns:
@@ -34,13 +34,13 @@ def forecast(network: SequenceModel, codec: Codec, corpus: Corpus, steps: int) -
     check_steps(codec, steps)
     assert codec.scale is not None
     assert codec.target_scale is not None
-    codec.check_columns(corpus.columns, corpus.places[0].file)
+    codec.check_columns(data.columns, data.places[0].file)
     rows: list[NDArray[np.float64]] = []
-    x = to_device(codec.scale.apply(np.asarray(corpus.inputs[0], np.float64)), network.device)
+    x = to_device(codec.scale.apply(np.asarray(data.inputs[0], np.float64)), network.device)
     state = None
     for _ in range(steps):
         with disable_tf32(network.device):
-            logits, state = network(Steps(x, torch.ones(len(x), dtype=torch.int64)), state)
+            logits, state = network(PackedInputs(x, torch.ones(len(x), dtype=torch.int64)), state)
         x = network.head.decode(logits[-1:])
         rows.append(codec.target_scale.undo(to_numpy(x[0])))
     return np.stack(rows)

@@ -12,7 +12,7 @@ from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
-from ohlol.models.inputs import Steps
+from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.ops import SequenceStepper
 from ohlol.ops.stepping import sample, skip, uniform
@@ -79,7 +79,7 @@ def generate(
     seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
     if not prompt:
         prompt = ["\n"] if "\n" in vocab else [vocab.symbols[-1]]
-    symbols = sequences.symbols_of(prompt, settings) if isinstance(prompt, str) else list(prompt)
+    symbols = sequences.split_text(prompt, settings) if isinstance(prompt, str) else list(prompt)
     try:
         ids = vocab.encode(symbols).astype(np.int64)
     except UnknownSymbol as unknown:
@@ -99,7 +99,7 @@ def _generate_in_python(
     """Ids drawn one by one from the model's own forward pass."""
     state = None
     for number in range(length):
-        steps = Steps(to_device(ids, network.device), torch.ones(len(ids), dtype=torch.int64))
+        steps = PackedInputs(to_device(ids, network.device), torch.ones(len(ids), dtype=torch.int64))
         with disable_tf32(network.device):
             output, state = network(steps, state)
         if not network.head.decodes_by_argmax:  # logits of the probabilities that the head defines

@@ -11,7 +11,7 @@ from ohlol.utils.errors import InputError
 
 
 @dataclass(frozen=True)
-class Layout:
+class OutputLayout:
     """How the predictions of one model are written in every format."""
 
     per_sequence: bool
@@ -24,11 +24,11 @@ class Layout:
     """The reader of the files the model was trained on, in whose format text can be written."""
 
     @staticmethod
-    def of(model: TrainedModel) -> "Layout":
+    def of(model: TrainedModel) -> "OutputLayout":
         """The layout for a model's task, level and labels."""
         by_character = model.config.data.level == "char"
         short = model.codec.labels is not None and max(map(len, model.codec.labels.symbols)) == 1
-        return Layout(
+        return OutputLayout(
             per_sequence=model.targets.per_sequence,
             symbol_separator="" if by_character else " ",
             label_separator="" if by_character and short else " ",
@@ -44,13 +44,13 @@ class Layout:
         return self.label_separator.join(prediction.labels)
 
 
-def format_plain(prediction: Prediction, layout: Layout) -> str:
+def format_plain(prediction: Prediction, layout: OutputLayout) -> str:
     """The labels alone, or the sequence in the format of training where that shows its labels."""
     rendered = None if layout.reader is None else layout.reader.render(prediction.symbols, prediction.labels)
     return layout.labels(prediction) if rendered is None else rendered
 
 
-def format_tsv(prediction: Prediction, layout: Layout) -> str:
+def format_tsv(prediction: Prediction, layout: OutputLayout) -> str:
     """Input and labels as columns; with one label for a sequence, the n best and their probabilities."""
     labels = [layout.labels(prediction)]
     if layout.per_sequence:
@@ -59,7 +59,7 @@ def format_tsv(prediction: Prediction, layout: Layout) -> str:
     return "\t".join(column.replace("\t", " ").replace("\n", " ") for column in columns)
 
 
-def format_conll(prediction: Prediction, layout: Layout) -> str:
+def format_conll(prediction: Prediction, layout: OutputLayout) -> str:
     """One line for each step: the symbol, the n best labels and their probabilities."""
     del layout
     rows = [
@@ -69,7 +69,7 @@ def format_conll(prediction: Prediction, layout: Layout) -> str:
     return "\n".join(rows) + "\n"
 
 
-def format_jsonl(prediction: Prediction, layout: Layout) -> str:
+def format_jsonl(prediction: Prediction, layout: OutputLayout) -> str:
     """All of a prediction as JSON."""
     record: dict[str, object] = {
         "input": layout.text(prediction) if layout.symbol_separator == "" else list(prediction.symbols)
@@ -93,7 +93,7 @@ def _with_probabilities(best: Sequence[tuple[str, float]]) -> list[str]:
 class OutputFormat:
     """A format in which predictions are written."""
 
-    write: Callable[[Prediction, Layout], str]
+    write: Callable[[Prediction, OutputLayout], str]
     """The text of a prediction, without the last line end."""
     suffix: str
     """The suffix of files in this format."""
@@ -122,7 +122,7 @@ def make_writer(model: TrainedModel, output_format: str) -> Callable[[Prediction
     """
     if output_format not in FORMATS:
         raise InputError(f"`output_format` is {output_format!r}; it must be one of {', '.join(FORMATS)}")
-    form, layout = FORMATS[output_format], Layout.of(model)
+    form, layout = FORMATS[output_format], OutputLayout.of(model)
     if form.needs_steps and layout.per_sequence:
         raise InputError(
             f"`output_format` is {output_format}, which has a line for each step; the task {model.task} has one label "

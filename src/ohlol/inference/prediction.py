@@ -1,11 +1,12 @@
 """Predict the labels of encoded sequences, one batch at a time.
 
-Shapes: B sequences, K labels.
+Shapes: B sequences, N predictions (one of each step or of each sequence), K labels.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from ohlol.data.batches import Batch, Dataset, gather
 from ohlol.data.codec import Codec
-from ohlol.evaluation.evaluate import answer_indices
-from ohlol.models.inputs import Steps
+from ohlol.evaluation.evaluate import prediction_indices
+from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_numpy
 
@@ -26,11 +27,11 @@ class Prediction:
     symbols: Sequence[str]
     """The symbols of the sequence."""
     labels: list[str]
-    """The best label of each step; one where the task gives a label to the whole sequence."""
+    """The label of each step, decoded by the head; one where the task gives a label to the whole sequence."""
     probability: list[float]
     """The probability of each of them, 0..1."""
     best: list[list[tuple[str, float]]] = field(default_factory=list[list[tuple[str, float]]])
-    """The n best labels of each step with their probabilities, best first."""
+    """The n most probable labels of each step with their probabilities, best first."""
     unknown: list[str] = field(default_factory=list[str])
     """Symbols that were read as <unk>."""
 
@@ -60,34 +61,51 @@ def predict_batch(
     counts = list(repeat(n_best, len(rows))) if isinstance(n_best, int) else list(n_best)
     counts = [max(1, count) for count in counts]
     batch = gather(data, rows)
-    values, ids = _run(network, batch, max(counts))
+    scores = _run(network, batch, max(counts))
     if symbols is None:
         symbols = _decode_symbols(codec, batch, rows)
     packed_at = {row: at for at, row in enumerate(batch.rows.tolist())}
-    steps = answer_indices(batch, per_sequence=network.sizes.per_sequence)
+    steps = prediction_indices(batch, per_sequence=network.sizes.per_sequence)
     names = codec.labels.symbols
     predictions: list[Prediction] = []
     for row, text, count in zip(rows.tolist(), symbols, counts, strict=True):
         indices = steps[packed_at[row]]
-        ranked = zip(ids[indices, :count].tolist(), values[indices, :count].tolist(), strict=True)
+        ranked = zip(
+            scores.best[indices, :count].tolist(), scores.best_probability[indices, :count].tolist(), strict=True
+        )
         best = [[(names[i], p) for i, p in zip(*step, strict=True)] for step in ranked]
-        labels, probability = [step[0][0] for step in best], [step[0][1] for step in best]
+        labels = [names[i] for i in scores.labels[indices].tolist()]
+        probability = scores.probability[indices].tolist()
         predictions.append(Prediction(text, labels, probability, best, codec.symbols.unknown(text)))
     return predictions
 
 
-def _run(network: SequenceModel, batch: Batch, n_best: int) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
-    """Probabilities and ids of the n best labels of each answer, (N, n) each."""
+class _Scores(NamedTuple):
+    """What the head makes of the N predictions of a batch, as ids of labels and probabilities."""
+
+    labels: NDArray[np.int64]
+    """The decoded labels, (N,)."""
+    probability: NDArray[np.floating]
+    """Their probabilities, (N,)."""
+    best: NDArray[np.int64]
+    """The n most probable labels, (N, n)."""
+    best_probability: NDArray[np.floating]
+    """Their probabilities, (N, n)."""
+
+
+def _run(network: SequenceModel, batch: Batch, n_best: int) -> _Scores:
     with disable_tf32(network.device):
-        logits, _ = network(Steps.of(batch, network.device))
-    batch_sizes = network.answer_sizes(torch.from_numpy(batch.batch_sizes))
-    values, ids = network.head.n_best(logits, n_best, batch_sizes)
-    return to_numpy(values), to_numpy(ids)
+        logits, _ = network(PackedInputs.of(batch, network.device))
+    head, batch_sizes = network.head, network.prediction_sizes(torch.from_numpy(batch.batch_sizes))
+    labels = head.decode(logits, batch_sizes)
+    probability = head.probabilities(logits, batch_sizes).gather(1, labels[:, None])[:, 0]
+    best_probability, best = head.n_best(logits, n_best, batch_sizes)
+    return _Scores(to_numpy(labels), to_numpy(probability), to_numpy(best), to_numpy(best_probability))
 
 
 def _decode_symbols(codec: Codec, batch: Batch, rows: NDArray[np.int64]) -> list[Sequence[str]]:
     """The symbols of each sequence of a batch, in the order of `rows`."""
     assert codec.symbols is not None
-    steps = answer_indices(batch, per_sequence=False)
+    steps = prediction_indices(batch, per_sequence=False)
     decoded = {row: codec.symbols.decode(batch.inputs[at]) for row, at in zip(batch.rows.tolist(), steps, strict=True)}
     return [decoded[row] for row in rows.tolist()]

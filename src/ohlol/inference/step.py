@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ohlol.data.codec import Codec
-from ohlol.data.targets import TARGETS
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.heads import Head
 from ohlol.utils.errors import InputError
 
@@ -30,7 +30,7 @@ class StepLogits:
         return self._probabilities
 
 
-class Step:
+class StreamOutput:
     """The output of a model after one more symbol; probabilities are computed on first use."""
 
     __slots__ = ("_best", "_codec", "_logits", "_row", "unknown")
@@ -93,13 +93,13 @@ class Step:
 
     def __repr__(self) -> str:
         if self._codec.labels is None:
-            return f"Step(row={self.row.tolist()})"
-        return f"Step(label={self.label!r}, probability={self.probability:.4f})"
+            return f"StreamOutput(row={self.row.tolist()})"
+        return f"StreamOutput(label={self.label!r}, probability={self.probability:.4f})"
 
 
 def excluded_label(codec: Codec) -> int | None:
     """The id of the label that is never predicted: <unk>, where the target is the symbol that follows."""
-    return codec.symbols.unk if codec.symbols is not None and TARGETS[codec.task].continue_text else None
+    return codec.symbols.unk if codec.symbols is not None and TARGET_KINDS[codec.task].continue_text else None
 
 
 def decode(head: Head, logits: Tensor, exclude: int | None) -> list[int]:

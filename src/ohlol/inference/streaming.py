@@ -20,9 +20,9 @@ from ohlol.data import sequences
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec, list_symbols
 from ohlol.data.lines import Place
-from ohlol.data.sequences import Corpus
-from ohlol.inference.step import Step, StepLogits, decode, excluded_label
-from ohlol.models.inputs import Steps
+from ohlol.data.sequences import RawData
+from ohlol.inference.step import StepLogits, StreamOutput, decode, excluded_label
+from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
 
@@ -37,7 +37,7 @@ SHOWN_CHARACTERS = 20
 STATE_TOLERANCE = 1e-5
 """Rounding by which a state may exceed its bound."""
 
-Symbol = str | Sequence[float] | Mapping[str, float]
+StepInput = str | Sequence[float] | Mapping[str, float]
 """The input of a step: a symbol, or a row of numbers in the order of the columns or by their names."""
 
 
@@ -135,12 +135,12 @@ class StreamBatch:
         self._slot(key)
         return Stream(self, key)
 
-    def check(self, symbol: Symbol) -> None:
+    def check(self, symbol: StepInput) -> None:
         """Raise the InputError that `step` would raise for this symbol."""
         self._encode(symbol)
 
     @torch.no_grad()
-    def step(self, symbols: Mapping[int, Symbol]) -> dict[int, Step]:
+    def step(self, symbols: Mapping[int, StepInput]) -> dict[int, StreamOutput]:
         """Read one symbol into each of some sequences, in one batched call.
 
         Args:
@@ -165,12 +165,12 @@ class StreamBatch:
         if excluded in best:
             best = decode(self._network.head, logits, excluded)
         return {
-            key: Step(self._codec, shared, i, label, unknown)
+            key: StreamOutput(self._codec, shared, i, label, unknown)
             for i, (key, label, (_, unknown)) in enumerate(zip(symbols, best, encoded, strict=True))
         }
 
     @torch.no_grad()
-    def read(self, key: int, text: str | Sequence[Symbol]) -> list[Step]:
+    def read(self, key: int, text: str | Sequence[StepInput]) -> list[StreamOutput]:
         """Read many symbols into one sequence; the output is that of one `step` per symbol, computed faster.
 
         Args:
@@ -184,7 +184,7 @@ class StreamBatch:
             InputError: as `step`; or the text is empty.
         """
         slot = self._slot(key)
-        symbols = sequences.symbols_of(text, self._settings) if isinstance(text, str) else text
+        symbols = sequences.split_text(text, self._settings) if isinstance(text, str) else text
         encoded = [self._encode(symbol) for symbol in symbols]
         if not encoded:
             raise InputError("there is nothing to read: give one symbol at least")
@@ -197,7 +197,7 @@ class StreamBatch:
             kept[slot] = new[:, 0]
         self._lengths[key] += len(encoded)
         shared, best = StepLogits(logits, head), decode(head, logits, excluded_label(self._codec))
-        return [Step(self._codec, shared, i, best[i], unknown) for i, (_, unknown) in enumerate(encoded)]
+        return [StreamOutput(self._codec, shared, i, best[i], unknown) for i, (_, unknown) in enumerate(encoded)]
 
     def state(self, key: int) -> bytes:
         """The state of a sequence as a safetensors file, for `restore` or `join`, also in another process.
@@ -254,7 +254,7 @@ class StreamBatch:
                 raise InputError(f"{where} holds values that no sequence of {count} steps leads to")
         return tuple(tensors[name] for name in names), count
 
-    def _encode(self, symbol: Symbol) -> tuple[Any, bool]:
+    def _encode(self, symbol: StepInput) -> tuple[Any, bool]:
         """A symbol as the encoder takes it, (id, word) or a row (I,), and whether it is read as <unk>."""
         if self._codec.scale is not None:
             return self._encode_row(symbol), False
@@ -279,7 +279,7 @@ class StreamBatch:
         """
         if self._settings.level == "word" and text:
             return text
-        symbols: Any = sequences.symbols_of(text, self._settings)
+        symbols: Any = sequences.split_text(text, self._settings)
         if len(symbols) != 1:
             shown = symbols if len(symbols) <= SHOWN_CHARACTERS else symbols[: SHOWN_CHARACTERS - 1] + "…"
             raise InputError(f"a step reads one symbol, and {shown!r} is {len(symbols)}: `read` takes many")
@@ -306,17 +306,17 @@ class StreamBatch:
             raise InputError(f"column {columns[wrong[0]]} is {values[wrong[0]]}, not a finite number in range")
         return scaled
 
-    def _steps(self, values: list[Any]) -> Steps:
+    def _steps(self, values: list[Any]) -> PackedInputs:
         """One step of n sequences, as the encoder takes it."""
         ones = torch.tensor([len(values)])
         if self._codec.scale is not None:
-            return Steps(torch.from_numpy(np.stack(values)), ones)
+            return PackedInputs(torch.from_numpy(np.stack(values)), ones)
         if not self._network.encoder.reads_chars:
-            return Steps(torch.tensor([id for id, _ in values]), ones)
+            return PackedInputs(torch.tensor([id for id, _ in values]), ones)
         words: Any = [[word] for _, word in values]
         places = [Place("stream", i) for i in range(len(values))]
-        data = self._codec.encode(Corpus(self._codec.task, self._settings, words, None, places))
-        return Steps.of(gather(data, np.arange(len(data))))
+        data = self._codec.encode(RawData(self._codec.task, self._settings, words, None, places))
+        return PackedInputs.of(gather(data, np.arange(len(data))))
 
     def _advance(self, slots: list[int], values: list[Any]) -> tuple[Tensor, list[int]]:
         """The logits (n, K) after one step of the sequences in these slots, and the best label of each."""
@@ -351,11 +351,11 @@ class Stream:
     def __init__(self, batch: StreamBatch, key: int) -> None:
         self._batch, self._key = batch, key
 
-    def step(self, symbol: Symbol) -> Step:
+    def step(self, symbol: StepInput) -> StreamOutput:
         """Read one symbol; see `StreamBatch.step`."""
         return self._batch.step({self._key: symbol})[self._key]
 
-    def read(self, text: str | Sequence[Symbol]) -> list[Step]:
+    def read(self, text: str | Sequence[StepInput]) -> list[StreamOutput]:
         """Read many symbols; see `StreamBatch.read`."""
         return self._batch.read(self._key, text)
 

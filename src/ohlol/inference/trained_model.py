@@ -19,8 +19,8 @@ from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
 from ohlol.data.lines import Place
 from ohlol.data.loading import corpus_folder
-from ohlol.data.sequences import Corpus
-from ohlol.data.targets import Targets
+from ohlol.data.sequences import RawData
+from ohlol.data.targets import TargetKind
 from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
 from ohlol.inference.forecast import check_steps, forecast
 from ohlol.inference.generate import Sampling, generate
@@ -48,7 +48,7 @@ class TrainedModel:
         return self.config.task
 
     @property
-    def targets(self) -> Targets:
+    def targets(self) -> TargetKind:
         """The kind of its targets."""
         return TASKS[self.config.task].targets
 
@@ -70,18 +70,18 @@ class TrainedModel:
         """
         return run_directory.compute_identity(self.config, self.codec, self.network)
 
-    def corpus(self, texts: Iterable[str | Sequence[str]]) -> Corpus:
-        """Strings, or lists of symbols, as a corpus of the kind the model reads.
+    def raw_data(self, texts: Iterable[str | Sequence[str]]) -> RawData:
+        """Strings, or lists of symbols, as data of the kind that the model reads.
 
         Raises:
             InputError: one is empty.
         """
-        inputs = [sequences.symbols_of(t, self.config.data) if isinstance(t, str) else list(t) for t in texts]
+        inputs = [sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts]
         places = [Place("argument", i + 1) for i in range(len(inputs))]
         for (name, number), sequence in zip(places, inputs, strict=True):
             if not len(sequence):
                 raise InputError(f"{name} {number} is empty; give at least one symbol")
-        return Corpus(self.task, self.config.data, inputs, None, places)
+        return RawData(self.task, self.config.data, inputs, None, places)
 
     def stream(self) -> Stream:
         """Read one sequence incrementally: `step(symbol)` returns logits and label, and the state is kept.
@@ -101,7 +101,7 @@ class TrainedModel:
         """
         return StreamBatch(self.on_cpu.network, self.codec, self.config.data, lambda: self.identity, n)
 
-    def evaluate(self, data: str | Path | Sequence[str | Path] | Corpus) -> MetricAccumulator:
+    def evaluate(self, data: str | Path | Sequence[str | Path] | RawData) -> MetricAccumulator:
         """Evaluate on files of the format the model was trained on, or on an encoded corpus.
 
         Of an encoded corpus the dev part is read, or all of it where it has none.
@@ -113,11 +113,11 @@ class TrainedModel:
             InputError: a file cannot be read, or holds a label that was not seen in training; an encoded corpus has
                 another vocabulary or no targets.
         """
-        folder = None if isinstance(data, Corpus) else corpus_folder(data)
+        folder = None if isinstance(data, RawData) else corpus_folder(data)
         if folder is not None:
             return evaluate(self.network, self.codec, self._read_encoded(folder))
-        corpus = data if isinstance(data, Corpus) else sequences.read(data, self.config.data)
-        return evaluate(self.network, self.codec, self.codec.encode(corpus))
+        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data)
+        return evaluate(self.network, self.codec, self.codec.encode(raw))
 
     def _read_encoded(self, folder: Path) -> Dataset:
         corpus = encoded.read(folder)
@@ -142,7 +142,7 @@ class TrainedModel:
         return next(iter(self.predict_many([text], n_best=n_best)))
 
     def predict_many(
-        self, texts: Iterable[str | Sequence[str]] | Corpus, *, n_best: int | Sequence[int] = 1
+        self, texts: Iterable[str | Sequence[str]] | RawData, *, n_best: int | Sequence[int] = 1
     ) -> Iterator[Prediction]:
         """Predict many sequences in batches, in their order; only one batch is held in memory.
 
@@ -153,7 +153,7 @@ class TrainedModel:
         if not self.targets.are_labels:
             method = self.generate if self.targets.continue_text else self.forecast
             raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
-        inputs = texts.inputs if isinstance(texts, Corpus) else texts
+        inputs = texts.inputs if isinstance(texts, RawData) else texts
         batch: list[tuple[Any, int]] = []
         counts = repeat(n_best) if isinstance(n_best, int) else n_best
         for pair in zip(inputs, counts):  # noqa: B905 - repeat() is endless
@@ -165,8 +165,8 @@ class TrainedModel:
             yield from self._predict_texts(batch)
 
     def _predict_texts(self, batch: Sequence[tuple[Any, int]]) -> list[Prediction]:
-        corpus = self.corpus([text for text, _ in batch])
-        data, symbols = self.codec.encode(corpus), corpus.inputs
+        raw = self.raw_data([text for text, _ in batch])
+        data, symbols = self.codec.encode(raw), raw.inputs
         return predict_batch(
             self.network,
             self.codec,
@@ -208,11 +208,11 @@ class TrainedModel:
         sampling = Sampling(temperature, top_k, top_p, seed)
         return generate(self.network, self.codec, self.config.data, prompt, length, sampling)
 
-    def forecast(self, data: str | Path | Corpus, steps: int = 10) -> NDArray[np.float64]:
+    def forecast(self, data: str | Path | RawData, steps: int = 10) -> NDArray[np.float64]:
         """Forecast the next rows of a series; each predicted row is read as the next input.
 
         Args:
-            data: a file, or a corpus of one series, with the columns of training.
+            data: a file, or the data of one series, with the columns of training.
             steps: how many rows, at least 1; more than one needs targets that are the inputs.
 
         Returns:
@@ -224,8 +224,8 @@ class TrainedModel:
         if not self.targets.numeric:
             raise InputError(f"this model's task is {self.task}; it does not predict numbers")
         check_steps(self.codec, steps)
-        corpus = data if isinstance(data, Corpus) else sequences.read(data, self.config.data, targets=False)
-        return forecast(self.network, self.codec, corpus, steps)
+        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data, targets=False)
+        return forecast(self.network, self.codec, raw, steps)
 
 
 def load(run: str | Path, device: str = "cpu") -> TrainedModel:

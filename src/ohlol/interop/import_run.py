@@ -19,7 +19,7 @@ from ohlol.data.codec import Codec
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.torch import ModelParts, build_model, parse_state_dict
 from ohlol.models.sequence_model import SequenceModel
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import FORMAT, parse_json, read_bytes, write_bytes, write_json
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def read_names(path: Path) -> list[str]:
         text = read_bytes(path, NAMES_LIMIT).decode("utf-8")
         names: Any = parse_json(text) if path.suffix == ".json" else text.splitlines()
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read: {short(error)}") from None
+        raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
     if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
         raise InputError(f"{path}: holds no names, one per line, or a JSON list of strings")
     return names
@@ -115,7 +115,7 @@ def _import_exported(graph: "OnnxGraph", source: str) -> tuple[TrainedModel, str
             raise InputError("the vocabulary has another task")
         expected = get_weights(build_meta_model(config))
     except (InputError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{source}: its metadata are not those of a graph of ohlol: {short(error)}") from None
+        raise InputError(f"{source}: its metadata are not those of a graph of ohlol: {describe_error(error)}") from None
     weights = read_exported_weights(graph, expected, config.model)
     check_weights(weights, expected, source, "its metadata require")
     model = SequenceModel(config.model, config.sizes).eval()

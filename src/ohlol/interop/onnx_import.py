@@ -18,7 +18,7 @@ from ohlol.config import ModelSettings
 from ohlol.interop.onnx_weights import from_onnx
 from ohlol.interop.torch import Linear, ModelParts, check_parts
 from ohlol.models.sequence_model import runs_in_loop
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import read_bytes
 
 try:
@@ -58,7 +58,7 @@ class OnnxGraph:
         try:
             self.file = onnx.load_model_from_string(read_bytes(path, FILE_LIMIT))
         except (DecodeError, ValueError, RuntimeError) as error:
-            raise self.error(f"is no ONNX file: {short(error)}") from None
+            raise self.error(f"is no ONNX file: {describe_error(error)}") from None
         self.graph = self.file.graph
         if not self.graph.node or len(self.graph.node) > NODES_LIMIT:
             raise self.error(f"cannot be read: it has {len(self.graph.node)} nodes")
@@ -101,14 +101,16 @@ class OnnxGraph:
             array = numpy_helper.to_array(proto)
             return torch.from_numpy(np.array(array, np.float32))
         except (ValueError, TypeError, OSError, OverflowError, onnx.checker.ValidationError) as error:
-            raise self.error(f"{name[:NAME_LENGTH]!r} cannot be read: {short(error)}") from None
+            raise self.error(f"{name[:NAME_LENGTH]!r} cannot be read: {describe_error(error)}") from None
 
     def attributes(self, node: Any) -> dict[str, Any]:
         """The attributes of a node by their names."""
         try:
             return {a.name: helper.get_attribute_value(a) for a in node.attribute}
         except ValueError as error:
-            raise self.error(f"the attributes of {node.name[:NAME_LENGTH]!r} cannot be read: {short(error)}") from None
+            raise self.error(
+                f"the attributes of {node.name[:NAME_LENGTH]!r} cannot be read: {describe_error(error)}"
+            ) from None
 
 
 def parse_graph(graph: OnnxGraph) -> ModelParts:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ohlol.cells import CELLS
-from ohlol.data.batches import Dataset, Ragged, gather, spell
+from ohlol.data.batches import Dataset, Ragged, gather, pack_words
 from ohlol.evaluation.evaluate import evaluate
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.inputs import Steps, WordChars
-from ohlol.models.sequence_model import State
+from ohlol.models.inputs import PackedInputs, WordChars
+from ohlol.models.sequence_model import LayerStates
 from ohlol.tasks.metrics import Metrics
 from ohlol.utils.devices import CPU
 from ohlol.utils.errors import InputError
@@ -76,17 +76,21 @@ class OnnxModel(torch.nn.Module):
         options.intra_op_num_threads = torch.get_num_threads()
         self.session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self.model = model
-        self.sizes, self.head, self.answer_sizes = model.network.sizes, model.network.head, model.network.answer_sizes
+        self.sizes, self.head, self.prediction_sizes = (
+            model.network.sizes,
+            model.network.head,
+            model.network.prediction_sizes,
+        )
         self.states = [f"{symbol}_0" for symbol in CELLS[model.network.settings.cell].states]
         self.step = "lengths" not in {i.name for i in self.session.get_inputs()}
 
-    def initial_state(self, B: int) -> State:
+    def initial_state(self, B: int) -> LayerStates:
         """The state at the beginning of B sequences: zeros."""
         settings = self.model.network.settings
         rows = settings.num_layers * (2 if settings.bidirectional else 1)
         return tuple(torch.zeros(rows, B, settings.hidden_size) for _ in self.states)
 
-    def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, steps: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
         """The logits (S, K), or (B, K) where a sequence has one label, and the state, as `SequenceModel.forward`."""
         padding = _Padding(steps.batch_sizes.numpy())
         B = len(padding.lengths)
@@ -105,7 +109,7 @@ class OnnxModel(torch.nn.Module):
             logits = padding.pack(logits)
         return torch.from_numpy(logits), tuple(torch.from_numpy(s) for s in final)
 
-    def _inputs(self, steps: Steps) -> dict[str, Array]:
+    def _inputs(self, steps: PackedInputs) -> dict[str, Array]:
         """The inputs of the graph at each packed step, (S, ...)."""
         if self.model.codec.scale is not None:
             return {"rows": self.model.codec.scale.undo(steps.inputs.numpy())}
@@ -114,8 +118,11 @@ class OnnxModel(torch.nn.Module):
             inputs["pairs"] = steps.bigrams.numpy()
         if steps.word_chars is not None:
             words = _Padding(steps.word_chars.batch_sizes.numpy())
-            forms = steps.word_chars.forms.numpy()
-            inputs |= {"characters": words.pad(steps.word_chars.chars.numpy())[forms], "letters": words.lengths[forms]}
+            word_ids = steps.word_chars.word_ids.numpy()
+            inputs |= {
+                "characters": words.pad(steps.word_chars.chars.numpy())[word_ids],
+                "letters": words.lengths[word_ids],
+            }
         return inputs
 
 
@@ -166,7 +173,7 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verification:
     differences: list[tuple[float, str]] = []
     names = ("logits", *(f"{symbol}_n" for symbol in CELLS[network.settings.cell].states))
 
-    def compare(batch_name: str, expected: tuple[Tensor, State], actual: tuple[Tensor, State]) -> None:
+    def compare(batch_name: str, expected: tuple[Tensor, LayerStates], actual: tuple[Tensor, LayerStates]) -> None:
         pairs = zip(names, (expected[0], *expected[1]), (actual[0], *actual[1]), strict=True)
         differences.extend((_relative_difference(a, b), f"{name} of {batch_name}") for name, a, b in pairs)
 
@@ -203,33 +210,35 @@ def _relative_difference(expected: Tensor, actual: Tensor) -> float:
     return np.inf if np.isnan(difference) else difference
 
 
-def _split(batch: Steps, cuts: Sequence[int]) -> list[Steps]:
+def _split(batch: PackedInputs, cuts: Sequence[int]) -> list[PackedInputs]:
     """A packed batch cut into pieces of time; a piece holds the sequences that have not ended before it."""
     bounds = torch.cat([torch.zeros(1).long(), batch.batch_sizes.cumsum(0)]).tolist()
-    pieces: list[Steps] = []
+    pieces: list[PackedInputs] = []
     for start, end in pairwise(cuts):
         rows = slice(bounds[start], bounds[end])
-        word_chars = batch.word_chars and batch.word_chars._replace(forms=batch.word_chars.forms[rows])
+        word_chars = batch.word_chars and batch.word_chars._replace(word_ids=batch.word_chars.word_ids[rows])
         bigrams = None if batch.bigrams is None else batch.bigrams[rows]
-        pieces.append(Steps(batch.inputs[rows], batch.batch_sizes[start:end], word_chars, bigrams))
+        pieces.append(PackedInputs(batch.inputs[rows], batch.batch_sizes[start:end], word_chars, bigrams))
     return pieces
 
 
-def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.random.Generator) -> Steps:
-    """A packed batch of random symbols, spellings or rows."""
+def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.random.Generator) -> PackedInputs:
+    """A packed batch of random symbols, characters of words or rows."""
     sizes, encoder, N = model.network.sizes, model.network.encoder, int(lengths.sum())
     offsets = np.cumsum([0, *lengths], dtype=np.int64)
     if sizes.numeric:
         inputs = random.standard_normal((N, sizes.inputs)).astype(np.float32)
-        return Steps.of(gather(Dataset(Ragged(inputs, offsets)), np.arange(len(lengths))))
-    steps = Steps.of(gather(Dataset(Ragged(random.integers(0, sizes.inputs, N), offsets)), np.arange(len(lengths))))
+        return PackedInputs.of(gather(Dataset(Ragged(inputs, offsets)), np.arange(len(lengths))))
+    steps = PackedInputs.of(
+        gather(Dataset(Ragged(random.integers(0, sizes.inputs, N), offsets)), np.arange(len(lengths)))
+    )
     if encoder.reads_bigrams:
         steps = steps._replace(bigrams=torch.from_numpy(random.integers(0, sizes.bigrams, (N, 2))))
     if encoder.reads_chars:
         letters = random.integers(1, LONGEST_WORD + 1, N)
         words = Ragged(random.integers(0, sizes.chars, letters.sum()), np.cumsum([0, *letters], dtype=np.int64))
-        spelling = spell(np.arange(N), words)
-        arrays = (spelling.chars, spelling.batch_sizes, spelling.forms)
+        packed = pack_words(np.arange(N), words)
+        arrays = (packed.chars, packed.batch_sizes, packed.word_ids)
         steps = steps._replace(word_chars=WordChars(*(torch.from_numpy(array) for array in arrays)))
     return steps
 
@@ -298,7 +307,7 @@ def _evaluate(runtime: Any, data: Dataset) -> Metrics:
 def measure_agreement(model: TrainedModel, graph: bytes, seed: int = 0) -> float:
     """The share of random steps at which a graph and the model predict the same label, or nearly the same numbers."""
     batch, head = _random_batch(model, np.full(*TIMED_SHAPE), np.random.default_rng(seed)), model.on_cpu.network.head
-    sizes = model.network.answer_sizes(batch.batch_sizes)
+    sizes = model.network.prediction_sizes(batch.batch_sizes)
     expected, actual = (head.decode(run(batch)[0], sizes) for run in (model.on_cpu.network, OnnxModel(model, graph)))
     is_equal = (expected - actual).abs() <= NUMERIC_AGREEMENT if head.numeric else expected == actual
     return float(is_equal.float().mean())

@@ -21,7 +21,7 @@ from ohlol.data.vocab import UNK, Vocab
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
-from ohlol.utils.errors import SAID, InputError
+from ohlol.utils.errors import MAX_QUOTED, InputError
 
 CELLS_BY_GATES = {len(spec.gates): spec.name for spec in torch_cells()}
 """The cell with G gates, whose weights have G*H rows."""
@@ -144,7 +144,7 @@ def parse_state_dict(tensors: Mapping[str, Tensor], source: str) -> ModelParts:
         if match is None:
             continue
         if match["side"] == "hr":
-            raise InputError(f"{source}: {name[:SAID]} belongs to an LSTM with proj_size, which is not supported")
+            raise InputError(f"{source}: {name[:MAX_QUOTED]} belongs to an LSTM with proj_size, which is not supported")
         modules[match["module"]] = None
         key = int(match["layer"] or 0), int(match["reverse"] is not None)
         recurrent.setdefault(key, {})[f"{match['kind']}_{match['side']}"] = others.pop(name)
@@ -199,8 +199,8 @@ def _parse_ends(others: dict[str, Tensor], inputs: int, width: int, source: str)
     unknown += [f"{module}bias" for module in biases if module not in weights]
     if unknown:
         raise InputError(
-            f"{source}: {unknown[0][:SAID]!r} belongs to no embedding, recurrent layer or linear head; nothing else is "
-            "supported"
+            f"{source}: {unknown[0][:MAX_QUOTED]!r} belongs to no embedding, recurrent layer or linear head; nothing "
+            "else is supported"
         )
     # A linear layer has a bias. One without is distinguished from an embedding by its size or, last, by its name.
     heads = [module for module in weights if module in biases]
@@ -214,7 +214,7 @@ def _parse_ends(others: dict[str, Tensor], inputs: int, width: int, source: str)
         heads = heads if len(without_bias) > 1 or width != inputs else []
     embeddings = [module for module in without_bias if module not in heads]
     if len(heads) > 1 or len(embeddings) > 1:
-        names = ", ".join(f"{module}weight"[:SAID] for module in (heads if len(heads) > 1 else embeddings)[:4])
+        names = ", ".join(f"{module}weight"[:MAX_QUOTED] for module in (heads if len(heads) > 1 else embeddings)[:4])
         raise InputError(f"{source}: {names}: at most one embedding and one linear head are supported")
     embedding = weights[embeddings[0]] if embeddings else None
     head = (weights[heads[0]], biases.get(heads[0])) if heads else None

@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import nn
 from ohlol.config import ModelSettings
-from ohlol.models.inputs import Sizes, Steps, WordChars
+from ohlol.models.inputs import PackedInputs, Sizes, WordChars
 from ohlol.utils.errors import InputError
 
 CHAR_EMBEDDING_SIZE = 32
@@ -60,7 +60,7 @@ class Encoder(torch.nn.Module):
         drops = self.training and self.dropout.p > 0
         return not (self.numeric or self.reads_chars or self.reads_bigrams or drops)
 
-    def forward(self, steps: Steps) -> Float[Tensor, "S I"]:
+    def forward(self, steps: PackedInputs) -> Float[Tensor, "S I"]:
         """The vector of each step."""
         if self.numeric:
             vectors = steps.inputs
@@ -72,7 +72,7 @@ class Encoder(torch.nn.Module):
             vectors = torch.cat([vectors, self.encode_words(steps.word_chars)], dim=1)
         if self.reads_bigrams:
             if steps.bigrams is None:
-                raise ValueError("this model reads bigrams; give Steps with `bigrams`")
+                raise ValueError("this model reads bigrams; give PackedInputs with `bigrams`")
             bigrams = self.bigrams(steps.bigrams).flatten(1)  # (S, 2, N) -> (S, 2N)
             vectors = torch.cat([vectors, bigrams], dim=1)
         return self.dropout(vectors)
@@ -80,11 +80,11 @@ class Encoder(torch.nn.Module):
     def encode_words(self, words: WordChars | None) -> Float[Tensor, "S H2"]:
         """The last states, forward and backward, of the character RNN over the word of each step."""
         if words is None:
-            raise ValueError("this model reads words by their characters; give Steps with `word_chars`")
+            raise ValueError("this model reads words by their characters; give PackedInputs with `word_chars`")
         chars = self.dropout(self.chars(words.chars))
         _, (h, _) = self.speller(PackedSequence(chars, words.batch_sizes))
         vectors = torch.cat([h[0], h[1]], dim=1)  # (2, W, H) -> (W, 2H)
-        return vectors[words.forms]
+        return vectors[words.word_ids]
 
 
 def _embedding(count: int, size: int) -> torch.nn.Embedding:

@@ -20,11 +20,11 @@ class WordChars(NamedTuple):
 
     chars: Int[Tensor, " Sc"]
     batch_sizes: Int[Tensor, " Tc"]
-    forms: Int[Tensor, " S"]
+    word_ids: Int[Tensor, " S"]
     """The row of each step's word, the longest word first."""
 
 
-class Steps(NamedTuple):
+class PackedInputs(NamedTuple):
     """The packed input of a model: ids or rows of numbers, step by step, longest sequence first."""
 
     inputs: Tensor
@@ -34,16 +34,18 @@ class Steps(NamedTuple):
     bigrams: Int[Tensor, "S 2"] | None = None
 
     @staticmethod
-    def of(batch: Batch, device: torch.device = CPU) -> "Steps":
+    def of(batch: Batch, device: torch.device = CPU) -> "PackedInputs":
         """The tensors of a batch on a device; batch sizes stay on the CPU, as torch requires."""
         word_chars = None
-        if batch.spelling is not None:
-            chars, batch_sizes, forms = batch.spelling.chars, batch.spelling.batch_sizes, batch.spelling.forms
-            word_chars = WordChars(to_device(chars, device), torch.from_numpy(batch_sizes), to_device(forms, device))
+        if batch.word_chars is not None:
+            words = batch.word_chars
+            word_chars = WordChars(
+                to_device(words.chars, device), torch.from_numpy(words.batch_sizes), to_device(words.word_ids, device)
+            )
         bigrams = to_device(batch.bigrams, device) if batch.bigrams is not None else None
         inputs = to_device(batch.inputs, device)
         inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
-        return Steps(inputs, torch.from_numpy(batch.batch_sizes), word_chars, bigrams)
+        return PackedInputs(inputs, torch.from_numpy(batch.batch_sizes), word_chars, bigrams)
 
 
 @dataclass(frozen=True)
@@ -61,4 +63,4 @@ class Sizes:
     numeric: bool = False
     """Whether the inputs are numbers."""
     per_sequence: bool = False
-    """Whether a sequence has one answer, instead of one at each step."""
+    """Whether a sequence has one prediction, instead of one at each step."""

@@ -1,8 +1,8 @@
-"""A whole model by the equations of its cell alone, as a graph that autograd can be asked about.
+"""A whole model by the equations of its cell alone, unrolled over the time steps, with gradients.
 
-Knows nothing of symbols, of what is asked, or of the fast path that it is held against.
+Independent of the codec and of the kernels it is compared with.
 
-Shapes: T steps, I input size, H hidden size, D directions, K outputs, N answers (T, or 1 for `classify`).
+Shapes: T steps, I input size, H hidden size, D directions, K outputs, N predictions (T, or 1 for `classify`).
 """
 
 from copy import deepcopy
@@ -18,8 +18,8 @@ from ohlol.nn import CellLoop
 
 
 @dataclass(frozen=True)
-class Level:
-    """One layer and direction of `unrolled`: tensors that autograd can be asked about."""
+class UnrolledLayer:
+    """One layer and direction of `unroll`, as tensors with gradients."""
 
     layer: int
     direction: int
@@ -31,17 +31,17 @@ class Level:
 
 
 def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.dtype = torch.float64) -> cells.Weights:
-    """The weights of one layer and direction, cut off from the graph."""
+    """The weights of one layer and direction, detached."""
     suffix = "" if network.looped else f"_l{layer}" + "_reverse" * direction
     owner = network.layers.cell if isinstance(network.layers, CellLoop) else network.layers
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     return cells.Weights(*(getattr(owner, name + suffix).detach().to(dtype) for name in names))
 
 
-def unrolled(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, list[Level]]:
-    """The logits (N, K) of one sequence of vectors by the equations alone, and everything they were made from."""
+def unroll(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, list[UnrolledLayer]]:
+    """The logits (N, K) of one sequence of vectors by the equations alone, and every layer and direction."""
     settings, cell = network.settings, cells.CELLS[network.settings.cell]
-    T, levels = len(x), list[Level]()
+    T, layers = len(x), list[UnrolledLayer]()
     for layer in range(settings.num_layers):
         outputs: list[Tensor] = []
         for direction in range(1 + settings.bidirectional):
@@ -51,13 +51,11 @@ def unrolled(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, l
             for t in reversed(range(T)) if direction else range(T):
                 before[t] = state
                 state = after[t] = cell.step(rows[t], state=state, weights=weights)
-            levels.append(Level(layer, direction, weights, x, before, after))
+            layers.append(UnrolledLayer(layer, direction, weights, x, before, after))
             outputs.append(torch.cat([s[0] for s in after]))
         x = torch.cat(outputs, dim=1)  # D times (T, H) -> (T, D*H)
     if network.sizes.per_sequence:
-        ends = [
-            level.after[0 if level.direction else -1][0] for level in levels if level.layer == settings.num_layers - 1
-        ]
+        ends = [last.after[0 if last.direction else -1][0] for last in layers if last.layer == settings.num_layers - 1]
         x = torch.cat(ends, dim=1)  # D times (1, H) -> (1, D*H)
     head = deepcopy(network.head).to(x.dtype).requires_grad_(False)
-    return head(x), levels
+    return head(x), layers

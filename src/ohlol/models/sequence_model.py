@@ -16,12 +16,12 @@ from ohlol.cells import CELLS
 from ohlol.config import ModelSettings
 from ohlol.models.encoder import Encoder
 from ohlol.models.heads import HEADS, Head
-from ohlol.models.inputs import Sizes, Steps
+from ohlol.models.inputs import PackedInputs, Sizes
 from ohlol.nn import CellLoop
 from ohlol.ops import BatchStepper, LayerSpec, SequenceStepper, available, embedding_table, one_hot_table
 from ohlol.utils.errors import InputError
 
-State = tuple[Tensor, ...]
+LayerStates = tuple[Tensor, ...]
 """The state of all layers, a tensor (L*D, B, H) for each of the cell's states."""
 
 MAX_TABLE_NUMBERS = 1 << 24
@@ -83,13 +83,13 @@ class SequenceModel(torch.nn.Module):
         return self._weights()[0].device
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SequenceModel":
-        """As `torch.nn.Module` has it; where it makes new parameters, as on some devices, they are tied again."""
+        """Like `torch.nn.Module._apply`; ties the weights again."""
         super()._apply(fn, recurse)
         if self.settings.tie_weights:
             self._tie_weights()
         return self
 
-    def forward(self, steps: Steps, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, steps: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
         """The logits of every step, (S, K), or of every sequence, (B, K); and the state after the last step.
 
         Args:
@@ -98,19 +98,19 @@ class SequenceModel(torch.nn.Module):
         """
         looked_up = self._run_lookup(steps, state)
         hidden, state = looked_up or self.hidden(self.encoder(steps), steps.batch_sizes, state)
-        return self.head(self.dropout(self.answer_states(hidden, state))), state
+        return self.head(self.dropout(self.head_inputs(hidden, state))), state
 
-    def answer_states(self, hidden: Tensor, state: State) -> Tensor:
-        """What the head reads: the hidden states of all steps (S, D*H), or the last ones of each sequence (B, D*H)."""
+    def head_inputs(self, hidden: Tensor, state: LayerStates) -> Tensor:
+        """The inputs of the head: the hidden states of all steps (S, D*H) or the last of each sequence (B, D*H)."""
         if not self.sizes.per_sequence:
             return hidden
         return torch.cat(state[0][-self.directions :].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
 
-    def answer_sizes(self, batch_sizes: Int[Tensor, " T"]) -> Int[Tensor, " T"] | None:
-        """The batch sizes that the head takes: those of the steps, or None where each sequence has one answer."""
+    def prediction_sizes(self, batch_sizes: Int[Tensor, " T"]) -> Int[Tensor, " T"] | None:
+        """The batch sizes that the head takes: those of the steps, or None where each sequence has one prediction."""
         return None if self.sizes.per_sequence else batch_sizes
 
-    def _run_lookup(self, steps: Steps, state: State | None) -> tuple[Tensor, State] | None:
+    def _run_lookup(self, steps: PackedInputs, state: LayerStates | None) -> tuple[Tensor, LayerStates] | None:
         """The layers over symbols that are looked up in a table of projections; None where that is not possible."""
         encoder = self.encoder
         if isinstance(self.layers, CellLoop) or not encoder.is_lookup:
@@ -126,7 +126,7 @@ class SequenceModel(torch.nn.Module):
         return output.reshape(len(steps.inputs), -1), final if isinstance(final, tuple) else (final,)
 
     def make_sequence_stepper(self, exclude: int | None = None) -> SequenceStepper | None:
-        """What reads symbols and draws the next ones in the kernels; None where these cannot run the model.
+        """A stepper that reads symbols and draws the next ones in the kernels; None where these cannot run the model.
 
         Args:
             exclude: a symbol that is never drawn, such as <unk>.
@@ -147,7 +147,7 @@ class SequenceModel(torch.nn.Module):
         return SequenceStepper(self._weights(), self._layer_spec(), self._table(), (W, b))
 
     def make_batch_stepper(self) -> BatchStepper | None:
-        """What advances many sequences by one step in the kernels; None where these cannot run the model.
+        """A stepper that advances many sequences by one step in the kernels; None where these cannot run the model.
 
         It reads ids where the encoder is a lookup and the table of its products with the weights is not too large, and
         otherwise the encoder's vectors. It returns the logits or, where these are not a linear layer, hidden states.
@@ -179,8 +179,8 @@ class SequenceModel(torch.nn.Module):
         return one_hot_table(W_ih) if encoder.onehot else embedding_table(encoder.embedding.weight.detach(), W_ih)
 
     def hidden(
-        self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: State | None
-    ) -> tuple[Float[Tensor, "S DH"], State]:
+        self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: LayerStates | None
+    ) -> tuple[Float[Tensor, "S DH"], LayerStates]:
         """The layers alone: the hidden states of the last layer at every step, and the final state of all layers."""
         if self.looped:
             return self.layers(PackedSequence(x, batch_sizes), state)

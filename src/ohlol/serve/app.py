@@ -21,7 +21,7 @@ from ohlol.utils.version import __version__
 
 DESCRIPTION = """Recurrent models as a service. A request that is not valid gets `{"detail": "..."}`, an error in one
 line. Each model that reads in one direction also has a WebSocket, `/v1/models/{name}/stream`, whose messages
-`docs/shipping.md` describes."""
+`docs/deployment.md` describes."""
 
 
 def make_app(service: Service) -> AccessMiddleware:

@@ -16,8 +16,9 @@ class Limits:
     max_length: int = 10_000
     """Symbols of one sequence, or rows of a series; more gets 422."""
     max_work: int = 1 << 17
-    """Work of one request, and of one batch: symbols, or letters of words that are spelled, or labels in the response
-    if those are more (`n_best` of each step). More in a request gets 422. It bounds time and memory of a batch."""
+    """Work of one request, and of one batch: symbols, or characters of words for a model that reads them, or labels in
+    the response if those are more (`n_best` of each step). More in a request gets 422. It bounds time and memory of a
+    batch."""
     max_generated: int = 10_000
     """Symbols of one generate request; more gets 422."""
     max_queue: int = 256

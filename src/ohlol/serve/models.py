@@ -145,7 +145,7 @@ def parse_symbols(model: TrainedModel, text: str | Sequence[str], limits: Limits
         raise InputError(f'this model\'s task is {model.task} and reads numbers: give "rows"')
     length, most = len(text), limits.max_length
     if length <= most * (1 if model.config.data.level == "char" or not isinstance(text, str) else 64):
-        symbols = list(sequences.symbols_of(text, model.config.data)) if isinstance(text, str) else list(text)
+        symbols = list(sequences.split_text(text, model.config.data)) if isinstance(text, str) else list(text)
         if not symbols:
             raise InputError("it is empty; give one symbol at least")
         length = len(symbols)

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from ohlol.cells import CELLS
 from ohlol.data.lines import Place
-from ohlol.data.sequences import Corpus
+from ohlol.data.sequences import RawData
 from ohlol.display import page
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
@@ -177,9 +177,9 @@ async def _forecast(model: ServedModel, rows: list[list[float]], steps: int, ser
     def compute() -> list[list[float]]:
         series = [np.array(rows, np.float64)]
         settings, places = trained.config.data, [Place("rows", 1)]
-        corpus = Corpus(trained.task, settings, series, None, places, columns=trained.codec.columns)
+        data = RawData(trained.task, settings, series, None, places, columns=trained.codec.columns)
         with np.errstate(over="ignore"):
-            forecast = trained.forecast(corpus, steps)
+            forecast = trained.forecast(data, steps)
         if not np.isfinite(forecast).all():
             raise InputError("rows: too large; the forecast is not finite")
         return forecast.tolist()

@@ -27,7 +27,7 @@ from fastapi import APIRouter, HTTPException, WebSocket, WebSocketDisconnect
 from pydantic import Field, ValidationError
 
 from ohlol.data import sequences
-from ohlol.inference.streaming import Symbol
+from ohlol.inference.streaming import StepInput
 from ohlol.serve.batching import BusyError
 from ohlol.serve.encoding import dump_json, parse_json
 from ohlol.serve.models import ServedModel
@@ -158,9 +158,9 @@ class Session:
         """The request of a message, and the session's id after it."""
         session, state = (self.id, None) if message.resume is None else self.tokens.open(message.resume)
         limits = self.service.limits
-        symbols: list[Symbol] = []
+        symbols: list[StepInput] = []
         if isinstance(message.read, str):
-            symbols += sequences.symbols_of(message.read, self.model.model.config.data) if message.read else []
+            symbols += sequences.split_text(message.read, self.model.model.config.data) if message.read else []
         else:
             symbols += message.read or []
         if len(symbols) > limits.max_length:

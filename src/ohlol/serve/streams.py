@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ohlol.inference.streaming import Step, Symbol
+from ohlol.inference.streaming import StepInput, StreamOutput
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve.batching import Batcher
 from ohlol.serve.limits import Limits
@@ -25,7 +25,7 @@ class StreamRequest:
     leave: bool = False
     resume: bytes | None = None
     reset: bool = False
-    symbols: Sequence[Symbol] = ()
+    symbols: Sequence[StepInput] = ()
     n_best: int = 1
     state: bool = False
 
@@ -146,12 +146,12 @@ class ModelStreams:
 
 
 def count_work(model: TrainedModel, symbols: Sequence[Any], n_best: int) -> int:
-    """The work to read symbols and rank labels after each: letters, where words are spelled, or labels if more."""
+    """The work to read symbols and rank labels after each: characters where the model reads them, or labels if more."""
     inputs = sum(map(len, symbols)) if model.network.encoder.reads_chars else len(symbols)
     return max(inputs, len(symbols) * min(n_best, len(model.codec.labels or ()) or 1))
 
 
-def step_to_json(step: Step, symbol: Symbol, n_best: int) -> dict[str, Any]:
+def step_to_json(step: StreamOutput, symbol: StepInput, n_best: int) -> dict[str, Any]:
     """One step as JSON."""
     try:
         best = step.best(n_best)

@@ -1,4 +1,4 @@
-"""Tasks: what should come out of a sequence, and how good an answer is; one module a task."""
+"""Tasks: the expected labels or numbers of a sequence, and the metrics of predictions; one module a task."""
 
 from ohlol.tasks import classify, forecast, label
 from ohlol.tasks import next as next_

@@ -1,27 +1,27 @@
-"""A task: what should come out of a sequence, how good an answer is, and the settings to begin with."""
+"""A task: the expected labels or numbers of a sequence, the metrics of predictions, and the default settings."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
-from ohlol.data.targets import TARGETS, Targets
+from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils.registry import Registry
 
 
 @dataclass(frozen=True)
 class Task:
-    """What the rest of the package asks of a task."""
+    """A task, as the rest of the package uses it."""
 
     name: str
     """As the setting `task` has it."""
-    targets: Targets
+    targets: TargetKind
     """The kind of the targets, by which data are split, encoded and batched."""
     head: str
     """The name of the head a model of this task has by default."""
     metrics: Callable[[Codec], MetricAccumulator]
-    """Makes what counts how good a model is."""
+    """Creates the metric accumulator."""
     defaults: Callable[[str], tuple[ModelSettings, TrainSettings]]
     """The settings for a file alone, by the level of its symbols, "char" or "word"."""
     search_space: Callable[[str], tuple[str, ...]]
@@ -46,4 +46,4 @@ def register(task: Task) -> None:
         ValueError: another task has its name.
     """
     TASKS.add(task.name, task)
-    TARGETS.add(task.name, task.targets)
+    TARGET_KINDS.add(task.name, task.targets)

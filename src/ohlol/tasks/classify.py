@@ -1,7 +1,7 @@
 """The task `classify`: one label for a whole sequence."""
 
 from ohlol.config import ModelSettings, TrainSettings
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import ConfusionMetrics, Metrics
 
@@ -38,7 +38,7 @@ def search_space(level: str) -> tuple[str, ...]:
 register(
     Task(
         name="classify",
-        targets=Targets(per_sequence=True),
+        targets=TargetKind(per_sequence=True),
         head="softmax",
         metrics=ClassifyMetrics,
         defaults=default_settings,

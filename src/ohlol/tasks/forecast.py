@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 
@@ -26,13 +26,13 @@ class ForecastMetrics(MetricAccumulator):
         self.squared = np.zeros(len(codec.target_columns))
 
     @property
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """The root mean squared error."""
         return "rmse"
 
-    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+    def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
         """Add a batch of scaled rows, (S, F) each."""
-        errors = self.scale.undo(answers) - self.scale.undo(targets)
+        errors = self.scale.undo(predictions) - self.scale.undo(targets)
         self.absolute += np.abs(errors).sum(axis=0)
         self.squared += (errors**2).sum(axis=0)
         self.sequences += len(sequences)
@@ -60,7 +60,7 @@ def search_space(level: str) -> tuple[str, ...]:
 register(
     Task(
         name="forecast",
-        targets=Targets(shifted=True, numeric=True),
+        targets=TargetKind(shifted=True, numeric=True),
         head="regression",
         metrics=ForecastMetrics,
         defaults=default_settings,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import ConfusionMetrics, Metrics, ratio
 from ohlol.tasks.spans import is_span_scheme, spans_of
@@ -26,21 +26,21 @@ class StepLabelMetrics(ConfusionMetrics):
         self.target_spans = self.predicted_spans = self.correct_spans = 0
 
     @property
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """F1 of spans where the labels mark spans, otherwise accuracy."""
         return "span_f1" if self.marks_spans else "accuracy"
 
-    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+    def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
         """Add a batch of labels, (S,) each."""
-        super().add(targets, answers, sequences)
+        super().add(targets, predictions, sequences)
         for steps in sequences:
-            self._add_sequence(targets[steps], answers[steps])
+            self._add_sequence(targets[steps], predictions[steps])
 
-    def _add_sequence(self, targets: NDArray[Any], answers: NDArray[Any]) -> None:
-        self.correct_sequences += bool((targets == answers).all())
+    def _add_sequence(self, targets: NDArray[Any], predictions: NDArray[Any]) -> None:
+        self.correct_sequences += bool((targets == predictions).all())
         if self.marks_spans:
             expected = set(spans_of([self.labels[i] for i in targets]))
-            predicted = set(spans_of([self.labels[i] for i in answers]))
+            predicted = set(spans_of([self.labels[i] for i in predictions]))
             self.target_spans += len(expected)
             self.predicted_spans += len(predicted)
             self.correct_spans += len(expected & predicted)
@@ -92,7 +92,7 @@ def search_space(level: str) -> tuple[str, ...]:
 register(
     Task(
         name="label",
-        targets=Targets(),
+        targets=TargetKind(),
         head="softmax",
         metrics=StepLabelMetrics,
         defaults=default_settings,

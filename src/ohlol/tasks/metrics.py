@@ -35,32 +35,32 @@ class MetricAccumulator(ABC):
     def __init__(self, codec: Codec):
         self.loss = 0.0
         self.steps = 0
-        """Answers that were counted."""
+        """Predictions that were counted."""
         self.sequences = 0
 
     @property
     @abstractmethod
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """The name of the metric that decides which weights are best."""
 
     @property
     def confusion(self) -> NDArray[np.int64] | None:
-        """How often each target, a row, was answered by each label, a column, (K, K); None if that is not counted."""
+        """How often each target, a row, was predicted as each label, a column, (K, K); None if that is not counted."""
         return None
 
     def add_loss(self, loss: float, steps: int) -> None:
-        """Add the sum of the losses of some answers, in nats."""
+        """Add the sum of the losses of some predictions, in nats."""
         self.loss += loss
         self.steps += steps
 
     @abstractmethod
-    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+    def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
         """Add a batch.
 
         Args:
-            targets: what should have come out, (N,) labels or (N, F) scaled numbers.
-            answers: what the head decoded, of the same shape.
-            sequences: for each sequence of the batch the indices of its answers.
+            targets: the expected labels, (N,), or scaled numbers, (N, F).
+            predictions: the output of `Head.decode`, of the same shape.
+            sequences: for each sequence of the batch the indices of its predictions.
         """
 
     def merge(self, total: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
@@ -72,7 +72,7 @@ class MetricAccumulator(ABC):
 
     @property
     def mean_loss(self) -> float:
-        """The mean loss of an answer, in nats."""
+        """The mean loss of a prediction, in nats."""
         return self.loss / max(self.steps, 1)
 
     @abstractmethod
@@ -81,12 +81,7 @@ class MetricAccumulator(ABC):
 
 
 class LabelMetrics(MetricAccumulator):
-    """Counts of labels: which were right, and which were taken for which.
-
-    Args:
-        codec: of the model.
-        confusion: whether to count which label was taken for which.
-    """
+    """Counts of labels that were predicted correctly."""
 
     summed = (*MetricAccumulator.summed, "correct")
 
@@ -95,18 +90,18 @@ class LabelMetrics(MetricAccumulator):
         self.correct = 0
 
     @property
-    def main(self) -> str:
-        """The share of right answers."""
+    def main_metric(self) -> str:
+        """The share of correct predictions."""
         return "accuracy"
 
-    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+    def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
         """Add a batch of labels, (N,) each."""
-        self.correct += int((targets == answers).sum())
+        self.correct += int((targets == predictions).sum())
         self.sequences += len(sequences)
 
     @property
     def accuracy(self) -> float:
-        """The share of right answers."""
+        """The share of correct predictions."""
         return ratio(self.correct, self.steps)
 
     def metrics(self) -> Metrics:
@@ -115,7 +110,7 @@ class LabelMetrics(MetricAccumulator):
 
 
 class ConfusionMetrics(LabelMetrics):
-    """Counts of labels with a confusion matrix."""
+    """Counts of labels with confusion counts: how often each label was predicted for each target."""
 
     summed = (*LabelMetrics.summed, "matrix")
 
@@ -127,23 +122,23 @@ class ConfusionMetrics(LabelMetrics):
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """How often each target, a row, was answered by each label, a column, (K, K)."""
+        """How often each target, a row, was predicted as each label, a column, (K, K)."""
         return self.matrix
 
-    def add(self, targets: NDArray[Any], answers: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
+    def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
         """Add a batch of labels, (N,) each."""
-        super().add(targets, answers, sequences)
-        np.add.at(self.matrix, (targets, answers), 1)
+        super().add(targets, predictions, sequences)
+        np.add.at(self.matrix, (targets, predictions), 1)
 
     def macro_f1(self) -> float:
-        """The mean of the F1 of each label that occurs among the targets or the answers."""
+        """The mean of the F1 of each label that occurs among the targets or the predictions."""
         correct = self.matrix.diagonal()
         total = self.matrix.sum(axis=0) + self.matrix.sum(axis=1)
         occurs = total > 0
         return float((2 * correct[occurs] / total[occurs]).mean()) if occurs.any() else 0.0
 
     def confusions(self, limit: int = 10) -> list[tuple[str, str, int, float]]:
-        """The most frequent mistakes: (target, answer, how often, share of the target's occurrences)."""
+        """The most frequent mistakes: (target, prediction, how often, share of the target's occurrences)."""
         wrong = self.matrix.copy()
         np.fill_diagonal(wrong, 0)
         order = np.argsort(-wrong, axis=None, kind="stable")[:limit]
@@ -186,5 +181,5 @@ def format_number(value: float) -> str:
 
 
 def ratio(part: float, whole: float) -> float:
-    """A share, 0 of nothing."""
+    """part / whole, or 0 if whole is 0."""
     return part / whole if whole else 0.0

@@ -3,7 +3,7 @@
 import math
 
 from ohlol.config import ModelSettings, TrainSettings
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import LabelMetrics, Metrics
 
@@ -15,7 +15,7 @@ class NextMetrics(LabelMetrics):
     """Bits a symbol and perplexity."""
 
     @property
-    def main(self) -> str:
+    def main_metric(self) -> str:
         """Bits a symbol."""
         return "bits"
 
@@ -48,7 +48,7 @@ def search_space(level: str) -> tuple[str, ...]:
 register(
     Task(
         name="next",
-        targets=Targets(shifted=True),
+        targets=TargetKind(shifted=True),
         head="softmax",
         metrics=NextMetrics,
         defaults=default_settings,

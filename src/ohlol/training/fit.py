@@ -14,7 +14,7 @@ from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check_bounds
 from ohlol.data.codec import Codec
-from ohlol.data.loading import DATA_FOLDER, Data, Loader, PreparedData, Source, is_tutorial
+from ohlol.data.loading import DATA_FOLDER, Data, DataPreparer, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import HEADS
 from ohlol.models.sequence_model import runs_in_loop
@@ -154,11 +154,11 @@ def _prepare_new(
         run_directory.create(run, overwrite=False)  # refuses before anything is read
     source = Source.parse(data, dev)
     source.check_split(chosen.training)
-    loader = Loader(source, chosen.data)
-    model, training = resolve_settings(loader.settings, source.pairs, chosen)
+    preparer = DataPreparer(source, chosen.data)
+    model, training = resolve_settings(preparer.settings, source.pairs, chosen)
     if training.snapshots and run is None:
         raise InputError("`snapshots` needs `out`, the run directory they are written to")
-    prepared = loader.load(model, training)
+    prepared = preparer.prepare(model, training)
     config = configure(prepared, model, training, chosen, dev, source.pairs, device)
     if run is None:
         return config, prepared
@@ -264,8 +264,8 @@ def _load_prepared(run: Path) -> tuple[RunConfig, PreparedData]:
 def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verify: bool = True) -> PreparedData:
     """The data of an existing run: those in its directory if they are of the same files, or the files read again."""
     source = Source.parse(data if data is not None else list(config.pairs or config.train_files), config.dev_file)
-    loader = Loader(source, asdict(config.data) if source.corpus is None else {})
-    prepared = loader.load(config.model, config.training, cache=run / DATA_FOLDER, codec=codec, verify=verify)
+    preparer = DataPreparer(source, asdict(config.data) if source.corpus is None else {})
+    prepared = preparer.prepare(config.model, config.training, cache=run / DATA_FOLDER, codec=codec, verify=verify)
     if prepared.codec != codec:
         raise InputError(f"{run} was started with other data; `resume` needs the same files or pairs")
     return prepared

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, with_unknowns
 from ohlol.data.codec import Codec
-from ohlol.models.inputs import Steps
+from ohlol.models.inputs import PackedInputs
 from ohlol.utils.devices import to_device
 
 
@@ -21,17 +21,17 @@ class DeviceBatch(NamedTuple):
     """A batch, and its tensors on the device."""
 
     batch: Batch
-    steps: Steps
+    steps: PackedInputs
     targets: Tensor
 
 
-class Loader:
+class BatchLoader:
     """The batches of an epoch by their index.
 
     Args:
         batches: the batches in memory or on disk.
         codec: by which their symbols were encoded.
-        keep: for each symbol the probability that it is read as itself instead of <unk>; None reads all as themselves.
+        keep_probabilities: for each symbol the probability that it is not replaced by <unk>; None replaces none.
         seed: the seed of the run, and the epoch.
         device: where the tensors go.
     """
@@ -40,11 +40,12 @@ class Loader:
         self,
         batches: Buckets | ContiguousBatches,
         codec: Codec,
-        keep: NDArray[np.float64] | None,
+        keep_probabilities: NDArray[np.float64] | None,
         seed: tuple[int, int],
         device: torch.device,
     ):
-        self._batches, self._codec, self._keep, self._seed, self._device = batches, codec, keep, seed, device
+        self._batches, self._codec, self._keep_probabilities = batches, codec, keep_probabilities
+        self._seed, self._device = seed, device
         self._prepared: tuple[int, DeviceBatch] | None = None
 
     def __len__(self) -> int:
@@ -61,12 +62,12 @@ class Loader:
 
     def _load(self, index: int) -> DeviceBatch:
         batch = self._batches[index]
-        if self._keep is not None:
+        if self._keep_probabilities is not None:
             rng = np.random.default_rng((*self._seed, index, 1))
             symbols = self._codec.symbols
             assert symbols is not None
             assert symbols.unk is not None
-            ids = with_unknowns(batch.inputs, self._keep, symbols.unk, rng, batch.places, batch.total)
+            ids = with_unknowns(batch.inputs, self._keep_probabilities, symbols.unk, rng, batch.places, batch.total)
             batch = replace(batch, inputs=ids)
         assert batch.targets is not None
-        return DeviceBatch(batch, Steps.of(batch, self._device), to_device(batch.targets, self._device))
+        return DeviceBatch(batch, PackedInputs.of(batch, self._device), to_device(batch.targets, self._device))

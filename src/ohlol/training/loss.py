@@ -10,7 +10,7 @@ from torch import Tensor
 from ohlol.config import TrainSettings
 from ohlol.data.batches import Batch
 from ohlol.data.codec import Codec
-from ohlol.data.targets import TARGETS
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import CPU
 
@@ -43,12 +43,12 @@ class BatchLoss:
 
     def __call__(self, batch: Batch, logits: Tensor, targets: Tensor) -> Loss:
         """The loss of a batch, given its logits (N, K) and, on the same device, its targets."""
-        answers, sequences = float(len(targets)), float(len(batch.rows))
+        predictions, sequences = float(len(targets)), float(len(batch.rows))
         settings = self.settings
         loss = self.model.head.loss(
             logits,
             targets,
-            self.model.answer_sizes(torch.from_numpy(batch.batch_sizes)),
+            self.model.prediction_sizes(torch.from_numpy(batch.batch_sizes)),
             weight=None if self.weights is None else self.weights.to(logits),
             label_smoothing=settings.label_smoothing,
             reduction=settings.loss_reduction,
@@ -56,12 +56,12 @@ class BatchLoss:
         if settings.loss_reduction == "sum":
             return Loss(loss / sequences, sequences, sequences)
         weights = self._weights_in_numpy
-        divisor = answers if weights is None else float(weights[batch.targets].sum())
-        return Loss(loss, divisor, answers)
+        divisor = predictions if weights is None else float(weights[batch.targets].sum())
+        return Loss(loss, divisor, predictions)
 
 
 def _class_weights(settings: TrainSettings, codec: Codec) -> Tensor | None:
-    if settings.class_weights == "none" or not TARGETS[codec.task].are_labels:
+    if settings.class_weights == "none" or not TARGET_KINDS[codec.task].are_labels:
         return None
     assert codec.labels is not None
     counts = np.maximum(np.array(codec.labels.counts, np.float64), 1)

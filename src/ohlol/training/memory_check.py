@@ -9,7 +9,7 @@ import torch
 from ohlol.cells import CELLS
 from ohlol.checkpoint import run_config
 from ohlol.checkpoint.run_config import RunConfig
-from ohlol.data.batches import WINDOW, Dataset
+from ohlol.data.batches import SHUFFLE_WINDOW, Dataset
 from ohlol.tasks import TASKS
 from ohlol.utils import devices, environment
 from ohlol.utils.errors import TooLarge
@@ -36,7 +36,7 @@ def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None
     in_windows = TASKS[config.task].trains_in_windows
     steps = min(data.steps, training.batch_size * training.bptt)
     if not in_windows:
-        lengths = data.inputs.spans(np.arange(min(len(data), WINDOW)))[1]  # enough of a large corpus
+        lengths = data.inputs.bounds(np.arange(min(len(data), SHUFFLE_WINDOW)))[1]  # enough of a large corpus
         steps = int(np.sort(lengths)[-training.batch_size :].sum())
     # kept of each step for the backward pass, at least: the output and the gates
     numbers_per_step = (

@@ -14,7 +14,9 @@ from torch import Tensor
 DTYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The dtype of the matrix products; None is that of the weights."""
 LEAST_SCALE = 2.0**-13
-"""The smallest scale of the loss in fp16: a gradient that is not finite with a smaller one is not finite in float32."""
+"""The smallest scale of the loss in fp16.
+
+A gradient that is not finite with a smaller scale is not finite in float32 either."""
 
 
 class Precision:

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from ohlol.checkpoint.resume_state import Progress
 from ohlol.checkpoint.weights import get_weights, load_weights
-from ohlol.models.sequence_model import SequenceModel, State
+from ohlol.models.sequence_model import LayerStates, SequenceModel
 from ohlol.training.precision import Precision
 from ohlol.utils import devices
 from ohlol.utils.distributed import Processes
-from ohlol.utils.errors import InputError, InputWarning, short
+from ohlol.utils.errors import InputError, InputWarning, describe_error
 
 RNG = "rng"
 """The name of the tensor with the state of torch's generator."""
@@ -24,7 +24,7 @@ def collect_state(
     model: SequenceModel,
     optimizer: torch.optim.Optimizer,
     precision: Precision,
-    carried: State | None,
+    carried: LayerStates | None,
     processes: Processes,
 ) -> dict[str, Tensor]:
     """The tensors of a saved state by name; all processes must call it.
@@ -64,7 +64,7 @@ def restore_state(
     precision: Precision,
     where: str,
     processes: Processes,
-) -> tuple[Progress, State | None]:
+) -> tuple[Progress, LayerStates | None]:
     """Restore the objects of a training run from a saved state: the inverse of `collect_state`.
 
     Args:
@@ -96,7 +96,7 @@ def restore_state(
         carried = tuple(s[:, processes.rank :: processes.size].to(processes.device).contiguous() for s in hidden)
         return progress, carried or None
     except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
-        raise InputError(f"{where}: the saved state does not fit: {short(error)}") from None
+        raise InputError(f"{where}: the saved state does not fit: {describe_error(error)}") from None
 
 
 def _restore_moments(optimizer: torch.optim.Optimizer, parameters: list[Any], tensors: dict[str, Tensor]) -> None:
@@ -121,10 +121,12 @@ def _restore_generators(tensors: dict[str, Tensor], processes: Processes) -> Non
 
 
 def _warn_of_new_seed(reason: str) -> None:
-    warnings.warn(f"{reason}: dropout is drawn anew, and the end differs", InputWarning, 2)
+    warnings.warn(
+        f"{reason}: the dropout masks differ, and the result will differ from an uninterrupted run", InputWarning, 2
+    )
 
 
-def _read_hidden_state(model: SequenceModel, tensors: dict[str, Tensor]) -> State:
+def _read_hidden_state(model: SequenceModel, tensors: dict[str, Tensor]) -> LayerStates:
     names = sorted(k for k in tensors if k.startswith("state."))
     state = tuple(tensors[k] for k in names)
     layers = model.settings.num_layers * (2 if model.settings.bidirectional else 1)

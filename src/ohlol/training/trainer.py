@@ -26,13 +26,13 @@ from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, windows
 from ohlol.data.loading import PreparedData
-from ohlol.evaluation.evaluate import answer_indices, carry_state, evaluate, measure_saturation
-from ohlol.models.sequence_model import SequenceModel, State
+from ohlol.evaluation.evaluate import carry_state, evaluate, measure_saturation, prediction_indices
+from ohlol.models.sequence_model import LayerStates, SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
 from ohlol.training.callbacks import Callback, Epoch
-from ohlol.training.loader import DeviceBatch, Loader
+from ohlol.training.loader import BatchLoader, DeviceBatch
 from ohlol.training.loss import BatchLoss, Loss, keep_probabilities
 from ohlol.training.optimizer import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
 from ohlol.training.precision import Precision
@@ -46,8 +46,14 @@ MAX_PREDICTIONS = 8
 """The largest batch whose predictions are reported after each epoch, where it is all the data, as in the tutorial."""
 MAX_SKIPPED = 10
 """`on_nan="skip"`: steps skipped in a row after which the run stops, since the weights themselves must be damaged."""
-SPIKE_AFTER, SPIKE_RATIO, SPIKE_RISE, SPIKE_MEMORY = 50, 3.0, 1.0, 0.98
-"""After so many steps a loss is a spike that is so many times the running mean, and so much above it."""
+SPIKE_AFTER = 50
+"""Steps of a run before losses are checked for spikes."""
+SPIKE_RATIO = 3.0
+"""A loss is a spike where it is more than this many times the loss average ..."""
+SPIKE_RISE = 1.0
+"""... and more than this much above it."""
+LOSS_AVERAGE_DECAY = 0.98
+"""Decay per step of the loss average, an exponential moving average of the losses of batches."""
 
 
 class Interrupted(Exception):  # noqa: N818 - an interruption is not an error
@@ -89,11 +95,11 @@ class Trainer:
         self.optimizer = make_optimizer(self.settings, self.model)
         self.precision = Precision(self.settings.precision, processes.device)
         self.progress = Progress()
-        self.state: State | None = None
+        self.state: LayerStates | None = None
         self.task = TASKS[config.task]
-        self.main_metric = self.task.metrics(self.codec).main
+        self.main_metric = self.task.metrics(self.codec).main_metric
         self.loss = BatchLoss(self.model, self.settings, self.codec, processes.device)
-        self.keep = keep_probabilities(self.settings, self.codec)
+        self.keep_probabilities = keep_probabilities(self.settings, self.codec)
         self.best_weights: dict[str, Tensor] | None = None
         self._stop_requested = self._stop_agreed = self._save_due = False
         self.metrics_log: MetricsLog | None = None
@@ -149,23 +155,23 @@ class Trainer:
         self._stop_requested = True
 
     def _is_out_of_patience(self) -> bool:
-        return bool(self.settings.patience) and self.progress.stale >= self.settings.patience
+        return bool(self.settings.patience) and self.progress.epochs_without_improvement >= self.settings.patience
 
     def _train_epoch(self) -> None:
         at, start, last_save = self.progress, time.perf_counter(), time.monotonic()
         seed, device = (self.settings.seed, at.epoch), self.processes.device
-        loader = Loader(self.batches(at.epoch), self.codec, self.keep, seed, device)
+        loader = BatchLoader(self.batches(at.epoch), self.codec, self.keep_probabilities, seed, device)
         steps, seconds = parse_interval(self.settings.checkpoint_every)
         count = len(loader)
         total = count * self.settings.epochs
         # the rate of the previous step, in case the run resumes after the last step of an epoch
-        symbols, lr = 0, at.plateau * learning_rate(self.settings, max(at.step - 1, 0), total)
+        symbols, lr = 0, at.lr_factor * learning_rate(self.settings, max(at.step - 1, 0), total)
         predictions: tuple[list[str], ...] = ()
         while at.batch < count:
             current = loader[at.batch]
             batch = current.batch
             self._save_due = time.monotonic() - last_save > seconds if seconds is not None else False
-            lr = at.plateau * learning_rate(self.settings, at.step, total)
+            lr = at.lr_factor * learning_rate(self.settings, at.step, total)
             loss, logits = self._train_step(current, lr, loader)
             at.batch += 1
             at.step += 1
@@ -182,13 +188,13 @@ class Trainer:
                 last_save = time.monotonic()
         self._end_epoch(symbols, time.perf_counter() - start, lr, predictions)
 
-    def _train_step(self, current: DeviceBatch, lr: float, loader: Loader) -> tuple[float, Tensor]:
+    def _train_step(self, current: DeviceBatch, lr: float, loader: BatchLoader) -> tuple[float, Tensor]:
         """Take one step; the loss of the whole batch, and the logits of this process's part of it."""
         at, batch = self.progress, current.batch
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
-        state = carry_state(self.state, len(batch.rows)) if batch.carried and not batch.empty else None
+        state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.empty else None
         with self.precision.autocast():
             logits, after = self.network(current.steps, state)
         logits, after = self.precision.to_default_dtype(logits, after)
@@ -205,16 +211,18 @@ class Trainer:
         if is_finite:
             self.precision.step(self.optimizer)
             at.skipped_in_a_row = 0
-            at.taken += 1
-            at.norms += norm
+            at.steps_taken += 1
+            at.grad_norm_sum += norm
         else:
             at.overflows += 1
         self.state = carry_state(after, 0) if batch.empty else after
         at.loss += value * weight
-        at.counted += weight
-        if at.step >= SPIKE_AFTER and value > SPIKE_RATIO * at.running and value > at.running + SPIKE_RISE:
+        at.loss_weight += weight
+        if at.step >= SPIKE_AFTER and value > SPIKE_RATIO * at.loss_average and value > at.loss_average + SPIKE_RISE:
             at.spikes += 1
-        at.running = SPIKE_MEMORY * at.running + (1 - SPIKE_MEMORY) * value if at.running else value
+        at.loss_average = (
+            LOSS_AVERAGE_DECAY * at.loss_average + (1 - LOSS_AVERAGE_DECAY) * value if at.loss_average else value
+        )
         return value, logits
 
     def _combine_losses(self, batch: Batch, own: Loss) -> tuple[Tensor, Tensor | float, float]:
@@ -260,7 +268,7 @@ class Trainer:
         """The labels of each sequence of a batch, in the order of the data."""
         assert self.codec.labels is not None
         labels = to_numpy(self.model.head.decode(logits, torch.from_numpy(batch.batch_sizes)))
-        steps = answer_indices(batch, per_sequence=False)
+        steps = prediction_indices(batch, per_sequence=False)
         return tuple(self.codec.labels.decode(labels[steps[i]]) for i in np.argsort(batch.rows))
 
     @property
@@ -273,19 +281,19 @@ class Trainer:
         metrics = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
         if not math.isfinite(metrics["loss"]):
             raise Diverged(self._explain_divergence("loss on the evaluation data", metrics["loss"], at.step))
-        if not at.counted:
+        if not at.loss_weight:
             raise Diverged(self._explain_divergence("loss of every step", math.nan, at.step))
         best = is_better(metrics, at.best, self.main_metric)
-        at.stale = 0 if best else at.stale + 1
-        if self.settings.lr_schedule == "plateau" and at.stale > PLATEAU_PATIENCE:
-            at.plateau *= PLATEAU_FACTOR
-        loss = at.loss / at.counted
+        at.epochs_without_improvement = 0 if best else at.epochs_without_improvement + 1
+        if self.settings.lr_schedule == "plateau" and at.epochs_without_improvement > PLATEAU_PATIENCE:
+            at.lr_factor *= PLATEAU_FACTOR
+        loss = at.loss / at.loss_weight
         line: dict[str, Any] = {
             "epoch": at.epoch + 1,
             "step": at.step,
             "train_loss": loss,
             "lr": lr,
-            **({"grad_norm": at.norms / at.taken} if at.taken else {}),
+            **({"grad_norm": at.grad_norm_sum / at.steps_taken} if at.steps_taken else {}),
             "saturation": measure_saturation(self.model, self.codec, self._evaluated, self.processes.device),
             "best": best,
             **metrics,
@@ -309,8 +317,8 @@ class Trainer:
             spikes=at.spikes,
             overflows=at.overflows,
         )
-        at.epoch, at.batch, at.loss, at.counted, at.skipped, at.spikes = at.epoch + 1, 0, 0.0, 0.0, 0, 0
-        at.norms, at.taken, at.overflows = 0.0, 0, 0
+        at.epoch, at.batch, at.loss, at.loss_weight, at.skipped, at.spikes = at.epoch + 1, 0, 0.0, 0.0, 0, 0
+        at.grad_norm_sum, at.steps_taken, at.overflows = 0.0, 0, 0
         self.state = None
         if best:
             at.best = metrics

@@ -26,7 +26,7 @@ from ohlol.tuning.space import Space, build_space, parse_range
 from ohlol.tuning.summary import STUDY_FILE, StudySummary, Trial, TrialLost, is_study, read_study_file
 from ohlol.utils import devices
 from ohlol.utils.distributed import Processes
-from ohlol.utils.errors import InputError, TooLarge, short
+from ohlol.utils.errors import InputError, TooLarge, describe_error
 from ohlol.utils.files import replace_link
 from ohlol.utils.locks import lock_run, wait_for_lock
 from ohlol.utils.torchrun import read_launch
@@ -204,7 +204,7 @@ class Worker:
             base, prepared = self._prepare(space.round(first))
         purpose = {
             "data": prepared.data_sha256,
-            "metric": TASKS[base.task].metrics(prepared.codec).main,
+            "metric": TASKS[base.task].metrics(prepared.codec).main_metric,
             "search": list(space.texts.values()),
             "settings": dict(sorted(fixed.items())),
         }
@@ -233,7 +233,7 @@ class Worker:
             except TrialPruned:
                 state = "pruned"
             except (Diverged, TooLarge, _InvalidSettings) as error:
-                state, reason = "failed", short(error)
+                state, reason = "failed", describe_error(error)
             study.finish_trial(claimed, state, metrics=metrics, reason=reason)
         except TrialLost:  # the trial that replaces it is another process's
             run_directory.remove_training_files(claimed.run, keep_weights=False)

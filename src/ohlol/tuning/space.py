@@ -14,7 +14,7 @@ from ohlol.cells import CELLS
 from ohlol.config import ModelSettings, TrainSettings, check_bounds
 from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
-from ohlol.utils.errors import InputError, cut
+from ohlol.utils.errors import InputError, shorten
 
 Value = str | int | float | bool
 
@@ -180,7 +180,7 @@ def parse_range(text: str, known: dict[str, Range] | None = None) -> Range:
     owner = _owner(name, *_DEFAULTS)
     if owner is None or name in NOT_SEARCHED:
         names = ", ".join(f.name for kind in _DEFAULTS for f in fields(kind) if f.name not in NOT_SEARCHED)
-        raise _error(text, f"{cut(stated)!r} is not a setting that can be searched; there are {names}")
+        raise _error(text, f"{shorten(stated)!r} is not a setting that can be searched; there are {names}")
     if not separator:
         if known is None or name not in known:
             raise InputError(f"`search` {name}: it has no default range; give {name}=LOW:HIGH or {name}=A,B")
@@ -215,7 +215,7 @@ _DEFAULTS = (ModelSettings(), TrainSettings())
 
 
 def _error(text: str, message: str) -> InputError:
-    return InputError(f"`search` {cut(text)}: {message}")
+    return InputError(f"`search` {shorten(text)}: {message}")
 
 
 def _owner(name: str, model: ModelSettings, training: TrainSettings) -> Any:
@@ -234,7 +234,7 @@ def _parse_value(name: str, kind: type, part: str, text: str) -> Value:
         return 0
     if kind is bool:
         if part not in _BOOLS:
-            raise _error(text, f"{cut(part)!r} is neither yes nor no")
+            raise _error(text, f"{shorten(part)!r} is neither yes nor no")
         return _BOOLS[part]
     return _parse_number(kind, part, text) if kind in (int, float) else part
 
@@ -271,4 +271,4 @@ def _parse_number(kind: type, part: str, text: str) -> Any:
             return value
     except (ValueError, OverflowError):
         pass
-    raise _error(text, f"{cut(part)!r} is not {'an integer' if kind is int else 'a number'}")
+    raise _error(text, f"{shorten(part)!r} is not {'an integer' if kind is int else 'a number'}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ohlol.tuning.summary import OPTUNA_IS_MISSING
-from ohlol.utils.errors import InputError, cut
+from ohlol.utils.errors import InputError, shorten
 
 try:
     import optuna
@@ -101,7 +101,7 @@ class Storage:
         text = str(error.__cause__ or error).strip().partition("\n")[0]
         for secret in filter(None, [self.url.password, *map(str, self.url.query.values())]):
             text = text.replace(str(secret), "***")
-        return cut(text)
+        return shorten(text)
 
 
 @contextmanager

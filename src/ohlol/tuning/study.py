@@ -29,7 +29,7 @@ from ohlol.tuning.summary import (
     run_of_trial,
 )
 from ohlol.utils import locks
-from ohlol.utils.errors import InputError, cut
+from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.files import FORMAT, write_json
 
 try:
@@ -142,7 +142,7 @@ class Study:
             InputError: there is no such pruner, or the study has another one.
         """
         if kind not in PRUNERS:
-            raise InputError(f"`pruner` is {cut(repr(kind))}; it must be one of {', '.join(PRUNERS)}")
+            raise InputError(f"`pruner` is {shorten(repr(kind))}; it must be one of {', '.join(PRUNERS)}")
         with self._exclusive():
             current = self._study.user_attrs.get(PRUNER)
             if current and kind not in ("auto", current):
@@ -336,8 +336,8 @@ def check_purpose(study: optuna.Study, purpose: dict[str, Any], storage: Storage
 
 def _describe(value: Any) -> str:
     if isinstance(value, dict):
-        return cut(", ".join(f"{k} {v}" for k, v in value.items()) or "none")
-    return cut(" ".join(value) if isinstance(value, list) else str(value))
+        return shorten(", ".join(f"{k} {v}" for k, v in value.items()) or "none")
+    return shorten(" ".join(value) if isinstance(value, list) else str(value))
 
 
 def load_summary(folder: Path, storage: str | None = None) -> StudySummary:
@@ -358,10 +358,10 @@ def load_summary(folder: Path, storage: str | None = None) -> StudySummary:
         try:
             study = optuna.load_study(study_name=study_file["study"], storage=selected.open())
         except KeyError:
-            raise InputError(f"{selected.shown} contains no study {cut(study_file['study'])}") from None
+            raise InputError(f"{selected.shown} contains no study {shorten(study_file['study'])}") from None
         purpose = study.user_attrs.get(PURPOSE)
         if not isinstance(purpose, dict):
-            raise InputError(f"the study {cut(study_file['study'])} in {selected.shown} was not created by ohlol")
+            raise InputError(f"the study {shorten(study_file['study'])} in {selected.shown} was not created by ohlol")
         space = Space(tuple(parse_range(text) for text in purpose["search"]))
         return summarize_study(study, folder, space, importance=True)
 
@@ -392,8 +392,8 @@ def summarize_study(study: optuna.Study, out: Path, space: Space, *, importance:
                 metrics=t.user_attrs.get(METRICS, {}),
                 epochs=max(t.intermediate_values, default=0),
                 is_default=bool(t.user_attrs.get(IS_DEFAULT)),
-                reason=cut(t.user_attrs.get(REASON, "")),
-                host=cut(owner["host"]),
+                reason=shorten(t.user_attrs.get(REASON, "")),
+                host=shorten(owner["host"]),
                 run=run if run.is_dir() else run_of_trial(Path(owner["out"]), t.number),
                 is_local=run.is_dir(),
             )

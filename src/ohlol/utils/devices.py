@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ohlol.utils.errors import InputError, cut
+from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.torchrun import read_launch
 
 CPU = torch.device("cpu")
@@ -35,13 +35,13 @@ def select_device(name: str = "auto") -> torch.device:
         device: Any = torch.device(name)  # its index may be None, which torch's types do not say
     except RuntimeError:
         raise InputError(
-            f"`device` is {cut(repr(name))}; give auto, cpu, cuda or one of several, such as cuda:1"
+            f"`device` is {shorten(repr(name))}; give auto, cpu, cuda or one of several, such as cuda:1"
         ) from None
     if device.type == "cpu":
         return CPU
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None or accelerator.type != device.type:
-        raise InputError(f"`device` {name}: {_explain_missing(device.type)}; `device=cpu` computes without")
+        raise InputError(f"`device` {name}: {_explain_missing(device.type)}; use `device=cpu`")
     launch, count = read_launch(), torch.accelerator.device_count()
     processes = launch.local_world_size
     if processes > 1 and device.index is not None:

@@ -25,7 +25,7 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from ohlol.utils.devices import CPU
-from ohlol.utils.errors import InputError, InputWarning, short
+from ohlol.utils.errors import InputError, InputWarning, describe_error
 from ohlol.utils.torchrun import read_launch
 
 RENDEZVOUS_TIMEOUT = timedelta(minutes=5)
@@ -215,7 +215,9 @@ def _connect(size: int, device: torch.device) -> None:
         try:
             store: Any = next(iter(rendezvous("env://", timeout=RENDEZVOUS_TIMEOUT)))[0]
         except RuntimeError as error:
-            raise InputError(f"the {size} processes of this run did not meet: {short(error)}") from None
+            raise InputError(
+                f"the {size} processes of this run could not connect to each other: {describe_error(error)}"
+            ) from None
         store.set_timeout(COLLECTIVE_TIMEOUT)
         _stores.append(store)
     _stores.append(None)

@@ -1,4 +1,4 @@
-"""The one error a user can cause, and how long its words may be; knows nothing of what raised it."""
+"""InputError and helpers that shorten messages."""
 
 
 class InputError(Exception):
@@ -17,16 +17,16 @@ class InputWarning(UserWarning):
     """Something is not as it should be, and the work goes on without it; the text is one line."""
 
 
-def short(error: BaseException) -> str:
-    """An error's own words, on one line and not endless: they may repeat what a stranger wrote."""
-    return cut(" ".join(str(error).split()) if isinstance(error, InputError | ValueError) else repr(error))
+MAX_QUOTED = 200
+"""The longest text that an error message quotes from a library or from a file, in characters."""
 
 
-def cut(said: str) -> str:
-    """What a stranger wrote, not endless and without what a terminal would obey."""
-    said = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in said[:SAID])
-    return said if len(said) < SAID else said[: SAID - 1] + "…"
+def describe_error(error: BaseException) -> str:
+    """The message of an error on one line, shortened, since it may quote untrusted text."""
+    return shorten(" ".join(str(error).split()) if isinstance(error, InputError | ValueError) else repr(error))
 
 
-SAID = 200
-"""Characters that an error repeats of a library's message or of a file that someone else wrote."""
+def shorten(text: str) -> str:
+    """Untrusted text in at most `MAX_QUOTED` characters, with control characters escaped."""
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:MAX_QUOTED])
+    return text if len(text) < MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, describe_error
 
 FORMAT = 2
 """Version of the run directory and of its checksums; a reader refuses any other."""
@@ -151,7 +151,7 @@ def read_json(path: Path) -> Any:
                 raise ValueError('it does not match its checksum; without its "sha256" it is read as it stands')
         return data
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read: {short(error)}") from None
+        raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
 
 
 def parse_json(raw: bytes | str) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import Generic, TypeVar
 
-from ohlol.utils.errors import InputError, cut
+from ohlol.utils.errors import InputError, shorten
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Registry(Mapping[str, T], Generic[T]):
             InputError: there is none; the message lists those there are.
         """
         if name not in self:
-            raise InputError(f"`{self.kind}` is {cut(repr(name))}; it must be one of {', '.join(self)}")
+            raise InputError(f"`{self.kind}` is {shorten(repr(name))}; it must be one of {', '.join(self)}")
         return self[name]
 
     def _loaded(self) -> dict[str, T]:

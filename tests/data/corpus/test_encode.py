@@ -1,4 +1,4 @@
-"""Encoding in pieces: nothing is lost, the result is a function of the files alone, and a stopped one goes on."""
+"""Encoding in pieces: the result depends on the files only, and a stopped encoding is resumed."""
 
 import json
 import os
@@ -63,7 +63,7 @@ def arrow_file(path: Path) -> Path:
 
 
 def quoted_file(path: Path) -> Path:
-    """Cells with all that can stand between quotes, and quotes that are none."""
+    """Quoted cells with delimiters and line ends, and literal quotes."""
     cells = ['"a\nb"', '"c ""d"" e"', 'f "g" h', '"i,j"', '"k\r\n""l"', "m", '"\n n\n"']
     rows = [f"{number},{cells[number % 7]},{'xy'[number % 2]}" for number in range(70)]
     path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(['"no","name","kind"', *rows]).encode())
@@ -71,7 +71,7 @@ def quoted_file(path: Path) -> Path:
 
 
 def json_table(path: Path) -> Path:
-    """Objects whose keys come in any order, and not all in each."""
+    """Objects with keys in any order, and some keys missing."""
     rows = [{"kind": "ab"[i % 2], "name": f"name{i}"} if i % 3 else {"name": f"n{i}", "kind": "a"} for i in range(40)]
     path.write_text("".join(json.dumps(row) + "\n" for row in [{"size": 1, **rows[0]}, *rows[1:]]))
     return path
@@ -116,18 +116,18 @@ KINDS: dict[str, tuple[Any, str, DataSettings]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_corpus_is_what_the_files_are_at_once(kind: str, tmp_path: Path) -> None:
+def test_a_corpus_equals_the_files_read_at_once(kind: str, tmp_path: Path) -> None:
     make, name, given = KINDS[kind]
     path = make(tmp_path / name)
     found = encode([str(path)], tmp_path / "c", given, dev_fraction=0.0, jobs=1, piece=70)
     corpus = sequences.read(path, given)
     by_word, by_character = corpus.settings.level == "word", corpus.settings.level == "char"
     labels = corpus.task in ("label", "classify")
-    codec = Codec.learn(
+    codec = Codec.fit(
         corpus,
         unknowns=corpus.task != "forecast",
-        spelled=by_word and labels,
-        paired=by_character and corpus.task == "label",
+        with_chars=by_word and labels,
+        with_bigrams=by_character and corpus.task == "label",
     )
     assert found.codec == codec
     wanted, data = codec.encode(corpus), found.train
@@ -140,15 +140,15 @@ def test_a_corpus_is_what_the_files_are_at_once(kind: str, tmp_path: Path) -> No
     assert found.codec.to_json() == codec.to_json()
     if wanted.bigrams is not None:
         assert np.asarray(data.bigrams).tolist() == np.asarray(wanted.bigrams).tolist()
-    if wanted.forms is not None and wanted.spellings is not None and data.forms is not None and data.spellings:
-        spelled = [[lists_of(Dataset(d.spellings))[f] for f in np.asarray(d.forms)] for d in (wanted, data)]  # type: ignore[arg-type]
+    if wanted.word_ids is not None and wanted.word_chars is not None and data.word_ids is not None and data.word_chars:
+        spelled = [[lists_of(Dataset(d.word_chars))[f] for f in np.asarray(d.word_ids)] for d in (wanted, data)]  # type: ignore[arg-type]
         assert spelled[0] == spelled[1]
     assert (len(found.manifest.shards) > 2) == ("series" not in kind)  # a series is one sequence
     assert found.settings == corpus.settings
 
 
 @pytest.mark.parametrize("kind", ["pairs", "conll", "text", "text by word", "series", "csv"])
-def test_what_is_set_apart_and_what_is_left_are_all(kind: str, tmp_path: Path) -> None:
+def test_training_and_validation_data_partition_the_file(kind: str, tmp_path: Path) -> None:
     make, name, given = KINDS[kind]
     path = names_file(tmp_path / name, 200) if kind == "csv" else make(tmp_path / name)
     whole = encode([str(path)], tmp_path / "whole", given, dev_fraction=0.0, jobs=1, piece=150)
@@ -162,7 +162,7 @@ def test_what_is_set_apart_and_what_is_left_are_all(kind: str, tmp_path: Path) -
     assert again.manifest.data_sha256 == found.manifest.data_sha256
 
 
-def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
+def test_the_result_does_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
     files = [str(upper_pairs(tmp_path / f"{i}.tsv", 60, seed=i)) for i in range(3)]
     for jobs in (1, 2):
         encode(files, tmp_path / str(jobs), DataSettings(), jobs=jobs, piece=200)
@@ -171,8 +171,8 @@ def test_the_number_of_processes_changes_nothing(tmp_path: Path) -> None:
     assert len(one) > 20
 
 
-def test_a_long_series_has_the_scale_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Mean and deviation are taken of as many rows at once, however many are read at once."""
+def test_a_long_series_is_scaled_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean and deviation do not depend on the number of rows read at once."""
     sine_file(tmp_path / "data.csv", 1000)
     monkeypatch.setattr("ohlol.data.counts.BLOCK_ROWS", 64)
     found = []
@@ -194,7 +194,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_broken_text_is_refused_with_its_line(tmp_path: Path) -> None:
+def test_invalid_text_is_refused_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(b"one\ntwo\n" * 40 + b"three \xff\n" + b"four\n" * 40)
     with pytest.raises(InputError, match=r"^a\.txt:81: byte 0xff at column 7 is not UTF-8"):
         encode(["a.txt"], tmp_path / "c", DataSettings(), jobs=1, piece=64)
@@ -203,8 +203,8 @@ def test_broken_text_is_refused_with_its_line(tmp_path: Path) -> None:
         encode(["b.tsv"], tmp_path / "d", DataSettings(), jobs=1, piece=64)
 
 
-def test_a_killed_encoder_goes_on(tmp_path: Path) -> None:
-    """Killed at several moments, and each time started again; the end is as if it had never been."""
+def test_a_killed_encoder_resumes(tmp_path: Path) -> None:
+    """Killed at several moments and restarted each time; the result equals that of an uninterrupted encoding."""
     path = upper_pairs(tmp_path / "data.tsv", 3000)
     encode([str(path)], tmp_path / "whole", DataSettings(), jobs=1, piece=2000)
     program = (
@@ -235,7 +235,7 @@ def test_a_killed_encoder_goes_on(tmp_path: Path) -> None:
 
 
 def begun(tmp_path: Path) -> None:
-    """A corpus of data.tsv whose work was stopped."""
+    """An incomplete corpus of data.tsv."""
 
     def stop(what: str, done: int, total: int) -> None:
         if what == "encode" and done == 2:
@@ -246,7 +246,7 @@ def begun(tmp_path: Path) -> None:
         encode(["data.tsv"], tmp_path / "c", DataSettings(), jobs=1, piece=200, report=stop)
 
 
-def test_other_files_or_settings_do_not_go_on(tmp_path: Path) -> None:
+def test_other_files_or_settings_are_not_resumed(tmp_path: Path) -> None:
     begun(tmp_path)
     with pytest.raises(InputError, match="c was begun with other files or settings"):
         encode(["data.tsv"], tmp_path / "c", DataSettings(), dev_fraction=0.3, jobs=1, piece=200)
@@ -257,7 +257,7 @@ def test_other_files_or_settings_do_not_go_on(tmp_path: Path) -> None:
     assert len(found.train) > 50
 
 
-def test_what_is_no_corpus_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_without_a_corpus_is_not_changed(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv")
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "letter.txt").write_text("dear")
@@ -280,7 +280,7 @@ def test_what_is_no_corpus_is_left_alone(tmp_path: Path) -> None:
         (["data.tsv", "empty.tsv"], {}, "empty.tsv: no sequences; the file is empty"),
     ],
 )
-def test_mistakes_are_one_line(files: list[str], more: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_invalid_arguments_are_one_line(files: list[str], more: dict[str, Any], message: str, tmp_path: Path) -> None:
     upper_pairs(tmp_path / "data.tsv")
     (tmp_path / "empty.tsv").write_text("")
     with pytest.raises(InputError) as refused:
@@ -289,7 +289,7 @@ def test_mistakes_are_one_line(files: list[str], more: dict[str, Any], message: 
     assert not store.is_corpus(tmp_path / "c")
 
 
-def test_the_vocabulary_of_another(tmp_path: Path) -> None:
+def test_the_vocabulary_of_another_run(tmp_path: Path) -> None:
     upper_pairs(tmp_path / "a.tsv", 60)
     (tmp_path / "b.tsv").write_text("abz\tABC\n")
     first = encode(["a.tsv"], tmp_path / "a", DataSettings(), jobs=1)
@@ -321,7 +321,7 @@ TRAINED = {"pairs": {}, "conll": {"char_rnn_size": 3}, "csv": {}, "series": {"bp
 
 
 @pytest.mark.parametrize("kind", TRAINED)
-def test_a_corpus_trains_stops_and_goes_on_in_the_same_bytes(kind: str, tmp_path: Path) -> None:
+def test_a_resumed_training_on_a_corpus_ends_with_the_same_bytes(kind: str, tmp_path: Path) -> None:
     from helpers import Recorder
 
     from ohlol.training.trainer import Interrupted

@@ -19,12 +19,12 @@ def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def written(tmp_path: Path) -> tuple[encoded.Encoded, list[dict[str, Any]]]:
     corpus = sequences.read(upper_pairs(tmp_path / "data.tsv"))
-    codec = Codec.learn(corpus, unknowns=True, paired=True)
+    codec = Codec.fit(corpus, unknowns=True, with_bigrams=True)
     sources = encoded.sources_of(["data.tsv"])
     return encoded.write(tmp_path / "c", codec, corpus.settings, {"train": codec.encode(corpus)}, sources, "d"), sources
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_written_arrays_are_read_back(tmp_path: Path) -> None:
     corpus, _ = written(tmp_path)
     again = encoded.read(tmp_path / "c")
     assert (again.codec, again.settings, again.data_sha256) == (corpus.codec, corpus.settings, "d")
@@ -39,13 +39,13 @@ def test_a_cached_corpus_is_found_by_its_files_and_codec(tmp_path: Path) -> None
     corpus, sources = written(tmp_path)
     assert encoded.find_cached(tmp_path / "c", sources, corpus.codec) is not None
     assert encoded.find_cached(tmp_path / "c", [*sources, *sources]) is None
-    other = Codec.learn(sequences.sequences_from_pairs([("a", "b")]), unknowns=True)
+    other = Codec.fit(sequences.data_from_pairs([("a", "b")]), unknowns=True)
     assert encoded.find_cached(tmp_path / "c", sources, other) is None
     (tmp_path / "c" / "train-00000" / "inputs.npy").write_bytes(b"")
     assert encoded.find_cached(tmp_path / "c", sources) is None
 
 
-def test_standard_input_is_never_found(tmp_path: Path) -> None:
+def test_standard_input_is_never_cached(tmp_path: Path) -> None:
     corpus, _ = written(tmp_path)
     sources = encoded.sources_of(["-"])
     encoded.write(tmp_path / "c", corpus.codec, corpus.settings, corpus.parts, sources, "d")

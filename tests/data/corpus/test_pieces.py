@@ -1,4 +1,4 @@
-"""Files in pieces: nothing is lost, and each piece can be read alone."""
+"""Files in pieces: the pieces cover the file, and each can be read alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.corpus.pieces import make_plan, part_lengths, split_examples, split_rows
-from ohlol.data.lines import Span
+from ohlol.data.lines import FileRange
 from ohlol.utils.errors import InputError
 
 
@@ -27,8 +27,8 @@ cells = st.text(st.sampled_from('a,"\n\r; '), max_size=30)
 
 @given(cells, st.integers(1, 9), st.booleans())
 @settings(deadline=None)
-def test_a_table_in_pieces_is_the_table(content: str, size: int, small: bool) -> None:
-    """Whatever quotes there are, in their place or not: the same rows at the same lines, or the same fault."""
+def test_a_table_in_pieces_equals_the_table(content: str, size: int, small: bool) -> None:
+    """With valid or invalid quotes: the same rows at the same lines, or the same error."""
     path = Path("table.csv")
     path.write_bytes(b"no,name\n" + content.encode())
     how = DataSettings(task="classify", format="columns", level="char", header=True, input="name", target="no")
@@ -42,7 +42,7 @@ def test_a_table_in_pieces_is_the_table(content: str, size: int, small: bool) ->
             found.append(str(error))
         return found
 
-    def pieces() -> list[Span]:
+    def pieces() -> list[FileRange]:
         with pytest.MonkeyPatch.context() as patched:
             if small:
                 patched.setattr("ohlol.data.readers.tables.BLOCK", 5)
@@ -54,7 +54,7 @@ def test_a_table_in_pieces_is_the_table(content: str, size: int, small: bool) ->
     assert read(pieces) == read(lambda: [path])
 
 
-def test_a_text_is_cut_where_its_dev_part_begins(tmp_path: Path) -> None:
+def test_a_text_is_cut_where_its_validation_part_begins(tmp_path: Path) -> None:
     path = text_file(tmp_path / "data.txt", 400)
     plan = make_plan([str(path)], DataSettings(), 0.25, 0, True, 64)
     assert [piece.part for piece in plan.pieces] == sorted((piece.part for piece in plan.pieces), reverse=True)
@@ -72,7 +72,7 @@ def test_the_lines_of_pieces_are_numbered_as_in_the_file(tmp_path: Path) -> None
     assert places == sequences.read(path).places
 
 
-def test_the_end_of_a_series_is_set_apart(tmp_path: Path) -> None:
+def test_the_end_of_a_series_is_validation_data(tmp_path: Path) -> None:
     path = sine_file(tmp_path / "data.csv", 100)
     plan = make_plan([str(path)], DataSettings(task="forecast"), 0.2, 0, True, 50)
     (piece,) = plan.pieces

@@ -1,4 +1,4 @@
-"""A shard is written in parts, whole or not at all."""
+"""A shard is written in parts, completely or not at all."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import numpy as np
 from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.corpus import store
 from ohlol.data.corpus.shards import ShardWriter
-from ohlol.data.layout import Layout
+from ohlol.data.layout import ArrayLayout
 
 
 def dataset(*rows: list[int]) -> Dataset:
@@ -16,7 +16,7 @@ def dataset(*rows: list[int]) -> Dataset:
 
 
 def test_parts_are_appended(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, "train-00000", Layout(inputs=300, targets=3)) as writer:
+    with ShardWriter(tmp_path, "train-00000", ArrayLayout(inputs=300, targets=3)) as writer:
         writer.add(dataset([1, 2], [299]))
         writer.add(dataset([4, 5, 6]))
         shard = writer.close()
@@ -29,13 +29,13 @@ def test_parts_are_appended(tmp_path: Path) -> None:
 
 
 def test_a_shard_that_is_not_closed_is_removed(tmp_path: Path) -> None:
-    with ShardWriter(tmp_path, "train-00000", Layout(inputs=10, targets=3)) as writer:
+    with ShardWriter(tmp_path, "train-00000", ArrayLayout(inputs=10, targets=3)) as writer:
         writer.add(dataset([1]))
         assert len(list(tmp_path.iterdir())) == 1
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_word_is_spelled_once(tmp_path: Path) -> None:
+def test_the_characters_of_a_word_are_stored_once(tmp_path: Path) -> None:
     spelled = Dataset(
         Ragged(np.array([1, 2, 1]), np.array([0, 3])),
         None,
@@ -43,7 +43,7 @@ def test_a_word_is_spelled_once(tmp_path: Path) -> None:
         np.array([0, 1, 0]),
         Ragged(np.array([7, 8, 9]), np.array([0, 2, 3])),
     )
-    with ShardWriter(tmp_path, "train-00000", Layout(inputs=10, chars=10)) as writer:
+    with ShardWriter(tmp_path, "train-00000", ArrayLayout(inputs=10, chars=10)) as writer:
         writer.add(spelled)
         writer.add(spelled)
         assert writer.close().words == 2

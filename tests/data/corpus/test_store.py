@@ -1,4 +1,4 @@
-"""An encoded corpus from a stranger, or a damaged one, is refused in one line before a wrong number is used."""
+"""A hostile or damaged corpus is refused in one line before a wrong number is used."""
 
 import json
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def corpus(tmp_path: Path) -> Path:
 
 
 def read_all(folder: Path) -> None:
-    """What training does with a corpus: open it, and read every batch."""
+    """Open a corpus and read every batch, as training does."""
     found = encoded.read(folder)
     for data in found.parts.values():
         batches = Buckets(data, 4, (0, 0))
@@ -91,7 +91,7 @@ def test_offsets_must_grow(corpus: Path) -> None:
     assert "offsets.npy: damaged: its values do not increase" in said(corpus)
 
 
-def test_objects_and_archives_are_no_arrays(corpus: Path) -> None:
+def test_objects_and_archives_are_refused(corpus: Path) -> None:
     path = corpus / "train-00001" / "inputs.npy"
     np.save(path, np.array([print, len], dtype=object), allow_pickle=True)
     assert "damaged" in said(corpus)
@@ -123,7 +123,7 @@ def test_hostile_manifests(corpus: Path, change: Callable[[Any], Any], message: 
     assert message in said(corpus)
 
 
-def test_every_bit_of_a_file_counts(corpus: Path) -> None:
+def test_a_flipped_bit_is_detected(corpus: Path) -> None:
     manifest = store.read_manifest(corpus)
     chance = np.random.default_rng(0)
     for name, raw in bytes_of(corpus).items():
@@ -138,7 +138,7 @@ def test_every_bit_of_a_file_counts(corpus: Path) -> None:
     store.verify(corpus, store.read_manifest(corpus))
 
 
-def test_checksums_lead_nowhere_else(corpus: Path) -> None:
+def test_checksums_of_other_paths_are_refused(corpus: Path) -> None:
     manifest = read_json(corpus / "corpus.json")
     manifest["shards"][0]["files"]["../../secret"] = "0" * 64
     (corpus.parent / "secret").write_text("x")

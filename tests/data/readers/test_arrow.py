@@ -1,4 +1,4 @@
-"""Parquet and Arrow files; those that are damaged or declare too much are in faults/test_rubbish.py."""
+"""Parquet and Arrow files; those that are damaged or declare too much are in faults/test_damaged_files.py."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.reading import Write, read_error
-from ohlol.data.lines import Span
+from ohlol.data.lines import FileRange
 
 
 @pytest.mark.parametrize("module", ["pyarrow", "flatbuffers"])
@@ -25,5 +25,5 @@ def test_groups_of_rows_can_be_read_alone(tmp_path: Path) -> None:
     path = str(tmp_path / "a.parquet")
     parquet.write_table(arrow.table({"x": list(range(10))}), path, row_group_size=4)
     assert [group.rows for group in read_groups(path)] == [4, 4, 2]
-    rows = list(arrow_table(path, Span(path, 1, 3, 5)).rows)
+    rows = list(arrow_table(path, FileRange(path, 1, 3, 5)).rows)
     assert [(row.cells[0], row.place.line) for row in rows] == [(i, i + 1) for i in range(4, 10)]

@@ -1,4 +1,4 @@
-"""What a column takes as Python objects; whole files are in faults/test_rubbish.py."""
+"""The memory of a column as Python objects; whole files are in faults/test_damaged_files.py."""
 
 import pytest
 

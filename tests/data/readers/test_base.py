@@ -1,4 +1,4 @@
-"""Recognition: which reader a file gets, and why."""
+"""Recognition: the reader selected for a file, and its reason."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import Lines
 from ohlol.data.readers.base import READERS, Reader, default_reader, default_task, infer_reader
 from ohlol.data.readers.columns import CLASS, SERIES
-from ohlol.data.targets import TARGETS, Targets
+from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 
 
@@ -41,7 +41,7 @@ def test_the_reader_and_the_reason(
 
 
 def test_each_kind_of_targets_has_a_task_and_a_reader() -> None:
-    assert (default_task(Targets()), default_reader("label").name) == ("label", "pairs")
+    assert (default_task(TargetKind()), default_reader("label").name) == ("label", "pairs")
     assert (default_task(CLASS), default_reader("classify").name) == ("classify", "columns")
     assert (default_task(SERIES), default_reader("forecast").name) == ("forecast", "columns")
     assert default_reader("next").name == "text"
@@ -51,7 +51,7 @@ def test_each_kind_of_targets_has_a_task_and_a_reader() -> None:
 def test_a_reader_must_define_examples(write: Write) -> None:
     class Incomplete(Reader):
         name = "incomplete"
-        targets = (Targets(),)
+        targets = (TargetKind(),)
 
     reader = Incomplete()
     lines = Lines(write("a.txt", "x\n"))
@@ -62,6 +62,6 @@ def test_a_reader_must_define_examples(write: Write) -> None:
 
 
 def test_a_file_that_no_reader_of_the_task_recognizes(write: Write) -> None:
-    TARGETS.add("regress texts", Targets(per_sequence=True, numeric=True))
+    TARGET_KINDS.add("regress texts", TargetKind(per_sequence=True, numeric=True))
     with pytest.raises(InputError, match="its format is not recognized; choose it with `format`: pairs, conll"):
         infer_reader(Lines(write("a.txt", "x\n")), DataSettings(task="regress texts"))

@@ -26,7 +26,7 @@ def test_other_columns_are_refused(name: str) -> None:
 
 
 @given(st.lists(st.text(st.sampled_from('ab," ;'), min_size=1).map(str.strip).filter(bool), min_size=1))
-def test_names_are_split_as_they_were_joined(names: list[str]) -> None:
+def test_joined_names_are_split_again(names: list[str]) -> None:
     assert column_names.split_names(column_names.join_names(names)) == names
 
 

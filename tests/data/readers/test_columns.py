@@ -97,7 +97,7 @@ def test_parquet_without_pyarrow(write: Write, monkeypatch: pytest.MonkeyPatch):
         ("a,b\nx,y\n", DataSettings(input="a", target="a,b"), "a.csv: `target` 'a,b' names several columns"),
     ],
 )
-def test_faults(write: Write, content: str, given: DataSettings | None, message: str):
+def test_invalid_rows_are_refused(write: Write, content: str, given: DataSettings | None, message: str):
     assert read_error(write("a.csv", content), given).startswith(message)
 
 

@@ -53,7 +53,7 @@ def test_global_columns(write: Write):
         ("# global.columns = A A\na\tb\n", None, "a.conllu:2: 2 columns are named 'A'; give the column's number"),
     ],
 )
-def test_faults(write: Write, content: str, given: DataSettings | None, message: str):
+def test_invalid_lines_are_refused(write: Write, content: str, given: DataSettings | None, message: str):
     assert read_error(write("a.conllu", content), given).startswith(message)
 
 

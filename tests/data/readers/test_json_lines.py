@@ -18,13 +18,13 @@ from ohlol.utils.errors import InputError
         ('{"a": ' + "[" * 20 + "]" * 20 + "}", "lists are nested more than 16 deep"),
     ],
 )
-def test_faults(write: Write, text: str, message: str) -> None:
+def test_invalid_lines_are_refused(write: Write, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         json_lines.json_object(next(Lines(write("a.jsonl", text))))
     assert "a.jsonl:1: " in str(caught.value)
 
 
-def test_strings_are_composed(write: Write) -> None:
+def test_strings_are_normalized(write: Write) -> None:
     line = next(Lines(write("a.jsonl", '{"e\u0301": ["e\u0301", 1], "b": {"c": null}}')))
     assert json_lines.json_object(line) == {"é": ["é", 1], "b": {"c": None}}
     assert json_lines.looks_like_json(line, "b")

@@ -22,7 +22,7 @@ def test_two_columns_of_equal_length(write: Write):
     assert corpus.settings == DataSettings(task="label", format="pairs", level="char")
 
 
-def test_mark_crlf_and_composition(write: Write):
+def test_byte_order_mark_crlf_and_normalization(write: Write):
     corpus = read(write("a.tsv", b"\xef\xbb\xbfe\xcc\x81t\tab\r\nx\ty"))
     assert corpus.inputs == ["ét", "x"]
     assert corpus.targets == ["ab", "y"]
@@ -34,7 +34,7 @@ def test_vietnamese_without_and_with_diacritics(write: Write):
     assert corpus.targets == ["Tiếng Việt"]
 
 
-def test_odd_separators_do_not_split_lines(write: Write):
+def test_other_separators_do_not_split_lines(write: Write):
     odd = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\rh🙂你"
     corpus = read(write("a.tsv", f"{odd}\t{odd}\n"))
     assert corpus.inputs == [odd]
@@ -73,7 +73,7 @@ def test_json_lists_are_words_and_strings_characters(write: Write):
         ("a.jsonl", '{"input": "\\ud800", "target": "b"}', "a.jsonl:1: '\\ud800' holds half a surrogate pair"),
     ],
 )
-def test_faults(write: Write, name: str, content: str, message: str):
+def test_invalid_pairs_are_refused(write: Write, name: str, content: str, message: str):
     assert read_error(write(name, content), DataSettings(format="pairs")).startswith(message)
 
 
@@ -85,7 +85,7 @@ equal_pairs = st.lists(st.tuples(symbol, symbol), min_size=1).map(
 
 @given(st.lists(equal_pairs, min_size=1))
 @slow_disk
-def test_pairs_come_back_from_a_file(tmp_path: Path, pairs: list[tuple[str, str]]):
+def test_written_pairs_are_read_back(tmp_path: Path, pairs: list[tuple[str, str]]):
     composed = [(normalize("NFC", a), normalize("NFC", b)) for a, b in pairs]
     composed = [(a, b) for a, b in composed if len(a) == len(b)]
     if not composed:

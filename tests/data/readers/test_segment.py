@@ -28,7 +28,7 @@ def test_forms_of_conll(write: Write):
     assert read(path, DataSettings(format="segment"), targets=False).inputs == corpus.inputs
 
 
-def test_raw_lines_when_no_targets_are_wanted(write: Write):
+def test_lines_without_targets_are_read_unchanged(write: Write):
     corpus = read(write("a.txt", "ab c\n"), DataSettings(format="segment"), targets=False)
     assert corpus.inputs == ["ab c"]
     assert corpus.targets is None
@@ -36,7 +36,7 @@ def test_raw_lines_when_no_targets_are_wanted(write: Write):
 
 @given(words=st.lists(st.text("abc你", min_size=1), min_size=1))
 @slow_disk
-def test_labels_give_the_words_back(tmp_path: Path, words: list[str]):
+def test_words_are_restored_from_labels(tmp_path: Path, words: list[str]):
     (tmp_path / "a.txt").write_text(" ".join(words), encoding="utf-8")
     corpus = read(tmp_path / "a.txt", DataSettings(format="segment"))
     assert corpus.targets is not None

@@ -21,7 +21,7 @@ def test_all_numbers_with_and_without_a_header(write: Write):
     assert read(write("c.csv", "1,2\n3,4\n")).columns == ("1", "2")
 
 
-def test_a_date_is_left_out(write: Write):
+def test_a_column_of_dates_is_left_out(write: Write):
     path = write("a.csv", "date,x,y\n2020-01-01,1,2\n2020-01-02,3,4\n")
     corpus = read(path, DataSettings(task="forecast", target="y"))
     assert (corpus.columns, corpus.target_columns) == (("x", "y"), ("y",))
@@ -62,5 +62,5 @@ def test_a_target_is_not_needed_to_predict(write: Write):
         ("x,y\na,b\n", DataSettings(task="forecast"), "a.csv: no column of numbers to forecast; there are"),
     ],
 )
-def test_faults(write: Write, content: str, given: DataSettings | None, message: str):
+def test_invalid_rows_are_refused(write: Write, content: str, given: DataSettings | None, message: str):
     assert read_error(write("a.csv", content), given).startswith(message)

@@ -29,7 +29,7 @@ def test_a_header_is_inferred(write: Write, content: str, chosen: dict[str, Any]
     assert len(list(table.rows)) == content.count("\n") - header
 
 
-def test_rows_that_were_looked_at_stay(write: Write) -> None:
+def test_peeked_rows_are_not_consumed(write: Write) -> None:
     table = tables.csv_table(Lines(write("a.csv", "x\n1\n2\n")), DataSettings())
     first = table.first()
     assert first is not None

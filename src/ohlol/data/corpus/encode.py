@@ -20,16 +20,16 @@ from typing import Any
 import numpy as np
 
 from ohlol.config import DataSettings
-from ohlol.data.codec import Codec, pairs_neighbours, spells_words
+from ohlol.data.codec import Codec, supports_bigrams, supports_chars
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.corpus.pieces import Piece, Plan, make_plan, part_lengths, source_of, split_examples, split_rows
 from ohlol.data.corpus.shards import ShardWriter
 from ohlol.data.corpus.store import Manifest, Shard
 from ohlol.data.counts import Counts, Moments, RunningMoments
-from ohlol.data.layout import Layout, smallest_type
+from ohlol.data.layout import ArrayLayout, smallest_type
 from ohlol.data.lines import STDIN, text_pieces
-from ohlol.data.symbols import split_text
+from ohlol.data.symbols import split_lines
 from ohlol.data.vocab import CODES, code_points
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import read_json, write_error, write_json
@@ -100,13 +100,13 @@ def encode(
             for result in pool.each("count", count):
                 counts.join(_counts_from_json(result))
             _check_counts(plan, counts, files)
-            codec = Codec.counted(
+            codec = Codec.from_counts(
                 plan.task,
                 plan.settings.level,
                 counts,
                 unknowns=not plan.kind.numeric,
-                spelled=spells_words(plan.kind, plan.settings.level),
-                paired=pairs_neighbours(plan.kind, plan.settings.level),
+                with_chars=supports_chars(plan.kind, plan.settings.level),
+                with_bigrams=supports_bigrams(plan.kind, plan.settings.level),
             )
             write_json(out / store.VOCAB, codec.to_json())
         elif codec is not None:
@@ -220,8 +220,8 @@ def count(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
     if plan.kind.numeric:
         return _counts_to_json(_series_counts(plan, piece))
     counts = Counts()
-    for part, corpus in split_examples(plan, piece):
-        some = Counts.of(corpus, paired=pairs_neighbours(plan.kind, plan.settings.level))
+    for part, data in split_examples(plan, piece):
+        some = Counts.of(data, with_bigrams=supports_bigrams(plan.kind, plan.settings.level))
         if part == "dev":  # its labels are in the vocabulary, with a count of 0
             some = Counts(labels=Counter(dict.fromkeys(some.labels, 0)))
         counts.join(some)
@@ -232,7 +232,7 @@ def _text_symbols(plan: Plan, piece: Piece) -> "Counter[str]":
     if plan.settings.level == "word":
         words: Counter[str] = Counter()
         for text in text_pieces(piece.span):
-            words.update(split_text(text, plan.settings.level))
+            words.update(split_lines(text, plan.settings.level))
         return words
     totals = np.zeros(CODES, np.int64)
     for text in text_pieces(piece.span):
@@ -300,14 +300,14 @@ def write(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
         return {"shards": _write_series(out, plan, piece, codec, layout)}
     with ExitStack() as held:
         writers: dict[str, ShardWriter] = {}
-        for part, corpus in split_examples(plan, piece):
+        for part, data in split_examples(plan, piece):
             if part not in writers:
                 writers[part] = held.enter_context(ShardWriter(out, f"{part}-{piece.number:05d}", layout))
-            writers[part].add(codec.encode(corpus))
+            writers[part].add(codec.encode(data))
         return {"shards": [asdict(writer.close()) for writer in writers.values()]}
 
 
-def _write_text(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Layout) -> list[dict[str, Any]]:
+def _write_text(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: ArrayLayout) -> list[dict[str, Any]]:
     """Encode a text as one sequence; characters are looked up in a table of all code points."""
     vocab = codec.symbols
     assert vocab is not None
@@ -318,7 +318,7 @@ def _write_text(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Layou
             if table is not None:
                 writer.add_steps(table[code_points(text)])
             else:
-                symbols = split_text(text, plan.settings.level)
+                symbols = split_lines(text, plan.settings.level)
                 writer.add_steps(codec.ids(symbols, piece.span.file, piece.span.line))
         if not writer.steps:
             return []
@@ -326,7 +326,7 @@ def _write_text(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Layou
         return [asdict(writer.close())]
 
 
-def _write_series(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Layout) -> list[dict[str, Any]]:
+def _write_series(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: ArrayLayout) -> list[dict[str, Any]]:
     """Encode a series as one sequence for each part: inputs are all rows but the last, targets all but the first."""
     assert codec.scale is not None
     assert codec.target_scale is not None

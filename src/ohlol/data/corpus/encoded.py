@@ -16,7 +16,7 @@ from ohlol.data.corpus import store
 from ohlol.data.corpus.shards import ShardWriter
 from ohlol.data.corpus.store import Manifest
 from ohlol.data.lines import STDIN
-from ohlol.utils.errors import InputError, cut, short
+from ohlol.utils.errors import InputError, describe_error, shorten
 from ohlol.utils.files import flush_directory, read_json, write_error, write_json
 
 
@@ -82,7 +82,7 @@ def _settings(folder: Path, manifest: Manifest) -> DataSettings:
                 raise TypeError(f"{name} is {value!r}")
         return sequences.check_settings(settings)
     except (TypeError, InputError) as error:
-        raise InputError(f"{folder / store.MANIFEST}: its settings are damaged: {short(error)}") from None
+        raise InputError(f"{folder / store.MANIFEST}: its settings are damaged: {describe_error(error)}") from None
 
 
 def write(
@@ -143,8 +143,8 @@ def _source(file: str | Path) -> dict[str, Any]:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()
             return {"file": str(file), "bytes": handle.tell(), "sha256": digest}
     except (OSError, ValueError) as error:  # ValueError: no file can have this name
-        reason = error.strerror if isinstance(error, OSError) else short(error)
-        raise InputError(f"{cut(str(file))}: cannot be read ({reason})") from None
+        reason = error.strerror if isinstance(error, OSError) else describe_error(error)
+        raise InputError(f"{shorten(str(file))}: cannot be read ({reason})") from None
 
 
 def find_cached(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | None = None) -> Encoded | None:

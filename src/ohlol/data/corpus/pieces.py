@@ -9,12 +9,12 @@ import numpy as np
 
 from ohlol.config import DataSettings
 from ohlol.data import sequences
-from ohlol.data.lines import Example, Lines, Span
+from ohlol.data.lines import Example, FileRange, Lines
 from ohlol.data.readers.base import Reader
 from ohlol.data.readers.series import Series
-from ohlol.data.sequences import Corpus
+from ohlol.data.sequences import RawData
 from ohlol.data.split import split_in_time
-from ohlol.data.targets import TARGETS, Targets
+from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 
 SHORTEST_SERIES = 2
@@ -28,7 +28,7 @@ class Piece:
     """A part of a file that is encoded at once."""
 
     number: int
-    span: Span
+    span: FileRange
     part: str
     """The part of the corpus it belongs to, or "" where its sequences are divided between both."""
 
@@ -51,9 +51,9 @@ class Plan:
         return self.settings.task or ""
 
     @property
-    def kind(self) -> Targets:
+    def kind(self) -> TargetKind:
         """The kind of the targets."""
-        return TARGETS[self.task]
+        return TARGET_KINDS[self.task]
 
 
 def source_of(file: str) -> dict[str, Any]:
@@ -78,17 +78,17 @@ def make_plan(
     return Plan(settings, plan.reader, tuple(pieces), dev_fraction, seed, targets)
 
 
-def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[Span, str]]:
+def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[FileRange, str]]:
     """The pieces of a file, and the part of the corpus that each belongs to."""
     size = source_of(file)["bytes"]
     if not size:
         raise InputError(f"{file}: no sequences; the file is empty")
     if plan.kind.numeric:  # a series, however long, is one sequence
-        yield Span(file, 0, size, 1), ""
+        yield FileRange(file, 0, size, 1), ""
         return
     try:
         dev_start = _dev_start(file, size, plan) if plan.reader.is_text else 0
-        for span in plan.reader.spans(file, plan.settings, piece, targets=plan.targets, also_at=dev_start):
+        for span in plan.reader.ranges(file, plan.settings, piece, targets=plan.targets, also_at=dev_start):
             part = ("train" if span.start < dev_start else "dev") if plan.reader.is_text else ""
             yield span, part
     except OSError as error:
@@ -104,7 +104,7 @@ def _dev_start(file: str, size: int, plan: Plan) -> int:
         return min(boundary(handle, 0, size - round(size * plan.dev_fraction)), size)
 
 
-def split_examples(plan: Plan, piece: Piece) -> Iterator[tuple[str, Corpus]]:
+def split_examples(plan: Plan, piece: Piece) -> Iterator[tuple[str, RawData]]:
     """The sequences of a piece, some at a time, each with the part of the corpus that it belongs to."""
     random = np.random.default_rng((plan.seed, piece.number))
     some: dict[str, list[Example]] = {"train": [], "dev": []}
@@ -115,21 +115,21 @@ def split_examples(plan: Plan, piece: Piece) -> Iterator[tuple[str, Corpus]]:
         some["dev" if is_dev else "train"].append(example)
         symbols += len(example.input)
         if symbols >= SYMBOLS_AT_ONCE:
-            yield from _corpora(plan, some)
+            yield from _split_parts(plan, some)
             some, symbols = {"train": [], "dev": []}, 0
-    yield from _corpora(plan, some)
+    yield from _split_parts(plan, some)
 
 
-def _corpora(plan: Plan, some: dict[str, list[Example]]) -> Iterator[tuple[str, Corpus]]:
+def _split_parts(plan: Plan, some: dict[str, list[Example]]) -> Iterator[tuple[str, RawData]]:
     has_targets = plan.targets and not plan.kind.shifted
     for part, examples in some.items():
         if not examples:
             continue
-        corpus = sequences.corpus_of_examples(examples, plan.settings, targets=has_targets)
+        data = sequences.data_from_examples(examples, plan.settings, targets=has_targets)
         if not plan.kind.shifted or not plan.dev_fraction:
-            yield part, corpus
+            yield part, data
             continue
-        early, late = split_in_time(corpus, plan.dev_fraction)
+        early, late = split_in_time(data, plan.dev_fraction)
         yield "train", early
         if late is not None:
             yield "dev", late

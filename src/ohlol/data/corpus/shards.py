@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.corpus.store import Shard, digest_of_file
-from ohlol.data.layout import Layout
+from ohlol.data.layout import ArrayLayout
 from ohlol.data.mapped import in_memory
 from ohlol.utils.files import flush, flush_directory, write_error
 
@@ -50,7 +50,7 @@ class ShardWriter:
         layout: of the corpus.
     """
 
-    def __init__(self, folder: Path, name: str, layout: Layout):
+    def __init__(self, folder: Path, name: str, layout: ArrayLayout):
         self.final, self.layout = folder / name, layout
         self.folder = folder / (name + ".tmp")
         self._held = ExitStack()
@@ -88,8 +88,8 @@ class ShardWriter:
         if data.targets is not None:
             self.add_targets(in_memory(data.targets))
         try:
-            if data.forms is not None and data.spellings is not None:
-                self._add_forms(in_memory(data.forms), data.spellings)
+            if data.word_ids is not None and data.word_chars is not None:
+                self._add_words(in_memory(data.word_ids), data.word_chars)
             if data.bigrams is not None:
                 self.arrays["bigrams"].append(in_memory(data.bigrams))
         except OSError as error:
@@ -118,10 +118,10 @@ class ShardWriter:
             raise write_error(self.folder, error) from None
         self.sequences += len(ends)
 
-    def _add_forms(self, forms: NDArray[np.int64], spellings: Ragged) -> None:
-        """Append words by their spelling; each distinct word is stored once in a shard."""
-        values, offsets = in_memory(spellings.values), in_memory(spellings.offsets)
-        rows = np.empty(len(spellings), np.int64)
+    def _add_words(self, word_ids: NDArray[np.int64], word_chars: Ragged) -> None:
+        """Append words by their characters; each distinct word is stored once in a shard."""
+        values, offsets = in_memory(word_chars.values), in_memory(word_chars.offsets)
+        rows = np.empty(len(word_chars), np.int64)
         for row, (start, end) in enumerate(zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)):
             letters = values[start:end]
             key, count = letters.astype("<u4").tobytes(), len(self._words)
@@ -129,7 +129,7 @@ class ShardWriter:
             if len(self._words) > count:
                 self.arrays["spellings"].append(letters)
                 self.arrays["spelling_offsets"].append(np.array([self.arrays["spellings"].length]))
-        self.arrays["forms"].append(rows[forms])
+        self.arrays["forms"].append(rows[word_ids])
 
     def close(self) -> Shard:
         """Complete the shard and give it its name."""

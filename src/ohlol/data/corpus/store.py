@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
-from ohlol.data.layout import Layout
+from ohlol.data.layout import ArrayLayout
 from ohlol.data.mapped import Chain
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import read_json, write_json
 
 FORMAT = 1
@@ -46,7 +46,7 @@ class Shard:
     sequences: int
     steps: int
     words: int = 0
-    """Distinct words, if they are spelled."""
+    """Distinct words, if their characters are encoded."""
     letters: int = 0
     """Characters of all these words."""
     files: Mapping[str, str] = cast("Mapping[str, str]", None)
@@ -57,12 +57,12 @@ class Shard:
         """One of `PARTS`."""
         return self.name.partition("-")[0]
 
-    def lengths(self, whole: bool) -> dict[str, int]:
+    def lengths(self, per_sequence: bool) -> dict[str, int]:
         """The length of each array."""
         return {
             "inputs": self.steps,
             "offsets": self.sequences + 1,
-            "targets": self.sequences if whole else self.steps,
+            "targets": self.sequences if per_sequence else self.steps,
             "forms": self.steps,
             "spellings": self.letters,
             "spelling_offsets": self.words + 1,
@@ -145,7 +145,7 @@ def read_manifest(folder: Path) -> Manifest:
             str(data["data_sha256"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: is not the manifest of an encoded corpus: {short(error)}") from None
+        raise InputError(f"{path}: is not the manifest of an encoded corpus: {describe_error(error)}") from None
 
 
 def _shard(entry: dict[str, Any]) -> Shard:
@@ -161,7 +161,7 @@ def _shard(entry: dict[str, Any]) -> Shard:
     return shard
 
 
-def open_part(folder: Path, manifest: Manifest, part: str, layout: Layout) -> Dataset | None:
+def open_part(folder: Path, manifest: Manifest, part: str, layout: ArrayLayout) -> Dataset | None:
     """Map the arrays of a part into memory; None where it has no shards.
 
     Raises:
@@ -171,7 +171,10 @@ def open_part(folder: Path, manifest: Manifest, part: str, layout: Layout) -> Da
     if not shards:
         return None
     maps = {
-        name: [_mapped(folder / s.name / f"{name}.npy", dtype, (s.lengths(layout.whole)[name], *shape)) for s in shards]
+        name: [
+            _mapped(folder / s.name / f"{name}.npy", dtype, (s.lengths(layout.per_sequence)[name], *shape))
+            for s in shards
+        ]
         for name, (dtype, shape) in layout.arrays().items()
     }
 
@@ -186,19 +189,19 @@ def open_part(folder: Path, manifest: Manifest, part: str, layout: Layout) -> Da
     steps, words = [s.steps for s in shards], [s.words for s in shards]
     inputs = chain("inputs", layout.inputs)
     assert inputs is not None
-    forms, spellings = None, None
+    word_ids, word_chars = None, None
     if layout.chars:
-        forms = Chain(maps["forms"], limits=[w - 1 for w in words], shifts=_before(words), name=label("forms"))
+        word_ids = Chain(maps["forms"], limits=[w - 1 for w in words], shifts=_before(words), name=label("forms"))
         letters = chain("spellings", layout.chars)
         assert letters is not None
         ends = _offsets(maps["spelling_offsets"], [s.letters for s in shards], label("spelling_offsets"))
-        spellings = Ragged(letters, ends)
+        word_chars = Ragged(letters, ends)
     return Dataset(
         Ragged(inputs, _offsets(maps["offsets"], steps, label("offsets"))),
         chain("targets", layout.targets),
-        layout.whole,
-        forms,
-        spellings,
+        layout.per_sequence,
+        word_ids,
+        word_chars,
         chain("bigrams", layout.bigrams),
     )
 
@@ -234,7 +237,7 @@ def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, SyntaxError, RecursionError, OverflowError, MemoryError, TypeError) as error:
-        raise InputError(f"{path}: damaged: {short(error)}") from None
+        raise InputError(f"{path}: damaged: {describe_error(error)}") from None
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise InputError(f"{path}: damaged: it holds {array.dtype} {array.shape}, and should hold {dtype} {shape}")
     return array

@@ -1,4 +1,4 @@
-"""Tables from Parquet and Arrow files, read in bounded memory whatever sizes the files declare.
+"""Tables from Parquet and Arrow files, read in bounded memory regardless of declared sizes.
 
 Both formats hold rows in groups (row groups, record batches), each of which can be read alone. The memory that a group
 takes is checked before it is decompressed: in Parquet's footer, and in Arrow's metadata (arrow_size.py).
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from ohlol.data.lines import Place, Span, nfc, quote
+from ohlol.data.lines import FileRange, Place, nfc, quote
 from ohlol.data.readers.arrow_size import batch_sizes, check_size, column_size, text_column_bytes
 from ohlol.data.readers.tables import Row, Table
 from ohlol.utils.errors import InputError
@@ -22,8 +22,8 @@ PARQUET_CELLS, PARQUET_BYTES = 1 << 26, 1 << 32
 declare terabytes. Reading this many cells takes about a minute. A row group is read some rows at a time."""
 ARROW_BYTES = 1 << 30
 """Bytes of the largest record batch when decompressed; a batch is decompressed at once."""
-ROWS, CELLS, BYTES = 1 << 14, 1 << 20, 1 << 25
-"""Rows, cells and bytes of text, about, that become Python objects at once."""
+MAX_SLICE_ROWS, MAX_SLICE_CELLS, MAX_SLICE_BYTES = 1 << 14, 1 << 20, 1 << 25
+"""Approximate limits of one slice, which is converted to Python objects at once: rows, cells and bytes of text."""
 
 
 class Group(NamedTuple):
@@ -34,7 +34,7 @@ class Group(NamedTuple):
     """Bytes when decompressed."""
 
 
-def arrow_table(path: str, span: Span | None = None) -> Table:
+def arrow_table(path: str, span: FileRange | None = None) -> Table:
     """The table of a Parquet or Arrow file or of some of its groups; the place of a row is its number.
 
     Raises:
@@ -82,7 +82,7 @@ def _open_file(path: str) -> Generator[tuple[Any, Any]]:
         raise InputError(f"{path}: not {kind} file ({quote(error, MESSAGE_LIMIT)})") from None
 
 
-def _rows(path: str, span: Span | None) -> Iterator[Row]:
+def _rows(path: str, span: FileRange | None) -> Iterator[Row]:
     number = span.line - 1 if span is not None else 0
     with _open_file(path) as (file, _):
         for batch in _batches(path, file, span):
@@ -105,7 +105,7 @@ def _cells(column: Any) -> list[Any]:
     return (column.cast("string") if is_binary else column).to_pylist()
 
 
-def _batches(path: str, file: Any, span: Span | None) -> Iterator[Any]:
+def _batches(path: str, file: Any, span: FileRange | None) -> Iterator[Any]:
     """Some rows at a time of a file, or of those of its groups that a span names."""
     if _is_arrow(path):
         numbers = range(file.num_record_batches) if span is None else range(span.start, span.end)
@@ -114,7 +114,7 @@ def _batches(path: str, file: Any, span: Span | None) -> Iterator[Any]:
         return
     chosen = _row_groups(path, file) if span is None else range(span.start, span.end)  # a span's were checked before
     for number, _ in enumerate(chosen, span.start if span is not None else 0):
-        for batch in file.iter_batches(ROWS, row_groups=[number]):
+        for batch in file.iter_batches(MAX_SLICE_ROWS, row_groups=[number]):
             yield from _slices(path, batch)
 
 
@@ -125,8 +125,10 @@ def _slices(path: str, batch: Any) -> Iterator[Any]:
         batch = left.pop()
         sizes = [size for column in batch.columns if (size := column_size(column)) is not None]
         cells, size = sum(column.cells for column in sizes), sum(column.bytes for column in sizes)
-        if batch.num_rows > ROWS or (batch.num_rows > 1 and (cells > CELLS or size > BYTES)):
-            half = min(batch.num_rows // 2, ROWS)
+        if batch.num_rows > MAX_SLICE_ROWS or (
+            batch.num_rows > 1 and (cells > MAX_SLICE_CELLS or size > MAX_SLICE_BYTES)
+        ):
+            half = min(batch.num_rows // 2, MAX_SLICE_ROWS)
             left += [batch.slice(half), batch.slice(0, half)]
             continue
         check_size(path, "a row", cells, PARQUET_CELLS, size, ARROW_BYTES)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.utils.errors import InputError, short
+from ohlol.utils.errors import InputError, describe_error
 
 
 class ColumnSize(NamedTuple):
@@ -134,7 +134,7 @@ def batch_sizes(path: str, file: Any, limit: int) -> list[int]:
             check_size(path, "a record batch", 0, 0, sizes[-1], max(limit, len(file)))
         return sizes
     except (struct.error, ValueError, IndexError, TypeError) as error:
-        raise InputError(f"{path}: not an Arrow file ({short(error)})") from None
+        raise InputError(f"{path}: not an Arrow file ({describe_error(error)})") from None
 
 
 FOOTER_END = 10

@@ -9,18 +9,25 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ohlol.config import DataSettings
-from ohlol.data.lines import Example, Lines, Span
+from ohlol.data.lines import Example, FileRange, Lines
 from ohlol.data.readers.cutting import Boundary, cut_file, line_boundary
-from ohlol.data.targets import TARGETS, Targets
+from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 from ohlol.utils.registry import Registry
 
 if TYPE_CHECKING:
     from ohlol.data.readers.series import Series  # numpy, which `ohlol --help` does without
 
-CERTAIN, LIKELY, PROBABLE, POSSIBLE, LAST_RESORT = 1.0, 0.8, 0.6, 0.3, 0.1
-"""Degrees of confidence: the file's name says so; its first row has the form of this format and hardly of another; it
-suits this format better than most; nothing contradicts it; nothing else serves the task."""
+CERTAIN = 1.0
+"""Confidence where the name of the file has a suffix of this format."""
+LIKELY = 0.8
+"""Confidence where the first row has a form that hardly occurs in another format."""
+PROBABLE = 0.6
+"""Confidence where the first row suits this format better than most others."""
+POSSIBLE = 0.3
+"""Confidence where nothing in the file contradicts this format."""
+LAST_RESORT = 0.1
+"""Confidence of a format that is read only where no other serves the task."""
 
 
 class Confidence(NamedTuple):
@@ -52,7 +59,7 @@ class Reader:
 
     name: str
     """The value of the setting `format`."""
-    targets: tuple[Targets, ...]
+    targets: tuple[TargetKind, ...]
     """The kinds of targets that a file of this format holds; it serves every task with targets of such a kind."""
     level: str | None = None
     """The only level that this format has; None where it has all."""
@@ -63,7 +70,7 @@ class Reader:
 
     def serves(self, task: str) -> bool:
         """Whether the files of this format suit a task."""
-        return TARGETS[task] in self.targets
+        return TARGET_KINDS[task] in self.targets
 
     def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
         """How sure this reader is that a file is of its format; None where it is not, or where nothing shows it.
@@ -111,9 +118,9 @@ class Reader:
         del lines, settings, targets
         return line_boundary
 
-    def spans(
+    def ranges(
         self, file: str, settings: DataSettings, piece: int, *, targets: bool, also_at: int = 0
-    ) -> Iterator[Span]:
+    ) -> Iterator[FileRange]:
         """Cut a file into pieces that can be read alone.
 
         Args:
@@ -167,9 +174,9 @@ def infer_reader(head: Lines, settings: DataSettings) -> tuple[Reader, Confidenc
     return max(confidences, key=lambda one: one[1].score)
 
 
-def default_task(kind: Targets) -> str:
+def default_task(kind: TargetKind) -> str:
     """The task for targets of a kind: the first that was registered."""
-    return next(task for task, targets in TARGETS.items() if targets == kind)
+    return next(task for task, targets in TARGET_KINDS.items() if targets == kind)
 
 
 def default_reader(task: str) -> Reader:

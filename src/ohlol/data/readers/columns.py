@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from ohlol.config import DataSettings
-from ohlol.data.lines import Example, Line, Lines, Place, Span, error_at, is_row, nfc, quote
+from ohlol.data.lines import Example, FileRange, Line, Lines, Place, error_at, is_row, nfc, quote
 from ohlol.data.readers import json_lines
 from ohlol.data.readers.base import (
     CERTAIN,
@@ -36,13 +36,13 @@ from ohlol.data.readers.tables import (
     json_table,
     number,
 )
-from ohlol.data.symbols import Symbols, split_symbols
-from ohlol.data.targets import TARGETS, Targets
+from ohlol.data.symbols import Symbols, split_line
+from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
-CLASS, SERIES = Targets(per_sequence=True), Targets(shifted=True, numeric=True)
+CLASS, SERIES = TargetKind(per_sequence=True), TargetKind(shifted=True, numeric=True)
 NUMERIC_SHARE = 0.5
 """A column of which more cells hold numbers is numeric, and a cell without a number is an error."""
 
@@ -80,7 +80,7 @@ class ColumnsReader(Reader):
         if table is None:
             return Contents(settings, read_plain_lines(lines, settings.level))
         settings = resolve_columns(table, settings, keep=True)
-        if TARGETS[settings.task or ""].numeric:
+        if TARGET_KINDS[settings.task or ""].numeric:
             from ohlol.data.readers.series import read_series
 
             return Contents(settings, series=read_series(table, settings, targets=targets))
@@ -92,12 +92,12 @@ class ColumnsReader(Reader):
             return partial(csv_boundary, delimiter=delimiter_of(lines))
         return line_boundary
 
-    def spans(
+    def ranges(
         self, file: str, settings: DataSettings, piece: int, *, targets: bool, also_at: int = 0
-    ) -> Iterator[Span]:
+    ) -> Iterator[FileRange]:
         """Parquet and Arrow files are cut between groups of rows, by their size when decompressed."""
         if Lines(file).suffix not in self.binary_suffixes:
-            yield from super().spans(file, settings, piece, targets=targets, also_at=also_at)
+            yield from super().ranges(file, settings, piece, targets=targets, also_at=also_at)
             return
         from ohlol.data.readers.arrow import read_groups
 
@@ -107,7 +107,7 @@ class ColumnsReader(Reader):
         for end, group in enumerate(groups, 1):
             size, rows = size + group.size, rows + group.rows
             if size >= piece or end == len(groups):
-                yield Span(file, start, end, row)
+                yield FileRange(file, start, end, row)
                 start, row, size, rows = end, row + rows, 0, 0
 
     def _table(self, lines: Lines, settings: DataSettings, targets: bool) -> Table | None:
@@ -128,7 +128,7 @@ class ColumnsReader(Reader):
         first = lines.head.first()
         if lines.suffix in json_lines.SUFFIXES or (lines.suffix not in CSV and looks_like_json(first)):
             return "json"
-        may_be_plain = not targets and settings.task is not None and TARGETS[settings.task].per_sequence
+        may_be_plain = not targets and settings.task is not None and TARGET_KINDS[settings.task].per_sequence
         is_csv = not may_be_plain or lines.suffix in CSV or _names_input(first, settings)
         return "csv" if is_csv else "plain"
 
@@ -154,7 +154,7 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool) -> Data
     """
     settings = replace(settings, header=table.header)
     if settings.task is not None and settings.input and settings.target:
-        if TARGETS[settings.task].numeric:
+        if TARGET_KINDS[settings.task].numeric:
             return settings
         return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
     first = table.first()
@@ -168,7 +168,7 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool) -> Data
     chosen = [i for names in (settings.input, settings.target) if names for i in _find(table, names)]
     read = chosen or list(range(len(table.names)))
     task = settings.task or default_task(SERIES if set(read) <= set(numeric) else CLASS)
-    if TARGETS[task].numeric:
+    if TARGET_KINDS[task].numeric:
         inputs = settings.input or join_names(table.names[i] for i in numeric)
         for i, column in enumerate(stats):
             is_damaged = column.numeric_share > NUMERIC_SHARE and column.not_finite is not None
@@ -253,7 +253,7 @@ def _read_sequence(row: Row, names: tuple[str, ...], column: int, level: str | N
         raise error_at(
             row.place, f"column {quote(names[column])} is not a text; with `level` word lists of strings are read too"
         )
-    return split_symbols(nfc(str(cell)), level)
+    return split_line(nfc(str(cell)), level)
 
 
 def _read_class(row: Row, names: tuple[str, ...], column: int) -> str:

@@ -12,7 +12,7 @@ from ohlol.data.readers.column_names import find_column
 from ohlol.data.readers.cutting import Boundary, sentence_boundary
 from ohlol.data.readers.pairs import read_json_pairs
 from ohlol.data.readers.plain_lines import read_plain_lines
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError
 
 SUFFIXES = (".conll", ".conllu", ".conllup", ".conllx")
@@ -27,7 +27,7 @@ class ConllReader(Reader):
     """Words with a label each, one a line."""
 
     name = "conll"
-    targets = (Targets(),)
+    targets = (TargetKind(),)
     level = "word"
 
     def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
@@ -40,10 +40,10 @@ class ConllReader(Reader):
         return None
 
     def resolve(self, lines: Lines, settings: DataSettings, *, targets: bool) -> DataSettings:
-        """The names of the columns."""
+        """The settings with the names of the columns."""
         if not self._has_layout(lines, targets):
             return settings
-        return Layout.infer(lines.head, settings, targets=targets).complete(settings)
+        return ColumnLayout.infer(lines.head, settings, targets=targets).complete(settings)
 
     def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
         """Sentences; without targets the file may also be JSON objects with an input, or plain text."""
@@ -51,13 +51,13 @@ class ConllReader(Reader):
             if lines.suffix in json_lines.SUFFIXES:
                 return read_json_pairs(lines, replace(settings, input=None), targets=False)
             return read_plain_lines(lines, settings.level)
-        return read_sentences(lines, Layout.infer(lines.head, settings, targets=targets))
+        return read_sentences(lines, ColumnLayout.infer(lines.head, settings, targets=targets))
 
     def _has_layout(self, lines: Lines, targets: bool) -> bool:
         return targets or (lines.suffix not in json_lines.SUFFIXES and has_columns(lines))
 
     def check_labels(self, file: str, settings: DataSettings, labels: Iterable[str]) -> None:
-        """Refuse a column that is nowhere specified."""
+        """Refuse a column whose labels are all `_`."""
         if all(label == UNSPECIFIED for label in labels):
             raise InputError(f"{file}: column {quote(settings.target)} holds only _; choose another with `target`")
 
@@ -74,7 +74,7 @@ def has_columns(lines: Lines) -> bool:
 
 
 @dataclass(frozen=True)
-class Layout:
+class ColumnLayout:
     """The columns of a CoNLL file, and which of them are read."""
 
     names: tuple[str, ...]
@@ -85,7 +85,7 @@ class Layout:
     target: int | None
 
     @classmethod
-    def infer(cls, lines: Lines, settings: DataSettings, *, targets: bool) -> "Layout":
+    def infer(cls, lines: Lines, settings: DataSettings, *, targets: bool) -> "ColumnLayout":
         """Infer the layout from the first row, from `# global.columns` and from the columns that were chosen.
 
         Raises:
@@ -147,7 +147,7 @@ def _split_cells(text: str, tabs: bool) -> list[str]:
     return text.split("\t") if tabs else [cell for cell in text.split(" ") if cell]
 
 
-def read_sentences(lines: Lines, layout: Layout) -> Iterator[Example]:
+def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
     """Sentences of one token a line, with a blank line after each."""
     words: list[str] = []
     labels: list[str] = []

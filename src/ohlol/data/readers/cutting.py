@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ohlol.data.lines import LINE_LIMIT, Span
+from ohlol.data.lines import LINE_LIMIT, FileRange
 
 Boundary = Callable[[BinaryIO, int, int], int]
 """`boundary(handle, start, at)` is the first offset from `at` on at which a piece may begin, given that one begins at
 `start`."""
 
 
-def cut_file(file: str, boundary: Boundary, piece: int, also_at: int = 0) -> Iterator[Span]:
+def cut_file(file: str, boundary: Boundary, piece: int, also_at: int = 0) -> Iterator[FileRange]:
     """Cut a file at boundaries, about every `piece` bytes and at the offset `also_at`; raises OSError."""
     size = Path(file).stat().st_size
     with Path(file).open("rb") as handle:
@@ -20,7 +20,7 @@ def cut_file(file: str, boundary: Boundary, piece: int, also_at: int = 0) -> Ite
             end = also_at if start < also_at < size else size
             if end - start > piece:
                 end = min(boundary(handle, start, start + piece), end)
-            yield Span(file, start, end, line)
+            yield FileRange(file, start, end, line)
             line += _count_line_ends(handle, start, end) if end < size else 0
             start = end
 

@@ -11,8 +11,8 @@ from ohlol.data.readers.base import LAST_RESORT, LIKELY, Confidence, Reader
 from ohlol.data.readers.column_names import list_names
 from ohlol.data.readers.json_lines import is_strings, json_object, looks_like_json
 from ohlol.data.readers.plain_lines import require_symbols
-from ohlol.data.symbols import Symbols, split_symbols
-from ohlol.data.targets import Targets
+from ohlol.data.symbols import Symbols, split_line
+from ohlol.data.targets import TargetKind
 
 INPUT, TARGET = "input", "target"
 """The keys of a JSON object, unless the settings choose others."""
@@ -23,7 +23,7 @@ class PairsReader(Reader):
     """Two columns separated by a tab, or JSON objects with an input and a target."""
 
     name = "pairs"
-    targets = (Targets(),)
+    targets = (TargetKind(),)
 
     def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
         """Two columns of equal length, or JSON pairs; anything where a task with a label for each step is chosen."""
@@ -68,7 +68,7 @@ def is_json_pair(first: Line | None) -> bool:
 def _has_equal_columns(head: Lines, level: str | None) -> bool:
     first = head.first(is_row)
     cells = first.text.split("\t") if first else []
-    return len(cells) == 2 and len({len(split_symbols(nfc(cell), level)) for cell in cells}) == 1
+    return len(cells) == 2 and len({len(split_line(nfc(cell), level)) for cell in cells}) == 1
 
 
 def check_pair(place: Place, source: Symbols, target: Symbols, level: str) -> Example:
@@ -90,7 +90,7 @@ def _read_tsv_pairs(lines: Lines, level: str, targets: bool) -> Iterator[Example
     for text, place in lines:
         if "\t" not in text and not text.strip():
             continue
-        columns = [split_symbols(nfc(column), level) for column in text.split("\t")]
+        columns = [split_line(nfc(column), level) for column in text.split("\t")]
         if len(columns) > 2 or len(columns) < 1 + targets:
             raise error_at(place, f"columns in this line: {len(columns)}; a pair is two, separated by one tab")
         if targets:
@@ -118,7 +118,7 @@ def _json_symbols(line: Line, key: str, level: str) -> Symbols:
         raise error_at(line.place, f'no "{key}"; there are {list_names(tuple(entries))}')
     value: Any = entries[key]
     if isinstance(value, str):
-        return split_symbols(value, level)
+        return split_line(value, level)
     if not is_strings(value):
         raise error_at(line.place, f'"{key}" must be a string or a list of strings')
     if level == "char":

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from ohlol.data.lines import Example, Lines, Place, error_at, nfc
-from ohlol.data.symbols import Symbols, split_symbols
+from ohlol.data.symbols import Symbols, split_line
 
 
 def read_plain_lines(lines: Lines, level: str | None) -> Iterator[Example]:
     """A sequence for each line that is not blank."""
     for text, place in lines:
         if text.strip():
-            yield Example(split_symbols(nfc(text), level), None, place)
+            yield Example(split_line(nfc(text), level), None, place)
 
 
 def require_symbols(place: Place, sequence: Symbols) -> Symbols:

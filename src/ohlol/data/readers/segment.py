@@ -7,10 +7,10 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import Example, Lines, nfc
 from ohlol.data.readers import json_lines
 from ohlol.data.readers.base import Reader
-from ohlol.data.readers.conll import Layout, has_columns, read_sentences
+from ohlol.data.readers.conll import ColumnLayout, has_columns, read_sentences
 from ohlol.data.readers.cutting import Boundary, line_boundary, sentence_boundary
 from ohlol.data.readers.pairs import read_json_pairs
-from ohlol.data.targets import Targets
+from ohlol.data.targets import TargetKind
 
 
 class SegmentReader(Reader):
@@ -20,7 +20,7 @@ class SegmentReader(Reader):
     """
 
     name = "segment"
-    targets = (Targets(),)
+    targets = (TargetKind(),)
     level = "char"
 
     def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
@@ -73,5 +73,5 @@ def _segment_lines(lines: Lines, _: DataSettings, targets: bool) -> Iterator[Exa
 
 
 def _segment_conll(lines: Lines, settings: DataSettings, targets: bool) -> Iterator[Example]:
-    for words, _, place in read_sentences(lines, Layout.infer(lines.head, settings, targets=False)):
+    for words, _, place in read_sentences(lines, ColumnLayout.infer(lines.head, settings, targets=False)):
         yield Example("".join(words), label_words(list(words)) if targets else None, place)

@@ -14,7 +14,7 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
 from ohlol.data.readers.column_names import split_names, split_row
 from ohlol.data.readers.json_lines import json_object
-from ohlol.utils.errors import InputError, cut
+from ohlol.utils.errors import InputError, shorten
 
 DELIMITERS = (",", ";", "\t")
 CELL_LIMIT = 2**27
@@ -89,7 +89,7 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            why = cut(str(error))
+            why = shorten(str(error))
             raise error_at(place, f"not CSV ({why}); quotes in a cell are doubled, and the cell is quoted") from None
         if cells and (len(cells) > 1 or cells[0].strip()):
             yield Row(cells, place)

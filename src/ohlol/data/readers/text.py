@@ -6,15 +6,15 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import Example, Lines, Place, nfc
 from ohlol.data.readers.base import POSSIBLE, Confidence, Reader
 from ohlol.data.readers.cutting import Boundary, text_boundary
-from ohlol.data.symbols import split_text
-from ohlol.data.targets import Targets
+from ohlol.data.symbols import split_lines
+from ohlol.data.targets import TargetKind
 
 
 class TextReader(Reader):
     """Plain text."""
 
     name = "text"
-    targets = (Targets(shifted=True),)
+    targets = (TargetKind(shifted=True),)
     is_text = True
 
     def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
@@ -25,7 +25,7 @@ class TextReader(Reader):
     def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
         """The whole file as one sequence; its targets are its own symbols."""
         parts = [line.text for line in lines]
-        symbols = split_text(nfc("\n".join(parts) + ("\n" if lines.ended else "")), settings.level)
+        symbols = split_lines(nfc("\n".join(parts) + ("\n" if lines.ended else "")), settings.level)
         if symbols:
             yield Example(symbols, None, Place(lines.file, 1))
 

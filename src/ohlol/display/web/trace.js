@@ -160,7 +160,7 @@ function updateTexts() {
   byId("slider").setAttribute("aria-label", translate("step", { t: "" }).trim());
   byId("epochs").setAttribute("aria-label", translate("epoch"));
   byId("text").setAttribute("aria-label", translate("text"));
-  byId("horizon").textContent = horizonText();
+  byId("influence-length").textContent = influenceText();
   labelPlayers();
   drawModes();
   drawLayerButtons();
@@ -178,12 +178,12 @@ function summaryText() {
   return text + translate("difference", { value: frame.difference.toExponential(0) });
 }
 
-function horizonText() {
+function influenceText() {
   const saliency = frame.saliency;
   if (!saliency) return "";
-  if (saliency.horizon === null) return translate("no_horizon", { steps: saliency.count });
+  if (saliency.influence_length === null) return translate("no_influence_length", { steps: saliency.count });
   const bptt = translate("bptt", { steps: saliency.recommended_bptt });
-  return translate("horizon", { steps: saliency.horizon }) + " " + bptt;
+  return translate("influence_length", { steps: saliency.influence_length }) + " " + bptt;
 }
 
 // --- what the text is coloured by

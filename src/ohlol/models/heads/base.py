@@ -1,10 +1,10 @@
-"""The head of a model: from hidden states to logits, and from logits to loss, answers and probabilities.
+"""The head of a model: from hidden states to logits, and from logits to loss, predictions and probabilities.
 
-Whatever needs a model's answers asks its head: training, evaluation, inference, streaming, explanations, export and the
-server.
+Prediction takes labels from `decode` and alternatives from `n_best`. Training, evaluation, inference, streaming,
+explanations, export and the server all use the head.
 
-Shapes: N answers (the S steps of a packed batch, or its B sequences), T time steps, W = D*H width of the hidden state,
-K outputs (labels, symbols, or columns of numbers).
+Shapes: N predictions (the S steps of a packed batch, or its B sequences), T time steps, W = D*H width of the hidden
+state, K outputs (labels, symbols, or columns of numbers).
 """
 
 from abc import ABC, abstractmethod
@@ -18,18 +18,18 @@ from ohlol.utils.registry import Registry
 
 
 class Head(torch.nn.Module, ABC):
-    """What turns the hidden states of the last layer into answers.
+    """A module that turns the hidden states of the last layer into predictions.
 
-    A subclass is constructed with `(width, outputs)`. `batch_sizes` (T,) says which answers belong to one sequence, as
-    in a `PackedSequence`; None where each sequence has one answer.
+    A subclass is constructed with `(width, outputs)`. `batch_sizes` (T,) says which predictions belong to one
+    sequence, as in a `PackedSequence`; it is None where each sequence has one prediction.
     """
 
     numeric: ClassVar[bool] = False
-    """Whether an answer is a row of K numbers, instead of one of K labels."""
+    """Whether a prediction is a row of K numbers, instead of one of K labels."""
     is_identity: ClassVar[bool] = False
     """Whether the logits are the hidden states themselves."""
     decodes_by_argmax: ClassVar[bool] = False
-    """Whether answers are independent, `decode` is the argmax of their logits and `probabilities` is their softmax.
+    """Whether predictions are independent, `decode` is the argmax of their logits and `probabilities` is their softmax.
 
     The kernels compute both themselves."""
 
@@ -60,24 +60,32 @@ class Head(torch.nn.Module, ABC):
         """The loss of logits (N, K) against targets, (N,) labels or (N, K) numbers.
 
         Args:
-            logits: what `forward` gave.
-            targets: what should have come out.
-            batch_sizes: which answers belong to one sequence.
+            logits: the output of `forward`.
+            targets: the expected labels, or the expected numbers.
+            batch_sizes: which predictions belong to one sequence.
             weight: the weight of each label, (K,).
             label_smoothing: share of the target's probability spread over all labels, in [0, 1).
-            reduction: "mean" over the answers, their "sum", or "none" for (N,).
+            reduction: "mean" over the predictions, their "sum", or "none" for (N,).
         """
 
     @abstractmethod
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
-        """The best answers: labels (N,), or rows of numbers (N, K)."""
+        """The predictions: labels (N,), or rows of numbers (N, K).
+
+        A head whose labels depend on each other decodes the best sequence of labels, which may differ from the first
+        label of `n_best`.
+        """
 
     @abstractmethod
     def probabilities(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
-        """The probability of each label at each answer, (N, K); a numeric head raises TypeError."""
+        """The probability of each label at each prediction, (N, K); a numeric head raises TypeError."""
 
     def n_best(self, logits: Tensor, n: int, batch_sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """The n most probable labels of each answer: probabilities and labels, (N, n) each, best first."""
+        """The alternatives of each prediction: the n most probable labels.
+
+        Returns:
+            Probabilities and labels, (N, n) each, best first.
+        """
         probabilities = self.probabilities(logits, batch_sizes)
         best = probabilities.topk(min(n, probabilities.size(1)), dim=1)
         return best.values, best.indices
@@ -102,7 +110,7 @@ class LinearHead(Head):
 
 
 class LabelHead(Head):
-    """A head whose answers are independent of each other: the softmax of the logits, trained by cross-entropy."""
+    """A head whose predictions are independent of each other: the softmax of the logits, trained by cross-entropy."""
 
     decodes_by_argmax = True
 

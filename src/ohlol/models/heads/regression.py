@@ -7,7 +7,7 @@ from ohlol.models.heads.base import LinearHead, register
 
 
 class RegressionHead(LinearHead):
-    """A linear layer whose outputs are the answer, in the scaled units of the data."""
+    """A linear layer whose outputs are the predictions, in the scaled units of the data."""
 
     numeric = True
 
@@ -21,7 +21,7 @@ class RegressionHead(LinearHead):
         label_smoothing: float = 0.0,
         reduction: str = "mean",
     ) -> Tensor:
-        """The squared error, its mean over the K columns; reduced over the N answers."""
+        """The squared error, its mean over the K columns; reduced over the N predictions."""
         targets = targets.to(logits.dtype)
         if reduction == "none":
             return mse_loss(logits, targets, reduction="none").mean(dim=1)

@@ -1,4 +1,4 @@
-"""A second device for tests, built from other.cpp: what runs on it touches no tensor that is somewhere else."""
+"""A fake device for tests, built from fake_device.cpp, whose operations refuse tensors of other devices."""
 
 import subprocess
 import sys
@@ -9,32 +9,32 @@ from typing import Any
 import torch
 from torch import library as library_of_operations
 
-SOURCE = Path(__file__).with_name("other.cpp")
+SOURCE = Path(__file__).with_name("fake_device.cpp")
 
 
 def build(library: Path) -> str:
-    """Compile it; what the compiler says, or an empty string."""
+    """Compile the device; return the compiler's error messages, or an empty string."""
     root = Path(torch.__file__).parent
     include = [f"-I{root / 'include'}", f"-I{root / 'include/torch/csrc/api/include'}"]
     link = [f"-L{root / 'lib'}", "-ltorch_cpu", "-ltorch", "-lc10", f"-Wl,-rpath,{root / 'lib'}"]
     abi = f"-D_GLIBCXX_USE_CXX11_ABI={int(torch.compiled_with_cxx11_abi())}"
     command = ["c++", "-std=c++20", "-O0", "-w", "-shared", "-fPIC", abi, *include, str(SOURCE), "-o", str(library)]
-    made = subprocess.run([*command, *link], capture_output=True, text=True)
-    return "" if made.returncode == 0 else made.stderr or f"status {made.returncode}"
+    result = subprocess.run([*command, *link], capture_output=True, text=True)
+    return "" if result.returncode == 0 else result.stderr or f"status {result.returncode}"
 
 
 def install(library: Path) -> torch.Generator:
-    """Make torch know it as its accelerator, once a process; the generator that it draws from."""
+    """Register the device as torch's accelerator, once per process; return its random generator."""
     torch.utils.rename_privateuse1_backend("other")
     torch.ops.load_library(library)
-    drawn_from = torch.Generator()
+    generator_of_device = torch.Generator()
     module: Any = ModuleType("torch.other")
     module.is_available = module.is_initialized = lambda: True
     module.device_count, module.current_device = lambda: 1, lambda: 0
     module._is_in_bad_fork = lambda: False
-    module.manual_seed_all = drawn_from.manual_seed
-    module.get_rng_state = lambda device: drawn_from.get_state()
-    module.set_rng_state = lambda state, device: drawn_from.set_state(state)
+    module.manual_seed_all = generator_of_device.manual_seed
+    module.get_rng_state = lambda device: generator_of_device.get_state()
+    module.set_rng_state = lambda state, device: generator_of_device.set_state(state)
     module.get_device_name = lambda device: "of the tests"
     module.mem_get_info = lambda device: (module.free, 1 << 40)
     module.free = 1 << 40
@@ -45,7 +45,7 @@ def install(library: Path) -> torch.Generator:
     own = library_of_operations.Library("aten", "IMPL")
 
     def bernoulli(self: torch.Tensor, p: float = 0.5, generator: Any = None) -> torch.Tensor:
-        return self.copy_(torch.empty(self.shape, dtype=self.dtype).bernoulli_(p, generator=drawn_from))
+        return self.copy_(torch.empty(self.shape, dtype=self.dtype).bernoulli_(p, generator=generator_of_device))
 
     def dropout(x: torch.Tensor, p: float, train: bool | None) -> tuple[torch.Tensor, torch.Tensor]:
         mask = torch.ones_like(x).bernoulli_(1 - p)
@@ -53,5 +53,5 @@ def install(library: Path) -> torch.Generator:
 
     own.impl("bernoulli_.float", bernoulli, "PrivateUse1")
     own.impl("native_dropout", dropout, "PrivateUse1")
-    sys.modules["torch.other_library"] = own  # type: ignore[assignment]  # or its operations would go with it
-    return drawn_from
+    sys.modules["torch.other_library"] = own  # type: ignore[assignment]  # keeps the operations registered
+    return generator_of_device

@@ -1,7 +1,8 @@
-"""Photograph the page of `ohlol explain` from real runs: `python docs/make_seeing.py`.
+"""Take screenshots of the page of `ohlol explain` for docs/explaining.md: `python docs/make_explaining.py`.
 
-docs/seeing.png shows hello -> ohlol and how it was learned. docs/seeing-shakespeare.png shows a small LSTM on the first
-500,000 letters of Shakespeare, where those are at hand (`OHLOL_DATA`, as for the tests); it takes a minute or two.
+docs/explaining.png shows hello -> ohlol with its training history. docs/explaining-shakespeare.png shows a small LSTM
+on the first 500,000 letters of Shakespeare, if the data is available (`OHLOL_DATA`, as for the tests); it takes a
+minute or two.
 Needs a Chromium: `apt-get install chromium`.
 """
 
@@ -30,22 +31,24 @@ def hello(folder: Path, browser: Any) -> None:
     html = render_page(
         trace(model, "hello"), saliency=compute_saliency(model, "hello"), frames=trace_epochs(model, "hello")
     )
-    photograph(browser, html, folder, DOCS / "seeing.png", theme="light", keys=["ArrowRight"] * 2, whole=True)
+    save_screenshot(browser, html, folder, DOCS / "explaining.png", theme="light", keys=["ArrowRight"] * 2, whole=True)
 
 
 def shakespeare(folder: Path, browser: Any) -> None:
-    """The top of the page of a passage, in the dark."""
+    """The top of the page of a passage, in the dark theme."""
     text = (DATA / "tinyshakespeare/input.txt").read_text(encoding="utf-8")[:LETTERS]
     (folder / "shakespeare.txt").write_text(text, encoding="utf-8")
     model = fit(folder / "shakespeare.txt", hidden_size=96, embedding_size=32, epochs=4, batch_size=16)
     passage = text[PASSAGE]
     html = render_page(trace(model, passage), saliency=compute_saliency(model, passage))
-    to = DOCS / "seeing-shakespeare.png"
-    photograph(browser, html, folder, to, theme="dark", keys=["ArrowRight"] * 60, whole=False)
+    to = DOCS / "explaining-shakespeare.png"
+    save_screenshot(browser, html, folder, to, theme="dark", keys=["ArrowRight"] * 60, whole=False)
 
 
-def photograph(browser: Any, html: str, folder: Path, to: Path, *, theme: str, keys: list[str], whole: bool) -> None:
-    """Open a page, press keys, and take its picture."""
+def save_screenshot(
+    browser: Any, html: str, folder: Path, to: Path, *, theme: str, keys: list[str], whole: bool
+) -> None:
+    """Open a page, press keys, and save a screenshot."""
     file = folder / "page.html"
     file.write_text(html, encoding="utf-8")
     shown = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme=theme)
@@ -58,7 +61,7 @@ def photograph(browser: Any, html: str, folder: Path, to: Path, *, theme: str, k
 
 
 def main() -> None:
-    """Both pictures, or what can be had of them."""
+    """Take both screenshots, or only the first without the data."""
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as started:
         flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
         browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=flags)
@@ -66,7 +69,7 @@ def main() -> None:
         if DATA.is_dir():
             shakespeare(Path(folder), browser)
         else:
-            print(f"left seeing-shakespeare.png as it is: no data at {DATA}")
+            print(f"explaining-shakespeare.png was not updated: no data at {DATA}")
         browser.close()
 
 

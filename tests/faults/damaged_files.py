@@ -102,7 +102,7 @@ PIECES = (
 """Bytes that are inserted into files, beside random ones."""
 
 
-def spoiled(raw: bytes, rng: random.Random) -> bytes:
+def damage(raw: bytes, rng: random.Random) -> bytes:
     """A file changed in one to four places."""
     changed = bytearray(raw)
     for _ in range(rng.randint(1, 4)):

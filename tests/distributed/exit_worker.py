@@ -1,7 +1,7 @@
-"""One process of a run that ends as the tests ask, and says what threads it has left; knows nothing of checks.
+"""One process of a training that ends with a chosen error, and prints its remaining threads at exit.
 
-`python ending.py HOW RANK TRAIN...`: the process of that rank, or every one with `all`, ends its third step with the
-error HOW; `none` lets it train to the end.
+`python exit_worker.py HOW RANK TRAIN...`: the process of that rank, or every one with `all`, raises the error HOW in
+its third step; with `none` it trains to the end.
 """
 
 import atexit

@@ -1,6 +1,6 @@
-// A device for tests, "other": memory of its own, which numpy and the operations of the CPU may not read, and arithmetic
-// borrowed from the CPU once it is seen that every operand lies in that memory. Its recurrent layers ask of their callers
-// what cuDNN asks. Loaded with torch.ops.load_library.
+// A fake device for tests, "other". Numpy and the CPU's operations cannot access its memory. Its operations check that every
+// operand is in that memory and then use those of the CPU. Its recurrent layers have the requirements of cuDNN. Loaded with
+// torch.ops.load_library.
 #include <ATen/ATen.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/autocast_mode.h>

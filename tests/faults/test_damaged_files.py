@@ -1,4 +1,4 @@
-"""Spoiled data files of every format: each is read, or refused in one short line, in bounded memory and time."""
+"""Damaged data files of every format: each is read, or refused in one short line, in bounded memory and time."""
 
 import os
 import random
@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from damaged_files import FORMATS, damage, try_to_read
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from rubbish import FORMATS, spoiled, try_to_read
 
 from ohlol.config import DataSettings
 from ohlol.data import lines, sequences
@@ -20,11 +20,11 @@ from ohlol.data.readers.arrow import PARQUET_BYTES, arrow_table, read_groups
 from ohlol.utils.errors import InputError
 
 MUTATIONS = int(os.environ.get("OHLOL_MUTATIONS", "260"))
-"""Files spoiled, over all formats; `make faults` asks for 2,000."""
+"""Number of damaged files, over all formats; `make faults` asks for 2,000."""
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_spoiled_files(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_files(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make, name, how = FORMATS[kind]
     path = make(tmp_path / name)
     raw = path.read_bytes()
@@ -38,13 +38,13 @@ def test_spoiled_files(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[
     )
     @given(st.integers(0, 2**63))
     def spoil(seed: int) -> None:
-        path.write_bytes(spoiled(raw, random.Random(seed)))
+        path.write_bytes(damage(raw, random.Random(seed)))
         outcomes.append(try_to_read(path, how))
 
     spoil()
-    assert False in outcomes or name.endswith(".txt")  # a text may hold nearly anything
+    assert False in outcomes or name.endswith(".txt")  # nearly any file is a valid text
     with capsys.disabled():
-        print(f"{kind}: {len(outcomes)} spoiled files, {outcomes.count(False)} refused in one line, the others read")
+        print(f"{kind}: {len(outcomes)} damaged files, {outcomes.count(False)} refused in one line, the others read")
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -85,7 +85,7 @@ def test_a_line_over_the_limit_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
         sequences.read(path)
 
 
-def test_a_device_without_end_is_refused() -> None:
+def test_an_endless_device_is_refused() -> None:
     with pytest.raises(InputError, match=r"/dev/zero:1: a line of more than \d+ bytes"):
         sequences.read("/dev/zero")
 
@@ -103,7 +103,7 @@ def test_deep_json_is_refused(tmp_path: Path, depth: int) -> None:
     assert not try_to_read(path, DataSettings(format="pairs"))
 
 
-def test_a_key_twice_is_refused(tmp_path: Path) -> None:
+def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"input": ["a"], "target": ["b"], "target": ["c"]}\n')
     with pytest.raises(InputError, match=r"pairs\.jsonl:1: not JSON \(an object has the key 'target' twice\)"):
@@ -146,7 +146,7 @@ def test_a_small_parquet_file_of_a_large_text_is_refused(tmp_path: Path, nested:
         sequences.read(path, FORMATS["Parquet classes"][2])
 
 
-def test_parquet_texts_and_lists_are_as_they_were(tmp_path: Path) -> None:
+def test_parquet_texts_and_lists_are_read_unchanged(tmp_path: Path) -> None:
     arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     words = [["the", "cat"], ["a"], ["the", "the"]]
     rows = {"words": words, "name": ["x", None, "x"], "size": [1, 2, None], "of": [{"a": "b"}, None, {"a": "b"}]}
@@ -169,7 +169,7 @@ def test_bytes_in_parquet_are_texts_or_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["Parquet classes", "Arrow classes"])
-def test_spoiled_lengths_and_places(tmp_path: Path, kind: str) -> None:
+def test_damaged_lengths_and_offsets(tmp_path: Path, kind: str) -> None:
     """In the footer of Parquet and anywhere in Arrow: they must not end the process, nor take what is claimed."""
     make, name, how = FORMATS[kind]
     raw = make(tmp_path / name).read_bytes()
@@ -189,7 +189,7 @@ def test_spoiled_lengths_and_places(tmp_path: Path, kind: str) -> None:
     assert set(outcomes) == {False, True}
 
 
-def test_a_parquet_file_that_would_unpack_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parquet_file_that_unpacks_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make, name, how = FORMATS["Parquet classes"]
     path = make(tmp_path / name)
     for limit in ("PARQUET_CELLS", "PARQUET_BYTES"):
@@ -216,7 +216,7 @@ MANY = 1 << 22
 
 @pytest.mark.parametrize("compression", ["zstd", "lz4"])
 @pytest.mark.parametrize("dictionary", [False, True])
-def test_a_small_arrow_file_that_would_unpack_large_is_refused(
+def test_a_small_arrow_file_that_unpacks_large_is_refused(
     compression: str, dictionary: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By what its metadata say, before anything is unpacked."""
@@ -239,7 +239,7 @@ def test_a_small_arrow_file_that_would_unpack_large_is_refused(
 
 
 @pytest.mark.parametrize("claimed", [1 << 40, (1 << 63) - 1, -2, -(1 << 63)])
-def test_a_claim_of_terabytes_is_refused(claimed: int, tmp_path: Path) -> None:
+def test_a_declared_size_of_terabytes_is_refused(claimed: int, tmp_path: Path) -> None:
     text = "x" * 100_003
     path = arrow_bytes(tmp_path / "names.arrow", {"name": [text], "kind": ["a"]})
     raw, length = path.read_bytes(), len(text).to_bytes(8, "little")
@@ -250,7 +250,7 @@ def test_a_claim_of_terabytes_is_refused(claimed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text in many rows", "nothing in many rows", "many entries", "lists of nothing"])
-def test_a_small_arrow_file_that_stands_for_much_is_refused(
+def test_a_small_arrow_file_of_many_repeated_values_is_refused(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arrow = pytest.importorskip("pyarrow")
@@ -278,8 +278,8 @@ def test_a_small_arrow_file_that_stands_for_much_is_refused(
     assert time.monotonic() - began < 60
 
 
-def test_arrow_texts_and_lists_are_as_they_were(tmp_path: Path) -> None:
-    """Every kind of column, in slices of any size; what cannot be told before it is unpacked is no text."""
+def test_arrow_texts_and_lists_are_read_unchanged(tmp_path: Path) -> None:
+    """Every kind of column, in slices of any size; a column whose unpacked size is unknown is refused."""
     arrow = pytest.importorskip("pyarrow")
     texts = ["the", None, "", "cat" * 9]
     rows: dict[str, Any] = {
@@ -312,7 +312,7 @@ def test_arrow_texts_and_lists_are_as_they_were(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["names.arrow", "names.parquet"])
-def test_an_encoder_looks_at_every_group_before_it_cuts(
+def test_the_encoder_checks_every_row_group_before_cutting(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make, _, how = FORMATS["Arrow classes" if name.endswith("arrow") else "Parquet classes"]
