@@ -14,7 +14,8 @@ kernel:
 	cmake --build build/kernel
 	cp build/kernel/_kernel*.so "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("platlib"))')/ohlol/ops/"
 
-# Run the parity tests with AddressSanitizer and UndefinedBehaviorSanitizer, without leak detection, since Python itself leaks.
+# Run the parity tests and 20,000 hostile calls with AddressSanitizer and UndefinedBehaviorSanitizer, without leak detection,
+# since Python itself leaks. sanitized.py imports the package before pytest, which warns that it cannot rewrite jaxtyping.
 sanitize:
 	cmake -S . -B $(SANITIZED) -G Ninja -DOHLOL_SANITIZE=ON \
 	  -DPython_EXECUTABLE="$$($(abspath $(BIN))/python -c 'import sys; print(sys.executable)')"
@@ -24,9 +25,10 @@ sanitize:
 	cp $(SANITIZED)/_kernel*.so $(SANITIZED)/site/ohlol/ops/
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so) \
 	  $$($(CXX) -print-file-name=libstdc++.so)" \
-	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED)/site \
-	  $(abspath $(BIN))/python tests/parity/sanitized.py -q -p no:cacheprovider tests/parity/test_layers.py tests/parity/test_functions.py \
-	  tests/parity/test_threads.py tests/parity/test_streams.py -k "not bench"
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=$(SANITIZED)/site OHLOL_HOSTILE=2300 \
+	  $(abspath $(BIN))/python tests/parity/sanitized.py -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning \
+	  tests/parity/test_layers.py tests/parity/test_functions.py tests/parity/test_threads.py tests/parity/test_streams.py \
+	  tests/parity/test_hostile.py -k "not bench"
 
 # Run the tests of opacus on ohlol's layers instead of torch.nn's. opacus compares its own layers with torch.nn's; the tests are
 # part of its wheel, and its dependencies are not installed.

@@ -2,6 +2,8 @@
 // than an array.
 //
 // Nothing is checked here: ops/ has checked shapes, dtypes and strides. The GIL is released while a kernel runs.
+#include <pthread.h>
+
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -30,6 +32,12 @@ std::atomic<bool> poison{false};  // for tests: fill scratch memory with NaN bef
 
 constexpr double default_serial_below = 4e5;
 std::atomic<double> serial_below{default_serial_below};
+
+// fork() copies the calling thread only. The OpenMP pool of the child still lists the threads of the parent, and a parallel
+// region would wait for them forever; so a forked process runs every call on one thread.
+std::atomic<bool> forked{false};
+
+int usable_threads(i64 threads) { return forked ? 1 : static_cast<int>(threads); }
 
 class Arena {
   public:
@@ -88,6 +96,18 @@ using Address = std::uintptr_t;
 template <class T>
 T* pointer(Address address) {
     return reinterpret_cast<T*>(address);
+}
+
+// The first of the T batch sizes of a packed batch, or 0 unless they are positive, descending and `rows` in total.
+i64 packed_batch(Address batch_sizes, i64 T, i64 rows) {
+    const i64* sizes = pointer<const i64>(batch_sizes);
+    i64 before = rows;
+    for (i64 t = 0; t < T; ++t) {
+        if (sizes[t] < 1 || sizes[t] > before || sizes[t] > rows) return 0;
+        before = sizes[t];
+        rows -= before;
+    }
+    return rows == 0 && T > 0 ? sizes[0] : 0;
 }
 
 // The arguments of one layer in one direction as Python passes them; see kernel_args.h for their shapes. Most are addresses,
@@ -167,7 +187,7 @@ nb::dict kernel_numbers() {
 
 template <class T>
 void fill_layer_args(LayerArgs<T>& args, const LayerCall& call, std::vector<i64>& offsets) {
-    args.cell = cell_of(call.kernel), args.threads = static_cast<int>(call.threads), args.reverse = call.reverse != 0;
+    args.cell = cell_of(call.kernel), args.threads = usable_threads(call.threads), args.reverse = call.reverse != 0;
     args.T_ = call.T, args.B = call.B, args.H = call.H, args.I = call.I;
     args.serial_below = serial_below;
     args.batch_sizes = pointer<const i64>(call.batch_sizes);
@@ -287,7 +307,7 @@ void bind_packed_layers(nb::module_& m, const char* name) {
             "step",
             [](Layers& self, int threads, Address x, i64 id, Address h, Address c, Address out) {
                 nb::gil_scoped_release release;
-                self.step(threads, pointer<const T>(x), id, pointer<T>(h), pointer<T>(c), pointer<T>(out));
+                self.step(usable_threads(threads), pointer<const T>(x), id, pointer<T>(h), pointer<T>(c), pointer<T>(out));
             },
             nb::kw_only(), "threads"_a, "x"_a, "id"_a, "h"_a, "c"_a, "out"_a)
         .def(
@@ -297,8 +317,8 @@ void bind_packed_layers(nb::module_& m, const char* name) {
                 std::vector<i64> best;
                 {
                     nb::gil_scoped_release release;
-                    self.step_batch(threads, slots, pointer<const T>(x), ids, pointer<T>(h), pointer<T>(c),
-                                    pointer<T>(logits), best);
+                    self.step_batch(usable_threads(threads), slots, pointer<const T>(x), ids, pointer<T>(h),
+                                    pointer<T>(c), pointer<T>(logits), best);
                 }
                 return best;
             },
@@ -308,8 +328,8 @@ void bind_packed_layers(nb::module_& m, const char* name) {
             [](Layers& self, int threads, i64 id, Address h, Address c, i64 count, double temperature, i64 top_k, double top_p,
                std::uint64_t seed, Address ids) {
                 nb::gil_scoped_release release;
-                self.generate(threads, id, pointer<T>(h), pointer<T>(c), count, {temperature, top_k, top_p, seed},
-                              pointer<i64>(ids));
+                self.generate(usable_threads(threads), id, pointer<T>(h), pointer<T>(c), count,
+                              {temperature, top_k, top_p, seed}, pointer<i64>(ids));
             },
             nb::kw_only(), "threads"_a, "id"_a, "h"_a, "c"_a, "count"_a, "temperature"_a, "top_k"_a, "top_p"_a, "seed"_a,
             "ids"_a);
@@ -319,12 +339,14 @@ void bind_packed_layers(nb::module_& m, const char* name) {
 
 NB_MODULE(_kernel, m) {
     select_variant(supported().front());
+    pthread_atfork(nullptr, nullptr, [] { forked = true; });
     m.def("supported", &supported, "The variants this machine runs, fastest first.");
     m.def("select", &select_variant, "Choose the variant for all later calls.");
     m.def("selected", [] { return selected_variant.load()->name; }, "The variant in use.");
     m.def("set_poison", [](bool on) { poison = on; }, "Fill scratch memory with NaN before each call.");
     m.attr("SERIAL_BELOW") = default_serial_below;
     m.def("set_serial_below", [](double work) { serial_below = work; }, "Multiplications below which one thread runs a call.");
+    m.def("packed_batch", &packed_batch, "The first batch size, or 0 unless they are positive, descending and `rows` in total.");
     m.attr("KERNELS") = kernel_numbers();
     m.attr("FORWARD_ARGUMENTS") = nb::cast(forward_parser().names());
     m.attr("BACKWARD_ARGUMENTS") = nb::cast(backward_parser().names());

@@ -193,3 +193,17 @@ def test_incompatible_settings_are_refused(settings: dict[str, Any], sizes: Size
 def test_a_model_that_reads_characters_requires_them() -> None:
     with pytest.raises(ValueError, match="give PackedInputs with `word_chars`"):
         model_of("spelled")(PackedInputs.of(gather(dataset("embedding"), np.array([0]))))
+
+
+@pytest.mark.parametrize("cell", [*CELLS[:3], "loop"])
+@pytest.mark.parametrize("kind", ["onehot", "embedding"])
+def test_wrong_ids_and_batch_sizes_are_refused(kind: str, cell: str) -> None:
+    model = model_of(kind, **({"loop": True} if cell == "loop" else cell_settings(cell)))
+    ids, sizes = torch.zeros(8, dtype=torch.int64), torch.tensor([3, 3, 2])
+    assert model(PackedInputs(ids, sizes))[0].shape == (8, 4)
+    for id in (5, 10**6, -1):
+        with pytest.raises((IndexError, RuntimeError)):
+            model(PackedInputs(torch.full_like(ids, id), sizes))
+    for wrong in ([2, 4, 2], [2, 4, 0, 2], [2, 2, 2, 2, 2], [10, -2]):
+        with pytest.raises((ValueError, RuntimeError)):
+            model(PackedInputs(ids, torch.tensor(wrong)))

@@ -184,3 +184,18 @@ def test_docstrings() -> None:
     result = doctest.testmod(layers)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("layer_class", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_replaced_bias_is_broadcast_as_torch_does(layer_class: type[torch.nn.RNNBase]) -> None:
+    torch.manual_seed(0)
+    layer: Any = layer_class(5, 8)
+    x = torch.randn(4, 2, 5)
+    layer.bias_hh_l0.data = torch.zeros(len(layer.bias_hh_l0))
+    expected = layer(x)[0]
+    layer.bias_hh_l0.data = torch.zeros(1)
+    assert "the weights do not fit" in nn.explain_backend(layer, x)
+    torch.testing.assert_close(layer(x)[0], expected)
+    layer.weight_hh_l0.data = torch.zeros(1)
+    with pytest.raises(RuntimeError):
+        layer(x)

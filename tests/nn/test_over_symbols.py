@@ -68,3 +68,33 @@ def test_gradients_are_equal_bit_for_bit() -> None:
     ]
     for again in grads[1:]:
         assert all(torch.equal(a, b) for a, b in zip(grads[0], again, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("ids", "error"),
+    [
+        ([10**6] * 9, IndexError),
+        ([-1] * 9, IndexError),
+        (torch.zeros(9, dtype=torch.int32), TypeError),
+        (torch.zeros(9, dtype=torch.bool), TypeError),
+        (torch.zeros(9), TypeError),
+    ],
+)
+def test_wrong_ids_are_refused(ids: list[int] | torch.Tensor, error: type[Exception]) -> None:
+    symbols = torch.as_tensor(ids)
+    for vectors in (None, torch.zeros(V, I)):
+        layer = nn.GRU(V if vectors is None else I, H)
+        with pytest.raises(error):
+            nn.over_symbols(layer, symbols[:, None], vectors, None)
+        with pytest.raises(error):
+            nn.over_symbols(layer, symbols, vectors, torch.tensor([5, 4]))
+    with pytest.raises(ValueError, match="need batch_sizes"):
+        nn.over_symbols(nn.GRU(V, H), torch.zeros(9).long(), None, None)
+
+
+def test_ids_with_batch_first() -> None:
+    layer, ids = nn.GRU(V, H, batch_first=True), torch.randint(V, (2, 9))
+    state = torch.randn(1, 2, H)
+    result = nn.over_symbols(layer, ids, None, None, state)
+    assert result is not None
+    torch.testing.assert_close(result[0], layer(one_hot(ids, V).float(), state)[0])

@@ -7,7 +7,7 @@ import pickle
 import pytest
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pack_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 from ohlol import nn
 
@@ -257,3 +257,68 @@ def test_export_trace_script_and_compile(kind: type[torch.nn.RNNBase]) -> None:
     assert_same("script", torch.jit.script(_Outer(layer))(x), expected, torch.float32)
     assert_same("compile", torch.compile(layer, backend="eager")(x)[0], expected, torch.float32)
     assert nn.explain_backend(layer, x).startswith("kernel")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("lengths", [(), (2, 4, 1)])
+def test_batched_gradients(cell: str, lengths: tuple[int, ...]) -> None:
+    """`is_grads_batched` and a vectorized Jacobian batch the gradients by vmap, which the kernels cannot read."""
+    case = Case(cell, T=4, B=3, H=4, lengths=lengths, num_layers=2 if lengths else 1, bidirectional=bool(lengths))
+    theirs, ours, tensors = _pair(case)
+    results: list[list[Tensor]] = []
+    for layer in (theirs, ours):
+        leaves = [*(t.clone().requires_grad_() for t in tensors), *layer.parameters()]
+        out = call(case, layer, leaves[: len(tensors)])[0]
+        grads = torch.randn(5, *out.shape, dtype=F64, generator=torch.Generator().manual_seed(2))
+        batched = torch.autograd.grad(out, leaves, grads, is_grads_batched=True)
+        jacobian = torch.autograd.functional.jacobian(
+            lambda x, layer=layer: call(case, layer, [x, *tensors[1:]])[0], tensors[0], vectorize=True
+        )
+        results.append([*batched, jacobian])
+    for a, b in zip(*results, strict=True):
+        assert_same("batched", b, a, F64)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradcheck_of_batched_gradients(cell: str) -> None:
+    case = Case(cell, T=3, B=2, inputs=2, H=3)
+    _, ours, tensors = _pair(case)
+    leaves = tuple(t.requires_grad_() for t in tensors)
+    assert torch.autograd.gradcheck(lambda *t: tuple(call(case, ours, list(t))), leaves, check_batched_grad=True)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_weights_replaced_before_backward(cell: str, num_layers: int) -> None:
+    """`Tensor.data` replaces a saved weight unseen by autograd: an error, not a read outside of its memory."""
+    for weight in (torch.zeros(1), torch.zeros(17).double(), torch.zeros(3, 5).half()):
+        _, ours, tensors = _pair(Case(cell, num_layers=num_layers))
+        out = call(Case(cell, num_layers=num_layers), ours, [t.requires_grad_() for t in tensors])[0]
+        ours.weight_hh_l0.data = weight
+        with pytest.raises((RuntimeError, IndexError)):
+            torch.autograd.grad(out.sum(), tensors)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_batch_sizes_changed_before_backward(cell: str) -> None:
+    _, ours, _ = _pair(Case(cell))
+    x, sizes = torch.randn(6, 5, dtype=F64, requires_grad=True), torch.tensor([3, 2, 1])
+    expected = torch.autograd.grad(ours(PackedSequence(x, sizes))[0].data.sum(), x)[0]
+    out = ours(PackedSequence(x, sizes))[0].data.sum()
+    sizes[:] = 10**6
+    assert torch.equal(torch.autograd.grad(out, x)[0], expected)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_arguments_that_depend_on_each_other(cell: str) -> None:
+    """A state computed from the input has its own gradient, in a double backward, too."""
+    case = Case(cell, T=4, B=2, inputs=3, H=3)
+    theirs, ours, (x, *_) = _pair(case)
+    results: list[tuple[Tensor, Tensor]] = []
+    for layer in (theirs, ours):
+        leaf = x.clone().requires_grad_()
+        out = call(case, layer, [leaf, *([leaf[:1].tanh()] * (2 if cell == "lstm" else 1))])[0]
+        (grad,) = torch.autograd.grad(out.square().sum(), leaf, create_graph=True)
+        results.append((grad, torch.autograd.grad(grad.square().sum(), leaf)[0]))
+    for a, b in zip(*results, strict=True):
+        assert_same("dependent", b, a, F64)

@@ -1,14 +1,16 @@
 """More threads than entries, more entries than threads, and concurrent callers: the results of one thread."""
 
+import multiprocessing
 import threading
 
+import numpy
 import pytest
 import torch
 
 from ohlol import nn
 
 from .helpers import CELLS, Case, check, outputs_and_gradients
-from .tolerances import assert_same
+from .tolerances import RELATIVE, assert_same
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])
@@ -60,3 +62,35 @@ def test_same_thread_count_same_bits(threaded: None) -> None:
 
 def test_the_kernel_is_used() -> None:
     assert nn.explain_backend(nn.RNN(2, 3), torch.ones(4, 1, 2)).startswith("kernel")
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_forked_process_runs_on_one_thread(cell: str) -> None:
+    """The OpenMP threads of the parent do not exist in the child, which would wait for them forever."""
+    torch.set_num_threads(2)
+    case = Case(cell, T=10, B=8, inputs=64, H=64, dtype=torch.float32)
+    _, layer = case.layers()
+    (x, *_) = case.tensors()
+    expected = _run(layer, x)  # starts the threads
+    process = multiprocessing.get_context("fork").Process(target=_compare, args=(layer, x, expected))
+    process.start()
+    process.join(60)
+    hangs = process.is_alive()
+    process.kill()
+    process.join()
+    assert not hangs
+    assert process.exitcode == 0
+    assert all(numpy.array_equal(a, b) for a, b in zip(_run(layer, x), expected, strict=True))
+
+
+def _run(layer: torch.nn.Module, x: torch.Tensor) -> list[numpy.ndarray]:
+    """The output and the gradients; no operation of torch that would start threads of its own."""
+    out = layer(x)[0]
+    grads = torch.autograd.grad(out, list(layer.parameters()), torch.ones_like(out))
+    return [tensor.detach().numpy() for tensor in (out, *grads)]
+
+
+def _compare(layer: torch.nn.Module, x: torch.Tensor, expected: list[numpy.ndarray]) -> None:
+    assert torch.get_num_threads() == 2
+    for forked, parent in zip(_run(layer, x), expected, strict=True):
+        assert numpy.abs(forked - parent).max() <= RELATIVE[torch.float32] * max(1, numpy.abs(parent).max())

@@ -115,8 +115,8 @@ class SequenceModel(torch.nn.Module):
         encoder = self.encoder
         if isinstance(self.layers, CellLoop) or not encoder.is_lookup:
             return None
-        T, B = len(steps.batch_sizes), int(steps.batch_sizes[0])
-        ids = steps.inputs.view(T, B) if len(steps.inputs) == T * B else steps.inputs
+        dense = _dense_shape(steps.batch_sizes, len(steps.inputs))
+        ids = steps.inputs if dense is None else steps.inputs.view(dense)
         vectors = None if encoder.onehot else encoder.embedding.weight
         hx = state if state is None or len(state) == 2 else state[0]
         result = nn.over_symbols(self.layers, ids, vectors, steps.batch_sizes, hx)
@@ -182,17 +182,24 @@ class SequenceModel(torch.nn.Module):
         self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: LayerStates | None
     ) -> tuple[Float[Tensor, "S DH"], LayerStates]:
         """The layers alone: the hidden states of the last layer at every step, and the final state of all layers."""
-        T, B = len(batch_sizes), int(batch_sizes[0])
         if self.looped:
             return self.layers(PackedSequence(x, batch_sizes), state)
         hx = state if state is None or len(state) == 2 else state[0]
-        if len(x) == T * B:  # all sequences have T steps: packed and dense layout are the same
-            output, final = self.layers(x.view(T, B, -1), hx)
-            output = output.reshape(T * B, -1)
+        dense = _dense_shape(batch_sizes, len(x))
+        if dense is not None:  # packed and dense layout are the same
+            output, final = self.layers(x.view(*dense, x.size(1)), hx)
+            output = output.reshape(len(x), -1)
         else:
             packed, final = self.layers(PackedSequence(x, batch_sizes), hx)
             output = packed.data
         return output, final if isinstance(final, tuple) else (final,)
+
+
+def _dense_shape(batch_sizes: Tensor, S: int) -> tuple[int, int] | None:
+    """(T, B) where all sequences have T steps, so that the S rows are a dense batch."""
+    sizes = batch_sizes.tolist()
+    T, B = len(sizes), sizes[0]
+    return (T, B) if sizes.count(B) == T and S == T * B else None
 
 
 def runs_in_loop(settings: ModelSettings) -> bool:

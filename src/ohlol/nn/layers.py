@@ -7,27 +7,39 @@ where they apply and torch's own path everywhere else; `explain_backend` says wh
 
 # pyright: reportPrivateUsage=false
 # Torch's layers and modes have no public interface for some of their state; it is read where torch itself reads it.
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import (
+    _get_tracing_state,
+    _is_any_autocast_enabled,
+    _len_torch_dispatch_stack,
+    _len_torch_function_stack,
+)
 from torch.autograd import forward_ad
-from torch.backends import cudnn
-from torch.nn.parameter import Parameter
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
 from ohlol.nn.shape_errors import advised
-from ohlol.ops import LayerSpec, embedding_table, one_hot_table, recurrence, selected
+from ohlol.ops import LayerSpec, embedding_table, one_hot_table, selected
 from ohlol.ops.backend import ABSENT
+from ohlol.ops.recurrence import run_checked
+from ohlol.ops.validation import TENSOR_TYPES, check_ids, find_unreadable, packed_batch, weight_shapes
 
-_TENSOR_TYPES = (Tensor, Parameter)
 ONE_STEP = 1 << 16
 """Recurrent weights from which one step of a cell with one state takes less time than packing them."""
 _CELL_NAMES = {spec.torch_mode: name for name, spec in CELLS.items() if spec.torch_mode is not None}
 """The cell of a torch layer with this `mode`."""
 _PAIR_MODES = frozenset(spec.torch_mode for spec in CELLS.values() if len(spec.states) > 1)
 """The modes of layers whose state is a pair (h, c)."""
+
+# Bound once: looking these up in torch at each call takes as long as calling them.
+_is_compiling = torch.compiler.is_compiling
+_current_functorch_level: Callable[[], int | None] = torch._C._functorch.maybe_current_level  # pyright: ignore[reportAttributeAccessIssue]
+_STRIDED = torch.strided
+UNFIT_WEIGHTS = "the weights do not fit"
 
 
 @advised
@@ -47,31 +59,18 @@ class LSTMCell(torch.nn.LSTMCell):
 
 def _tracing() -> str:
     """Why torch must see every operation of this call, or an empty string."""
-    if torch.compiler.is_compiling():
+    if _is_compiling():
         return "torch.compile or torch.export is tracing"
-    if torch._C._get_tracing_state() is not None:  # pyright: ignore[reportUnnecessaryComparison]
+    if _get_tracing_state() is not None:  # pyright: ignore[reportUnnecessaryComparison]
         return "torch.jit is tracing"
-    if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
+    if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         return "autocast chooses the dtypes"
-    if torch._C._functorch.maybe_current_level() is not None:  # pyright: ignore[reportAttributeAccessIssue]
+    if _current_functorch_level() is not None:
         return "a torch.func transform is active"
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation is active"
-    if torch._C._len_torch_dispatch_stack() or torch._C._len_torch_function_stack():
+    if _len_torch_dispatch_stack() or _len_torch_function_stack():
         return "a torch dispatch or function mode is active"
-    return ""
-
-
-def _unfit(tensor: Any, dtype: torch.dtype) -> str:
-    """Why the kernels cannot read a tensor, or an empty string."""
-    if type(tensor) not in _TENSOR_TYPES:
-        return f"a tensor is a {type(tensor).__name__}, not a plain torch.Tensor"
-    if not tensor.is_cpu:
-        return f"a tensor is on {tensor.device}, the kernels run on the CPU"
-    if tensor.dtype is not dtype:
-        return f"a tensor has dtype {tensor.dtype}, another has {dtype}"
-    if tensor.layout is not torch.strided:
-        return f"a tensor has layout {tensor.layout}"
     return ""
 
 
@@ -96,7 +95,7 @@ def _reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
     weights = _flat_weights(layer)
     packed = isinstance(input, PackedSequence)
     x = input.data if packed else input
-    if type(x) not in _TENSOR_TYPES:
+    if type(x) not in TENSOR_TYPES:
         return f"the input is a {type(x).__name__}, not a plain torch.Tensor"
     dtype = x.dtype
     if dtype is not torch.float32 and dtype is not torch.float64:
@@ -111,21 +110,49 @@ def _reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
     else:
         states = (state,)
     for tensor in (x, *states, *weights):
-        if unfit := _unfit(tensor, dtype):
-            return unfit
-    misfit = _misfit(layer, x, input.batch_sizes if packed else None, states)
+        # The conditions of find_unreadable: a call would take as long as they do.
+        if (
+            type(tensor) not in TENSOR_TYPES
+            or not tensor.is_cpu
+            or tensor.dtype is not dtype
+            or tensor.layout is not _STRIDED
+        ):
+            return _find_unreadable(x, states, weights, dtype)
+    shapes = weight_shapes(
+        _CELL_NAMES[layer.mode],
+        layer.input_size,
+        layer.hidden_size,
+        layer.num_layers,
+        2 if layer.bidirectional else 1,
+        layer.bias,
+    )
+    if [weight.shape for weight in weights] != shapes:
+        return f"{UNFIT_WEIGHTS}: their shapes are not those of the layer"
+    misfit = _misfit(layer, x, input if packed else None, states)
     if not misfit and not is_pair and x.numel() == layer.input_size and weights[1].numel() >= ONE_STEP:
         return "one step of one sequence: torch's product with a vector needs no packed weights and is faster"
     return misfit
 
 
-def _misfit(layer: torch.nn.RNNBase, x: Tensor, batch_sizes: Tensor | None, states: tuple[Tensor, ...]) -> str:
-    """Why the shapes must go to torch: wrong shapes, whose error is torch's, and empty batches; or an empty string."""
+def _find_unreadable(x: Tensor, states: tuple[Any, ...], weights: list[Any], dtype: torch.dtype) -> str:
+    """The reason against the first tensor that the kernels cannot read."""
+    for tensor in (x, *states):
+        if unreadable := find_unreadable(tensor, dtype):
+            return unreadable
+    unreadable = next(filter(None, (find_unreadable(weight, dtype) for weight in weights)))
+    return f"{UNFIT_WEIGHTS}: {unreadable}" if all(type(w) in TENSOR_TYPES for w in weights) else unreadable
+
+
+def _misfit(layer: torch.nn.RNNBase, x: Tensor, packed: PackedSequence | None, states: tuple[Tensor, ...]) -> str:
+    """Why the shapes must go to torch: wrong ones, whose error is torch's, and empty batches; or an empty string."""
     dim = x.dim()
-    if batch_sizes is not None:
-        if dim != 2 or not batch_sizes.is_cpu or batch_sizes.dtype is not torch.int64 or not len(batch_sizes):
-            return "the packed batch is not one of (S, I) and (T,) on the CPU"
-        B: int | None = int(batch_sizes[0])
+    if packed is not None:
+        _, batch_sizes, sorted_indices, _ = packed
+        B: int | None = packed_batch(batch_sizes, x.size(0)) if dim == 2 else 0
+        if not B:
+            return "the packed batch is not one of (S, I) and (T,) on the CPU, in descending order and S in total"
+        if sorted_indices is not None and sorted_indices.shape != (B,):
+            return f"the packed batch has sorted_indices of shape {tuple(sorted_indices.shape)}, expected {(B,)}"
     elif dim == 3:
         B = x.size(0 if layer.batch_first else 1)
     elif dim == 2:
@@ -166,7 +193,7 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         if sorted_indices is not None:
             h_0 = None if h_0 is None else h_0.index_select(1, sorted_indices)
             c_0 = None if c_0 is None else c_0.index_select(1, sorted_indices)
-        out, *final = recurrence(x, h_0, c_0, weights, spec._replace(batch_first=False), batch_sizes)
+        out, *final = run_checked(x, h_0, c_0, weights, spec._replace(batch_first=False), batch_sizes)
         out = PackedSequence(out, batch_sizes, sorted_indices, unsorted_indices)
         if unsorted_indices is not None:
             final = [s.index_select(1, unsorted_indices) for s in final]
@@ -174,10 +201,10 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         h_0 = None if h_0 is None else h_0.unsqueeze(1)
         c_0 = None if c_0 is None else c_0.unsqueeze(1)
         spec = spec._replace(batch_first=False)
-        out, *final = recurrence(input.unsqueeze(1), h_0, c_0, weights, spec)
+        out, *final = run_checked(input.unsqueeze(1), h_0, c_0, weights, spec)
         out, final = out.squeeze(1), [s.squeeze(1) for s in final]
     else:
-        out, *final = recurrence(input, h_0, c_0, weights, spec)
+        out, *final = run_checked(input, h_0, c_0, weights, spec)
     return out, (tuple(final) if is_pair else final[0])
 
 
@@ -199,15 +226,24 @@ class _Accelerated:
     """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path."""
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
-        if not _reason(self, input, hx):
+        reason = _reason(self, input, hx)
+        if not reason:
             return _run(self, input, hx)
-        if not _drops_by_cudnn(self):
+        # Torch's LSTM by oneDNN reads weights that do not fit outside of their memory; its other path checks them.
+        avoids_onednn = reason.startswith(UNFIT_WEIGHTS) and self.mode in _PAIR_MODES
+        avoids_cudnn = _drops_by_cudnn(self)
+        if not avoids_onednn and not avoids_cudnn:
             return super().forward(input, hx)  # type: ignore[misc]
-        enabled, cudnn.enabled = cudnn.enabled, False
+        # Not torch.backends.mkldnn.flags, which sets options of other devices, too, and warns about them; nor
+        # cudnn.enabled, which torch.backends.disable_global_flags forbids to set.
+        onednn_enabled, cudnn_enabled = torch._C._get_mkldnn_enabled(), torch._C._get_cudnn_enabled()
         try:
+            torch._C._set_mkldnn_enabled(onednn_enabled and not avoids_onednn)
+            torch._C._set_cudnn_enabled(cudnn_enabled and not avoids_cudnn)
             return super().forward(input, hx)  # type: ignore[misc]
         finally:
-            cudnn.enabled = enabled
+            torch._C._set_mkldnn_enabled(onednn_enabled)
+            torch._C._set_cudnn_enabled(cudnn_enabled)
 
     def __prepare_scriptable__(self: Any) -> torch.nn.Module:
         """TorchScript compiles torch's own layer, which holds the same parameters."""
@@ -233,13 +269,13 @@ class LSTM(_Accelerated, torch.nn.LSTM):
 
 
 def over_symbols(
-    layer: torch.nn.RNNBase, ids: Tensor, vectors: Tensor | None, batch_sizes: Tensor, state: Any = None
+    layer: torch.nn.RNNBase, ids: Tensor, vectors: Tensor | None, batch_sizes: Tensor | None, state: Any = None
 ) -> tuple[Tensor, Any] | None:
     """Run a layer over symbols without a matrix product over their vectors: the kernels look up projected symbols.
 
     Args:
         layer: a layer of `ohlol.nn`.
-        ids: packed symbols (S,), or (T, B).
+        ids: packed symbols (S,), or (T, B), or (B, T) with `batch_first`.
         vectors: a vector for each symbol, (V, I); None means one-hot, I = V.
         batch_sizes: (T,), for packed symbols.
         state: as the layer takes it, in the order of the batch.
@@ -250,7 +286,11 @@ def over_symbols(
 
     Raises:
         IndexError: an id is not the id of a symbol.
+        TypeError: the ids are not int64.
+        ValueError: packed ids without batch_sizes, or vectors that are not (V, I).
     """
+    if ids.dim() == 1 and batch_sizes is None:
+        raise ValueError("ids of one axis are packed: they need batch_sizes")
     weights = _flat_weights(layer)
     size = layer.input_size if vectors is None else len(vectors)
     if size > ids.numel() or not isinstance(layer, _Accelerated):
@@ -260,13 +300,18 @@ def over_symbols(
     if _reason(layer, x if packed is None else PackedSequence(x, packed), state):
         return None
     spec = _layer_spec(layer)
+    tables: list[Tensor] = []
     for d in range(spec.directions):
         at = d * (4 if layer.bias else 2)
         W_ih = weights[at]
         table = one_hot_table(W_ih) if vectors is None else embedding_table(vectors, W_ih)
         weights = [*weights[:at], table, *weights[at + 1 :]]
+        tables.append(table)
+    check_ids(ids, tables)
+    if packed is not None:
+        spec = spec._replace(batch_first=False)
     h_0, c_0 = (None, None) if state is None else state if layer.mode in _PAIR_MODES else (state, None)
-    out, *final = recurrence(ids, h_0, c_0, weights, spec._replace(batch_first=False), packed)
+    out, *final = run_checked(ids, h_0, c_0, weights, spec, packed)
     return out, (tuple(final) if layer.mode in _PAIR_MODES else final[0])
 
 

@@ -58,6 +58,8 @@ class CellLoop(torch.nn.Module):
     def forward(self, x: PackedSequence, state: State | None) -> tuple[Float[Tensor, "S H"], State]:
         """The hidden state at every step, and the state (1, B, H) after the last step of each sequence."""
         sizes = x.batch_sizes.tolist()
+        if sizes[-1] < 1 or sizes != sorted(sizes, reverse=True):
+            raise ValueError("batch_sizes must be positive and in descending order")
         if state is None:
             state = tuple(x.data.new_zeros(1, sizes[0], self.hidden_size) for _ in self.spec.states)
         current = tuple(s[0] for s in state)

@@ -15,7 +15,8 @@ from torch import Tensor
 from ohlol.ops import single
 from ohlol.ops.backend import empty, kernel_cell, run_backward, run_forward
 from ohlol.ops.gather import scatter_rows
-from ohlol.ops.torch_path import LayerSpec, Rows, differentiable_gradients, rows_of
+from ohlol.ops.torch_path import LayerSpec, Rows, replay_gradients, rows_of
+from ohlol.ops.validation import are_readable, are_unchanged, check_call
 
 
 class _SavedLayer(NamedTuple):
@@ -224,6 +225,8 @@ class _Recurrence(torch.autograd.Function):
         c_0: Tensor | None,
         *weights: Tensor,
     ) -> Any:
+        if batch_sizes is not None:
+            batch_sizes = batch_sizes.clone()  # the caller may change them before the backward pass
         rows = rows_of(spec, x, batch_sizes)
         saved: list[Tensor | None] = []
         h, c = (None if s is None else _materialize(s) for s in (h_0, c_0))
@@ -232,35 +235,34 @@ class _Recurrence(torch.autograd.Function):
             out = out.view(*x.shape[:2], out.size(1))
         saved[-2] = out
         ctx.spec, ctx.rows, ctx.count = spec, rows, len(weights)
-        ctx.save_for_backward(x, h_0, c_0, *weights, *saved)
+        tensors = (x, h_0, c_0, *weights, *saved)
+        # The ids have no gradient, and whoever reads them again checks them.
+        numbers = tensors if x.is_floating_point() else tensors[1:]
+        ctx.dtype, ctx.shapes = out.dtype, [None if t is None else t.shape for t in numbers]
+        ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         return (out, h_n) if c_n is None else (out, h_n, c_n)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:
         spec, rows, count = ctx.spec, ctx.rows, ctx.count
-        x, h_0, c_0, *rest = ctx.saved_tensors
+        x, h_0, c_0, *rest = tensors = ctx.saved_tensors
         weights, saved = rest[:count], list(rest[count:])
         needs = ctx.needs_input_grad[2:]
-        if torch.is_grad_enabled():  # create_graph=True: the gradients are differentiated again
+        # With create_graph=True the gradients are differentiated again.
+        if (
+            torch.is_grad_enabled()
+            or not are_readable(grad_outputs, ctx.dtype)
+            or not are_unchanged(tensors[1:] if x.dtype is torch.int64 else tensors, ctx.shapes, ctx.dtype)
+            or not _all_materialized(*saved)
+        ):
             masks = saved[3 * spec.directions + 1 :: 3 * spec.directions + 2]
-            grads = differentiable_gradients(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs)
+            grads = replay_gradients(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs)
             return (None, None, *grads)
         saved[-2] = saved[-2].view(rows.S, -1)
         h, c = (None if s is None else _materialize(s) for s in (h_0, c_0))
         grads = _gradients(spec, rows, x, h, c, weights, saved, needs, *(*grad_outputs, None)[:3])
         return (None, None, *grads)
-
-
-def _check_ids(ids: Tensor, spec: LayerSpec, weights: Sequence[Tensor]) -> None:
-    """Refuse ids that would be read outside of the tables."""
-    if ids.dtype is not torch.int64:
-        raise TypeError(f"ids have dtype {ids.dtype}; they must be int64")
-    per = 4 if spec.bias else 2
-    size = min(weights[d * per].size(0) for d in range(spec.directions))
-    lowest, highest = torch.aminmax(ids) if ids.numel() else (0, -1)
-    if lowest < 0 or highest >= size:
-        raise IndexError(f"id {int(lowest) if lowest < 0 else int(highest)} has no row in a table of {size} symbols")
 
 
 def recurrence(
@@ -288,15 +290,27 @@ def recurrence(
     Raises:
         IndexError: an id has no row in a table.
         TypeError: ids are not int64.
+        ValueError: the shapes, dtypes or batch sizes do not fit, or a tensor is not one that the kernels can read.
 
     >>> weights = [torch.zeros(4, 3), torch.zeros(4, 4)]
     >>> out, h_n = recurrence(torch.ones(5, 2, 3), None, None, weights, LayerSpec("rnn", bias=False))
     >>> out.shape, h_n.shape
     (torch.Size([5, 2, 4]), torch.Size([1, 2, 4]))
     """
+    check_call(spec, x, h_0, c_0, weights, batch_sizes)
+    return run_checked(x, h_0, c_0, weights, spec, batch_sizes)
+
+
+def run_checked(
+    x: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    weights: Sequence[Tensor],
+    spec: LayerSpec,
+    batch_sizes: Tensor | None = None,
+) -> tuple[Tensor, ...]:
+    """`recurrence` for a caller that has checked the tensors itself, as the layers of `ohlol.nn` do."""
     by_id = not x.is_floating_point()
-    if by_id:
-        _check_ids(x, spec, weights)
     grad = torch.is_grad_enabled() and _any_requires_grad(*weights, x, h_0, c_0)
     dense = batch_sizes is None and not spec.batch_first and not by_id
     if dense and spec.num_layers * spec.directions == 1 and _all_materialized(x, h_0, c_0, *weights):
@@ -304,7 +318,7 @@ def recurrence(
             return single.forward_layer(spec.cell, x, h_0, c_0, weights, False)[0]
 
         def gradients(x: Tensor, h_0: Tensor, c_0: Tensor, weights: Sequence[Tensor], needs: Any, grads: Any) -> Any:
-            return differentiable_gradients(spec, None, x, h_0, c_0, weights, (), needs, grads)
+            return replay_gradients(spec, None, x, h_0, c_0, weights, (), needs, grads)
 
         return single.SingleLayer.apply(spec.cell, gradients, x, h_0, c_0, *weights)  # type: ignore[return-value]
     time_first = spec.batch_first and spec.dropout > 0  # torch draws its masks with time first

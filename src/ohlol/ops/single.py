@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ohlol.ops.backend import empty, kernel_cell, run_backward, run_forward
+from ohlol.ops.validation import DTYPES, are_readable
 
 
 def forward_layer(
@@ -45,34 +46,60 @@ def forward_layer(
     return ((out, h_n) if c_n is None else (out, h_n, c_n)), saved
 
 
+def _are_unchanged(
+    ctx: Any, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, out: Tensor, saved: Tensor | None, *weights: Tensor
+) -> bool:
+    """Whether what backward reads is as the forward pass saw it: neither `Tensor.data` nor a hook has replaced it."""
+    x_shape, H, dtype = ctx.x_shape, ctx.H, x.dtype
+    T, B, I = x_shape
+    W_ih, W_hh = weights[:2]
+    G = kernel_cell(ctx.cell).gates
+    if (
+        x.shape != x_shape
+        or W_ih.shape != (G * H, I)
+        or W_hh.shape != (G * H, H)
+        or out.shape != (T, B, H)
+        or (saved is not None and saved.numel() != T * B * (G + 1) * H)
+        or (h_0 is not None and h_0.shape != (1, B, H))
+        or (c_0 is not None and c_0.shape != (1, B, H))
+    ):
+        return False
+    for tensor in (x, W_ih, W_hh, out, saved, h_0, c_0):
+        if tensor is not None and (tensor.dtype is not dtype or not tensor.is_cpu or not tensor.is_contiguous()):
+            return False
+    return dtype in DTYPES
+
+
 class SingleLayer(torch.autograd.Function):
-    """`forward_layer` with gradients; `differentiable_gradients` computes them where they are differentiated again."""
+    """`forward_layer` with gradients; `replay_gradients` computes them where the kernels cannot."""
 
     @staticmethod
     def forward(  # noqa: D102
         ctx: Any,
         cell: str,
-        differentiable_gradients: Callable[..., list[Tensor | None]],
+        replay_gradients: Callable[..., list[Tensor | None]],
         x: Tensor,
         h_0: Tensor | None,
         c_0: Tensor | None,
         *weights: Tensor,
     ) -> Any:
         results, saved = forward_layer(cell, x, h_0, c_0, weights, True)
-        ctx.cell, ctx.differentiable_gradients = cell, differentiable_gradients
+        ctx.cell, ctx.replay_gradients = cell, replay_gradients
+        ctx.x_shape, ctx.H = x.shape, results[1].size(2)
         ctx.save_for_backward(x, h_0, c_0, results[0], saved, *weights)
         ctx.set_materialize_grads(False)
         return results
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor | None) -> Any:  # noqa: D102
-        x, h_0, c_0, out, saved, *weights = ctx.saved_tensors
+        x, h_0, c_0, out, saved, *weights = tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad[2:]
-        if torch.is_grad_enabled():  # create_graph=True: the gradients are differentiated again
-            return (None, None, *ctx.differentiable_gradients(x, h_0, c_0, weights, needs, grad_outputs))
+        # With create_graph=True the gradients are differentiated again.
+        if torch.is_grad_enabled() or not are_readable(grad_outputs, out.dtype) or not _are_unchanged(ctx, *tensors):
+            return (None, None, *ctx.replay_gradients(x, h_0, c_0, weights, needs, grad_outputs))
         T, B, I = x.shape
         W_ih, W_hh, *biases = weights
-        H = W_hh.size(1)
+        H = ctx.H
         float32, float64, G, has_cell_state, has_reset = kernel_cell(ctx.cell)
         grad_out, grad_h_n, grad_c_n = (
             None if g is None else g if g.is_contiguous() and not g.is_neg() else g.resolve_neg().contiguous()

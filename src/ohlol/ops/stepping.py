@@ -14,8 +14,14 @@ from torch import Tensor
 
 from ohlol.ops.backend import empty, kernel_cell, packed_layers
 from ohlol.ops.torch_path import LayerSpec
+from ohlol.ops.validation import check_weights, find_unreadable
 
 _UINT64 = (1 << 64) - 1
+
+
+def _is_readable(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a step can read and write a tensor in its place."""
+    return tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg()
 
 
 class _Stepper:
@@ -31,7 +37,8 @@ class _Stepper:
 
     Raises:
         RuntimeError: there is no compiled module.
-        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU.
+        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU or has
+            another shape.
     """
 
     def __init__(
@@ -43,14 +50,15 @@ class _Stepper:
     ) -> None:
         if spec.directions != 1 or spec.dropout:
             raise ValueError(f"steps need one direction and no dropout, got {spec}")
+        check_weights(spec, weights, table=False)
+        _check_table_and_head(weights[1], table, head)
         dtype = weights[1].dtype
-        for tensor in (*weights, *(t for t in (table, *(head or ())) if t is not None)):
-            if tensor.dtype is not dtype or dtype not in (torch.float32, torch.float64) or not tensor.is_cpu:
-                raise ValueError(f"steps need one of float32 and float64 on the CPU, got {tensor.dtype}")
         weights = [w.detach().resolve_neg().contiguous() for w in weights]
         H, per = weights[1].size(1), 4 if spec.bias else 2
         self._packed = packed_layers(spec.cell, dtype, H)
-        self._table = None if table is None else table.detach().clone(memory_format=torch.contiguous_format)
+        self._table = (
+            None if table is None else table.detach().resolve_neg().clone(memory_format=torch.contiguous_format)
+        )
         for layer in range(spec.num_layers):
             W_ih, W_hh, *biases = weights[layer * per : (layer + 1) * per]
             b_ih, b_hh = (b.data_ptr() for b in biases) if biases else (0, 0)
@@ -64,7 +72,10 @@ class _Stepper:
             )
         self._logits = 0
         if head is not None:
-            W, b = (None if t is None else t.detach().clone(memory_format=torch.contiguous_format) for t in head)
+            W, b = (
+                None if t is None else t.detach().resolve_neg().clone(memory_format=torch.contiguous_format)
+                for t in head
+            )
             assert W is not None
             self._packed.set_head(K=W.size(0), W=W.data_ptr(), bias=0 if b is None else b.data_ptr())
             self._head_bias, self._logits = b, W.size(0)
@@ -76,6 +87,23 @@ class _Stepper:
         size = 0 if self._table is None else self._table.size(0)
         if not 0 <= id < size:
             raise ValueError(f"id {id} is not in the table of {size} symbols")
+
+
+def _check_table_and_head(W_hh: Tensor, table: Tensor | None, head: tuple[Tensor, Tensor | None] | None) -> None:
+    """Refuse a table that is not (V, G*H) and a head that is not (K, H) and (K,)."""
+    GH, H = W_hh.shape
+    W, bias = head or (None, None)
+    for name, tensor, axes, width in (("table", table, 2, GH), ("head", W, 2, H), ("head bias", bias, 1, None)):
+        if tensor is None:
+            continue
+        if reason := find_unreadable(tensor, W_hh.dtype):
+            raise ValueError(f"{name}: {reason}")
+        if tensor.dim() != axes or not len(tensor) or (width is not None and tensor.size(1) != width):
+            raise ValueError(
+                f"{name} has shape {tuple(tensor.shape)}; expected {axes} axes, the last of {width or 'K'}"
+            )
+    if W is not None and bias is not None and len(bias) != len(W):
+        raise ValueError(f"the head has {len(W)} logits and {len(bias)} biases")
 
 
 class BatchStepper(_Stepper):
@@ -111,7 +139,7 @@ class BatchStepper(_Stepper):
             raise ValueError(f"slots {slots} are not all among the {len(h)}")
         shape = (len(h), self._num_layers, self._hidden_size)
         for s in (h,) if c is None else (h, c):
-            if s.shape != shape or s.dtype is not self._like.dtype or not s.is_contiguous():
+            if s.shape != shape or not _is_readable(s, self._like.dtype):
                 raise ValueError(f"states are {shape} of {self._like.dtype}, got {s.dtype} {tuple(s.shape)}")
         if (c is None) is self._has_cell_state:
             raise ValueError(f"this cell has {'a' if self._has_cell_state else 'no'} cell state c")
@@ -123,12 +151,7 @@ class BatchStepper(_Stepper):
                 raise ValueError(f"{len(ids)} ids for {n} sequences")
             self._check_id(min(ids))
             self._check_id(max(ids))
-        elif (
-            inputs.shape != (n, self._inputs)
-            or inputs.dtype is not self._like.dtype
-            or not inputs.is_contiguous()
-            or self._table is not None
-        ):
+        elif inputs.shape != (n, self._inputs) or not _is_readable(inputs, self._like.dtype) or self._table is not None:
             raise ValueError(f"a step reads ({n}, {self._inputs}) numbers of {self._like.dtype}")
         else:
             vectors = inputs.data_ptr()
@@ -157,7 +180,8 @@ class SequenceStepper(_Stepper):
 
     Raises:
         RuntimeError: there is no compiled module.
-        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU.
+        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU or has
+            another shape.
     """
 
     def __init__(
@@ -168,11 +192,20 @@ class SequenceStepper(_Stepper):
         head: tuple[Tensor, Tensor | None] | None = None,
     ) -> None:
         super().__init__(weights, spec, table, head)
-        self.h = torch.zeros(spec.num_layers, self._hidden_size, dtype=self._like.dtype)
+        h = torch.zeros(spec.num_layers, self._hidden_size, dtype=self._like.dtype)
+        self._states = (h, torch.zeros_like(h) if self._has_cell_state else None)
+        # The steps write to the memory of these tensors, so no attribute may replace them.
+        self._h, self._c = h.data_ptr(), 0 if self._states[1] is None else self._states[1].data_ptr()
+
+    @property
+    def h(self) -> Tensor:
         """The hidden state of every layer, (L, H); replaced in place by every step."""
-        self.c = torch.zeros_like(self.h) if self._has_cell_state else None
+        return self._states[0]
+
+    @property
+    def c(self) -> Tensor | None:
         """The cell state of a cell that has one, (L, H)."""
-        self._h, self._c = self.h.data_ptr(), 0 if self.c is None else self.c.data_ptr()
+        return self._states[1]
 
     def reset(self) -> None:
         """Set the state to zeros."""
@@ -187,7 +220,7 @@ class SequenceStepper(_Stepper):
         if isinstance(x, int):
             self._check_id(x)
             id = x
-        elif x.shape != (self._inputs,) or x.dtype is not self._like.dtype or not x.is_contiguous():
+        elif x.shape != (self._inputs,) or not _is_readable(x, self._like.dtype) or self._table is not None:
             raise ValueError(
                 f"a step reads {self._inputs} numbers of {self._like.dtype}, got {x.dtype} {tuple(x.shape)}"
             )
@@ -217,7 +250,7 @@ class SequenceStepper(_Stepper):
             raise ValueError("generate needs a table and a head")
         if self._logits > self._table.size(0):
             raise ValueError(f"the head has {self._logits} symbols, the table only {self._table.size(0)}")
-        if temperature < 0 or top_k < 0 or not 0 < top_p <= 1 or count < 0:
+        if not temperature >= 0 or top_k < 0 or not 0 < top_p <= 1 or count < 0:
             raise ValueError(f"out of range: {temperature=}, {top_k=}, {top_p=}, {count=}")
         self._check_id(first)
         ids = torch.empty(count, dtype=torch.int64)

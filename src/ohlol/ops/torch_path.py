@@ -1,10 +1,10 @@
-"""The same recurrence on torch's own layers: the path of a double backward, and the reference of the tests.
+"""The same recurrence on torch's own layers, for backward passes that the kernels cannot run, and for the tests.
 
 Shapes: S rows (T*B, or the sum of the lengths), G gates, D directions, L layers.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ def rows_of(spec: LayerSpec, x: Tensor, batch_sizes: Tensor | None) -> Rows:
     return Rows(first, second, first * second, second, 1, None)
 
 
-def differentiable_gradients(
+def replay_gradients(
     spec: LayerSpec,
     batch_sizes: Tensor | None,
     x: Tensor,
@@ -58,16 +58,24 @@ def differentiable_gradients(
     needs: Sequence[bool],
     grad_outputs: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """The gradients as differentiable functions of the inputs, from a forward pass of torch's own layers."""
-    inputs = (x, h_0, c_0, *weights)
-    outputs = torch_recurrence(spec, x, h_0, c_0, weights, batch_sizes, masks)
-    differentiated = [t for t, need in zip(inputs, needs, strict=True) if need and t is not None]
-    pairs = [(o, g) for o, g in zip(outputs, grad_outputs, strict=False) if g is not None]
-    grads = iter(
-        torch.autograd.grad(
-            [o for o, _ in pairs], differentiated, [g for _, g in pairs], create_graph=True, allow_unused=True
+    """The gradients by a second forward pass of torch's own layers; differentiable where grad mode is on."""
+    create_graph = torch.is_grad_enabled()
+    with torch.enable_grad():
+        # Aliases: an argument may be computed from another, or be passed twice, and has its own gradient all the same.
+        inputs = [None if t is None else t.view_as(t) for t in (x, h_0, c_0, *weights)]
+        x, h_0, c_0, *weights = cast("list[Tensor]", inputs)
+        outputs = torch_recurrence(spec, x, h_0, c_0, weights, batch_sizes, masks)
+        differentiated = [t for t, need in zip(inputs, needs, strict=True) if need and t is not None]
+        pairs = [(o, g) for o, g in zip(outputs, grad_outputs, strict=False) if g is not None]
+        grads = iter(
+            torch.autograd.grad(
+                [o for o, _ in pairs],
+                differentiated,
+                [g for _, g in pairs],
+                create_graph=create_graph,
+                allow_unused=True,
+            )
         )
-    )
     return [next(grads) if need and t is not None else None for t, need in zip(inputs, needs, strict=True)]
 
 
