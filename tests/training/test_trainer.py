@@ -244,6 +244,14 @@ def test_a_dev_file_is_evaluated(tmp_path: Path) -> None:
     assert model.config.metrics == pytest.approx(model.evaluate(dev).metrics())
 
 
+def test_a_file_removed_during_training_is_reported(tmp_path: Path) -> None:
+    def remove(recorder: Recorder, step: int) -> None:
+        (tmp_path / "run" / "vocab.json").unlink(missing_ok=True)
+
+    with pytest.raises(InputError, match=r"^the training has ended, but its run cannot be loaded: .*vocab\.json"):
+        ohlol.fit(out=tmp_path / "run", epochs=2, callbacks=[Recorder(remove)])
+
+
 def test_the_card_names_the_validation_data(tmp_path: Path) -> None:
     few = upper_pairs(tmp_path / "few.tsv", lines=5)
     many = upper_pairs(tmp_path / "many.tsv", lines=40)

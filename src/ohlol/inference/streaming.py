@@ -77,6 +77,8 @@ class StreamBatch:
             )
         self._network, self._codec, self._settings, self._identity = network, codec, settings, identity
         self._kernel = network.make_batch_stepper()
+        self._head, self._excluded = network.head, excluded_label(codec)
+        self._projects = network.head.projection is not None
         self._dtype = next(network.layers.parameters()).dtype
         self._cell = CELLS[network.settings.cell]
         self._state = self._zeros(max(count, 1))
@@ -161,9 +163,9 @@ class StreamBatch:
         logits, best = self._advance(slots, [value for value, _ in encoded])
         for key in symbols:
             self._lengths[key] += 1
-        shared, excluded = StepLogits(logits, self._network.head), excluded_label(self._codec)
-        if excluded in best:
-            best = decode(self._network.head, logits, excluded)
+        shared = StepLogits(logits, self._head)
+        if self._excluded in best:
+            best = decode(self._head, logits, self._excluded)
         return {
             key: StreamOutput(self._codec, shared, i, label, unknown)
             for i, (key, label, (_, unknown)) in enumerate(zip(symbols, best, encoded, strict=True))
@@ -191,12 +193,12 @@ class StreamBatch:
         steps = self._steps([value for value, _ in encoded])._replace(batch_sizes=torch.ones(len(encoded)).long())
         state = tuple(s[slot].unsqueeze(1) for s in self._state)  # (L, H) -> (L, 1, H)
         hidden, state = self._network.hidden(self._network.encoder(steps), steps.batch_sizes, state)
-        head = self._network.head
+        head = self._head
         logits = head(hidden)
         for kept, new in zip(self._state, state, strict=True):
             kept[slot] = new[:, 0]
         self._lengths[key] += len(encoded)
-        shared, best = StepLogits(logits, head), decode(head, logits, excluded_label(self._codec))
+        shared, best = StepLogits(logits, head), decode(head, logits, self._excluded)
         return [StreamOutput(self._codec, shared, i, best[i], unknown) for i, (_, unknown) in enumerate(encoded)]
 
     def state(self, key: int) -> bytes:
@@ -320,22 +322,22 @@ class StreamBatch:
 
     def _advance(self, slots: list[int], values: list[Any]) -> tuple[Tensor, list[int]]:
         """The logits (n, K) after one step of the sequences in these slots, and the best label of each."""
-        network, kernel = self._network, self._kernel
+        kernel = self._kernel
         if kernel is not None:
-            inputs: Any = (
-                [id for id, _ in values] if kernel.by_id else network.encoder(self._steps(values)).contiguous()
-            )
+            inputs: Any = [id for id, _ in values] if kernel.by_id else None
+            if inputs is None:
+                inputs = self._network.encoder(self._steps(values)).contiguous()
             logits, best = kernel.step(slots, inputs, *self._state)
-            if network.head.projection is None:  # the kernel returned the hidden states
-                logits = network.head(logits)
-            elif network.head.decodes_by_argmax:
+            if not self._projects:  # the kernel returned the hidden states
+                logits = self._head(logits)
+            elif self._head.decodes_by_argmax:
                 return logits, best
-            return logits, decode(network.head, logits, None)
+            return logits, decode(self._head, logits, None)
         state = tuple(s[slots].transpose(0, 1).contiguous() for s in self._state)  # (n, L, H) -> (L, n, H)
-        logits, state = network(self._steps(values), state)
+        logits, state = self._network(self._steps(values), state)
         for kept, new in zip(self._state, state, strict=True):
             kept[slots] = new.transpose(0, 1)
-        return logits, decode(network.head, logits, None)
+        return logits, decode(self._head, logits, None)
 
 
 class Stream:

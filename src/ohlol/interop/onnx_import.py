@@ -69,10 +69,12 @@ class OnnxGraph:
         for node in self.graph.node:
             if not node.output:
                 raise self.error(f"{node.op_type[:40]!r} {node.name[:NAME_LENGTH]!r} has no output")
-            for name in node.output:
-                self.producers[name] = node
             for name in node.input:
                 self.consumers.setdefault(name, []).append(node)
+            for name in node.output:
+                if name and name in self.consumers:  # an empty name is that of an input left out
+                    raise self.error(f"{name[:NAME_LENGTH]!r} is read before it is computed; ONNX forbids such cycles")
+                self.producers[name] = node
             if node.op_type == "Constant":
                 for attribute in node.attribute:
                     if attribute.name == "value":
@@ -100,7 +102,7 @@ class OnnxGraph:
                 external_data_helper.load_external_data_for_tensor(proto, str(self.path.parent))
             array = numpy_helper.to_array(proto)
             return torch.from_numpy(np.array(array, np.float32))
-        except (ValueError, TypeError, OSError, OverflowError, onnx.checker.ValidationError) as error:
+        except (ValueError, TypeError, OSError, OverflowError, RuntimeError, onnx.checker.ValidationError) as error:
             raise self.error(f"{name[:NAME_LENGTH]!r} cannot be read: {describe_error(error)}") from None
 
     def attributes(self, node: Any) -> dict[str, Any]:
@@ -134,8 +136,6 @@ def parse_graph(graph: OnnxGraph) -> ModelParts:
     layers = [_read_layer(graph, node, spec) for node in nodes]
     try:
         sources = [_find_source(graph, node.input[0], {}) for node in nodes]
-        if any(sources[0] is node for node in nodes):
-            raise graph.error("its first recurrent operator reads the output of a later one")
         for previous, source in zip(nodes, sources[1:], strict=False):
             if source is not previous:
                 raise graph.error(f"its {len(nodes)} recurrent operators are not a chain, each reading the one before")
@@ -175,6 +175,8 @@ def _read_layer(graph: OnnxGraph, node: Any, spec: CellSpec) -> list[Weights]:
     if len(node.input) < 3 or not node.output:
         raise graph.error(f"{name} lacks its weights")
     W, R = graph.constant(node.input[1]), graph.constant(node.input[2])
+    if "hidden_size" in attributes and attributes["hidden_size"] != R.size(-1):
+        raise graph.error(f"{name} has hidden_size {attributes['hidden_size']}, but its weights have {R.size(-1)}")
     B = graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
     try:
         return from_onnx(spec, W, R, B)
@@ -190,7 +192,6 @@ def _find_source(graph: OnnxGraph, name: str, visited: dict[str, Any]) -> Any:
     """
     if name in visited:
         return visited[name]
-    visited[name] = None  # a value that is computed from itself has no source
     node = graph.producers.get(name)
     if node is None:
         if name not in {i.name for i in graph.graph.input}:

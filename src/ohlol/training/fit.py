@@ -158,7 +158,21 @@ def train_prepared(
             trainer.config, trainer.parameters, run, held_out=trainer.dev is not None, device=device
         )
         write_utf8(run / "README.md", card)
+        _check_readable(run)
     return TrainedModel(trainer.config, trainer.codec, trainer.model.cpu(), run)
+
+
+def _check_readable(run: Path) -> None:
+    """Read the files of a finished run: something else may have removed or changed them during training.
+
+    Raises:
+        InputError: the run cannot be loaded.
+    """
+    try:
+        config, _ = run_directory.read_description(run)
+        run_directory.read_weights(run, run_config.build_meta_model(config))
+    except InputError as error:
+        raise InputError(f"the training has ended, but its run cannot be loaded: {error}") from None
 
 
 def _prepare_new(
