@@ -22,6 +22,7 @@ import ohlol
 from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory
 from ohlol.checkpoint.weights import read_tensors
+from ohlol.training import trainer
 from ohlol.training.loss import BatchLoss, Loss
 from ohlol.training.trainer import MAX_SKIPPED, Interrupted, Trainer
 from ohlol.utils import environment
@@ -451,7 +452,7 @@ def test_the_machine_is_recorded_and_a_change_is_a_warning(tmp_path: Path, monke
         ohlol.fit(out=tmp_path / "run", epochs=5, callbacks=[Recorder(stop_at(2))])
     here = environment.record_environment(kernels=ops.implementation(), deterministic=False)
     assert here["threads"] == torch.get_num_threads()
-    monkeypatch.setattr(environment, "record_environment", lambda **_: {**here, "threads": 99})
+    monkeypatch.setattr(trainer, "record_environment", lambda **_: {**here, "threads": 99})
     with pytest.warns(InputWarning, match=r"threads \d+ -> 99; the end may differ in the last bits"):
         ohlol.fit(out=tmp_path / "run", resume=True)
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

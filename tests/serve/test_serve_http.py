@@ -294,7 +294,7 @@ def test_missing_packages_are_named(
         (["nowhere"], "nowhere"),
         (["{run}", "--host", "0.0.0.0"], "needs a key: set --api-key to its file, or OHLOL_API_KEY to the key"),
         (["{run}", "--port", "{taken}"], "Address already in use"),
-        (["{run}", "--api-key", "nowhere"], "api_key nowhere: cannot be read"),
+        (["{run}", "--api-key", "nowhere"], "--api-key nowhere: cannot be read"),
         (["{run}", "{run}"], "there is a model 'hello' already"),
         (["{run}", "--batch-wait", "nan"], "--batch-wait"),
     ],

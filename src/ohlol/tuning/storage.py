@@ -1,5 +1,6 @@
 """The storage of a study: a file, or any database that optuna and SQLAlchemy support."""
 
+import tempfile
 import time
 import warnings
 from collections.abc import Generator
@@ -9,6 +10,7 @@ from typing import Any
 
 from ohlol.tuning.summary import OPTUNA_IS_MISSING
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.files import write_bytes
 
 try:
     import optuna
@@ -84,6 +86,8 @@ class Storage:
         options: dict[str, Any] = {"pool_pre_ping": True}  # a connection may be closed during an epoch of hours
         if self.url.get_backend_name() == "sqlite":
             options = {"connect_args": {"timeout": SQLITE_TIMEOUT}}
+        if self.stated is None:
+            _create_database(Path(self.url.database or ""))
         url = self.url.render_as_string(hide_password=False)
         try:
             try:
@@ -107,6 +111,22 @@ class Storage:
         for secret in filter(None, [self.url.password, *map(str, self.url.query.values())]):
             text = text.replace(str(secret), "***")
         return shorten(text)
+
+
+def _create_database(path: Path) -> None:
+    """Create a file with the tables of optuna, unless it exists; completely or not at all.
+
+    Optuna creates tables and indexes one by one. A process that is killed meanwhile would leave a database without
+    the index that keeps names unique, and every later process would create the study again.
+    """
+    if path.exists():
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder) / path.name
+        storage = optuna.storages.RDBStorage(f"sqlite:///{new}")
+        storage.remove_session()
+        storage.engine.dispose()
+        write_bytes(path, new.read_bytes())
 
 
 @contextmanager
