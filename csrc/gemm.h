@@ -47,7 +47,7 @@ OHLOL_INLINE void copy_few(T* to, const T* from, i64 n) {
     for (i64 i = 0; i < n; i += L) store_part<T>(to + i, load_part<T>(from + i, min(n - i, L)), min(n - i, L));
 }
 
-// `space` has room for GemmBlocks<T>::space numbers.
+// `space` holds GemmBlocks<T>::space numbers.
 template <class T, bool TransposedA>
 void gemm(const Gemm<T>& product, T* space) {
     using Blocks = GemmBlocks<T>;

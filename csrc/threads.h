@@ -103,7 +103,7 @@ int thread_count(const LayerArgs<T>& args, int gates, i64 panels) {
 // Bytes between the memory that two threads write, so that one thread's prefetches do not touch the other's writes.
 constexpr i64 thread_gap_bytes = 4096;
 
-// Runs body(thread) on `threads` threads of the OpenMP pool; `arrivals` has room for that many.
+// Runs body(thread) on `threads` threads of the OpenMP pool; `arrivals` has one element for each.
 template <class F>
 OHLOL_INLINE void run_threads(Thread::Arrivals* arrivals, int threads, F&& body) {
     if (threads == 1) return body(Thread{arrivals, 0, 1});

@@ -44,18 +44,18 @@ def test_the_tutorial() -> None:
     assert baselines.count == 5
     assert baselines.uniform == pytest.approx(math.log(4))
     assert baselines.frequencies == pytest.approx(entropy("ohlol"))
-    assert baselines.floor == pytest.approx(-math.log(math.e / (math.e + 3 / math.e)))
-    assert baselines.floor == pytest.approx(0.341, abs=5e-4)
+    assert baselines.lower_bound == pytest.approx(-math.log(math.e / (math.e + 3 / math.e)))
+    assert baselines.lower_bound == pytest.approx(0.341, abs=5e-4)
     assert baselines.summed is None
     assert baselines.learned
-    assert fit_with_baselines(seed=1, head="softmax", epochs=60)[0].floor is None
-    assert fit_with_baselines(seed=1, head="softmax", epochs=60)[0].loss < baselines.floor
+    assert fit_with_baselines(seed=1, head="softmax", epochs=60)[0].lower_bound is None
+    assert fit_with_baselines(seed=1, head="softmax", epochs=60)[0].loss < baselines.lower_bound
 
 
 def test_the_minimum_without_a_head_is_a_lower_bound() -> None:
     baselines, _ = fit_with_baselines([("ab", "ba")], epochs=400, lr=0.3)
-    assert baselines.floor == pytest.approx(math.log(1 + math.exp(-2)))
-    assert baselines.floor < baselines.loss < baselines.floor + 1e-2
+    assert baselines.lower_bound == pytest.approx(math.log(1 + math.exp(-2)))
+    assert baselines.lower_bound < baselines.loss < baselines.lower_bound + 1e-2
 
 
 def test_a_summed_loss_is_per_sequence() -> None:

@@ -3,7 +3,7 @@
 Both sides add the same terms in another order. A sum of n products of size about one errs by some sqrt(n) to n units
 of the last place (n is 257 for the longest dot product of the time loop, and T * B = 1600 for the largest weight
 gradient), and the time loop passes the error of one step to the next, shrunk by the gates. 64 to 100 units of the last
-place, taken of the largest number in the tensor, leave room for that and for nothing that is wrong: a gate left out, a
+place, taken of the largest number in the tensor, allow for that and for nothing that is wrong: a gate left out, a
 step missed or a tanh with half the digits is off by thousands.
 """
 

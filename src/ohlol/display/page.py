@@ -29,7 +29,7 @@ MAX_SINGLE = 3 << 15
 MAX_BYTES = 6 << 20
 """Bytes of numbers in a page; beyond that the arrays of `DROPPED_FIRST` are left out, in this order."""
 MAX_FRAMES, MIN_FRAMES = 64, 8
-"""Epochs in a page: the maximum, and the number up to which arrays are left out to make room for them."""
+"""Epochs in a page: the maximum, and the number below which arrays are left out instead of epochs."""
 DROPPED_FIRST = ("terms_", "sum/", "W_", "gradient/", "value/", "before/")
 
 

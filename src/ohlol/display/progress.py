@@ -46,7 +46,7 @@ def baseline_lines(loss: Baselines, lang: str) -> list[str]:
         (loss.summed, "baseline_summed"),
         (loss.uniform, "baseline_uniform" if loss.labels else "baseline_mean"),
         (loss.frequencies, "baseline_frequencies"),
-        (loss.floor, "baseline_floor"),
+        (loss.lower_bound, "baseline_lower_bound"),
     ]
     title = "baseline" if loss.labels else "baseline_forecast"
     lines = [translations.text(title, lang, loss=format_number(loss.loss), count=f"{loss.count:,}")]

@@ -122,7 +122,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "always the mean of the training data, measured on that data",
         "总是预测训练数据的平均值（在训练数据上测得）",
     ),
-    "baseline_floor": (
+    "baseline_lower_bound": (
         "the minimum for logits between -1 and 1; `head=softmax` removes it",
         "logits 限于 -1 与 1 之间时的最小值；设 `head=softmax` 即可去掉这一限制",
     ),

@@ -32,7 +32,7 @@ class Baselines:
     """Loss of a guess that gives each label its share of the training data; None for numbers."""
     summed: float | None = None
     """The loss summed over a sequence of mean length, where training sums it."""
-    floor: float | None = None
+    lower_bound: float | None = None
     """The lower bound of the loss where the logits are hidden states in [-1, 1]: ln(1 + (K - 1) e^-2)."""
 
     @property
@@ -60,8 +60,8 @@ def compute_baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumu
     K, summed = len(counts), None
     if config.training.loss_reduction == "sum":
         summed = loss * accumulator.steps / max(accumulator.sequences, 1)
-    floor = math.log1p((K - 1) * math.exp(-2)) if HEADS[config.model.head].is_identity else None
-    return Baselines(loss, accumulator.steps, K, math.log(K), cross_entropy(targets, counts), summed, floor)
+    lower_bound = math.log1p((K - 1) * math.exp(-2)) if HEADS[config.model.head].is_identity else None
+    return Baselines(loss, accumulator.steps, K, math.log(K), cross_entropy(targets, counts), summed, lower_bound)
 
 
 def cross_entropy(targets: NDArray[Any], counts: NDArray[Any]) -> float:

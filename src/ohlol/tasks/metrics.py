@@ -176,7 +176,7 @@ def _format(name: str, value: float) -> str:
 
 
 def format_number(value: float) -> str:
-    """A loss or an error, with as many decimals as its size leaves room for."""
+    """A loss or an error; the larger it is, the fewer decimals."""
     return f"{value:.4f}" if abs(value) < 1e3 else f"{value:.1f}" if abs(value) < 1e6 else f"{value:.4g}"
 
 

@@ -34,7 +34,7 @@ class _ArrayFile:
         flush(self.file)
 
     def _header(self) -> bytes:
-        """The header, always of the same size: numpy leaves room for the first axis to grow."""
+        """The header, always of the same size: numpy pads it for the largest first axis."""
         header = io.BytesIO()
         fields = {"descr": self.dtype.str, "fortran_order": False, "shape": (self.length, *self.shape)}
         np.lib.format.write_array_header_1_0(header, fields)
