@@ -59,10 +59,10 @@ def draw_training() -> None:
     left.tick_params(length=0)
 
     labels = model.config.sizes.outputs
-    lower_bound = log(1 + (labels - 1) * exp(-2))
+    lowest = log(1 + (labels - 1) * exp(-2))
     right.plot(numbers, losses, color=RIGHT, marker="o", markersize=5)
-    right.axhline(lower_bound, color=INK, linestyle="--", linewidth=1)
-    right.text(1, lower_bound + 0.008, f"{lower_bound:.3f}: lower bound for logits between -1 and 1", ha="left", va="bottom",
+    right.axhline(lowest, color=INK, linestyle="--", linewidth=1)
+    right.text(1, lowest + 0.008, f"{lowest:.3f}: lower bound for logits between -1 and 1", ha="left", va="bottom",
                fontsize=10.5)  # fmt: skip
     right.set(xlabel="epoch", ylabel="training loss, nats per letter", ylim=(0, max(losses) * 1.08))
     right.set_xticks([1, 5, 10, 15, 20])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ohlol.models.heads import LabelHead, register
+from ohlol.models.heads import MEAN_LOSS, LabelHead, LossOptions, register
 
 
 class NearestCentreHead(LabelHead):
@@ -26,19 +26,10 @@ class NearestCentreHead(LabelHead):
         return linear(hidden, *self.projection)
 
     def loss(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        batch_sizes: Tensor | None = None,
-        *,
-        weight: Tensor | None = None,
-        label_smoothing: float = 0.0,
-        reduction: str = "mean",
+        self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
     ) -> Tensor:
         """Cross-entropy of the negated distances."""
-        return super().loss(
-            -logits, targets, batch_sizes, weight=weight, label_smoothing=label_smoothing, reduction=reduction
-        )
+        return super().loss(-logits, targets, batch_sizes, options)
 
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
         """The label of the nearest centre, (N,)."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ohlol.data.batches import SINGLE_SHARE, Batch, Buckets, ContiguousBatches, Dataset, Share
 from ohlol.data.codec import Codec
+from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
@@ -62,7 +63,7 @@ def evaluate(
 def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> None:
     assert batch.targets is not None
     batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
-    loss = model.head.loss(logits, to_device(batch.targets, logits.device), batch_sizes, reduction="sum")
+    loss = model.head.loss(logits, to_device(batch.targets, logits.device), batch_sizes, LossOptions(reduction="sum"))
     accumulator.add_loss(float(loss), len(logits))
     predictions = to_numpy(model.head.decode(logits, batch_sizes))
     accumulator.add(batch.targets, predictions, prediction_indices(batch, per_sequence=model.sizes.per_sequence))

@@ -24,6 +24,7 @@ from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.reference import UnrolledLayer, unroll
 from ohlol.utils.errors import InputError
@@ -234,7 +235,7 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
     reduction = model.config.training.loss_reduction
     if target_ids is not None:
         ids = torch.from_numpy(target_ids)
-        losses = network.head.loss(logits, ids.clamp(min=0), prediction_sizes, reduction="none")
+        losses = network.head.loss(logits, ids.clamp(min=0), prediction_sizes, LossOptions(reduction="none"))
         total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
     layers = tuple(_layer(level, network.settings.cell, total) for level in levels)
     last_states = [

@@ -25,21 +25,7 @@ def _is_readable(tensor: Tensor, dtype: torch.dtype) -> bool:
 
 
 class _Stepper:
-    """A stack of layers in one direction, an optional table and head, packed for steps.
-
-    The weights are copied: after training on, create another one.
-
-    Args:
-        weights: as `recurrence` takes them.
-        spec: the cell and the number of layers; one direction, no dropout.
-        table: (V, G*H), the first layer's input projection of every symbol; a step then takes an id, not a vector.
-        head: W (K, H) and b (K,) or None, a linear layer to logits.
-
-    Raises:
-        RuntimeError: there is no compiled module.
-        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU or has
-            another shape.
-    """
+    """A stack of layers in one direction, an optional table and head, packed for steps."""
 
     def __init__(
         self,
@@ -107,9 +93,21 @@ def _check_table_and_head(W_hh: Tensor, table: Tensor | None, head: tuple[Tensor
 
 
 class BatchStepper(_Stepper):
-    """Steps of many sequences whose states the caller keeps; arguments as for `SequenceStepper`.
+    """Steps of many sequences whose states the caller keeps.
 
-    The object does not change, so several threads may step different states at the same time.
+    The object does not change, so several threads may step different states at the same time. The weights are copied:
+    after training on, create another one.
+
+    Args:
+        weights: as `recurrence` takes them.
+        spec: the cell and the number of layers; one direction, no dropout.
+        table: (V, G*H), the first layer's input projection of every symbol; a step then takes an id, not a vector.
+        head: W (K, H) and b (K,) or None, a linear layer to logits.
+
+    Raises:
+        RuntimeError: there is no compiled module.
+        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU or has
+            another shape.
     """
 
     @property
@@ -170,18 +168,8 @@ class BatchStepper(_Stepper):
 class SequenceStepper(_Stepper):
     """Steps of one sequence, whose state the object keeps.
 
-    The weights are copied: after training on, create another one.
-
-    Args:
-        weights: as `recurrence` takes them.
-        spec: the cell and the number of layers; one direction, no dropout.
-        table: (V, G*H), the first layer's input projection of every symbol; a step then takes an id, not a vector.
-        head: W (V, H) and b (V,) or None, the logits of the next symbol; only `generate` needs it.
-
-    Raises:
-        RuntimeError: there is no compiled module.
-        ValueError: the spec has two directions or dropout, or a tensor is not float32 or float64 on the CPU or has
-            another shape.
+    The weights are copied; arguments and errors are those of `BatchStepper`. Only `generate` needs a head, which gives
+    the logits of the next symbol.
     """
 
     def __init__(

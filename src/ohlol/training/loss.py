@@ -11,6 +11,7 @@ from ohlol.config import TrainSettings
 from ohlol.data.batches import Batch
 from ohlol.data.codec import Codec
 from ohlol.data.targets import TARGET_KINDS
+from ohlol.models.heads import LossOptions
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import CPU
 
@@ -49,9 +50,11 @@ class BatchLoss:
             logits,
             targets,
             self.model.prediction_sizes(torch.from_numpy(batch.batch_sizes)),
-            weight=None if self.weights is None else self.weights.to(logits),
-            label_smoothing=settings.label_smoothing,
-            reduction=settings.loss_reduction,
+            LossOptions(
+                None if self.weights is None else self.weights.to(logits),
+                settings.label_smoothing,
+                settings.loss_reduction,
+            ),
         )
         if settings.loss_reduction == "sum":
             return Loss(loss / sequences, sequences, sequences)

@@ -8,13 +8,27 @@ state, K outputs (labels, symbols, or columns of numbers).
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from ohlol.utils.registry import Registry
+
+
+class LossOptions(NamedTuple):
+    """How a head weighs and reduces its loss; the names are those of `torch.nn.functional.cross_entropy`."""
+
+    weight: Tensor | None = None
+    """The weight of each label, (K,)."""
+    label_smoothing: float = 0.0
+    """Share of the target's probability spread over all labels, in [0, 1)."""
+    reduction: str = "mean"
+    """"mean" over the predictions, their "sum", or "none" for (N,)."""
+
+
+MEAN_LOSS = LossOptions()
 
 
 class Head(torch.nn.Module, ABC):
@@ -48,14 +62,7 @@ class Head(torch.nn.Module, ABC):
 
     @abstractmethod
     def loss(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        batch_sizes: Tensor | None = None,
-        *,
-        weight: Tensor | None = None,
-        label_smoothing: float = 0.0,
-        reduction: str = "mean",
+        self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
     ) -> Tensor:
         """The loss of logits (N, K) against targets, (N,) labels or (N, K) numbers.
 
@@ -63,9 +70,7 @@ class Head(torch.nn.Module, ABC):
             logits: the output of `forward`.
             targets: the expected labels, or the expected numbers.
             batch_sizes: which predictions belong to one sequence.
-            weight: the weight of each label, (K,).
-            label_smoothing: share of the target's probability spread over all labels, in [0, 1).
-            reduction: "mean" over the predictions, their "sum", or "none" for (N,).
+            options: class weights, label smoothing and reduction.
         """
 
     @abstractmethod
@@ -115,16 +120,9 @@ class LabelHead(Head):
     decodes_by_argmax = True
 
     def loss(  # noqa: D102
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        batch_sizes: Tensor | None = None,
-        *,
-        weight: Tensor | None = None,
-        label_smoothing: float = 0.0,
-        reduction: str = "mean",
+        self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
     ) -> Tensor:
-        return cross_entropy(logits, targets, weight=weight, label_smoothing=label_smoothing, reduction=reduction)
+        return cross_entropy(logits, targets, **options._asdict())
 
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:  # noqa: D102
         return logits.argmax(dim=1)

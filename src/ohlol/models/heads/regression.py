@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from ohlol.models.heads.base import LinearHead, register
+from ohlol.models.heads.base import MEAN_LOSS, LinearHead, LossOptions, register
 
 
 class RegressionHead(LinearHead):
@@ -12,21 +12,14 @@ class RegressionHead(LinearHead):
     numeric = True
 
     def loss(
-        self,
-        logits: Tensor,
-        targets: Tensor,
-        batch_sizes: Tensor | None = None,
-        *,
-        weight: Tensor | None = None,
-        label_smoothing: float = 0.0,
-        reduction: str = "mean",
+        self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
     ) -> Tensor:
         """The squared error, its mean over the K columns; reduced over the N predictions."""
         targets = targets.to(logits.dtype)
-        if reduction == "none":
+        if options.reduction == "none":
             return mse_loss(logits, targets, reduction="none").mean(dim=1)
         mean = mse_loss(logits, targets)
-        return mean if reduction == "mean" else mean * len(logits)
+        return mean if options.reduction == "mean" else mean * len(logits)
 
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
         """The numbers themselves, (N, K)."""
