@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from registries import registered
 from rich.console import Console
 
 import ohlol
@@ -24,14 +25,8 @@ PAIRS = [("hello", "ohlol"), ("hell", "ohlo")]
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> Iterator[None]:
-    """Register the toy cell for this module only."""
-    before = dict(CELLS)
-    from toy_cell import MGU
-
-    CELLS._members.setdefault(MGU.name, MGU)
-    yield
-    CELLS._members.clear()
-    CELLS._members.update(before)
+    with registered("toy_cell", CELLS):
+        yield
 
 
 @pytest.fixture(scope="module")

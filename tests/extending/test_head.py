@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from registries import restore
+from registries import registered
 
 import ohlol
 from ohlol.data import sequences
@@ -20,10 +20,7 @@ PAIRS = [("hello", "ohlol"), ("hell", "ohlo")]
 
 @pytest.fixture(scope="module", autouse=True)
 def _registered() -> Iterator[None]:
-    with restore(HEADS):
-        import toy_head
-
-        assert len(Path(toy_head.__file__).read_text().splitlines()) <= 60
+    with registered("toy_head", HEADS):
         yield
 
 
