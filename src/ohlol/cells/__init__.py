@@ -9,7 +9,18 @@ order torch uses, so the tensors of a `torch.nn` module can be passed as they ar
 from ohlol.cells import rnn as rnn, gru as gru, lstm as lstm  # registered in this order
 
 # isort: on
-from ohlol.cells.base import CELLS, CellSpec, Gate, OnnxOperator, State, Weights, register, torch_cells
+from ohlol.cells.base import CELLS, PARAMETER_NAMES, CellSpec, Gate, OnnxOperator, State, Weights, register, torch_cells
 from ohlol.cells.unroll import unroll
 
-__all__ = ["CELLS", "CellSpec", "Gate", "OnnxOperator", "State", "Weights", "register", "torch_cells", "unroll"]
+__all__ = [
+    "CELLS",
+    "PARAMETER_NAMES",
+    "CellSpec",
+    "Gate",
+    "OnnxOperator",
+    "State",
+    "Weights",
+    "register",
+    "torch_cells",
+    "unroll",
+]

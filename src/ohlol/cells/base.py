@@ -19,6 +19,10 @@ State = tuple[Tensor, ...]
 Activation = Literal["sigmoid", "tanh", "relu"]
 
 
+PARAMETER_NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""The names of torch's parameters, in the order of `Weights`."""
+
+
 class Weights(NamedTuple):
     """The parameters of one cell; a bias may be None, which leaves its term out."""
 
@@ -26,6 +30,11 @@ class Weights(NamedTuple):
     W_hh: Float[Tensor, "GH H"]
     b_ih: Float[Tensor, " GH"] | None = None
     b_hh: Float[Tensor, " GH"] | None = None
+
+    @classmethod
+    def of(cls, module: torch.nn.Module, suffix: str = "") -> "Weights":
+        """The parameters of a cell, or of one layer and direction, such as "_l0_reverse"; without bias, two of them."""
+        return cls._make(getattr(module, name + suffix, None) for name in PARAMETER_NAMES)
 
 
 StepFunction = Callable[..., State]

@@ -332,7 +332,7 @@ def _spec_of(module: torch.nn.Module) -> CellSpec:
 
 
 def _names(bias: bool) -> tuple[str, ...]:
-    return ("weight_ih", "weight_hh", "bias_ih", "bias_hh")[: 4 if bias else 2]
+    return cells.PARAMETER_NAMES[: 4 if bias else 2]
 
 
 def _cell(spec: CellSpec, width: int, hidden: int, bias: bool) -> torch.nn.RNNCellBase:

@@ -231,7 +231,7 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
     B, T, width, H = (sizes[letter] for letter in "BTIH")
     module = build(width, H, **options)
     module_name = type(module).__name__
-    weights = _weights_of(module)
+    weights = cells.Weights.of(module)
     sequence = _random(T, B, width)
     state = tuple(_random(B, H) for _ in spec.states)
     steps: list[StepShapes] = []
@@ -375,19 +375,13 @@ def _flat(result: Tensor | tuple[Any, ...]) -> list[Tensor]:
     return [result] if isinstance(result, Tensor) else [tensor for part in result for tensor in _flat(part)]
 
 
-def _weights_of(module: torch.nn.Module, *, suffix: str = "") -> cells.Weights:
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    weights = (getattr(module, name + suffix, None) for name in names)
-    return cells.Weights(*weights)  # pyright: ignore[reportArgumentType]
-
-
 def _unrolled(cell: str, layer: torch.nn.RNNBase, x: Tensor, start: States, sizes: dict[str, int]) -> Tensor:
     """Compute the output of a layer by the equations alone: a loop over the cell for every layer and direction."""
     D = sizes["D"]
     for k in range(sizes["L"]):
         outputs: list[Tensor] = []
         for d in range(D):
-            weights = _weights_of(layer, suffix=f"_l{k}" + "_reverse" * d)
+            weights = cells.Weights.of(layer, f"_l{k}" + "_reverse" * d)
             state = tuple(s[k * D + d] for s in start)
             y, _ = cells.unroll(cell, x.flip(0) if d else x, state=state, weights=weights)
             outputs.append(y.flip(0) if d else y)

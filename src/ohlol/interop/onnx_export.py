@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ohlol.cells import CELLS, Weights
+from ohlol.cells import CELLS, PARAMETER_NAMES, Weights
 from ohlol.cells.lstm import LSTM
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_weights import to_onnx
@@ -43,8 +43,6 @@ IR_VERSION = 8
 """The version of the file format that came with the opset."""
 WEIGHTS_LIMIT = (1 << 31) - (1 << 20)
 """Largest size of the weights in bytes: protobuf is limited to 2 GiB."""
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-"""The parameters of a layer of torch, in the order of `Weights`."""
 
 Array = NDArray[Any]
 
@@ -227,7 +225,7 @@ def _spelling(g: _GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
     lengths = g.add("letters.int32", "Cast", positive, to=TensorProto.INT32)
     suffixes = [f"_l0{direction}" for direction in ("", "_reverse")]
     weights = [
-        Weights(*(getattr(encoder.speller, name + suffix).detach() for name in PARAMETERS)) for suffix in suffixes
+        Weights(*(getattr(encoder.speller, name + suffix).detach() for name in PARAMETER_NAMES)) for suffix in suffixes
     ]
     W, R, B = (g.constant(f"encoder.speller.{n}", t) for n, t in zip("WRB", to_onnx(LSTM, weights), strict=True))
     _, h, _ = g.add(

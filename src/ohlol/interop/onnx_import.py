@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ohlol.cells import CELLS, CellSpec, Weights
+from ohlol.cells import CELLS, PARAMETER_NAMES, CellSpec, Weights
 from ohlol.cells.lstm import LSTM
 from ohlol.config import ModelSettings
 from ohlol.interop.onnx_weights import from_onnx
@@ -285,10 +285,9 @@ def read_exported_weights(graph: OnnxGraph, expected: dict[str, Tensor], setting
             raise graph.error(f"{module}: {error}") from None
         suffix = "" if module == "layers.cell." else f"_l{layer}"
         for reverse, tensors in zip(("", "_reverse"), directions, strict=False):
-            names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             weights |= {
                 f"{module}{name}{suffix}{reverse}": tensor
-                for name, tensor in zip(names, tensors, strict=True)
+                for name, tensor in zip(PARAMETER_NAMES, tensors, strict=True)
                 if tensor is not None
             }
     for name in expected:

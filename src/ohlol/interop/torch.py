@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ohlol.cells import CELLS, Weights, torch_cells
+from ohlol.cells import CELLS, PARAMETER_NAMES, Weights, torch_cells
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import MAX_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
@@ -284,7 +284,7 @@ def _name_weights(parts: ModelParts) -> dict[str, Tensor]:
     for layer, directions in enumerate(parts.layers):
         for suffix, tensors in zip(("", "_reverse"), directions, strict=False):
             zero = tensors.W_ih.new_zeros(len(tensors.W_ih))
-            for name, tensor in zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), tensors, strict=True):
+            for name, tensor in zip(PARAMETER_NAMES, tensors, strict=True):
                 weights[f"layers.{name}_l{layer}{suffix}"] = zero if tensor is None else tensor
     if parts.embedding is not None:
         weights["encoder.embedding.weight"] = parts.embedding

@@ -34,8 +34,8 @@ def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.
     """The weights of one layer and direction, detached."""
     suffix = "" if network.looped else f"_l{layer}" + "_reverse" * direction
     owner = network.layers.cell if isinstance(network.layers, CellLoop) else network.layers
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    return cells.Weights(*(getattr(owner, name + suffix).detach().to(dtype) for name in names))
+    weights = cells.Weights.of(owner, suffix)
+    return cells.Weights._make(None if w is None else w.detach().to(dtype) for w in weights)
 
 
 def unroll(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, list[UnrolledLayer]]:
