@@ -1,6 +1,7 @@
 """Shared setup: shape annotations are checked while tests run, and all page tests use one browser."""
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +19,9 @@ CHECKED = ["ohlol.cells", "ohlol.nn", "ohlol.models", "ohlol.explain.shapes"]
 install_import_hook(CHECKED, "beartype.beartype")
 
 os.environ.setdefault("OHLOL_DEVICE", "cpu")  # what `auto` is in the tests, where there is a GPU, too
+
+# A shell ignores SIGINT in what it starts in the background, and so would every process that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # the tests' tensors are small, and pytest-xdist runs several of them at once
 

@@ -20,7 +20,7 @@ def forward_layer(
     """The pass over x (T, B, I), all tensors contiguous; the results, and what backward needs besides them."""
     T, B, I = x.shape
     W_hh = weights[1]
-    H = W_hh.size(1)
+    H = W_hh.shape[1]
     float32, float64, G, has_cell_state, has_reset = kernel_cell(cell)
     out, h_n = empty(W_hh, T, B, H), empty(W_hh, 1, B, H)
     c_n = empty(W_hh, 1, B, H) if has_cell_state else None
@@ -50,12 +50,10 @@ def _are_unchanged(
     ctx: Any, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, out: Tensor, saved: Tensor | None, *weights: Tensor
 ) -> bool:
     """Whether what backward reads is as the forward pass saw it: neither `Tensor.data` nor a hook has replaced it."""
-    x_shape, H, dtype = ctx.x_shape, ctx.H, x.dtype
-    T, B, I = x_shape
+    (T, B, I), H, G, dtype = ctx.x_shape, ctx.H, ctx.cell.gates, x.dtype
     W_ih, W_hh = weights[:2]
-    G = kernel_cell(ctx.cell).gates
     if (
-        x.shape != x_shape
+        x.shape != ctx.x_shape
         or W_ih.shape != (G * H, I)
         or W_hh.shape != (G * H, H)
         or out.shape != (T, B, H)
@@ -84,8 +82,8 @@ class SingleLayer(torch.autograd.Function):
         *weights: Tensor,
     ) -> Any:
         results, saved = forward_layer(cell, x, h_0, c_0, weights, True)
-        ctx.cell, ctx.replay_gradients = cell, replay_gradients
-        ctx.x_shape, ctx.H = x.shape, results[1].size(2)
+        ctx.cell, ctx.replay_gradients = kernel_cell(cell), replay_gradients
+        ctx.x_shape, ctx.H = x.shape, weights[1].shape[1]
         ctx.save_for_backward(x, h_0, c_0, results[0], saved, *weights)
         ctx.set_materialize_grads(False)
         return results
@@ -97,10 +95,9 @@ class SingleLayer(torch.autograd.Function):
         # With create_graph=True the gradients are differentiated again.
         if torch.is_grad_enabled() or not are_readable(grad_outputs, out.dtype) or not _are_unchanged(ctx, *tensors):
             return (None, None, *ctx.replay_gradients(x, h_0, c_0, weights, needs, grad_outputs))
-        T, B, I = x.shape
+        (T, B, I), H = ctx.x_shape, ctx.H
         W_ih, W_hh, *biases = weights
-        H = ctx.H
-        float32, float64, G, has_cell_state, has_reset = kernel_cell(ctx.cell)
+        float32, float64, G, has_cell_state, has_reset = ctx.cell
         grad_out, grad_h_n, grad_c_n = (
             None if g is None else g if g.is_contiguous() and not g.is_neg() else g.resolve_neg().contiguous()
             for g in (*grad_outputs, None)[:3]

@@ -66,15 +66,9 @@ class Server:
 
     def run(self) -> None:
         """Serve until `stop` is called or the process gets a signal to stop, which is raised again afterwards."""
-        in_main_thread = threading.current_thread() is threading.main_thread()
-        before = {number: signal.getsignal(number) for number in STOP_SIGNALS} if in_main_thread else {}
-        try:
-            with asyncio.Runner(loop_factory=lambda: LimitedEventLoop(self._connections)) as runner:
-                self._loop = runner.get_loop()
-                runner.run(self._serve())
-        finally:  # whichever of our handlers, uvicorn's and asyncio's was set last
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with asyncio.Runner(loop_factory=lambda: LimitedEventLoop(self._connections)) as runner:
+            self._loop = runner.get_loop()
+            runner.run(self._serve())
         for number in self._received:
             signal.raise_signal(number)
 
