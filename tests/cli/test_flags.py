@@ -2,24 +2,27 @@
 
 import ast
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import ohlol
+from ohlol.cells import CELLS
 from ohlol.cli import app
 from ohlol.cli.flags import commands_of, flags_of, name_flags
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
+from ohlol.models.heads import HEADS
+from ohlol.tasks import TASKS
 
 SOURCE = Path(ohlol.__file__).parent
 ALLOWED = {
+    "display/translations.py": "the page shows a command to copy",
     "tasks/next.py": "the model card shows a command to copy",
     "utils/devices.py": "--nproc-per-node is torchrun's",
     "utils/distributed.py": "--max-restarts is torchrun's",
 }
 """Modules outside `cli` whose text names a flag, and why."""
-PENDING = ("display", "explain")
-"""Packages that still name flags."""
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_library_code_names_no_flags() -> None:
     named: list[str] = []
     for path in sorted(SOURCE.rglob("*.py")):
         module = path.relative_to(SOURCE)
-        if module.parts[0] in ("cli", *PENDING) or module.as_posix() in ALLOWED:
+        if module.parts[0] == "cli" or module.as_posix() in ALLOWED:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if (
@@ -70,3 +73,12 @@ def test_library_code_names_no_flags() -> None:
             ):
                 named.append(f"{module}:{node.lineno}")
     assert named == []
+
+
+@pytest.mark.parametrize(("option", "members"), [("cell", CELLS), ("task", TASKS), ("head", HEADS)])
+def test_the_help_lists_every_member_of_a_registry(option: str, members: Mapping[str, object]) -> None:
+    """The help has the names as text, so that it needs no torch."""
+    (text,) = (parameter.help for parameter in commands_of(app)["train"].params if parameter.name == option)
+    listed = re.search(r": ([^.;]+)", text)
+    assert listed
+    assert sorted(re.split(", | or ", listed[1])) == sorted(members)
