@@ -22,7 +22,7 @@ struct BackwardScratch {
     static constexpr i64 width = NV * L, thread_gap = thread_gap_bytes / sizeof(T);
     i64 panels, padded_H, d_hidden_ld, GH, steps_per_product, slots, bias_ld, d_weights_ld;
     T *weights, *d_hidden_terms[2], *dh, *dc, *d_bias, *zeros, *gemm_space;
-    T *d_input_terms, *d_hidden_n;  // of the steps of the next products, by slot; d_input_terms if the caller does not want it
+    T *d_input_terms, *d_hidden_n;  // by slot, until the next products; d_input_terms only if the caller passes no buffer
     T* d_weights;                   // d_W_ih and d_W_hh of every thread but the first, where threads split the batch
     const T** row_pointers;         // gradient_products(): five lists for each thread
     Thread::Arrivals* arrivals;
@@ -254,6 +254,7 @@ void backward(const BackwardArgs<T>& args, AllocateScratch allocate) {
     std::size_t bytes = 0;
     const i64 panels = (args.H + BackwardScratch<T, C>::width - 1) / BackwardScratch<T, C>::width;
     const int threads = thread_count(args, C::G, panels);
+    // The first construction, without memory, computes only `bytes`.
     const BackwardScratch<T, C> measure(args, nullptr, bytes, threads);
     const BackwardScratch<T, C> scratch(args, static_cast<char*>(allocate(bytes)), bytes, threads);
     const bool split_hidden = splits_hidden_units(args, C::G);

@@ -170,7 +170,7 @@ KeywordParser<BackwardCall>& backward_parser() {
     return parser;
 }
 
-// A kernel's number says its cell and its dtype.
+// A kernel's number encodes its cell and its dtype.
 constexpr i64 kernel_number(int cell, bool float64) { return 2 * cell + (float64 ? 1 : 0); }
 constexpr int cell_of(i64 kernel) { return static_cast<int>(kernel / 2); }
 constexpr bool is_float64(i64 kernel) { return kernel % 2 != 0; }

@@ -1,6 +1,6 @@
 // The cells, one vector of hidden units at a time: the equations of the modules in cells/ and their derivatives.
 //
-// A panel is what one register tile computes: NV vectors for each row. For the GRU and the LSTM these are the G gates of
+// A panel of weights (tile.h) gives NV vectors for each row of state. For the GRU and the LSTM these are the G gates of
 // `lanes` hidden units, so the state of a row is computed while its gates are still in the L1 cache; for the simple RNN they
 // are NV * lanes hidden units.
 #pragma once

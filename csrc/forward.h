@@ -36,9 +36,9 @@ struct ForwardScratch {
         zeros = memory.allocate<T>(padded_H);
         const bool both_weights_cached = double(GH) * double(args.I + args.H) * sizeof(T) <= 2 * cached_weight_bytes;
         const bool project_each_step = args.B >= many_entries && both_weights_cached;
-        // In a ragged batch that is split by entries, the rows of several steps do not lie together for one thread.
-        const bool rows_lie_together = threads == 1 || splits_hidden_units(args, C::G) || !args.batch_sizes;
-        if (args.x && args.T_ > 1 && !project_each_step && rows_lie_together) {
+        // In a ragged batch that is split by entries, the rows of one thread are not contiguous over several steps.
+        const bool rows_are_contiguous = threads == 1 || splits_hidden_units(args, C::G) || !args.batch_sizes;
+        if (args.x && args.T_ > 1 && !project_each_step && rows_are_contiguous) {
             const i64 rows_projected = args.B < many_entries ? rows_projected_few : rows_projected_many;
             steps_projected = min(args.T_, max(1, rows_projected / args.B));
             projected = memory.allocate<T>(steps_projected * args.B * panels * C::NV * L);
@@ -210,6 +210,7 @@ void forward(const ForwardArgs<T>& args, AllocateScratch allocate) {
     const bool split_hidden = splits_hidden_units(args, C::G);
     const i64 panels = (args.H + ForwardScratch<T, C>::width - 1) / ForwardScratch<T, C>::width;
     const int threads = thread_count(args, C::G, panels);
+    // The first construction, without memory, computes only `bytes`.
     const ForwardScratch<T, C> measure(args, nullptr, bytes, threads);
     const ForwardScratch<T, C> scratch(args, static_cast<char*>(allocate(bytes)), bytes, threads);
     run_threads(scratch.arrivals, threads,

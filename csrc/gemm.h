@@ -13,7 +13,7 @@ template <class T>
 struct Rows {
     T* const* list;
     T* base;
-    i64 ld;  // of a list: the first column
+    i64 ld;  // with `base`: the leading dimension; with `list`: the first column to read
     static Rows listed(T* const* rows, i64 column = 0) { return {rows, nullptr, column}; }
     static Rows matrix(T* base, i64 ld) { return {nullptr, base, ld}; }
     T* at(i64 i) const { return list ? list[i] + ld : base + i * ld; }

@@ -46,7 +46,8 @@ struct ForwardArgs : LayerArgs<T> {
     T* cell_states = nullptr;                // (S, H), LSTM, likewise
     T* hidden_n = nullptr;                   // (S, H), GRU: W_hn h + b_hn, likewise
     void* packed_weights = nullptr;          // what Functions::pack wrote; null to pack in this call
-    int odd_step = 0;                        // PackedLayers: 1 in every other call, so that the panel order still alternates
+    int odd_step = 0;                        // PackedLayers runs one step per call; alternates 0 and 1 so that
+                                             // the panels are read in alternating directions
 };
 
 template <class T>

@@ -2,10 +2,11 @@
 //
 // A call site in Python passes the same tuple of names at every call. The parser looks the names of a tuple up once and later
 // only stores the values, so that named arguments cost what positional ones cost. nanobind looks its own up at every call,
-// which would take 0.8 us for 26 arguments, 7 % of the forward pass of a layer of 4 hidden units.
+// which would take 0.8 us if each of the 26 integers of forward() were an argument, 7 % of the forward pass of a layer of 4
+// hidden units.
 //
-// An argument is an integer or a tuple of integers. There must not be more than 15: from 16 named arguments on CPython
-// passes them in a dictionary, built anew for every call.
+// An argument is an integer or a tuple of integers. A function must not have more than 15 arguments, where a tuple counts as
+// one: from 16 named arguments on CPython passes them in a dictionary, built anew for every call.
 #pragma once
 
 #include <Python.h>

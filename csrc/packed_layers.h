@@ -16,7 +16,7 @@ namespace ohlol {
 
 // How the next symbol is drawn from the logits; ops/stepping.py has the same in Python.
 struct Sampling {
-    double temperature;   // 0: the highest logit, the first of equals
+    double temperature;   // 0: the highest logit, the first one on ties
     i64 top_k;            // 0: all
     double top_p;         // 1: all
     std::uint64_t seed;

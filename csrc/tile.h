@@ -1,4 +1,7 @@
 // The matrix product of the time loop: a few rows of state times one panel of packed weights, held in registers.
+//
+// A panel is a block of a matrix of weights, copied to contiguous aligned memory as K rows of NV vectors. Its product with a
+// row of state is NV vectors, which fit in registers.
 #pragma once
 
 #include "simd.h"

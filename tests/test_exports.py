@@ -24,7 +24,7 @@ def test_all_matches_the_exports() -> None:
     assert set(ohlol.__all__) <= set(scope)
 
 
-def test_a_missing_attribute() -> None:
+def test_a_missing_attribute_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'ohlol' has no attribute 'nothing'"):
         _ = ohlol.nothing  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -54,7 +54,7 @@ class ModelSettings:
     embedding_size: int = 64
     """Size of the embedding of a symbol; 0 means one-hot vectors."""
     char_rnn_size: int = 0
-    """Hidden units of the character RNN that reads each word, beside its embedding; 0 means none."""
+    """Hidden units of the character RNN that reads each word, in addition to its embedding; 0 means none."""
     bigram_size: int = 0
     """Size of the embedding of each of the two bigrams of a character with its neighbours; 0 means none."""
     dropout: float = 0.0
@@ -123,9 +123,10 @@ TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head
 TUTORIAL_TRAIN = TrainSettings(
     lr=0.1, lr_schedule="constant", max_grad_norm=0.0, unk_probability=0.0, seed=1, dev_fraction=0.0
 )
-"""The settings of the tutorial's program: one-hot symbols, one tanh layer whose state is the logits, Adam at 0.1.
+"""The settings of `ohlol train` without data, as in docs/tutorial.md, which learns `hello` -> `ohlol`.
 
-The seed is 1: 20 epochs suffice for about three seeds in four, and not for 0.
+The symbols are one-hot, the state of the single tanh layer is the logits, and the learning rate of Adam is 0.1. With
+seed 0, as with about one seed in four, the word is not learned in 20 epochs; with seed 1 it is.
 """
 
 MAX_DIGITS = 9

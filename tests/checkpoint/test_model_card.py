@@ -35,7 +35,7 @@ def test_a_card_names_the_model_and_its_use(kind: str) -> None:
         assert f"| {name.replace('_', ' ')} | {value} |" in text
 
 
-def test_the_sources_of_the_data(config: RunConfig) -> None:
+def test_the_card_names_the_sources_of_the_data(config: RunConfig) -> None:
     assert "- trained on: elsewhere: its weights were imported" in card(config)
     assert "- measured on: nothing yet" in card(config)
     pairs = replace(config, pairs=(("a", "b"),))
@@ -47,7 +47,7 @@ def test_the_sources_of_the_data(config: RunConfig) -> None:
     assert "- measured on: dev.tsv" in card(replace(files, dev_file="dev.tsv"), held_out=True)
 
 
-def test_the_device_and_the_metrics(config: RunConfig) -> None:
+def test_the_card_names_the_device_and_the_metrics(config: RunConfig) -> None:
     assert "computed by" not in card(config)
     assert "best weights: none" in card(config)
     text = card(replace(config, metrics={"accuracy": 0.5, "loss": 0.25}), device="cuda Card 0")

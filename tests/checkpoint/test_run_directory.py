@@ -52,7 +52,7 @@ def refused(call: Callable[[], object]) -> str:
 
 
 @pytest.mark.parametrize("task", MAKERS)
-def test_round_trip(runs: dict[str, Path], task: str, tmp_path: Path) -> None:
+def test_a_loaded_run_is_written_with_the_same_bytes(runs: dict[str, Path], task: str, tmp_path: Path) -> None:
     config, codec, model = run_directory.load_model(runs[task])
     assert config.task == codec.task == task
     assert not model.training
@@ -170,7 +170,7 @@ def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     assert "there is no such run directory" in refused(lambda: ohlol.load(tmp_path / "file"))
 
 
-def test_an_out_that_exists_is_refused_and_left_alone(run: Path) -> None:
+def test_an_existing_output_directory_is_refused_and_left_unchanged(run: Path) -> None:
     before = bytes_of(run)
     assert "give `overwrite` to replace it" in refused(lambda: ohlol.fit(out=run, epochs=1))
     assert bytes_of(run) == before
@@ -224,14 +224,14 @@ def test_invalid_input_overwrites_nothing(run: Path, tmp_path: Path) -> None:
     assert bytes_of(run) == before
 
 
-def test_free_name(tmp_path: Path) -> None:
+def test_a_free_name_has_the_next_unused_number(tmp_path: Path) -> None:
     assert run_directory.choose_free_name("a", tmp_path) == tmp_path / "a-1"
     (tmp_path / "a-1").mkdir()
     (tmp_path / "a-2").touch()
     assert run_directory.choose_free_name("a", tmp_path) == tmp_path / "a-3"
 
 
-def test_json_of_a_config(runs: dict[str, Path]) -> None:
+def test_a_config_round_trips_through_json(runs: dict[str, Path]) -> None:
     config = run_directory.read_config(runs["forecast"])
     data = json.loads(json.dumps(config.to_json()))
     assert next(iter(data)) == "format"

@@ -38,7 +38,9 @@ def test_the_table_names_cell_and_size(capsys: pytest.CaptureFixture[str], monke
         (["--dtype", "int8"], "--dtype is 'int8'; it must be one of float32, float64"),
     ],
 )
-def test_wrong_arguments_are_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_are_reported_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     code, _, err = run(capsys, *arguments)
     assert code == 2
     assert message in err

@@ -135,7 +135,7 @@ def test_pairs_from_a_file(run: Run) -> None:
         (["--num-layers", "2", "--loop"], "runs one layer in one direction"),
     ],
 )
-def test_wrong_arguments_are_one_line(run: Run, tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_wrong_arguments_are_reported_in_one_line(run: Run, tmp_path: Path, arguments: list[str], said: str) -> None:
     assert said in refused(run("train", *arguments))
     assert list(tmp_path.iterdir()) == []
 
@@ -161,7 +161,7 @@ def write(path: Path, content: str | bytes) -> Path:
         ("one.csv", "a,b\n1,2\n", "", "one.csv: a series of one row"),
     ],
 )
-def test_bad_files_are_one_line(
+def test_bad_files_are_reported_in_one_line(
     run: Run, tmp_path: Path, name: str, content: str | bytes, options: str, said: str
 ) -> None:
     write(tmp_path / name, content)
@@ -169,7 +169,7 @@ def test_bad_files_are_one_line(
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-def test_a_label_unseen_in_training_is_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
+def test_a_label_unseen_in_training_is_reported_in_one_line(run: Run, trained: Path, tmp_path: Path) -> None:
     write(tmp_path / "new.tsv", "ab\tAB\nab\tAZ\n")
     before = bytes_of(trained / "label")
     said = refused(run("evaluate", trained / "label", "new.tsv"))
@@ -180,7 +180,7 @@ def test_a_label_unseen_in_training_is_one_line(run: Run, trained: Path, tmp_pat
     assert not (tmp_path / "r").exists()
 
 
-def test_a_run_of_another_version_is_one_line(run: Run, tmp_path: Path) -> None:
+def test_a_run_of_another_version_is_reported_in_one_line(run: Run, tmp_path: Path) -> None:
     done(run("train", "--epochs", 1, "--out", "r"))
     config = json.loads((tmp_path / "r/config.json").read_text())
     del config["sha256"]
@@ -196,14 +196,14 @@ def test_a_run_of_another_version_is_one_line(run: Run, tmp_path: Path) -> None:
     assert bytes_of(tmp_path) == before
 
 
-def test_a_nan_loss_is_one_line(run: Run, tmp_path: Path) -> None:
+def test_a_nan_loss_is_reported_in_one_line(run: Run, tmp_path: Path) -> None:
     said = refused(run("train", "--lr", "1e38", "--head", "softmax", "--epochs", 9, "--out", "r"))
     assert re.match(r"epoch \d, step \d: the loss (on the evaluation data )?is nan; training stopped and", said)
     assert "try a lower --lr than 1e+38 or --max-grad-norm 1" in said
     assert not (tmp_path / "r" / "model.safetensors").exists()
 
 
-def test_an_out_that_exists_is_one_line(run: Run, tmp_path: Path) -> None:
+def test_an_existing_output_directory_is_reported_in_one_line(run: Run, tmp_path: Path) -> None:
     done(run("train", "--epochs", 1, "--out", "r"))
     before = bytes_of(tmp_path)
     assert "r exists: give --overwrite to replace it, --resume to go on" in refused(run("train", "--out", "r"))
@@ -212,7 +212,7 @@ def test_an_out_that_exists_is_one_line(run: Run, tmp_path: Path) -> None:
     assert len((tmp_path / "r/metrics.jsonl").read_text().splitlines()) == 2
 
 
-def test_a_command_of_another_task_is_one_line(run: Run, trained: Path) -> None:
+def test_a_command_of_another_task_is_reported_in_one_line(run: Run, trained: Path) -> None:
     assert "only a model that predicts the next symbol generates text" in refused(run("generate", trained / "label"))
     assert "generate" in refused(run("predict", trained / "next", "abc"))
     assert "--output-format is 'xml'" in refused(run("predict", trained / "label", "abc", "--output-format", "xml"))
@@ -231,7 +231,7 @@ def test_every_setting_has_a_flag_and_every_flag_a_setting() -> None:
         assert "--" + name.replace("_", "-") in flags[name]
 
 
-def test_version_and_help(run: Run) -> None:
+def test_version_and_help_are_printed(run: Run) -> None:
     assert done(run("--version")) == f"ohlol {ohlol.__version__}\n"
     assert all(name in done(run("--help")) for name in ("shapes", "train", "evaluate", "predict", "generate"))
     assert "--hidden-size" in done(run("train", "--help"))
@@ -386,7 +386,7 @@ def read_line(pipe: "subprocess.Popen[str]") -> str:
 
 
 @pytest.mark.slow
-def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
+def test_an_interrupted_process_saves_and_exits_with_130(tmp_path: Path) -> None:
     with process("train", "--epochs", 3000, "--out", "r", cwd=tmp_path) as training:
         assert read_line(training).startswith("Predicted string: ")
         training.send_signal(signal.SIGINT)
@@ -398,7 +398,7 @@ def test_an_interrupt_of_a_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_errors_of_a_process_are_one_line(tmp_path: Path) -> None:
+def test_errors_of_a_process_are_reported_in_one_line(tmp_path: Path) -> None:
     for arguments in (["train", "gone.tsv"], ["predict", "gone", "text"]):
         with process(*arguments, cwd=tmp_path) as failed:
             out, err = failed.communicate(timeout=PATIENCE)

@@ -27,7 +27,7 @@ def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 MODEL, TRAINING = ModelSettings(), TrainSettings(dev_fraction=0.2)
 
 
-def test_kinds_of_data(tmp_path: Path) -> None:
+def test_pairs_files_and_corpora_are_recognized_as_sources(tmp_path: Path) -> None:
     assert Source.parse(None).pairs == HELLO
     assert Source.parse([("a", "b")]).pairs == (("a", "b"),)
     assert Source.parse(tmp_path / "a.tsv").files == (str(tmp_path / "a.tsv"),)

@@ -3,7 +3,7 @@
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 
 
-def test_kinds_of_the_tasks() -> None:
+def test_each_task_has_its_kind_of_targets() -> None:
     assert {name: TARGET_KINDS[name] for name in ("label", "next", "classify", "forecast")} == {
         "label": TargetKind(),
         "next": TargetKind(shifted=True),

@@ -7,7 +7,7 @@ from rich.console import Console
 from ohlol.display.confusions_text import print_confusions
 
 
-def test_print_confusions() -> None:
+def test_confusions_are_printed_as_a_table() -> None:
     out = io.StringIO()
     print_confusions([("NOUN", "VERB", 12, 0.5), ("\n", " ", 3, 0.125)], Console(file=out, width=80))
     lines = [line.split() for line in out.getvalue().splitlines() if line.strip()]

@@ -61,7 +61,7 @@ def test_gates_layers_and_directions_each_have_their_map(tmp_path: Path) -> None
     assert z.get_clim() == (0, 1)
 
 
-def test_long_and_whole_sequences(tmp_path: Path) -> None:
+def test_a_figure_shows_one_prediction_or_the_first_steps(tmp_path: Path) -> None:
     names = ohlol.fit(names_file(tmp_path / "names.csv"), input="name", target="kind", **TINY)
     figure = figures.draw_trace(trace(names, "bdlmna"), saliency=compute_saliency(names, "bdlmna"))
     assert len(figure.axes[0].texts) == figures.TOP - 1  # one prediction, of two classes
@@ -90,7 +90,7 @@ def test_any_character_can_be_drawn(kind: str, tmp_path: Path, caplog: pytest.Lo
     assert read[5:8] == ["␣", "⏎", "<7>"]
 
 
-def test_curves_in_panels(hello: TrainedModel, tmp_path: Path) -> None:
+def test_each_panel_draws_its_curves(hello: TrainedModel, tmp_path: Path) -> None:
     assert hello.run is not None
     ohlol.fit([("hello", "ohlol")], seed=3, epochs=4, out=tmp_path / "other")
     panels = load_curves([hello.run, tmp_path / "other"])
@@ -106,7 +106,9 @@ def test_curves_in_panels(hello: TrainedModel, tmp_path: Path) -> None:
     assert len(alone.axes) == 1
 
 
-def test_the_commands(hello: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_and_plot_write_figures(
+    hello: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def run(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:
             main([*arguments])
@@ -132,7 +134,7 @@ def test_the_commands(hello: TrainedModel, tmp_path: Path, capsys: pytest.Captur
     assert re.fullmatch(r"ohlol: .*a\.png: cannot be written: No such file or directory; .*\n", said)
 
 
-def test_a_missing_matplotlib_is_one_line(hello: TrainedModel, tmp_path: Path) -> None:
+def test_a_missing_matplotlib_is_reported_in_one_line(hello: TrainedModel, tmp_path: Path) -> None:
     code = f"""import sys
 sys.modules["matplotlib"] = None
 from ohlol.cli import main

@@ -17,7 +17,7 @@ FINDINGS = (
 
 
 @pytest.mark.parametrize(("lang", "feature"), [("en", "tracks inside quotes"), ("zh", "引号内")])
-def test_neurons_and_matches(lang: str, feature: str) -> None:
+def test_neurons_and_matches_are_printed(lang: str, feature: str) -> None:
     out = io.StringIO()
     console = Console(file=out, width=80)
     findings_to_text(FINDINGS, console, lang=lang)

@@ -47,7 +47,7 @@ def english(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LC_ALL", "C")
 
 
-def test_the_numbers_of_a_trace() -> None:
+def test_the_table_has_the_numbers_of_the_trace() -> None:
     found = trace(ohlol.fit([("hello", "ohlol")], seed=1), "hello")
     html = found._repr_html_()
     rows = {row[0]: row[1:] for row in Table(html).rows}
@@ -83,7 +83,7 @@ def test_symbols_are_escaped() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_shape(kind: str) -> None:
+def test_the_table_has_every_shape_and_equality(kind: str) -> None:
     report = shapes(kind, seq_len=4, batch_size=2)
     html = report._repr_html_()
     table = Table(html)

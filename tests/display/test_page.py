@@ -142,13 +142,13 @@ def test_a_large_model_stays_small_enough(big: Path) -> None:
     assert "0/after/h" in frame["arrays"]
 
 
-def test_right_to_left_and_words(tmp_path: Path) -> None:
+def test_right_to_left_text_is_recognized(tmp_path: Path) -> None:
     hebrew = ohlol.fit([("שלום", "abcd")], seed=1, epochs=1)
     assert data_of(render_page(trace(hebrew, "שלום")))["right_to_left"] is True
     assert data_of(render_page(trace(ohlol.fit([("你好", "ab")], epochs=1), "你好")))["right_to_left"] is False
 
 
-def test_the_command(hello: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_html_writes_the_page(hello: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["explain", str(hello.run), "hello", "--html", str(tmp_path / "out.html"), "--lang", "zh"])
     assert end.value.code == 0
@@ -167,7 +167,7 @@ def number(text: str) -> float:
     return float(text.replace("−", "-"))
 
 
-def test_the_slider_and_the_numbers(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
+def test_the_slider_selects_the_step_whose_numbers_are_shown(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
     found, saliency = trace(hello, "hello"), compute_saliency(hello, "hello")
     file = tmp_path / "hello.html"
     file.write_text(render_page(found, saliency=saliency), encoding="utf-8")
@@ -201,7 +201,7 @@ def test_the_slider_and_the_numbers(browser: Any, hello: TrainedModel, tmp_path:
     shown.close()
 
 
-def test_keys_and_pointer(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
+def test_keys_and_pointer_select_the_step(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
     file = tmp_path / "hello.html"
     file.write_text(render_page(trace(hello, "hello"), saliency=compute_saliency(hello, "hello")), encoding="utf-8")
     shown = Shown(browser, file)
@@ -274,7 +274,7 @@ def test_every_kind_of_model_in_both_themes(browser: Any, tmp_path: Path, theme:
         shown.close()
 
 
-def test_both_languages(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
+def test_the_page_is_shown_in_both_languages(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
     from ohlol.display import translations
 
     file = tmp_path / "hello.html"

@@ -22,7 +22,7 @@ def test_the_callback_depends_on_the_data_and_the_console(
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])
-def test_baseline_lines(lang: str) -> None:
+def test_baseline_lines_show_the_numbers_and_advice(lang: str) -> None:
     lines = baseline_lines(Baselines(1.5, 1234, 4, math.log(4), 1.2, 6.0, 0.3408), lang)
     assert len(lines) == 6
     assert "1.5000" in lines[0]

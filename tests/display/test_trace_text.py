@@ -104,7 +104,7 @@ def test_a_wrong_prediction_is_shown_with_its_target(hello: TrainedModel) -> Non
     assert "loss" not in shown(trace(hello, "hell"))
 
 
-def test_other_terminals(hello: TrainedModel) -> None:
+def test_ascii_and_colour_follow_the_terminal(hello: TrainedModel) -> None:
     found = trace(hello, "hello")
     shown(found, encoding="ascii").encode("ascii")
     shown(found, step=1, encoding="ascii").encode("ascii")
@@ -126,7 +126,7 @@ def test_a_missing_step_is_refused(hello: TrainedModel) -> None:
             shown(trace(hello, "hello"), step=step)
 
 
-def test_the_command(hello: TrainedModel, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_prints_a_trace_as_text_and_json(hello: TrainedModel, capsys: pytest.CaptureFixture[str]) -> None:
     def run(*arguments: str) -> str:
         with pytest.raises(SystemExit) as end:
             main(["explain", str(hello.run), "hello", *arguments])

@@ -88,7 +88,7 @@ def test_classes_are_predicted_without_targets(tmp_path: Path, monkeypatch: pyte
     assert lines(Path("pred")) == [model.predict(name).labels[0] for name in names]
 
 
-def test_mistakes(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_directories_and_formats_are_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = ohlol.load("run")
     encode(["new.tsv"], Path("other"), DataSettings(), jobs=1)
     with pytest.raises(InputError, match="other was encoded with another vocabulary than the model's"):

@@ -131,7 +131,7 @@ def test_shares_partition_the_batch() -> None:
         ):
             for index in range(len(whole)):
                 batch = whole[index]
-                parts = [part for share in shares if not (part := share[index]).empty]
+                parts = [part for share in shares if not (part := share[index]).is_filler]
                 assert sorted(np.concatenate([p.rows for p in parts]).tolist()) == sorted(batch.rows.tolist())
                 assert sorted(np.concatenate([p.inputs for p in parts]).tolist()) == sorted(batch.inputs.tolist())
                 for part in parts:
@@ -230,7 +230,7 @@ def addresses() -> list[list[str]] | None:
 
 
 @pytest.mark.slow
-def test_two_hosts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_hosts_end_with_the_bytes_of_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """In network namespaces if the system permits them, otherwise as two launchers on this host."""
     text_file(tmp_path / "data.txt", 2000)
     run(train(2, "data.txt", "--out", "whole", *flags(SETTINGS)), tmp_path)

@@ -13,7 +13,7 @@ from transcripts import Entry, differs, entries, shorten, with_blocks_of
         ("", ""),
     ],
 )
-def test_right_output(shown: str, real: str) -> None:
+def test_matching_output_is_accepted(shown: str, real: str) -> None:
     assert differs(Entry("console", "ohlol train", shown, 1), real) is None
 
 
@@ -27,7 +27,7 @@ def test_right_output(shown: str, real: str) -> None:
         ("a.b", "axb"),
     ],
 )
-def test_wrong_output(shown: str, real: str) -> None:
+def test_different_output_is_reported(shown: str, real: str) -> None:
     assert differs(Entry("console", "ohlol train", shown, 1), real)
 
 
@@ -50,7 +50,7 @@ def test_new_output_is_shortened_where_the_old_one_was() -> None:
     assert shorten("", "loss 1   1,234 symbols/s") == "loss 1 ... symbols/s\n"
 
 
-def test_entries_and_translation() -> None:
+def test_entries_are_parsed_and_copied_into_the_translation() -> None:
     text = "hello\n```console\n$ one\nx\n$ two\n```\n```python\nprint(1)  # 1\n```\n```\nnot run\n```\n"
     assert [(e.code, e.shown) for e in entries(text)] == [("one", "x\n"), ("two", ""), ("print(1)  # 1\n", "1\n")]
     assert with_blocks_of("你好\n```console\n$ old\n```\n", text) == "你好\n```console\n$ one\nx\n$ two\n```\n"

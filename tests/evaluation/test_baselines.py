@@ -38,7 +38,7 @@ def entropy(text: str) -> float:
     return -sum(n / len(text) * math.log(n / len(text)) for n in Counter(text).values())
 
 
-def test_the_tutorial() -> None:
+def test_baselines_of_the_tutorial_are_as_computed_by_hand() -> None:
     baselines, metrics = fit_with_baselines(seed=1)
     assert baselines.loss == metrics["loss"]
     assert baselines.count == 5
@@ -64,7 +64,7 @@ def test_a_summed_loss_is_per_sequence() -> None:
     assert baselines.frequencies == pytest.approx(entropy("ohlolloh"))
 
 
-def test_files_of_every_task(tmp_path: Path) -> None:
+def test_baselines_of_every_task_equal_the_entropy_of_the_data(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
     baselines, _ = fit_with_baselines(data, dev=data, **TINY)
     labels = "".join(line.split("\t")[1] for line in data.read_text().splitlines())
@@ -93,7 +93,7 @@ def test_a_label_missing_from_the_training_data() -> None:
 @pytest.mark.parametrize(
     ("language", "phrase"), [("C", "all labels equally probable"), ("zh_CN.UTF-8", "所有标签等概率")]
 )
-def test_the_command(
+def test_train_prints_the_baseline_after_the_best_weights(
     language: str, phrase: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LC_ALL", language)

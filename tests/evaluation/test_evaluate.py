@@ -79,7 +79,7 @@ def test_saturation_is_the_share_of_large_hidden_states(letters: TrainedModel, f
     assert measure_saturation(letters.network, letters.codec, data) > before
 
 
-def test_predictions_of_each_sequence(letters: TrainedModel) -> None:
+def test_prediction_indices_select_the_steps_of_each_sequence(letters: TrainedModel) -> None:
     data = letters.codec.encode(letters.raw_data(["abc", "a", "ab"]))
     batch = batches_in_order(letters.codec, data)[0]
     assert batch.rows.tolist() == [0, 2, 1]

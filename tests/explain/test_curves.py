@@ -106,7 +106,9 @@ def test_partial_and_unfinished_runs(runs: Path, tmp_path: Path) -> None:
         load_curves([tmp_path / "nowhere"])
 
 
-def test_the_command(runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plot_shows_the_curves_of_runs(
+    runs: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
     def run(*arguments: str, status: int = 0) -> str:

@@ -128,7 +128,9 @@ def test_invalid_weights_are_refused() -> None:
             call()
 
 
-def test_the_command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prove_prints_a_comparison_as_text_and_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(*arguments: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as end:
             main(["prove", *arguments])

@@ -45,7 +45,7 @@ def test_fewer_frames_keep_the_first_last_and_best(hello: TrainedModel) -> None:
         assert sum(frame.is_best for frame in frames) == 1
 
 
-def test_the_model_of_an_epoch(hello: TrainedModel) -> None:
+def test_the_model_of_an_epoch_is_loaded_from_its_snapshot(hello: TrainedModel) -> None:
     assert hello.run is not None
     at_epoch = load_epoch(hello, 3)
     kept = snapshots.load(hello.run, 3, hello.network)
@@ -87,7 +87,9 @@ def test_the_number_of_frames_fits_the_page(hello: TrainedModel) -> None:
     assert len(html.encode()) <= 200_000
 
 
-def test_the_command(hello: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_shows_one_epoch_or_all(
+    hello: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def run(*arguments: str) -> str:
         with pytest.raises(SystemExit) as end:
             main(["explain", str(hello.run), "hello", "--lang", "en", *arguments])
@@ -101,7 +103,7 @@ def test_the_command(hello: TrainedModel, tmp_path: Path, capsys: pytest.Capture
     assert (tmp_path / "all.html").stat().st_size > 1.5 * (tmp_path / "one.html").stat().st_size
 
 
-def test_the_second_slider(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
+def test_the_epoch_slider_shows_the_trace_of_its_epoch(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
     from playwright.sync_api import expect
 
     frames = trace_epochs(hello, "hello")

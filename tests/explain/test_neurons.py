@@ -85,7 +85,7 @@ def test_passages_are_the_most_active_places() -> None:
     assert (gaps > 24).all()
 
 
-def test_matching() -> None:
+def test_neurons_above_the_threshold_in_a_range_match_similar_ranges() -> None:
     values = np.zeros((60, 4), np.float32)
     values[:, 3] = 1  # always on, so it is excluded
     for start in (10, 30, 50):
@@ -137,7 +137,9 @@ def test_a_constructed_neuron_in_a_model(text_model: TrainedModel, tmp_path: Pat
     assert best["a space"].r > 0.999
 
 
-def test_the_command(text_model: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_neurons_prints_text_and_json(
+    text_model: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def run(*arguments: str) -> tuple[object, str, str]:
         with pytest.raises(SystemExit) as end:
             main(["explain", str(text_model.run), *arguments, "--lang", "en"])

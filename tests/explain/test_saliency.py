@@ -102,7 +102,7 @@ def test_the_end_of_a_long_text(tmp_path: Path) -> None:
     assert found.gradient.shape == (MAX_STEPS, MAX_STEPS)
 
 
-def test_json(hello: TrainedModel) -> None:
+def test_saliency_is_written_as_json(hello: TrainedModel) -> None:
     data = json.loads(json.dumps(compute_saliency(hello, "hello").to_json()))
     assert data["influence_length"] == 4
     assert data["recommended_bptt"] == 8

@@ -130,7 +130,7 @@ def test_documented_shapes_hold_for_a_custom_module(kind: str, options: dict[str
 
 
 @pytest.mark.parametrize("kind", ["rnn", "rnncell"])
-def test_nonlinearity(kind: str) -> None:
+def test_shapes_of_a_relu_rnn_hold(kind: str) -> None:
     report = shapes(kind, nonlinearity="relu")
     assert all(equality.holds for equality in report.equalities)
     if isinstance(report, CellShapes):

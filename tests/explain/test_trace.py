@@ -125,7 +125,7 @@ def test_activations_equal_those_of_torch() -> None:
         assert activation(x.numpy()) == pytest.approx(getattr(torch, name)(x).numpy(), abs=1e-15)
 
 
-def test_the_next_symbol(tmp_path: Path) -> None:
+def test_a_trace_of_task_next_has_the_next_symbols_as_targets(tmp_path: Path) -> None:
     model = ohlol.fit(text_file(tmp_path / "text.txt"), **{**TINY, "epochs": 1})
     found = trace(model, "the cat")
     assert found.targets == ("h", "e", " ", "c", "a", "t", None)
@@ -141,7 +141,7 @@ def test_the_next_symbol(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_one_label_per_sequence(tmp_path: Path, bidirectional: bool) -> None:
+def test_a_trace_of_a_classifier_has_one_prediction(tmp_path: Path, bidirectional: bool) -> None:
     model = ohlol.fit(
         names_file(tmp_path / "names.csv"),
         input="name",
@@ -156,7 +156,7 @@ def test_one_label_per_sequence(tmp_path: Path, bidirectional: bool) -> None:
     assert trace(model, "bdla").loss is None
 
 
-def test_words_with_characters(tmp_path: Path) -> None:
+def test_a_trace_of_words_includes_the_character_states(tmp_path: Path) -> None:
     model = ohlol.fit(conll_file(tmp_path / "tags.conll"), char_rnn_size=4, **{**TINY, "epochs": 1})
     found = trace(model, "Ada sees New Rome", target="B-PER O B-LOC I-LOC")
     assert found.symbols == ("Ada", "sees", "New", "Rome")

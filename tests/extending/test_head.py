@@ -102,7 +102,7 @@ def test_export(model: TrainedModel) -> None:
         assert onnx_verify.verify(model, onnx_export.build_graph(model, step=step)).passed
 
 
-def test_a_head_of_labels_does_not_fit_numbers(tmp_path: Path) -> None:
+def test_a_label_head_is_refused_for_a_forecast(tmp_path: Path) -> None:
     path = tmp_path / "series.csv"
     path.write_text("x\n" + "\n".join(str(i % 5) for i in range(60)) + "\n")
     with pytest.raises(InputError, match="`head` nearest does not fit this task; it must be one of regression"):

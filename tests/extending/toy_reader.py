@@ -17,9 +17,9 @@ class RulesReader(Reader):
     targets = (TargetKind(),)
     level = "word"
 
-    def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
+    def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """By the arrow in the first rule."""
-        first = head.first(is_rule)
+        first = start.first(is_rule)
         if first is None or ARROW not in first.text:
             return None
         return Confidence(CERTAIN, "its first line has an arrow")

@@ -92,15 +92,15 @@ class Kills:
     differing: tuple[str, ...] = ()
 
 
-def how_to_go_on(run: Path) -> str:
-    """The mode in which a user continues after a kill, from the files of the run."""
+def resume_mode(run: Path) -> str:
+    """The mode of `train` with which a user continues after a kill, from the files of the run."""
     if not run.exists():
         return "start"
     states = [(run / "resume" / f"{name}.safetensors").exists() for name in ("last", "before")]
     return "resume" if (run / "config.json").exists() and any(states) else "overwrite"
 
 
-def whole(folder: Path, kind: str, every: str) -> float:
+def train_uninterrupted(folder: Path, kind: str, every: str) -> float:
     """Train without a kill and return the seconds it took."""
     folder.mkdir(parents=True)
     RUNS[kind][0](folder / RUNS[kind][1])
@@ -112,15 +112,15 @@ def whole(folder: Path, kind: str, every: str) -> float:
     return time.monotonic() - began
 
 
-def killed(folder: Path, kind: str, every: str, times: int, seconds: float, chance: random.Random) -> Kills:
-    """Kill a run `times` at random moments, continue after each, and compare the result with `folder`/whole."""
+def train_with_kills(folder: Path, kind: str, every: str, times: int, seconds: float, chance: random.Random) -> Kills:
+    """Kill a run at `times` random moments, continue after each, and compare it with the run in `folder`/whole."""
     place = folder / "killed"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     RUNS[kind][0](place / RUNS[kind][1])
     found = Kills()
     while True:
-        how = how_to_go_on(place / "run")
+        how = resume_mode(place / "run")
         found.restarts += how == "overwrite"
         process = context.Process(target=train, args=(str(place), kind, every, how))
         process.start()

@@ -122,7 +122,7 @@ def states(run: Path) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", [*READ, *STATES])
-def test_truncated_files(run: Path, name: str) -> None:
+def test_truncated_files_are_detected(run: Path, name: str) -> None:
     wanted, (last, before) = content(run), states(run)
     whole = (run / name).read_bytes()
     found = Outcome()
@@ -141,7 +141,7 @@ def test_truncated_files(run: Path, name: str) -> None:
         assert found.refused >= len(lengths) - 1  # JSON without its last line end is still valid
 
 
-def test_flipped_bits(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flipped_bits_never_change_what_is_read(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     wanted, (last, before) = content(run), states(run)
     chance, found = random.Random(FLIPS), Outcome()
     wholes = {name: (run / name).read_bytes() for name in (*READ, STATES[0])}
@@ -175,7 +175,9 @@ def test_a_run_with_a_damaged_newest_state_ends_with_the_same_bytes(made: Path, 
             assert found[name] == wanted[name], name
 
 
-def test_a_damaged_newest_state_is_one_line_on_stderr(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_newest_state_is_reported_in_one_line_on_stderr(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     newest = run / STATES[0]
     newest.write_bytes(newest.read_bytes()[:100])
     with pytest.raises(SystemExit) as ended:
@@ -186,7 +188,7 @@ def test_a_damaged_newest_state_is_one_line_on_stderr(run: Path, capsys: pytest.
     assert err.count("\n") == 1
 
 
-def test_both_states_damaged(run: Path) -> None:
+def test_resuming_with_two_damaged_states_is_refused(run: Path) -> None:
     for name in STATES:
         (run / name).write_bytes((run / name).read_bytes()[:100])
     with pytest.raises(InputError, match=r"last\.safetensors: .* nor can the state before it: .*before\.safetensors"):
@@ -204,7 +206,7 @@ def test_damaged_metrics_are_reported_when_the_run_is_resumed(run: Path, damage:
 
 @pytest.mark.parametrize("one", [*READ, *STATES])
 @pytest.mark.parametrize("other", [*READ, *STATES])
-def test_swapped_files(made: Path, run: Path, one: str, other: str) -> None:
+def test_swapped_files_are_detected_or_harmless(made: Path, run: Path, one: str, other: str) -> None:
     """A file of this run, or of another, in the place of each."""
     wanted, (last, before) = content(run), states(run)
     found = Outcome()
@@ -245,7 +247,7 @@ HOSTILE: dict[str, bytes] = {
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 @pytest.mark.parametrize("name", READ)
-def test_hostile_content(run: Path, name: str, hostile: str) -> None:
+def test_hostile_content_is_refused(run: Path, name: str, hostile: str) -> None:
     (run / name).write_bytes(HOSTILE[hostile])
     with pytest.raises(InputError) as refused:
         ohlol.load(run)
@@ -313,7 +315,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", ["config.json", "vocab.json"])
 @pytest.mark.parametrize("source", ["run", "series"])
-def test_values_of_other_types(made: Path, tmp_path: Path, source: str, name: str) -> None:
+def test_values_of_other_types_are_read_or_refused(made: Path, tmp_path: Path, source: str, name: str) -> None:
     run = Path(shutil.copytree(made / source, tmp_path / "run"))
     kept = (run / name).read_bytes()
     values = [place for place in places(json.loads(kept)) if place != ("sha256",)]
@@ -397,7 +399,7 @@ WEIGHTS: dict[str, bytes] = {
 
 @pytest.mark.usefixtures("memory")
 @pytest.mark.parametrize("weights", WEIGHTS)
-def test_hostile_weights(run: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hostile_weights_are_refused(run: Path, weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run)
     path = run / "model.safetensors"
     raw = WEIGHTS[weights]

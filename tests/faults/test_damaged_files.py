@@ -24,7 +24,9 @@ MUTATIONS = int(os.environ.get("OHLOL_MUTATIONS", "260"))
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_damaged_files(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damaged_files_are_read_or_reported_in_one_line(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     make, name, how = FORMATS[kind]
     path = make(tmp_path / name)
     raw = path.read_bytes()
@@ -50,7 +52,7 @@ def test_damaged_files(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize("kind", FORMATS)
 @given(raw=st.binary(max_size=300))
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_binary_garbage(kind: str, tmp_path: Path, raw: bytes) -> None:
+def test_binary_garbage_is_read_or_reported_in_one_line(kind: str, tmp_path: Path, raw: bytes) -> None:
     _, name, how = FORMATS[kind]
     (tmp_path / name).write_bytes(raw)
     try_to_read(tmp_path / name, how)

@@ -44,7 +44,7 @@ def limit_memory() -> None:
         "serve run --api-key zeros.txt",
     ],
 )
-def test_a_file_without_an_end_is_one_line(folder: Path, command: str) -> None:
+def test_a_file_without_an_end_is_reported_in_one_line(folder: Path, command: str) -> None:
     before = sorted(os.listdir(folder))
     ended = subprocess.run(
         [sys.executable, "-m", "ohlol", *command.split()],

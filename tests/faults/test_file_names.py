@@ -80,7 +80,7 @@ def test_a_study_of_a_name_that_is_not_utf8(folder: Path, capsys: pytest.Capture
     ],
     ids=lambda command: " ".join(word[:12] for word in command),
 )
-def test_a_name_that_is_too_long_is_one_line(
+def test_a_name_that_is_too_long_is_reported_in_one_line(
     folder: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
 ) -> None:
     upper_pairs(folder / "data.tsv")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import TINY, bytes_of, text_file
-from runs import KEPT, how_to_go_on
+from runs import KEPT, resume_mode
 
 import ohlol
 from ohlol.utils.errors import InputError
@@ -131,7 +131,7 @@ def test_every_operation_may_fail(fault: str, whole: Path, tmp_path: Path, monke
             assert "\n" not in said
             assert not list(Path("run").rglob("*.tmp")), n
         readable(Path("run"), n)
-        if how_to_go_on(Path("run")) == "resume":
+        if resume_mode(Path("run")) == "resume":
             ohlol.fit(out="run", resume=True)
         else:  # before the first state there is nothing to lose
             assert not (Path("run") / "metrics.jsonl").exists(), n

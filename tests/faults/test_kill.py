@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from runs import EVERY, RUNS, killed, whole
+from runs import EVERY, RUNS, train_uninterrupted, train_with_kills
 
 pytestmark = pytest.mark.slow
 
@@ -22,8 +22,8 @@ def test_a_killed_run_ends_with_the_same_bytes(kind: str, tmp_path: Path, capsys
     left, made, restarts, number = SHARE[kind], 0, 0, 0
     while left:
         folder, every = tmp_path / str(number), EVERY[number % len(EVERY)]
-        seconds = whole(folder / "whole", kind, every)
-        found = killed(folder, kind, every, min(left, IN_A_ROW), seconds, chance)
+        seconds = train_uninterrupted(folder / "whole", kind, every)
+        found = train_with_kills(folder, kind, every, min(left, IN_A_ROW), seconds, chance)
         assert found.differing == (), f"after {found.kills} kills with --checkpoint-every {every}"
         left, made, restarts, number = left - found.kills, made + found.kills, restarts + found.restarts, number + 1
     assert made == SHARE[kind]

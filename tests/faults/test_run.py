@@ -143,7 +143,7 @@ def test_a_lock_that_its_holder_removes_is_not_taken(tmp_path: Path) -> None:
     assert not (tmp_path / "resume" / "lock").exists()
 
 
-def test_a_full_disk(tmp_path: Path) -> None:
+def test_a_run_stopped_by_a_full_disk_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     """On a real file system of 256 KiB."""
     place = tmp_path / "small"
     place.mkdir()
@@ -225,7 +225,7 @@ def test_a_read_only_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert not (tmp_path / "new").exists()
 
 
-def test_a_clock_set_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_set_back_does_not_affect_resuming(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = text_file(tmp_path / "data.txt")
     ohlol.fit(data, out=tmp_path / "whole", **SETTINGS)
     now = iter(range(10**9, 0, -3600))

@@ -49,7 +49,7 @@ COMMANDS = (
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_full_disk_is_one_line(folder: Path, command: str) -> None:
+def test_a_full_disk_is_reported_in_one_line(folder: Path, command: str) -> None:
     ended = run_shell(folder, command, "> /dev/full")
     assert ended.stderr == "ohlol: standard output cannot be written: No space left on device\n"
     assert ended.returncode == 2
@@ -70,14 +70,14 @@ def test_a_training_continues_when_nobody_reads(folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("command", ["train data.tsv --out closed", "predict run abc", "evaluate run data.tsv --json"])
-def test_a_closed_standard_output_is_one_line(folder: Path, command: str) -> None:
+def test_a_closed_standard_output_is_reported_in_one_line(folder: Path, command: str) -> None:
     ended = run_shell(folder, command, ">&-")
     assert ended.stderr == "ohlol: standard output is closed; redirect it to a file, or to /dev/null\n"
     assert ended.returncode == 2
     assert not (folder / "closed").exists()
 
 
-def test_a_closed_standard_input(folder: Path) -> None:
+def test_a_closed_standard_input_is_reported_if_it_is_needed(folder: Path) -> None:
     ended = run_shell(folder, "predict run", "<&-")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "ohlol: standard input is closed; give a file\n"

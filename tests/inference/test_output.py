@@ -52,7 +52,7 @@ WORDS = Prediction(["to", "be"], ["PART", "VERB"], [0.75, 0.5], [[("PART", 0.75)
 CLASS = Prediction("ada", ["first"], [0.9], [[("first", 0.9), ("second", 0.1)]])
 
 
-def test_characters(letters: TrainedModel) -> None:
+def test_characters_are_written_in_every_format(letters: TrainedModel) -> None:
     assert make_writer(letters, "plain")(CHARS) == "AB"
     assert make_writer(letters, "tsv")(CHARS) == "ab\tAB"
     assert make_writer(letters, "conll")(CHARS) == "a\tA\t0.7500\tB\t0.2500\nb\tB\t0.5000\tA\t0.5000\n"
@@ -65,7 +65,7 @@ def test_characters(letters: TrainedModel) -> None:
     }
 
 
-def test_words(tags: TrainedModel) -> None:
+def test_words_are_written_in_every_format(tags: TrainedModel) -> None:
     assert make_writer(tags, "plain")(WORDS) == "PART VERB"
     assert make_writer(tags, "tsv")(WORDS) == "to be\tPART VERB"
     assert make_writer(tags, "conll")(WORDS) == "to\tPART\t0.7500\nbe\tVERB\t0.5000\n"
@@ -74,7 +74,7 @@ def test_words(tags: TrainedModel) -> None:
     assert record["unknown"] == ["be"]
 
 
-def test_classes(classes: TrainedModel) -> None:
+def test_classes_are_written_in_every_format_but_conll(classes: TrainedModel) -> None:
     assert make_writer(classes, "plain")(CLASS) == "first"
     assert make_writer(classes, "tsv")(CLASS) == "ada\tfirst\t0.9000\tsecond\t0.1000"
     record = json.loads(make_writer(classes, "jsonl")(CLASS))
@@ -120,7 +120,7 @@ TEXT = st.text(st.sampled_from("a\\\t\n\r\x0b\x0c\x1c\x85\u2028\u2029 tnru0") | 
 
 
 @given(TEXT, st.lists(TEXT, min_size=1, max_size=3))
-def test_a_record_is_one_line_and_is_read_back_equal(text: str, labels: list[str]) -> None:
+def test_a_record_is_written_in_one_line_and_read_back_equal(text: str, labels: list[str]) -> None:
     best = [(label, 0.5) for label in labels]
     whole = Prediction(text, labels[:1], [0.5], [best])
     layout = OutputLayout(per_sequence=True, symbol_separator="", label_separator="", reader=None)

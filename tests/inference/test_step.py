@@ -9,7 +9,7 @@ from ohlol.models.heads import HEADS
 from ohlol.utils.errors import InputError
 
 
-def test_a_step_of_labels_has_no_row() -> None:
+def test_reading_numbers_from_a_label_model_is_refused() -> None:
     step = untrained("label").stream().step("a")
     with pytest.raises(InputError, match="a model of task label predicts labels, not numbers: use `label`"):
         _ = step.row
@@ -30,13 +30,13 @@ def test_the_best_labels_begin_with_the_label() -> None:
     assert "<unk>" not in [label for label, _ in step.best(99)]
 
 
-def test_only_a_text_excludes_unk() -> None:
+def test_unk_is_excluded_for_task_next_only() -> None:
     assert excluded_label(untrained("next").codec) == 0
     assert excluded_label(untrained("label").codec) is None
     assert excluded_label(untrained("next", unknowns=False).codec) is None
 
 
-def test_decode() -> None:
+def test_decode_skips_the_excluded_label() -> None:
     logits = torch.tensor([[3.0, 2.0, 1.0], [0.0, 0.0, 5.0]])
     head = HEADS["softmax"](4, 3)
     assert decode(head, logits, None) == [0, 2]

@@ -50,11 +50,11 @@ def kernels(request: pytest.FixtureRequest) -> Any:
     """Once with the kernels, their buffers filled with NaN, and once with the model's forward pass."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param:
-            backend.poison(True)
+            backend.fill_with_nan(True)
         else:
             patch.setattr(sequence_model, "available", tuple)
         yield request.param
-    backend.poison(False)
+    backend.fill_with_nan(False)
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def test_steps_equal_the_whole_sequence(kind: str, settings: dict[str, Any]) -> 
 
 
 @given(st.data())
-def test_any_pieces_equal_the_whole(data: st.DataObject) -> None:
+def test_a_sequence_read_in_pieces_gets_the_output_of_the_whole(data: st.DataObject) -> None:
     """Cut anywhere, read by `read` or by `step`, with other streams, the state saved and restored in between."""
     kind, settings = data.draw(st.sampled_from(KINDS))
     trained = untrained(kind, **settings)
@@ -190,7 +190,7 @@ def test_many_wide_streams_on_many_threads(cell: str) -> None:
         assert_same("logits", stack_logits([step[key] for step in steps]), whole(trained, text), torch.float32)
 
 
-def test_one_stream_per_thread() -> None:
+def test_streams_in_parallel_threads_equal_one_stream() -> None:
     trained = untrained("next", cell="lstm", hidden_size=64)
     text = sequence(trained, 200)
     expected = stack_logits(trained.stream().read(text))
@@ -227,7 +227,7 @@ def test_text_is_split_as_in_training() -> None:
     assert by_word.stream().step("unheard of").unknown
 
 
-def test_rows_by_name_and_in_order() -> None:
+def test_rows_by_name_equal_rows_in_order() -> None:
     trained = untrained("forecast", cell="gru")
     in_order, by_name = trained.stream(), trained.stream()
     for row in ([1.0, 2.0, 3.0], [4, 5, 6]):
@@ -397,7 +397,7 @@ def test_damaged_states_are_refused() -> None:
     assert stream.state() == state
 
 
-def test_the_format_of_a_state() -> None:
+def test_a_saved_state_has_the_specified_format() -> None:
     trained = untrained("label", cell="lstm", num_layers=2)
     stream = trained.stream()
     stream.read("abc")

@@ -51,7 +51,7 @@ def test_an_imported_model_has_the_same_output(cell: str, shape: dict[str, Any],
 
 @pytest.mark.parametrize("form", ["safetensors", "onnx"])
 @pytest.mark.parametrize("shape", [{}, {"bidirectional": True, "num_layers": 2}], ids=str)
-def test_a_classifier(form: str, shape: dict[str, Any], tmp_path: Path) -> None:
+def test_an_imported_classifier_predicts_the_same(form: str, shape: dict[str, Any], tmp_path: Path) -> None:
     module = TorchModel("lstm", **shape)
     module.last_step = True
     path = tmp_path / f"model.{form}"
@@ -71,7 +71,7 @@ def test_a_classifier(form: str, shape: dict[str, Any], tmp_path: Path) -> None:
     assert model.predict("hello").labels == ["abcd"[int(expected.argmax())]]
 
 
-def test_numbers_and_one_hot(tmp_path: Path) -> None:
+def test_layers_without_embedding_are_imported(tmp_path: Path) -> None:
     module = TorchModel("gru", K=5, embedded=False)
     path = tmp_path / "model.safetensors"
     save_file(module.state_dict(), path)
@@ -93,7 +93,7 @@ def test_numbers_and_one_hot(tmp_path: Path) -> None:
     assert by_onnx.identity == one_hot.identity
 
 
-def test_a_cell_and_a_bare_layer(tmp_path: Path) -> None:
+def test_a_cell_and_a_bare_layer_are_imported(tmp_path: Path) -> None:
     cell = torch.nn.LSTMCell(4, 3)
     save_file(cell.state_dict(), tmp_path / "cell.safetensors")
     model, description = import_run.import_model(tmp_path / "cell.safetensors", task="label")
@@ -106,7 +106,7 @@ def test_a_cell_and_a_bare_layer(tmp_path: Path) -> None:
     assert import_run.import_model(tmp_path / "l.safetensors", task="forecast")[0].identity == by_onnx.identity
 
 
-def test_a_head_without_bias_and_tied(tmp_path: Path) -> None:
+def test_heads_without_bias_and_with_untied_weights_are_imported(tmp_path: Path) -> None:
     module = TorchModel("gru")
     module.fc = torch.nn.Linear(6, 4, bias=False)
     save_file(module.state_dict(), tmp_path / "m.safetensors")
@@ -221,7 +221,9 @@ def run_command(*arguments: object) -> int:
     return int(end.value.code or 0)
 
 
-def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_imported_run_works_with_the_commands(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     save_file(TorchModel("gru").state_dict(), tmp_path / "module.v2.safetensors")
     assert run_command("import", "module.v2.safetensors", "--task", "label") == 0

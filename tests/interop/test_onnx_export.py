@@ -26,7 +26,7 @@ def axes(value: Any) -> list[Any]:
     return [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
 
 
-def test_inputs_and_outputs() -> None:
+def test_inputs_and_outputs_have_the_documented_axes() -> None:
     model = untrained("label", cell="lstm", num_layers=2)
     file = onnx.load_model_from_string(onnx_export.build_graph(model))
     assert {i.name: axes(i) for i in file.graph.input} == {
@@ -49,7 +49,7 @@ def test_inputs_and_outputs() -> None:
     )  # deterministic
 
 
-def test_metadata() -> None:
+def test_the_metadata_describe_the_model() -> None:
     model = untrained("label")
     metadata = read_metadata(onnx_export.build_graph(model))
     assert (metadata["task"], metadata["opset"], metadata["graph"]) == ("label", "17", "sequence")
@@ -137,7 +137,9 @@ def run_command(*arguments: object) -> int:
     return int(end.value.code or 0)
 
 
-def test_command(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_export_command_prints_a_summary_of_ten_lines(
+    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run_command("export", runs / "gru", tmp_path / "m.onnx", "--step") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 10
@@ -201,7 +203,7 @@ def test_no_file_is_written_if_the_runtime_differs(
         (["absent", "m.onnx"], "there is no such run directory"),
     ],
 )
-def test_invalid_arguments_are_one_line(
+def test_invalid_arguments_are_reported_in_one_line(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert run_command("export", runs / arguments[0], tmp_path / arguments[1], *arguments[2:]) == 2
@@ -212,7 +214,7 @@ def test_invalid_arguments_are_one_line(
 
 
 @pytest.mark.parametrize(("missing", "module"), [("onnx", "onnx_export"), ("onnxruntime", "onnx_verify")])
-def test_missing_packages(
+def test_missing_packages_are_named(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], missing: str, module: str
 ) -> None:
     import ohlol.interop

@@ -119,14 +119,14 @@ def test_node_tests_of_torch_layers_are_read(case: Any, tmp_path: Path) -> None:
     import_run.import_model(tmp_path / "m.onnx", task="classify")
 
 
-def test_a_deep_graph(tmp_path: Path) -> None:
+def test_a_graph_nested_too_deeply_is_refused(tmp_path: Path) -> None:
     chain = [node("Identity", [f"v{i}" if i else "x"], [f"v{i + 1}"]) for i in range(5000)]
     path = write_graph(tmp_path / "m.onnx", [*chain, node("LSTM", ["v5000", "W", "R"], ["y"])], WRB)
     with pytest.raises(InputError, match="nested too deeply"):
         import_run.import_model(path, task="label")
 
 
-def test_weights_in_another_file(tmp_path: Path) -> None:
+def test_weights_in_a_file_beside_the_graph_are_read(tmp_path: Path) -> None:
     """Weights in a file beside the graph are read; no file outside its directory is."""
     module = TorchModel("lstm")
     path = export_onnx(module, tmp_path / "m.onnx", torch.zeros(1, 9).long())
@@ -153,7 +153,7 @@ GOOD = onnx_export.build_graph(untrained("label", cell="gru", hidden_size=3, emb
 
 
 @given(st.data())
-def test_damaged_graphs_are_one_line(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_damaged_graphs_are_reported_in_one_line(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Random bytes, a truncated graph, or one with some bytes changed."""
     how = data.draw(st.sampled_from(["random", "truncated", "changed"]))
     if how == "random":
@@ -208,7 +208,7 @@ def damage(file: Any, random: np.random.Generator) -> None:
         del nodes[random.integers(len(nodes))]
 
 
-def test_changed_graphs_are_one_line(tmp_path: Path) -> None:
+def test_changed_graphs_are_reported_in_one_line(tmp_path: Path) -> None:
     random, refused, path = np.random.default_rng(0), 0, tmp_path / "m.onnx"
     exported = export_onnx(TorchModel("lstm", num_layers=2), path, torch.zeros(1, 9).long()).read_bytes()
     for turn in range(int(os.environ.get("OHLOL_MUTATIONS", "200"))):

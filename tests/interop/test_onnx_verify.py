@@ -96,7 +96,7 @@ def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["next", "words", "forecast"])
-def test_quantize(kind: str) -> None:
+def test_a_quantized_graph_is_smaller_and_agrees(kind: str) -> None:
     model = untrained(kind, cell="lstm", hidden_size=64, **({"char_rnn_size": 8} if kind == "words" else {}))
     graph = onnx_export.build_graph(model)
     quantized = onnx_verify.quantize(model, graph)

@@ -32,7 +32,7 @@ def weights() -> list[Tensor]:
     ],
 )
 @needs_kernels
-def test_batch_sizes(sizes: list[int], S: int, B: int) -> None:
+def test_packed_batch_returns_the_first_size_or_0(sizes: list[int], S: int, B: int) -> None:
     assert packed_batch(torch.tensor(sizes, dtype=torch.int64), S) == B
 
 
@@ -62,7 +62,7 @@ def test_batch_sizes_that_the_kernels_cannot_read(batch_sizes: Any) -> None:
         (None, "NoneType"),
     ],
 )
-def test_unreadable_tensors(tensor: Any, reason: str) -> None:
+def test_unreadable_tensors_are_reported_with_the_reason(tensor: Any, reason: str) -> None:
     assert reason in find_unreadable(tensor, torch.float32)
     assert bool(reason) == bool(find_unreadable(tensor, torch.float32))
 

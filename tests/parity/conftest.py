@@ -16,9 +16,9 @@ def _careful() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    backend.poison(True)
+    backend.fill_with_nan(True)
     yield
-    backend.poison(False)
+    backend.fill_with_nan(False)
     torch.set_num_threads(threads)
 
 
@@ -34,9 +34,9 @@ def variant(request: pytest.FixtureRequest) -> Iterator[str]:
 @pytest.fixture
 def threaded() -> Iterator[None]:
     """Split even the smallest problem among the threads."""
-    backend.share_all_work(True)
+    backend.force_threads(True)
     yield
-    backend.share_all_work(False)
+    backend.force_threads(False)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -41,7 +41,7 @@ def test_wrong_names(arguments: dict[str, Any], message: str) -> None:
             backend.run_forward(**arguments)
 
 
-def test_wrong_values() -> None:
+def test_wrong_values_are_refused() -> None:
     arguments: dict[str, Any] = {
         "kernel": 0, "threads": 1, "shape": (1, 1, 1, 1), "rows": (0, 1, 1, False), "weights": (0, 0, 0, 0),
         "states": (0, 0), "out": (0, 1), "saved": (0, 0, 0), "final_states": (0, 0),

@@ -21,7 +21,7 @@ def _apply(code: int, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["tanh", "sigmoid"])
-def test_errors_in_units_of_the_last_place(variant: str, name: str, dtype: torch.dtype) -> None:
+def test_errors_are_within_the_stated_units_of_the_last_place(variant: str, name: str, dtype: torch.dtype) -> None:
     far, near = LIMITS[dtype]
     tiny = torch.logspace(-30, 0, 40_000, dtype=torch.float64)
     x = torch.cat([torch.linspace(-far, far, 100_000, dtype=torch.float64), tiny, -tiny,
@@ -36,7 +36,7 @@ def test_errors_in_units_of_the_last_place(variant: str, name: str, dtype: torch
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_extreme_arguments(variant: str, dtype: torch.dtype) -> None:
+def test_extreme_arguments_give_the_values_of_torch(variant: str, dtype: torch.dtype) -> None:
     inf, nan = float("inf"), float("nan")
     x = torch.tensor([0.0, -0.0, inf, -inf, nan, 1e30, -1e30, 1000.0, -1000.0], dtype=dtype)
     tanh, sigmoid = _apply(0, x), _apply(1, x)

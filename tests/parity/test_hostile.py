@@ -95,7 +95,9 @@ batch_sizes = st.one_of(
 @given(
     cell=st.sampled_from(CELLS), sizes=batch_sizes, missing=st.sampled_from([0, 0, 1, -1, 5]), with_grad=st.booleans()
 )
-def test_batch_sizes(cell: str, sizes: list[int], missing: int, with_grad: bool, bidirectional: bool) -> None:
+def test_any_batch_sizes_give_the_result_or_error_of_torch(
+    cell: str, sizes: list[int], missing: int, with_grad: bool, bidirectional: bool
+) -> None:
     theirs, ours = pair(cell, 2, bidirectional)
     x = tensor_of_shape((max(sum(sizes) + missing, 0), I)).requires_grad_(with_grad)
     assert_as_torch(lambda layer: layer(PackedSequence(x, torch.tensor(sizes))), theirs, ours)
@@ -113,7 +115,7 @@ def test_sorted_and_unsorted_indices(cell: str, order: Tensor, back: Tensor, has
 
 @hostile
 @given(cell=st.sampled_from(CELLS), shape=shapes, h=shapes, dtype=dtypes, h_dtype=dtypes, packed=st.booleans())
-def test_inputs_and_states(
+def test_any_inputs_and_states_give_the_result_or_error_of_torch(
     cell: str, shape: tuple[int, ...], h: tuple[int, ...], dtype: torch.dtype, h_dtype: torch.dtype, packed: bool
 ) -> None:
     theirs, ours = pair(cell)
@@ -150,7 +152,7 @@ def test_replaced_weights(
 @given(
     cell=st.sampled_from(CELLS), start=st.integers(0, 4), strides=st.lists(st.integers(0, 7), min_size=3, max_size=3)
 )
-def test_strides(cell: str, start: int, strides: list[int]) -> None:
+def test_any_strides_give_the_result_or_error_of_torch(cell: str, start: int, strides: list[int]) -> None:
     theirs, ours = pair(cell)
     x = tensor_of_shape((100,)).as_strided((4, 2, I), strides, start)
     assert_as_torch(lambda layer: layer(x), theirs, ours)
@@ -159,7 +161,9 @@ def test_strides(cell: str, start: int, strides: list[int]) -> None:
 @hostile
 @given(cell=st.sampled_from(CELLS), ids=st.lists(st.integers(-3, 8), min_size=1, max_size=12), dtype=dtypes,
        sizes=batch_sizes, dense=st.booleans())  # fmt: skip
-def test_ids(cell: str, ids: list[int], dtype: torch.dtype, sizes: list[int], dense: bool) -> None:
+def test_valid_ids_are_looked_up_and_others_refused(
+    cell: str, ids: list[int], dtype: torch.dtype, sizes: list[int], dense: bool
+) -> None:
     _, ours = pair(cell)
     symbols = torch.tensor(ids).to(dtype)
     packed = None if dense else torch.tensor(sizes)
@@ -177,7 +181,7 @@ def test_ids(cell: str, ids: list[int], dtype: torch.dtype, sizes: list[int], de
 @hostile
 @given(cell=st.sampled_from(CELLS), x=shapes, h=shapes, weight=st.integers(0, 3), shape=shapes, dtype=dtypes,
        sizes=st.none() | batch_sizes)  # fmt: skip
-def test_recurrence(
+def test_recurrence_returns_a_result_or_an_error(
     cell: str,
     x: tuple[int, ...],
     h: tuple[int, ...],

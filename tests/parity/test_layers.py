@@ -15,14 +15,14 @@ RAGGED = ((5, 3, 3, 1), (1, 5, 2, 5, 4), (4,), (1, 1, 1), (2, 7, 7, 1, 6, 3))
 @pytest.mark.parametrize("dtype", [F32, F64])
 @pytest.mark.parametrize("H", SIZES)
 @pytest.mark.parametrize("cell", CELLS)
-def test_sizes(variant: str, cell: str, H: int, dtype: torch.dtype) -> None:
+def test_layers_of_any_size_equal_those_of_torch(variant: str, cell: str, H: int, dtype: torch.dtype) -> None:
     check(Case(cell, T=3, B=3, inputs=SIZES[-1 - SIZES.index(H)], H=H, dtype=dtype))
 
 
 @pytest.mark.parametrize("B", [1, 2, 3, 7, 32])
 @pytest.mark.parametrize("T", [1, 2, 5, 50])
 @pytest.mark.parametrize("cell", CELLS)
-def test_batches_and_lengths(variant: str, cell: str, T: int, B: int) -> None:
+def test_batches_of_any_size_and_length_equal_those_of_torch(variant: str, cell: str, T: int, B: int) -> None:
     check(Case(cell, T=T, B=B, inputs=6, H=20, dtype=F32))
 
 
@@ -30,14 +30,16 @@ def test_batches_and_lengths(variant: str, cell: str, T: int, B: int) -> None:
     ("layers", "both", "bias", "batch_first"), list(itertools.product((1, 2, 3), *[(False, True)] * 3))
 )
 @pytest.mark.parametrize("cell", CELLS)
-def test_stacks(variant: str, cell: str, layers: int, both: bool, bias: bool, batch_first: bool) -> None:
+def test_stacked_layers_equal_those_of_torch(
+    variant: str, cell: str, layers: int, both: bool, bias: bool, batch_first: bool
+) -> None:
     check(Case(cell, num_layers=layers, bidirectional=both, bias=bias, batch_first=batch_first))
 
 
 @pytest.mark.parametrize("lengths", RAGGED)
 @pytest.mark.parametrize("both", [False, True])
 @pytest.mark.parametrize("cell", CELLS)
-def test_packed(variant: str, cell: str, both: bool, lengths: tuple[int, ...]) -> None:
+def test_packed_batches_equal_those_of_torch(variant: str, cell: str, both: bool, lengths: tuple[int, ...]) -> None:
     case = Case(cell, T=max(lengths), B=len(lengths), bidirectional=both, num_layers=2, lengths=lengths)
     check(case)
     if list(lengths) == sorted(lengths, reverse=True):
@@ -54,7 +56,7 @@ def test_unbatched_and_without_state(cell: str, both: bool) -> None:
 
 @pytest.mark.parametrize("dtype", [F32, F64])
 @pytest.mark.parametrize("cell", CELLS)
-def test_equations(variant: str, cell: str, dtype: torch.dtype) -> None:
+def test_layers_equal_the_equations(variant: str, cell: str, dtype: torch.dtype) -> None:
     check_equations(Case(cell, num_layers=2, bidirectional=True, dtype=dtype))
     check_equations(Case(cell, T=7, B=6, lengths=RAGGED[-1], bidirectional=True, num_layers=2, dtype=dtype))
     check_equations(Case(cell, T=4, B=2, H=33, bias=False, batch_first=True, state=False, dtype=dtype))

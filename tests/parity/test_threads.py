@@ -24,7 +24,7 @@ def test_split_by_batch_and_by_hidden(variant: str, threaded: None, cell: str, t
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_concurrent_callers(threaded: None, cell: str) -> None:
+def test_concurrent_callers_get_the_results_of_one(threaded: None, cell: str) -> None:
     torch.set_num_threads(2)
     case = Case(cell, T=6, B=4, H=40, dtype=torch.float32)
     _, layer = case.layers()

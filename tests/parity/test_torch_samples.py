@@ -47,7 +47,7 @@ def test_all_modules_have_samples() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("info", INFOS, ids=lambda i: i.name)
-def test_forward_and_copies(info: Any, dtype: torch.dtype) -> None:
+def test_layers_and_their_copies_equal_torch(info: Any, dtype: torch.dtype) -> None:
     samples = _samples(info, dtype, False)
     assert samples
     for sample in samples:
@@ -64,7 +64,7 @@ def test_forward_and_copies(info: Any, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("info", INFOS, ids=lambda i: i.name)
-def test_gradients(info: Any) -> None:
+def test_gradients_pass_gradcheck(info: Any) -> None:
     for sample in _samples(info, torch.float64, True):
         _, ours = _built(info, sample, torch.float64)
         given = [*sample.forward_input.args, *sample.forward_input.kwargs.values()]

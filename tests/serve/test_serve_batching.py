@@ -129,7 +129,7 @@ def test_closed_batcher_refuses() -> None:
     run_in_thread(submit())
 
 
-def test_concurrency_limit() -> None:
+def test_work_beyond_the_concurrency_limit_is_refused() -> None:
     limit = ConcurrencyLimit(1, "explanations")
     with limit, pytest.raises(BusyError, match="1 explanations are active, at most 1"), limit:
         pass

@@ -57,7 +57,7 @@ PREDICT = "/v1/models/hello/predict"
 HELLO = format_post(PREDICT, b'{"inputs": "hello"}', connection="close")
 
 
-def test_body_of_a_gigabyte(small_server: ServerProcess) -> None:
+def test_a_body_of_a_gigabyte_is_refused_quickly(small_server: ServerProcess) -> None:
     """Declared, or in chunks: refused within a second of processor time, and not kept in memory."""
     before, used = small_server.memory(), small_server.cpu_seconds()
     for kind in ("content-length", "transfer-encoding"):
@@ -117,7 +117,7 @@ def test_refusal_reaches_a_client_that_is_still_sending(small_server: ServerProc
     ],
     ids=["text", "list", "open", "lists", "objects", "million", "long", "many", "digits", "name"],
 )
-def test_huge_inputs(small_server: ServerProcess, body: bytes) -> None:
+def test_huge_inputs_are_refused_quickly(small_server: ServerProcess, body: bytes) -> None:
     before, used = small_server.memory(), small_server.cpu_seconds()
     answer = exchange(small_server, format_post(PREDICT, body, connection="close"))
     assert answer.split(b" ")[1] in (b"400", b"413", b"422"), answer[:300]
@@ -126,7 +126,7 @@ def test_huge_inputs(small_server: ServerProcess, body: bytes) -> None:
     assert small_server.memory() - before < 64 << 20
 
 
-def test_endless_headers(small_server: ServerProcess) -> None:
+def test_endless_headers_get_431(small_server: ServerProcess) -> None:
     before = small_server.memory()
     with socket.create_connection(("127.0.0.1", small_server.port), SECONDS) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\n")
@@ -159,7 +159,7 @@ def send_on(connection: socket.socket, pieces: Iterable[bytes], pause: float = 0
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # TLS
     ],
 )
-def test_invalid_requests(small_server: ServerProcess, data: bytes) -> None:
+def test_invalid_requests_get_400_or_no_response(small_server: ServerProcess, data: bytes) -> None:
     assert exchange(small_server, data, half_close=True).split(b"\r\n")[0] in (b"", b"HTTP/1.1 400 Bad Request")
 
 
@@ -169,7 +169,7 @@ def test_half_closed_client_gets_its_response(small_server: ServerProcess) -> No
     assert answer.endswith(b"]}]}") or b'"labels":["o","h","l","o","l"]' in answer
 
 
-def test_clients_that_leave(small_server: ServerProcess) -> None:
+def test_nothing_is_held_for_clients_that_leave(small_server: ServerProcess) -> None:
     """In the middle of a request, or of a streamed response; nothing is held for them."""
     train = format_post("/v1/train", b'{"epochs": 500, "pace": 2}')
     for data in (HELLO[:20], HELLO[:-5], HELLO, train):
@@ -221,7 +221,7 @@ UPGRADE = (
 
 
 @pytest.mark.parametrize("after", [b"\xff" * 20, b"\x81\x01h", b"\x83\x80" + bytes(4), b"\xff" * (1 << 20)])
-def test_invalid_websocket_frames(small_server: ServerProcess, after: bytes) -> None:
+def test_invalid_websocket_frames_end_the_connection(small_server: ServerProcess, after: bytes) -> None:
     """The connection ends without a traceback. The long one is sent before the handshake is complete."""
     early = len(after) > 100
     with socket.create_connection(("127.0.0.1", small_server.port), SECONDS) as connection:
@@ -288,7 +288,7 @@ async def send_slowly(
     return time.monotonic() - start, answer
 
 
-def test_slow_heads(small_server: ServerProcess) -> None:
+def test_slow_heads_do_not_delay_other_clients(small_server: ServerProcess) -> None:
     """One byte a second holds a connection for ten seconds at most, and does not slow down other clients."""
 
     async def run() -> tuple[list[float], list[float], list[tuple[float, bytes]]]:
@@ -310,7 +310,7 @@ def test_slow_heads(small_server: ServerProcess) -> None:
         assert p99[1] <= 2 * p99[0]
 
 
-def test_slow_bodies(runs: dict[str, Path]) -> None:
+def test_slow_bodies_get_408(runs: dict[str, Path]) -> None:
     with serve_in_thread(runs["hello"], header_seconds=1.0, body_seconds=2.0) as url:
         with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), SECONDS) as connection:
             start = time.monotonic()
@@ -397,7 +397,7 @@ def test_pipelined_requests_of_a_half_closed_client(small_server: ServerProcess)
         (b"host: user@localhost", b"421"),
     ],
 )
-def test_ambiguous_headers(small_server: ServerProcess, head: bytes, status: bytes) -> None:
+def test_ambiguous_headers_get_the_expected_status(small_server: ServerProcess, head: bytes, status: bytes) -> None:
     request = b"POST " + PREDICT.encode() + b" HTTP/1.1\r\ncontent-type: application/json\r\n" + head
     length = b"" if b"chunked" in head else b"\r\ncontent-length: 2"
     body = b"2\r\n{}\r\n0\r\n\r\n" if b"chunked" in head else b"{}"

@@ -38,7 +38,9 @@ CLOSE = 1e-5
         ("names", ["anna", "bob"]),
     ],
 )
-def test_predictions(client: httpx.Client, models: Models, name: str, inputs: list[str]) -> None:
+def test_predictions_equal_those_of_the_model(
+    client: httpx.Client, models: Models, name: str, inputs: list[str]
+) -> None:
     answer = client.post(f"/v1/models/{name}/predict", json={"inputs": inputs, "n_best": 2})
     assert answer.status_code == 200, answer.text
     predictions = answer.json()["predictions"]
@@ -53,12 +55,12 @@ def test_predictions(client: httpx.Client, models: Models, name: str, inputs: li
     assert single[0]["labels"] == predictions[0]["labels"]
 
 
-def test_lists_of_symbols(client: httpx.Client) -> None:
+def test_inputs_may_be_lists_of_symbols(client: httpx.Client) -> None:
     both = client.post("/v1/models/hello/predict", json={"inputs": [list("hello"), list("hole")]}).json()
     assert both["predictions"][0]["labels"] == list("ohlol")
 
 
-def test_forecast(client: httpx.Client, models: Models, runs: dict[str, Path]) -> None:
+def test_a_forecast_equals_that_of_the_model(client: httpx.Client, models: Models, runs: dict[str, Path]) -> None:
     rows = read(runs["sine"].parent / "sine.csv", DataSettings(task="forecast")).inputs[0][:50]
     answer = client.post("/v1/models/sine/predict", json={"rows": [list(map(float, row)) for row in rows], "steps": 3})
     assert answer.json()["columns"] == ["height", "slope"]
@@ -68,7 +70,7 @@ def test_forecast(client: httpx.Client, models: Models, runs: dict[str, Path]) -
     np.testing.assert_allclose(answer.json()["rows"], expected, rtol=1e-5)
 
 
-def test_generated_text(client: httpx.Client, models: Models) -> None:
+def test_text_is_generated_in_pieces(client: httpx.Client, models: Models) -> None:
     body = {"prompt": "the ", "length": 70, "temperature": 0.7, "top_k": 5, "seed": 4}
     events = parse_events(client.post("/v1/models/text/generate", json=body).text)
     symbols = [s for name, content in events if name == "message" for s in content["symbols"]]
@@ -77,13 +79,13 @@ def test_generated_text(client: httpx.Client, models: Models) -> None:
     assert len(events) > 2  # several pieces
 
 
-def test_explanation(client: httpx.Client, models: Models) -> None:
+def test_an_explanation_equals_the_trace_of_the_model(client: httpx.Client, models: Models) -> None:
     answer = client.post("/v1/models/hello/explain", json={"input": "hello", "saliency": True}).json()
     assert answer.pop("saliency")["symbols"] == list("hello")
     assert answer == json.loads(json.dumps(trace(models["hello"], "hello").to_json()))
 
 
-def test_descriptions_of_models(client: httpx.Client, models: Models) -> None:
+def test_models_are_listed_with_their_descriptions(client: httpx.Client, models: Models) -> None:
     descriptions = {one["name"]: one for one in client.get("/v1/models").json()}
     assert {name: one["task"] for name, one in descriptions.items()} == {name: m.task for name, m in models.items()}
     assert {name: one["identity"] for name, one in descriptions.items()} == {
@@ -96,7 +98,7 @@ def test_descriptions_of_models(client: httpx.Client, models: Models) -> None:
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
-def test_metrics(client: httpx.Client) -> None:
+def test_metrics_count_requests(client: httpx.Client) -> None:
     client.post("/v1/models/hello/predict", json={"inputs": "hello"})
     text = client.get("/metrics").text
     line = 'ohlol_requests_total{method="POST",route="/v1/models/{name}/predict",status="200"}'
@@ -169,7 +171,9 @@ INVALID: list[tuple[str, Any, int, str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "status", "message"), INVALID)
-def test_invalid_requests(client: httpx.Client, path: str, body: Any, status: int, message: str) -> None:
+def test_invalid_requests_are_refused_with_a_message(
+    client: httpx.Client, path: str, body: Any, status: int, message: str
+) -> None:
     text = json.dumps(body).encode()
     answer = client.post(f"/v1/models/{path}", content=text, headers={"content-type": "application/json"})
     assert answer.status_code == status, answer.text
@@ -193,13 +197,15 @@ def test_invalid_requests(client: httpx.Client, path: str, body: Any, status: in
         (b'{"inputs": "h", "inputs": 3}', 400, "the member 'inputs' occurs twice"),
     ],
 )
-def test_invalid_bodies(client: httpx.Client, body: bytes, status: int, message: str) -> None:
+def test_invalid_bodies_are_refused_with_a_message(
+    client: httpx.Client, body: bytes, status: int, message: str
+) -> None:
     answer = client.post("/v1/models/sine/predict", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == status, answer.text
     assert message in answer.json()["detail"]
 
 
-def test_bodies_of_another_content_type(client: httpx.Client) -> None:
+def test_bodies_of_another_content_type_are_refused(client: httpx.Client) -> None:
     """A page of another origin can send text/plain without a preflight request."""
     for kind in ("text/plain", "application/x-www-form-urlencoded", ""):
         answer = client.post("/v1/models/hello/predict", content=b'{"inputs": "h"}', headers={"content-type": kind})
@@ -232,14 +238,14 @@ def test_every_response_has_security_headers(client: httpx.Client) -> None:
         ({"host": "[::1"}, 421),
     ],
 )
-def test_allowed_origins_and_hosts(
+def test_only_allowed_origins_and_hosts_are_served(
     server: ServerProcess, client: httpx.Client, headers: dict[str, str], status: int
 ) -> None:
     headers = {name: server.url if value == "OWN" else value for name, value in headers.items()}
     assert client.post("/v1/models/hello/predict", json={"inputs": "hello"}, headers=headers).status_code == status
 
 
-def test_key(runs: dict[str, Path], tmp_path: Path) -> None:
+def test_requests_without_the_key_are_refused(runs: dict[str, Path], tmp_path: Path) -> None:
     file = tmp_path / "key"
     file.write_text(KEY + "\n")
     origin = "https://pages.example"
@@ -311,7 +317,7 @@ def test_invalid_settings_are_refused_before_the_server_starts(
     assert error.count("\n") == 1
 
 
-def test_refused_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_insecure_settings_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("0.0.0.0", "::", "192.0.2.1", "example.org"):
         with pytest.raises(InputError, match=f"`host` {host} can be reached from other machines, which needs a key"):
             make_access(host, None)

@@ -39,7 +39,7 @@ def test_a_lone_surrogate_does_not_break_a_response() -> None:
     assert json.loads(text) == {"name": "a\ud800"}
 
 
-def test_work_of_a_request() -> None:
+def test_the_work_of_a_request_is_limited() -> None:
     """Letters count where words are spelled, and labels where many are asked for: a word can be a megabyte long."""
     spelled, unspelled, limits = untrained("words", char_rnn_size=4), untrained("words"), Limits(max_work=100)
     K = len(unspelled.codec.labels or ())

@@ -59,7 +59,7 @@ def wait_for_labels(shown: Shown, text: str) -> tuple[list[str], list[str], list
     return shown.texts("#tiles .symbol"), shown.texts("#tiles .tile-label bdi"), exact
 
 
-def test_labels_as_you_type(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
+def test_labels_are_shown_while_typing(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
     with open_checked_page(browser, server) as shown:
         sockets: list[str] = []
         shown.page.on("websocket", lambda socket: sockets.append(socket.url))
@@ -131,7 +131,9 @@ def test_restarted_server_with_other_models(browser: Any, runs: dict[str, Path])
         shown.page.close()
 
 
-def test_keyboard(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
+def test_the_page_works_with_the_keyboard_alone(
+    browser: Any, server: ServerProcess, models: dict[str, TrainedModel]
+) -> None:
     with open_checked_page(browser, server) as shown:
         wait_for_labels(shown, "hello")
         shown.page.locator("#tiles").focus()
@@ -158,7 +160,7 @@ def test_keyboard(browser: Any, server: ServerProcess, models: dict[str, Trained
         assert shown.page.locator("#tab-train").get_attribute("aria-selected") == "true"
 
 
-def test_generating(browser: Any, server: ServerProcess) -> None:
+def test_the_page_generates_text(browser: Any, server: ServerProcess) -> None:
     with open_checked_page(browser, server) as shown:
         assert not shown.page.locator("#generate-section").is_visible()
         shown.page.locator("#models").select_option("text")
@@ -187,7 +189,9 @@ def test_generating(browser: Any, server: ServerProcess) -> None:
         assert len(shown.page.inner_text("#generated")) == length
 
 
-def test_explaining(browser: Any, server: ServerProcess, models: dict[str, TrainedModel]) -> None:
+def test_the_page_shows_the_trace_of_a_prediction(
+    browser: Any, server: ServerProcess, models: dict[str, TrainedModel]
+) -> None:
     with open_checked_page(browser, server) as shown:
         shown.page.locator("#typed").fill("hole")
         wait_for_labels(shown, "hole")
@@ -277,7 +281,7 @@ def test_cancelled_training_and_a_second_one(browser: Any, server: ServerProcess
             assert "ohlol_trainings 0.0" in client.get("/metrics").text
 
 
-def test_both_languages(browser: Any, server: ServerProcess) -> None:
+def test_the_page_is_shown_in_both_languages(browser: Any, server: ServerProcess) -> None:
     with open_checked_page(browser, server, locale="zh-CN") as shown:
         assert shown.page.evaluate("document.documentElement.lang") == "zh-CN"
         wait_for_labels(shown, "hello")
@@ -304,7 +308,7 @@ def test_both_languages(browser: Any, server: ServerProcess) -> None:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_themes_and_widths(browser: Any, server: ServerProcess, theme: str, width: int) -> None:
+def test_the_page_works_in_every_theme_and_width(browser: Any, server: ServerProcess, theme: str, width: int) -> None:
     with open_checked_page(browser, server, viewport={"width": width, "height": 800}, color_scheme=theme) as shown:
         for name in ("hello", "upper", "text", "names", "sine"):
             shown.page.locator("#models").select_option(name)

@@ -136,7 +136,7 @@ def test_large_message_ends_its_session(server: ServerProcess) -> None:
     run_session(server.url, "hello", work)
 
 
-def test_refused_handshakes(server: ServerProcess, runs: dict[str, Path]) -> None:
+def test_invalid_handshakes_are_refused(server: ServerProcess, runs: dict[str, Path]) -> None:
     async def refused(url: str, name: str, status: int, **options: Any) -> str:
         with pytest.raises(InvalidStatus) as refusal:
             async with open_stream(url, name, **options):

@@ -64,7 +64,7 @@ def test_several_pairs_with_every_cell(client: httpx.Client, cell: str) -> None:
         ({"cell": "mamba"}, "cell"),
     ],
 )
-def test_refused_trainings(client: httpx.Client, body: Any, message: str) -> None:
+def test_invalid_trainings_are_refused(client: httpx.Client, body: Any, message: str) -> None:
     answer = client.post("/v1/train", json=body)
     assert answer.status_code == 422, answer.text
     assert message in answer.json()["detail"]

@@ -30,7 +30,7 @@ def literals(tree: ast.AST, names: Collection[str]) -> Iterator[ast.Constant]:
             yield node
 
 
-def test_literals_of_a_tree() -> None:
+def test_keys_are_not_reported_as_literals() -> None:
     tree = ast.parse(
         '{"label": 1}["label"]\nif task == "label" or task in ("next", "other"):\n    f("labels", x="label")'
     )

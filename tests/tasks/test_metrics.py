@@ -23,7 +23,7 @@ def test_the_most_frequent_confusions_come_first() -> None:
     assert count("label", [(list("ab"), list("ab"))], ("a", "b")).confusions() == []
 
 
-def test_is_better() -> None:
+def test_is_better_compares_the_main_metric_and_then_the_loss() -> None:
     nan = math.nan
     assert is_better({"accuracy": 0.5, "loss": 1.0}, None, "accuracy")
     assert is_better({"accuracy": 0.6, "loss": 9.0}, {"accuracy": 0.5, "loss": 1.0}, "accuracy")
@@ -36,7 +36,7 @@ def test_is_better() -> None:
     assert not is_better({"bits": nan, "loss": 1.0}, None, "bits")
 
 
-def test_format_metrics() -> None:
+def test_metrics_are_formatted_with_their_units() -> None:
     metrics = {"span_f1": 0.5, "rmse": 12345.678, "bits": 2.25}
     assert format_metrics(metrics) == "span f1 50.00 %  rmse 12345.7  bits 2.2500"
 

@@ -9,7 +9,7 @@ from counting import codec_of
 from ohlol.tasks import TASKS
 
 
-def test_bits_and_perplexity() -> None:
+def test_bits_and_perplexity_are_those_of_the_mean_loss() -> None:
     accumulator = TASKS["next"].metrics(codec_of("next", "abcd"))
     accumulator.add_loss(3 * math.log(8), 3)
     accumulator.add(np.array([1, 2, 3]), np.array([1, 0, 3]), [np.arange(3)])

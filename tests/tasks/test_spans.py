@@ -30,7 +30,7 @@ def test_spans_equal_seqeval(labels: list[str]) -> None:
         ("O B-A-B I-A-B", [("A-B", 1, 2)]),
     ],
 )
-def test_spans_by_hand(labels: str, spans: list[tuple[str, int, int]]) -> None:
+def test_spans_equal_those_found_by_hand(labels: str, spans: list[tuple[str, int, int]]) -> None:
     assert spans_of(labels.split()) == spans
 
 

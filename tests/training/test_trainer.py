@@ -21,7 +21,7 @@ from ohlol.training.callbacks import Epoch
 from ohlol.utils.errors import InputError
 
 
-def test_early_stopping() -> None:
+def test_training_stops_after_patience_epochs_without_improvement() -> None:
     recorder = Recorder()
     ohlol.fit(lr=1e-12, epochs=50, patience=3, callbacks=[recorder])
     last = max(epoch.number for epoch in recorder.epochs if epoch.best)

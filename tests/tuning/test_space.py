@@ -37,7 +37,7 @@ def test_the_page_lists_every_range() -> None:
     assert all(f"`{text}`" in page for text in OTHER_RANGES)
 
 
-def test_kinds_of_ranges() -> None:
+def test_every_kind_of_range_is_parsed() -> None:
     assert parse_range("cell=gru, lstm").choices == ("gru", "lstm")
     assert parse_range("--bidirectional=no,true").choices == (False, True)
     assert parse_range("embedding_size=onehot,64").choices == (0, 64)
@@ -138,7 +138,7 @@ def test_all_settings_of_a_finite_space() -> None:
         "lr=1e-300:1e-4:1e-320",
     ],
 )
-def test_a_number_out_of_bounds_is_one_line(text: str) -> None:
+def test_a_number_out_of_bounds_is_reported_in_one_line(text: str) -> None:
     with pytest.raises(InputError) as refused:
         parse_range(text)
     assert "\n" not in str(refused.value)

@@ -101,7 +101,7 @@ def test_abandoned_trials_without_file_locks(tmp_path: Path, monkeypatch: pytest
     two.close()
 
 
-def test_claim_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_race_for_the_last_trial_has_one_winner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
     one, two = open_study(tmp_path / "one", storage=url), open_study(tmp_path / "two", storage=url)
     ask = one._study.ask
@@ -117,7 +117,7 @@ def test_claim_race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     two.close()
 
 
-def test_trial_without_owner(tmp_path: Path) -> None:
+def test_a_trial_without_owner_is_not_counted(tmp_path: Path) -> None:
     study = open_study(tmp_path / "study")
     study._study.ask()
     taken = [study.claim_trial(2), study.claim_trial(2)]
@@ -145,7 +145,7 @@ def test_directories_without_a_study_are_refused(tmp_path: Path) -> None:
         load_summary(tmp_path / "study")
 
 
-def test_a_missing_optuna_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_optuna_is_reported_in_one_line(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
     code = "import sys; sys.modules['optuna'] = None; from ohlol.cli import main; main(sys.argv[1:])"
     for arguments in (["tune", str(data), "--out", str(tmp_path / "study")], ["plot", str(tmp_path / "study")]):

@@ -15,7 +15,7 @@ from ohlol.utils.errors import InputError
 from tuning.studies import SUMMARY
 
 
-def test_ranking() -> None:
+def test_trials_are_ranked_by_metric_and_then_by_number() -> None:
     assert [t.number for t in SUMMARY.ranked] == [2, 5, 0, 1, 6]  # of equal ones the earlier
     assert SUMMARY.best == SUMMARY.trials[2]
     assert SUMMARY.best_so_far == [(0, 0.5), (1, 0.5), (2, 0.6), (5, 0.6), (6, 0.6)]
@@ -32,7 +32,9 @@ def test_ranking() -> None:
     assert StudySummary("x", "bits", {}, ()).axis_limits == (0.0, 1.0)
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plot_shows_a_study(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     data = upper_pairs(tmp_path / "data.tsv")
     study = tmp_path / "study"

@@ -20,7 +20,7 @@ def text_of(summary: StudySummary, *, width: int = 80, encoding: str = "utf-8", 
     return raw.getvalue().decode(encoding)
 
 
-def test_the_table() -> None:
+def test_the_table_lists_the_best_trials_and_the_defaults() -> None:
     raw = TextIOWrapper(BytesIO(), encoding="utf-8")
     best_to_text(SUMMARY, Console(file=raw, width=80), most=2)
     raw.seek(0)

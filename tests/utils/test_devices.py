@@ -76,7 +76,7 @@ def test_a_missing_device_is_refused(name: str, said: str) -> None:
 
 
 @pytest.mark.skipif(torch.backends.cuda.is_built(), reason="this torch was built with CUDA")
-def test_cuda_without_cuda_is_one_line(tmp_path: Any) -> None:
+def test_cuda_without_cuda_is_reported_in_one_line(tmp_path: Any) -> None:
     with pytest.raises(InputError, match=r"^`device` cuda: this torch \(.*\) was built without CUDA; use `device=cpu`"):
         ohlol.fit(out=tmp_path / "run", device="cuda")
     assert not (tmp_path / "run").exists()

@@ -50,7 +50,7 @@ def test_the_record_has_everything_that_reproducibility_needs() -> None:
     }
 
 
-def test_reproducibility_is_one_line() -> None:
+def test_reproducibility_is_described_in_one_line() -> None:
     line = environment.describe_reproducibility(kernels="avx2")
     assert line.startswith(f"equal bytes again with torch {torch.__version__}, {torch.get_num_threads()} thread")
     assert "avx2 kernels" in line

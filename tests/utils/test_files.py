@@ -80,7 +80,7 @@ def test_the_name_of_a_new_file_is_flushed_too(tmp_path: Path, monkeypatch: pyte
     assert flushed == [path, folder, path]
 
 
-def test_replace_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replace_link_replaces_an_existing_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "best.tmp").touch()  # of a process that was killed

@@ -22,7 +22,7 @@ from ohlol.utils.errors import InputError, InputWarning, shorten
 from ohlol.utils.files import FORMAT, parse_json
 
 STATES = ("last", "before")
-"""The names of the saved states, newest first."""
+"""The file names, without suffix, of the newest saved state and of the one before it."""
 WEIGHTS_FACTOR = 4
 """The largest size of the tensors of weights and moments, as a multiple of the size of the weights."""
 EXTRA_BYTES = 1 << 22

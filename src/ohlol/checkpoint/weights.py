@@ -136,7 +136,7 @@ def load_weights(model: SequenceModel, weights: dict[str, Tensor], where: str) -
 
 
 def check_weights(
-    weights: dict[str, Tensor], expected: dict[str, Tensor], where: str, asker: str = "config.json asks for"
+    weights: dict[str, Tensor], expected: dict[str, Tensor], where: str, required_by: str = "config.json asks for"
 ) -> None:
     """Check the names, shapes and dtypes of weights, and that their values are finite.
 
@@ -144,7 +144,7 @@ def check_weights(
         weights: the weights to check.
         expected: weights with the right names, shapes and dtypes.
         where: the beginning of an error message: where the weights come from.
-        asker: what requires these shapes, in an error message.
+        required_by: what requires these shapes, in an error message.
 
     Raises:
         InputError: a weight is unknown, missing, not finite, or has another shape or dtype.
@@ -156,7 +156,7 @@ def check_weights(
         if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
             raise InputError(
                 f"{where}: {name} is {tuple(tensor.shape)} {tensor.dtype}; "
-                f"{asker} {tuple(expected[name].shape)} {expected[name].dtype}"
+                f"{required_by} {tuple(expected[name].shape)} {expected[name].dtype}"
             )
         if not torch.isfinite(tensor).all():
             raise InputError(f"{where}: {name} holds values that are not finite")

@@ -14,7 +14,7 @@ from ohlol.data.readers.base import READERS
 from ohlol.utils.terminal import EscapeHook
 from ohlol.utils.version import __version__
 
-MODELS, INSIDE, EXCHANGE, MACHINE = "Train and use models", "See inside", "Convert and serve", "This machine"
+MODELS, INSPECT, EXCHANGE, MACHINE = "Train and use models", "Inspect", "Convert and serve", "This machine"
 """The groups of commands in `ohlol --help`."""
 DATA, MODEL, TRAINING = "Data", "Model", "Training"
 """The groups of options that are settings."""

@@ -1,4 +1,4 @@
-"""`ohlol bench`: the speed of the layers on this machine, beside those of torch."""
+"""`ohlol bench`: the speed of the layers on this machine, compared with torch's."""
 
 import json
 from dataclasses import asdict

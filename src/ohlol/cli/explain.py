@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ohlol.cli.app import INSIDE, Json, Lang, Run, app, console, ignore_closed_pipe
+from ohlol.cli.app import INSPECT, Json, Lang, Run, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ohlol.inference.trained_model import TrainedModel
 
 
-@app.command(rich_help_panel=INSIDE)
+@app.command(rich_help_panel=INSPECT)
 def explain(
     run: Run,
     text: Annotated[str, typer.Argument(help="A text, or the name of a text file.", metavar="TEXT|FILE")],

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import INSIDE, Lang, app, console, ignore_closed_pipe
+from ohlol.cli.app import INSPECT, Lang, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
 
 
-@app.command(rich_help_panel=INSIDE)
+@app.command(rich_help_panel=INSPECT)
 def plot(
     runs: Annotated[
         list[Path], typer.Argument(help="Run directories, or the directory of a study.", metavar="RUN...|STUDY")

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import INSIDE, Json, Lang, app, console
+from ohlol.cli.app import INSPECT, Json, Lang, app, console
 
 
-@app.command(rich_help_panel=INSIDE)
+@app.command(rich_help_panel=INSPECT)
 def prove(
     run: Annotated[
         Path | None, typer.Argument(help="Run directory whose weights are used; without it random weights.")

@@ -25,10 +25,10 @@ def serve(
         Path | None, typer.Option(help="File of the key that requests must contain; or set OHLOL_API_KEY.")
     ] = None,
     allow_host: Annotated[
-        list[str] | None, typer.Option(help="Accepted Host header, beside the names of this machine; repeatable.")
+        list[str] | None, typer.Option(help="Accepted Host header, besides the names of this machine; repeatable.")
     ] = None,
     allow_origin: Annotated[
-        list[str] | None, typer.Option(help="Origin whose pages may send requests, beside its own; repeatable.")
+        list[str] | None, typer.Option(help="Origin whose pages may send requests, besides its own; repeatable.")
     ] = None,
     log: Annotated[bool, typer.Option("--log", help="Log each request to standard error.")] = False,
     batch_size: Annotated[

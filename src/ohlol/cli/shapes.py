@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import INSIDE, Json, app, console
+from ohlol.cli.app import INSPECT, Json, app, console
 
 
-@app.command(rich_help_panel=INSIDE)
+@app.command(rich_help_panel=INSPECT)
 def shapes(
     kind: Annotated[str, typer.Argument(help="rnncell, grucell, lstmcell, rnn, gru or lstm.", metavar="KIND")],
     input_size: Annotated[int, typer.Option(help="I, features per time step.")] = 4,

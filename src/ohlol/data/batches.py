@@ -108,8 +108,8 @@ class Batch:
     """The positions of its steps in the whole batch of all processes, (S,); None where it is the whole batch."""
     total: int = 0
     """Steps of the whole batch."""
-    empty: bool = False
-    """Whether the whole batch has no sequence for this process; it then holds another's, which must not count."""
+    is_filler: bool = False
+    """True if this process got no sequence; it then repeats another process's sequence, which does not count."""
 
 
 def fingerprint(*parts: Dataset | None) -> str:
@@ -185,8 +185,8 @@ def _shared(batch: Batch, share: Share) -> Batch:
     rank, size = share
     if size == 1:
         return batch
-    empty = len(batch.rows) <= rank
-    if empty:  # every process must take part in the step: this one takes the first sequence, which does not count
+    is_filler = len(batch.rows) <= rank
+    if is_filler:  # every process must take part in the step: this one takes the first sequence, which does not count
         rank, size = 0, len(batch.rows)
     first = np.repeat(np.cumsum(batch.batch_sizes) - batch.batch_sizes, batch.batch_sizes)
     places = np.flatnonzero((np.arange(batch.total) - first) % size == rank)
@@ -197,7 +197,7 @@ def _shared(batch: Batch, share: Share) -> Batch:
         batch_sizes=batch_sizes[batch_sizes > 0],
         rows=batch.rows[rank::size],
         places=places,
-        empty=empty,
+        is_filler=is_filler,
     )
 
 

@@ -14,7 +14,7 @@ from ohlol.data.loading import DataPreparer, PreparedData, Source
 from ohlol.utils.errors import InputError
 
 WAYS = ("unknown", "spelled", "paired")
-"""Parts of the name of a cached corpus: what is encoded beside the symbols."""
+"""Parts of the name of a cached corpus: what is encoded in addition to the symbols."""
 
 
 class CachedLoader:

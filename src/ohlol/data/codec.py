@@ -28,7 +28,7 @@ BIGRAM_MIN_COUNT = 2
 
 
 def supports_chars(kind: TargetKind, level: str | None) -> bool:
-    """Whether a model for such data can read the characters of each word beside the word."""
+    """Whether a model for such data can read the characters of each word in addition to the word."""
     return kind.are_labels and level == "word"
 
 

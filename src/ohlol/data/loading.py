@@ -156,7 +156,7 @@ class DataPreparer:
         """The arrays for a model.
 
         Args:
-            model: decides what is encoded beside the symbols: characters of words, bigrams.
+            model: decides what is encoded in addition to the symbols: characters of words, bigrams.
             training: how much is set apart, and whether the vocabulary has <unk>.
             cache: a folder that `PreparedData.save` may have written; its data are loaded if they are of these files.
             codec: that of the model, where it exists; what is in the cache must have the same.
@@ -231,11 +231,11 @@ class DataPreparer:
             digest += fingerprint(dev)
         if corpus.train.targets is None and not corpus.codec.kind.continue_text:
             raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")
-        train, dev = _without_unread(corpus.train, model), None if dev is None else _without_unread(dev, model)
+        train, dev = _drop_unused_arrays(corpus.train, model), None if dev is None else _drop_unused_arrays(dev, model)
         return PreparedData(self.source, corpus.codec, corpus.settings, train, dev, digest, mapped=True)
 
 
-def _without_unread(data: Dataset, model: ModelSettings) -> Dataset:
+def _drop_unused_arrays(data: Dataset, model: ModelSettings) -> Dataset:
     """The data without the arrays that a model does not read."""
     if not model.char_rnn_size:
         data = replace(data, word_ids=None, word_chars=None)

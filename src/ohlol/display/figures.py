@@ -144,7 +144,7 @@ def draw_curves(panels: list[Panel], *, lang: str = "en") -> Figure:
 
 
 def _draw_line(axes: Any, line: Line, panel: Panel, k: int, lang: str) -> None:
-    """Draw one line in the colour of run k; dotted where it was recorded in training beside measured lines."""
+    """Draw one line in the colour of run k; dotted if recorded in training where other lines were measured."""
     colour, is_faint = COLOURS[k % len(COLOURS)], line.is_training and panel.is_mixed
     axes.plot(
         line.steps,

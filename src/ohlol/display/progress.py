@@ -28,12 +28,12 @@ def make_progress_callback(console: Console, targets: list[str] | None = None) -
 
 
 class Summary(Callback):
-    """Prints the metrics of the best weights at the end, and their loss beside its baselines."""
+    """Prints the metrics of the best weights at the end, and their loss compared with its baselines."""
 
     console: Console
 
     def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
-        """Print the metrics, then the loss beside its baselines, in the language of the environment."""
+        """Print the metrics, then the loss compared with its baselines, in the language of the environment."""
         print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
         loss = compute_baselines(trainer.config, trainer.codec, accumulator)
         for line in baseline_lines(loss, translations.language(None)):
@@ -100,7 +100,7 @@ def describe_training(trainer: Training) -> str:
     parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
     parts += ["bidirectional"] if model.bidirectional else []
     parts += [size] if not trainer.config.sizes.numeric else []
-    parts += [f"spelling {model.char_rnn_size}"] if trainer.config.sizes.chars else []
+    parts += [f"character RNN {model.char_rnn_size}"] if trainer.config.sizes.chars else []
     parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
     measured = f"measured on {_size(dev)}" if dev is not None else "measured on the same data"
     epochs = trainer.settings.epochs

@@ -103,7 +103,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Cell weights -> layer weights -> cell weights: NOT equal.",
         "cell 权重 -> layer 权重 -> cell 权重：不相同！",
     ),
-    # a loss beside its baselines
+    # a loss compared with its baselines
     "baseline": (
         "loss {loss} nats per prediction, the mean of {count}, compared with",
         "每个预测的损失为 {loss} 奈特（{count} 个的平均值），对照：",
@@ -123,7 +123,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "总是预测训练数据的平均值（在训练数据上测得）",
     ),
     "baseline_lower_bound": (
-        "the minimum for logits between -1 and 1; `head=softmax` removes it",
+        "the minimum for logits between -1 and 1; `head=softmax` removes this limit",
         "logits 限于 -1 与 1 之间时的最小值；设 `head=softmax` 即可去掉这一限制",
     ),
     "baseline_not_beaten": (

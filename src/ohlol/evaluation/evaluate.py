@@ -49,7 +49,7 @@ def evaluate(
     with disable_tf32(processes.device):
         for index in range(len(batches)):
             batch = batches[index]
-            if batch.empty:
+            if batch.is_filler:
                 continue
             state = carry_state(state, len(batch.rows)) if batch.continues_previous else None
             logits, state = model(PackedInputs.of(batch, processes.device), state)

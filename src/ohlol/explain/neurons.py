@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ohlol import cells
 from ohlol.explain.trace import DIRECTIONS, encode_sequence
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.models.reference import unroll
+from ohlol.models.reference import unroll_model
 from ohlol.utils.errors import InputError
 
 MAX_SYMBOLS = 20_000
@@ -112,14 +112,14 @@ def record_states(model: TrainedModel, text: str | Sequence[str]) -> NeuronState
     model = model.on_cpu
     network, was_training = model.network, model.network.training
     network.eval()
-    _, levels = unroll(network, network.encoder(steps)[:MAX_SYMBOLS])
+    _, unrolled_layers = unroll_model(network, network.encoder(steps)[:MAX_SYMBOLS])
     network.train(was_training)
     names, neurons, rows = cells.CELLS[network.settings.cell].states, list[Neuron](), list[Rows]()
-    for level in levels:
+    for unrolled in unrolled_layers:
         for k, name in enumerate(names):
-            rows.append(torch.cat([state[k] for state in level.after]).numpy())  # T times (1, H) -> (T, H)
-            direction = DIRECTIONS[level.direction]
-            neurons += [Neuron(level.layer, direction, name, j) for j in range(rows[-1].shape[1])]
+            rows.append(torch.cat([state[k] for state in unrolled.after]).numpy())  # T times (1, H) -> (T, H)
+            direction = DIRECTIONS[unrolled.direction]
+            neurons += [Neuron(unrolled.layer, direction, name, j) for j in range(rows[-1].shape[1])]
     return NeuronStates(tuple(symbols), tuple(neurons), np.concatenate(rows, axis=1))
 
 

@@ -26,7 +26,7 @@ from ohlol.data.vocab import UnknownSymbol
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
-from ohlol.models.reference import UnrolledLayer, unroll
+from ohlol.models.reference import UnrolledLayer, unroll_model
 from ohlol.utils.errors import InputError
 from ohlol.utils.html import to_html
 
@@ -230,18 +230,23 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
     network.train(was_training)
     prediction_sizes = network.prediction_sizes(steps.batch_sizes)
     target_ids = _targets(model, symbols, target)
-    logits, levels = unroll(network, vectors.double().requires_grad_())
+    logits, unrolled_layers = unroll_model(network, vectors.double().requires_grad_())
     losses = total = None
     reduction = model.config.training.loss_reduction
     if target_ids is not None:
         ids = torch.from_numpy(target_ids)
         losses = network.head.loss(logits, ids.clamp(min=0), prediction_sizes, LossOptions(reduction="none"))
         total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
-    layers = tuple(_layer(level, network.settings.cell, total) for level in levels)
+    layers = tuple(_layer(unrolled, network.settings.cell, total) for unrolled in unrolled_layers)
     last_states = [
-        torch.cat([level.after[0 if level.direction else -1][k] for level in levels]) for k in range(len(model_states))
+        torch.cat([unrolled.after[0 if unrolled.direction else -1][k] for unrolled in unrolled_layers])
+        for k in range(len(model_states))
     ]
-    top = [torch.cat([s[0] for s in level.after]) for level in levels if level.layer == network.settings.num_layers - 1]
+    top = [
+        torch.cat([s[0] for s in unrolled.after])
+        for unrolled in unrolled_layers
+        if unrolled.layer == network.settings.num_layers - 1
+    ]
     pairs = [
         (model_logits, logits),
         (model_outputs, torch.cat(top, dim=1)),
@@ -304,11 +309,11 @@ def _numpy(tensor: Tensor) -> Numbers:
     return tensor.detach().double().numpy()
 
 
-def _layer(level: UnrolledLayer, cell: str, loss: Tensor | None) -> LayerTrace:
+def _layer(unrolled: UnrolledLayer, cell: str, loss: Tensor | None) -> LayerTrace:
     spec = cells.CELLS[cell]
     gradients = None
     if loss is not None:
-        flat = [s for state in level.after for s in state]
+        flat = [s for state in unrolled.after for s in state]
         of_states: list[Tensor | None] = list(torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True))
         rows = [torch.zeros_like(s) if g is None else g for s, g in zip(flat, of_states, strict=True)]
         gradients = {
@@ -316,20 +321,20 @@ def _layer(level: UnrolledLayer, cell: str, loss: Tensor | None) -> LayerTrace:
         }  # T times (1, H) -> (T, H)
     before, after = (
         {name: _numpy(torch.cat([s[k] for s in states])) for k, name in enumerate(spec.states)}
-        for states in (level.before, level.after)
+        for states in (unrolled.before, unrolled.after)
     )
-    W_ih, W_hh, b_ih, b_hh = level.weights
+    W_ih, W_hh, b_ih, b_hh = unrolled.weights
     h = before["h"] @ _numpy(W_hh).T  # (T, H) -> (T, G*H)
     assert b_ih is not None
     assert b_hh is not None
     return LayerTrace(
-        layer=level.layer,
-        direction=DIRECTIONS[level.direction],
+        layer=unrolled.layer,
+        direction=DIRECTIONS[unrolled.direction],
         cell=cell,
         W_ih=_numpy(W_ih),
         W_hh=_numpy(W_hh),
-        inputs=_numpy(level.inputs),
-        gates=_gates(cell, x=_numpy(linear(level.inputs, W_ih)), b_ih=_numpy(b_ih), h=h, b_hh=_numpy(b_hh)),
+        inputs=_numpy(unrolled.inputs),
+        gates=_gates(cell, x=_numpy(linear(unrolled.inputs, W_ih)), b_ih=_numpy(b_ih), h=h, b_hh=_numpy(b_hh)),
         before=before,
         after=after,
         gradients=gradients,

@@ -129,7 +129,7 @@ class TrainedModel:
         return data
 
     def predict(self, text: str | Sequence[str], *, n_best: int = 1) -> Prediction:
-        """Predict the label of each step of a sequence, or of the sequence as a whole, as the task has it.
+        """Predict the label of each step of a sequence, or one label for the whole sequence, depending on the task.
 
         Args:
             text: a string, or a list of symbols.

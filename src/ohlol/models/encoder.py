@@ -22,7 +22,7 @@ EMBEDDING_STD = 0.3
 
 
 class Encoder(torch.nn.Module):
-    """The vector of each step: one-hot or an embedding, with the character RNN and bigrams beside it; or the numbers.
+    """The vector of each step: the numbers, or one-hot, or an embedding followed by the character RNN and bigrams.
 
     The character RNN is a bidirectional LSTM over the characters of a word, whose last states are concatenated: Ling et
     al., "Finding function in form" (2015).

@@ -19,7 +19,7 @@ from ohlol.nn import CellLoop
 
 @dataclass(frozen=True)
 class UnrolledLayer:
-    """One layer and direction of `unroll`, as tensors with gradients."""
+    """One layer and direction of `unroll_model`, as tensors with gradients."""
 
     layer: int
     direction: int
@@ -38,7 +38,7 @@ def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.
     return cells.Weights._make(None if w is None else w.detach().to(dtype) for w in weights)
 
 
-def unroll(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, list[UnrolledLayer]]:
+def unroll_model(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tensor, list[UnrolledLayer]]:
     """The logits (N, K) of one sequence of vectors by the equations alone, and every layer and direction."""
     settings, cell = network.settings, cells.CELLS[network.settings.cell]
     T, layers = len(x), list[UnrolledLayer]()

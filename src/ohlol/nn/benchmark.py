@@ -171,7 +171,7 @@ def run(
                 old, new, rounds = _in_turns(
                     _runner(theirs, x, weight, train), _runner(ours, x, weight, train), seconds
                 )
-                # products: projection and recurrence, and again for dh, dW_hh and dW_ih (the input wants no gradient)
+                # products: projection and recurrence, and again for dh, dW_hh and dW_ih (the input needs no gradient)
                 pair = 2 * size.T * size.B * len(spec.gates) * size.hidden
                 work = pair * (size.inputs + size.hidden) + (pair * (size.inputs + 2 * size.hidden) if train else 0)
                 share = work / new / peak

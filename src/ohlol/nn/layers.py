@@ -22,7 +22,7 @@ from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
-from ohlol.nn.shape_errors import advised
+from ohlol.nn.shape_errors import add_shape_advice
 from ohlol.ops import LayerSpec, embedding_table, one_hot_table, selected
 from ohlol.ops.backend import ABSENT
 from ohlol.ops.recurrence import run_checked
@@ -42,17 +42,17 @@ _STRIDED = torch.strided
 UNFIT_WEIGHTS = "the weights do not fit"
 
 
-@advised
+@add_shape_advice
 class RNNCell(torch.nn.RNNCell):
     """One step of the cell rnn or rnn_relu: (B, I), (B, H) -> (B, H). See `torch.nn.RNNCell`."""
 
 
-@advised
+@add_shape_advice
 class GRUCell(torch.nn.GRUCell):
     """One step of the cell gru: (B, I), (B, H) -> (B, H). See `torch.nn.GRUCell`."""
 
 
-@advised
+@add_shape_advice
 class LSTMCell(torch.nn.LSTMCell):
     """One step of the cell lstm: (B, I), ((B, H), (B, H)) -> ((B, H), (B, H)). See `torch.nn.LSTMCell`."""
 
@@ -84,7 +84,7 @@ def _flat_weights(layer: torch.nn.RNNBase) -> list[Any]:
     return layer._flat_weights
 
 
-def _reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
+def _fallback_reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
     """Why this call uses torch's path, or an empty string for the kernels."""
     if ABSENT:
         return ABSENT
@@ -128,14 +128,14 @@ def _reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
     )
     if [weight.shape for weight in weights] != shapes:
         return f"{UNFIT_WEIGHTS}: their shapes are not those of the layer"
-    misfit = _misfit(layer, x, input if packed else None, states)
-    if not misfit and not is_pair and x.numel() == layer.input_size and weights[1].numel() >= ONE_STEP:
+    shape_problem = _shape_problem(layer, x, input if packed else None, states)
+    if not shape_problem and not is_pair and x.numel() == layer.input_size and weights[1].numel() >= ONE_STEP:
         return "one step of one sequence: torch's product with a vector needs no packed weights and is faster"
-    return misfit
+    return shape_problem
 
 
 def _find_unreadable(x: Tensor, states: tuple[Any, ...], weights: list[Any], dtype: torch.dtype) -> str:
-    """The reason against the first tensor that the kernels cannot read."""
+    """Find the first tensor that the kernels cannot read, and return why they cannot."""
     for tensor in (x, *states):
         if unreadable := find_unreadable(tensor, dtype):
             return unreadable
@@ -143,8 +143,10 @@ def _find_unreadable(x: Tensor, states: tuple[Any, ...], weights: list[Any], dty
     return f"{UNFIT_WEIGHTS}: {unreadable}" if all(type(w) in TENSOR_TYPES for w in weights) else unreadable
 
 
-def _misfit(layer: torch.nn.RNNBase, x: Tensor, packed: PackedSequence | None, states: tuple[Tensor, ...]) -> str:
-    """Why the shapes must go to torch: wrong ones, whose error is torch's, and empty batches; or an empty string."""
+def _shape_problem(
+    layer: torch.nn.RNNBase, x: Tensor, packed: PackedSequence | None, states: tuple[Tensor, ...]
+) -> str:
+    """Why torch must handle these shapes: they are wrong or empty, or an empty string; torch raises the errors."""
     dim = x.dim()
     if packed is not None:
         _, batch_sizes, sorted_indices, _ = packed
@@ -183,7 +185,7 @@ def _layer_spec(layer: torch.nn.RNNBase) -> LayerSpec:
 
 
 def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
-    """The forward pass by the kernels, where `_reason` has none against it."""
+    """The forward pass by the kernels, for a call without a `_fallback_reason`."""
     spec = _layer_spec(layer)
     weights: Any = layer._flat_weights
     is_pair = layer.mode in _PAIR_MODES
@@ -208,7 +210,7 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
     return out, (tuple(final) if is_pair else final[0])
 
 
-def _drops_by_cudnn(layer: torch.nn.RNNBase) -> bool:
+def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
     """Whether cuDNN would draw the dropout between layers, though deterministic algorithms are asked for.
 
     cuDNN has a generator of its own, which `torch.manual_seed` does not restart and whose state cannot be saved.
@@ -226,12 +228,12 @@ class _Accelerated:
     """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path."""
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
-        reason = _reason(self, input, hx)
+        reason = _fallback_reason(self, input, hx)
         if not reason:
             return _run(self, input, hx)
         # Torch's LSTM by oneDNN reads weights that do not fit outside of their memory; its other path checks them.
         avoids_onednn = reason.startswith(UNFIT_WEIGHTS) and self.mode in _PAIR_MODES
-        avoids_cudnn = _drops_by_cudnn(self)
+        avoids_cudnn = _uses_cudnn_dropout(self)
         if not avoids_onednn and not avoids_cudnn:
             return super().forward(input, hx)  # type: ignore[misc]
         # Not torch.backends.mkldnn.flags, which sets options of other devices, too, and warns about them; nor
@@ -253,17 +255,17 @@ class _Accelerated:
         return torch_layer
 
 
-@advised
+@add_shape_advice
 class RNN(_Accelerated, torch.nn.RNN):
     """The cell rnn or rnn_relu over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
 
 
-@advised
+@add_shape_advice
 class GRU(_Accelerated, torch.nn.GRU):
     """The cell gru over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.GRU`."""
 
 
-@advised
+@add_shape_advice
 class LSTM(_Accelerated, torch.nn.LSTM):
     """The cell lstm over a sequence: (T, B, I) -> (T, B, D*H), ((L*D, B, H), (L*D, B, H)). See `torch.nn.LSTM`."""
 
@@ -297,7 +299,7 @@ def over_symbols(
         return None
     x = weights[0].new_empty(()).expand(*ids.shape, layer.input_size)
     packed = batch_sizes if ids.dim() == 1 else None
-    if _reason(layer, x if packed is None else PackedSequence(x, packed), state):
+    if _fallback_reason(layer, x if packed is None else PackedSequence(x, packed), state):
         return None
     spec = _layer_spec(layer)
     tables: list[Tensor] = []
@@ -371,5 +373,5 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
         if type(layer) in _ACCELERATED:
             return f"torch: the layer is a torch.nn.{type(layer).__name__}; call ohlol.accelerate to change it"
         return f"torch: a {type(layer).__name__} has no kernel"
-    reason = _reason(layer, x, state)  # type: ignore[arg-type]
+    reason = _fallback_reason(layer, x, state)  # type: ignore[arg-type]
     return f"torch: {reason}" if reason else f"kernel ({selected()})"

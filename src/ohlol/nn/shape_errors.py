@@ -1,8 +1,9 @@
-"""What is wrong with the shapes given to a recurrent layer, and the line that mends it; knows nothing of any model.
+"""Advice on wrong shapes given to a recurrent layer: the mistake and one line that fixes it, independent of any model.
 
-torch says which size it expected. What a person did is another matter: forgot that h_0 does not follow `batch_first`,
-left the directions out, gave ids instead of vectors. `check_shapes` tells that as data; `advised` adds it to torch's
-own error, whose type and text stay as they are, as a note that Python prints below the message.
+torch's error states the size it expected, but not the likely cause: `h_0` does not follow `batch_first`, a
+bidirectional layer has two states per layer, or ids were given instead of vectors. `check_shapes` returns such causes
+as `Advice`; `add_shape_advice` adds them to torch's error as notes, which Python prints below the message. The type and
+the text of the error stay the same.
 """
 
 import functools
@@ -30,7 +31,7 @@ class Advice:
     message: str
     """What is there and what should be."""
     fix: str
-    """One line that mends it."""
+    """One line that fixes it."""
 
     def __str__(self) -> str:
         return f"{self.message}. Try: {self.fix}"
@@ -49,7 +50,7 @@ def check_shapes(layer: Layer, x: Any, hx: Any = None) -> tuple[Advice, ...]:
         hx: the state, or None.
 
     Returns:
-        The likeliest mistakes, the first to mend first; nothing where the call is right, or wrong in another way.
+        The likeliest mistakes, in the order to fix them; empty if the call is right or wrong for another reason.
 
     >>> layer = torch.nn.GRU(4, 3, batch_first=True)
     >>> check_shapes(layer, torch.zeros(2, 5, 4), torch.zeros(2, 1, 3))[0].fix
@@ -66,8 +67,8 @@ def check_shapes(layer: Layer, x: Any, hx: Any = None) -> tuple[Advice, ...]:
     return found or _state(layer, x, hx)
 
 
-def advised(kind: Kind) -> Kind:
-    """Make the errors of a class of layers carry advice; for a decorator of the class."""
+def add_shape_advice(kind: Kind) -> Kind:
+    """Class decorator: add the advice of `check_shapes` to the errors that `forward` raises."""
     forward = kind.forward
 
     @functools.wraps(forward)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VARIANTS = ("avx512", "avx2", "baseline")
 
-_poison = False
+_fills_with_nan = False
 
 
 def _load() -> tuple[ModuleType | None, str]:
@@ -129,25 +129,25 @@ def select(variant: str) -> None:
     KERNEL.select(variant)
 
 
-def share_all_work(on: bool) -> None:
+def force_threads(on: bool) -> None:
     """Split even the smallest call among the threads; for tests."""
     if KERNEL is not None:
         KERNEL.set_serial_below(0.0 if on else KERNEL.SERIAL_BELOW)
 
 
-def poison(on: bool) -> None:
+def fill_with_nan(on: bool) -> None:
     """Fill buffers that are allocated without being set, here and in the kernels, with NaN; for tests."""
-    global _poison
-    _poison = on
+    global _fills_with_nan
+    _fills_with_nan = on
     if KERNEL is not None:
         KERNEL.set_poison(on)
 
 
 def empty(like: Tensor, *shape: int) -> Tensor:
-    """An uninitialised tensor of the same dtype on the CPU; NaN throughout while `poison` is on."""
+    """An uninitialised tensor of the same dtype on the CPU; NaN throughout while `fill_with_nan` is on."""
     tensor = torch.empty(shape, dtype=like.dtype)
-    return tensor.fill_(float("nan")) if _poison else tensor
+    return tensor.fill_(float("nan")) if _fills_with_nan else tensor
 
 
 if os.environ.get("OHLOL_POISON") == "1":
-    poison(True)
+    fill_with_nan(True)

@@ -61,7 +61,7 @@ def replay_gradients(
     """The gradients by a second forward pass of torch's own layers; differentiable where grad mode is on."""
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
-        # Aliases: an argument may be computed from another, or be passed twice, and has its own gradient all the same.
+        # Views, so that each argument has a gradient of its own even if it is computed from another or passed twice.
         inputs = [None if t is None else t.view_as(t) for t in (x, h_0, c_0, *weights)]
         x, h_0, c_0, *weights = cast("list[Tensor]", inputs)
         outputs = torch_recurrence(spec, x, h_0, c_0, weights, batch_sizes, masks)

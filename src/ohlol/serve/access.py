@@ -20,7 +20,7 @@ LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/docs", "/openapi.json")
 """Paths that need no key. They contain nothing of the models; the page requests that with the key."""
 KEY_PROTOCOL = "ohlol.key."
-"""A browser cannot set a header on a WebSocket: the key comes as a subprotocol, in base64url, beside `ohlol`."""
+"""A browser cannot set a header on a WebSocket: the key comes as a second subprotocol besides `ohlol`, in base64url."""
 SECURITY_HEADERS = {
     "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -45,7 +45,7 @@ class Access:
     hosts: Collection[str] = LOOPBACK_HOSTS
     """Names in the Host header that are accepted, which prevents DNS rebinding; empty accepts any."""
     origins: Collection[str] = field(default_factory=tuple[str, ...])
-    """Origins beside the server's own whose pages may send requests."""
+    """Origins besides the server's own whose pages may send requests."""
 
     def find_refusal(self, scope: Scope) -> tuple[int, str] | None:
         """The status and the reason with which a request is refused; None for one that is allowed."""

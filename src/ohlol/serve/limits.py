@@ -30,7 +30,7 @@ class Limits:
     timeout: float = 30.0
     """How long a sequence waits for its batch; longer gets 429."""
     side_threads: int = 2
-    """Explanations, forecasts and pieces of generated text that are computed at once, beside the batches."""
+    """Explanations, forecasts and pieces of generated text that are computed at once, in addition to the batches."""
     side_requests: int = 16
     """Generations, explanations and forecasts that are accepted at once; more gets 429."""
     max_explained: int = 500

@@ -24,7 +24,7 @@ MIN_KEY_LENGTH = 16
 KEY_LIMIT = 1 << 16
 """Bytes of the largest file that holds a key."""
 OTHER_FILES = 128
-"""File descriptors beside those of connections."""
+"""File descriptors besides those of connections."""
 
 
 def load_key(file: Path | None) -> str | None:
@@ -88,8 +88,8 @@ def serve(
         host: the address to listen on.
         port: 0 takes a free one.
         key: what requests must bring.
-        allow_host: names of the server beside those of this machine; off loopback all names are accepted without it.
-        allow_origin: origins whose pages may send requests, beside the server's own.
+        allow_host: names of the server besides those of this machine; off loopback all names are accepted without it.
+        allow_origin: origins whose pages may send requests, besides the server's own.
         limits: what requests may ask for.
         log: whether every request is logged to standard error.
 

@@ -1,4 +1,4 @@
-"""What all requests share: models, limits, metrics, and the threads for work beside the batches."""
+"""What all requests share: models, limits, metrics, and the threads for work other than batches."""
 
 import asyncio
 import threading
@@ -49,7 +49,7 @@ class Service:
         return self.started.is_set() and not self.stopping.is_set()
 
     async def run_beside(self, work: Callable[[], T]) -> T:
-        """Run a bounded piece of work in a thread beside the batches; the caller is inside `side_requests`."""
+        """Run a bounded piece of work in a thread that computes no batches; the caller is inside `side_requests`."""
         return await asyncio.get_running_loop().run_in_executor(self._side_threads, work)
 
     def run_training(self, work: Callable[[], T]) -> "asyncio.Future[T]":

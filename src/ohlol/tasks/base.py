@@ -15,7 +15,7 @@ class Task:
     """A task, as the rest of the package uses it."""
 
     name: str
-    """As the setting `task` has it."""
+    """The value of the setting `task`."""
     targets: TargetKind
     """The kind of the targets, by which data are split, encoded and batched."""
     head: str

@@ -45,7 +45,7 @@ def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None
     batch_bytes = steps * (numbers_per_step + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
     if model_bytes + batch_bytes > free:
         raise TooLarge(
-            f"the largest batch has {steps:,} steps and takes {_gib(batch_bytes)} beside the model's "
+            f"the largest batch has {steps:,} steps and takes {_gib(batch_bytes)} in addition to the model's "
             f"{_gib(model_bytes)}, and {_gib(free)} are free{on}: a smaller `batch_size` (here {training.batch_size})"
             f"{f' or `bptt` (here {training.bptt})' if in_windows else ''} helps most, then `hidden_size`"
         )

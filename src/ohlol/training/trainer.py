@@ -158,43 +158,43 @@ class Trainer:
         return bool(self.settings.patience) and self.progress.epochs_without_improvement >= self.settings.patience
 
     def _train_epoch(self) -> None:
-        at, start, last_save = self.progress, time.perf_counter(), time.monotonic()
-        seed, device = (self.settings.seed, at.epoch), self.processes.device
-        loader = BatchLoader(self.batches(at.epoch), self.codec, self.keep_probabilities, seed, device)
+        progress, start, last_save = self.progress, time.perf_counter(), time.monotonic()
+        seed, device = (self.settings.seed, progress.epoch), self.processes.device
+        loader = BatchLoader(self.batches(progress.epoch), self.codec, self.keep_probabilities, seed, device)
         steps, seconds = parse_interval(self.settings.checkpoint_every)
         count = len(loader)
         total = count * self.settings.epochs
         # the rate of the previous step, in case the run resumes after the last step of an epoch
-        symbols, lr = 0, at.lr_factor * learning_rate(self.settings, max(at.step - 1, 0), total)
+        symbols, lr = 0, progress.lr_factor * learning_rate(self.settings, max(progress.step - 1, 0), total)
         predictions: tuple[list[str], ...] = ()
-        while at.batch < count:
-            current = loader[at.batch]
+        while progress.batch < count:
+            current = loader[progress.batch]
             batch = current.batch
             self._save_due = time.monotonic() - last_save > seconds if seconds is not None else False
-            lr = at.lr_factor * learning_rate(self.settings, at.step, total)
+            lr = progress.lr_factor * learning_rate(self.settings, progress.step, total)
             loss, logits = self._train_step(current, lr, loader)
-            at.batch += 1
-            at.step += 1
+            progress.batch += 1
+            progress.step += 1
             symbols += batch.total
             for callback in self.callbacks:
-                callback.on_batch_end(at.epoch + 1, at.batch, count, loss, batch.total)
+                callback.on_batch_end(progress.epoch + 1, progress.batch, count, loss, batch.total)
             if count == self.processes.size == 1 and len(batch.rows) <= MAX_PREDICTIONS and self._labels_steps:
                 predictions = self._decode(batch, logits)
             if self._stop_requested if self.processes.size == 1 else self._stop_agreed:
                 self.save_state()
                 raise Interrupted
-            if at.step % steps == 0 if steps else self._save_due:
+            if progress.step % steps == 0 if steps else self._save_due:
                 self.save_state()
                 last_save = time.monotonic()
         self._end_epoch(symbols, time.perf_counter() - start, lr, predictions)
 
     def _train_step(self, current: DeviceBatch, lr: float, loader: BatchLoader) -> tuple[float, Tensor]:
         """Take one step; the loss of the whole batch, and the logits of this process's part of it."""
-        at, batch = self.progress, current.batch
+        progress, batch = self.progress, current.batch
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
-        state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.empty else None
+        state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.is_filler else None
         with self.precision.autocast():
             logits, after = self.network(current.steps, state)
         logits, after = self.precision.to_default_dtype(logits, after)
@@ -202,7 +202,7 @@ class Trainer:
         self.precision.backward(loss)
         max_norm = self.settings.max_grad_norm or math.inf
         norm = self.precision.clip_gradients(self.optimizer, self.model.parameters(), max_norm)
-        loader.prepare(at.batch + 1)  # while a GPU computes; the next line waits for it
+        loader.prepare(progress.batch + 1)  # while a GPU computes; the next line waits for it
         value, norm = value.item() if isinstance(value, Tensor) else value, norm.item()
         is_finite = math.isfinite(value) and math.isfinite(norm)
         if not is_finite and not (self.precision.reduce_scale() and math.isfinite(value)):
@@ -210,18 +210,24 @@ class Trainer:
             return value, logits
         if is_finite:
             self.precision.step(self.optimizer)
-            at.skipped_in_a_row = 0
-            at.steps_taken += 1
-            at.grad_norm_sum += norm
+            progress.skipped_in_a_row = 0
+            progress.steps_taken += 1
+            progress.grad_norm_sum += norm
         else:
-            at.overflows += 1
-        self.state = carry_state(after, 0) if batch.empty else after
-        at.loss += value * weight
-        at.loss_weight += weight
-        if at.step >= SPIKE_AFTER and value > SPIKE_RATIO * at.loss_average and value > at.loss_average + SPIKE_RISE:
-            at.spikes += 1
-        at.loss_average = (
-            LOSS_AVERAGE_DECAY * at.loss_average + (1 - LOSS_AVERAGE_DECAY) * value if at.loss_average else value
+            progress.overflows += 1
+        self.state = carry_state(after, 0) if batch.is_filler else after
+        progress.loss += value * weight
+        progress.loss_weight += weight
+        if (
+            progress.step >= SPIKE_AFTER
+            and value > SPIKE_RATIO * progress.loss_average
+            and value > progress.loss_average + SPIKE_RISE
+        ):
+            progress.spikes += 1
+        progress.loss_average = (
+            LOSS_AVERAGE_DECAY * progress.loss_average + (1 - LOSS_AVERAGE_DECAY) * value
+            if progress.loss_average
+            else value
         )
         return value, logits
 
@@ -233,8 +239,8 @@ class Trainer:
         """
         if self.processes.size == 1:
             return own.mean, own.mean, own.weight
-        divisor, weight = (0.0, 0.0) if batch.empty else (own.divisor, own.weight)
-        total_loss = 0.0 if batch.empty else own.mean.item() * divisor
+        divisor, weight = (0.0, 0.0) if batch.is_filler else (own.divisor, own.weight)
+        total_loss = 0.0 if batch.is_filler else own.mean.item() * divisor
         save_due = float(self._save_due and self.processes.is_main)
         values = [total_loss, divisor, weight, float(self._stop_requested), save_due]
         loss, whole, weight, stop, due = self.processes.sum_values(values)
@@ -243,11 +249,11 @@ class Trainer:
 
     def _skip_step(self, what: str, value: float) -> None:
         """Skip a step whose loss or gradient is not finite, or end the run, as `on_nan` says."""
-        at = self.progress
-        at.skipped += 1
-        at.skipped_in_a_row += 1
-        if self.settings.on_nan == "stop" or at.skipped_in_a_row > MAX_SKIPPED:
-            raise Diverged(self._explain_divergence(what, value, at.step + 1))
+        progress = self.progress
+        progress.skipped += 1
+        progress.skipped_in_a_row += 1
+        if self.settings.on_nan == "stop" or progress.skipped_in_a_row > MAX_SKIPPED:
+            raise Diverged(self._explain_divergence(what, value, progress.step + 1))
         self.optimizer.zero_grad()
 
     def _explain_divergence(self, what: str, value: float, step: int) -> str:
@@ -277,35 +283,35 @@ class Trainer:
 
     def _end_epoch(self, symbols: int, seconds: float, lr: float, predictions: tuple[list[str], ...]) -> None:
         """Evaluate, keep the weights if they are the best, write what is to be written, and call the callbacks."""
-        at = self.progress
+        progress = self.progress
         metrics = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
         if not math.isfinite(metrics["loss"]):
-            raise Diverged(self._explain_divergence("loss on the evaluation data", metrics["loss"], at.step))
-        if not at.loss_weight:
-            raise Diverged(self._explain_divergence("loss of every step", math.nan, at.step))
-        best = is_better(metrics, at.best, self.main_metric)
-        at.epochs_without_improvement = 0 if best else at.epochs_without_improvement + 1
-        if self.settings.lr_schedule == "plateau" and at.epochs_without_improvement > PLATEAU_PATIENCE:
-            at.lr_factor *= PLATEAU_FACTOR
-        loss = at.loss / at.loss_weight
+            raise Diverged(self._explain_divergence("loss on the evaluation data", metrics["loss"], progress.step))
+        if not progress.loss_weight:
+            raise Diverged(self._explain_divergence("loss of every step", math.nan, progress.step))
+        best = is_better(metrics, progress.best, self.main_metric)
+        progress.epochs_without_improvement = 0 if best else progress.epochs_without_improvement + 1
+        if self.settings.lr_schedule == "plateau" and progress.epochs_without_improvement > PLATEAU_PATIENCE:
+            progress.lr_factor *= PLATEAU_FACTOR
+        loss = progress.loss / progress.loss_weight
         line: dict[str, Any] = {
-            "epoch": at.epoch + 1,
-            "step": at.step,
+            "epoch": progress.epoch + 1,
+            "step": progress.step,
             "train_loss": loss,
             "lr": lr,
-            **({"grad_norm": at.grad_norm_sum / at.steps_taken} if at.steps_taken else {}),
+            **({"grad_norm": progress.grad_norm_sum / progress.steps_taken} if progress.steps_taken else {}),
             "saturation": measure_saturation(self.model, self.codec, self._evaluated, self.processes.device),
             "best": best,
             **metrics,
         }
-        line |= {k: v for k in ("skipped", "spikes", "overflows") if (v := getattr(at, k))}
+        line |= {k: v for k in ("skipped", "spikes", "overflows") if (v := getattr(progress, k))}
         environment = self._record_environment()
-        if environment != at.machine:
-            line["machine"] = at.machine = environment
+        if environment != progress.machine:
+            line["machine"] = progress.machine = environment
         epoch = Epoch(
-            number=at.epoch + 1,
+            number=progress.epoch + 1,
             epochs=self.settings.epochs,
-            step=at.step,
+            step=progress.step,
             loss=loss,
             metrics=metrics,
             best=best,
@@ -313,22 +319,23 @@ class Trainer:
             symbols=symbols,
             seconds=seconds,
             predictions=predictions,
-            skipped=at.skipped,
-            spikes=at.spikes,
-            overflows=at.overflows,
+            skipped=progress.skipped,
+            spikes=progress.spikes,
+            overflows=progress.overflows,
         )
-        at.epoch, at.batch, at.loss, at.loss_weight, at.skipped, at.spikes = at.epoch + 1, 0, 0.0, 0.0, 0, 0
-        at.grad_norm_sum, at.steps_taken, at.overflows = 0.0, 0, 0
+        progress.epoch += 1
+        progress.batch, progress.loss, progress.loss_weight, progress.grad_norm_sum = 0, 0.0, 0.0, 0.0
+        progress.steps_taken, progress.skipped, progress.spikes, progress.overflows = 0, 0, 0, 0
         self.state = None
         if best:
-            at.best = metrics
+            progress.best = metrics
             self.best_weights = {k: v.clone() for k, v in get_weights(self.model).items()}
             if self.run is not None and self.processes.is_main:
                 run_directory.save_model(self.run, self.model)
         self._save_snapshot()
         if self.metrics_log is not None:
             if self.processes.is_main:
-                at.metrics_bytes, at.metrics_sha256 = self.metrics_log.append(line)
+                progress.metrics_bytes, progress.metrics_sha256 = self.metrics_log.append(line)
             self.save_state()
         for callback in self.callbacks:
             callback.on_epoch_end(epoch)
@@ -369,17 +376,17 @@ class Trainer:
             self.run, resume_state.max_state_bytes(self.model, self.settings.batch_size)
         )
         where = str(self.run / "resume")
-        at, self.state = resume.restore_state(
+        progress, self.state = resume.restore_state(
             tensors, position, self.model, self.optimizer, self.precision, where, self.processes
         )
-        resume_state.check_same_data(at.data_sha256, data_sha256, self.run, self.config.files)
-        at.data_sha256 = data_sha256
+        resume_state.check_same_data(progress.data_sha256, data_sha256, self.run, self.config.files)
+        progress.data_sha256 = data_sha256
         if self.processes.is_main:
-            resume_state.warn_if_environment_changed(at.machine, environment)
-            self.metrics_log.truncate(at.metrics_bytes, at.metrics_sha256)
-        if at.best is not None:
+            resume_state.warn_if_environment_changed(progress.machine, environment)
+            self.metrics_log.truncate(progress.metrics_bytes, progress.metrics_sha256)
+        if progress.best is not None:
             self.best_weights = run_directory.read_weights(self.run, self.model)
-        self.progress = at
+        self.progress = progress
 
     def finish(self) -> Metrics:
         """Take the best weights, evaluate them once more, and write their metrics."""

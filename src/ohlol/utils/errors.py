@@ -14,7 +14,7 @@ class TooLarge(InputError):  # noqa: N818 - what was asked for is
 
 
 class InputWarning(UserWarning):
-    """Something is not as it should be, and the work goes on without it; the text is one line."""
+    """A problem that does not stop the program; the message is one line."""
 
 
 MAX_QUOTED = 200

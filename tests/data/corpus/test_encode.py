@@ -280,7 +280,9 @@ def test_a_directory_without_a_corpus_is_not_changed(tmp_path: Path) -> None:
         (["data.tsv", "empty.tsv"], {}, "empty.tsv: no sequences; the file is empty"),
     ],
 )
-def test_invalid_arguments_are_one_line(files: list[str], more: dict[str, Any], message: str, tmp_path: Path) -> None:
+def test_invalid_arguments_are_reported_in_one_line(
+    files: list[str], more: dict[str, Any], message: str, tmp_path: Path
+) -> None:
     upper_pairs(tmp_path / "data.tsv")
     (tmp_path / "empty.tsv").write_text("")
     with pytest.raises(InputError) as refused:
@@ -350,7 +352,7 @@ def test_a_resumed_training_on_a_corpus_ends_with_the_same_bytes(kind: str, tmp_
         ohlol.fit(out="run", resume=True)
 
 
-def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_encode_command_writes_a_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from ohlol.cli import main
 
     upper_pairs(tmp_path / "data.tsv", 60)

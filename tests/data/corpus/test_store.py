@@ -118,7 +118,7 @@ def test_objects_and_archives_are_refused(corpus: Path) -> None:
         (lambda m: {k: v for k, v in m.items() if k != "vocab"}, "is not the manifest"),
     ],
 )
-def test_hostile_manifests(corpus: Path, change: Callable[[Any], Any], message: str) -> None:
+def test_hostile_manifests_are_refused(corpus: Path, change: Callable[[Any], Any], message: str) -> None:
     write_json(corpus / "corpus.json", change(read_json(corpus / "corpus.json")))
     assert message in said(corpus)
 

@@ -20,7 +20,7 @@ def test_columns_by_number_have_no_header(write: Write):
 
 
 @pytest.mark.parametrize("mark", [",", ";", "\t"])
-def test_columns_by_name(write: Write, mark: str):
+def test_columns_are_chosen_by_name(write: Write, mark: str):
     content = "\n".join(mark.join(row) for row in (["id", "lang", "name"], ["1", "cs", "Adsit"], ["2", "7", "Abl"]))
     corpus = read(write("a.csv", content), DataSettings(input="name", target="lang"))
     assert (corpus.inputs, corpus.targets) == (["Adsit", "Abl"], ["cs", "7"])
@@ -28,14 +28,14 @@ def test_columns_by_name(write: Write, mark: str):
     assert corpus.settings.header is True
 
 
-def test_words_and_cells_of_many_lines(write: Write):
+def test_cells_of_several_lines_are_split_into_words(write: Write):
     path = write("a.csv", 'text,class\n"good\nfilm",pos\nbad film,neg\n')
     corpus = read(path, DataSettings(input="text", target="class", level="word"))
     assert corpus.inputs == [["good", "film"], ["bad", "film"]]
     assert [place.line for place in corpus.places] == [2, 4]
 
 
-def test_long_cells(write: Write):
+def test_a_cell_of_200_000_characters_is_read(write: Write):
     path = write("a.csv", "text,class\n" + "x" * 200_000 + ",pos\n")
     assert len(read(path, DataSettings(input="text", target="class")).inputs[0]) == 200_000
 
@@ -46,7 +46,7 @@ def test_numbers_are_texts_where_the_task_says_so(write: Write):
     assert (corpus.inputs, corpus.targets) == (["123", "45"], ["1", "0"])
 
 
-def test_json_objects(write: Write):
+def test_json_objects_are_read_by_key(write: Write):
     path = write("a.jsonl", '{"name": "Abl", "n": 1}\n{"n": 2, "name": "e\\u0301"}\n')
     corpus = read(path, DataSettings(input="name", target="n"))
     assert (corpus.inputs, corpus.targets) == (["Abl", "é"], ["1", "2"])
@@ -54,7 +54,7 @@ def test_json_objects(write: Write):
     assert (lists.inputs, lists.settings.level) == ([["a b", "c"]], "word")
 
 
-def test_parquet(tmp_path: Path):
+def test_parquet_columns_are_read_or_refused(tmp_path: Path):
     arrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     path = tmp_path / "a.parquet"
@@ -102,7 +102,7 @@ def test_invalid_rows_are_refused(write: Write, content: str, given: DataSetting
 
 
 @needs_data
-def test_names():
+def test_columns_by_number_read_the_names_data():
     by_number = DataSettings(input="1", target="2")
     assert len(read(DATA / "names" / "names_train.csv", by_number).inputs) == 13_374
     test = read(DATA / "names" / "names_test.csv", by_number)

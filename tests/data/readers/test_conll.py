@@ -33,7 +33,7 @@ def test_a_number_sign_as_the_first_of_tabbed_columns(write: Write):
     assert read(write("a.conll", "# a comment\n#\tO\nx\tB\n")).inputs == [["#", "x"]]
 
 
-def test_global_columns(write: Write):
+def test_global_columns_name_the_input_and_the_target(write: Write):
     corpus = read(write("a.conllu", "# global.columns = ID FORM NER\n1\tParis\tS\n1.1\t_\tO\n"))
     assert (corpus.inputs, corpus.targets) == ([["Paris"]], [["S"]])
     assert (corpus.settings.input, corpus.settings.target) == ("FORM", "NER")
@@ -69,7 +69,7 @@ def test_invalid_lines_are_refused(write: Write, content: str, given: DataSettin
         ("udc/test.conll", None, 12012),
     ],
 )
-def test_counts_of_the_treebanks(name: str, sentences: int | None, words: int):
+def test_treebanks_have_the_known_numbers_of_words_and_sentences(name: str, sentences: int | None, words: int):
     corpus = read(DATA / name)
     assert sum(map(len, corpus.inputs)) == words
     assert sentences in (None, len(corpus.inputs))

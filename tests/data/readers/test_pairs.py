@@ -40,7 +40,7 @@ def test_other_separators_do_not_split_lines(write: Write):
     assert corpus.inputs == [odd]
 
 
-def test_words(write: Write):
+def test_pairs_of_words_are_split_at_spaces(write: Write):
     corpus = read(write("a.tsv", "the cat\tDET NOUN\n"), DataSettings(format="pairs", level="word"))
     assert (corpus.inputs, corpus.targets) == ([["the", "cat"]], [["DET", "NOUN"]])
 

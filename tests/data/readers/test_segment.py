@@ -12,7 +12,7 @@ from ohlol.data.readers.segment import join_words, label_words
 from ohlol.data.sequences import read
 
 
-def test_plain_text(write: Write):
+def test_spaces_of_plain_text_become_boundary_labels(write: Write):
     corpus = read(write("a.txt", "我们 是\u3000一个大家庭\n\nok\n"), DataSettings(format="segment"))
     assert corpus.inputs == ["我们是一个大家庭", "ok"]
     assert corpus.targets == ["BESBMMME", "BE"]
@@ -20,7 +20,7 @@ def test_plain_text(write: Write):
     assert (corpus.settings.task, corpus.settings.level) == ("label", "char")
 
 
-def test_forms_of_conll(write: Write):
+def test_the_forms_of_conll_become_boundary_labels(write: Write):
     path = write("a.conllu", CONLLU)
     corpus = read(path, DataSettings(format="segment"))
     assert corpus.inputs == ["don't1 000", "#1.5"]

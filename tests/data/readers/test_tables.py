@@ -41,7 +41,7 @@ def test_peeked_rows_are_not_consumed(write: Write) -> None:
     ("cell", "number"),
     [("1.5", 1.5), (" 2 ", 2.0), ("1e3", 1000.0), (3, 3.0), ("1_000", None), ("x", None), (True, None), (None, None)],
 )
-def test_numbers(cell: Any, number: float | None) -> None:
+def test_a_cell_is_read_as_a_number_or_none(cell: Any, number: float | None) -> None:
     assert tables.number(cell) == number
 
 

@@ -18,7 +18,7 @@ def test_line_ends_are_words(write: Write):
 
 
 @needs_data
-def test_shakespeare():
+def test_tiny_shakespeare_is_read_as_one_sequence():
     corpus = read(DATA / "tinyshakespeare" / "input.txt")
     assert len(corpus.inputs[0]) == 1_115_394
     assert len(set(corpus.inputs[0])) == 65

@@ -95,8 +95,8 @@ def _rows(path: str, span: FileRange | None) -> Iterator[Row]:
 def _cells(column: Any) -> list[Any]:
     """A column as Python objects; bytes become texts, since some writers store texts as bytes.
 
-    A column whose size is unknown before it is decompressed is not read: each of its cells is an empty object, which is
-    refused as a text and as a number.
+    A column whose size is unknown before it is decompressed is not read. Each of its cells becomes an empty dict, which
+    the reader of the column then refuses, be it a column of text or of numbers.
     """
     types: Any = import_module("pyarrow.types")
     if column_size(column) is None:

@@ -53,8 +53,8 @@ class Reader:
     """A file format.
 
     A subclass sets `name` and `targets` and defines `recognize` and `examples`; one whose columns, keys or levels are
-    inferred from the file defines `resolve` too. `Lines` looks ahead without consuming a line, so that standard input
-    can be recognized and read.
+    inferred from the file defines `resolve` too. `recognize` and `resolve` look at lines with `Lines.first` and
+    `Lines.until`, which consume none, so that `examples` still gets all of them, also from standard input.
     """
 
     name: str
@@ -72,14 +72,15 @@ class Reader:
         """Whether the files of this format suit a task."""
         return TARGET_KINDS[task] in self.targets
 
-    def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
+    def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """How sure this reader is that a file is of its format; None where it is not, or where nothing shows it.
 
         Args:
-            head: the lines of the file from its start, of which none may be consumed.
+            start: the lines from the start of the file. Look at them with `first` or `until`; iteration would consume
+                lines, which are then missing when the file is read.
             settings: those chosen; `task`, where it is chosen, is one that this format serves.
         """
-        del head, settings
+        del start, settings
         return None
 
     def resolve(self, lines: Lines, settings: DataSettings, *, targets: bool) -> DataSettings:
@@ -154,23 +155,23 @@ def register(reader: Reader) -> None:
     READERS.add(reader.name, reader)
 
 
-def infer_reader(head: Lines, settings: DataSettings) -> tuple[Reader, Confidence]:
+def infer_reader(start: Lines, settings: DataSettings) -> tuple[Reader, Confidence]:
     """The reader of a file whose format was not chosen, and the reason.
 
     Raises:
         InputError: no format serves the task, or the file cannot be read.
     """
     for reader in READERS.values():
-        if head.suffix in reader.binary_suffixes:
-            return reader, Confidence(CERTAIN, f"its name ends in {head.suffix}")
+        if start.suffix in reader.binary_suffixes:
+            return reader, Confidence(CERTAIN, f"its name ends in {start.suffix}")
     confidences = [
         (reader, confidence)
         for reader in READERS.values()
         if settings.task is None or reader.serves(settings.task)
-        if (confidence := reader.recognize(head, settings)) is not None
+        if (confidence := reader.recognize(start, settings)) is not None
     ]
     if not confidences:
-        raise InputError(f"{head.file}: its format is not recognized; choose it with `format`: {', '.join(READERS)}")
+        raise InputError(f"{start.file}: its format is not recognized; choose it with `format`: {', '.join(READERS)}")
     return max(confidences, key=lambda one: one[1].score)
 
 

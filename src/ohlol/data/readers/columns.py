@@ -54,16 +54,16 @@ class ColumnsReader(Reader):
     targets = (CLASS, SERIES)
     binary_suffixes = (*PARQUET, *ARROW)
 
-    def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
+    def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """By the name, by JSON objects that are not pairs, or because columns are chosen and the rows have some."""
-        if head.suffix == ".csv":
+        if start.suffix == ".csv":
             return Confidence(CERTAIN, "its name ends in .csv")
-        first = head.first(is_row)
+        first = start.first(is_row)
         chosen = bool(settings.input or settings.target)
-        if is_json(head):
+        if is_json(start):
             if chosen or not is_json_pair(first):
                 return Confidence(LIKELY, "its rows are JSON objects and not pairs")
-        elif head.suffix == ".tsv":
+        elif start.suffix == ".tsv":
             return Confidence(PROBABLE, "its name ends in .tsv")
         elif chosen and first is not None and "\t" in first.text:
             return Confidence(PROBABLE, "columns are chosen and its rows have columns")

@@ -30,12 +30,12 @@ class ConllReader(Reader):
     targets = (TargetKind(),)
     level = "word"
 
-    def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
+    def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """By the name, or by a first row with the ten columns of CoNLL-U."""
-        if head.suffix in SUFFIXES:
-            return Confidence(CERTAIN, f"its name ends in {head.suffix}")
-        first = head.first(is_row)
-        if first is not None and first.text.count("\t") + 1 == len(CONLLU) and head.suffix != ".tsv":
+        if start.suffix in SUFFIXES:
+            return Confidence(CERTAIN, f"its name ends in {start.suffix}")
+        first = start.first(is_row)
+        if first is not None and first.text.count("\t") + 1 == len(CONLLU) and start.suffix != ".tsv":
             return Confidence(LIKELY, "its first row has the ten columns of CoNLL-U")
         return None
 

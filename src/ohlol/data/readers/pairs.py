@@ -25,13 +25,13 @@ class PairsReader(Reader):
     name = "pairs"
     targets = (TargetKind(),)
 
-    def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
+    def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """Two columns of equal length, or JSON pairs; anything where a task with a label for each step is chosen."""
         if not (settings.input or settings.target):
-            if is_json(head):
-                if is_json_pair(head.first(is_row)):
+            if is_json(start):
+                if is_json_pair(start.first(is_row)):
                     return Confidence(LIKELY, "its first object has an input and a target of equal length")
-            elif _has_equal_columns(head, settings.level):
+            elif _has_equal_columns(start, settings.level):
                 return Confidence(LIKELY, "its first row has two columns of equal length")
         return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads pairs")
 
@@ -49,9 +49,9 @@ class PairsReader(Reader):
         return _read_tsv_pairs(lines, settings.level or "char", targets)
 
 
-def is_json(head: Lines) -> bool:
+def is_json(start: Lines) -> bool:
     """Whether a file holds JSON objects, by its name or, where that has no suffix, by its first row."""
-    return head.suffix in json_lines.SUFFIXES or (head.suffix == "" and looks_like_json(head.first(is_row), INPUT))
+    return start.suffix in json_lines.SUFFIXES or (start.suffix == "" and looks_like_json(start.first(is_row), INPUT))
 
 
 def is_json_pair(first: Line | None) -> bool:
@@ -65,8 +65,8 @@ def is_json_pair(first: Line | None) -> bool:
     return isinstance(source, str) and isinstance(target, str) and len(source) == len(target)
 
 
-def _has_equal_columns(head: Lines, level: str | None) -> bool:
-    first = head.first(is_row)
+def _has_equal_columns(start: Lines, level: str | None) -> bool:
+    first = start.first(is_row)
     cells = first.text.split("\t") if first else []
     return len(cells) == 2 and len({len(split_line(nfc(cell), level)) for cell in cells}) == 1
 
@@ -75,7 +75,7 @@ def check_pair(place: Place, source: Symbols, target: Symbols, level: str) -> Ex
     """An example whose input and target have the same length.
 
     Raises:
-        InputError: they have not, or are empty.
+        InputError: their lengths differ, or both are empty.
     """
     if len(source) != len(target):
         raise error_at(

@@ -17,8 +17,8 @@ from ohlol.data.readers.json_lines import json_object
 from ohlol.utils.errors import InputError, shorten
 
 DELIMITERS = (",", ";", "\t")
-CELL_LIMIT = 2**27
-"""Characters of the longest CSV cell; a longer one is a quote that was never closed. The csv module accepts 131,072."""
+FIELD_LIMIT = 2**27
+"""Characters of the longest CSV field; a longer one is taken for an unclosed quote. The csv module allows 131,072."""
 
 
 class Row(NamedTuple):
@@ -96,7 +96,7 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
 
 
 def _reader(lines: Iterator[str], delimiter: str) -> Any:
-    csv.field_size_limit(max(CELL_LIMIT, csv.field_size_limit()))
+    csv.field_size_limit(max(FIELD_LIMIT, csv.field_size_limit()))
     return csv.reader(lines, delimiter=delimiter, strict=True)
 
 
@@ -147,8 +147,8 @@ def _end_of_row(handle: BinaryIO, start: int, until: int, delimiter: str) -> int
 def _has_header(start: list[Row], settings: DataSettings) -> bool:
     """Infer whether the first row is a header.
 
-    It is where columns are chosen by name and not by number; otherwise where text is above a number, or where it is the
-    only row and holds no number.
+    If the settings choose columns, it is a header unless all columns are chosen by number. Otherwise it is a header if
+    some column has text in the first row and a number in the second, or if it is the only row and has no number.
     """
     chosen = [name for names in (settings.input, settings.target) if names for name in split_names(names)]
     if chosen:

@@ -17,9 +17,9 @@ class TextReader(Reader):
     targets = (TargetKind(shifted=True),)
     is_text = True
 
-    def recognize(self, head: Lines, settings: DataSettings) -> Confidence | None:
+    def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """Any file can be a text."""
-        del head, settings
+        del start, settings
         return Confidence(POSSIBLE, "it has the form of no other format")
 
     def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:

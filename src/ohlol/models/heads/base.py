@@ -132,7 +132,7 @@ class LabelHead(Head):
 
 
 HEADS: Registry[type[Head]] = Registry("head", package="ohlol.models.heads")
-"""The class of each head by its name, as the setting `head` has it."""
+"""The class of each head by its name, the value of the setting `head`."""
 
 
 def register(name: str, head: type[Head]) -> None:

@@ -10,7 +10,7 @@ class IdentityHead(LabelHead):
     """No parameters: there are as many hidden units as labels, W = K.
 
     Raises:
-        InputError: there are not.
+        InputError: the numbers of hidden units and of labels differ.
     """
 
     is_identity = True
