@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -504,3 +505,15 @@ def test_doctor_reports_and_tests_itself(tmp_path: Path, capsys: pytest.CaptureF
     assert [check["passed"] for check in found["self_test"]] == [True] * 5
     assert sum(check["seconds"] for check in found["self_test"]) < 60
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_self_test_of_doctor_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from ohlol.cli import main
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with mock.patch("ohlol.training.fit.fit", side_effect=full), pytest.raises(SystemExit) as ended:
+        main(["doctor", "--json"])
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert err == "ohlol: the self-test failed: write a run\n"
+    assert "No space left on device" in json.loads(out)["self_test"][-1]["detail"]

@@ -25,6 +25,7 @@ from ohlol.cli.app import (
     one_of,
 )
 from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
+from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
@@ -239,8 +240,9 @@ def parse_embedding_size(value: str | None) -> int | None:
         return None
     if value == "onehot":
         return 0
-    if value.isdecimal() and int(value) > 0:
-        return int(value)
+    size = parse_digits(value)
+    if size:
+        return size
     raise InputError(f"`embedding_size` is {value!r}; give a size, such as 64, or onehot")
 
 
