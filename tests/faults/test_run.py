@@ -473,6 +473,8 @@ def test_deterministic_is_reported_and_restored_afterwards(tmp_path: Path) -> No
     code, err = command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path)
     assert code == 0
     assert err.startswith(f"deterministic: equal bytes again with torch {torch.__version__}, ")
+    code, err = command("train", "data.txt", "--deterministic", "--on-nan", "ignore", cwd=tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
 
 
 def test_a_config_without_newer_settings_is_read_with_their_defaults(tmp_path: Path) -> None:

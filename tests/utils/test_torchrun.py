@@ -36,7 +36,7 @@ def test_the_environment_is_read_at_the_time_of_the_call(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("value", ["", "two", "-1", "9" * 5000])
 def test_a_value_that_is_not_a_number_is_refused(value: str) -> None:
-    with pytest.raises(InputError, match="the environment variable WORLD_SIZE is '.*'; torchrun sets a number"):
+    with pytest.raises(InputError, match=r"the environment variable WORLD_SIZE is '.*'; torchrun sets a number"):
         read_launch({"WORLD_SIZE": value})
 
 
