@@ -105,22 +105,33 @@ def change_file(path: Path, how: Sequence[str], chance: random.Random) -> None:
         path.write_bytes(damage(path.read_bytes(), chance))
 
 
-files = st.sampled_from(("model.onnx", "model.onnx", "weights.safetensors"))
 ways = st.lists(st.sampled_from(("content", "content", "content", "bytes")), min_size=1, max_size=3)
-tasks = st.sampled_from(((), ("--task", "label"), ("--task", "classify"), ("--task", "next"), ("--task", "forecast")))
-tables = st.sampled_from(((), ("--symbols", "symbols.txt"), ("--labels", "symbols.txt"), ("--symbols", "model.onnx"),
-                          ("--labels", "/dev/zero"), ("--symbols", "device", "--labels", "pipe")))  # fmt: skip
+NAMES = ("--symbols", "symbols.txt", "--labels", "labels.txt")
+OPTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "model.onnx": ((), (), ("--task", "label")),
+    "torch.onnx": (("--task", "label"), ("--task", "label", *NAMES), ("--task", "classify", *NAMES), ()),
+    "weights.safetensors": (
+        ("--task", "label"),
+        ("--task", "label", *NAMES),
+        ("--task", "next"),
+        ("--task", "forecast"),
+    ),
+}
+"""The files that are damaged, and options with which most of them are imported if they are whole."""
+ODD_NAMES = (("--symbols", "model.onnx"), ("--labels", "/dev/zero"), ("--symbols", "device"), ("--labels", "pipe"))
+cases = st.sampled_from([(file, flags) for file, choices in OPTIONS.items() for flags in choices])
+odd_names = st.integers(0, 9).flatmap(lambda chance: st.just(()) if chance else st.sampled_from(ODD_NAMES))
 
 
 @settings(settings.get_profile("fuzz"))
-@given(file=files, how=ways, task=tasks, names=tables, seed=st.integers(0, 10**6))
-@example("model.onnx", ["content"], ("--task", "label"), (), 0)
+@given(case=cases, how=ways, names=odd_names, seed=st.integers(0, 10**6))
 def test_a_damaged_model(
-    workspace: Workspace, file: str, how: list[str], task: tuple[str, ...], names: tuple[str, ...], seed: int
+    workspace: Workspace, case: tuple[str, tuple[str, ...]], how: list[str], names: tuple[str, ...], seed: int
 ) -> None:
     workspace.restore()
+    file, flags = case
     change_file(workspace.folder / file, how, random.Random(seed))
-    ended = run_command(workspace.folder, workspace.results, ("import", file, "--out", "new", *task, *names))
+    ended = run_command(workspace.folder, workspace.results, ("import", file, "--out", "new", *flags, *names))
     check_end(ended)
     assert not ended.interrupted
     assert workspace.changed() <= {file}

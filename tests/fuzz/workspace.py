@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from faults.damaged_files import FORMATS
 from fuzz.commands import State, snapshot
 from helpers import TINY, names_file, sine_file, text_file, upper_pairs
+from interop.torch_models import TorchModel, export_onnx
+from safetensors.torch import save_file
 
 import ohlol
 from ohlol.config import DataSettings
@@ -22,7 +25,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "forecast": ("sine.csv", {"task": "forecast", "cell": "rnn", "loop": True}),
 }
 """Runs: their data and settings. The name of each is its task."""
-MODELS = ("model.onnx", "weights.safetensors")
+MODELS = ("model.onnx", "torch.onnx", "weights.safetensors")
 """Files that `ohlol import` reads."""
 
 
@@ -51,10 +54,13 @@ class Workspace:
         for name, (data, settings) in RUNS.items():
             ohlol.fit(folder / data, out=folder / name, **{**TINY, "bidirectional": False, **settings})
         (folder / "model.onnx").write_bytes(build_graph(ohlol.load(folder / "label")))
-        shutil.copy(folder / "classify" / "model.safetensors", folder / "weights.safetensors")
+        module = TorchModel("lstm")
+        save_file(module.state_dict(), folder / "weights.safetensors")
+        export_onnx(module, folder / "torch.onnx", torch.zeros(1, 9).long())
         encode([str(folder / "text.txt")], folder / "corpus", DataSettings())
         ohlol.tune(folder / "text.txt", out=folder / "study", trials=2, **{**TINY, "hidden_size": 4, "epochs": 1})
-        (folder / "symbols.txt").write_text("\n".join("abcdefgh"), encoding="utf-8")
+        (folder / "symbols.txt").write_text("\n".join("abcdefg"), encoding="utf-8")
+        (folder / "labels.txt").write_text("\n".join("WXYZ"), encoding="utf-8")
         (folder / "empty").write_bytes(b"")
         (folder / "loop").symlink_to("loop")
         (folder / "device").symlink_to("/dev/zero")
