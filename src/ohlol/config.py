@@ -4,7 +4,8 @@ The options of the command line, the keywords of `ohlol.fit` and the run's `conf
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import Field, dataclass
+from typing import Any, cast, get_args
 
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
@@ -137,6 +138,10 @@ MAX_SIZE = 1 << 20
 """Of any size; a larger network would not fit into memory."""
 
 
+TYPE_NAMES: dict[Any, str] = {str: "a string", int: "an integer", float: "a number", bool: "True or False"}
+"""How messages name the types of settings."""
+
+
 def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
     """Check that settings are within their bounds.
 
@@ -176,6 +181,16 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
     if not 0 < training.lr < float("inf"):
         raise InputError(f"`lr` is {training.lr}; it must be greater than 0")
     parse_interval(training.checkpoint_every)
+
+
+def expected_type(value: object, setting: Field[Any]) -> str | None:
+    """What a value must be to have the type of a setting, such as "an integer"; None where it has the type."""
+    types = get_args(setting.type) or (setting.type,)
+    for one in types:
+        has_type = isinstance(value, cast("type", one)) or (one is float and isinstance(value, int))
+        if has_type and isinstance(value, bool) == (one is bool):  # True is an int, too
+            return None
+    return TYPE_NAMES[types[0]]
 
 
 def check_choice(value: str, name: str, choices: Iterable[str]) -> None:

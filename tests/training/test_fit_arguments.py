@@ -16,8 +16,46 @@ class MyCell(torch.nn.Module):
 
 @pytest.mark.parametrize("cell", [MyCell, MyCell(), torch.nn.LSTMCell])
 def test_a_cell_is_chosen_by_its_name(cell: object) -> None:
-    with pytest.raises(InputError, match=r"`cell` is .*; it must be a plain value: .* chosen by its name"):
+    with pytest.raises(InputError, match=r"`cell` is .*; it must be a string: .* chosen by its name"):
         fit(cell=cell)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", "3", "an integer"),
+        ("epochs", 2.0, "an integer"),
+        ("hidden_size", True, "an integer"),
+        ("lr", "0.1", "a number"),
+        ("bidirectional", "yes", "True or False"),
+        ("bidirectional", 1, "True or False"),
+        ("head", 3, "a string"),
+        ("task", ["label"], "a string"),
+        ("header", "no", "True or False"),
+    ],
+)
+def test_a_setting_has_its_type(name: str, value: object, expected: str) -> None:
+    with pytest.raises(InputError, match=f"`{name}` is .*; it must be {expected}"):
+        fit(**{name: value})  # pyright: ignore[reportArgumentType]
+
+
+def test_numbers_of_numpy_and_torch_are_numbers() -> None:
+    model = fit(hidden_size=np.int64(4), lr=torch.tensor(0.1), epochs=np.uint8(1), loop=np.False_)
+    assert model.config.model.hidden_size == 4
+    assert type(model.config.model.hidden_size) is int
+    assert type(model.config.training.lr) is float
+    assert model.config.model.loop is False
+
+
+@pytest.mark.parametrize("pairs", [[(1, 2)], [("a", None)], [("ab", "AB"), ("c", 3)]])
+def test_the_sides_of_pairs_are_texts(pairs: list[tuple[object, object]]) -> None:
+    with pytest.raises(InputError, match=r"pair \d: a side of type \w+; give a string or a list of strings"):
+        fit(pairs)  # pyright: ignore[reportArgumentType]
+
+
+def test_an_empty_name_is_refused() -> None:
+    with pytest.raises(InputError, match="the name of a file is empty"):
+        fit("")
 
 
 class DataFrame:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 
 from ohlol.cells import CELLS
-from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds
+from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds, expected_type
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
 from ohlol.data.targets import TARGET_KINDS
@@ -86,12 +86,9 @@ def _parse_settings(kind: type[T], data: Any) -> T:
     settings = kind(**data)
     for name, f in known.items():
         value = getattr(settings, name)
-        annotation = str(f.type).removeprefix("<class '").removesuffix("'>")
-        types = {"str": str, "int": int, "float": (int, float), "bool": bool}
-        options = [types[part] for part in annotation.split(" | ") if part in types]
-        fits = any(isinstance(value, o) and (o in (bool,) or not isinstance(value, bool)) for o in options)
-        if not fits and not (value is None and "None" in annotation):
-            raise ValueError(f"{name} is {value!r}, not {annotation}")
+        expected = expected_type(value, f)
+        if expected is not None:
+            raise ValueError(f"{name} is {value!r}, not {expected}")
     return settings
 
 

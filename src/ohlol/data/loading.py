@@ -63,7 +63,7 @@ class Source:
         """Tell files, pairs and an encoded corpus apart; without data it is the tutorial's pair.
 
         Raises:
-            InputError: an encoded corpus is mixed with other data.
+            InputError: an encoded corpus is mixed with other data, or a name is empty.
         """
         dev = None if dev is None else str(dev)
         if data is None:
@@ -74,6 +74,8 @@ class Source:
         if corpus is not None:
             return Source(corpus=corpus, dev=dev)
         paths: Any = [data] if isinstance(data, str | Path) else data
+        if "" in paths:
+            raise InputError("the name of a file is empty")
         return Source(files=tuple(dict.fromkeys(map(str, paths))), dev=dev)
 
     @property

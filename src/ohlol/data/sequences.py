@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -201,14 +201,16 @@ def data_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[st
     return data_from_examples(examples, settings, targets=True)
 
 
-def _pair_side(side: str | Sequence[str], pair: int, level: str) -> Symbols:
+def _pair_side(side: Any, pair: int, level: str) -> Symbols:
+    if not isinstance(side, str | Sequence):
+        raise InputError(f"pair {pair}: a side of type {type(side).__name__}; give a string or a list of strings")
     if isinstance(side, str) == (level == "word"):
         raise InputError(
             f"pair {pair}: strings and lists do not mix; give every side as a {'string' if level == 'char' else 'list'}"
         )
     if isinstance(side, str):
         return split_text(side, DataSettings(level=level)) if side else side
-    words: list[Any] = list(side)
+    words = list(cast("Sequence[Any]", side))
     if not all(isinstance(word, str) for word in words):
         raise InputError(f"pair {pair}: a list must hold strings")
     try:

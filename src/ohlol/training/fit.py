@@ -12,7 +12,15 @@ import torch
 from ohlol.checkpoint import resume_state, run_config, run_directory
 from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig
-from ohlol.config import TUTORIAL_MODEL, TUTORIAL_TRAIN, DataSettings, ModelSettings, TrainSettings, check_bounds
+from ohlol.config import (
+    TUTORIAL_MODEL,
+    TUTORIAL_TRAIN,
+    DataSettings,
+    ModelSettings,
+    TrainSettings,
+    check_bounds,
+    expected_type,
+)
 from ohlol.data.codec import Codec
 from ohlol.data.loading import DATA_FOLDER, Data, DataPreparer, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
@@ -44,22 +52,27 @@ class ChosenSettings:
 
         Raises:
             TypeError: there is no such setting.
+            InputError: a value has another type than its setting.
         """
         if type(settings.get("checkpoint_every")) is int:  # a number of steps
             settings = {**settings, "checkpoint_every": str(settings["checkpoint_every"])}
-        kinds = [{f.name for f in fields(kind)} for kind in (DataSettings, ModelSettings, TrainSettings)]
-        unknown = set(settings) - set().union(*kinds)
+        kinds = [{f.name: f for f in fields(kind)} for kind in (DataSettings, ModelSettings, TrainSettings)]
+        known = kinds[0] | kinds[1] | kinds[2]
+        unknown = set(settings) - set(known)
         if unknown:
-            raise TypeError(
-                f"there is no setting {sorted(unknown)[0]!r}; there are {', '.join(sorted(set().union(*kinds)))}"
-            )
-        for name, value in settings.items():
-            if isinstance(value, type) or (callable(value) and not isinstance(value, str)):
-                raise InputError(
-                    f"`{name}` is {shorten(repr(value))}; it must be a plain value: a cell, head, task or reader "
-                    "is registered, and chosen by its name"
-                )
-        return ChosenSettings(*({k: v for k, v in settings.items() if k in kind and v is not None} for kind in kinds))
+            raise TypeError(f"there is no setting {sorted(unknown)[0]!r}; there are {', '.join(sorted(known))}")
+        chosen = {name: _to_python(value) for name, value in settings.items() if value is not None}
+        for name, value in chosen.items():
+            expected = expected_type(value, known[name])
+            if expected is not None:
+                advice = ": a cell, head, task or reader is registered, and chosen by its name" * callable(value)
+                raise InputError(f"`{name}` is {shorten(repr(value))}; it must be {expected}{advice}")
+        return ChosenSettings(*({k: v for k, v in chosen.items() if k in kind} for kind in kinds))
+
+
+def _to_python(value: Any) -> Any:
+    """A number of numpy or a tensor of one number as Python's; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def check_data(data: object) -> None:
