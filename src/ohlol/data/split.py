@@ -15,6 +15,9 @@ MIN_SEQUENCES_TO_SPLIT = 20
 def split_dev(data: RawData, fraction: float, seed: int, *, unknowns: bool) -> tuple[RawData, RawData | None]:
     """Split data into training data and dev data; the latter are None where there is too little to set apart.
 
+    A sequence that was drawn for the dev data goes back to the training data if it has a label that these lack or,
+    without `unknowns`, a symbol that they lack. The dev data may therefore be less than `fraction` of the data.
+
     Args:
         data: all data.
         fraction: of the data that is set apart, in [0, 0.5].
