@@ -304,7 +304,7 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
         )
         return
     model = ohlol.load("r")
-    corpus = sequences.read(name, model.config.data, targets=kind != "segment")
+    corpus = sequences.read(name, model.config.data, with_targets=kind != "segment")
     assert len(lines) == len(corpus.inputs)
     records = [json.loads(line) for line in done(run("predict", "r", name, "--output-format", "jsonl")).splitlines()]
     wanted = [model.predict(sequence) for sequence in corpus.inputs]

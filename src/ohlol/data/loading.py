@@ -229,7 +229,7 @@ class DataPreparer:
         elif self.source.dev is not None:
             dev = corpus.codec.encode(sequences.read(self.source.dev, corpus.settings))
             digest += fingerprint(dev)
-        if corpus.train.targets is None and not corpus.codec.kind.continue_text:
+        if corpus.train.targets is None and not corpus.codec.kind.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")
         train, dev = _drop_unused_arrays(corpus.train, model), None if dev is None else _drop_unused_arrays(dev, model)
         return PreparedData(self.source, corpus.codec, corpus.settings, train, dev, digest, mapped=True)

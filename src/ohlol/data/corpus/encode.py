@@ -163,7 +163,7 @@ def _plan_to_json(plan: Plan, sources: Sequence[dict[str, Any]], codec: Codec | 
         "settings": asdict(plan.settings),
         "dev_fraction": plan.dev_fraction,
         "seed": plan.seed,
-        "targets": plan.targets,
+        "targets": plan.with_targets,
         "pieces": [[*piece.span, piece.part] for piece in plan.pieces],
         "sources": list(sources),
         "vocab": codec.to_json() if codec is not None else None,
@@ -286,14 +286,14 @@ def _counts_from_json(data: dict[str, Any]) -> Counts:
 def _check_counts(plan: Plan, counts: Counts, files: Sequence[str]) -> None:
     if not counts.symbols and counts.inputs is None:
         raise InputError(f"{files[0]}: no sequences; the file is empty")
-    if plan.kind.are_labels:
+    if plan.kind.has_labels:
         plan.reader.check_labels(files[0], plan.settings, counts.labels)
 
 
 def write(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
     """Encode a piece as a shard for each part of the corpus."""
     codec = encoded.read_codec(out / store.VOCAB)
-    layout = codec.layout(targets=plan.targets)
+    layout = codec.layout(with_targets=plan.with_targets)
     if plan.reader.is_text:
         return {"shards": _write_text(out, plan, piece, codec, layout)}
     if plan.kind.numeric:

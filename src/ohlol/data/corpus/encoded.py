@@ -53,7 +53,7 @@ def read(folder: Path) -> Encoded:
     settings = _settings(folder, manifest)
     if codec.task != manifest.task or settings.task != manifest.task:
         raise InputError(f"{folder}: corpus.json and vocab.json do not belong together")
-    layout = codec.layout(targets=_has_targets(manifest))
+    layout = codec.layout(with_targets=_has_targets(manifest))
     parts = {part: store.open_part(folder, manifest, part, layout) for part in store.PARTS}
     filled = {part: data for part, data in parts.items() if data is not None and len(data)}
     if "train" not in filled:
