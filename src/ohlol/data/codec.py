@@ -187,8 +187,8 @@ class Codec:
         bigrams = None
         if self.bigrams is not None:
             pairs = self.bigrams.encode_pairs(with_edges(sequences)).astype(np.int64)
-            left = np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)
-            bigrams = np.stack([pairs[left], pairs[left + 1]], axis=1)
+            first_pairs = np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)
+            bigrams = np.stack([pairs[first_pairs], pairs[first_pairs + 1]], axis=1)
         return Dataset(inputs, targets, self.kind.per_sequence, word_ids, word_chars, bigrams)
 
     def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:

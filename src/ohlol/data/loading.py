@@ -163,7 +163,7 @@ class DataPreparer:
             verify: whether the cache is compared with the files; a process that waited for it to be written need not.
 
         Raises:
-            InputError: the data cannot be read, or the dev data are of another kind.
+            InputError: the data cannot be read, or the validation data are of another kind.
         """
         if cache is not None and self.source.files:
             sources = encoded.sources_of(self.source.files, self.source.dev) if verify else ()
@@ -192,7 +192,7 @@ class DataPreparer:
         return corpus
 
     def _encode(self, raw: RawData, model: ModelSettings, training: TrainSettings) -> PreparedData:
-        """Split sequences into training data and dev data, fit the codec to the former, and encode both."""
+        """Split sequences into training data and validation data, fit the codec to the former, and encode both."""
         unknowns = bool(training.unk_probability)
         if self.source.dev is not None:
             train, dev = raw, sequences.read(self.source.dev, raw.settings)
@@ -212,7 +212,7 @@ class DataPreparer:
         return PreparedData(self.source, codec, raw.settings, train_data, dev_data, digest)
 
     def _trim(self, corpus: Encoded, model: ModelSettings) -> PreparedData:
-        """The arrays of an encoded corpus that a model reads, and the dev data of the source if it has any."""
+        """The arrays of an encoded corpus that a model reads, and the validation data of the source if it has any."""
         folder = self.source.corpus
         dev, digest = corpus.dev, corpus.data_sha256
         if self.source.dev is not None and store.is_corpus(self.source.dev):

@@ -105,11 +105,11 @@ def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, w
 def _data_from_series(
     series: Sequence[Series], places: list[Place], settings: DataSettings, with_targets: bool
 ) -> RawData:
-    rows = [one.targets for one in series if one.targets is not None]
+    rows = [file_series.targets for file_series in series if file_series.targets is not None]
     return RawData(
         settings.task or "",
         settings,
-        [one.inputs for one in series],
+        [file_series.inputs for file_series in series],
         rows if with_targets else None,
         places,
         series[0].input_names,

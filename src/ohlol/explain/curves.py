@@ -50,7 +50,8 @@ class Panel:
 def load_curves(runs: Sequence[Path]) -> list[Panel]:
     """Load the panels of some runs: loss, main metric, gradient norm, saturation of the hidden state.
 
-    A loss that is a sum in training has a panel of its own. A quantity that an older run did not record is left out.
+    A training loss that is summed over a sequence has a panel of its own, and so has the squared error of a forecast. A
+    quantity that an older run did not record is left out.
 
     Raises:
         InputError: a path is no run directory, or a run has no finished epoch.

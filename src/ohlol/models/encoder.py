@@ -1,7 +1,7 @@
 """The encoder: symbols become vectors, one-hot or embedded; rows of numbers are passed on.
 
-Shapes: S steps of a packed batch, I size of the vectors, H units of the character RNN, W distinct words, N size of a
-bigram's embedding.
+Shapes: S steps of a packed batch, I size of the vectors, H units of the character RNN, H2 = 2 * H in both directions,
+W distinct words, N size of a bigram's embedding.
 """
 
 import torch

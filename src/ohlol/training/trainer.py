@@ -286,7 +286,8 @@ class Trainer:
         progress = self.progress
         metrics = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
         if not math.isfinite(metrics["loss"]):
-            raise Diverged(self._explain_divergence("loss on the evaluation data", metrics["loss"], progress.step))
+            evaluated = "validation" if self.dev is not None else "training"
+            raise Diverged(self._explain_divergence(f"loss on the {evaluated} data", metrics["loss"], progress.step))
         if not progress.loss_weight:
             raise Diverged(self._explain_divergence("loss of every step", math.nan, progress.step))
         best = is_better(metrics, progress.best, self.main_metric)

@@ -22,7 +22,7 @@ from ohlol.utils.files import flush_directory, read_json, write_error, write_jso
 
 @dataclass(frozen=True)
 class Encoded:
-    """Training data and dev data as arrays, and the codec that encoded them."""
+    """Training data and validation data as arrays, and the codec that encoded them."""
 
     codec: Codec
     settings: DataSettings
@@ -38,7 +38,7 @@ class Encoded:
 
     @property
     def dev(self) -> Dataset | None:
-        """The dev data."""
+        """The validation data."""
         return self.parts.get("dev")
 
 

@@ -1,4 +1,7 @@
-"""Files in pieces: each is cut at boundaries of its format, and each piece can be read alone."""
+"""Files in pieces: each is cut at boundaries of its format, and each piece can be read alone.
+
+The parts of a corpus are "train", the training data, and "dev", the validation data.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -107,25 +110,25 @@ def _dev_start(file: str, size: int, plan: Plan) -> int:
 def split_examples(plan: Plan, piece: Piece) -> Iterator[tuple[str, RawData]]:
     """The sequences of a piece, some at a time, each with the part of the corpus that it belongs to."""
     random = np.random.default_rng((plan.seed, piece.number))
-    some: dict[str, list[Example]] = {"train": [], "dev": []}
+    examples: dict[str, list[Example]] = {"train": [], "dev": []}
     symbols = 0
     in_time = plan.kind.shifted
     for example in sequences.examples(piece.span, plan.settings, with_targets=plan.with_targets):
         is_dev = not in_time and plan.dev_fraction and random.random() < plan.dev_fraction
-        some["dev" if is_dev else "train"].append(example)
+        examples["dev" if is_dev else "train"].append(example)
         symbols += len(example.input)
         if symbols >= SYMBOLS_AT_ONCE:
-            yield from _split_parts(plan, some)
-            some, symbols = {"train": [], "dev": []}, 0
-    yield from _split_parts(plan, some)
+            yield from _split_parts(plan, examples)
+            examples, symbols = {"train": [], "dev": []}, 0
+    yield from _split_parts(plan, examples)
 
 
-def _split_parts(plan: Plan, some: dict[str, list[Example]]) -> Iterator[tuple[str, RawData]]:
+def _split_parts(plan: Plan, examples: dict[str, list[Example]]) -> Iterator[tuple[str, RawData]]:
     has_targets = plan.with_targets and not plan.kind.shifted
-    for part, examples in some.items():
-        if not examples:
+    for part, part_examples in examples.items():
+        if not part_examples:
             continue
-        data = sequences.data_from_examples(examples, plan.settings, with_targets=has_targets)
+        data = sequences.data_from_examples(part_examples, plan.settings, with_targets=has_targets)
         if not plan.kind.shifted or not plan.dev_fraction:
             yield part, data
             continue

@@ -84,7 +84,9 @@ class Reader:
         return None
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
-        """Complete the settings with what is inferred from the file; no line is consumed unless `open` is overridden.
+        """Complete the settings with what is inferred from the file.
+
+        No line is consumed, since `open` reads the same lines next; a reader that overrides `open` may consume them.
 
         Args:
             lines: of the file, or of a part of it.
@@ -172,7 +174,7 @@ def infer_reader(start: Lines, settings: DataSettings) -> tuple[Reader, Confiden
     ]
     if not confidences:
         raise InputError(f"{start.file}: its format is not recognized; choose it with `format`: {', '.join(READERS)}")
-    return max(confidences, key=lambda one: one[1].score)
+    return max(confidences, key=lambda candidate: candidate[1].score)
 
 
 def default_task(kind: TargetKind) -> str:

@@ -75,7 +75,7 @@ class ColumnsReader(Reader):
         return settings if table is None else resolve_columns(table, settings, keep=False)
 
     def open(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Contents:
-        """The same, with the rows kept where all must be read first; without targets it may be plain text."""
+        """As in `Reader`; rows that `resolve_columns` reads are kept, and a file without targets may be plain text."""
         table = self._table(lines, settings, with_targets)
         if table is None:
             return Contents(settings, read_plain_lines(lines, settings.level))
