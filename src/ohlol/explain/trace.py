@@ -119,6 +119,8 @@ class Trace:
     """The first layer first, forward before backward."""
     head: tuple[Numbers, Numbers] | None
     """Weight (K, D*H) and bias (K,) of the head's `projection`; None where the head has none, such as `identity`."""
+    is_identity: bool
+    """Whether the logits are the hidden states themselves, as in the head `identity`."""
     logits: Numbers
     """(N, K)."""
     probabilities: Numbers
@@ -260,6 +262,7 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         labels=names,
         layers=layers,
         head=None if projection is None else (_numpy(projection[0]), _numpy(projection[1])),
+        is_identity=network.head.is_identity,
         logits=_numpy(logits),
         probabilities=_numpy(network.head.probabilities(logits, prediction_sizes)),
         predicted=tuple(names[k] for k in network.head.decode(logits, prediction_sizes).tolist()),
