@@ -6,6 +6,7 @@ The options of the command line, the keywords of `ohlol.fit` and the run's `conf
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
 LEVELS = ("char", "word")
@@ -132,7 +133,6 @@ The symbols are one-hot, the state of the single tanh layer is the logits, and t
 seed 0, as with about one seed in four, the word is not learned in 20 epochs; with seed 1 it is.
 """
 
-MAX_DIGITS = 9
 """Digits of the number in `checkpoint_every`; more would be thirty years."""
 MAX_LAYERS = 256
 """Far above any recurrent network; layers are created one by one, so that millions of them would take minutes."""
@@ -200,7 +200,7 @@ def parse_interval(text: str) -> tuple[int | None, int | None]:
     >>> parse_interval("200"), parse_interval("300s")
     ((200, None), (None, 300))
     """
-    digits = text.removesuffix("s")
-    if not digits.isascii() or not digits.isdecimal() or len(digits) > MAX_DIGITS or text == "0":
+    interval = parse_digits(text.removesuffix("s"))
+    if interval is None or text == "0":
         raise InputError(f"`checkpoint_every` is {text[:40]!r}; give steps, such as 200, or seconds, such as 300s")
-    return (None, int(digits)) if text.endswith("s") else (int(digits), None)
+    return (None, interval) if text.endswith("s") else (interval, None)

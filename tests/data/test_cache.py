@@ -1,5 +1,6 @@
 """Data of several runs: encoded once for each combination of settings."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ def test_settings_that_change_the_arrays_have_separate_caches(tmp_path: Path) ->
     assert len(list((tmp_path / "cache").glob("*/seed*"))) == 3
 
 
-def test_standard_input_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="standard input can be read only once"):
-        CachedLoader(tmp_path, Source.parse("-"), {})
+@pytest.mark.parametrize("name", ["-", "/dev/zero", "pipe"])
+@pytest.mark.parametrize("is_dev", [False, True])
+def test_data_that_can_be_read_only_once_are_refused(tmp_path: Path, name: str, is_dev: bool) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    file = str(tmp_path / name) if name == "pipe" else name
+    source = Source.parse("data.tsv", dev=file) if is_dev else Source.parse(file)
+    with pytest.raises(InputError, match="can be read only once"):
+        CachedLoader(tmp_path, source, {})

@@ -423,6 +423,27 @@ def test_a_huge_sparse_file_is_refused(run: Path, name: str) -> None:
     assert time.monotonic() - began < 20
 
 
+def test_a_huge_sparse_state_is_not_read(run: Path) -> None:
+    with (run / STATES[0]).open("r+b") as file:
+        file.truncate(1 << 40)
+    began = time.monotonic()
+    with pytest.warns(
+        InputWarning, match=r"last\.safetensors: .* bytes are expected.*; going on from the state before"
+    ):
+        ohlol.fit(out=run, resume=True)
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.usefixtures("memory")
+def test_a_file_that_does_not_fit_into_memory_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    path.write_bytes(safetensors(entry([1 << 30], 4 << 30)))
+    with path.open("r+b") as file:
+        file.truncate(4 << 30)
+    with pytest.raises(InputError, match=r"large\.safetensors: cannot be read: its content does not fit into memory"):
+        read_tensors(path)
+
+
 @pytest.mark.parametrize("name", READ)
 def test_pipes_devices_and_directories_are_refused(run: Path, name: str) -> None:
     (run / name).unlink()

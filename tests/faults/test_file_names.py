@@ -77,6 +77,8 @@ def test_a_study_of_a_name_that_is_not_utf8(folder: Path, capsys: pytest.Capture
         ("plot", LONG),
         ("serve", LONG),
         ("doctor", "--out", LONG),
+        ("import", "9" * 5000),
+        ("bench", "--sizes", "1,1,1," + "9" * 5000),
     ],
     ids=lambda command: " ".join(word[:12] for word in command),
 )
@@ -88,6 +90,7 @@ def test_a_name_that_is_too_long_is_reported_in_one_line(
     assert (status, out) == (2, "")
     assert err.count("\n") == 1
     assert err.startswith("ohlol: ")
+    assert len(err) < 1100
     assert os.listdir(folder) == ["data.tsv"]
 
 

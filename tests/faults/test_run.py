@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -472,6 +473,8 @@ def test_deterministic_is_reported_and_restored_afterwards(tmp_path: Path) -> No
     code, err = command("train", "--deterministic", "--epochs", "1", "--out", "r", cwd=tmp_path)
     assert code == 0
     assert err.startswith(f"deterministic: equal bytes again with torch {torch.__version__}, ")
+    code, err = command("train", "data.txt", "--deterministic", "--on-nan", "ignore", cwd=tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
 
 
 def test_a_config_without_newer_settings_is_read_with_their_defaults(tmp_path: Path) -> None:
@@ -504,3 +507,15 @@ def test_doctor_reports_and_tests_itself(tmp_path: Path, capsys: pytest.CaptureF
     assert [check["passed"] for check in found["self_test"]] == [True] * 5
     assert sum(check["seconds"] for check in found["self_test"]) < 60
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_self_test_of_doctor_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    from ohlol.cli import main
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with mock.patch("ohlol.training.fit.fit", side_effect=full), pytest.raises(SystemExit) as ended:
+        main(["doctor", "--json"])
+    assert ended.value.code == 2
+    out, err = capsys.readouterr()
+    assert err == "ohlol: the self-test failed: write a run\n"
+    assert "No space left on device" in json.loads(out)["self_test"][-1]["detail"]

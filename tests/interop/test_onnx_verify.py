@@ -3,6 +3,7 @@
 import itertools
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -110,3 +111,15 @@ def test_a_quantized_graph_is_smaller_and_agrees(kind: str) -> None:
     assert (before.size, after.size) == (len(graph), len(quantized))
     assert min(before.speed, after.speed) > 0
     assert read_metadata(graph).items() <= read_metadata(quantized).items()
+
+
+def test_a_full_temporary_directory_is_reported_in_one_line() -> None:
+    """The quantizer reads back a temporary file that was cut off."""
+    model = untrained("next", cell="lstm")
+    from google.protobuf.message import DecodeError
+
+    with (
+        mock.patch("onnxruntime.quantization.quantize_dynamic", side_effect=DecodeError("Error parsing message")),
+        pytest.raises(InputError, match="is full: quantizing writes temporary files there"),
+    ):
+        onnx_verify.quantize(model, onnx_export.build_graph(model))

@@ -319,7 +319,7 @@ def test_invalid_arguments_are_refused(
     ):
         with pytest.raises(InputError, match=said):
             tuned(data, tmp_path / "refused", **more)
-    with pytest.raises(InputError, match="standard input can be read only once"):
+    with pytest.raises(InputError, match="stdin: can be read only once"):
         tuned(Path("-"), tmp_path / "refused")
     with pytest.raises(TypeError, match="there is no setting 'colour'"):
         tuned(data, tmp_path / "refused", colour="red")

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.utils.errors import MAX_QUOTED, InputError, TooLarge, describe_error, shorten
+from ohlol.utils.errors import (
+    MAX_MESSAGE,
+    MAX_QUOTED,
+    InputError,
+    TooLarge,
+    describe_error,
+    shorten,
+    shorten_message,
+)
 
 
 @given(st.text())
@@ -39,3 +47,10 @@ def test_control_characters_are_escaped() -> None:
 )
 def test_an_error_is_named_unless_its_text_is_a_message(error: Exception, text: str) -> None:
     assert describe_error(error) == text
+
+
+def test_a_long_message_keeps_its_beginning_and_its_end() -> None:
+    assert shorten_message("a\nb") == "a b"
+    message = shorten_message("x" * 100_000 + ": File name too long")
+    assert len(message) <= MAX_MESSAGE
+    assert message.endswith(": File name too long")

@@ -9,7 +9,14 @@ import pytest
 
 import ohlol
 from ohlol.utils.errors import InputError
-from ohlol.utils.files import append_line, check_encodable, replace_link, write_json, write_output, write_utf8
+from ohlol.utils.files import (
+    append_line,
+    check_encodable,
+    replace_link,
+    write_json,
+    write_output,
+    write_utf8,
+)
 
 
 @pytest.mark.parametrize("broken", ["write", "fsync", "replace"])

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from ohlol.utils.errors import InputError
 from ohlol.utils.torchrun import Launch, read_launch
 
 
@@ -31,6 +32,12 @@ def test_every_variable_is_read() -> None:
 def test_the_environment_is_read_at_the_time_of_the_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert read_launch().world_size == 3
+
+
+@pytest.mark.parametrize("value", ["", "two", "-1", "9" * 5000])
+def test_a_value_that_is_not_a_number_is_refused(value: str) -> None:
+    with pytest.raises(InputError, match=r"the environment variable WORLD_SIZE is '.*'; torchrun sets a number"):
+        read_launch({"WORLD_SIZE": value})
 
 
 def test_torch_is_not_imported() -> None:

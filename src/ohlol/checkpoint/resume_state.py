@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from ohlol.checkpoint.weights import read_tensors, write_tensors
+from ohlol.checkpoint.weights import read_metadata, read_tensors, write_tensors
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks.metrics import Metrics
 from ohlol.utils.errors import InputError, InputWarning, shorten
@@ -163,6 +163,13 @@ def load_state(run: Path, max_bytes: int = 1 << 40) -> tuple[dict[str, Tensor], 
 
 def _read_state(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, metadata = read_tensors(path, max_bytes)
+    position = _parse_position(metadata, path)
+    if "rng" not in tensors:
+        raise InputError(f"{path}: is not a saved state")
+    return tensors, position
+
+
+def _parse_position(metadata: dict[str, str], path: Path) -> dict[str, Any]:
     try:
         state = parse_json(metadata["state"])
         version, position = state["format"], state["position"]
@@ -170,9 +177,9 @@ def _read_state(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str
         raise InputError(f"{path}: is not a saved state") from None
     if version != FORMAT:
         raise InputError(f"{path}: has format {shorten(repr(version))}; this version of ohlol reads {FORMAT}")
-    if not isinstance(position, dict) or "rng" not in tensors:
+    if not isinstance(position, dict):
         raise InputError(f"{path}: is not a saved state")
-    return tensors, cast("dict[str, Any]", position)
+    return cast("dict[str, Any]", position)
 
 
 def max_state_bytes(model: SequenceModel, batch_size: int) -> int:
@@ -183,10 +190,18 @@ def max_state_bytes(model: SequenceModel, batch_size: int) -> int:
 
 
 def check_saved_data(run: Path, data_sha256: str, files: str) -> None:
-    """Check that the saved state of a run was written for the same data; raises InputError."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InputWarning)  # loading the state to resume from repeats them
-        position = load_state(run)[1]
+    """Check that the saved states of a run were written for the same data.
+
+    Only the header of one is read: the newest, or the previous one where that is damaged.
+
+    Raises:
+        InputError: it was written for other data, or the headers of both are damaged.
+    """
+    newest, previous = state_paths(run)
+    try:
+        position = _parse_position(read_metadata(newest), newest)
+    except InputError:
+        position = _parse_position(read_metadata(previous), previous)
     check_same_data(str(position.get("data_sha256", "")), data_sha256, run, files)
 
 

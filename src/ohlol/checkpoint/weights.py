@@ -79,24 +79,27 @@ def read_tensors(path: Path, max_bytes: int = 1 << 40) -> tuple[dict[str, Tensor
     Raises:
         InputError: the file is missing, damaged, or too large.
     """
+    read_metadata(path)  # before a large file is read that has no header
+    return parse_tensors(read_bytes(path, max_bytes + HEADER_LIMIT), str(path))
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, of which only the header is read.
+
+    Raises:
+        InputError: the file is missing, or its header is damaged.
+    """
     size = int.from_bytes(read_start(path, 8), "little")
-    start = read_start(path, 8 + min(size, HEADER_LIMIT))
     try:
-        _parse_header(start)  # before a large file is read that has none
+        return _parse_metadata(read_start(path, 8 + min(size, HEADER_LIMIT)))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
-    return parse_tensors(read_bytes(path, max_bytes + HEADER_LIMIT), str(path))
 
 
 def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The same from the bytes of a file; `where` names them in errors."""
     try:
-        metadata = _parse_header(data).get("__metadata__", {})
-        if not isinstance(metadata, dict) or not all(
-            isinstance(v, str) for v in cast("dict[str, Any]", metadata).values()
-        ):
-            raise ValueError("its metadata are no strings")
-        metadata = cast("dict[str, str]", metadata)
+        metadata = _parse_metadata(data)
         if "sha256" in metadata:
             end = 8 + int.from_bytes(data[:8], "little")
             header = data[:end].replace(_checksum_entry(metadata["sha256"]), _checksum_entry(EMPTY_CHECKSUM), 1)
@@ -109,14 +112,18 @@ def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str,
         raise InputError(f"{where}: cannot be read: {describe_error(error)}") from None
 
 
-def _parse_header(data: bytes) -> dict[str, Any]:
+def _parse_metadata(data: bytes) -> dict[str, str]:
+    """The metadata in the header of a safetensors file; raises ValueError or RecursionError."""
     size = int.from_bytes(data[:8], "little")
     if size > min(HEADER_LIMIT, len(data) - 8):
         raise ValueError(f"its header claims {size} bytes")
     header = parse_json(data[8 : 8 + size])
     if not isinstance(header, dict):
         raise ValueError("its header is no object")
-    return cast("dict[str, Any]", header)
+    metadata = cast("dict[str, Any]", header).get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in cast("dict[str, Any]", metadata).values()):
+        raise ValueError("its metadata are no strings")
+    return cast("dict[str, str]", metadata)
 
 
 def get_weights(model: SequenceModel) -> dict[str, Tensor]:

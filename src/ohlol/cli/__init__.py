@@ -20,7 +20,7 @@ from ohlol.cli import encode, export, import_run, serve, bench, doctor  # isort:
 from ohlol.cli.app import Output, app, discard_output
 from ohlol.cli.flags import name_flags
 from ohlol.cli.train import join_pairs
-from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.errors import InputError, InputWarning, shorten_message
 from ohlol.utils.terminal import print_message
 
 __all__ = [
@@ -51,7 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
         if issubclass(category, InputWarning):
-            print_message(f"ohlol: warning: {name_flags(str(message), app, command)}", sys.stderr)
+            text = shorten_message(name_flags(str(message), app, command))
+            print_message(f"ohlol: warning: {text}", sys.stderr)
         else:
             print_message(warnings.formatwarning(message, category, filename, lineno).rstrip("\n"), sys.stderr)
 
@@ -112,5 +113,5 @@ def _use_standard_streams() -> Generator[Output | None]:
 
 def _print_error(message: str) -> int:
     if message:  # it is empty after the help of a command line without a command
-        print_message("ohlol: " + " ".join(message.split("\n")), sys.stderr)
+        print_message(f"ohlol: {shorten_message(message)}", sys.stderr)
     return 2

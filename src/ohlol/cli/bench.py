@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from ohlol.cli.app import MACHINE, Json, app, console
+from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 
 DTYPES = ("float32", "float64")
@@ -73,7 +74,7 @@ def bench(
 
 
 def _parse_size(text: str) -> list[int]:
-    parts = text.split(",")
-    if len(parts) != 4 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    parts = [parse_digits(part) or 0 for part in text.split(",")]
+    if len(parts) != 4 or not all(parts):
         raise InputError(f"`sizes` is {text!r}; give T,B,I,H, such as 50,32,64,64")
-    return [int(part) for part in parts]
+    return parts

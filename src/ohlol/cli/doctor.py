@@ -53,8 +53,9 @@ def doctor(
         print(json.dumps(report, indent=2))
     else:
         _print(machine, reproducible, checks)
-    if not all(check.passed for check in checks):
-        raise typer.Exit(2)
+    failed = [check.check for check in checks if not check.passed]
+    if failed:
+        raise InputError(f"the self-test failed: {', '.join(failed)}")
 
 
 def run_self_test() -> list[Check]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ohlol.cli.app import INSPECT, Json, Lang, Run, app, console, ignore_closed_pipe
+from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
@@ -103,10 +104,9 @@ def _explain_neurons(
         else:
             neurons_text.findings_to_text(findings, console(), lang=lang)
         return
-    first, _, last = match.partition(":")
-    if not (first.isdecimal() and last.isdecimal()):
+    start, stop = (parse_digits(step) for step in match.split(":")) if match.count(":") == 1 else (None, None)
+    if start is None or stop is None:
         raise InputError(f"`match` is {match!r}; give a range of time steps, such as 120:128")
-    start, stop = int(first), int(last)
     matches = neurons.match_range(states, start, stop, threshold=threshold)
     if as_json:
         print_data(json.dumps([vars(one) for one in matches], ensure_ascii=False))

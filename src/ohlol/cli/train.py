@@ -25,6 +25,7 @@ from ohlol.cli.app import (
     one_of,
 )
 from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
+from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
@@ -173,13 +174,11 @@ def train(
 ) -> None:
     """Train a model on a file of sequences and evaluate it; without a file, the tutorial's hello -> ohlol."""
     parameters = dict(locals())
-    from ohlol import ops
     from ohlol.checkpoint import run_directory
     from ohlol.data import loading
     from ohlol.display import progress
     from ohlol.training.fit import fit
     from ohlol.training.trainer import Interrupted
-    from ohlol.utils import devices, environment
     from ohlol.utils.torchrun import read_launch
 
     settings = {name: value for name, value in parameters.items() if name not in NOT_SETTINGS}
@@ -197,12 +196,6 @@ def train(
     is_tutorial = not files and not resume
     targets = [target for _, target in pairs or loading.HELLO] if is_tutorial else None
     callback = progress.make_progress_callback(console(), targets)
-    if deterministic and launch.is_main:
-        selected = devices.select_device(device)
-        promise = environment.describe_reproducibility(
-            kernels=ops.implementation(selected, precision or "fp32"), device=selected, precision=precision or "fp32"
-        )
-        print(f"deterministic: {promise}", file=sys.stderr)
     try:
         with continue_without_output():
             model = fit(
@@ -211,7 +204,7 @@ def train(
                 out=run,
                 overwrite=overwrite,
                 resume=resume,
-                callbacks=[callback],
+                callbacks=[callback, *([progress.Determinism()] if deterministic and launch.is_main else [])],
                 device=device,
                 **settings,
             )
@@ -239,8 +232,9 @@ def parse_embedding_size(value: str | None) -> int | None:
         return None
     if value == "onehot":
         return 0
-    if value.isdecimal() and int(value) > 0:
-        return int(value)
+    size = parse_digits(value)
+    if size:
+        return size
     raise InputError(f"`embedding_size` is {value!r}; give a size, such as 64, or onehot")
 
 

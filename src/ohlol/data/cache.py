@@ -9,7 +9,7 @@ from typing import Any
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.corpus import encoded
 from ohlol.data.corpus.encoded import Encoded
-from ohlol.data.lines import STDIN
+from ohlol.data.lines import name_of
 from ohlol.data.loading import DataPreparer, PreparedData, Source
 from ohlol.utils.errors import InputError
 
@@ -30,12 +30,13 @@ class CachedLoader:
         chosen: settings of the data that were chosen, by name.
 
     Raises:
-        InputError: the data are standard input, which can be read only once.
+        InputError: the data are standard input, a pipe or a device, which can be read only once.
     """
 
     def __init__(self, folder: Path, source: Source, chosen: dict[str, Any]):
-        if STDIN in source.files or source.dev == STDIN:
-            raise InputError("standard input can be read only once, and each trial reads the data: give a file")
+        for file in (*source.files, *([] if source.dev is None else [source.dev])):
+            if not encoded.can_be_read_again(file):
+                raise InputError(f"{name_of(file)}: can be read only once, and each trial reads the data: give a file")
         self.source = source
         self._preparer = DataPreparer(source, chosen)
         key = json.dumps([chosen, source.dev], sort_keys=True)

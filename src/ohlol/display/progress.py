@@ -1,16 +1,19 @@
 """The progress of a training on a console: a progress bar on a terminal, one line per epoch elsewhere."""
 
+import sys
 import time
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from ohlol import ops
 from ohlol.data.batches import Dataset
 from ohlol.display import translations
 from ohlol.evaluation.baselines import Baselines, compute_baselines
 from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
 from ohlol.training.callbacks import Callback, Epoch, Training
+from ohlol.utils import environment
 from ohlol.utils.devices import describe_device
 from ohlol.utils.terminal import escape_symbol, print_data, print_message
 
@@ -25,6 +28,17 @@ def make_progress_callback(console: Console, targets: list[str] | None = None) -
     if targets is not None:
         return Tutorial(console, targets)
     return Bar(console) if console.is_terminal else Log(console)
+
+
+class Determinism(Callback):
+    """Prints to standard error under which conditions the run gives equal bytes again, once it is known to start."""
+
+    def on_train_begin(self, trainer: Training) -> None:
+        """Print one line."""
+        device, precision = trainer.processes.device, trainer.settings.precision
+        kernels = ops.implementation(device, precision)
+        promise = environment.describe_reproducibility(kernels=kernels, device=device, precision=precision)
+        print_message(f"deterministic: {promise}", sys.stderr)
 
 
 class Summary(Callback):

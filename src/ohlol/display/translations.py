@@ -123,7 +123,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "总是预测训练数据的平均值（在训练数据上测得）",
     ),
     "baseline_lower_bound": (
-        "the minimum for logits between -1 and 1; `head=softmax` removes this limit",
+        "the minimum for logits between -1 and 1; not with `head=softmax`",
         "logits 限于 -1 与 1 之间时的最小值；设 `head=softmax` 即可去掉这一限制",
     ),
     "baseline_not_beaten": (

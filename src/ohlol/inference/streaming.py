@@ -24,6 +24,7 @@ from ohlol.data.sequences import RawData
 from ohlol.inference.step import StepLogits, StreamOutput, decode, excluded_label
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
+from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 
 FORMAT = "ohlol stream 1"
@@ -239,14 +240,12 @@ class StreamBatch:
         if len(data) > limit:
             raise InputError(f"{where} has {len(data)} bytes; one of this model has at most {limit}")
         tensors, metadata = parse_tensors(data, where)
-        steps = metadata.get("steps", "")
-        is_number = steps.isascii() and steps.isdecimal() and len(steps) <= STEP_DIGITS
-        if metadata.get("format") != FORMAT or "sha256" not in metadata or not is_number:
+        count = parse_digits(metadata.get("steps", ""), STEP_DIGITS)
+        if metadata.get("format") != FORMAT or "sha256" not in metadata or count is None:
             raise InputError(f"{where} was not written by a stream of this version of ohlol")
         if metadata.get("model") != self._identity():
             raise InputError(f"{where} belongs to another model, or to other weights of this one")
         check_weights(tensors, {n: s[0] for n, s in zip(names, self._state, strict=True)}, where, "this model has")
-        count = int(steps)
         if self._cell.bounded:
             # |h| is at most 1, and every other state grows by at most 1 in a step: larger values could overflow.
             limits = [1.0, *[2.0 * max(count, 1)] * (len(names) - 1)]

@@ -257,6 +257,7 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
             f"`quantize` needs an 8-bit operator of onnxruntime, available for {supported} only; `cell` is {cell}"
         )
     import onnx
+    from google.protobuf.message import DecodeError
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
@@ -264,6 +265,8 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
         logging.disable(logging.WARNING)  # the quantizer advises a pass that only others need
         try:
             quantize_dynamic(onnx.load_model_from_string(graph), path, weight_type=QuantType.QInt8)
+        except DecodeError:  # it reads back a temporary file that was cut off
+            raise InputError(f"{tempfile.gettempdir()} is full: quantizing writes temporary files there") from None
         finally:
             logging.disable(logging.NOTSET)
         return path.read_bytes()

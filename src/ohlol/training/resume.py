@@ -11,6 +11,7 @@ from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.models.sequence_model import LayerStates, SequenceModel
 from ohlol.training.precision import Precision
 from ohlol.utils import devices
+from ohlol.utils.digits import parse_digits
 from ohlol.utils.distributed import Processes
 from ohlol.utils.errors import InputError, InputWarning, describe_error
 
@@ -104,9 +105,10 @@ def _restore_moments(optimizer: torch.optim.Optimizer, parameters: list[Any], te
     for name, value in tensors.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
-            if not index.isdecimal() or value.shape not in ((), parameters[int(index)].shape):
+            number = parse_digits(index)
+            if number is None or value.shape not in ((), parameters[number].shape):
                 raise ValueError(f"{name} is {tuple(value.shape)}")
-            moments.setdefault(int(index), {})[key] = value
+            moments.setdefault(number, {})[key] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments})
 
 

@@ -21,6 +21,17 @@ MAX_QUOTED = 200
 """The longest text that an error message quotes from a library or from a file, in characters."""
 
 
+MAX_MESSAGE = 1000
+"""The longest message that the command line prints, in characters."""
+
+
+def shorten_message(text: str) -> str:
+    """A message on one line; of a longer one than `MAX_MESSAGE` the middle is left out, such as a long file name."""
+    text = " ".join(text.split("\n"))
+    half = (MAX_MESSAGE - 3) // 2
+    return text if len(text) <= MAX_MESSAGE else f"{text[:half]} … {text[-half:]}"
+
+
 def describe_error(error: BaseException) -> str:
     """The message of an error on one line, shortened, since it may quote untrusted text."""
     return shorten(" ".join(str(error).split()) if isinstance(error, InputError | ValueError) else repr(error))

@@ -259,6 +259,8 @@ def read_bytes(path: Path, max_bytes: int, *, is_regular: bool = True) -> bytes:
             data = file.read((size if is_regular else max_bytes) + 1) if size <= max_bytes else None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except MemoryError:
+        raise InputError(f"{path}: cannot be read: its content does not fit into memory") from None
     if data is None or len(data) > max_bytes:
         raise InputError(f"{path}: cannot be read: at most {max_bytes} bytes are expected, and it has more")
     return data

@@ -4,6 +4,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ohlol.utils.digits import parse_digits
+from ohlol.utils.errors import InputError, shorten
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -31,14 +34,26 @@ class Launch:
 def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
     """Read the variables that torchrun sets.
 
+    Raises:
+        InputError: one of them is not a number.
+
     >>> read_launch({"RANK": "1", "WORLD_SIZE": "2"}).is_main
     False
     """
+
+    def read(name: str, default: int) -> int:
+        number = parse_digits(environment.get(name, str(default)))
+        if number is None:
+            raise InputError(
+                f"the environment variable {name} is {shorten(environment[name])!r}; torchrun sets a number"
+            )
+        return number
+
     return Launch(
-        rank=int(environment.get("RANK", 0)),
-        world_size=int(environment.get("WORLD_SIZE", 1)),
-        local_rank=int(environment.get("LOCAL_RANK", 0)),
-        local_world_size=int(environment.get("LOCAL_WORLD_SIZE", 1)),
-        restarts=int(environment.get("TORCHELASTIC_RESTART_COUNT", 0)),
+        rank=read("RANK", 0),
+        world_size=read("WORLD_SIZE", 1),
+        local_rank=read("LOCAL_RANK", 0),
+        local_world_size=read("LOCAL_WORLD_SIZE", 1),
+        restarts=read("TORCHELASTIC_RESTART_COUNT", 0),
         shares_store=environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
     )

@@ -1,6 +1,7 @@
 """An encoded corpus with its codec: opened, written from memory, or found again in a cache."""
 
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
@@ -135,9 +136,14 @@ def sources_of(files: Sequence[str | Path], dev: str | Path | None = None) -> li
     return [_source(file) for file in files] + ([{**_source(dev), "dev": True}] if dev is not None else [])
 
 
+def can_be_read_again(file: str | Path) -> bool:
+    """Whether data can be read twice: not from standard input, a pipe or a device, which may have no end."""
+    return str(file) != STDIN and (os.path.isfile(file) or os.path.isdir(file) or not os.path.exists(file))
+
+
 def _source(file: str | Path) -> dict[str, Any]:
-    if str(file) == STDIN:
-        return {"file": STDIN, "bytes": -1}  # can be read only once
+    if not can_be_read_again(file):
+        return {"file": str(file), "bytes": -1}
     try:
         with Path(file).open("rb") as handle:
             digest = hashlib.file_digest(handle, "sha256").hexdigest()

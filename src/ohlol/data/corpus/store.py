@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, cast
 
 import numpy as np
@@ -34,6 +35,8 @@ NAME = re.compile(r"(train|dev)-\d{5,9}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
 MAGIC = b"\x93NUMPY\x01\x00"
 """The first bytes of an array file: numpy's format 1.0, whose header has 64 KiB at most."""
+HEADER_ERRORS = (ValueError, SyntaxError, TokenError, RecursionError, OverflowError, MemoryError, TypeError)
+"""What numpy raises for a damaged header, which it parses as Python."""
 LARGEST = 1 << 48
 """Sequences or steps of the largest corpus that is read."""
 
@@ -236,7 +239,7 @@ def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, SyntaxError, RecursionError, OverflowError, MemoryError, TypeError) as error:
+    except HEADER_ERRORS as error:
         raise InputError(f"{path}: damaged: {describe_error(error)}") from None
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise InputError(f"{path}: damaged: it holds {array.dtype} {array.shape}, and should hold {dtype} {shape}")

@@ -5,11 +5,10 @@ import io
 from collections.abc import Iterable
 
 from ohlol.data.lines import Place, error_at, quote
+from ohlol.utils.digits import parse_digits
 
 LISTED = 20
 """Names of columns that a message lists."""
-NUMBER_DIGITS = 9
-"""Digits of the largest number of a column."""
 
 
 def list_names(names: tuple[str, ...]) -> str:
@@ -28,8 +27,9 @@ def find_column(names: tuple[str, ...], name: str, place: Place) -> int:
         raise error_at(place, f"{names.count(name)} columns are named {quote(name)}; give the column's number")
     if name in names:
         return names.index(name)
-    if name.isascii() and name.isdigit() and len(name) <= NUMBER_DIGITS and 1 <= int(name) <= len(names):
-        return int(name) - 1
+    number = parse_digits(name)
+    if number is not None and 1 <= number <= len(names):
+        return number - 1
     raise error_at(place, f"no column {quote(name)}; there are {list_names(names)}")
 
 

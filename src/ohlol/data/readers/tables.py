@@ -14,6 +14,7 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
 from ohlol.data.readers.column_names import split_names, split_row
 from ohlol.data.readers.json_lines import json_object
+from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
 DELIMITERS = (",", ";", "\t")
@@ -152,7 +153,7 @@ def _has_header(start: list[Row], settings: DataSettings) -> bool:
     """
     chosen = [name for names in (settings.input, settings.target) if names for name in split_names(names)]
     if chosen:
-        return not all(name.isdigit() for name in chosen)
+        return not all(parse_digits(name) is not None for name in chosen)
     is_text = [number(cell) is None for cell in start[0].cells]
     if len(start) == 1:
         return all(is_text)
