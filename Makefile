@@ -12,7 +12,7 @@ TESTS ?= tests
 PYTEST_FLAGS ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_FLAGS)
 
-.PHONY: hello test test-all faults serving lint lint-js format results pictures docs clean
+.PHONY: hello test test-all faults fuzz serving lint lint-js format results pictures docs clean
 
 hello: $(VENV)/ready
 	$(BIN)/ohlol train
@@ -25,12 +25,16 @@ test: $(VENV)/ready-dev
 test-all: $(VENV)/ready-dev
 	$(PYTEST) $(TESTS)
 
-# The long form of tests/faults and tests/distributed: 200 kills, 2,000 damaged data files, 2,000 flipped bits, and
-# fuzzing with atheris where it is installed.
+# The long form of tests/faults and tests/distributed: 200 kills, 2,000 damaged data files and 2,000 flipped bits.
 faults: $(VENV)/ready-dev
 	OHLOL_KILLS=200 OHLOL_MUTATIONS=2000 OHLOL_FLIPS=2000 OHLOL_WORKER_KILLS=20 OHLOL_PROCESS_ENDS=10 \
 	  $(BIN)/python -m pytest -rs tests/faults tests/distributed
-	$(BIN)/python tests/faults/fuzz.py
+
+# The long form of tests/fuzz, less than 15 minutes: random command lines, damaged runs, models and data files, requests and
+# WebSocket frames, others in each run; and inputs that atheris generates for the readers, where it is installed.
+fuzz: $(VENV)/ready-dev
+	OHLOL_FUZZ=800 $(PYTEST) tests/fuzz
+	$(BIN)/python tests/fuzz/readers.py
 
 # The long form of tests/serve: 500 slow clients, a minute of 200 streams and 50 clients, 500 requests an operation.
 serving: $(VENV)/ready-dev

@@ -1,4 +1,4 @@
-"""Fuzz the readers with atheris: `python tests/faults/fuzz.py [INPUTS]`; run by `make faults`.
+"""Fuzz the readers with atheris: `python tests/fuzz/readers.py [INPUTS]`; run by `make fuzz`.
 
 Atheris watches which branches an input reaches and changes inputs towards new ones. It is no dependency: without it
 this says so and ends.
@@ -16,7 +16,7 @@ except ImportError:
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 with atheris.instrument_imports(include=["ohlol.data"]):
-    from damaged_files import FORMATS, try_to_read
+    from faults.damaged_files import FORMATS, try_to_read
 
 INPUTS = sys.argv[1] if len(sys.argv) > 1 else "20000"
 
