@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from faults.test_hostile_text import run_command
-from helpers import upper_pairs
+from helpers import bytes_of, upper_pairs
 
 FLAGS = ("--epochs", 1, "--hidden-size", 4)
 LONG = "x" * 300
@@ -102,3 +102,19 @@ def test_the_longest_names_are_used(folder: Path, capsys: pytest.CaptureFixture[
     page = f"{'y' * 250}.html"
     assert run_command(capsys, "explain", Path("runs") / f"{'y' * 60}-1", "abc", "--html", page)[0] == 0
     assert (folder / page).stat().st_size
+
+
+@pytest.mark.parametrize("command", [("explain", "run", "abc", "--html"), ("export", "run"), ("plot", "run", "--out")])
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "metrics.jsonl", "README.md", "resume/last.safetensors"]
+)
+def test_a_file_of_a_run_is_not_replaced(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], name: str
+) -> None:
+    upper_pairs(folder / "data.tsv")
+    run_command(capsys, "train", "data.tsv", "--out", "run", *FLAGS)
+    before = bytes_of(folder / "run")
+    status, _, err = run_command(capsys, *command, Path("run") / name)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"run/{name}: the name of " in err
+    assert bytes_of(folder / "run") == before

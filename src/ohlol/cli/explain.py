@@ -46,7 +46,10 @@ def explain(
     from ohlol.explain.saliency import compute_saliency
     from ohlol.explain.trace import trace
     from ohlol.inference.trained_model import load
+    from ohlol.utils.files import check_suffix
 
+    if html is not None and (html.is_file() or not html.exists()):  # a device or a pipe can have any name
+        check_suffix(html, "a page", (".html", ".htm"))
     language = translations.language(lang)
     model = load(run) if epoch is None else history.load_epoch(load(run), epoch)
     text = _read_text(text)

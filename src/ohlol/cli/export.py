@@ -44,8 +44,9 @@ def export(
         raise InputError(f"{file}: {'is a directory' if file.is_dir() else 'its directory does not exist'}")
     from ohlol.inference.trained_model import load
     from ohlol.interop import onnx_export
-    from ohlol.utils.files import write_bytes
+    from ohlol.utils.files import check_suffix, write_bytes
 
+    check_suffix(file, "an ONNX graph", (".onnx",))
     model = load(run)
     graphs = {file: onnx_export.build_graph(model)}
     if step:

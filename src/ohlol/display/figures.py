@@ -18,7 +18,7 @@ from ohlol.explain.curves import Line, Panel
 from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
-from ohlol.utils.files import write_output
+from ohlol.utils.files import check_suffix, write_output
 
 try:
     import matplotlib as mpl
@@ -93,8 +93,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         InputError: another suffix than `SUFFIXES`, or the file cannot be written.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: the name of a figure must end in {', '.join(SUFFIXES)}")
+    check_suffix(path, "a figure", SUFFIXES)
     no_date: dict[str, Any] = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     suffix, image = path.suffix.lower(), io.BytesIO()
     with mpl.rc_context({"svg.hashsalt": "ohlol"}):

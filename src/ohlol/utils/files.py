@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -79,6 +80,16 @@ def write_output(path: Path, data: bytes) -> None:
             file.write(data)
     except OSError as error:
         raise write_error(path, error) from None
+
+
+def check_suffix(path: Path, kind: str, suffixes: Sequence[str]) -> None:
+    """Refuse a name that does not end as those of its kind do: it may be another file, such as a run's, by mistake.
+
+    Raises:
+        InputError: the name ends otherwise.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise InputError(f"{path}: the name of {kind} must end in {', '.join(suffixes)}")
 
 
 def temporary_path(path: Path) -> Path:
