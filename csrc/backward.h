@@ -20,9 +20,11 @@ struct BackwardScratch {
     static constexpr i64 L = Simd<T>::lanes;
     static constexpr int NV = 2;  // vectors in a panel of W_hh
     static constexpr i64 width = NV * L, thread_gap = thread_gap_bytes / sizeof(T);
+    // *_ld: leading dimensions. slots: rows of the steps between two calls of gradient_products(), steps_per_product of them.
     i64 panels, padded_H, d_hidden_ld, GH, steps_per_product, slots, bias_ld, d_weights_ld;
     T *weights, *d_hidden_terms[2], *dh, *dc, *d_bias, *zeros, *gemm_space;
-    T *d_input_terms, *d_hidden_n;  // by slot, until the next products; d_input_terms only if the caller passes no buffer
+    T *d_input_terms, *d_hidden_n;  // (slots, G*H) and (slots, H), overwritten after each gradient_products(); d_input_terms
+                                    // only if the caller passes no memory for it
     T* d_weights;                   // d_W_ih and d_W_hh of every thread but the first, where threads split the batch
     const T** row_pointers;         // gradient_products(): five lists for each thread
     Thread::Arrivals* arrivals;

@@ -3,6 +3,13 @@
 // A panel of weights (tile.h) gives NV vectors for each row of state. For the GRU and the LSTM these are the G gates of
 // `lanes` hidden units, so the state of a row is computed while its gates are still in the L1 cache; for the simple RNN they
 // are NV * lanes hidden units.
+//
+// T is float or double, C a cell, L the number of lanes of a vector, Simd<T>::U a vector without alignment, and S in the time
+// loops the type of the scratch memory. j is the first hidden unit of a vector, and m how many of its lanes hold hidden units:
+// all L if Full, fewer in the last vector of a row.
+//
+// In the backward pass grad_out, grad_h_n and grad_c_n are the incoming gradients, which the caller passes, with respect to the
+// results of the layer. d_*, dh and dc are the gradients that the pass computes.
 #pragma once
 
 #include "kernel_args.h"

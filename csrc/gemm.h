@@ -13,7 +13,7 @@ template <class T>
 struct Rows {
     T* const* list;
     T* base;
-    i64 ld;  // with `base`: the leading dimension; with `list`: the first column to read
+    i64 ld;  // of a matrix the leading dimension; of a list the column at which each row starts
     static Rows listed(T* const* rows, i64 column = 0) { return {rows, nullptr, column}; }
     static Rows matrix(T* base, i64 ld) { return {nullptr, base, ld}; }
     T* at(i64 i) const { return list ? list[i] + ld : base + i * ld; }

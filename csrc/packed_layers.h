@@ -66,7 +66,8 @@ i64 sample(const std::vector<T>& logits, const Sampling& sampling, std::uint64_t
     return order[kept - 1];
 }
 
-constexpr double step_serial_below = 1e5;  // multiplications below which one thread computes a step: its weights are packed
+// One thread computes a step of fewer multiplications; the limit is lower than for other calls, since the weights are packed.
+constexpr double step_serial_below = 1e5;
 
 template <class T>
 class PackedLayers {

@@ -82,8 +82,8 @@ Range split_batch(const LayerArgs<T>& args, int index, int count) {
     return {lo, hi};
 }
 
-// Recurrent weights of up to so many bytes stay in the caches, and every thread can read all of them at each step without
-// waiting for memory.
+// The largest recurrent weights, in bytes, that are assumed to stay in the caches, so that every thread can read all of them at
+// each step without waiting for memory.
 constexpr double cached_weight_bytes = 1 << 23;
 
 // Whether the threads split the hidden units, with a barrier at each step; otherwise they split the batch, without barriers.

@@ -76,11 +76,12 @@ class TrainSettings:
     epochs: int = 20
     """Largest number of passes over the training data; at least 1."""
     batch_size: int = 32
-    """B, sequences per step, or parallel streams of text for task `next`; at least 1."""
+    """B, the sequences of a training step, or parallel streams of text for task `next`; at least 1."""
     bptt: int = 64
     """Time steps of truncated backpropagation through time (BPTT), for tasks `next` and `forecast`; at least 1.
 
-    Gradients flow through so many steps; the hidden state is carried over to the steps that follow."""
+    Gradients flow through so many time steps. For `next` the hidden state is carried over to the steps that follow; for
+    `forecast` each window starts from zeros."""
     optimizer: str = "adam"
     """One of `OPTIMIZERS`."""
     lr: float = 2e-3
@@ -98,7 +99,9 @@ class TrainSettings:
     class_weights: str = "none"
     """One of `CLASS_WEIGHTS`; "balanced" weighs each label by the inverse of its frequency."""
     loss_reduction: str = "mean"
-    """One of `LOSS_REDUCTIONS`, over the time steps; "sum" is over the steps of a sequence."""
+    """One of `LOSS_REDUCTIONS`: "mean" over the predictions of a batch, or "sum" over those of a sequence.
+
+    Sums are averaged over the sequences of the batch."""
     unk_probability: float = 0.2
     """Probability p, in [0, 1), that a symbol seen once in the training data is read as <unk>; 0 means no <unk>.
 
@@ -108,7 +111,7 @@ class TrainSettings:
     seed: int = 0
     """The seed of initial weights, order of the data and dropout; at least 0."""
     dev_fraction: float = 0.1
-    """Share of the data set apart for evaluation where no dev file is given, in [0, 0.5]."""
+    """Share of the data that becomes the validation data where no `dev` file is given, in [0, 0.5]."""
     checkpoint_every: str = "300s"
     """Seconds ("300s") or steps ("200") between two saved states within an epoch; each epoch ends with one."""
     on_nan: str = "stop"

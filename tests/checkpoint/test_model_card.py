@@ -18,8 +18,8 @@ def config() -> RunConfig:
     return untrained("label").config
 
 
-def card(config: RunConfig, *, held_out: bool = False, device: str = "") -> str:
-    return format_model_card(config, 12345, RUN, held_out=held_out, device=device)
+def card(config: RunConfig, *, has_validation_data: bool = False, device: str = "") -> str:
+    return format_model_card(config, 12345, RUN, has_validation_data=has_validation_data, device=device)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -43,8 +43,9 @@ def test_the_card_names_the_sources_of_the_data(config: RunConfig) -> None:
     assert "- measured on: the training data" in card(pairs)
     files = replace(config, train_files=("a.tsv", "b.tsv"))
     assert "- trained on: a.tsv, b.tsv" in card(files)
-    assert f"- measured on: a share of {config.training.dev_fraction:g} set apart" in card(files, held_out=True)
-    assert "- measured on: dev.tsv" in card(replace(files, dev_file="dev.tsv"), held_out=True)
+    fraction = config.training.dev_fraction
+    assert f"- measured on: a share of {fraction:g} set apart" in card(files, has_validation_data=True)
+    assert "- measured on: dev.tsv" in card(replace(files, dev_file="dev.tsv"), has_validation_data=True)
 
 
 def test_the_card_names_the_device_and_the_metrics(config: RunConfig) -> None:

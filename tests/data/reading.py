@@ -18,10 +18,10 @@ Write = Callable[[str, str | bytes], Path]
 """Writes a file of a name and a content."""
 
 
-def read_error(path: Path, chosen: DataSettings | None = None, *, targets: bool = True) -> str:
+def read_error(path: Path, chosen: DataSettings | None = None, *, with_targets: bool = True) -> str:
     """The error message for a file, without its directory."""
     with pytest.raises(InputError) as caught:
-        read(path, chosen, targets=targets)
+        read(path, chosen, with_targets=with_targets)
     message = str(caught.value)
     assert "\n" not in message
     return message.replace(f"{path.parent}{os.sep}", "")

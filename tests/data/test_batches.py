@@ -12,10 +12,10 @@ from ohlol.data.batches import (
     ContiguousBatches,
     Dataset,
     Ragged,
+    bptt_windows,
     gather,
     pack,
     pack_words,
-    windows,
     with_unknowns,
 )
 from ohlol.data.mapped import Chain
@@ -134,7 +134,7 @@ def test_streams_end() -> None:
 def test_windows_cover_the_sequence(lengths: list[int], length: int, draw: st.DataObject) -> None:
     phase = draw.draw(st.integers(0, length - 1))
     data = dataset(lengths)
-    cut = windows(data, length, phase)
+    cut = bptt_windows(data, length, phase)
     sizes = cut.inputs.lengths
     assert cut.inputs.offsets[0] == 0
     assert cut.inputs.offsets[-1] == sum(lengths)
@@ -172,12 +172,12 @@ def test_unk_has_the_chosen_probability() -> None:
 def test_blocks_are_shuffled_and_every_sequence_comes_once() -> None:
     n = 1000
     data = Dataset(Ragged(Chain([np.arange(n)]), Chain([np.arange(n + 1)])))
-    batches = Buckets(data, 8, (1, 2), block=16, window=128)
+    batches = Buckets(data, 8, (1, 2), block=16, shuffle_window=128)
     order = np.concatenate([batches[i].rows for i in range(len(batches))])
     assert sorted(order.tolist()) == list(range(n))
     first = order[:128] // 16  # a window holds whole blocks, which do not lie together
     assert len(set(first.tolist())) == 8
     assert set(first.tolist()) != set(range(8))
     assert (np.concatenate([batches[i].rows for i in (40, 3)]) == np.concatenate([order[320:328], order[24:32]])).all()
-    other = Buckets(data, 8, (1, 3), block=16, window=128)
+    other = Buckets(data, 8, (1, 3), block=16, shuffle_window=128)
     assert other[0].rows.tolist() != batches[0].rows.tolist()

@@ -46,7 +46,7 @@ class TestPrediction:
     )
     def test_inputs(self, write: Write, trained: DataSettings, name: str, content: str, inputs: list):
         path = write(name, content)
-        corpus = read(path, trained, targets=False)
+        corpus = read(path, trained, with_targets=False)
         assert corpus.inputs == inputs
         assert corpus.targets is None
         assert list(iterate_inputs(path, trained)) == list(zip(inputs, corpus.places, strict=True))
@@ -227,7 +227,7 @@ def test_any_bytes_are_read_or_read_error(tmp_path, content, suffix, format, lev
     path.write_bytes(content)
     corpus, refusal = None, ""
     try:
-        corpus = read(path, DataSettings(None, format, level, *columns), targets=targets)
+        corpus = read(path, DataSettings(None, format, level, *columns), with_targets=targets)
     except InputError as error:
         refusal = str(error)
     if corpus is None:

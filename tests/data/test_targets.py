@@ -13,8 +13,8 @@ def test_each_task_has_its_kind_of_targets() -> None:
 
 
 def test_labels_and_continued_texts() -> None:
-    assert TargetKind().are_labels
-    assert TargetKind(per_sequence=True).are_labels
-    assert not TargetKind(shifted=True).are_labels
-    assert TargetKind(shifted=True).continue_text
-    assert not TargetKind(shifted=True, numeric=True).continue_text
+    assert TargetKind().has_labels
+    assert TargetKind(per_sequence=True).has_labels
+    assert not TargetKind(shifted=True).has_labels
+    assert TargetKind(shifted=True).continues_text
+    assert not TargetKind(shifted=True, numeric=True).continues_text

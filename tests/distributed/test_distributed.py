@@ -135,8 +135,8 @@ def test_shares_partition_the_batch() -> None:
                 assert sorted(np.concatenate([p.rows for p in parts]).tolist()) == sorted(batch.rows.tolist())
                 assert sorted(np.concatenate([p.inputs for p in parts]).tolist()) == sorted(batch.inputs.tolist())
                 for part in parts:
-                    assert part.places is not None
-                    assert (batch.inputs[part.places] == part.inputs).all()
+                    assert part.positions is not None
+                    assert (batch.inputs[part.positions] == part.inputs).all()
                     assert part.total == len(batch.inputs)
                     assert part.batch_sizes.sum() == len(part.inputs)
 

@@ -53,7 +53,7 @@ def test_metrics_of_classes_equal_those_of_the_predictions(folder: Path) -> None
 def test_every_symbol_of_a_text_counts(folder: Path) -> None:
     text = ohlol.fit(text_file(folder / "text.txt"), bptt=10, **TINY)
     accumulator = text.evaluate(folder / "text.txt")
-    assert accumulator.steps == len((folder / "text.txt").read_text()) - 1
+    assert accumulator.predictions == len((folder / "text.txt").read_text()) - 1
     metrics = accumulator.metrics()
     assert metrics["bits"] == pytest.approx(metrics["loss"] / math.log(2))
     assert metrics["perplexity"] == pytest.approx(2 ** metrics["bits"])

@@ -72,7 +72,8 @@ def test_runs_of_all_kinds_share_panels(runs: Path) -> None:
     panels = load_curves([runs / name for name in ("hello", "cell", "tags", "text", "sine")])
     shown = {(panel.key, panel.name): [line.run for line in panel.lines] for panel in panels}
     assert shown == {
-        ("loss", ""): ["hello", "hello", "cell", "tags", "tags", "text", "text", "sine", "sine"],
+        ("loss", ""): ["hello", "hello", "cell", "tags", "tags", "text", "text"],
+        ("squared_error", ""): ["sine", "sine"],
         ("summed_loss", ""): ["cell"],
         ("metric", "accuracy"): ["hello", "cell", "tags"],
         ("metric", "bits"): ["text"],

@@ -11,11 +11,18 @@ from helpers import TINY, upper_pairs
 import ohlol
 from ohlol import cells, nn
 from ohlol.cli import main
-from ohlol.explain.equivalence import KINDS, cell_from_layer, compare, compare_run, layer_from_cell, matrix_products
+from ohlol.explain.equivalence import (
+    CELL_NAMES,
+    cell_from_layer,
+    compare,
+    compare_run,
+    layer_from_cell,
+    matrix_products,
+)
 from ohlol.utils.errors import InputError
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CELL_NAMES)
 @pytest.mark.parametrize("sizes", [(1, 1, 1, 1), (4, 4, 5, 1), (7, 33, 20, 3)])
 def test_all_implementations_agree(kind: str, sizes: tuple[int, int, int, int]) -> None:
     comparison = compare(kind, **dict(zip(("input_size", "hidden_size", "seq_len", "batch_size"), sizes, strict=True)))
@@ -34,7 +41,7 @@ def test_all_implementations_agree(kind: str, sizes: tuple[int, int, int, int]) 
 
 
 def test_matrix_products_equal_the_layer_of_torch() -> None:
-    for kind in KINDS:
+    for kind in CELL_NAMES:
         layer = getattr(torch.nn, kind.upper())(3, 2, dtype=torch.float64)
         x = torch.randn(4, 2, 3, dtype=torch.float64)
         output, last = matrix_products(cells.CELLS[kind], x, cells.Weights(*layer.all_weights[0]))
@@ -43,7 +50,7 @@ def test_matrix_products_equal_the_layer_of_torch() -> None:
         torch.testing.assert_close(last, torch.cat(state if kind == "lstm" else [state]))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CELL_NAMES)
 @pytest.mark.parametrize("what", ["forward", "gradient"])
 def test_a_wrong_layer_is_detected(kind: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     ours = getattr(nn, kind.upper())
@@ -74,7 +81,7 @@ def test_the_weights_of_a_run(tmp_path: Path, cell: str, loop: bool) -> None:
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CELL_NAMES)
 def test_cells_from_layers_equal_the_layer(kind: str, bias: bool) -> None:
     layer = getattr(torch.nn, kind.upper())(3, 2, 2, bidirectional=True, bias=bias, dtype=torch.float64)
     x = torch.randn(5, 1, 3, dtype=torch.float64)

@@ -38,9 +38,9 @@ def test_one_frame_per_epoch(hello: TrainedModel) -> None:
 
 
 def test_fewer_frames_keep_the_first_last_and_best(hello: TrainedModel) -> None:
-    for most in (3, 4, 9):
-        frames = trace_epochs(hello, "hello", most=most)
-        assert len(frames) == most
+    for max_frames in (3, 4, 9):
+        frames = trace_epochs(hello, "hello", max_frames=max_frames)
+        assert len(frames) == max_frames
         assert (frames[0].epoch, frames[-1].epoch) == (0, 20)
         assert sum(frame.is_best for frame in frames) == 1
 

@@ -65,7 +65,7 @@ def test_train_evaluate_and_predict(rules: Path, tmp_path: Path) -> None:
     assert model.evaluate(rules).metrics()["accuracy"] == 1.0
     assert model.predict("the dog sat").labels == ["D", "N", "V"]
     (tmp_path / "inputs.txt").write_text("a cat sat\n")
-    corpus = sequences.read(tmp_path / "inputs.txt", model.config.data, targets=False)
+    corpus = sequences.read(tmp_path / "inputs.txt", model.config.data, with_targets=False)
     prediction = next(iter(model.predict_many(corpus)))
     assert make_writer(model, "plain")(prediction) == "D N V"
 

@@ -24,16 +24,16 @@ class RulesReader(Reader):
             return None
         return Confidence(CERTAIN, "its first line has an arrow")
 
-    def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+    def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
         """A pair for each rule; without targets the arrow may be missing."""
         for text, place in lines:
             if not is_rule(text):
                 continue
             source, arrow, target = nfc(text).partition(ARROW)
             words, labels = source.split(), target.split()
-            if targets and (not arrow or len(words) != len(labels)):
+            if with_targets and (not arrow or len(words) != len(labels)):
                 raise error_at(place, f"{len(words)} words and {len(labels)} labels; a rule has as many of both")
-            yield Example(words, labels if targets else None, place)
+            yield Example(words, labels if with_targets else None, place)
 
 
 def is_rule(text: str) -> bool:

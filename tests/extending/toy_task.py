@@ -36,7 +36,6 @@ register(
     Task(
         name="rarest",
         targets=TargetKind(),
-        head="softmax",
         metrics=LowestRecall,
         defaults=default_settings,
         search_space=search_space,

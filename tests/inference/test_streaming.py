@@ -66,14 +66,16 @@ def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
         if trained.task == "forecast":
             assert trained.codec.scale is not None
             inputs = torch.from_numpy(trained.codec.scale.apply(np.array(symbols)))
-            steps = PackedInputs(inputs, torch.ones(end).long())
+            packed = PackedInputs(inputs, torch.ones(end).long())
         elif trained.task == "next":
             assert trained.codec.symbols is not None
-            steps = PackedInputs(torch.from_numpy(trained.codec.symbols.encode(symbols)).long(), torch.ones(end).long())
+            packed = PackedInputs(
+                torch.from_numpy(trained.codec.symbols.encode(symbols)).long(), torch.ones(end).long()
+            )
         else:
             data = trained.codec.encode(trained.raw_data([symbols[:end]]))
-            steps = PackedInputs.of(gather(data, np.arange(1)))
-        rows.append(trained.network(steps)[0])
+            packed = PackedInputs.of(gather(data, np.arange(1)))
+        rows.append(trained.network(packed)[0])
     return torch.cat(rows)
 
 

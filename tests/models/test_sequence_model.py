@@ -133,10 +133,10 @@ def test_a_loop_equals_the_layer_of_the_same_weights(cell: str) -> None:
 
 def test_dropout_applies_in_training_only() -> None:
     model = model_of("embedding", dropout=0.5, embedding_dropout=0.5)
-    steps = PackedInputs.of(gather(dataset("embedding"), np.arange(len(LENGTHS))))
-    torch.testing.assert_close(model(steps)[0], model(steps)[0], rtol=0, atol=0)
+    packed = PackedInputs.of(gather(dataset("embedding"), np.arange(len(LENGTHS))))
+    torch.testing.assert_close(model(packed)[0], model(packed)[0], rtol=0, atol=0)
     model.train()
-    assert not torch.equal(model(steps)[0], model(steps)[0])
+    assert not torch.equal(model(packed)[0], model(packed)[0])
 
 
 def test_bigrams_are_used() -> None:

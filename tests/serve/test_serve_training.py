@@ -6,10 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 from helpers import Recorder
 from serving import SECONDS, ServerProcess, parse_events
 
 import ohlol
+from ohlol.models.heads import Head
+from ohlol.serve.training import compute_output
 
 
 def test_events_report_each_epoch(client: httpx.Client) -> None:
@@ -37,6 +40,19 @@ def test_events_report_each_epoch(client: httpx.Client) -> None:
     assert ["".join(frame["predicted"]) for frame in frames[:20]] == [
         "".join(e.predictions[0]) for e in recorder.epochs
     ]
+
+
+def test_labels_are_decoded_by_the_head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head may decode another label than the most probable one."""
+    model = ohlol.fit([("hello", "ohlol")], seed=1, epochs=2)
+
+    def decode(head: Head, logits: torch.Tensor, batch_sizes: torch.Tensor | None = None) -> torch.Tensor:
+        return logits.argmin(dim=1)
+
+    monkeypatch.setattr(type(model.network.head), "decode", decode)
+    output, prediction = compute_output(model, "hello"), model.predict("hello")
+    assert output["labels"] == list(prediction.labels) != [best[0][0] for best in prediction.best]
+    assert output["probabilities"] == pytest.approx(prediction.probability, abs=1e-4)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])

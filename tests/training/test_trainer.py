@@ -120,7 +120,7 @@ def test_a_nan_loss_stops_the_run_and_keeps_the_best_weights(tmp_path: Path) -> 
 
 def test_weights_that_become_nan_in_the_last_step_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"^epoch 1, step 1: the loss on the evaluation data is nan; .* no weights were saved"
+        InputError, match=r"^epoch 1, step 1: the loss on the training data is nan; .* no weights were saved"
     ):
         ohlol.fit(lr=1e38, head="softmax", epochs=1, out=tmp_path / "run")
     assert not (tmp_path / "run" / "model.safetensors").exists()

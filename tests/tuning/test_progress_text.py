@@ -28,7 +28,7 @@ def test_each_trial_has_its_settings_and_its_result(tmp_path: Path) -> None:
     data = upper_pairs(tmp_path / "data.tsv")
     lines = log_of(data, tmp_path / "study", 2)
     assert lines[:2] == [
-        "2 trials of 2 epochs, task label, pruned by median; metric: accuracy (higher is better)",
+        "2 trials of 2 epochs, task label, pruner median; metric: accuracy (higher is better)",
         "  lr=0.01,0.03,1e+38",
     ]
     assert next(line for line in lines if line.startswith("trial ")) == "trial 0: lr=0.01"

@@ -112,9 +112,7 @@ def test_the_printed_command_trains_the_best_run_again(
         main(["tune", str(data), "--out", str(tmp_path / "study"), "--trials", "3", *FLAGS])
     assert end.value.code == 0
     printed = capsys.readouterr().out
-    assert printed.startswith(
-        "3 trials of 4 epochs, task label, pruned by median; metric: accuracy (higher is better)\n"
-    )
+    assert printed.startswith("3 trials of 4 epochs, task label, pruner median; metric: accuracy (higher is better)\n")
     assert all(f"  {one}\n" in printed.replace("0.005:0.05", "5e-3:5e-2") for one in SEARCH)
     (command,) = re.findall(r"^train it again: ohlol (.*)$", printed, re.MULTILINE)
     with pytest.raises(SystemExit):

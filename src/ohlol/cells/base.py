@@ -70,9 +70,9 @@ class OnnxOperator:
 class CellSpec:
     """Everything the package knows about a cell.
 
-    The gates are in the order in which torch stacks their rows in the weights. A cell without `torch_layer` runs one
-    step at a time in a loop, with or without `kernel`; one without `kernel` runs on torch; one without `onnx` cannot
-    be exported to ONNX.
+    The gates are in the order in which torch stacks their rows in the weights. A cell with
+    `torch_layer` and `kernel` runs in the kernels, one with `torch_layer` alone on torch's layer, and one without
+    `torch_layer` one step at a time in a loop, in one layer and one direction. One without `onnx` cannot be exported.
     """
 
     name: str

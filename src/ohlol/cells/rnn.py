@@ -32,7 +32,7 @@ RNN = register(
     CellSpec(
         name="rnn",
         step=rnn_step,
-        gates=(Gate("h", "tanh"),),
+        gates=(Gate("h", "tanh"),),  # the new state itself, which counts as the only gate
         states=("h",),
         equation=("h' = tanh(W_ih x + b_ih + W_hh h + b_hh)",),
         torch_layer=torch.nn.RNN,

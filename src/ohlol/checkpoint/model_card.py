@@ -8,21 +8,23 @@ from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import format_metrics
 
 
-def format_model_card(config: RunConfig, parameters: int, run: Path, *, held_out: bool, device: str = "") -> str:
+def format_model_card(
+    config: RunConfig, parameters: int, run: Path, *, has_validation_data: bool, device: str = ""
+) -> str:
     """A description of a model in Markdown: its architecture, data, metrics and usage.
 
     Args:
         config: the configuration of the run.
         parameters: number of parameters of the model.
         run: the run directory.
-        held_out: whether the metrics were measured on data that the model was not trained on.
+        has_validation_data: whether the metrics were measured on data that the model was not trained on.
         device: the device the model was trained on; empty for an imported model.
     """
     imported = not config.train_files and not config.pairs
     other_source = "elsewhere: its weights were imported" if imported else "pairs given on the command line"
     trained_on = ", ".join(config.train_files) or other_source
     measured = config.dev_file or (
-        f"a share of {config.training.dev_fraction:g} set apart" if held_out else "the training data"
+        f"a share of {config.training.dev_fraction:g} set apart" if has_validation_data else "the training data"
     )
     measured = "nothing yet; `ohlol evaluate` does" if imported else measured
     computed = f"- computed by: {device}\n" if device else ""

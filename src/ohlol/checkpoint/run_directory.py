@@ -41,13 +41,13 @@ STEM_LENGTH = 60
 """Characters of a data file's name, or of an input, in the name of its run: a name has at most 255 bytes."""
 
 
-def create(out: Path, *, overwrite: bool, held: ExitStack | None = None, trains: bool = True) -> None:
+def create(out: Path, *, overwrite: bool, resources: ExitStack | None = None, trains: bool = True) -> None:
     """Create a run directory.
 
     Args:
         out: the directory.
         overwrite: replace a run that exists there.
-        held: receives the lock of the directory, which is held until this stack is closed.
+        resources: receives the lock of the directory, which is held until this stack is closed.
         trains: whether the run could be resumed instead, which the error then says.
 
     Raises:
@@ -61,8 +61,8 @@ def create(out: Path, *, overwrite: bool, held: ExitStack | None = None, trains:
             raise InputError(f"{out} is not a run directory and is left alone: give another `out`")
     try:
         (out / "resume").mkdir(parents=True, exist_ok=True)
-        if held is not None:
-            held.enter_context(lock_run(out))
+        if resources is not None:
+            resources.enter_context(lock_run(out))
         for path in (*state_paths(out), *(out / name for name in FILES)):
             path.unlink(missing_ok=True)
         snapshots.clear(out)

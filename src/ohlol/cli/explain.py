@@ -70,8 +70,8 @@ def explain(
         figures.save_figure(figures.draw_trace(traced, lang=language, saliency=saliency), png)
         print_message(f"written: {png}")
     elif html is not None:
-        most = page.max_frames(traced, saliency)
-        frames = history.trace_epochs(model, text, target=target, most=most) if epoch is None else ()
+        max_frames = page.max_frames(traced, saliency)
+        frames = history.trace_epochs(model, text, target=target, max_frames=max_frames) if epoch is None else ()
         _write_text(html, page.render_page(traced, lang=language, saliency=saliency, frames=frames))
     else:
         with ignore_closed_pipe():

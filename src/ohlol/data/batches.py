@@ -20,7 +20,7 @@ SORT_POOL_BATCHES = 64
 SHUFFLE_BLOCK = 1 << 10
 """Sequences in a block, which stay together when the blocks of a corpus are shuffled."""
 SHUFFLE_WINDOW = 1 << 20
-"""Sequences in a window of blocks, which are then shuffled one by one."""
+"""Sequences in a shuffle window, some of the shuffled blocks; its sequences are then shuffled one by one."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Batch:
     """(S, 2)."""
     continues_previous: bool = False
     """Whether these sequences continue those of the previous batch."""
-    places: NDArray[np.int64] | None = None
+    positions: NDArray[np.int64] | None = None
     """The positions of its steps in the whole batch of all processes, (S,); None where it is the whole batch."""
     total: int = 0
     """Steps of the whole batch."""
@@ -189,14 +189,14 @@ def _shared(batch: Batch, share: Share) -> Batch:
     if is_filler:  # every process must take part in the step: this one takes the first sequence, which does not count
         rank, size = 0, len(batch.rows)
     first = np.repeat(np.cumsum(batch.batch_sizes) - batch.batch_sizes, batch.batch_sizes)
-    places = np.flatnonzero((np.arange(batch.total) - first) % size == rank)
+    positions = np.flatnonzero((np.arange(batch.total) - first) % size == rank)
     batch_sizes = (batch.batch_sizes - rank + size - 1) // size
     return replace(
         batch,
-        inputs=batch.inputs[places],
+        inputs=batch.inputs[positions],
         batch_sizes=batch_sizes[batch_sizes > 0],
         rows=batch.rows[rank::size],
-        places=places,
+        positions=positions,
         is_filler=is_filler,
     )
 
@@ -223,10 +223,10 @@ class Buckets:
     """An epoch over separate sequences, as batches of about equal length in a random order.
 
     The sequences are shuffled and divided into pools; each pool is sorted by length and cut into batches, and the
-    batches are shuffled. The order is a pure function of the seed, which includes the epoch. With more than `window`
-    sequences, blocks of `block` consecutive sequences are shuffled first, and the sequences of one window of blocks
-    after another are shuffled as above: the order and the lengths of all sequences need not be in memory, and reads are
-    local. Without a seed the sequences of a window are sorted by length, longest first.
+    batches are shuffled. The order is a pure function of the seed, which includes the epoch. With more than
+    `shuffle_window` sequences, blocks of `block` consecutive sequences are shuffled first, and the sequences of one
+    window of blocks after another are shuffled as above: the order and the lengths of all sequences need not be in
+    memory, and reads are local. Without a seed the sequences of a window are sorted by length, longest first.
     """
 
     data: Dataset
@@ -234,24 +234,24 @@ class Buckets:
     seed: tuple[int, ...] | None = None
     share: Share = SINGLE_SHARE
     block: int = SHUFFLE_BLOCK
-    window: int = SHUFFLE_WINDOW
+    shuffle_window: int = SHUFFLE_WINDOW
     """A multiple of `block`."""
 
     def __post_init__(self) -> None:
         blocks = np.arange(len(self.data) // self.block)
-        if self.seed is not None and len(self.data) > self.window:
-            blocks = np.random.default_rng((*self.seed, SHUFFLE)).permutation(len(blocks))
+        if self.seed is not None and len(self.data) > self.shuffle_window:
+            blocks = np.random.default_rng((*self.seed, BLOCK_SHUFFLE_SEED)).permutation(len(blocks))
         object.__setattr__(self, "_blocks", blocks)
         object.__setattr__(self, "_window", (-1, []))
 
     def __len__(self) -> int:
-        full, rest = divmod(len(self.data), self.window)
-        return full * -(-self.window // self.batch_size) + -(-rest // self.batch_size)
+        full, rest = divmod(len(self.data), self.shuffle_window)
+        return full * -(-self.shuffle_window // self.batch_size) + -(-rest // self.batch_size)
 
     def __getitem__(self, index: int) -> Batch:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        window, number = divmod(index, -(-self.window // self.batch_size))
+        window, number = divmod(index, -(-self.shuffle_window // self.batch_size))
         cached, chunks = self._window  # pyright: ignore[reportAttributeAccessIssue]
         if cached != window:
             chunks = self._chunks(window)
@@ -261,10 +261,10 @@ class Buckets:
     def _rows(self, window: int) -> NDArray[np.int64]:
         """The sequences of a window, in the order of the corpus; those that fill no block are in the last window."""
         blocks: NDArray[np.int64] = self._blocks  # pyright: ignore[reportAttributeAccessIssue]
-        per_window = self.window // self.block
+        per_window = self.shuffle_window // self.block
         in_window = np.sort(blocks[window * per_window : (window + 1) * per_window])
         rows = (in_window[:, None] * self.block + np.arange(self.block)).ravel()
-        if (window + 1) * self.window > len(self.data):
+        if (window + 1) * self.shuffle_window > len(self.data):
             rows = np.concatenate([rows, np.arange(len(blocks) * self.block, len(self.data))])
         return rows
 
@@ -279,14 +279,15 @@ class Buckets:
         pool = self.batch_size * SORT_POOL_BATCHES
         chunks: list[NDArray[np.int64]] = []
         for start in range(0, len(order), pool):
-            some = order[start : start + pool]
-            some = rows[some[np.argsort(-lengths[some], kind="stable")]]
-            chunks += np.array_split(some, range(self.batch_size, len(some), self.batch_size))
+            pooled = order[start : start + pool]
+            by_length = rows[pooled[np.argsort(-lengths[pooled], kind="stable")]]
+            chunks += np.array_split(by_length, range(self.batch_size, len(by_length), self.batch_size))
         return [chunks[i] for i in rng.permutation(len(chunks))]
 
 
-SHUFFLE = 1 << 31
-"""Seeds the shuffle of the blocks; larger than the number of any window, which seeds that of the window's sequences."""
+BLOCK_SHUFFLE_SEED = 1 << 31
+"""The last part of the seed that shuffles the blocks; for the sequences of a window it is the number of the window,
+which is smaller."""
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,7 @@ class ContiguousBatches:
         return _filled(self.data, batch, self.data.inputs.values[batch.inputs + 1])
 
 
-def windows(data: Dataset, length: int, phase: int) -> Dataset:
+def bptt_windows(data: Dataset, length: int, phase: int) -> Dataset:
     """Cut every sequence into windows of at most `length` steps, the first of `phase` steps (0 to length - 1).
 
     For series longer than the number of steps that are backpropagated through; values are not copied.
@@ -344,7 +345,7 @@ def with_unknowns(
     keep: NDArray[np.float64],
     unk: int,
     rng: np.random.Generator,
-    places: NDArray[np.int64] | None = None,
+    positions: NDArray[np.int64] | None = None,
     total: int = 0,
 ) -> NDArray[np.int64]:
     """Replace each id by `unk` with probability 1 - keep[id], so that <unk> is trained on rare symbols.
@@ -352,7 +353,7 @@ def with_unknowns(
     Source: Kiperwasser and Goldberg, "Simple and accurate dependency parsing using bidirectional LSTM feature
     representations", TACL 4 (2016), with keep = n / (n + a).
 
-    Where the ids are part of a batch of `total` steps, at `places`, random numbers are drawn for the whole batch.
+    Where the ids are part of a batch of `total` steps, at `positions`, random numbers are drawn for the whole batch.
     """
-    draws = rng.random(len(ids)) if places is None else rng.random(total)[places]
+    draws = rng.random(len(ids)) if positions is None else rng.random(total)[positions]
     return np.where(draws < keep[ids], ids, unk)

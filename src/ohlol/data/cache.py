@@ -13,8 +13,9 @@ from ohlol.data.lines import name_of
 from ohlol.data.loading import DataPreparer, PreparedData, Source
 from ohlol.utils.errors import InputError
 
-WAYS = ("unknown", "spelled", "paired")
-"""Parts of the name of a cached corpus: what is encoded in addition to the symbols."""
+EXTRA_ENCODINGS = ("unknown", "spelled", "paired")
+"""Parts of the name of a cached corpus, for what is encoded in addition to the symbols: <unk>, the characters of words,
+and bigrams."""
 
 
 class CachedLoader:
@@ -53,8 +54,9 @@ class CachedLoader:
 
     def load(self, model: ModelSettings, training: TrainSettings) -> PreparedData:
         """The arrays for a model, as `DataPreparer.prepare`; one process at a time may call it for one folder."""
-        ways = zip(WAYS, (training.unk_probability, model.char_rnn_size, model.bigram_size), strict=True)
-        parts = [f"seed{training.seed}", f"dev{training.dev_fraction:g}", *(way for way, used in ways if used)]
+        used = (training.unk_probability, model.char_rnn_size, model.bigram_size)
+        encodings = [name for name, size in zip(EXTRA_ENCODINGS, used, strict=True) if size]
+        parts = [f"seed{training.seed}", f"dev{training.dev_fraction:g}", *encodings]
         name = "-".join(parts)
         if name not in self._loaded:
             folder = self.folder / name

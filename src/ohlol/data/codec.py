@@ -29,12 +29,12 @@ BIGRAM_MIN_COUNT = 2
 
 def supports_chars(kind: TargetKind, level: str | None) -> bool:
     """Whether a model for such data can read the characters of each word in addition to the word."""
-    return kind.are_labels and level == "word"
+    return kind.has_labels and level == "word"
 
 
 def supports_bigrams(kind: TargetKind, level: str | None) -> bool:
     """Whether a model for such data can read each character in pairs with its neighbours."""
-    return kind.are_labels and not kind.per_sequence and level == "char"
+    return kind.has_labels and not kind.per_sequence and level == "char"
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ class Codec:
                 scale=Scale.of(counts.inputs),
                 target_scale=Scale.of(counts.targets),
             )
-        min_count = WORD_MIN_COUNT if unknowns and kind.continue_text and level == "word" else 1
+        min_count = WORD_MIN_COUNT if unknowns and kind.continues_text and level == "word" else 1
         symbols = Vocab.from_counts(counts.symbols, unk=unknowns, min_count=min_count)
-        if kind.continue_text:
+        if kind.continues_text:
             return Codec(task, symbols, symbols)
         labels = Vocab.from_counts(counts.labels, unk=False)
         if joint_vocabulary:
@@ -142,14 +142,16 @@ class Codec:
         bigrams = Vocab.from_counts(counts.bigrams, unk=True, min_count=BIGRAM_MIN_COUNT) if with_bigrams else None
         return Codec(task, symbols, labels, chars, bigrams)
 
-    def layout(self, *, targets: bool = True) -> ArrayLayout:
+    def layout(self, *, with_targets: bool = True) -> ArrayLayout:
         """The arrays of data that this codec encoded, with or without their targets."""
         if self.kind.numeric:
-            return ArrayLayout(columns=len(self.columns), target_columns=len(self.target_columns) if targets else 0)
+            return ArrayLayout(
+                columns=len(self.columns), target_columns=len(self.target_columns) if with_targets else 0
+            )
         assert self.symbols is not None
         return ArrayLayout(
             inputs=len(self.symbols),
-            targets=len(self.labels) if targets and self.labels is not None and self.kind.are_labels else 0,
+            targets=len(self.labels) if with_targets and self.labels is not None and self.kind.has_labels else 0,
             chars=len(self.chars) if self.chars is not None else 0,
             bigrams=len(self.bigrams) if self.bigrams is not None else 0,
             per_sequence=self.kind.per_sequence,
@@ -170,12 +172,12 @@ class Codec:
         ends = np.cumsum(lengths)
         ids = self._ids(self.symbols, concatenate(sequences), data.places, ends, "symbol")
         inputs = Ragged(ids, np.concatenate([np.zeros(1, np.int64), ends]))
-        if self.kind.continue_text and len(inputs.values) < 2:
+        if self.kind.continues_text and len(inputs.values) < 2:
             raise InputError(
                 f"{data.places[0][0]}: a text of one symbol; the target is the next symbol, so it needs two"
             )
         targets = None
-        if data.targets is not None and self.kind.are_labels:
+        if data.targets is not None and self.kind.has_labels:
             assert self.labels is not None
             raw: Any = data.targets
             labels = list(raw) if self.kind.per_sequence else concatenate(raw)
@@ -185,8 +187,8 @@ class Codec:
         bigrams = None
         if self.bigrams is not None:
             pairs = self.bigrams.encode_pairs(with_edges(sequences)).astype(np.int64)
-            left = np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)
-            bigrams = np.stack([pairs[left], pairs[left + 1]], axis=1)
+            first_pairs = np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)
+            bigrams = np.stack([pairs[first_pairs], pairs[first_pairs + 1]], axis=1)
         return Dataset(inputs, targets, self.kind.per_sequence, word_ids, word_chars, bigrams)
 
     def ids(self, symbols: Sequence[str], file: str, line: int) -> NDArray[np.int64]:
@@ -250,7 +252,7 @@ class Codec:
                     for n, m, s in zip(self.target_columns, self.target_scale.mean, self.target_scale.std, strict=True)
                 ],
             }
-        labels = self.labels if self.kind.are_labels else None
+        labels = self.labels if self.kind.has_labels else None
         named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
         return {"task": self.task, **{k: v.to_json() for k, v in named.items() if v is not None}}
 
@@ -276,7 +278,7 @@ class Codec:
                     target_scale=_scale(targets),
                 )
             symbols = Vocab.from_json(data["symbols"])
-            labels = symbols if kind.continue_text else Vocab.from_json(data["labels"])
+            labels = symbols if kind.continues_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
             return Codec(task, symbols, labels, chars, bigrams)
         except (KeyError, TypeError, ValueError, RecursionError) as error:

@@ -132,7 +132,7 @@ class Lines(Iterator[Line]):
         return next((line for line in self.until(matches) if matches(line.text)), None)
 
     def until(self, matches: Callable[[str], bool]) -> list[Line]:
-        """The lines up to the first that matches; none is consumed."""
+        """The lines up to and including the first that matches, or all; none is consumed."""
         lines: list[Line] = []
         for line, _ in self._ahead:
             lines.append(line)

@@ -165,7 +165,7 @@ class DataPreparer:
             verify: whether the cache is compared with the files; a process that waited for it to be written need not.
 
         Raises:
-            InputError: the data cannot be read, or the dev data are of another kind.
+            InputError: the data cannot be read, or the validation data are of another kind.
         """
         if cache is not None and self.source.files:
             sources = encoded.sources_of(self.source.files, self.source.dev) if verify else ()
@@ -194,7 +194,7 @@ class DataPreparer:
         return corpus
 
     def _encode(self, raw: RawData, model: ModelSettings, training: TrainSettings) -> PreparedData:
-        """Split sequences into training data and dev data, fit the codec to the former, and encode both."""
+        """Split sequences into training data and validation data, fit the codec to the former, and encode both."""
         unknowns = bool(training.unk_probability)
         if self.source.dev is not None:
             train, dev = raw, sequences.read(self.source.dev, raw.settings)
@@ -214,7 +214,7 @@ class DataPreparer:
         return PreparedData(self.source, codec, raw.settings, train_data, dev_data, digest)
 
     def _trim(self, corpus: Encoded, model: ModelSettings) -> PreparedData:
-        """The arrays of an encoded corpus that a model reads, and the dev data of the source if it has any."""
+        """The arrays of an encoded corpus that a model reads, and the validation data of the source if it has any."""
         folder = self.source.corpus
         dev, digest = corpus.dev, corpus.data_sha256
         if self.source.dev is not None and store.is_corpus(self.source.dev):
@@ -231,7 +231,7 @@ class DataPreparer:
         elif self.source.dev is not None:
             dev = corpus.codec.encode(sequences.read(self.source.dev, corpus.settings))
             digest += fingerprint(dev)
-        if corpus.train.targets is None and not corpus.codec.kind.continue_text:
+        if corpus.train.targets is None and not corpus.codec.kind.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")
         train, dev = _drop_unused_arrays(corpus.train, model), None if dev is None else _drop_unused_arrays(dev, model)
         return PreparedData(self.source, corpus.codec, corpus.settings, train, dev, digest, mapped=True)

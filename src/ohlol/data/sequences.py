@@ -53,14 +53,14 @@ class RawData:
 
 
 def read(
-    paths: FilePath | Sequence[FilePath], settings: DataSettings | None = None, *, targets: bool = True
+    paths: FilePath | Sequence[FilePath], settings: DataSettings | None = None, *, with_targets: bool = True
 ) -> RawData:
     """Read files of one format.
 
     Args:
         paths: one or more files; "-" is standard input.
         settings: those chosen; what is None is inferred from the first file.
-        targets: whether the targets are read. Without them they may be missing from the files, and for a task with
+        with_targets: whether the targets are read. Without them they may be missing from the files, and for a task with
             labels a file may be plain text with a sequence in each line.
 
     Raises:
@@ -75,7 +75,7 @@ def read(
     starts: list[Place] = []
     for path in files:
         before = len(examples)
-        contents = _open(Lines(path), settings, targets)
+        contents = _open(Lines(path), settings, with_targets)
         settings = contents.settings
         if contents.series is not None:
             series.append(join_series(contents.series))
@@ -85,30 +85,32 @@ def read(
         if len(examples) == before:
             raise InputError(f"{name_of(path)}: no sequences; the file is empty")
     if series:
-        return _data_from_series(series, starts, settings, targets)
+        return _data_from_series(series, starts, settings, with_targets)
     kind = TARGET_KINDS[settings.task or ""]
-    has_targets = targets and not kind.shifted
+    has_targets = with_targets and not kind.shifted
     if has_targets:
         by_example: Any = (example.target for example in examples)
         labels = by_example if kind.per_sequence else chain.from_iterable(by_example)
         reader_of(settings).check_labels(name_of(files[0]), settings, labels)
-    return data_from_examples(examples, settings, targets=has_targets)
+    return data_from_examples(examples, settings, with_targets=has_targets)
 
 
-def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, targets: bool) -> RawData:
+def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, with_targets: bool) -> RawData:
     """The data of some sequences of symbols; settings are complete."""
-    labels: Any = [example.target for example in examples] if targets else None
+    labels: Any = [example.target for example in examples] if with_targets else None
     inputs = [example.input for example in examples]
     return RawData(settings.task or "", settings, inputs, labels, [example.place for example in examples])
 
 
-def _data_from_series(series: Sequence[Series], places: list[Place], settings: DataSettings, targets: bool) -> RawData:
-    rows = [one.targets for one in series if one.targets is not None]
+def _data_from_series(
+    series: Sequence[Series], places: list[Place], settings: DataSettings, with_targets: bool
+) -> RawData:
+    rows = [file_series.targets for file_series in series if file_series.targets is not None]
     return RawData(
         settings.task or "",
         settings,
-        [one.inputs for one in series],
-        rows if targets else None,
+        [file_series.inputs for file_series in series],
+        rows if with_targets else None,
         places,
         series[0].input_names,
         series[0].target_names,
@@ -121,7 +123,7 @@ def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Sym
     Raises:
         InputError: as `read` does, once the line is reached.
     """
-    contents = _open(Lines(path), check_settings(settings), targets=False)
+    contents = _open(Lines(path), check_settings(settings), with_targets=False)
     if contents.series is not None:
         yield join_series(contents.series).inputs, Place(name_of(path), 1)
         return
@@ -129,31 +131,31 @@ def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Sym
         yield example.input, example.place
 
 
-def resolve(path: FilePath, settings: DataSettings, *, targets: bool = True) -> DataSettings:
+def resolve(path: FilePath, settings: DataSettings, *, with_targets: bool = True) -> DataSettings:
     """The settings, completed with what is inferred from a file; raises InputError."""
     lines = Lines(path)
     reader, settings = _infer_format(lines, check_settings(settings))
-    return reader.resolve(lines, settings, targets=targets)
+    return reader.resolve(lines, settings, with_targets=with_targets)
 
 
-def examples(span: FilePath | FileRange, settings: DataSettings, *, targets: bool = True) -> Iterator[Example]:
+def examples(span: FilePath | FileRange, settings: DataSettings, *, with_targets: bool = True) -> Iterator[Example]:
     """The sequences of symbols of a file or of a part of it, one at a time; settings are complete.
 
     Raises:
         InputError: as `read` does, once the line is reached.
     """
-    contents = _open(Lines(span), settings, targets)
+    contents = _open(Lines(span), settings, with_targets)
     assert contents.examples is not None
     return contents.examples
 
 
-def series(path: FilePath, settings: DataSettings, *, targets: bool = True) -> Iterator[Series]:
+def series(path: FilePath, settings: DataSettings, *, with_targets: bool = True) -> Iterator[Series]:
     """The series of one file, some rows at a time; settings are complete.
 
     Raises:
         InputError: as `read` does, once the row is reached.
     """
-    contents = _open(Lines(path), settings, targets)
+    contents = _open(Lines(path), settings, with_targets)
     assert contents.series is not None
     return contents.series
 
@@ -171,7 +173,7 @@ def split_text(text: str, settings: DataSettings) -> Symbols:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(f"character {error.start + 1} of the text is not UTF-8; give text in UTF-8") from None
-    continues_text = settings.task is not None and TARGET_KINDS[settings.task].continue_text
+    continues_text = settings.task is not None and TARGET_KINDS[settings.task].continues_text
     symbols = (split_lines if continues_text else split_line)(nfc(text), settings.level)
     if not symbols:
         raise InputError("the text is empty; give one symbol at least")
@@ -198,7 +200,7 @@ def data_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[st
         raise InputError("no pairs; give one at least")
     task = default_task(TargetKind())
     settings = DataSettings(task=task, format=default_reader(task).name, level=level)
-    return data_from_examples(examples, settings, targets=True)
+    return data_from_examples(examples, settings, with_targets=True)
 
 
 def _pair_side(side: Any, pair: int, level: str) -> Symbols:
@@ -261,7 +263,7 @@ def _infer_format(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSet
     return reader_of(settings), settings
 
 
-def _open(lines: Lines, settings: DataSettings, targets: bool) -> Contents:
+def _open(lines: Lines, settings: DataSettings, with_targets: bool) -> Contents:
     """The sequences of a file, and the settings completed with what is inferred from it."""
     reader, settings = _infer_format(lines, settings)
-    return reader.open(lines, settings, targets=targets)
+    return reader.open(lines, settings, with_targets=with_targets)

@@ -1,4 +1,4 @@
-"""The dev data: the part of the data that is set apart for evaluation."""
+"""The validation data: the part of the data that is set apart for evaluation."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,13 +13,16 @@ MIN_SEQUENCES_TO_SPLIT = 20
 
 
 def split_dev(data: RawData, fraction: float, seed: int, *, unknowns: bool) -> tuple[RawData, RawData | None]:
-    """Split data into training data and dev data; the latter are None where there is too little to set apart.
+    """Split data into training and validation data; the latter are None where there is too little to set apart.
+
+    A sequence that was drawn for the validation data goes back to the training data if it has a label that these lack
+    or, without `unknowns`, a symbol that they lack. The validation data may therefore be less than `fraction`.
 
     Args:
         data: all data.
         fraction: of the data that is set apart, in [0, 0.5].
         seed: of the random choice.
-        unknowns: whether the vocabulary has an <unk> for symbols that only the dev data hold.
+        unknowns: whether the vocabulary has an <unk> for symbols that only the validation data hold.
     """
     if not fraction:
         return data, None
@@ -61,7 +64,7 @@ def _take(data: RawData, rows: Iterable[int]) -> RawData:
 
 
 def split_in_time(data: RawData, fraction: float) -> tuple[RawData, RawData | None]:
-    """Set apart the end of each text or series, so that no training data come after the dev data."""
+    """Set apart the end of each text or series, so that no training data come after the validation data."""
     early, late = (
         replace(data, inputs=[], targets=None, places=[]),
         replace(data, inputs=[], targets=None, places=[]),

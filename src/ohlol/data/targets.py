@@ -17,12 +17,12 @@ class TargetKind:
     """Whether inputs and targets are rows of numbers, instead of symbols."""
 
     @property
-    def are_labels(self) -> bool:
+    def has_labels(self) -> bool:
         """Whether targets are labels, which are read from the file and have a vocabulary of their own."""
         return not (self.shifted or self.numeric)
 
     @property
-    def continue_text(self) -> bool:
+    def continues_text(self) -> bool:
         """Whether the target is the symbol that follows."""
         return self.shifted and not self.numeric
 

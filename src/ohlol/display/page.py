@@ -87,7 +87,7 @@ def page_data(
         "bidirectional": any(layer.direction == "backward" for layer in trace.layers),
         "targets": trace.targets,
         "reduction": trace.reduction,
-        "has_head": trace.head is not None,
+        "logits_formula": _logits_formula(trace),
         "layers": [
             {
                 "layer": layer.layer,
@@ -187,6 +187,13 @@ def _top_labels(trace: Trace, n: int) -> list[tuple[str, float, float]]:
         k = trace.labels.index(target)
         order += [k] if k not in order else []
     return [(trace.labels[k], float(trace.logits[n, k]), float(trace.probabilities[n, k])) for k in order]
+
+
+def _logits_formula(trace: Trace) -> str:
+    """How the head computes the logits: by nothing, a linear layer, or something else."""
+    if trace.is_identity:
+        return "logits = h'"
+    return "logits = head(h')" if trace.head is None else "logits = W h' + b"
 
 
 def _is_right_to_left(symbols: tuple[str, ...]) -> bool:

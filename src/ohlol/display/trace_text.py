@@ -121,7 +121,7 @@ def describe_model(trace: Trace, lang: str) -> str:
     layers = max(layer.layer for layer in trace.layers) + 1
     parts = [translations.text("model", lang, cell=first.cell, layers=layers, hidden_size=first.W_hh.shape[1])]
     parts += [translations.text("bidirectional", lang)] if len(trace.layers) > layers else []
-    parts += [translations.text("no_head", lang)] if trace.head is None else []
+    parts += [translations.text("head_identity", lang)] if trace.is_identity else []
     return ("，" if lang == "zh" else ", ").join(parts)
 
 

@@ -11,7 +11,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     # the model
     "model": ("{cell}, {layers} x {hidden_size}", "{cell}，{layers} 层，隐藏维度 {hidden_size}"),
     "bidirectional": ("bidirectional", "双向"),
-    "no_head": ("no head: the hidden state is the logits", "没有输出头：隐藏状态就是 logits"),
+    "head_identity": ("head identity: the hidden state is the logits", "输出头 identity：隐藏状态就是 logits"),
     "difference": (
         "The equations and the model differ by at most {value}.",
         "按公式计算的结果与模型前向计算的结果最多相差 {value}。",
@@ -132,6 +132,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     # learning curves
     "curve_loss": ("loss, nats", "损失（奈特）"),
+    "curve_squared_error": ("loss, squared error of standardized values", "损失（标准化数值的均方误差）"),
     "curve_summed_loss": ("training loss, summed over a sequence", "训练损失，对一个序列求和"),
     "curve_metric": ("{name}", "指标：{name}"),
     "curve_grad_norm": ("gradient norm before clipping", "裁剪前的梯度范数"),

@@ -77,16 +77,16 @@ def measure_saturation(model: SequenceModel, codec: Codec, data: Dataset, device
     """
     was_training = model.training
     model.eval()
-    steps = PackedInputs.of(batches_in_order(codec, data)[0], device)
+    packed = PackedInputs.of(batches_in_order(codec, data)[0], device)
     with disable_tf32(device):
-        hidden, _ = model.hidden(model.encoder(steps), steps.batch_sizes, None)
+        hidden, _ = model.hidden(model.encoder(packed), packed.batch_sizes, None)
     model.train(was_training)
     return int((hidden.abs() > SATURATED).sum()) / hidden.numel()
 
 
 def batches_in_order(codec: Codec, data: Dataset, share: Share = SINGLE_SHARE) -> ContiguousBatches | Buckets:
     """The batches of an evaluation: a text in parallel streams, other sequences in batches of similar lengths."""
-    if TASKS[codec.task].targets.continue_text:
+    if TASKS[codec.task].targets.continues_text:
         return ContiguousBatches(data, EVAL_STREAMS, EVAL_BPTT, share)
     return Buckets(data, EVAL_BATCH, share=share)
 

@@ -9,7 +9,7 @@ from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import RATES
 from ohlol.utils.errors import InputError
 
-ORDER = ("loss", "summed_loss", "metric", "grad_norm", "saturation")
+ORDER = ("loss", "squared_error", "summed_loss", "metric", "grad_norm", "saturation")
 """The keys of the panels, in the order in which they are shown."""
 
 
@@ -50,7 +50,8 @@ class Panel:
 def load_curves(runs: Sequence[Path]) -> list[Panel]:
     """Load the panels of some runs: loss, main metric, gradient norm, saturation of the hidden state.
 
-    A loss that is a sum in training has a panel of its own. A quantity that an older run did not record is left out.
+    A training loss that is summed over a sequence has a panel of its own, and so has the squared error of a forecast. A
+    quantity that an older run did not record is left out.
 
     Raises:
         InputError: a path is no run directory, or a run has no finished epoch.
@@ -62,10 +63,11 @@ def load_curves(runs: Sequence[Path]) -> list[Panel]:
         if not lines:
             raise InputError(f"{run}: no epoch is finished yet, so there is nothing to draw")
         best = ([k for k, line in enumerate(lines) if line.get("best")] or [None])[-1]
-        metric = TASKS[config.task].metrics(codec).main_metric
+        task = TASKS[config.task]
+        metric, loss = task.metrics(codec).main_metric, "squared_error" if task.targets.numeric else "loss"
         for key, name, column, is_training in (
-            ("loss", "", "loss", False),
-            ("summed_loss" if config.training.loss_reduction == "sum" else "loss", "", "train_loss", True),
+            (loss, "", "loss", False),
+            ("summed_loss" if config.training.loss_reduction == "sum" else loss, "", "train_loss", True),
             ("metric", metric, metric, False),
             ("grad_norm", "", "grad_norm", True),
             ("saturation", "", "saturation", False),

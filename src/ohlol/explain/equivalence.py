@@ -23,12 +23,12 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.reference import weights_of
 from ohlol.utils.errors import InputError
 
-KINDS = tuple(spec.name for spec in torch_cells())
+CELL_NAMES = tuple(spec.name for spec in torch_cells())
 REFERENCE = "plain matrix products"
 TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 """The largest difference, relative to the largest value of the reference or 1, that the order of sums explains."""
-MAX_SIZE = 1024
-"""The maximum of each size; larger ones take long and test nothing more."""
+MAX_TENSOR_SIZE = 1024
+"""The maximum of each of I, H, T and B; larger ones take long and test nothing more."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def layer_from_cell(cell: torch.nn.RNNCellBase) -> torch.nn.RNNBase:
 
 
 def compare(
-    kind: str = "rnn",
+    cell: str = "rnn",
     *,
     input_size: int = 4,
     hidden_size: int = 4,
@@ -124,24 +124,24 @@ def compare(
     """Compare the implementations with random weights.
 
     Args:
-        kind: one of `KINDS`.
+        cell: one of `CELL_NAMES`.
         input_size, hidden_size, seq_len, batch_size: I, H, T and B.
         seed: the seed of weights and inputs.
 
     Raises:
-        InputError: an unknown kind, or a size out of range.
+        InputError: an unknown cell, or a size out of range.
 
     >>> compare("gru").agrees
     True
     """
-    if kind not in KINDS:
-        raise InputError(f"`cell` is {kind!r}; it must be one of {', '.join(KINDS)}")
+    if cell not in CELL_NAMES:
+        raise InputError(f"`cell` is {cell!r}; it must be one of {', '.join(CELL_NAMES)}")
     sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
     for name, size in sizes.items():
-        if not 1 <= size <= MAX_SIZE:
-            raise InputError(f"`{name}` is {size}; it must be from 1 to {MAX_SIZE}")
+        if not 1 <= size <= MAX_TENSOR_SIZE:
+            raise InputError(f"`{name}` is {size}; it must be from 1 to {MAX_TENSOR_SIZE}")
     random = torch.Generator().manual_seed(seed)
-    spec = CELLS[kind]
+    spec = CELLS[cell]
     bound = hidden_size**-0.5  # the bound of torch's own initial weights
 
     def draw(*shape: int) -> Tensor:

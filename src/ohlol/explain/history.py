@@ -38,7 +38,11 @@ def load_epoch(model: TrainedModel, epoch: int) -> TrainedModel:
 
 
 def trace_epochs(
-    model: TrainedModel, sequence: str | Sequence[str], *, target: str | Sequence[str] | None = None, most: int = 64
+    model: TrainedModel,
+    sequence: str | Sequence[str],
+    *,
+    target: str | Sequence[str] | None = None,
+    max_frames: int = 64,
 ) -> tuple[Frame, ...]:
     """Trace one sequence with the weights of every snapshot, in order; empty where the run has no snapshots.
 
@@ -46,7 +50,7 @@ def trace_epochs(
         model: the model of a run directory.
         sequence: the input.
         target: the correct labels, as for `ohlol.explain.trace.trace`.
-        most: the maximum number of frames: the first, the best and the last, and others evenly spaced.
+        max_frames: the maximum number of frames: the first, the best and the last, and others evenly spaced.
 
     Raises:
         InputError: a snapshot cannot be read, or the sequence does not fit the model.
@@ -56,23 +60,23 @@ def trace_epochs(
         return ()
     best = [line["epoch"] for line in metrics_log.read_metrics(model.run) if line.get("best") is True][-1:]
     frames: list[Frame] = []
-    for epoch in _select(epochs, [e for e in best if e in epochs], most):
+    for epoch in _select(epochs, [e for e in best if e in epochs], max_frames):
         at_epoch = load_epoch(model, epoch)
         epoch_trace = trace(at_epoch, sequence, target=target)
         frames.append(Frame(epoch, epoch_trace, compute_saliency(at_epoch, sequence), [epoch] == best))
     return tuple(frames)
 
 
-def _select(epochs: list[int], required: list[int], most: int) -> list[int]:
-    """Select at most so many epochs, evenly spaced, with the first, the last and the required ones.
+def _select(epochs: list[int], required: list[int], count: int) -> list[int]:
+    """Select at most `count` epochs, evenly spaced, with the first, the last and the required ones.
 
     >>> _select([0, 1, 2, 3, 4, 5, 6, 7, 8], [7], 4)
     [0, 3, 7, 8]
     """
-    if len(epochs) <= most:
+    if len(epochs) <= count:
         return epochs
     selected = {epochs[-1], *required, epochs[0]}
-    for k in range(1, most - 1):
-        if len(selected) < most:
-            selected.add(epochs[round(k * (len(epochs) - 1) / (most - 1))])
+    for k in range(1, count - 1):
+        if len(selected) < count:
+            selected.add(epochs[round(k * (len(epochs) - 1) / (count - 1))])
     return sorted(selected)

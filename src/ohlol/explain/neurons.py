@@ -102,7 +102,7 @@ def record_states(model: TrainedModel, text: str | Sequence[str]) -> NeuronState
     Raises:
         InputError: the text does not fit the model, or is shorter than `MIN_SYMBOLS`.
     """
-    symbols, steps = encode_sequence(model, text)
+    symbols, packed = encode_sequence(model, text)
     if len(symbols) < MIN_SYMBOLS:
         raise InputError(
             f"the text has {len(symbols)} symbols; at least {MIN_SYMBOLS} are needed to find what neurons track, "
@@ -112,7 +112,7 @@ def record_states(model: TrainedModel, text: str | Sequence[str]) -> NeuronState
     model = model.on_cpu
     network, was_training = model.network, model.network.training
     network.eval()
-    _, unrolled_layers = unroll_model(network, network.encoder(steps)[:MAX_SYMBOLS])
+    _, unrolled_layers = unroll_model(network, network.encoder(packed)[:MAX_SYMBOLS])
     network.train(was_training)
     names, neurons, rows = cells.CELLS[network.settings.cell].states, list[Neuron](), list[Rows]()
     for unrolled in unrolled_layers:

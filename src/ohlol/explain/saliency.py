@@ -71,13 +71,13 @@ def compute_saliency(model: TrainedModel, sequence: str | Sequence[str]) -> Sali
     >>> bool((saliency.gradient[0, 1:] == 0).all())  # the first prediction depends on the first letter only
     True
     """
-    symbols, steps = encode_sequence(model, sequence)
+    symbols, packed = encode_sequence(model, sequence)
     symbols = symbols[-MAX_STEPS:] if len(symbols) > MAX_STEPS else symbols
     model = model.on_cpu
     network, was_training = model.network, model.network.training
     network.eval()
     with torch.no_grad():
-        x = network.encoder(steps)[-MAX_STEPS:]
+        x = network.encoder(packed)[-MAX_STEPS:]
     predicted = _predict(network, x)
     gradient = _gradients(network, x, predicted)
     ablation = _ablations(network, x, predicted)

@@ -118,7 +118,9 @@ class Trace:
     layers: tuple[LayerTrace, ...]
     """The first layer first, forward before backward."""
     head: tuple[Numbers, Numbers] | None
-    """Weight (K, D*H) and bias (K,) of the linear head; None where the hidden state is the logits."""
+    """Weight (K, D*H) and bias (K,) of the head's `projection`; None where the head has none, such as `identity`."""
+    is_identity: bool
+    """Whether the logits are the hidden states themselves, as in the head `identity`."""
     logits: Numbers
     """(N, K)."""
     probabilities: Numbers
@@ -217,18 +219,18 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
     >>> "".join(hello.predicted), hello.layers[0].after["h"].shape, hello.difference < 1e-5
     ('ohlol', (5, 4), True)
     """
-    symbols, steps = encode_sequence(model, sequence)
+    symbols, packed = encode_sequence(model, sequence)
     model = model.on_cpu
     network, labels = model.network, model.codec.labels
     assert labels is not None
     was_training = network.training
     network.eval()
     with torch.no_grad():
-        vectors = network.encoder(steps)
-        model_logits, model_states = network(steps)
-        model_outputs, _ = network.hidden(vectors, steps.batch_sizes, None)
+        vectors = network.encoder(packed)
+        model_logits, model_states = network(packed)
+        model_outputs, _ = network.hidden(vectors, packed.batch_sizes, None)
     network.train(was_training)
-    prediction_sizes = network.prediction_sizes(steps.batch_sizes)
+    prediction_sizes = network.prediction_sizes(packed.batch_sizes)
     target_ids = _targets(model, symbols, target)
     logits, unrolled_layers = unroll_model(network, vectors.double().requires_grad_())
     losses = total = None
@@ -260,6 +262,7 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         labels=names,
         layers=layers,
         head=None if projection is None else (_numpy(projection[0]), _numpy(projection[1])),
+        is_identity=network.head.is_identity,
         logits=_numpy(logits),
         probabilities=_numpy(network.head.probabilities(logits, prediction_sizes)),
         predicted=tuple(names[k] for k in network.head.decode(logits, prediction_sizes).tolist()),

@@ -67,7 +67,7 @@ def predict_corpus(
 def _begin(model: TrainedModel, folder: Path, corpus: Encoded, out: Path, output_format: str, n_best: int) -> None:
     """Check that model, corpus and directory fit together, and write the index."""
     make_writer(model, output_format)
-    if not model.targets.are_labels:
+    if not model.targets.has_labels:
         raise InputError(f"this model's task is {model.task}, which has no labels to predict for a corpus")
     if corpus.codec != model.codec:
         raise InputError(
@@ -111,7 +111,7 @@ def _predict_shard(
 ) -> Iterator[Prediction]:
     """The predictions of a shard, in the order of its sequences."""
     shard = corpus.manifest.shards[number]
-    layout = model.codec.layout(targets="targets.npy" in shard.files)
+    layout = model.codec.layout(with_targets="targets.npy" in shard.files)
     data = store.open_part(folder, replace(corpus.manifest, shards=(shard,)), shard.part, layout)
     assert data is not None
     data = replace(data, targets=None)

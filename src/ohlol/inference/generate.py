@@ -99,9 +99,9 @@ def _generate_in_python(
     """Ids drawn one by one from the model's own forward pass."""
     state = None
     for number in range(length):
-        steps = PackedInputs(to_device(ids, network.device), torch.ones(len(ids), dtype=torch.int64))
+        packed = PackedInputs(to_device(ids, network.device), torch.ones(len(ids), dtype=torch.int64))
         with disable_tf32(network.device):
-            output, state = network(steps, state)
+            output, state = network(packed, state)
         if not network.head.decodes_by_argmax:  # logits of the probabilities that the head defines
             output = network.head.probabilities(output[-1:]).log()
         logits = output[-1].cpu()  # drawn on the CPU, so that a seed gives the same text on every device

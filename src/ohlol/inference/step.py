@@ -99,7 +99,7 @@ class StreamOutput:
 
 def excluded_label(codec: Codec) -> int | None:
     """The id of the label that is never predicted: <unk>, where the target is the symbol that follows."""
-    return codec.symbols.unk if codec.symbols is not None and TARGET_KINDS[codec.task].continue_text else None
+    return codec.symbols.unk if codec.symbols is not None and TARGET_KINDS[codec.task].continues_text else None
 
 
 def decode(head: Head, logits: Tensor, exclude: int | None) -> list[int]:

@@ -191,9 +191,9 @@ class StreamBatch:
         encoded = [self._encode(symbol) for symbol in symbols]
         if not encoded:
             raise InputError("there is nothing to read: give one symbol at least")
-        steps = self._steps([value for value, _ in encoded])._replace(batch_sizes=torch.ones(len(encoded)).long())
+        packed = self._pack([value for value, _ in encoded])._replace(batch_sizes=torch.ones(len(encoded)).long())
         state = tuple(s[slot].unsqueeze(1) for s in self._state)  # (L, H) -> (L, 1, H)
-        hidden, state = self._network.hidden(self._network.encoder(steps), steps.batch_sizes, state)
+        hidden, state = self._network.hidden(self._network.encoder(packed), packed.batch_sizes, state)
         head = self._head
         logits = head(hidden)
         for kept, new in zip(self._state, state, strict=True):
@@ -307,7 +307,7 @@ class StreamBatch:
             raise InputError(f"column {columns[wrong[0]]} is {values[wrong[0]]}, not a finite number in range")
         return scaled
 
-    def _steps(self, values: list[Any]) -> PackedInputs:
+    def _pack(self, values: list[Any]) -> PackedInputs:
         """One step of n sequences, as the encoder takes it."""
         ones = torch.tensor([len(values)])
         if self._codec.scale is not None:
@@ -325,7 +325,7 @@ class StreamBatch:
         if kernel is not None:
             inputs: Any = [id for id, _ in values] if kernel.by_id else None
             if inputs is None:
-                inputs = self._network.encoder(self._steps(values)).contiguous()
+                inputs = self._network.encoder(self._pack(values)).contiguous()
             logits, best = kernel.step(slots, inputs, *self._state)
             if not self._projects:  # the kernel returned the hidden states
                 logits = self._head(logits)
@@ -333,7 +333,7 @@ class StreamBatch:
                 return logits, best
             return logits, decode(self._head, logits, None)
         state = tuple(s[slots].transpose(0, 1).contiguous() for s in self._state)  # (n, L, H) -> (L, n, H)
-        logits, state = self._network(self._steps(values), state)
+        logits, state = self._network(self._pack(values), state)
         for kept, new in zip(self._state, state, strict=True):
             kept[slots] = new.transpose(0, 1)
         return logits, decode(self._head, logits, None)

@@ -124,7 +124,7 @@ class TrainedModel:
         if corpus.codec != self.codec:
             raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
         data = corpus.dev or corpus.train
-        if data.targets is None and not self.targets.continue_text:
+        if data.targets is None and not self.targets.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again with its targets")
         return data
 
@@ -150,8 +150,8 @@ class TrainedModel:
             texts: strings, or lists of symbols.
             n_best: how many labels `Prediction.best` holds at each step, for all sequences or for each.
         """
-        if not self.targets.are_labels:
-            method = self.generate if self.targets.continue_text else self.forecast
+        if not self.targets.has_labels:
+            method = self.generate if self.targets.continues_text else self.forecast
             raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
         inputs = texts.inputs if isinstance(texts, RawData) else texts
         batch: list[tuple[Any, int]] = []
@@ -199,7 +199,7 @@ class TrainedModel:
         Raises:
             InputError: the model does not predict the symbol that follows, or an argument is out of its range.
         """
-        if not self.targets.continue_text:
+        if not self.targets.continues_text:
             raise InputError(
                 f"this model's task is {self.task}; only a model that predicts the next symbol generates text"
             )
@@ -224,7 +224,7 @@ class TrainedModel:
         if not self.targets.numeric:
             raise InputError(f"this model's task is {self.task}; it does not predict numbers")
         check_steps(self.codec, steps)
-        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data, targets=False)
+        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data, with_targets=False)
         return forecast(self.network, self.codec, raw, steps)
 
 

@@ -134,9 +134,9 @@ def save_run(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None
         InputError: the directory exists and `overwrite` is not set, or it cannot be written.
     """
     with ExitStack() as stack:
-        run_directory.create(out, overwrite=overwrite, held=stack, trains=False)
+        run_directory.create(out, overwrite=overwrite, resources=stack, trains=False)
         write_json(out / "config.json", model.config.to_json())
         write_json(out / "vocab.json", model.codec.to_json())
         run_directory.save_model(out, model.network)
         parameters = sum(p.numel() for p in model.network.parameters())
-        write_utf8(out / "README.md", format_model_card(model.config, parameters, out, held_out=False))
+        write_utf8(out / "README.md", format_model_card(model.config, parameters, out, has_validation_data=False))

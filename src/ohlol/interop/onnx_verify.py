@@ -90,13 +90,13 @@ class OnnxModel(torch.nn.Module):
         rows = settings.num_layers * (2 if settings.bidirectional else 1)
         return tuple(torch.zeros(rows, B, settings.hidden_size) for _ in self.states)
 
-    def forward(self, steps: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
+    def forward(self, packed: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
         """The logits (S, K), or (B, K) where a sequence has one label, and the state, as `SequenceModel.forward`."""
-        padding = _Padding(steps.batch_sizes.numpy())
+        padding = _Padding(packed.batch_sizes.numpy())
         B = len(padding.lengths)
         state = self.initial_state(B) if state is None else state
         feed = {n: s.contiguous().numpy() for n, s in zip(self.states, state, strict=True)}
-        feed |= {name: padding.pad(value) for name, value in self._inputs(steps).items()}
+        feed |= {name: padding.pad(value) for name, value in self._inputs(packed).items()}
         if self.step:
             feed |= {name: value[:, 0] for name, value in feed.items() if name not in self.states}
         else:
@@ -109,18 +109,18 @@ class OnnxModel(torch.nn.Module):
             logits = padding.pack(logits)
         return torch.from_numpy(logits), tuple(torch.from_numpy(s) for s in final)
 
-    def _inputs(self, steps: PackedInputs) -> dict[str, Array]:
+    def _inputs(self, packed: PackedInputs) -> dict[str, Array]:
         """The inputs of the graph at each packed step, (S, ...)."""
         if self.model.codec.scale is not None:
-            return {"rows": self.model.codec.scale.undo(steps.inputs.numpy())}
-        inputs: dict[str, Array] = {"ids": steps.inputs.numpy()}
-        if steps.bigrams is not None and self.model.network.encoder.reads_bigrams:
-            inputs["pairs"] = steps.bigrams.numpy()
-        if steps.word_chars is not None:
-            words = _Padding(steps.word_chars.batch_sizes.numpy())
-            word_ids = steps.word_chars.word_ids.numpy()
+            return {"rows": self.model.codec.scale.undo(packed.inputs.numpy())}
+        inputs: dict[str, Array] = {"ids": packed.inputs.numpy()}
+        if packed.bigrams is not None and self.model.network.encoder.reads_bigrams:
+            inputs["pairs"] = packed.bigrams.numpy()
+        if packed.word_chars is not None:
+            words = _Padding(packed.word_chars.batch_sizes.numpy())
+            word_ids = packed.word_chars.word_ids.numpy()
             inputs |= {
-                "characters": words.pad(steps.word_chars.chars.numpy())[word_ids],
+                "characters": words.pad(packed.word_chars.chars.numpy())[word_ids],
                 "letters": words.lengths[word_ids],
             }
         return inputs
@@ -229,18 +229,18 @@ def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.ra
     if sizes.numeric:
         inputs = random.standard_normal((N, sizes.inputs)).astype(np.float32)
         return PackedInputs.of(gather(Dataset(Ragged(inputs, offsets)), np.arange(len(lengths))))
-    steps = PackedInputs.of(
+    packed = PackedInputs.of(
         gather(Dataset(Ragged(random.integers(0, sizes.inputs, N), offsets)), np.arange(len(lengths)))
     )
     if encoder.reads_bigrams:
-        steps = steps._replace(bigrams=torch.from_numpy(random.integers(0, sizes.bigrams, (N, 2))))
+        packed = packed._replace(bigrams=torch.from_numpy(random.integers(0, sizes.bigrams, (N, 2))))
     if encoder.reads_chars:
         letters = random.integers(1, LONGEST_WORD + 1, N)
         words = Ragged(random.integers(0, sizes.chars, letters.sum()), np.cumsum([0, *letters], dtype=np.int64))
-        packed = pack_words(np.arange(N), words)
-        arrays = (packed.chars, packed.batch_sizes, packed.word_ids)
-        steps = steps._replace(word_chars=WordChars(*(torch.from_numpy(array) for array in arrays)))
-    return steps
+        word_batch = pack_words(np.arange(N), words)
+        arrays = (word_batch.chars, word_batch.batch_sizes, word_batch.word_ids)
+        packed = packed._replace(word_chars=WordChars(*(torch.from_numpy(array) for array in arrays)))
+    return packed
 
 
 def quantize(model: TrainedModel, graph: bytes) -> bytes:

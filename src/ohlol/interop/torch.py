@@ -250,7 +250,7 @@ def build_model(
     inputs = _check_names(symbols, V, "symbols", [f"x{i + 1}" for i in range(V)] if targets.numeric else None, source)
     default = inputs if parts.outputs == V and targets.shifted else None
     outputs = _check_names(labels, parts.outputs, "labels", default, source)
-    if targets.continue_text and outputs != inputs:
+    if targets.continues_text and outputs != inputs:
         raise InputError(
             f"{source}: has {V} symbols and {parts.outputs} outputs; the task {task} has a logit for each symbol"
         )
@@ -259,7 +259,7 @@ def build_model(
         codec = Codec(task, columns=inputs, target_columns=outputs, scale=scale, target_scale=target_scale)
     else:
         vocab = _build_vocab(inputs, source)
-        codec = Codec(task, vocab, vocab if targets.continue_text else _build_vocab(outputs, source))
+        codec = Codec(task, vocab, vocab if targets.continues_text else _build_vocab(outputs, source))
     by_character = bool(symbols) and all(len(name) == 1 for name in inputs if name != UNK)  # numbers from 0 are words
     level = None if targets.numeric else "char" if by_character else "word"
     settings = ModelSettings(

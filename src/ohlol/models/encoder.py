@@ -1,7 +1,7 @@
 """The encoder: symbols become vectors, one-hot or embedded; rows of numbers are passed on.
 
-Shapes: S steps of a packed batch, I size of the vectors, H units of the character RNN, W distinct words, N size of a
-bigram's embedding.
+Shapes: S steps of a packed batch, I size of the vectors, H units of the character RNN, H2 = 2 * H in both directions,
+W distinct words, N size of a bigram's embedding.
 """
 
 import torch
@@ -60,20 +60,20 @@ class Encoder(torch.nn.Module):
         drops = self.training and self.dropout.p > 0
         return not (self.numeric or self.reads_chars or self.reads_bigrams or drops)
 
-    def forward(self, steps: PackedInputs) -> Float[Tensor, "S I"]:
+    def forward(self, packed: PackedInputs) -> Float[Tensor, "S I"]:
         """The vector of each step."""
         if self.numeric:
-            vectors = steps.inputs
+            vectors = packed.inputs
         elif self.onehot:
-            vectors = one_hot(steps.inputs, self.size).to(torch.get_default_dtype())
+            vectors = one_hot(packed.inputs, self.size).to(torch.get_default_dtype())
         else:
-            vectors = self.embedding(steps.inputs)
+            vectors = self.embedding(packed.inputs)
         if self.reads_chars:
-            vectors = torch.cat([vectors, self.encode_words(steps.word_chars)], dim=1)
+            vectors = torch.cat([vectors, self.encode_words(packed.word_chars)], dim=1)
         if self.reads_bigrams:
-            if steps.bigrams is None:
+            if packed.bigrams is None:
                 raise ValueError("this model reads bigrams; give PackedInputs with `bigrams`")
-            bigrams = self.bigrams(steps.bigrams).flatten(1)  # (S, 2, N) -> (S, 2N)
+            bigrams = self.bigrams(packed.bigrams).flatten(1)  # (S, 2, N) -> (S, 2N)
             vectors = torch.cat([vectors, bigrams], dim=1)
         return self.dropout(vectors)
 

@@ -89,15 +89,15 @@ class SequenceModel(torch.nn.Module):
             self._tie_weights()
         return self
 
-    def forward(self, steps: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
+    def forward(self, packed: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
         """The logits of every step, (S, K), or of every sequence, (B, K); and the state after the last step.
 
         Args:
-            steps: the packed input.
+            packed: the packed input.
             state: the state to start from, each (L*D, B, H); zeros without it.
         """
-        looked_up = self._run_lookup(steps, state)
-        hidden, state = looked_up or self.hidden(self.encoder(steps), steps.batch_sizes, state)
+        looked_up = self._run_lookup(packed, state)
+        hidden, state = looked_up or self.hidden(self.encoder(packed), packed.batch_sizes, state)
         return self.head(self.dropout(self.head_inputs(hidden, state))), state
 
     def head_inputs(self, hidden: Tensor, state: LayerStates) -> Tensor:
@@ -110,20 +110,20 @@ class SequenceModel(torch.nn.Module):
         """The batch sizes that the head takes: those of the steps, or None where each sequence has one prediction."""
         return None if self.sizes.per_sequence else batch_sizes
 
-    def _run_lookup(self, steps: PackedInputs, state: LayerStates | None) -> tuple[Tensor, LayerStates] | None:
+    def _run_lookup(self, packed: PackedInputs, state: LayerStates | None) -> tuple[Tensor, LayerStates] | None:
         """The layers over symbols that are looked up in a table of projections; None where that is not possible."""
         encoder = self.encoder
         if isinstance(self.layers, CellLoop) or not encoder.is_lookup:
             return None
-        dense = _dense_shape(steps.batch_sizes, len(steps.inputs))
-        ids = steps.inputs if dense is None else steps.inputs.view(dense)
+        dense = _dense_shape(packed.batch_sizes, len(packed.inputs))
+        ids = packed.inputs if dense is None else packed.inputs.view(dense)
         vectors = None if encoder.onehot else encoder.embedding.weight
         hx = state if state is None or len(state) == 2 else state[0]
-        result = nn.over_symbols(self.layers, ids, vectors, steps.batch_sizes, hx)
+        result = nn.over_symbols(self.layers, ids, vectors, packed.batch_sizes, hx)
         if result is None:
             return None
         output, final = result
-        return output.reshape(len(steps.inputs), -1), final if isinstance(final, tuple) else (final,)
+        return output.reshape(len(packed.inputs), -1), final if isinstance(final, tuple) else (final,)
 
     def make_sequence_stepper(self, exclude: int | None = None) -> SequenceStepper | None:
         """A stepper that reads symbols and draws the next ones in the kernels; None where these cannot run the model.

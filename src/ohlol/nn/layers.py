@@ -231,7 +231,7 @@ class _Accelerated:
         reason = _fallback_reason(self, input, hx)
         if not reason:
             return _run(self, input, hx)
-        # Torch's LSTM by oneDNN reads weights that do not fit outside of their memory; its other path checks them.
+        # With weights of the wrong shape, torch's oneDNN LSTM reads out of bounds; its other path checks the shapes.
         avoids_onednn = reason.startswith(UNFIT_WEIGHTS) and self.mode in _PAIR_MODES
         avoids_cudnn = _uses_cudnn_dropout(self)
         if not avoids_onednn and not avoids_cudnn:

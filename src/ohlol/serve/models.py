@@ -79,7 +79,7 @@ class ServedModel:
         """The description of the model that clients get."""
         settings, codec = self.model.config.model, self.model.codec
         example = next((source for source, _ in self.model.config.pairs), None)
-        labels = codec.labels if self.model.targets.are_labels else None
+        labels = codec.labels if self.model.targets.has_labels else None
         return {
             "name": self.name,
             "task": self.model.task,
@@ -116,7 +116,7 @@ class ServedModel:
     def count_work(self, symbols: Symbols, n_best: int) -> int:
         """The work to predict a sequence: labels of each symbol, or of the whole sequence."""
         targets = self.model.targets
-        labels_per_step = n_best if targets.are_labels and not targets.per_sequence else 1
+        labels_per_step = n_best if targets.has_labels and not targets.per_sequence else 1
         return max(count_work(self.model, symbols, labels_per_step), n_best)
 
 

@@ -133,8 +133,8 @@ async def predict(model: ModelDependency, body: schemas.Predict, service: Servic
     if not 0 < len(inputs) <= limits.max_sequences:
         raise HTTPException(422, f"inputs: {len(inputs)} sequences; it must be from 1 to {limits.max_sequences}")
     targets = model.model.targets
-    if not targets.are_labels:
-        instead = "generate" if targets.continue_text else "predict with rows"
+    if not targets.has_labels:
+        instead = "generate" if targets.continues_text else "predict with rows"
         raise HTTPException(422, f"this model's task is {model.model.task}, which has no labels: use {instead}")
     sequences = [_parse_symbols(model, text, service, f"inputs[{i}]: ") for i, text in enumerate(inputs)]
     work = sum(model.count_work(symbols, body.n_best) for symbols in sequences)

@@ -111,18 +111,20 @@ class EventCallback(Callback):
 
 @torch.no_grad()
 def compute_output(model: TrainedModel, text: str) -> dict[str, Any]:
-    """The labels, their probabilities and the last layer's hidden states (T, H) over one sequence."""
-    _, steps = encode_sequence(model, text)
+    """The decoded labels, their probabilities and the last layer's hidden states (T, H) over one sequence."""
+    _, packed = encode_sequence(model, text)
     network, labels = model.network, model.codec.labels
     assert labels is not None
     was_training = network.training
     network.eval()
-    hidden, _ = network.hidden(network.encoder(steps), steps.batch_sizes, None)
-    values, indices = network.head.n_best(network.head(hidden), 1, steps.batch_sizes)
+    hidden, _ = network.hidden(network.encoder(packed), packed.batch_sizes, None)
+    logits = network.head(hidden)
+    predicted = network.head.decode(logits, packed.batch_sizes)
+    probabilities = network.head.probabilities(logits, packed.batch_sizes).gather(1, predicted[:, None])[:, 0]
     network.train(was_training)
     return {
-        "labels": labels.decode(indices[:, 0].tolist()),
-        "probabilities": [round(p, DIGITS) for p in values[:, 0].tolist()],
+        "labels": labels.decode(predicted.tolist()),
+        "probabilities": [round(p, DIGITS) for p in probabilities.tolist()],
         "hidden": [[round(v, DIGITS) for v in row] for row in hidden.tolist()],
     }
 

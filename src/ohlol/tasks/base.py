@@ -18,16 +18,19 @@ class Task:
     """The value of the setting `task`."""
     targets: TargetKind
     """The kind of the targets, by which data are split, encoded and batched."""
-    head: str
-    """The name of the head a model of this task has by default."""
     metrics: Callable[[Codec], MetricAccumulator]
     """Creates the metric accumulator."""
     defaults: Callable[[str], tuple[ModelSettings, TrainSettings]]
-    """The settings for a file alone, by the level of its symbols, "char" or "word"."""
+    """The settings for a file alone, by the level of its symbols, "char" or "word"; the head is the same for both."""
     search_space: Callable[[str], tuple[str, ...]]
     """The ranges that `tune` searches by default, by level, as its `search` takes them."""
     usage: str
     """The command that uses a model of this task, for the model card; `{run}` stands for its directory."""
+
+    @property
+    def head(self) -> str:
+        """The name of the head of the default settings."""
+        return self.defaults("char")[0].head
 
     @property
     def trains_in_windows(self) -> bool:

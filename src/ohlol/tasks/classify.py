@@ -39,7 +39,6 @@ register(
     Task(
         name="classify",
         targets=TargetKind(per_sequence=True),
-        head="softmax",
         metrics=ClassifyMetrics,
         defaults=default_settings,
         search_space=search_space,

@@ -40,8 +40,8 @@ class ForecastMetrics(MetricAccumulator):
     def metrics(self) -> Metrics:
         """RMSE, MAE and loss."""
         return {
-            "rmse": float(np.sqrt(self.squared / self.steps).mean()),
-            "mae": float((self.absolute / self.steps).mean()),
+            "rmse": float(np.sqrt(self.squared / self.predictions).mean()),
+            "mae": float((self.absolute / self.predictions).mean()),
             "loss": self.mean_loss,
         }
 
@@ -61,7 +61,6 @@ register(
     Task(
         name="forecast",
         targets=TargetKind(shifted=True, numeric=True),
-        head="regression",
         metrics=ForecastMetrics,
         defaults=default_settings,
         search_space=search_space,

@@ -93,7 +93,6 @@ register(
     Task(
         name="label",
         targets=TargetKind(),
-        head="softmax",
         metrics=StepLabelMetrics,
         defaults=default_settings,
         search_space=search_space,

@@ -29,13 +29,13 @@ class MetricAccumulator(ABC):
         codec: of the model: its labels, or the scales of its numbers.
     """
 
-    summed: ClassVar[tuple[str, ...]] = ("loss", "steps", "sequences")
+    summed: ClassVar[tuple[str, ...]] = ("loss", "predictions", "sequences")
     """Attributes that add up over processes: numbers or arrays."""
 
     def __init__(self, codec: Codec):
         self.loss = 0.0
-        self.steps = 0
-        """Predictions that were counted."""
+        self.predictions = 0
+        """The number of predictions: one for each step, or one for each sequence."""
         self.sequences = 0
 
     @property
@@ -48,10 +48,10 @@ class MetricAccumulator(ABC):
         """How often each target, a row, was predicted as each label, a column, (K, K); None if that is not counted."""
         return None
 
-    def add_loss(self, loss: float, steps: int) -> None:
-        """Add the sum of the losses of some predictions, in nats."""
+    def add_loss(self, loss: float, predictions: int) -> None:
+        """Add the sum of the losses of some predictions: in nats for labels, squared errors of scaled numbers."""
         self.loss += loss
-        self.steps += steps
+        self.predictions += predictions
 
     @abstractmethod
     def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
@@ -72,8 +72,8 @@ class MetricAccumulator(ABC):
 
     @property
     def mean_loss(self) -> float:
-        """The mean loss of a prediction, in nats."""
-        return self.loss / max(self.steps, 1)
+        """The mean loss of a prediction: in nats for labels, the squared error of scaled numbers."""
+        return self.loss / max(self.predictions, 1)
 
     @abstractmethod
     def metrics(self) -> Metrics:
@@ -102,7 +102,7 @@ class LabelMetrics(MetricAccumulator):
     @property
     def accuracy(self) -> float:
         """The share of correct predictions."""
-        return ratio(self.correct, self.steps)
+        return ratio(self.correct, self.predictions)
 
     def metrics(self) -> Metrics:
         """Accuracy and loss."""

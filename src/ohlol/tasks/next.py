@@ -49,7 +49,6 @@ register(
     Task(
         name="next",
         targets=TargetKind(shifted=True),
-        head="softmax",
         metrics=NextMetrics,
         defaults=default_settings,
         search_space=search_space,

@@ -57,7 +57,9 @@ class Epoch:
     epochs: int
     step: int
     loss: float
-    """Mean training loss over the epoch's steps, in nats, or summed over the steps where `loss_reduction` is "sum"."""
+    """Mean training loss of the epoch: over its predictions, or over its sequences where `loss_reduction` is "sum".
+
+    In nats; for numbers the squared error in scaled units."""
     metrics: Metrics
     best: bool
     """Whether these are the best weights so far."""

@@ -124,7 +124,7 @@ def fit(
     check_data(data)
     chosen = ChosenSettings.parse(settings)
     run = Path(out) if out is not None else None
-    with distributed.join_processes(devices.select_device(device)) as processes, ExitStack() as held:
+    with distributed.join_processes(devices.select_device(device)) as processes, ExitStack() as resources:
         if processes.restarted and run is not None:  # by torchrun, with the arguments of the first start
             overwrite, resume = (
                 True,
@@ -133,8 +133,8 @@ def fit(
 
         def prepare() -> tuple[RunConfig, PreparedData]:
             if resume:
-                return _prepare_resumed(data, dev, run, processes.device, chosen, held)
-            return _prepare_new(data, dev, run, processes.device, overwrite, chosen, held)
+                return _prepare_resumed(data, dev, run, processes.device, chosen, resources)
+            return _prepare_new(data, dev, run, processes.device, overwrite, chosen, resources)
 
         result = prepare() if run is None else processes.run_on_main(prepare)
         config, prepared = result or _load_prepared(Path(out or ""))
@@ -168,7 +168,7 @@ def train_prepared(
     if run is not None and processes.is_main:
         device = devices.describe_device(processes.device)
         card = format_model_card(
-            trainer.config, trainer.parameters, run, held_out=trainer.dev is not None, device=device
+            trainer.config, trainer.parameters, run, has_validation_data=trainer.dev is not None, device=device
         )
         write_utf8(run / "README.md", card)
         _check_readable(run)
@@ -195,7 +195,7 @@ def _prepare_new(
     device: torch.device,
     overwrite: bool,
     chosen: ChosenSettings,
-    held: ExitStack,
+    resources: ExitStack,
 ) -> tuple[RunConfig, PreparedData]:
     """The configuration and the data of a new run; its directory is created, with everything but a state in it."""
     if run is not None and run.exists() and not overwrite:
@@ -210,7 +210,7 @@ def _prepare_new(
     config = configure(prepared, model, training, chosen, dev, source.pairs, device)
     if run is None:
         return config, prepared
-    return config, create_run(run, config, prepared, overwrite=overwrite, held=held)
+    return config, create_run(run, config, prepared, overwrite=overwrite, resources=resources)
 
 
 def resolve_settings(
@@ -260,14 +260,14 @@ def configure(
 
 
 def create_run(
-    run: Path, config: RunConfig, prepared: PreparedData, *, overwrite: bool, held: ExitStack
+    run: Path, config: RunConfig, prepared: PreparedData, *, overwrite: bool, resources: ExitStack
 ) -> PreparedData:
     """Create a run's directory with everything but a state in it, and lock it; returns the data to train on.
 
     Raises:
         InputError: it exists and is not to be overwritten, or cannot be written.
     """
-    run_directory.create(run, overwrite=overwrite, held=held)
+    run_directory.create(run, overwrite=overwrite, resources=resources)
     prepared = prepared.save(run / DATA_FOLDER)
     write_json(run / "vocab.json", prepared.codec.to_json())
     write_json(run / "config.json", config.to_json())
@@ -275,7 +275,12 @@ def create_run(
 
 
 def _prepare_resumed(
-    data: Data, dev: str | Path | None, run: Path | None, device: torch.device, chosen: ChosenSettings, held: ExitStack
+    data: Data,
+    dev: str | Path | None,
+    run: Path | None,
+    device: torch.device,
+    chosen: ChosenSettings,
+    resources: ExitStack,
 ) -> tuple[RunConfig, PreparedData]:
     """The configuration and the data of a run that is resumed."""
     if run is None:
@@ -286,7 +291,7 @@ def _prepare_resumed(
             f"{run} was imported (`ohlol import`) and has no state of an optimizer to resume from; train a new run in "
             "another `out`"
         )
-    held.enter_context(lock_run(run))
+    resources.enter_context(lock_run(run))
     config, codec = run_directory.read_description(run)
     if dev is not None and str(dev) != config.dev_file:
         raise InputError(f"{run} was started with `dev` {config.dev_file}, not {dev}; `resume` keeps it")

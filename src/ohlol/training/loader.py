@@ -21,7 +21,7 @@ class DeviceBatch(NamedTuple):
     """A batch, and its tensors on the device."""
 
     batch: Batch
-    steps: PackedInputs
+    packed: PackedInputs
     targets: Tensor
 
 
@@ -67,7 +67,7 @@ class BatchLoader:
             symbols = self._codec.symbols
             assert symbols is not None
             assert symbols.unk is not None
-            ids = with_unknowns(batch.inputs, self._keep_probabilities, symbols.unk, rng, batch.places, batch.total)
+            ids = with_unknowns(batch.inputs, self._keep_probabilities, symbols.unk, rng, batch.positions, batch.total)
             batch = replace(batch, inputs=ids)
         assert batch.targets is not None
         return DeviceBatch(batch, PackedInputs.of(batch, self._device), to_device(batch.targets, self._device))

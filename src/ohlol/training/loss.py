@@ -64,7 +64,7 @@ class BatchLoss:
 
 
 def _class_weights(settings: TrainSettings, codec: Codec) -> Tensor | None:
-    if settings.class_weights == "none" or not TARGET_KINDS[codec.task].are_labels:
+    if settings.class_weights == "none" or not TARGET_KINDS[codec.task].has_labels:
         return None
     assert codec.labels is not None
     counts = np.maximum(np.array(codec.labels.counts, np.float64), 1)

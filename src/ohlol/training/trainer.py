@@ -24,7 +24,7 @@ from ohlol.checkpoint.resume_state import Progress
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
-from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, windows
+from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, bptt_windows
 from ohlol.data.loading import PreparedData
 from ohlol.evaluation.evaluate import carry_state, evaluate, measure_saturation, prediction_indices
 from ohlol.models.sequence_model import LayerStates, SequenceModel
@@ -125,11 +125,11 @@ class Trainer:
     def batches(self, epoch: int) -> Buckets | ContiguousBatches:
         """The batches of an epoch, in order."""
         settings, seed = self.settings, (self.settings.seed, epoch)
-        if self.task.targets.continue_text:
+        if self.task.targets.continues_text:
             return ContiguousBatches(self.train, settings.batch_size, settings.bptt, self.processes.share)
         data = self.train
         if self.task.trains_in_windows:
-            data = windows(data, settings.bptt, int(np.random.default_rng(seed).integers(settings.bptt)))
+            data = bptt_windows(data, settings.bptt, int(np.random.default_rng(seed).integers(settings.bptt)))
         return Buckets(data, settings.batch_size, seed, self.processes.share)
 
     def fit(self) -> None:
@@ -196,7 +196,7 @@ class Trainer:
         self.optimizer.zero_grad()
         state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.is_filler else None
         with self.precision.autocast():
-            logits, after = self.network(current.steps, state)
+            logits, after = self.network(current.packed, state)
         logits, after = self.precision.to_default_dtype(logits, after)
         loss, value, weight = self._combine_losses(batch, self.loss(batch, logits, current.targets))
         self.precision.backward(loss)
@@ -268,7 +268,7 @@ class Trainer:
     @property
     def _labels_steps(self) -> bool:
         """Whether each step has a label."""
-        return self.task.targets.are_labels and not self.task.targets.per_sequence
+        return self.task.targets.has_labels and not self.task.targets.per_sequence
 
     def _decode(self, batch: Batch, logits: Tensor) -> tuple[list[str], ...]:
         """The labels of each sequence of a batch, in the order of the data."""
@@ -286,7 +286,8 @@ class Trainer:
         progress = self.progress
         metrics = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
         if not math.isfinite(metrics["loss"]):
-            raise Diverged(self._explain_divergence("loss on the evaluation data", metrics["loss"], progress.step))
+            evaluated = "validation" if self.dev is not None else "training"
+            raise Diverged(self._explain_divergence(f"loss on the {evaluated} data", metrics["loss"], progress.step))
         if not progress.loss_weight:
             raise Diverged(self._explain_divergence("loss of every step", math.nan, progress.step))
         best = is_better(metrics, progress.best, self.main_metric)

@@ -33,7 +33,7 @@ class StudyLog(TuneCallback):
         """Print what is searched."""
         self.metric, self.trials = summary.metric, plan.trials
         base = plan.base
-        pruning = f"pruned by {plan.pruner}" if plan.pruner != "none" else "not pruned"
+        pruning = f"pruner {plan.pruner}" if plan.pruner != "none" else "no pruner"
         direction = "lower" if summary.lower_is_better else "higher"
         self._print(
             f"{plan.trials} trials of {base.training.epochs} epochs, task {base.task}, {pruning}; "

@@ -251,11 +251,11 @@ class Worker:
         except InputError as error:
             raise _InvalidSettings(str(error)) from None
         run, resume = claimed.run, claimed.is_continued and _can_resume(claimed.run, config)
-        with ExitStack() as held:
+        with ExitStack() as resources:
             if resume:
-                held.enter_context(lock_run(run))
+                resources.enter_context(lock_run(run))
             else:
-                prepared = fit.create_run(run, config, prepared, overwrite=True, held=held)
+                prepared = fit.create_run(run, config, prepared, overwrite=True, resources=resources)
             callback = _TrialCallback(study, claimed, config.training.epochs, self.callback)
             trained = fit.train_prepared(config, prepared, run, [callback], resume=resume, processes=self.processes)
             return trained.config.metrics

@@ -58,7 +58,7 @@ def test_a_reader_must_define_examples(write: Write) -> None:
     assert reader.recognize(lines, DataSettings()) is None
     assert reader.render(["a"], ["b"]) is None
     with pytest.raises(NotImplementedError, match="Incomplete does not define `examples`"):
-        reader.open(lines, DataSettings(), targets=True)
+        reader.open(lines, DataSettings(), with_targets=True)
 
 
 def test_a_file_that_no_reader_of_the_task_recognizes(write: Write) -> None:

@@ -60,7 +60,7 @@ def test_parquet_columns_are_read_or_refused(tmp_path: Path):
     path = tmp_path / "a.parquet"
     assert read_error(path) == "a.parquet: no such file"
     parquet.write_table(arrow.table({"name": ["Abl", "Xi"], "lang": ["cs", None]}), path)
-    corpus = read(path, DataSettings(input="name", target="lang"), targets=False)
+    corpus = read(path, DataSettings(input="name", target="lang"), with_targets=False)
     assert corpus.inputs == ["Abl", "Xi"]
     assert read_error(path, DataSettings(input="name", target="lang")).startswith("a.parquet:2: column 'lang' is empty")
     assert "no column 'x'; there are 'name', 'lang'" in read_error(path, DataSettings(input="x", target="lang"))

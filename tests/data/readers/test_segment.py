@@ -25,11 +25,11 @@ def test_the_forms_of_conll_become_boundary_labels(write: Write):
     corpus = read(path, DataSettings(format="segment"))
     assert corpus.inputs == ["don't1 000", "#1.5"]
     assert corpus.targets == ["BEBMEBMMME", "SBME"]
-    assert read(path, DataSettings(format="segment"), targets=False).inputs == corpus.inputs
+    assert read(path, DataSettings(format="segment"), with_targets=False).inputs == corpus.inputs
 
 
 def test_lines_without_targets_are_read_unchanged(write: Write):
-    corpus = read(write("a.txt", "ab c\n"), DataSettings(format="segment"), targets=False)
+    corpus = read(write("a.txt", "ab c\n"), DataSettings(format="segment"), with_targets=False)
     assert corpus.inputs == ["ab c"]
     assert corpus.targets is None
 

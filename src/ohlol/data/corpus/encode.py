@@ -91,8 +91,8 @@ def encode(
     if codec is not None and codec.task != plan.task:
         raise InputError(f"{vocab} has the task {codec.task}, and {files[0]} is read for {plan.task}; choose `task`")
     sources = tuple(source_of(file) for file in dict.fromkeys(files))
-    with ExitStack() as held:
-        _begin(out, overwrite, held, _plan_to_json(plan, sources, codec))
+    with ExitStack() as resources:
+        _begin(out, overwrite, resources, _plan_to_json(plan, sources, codec))
         is_small = sum(source["bytes"] for source in sources) <= PIECE  # encoded before another process has started
         pool = Pool(out, plan, jobs or (1 if is_small else os.cpu_count() or 1), report)
         if codec is None and not (out / store.VOCAB).exists():
@@ -135,11 +135,11 @@ def _check_out(out: Path, overwrite: bool) -> None:
         raise InputError(f"{out} is not an encoded corpus and is not replaced: choose another `out`")
 
 
-def _begin(out: Path, overwrite: bool, held: ExitStack, plan: dict[str, Any]) -> None:
+def _begin(out: Path, overwrite: bool, resources: ExitStack, plan: dict[str, Any]) -> None:
     """Create the directory and write the plan; a plan that is already there must be the same."""
     try:
         (out / WORK).mkdir(parents=True, exist_ok=True)
-        held.enter_context(lock_run(out))
+        resources.enter_context(lock_run(out))
         if overwrite:
             for path in out.iterdir():
                 if path.name != WORK:
@@ -163,7 +163,7 @@ def _plan_to_json(plan: Plan, sources: Sequence[dict[str, Any]], codec: Codec | 
         "settings": asdict(plan.settings),
         "dev_fraction": plan.dev_fraction,
         "seed": plan.seed,
-        "targets": plan.targets,
+        "targets": plan.with_targets,
         "pieces": [[*piece.span, piece.part] for piece in plan.pieces],
         "sources": list(sources),
         "vocab": codec.to_json() if codec is not None else None,
@@ -179,10 +179,10 @@ class Pool:
 
     def each(self, what: str, work: "Callable[[Path, Plan, Piece], dict[str, Any]]") -> Iterator[dict[str, Any]]:
         """The results of all pieces, in order; `work` is called for those without a recorded result."""
-        left = [piece for piece in self.plan.pieces if not self._path(what, piece).exists()]
-        done = len(self.plan.pieces) - len(left)
+        remaining = [piece for piece in self.plan.pieces if not self._path(what, piece).exists()]
+        done = len(self.plan.pieces) - len(remaining)
         self.report(what, done, len(self.plan.pieces))
-        for piece, result in self._results(work, left):
+        for piece, result in self._results(work, remaining):
             write_json(self._path(what, piece), result)
             done += 1
             self.report(what, done, len(self.plan.pieces))
@@ -221,10 +221,10 @@ def count(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
         return _counts_to_json(_series_counts(plan, piece))
     counts = Counts()
     for part, data in split_examples(plan, piece):
-        some = Counts.of(data, with_bigrams=supports_bigrams(plan.kind, plan.settings.level))
+        part_counts = Counts.of(data, with_bigrams=supports_bigrams(plan.kind, plan.settings.level))
         if part == "dev":  # its labels are in the vocabulary, with a count of 0
-            some = Counts(labels=Counter(dict.fromkeys(some.labels, 0)))
-        counts.join(some)
+            part_counts = Counts(labels=Counter(dict.fromkeys(part_counts.labels, 0)))
+        counts.join(part_counts)
     return _counts_to_json(counts)
 
 
@@ -286,23 +286,23 @@ def _counts_from_json(data: dict[str, Any]) -> Counts:
 def _check_counts(plan: Plan, counts: Counts, files: Sequence[str]) -> None:
     if not counts.symbols and counts.inputs is None:
         raise InputError(f"{files[0]}: no sequences; the file is empty")
-    if plan.kind.are_labels:
+    if plan.kind.has_labels:
         plan.reader.check_labels(files[0], plan.settings, counts.labels)
 
 
 def write(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
     """Encode a piece as a shard for each part of the corpus."""
     codec = encoded.read_codec(out / store.VOCAB)
-    layout = codec.layout(targets=plan.targets)
+    layout = codec.layout(with_targets=plan.with_targets)
     if plan.reader.is_text:
         return {"shards": _write_text(out, plan, piece, codec, layout)}
     if plan.kind.numeric:
         return {"shards": _write_series(out, plan, piece, codec, layout)}
-    with ExitStack() as held:
+    with ExitStack() as resources:
         writers: dict[str, ShardWriter] = {}
         for part, data in split_examples(plan, piece):
             if part not in writers:
-                writers[part] = held.enter_context(ShardWriter(out, f"{part}-{piece.number:05d}", layout))
+                writers[part] = resources.enter_context(ShardWriter(out, f"{part}-{piece.number:05d}", layout))
             writers[part].add(codec.encode(data))
         return {"shards": [asdict(writer.close()) for writer in writers.values()]}
 
@@ -331,8 +331,10 @@ def _write_series(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Arr
     assert codec.scale is not None
     assert codec.target_scale is not None
     lengths = part_lengths(plan, piece)
-    with ExitStack() as held:
-        writers = {part: held.enter_context(ShardWriter(out, f"{part}-{piece.number:05d}", layout)) for part in lengths}
+    with ExitStack() as resources:
+        writers = {
+            part: resources.enter_context(ShardWriter(out, f"{part}-{piece.number:05d}", layout)) for part in lengths
+        }
         for part, before, rows in split_rows(plan, piece, lengths):
             codec.check_columns(rows.input_names, piece.span.file)
             last = lengths[part] - 1 - before

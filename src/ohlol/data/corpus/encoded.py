@@ -23,7 +23,7 @@ from ohlol.utils.files import flush_directory, read_json, write_error, write_jso
 
 @dataclass(frozen=True)
 class Encoded:
-    """Training data and dev data as arrays, and the codec that encoded them."""
+    """Training data and validation data as arrays, and the codec that encoded them."""
 
     codec: Codec
     settings: DataSettings
@@ -39,7 +39,7 @@ class Encoded:
 
     @property
     def dev(self) -> Dataset | None:
-        """The dev data."""
+        """The validation data."""
         return self.parts.get("dev")
 
 
@@ -54,7 +54,7 @@ def read(folder: Path) -> Encoded:
     settings = _settings(folder, manifest)
     if codec.task != manifest.task or settings.task != manifest.task:
         raise InputError(f"{folder}: corpus.json and vocab.json do not belong together")
-    layout = codec.layout(targets=_has_targets(manifest))
+    layout = codec.layout(with_targets=_has_targets(manifest))
     parts = {part: store.open_part(folder, manifest, part, layout) for part in store.PARTS}
     filled = {part: data for part, data in parts.items() if data is not None and len(data)}
     if "train" not in filled:

@@ -1,4 +1,7 @@
-"""Files in pieces: each is cut at boundaries of its format, and each piece can be read alone."""
+"""Files in pieces: each is cut at boundaries of its format, and each piece can be read alone.
+
+The parts of a corpus are "train", the training data, and "dev", the validation data.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,7 +46,7 @@ class Plan:
     pieces: tuple[Piece, ...]
     dev_fraction: float
     seed: int
-    targets: bool
+    with_targets: bool
 
     @property
     def task(self) -> str:
@@ -66,16 +69,16 @@ def source_of(file: str) -> dict[str, Any]:
 
 
 def make_plan(
-    files: Sequence[str], settings: DataSettings, dev_fraction: float, seed: int, targets: bool, piece: int
+    files: Sequence[str], settings: DataSettings, dev_fraction: float, seed: int, with_targets: bool, piece: int
 ) -> Plan:
     """Infer the settings from the first file and cut all files into pieces; raises InputError."""
-    settings = sequences.resolve(files[0], settings, targets=targets)
-    plan = Plan(settings, sequences.reader_of(settings), (), dev_fraction, seed, targets)
+    settings = sequences.resolve(files[0], settings, with_targets=with_targets)
+    plan = Plan(settings, sequences.reader_of(settings), (), dev_fraction, seed, with_targets)
     pieces: list[Piece] = []
     for file in files:
         for span, part in _cut(file, plan, piece):
             pieces.append(Piece(len(pieces), span, part))
-    return Plan(settings, plan.reader, tuple(pieces), dev_fraction, seed, targets)
+    return Plan(settings, plan.reader, tuple(pieces), dev_fraction, seed, with_targets)
 
 
 def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[FileRange, str]]:
@@ -88,7 +91,7 @@ def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[FileRange, str]]:
         return
     try:
         dev_start = _dev_start(file, size, plan) if plan.reader.is_text else 0
-        for span in plan.reader.ranges(file, plan.settings, piece, targets=plan.targets, also_at=dev_start):
+        for span in plan.reader.ranges(file, plan.settings, piece, with_targets=plan.with_targets, also_at=dev_start):
             part = ("train" if span.start < dev_start else "dev") if plan.reader.is_text else ""
             yield span, part
     except OSError as error:
@@ -99,7 +102,7 @@ def _dev_start(file: str, size: int, plan: Plan) -> int:
     """The offset at which the end of a text that is set apart begins."""
     if not plan.dev_fraction:
         return size
-    boundary = plan.reader.boundary(Lines(file), plan.settings, targets=plan.targets)
+    boundary = plan.reader.boundary(Lines(file), plan.settings, with_targets=plan.with_targets)
     with Path(file).open("rb") as handle:
         return min(boundary(handle, 0, size - round(size * plan.dev_fraction)), size)
 
@@ -107,25 +110,25 @@ def _dev_start(file: str, size: int, plan: Plan) -> int:
 def split_examples(plan: Plan, piece: Piece) -> Iterator[tuple[str, RawData]]:
     """The sequences of a piece, some at a time, each with the part of the corpus that it belongs to."""
     random = np.random.default_rng((plan.seed, piece.number))
-    some: dict[str, list[Example]] = {"train": [], "dev": []}
+    examples: dict[str, list[Example]] = {"train": [], "dev": []}
     symbols = 0
     in_time = plan.kind.shifted
-    for example in sequences.examples(piece.span, plan.settings, targets=plan.targets):
+    for example in sequences.examples(piece.span, plan.settings, with_targets=plan.with_targets):
         is_dev = not in_time and plan.dev_fraction and random.random() < plan.dev_fraction
-        some["dev" if is_dev else "train"].append(example)
+        examples["dev" if is_dev else "train"].append(example)
         symbols += len(example.input)
         if symbols >= SYMBOLS_AT_ONCE:
-            yield from _split_parts(plan, some)
-            some, symbols = {"train": [], "dev": []}, 0
-    yield from _split_parts(plan, some)
+            yield from _split_parts(plan, examples)
+            examples, symbols = {"train": [], "dev": []}, 0
+    yield from _split_parts(plan, examples)
 
 
-def _split_parts(plan: Plan, some: dict[str, list[Example]]) -> Iterator[tuple[str, RawData]]:
-    has_targets = plan.targets and not plan.kind.shifted
-    for part, examples in some.items():
-        if not examples:
+def _split_parts(plan: Plan, examples: dict[str, list[Example]]) -> Iterator[tuple[str, RawData]]:
+    has_targets = plan.with_targets and not plan.kind.shifted
+    for part, part_examples in examples.items():
+        if not part_examples:
             continue
-        data = sequences.data_from_examples(examples, plan.settings, targets=has_targets)
+        data = sequences.data_from_examples(part_examples, plan.settings, with_targets=has_targets)
         if not plan.kind.shifted or not plan.dev_fraction:
             yield part, data
             continue
@@ -141,7 +144,7 @@ def part_lengths(plan: Plan, piece: Piece) -> dict[str, int]:
     Raises:
         InputError: the series has fewer than two rows, or cannot be read.
     """
-    rows = sum(len(part.inputs) for part in sequences.series(piece.span.file, plan.settings, targets=False))
+    rows = sum(len(part.inputs) for part in sequences.series(piece.span.file, plan.settings, with_targets=False))
     dev = round(rows * plan.dev_fraction)
     if rows < SHORTEST_SERIES:
         raise InputError(
@@ -153,7 +156,7 @@ def part_lengths(plan: Plan, piece: Piece) -> dict[str, int]:
 def split_rows(plan: Plan, piece: Piece, lengths: dict[str, int]) -> Iterator[tuple[str, int, Series]]:
     """The rows of a series, some at a time: their part, the number of rows of that part before them, and the rows."""
     part, passed = "train", 0
-    for rows in sequences.series(piece.span.file, plan.settings, targets=plan.targets):
+    for rows in sequences.series(piece.span.file, plan.settings, with_targets=plan.with_targets):
         while len(rows.inputs):
             if passed == lengths[part]:
                 part, passed = "dev", 0

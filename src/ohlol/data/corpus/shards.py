@@ -19,9 +19,9 @@ from ohlol.utils.files import flush, flush_directory, write_error
 class _ArrayFile:
     """An array file to which rows are appended; its header is written last."""
 
-    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], held: ExitStack):
+    def __init__(self, path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], open_files: ExitStack):
         self.dtype, self.shape, self.length = dtype, shape, 0
-        self.file: BinaryIO = held.enter_context(path.open("xb"))
+        self.file: BinaryIO = open_files.enter_context(path.open("xb"))
         self.file.write(self._header())
 
     def append(self, values: NDArray[Any]) -> None:
@@ -53,7 +53,7 @@ class ShardWriter:
     def __init__(self, folder: Path, name: str, layout: ArrayLayout):
         self.final, self.layout = folder / name, layout
         self.folder = folder / (name + ".tmp")
-        self._held = ExitStack()
+        self._open_files = ExitStack()
         self._words: dict[bytes, int] = {}
         self.sequences = self.steps = 0
 
@@ -64,7 +64,7 @@ class ShardWriter:
                 _remove(self.folder)  # left by a process that was killed
                 self.folder.mkdir()
                 self.arrays = {
-                    name: _ArrayFile(self.folder / f"{name}.npy", dtype, shape, self._held)
+                    name: _ArrayFile(self.folder / f"{name}.npy", dtype, shape, self._open_files)
                     for name, (dtype, shape) in self.layout.arrays().items()
                 }
                 for name in ("offsets", "spelling_offsets"):
@@ -76,7 +76,7 @@ class ShardWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._held.close()
+        self._open_files.close()
         if self.folder.exists():
             _remove(self.folder)
 
@@ -136,7 +136,7 @@ class ShardWriter:
         try:
             for array in self.arrays.values():
                 array.close()
-            self._held.close()
+            self._open_files.close()
             digests = {f"{name}.npy": digest_of_file(self.folder / f"{name}.npy") for name in sorted(self.arrays)}
             flush_directory(self.folder)
             _remove(self.final)

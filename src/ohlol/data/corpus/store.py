@@ -29,7 +29,7 @@ from ohlol.utils.files import read_json, write_json
 FORMAT = 1
 """Version of the format; any other is refused."""
 PARTS = ("train", "dev")
-"""Training data, and the dev data that were set apart for evaluation."""
+"""Training data, and the validation data that were set apart for evaluation."""
 MANIFEST, VOCAB = "corpus.json", "vocab.json"
 NAME = re.compile(r"(train|dev)-\d{5,9}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)

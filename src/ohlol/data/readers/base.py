@@ -83,21 +83,23 @@ class Reader:
         del start, settings
         return None
 
-    def resolve(self, lines: Lines, settings: DataSettings, *, targets: bool) -> DataSettings:
-        """Complete the settings with what is inferred from the file; no line is consumed unless `open` is overridden.
+    def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
+        """Complete the settings with what is inferred from the file.
+
+        No line is consumed, since `open` reads the same lines next; a reader that overrides `open` may consume them.
 
         Args:
             lines: of the file, or of a part of it.
             settings: those chosen; their task, format and level suit this format.
-            targets: whether targets are read too.
+            with_targets: whether targets are read too.
 
         Raises:
             InputError: something cannot be inferred, or a column that was chosen does not exist.
         """
-        del lines, targets
+        del lines, with_targets
         return replace(settings, level=settings.level or "char")
 
-    def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+    def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
         """The sequences of a file or of a part of it, one at a time, with their places.
 
         Raises:
@@ -105,22 +107,22 @@ class Reader:
         """
         raise NotImplementedError(f"{type(self).__name__} does not define `examples`")
 
-    def open(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Contents:
+    def open(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Contents:
         """Infer the settings and read the sequences, in one pass; arguments and errors are those of `resolve`."""
-        settings = self.resolve(lines, settings, targets=targets)
-        return Contents(settings, self.examples(lines, settings, targets=targets))
+        settings = self.resolve(lines, settings, with_targets=with_targets)
+        return Contents(settings, self.examples(lines, settings, with_targets=with_targets))
 
     def check_labels(self, file: str, settings: DataSettings, labels: Iterable[str]) -> None:
         """Raise InputError where the labels of all files show that the wrong column was read."""
         del file, settings, labels
 
-    def boundary(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Boundary:
+    def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """Where a file may be cut so that each piece can be read alone: by default after any line."""
-        del lines, settings, targets
+        del lines, settings, with_targets
         return line_boundary
 
     def ranges(
-        self, file: str, settings: DataSettings, piece: int, *, targets: bool, also_at: int = 0
+        self, file: str, settings: DataSettings, piece: int, *, with_targets: bool, also_at: int = 0
     ) -> Iterator[FileRange]:
         """Cut a file into pieces that can be read alone.
 
@@ -128,13 +130,13 @@ class Reader:
             file: its path.
             settings: complete.
             piece: bytes of a piece, about.
-            targets: whether targets are read.
+            with_targets: whether targets are read.
             also_at: an offset at which a piece ends in any case; it is one of `boundary`.
 
         Raises:
             InputError, OSError: the file cannot be read.
         """
-        return cut_file(file, self.boundary(Lines(file), settings, targets=targets), piece, also_at)
+        return cut_file(file, self.boundary(Lines(file), settings, with_targets=with_targets), piece, also_at)
 
     def render(self, symbols: Sequence[str], labels: Sequence[str]) -> str | None:
         """A labelled sequence as text of this format; None where the labels alone are the prediction."""
@@ -172,7 +174,7 @@ def infer_reader(start: Lines, settings: DataSettings) -> tuple[Reader, Confiden
     ]
     if not confidences:
         raise InputError(f"{start.file}: its format is not recognized; choose it with `format`: {', '.join(READERS)}")
-    return max(confidences, key=lambda one: one[1].score)
+    return max(confidences, key=lambda candidate: candidate[1].score)
 
 
 def default_task(kind: TargetKind) -> str:

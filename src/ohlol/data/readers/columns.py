@@ -69,35 +69,35 @@ class ColumnsReader(Reader):
             return Confidence(PROBABLE, "columns are chosen and its rows have columns")
         return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads columns")
 
-    def resolve(self, lines: Lines, settings: DataSettings, *, targets: bool) -> DataSettings:
+    def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The task, the columns and the header; all rows are read where they decide, and none is kept."""
-        table = self._table(lines, settings, targets)
+        table = self._table(lines, settings, with_targets)
         return settings if table is None else resolve_columns(table, settings, keep=False)
 
-    def open(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Contents:
-        """The same, with the rows kept where all must be read first; without targets it may be plain text."""
-        table = self._table(lines, settings, targets)
+    def open(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Contents:
+        """As in `Reader`; rows that `resolve_columns` reads are kept, and a file without targets may be plain text."""
+        table = self._table(lines, settings, with_targets)
         if table is None:
             return Contents(settings, read_plain_lines(lines, settings.level))
         settings = resolve_columns(table, settings, keep=True)
         if TARGET_KINDS[settings.task or ""].numeric:
             from ohlol.data.readers.series import read_series
 
-            return Contents(settings, series=read_series(table, settings, targets=targets))
-        return Contents(settings, read_classes(table, settings, targets=targets))
+            return Contents(settings, series=read_series(table, settings, with_targets=with_targets))
+        return Contents(settings, read_classes(table, settings, with_targets=with_targets))
 
-    def boundary(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Boundary:
+    def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """After a row; a line end between quotes does not end a row of CSV."""
-        if self._kind(lines, settings, targets) == "csv":
+        if self._kind(lines, settings, with_targets) == "csv":
             return partial(csv_boundary, delimiter=delimiter_of(lines))
         return line_boundary
 
     def ranges(
-        self, file: str, settings: DataSettings, piece: int, *, targets: bool, also_at: int = 0
+        self, file: str, settings: DataSettings, piece: int, *, with_targets: bool, also_at: int = 0
     ) -> Iterator[FileRange]:
         """Parquet and Arrow files are cut between groups of rows, by their size when decompressed."""
         if Lines(file).suffix not in self.binary_suffixes:
-            yield from super().ranges(file, settings, piece, targets=targets, also_at=also_at)
+            yield from super().ranges(file, settings, piece, with_targets=with_targets, also_at=also_at)
             return
         from ohlol.data.readers.arrow import read_groups
 
@@ -110,9 +110,9 @@ class ColumnsReader(Reader):
                 yield FileRange(file, start, end, row)
                 start, row, size, rows = end, row + rows, 0, 0
 
-    def _table(self, lines: Lines, settings: DataSettings, targets: bool) -> Table | None:
+    def _table(self, lines: Lines, settings: DataSettings, with_targets: bool) -> Table | None:
         """The table of a file; None where it is plain text with a sequence in each line."""
-        kind = self._kind(lines, settings, targets)
+        kind = self._kind(lines, settings, with_targets)
         if kind == "arrow":
             from ohlol.data.readers.arrow import arrow_table
 
@@ -121,14 +121,14 @@ class ColumnsReader(Reader):
             return json_table(lines)
         return csv_table(lines, settings) if kind == "csv" else None
 
-    def _kind(self, lines: Lines, settings: DataSettings, targets: bool) -> str:
+    def _kind(self, lines: Lines, settings: DataSettings, with_targets: bool) -> str:
         """What a file is: "arrow" (or Parquet), "json", "csv" or "plain" lines."""
         if lines.suffix in self.binary_suffixes:
             return "arrow"
         first = lines.head.first()
         if lines.suffix in json_lines.SUFFIXES or (lines.suffix not in CSV and looks_like_json(first)):
             return "json"
-        may_be_plain = not targets and settings.task is not None and TARGET_KINDS[settings.task].per_sequence
+        may_be_plain = not with_targets and settings.task is not None and TARGET_KINDS[settings.task].per_sequence
         is_csv = not may_be_plain or lines.suffix in CSV or _names_input(first, settings)
         return "csv" if is_csv else "plain"
 
@@ -224,13 +224,13 @@ def _infer_level(first: Row | None, table: Table, names: str) -> str:
     return "word" if first is not None and isinstance(first.cells[column], list) else "char"
 
 
-def read_classes(table: Table, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+def read_classes(table: Table, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
     """A text and its class for each row; settings are complete."""
-    is_single = not targets and len(table.names) == 1 and not table.header
+    is_single = not with_targets and len(table.names) == 1 and not table.header
     columns = [0] if is_single else _find(table, settings.input or "1")
     if len(columns) > 1:
         raise InputError(f"{table.file}: `input` {quote(settings.input)} names several columns; a class reads one text")
-    target = _find_one(table, settings.target or "2") if targets else None
+    target = _find_one(table, settings.target or "2") if with_targets else None
     for row in table.rows:
         text = _read_sequence(row, table.names, columns[0], settings.level)
         yield Example(text, None if target is None else _read_class(row, table.names, target), row.place)

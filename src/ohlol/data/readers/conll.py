@@ -39,31 +39,31 @@ class ConllReader(Reader):
             return Confidence(LIKELY, "its first row has the ten columns of CoNLL-U")
         return None
 
-    def resolve(self, lines: Lines, settings: DataSettings, *, targets: bool) -> DataSettings:
+    def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The settings with the names of the columns."""
-        if not self._has_layout(lines, targets):
+        if not self._has_layout(lines, with_targets):
             return settings
-        return ColumnLayout.infer(lines.head, settings, targets=targets).complete(settings)
+        return ColumnLayout.infer(lines.head, settings, with_targets=with_targets).complete(settings)
 
-    def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+    def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
         """Sentences; without targets the file may also be JSON objects with an input, or plain text."""
-        if not self._has_layout(lines, targets):
+        if not self._has_layout(lines, with_targets):
             if lines.suffix in json_lines.SUFFIXES:
-                return read_json_pairs(lines, replace(settings, input=None), targets=False)
+                return read_json_pairs(lines, replace(settings, input=None), with_targets=False)
             return read_plain_lines(lines, settings.level)
-        return read_sentences(lines, ColumnLayout.infer(lines.head, settings, targets=targets))
+        return read_sentences(lines, ColumnLayout.infer(lines.head, settings, with_targets=with_targets))
 
-    def _has_layout(self, lines: Lines, targets: bool) -> bool:
-        return targets or (lines.suffix not in json_lines.SUFFIXES and has_columns(lines))
+    def _has_layout(self, lines: Lines, with_targets: bool) -> bool:
+        return with_targets or (lines.suffix not in json_lines.SUFFIXES and has_columns(lines))
 
     def check_labels(self, file: str, settings: DataSettings, labels: Iterable[str]) -> None:
         """Refuse a column whose labels are all `_`."""
         if all(label == UNSPECIFIED for label in labels):
             raise InputError(f"{file}: column {quote(settings.target)} holds only _; choose another with `target`")
 
-    def boundary(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Boundary:
+    def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """After a blank line."""
-        del lines, settings, targets
+        del lines, settings, with_targets
         return sentence_boundary
 
 
@@ -85,7 +85,7 @@ class ColumnLayout:
     target: int | None
 
     @classmethod
-    def infer(cls, lines: Lines, settings: DataSettings, *, targets: bool) -> "ColumnLayout":
+    def infer(cls, lines: Lines, settings: DataSettings, *, with_targets: bool) -> "ColumnLayout":
         """Infer the layout from the first row, from `# global.columns` and from the columns that were chosen.
 
         Raises:
@@ -106,11 +106,11 @@ class ColumnLayout:
             raise error_at(place, f"{len(row)} columns, where global.columns names {len(names)}")
         first = "FORM" if "FORM" in names else names[0]
         last = "UPOS" if "UPOS" in names else names[-1]
-        if not targets and len(row) == 1:
+        if not with_targets and len(row) == 1:
             column, target = 0, None
         else:
             column = find_column(names, settings.input or first, place)
-            target = find_column(names, settings.target or last, place) if targets else None
+            target = find_column(names, settings.target or last, place) if with_targets else None
         return cls(names, len(row), "\t" in ahead[-1].text, column, target)
 
     def complete(self, settings: DataSettings) -> DataSettings:

@@ -35,18 +35,18 @@ class PairsReader(Reader):
                 return Confidence(LIKELY, "its first row has two columns of equal length")
         return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads pairs")
 
-    def resolve(self, lines: Lines, settings: DataSettings, *, targets: bool) -> DataSettings:
+    def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The level: words where the input of the first JSON object is a list, else characters."""
-        del targets
+        del with_targets
         first, key = lines.head.first(), settings.input or INPUT
         is_list = looks_like_json(first, key) and isinstance(json_object(first)[nfc(key)], list)
         return replace(settings, level=settings.level or ("word" if is_list else "char"))
 
-    def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+    def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
         """A pair for each line that is not blank."""
         if lines.suffix in json_lines.SUFFIXES or looks_like_json(lines.head.first(), settings.input or INPUT):
-            return read_json_pairs(lines, settings, targets=targets)
-        return _read_tsv_pairs(lines, settings.level or "char", targets)
+            return read_json_pairs(lines, settings, with_targets=with_targets)
+        return _read_tsv_pairs(lines, settings.level or "char", with_targets)
 
 
 def is_json(start: Lines) -> bool:
@@ -85,28 +85,28 @@ def check_pair(place: Place, source: Symbols, target: Symbols, level: str) -> Ex
     return Example(require_symbols(place, source), target, place)
 
 
-def _read_tsv_pairs(lines: Lines, level: str, targets: bool) -> Iterator[Example]:
+def _read_tsv_pairs(lines: Lines, level: str, with_targets: bool) -> Iterator[Example]:
     """Two columns of equal length; without targets the second may be missing."""
     for text, place in lines:
         if "\t" not in text and not text.strip():
             continue
         columns = [split_line(nfc(column), level) for column in text.split("\t")]
-        if len(columns) > 2 or len(columns) < 1 + targets:
+        if len(columns) > 2 or len(columns) < 1 + with_targets:
             raise error_at(place, f"columns in this line: {len(columns)}; a pair is two, separated by one tab")
-        if targets:
+        if with_targets:
             yield check_pair(place, columns[0], columns[1], level)
         else:
             yield Example(require_symbols(place, columns[0]), None, place)
 
 
-def read_json_pairs(lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+def read_json_pairs(lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
     """Objects with an input and a target, both strings or both lists of strings."""
     level = settings.level or "char"
     for line in lines:
         if not line.text.strip():
             continue
         source = _json_symbols(line, settings.input or INPUT, level)
-        if targets:
+        if with_targets:
             yield check_pair(line.place, source, _json_symbols(line, settings.target or TARGET, level), level)
         else:
             yield Example(require_symbols(line.place, source), None, line.place)

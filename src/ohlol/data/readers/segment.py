@@ -23,15 +23,15 @@ class SegmentReader(Reader):
     targets = (TargetKind(),)
     level = "char"
 
-    def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+    def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
         """Sentences; without targets a line is read as it stands."""
-        if not targets and lines.suffix in json_lines.SUFFIXES:
-            return read_json_pairs(lines, replace(settings, input=None), targets=False)
-        return (_segment_conll if has_columns(lines) else _segment_lines)(lines, settings, targets)
+        if not with_targets and lines.suffix in json_lines.SUFFIXES:
+            return read_json_pairs(lines, replace(settings, input=None), with_targets=False)
+        return (_segment_conll if has_columns(lines) else _segment_lines)(lines, settings, with_targets)
 
-    def boundary(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Boundary:
+    def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """After a line, or after a blank line of a CoNLL file."""
-        del settings, targets
+        del settings, with_targets
         return sentence_boundary if has_columns(lines) else line_boundary
 
     def render(self, symbols: Sequence[str], labels: Sequence[str]) -> str:
@@ -65,13 +65,15 @@ def join_words(symbols: Sequence[str], labels: Sequence[str]) -> list[str]:
     return words
 
 
-def _segment_lines(lines: Lines, _: DataSettings, targets: bool) -> Iterator[Example]:
+def _segment_lines(lines: Lines, _: DataSettings, with_targets: bool) -> Iterator[Example]:
     for text, place in lines:
         if text.strip():
             words = nfc(text).split()
-            yield Example("".join(words), label_words(words), place) if targets else Example(nfc(text), None, place)
+            yield (
+                Example("".join(words), label_words(words), place) if with_targets else Example(nfc(text), None, place)
+            )
 
 
-def _segment_conll(lines: Lines, settings: DataSettings, targets: bool) -> Iterator[Example]:
-    for words, _, place in read_sentences(lines, ColumnLayout.infer(lines.head, settings, targets=False)):
-        yield Example("".join(words), label_words(list(words)) if targets else None, place)
+def _segment_conll(lines: Lines, settings: DataSettings, with_targets: bool) -> Iterator[Example]:
+    for words, _, place in read_sentences(lines, ColumnLayout.infer(lines.head, settings, with_targets=False)):
+        yield Example("".join(words), label_words(list(words)) if with_targets else None, place)

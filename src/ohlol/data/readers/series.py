@@ -36,7 +36,7 @@ class Series(NamedTuple):
         )
 
 
-def read_series(table: Table, settings: DataSettings, *, targets: bool) -> Iterator[Series]:
+def read_series(table: Table, settings: DataSettings, *, with_targets: bool) -> Iterator[Series]:
     """The numbers of the chosen columns, `ROWS` rows at a time; settings are complete.
 
     Raises:
@@ -44,7 +44,7 @@ def read_series(table: Table, settings: DataSettings, *, targets: bool) -> Itera
     """
     place = Place(table.file, 1)
     input_columns = find_columns(table.names, settings.input or "", place)
-    target_columns = find_columns(table.names, settings.target or "", place) if targets else []
+    target_columns = find_columns(table.names, settings.target or "", place) if with_targets else []
     names = [tuple(table.names[column] for column in columns) for columns in (input_columns, target_columns)]
     index = {column: i for i, column in enumerate(dict.fromkeys((*input_columns, *target_columns)))}
     empty = True

@@ -22,14 +22,14 @@ class TextReader(Reader):
         del start, settings
         return Confidence(POSSIBLE, "it has the form of no other format")
 
-    def examples(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Iterator[Example]:
+    def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
         """The whole file as one sequence; its targets are its own symbols."""
         parts = [line.text for line in lines]
         symbols = split_lines(nfc("\n".join(parts) + ("\n" if lines.ended else "")), settings.level)
         if symbols:
             yield Example(symbols, None, Place(lines.file, 1))
 
-    def boundary(self, lines: Lines, settings: DataSettings, *, targets: bool) -> Boundary:
+    def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """After a line end or a space."""
-        del lines, settings, targets
+        del lines, settings, with_targets
         return text_boundary

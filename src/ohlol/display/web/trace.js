@@ -897,7 +897,7 @@ function drawPrediction() {
   const index = predictionAt(selection.step) ?? 0;
   const step = trace.per_sequence ? trace.symbols.length - 1 : selection.step;
   byId("prediction-title").textContent = translate("prediction_at", { step });
-  const formula = trace.has_head ? "logits = W h' + b,  p = softmax(logits)" : "logits = h',  p = softmax(logits)";
+  const formula = trace.logits_formula + ",  p = softmax(logits)";
   const rows = frame.top[index].flatMap(([label, logit, probability]) => topLabelRow(index, label, logit, probability));
   byId("prediction").replaceChildren(
     createElement("p", { class: "mono" }, formula),
