@@ -566,6 +566,9 @@ def test_upgrade_that_is_not_supported_ends_the_connection(small_server: ServerP
     answer = exchange(small_server, request)
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"\r\nconnection: close\r\n" in answer
+    refused = exchange(small_server, request.replace(b"host: localhost", b"host: evil.example"))
+    assert refused.startswith(b"HTTP/1.1 421 ")
+    assert refused.count(b"\r\nconnection: ") == 1
 
 
 @pytest.mark.parametrize(

@@ -555,7 +555,8 @@ class ConnectionMiddleware:
             if message["type"] == "http.response.start":
                 connection.start_response()
                 if connection.ends_with_response:
-                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+                    others = [(name, value) for name, value in message["headers"] if name.lower() != b"connection"]
+                    message = {**message, "headers": [*others, (b"connection", b"close")]}
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 complete = True
