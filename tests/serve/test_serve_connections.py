@@ -475,10 +475,20 @@ def mask_frame(first: int, payload: bytes = b"") -> bytes:
         (mask_frame(0x81, b"\xff") + mask_frame(0x88), 1007),
         (mask_frame(0x01, b"\xff") + mask_frame(0x80) + mask_frame(0x88), 1007),
         (mask_frame(0x81, b"\xff") * 2 + mask_frame(0x88) * 2, 1007),
+        (mask_frame(0x81, b"{}") * 50 + mask_frame(0x81, b"\xff"), 1007),
+        (mask_frame(0x81, b"{}") * 50 + mask_frame(0xFF), 1002),
         (mask_frame(0x01) + mask_frame(0x00) * 5000, 1009),
         (mask_frame(0x01) + (mask_frame(0x89) + mask_frame(0x00)) * 5000, 1009),
     ],
-    ids=["text and close", "fragments and close", "twice", "empty fragments", "empty fragments and pings"],
+    ids=[
+        "text and close",
+        "fragments and close",
+        "twice",
+        "answers",
+        "answers and bad frame",
+        "empty fragments",
+        "empty fragments and pings",
+    ],
 )
 def test_frames_that_arrive_together(small_server: ServerProcess, frames: bytes, code: int) -> None:
     with socket.create_connection(("127.0.0.1", small_server.port), SECONDS) as connection:

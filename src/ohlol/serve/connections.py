@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohlol.serve.limits import Limits
 
-HANDSHAKE_SECONDS = 0.1
+HANDSHAKE_SECONDS = 0.0
 """How long the protocol of a WebSocket may take to call the application, which it does at once or never."""
 MAX_FRAGMENTS = 4096
 """Frames of one WebSocket message: the limit on its bytes does not bound the number of empty ones."""
@@ -575,6 +575,8 @@ class ConnectionMiddleware:
         async def report(message: Message) -> None:
             nonlocal refused
             refused |= message["type"] == "websocket.http.response.start"
+            if message["type"] in ("websocket.send", "websocket.close") and connection.closing:
+                raise OSError("the connection was closed")  # as in ASGI; uvicorn raises RuntimeError after a bad frame
             await send(message)
 
         await self._app(scope, receive, report)
