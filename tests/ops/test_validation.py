@@ -144,7 +144,60 @@ def test_steps_refuse_what_they_cannot_read() -> None:
         batch.step([0], torch.zeros(1, 3), torch.zeros(2, 1, 4, device="meta"))
     by_id = ops.SequenceStepper(weights(), SPEC, torch.zeros(7, 12))
     for id in (-1, 7, 10**6):
-        with pytest.raises(ValueError, match="is not in the table of 7 symbols"):
+        with pytest.raises(IndexError, match=f"id {id} is out of range: there are 7"):
             by_id.step(id)
-    with pytest.raises(ValueError, match="a step reads"):
-        by_id.step(torch.zeros(0))
+    for x in (torch.zeros(0), torch.tensor(True), torch.tensor(1)):
+        with pytest.raises(ValueError, match="a step reads"):
+            by_id.step(x)
+    with pytest.raises(TypeError, match="each id must be an int, got bool"):
+        by_id.step(True)
+    with pytest.raises(ValueError, match="there is no table"):
+        stepper.step(0)
+
+
+@needs_kernels
+def test_generation_refuses_first_ids_that_do_not_exist() -> None:
+    stepper = ops.SequenceStepper(weights(), SPEC, torch.zeros(7, 12), (torch.zeros(7, 4), None))
+    for first in (-1, 7):
+        with pytest.raises(IndexError, match=f"id {first} is out of range"):
+            stepper.generate(first, 3)
+    with pytest.raises(TypeError, match="each id must be an int, got bool"):
+        stepper.generate(True, 3)
+
+
+@pytest.mark.parametrize(
+    ("slots", "ids", "error", "message"),
+    [
+        ([0, 0], [1, 2], ValueError, "a slot occurs twice"),
+        ([2, 0, 2], [1, 2, 3], ValueError, "a slot occurs twice"),
+        ([0, 3], [1, 2], IndexError, "slot 3 is out of range: there are 3"),
+        ([-1, 0], [1, 2], IndexError, "slot -1 is out of range"),
+        ([0, 1 << 70], [1, 2], IndexError, "slot .* is out of range"),
+        ([], [], ValueError, "there are no slots"),
+        ([True], [1], TypeError, "each slot must be an int, got bool"),
+        ([0, 1.0], [1, 2], TypeError, "each slot must be an int, got float, int"),
+        (torch.tensor([True, False]), [1, 2], TypeError, "each slot must be an int, got Tensor"),
+        (torch.tensor([0, 1]), [1, 2], TypeError, "each slot must be an int, got Tensor"),
+        ([0, 1], [1, 7], IndexError, "id 7 is out of range: there are 7"),
+        ([0, 1], [-1, 1], IndexError, "id -1 is out of range"),
+        ([0, 1], [True, False], TypeError, "each id must be an int, got bool"),
+        ([0, 1], [torch.tensor(True), 1], TypeError, "each id must be an int, got Tensor, int"),
+        ([0, 1], torch.tensor([True, False]), ValueError, "a step reads"),
+        ([0, 1], torch.tensor([0, 1]), ValueError, "a step reads"),
+        ([0, 1], [1], ValueError, "1 ids for 2 sequences"),
+    ],
+)
+@needs_kernels
+def test_batches_refuse_slots_and_ids(slots: Any, ids: Any, error: type[Exception], message: str) -> None:
+    """Nothing advances: a slot that occurs twice would be advanced twice from the same state."""
+    batch = ops.BatchStepper(weights(), SPEC, torch.zeros(7, 12))
+    h = torch.zeros(3, 1, 4)
+    with pytest.raises(error, match=message):
+        batch.step(slots, ids, h)
+    assert not h.any()
+
+
+@needs_kernels
+def test_batch_without_a_table_refuses_ids() -> None:
+    with pytest.raises(ValueError, match="there is no table"):
+        ops.BatchStepper(weights(), SPEC).step([0], [0], torch.zeros(1, 1, 4))

@@ -171,7 +171,7 @@ def test_invalid_arguments_of_streams_are_refused() -> None:
     stream = ops.SequenceStepper(weights, ops.LayerSpec("gru"))
     with pytest.raises(ValueError, match="reads 3 numbers"):
         stream.step(torch.ones(4))
-    with pytest.raises(ValueError, match="not in the table"):
+    with pytest.raises(ValueError, match="there is no table"):
         stream.step(0)
     with pytest.raises(ValueError, match="table and a head"):
         stream.generate(0, 1)

@@ -15,7 +15,7 @@ from unittest import mock
 import pytest
 from serving import SECONDS, ServerProcess, run_in_thread, serve_in_thread, wait_for
 
-from ohlol.serve.connections import Connection, Connections
+from ohlol.serve.connections import Connection, Connections, FrameReader
 from ohlol.serve.limits import Limits
 from ohlol.serve.run import listen
 
@@ -392,9 +392,12 @@ def test_pipelined_requests_of_a_half_closed_client(small_server: ServerProcess)
         (b"host: localhost\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked", b"400"),
         (b"host: localhost\r\nhost: localhost", b"400"),
         (b"host: localhost\r\norigin: http://localhost\r\norigin: http://localhost", b"400"),
-        (b"host: localhost#.evil.example", b"421"),
-        (b"host: localhost/x", b"421"),
-        (b"host: user@localhost", b"421"),
+        (b"host: localhost#.evil.example", b"400"),
+        (b"host: localhost/x", b"400"),
+        (b"host: user@localhost", b"400"),
+        (b"x: no host", b"400"),
+        (b"host: localhost\r\nauthorization: Bearer a\r\nauthorization: Bearer b", b"400"),
+        (b"host: localhost\r\ncontent-type: text/plain", b"400"),
     ],
 )
 def test_ambiguous_headers_get_the_expected_status(small_server: ServerProcess, head: bytes, status: bytes) -> None:
@@ -441,3 +444,155 @@ def test_connections_send_without_delay() -> None:
                 return value
 
     assert run_in_thread(accept()) != 0
+
+
+@pytest.mark.parametrize(
+    "handshake",
+    [
+        UPGRADE.replace(b"\r\n\r\n", b"\r\nx: " + b"a" * 9000 + b"\r\n\r\n"),
+        UPGRADE.replace(b"\r\n\r\n", b"\r\nx: a" * 200 + b"\r\n\r\n"),
+        UPGRADE.replace(b"/hello/", b"/" + b"a" * 9000 + b"/"),
+        UPGRADE.replace(b"\r\n\r\n", b"\r\ncontent-length: 3\r\n\r\nabc"),
+        UPGRADE.replace(b"\r\n\r\n", b"\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
+    ],
+    ids=["long header", "many headers", "long target", "body", "chunks"],
+)
+def test_handshake_that_the_protocol_cannot_read(small_server: ServerProcess, handshake: bytes) -> None:
+    """uvicorn answers nothing and keeps the connection, for ever, and raises an exception when the server stops."""
+    start = time.monotonic()
+    assert exchange(small_server, handshake).startswith(b"HTTP/1.1 400 ")
+    assert time.monotonic() - start < 10
+
+
+def mask_frame(first: int, payload: bytes = b"") -> bytes:
+    """A frame of a client, whose mask is zeros."""
+    return bytes([first, 0x80 | len(payload)]) + bytes(4) + payload
+
+
+@pytest.mark.parametrize(
+    ("frames", "code"),
+    [
+        (mask_frame(0x81, b"\xff") + mask_frame(0x88), 1007),
+        (mask_frame(0x01, b"\xff") + mask_frame(0x80) + mask_frame(0x88), 1007),
+        (mask_frame(0x81, b"\xff") * 2 + mask_frame(0x88) * 2, 1007),
+        (mask_frame(0x81, b"{}") * 50 + mask_frame(0x81, b"\xff"), 1007),
+        (mask_frame(0x81, b"{}") * 50 + mask_frame(0xFF), 1002),
+        (mask_frame(0x01) + mask_frame(0x00) * 5000, 1009),
+        (mask_frame(0x01) + (mask_frame(0x89) + mask_frame(0x00)) * 5000, 1009),
+    ],
+    ids=[
+        "text and close",
+        "fragments and close",
+        "twice",
+        "answers",
+        "answers and bad frame",
+        "empty fragments",
+        "empty fragments and pings",
+    ],
+)
+def test_frames_that_arrive_together(small_server: ServerProcess, frames: bytes, code: int) -> None:
+    with socket.create_connection(("127.0.0.1", small_server.port), SECONDS) as connection:
+        connection.sendall(UPGRADE)
+        received = b""
+        while b"}" not in received:
+            received += connection.recv(1 << 16)
+        with suppress(ConnectionError):
+            connection.sendall(frames)
+            while piece := connection.recv(1 << 16):
+                received += piece
+    assert b"\x88" in received
+    assert code.to_bytes(2, "big") in received.partition(b"}")[2]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 200_000])
+def test_frames_are_split_at_their_ends(size: int) -> None:
+    frames = [
+        mask_frame(0x81, b"h" * 125),
+        mask_frame(0x82),
+        b"\x81\xfe" + (300).to_bytes(2, "big") + bytes(4) + b"x" * 300,
+        b"\x02\xff" + (70_000).to_bytes(8, "big") + bytes(4) + b"x" * 70_000,
+        b"\x80\x05hello",
+    ]
+    data, reader = b"".join(frames), FrameReader()
+    received, counts = [b""], []
+    for start in range(0, len(data), size):
+        for piece in reader.split(data[start : start + size]):
+            received[-1] += piece
+            if received[-1] == frames[len(received) - 1]:
+                received.append(b"")
+                counts.append(reader.fragments)
+    assert received == [*frames, b""]
+    assert counts == [0, 0, 0, 1, 0]
+
+
+def test_client_that_pings_and_reads_nothing(runs: dict[str, Path]) -> None:
+    """Its pongs are not collected in memory: nothing is read from it until it has taken them."""
+    with ServerProcess([str(runs["hello"])]) as server, socket.socket() as connection:
+        before = server.memory()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", server.port))
+        connection.settimeout(1.0)
+        connection.sendall(UPGRADE)
+        pings = mask_frame(0x89, b"x" * 125) * 2000
+        sent = 0
+        with suppress(TimeoutError, ConnectionError):
+            while sent < 200 << 20:
+                connection.sendall(pings)
+                sent += len(pings)
+        assert sent < 100 << 20
+        assert server.memory() - before < 64 << 20
+    server.assert_no_errors()
+
+
+CHUNKS = format_post(PREDICT, b"2\r\n{}\r\n0\r\n\r\n").replace(b"content-length: 12", b"transfer-encoding: chunked")
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        CHUNKS.replace(b"host: localhost", b"x: y").replace(b"0\r\n\r\n", b"0\r\nhost: localhost\r\n\r\n"),
+        CHUNKS.replace(b"0\r\n\r\n", b"0\r\nx: y\r\n\r\n"),
+        HELLO.replace(b" /v1", b" http://evil.example/v1"),
+        HELLO.replace(b" /v1", b" http://user@localhost/v1"),
+        HELLO.replace(b"HTTP/1.1", b"HTTP/2.0"),
+        HELLO.replace(b"HTTP/1.1", b"HTTP/0.9"),
+        CHUNKS.replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+    ids=["host in a trailer", "trailer", "other host", "user", "HTTP/2.0", "HTTP/0.9", "chunks in HTTP/1.0"],
+)
+def test_requests_that_only_a_lenient_server_answers(small_server: ServerProcess, request_bytes: bytes) -> None:
+    answer = exchange(small_server, request_bytes)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+def test_absolute_target_of_this_server(small_server: ServerProcess) -> None:
+    assert exchange(small_server, HELLO.replace(b" /v1", b" http://LOCALHOST/v1")).startswith(b"HTTP/1.1 200 ")
+
+
+def test_upgrade_that_is_not_supported_ends_the_connection(small_server: ServerProcess) -> None:
+    """uvicorn answers the request, and reads none after it."""
+    request = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\nupgrade: h2c\r\nconnection: upgrade\r\n\r\n"
+    answer = exchange(small_server, request)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert b"\r\nconnection: close\r\n" in answer
+    refused = exchange(small_server, request.replace(b"host: localhost", b"host: evil.example"))
+    assert refused.startswith(b"HTTP/1.1 421 ")
+    assert refused.count(b"\r\nconnection: ") == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{" + b",".join(b'"%d":1' % i for i in range(80_000)) + b',"79999":1}',
+        b'{"inputs": [' + b"1," * 400_000 + b"1]}",
+        b'{"rows": [[' + b'"",' * 300_000 + b'""]]}',
+    ],
+    ids=["member that occurs twice", "texts", "numbers"],
+)
+def test_many_errors_cost_little(small_server: ServerProcess, body: bytes) -> None:
+    """They took a minute, and seconds, of the thread that serves all clients."""
+    used = small_server.cpu_seconds()
+    answer = exchange(small_server, format_post(PREDICT, body, connection="close"))
+    assert answer.split(b" ")[1] in (b"400", b"422")
+    assert small_server.cpu_seconds() - used < 1

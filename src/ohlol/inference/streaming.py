@@ -223,7 +223,7 @@ class StreamBatch:
         self._put(key, self._read_state(state))
 
     def _slot(self, key: int) -> int:
-        if key not in self._slots:
+        if key not in self._slots or isinstance(key, bool):
             raise InputError(f"there is no stream {key}: it left, or never joined")
         return self._slots[key]
 

@@ -69,10 +69,20 @@ class _Stepper:
         self._num_layers, self._has_cell_state = spec.num_layers, kernel_cell(spec.cell).has_cell_state
         self._hidden_size, self._inputs = H, 0 if self._table is not None else weights[0].size(1)
 
-    def _check_id(self, id: int) -> None:
-        size = 0 if self._table is None else self._table.size(0)
-        if not 0 <= id < size:
-            raise ValueError(f"id {id} is not in the table of {size} symbols")
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        """Refuse ids that are not in the table, and those of a stepper without one."""
+        if self._table is None:
+            raise ValueError(f"there is no table: a step reads {self._inputs} numbers, not an id")
+        _check_indices("id", ids, self._table.size(0))
+
+
+def _check_indices(name: str, indices: Sequence[int], size: int) -> None:
+    """Refuse what is not a whole number, such as a bool, and a number that is not from 0 to size - 1."""
+    if set(map(type, indices)) != {int}:
+        raise TypeError(f"each {name} must be an int, got {', '.join(sorted({type(i).__name__ for i in indices}))}")
+    if min(indices) < 0 or max(indices) >= size:
+        wrong = next(i for i in indices if not 0 <= i < size)
+        raise IndexError(f"{name} {wrong} is out of range: there are {size}")
 
 
 def _check_table_and_head(W_hh: Tensor, table: Tensor | None, head: tuple[Tensor, Tensor | None] | None) -> None:
@@ -130,11 +140,16 @@ class BatchStepper(_Stepper):
             Logits (n, K), without a head the top layer's states (n, H); and the index of the highest in each row.
 
         Raises:
-            ValueError: an id or a slot that does not exist, or tensors of another shape or dtype.
+            IndexError: an id or a slot that does not exist.
+            TypeError: an id or a slot that is not an int.
+            ValueError: a slot occurs twice, or tensors of another shape or dtype.
         """
         n, K = len(slots), self._logits or self._hidden_size
-        if not n or not 0 <= min(slots) <= max(slots) < len(h):
-            raise ValueError(f"slots {slots} are not all among the {len(h)}")
+        if not n:
+            raise ValueError("there are no slots: a step reads one sequence at least")
+        _check_indices("slot", slots, len(h))
+        if len(set(slots)) < n:
+            raise ValueError("a slot occurs twice: a step reads one symbol into each sequence")
         shape = (len(h), self._num_layers, self._hidden_size)
         for s in (h,) if c is None else (h, c):
             if s.shape != shape or not _is_readable(s, self._like.dtype):
@@ -147,8 +162,7 @@ class BatchStepper(_Stepper):
             ids = inputs
             if len(ids) != n:
                 raise ValueError(f"{len(ids)} ids for {n} sequences")
-            self._check_id(min(ids))
-            self._check_id(max(ids))
+            self._check_ids(ids)
         elif inputs.shape != (n, self._inputs) or not _is_readable(inputs, self._like.dtype) or self._table is not None:
             raise ValueError(f"a step reads ({n}, {self._inputs}) numbers of {self._like.dtype}")
         else:
@@ -206,7 +220,7 @@ class SequenceStepper(_Stepper):
         out = empty(self._like, self._hidden_size)
         vector, id = 0, 0
         if isinstance(x, int):
-            self._check_id(x)
+            self._check_ids((x,))
             id = x
         elif x.shape != (self._inputs,) or not _is_readable(x, self._like.dtype) or self._table is not None:
             raise ValueError(
@@ -232,7 +246,8 @@ class SequenceStepper(_Stepper):
             seed: the same seed and state give the same ids.
 
         Raises:
-            ValueError: there is no table or no head, or an argument is out of range.
+            IndexError: there is no such id.
+            ValueError: there is no table or no head, or another argument is out of range.
         """
         if self._table is None or not self._logits:
             raise ValueError("generate needs a table and a head")
@@ -240,7 +255,7 @@ class SequenceStepper(_Stepper):
             raise ValueError(f"the head has {self._logits} symbols, the table only {self._table.size(0)}")
         if not temperature >= 0 or top_k < 0 or not 0 < top_p <= 1 or count < 0:
             raise ValueError(f"out of range: {temperature=}, {top_k=}, {top_p=}, {count=}")
-        self._check_id(first)
+        self._check_ids((first,))
         ids = torch.empty(count, dtype=torch.int64)
         self._packed.generate(
             threads=torch.get_num_threads(),

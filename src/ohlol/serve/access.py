@@ -31,7 +31,7 @@ SECURITY_HEADERS = {
     "cache-control": "no-store",
 }
 """Headers of every response that does not set them itself."""
-SINGLE_HEADERS = ("host", "origin")
+SINGLE_HEADERS = ("host", "origin", "authorization", "content-type", "content-length")
 """Headers that a request may have once: a proxy might read one of two, and the server the other."""
 HOST_HEADER = re.compile(r"(\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>[a-z0-9._-]+))(:[0-9]{1,5})?", re.IGNORECASE)
 
@@ -53,10 +53,14 @@ class Access:
         for name in SINGLE_HEADERS:
             if len(headers.getlist(name)) > 1:
                 return 400, f"the header {name} occurs more than once"
-        if [value.lower() for value in headers.getlist("transfer-encoding")] not in ([], ["chunked"]):
-            return 400, "the only transfer encoding that is supported is chunked"
+        encodings = [value.lower() for value in headers.getlist("transfer-encoding")]
+        if encodings and (encodings != ["chunked"] or scope["http_version"] == "1.0"):
+            return 400, "the only transfer encoding that is supported is chunked, in HTTP/1.1"
         host = headers.get("host", "")
-        if self.hosts and parse_host(host) not in self.hosts:
+        name = parse_host(host)
+        if not name and ("host" in headers or scope["http_version"] != "1.0"):
+            return 400, f"the header host is {host[:100]!r}; it must be a name or an address, and a port"
+        if self.hosts and name not in self.hosts:
             return 421, f"this server is not {host[:100]!r}; its names are {', '.join(self.hosts)}"
         origin = headers.get("origin")
         has_effect = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "OPTIONS")

@@ -1,6 +1,5 @@
 """The ASGI application: routes, pages and error handlers, behind the access control."""
 
-import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from starlette.exceptions import HTTPException
 from ohlol.serve import pages, routes, sessions
 from ohlol.serve.access import AccessMiddleware
 from ohlol.serve.batching import BusyError
+from ohlol.serve.encoding import dump_json, shorten
 from ohlol.serve.service import Service
 from ohlol.utils.errors import InputError
 from ohlol.utils.version import __version__
@@ -63,8 +63,8 @@ def make_app(service: Service) -> AccessMiddleware:
 
 
 def make_problem(status: int, detail: str, headers: Any = None) -> Response:
-    """An error response in ASCII: text of a request that it repeats may not be valid Unicode."""
-    return Response(json.dumps({"detail": detail}), status, headers, "application/json")
+    """An error response."""
+    return Response(dump_json({"detail": shorten(detail)}), status, headers, "application/json")
 
 
 async def _handle_refused(request: Request, error: Exception) -> Response:

@@ -9,16 +9,22 @@ of `asyncio.Protocol` and `asyncio.Transport` only: `LimitedEventLoop` wraps wha
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohlol.serve.limits import Limits
 
+HANDSHAKE_SECONDS = 0.0
+"""How long the protocol of a WebSocket may take to call the application, which it does at once or never."""
+MAX_FRAGMENTS = 4096
+"""Frames of one WebSocket message: the limit on its bytes does not bound the number of empty ones."""
+TOO_BIG = b"\x88\x02" + (1009).to_bytes(2, "big")
+"""A close frame."""
 LINGER_SECONDS = 2.0
 """How long the rest of a refused request is read and discarded, so that the client can read the refusal first."""
 
@@ -43,11 +49,15 @@ class RequestReader:
         part: what the next bytes belong to. A connection starts in a head.
         requests: complete heads so far.
         head_bytes: bytes of a head that is not complete.
+        ended: whether no further request is read, since the client asked for another protocol.
+        refused: whether a request is valid for the parser, but must not reach the application.
     """
 
     def __init__(self) -> None:
         self.part, self.requests, self.head_bytes = Part.HEAD, 0, 0
+        self.ended = self.refused = False
         self._invalid = False
+        self._target, self._host = b"", b""
         self._parser = httptools.HttpRequestParser(self)
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn, so that both read alike
 
@@ -61,7 +71,7 @@ class RequestReader:
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # the server decides whether it upgrades
+            self.ended = True  # the server decides whether it upgrades
         except httptools.HttpParserError:
             self.part, self._invalid = Part.BODY, True
         if head_before and self.requests == requests_before:
@@ -72,15 +82,81 @@ class RequestReader:
     def on_message_begin(self) -> None:
         """A head starts; called by the parser, like the methods below."""
         self.part = Part.HEAD
+        self._target, self._host = b"", b""
+
+    def on_url(self, target: bytes) -> None:
+        """A piece of the request's target."""
+        self._target += target
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; after the body it is a trailer, which the server would take for a header of the request."""
+        if self.part is not Part.HEAD:
+            self._refuse("trailers are not supported")
+        if name.lower() == b"host":
+            self._host = value
 
     def on_headers_complete(self) -> None:
         """A head is complete."""
         self.part = Part.BODY
         self.requests += 1
+        if self._parser.get_http_version() not in ("1.0", "1.1"):
+            self._refuse("the version is not supported")
+        _, is_absolute, rest = self._target.partition(b"://")
+        if is_absolute and not self._target.startswith(b"/") and rest.partition(b"/")[0].lower() != self._host.lower():
+            self._refuse("the target has another host than the header")
 
     def on_message_complete(self) -> None:
         """A request is complete."""
         self.part = Part.NEXT
+
+    def _refuse(self, reason: str) -> NoReturn:
+        self.refused = True
+        raise ValueError(reason)  # which ends the parser
+
+
+class FrameReader:
+    """Splits the bytes of a WebSocket client into frames.
+
+    uvicorn raises an exception where text that is not UTF-8 and a close frame arrive together, and none of its limits
+    bounds the number of empty fragments.
+
+    Attributes:
+        fragments: frames of the message that is not complete.
+    """
+
+    def __init__(self) -> None:
+        self.fragments = 0
+        self._head = b""
+        self._payload = 0  # bytes of the payload that are still to come
+
+    def split(self, data: bytes) -> Iterator[bytes]:
+        """Pieces of the bytes, none of which goes on after the end of a frame."""
+        start = 0
+        while start < len(data):
+            if self._payload:
+                end = start + self._payload
+                self._payload -= len(data[start:end])
+            else:
+                end = start + self._count_missing()
+                self._head += data[start:end]
+                if not self._count_missing():
+                    self._start_payload()
+            yield data[start:end]
+            start = end
+
+    def _count_missing(self) -> int:
+        """Bytes up to the end of a frame's head, as far as the ones before them show it."""
+        size = 2
+        if len(self._head) >= size:
+            size += {126: 2, 127: 8}.get(self._head[1] & 0x7F, 0) + (4 if self._head[1] & 0x80 else 0)
+        return size - len(self._head)
+
+    def _start_payload(self) -> None:
+        first, second = self._head[0], self._head[1] & 0x7F
+        self._payload = second if second < 126 else int.from_bytes(self._head[2 : 4 if second == 126 else 10], "big")
+        self._head = b""
+        if not first & 0x08:  # not a control frame
+            self.fragments = 0 if first & 0x80 else self.fragments + 1
 
 
 class Connections:
@@ -127,7 +203,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, protocol: asyncio.Protocol, connections: Connections):
         self._protocol, self._connections, self._limits = protocol, connections, connections.limits
         self._loop = asyncio.get_running_loop()
-        self._reader = RequestReader()
+        self._reader, self._frames = RequestReader(), FrameReader()
         self._responses = 0
         self._response_started = False
         self._half_closed = False  # the client sends nothing any more
@@ -135,6 +211,8 @@ class Connection(asyncio.Protocol):
         self._in_handshake = False  # of the upgrade
         self._detached = False  # the protocol is not called any more
         self._closing = False  # nothing is written any more
+        self._read_paused = False  # by the protocol
+        self._write_paused = False
         self._awaiting: object = None  # what the deadline is for
         self._deadline: asyncio.TimerHandle | None = None
         self._written = self._taken = 0
@@ -175,8 +253,18 @@ class Connection(asyncio.Protocol):
             if self._reader.head_bytes > self._limits.max_header:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
                 return
+            if self._reader.refused:
+                self._refuse(HTTPStatus.BAD_REQUEST)
+                return
             self._update_deadline()
-        self._protocol.data_received(data)
+            self._protocol.data_received(data)
+            return
+        for piece in self._frames.split(data):
+            if self._frames.fragments > MAX_FRAGMENTS:
+                self._end(TOO_BIG)
+            if self._closing:
+                return
+            self._protocol.data_received(piece)
 
     def eof_received(self) -> bool | None:
         """Keep the connection for a client that has sent a whole request and waits for its response."""
@@ -190,12 +278,22 @@ class Connection(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        """Pass on that the client reads more slowly than the server writes."""
+        """Pass on that the client reads more slowly than the server writes.
+
+        Nothing is read from a WebSocket meanwhile: its protocol answers each ping at once, whether or not its client
+        takes the answers.
+        """
+        self._write_paused = True
+        if self._upgraded and not self._closing:
+            self.transport.pause_reading()
         if not self._detached:
             self._protocol.pause_writing()
 
     def resume_writing(self) -> None:
         """Pass on that more may be written."""
+        self._write_paused = False
+        if self._upgraded and not self._closing and not self._read_paused:
+            self.transport.resume_reading()
         if not self._detached:
             self._protocol.resume_writing()
 
@@ -203,8 +301,15 @@ class Connection(asyncio.Protocol):
 
     @property
     def ends_with_response(self) -> bool:
-        """Whether the response that starts now is the last: the client sends nothing any more."""
-        return self._half_closed and self._unanswered == 1
+        """Whether the response that starts now is the last: no request follows it."""
+        return (self._half_closed or self._reader.ended) and self._unanswered == 1
+
+    def start_session(self) -> None:
+        """Note that the protocol of a WebSocket has called the application, which answers the handshake.
+
+        For a handshake that it cannot read it does neither that nor anything else.
+        """
+        self._set_deadline(None)
 
     async def wait_lost(self) -> None:
         """Wait until the connection is closed."""
@@ -238,8 +343,11 @@ class Connection(asyncio.Protocol):
 
         Nothing is read until the protocol has answered: a client may not send before that.
         """
-        self._protocol, self._upgraded, self._in_handshake = protocol, True, True
-        self._set_deadline(None)
+        self._protocol, self._upgraded = protocol, True
+        if self._closing:  # it has refused the handshake already
+            return
+        self._in_handshake = True
+        self._set_deadline(HANDSHAKE_SECONDS, lambda: self._end(format_refusal(HTTPStatus.BAD_REQUEST)))
         self.transport.pause_reading()
 
     def write(self, data: bytes) -> None:
@@ -253,6 +361,18 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
         if self._write_deadline is None and self.transport.get_write_buffer_size():
             self._start_write_deadline()
+
+    def pause_reading(self) -> None:
+        """Stop reading, except while the rest of a refused request is discarded."""
+        self._read_paused = True
+        if not self.closing:
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again, unless a client of a WebSocket has to take what was written first."""
+        self._read_paused = False
+        if not (self._upgraded and self._write_paused):
+            self.transport.resume_reading()
 
     def close(self) -> None:
         """Close the connection, after the rest of a request that was not read.
@@ -282,9 +402,11 @@ class Connection(asyncio.Protocol):
     def _refuse(self, status: HTTPStatus) -> None:
         """Answer in place of the protocol, unless a response has started, and end the connection."""
         before = self._unanswered - (self._reader.part is Part.BODY)  # requests whose responses come first
-        if before == 0 and not self._response_started:
-            line = f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-            self.write(f"{line}content-length: 0\r\nconnection: close\r\n\r\n".encode())
+        self._end(format_refusal(status) if before == 0 and not self._response_started else b"")
+
+    def _end(self, data: bytes) -> None:
+        """Send the last bytes in place of the protocol, and end the connection."""
+        self.write(data)
         self._linger()
         self._detach(None)
 
@@ -343,6 +465,12 @@ class Connection(asyncio.Protocol):
             self._start_write_deadline()
 
 
+def format_refusal(status: HTTPStatus) -> bytes:
+    """A response without a body, after which the connection is closed."""
+    line = f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+    return f"{line}content-length: 0\r\nconnection: close\r\n\r\n".encode()
+
+
 class ProtocolTransport:
     """The transport of a `Connection` as its protocol sees it; what is not defined here is asyncio's."""
 
@@ -366,9 +494,12 @@ class ProtocolTransport:
         return self._connection.closing
 
     def pause_reading(self) -> None:
-        """Stop reading, except while the rest of a refused request is discarded."""
-        if not self._connection.closing:
-            self._connection.transport.pause_reading()
+        """Stop reading."""
+        self._connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        self._connection.resume_reading()
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """The protocol that serves the connection."""
@@ -424,7 +555,8 @@ class ConnectionMiddleware:
             if message["type"] == "http.response.start":
                 connection.start_response()
                 if connection.ends_with_response:
-                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+                    others = [(name, value) for name, value in message["headers"] if name.lower() != b"connection"]
+                    message = {**message, "headers": [*others, (b"connection", b"close")]}
             await send(message)
             if message["type"] == "http.response.body" and not message.get("more_body", False):
                 complete = True
@@ -438,10 +570,13 @@ class ConnectionMiddleware:
 
     async def _serve_websocket(self, connection: Connection, scope: Scope, receive: Receive, send: Send) -> None:
         refused = False
+        connection.start_session()
 
         async def report(message: Message) -> None:
             nonlocal refused
             refused |= message["type"] == "websocket.http.response.start"
+            if message["type"] in ("websocket.send", "websocket.close") and connection.closing:
+                raise OSError("the connection was closed")  # as in ASGI; uvicorn raises RuntimeError after a bad frame
             await send(message)
 
         await self._app(scope, receive, report)

@@ -1,8 +1,14 @@
 """JSON and server-sent events as text."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
+
+from ohlol.utils.terminal import escape_symbol
+
+MAX_ERROR = 480
+"""Characters of an error, which are at most 2,000 bytes or so of UTF-8."""
 
 
 def dump_json(content: object) -> str:
@@ -11,13 +17,21 @@ def dump_json(content: object) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def shorten(message: str) -> str:
+    """An error in one printable line of bounded length. It may repeat text of a request, as long as its body."""
+    line = escape_symbol(message[: MAX_ERROR + 1])
+    return line if len(line) <= MAX_ERROR else f"{line[:MAX_ERROR]}..."
+
+
 def format_event(content: object, name: str | None = None) -> str:
     """One server-sent event with JSON as its data."""
     return (f"event: {name}\n" if name else "") + f"data: {dump_json(content)}\n\n"
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON. An object that has a member twice is not valid: two readers might use different ones.
+    """Parse JSON in UTF-8, without what Python's parser adds to the standard.
+
+    NaN and infinity are not valid, nor is an object that has a member twice: two readers might use different ones.
 
     Raises:
         json.JSONDecodeError: it is not valid JSON.
@@ -27,7 +41,8 @@ def parse_json(text: str | bytes) -> Any:
     json.decoder.JSONDecodeError: the member 'a' occurs twice: line 1 column 1 (char 0)
     """
     try:
-        return json.loads(text, object_pairs_hook=_to_dict)
+        text = text if isinstance(text, str) else str(text, "utf-8")
+        return json.loads(text, object_pairs_hook=_to_dict, parse_constant=_refuse_constant)
     except json.JSONDecodeError:
         raise
     except RecursionError:
@@ -39,7 +54,11 @@ def parse_json(text: str | bytes) -> Any:
 def _to_dict(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise ValueError(f"the member {twice[:40]!r} occurs twice")
     return members
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")

@@ -10,13 +10,18 @@ from ohlol.config import TUTORIAL_MODEL
 MAX_SEED = (1 << 63) - 1
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
-Sequence = Annotated[list[Text], Field(min_length=1)]
+Texts = Annotated[list[Text], Field(fail_fast=True)]
+"""Validation of a list ends at its first error, since a body may have half a million."""
+Sequence = Annotated[list[Text], Field(min_length=1, fail_fast=True)]
+Sequences = Annotated[list[Sequence], Field(fail_fast=True)]
+Row = Annotated[list[Number], Field(fail_fast=True)]
+Rows = Annotated[list[Row], Field(fail_fast=True)]
 
 
 class StrictModel(BaseModel):
-    """A body in which an unknown member is an error."""
+    """A body in which an unknown member is an error, and a text in place of a number, too."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Problem(BaseModel):
@@ -29,11 +34,11 @@ class Predict(StrictModel):
     """A request to predict: `inputs`, or `rows` for a model that reads numbers."""
 
     inputs: Annotated[
-        Text | list[Text] | list[Sequence] | None,
+        Text | Texts | Sequences | None,
         Field(description="A text, several texts, or several lists of symbols.", examples=["hello", ["hello", "hole"]]),
     ] = None
     rows: Annotated[
-        list[list[Number]] | None,
+        Rows | None,
         Field(description="The last rows of a series, oldest first; a number for each column."),
     ] = None
     n_best: Annotated[int, Field(ge=1, le=100, description="Labels for each step, with their probabilities.")] = 1
@@ -74,7 +79,10 @@ class Explain(StrictModel):
     """A request to explain."""
 
     input: Annotated[Text | Sequence, Field(examples=["hello"])]
-    target: Annotated[str | list[str] | None, Field(description="The expected output, as in `ohlol explain`.")] = None
+    target: Annotated[
+        str | Annotated[list[str], Field(fail_fast=True)] | None,
+        Field(description="The expected output, as in `ohlol explain`."),
+    ] = None
     saliency: Annotated[bool, Field(description="Add the influence of each input on each prediction.")] = False
 
 

@@ -29,9 +29,9 @@ from pydantic import Field, ValidationError
 from ohlol.data import sequences
 from ohlol.inference.streaming import StepInput
 from ohlol.serve.batching import BusyError
-from ohlol.serve.encoding import dump_json, parse_json
+from ohlol.serve.encoding import dump_json, parse_json, shorten
 from ohlol.serve.models import ServedModel
-from ohlol.serve.schemas import Number, StrictModel
+from ohlol.serve.schemas import Rows, StrictModel
 from ohlol.serve.service import Service
 from ohlol.serve.streams import ModelStreams, StreamRequest, StreamResult, count_work
 from ohlol.utils.errors import InputError
@@ -49,7 +49,7 @@ CODE_IDLE, CODE_RESTART = 4008, 1012
 class Message(StrictModel):
     """What a client sends."""
 
-    read: str | list[str] | list[list[Number]] | None = None
+    read: str | Annotated[list[str], Field(fail_fast=True)] | Rows | None = None
     n_best: Annotated[int, Field(ge=1, le=100)] = 1
     reset: bool = False
     resume: str | None = None
@@ -142,11 +142,11 @@ class Session:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part)[:60] for part in first["loc"])
-            return {"error": f"{where}: {first['msg']}" if where else first["msg"]}
+            return {"error": shorten(f"{where}: {first['msg']}" if where else first["msg"])}
         except json.JSONDecodeError as error:
-            return {"error": f"the message is not valid JSON: {error.msg} at character {error.pos}"}
+            return {"error": shorten(f"the message is not valid JSON: {error.msg} at character {error.pos}")}
         except (InputError, BusyError) as error:
-            return {"error": str(error)}
+            return {"error": shorten(str(error))}
         self.id = session
         if result.steps:
             self.service.metrics.steps.labels(self.model.name).inc(len(result.steps))
