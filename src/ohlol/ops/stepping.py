@@ -65,6 +65,7 @@ class _Stepper:
             assert W is not None
             self._packed.set_head(K=W.size(0), W=W.data_ptr(), bias=0 if b is None else b.data_ptr())
             self._head_bias, self._logits = b, W.size(0)
+        self._symbols = 0 if self._table is None else self._table.size(0)
         self._like = torch.empty(0, dtype=dtype)
         self._num_layers, self._has_cell_state = spec.num_layers, kernel_cell(spec.cell).has_cell_state
         self._hidden_size, self._inputs = H, 0 if self._table is not None else weights[0].size(1)
@@ -73,7 +74,7 @@ class _Stepper:
         """Refuse ids that are not in the table, and those of a stepper without one."""
         if self._table is None:
             raise ValueError(f"there is no table: a step reads {self._inputs} numbers, not an id")
-        _check_indices("id", ids, self._table.size(0))
+        _check_indices("id", ids, self._symbols)
 
 
 def _check_indices(name: str, indices: Sequence[int], size: int) -> None:
@@ -220,7 +221,8 @@ class SequenceStepper(_Stepper):
         out = empty(self._like, self._hidden_size)
         vector, id = 0, 0
         if isinstance(x, int):
-            self._check_ids((x,))
+            if type(x) is not int or not 0 <= x < self._symbols:  # True is an int, too
+                self._check_ids((x,))
             id = x
         elif x.shape != (self._inputs,) or not _is_readable(x, self._like.dtype) or self._table is not None:
             raise ValueError(
