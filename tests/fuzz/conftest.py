@@ -1,23 +1,7 @@
-"""The number of examples, and the directory that all tests share."""
-
-import os
+"""The directory that commands are run in, which all tests share."""
 
 import pytest
 from fuzz.workspace import Workspace
-from hypothesis import HealthCheck, settings
-
-EXAMPLES = int(os.environ.get("OHLOL_FUZZ", "0"))
-"""Examples of each test in the long form, `make fuzz`, which draws others in each run."""
-
-settings.register_profile(
-    "fuzz",
-    deadline=None,
-    max_examples=EXAMPLES or 40,
-    derandomize=not EXAMPLES,
-    database=None,
-    print_blob=True,
-    suppress_health_check=list(HealthCheck),
-)
 
 
 @pytest.fixture(scope="session")

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import typer
 from fuzz.commands import SECONDS, SERVING, check_end, run_command
+from fuzz.examples import fuzz
 from fuzz.workspace import MODELS, RUNS, Workspace
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ohlol.cells import CELLS
@@ -143,7 +144,7 @@ def command_lines(draw: st.DrawFn) -> tuple[str, ...]:
     return tuple(words)
 
 
-@settings(settings.get_profile("fuzz"))
+@fuzz(40)
 @given(arguments=command_lines(), stdin=st.sampled_from([b"", b"abc\n", b"\xff\xfe", b"a\r\n" * 50]),
        file_size=st.sampled_from([None, None, None, 4000, 6000, 20000]))  # fmt: skip
 @example(("serve", "label", "--port", "0", "--api-key", "/dev/zero"), b"", None)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from faults.damaged_files import FORMATS, damage
 from fuzz.commands import check_end, run_command
+from fuzz.examples import fuzz
 from fuzz.test_run_directory import replace_header
 from fuzz.workspace import Workspace
 from helpers import TINY_FLAGS
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
@@ -123,7 +124,7 @@ cases = st.sampled_from([(file, flags) for file, choices in OPTIONS.items() for 
 odd_names = st.integers(0, 9).flatmap(lambda chance: st.just(()) if chance else st.sampled_from(ODD_NAMES))
 
 
-@settings(settings.get_profile("fuzz"))
+@fuzz(40)
 @given(case=cases, how=ways, names=odd_names, seed=st.integers(0, 10**6))
 def test_a_damaged_model(
     workspace: Workspace, case: tuple[str, tuple[str, ...]], how: list[str], names: tuple[str, ...], seed: int
@@ -141,7 +142,7 @@ def test_a_damaged_model(
             check_end(run_command(workspace.folder, workspace.results, command))
 
 
-@settings(settings.get_profile("fuzz"))
+@fuzz(40)
 @given(kind=st.sampled_from(sorted(FORMATS)), seed=st.integers(0, 10**6), command=st.sampled_from(("train", "encode")),
        chosen=st.booleans())  # fmt: skip
 @example("classes", 0, "train", True)

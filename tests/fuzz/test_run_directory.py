@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from faults.damaged_files import damage
 from fuzz.commands import check_end, run_command, snapshot
+from fuzz.examples import fuzz
 from fuzz.workspace import RUNS, Workspace
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 pytestmark = pytest.mark.slow
@@ -135,7 +136,7 @@ CHANGES = ("value", "value", "value", "bytes", "bytes", "large", "missing", "dir
 directories = st.sampled_from([(name, command) for name, commands in COMMANDS.items() for command in commands])
 
 
-@settings(settings.get_profile("fuzz"))
+@fuzz(40)
 @given(case=directories, changes=st.lists(st.tuples(st.integers(0, 1000), st.sampled_from(CHANGES)), min_size=1,
        max_size=2), seed=st.integers(0, 10**6))  # fmt: skip
 @example(("classify", "predict classify names.csv"), [(0, "pipe")], 0)

@@ -1,7 +1,4 @@
-"""Random HTTP and WebSocket bytes: the server gives a bounded answer or closes, logs no error, and serves others.
-
-The default form repeats the same cases; OHLOL_FUZZ=10000 makes it 10,000 new ones for each test.
-"""
+"""Random HTTP and WebSocket bytes: the server gives a bounded answer or closes, logs no error, and serves others."""
 
 import base64
 import json
@@ -20,32 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from fuzz.examples import fuzz
+from hypothesis import example, given
 from hypothesis import strategies as st
 from serving import KEY, train_models, wait_for
 
-EXAMPLES = int(os.environ.get("OHLOL_FUZZ", "150"))
-IS_LONG = "OHLOL_FUZZ" in os.environ
+SHORT = 150
+"""Examples of each test in the short form."""
 SECONDS = 20.0
 """For an answer: less than the 30 s after which the server closes a connection that it forgot."""
 MAX_ERROR = 2000
 """Bytes in the body of an error."""
-MAX_LINE = 1 << 18
-"""Characters of a line of the log, which has the target of a request with escapes."""
+MAX_LINE = 2000
+"""Characters of a line of the log."""
 MAX_GROWTH = 96 << 20
 """Bytes of memory by which the server may grow."""
 MAX_DESCRIPTORS = 16
 """File descriptors by which the server may grow."""
 ORIGIN = "https://pages.example"
-
-fuzz = settings(
-    max_examples=EXAMPLES,
-    derandomize=not IS_LONG,
-    print_blob=IS_LONG,
-    database=None,
-    deadline=None,
-    suppress_health_check=list(HealthCheck),
-)
 
 
 class FuzzedServer:
@@ -841,14 +830,14 @@ SEEDS = [
 ]
 
 
-@fuzz
+@fuzz(SHORT)
 @examples_of([HttpCase(format_request(request), 2) for request in SEEDS])
 @given(case=http_cases())
 def test_http_requests(server: FuzzedServer, case: HttpCase) -> None:
     send(server, case)
 
 
-@fuzz
+@fuzz(SHORT)
 @given(st.data())
 def test_json_bodies(server: FuzzedServer, data: st.DataObject) -> None:
     target = data.draw(st.sampled_from([*BODIES]))
@@ -856,7 +845,7 @@ def test_json_bodies(server: FuzzedServer, data: st.DataObject) -> None:
     send(server, HttpCase(format_request(Request("POST", target, text)), 1))
 
 
-@fuzz
+@fuzz(SHORT)
 @given(
     framing=st.sampled_from([*AMBIGUOUS]),
     target=st.sampled_from([*GET_TARGETS, *BODIES]),
@@ -1114,7 +1103,7 @@ SOCKET_SEEDS = [
 ]
 
 
-@fuzz
+@fuzz(SHORT)
 @examples_of(SOCKET_SEEDS)
 @given(
     case=st.builds(
@@ -1186,7 +1175,7 @@ def stream_messages(draw: st.DrawFn, tokens: dict[str, str]) -> bytes:
     return encode_json(content) if draw(st.booleans()) else draw(json_texts(content))
 
 
-@fuzz
+@fuzz(SHORT)
 @given(st.data())
 def test_stream_messages(server: FuzzedServer, data: st.DataObject) -> None:
     """Each message gets one answer, and one that is not valid leaves the state as it was."""

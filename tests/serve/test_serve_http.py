@@ -285,7 +285,11 @@ def test_requests_without_the_key_are_refused(runs: dict[str, Path], tmp_path: P
         assert client.options("/v1/models", headers={**before, "origin": "https://other.example"}).status_code == 401
         other = client.get("/v1/models", headers={**authorization, "origin": "https://other.example"})
         assert "access-control-allow-origin" not in other.headers
+        client.get("/" + "a" * 5000)
     assert KEY not in server.out + server.err
+    assert '"GET /v1/models HTTP/1.1" 401' in server.err
+    assert "HTTP/1.1" not in server.out
+    assert all(len(line) < 500 for line in server.err.splitlines())
 
 
 def test_missing_packages_are_named(

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
+from uvicorn.config import LOGGING_CONFIG
 
 from ohlol.serve.app import make_app
 from ohlol.serve.connections import ConnectionMiddleware, Connections, LimitedEventLoop
@@ -17,6 +18,14 @@ from ohlol.serve.service import Service
 
 BACKLOG = 1024
 """Connections that the system queues until they are accepted."""
+MAX_LOGGED = 300
+"""Characters of a request's target in the log."""
+HANDLERS = LOGGING_CONFIG["handlers"]
+LOG_TO_STDERR = {
+    **LOGGING_CONFIG,
+    "handlers": {**HANDLERS, "access": {**HANDLERS["access"], "stream": "ext://sys.stderr"}},
+}
+"""uvicorn's configuration of logging, which would write requests to standard output."""
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
 
@@ -58,10 +67,12 @@ class Server:
             proxy_headers=False,
             server_header=False,
             access_log=log,
+            log_config=LOG_TO_STDERR,
             log_level="info" if log else "warning",
             backlog=BACKLOG,
         )
         logging.getLogger("uvicorn.error").addFilter(shorten_client_error)
+        logging.getLogger("uvicorn.access").addFilter(shorten_target)
         self._server = uvicorn.Server(config)
 
     def run(self) -> None:
@@ -121,6 +132,16 @@ class Server:
         finally:
             if hasattr(signal, "SIGHUP"):
                 self._loop.remove_signal_handler(signal.SIGHUP)
+
+
+def shorten_target(record: logging.LogRecord) -> bool:
+    """Shorten the target in the line of a request, which may be as long as the head of the request."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            value[:MAX_LOGGED] + "..." if isinstance(value, str) and len(value) > MAX_LOGGED else value
+            for value in record.args
+        )
+    return True
 
 
 def shorten_client_error(record: logging.LogRecord) -> bool:
