@@ -42,6 +42,31 @@ def _load() -> tuple[ModuleType | None, str]:
     return module, ""
 
 
+_had_threads = False
+"""Whether this process had several threads when it was last forked."""
+
+
+def _before_fork() -> None:
+    global _had_threads
+    try:
+        _had_threads = len(os.listdir("/proc/self/task")) > 1
+    except OSError:  # not on Linux
+        _had_threads = True
+
+
+def _after_fork() -> None:
+    """Let a forked process use one thread, where the threads of torch may have been started before.
+
+    They do not exist in the child, and the first operation on several threads would wait for them forever, be it of
+    the kernels or of torch, to which a layer may fall back.
+    """
+    if _had_threads:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+
 KERNEL, ABSENT = _load()
 """The compiled module or None, and in that case the reason."""
 
