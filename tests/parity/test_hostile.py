@@ -219,3 +219,133 @@ def test_batched_gradients(cell: str, count: int, packed: bool, num_layers: int)
         return torch.autograd.grad(out, [x, *layer.parameters()], grads, is_grads_batched=True)
 
     assert_as_torch(run, theirs, ours)
+
+
+def without_memory(tensor: Tensor, how: str) -> Tensor:
+    """A zero tensor, as torch makes for gradients, or a tensor whose storage was freed, as sharding does."""
+    if how == "zero":
+        return torch._efficientzerotensor(tensor.shape, dtype=tensor.dtype)
+    tensor = tensor.clone()
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+@hostile
+@given(cell=st.sampled_from(CELLS), what=st.sampled_from(["x", "h", "weight_ih_l0", "weight_hh_l0", "bias_hh_l0"]),
+       how=st.sampled_from(["zero", "freed"]), num_layers=st.integers(1, 2), bidirectional=st.booleans(),
+       with_grad=st.booleans())  # fmt: skip
+def test_tensors_without_memory(
+    cell: str, what: str, how: str, num_layers: int, bidirectional: bool, with_grad: bool
+) -> None:
+    """A zero tensor is as good as zeros, though torch refuses some; a freed one is an error."""
+    x, h = tensor_of_shape((4, 2, I)), tensor_of_shape((num_layers * (2 if bidirectional else 1), 2, H))
+
+    def run(layer: torch.nn.RNNBase, how: str) -> Any:
+        def replace(name: str, tensor: Tensor) -> Tensor:
+            if name != what:
+                return tensor
+            return torch.zeros_like(tensor) if how == "zeros" else without_memory(tensor, how)
+
+        for name, parameter in layer.named_parameters():
+            parameter.data = replace(name, parameter.data)
+        state = replace("h", h)
+        with torch.set_grad_enabled(with_grad):
+            return layer(replace("x", x), (state, state) if cell == "lstm" else state)
+
+    theirs, ours = pair(cell, num_layers, bidirectional)
+    actual, expected = outcome(lambda: run(ours, how)), outcome(lambda: run(theirs, "zeros"))
+    if how == "freed":
+        assert isinstance(actual, RuntimeError)
+        return
+    assert not isinstance(actual, Exception)
+    assert not isinstance(expected, Exception)
+    for a, b in zip(actual, expected, strict=True):
+        assert_same("result", a, b, F64)
+
+
+@hostile
+@given(cell=st.sampled_from(CELLS), what=st.sampled_from(["x", "weight_hh_l0", "weight_ih_l0", "out", "grad"]),
+       how=st.sampled_from(["zero", "freed"]), num_layers=st.integers(1, 2))  # fmt: skip
+def test_tensors_without_memory_in_the_backward_pass(cell: str, what: str, how: str, num_layers: int) -> None:
+    theirs, ours = pair(cell, num_layers)
+
+    def run(layer: torch.nn.RNNBase) -> Any:
+        x = tensor_of_shape((4, 2, I)).requires_grad_()
+        out = layer(x)[0]
+        grad = tensor_of_shape((4, 2, H))
+        replaced = {"x": x, "out": out}.get(what, getattr(layer, what, None))
+        if what == "grad":
+            grad = without_memory(grad, how)
+        elif how == "freed":
+            replaced.untyped_storage().resize_(0)
+        return torch.autograd.grad(out, [x, *layer.parameters()], grad)
+
+    if what == "out" and how == "freed":
+        outcome(lambda: run(ours))  # torch reads what a step kept, not the output
+    else:
+        assert_as_torch(run, theirs, ours)
+
+
+ids_or_vectors = st.one_of(
+    st.integers(-2, 8), st.booleans(), st.tuples(shapes, dtypes, st.sampled_from(["", "zero", "freed", "strided"]))
+)
+
+
+def step_input(drawn: Any) -> Any:
+    """An id, or a tensor, possibly one that has no memory or is not contiguous."""
+    if isinstance(drawn, int):
+        return drawn
+    shape, dtype, how = drawn
+    tensor = tensor_of_shape(shape, dtype)
+    if how == "strided":
+        return tensor.expand(2, *shape).transpose(0, -1)[..., 0]
+    return without_memory(tensor, how) if how else tensor
+
+
+@hostile
+@given(cell=st.sampled_from(CELLS), inputs=st.lists(ids_or_vectors, min_size=1, max_size=3), by_id=st.booleans(),
+       num_layers=st.integers(1, 2))  # fmt: skip
+def test_steps_return_the_result_of_the_layer_or_an_error(
+    cell: str, inputs: list[Any], by_id: bool, num_layers: int
+) -> None:
+    _, ours = pair(cell, num_layers)
+    weights = [p.detach() for p in ours.parameters()]
+    table = ops.one_hot_table(weights[0]) if by_id else None
+    stepper = ops.SequenceStepper(weights, ops.LayerSpec(cell, num_layers), table)
+    read: list[Tensor] = []
+    for drawn in inputs:
+        x = step_input(drawn)
+        result = outcome(lambda x=x: stepper.step(x))
+        if isinstance(result, Exception):
+            continue
+        read.append(torch.eye(I, dtype=F64)[x] if by_id else x)
+        assert_same("step", result[0], ours(torch.stack(read)[:, None])[0][-1, 0].detach(), F64)
+
+
+slots = st.lists(st.one_of(st.integers(-1, 5), st.booleans()), max_size=4)
+
+
+@hostile
+@given(cell=st.sampled_from(CELLS), chosen=slots, ids=slots, h=shapes, how=st.sampled_from(["", "zero", "freed"]),
+       dtype=dtypes, fits=st.booleans())  # fmt: skip
+def test_steps_of_many_sequences(
+    cell: str, chosen: list[int], ids: list[int], h: tuple[int, ...], how: str, dtype: torch.dtype, fits: bool
+) -> None:
+    """What does not fit is an error, and no state has changed then."""
+    _, ours = pair(cell)
+    weights = [p.detach() for p in ours.parameters()]
+    stepper = ops.BatchStepper(weights, ops.LayerSpec(cell), ops.one_hot_table(weights[0]))
+    state = torch.zeros(4, 1, H, dtype=F64) if fits else tensor_of_shape(h, dtype)
+    state = without_memory(state, how) if how else state
+    before = state.clone() if not how else state
+    result = outcome(lambda: stepper.step(chosen, ids, state, state.clone() if cell == "lstm" and not how else None)[0])
+    indices = [*chosen, *ids]
+    valid = fits and not how and len(chosen) == len(ids) > 0 and len(set(chosen)) == len(chosen)
+    valid = valid and all(type(i) is int for i in indices) and all(0 <= i < 4 for i in chosen)
+    if valid and all(0 <= i < I for i in ids):
+        assert not isinstance(result, Exception)
+        x = torch.eye(I, dtype=F64)[torch.tensor(ids)][None]
+        assert_same("step", result[0], ours(x)[0][0].detach(), F64)
+    else:
+        assert isinstance(result, Exception)
+        assert how or torch.equal(state, before)

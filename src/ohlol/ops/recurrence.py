@@ -16,7 +16,7 @@ from ohlol.ops import single
 from ohlol.ops.backend import empty, kernel_cell, run_backward, run_forward
 from ohlol.ops.gather import scatter_rows
 from ohlol.ops.torch_path import LayerSpec, Rows, replay_gradients, rows_of
-from ohlol.ops.validation import are_readable, are_unchanged, check_call
+from ohlol.ops.validation import are_readable, are_unchanged, check_call, materialize
 
 
 class _SavedLayer(NamedTuple):
@@ -27,17 +27,10 @@ class _SavedLayer(NamedTuple):
     hidden_n: Tensor | None
 
 
-def _materialize(tensor: Tensor) -> Tensor:
-    """The same numbers, contiguous and without a lazy negation."""
-    if tensor.is_contiguous() and not tensor.is_neg():
-        return tensor
-    return tensor.resolve_neg().contiguous()
-
-
 def _all_materialized(*tensors: Tensor | None) -> bool:
-    for tensor in tensors:  # noqa: SIM110  a loop takes half the time of all(), which shows in small calls
-        if tensor is not None and (not tensor.is_contiguous() or tensor.is_neg()):
-            return False
+    for tensor in tensors:
+        if tensor is not None and not (tensor.is_contiguous() and not tensor.is_neg() and tensor.data_ptr()):
+            return False  # is_materialized(), without the time of a call
     return True
 
 
@@ -59,9 +52,9 @@ def _weights_of(
     """W_ih, W_hh, b_ih and b_hh of the k-th layer and direction."""
     if spec.bias:
         W_ih, W_hh, b_ih, b_hh = weights[4 * k : 4 * k + 4]
-        return _materialize(W_ih), _materialize(W_hh), _materialize(b_ih), _materialize(b_hh)
+        return materialize(W_ih), materialize(W_hh), materialize(b_ih), materialize(b_hh)
     W_ih, W_hh = weights[2 * k : 2 * k + 2]
-    return _materialize(W_ih), _materialize(W_hh), None, None
+    return materialize(W_ih), materialize(W_hh), None, None
 
 
 def _forward(
@@ -84,7 +77,7 @@ def _forward(
     layer_input = x.reshape(rows.S) if by_id else x.reshape(rows.S, x.size(-1))
     out = layer_input
     for layer in range(spec.num_layers):
-        layer_input = _materialize(layer_input)
+        layer_input = materialize(layer_input)
         out = empty(like, rows.S, D * H)
         looked_up = by_id and layer == 0
         for d in range(D):
@@ -147,8 +140,8 @@ def _gradients(
     lowest = 0 if any(needs[:3]) else min(k for k in range(len(weights)) if needs[3 + k]) // (per * D)
     d_h_0 = grads[1] = empty(like, L * D, rows.B, H) if needs[1] else None
     d_c_0 = grads[2] = empty(like, L * D, rows.B, H) if needs[2] else None
-    grad_h_n = None if grad_h_n is None else _materialize(grad_h_n)
-    grad_c_n = None if grad_c_n is None else _materialize(grad_c_n)
+    grad_h_n = None if grad_h_n is None else materialize(grad_h_n)
+    grad_c_n = None if grad_c_n is None else materialize(grad_c_n)
     grad_layer_out = None if grad_out is None else grad_out.reshape(rows.S, D * H)
     saved_per_layer = 3 * D + 2
     for layer in range(L - 1, lowest - 1, -1):
@@ -157,7 +150,7 @@ def _gradients(
         mask = saved[(layer - 1) * saved_per_layer + 3 * D + 1] if layer else None
         layer_input = x.reshape(rows.S, -1) if layer == 0 else saved[(layer - 1) * saved_per_layer + 3 * D]
         assert layer_input is not None
-        layer_input = _materialize(layer_input if mask is None else layer_input * mask)
+        layer_input = materialize(layer_input if mask is None else layer_input * mask)
         looked_up = by_id and layer == 0
         I = 0 if looked_up else layer_input.size(1)
         d_input = empty(like, rows.S, I) if layer > lowest or (layer == 0 and needs[0]) else None
@@ -229,7 +222,7 @@ class _Recurrence(torch.autograd.Function):
             batch_sizes = batch_sizes.clone()  # the caller may change them before the backward pass
         rows = rows_of(spec, x, batch_sizes)
         saved: list[Tensor | None] = []
-        h, c = (None if s is None else _materialize(s) for s in (h_0, c_0))
+        h, c = (None if s is None else materialize(s) for s in (h_0, c_0))
         out, h_n, c_n = _forward(spec, rows, x, h, c, weights, saved)
         if batch_sizes is None:
             out = out.view(*x.shape[:2], out.size(1))
@@ -260,7 +253,7 @@ class _Recurrence(torch.autograd.Function):
             grads = replay_gradients(spec, rows.batch_sizes, x, h_0, c_0, weights, masks, needs, grad_outputs)
             return (None, None, *grads)
         saved[-2] = saved[-2].view(rows.S, -1)
-        h, c = (None if s is None else _materialize(s) for s in (h_0, c_0))
+        h, c = (None if s is None else materialize(s) for s in (h_0, c_0))
         grads = _gradients(spec, rows, x, h, c, weights, saved, needs, *(*grad_outputs, None)[:3])
         return (None, None, *grads)
 
@@ -328,7 +321,7 @@ def run_checked(
         result: tuple[Tensor, ...] = _Recurrence.apply(spec, batch_sizes, x, h_0, c_0, *weights)  # type: ignore[assignment]
     else:
         rows = rows_of(spec, x, batch_sizes)
-        h, c = (None if s is None else _materialize(s) for s in (h_0, c_0))
+        h, c = (None if s is None else materialize(s) for s in (h_0, c_0))
         out, h_n, c_n = _forward(spec, rows, x, h, c, weights, None)
         if batch_sizes is None:
             out = out.view(*x.shape[:2], out.size(1))

@@ -63,7 +63,9 @@ def _are_unchanged(
     ):
         return False
     for tensor in (x, W_ih, W_hh, out, saved, h_0, c_0):
-        if tensor is not None and (tensor.dtype is not dtype or not tensor.is_cpu or not tensor.is_contiguous()):
+        if tensor is not None and (
+            tensor.dtype is not dtype or not tensor.is_cpu or not tensor.is_contiguous() or not tensor.data_ptr()
+        ):
             return False
     return dtype in DTYPES
 

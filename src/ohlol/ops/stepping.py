@@ -14,14 +14,14 @@ from torch import Tensor
 
 from ohlol.ops.backend import empty, kernel_cell, packed_layers
 from ohlol.ops.torch_path import LayerSpec
-from ohlol.ops.validation import check_weights, find_unreadable
+from ohlol.ops.validation import check_weights, find_unreadable, is_materialized, materialize
 
 _UINT64 = (1 << 64) - 1
 
 
 def _is_readable(tensor: Tensor, dtype: torch.dtype) -> bool:
     """Whether a step can read and write a tensor in its place."""
-    return tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous() and not tensor.is_neg()
+    return tensor.dtype is dtype and tensor.is_cpu and is_materialized(tensor)
 
 
 class _Stepper:
@@ -39,7 +39,7 @@ class _Stepper:
         check_weights(spec, weights, table=False)
         _check_table_and_head(weights[1], table, head)
         dtype = weights[1].dtype
-        weights = [w.detach().resolve_neg().contiguous() for w in weights]
+        weights = [materialize(w.detach()) for w in weights]
         H, per = weights[1].size(1), 4 if spec.bias else 2
         self._packed = packed_layers(spec.cell, dtype, H)
         self._table = (

@@ -36,6 +36,27 @@ def find_unreadable(tensor: object, dtype: torch.dtype) -> str:
     return ""
 
 
+def is_materialized(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor stand in memory as its shape says.
+
+    Neither are those of a tensor with a lazy negation, nor of a zero tensor, nor of one whose storage was freed.
+    """
+    return tensor.is_contiguous() and not tensor.is_neg() and bool(tensor.data_ptr())
+
+
+def materialize(tensor: Tensor) -> Tensor:
+    """The same numbers in contiguous memory.
+
+    Raises:
+        RuntimeError: the storage was freed; torch's layers raise this, too, but a copy would read from address 0.
+    """
+    if is_materialized(tensor):
+        return tensor
+    if tensor.numel() and not tensor.untyped_storage().nbytes() and not tensor._is_zerotensor():  # pyright: ignore[reportPrivateUsage]
+        raise RuntimeError(f"the storage of a tensor of shape {tuple(tensor.shape)} was freed")
+    return tensor.resolve_neg().clone(memory_format=torch.contiguous_format)
+
+
 def are_readable(grads: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
     """Whether the kernels can read the gradients that a backward pass receives, which torch may batch by `vmap`."""
     for grad in grads:
@@ -44,7 +65,7 @@ def are_readable(grads: Iterable[Tensor | None], dtype: torch.dtype) -> bool:
             or not grad.is_cpu
             or grad.dtype is not dtype
             or not torch._C._has_storage(grad)  # neither batched nor sparse
-            or grad._is_zerotensor()  # pyright: ignore[reportPrivateUsage]  its storage has no memory
+            or not grad.data_ptr()  # a zero tensor of torch, or one whose storage was freed
         ):
             return False
     return True
@@ -55,7 +76,7 @@ def are_unchanged(
 ) -> bool:
     """Whether saved tensors are as the forward pass saw them: neither `Tensor.data` nor a hook has replaced them."""
     for tensor in tensors:
-        if tensor is not None and (tensor.dtype is not dtype or not tensor.is_cpu):
+        if tensor is not None and (tensor.dtype is not dtype or not tensor.is_cpu or not tensor.data_ptr()):
             return False
     return [None if tensor is None else tensor.shape for tensor in tensors] == shapes
 
