@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 import uvicorn
-from uvicorn.config import LOGGING_CONFIG
 
 from ohlol.serve.app import make_app
 from ohlol.serve.connections import ConnectionMiddleware, Connections, LimitedEventLoop
@@ -20,12 +19,14 @@ BACKLOG = 1024
 """Connections that the system queues until they are accepted."""
 MAX_LOGGED = 300
 """Characters of a request's target in the log."""
-HANDLERS = LOGGING_CONFIG["handlers"]
-LOG_TO_STDERR = {
-    **LOGGING_CONFIG,
-    "handlers": {**HANDLERS, "access": {**HANDLERS["access"], "stream": "ext://sys.stderr"}},
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(levelname)s: %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"uvicorn": {"handlers": ["stderr"], "propagate": False}},
 }
-"""uvicorn's configuration of logging, which would write requests to standard output."""
+"""What uvicorn logs goes to standard error; by default it writes requests to standard output."""
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
 
@@ -67,7 +68,7 @@ class Server:
             proxy_headers=False,
             server_header=False,
             access_log=log,
-            log_config=LOG_TO_STDERR,
+            log_config=LOGGING,
             log_level="info" if log else "warning",
             backlog=BACKLOG,
         )
