@@ -1,0 +1,160 @@
+"""A user's cell as a step of the vector machine: read, compiled and checked against the cell itself.
+
+Shapes: B batch, I input size, W width of a state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ohlol.cells.step_graph import build_step_graph
+from ohlol.cells.step_trace import Ref, UnsupportedStepError, trace_step
+from ohlol.cells.unroll import unroll_packed
+from ohlol.nn.cell_interface import CellInterface, call_with, weights_of
+from ohlol.ops.step_recurrence import CompiledStep, PackedRows, run_step
+
+_CHECK_SIZES = (3, 2)
+"""The batch sizes of the check."""
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
+"""Of the check, which is to find other equations and not roundings."""
+_STANDARD_ATTRIBUTES = frozenset(vars(torch.nn.Module())) - {"training"}
+_HOOKS = tuple(name for name in vars(torch.nn.Module()) if name.endswith("_hooks") and "state_dict" not in name)
+_MAX_DEPTH = 4
+
+
+def find_hook(cell: torch.nn.Module) -> str:
+    """Why the cell must be called at each step, because something watches the calls; or an empty string."""
+    for name, module in cell.named_modules():
+        if any(getattr(module, hooks, None) for hooks in _HOOKS):
+            return f"the cell{'.' + name if name else ''} has hooks"
+    return ""
+
+
+def fingerprint(cell: torch.nn.Module) -> tuple[Any, ...]:
+    """What a recording of the cell depends on besides its arguments: modes, attributes, shapes of parameters."""
+    parts: list[Any] = []
+    for module in cell.modules():
+        parts.append(type(module))
+        for name, value in vars(module).items():
+            if name not in _STANDARD_ATTRIBUTES:
+                parts += (name, _freeze(value, 0))
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                parts += (name, None if tensor is None else (tensor.shape, tensor.dtype))
+    return tuple(parts)
+
+
+def _freeze(value: Any, depth: int) -> Any:
+    """A hashable value that changes with an attribute."""
+    if value is None or isinstance(value, (bool, int, float, str, bytes, torch.dtype)):
+        return type(value), value
+    if isinstance(value, Tensor):
+        return id(value), value._version
+    if depth < _MAX_DEPTH and isinstance(value, (tuple, list)):
+        return (type(value), *(_freeze(item, depth + 1) for item in value))
+    if depth < _MAX_DEPTH and isinstance(value, dict):
+        return (dict, *((key, _freeze(item, depth + 1)) for key, item in value.items() if isinstance(key, str)))
+    return id(value)
+
+
+def read_cell(cell: torch.nn.Module, interface: CellInterface, input_size: int, dtype: torch.dtype) -> CompiledStep:
+    """The step of a cell, compiled.
+
+    Args:
+        cell: the cell.
+        interface: what it takes and returns.
+        input_size: I.
+        dtype: of the input and the weights.
+
+    Raises:
+        UnsupportedStepError: the cell must run in a loop; the message is the reason.
+    """
+
+    def call(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> Any:
+        return call_with(cell, weights, x, interface.pack(states))
+
+    with torch.inference_mode(False):
+        trace = trace_step(call, weights_of(cell), input_size, interface.state_sizes, dtype)
+        out, states = _unpack_refs(interface, trace.result)
+        try:
+            step = CompiledStep(build_step_graph(trace, out, states), dtype)
+            _check(cell, interface, step, input_size, dtype)
+        except ValueError as error:
+            raise UnsupportedStepError(f"the step does not fit into the vector machine: {error}") from error
+        return step
+
+
+def _unpack_refs(interface: CellInterface, result: Any) -> tuple[Ref, tuple[Ref, ...]]:
+    """The output and the states in a trace."""
+    try:
+        out, state = result if interface.returns_output else (None, result)
+        states = tuple(state) if interface.has_tuple else (state,)
+        out = states[0] if out is None else out
+    except (TypeError, ValueError):
+        raise UnsupportedStepError("the cell returns something else than on other examples") from None
+    if not isinstance(out, Ref) or not all(isinstance(s, Ref) for s in states):
+        raise UnsupportedStepError("the cell returns something else than on other examples")
+    return out, states
+
+
+def _check(
+    cell: torch.nn.Module, interface: CellInterface, step: CompiledStep, input_size: int, dtype: torch.dtype
+) -> None:
+    """Compare the compiled step with the cell, results and gradients, on an example.
+
+    A recording does not see everything that changes gradients: `torch.no_grad`, hooks of tensors, and the backward
+    functions of `torch.autograd.Function`.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=dtype)
+
+    weights = {
+        name: (w.detach() + 0.05 * draw(*w.shape)) if w.is_floating_point() else w.detach().clone()
+        for name, w in weights_of(cell).items()
+    }
+    x = draw(sum(_CHECK_SIZES), input_size)
+    states = tuple(draw(_CHECK_SIZES[0], size) for size in interface.state_sizes)
+    rows = PackedRows(len(_CHECK_SIZES), _CHECK_SIZES[0], len(x), torch.tensor(_CHECK_SIZES))
+
+    def run_cell(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            return interface.unpack(call_with(cell, weights, x[at], interface.pack(state)))
+
+        out, final = unroll_packed(run, _CHECK_SIZES, states)
+        return (out, *final)
+
+    def run_compiled(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        out, final = run_step(step, weights, x, states, rows)
+        return (out, *final)
+
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        expected = _results_and_gradients(run_cell, weights, x, states)
+        actual = _results_and_gradients(run_compiled, weights, x, states)
+    for a, b in zip(actual, expected, strict=True):
+        size = max(1.0, b.abs().nan_to_num(0, 0, 0).max().item()) if b.numel() else 1.0
+        if not torch.allclose(a, b, rtol=0, atol=_TOLERANCE[dtype] * size, equal_nan=True):
+            raise UnsupportedStepError(
+                "results or gradients of the recorded step are not those of the cell, which may change them outside "
+                "of its operations (torch.no_grad, hooks, torch.autograd.Function)"
+            )
+
+
+def _results_and_gradients(
+    run: Callable[[Mapping[str, Tensor], Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]],
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    states: tuple[Tensor, ...],
+) -> list[Tensor]:
+    weights = {n: w.detach().clone().requires_grad_(w.is_floating_point()) for n, w in weights.items()}
+    x, states = x.clone().requires_grad_(), tuple(s.clone().requires_grad_() for s in states)
+    results = run(weights, x, states)
+    generator = torch.Generator().manual_seed(1)
+    total = sum((r * torch.randn(r.shape, generator=generator, dtype=r.dtype)).sum() for r in results)
+    assert isinstance(total, Tensor)
+    leaves = [w for w in weights.values() if w.requires_grad] + [x, *states]
+    grads = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else (None,) * len(leaves)
+    return [*results, *(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, grads, strict=True))]
