@@ -38,7 +38,7 @@ def leaves_of(graph: StepGraph, weights: Any, x: Tensor, h: Tensor) -> Leaves:
     return Leaves(
         [values[leaf.value].reshape(len(x), -1) for leaf in graph.inputs],
         [values[leaf.value].reshape(-1) for leaf in graph.vectors],
-        [values[leaf.value] for leaf in graph.matrices],
+        [values[leaf.value].t() if leaf.transposed else values[leaf.value] for leaf in graph.matrices],
         [h],
     )
 
@@ -102,9 +102,29 @@ def test_an_lstm_is_four_products_and_no_slice() -> None:
 
     graph = read(step)
     products = [v for v in graph.builder.values if v.op == "matmul"]
-    assert [p.width for p in products] == [H, H]
-    assert [leaf.width for leaf in graph.inputs] == [2 * H]
-    assert {p.args[0].op for p in products} == {"state"}
+    assert [(p.args[0].op, p.width) for p in products] == [("input", H), ("state", H)] * 2
+    assert len(graph.matrices) == len(graph.inputs) == 1
+    assert not graph.weight_operations
+    assert not graph.input_operations
+
+
+def test_parts_of_weights_are_read_in_place() -> None:
+    def step(w: Any, x: Tensor, h: Tensor) -> Tensor:
+        return h @ w["W"].t().chunk(2, 1)[1][:, :H] + x @ w["V"].t()[:H, 1 : 1 + I].t() * w["b"]
+
+    wide = {**WEIGHTS, "W": torch.randn(2 * H, H, dtype=F64)}
+    trace = trace_step(lambda w, x, states: step(w, x, states[0]), wide, I, [H], F64)
+    graph = build_step_graph(trace, trace.result, [trace.result])
+    assert not graph.weight_operations
+    x, h = torch.randn(4, I, dtype=F64), torch.randn(4, H, dtype=F64)
+    leaves = leaves_of(graph, wide, x, h)
+    torch.testing.assert_close(evaluate(graph.next_states[0], leaves)[0], step(wide, x, h))
+
+
+def test_torch_computes_operations_on_the_input_that_have_no_kernel() -> None:
+    graph = read(lambda w, x, h: torch.tanh(x.cumsum(1) @ w["U"] + h))
+    assert [o.name for o in graph.input_operations] == ["aten::cumsum"]
+    assert [v.op for v in graph.builder.values] == ["input", "matmul", "state", "add", "tanh"]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +140,7 @@ def test_an_lstm_is_four_products_and_no_slice() -> None:
         (lambda w, x, h: h + x.cumsum(0) @ w["U"], "rows of the input may depend on each other: aten.cumsum at"),
         (lambda w, x, h: (h.float() + 1).double(), "changes the dtype"),
         (lambda w, x, h: h + (x * len(x)) @ w["U"], "the batch size is an argument: aten.mul at"),
-        (lambda w, x, h: h + torch.full((), len(x)), "the batch size is an argument: aten.full at"),
+        (lambda w, x, h: h + torch.full((), len(x), dtype=F64), "the batch size is an argument: aten.full at"),
         (lambda w, x, h: h * len(h), "not a tensor of floats.*aten.mul at"),
         (lambda w, x, h: h[:, :3], "a state has shape"),
         (lambda w, x, h: h[:, ::2].repeat_interleave(2, 1), "step is not 1|aten.slice"),

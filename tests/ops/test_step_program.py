@@ -120,12 +120,14 @@ def lstm_graph() -> StepGraph:
 
 def test_an_lstm_saves_its_gates_and_states() -> None:
     graph = lstm_graph()
-    needs = Needs((True,), (True,), (True,), (True, True))
+    needs = Needs((True,), (True, True), (True, True), (True, True))
     programs = compile_step(graph, F32, needs)
     assert programs.gradient is not None
     assert sorted(v.op for v in programs.gradient.saved) == ["sigmoid"] * 3 + ["state"] * 2 + ["tanh"] * 2
-    assert [len(m.segments) for m in programs.gradient.matrices] == [4]
-    frozen = compile_step(graph, F32, Needs((True,), (False,), (False,), (True, True)))
+    assert [len(m.segments) for m in programs.gradient.matrices] == [4, 4]
+    assert programs.product_rows == (0, 0)  # both products have the same gradients
+    assert len(programs.sums) == 1  # and so have both biases
+    frozen = compile_step(graph, F32, Needs((True,), (False, False), (False, False), (True, True)))
     assert len(frozen.saved) == 6  # not h, which only the gradient of the matrix needs
 
 

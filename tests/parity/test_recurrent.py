@@ -143,7 +143,7 @@ def peer_layer(name: str, H: int, dtype: torch.dtype) -> nn.Recurrent:
     with torch.no_grad():
         for parameter_name, parameter in cell.named_parameters():
             if parameter_name.startswith("weight"):
-                parameter *= 0.25 if "Antisymmetric" in name else 0.5
+                parameter *= 0.25 if "Antisymmetric" in name or name == "IndRNNCell" else 0.5
             elif "bias" in parameter_name:
                 parameter += 0.1 * torch.randn_like(parameter)
     return nn.Recurrent(cell).to(dtype)

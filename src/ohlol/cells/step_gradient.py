@@ -180,7 +180,11 @@ class _Reverse:
             *(v for m in result.matrices for v in m.gradients),
             *(v for pieces in result.states for v in pieces),
         ]
-        saved = {m.operand for m in result.matrices if any(self.needs.matrices[s.matrix] for s in m.segments)}
+        saved = {
+            m.operand
+            for m in result.matrices
+            if m.operand.op != "input" and any(self.needs.matrices[s.matrix] for s in m.segments)
+        }
         seen: set[Value] = set()
         stack = roots
         while stack:

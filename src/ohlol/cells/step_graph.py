@@ -26,13 +26,15 @@ FLOATS = (torch.float32, torch.float64)
 
 
 class Leaf(NamedTuple):
-    """A tensor of the first two parts that the step reads: an input (S, W), a vector (W,) or a matrix (K, W)."""
+    """A tensor that torch has: an input (S, W), a vector (W,) or a matrix (K, W)."""
 
     value: int
     """Its number in the trace."""
     width: int
     rows: int = 1
     """K of a matrix."""
+    transposed: bool = False
+    """Whether the matrix is the transpose of the value."""
 
 
 @dataclass
@@ -42,9 +44,9 @@ class StepGraph:
     trace: StepTrace
     builder: Builder
     weight_operations: list[Operation]
-    """What depends on weights alone."""
+    """What torch computes from weights alone."""
     input_operations: list[Operation]
-    """What depends on the input and not on the state."""
+    """What torch computes from the input, for all steps at once."""
     inputs: list[Leaf]
     vectors: list[Leaf]
     matrices: list[Leaf]
@@ -85,30 +87,33 @@ class _Partition:
         self.part[trace.x] = INPUT
         self.part.update(dict.fromkeys(trace.states, STATE))
         self.part.update(dict.fromkeys(trace.constants, WEIGHT))
-        self.by_part: tuple[list[Operation], list[Operation], list[Operation]] = ([], [], [])
 
     def build(self, out: int, next_states: tuple[int, ...]) -> StepGraph:
-        needed = self._find_needed({out, *next_states})
-        for operation in self.trace.operations:
+        trace = self.trace
+        for operation in trace.operations:
             part = max((self.part[v] for v in operation.operands), default=WEIGHT)
-            if part == WEIGHT and any(self.trace.shapes[v].has_batch for v in operation.results if v is not None):
+            if part == WEIGHT and any(trace.shapes[v].has_batch for v in operation.values):
                 part = INPUT  # such as zeros of (B, W)
-            self.part.update({v: part for v in operation.results if v is not None})
-            if not needed.isdisjoint(v for v in operation.results if v is not None):
-                if part != STATE:
-                    self._check_batch_size(operation, part)
-                if part == INPUT:
+            self.part.update(dict.fromkeys(operation.values, part))
+        needed = _find_needed(trace.operations, {out, *next_states})
+        steps = [o for o in trace.operations if self.part_of(o) != WEIGHT and not needed.isdisjoint(o.values)]
+        graph = _Lowering(trace, self.part, steps).build(out, next_states)
+        roots = {leaf.value for leaf in (*graph.inputs, *graph.vectors, *graph.matrices)}
+        by_torch = _find_needed(
+            [o for o in trace.operations if self.part_of(o) != STATE], roots if graph.out else {*roots, out}
+        )
+        for operation in trace.operations:
+            if self.part_of(operation) != STATE and not by_torch.isdisjoint(operation.values):
+                self._check_batch_size(operation, self.part_of(operation))
+                if self.part_of(operation) == INPUT:
                     self._check_rows(operation)
-                self.by_part[part].append(operation)
-        lowering = _Lowering(self.trace, self.part, self.by_part[STATE])
-        return lowering.build(self.by_part, out, next_states)
+                    graph.input_operations.append(operation)
+                else:
+                    graph.weight_operations.append(operation)
+        return graph
 
-    def _find_needed(self, results: set[int]) -> set[int]:
-        needed = set(results)
-        for operation in reversed(self.trace.operations):
-            if not needed.isdisjoint(v for v in operation.results if v is not None):
-                needed.update(operation.operands)
-        return needed
+    def part_of(self, operation: Operation) -> int:
+        return self.part[operation.values[0]]
 
     def _check_batch_size(self, operation: Operation, part: int) -> None:
         """Refuse an operation that computes with the batch size, since all steps are computed at once."""
@@ -120,12 +125,21 @@ class _Partition:
     def _check_rows(self, operation: Operation) -> None:
         """Refuse an operation on the input that does not compute each row by itself."""
         shapes = self.trace.shapes
-        results = [shapes[v] for v in operation.results if v is not None]
+        results = [shapes[v] for v in operation.values]
         operands = [v for v in operation.operands if shapes[v].has_batch]
         if not all(_has_rows(shapes[v]) for v in operands) or not all(map(_has_rows, results)):
             raise UnsupportedStepError(f"the batch is not the first axis: {operation.describe()}")
         if not is_row_wise(operation, shapes):
             raise UnsupportedStepError(f"rows of the input may depend on each other: {operation.describe()}")
+
+
+def _find_needed(operations: Sequence[Operation], results: set[int]) -> set[int]:
+    """The values that operations need to compute results."""
+    needed = set(results)
+    for operation in reversed(operations):
+        if not needed.isdisjoint(operation.values):
+            needed.update(operation.operands)
+    return needed
 
 
 def _has_rows(shape: Shape) -> bool:
@@ -196,30 +210,24 @@ class _Operand(NamedTuple):
 
 
 class _Lowering:
-    """Turns the operations that depend on the state into values."""
+    """Turns the operations that depend on the state, and those on the input that it can, into values."""
 
     def __init__(self, trace: StepTrace, part: dict[int, int], operations: list[Operation]):
         self.trace, self.part, self.operations = trace, part, operations
         self.builder = Builder()
         self.operands: dict[int, _Operand] = {}
-        self.numbers: dict[str, dict[int, int]] = {"input": {}, "vector": {}, "matrix": {}}
+        self.numbers: dict[str, dict[Leaf, int]] = {"input": {}, "vector": {}, "matrix": {}}
         self.leaves: dict[str, list[Leaf]] = {"input": [], "vector": [], "matrix": []}
-        self.cuts = _find_cuts(trace, part, operations)
-        self.added: tuple[list[Operation], list[Operation]] = ([], [])
-        """Operations of the first two parts that are not in the trace."""
-        self.input_products: dict[tuple[int, ...], int] = {}
-        self.next_value = max(trace.shapes) + 1
-        self.sources = {
-            v: operation for operation in trace.operations for v in operation.results if v is not None
-        }  # fmt: skip
+        self.cuts = _find_cuts(trace, operations)
+        self.sources = {v: operation for operation in trace.operations for v in operation.values}
 
-    def build(
-        self, by_part: tuple[list[Operation], list[Operation], list[Operation]], out: int, next_states: tuple[int, ...]
-    ) -> StepGraph:
+    def build(self, out: int, next_states: tuple[int, ...]) -> StepGraph:
         for operation in self.operations:
             try:
                 self._lower(operation)
             except _Unreadable as reason:
+                if self.part[operation.values[0]] == INPUT:
+                    continue  # torch computes it for all steps at once
                 detail = f" ({reason})" if str(reason) else ""
                 raise UnsupportedStepError(
                     f"the state passes through an operation that has no kernel{detail}: {operation.describe()}"
@@ -236,9 +244,9 @@ class _Lowering:
         rebuilt = _Rebuilt(self.leaves, [piece for row in pieces for piece in row])
         out_pieces, *state_pieces = (tuple(map(rebuilt.value, row)) for row in pieces)
         return StepGraph(
-            self.trace, rebuilt.builder, [*by_part[WEIGHT], *self.added[WEIGHT]], [*by_part[INPUT], *self.added[INPUT]],
-            rebuilt.leaves["input"], rebuilt.leaves["vector"], rebuilt.leaves["matrix"],
-            tuple(shapes[s][1] for s in self.trace.states), out_pieces, tuple(state_pieces), out,
+            self.trace, rebuilt.builder, [], [], rebuilt.leaves["input"], rebuilt.leaves["vector"],
+            rebuilt.leaves["matrix"], tuple(shapes[s][1] for s in self.trace.states), out_pieces,
+            tuple(state_pieces), out,
         )  # fmt: skip
 
     def _finish(self, value: int) -> tuple[Value, ...]:
@@ -278,48 +286,58 @@ class _Lowering:
         if kind == "state":
             index = value - self.trace.states.start
         else:
-            source, start, whole = self._find_sliced(value, width) if kind == "input" else (value, 0, width)
-            index = self.number(kind, source, Leaf(source, whole))
+            source, start, whole = self._find_sliced(value, width)
+            index = self.number(kind, Leaf(source, whole))
         edges = self.edges(value, width)
         pieces = [self.builder.make(kind, (), b - a, (index, start + a)) for a, b in pairwise(edges)]
         return _Operand(tuple(pieces), tuple(b - a for a, b in pairwise(edges)))
 
     def _find_sliced(self, value: int, width: int) -> tuple[int, int, int]:
-        """The input that an input is columns of, their first, and its width; so that nothing is copied."""
+        """The tensor that a leaf is columns of, their first, and its width; so that nothing is copied."""
         shapes, start, whole = self.trace.shapes, 0, width
         while (operation := self.sources.get(value)) is not None and operation.name in _SLICES:
             source = operation.args[0].value
-            dim = _argument(operation, "dim")
-            if len(shapes[source]) != 2 or dim % 2 != 1 or _argument(operation, "step", 1) != 1:
+            rank = len(shapes[source])
+            if rank > 2 or (rank == 2 and shapes[source][0] is not BATCH):
                 break
-            whole = shapes[source][1]
+            if _argument(operation, "dim") % rank != rank - 1 or _argument(operation, "step", 1) != 1:
+                break
+            whole = shapes[source][-1]
             start += _SLICES[operation.name](operation, whole)[operation.results.index(value)]
             value = source
         return value, start, whole
 
-    def _add_input_product(self, x: int, matrix: int, columns: range, first_row: int) -> int:
-        """A product of columns of an input with as many rows of a matrix, which torch computes for all steps."""
-        aten = torch.ops.aten
-        width = len(columns)
-        part = self._add_operation(WEIGHT, aten.slice.Tensor, (Ref(matrix), 0, first_row, first_row + width))
-        if columns.start or self.trace.shapes.get(x) != (BATCH, width):
-            x = self._add_operation(INPUT, aten.slice.Tensor, (Ref(x), 1, columns.start, columns.stop))
-        return self._add_operation(INPUT, aten.mm.default, (Ref(x), Ref(part)))
+    def _find_matrix(self, value: int) -> tuple[Leaf, int, int]:
+        """The weight that a matrix is a part of, transposed or not, and the first row and column of the part."""
+        shapes, transposed, row, column = self.trace.shapes, False, 0, 0
+        while (operation := self.sources.get(value)) is not None:
+            source = operation.args[0].value if operation.args and isinstance(operation.args[0], Ref) else None
+            if source is None or len(shapes[source]) != 2 or self.part[source] != WEIGHT:
+                break
+            # Number (i, j) of the matrix is (row + i, column + j) of the value, or (row + j, column + i) if transposed.
+            if operation.name == "aten::t" or (
+                operation.name == "aten::transpose" and sorted(d % 2 for d in operation.args[1:]) == [0, 1]
+            ):
+                transposed, row, column = not transposed, column, row
+            elif operation.name in _SLICES and _argument(operation, "step", 1) == 1:
+                dim = _argument(operation, "dim") % 2
+                start = _SLICES[operation.name](operation, shapes[source][dim])[operation.results.index(value)]
+                row, column = (row + start, column) if dim == 0 else (row, column + start)
+            elif operation.name != "aten::alias":
+                break
+            value = source
+        rows, columns = shapes[value]
+        if transposed:
+            return Leaf(value, rows, columns, True), column, row
+        return Leaf(value, columns, rows), row, column
 
-    def _add_operation(self, part: int, target: Any, args: tuple[Any, ...]) -> int:
-        value = self.next_value
-        self.next_value += 1
-        self.added[part].append(Operation(target, args, {}, (value,), False, "the graph"))
-        self.part[value] = part
-        return value
-
-    def number(self, kind: str, value: int, leaf: Leaf) -> int:
+    def number(self, kind: str, leaf: Leaf) -> int:
         """The index of a leaf among those of its kind."""
         numbers = self.numbers[kind]
-        if value not in numbers:
-            numbers[value] = len(numbers)
+        if leaf not in numbers:
+            numbers[leaf] = len(numbers)
             self.leaves[kind].append(leaf)
-        return numbers[value]
+        return numbers[leaf]
 
     def edges(self, value: int, width: int) -> list[int]:
         """The columns at which a value is cut, with its two ends."""
@@ -376,38 +394,23 @@ class _Lowering:
             raise _Unreadable("the matrix is not a weight")
         if self.trace.dtypes[matrix.value] not in FLOATS:
             raise _Unreadable("the matrix does not hold floats")
-        K, N = self.trace.shapes[matrix.value]
-        index = self.number("matrix", matrix.value, Leaf(matrix.value, N, K))
-        columns = list(pairwise(self.edges(result, N)))
+        leaf, top, left = self._find_matrix(matrix.value)
+        index = self.number("matrix", leaf)
+        columns = list(pairwise(self.edges(result, self.trace.shapes[matrix.value][1])))
         pieces: list[Value] = []
         for first, last in columns:
             total: Value | None = None
-            row = 0
+            row = top
             for piece, width in zip(*a, strict=True):
-                if piece.op == "input" and piece.width == width:
-                    product = self._input_product(piece, matrix.value, row, first, last)
-                else:
-                    if piece.width != width:
-                        piece = self.builder.make("repeat", (piece,), width)
-                    attributes = (index, row, row + width, first, last, False)
-                    product = self.builder.make("matmul", (piece,), last - first, attributes)
+                if piece.width != width:
+                    piece = self.builder.make("repeat", (piece,), width)
+                attributes = (index, row, row + width, left + first, left + last, False)
+                product = self.builder.make("matmul", (piece,), last - first, attributes)
                 total = product if total is None else self.builder.add(total, product)
                 row += width
             assert total is not None
             pieces.append(total)
         return _Operand(tuple(pieces), tuple(b - a for a, b in columns))
-
-    def _input_product(self, piece: Value, matrix: int, row: int, first: int, last: int) -> Value:
-        """Columns of the product of an input with a matrix."""
-        index, column = piece.attributes
-        x = self.leaves["input"][index].value
-        key = (x, matrix, column, row, piece.width)
-        value = self.input_products.get(key)
-        if value is None:
-            value = self._add_input_product(x, matrix, range(column, column + piece.width), row)
-            self.input_products[key] = value
-        N = self.trace.shapes[matrix][1]
-        return self.builder.make("input", (), last - first, (self.number("input", value, Leaf(value, N)), first))
 
     def reduced(self, operand: _Operand, op: str) -> _Operand:
         """The sum or maximum over the columns."""
@@ -480,13 +483,16 @@ class _Rebuilt:
 
 
 def _sum_order(value: Value) -> int:
-    return {"matmul": 0, "input": 1, "vector": 2}.get(value.op, 3) if value.width > 1 else 3
+    """Products of the input, then vectors and inputs, then products of the state, then all others."""
+    if value.op == "matmul":
+        return 0 if value.args[0].op == "input" else 3
+    return {"vector": 1, "input": 2}.get(value.op, 4) if value.width > 1 else 4
 
 
 # Where values are cut
 
 
-def _find_cuts(trace: StepTrace, part: dict[int, int], operations: list[Operation]) -> dict[int, set[int]]:
+def _find_cuts(trace: StepTrace, operations: list[Operation]) -> dict[int, set[int]]:
     """The columns at which each value is cut, passed on through pointwise operations until nothing changes."""
     shapes = trace.shapes
     cuts: dict[int, set[int]] = {}
@@ -508,8 +514,7 @@ def _find_cuts(trace: StepTrace, part: dict[int, int], operations: list[Operatio
         return sum(add(v, together) for v in full) > 0
 
     def pass_on(operation: Operation) -> bool:
-        results = [v for v in operation.results if v is not None]
-        name = operation.name
+        results, name = list(operation.values), operation.name
         if name in ("aten::mm", "aten::addmm"):
             return share([operation.args[0].value, *results]) if name == "aten::addmm" else False
         if name in _SLICES:
@@ -903,7 +908,7 @@ def _lower_same(lowering: _Lowering, operation: Operation) -> _Operand:
     return lowering.operand(operation.args[0])
 
 
-@_lowers("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
+@_lowers("zeros", "ones", "full", "zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full")
 def _lower_filled(lowering: _Lowering, operation: Operation) -> _Operand:
     (result,) = operation.results
     assert result is not None

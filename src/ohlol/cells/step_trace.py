@@ -61,6 +61,11 @@ class Operation:
     operands: tuple[int, ...] = ()
 
     @property
+    def values(self) -> tuple[int, ...]:
+        """The numbers of the tensors among the results."""
+        return tuple(v for v in self.results if v is not None)
+
+    @property
     def name(self) -> str:
         """Such as "aten::mm"."""
         return self.target._schema.name

@@ -181,12 +181,10 @@ class _Plan:
                     continue
                 terms = self.terms.get(product, [])
                 is_product = product.op == "matmul" or product in self.root
-                is_term = (self._is_leaf(term) and term.width == value.width and term.op != "constant") or (
-                    term.op == "matmul" and not self._is_leaf(term)
-                )
-                if is_product and is_term and len(terms) < 2 and product.width == value.width:
-                    if term.op == "matmul" and term in self.inner:
-                        continue
+                is_earlier = (term.op == "matmul" or term in self.root) and not self._is_leaf(term)
+                is_term = (self._is_leaf(term) and term.op != "constant") or (is_earlier and term not in self.inner)
+                is_wide = product.width == value.width == term.width
+                if is_product and is_term and is_wide and len(terms) < 2:
                     self.root[value] = self.root.pop(product, product)
                     self.terms[value] = [*self.terms.pop(product, []), term]
                     self.inner.add(product)
@@ -413,7 +411,13 @@ class StepPrograms:
     gradient: StepGradient | None = None
     input_gradients: tuple[int, ...] = ()
     """The inputs whose gradients the backward pass writes."""
-    vector_gradients: tuple[int, ...] = ()
+    vector_gradients: dict[int, int] = field(default_factory=dict)
+    """The sum over rows that is the gradient of each vector."""
+    sums: tuple[int, ...] = ()
+    """The width of each sum."""
+    product_rows: tuple[int, ...] = ()
+    """The tensor of rows with the gradients of each of `gradient.matrices`."""
+    product_widths: tuple[int, ...] = ()
     covers: tuple[bool, ...] = ()
     """Whether all columns of these inputs are written."""
 
@@ -437,11 +441,10 @@ def compile_step(graph: StepGraph, dtype: torch.dtype, needs: Needs | None) -> S
     programs.gradient = gradient
     programs.saved = tuple(value.width for value in gradient.saved)
     programs.input_gradients = tuple(sorted(gradient.inputs))
-    programs.vector_gradients = tuple(sorted(gradient.vectors))
     programs.covers = tuple(
         sum(v.width for v in gradient.inputs[k].values()) == graph.inputs[k].width for k in programs.input_gradients
     )
-    programs.backward = step_program().build(_write_backward(graph, dtype, gradient), dtype)
+    programs.backward = step_program().build(_write_backward(programs, gradient), dtype)
     return programs
 
 
@@ -475,8 +478,10 @@ def _write_forward(graph: StepGraph, dtype: torch.dtype, gradient: StepGradient 
     return writer.write()
 
 
-def _write_backward(graph: StepGraph, dtype: torch.dtype, gradient: StepGradient) -> Program:
-    writer, _ = _start(graph, dtype)
+def _write_backward(programs: StepPrograms, gradient: StepGradient) -> Program:
+    """The backward program; the tensors that it writes are noted in `programs`."""
+    graph = programs.graph
+    writer, _ = _start(graph, programs.dtype)
     if graph.out:
         width = sum(piece.width for piece in graph.out)
         grad_out = writer.rows(width, width)
@@ -492,22 +497,36 @@ def _write_backward(graph: StepGraph, dtype: torch.dtype, gradient: StepGradient
     for k in sorted(gradient.inputs):
         memory = writer.rows(graph.inputs[k].width)
         writer.stores += [Store(v, Place(memory, column)) for column, v in gradient.inputs[k].items()]
-    by_operands: dict[tuple[Value, ...], int] = {}
+    by_gradients: dict[tuple[Value, ...], int] = {}
     for product in gradient.matrices:
-        by_operands[product.gradients] = _store_product(writer, product)
+        if product.gradients not in by_gradients:
+            by_gradients[product.gradients] = _store_product(writer, product)
     for value in graph.builder.values:
         if value.op == "matmul" and value.attributes[-1]:
-            writer.joined[value] = by_operands[value.args]
-    accumulators: list[int] = []
-    for k in sorted(gradient.vectors):
-        width = graph.vectors[k].width
-        accumulators.append(width)
-        memory = writer.memory("accumulator", len(accumulators) - 1, width)
-        writer.sums += [Store(v, Place(memory, column)) for column, v in gradient.vectors[k].items()]
-    writer.program.accumulators = tuple(accumulators)
+            writer.joined[value] = by_gradients[value.args]
+    rows = {gradients: i for i, gradients in enumerate(by_gradients)}
+    programs.product_rows = tuple(rows[product.gradients] for product in gradient.matrices)
+    programs.product_widths = tuple(sum(v.width for v in gradients) for gradients in rows)
+    _write_sums(writer, programs, gradient)
     for k, pieces in enumerate(gradient.states):
         writer.stores += _stores(pieces, writer.memory("state_after", k, graph.state_widths[k]))
     return writer.write()
+
+
+def _write_sums(writer: _Writer, programs: StepPrograms, gradient: StepGradient) -> None:
+    """Sums over rows for the gradients of vectors; vectors with the same gradient, such as two biases, share one."""
+    known: dict[tuple[Any, ...], int] = {}
+    widths: list[int] = []
+    for k in sorted(gradient.vectors):
+        width, by_column = programs.graph.vectors[k].width, gradient.vectors[k]
+        key = (width, *sorted((column, value.order) for column, value in by_column.items()))
+        if key not in known:
+            known[key] = len(known)
+            memory = writer.memory("accumulator", known[key], width)
+            writer.sums += [Store(value, Place(memory, column)) for column, value in by_column.items()]
+            widths.append(width)
+        programs.vector_gradients[k] = known[key]
+    programs.sums = writer.program.accumulators = tuple(widths)
 
 
 def _stores(pieces: Sequence[Value], memory: int) -> list[Store]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ohlol.cells.step_gradient import Needs
+from ohlol.cells.step_gradient import Needs, Segment
 from ohlol.cells.step_graph import Leaf, StepGraph
 from ohlol.cells.step_trace import run_operations
 from ohlol.cells.step_values import Leaves, evaluate
@@ -75,8 +75,8 @@ def run_step(
     values[trace.x] = x
     run_operations(graph.weight_operations, values, rows.S)
     run_operations(graph.input_operations, values, rows.S)
-    inputs = [values[leaf.value].reshape(rows.S, leaf.width) for leaf in graph.inputs]
-    vectors = [values[leaf.value].reshape(leaf.width) for leaf in graph.vectors]
+    inputs = [_shaped(values[leaf.value], (rows.S, leaf.width)) for leaf in graph.inputs]
+    vectors = [_shaped(values[leaf.value], (leaf.width,)) for leaf in graph.vectors]
     matrices = [values[leaf.value] for leaf in graph.matrices]
     tensors = (*inputs, *vectors, *matrices, *state)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
@@ -87,6 +87,15 @@ def run_step(
     if graph.out:
         return results[0], tuple(results[1:])
     return values[graph.out_value], tuple(results)
+
+
+def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    return tensor if tensor.shape == shape else tensor.reshape(shape)
+
+
+def _as_used(graph: StepGraph, matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Matrices, transposed where the step reads their transposes."""
+    return [m.t() if leaf.transposed else m for leaf, m in zip(graph.matrices, matrices, strict=True)]
 
 
 def _contiguous(tensor: Tensor) -> Tensor:
@@ -140,7 +149,7 @@ def _forward(
     final = [empty(like, rows.B, width) for width in graph.state_widths]
     inputs = [_contiguous(t) for t in inputs]
     vectors = [_contiguous(t) for t in vectors]
-    matrices = [t.resolve_neg() for t in matrices]
+    matrices = [t.resolve_neg() for t in _as_used(graph, matrices)]
     states = [_contiguous(t) for t in states]
     programs.forward.run(
         threads=torch.get_num_threads(),
@@ -184,10 +193,14 @@ def _backward(
         else torch.zeros(rows.S, padded(graph.inputs[k].width, step.dtype), dtype=step.dtype)
         for k, covered in zip(programs.input_gradients, programs.covers, strict=True)
     ]
-    d_products = [empty(like, rows.S, padded(product.width, step.dtype)) for product in gradient.matrices]
-    sums = [empty(like, graph.vectors[k].width) for k in programs.vector_gradients]
+    d_products = [empty(like, rows.S, padded(width, step.dtype)) for width in programs.product_widths]
+    sums = [empty(like, width) for width in programs.sums]
     d_states = [empty(like, rows.B, width) for width in graph.state_widths]
-    kept = [*map(_contiguous, inputs)], [*map(_contiguous, vectors)], [t.resolve_neg() for t in matrices]
+    kept = (
+        [*map(_contiguous, inputs)],
+        [*map(_contiguous, vectors)],
+        [t.resolve_neg() for t in _as_used(graph, matrices)],
+    )
     initial = [None if g is None else _contiguous(g) for g in grads]
     programs.backward.run(
         threads=torch.get_num_threads(),
@@ -206,51 +219,79 @@ def _backward(
     results: list[Tensor | None] = [None] * len(tensors)
     for k, d_input in zip(programs.input_gradients, d_inputs, strict=True):
         results[k] = d_input[:, : graph.inputs[k].width]
-    for k, total in zip(programs.vector_gradients, sums, strict=True):
-        results[len(inputs) + k] = total
+    taken: set[int] = set()
+    for k, i in programs.vector_gradients.items():
+        results[len(inputs) + k] = sums[i].clone() if i in taken else sums[i]
+        taken.add(i)
     first = len(inputs) + len(vectors)
-    d_matrices = _matrix_gradients(programs, needs, saved, d_products)
+    d_matrices = _matrix_gradients(programs, needs, kept[0], saved, d_products)
     results[first : first + len(matrices)] = d_matrices
     results[first + len(matrices) :] = [d if need else None for d, need in zip(d_states, needs.states, strict=True)]
     return results
 
 
 def _matrix_gradients(
-    programs: StepPrograms, needs: Needs, saved: Sequence[Tensor], d_products: Sequence[Tensor]
+    programs: StepPrograms,
+    needs: Needs,
+    inputs: Sequence[Tensor],
+    saved: Sequence[Tensor],
+    d_products: Sequence[Tensor],
 ) -> list[Tensor | None]:
     """The gradients of the weight matrices: one product over all rows for each operand."""
     gradient, graph = programs.gradient, programs.graph
     assert gradient is not None
     results: list[Tensor | None] = [None] * len(graph.matrices)
     places = {value: i for i, value in enumerate(gradient.saved)}
-    for product, d_product in zip(gradient.matrices, d_products, strict=True):
+    for product, row in zip(gradient.matrices, programs.product_rows, strict=True):
         if not any(needs.matrices[segment.matrix] for segment in product.segments):
             continue
-        operand = saved[places[product.operand]][:, : product.operand.width]
-        d_weights = operand.t() @ d_product[:, : product.width]
+        operand = product.operand
+        if operand.op == "input":
+            index, column = operand.attributes
+            a = inputs[index][:, column : column + operand.width]
+        else:
+            a = saved[places[operand]][:, : operand.width]
+        d_transposed = d_products[row][:, : product.width].t() @ a
         column = 0
-        for segment in product.segments:
-            width = segment.last_column - segment.first_column
-            part = d_weights[:, column : column + width]
+        for segments in _join(product.segments):
+            width = sum(s.last_column - s.first_column for s in segments)
+            part = d_transposed[column : column + width]
             column += width
-            if needs.matrices[segment.matrix]:
-                leaf = graph.matrices[segment.matrix]
-                results[segment.matrix] = _add_part(results[segment.matrix], leaf, segment, part)
+            k = segments[0].matrix
+            if needs.matrices[k]:
+                results[k] = _add_part(results[k], graph.matrices[k], segments, part)
     for k, leaf in enumerate(graph.matrices):
         if needs.matrices[k] and results[k] is None:
-            results[k] = torch.zeros(leaf.rows, leaf.width, dtype=programs.dtype)
+            shape = (leaf.width, leaf.rows) if leaf.transposed else (leaf.rows, leaf.width)
+            results[k] = torch.zeros(shape, dtype=programs.dtype)
     return results
 
 
-def _add_part(total: Tensor | None, leaf: Leaf, segment: Any, part: Tensor) -> Tensor:
-    """The gradient of a matrix with that of some of its rows and columns added."""
+def _join(segments: Sequence[Segment]) -> list[list[Segment]]:
+    """Segments in groups of adjacent columns of one matrix."""
+    groups: list[list[Segment]] = []
+    for segment in segments:
+        last = groups[-1][-1] if groups else None
+        if last is not None and segment[:3] == last[:3] and segment.first_column == last.last_column:
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+    return groups
+
+
+def _add_part(total: Tensor | None, leaf: Leaf, segments: Sequence[Segment], part: Tensor) -> Tensor:
+    """The gradient of a matrix with that of some of its rows and columns added; `part` is its transpose."""
+    first, last = segments[0], segments[-1]
+    if not leaf.transposed:
+        part = part.t()
+    shape = (leaf.width, leaf.rows) if leaf.transposed else (leaf.rows, leaf.width)
+    if total is None and part.shape == shape:
+        return part.contiguous()
     if total is None:
-        if part.shape == (leaf.rows, leaf.width):
-            return part
-        total = part.new_zeros(leaf.rows, leaf.width)
-    elif total._base is not None:  # a view of a product that others read, too
-        total = total.clone()
-    total[segment.first_row : segment.last_row, segment.first_column : segment.last_column] += part
+        total = part.new_zeros(shape)
+    used = total.t() if leaf.transposed else total
+    used = used[first.first_row : first.last_row, first.first_column : last.last_column]
+    used += part.t() if leaf.transposed else part
     return total
 
 
@@ -281,6 +322,7 @@ class _StepFunction(torch.autograd.Function):
 def torch_step_recurrence(graph: StepGraph, rows: PackedRows, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """The same as the vector machine computes, with torch."""
     inputs, vectors, matrices, states = _split(graph, tensors)
+    matrices = _as_used(graph, matrices)
     values = [*graph.out, *(piece for pieces in graph.next_states for piece in pieces)]
     counts = [len(graph.out), *map(len, graph.next_states)]
 
