@@ -273,7 +273,7 @@ std::vector<T*> pointers_of(const std::vector<Tensor>& tensors) {
 struct ProgramCall {
     i64 threads, T, B, S, batch_sizes;
     bool reverse;
-    std::vector<Tensor> rows, vectors, initial, final, accumulators;
+    std::vector<Tensor> rows, vectors, initial, final, accumulators, products;
     std::vector<i64> matrices;
 };
 
@@ -297,12 +297,14 @@ void run_step_program(const StepProgram& program, const ProgramCall& call) {
     program.check_widths(call.initial, program.state_widths, call.B, true, "an initial state");
     program.check_widths(call.final, program.state_widths, call.B, true, "a final state");
     program.check_widths(call.accumulators, program.accumulator_widths, 1, false, "a sum over rows");
+    program.check_products(call.products);
     const std::vector<MatrixView> matrices = program.check_matrices(call.matrices);
     const auto rows = pointers_of<T>(call.rows), final = pointers_of<T>(call.final);
-    const auto accumulators = pointers_of<T>(call.accumulators);
+    const auto accumulators = pointers_of<T>(call.accumulators), products = pointers_of<T>(call.products);
     const auto vectors = pointers_of<const T>(call.vectors), initial = pointers_of<const T>(call.initial);
     args.rows_data = rows.data(), args.vector_data = vectors.data(), args.matrix_data = matrices.data();
     args.initial = initial.data(), args.final = final.data(), args.accumulator_data = accumulators.data();
+    args.product_data = products.data();
     selected_variant.load()->functions<T>().run_program(args, allocate_scratch);
 }
 
@@ -312,25 +314,26 @@ void bind_step_program(nb::module_& m) {
         .def(
             "__init__",
             [](StepProgram* self, bool float64, const Numbers& memories, const Numbers& instructions, const Numbers& sections,
-               const Numbers& parts, const Numbers& matrices, const std::vector<double>& numbers, const Numbers& states,
-               const Numbers& vectors, const Numbers& accumulators) {
-                new (self) StepProgram(float64, memories, instructions, sections, parts, matrices, numbers, states, vectors,
-                                       accumulators);
+               const Numbers& parts, const Numbers& matrices, const Numbers& products, const std::vector<double>& numbers,
+               const Numbers& states, const Numbers& vectors, const Numbers& accumulators) {
+                new (self) StepProgram(float64, memories, instructions, sections, parts, matrices, products, numbers, states,
+                                       vectors, accumulators);
             },
-            nb::kw_only(), "float64"_a, "memories"_a, "instructions"_a, "sections"_a, "parts"_a, "matrices"_a, "numbers"_a,
-            "states"_a, "vectors"_a, "accumulators"_a)
+            nb::kw_only(), "float64"_a, "memories"_a, "instructions"_a, "sections"_a, "parts"_a, "matrices"_a, "products"_a,
+            "numbers"_a, "states"_a, "vectors"_a, "accumulators"_a)
         .def(
             "run",
             [](const StepProgram& self, i64 threads, i64 T, i64 B, i64 S, i64 batch_sizes, bool reverse, const Numbers& rows,
                const Numbers& vectors, const Numbers& matrices, const Numbers& initial, const Numbers& final,
-               const Numbers& accumulators) {
+               const Numbers& accumulators, const Numbers& products) {
                 const ProgramCall call{threads, T, B, S, batch_sizes, reverse, tensors_of(rows), tensors_of(vectors),
-                                       tensors_of(initial), tensors_of(final), tensors_of(accumulators), matrices};
+                                       tensors_of(initial), tensors_of(final), tensors_of(accumulators), tensors_of(products),
+                                       matrices};
                 nb::gil_scoped_release release;
                 self.float64 ? run_step_program<double>(self, call) : run_step_program<float>(self, call);
             },
             nb::kw_only(), "threads"_a, "T"_a, "B"_a, "S"_a, "batch_sizes"_a, "reverse"_a, "rows"_a, "vectors"_a,
-            "matrices"_a, "initial"_a, "final"_a, "accumulators"_a);
+            "matrices"_a, "initial"_a, "final"_a, "accumulators"_a, "products"_a);
     nb::list operations, kinds;
     for (const char* name : operation_names) operations.append(name);
     for (const char* name : memory_kind_names) kinds.append(name);

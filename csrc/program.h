@@ -403,6 +403,7 @@ struct ProgramScratch {
     i64 local_stride, temporary_stride, accumulator_stride;  // between threads
     Resolved<T>* resolved;
     i64* packed_offsets;
+    T* gemm_space;
     Thread::Arrivals* arrivals;
 
     ProgramScratch(const ProgramArgs<T>& args, char* base, std::size_t& bytes, int threads) {
@@ -430,6 +431,7 @@ struct ProgramScratch {
         accumulators = memory.allocate<T>(threads * accumulator_stride);
         resolved = memory.allocate<Resolved<T>>(p.instruction_count);
         packed_offsets = memory.allocate<i64>(p.matrix_count);
+        gemm_space = memory.allocate<T>(p.product_count ? threads * GemmBlocks<T>::space : 0);
         arrivals = memory.allocate<Thread::Arrivals>(threads);
         bytes = memory.used;
     }
@@ -574,8 +576,10 @@ struct ProgramThread {
     const ProgramScratch<T>& scratch;
     const Thread& thread;
     const Program& program = args.program;
-    T* pointers[ohlol::max_memories];
-    i64 section_strides[ohlol::max_memories];  // by how much a row of a section moves a pointer
+    T* pointers[ohlol::max_memories] = {};
+    i64 section_strides[ohlol::max_memories] = {};  // by how much a row of a section moves a pointer
+
+    ProgramThread(const ProgramArgs<T>& a, const ProgramScratch<T>& s, const Thread& t) : args(a), scratch(s), thread(t) {}
 
     T* state(i64 k, i64 parity) const {
         i64 before = 0;
@@ -700,6 +704,31 @@ struct ProgramThread {
                         std::memcpy(args.final[k] + b * program.state_widths[k],
                                     state(k, (step + 1) & 1) + b * state_ld(k), sizeof(T) * program.state_widths[k]);
         }
+        if (program.product_count) {
+            thread.barrier();
+            for (i64 k = 0; k < program.product_count; ++k) multiply_rows(k);
+        }
+    }
+
+    // This thread's rows of a product over all rows.
+    void multiply_rows(i64 k) const {
+        constexpr i64 unit = GemmBlocks<T>::rows;
+        const ohlol::RowProduct& product = program.products[k];
+        const Memory &a = program.memories[product.gradients], &b = program.memories[product.operands];
+        const Range units = split((product.N + unit - 1) / unit, thread.index, thread.count);
+        const i64 lo = units.lo * unit, hi = min(units.hi * unit, product.N);
+        if (lo >= hi) return;
+        const T* gradients = args.rows_data[a.index] + product.gradient_column + lo;
+        const T* operands = args.rows_data[b.index] + product.operand_column;
+        T* result = args.product_data[k] + lo * product.K;
+        gemm<T, true>({.M = hi - lo,
+                       .N = product.K,
+                       .K = args.rows,
+                       .a = Rows<const T>::matrix(gradients, a.ld),
+                       .b = Rows<const T>::matrix(operands, b.ld),
+                       .c = Rows<T>::matrix(result, product.K),
+                       .add = false},
+                      scratch.gemm_space + thread.index * GemmBlocks<T>::space);
     }
 };
 
@@ -709,6 +738,8 @@ void run_program(const ProgramArgs<T>& args, AllocateScratch allocate) {
     double work = 0;
     for (i64 m = 0; m < program.matrix_count; ++m)
         work += double(args.rows) * double(program.matrices[m].K) * double(program.matrices[m].N);
+    for (i64 k = 0; k < program.product_count; ++k)
+        work += double(args.rows) * double(program.products[k].K) * double(program.products[k].N);
     work += double(args.rows) * double(program.instruction_count) * double(program.widest);
     const int threads = args.threads <= 1 || work < args.serial_below ? 1 : static_cast<int>(min(args.threads, args.B));
     std::size_t bytes = 0;
@@ -717,7 +748,7 @@ void run_program(const ProgramArgs<T>& args, AllocateScratch allocate) {
     int threads_started = 1;  // OpenMP may start fewer than asked for
     run_threads(scratch.arrivals, threads, [&](const Thread& thread) {
         if (thread.index == 0) threads_started = thread.count;
-        ProgramThread<T>{args, scratch, thread}.run();
+        ProgramThread<T>(args, scratch, thread).run();
     });
     for (i64 k = 0; k < program.accumulator_count; ++k) {
         const T* sums = scratch.accumulators + ProgramThread<T>::offset_of(program.accumulator_widths, k);

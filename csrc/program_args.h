@@ -81,6 +81,11 @@ struct PackedMatrix {
     i64 K, N;
 };
 
+// A product over all rows, after the last step: gradients^T operands, (N, K), of two memories of rows.
+struct RowProduct {
+    i64 operands, operand_column, K, gradients, gradient_column, N;
+};
+
 struct MatrixView {
     const void* data;
     i64 row_stride, column_stride;
@@ -96,6 +101,8 @@ struct Program {
     const MatrixPart* parts;
     const PackedMatrix* matrices;
     i64 matrix_count;
+    const RowProduct* products;
+    i64 product_count;
     const double* numbers;
     const i64* state_widths;
     i64 state_count, vector_count, accumulator_count, number_count;
@@ -113,6 +120,7 @@ struct ProgramArgs : LayerArgs<T> {
     const T* const* initial;       // (B, width) of each state, null for zeros
     T* const* final;
     T* const* accumulator_data;    // (width,), overwritten
+    T* const* product_data;        // (N, K), overwritten
 };
 
 // The largest number of memories in a program.

@@ -25,16 +25,18 @@ class StepProgram {
     std::vector<Section> sections;
     std::vector<MatrixPart> parts;
     std::vector<PackedMatrix> matrices;
+    std::vector<RowProduct> products;
     std::vector<double> numbers;
     std::vector<i64> state_widths, vector_widths, accumulator_widths;
     i64 local_width = 0, temporary_width = 0, widest = 1, rows_count = 0, matrix_count = 0;
 
     // Numbers in groups: memories of (kind, index, width, ld); instructions of (operation, width, matrix) and four places of
     // (memory, column, is_scalar), memory -1 for none; sections of (first, last); parts of (matrix, first row, last row,
-    // first column, last column); matrices of (first part, last part, transposed).
+    // first column, last column); matrices of (first part, last part, transposed); products over rows of (operand memory,
+    // column, K, gradient memory, column, N).
     StepProgram(bool is_float64, const std::vector<i64>& memory_numbers, const std::vector<i64>& instruction_numbers,
                 const std::vector<i64>& section_numbers, const std::vector<i64>& part_numbers,
-                const std::vector<i64>& matrix_numbers, std::vector<double> constants, std::vector<i64> states,
+                const std::vector<i64>& matrix_numbers, const std::vector<i64>& product_numbers, std::vector<double> constants, std::vector<i64> states,
                 std::vector<i64> vectors, std::vector<i64> accumulators)
         : float64(is_float64), numbers(std::move(constants)), state_widths(std::move(states)),
           vector_widths(std::move(vectors)), accumulator_widths(std::move(accumulators)) {
@@ -45,6 +47,7 @@ class StepProgram {
         read_matrices(part_numbers, matrix_numbers);
         read_instructions(instruction_numbers);
         read_sections(section_numbers);
+        read_products(product_numbers);
     }
 
     Program view() const {
@@ -53,6 +56,7 @@ class StepProgram {
         p.instructions = instructions.data(), p.instruction_count = size(instructions);
         p.sections = sections.data(), p.section_count = size(sections);
         p.parts = parts.data(), p.matrices = matrices.data(), p.matrix_count = size(matrices);
+        p.products = products.data(), p.product_count = size(products);
         p.numbers = numbers.data(), p.number_count = size(numbers);
         p.state_widths = state_widths.data(), p.state_count = size(state_widths);
         p.vector_widths = vector_widths.data(), p.vector_count = size(vector_widths);
@@ -76,6 +80,12 @@ class StepProgram {
         require(tensors.size() == widths.size(), what);
         for (std::size_t k = 0; k < widths.size(); ++k)
             if (!optional || tensors[k].address) check_tensor(tensors[k], rows * widths[k], what);
+    }
+
+    void check_products(const std::vector<Tensor>& results) const {
+        require(results.size() == products.size(), "the number of products over rows");
+        for (std::size_t k = 0; k < products.size(); ++k)
+            check_tensor(results[k], products[k].N * products[k].K, "a product over rows");
     }
 
     // views: (address, length, rows, columns, row stride, column stride) of each matrix.
@@ -217,6 +227,22 @@ class StepProgram {
         require_columns(in.a, in.width, "an operand");
         if (is_binary(in.op) || is_ternary(in.op)) require_columns(in.b, in.width, "an operand");
         if (is_ternary(in.op)) require_columns(in.c, in.width, "an operand");
+    }
+
+    void read_products(const std::vector<i64>& n) {
+        require(n.size() % 6 == 0, "the products over rows");
+        for (std::size_t i = 0; i < n.size(); i += 6) {
+            const RowProduct product{n[i], n[i + 1], n[i + 2], n[i + 3], n[i + 4], n[i + 5]};
+            require_rows(product.operands, product.operand_column, product.K);
+            require_rows(product.gradients, product.gradient_column, product.N);
+            products.push_back(product);
+        }
+    }
+
+    void require_rows(i64 memory, i64 column, i64 width) const {
+        require(memory >= 0 && memory < size(memories) && memories[memory].kind == MemoryKind::rows && column >= 0 &&
+                    column < max_width && width > 0 && width < max_width && column + width <= memories[memory].width,
+                "a product over rows");
     }
 
     void read_sections(const std::vector<i64>& n) {

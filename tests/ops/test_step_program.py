@@ -37,6 +37,7 @@ def run(program: Program, **changes: Any) -> torch.Tensor:
     arguments = {
         "threads": 1, "T": 3, "B": 1, "S": 3, "batch_sizes": 0, "reverse": False, "rows": [out.data_ptr(), 15],
         "vectors": [], "matrices": [], "initial": [h_0.data_ptr(), 5], "final": [h_n.data_ptr(), 5], "accumulators": [],
+        "products": [],
     }  # fmt: skip
     backend.step_program().build(program, F32).run(**{**arguments, **changes})
     assert torch.equal(h_n, h_0)
@@ -125,7 +126,7 @@ def test_an_lstm_saves_its_gates_and_states() -> None:
     assert programs.gradient is not None
     assert sorted(v.op for v in programs.gradient.saved) == ["sigmoid"] * 3 + ["state"] * 2 + ["tanh"] * 2
     assert [len(m.segments) for m in programs.gradient.matrices] == [4, 4]
-    assert programs.product_rows == (0, 0)  # both products have the same gradients
+    assert programs.product_widths == (64,)  # both products have the same gradients
     assert len(programs.sums) == 1  # and so have both biases
     frozen = compile_step(graph, F32, Needs((True,), (False, False), (False, False), (True, True)))
     assert len(frozen.saved) == 6  # not h, which only the gradient of the matrix needs

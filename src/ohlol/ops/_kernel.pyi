@@ -96,6 +96,8 @@ class StepProgram:
         sections: Sequence[int],  # (first, last) instruction of each
         parts: Sequence[int],  # matrix, first and last row, first and last column
         matrices: Sequence[int],  # (first, last) part and whether they are transposed
+        # products over all rows: memory, column and K of the operand, memory, column and N of the gradient
+        products: Sequence[int],
         numbers: Sequence[float],
         states: Sequence[int],  # widths
         vectors: Sequence[int],
@@ -116,6 +118,7 @@ class StepProgram:
         initial: Sequence[int],  # address 0 is a state of zeros
         final: Sequence[int],
         accumulators: Sequence[int],
+        products: Sequence[int],  # (N, K) each
     ) -> None: ...
 
 def apply_float32(function: int, x: int, y: int, n: int, /) -> None: ...

@@ -117,6 +117,7 @@ class StepMachine:
             sections=program.sections,
             parts=program.parts,
             matrices=program.matrices,
+            products=program.products,
             numbers=program.numbers,
             states=list(program.states),
             vectors=list(program.vectors),

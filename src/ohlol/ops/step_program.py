@@ -44,6 +44,7 @@ class Program:
     sections: list[int] = field(default_factory=list)
     parts: list[int] = field(default_factory=list)
     matrices: list[int] = field(default_factory=list)
+    products: list[int] = field(default_factory=list)
     numbers: list[float] = field(default_factory=list)
     states: tuple[int, ...] = ()
     vectors: tuple[int, ...] = ()
@@ -415,9 +416,10 @@ class StepPrograms:
     """The sum over rows that is the gradient of each vector."""
     sums: tuple[int, ...] = ()
     """The width of each sum."""
-    product_rows: tuple[int, ...] = ()
-    """The tensor of rows with the gradients of each of `gradient.matrices`."""
     product_widths: tuple[int, ...] = ()
+    """The width of each tensor of rows with the gradients of products."""
+    matrix_gradients: tuple[MatrixGradient, ...] = ()
+    """The products over rows that the backward pass computes, each (width, K)."""
     covers: tuple[bool, ...] = ()
     """Whether all columns of these inputs are written."""
 
@@ -436,7 +438,7 @@ def compile_step(graph: StepGraph, dtype: torch.dtype, needs: Needs | None) -> S
     gradient = None if needs is None else differentiate(graph, needs)
     forward = _write_forward(graph, dtype, gradient)
     programs = StepPrograms(graph, dtype, step_program().build(forward, dtype), None)
-    if gradient is None:
+    if gradient is None or needs is None:
         return programs
     programs.gradient = gradient
     programs.saved = tuple(value.width for value in gradient.saved)
@@ -444,7 +446,7 @@ def compile_step(graph: StepGraph, dtype: torch.dtype, needs: Needs | None) -> S
     programs.covers = tuple(
         sum(v.width for v in gradient.inputs[k].values()) == graph.inputs[k].width for k in programs.input_gradients
     )
-    programs.backward = step_program().build(_write_backward(programs, gradient), dtype)
+    programs.backward = step_program().build(_write_backward(programs, gradient, needs), dtype)
     return programs
 
 
@@ -478,7 +480,7 @@ def _write_forward(graph: StepGraph, dtype: torch.dtype, gradient: StepGradient 
     return writer.write()
 
 
-def _write_backward(programs: StepPrograms, gradient: StepGradient) -> Program:
+def _write_backward(programs: StepPrograms, gradient: StepGradient, needs: Needs) -> Program:
     """The backward program; the tensors that it writes are noted in `programs`."""
     graph = programs.graph
     writer, _ = _start(graph, programs.dtype)
@@ -504,9 +506,13 @@ def _write_backward(programs: StepPrograms, gradient: StepGradient) -> Program:
     for value in graph.builder.values:
         if value.op == "matmul" and value.attributes[-1]:
             writer.joined[value] = by_gradients[value.args]
-    rows = {gradients: i for i, gradients in enumerate(by_gradients)}
-    programs.product_rows = tuple(rows[product.gradients] for product in gradient.matrices)
-    programs.product_widths = tuple(sum(v.width for v in gradients) for gradients in rows)
+    programs.product_widths = tuple(sum(v.width for v in gradients) for gradients in by_gradients)
+    for product in gradient.matrices:
+        if any(needs.matrices[segment.matrix] for segment in product.segments):
+            programs.matrix_gradients += (product,)
+            operand = writer.places[product.operand]
+            width = product.operand.width
+            writer.program.products += [*operand, width, by_gradients[product.gradients], 0, product.width]
     _write_sums(writer, programs, gradient)
     for k, pieces in enumerate(gradient.states):
         writer.stores += _stores(pieces, writer.memory("state_after", k, graph.state_widths[k]))

@@ -164,6 +164,7 @@ def _forward(
         initial=_addresses(states),
         final=_addresses(final),
         accumulators=[],
+        products=[],
     )
     return (*out, *final), saved
 
@@ -196,6 +197,7 @@ def _backward(
     d_products = [empty(like, rows.S, padded(width, step.dtype)) for width in programs.product_widths]
     sums = [empty(like, width) for width in programs.sums]
     d_states = [empty(like, rows.B, width) for width in graph.state_widths]
+    d_matrices = [empty(like, product.width, product.operand.width) for product in programs.matrix_gradients]
     kept = (
         [*map(_contiguous, inputs)],
         [*map(_contiguous, vectors)],
@@ -215,6 +217,7 @@ def _backward(
         initial=_addresses(initial),
         final=_addresses(d_states),
         accumulators=_addresses(sums),
+        products=_addresses(d_matrices),
     )
     results: list[Tensor | None] = [None] * len(tensors)
     for k, d_input in zip(programs.input_gradients, d_inputs, strict=True):
@@ -224,34 +227,16 @@ def _backward(
         results[len(inputs) + k] = sums[i].clone() if i in taken else sums[i]
         taken.add(i)
     first = len(inputs) + len(vectors)
-    d_matrices = _matrix_gradients(programs, needs, kept[0], saved, d_products)
-    results[first : first + len(matrices)] = d_matrices
+    results[first : first + len(matrices)] = _matrix_gradients(programs, needs, d_matrices)
     results[first + len(matrices) :] = [d if need else None for d, need in zip(d_states, needs.states, strict=True)]
     return results
 
 
-def _matrix_gradients(
-    programs: StepPrograms,
-    needs: Needs,
-    inputs: Sequence[Tensor],
-    saved: Sequence[Tensor],
-    d_products: Sequence[Tensor],
-) -> list[Tensor | None]:
-    """The gradients of the weight matrices: one product over all rows for each operand."""
-    gradient, graph = programs.gradient, programs.graph
-    assert gradient is not None
+def _matrix_gradients(programs: StepPrograms, needs: Needs, d_matrices: Sequence[Tensor]) -> list[Tensor | None]:
+    """The gradients of the weight matrices, of the products over all rows."""
+    graph = programs.graph
     results: list[Tensor | None] = [None] * len(graph.matrices)
-    places = {value: i for i, value in enumerate(gradient.saved)}
-    for product, row in zip(gradient.matrices, programs.product_rows, strict=True):
-        if not any(needs.matrices[segment.matrix] for segment in product.segments):
-            continue
-        operand = product.operand
-        if operand.op == "input":
-            index, column = operand.attributes
-            a = inputs[index][:, column : column + operand.width]
-        else:
-            a = saved[places[operand]][:, : operand.width]
-        d_transposed = d_products[row][:, : product.width].t() @ a
+    for product, d_transposed in zip(programs.matrix_gradients, d_matrices, strict=True):
         column = 0
         for segments in _join(product.segments):
             width = sum(s.last_column - s.first_column for s in segments)
