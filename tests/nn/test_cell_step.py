@@ -8,13 +8,13 @@ from ohlol import ops
 from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.nn import cell_step
 from ohlol.nn.cell_interface import find_interface
-from ohlol.nn.cell_step import find_hook, fingerprint, read_cell
+from ohlol.nn.cell_step import read_cell, view_cell
 
 
 def test_a_fingerprint_changes_with_what_a_step_depends_on() -> None:
     cell = PlainLSTM(3, 5)
-    before = fingerprint(cell)
-    assert fingerprint(cell) == before
+    before = view_cell(cell, torch.float32).key
+    assert view_cell(cell, torch.float32).key == before
     assert hash(before) is not None
     for change in (
         lambda: cell.eval(),
@@ -26,25 +26,25 @@ def test_a_fingerprint_changes_with_what_a_step_depends_on() -> None:
         lambda: cell.double(),
     ):
         change()
-        after = fingerprint(cell)
+        after = view_cell(cell, torch.float32).key
         assert after != before
         before = after
 
 
 def test_the_numbers_of_parameters_do_not_matter() -> None:
     cell = PlainLSTM(3, 5)
-    before = fingerprint(cell)
+    before = view_cell(cell, torch.float32).key
     with torch.no_grad():
         cell.hh.weight.mul_(2)
     cell.load_state_dict(PlainLSTM(3, 5).state_dict())
-    assert fingerprint(cell) == before
+    assert view_cell(cell, torch.float32).key == before
 
 
 def test_hooks() -> None:
     cell = PlainLSTM(3, 5)
-    assert find_hook(cell) == ""
+    assert view_cell(cell, torch.float32).obstacle == ""
     cell.hh.register_full_backward_hook(lambda *_: None)
-    assert find_hook(cell) == "the cell.hh has hooks"
+    assert view_cell(cell, torch.float32).obstacle == "the cell.hh has hooks"
 
 
 @pytest.mark.skipif(not ops.available(), reason="the compiled kernels are not installed")

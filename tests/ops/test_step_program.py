@@ -126,10 +126,10 @@ def test_an_lstm_saves_its_gates_and_states() -> None:
     assert programs.gradient is not None
     assert sorted(v.op for v in programs.gradient.saved) == ["sigmoid"] * 3 + ["state"] * 2 + ["tanh"] * 2
     assert [len(m.segments) for m in programs.gradient.matrices] == [4, 4]
-    assert programs.product_widths == (64,)  # both products have the same gradients
+    assert programs.product_lds == (64,)  # both products have the same gradients
     assert len(programs.sums) == 1  # and so have both biases
     frozen = compile_step(graph, F32, Needs((True,), (False, False), (False, False), (True, True)))
-    assert len(frozen.saved) == 6  # not h, which only the gradient of the matrix needs
+    assert len(frozen.saved_lds) == 6  # not h, which only the gradient of the matrix needs
 
 
 def test_rows_begin_at_multiples_of_64_bytes() -> None:

@@ -4,7 +4,7 @@ Shapes: B batch, I input size, W width of a state.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,41 +14,78 @@ from ohlol.cells.step_trace import Ref, UnsupportedStepError, trace_step
 from ohlol.cells.unroll import unroll_packed
 from ohlol.nn.cell_interface import CellInterface, call_with, weights_of
 from ohlol.ops.step_recurrence import CompiledStep, PackedRows, run_step
+from ohlol.ops.validation import TENSOR_TYPES, find_unreadable
 
 _CHECK_SIZES = (3, 2)
 """The batch sizes of the check."""
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 """Of the check, which is to find other equations and not roundings."""
 _STANDARD_ATTRIBUTES = frozenset(vars(torch.nn.Module())) - {"training"}
-_HOOKS = tuple(name for name in vars(torch.nn.Module()) if name.endswith("_hooks") and "state_dict" not in name)
+_HOOKS = frozenset(n for n in vars(torch.nn.Module()) if n.endswith("_hooks") and "state_dict" not in n)
 _MAX_DEPTH = 4
+_SIMPLE = frozenset({type(None), bool, int, float, str, bytes, torch.dtype})
 
 
-def find_hook(cell: torch.nn.Module) -> str:
-    """Why the cell must be called at each step, because something watches the calls; or an empty string."""
-    for name, module in cell.named_modules():
-        if any(getattr(module, hooks, None) for hooks in _HOOKS):
-            return f"the cell{'.' + name if name else ''} has hooks"
-    return ""
+class CellView(NamedTuple):
+    """A cell at one call."""
 
-
-def fingerprint(cell: torch.nn.Module) -> tuple[Any, ...]:
+    weights: dict[str, Tensor]
+    """Its parameters and buffers by name."""
+    key: tuple[Any, ...]
     """What a recording of the cell depends on besides its arguments: modes, attributes, shapes of parameters."""
-    parts: list[Any] = []
-    for module in cell.modules():
-        parts.append(type(module))
-        for name, value in vars(module).items():
-            if name not in _STANDARD_ATTRIBUTES:
-                parts += (name, _freeze(value, 0))
-        for tensors in (module._parameters, module._buffers):
-            for name, tensor in tensors.items():
-                parts += (name, None if tensor is None else (tensor.shape, tensor.dtype))
-    return tuple(parts)
+    obstacle: str
+    """Why the cell must be called at each step, or an empty string."""
+
+
+def view_cell(cell: torch.nn.Module, dtype: torch.dtype) -> CellView:
+    """Look at all modules of a cell, once for each call.
+
+    Args:
+        cell: the cell.
+        dtype: of the input, which floating-point weights must have.
+    """
+    weights: dict[str, Tensor] = {}
+    key: list[Any] = []
+    obstacle = _view_module(cell, "", dtype, weights, key)
+    return CellView(weights, tuple(key), obstacle)
+
+
+def _view_module(
+    module: torch.nn.Module, prefix: str, dtype: torch.dtype, weights: dict[str, Tensor], key: list[Any]
+) -> str:
+    """Add a module to a view; the obstacle or an empty string."""
+    obstacle = ""
+    attributes = vars(module)
+    key.append(type(module))
+    for name, value in attributes.items():
+        if name in _HOOKS:
+            if value:
+                obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
+        elif name not in _STANDARD_ATTRIBUTES:
+            key += (name, _freeze(value, 0))
+    for tensors in (attributes["_parameters"], attributes["_buffers"]):
+        for name, tensor in tensors.items():
+            if tensor is None:
+                key += (name, None)
+                continue
+            weights[prefix + name] = tensor
+            key += (name, tensor.shape, tensor.dtype)
+            if type(tensor) not in TENSOR_TYPES or tensor.dtype is not dtype or not tensor.is_cpu:
+                expected = dtype if tensor.is_floating_point() else tensor.dtype
+                if reason := find_unreadable(tensor, expected):
+                    obstacle = f"the weights of the cell do not fit: {reason}"
+    for name, child in attributes["_modules"].items():
+        if child is None:
+            key += (name, None)
+        else:
+            key.append(name)
+            obstacle = _view_module(child, f"{prefix}{name}.", dtype, weights, key) or obstacle
+    return obstacle
 
 
 def _freeze(value: Any, depth: int) -> Any:
     """A hashable value that changes with an attribute."""
-    if value is None or isinstance(value, (bool, int, float, str, bytes, torch.dtype)):
+    if type(value) in _SIMPLE:
         return type(value), value
     if isinstance(value, Tensor):
         return id(value), value._version

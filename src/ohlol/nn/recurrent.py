@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.unroll import unroll_packed
-from ohlol.nn.cell_interface import CellInterface, find_interface, weights_of
-from ohlol.nn.cell_step import find_hook, fingerprint, read_cell
+from ohlol.nn.cell_interface import CellInterface, find_interface
+from ohlol.nn.cell_step import read_cell, view_cell
 from ohlol.nn.layers import find_tracing
 from ohlol.ops import selected
 from ohlol.ops.backend import ABSENT
@@ -173,7 +173,9 @@ class Recurrent(torch.nn.Module):
             x = outputs[0] if D == 1 else torch.cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
                 x = torch.nn.functional.dropout(x, self.dropout, self.training)
-        stacked = [torch.stack(parts) for parts in zip(*final, strict=True)]
+        stacked = [
+            parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts) for parts in zip(*final, strict=True)
+        ]
         return self._restore(batch, x, stacked)
 
     # Layout
@@ -254,9 +256,9 @@ class Recurrent(torch.nn.Module):
         self, k: int, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The k-th cell over the rows (S, I): the outputs (S, O) and the final states (B, W)."""
-        step = self._find_step(k, x, states, rows)
+        step, weights = self._find_step(k, x, states, rows)
         if isinstance(step, CompiledStep):
-            return run_step(step, weights_of(self.cells[k]), x, states, rows)
+            return run_step(step, weights, x, states, rows)
         cell, interface = self.cells[k], self._interfaces[k]
 
         def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -264,21 +266,27 @@ class Recurrent(torch.nn.Module):
 
         return unroll_packed(run, rows.sizes(), states, rows.reverse)
 
-    def _find_step(self, k: int, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows) -> CompiledStep | str:
-        """The compiled cell, or why this call runs it in a loop."""
-        if reason := _find_obstacle(self.cells[k], x, states, rows):
-            return reason
-        key = (k, x.size(1), x.dtype, *fingerprint(self.cells[k]))
+    def _find_step(
+        self, k: int, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows
+    ) -> tuple[CompiledStep | str, dict[str, Tensor]]:
+        """The compiled cell, or why this call runs it in a loop; and its weights."""
+        if reason := _find_obstacle(x, states, rows):
+            return reason, {}
+        cell = self.cells[k]
+        view = view_cell(cell, x.dtype)
+        if view.obstacle:
+            return view.obstacle, {}
+        key = (k, x.size(1), x.dtype, view.key)
         step = self._steps.get(key)
         if step is None:
             if len(self._steps) >= MAX_STEPS:
                 self._steps.clear()
             try:
-                step = read_cell(self.cells[k], self._interfaces[k], x.size(1), x.dtype)
+                step = read_cell(cell, self._interfaces[k], x.size(1), x.dtype)
             except UnsupportedStepError as error:
                 step = str(error)
             self._steps[key] = step
-        return step
+        return step, view.weights
 
     def explain_backend(self, input: Any, hx: Any = None) -> str:
         """Say how a call `layer(input, hx)` runs: "kernel (avx512)" and the like, or "torch: " and the reason."""
@@ -288,7 +296,7 @@ class Recurrent(torch.nn.Module):
         for layer in range(self.num_layers):
             for d in range(self._directions):
                 k = layer * self._directions + d
-                step = self._find_step(k, x, tuple(s[k] for s in states), batch.rows)
+                step, _ = self._find_step(k, x, tuple(s[k] for s in states), batch.rows)
                 if isinstance(step, str):
                     return f"torch: {step}"
             x = x.new_empty(()).expand(len(x), self._directions * self._interfaces[0].output_size)
@@ -299,7 +307,7 @@ def _describe(hx: Any) -> str:
     return f"{len(hx)} tensors" if isinstance(hx, (tuple, list)) else f"a {type(hx).__name__}"
 
 
-def _find_obstacle(cell: torch.nn.Module, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows) -> str:
+def _find_obstacle(x: Tensor, states: tuple[Tensor, ...], rows: PackedRows) -> str:
     """Why the kernels cannot run this call, whatever the cell does; or an empty string."""
     if ABSENT:
         return ABSENT
@@ -312,16 +320,8 @@ def _find_obstacle(cell: torch.nn.Module, x: Tensor, states: tuple[Tensor, ...],
     for tensor in (x, *states):
         if unreadable := find_unreadable(tensor, x.dtype):
             return unreadable
-    for module in cell.modules():
-        for tensor in (*module._parameters.values(), *module._buffers.values()):
-            if tensor is not None and (
-                reason := find_unreadable(tensor, x.dtype if tensor.is_floating_point() else tensor.dtype)
-            ):
-                return f"the weights of the cell do not fit: {reason}"
     if not x.numel():
         return "the input is empty"
     if rows.batch_sizes is not None and packed_batch(rows.batch_sizes, rows.S) != rows.B:
         return "the batch sizes are not positive, in descending order and S in total"
-    if _has_any_global_hook():
-        return "there are global hooks of modules"
-    return find_hook(cell)
+    return "there are global hooks of modules" if _has_any_global_hook() else ""

@@ -407,8 +407,8 @@ class StepPrograms:
     """A `StepProgram` of the kernels; its rows are the inputs, the output if the step computes it, and `saved`."""
     backward: Any
     """Its rows are the inputs, the output's gradient, `saved`, the gradients of inputs and those of products."""
-    saved: tuple[int, ...] = ()
-    """The width of each saved value."""
+    saved_lds: tuple[int, ...] = ()
+    """The distance of the rows of each saved value."""
     gradient: StepGradient | None = None
     input_gradients: tuple[int, ...] = ()
     """The inputs whose gradients the backward pass writes."""
@@ -416,8 +416,8 @@ class StepPrograms:
     """The sum over rows that is the gradient of each vector."""
     sums: tuple[int, ...] = ()
     """The width of each sum."""
-    product_widths: tuple[int, ...] = ()
-    """The width of each tensor of rows with the gradients of products."""
+    product_lds: tuple[int, ...] = ()
+    """The distance of the rows of each tensor with the gradients of products."""
     matrix_gradients: tuple[MatrixGradient, ...] = ()
     """The products over rows that the backward pass computes, each (width, K)."""
     covers: tuple[bool, ...] = ()
@@ -441,7 +441,7 @@ def compile_step(graph: StepGraph, dtype: torch.dtype, needs: Needs | None) -> S
     if gradient is None or needs is None:
         return programs
     programs.gradient = gradient
-    programs.saved = tuple(value.width for value in gradient.saved)
+    programs.saved_lds = tuple(padded(value.width, dtype) for value in gradient.saved)
     programs.input_gradients = tuple(sorted(gradient.inputs))
     programs.covers = tuple(
         sum(v.width for v in gradient.inputs[k].values()) == graph.inputs[k].width for k in programs.input_gradients
@@ -506,7 +506,7 @@ def _write_backward(programs: StepPrograms, gradient: StepGradient, needs: Needs
     for value in graph.builder.values:
         if value.op == "matmul" and value.attributes[-1]:
             writer.joined[value] = by_gradients[value.args]
-    programs.product_widths = tuple(sum(v.width for v in gradients) for gradients in by_gradients)
+    programs.product_lds = tuple(padded(sum(v.width for v in g), programs.dtype) for g in by_gradients)
     for product in gradient.matrices:
         if any(needs.matrices[segment.matrix] for segment in product.segments):
             programs.matrix_gradients += (product,)

@@ -107,6 +107,16 @@ def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
     return [n for t in tensors for n in ((0, 0) if t is None else (t.data_ptr(), t.numel()))]
 
 
+def _parts(tensor: Tensor, lds: Sequence[int], S: int) -> list[int]:
+    """The address and the length of adjacent tensors of S rows."""
+    numbers: list[int] = []
+    address, size = tensor.data_ptr(), tensor.element_size()
+    for ld in lds:
+        numbers += [address, S * ld]
+        address += S * ld * size
+    return numbers
+
+
 def _matrix_views(matrices: Sequence[Tensor]) -> list[int]:
     """Address, length, shape and strides of each matrix."""
     views: list[int] = []
@@ -139,13 +149,13 @@ def _needs_of(graph: StepGraph, needs: Sequence[bool]) -> Needs:
 
 def _forward(
     step: CompiledStep, rows: PackedRows, needs: Needs | None, tensors: Sequence[Tensor]
-) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+) -> tuple[tuple[Tensor, ...], Tensor]:
     """The outputs, if the step computes them, with the final states; and what the backward pass reads."""
     graph, programs = step.graph, step.programs(needs)
     inputs, vectors, matrices, states = _split(graph, tensors)
     like = states[0]
     out = [empty(like, rows.S, sum(piece.width for piece in graph.out))] if graph.out else []
-    saved = [empty(like, rows.S, padded(width, step.dtype)) for width in programs.saved]
+    saved = empty(like, rows.S * sum(programs.saved_lds))
     final = [empty(like, rows.B, width) for width in graph.state_widths]
     inputs = [_contiguous(t) for t in inputs]
     vectors = [_contiguous(t) for t in vectors]
@@ -158,7 +168,7 @@ def _forward(
         S=rows.S,
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=rows.reverse,
-        rows=_addresses([*inputs, *out, *saved]),
+        rows=_addresses([*inputs, *out]) + _parts(saved, programs.saved_lds, rows.S),
         vectors=_addresses(vectors),
         matrices=_matrix_views(matrices),
         initial=_addresses(states),
@@ -174,7 +184,7 @@ def _backward(
     rows: PackedRows,
     needs: Needs,
     tensors: Sequence[Tensor],
-    saved: Sequence[Tensor],
+    saved: Tensor,
     grads: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
     """The gradients of the leaves."""
@@ -194,7 +204,7 @@ def _backward(
         else torch.zeros(rows.S, padded(graph.inputs[k].width, step.dtype), dtype=step.dtype)
         for k, covered in zip(programs.input_gradients, programs.covers, strict=True)
     ]
-    d_products = [empty(like, rows.S, padded(width, step.dtype)) for width in programs.product_widths]
+    d_products = empty(like, rows.S * sum(programs.product_lds))
     sums = [empty(like, width) for width in programs.sums]
     d_states = [empty(like, rows.B, width) for width in graph.state_widths]
     d_matrices = [empty(like, product.width, product.operand.width) for product in programs.matrix_gradients]
@@ -211,7 +221,12 @@ def _backward(
         S=rows.S,
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=not rows.reverse,
-        rows=_addresses([*kept[0], *grad_out, *saved, *d_inputs, *d_products]),
+        rows=[
+            *_addresses([*kept[0], *grad_out]),
+            *_parts(saved, programs.saved_lds, rows.S),
+            *_addresses(d_inputs),
+            *_parts(d_products, programs.product_lds, rows.S),
+        ],
         vectors=_addresses(kept[1]),
         matrices=_matrix_views(kept[2]),
         initial=_addresses(initial),
@@ -288,8 +303,8 @@ class _StepFunction(torch.autograd.Function):
         needs = _needs_of(step.graph, ctx.needs_input_grad[2:])
         results, saved = _forward(step, rows, needs, tensors)
         ctx.step, ctx.rows, ctx.needs, ctx.count = step, rows, needs, len(tensors)
-        ctx.layouts = [(t.shape, t.dtype) for t in (*tensors, *saved)]
-        ctx.save_for_backward(*tensors, *saved)
+        ctx.layouts = [(t.shape, t.dtype) for t in (*tensors, saved)]
+        ctx.save_for_backward(*tensors, saved)
         ctx.set_materialize_grads(False)
         return results
 
@@ -297,7 +312,7 @@ class _StepFunction(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         step, rows = ctx.step, ctx.rows
         kept = ctx.saved_tensors
-        tensors, saved = kept[: ctx.count], kept[ctx.count :]
+        tensors, saved = kept[: ctx.count], kept[-1]
         is_same = [(t.shape, t.dtype) for t in kept] == ctx.layouts and all(t.is_cpu for t in kept)
         if torch.is_grad_enabled() or not is_same or not are_readable(grads, step.dtype):
             return (None, None, *_replay(step.graph, rows, tensors, ctx.needs_input_grad[2:], grads))
