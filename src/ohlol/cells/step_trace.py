@@ -179,6 +179,11 @@ class _RecordingMode(TorchDispatchMode):
         super().__init__()
         self.recording = recording
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Whether torch imports its compiler, to keep it out of this mode; that would take a second."""
+        return False
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         recording, place = self.recording, _find_place()
         name = func._schema.name
