@@ -436,6 +436,7 @@ void bind_packed_layers(nb::module_& m, const char* name) {
 }  // namespace
 
 NB_MODULE(_kernel, m) {
+    nb::set_leak_warnings(false);  // modules of torch keep programs alive until the interpreter has ended
     select_variant(supported().front());
     pthread_atfork(nullptr, nullptr, [] { forked = true; });
     m.def("supported", &supported, "The variants this machine runs, fastest first.");
