@@ -167,7 +167,7 @@ class Recurrent(torch.nn.Module):
             for d in range(D):
                 k = layer * D + d
                 rows = batch.rows._replace(reverse=d == 1)
-                out, last = self._run(k, x, tuple(s[k] for s in states), rows)
+                out, last = self._run(k, x, states[k], rows)
                 outputs.append(out)
                 final.append(last)
             x = outputs[0] if D == 1 else torch.cat(outputs, -1)
@@ -209,11 +209,11 @@ class Recurrent(torch.nn.Module):
         if not self._interfaces:
             self._find_interfaces(x)
 
-    def _read_state(self, batch: _Batch, hx: Any) -> tuple[Tensor, ...]:
-        """The initial states, each (L*D, B, W), in the order of the rows."""
+    def _read_state(self, batch: _Batch, hx: Any) -> list[tuple[Tensor, ...]]:
+        """The initial states of each layer and direction, each (B, W), in the order of the rows."""
         interface, L, B = self._interfaces[0], len(self.cells), batch.rows.B
         if hx is None:
-            return tuple(batch.x.new_zeros(L, B, size) for size in interface.state_sizes)
+            return [tuple(batch.x.new_zeros(B, size) for size in interface.state_sizes)] * L
         if interface.has_tuple:
             if not isinstance(hx, (tuple, list)) or len(hx) != len(interface.state_sizes):
                 raise RuntimeError(
@@ -233,7 +233,7 @@ class Recurrent(torch.nn.Module):
             results.append(state if batch.is_batched else state.unsqueeze(1))
         if batch.packed is not None and batch.packed.sorted_indices is not None:
             results = [state.index_select(1, batch.packed.sorted_indices) for state in results]
-        return tuple(results)
+        return [tuple(state[k] for state in results) for k in range(L)]
 
     def _restore(self, batch: _Batch, x: Tensor, final: list[Tensor]) -> Any:
         """Output and final states in the layout of the input."""
@@ -296,7 +296,7 @@ class Recurrent(torch.nn.Module):
         for layer in range(self.num_layers):
             for d in range(self._directions):
                 k = layer * self._directions + d
-                step, _ = self._find_step(k, x, tuple(s[k] for s in states), batch.rows)
+                step, _ = self._find_step(k, x, states[k], batch.rows)
                 if isinstance(step, str):
                     return f"torch: {step}"
             x = x.new_empty(()).expand(len(x), self._directions * self._interfaces[0].output_size)
@@ -318,6 +318,13 @@ def _find_obstacle(x: Tensor, states: tuple[Tensor, ...], rows: PackedRows) -> s
     if x.dtype not in DTYPES:
         return f"the input has dtype {x.dtype}, the kernels support float32 and float64"
     for tensor in (x, *states):
+        if (
+            type(tensor) in TENSOR_TYPES
+            and tensor.is_cpu
+            and tensor.dtype is x.dtype
+            and tensor.layout is torch.strided
+        ):
+            continue
         if unreadable := find_unreadable(tensor, x.dtype):
             return unreadable
     if not x.numel():

@@ -182,8 +182,8 @@ class _Plan:
                     continue
                 terms = self.terms.get(product, [])
                 is_product = product.op == "matmul" or product in self.root
-                is_earlier = (term.op == "matmul" or term in self.root) and not self._is_leaf(term)
-                is_term = (self._is_leaf(term) and term.op != "constant") or (is_earlier and term not in self.inner)
+                is_multiplied = term.op == "mul" and self.uses[term] == 1 and not self._is_leaf(term)  # mul_add
+                is_term = term.op != "constant" and term not in self.inner and not is_multiplied
                 is_wide = product.width == value.width == term.width
                 if is_product and is_term and is_wide and len(terms) < 2:
                     self.root[value] = self.root.pop(product, product)
@@ -397,6 +397,19 @@ class _Allocator:
 # The two programs of a step
 
 
+class MatrixPart(NamedTuple):
+    """Rows of a product over all rows: the gradient of a part of a matrix, transposed."""
+
+    matrix: int
+    first: int
+    last: int
+    is_whole: bool
+    """Whether the part is the whole matrix."""
+    rows: slice
+    """Of the matrix as the step reads it; likewise its columns."""
+    columns: slice
+
+
 @dataclass
 class StepPrograms:
     """What the forward and the backward pass of a step run, and the tensors of rows that they read and write."""
@@ -420,6 +433,8 @@ class StepPrograms:
     """The distance of the rows of each tensor with the gradients of products."""
     matrix_gradients: tuple[MatrixGradient, ...] = ()
     """The products over rows that the backward pass computes, each (width, K)."""
+    matrix_parts: tuple[tuple[MatrixPart, ...], ...] = ()
+    """The rows of each product that are the gradient of a part of a matrix."""
     covers: tuple[bool, ...] = ()
     """Whether all columns of these inputs are written."""
 
@@ -510,6 +525,7 @@ def _write_backward(programs: StepPrograms, gradient: StepGradient, needs: Needs
     for product in gradient.matrices:
         if any(needs.matrices[segment.matrix] for segment in product.segments):
             programs.matrix_gradients += (product,)
+            programs.matrix_parts += (_matrix_parts(graph, product, needs),)
             operand = writer.places[product.operand]
             width = product.operand.width
             writer.program.products += [*operand, width, by_gradients[product.gradients], 0, product.width]
@@ -517,6 +533,28 @@ def _write_backward(programs: StepPrograms, gradient: StepGradient, needs: Needs
     for k, pieces in enumerate(gradient.states):
         writer.stores += _stores(pieces, writer.memory("state_after", k, graph.state_widths[k]))
     return writer.write()
+
+
+def _matrix_parts(graph: StepGraph, product: MatrixGradient, needs: Needs) -> tuple[MatrixPart, ...]:
+    """The parts of matrices in a product, those with adjacent columns joined."""
+    groups: list[list[Segment]] = []
+    for segment in product.segments:
+        last = groups[-1][-1] if groups else None
+        if last is not None and segment[:3] == last[:3] and segment.first_column == last.last_column:
+            groups[-1].append(segment)
+        else:
+            groups.append([segment])
+    parts: list[MatrixPart] = []
+    at = 0
+    for group in groups:
+        first, last = group[0], group[-1]
+        width, leaf = last.last_column - first.first_column, graph.matrices[first.matrix]
+        is_whole = width == leaf.width and last.last_row - first.first_row == leaf.rows
+        if needs.matrices[first.matrix]:
+            rows, columns = slice(first.first_row, first.last_row), slice(first.first_column, last.last_column)
+            parts.append(MatrixPart(first.matrix, at, at + width, is_whole, rows, columns))
+        at += width
+    return tuple(parts)
 
 
 def _write_sums(writer: _Writer, programs: StepPrograms, gradient: StepGradient) -> None:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ohlol.cells.step_gradient import Needs, Segment
-from ohlol.cells.step_graph import Leaf, StepGraph
+from ohlol.cells.step_gradient import Needs
+from ohlol.cells.step_graph import StepGraph
 from ohlol.cells.step_trace import run_operations
 from ohlol.cells.step_values import Leaves, evaluate
 from ohlol.cells.unroll import unroll_packed
@@ -236,7 +236,8 @@ def _backward(
     )
     results: list[Tensor | None] = [None] * len(tensors)
     for k, d_input in zip(programs.input_gradients, d_inputs, strict=True):
-        results[k] = d_input[:, : graph.inputs[k].width]
+        width = graph.inputs[k].width
+        results[k] = d_input if d_input.size(1) == width else d_input[:, :width]
     taken: set[int] = set()
     for k, i in programs.vector_gradients.items():
         results[len(inputs) + k] = sums[i].clone() if i in taken else sums[i]
@@ -251,48 +252,23 @@ def _matrix_gradients(programs: StepPrograms, needs: Needs, d_matrices: Sequence
     """The gradients of the weight matrices, of the products over all rows."""
     graph = programs.graph
     results: list[Tensor | None] = [None] * len(graph.matrices)
-    for product, d_transposed in zip(programs.matrix_gradients, d_matrices, strict=True):
-        column = 0
-        for segments in _join(product.segments):
-            width = sum(s.last_column - s.first_column for s in segments)
-            part = d_transposed[column : column + width]
-            column += width
-            k = segments[0].matrix
-            if needs.matrices[k]:
-                results[k] = _add_part(results[k], graph.matrices[k], segments, part)
+    for parts, d_transposed in zip(programs.matrix_parts, d_matrices, strict=True):
+        for part in parts:
+            leaf, d_part = graph.matrices[part.matrix], d_transposed[part.first : part.last]
+            total = results[part.matrix]
+            if total is None and part.is_whole:
+                results[part.matrix] = d_part if leaf.transposed else d_part.t()
+                continue
+            shape = (leaf.width, leaf.rows) if leaf.transposed else (leaf.rows, leaf.width)
+            total = torch.zeros(shape, dtype=programs.dtype) if total is None else total
+            used = total.t() if leaf.transposed else total
+            used[part.rows, part.columns] += d_part.t()
+            results[part.matrix] = total
     for k, leaf in enumerate(graph.matrices):
         if needs.matrices[k] and results[k] is None:
             shape = (leaf.width, leaf.rows) if leaf.transposed else (leaf.rows, leaf.width)
             results[k] = torch.zeros(shape, dtype=programs.dtype)
     return results
-
-
-def _join(segments: Sequence[Segment]) -> list[list[Segment]]:
-    """Segments in groups of adjacent columns of one matrix."""
-    groups: list[list[Segment]] = []
-    for segment in segments:
-        last = groups[-1][-1] if groups else None
-        if last is not None and segment[:3] == last[:3] and segment.first_column == last.last_column:
-            groups[-1].append(segment)
-        else:
-            groups.append([segment])
-    return groups
-
-
-def _add_part(total: Tensor | None, leaf: Leaf, segments: Sequence[Segment], part: Tensor) -> Tensor:
-    """The gradient of a matrix with that of some of its rows and columns added; `part` is its transpose."""
-    first, last = segments[0], segments[-1]
-    if not leaf.transposed:
-        part = part.t()
-    shape = (leaf.width, leaf.rows) if leaf.transposed else (leaf.rows, leaf.width)
-    if total is None and part.shape == shape:
-        return part.contiguous()
-    if total is None:
-        total = part.new_zeros(shape)
-    used = total.t() if leaf.transposed else total
-    used = used[first.first_row : first.last_row, first.first_column : last.last_column]
-    used += part.t() if leaf.transposed else part
-    return total
 
 
 class _StepFunction(torch.autograd.Function):
