@@ -16,6 +16,7 @@ from ohlol.ops.step_program import Program, compile_step, padded
 
 pytestmark = pytest.mark.skipif(not ops.available(), reason=backend.ABSENT)
 F32 = torch.float32
+ASCENDING = torch.tensor([1, 1, 2])
 
 
 def copying() -> Program:
@@ -101,7 +102,7 @@ def test_programs_that_lead_outside_of_memory_are_refused(change: Callable[[Prog
         {"T": 4},
         {"B": 0, "S": 0},
         {"S": 2},
-        {"batch_sizes": torch.tensor([1, 1, 2]).data_ptr()},
+        {"batch_sizes": ASCENDING.data_ptr()},
         {"vectors": [1, 1]},
         {"rows": [1]},
     ],
