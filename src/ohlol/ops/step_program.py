@@ -15,7 +15,7 @@ import torch
 
 from ohlol.cells.step_gradient import MatrixGradient, Needs, Segment, StepGradient, differentiate
 from ohlol.cells.step_graph import StepGraph
-from ohlol.cells.step_values import REDUCTIONS, Value
+from ohlol.cells.step_values import REDUCTIONS, Value, reachable
 from ohlol.ops.backend import step_program
 
 MAX_MEMORIES = 512
@@ -417,9 +417,13 @@ class StepPrograms:
     graph: StepGraph
     dtype: torch.dtype
     forward: Any
-    """A `StepProgram` of the kernels; its rows are the inputs, the output if the step computes it, and `saved`."""
+    """A `StepProgram` of the kernels; its rows are the inputs, what `before` computes, the output and `saved`."""
     backward: Any
     """Its rows are the inputs, the output's gradient, `saved`, the gradients of inputs and those of products."""
+    before: Any = None
+    """Computes values that do not depend on the state; its rows are the inputs and these values."""
+    before_lds: tuple[int, ...] = ()
+    """The distance of the rows of each of these values."""
     saved_lds: tuple[int, ...] = ()
     """The distance of the rows of each saved value."""
     gradient: StepGradient | None = None
@@ -439,20 +443,26 @@ class StepPrograms:
     """Whether all columns of these inputs are written."""
 
 
-def compile_step(graph: StepGraph, dtype: torch.dtype, needs: Needs | None) -> StepPrograms:
+def compile_step(graph: StepGraph, dtype: torch.dtype, needs: Needs | None, ahead: bool = False) -> StepPrograms:
     """The programs of a step graph.
 
     Args:
         graph: the step.
         dtype: float32 or float64.
         needs: the leaves that need a gradient; None without a backward pass.
+        ahead: whether products of the input are computed for all steps before the first one, which reads their weights
+            once instead of at each step.
 
     Raises:
         ValueError: the program does not fit into the machine.
     """
     gradient = None if needs is None else differentiate(graph, needs)
-    forward = _write_forward(graph, dtype, gradient)
+    before = _find_before(graph, gradient) if ahead else ()
+    forward = _write_forward(graph, dtype, gradient, before)
     programs = StepPrograms(graph, dtype, step_program().build(forward, dtype), None)
+    if before:
+        programs.before = step_program().build(_write_before(graph, dtype, before), dtype)
+        programs.before_lds = tuple(padded(value.width, dtype) for value in before)
     if gradient is None or needs is None:
         return programs
     programs.gradient = gradient
@@ -479,8 +489,36 @@ def _start(graph: StepGraph, dtype: torch.dtype) -> tuple[_Writer, list[int]]:
     return writer, inputs
 
 
-def _write_forward(graph: StepGraph, dtype: torch.dtype, gradient: StepGradient | None) -> Program:
+def _find_before(graph: StepGraph, gradient: StepGradient | None) -> tuple[Value, ...]:
+    """Values with a product of the input and without the state, which are saved or read by values with the state."""
+    results = [*graph.out, *(piece for pieces in graph.next_states for piece in pieces)]
+    saved = gradient.saved if gradient is not None else ()
+    by_state: set[Value] = set()
+    by_product: set[Value] = set()
+    read: set[Value] = {*results, *saved}
+    for value in sorted(reachable(results), key=lambda v: v.order):
+        if value.op == "state" or any(arg in by_state for arg in value.args):
+            by_state.add(value)
+            read.update(value.args)
+        elif value.op == "matmul" or any(arg in by_product for arg in value.args):
+            by_product.add(value)
+    return tuple(sorted(read & by_product, key=lambda v: v.order))
+
+
+def _write_before(graph: StepGraph, dtype: torch.dtype, before: Sequence[Value]) -> Program:
+    """The program of these values, for all rows."""
     writer, _ = _start(graph, dtype)
+    writer.program.states = ()
+    writer.stores += [Store(value, Place(writer.rows(value.width), 0)) for value in before]
+    return writer.write()
+
+
+def _write_forward(
+    graph: StepGraph, dtype: torch.dtype, gradient: StepGradient | None, before: Sequence[Value]
+) -> Program:
+    writer, _ = _start(graph, dtype)
+    for value in before:
+        writer.places[value] = Place(writer.rows(value.width), 0)
     for value in graph.builder.values:
         if value.op == "state":
             k, column = value.attributes

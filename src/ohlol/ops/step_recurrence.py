@@ -22,6 +22,13 @@ from ohlol.ops.backend import empty
 from ohlol.ops.step_program import StepPrograms, compile_step, padded
 from ohlol.ops.validation import are_readable
 
+MANY_ROWS = 8
+"""Sequences from which the products of the input are computed in each step."""
+
+
+SERIAL_AHEAD = 3e7
+"""Multiplications up to which one thread computes them before the first step: starting another takes longer."""
+
 
 class PackedRows(NamedTuple):
     """The rows of packed sequences."""
@@ -43,13 +50,13 @@ class CompiledStep:
 
     def __init__(self, graph: StepGraph, dtype: torch.dtype):
         self.graph, self.dtype = graph, dtype
-        self._programs: dict[Needs | None, StepPrograms] = {}
+        self._programs: dict[tuple[Needs | None, bool], StepPrograms] = {}
 
-    def programs(self, needs: Needs | None) -> StepPrograms:
-        """The programs for these gradients."""
-        programs = self._programs.get(needs)
+    def programs(self, needs: Needs | None, ahead: bool) -> StepPrograms:
+        """The programs for these gradients; `ahead` computes products of the input before the first step."""
+        programs = self._programs.get((needs, ahead))
         if programs is None:
-            programs = self._programs[needs] = compile_step(self.graph, self.dtype, needs)
+            programs = self._programs[needs, ahead] = compile_step(self.graph, self.dtype, needs, ahead)
         return programs
 
 
@@ -127,6 +134,11 @@ def _matrix_views(matrices: Sequence[Tensor]) -> list[int]:
     return views
 
 
+def _computes_ahead(rows: PackedRows) -> bool:
+    """Whether products of the input are computed for all steps at once: with few rows a step would wait for weights."""
+    return rows.B < MANY_ROWS and rows.T > 1
+
+
 def _split(graph: StepGraph, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
     """The inputs, vectors, matrices and states among the leaves."""
     parts: list[Sequence[Tensor]] = []
@@ -151,7 +163,7 @@ def _forward(
     step: CompiledStep, rows: PackedRows, needs: Needs | None, tensors: Sequence[Tensor]
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """The outputs, if the step computes them, with the final states; and what the backward pass reads."""
-    graph, programs = step.graph, step.programs(needs)
+    graph, programs = step.graph, step.programs(needs, _computes_ahead(rows))
     inputs, vectors, matrices, states = _split(graph, tensors)
     like = states[0]
     out = [empty(like, rows.S, sum(piece.width for piece in graph.out))] if graph.out else []
@@ -161,6 +173,25 @@ def _forward(
     vectors = [_contiguous(t) for t in vectors]
     matrices = [t.resolve_neg() for t in _as_used(graph, matrices)]
     states = [_contiguous(t) for t in states]
+    before = empty(like, rows.S * sum(programs.before_lds))
+    before_rows = _parts(before, programs.before_lds, rows.S)
+    if programs.before is not None:
+        work = rows.S * sum(programs.before_lds) * max(leaf.width for leaf in graph.inputs)
+        programs.before.run(
+            threads=torch.get_num_threads() if work > SERIAL_AHEAD else 1,
+            T=1,
+            B=rows.S,
+            S=rows.S,
+            batch_sizes=0,
+            reverse=False,
+            rows=_addresses(inputs) + before_rows,
+            vectors=_addresses(vectors),
+            matrices=_matrix_views(matrices),
+            initial=[],
+            final=[],
+            accumulators=[],
+            products=[],
+        )
     programs.forward.run(
         threads=torch.get_num_threads(),
         T=rows.T,
@@ -168,7 +199,7 @@ def _forward(
         S=rows.S,
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=rows.reverse,
-        rows=_addresses([*inputs, *out]) + _parts(saved, programs.saved_lds, rows.S),
+        rows=_addresses(inputs) + before_rows + _addresses(out) + _parts(saved, programs.saved_lds, rows.S),
         vectors=_addresses(vectors),
         matrices=_matrix_views(matrices),
         initial=_addresses(states),
@@ -188,7 +219,7 @@ def _backward(
     grads: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
     """The gradients of the leaves."""
-    graph, programs = step.graph, step.programs(needs)
+    graph, programs = step.graph, step.programs(needs, _computes_ahead(rows))
     gradient = programs.gradient
     assert gradient is not None
     inputs, vectors, matrices, states = _split(graph, tensors)
