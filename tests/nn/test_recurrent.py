@@ -3,6 +3,7 @@
 import copy
 import pickle
 import re
+import time
 from typing import Any
 
 import pytest
@@ -392,3 +393,53 @@ def test_reading_a_cell_draws_no_random_numbers() -> None:
 
 def test_the_repr_names_the_options() -> None:
     assert repr(stack(num_layers=2, batch_first=True)).startswith("Recurrent(\n  num_layers=2, batch_first=True")
+
+
+class OutputOfInput(Cell):
+    """Its output does not depend on the state."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.relu(self.ih(x)).cumsum(1), torch.tanh(self.ih(x.cumsum(1)) + self.hh(h))
+
+
+class KeepsState(Cell):
+    """Its second state never changes, and its third is the input."""
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        h, kept, before = state
+        h = torch.tanh(self.ih(before) + self.hh(h) * kept)
+        return torch.cat([h, kept, x], 1), (h, kept, x)
+
+
+@needs_kernels
+@pytest.mark.parametrize(("cell_class", "sizes"), [(OutputOfInput, 5), (KeepsState, (5, 5, 3))])
+def test_outputs_and_states_of_other_kinds(cell_class: type[Cell], sizes: Any) -> None:
+    torch.manual_seed(0)
+    layer = nn.Recurrent(cell_class(), input_size=3, state_sizes=sizes).double()
+    x = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    is_tuple = isinstance(sizes, tuple)
+    start = tuple(
+        torch.randn(1, 2, n, dtype=torch.float64, requires_grad=True) for n in (sizes if is_tuple else (sizes,))
+    )
+    state: Any = tuple(s[0] for s in start) if is_tuple else start[0][0]
+    outs = []
+    for x_t in x:
+        out, state = layer.cells[0](x_t, state)
+        outs.append(out)
+    ours, final = layer(x, start if is_tuple else start[0])
+    finals, states = (final, state) if is_tuple else ((final,), (state,))
+    expected = [torch.stack(outs), *(s[None] for s in states)]
+    results = [ours, *finals]
+    leaves = [x, *start, *layer.parameters()]
+    grads = [torch.autograd.grad(sum(r.square().sum() for r in rs), leaves) for rs in (results, expected)]
+    for a, b in zip((*results, *grads[0]), (*expected, *grads[1]), strict=True):
+        assert_same("result", a, b, torch.float64)
+
+
+@needs_kernels
+def test_reading_a_large_cell_takes_little_time() -> None:
+    layer = nn.Recurrent(PlainLSTM(512, 512))
+    started = time.perf_counter()
+    assert nn.explain_backend(layer, torch.randn(2, 1, 512)).startswith("kernel")
+    assert time.perf_counter() - started < 5  # 0.1 s without other load

@@ -1,4 +1,4 @@
-"""Recurrent layers and cells as subclasses of torch's own."""
+"""Recurrent layers and cells as subclasses of torch's own, and a layer over any cell."""
 
 from ohlol.nn.layers import (
     CELL_CLASSES,

@@ -70,7 +70,8 @@ def _view_module(
                 continue
             weights[prefix + name] = tensor
             key += (name, tensor.shape, tensor.dtype)
-            if type(tensor) not in TENSOR_TYPES or tensor.dtype is not dtype or not tensor.is_cpu:
+            is_plain = type(tensor) in TENSOR_TYPES and tensor.layout is torch.strided
+            if not is_plain or tensor.dtype is not dtype or not tensor.is_cpu:
                 expected = dtype if tensor.is_floating_point() else tensor.dtype
                 if reason := find_unreadable(tensor, expected):
                     obstacle = f"the weights of the cell do not fit: {reason}"
