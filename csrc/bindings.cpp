@@ -21,6 +21,7 @@
 #include "kernel_args.h"
 #include "keyword_call.h"
 #include "packed_layers.h"
+#include "step_program.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -243,6 +244,103 @@ void run_backward(const BackwardCall& call) {
     selected_variant.load()->functions<T>().backward(args, allocate_scratch);
 }
 
+// The offsets of the rows of each step; refuses batch sizes that are not positive, descending and S in total.
+std::vector<i64> row_offsets(const i64* batch_sizes, i64 T, i64 B, i64 S) {
+    std::vector<i64> offsets(static_cast<std::size_t>(T));
+    if (packed_batch(reinterpret_cast<Address>(batch_sizes), T, S) != B) throw std::invalid_argument("the batch sizes do not fit");
+    i64 row = 0;
+    for (i64 t = 0; t < T; ++t) {
+        offsets[t] = row;
+        row += batch_sizes[t];
+    }
+    return offsets;
+}
+
+std::vector<Tensor> tensors_of(const std::vector<i64>& numbers) {
+    if (numbers.size() % 2) throw std::invalid_argument("a tensor is an address and a length");
+    std::vector<Tensor> tensors;
+    for (std::size_t k = 0; k < numbers.size(); k += 2) tensors.push_back({numbers[k], numbers[k + 1]});
+    return tensors;
+}
+
+template <class T>
+std::vector<T*> pointers_of(const std::vector<Tensor>& tensors) {
+    std::vector<T*> pointers;
+    for (const Tensor& tensor : tensors) pointers.push_back(pointer<T>(static_cast<Address>(tensor.address)));
+    return pointers;
+}
+
+struct ProgramCall {
+    i64 threads, T, B, S, batch_sizes;
+    bool reverse;
+    std::vector<Tensor> rows, vectors, initial, final, accumulators, products;
+    std::vector<i64> matrices;
+};
+
+template <class T>
+void run_step_program(const StepProgram& program, const ProgramCall& call) {
+    ProgramArgs<T> args;
+    std::vector<i64> offsets;
+    args.program = program.view();
+    args.threads = usable_threads(call.threads), args.reverse = call.reverse;
+    args.T_ = call.T, args.B = call.B, args.rows = call.S, args.serial_below = serial_below;
+    args.time_stride = call.B, args.batch_stride = 1;
+    if (call.batch_sizes) {
+        args.batch_sizes = pointer<const i64>(call.batch_sizes);
+        offsets = row_offsets(args.batch_sizes, call.T, call.B, call.S);
+        args.offsets = offsets.data();
+    } else if (call.T < 1 || call.B < 1 || call.S != call.T * call.B) {
+        throw std::invalid_argument("the rows are not T * B");
+    }
+    program.check_rows(call.rows, call.S);
+    program.check_widths(call.vectors, program.vector_widths, 1, false, "a vector");
+    program.check_widths(call.initial, program.state_widths, call.B, true, "an initial state");
+    program.check_widths(call.final, program.state_widths, call.B, true, "a final state");
+    program.check_widths(call.accumulators, program.accumulator_widths, 1, false, "a sum over rows");
+    program.check_products(call.products);
+    const std::vector<MatrixView> matrices = program.check_matrices(call.matrices);
+    const auto rows = pointers_of<T>(call.rows), final = pointers_of<T>(call.final);
+    const auto accumulators = pointers_of<T>(call.accumulators), products = pointers_of<T>(call.products);
+    const auto vectors = pointers_of<const T>(call.vectors), initial = pointers_of<const T>(call.initial);
+    args.rows_data = rows.data(), args.vector_data = vectors.data(), args.matrix_data = matrices.data();
+    args.initial = initial.data(), args.final = final.data(), args.accumulator_data = accumulators.data();
+    args.product_data = products.data();
+    selected_variant.load()->functions<T>().run_program(args, allocate_scratch);
+}
+
+void bind_step_program(nb::module_& m) {
+    using Numbers = std::vector<i64>;
+    nb::class_<StepProgram>(m, "StepProgram")
+        .def(
+            "__init__",
+            [](StepProgram* self, bool float64, const Numbers& memories, const Numbers& instructions, const Numbers& sections,
+               const Numbers& parts, const Numbers& matrices, const Numbers& products, const std::vector<double>& numbers,
+               const Numbers& states, const Numbers& vectors, const Numbers& accumulators) {
+                new (self) StepProgram(float64, memories, instructions, sections, parts, matrices, products, numbers, states,
+                                       vectors, accumulators);
+            },
+            nb::kw_only(), "float64"_a, "memories"_a, "instructions"_a, "sections"_a, "parts"_a, "matrices"_a, "products"_a,
+            "numbers"_a, "states"_a, "vectors"_a, "accumulators"_a)
+        .def(
+            "run",
+            [](const StepProgram& self, i64 threads, i64 T, i64 B, i64 S, i64 batch_sizes, bool reverse, const Numbers& rows,
+               const Numbers& vectors, const Numbers& matrices, const Numbers& initial, const Numbers& final,
+               const Numbers& accumulators, const Numbers& products) {
+                const ProgramCall call{threads, T, B, S, batch_sizes, reverse, tensors_of(rows), tensors_of(vectors),
+                                       tensors_of(initial), tensors_of(final), tensors_of(accumulators), tensors_of(products),
+                                       matrices};
+                nb::gil_scoped_release release;
+                self.float64 ? run_step_program<double>(self, call) : run_step_program<float>(self, call);
+            },
+            nb::kw_only(), "threads"_a, "T"_a, "B"_a, "S"_a, "batch_sizes"_a, "reverse"_a, "rows"_a, "vectors"_a,
+            "matrices"_a, "initial"_a, "final"_a, "accumulators"_a, "products"_a);
+    nb::list operations, kinds;
+    for (const char* name : operation_names) operations.append(name);
+    for (const char* name : memory_kind_names) kinds.append(name);
+    m.attr("PROGRAM_OPERATIONS") = operations;
+    m.attr("PROGRAM_MEMORIES") = kinds;
+}
+
 // Parses a call and runs it without the GIL.
 template <class Call>
 PyObject* call_kernel(KeywordParser<Call>& parser, void (*run_float32)(const Call&), void (*run_float64)(const Call&),
@@ -338,6 +436,7 @@ void bind_packed_layers(nb::module_& m, const char* name) {
 }  // namespace
 
 NB_MODULE(_kernel, m) {
+    nb::set_leak_warnings(false);  // modules of torch keep programs alive until the interpreter has ended
     select_variant(supported().front());
     pthread_atfork(nullptr, nullptr, [] { forked = true; });
     m.def("supported", &supported, "The variants this machine runs, fastest first.");
@@ -353,6 +452,7 @@ NB_MODULE(_kernel, m) {
     if (PyModule_AddFunctions(m.ptr(), keyword_functions) != 0) throw nb::python_error();
     bind_packed_layers<float>(m, "PackedLayersFloat32");
     bind_packed_layers<double>(m, "PackedLayersFloat64");
+    bind_step_program(m);
     m.def("apply_float32", [](int function, Address x, Address y, i64 n) {
         selected_variant.load()->f32.apply(function, pointer<const float>(x), pointer<float>(y), n);
     });

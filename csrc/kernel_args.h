@@ -70,12 +70,16 @@ struct BackwardArgs : LayerArgs<T> {
 using AllocateScratch = void* (*)(std::size_t bytes);
 
 template <class T>
+struct ProgramArgs;
+
+template <class T>
 struct Functions {
     void (*forward)(const ForwardArgs<T>&, AllocateScratch);
     void (*backward)(const BackwardArgs<T>&, AllocateScratch);
     std::size_t (*pack)(const ForwardArgs<T>&, void* destination);  // bytes needed; writes unless destination is null
     std::size_t (*pack_dense)(const T* W, i64 n, i64 K, void* destination);  // likewise
     void (*dense)(int threads, i64 rows, const T* x, const void* packed, const T* bias, i64 n, i64 K, T* y);
+    void (*run_program)(const ProgramArgs<T>&, AllocateScratch);
     void (*apply)(int function, const T* x, T* y, i64 n);  // 0 tanh, 1 sigmoid; for tests
 };
 

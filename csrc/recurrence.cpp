@@ -4,6 +4,7 @@
 // set, and the linker could use it in the whole program.
 #include "backward.h"
 #include "forward.h"
+#include "program.h"
 
 namespace {
 
@@ -91,7 +92,8 @@ void apply(int function, const T* x, T* y, i64 n) {
 #define OHLOL_JOIN(a, b) OHLOL_JOIN_(a, b)
 
 template <class T>
-constexpr ohlol::Functions<T> functions{&forward_any<T>, &backward_any<T>, &pack_any<T>, &pack_dense<T>, &dense<T>, &apply<T>};
+constexpr ohlol::Functions<T> functions{&forward_any<T>, &backward_any<T>, &pack_any<T>, &pack_dense<T>, &dense<T>,
+                                        &run_program<T>, &apply<T>};
 
 const ohlol::Variant ohlol::OHLOL_JOIN(variant_, OHLOL_VARIANT) = {OHLOL_STRING(OHLOL_VARIANT), functions<float>,
                                                                   functions<double>};

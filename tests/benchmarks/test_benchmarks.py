@@ -17,6 +17,14 @@ RUNS: dict[str, list[str]] = {
         r"generate, LSTM 2 x 16: ohlol [\d,]+ characters/s, torch [\d,]+ characters/s, [\d.]+x",
         r"one step, LSTM 16: ohlol [\d.]+ us, torch.nn.LSTMCell [\d.]+ us, [\d.]+x",
     ],
+    "recurrent_speed.py": [
+        r"MGU(Cell)?, 4 x 2 x 8: loop [\d.]+ ms, TorchScript (-|[\d.]+) ms, ohlol [\d.]+ ms, [\d.]+x; traced in \d+ ms",
+        r"4x2x8: geometric mean [\d.]+x of 1, least [\d.]+x",
+        *(
+            rf"{plain}, 4 x 2 x 8: plain [\d.]+ ms, built in [\d.]+ ms, [\d.]+ times as long"
+            for plain in ("PlainLSTM", "PlainGRU")
+        ),
+    ],
     "saving_cost.py data.txt": [r"training: ", "states: ", "best weights: ", "metrics: ", "together: "],
     "scale.py memory place": [r"\| data \| MB", r"(\|---){12}\|", r"\| text \| 0\.1 \|.*\|"],
     "scale.py processes place": [

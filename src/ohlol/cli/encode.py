@@ -56,8 +56,9 @@ def encode(
     if check:
         if files:
             raise InputError("`check` verifies the corpus in `out`; give no FILE with it")
-        store.verify(out, store.read_manifest(out))
-        print_message(f"{out}: all checksums match\n{_describe(encoded.read(out))}")
+        corpus = encoded.read(out)
+        store.verify(out, corpus.manifest)
+        print_message(f"{out}: all checksums match\n{_describe(corpus)}")
         return
     if not files:
         raise InputError("there is no file to encode; give at least one FILE")

@@ -1,4 +1,4 @@
-"""Recurrent layers and cells as subclasses of torch's own."""
+"""Recurrent layers and cells as subclasses of torch's own, and a layer over any cell."""
 
 from ohlol.nn.layers import (
     CELL_CLASSES,
@@ -14,6 +14,7 @@ from ohlol.nn.layers import (
     over_symbols,
 )
 from ohlol.nn.loop import CellLoop, StepCell
+from ohlol.nn.recurrent import Recurrent
 
 __all__ = [
     "CELL_CLASSES",
@@ -25,6 +26,7 @@ __all__ = [
     "GRUCell",
     "LSTMCell",
     "RNNCell",
+    "Recurrent",
     "StepCell",
     "accelerate",
     "explain_backend",

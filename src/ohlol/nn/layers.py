@@ -57,7 +57,7 @@ class LSTMCell(torch.nn.LSTMCell):
     """One step of the cell lstm: (B, I), ((B, H), (B, H)) -> ((B, H), (B, H)). See `torch.nn.LSTMCell`."""
 
 
-def _tracing() -> str:
+def find_tracing() -> str:
     """Why torch must see every operation of this call, or an empty string."""
     if _is_compiling():
         return "torch.compile or torch.export is tracing"
@@ -88,7 +88,7 @@ def _fallback_reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
     """Why this call uses torch's path, or an empty string for the kernels."""
     if ABSENT:
         return ABSENT
-    if tracing := _tracing():
+    if tracing := find_tracing():
         return tracing
     if layer.proj_size:
         return "proj_size is set"
@@ -369,6 +369,9 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
     >>> explain_backend(torch.nn.LSTM(3, 5), torch.ones(7, 2, 3))
     'torch: the layer is a torch.nn.LSTM; call ohlol.accelerate to change it'
     """
+    explain = getattr(layer, "explain_backend", None)
+    if callable(explain):
+        return str(explain(x, state))
     if not isinstance(layer, _Accelerated):
         if type(layer) in _ACCELERATED:
             return f"torch: the layer is a torch.nn.{type(layer).__name__}; call ohlol.accelerate to change it"

@@ -77,5 +77,49 @@ class PackedLayersFloat32:
 
 class PackedLayersFloat64(PackedLayersFloat32): ...
 
+PROGRAM_OPERATIONS: list[str]
+"""The operations of the vector machine; an instruction has the place of its operation in this list."""
+PROGRAM_MEMORIES: list[str]
+"""The kinds of its memories, likewise."""
+
+class StepProgram:
+    """A program of the vector machine; ValueError if it, or a tensor of a call, would lead outside of memory."""
+
+    def __init__(
+        self,
+        *,
+        float64: bool,
+        memories: Sequence[int],  # (kind, index, width, distance of rows) of each
+        # operation, width and packed matrix, then memory, column and is_scalar of the result and three operands;
+        # memory -1 is no operand
+        instructions: Sequence[int],
+        sections: Sequence[int],  # (first, last) instruction of each
+        parts: Sequence[int],  # matrix, first and last row, first and last column
+        matrices: Sequence[int],  # (first, last) part and whether they are transposed
+        # products over all rows: memory, column and K of the operand, memory, column and N of the gradient
+        products: Sequence[int],
+        numbers: Sequence[float],
+        states: Sequence[int],  # widths
+        vectors: Sequence[int],
+        accumulators: Sequence[int],
+    ) -> None: ...
+    def run(
+        self,
+        *,
+        threads: int,
+        T: int,
+        B: int,
+        S: int,
+        batch_sizes: int,
+        reverse: bool,
+        rows: Sequence[int],  # address and length of each tensor, here and below
+        vectors: Sequence[int],
+        matrices: Sequence[int],  # address, length, rows, columns and their strides
+        initial: Sequence[int],  # address 0 is a state of zeros
+        final: Sequence[int],
+        accumulators: Sequence[int],
+        products: Sequence[int],  # (N, K) each
+    ) -> None: ...
+
 def apply_float32(function: int, x: int, y: int, n: int, /) -> None: ...
 def apply_float64(function: int, x: int, y: int, n: int, /) -> None: ...

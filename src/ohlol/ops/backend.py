@@ -9,7 +9,7 @@ import importlib
 import os
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -117,6 +117,47 @@ def packed_layers(cell: str, dtype: torch.dtype, H: int) -> "_kernel.PackedLayer
     if dtype is torch.float64:
         return KERNEL.PackedLayersFloat64(kernel=kernel_cell(cell).float64, H=H)
     return KERNEL.PackedLayersFloat32(kernel=kernel_cell(cell).float32, H=H)
+
+
+class StepMachine:
+    """The vector machine of the kernels, which runs programs of `ohlol.ops.step_program`."""
+
+    def __init__(self) -> None:
+        if KERNEL is None:
+            raise RuntimeError(f"steps of a cell need the compiled kernels: {ABSENT}")
+        self.operations: tuple[str, ...] = tuple(KERNEL.PROGRAM_OPERATIONS)
+        self.memories: tuple[str, ...] = tuple(KERNEL.PROGRAM_MEMORIES)
+
+    def build(self, program: Any, dtype: torch.dtype) -> "_kernel.StepProgram":
+        """A checked program; its fields are those of `step_program.Program`.
+
+        Raises:
+            ValueError: it reads or writes outside of its memories.
+        """
+        assert KERNEL is not None
+        return KERNEL.StepProgram(
+            float64=dtype is torch.float64,
+            memories=[number for memory in program.memories for number in memory],
+            instructions=program.instructions,
+            sections=program.sections,
+            parts=program.parts,
+            matrices=program.matrices,
+            products=program.products,
+            numbers=program.numbers,
+            states=list(program.states),
+            vectors=list(program.vectors),
+            accumulators=list(program.accumulators),
+        )
+
+
+@cache
+def step_program() -> StepMachine:
+    """The vector machine.
+
+    Raises:
+        RuntimeError: there are no kernels.
+    """
+    return StepMachine()
 
 
 def available() -> tuple[str, ...]:

@@ -63,6 +63,8 @@ def test_each_array_is_checked(corpus: Path, name: str) -> None:
     assert path.name in said(corpus)
     path.write_bytes(raw[:40])
     assert "damaged" in said(corpus)
+    path.write_bytes(raw + b"\0")
+    assert f"damaged: it has {len(raw) + 1} bytes, and should have {len(raw)}" in said(corpus)
     path.write_bytes(raw.replace(b"{'descr'", b"j'descr'"))  # numpy parses the header as Python
     assert "damaged" in said(corpus)
     path.write_bytes(b"")

@@ -161,8 +161,8 @@ def find_cached(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | 
         manifest = store.read_manifest(folder)
         if list(manifest.sources) != list(sources):
             return None
-        store.verify(folder, manifest)
         corpus = read(folder)
+        store.verify(folder, manifest)
     except InputError:  # damaged: the data are encoded again
         return None
     return corpus if codec in (None, corpus.codec) else None

@@ -243,11 +243,17 @@ def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray
         raise InputError(f"{path}: damaged: {describe_error(error)}") from None
     if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
         raise InputError(f"{path}: damaged: it holds {array.dtype} {array.shape}, and should hold {dtype} {shape}")
+    size = path.stat().st_size
+    if size != array.offset + array.nbytes:
+        raise InputError(f"{path}: damaged: it has {size} bytes, and should have {array.offset + array.nbytes}")
     return array
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Compare every file with its SHA-256; raises InputError at the first that differs."""
+    """Compare every file with its SHA-256; raises InputError at the first that differs.
+
+    The corpus must have been opened before, which checks the sizes of its files: all of their bytes are read here.
+    """
     files = [(Path(VOCAB), manifest.vocab)]
     files += [(Path(shard.name) / name, digest) for shard in manifest.shards for name, digest in shard.files.items()]
     for name, digest in files:

@@ -1,0 +1,160 @@
+"""What a user's cell takes and returns, found by running it on example tensors.
+
+Shapes: B batch, I input size, W width of a state, O width of the output.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_EXAMPLE_BATCH = 5
+"""More than the states of any usual cell, so that a batch is not unpacked in the place of a tuple."""
+
+
+@dataclass(frozen=True)
+class CellInterface:
+    """How a cell is called: `cell(x, state)`."""
+
+    state_sizes: tuple[int, ...]
+    """The width of each state."""
+    has_tuple: bool
+    """Whether the state is a tuple of tensors, not a tensor."""
+    returns_output: bool
+    """Whether the cell returns (output, state), not the state alone."""
+    output_size: int
+
+    def pack(self, state: Sequence[Tensor]) -> Any:
+        """The state as the cell takes it."""
+        return tuple(state) if self.has_tuple else state[0]
+
+    def unpack(self, result: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The output and the states of what the cell returns."""
+        out, state = result if self.returns_output else (None, result)
+        states = tuple(state) if self.has_tuple else (state,)
+        return (states[0] if out is None else out), states
+
+
+def weights_of(cell: torch.nn.Module) -> dict[str, Tensor]:
+    """The parameters and buffers of a cell by name."""
+    return {**dict(cell.named_parameters()), **dict(cell.named_buffers())}
+
+
+def call_with(cell: torch.nn.Module, weights: Mapping[str, Tensor], x: Tensor, state: Any) -> Any:
+    """Call a cell with other parameters and buffers."""
+    return torch.func.functional_call(cell, dict(weights), (x, state))
+
+
+def find_interface(
+    cell: torch.nn.Module,
+    input_size: int,
+    state_sizes: int | Sequence[int] | None = None,
+    returns_output: bool | None = None,
+    like: Tensor | None = None,
+) -> CellInterface:
+    """Find out what a cell takes and returns.
+
+    Args:
+        cell: the cell, with `forward(x, state)`.
+        input_size: I.
+        state_sizes: the width of the state, or of each state of a tuple, if it is known.
+        returns_output: whether the cell returns (output, state), if it is known.
+        like: a tensor of the dtype and device of the input; by default those of the first parameter.
+
+    Raises:
+        ValueError: the cell runs with no state that can be guessed, or in two ways.
+    """
+    weights = {name: weight.detach().clone() for name, weight in weights_of(cell).items()}
+    if like is None:
+        like = next((w for w in weights.values() if w.is_floating_point()), torch.empty(0))
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        x = torch.randn(_EXAMPLE_BATCH, input_size, dtype=like.dtype, device=like.device)
+        candidates = _candidates(cell, weights, x, state_sizes)
+        fits: list[CellInterface] = []
+        errors: list[Exception] = []
+        for sizes, has_tuple in candidates:
+            states = tuple(torch.zeros(_EXAMPLE_BATCH, size, dtype=x.dtype, device=x.device) for size in sizes)
+            try:
+                result = call_with(cell, weights, x, states if has_tuple else states[0])
+            except Exception as error:
+                errors.append(error)
+                continue
+            for has_output in (False, True):
+                output_size = _output_size(result, sizes, has_tuple, has_output)
+                if output_size and returns_output in (None, has_output):
+                    fits.append(CellInterface(tuple(sizes), has_tuple, has_output, output_size))
+    if len(fits) == 1:
+        return fits[0]
+    name = type(cell).__name__
+    if not fits:
+        hint = f": {type(errors[0]).__name__}: {errors[0]}" if errors else ""
+        raise ValueError(
+            f"{name} does not return its next state for the states that were tried{hint}. It must have "
+            "forward(x, state), which returns the state, or (output, state); state_sizes= names the width of its "
+            "state, or of each tensor of a tuple"
+        )
+    raise ValueError(
+        f"what {name} returns can be read as its state and as (output, state): set returns_output=False or "
+        "returns_output=True, or name the width of each state as state_sizes="
+    )
+
+
+def _candidates(
+    cell: torch.nn.Module, weights: Mapping[str, Tensor], x: Tensor, state_sizes: int | Sequence[int] | None
+) -> list[tuple[tuple[int, ...], bool]]:
+    """Widths of states, and whether they are a tuple."""
+    if isinstance(state_sizes, int):
+        return [((state_sizes,), False)]
+    if state_sizes is not None:
+        return [(tuple(state_sizes), True)]
+    for arguments in ((x,), (x, None)):
+        try:
+            result = torch.func.functional_call(cell, dict(weights), arguments)
+        except Exception:
+            continue
+        if candidates := _from_result(result):
+            return candidates
+    hidden_size = getattr(cell, "hidden_size", None)
+    if isinstance(hidden_size, int):
+        return [((hidden_size,), False), ((hidden_size, hidden_size), True)]
+    return []
+
+
+def _from_result(result: Any) -> list[tuple[tuple[int, ...], bool]]:
+    """The states that a cell may have that returns this without a state."""
+    if _is_row(result):
+        return [((result.size(1),), False)]
+    if not isinstance(result, (tuple, list)):
+        return []
+    candidates: list[tuple[tuple[int, ...], bool]] = []
+    if all(map(_is_row, result)):
+        candidates.append((tuple(part.size(1) for part in result), True))
+    if len(result) == 2 and _is_row(result[0]):
+        candidates += _from_result(result[1])
+    return candidates
+
+
+def _is_row(result: Any) -> bool:
+    return isinstance(result, Tensor) and result.dim() == 2
+
+
+def _output_size(result: Any, sizes: Sequence[int], has_tuple: bool, has_output: bool) -> int:
+    """The width of the output in this reading of a result; 0 if the result does not fit."""
+    out = None
+    if has_output:
+        if not isinstance(result, (tuple, list)) or len(result) != 2 or not _is_row(result[0]):
+            return 0
+        out, result = result
+    if has_tuple:
+        if not isinstance(result, (tuple, list)) or len(result) != len(sizes):
+            return 0
+        states = list(result)
+    else:
+        states = [result]
+    expected = [(_EXAMPLE_BATCH, size) for size in sizes]
+    if not all(map(_is_row, states)) or [tuple(s.shape) for s in states] != expected:
+        return 0
+    first = states[0] if out is None else out
+    return first.size(1) if first.size(0) == _EXAMPLE_BATCH else 0

@@ -1,0 +1,200 @@
+"""A user's cell as a step of the vector machine: read, compiled and checked against the cell itself.
+
+Shapes: B batch, I input size, W width of a state.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ohlol.cells.step_graph import build_step_graph
+from ohlol.cells.step_trace import Ref, UnsupportedStepError, trace_step
+from ohlol.cells.unroll import unroll_packed
+from ohlol.nn.cell_interface import CellInterface, call_with, weights_of
+from ohlol.ops.step_recurrence import CompiledStep, PackedRows, run_step
+from ohlol.ops.validation import TENSOR_TYPES, find_unreadable
+
+_CHECK_SIZES = (3, 2)
+"""The batch sizes of the check."""
+_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
+"""Of the check, which is to find other equations and not roundings."""
+_STANDARD_ATTRIBUTES = frozenset(vars(torch.nn.Module())) - {"training"}
+_HOOKS = frozenset(n for n in vars(torch.nn.Module()) if n.endswith("_hooks") and "state_dict" not in n)
+_MAX_DEPTH = 4
+_SIMPLE = frozenset({type(None), bool, int, float, str, bytes, torch.dtype})
+
+
+class CellView(NamedTuple):
+    """A cell at one call."""
+
+    weights: dict[str, Tensor]
+    """Its parameters and buffers by name."""
+    key: tuple[Any, ...]
+    """What a recording of the cell depends on besides its arguments: modes, attributes, shapes of parameters."""
+    obstacle: str
+    """Why the cell must be called at each step, or an empty string."""
+
+
+def view_cell(cell: torch.nn.Module, dtype: torch.dtype) -> CellView:
+    """Look at all modules of a cell, once for each call.
+
+    Args:
+        cell: the cell.
+        dtype: of the input, which floating-point weights must have.
+    """
+    weights: dict[str, Tensor] = {}
+    key: list[Any] = []
+    obstacle = _view_module(cell, "", dtype, weights, key)
+    return CellView(weights, tuple(key), obstacle)
+
+
+def _view_module(
+    module: torch.nn.Module, prefix: str, dtype: torch.dtype, weights: dict[str, Tensor], key: list[Any]
+) -> str:
+    """Add a module to a view; the obstacle or an empty string."""
+    obstacle = ""
+    attributes = vars(module)
+    key.append(type(module))
+    for name, value in attributes.items():
+        if name in _HOOKS:
+            if value:
+                obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
+        elif name not in _STANDARD_ATTRIBUTES:
+            key += (name, _freeze(value, 0))
+    for tensors in (attributes["_parameters"], attributes["_buffers"]):
+        for name, tensor in tensors.items():
+            if tensor is None:
+                key += (name, None)
+                continue
+            weights[prefix + name] = tensor
+            key += (name, tensor.shape, tensor.dtype)
+            is_plain = type(tensor) in TENSOR_TYPES and tensor.layout is torch.strided
+            if not is_plain or tensor.dtype is not dtype or not tensor.is_cpu:
+                expected = dtype if tensor.is_floating_point() else tensor.dtype
+                if reason := find_unreadable(tensor, expected):
+                    obstacle = f"the weights of the cell do not fit: {reason}"
+            elif not tensor.data_ptr() and tensor.numel():
+                obstacle = "a weight of the cell has no memory"
+    for name, child in attributes["_modules"].items():
+        if child is None:
+            key += (name, None)
+        else:
+            key.append(name)
+            obstacle = _view_module(child, f"{prefix}{name}.", dtype, weights, key) or obstacle
+    return obstacle
+
+
+def _freeze(value: Any, depth: int) -> Any:
+    """A hashable value that changes with an attribute."""
+    if type(value) in _SIMPLE:
+        return type(value), value
+    if isinstance(value, Tensor):
+        return id(value), value._version
+    if depth < _MAX_DEPTH and isinstance(value, (tuple, list)):
+        return (type(value), *(_freeze(item, depth + 1) for item in value))
+    if depth < _MAX_DEPTH and isinstance(value, dict):
+        return (dict, *((key, _freeze(item, depth + 1)) for key, item in value.items() if isinstance(key, str)))
+    return id(value)
+
+
+def read_cell(cell: torch.nn.Module, interface: CellInterface, input_size: int, dtype: torch.dtype) -> CompiledStep:
+    """The step of a cell, compiled.
+
+    Args:
+        cell: the cell.
+        interface: what it takes and returns.
+        input_size: I.
+        dtype: of the input and the weights.
+
+    Raises:
+        UnsupportedStepError: the cell must run in a loop; the message is the reason.
+    """
+
+    def call(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> Any:
+        return call_with(cell, weights, x, interface.pack(states))
+
+    with torch.inference_mode(False):
+        trace = trace_step(call, weights_of(cell), input_size, interface.state_sizes, dtype)
+        out, states = _unpack_refs(interface, trace.result)
+        try:
+            step = CompiledStep(build_step_graph(trace, out, states), dtype)
+            _check(cell, interface, step, input_size, dtype)
+        except ValueError as error:
+            raise UnsupportedStepError(f"the step does not fit into the vector machine: {error}") from error
+        return step
+
+
+def _unpack_refs(interface: CellInterface, result: Any) -> tuple[Ref, tuple[Ref, ...]]:
+    """The output and the states in a trace."""
+    try:
+        out, state = result if interface.returns_output else (None, result)
+        states = tuple(state) if interface.has_tuple else (state,)
+        out = states[0] if out is None else out
+    except (TypeError, ValueError):
+        raise UnsupportedStepError("the cell returns something else than on other examples") from None
+    if not isinstance(out, Ref) or not all(isinstance(s, Ref) for s in states):
+        raise UnsupportedStepError("the cell returns something else than on other examples")
+    return out, states
+
+
+def _check(
+    cell: torch.nn.Module, interface: CellInterface, step: CompiledStep, input_size: int, dtype: torch.dtype
+) -> None:
+    """Compare the compiled step with the cell, results and gradients, on an example.
+
+    A recording does not see everything that changes gradients: `torch.no_grad`, hooks of tensors, and the backward
+    functions of `torch.autograd.Function`.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator, dtype=dtype)
+
+    weights = {
+        name: (w.detach() + 0.05 * draw(*w.shape)) if w.is_floating_point() else w.detach().clone()
+        for name, w in weights_of(cell).items()
+    }
+    x = draw(sum(_CHECK_SIZES), input_size)
+    states = tuple(draw(_CHECK_SIZES[0], size) for size in interface.state_sizes)
+    rows = PackedRows(len(_CHECK_SIZES), _CHECK_SIZES[0], len(x), torch.tensor(_CHECK_SIZES))
+
+    def run_cell(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            return interface.unpack(call_with(cell, weights, x[at], interface.pack(state)))
+
+        out, final = unroll_packed(run, _CHECK_SIZES, states)
+        return (out, *final)
+
+    def run_compiled(weights: Mapping[str, Tensor], x: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        out, final = run_step(step, weights, x, states, rows)
+        return (out, *final)
+
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        expected = _results_and_gradients(run_cell, weights, x, states)
+        actual = _results_and_gradients(run_compiled, weights, x, states)
+    for a, b in zip(actual, expected, strict=True):
+        size = max(1.0, b.abs().nan_to_num(0, 0, 0).max().item()) if b.numel() else 1.0
+        if not torch.allclose(a, b, rtol=0, atol=_TOLERANCE[dtype] * size, equal_nan=True):
+            raise UnsupportedStepError(
+                "results or gradients of the recorded step are not those of the cell, which may change them outside "
+                "of its operations (torch.no_grad, hooks, torch.autograd.Function)"
+            )
+
+
+def _results_and_gradients(
+    run: Callable[[Mapping[str, Tensor], Tensor, tuple[Tensor, ...]], tuple[Tensor, ...]],
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    states: tuple[Tensor, ...],
+) -> list[Tensor]:
+    weights = {n: w.detach().clone().requires_grad_(w.is_floating_point()) for n, w in weights.items()}
+    x, states = x.clone().requires_grad_(), tuple(s.clone().requires_grad_() for s in states)
+    results = run(weights, x, states)
+    generator = torch.Generator().manual_seed(1)
+    total = sum((r * torch.randn(r.shape, generator=generator, dtype=r.dtype)).sum() for r in results)
+    assert isinstance(total, Tensor)
+    leaves = [w for w in weights.values() if w.requires_grad] + [x, *states]
+    grads = torch.autograd.grad(total, leaves, allow_unused=True) if total.requires_grad else (None,) * len(leaves)
+    return [*results, *(torch.zeros_like(leaf) if g is None else g for leaf, g in zip(leaves, grads, strict=True))]

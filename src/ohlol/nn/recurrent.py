@@ -1,0 +1,334 @@
+"""Any cell as a recurrent layer: `Recurrent` runs it over sequences, in the kernels where they can.
+
+Shapes: T steps, B sequences, S rows of all steps, I input size, O output size of the cell, W width of a state,
+L layers, D directions.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.modules.module import _has_any_global_hook
+from torch.nn.utils.rnn import PackedSequence
+
+from ohlol.cells.step_trace import UnsupportedStepError
+from ohlol.cells.unroll import unroll_packed
+from ohlol.nn.cell_interface import CellInterface, find_interface
+from ohlol.nn.cell_step import read_cell, view_cell
+from ohlol.nn.layers import find_tracing
+from ohlol.ops import selected
+from ohlol.ops.backend import ABSENT
+from ohlol.ops.step_recurrence import CompiledStep, PackedRows, run_step
+from ohlol.ops.validation import DTYPES, TENSOR_TYPES, find_unreadable, packed_batch
+
+MAX_STEPS = 64
+"""Recordings that a layer keeps."""
+
+
+class _Batch(NamedTuple):
+    """The rows (S, I) of a call, and what puts them back."""
+
+    x: Tensor
+    rows: PackedRows
+    packed: PackedSequence | None
+    is_batched: bool
+
+
+class Recurrent(torch.nn.Module):
+    """A recurrent layer over a cell: (T, B, I) -> (T, B, D*O), and the final states, each (L*D, B, W).
+
+    The cell is any module with `forward(x, state)` for one step, x (B, I) and one state (B, W) or a tuple of them, each
+    of its own width. It returns the next state, whose first tensor is then the output, or (output, state). Calls,
+    packed sequences and input without a batch are as in `torch.nn.LSTM`.
+
+    The cell is read once for each dtype and mode. If its operations are products with weights, pointwise operations and
+    reductions over the features, it runs in the compiled kernels; otherwise in a loop over the steps.
+    `ohlol.nn.explain_backend` says which, and why.
+
+    Args:
+        cell: the cell; or, for more than one layer or direction, a function that makes the cell of an input size.
+        num_layers: L.
+        bidirectional: whether D is 2, with a cell of its own for the reverse direction.
+        dropout: the probability of dropout between layers.
+        batch_first: whether input and output are (B, T, I) and (B, T, D*O).
+        input_size: I, which a function that makes cells needs; otherwise `cell.input_size`, or the first input's.
+        state_sizes: the width of the state, or a tuple with that of each of its tensors; found by running the cell.
+        returns_output: whether the cell returns (output, state); found by running the cell.
+
+    Raises:
+        ValueError: the arguments do not fit, or the cell can be read in no way, or in two.
+
+    >>> layer = Recurrent(torch.nn.GRUCell(3, 5))
+    >>> output, h_n = layer(torch.ones(7, 2, 3))
+    >>> output.shape, h_n.shape
+    (torch.Size([7, 2, 5]), torch.Size([1, 2, 5]))
+    """
+
+    def __init__(
+        self,
+        cell: torch.nn.Module | Callable[[int], torch.nn.Module],
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        batch_first: bool = False,
+        *,
+        input_size: int | None = None,
+        state_sizes: int | Sequence[int] | None = None,
+        returns_output: bool | None = None,
+    ):
+        super().__init__()
+        if num_layers < 1:
+            raise ValueError("num_layers must be greater than zero")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout should be a number in range [0, 1], got {dropout}")
+        self.num_layers, self.bidirectional = num_layers, bidirectional
+        self.dropout, self.batch_first = float(dropout), batch_first
+        self.state_sizes, self.returns_output = state_sizes, returns_output
+        self.cells = torch.nn.ModuleList()
+        self._interfaces: list[CellInterface] = []
+        self._steps: dict[Any, CompiledStep | str] = {}
+        if isinstance(cell, torch.nn.Module):
+            self._add_cell(cell, input_size)
+        else:
+            self._make_cells(cell, input_size)
+
+    def _add_cell(self, cell: torch.nn.Module, input_size: int | None) -> None:
+        if self.num_layers * self._directions > 1:
+            raise ValueError(
+                "a cell is one layer in one direction; for more, pass a function of the input size that makes cells, "
+                f"such as lambda input_size: {type(cell).__name__}(input_size, ...), and input_size="
+            )
+        size = getattr(cell, "input_size", None) if input_size is None else input_size
+        self.input_size: int | None = size if isinstance(size, int) else None
+        self.cells.append(cell)
+        if self.input_size is not None:
+            self._find_interfaces(None)
+
+    def _make_cells(self, make_cell: Callable[[int], torch.nn.Module], input_size: int | None) -> None:
+        if input_size is None:
+            raise ValueError("a function that makes cells needs input_size=")
+        self.input_size = input_size
+        size = input_size
+        for _ in range(self.num_layers):
+            layer = [self._make_cell(make_cell, size) for _ in range(self._directions)]
+            size = self._directions * layer[0].output_size
+        first = self._interfaces[0]
+        for k, interface in enumerate(self._interfaces):
+            if (interface.state_sizes, interface.has_tuple) != (first.state_sizes, first.has_tuple):
+                raise ValueError(
+                    f"the states of layer {k // self._directions} have the widths {interface.state_sizes}, those of "
+                    f"layer 0 {first.state_sizes}: they cannot be stacked; use one Recurrent for each layer"
+                )
+
+    def _make_cell(self, make_cell: Callable[[int], torch.nn.Module], size: int) -> CellInterface:
+        cell = make_cell(size)
+        if not isinstance(cell, torch.nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ValueError(f"the cell is a {type(cell).__name__}, not a torch.nn.Module")
+        self.cells.append(cell)
+        self._interfaces.append(find_interface(cell, size, self.state_sizes, self.returns_output))
+        return self._interfaces[-1]
+
+    def _find_interfaces(self, x: Tensor | None) -> None:
+        size = self.input_size if x is None else x.size(-1)
+        assert size is not None
+        self._interfaces = [find_interface(self.cells[0], size, self.state_sizes, self.returns_output, x)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without what was compiled, which is made again when it is needed."""
+        return {**self.__dict__, "_steps": {}}
+
+    @property
+    def _directions(self) -> int:
+        return 2 if self.bidirectional else 1
+
+    def extra_repr(self) -> str:
+        """The options that are not the default ones."""
+        options = {"num_layers": 1, "bidirectional": False, "dropout": 0.0, "batch_first": False}
+        return ", ".join(f"{k}={getattr(self, k)}" for k, default in options.items() if getattr(self, k) != default)
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Run the cell over sequences.
+
+        Args:
+            input: (T, B, I), (B, T, I) with `batch_first`, (T, I), or a packed sequence.
+            hx: the initial state as the cell takes it, each tensor (L*D, B, W), or (L*D, W) without a batch; zeros if
+                left out.
+
+        Returns:
+            The output (T, B, D*O) in the layout of the input, and the final state in that of `hx`.
+        """
+        batch = self._read_input(input)
+        states = self._read_state(batch, hx)
+        x, final = batch.x, []
+        D = self._directions
+        for layer in range(self.num_layers):
+            outputs: list[Tensor] = []
+            for d in range(D):
+                k = layer * D + d
+                rows = batch.rows._replace(reverse=d == 1)
+                out, last = self._run(k, x, states[k], rows)
+                outputs.append(out)
+                final.append(last)
+            x = outputs[0] if D == 1 else torch.cat(outputs, -1)
+            if self.dropout and layer < self.num_layers - 1:
+                x = torch.nn.functional.dropout(x, self.dropout, self.training)
+        stacked = [
+            parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts) for parts in zip(*final, strict=True)
+        ]
+        return self._restore(batch, x, stacked)
+
+    # Layout
+
+    def _read_input(self, input: Any) -> _Batch:
+        """The rows of the input, time first."""
+        if isinstance(input, PackedSequence):
+            x, batch_sizes = input.data, input.batch_sizes
+            if x.dim() != 2:
+                raise ValueError(f"Recurrent: Expected packed data to be 2D, got {x.dim()}D instead")
+            B = int(batch_sizes[0])
+            rows = PackedRows(len(batch_sizes), B, x.size(0), batch_sizes)
+            self._check_input_size(x)
+            return _Batch(x, rows, input, True)
+        if not isinstance(input, Tensor):
+            raise TypeError(f"Recurrent: Expected input to be a tensor or PackedSequence, got {type(input).__name__}")
+        if input.dim() not in (2, 3):
+            raise ValueError(f"Recurrent: Expected input to be 2D or 3D, got {input.dim()}D instead")
+        self._check_input_size(input)
+        x = input.unsqueeze(1) if input.dim() == 2 else input.transpose(0, 1) if self.batch_first else input
+        T, B = x.shape[:2]
+        if T == 0:
+            raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+        return _Batch(x.reshape(T * B, x.size(2)), PackedRows(T, B, T * B, None), None, input.dim() == 3)
+
+    def _check_input_size(self, x: Tensor) -> None:
+        if self.input_size is not None and x.size(-1) != self.input_size:
+            raise RuntimeError(
+                f"input.size(-1) must be equal to input_size. Expected {self.input_size}, got {x.size(-1)}"
+            )
+        if not self._interfaces:
+            self._find_interfaces(x)
+
+    def _read_state(self, batch: _Batch, hx: Any) -> list[tuple[Tensor, ...]]:
+        """The initial states of each layer and direction, each (B, W), in the order of the rows."""
+        interface, L, B = self._interfaces[0], len(self.cells), batch.rows.B
+        if hx is None:
+            return [tuple(batch.x.new_zeros(B, size) for size in interface.state_sizes)] * L
+        if interface.has_tuple:
+            if not isinstance(hx, (tuple, list)) or len(hx) != len(interface.state_sizes):
+                raise RuntimeError(
+                    f"Recurrent: the state of the cell is a tuple of {len(interface.state_sizes)} tensors, "
+                    f"got {_describe(hx)}"
+                )
+            states = tuple(hx)
+        else:
+            if not isinstance(hx, Tensor):
+                raise RuntimeError(f"Recurrent: the state of the cell is one tensor, got {_describe(hx)}")
+            states = (hx,)
+        results: list[Tensor] = []
+        for i, (state, size) in enumerate(zip(states, interface.state_sizes, strict=True)):
+            expected = (L, B, size) if batch.is_batched else (L, size)
+            if tuple(state.shape) != expected:
+                raise RuntimeError(f"Expected hidden[{i}] size {expected}, got {list(state.shape)}")
+            results.append(state if batch.is_batched else state.unsqueeze(1))
+        if batch.packed is not None and batch.packed.sorted_indices is not None:
+            results = [state.index_select(1, batch.packed.sorted_indices) for state in results]
+        return [tuple(state[k] for state in results) for k in range(L)]
+
+    def _restore(self, batch: _Batch, x: Tensor, final: list[Tensor]) -> Any:
+        """Output and final states in the layout of the input."""
+        packed = batch.packed
+        if packed is not None:
+            out: Any = PackedSequence(x, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
+            if packed.unsorted_indices is not None:
+                final = [state.index_select(1, packed.unsorted_indices) for state in final]
+        else:
+            out = x.view(batch.rows.T, batch.rows.B, x.size(1))
+            if not batch.is_batched:
+                out, final = out.squeeze(1), [state.squeeze(1) for state in final]
+            elif self.batch_first:
+                out = out.transpose(0, 1)
+        return out, self._interfaces[0].pack(final)
+
+    # The two ways to run a cell
+
+    def _run(
+        self, k: int, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The k-th cell over the rows (S, I): the outputs (S, O) and the final states (B, W)."""
+        step, weights = self._find_step(k, x, states, rows)
+        if isinstance(step, CompiledStep):
+            return run_step(step, weights, x, states, rows)
+        cell, interface = self.cells[k], self._interfaces[k]
+
+        def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+            return interface.unpack(cell(x[at], interface.pack(state)))
+
+        return unroll_packed(run, rows.sizes(), states, rows.reverse)
+
+    def _find_step(
+        self, k: int, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows
+    ) -> tuple[CompiledStep | str, dict[str, Tensor]]:
+        """The compiled cell, or why this call runs it in a loop; and its weights."""
+        if reason := _find_obstacle(x, states, rows):
+            return reason, {}
+        cell = self.cells[k]
+        view = view_cell(cell, x.dtype)
+        if view.obstacle:
+            return view.obstacle, {}
+        key = (k, x.size(1), x.dtype, view.key)
+        step = self._steps.get(key)
+        if step is None:
+            if len(self._steps) >= MAX_STEPS:
+                self._steps.clear()
+            try:
+                step = read_cell(cell, self._interfaces[k], x.size(1), x.dtype)
+            except UnsupportedStepError as error:
+                step = str(error)
+            self._steps[key] = step
+        return step, view.weights
+
+    def explain_backend(self, input: Any, hx: Any = None) -> str:
+        """Say how a call `layer(input, hx)` runs: "kernel (avx512)" and the like, or "torch: " and the reason."""
+        batch = self._read_input(input)
+        states = self._read_state(batch, hx)
+        x = batch.x
+        for layer in range(self.num_layers):
+            for d in range(self._directions):
+                k = layer * self._directions + d
+                step, _ = self._find_step(k, x, states[k], batch.rows)
+                if isinstance(step, str):
+                    return f"torch: {step}"
+            x = x.new_empty(()).expand(len(x), self._directions * self._interfaces[0].output_size)
+        return f"kernel ({selected()})"
+
+
+def _describe(hx: Any) -> str:
+    return f"{len(hx)} tensors" if isinstance(hx, (tuple, list)) else f"a {type(hx).__name__}"
+
+
+def _find_obstacle(x: Tensor, states: tuple[Tensor, ...], rows: PackedRows) -> str:
+    """Why the kernels cannot run this call, whatever the cell does; or an empty string."""
+    if ABSENT:
+        return ABSENT
+    if tracing := find_tracing():
+        return tracing
+    if type(x) not in TENSOR_TYPES:
+        return f"the input is a {type(x).__name__}, not a plain torch.Tensor"
+    if x.dtype not in DTYPES:
+        return f"the input has dtype {x.dtype}, the kernels support float32 and float64"
+    for tensor in (x, *states):
+        if (
+            type(tensor) in TENSOR_TYPES
+            and tensor.is_cpu
+            and tensor.dtype is x.dtype
+            and tensor.layout is torch.strided
+        ):
+            continue
+        if unreadable := find_unreadable(tensor, x.dtype):
+            return unreadable
+    if not x.numel():
+        return "the input is empty"
+    if rows.batch_sizes is not None and packed_batch(rows.batch_sizes, rows.S) != rows.B:
+        return "the batch sizes are not positive, in descending order and S in total"
+    return "there are global hooks of modules" if _has_any_global_hook() else ""

@@ -1,0 +1,73 @@
+"""What a cell takes and returns is found by running it."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from user_cells import OneTensorState, PlainLSTM, Stabilized, TwoWidths
+
+from ohlol import nn
+from ohlol.nn.cell_interface import CellInterface, find_interface
+
+
+class OptionalState(torch.nn.Module):
+    """Returns whatever a function makes of its state."""
+
+    def __init__(self, step: Any, start: Any) -> None:
+        super().__init__()
+        self.step, self.start = step, start
+
+    def forward(self, x: Tensor, state: Any = None) -> Any:
+        return self.step(x, self.start(x) if state is None else state)
+
+
+def zeros(*sizes: int) -> Any:
+    return lambda x: tuple(x.new_zeros(len(x), size) for size in sizes)
+
+
+def test_the_cells_of_torch() -> None:
+    assert find_interface(torch.nn.GRUCell(3, 5), 3) == CellInterface((5,), False, False, 5)
+    assert find_interface(torch.nn.LSTMCell(3, 5), 3) == CellInterface((5, 5), True, False, 5)
+
+
+def test_states_by_hidden_size_or_as_given() -> None:
+    assert find_interface(PlainLSTM(3, 5), 3) == CellInterface((5, 5), True, False, 5)
+    assert find_interface(OneTensorState(3, 5), 3, 10) == CellInterface((10,), False, False, 10)
+    assert find_interface(TwoWidths(3, 6), 3, (6, 2)) == CellInterface((6, 2), True, True, 8)
+    assert find_interface(Stabilized(3, 5), 3, (5,) * 4) == CellInterface((5,) * 4, True, False, 5)
+
+
+def test_states_by_the_result() -> None:
+    cell = OptionalState(lambda x, s: (s[0] + x, (s[0], s[1] * 2)), zeros(3, 4))
+    assert find_interface(cell, 3) == CellInterface((3, 4), True, True, 3)
+
+
+def test_ambiguous_cells_need_a_keyword() -> None:
+    cell = OptionalState(lambda x, s: (s[0] + x, s[-1] + x), zeros(3, 3))
+    with pytest.raises(ValueError, match="set returns_output=False or returns_output=True"):
+        nn.Recurrent(cell, input_size=3)
+    assert find_interface(cell, 3, returns_output=False).state_sizes == (3, 3)
+    assert find_interface(cell, 3, returns_output=True) == CellInterface((3,), False, True, 3)
+
+
+def test_cells_that_cannot_be_run() -> None:
+    with pytest.raises(ValueError, match="state_sizes= names the width"):
+        find_interface(TwoWidths(3, 6), 3)
+    with pytest.raises(ValueError, match=r"Linear does not return its next state.*forward\(x, state\)"):
+        find_interface(torch.nn.Linear(3, 3), 3, 3)
+
+
+def test_running_a_cell_changes_no_buffer() -> None:
+    class Counts(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            self.calls += 1
+            return h
+
+    cell = Counts()
+    find_interface(cell, 3, 3)
+    assert cell.calls == 0

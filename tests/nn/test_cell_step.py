@@ -1,0 +1,63 @@
+"""Fingerprints of cells, hooks, and the check of a compiled step."""
+
+import pytest
+import torch
+from user_cells import PlainGRU, PlainLSTM
+
+from ohlol import ops
+from ohlol.cells.step_trace import UnsupportedStepError
+from ohlol.nn import cell_step
+from ohlol.nn.cell_interface import find_interface
+from ohlol.nn.cell_step import read_cell, view_cell
+
+
+def test_a_fingerprint_changes_with_what_a_step_depends_on() -> None:
+    cell = PlainLSTM(3, 5)
+    before = view_cell(cell, torch.float32).key
+    assert view_cell(cell, torch.float32).key == before
+    assert hash(before) is not None
+    for change in (
+        lambda: cell.eval(),
+        lambda: setattr(cell, "scale", 2.0),
+        lambda: setattr(cell, "options", {"a": [1, 2]}),
+        lambda: setattr(cell, "table", torch.zeros(2)),
+        lambda: cell.table.add_(1),
+        lambda: setattr(cell, "hh", torch.nn.Linear(5, 20, bias=False)),
+        lambda: cell.double(),
+    ):
+        change()
+        after = view_cell(cell, torch.float32).key
+        assert after != before
+        before = after
+
+
+def test_the_numbers_of_parameters_do_not_matter() -> None:
+    cell = PlainLSTM(3, 5)
+    before = view_cell(cell, torch.float32).key
+    with torch.no_grad():
+        cell.hh.weight.mul_(2)
+    cell.load_state_dict(PlainLSTM(3, 5).state_dict())
+    assert view_cell(cell, torch.float32).key == before
+
+
+def test_hooks() -> None:
+    cell = PlainLSTM(3, 5)
+    assert view_cell(cell, torch.float32).obstacle == ""
+    cell.hh.register_full_backward_hook(lambda *_: None)
+    assert view_cell(cell, torch.float32).obstacle == "the cell.hh has hooks"
+
+
+@pytest.mark.skipif(not ops.available(), reason="the compiled kernels are not installed")
+def test_a_step_with_other_results_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = PlainGRU(3, 5)
+    interface = find_interface(cell, 3)
+    read_cell(cell, interface, 3, torch.float32)
+    run_step = cell_step.run_step
+
+    def wrong(*args: object) -> object:
+        out, final = run_step(*args)  # type: ignore[arg-type]
+        return out * 1.01, final
+
+    monkeypatch.setattr(cell_step, "run_step", wrong)
+    with pytest.raises(UnsupportedStepError, match="are not those of the cell"):
+        read_cell(cell, interface, 3, torch.float32)

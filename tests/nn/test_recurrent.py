@@ -1,0 +1,468 @@
+"""`Recurrent`: calls and errors as in torch.nn.LSTM, the two paths and the reasons, modes and copies."""
+
+import copy
+import pickle
+import re
+import time
+from typing import Any
+
+import pytest
+import torch
+from parity.tolerances import assert_same
+from torch import Tensor
+from torch.nn.utils.rnn import pack_sequence
+from user_cells import PlainGRU, PlainLSTM, TwoWidths
+
+from ohlol import nn, ops
+
+needs_kernels = pytest.mark.skipif(not ops.available(), reason="the compiled kernels are not installed")
+LOOP = "torch: "
+
+
+def stack(make: Any = PlainGRU, **options: Any) -> nn.Recurrent:
+    torch.manual_seed(4)
+    options = {"input_size": 3, **options}
+    return nn.Recurrent(lambda size: make(size, 5), **options)
+
+
+def backend(cell: torch.nn.Module, state_sizes: Any = None) -> str:
+    layer = nn.Recurrent(cell, input_size=3, state_sizes=state_sizes)
+    return nn.explain_backend(layer, torch.randn(4, 2, 3))
+
+
+class Cell(torch.nn.Module):
+    """A base of the cells below."""
+
+    hidden_size = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ih, self.hh = torch.nn.Linear(3, 5), torch.nn.Linear(5, 5)
+
+
+def assert_same_as_loop(layer: nn.Recurrent, x: Tensor) -> None:
+    """A loop over the cell by hand gives the same; for one layer in one direction."""
+    state = x.new_zeros(x.size(1), 5)
+    outs = []
+    for x_t in x:
+        state = layer.cells[0](x_t, state)
+        outs.append(state)
+    assert_same("output", layer(x)[0], torch.stack(outs), x.dtype)
+
+
+# Calls
+
+
+def test_shapes_are_those_of_torch() -> None:
+    for batch_first in (False, True):
+        ours = stack(PlainLSTM, num_layers=2, bidirectional=True, batch_first=batch_first)
+        theirs = torch.nn.LSTM(3, 5, num_layers=2, bidirectional=True, batch_first=batch_first)
+        for x in (torch.randn(4, 2, 3), torch.randn(4, 3)):
+            out, (h, c) = ours(x)
+            expected, (h_n, c_n) = theirs(x)
+            assert (out.shape, h.shape, c.shape) == (expected.shape, h_n.shape, c_n.shape)
+            assert ours(x, (h, c))[0].shape == expected.shape
+
+
+def test_a_packed_batch_keeps_its_order() -> None:
+    layer = stack(PlainLSTM, bidirectional=True)
+    sequences = [torch.randn(n, 3) for n in (2, 5, 3)]
+    packed = pack_sequence(sequences, enforce_sorted=False)
+    state = tuple(torch.randn(2, 3, 5) for _ in range(2))
+    out, final = layer(packed, state)
+    padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(out)
+    assert lengths.tolist() == [2, 5, 3]
+    for b, sequence in enumerate(sequences):
+        alone, last = layer(sequence, tuple(s[:, b] for s in state))
+        assert_same("output", padded[: len(sequence), b], alone, torch.float32)
+        for ours, expected in zip(final, last, strict=True):
+            assert_same("state", ours[:, b], expected, torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda layer: layer(torch.randn(4, 2, 4)), r"input.size\(-1\) must be equal to input_size. Expected 3, got 4"),
+        (lambda layer: layer(torch.randn(3)), "Expected input to be 2D or 3D, got 1D"),
+        (lambda layer: layer(torch.randn(0, 2, 3)), "Expected sequence length to be larger than 0"),
+        (lambda layer: layer(torch.randn(4, 2, 3), torch.randn(1, 3, 5)), r"Expected hidden\[0\] size \(1, 2, 5\)"),
+        (lambda layer: layer(torch.randn(4, 3), torch.randn(1, 1, 5)), r"Expected hidden\[0\] size \(1, 5\)"),
+        (lambda layer: layer(torch.randn(4, 2, 3), (torch.randn(1, 2, 5),)), "is one tensor, got 1 tensors"),
+        (lambda layer: layer([1.0]), "to be a tensor or PackedSequence, got list"),
+    ],
+)
+def test_wrong_calls(make: Any, message: str) -> None:
+    with pytest.raises((RuntimeError, ValueError, TypeError), match=message):
+        make(stack())
+
+
+def test_wrong_arguments() -> None:
+    cell = PlainGRU(3, 5)
+    with pytest.raises(ValueError, match="num_layers must be greater than zero"):
+        nn.Recurrent(cell, num_layers=0)
+    with pytest.raises(ValueError, match="dropout should be a number in range"):
+        nn.Recurrent(cell, dropout=2.0)
+    with pytest.raises(ValueError, match="pass a function of the input size"):
+        nn.Recurrent(cell, bidirectional=True)
+    with pytest.raises(ValueError, match="needs input_size="):
+        nn.Recurrent(lambda size: PlainGRU(size, 5))
+    with pytest.raises(ValueError, match=r"a Tensor, not a torch.nn.Module"):
+        nn.Recurrent(lambda size: torch.zeros(size), input_size=3)  # type: ignore[arg-type, return-value]
+
+
+def test_states_of_layers_that_cannot_be_stacked() -> None:
+    class Remembers(torch.nn.Module):
+        """Its second state is the last input."""
+
+        def __init__(self, size: int) -> None:
+            super().__init__()
+            self.linear = torch.nn.Linear(size, 5)
+
+        def forward(self, x: Tensor, state: Any = None) -> Any:
+            h, before = (torch.zeros(len(x), 5), torch.zeros_like(x)) if state is None else state
+            return torch.tanh(self.linear(before) + h), x
+
+    assert nn.Recurrent(Remembers, input_size=3)(torch.randn(4, 2, 3))[1][1].shape == (1, 2, 3)
+    with pytest.raises(ValueError, match=r"layer 1 have the widths \(5, 5\), those of layer 0 \(5, 3\)"):
+        nn.Recurrent(Remembers, 2, input_size=3)
+
+
+def test_an_output_beside_the_state() -> None:
+    layer = stack(TwoWidths, num_layers=2, bidirectional=True, state_sizes=(5, 1))
+    out, (wide, small) = layer(torch.randn(4, 2, 3))
+    assert out.shape == (4, 2, 14)
+    assert wide.shape == (4, 2, 5)
+    assert small.shape == (4, 2, 1)
+
+
+def test_dropout_between_layers() -> None:
+    layer = stack(num_layers=2, dropout=0.5)
+    x = torch.randn(4, 2, 3)
+    torch.manual_seed(0)
+    first = layer(x)[0]
+    assert not torch.equal(first, layer(x)[0])
+    torch.manual_seed(0)
+    assert torch.equal(first, layer(x)[0])
+    layer.eval()
+    assert torch.equal(layer(x)[0], layer(x)[0])
+
+
+# The two paths
+
+
+@needs_kernels
+def test_usual_cells_run_in_the_kernels() -> None:
+    assert backend(PlainGRU(3, 5)).startswith("kernel")
+    assert backend(WritesOverResults()).startswith("kernel")
+    assert_same_as_loop(nn.Recurrent(WritesOverResults(), input_size=3), torch.randn(4, 2, 3))
+    assert backend(torch.nn.LSTMCell(3, 5)).startswith("kernel")
+    assert backend(torch.nn.RNNCell(3, 5, nonlinearity="relu")).startswith("kernel")
+
+
+class Scans(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.ih(x) + self.hh(h).cumsum(1))
+
+
+class MixesRows(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.ih(x) + self.hh(h - h.mean(0)))
+
+
+class MixesInputs(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.ih(x - x.mean(0)) + self.hh(h))
+
+
+class Decides(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.hh(h)) if h.sum() > 0 else torch.tanh(self.ih(x) + self.hh(h))
+
+
+class Draws(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.ih(x) + self.hh(torch.nn.functional.dropout(h, 0.5, self.training)))
+
+
+class ChangesInPlace(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        y = self.ih(x) + self.hh(h)
+        y[:, 0].zero_()
+        return y.tanh()
+
+
+class WritesOverResults(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.nn.functional.relu(self.ih(x).add_(self.hh(h)), inplace=True)
+
+
+class Counts(Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        self.calls += 1
+        return torch.tanh(self.ih(x) + self.hh(h))
+
+
+class Normalizes(Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(5)
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.ih(x) + self.norm(self.hh(h)))
+
+
+class StopsGradients(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        with torch.no_grad():
+            gate = torch.sigmoid(self.hh(h))
+        return torch.tanh(self.ih(x)) * gate
+
+
+class Rounds(torch.autograd.Function):
+    """A sign whose gradient is that of the identity."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+class StraightThrough(Cell):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        return torch.tanh(self.ih(x) + self.hh(h)) + 0.1 * Rounds.apply(self.hh(h))  # type: ignore[operator]
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("cell_class", "reason"),
+    [
+        (Scans, "no kernel: aten.cumsum at .*test_recurrent.py"),
+        (MixesRows, "not along the features.*: aten.mean at"),
+        (MixesInputs, r"aten.mean at .*test_recurrent.py"),
+        (Decides, "numbers in a tensor are read in Python: aten._local_scalar_dense at"),
+        (Draws, "the operation is random: aten.bernoulli|the operation is random: aten.native_dropout"),
+        (ChangesInPlace, "after an operation changes it in place: aten.zero_ at"),
+        (Counts, "changes a tensor in place: aten.add_ at"),
+        (Normalizes, "torch: "),
+        (StopsGradients, "gradients of the recorded step are not those of the cell"),
+        (StraightThrough, "gradients of the recorded step are not those of the cell"),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_cells_that_run_in_a_loop(cell_class: type[Cell], reason: str) -> None:
+    torch.manual_seed(0)
+    cell = cell_class()
+    assert backend(cell).startswith(LOOP)
+    assert re.search(reason, backend(cell)), backend(cell)
+    layer = nn.Recurrent(cell, input_size=3)
+    x = torch.randn(4, 2, 3, requires_grad=True)
+    if cell_class in (Draws, Normalizes):
+        layer.eval()
+    assert_same_as_loop(layer, x)
+
+
+@needs_kernels
+def test_evaluation_mode_is_read_anew() -> None:
+    layer = nn.Recurrent(Draws(), input_size=3)
+    x = torch.randn(4, 2, 3)
+    assert nn.explain_backend(layer, x).startswith(LOOP)
+    assert nn.explain_backend(layer.eval(), x).startswith("kernel")
+
+
+@needs_kernels
+def test_changed_attributes_are_read_anew() -> None:
+    class Scaled(Cell):
+        scale = 1.0
+
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            return torch.tanh(self.ih(x) + self.hh(h)) * self.scale
+
+    layer = nn.Recurrent(Scaled(), input_size=3)
+    x = torch.randn(4, 2, 3)
+    assert_same_as_loop(layer, x)
+    layer.cells[0].scale = 0.25
+    assert_same_as_loop(layer, x)
+
+
+@needs_kernels
+def test_hooks_are_called_at_each_step() -> None:
+    layer = stack()
+    calls: list[int] = []
+    handle = layer.cells[0].hh.register_forward_hook(lambda *_: calls.append(1))
+    x = torch.randn(4, 2, 3)
+    assert "has hooks" in nn.explain_backend(layer, x)
+    layer(x)
+    assert len(calls) == 4
+    handle.remove()
+    assert nn.explain_backend(layer, x).startswith("kernel")
+
+
+@needs_kernels
+def test_dtypes_and_transforms() -> None:
+    layer, x = stack(), torch.randn(4, 2, 3)
+    with torch.autocast("cpu"):
+        assert "autocast" in nn.explain_backend(layer, x)
+    assert "dtype" in nn.explain_backend(stack().to(torch.bfloat16), x.bfloat16())
+    assert "weights of the cell do not fit" in nn.explain_backend(layer, x.double())
+    batched = torch.func.vmap(lambda x: layer(x)[0], in_dims=1, out_dims=1)(x.unsqueeze(2))
+    assert_same("vmap", batched.squeeze(2), layer(x)[0], torch.float32)
+
+
+def test_functional_call_and_parametrizations() -> None:
+    layer, x = stack(), torch.randn(4, 2, 3)
+    doubled = {name: 2 * p for name, p in layer.named_parameters()}
+    out = torch.func.functional_call(layer, doubled, (x,))[0]
+    other = copy.deepcopy(layer)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter *= 2
+    assert_same("functional_call", out, other(x)[0], torch.float32)
+    torch.nn.utils.parametrizations.weight_norm(layer.cells[0].hh)
+    assert_same_as_loop(layer, x)
+
+
+def test_double_backward_equals_that_of_the_loop() -> None:
+    layer = stack().double()
+    x = torch.randn(3, 2, 3, dtype=torch.float64, requires_grad=True)
+    weights = list(layer.parameters())
+
+    def penalty(out: Tensor) -> list[Tensor]:
+        (grad,) = torch.autograd.grad(out.square().sum(), x, create_graph=True)
+        return list(torch.autograd.grad(grad.square().sum(), weights))
+
+    state, outs = x.new_zeros(2, 5), []
+    for x_t in x:
+        state = layer.cells[0](x_t, state)
+        outs.append(state)
+    for ours, expected in zip(penalty(layer(x)[0]), penalty(torch.stack(outs)), strict=True):
+        assert_same("second derivative", ours, expected, torch.float64)
+
+
+def test_backward_twice_and_changed_batch_sizes() -> None:
+    layer = stack()
+    packed = pack_sequence([torch.randn(3, 3), torch.randn(2, 3)])
+    out = layer(packed)[0].data
+    weights = list(layer.parameters())
+    first = torch.autograd.grad(out.sum(), weights, retain_graph=True)
+    packed.batch_sizes.fill_(1)
+    for a, b in zip(first, torch.autograd.grad(out.sum(), weights), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_only_the_final_state_has_a_gradient() -> None:
+    layer = stack()
+    x = torch.randn(4, 2, 3, requires_grad=True)
+    layer(x)[1].sum().backward()
+    assert x.grad is not None
+    assert x.grad.abs().sum() > 0
+
+
+def test_copies() -> None:
+    layer, x = nn.Recurrent(PlainGRU(3, 5)), torch.randn(4, 2, 3)
+    out = layer(x)[0]
+    assert torch.equal(copy.deepcopy(layer)(x)[0], out)
+    assert torch.equal(pickle.loads(pickle.dumps(layer))(x)[0], out)
+    other = nn.Recurrent(PlainGRU(3, 5))
+    other.load_state_dict(layer.state_dict())
+    assert torch.equal(other(x)[0], out)
+
+
+def test_inference_mode_first() -> None:
+    layer, x = stack(), torch.randn(4, 2, 3)
+    with torch.inference_mode():
+        inferred = layer(x)[0]
+    assert torch.equal(inferred, layer(x)[0])
+    layer(x)[0].sum().backward()
+
+
+def test_reading_a_cell_draws_no_random_numbers() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    layer, x = stack(), torch.ones(4, 2, 3)
+    torch.manual_seed(5)
+    layer(x)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_the_repr_names_the_options() -> None:
+    assert repr(stack(num_layers=2, batch_first=True)).startswith("Recurrent(\n  num_layers=2, batch_first=True")
+
+
+class OutputOfInput(Cell):
+    """Its output does not depend on the state."""
+
+    def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.relu(self.ih(x)).cumsum(1), torch.tanh(self.ih(x.cumsum(1)) + self.hh(h))
+
+
+class KeepsState(Cell):
+    """Its second state never changes, and its third is the input."""
+
+    def forward(self, x: Tensor, state: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        h, kept, before = state
+        h = torch.tanh(self.ih(before) + self.hh(h) * kept)
+        return torch.cat([h, kept, x], 1), (h, kept, x)
+
+
+@needs_kernels
+@pytest.mark.parametrize(("cell_class", "sizes"), [(OutputOfInput, 5), (KeepsState, (5, 5, 3))])
+def test_outputs_and_states_of_other_kinds(cell_class: type[Cell], sizes: Any) -> None:
+    torch.manual_seed(0)
+    layer = nn.Recurrent(cell_class(), input_size=3, state_sizes=sizes).double()
+    x = torch.randn(4, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    is_tuple = isinstance(sizes, tuple)
+    start = tuple(
+        torch.randn(1, 2, n, dtype=torch.float64, requires_grad=True) for n in (sizes if is_tuple else (sizes,))
+    )
+    state: Any = tuple(s[0] for s in start) if is_tuple else start[0][0]
+    outs = []
+    for x_t in x:
+        out, state = layer.cells[0](x_t, state)
+        outs.append(out)
+    ours, final = layer(x, start if is_tuple else start[0])
+    finals, states = (final, state) if is_tuple else ((final,), (state,))
+    expected = [torch.stack(outs), *(s[None] for s in states)]
+    results = [ours, *finals]
+    leaves = [x, *start, *layer.parameters()]
+    grads = [torch.autograd.grad(sum(r.square().sum() for r in rs), leaves) for rs in (results, expected)]
+    for a, b in zip((*results, *grads[0]), (*expected, *grads[1]), strict=True):
+        assert_same("result", a, b, torch.float64)
+
+
+@needs_kernels
+def test_reading_a_large_cell_takes_little_time() -> None:
+    layer = nn.Recurrent(PlainLSTM(512, 512))
+    started = time.perf_counter()
+    assert nn.explain_backend(layer, torch.randn(2, 1, 512)).startswith("kernel")
+    assert time.perf_counter() - started < 5  # 0.1 s without other load
+
+
+@pytest.mark.parametrize("what", ["x", "state", "weight_hh", "bias_hh", "weight_hh after the call"])
+def test_a_freed_storage_is_an_error(what: str) -> None:
+    """As with torch's layers; the kernels would read from address 0."""
+    layer = nn.Recurrent(torch.nn.GRUCell(3, 4))
+    x, state, cell = torch.ones(5, 2, 3), torch.zeros(1, 2, 4), layer.cells[0]
+    tensors: dict[str, Any] = {"x": x, "state": state, "weight_hh": cell.weight_hh, "bias_hh": cell.bias_hh}
+    if what in tensors:
+        tensors[what].data.untyped_storage().resize_(0)
+        with pytest.raises(RuntimeError, match=r"freed|out of bounds"):
+            layer(x, state)
+        return
+    out, _ = layer(x, state)
+    cell.weight_hh.data.untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError, match="freed"):
+        out.sum().backward()
+
+
+def test_zero_tensors_are_zeros() -> None:
+    layer = nn.Recurrent(torch.nn.GRUCell(3, 4))
+    zeros = torch.zeros(5, 2, 3)
+    assert torch.equal(layer(torch._efficientzerotensor(zeros.shape))[0], layer(zeros)[0])

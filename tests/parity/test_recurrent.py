@@ -1,0 +1,165 @@
+"""`Recurrent` against the cell in a loop of torch: outputs, final states and every gradient."""
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+from user_cells import KERNEL_CELLS, PlainGRU, PlainLSTM
+
+from ohlol import nn
+
+from .recurrent_cases import RecurrentCase, check, check_layer
+from .tolerances import assert_same
+
+F32, F64 = torch.float32, torch.float64
+SIZES = (1, 3, 17, 64, 100, 257)
+CELLS = tuple(KERNEL_CELLS)
+PEER_CELLS = [
+    "ATRCell",
+    "AntisymmetricRNNCell",
+    "BRCell",
+    "CFNCell",
+    "DSGUCell",
+    "FastGRNNCell",
+    "FastRNNCell",
+    "GatedAntisymmetricRNNCell",
+    "IndRNNCell",
+    "IntersectionRNNCell",
+    "JANETCell",
+    "LEMCell",
+    "LiGRUCell",
+    "LightRUCell",
+    "MCLSTMCell",
+    "MGUCell",
+    "MUT1Cell",
+    "MUT2Cell",
+    "MUT3Cell",
+    "MiRU1Cell",
+    "MiRU2Cell",
+    "MinimalRNNCell",
+    "MultiplicativeLSTMCell",
+    "NASCell",
+    "NBRCell",
+    "OriginalLSTMCell",
+    "PeepholeLSTMCell",
+    "RANCell",
+    "ResLSTMCell",
+    "SCRNCell",
+    "SGRNCell",
+    "SGUCell",
+    "STARCell",
+    "TGRUCell",
+    "TLSTMCell",
+    "TRNNCell",
+    "UGRNNCell",
+    "UnICORNNCell",
+    "WMCLSTMCell",
+    "coRNNCell",
+    "tauGRUCell",
+]
+"""The cells of the package torchrecurrent 0.2.5."""
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("H", SIZES)
+@pytest.mark.parametrize("cell", CELLS)
+def test_sizes(variant: str, cell: str, H: int, dtype: torch.dtype) -> None:
+    check(RecurrentCase(cell, T=3, B=3, inputs=SIZES[-1 - SIZES.index(H)], H=H, dtype=dtype))
+
+
+@pytest.mark.parametrize("B", [1, 2, 7, 32])
+@pytest.mark.parametrize("T", [1, 2, 50])
+@pytest.mark.parametrize("cell", CELLS)
+def test_batches_and_lengths(cell: str, T: int, B: int) -> None:
+    check(RecurrentCase(cell, T=T, B=B, inputs=6, H=20))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_stacks(cell: str, layers: int, bidirectional: bool) -> None:
+    check(RecurrentCase(cell, num_layers=layers, bidirectional=bidirectional))
+
+
+@pytest.mark.parametrize("lengths", [(5, 3, 3, 1), (1, 5, 2, 5, 4), (4,), (1, 1, 1)])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_packed(cell: str, bidirectional: bool, lengths: tuple[int, ...]) -> None:
+    check(RecurrentCase(cell, T=max(lengths), B=len(lengths), lengths=lengths, bidirectional=bidirectional))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_other_calls(cell: str) -> None:
+    """Without an initial state, batch first, and with parameters that need no gradient."""
+    check(RecurrentCase(cell, state=False))
+    check(RecurrentCase(cell, batch_first=True, bidirectional=True))
+    check(RecurrentCase(cell, frozen=True, num_layers=2))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_no_bias(cell: str) -> None:
+    check(RecurrentCase(cell, options=(("bias", False),)))
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_threads(threaded: None, cell: str, threads: int) -> None:
+    torch.set_num_threads(threads)
+    for B, H in ((1, 33), (2, 70), (7, 33)):
+        check(RecurrentCase(cell, T=4, B=B, inputs=9, H=H))
+    check(RecurrentCase(cell, T=6, B=6, lengths=(6, 1, 3, 3, 2, 1), bidirectional=True))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_many_rows(cell: str) -> None:
+    """More rows than a block of the machine."""
+    check(RecurrentCase(cell, T=2, B=101, inputs=4, H=19))
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize(("plain", "layer_class"), [(PlainLSTM, nn.LSTM), (PlainGRU, nn.GRU)])
+def test_the_equations_of_torch_equal_the_built_in_layers(
+    variant: str, plain: Any, layer_class: Any, dtype: torch.dtype
+) -> None:
+    torch.manual_seed(1)
+    cell = plain(6, 20)
+    ours = nn.Recurrent(cell, state_sizes=(20, 20) if plain is PlainLSTM else 20).to(dtype)
+    built_in = layer_class(6, 20, dtype=dtype)
+    names = {"weight_ih_l0": "ih.weight", "weight_hh_l0": "hh.weight", "bias_ih_l0": "ih.bias", "bias_hh_l0": "hh.bias"}
+    built_in.load_state_dict({name: cell.state_dict()[other] for name, other in names.items()})
+    x = torch.randn(9, 4, 6, dtype=dtype)
+    for layer in (ours, built_in):
+        layer(x)[0].square().sum().backward()
+    assert_same("output", ours(x)[0], built_in(x)[0], dtype)
+    for name, other in names.items():
+        assert_same(name, cell.get_parameter(other).grad, built_in.get_parameter(name).grad, dtype)
+
+
+def peer_layer(name: str, H: int, dtype: torch.dtype) -> nn.Recurrent:
+    """A layer of the cell; its recurrent weights are small, so that no state grows from step to step."""
+    package = pytest.importorskip("torchrecurrent", reason="torchrecurrent 0.2.5 is not installed")
+    cell = getattr(package, name)(H, H)
+    with torch.no_grad():
+        for parameter_name, parameter in cell.named_parameters():
+            if parameter_name.startswith("weight"):
+                parameter *= 0.25 if "Antisymmetric" in name or name == "IndRNNCell" else 0.5
+            elif "bias" in parameter_name:
+                parameter += 0.1 * torch.randn_like(parameter)
+    return nn.Recurrent(cell).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64])
+@pytest.mark.parametrize("name", PEER_CELLS)
+def test_peer_cells(name: str, dtype: torch.dtype) -> None:
+    torch.manual_seed(2)
+    for H, T, B, lengths in ((17, 50, 3, ()), (20, 6, 7, (6, 4, 4, 2, 5, 1, 3))):
+        layer = peer_layer(name, H, dtype)
+        case = RecurrentCase("lstm", T=T, B=B, inputs=H, H=H, dtype=dtype, lengths=lengths)
+        check_layer(case, layer, case.tensors(layer))
+
+
+def test_all_peer_cells_are_tested() -> None:
+    package = pytest.importorskip("torchrecurrent", reason="torchrecurrent 0.2.5 is not installed")
+    found = {n for n in dir(importlib.import_module(package.__name__)) if n.endswith("Cell")}
+    assert found == set(PEER_CELLS)
