@@ -14,6 +14,7 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
 from ohlol.data.readers.column_names import split_names, split_row
 from ohlol.data.readers.json_lines import json_object
+from ohlol.data.readers.number_formats import has_number_form
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
@@ -45,11 +46,15 @@ class Table:
         self.rows = iter(rows)
         return rows
 
+    def start(self, count: int) -> list[Row]:
+        """The first rows, at most `count`; they stay in the table."""
+        rows = list(islice(self.rows, count))
+        self.rows = chain(rows, self.rows)
+        return rows
+
     def first(self) -> Row | None:
         """The first row, or None; it stays in the table."""
-        first = next(self.rows, None)
-        self.rows = self.rows if first is None else chain([first], self.rows)
-        return first
+        return next(iter(self.start(1)), None)
 
 
 def csv_table(lines: Lines, settings: DataSettings) -> Table:
@@ -154,11 +159,15 @@ def _has_header(start: list[Row], settings: DataSettings) -> bool:
     chosen = [name for names in (settings.input, settings.target) if names for name in split_names(names)]
     if chosen:
         return not all(parse_digits(name) is not None for name in chosen)
-    is_text = [number(cell) is None for cell in start[0].cells]
+    is_text = [not _is_number(cell) for cell in start[0].cells]
     if len(start) == 1:
         return all(is_text)
-    is_text_below = [number(cell) is None for cell in start[1].cells]
+    is_text_below = [not _is_number(cell) for cell in start[1].cells]
     return any(above and not below for above, below in zip(is_text, is_text_below, strict=False))
+
+
+def _is_number(cell: Any) -> bool:
+    return number(cell) is not None or has_number_form(cell)
 
 
 def _check_widths(rows: Iterable[Row], width: int) -> Iterator[Row]:
