@@ -2,16 +2,19 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, names_file, text_file, upper_pairs
+from helpers import TINY, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.data import sequences
+from ohlol.data.corpus.encode import encode
 from ohlol.evaluation.evaluate import batches_in_order, measure_saturation, prediction_indices
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.inputs import PackedInputs
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +88,33 @@ def test_prediction_indices_select_the_steps_of_each_sequence(letters: TrainedMo
     assert batch.rows.tolist() == [0, 2, 1]
     assert [steps.tolist() for steps in prediction_indices(batch, per_sequence=False)] == [[0, 3, 5], [1, 4], [2]]
     assert [steps.tolist() for steps in prediction_indices(batch, per_sequence=True)] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("model", [{}, {"cell": "lstm"}, {"cell": "rnn", "loop": True}])
+@pytest.mark.parametrize("chunk", [7, 1 << 14])
+def test_held_out_rows_are_measured_with_the_history_read_first(
+    tmp_path: Path, model: dict[str, Any], chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ohlol.evaluation.evaluate.HISTORY_STEPS", chunk)
+    lengths = (30, 120, 61)
+    files = [str(sine_file(tmp_path / f"{rows}.csv", rows, period=rows / 4)) for rows in lengths]
+    run = ohlol.fit(files, dev_fraction=0.2, task="forecast", out=tmp_path / "run", **{**TINY, "cell": "gru"} | model)
+    squared = np.zeros(2)
+    for file, rows in zip(files, lengths, strict=True):
+        whole = run.codec.encode(sequences.read(file, run.config.data))
+        held_out = round(0.2 * rows)
+        packed = PackedInputs.of(batches_in_order(run.codec, whole)[0], torch.device("cpu"))
+        with torch.no_grad():
+            predicted = run.network(packed, None)[0][-held_out:].numpy()
+        assert run.codec.target_scale is not None
+        assert whole.targets is not None
+        errors = run.codec.target_scale.undo(predicted) - run.codec.target_scale.undo(
+            np.asarray(whole.targets)[-held_out:]
+        )
+        squared += (errors**2).sum(axis=0)
+    expected = np.sqrt(squared / sum(round(0.2 * rows) for rows in lengths)).mean()
+    assert run.config.metrics["rmse"] == pytest.approx(expected, rel=1e-4)
+    encode(files, tmp_path / "corpus", run.config.data, dev_fraction=0.2, jobs=1)
+    again = ohlol.fit(tmp_path / "corpus", **{**TINY, "cell": "gru"} | model)
+    assert again.config.metrics == pytest.approx(run.config.metrics)
+    assert run.evaluate(tmp_path / "corpus").metrics() == pytest.approx(run.config.metrics)

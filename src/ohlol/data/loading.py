@@ -109,6 +109,12 @@ class PreparedData:
         """The files or the corpus that they come from; empty for pairs."""
         return self.source.names
 
+    @property
+    def history(self) -> Dataset | None:
+        """The series that the validation data continue, one each; None where these are not the end of the same."""
+        is_set_apart = self.source.dev is None and self.dev is not None and self.codec.kind.numeric
+        return self.train if is_set_apart and self.dev is not None and len(self.dev) == len(self.train) else None
+
     def save(self, folder: Path) -> "PreparedData":
         """Write the arrays of files into a folder and map them from there; other data stay as they are.
 
