@@ -345,7 +345,9 @@ def test_the_log_in_a_pipe_is_plain_text(run: Run, tmp_path: Path) -> None:
     out = done(run("train", "p.tsv", *TINY_FLAGS, "--out", "r"))
     assert "\x1b" not in out
     assert "\r" not in out
-    assert out.startswith("label (pairs, by character), lstm 1 x 6, bidirectional, embedding 5")
+    first, second = out.splitlines()[:2]
+    assert first.endswith(": pairs (its first row has two columns of equal length), task label, by character")
+    assert second.startswith("label (pairs, by character), lstm 1 x 6, bidirectional, embedding 5")
 
 
 class Signals(Recorder):

@@ -18,6 +18,7 @@ from ohlol.data.batches import Dataset, fingerprint
 from ohlol.data.codec import Codec, supports_bigrams, supports_chars
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
+from ohlol.data.interpretation import Interpretation
 from ohlol.data.sequences import RawData
 from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
 from ohlol.utils.errors import InputError
@@ -103,6 +104,8 @@ class PreparedData:
     """Identifies the data in a saved training state."""
     mapped: bool = False
     """Whether the arrays are in files already."""
+    interpretation: Interpretation | None = None
+    """How the first file was read, and why; None where it was read before, or there is none."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -126,7 +129,7 @@ class PreparedData:
         parts = {"train": self.train} | ({"dev": self.dev} if self.dev is not None else {})
         sources = encoded.sources_of(self.source.files, self.source.dev)
         corpus = encoded.write(folder, self.codec, self.settings, parts, sources, self.data_sha256)
-        return prepared_from(corpus, self.source)
+        return replace(prepared_from(corpus, self.source), interpretation=self.interpretation)
 
 
 def prepared_from(corpus: Encoded, source: Source) -> PreparedData:
@@ -217,7 +220,9 @@ class DataPreparer:
         )
         train_data, dev_data = codec.encode(train), codec.encode(dev) if dev is not None else None
         digest = fingerprint(train_data, dev_data)
-        return PreparedData(self.source, codec, raw.settings, train_data, dev_data, digest)
+        return PreparedData(
+            self.source, codec, raw.settings, train_data, dev_data, digest, interpretation=raw.interpretation
+        )
 
     def _trim(self, corpus: Encoded, model: ModelSettings) -> PreparedData:
         """The arrays of an encoded corpus that a model reads, and the validation data of the source if it has any."""

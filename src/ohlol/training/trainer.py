@@ -118,6 +118,11 @@ class Trainer:
         return self.data.dev
 
     @property
+    def interpretation(self) -> str | None:
+        """How the first file was read, and why; None where the run was resumed or there is no file."""
+        return None if self.data.interpretation is None else str(self.data.interpretation)
+
+    @property
     def parameters(self) -> int:
         """The number of parameters."""
         return sum(p.numel() for p in self.model.parameters())

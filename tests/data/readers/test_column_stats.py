@@ -1,6 +1,7 @@
 """Statistics of columns."""
 
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -46,7 +47,7 @@ def test_numbers_are_counted(values: list[float]):
     (column,) = stats_of(*values).columns
     assert column.is_numeric
     assert (column.low, column.high, column.filled) == (min(values), max(values), len(values))
-    assert column.order.increases == all(a < b for a, b in zip(values, values[1:], strict=False))
+    assert column.order.increases == all(a < b for a, b in pairwise(values))
     assert column.integers == all(value == int(value) for value in values)
 
 

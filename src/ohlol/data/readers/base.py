@@ -47,6 +47,8 @@ class Contents:
     """Complete: with everything that was inferred from the file."""
     examples: Iterator[Example] | None = None
     series: "Iterator[Series] | None" = None
+    names: tuple[str, ...] = ()
+    """The names of all columns, where the file is a table."""
 
 
 class Reader:

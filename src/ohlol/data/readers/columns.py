@@ -79,8 +79,9 @@ class ColumnsReader(Reader):
         if TARGET_KINDS[settings.task or ""].numeric:
             from ohlol.data.readers.series import read_series
 
-            return Contents(settings, series=read_series(table, settings, with_targets=with_targets))
-        return Contents(settings, read_classes(table, settings, with_targets=with_targets))
+            series = read_series(table, settings, with_targets=with_targets)
+            return Contents(settings, series=series, names=table.names)
+        return Contents(settings, read_classes(table, settings, with_targets=with_targets), names=table.names)
 
     def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """After a row; a line end between quotes does not end a row of CSV."""
