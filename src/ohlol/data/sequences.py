@@ -5,7 +5,7 @@ they arrive.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -46,7 +46,7 @@ class RawData:
     """Of numbers: the names of the I input columns."""
     target_columns: tuple[str, ...] = ()
     """Of numbers: the names of the F target columns."""
-    interpretation: Interpretation | None = None
+    interpretation: Interpretation | None = field(default=None, repr=False, compare=False)
     """How the first file was read, and why; None for data that came from no file."""
 
     @property

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CERTAIN = 1.0
 """Confidence where the name of the file has a suffix of this format."""
+STRONG = 0.9
+"""Confidence where the first rows together have a form that hardly occurs in another format."""
 LIKELY = 0.8
 """Confidence where the first row has a form that hardly occurs in another format."""
 PROBABLE = 0.6
