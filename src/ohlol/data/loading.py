@@ -218,7 +218,8 @@ class DataPreparer:
             with_bigrams=bool(model.bigram_size) and by_character,
             joint_vocabulary=is_tutorial(self.source.pairs) and by_character,
         )
-        train_data, dev_data = codec.encode(train), codec.encode(dev) if dev is not None else None
+        train_data = codec.encode(train)
+        dev_data = codec.encode(dev, unseen_labels=self.source.dev is not None) if dev is not None else None
         digest = fingerprint(train_data, dev_data)
         return PreparedData(
             self.source, codec, raw.settings, train_data, dev_data, digest, interpretation=raw.interpretation
@@ -240,7 +241,7 @@ class DataPreparer:
                 )
             dev, digest = other.train, digest + other.data_sha256
         elif self.source.dev is not None:
-            dev = corpus.codec.encode(sequences.read(self.source.dev, corpus.settings))
+            dev = corpus.codec.encode(sequences.read(self.source.dev, corpus.settings), unseen_labels=True)
             digest += fingerprint(dev)
         if corpus.train.targets is None and not corpus.codec.kind.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")

@@ -73,9 +73,17 @@ def evaluate(
 def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> None:
     assert batch.targets is not None
     batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
-    loss = model.head.loss(logits, to_device(batch.targets, logits.device), batch_sizes, LossOptions(reduction="sum"))
-    accumulator.add_loss(float(loss), len(logits))
     predictions = to_numpy(model.head.decode(logits, batch_sizes))
+    targets, sizes, measured = batch.targets, batch_sizes, logits
+    unseen = targets >= model.head.outputs if targets.dtype.kind == "i" else np.zeros(len(targets), bool)
+    if unseen.any():  # labels that training did not see have no loss
+        accumulator.unseen += int(unseen.sum())
+        if model.head.decodes_by_argmax:
+            targets, sizes, measured = targets[~unseen], None, logits[torch.from_numpy(~unseen).to(logits.device)]
+        else:  # a sequence of labels needs one at each step
+            targets = np.where(unseen, predictions, targets)
+    loss = model.head.loss(measured, to_device(targets, logits.device), sizes, LossOptions(reduction="sum"))
+    accumulator.add_loss(float(loss), len(logits))
     accumulator.add(batch.targets, predictions, prediction_indices(batch, per_sequence=model.sizes.per_sequence))
 
 

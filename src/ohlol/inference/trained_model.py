@@ -103,21 +103,22 @@ class TrainedModel:
     def evaluate(self, data: str | Path | Sequence[str | Path] | RawData) -> MetricAccumulator:
         """Evaluate on files of the format the model was trained on, or on an encoded corpus.
 
-        Of an encoded corpus the dev part is read, or all of it where it has none.
+        A label that was not seen in training counts as wrong, with a warning. Of an encoded corpus the dev part is
+        read, or all of it where it has none.
 
         Returns:
             The counts: `.metrics()`, `.confusion`.
 
         Raises:
-            InputError: a file cannot be read, or holds a label that was not seen in training; an encoded corpus has
-                another vocabulary or no targets.
+            InputError: a file cannot be read, or no label of it was seen in training; an encoded corpus has another
+                vocabulary or no targets.
         """
         folder = None if isinstance(data, RawData) else corpus_folder(data)
         if folder is not None:
             prepared = self._read_encoded(folder)
             return evaluate(self.network, self.codec, prepared.dev or prepared.train, history=prepared.history)
         raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data)
-        return evaluate(self.network, self.codec, self.codec.encode(raw))
+        return evaluate(self.network, self.codec, self.codec.encode(raw, unseen_labels=True))
 
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)

@@ -107,7 +107,8 @@ def write(
         new.mkdir(parents=True)
         shards: list[store.Shard] = []
         for part, data in parts.items():
-            with ShardWriter(new, f"{part}-00000", layout) as writer:
+            part_layout = layout.with_unseen() if part == "dev" else layout
+            with ShardWriter(new, f"{part}-00000", part_layout) as writer:
                 writer.add(data)
                 shards.append(writer.close())
         write_json(new / store.VOCAB, codec.to_json())
