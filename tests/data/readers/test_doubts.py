@@ -276,3 +276,76 @@ def test_the_name_of_a_class_is_no_class(write: Write):
     assert read_error(path, by_number).startswith("a.csv:1: the first row may be a header: 'label' is in no other row")
     assert len(read(path, DataSettings(input="1", target="2", header=False)).inputs) == 101
     assert len(read(path, DataSettings(input="1", target="2", header=True)).inputs) == 100
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(write: Write):
+    text = "\ufeff" + series("day,sales", range(1, 13), WAVE)
+    assert read_error(write("a.csv", text)).startswith("a.csv: column 'day' goes from 1 to 12")
+    assert read(write("a.csv", text), DataSettings(target="sales")).columns == ("sales",)
+
+
+def test_semicolons_and_decimal_commas(write: Write):
+    text = series("date;sales, net", days(4), ["1,5", "2,5", "3,5", "1,25"], mark=";")
+    assert read_error(write("a.csv", text)).startswith("a.csv:2: column 'sales, net' holds '1,5', which is 1.5 (a dec")
+
+
+def test_unquoted_decimal_commas_are_two_columns(write: Write):
+    text = series("date,sales", days(4), ["1,5", "2,5", "3,5", "1,25"])
+    assert read_error(write("a.csv", text)).startswith("a.csv:2: 3 columns, where the first row has 2")
+
+
+def test_a_series_without_a_header(write: Write):
+    path = write("a.csv", series("", days(12), WAVE))
+    assert read(path, FORECAST).columns == ("2",)
+    assert len(read(path, FORECAST).inputs[0]) == 12
+
+
+def test_booleans_beside_a_series_are_not_numbers(write: Write):
+    rows = [f'{{"open": {str(n % 3 > 0).lower()}, "y": {y}}}' for n, y in enumerate(WAVE)]
+    path = write("a.jsonl", "\n".join(rows))
+    corpus = read(path, FORECAST)
+    assert corpus.columns == ("y",)
+    assert corpus.interpretation is not None
+    assert corpus.interpretation.unread == ("open",)
+
+
+def test_null_and_text_in_json_are_refused_where_they_are(write: Write):
+    rows = [f'{{"y": {y}}}' for y in WAVE]
+    nothing = [*rows[:3], '{"y": null}', *rows[3:]]
+    assert read_error(write("a.jsonl", "\n".join(nothing)), FORECAST).startswith("a.jsonl:4: column 'y' is empty")
+    texts = [*rows[:3], '{"y": "1,5"}', *rows[3:]]
+    assert read_error(write("b.jsonl", "\n".join(texts)), FORECAST).startswith("b.jsonl:4: column 'y' holds '1,5'")
+
+
+def test_an_empty_target_is_refused_where_it_is(write: Write):
+    path = write("a.csv", series("text,label", TEXTS, ["a", "b", "", "a"] * 25))
+    message = read_error(path, DataSettings(input="text", target="label"))
+    assert message.startswith("a.csv:4: column 'label' is empty; a class is a text or a number")
+
+
+def test_two_targets_of_forecasts_keep_their_covariates(write: Write):
+    path = write("a.csv", series("day,low,high,wind", range(12), WAVE, WAVE[::-1], WAVE[3:] + WAVE[:3]))
+    corpus = read(path, DataSettings(target="low,high"))
+    assert (corpus.columns, corpus.target_columns) == (("low", "high", "wind"), ("low", "high"))
+
+
+def test_a_text_is_forecast_by_nobody(write: Write):
+    path = write("a.csv", series("name,place", TEXTS, TEXTS))
+    assert read_error(path, FORECAST).startswith("a.csv: no column of numbers to forecast; there are")
+
+
+def test_dates_of_parquet_are_dates(write: Write):
+    arrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = write("a.parquet", "")
+    moments = [date.fromisoformat(day) for day in days(12)]
+    parquet.write_table(arrow.table({"when": moments[::-1], "y": WAVE}), path)
+    assert read_error(path, FORECAST).startswith("a.parquet:2: column 'when' runs backward: '2020-01-11' is before")
+    parquet.write_table(arrow.table({"when": moments, "y": WAVE}), path)
+    assert read(path, FORECAST).columns == ("y",)
+
+
+def test_a_month_that_is_a_number_beside_one_in_another_form(write: Write):
+    text = series("month,sales", [*range(1, 13)], [f'"1,{n:03}"' for n in range(12)])
+    for settings in (None, FORECAST, DataSettings(target="sales"), DataSettings(task="forecast", target="sales")):
+        assert "'sales' holds '1,000', which is 1000 (a thousands" in read_error(write("a.csv", text), settings)

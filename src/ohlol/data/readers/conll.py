@@ -94,7 +94,7 @@ def has_words_with_labels(lines: Lines) -> bool:
     The labels are those of spans, such as B-PER, or blank lines separate sentences and the labels are few or in capital
     letters. Lines of a text hardly have this form.
     """
-    start = _start(lines)
+    start = lines.head.start(START_LINES)
     while start and not start[-1].text.strip():
         start.pop()
     rows = [_split_cells(line.text, "\t" in line.text) for line in start if is_token(line.text)]
@@ -110,22 +110,10 @@ def has_words_with_labels(lines: Lines) -> bool:
     return has_sentences and (are_tags or len(labels) <= len(rows) / 5)
 
 
-def _start(lines: Lines) -> list[Line]:
-    """The first lines of a file, at most `START_LINES`; none is consumed."""
-    left = START_LINES
-
-    def is_last(_: str) -> bool:
-        nonlocal left
-        left -= 1
-        return not left
-
-    return lines.head.until(is_last)
-
-
 def _begins_with_numbers(lines: Lines) -> bool:
     """Whether the first column counts the tokens of each sentence; most rows must do so, since some may be wrong."""
     number, counted, rows = 0, 0, 0
-    for line in _start(lines):
+    for line in lines.head.start(START_LINES):
         if not line.text.strip():
             number = 0
         elif is_token(line.text):

@@ -19,6 +19,8 @@ from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
 DELIMITERS = (",", ";", "\t")
+COMPARED_LINES = 20
+"""Lines that are compared where several delimiters split the first line into as many columns."""
 FIELD_LIMIT = 2**27
 """Characters of the longest CSV field; a longer one is taken for an unclosed quote. The csv module allows 131,072."""
 
@@ -79,17 +81,36 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
 
 
 def delimiter_of(lines: Lines) -> str:
-    """The delimiter that splits the first line into the most columns."""
+    """The delimiter that splits the first line into the most columns.
+
+    Of two that split it into as many, it is the one that splits the next lines alike, and not the comma, which may be
+    a decimal comma, if both do.
+    """
     first = lines.first()
     text = first.text if first else ""
-    return max(DELIMITERS, key=lambda mark: len(split_row(text, mark)))
+    widths = {mark: len(split_row(text, mark)) for mark in DELIMITERS}
+    width = max(widths.values())
+    best = [mark for mark in DELIMITERS if widths[mark] == width]
+    if len(best) > 1 and width > 1:
+        start = [line.text for line in lines.start(COMPARED_LINES) if line.text.strip()]
+        alike = [mark for mark in best if all(len(split_row(text, mark)) == width for text in start)]
+        best = alike[::-1] or best
+    return best[0]
 
 
 def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
-    reader = _reader((line.text + "\n" for line in lines), delimiter)
+    texts: list[str] = []  # the lines of the row
+
+    def read_lines() -> Iterator[str]:
+        for line in lines:
+            texts.append(line.text)
+            yield line.text + "\n"
+
+    reader = _reader(read_lines(), delimiter)
     first = lines.span.line if lines.span is not None else 1
     while True:
         place = Place(lines.file, first + reader.line_num)
+        texts.clear()
         try:
             cells = next(reader)
         except StopIteration:
@@ -97,8 +118,20 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
         except csv.Error as error:
             why = shorten(str(error))
             raise error_at(place, f"not CSV ({why}); quotes in a cell are doubled, and the cell is quoted") from None
+        if delimiter == "\t" and len(texts) > 1 and len(cells) > 1:
+            _check_merged(texts, len(cells), place)
         if cells and (len(cells) > 1 or cells[0].strip()):
             yield Row(cells, place)
+
+
+def _check_merged(texts: list[str], width: int, place: Place) -> None:
+    """Refuse a quote that merges rows: lines that would be rows of as many columns without it; raises InputError."""
+    if all(text.count("\t") == width - 1 for text in texts):
+        raise error_at(
+            place,
+            f"a quote that is opened here and closed in line {place.line + len(texts) - 1} merges {len(texts)} rows "
+            "into one; where it belongs to the text, quote the cell and double it, or remove it",
+        )
 
 
 def _reader(lines: Iterator[str], delimiter: str) -> Any:
