@@ -11,6 +11,9 @@ from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
 LEVELS = ("char", "word")
+DECIMAL_MARKS = (".", ",")
+THOUSANDS_MARKS = (",", ".", " ", "'", "_")
+"""A space stands for any space, and ' for the typographic apostrophe too."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class DataSettings:
     """The target column, likewise."""
     header: bool | None = None
     """Whether the first row of a CSV file contains the names of its columns."""
+    decimal: str | None = None
+    """The decimal mark of numbers in a text file, one of `DECIMAL_MARKS`; None means the point."""
+    thousands: str | None = None
+    """The thousands separator of numbers in a text file, one of `THOUSANDS_MARKS`; None means that they have none."""
 
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")

@@ -41,6 +41,8 @@ class Interpretation:
             columns = (("input", settings.input), ("target", settings.target))
             parts += [f"{role} {_listed(names, self.names)}" for role, names in columns if names]
         parts += [READ_BY[settings.level]] if settings.level else []
+        parts += [f"decimal mark {settings.decimal!r}"] if settings.decimal else []
+        parts += [f"thousands separator {settings.thousands!r}"] if settings.thousands else []
         return ", ".join(parts) + (f"; not read: {list_names(self.unread)}" if self.unread else "")
 
 

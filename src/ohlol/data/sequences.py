@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.config import LEVELS, DataSettings
+from ohlol.config import DECIMAL_MARKS, LEVELS, THOUSANDS_MARKS, DataSettings
 from ohlol.data.interpretation import Interpretation
 from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc, quote
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
@@ -255,6 +255,14 @@ def check_settings(settings: DataSettings) -> DataSettings:
     ):
         if value is not None and value not in choices:
             raise InputError(f"`{name}` is {quote(value)}; it must be one of {', '.join(choices)}")
+    for name, value, choices in (
+        ("decimal", settings.decimal, DECIMAL_MARKS),
+        ("thousands", settings.thousands, THOUSANDS_MARKS),
+    ):
+        if value is not None and value not in choices:
+            raise InputError(f"`{name}` is {quote(value)}; it must be one of {' '.join(map(repr, choices))}")
+    if settings.thousands == (settings.decimal or "."):
+        raise InputError(f"`decimal` and `thousands` are both {quote(settings.thousands)}; they must differ")
     if settings.format is None:
         return settings
     reader = READERS[settings.format]

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 
 from ohlol.data.lines import Place
 from ohlol.data.readers.column_stats import DISTINCT, SAMPLE_ROWS, TableStats, parse_date
-from ohlol.data.readers.tables import Row
+from ohlol.data.readers.tables import Row, Table
 
 
 def stats_of(*cells: object) -> TableStats:
-    return TableStats.of("a.csv", ("x",), (Row([cell], Place("a.csv", i)) for i, cell in enumerate(cells, 1)))
+    rows = (Row([cell], Place("a.csv", i)) for i, cell in enumerate(cells, 1))
+    return TableStats.of(Table("a.csv", ("x",), True, rows), rows)
 
 
 @given(moment=st.datetimes(datetime(1900, 1, 1), datetime(2199, 12, 31)).map(lambda m: m.replace(microsecond=0)))

@@ -349,3 +349,40 @@ def test_a_month_that_is_a_number_beside_one_in_another_form(write: Write):
     text = series("month,sales", [*range(1, 13)], [f'"1,{n:03}"' for n in range(12)])
     for settings in (None, FORECAST, DataSettings(target="sales"), DataSettings(task="forecast", target="sales")):
         assert "'sales' holds '1,000', which is 1000 (a thousands" in read_error(write("a.csv", text), settings)
+
+
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "cells"),
+    [
+        (",", ".", ["1.037,5", "12,25", "1.000.000", "7"]),
+        (None, ",", ["1,037.5", "12.25", "1,000,000", "7"]),
+        (",", " ", ["1 037,5", "12,25", "1\u202f000\u00a0000", "7"]),
+        (None, "'", ["1'037.5", "12.25", "1’000’000", "7"]),
+        (None, "_", ["1_037.5", "12.25", "1_000_000", "7"]),
+    ],
+)
+@pytest.mark.parametrize("settings", [{"task": "forecast"}, {"target": "sales"}, {"input": "sales", "target": "sales"}])
+def test_a_chosen_number_format_is_read(
+    write: Write, decimal: str | None, thousands: str | None, cells: list[str], settings: dict[str, str]
+):
+    path = write("a.csv", series("date;sales", days(4), cells, mark=";"))
+    chosen = DataSettings(**settings, decimal=decimal, thousands=thousands)  # pyright: ignore[reportArgumentType]
+    corpus = read(path, chosen)
+    rows = corpus.inputs[0]
+    assert [float(value) for (value,) in rows] == [1037.5, 12.25, 1e6, 7]
+    assert (corpus.settings.decimal, corpus.settings.thousands) == (decimal, thousands)
+    again = read(path, corpus.settings)
+    assert [float(value) for (value,) in again.inputs[0]] == [1037.5, 12.25, 1e6, 7]
+
+
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "message"),
+    [
+        ("x", None, "`decimal` is 'x'; it must be one of '.' ','"),
+        (None, "space", "`thousands` is 'space'; it must be one of ',' '.' ' ' \"'\" '_'"),
+        (",", ",", "`decimal` and `thousands` are both ','; they must differ"),
+        (None, ".", "`decimal` and `thousands` are both '.'; they must differ"),
+    ],
+)
+def test_a_number_format_that_does_not_exist(write: Write, decimal: str | None, thousands: str | None, message: str):
+    assert read_error(write("a.csv", "y\n1\n2\n"), DataSettings(decimal=decimal, thousands=thousands)) == message

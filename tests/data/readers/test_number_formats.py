@@ -1,10 +1,13 @@
 """Numbers in a form that is not read."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ohlol.data.readers.number_formats import describe_number_form, has_number_form
+from ohlol.config import DECIMAL_MARKS, THOUSANDS_MARKS, DataSettings
+from ohlol.data.readers.number_formats import NumberFormat, describe_number_form, has_number_form, suggest_settings
 from ohlol.data.readers.tables import number
 
 
@@ -47,3 +50,49 @@ def test_other_texts_are_no_numbers(text: str):
 
 def test_values_that_are_no_texts_are_no_forms():
     assert not any(has_number_form(value) for value in (None, 5, True, [], "9" * 80))
+
+
+@given(
+    value=st.decimals(-(10**9), 10**9, places=3),
+    decimal=st.sampled_from(DECIMAL_MARKS),
+    thousands=st.sampled_from([*THOUSANDS_MARKS, "\u202f", "’", ""]),
+)
+def test_numbers_of_a_chosen_format_come_back_equal(value: Decimal, decimal: str, thousands: str):
+    if decimal == thousands:
+        return
+    text = f"{value:,.3f}".replace(",", "T").replace(".", decimal).replace("T", thousands)
+    chosen = {"\u202f": " ", "’": "'", "": None}.get(thousands, thousands)
+    form = NumberFormat.of(DataSettings(decimal=decimal, thousands=chosen))
+    assert number(text, form) == float(value)
+
+
+@pytest.mark.parametrize(
+    ("decimal", "thousands", "text"),
+    [
+        (",", None, "1.5"),
+        (None, ",", "1,5"),
+        (None, ",", "1,0375"),
+        (",", ".", "1.03,5"),
+        (",", None, "a"),
+        (None, " ", "1 37"),
+    ],
+)
+def test_numbers_of_another_format_are_none(decimal: str | None, thousands: str | None, text: str):
+    assert number(text, NumberFormat.of(DataSettings(decimal=decimal, thousands=thousands))) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        ("1,037", ", or set `thousands=,` or `decimal=,`"),
+        ("1,037.5", ", or set `thousands=,`"),
+        ("1.037.000", ", or set `thousands=.`"),
+        ("1 037", ", or set `thousands` ' '"),
+        ("1’037", ", or set `thousands='`"),
+        ("3,5", ", or set `decimal=,`"),
+        ("$5", ""),
+        ("x", ""),
+    ],
+)
+def test_the_settings_that_read_a_number_are_named(text: str, settings: str):
+    assert suggest_settings(text) == settings

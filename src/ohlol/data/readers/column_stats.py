@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime
 from math import isfinite
 from typing import Any
 
-from ohlol.data.readers.number_formats import has_number_form
-from ohlol.data.readers.tables import Row, is_empty, number
+from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
+from ohlol.data.readers.tables import Row, Table, is_empty, number
 
 NUMERIC_SHARE = 0.5
 """A column of which more cells hold numbers is numeric, and a cell without a number is an error."""
@@ -85,9 +85,9 @@ class ColumnStats:
     dates: dict[str, Order] | None = None
     """For each reading that all filled cells allow, the order of the dates; empty where a cell holds no date."""
 
-    def add(self, cell: Any, row: Row) -> None:
+    def add(self, cell: Any, row: Row, form: NumberFormat = PLAIN) -> None:
         """Count the cell of a row."""
-        value = number(cell)
+        value = number(cell, form)
         if is_empty(cell):
             self.not_finite = self.not_finite or row
             return
@@ -153,18 +153,20 @@ class TableStats:
     columns: list[ColumnStats]
     sample: list[Row]
     """The first `SAMPLE_ROWS` rows."""
+    number_format: NumberFormat = PLAIN
     rows: int = 0
 
     @staticmethod
-    def of(file: str, names: tuple[str, ...], rows: Iterable[Row]) -> "TableStats":
-        """The statistics of all rows."""
-        stats = TableStats(file, names, [ColumnStats() for _ in names], [])
+    def of(table: Table, rows: Iterable[Row]) -> "TableStats":
+        """The statistics of some rows of a table."""
+        columns = [ColumnStats() for _ in table.names]
+        stats = TableStats(table.file, table.names, columns, [], table.number_format)
         for row in rows:
             stats.rows += 1
             if len(stats.sample) < SAMPLE_ROWS:
                 stats.sample.append(row)
             for cell, column in zip(row.cells, stats.columns, strict=False):
-                column.add(cell, row)
+                column.add(cell, row, stats.number_format)
         return stats
 
     def numeric(self) -> list[int]:

@@ -115,7 +115,7 @@ class ColumnsReader(Reader):
 
             return arrow_table(str(lines.path), lines.span)
         if kind == "json":
-            return json_table(lines)
+            return json_table(lines, settings)
         return csv_table(lines, settings) if kind == "csv" else None
 
     def _kind(self, lines: Lines, settings: DataSettings, with_targets: bool) -> str:
@@ -162,7 +162,7 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_ta
     first = table.first()
     if first is None:
         raise InputError(f"{table.file}: no rows below the header")
-    stats = TableStats.of(table.file, table.names, table.keep_rows() if keep else table.rows)
+    stats = TableStats.of(table, table.keep_rows() if keep else table.rows)
     chosen = [i for names in (settings.input, settings.target) if names for i in _find(table, names)]
     read = chosen or list(range(len(table.names)))
     task = settings.task or default_task(SERIES if set(read) <= set(stats.meant_numeric()) else CLASS)
@@ -216,7 +216,7 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
 
 def _check_start(table: Table, settings: DataSettings) -> None:
     """Refuse series of numbers, which its first rows show, as texts; raises InputError."""
-    stats = TableStats.of(table.file, table.names, table.start(SAMPLE_ROWS))
+    stats = TableStats.of(table, table.start(SAMPLE_ROWS))
     columns, targets = _find(table, settings.input or ""), _find(table, settings.target or "")
     if stats.rows and len(columns) == len(targets) == 1:
         doubts.check_long_format(stats, columns[0], targets[0], is_chosen=True)

@@ -13,7 +13,7 @@ from typing import Any
 from ohlol.data.lines import error_at, quote
 from ohlol.data.readers.column_names import list_names
 from ohlol.data.readers.column_stats import DATE_ORDERS, ColumnStats, TableStats, parse_date
-from ohlol.data.readers.number_formats import describe_number_form
+from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
 from ohlol.data.readers.tables import Row, finite_number, number
 from ohlol.utils.errors import InputError, InputWarning
 
@@ -65,10 +65,10 @@ def check_numbers(stats: TableStats, columns: Iterable[int]) -> None:
             raise error_at(
                 column.number_form.place,
                 f"column {name} holds {quote(cell)}, which is {describe_number_form(cell)}; write such numbers as 1037 "
-                "or 1037.5, or leave the column out with `input`",
+                f"or 1037.5{suggest_settings(cell)}, or leave the column out with `input`",
             )
         if not column.is_numeric and column.is_meant_numeric and column.not_finite is not None:
-            finite_number(column.not_finite, stats.names, index)
+            finite_number(column.not_finite, stats.names, index, stats.number_format)
 
 
 def find_counters(stats: TableStats) -> dict[int, str]:
@@ -179,7 +179,7 @@ def _begins_again(stats: TableStats, key: int, other: int) -> bool:
     if not stats.columns[other].integers:
         return False
     rows = stats.sample
-    numbers = [number(row.cells[other]) or 0.0 for row in rows]
+    numbers = [number(row.cells[other], stats.number_format) or 0.0 for row in rows]
     keys = [str(row.cells[key]) for row in rows]
     changes = [i for i in range(1, len(rows)) if keys[i] != keys[i - 1]]
     if len(changes) + 1 != len(set(keys)) or len(rows) < 3 * (len(changes) + 1):
@@ -258,7 +258,7 @@ def check_header(stats: TableStats, target: int | None) -> None:
     if first is None or stats.rows < COUNTED_ROWS - 1:
         return
     why = None
-    numbers = [value for cell in first.cells if (value := number(cell)) is not None]
+    numbers = [value for cell in first.cells if (value := number(cell, stats.number_format)) is not None]
     names = [str(cell).strip().lower() for cell in first.cells]
     if target is None and len(numbers) > 2 and all(b - a == 1 for a, b in pairwise(numbers)):
         why = f"its numbers count from {numbers[0]:.15g}"

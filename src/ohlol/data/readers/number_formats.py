@@ -1,7 +1,10 @@
 """Numbers in a form that is not read: with a thousands separator, a decimal comma, a currency or another unit."""
 
 import re
+from dataclasses import dataclass
 from typing import Any
+
+from ohlol.config import DataSettings
 
 GROUPS = " \u00a0\u2009\u202f'’_"
 """Thousands separators that are no decimal point."""
@@ -15,6 +18,41 @@ GROUPED = re.compile(rf"\d{{1,3}}([.,{GROUPS}])\d{{3}}(?:\1\d{{3}})*(?:(?!\1)[.,
 DECIMAL = re.compile(r"\d+(?:[.,]\d+)?", re.ASCII)
 NOT_UNITS = {"am", "pm", "st", "nd", "rd", "th", "s"}
 """Letters beside digits that make a time, an ordinal or a decade."""
+
+
+SPACES = " \u00a0\u2009\u202f"
+
+
+@dataclass(frozen=True)
+class NumberFormat:
+    """How the numbers of a text file are written."""
+
+    decimal: str = "."
+    thousands: str = ""
+
+    @staticmethod
+    def of(settings: DataSettings) -> "NumberFormat":
+        """The format that settings choose."""
+        return NumberFormat(settings.decimal or ".", settings.thousands or "")
+
+    def plain(self, text: str) -> str | None:
+        """A number as Python writes it; None where the text is none of this format.
+
+        >>> NumberFormat(",", ".").plain("1.037,5"), NumberFormat(",").plain("1.5")
+        ('1037.5', None)
+        """
+        if self == PLAIN:
+            return text
+        marks = {" ": SPACES, "'": "'’"}.get(self.thousands, self.thousands)
+        grouped = rf"\d{{1,3}}(?:[{marks}]\d{{3}})+|" if marks else ""
+        number = rf"\s*[-+]?(?:{grouped}\d+)(?:{re.escape(self.decimal)}\d*)?(?:[eE][-+]?\d+)?\s*"
+        if re.fullmatch(number, text, re.ASCII) is None:
+            return None
+        return "".join(char for char in text if char not in marks).replace(self.decimal, ".")
+
+
+PLAIN = NumberFormat()
+"""The format of Python."""
 
 
 def has_number_form(cell: Any) -> bool:
@@ -60,3 +98,24 @@ def describe_number_form(cell: str) -> str:
     if grouped[1] == "," and digits.count(",") == 1 and "." not in digits:
         return f"{plain} (a thousands separator) or {digits.replace(',', '.')} (a decimal comma)"
     return f"{plain} ({'a decimal comma' if '.' in grouped[1] and ',' in digits else 'a thousands separator'})"
+
+
+def suggest_settings(cell: str) -> str:
+    """The settings that read a number in another form, as a message ends; empty where none does.
+
+    >>> suggest_settings("1.037,5")
+    ', or set `decimal=,` and `thousands=.`'
+    """
+    match = _match(cell)
+    if match is None or match["before"] or match["after"] or match["open"]:
+        return ""
+    digits = match["digits"]
+    grouped = GROUPED.fullmatch(digits)
+    if grouped is None:
+        return ", or set `decimal=,`" if "," in digits else ""
+    mark = " " if grouped[1] in SPACES else "'" if grouped[1] in "'’" else grouped[1]
+    thousands = "`thousands` ' '" if mark == " " else f"`thousands={mark}`"
+    if mark == "." and "," in digits:
+        return f", or set `decimal=,` and {thousands}"
+    is_ambiguous = mark == "," and digits.count(",") == 1 and "." not in digits
+    return f", or set {thousands}" + " or `decimal=,`" * is_ambiguous

@@ -14,7 +14,7 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
 from ohlol.data.readers.column_names import split_names, split_row
 from ohlol.data.readers.json_lines import json_object
-from ohlol.data.readers.number_formats import has_number_form
+from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
@@ -41,6 +41,8 @@ class Table:
     header: bool
     """Whether the names are in the file; otherwise they are numbers."""
     rows: Iterator[Row]
+    number_format: NumberFormat = PLAIN
+    """How its numbers are written."""
 
     def keep_rows(self) -> list[Row]:
         """All rows; they stay in the table."""
@@ -77,7 +79,7 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
         header = _has_header(start, settings)
     names = tuple(nfc(cell) for cell in start[0].cells) if header else tuple(str(n) for n in range(1, width + 1))
     rows = chain(start[header:], rows) if head is lines else _csv_rows(lines, delimiter)
-    return Table(lines.file, names, header, _check_widths(rows, width))
+    return Table(lines.file, names, header, _check_widths(rows, width), NumberFormat.of(settings))
 
 
 def delimiter_of(lines: Lines) -> str:
@@ -192,15 +194,16 @@ def _has_header(start: list[Row], settings: DataSettings) -> bool:
     chosen = [name for names in (settings.input, settings.target) if names for name in split_names(names)]
     if chosen:
         return not all(parse_digits(name) is not None for name in chosen)
-    is_text = [not _is_number(cell) for cell in start[0].cells]
+    form = NumberFormat.of(settings)
+    is_text = [not _is_number(cell, form) for cell in start[0].cells]
     if len(start) == 1:
         return all(is_text)
-    is_text_below = [not _is_number(cell) for cell in start[1].cells]
+    is_text_below = [not _is_number(cell, form) for cell in start[1].cells]
     return any(above and not below for above, below in zip(is_text, is_text_below, strict=False))
 
 
-def _is_number(cell: Any) -> bool:
-    return number(cell) is not None or has_number_form(cell)
+def _is_number(cell: Any, form: NumberFormat) -> bool:
+    return number(cell, form) is not None or has_number_form(cell)
 
 
 def _check_widths(rows: Iterable[Row], width: int) -> Iterator[Row]:
@@ -210,7 +213,7 @@ def _check_widths(rows: Iterable[Row], width: int) -> Iterator[Row]:
         yield row
 
 
-def json_table(lines: Lines) -> Table:
+def json_table(lines: Lines, settings: DataSettings) -> Table:
     """The table of a file of JSON objects; its columns are the keys of the first object.
 
     Raises:
@@ -222,15 +225,18 @@ def json_table(lines: Lines) -> Table:
     names = tuple(json_object(first))
     objects = ((json_object(line), line.place) for line in lines if line.text.strip())
     rows = (Row([entry.get(name) for name in names], place) for entry, place in objects)
-    return Table(lines.file, names, True, rows)
+    return Table(lines.file, names, True, rows, NumberFormat.of(settings))
 
 
-def number(cell: Any) -> float | None:
+def number(cell: Any, form: NumberFormat = PLAIN) -> float | None:
     """The number in a cell, which may be NaN or infinite; None where there is none."""
     if isinstance(cell, bool) or not isinstance(cell, (str, int, float, Decimal)):
         return None
-    if isinstance(cell, str) and "_" in cell:
-        return None
+    if isinstance(cell, str):
+        plain = form.plain(cell)
+        if plain is None or "_" in plain:
+            return None
+        cell = plain
     try:
         return float(cell)
     except (ValueError, OverflowError):
@@ -242,14 +248,14 @@ def is_empty(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def finite_number(row: Row, names: tuple[str, ...], column: int) -> float:
+def finite_number(row: Row, names: tuple[str, ...], column: int, form: NumberFormat = PLAIN) -> float:
     """The number in a cell of a row.
 
     Raises:
         InputError: it holds none, or NaN or infinity.
     """
     cell = row.cells[column]
-    value = number(cell)
+    value = number(cell, form)
     if value is not None and isfinite(value):
         return value
     problem = "is empty" if is_empty(cell) else f"is {quote(cell)}, which is not a finite number"
