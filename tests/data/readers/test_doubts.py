@@ -386,3 +386,14 @@ def test_a_chosen_number_format_is_read(
 )
 def test_a_number_format_that_does_not_exist(write: Write, decimal: str | None, thousands: str | None, message: str):
     assert read_error(write("a.csv", "y\n1\n2\n"), DataSettings(decimal=decimal, thousands=thousands)) == message
+
+
+def test_many_different_texts_do_not_repeat(write: Write):
+    count = 10_000
+    names = [f"text {n}" for n in range(count)]
+    numbers = [n * 7919 % 10_007 for n in range(count)]
+    path = write("a.csv", series("name,y", names, numbers))
+    assert read(path, FORECAST).columns == ("y",)
+    swapped = DataSettings(input="label", target="name")
+    path = write("b.csv", series("name,label", names, ["ab"[n % 2] for n in range(count)]))
+    assert read_error(path, swapped).startswith("b.csv: the target 'name' has 4096 values in 4096 rows")

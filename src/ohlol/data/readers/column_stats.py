@@ -122,6 +122,11 @@ class ColumnStats:
                 self.dates[reading].add(value, cell, row)
 
     @property
+    def counted(self) -> int:
+        """Cells whose value is among `values`; fewer than are filled where the column has more different values."""
+        return sum(self.values.values())
+
+    @property
     def numeric_share(self) -> float:
         """The share of the filled cells that hold numbers."""
         return self.numbers / self.filled if self.filled else 0.0

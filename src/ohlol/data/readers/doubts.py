@@ -120,7 +120,7 @@ def check_series(stats: TableStats) -> None:
         return
     index, why = found
     column = stats.columns[index]
-    count = f"{len(column.values)}{' or more' * (sum(column.values.values()) < column.filled)}"
+    count = f"{len(column.values)}{' or more' * (column.counted < column.filled)}"
     raise InputError(
         f"{stats.file}: the rows are of several series: column {quote(stats.names[index])} has {count} values that "
         f"repeat ({list_names(tuple(list(column.values)[:3]))}){why}; write one file for each series, or read all "
@@ -152,7 +152,8 @@ def _find_series(stats: TableStats) -> tuple[int, str] | None:
 def _repeats(column: ColumnStats, rows: int) -> bool:
     """Whether a column has at least two values, which occur twice or more on average."""
     is_key = not column.is_numeric or column.integers
-    return is_key and column.filled == rows and 2 <= len(column.values) <= rows / 2 and column.date_order is None
+    repeats = 2 <= len(column.values) <= column.counted / 2
+    return is_key and column.filled == rows and repeats and column.date_order is None
 
 
 def _blocks(stats: TableStats, key: int) -> list[list[Row]]:
@@ -275,16 +276,16 @@ def check_classes(stats: TableStats, source: int | None, target: int) -> None:
     distinct = len(column.values)
     settle = "if they are classes, say so with `task` classify"
     if column.filled >= FEW_ROWS and column.is_meant_numeric:
-        if distinct > FEW_CLASSES or distinct > column.filled / 2:
-            at_least = "at least " * (sum(column.values.values()) < column.filled)
+        if distinct > FEW_CLASSES or distinct > column.counted / 2:
+            at_least = "at least " * (column.counted < column.filled)
             raise InputError(
                 f"{stats.file}: the target {name} holds {at_least}{distinct} different numbers, such as "
                 f"{list_names(tuple(list(column.values)[:3]))}, more than the {FEW_CLASSES} that classes mostly have; "
                 f"predicting a quantity from a text is not supported: write ranges, such as low and high; {settle}"
             )
-    elif column.filled >= FEW_ROWS and distinct > max(FEW_CLASSES, column.filled / 2):
+    elif column.filled >= FEW_ROWS and distinct > max(FEW_CLASSES, column.counted / 2):
         raise InputError(
-            f"{stats.file}: the target {name} has {distinct} values in {column.filled} rows, such as "
+            f"{stats.file}: the target {name} has {distinct} values in {column.counted} rows, such as "
             f"{list_names(tuple(list(column.values)[:2]))}; classes repeat: choose another `target`; {settle}"
         )
     if source is not None and stats.columns[source].is_meant_numeric:
