@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -82,7 +83,7 @@ def test_a_missing_value_is_refused_where_it_is(write: Write, marker: str):
         ("", range(12), "goes from 0 to 11 in steps of 1"),
         ("Unnamed: 0", [7, 3, 9, 1, 8, 2, 11, 5, 4, 6, 10, 0], "has no name, as the index of a data frame"),
         ("time", range(1577836800, 1577836800 + 12 * 86400, 86400), "goes from 1577836800 to 1578787200 in steps"),
-        ("ts", [1577836800 + 40 * n * n for n in range(12)], "holds increasing integers such as Unix time"),
+        ("ts", [1577836800 + 40 * n * n for n in range(12)], "holds integers such as Unix time"),
         ("id", [n * n for n in range(12)], "holds increasing integers"),
         ("when", [20200127 + n for n in range(5)] + [20200201 + n for n in range(7)], "holds increasing integers"),
         ("year", [1949] * 12, "is a part of the date, from 1949 to 1949"),
@@ -397,3 +398,31 @@ def test_many_different_texts_do_not_repeat(write: Write):
     swapped = DataSettings(input="label", target="name")
     path = write("b.csv", series("name,label", names, ["ab"[n % 2] for n in range(count)]))
     assert read_error(path, swapped).startswith("b.csv: the target 'name' has 4096 values in 4096 rows")
+
+
+UNIX = 1577836800
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_unix_time_out_of_order_is_refused(write: Write, unit: int):
+    times = [(UNIX + 3600 * n) * unit for n in (0, 1, 2, 4, 3, 5, 6, 7, 8, 9, 10, 11)]
+    path = write("a.csv", series("ts,y", times, WAVE))
+    for settings in (None, DataSettings(target="y")):
+        assert read_error(path, settings).startswith(f"a.csv:6: column 'ts' runs backward: '{times[4]}' is before")
+    hours = [(UNIX + 3600 * n) * unit for n in range(11)] + [(UNIX + 3600 * 20) * unit]
+    path = write("b.csv", series("ts,y", hours, WAVE))
+    with pytest.warns(InputWarning, match="has a gap of 10:00:00 from .* where the usual step is 1:00:00"):
+        assert read(path, DataSettings(target="y")).columns == ("y",)
+    assert "column 'ts' holds integers such as Unix time" in error_with_warning(path)
+
+
+def error_with_warning(path: Path) -> str:
+    with pytest.warns(InputWarning):
+        return read_error(path)
+
+
+def test_series_in_the_order_of_unix_time_are_not_one(write: Write):
+    rows = [(UNIX + 60 * n, ship, WAVE[n], WAVE[-n]) for n in range(12) for ship in (211, 305, 407)]
+    path = write("a.csv", table(*rows, header="time,ship,lat,lon"))
+    message = read_error(path, DataSettings(target="lat"))
+    assert message.startswith("a.csv: the rows are of several series: column 'ship' has 3 values that repeat")

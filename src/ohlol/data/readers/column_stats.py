@@ -18,6 +18,10 @@ SAMPLE_ROWS = 1 << 12
 """Rows from the start of a table that are kept, to compare columns with each other."""
 DISTINCT = 1 << 12
 """Different values of a column that are counted."""
+UNIX_NAMES = {"date", "datetime", "ds", "epoch", "t", "time", "timestamp", "ts", "unix", "unixtime", "unix_time"}
+"""Names of columns that may hold Unix time."""
+UNIX_FIRST, UNIX_LAST = 3e8, 4.2e9
+"""The seconds of Unix time from 1979 to 2103."""
 DATE = re.compile(
     r"(\d{1,4})([-/.])(\d{1,4})(?:\2(\d{1,4}))?(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?", re.ASCII
 )
@@ -183,8 +187,28 @@ class TableStats:
         return [i for i, column in enumerate(self.columns) if column.is_numeric or column.is_meant_numeric]
 
     def time_column(self) -> int | None:
-        """The first column of dates."""
-        return next((i for i, column in enumerate(self.columns) if column.date_order is not None), None)
+        """The first column of dates or of Unix time."""
+        return next((i for i in range(len(self.columns)) if self.time_order(i) is not None), None)
+
+    def time_order(self, index: int) -> Order | None:
+        """The order of a column of dates or of Unix time; None for another column."""
+        column = self.columns[index]
+        return column.order if self.unix_unit(index) else column.date_order
+
+    def unix_unit(self, index: int) -> float:
+        """The seconds of the unit of a column of Unix time: 1, or 0.001 for milliseconds; 0 for another column."""
+        column = self.columns[index]
+        if not (column.is_numeric and column.integers and self.names[index].strip().lower() in UNIX_NAMES):
+            return 0.0
+        return next((u for u in (1.0, 1e-3) if UNIX_FIRST <= column.low * u <= column.high * u <= UNIX_LAST), 0.0)
+
+    def moments(self, index: int, rows: Iterable[Row]) -> list[float]:
+        """The times in a column of dates or of Unix time, in a reading in which they run backward least."""
+        column = self.columns[index]
+        if self.unix_unit(index):
+            return [number(row.cells[index], self.number_format) or 0.0 for row in rows]
+        reading = min(column.dates or {}, key=lambda name: (column.dates or {})[name].backward_steps)
+        return [parse_date(row.cells[index], reading) or 0.0 for row in rows]
 
 
 def parse_date(cell: Any, reading: str) -> float | None:

@@ -12,15 +12,13 @@ from typing import Any
 
 from ohlol.data.lines import error_at, quote
 from ohlol.data.readers.column_names import list_names
-from ohlol.data.readers.column_stats import DATE_ORDERS, ColumnStats, TableStats, parse_date
+from ohlol.data.readers.column_stats import UNIX_FIRST, ColumnStats, TableStats
 from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
 from ohlol.data.readers.tables import Row, finite_number, number
 from ohlol.utils.errors import InputError, InputWarning
 
 COUNTED_ROWS = 4
 """Rows from which on a column with a constant step counts them; in fewer rows it may be chance."""
-EPOCH_SECONDS = 3e8
-"""Increasing integers from this on, of the year 1979, are the seconds or milliseconds of Unix time."""
 TIME_NAMES = {"", "date", "datetime", "epoch", "id", "idx", "index", "row", "t", "time", "timestamp", "unnamed: 0"}
 """Names of columns whose increasing integers number or date the rows."""
 CALENDAR = {
@@ -82,8 +80,8 @@ def find_counters(stats: TableStats) -> dict[int, str]:
         calendar = CALENDAR.get(name)
         if len(order.steps) == 1 and 0 not in order.steps:
             counters[index] = f"goes from {low:.15g} to {high:.15g} in steps of {abs(next(iter(order.steps))):.15g}"
-        elif column.integers and order.increases and low >= EPOCH_SECONDS:
-            counters[index] = "holds increasing integers such as Unix time"
+        elif stats.unix_unit(index) or (column.integers and order.increases and low >= UNIX_FIRST):
+            counters[index] = "holds integers such as Unix time"
         elif column.integers and order.increases and (name in TIME_NAMES or _is_day(low, high)):
             counters[index] = "holds increasing integers"
         elif column.integers and calendar is not None and calendar[0] <= low <= high <= calendar[1]:
@@ -108,8 +106,8 @@ def check_counters(stats: TableStats, counters: dict[int, str]) -> None:
     others = [stats.names[i] for i in stats.numeric() if i not in counters]
     name = others[0] if others else stats.names[stats.numeric()[-1]]
     raise InputError(
-        f"{stats.file}: column {quote(stats.names[index])} {why}, so it counts the rows, and it would be forecast with "
-        f"the others; choose what to forecast with `target`, such as {quote(name)}"
+        f"{stats.file}: column {quote(stats.names[index])} {why}, so it counts or dates the rows, and would be "
+        f"forecast with the others; choose what to forecast with `target`, such as {quote(name)}"
     )
 
 
@@ -131,7 +129,7 @@ def check_series(stats: TableStats) -> None:
 def _find_series(stats: TableStats) -> tuple[int, str] | None:
     """The column that names the series of each row, and what shows it."""
     time = stats.time_column()
-    date_order = None if time is None else stats.columns[time].date_order
+    date_order = None if time is None else stats.time_order(time)
     in_order = date_order is not None and date_order.increases
     keys = [i for i, column in enumerate(stats.columns) if i != time and _repeats(column, stats.rows)]
     for index in keys if not in_order else ():
@@ -166,13 +164,7 @@ def _blocks(stats: TableStats, key: int) -> list[list[Row]]:
 
 def _orders_each(stats: TableStats, key: int, time: int) -> bool:
     """Whether the dates increase among the rows of each value of a column."""
-    readings = [reading for reading in ("ISO", *DATE_ORDERS) if reading in (stats.columns[time].dates or {})]
-    groups = _blocks(stats, key)
-    for reading in readings:
-        moments = [[parse_date(row.cells[time], reading) or 0.0 for row in group] for group in groups]
-        if all(a < b for group in moments for a, b in pairwise(group)):
-            return True
-    return False
+    return all(a < b for group in _blocks(stats, key) for a, b in pairwise(stats.moments(time, group)))
 
 
 def _begins_again(stats: TableStats, key: int, other: int) -> bool:
@@ -195,7 +187,7 @@ def check_dates(stats: TableStats) -> None:
     time = stats.time_column()
     if time is None:
         return
-    order, name = stats.columns[time].date_order, quote(stats.names[time])
+    order, name = stats.time_order(time), quote(stats.names[time])
     assert order is not None
     settle = "or read the rows as they stand with `task` forecast, `input` and `target`"
     if order.backward is not None:
@@ -219,7 +211,7 @@ def _has_time_of_day(stats: TableStats) -> bool:
 
 
 def _warn_of_gap(stats: TableStats, time: int) -> None:
-    order = stats.columns[time].date_order
+    order, unit = stats.time_order(time), stats.unix_unit(time) or 1.0
     if order is None or order.count < DATED_ROWS:
         return
     total = order.count - 1
@@ -233,8 +225,8 @@ def _warn_of_gap(stats: TableStats, time: int) -> None:
     count = sum(order.steps[step][0] for step in gaps)
     warnings.warn(
         f"{row.place.file}:{row.place.line}: column {quote(stats.names[time])} has a gap of "
-        f"{_span(max(gaps))} from {quote(before)} to {quote(cell)}, where the usual step is {_span(usual)}"
-        f"{f' (gaps: {count})' * (count > 1)}; the rows are read as if they followed each other",
+        f"{_span(max(gaps) * unit)} from {quote(before)} to {quote(cell)}, where the usual step is "
+        f"{_span(usual * unit)}{f' (gaps: {count})' * (count > 1)}; the rows are read as if they followed each other",
         InputWarning,
         2,
     )

@@ -41,7 +41,7 @@ class NumberFormat:
         >>> NumberFormat(",", ".").plain("1.037,5"), NumberFormat(",").plain("1.5")
         ('1037.5', None)
         """
-        if self == PLAIN:
+        if self.decimal == "." and not self.thousands:
             return text
         marks = {" ": SPACES, "'": "'’"}.get(self.thousands, self.thousands)
         grouped = rf"\d{{1,3}}(?:[{marks}]\d{{3}})+|" if marks else ""
