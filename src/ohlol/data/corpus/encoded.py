@@ -112,7 +112,7 @@ def write(
                 writer.add(data)
                 shards.append(writer.close())
         write_json(new / store.VOCAB, codec.to_json())
-        manifest = Manifest(codec.task, asdict(settings), tuple(shards), tuple(sources), data_sha256=data_sha256)
+        manifest = Manifest(codec.task, settings.to_json(), tuple(shards), tuple(sources), data_sha256=data_sha256)
         store.write_manifest(new, manifest)
         new.replace(folder)
         flush_directory(folder.parent)
