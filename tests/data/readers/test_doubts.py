@@ -89,6 +89,7 @@ def test_a_missing_value_is_refused_where_it_is(write: Write, marker: str):
         ("year", [1949] * 12, "is a part of the date, from 1949 to 1949"),
         ("depth", [0.5 * n for n in range(12)], "goes from 0 to 5.5 in steps of 0.5"),
         ("left", range(12, 0, -1), "goes from 1 to 12 in steps of 1"),
+        ("x", [f"{n / 10}" for n in range(12)], "goes from 0 to 1.1 in steps of 0.1"),
     ],
 )
 def test_a_column_that_counts_rows_is_not_forecast(write: Write, name: str, cells: object, why: str):
@@ -130,7 +131,8 @@ STORES = [(store, day, y) for store in ("Aa", "Bb", "Cc") for day, y in zip(days
 def test_several_series_are_not_read_as_one(write: Write, content: str, why: str):
     path = write("a.csv", content)
     message = read_error(path, FORECAST)
-    assert message.startswith("a.csv: the rows are of several series: column ")
+    assert message.startswith(("a.csv: the rows are of several series: column ", "a.csv: the rows may be of several"))
+    assert ("may be" in message) == (content.startswith("store,y"))
     assert why in message
     y = "value" if "value" in content else "y"
     assert len(read(path, DataSettings(task="forecast", input=y, target=y)).inputs) == 1
@@ -426,3 +428,24 @@ def test_series_in_the_order_of_unix_time_are_not_one(write: Write):
     path = write("a.csv", table(*rows, header="time,ship,lat,lon"))
     message = read_error(path, DataSettings(target="lat"))
     assert message.startswith("a.csv: the rows are of several series: column 'ship' has 3 values that repeat")
+
+
+def test_years_and_months_are_no_series(write: Write):
+    rows = [(1949 + n // 12, n % 12 + 1, WAVE[n % 11]) for n in range(48)]
+    path = write("a.csv", table(*rows, header="year,month,passengers"))
+    assert read_error(path).startswith("a.csv: column 'year' is a part of the date, from 1949 to 1952")
+    assert read(path, DataSettings(target="passengers")).columns == ("passengers",)
+
+
+def test_a_point_that_may_separate_thousands_is_a_question(write: Write):
+    cells = [f"{n}.{n * 37 % 1000:03}" for n in WAVE]
+    path = write("a.csv", series("date;price", days(12), cells, mark=";"))
+    message = read_error(path, FORECAST)
+    assert message.startswith("a.csv:2: column 'price' holds '3.111', which is 3111 or 3.111: semicolons separate")
+    assert message.endswith("set `thousands=.`, or `decimal=.` for a decimal point")
+    for chosen, first in ((DataSettings(task="forecast", decimal="."), 3.111), (GERMAN, 3111)):
+        assert float(read(path, chosen).inputs[0][0][0]) == first
+    assert read(write("b.csv", series("date,price", days(12), cells)), FORECAST).columns == ("price",)
+
+
+GERMAN = DataSettings(task="forecast", decimal=",", thousands=".")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from math import isfinite
+from math import isclose, isfinite
 from typing import Any
 
 from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
@@ -16,6 +16,8 @@ MISSING = {"-", "--", ".", "?", "#n/a", "missing", "n/a", "n.a.", "na", "nan", "
 """What files write, in any case, for a value that is missing."""
 SAMPLE_ROWS = 1 << 12
 """Rows from the start of a table that are kept, to compare columns with each other."""
+STEP_ROUNDING = 1e-6
+"""Relative difference of steps, such as those from 0.1 to 0.2 to 0.3, that rounding explains."""
 DISTINCT = 1 << 12
 """Different values of a column that are counted."""
 UNIX_NAMES = {"date", "datetime", "ds", "epoch", "t", "time", "timestamp", "ts", "unix", "unixtime", "unix_time"}
@@ -42,12 +44,15 @@ class Order:
     steps: dict[float, tuple[int, Row, Any, Any]] = field(default_factory=dict[float, "tuple[int, Row, Any, Any]"])
     """How often each distance from one row to the next occurs, and the row and the cells where it occurs first."""
     count: int = 0
+    smallest_step: float = float("inf")
+    largest_step: float = float("-inf")
 
     def add(self, value: float, cell: Any, row: Row) -> None:
         """Add the value of the next row."""
         self.count += 1
         if self.last is not None:
             step = value - self.last[0]
+            self.smallest_step, self.largest_step = min(self.smallest_step, step), max(self.largest_step, step)
             self.backward_steps += step < 0
             if step < 0 and self.backward is None:
                 self.backward = row, cell, self.last[1]
@@ -57,6 +62,12 @@ class Order:
                 times, first_row, here, before = self.steps.get(step, (0, row, cell, self.last[1]))
                 self.steps[step] = times + 1, first_row, here, before
         self.last = value, cell, row
+
+    @property
+    def has_constant_step(self) -> bool:
+        """Whether all values have the same distance from the one before, which is not 0, up to rounding."""
+        low, high = self.smallest_step, self.largest_step
+        return low * high > 0 and isclose(low, high, rel_tol=STEP_ROUNDING)
 
     @property
     def increases(self) -> bool:
@@ -163,13 +174,17 @@ class TableStats:
     sample: list[Row]
     """The first `SAMPLE_ROWS` rows."""
     number_format: NumberFormat = PLAIN
+    number_format_is_chosen: bool = False
+    delimiter: str = ""
+    """Of a CSV file."""
     rows: int = 0
 
     @staticmethod
     def of(table: Table, rows: Iterable[Row]) -> "TableStats":
         """The statistics of some rows of a table."""
         columns = [ColumnStats() for _ in table.names]
-        stats = TableStats(table.file, table.names, columns, [], table.number_format)
+        form, chosen = table.number_format, table.number_format_is_chosen
+        stats = TableStats(table.file, table.names, columns, [], form, chosen, table.delimiter)
         for row in rows:
             stats.rows += 1
             if len(stats.sample) < SAMPLE_ROWS:

@@ -179,6 +179,7 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
     targets = _find(table, settings.target) if settings.target else []
     doubts.check_numbers(stats, _find(table, settings.input) if settings.input else stats.meant_numeric())
     numeric = stats.numeric()
+    doubts.check_thousands(stats, _find(table, settings.input) if settings.input else numeric)
     if not settings.input and not numeric:
         names = list_names(table.names)
         raise InputError(f"{table.file}: no column of numbers to forecast; there are {names}")

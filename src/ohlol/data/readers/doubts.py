@@ -4,6 +4,7 @@ Each check looks at the statistics of a table. It raises one InputError that say
 it, or warns where going on is safe. Choosing the task, the input and the target reads the rows as they are.
 """
 
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -21,6 +22,7 @@ COUNTED_ROWS = 4
 """Rows from which on a column with a constant step counts them; in fewer rows it may be chance."""
 TIME_NAMES = {"", "date", "datetime", "epoch", "id", "idx", "index", "row", "t", "time", "timestamp", "unnamed: 0"}
 """Names of columns whose increasing integers number or date the rows."""
+POINT_BEFORE_THREE = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
 CALENDAR = {
     "year": (1000, 3000),
     "quarter": (1, 4),
@@ -69,6 +71,26 @@ def check_numbers(stats: TableStats, columns: Iterable[int]) -> None:
             finite_number(column.not_finite, stats.names, index, stats.number_format)
 
 
+def check_thousands(stats: TableStats, columns: Iterable[int]) -> None:
+    """Ask where a point may separate thousands: in a file of a semicolon, as where the comma is the decimal mark.
+
+    Raises:
+        InputError: every number of a column has a point before its last three digits.
+    """
+    if stats.delimiter != ";" or stats.rows < COUNTED_ROWS or stats.number_format_is_chosen:
+        return
+    for index in columns:
+        cells = [row.cells[index] for row in stats.sample]
+        if all(isinstance(cell, str) and POINT_BEFORE_THREE.fullmatch(cell.strip()) for cell in cells):
+            whole = cells[0].strip().replace(".", "")
+            raise error_at(
+                stats.sample[0].place,
+                f"column {quote(stats.names[index])} holds {quote(cells[0])}, which is {whole} or {cells[0].strip()}: "
+                "semicolons separate the columns, as where the point separates thousands; set `thousands=.`, or "
+                "`decimal=.` for a decimal point",
+            )
+
+
 def find_counters(stats: TableStats) -> dict[int, str]:
     """The columns of numbers that count or date the rows instead of holding data, and what shows it."""
     counters: dict[int, str] = {}
@@ -78,8 +100,8 @@ def find_counters(stats: TableStats) -> dict[int, str]:
         if column.numbers != stats.rows or order.count < COUNTED_ROWS:
             continue
         calendar = CALENDAR.get(name)
-        if len(order.steps) == 1 and 0 not in order.steps:
-            counters[index] = f"goes from {low:.15g} to {high:.15g} in steps of {abs(next(iter(order.steps))):.15g}"
+        if order.has_constant_step:
+            counters[index] = f"goes from {low:.15g} to {high:.15g} in steps of {(high - low) / (order.count - 1):.6g}"
         elif stats.unix_unit(index) or (column.integers and order.increases and low >= UNIX_FIRST):
             counters[index] = "holds integers such as Unix time"
         elif column.integers and order.increases and (name in TIME_NAMES or _is_day(low, high)):
@@ -119,10 +141,11 @@ def check_series(stats: TableStats) -> None:
     index, why = found
     column = stats.columns[index]
     count = f"{len(column.values)}{' or more' * (column.counted < column.filled)}"
+    some = list_names(tuple(list(column.values)[:3]))
     raise InputError(
-        f"{stats.file}: the rows are of several series: column {quote(stats.names[index])} has {count} values that "
-        f"repeat ({list_names(tuple(list(column.values)[:3]))}){why}; write one file for each series, or read all "
-        "rows as one series with `task` forecast, `input` and `target`"
+        f"{stats.file}: the rows {'are' if why else 'may be'} of several series: column {quote(stats.names[index])} "
+        f"has {count} values that repeat ({some}){why}; write one file for each series, or read all rows as one series "
+        "with `task` forecast, `input` and `target`"
     )
 
 
@@ -132,6 +155,7 @@ def _find_series(stats: TableStats) -> tuple[int, str] | None:
     date_order = None if time is None else stats.time_order(time)
     in_order = date_order is not None and date_order.increases
     keys = [i for i, column in enumerate(stats.columns) if i != time and _repeats(column, stats.rows)]
+    keys = [i for i in keys if stats.names[i].strip().lower() not in CALENDAR]
     for index in keys if not in_order else ():
         column = stats.columns[index]
         is_text = not column.is_numeric

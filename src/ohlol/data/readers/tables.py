@@ -43,6 +43,9 @@ class Table:
     rows: Iterator[Row]
     number_format: NumberFormat = PLAIN
     """How its numbers are written."""
+    number_format_is_chosen: bool = False
+    delimiter: str = ""
+    """Of a CSV file."""
 
     def keep_rows(self) -> list[Row]:
         """All rows; they stay in the table."""
@@ -79,7 +82,8 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
         header = _has_header(start, settings)
     names = tuple(nfc(cell) for cell in start[0].cells) if header else tuple(str(n) for n in range(1, width + 1))
     rows = chain(start[header:], rows) if head is lines else _csv_rows(lines, delimiter)
-    return Table(lines.file, names, header, _check_widths(rows, width), NumberFormat.of(settings))
+    form, chosen = NumberFormat.of(settings), settings.decimal is not None or settings.thousands is not None
+    return Table(lines.file, names, header, _check_widths(rows, width), form, chosen, delimiter)
 
 
 def delimiter_of(lines: Lines) -> str:
