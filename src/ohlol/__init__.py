@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ohlol.utils.version import __version__
 
 if TYPE_CHECKING:
+    from ohlol.data.sequences import interpret
     from ohlol.explain.equivalence import compare as prove
     from ohlol.explain.shapes import shapes
     from ohlol.explain.trace import trace
@@ -28,6 +29,7 @@ __all__ = [
     "accelerate",
     "check_shapes",
     "fit",
+    "interpret",
     "load",
     "prove",
     "shapes",
@@ -41,6 +43,7 @@ _MODULES = {
     "accelerate": "nn",
     "check_shapes": "nn.shape_errors",
     "fit": "training.fit",
+    "interpret": "data.sequences",
     "load": "inference.trained_model",
     "prove": "explain.equivalence",
     "shapes": "explain.shapes",

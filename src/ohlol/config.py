@@ -4,13 +4,16 @@ The options of the command line, the keywords of `ohlol.fit` and the run's `conf
 """
 
 from collections.abc import Iterable
-from dataclasses import Field, dataclass
+from dataclasses import Field, asdict, dataclass
 from typing import Any, cast, get_args
 
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
 LEVELS = ("char", "word")
+DECIMAL_MARKS = (".", ",")
+THOUSANDS_MARKS = (",", ".", " ", "'", "_")
+"""A space stands for any space, and ' for the typographic apostrophe too."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,15 @@ class DataSettings:
     """The target column, likewise."""
     header: bool | None = None
     """Whether the first row of a CSV file contains the names of its columns."""
+    decimal: str | None = None
+    """The decimal mark of numbers in a text file, one of `DECIMAL_MARKS`; None means the point."""
+    thousands: str | None = None
+    """The thousands separator of numbers in a text file, one of `THOUSANDS_MARKS`; None means that they have none."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings by name, as files hold them: without the marks of numbers where none is chosen."""
+        marks = ("decimal", "thousands")
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in marks}
 
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")

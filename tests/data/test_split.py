@@ -61,5 +61,9 @@ def test_series_keep_their_targets() -> None:
     train, dev = split_in_time(corpus, 0.2)
     assert dev is not None
     assert dev.targets is not None
-    assert dev.targets[0].tolist() == [[16.0], [18.0]]
+    assert dev.targets[0].tolist() == [
+        [14.0],
+        [16.0],
+        [18.0],
+    ]  # after the last training row
     assert train.inputs[0].tolist() == rows[:8].tolist()

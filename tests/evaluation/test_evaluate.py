@@ -2,16 +2,21 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from helpers import TINY, names_file, text_file, upper_pairs
+from helpers import TINY, conll_file, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.data import sequences
+from ohlol.data.corpus.encode import encode
 from ohlol.evaluation.evaluate import batches_in_order, measure_saturation, prediction_indices
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.models.inputs import PackedInputs
+from ohlol.tasks.label import StepLabelMetrics
+from ohlol.utils.errors import InputWarning
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +90,78 @@ def test_prediction_indices_select_the_steps_of_each_sequence(letters: TrainedMo
     assert batch.rows.tolist() == [0, 2, 1]
     assert [steps.tolist() for steps in prediction_indices(batch, per_sequence=False)] == [[0, 3, 5], [1, 4], [2]]
     assert [steps.tolist() for steps in prediction_indices(batch, per_sequence=True)] == [[0], [1], [2]]
+
+
+@pytest.mark.parametrize("model", [{}, {"cell": "lstm"}, {"cell": "rnn", "loop": True}])
+@pytest.mark.parametrize("chunk", [7, 1 << 14])
+def test_held_out_rows_are_measured_with_the_history_read_first(
+    tmp_path: Path, model: dict[str, Any], chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ohlol.evaluation.evaluate.HISTORY_STEPS", chunk)
+    lengths = (30, 120, 61)
+    files = [str(sine_file(tmp_path / f"{rows}.csv", rows, period=rows / 4)) for rows in lengths]
+    run = ohlol.fit(files, dev_fraction=0.2, task="forecast", out=tmp_path / "run", **{**TINY, "cell": "gru"} | model)
+    squared = np.zeros(2)
+    for file, rows in zip(files, lengths, strict=True):
+        whole = run.codec.encode(sequences.read(file, run.config.data))
+        held_out = round(0.2 * rows)
+        packed = PackedInputs.of(batches_in_order(run.codec, whole)[0], torch.device("cpu"))
+        with torch.no_grad():
+            predicted = run.network(packed, None)[0][-held_out:].numpy()
+        assert run.codec.target_scale is not None
+        assert whole.targets is not None
+        errors = run.codec.target_scale.undo(predicted) - run.codec.target_scale.undo(
+            np.asarray(whole.targets)[-held_out:]
+        )
+        squared += (errors**2).sum(axis=0)
+    expected = np.sqrt(squared / sum(round(0.2 * rows) for rows in lengths)).mean()
+    assert run.config.metrics["rmse"] == pytest.approx(expected, rel=1e-4)
+    encode(files, tmp_path / "corpus", run.config.data, dev_fraction=0.2, jobs=1)
+    again = ohlol.fit(tmp_path / "corpus", **{**TINY, "cell": "gru"} | model)
+    assert again.config.metrics == pytest.approx(run.config.metrics)
+    assert run.evaluate(tmp_path / "corpus").metrics() == pytest.approx(run.config.metrics)
+
+
+def test_labels_that_training_did_not_see_count_as_wrong(letters: TrainedModel, tmp_path: Path) -> None:
+    (tmp_path / "seen.tsv").write_text("abc\tABC\nba\tBA\n", encoding="utf-8")
+    (tmp_path / "unseen.tsv").write_text("abc\tAZC\nba\tBA\n", encoding="utf-8")
+    seen = letters.evaluate(tmp_path / "seen.tsv")
+    with pytest.warns(InputWarning, match="1 of 5 labels were not seen in training, .* counts as wrong: 'Z'"):
+        accumulator = letters.evaluate(tmp_path / "unseen.tsv")
+    predicted = letters.predict("abc").labels
+    correct = seen.metrics()["accuracy"] * 5 - (predicted[1] == "B")
+    assert accumulator.metrics()["accuracy"] == pytest.approx(correct / 5)
+    assert (accumulator.unseen, accumulator.predictions) == (1, 5)
+    assert accumulator.confusion is not None
+    assert accumulator.confusion.sum() == 4
+    best = dict(letters.predict("abc", n_best=99).best[1])
+    assert accumulator.loss == pytest.approx(seen.loss + math.log(best["B"]), rel=1e-4)
+    assert accumulator.mean_loss == pytest.approx(accumulator.loss / 4)
+
+
+@pytest.mark.parametrize("labels", [255, 256, 257])
+def test_a_dev_file_with_unseen_labels_is_read_again_from_the_run(tmp_path: Path, labels: int) -> None:
+    rows = [f"text {n},class {n:03}" for n in range(labels)]
+    (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]), encoding="utf-8")
+    (tmp_path / "dev.csv").write_text("\n".join(["text,label", *rows[:9], "text,new", "b,other"]), encoding="utf-8")
+    settings = {"task": "classify", "input": "text", "target": "label", **TINY}
+    with pytest.warns(InputWarning, match="2 of 11 labels were not seen in training, .*: 'new', 'other'"):
+        model = ohlol.fit(tmp_path / "a.csv", dev=tmp_path / "dev.csv", out=tmp_path / "run", **settings)
+    with pytest.warns(InputWarning):
+        assert model.evaluate(tmp_path / "dev.csv").metrics() == pytest.approx(model.config.metrics)
+    again = ohlol.fit(out=tmp_path / "run", resume=True)
+    assert again.config.metrics == model.config.metrics
+
+
+def test_spans_of_unseen_labels_are_missed(tmp_path: Path) -> None:
+    names = ohlol.fit(conll_file(tmp_path / "a.conll"), **TINY)
+    text = (tmp_path / "a.conll").read_text(encoding="utf-8")
+    metrics = names.evaluate(tmp_path / "a.conll")
+    (tmp_path / "b.conll").write_text(text.replace("Ada\tB-PER", "Ada\tB-NEW"), encoding="utf-8")
+    with pytest.warns(InputWarning):
+        unseen = names.evaluate(tmp_path / "b.conll")
+    assert isinstance(metrics, StepLabelMetrics)
+    assert isinstance(unseen, StepLabelMetrics)
+    assert unseen.target_spans == metrics.target_spans
+    assert unseen.correct_spans <= metrics.correct_spans
+    assert unseen.unseen == text.count("Ada\tB-PER")

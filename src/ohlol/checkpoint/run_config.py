@@ -42,7 +42,7 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, with the version of the format first."""
-        return {"format": FORMAT, "ohlol": __version__, **asdict(self)}
+        return {"format": FORMAT, "ohlol": __version__, **asdict(self), "data": self.data.to_json()}
 
     @staticmethod
     def from_json(data: Any) -> "RunConfig":

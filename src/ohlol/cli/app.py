@@ -67,6 +67,12 @@ Header = Annotated[
     typer.Option("--header/--no-header", help="Whether the first row of a CSV is a header.", rich_help_panel=DATA),
 ]
 
+Decimal = Annotated[str | None, typer.Option(help="Decimal mark of numbers: . or the comma.", rich_help_panel=DATA)]
+Thousands = Annotated[
+    str | None,
+    typer.Option(help="Thousands separator of numbers: , . ' _ or a space; by default none.", rich_help_panel=DATA),
+]
+
 
 def console() -> Any:
     """Standard output as rich writes to it: brackets in data are not markup, and control characters are escaped."""

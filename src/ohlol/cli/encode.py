@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import EXCHANGE, Format, Header, Input, Level, Target, Task, app
+from ohlol.cli.app import EXCHANGE, Decimal, Format, Header, Input, Level, Target, Task, Thousands, app
 from ohlol.config import DataSettings
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
@@ -40,6 +40,8 @@ def encode(
     input: Input = None,
     target: Target = None,
     header: Header = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
 ) -> None:
     """Encode files once, also larger than memory, so that training maps them; an interrupted run is continued."""
     settings: dict[str, Any] = {
@@ -49,6 +51,8 @@ def encode(
         "input": input,
         "target": target,
         "header": header,
+        "decimal": decimal,
+        "thousands": thousands,
     }
     from ohlol.data.corpus import encode as encoder
     from ohlol.data.corpus import encoded, store

@@ -6,6 +6,7 @@ t. This is the layout of torch's PackedSequence. B sequences, T steps of the lon
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -175,6 +176,21 @@ def gather(data: Dataset, rows: NDArray[np.int64], share: Share = SINGLE_SHARE) 
     if data.targets is not None:
         targets = data.targets[batch.rows if data.per_sequence else batch.inputs]
     return _filled(data, batch, targets)
+
+
+def time_chunks(data: Dataset, rows: NDArray[np.int64], length: int) -> Iterator[Batch]:
+    """Some sequences from their starts, in chunks of at most `length` steps, each of which continues the one before.
+
+    They are packed longest first; the sequences of a chunk are the first of those of the chunk before it.
+    """
+    starts, lengths = data.inputs.bounds(rows)
+    order = np.argsort(-lengths, kind="stable")
+    starts, lengths, rows = starts[order], lengths[order], rows[order]
+    for first in range(0, int(lengths[0]), length):
+        active = int((lengths > first).sum())
+        positions, batch_sizes = pack(starts[:active] + first, np.minimum(lengths[:active] - first, length))
+        batch = Batch(positions, batch_sizes, rows[:active], continues_previous=first > 0, total=len(positions))
+        yield _filled(data, batch, None)
 
 
 def _shared(batch: Batch, share: Share) -> Batch:

@@ -3,6 +3,7 @@
 It is fitted to the training data and saved as a run's `vocab.json`, which every command that uses the run reads.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +14,11 @@ from numpy.typing import NDArray
 from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.counts import Counts, Moments, as_numbers, as_symbols, concatenate, with_edges
 from ohlol.data.layout import ArrayLayout
-from ohlol.data.lines import Place
+from ohlol.data.lines import Place, quote
 from ohlol.data.sequences import RawData
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
-from ohlol.utils.errors import InputError, describe_error
+from ohlol.utils.errors import InputError, InputWarning, describe_error
 from ohlol.utils.files import check_encodable
 
 WORD_MIN_COUNT = 2
@@ -25,6 +26,9 @@ WORD_MIN_COUNT = 2
 
 BIGRAM_MIN_COUNT = 2
 """Pairs of neighbours that occur once become <unk>; most never occur again."""
+
+LISTED_LABELS = 10
+"""Labels that a warning lists."""
 
 
 def supports_chars(kind: TargetKind, level: str | None) -> bool:
@@ -157,8 +161,13 @@ class Codec:
             per_sequence=self.kind.per_sequence,
         )
 
-    def encode(self, data: RawData) -> Dataset:
+    def encode(self, data: RawData, *, unseen_labels: bool = False) -> Dataset:
         """The arrays of data, with their targets where they have them.
+
+        Args:
+            data: the data.
+            unseen_labels: whether labels that were not seen in training are encoded as K, the number of labels, with a
+                warning; evaluation counts them as wrong.
 
         Raises:
             InputError: a symbol without <unk>, or a label, was not seen in training, with file and line; the columns
@@ -182,7 +191,10 @@ class Codec:
             raw: Any = data.targets
             labels = list(raw) if self.kind.per_sequence else concatenate(raw)
             label_ends = np.arange(1, len(raw) + 1) if self.kind.per_sequence else ends
-            targets = self._ids(self.labels, labels, data.places, label_ends, "label")
+            if unseen_labels and (unseen := self.labels.unknown(labels)):
+                targets = self._with_unseen(self.labels, labels, unseen, data.places[0].file)
+            else:
+                targets = self._ids(self.labels, labels, data.places, label_ends, "label")
         word_ids, word_chars = self._encode_words(sequences) if self.chars is not None else (None, None)
         bigrams = None
         if self.bigrams is not None:
@@ -207,6 +219,22 @@ class Codec:
             raise InputError(
                 f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {list_symbols(vocab)}"
             ) from None
+
+    def _with_unseen(self, vocab: Vocab, labels: Sequence[str], unseen: list[str], file: str) -> NDArray[np.int64]:
+        """The ids of labels, some of which were not seen in training; raises InputError where none was."""
+        ids = np.fromiter((vocab.find(label) if label in vocab else len(vocab) for label in labels), np.int64)
+        count = int((ids == len(vocab)).sum())
+        if count == len(ids):
+            raise InputError(f"{file}: no label of it was seen in training; {list_symbols(vocab)}; choose its `target`")
+        more = f" and {len(unseen) - LISTED_LABELS} more" * (len(unseen) > LISTED_LABELS)
+        listed = ", ".join(map(quote, unseen[:LISTED_LABELS])) + more
+        warnings.warn(
+            f"{file}: {count:,} of {len(ids):,} labels were not seen in training, and every prediction for them counts "
+            f"as wrong: {listed}",
+            InputWarning,
+            2,
+        )
+        return ids
 
     def _encode_words(self, sequences: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], Ragged]:
         assert self.chars is not None

@@ -1,6 +1,6 @@
 """The arrays that an encoded corpus has, by what its codec encodes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -39,6 +39,10 @@ class ArrayLayout:
         if self.bigrams:
             arrays["bigrams"] = (smallest_type(self.bigrams), (2,))
         return arrays
+
+    def with_unseen(self) -> "ArrayLayout":
+        """The arrays of data with labels that were not seen in training, which are encoded as the number of labels."""
+        return replace(self, targets=self.targets + 1) if self.targets else self
 
 
 def smallest_type(count: int) -> np.dtype[Any]:

@@ -145,6 +145,17 @@ class Lines(Iterator[Line]):
                 break
         return lines
 
+    def start(self, count: int) -> list[Line]:
+        """The first lines, at most `count`; none is consumed."""
+        left = count
+
+        def is_last(_: str) -> bool:
+            nonlocal left
+            left -= 1
+            return not left
+
+        return self.until(is_last)
+
     def _read(self) -> Iterator[tuple[Line, bool]]:
         try:
             if str(self.path) != STDIN and Path(self.path).is_dir():

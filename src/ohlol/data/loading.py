@@ -18,6 +18,7 @@ from ohlol.data.batches import Dataset, fingerprint
 from ohlol.data.codec import Codec, supports_bigrams, supports_chars
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
+from ohlol.data.interpretation import Interpretation
 from ohlol.data.sequences import RawData
 from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
 from ohlol.utils.errors import InputError
@@ -103,11 +104,19 @@ class PreparedData:
     """Identifies the data in a saved training state."""
     mapped: bool = False
     """Whether the arrays are in files already."""
+    interpretation: Interpretation | None = None
+    """How the first file was read, and why; None where it was read before, or there is none."""
 
     @property
     def files(self) -> tuple[str, ...]:
         """The files or the corpus that they come from; empty for pairs."""
         return self.source.names
+
+    @property
+    def history(self) -> Dataset | None:
+        """The series that the validation data continue, one each; None where these are not the end of the same."""
+        is_set_apart = self.source.dev is None and self.dev is not None and self.codec.kind.numeric
+        return self.train if is_set_apart and self.dev is not None and len(self.dev) == len(self.train) else None
 
     def save(self, folder: Path) -> "PreparedData":
         """Write the arrays of files into a folder and map them from there; other data stay as they are.
@@ -120,7 +129,7 @@ class PreparedData:
         parts = {"train": self.train} | ({"dev": self.dev} if self.dev is not None else {})
         sources = encoded.sources_of(self.source.files, self.source.dev)
         corpus = encoded.write(folder, self.codec, self.settings, parts, sources, self.data_sha256)
-        return prepared_from(corpus, self.source)
+        return replace(prepared_from(corpus, self.source), interpretation=self.interpretation)
 
 
 def prepared_from(corpus: Encoded, source: Source) -> PreparedData:
@@ -209,9 +218,12 @@ class DataPreparer:
             with_bigrams=bool(model.bigram_size) and by_character,
             joint_vocabulary=is_tutorial(self.source.pairs) and by_character,
         )
-        train_data, dev_data = codec.encode(train), codec.encode(dev) if dev is not None else None
+        train_data = codec.encode(train)
+        dev_data = codec.encode(dev, unseen_labels=self.source.dev is not None) if dev is not None else None
         digest = fingerprint(train_data, dev_data)
-        return PreparedData(self.source, codec, raw.settings, train_data, dev_data, digest)
+        return PreparedData(
+            self.source, codec, raw.settings, train_data, dev_data, digest, interpretation=raw.interpretation
+        )
 
     def _trim(self, corpus: Encoded, model: ModelSettings) -> PreparedData:
         """The arrays of an encoded corpus that a model reads, and the validation data of the source if it has any."""
@@ -229,7 +241,7 @@ class DataPreparer:
                 )
             dev, digest = other.train, digest + other.data_sha256
         elif self.source.dev is not None:
-            dev = corpus.codec.encode(sequences.read(self.source.dev, corpus.settings))
+            dev = corpus.codec.encode(sequences.read(self.source.dev, corpus.settings), unseen_labels=True)
             digest += fingerprint(dev)
         if corpus.train.targets is None and not corpus.codec.kind.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")

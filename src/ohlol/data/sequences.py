@@ -5,7 +5,7 @@ they arrive.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.config import LEVELS, DataSettings
+from ohlol.config import DECIMAL_MARKS, LEVELS, THOUSANDS_MARKS, DataSettings
+from ohlol.data.interpretation import Interpretation
 from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc, quote
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
 from ohlol.data.readers.pairs import check_pair
@@ -45,6 +46,8 @@ class RawData:
     """Of numbers: the names of the I input columns."""
     target_columns: tuple[str, ...] = ()
     """Of numbers: the names of the F target columns."""
+    interpretation: Interpretation | None = field(default=None, repr=False, compare=False)
+    """How the first file was read, and why; None for data that came from no file."""
 
     @property
     def kind(self) -> TargetKind:
@@ -73,10 +76,12 @@ def read(
     examples: list[Example] = []
     series: list[Series] = []
     starts: list[Place] = []
+    interpretation: Interpretation | None = None
     for path in files:
         before = len(examples)
-        contents = _open(Lines(path), settings, with_targets)
+        contents, reason = _open_with_reason(Lines(path), settings, with_targets)
         settings = contents.settings
+        interpretation = interpretation or Interpretation(name_of(path), settings, reason, contents.names)
         if contents.series is not None:
             series.append(join_series(contents.series))
             starts.append(Place(name_of(path), 1))
@@ -85,14 +90,29 @@ def read(
         if len(examples) == before:
             raise InputError(f"{name_of(path)}: no sequences; the file is empty")
     if series:
-        return _data_from_series(series, starts, settings, with_targets)
+        data = _data_from_series(series, starts, settings, with_targets)
+        return replace(data, interpretation=interpretation)
     kind = TARGET_KINDS[settings.task or ""]
     has_targets = with_targets and not kind.shifted
     if has_targets:
         by_example: Any = (example.target for example in examples)
         labels = by_example if kind.per_sequence else chain.from_iterable(by_example)
         reader_of(settings).check_labels(name_of(files[0]), settings, labels)
-    return data_from_examples(examples, settings, with_targets=has_targets)
+    return replace(data_from_examples(examples, settings, with_targets=has_targets), interpretation=interpretation)
+
+
+def interpret(path: FilePath, **settings: Any) -> Interpretation:
+    """How a file would be read for training, and why; `str()` of it is one line.
+
+    Args:
+        path: the file; "-" is standard input, which is then consumed.
+        settings: any field of `DataSettings`, by name; the others are inferred from the file.
+
+    Raises:
+        InputError: as `read` does, for what is inferred; a line that is only read in training is not looked at.
+    """
+    contents, reason = _open_with_reason(Lines(path), check_settings(DataSettings(**settings)), with_targets=True)
+    return Interpretation(name_of(path), contents.settings, reason, contents.names)
 
 
 def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, with_targets: bool) -> RawData:
@@ -235,6 +255,14 @@ def check_settings(settings: DataSettings) -> DataSettings:
     ):
         if value is not None and value not in choices:
             raise InputError(f"`{name}` is {quote(value)}; it must be one of {', '.join(choices)}")
+    for name, value, choices in (
+        ("decimal", settings.decimal, DECIMAL_MARKS),
+        ("thousands", settings.thousands, THOUSANDS_MARKS),
+    ):
+        if value is not None and value not in choices:
+            raise InputError(f"`{name}` is {quote(value)}; it must be one of {' '.join(map(repr, choices))}")
+    if settings.thousands == (settings.decimal or "."):
+        raise InputError(f"`decimal` and `thousands` are both {quote(settings.thousands)}; they must differ")
     if settings.format is None:
         return settings
     reader = READERS[settings.format]
@@ -257,13 +285,23 @@ def reader_of(settings: DataSettings) -> Reader:
 
 def _infer_format(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSettings]:
     """The reader of a file, and the settings with its format."""
+    reader, settings, _ = _infer_format_with_reason(lines, settings)
+    return reader, settings
+
+
+def _infer_format_with_reason(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSettings, str]:
+    reason = "chosen"
     if settings.format is None:
-        reader, _ = infer_reader(lines.head, settings)
+        reader, (_, reason) = infer_reader(lines.head, settings)
         settings = check_settings(replace(settings, format=reader.name))
-    return reader_of(settings), settings
+    return reader_of(settings), settings, reason
 
 
 def _open(lines: Lines, settings: DataSettings, with_targets: bool) -> Contents:
     """The sequences of a file, and the settings completed with what is inferred from it."""
-    reader, settings = _infer_format(lines, settings)
-    return reader.open(lines, settings, with_targets=with_targets)
+    return _open_with_reason(lines, settings, with_targets)[0]
+
+
+def _open_with_reason(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
+    reader, settings, reason = _infer_format_with_reason(lines, settings)
+    return reader.open(lines, settings, with_targets=with_targets), reason

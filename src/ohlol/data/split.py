@@ -11,6 +11,9 @@ from ohlol.data.sequences import RawData
 MIN_SEQUENCES_TO_SPLIT = 20
 """With fewer sequences none is set apart, since metrics on one or two of them mean little."""
 
+CONTEXT_ROWS = 1
+"""Training rows with which the validation part of a series begins: the row that predicts its first row."""
+
 
 def split_dev(data: RawData, fraction: float, seed: int, *, unknowns: bool) -> tuple[RawData, RawData | None]:
     """Split data into training and validation data; the latter are None where there is too little to set apart.
@@ -64,7 +67,11 @@ def _take(data: RawData, rows: Iterable[int]) -> RawData:
 
 
 def split_in_time(data: RawData, fraction: float) -> tuple[RawData, RawData | None]:
-    """Set apart the end of each text or series, so that no training data come after the validation data."""
+    """Set apart the end of each text or series, so that no training data come after the validation data.
+
+    The validation part of a series begins with its last training row, which predicts the first row that is set apart. A
+    series of which no row would be set apart, or fewer than two rows left, is all training data.
+    """
     early, late = (
         replace(data, inputs=[], targets=None, places=[]),
         replace(data, inputs=[], targets=None, places=[]),
@@ -72,8 +79,10 @@ def split_in_time(data: RawData, fraction: float) -> tuple[RawData, RawData | No
     targets: Any = data.targets
     parts: tuple[list[Any], list[Any]] = ([], [])
     for index, sequence in enumerate(data.inputs):
-        cut = len(sequence) - round(len(sequence) * fraction)
-        for half, steps, side in ((early, slice(None, cut), 0), (late, slice(cut, None), 1)):
+        cut = first = cut_in_time(len(sequence), fraction)
+        if data.kind.numeric:
+            cut, first = (cut, cut - CONTEXT_ROWS) if 2 <= cut < len(sequence) else (len(sequence), len(sequence))
+        for half, steps, side in ((early, slice(None, cut), 0), (late, slice(first, None), 1)):
             if len(sequence[steps]) < 2:
                 continue
             half.inputs.append(sequence[steps])  # pyright: ignore[reportArgumentType]
@@ -85,3 +94,8 @@ def split_in_time(data: RawData, fraction: float) -> tuple[RawData, RawData | No
     if not late.inputs or not early.inputs:
         return data, None
     return early, late
+
+
+def cut_in_time(length: int, fraction: float) -> int:
+    """The number of steps of a text or series that are not set apart."""
+    return length - round(length * fraction)

@@ -106,7 +106,7 @@ class Tutorial(Summary):
 
 
 def describe_training(trainer: Training) -> str:
-    """Return the model and the data of a training in two lines."""
+    """Return how the data were read, the model and the data of a training, in a line each."""
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
     size = "one-hot" if not model.embedding_size else f"embedding {model.embedding_size}"
     data = trainer.config.data
@@ -120,8 +120,9 @@ def describe_training(trainer: Training) -> str:
     epochs = trainer.settings.epochs
     where = [] if trainer.processes.device.type == "cpu" else [f"on {describe_device(trainer.processes.device)}"]
     where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
+    interpretation = "" if trainer.interpretation is None else f"{trainer.interpretation}\n"
     return (
-        f"{', '.join(parts)}: {trainer.parameters:,} parameters\n"
+        f"{interpretation}{', '.join(parts)}: {trainer.parameters:,} parameters\n"
         f"{_size(train)}, {measured}, {epochs} epoch{'s' * (epochs != 1)}{''.join(f', {w}' for w in where)}"
     )
 

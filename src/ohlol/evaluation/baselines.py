@@ -50,18 +50,18 @@ def compute_baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumu
         accumulator: the counts of the evaluation. The frequencies are compared with the targets it counted or, where
             it has no confusion matrix, with those of the training data.
     """
-    loss = accumulator.mean_loss
+    loss, count = accumulator.mean_loss, accumulator.predictions - accumulator.unseen
     if codec.labels is None:
-        return Baselines(loss, accumulator.predictions, 0, 1.0)
+        return Baselines(loss, count, 0, 1.0)
     counts = np.array(codec.labels.counts, np.float64)
     targets: NDArray[Any] = counts if accumulator.confusion is None else accumulator.confusion.sum(axis=1)
     if codec.labels == codec.symbols:  # one vocabulary for both sides, as in the tutorial, counts both
         counts = targets.astype(np.float64)
     K, summed = len(counts), None
     if config.training.loss_reduction == "sum":
-        summed = loss * accumulator.predictions / max(accumulator.sequences, 1)
+        summed = loss * count / max(accumulator.sequences, 1)
     lower_bound = math.log1p((K - 1) * math.exp(-2)) if HEADS[config.model.head].is_identity else None
-    return Baselines(loss, accumulator.predictions, K, math.log(K), cross_entropy(targets, counts), summed, lower_bound)
+    return Baselines(loss, count, K, math.log(K), cross_entropy(targets, counts), summed, lower_bound)
 
 
 def cross_entropy(targets: NDArray[Any], counts: NDArray[Any]) -> float:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ohlol.data.batches import SINGLE_SHARE, Batch, Buckets, ContiguousBatches, Dataset, Share
+from ohlol.data.batches import SINGLE_SHARE, Batch, Buckets, ContiguousBatches, Dataset, Share, time_chunks
 from ohlol.data.codec import Codec
 from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
@@ -24,13 +24,20 @@ EVAL_STREAMS = 16
 """Parallel streams of a text. Each starts without context, so there are few; more would be faster."""
 EVAL_BPTT = 256
 """Steps of a text in a batch. It limits memory only, since the state is carried over."""
+HISTORY_STEPS = 1 << 14
+"""Steps of a history that are read at once, which limits memory only."""
 SATURATED = 0.95
 """Absolute value of a saturated hidden state: the slope of tanh there, 1 - 0.95^2, is less than a tenth."""
 
 
 @torch.no_grad()
 def evaluate(
-    model: SequenceModel, codec: Codec, data: Dataset, processes: Processes | None = None
+    model: SequenceModel,
+    codec: Codec,
+    data: Dataset,
+    processes: Processes | None = None,
+    *,
+    history: Dataset | None = None,
 ) -> MetricAccumulator:
     """Evaluate a model on encoded data with targets; every step counts once. The model's mode is restored.
 
@@ -39,6 +46,7 @@ def evaluate(
         codec: the codec that encoded the data.
         data: sequences with their targets.
         processes: share the work: each reads its part of every batch, and all get the counts of the whole.
+        history: the sequences that those of `data` continue, one each; they are read first and not measured.
     """
     processes = processes or Processes(device=model.device)
     was_training = model.training
@@ -52,6 +60,8 @@ def evaluate(
             if batch.is_filler:
                 continue
             state = carry_state(state, len(batch.rows)) if batch.continues_previous else None
+            if history is not None and not model.settings.bidirectional:
+                state = read_history(model, history, batch.rows, processes.device)
             logits, state = model(PackedInputs.of(batch, processes.device), state)
             _add_batch(accumulator, model, batch, logits)
     model.train(was_training)
@@ -63,10 +73,37 @@ def evaluate(
 def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> None:
     assert batch.targets is not None
     batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
-    loss = model.head.loss(logits, to_device(batch.targets, logits.device), batch_sizes, LossOptions(reduction="sum"))
-    accumulator.add_loss(float(loss), len(logits))
     predictions = to_numpy(model.head.decode(logits, batch_sizes))
+    targets, sizes, measured = batch.targets, batch_sizes, logits
+    unseen = targets >= model.head.outputs if targets.dtype.kind == "i" else np.zeros(len(targets), bool)
+    if unseen.any():  # labels that training did not see have no loss
+        accumulator.unseen += int(unseen.sum())
+        if model.head.decodes_by_argmax:
+            targets, sizes, measured = targets[~unseen], None, logits[torch.from_numpy(~unseen).to(logits.device)]
+        else:  # a sequence of labels needs one at each step
+            targets = np.where(unseen, predictions, targets)
+    loss = model.head.loss(measured, to_device(targets, logits.device), sizes, LossOptions(reduction="sum"))
+    accumulator.add_loss(float(loss), len(logits))
     accumulator.add(batch.targets, predictions, prediction_indices(batch, per_sequence=model.sizes.per_sequence))
+
+
+def read_history(
+    model: SequenceModel, history: Dataset, rows: NDArray[np.int64], device: torch.device
+) -> tuple[Tensor, ...]:
+    """The states after some sequences, in the order of `rows`."""
+    states: tuple[Tensor, ...] = ()
+    order: NDArray[np.int64] = rows
+    for batch in time_chunks(history, rows, HISTORY_STEPS):
+        packed = PackedInputs.of(batch, device)
+        active = len(batch.rows)
+        before = carry_state(states, active) if batch.continues_previous else None
+        _, after = model.hidden(model.encoder(packed), packed.batch_sizes, before)
+        if batch.continues_previous:  # the sequences that have ended keep their states
+            states = tuple(torch.cat([new, old[:, active:]], 1) for new, old in zip(after, states, strict=True))
+        else:
+            states, order = tuple(after), batch.rows
+    positions = np.argsort(order, kind="stable")[np.argsort(np.argsort(rows, kind="stable"))]
+    return tuple(state[:, torch.from_numpy(positions).to(state.device)].contiguous() for state in states)
 
 
 @torch.no_grad()

@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from ohlol.checkpoint import run_config, run_directory
 from ohlol.data import sequences
-from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
 from ohlol.data.lines import Place
-from ohlol.data.loading import corpus_folder
+from ohlol.data.loading import PreparedData, Source, corpus_folder, prepared_from
 from ohlol.data.sequences import RawData
 from ohlol.data.targets import TargetKind
 from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
@@ -104,29 +103,30 @@ class TrainedModel:
     def evaluate(self, data: str | Path | Sequence[str | Path] | RawData) -> MetricAccumulator:
         """Evaluate on files of the format the model was trained on, or on an encoded corpus.
 
-        Of an encoded corpus the dev part is read, or all of it where it has none.
+        A label that was not seen in training counts as wrong, with a warning. Of an encoded corpus the dev part is
+        read, or all of it where it has none.
 
         Returns:
             The counts: `.metrics()`, `.confusion`.
 
         Raises:
-            InputError: a file cannot be read, or holds a label that was not seen in training; an encoded corpus has
-                another vocabulary or no targets.
+            InputError: a file cannot be read, or no label of it was seen in training; an encoded corpus has another
+                vocabulary or no targets.
         """
         folder = None if isinstance(data, RawData) else corpus_folder(data)
         if folder is not None:
-            return evaluate(self.network, self.codec, self._read_encoded(folder))
+            prepared = self._read_encoded(folder)
+            return evaluate(self.network, self.codec, prepared.dev or prepared.train, history=prepared.history)
         raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data)
-        return evaluate(self.network, self.codec, self.codec.encode(raw))
+        return evaluate(self.network, self.codec, self.codec.encode(raw, unseen_labels=True))
 
-    def _read_encoded(self, folder: Path) -> Dataset:
+    def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)
         if corpus.codec != self.codec:
             raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
-        data = corpus.dev or corpus.train
-        if data.targets is None and not self.targets.continues_text:
+        if (corpus.dev or corpus.train).targets is None and not self.targets.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again with its targets")
-        return data
+        return prepared_from(corpus, Source(corpus=folder))
 
     def predict(self, text: str | Sequence[str], *, n_best: int = 1) -> Prediction:
         """Predict the label of each step of a sequence, or one label for the whole sequence, depending on the task.

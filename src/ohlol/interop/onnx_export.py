@@ -157,7 +157,7 @@ def graph_metadata(model: TrainedModel, step: bool = False) -> dict[str, str]:
         "vocabulary": json.dumps(codec.to_json(), ensure_ascii=False),
         "symbols": _to_json(codec.symbols.symbols if codec.symbols else codec.columns),
         "labels": _to_json(codec.labels.symbols if codec.labels else codec.target_columns),
-        "settings": json.dumps({"data": asdict(config.data), "model": asdict(config.model)}),
+        "settings": json.dumps({"data": config.data.to_json(), "model": asdict(config.model)}),
     }
 
 

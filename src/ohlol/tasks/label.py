@@ -13,6 +13,9 @@ from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import ConfusionMetrics, Metrics, ratio
 from ohlol.tasks.spans import is_span_scheme, spans_of
 
+UNSEEN = "S-<unseen>"
+"""A label that training did not see, as a span of its own."""
+
 
 class StepLabelMetrics(ConfusionMetrics):
     """Accuracy of labels and of whole sequences; where the labels mark spans, precision, recall and F1 of spans."""
@@ -39,7 +42,8 @@ class StepLabelMetrics(ConfusionMetrics):
     def _add_sequence(self, targets: NDArray[Any], predictions: NDArray[Any]) -> None:
         self.correct_sequences += bool((targets == predictions).all())
         if self.marks_spans:
-            expected = set(spans_of([self.labels[i] for i in targets]))
+            names = (*self.labels, UNSEEN)
+            expected = set(spans_of([names[i] for i in targets]))
             predicted = set(spans_of([self.labels[i] for i in predictions]))
             self.target_spans += len(expected)
             self.predicted_spans += len(predicted)

@@ -29,7 +29,7 @@ class MetricAccumulator(ABC):
         codec: of the model: its labels, or the scales of its numbers.
     """
 
-    summed: ClassVar[tuple[str, ...]] = ("loss", "predictions", "sequences")
+    summed: ClassVar[tuple[str, ...]] = ("loss", "predictions", "sequences", "unseen")
     """Attributes that add up over processes: numbers or arrays."""
 
     def __init__(self, codec: Codec):
@@ -37,6 +37,8 @@ class MetricAccumulator(ABC):
         self.predictions = 0
         """The number of predictions: one for each step, or one for each sequence."""
         self.sequences = 0
+        self.unseen = 0
+        """Predictions whose target is a label that training did not see: K, the number of labels. They are wrong."""
 
     @property
     @abstractmethod
@@ -58,7 +60,7 @@ class MetricAccumulator(ABC):
         """Add a batch.
 
         Args:
-            targets: the expected labels, (N,), or scaled numbers, (N, F).
+            targets: the expected labels, (N,), or scaled numbers, (N, F). A label that training did not see is K.
             predictions: the output of `Head.decode`, of the same shape.
             sequences: for each sequence of the batch the indices of its predictions.
         """
@@ -72,8 +74,11 @@ class MetricAccumulator(ABC):
 
     @property
     def mean_loss(self) -> float:
-        """The mean loss of a prediction: in nats for labels, the squared error of scaled numbers."""
-        return self.loss / max(self.predictions, 1)
+        """The mean loss of a prediction: in nats for labels, the squared error of scaled numbers.
+
+        Labels that training did not see have none and are left out.
+        """
+        return self.loss / max(self.predictions - self.unseen, 1)
 
     @abstractmethod
     def metrics(self) -> Metrics:
@@ -112,13 +117,15 @@ class LabelMetrics(MetricAccumulator):
 class ConfusionMetrics(LabelMetrics):
     """Counts of labels with confusion counts: how often each label was predicted for each target."""
 
-    summed = (*LabelMetrics.summed, "matrix")
+    summed = (*LabelMetrics.summed, "matrix", "predicted_for_unseen")
 
     def __init__(self, codec: Codec):
         super().__init__(codec)
         assert codec.labels is not None
         self.labels = codec.labels.symbols
         self.matrix = np.zeros((len(self.labels), len(self.labels)), np.int64)
+        self.predicted_for_unseen = np.zeros(len(self.labels), np.int64)
+        """How often each label was predicted where training did not see the target, (K,)."""
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -128,12 +135,14 @@ class ConfusionMetrics(LabelMetrics):
     def add(self, targets: NDArray[Any], predictions: NDArray[Any], sequences: Sequence[NDArray[np.int64]]) -> None:
         """Add a batch of labels, (N,) each."""
         super().add(targets, predictions, sequences)
-        np.add.at(self.matrix, (targets, predictions), 1)
+        seen = targets < len(self.labels)
+        np.add.at(self.matrix, (targets[seen], predictions[seen]), 1)
+        np.add.at(self.predicted_for_unseen, predictions[~seen], 1)
 
     def macro_f1(self) -> float:
         """The mean of the F1 of each label that occurs among the targets or the predictions."""
         correct = self.matrix.diagonal()
-        total = self.matrix.sum(axis=0) + self.matrix.sum(axis=1)
+        total = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) + self.predicted_for_unseen
         occurs = total > 0
         return float((2 * correct[occurs] / total[occurs]).mean()) if occurs.any() else 0.0
 

@@ -39,6 +39,11 @@ class Training(Protocol):
         ...
 
     @property
+    def interpretation(self) -> str | None:
+        """How the first file was read, and why; None where the run was resumed or there is no file."""
+        ...
+
+    @property
     def parameters(self) -> int:
         """The number of parameters."""
         ...

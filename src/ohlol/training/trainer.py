@@ -118,6 +118,11 @@ class Trainer:
         return self.data.dev
 
     @property
+    def interpretation(self) -> str | None:
+        """How the first file was read, and why; None where the run was resumed or there is no file."""
+        return None if self.data.interpretation is None else str(self.data.interpretation)
+
+    @property
     def parameters(self) -> int:
         """The number of parameters."""
         return sum(p.numel() for p in self.model.parameters())
@@ -284,7 +289,7 @@ class Trainer:
     def _end_epoch(self, symbols: int, seconds: float, lr: float, predictions: tuple[list[str], ...]) -> None:
         """Evaluate, keep the weights if they are the best, write what is to be written, and call the callbacks."""
         progress = self.progress
-        metrics = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
+        metrics = evaluate(self.model, self.codec, self._evaluated, self.processes, history=self.data.history).metrics()
         if not math.isfinite(metrics["loss"]):
             evaluated = "validation" if self.dev is not None else "training"
             raise Diverged(self._explain_divergence(f"loss on the {evaluated} data", metrics["loss"], progress.step))
@@ -395,7 +400,7 @@ class Trainer:
             load_weights(self.model, self.best_weights, "the best weights")
         self.network = self.model  # the wrapper that averages gradients is not needed any more
         self.model.eval()
-        accumulator = evaluate(self.model, self.codec, self._evaluated, self.processes)
+        accumulator = evaluate(self.model, self.codec, self._evaluated, self.processes, history=self.data.history)
         metrics = accumulator.metrics()
         self.config = replace(self.config, metrics=metrics)
         if self.run is not None and self.processes.is_main:

@@ -75,3 +75,102 @@ def test_treebanks_have_the_known_numbers_of_words_and_sentences(name: str, sent
     assert sentences in (None, len(corpus.inputs))
     segmented = read(DATA / name, DataSettings(format="segment"))
     assert sum(label in "BS" for labels in segmented.targets or () for label in labels) == words
+
+
+NUMBERED = "1 Anna NNP X B-PER\n2 sees VB X O\n\n1 Rome NNP X B-LOC\n"
+
+
+@pytest.mark.parametrize("mark", [" ", "\t"])
+def test_token_numbers_are_no_words(write: Write, mark: str):
+    corpus = read(write("a.conll", NUMBERED.replace(" ", mark)))
+    assert corpus.inputs == [["Anna", "sees"], ["Rome"]]
+    assert corpus.targets == [["B-PER", "O"], ["B-LOC"]]
+    assert (corpus.settings.input, corpus.settings.target) == ("FORM", "5")
+    assert read(write("b.conll", NUMBERED.replace(" ", mark)), corpus.settings).inputs == corpus.inputs
+
+
+def test_eleven_columns_ask_for_the_target(write: Write):
+    path = write("a.conll", "1\tAnna\ta\tNNP\t_\t_\t0\troot\t_\t_\tB-PER\n2\tran\tr\tVB\t_\t_\t1\tx\t_\t_\tO\n")
+    message = read_error(path)
+    assert message.startswith("a.conll:1: 11 columns, one of which holds the labels; choose it with `target`")
+    assert read(path, DataSettings(target="11")).inputs == [["Anna", "ran"]]
+    assert read(path, DataSettings(target="11")).targets == [["B-PER", "O"]]
+
+
+def test_numbers_that_count_nothing_are_words(write: Write):
+    assert read(write("a.conll", "12 CD O\n7 CD O\n\nx NN O\n")).inputs == [["12", "7"], ["x"]]
+    assert read(write("b.conll", "1 O\n2 O\n")).inputs == [["1", "2"]]
+
+
+@pytest.mark.parametrize("comment", ["# text = a\tb", "# a\tb\tc", "#tag\tx\ty\tz\tw\tv\tu\tt\ts\tr"])
+def test_a_comment_with_a_tab_is_a_comment(write: Write, comment: str):
+    corpus = read(write("a.conllu", f"# newdoc\tid\n{CONLLU.replace('# sent_id = 1', comment)}{comment}\n"))
+    assert corpus.inputs == [["do", "n't", "1 000"], ["#", "1.5"]]
+    assert read(write("b.conll", f"{comment[:11]}\nx\tB\n#\tO\n{comment[:11]}\n".replace("#tag", "# tag"))).inputs == [
+        ["x", "#"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        ("02", "column 'ID' is '02'; it is the number of a token, a range such as 3-4, or a node such as 5.1"),
+        ("a", "column 'ID' is 'a'; it is"),
+        ("2-1", "column 'ID' is '2-1'; it is"),
+        ("3-3", "column 'ID' is '3-3'; it is"),
+        ("2.0", "column 'ID' is '2.0'; it is"),
+        ("_", "column 'ID' is '_'; it is"),
+        ("1", "column 'ID' is 1 after 1; tokens are counted from 1, and a blank line ends a sentence"),
+        ("4", "column 'ID' is 4 after 1; tokens"),
+    ],
+)
+def test_a_wrong_token_number_is_refused(write: Write, number: str, message: str):
+    lines = CONLLU.splitlines()
+    assert lines[3].startswith("2\t")
+    lines[3] = number + lines[3][1:]
+    assert read_error(write("a.conllu", "\n".join(lines))).startswith(f"a.conllu:4: {message}")
+    five = NUMBERED.replace("2 sees", f"{number} sees") + NUMBERED
+    assert read_error(write("b.conll", five)).startswith(f"b.conll:2: {message}")
+
+
+@pytest.mark.parametrize("first", ["a", "01", "_"])
+def test_a_wrong_first_number_is_refused(write: Write, first: str):
+    assert read_error(write("a.conllu", CONLLU.replace("1-2", first))).startswith(
+        f"a.conllu:2: column 'ID' is '{first}'"
+    )
+
+
+NAMES = "Anna B-PER\nsees O\nRome B-LOC\n\nBob B-PER\nsleeps O\n"
+CHUNKS = "EU NNP I-NP I-ORG\nrejects VBZ I-VP O\n. . O O\n\nPeter NNP I-NP I-PER\nran VBD I-VP O\n"
+TAGS = "The DT\ndog NN\nran VBD\n. .\n\nA DT\ncat NN\n. .\n"
+LOWER = "the det\nold adj\ndog noun\n\na det\nnew adj\ncat noun\n\n" * 6
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.ner", "a", "a.tsv", "a.bio"])
+@pytest.mark.parametrize("content", [NAMES, CHUNKS, TAGS, LOWER])
+@pytest.mark.parametrize("mark", [" ", "\t"])
+def test_words_with_labels_are_recognized_by_their_form(write: Write, name: str, content: str, mark: str):
+    corpus = read(write(name, content.replace(" ", mark)))
+    assert (corpus.settings.format, corpus.task) == ("conll", "label")
+    assert corpus.inputs[0][0] == content.split()[0]
+    assert corpus.interpretation is not None
+    assert corpus.interpretation.reason == "its lines are words with labels"
+
+
+@pytest.mark.parametrize("settings", [{"format": "text"}, {"task": "next"}, {"format": "text", "level": "word"}])
+def test_words_with_labels_are_a_text_on_request(write: Write, settings: dict[str, str]):
+    assert read(write("a.txt", NAMES), DataSettings(**settings)).task == "next"  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "To be\nor not\nto be\n\nthat is\nthe question\n",
+        "O Romeo\nO night\nO day\nO grim\n\nO wall\n",
+        "HELLO WORLD\nGOOD MORNING\nBRAVE HEART\n\nNEW DAWN\n",
+        "one word\n\ntwo words here\n\nthree\n\nfour\n",
+        "a b\nc d\n",
+    ],
+)
+def test_a_text_is_no_words_with_labels(write: Write, text: str):
+    assert read(write("a.txt", text)).task == "next"

@@ -14,6 +14,8 @@ from ohlol.utils.errors import InputError
         ("{", "not JSON"),
         ("[1]", "is not a JSON object"),
         ('{"a": 1, "a": 2}', "an object has the key 'a' twice"),
+        ('{"a": NaN}', "NaN is no number of JSON; write null"),
+        ('{"a": [1, -Infinity]}', "-Infinity is no number of JSON"),
         ('{"a": "\\ud800"}', "holds half a surrogate pair, which is not a character"),
         ('{"a": ' + "[" * 20 + "]" * 20 + "}", "lists are nested more than 16 deep"),
     ],

@@ -49,3 +49,39 @@ def test_a_cell_is_read_as_a_number_or_none(cell: Any, number: float | None) -> 
 def test_a_cell_without_a_finite_number(cell: str, message: str) -> None:
     with pytest.raises(InputError, match=f"a.csv:2: column 'x' {message}; fill it in"):
         tables.finite_number(tables.Row([cell], Place("a.csv", 2)), ("x",), 0)
+
+
+def rows_of(path: Any) -> list[list[Any]]:
+    return [list(row.cells) for row in tables.csv_table(Lines(path), DataSettings(header=True)).rows]
+
+
+@pytest.mark.parametrize("lines", [1, 2, 4])
+def test_a_quote_that_merges_rows_of_a_tsv_is_refused(write: Write, lines: int) -> None:
+    between = "".join(f"text {n}\tneg\n" for n in range(lines - 1))
+    path = write("a.tsv", f'text\tclass\nok\tpos\n"Hello there\tpos\n{between}he said so"\tneg\nbye\tpos\n')
+    with pytest.raises(InputError, match=f"a.tsv:3: a quote that is opened here and closed in line {3 + lines} merges"):
+        rows_of(path)
+
+
+def test_a_cell_of_several_lines_in_a_tsv_is_read(write: Write) -> None:
+    path = write("a.tsv", 'text\tclass\n"good\nfilm"\tpos\n"bad ""film"""\tneg\n5" disk\tneg\n')
+    assert rows_of(path) == [["good\nfilm", "pos"], ['bad "film"', "neg"], ['5" disk', "neg"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "delimiter"),
+    [
+        ("date;sales (EUR, net)\n2020-01-01;1,5\n2020-01-02;2,5\n", ";"),
+        ("name,notes; remarks\nx,y\nz,w\n", ","),
+        ("a\tb, c\nx\ty\n", "\t"),
+        ("a,b\n1;2,3\n", ","),
+        ("a\n1,5\n", ","),
+    ],
+)
+def test_the_delimiter_splits_all_lines_alike(write: Write, content: str, delimiter: str) -> None:
+    assert tables.delimiter_of(Lines(write("a.csv", content))) == delimiter
+
+
+def test_the_start_stays_in_the_table(write: Write) -> None:
+    table = tables.csv_table(Lines(write("a.csv", "x\n1\n2\n")), DataSettings())
+    assert [row.cells for row in table.start(9)] == [row.cells for row in table.rows] == [["1"], ["2"]]

@@ -115,7 +115,7 @@ def encode(
         shards.sort(key=lambda shard: (store.PARTS.index(shard.part), shard.name))
         manifest = Manifest(
             plan.task,
-            asdict(plan.settings),
+            plan.settings.to_json(),
             tuple(shards),
             sources,
             dev_fraction=plan.dev_fraction,
@@ -160,7 +160,7 @@ def _begin(out: Path, overwrite: bool, resources: ExitStack, plan: dict[str, Any
 
 def _plan_to_json(plan: Plan, sources: Sequence[dict[str, Any]], codec: Codec | None) -> dict[str, Any]:
     return {
-        "settings": asdict(plan.settings),
+        "settings": plan.settings.to_json(),
         "dev_fraction": plan.dev_fraction,
         "seed": plan.seed,
         "targets": plan.with_targets,

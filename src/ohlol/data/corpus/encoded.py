@@ -107,11 +107,12 @@ def write(
         new.mkdir(parents=True)
         shards: list[store.Shard] = []
         for part, data in parts.items():
-            with ShardWriter(new, f"{part}-00000", layout) as writer:
+            part_layout = layout.with_unseen() if part == "dev" else layout
+            with ShardWriter(new, f"{part}-00000", part_layout) as writer:
                 writer.add(data)
                 shards.append(writer.close())
         write_json(new / store.VOCAB, codec.to_json())
-        manifest = Manifest(codec.task, asdict(settings), tuple(shards), tuple(sources), data_sha256=data_sha256)
+        manifest = Manifest(codec.task, settings.to_json(), tuple(shards), tuple(sources), data_sha256=data_sha256)
         store.write_manifest(new, manifest)
         new.replace(folder)
         flush_directory(folder.parent)

@@ -16,7 +16,7 @@ from ohlol.data.lines import Example, FileRange, Lines
 from ohlol.data.readers.base import Reader
 from ohlol.data.readers.series import Series
 from ohlol.data.sequences import RawData
-from ohlol.data.split import split_in_time
+from ohlol.data.split import CONTEXT_ROWS, cut_in_time, split_in_time
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 
@@ -139,27 +139,31 @@ def _split_parts(plan: Plan, examples: dict[str, list[Example]]) -> Iterator[tup
 
 
 def part_lengths(plan: Plan, piece: Piece) -> dict[str, int]:
-    """How many rows of a series belong to each part; its end is set apart, as by `split.split_in_time`.
+    """How many rows of a series each part has; its end is set apart, as by `split.split_in_time`.
 
     Raises:
         InputError: the series has fewer than two rows, or cannot be read.
     """
     rows = sum(len(part.inputs) for part in sequences.series(piece.span.file, plan.settings, with_targets=False))
-    dev = round(rows * plan.dev_fraction)
+    train = cut_in_time(rows, plan.dev_fraction)
     if rows < SHORTEST_SERIES:
         raise InputError(
             f"{piece.span.file}: a series of one row; the target is the next row, so it needs two at least"
         )
-    return {"train": rows - dev, "dev": dev} if min(dev, rows - dev) >= SHORTEST_SERIES else {"train": rows}
+    if not SHORTEST_SERIES <= train < rows:
+        return {"train": rows}
+    return {"train": train, "dev": rows - train + CONTEXT_ROWS}
 
 
 def split_rows(plan: Plan, piece: Piece, lengths: dict[str, int]) -> Iterator[tuple[str, int, Series]]:
     """The rows of a series, some at a time: their part, the number of rows of that part before them, and the rows."""
-    part, passed = "train", 0
+    part, passed, context = "train", 0, None
     for rows in sequences.series(piece.span.file, plan.settings, with_targets=plan.with_targets):
         while len(rows.inputs):
-            if passed == lengths[part]:
-                part, passed = "dev", 0
+            if passed == lengths[part] and context is not None:
+                part, passed = "dev", CONTEXT_ROWS
+                yield part, 0, context
             first, rows = rows.split(lengths[part] - passed)
             yield part, passed, first
             passed += len(first.inputs)
+            context = first.split(len(first.inputs) - CONTEXT_ROWS)[1]

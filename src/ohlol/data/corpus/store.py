@@ -173,9 +173,14 @@ def open_part(folder: Path, manifest: Manifest, part: str, layout: ArrayLayout) 
     shards = manifest.of(part)
     if not shards:
         return None
+    types = {name: {dtype} for name, (dtype, _) in layout.arrays().items()}
+    if part == "dev":
+        layout = layout.with_unseen()
     maps = {
         name: [
-            _mapped(folder / s.name / f"{name}.npy", dtype, (s.lengths(layout.per_sequence)[name], *shape))
+            _mapped(
+                folder / s.name / f"{name}.npy", {dtype, *types[name]}, (s.lengths(layout.per_sequence)[name], *shape)
+            )
             for s in shards
         ]
         for name, (dtype, shape) in layout.arrays().items()
@@ -227,7 +232,7 @@ def _offsets(parts: list[NDArray[Any]], totals: list[int], name: str) -> Chain:
     )
 
 
-def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def _mapped(path: Path, dtypes: set[np.dtype[Any]], shape: tuple[int, ...]) -> NDArray[Any]:
     try:
         if path.is_symlink() or not path.is_file():
             raise InputError(f"{path}: is not a regular file; the corpus is damaged: encode it again")
@@ -235,14 +240,15 @@ def _mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> NDArray
             if file.read(len(MAGIC)) != MAGIC:
                 raise ValueError("it does not begin like an array file")
         if not np.prod(shape):  # an empty file cannot be mapped
-            return np.empty(shape, dtype)
+            return np.empty(shape, min(dtypes, key=lambda dtype: dtype.itemsize))
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except HEADER_ERRORS as error:
         raise InputError(f"{path}: damaged: {describe_error(error)}") from None
-    if array.dtype != dtype or array.shape != shape or not array.flags.c_contiguous:
-        raise InputError(f"{path}: damaged: it holds {array.dtype} {array.shape}, and should hold {dtype} {shape}")
+    if array.dtype not in dtypes or array.shape != shape or not array.flags.c_contiguous:
+        expected = " or ".join(map(str, dtypes))
+        raise InputError(f"{path}: damaged: it holds {array.dtype} {array.shape}, and should hold {expected} {shape}")
     size = path.stat().st_size
     if size != array.offset + array.nbytes:
         raise InputError(f"{path}: damaged: it has {size} bytes, and should have {array.offset + array.nbytes}")

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CERTAIN = 1.0
 """Confidence where the name of the file has a suffix of this format."""
+STRONG = 0.9
+"""Confidence where the first rows together have a form that hardly occurs in another format."""
 LIKELY = 0.8
 """Confidence where the first row has a form that hardly occurs in another format."""
 PROBABLE = 0.6
@@ -47,6 +49,8 @@ class Contents:
     """Complete: with everything that was inferred from the file."""
     examples: Iterator[Example] | None = None
     series: "Iterator[Series] | None" = None
+    names: tuple[str, ...] = ()
+    """The names of all columns, where the file is a table."""
 
 
 class Reader:

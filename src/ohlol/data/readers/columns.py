@@ -1,14 +1,13 @@
 """Columns: tables of texts with a class, or of numbers in the order of time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from math import isfinite
 from typing import Any
 
 from ohlol.config import DataSettings
 from ohlol.data.lines import Example, FileRange, Line, Lines, Place, error_at, is_row, nfc, quote
-from ohlol.data.readers import json_lines
+from ohlol.data.readers import doubts, json_lines
 from ohlol.data.readers.base import (
     CERTAIN,
     LAST_RESORT,
@@ -20,6 +19,7 @@ from ohlol.data.readers.base import (
     default_task,
 )
 from ohlol.data.readers.column_names import find_columns, join_names, list_names
+from ohlol.data.readers.column_stats import SAMPLE_ROWS, TableStats
 from ohlol.data.readers.cutting import Boundary, line_boundary
 from ohlol.data.readers.json_lines import is_strings, looks_like_json
 from ohlol.data.readers.pairs import is_json, is_json_pair
@@ -31,10 +31,8 @@ from ohlol.data.readers.tables import (
     csv_boundary,
     csv_table,
     delimiter_of,
-    finite_number,
     is_empty,
     json_table,
-    number,
 )
 from ohlol.data.symbols import Symbols, split_line
 from ohlol.data.targets import TARGET_KINDS, TargetKind
@@ -43,8 +41,6 @@ from ohlol.utils.errors import InputError
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
 CLASS, SERIES = TargetKind(per_sequence=True), TargetKind(shifted=True, numeric=True)
-NUMERIC_SHARE = 0.5
-"""A column of which more cells hold numbers is numeric, and a cell without a number is an error."""
 
 
 class ColumnsReader(Reader):
@@ -72,19 +68,20 @@ class ColumnsReader(Reader):
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The task, the columns and the header; all rows are read where they decide, and none is kept."""
         table = self._table(lines, settings, with_targets)
-        return settings if table is None else resolve_columns(table, settings, keep=False)
+        return settings if table is None else resolve_columns(table, settings, keep=False, with_targets=with_targets)
 
     def open(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Contents:
         """As in `Reader`; rows that `resolve_columns` reads are kept, and a file without targets may be plain text."""
         table = self._table(lines, settings, with_targets)
         if table is None:
             return Contents(settings, read_plain_lines(lines, settings.level))
-        settings = resolve_columns(table, settings, keep=True)
+        settings = resolve_columns(table, settings, keep=True, with_targets=with_targets)
         if TARGET_KINDS[settings.task or ""].numeric:
             from ohlol.data.readers.series import read_series
 
-            return Contents(settings, series=read_series(table, settings, with_targets=with_targets))
-        return Contents(settings, read_classes(table, settings, with_targets=with_targets))
+            series = read_series(table, settings, with_targets=with_targets)
+            return Contents(settings, series=series, names=table.names)
+        return Contents(settings, read_classes(table, settings, with_targets=with_targets), names=table.names)
 
     def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """After a row; a line end between quotes does not end a row of CSV."""
@@ -118,7 +115,7 @@ class ColumnsReader(Reader):
 
             return arrow_table(str(lines.path), lines.span)
         if kind == "json":
-            return json_table(lines)
+            return json_table(lines, settings)
         return csv_table(lines, settings) if kind == "csv" else None
 
     def _kind(self, lines: Lines, settings: DataSettings, with_targets: bool) -> str:
@@ -141,78 +138,89 @@ def _names_input(first: Line | None, settings: DataSettings) -> bool:
     return settings.input in cells
 
 
-def resolve_columns(table: Table, settings: DataSettings, *, keep: bool) -> DataSettings:
+def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_targets: bool) -> DataSettings:
     """Complete the settings with the task, the columns, the level and the header.
 
     Args:
         table: whose rows are read where the settings do not say which columns hold numbers.
         settings: those chosen.
         keep: whether rows that were read stay in the table.
+        with_targets: whether targets are read.
 
     Raises:
-        InputError: the columns must be chosen, or one that must hold numbers does not.
+        InputError: the columns must be chosen, one that must hold numbers does not, or the rows look like another
+            problem (`doubts.py`).
     """
+    header_chosen = settings.header is not None
     settings = replace(settings, header=table.header)
     if settings.task is not None and settings.input and settings.target:
         if TARGET_KINDS[settings.task].numeric:
             return settings
+        if with_targets:
+            _check_start(table, settings)
         return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
     first = table.first()
     if first is None:
         raise InputError(f"{table.file}: no rows below the header")
-    stats = [ColumnStats() for _ in table.names]
-    for row in table.keep_rows() if keep else table.rows:
-        for cell, column in zip(row.cells, stats, strict=False):
-            column.add(cell, row)
-    numeric = [i for i, column in enumerate(stats) if column.numeric_share == 1]
+    stats = TableStats.of(table, table.keep_rows() if keep else table.rows)
     chosen = [i for names in (settings.input, settings.target) if names for i in _find(table, names)]
     read = chosen or list(range(len(table.names)))
-    task = settings.task or default_task(SERIES if set(read) <= set(numeric) else CLASS)
+    task = settings.task or default_task(SERIES if set(read) <= set(stats.meant_numeric()) else CLASS)
+    if not header_chosen and not table.header:
+        target = _find(table, settings.target)[0] if settings.target and not TARGET_KINDS[task].numeric else None
+        doubts.check_header(stats, target)
     if TARGET_KINDS[task].numeric:
-        inputs = settings.input or join_names(table.names[i] for i in numeric)
-        for i, column in enumerate(stats):
-            is_damaged = column.numeric_share > NUMERIC_SHARE and column.not_finite is not None
-            if not settings.input and i not in numeric and is_damaged:
-                assert column.not_finite is not None
-                finite_number(column.not_finite, table.names, i)
-        if not inputs:
-            raise InputError(f"{table.file}: no column of numbers to forecast; there are {list_names(table.names)}")
-        return replace(settings, task=task, input=inputs, target=settings.target or inputs)
-    if not settings.input or not settings.target:
-        cells = "" if table.header else f" (the first row: {list_names(tuple(str(cell) for cell in first.cells))})"
-        by = "by name" if table.header else "by number"
-        instead = ""
-        if numeric and not chosen:
-            names = list_names(tuple(table.names[i] for i in numeric))
-            instead = f", or forecast {names} with `task` {default_task(SERIES)}"
-        raise InputError(
-            f"{table.file}: the columns are {list_names(table.names)}{cells}; "
-            f"choose two {by} with `input` and `target`{instead}"
-        )
-    return replace(settings, task=task, level=settings.level or _infer_level(first, table, settings.input))
+        return replace(_resolve_series(stats, settings, table), task=task)
+    return replace(_resolve_classes(stats, settings, table, first), task=task)
 
 
-@dataclass
-class ColumnStats:
-    """What the cells of a column hold."""
+def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> DataSettings:
+    """The settings of a series, with the columns that are read."""
+    targets = _find(table, settings.target) if settings.target else []
+    doubts.check_numbers(stats, _find(table, settings.input) if settings.input else stats.meant_numeric())
+    numeric = stats.numeric()
+    doubts.check_thousands(stats, _find(table, settings.input) if settings.input else numeric)
+    if not settings.input and not numeric:
+        names = list_names(table.names)
+        raise InputError(f"{table.file}: no column of numbers to forecast; there are {names}")
+    doubts.check_series(stats)
+    doubts.check_dates(stats)
+    counters = doubts.find_counters(stats)
+    if not settings.input and not settings.target:
+        doubts.check_counters(stats, counters)
+    read = [i for i in numeric if i not in counters or i in targets]
+    inputs = settings.input or join_names(table.names[i] for i in read)
+    return replace(settings, input=inputs, target=settings.target or inputs)
 
-    filled: int = 0
-    numbers: int = 0
-    not_finite: Row | None = None
-    """The first row in which it holds no finite number."""
 
-    def add(self, cell: Any, row: Row) -> None:
-        """Count the cell of a row."""
-        value = number(cell)
-        self.filled += not is_empty(cell)
-        self.numbers += value is not None
-        if self.not_finite is None and (value is None or not isfinite(value)):
-            self.not_finite = row
+def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row) -> DataSettings:
+    """The settings of texts with a class each; both columns must be chosen."""
+    if settings.input and settings.target:
+        columns, target = _find(table, settings.input), _find_one(table, settings.target)
+        doubts.check_long_format(stats, columns[0], target, is_chosen=False)
+        doubts.check_classes(stats, columns[0], target)
+        return replace(settings, level=settings.level or _infer_level(first, table, settings.input))
+    numeric = stats.meant_numeric()
+    if not (settings.input or settings.target) and settings.task is None:
+        doubts.check_numbers(stats, numeric)
+    cells = "" if table.header else f" (the first row: {list_names(tuple(str(cell) for cell in first.cells))})"
+    by = "by name" if table.header else "by number"
+    instead = ""
+    if numeric and not (settings.input or settings.target):
+        names = list_names(tuple(table.names[i] for i in numeric))
+        instead = f", or forecast {names} with `task` {default_task(SERIES)}"
+    raise InputError(
+        f"{table.file}: the columns are {list_names(table.names)}{cells}; "
+        f"choose two {by} with `input` and `target`{instead}"
+    )
 
-    @property
-    def numeric_share(self) -> float:
-        """The share of the filled cells that hold numbers."""
-        return self.numbers / self.filled if self.filled else 0.0
+
+def _check_start(table: Table, settings: DataSettings) -> None:
+    """Refuse series of numbers, which its first rows show, as texts; raises InputError."""
+    stats = TableStats.of(table, table.start(SAMPLE_ROWS))
+    columns, targets = _find(table, settings.input or ""), _find(table, settings.target or "")
+    if stats.rows and len(columns) == len(targets) == 1:
+        doubts.check_long_format(stats, columns[0], targets[0], is_chosen=True)
 
 
 def _find(table: Table, names: str) -> list[int]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from ohlol.config import DataSettings
 from ohlol.data.lines import Example, Line, Lines, Place, error_at, is_row, nfc, quote
 from ohlol.data.readers import json_lines
-from ohlol.data.readers.base import CERTAIN, LIKELY, Confidence, Reader
-from ohlol.data.readers.column_names import find_column
+from ohlol.data.readers.base import CERTAIN, LIKELY, STRONG, Confidence, Reader
+from ohlol.data.readers.column_names import find_column, list_names
 from ohlol.data.readers.cutting import Boundary, sentence_boundary
 from ohlol.data.readers.pairs import read_json_pairs
 from ohlol.data.readers.plain_lines import read_plain_lines
@@ -20,7 +20,19 @@ CONLLU = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEP
 """The columns of CoNLL-U."""
 GLOBAL_COLUMNS = re.compile(r"#\s*global\.columns\s*=\s*(.+)")
 ID = re.compile(r"\d+([-.]\d+)?", re.ASCII)
+TOKEN_NUMBER = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
+RANGE = re.compile(r"([1-9]\d{0,8})-([1-9]\d{0,8})", re.ASCII)
+EMPTY_NODE = re.compile(r"(?:0|[1-9]\d{0,8})\.[1-9]\d{0,8}", re.ASCII)
+START_LINES = 400
+"""Lines from the start of a file in which its form is looked for."""
+MIN_ROWS = 4
+"""Rows from which on words with labels are recognized in a file of any name."""
+SPAN_LABEL = re.compile(r"O|[BIESLUM]-\S+")
+TAG = re.compile(r"O|[BIESLUM]-\S+|[A-Z][A-Z0-9]{0,7}\$?|-[A-Z]+-|[.,:;$#_]|``|\'\'|\"")
+"""A label as treebanks and corpora of names write it."""
 UNSPECIFIED = "_"
+MIN_NUMBERED = 3
+"""Columns from which on the first may count the tokens: number, word and label."""
 
 
 class ConllReader(Reader):
@@ -31,10 +43,14 @@ class ConllReader(Reader):
     level = "word"
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
-        """By the name, or by a first row with the ten columns of CoNLL-U."""
+        """By the name, by lines of words with labels, or by a first row with the ten columns of CoNLL-U."""
         if start.suffix in SUFFIXES:
             return Confidence(CERTAIN, f"its name ends in {start.suffix}")
-        first = start.first(is_row)
+        first = start.first(is_token)
+        if settings.level not in (None, self.level):
+            return None
+        if has_words_with_labels(start):
+            return Confidence(STRONG, "its lines are words with labels")
         if first is not None and first.text.count("\t") + 1 == len(CONLLU) and start.suffix != ".tsv":
             return Confidence(LIKELY, "its first row has the ten columns of CoNLL-U")
         return None
@@ -67,9 +83,53 @@ class ConllReader(Reader):
         return sentence_boundary
 
 
+def is_token(text: str) -> bool:
+    """Whether a line is neither blank nor a comment; a comment begins with "# ", or with "#" and has no tab."""
+    return is_row(text) and not text.startswith("# ")
+
+
+def has_words_with_labels(lines: Lines) -> bool:
+    """Whether the lines at the start of a file are words with labels: as many columns in each, the last of labels.
+
+    The labels are those of spans, such as B-PER, or blank lines separate sentences and the labels are few or in capital
+    letters. Lines of a text hardly have this form.
+    """
+    start = lines.head.start(START_LINES)
+    while start and not start[-1].text.strip():
+        start.pop()
+    rows = [_split_cells(line.text, "\t" in line.text) for line in start if is_token(line.text)]
+    if len(rows) < MIN_ROWS or len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
+        return False
+    if any(not cell or " " in cell for row in rows for cell in row):
+        return False
+    labels = {row[-1] for row in rows}
+    if "O" in labels and len(labels) > 1 and all(SPAN_LABEL.fullmatch(label) for label in labels):
+        return True
+    has_sentences = any(not line.text.strip() for line in start)
+    are_tags = len(labels) <= 0.75 * len(rows) and all(TAG.fullmatch(label) for label in labels)
+    return has_sentences and (are_tags or len(labels) <= len(rows) / 5)
+
+
+def _begins_with_numbers(lines: Lines) -> bool:
+    """Whether the first column counts the tokens of each sentence; most rows must do so, since some may be wrong."""
+    number, counted, rows = 0, 0, 0
+    for line in lines.head.start(START_LINES):
+        if not line.text.strip():
+            number = 0
+        elif is_token(line.text):
+            first = _split_cells(line.text, "\t" in line.text)[0]
+            if TOKEN_NUMBER.fullmatch(first):
+                rows += 1
+                counted += int(first) == number + 1 or (number == 0 and first == "0")
+                number = int(first)
+            else:
+                rows += ID.fullmatch(first) is None
+    return counted > rows / 2
+
+
 def has_columns(lines: Lines) -> bool:
     """Whether a file has columns rather than plain sentences, by its name or its first row."""
-    row = lines.head.first(is_row)
+    row = lines.head.first(is_token)
     return lines.suffix in SUFFIXES or (row is not None and "\t" in row.text)
 
 
@@ -91,19 +151,30 @@ class ColumnLayout:
         Raises:
             InputError: there are no rows, or no such column.
         """
-        ahead = lines.until(is_row)
-        if not ahead or not is_row(ahead[-1].text):
+        ahead = lines.until(is_token)
+        if not ahead or not is_token(ahead[-1].text):
             raise InputError(f"{lines.file}: no rows; the file is empty")
         row = _split_cells(ahead[-1].text, "\t" in ahead[-1].text)
         names = tuple(str(number) for number in range(1, len(row) + 1))
         if ID.fullmatch(row[0]) and (len(row) == len(CONLLU) or (settings.input in CONLLU and len(row) < len(CONLLU))):
             names = CONLLU[: len(row)]
+        elif lines.suffix == ".conllu" and len(row) == len(CONLLU):
+            names = CONLLU
+        elif len(row) >= MIN_NUMBERED and _begins_with_numbers(lines):
+            names = ("ID", "FORM", *names[2:])
+        named = False
         for line in ahead[:-1]:
             if match := GLOBAL_COLUMNS.match(line.text):
-                names = tuple(match[1].split())
+                names, named = tuple(match[1].split()), True
         place = ahead[-1].place
         if len(names) != len(row):
             raise error_at(place, f"{len(row)} columns, where global.columns names {len(names)}")
+        if len(row) > len(CONLLU) and names[0] == "ID" and not named and with_targets and not settings.target:
+            raise error_at(
+                place,
+                f"{len(row)} columns, one of which holds the labels; choose it with `target`, by number from 1: "
+                f"{list_names(tuple(row))}",
+            )
         first = "FORM" if "FORM" in names else names[0]
         last = "UPOS" if "UPOS" in names else names[-1]
         if not with_targets and len(row) == 1:
@@ -124,23 +195,46 @@ class ColumnLayout:
         Raises:
             InputError: it has another number of columns than the first row.
         """
-        comment = line.text.startswith("#") and "\t" not in line.text
+        comment = line.text.startswith("#") and ("\t" not in line.text or line.text.startswith("# "))
         if comment and (self.tabs or " = " in line.text):
+            return None
+        if line.text.startswith("#") and self.names[0] == "ID":
             return None
         cells = _split_cells(line.text, self.tabs)
         if comment and len(cells) != self.width:
             return None
         if len(cells) != self.width:
             raise error_at(line.place, f"{len(cells)} columns, where the first row has {self.width}")
-        if self.names[0] == "ID" and ("-" in cells[0] or "." in cells[0]) and ID.fullmatch(cells[0]):
-            return None
-        return cells
+        return None if self.names[0] == "ID" and _is_range_or_empty(cells[0], line.place) else cells
 
     def cell(self, cells: list[str], column: int, place: Place) -> str:
         """One cell of a row, composed; raises InputError where it is empty."""
         if not cells[column]:
             raise error_at(place, f"column {quote(self.names[column])} is empty; CoNLL writes _ for an unknown value")
         return nfc(cells[column])
+
+
+def _is_range_or_empty(number: str, place: Place) -> bool:
+    """Whether a row is a multi-word range or an empty node instead of a token; raises InputError where it is none."""
+    if TOKEN_NUMBER.fullmatch(number):
+        return False
+    if EMPTY_NODE.fullmatch(number) or ((match := RANGE.fullmatch(number)) and int(match[1]) < int(match[2])):
+        return True
+    raise error_at(
+        place,
+        f"column 'ID' is {quote(number)}; it is the number of a token, a range such as 3-4, or a node such as 5.1",
+    )
+
+
+def _check_number(cells: list[str], before: int | None, place: Place) -> int:
+    """The number of a token, which follows that of the token before it; raises InputError."""
+    number = int(cells[0])
+    if number != before + 1 if before is not None else number > 1:
+        after = "at the start of a sentence" if before is None else f"after {before}"
+        raise error_at(
+            place, f"column 'ID' is {number} {after}; tokens are counted from 1, and a blank line ends a sentence"
+        )
+    return number
 
 
 def _split_cells(text: str, tabs: bool) -> list[str]:
@@ -152,15 +246,18 @@ def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
     words: list[str] = []
     labels: list[str] = []
     start = Place(lines.file, 1)
+    number: int | None = None
     for line in lines:
         if not line.text.strip():
             if words:
                 yield Example(words, None if layout.target is None else labels, start)
-            words, labels = [], []
+            words, labels, number = [], [], None
             continue
         cells = layout.row(line)
         if cells is None:
             continue
+        if layout.names[0] == "ID":
+            number = _check_number(cells, number, line.place)
         if not words:
             start = line.place
         words.append(layout.cell(cells, layout.input, line.place))

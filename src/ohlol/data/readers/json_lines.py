@@ -13,10 +13,10 @@ JSON_DEPTH = 16
 def json_object(line: Line) -> dict[str, Any]:
     """The JSON object of a line, its strings in composed form; raises InputError."""
     try:
-        value = json.loads(line.text, object_pairs_hook=_unique_keys)
+        value = json.loads(line.text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         why = error.msg if isinstance(error, json.JSONDecodeError) else "a value out of bounds"
-        why = str(error) if isinstance(error, _DuplicateKeyError) else why
+        why = str(error) if isinstance(error, _DuplicateKeyError | _NotJsonNumberError) else why
         raise error_at(line.place, f"not JSON ({why}); every line must be one JSON object") from None
     if not isinstance(value, dict):
         raise error_at(line.place, f"{quote(line.text)} is not a JSON object")
@@ -26,6 +26,14 @@ def json_object(line: Line) -> dict[str, Any]:
 
 class _DuplicateKeyError(ValueError):
     """An object has a key twice."""
+
+
+class _NotJsonNumberError(ValueError):
+    """A number is NaN or infinite."""
+
+
+def _refuse_constant(name: str) -> None:
+    raise _NotJsonNumberError(f"{name} is no number of JSON; write null or leave the line out")
 
 
 def _unique_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -47,10 +47,10 @@ def read_series(table: Table, settings: DataSettings, *, with_targets: bool) -> 
     target_columns = find_columns(table.names, settings.target or "", place) if with_targets else []
     names = [tuple(table.names[column] for column in columns) for columns in (input_columns, target_columns)]
     index = {column: i for i, column in enumerate(dict.fromkeys((*input_columns, *target_columns)))}
-    empty = True
+    form, empty = table.number_format, True
     while rows := list(islice(table.rows, ROWS)):
         empty = False
-        numbers = np.array([[finite_number(row, table.names, column) for column in index] for row in rows])
+        numbers = np.array([[finite_number(row, table.names, column, form) for column in index] for row in rows])
         inputs, targets_read = (numbers[:, [index[c] for c in columns]] for columns in (input_columns, target_columns))
         yield Series(inputs, targets_read if target_columns else None, names[0], names[1])
     if empty:

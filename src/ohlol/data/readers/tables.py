@@ -14,10 +14,13 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
 from ohlol.data.readers.column_names import split_names, split_row
 from ohlol.data.readers.json_lines import json_object
+from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
 DELIMITERS = (",", ";", "\t")
+COMPARED_LINES = 20
+"""Lines that are compared where several delimiters split the first line into as many columns."""
 FIELD_LIMIT = 2**27
 """Characters of the longest CSV field; a longer one is taken for an unclosed quote. The csv module allows 131,072."""
 
@@ -38,6 +41,11 @@ class Table:
     header: bool
     """Whether the names are in the file; otherwise they are numbers."""
     rows: Iterator[Row]
+    number_format: NumberFormat = PLAIN
+    """How its numbers are written."""
+    number_format_is_chosen: bool = False
+    delimiter: str = ""
+    """Of a CSV file."""
 
     def keep_rows(self) -> list[Row]:
         """All rows; they stay in the table."""
@@ -45,11 +53,15 @@ class Table:
         self.rows = iter(rows)
         return rows
 
+    def start(self, count: int) -> list[Row]:
+        """The first rows, at most `count`; they stay in the table."""
+        rows = list(islice(self.rows, count))
+        self.rows = chain(rows, self.rows)
+        return rows
+
     def first(self) -> Row | None:
         """The first row, or None; it stays in the table."""
-        first = next(self.rows, None)
-        self.rows = self.rows if first is None else chain([first], self.rows)
-        return first
+        return next(iter(self.start(1)), None)
 
 
 def csv_table(lines: Lines, settings: DataSettings) -> Table:
@@ -70,21 +82,41 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
         header = _has_header(start, settings)
     names = tuple(nfc(cell) for cell in start[0].cells) if header else tuple(str(n) for n in range(1, width + 1))
     rows = chain(start[header:], rows) if head is lines else _csv_rows(lines, delimiter)
-    return Table(lines.file, names, header, _check_widths(rows, width))
+    form, chosen = NumberFormat.of(settings), settings.decimal is not None or settings.thousands is not None
+    return Table(lines.file, names, header, _check_widths(rows, width), form, chosen, delimiter)
 
 
 def delimiter_of(lines: Lines) -> str:
-    """The delimiter that splits the first line into the most columns."""
+    """The delimiter that splits the first line into the most columns.
+
+    Of two that split it into as many, it is the one that splits the next lines alike, and not the comma, which may be
+    a decimal comma, if both do.
+    """
     first = lines.first()
     text = first.text if first else ""
-    return max(DELIMITERS, key=lambda mark: len(split_row(text, mark)))
+    widths = {mark: len(split_row(text, mark)) for mark in DELIMITERS}
+    width = max(widths.values())
+    best = [mark for mark in DELIMITERS if widths[mark] == width]
+    if len(best) > 1 and width > 1:
+        start = [line.text for line in lines.start(COMPARED_LINES) if line.text.strip()]
+        alike = [mark for mark in best if all(len(split_row(text, mark)) == width for text in start)]
+        best = alike[::-1] or best
+    return best[0]
 
 
 def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
-    reader = _reader((line.text + "\n" for line in lines), delimiter)
+    texts: list[str] = []  # the lines of the row
+
+    def read_lines() -> Iterator[str]:
+        for line in lines:
+            texts.append(line.text)
+            yield line.text + "\n"
+
+    reader = _reader(read_lines(), delimiter)
     first = lines.span.line if lines.span is not None else 1
     while True:
         place = Place(lines.file, first + reader.line_num)
+        texts.clear()
         try:
             cells = next(reader)
         except StopIteration:
@@ -92,8 +124,20 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
         except csv.Error as error:
             why = shorten(str(error))
             raise error_at(place, f"not CSV ({why}); quotes in a cell are doubled, and the cell is quoted") from None
+        if delimiter == "\t" and len(texts) > 1 and len(cells) > 1:
+            _check_merged(texts, len(cells), place)
         if cells and (len(cells) > 1 or cells[0].strip()):
             yield Row(cells, place)
+
+
+def _check_merged(texts: list[str], width: int, place: Place) -> None:
+    """Refuse a quote that merges rows: lines that would be rows of as many columns without it; raises InputError."""
+    if all(text.count("\t") == width - 1 for text in texts):
+        raise error_at(
+            place,
+            f"a quote that is opened here and closed in line {place.line + len(texts) - 1} merges {len(texts)} rows "
+            "into one; where it belongs to the text, quote the cell and double it, or remove it",
+        )
 
 
 def _reader(lines: Iterator[str], delimiter: str) -> Any:
@@ -154,11 +198,16 @@ def _has_header(start: list[Row], settings: DataSettings) -> bool:
     chosen = [name for names in (settings.input, settings.target) if names for name in split_names(names)]
     if chosen:
         return not all(parse_digits(name) is not None for name in chosen)
-    is_text = [number(cell) is None for cell in start[0].cells]
+    form = NumberFormat.of(settings)
+    is_text = [not _is_number(cell, form) for cell in start[0].cells]
     if len(start) == 1:
         return all(is_text)
-    is_text_below = [number(cell) is None for cell in start[1].cells]
+    is_text_below = [not _is_number(cell, form) for cell in start[1].cells]
     return any(above and not below for above, below in zip(is_text, is_text_below, strict=False))
+
+
+def _is_number(cell: Any, form: NumberFormat) -> bool:
+    return number(cell, form) is not None or has_number_form(cell)
 
 
 def _check_widths(rows: Iterable[Row], width: int) -> Iterator[Row]:
@@ -168,7 +217,7 @@ def _check_widths(rows: Iterable[Row], width: int) -> Iterator[Row]:
         yield row
 
 
-def json_table(lines: Lines) -> Table:
+def json_table(lines: Lines, settings: DataSettings) -> Table:
     """The table of a file of JSON objects; its columns are the keys of the first object.
 
     Raises:
@@ -180,15 +229,18 @@ def json_table(lines: Lines) -> Table:
     names = tuple(json_object(first))
     objects = ((json_object(line), line.place) for line in lines if line.text.strip())
     rows = (Row([entry.get(name) for name in names], place) for entry, place in objects)
-    return Table(lines.file, names, True, rows)
+    return Table(lines.file, names, True, rows, NumberFormat.of(settings))
 
 
-def number(cell: Any) -> float | None:
+def number(cell: Any, form: NumberFormat = PLAIN) -> float | None:
     """The number in a cell, which may be NaN or infinite; None where there is none."""
     if isinstance(cell, bool) or not isinstance(cell, (str, int, float, Decimal)):
         return None
-    if isinstance(cell, str) and "_" in cell:
-        return None
+    if isinstance(cell, str):
+        plain = form.plain(cell)
+        if plain is None or "_" in plain:
+            return None
+        cell = plain
     try:
         return float(cell)
     except (ValueError, OverflowError):
@@ -200,14 +252,14 @@ def is_empty(cell: Any) -> bool:
     return cell is None or (isinstance(cell, str) and not cell.strip())
 
 
-def finite_number(row: Row, names: tuple[str, ...], column: int) -> float:
+def finite_number(row: Row, names: tuple[str, ...], column: int, form: NumberFormat = PLAIN) -> float:
     """The number in a cell of a row.
 
     Raises:
         InputError: it holds none, or NaN or infinity.
     """
     cell = row.cells[column]
-    value = number(cell)
+    value = number(cell, form)
     if value is not None and isfinite(value):
         return value
     problem = "is empty" if is_empty(cell) else f"is {quote(cell)}, which is not a finite number"

@@ -1,0 +1,270 @@
+"""Statistics of the columns of a table: which hold numbers or dates, and how their values follow each other."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from math import isclose, isfinite
+from typing import Any
+
+from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
+from ohlol.data.readers.tables import Row, Table, is_empty, number
+
+NUMERIC_SHARE = 0.5
+"""A column of which more cells hold numbers is numeric, and a cell without a number is an error."""
+MISSING = {"-", "--", ".", "?", "#n/a", "missing", "n/a", "n.a.", "na", "nan", "nil", "none", "null"}
+"""What files write, in any case, for a value that is missing."""
+SAMPLE_ROWS = 1 << 12
+"""Rows from the start of a table that are kept, to compare columns with each other."""
+STEP_ROUNDING = 1e-6
+"""Relative difference of steps, such as those from 0.1 to 0.2 to 0.3, that rounding explains."""
+DISTINCT = 1 << 12
+"""Different values of a column that are counted."""
+UNIX_NAMES = {"date", "datetime", "ds", "epoch", "t", "time", "timestamp", "ts", "unix", "unixtime", "unix_time"}
+"""Names of columns that may hold Unix time."""
+UNIX_FIRST, UNIX_LAST = 3e8, 4.2e9
+"""The seconds of Unix time from 1979 to 2103."""
+DATE = re.compile(
+    r"(\d{1,4})([-/.])(\d{1,4})(?:\2(\d{1,4}))?(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?", re.ASCII
+)
+DATE_ORDERS = {"year first": "ymd", "day first": "dmy", "month first": "mdy", "year and month": "ym"}
+
+
+@dataclass
+class Order:
+    """How the values of a column follow each other."""
+
+    last: tuple[float, Any, Row] | None = None
+    """The value of the previous row, its cell and the row."""
+    backward: tuple[Row, Any, Any] | None = None
+    """The first row whose value is less than the one before, its cell and the cell before."""
+    repeated: tuple[Row, Any, Any] | None = None
+    """The first row whose value is that of the row before."""
+    backward_steps: int = 0
+    steps: dict[float, tuple[int, Row, Any, Any]] = field(default_factory=dict[float, "tuple[int, Row, Any, Any]"])
+    """How often each distance from one row to the next occurs, and the row and the cells where it occurs first."""
+    count: int = 0
+    smallest_step: float = float("inf")
+    largest_step: float = float("-inf")
+
+    def add(self, value: float, cell: Any, row: Row) -> None:
+        """Add the value of the next row."""
+        self.count += 1
+        if self.last is not None:
+            step = value - self.last[0]
+            self.smallest_step, self.largest_step = min(self.smallest_step, step), max(self.largest_step, step)
+            self.backward_steps += step < 0
+            if step < 0 and self.backward is None:
+                self.backward = row, cell, self.last[1]
+            if step == 0 and self.repeated is None:
+                self.repeated = row, cell, self.last[1]
+            if step in self.steps or len(self.steps) < DISTINCT:
+                times, first_row, here, before = self.steps.get(step, (0, row, cell, self.last[1]))
+                self.steps[step] = times + 1, first_row, here, before
+        self.last = value, cell, row
+
+    @property
+    def has_constant_step(self) -> bool:
+        """Whether all values have the same distance from the one before, which is not 0, up to rounding."""
+        low, high = self.smallest_step, self.largest_step
+        return low * high > 0 and isclose(low, high, rel_tol=STEP_ROUNDING)
+
+    @property
+    def increases(self) -> bool:
+        """Whether each value is larger than the one before."""
+        return self.backward is None and self.repeated is None
+
+
+@dataclass
+class ColumnStats:
+    """What the cells of a column hold."""
+
+    filled: int = 0
+    numbers: int = 0
+    number_forms: int = 0
+    """Cells that hold a number in a form that is not read, such as 1,037 or 5 %."""
+    missing: int = 0
+    """Cells that hold a word for a missing value."""
+    not_finite: Row | None = None
+    """The first row in which it holds no finite number."""
+    number_form: Row | None = None
+    """The first row with a number in a form that is not read."""
+    integers: bool = True
+    """Whether all numbers are integers."""
+    low: float = float("inf")
+    high: float = float("-inf")
+    values: dict[str, int] = field(default_factory=dict[str, int])
+    """How often each value occurs, for the first `DISTINCT` of them."""
+    order: Order = field(default_factory=Order)
+    """Of its numbers."""
+    dates: dict[str, Order] | None = None
+    """For each reading that all filled cells allow, the order of the dates; empty where a cell holds no date."""
+
+    def add(self, cell: Any, row: Row, form: NumberFormat = PLAIN) -> None:
+        """Count the cell of a row."""
+        value = number(cell, form)
+        if is_empty(cell):
+            self.not_finite = self.not_finite or row
+            return
+        self.filled += 1
+        text = str(cell)[:200]
+        if text in self.values or len(self.values) < DISTINCT:
+            self.values[text] = self.values.get(text, 0) + 1
+        if value is not None and isfinite(value):
+            self.numbers += 1
+            self.integers = self.integers and value == int(value)
+            self.low, self.high = min(self.low, value), max(self.high, value)
+            self.order.add(value, cell, row)
+            self.dates = {}
+            return
+        self.not_finite = self.not_finite or row
+        self.numbers += value is not None
+        if value is not None or text.strip().lower() in MISSING:
+            self.missing += 1
+        elif has_number_form(cell):
+            self.number_forms += 1
+            self.number_form = self.number_form or row
+        self._add_date(cell, row)
+
+    def _add_date(self, cell: Any, row: Row) -> None:
+        if self.dates is None:
+            self.dates = {reading: Order() for reading in ("ISO", *DATE_ORDERS)}
+        for reading in list(self.dates):
+            value = parse_date(cell, reading)
+            if value is None:
+                del self.dates[reading]
+            else:
+                self.dates[reading].add(value, cell, row)
+
+    @property
+    def counted(self) -> int:
+        """Cells whose value is among `values`; fewer than are filled where the column has more different values."""
+        return sum(self.values.values())
+
+    @property
+    def numeric_share(self) -> float:
+        """The share of the filled cells that hold numbers."""
+        return self.numbers / self.filled if self.filled else 0.0
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether all filled cells hold numbers."""
+        return self.numeric_share == 1
+
+    @property
+    def is_meant_numeric(self) -> bool:
+        """Whether most cells hold numbers, in whatever form, and the others may be mistakes."""
+        known = self.filled - self.missing
+        return bool(known) and (self.numbers + self.number_forms) / self.filled > NUMERIC_SHARE * known / self.filled
+
+    @property
+    def date_order(self) -> Order | None:
+        """The order of its dates, in the reading in which they run backward least; None where it holds none."""
+        readings = (self.dates or {}).values()
+        return min(readings, key=lambda order: (order.backward_steps, not order.increases), default=None)
+
+
+@dataclass
+class TableStats:
+    """The statistics of a table."""
+
+    file: str
+    names: tuple[str, ...]
+    columns: list[ColumnStats]
+    sample: list[Row]
+    """The first `SAMPLE_ROWS` rows."""
+    number_format: NumberFormat = PLAIN
+    number_format_is_chosen: bool = False
+    delimiter: str = ""
+    """Of a CSV file."""
+    rows: int = 0
+
+    @staticmethod
+    def of(table: Table, rows: Iterable[Row]) -> "TableStats":
+        """The statistics of some rows of a table."""
+        columns = [ColumnStats() for _ in table.names]
+        form, chosen = table.number_format, table.number_format_is_chosen
+        stats = TableStats(table.file, table.names, columns, [], form, chosen, table.delimiter)
+        for row in rows:
+            stats.rows += 1
+            if len(stats.sample) < SAMPLE_ROWS:
+                stats.sample.append(row)
+            for cell, column in zip(row.cells, stats.columns, strict=False):
+                column.add(cell, row, stats.number_format)
+        return stats
+
+    def numeric(self) -> list[int]:
+        """The columns of numbers."""
+        return [i for i, column in enumerate(self.columns) if column.is_numeric]
+
+    def meant_numeric(self) -> list[int]:
+        """The columns of numbers, and those in which most cells hold numbers."""
+        return [i for i, column in enumerate(self.columns) if column.is_numeric or column.is_meant_numeric]
+
+    def time_column(self) -> int | None:
+        """The first column of dates or of Unix time."""
+        return next((i for i in range(len(self.columns)) if self.time_order(i) is not None), None)
+
+    def time_order(self, index: int) -> Order | None:
+        """The order of a column of dates or of Unix time; None for another column."""
+        column = self.columns[index]
+        return column.order if self.unix_unit(index) else column.date_order
+
+    def unix_unit(self, index: int) -> float:
+        """The seconds of the unit of a column of Unix time: 1, or 0.001 for milliseconds; 0 for another column."""
+        column = self.columns[index]
+        if not (column.is_numeric and column.integers and self.names[index].strip().lower() in UNIX_NAMES):
+            return 0.0
+        return next((u for u in (1.0, 1e-3) if UNIX_FIRST <= column.low * u <= column.high * u <= UNIX_LAST), 0.0)
+
+    def moments(self, index: int, rows: Iterable[Row]) -> list[float]:
+        """The times in a column of dates or of Unix time, in a reading in which they run backward least."""
+        column = self.columns[index]
+        if self.unix_unit(index):
+            return [number(row.cells[index], self.number_format) or 0.0 for row in rows]
+        reading = min(column.dates or {}, key=lambda name: (column.dates or {})[name].backward_steps)
+        return [parse_date(row.cells[index], reading) or 0.0 for row in rows]
+
+
+def parse_date(cell: Any, reading: str) -> float | None:
+    """The seconds from year 1 to a date in a cell; None where it holds none in this reading.
+
+    >>> parse_date("2020-01-31", "ISO") == parse_date("31/01/2020", "day first")
+    True
+    >>> parse_date("31/01/2020", "month first")
+    """
+    if isinstance(cell, datetime):
+        return _seconds(cell) if reading == "ISO" else None
+    if isinstance(cell, date):
+        return _seconds(datetime(cell.year, cell.month, cell.day)) if reading == "ISO" else None
+    if not isinstance(cell, str) or len(cell) > 40:
+        return None
+    text = cell.strip()
+    if reading == "ISO":
+        try:
+            return _seconds(datetime.fromisoformat(text)) if "-" in text else None
+        except ValueError:
+            return None
+    match = DATE.fullmatch(text)
+    if match is None:
+        return None
+    parts = [part for part in (match[1], match[3], match[4]) if part is not None]
+    letters = DATE_ORDERS[reading]
+    if len(parts) != len(letters):
+        return None
+    named = dict(zip(letters, parts, strict=True))
+    if len(named["y"]) not in ((4,) if letters[0] == "y" else (2, 4)) or any(len(named.get(k, "")) > 2 for k in "md"):
+        return None
+    year = int(named["y"]) + (2000 if len(named["y"]) == 2 else 0)
+    try:
+        hour, minute, second = (int(match[group] or 0) for group in (5, 6, 7))
+        moment = datetime(year, int(named["m"]), int(named.get("d", "1")), hour, minute, second)
+    except ValueError:
+        return None
+    return _seconds(moment)
+
+
+def _seconds(moment: datetime) -> float:
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)
+    return (moment - datetime(1, 1, 1)).total_seconds()

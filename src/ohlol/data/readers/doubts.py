@@ -1,0 +1,336 @@
+"""Doubts: what shows that the rows of a table are another problem than the one that would be trained.
+
+Each check looks at the statistics of a table. It raises one InputError that says what was seen, where, and what settles
+it, or warns where going on is safe. Choosing the task, the input and the target reads the rows as they are.
+"""
+
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from itertools import pairwise
+from typing import Any
+
+from ohlol.data.lines import error_at, quote
+from ohlol.data.readers.column_names import list_names
+from ohlol.data.readers.column_stats import UNIX_FIRST, ColumnStats, TableStats
+from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
+from ohlol.data.readers.tables import Row, finite_number, number
+from ohlol.utils.errors import InputError, InputWarning
+
+COUNTED_ROWS = 4
+"""Rows from which on a column with a constant step counts them; in fewer rows it may be chance."""
+TIME_NAMES = {"", "date", "datetime", "epoch", "id", "idx", "index", "row", "t", "time", "timestamp", "unnamed: 0"}
+"""Names of columns whose increasing integers number or date the rows."""
+POINT_BEFORE_THREE = re.compile(r"[-+]?[1-9]\d{0,2}\.\d{3}", re.ASCII)
+CALENDAR = {
+    "year": (1000, 3000),
+    "quarter": (1, 4),
+    "month": (1, 12),
+    "week": (0, 53),
+    "weekday": (0, 7),
+    "dayofweek": (0, 7),
+    "day": (1, 366),
+    "hour": (0, 24),
+    "minute": (0, 59),
+}
+"""Names of columns of integers that are parts of a date, and their range."""
+CALENDAR_WORDS = {
+    "mon", "tue", "wed", "thu", "fri", "sat", "sun", "monday", "tuesday", "wednesday", "thursday", "friday",
+    "saturday", "sunday", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "sept", "oct", "nov", "dec",
+    "january", "february", "march", "april", "june", "july", "august", "september", "october", "november", "december",
+    "q1", "q2", "q3", "q4", "true", "false", "yes", "no", "y", "n"
+}  # fmt: skip
+"""Words that repeat in one series."""
+CLASS_NAMES = {"category", "class", "intent", "label", "lang", "language", "sentiment", "tag", "target", "topic", "y"}
+"""Names that a header gives to classes."""
+FEW_CLASSES = 20
+"""Different numbers that can be the classes of a target, such as marks; more are quantities."""
+FEW_ROWS = 10
+"""Rows below which the number of classes shows nothing."""
+COMMON_STEP = 0.05
+"""Share of the steps between dates from which on a step is regular, such as that over a weekend."""
+GAP = 1.5
+"""A step that is more than this many times the largest regular one is a gap."""
+DATED_ROWS = 8
+"""Dates from which on the common step is known."""
+
+
+def check_numbers(stats: TableStats, columns: Iterable[int]) -> None:
+    """Refuse numbers in a form that is not read, and missing values among numbers; raises InputError."""
+    for index in columns:
+        column, name = stats.columns[index], quote(stats.names[index])
+        if column.number_form is not None and column.is_meant_numeric:
+            cell = column.number_form.cells[index]
+            raise error_at(
+                column.number_form.place,
+                f"column {name} holds {quote(cell)}, which is {describe_number_form(cell)}; write such numbers as 1037 "
+                f"or 1037.5{suggest_settings(cell)}, or leave the column out with `input`",
+            )
+        if not column.is_numeric and column.is_meant_numeric and column.not_finite is not None:
+            finite_number(column.not_finite, stats.names, index, stats.number_format)
+
+
+def check_thousands(stats: TableStats, columns: Iterable[int]) -> None:
+    """Ask where a point may separate thousands: in a file of a semicolon, as where the comma is the decimal mark.
+
+    Raises:
+        InputError: every number of a column has a point before its last three digits.
+    """
+    if stats.delimiter != ";" or stats.rows < COUNTED_ROWS or stats.number_format_is_chosen:
+        return
+    for index in columns:
+        cells = [row.cells[index] for row in stats.sample]
+        if all(isinstance(cell, str) and POINT_BEFORE_THREE.fullmatch(cell.strip()) for cell in cells):
+            whole = cells[0].strip().replace(".", "")
+            raise error_at(
+                stats.sample[0].place,
+                f"column {quote(stats.names[index])} holds {quote(cells[0])}, which is {whole} or {cells[0].strip()}: "
+                "semicolons separate the columns, as where the point separates thousands; set `thousands=.`, or "
+                "`decimal=.` for a decimal point",
+            )
+
+
+def find_counters(stats: TableStats) -> dict[int, str]:
+    """The columns of numbers that count or date the rows instead of holding data, and what shows it."""
+    counters: dict[int, str] = {}
+    for index in stats.numeric():
+        column, name = stats.columns[index], stats.names[index].strip().lower()
+        order, low, high = column.order, column.low, column.high
+        if column.numbers != stats.rows or order.count < COUNTED_ROWS:
+            continue
+        calendar = CALENDAR.get(name)
+        if order.has_constant_step:
+            counters[index] = f"goes from {low:.15g} to {high:.15g} in steps of {(high - low) / (order.count - 1):.6g}"
+        elif stats.unix_unit(index) or (column.integers and order.increases and low >= UNIX_FIRST):
+            counters[index] = "holds integers such as Unix time"
+        elif column.integers and order.increases and (name in TIME_NAMES or _is_day(low, high)):
+            counters[index] = "holds increasing integers"
+        elif column.integers and calendar is not None and calendar[0] <= low <= high <= calendar[1]:
+            counters[index] = f"is a part of the date, from {low:.0f} to {high:.0f}"
+        elif column.integers and name in ("", "unnamed: 0"):
+            counters[index] = "has no name, as the index of a data frame"
+    return counters if len(counters) < len(stats.numeric()) or len(counters) > 1 else {}
+
+
+def _is_day(low: float, high: float) -> bool:
+    """Whether integers can be days written as 20200131."""
+    return 1800_01_01 <= low <= high <= 2200_12_31 and all(
+        1 <= value // 100 % 100 <= 12 and 1 <= value % 100 <= 31 for value in (low, high)
+    )
+
+
+def check_counters(stats: TableStats, counters: dict[int, str]) -> None:
+    """Refuse to forecast a column that counts the rows, which nobody has asked for; raises InputError."""
+    if not counters:
+        return
+    index, why = next(iter(counters.items()))
+    others = [stats.names[i] for i in stats.numeric() if i not in counters]
+    name = others[0] if others else stats.names[stats.numeric()[-1]]
+    raise InputError(
+        f"{stats.file}: column {quote(stats.names[index])} {why}, so it counts or dates the rows, and would be "
+        f"forecast with the others; choose what to forecast with `target`, such as {quote(name)}"
+    )
+
+
+def check_series(stats: TableStats) -> None:
+    """Refuse a table that holds several series, which would be read as one; raises InputError."""
+    found = _find_series(stats)
+    if found is None:
+        return
+    index, why = found
+    column = stats.columns[index]
+    count = f"{len(column.values)}{' or more' * (column.counted < column.filled)}"
+    some = list_names(tuple(list(column.values)[:3]))
+    raise InputError(
+        f"{stats.file}: the rows {'are' if why else 'may be'} of several series: column {quote(stats.names[index])} "
+        f"has {count} values that repeat ({some}){why}; write one file for each series, or read all rows as one series "
+        "with `task` forecast, `input` and `target`"
+    )
+
+
+def _find_series(stats: TableStats) -> tuple[int, str] | None:
+    """The column that names the series of each row, and what shows it."""
+    time = stats.time_column()
+    date_order = None if time is None else stats.time_order(time)
+    in_order = date_order is not None and date_order.increases
+    keys = [i for i, column in enumerate(stats.columns) if i != time and _repeats(column, stats.rows)]
+    keys = [i for i in keys if stats.names[i].strip().lower() not in CALENDAR]
+    for index in keys if not in_order else ():
+        column = stats.columns[index]
+        is_text = not column.is_numeric
+        if date_order is not None and time is not None and _orders_each(stats, index, time):
+            return index, f", and the dates of column {quote(stats.names[time])} begin again for each"
+        if date_order is None and (column.integers or is_text):
+            for other in stats.numeric():
+                if other != index and _begins_again(stats, index, other):
+                    return index, f", and column {quote(stats.names[other])} begins again for each"
+        words = {value.strip().lower() for value in column.values}
+        if date_order is None and is_text and not words <= CALENDAR_WORDS:
+            return index, ""
+    return None
+
+
+def _repeats(column: ColumnStats, rows: int) -> bool:
+    """Whether a column has at least two values, which occur twice or more on average."""
+    is_key = not column.is_numeric or column.integers
+    repeats = 2 <= len(column.values) <= column.counted / 2
+    return is_key and column.filled == rows and repeats and column.date_order is None
+
+
+def _blocks(stats: TableStats, key: int) -> list[list[Row]]:
+    """The rows of the sample by the value of a column, in order."""
+    groups: dict[str, list[Row]] = {}
+    for row in stats.sample:
+        groups.setdefault(str(row.cells[key]), []).append(row)
+    return list(groups.values())
+
+
+def _orders_each(stats: TableStats, key: int, time: int) -> bool:
+    """Whether the dates increase among the rows of each value of a column."""
+    return all(a < b for group in _blocks(stats, key) for a, b in pairwise(stats.moments(time, group)))
+
+
+def _begins_again(stats: TableStats, key: int, other: int) -> bool:
+    """Whether a column of integers increases within each block of equal values of another, and falls back after it."""
+    if not stats.columns[other].integers:
+        return False
+    rows = stats.sample
+    numbers = [number(row.cells[other], stats.number_format) or 0.0 for row in rows]
+    keys = [str(row.cells[key]) for row in rows]
+    changes = [i for i in range(1, len(rows)) if keys[i] != keys[i - 1]]
+    if len(changes) + 1 != len(set(keys)) or len(rows) < 3 * (len(changes) + 1):
+        return False
+    boundary = set(changes)
+    increases = all(numbers[i] > numbers[i - 1] for i in range(1, len(rows)) if i not in boundary)
+    return increases and bool(changes) and all(numbers[i] <= numbers[i - 1] for i in changes)
+
+
+def check_dates(stats: TableStats) -> None:
+    """Refuse dates that run backward or occur twice; warn of a gap. Raises InputError."""
+    time = stats.time_column()
+    if time is None:
+        return
+    order, name = stats.time_order(time), quote(stats.names[time])
+    assert order is not None
+    settle = "or read the rows as they stand with `task` forecast, `input` and `target`"
+    if order.backward is not None:
+        row, cell, before = order.backward
+        newest_first = order.backward_steps == order.count - 1
+        how = "is before the row above" if not newest_first else "is before the row above, as in every row"
+        advice = "reverse the rows" if newest_first else "sort the rows by date"
+        raise error_at(
+            row.place, f"column {name} runs backward: {quote(cell)} {how}, {quote(before)}; {advice}, {settle}"
+        )
+    if order.repeated is not None and not _has_time_of_day(stats):
+        row, cell, _ = order.repeated
+        raise error_at(row.place, f"column {name} has {quote(cell)} twice; keep one row for each date, {settle}")
+    _warn_of_gap(stats, time)
+
+
+def _has_time_of_day(stats: TableStats) -> bool:
+    """Whether a column of times, such as 17:30, stands beside the dates."""
+    cells: Sequence[Any] = stats.sample[0].cells if stats.sample else ()
+    return any(isinstance(cell, str) and ":" in cell and len(cell) <= 12 and cell[:1].isdigit() for cell in cells)
+
+
+def _warn_of_gap(stats: TableStats, time: int) -> None:
+    order, unit = stats.time_order(time), stats.unix_unit(time) or 1.0
+    if order is None or order.count < DATED_ROWS:
+        return
+    total = order.count - 1
+    common = [step for step, (times, *_) in order.steps.items() if step > 0 and times >= COMMON_STEP * total]
+    common = [step for step in common if order.steps[step][0] > 1]
+    gaps = [step for step in order.steps if common and step > GAP * max(common)]
+    if not gaps:
+        return
+    _, row, cell, before = order.steps[max(gaps)]
+    usual = max(common, key=lambda step: order.steps[step][0])
+    count = sum(order.steps[step][0] for step in gaps)
+    warnings.warn(
+        f"{row.place.file}:{row.place.line}: column {quote(stats.names[time])} has a gap of "
+        f"{_span(max(gaps) * unit)} from {quote(before)} to {quote(cell)}, where the usual step is "
+        f"{_span(usual * unit)}{f' (gaps: {count})' * (count > 1)}; the rows are read as if they followed each other",
+        InputWarning,
+        2,
+    )
+
+
+def _span(seconds: float) -> str:
+    """A time span in words: "60 days" or "1:00:00"."""
+    span = timedelta(seconds=seconds)
+    if span.seconds or span.microseconds:
+        return str(span)
+    return f"{span.days} day{'s' * (span.days != 1)}"
+
+
+def check_header(stats: TableStats, target: int | None) -> None:
+    """Ask where a first row that is read as data looks like a header; raises InputError.
+
+    Args:
+        stats: of a table without a header.
+        target: the column of the classes; None for a series.
+    """
+    first = stats.sample[0] if stats.sample else None
+    if first is None or stats.rows < COUNTED_ROWS - 1:
+        return
+    why = None
+    numbers = [value for cell in first.cells if (value := number(cell, stats.number_format)) is not None]
+    names = [str(cell).strip().lower() for cell in first.cells]
+    if target is None and len(numbers) > 2 and all(b - a == 1 for a, b in pairwise(numbers)):
+        why = f"its numbers count from {numbers[0]:.15g}"
+    if target is not None and stats.rows >= FEW_ROWS and names[target] in CLASS_NAMES:
+        once = stats.columns[target].values.get(str(first.cells[target])) == 1
+        why = f"{quote(first.cells[target])} is in no other row" if once else None
+    if why is not None:
+        raise error_at(first.place, f"the first row may be a header: {why}; say so with `header`, or `header=False`")
+
+
+def check_classes(stats: TableStats, source: int | None, target: int) -> None:
+    """Ask where a target looks like a quantity, or the input like a number; raises InputError."""
+    column, name = stats.columns[target], quote(stats.names[target])
+    distinct = len(column.values)
+    settle = "if they are classes, say so with `task` classify"
+    if column.filled >= FEW_ROWS and column.is_meant_numeric:
+        if distinct > FEW_CLASSES or distinct > column.counted / 2:
+            at_least = "at least " * (column.counted < column.filled)
+            raise InputError(
+                f"{stats.file}: the target {name} holds {at_least}{distinct} different numbers, such as "
+                f"{list_names(tuple(list(column.values)[:3]))}, more than the {FEW_CLASSES} that classes mostly have; "
+                f"predicting a quantity from a text is not supported: write ranges, such as low and high; {settle}"
+            )
+    elif column.filled >= FEW_ROWS and distinct > max(FEW_CLASSES, column.counted / 2):
+        raise InputError(
+            f"{stats.file}: the target {name} has {distinct} values in {column.counted} rows, such as "
+            f"{list_names(tuple(list(column.values)[:2]))}; classes repeat: choose another `target`; {settle}"
+        )
+    if source is not None and stats.columns[source].is_meant_numeric:
+        raise InputError(
+            f"{stats.file}: the input {quote(stats.names[source])} holds numbers, and their digits would be read as a "
+            "text; classes of series of numbers are not supported; for digits as text, choose `task` classify"
+        )
+
+
+def check_long_format(stats: TableStats, source: int, target: int, *, is_chosen: bool) -> None:
+    """Refuse series of numbers with a class each, one number a row; raises InputError.
+
+    Args:
+        stats: of the table.
+        source: the column of the input.
+        target: the column of the class.
+        is_chosen: whether the task was chosen; then a column that begins again for each series must show it.
+    """
+    if not stats.columns[source].is_numeric:
+        return
+    others = [i for i in range(len(stats.names)) if i not in (source, target)]
+    for key in others:
+        if not _repeats(stats.columns[key], stats.rows):
+            continue
+        groups = _blocks(stats, key)
+        has_one_class = all(len({str(row.cells[target]) for row in group}) == 1 for group in groups)
+        times = [i for i in others if i != key and (not is_chosen or _begins_again(stats, key, i))]
+        if has_one_class and len(groups) > len(stats.columns[target].values) and (times or not is_chosen):
+            raise InputError(
+                f"{stats.file}: the rows are series of numbers with a class each: column {quote(stats.names[key])} "
+                f"names the series of {quote(stats.names[source])}; classes of series of numbers are not supported"
+            )
