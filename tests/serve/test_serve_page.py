@@ -365,7 +365,7 @@ def test_symbols_are_not_executed(browser: Any, tmp_path: Path) -> None:
         assert "script-src 'sha256-" in policy
         for text in (" ".join(HOSTILE), HOSTILE[3], HOSTILE[4]):
             shown.page.locator("#typed").fill(text)
-            wait_until(shown, "!connection.isBusy")
+            wait_until(shown, "!connection.isBusy && document.querySelector('#typed-labels .label')")
             assert set(shown.texts("#typed-labels .label")) & set(HOSTILE)
         shown.page.locator("#explain").click()
         wait_until(shown, "trace || document.getElementById('error').textContent")
