@@ -22,6 +22,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from serving import KEY, train_models, wait_for
 
+pytestmark = pytest.mark.slow
+
 SHORT = 150
 """Examples of each test in the short form."""
 SECONDS = 20.0

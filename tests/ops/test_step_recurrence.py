@@ -94,6 +94,7 @@ def step_of(tree_h: Any, tree_c: Any) -> Any:
     return step
 
 
+@pytest.mark.slow
 @settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tree_h=trees, tree_c=trees, H=st.sampled_from([1, 2, 5, 8, 17]), reverse=st.booleans(), sizes=batch_sizes)
 def test_steps_drawn_at_random(tree_h: Any, tree_c: Any, H: int, reverse: bool, sizes: list[int]) -> None:

@@ -12,6 +12,8 @@ from ohlol import nn
 from .recurrent_cases import RecurrentCase, check, check_layer
 from .tolerances import assert_same
 
+pytestmark = pytest.mark.slow  # about a thousand cells; tests/nn and tests/ops have the short form
+
 F32, F64 = torch.float32, torch.float64
 SIZES = (1, 3, 17, 64, 100, 257)
 CELLS = tuple(KERNEL_CELLS)
