@@ -118,7 +118,7 @@ def change(path: Path, how: str, chance: random.Random, other: Path) -> None:
     elif how in ("bytes", "value"):
         path.write_bytes(damage(path.read_bytes(), chance))
     elif how == "large":
-        os.truncate(path, 1 << 40)
+        os.truncate(path, LARGE)
     else:
         path.unlink()
         if how == "directory":
@@ -131,6 +131,8 @@ def change(path: Path, how: str, chance: random.Random, other: Path) -> None:
             path.symlink_to(how)
 
 
+LARGE = 1 << 40
+"""Bytes of a sparse file that no command may read."""
 CHANGES = ("value", "value", "value", "bytes", "bytes", "large", "missing", "directory", "pipe", "other", "/dev/zero",
            "loop", "/dev/full", "../text.txt")  # fmt: skip
 directories = st.sampled_from([(name, command) for name, commands in COMMANDS.items() for command in commands])
@@ -147,10 +149,10 @@ def test_a_damaged_directory(
     name, command = case
     chance = random.Random(seed)
     files = sorted(path for path in (workspace.folder / name).rglob("*") if path.is_file())
-    others = sorted(path for run in RUNS for path in (workspace.folder / run).rglob("*") if path.is_file())
+    others = sorted(path for run in RUNS for path in (workspace.copy / run).rglob("*") if path.is_file())
     for number, how in changes:
         path = files[number % len(files)]
-        if path.is_file() and not path.is_symlink():
+        if path.is_file() and not path.is_symlink() and path.stat().st_size < LARGE:
             change(path, how, chance, chance.choice(others))
     before = snapshot(workspace.folder)
     ended = run_command(
