@@ -31,11 +31,11 @@ class Cell(Module):
 
     gates = 1
 
-    def __init__(self, input_size: int, hidden_size: int):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True):
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
-        self.ih = Linear(input_size, self.gates * hidden_size)
-        self.hh = Linear(hidden_size, self.gates * hidden_size)
+        self.ih = Linear(input_size, self.gates * hidden_size, bias)
+        self.hh = Linear(hidden_size, self.gates * hidden_size, bias)
 
 
 class PlainLSTM(Cell):

@@ -83,45 +83,21 @@ OHLOL_INLINE Vec<T> vsqrt(Vec<T> x) {
     return y;
 }
 
-template <class T>
-OHLOL_INLINE T scalar_log(T x) {
-    if constexpr (sizeof(T) == 4)
-        return __builtin_logf(x);
-    else
-        return __builtin_log(x);
-}
-
-template <class T>
-OHLOL_INLINE T scalar_log1p(T x) {
-    if constexpr (sizeof(T) == 4)
-        return __builtin_log1pf(x);
-    else
-        return __builtin_log1p(x);
-}
-
-template <class T>
-OHLOL_INLINE T scalar_sin(T x) {
-    if constexpr (sizeof(T) == 4)
-        return __builtin_sinf(x);
-    else
-        return __builtin_sin(x);
-}
-
-template <class T>
-OHLOL_INLINE T scalar_cos(T x) {
-    if constexpr (sizeof(T) == 4)
-        return __builtin_cosf(x);
-    else
-        return __builtin_cos(x);
-}
-
-template <class T>
-OHLOL_INLINE T scalar_erf(T x) {
-    if constexpr (sizeof(T) == 4)
-        return __builtin_erff(x);
-    else
-        return __builtin_erf(x);
-}
+// The functions of <cmath> as builtins, since an inline function of a header may be compiled for another instruction set.
+#define OHLOL_SCALAR(name)                   \
+    template <class T>                       \
+    OHLOL_INLINE T scalar_##name(T x) {      \
+        if constexpr (sizeof(T) == 4)        \
+            return __builtin_##name##f(x);   \
+        else                                 \
+            return __builtin_##name(x);      \
+    }
+OHLOL_SCALAR(log)
+OHLOL_SCALAR(log1p)
+OHLOL_SCALAR(sin)
+OHLOL_SCALAR(cos)
+OHLOL_SCALAR(erf)
+#undef OHLOL_SCALAR
 
 template <class T>
 OHLOL_INLINE T scalar_pow(T x, T y) {

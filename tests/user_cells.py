@@ -3,42 +3,10 @@
 from typing import Any
 
 import torch
+from recurrent_speed import PlainGRU, PlainLSTM
 from torch import Tensor
 from torch.nn import LayerNorm, Linear, Module, Parameter
 from torch.nn import functional as F
-
-
-class PlainLSTM(Module):
-    """The equations of torch.nn.LSTM."""
-
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True):
-        super().__init__()
-        self.input_size, self.hidden_size = input_size, hidden_size
-        self.ih = Linear(input_size, 4 * hidden_size, bias)
-        self.hh = Linear(hidden_size, 4 * hidden_size, bias)
-
-    def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-        h, c = state
-        i, f, g, o = (self.ih(x) + self.hh(h)).chunk(4, -1)
-        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
-        return torch.sigmoid(o) * torch.tanh(c), c
-
-
-class PlainGRU(Module):
-    """The equations of torch.nn.GRU."""
-
-    def __init__(self, input_size: int, hidden_size: int, bias: bool = True):
-        super().__init__()
-        self.input_size, self.hidden_size = input_size, hidden_size
-        self.ih = Linear(input_size, 3 * hidden_size, bias)
-        self.hh = Linear(hidden_size, 3 * hidden_size, bias)
-
-    def forward(self, x: Tensor, h: Tensor) -> Tensor:
-        x_r, x_z, x_n = self.ih(x).chunk(3, -1)
-        h_r, h_z, h_n = self.hh(h).chunk(3, -1)
-        r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
-        n = torch.tanh(x_n + r * h_n)
-        return (1 - z) * n + z * h
 
 
 class ConcatenatedGRU(Module):

@@ -2,6 +2,8 @@
 
 import multiprocessing
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy
 import pytest
@@ -72,14 +74,7 @@ def test_a_forked_process_runs_on_one_thread(cell: str) -> None:
     _, layer = case.layers()
     (x, *_) = case.tensors()
     expected = _run(layer, x)  # starts the threads
-    process = multiprocessing.get_context("fork").Process(target=_compare, args=(layer, x, expected))
-    process.start()
-    process.join(60)
-    hangs = process.is_alive()
-    process.kill()
-    process.join()
-    assert not hangs
-    assert process.exitcode == 0
+    run_forked(_compare, layer, x, expected)
     assert all(numpy.array_equal(a, b) for a, b in zip(_run(layer, x), expected, strict=True))
 
 
@@ -89,7 +84,13 @@ def test_a_forked_process_runs_the_operations_of_torch() -> None:
     layer, x = nn.RNN(1024, 1024), torch.ones(1, 1, 1024)
     assert not nn.explain_backend(layer, x).startswith("kernel")
     expected = _predict(layer, x)
-    process = multiprocessing.get_context("fork").Process(target=_compare_predictions, args=(layer, x, expected))
+    run_forked(_compare_predictions, layer, x, expected)
+    assert torch.get_num_threads() == 2
+
+
+def run_forked(check: Callable[..., None], *arguments: Any) -> None:
+    """Run a check in a forked process, which must not hang."""
+    process = multiprocessing.get_context("fork").Process(target=check, args=arguments)
     process.start()
     process.join(60)
     hangs = process.is_alive()
@@ -97,7 +98,6 @@ def test_a_forked_process_runs_the_operations_of_torch() -> None:
     process.join()
     assert not hangs
     assert process.exitcode == 0
-    assert torch.get_num_threads() == 2
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
+from ohlol.utils.digits import parse_digits
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
 PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/docs", "/openapi.json")
@@ -159,8 +160,8 @@ class AccessMiddleware:
             await send(message)
 
         refusal = self.access.find_refusal(scope)
-        length = Headers(scope=scope).get("content-length", "0")
-        if refusal is None and (len(length) > 18 or not length.isdecimal() or int(length) > remaining):
+        length = parse_digits(Headers(scope=scope).get("content-length", "0"), 18)
+        if refusal is None and (length is None or length > remaining):
             refusal = 413, too_large
         try:
             if refusal is not None:

@@ -14,9 +14,9 @@ from starlette.exceptions import HTTPException
 from ohlol.serve import pages, routes, sessions
 from ohlol.serve.access import AccessMiddleware
 from ohlol.serve.batching import BusyError
-from ohlol.serve.encoding import dump_json, shorten
+from ohlol.serve.encoding import MAX_ERROR, dump_json
 from ohlol.serve.service import Service
-from ohlol.utils.errors import InputError
+from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.version import __version__
 
 DESCRIPTION = """Recurrent models as a service. A request that is not valid gets `{"detail": "..."}`, an error in one
@@ -64,7 +64,7 @@ def make_app(service: Service) -> AccessMiddleware:
 
 def make_problem(status: int, detail: str, headers: Any = None) -> Response:
     """An error response."""
-    return Response(dump_json({"detail": shorten(detail)}), status, headers, "application/json")
+    return Response(dump_json({"detail": shorten(detail, MAX_ERROR)}), status, headers, "application/json")
 
 
 async def _handle_refused(request: Request, error: Exception) -> Response:

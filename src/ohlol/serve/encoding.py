@@ -5,8 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ohlol.utils.terminal import escape_symbol
-
 MAX_ERROR = 480
 """Characters of an error, which are at most 2,000 bytes or so of UTF-8."""
 
@@ -15,12 +13,6 @@ def dump_json(content: object) -> str:
     """Compact JSON that UTF-8 can encode: a lone surrogate is written as an escape; NaN and infinity are errors."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def shorten(message: str) -> str:
-    """An error in one printable line of bounded length. It may repeat text of a request, as long as its body."""
-    line = escape_symbol(message[: MAX_ERROR + 1])
-    return line if len(line) <= MAX_ERROR else f"{line[:MAX_ERROR]}..."
 
 
 def format_event(content: object, name: str | None = None) -> str:

@@ -29,12 +29,12 @@ from pydantic import Field, ValidationError
 from ohlol.data import sequences
 from ohlol.inference.streaming import StepInput
 from ohlol.serve.batching import BusyError
-from ohlol.serve.encoding import dump_json, parse_json, shorten
+from ohlol.serve.encoding import MAX_ERROR, dump_json, parse_json
 from ohlol.serve.models import ServedModel
 from ohlol.serve.schemas import Rows, StrictModel
 from ohlol.serve.service import Service
 from ohlol.serve.streams import ModelStreams, StreamRequest, StreamResult, count_work
-from ohlol.utils.errors import InputError
+from ohlol.utils.errors import InputError, shorten
 
 router = APIRouter()
 
@@ -142,11 +142,11 @@ class Session:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part)[:60] for part in first["loc"])
-            return {"error": shorten(f"{where}: {first['msg']}" if where else first["msg"])}
+            return {"error": shorten(f"{where}: {first['msg']}" if where else first["msg"], MAX_ERROR)}
         except json.JSONDecodeError as error:
-            return {"error": shorten(f"the message is not valid JSON: {error.msg} at character {error.pos}")}
+            return {"error": shorten(f"the message is not valid JSON: {error.msg} at character {error.pos}", MAX_ERROR)}
         except (InputError, BusyError) as error:
-            return {"error": shorten(str(error))}
+            return {"error": shorten(str(error), MAX_ERROR)}
         self.id = session
         if result.steps:
             self.service.metrics.steps.labels(self.model.name).inc(len(result.steps))

@@ -37,7 +37,7 @@ def describe_error(error: BaseException) -> str:
     return shorten(" ".join(str(error).split()) if isinstance(error, InputError | ValueError) else repr(error))
 
 
-def shorten(text: str) -> str:
-    """Untrusted text in at most `MAX_QUOTED` characters, with control characters escaped."""
-    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:MAX_QUOTED])
-    return text if len(text) < MAX_QUOTED else text[: MAX_QUOTED - 1] + "…"
+def shorten(text: str, limit: int = MAX_QUOTED) -> str:
+    """Untrusted text in at most `limit` characters, with control characters escaped."""
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:limit])
+    return text if len(text) < limit else text[: limit - 1] + "…"

@@ -60,7 +60,7 @@ def has_number_form(cell: Any) -> bool:
 
     >>> [has_number_form(cell) for cell in ("1,037", "1.037,5", "1 037", "$5", "5 %", "12 kg", "(3)", "\u22123")]
     [True, True, True, True, True, True, True, True]
-    >>> [has_number_form(cell) for cell in ("2020-01-01", "3rd", "1.2.3", "room 5", "N/A", "CO2")]
+    >>> [has_number_form(cell) for cell in ("2020-01-01", "3rd", "1.2.3", "line 5", "N/A", "CO2")]
     [False, False, False, False, False, False]
     """
     return isinstance(cell, str) and _match(cell) is not None
