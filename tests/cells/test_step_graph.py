@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ohlol.cells.step_graph import StepGraph, build_step_graph
+from ohlol.cells.step_graph import build_step_graph
+from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import UnsupportedStepError, run_operations, trace_step
 from ohlol.cells.step_values import Leaves, evaluate
 

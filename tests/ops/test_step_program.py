@@ -9,10 +9,12 @@ from user_cells import PlainLSTM
 
 from ohlol import ops
 from ohlol.cells.step_gradient import Needs
-from ohlol.cells.step_graph import StepGraph, build_step_graph
+from ohlol.cells.step_graph import build_step_graph
+from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import trace_step
 from ohlol.ops import backend
-from ohlol.ops.step_program import Program, compile_step, padded
+from ohlol.ops.program_writer import Program, padded
+from ohlol.ops.step_program import compile_step
 
 pytestmark = pytest.mark.skipif(not ops.available(), reason=backend.ABSENT)
 F32 = torch.float32

@@ -15,7 +15,8 @@ from unittest import mock
 import pytest
 from serving import SECONDS, ServerProcess, run_in_thread, serve_in_thread, wait_for
 
-from ohlol.serve.connections import Connection, Connections, FrameReader
+from ohlol.serve.connections import Connection, Connections
+from ohlol.serve.framing import FrameReader
 from ohlol.serve.limits import Limits
 from ohlol.serve.run import listen
 

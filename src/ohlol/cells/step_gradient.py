@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ohlol.cells.step_graph import StepGraph
+from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.step_values import EXPENSIVE, LEAVES, Builder, Value, reachable
 

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from ohlol.cells.step_gradient import Needs
-from ohlol.cells.step_graph import StepGraph
+from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import run_operations
 from ohlol.cells.step_values import Leaves, evaluate
 from ohlol.cells.unroll import unroll_packed
 from ohlol.ops.backend import empty
-from ohlol.ops.step_program import StepPrograms, compile_step, padded
+from ohlol.ops.program_writer import padded
+from ohlol.ops.step_program import StepPrograms, compile_step
 from ohlol.ops.validation import are_readable, materialize
 
 MANY_ROWS = 8
