@@ -73,15 +73,18 @@ class CellSpec:
     The gates are in the order in which torch stacks their rows in the weights. A cell with
     `torch_layer` and `kernel` runs in the kernels, one with `torch_layer` alone on torch's layer, and one without
     `torch_layer` one step at a time in a loop, in one layer and one direction. One without `onnx` cannot be exported.
+    A cell has a step function and gates, or it is a `module`.
     """
 
     name: str
-    step: StepFunction
-    gates: tuple[Gate, ...]
-    states: tuple[str, ...]
+    step: StepFunction | None = None
+    gates: tuple[Gate, ...] = ()
+    states: tuple[str, ...] = ("h",)
     """Symbols of the states, the hidden state "h" first."""
-    equation: tuple[str, ...]
+    equation: tuple[str, ...] = ()
     """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
+    module: Callable[[int, int], torch.nn.Module] | None = None
+    """Makes a cell of an input size and a hidden size: a module with `forward(x, state)`, as `ohlol.nn.Recurrent` takes it."""
     torch_layer: type[torch.nn.RNNBase] | None = None
     torch_cell: type[torch.nn.RNNCellBase] | None = None
     torch_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
