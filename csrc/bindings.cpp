@@ -5,9 +5,11 @@
 #include <pthread.h>
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -323,17 +325,18 @@ void bind_step_program(nb::module_& m) {
             "numbers"_a, "states"_a, "vectors"_a, "accumulators"_a)
         .def(
             "run",
-            [](const StepProgram& self, i64 threads, i64 T, i64 B, i64 S, i64 batch_sizes, bool reverse, const Numbers& rows,
-               const Numbers& vectors, const Numbers& matrices, const Numbers& initial, const Numbers& final,
-               const Numbers& accumulators, const Numbers& products) {
-                const ProgramCall call{threads, T, B, S, batch_sizes, reverse, tensors_of(rows), tensors_of(vectors),
+            [](const StepProgram& self, i64 threads, std::array<i64, 3> shape, i64 batch_sizes, bool reverse,
+               const Numbers& rows, const Numbers& vectors, const Numbers& matrices, const Numbers& initial,
+               const Numbers& final, const Numbers& accumulators, const Numbers& products) {
+                const ProgramCall call{threads, shape[0], shape[1], shape[2], batch_sizes, reverse, tensors_of(rows), tensors_of(vectors),
                                        tensors_of(initial), tensors_of(final), tensors_of(accumulators), tensors_of(products),
                                        matrices};
                 nb::gil_scoped_release release;
                 self.float64 ? run_step_program<double>(self, call) : run_step_program<float>(self, call);
             },
-            nb::kw_only(), "threads"_a, "T"_a, "B"_a, "S"_a, "batch_sizes"_a, "reverse"_a, "rows"_a, "vectors"_a,
-            "matrices"_a, "initial"_a, "final"_a, "accumulators"_a, "products"_a);
+            nb::kw_only(), "threads"_a, "shape"_a, "batch_sizes"_a, "reverse"_a, "rows"_a, "vectors"_a, "matrices"_a,
+            "initial"_a = Numbers(), "final"_a = Numbers(), "accumulators"_a = Numbers(), "products"_a = Numbers(),
+            "Run a program; the shape is (T, B, S).");
     nb::list operations, kinds;
     for (const char* name : operation_names) operations.append(name);
     for (const char* name : memory_kind_names) kinds.append(name);

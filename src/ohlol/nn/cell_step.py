@@ -57,12 +57,11 @@ def _view_module(
     obstacle = ""
     attributes = vars(module)
     key.append(type(module))
-    for name, value in attributes.items():
-        if name in _HOOKS:
-            if value:
-                obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
-        elif name not in _STANDARD_ATTRIBUTES:
-            key += (name, _freeze(value, 0))
+    if any(map(attributes.get, _HOOKS)):
+        obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
+    for name in attributes:
+        if name not in _STANDARD_ATTRIBUTES:
+            key += (name, _freeze(attributes[name], 0))
     for tensors in (attributes["_parameters"], attributes["_buffers"]):
         for name, tensor in tensors.items():
             if tensor is None:

@@ -31,8 +31,10 @@ class _Batch(NamedTuple):
 
     x: Tensor
     rows: PackedRows
-    packed: PackedSequence | None
-    is_batched: bool
+    packed: PackedSequence | None = None
+    is_batched: bool = True
+    is_time_first: bool = False
+    """Whether the input was (T, B, I)."""
 
 
 class Recurrent(torch.nn.Module):
@@ -160,21 +162,23 @@ class Recurrent(torch.nn.Module):
         """
         batch = self._read_input(input)
         states = self._read_state(batch, hx)
-        x, final = batch.x, []
+        if len(self.cells) == 1 and batch.is_time_first:
+            out, final = self._run(0, batch.x, states[0], batch.rows, as_layer=True)
+            return out, self._interfaces[0].pack(final)
+        x, ends = batch.x, []
         D = self._directions
         for layer in range(self.num_layers):
             outputs: list[Tensor] = []
             for d in range(D):
                 k = layer * D + d
-                rows = batch.rows._replace(reverse=d == 1)
-                out, last = self._run(k, x, states[k], rows)
+                out, last = self._run(k, x, states[k], batch.rows._replace(reverse=d == 1))
                 outputs.append(out)
-                final.append(last)
+                ends.append(last)
             x = outputs[0] if D == 1 else torch.cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
                 x = torch.nn.functional.dropout(x, self.dropout, self.training)
         stacked = [
-            parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts) for parts in zip(*final, strict=True)
+            parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts) for parts in zip(*ends, strict=True)
         ]
         return self._restore(batch, x, stacked)
 
@@ -189,7 +193,7 @@ class Recurrent(torch.nn.Module):
             B = int(batch_sizes[0])
             rows = PackedRows(len(batch_sizes), B, x.size(0), batch_sizes)
             self._check_input_size(x)
-            return _Batch(x, rows, input, True)
+            return _Batch(x, rows, input)
         if not isinstance(input, Tensor):
             raise TypeError(f"Recurrent: Expected input to be a tensor or PackedSequence, got {type(input).__name__}")
         if input.dim() not in (2, 3):
@@ -199,7 +203,9 @@ class Recurrent(torch.nn.Module):
         T, B = x.shape[:2]
         if T == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        return _Batch(x.reshape(T * B, x.size(2)), PackedRows(T, B, T * B, None), None, input.dim() == 3)
+        is_batched = input.dim() == 3
+        is_time_first = is_batched and not self.batch_first
+        return _Batch(x.reshape(T * B, x.size(2)), PackedRows(T, B, T * B, None), None, is_batched, is_time_first)
 
     def _check_input_size(self, x: Tensor) -> None:
         if self.input_size is not None and x.size(-1) != self.input_size:
@@ -209,11 +215,11 @@ class Recurrent(torch.nn.Module):
         if not self._interfaces:
             self._find_interfaces(x)
 
-    def _read_state(self, batch: _Batch, hx: Any) -> list[tuple[Tensor, ...]]:
-        """The initial states of each layer and direction, each (B, W), in the order of the rows."""
+    def _read_state(self, batch: _Batch, hx: Any) -> list[tuple[Tensor, ...] | None]:
+        """The initial states of each layer and direction, each (B, W), in the order of the rows; None for zeros."""
         interface, L, B = self._interfaces[0], len(self.cells), batch.rows.B
         if hx is None:
-            return [tuple(batch.x.new_zeros(B, size) for size in interface.state_sizes)] * L
+            return [None] * L
         if interface.has_tuple:
             if not isinstance(hx, (tuple, list)) or len(hx) != len(interface.state_sizes):
                 raise RuntimeError(
@@ -253,21 +259,29 @@ class Recurrent(torch.nn.Module):
     # The two ways to run a cell
 
     def _run(
-        self, k: int, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows
+        self, k: int, x: Tensor, states: tuple[Tensor, ...] | None, rows: PackedRows, as_layer: bool = False
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The k-th cell over the rows (S, I): the outputs (S, O) and the final states (B, W)."""
+        """The k-th cell over the rows (S, I): the outputs (S, O) and the final states (B, W).
+
+        With `as_layer` they are (T, B, O) and (1, B, W).
+        """
         step, weights = self._find_step(k, x, states, rows)
         if isinstance(step, CompiledStep):
-            return run_step(step, weights, x, states, rows)
+            return run_step(step, weights, x, states, rows, as_layer)
         cell, interface = self.cells[k], self._interfaces[k]
+        if states is None:
+            states = tuple(x.new_zeros(rows.B, size) for size in interface.state_sizes)
 
         def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
             return interface.unpack(cell(x[at], interface.pack(state)))
 
-        return unroll_packed(run, rows.sizes(), states, rows.reverse)
+        out, last = unroll_packed(run, rows.sizes(), states, rows.reverse)
+        if as_layer:
+            return out.view(rows.T, rows.B, -1), tuple(s.unsqueeze(0) for s in last)
+        return out, last
 
     def _find_step(
-        self, k: int, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows
+        self, k: int, x: Tensor, states: tuple[Tensor, ...] | None, rows: PackedRows
     ) -> tuple[CompiledStep | str, dict[str, Tensor]]:
         """The compiled cell, or why this call runs it in a loop; and its weights."""
         if reason := _find_obstacle(x, states, rows):
@@ -307,7 +321,7 @@ def _describe(hx: Any) -> str:
     return f"{len(hx)} tensors" if isinstance(hx, (tuple, list)) else f"a {type(hx).__name__}"
 
 
-def _find_obstacle(x: Tensor, states: tuple[Tensor, ...], rows: PackedRows) -> str:
+def _find_obstacle(x: Tensor, states: tuple[Tensor, ...] | None, rows: PackedRows) -> str:
     """Why the kernels cannot run this call, whatever the cell does; or an empty string."""
     if ABSENT:
         return ABSENT
@@ -317,7 +331,7 @@ def _find_obstacle(x: Tensor, states: tuple[Tensor, ...], rows: PackedRows) -> s
         return f"the input is a {type(x).__name__}, not a plain torch.Tensor"
     if x.dtype not in DTYPES:
         return f"the input has dtype {x.dtype}, the kernels support float32 and float64"
-    for tensor in (x, *states):
+    for tensor in (x, *(states or ())):
         if (
             type(tensor) in TENSOR_TYPES
             and tensor.is_cpu
