@@ -84,7 +84,7 @@ class CellSpec:
     equation: tuple[str, ...] = ()
     """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
     module: Callable[[int, int], torch.nn.Module] | None = None
-    """Makes a cell of an input size and a hidden size: a module with `forward(x, state)`, as `ohlol.nn.Recurrent` takes it."""
+    """Makes a cell of an input size and a hidden size: a module with `forward(x, state)`, as `Recurrent` takes it."""
     torch_layer: type[torch.nn.RNNBase] | None = None
     torch_cell: type[torch.nn.RNNCellBase] | None = None
     torch_options: Mapping[str, Any] = field(default_factory=dict[str, Any])

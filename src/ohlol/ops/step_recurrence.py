@@ -20,7 +20,7 @@ from ohlol.cells.step_values import Leaves, evaluate
 from ohlol.cells.unroll import unroll_packed
 from ohlol.ops.backend import empty
 from ohlol.ops.step_program import StepPrograms, compile_step
-from ohlol.ops.validation import are_readable, materialize
+from ohlol.ops.validation import are_readable, is_materialized, materialize
 
 MANY_ROWS = 8
 """Sequences from which the products of the input are computed in each step."""
@@ -313,7 +313,7 @@ class _StepFunction(torch.autograd.Function):
         needs = ctx.needs_input_grad[3:]
         results, kept = _forward(step, rows, as_layer, needs, tensors)
         ctx.step, ctx.rows, ctx.as_layer, ctx.needs = step, rows, as_layer, needs
-        ctx.shapes = [None if t is None else t.shape for t in tensors]
+        ctx.shapes, ctx.kept = [None if t is None else t.shape for t in tensors], kept.numel()
         ctx.save_for_backward(*tensors, kept)
         ctx.set_materialize_grads(False)
         return results
@@ -322,16 +322,23 @@ class _StepFunction(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         step, rows = ctx.step, ctx.rows
         *tensors, kept = ctx.saved_tensors
-        is_same = [None if t is None else t.shape for t in tensors] == ctx.shapes
-        for tensor in (*tensors, kept):
+        if not torch.is_grad_enabled() and are_readable(grads, step.dtype) and _are_unchanged(ctx, tensors, kept):
+            return (None, None, None, *_backward(step, rows, ctx.needs, tensors, kept, grads))
+        for tensor in tensors:
             if tensor is not None:
-                is_same = is_same and tensor.dtype is step.dtype and tensor.is_cpu
-                _with_memory(tensor)  # which raises an error where a storage was freed
-        if torch.is_grad_enabled() or not is_same or not are_readable(grads, step.dtype):
-            if ctx.as_layer:
-                grads = tuple(None if g is None else g.flatten(0, 1) for g in grads)
-            return (None, None, None, *_replay(step, rows, tensors, ctx.needs, grads))
-        return (None, None, None, *_backward(step, rows, ctx.needs, tensors, kept, grads))
+                _with_memory(tensor)  # raises an error where a storage was freed
+        if ctx.as_layer:
+            grads = tuple(None if g is None else g.flatten(0, 1) for g in grads)
+        return (None, None, None, *_replay(step, rows, tensors, ctx.needs, grads))
+
+
+def _are_unchanged(ctx: Any, tensors: Sequence[Tensor | None], kept: Tensor) -> bool:
+    """Whether saved tensors are as the forward pass saw them: neither `Tensor.data` nor a hook has replaced them."""
+    dtype = ctx.step.dtype
+    for tensor, shape in zip(tensors, ctx.shapes, strict=True):
+        if tensor is not None and (tensor.shape != shape or tensor.dtype is not dtype or not tensor.is_cpu):
+            return False
+    return kept.numel() == ctx.kept and kept.dtype is dtype and kept.is_cpu and is_materialized(kept)
 
 
 def torch_step_recurrence(step: CompiledStep, rows: PackedRows, tensors: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
