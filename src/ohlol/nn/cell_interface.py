@@ -101,7 +101,7 @@ def find_interface(
         )
     raise ValueError(
         f"what {name} returns can be read as its state and as (output, state): set returns_output=False or "
-        "returns_output=True, or name the width of each state as state_sizes= or in an attribute of that name of the cell"
+        "returns_output=True, or name the width of each state as state_sizes= or in such an attribute of the cell"
     )
 
 
