@@ -184,30 +184,23 @@ def _forward(
     inputs, vectors = [materialize(t) for t in inputs], [materialize(t) for t in vectors]
     matrices = [_with_memory(t) for t in matrices]
     states = [None if t is None else materialize(t) for t in states]
-    input_addresses, vector_addresses = _addresses(inputs), _addresses(vectors)
-    views, kept_addresses = _matrix_views(graph, matrices), _parts(kept, lds, S)
-    threads = torch.get_num_threads()
-    if programs.before is not None:
-        work = S * sum(lds[:ahead]) * max([leaf.width for leaf in graph.inputs])
-        programs.before.run(
-            threads=threads if work > SERIAL_AHEAD else 1,
-            shape=(1, S, S),
-            batch_sizes=0,
-            reverse=False,
-            rows=input_addresses + kept_addresses[: 2 * ahead],
-            vectors=vector_addresses,
-            matrices=views,
-        )
+    kept_addresses, threads = _parts(kept, lds, S), torch.get_num_threads()
+    work = S * sum(lds[:ahead]) * max([leaf.width for leaf in graph.inputs], default=0)
     programs.forward.run(
         threads=threads,
         shape=(T, B, S),
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=rows.reverse,
-        rows=input_addresses + kept_addresses[: 2 * ahead] + _addresses(out) + kept_addresses[2 * ahead :],
-        vectors=vector_addresses,
-        matrices=views,
-        initial=_addresses(states),
-        final=_addresses(final),
+        tensors=[
+            *_addresses(inputs),
+            *kept_addresses[: 2 * ahead],
+            *_addresses(out),
+            *kept_addresses[2 * ahead :],
+            *_addresses([*vectors, *states, *final]),
+        ],
+        matrices=_matrix_views(graph, matrices),
+        before=programs.before,
+        before_threads=threads if work > SERIAL_AHEAD else 1,
     )
     return (*out, *final), kept
 
@@ -250,19 +243,15 @@ def _backward(
         shape=(rows.T, B, S),
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=not rows.reverse,
-        rows=[
+        tensors=[
             *_addresses(inputs),
             *out_addresses,
             *[n for k in programs.saved for n in kept_addresses[2 * k : 2 * k + 2]],
             *_addresses(d_inputs),
             *_parts(d_products, programs.product_lds, S),
+            *_addresses([*vectors, *initial, *d_states, *sums, *d_matrices]),
         ],
-        vectors=_addresses(vectors),
         matrices=_matrix_views(graph, matrices),
-        initial=_addresses(initial),
-        final=_addresses(d_states),
-        accumulators=_addresses(sums),
-        products=_addresses(d_matrices),
     )
     results: list[Tensor | None] = [None] * len(tensors)
     for k, d_input in zip(programs.input_gradients, d_inputs, strict=True):
