@@ -15,6 +15,7 @@ from torch import Tensor
 from ohlol import cells
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.nn import CellLoop, Recurrent
+from ohlol.utils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,9 @@ class UnrolledLayer:
 
 
 def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.dtype = torch.float64) -> cells.Weights:
-    """The weights of one layer and direction, detached."""
+    """The weights of one layer and direction, detached; raises InputError where the cell has no step function."""
+    if cells.CELLS[network.settings.cell].step is None:
+        raise InputError(f"`cell` {network.settings.cell} is a module without a step function, which this needs")
     suffix, owner = f"_l{layer}" + "_reverse" * direction, network.layers
     if isinstance(owner, CellLoop):
         suffix, owner = "", owner.cell
@@ -53,6 +56,7 @@ def unroll_model(network: SequenceModel, x: Float[Tensor, "T I"]) -> tuple[Tenso
             before, after, rows = [state] * T, [state] * T, x.split(1)  # (T, I) -> T times (1, I)
             for t in reversed(range(T)) if direction else range(T):
                 before[t] = state
+                assert cell.step is not None
                 state = after[t] = cell.step(rows[t], state=state, weights=weights)
             layers.append(UnrolledLayer(layer, direction, weights, x, before, after))
             outputs.append(torch.cat([s[0] for s in after]))
