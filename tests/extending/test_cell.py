@@ -31,8 +31,8 @@ def _registered() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    run = tmp_path_factory.mktemp("runs") / "mgu"
-    ohlol.fit(PAIRS, cell="mgu", hidden_size=16, head="softmax", epochs=60, lr=0.05, seed=1, out=run)
+    run = tmp_path_factory.mktemp("runs") / "toy_mgu"
+    ohlol.fit(PAIRS, cell="toy_mgu", hidden_size=16, head="softmax", epochs=60, lr=0.05, seed=1, out=run)
     return run
 
 
@@ -75,7 +75,7 @@ def test_stream(model: TrainedModel) -> None:
 def test_generate(tmp_path: Path) -> None:
     text = tmp_path / "text.txt"
     text.write_text("abcabcabc " * 60)
-    writer = ohlol.fit(text, cell="mgu", hidden_size=12, embedding_size=0, epochs=1, seed=1)
+    writer = ohlol.fit(text, cell="toy_mgu", hidden_size=12, embedding_size=0, epochs=1, seed=1)
     assert len("".join(writer.generate("abc", length=20))) >= 20
 
 
@@ -94,20 +94,20 @@ def test_explain(model: TrainedModel) -> None:
 
 
 def test_same_seed_same_weights() -> None:
-    one, two = (CellLoop(CELLS["mgu"], 3, 5) for _ in map(torch.manual_seed, (4, 4)))
+    one, two = (CellLoop(CELLS["toy_mgu"], 3, 5) for _ in map(torch.manual_seed, (4, 4)))
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b)
         assert a.abs().max() <= 5**-0.5
 
 
 def test_export_is_refused(model: TrainedModel) -> None:
-    with pytest.raises(InputError, match="`cell` mgu cannot be exported: ONNX has no operator"):
+    with pytest.raises(InputError, match="`cell` toy_mgu cannot be exported: ONNX has no operator"):
         onnx_export.build_graph(model)
 
 
 def test_more_layers_are_refused() -> None:
-    with pytest.raises(InputError, match="`cell` mgu which torch has no layer of, runs one layer"):
-        ohlol.fit(PAIRS, cell="mgu", num_layers=2)
+    with pytest.raises(InputError, match="`cell` toy_mgu which torch has no layer of, runs one layer"):
+        ohlol.fit(PAIRS, cell="toy_mgu", num_layers=2)
 
 
 def test_an_unknown_cell_is_refused() -> None:

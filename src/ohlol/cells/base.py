@@ -80,11 +80,12 @@ class CellSpec:
     step: StepFunction | None = None
     gates: tuple[Gate, ...] = ()
     states: tuple[str, ...] = ("h",)
-    """Symbols of the states, the hidden state "h" first."""
+    """Symbols of the states. The first is the hidden state "h", unless a `module` returns (output, state)."""
     equation: tuple[str, ...] = ()
     """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
     module: Callable[[int, int], torch.nn.Module] | None = None
-    """Makes a cell of an input size and a hidden size: a module with `forward(x, state)`, as `ohlol.nn.Recurrent` takes it."""
+    """Makes a cell of an input size and a hidden size: a module with `forward(x, state)`, as `ohlol.nn.Recurrent` takes
+    it."""
     torch_layer: type[torch.nn.RNNBase] | None = None
     torch_cell: type[torch.nn.RNNCellBase] | None = None
     torch_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -93,7 +94,7 @@ class CellSpec:
     """The cell's name in the compiled module; used only together with `torch_layer`."""
     onnx: OnnxOperator | None = None
     bounded: bool = True
-    """Whether every hidden state lies in [-1, 1]."""
+    """Whether every hidden state lies in [-1, 1], and every other state grows by at most 1 in a step."""
 
     @property
     def symbols(self) -> tuple[str, ...]:

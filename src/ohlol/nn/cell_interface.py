@@ -118,7 +118,7 @@ def _candidates(
             return candidates
     hidden_size = getattr(cell, "hidden_size", None)
     if isinstance(hidden_size, int):
-        return [((hidden_size,), False), ((hidden_size, hidden_size), True)]
+        return [((hidden_size,) * count, count > 1) for count in range(1, _EXAMPLE_BATCH)]
     return []
 
 
