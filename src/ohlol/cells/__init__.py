@@ -12,7 +12,18 @@ from ohlol.cells import reset_gru as reset_gru, mgu as mgu, ugrnn as ugrnn, indr
 from ohlol.cells import mingru as mingru, minlstm as minlstm, sru as sru, rglru as rglru
 
 # isort: on
-from ohlol.cells.base import CELLS, PARAMETER_NAMES, CellSpec, Gate, OnnxOperator, State, Weights, register, torch_cells
+from ohlol.cells.base import (
+    CELLS,
+    PARAMETER_NAMES,
+    CellSpec,
+    Gate,
+    OnnxOperator,
+    State,
+    Weights,
+    name_states,
+    register,
+    torch_cells,
+)
 from ohlol.cells.unroll import unroll
 
 __all__ = [
@@ -23,6 +34,7 @@ __all__ = [
     "OnnxOperator",
     "State",
     "Weights",
+    "name_states",
     "register",
     "torch_cells",
     "unroll",

@@ -28,4 +28,4 @@ class IndRNNCell(Module):
         return torch.relu(self.ih(x) + self.u * h)
 
 
-INDRNN = register(CellSpec(name="indrnn", module=IndRNNCell, equation=("h' = relu(W x + b + u * h)",), bounded=False))
+INDRNN = register(CellSpec(name="indrnn", module=IndRNNCell, equation=("h' = relu(W x + b + u * h)",)))

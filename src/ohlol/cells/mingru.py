@@ -37,6 +37,5 @@ MINGRU = register(
             "n  = W_n x + b_n",
             "h' = (1 - z) * h + z * n",
         ),
-        bounded=False,
     )
 )

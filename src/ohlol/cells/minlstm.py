@@ -39,6 +39,5 @@ MINLSTM = register(
             "n  = W_n x + b_n",
             "h' = f / (f + i) * h + i / (f + i) * n",
         ),
-        bounded=False,
     )
 )

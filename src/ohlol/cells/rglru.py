@@ -45,6 +45,5 @@ RGLRU = register(
             "a  = exp(-8 softplus(Lambda) * r)",
             "h' = a * h + sqrt(1 - a^2) * (i * u)",
         ),
-        bounded=False,
     )
 )

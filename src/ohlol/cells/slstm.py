@@ -54,6 +54,5 @@ SLSTM = register(
             "n' = f * n + i",
             "h' = o * c' / n'",
         ),
-        bounded=False,  # m is as large as the exponents of the gates
     )
 )

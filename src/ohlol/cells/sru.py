@@ -44,6 +44,5 @@ SRU = register(
             "c' = f * c + (1 - f) * W_n x",
             "h  = r * c' + (1 - r) * W_s x",
         ),
-        bounded=False,
     )
 )

@@ -139,6 +139,16 @@ class Recurrent(torch.nn.Module):
         return {**self.__dict__, "_steps": {}}
 
     @property
+    def output_size(self) -> int:
+        """O, the width of the output of the top layer in one direction."""
+        return self._interfaces[-1].output_size
+
+    @property
+    def interface(self) -> CellInterface:
+        """What the first cell takes and returns; it is found in the first call where `input_size` is not known."""
+        return self._interfaces[0]
+
+    @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
