@@ -32,7 +32,8 @@ class LayerNormLSTMCell(Module):
         h, c = state
         i, f, g, o = (self.norm_ih(self.ih(x)) + self.norm_hh(self.hh(h))).chunk(4, dim=-1)
         i, f, o = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o)  # input, forget and output gates
-        c = f * c + i * torch.tanh(g)
+        g = torch.tanh(g)  # candidate for the cell state
+        c = f * c + i * g
         return o * torch.tanh(self.norm_c(c)), c
 
 

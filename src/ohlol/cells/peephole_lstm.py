@@ -32,7 +32,8 @@ class PeepholeLSTMCell(Module):
         i, f, g, o = (self.ih(x) + self.hh(h)).chunk(4, dim=-1)
         i = torch.sigmoid(i + p_i * c)  # input gate
         f = torch.sigmoid(f + p_f * c)  # forget gate
-        c = f * c + i * torch.tanh(g)
+        g = torch.tanh(g)  # candidate for the cell state
+        c = f * c + i * g
         o = torch.sigmoid(o + p_o * c)  # output gate, of the new cell state
         return o * torch.tanh(c), c
 

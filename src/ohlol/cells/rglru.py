@@ -30,8 +30,9 @@ class RGLRUCell(Module):
         u = self.linear(x)
         r, i = torch.sigmoid(self.gates(u)).chunk(2, dim=-1)  # recurrence and input gates
         log_a = -8 * softplus(self.Lambda) * r
-        scale = torch.sqrt(torch.clamp(-torch.expm1(2 * log_a), min=1e-12))  # sqrt has no finite derivative at 0
-        return torch.exp(log_a) * h + scale * (i * u)
+        a = torch.exp(log_a)
+        square = torch.clamp(-torch.expm1(2 * log_a), min=1e-12)  # 1 - a^2; sqrt has no finite derivative at 0
+        return a * h + torch.sqrt(square) * (i * u)
 
 
 RGLRU = register(

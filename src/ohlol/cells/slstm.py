@@ -30,11 +30,12 @@ class SLSTMCell(Module):
         """One step: the next h, c, n and m, each (B, H)."""
         h, c, n, m = state
         log_i, f, z, o = (self.ih(x) + self.hh(h)).chunk(4, dim=-1)
+        z, o = torch.tanh(z), torch.sigmoid(o)  # candidate for the cell state, output gate
         log_f = logsigmoid(f) + torch.where(n > 0, m, log_i)  # m begins at minus infinity, n at 0
         m = torch.maximum(log_f, log_i)
         i, f = torch.exp(log_i - m), torch.exp(log_f - m)  # input and forget gates, divided by exp(m)
-        c, n = f * c + i * torch.tanh(z), f * n + i
-        return torch.sigmoid(o) * c / n, c, n, m
+        c, n = f * c + i * z, f * n + i
+        return o * c / n, c, n, m
 
 
 SLSTM = register(
