@@ -17,7 +17,7 @@ from ohlol.explain.equivalence import compare_run
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop import onnx_export
-from ohlol.nn import CellLoop
+from ohlol.nn import Recurrent, StepCell
 from ohlol.utils.errors import InputError
 
 PAIRS = [("hello", "ohlol"), ("hell", "ohlo")]
@@ -42,12 +42,12 @@ def model(run: Path) -> TrainedModel:
 
 
 def test_train_and_predict(model: TrainedModel) -> None:
-    assert isinstance(model.network.layers, CellLoop)
+    assert isinstance(model.network.layers, Recurrent)
     assert {name for name, _ in model.network.layers.named_parameters()} == {
-        "cell.weight_ih",
-        "cell.weight_hh",
-        "cell.bias_ih",
-        "cell.bias_hh",
+        "cells.0.weight_ih",
+        "cells.0.weight_hh",
+        "cells.0.bias_ih",
+        "cells.0.bias_hh",
     }
     assert ["".join(model.predict(text).labels) for text, _ in PAIRS] == [labels for _, labels in PAIRS]
 
@@ -94,7 +94,7 @@ def test_explain(model: TrainedModel) -> None:
 
 
 def test_same_seed_same_weights() -> None:
-    one, two = (CellLoop(CELLS["mgu"], 3, 5) for _ in map(torch.manual_seed, (4, 4)))
+    one, two = (StepCell(CELLS["mgu"], 3, 5) for _ in map(torch.manual_seed, (4, 4)))
     for a, b in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b)
         assert a.abs().max() <= 5**-0.5
@@ -105,9 +105,19 @@ def test_export_is_refused(model: TrainedModel) -> None:
         onnx_export.build_graph(model)
 
 
-def test_more_layers_are_refused() -> None:
-    with pytest.raises(InputError, match="`cell` mgu which torch has no layer of, runs one layer"):
-        ohlol.fit(PAIRS, cell="mgu", num_layers=2)
+def test_layers_and_directions() -> None:
+    options = {"hidden_size": 6, "num_layers": 2, "bidirectional": True, "dropout": 0.1, "head": "softmax"}
+    model = ohlol.fit(PAIRS, cell="mgu", epochs=60, lr=0.05, seed=1, **options)
+    assert len(model.network.layers.cells) == 4
+    assert ["".join(model.predict(text).labels) for text, _ in PAIRS] == [labels for _, labels in PAIRS]
+    found = trace(model, "hello")
+    assert found.difference < 1e-5
+    assert len({(layer.layer, layer.direction) for layer in found.layers}) == 4
+
+
+def test_loop_needs_a_cell_of_torch() -> None:
+    with pytest.raises(InputError, match="`loop` calls a cell of torch at each step, and torch has none of `cell` mgu"):
+        ohlol.fit(PAIRS, cell="mgu", loop=True)
 
 
 def test_an_unknown_cell_is_refused() -> None:

@@ -32,7 +32,7 @@ def export(layers: nn.Recurrent, input_size: int, *, with_lengths: bool = True) 
     rows = len(layers.cells)
     x = g.input("x", TensorProto.FLOAT, ["time", "batch", input_size])
     lengths = g.input("lengths", TensorProto.INT64, ["batch"]) if with_lengths else None
-    sizes = layers.interfaces[0].state_sizes
+    sizes = layers.interface.state_sizes
     states = [g.input(f"s{k}", TensorProto.FLOAT, [rows, "batch", size]) for k, size in enumerate(sizes)]
     out, ends = add_recurrent(g, layers, x, states, lengths)
     g.output("out", TensorProto.FLOAT, ["time", "batch", "width"], out)
@@ -62,7 +62,7 @@ def check(layers: nn.Recurrent, input_size: int, lengths: list[int], *, toleranc
     graph = export(layers.eval(), input_size)
     T, B = max(lengths), len(lengths)
     generator = torch.Generator().manual_seed(1)
-    interface = layers.interfaces[0]
+    interface = layers.interface
     x = torch.randn(T, B, input_size, generator=generator)
     states = [torch.rand(len(layers.cells), B, size, generator=generator) - 0.5 for size in interface.state_sizes]
     packed = pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)

@@ -9,7 +9,18 @@ order torch uses, so the tensors of a `torch.nn` module can be passed as they ar
 from ohlol.cells import rnn as rnn, gru as gru, lstm as lstm  # registered in this order
 
 # isort: on
-from ohlol.cells.base import CELLS, PARAMETER_NAMES, CellSpec, Gate, OnnxOperator, State, Weights, register, torch_cells
+from ohlol.cells.base import (
+    CELLS,
+    PARAMETER_NAMES,
+    CellSpec,
+    Gate,
+    OnnxOperator,
+    State,
+    Weights,
+    name_states,
+    register,
+    torch_cells,
+)
 from ohlol.cells.unroll import unroll
 
 __all__ = [
@@ -20,6 +31,7 @@ __all__ = [
     "OnnxOperator",
     "State",
     "Weights",
+    "name_states",
     "register",
     "torch_cells",
     "unroll",

@@ -72,19 +72,19 @@ class CellSpec:
 
     The gates are in the order in which torch stacks their rows in the weights. A cell with
     `torch_layer` and `kernel` runs in the kernels, one with `torch_layer` alone on torch's layer, and one without
-    `torch_layer` one step at a time in a loop, in one layer and one direction. One without `onnx` cannot be exported.
-    A cell has a step function and gates, or it is a `module`.
+    `torch_layer` in `ohlol.nn.Recurrent`. One without `onnx` cannot be exported. A cell has a step function and gates,
+    or it is a `module`.
     """
 
     name: str
     step: StepFunction | None = None
     gates: tuple[Gate, ...] = ()
     states: tuple[str, ...] = ("h",)
-    """Symbols of the states, the hidden state "h" first."""
+    """Symbols of the states, the hidden state "h" first; none for those that `name_states` gives a `module`."""
     equation: tuple[str, ...] = ()
     """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
     module: Callable[[int, int], torch.nn.Module] | None = None
-    """Makes a cell of an input size and a hidden size: a module with `forward(x, state)`, as `ohlol.nn.Recurrent` takes it."""
+    """Makes a cell for `ohlol.nn.Recurrent` of an input size and a hidden size: a module with `forward(x, state)`."""
     torch_layer: type[torch.nn.RNNBase] | None = None
     torch_cell: type[torch.nn.RNNCellBase] | None = None
     torch_options: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -92,8 +92,8 @@ class CellSpec:
     kernel: str | None = None
     """The cell's name in the compiled module; used only together with `torch_layer`."""
     onnx: OnnxOperator | None = None
-    bounded: bool = True
-    """Whether every hidden state lies in [-1, 1]."""
+    bounded: bool = False
+    """Whether every hidden state lies in [-1, 1], and every other state grows by at most 1 in a step."""
 
     @property
     def symbols(self) -> tuple[str, ...]:
@@ -111,6 +111,15 @@ class CellSpec:
         if self.torch_layer is None:
             return None
         return "_".join(map(str, (self.torch_layer.__name__, *self.torch_options.values()))).upper()
+
+
+def name_states(count: int) -> tuple[str, ...]:
+    """The symbols of the states of a cell that names none.
+
+    >>> name_states(1), name_states(3)
+    (('h',), ('h', 'c', 'state_2'))
+    """
+    return ("h", "c", *(f"state_{k}" for k in range(2, count)))[:count]
 
 
 CELLS: Registry[CellSpec] = Registry("cell", "ohlol.cells")

@@ -44,5 +44,6 @@ GRU = register(
             activations=("Sigmoid", "Tanh"),
             attributes={"linear_before_reset": 1},  # the reset gate after the matrix product, as above
         ),
+        bounded=True,
     )
 )

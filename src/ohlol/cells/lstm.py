@@ -40,5 +40,6 @@ LSTM = register(
         torch_cell=torch.nn.LSTMCell,
         kernel="lstm",
         onnx=OnnxOperator("LSTM", gate_order=("i", "o", "f", "g"), activations=("Sigmoid", "Tanh", "Tanh")),
+        bounded=True,
     )
 )

@@ -40,6 +40,7 @@ RNN = register(
         torch_options={"nonlinearity": "tanh"},
         kernel="rnn",
         onnx=OnnxOperator("RNN", gate_order=("h",), activations=("Tanh",)),
+        bounded=True,
     )
 )
 
@@ -55,6 +56,5 @@ RNN_RELU = register(
         torch_options={"nonlinearity": "relu"},
         kernel="rnn_relu",
         onnx=OnnxOperator("RNN", gate_order=("h",), activations=("Relu",), default_activations=False),
-        bounded=False,
     )
 )

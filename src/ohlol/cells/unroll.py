@@ -26,6 +26,7 @@ def unroll(
 
     Raises:
         KeyError: no such cell.
+        ValueError: the cell is a module and has no step function.
 
     >>> weights = Weights(torch.zeros(2, 4), torch.zeros(2, 2))
     >>> output, (h,) = unroll("rnn", torch.ones(3, 1, 4), state=(torch.zeros(1, 2),), weights=weights)
@@ -33,6 +34,8 @@ def unroll(
     (torch.Size([3, 1, 2]), torch.Size([1, 2]))
     """
     step = CELLS[cell].step
+    if step is None:
+        raise ValueError(f"the cell {cell} has no step function: run it with ohlol.nn.Recurrent")
     hidden: list[Tensor] = []
     for x_t in x:
         state = step(x_t, state=state, weights=weights)

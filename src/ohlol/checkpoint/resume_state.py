@@ -184,8 +184,8 @@ def _parse_position(metadata: dict[str, str], path: Path) -> dict[str, Any]:
 
 def max_state_bytes(model: SequenceModel, batch_size: int) -> int:
     """The largest possible size in bytes of the tensors of a saved state of a model."""
-    weights = sum(p.nbytes for p in model.parameters())
-    hidden = 4 * model.settings.num_layers * model.settings.hidden_size * batch_size  # an LSTM's, in both directions
+    weights = sum(w.nbytes for w in model.state_dict().values())
+    hidden = model.settings.num_layers * model.directions * sum(model.state_sizes) * batch_size
     return WEIGHTS_FACTOR * weights + 8 * hidden + EXTRA_BYTES
 
 

@@ -131,7 +131,7 @@ def _logits(network: SequenceModel, x: Tensor) -> Tensor:
     T, B, width = x.shape
     sizes = torch.full((T,), B, dtype=torch.int64)
     hidden, state = network.hidden(x.reshape(T * B, width), sizes, None)
-    return network.head(network.head_inputs(hidden, state)).view(-1, B, network.sizes.outputs)
+    return network.head(network.head_inputs(hidden, state, sizes)).view(-1, B, network.sizes.outputs)
 
 
 def _by_distance(gradient: Numbers, *, per_sequence: bool) -> Numbers:

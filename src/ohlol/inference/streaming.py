@@ -2,7 +2,7 @@
 
 A step is computed by the kernels or, where they do not support the model, by its forward pass.
 
-Shapes: n sequences in a step, L layers, H hidden size, K outputs.
+Shapes: n sequences in a step, L layers, W width of a state, K outputs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -80,8 +80,8 @@ class StreamBatch:
         self._kernel = network.make_batch_stepper()
         self._head, self._excluded = network.head, excluded_label(codec)
         self._projects = network.head.projection is not None
-        self._dtype = next(network.layers.parameters()).dtype
-        self._cell = CELLS[network.settings.cell]
+        self._dtype = network.dtype
+        self._is_bounded = CELLS[network.settings.cell].bounded
         self._state = self._zeros(max(count, 1))
         self._free = list(range(max(count, 1)))[::-1]
         self._slots: dict[int, int] = {}
@@ -91,8 +91,8 @@ class StreamBatch:
             self.join()
 
     def _zeros(self, slots: int) -> tuple[Tensor, ...]:
-        shape = (slots, self._network.settings.num_layers, self._network.settings.hidden_size)
-        return tuple(torch.zeros(shape, dtype=self._dtype) for _ in self._cell.states)
+        L, sizes = self._network.settings.num_layers, self._network.state_sizes
+        return tuple(torch.zeros(slots, L, size, dtype=self._dtype) for size in sizes)
 
     def join(self, state: bytes | None = None) -> int:
         """Begin a sequence, from zeros or from a saved state, and return its key.
@@ -192,7 +192,7 @@ class StreamBatch:
         if not encoded:
             raise InputError("there is nothing to read: give one symbol at least")
         packed = self._pack([value for value, _ in encoded])._replace(batch_sizes=torch.ones(len(encoded)).long())
-        state = tuple(s[slot].unsqueeze(1) for s in self._state)  # (L, H) -> (L, 1, H)
+        state = tuple(s[slot].unsqueeze(1) for s in self._state)  # (L, W) -> (L, 1, W)
         hidden, state = self._network.hidden(self._network.encoder(packed), packed.batch_sizes, state)
         head = self._head
         logits = head(hidden)
@@ -205,11 +205,11 @@ class StreamBatch:
     def state(self, key: int) -> bytes:
         """The state of a sequence as a safetensors file, for `restore` or `join`, also in another process.
 
-        It holds the states (L, H) by their names, such as `h` and `c`, and in its metadata the identity of the model,
+        It holds the states (L, W) by their names, such as `h` and `c`, and in its metadata the identity of the model,
         the number of symbols that were read and a checksum. It holds no symbols.
         """
         slot = self._slot(key)
-        tensors = {name: s[slot].clone() for name, s in zip(self._cell.states, self._state, strict=True)}
+        tensors = {name: s[slot].clone() for name, s in zip(self._network.state_names, self._state, strict=True)}
         metadata = {"format": FORMAT, "model": self._identity(), "steps": str(self._lengths[key])}
         return bytes(serialize_tensors(tensors, metadata))
 
@@ -235,7 +235,7 @@ class StreamBatch:
 
     def _read_state(self, data: bytes) -> tuple[tuple[Tensor, ...], int]:
         """The tensors of a saved state and its number of steps, after every check."""
-        where, names = "the state", self._cell.states
+        where, names = "the state", self._network.state_names
         limit = sum(s[0].nbytes for s in self._state) + HEADER_LIMIT
         if len(data) > limit:
             raise InputError(f"{where} has {len(data)} bytes; one of this model has at most {limit}")
@@ -246,7 +246,7 @@ class StreamBatch:
         if metadata.get("model") != self._identity():
             raise InputError(f"{where} belongs to another model, or to other weights of this one")
         check_weights(tensors, {n: s[0] for n, s in zip(names, self._state, strict=True)}, where, "this model has")
-        if self._cell.bounded:
+        if self._is_bounded:
             # |h| is at most 1, and every other state grows by at most 1 in a step: larger values could overflow.
             limits = [1.0, *[2.0 * max(count, 1)] * (len(names) - 1)]
             if any(
@@ -332,7 +332,7 @@ class StreamBatch:
             elif self._head.decodes_by_argmax:
                 return logits, best
             return logits, decode(self._head, logits, None)
-        state = tuple(s[slots].transpose(0, 1).contiguous() for s in self._state)  # (n, L, H) -> (L, n, H)
+        state = tuple(s[slots].transpose(0, 1).contiguous() for s in self._state)  # (n, L, W) -> (L, n, W)
         logits, state = self._network(self._pack(values), state)
         for kept, new in zip(self._state, state, strict=True):
             kept[slots] = new.transpose(0, 1)

@@ -17,7 +17,6 @@ from ohlol.cells.lstm import LSTM
 from ohlol.config import ModelSettings
 from ohlol.interop.onnx_weights import from_onnx
 from ohlol.interop.torch import Linear, ModelParts, check_parts
-from ohlol.models.sequence_model import runs_in_loop
 from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import read_bytes
 
@@ -273,7 +272,7 @@ def read_exported_weights(graph: OnnxGraph, expected: dict[str, Tensor], setting
         InputError: a weight is missing, or has not the shape of a recurrent layer.
     """
     weights: dict[str, Tensor] = {}
-    prefix, spec = "layers.cell." if runs_in_loop(settings) else "layers.", CELLS[settings.cell]
+    prefix, spec = "layers.cell." if settings.loop else "layers.", CELLS[settings.cell]
     stacks = [(prefix, f"layers.{{}}{n}", spec, n) for n in range(settings.num_layers)]
     if "encoder.speller.weight_ih_l0" in expected:
         stacks.append(("encoder.speller.", "encoder.speller.{}", LSTM, 0))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ohlol import cells
 from ohlol.models.sequence_model import SequenceModel
-from ohlol.nn import CellLoop
+from ohlol.nn import CellLoop, Recurrent
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,11 @@ class UnrolledLayer:
 
 def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.dtype = torch.float64) -> cells.Weights:
     """The weights of one layer and direction, detached."""
-    suffix = "" if network.looped else f"_l{layer}" + "_reverse" * direction
-    owner = network.layers.cell if isinstance(network.layers, CellLoop) else network.layers
+    suffix, owner = f"_l{layer}" + "_reverse" * direction, network.layers
+    if isinstance(owner, CellLoop):
+        suffix, owner = "", owner.cell
+    elif isinstance(owner, Recurrent):
+        suffix, owner = "", owner.cells[layer * network.directions + direction]
     weights = cells.Weights.of(owner, suffix)
     return cells.Weights._make(None if w is None else w.detach().to(dtype) for w in weights)
 

@@ -1,10 +1,12 @@
 """The sequence model: encoder, recurrent layers and head in a row, over packed steps, which hold no padding.
 
-Shapes: B sequences, T steps of the longest, S steps in all, L layers, D directions, I input size, H hidden size, G
-gates, V vocabulary, K outputs.
+Shapes: B sequences, T steps of the longest, S steps in all, L layers, D directions, I input size, H hidden size, W
+width of a state, O output of the top layer in one direction, G gates, V vocabulary, K outputs. W and O are H, except in
+cells that are modules of their own.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -12,17 +14,17 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import nn
-from ohlol.cells import CELLS
+from ohlol.cells import CELLS, CellSpec, name_states
 from ohlol.config import ModelSettings
 from ohlol.models.encoder import Encoder
 from ohlol.models.heads import HEADS, Head
 from ohlol.models.inputs import PackedInputs, Sizes
-from ohlol.nn import CellLoop
+from ohlol.nn import CellLoop, Recurrent, make_cell
 from ohlol.ops import BatchStepper, LayerSpec, SequenceStepper, available, embedding_table, one_hot_table
-from ohlol.utils.errors import InputError
+from ohlol.utils.errors import InputError, shorten_message
 
 LayerStates = tuple[Tensor, ...]
-"""The state of all layers, a tensor (L*D, B, H) for each of the cell's states."""
+"""The state of all layers, a tensor (L*D, B, W) for each of the cell's states."""
 
 MAX_TABLE_NUMBERS = 1 << 24
 """Numbers in the largest table of projected symbols of a stepper: 64 MiB of float32."""
@@ -33,41 +35,43 @@ class SequenceModel(torch.nn.Module):
 
     Raises:
         InputError: settings that do not fit together: a cell in a loop has one layer and one direction, the head must
-            fit the task, tied weights need a linear head and an embedding of size D*H.
+            fit the task, tied weights need a linear head and an embedding of size D*O; or a cell cannot be made.
+
+    Attributes:
+        state_names: the symbols of the cell's states.
+        state_sizes: W, the width of each state.
+        output_size: O.
     """
 
     def __init__(self, settings: ModelSettings, sizes: Sizes):
         super().__init__()
         self.settings, self.sizes = settings, sizes
         self.directions = 2 if settings.bidirectional else 1
-        self.looped = runs_in_loop(settings)
-        _check_loop(settings, self.looped)
+        self.looped = settings.loop
+        spec = CELLS.select(settings.cell)
+        _check_loop(settings, spec)
         _check_head(settings, sizes)
         self.encoder = Encoder(settings, sizes)
-        spec = CELLS[settings.cell]
-        if self.looped or spec.torch_layer is None:
-            self.layers = CellLoop(spec, self.encoder.size, settings.hidden_size)
-        else:
-            self.layers = nn.LAYER_CLASSES[spec.torch_layer](
-                self.encoder.size,  # pyright: ignore[reportArgumentType]
-                settings.hidden_size,
-                settings.num_layers,
-                bidirectional=settings.bidirectional,
-                dropout=settings.dropout if settings.num_layers > 1 else 0.0,
-                **spec.torch_options,  # pyright: ignore[reportArgumentType]
-            )
+        self.layers = _make_layers(settings, spec, self.encoder.size)
+        self.state_names, self.state_sizes = spec.states, (settings.hidden_size,) * len(spec.states)
+        self.output_size = settings.hidden_size
+        if isinstance(self.layers, Recurrent):
+            self.state_sizes, self.output_size = self.layers.interface.state_sizes, self.layers.output_size
+            self.state_names = _name_states(spec, len(self.state_sizes))
         self.dropout = torch.nn.Dropout(settings.dropout)
-        self.head: Head = HEADS[settings.head](self.directions * settings.hidden_size, sizes.outputs)
+        self.head: Head = HEADS[settings.head](self.directions * self.output_size, sizes.outputs)
         if settings.tie_weights:
             self._tie_weights()
+        if not any(p.requires_grad for p in self.parameters()):
+            raise InputError(f"`cell` {spec.name} and `head` {settings.head} have no parameters, so nothing is trained")
 
     def _tie_weights(self) -> None:
         """Make the embedding's weight the head's."""
         projection, weight = self.head.projection, self.encoder.embedding.weight if not self._reads_vectors else None
         if projection is None or weight is None or projection[0].shape != weight.shape:
-            width = self.directions * self.settings.hidden_size
+            width = self.directions * self.output_size
             raise InputError(
-                f"`tie_weights` shares the embedding with the head, so `embedding_size` must be {width} (hidden size "
+                f"`tie_weights` shares the embedding with the head, so `embedding_size` must be {width} (output size "
                 f"times directions) and `head` a linear one; `embedding_size` is {self.settings.embedding_size}"
             )
         self.head.weight = weight
@@ -80,7 +84,12 @@ class SequenceModel(torch.nn.Module):
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return self._weights()[0].device
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the weights."""
+        return next(self.parameters()).dtype
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "SequenceModel":
         """Like `torch.nn.Module._apply`; ties the weights again."""
@@ -94,17 +103,23 @@ class SequenceModel(torch.nn.Module):
 
         Args:
             packed: the packed input.
-            state: the state to start from, each (L*D, B, H); zeros without it.
+            state: the state to start from, each (L*D, B, W); zeros without it.
         """
         looked_up = self._run_lookup(packed, state)
         hidden, state = looked_up or self.hidden(self.encoder(packed), packed.batch_sizes, state)
-        return self.head(self.dropout(self.head_inputs(hidden, state))), state
+        return self.head(self.dropout(self.head_inputs(hidden, state, packed.batch_sizes))), state
 
-    def head_inputs(self, hidden: Tensor, state: LayerStates) -> Tensor:
-        """The inputs of the head: the hidden states of all steps (S, D*H) or the last of each sequence (B, D*H)."""
+    def head_inputs(self, hidden: Tensor, state: LayerStates, batch_sizes: Int[Tensor, " T"]) -> Tensor:
+        """The inputs of the head: the outputs of all steps (S, D*O), or the last of each sequence (B, D*O)."""
         if not self.sizes.per_sequence:
             return hidden
-        return torch.cat(state[0][-self.directions :].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
+        if not isinstance(self.layers, Recurrent):
+            return torch.cat(state[0][-self.directions :].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
+        last = hidden[_last_rows(batch_sizes).to(hidden.device)]
+        if self.directions == 1:
+            return last
+        first = hidden[: len(last)]  # where the reverse direction ends
+        return torch.cat([last[:, : self.output_size], first[:, self.output_size :]], dim=1)
 
     def prediction_sizes(self, batch_sizes: Int[Tensor, " T"]) -> Int[Tensor, " T"] | None:
         """The batch sizes that the head takes: those of the steps, or None where each sequence has one prediction."""
@@ -113,13 +128,12 @@ class SequenceModel(torch.nn.Module):
     def _run_lookup(self, packed: PackedInputs, state: LayerStates | None) -> tuple[Tensor, LayerStates] | None:
         """The layers over symbols that are looked up in a table of projections; None where that is not possible."""
         encoder = self.encoder
-        if isinstance(self.layers, CellLoop) or not encoder.is_lookup:
+        if not isinstance(self.layers, torch.nn.RNNBase) or not encoder.is_lookup:
             return None
         dense = _dense_shape(packed.batch_sizes, len(packed.inputs))
         ids = packed.inputs if dense is None else packed.inputs.view(dense)
         vectors = None if encoder.onehot else encoder.embedding.weight
-        hx = state if state is None or len(state) == 2 else state[0]
-        result = nn.over_symbols(self.layers, ids, vectors, packed.batch_sizes, hx)
+        result = nn.over_symbols(self.layers, ids, vectors, packed.batch_sizes, self._pack(state))
         if result is None:
             return None
         output, final = result
@@ -164,7 +178,9 @@ class SequenceModel(torch.nn.Module):
     @property
     def _has_kernel(self) -> bool:
         """Whether there is a kernel of the cell on the device of the weights."""
-        return bool(available()) and CELLS[self.settings.cell].kernel is not None and self._weights()[0].is_cpu
+        spec = CELLS[self.settings.cell]
+        has_kernel = spec.kernel is not None and spec.torch_layer is not None
+        return bool(available()) and has_kernel and self.device.type == "cpu"
 
     def _weights(self) -> list[Tensor]:
         return [p.detach() for p in self.layers.parameters()]
@@ -180,11 +196,11 @@ class SequenceModel(torch.nn.Module):
 
     def hidden(
         self, x: Float[Tensor, "S I"], batch_sizes: Int[Tensor, " T"], state: LayerStates | None
-    ) -> tuple[Float[Tensor, "S DH"], LayerStates]:
-        """The layers alone: the hidden states of the last layer at every step, and the final state of all layers."""
-        if self.looped:
+    ) -> tuple[Float[Tensor, "S DO"], LayerStates]:
+        """The layers alone: the outputs of the last layer at every step, and the final state of all layers."""
+        if isinstance(self.layers, CellLoop):
             return self.layers(PackedSequence(x, batch_sizes), state)
-        hx = state if state is None or len(state) == 2 else state[0]
+        hx = self._pack(state)
         dense = _dense_shape(batch_sizes, len(x))
         if dense is not None:  # packed and dense layout are the same
             output, final = self.layers(x.view(*dense, x.size(1)), hx)
@@ -194,6 +210,14 @@ class SequenceModel(torch.nn.Module):
             output = packed.data
         return output, final if isinstance(final, tuple) else (final,)
 
+    def _pack(self, state: LayerStates | None) -> Any:
+        """The state as the layers take it."""
+        if state is None:
+            return None
+        if isinstance(self.layers, Recurrent):
+            return self.layers.interface.pack(state)
+        return state if len(state) == 2 else state[0]
+
 
 def _dense_shape(batch_sizes: Tensor, S: int) -> tuple[int, int] | None:
     """(T, B) where all sequences have T steps, so that the S rows are a dense batch."""
@@ -202,19 +226,65 @@ def _dense_shape(batch_sizes: Tensor, S: int) -> tuple[int, int] | None:
     return (T, B) if sizes.count(B) == T and S == T * B else None
 
 
-def runs_in_loop(settings: ModelSettings) -> bool:
-    """Whether the cell runs in a Python loop: on request, and where torch has no layer of it.
+def _last_rows(batch_sizes: Int[Tensor, " T"]) -> Int[Tensor, " B"]:
+    """The row of the last step of each sequence, among the S rows of a packed batch."""
+    B = int(batch_sizes[0])
+    lengths = (batch_sizes > torch.arange(B).unsqueeze(1)).sum(1)
+    return (batch_sizes.cumsum(0) - batch_sizes)[lengths - 1] + torch.arange(B)
+
+
+def _make_layers(settings: ModelSettings, spec: CellSpec, input_size: int) -> torch.nn.Module:
+    """The recurrent layers of a cell: torch's class, `Recurrent`, or a loop.
 
     Raises:
-        InputError: no such cell.
+        InputError: the cell cannot be made, or cannot be read.
     """
-    return bool(settings.loop) or CELLS.select(settings.cell).torch_layer is None
+    if settings.loop:
+        return CellLoop(spec, input_size, settings.hidden_size)
+    options: dict[str, Any] = {
+        "num_layers": settings.num_layers,
+        "bidirectional": settings.bidirectional,
+        "dropout": settings.dropout if settings.num_layers > 1 else 0.0,
+    }
+    if spec.torch_layer is not None:
+        options |= spec.torch_options
+        return nn.LAYER_CLASSES[spec.torch_layer](input_size, settings.hidden_size, **options)  # pyright: ignore[reportArgumentType]
+    if spec.module is None:  # the interface of a StepCell
+        options |= {"state_sizes": (settings.hidden_size,) * len(spec.states), "returns_output": False}
+    try:
+        layers = Recurrent(lambda size: make_cell(spec, size, settings.hidden_size), input_size=input_size, **options)
+    except ValueError as error:
+        raise InputError(f"`cell` {spec.name} cannot run: {shorten_message(str(error))}") from error
+    _check_weights(layers, spec)
+    return layers
 
 
-def _check_loop(settings: ModelSettings, looped: bool) -> None:
-    if looped and (settings.num_layers > 1 or settings.bidirectional):
-        reason = "with `loop`" if settings.loop else "which torch has no layer of,"
-        raise InputError(f"`cell` {settings.cell} {reason} runs one layer in one direction")
+def _check_weights(layers: Recurrent, spec: CellSpec) -> None:
+    """Check that the weights of a cell can be trained with the rest of the model and saved; raises InputError."""
+    dtype = torch.get_default_dtype()
+    for name, weight in layers.state_dict(keep_vars=True).items():
+        if not isinstance(weight, Tensor):
+            raise InputError(f"`cell` {spec.name} has the state {name}, a {type(weight).__name__}, which is not saved")
+        if weight.dtype != dtype and (weight.is_floating_point() or weight.is_complex()):
+            raise InputError(
+                f"`cell` {spec.name} has the weight {name} of {weight.dtype}; weights of a model are {dtype}"
+            )
+
+
+def _name_states(spec: CellSpec, count: int) -> tuple[str, ...]:
+    names = spec.states or name_states(count)
+    if len(names) != count:
+        raise InputError(f"`cell` {spec.name} names the states {', '.join(names)}, and its module has {count}")
+    return names
+
+
+def _check_loop(settings: ModelSettings, spec: CellSpec) -> None:
+    if not settings.loop:
+        return
+    if spec.torch_cell is None:
+        raise InputError(f"`loop` calls a cell of torch at each step, and torch has none of `cell` {spec.name}")
+    if settings.num_layers > 1 or settings.bidirectional:
+        raise InputError(f"`cell` {settings.cell} with `loop` runs one layer in one direction")
 
 
 def _check_head(settings: ModelSettings, sizes: Sizes) -> None:

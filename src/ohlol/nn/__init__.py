@@ -13,7 +13,7 @@ from ohlol.nn.layers import (
     explain_backend,
     over_symbols,
 )
-from ohlol.nn.loop import CellLoop, StepCell
+from ohlol.nn.loop import CellLoop, StepCell, make_cell
 from ohlol.nn.recurrent import Recurrent
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "StepCell",
     "accelerate",
     "explain_backend",
+    "make_cell",
     "over_symbols",
 ]

@@ -69,22 +69,26 @@ def find_interface(
     weights = {name: weight.detach().clone() for name, weight in weights_of(cell).items()}
     if like is None:
         like = next((w for w in weights.values() if w.is_floating_point()), torch.empty(0))
+    if state_sizes is None:
+        state_sizes = getattr(cell, "state_sizes", None)
+    fits: list[CellInterface] = []
+    errors: list[Exception] = []
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         x = torch.randn(_EXAMPLE_BATCH, input_size, dtype=like.dtype, device=like.device)
-        candidates = _candidates(cell, weights, x, state_sizes)
-        fits: list[CellInterface] = []
-        errors: list[Exception] = []
-        for sizes, has_tuple in candidates:
-            states = tuple(torch.zeros(_EXAMPLE_BATCH, size, dtype=x.dtype, device=x.device) for size in sizes)
-            try:
-                result = call_with(cell, weights, x, states if has_tuple else states[0])
-            except Exception as error:
-                errors.append(error)
-                continue
-            for has_output in (False, True):
-                output_size = _output_size(result, sizes, has_tuple, has_output)
-                if output_size and returns_output in (None, has_output):
-                    fits.append(CellInterface(tuple(sizes), has_tuple, has_output, output_size))
+        for candidates in _candidates(cell, weights, x, state_sizes):
+            for sizes, has_tuple in candidates:
+                states = tuple(torch.zeros(_EXAMPLE_BATCH, size, dtype=x.dtype, device=x.device) for size in sizes)
+                try:
+                    result = call_with(cell, weights, x, states if has_tuple else states[0])
+                except Exception as error:
+                    errors.append(error)
+                    continue
+                for has_output in (False, True):
+                    output_size = _output_size(result, sizes, has_tuple, has_output)
+                    if output_size and returns_output in (None, has_output):
+                        fits.append(CellInterface(tuple(sizes), has_tuple, has_output, output_size))
+            if fits:
+                break
     if len(fits) == 1:
         return fits[0]
     name = type(cell).__name__
@@ -92,33 +96,33 @@ def find_interface(
         hint = f": {type(errors[0]).__name__}: {errors[0]}" if errors else ""
         raise ValueError(
             f"{name} does not return its next state for the states that were tried{hint}. It must have "
-            "forward(x, state), which returns the state, or (output, state); state_sizes= names the width of its "
-            "state, or of each tensor of a tuple"
+            "forward(x, state), which returns the state, or (output, state); state_sizes= names the width "
+            "of its state, or of each tensor of a tuple, and so does an attribute state_sizes of the cell"
         )
     raise ValueError(
         f"what {name} returns can be read as its state and as (output, state): set returns_output=False or "
-        "returns_output=True, or name the width of each state as state_sizes="
+        "returns_output=True, or name the width of each state as state_sizes= or in an attribute of that name of the cell"
     )
 
 
 def _candidates(
     cell: torch.nn.Module, weights: Mapping[str, Tensor], x: Tensor, state_sizes: int | Sequence[int] | None
-) -> list[tuple[tuple[int, ...], bool]]:
-    """Widths of states, and whether they are a tuple."""
+) -> list[list[tuple[tuple[int, ...], bool]]]:
+    """Widths of states, and whether they are a tuple; a later list is tried if none of those before fits."""
     if isinstance(state_sizes, int):
-        return [((state_sizes,), False)]
+        return [[((state_sizes,), False)]]
     if state_sizes is not None:
-        return [(tuple(state_sizes), True)]
+        return [[(tuple(state_sizes), True)]]
     for arguments in ((x,), (x, None)):
         try:
             result = torch.func.functional_call(cell, dict(weights), arguments)
         except Exception:
             continue
         if candidates := _from_result(result):
-            return candidates
-    hidden_size = getattr(cell, "hidden_size", None)
-    if isinstance(hidden_size, int):
-        return [((hidden_size,), False), ((hidden_size, hidden_size), True)]
+            return [candidates]
+    H = getattr(cell, "hidden_size", None)
+    if isinstance(H, int):
+        return [[((H,), False), ((H, H), True)], *([((H,) * count, True)] for count in (1, 3, 4))]
     return []
 
 

@@ -1,4 +1,4 @@
-"""Cells run one time step after the other in a Python loop.
+"""The module of a registered cell, and cells run one time step after the other in a Python loop.
 
 Shapes: S packed steps, T time steps, B sequences, I input size, H hidden size, G gates.
 """
@@ -10,10 +10,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CellSpec, State, Weights
 from ohlol.nn.layers import CELL_CLASSES
+from ohlol.utils.errors import InputError, describe_user_error
 
 
 class StepCell(torch.nn.Module):
-    """One step of any registered cell, with the parameters and initial values of `torch.nn`'s cells."""
+    """One step of a cell with a step function; parameters and initial values are those of `torch.nn`'s cells."""
 
     def __init__(self, spec: CellSpec, input_size: int, hidden_size: int):
         super().__init__()
@@ -31,7 +32,28 @@ class StepCell(torch.nn.Module):
     def forward(self, x: Float[Tensor, "B I"], state: State) -> State:
         """The state after one step."""
         weights = Weights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
+        assert self.spec.step is not None
         return self.spec.step(x, state=state, weights=weights)
+
+
+def make_cell(spec: CellSpec, input_size: int, hidden_size: int) -> torch.nn.Module:
+    """The module of a cell, with `forward(x, state)`, as `ohlol.nn.Recurrent` takes it.
+
+    Raises:
+        InputError: the module of the spec cannot be made of these sizes.
+    """
+    if spec.module is None:
+        return StepCell(spec, input_size, hidden_size)
+    try:
+        cell = spec.module(input_size, hidden_size)
+    except Exception as error:
+        raise InputError(
+            f"`cell` {spec.name} cannot be made of input size {input_size} and hidden size {hidden_size}: "
+            f"{describe_user_error(error)}"
+        ) from error
+    if not isinstance(cell, torch.nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"`cell` {spec.name} makes a {type(cell).__name__}, not a torch.nn.Module")
+    return cell
 
 
 class CellLoop(torch.nn.Module):

@@ -140,9 +140,14 @@ class Recurrent(torch.nn.Module):
         return {**self.__dict__, "_steps": {}}
 
     @property
-    def interfaces(self) -> tuple[CellInterface, ...]:
-        """What each cell takes and returns, those of layer 0 first; empty before the first call if I is not known."""
-        return tuple(self._interfaces)
+    def output_size(self) -> int:
+        """O, the width of the output of the top layer in one direction."""
+        return self._interfaces[-1].output_size
+
+    @property
+    def interface(self) -> CellInterface:
+        """What the first cell takes and returns; it is found in the first call where `input_size` is not known."""
+        return self._interfaces[0]
 
     def read_graph(self, k: int, dtype: torch.dtype = torch.float32) -> StepGraph:
         """The step of the k-th cell as a graph; raises UnsupportedStepError if the cell must run in a loop."""

@@ -25,7 +25,6 @@ from ohlol.data.codec import Codec
 from ohlol.data.loading import DATA_FOLDER, Data, DataPreparer, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import HEADS
-from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
 from ohlol.training.memory_check import check_memory
@@ -326,7 +325,7 @@ def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verif
 
 def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> ModelSettings:
     """The chosen settings, and the defaults that are compatible with them."""
-    if runs_in_loop(replace(model, **{k: v for k, v in chosen.items() if k in ("cell", "loop")})):
+    if chosen.get("loop", model.loop):
         model = replace(model, num_layers=1, bidirectional=False)
     if not chosen.get("bidirectional", model.bidirectional):
         model = replace(model, bigram_size=0)

@@ -25,7 +25,8 @@ def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None
     if free is None:
         return
     model, training, on = config.model, config.training, "" if cpu else f" on {device}"
-    parameters = sum(p.numel() for p in run_config.build_meta_model(config).parameters())
+    network = run_config.build_meta_model(config)
+    parameters = sum(p.numel() for p in network.parameters())
     model_bytes = parameters * BYTES_PER_PARAMETER
     if model_bytes > free:
         raise TooLarge(
@@ -39,9 +40,8 @@ def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None
         lengths = data.inputs.bounds(np.arange(min(len(data), SHUFFLE_WINDOW)))[1]  # enough of a large corpus
         steps = int(np.sort(lengths)[-training.batch_size :].sum())
     # kept of each step for the backward pass, at least: the output and the gates
-    numbers_per_step = (
-        model.num_layers * (1 + model.bidirectional) * model.hidden_size * (1 + len(CELLS[model.cell].gates))
-    )
+    numbers_per_cell = network.output_size + model.hidden_size * len(CELLS[model.cell].gates)
+    numbers_per_step = model.num_layers * network.directions * numbers_per_cell
     batch_bytes = steps * (numbers_per_step + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
     if model_bytes + batch_bytes > free:
         raise TooLarge(

@@ -131,8 +131,10 @@ def _warn_of_new_seed(reason: str) -> None:
 def _read_hidden_state(model: SequenceModel, tensors: dict[str, Tensor]) -> LayerStates:
     names = sorted(k for k in tensors if k.startswith("state."))
     state = tuple(tensors[k] for k in names)
-    layers = model.settings.num_layers * (2 if model.settings.bidirectional else 1)
-    for name, value in zip(names, state, strict=True):
-        if value.dim() != 3 or (value.shape[0], value.shape[2]) != (layers, model.settings.hidden_size):
+    layers = model.settings.num_layers * model.directions
+    if state and len(state) != len(model.state_sizes):
+        raise ValueError(f"it has {len(state)} hidden states, and the cell {len(model.state_sizes)}")
+    for name, value, size in zip(names, state, model.state_sizes, strict=False):
+        if value.dim() != 3 or (value.shape[0], value.shape[2]) != (layers, size):
             raise ValueError(f"{name} is {tuple(value.shape)}")
     return state

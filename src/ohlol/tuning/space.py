@@ -12,7 +12,6 @@ from typing import Any
 
 from ohlol.cells import CELLS
 from ohlol.config import ModelSettings, TrainSettings, check_bounds
-from ohlol.models.sequence_model import runs_in_loop
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, shorten
 
@@ -141,8 +140,7 @@ def build_space(search: Sequence[str], fixed: dict[str, Any], task: str, level: 
     """
     defaults = TASKS.select(task).search_space(level)
     known = {r.name: r for r in map(parse_range, (*defaults, *OTHER_RANGES))}
-    cell = replace(ModelSettings(), **{name: fixed[name] for name in ("cell", "loop") if name in fixed})
-    is_loop = runs_in_loop(cell)  # a cell in a loop has one layer
+    is_loop = bool(fixed.get("loop"))  # a cell in a loop has one layer
     ranges = (
         [parse_range(text, known) for text in search]
         if search

@@ -1,5 +1,8 @@
 """InputError and helpers that shorten messages."""
 
+import traceback
+from types import FrameType
+
 
 class InputError(Exception):
     """Something the user gave is wrong; the message is the one line they will read.
@@ -35,6 +38,19 @@ def shorten_message(text: str) -> str:
 def describe_error(error: BaseException) -> str:
     """The message of an error on one line, shortened, since it may quote untrusted text."""
     return shorten(" ".join(str(error).split()) if isinstance(error, InputError | ValueError) else repr(error))
+
+
+def describe_user_error(error: BaseException) -> str:
+    """The type and the message of an error in code of the user, and the last line of that code that led to it."""
+    lines = [f"{f.f_code.co_filename}:{line}" for f, line in traceback.walk_tb(error.__traceback__) if _is_user_code(f)]
+    place = f" ({lines[-1]})" if lines else ""
+    message = " ".join(str(error).split())
+    return shorten(f"{type(error).__name__}: {message}" if message else type(error).__name__) + place
+
+
+def _is_user_code(frame: FrameType) -> bool:
+    package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+    return package not in ("ohlol", "torch", "importlib", "inspect") and not frame.f_code.co_filename.startswith("<")
 
 
 def shorten(text: str, limit: int = MAX_QUOTED) -> str:
