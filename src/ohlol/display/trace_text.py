@@ -1,6 +1,7 @@
 """A trace on a terminal: every time step, or the equations of one time step with their numbers."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -16,6 +17,8 @@ from ohlol.utils.terminal import escape_symbol
 
 MAX_NUMBERS = 8
 """Values of a row that are written out; a longer row is shown by its first values and a strip of blocks."""
+MAX_NAME = 15
+"""Columns for the name of a variable of a cell; a longer name ends in an ellipsis."""
 MAX_MATRIX = 6
 """Rows and columns of a matrix that is written out."""
 TOP = 5
@@ -119,7 +122,7 @@ def describe_model(trace: Trace, lang: str) -> str:
     """Return the model in one line: its cell, layers and hidden size."""
     first = trace.layers[0]
     layers = max(layer.layer for layer in trace.layers) + 1
-    parts = [translations.text("model", lang, cell=first.cell, layers=layers, hidden_size=first.W_hh.shape[1])]
+    parts = [translations.text("model", lang, cell=first.cell, layers=layers, hidden_size=first.hidden_size)]
     parts += [translations.text("bidirectional", lang)] if len(trace.layers) > layers else []
     parts += [translations.text("head_identity", lang)] if trace.is_identity else []
     return ("，" if lang == "zh" else ", ").join(parts)
@@ -163,8 +166,30 @@ def _print_states(layer: LayerTrace, t: int, page: Page, *, several: bool) -> No
     if len(layer.gates) > 1:
         for gate in layer.gates:
             page.print((f"  {gate.name:<7}", "dim"), *page.numbers(gate.value[t]))
+    if layer.lines:
+        _print_lines(layer, t, page)
     for name in reversed(layer.after):
         page.print((f"  {name + chr(39):<7}", "bold"), *page.numbers(layer.after[name][t]))
+
+
+def _print_lines(layer: LayerTrace, t: int, page: Page) -> None:
+    """Print the lines of a cell that compute numbers at a time step, below each line the tensors that it assigns."""
+    file = ""
+    for line in layer.lines[t]:
+        if not line.values:
+            continue
+        if line.file != file:
+            file = line.file
+            page.print((f"  {page.visible(Path(file).name)}", "dim"))
+        text = page.text("no_source") if line.text is None else line.text
+        for k, part in enumerate(text.split("\n")):
+            number = str(line.line + k)
+            page.print((f"{number:>5}  ", "dim"), ("  " * line.depth + escape_symbol(part), "bold"))
+        for name, row in line.values.items():
+            shown = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + ("~" if page.ascii else "…")
+            page.print((f"  {shown:<{MAX_NAME}}", "dim"), *page.numbers(row))
+    if not any(line.values for line in layer.lines[t]):
+        page.print((f"  {page.text('no_lines')}", "dim"))
 
 
 def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") -> None:
@@ -195,6 +220,8 @@ def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") ->
             page.print()
             _print_matrices(layer, k, t, page)
             _print_gate(layer, gate, t, page)
+        if layer.lines:
+            _print_lines(layer, t, page)
         _print_new_state(layer, t, page)
     n = trace.prediction_at(t)
     if n is not None:
@@ -203,7 +230,9 @@ def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") ->
 
 def _print_matrices(layer: LayerTrace, k: int, t: int, page: Page) -> None:
     """Print both products of one gate, matrix times vector, where they are small enough."""
-    H, name = layer.W_hh.shape[1], layer.gates[k].name
+    assert layer.W_ih is not None
+    assert layer.W_hh is not None
+    H, name = layer.hidden_size, layer.gates[k].name
     if max(layer.W_ih.shape[1], H) > MAX_MATRIX:
         return
     letters = ("W_ih", "W_hh") if len(layer.gates) == 1 else (f"W_i{name}", f"W_h{name}")
@@ -273,6 +302,9 @@ def _cells(row: Sequence[str]) -> str:
 
 
 def _print_new_state(layer: LayerTrace, t: int, page: Page) -> None:
+    if layer.lines:
+        for name, rows in layer.after.items():
+            page.print((f"  {name + chr(39):<7}", "bold"), *page.numbers(rows[t]))
     if len(layer.gates) > 1:
         page.print()
         lines = [line for line in cells.CELLS[layer.cell].equation if "'" in line.split("=")[0]]

@@ -44,6 +44,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "gate_f": ("forget gate", "遗忘门"),
     "gate_g": ("candidate cell state", "候选细胞状态"),
     "gate_o": ("output gate", "输出门"),
+    "no_source": ("(the source of this line is not available)", "（没有这一行的源代码）"),
+    "no_lines": ("This cell has no source lines: it is compiled, or torch's own.", "该单元没有源代码行：已编译，或为 torch 自带。"),
     "state": ("state", "状态"),
     "state_h": ("hidden state", "隐藏状态"),
     "state_c": ("cell state", "细胞状态"),

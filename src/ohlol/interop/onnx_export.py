@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ohlol.cells import CELLS, PARAMETER_NAMES, Weights
 from ohlol.cells.lstm import LSTM
@@ -33,7 +32,10 @@ from ohlol.utils.version import __version__
 
 try:
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
+
+    from ohlol.interop.onnx_graph import GraphBuilder
+    from ohlol.interop.onnx_scan import add_recurrent
 except ModuleNotFoundError:
     raise InputError("ONNX export needs the packages onnx and onnxruntime: pip install 'ohlol[onnx]'") from None
 
@@ -43,41 +45,6 @@ IR_VERSION = 8
 """The version of the file format that came with the opset."""
 WEIGHTS_LIMIT = (1 << 31) - (1 << 20)
 """Largest size of the weights in bytes: protobuf is limited to 2 GiB."""
-
-Array = NDArray[Any]
-
-
-class _GraphBuilder:
-    """Collects the nodes, initializers, inputs and outputs of a graph; names are unique."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.initializers: dict[str, Any] = {}
-        self.inputs: list[Any] = []
-        self.outputs: list[Any] = []
-
-    def input(self, name: str, kind: int, shape: Sequence[int | str]) -> str:
-        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
-        return name
-
-    def output(self, name: str, kind: int, shape: Sequence[int | str], source: str) -> None:
-        self.nodes.append(helper.make_node("Identity", [source], [name], name=f"{name}.out"))
-        self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
-
-    def constant(self, name: str, value: Array | torch.Tensor | list[int]) -> str:
-        if name not in self.initializers:
-            array = value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
-        return name
-
-    def ints(self, *values: int) -> str:
-        return self.constant("ints_" + "_".join(str(v).replace("-", "m") for v in values), list(values))
-
-    def add(self, name: str, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node and return the name of its output, or the names of its outputs."""
-        names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(op, list(inputs), names, name=f"{name}.{op}", **attributes))
-        return names[0] if outputs == 1 else names
 
 
 def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
@@ -105,7 +72,7 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         raise InputError(f"`head` {network.settings.head} cannot be exported: its logits are not a linear layer")
     if sum(p.nbytes for p in network.parameters()) > WEIGHTS_LIMIT:
         raise InputError(f"the weights have more than {WEIGHTS_LIMIT} bytes, the limit of an ONNX file")
-    g = _GraphBuilder()
+    g = GraphBuilder()
     x = _encoder(g, model, step)
     lengths = ""
     if not step:
@@ -175,7 +142,7 @@ def _state_shape(model: TrainedModel) -> list[int | str]:
     return [settings.num_layers * (2 if settings.bidirectional else 1), "batch", settings.hidden_size]
 
 
-def _encoder(g: _GraphBuilder, model: TrainedModel, step: bool) -> str:
+def _encoder(g: GraphBuilder, model: TrainedModel, step: bool) -> str:
     """The vectors of all steps, (T, B, I), from inputs with the batch first."""
     encoder, codec = model.network.encoder, model.codec
     time: list[int | str] = [] if step else ["time"]
@@ -190,7 +157,7 @@ def _encoder(g: _GraphBuilder, model: TrainedModel, step: bool) -> str:
     ids = first("ids.by_time", g.input("ids", TensorProto.INT64, axes))
     if encoder.onehot:
         values = g.constant("one_hot.values", np.array([0, 1], np.float32))
-        return g.add("vectors", "OneHot", ids, g.constant("one_hot.size", np.array(encoder.size)), values, axis=-1)
+        return g.add("vectors", "OneHot", ids, g.constant("one_hot.size", np.array([encoder.size])), values, axis=-1)
     parts = [g.add("embedded", "Gather", _weight(g, "encoder.embedding.weight", encoder.embedding.weight), ids)]
     if encoder.reads_chars:
         chars = first("characters.by_time", g.input("characters", TensorProto.INT64, [*axes, "letters"]))
@@ -204,7 +171,7 @@ def _encoder(g: _GraphBuilder, model: TrainedModel, step: bool) -> str:
     return g.add("vectors", "Concat", *parts, axis=2) if len(parts) > 1 else parts[0]
 
 
-def _time_first(g: _GraphBuilder) -> Any:
+def _time_first(g: GraphBuilder) -> Any:
     def transpose(name: str, of: str) -> str:
         axes = len(g.inputs[-1].type.tensor_type.shape.dim)
         return g.add(name, "Transpose", of, perm=[1, 0, *range(2, axes)])
@@ -212,7 +179,7 @@ def _time_first(g: _GraphBuilder) -> Any:
     return transpose
 
 
-def _spelling(g: _GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
+def _spelling(g: GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
     """The last state, forward and backward, of the character LSTM over the word at each step, (T, B, 2H)."""
     shape = g.add("characters.shape", "Shape", chars)
     C = g.add("characters.C", "Slice", shape, g.ints(2), g.ints(3))
@@ -237,7 +204,7 @@ def _spelling(g: _GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
     return g.add("spelled", "Reshape", by_word, g.add("spelled.shape", "Concat", T_B, g.ints(-1), axis=0))
 
 
-def _layers(g: _GraphBuilder, model: TrainedModel, x: str, lengths: str) -> tuple[str, list[list[str]]]:
+def _layers(g: GraphBuilder, model: TrainedModel, x: str, lengths: str) -> tuple[str, list[list[str]]]:
     """The hidden states of the last layer (T, B, D*H), and of each state the last value of each layer, (D, B, H)."""
     network, settings = model.network, model.network.settings
     spec = CELLS[settings.cell]
@@ -272,7 +239,7 @@ def _layers(g: _GraphBuilder, model: TrainedModel, x: str, lengths: str) -> tupl
     return x, ends
 
 
-def _head(g: _GraphBuilder, model: TrainedModel, hidden: str, last: list[str], step: bool) -> None:
+def _head(g: GraphBuilder, model: TrainedModel, hidden: str, last: list[str], step: bool) -> None:
     """Add the output: logits with the batch first, or rows of numbers in their own units."""
     network, codec, sizes = model.network, model.codec, model.network.sizes
     axes: list[int | str] = ["batch"] if step or sizes.per_sequence else ["batch", "time"]
@@ -300,5 +267,5 @@ def _head(g: _GraphBuilder, model: TrainedModel, hidden: str, last: list[str], s
     g.output("forecast", TensorProto.DOUBLE, [*axes, sizes.outputs], rows)
 
 
-def _weight(g: _GraphBuilder, name: str, value: torch.Tensor) -> str:
+def _weight(g: GraphBuilder, name: str, value: torch.Tensor) -> str:
     return g.constant(name, value.detach())
