@@ -1,4 +1,4 @@
-"""A recurrent cell as a plain PyTorch module, for docs/cells.md: `ohlol train FILE --cell examples.my_cell:MyCell`."""
+"""A recurrent cell as a plain PyTorch module, for docs/cells.md: `ohlol train FILE --cell my_cell:MyCell`."""
 
 import torch
 
@@ -15,4 +15,5 @@ class MyCell(torch.nn.Module):
         """One step: x (B, I) and the state h (B, H) to the next state."""
         z, n = self.linear(torch.cat([x, h], dim=1)).chunk(2, dim=1)
         z = torch.sigmoid(z)
-        return (1 - z) * h + z * torch.tanh(n)
+        n = torch.tanh(n)
+        return (1 - z) * h + z * n
