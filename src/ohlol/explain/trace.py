@@ -22,7 +22,7 @@ from ohlol import cells
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
-from ohlol.explain.source_lines import RETURNED, SourceLine, record_lines
+from ohlol.explain.source_lines import SourceLine, record_lines
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
@@ -95,13 +95,13 @@ class LayerTrace:
 
         Empty where not all steps run the same lines, because a condition depends on the numbers.
         """
-        if not self.lines or any(_places(lines) != _places(self.lines[0]) for lines in self.lines):
+        if not self.lines or any(places_of(lines) != places_of(self.lines[0]) for lines in self.lines):
             return []
         return [
             (line, name, np.stack([lines[k].values[name] for lines in self.lines]))
             for k, line in enumerate(self.lines[0])
             for name in line.values
-            if name.partition("[")[0] != RETURNED
+            if not line.is_return(name)
         ]
 
     def step(self, t: int) -> dict[str, Any]:
@@ -131,9 +131,9 @@ class LayerTrace:
         }
 
 
-def _places(lines: tuple[SourceLine, ...]) -> list[Any]:
-    """What two steps that run the same lines have in common."""
-    return [(line.file, line.line, [(name, len(row)) for name, row in line.values.items()]) for line in lines]
+def places_of(lines: tuple[SourceLine, ...]) -> tuple[Any, ...]:
+    """Return what two time steps that run the same lines have in common."""
+    return tuple((line.file, line.line, *((name, len(row)) for name, row in line.values.items())) for line in lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,9 +287,7 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         for k in range(len(model_states))
     ]
     top = [
-        torch.cat(unrolled.outputs)
-        for unrolled in unrolled_layers
-        if unrolled.layer == network.settings.num_layers - 1
+        torch.cat(unrolled.outputs) for unrolled in unrolled_layers if unrolled.layer == network.settings.num_layers - 1
     ]
     pairs = [
         (model_logits, logits),

@@ -81,14 +81,14 @@ class OnnxModel(torch.nn.Module):
             model.network.head,
             model.network.prediction_sizes,
         )
-        self.states = [f"{symbol}_0" for symbol in CELLS[model.network.settings.cell].states]
+        self.states = [f"{name}_0" for name in model.network.state_names]
         self.step = "lengths" not in {i.name for i in self.session.get_inputs()}
 
     def initial_state(self, B: int) -> LayerStates:
         """The state at the beginning of B sequences: zeros."""
-        settings = self.model.network.settings
-        rows = settings.num_layers * (2 if settings.bidirectional else 1)
-        return tuple(torch.zeros(rows, B, settings.hidden_size) for _ in self.states)
+        network = self.model.network
+        rows = network.settings.num_layers * network.directions
+        return tuple(torch.zeros(rows, B, size) for size in network.state_sizes)
 
     def forward(self, packed: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
         """The logits (S, K), or (B, K) where a sequence has one label, and the state, as `SequenceModel.forward`."""
@@ -171,7 +171,7 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verification:
     network, runtime = model.on_cpu.network, OnnxModel(model, graph)
     random = np.random.default_rng(seed)
     differences: list[tuple[float, str]] = []
-    names = ("logits", *(f"{symbol}_n" for symbol in CELLS[network.settings.cell].states))
+    names = ("logits", *(f"{name}_n" for name in network.state_names))
 
     def compare(batch_name: str, expected: tuple[Tensor, LayerStates], actual: tuple[Tensor, LayerStates]) -> None:
         pairs = zip(names, (expected[0], *expected[1]), (actual[0], *actual[1]), strict=True)
