@@ -336,17 +336,21 @@ def _differences(
 def _compare_module(
     name: str, layers: nn.Recurrent, layer: int, direction: int, shape: tuple[int, int], random: torch.Generator
 ) -> Comparison:
-    """Compare one cell in a loop with the same cell in `Recurrent`, on random inputs and initial states."""
+    """Compare one cell in a loop with the same cell in `Recurrent`, on random inputs, from states that it reaches."""
     T, B = shape
     k = layer * (1 + layers.bidirectional) + direction
     interface, cell = layers.interface, layers.cells[k]
     width = layers.input_size_of(k)
     x = torch.randn(T, B, width, generator=random, dtype=torch.float64)
-    starts = [torch.randn(B, size, generator=random, dtype=torch.float64) for size in interface.state_sizes]
+    zeros = [torch.zeros(B, size, dtype=torch.float64) for size in interface.state_sizes]
+
+    @torch.no_grad()
+    def reach_state() -> tuple[Tensor, ...]:
+        return interface.unpack(deepcopy(cell).double().eval()(x[-1], interface.pack(zeros)))[1]
 
     def run(in_loop: bool, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
         module = deepcopy(cell).to(dtype).eval()
-        inputs, *states = (a.to(dtype).requires_grad_() for a in (x, *starts))
+        inputs, *states = (a.to(dtype, copy=True).requires_grad_() for a in (x, *starts))
         if in_loop:
             current, outs = tuple(states), list[Tensor]()
             for x_t in inputs:
@@ -357,14 +361,13 @@ def _compare_module(
             recurrent = _recurrent(module, layers, width)
             out, final = recurrent(inputs, interface.pack([s[None] for s in states]))
             results = [out, *(s[0] for s in (final if interface.has_tuple else (final,)))]
-        scales = [
-            torch.randn(r.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64) for r in results
-        ]
-        loss = sum((r * scale.to(dtype)).sum() for r, scale in zip(results, scales, strict=True))
+        generator = torch.Generator().manual_seed(1)
+        loss = sum(
+            (r * torch.randn(r.shape, generator=generator, dtype=torch.float64).to(dtype)).sum() for r in results
+        )
         assert isinstance(loss, Tensor)
         leaves = [inputs, *states, *(p for p in module.parameters() if p.requires_grad)]
-        found = torch.autograd.grad(loss, leaves, allow_unused=True)
-        gradients = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(found, leaves, strict=True)]
+        gradients = list(torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True))
         return [r.detach() for r in results], gradients
 
     class_name = type(cell).__name__
@@ -372,6 +375,7 @@ def _compare_module(
     path = "loop" if backend.startswith("torch") else backend
     runs = {f"{class_name} in a loop": partial(run, True), f"ohlol.nn.Recurrent, {path}": partial(run, False)}
     try:
+        starts = reach_state()
         results = _differences(runs, run(True, torch.float64))
     except Exception as error:
         raise InputError(f"`cell` {name} cannot run on random input: {describe_user_error(error)}") from error

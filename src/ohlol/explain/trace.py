@@ -5,8 +5,8 @@ keeps every intermediate value: each term, each gate, each state, the logits, th
 with respect to each state. Of a cell that is a module it keeps, in the place of terms and gates, what each line of the
 cell computes. The model's own forward pass runs too; the largest difference between the two is part of the trace.
 
-Shapes: T time steps, I input size, H hidden size, W width of a state, O output size of a cell, D directions, K labels, N
-predictions (T, or 1 where the model makes one prediction for the whole sequence). W and O are H except for modules.
+Shapes: T time steps, I input size, H hidden size, W width of a state, O output size of a cell, D directions, K labels,
+N predictions (T, or 1 where the model makes one prediction for the whole sequence). W and O are H except for modules.
 """
 
 from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ is an input and an output. B is the axis "batch", T "time".
     forecast    (B, T, F) float64   instead of logits, for a task on numbers: rows in their own units
     h_n, c_n    (L*D, B, H) float   the state after the last step of each sequence
 
-A cell that is a module has an input NAME_0 and an output NAME_n, (L*D, B, W), for each of its states, of their widths W.
+A cell that is a module has an input NAME_0 and an output NAME_n, (L*D, B, W), for each of its states.
 A model with a character RNN also reads `characters` (B, T, C) and their number `letters` (B, T); a model with bigrams
 reads `pairs` (B, T, 2). The graph of one step has no axis T and no lengths.
 """
@@ -63,8 +63,8 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
     """
     model = model.on_cpu
     network = model.network
-    spec = CELLS[network.settings.cell]
-    if spec.onnx is None and not isinstance(network.layers, Recurrent):
+    spec, layers = CELLS[network.settings.cell], network.layers
+    if spec.onnx is None and not isinstance(layers, Recurrent):
         raise InputError(f"`cell` {spec.name} cannot be exported: ONNX has no operator that computes it")
     if step and network.settings.bidirectional:
         raise InputError(
@@ -82,12 +82,12 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         g.input(f"{name}_0", TensorProto.FLOAT, shape)
         for name, shape in zip(network.state_names, _state_shapes(model), strict=True)
     ]
-    if spec.onnx is not None:
+    if spec.onnx is None and isinstance(layers, Recurrent):
+        hidden, state = add_recurrent(g, layers, x, starts, lengths)
+        last = _last_outputs(g, model, hidden, lengths)
+    else:
         hidden, state = _layers(g, model, x, starts, lengths)
         last = state[0][-1]
-    else:
-        hidden, state = add_recurrent(g, network.layers, x, starts, lengths)
-        last = _last_outputs(g, model, hidden, lengths)
     _head(g, model, hidden, last, step)
     for name, shape, parts in zip(network.state_names, _state_shapes(model), state, strict=True):
         joined = g.add(f"{name}_n.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
