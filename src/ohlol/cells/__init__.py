@@ -2,7 +2,7 @@
 
 Everything else in ohlol is compared with these equations. Gates are stacked along the first axis of the weights in the
 order torch uses, so the tensors of a `torch.nn` module can be passed as they are. A new cell is one module that calls
-`register(CellSpec(...))`.
+`register(CellSpec(...))`; `import_cell` registers a class of the user.
 """
 
 # isort: off
@@ -21,6 +21,7 @@ from ohlol.cells.base import (
     register,
     torch_cells,
 )
+from ohlol.cells.imported import check_cell_name, import_cell, select_cell
 from ohlol.cells.unroll import unroll
 
 __all__ = [
@@ -31,8 +32,11 @@ __all__ = [
     "OnnxOperator",
     "State",
     "Weights",
+    "check_cell_name",
+    "import_cell",
     "name_states",
     "register",
+    "select_cell",
     "torch_cells",
     "unroll",
 ]

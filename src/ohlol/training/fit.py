@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 
+from ohlol.cells import import_cell
 from ohlol.checkpoint import resume_state, run_config, run_directory
 from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig
@@ -64,7 +65,7 @@ class ChosenSettings:
         for name, value in chosen.items():
             expected = expected_type(value, known[name])
             if expected is not None:
-                advice = ": a cell, head, task or reader is registered, and chosen by its name" * callable(value)
+                advice = CLASS_ADVICE.get(name, CLASS_ADVICE[""]) * callable(value)
                 raise InputError(f"`{name}` is {shorten(repr(value))}; it must be {expected}{advice}")
         return ChosenSettings(*({k: v for k, v in chosen.items() if k in kind} for kind in kinds))
 
@@ -110,7 +111,8 @@ def fit(
         resume: continue the run in `out` from its last saved state, with its settings and files.
         callbacks: called as the run trains.
         device: cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.
-        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name.
+        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name. A cell named as
+            package.module:Class is imported.
 
     Raises:
         InputError: a setting, a file or the run directory is wrong; nothing was overwritten.
@@ -122,6 +124,8 @@ def fit(
     """
     check_data(data)
     chosen = ChosenSettings.parse(settings)
+    if "cell" in chosen.model:
+        import_cell(chosen.model["cell"])
     run = Path(out) if out is not None else None
     with distributed.join_processes(devices.select_device(device)) as processes, ExitStack() as resources:
         if processes.restarted and run is not None:  # by torchrun, with the arguments of the first start
@@ -343,6 +347,10 @@ def _raise_epochs(training: TrainSettings, task: str, sequences: int, steps: int
 
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
+CLASS_ADVICE = {
+    "": ": a cell, head, task or reader is registered, and chosen by its name",
+    "cell": ": the name of a registered cell, or of a class to import: package.module:Class",
+}
 SLOW_PRECISION = (
     "`precision` {} on the CPU runs torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
 )
