@@ -198,7 +198,7 @@ def draw_trace(trace: Trace, *, lang: str = "en", saliency: Saliency | None = No
 
 
 def _map_rows(layer: LayerTrace, several: bool, steps: range, lang: str) -> list[tuple[str, Numbers, bool]]:
-    """Return the states and gates, or the tensors of source lines, of a layer: name, values (H, T), and whether all are between 0 and 1."""
+    """Return the states and the gates, or tensors of source lines: name, values (W, T), whether all lie in [0, 1]."""
     where = ""
     if several:
         direction = translations.text(layer.direction, lang)

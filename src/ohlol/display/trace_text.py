@@ -1,5 +1,6 @@
 """A trace on a terminal: every time step, or the equations of one time step with their numbers."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -128,6 +129,11 @@ def describe_model(trace: Trace, lang: str) -> str:
     return ("，" if lang == "zh" else ", ").join(parts)
 
 
+def difference_key(trace: Trace) -> str:
+    """The key of the text that compares what was computed with the model."""
+    return "difference_lines" if trace.layers[0].lines else "difference"
+
+
 def _print_header(trace: Trace, page: Page) -> None:
     separator = "" if all(len(s) == 1 for s in trace.symbols) else " "
     symbols, predicted = (separator.join(map(page.visible, s)) for s in (trace.symbols, trace.predicted))
@@ -136,7 +142,7 @@ def _print_header(trace: Trace, page: Page) -> None:
     if trace.loss is not None and trace.losses is not None:
         count = sum(v is not None for v in trace.losses)
         page.print(page.text(f"loss_{trace.reduction}", value=f"{trace.loss:.4f}", count=count))
-    page.print((page.text("difference", value=f"{trace.difference:.1g}"), "dim"))
+    page.print((page.text(difference_key(trace), value=f"{trace.difference:.1g}"), "dim"))
 
 
 def _step_title(t: int, symbol: str, page: Page) -> list[str | tuple[str, str]]:
@@ -167,9 +173,12 @@ def _print_states(layer: LayerTrace, t: int, page: Page, *, several: bool) -> No
         for gate in layer.gates:
             page.print((f"  {gate.name:<7}", "dim"), *page.numbers(gate.value[t]))
     if layer.lines:
-        _print_lines(layer, t, page)
+        for line in layer.lines[t]:
+            for name, row in line.values.items():
+                if not line.is_return(name):
+                    _print_named(name, row, page)
     for name in reversed(layer.after):
-        page.print((f"  {name + chr(39):<7}", "bold"), *page.numbers(layer.after[name][t]))
+        _print_state(layer, name, t, page)
 
 
 def _print_lines(layer: LayerTrace, t: int, page: Page) -> None:
@@ -183,13 +192,24 @@ def _print_lines(layer: LayerTrace, t: int, page: Page) -> None:
             page.print((f"  {page.visible(Path(file).name)}", "dim"))
         text = page.text("no_source") if line.text is None else line.text
         for k, part in enumerate(text.split("\n")):
-            number = str(line.line + k)
-            page.print((f"{number:>5}  ", "dim"), ("  " * line.depth + escape_symbol(part), "bold"))
+            _print_source(str(line.line + k), "  " * line.depth + escape_symbol(part), page)
         for name, row in line.values.items():
-            shown = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + ("~" if page.ascii else "…")
-            page.print((f"  {shown:<{MAX_NAME}}", "dim"), *page.numbers(row))
+            _print_named(name, row, page)
     if not any(line.values for line in layer.lines[t]):
         page.print((f"  {page.text('no_lines')}", "dim"))
+
+
+def _print_source(number: str, text: str, page: Page) -> None:
+    """Print a line of source with its number, in as many lines as it needs."""
+    indent = " " * (len(text) - len(text.lstrip()) + 4)
+    for part in textwrap.wrap(text, page.width - 7, subsequent_indent=indent) or [""]:
+        page.print((f"{number:>5}  ", "dim"), (part, "bold"))
+        number = ""
+
+
+def _print_named(name: str, row: Numbers, page: Page) -> None:
+    shown = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + ("~" if page.ascii else "…")
+    page.print((f"  {shown:<{MAX_NAME}}", "dim"), *page.numbers(row))
 
 
 def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") -> None:
@@ -303,8 +323,8 @@ def _cells(row: Sequence[str]) -> str:
 
 def _print_new_state(layer: LayerTrace, t: int, page: Page) -> None:
     if layer.lines:
-        for name, rows in layer.after.items():
-            page.print((f"  {name + chr(39):<7}", "bold"), *page.numbers(rows[t]))
+        for name in layer.after:
+            _print_state(layer, name, t, page)
     if len(layer.gates) > 1:
         page.print()
         lines = [line for line in cells.CELLS[layer.cell].equation if "'" in line.split("=")[0]]
@@ -313,10 +333,19 @@ def _print_new_state(layer: LayerTrace, t: int, page: Page) -> None:
             page.print((line, "bold"))
             if name in layer.before:
                 page.print((f"  {name:<7}", "dim"), *page.numbers(layer.before[name][t]))
-            page.print((f"  {name + chr(39):<7}", "bold"), *page.numbers(layer.after[name][t]))
+            _print_state(layer, name, t, page)
     if layer.gradients is not None:
         for name, rows in layer.gradients.items():
-            page.print((f"  dL/d{name + chr(39):<4}", "dim"), *page.numbers(rows[t]))
+            page.print((f"  {f'dL/d{name}{chr(39)}':<{_name_width(layer)}}", "dim"), *page.numbers(rows[t]))
+
+
+def _print_state(layer: LayerTrace, name: str, t: int, page: Page) -> None:
+    page.print((f"  {name + chr(39):<{_name_width(layer)}}", "bold"), *page.numbers(layer.after[name][t]))
+
+
+def _name_width(layer: LayerTrace) -> int:
+    """Columns of the names of rows, those of gates or of variables."""
+    return MAX_NAME if layer.lines else 7
 
 
 def _print_logits(trace: Trace, n: int, page: Page) -> None:

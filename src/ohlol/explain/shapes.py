@@ -240,6 +240,7 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
     for t, x in enumerate(sequence):
         before, state = state, _call(module, x, state)
         steps.append(StepShapes(t, _shape(x), tuple(map(_shape, before)), tuple(map(_shape, state))))
+        assert spec.step is not None
         expected = spec.step(x, state=before, weights=weights)
         difference = max(difference, *(_difference(a, b) for a, b in zip(state, expected, strict=True)))
 

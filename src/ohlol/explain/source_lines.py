@@ -43,6 +43,11 @@ class SourceLine:
     value of a `return` as `return`, each (W,): the numbers of the row, of a tensor of several axes one after the
     other."""
 
+    @staticmethod
+    def is_return(name: str) -> bool:
+        """Whether a name in `values` is that of a value of `return`, not of a variable."""
+        return name.partition("[")[0] == RETURNED
+
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
         values = {name: numbers.tolist() for name, numbers in self.values.items()}

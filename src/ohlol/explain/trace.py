@@ -5,8 +5,8 @@ keeps every intermediate value: each term, each gate, each state, the logits, th
 with respect to each state. Of a cell that is a module it keeps, in the place of terms and gates, what each line of the
 cell computes. The model's own forward pass runs too; the largest difference between the two is part of the trace.
 
-Shapes: T time steps, I input size, H hidden size, W width of a state, O output size of a cell, D directions, K labels, N
-predictions (T, or 1 where the model makes one prediction for the whole sequence). W and O are H except for modules.
+Shapes: T time steps, I input size, H hidden size, W width of a state, O output size of a cell, D directions, K labels,
+N predictions (T, or 1 where the model makes one prediction for the whole sequence). W and O are H except for modules.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from ohlol import cells
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
-from ohlol.explain.source_lines import RETURNED, SourceLine, record_lines
+from ohlol.explain.source_lines import SourceLine, record_lines
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
@@ -95,13 +95,13 @@ class LayerTrace:
 
         Empty where not all steps run the same lines, because a condition depends on the numbers.
         """
-        if not self.lines or any(_places(lines) != _places(self.lines[0]) for lines in self.lines):
+        if not self.lines or any(places_of(lines) != places_of(self.lines[0]) for lines in self.lines):
             return []
         return [
             (line, name, np.stack([lines[k].values[name] for lines in self.lines]))
             for k, line in enumerate(self.lines[0])
             for name in line.values
-            if name.partition("[")[0] != RETURNED
+            if not line.is_return(name)
         ]
 
     def step(self, t: int) -> dict[str, Any]:
@@ -131,9 +131,9 @@ class LayerTrace:
         }
 
 
-def _places(lines: tuple[SourceLine, ...]) -> list[Any]:
-    """What two steps that run the same lines have in common."""
-    return [(line.file, line.line, [(name, len(row)) for name, row in line.values.items()]) for line in lines]
+def places_of(lines: tuple[SourceLine, ...]) -> tuple[Any, ...]:
+    """Return what two time steps that run the same lines have in common."""
+    return tuple((line.file, line.line, *((name, len(row)) for name, row in line.values.items())) for line in lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -287,9 +287,7 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         for k in range(len(model_states))
     ]
     top = [
-        torch.cat(unrolled.outputs)
-        for unrolled in unrolled_layers
-        if unrolled.layer == network.settings.num_layers - 1
+        torch.cat(unrolled.outputs) for unrolled in unrolled_layers if unrolled.layer == network.settings.num_layers - 1
     ]
     pairs = [
         (model_logits, logits),

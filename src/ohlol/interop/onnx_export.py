@@ -1,7 +1,8 @@
 """Write a trained model as an ONNX graph of standard operators.
 
 The graph is built node by node. Its operators RNN, GRU and LSTM keep batch and time dynamic, where an exporter that
-traces the model would fix or unroll them. The state is an input and an output. B is the axis "batch", T "time".
+traces the model would fix or unroll them; so does `Scan`, whose body is one step of a cell that is a module. The state
+is an input and an output. B is the axis "batch", T "time".
 
     ids         (B, T) int64        symbols; for a task on numbers rows (B, T, I) float64 in their own units
     lengths     (B,) int64          the number of steps of each sequence; the rest of its row is ignored
@@ -10,6 +11,7 @@ traces the model would fix or unroll them. The state is an input and an output. 
     forecast    (B, T, F) float64   instead of logits, for a task on numbers: rows in their own units
     h_n, c_n    (L*D, B, H) float   the state after the last step of each sequence
 
+A cell that is a module has an input NAME_0 and an output NAME_n, (L*D, B, W), for each of its states.
 A model with a character RNN also reads `characters` (B, T, C) and their number `letters` (B, T); a model with bigrams
 reads `pairs` (B, T, 2). The graph of one step has no axis T and no lengths.
 """
@@ -27,6 +29,7 @@ from ohlol.cells.lstm import LSTM
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_weights import to_onnx
 from ohlol.models.reference import weights_of
+from ohlol.nn import Recurrent
 from ohlol.utils.errors import InputError
 from ohlol.utils.version import __version__
 
@@ -55,13 +58,13 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         step: build the graph of one step of each sequence, for streams, instead of whole sequences.
 
     Raises:
-        InputError: ONNX cannot express the model: it has no operator for the cell, `step` is set and the model is
-            bidirectional, the head is not linear, or the weights are too large.
+        InputError: ONNX cannot express the model: an operation of the cell has no operator, `step` is set and the
+            model is bidirectional, the head is not linear, or the weights are too large.
     """
     model = model.on_cpu
     network = model.network
-    spec = CELLS[network.settings.cell]
-    if spec.onnx is None:
+    spec, layers = CELLS[network.settings.cell], network.layers
+    if spec.onnx is None and not isinstance(layers, Recurrent):
         raise InputError(f"`cell` {spec.name} cannot be exported: ONNX has no operator that computes it")
     if step and network.settings.bidirectional:
         raise InputError(
@@ -74,16 +77,21 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         raise InputError(f"the weights have more than {WEIGHTS_LIMIT} bytes, the limit of an ONNX file")
     g = GraphBuilder()
     x = _encoder(g, model, step)
-    lengths = ""
-    if not step:
-        int64 = g.input("lengths", TensorProto.INT64, ["batch"])
-        lengths = g.add("lengths.int32", "Cast", int64, to=TensorProto.INT32)
-    hidden, state = _layers(g, model, x, lengths)
-    _head(g, model, hidden, state[0], step)
-    for symbol, parts in zip(spec.states, state, strict=True):
-        name = f"{symbol}_n"
-        joined = g.add(f"{name}.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
-        g.output(name, TensorProto.FLOAT, _state_shape(model), joined)
+    lengths = "" if step else g.input("lengths", TensorProto.INT64, ["batch"])
+    starts = [
+        g.input(f"{name}_0", TensorProto.FLOAT, shape)
+        for name, shape in zip(network.state_names, _state_shapes(model), strict=True)
+    ]
+    if spec.onnx is None and isinstance(layers, Recurrent):
+        hidden, state = add_recurrent(g, layers, x, starts, lengths)
+        last = _last_outputs(g, model, hidden, lengths)
+    else:
+        hidden, state = _layers(g, model, x, starts, lengths)
+        last = state[0][-1]
+    _head(g, model, hidden, last, step)
+    for name, shape, parts in zip(network.state_names, _state_shapes(model), state, strict=True):
+        joined = g.add(f"{name}_n.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
+        g.output(f"{name}_n", TensorProto.FLOAT, shape, joined)
     graph = helper.make_graph(
         g.nodes, "ohlol", g.inputs, g.outputs, list(g.initializers.values()), doc_string=_description(model, step)
     )
@@ -137,9 +145,10 @@ def _description(model: TrainedModel, step: bool) -> str:
     return f"ohlol model, cell {model.network.settings.cell}, task {model.task}: {scope}."
 
 
-def _state_shape(model: TrainedModel) -> list[int | str]:
-    settings = model.network.settings
-    return [settings.num_layers * (2 if settings.bidirectional else 1), "batch", settings.hidden_size]
+def _state_shapes(model: TrainedModel) -> list[list[int | str]]:
+    network = model.network
+    rows = network.settings.num_layers * network.directions
+    return [[rows, "batch", size] for size in network.state_sizes]
 
 
 def _encoder(g: GraphBuilder, model: TrainedModel, step: bool) -> str:
@@ -204,20 +213,22 @@ def _spelling(g: GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
     return g.add("spelled", "Reshape", by_word, g.add("spelled.shape", "Concat", T_B, g.ints(-1), axis=0))
 
 
-def _layers(g: GraphBuilder, model: TrainedModel, x: str, lengths: str) -> tuple[str, list[list[str]]]:
+def _layers(
+    g: GraphBuilder, model: TrainedModel, x: str, states: Sequence[str], lengths: str
+) -> tuple[str, list[list[str]]]:
     """The hidden states of the last layer (T, B, D*H), and of each state the last value of each layer, (D, B, H)."""
     network, settings = model.network, model.network.settings
     spec = CELLS[settings.cell]
     operator = spec.onnx
     assert operator is not None
-    D = 2 if settings.bidirectional else 1
+    D = network.directions
+    if lengths:
+        lengths = g.add("lengths.int32", "Cast", lengths, to=TensorProto.INT32)
     starts: list[list[str]] = []
-    for symbol in spec.states:
-        name = f"{symbol}_0"
-        whole = g.input(name, TensorProto.FLOAT, _state_shape(model))
+    for name in states:
         sizes = g.ints(*[D] * settings.num_layers)
         many = settings.num_layers > 1
-        starts.append(g.add(name, "Split", whole, sizes, outputs=settings.num_layers, axis=0) if many else [whole])
+        starts.append(g.add(name, "Split", name, sizes, outputs=settings.num_layers, axis=0) if many else [name])
     ends: list[list[str]] = [[] for _ in starts]
     attributes: dict[str, Any] = dict(operator.attributes)
     if not operator.default_activations:
@@ -239,13 +250,38 @@ def _layers(g: GraphBuilder, model: TrainedModel, x: str, lengths: str) -> tuple
     return x, ends
 
 
-def _head(g: GraphBuilder, model: TrainedModel, hidden: str, last: list[str], step: bool) -> None:
-    """Add the output: logits with the batch first, or rows of numbers in their own units."""
+def _last_outputs(g: GraphBuilder, model: TrainedModel, hidden: str, lengths: str) -> str:
+    """The outputs (D, B, O) of the last step of each direction, from those of all steps (T, B, D*O)."""
+    if not model.network.sizes.per_sequence:
+        return ""
+    if not lengths:
+        return hidden  # one step in one direction
+    by_row = g.add("last.by_row", "Transpose", hidden, perm=[1, 0, 2])  # (T, B, D*O) -> (B, T, D*O)
+    index = g.add("last.index", "Unsqueeze", g.add("last.step", "Sub", lengths, g.ints(1)), g.ints(1))
+    last = g.add("last.forward", "Unsqueeze", g.add("last.output", "GatherND", by_row, index, batch_dims=1), g.ints(0))
+    if model.network.directions == 1:
+        return last
+    O = model.network.output_size
+    forward = g.add("last.columns", "Slice", last, g.ints(0), g.ints(O), g.ints(2))
+    first = g.add("last.reverse", "Slice", hidden, g.ints(0, O), g.ints(1, 2 * O), g.ints(0, 2))  # (1, B, O)
+    return g.add("last.directions", "Concat", forward, first, axis=0)
+
+
+def _head(g: GraphBuilder, model: TrainedModel, hidden: str, last: str, step: bool) -> None:
+    """Add the output: logits with the batch first, or rows of numbers in their own units.
+
+    Args:
+        g: the graph.
+        model: the model.
+        hidden: the name of the outputs of all steps, (T, B, D*O).
+        last: that of the last output of each direction, (D, B, O).
+        step: whether the graph is that of one step.
+    """
     network, codec, sizes = model.network, model.codec, model.network.sizes
     axes: list[int | str] = ["batch"] if step or sizes.per_sequence else ["batch", "time"]
     if sizes.per_sequence:
-        by_row = g.add("last.by_row", "Transpose", last[-1], perm=[1, 0, 2])  # (D, B, H) -> (B, D, H)
-        x = g.add("last", "Reshape", by_row, g.ints(0, -1))
+        rows = g.add("last.rows", "Transpose", last, perm=[1, 0, 2])  # (D, B, O) -> (B, D, O)
+        x = g.add("last", "Reshape", rows, g.ints(0, -1))
     elif step:
         x = g.add("last", "Squeeze", hidden, g.ints(0))
     else:

@@ -47,7 +47,7 @@ class Scanned(NamedTuple):
 
 @torch.no_grad()
 def add_recurrent(
-    g: GraphBuilder, layers: Recurrent, x: str, states: Sequence[str], lengths: str | None
+    g: GraphBuilder, layers: Recurrent, x: str, states: Sequence[str], lengths: str
 ) -> tuple[str, list[list[str]]]:
     """Add all layers and directions of a `Recurrent` in evaluation mode, without dropout.
 
@@ -56,7 +56,7 @@ def add_recurrent(
         layers: the cells.
         x: the name of the input, (T, B, I) float.
         states: the names of the initial states, each (L*D, B, W) float.
-        lengths: the name of the number of steps of each sequence, (B,) int64; without it all have T.
+        lengths: the name of the number of steps of each sequence, (B,) int64; empty if all have T.
 
     Returns:
         The name of the output (T, B, D*O), and for each state the names of its last value in each layer, (D, B, W).
@@ -64,7 +64,7 @@ def add_recurrent(
     Raises:
         InputError: a cell has an operation that only torch can run; it and its source line are named.
     """
-    is_step = None if lengths is None else _add_is_step(g, x, lengths)
+    is_step = _add_is_step(g, x, lengths) if lengths else ""
     ends: list[list[str]] = [[] for _ in states]
     D = 2 if layers.bidirectional else 1
     for layer in range(layers.num_layers):
@@ -128,7 +128,7 @@ class _Scan:
         self.names: dict[Value, str] = {}
         self.masks: dict[Value, str] = {}
 
-    def build(self, is_step: str | None) -> Scanned:
+    def build(self, is_step: str) -> Scanned:
         graph, body = self.graph, self.body
         before = [
             body.input(f"{self.name}.before{k}", TensorProto.FLOAT, ["batch", width])
@@ -136,7 +136,7 @@ class _Scan:
         ]
         out = self._result("output", graph.out)
         after = [self._result(f"next{k}", pieces) for k, pieces in enumerate(graph.next_states)]
-        if is_step is not None:
+        if is_step:
             mask = self._scan(is_step, TensorProto.BOOL, 1)
             after = [
                 body.add(f"{self.name}.kept{k}", "Where", mask, new, old)

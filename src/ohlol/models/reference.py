@@ -20,7 +20,6 @@ from ohlol.models.sequence_model import SequenceModel
 from ohlol.nn import CellLoop, Recurrent
 from ohlol.utils.errors import InputError, describe_user_error
 
-
 CallCell = Callable[[torch.nn.Module, Tensor, Any], Any]
 """Calls a cell that is a module of an input (1, I) and its state."""
 _Step = Callable[[Tensor, cells.State], tuple[Tensor, cells.State]]

@@ -151,9 +151,13 @@ class Recurrent(torch.nn.Module):
 
     def read_graph(self, k: int, dtype: torch.dtype = torch.float32) -> StepGraph:
         """The step of the k-th cell as a graph; raises UnsupportedStepError if the cell must run in a loop."""
+        return read_graph(self.cells[k], self._interfaces[k], self.input_size_of(k), dtype)
+
+    def input_size_of(self, k: int) -> int:
+        """The width of the input of the k-th cell; I must be known."""
         size = self.input_size if k < self._directions else self._directions * self._interfaces[0].output_size
         assert size is not None
-        return read_graph(self.cells[k], self._interfaces[k], size, dtype)
+        return size
 
     @property
     def _directions(self) -> int:
