@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.rnn import PackedSequence
 
+from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.unroll import unroll_packed
 from ohlol.nn.cell_interface import CellInterface, find_interface
-from ohlol.nn.cell_step import read_cell, view_cell
+from ohlol.nn.cell_step import read_cell, read_graph, view_cell
 from ohlol.nn.layers import find_tracing
 from ohlol.ops import selected
 from ohlol.ops.backend import ABSENT
@@ -147,6 +148,16 @@ class Recurrent(torch.nn.Module):
     def interface(self) -> CellInterface:
         """What the first cell takes and returns; it is found in the first call where `input_size` is not known."""
         return self._interfaces[0]
+
+    def read_graph(self, k: int, dtype: torch.dtype = torch.float32) -> StepGraph:
+        """The step of the k-th cell as a graph; raises UnsupportedStepError if the cell must run in a loop."""
+        return read_graph(self.cells[k], self._interfaces[k], self.input_size_of(k), dtype)
+
+    def input_size_of(self, k: int) -> int:
+        """The width of the input of the k-th cell; I must be known."""
+        size = self.input_size if k < self._directions else self._directions * self._interfaces[0].output_size
+        assert size is not None
+        return size
 
     @property
     def _directions(self) -> int:
