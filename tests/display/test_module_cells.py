@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_the_text_fits_80_columns(cell: str, hidden: int, lang: str) -> None:
 
 
 def test_a_line_without_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("linecache.getlines", lambda *arguments: [])
+    monkeypatch.setattr("ohlol.explain.source_lines.linecache", SimpleNamespace(getlines=lambda file: []))
     step = text_of(trace(fit("gru"), "hello"), 0)
     assert step.count("(the source of this line is not available)") >= 4
 
