@@ -227,6 +227,7 @@ def _check_total(sizes: dict[str, int]) -> None:
 
 def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: dict[str, Any]) -> CellShapes:
     assert spec.torch_cell is not None
+    assert spec.step is not None
     build = cast("Callable[..., torch.nn.RNNCellBase]", nn.CELL_CLASSES[spec.torch_cell])
     B, T, width, H = (sizes[letter] for letter in "BTIH")
     module = build(width, H, **options)

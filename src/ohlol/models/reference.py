@@ -42,9 +42,7 @@ class UnrolledLayer:
 
 
 def weights_of(network: SequenceModel, layer: int, direction: int, dtype: torch.dtype = torch.float64) -> cells.Weights:
-    """The weights of one layer and direction, detached; raises InputError where the cell has no step function."""
-    if cells.CELLS[network.settings.cell].step is None:
-        raise InputError(f"`cell` {network.settings.cell} is a module without a step function, which this needs")
+    """The weights of one layer and direction, detached."""
     suffix, owner = f"_l{layer}" + "_reverse" * direction, network.layers
     if isinstance(owner, CellLoop):
         suffix, owner = "", owner.cell
