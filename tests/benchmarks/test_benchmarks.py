@@ -13,6 +13,11 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SHARED = {"timing.py"}
 """Modules that the benchmarks import."""
 RUNS: dict[str, list[str]] = {
+    "cells_table.py": [
+        r"\| cell \| hidden units",
+        r"(\|---){5}\|",
+        *(rf"\| `{cell}` \| \d+ \| [\d,]+ \| [\d.]+ % \| [\d.]+ % \|" for cell in ("lstm", "mgu", "indrnn")),
+    ],
     "generate_speed.py": [
         r"generate, LSTM 2 x 16: ohlol [\d,]+ characters/s, torch [\d,]+ characters/s, [\d.]+x",
         r"one step, LSTM 16: ohlol [\d.]+ us, torch.nn.LSTMCell [\d.]+ us, [\d.]+x",

@@ -14,6 +14,7 @@ PROOF = Comparison(
     "gru",
     0,
     "forward",
+    "plain matrix products",
     {"I": 4, "H": 4, "T": 5, "B": 1},
     (
         Implementation("torch.nn.GRU", 1e-16, 2e-16, 3e-7, 4e-7, True),

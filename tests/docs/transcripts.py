@@ -9,7 +9,7 @@ run too; the comment after a `print` is its output. Other blocks are not run. A 
 
 `python tests/docs/transcripts.py [PAGE ...]` writes the real output and the included files into the pages, or into all
 pages without an argument. A correct block is kept; in a wrong one, the lines beside `...` are replaced by the most
-similar ones. README.zh-CN.md takes the blocks of README.md.
+similar ones. A translation takes the blocks of the English page.
 """
 
 import io
@@ -40,7 +40,7 @@ PORT = 8000
 """The port of `ohlol serve` in the pages."""
 EXACT, LOOSE = 2e-3, 0.25
 """Relative tolerance of decimals: for the tutorial's few operations, and for trainings of thousands of steps."""
-TRANSLATIONS = {"README.zh-CN.md": "README.md"}
+TRANSLATIONS = {"README.zh-CN.md": "README.md", "docs/cells.zh.md": "docs/cells.md"}
 """Pages whose blocks are copies of those of another page."""
 
 
@@ -106,6 +106,7 @@ class Session:
     def __init__(self, folder: Path):
         self.folder = folder
         shutil.copytree(ROOT / "examples", folder / "examples")
+        shutil.copy(ROOT / "examples/my_cell.py", folder)  # which docs/cells.md tells to save
         self.names: dict[str, object] = {"__name__": "__main__"}
         self.server: subprocess.Popen[str] | None = None
         self.port = PORT

@@ -23,7 +23,7 @@ def mgu_step(x: Tensor, *, state: State, weights: Weights) -> State:
 
 MGU = register(
     CellSpec(
-        name="mgu",
+        name="toy_mgu",
         step=mgu_step,
         gates=(Gate("f", "sigmoid"), Gate("n", "tanh", reset_by="f")),
         states=("h",),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from peer_cells import PEER_CELLS, peer_layer
 from user_cells import KERNEL_CELLS, PlainGRU, PlainLSTM
 
 from ohlol import nn
@@ -17,49 +18,6 @@ pytestmark = pytest.mark.slow  # about a thousand cells; tests/nn and tests/ops 
 F32, F64 = torch.float32, torch.float64
 SIZES = (1, 3, 17, 64, 100, 257)
 CELLS = tuple(KERNEL_CELLS)
-PEER_CELLS = [
-    "ATRCell",
-    "AntisymmetricRNNCell",
-    "BRCell",
-    "CFNCell",
-    "DSGUCell",
-    "FastGRNNCell",
-    "FastRNNCell",
-    "GatedAntisymmetricRNNCell",
-    "IndRNNCell",
-    "IntersectionRNNCell",
-    "JANETCell",
-    "LEMCell",
-    "LiGRUCell",
-    "LightRUCell",
-    "MCLSTMCell",
-    "MGUCell",
-    "MUT1Cell",
-    "MUT2Cell",
-    "MUT3Cell",
-    "MiRU1Cell",
-    "MiRU2Cell",
-    "MinimalRNNCell",
-    "MultiplicativeLSTMCell",
-    "NASCell",
-    "NBRCell",
-    "OriginalLSTMCell",
-    "PeepholeLSTMCell",
-    "RANCell",
-    "ResLSTMCell",
-    "SCRNCell",
-    "SGRNCell",
-    "SGUCell",
-    "STARCell",
-    "TGRUCell",
-    "TLSTMCell",
-    "TRNNCell",
-    "UGRNNCell",
-    "UnICORNNCell",
-    "WMCLSTMCell",
-    "coRNNCell",
-    "tauGRUCell",
-]
 """The cells of the package torchrecurrent 0.2.5."""
 
 
@@ -136,19 +94,6 @@ def test_the_equations_of_torch_equal_the_built_in_layers(
     assert_same("output", ours(x)[0], built_in(x)[0], dtype)
     for name, other in names.items():
         assert_same(name, cell.get_parameter(other).grad, built_in.get_parameter(name).grad, dtype)
-
-
-def peer_layer(name: str, H: int, dtype: torch.dtype) -> nn.Recurrent:
-    """A layer of the cell; its recurrent weights are small, so that no state grows from step to step."""
-    package = pytest.importorskip("torchrecurrent", reason="torchrecurrent 0.2.5 is not installed")
-    cell = getattr(package, name)(H, H)
-    with torch.no_grad():
-        for parameter_name, parameter in cell.named_parameters():
-            if parameter_name.startswith("weight"):
-                parameter *= 0.25 if "Antisymmetric" in name or name == "IndRNNCell" else 0.5
-            elif "bias" in parameter_name:
-                parameter += 0.1 * torch.randn_like(parameter)
-    return nn.Recurrent(cell).to(dtype)
 
 
 @pytest.mark.parametrize("dtype", [F32, F64])

@@ -80,7 +80,8 @@ class CellSpec:
     step: StepFunction | None = None
     gates: tuple[Gate, ...] = ()
     states: tuple[str, ...] = ("h",)
-    """Symbols of the states, the hidden state "h" first; none for those that `name_states` gives a `module`."""
+    """Symbols of the states, the hidden state "h" first, unless a `module` returns (output, state); none for those that
+    `name_states` gives a `module`."""
     equation: tuple[str, ...] = ()
     """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
     module: Callable[[int, int], torch.nn.Module] | None = None

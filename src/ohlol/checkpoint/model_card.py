@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from ohlol.cells.imported import is_import_path
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import format_metrics
@@ -28,6 +29,7 @@ def format_model_card(
     )
     measured = "nothing yet; `ohlol evaluate` does" if imported else measured
     computed = f"- computed by: {device}\n" if device else ""
+    model = f"{run} --cell {config.model.cell}" if is_import_path(config.model.cell) else run
     settings = {**asdict(config.model), **asdict(config.training)}
     rows = "\n".join(f"| {name.replace('_', ' ')} | {value} |" for name, value in settings.items())
     return f"""# {run.name}
@@ -41,7 +43,7 @@ A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, 
 {computed}- metrics there, best weights: {format_metrics(config.metrics) or "none"}
 
 ```
-{TASKS[config.task].usage.format(run=run)}
+{TASKS[config.task].usage.format(run=model)}
 ```
 
 | setting | value |

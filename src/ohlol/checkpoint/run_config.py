@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from ohlol.cells import CELLS
+from ohlol.cells import check_cell_name
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds, expected_type
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
@@ -72,7 +72,7 @@ class RunConfig:
             TASKS.select(config.task)
             check_settings(config.data)
             check_bounds(config.model, config.training)
-            CELLS.select(config.model.cell)
+            check_cell_name(config.model.cell)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise InputError(f"config.json is not a configuration of ohlol: {describe_error(error)}") from None

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ohlol.cells import import_cell
 from ohlol.checkpoint import snapshots
 from ohlol.checkpoint.resume_state import state_paths
 from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
@@ -30,7 +31,7 @@ from ohlol.data.corpus.encoded import remove
 from ohlol.data.loading import DATA_FOLDER
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import to_numpy
-from ohlol.utils.errors import InputError
+from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.files import read_json
 from ohlol.utils.locks import lock_run
 
@@ -132,9 +133,21 @@ def read_codec(run: Path) -> Codec:
     return codec_of(run / "vocab.json")
 
 
-def read_description(run: Path) -> tuple[RunConfig, Codec]:
-    """The configuration and the vocabulary of a run; raises InputError where they describe different models."""
+def read_description(run: Path, cell: str | None = None) -> tuple[RunConfig, Codec]:
+    """The configuration and the vocabulary of a run.
+
+    Args:
+        run: the directory.
+        cell: its cell, which is imported if it is named as package.module:Class; nothing else is imported.
+
+    Raises:
+        InputError: they describe different models; the cell is another one, or has to be imported and is not given.
+    """
     config, codec = read_config(run), read_codec(run)
+    if cell is not None:
+        if cell != config.model.cell:
+            raise InputError(f"{run} has the `cell` {config.model.cell}, not {shorten(cell)}")
+        import_cell(cell)
     if config.task != codec.task or config.sizes != sizes_from_codec(codec):
         raise InputError(f"{run}: config.json and vocab.json do not belong together")
     try:
@@ -170,9 +183,9 @@ def compute_identity(config: RunConfig, codec: Codec, model: SequenceModel) -> s
     return digest.hexdigest()
 
 
-def load_model(run: Path) -> tuple[RunConfig, Codec, SequenceModel]:
-    """Read a run's configuration, vocabulary and best weights; raises InputError."""
-    config, codec = read_description(run)
+def load_model(run: Path, cell: str | None = None) -> tuple[RunConfig, Codec, SequenceModel]:
+    """Read a run's configuration, vocabulary and best weights; arguments and errors are those of `read_description`."""
+    config, codec = read_description(run, cell)
     if not (run / "model.safetensors").exists():
         raise InputError(
             f"{run}: has no model.safetensors: its training saved no weights yet, or `ohlol tune` keeps those of "

@@ -48,6 +48,10 @@ def one_of(names: Iterable[str]) -> str:
 
 Run = Annotated[Path, typer.Argument(help="Run directory.", metavar="RUN")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; auto is the first GPU, or the CPU.")]
+Cell = Annotated[
+    str | None,
+    typer.Option(help="The cell of the run, where it has to be imported.", metavar="package.module:Class"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Lang = Annotated[str | None, typer.Option(help="Language: en or zh; by default that of the environment.")]
 _COLUMN = "by name, or by number from 1"

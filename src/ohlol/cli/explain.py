@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ohlol.cli.app import INSPECT, Json, Lang, Run, app, console, ignore_closed_pipe
+from ohlol.cli.app import INSPECT, Cell, Json, Lang, Run, app, console, ignore_closed_pipe
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
@@ -38,6 +38,7 @@ def explain(
     png: Annotated[
         Path | None, typer.Option(help="Draw a figure to this .png, .svg or .pdf file; needs matplotlib.")
     ] = None,
+    cell: Cell = None,
     as_json: Json = False,
 ) -> None:
     """Show the numbers of each time step: input, terms, gates, state and output."""
@@ -51,7 +52,9 @@ def explain(
     if html is not None and (html.is_file() or not html.exists()):  # a device or a pipe can have any name
         check_suffix(html, "a page", (".html", ".htm"))
     language = translations.language(lang)
-    model = load(run) if epoch is None else history.load_epoch(load(run), epoch)
+    model = load(run, cell=cell)
+    if epoch is not None:
+        model = history.load_epoch(model, epoch)
     text = _read_text(text)
     if neurons or match is not None:
         _explain_neurons(model, text, match, threshold, language, as_json)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ohlol.cli.app import EXCHANGE, Run, app
+from ohlol.cli.app import EXCHANGE, Cell, Run, app
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
 
@@ -34,6 +34,7 @@ def export(
     data: Annotated[
         list[str] | None, typer.Option(help="Data to compare both graphs on with --quantize; else the run's --dev.")
     ] = None,
+    cell: Cell = None,
 ) -> None:
     """Write a model as an ONNX graph with dynamic batch and time axes, and the state as input and output."""
     if quantize not in (None, "int8"):
@@ -47,7 +48,7 @@ def export(
     from ohlol.utils.files import check_suffix, write_bytes
 
     check_suffix(file, "an ONNX graph", (".onnx",))
-    model = load(run)
+    model = load(run, cell=cell)
     graphs = {file: onnx_export.build_graph(model)}
     if step:
         graphs[file.with_name(f"{file.stem}.step{file.suffix}")] = onnx_export.build_graph(model, step=True)

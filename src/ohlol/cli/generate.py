@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import MODELS, Device, app, ignore_closed_pipe
+from ohlol.cli.app import MODELS, Cell, Device, app, ignore_closed_pipe
 from ohlol.cli.predict import report_unknown
 from ohlol.utils.terminal import print_data
 
@@ -22,13 +22,14 @@ def generate(
         float, typer.Option(help="Sample from the most probable symbols that together have this probability.")
     ] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the sampling.")] = None,
+    cell: Cell = None,
     device: Device = "cpu",
 ) -> None:
     """Continue a text, and print each symbol when it is sampled."""
     from ohlol.data import sequences
     from ohlol.inference.trained_model import load
 
-    model = load(run, device)
+    model = load(run, device, cell=cell)
     symbols = model.generate(prompt, length=length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     by_word = model.config.data.level == "word"
     with ignore_closed_pipe():

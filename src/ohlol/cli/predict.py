@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Device, Run, app, ignore_closed_pipe
+from ohlol.cli.app import MODELS, Cell, Device, Run, app, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
@@ -35,6 +35,7 @@ def predict(
     n_best: Annotated[int, typer.Option(help="Labels per step, with their probabilities.", min=1)] = 1,
     steps: Annotated[int, typer.Option(help="Rows to forecast.", min=1)] = 10,
     out: Annotated[Path | None, typer.Option(help="Directory for the predictions of an encoded corpus.")] = None,
+    cell: Cell = None,
     device: Device = "cpu",
 ) -> None:
     """Predict labels for a text, a file, standard input or a corpus, or the rows that follow a series."""
@@ -42,7 +43,7 @@ def predict(
     from ohlol.inference.output import make_writer
     from ohlol.inference.trained_model import load
 
-    model = load(run, device)
+    model = load(run, device, cell=cell)
     if is_corpus(source) or out is not None:
         _predict_corpus(model, source, out, output_format, n_best)
         return

@@ -14,7 +14,10 @@ def prove(
     run: Annotated[
         Path | None, typer.Argument(help="Run directory whose weights are used; without it random weights.")
     ] = None,
-    cell: Annotated[str, typer.Option(help="rnn, gru or lstm; without a run.")] = "rnn",
+    cell: Annotated[
+        str | None,
+        typer.Option(help="Without a run rnn, gru or lstm, by default rnn; with one its cell, as for predict."),
+    ] = None,
     input_size: Annotated[int, typer.Option(help="I, features per time step; without a run.")] = 4,
     hidden_size: Annotated[int, typer.Option(help="H, hidden units; without a run.")] = 4,
     seq_len: Annotated[int, typer.Option(help="T, time steps of the random input.", min=1, max=1024)] = 5,
@@ -31,9 +34,9 @@ def prove(
     language = translations.language(lang)
     if run is None:
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
-        comparisons: tuple[equivalence.Comparison, ...] = (equivalence.compare(cell, seed=seed, **sizes),)
+        comparisons: tuple[equivalence.Comparison, ...] = (equivalence.compare(cell or "rnn", seed=seed, **sizes),)
     else:
-        comparisons = equivalence.compare_run(load(run), seq_len=seq_len, batch_size=batch_size, seed=seed)
+        comparisons = equivalence.compare_run(load(run, cell=cell), seq_len=seq_len, batch_size=batch_size, seed=seed)
     if as_json:
         print(json.dumps([comparison.to_json() for comparison in comparisons]))
     else:

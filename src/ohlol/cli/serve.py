@@ -17,6 +17,10 @@ def serve(
     runs: Annotated[
         list[str], typer.Argument(help="Run directories; NAME=RUN serves one under another name.", metavar="RUN...")
     ],
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="Cell of a run that has to be imported; repeatable.", metavar="package.module:Class"),
+    ] = None,
     host: Annotated[
         str, typer.Option(help="Address to listen on; any but a loopback address needs a key.")
     ] = "127.0.0.1",
@@ -88,6 +92,7 @@ def serve(
     with continue_without_output():  # which is one line, and not the service
         run.serve(
             runs,
+            cells=cell or (),
             host=host,
             port=port,
             key=run.load_key(api_key),

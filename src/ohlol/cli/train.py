@@ -68,7 +68,11 @@ def train(
     thousands: Thousands = None,
     cell: Annotated[
         str | None,
-        typer.Option(help="Recurrent cell: rnn, rnn_relu, gru or lstm.", rich_help_panel=MODEL),
+        typer.Option(
+            help="Recurrent cell: rnn, rnn_relu, gru, lstm, peephole_lstm, coupled_lstm, layernorm_lstm, reset_gru, "
+            "mgu, ugrnn, indrnn, slstm, mingru, minlstm, sru or rglru; or package.module:Class to import.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     loop: Annotated[
         bool | None,
@@ -178,6 +182,7 @@ def train(
 ) -> None:
     """Train a model on a file of sequences and evaluate it; without a file, the tutorial's hello -> ohlol."""
     parameters = dict(locals())
+    from ohlol.cells.imported import is_import_path
     from ohlol.checkpoint import run_directory
     from ohlol.data import loading
     from ohlol.display import progress
@@ -214,7 +219,8 @@ def train(
             )
     except Interrupted:
         if launch.is_main:
-            print_message(f"interrupted, and saved: ohlol train --resume --out {shlex.quote(str(run))}", sys.stderr)
+            again = "ohlol train --resume" + (f" --cell {cell}" if cell is not None and is_import_path(cell) else "")
+            print_message(f"interrupted, and saved: {again} --out {shlex.quote(str(run))}", sys.stderr)
         raise typer.Exit(130) from None
     finally:
         if isinstance(callback, progress.Bar):

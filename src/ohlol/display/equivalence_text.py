@@ -6,18 +6,24 @@ from rich.console import Console
 from rich.text import Text
 
 from ohlol.display.trace_text import Page
-from ohlol.explain.equivalence import Comparison
+from ohlol.explain.equivalence import REFERENCE, Comparison
+
+MIN_NAME, MAX_NAME = 28, 38
+"""Columns for the name of an implementation."""
 
 
 def comparisons_to_text(comparisons: Sequence[Comparison], console: Console, *, lang: str = "en") -> None:
-    """Print the largest differences of each implementation from the matrix products in float64."""
+    """Print the largest differences of each implementation from the reference in float64."""
     page = Page(console, lang)
     states, gradients = (
         " " * max(1, width - Text(name).cell_len) + name
         for name, width in ((page.text("prove_states"), 9), (page.text("prove_gradients"), 11))
     )
     for k, comparison in enumerate(comparisons):
-        sizes = "  ".join(f"{letter} {size}" for letter, size in comparison.sizes.items())
+        sizes = "  ".join(f"{letter} {_size(size)}" for letter, size in comparison.sizes.items())
+        reference = page.text("prove_products" if comparison.reference == REFERENCE else "prove_loop")
+        names = [_shorten(one.name) for one in comparison.implementations]
+        name_width = max(MIN_NAME, *map(len, names))
         where = (
             f", {page.text('layer', layer=comparison.layer)}, {page.text(comparison.direction)}"
             if len(comparisons) > 1
@@ -25,12 +31,22 @@ def comparisons_to_text(comparisons: Sequence[Comparison], console: Console, *, 
         )
         title = page.text("prove", cell=comparison.cell + where, count=len(comparison.implementations))
         page.print(*([] if k == 0 else ["\n"]), (title, "bold"))
-        page.print(page.text("prove_scale", sizes=sizes))
+        page.print(page.text("prove_scale", sizes=sizes, reference=reference))
         page.print()
-        page.print((f"{'':<30}{'float64':>18}{'float32':>20}", "dim"))
-        page.print((f"{'':<30}{states}{gradients}{states}{gradients}", "dim"))
-        for one in comparison.implementations:
+        page.print((f"{'':<{name_width + 2}}{'float64':>18}{'float32':>20}", "dim"))
+        page.print((f"{'':<{name_width + 2}}{states}{gradients}{states}{gradients}", "dim"))
+        for name, one in zip(names, comparison.implementations, strict=True):
             mark = ("ok" if one.agrees else "x") if page.ascii else ("✓" if one.agrees else "✗")
             numbers = f"{one.output:>9.1e}{one.gradient:>11.1e}{one.output32:>9.1e}{one.gradient32:>11.1e}"
-            page.print((f"{mark} ", "green" if one.agrees else "bold red"), f"{one.name:<28}", numbers)
-        page.print(page.text("prove_converted" if comparison.converted else "prove_not_converted"))
+            page.print((f"{mark} ", "green" if one.agrees else "bold red"), f"{name:<{name_width}}", numbers)
+        if comparison.converted is not None:
+            page.print(page.text("prove_converted" if comparison.converted else "prove_not_converted"))
+
+
+def _size(size: int | list[int]) -> str:
+    """A size, or the sizes of several states."""
+    return str(size) if isinstance(size, int) else " ".join(map(str, size))
+
+
+def _shorten(name: str) -> str:
+    return name if len(name) <= MAX_NAME else name[: MAX_NAME - 3] + "..."

@@ -198,7 +198,7 @@ def draw_trace(trace: Trace, *, lang: str = "en", saliency: Saliency | None = No
 
 
 def _map_rows(layer: LayerTrace, several: bool, steps: range, lang: str) -> list[tuple[str, Numbers, bool]]:
-    """Return the states and gates of a layer: name, values (H, T), and whether all are between 0 and 1."""
+    """Return the states and the gates, or tensors of source lines: name, values (W, T), whether all lie in [0, 1]."""
     where = ""
     if several:
         direction = translations.text(layer.direction, lang)
@@ -212,6 +212,7 @@ def _map_rows(layer: LayerTrace, several: bool, steps: range, lang: str) -> list
         for gate in layer.gates
         if len(layer.gates) > 1
     ]
+    rows += [(name, f"{Path(line.file).name}:{line.line}", values) for line, name, values in layer.lines_over_time()]
     sigmoids = {gate.name for gate in layer.gates if gate.activation == "sigmoid"}
     return [(f"{name}  {meaning}{where}", values[steps.start :].T, name in sigmoids) for name, meaning, values in rows]
 

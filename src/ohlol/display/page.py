@@ -11,16 +11,17 @@ import json
 import re
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ohlol import cells
 from ohlol.display import translations
-from ohlol.display.trace_text import describe_model
+from ohlol.display.trace_text import describe_model, difference_key
 from ohlol.explain.history import Frame
 from ohlol.explain.saliency import Saliency
-from ohlol.explain.trace import LayerTrace, Numbers, Trace
+from ohlol.explain.trace import LayerTrace, Numbers, Trace, places_of
 
 TOP = 10
 """Labels kept for each prediction."""
@@ -30,7 +31,7 @@ MAX_BYTES = 6 << 20
 """Bytes of numbers in a page; beyond that the arrays of `DROPPED_FIRST` are left out, in this order."""
 MAX_FRAMES, MIN_FRAMES = 64, 8
 """Epochs in a page: the maximum, and the number below which arrays are left out instead of epochs."""
-DROPPED_FIRST = ("terms_", "sum/", "W_", "gradient/", "value/", "before/")
+DROPPED_FIRST = ("terms_", "sum/", "W_", "gradient/", "value/", "lines/", "before/")
 
 
 def render_page(
@@ -83,11 +84,12 @@ def page_data(
         "symbols": trace.symbols,
         "separator": "" if all(len(s) == 1 for s in trace.symbols) else " ",
         "right_to_left": _is_right_to_left(trace.symbols),
-        "hidden_size": trace.layers[0].W_hh.shape[1],
+        "hidden_size": trace.layers[0].hidden_size,
         "bidirectional": any(layer.direction == "backward" for layer in trace.layers),
         "targets": trace.targets,
         "reduction": trace.reduction,
         "logits_formula": _logits_formula(trace),
+        "difference_text": difference_key(trace),
         "layers": [
             {
                 "layer": layer.layer,
@@ -126,6 +128,7 @@ def _frame_data(frame: Frame, max_bytes: int) -> dict[str, Any]:
         "losses": trace.losses,
         "loss": trace.loss,
         "difference": trace.difference,
+        "lines": [_lines_data(layer) for layer in trace.layers],
         "top": [_top_labels(trace, n) for n in range(len(trace.predicted))],
         "saliency": None
         if saliency is None
@@ -149,7 +152,9 @@ def _all_arrays(trace: Trace, saliency: Saliency | None) -> dict[str, Numbers]:
 
 def _arrays(layer: LayerTrace) -> dict[str, Numbers]:
     """Return the arrays of a layer that the page shows, by name, each with two axes."""
-    arrays = {"x": layer.inputs, "W_ih": layer.W_ih, "W_hh": layer.W_hh}
+    arrays = {"x": layer.inputs}
+    if layer.W_ih is not None and layer.W_hh is not None:
+        arrays |= {"W_ih": layer.W_ih, "W_hh": layer.W_hh}
     for gate in layer.gates:
         arrays |= {
             f"terms_x/{gate.name}": gate.W_ih_x,
@@ -159,9 +164,48 @@ def _arrays(layer: LayerTrace) -> dict[str, Numbers]:
             f"sum/{gate.name}": gate.total,
             f"value/{gate.name}": gate.value,
         }
+    for p, steps in enumerate(_steps_by_lines(layer)):
+        for k, line in enumerate(layer.lines[steps[0]]):
+            for name in line.values:
+                arrays[f"lines/{p}/{k}/{name}"] = np.stack([layer.lines[t][k].values[name] for t in steps])
     for kind, states in (("before", layer.before), ("after", layer.after), ("gradient", layer.gradients or {})):
         arrays |= {f"{kind}/{name}": rows for name, rows in states.items()}
     return arrays
+
+
+def _steps_by_lines(layer: LayerTrace) -> list[list[int]]:
+    """Return the time steps that run the same lines, together; empty for a cell that is no module."""
+    together: dict[Any, list[int]] = {}
+    for t, lines in enumerate(layer.lines):
+        together.setdefault(places_of(lines), []).append(t)
+    return list(together.values())
+
+
+def _lines_data(layer: LayerTrace) -> dict[str, Any]:
+    """Return the source lines of a layer, and for each time step which of them ran and the row of their arrays."""
+    groups = _steps_by_lines(layer)
+    group, row = [0] * len(layer.lines), [0] * len(layer.lines)
+    for p, steps in enumerate(groups):
+        for k, t in enumerate(steps):
+            group[t], row[t] = p, k
+    return {
+        "group": group,
+        "row": row,
+        "groups": [
+            [
+                {
+                    "file": Path(line.file).name,
+                    "line": line.line,
+                    "text": line.text,
+                    "depth": line.depth,
+                    "names": list(line.values),
+                    "variables": [name for name in line.values if not line.is_return(name)],
+                }
+                for line in layer.lines[steps[0]]
+            ]
+            for steps in groups
+        ],
+    }
 
 
 def max_frames(trace: Trace, saliency: Saliency) -> int:
@@ -191,9 +235,11 @@ def _top_labels(trace: Trace, n: int) -> list[tuple[str, float, float]]:
 
 def _logits_formula(trace: Trace) -> str:
     """How the head computes the logits: by nothing, a linear layer, or something else."""
+    top = trace.layers[-1]
+    output = "h'" if np.array_equal(top.output, next(iter(top.after.values()))) else "output"
     if trace.is_identity:
-        return "logits = h'"
-    return "logits = head(h')" if trace.head is None else "logits = W h' + b"
+        return f"logits = {output}"
+    return f"logits = head({output})" if trace.head is None else f"logits = W {output} + b"
 
 
 def _is_right_to_left(symbols: tuple[str, ...]) -> bool:

@@ -1,6 +1,8 @@
 """A trace on a terminal: every time step, or the equations of one time step with their numbers."""
 
+import textwrap
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -16,6 +18,8 @@ from ohlol.utils.terminal import escape_symbol
 
 MAX_NUMBERS = 8
 """Values of a row that are written out; a longer row is shown by its first values and a strip of blocks."""
+MAX_NAME = 15
+"""Columns for the name of a variable of a cell; a longer name ends in an ellipsis."""
 MAX_MATRIX = 6
 """Rows and columns of a matrix that is written out."""
 TOP = 5
@@ -119,10 +123,15 @@ def describe_model(trace: Trace, lang: str) -> str:
     """Return the model in one line: its cell, layers and hidden size."""
     first = trace.layers[0]
     layers = max(layer.layer for layer in trace.layers) + 1
-    parts = [translations.text("model", lang, cell=first.cell, layers=layers, hidden_size=first.W_hh.shape[1])]
+    parts = [translations.text("model", lang, cell=first.cell, layers=layers, hidden_size=first.hidden_size)]
     parts += [translations.text("bidirectional", lang)] if len(trace.layers) > layers else []
     parts += [translations.text("head_identity", lang)] if trace.is_identity else []
     return ("，" if lang == "zh" else ", ").join(parts)
+
+
+def difference_key(trace: Trace) -> str:
+    """The key of the text that compares what was computed with the model."""
+    return "difference_lines" if trace.layers[0].lines else "difference"
 
 
 def _print_header(trace: Trace, page: Page) -> None:
@@ -133,7 +142,7 @@ def _print_header(trace: Trace, page: Page) -> None:
     if trace.loss is not None and trace.losses is not None:
         count = sum(v is not None for v in trace.losses)
         page.print(page.text(f"loss_{trace.reduction}", value=f"{trace.loss:.4f}", count=count))
-    page.print((page.text("difference", value=f"{trace.difference:.1g}"), "dim"))
+    page.print((page.text(difference_key(trace), value=f"{trace.difference:.1g}"), "dim"))
 
 
 def _step_title(t: int, symbol: str, page: Page) -> list[str | tuple[str, str]]:
@@ -163,8 +172,44 @@ def _print_states(layer: LayerTrace, t: int, page: Page, *, several: bool) -> No
     if len(layer.gates) > 1:
         for gate in layer.gates:
             page.print((f"  {gate.name:<7}", "dim"), *page.numbers(gate.value[t]))
+    if layer.lines:
+        for line in layer.lines[t]:
+            for name, row in line.values.items():
+                if not line.is_return(name):
+                    _print_named(name, row, page)
     for name in reversed(layer.after):
-        page.print((f"  {name + chr(39):<7}", "bold"), *page.numbers(layer.after[name][t]))
+        _print_state(layer, name, t, page)
+
+
+def _print_lines(layer: LayerTrace, t: int, page: Page) -> None:
+    """Print the lines of a cell that compute numbers at a time step, below each line the tensors that it assigns."""
+    file = ""
+    for line in layer.lines[t]:
+        if not line.values:
+            continue
+        if line.file != file:
+            file = line.file
+            page.print((f"  {page.visible(Path(file).name)}", "dim"))
+        text = page.text("no_source") if line.text is None else line.text
+        for k, part in enumerate(text.split("\n")):
+            _print_source(str(line.line + k), "  " * line.depth + escape_symbol(part), page)
+        for name, row in line.values.items():
+            _print_named(name, row, page)
+    if not any(line.values for line in layer.lines[t]):
+        page.print((f"  {page.text('no_lines')}", "dim"))
+
+
+def _print_source(number: str, text: str, page: Page) -> None:
+    """Print a line of source with its number, in as many lines as it needs."""
+    indent = " " * (len(text) - len(text.lstrip()) + 4)
+    for part in textwrap.wrap(text, page.width - 7, subsequent_indent=indent) or [""]:
+        page.print((f"{number:>5}  ", "dim"), (part, "bold"))
+        number = ""
+
+
+def _print_named(name: str, row: Numbers, page: Page) -> None:
+    shown = name if len(name) <= MAX_NAME else name[: MAX_NAME - 1] + ("~" if page.ascii else "…")
+    page.print((f"  {shown:<{MAX_NAME}}", "dim"), *page.numbers(row))
 
 
 def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") -> None:
@@ -195,6 +240,8 @@ def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") ->
             page.print()
             _print_matrices(layer, k, t, page)
             _print_gate(layer, gate, t, page)
+        if layer.lines:
+            _print_lines(layer, t, page)
         _print_new_state(layer, t, page)
     n = trace.prediction_at(t)
     if n is not None:
@@ -203,7 +250,9 @@ def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") ->
 
 def _print_matrices(layer: LayerTrace, k: int, t: int, page: Page) -> None:
     """Print both products of one gate, matrix times vector, where they are small enough."""
-    H, name = layer.W_hh.shape[1], layer.gates[k].name
+    assert layer.W_ih is not None
+    assert layer.W_hh is not None
+    H, name = layer.hidden_size, layer.gates[k].name
     if max(layer.W_ih.shape[1], H) > MAX_MATRIX:
         return
     letters = ("W_ih", "W_hh") if len(layer.gates) == 1 else (f"W_i{name}", f"W_h{name}")
@@ -273,6 +322,9 @@ def _cells(row: Sequence[str]) -> str:
 
 
 def _print_new_state(layer: LayerTrace, t: int, page: Page) -> None:
+    if layer.lines:
+        for name in layer.after:
+            _print_state(layer, name, t, page)
     if len(layer.gates) > 1:
         page.print()
         lines = [line for line in cells.CELLS[layer.cell].equation if "'" in line.split("=")[0]]
@@ -281,10 +333,20 @@ def _print_new_state(layer: LayerTrace, t: int, page: Page) -> None:
             page.print((line, "bold"))
             if name in layer.before:
                 page.print((f"  {name:<7}", "dim"), *page.numbers(layer.before[name][t]))
-            page.print((f"  {name + chr(39):<7}", "bold"), *page.numbers(layer.after[name][t]))
+            _print_state(layer, name, t, page)
     if layer.gradients is not None:
         for name, rows in layer.gradients.items():
-            page.print((f"  dL/d{name + chr(39):<4}", "dim"), *page.numbers(rows[t]))
+            width = max(8, _name_width(layer))
+            page.print((f"  {f'dL/d{name}{chr(39)}':<{width}}", "dim"), *page.numbers(rows[t]))
+
+
+def _print_state(layer: LayerTrace, name: str, t: int, page: Page) -> None:
+    page.print((f"  {name + chr(39):<{_name_width(layer)}}", "bold"), *page.numbers(layer.after[name][t]))
+
+
+def _name_width(layer: LayerTrace) -> int:
+    """Columns of the names of rows, those of gates or of variables."""
+    return MAX_NAME if layer.lines else 7
 
 
 def _print_logits(trace: Trace, n: int, page: Page) -> None:

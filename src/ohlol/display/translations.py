@@ -16,6 +16,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "The equations and the model differ by at most {value}.",
         "按公式计算的结果与模型前向计算的结果最多相差 {value}。",
     ),
+    "difference_lines": (
+        "The cell in float64 and the model differ by at most {value}.",
+        "单元按 float64 计算的结果与模型前向计算的结果最多相差 {value}。",
+    ),
     "layer": ("layer {layer}", "第 {layer} 层"),
     "forward": ("forward", "正向"),
     "backward": ("backward", "反向"),
@@ -44,6 +48,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     "gate_f": ("forget gate", "遗忘门"),
     "gate_g": ("candidate cell state", "候选细胞状态"),
     "gate_o": ("output gate", "输出门"),
+    "no_source": ("(the source of this line is not available)", "（没有这一行的源代码）"),
+    "no_lines": (
+        "This cell has no source lines: it is compiled, or torch's own.",
+        "该单元没有源代码行：已编译，或为 torch 自带。",
+    ),
     "state": ("state", "状态"),
     "state_h": ("hidden state", "隐藏状态"),
     "state_c": ("cell state", "细胞状态"),
@@ -90,9 +99,11 @@ TEXTS: dict[str, tuple[str, str]] = {
     # cell, layer and matrix products
     "prove": ("{cell}: the same weights, {count} implementations", "{cell}：同一组权重，{count} 种实现"),
     "prove_scale": (
-        "{sizes}. Largest difference from plain matrix products in float64:",
-        "{sizes}。与 float64 矩阵乘法的最大差异：",
+        "{sizes}. Largest difference from {reference} in float64:",
+        "{sizes}。与 float64 {reference}的最大差异：",
     ),
+    "prove_products": ("plain matrix products", "矩阵乘法"),
+    "prove_loop": ("the cell in a loop", "循环调用单元"),
     "prove_states": ("states", "状态"),
     "prove_gradients": ("gradients", "梯度"),
     "prove_converted": (
@@ -181,6 +192,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "每行是一个神经元，每列是一个时间步。点击可选择时间步。",
     ),
     "arithmetic": ("Computation at step {step}", "第 {step} 步的计算"),
+    "lines_title": ("Source lines and what they compute", "源代码行及其计算结果"),
     "terms_left_out": (
         "The terms are left out to limit the size of this page; `ohlol explain --step {step}` shows them.",
         "为了控制页面大小，这里省略了各项；可以用 `ohlol explain --step {step}` 查看。",

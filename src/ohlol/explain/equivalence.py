@@ -1,15 +1,18 @@
 """Check that a cell in a loop, a layer and plain matrix products compute the same with the same weights.
 
-Every implementation runs forward and backward, in float64 and float32, and the largest differences are reported.
+Every implementation runs forward and backward, in float64 and float32, and the largest differences are reported. A cell
+that is a module has no equation: it is the reference itself, called in a loop over the steps.
 
-Shapes: T time steps, B sequences, I input size, H hidden size.
+Shapes: T time steps, B sequences, I input size, H hidden size, W width of a state.
 """
 
 import ast
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,7 +24,7 @@ from ohlol.cells import CELLS, CellSpec, torch_cells
 from ohlol.explain.trace import DIRECTIONS
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.reference import weights_of
-from ohlol.utils.errors import InputError
+from ohlol.utils.errors import InputError, describe_user_error
 
 CELL_NAMES = tuple(spec.name for spec in torch_cells())
 REFERENCE = "plain matrix products"
@@ -33,13 +36,13 @@ MAX_TENSOR_SIZE = 1024
 
 @dataclass(frozen=True)
 class Implementation:
-    """One implementation of the cell, and its largest differences from the matrix products in float64."""
+    """One implementation of the cell, and its largest differences from the reference in float64."""
 
     name: str
     output: float
     """Over all hidden states and the last states, in float64."""
     gradient: float
-    """Over the gradients of inputs and weights, in float64."""
+    """Over the gradients of inputs, weights and, for a cell that is a module, initial states, in float64."""
     output32: float
     """The same as `output` in float32."""
     gradient32: float
@@ -55,15 +58,19 @@ class Comparison:
     cell: str
     layer: int
     direction: str
-    sizes: dict[str, int]
+    reference: str
+    """The name of the implementation that the others are compared with, in float64."""
+    sizes: dict[str, Any]
+    """By letter; W is a list with the width of each state."""
     implementations: tuple[Implementation, ...]
-    converted: bool
-    """Whether the weights of a cell, converted to a layer and back, are equal bit for bit."""
+    converted: bool | None
+    """Whether the weights of a cell, converted to a layer and back, are equal bit for bit; None for a cell that is a
+    module."""
 
     @property
     def agrees(self) -> bool:
         """Whether all implementations agree and the conversion changes nothing."""
-        return self.converted and all(one.agrees for one in self.implementations)
+        return self.converted is not False and all(one.agrees for one in self.implementations)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -160,6 +167,10 @@ def compare_run(model: TrainedModel, *, seq_len: int = 5, batch_size: int = 1, s
     random = torch.Generator().manual_seed(seed)
     for k in range(settings.num_layers):
         for direction in range(1 + settings.bidirectional):
+            layers = model.network.layers
+            if isinstance(layers, nn.Recurrent) and CELLS[settings.cell].module is not None:
+                comparisons.append(_compare_module(settings.cell, layers, k, direction, (seq_len, batch_size), random))
+                continue
             weights = weights_of(model.network, k, direction)
             x = torch.randn(seq_len, batch_size, weights.W_ih.shape[1], generator=random, dtype=torch.float64)
             comparisons.append(_compare(CELLS[settings.cell], weights, x, k, direction))
@@ -294,22 +305,89 @@ def _compare(spec: CellSpec, weights: cells.Weights, x: Tensor, layer: int, dire
         gradients = torch.autograd.grad(loss, [inputs, *leaves])
         return [output.detach(), last.detach()], list(gradients)
 
-    implementations = _implementations(spec)
-    reference = run(implementations[REFERENCE], torch.float64)
+    runs = {name: partial(run, implementation) for name, implementation in _implementations(spec).items()}
+    results = _differences(runs, runs[REFERENCE](torch.float64))
+    sizes = {"I": width, "H": H, "T": T, "B": B}
+    return Comparison(
+        spec.name, layer, DIRECTIONS[direction], REFERENCE, sizes, tuple(results), _converts(spec, weights)
+    )
+
+
+def _differences(
+    runs: Mapping[str, Callable[[torch.dtype], tuple[list[Tensor], list[Tensor]]]],
+    reference: tuple[list[Tensor], list[Tensor]],
+) -> list[Implementation]:
+    """Run implementations in both dtypes; each returns its values and its gradients."""
     results: list[Implementation] = []
-    for name, implementation in implementations.items():
+    for name, run in runs.items():
         differences: list[float] = []
         agrees = True
         for dtype, tolerance in TOLERANCES.items():
-            for values, expected in zip(run(implementation, dtype), reference, strict=True):
+            for values, expected in zip(run(dtype), reference, strict=True):
                 differences.append(
                     max(float((a.double() - b).abs().max()) for a, b in zip(values, expected, strict=True))
                 )
                 agrees &= differences[-1] <= tolerance * max(1.0, *(float(b.abs().max()) for b in expected))
         output, gradient, output32, gradient32 = differences
         results.append(Implementation(name, output, gradient, output32, gradient32, agrees))
-    sizes = {"I": width, "H": H, "T": T, "B": B}
-    return Comparison(spec.name, layer, DIRECTIONS[direction], sizes, tuple(results), _converts(spec, weights))
+    return results
+
+
+def _compare_module(
+    name: str, layers: nn.Recurrent, layer: int, direction: int, shape: tuple[int, int], random: torch.Generator
+) -> Comparison:
+    """Compare one cell in a loop with the same cell in `Recurrent`, on random inputs, from states that it reaches."""
+    T, B = shape
+    k = layer * (1 + layers.bidirectional) + direction
+    interface, cell = layers.interface, layers.cells[k]
+    width = layers.input_size_of(k)
+    x = torch.randn(T, B, width, generator=random, dtype=torch.float64)
+    zeros = [torch.zeros(B, size, dtype=torch.float64) for size in interface.state_sizes]
+
+    @torch.no_grad()
+    def reach_state() -> tuple[Tensor, ...]:
+        return interface.unpack(deepcopy(cell).double().eval()(x[-1], interface.pack(zeros)))[1]
+
+    def run(in_loop: bool, dtype: torch.dtype) -> tuple[list[Tensor], list[Tensor]]:
+        module = deepcopy(cell).to(dtype).eval()
+        inputs, *states = (a.to(dtype, copy=True).requires_grad_() for a in (x, *starts))
+        if in_loop:
+            current, outs = tuple(states), list[Tensor]()
+            for x_t in inputs:
+                out, current = interface.unpack(module(x_t, interface.pack(current)))
+                outs.append(out)
+            results = [torch.stack(outs), *current]
+        else:
+            recurrent = _recurrent(module, layers, width)
+            out, final = recurrent(inputs, interface.pack([s[None] for s in states]))
+            results = [out, *(s[0] for s in (final if interface.has_tuple else (final,)))]
+        generator = torch.Generator().manual_seed(1)
+        loss = sum(
+            (r * torch.randn(r.shape, generator=generator, dtype=torch.float64).to(dtype)).sum() for r in results
+        )
+        assert isinstance(loss, Tensor)
+        leaves = [inputs, *states, *(p for p in module.parameters() if p.requires_grad)]
+        gradients = list(torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True))
+        return [r.detach() for r in results], gradients
+
+    class_name = type(cell).__name__
+    backend = nn.explain_backend(_recurrent(deepcopy(cell).eval(), layers, width), x.float())
+    path = "loop" if backend.startswith("torch") else backend
+    runs = {f"{class_name} in a loop": partial(run, True), f"ohlol.nn.Recurrent, {path}": partial(run, False)}
+    try:
+        starts = reach_state()
+        results = _differences(runs, run(True, torch.float64))
+    except Exception as error:
+        raise InputError(f"`cell` {name} cannot run on random input: {describe_user_error(error)}") from error
+    sizes = {"I": width, "W": list(interface.state_sizes), "T": T, "B": B}
+    return Comparison(name, layer, DIRECTIONS[direction], next(iter(runs)), sizes, tuple(results), None)
+
+
+def _recurrent(cell: torch.nn.Module, layers: nn.Recurrent, input_size: int) -> nn.Recurrent:
+    """A layer of one cell that takes and returns what the cells of other layers do."""
+    interface = layers.interface
+    sizes = interface.state_sizes if interface.has_tuple else interface.state_sizes[0]
+    return nn.Recurrent(cell, input_size=input_size, state_sizes=sizes, returns_output=interface.returns_output).eval()
 
 
 def _converts(spec: CellSpec, weights: cells.Weights) -> bool:

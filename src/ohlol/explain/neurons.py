@@ -4,7 +4,7 @@ A neuron tracks a feature where its state correlates with the feature. The neuro
 selected on the first half of the text, and its correlation is measured on the second half, so that the best of many
 neurons is not a result of chance.
 
-Shapes: T time steps, U neurons: every state of every layer and direction, H each.
+Shapes: T time steps, W width of a state, U neurons: every state of every layer and direction, W each.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ohlol import cells
 from ohlol.explain.trace import DIRECTIONS, encode_sequence
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.reference import unroll_model
@@ -42,7 +41,7 @@ class Neuron:
     layer: int
     direction: str
     state: str
-    """"h", or "c" of the LSTM."""
+    """"h", or another state such as "c" of the LSTM."""
     index: int
 
 
@@ -114,10 +113,10 @@ def record_states(model: TrainedModel, text: str | Sequence[str]) -> NeuronState
     network.eval()
     _, unrolled_layers = unroll_model(network, network.encoder(packed)[:MAX_SYMBOLS])
     network.train(was_training)
-    names, neurons, rows = cells.CELLS[network.settings.cell].states, list[Neuron](), list[Rows]()
+    names, neurons, rows = network.state_names, list[Neuron](), list[Rows]()
     for unrolled in unrolled_layers:
         for k, name in enumerate(names):
-            rows.append(torch.cat([state[k] for state in unrolled.after]).numpy())  # T times (1, H) -> (T, H)
+            rows.append(torch.cat([state[k] for state in unrolled.after]).numpy())  # T times (1, W) -> (T, W)
             direction = DIRECTIONS[unrolled.direction]
             neurons += [Neuron(unrolled.layer, direction, name, j) for j in range(rows[-1].shape[1])]
     return NeuronStates(tuple(symbols), tuple(neurons), np.concatenate(rows, axis=1))

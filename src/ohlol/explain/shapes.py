@@ -227,6 +227,7 @@ def _check_total(sizes: dict[str, int]) -> None:
 
 def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: dict[str, Any]) -> CellShapes:
     assert spec.torch_cell is not None
+    assert spec.step is not None
     build = cast("Callable[..., torch.nn.RNNCellBase]", nn.CELL_CLASSES[spec.torch_cell])
     B, T, width, H = (sizes[letter] for letter in "BTIH")
     module = build(width, H, **options)
@@ -239,6 +240,7 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
     for t, x in enumerate(sequence):
         before, state = state, _call(module, x, state)
         steps.append(StepShapes(t, _shape(x), tuple(map(_shape, before)), tuple(map(_shape, state))))
+        assert spec.step is not None
         expected = spec.step(x, state=before, weights=weights)
         difference = max(difference, *(_difference(a, b) for a, b in zip(state, expected, strict=True)))
 
@@ -431,6 +433,7 @@ def _shapes_of_terms(spec: CellSpec, x: Tensor, state: States, weights: cells.We
         assert W_hh is not None
         term_shapes |= {gate: _shape(linear(x, W_ih)), f"W_i{gate}ᵀ": _shape(W_ih.T), f"W_h{gate}ᵀ": _shape(W_hh.T)}
         term_shapes |= {f"b_{s}{gate}": _shape(b) for s, b in zip("ih", biases, strict=True) if b is not None}
+    assert spec.step is not None
     after = spec.step(x, state=state, weights=weights)
     term_shapes |= {name: _shape(s) for name, s in zip(spec.states, state, strict=True)}
     return term_shapes | {f"{name}'": _shape(s) for name, s in zip(spec.states, after, strict=True)}

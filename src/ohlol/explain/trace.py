@@ -2,11 +2,11 @@
 
 The equations of `ohlol.cells` run in float64 with the weights of the model, one time step after the other. The trace
 keeps every intermediate value: each term, each gate, each state, the logits, the loss, and the gradient of the loss
-with respect to each state. The model's own forward pass runs too; the largest difference between the two is part of
-the trace.
+with respect to each state. Of a cell that is a module it keeps, in the place of terms and gates, what each line of the
+cell computes. The model's own forward pass runs too; the largest difference between the two is part of the trace.
 
-Shapes: T time steps, I input size, H hidden size, D directions, K labels, N predictions (T, or 1 where the model makes
-one prediction for the whole sequence).
+Shapes: T time steps, I input size, H hidden size, W width of a state, O output size of a cell, D directions, K labels,
+N predictions (T, or 1 where the model makes one prediction for the whole sequence). W and O are H except for modules.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,16 +17,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import linear
 
 from ohlol import cells
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import UnknownSymbol
+from ohlol.explain.source_lines import SourceLine, record_lines
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.reference import UnrolledLayer, unroll_model
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
 from ohlol.utils.html import to_html
 
@@ -65,19 +66,43 @@ class LayerTrace:
     direction: str
     cell: str
     """The name of a registered cell."""
-    W_ih: Numbers
-    """(G*H, I)."""
-    W_hh: Numbers
-    """(G*H, H)."""
+    W_ih: Numbers | None
+    """(G*H, I); None for a cell that is a module."""
+    W_hh: Numbers | None
+    """(G*H, H); None for a cell that is a module."""
     inputs: Numbers
     """(T, I)."""
     gates: tuple[GateTrace, ...]
+    """None for a cell that is a module."""
+    lines: tuple[tuple[SourceLine, ...], ...]
+    """For a cell that is a module the source lines that ran at each time step; otherwise empty."""
+    output: Numbers
+    """(T, O), the first state unless the cell returns another output."""
     before: dict[str, Numbers]
-    """Each state before the time step, (T, H)."""
+    """Each state before the time step, (T, W)."""
     after: dict[str, Numbers]
-    """Each state after the time step, (T, H)."""
+    """Each state after the time step, (T, W)."""
     gradients: dict[str, Numbers] | None
-    """The gradient of the loss with respect to each state after the time step, (T, H); None without a target."""
+    """The gradient of the loss with respect to each state after the time step, (T, W); None without a target."""
+
+    @property
+    def hidden_size(self) -> int:
+        """The width of the first state."""
+        return next(iter(self.after.values())).shape[1]
+
+    def lines_over_time(self) -> list[tuple[SourceLine, str, Numbers]]:
+        """Each tensor that a line assigns, with that line at step 0, its name and its values at all time steps (T, W).
+
+        Empty where not all steps run the same lines, because a condition depends on the numbers.
+        """
+        if not self.lines or any(places_of(lines) != places_of(self.lines[0]) for lines in self.lines):
+            return []
+        return [
+            (line, name, np.stack([lines[k].values[name] for lines in self.lines]))
+            for k, line in enumerate(self.lines[0])
+            for name in line.values
+            if not line.is_return(name)
+        ]
 
     def step(self, t: int) -> dict[str, Any]:
         """Return every number of time step t as JSON data."""
@@ -97,11 +122,18 @@ class LayerTrace:
             "x": self.inputs[t].tolist(),
             "before": {name: rows[t].tolist() for name, rows in self.before.items()},
             "gates": gates,
+            "lines": [line.to_json() for line in self.lines[t]] if self.lines else [],
+            "output": self.output[t].tolist(),
             "after": {name: rows[t].tolist() for name, rows in self.after.items()},
             "gradient": None
             if self.gradients is None
             else {name: rows[t].tolist() for name, rows in self.gradients.items()},
         }
+
+
+def places_of(lines: tuple[SourceLine, ...]) -> tuple[Any, ...]:
+    """Return what two time steps that run the same lines have in common."""
+    return tuple((line.file, line.line, *((name, len(row)) for name, row in line.values.items())) for line in lines)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +200,8 @@ class Trace:
                     "direction": layer.direction,
                     "cell": layer.cell,
                     "equation": list(cells.CELLS[layer.cell].equation),
-                    "W_ih": layer.W_ih.tolist(),
-                    "W_hh": layer.W_hh.tolist(),
+                    "W_ih": None if layer.W_ih is None else layer.W_ih.tolist(),
+                    "W_hh": None if layer.W_hh is None else layer.W_hh.tolist(),
                     "steps": [layer.step(t) for t in range(len(self.symbols))],
                 }
                 for layer in self.layers
@@ -232,22 +264,30 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
     network.train(was_training)
     prediction_sizes = network.prediction_sizes(packed.batch_sizes)
     target_ids = _targets(model, symbols, target)
-    logits, unrolled_layers = unroll_model(network, vectors.double().requires_grad_())
+    calls: list[tuple[SourceLine, ...]] = []
+
+    def call(cell: torch.nn.Module, x: Tensor, state: Any) -> Any:
+        result, lines = record_lines(cell, x, state)
+        calls.append(lines)
+        return result
+
+    logits, unrolled_layers = unroll_model(network, vectors.double().requires_grad_(), call)
     losses = total = None
     reduction = model.config.training.loss_reduction
     if target_ids is not None:
         ids = torch.from_numpy(target_ids)
         losses = network.head.loss(logits, ids.clamp(min=0), prediction_sizes, LossOptions(reduction="none"))
         total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
-    layers = tuple(_layer(unrolled, network.settings.cell, total) for unrolled in unrolled_layers)
+    T, layers = len(symbols), list[LayerTrace]()
+    for k, unrolled in enumerate(unrolled_layers):
+        lines = calls[k * T : (k + 1) * T]
+        layers.append(_layer(unrolled, network, lines[::-1] if unrolled.direction else lines, total))
     last_states = [
         torch.cat([unrolled.after[0 if unrolled.direction else -1][k] for unrolled in unrolled_layers])
         for k in range(len(model_states))
     ]
     top = [
-        torch.cat([s[0] for s in unrolled.after])
-        for unrolled in unrolled_layers
-        if unrolled.layer == network.settings.num_layers - 1
+        torch.cat(unrolled.outputs) for unrolled in unrolled_layers if unrolled.layer == network.settings.num_layers - 1
     ]
     pairs = [
         (model_logits, logits),
@@ -260,7 +300,7 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         per_sequence=model.targets.per_sequence,
         symbols=tuple(symbols),
         labels=names,
-        layers=layers,
+        layers=tuple(layers),
         head=None if projection is None else (_numpy(projection[0]), _numpy(projection[1])),
         is_identity=network.head.is_identity,
         logits=_numpy(logits),
@@ -312,32 +352,44 @@ def _numpy(tensor: Tensor) -> Numbers:
     return tensor.detach().double().numpy()
 
 
-def _layer(unrolled: UnrolledLayer, cell: str, loss: Tensor | None) -> LayerTrace:
-    spec = cells.CELLS[cell]
+def _layer(
+    unrolled: UnrolledLayer, network: SequenceModel, lines: list[tuple[SourceLine, ...]], loss: Tensor | None
+) -> LayerTrace:
+    names, cell = network.state_names, network.settings.cell
     gradients = None
     if loss is not None:
         flat = [s for state in unrolled.after for s in state]
-        of_states: list[Tensor | None] = list(torch.autograd.grad(loss, flat, retain_graph=True, allow_unused=True))
+        differentiable = [s for s in flat if s.requires_grad]  # a state may depend on no input
+        found = iter(torch.autograd.grad(loss, differentiable, retain_graph=True, allow_unused=True))
+        of_states: list[Tensor | None] = [next(found) if s.requires_grad else None for s in flat]
         rows = [torch.zeros_like(s) if g is None else g for s, g in zip(flat, of_states, strict=True)]
         gradients = {
-            name: _numpy(torch.cat(rows[k :: len(spec.states)])) for k, name in enumerate(spec.states)
-        }  # T times (1, H) -> (T, H)
+            name: _numpy(torch.cat(rows[k :: len(names)])) for k, name in enumerate(names)
+        }  # T times (1, W) -> (T, W)
     before, after = (
-        {name: _numpy(torch.cat([s[k] for s in states])) for k, name in enumerate(spec.states)}
+        {name: _numpy(torch.cat([s[k] for s in states])) for k, name in enumerate(names)}
         for states in (unrolled.before, unrolled.after)
     )
-    W_ih, W_hh, b_ih, b_hh = unrolled.weights
-    h = before["h"] @ _numpy(W_hh).T  # (T, H) -> (T, G*H)
-    assert b_ih is not None
-    assert b_hh is not None
+    W_ih = W_hh = None
+    gates: tuple[GateTrace, ...] = ()
+    if unrolled.weights is not None:
+        W_ih, W_hh, b_ih, b_hh = (None if w is None else _numpy(w) for w in unrolled.weights)
+        assert W_ih is not None
+        assert W_hh is not None
+        assert b_ih is not None
+        assert b_hh is not None
+        x, h = _numpy(unrolled.inputs) @ W_ih.T, before["h"] @ W_hh.T  # (T, I) and (T, H) -> (T, G*H)
+        gates = _gates(cell, x=x, b_ih=b_ih, h=h, b_hh=b_hh)
     return LayerTrace(
         layer=unrolled.layer,
         direction=DIRECTIONS[unrolled.direction],
         cell=cell,
-        W_ih=_numpy(W_ih),
-        W_hh=_numpy(W_hh),
+        W_ih=W_ih,
+        W_hh=W_hh,
         inputs=_numpy(unrolled.inputs),
-        gates=_gates(cell, x=_numpy(linear(unrolled.inputs, W_ih)), b_ih=_numpy(b_ih), h=h, b_hh=_numpy(b_hh)),
+        gates=gates,
+        lines=tuple(lines),
+        output=_numpy(torch.cat(unrolled.outputs)),
         before=before,
         after=after,
         gradients=gradients,

@@ -228,16 +228,19 @@ class TrainedModel:
         return forecast(self.network, self.codec, raw, steps)
 
 
-def load(run: str | Path, device: str = "cpu") -> TrainedModel:
+def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> TrainedModel:
     """Load the best weights of a run directory, ready to predict, evaluate, generate or forecast.
 
     Args:
         run: the directory.
         device: cpu, cuda, cuda:1 and so on, or auto for a GPU where there is one.
+        cell: the cell of the run. One that is named as package.module:Class is imported only if it is given here, or if
+            `ohlol.cells.import_cell` imported it before.
 
     Raises:
-        InputError: the directory does not exist, is damaged, or has another version; the device does not exist.
+        InputError: the directory does not exist, is damaged, or has another version or cell; the cell has to be
+            imported and is not given; the device does not exist.
     """
     selected = devices.select_device(device)
-    config, codec, network = run_directory.load_model(Path(run))
+    config, codec, network = run_directory.load_model(Path(run), cell)
     return TrainedModel(config, codec, network.to(selected), Path(run))

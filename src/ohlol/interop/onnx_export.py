@@ -1,7 +1,8 @@
 """Write a trained model as an ONNX graph of standard operators.
 
 The graph is built node by node. Its operators RNN, GRU and LSTM keep batch and time dynamic, where an exporter that
-traces the model would fix or unroll them. The state is an input and an output. B is the axis "batch", T "time".
+traces the model would fix or unroll them; so does `Scan`, whose body is one step of a cell that is a module. The state
+is an input and an output. B is the axis "batch", T "time".
 
     ids         (B, T) int64        symbols; for a task on numbers rows (B, T, I) float64 in their own units
     lengths     (B,) int64          the number of steps of each sequence; the rest of its row is ignored
@@ -10,6 +11,7 @@ traces the model would fix or unroll them. The state is an input and an output. 
     forecast    (B, T, F) float64   instead of logits, for a task on numbers: rows in their own units
     h_n, c_n    (L*D, B, H) float   the state after the last step of each sequence
 
+A cell that is a module has an input NAME_0 and an output NAME_n, (L*D, B, W), for each of its states.
 A model with a character RNN also reads `characters` (B, T, C) and their number `letters` (B, T); a model with bigrams
 reads `pairs` (B, T, 2). The graph of one step has no axis T and no lengths.
 """
@@ -21,19 +23,22 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ohlol.cells import CELLS, PARAMETER_NAMES, Weights
 from ohlol.cells.lstm import LSTM
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_weights import to_onnx
 from ohlol.models.reference import weights_of
+from ohlol.nn import Recurrent
 from ohlol.utils.errors import InputError
 from ohlol.utils.version import __version__
 
 try:
     import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, helper
+
+    from ohlol.interop.onnx_graph import GraphBuilder
+    from ohlol.interop.onnx_scan import add_recurrent
 except ModuleNotFoundError:
     raise InputError("ONNX export needs the packages onnx and onnxruntime: pip install 'ohlol[onnx]'") from None
 
@@ -44,41 +49,6 @@ IR_VERSION = 8
 WEIGHTS_LIMIT = (1 << 31) - (1 << 20)
 """Largest size of the weights in bytes: protobuf is limited to 2 GiB."""
 
-Array = NDArray[Any]
-
-
-class _GraphBuilder:
-    """Collects the nodes, initializers, inputs and outputs of a graph; names are unique."""
-
-    def __init__(self) -> None:
-        self.nodes: list[Any] = []
-        self.initializers: dict[str, Any] = {}
-        self.inputs: list[Any] = []
-        self.outputs: list[Any] = []
-
-    def input(self, name: str, kind: int, shape: Sequence[int | str]) -> str:
-        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
-        return name
-
-    def output(self, name: str, kind: int, shape: Sequence[int | str], source: str) -> None:
-        self.nodes.append(helper.make_node("Identity", [source], [name], name=f"{name}.out"))
-        self.outputs.append(helper.make_tensor_value_info(name, kind, shape))
-
-    def constant(self, name: str, value: Array | torch.Tensor | list[int]) -> str:
-        if name not in self.initializers:
-            array = value.numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
-        return name
-
-    def ints(self, *values: int) -> str:
-        return self.constant("ints_" + "_".join(str(v).replace("-", "m") for v in values), list(values))
-
-    def add(self, name: str, op: str, *inputs: str, outputs: int = 1, **attributes: Any) -> Any:
-        """Add a node and return the name of its output, or the names of its outputs."""
-        names = [name] if outputs == 1 else [f"{name}.{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(op, list(inputs), names, name=f"{name}.{op}", **attributes))
-        return names[0] if outputs == 1 else names
-
 
 def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
     """An ONNX file with the graph of a model, and its vocabulary and labels in the metadata.
@@ -88,13 +58,13 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         step: build the graph of one step of each sequence, for streams, instead of whole sequences.
 
     Raises:
-        InputError: ONNX cannot express the model: it has no operator for the cell, `step` is set and the model is
-            bidirectional, the head is not linear, or the weights are too large.
+        InputError: ONNX cannot express the model: an operation of the cell has no operator, `step` is set and the
+            model is bidirectional, the head is not linear, or the weights are too large.
     """
     model = model.on_cpu
     network = model.network
-    spec = CELLS[network.settings.cell]
-    if spec.onnx is None:
+    spec, layers = CELLS[network.settings.cell], network.layers
+    if spec.onnx is None and not isinstance(layers, Recurrent):
         raise InputError(f"`cell` {spec.name} cannot be exported: ONNX has no operator that computes it")
     if step and network.settings.bidirectional:
         raise InputError(
@@ -105,18 +75,23 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         raise InputError(f"`head` {network.settings.head} cannot be exported: its logits are not a linear layer")
     if sum(p.nbytes for p in network.parameters()) > WEIGHTS_LIMIT:
         raise InputError(f"the weights have more than {WEIGHTS_LIMIT} bytes, the limit of an ONNX file")
-    g = _GraphBuilder()
+    g = GraphBuilder()
     x = _encoder(g, model, step)
-    lengths = ""
-    if not step:
-        int64 = g.input("lengths", TensorProto.INT64, ["batch"])
-        lengths = g.add("lengths.int32", "Cast", int64, to=TensorProto.INT32)
-    hidden, state = _layers(g, model, x, lengths)
-    _head(g, model, hidden, state[0], step)
-    for symbol, parts in zip(spec.states, state, strict=True):
-        name = f"{symbol}_n"
-        joined = g.add(f"{name}.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
-        g.output(name, TensorProto.FLOAT, _state_shape(model), joined)
+    lengths = "" if step else g.input("lengths", TensorProto.INT64, ["batch"])
+    starts = [
+        g.input(f"{name}_0", TensorProto.FLOAT, shape)
+        for name, shape in zip(network.state_names, _state_shapes(model), strict=True)
+    ]
+    if spec.onnx is None and isinstance(layers, Recurrent):
+        hidden, state = add_recurrent(g, layers, x, starts, lengths)
+        last = _last_outputs(g, model, hidden, lengths)
+    else:
+        hidden, state = _layers(g, model, x, starts, lengths)
+        last = state[0][-1]
+    _head(g, model, hidden, last, step)
+    for name, shape, parts in zip(network.state_names, _state_shapes(model), state, strict=True):
+        joined = g.add(f"{name}_n.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
+        g.output(f"{name}_n", TensorProto.FLOAT, shape, joined)
     graph = helper.make_graph(
         g.nodes, "ohlol", g.inputs, g.outputs, list(g.initializers.values()), doc_string=_description(model, step)
     )
@@ -170,12 +145,13 @@ def _description(model: TrainedModel, step: bool) -> str:
     return f"ohlol model, cell {model.network.settings.cell}, task {model.task}: {scope}."
 
 
-def _state_shape(model: TrainedModel) -> list[int | str]:
-    settings = model.network.settings
-    return [settings.num_layers * (2 if settings.bidirectional else 1), "batch", settings.hidden_size]
+def _state_shapes(model: TrainedModel) -> list[list[int | str]]:
+    network = model.network
+    rows = network.settings.num_layers * network.directions
+    return [[rows, "batch", size] for size in network.state_sizes]
 
 
-def _encoder(g: _GraphBuilder, model: TrainedModel, step: bool) -> str:
+def _encoder(g: GraphBuilder, model: TrainedModel, step: bool) -> str:
     """The vectors of all steps, (T, B, I), from inputs with the batch first."""
     encoder, codec = model.network.encoder, model.codec
     time: list[int | str] = [] if step else ["time"]
@@ -190,7 +166,7 @@ def _encoder(g: _GraphBuilder, model: TrainedModel, step: bool) -> str:
     ids = first("ids.by_time", g.input("ids", TensorProto.INT64, axes))
     if encoder.onehot:
         values = g.constant("one_hot.values", np.array([0, 1], np.float32))
-        return g.add("vectors", "OneHot", ids, g.constant("one_hot.size", np.array(encoder.size)), values, axis=-1)
+        return g.add("vectors", "OneHot", ids, g.constant("one_hot.size", np.array([encoder.size])), values, axis=-1)
     parts = [g.add("embedded", "Gather", _weight(g, "encoder.embedding.weight", encoder.embedding.weight), ids)]
     if encoder.reads_chars:
         chars = first("characters.by_time", g.input("characters", TensorProto.INT64, [*axes, "letters"]))
@@ -204,7 +180,7 @@ def _encoder(g: _GraphBuilder, model: TrainedModel, step: bool) -> str:
     return g.add("vectors", "Concat", *parts, axis=2) if len(parts) > 1 else parts[0]
 
 
-def _time_first(g: _GraphBuilder) -> Any:
+def _time_first(g: GraphBuilder) -> Any:
     def transpose(name: str, of: str) -> str:
         axes = len(g.inputs[-1].type.tensor_type.shape.dim)
         return g.add(name, "Transpose", of, perm=[1, 0, *range(2, axes)])
@@ -212,7 +188,7 @@ def _time_first(g: _GraphBuilder) -> Any:
     return transpose
 
 
-def _spelling(g: _GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
+def _spelling(g: GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
     """The last state, forward and backward, of the character LSTM over the word at each step, (T, B, 2H)."""
     shape = g.add("characters.shape", "Shape", chars)
     C = g.add("characters.C", "Slice", shape, g.ints(2), g.ints(3))
@@ -237,20 +213,22 @@ def _spelling(g: _GraphBuilder, encoder: Any, chars: str, letters: str) -> str:
     return g.add("spelled", "Reshape", by_word, g.add("spelled.shape", "Concat", T_B, g.ints(-1), axis=0))
 
 
-def _layers(g: _GraphBuilder, model: TrainedModel, x: str, lengths: str) -> tuple[str, list[list[str]]]:
+def _layers(
+    g: GraphBuilder, model: TrainedModel, x: str, states: Sequence[str], lengths: str
+) -> tuple[str, list[list[str]]]:
     """The hidden states of the last layer (T, B, D*H), and of each state the last value of each layer, (D, B, H)."""
     network, settings = model.network, model.network.settings
     spec = CELLS[settings.cell]
     operator = spec.onnx
     assert operator is not None
-    D = 2 if settings.bidirectional else 1
+    D = network.directions
+    if lengths:
+        lengths = g.add("lengths.int32", "Cast", lengths, to=TensorProto.INT32)
     starts: list[list[str]] = []
-    for symbol in spec.states:
-        name = f"{symbol}_0"
-        whole = g.input(name, TensorProto.FLOAT, _state_shape(model))
+    for name in states:
         sizes = g.ints(*[D] * settings.num_layers)
         many = settings.num_layers > 1
-        starts.append(g.add(name, "Split", whole, sizes, outputs=settings.num_layers, axis=0) if many else [whole])
+        starts.append(g.add(name, "Split", name, sizes, outputs=settings.num_layers, axis=0) if many else [name])
     ends: list[list[str]] = [[] for _ in starts]
     attributes: dict[str, Any] = dict(operator.attributes)
     if not operator.default_activations:
@@ -272,12 +250,37 @@ def _layers(g: _GraphBuilder, model: TrainedModel, x: str, lengths: str) -> tupl
     return x, ends
 
 
-def _head(g: _GraphBuilder, model: TrainedModel, hidden: str, last: list[str], step: bool) -> None:
-    """Add the output: logits with the batch first, or rows of numbers in their own units."""
+def _last_outputs(g: GraphBuilder, model: TrainedModel, hidden: str, lengths: str) -> str:
+    """The outputs (D, B, O) of the last step of each direction, from those of all steps (T, B, D*O)."""
+    if not model.network.sizes.per_sequence:
+        return ""
+    if not lengths:
+        return hidden  # one step in one direction
+    by_row = g.add("last.by_sequence", "Transpose", hidden, perm=[1, 0, 2])  # (T, B, D*O) -> (B, T, D*O)
+    index = g.add("last.index", "Unsqueeze", g.add("last.step", "Sub", lengths, g.ints(1)), g.ints(1))
+    last = g.add("last.forward", "Unsqueeze", g.add("last.output", "GatherND", by_row, index, batch_dims=1), g.ints(0))
+    if model.network.directions == 1:
+        return last
+    O = model.network.output_size
+    forward = g.add("last.columns", "Slice", last, g.ints(0), g.ints(O), g.ints(2))
+    first = g.add("last.reverse", "Slice", hidden, g.ints(0, O), g.ints(1, 2 * O), g.ints(0, 2))  # (1, B, O)
+    return g.add("last.directions", "Concat", forward, first, axis=0)
+
+
+def _head(g: GraphBuilder, model: TrainedModel, hidden: str, last: str, step: bool) -> None:
+    """Add the output: logits with the batch first, or rows of numbers in their own units.
+
+    Args:
+        g: the graph.
+        model: the model.
+        hidden: the name of the outputs of all steps, (T, B, D*O).
+        last: that of the last output of each direction, (D, B, O).
+        step: whether the graph is that of one step.
+    """
     network, codec, sizes = model.network, model.codec, model.network.sizes
     axes: list[int | str] = ["batch"] if step or sizes.per_sequence else ["batch", "time"]
     if sizes.per_sequence:
-        by_row = g.add("last.by_row", "Transpose", last[-1], perm=[1, 0, 2])  # (D, B, H) -> (B, D, H)
+        by_row = g.add("last.by_row", "Transpose", last, perm=[1, 0, 2])  # (D, B, O) -> (B, D, O)
         x = g.add("last", "Reshape", by_row, g.ints(0, -1))
     elif step:
         x = g.add("last", "Squeeze", hidden, g.ints(0))
@@ -300,5 +303,5 @@ def _head(g: _GraphBuilder, model: TrainedModel, hidden: str, last: list[str], s
     g.output("forecast", TensorProto.DOUBLE, [*axes, sizes.outputs], rows)
 
 
-def _weight(g: _GraphBuilder, name: str, value: torch.Tensor) -> str:
+def _weight(g: GraphBuilder, name: str, value: torch.Tensor) -> str:
     return g.constant(name, value.detach())

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import nn
-from ohlol.cells import CELLS, CellSpec, name_states
+from ohlol.cells import CELLS, CellSpec, name_states, select_cell
 from ohlol.config import ModelSettings
 from ohlol.models.encoder import Encoder
 from ohlol.models.heads import HEADS, Head
@@ -48,7 +48,7 @@ class SequenceModel(torch.nn.Module):
         self.settings, self.sizes = settings, sizes
         self.directions = 2 if settings.bidirectional else 1
         self.looped = settings.loop
-        spec = CELLS.select(settings.cell)
+        spec = select_cell(settings.cell)
         _check_loop(settings, spec)
         _check_head(settings, sizes)
         self.encoder = Encoder(settings, sizes)

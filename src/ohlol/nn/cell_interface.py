@@ -12,6 +12,8 @@ from torch import Tensor
 
 _EXAMPLE_BATCH = 5
 """More than the states of any usual cell, so that a batch is not unpacked in the place of a tuple."""
+_MAX_META_BYTES = 1 << 30
+"""Of the weights of a cell that are replaced by zeros, where it cannot run on the meta device."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +72,19 @@ def find_interface(
     if like is None:
         like = next((w for w in weights.values() if w.is_floating_point()), torch.empty(0))
     if state_sizes is None:
-        state_sizes = getattr(cell, "state_sizes", None)
-    fits: list[CellInterface] = []
-    errors: list[Exception] = []
+        state_sizes = _declared_sizes(cell)
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         x = torch.randn(_EXAMPLE_BATCH, input_size, dtype=like.dtype, device=like.device)
-        for candidates in _candidates(cell, weights, x, state_sizes):
-            for sizes, has_tuple in candidates:
-                states = tuple(torch.zeros(_EXAMPLE_BATCH, size, dtype=x.dtype, device=x.device) for size in sizes)
-                try:
-                    result = call_with(cell, weights, x, states if has_tuple else states[0])
-                except Exception as error:
-                    errors.append(error)
-                    continue
-                for has_output in (False, True):
-                    output_size = _output_size(result, sizes, has_tuple, has_output)
-                    if output_size and returns_output in (None, has_output):
-                        fits.append(CellInterface(tuple(sizes), has_tuple, has_output, output_size))
-            if fits:
-                break
+        fits, error = _find_fits(cell, weights, x, state_sizes, returns_output)
+        if not fits and x.is_meta and sum(w.nbytes for w in weights.values()) <= _MAX_META_BYTES:
+            with torch.device("cpu"):  # for a cell that reads values in Python, which meta tensors do not have
+                weights = {name: torch.zeros_like(w, device="cpu") for name, w in weights.items()}
+                fits, error = _find_fits(cell, weights, torch.zeros_like(x, device="cpu"), state_sizes, returns_output)
     if len(fits) == 1:
         return fits[0]
     name = type(cell).__name__
     if not fits:
-        hint = f": {type(errors[0]).__name__}: {errors[0]}" if errors else ""
+        hint = f": {type(error).__name__}: {error}" if error is not None else ""
         raise ValueError(
             f"{name} does not return its next state for the states that were tried{hint}. It must have "
             "forward(x, state), which returns the state, or (output, state); state_sizes= names the width "
@@ -101,8 +92,43 @@ def find_interface(
         )
     raise ValueError(
         f"what {name} returns can be read as its state and as (output, state): set returns_output=False or "
-        "returns_output=True, or name the width of each state as state_sizes= or in such an attribute of the cell"
+        "returns_output=True, or name the width of each state as state_sizes=, or in an attribute state_sizes"
     )
+
+
+def _declared_sizes(cell: torch.nn.Module) -> int | tuple[int, ...] | None:
+    """The widths of states that a cell has as an attribute."""
+    sizes = getattr(cell, "state_sizes", None)
+    if isinstance(sizes, (tuple, list)) and all(isinstance(size, int) for size in sizes):
+        return tuple(sizes)
+    return sizes if isinstance(sizes, int) else None
+
+
+def _find_fits(
+    cell: torch.nn.Module,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    state_sizes: int | Sequence[int] | None,
+    returns_output: bool | None,
+) -> tuple[list[CellInterface], Exception | None]:
+    """All ways to read a cell, and the first error of a call."""
+    first_error: Exception | None = None
+    for candidates in _candidates(cell, weights, x, state_sizes):
+        fits: list[CellInterface] = []
+        for sizes, has_tuple in candidates:
+            states = tuple(torch.zeros(_EXAMPLE_BATCH, size, dtype=x.dtype, device=x.device) for size in sizes)
+            try:
+                result = call_with(cell, weights, x, states if has_tuple else states[0])
+            except Exception as error:
+                first_error = first_error or error
+                continue
+            for has_output in (False, True):
+                output_size = _output_size(result, sizes, has_tuple, has_output)
+                if output_size and returns_output in (None, has_output):
+                    fits.append(CellInterface(tuple(sizes), has_tuple, has_output, output_size))
+        if fits:
+            return fits, None
+    return [], first_error
 
 
 def _candidates(

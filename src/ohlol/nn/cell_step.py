@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ohlol.cells.step_graph import build_step_graph
+from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import Ref, UnsupportedStepError, trace_step
 from ohlol.cells.unroll import unroll_packed
 from ohlol.nn.cell_interface import CellInterface, call_with, weights_of
@@ -157,7 +158,19 @@ def _freeze(value: Any, depth: int) -> Any:
 
 
 def read_cell(cell: torch.nn.Module, interface: CellInterface, input_size: int, dtype: torch.dtype) -> CompiledStep:
-    """The step of a cell, compiled.
+    """The step of a cell, compiled; arguments and errors are those of `read_graph`."""
+    graph = read_graph(cell, interface, input_size, dtype)
+    with torch.inference_mode(False):
+        try:
+            step = CompiledStep(graph, dtype)
+            _check(cell, interface, step, input_size, dtype)
+        except ValueError as error:
+            raise UnsupportedStepError(f"the step does not fit into the vector machine: {error}") from error
+        return step
+
+
+def read_graph(cell: torch.nn.Module, interface: CellInterface, input_size: int, dtype: torch.dtype) -> StepGraph:
+    """The step of a cell as a graph.
 
     Args:
         cell: the cell.
@@ -174,13 +187,7 @@ def read_cell(cell: torch.nn.Module, interface: CellInterface, input_size: int, 
 
     with torch.inference_mode(False):
         trace = trace_step(call, weights_of(cell), input_size, interface.state_sizes, dtype)
-        out, states = _unpack_refs(interface, trace.result)
-        try:
-            step = CompiledStep(build_step_graph(trace, out, states), dtype)
-            _check(cell, interface, step, input_size, dtype)
-        except ValueError as error:
-            raise UnsupportedStepError(f"the step does not fit into the vector machine: {error}") from error
-        return step
+        return build_step_graph(trace, *_unpack_refs(interface, trace.result))
 
 
 def _unpack_refs(interface: CellInterface, result: Any) -> tuple[Ref, tuple[Ref, ...]]:

@@ -3,6 +3,9 @@
 Shapes: S packed steps, T time steps, B sequences, I input size, H hidden size, G gates.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -45,15 +48,26 @@ def make_cell(spec: CellSpec, input_size: int, hidden_size: int) -> torch.nn.Mod
     if spec.module is None:
         return StepCell(spec, input_size, hidden_size)
     try:
-        cell = spec.module(input_size, hidden_size)
+        cell = _make_module(spec.module, input_size, hidden_size)
     except Exception as error:
         raise InputError(
             f"`cell` {spec.name} cannot be made of input size {input_size} and hidden size {hidden_size}: "
             f"{describe_user_error(error)}"
         ) from error
-    if not isinstance(cell, torch.nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InputError(f"`cell` {spec.name} makes a {type(cell).__name__}, not a torch.nn.Module")
+    if not isinstance(cell, torch.nn.Module):
+        raise InputError(f"`cell` {spec.name} makes an object of type {type(cell).__name__}, not a torch.nn.Module")
     return cell
+
+
+def _make_module(make: Callable[[int, int], Any], input_size: int, hidden_size: int) -> Any:
+    """The module; one that cannot be made on the meta device is moved there."""
+    if torch.get_default_device().type != "meta":
+        return make(input_size, hidden_size)
+    try:
+        return make(input_size, hidden_size)
+    except Exception:  # such as values that are read in Python, which meta tensors have not
+        with torch.device("cpu"), torch.random.fork_rng(devices=[]):
+            return make(input_size, hidden_size).to("meta")
 
 
 class CellLoop(torch.nn.Module):

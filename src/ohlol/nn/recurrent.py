@@ -12,10 +12,11 @@ from torch import Tensor
 from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.rnn import PackedSequence
 
+from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.unroll import unroll_packed
 from ohlol.nn.cell_interface import CellInterface, call_with, find_interface
-from ohlol.nn.cell_step import CellView, is_current, read_cell, view_cell
+from ohlol.nn.cell_step import CellView, is_current, read_cell, read_graph, view_cell
 from ohlol.nn.regularization import Regularization, RegularizedCell, check_names, check_probability
 from ohlol.nn.tracing import find_tracing
 from ohlol.ops import selected
@@ -168,14 +169,26 @@ class Recurrent(torch.nn.Module):
         """What the first cell takes and returns; it is found in the first call where `input_size` is not known."""
         return self._interfaces[0]
 
+    def read_graph(self, k: int, dtype: torch.dtype = torch.float32) -> StepGraph:
+        """The step of the k-th cell as a graph; raises UnsupportedStepError if the cell must run in a loop."""
+        return read_graph(self.cells[k], self._interfaces[k], self.input_size_of(k), dtype)
+
+    def input_size_of(self, k: int) -> int:
+        """The width of the input of the k-th cell; I must be known."""
+        size = self.input_size if k < self._directions else self._directions * self._interfaces[0].output_size
+        assert size is not None
+        return size
+
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
 
     def extra_repr(self) -> str:
         """The options that are not the default ones."""
-        options = {"num_layers": 1, "bidirectional": False, "dropout": 0.0, "batch_first": False}
-        return ", ".join(f"{k}={getattr(self, k)}" for k, default in options.items() if getattr(self, k) != default)
+        options = {name: getattr(self, name) for name in ("bidirectional", "dropout", "batch_first")}
+        options |= vars(self.regularization)
+        shown = ["num_layers=" + str(self.num_layers)] if self.num_layers > 1 else []
+        return ", ".join(shown + [f"{name}={value}" for name, value in options.items() if value])
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run the cell over sequences.
@@ -322,9 +335,7 @@ class Recurrent(torch.nn.Module):
             return None
         cell = self._regularized.get(k)
         if cell is None or cell.cell is not self.cells[k]:
-            size = self.input_size if k < self._directions else self._directions * interface.output_size
-            assert size is not None
-            cell = self._regularized[k] = RegularizedCell(self.cells[k], interface, options, size)
+            cell = self._regularized[k] = RegularizedCell(self.cells[k], interface, options, self.input_size_of(k))
         cell.training = self.training
         return cell
 

@@ -176,6 +176,7 @@ class Models:
     ):
         self.runs, self.limits, self.on_batch = dict(runs), limits, on_batch
         self._loaded = {name: load_model(run) for name, run in runs.items()}
+        self.cells = {model.config.model.cell for model in self._loaded.values()}
         self.served: dict[str, ServedModel] = {}
         self._loading = asyncio.Lock()
         self._closing: set[asyncio.Task[None]] = set()

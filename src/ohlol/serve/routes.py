@@ -289,10 +289,10 @@ def _fits_saliency(model: TrainedModel, symbols: list[str], service: Service) ->
 
 def count_numbers(model: TrainedModel) -> int:
     """Numbers in a trace for each symbol: six for each gate's unit, a few for each state, and two for each logit."""
-    settings = model.config.model
+    settings, network = model.config.model, model.network
     gates = len(CELLS[settings.cell].gates)
-    units = settings.hidden_size * settings.num_layers * (2 if settings.bidirectional else 1)
-    return units * (6 * gates + 8) + 2 * model.config.sizes.outputs
+    units = 6 * gates * settings.hidden_size + 8 * max((network.output_size, *network.state_sizes))
+    return settings.num_layers * network.directions * units + 2 * model.config.sizes.outputs
 
 
 @router.post("/v1/train", responses=EVENTS, response_class=StreamingResponse, tags=["train"])

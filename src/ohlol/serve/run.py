@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ohlol.cells import import_cell
 from ohlol.serve.access import LOOPBACK_HOSTS, Access, is_loopback
 from ohlol.serve.limits import Limits
 from ohlol.serve.metrics import Metrics
@@ -73,6 +74,7 @@ def make_access(host: str, key: str | None, allow_host: Sequence[str] = (), allo
 def serve(
     runs: Sequence[str],
     *,
+    cells: Sequence[str] = (),
     host: str = "127.0.0.1",
     port: int = 8000,
     key: str | None = None,
@@ -85,6 +87,7 @@ def serve(
 
     Args:
         runs: directories, or NAME=directory.
+        cells: cells of these runs that are to be imported, as package.module:Class.
         host: the address to listen on.
         port: 0 takes a free one.
         key: what requests must bring.
@@ -99,8 +102,14 @@ def serve(
     limits = limits or Limits()
     access = make_access(host, key, allow_host, allow_origin)
     directories = parse_runs(runs)
+    for cell in cells:
+        import_cell(cell)
     metrics = Metrics()
-    service = Service(Models(directories, limits, metrics.observe_batch), access, limits, metrics)
+    models = Models(directories, limits, metrics.observe_batch)
+    for cell in cells:
+        if cell not in models.cells:
+            raise InputError(f"`cell` {cell} is the cell of none of these runs: {', '.join(sorted(models.cells))}")
+    service = Service(models, access, limits, metrics)
     listening = listen(host, port)
     _raise_file_limit(limits.max_connections)
     address = f"[{host}]" if ":" in host else host

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ohlol.cells import CELLS
+from ohlol.cells.imported import is_import_path
 from ohlol.config import TUTORIAL_MODEL
 
 MAX_SEED = (1 << 63) - 1
@@ -148,7 +149,9 @@ class Train(StrictModel):
     pairs: Annotated[list[Pair], Field(min_length=1, max_length=100)] = Field(
         default=[Pair(input="hello", target="ohlol")]
     )
-    cell: Annotated[str, Field(pattern=f"^({'|'.join(CELLS)})$")] = TUTORIAL_MODEL.cell
+    cell: Annotated[str, Field(pattern=f"^({'|'.join(name for name in CELLS if not is_import_path(name))})$")] = (
+        TUTORIAL_MODEL.cell
+    )
     head: Annotated[bool, Field(description="A linear layer on the hidden state, which is the logits without it.")] = (
         False
     )

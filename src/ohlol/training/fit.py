@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 
+from ohlol.cells import import_cell
 from ohlol.checkpoint import resume_state, run_config, run_directory
 from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig
@@ -64,7 +65,7 @@ class ChosenSettings:
         for name, value in chosen.items():
             expected = expected_type(value, known[name])
             if expected is not None:
-                advice = ": a cell, head, task or reader is registered, and chosen by its name" * callable(value)
+                advice = CLASS_ADVICE * callable(value)
                 raise InputError(f"`{name}` is {shorten(repr(value))}; it must be {expected}{advice}")
         return ChosenSettings(*({k: v for k, v in chosen.items() if k in kind} for kind in kinds))
 
@@ -110,7 +111,8 @@ def fit(
         resume: continue the run in `out` from its last saved state, with its settings and files.
         callbacks: called as the run trains.
         device: cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.
-        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name.
+        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name. A cell named as
+            package.module:Class is imported.
 
     Raises:
         InputError: a setting, a file or the run directory is wrong; nothing was overwritten.
@@ -122,6 +124,8 @@ def fit(
     """
     check_data(data)
     chosen = ChosenSettings.parse(settings)
+    if "cell" in chosen.model:
+        import_cell(chosen.model["cell"])
     run = Path(out) if out is not None else None
     with distributed.join_processes(devices.select_device(device)) as processes, ExitStack() as resources:
         if processes.restarted and run is not None:  # by torchrun, with the arguments of the first start
@@ -290,16 +294,16 @@ def _prepare_resumed(
             f"{run} was imported (`ohlol import`) and has no state of an optimizer to resume from; train a new run in "
             "another `out`"
         )
-    resources.enter_context(lock_run(run))
-    config, codec = run_directory.read_description(run)
-    if dev is not None and str(dev) != config.dev_file:
-        raise InputError(f"{run} was started with `dev` {config.dev_file}, not {dev}; `resume` keeps it")
-    for kind, values in ((config.data, chosen.data), (config.model, chosen.model), (config.training, chosen.training)):
+    if dev is not None and str(dev) != stored.dev_file:
+        raise InputError(f"{run} was started with `dev` {stored.dev_file}, not {dev}; `resume` keeps it")
+    for kind, values in ((stored.data, chosen.data), (stored.model, chosen.model), (stored.training, chosen.training)):
         for name, value in values.items():
             if getattr(kind, name) != value:
                 raise InputError(
                     f"{run} was started with `{name}` {getattr(kind, name)}, not {value}; `resume` keeps it"
                 )
+    resources.enter_context(lock_run(run))
+    config, codec = run_directory.read_description(run)
     prepared = _load_again(data, run, config, codec)
     check_memory(config, prepared.train, device)
     if prepared.files and not prepared.mapped:
@@ -343,6 +347,10 @@ def _raise_epochs(training: TrainSettings, task: str, sequences: int, steps: int
 
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
+CLASS_ADVICE = (
+    ": a cell, head, task or reader is registered, and chosen by its name; a cell may also be named as "
+    "package.module:Class, which is imported"
+)
 SLOW_PRECISION = (
     "`precision` {} on the CPU runs torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
 )

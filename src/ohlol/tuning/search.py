@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ohlol.cells import import_cell
 from ohlol.checkpoint import metrics_log, resume_state, run_directory
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.cache import CachedLoader
@@ -110,7 +111,8 @@ def tune(
         keep: the number of best runs that keep their weights.
         device: the device of this process, as for `fit`.
         callback: observes the study and the training of each trial.
-        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, with one value in all trials.
+        settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, with one value in all trials. A cell
+            named as package.module:Class, here or in `search`, is imported.
 
     Raises:
         InputError: an argument is invalid, the study was created for another purpose, or no trial succeeded.
@@ -122,9 +124,13 @@ def tune(
     for name, value, low in (("trials", trials, 1), ("keep", keep, 1), ("timeout", timeout, 0)):
         if value is not None and value < low:
             raise InputError(f"`{name}` is {value}; it must be at least {low}")
+    cells: list[Any] = [settings["cell"]] if isinstance(settings.get("cell"), str) else []
     for text in search:
-        if "=" in text:
-            parse_range(text)  # before any data are read
+        if "=" in text:  # before any data are read
+            searched = parse_range(text)
+            cells += searched.choices if searched.name == "cell" else ()
+    for cell in cells:
+        import_cell(str(cell))
     processes = Processes(device=devices.select_device(device))
     worker = Worker(Path(out), data, dev, settings, keep=keep, processes=processes, callback=callback or TuneCallback())
     return worker.run(trials, search, storage=storage, name=study, timeout=timeout, pruner=pruner)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ohlol.cells import CELLS
+from ohlol.cells import check_cell_name
 from ohlol.config import ModelSettings, TrainSettings, check_bounds
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, shorten
@@ -186,12 +186,13 @@ def parse_range(text: str, known: dict[str, Range] | None = None) -> Range:
             raise InputError(f"`search` {name}: it has no default range; give {name}=LOW:HIGH or {name}=A,B")
         return known[name]
     kind = type(getattr(owner, name))
-    parsed = _parse_numbers(name, kind, rest, text) if ":" in rest else _parse_choices(name, kind, rest, text)
+    has_numbers = ":" in rest and name != "cell"  # in the name of a cell it is part of package.module:Class
+    parsed = _parse_numbers(name, kind, rest, text) if has_numbers else _parse_choices(name, kind, rest, text)
     for value in parsed.choices or (parsed.low, parsed.high):
         try:
             check_bounds(*(replace(d, **{name: value}) if d is owner else d for d in _DEFAULTS))  # pyright: ignore[reportArgumentType]
             if name == "cell":
-                CELLS.select(str(value))
+                check_cell_name(str(value))
         except InputError as error:
             raise _error(text, str(error)) from None
     if name == "unk_probability" and 0 in (parsed.choices or (parsed.low,)):

@@ -175,7 +175,7 @@ function summaryText() {
     const count = frame.losses.filter((loss) => loss !== null).length;
     text += translate("loss_" + trace.reduction, { value: frame.loss.toFixed(4), count }) + end;
   }
-  return text + translate("difference", { value: frame.difference.toExponential(0) });
+  return text + translate(trace.difference_text, { value: frame.difference.toExponential(0) });
 }
 
 function influenceText() {
@@ -621,6 +621,11 @@ function drawMaps() {
       maps.push({ name, meaning: nameSymbol("gate", name), values, isPositive: layer.activations[k] === "sigmoid" });
     });
   }
+  for (const line of linesOverTime()) {
+    for (const name of line.variables) {
+      maps.push({ name, meaning: `${line.file}:${line.line}`, values: lineArray(line, name), isPositive: false });
+    }
+  }
   for (const name of layer.states) {
     const values = layerArray(selection.layer, "after/" + name);
     maps.push({ name: name + "'", meaning: nameSymbol("state", name), values, isPositive: false });
@@ -748,17 +753,82 @@ function neuronRow(index, ...cells) {
 
 function drawComputation() {
   const layer = trace.layers[selection.layer];
-  const gate = Math.min(selection.gate, layer.gates.length - 1);
   const name = trace.layers.length > 1 ? " · " + layerName(selection.layer) : "";
   byId("computation-title").textContent = translate("arithmetic", { step: selection.step }) + name;
   byId("computation").replaceChildren(
-    equation(layer.equation.join("\n")),
-    ...gateButtons(layer, gate),
-    ...gateProducts(layer, gate),
-    gateTable(layer, gate),
-    ...stateTable(layer),
+    ...(layer.equation.length ? [equation(layer.equation.join("\n"))] : []),
+    ...(layer.gates.length ? gateComputation(layer) : lineComputation(layer)),
     ...gradientTable(layer),
   );
+}
+
+function gateComputation(layer) {
+  const gate = Math.min(selection.gate, layer.gates.length - 1);
+  return [...gateButtons(layer, gate), ...gateProducts(layer, gate), gateTable(layer, gate), ...stateTable(layer)];
+}
+
+// --- the source lines of a cell that is a module
+
+// the lines that ran at the selected step, each with the numbers of its group of steps and its place in it
+function linesAt(step) {
+  const { group, groups } = frame.lines[selection.layer];
+  return groups.length ? groups[group[step]].map((line, k) => ({ ...line, key: `lines/${group[step]}/${k}/` })) : [];
+}
+
+// the lines of all steps; none where some steps ran others
+function linesOverTime() {
+  return frame.lines[selection.layer].groups.length === 1 ? linesAt(0) : [];
+}
+
+function lineArray(line, name) {
+  return layerArray(selection.layer, line.key + name);
+}
+
+function lineComputation(layer) {
+  const lines = linesAt(selection.step).filter((line) => line.names.length);
+  if (!lines.length) return [createElement("p", {}, translate("no_lines"))];
+  const isComplete = lines.every((line) => line.names.every((name) => lineArray(line, name)));
+  const leftOut = createElement("p", {}, translate("terms_left_out", { step: selection.step }));
+  return [
+    createElement("div", { class: "equation plain" }, translate("lines_title")),
+    ...(isComplete ? [] : [leftOut]),
+    createElement("div", { id: "lines" }, ...lines.map(lineBlock)),
+    ...stateRows(layer),
+  ];
+}
+
+// a line of source, and below it a row for each tensor that it assigns or returns
+function lineBlock(line, index, lines) {
+  const number = createElement("span", { class: "line-number", title: `${line.file}:${line.line}` }, String(line.line));
+  const text = createElement("code", {}, line.text ?? translate("no_source"));
+  text.style.marginLeft = 2 * line.depth + "ch";
+  const isOtherFile = index === 0 || lines[index - 1].file !== line.file;
+  const file = createElement("span", { class: "note" }, isOtherFile ? line.file : "");
+  const row = frame.lines[selection.layer].row[selection.step];
+  const rows = line.names
+    .filter((name) => lineArray(line, name))
+    .map((name) => valueRow(name, lineArray(line, name).row(row)));
+  return createElement(
+    "div",
+    { class: "source-line", "data-line": line.line },
+    createElement("div", { class: "source" }, number, text, file),
+    createElement("div", { class: "scroll" }, createElement("table", {}, ...rows)),
+  );
+}
+
+// the name of a tensor and its numbers
+function valueRow(name, values, top = Math.max(1, largest(values, 0))) {
+  const cells = Array.from(values, (value) => numberCell(value, { top }));
+  const title = createElement("td", { class: "name" }, name);
+  return createElement("tr", { "data-name": name }, title, ...cells);
+}
+
+// the states after the selected step
+function stateRows(layer) {
+  const rows = layer.states.map((name) =>
+    valueRow(name + "'", layerArray(selection.layer, "after/" + name).row(selection.step)),
+  );
+  return [createElement("div", { class: "source-line scroll" }, createElement("table", { id: "states" }, ...rows))];
 }
 
 function gateButtons(layer, selected) {
@@ -883,9 +953,7 @@ function gradientTable(layer) {
   if (!layerArray(selection.layer, "gradient/h")) return [];
   const rows = layer.states.map((name) => {
     const values = layerArray(selection.layer, "gradient/" + name).row(selection.step);
-    const top = largest(values, 1e-9);
-    const cells = Array.from(values, (value) => numberCell(value, { top }));
-    return createElement("tr", {}, createElement("td", {}, `dL/d${name}'`), ...cells);
+    return valueRow(`dL/d${name}'`, values, largest(values, 1e-9));
   });
   const title = createElement("div", { class: "equation plain" }, translate("gradient"));
   return [title, createElement("div", { class: "scroll" }, createElement("table", { id: "gradient" }, ...rows))];

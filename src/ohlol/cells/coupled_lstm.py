@@ -1,0 +1,52 @@
+"""The LSTM with coupled input and forget gates."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import Linear, Module
+
+from ohlol.cells.base import CellSpec, register
+from ohlol.cells.initial_values import draw_uniform
+
+
+class CoupledLSTMCell(Module):
+    """An LSTM that forgets exactly as much as it takes in: its input gate is 1 - f.
+
+    Source: Greff, Srivastava, Koutnik, Steunebrink and Schmidhuber, "LSTM: a search space odyssey", IEEE Transactions
+    on Neural Networks and Learning Systems 28 (2017), there CIFG.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.ih = Linear(input_size, 3 * hidden_size)
+        self.hh = Linear(hidden_size, 3 * hidden_size, bias=False)
+        draw_uniform(self, hidden_size)
+
+    def forward(
+        self, x: Float[Tensor, "B I"], state: tuple[Float[Tensor, "B H"], Float[Tensor, "B H"]]
+    ) -> tuple[Tensor, Tensor]:
+        """One step: the next h and c, each (B, H)."""
+        h, c = state
+        f, g, o = (self.ih(x) + self.hh(h)).chunk(3, dim=-1)
+        f, o = torch.sigmoid(f), torch.sigmoid(o)  # forget and output gates
+        g = torch.tanh(g)  # candidate for the cell state
+        c = f * c + (1 - f) * g
+        return o * torch.tanh(c), c
+
+
+COUPLED_LSTM = register(
+    CellSpec(
+        name="coupled_lstm",
+        module=CoupledLSTMCell,
+        states=("h", "c"),
+        equation=(
+            "f  = sigmoid(W_if x + b_f + W_hf h)",
+            "g  = tanh(W_ig x + b_g + W_hg h)",
+            "o  = sigmoid(W_io x + b_o + W_ho h)",
+            "c' = f * c + (1 - f) * g",
+            "h' = o * tanh(c')",
+        ),
+        bounded=True,
+    )
+)
