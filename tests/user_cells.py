@@ -48,7 +48,6 @@ class TwoWidths(Module):
         super().__init__()
         self.input_size, self.hidden_size = input_size, hidden_size
         self.small = max(1, hidden_size // 3)
-        self.state_sizes = (hidden_size, self.small)
         self.project = Linear(input_size + self.small, hidden_size)
         self.shrink = Linear(hidden_size, self.small)
         self.out = Linear(hidden_size, hidden_size + 2)
@@ -101,7 +100,6 @@ class OneTensorState(Module):
     def __init__(self, input_size: int, hidden_size: int):
         super().__init__()
         self.input_size, self.size = input_size, hidden_size
-        self.state_sizes = 2 * hidden_size
         self.gates = Linear(input_size + hidden_size, 3 * hidden_size)
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:

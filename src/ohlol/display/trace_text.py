@@ -336,7 +336,8 @@ def _print_new_state(layer: LayerTrace, t: int, page: Page) -> None:
             _print_state(layer, name, t, page)
     if layer.gradients is not None:
         for name, rows in layer.gradients.items():
-            page.print((f"  {f'dL/d{name}{chr(39)}':<{_name_width(layer)}}", "dim"), *page.numbers(rows[t]))
+            width = max(8, _name_width(layer))
+            page.print((f"  {f'dL/d{name}{chr(39)}':<{width}}", "dim"), *page.numbers(rows[t]))
 
 
 def _print_state(layer: LayerTrace, name: str, t: int, page: Page) -> None:

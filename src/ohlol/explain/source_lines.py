@@ -67,7 +67,7 @@ def record_lines(cell: torch.nn.Module, x: Tensor, state: Any) -> tuple[Any, tup
         state: as the cell takes it.
 
     Returns:
-        What the cell returns, and the lines; none for a cell of torch itself, or of compiled code.
+        What the cell returns, and the lines; none for a cell of torch itself, or for compiled code.
 
     >>> cell = torch.nn.GRUCell(3, 2)
     >>> h, lines = record_lines(cell, torch.ones(1, 3), torch.zeros(1, 2))

@@ -256,7 +256,7 @@ def _last_outputs(g: GraphBuilder, model: TrainedModel, hidden: str, lengths: st
         return ""
     if not lengths:
         return hidden  # one step in one direction
-    by_row = g.add("last.by_row", "Transpose", hidden, perm=[1, 0, 2])  # (T, B, D*O) -> (B, T, D*O)
+    by_row = g.add("last.by_sequence", "Transpose", hidden, perm=[1, 0, 2])  # (T, B, D*O) -> (B, T, D*O)
     index = g.add("last.index", "Unsqueeze", g.add("last.step", "Sub", lengths, g.ints(1)), g.ints(1))
     last = g.add("last.forward", "Unsqueeze", g.add("last.output", "GatherND", by_row, index, batch_dims=1), g.ints(0))
     if model.network.directions == 1:
@@ -280,8 +280,8 @@ def _head(g: GraphBuilder, model: TrainedModel, hidden: str, last: str, step: bo
     network, codec, sizes = model.network, model.codec, model.network.sizes
     axes: list[int | str] = ["batch"] if step or sizes.per_sequence else ["batch", "time"]
     if sizes.per_sequence:
-        rows = g.add("last.rows", "Transpose", last, perm=[1, 0, 2])  # (D, B, O) -> (B, D, O)
-        x = g.add("last", "Reshape", rows, g.ints(0, -1))
+        by_row = g.add("last.by_row", "Transpose", last, perm=[1, 0, 2])  # (D, B, O) -> (B, D, O)
+        x = g.add("last", "Reshape", by_row, g.ints(0, -1))
     elif step:
         x = g.add("last", "Squeeze", hidden, g.ints(0))
     else:
