@@ -297,14 +297,14 @@ void run_step_program(const StepProgram& program, const ProgramCall& call) {
     } else if (call.T < 1 || call.B < 1 || call.S != call.T * call.B) {
         throw std::invalid_argument("the rows are not T * B");
     }
-    program.check_rows(call.rows, call.S);
+    const std::vector<Tensor> of_rows = program.split_rows(call.rows, call.S);
     program.check_widths(call.vectors, program.vector_widths, 1, false, "a vector");
     program.check_widths(call.initial, program.state_widths, call.B, true, "an initial state");
     program.check_widths(call.final, program.state_widths, call.B, true, "a final state");
     program.check_widths(call.accumulators, program.accumulator_widths, 1, false, "a sum over rows");
     program.check_products(call.products);
     const std::vector<MatrixView> matrices = program.check_matrices(call.matrices);
-    const auto rows = pointers_of<T>(call.rows), final = pointers_of<T>(call.final);
+    const auto rows = pointers_of<T>(of_rows), final = pointers_of<T>(call.final);
     const auto accumulators = pointers_of<T>(call.accumulators), products = pointers_of<T>(call.products);
     const auto vectors = pointers_of<const T>(call.vectors), initial = pointers_of<const T>(call.initial);
     args.rows_data = rows.data(), args.vector_data = vectors.data(), args.matrix_data = matrices.data();
@@ -313,8 +313,8 @@ void run_step_program(const StepProgram& program, const ProgramCall& call) {
     selected_variant.load()->functions<T>().run_program(args, allocate_scratch);
 }
 
-// The tensors of a call in the order of their kinds; `before`, if there is one, runs first on all rows at once: its rows are
-// the first ones of the program.
+// The tensors of a call in the order of their kinds; `before`, if there is one, runs first on all rows at once: its tensors of
+// rows are the first ones of the program.
 template <class T>
 void run_step_programs(const StepProgram& program, const StepProgram* before, i64 before_threads,
                        const std::array<i64, 3>& shape, i64 threads, i64 batch_sizes, bool reverse,
@@ -328,15 +328,15 @@ void run_step_programs(const StepProgram& program, const StepProgram* before, i6
     };
     const auto size = [](const auto& widths) { return static_cast<i64>(widths.size()); };
     const i64 states = size(program.state_widths);
-    const auto rows = take(program.rows_count), vectors = take(size(program.vector_widths));
+    const auto rows = take(program.rows_tensors), vectors = take(size(program.vector_widths));
     const auto initial = take(states), final = take(states);
     const auto accumulators = take(size(program.accumulator_widths)), products = take(size(program.products));
     if (at != tensors.size()) throw std::invalid_argument("the program does not fit: the number of tensors");
     const auto [T_, B, S] = shape;
     if (before) {
-        if (before->float64 != program.float64 || before->rows_count > program.rows_count)
+        if (before->float64 != program.float64 || before->rows_tensors > program.rows_tensors)
             throw std::invalid_argument("the program does not fit: the program before it");
-        run_step_program<T>(*before, {before_threads, 1, S, S, 0, false, rows.first(before->rows_count), vectors, {}, {}, {},
+        run_step_program<T>(*before, {before_threads, 1, S, S, 0, false, rows.first(before->rows_tensors), vectors, {}, {}, {},
                                       {}, matrices});
     }
     run_step_program<T>(program, {threads, T_, B, S, batch_sizes, reverse, rows, vectors, initial, final, accumulators,
@@ -348,14 +348,15 @@ void bind_step_program(nb::module_& m) {
     nb::class_<StepProgram>(m, "StepProgram")
         .def(
             "__init__",
-            [](StepProgram* self, bool float64, const Numbers& memories, const Numbers& instructions, const Numbers& sections,
-               const Numbers& parts, const Numbers& matrices, const Numbers& products, const std::vector<double>& numbers,
-               const Numbers& states, const Numbers& vectors, const Numbers& accumulators) {
-                new (self) StepProgram(float64, memories, instructions, sections, parts, matrices, products, numbers, states,
-                                       vectors, accumulators);
+            [](StepProgram* self, bool float64, const Numbers& memories, const Numbers& layout, const Numbers& instructions,
+               const Numbers& sections, const Numbers& parts, const Numbers& matrices, const Numbers& products,
+               const std::vector<double>& numbers, const Numbers& states, const Numbers& vectors,
+               const Numbers& accumulators) {
+                new (self) StepProgram(float64, memories, layout, instructions, sections, parts, matrices, products,
+                                       numbers, states, vectors, accumulators);
             },
-            nb::kw_only(), "float64"_a, "memories"_a, "instructions"_a, "sections"_a, "parts"_a, "matrices"_a, "products"_a,
-            "numbers"_a, "states"_a, "vectors"_a, "accumulators"_a)
+            nb::kw_only(), "float64"_a, "memories"_a, "layout"_a, "instructions"_a, "sections"_a, "parts"_a, "matrices"_a,
+            "products"_a, "numbers"_a, "states"_a, "vectors"_a, "accumulators"_a)
         .def(
             "run",
             [](const StepProgram& self, i64 threads, std::array<i64, 3> shape, i64 batch_sizes, bool reverse,

@@ -18,24 +18,31 @@ struct Tensor {
     i64 address, length;
 };
 
+// Rows within a tensor of a call: of the memory with this index, or unused with -1. They follow those before in the tensor.
+struct RowsPart {
+    i64 tensor, index, ld;
+};
+
 class StepProgram {
   public:
     bool float64;
     std::vector<Memory> memories;
     std::vector<Instruction> instructions;
     std::vector<Section> sections;
+    std::vector<RowsPart> layout;
     std::vector<MatrixPart> parts;
     std::vector<PackedMatrix> matrices;
     std::vector<RowProduct> products;
     std::vector<double> numbers;
     std::vector<i64> state_widths, vector_widths, accumulator_widths;
-    i64 local_width = 0, temporary_width = 0, widest = 1, rows_count = 0, matrix_count = 0;
+    i64 local_width = 0, temporary_width = 0, widest = 1, rows_count = 0, rows_tensors = 0, matrix_count = 0;
 
-    // Numbers in groups: memories of (kind, index, width, ld); instructions of (operation, width, matrix) and four places of
+    // Numbers in groups: memories of (kind, index, width, ld); the layout of (tensor, index, ld); instructions of (operation, width, matrix) and four places of
     // (memory, column, is_scalar), memory -1 for none; sections of (first, last); parts of (matrix, first row, last row,
     // first column, last column); matrices of (first part, last part, transposed); products over rows of (operand memory,
     // column, K, gradient memory, column, N).
-    StepProgram(bool is_float64, const std::vector<i64>& memory_numbers, const std::vector<i64>& instruction_numbers,
+    StepProgram(bool is_float64, const std::vector<i64>& memory_numbers, const std::vector<i64>& layout_numbers,
+                const std::vector<i64>& instruction_numbers,
                 const std::vector<i64>& section_numbers, const std::vector<i64>& part_numbers,
                 const std::vector<i64>& matrix_numbers, const std::vector<i64>& product_numbers, std::vector<double> constants, std::vector<i64> states,
                 std::vector<i64> vectors, std::vector<i64> accumulators)
@@ -45,6 +52,7 @@ class StepProgram {
         for (i64 width : vector_widths) require(width > 0 && width < max_width, "a width of a vector");
         for (i64 width : accumulator_widths) require(width > 0 && width < max_width, "a width of an accumulator");
         read_memories(memory_numbers);
+        read_layout(layout_numbers);
         read_matrices(part_numbers, matrix_numbers);
         read_instructions(instruction_numbers);
         read_sections(section_numbers);
@@ -66,14 +74,21 @@ class StepProgram {
         return p;
     }
 
-    // Refuses tensors that are shorter than the program reads or writes.
-    void check_rows(std::span<const Tensor> rows, i64 S) const {
-        require(size(rows) == rows_count, "the number of tensors of rows");
-        for (const Memory& m : memories)
-            if (m.kind == MemoryKind::rows) {
-                const bool is_padded = m.ld == padded(m.width);
-                check_tensor(rows[m.index], is_padded ? S * m.ld : (S - 1) * m.ld + m.width, "a tensor of rows");
-            }
+    // The memories of rows in the tensors of a call; refuses tensors that are shorter than the program reads or writes.
+    std::vector<Tensor> split_rows(std::span<const Tensor> tensors, i64 S) const {
+        require(size(tensors) == rows_tensors, "the number of tensors of rows");
+        std::vector<Tensor> rows(rows_count);
+        i64 offset = 0, last = -1;
+        for (const RowsPart& part : layout) {
+            const Tensor& tensor = tensors[part.tensor];
+            offset = part.tensor == last ? offset : 0;
+            last = part.tensor;
+            check_tensor(tensor, offset + S * part.ld, "a tensor of rows");
+            const i64 bytes = offset * static_cast<i64>(float64 ? sizeof(double) : sizeof(float));
+            if (part.index >= 0) rows[part.index] = {tensor.address + bytes, S * part.ld};
+            offset += S * part.ld;
+        }
+        return rows;
     }
 
     void check_widths(std::span<const Tensor> tensors, const std::vector<i64>& widths, i64 rows, bool optional,
@@ -153,6 +168,24 @@ class StepProgram {
             memories.push_back(m);
         }
         require(rows_count <= max_memories, "the number of tensors of rows");
+    }
+
+    void read_layout(const std::vector<i64>& n) {
+        require(n.size() % 3 == 0 && size(n) / 3 <= max_memories, "the layout of rows");
+        std::vector<i64> lds(rows_count, 0);
+        for (std::size_t i = 0; i < n.size(); i += 3) {
+            const RowsPart part{n[i], n[i + 1], n[i + 2]};
+            require(part.tensor == rows_tensors || (part.tensor == rows_tensors - 1 && i > 0), "a tensor of rows");
+            require(part.index >= -1 && part.index < rows_count && part.ld > 0 && part.ld < max_width, "the layout of rows");
+            rows_tensors = part.tensor + 1;
+            if (part.index >= 0) {
+                require(lds[part.index] == 0, "the layout of rows");
+                lds[part.index] = part.ld;
+            }
+            layout.push_back(part);
+        }
+        for (i64 ld : lds) require(ld > 0, "the layout of rows");
+        for (const Memory& m : memories) require(m.kind != MemoryKind::rows || m.ld == lds[m.index], "the layout of rows");
     }
 
     void require_widths(const Memory& m, const std::vector<i64>& widths) const {

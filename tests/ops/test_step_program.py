@@ -27,6 +27,7 @@ def copying() -> Program:
     copy = backend.step_program().operations.index("copy")
     return Program(
         memories=[(kinds["state_before"], 0, 5, 16), (kinds["state_after"], 0, 5, 16), (kinds["rows"], 0, 5, 5)],
+        layout=[(0, 0, 5)],
         instructions=[
             copy, 5, -1, 1, 0, 0, 0, 0, 0, -1, 0, 0, -1, 0, 0,
             copy, 5, -1, 2, 0, 0, 0, 0, 0, -1, 0, 0, -1, 0, 0,
@@ -81,6 +82,15 @@ def edit(name: str, place: int, value: Any) -> Callable[[Program], None]:
         edit("memories", 2, (0, 0, 5, 4)),
         edit("memories", 2, (0, -1, 5, 5)),
         edit("memories", 2, (0, 1 << 40, 5, 5)),
+        edit("layout", 0, (1, 0, 5)),
+        edit("layout", 0, (-1, 0, 5)),
+        edit("layout", 0, (0, 1, 5)),
+        edit("layout", 0, (0, -1, 5)),
+        edit("layout", 0, (0, 0, 4)),
+        edit("layout", 0, (0, 0, 1 << 40)),
+        lambda program: program.layout.append((0, 0, 5)),
+        lambda program: program.layout.append((2, -1, 5)),
+        lambda program: program.layout.clear(),
         lambda program: program.instructions.pop(),
         lambda program: setattr(program, "matrices", [0, 1, 0]),
         lambda program: setattr(program, "states", (0,)),
@@ -129,10 +139,10 @@ def test_an_lstm_saves_its_gates_and_states() -> None:
     assert programs.gradient is not None
     assert sorted(v.op for v in programs.gradient.saved) == ["sigmoid"] * 3 + ["state"] * 2 + ["tanh"] * 2
     assert [len(m.segments) for m in programs.gradient.matrices] == [4, 4]
-    assert programs.product_lds == (64,)  # both products have the same gradients
+    assert programs.product_size == 64  # both products have the same gradients
     assert len(programs.sums) == 1  # and so have both biases
     frozen = compile_step(graph, F32, Needs((True,), (False, False), (False, False), (True, True)))
-    assert len(frozen.saved) == 6  # not h, which only the gradient of the matrix needs
+    assert frozen.kept_size == 6 * 16  # not h, which only the gradient of the matrix needs
 
 
 def test_rows_begin_at_multiples_of_64_bytes() -> None:

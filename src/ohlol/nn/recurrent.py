@@ -308,12 +308,13 @@ class Recurrent(torch.nn.Module):
         """
         cell, interface = self.cells[k], self._interfaces[k]
         count = len(interface.state_sizes)
-        regularized = self._regularize(k)
+        options = self.regularization
+        regularized = self._regularize(k) if options.zoneout or options.recurrent_dropout else None
         if regularized is not None:
             x, states = regularized.add_masks(x, states or _zeros(x, interface, rows), rows.B)
             cell, interface = regularized, regularized.interface
         step, weights = self._find_step(k, cell, interface, x, states, rows)
-        dropped = self._drop_weights(k, "" if regularized is None else "cell.")
+        dropped = self._drop_weights(k, "" if regularized is None else "cell.") if options.weight_dropout else {}
         if isinstance(step, CompiledStep):
             out, last = run_step(step, {**weights, **dropped}, x, states, rows, as_layer)
             return out, last[:count]
@@ -341,7 +342,7 @@ class Recurrent(torch.nn.Module):
 
     def _drop_weights(self, k: int, prefix: str) -> dict[str, Tensor]:
         """The parameters of the k-th cell of which some numbers are zero in this call."""
-        if not self.training or not self.regularization.weight_dropout:
+        if not self.training:
             return {}
         dropped = self.regularization.drop_weights(dict(self.cells[k].named_parameters()))
         return {prefix + name: weight for name, weight in dropped.items()}

@@ -138,6 +138,7 @@ class StepMachine:
         return KERNEL.StepProgram(
             float64=dtype is torch.float64,
             memories=[number for memory in program.memories for number in memory],
+            layout=[number for part in program.layout for number in part],
             instructions=program.instructions,
             sections=program.sections,
             parts=program.parts,

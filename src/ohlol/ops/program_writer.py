@@ -45,7 +45,10 @@ class Program:
     vectors: tuple[int, ...] = ()
     accumulators: tuple[int, ...] = ()
     rows: list[int] = field(default_factory=list)
-    """The distance of the rows of each tensor of rows."""
+    """The distance of the rows of each memory of rows."""
+    layout: list[tuple[int, int, int]] = field(default_factory=list)
+    """The memories of rows in the order in which they lie in the tensors of a call: the tensor, the memory's index, or
+    -1 for rows that the program does not use, and the distance of rows."""
 
 
 def padded(width: int, dtype: torch.dtype) -> int:
@@ -82,11 +85,21 @@ class ProgramWriter:
             self.program.memories.append(key)
         return known
 
-    def rows(self, width: int, ld: int | None = None) -> int:
-        """A memory of a new tensor of rows."""
+    def rows(self, width: int, ld: int | None = None, *, follows: bool = False) -> int:
+        """A new memory of rows, in a tensor of its own, or in the last one where it follows another memory."""
         index = len(self.program.rows)
         self.program.rows.append(padded(width, self.dtype) if ld is None else ld)
+        self._extend_layout(index, self.program.rows[index], follows)
         return self.memory("rows", index, width, self.program.rows[index])
+
+    def skip_rows(self, width: int, *, follows: bool = False) -> None:
+        """Leave out rows of a tensor that the program does not use."""
+        self._extend_layout(-1, padded(width, self.dtype), follows)
+
+    def _extend_layout(self, index: int, ld: int, follows: bool) -> None:
+        layout = self.program.layout
+        tensor = layout[-1][0] + 1 if layout else 0
+        layout.append((tensor - 1 if follows else tensor, index, ld))
 
     def number(self, value: float) -> Place:
         """A constant."""

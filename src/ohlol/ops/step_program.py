@@ -36,18 +36,16 @@ class StepPrograms:
     graph: StepGraph
     dtype: torch.dtype
     forward: Any
-    """A `StepProgram` of the kernels; its rows are the inputs, the kept values of `before`, the output and the other
-    kept values."""
+    """A `StepProgram` of the kernels; its tensors of rows are the inputs, the kept values and the output."""
     backward: Any
-    """Its rows are the inputs, the output's gradient, the saved values, the gradients of inputs and of products."""
+    """Its tensors of rows are the inputs, the kept values, the output's gradient, the gradients of inputs and those of
+    products."""
     before: Any = None
-    """Computes the first kept values, which do not depend on the state; its rows are the inputs and these values."""
-    before_count: int = 0
-    """How many of the kept values it computes."""
-    kept_lds: tuple[int, ...] = ()
-    """The distance of the rows of each value that is kept for later steps or for the backward pass."""
-    saved: tuple[int, ...] = ()
-    """The kept values that the backward pass reads."""
+    """Computes the first kept values, which do not depend on the state."""
+    before_work: int = 0
+    """Multiplications of it for each row."""
+    kept_size: int = 0
+    """Numbers for each row of all values that are kept for later steps or for the backward pass."""
     gradient: StepGradient | None = None
     input_gradients: tuple[int, ...] = ()
     """The inputs whose gradients the backward pass writes."""
@@ -57,10 +55,10 @@ class StepPrograms:
     """The sum over rows that is the gradient of each vector."""
     sums: tuple[int, ...] = ()
     """The width of each sum."""
-    product_lds: tuple[int, ...] = ()
-    """The distance of the rows of each tensor with the gradients of products."""
-    matrix_gradients: tuple[MatrixGradient, ...] = ()
-    """The products over rows that the backward pass computes, each (width, K)."""
+    product_size: int = 0
+    """Numbers for each row of the gradients of products."""
+    matrix_gradient_shapes: tuple[tuple[int, int], ...] = ()
+    """Of the products over rows that the backward pass computes, each (width, K)."""
     matrix_parts: tuple[tuple[MatrixPart, ...], ...] = ()
     """The rows of each product that are the gradient of a part of a matrix."""
     covers: tuple[bool, ...] = ()
@@ -86,20 +84,19 @@ def compile_step(graph: StepGraph, dtype: torch.dtype, needs: Needs | None, ahea
     kept = (*before, *(value for value in saved if value not in before))
     forward = _write_forward(graph, dtype, kept, before)
     programs = StepPrograms(graph, dtype, step_program().build(forward, dtype), None)
-    programs.kept_lds = tuple(padded(value.width, dtype) for value in kept)
+    programs.kept_size = sum(padded(value.width, dtype) for value in kept)
     if before:
         programs.before = step_program().build(_write_before(graph, dtype, before), dtype)
-        programs.before_count = len(before)
+        programs.before_work = sum(v.width for v in before) * max(leaf.width for leaf in graph.inputs)
     if gradient is None or needs is None:
         return programs
     programs.gradient = gradient
-    programs.saved = tuple(map(kept.index, saved))
     programs.input_gradients = tuple(sorted(gradient.inputs))
     programs.input_gradient_lds = tuple(padded(graph.inputs[k].width, dtype) for k in programs.input_gradients)
     programs.covers = tuple(
         sum(v.width for v in gradient.inputs[k].values()) == graph.inputs[k].width for k in programs.input_gradients
     )
-    programs.backward = step_program().build(_write_backward(programs, gradient, needs), dtype)
+    programs.backward = step_program().build(_write_backward(programs, gradient, kept, needs), dtype)
     return programs
 
 
@@ -137,14 +134,18 @@ def _write_before(graph: StepGraph, dtype: torch.dtype, before: Sequence[Value])
     """The program of these values, for all rows."""
     writer, _ = _start(graph, dtype)
     writer.program.states = ()
-    writer.stores += [Store(value, Place(writer.rows(value.width), 0)) for value in before]
+    writer.stores += [Store(value, Place(writer.rows(value.width, follows=k > 0), 0)) for k, value in enumerate(before)]
     return writer.write()
 
 
 def _write_forward(graph: StepGraph, dtype: torch.dtype, kept: Sequence[Value], before: Sequence[Value]) -> Program:
     writer, _ = _start(graph, dtype)
-    for value in before:
-        writer.places[value] = Place(writer.rows(value.width), 0)
+    for k, value in enumerate(kept):
+        place = Place(writer.rows(value.width, follows=k > 0), 0)
+        if k < len(before):
+            writer.places[value] = place
+        else:
+            writer.stores.append(Store(value, place))
     for value in graph.builder.values:
         if value.op == "state":
             k, column = value.attributes
@@ -154,15 +155,19 @@ def _write_forward(graph: StepGraph, dtype: torch.dtype, kept: Sequence[Value], 
         writer.stores += _stores(graph.out, writer.rows(width, width))
     for k, pieces in enumerate(graph.next_states):
         writer.stores += _stores(pieces, writer.memory("state_after", k, graph.state_widths[k]))
-    for value in kept[len(before) :]:
-        writer.stores.append(Store(value, Place(writer.rows(value.width), 0)))
     return writer.write()
 
 
-def _write_backward(programs: StepPrograms, gradient: StepGradient, needs: Needs) -> Program:
+def _write_backward(programs: StepPrograms, gradient: StepGradient, kept: Sequence[Value], needs: Needs) -> Program:
     """The backward program; the tensors that it writes are noted in `programs`."""
     graph = programs.graph
     writer, _ = _start(graph, programs.dtype)
+    saved = set(gradient.saved)
+    for k, value in enumerate(kept):
+        if value in saved:
+            writer.places[value] = Place(writer.rows(value.width, follows=k > 0), 0)
+        else:
+            writer.skip_rows(value.width, follows=k > 0)
     if graph.out:
         width = sum(piece.width for piece in graph.out)
         grad_out = writer.rows(width, width)
@@ -173,22 +178,21 @@ def _write_backward(programs: StepPrograms, gradient: StepGradient, needs: Needs
         if value.op == "grad_state":
             k, column = value.attributes
             writer.places[value] = Place(writer.memory("state_before", k, graph.state_widths[k]), column)
-    for value in gradient.saved:
-        writer.places[value] = Place(writer.rows(value.width), 0)
     for k in sorted(gradient.inputs):
         memory = writer.rows(graph.inputs[k].width)
         writer.stores += [Store(v, Place(memory, column)) for column, v in gradient.inputs[k].items()]
     by_gradients: dict[tuple[Value, ...], int] = {}
     for product in gradient.matrices:
         if product.gradients not in by_gradients:
-            by_gradients[product.gradients] = _store_product(writer, product)
+            by_gradients[product.gradients] = writer.rows(product.width, follows=bool(by_gradients))
+            writer.stores += _stores(product.gradients, by_gradients[product.gradients])
     for value in graph.builder.values:
         if value.op == "matmul" and value.attributes[-1]:
             writer.joined[value] = by_gradients[value.args]
-    programs.product_lds = tuple(padded(sum(v.width for v in g), programs.dtype) for g in by_gradients)
+    programs.product_size = sum(padded(sum(v.width for v in g), programs.dtype) for g in by_gradients)
     for product in gradient.matrices:
         if any(needs.matrices[segment.matrix] for segment in product.segments):
-            programs.matrix_gradients += (product,)
+            programs.matrix_gradient_shapes += ((product.width, product.operand.width),)
             programs.matrix_parts += (_matrix_parts(graph, product, needs),)
             operand = writer.places[product.operand]
             width = product.operand.width
@@ -244,10 +248,3 @@ def _stores(pieces: Sequence[Value], memory: int) -> list[Store]:
         stores.append(Store(piece, Place(memory, column)))
         column += piece.width
     return stores
-
-
-def _store_product(writer: ProgramWriter, product: MatrixGradient) -> int:
-    """The memory of the gradients of products with one operand, side by side."""
-    memory = writer.rows(product.width)
-    writer.stores += _stores(product.gradients, memory)
-    return memory

@@ -6,7 +6,7 @@ computes the rest, forward and backward. A double backward runs the step's opera
 Shapes: T steps, B sequences, S rows of all steps, I input size, W width, O width of the output.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ohlol.cells.step_gradient import Needs
-from ohlol.cells.step_lowering import StepGraph
+from ohlol.cells.step_lowering import Leaf, StepGraph
 from ohlol.cells.step_trace import run_operations
 from ohlol.cells.step_values import Leaves, evaluate
 from ohlol.cells.unroll import unroll_packed
@@ -52,6 +52,9 @@ class CompiledStep:
         self.graph, self.dtype = graph, dtype
         self.out_width = sum(piece.width for piece in graph.out)
         self.counts = tuple(map(len, (graph.inputs, graph.vectors, graph.matrices, graph.state_widths)))
+        self.input_leaves = [(leaf.value, leaf.width) for leaf in graph.inputs]
+        self.vector_leaves = [(leaf.value, (leaf.width,)) for leaf in graph.vectors]
+        self.matrix_leaves = [leaf.value for leaf in graph.matrices]
         self._programs: dict[tuple[tuple[bool, ...] | None, bool], StepPrograms] = {}
 
     def programs(self, needs: tuple[bool, ...] | None, ahead: bool) -> StepPrograms:
@@ -91,16 +94,15 @@ def run_step(
     """
     graph = step.graph
     trace = graph.trace
-    values: dict[int, Tensor] = {i: weights[name] for i, name in enumerate(trace.weights)}
-    values.update(trace.constants)
+    values: dict[int, Tensor] = {**dict(enumerate(map(weights.__getitem__, trace.weights))), **trace.constants}
     values[trace.x] = x
-    run_operations(graph.weight_operations, values, rows.S)
-    run_operations(graph.input_operations, values, rows.S)
-    tensors: list[Tensor | None] = [
-        *[_shaped(values[leaf.value], (rows.S, leaf.width)) for leaf in graph.inputs],
-        *[_shaped(values[leaf.value], (leaf.width,)) for leaf in graph.vectors],
-        *[values[leaf.value] for leaf in graph.matrices],
-    ]
+    if graph.weight_operations:
+        run_operations(graph.weight_operations, values, rows.S)
+    if graph.input_operations:
+        run_operations(graph.input_operations, values, rows.S)
+    tensors: list[Tensor | None] = [_shaped(values[value], (rows.S, width)) for value, width in step.input_leaves]
+    tensors += [_shaped(values[value], shape) for value, shape in step.vector_leaves]
+    tensors += [values[value] for value in step.matrix_leaves]
     if state is None:
         state = [None if tensors else x.new_zeros(rows.B, width) for width in graph.state_widths]
     tensors += state
@@ -124,39 +126,38 @@ def _as_used(graph: StepGraph, matrices: Sequence[Tensor]) -> list[Tensor]:
     return [m.t() if leaf.transposed else m for leaf, m in zip(graph.matrices, matrices, strict=True)]
 
 
-def _with_memory(matrix: Tensor) -> Tensor:
-    """The same numbers in memory, in any layout."""
-    has_memory = not matrix.is_cpu or matrix.data_ptr() or not matrix.numel()
-    return matrix if has_memory and not matrix.is_neg() else materialize(matrix)
+def _add_tensors(numbers: list[int], copies: list[Tensor], tensors: Iterable[Tensor | None]) -> None:
+    """Append the address and the length of each tensor, of a contiguous copy where it is not contiguous."""
+    for tensor in tensors:
+        if tensor is None:
+            numbers += (0, 0)
+            continue
+        address = tensor.data_ptr() if tensor.is_contiguous() and not tensor.is_neg() else 0
+        if not address:
+            copies.append(tensor := materialize(tensor))
+            address = tensor.data_ptr()
+        numbers += (address, tensor.numel())
 
 
-def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
-    """The address and the length of each tensor."""
-    numbers: list[int] = []
-    for t in tensors:
-        numbers += (0, 0) if t is None else (t.data_ptr(), t.numel())
-    return numbers
+def _add_outputs(numbers: list[int], tensors: Iterable[Tensor]) -> None:
+    """Append the address and the length of each new tensor."""
+    for tensor in tensors:
+        numbers += (tensor.data_ptr(), tensor.numel())
 
 
-def _parts(tensor: Tensor, lds: Sequence[int], S: int) -> list[int]:
-    """The address and the length of adjacent tensors of S rows."""
-    numbers: list[int] = []
-    address, size = tensor.data_ptr(), tensor.element_size()
-    for ld in lds:
-        numbers += (address, S * ld)
-        address += S * ld * size
-    return numbers
-
-
-def _matrix_views(graph: StepGraph, matrices: Sequence[Tensor]) -> list[int]:
+def _read_matrices(graph: StepGraph, copies: list[Tensor], matrices: Sequence[Tensor]) -> list[int]:
     """Address, length, shape and strides of each matrix, as the step reads it."""
     views: list[int] = []
     for leaf, matrix in zip(graph.matrices, matrices, strict=True):
+        address = 0 if matrix.is_neg() else matrix.data_ptr()
+        if not address:
+            copies.append(matrix := materialize(matrix))
+            address = matrix.data_ptr()
         (rows, columns), (row_stride, column_stride) = matrix.shape, matrix.stride()
         length = (rows - 1) * row_stride + (columns - 1) * column_stride + 1
         if leaf.transposed:
             rows, columns, row_stride, column_stride = columns, rows, column_stride, row_stride
-        views += (matrix.data_ptr(), length, rows, columns, row_stride, column_stride)
+        views += (address, length, rows, columns, row_stride, column_stride)
     return views
 
 
@@ -174,35 +175,36 @@ def _forward(
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """The outputs, if the step computes them, with the final states; and what the backward pass reads."""
     graph, programs = step.graph, step.programs(needs, _computes_ahead(rows))
-    T, B, S = rows.T, rows.B, rows.S
+    T, B, S, width = rows.T, rows.B, rows.S, step.out_width
     inputs, vectors, matrices, states = step.split(tensors)
     like = next(t for t in tensors if t is not None)
-    width, lds, ahead = step.out_width, programs.kept_lds, programs.before_count
-    out = [empty(like, T, B, width) if as_layer else empty(like, S, width)] if width else []
-    final = [empty(like, 1, B, w) if as_layer else empty(like, B, w) for w in graph.state_widths]
-    kept = empty(like, S * sum(lds))
-    inputs, vectors = [materialize(t) for t in inputs], [materialize(t) for t in vectors]
-    matrices = [_with_memory(t) for t in matrices]
-    states = [None if t is None else materialize(t) for t in states]
-    kept_addresses, threads = _parts(kept, lds, S), torch.get_num_threads()
-    work = S * sum(lds[:ahead]) * max([leaf.width for leaf in graph.inputs], default=0)
+    results = [empty(like, T, B, width) if as_layer else empty(like, S, width)] if width else []
+    results += [empty(like, 1, B, w) if as_layer else empty(like, B, w) for w in graph.state_widths]
+    kept = empty(like, S * programs.kept_size)
+    numbers: list[int] = []
+    copies: list[Tensor] = []
+    _add_tensors(numbers, copies, inputs)
+    if programs.kept_size:
+        numbers += (kept.data_ptr(), kept.numel())
+    final = results
+    if width:
+        out, *final = results
+        numbers += (out.data_ptr(), out.numel())
+    _add_tensors(numbers, copies, vectors)
+    _add_tensors(numbers, copies, states)
+    _add_outputs(numbers, final)
+    threads = torch.get_num_threads()
     programs.forward.run(
         threads=threads,
         shape=(T, B, S),
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=rows.reverse,
-        tensors=[
-            *_addresses(inputs),
-            *kept_addresses[: 2 * ahead],
-            *_addresses(out),
-            *kept_addresses[2 * ahead :],
-            *_addresses([*vectors, *states, *final]),
-        ],
-        matrices=_matrix_views(graph, matrices),
+        tensors=numbers,
+        matrices=_read_matrices(graph, copies, matrices),
         before=programs.before,
-        before_threads=threads if work > SERIAL_AHEAD else 1,
+        before_threads=threads if S * programs.before_work > SERIAL_AHEAD else 1,
     )
-    return (*out, *final), kept
+    return tuple(results), kept
 
 
 def _backward(
@@ -215,43 +217,42 @@ def _backward(
 ) -> list[Tensor | None]:
     """The gradients of the leaves."""
     graph, programs = step.graph, step.programs(needs, _computes_ahead(rows))
-    B, S = rows.B, rows.S
+    B, S, width = rows.B, rows.S, step.out_width
     inputs, vectors, matrices, _ = step.split(tensors)
-    like = kept
-    out_addresses: list[int] = []
-    if step.out_width:
-        grad_out, *grads = grads
-        grad_out = like.new_zeros(S, step.out_width) if grad_out is None else materialize(grad_out)
-        out_addresses = [grad_out.data_ptr(), grad_out.numel()]
     d_inputs = [
-        empty(like, S, ld) if covered else like.new_zeros(S, ld)
+        empty(kept, S, ld) if covered else kept.new_zeros(S, ld)
         for ld, covered in zip(programs.input_gradient_lds, programs.covers, strict=True)
     ]
-    d_products = empty(like, S * sum(programs.product_lds))
-    sums = [empty(like, width) for width in programs.sums]
-    d_matrices = [empty(like, product.width, product.operand.width) for product in programs.matrix_gradients]
-    needs_state = needs[len(needs) - len(graph.state_widths) :]
+    d_products = empty(kept, S * programs.product_size)
+    sums = [empty(kept, width) for width in programs.sums]
+    d_matrices = [empty(kept, rows, columns) for rows, columns in programs.matrix_gradient_shapes]
     d_states = [
-        empty(like, B, width) if need else None for width, need in zip(graph.state_widths, needs_state, strict=True)
+        empty(kept, B, w) if need else None
+        for w, need in zip(graph.state_widths, needs[len(needs) - len(graph.state_widths) :], strict=True)
     ]
-    inputs, vectors = [materialize(t) for t in inputs], [materialize(t) for t in vectors]
-    matrices = [_with_memory(t) for t in matrices]
-    initial = [None if g is None else materialize(g) for g in grads]
-    kept_addresses = _parts(kept, programs.kept_lds, S)
+    numbers: list[int] = []
+    copies: list[Tensor] = []
+    _add_tensors(numbers, copies, inputs)
+    if programs.kept_size:
+        numbers += (kept.data_ptr(), kept.numel())
+    if width:
+        grad_out, *grads = grads
+        _add_tensors(numbers, copies, (kept.new_zeros(S, width) if grad_out is None else grad_out,))
+    _add_outputs(numbers, d_inputs)
+    if programs.product_size:
+        numbers += (d_products.data_ptr(), d_products.numel())
+    _add_tensors(numbers, copies, vectors)
+    _add_tensors(numbers, copies, grads)
+    _add_tensors(numbers, copies, d_states)
+    _add_outputs(numbers, sums)
+    _add_outputs(numbers, d_matrices)
     programs.backward.run(
         threads=torch.get_num_threads(),
         shape=(rows.T, B, S),
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=not rows.reverse,
-        tensors=[
-            *_addresses(inputs),
-            *out_addresses,
-            *[n for k in programs.saved for n in kept_addresses[2 * k : 2 * k + 2]],
-            *_addresses(d_inputs),
-            *_parts(d_products, programs.product_lds, S),
-            *_addresses([*vectors, *initial, *d_states, *sums, *d_matrices]),
-        ],
-        matrices=_matrix_views(graph, matrices),
+        tensors=numbers,
+        matrices=_read_matrices(graph, copies, matrices),
     )
     results: list[Tensor | None] = [None] * len(tensors)
     for k, d_input in zip(programs.input_gradients, d_inputs, strict=True):
@@ -262,36 +263,40 @@ def _backward(
         results[len(inputs) + k] = sums[i].clone() if i in taken else sums[i]
         taken.add(i)
     first = len(inputs) + len(vectors)
-    results[first : first + len(matrices)] = _matrix_gradients(programs, needs[first:], d_matrices)
+    _set_matrix_gradients(programs, needs, d_matrices, results, first)
     results[first + len(matrices) :] = d_states
     return results
 
 
-def _matrix_gradients(
-    programs: StepPrograms, needs: Sequence[bool], d_matrices: Sequence[Tensor]
-) -> list[Tensor | None]:
-    """The gradients of the weight matrices, of the products over all rows."""
+def _set_matrix_gradients(
+    programs: StepPrograms,
+    needs: Sequence[bool],
+    d_matrices: Sequence[Tensor],
+    results: list[Tensor | None],
+    first: int,
+) -> None:
+    """Set the gradients of the weight matrices, from `first` on, to those of the products over all rows."""
     graph = programs.graph
-    results: list[Tensor | None] = [None] * len(graph.matrices)
     for parts, d_transposed in zip(programs.matrix_parts, d_matrices, strict=True):
         for part in parts:
-            leaf = graph.matrices[part.matrix]
-            is_all = part.first == 0 and part.last == d_transposed.size(0)
+            k, leaf = first + part.matrix, graph.matrices[part.matrix]
+            is_all = part.last - part.first == d_transposed.size(0)
             d_part = d_transposed if is_all else d_transposed[part.first : part.last]
-            total = results[part.matrix]
+            total = results[k]
             if total is None and part.is_whole:
-                results[part.matrix] = d_part if leaf.transposed else d_part.t()
+                results[k] = d_part if leaf.transposed else d_part.t()
                 continue
-            shape = (leaf.width, leaf.rows) if leaf.transposed else (leaf.rows, leaf.width)
-            total = torch.zeros(shape, dtype=programs.dtype) if total is None else total
+            total = results[k] = _zeros(leaf, programs.dtype) if total is None else total
             used = total.t() if leaf.transposed else total
             used[part.rows, part.columns] += d_part.t()
-            results[part.matrix] = total
-    for k, leaf in enumerate(graph.matrices):
+    for k, leaf in enumerate(graph.matrices, first):
         if needs[k] and results[k] is None:
-            shape = (leaf.width, leaf.rows) if leaf.transposed else (leaf.rows, leaf.width)
-            results[k] = torch.zeros(shape, dtype=programs.dtype)
-    return results
+            results[k] = _zeros(leaf, programs.dtype)
+
+
+def _zeros(leaf: Leaf, dtype: torch.dtype) -> Tensor:
+    """Zeros of the shape of a matrix."""
+    return torch.zeros((leaf.width, leaf.rows) if leaf.transposed else (leaf.rows, leaf.width), dtype=dtype)
 
 
 class _StepFunction(torch.autograd.Function):
@@ -314,8 +319,8 @@ class _StepFunction(torch.autograd.Function):
         if not torch.is_grad_enabled() and are_readable(grads, step.dtype) and _are_unchanged(ctx, tensors, kept):
             return (None, None, None, *_backward(step, rows, ctx.needs, tensors, kept, grads))
         for tensor in tensors:
-            if tensor is not None:
-                _with_memory(tensor)  # raises an error where a storage was freed
+            if tensor is not None and tensor.is_cpu and not tensor.data_ptr():
+                materialize(tensor)  # raises an error where the storage was freed
         if ctx.as_layer:
             grads = tuple(None if g is None else g.flatten(0, 1) for g in grads)
         return (None, None, None, *_replay(step, rows, tensors, ctx.needs, grads))
