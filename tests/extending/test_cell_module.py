@@ -224,7 +224,7 @@ def test_every_command_needs_the_cell_by_name(folder: Path, capsys: pytest.Captu
 
 
 def test_the_commands_that_inspect_a_run(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They run, or refuse in one line."""
+    pytest.importorskip("onnxruntime")
     ohlol.fit([("hello", "ohlol")], cell=PEEPHOLE, seed=1, out=folder / "run")
     commands = [["predict", "run", "hello"], ["explain", "run", "hello"], ["prove", "run"], ["export", "run", "m.onnx"]]
     for command in commands:
@@ -233,9 +233,7 @@ def test_the_commands_that_inspect_a_run(folder: Path, capsys: pytest.CaptureFix
             assert run_command(*command) == 2
             assert f"give --cell {PEEPHOLE}" in capsys.readouterr().err
             assert MODULE not in sys.modules
-            status = run_command(*command, "--cell", PEEPHOLE)
-            assert status in ((0,) if command[0] == "predict" else (0, 2))
-            assert capsys.readouterr().err.count("\n") <= 1
+            assert run_command(*command, "--cell", PEEPHOLE) == 0
 
 
 @pytest.mark.parametrize("name", ["os:system", "a.b", "x:", ":y", "json:loads", "../x:y", "x\n:y", "x\x1b:y"])

@@ -290,7 +290,7 @@ def _fits_saliency(model: TrainedModel, symbols: list[str], service: Service) ->
 def count_numbers(model: TrainedModel) -> int:
     """Numbers in a trace for each symbol: six for each gate's unit, a few for each state, and two for each logit."""
     settings, network = model.config.model, model.network
-    gates = len(CELLS[settings.cell].gates)
+    gates = len(CELLS[settings.cell].gates) or 4  # the lines of a module are counted as the gates of an LSTM
     units = 6 * gates * settings.hidden_size + 8 * max((network.output_size, *network.state_sizes))
     return settings.num_layers * network.directions * units + 2 * model.config.sizes.outputs
 
