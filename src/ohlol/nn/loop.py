@@ -4,6 +4,7 @@ Shapes: S packed steps, T time steps, B sequences, I input size, H hidden size, 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -53,12 +54,12 @@ def make_cell(spec: CellSpec, input_size: int, hidden_size: int) -> torch.nn.Mod
             f"`cell` {spec.name} cannot be made of input size {input_size} and hidden size {hidden_size}: "
             f"{describe_user_error(error)}"
         ) from error
-    if not isinstance(cell, torch.nn.Module):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(cell, torch.nn.Module):
         raise InputError(f"`cell` {spec.name} makes an object of type {type(cell).__name__}, not a torch.nn.Module")
     return cell
 
 
-def _make_module(make: Callable[[int, int], torch.nn.Module], input_size: int, hidden_size: int) -> torch.nn.Module:
+def _make_module(make: Callable[[int, int], Any], input_size: int, hidden_size: int) -> Any:
     """The module; one that cannot be made on the meta device is moved there."""
     if torch.get_default_device().type != "meta":
         return make(input_size, hidden_size)

@@ -65,7 +65,7 @@ class ChosenSettings:
         for name, value in chosen.items():
             expected = expected_type(value, known[name])
             if expected is not None:
-                advice = CLASS_ADVICE.get(name, CLASS_ADVICE[""]) * callable(value)
+                advice = CLASS_ADVICE * callable(value)
                 raise InputError(f"`{name}` is {shorten(repr(value))}; it must be {expected}{advice}")
         return ChosenSettings(*({k: v for k, v in chosen.items() if k in kind} for kind in kinds))
 
@@ -294,16 +294,16 @@ def _prepare_resumed(
             f"{run} was imported (`ohlol import`) and has no state of an optimizer to resume from; train a new run in "
             "another `out`"
         )
-    resources.enter_context(lock_run(run))
-    config, codec = run_directory.read_description(run)
-    if dev is not None and str(dev) != config.dev_file:
-        raise InputError(f"{run} was started with `dev` {config.dev_file}, not {dev}; `resume` keeps it")
-    for kind, values in ((config.data, chosen.data), (config.model, chosen.model), (config.training, chosen.training)):
+    if dev is not None and str(dev) != stored.dev_file:
+        raise InputError(f"{run} was started with `dev` {stored.dev_file}, not {dev}; `resume` keeps it")
+    for kind, values in ((stored.data, chosen.data), (stored.model, chosen.model), (stored.training, chosen.training)):
         for name, value in values.items():
             if getattr(kind, name) != value:
                 raise InputError(
                     f"{run} was started with `{name}` {getattr(kind, name)}, not {value}; `resume` keeps it"
                 )
+    resources.enter_context(lock_run(run))
+    config, codec = run_directory.read_description(run)
     prepared = _load_again(data, run, config, codec)
     check_memory(config, prepared.train, device)
     if prepared.files and not prepared.mapped:
@@ -347,10 +347,10 @@ def _raise_epochs(training: TrainSettings, task: str, sequences: int, steps: int
 
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
-CLASS_ADVICE = {
-    "": ": a cell, head, task or reader is registered, and chosen by its name",
-    "cell": ": the name of a registered cell, or of a class to import: package.module:Class",
-}
+CLASS_ADVICE = (
+    ": a cell, head, task or reader is registered, and chosen by its name; a cell may also be named as "
+    "package.module:Class, which is imported"
+)
 SLOW_PRECISION = (
     "`precision` {} on the CPU runs torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
 )
