@@ -10,6 +10,7 @@ import sysconfig
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -205,6 +206,7 @@ def _row(tensor: Tensor) -> NDArray[np.float64]:
 # Statements
 
 
+@lru_cache(maxsize=16)
 def _find_statements(source: str) -> dict[int, ast.stmt]:
     """The innermost statement at each line of a source file."""
     try:
