@@ -20,7 +20,7 @@ OPTIONS: dict[str, Any] = {"hidden_size": 16, "embedding_size": 6, "head": "soft
 @pytest.fixture(scope="module", params=OWN)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
     run = tmp_path_factory.mktemp("runs") / request.param
-    ohlol.fit(PAIRS, cell=request.param, epochs=80, out=run, **OPTIONS)
+    ohlol.fit(PAIRS, cell=request.param, epochs=40, out=run, **OPTIONS)
     return ohlol.load(run)
 
 
