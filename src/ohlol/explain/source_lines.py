@@ -52,7 +52,8 @@ class SourceLine:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, with the name of the file alone: folders are those of the machine."""
         values = {name: numbers.tolist() for name, numbers in self.values.items()}
-        return {"file": Path(self.file).name, "line": self.line, "text": self.text, "depth": self.depth, "values": values}
+        file = Path(self.file).name
+        return {"file": file, "line": self.line, "text": self.text, "depth": self.depth, "values": values}
 
 
 def record_lines(cell: torch.nn.Module, x: Tensor, state: Any) -> tuple[Any, tuple[SourceLine, ...]]:
