@@ -91,6 +91,21 @@ def test_functions_loops_and_modules() -> None:
     assert [line.depth for line in lines[12:]] == [1] * 5
 
 
+class ReturnsInside(torch.nn.Module):
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        with torch.enable_grad():
+            h = x + h
+            return 2 * h
+
+
+def test_a_return_within_a_block() -> None:
+    assert shown(lines_of(ReturnsInside())[1]) == [
+        (0, "with torch.enable_grad():", {}),
+        (0, "h = x + h", {"h": [1.5, -1.5]}),
+        (0, "return 2 * h", {"return": [3.0, -3.0]}),
+    ]
+
+
 class Matrices(torch.nn.Module):
     def __init__(self) -> None:
         super().__init__()

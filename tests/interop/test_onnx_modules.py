@@ -76,12 +76,11 @@ def test_a_scan_is_not_imported(tmp_path: Path) -> None:
     graph = onnx.load_model_from_string(onnx_export.build_graph(untrained("label", cell=MODULE_CELLS["gru"])))
     file = tmp_path / "m.onnx"
     onnx.save(graph, file)
-    with pytest.raises(InputError, match="holds cell user_cells:PlainGRU as a Scan, which cannot be read back"):
-        import_model(file)
-    del graph.metadata_props[:]  # as if another program had exported it
-    onnx.save(graph, file)
-    with pytest.raises(InputError, match="has no RNN, GRU or LSTM operator; it computes another cell in a Scan"):
-        import_model(file)
+    for _ in range(2):
+        with pytest.raises(InputError, match=r"m\.onnx: computes its cell in a Scan, which cannot be read back"):
+            import_model(file)
+        del graph.metadata_props[:]  # as if another program had exported it
+        onnx.save(graph, file)
 
 
 def test_the_command_exports_and_verifies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

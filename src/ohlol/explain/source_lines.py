@@ -9,7 +9,8 @@ import sys
 import sysconfig
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -51,13 +52,8 @@ class SourceLine:
     def to_json(self) -> dict[str, Any]:
         """Return plain data, with the name of the file alone: folders are those of the machine."""
         values = {name: numbers.tolist() for name, numbers in self.values.items()}
-        return {
-            "file": Path(self.file).name,
-            "line": self.line,
-            "text": self.text,
-            "depth": self.depth,
-            "values": values,
-        }
+        file = Path(self.file).name
+        return {"file": file, "line": self.line, "text": self.text, "depth": self.depth, "values": values}
 
 
 def record_lines(cell: torch.nn.Module, x: Tensor, state: Any) -> tuple[Any, tuple[SourceLine, ...]]:
@@ -86,19 +82,7 @@ def record_lines(cell: torch.nn.Module, x: Tensor, state: Any) -> tuple[Any, tup
         result = cell(x, state)
     finally:
         sys.settrace(previous)  # a debugger's, for example
-    return result, tuple(SourceLine(r.file, r.line, r.text, r.depth, r.values) for r in recorder.records)
-
-
-@dataclass
-class _Record:
-    """A statement that has begun."""
-
-    file: str
-    line: int
-    text: str | None
-    depth: int
-    statement: ast.stmt | None
-    values: dict[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
+    return result, tuple(recorder.lines)
 
 
 @dataclass
@@ -108,8 +92,10 @@ class _Running:
     before: dict[str, tuple[Tensor, int]]
     """The tensors in its local variables before the current statement, with their versions."""
     depth: int
-    record: _Record | None = None
+    statement: ast.stmt | None = None
     """The current statement."""
+    line: SourceLine | None = None
+    """Its record."""
 
 
 class _Recorder:
@@ -118,7 +104,7 @@ class _Recorder:
     def __init__(self, cell: torch.nn.Module) -> None:
         packages = {type(module).__module__.partition(".")[0] for module in cell.modules()}
         self.packages = packages - {"torch"}
-        self.records: list[_Record] = []
+        self.lines: list[SourceLine] = []
         self.statements: dict[str, dict[int, ast.stmt]] = {}
         """Of each file."""
         self.running: dict[FrameType, _Running] = {}
@@ -146,9 +132,9 @@ class _Recorder:
             self._begin(running, frame)
         elif event == "return":
             self._end(running, frame)
-            record = running.record
-            if record is not None and (record.statement is None or isinstance(record.statement, ast.Return)):
-                record.values.update({name: _row(t) for name, t in _find_tensors(RETURNED, argument, 0) if _is_row(t)})
+            line, statement = running.line, running.statement
+            if line is not None and (statement is None or isinstance(statement, ast.Return)):
+                line.values.update({name: _row(t) for name, t in _find_tensors(RETURNED, argument, 0) if _is_row(t)})
             del self.running[frame]
         return self._trace
 
@@ -157,30 +143,28 @@ class _Recorder:
         if file not in self.statements:
             self.statements[file] = _find_statements("".join(linecache.getlines(file)))
         statement = self.statements[file].get(frame.f_lineno)
-        current = running.record
-        if current is not None and statement is not None and current.statement is statement:
+        current = running.statement
+        if current is not None and current is statement:
             return  # another line of the same statement
         self._end(running, frame)
-        if isinstance(statement, ast.With) and current is not None and current.line > statement.lineno:
-            running.record = None  # the end of the block
-            return
+        if isinstance(statement, ast.With) and current is not None and current.lineno > statement.lineno:
+            return  # the end of the block
         line, text = frame.f_lineno, None
         if statement is not None:
             line, text = statement.lineno, _source_of(file, statement)
-        running.record = _Record(file, line, text, running.depth, statement)
-        self.records.append(running.record)
+        running.statement, running.line = statement, SourceLine(file, line, text, running.depth, {})
+        self.lines.append(running.line)
 
     def _end(self, running: _Running, frame: FrameType) -> None:
         """Keep what the current statement assigned and changed."""
         after = _tensors_of(frame)
-        record = running.record
-        if record is not None:
-            assigned = _names_assigned(record.statement)
+        if running.line is not None:
+            assigned = _names_assigned(running.statement)
             for name, (tensor, version) in after.items():
                 known, known_version = running.before.get(name, (None, 0))
                 is_same = known is tensor and known_version == version and name.partition("[")[0] not in assigned
                 if not is_same and _is_row(tensor):
-                    record.values[name] = _row(tensor)
+                    running.line.values[name] = _row(tensor)
         running.before = after
 
 
@@ -211,6 +195,7 @@ def _row(tensor: Tensor) -> NDArray[np.float64]:
 # Statements
 
 
+@lru_cache(maxsize=16)
 def _find_statements(source: str) -> dict[int, ast.stmt]:
     """The innermost statement at each line of a source file."""
     try:

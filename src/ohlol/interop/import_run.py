@@ -74,6 +74,8 @@ def import_model(
         from ohlol.interop.onnx_import import OnnxGraph, parse_graph
 
         graph = OnnxGraph(path)
+        if any(node.op_type == "Scan" for node in graph.graph.node):
+            raise graph.error("computes its cell in a Scan, which cannot be read back; RNN, GRU and LSTM operators can")
         if "ohlol" in graph.metadata:
             if task or symbols or labels:
                 raise InputError(f"{path}: was exported by ohlol: leave out `task`, `symbols` and `labels`")

@@ -127,8 +127,6 @@ def parse_graph(graph: OnnxGraph) -> ModelParts:
         reason = "an exporter may have unrolled it, as that of torch does with nn.RNN: import its state_dict instead"
         if any("Quant" in operator or operator.startswith("QLinear") for operator in operators):
             reason = "it is quantized: import the graph that was quantized"
-        if "Scan" in operators:
-            reason = "it computes another cell in a Scan, which cannot be read"
         raise graph.error(f"has no RNN, GRU or LSTM operator; {reason}")
     if len({n.op_type for n in nodes}) > 1:
         operators = " and ".join(sorted({n.op_type for n in nodes}))
@@ -274,8 +272,6 @@ def read_exported_weights(graph: OnnxGraph, expected: dict[str, Tensor], setting
         InputError: a weight is missing, or has not the shape of a recurrent layer.
     """
     weights: dict[str, Tensor] = {}
-    if CELLS[settings.cell].onnx is None:
-        raise graph.error(f"holds cell {settings.cell} as a Scan, which cannot be read back: use the run it came from")
     prefix, spec = "layers.cell." if settings.loop else "layers.", CELLS[settings.cell]
     stacks = [(prefix, f"layers.{{}}{n}", spec, n) for n in range(settings.num_layers)]
     if "encoder.speller.weight_ih_l0" in expected:
