@@ -49,8 +49,11 @@ UNTESTED_MODULES = {
         "models/encoder.py", "models/heads/base.py", "models/heads/identity.py", "models/heads/regression.py",
         "models/heads/softmax.py", "models/inputs.py", "models/reference.py",
     },
-    "cells/test_cells.py and parity/test_streams.py run them": {
-        "nn/benchmark.py", "nn/loop.py",
+    "cells/test_cells.py runs it": {
+        "nn/loop.py",
+    },
+    "nn/test_regularization.py compares layers with loops that draw the same masks": {
+        "nn/regularized_layers.py",
     },
     "parity/ compares every path with torch and with the equations": {
         "ops/backend.py", "ops/gather.py", "ops/recurrence.py", "ops/single.py", "ops/stepping.py",
