@@ -5,14 +5,17 @@
 #include <pthread.h>
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -259,13 +262,15 @@ std::vector<i64> row_offsets(const i64* batch_sizes, i64 T, i64 B, i64 S) {
 std::vector<Tensor> tensors_of(const std::vector<i64>& numbers) {
     if (numbers.size() % 2) throw std::invalid_argument("a tensor is an address and a length");
     std::vector<Tensor> tensors;
+    tensors.reserve(numbers.size() / 2);
     for (std::size_t k = 0; k < numbers.size(); k += 2) tensors.push_back({numbers[k], numbers[k + 1]});
     return tensors;
 }
 
 template <class T>
-std::vector<T*> pointers_of(const std::vector<Tensor>& tensors) {
+std::vector<T*> pointers_of(std::span<const Tensor> tensors) {
     std::vector<T*> pointers;
+    pointers.reserve(tensors.size());
     for (const Tensor& tensor : tensors) pointers.push_back(pointer<T>(static_cast<Address>(tensor.address)));
     return pointers;
 }
@@ -273,8 +278,8 @@ std::vector<T*> pointers_of(const std::vector<Tensor>& tensors) {
 struct ProgramCall {
     i64 threads, T, B, S, batch_sizes;
     bool reverse;
-    std::vector<Tensor> rows, vectors, initial, final, accumulators, products;
-    std::vector<i64> matrices;
+    std::span<const Tensor> rows, vectors, initial, final, accumulators, products;
+    const std::vector<i64>& matrices;
 };
 
 template <class T>
@@ -308,6 +313,36 @@ void run_step_program(const StepProgram& program, const ProgramCall& call) {
     selected_variant.load()->functions<T>().run_program(args, allocate_scratch);
 }
 
+// The tensors of a call in the order of their kinds; `before`, if there is one, runs first on all rows at once: its rows are
+// the first ones of the program.
+template <class T>
+void run_step_programs(const StepProgram& program, const StepProgram* before, i64 before_threads,
+                       const std::array<i64, 3>& shape, i64 threads, i64 batch_sizes, bool reverse,
+                       const std::vector<Tensor>& tensors, const std::vector<i64>& matrices) {
+    std::size_t at = 0;
+    const auto take = [&](i64 count) {
+        if (tensors.size() - at < static_cast<std::size_t>(count))
+            throw std::invalid_argument("the program does not fit: the number of tensors");
+        at += count;
+        return std::span<const Tensor>(tensors).subspan(at - count, count);
+    };
+    const auto size = [](const auto& widths) { return static_cast<i64>(widths.size()); };
+    const i64 states = size(program.state_widths);
+    const auto rows = take(program.rows_count), vectors = take(size(program.vector_widths));
+    const auto initial = take(states), final = take(states);
+    const auto accumulators = take(size(program.accumulator_widths)), products = take(size(program.products));
+    if (at != tensors.size()) throw std::invalid_argument("the program does not fit: the number of tensors");
+    const auto [T_, B, S] = shape;
+    if (before) {
+        if (before->float64 != program.float64 || before->rows_count > program.rows_count)
+            throw std::invalid_argument("the program does not fit: the program before it");
+        run_step_program<T>(*before, {before_threads, 1, S, S, 0, false, rows.first(before->rows_count), vectors, {}, {}, {},
+                                      {}, matrices});
+    }
+    run_step_program<T>(program, {threads, T_, B, S, batch_sizes, reverse, rows, vectors, initial, final, accumulators,
+                                  products, matrices});
+}
+
 void bind_step_program(nb::module_& m) {
     using Numbers = std::vector<i64>;
     nb::class_<StepProgram>(m, "StepProgram")
@@ -323,17 +358,17 @@ void bind_step_program(nb::module_& m) {
             "numbers"_a, "states"_a, "vectors"_a, "accumulators"_a)
         .def(
             "run",
-            [](const StepProgram& self, i64 threads, i64 T, i64 B, i64 S, i64 batch_sizes, bool reverse, const Numbers& rows,
-               const Numbers& vectors, const Numbers& matrices, const Numbers& initial, const Numbers& final,
-               const Numbers& accumulators, const Numbers& products) {
-                const ProgramCall call{threads, T, B, S, batch_sizes, reverse, tensors_of(rows), tensors_of(vectors),
-                                       tensors_of(initial), tensors_of(final), tensors_of(accumulators), tensors_of(products),
-                                       matrices};
+            [](const StepProgram& self, i64 threads, std::array<i64, 3> shape, i64 batch_sizes, bool reverse,
+               const Numbers& tensors, const Numbers& matrices, const StepProgram* before, i64 before_threads) {
+                const std::vector<Tensor> checked = tensors_of(tensors);
                 nb::gil_scoped_release release;
-                self.float64 ? run_step_program<double>(self, call) : run_step_program<float>(self, call);
+                (self.float64 ? run_step_programs<double> : run_step_programs<float>)(
+                    self, before, before_threads, shape, threads, batch_sizes, reverse, checked, matrices);
             },
-            nb::kw_only(), "threads"_a, "T"_a, "B"_a, "S"_a, "batch_sizes"_a, "reverse"_a, "rows"_a, "vectors"_a,
-            "matrices"_a, "initial"_a, "final"_a, "accumulators"_a, "products"_a);
+            nb::kw_only(), "threads"_a, "shape"_a, "batch_sizes"_a, "reverse"_a, "tensors"_a, "matrices"_a,
+            "before"_a = nb::none(), "before_threads"_a = 1,
+            "Run a program. The shape is (T, B, S); the tensors, each an address and a length, are those of rows, vectors, "
+            "initial and final states, accumulators and products over rows.");
     nb::list operations, kinds;
     for (const char* name : operation_names) operations.append(name);
     for (const char* name : memory_kind_names) kinds.append(name);

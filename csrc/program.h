@@ -168,13 +168,15 @@ OHLOL_INLINE Vec<T> apply_ternary(Vec<T> a, Vec<T> b, Vec<T> c) {
 
 // ---- instructions
 
-// An instruction as a thread runs it: the distance of the rows of each operand, and how its last vector is accessed.
+constexpr i64 no_memory = ohlol::max_memories;  // the index of a null pointer, for operands that an instruction has not
+
+// An instruction as a thread runs it: where its operands lie, the distance of their rows, and how the last vector is accessed.
 template <class T>
 struct Resolved {
     using Run = void (*)(const Resolved&, T*, const T*, const T*, const T*, i64 rows);
     Run run;
-    const Instruction* instruction;
     i64 width;
+    i64 memory[4], column[4];  // of result, a, b, c; likewise below
     i64 flat_ld;             // not 0: the rows of all operands lie together, at this distance
     i64 strides[4];          // of result, a, b, c
     bool whole[4];           // the last vector may be accessed as a whole
@@ -521,7 +523,6 @@ void resolve(const Program& p, Resolved<T>* resolved) {
     for (i64 i = 0; i < p.instruction_count; ++i) {
         const Instruction& instruction = p.instructions[i];
         Resolved<T>& r = resolved[i];
-        r.instruction = &instruction;
         r.width = instruction.width;
         const Place* places[4] = {&instruction.result, &instruction.a, &instruction.b, &instruction.c};
         const bool reduces = instruction.op == Op::sum || instruction.op == Op::amax;
@@ -530,6 +531,8 @@ void resolve(const Program& p, Resolved<T>* resolved) {
             r.strides[k] = 0;
             r.whole[k] = true;
             r.scalar[k] = false;
+            r.memory[k] = places[k]->memory < 0 ? no_memory : places[k]->memory;
+            r.column[k] = places[k]->memory < 0 ? 0 : places[k]->column;
             if (places[k]->memory < 0) continue;
             const Memory& memory = p.memories[places[k]->memory];
             const bool shared = is_shared_by_rows(memory.kind);
@@ -552,8 +555,16 @@ struct ProgramThread {
     const ProgramScratch<T>& scratch;
     const Thread& thread;
     const Program& program = args.program;
-    T* pointers[ohlol::max_memories] = {};
-    i64 section_strides[ohlol::max_memories] = {};  // by how much a row of a section moves a pointer
+    T* pointers[ohlol::max_memories + 1] = {};
+    i64 section_strides[ohlol::max_memories + 1] = {};  // by how much a row of a section moves a pointer
+    // A memory whose pointer depends on the step: its first row, of a state for even and for odd steps.
+    struct Moving {
+        T* base[2];
+        i64 memory, ld;
+        bool by_entry;  // a state has a row for each entry of the batch, not for each row of the input
+    };
+    Moving moving[ohlol::max_memories];
+    i64 moving_count = 0;
 
     ProgramThread(const ProgramArgs<T>& a, const ProgramScratch<T>& s, const Thread& t) : args(a), scratch(s), thread(t) {}
 
@@ -615,7 +626,16 @@ struct ProgramThread {
                     pointers[m] =
                         scratch.temporaries + thread.index * scratch.temporary_stride + memory.index * scratch.section_rows;
                     break;
-                default: pointers[m] = nullptr;
+                case MemoryKind::rows: {
+                    T* rows = args.rows_data[memory.index];
+                    moving[moving_count++] = {{rows, rows}, m, memory.ld, false};
+                    break;
+                }
+                default: {
+                    const i64 parity = memory.kind == MemoryKind::state_after;
+                    moving[moving_count++] = {
+                        {state(memory.index, parity), state(memory.index, 1 - parity)}, m, state_ld(memory.index), true};
+                }
             }
         }
     }
@@ -628,38 +648,32 @@ struct ProgramThread {
 
     // Runs the program on rows of one step: entries first .. first + rows - 1, the first of which is row `row` of all.
     void run_block(i64 step, i64 first, i64 row, i64 rows) {
-        for (i64 m = 0; m < program.memory_count; ++m) {
-            const Memory& memory = program.memories[m];
-            if (memory.kind == MemoryKind::rows)
-                pointers[m] = args.rows_data[memory.index] + row * memory.ld;
-            else if (memory.kind == MemoryKind::state_before || memory.kind == MemoryKind::state_after)
-                pointers[m] = state(memory.index, (step + (memory.kind == MemoryKind::state_after)) & 1) +
-                              first * state_ld(memory.index);
+        for (i64 k = 0; k < moving_count; ++k) {
+            const Moving& m = moving[k];
+            pointers[m.memory] = m.base[step & 1] + (m.by_entry ? first : row) * m.ld;
         }
         for (i64 s = 0; s < program.section_count; ++s) {
             const Section& section = program.sections[s];
-            const Instruction& head = program.instructions[section.first];
-            if (head.op == Op::matmul) {
+            if (!scratch.resolved[section.first].run) {
                 const Resolved<T>& r = scratch.resolved[section.first];
-                multiply<T>(r, program.matrices[head.matrix], scratch.packed + scratch.packed_offsets[head.matrix],
-                            at(head.result), at(head.a), at(head.b), at(head.c), rows, step & 1);
+                const i64 matrix = program.instructions[section.first].matrix;
+                multiply<T>(r, program.matrices[matrix], scratch.packed + scratch.packed_offsets[matrix], at(r, 0, 0),
+                            at(r, 1, 0), at(r, 2, 0), at(r, 3, 0), rows, step & 1);
                 continue;
             }
             for (i64 i = 0; i < rows; i += scratch.section_rows) {
                 const i64 count = min(scratch.section_rows, rows - i);
                 for (i64 k = section.first; k < section.last; ++k) {
                     const Resolved<T>& r = scratch.resolved[k];
-                    const Instruction& instruction = *r.instruction;
-                    r.run(r, at(instruction.result, i), at(instruction.a, i), at(instruction.b, i), at(instruction.c, i),
-                          count);
+                    r.run(r, at(r, 0, i), at(r, 1, i), at(r, 2, i), at(r, 3, i), count);
                 }
             }
         }
     }
 
-    T* at(const Place& place, i64 row = 0) const {
-        if (place.memory < 0) return nullptr;
-        return pointers[place.memory] + row * section_strides[place.memory] + place.column;
+    // Operand k of an instruction at a row of a block.
+    OHLOL_INLINE T* at(const Resolved<T>& r, int k, i64 row) const {
+        return pointers[r.memory[k]] + row * section_strides[r.memory[k]] + r.column[k];
     }
 
     void run() {

@@ -4,6 +4,7 @@
 // of the tensors in each call.
 #pragma once
 
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -66,7 +67,7 @@ class StepProgram {
     }
 
     // Refuses tensors that are shorter than the program reads or writes.
-    void check_rows(const std::vector<Tensor>& rows, i64 S) const {
+    void check_rows(std::span<const Tensor> rows, i64 S) const {
         require(size(rows) == rows_count, "the number of tensors of rows");
         for (const Memory& m : memories)
             if (m.kind == MemoryKind::rows) {
@@ -75,14 +76,14 @@ class StepProgram {
             }
     }
 
-    void check_widths(const std::vector<Tensor>& tensors, const std::vector<i64>& widths, i64 rows, bool optional,
+    void check_widths(std::span<const Tensor> tensors, const std::vector<i64>& widths, i64 rows, bool optional,
                       const char* what) const {
         require(tensors.size() == widths.size(), what);
         for (std::size_t k = 0; k < widths.size(); ++k)
             if (!optional || tensors[k].address) check_tensor(tensors[k], rows * widths[k], what);
     }
 
-    void check_products(const std::vector<Tensor>& results) const {
+    void check_products(std::span<const Tensor> results) const {
         require(results.size() == products.size(), "the number of products over rows");
         for (std::size_t k = 0; k < products.size(); ++k)
             check_tensor(results[k], products[k].N * products[k].K, "a product over rows");

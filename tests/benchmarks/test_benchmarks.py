@@ -23,11 +23,11 @@ RUNS: dict[str, list[str]] = {
         r"one step, LSTM 16: ohlol [\d.]+ us, torch.nn.LSTMCell [\d.]+ us, [\d.]+x",
     ],
     "recurrent_speed.py": [
-        r"MGU(Cell)?, 4 x 2 x 8: loop [\d.]+ ms, TorchScript (-|[\d.]+) ms, ohlol [\d.]+ ms, [\d.]+x; traced in \d+ ms",
+        r"MGU(Cell)?, 4x2x8: loop [\d.]+ ms, (TorchScript [\d.]+ ms, )?ohlol [\d.]+ ms, [\d.]+x; recorded in",
         r"4x2x8: geometric mean [\d.]+x of 1, least [\d.]+x",
         *(
-            rf"{plain}, 4 x 2 x 8: plain [\d.]+ ms, built in [\d.]+ ms, [\d.]+ times as long"
-            for plain in ("PlainLSTM", "PlainGRU")
+            rf"4x2x8: {plain} [\d.]+ ms, {layer} [\d.]+ ms, [\d.]+ times as long"
+            for plain, layer in (("PlainLSTM", "LSTM"), ("PlainGRU", "GRU"), ("MinGRU", "GRU"))
         ),
     ],
     "saving_cost.py data.txt": [r"training: ", "states: ", "best weights: ", "metrics: ", "together: "],

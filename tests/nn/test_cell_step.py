@@ -8,27 +8,46 @@ from ohlol import ops
 from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.nn import cell_step
 from ohlol.nn.cell_interface import find_interface
-from ohlol.nn.cell_step import read_cell, view_cell
+from ohlol.nn.cell_step import is_current, read_cell, view_cell
 
 
 def test_a_fingerprint_changes_with_what_a_step_depends_on() -> None:
     cell = PlainLSTM(3, 5)
-    before = view_cell(cell, torch.float32).key
-    assert view_cell(cell, torch.float32).key == before
-    assert hash(before) is not None
+    before = view_cell(cell, torch.float32)
+    assert view_cell(cell, torch.float32).key == before.key
+    assert hash(before.key) is not None
     for change in (
         lambda: cell.eval(),
         lambda: setattr(cell, "scale", 2.0),
         lambda: setattr(cell, "options", {"a": [1, 2]}),
         lambda: setattr(cell, "table", torch.zeros(2)),
         lambda: cell.table.add_(1),
+        lambda: cell.options["a"].append(3),
         lambda: setattr(cell, "hh", torch.nn.Linear(5, 20, bias=False)),
+        lambda: setattr(cell.hh, "extra", 1),
+        lambda: setattr(cell.ih.weight, "data", torch.zeros(20, 4)),
+        lambda: cell.register_buffer("limit", torch.ones(1)),
         lambda: cell.double(),
     ):
+        assert is_current(before)
         change()
-        after = view_cell(cell, torch.float32).key
-        assert after != before
+        assert not is_current(before)
+        after = view_cell(cell, torch.float32)
+        assert after.key != before.key
         before = after
+
+
+def test_a_view_is_not_current_where_weights_or_hooks_are_others() -> None:
+    cell = PlainLSTM(3, 5)
+    for change in (
+        lambda: setattr(cell.ih, "weight", torch.nn.Parameter(torch.zeros(20, 3))),
+        lambda: setattr(cell.hh.weight, "data", cell.hh.weight.data.half()),
+        lambda: cell.ih.weight.untyped_storage().resize_(0),
+        lambda: cell.register_forward_hook(lambda *_: None),
+    ):
+        before = view_cell(cell, torch.float32)
+        change()
+        assert not is_current(before)
 
 
 def test_the_numbers_of_parameters_do_not_matter() -> None:

@@ -35,12 +35,12 @@ def copying() -> Program:
     )  # fmt: skip
 
 
-def run(program: Program, **changes: Any) -> torch.Tensor:
+def run(program: Program, *, rows: Any = None, initial: Any = None, final: Any = None, **changes: Any) -> torch.Tensor:
     out, h_0, h_n = torch.zeros(3, 5), torch.arange(5.0)[None], torch.zeros(1, 5)
+    tensors = [(rows, [out.data_ptr(), 15]), (initial, [h_0.data_ptr(), 5]), (final, [h_n.data_ptr(), 5])]
     arguments = {
-        "threads": 1, "T": 3, "B": 1, "S": 3, "batch_sizes": 0, "reverse": False, "rows": [out.data_ptr(), 15],
-        "vectors": [], "matrices": [], "initial": [h_0.data_ptr(), 5], "final": [h_n.data_ptr(), 5], "accumulators": [],
-        "products": [],
+        "threads": 1, "shape": (3, 1, 3), "batch_sizes": 0, "reverse": False, "matrices": [],
+        "tensors": [n for change, numbers in tensors for n in (numbers if change is None else change)],
     }  # fmt: skip
     backend.step_program().build(program, F32).run(**{**arguments, **changes})
     assert torch.equal(h_n, h_0)
@@ -101,11 +101,11 @@ def test_programs_that_lead_outside_of_memory_are_refused(change: Callable[[Prog
         {"rows": [torch.zeros(14).data_ptr(), 14]},
         {"initial": [torch.zeros(4).data_ptr(), 4]},
         {"final": []},
-        {"T": 4},
-        {"B": 0, "S": 0},
-        {"S": 2},
+        {"shape": (4, 1, 3)},
+        {"shape": (3, 0, 0)},
+        {"shape": (3, 1, 2)},
         {"batch_sizes": ASCENDING.data_ptr()},
-        {"vectors": [1, 1]},
+        {"final": [1, 1, 1, 1]},
         {"rows": [1]},
     ],
 )
@@ -132,7 +132,7 @@ def test_an_lstm_saves_its_gates_and_states() -> None:
     assert programs.product_lds == (64,)  # both products have the same gradients
     assert len(programs.sums) == 1  # and so have both biases
     frozen = compile_step(graph, F32, Needs((True,), (False, False), (False, False), (True, True)))
-    assert len(frozen.saved_lds) == 6  # not h, which only the gradient of the matrix needs
+    assert len(frozen.saved) == 6  # not h, which only the gradient of the matrix needs
 
 
 def test_rows_begin_at_multiples_of_64_bytes() -> None:

@@ -94,7 +94,8 @@ def test_the_kernels_and_torch_compute_the_same_graph() -> None:
     rows = PackedRows(3, 2, 6, None)
     x, states = torch.randn(6, I), [torch.randn(2, 5) for _ in range(2)]
     matrices = [weights[trace.weights[leaf.value]] for leaf in graph.matrices]
-    expected = torch_step_recurrence(graph, rows, [x, *matrices, *states])
-    out, final = run_step(CompiledStep(graph, torch.float32), weights, x, states, rows)
+    step = CompiledStep(graph, torch.float32)
+    expected = torch_step_recurrence(step, rows, [x, *matrices, *states])
+    out, final = run_step(step, weights, x, states, rows)
     for a, b in zip((out, *final), expected, strict=True):
         torch.testing.assert_close(a, b)

@@ -180,6 +180,7 @@ def test_invalid_arguments_of_streams_are_refused() -> None:
 def test_bench_measures_and_checks_parity(monkeypatch: pytest.MonkeyPatch) -> None:
     [row] = benchmark.run(["lstm"], [benchmark.Size(3, 2, 4, 5)], [True], seconds=0.01)
     assert row.ratio == row.torch / row.ours
+    assert row.peak_share is not None
     assert row.peak_share > 0
     assert row.backend.startswith("kernel")
 

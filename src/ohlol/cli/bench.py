@@ -11,11 +11,16 @@ from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 
 DTYPES = ("float32", "float64")
+SHORT = {"loop": "loop", "TorchScript": "script"}
+"""What a cell was compared with, in the table."""
 
 
 @app.command(rich_help_panel=MACHINE)
 def bench(
-    cell: Annotated[list[str] | None, typer.Option(help="rnn, gru or lstm; repeatable; by default all.")] = None,
+    cell: Annotated[
+        list[str] | None,
+        typer.Option(help="rnn, gru, lstm or another cell, or package.module:Class to import; repeatable."),
+    ] = None,
     sizes: Annotated[
         list[str] | None,
         typer.Option(
@@ -30,7 +35,7 @@ def bench(
     seconds: Annotated[float, typer.Option(help="Time to measure each row.", min=0.0)] = 1.0,
     as_json: Json = False,
 ) -> None:
-    """Compare the layers with those of torch.nn: first their results, then their speed."""
+    """Compare layers with those of torch.nn, and cells with a loop: first their results, then their speed."""
     from rich import box
     from rich.table import Table
 
@@ -57,20 +62,33 @@ def bench(
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("backend")
     for row in rows:
-        size = row.size
         table.add_row(
-            f"{size.T},{size.B},{size.inputs},{size.hidden}",
+            _describe(row.size),
             "train" if row.grad else "infer",
-            row.cell,
-            f"{1e3 * row.torch:.3g}",
+            row.cell.rpartition(":")[2],
+            f"{1e3 * row.torch:.3g}"
+            if row.peak_share is not None
+            else f"{SHORT[row.compared_with]} {1e3 * row.torch:.3g}",
             f"{1e3 * row.ours:.3g}",
             f"{row.ratio:.2f}x",
-            f"{100 * row.peak_share:.0f} %",
+            "" if row.peak_share is None else f"{100 * row.peak_share:.0f} %",
             row.backend.split(" ")[0].rstrip(":"),
         )
     console().print(table)
+    for group in benchmark.group_cells(rows):
+        size, mode, least = _describe(group[0].size), "train" if group[0].grad else "infer", min(r.ratio for r in group)
+        mean = benchmark.geometric_mean(group)
+        print(f"{size} {mode}: {len(group)} cells, geometric mean {mean:.2f}x, least {least:.2f}x")
     print("medians; torch and ohlol are measured in turns")
+    if any(row.peak_share is None for row in rows):
+        print(
+            "loop, TorchScript: the same cell in a loop over the steps, as it is or compiled; the faster one is shown"
+        )
     print("vs torch.mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible")
+
+
+def _describe(size: Any) -> str:
+    return f"{size.T},{size.B},{size.inputs},{size.hidden}"
 
 
 def _parse_size(text: str) -> list[int]:

@@ -192,6 +192,7 @@ TEXTS: dict[str, tuple[str, str]] = {
         "每行是一个神经元，每列是一个时间步。点击可选择时间步。",
     ),
     "arithmetic": ("Computation at step {step}", "第 {step} 步的计算"),
+    "source_line": ("line {line}", "第 {line} 行"),
     "lines_title": ("Source lines and what they compute", "源代码行及其计算结果"),
     "terms_left_out": (
         "The terms are left out to limit the size of this page; `ohlol explain --step {step}` shows them.",

@@ -49,9 +49,9 @@ class SourceLine:
         return name.partition("[")[0] == RETURNED
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data."""
+        """Return plain data, with the name of the file alone: folders are those of the machine."""
         values = {name: numbers.tolist() for name, numbers in self.values.items()}
-        return {"file": self.file, "line": self.line, "text": self.text, "depth": self.depth, "values": values}
+        return {"file": Path(self.file).name, "line": self.line, "text": self.text, "depth": self.depth, "values": values}
 
 
 def record_lines(cell: torch.nn.Module, x: Tensor, state: Any) -> tuple[Any, tuple[SourceLine, ...]]:

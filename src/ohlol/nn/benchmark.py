@@ -1,25 +1,36 @@
-"""The layers of `ohlol.nn` and of torch compared on this machine: that their results agree, then how long each takes.
+"""The layers of `ohlol.nn` compared with torch on this machine: that their results agree, then how long each takes.
 
-Times are taken in turns, so that a change in the machine's load affects both, and the median is kept. The share of the
-peak is the layer's arithmetic per second over that of the fastest `torch.mm` of two large matrices in the same run. It
-exceeds 1 where `torch.mm` uses narrower vectors than the layer.
+A layer of torch is compared with the same layer of ohlol, and a cell that torch has no layer of with the same cell in a
+loop over the steps, as it is and compiled by TorchScript, whichever is faster.
+
+Times are taken in turns, so that a change in the machine's load affects all, and the median of the turns is kept. The
+share of the peak is the layer's arithmetic per second over that of the fastest `torch.mm` of two large matrices in the
+same run. It exceeds 1 where `torch.mm` uses narrower vectors than the layer.
 """
 
+import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ohlol import nn
-from ohlol.cells import CELLS, torch_cells
+from ohlol.cells import CellSpec, import_cell, torch_cells
 from ohlol.utils.errors import InputError
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 2e-14}
-"""Largest difference between the two, as a share of the largest number (at least 1)."""
+"""Largest difference from a layer of torch, as a share of the largest number (at least 1)."""
+CELL_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
+"""Largest difference from a cell in a loop, over `CHECKED_STEPS`: some cells magnify roundings from step to step."""
+CHECKED_STEPS = 5
+TURN = 0.02
+"""Seconds of a turn at least; a turn is calls of one implementation."""
+MIN_TURNS = 5
 
 
 @dataclass(frozen=True)
@@ -44,16 +55,24 @@ SIZES = (
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; times in seconds, medians of `rounds` turns."""
+    """One line of the table; times in seconds, medians of the turns."""
 
     cell: str
     size: Size
     grad: bool
     torch: float
+    """Of the fastest implementation by torch."""
     ours: float
-    rounds: int
-    peak_share: float
+    turns: int
+    peak_share: float | None
+    """None for a cell whose arithmetic is not known."""
     backend: str
+    compared_with: str
+    """The fastest implementation by torch: "torch.nn", "loop" or "TorchScript"."""
+    times: dict[str, float] = field(default_factory=dict[str, float])
+    """The time of each implementation by torch."""
+    recording: float = 0.0
+    """Seconds that reading a cell took, once."""
 
     @property
     def ratio(self) -> float:
@@ -65,27 +84,48 @@ class ParityError(Exception):
     """Ours and torch's results differ, so their times are not to be compared."""
 
 
-def _results(layer: torch.nn.RNNBase, x: Tensor, weight: Tensor, grad: bool) -> list[Tensor]:
-    with torch.set_grad_enabled(grad):
-        out, final = layer(x)
-    states = list(final) if isinstance(final, tuple) else [final]
-    grads = torch.autograd.grad(out, list(layer.parameters()), weight) if grad else ()
-    return [out, *states, *grads]
+Run = Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]
+"""An implementation: x (T, B, I) to the output (T, B, O) and the final states."""
 
 
-def check(theirs: torch.nn.RNNBase, ours: torch.nn.RNNBase, x: Tensor, weight: Tensor, grad: bool) -> None:
-    """Compare outputs, final states and, with `grad`, every weight's gradient.
+@dataclass(frozen=True)
+class _Contest:
+    """The implementations of one layer, with the same parameters."""
+
+    name: str
+    parameters: list[Tensor]
+    torch: dict[str, Run]
+    ours: Run
+    our_parameters: list[Tensor]
+    tolerance: float
+    checked_steps: int | None
+    """The steps over which results are compared; None for all."""
+    backend: Callable[[Tensor], str]
+    recording: float = 0.0
+
+
+def check(contest: _Contest, x: Tensor, grad: bool) -> None:
+    """Compare outputs, final states and, with `grad`, the gradient of every parameter.
 
     Raises:
-        ParityError: one of them is off by more than `TOLERANCE`.
+        ParityError: one of them is off by more than the tolerance.
     """
-    pairs = zip(_results(theirs, x, weight, grad), _results(ours, x, weight, grad), strict=True)
-    for place, (a, b) in enumerate(pairs):
+    x = x[: contest.checked_steps]
+    expected = _results(next(iter(contest.torch.values())), contest.parameters, x, grad)
+    for place, (a, b) in enumerate(zip(expected, _results(contest.ours, contest.our_parameters, x, grad), strict=True)):
         off, size = (a - b).abs().max().item(), max(1.0, a.abs().max().item())
-        if not off <= TOLERANCE[x.dtype] * size:
-            raise ParityError(
-                f"{type(ours).__name__} {tuple(x.shape)}: result {place} is off by {off:.3g} of {size:.3g}"
-            )
+        if not off <= contest.tolerance * size:
+            raise ParityError(f"{contest.name} {tuple(x.shape)}: result {place} is off by {off:.3g} of {size:.3g}")
+
+
+def _results(run: Run, parameters: list[Tensor], x: Tensor, grad: bool) -> list[Tensor]:
+    with torch.set_grad_enabled(grad):
+        out, states = run(x)
+    weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(0), dtype=out.dtype)
+    grads: list[Tensor] = []
+    if grad and out.requires_grad:
+        grads += torch.autograd.grad(out, parameters, weight, allow_unused=True, materialize_grads=True)
+    return [out, *states, *grads]
 
 
 def gemm_peak(dtype: torch.dtype = torch.float32, seconds: float = 0.3) -> float:
@@ -100,32 +140,37 @@ def gemm_peak(dtype: torch.dtype = torch.float32, seconds: float = 0.3) -> float
     return 2 * n**3 / best
 
 
-def _runner(layer: torch.nn.RNNBase, x: Tensor, weight: Tensor, grad: bool) -> Callable[[], None]:
-    parameters = list(layer.parameters())
+def _call(run: Run, parameters: list[Tensor], x: Tensor, grad: bool) -> Callable[[], None]:
+    """A call to measure."""
+    weight = torch.randn(run(x)[0].shape, dtype=x.dtype)
 
     def infer() -> None:
         with torch.no_grad():
-            layer(x)
+            run(x)
 
     def train() -> None:
         for p in parameters:
             p.grad = None
-        layer(x)[0].backward(weight)
+        run(x)[0].backward(weight)
 
     return train if grad else infer
 
 
-def _in_turns(a: Callable[[], None], b: Callable[[], None], seconds: float) -> tuple[float, float, int]:
-    times: tuple[list[float], list[float]] = ([], [])
-    for run in (a, b, a, b):  # warm
-        run()
+def time_in_turns(calls: Sequence[Callable[[], None]], seconds: float) -> tuple[list[float], int]:
+    """The median seconds of each call, and the number of turns; a turn that is not counted comes first."""
+    times: list[list[float]] = [[] for _ in calls]
     end = time.perf_counter() + seconds
-    while len(times[0]) < 5 or (time.perf_counter() < end and len(times[0]) < 5000):
-        for run, kept in zip((a, b), times, strict=True):
-            start = time.perf_counter()
-            run()
-            kept.append(time.perf_counter() - start)
-    return statistics.median(times[0]), statistics.median(times[1]), len(times[0])
+    turns = -1
+    while turns < MIN_TURNS or time.perf_counter() < end:
+        for call, measured in zip(calls, times, strict=True):
+            start, count = time.perf_counter(), 0
+            while count == 0 or time.perf_counter() < start + TURN:
+                call()
+                count += 1
+            if turns >= 0:
+                measured.append((time.perf_counter() - start) / count)
+        turns += 1
+    return [statistics.median(measured) for measured in times], turns
 
 
 def run(
@@ -138,43 +183,152 @@ def run(
     """Measure every cell at every size, without gradients and with forward and backward.
 
     Args:
-        cells: names of cells that torch has a layer of; without any, one for each class of layer.
+        cells: names of cells, or `package.module:Class` to import one; if empty, one for each class of layer of torch.
         sizes: what to run.
         grad: False for inference, True for training; one row each.
         dtype: float32 or float64.
-        seconds: how long to take turns for each row.
+        seconds: how long to take turns for each row, at least `MIN_TURNS` turns.
 
     Raises:
-        InputError: no such cell, or torch has no layer of it.
+        InputError: no such cell, or it cannot be made of these sizes.
         ParityError: the results differ; nothing is measured then.
 
     >>> [row] = run(["gru"], [Size(3, 2, 4, 4)], [False], seconds=0.01)
     >>> row.cell, row.ratio > 0
     ('gru', True)
     """
-    specs = [CELLS.select(cell) for cell in cells] or torch_cells()
-    for spec in specs:
-        if spec.torch_layer is None:
-            raise InputError(f"torch has no layer of the cell {spec.name}")
+    specs = [import_cell(cell) for cell in cells] or torch_cells()
     rows: list[Row] = []
     peak = gemm_peak(dtype)
     for size in sizes:
         for spec in specs:
-            assert spec.torch_layer is not None
-            options: dict[str, Any] = {"dtype": dtype, **spec.torch_options}
-            theirs = spec.torch_layer(size.inputs, size.hidden, **options)  # pyright: ignore[reportArgumentType]
-            ours = nn.LAYER_CLASSES[spec.torch_layer](size.inputs, size.hidden, **options)  # pyright: ignore[reportArgumentType]
-            ours.load_state_dict(theirs.state_dict())
+            contest = _of_layer(spec, size, dtype) if spec.torch_layer is not None else _of_cell(spec, size, dtype)
             x = torch.randn(size.T, size.B, size.inputs, dtype=dtype)
-            weight = torch.randn(size.T, size.B, size.hidden, dtype=dtype)
-            for train in grad:
-                check(theirs, ours, x, weight, train)
-                old, new, rounds = _in_turns(
-                    _runner(theirs, x, weight, train), _runner(ours, x, weight, train), seconds
-                )
-                # products: projection and recurrence, and again for dh, dW_hh and dW_ih (the input needs no gradient)
-                pair = 2 * size.T * size.B * len(spec.gates) * size.hidden
-                work = pair * (size.inputs + size.hidden) + (pair * (size.inputs + 2 * size.hidden) if train else 0)
-                share = work / new / peak
-                rows.append(Row(spec.name, size, train, old, new, rounds, share, nn.explain_backend(ours, x)))
+            rows += [_measure(contest, spec, size, x, train, peak, seconds) for train in grad]
     return rows
+
+
+def _measure(contest: _Contest, spec: CellSpec, size: Size, x: Tensor, grad: bool, peak: float, seconds: float) -> Row:
+    check(contest, x, grad)
+    names = list(contest.torch)
+    calls = [_call(contest.ours, contest.our_parameters, x, grad)]
+    calls += [_call(run, contest.parameters, x, grad) for run in contest.torch.values()]
+    (ours, *theirs), turns = time_in_turns(calls, seconds)
+    times = dict(zip(names, theirs, strict=True))
+    fastest = min(names, key=times.__getitem__)
+    share = None
+    if spec.torch_layer is not None:
+        # products: projection and recurrence, and again for dh, dW_hh and dW_ih (the input needs no gradient)
+        pair = 2 * size.T * size.B * len(spec.gates) * size.hidden
+        work = pair * (size.inputs + size.hidden) + (pair * (size.inputs + 2 * size.hidden) if grad else 0)
+        share = work / ours / peak
+    return Row(
+        cell=spec.name,
+        size=size,
+        grad=grad,
+        torch=times[fastest],
+        ours=ours,
+        turns=turns,
+        peak_share=share,
+        backend=contest.backend(x),
+        compared_with=fastest,
+        times=times,
+        recording=contest.recording,
+    )
+
+
+def _of_layer(spec: CellSpec, size: Size, dtype: torch.dtype) -> _Contest:
+    """A layer of torch and the same layer of ohlol."""
+    assert spec.torch_layer is not None
+    options: dict[str, Any] = {"dtype": dtype, **spec.torch_options}
+    theirs = spec.torch_layer(size.inputs, size.hidden, **options)  # pyright: ignore[reportArgumentType]
+    ours = nn.LAYER_CLASSES[spec.torch_layer](size.inputs, size.hidden, **options)  # pyright: ignore[reportArgumentType]
+    ours.load_state_dict(theirs.state_dict())
+    return _Contest(
+        name=type(ours).__name__,
+        parameters=list(theirs.parameters()),
+        torch={"torch.nn": _as_run(theirs)},
+        ours=_as_run(ours),
+        our_parameters=list(ours.parameters()),
+        tolerance=TOLERANCE[dtype],
+        checked_steps=None,
+        backend=lambda x: nn.explain_backend(ours, x),
+    )
+
+
+def _as_run(layer: torch.nn.Module) -> Run:
+    def run(x: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        out, final = layer(x)
+        return out, final if isinstance(final, tuple) else (final,)
+
+    return run
+
+
+def _of_cell(spec: CellSpec, size: Size, dtype: torch.dtype) -> _Contest:
+    """A cell in loops over the steps, and in `Recurrent`."""
+    cell = nn.make_cell(spec, size.inputs, size.hidden).to(dtype)
+    try:
+        layer = nn.Recurrent(cell, input_size=size.inputs)
+    except ValueError as error:
+        raise InputError(f"`cell` {spec.name}: {error}") from None
+    parameters: list[Tensor] = [p for p in cell.parameters() if p.requires_grad]
+    x = torch.randn(CHECKED_STEPS, size.B, size.inputs, dtype=dtype)
+    started = time.perf_counter()
+    layer.explain_backend(x)
+    recording = time.perf_counter() - started
+    loops = {"loop": _loop(cell, layer)}
+    if (compiled := _compile(cell, layer, parameters, x)) is not None:
+        loops["TorchScript"] = compiled
+    return _Contest(
+        name=spec.name,
+        parameters=parameters,
+        torch=loops,
+        ours=_as_run(layer),
+        our_parameters=parameters,
+        tolerance=CELL_TOLERANCE[dtype],
+        checked_steps=CHECKED_STEPS,
+        backend=layer.explain_backend,
+        recording=recording,
+    )
+
+
+def _loop(cell: Callable[..., Any], layer: nn.Recurrent) -> Run:
+    """A cell in a Python loop over the steps."""
+    interface = layer.interface
+
+    def run(x: Tensor) -> tuple[Tensor, Sequence[Tensor]]:
+        states = tuple(x.new_zeros(x.size(1), size) for size in interface.state_sizes)
+        outputs: list[Tensor] = []
+        for x_t in x:
+            out, states = interface.unpack(cell(x_t, interface.pack(states)))
+            outputs.append(out)
+        return torch.stack(outputs), [s.unsqueeze(0) for s in states]
+
+    return run
+
+
+def _compile(cell: torch.nn.Module, layer: nn.Recurrent, parameters: list[Tensor], x: Tensor) -> Run | None:
+    """The loop with the cell compiled by TorchScript; None where TorchScript refuses the cell or a call of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls TorchScript deprecated
+        try:
+            run = _loop(torch.jit.script(cell), layer)
+            for _ in range(3):  # it compiles in the first calls
+                _results(run, parameters, x, True)
+        except Exception:
+            return None
+    return run
+
+
+def group_cells(rows: Sequence[Row]) -> list[list[Row]]:
+    """The rows of cells that were compared with loops, by size and mode; groups of several."""
+    groups: dict[tuple[Size, bool], list[Row]] = {}
+    for row in rows:
+        if row.peak_share is None:
+            groups.setdefault((row.size, row.grad), []).append(row)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def geometric_mean(rows: Sequence[Row]) -> float:
+    """The geometric mean of how many times faster ours is."""
+    return math.exp(sum(math.log(row.ratio) for row in rows) / len(rows))

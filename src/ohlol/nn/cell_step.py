@@ -23,6 +23,7 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 """Of the check, which is to find other equations and not roundings."""
 _STANDARD_ATTRIBUTES = frozenset(vars(torch.nn.Module())) - {"training"}
 _HOOKS = frozenset(n for n in vars(torch.nn.Module()) if n.endswith("_hooks") and "state_dict" not in n)
+_MEMBERS = ("_parameters", "_buffers", "_modules")
 _MAX_DEPTH = 4
 _SIMPLE = frozenset({type(None), bool, int, float, str, bytes, torch.dtype})
 
@@ -36,10 +37,67 @@ class CellView(NamedTuple):
     """What a recording of the cell depends on besides its arguments: modes, attributes, shapes of parameters."""
     obstacle: str
     """Why the cell must be called at each step, or an empty string."""
+    snapshot: "_Snapshot"
+    """What tells whether the cell is still the same."""
+
+
+class _Snapshot(NamedTuple):
+    """The objects that a cell consists of."""
+
+    attributes: tuple[dict[str, Any], ...]
+    """Of each module."""
+    sizes: tuple[tuple[dict[str, Any], int], ...]
+    values: tuple[tuple[dict[str, Any], str, Any], ...]
+    """Attributes, parameters, buffers and children: a dictionary, a name and a value."""
+    tensors: tuple[tuple[Tensor, torch.Size, torch.dtype], ...]
+    """The parameters and buffers, which `Tensor.data` changes in place."""
+    containers: tuple[tuple[Any, Any], ...]
+    """Attributes that may change in place, and what `_freeze` makes of them."""
+
+
+def is_current(view: CellView) -> bool:
+    """Whether a view is what `view_cell` would return now; it takes a fraction of the time."""
+    attributes, sizes, values, tensors, containers = view.snapshot
+    for mapping, size in sizes:
+        if len(mapping) != size:
+            return False
+    for mapping, name, value in values:
+        if mapping.get(name) is not value:
+            return False
+    for tensor, shape, dtype in tensors:
+        if tensor.shape != shape or tensor.dtype is not dtype or not tensor.is_cpu or not tensor.data_ptr():
+            return False
+    for value, frozen in containers:
+        if _freeze(value, 0) != frozen:
+            return False
+    return not any([any(map(mapping.get, _HOOKS)) for mapping in attributes])  # noqa: C419  faster than a generator
+
+
+def _take_snapshot(cell: torch.nn.Module) -> _Snapshot:
+    attributes: list[dict[str, Any]] = []
+    sizes: list[tuple[dict[str, Any], int]] = []
+    values: list[tuple[dict[str, Any], str, Any]] = []
+    tensors: list[tuple[Tensor, torch.Size, torch.dtype]] = []
+    containers: list[tuple[Any, Any]] = []
+    for module in cell.modules():
+        of_module = vars(module)
+        attributes.append(of_module)
+        for name, value in of_module.items():
+            if name in _MEMBERS:
+                values += [(value, n, v) for n, v in value.items()]
+                sizes.append((value, len(value)))
+                tensors += [(v, v.shape, v.dtype) for v in value.values() if isinstance(v, Tensor)]
+            elif name in _STANDARD_ATTRIBUTES:
+                continue
+            elif isinstance(value, (Tensor, tuple, list, dict)):
+                containers.append((value, _freeze(value, 0)))
+            values.append((of_module, name, value))
+        sizes.append((of_module, len(of_module)))
+    return _Snapshot(tuple(attributes), tuple(sizes), tuple(values), tuple(tensors), tuple(containers))
 
 
 def view_cell(cell: torch.nn.Module, dtype: torch.dtype) -> CellView:
-    """Look at all modules of a cell, once for each call.
+    """Look at all modules of a cell.
 
     Args:
         cell: the cell.
@@ -48,7 +106,7 @@ def view_cell(cell: torch.nn.Module, dtype: torch.dtype) -> CellView:
     weights: dict[str, Tensor] = {}
     key: list[Any] = []
     obstacle = _view_module(cell, "", dtype, weights, key)
-    return CellView(weights, tuple(key), obstacle)
+    return CellView(weights, tuple(key), obstacle, _take_snapshot(cell))
 
 
 def _view_module(
@@ -58,12 +116,11 @@ def _view_module(
     obstacle = ""
     attributes = vars(module)
     key.append(type(module))
-    for name, value in attributes.items():
-        if name in _HOOKS:
-            if value:
-                obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
-        elif name not in _STANDARD_ATTRIBUTES:
-            key += (name, _freeze(value, 0))
+    if any(map(attributes.get, _HOOKS)):
+        obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
+    for name in attributes:
+        if name not in _STANDARD_ATTRIBUTES:
+            key += (name, _freeze(attributes[name], 0))
     for tensors in (attributes["_parameters"], attributes["_buffers"]):
         for name, tensor in tensors.items():
             if tensor is None:

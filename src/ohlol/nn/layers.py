@@ -7,22 +7,18 @@ where they apply and torch's own path everywhere else; `explain_backend` says wh
 
 # pyright: reportPrivateUsage=false
 # Torch's layers and modes have no public interface for some of their state; it is read where torch itself reads it.
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import (
-    _get_tracing_state,
-    _is_any_autocast_enabled,
-    _len_torch_dispatch_stack,
-    _len_torch_function_stack,
-)
-from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
+from ohlol.nn.regularization import Regularization, check_probability
+from ohlol.nn.regularized_layers import drop_recurrent_weights, run_regularized
 from ohlol.nn.shape_errors import add_shape_advice
+from ohlol.nn.tracing import find_tracing
 from ohlol.ops import LayerSpec, embedding_table, one_hot_table, selected
 from ohlol.ops.backend import ABSENT
 from ohlol.ops.recurrence import run_checked
@@ -35,9 +31,6 @@ _CELL_NAMES = {spec.torch_mode: name for name, spec in CELLS.items() if spec.tor
 _PAIR_MODES = frozenset(spec.torch_mode for spec in CELLS.values() if len(spec.states) > 1)
 """The modes of layers whose state is a pair (h, c)."""
 
-# Bound once: looking these up in torch at each call takes as long as calling them.
-_is_compiling = torch.compiler.is_compiling
-_current_functorch_level: Callable[[], int | None] = torch._C._functorch.maybe_current_level  # pyright: ignore[reportAttributeAccessIssue]
 _STRIDED = torch.strided
 UNFIT_WEIGHTS = "the weights do not fit"
 
@@ -55,23 +48,6 @@ class GRUCell(torch.nn.GRUCell):
 @add_shape_advice
 class LSTMCell(torch.nn.LSTMCell):
     """One step of the cell lstm: (B, I), ((B, H), (B, H)) -> ((B, H), (B, H)). See `torch.nn.LSTMCell`."""
-
-
-def find_tracing() -> str:
-    """Why torch must see every operation of this call, or an empty string."""
-    if _is_compiling():
-        return "torch.compile or torch.export is tracing"
-    if _get_tracing_state() is not None:  # pyright: ignore[reportUnnecessaryComparison]
-        return "torch.jit is tracing"
-    if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
-        return "autocast chooses the dtypes"
-    if _current_functorch_level() is not None:
-        return "a torch.func transform is active"
-    if forward_ad._current_level >= 0:
-        return "forward-mode differentiation is active"
-    if _len_torch_dispatch_stack() or _len_torch_function_stack():
-        return "a torch dispatch or function mode is active"
-    return ""
 
 
 def _flat_weights(layer: torch.nn.RNNBase) -> list[Any]:
@@ -225,9 +201,57 @@ def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
 
 
 class _Accelerated:
-    """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path."""
+    """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path, and regularization of the step.
+
+    Args:
+        zoneout: the probability that a number of a state keeps its value in a step; one for all states or one for each.
+        recurrent_dropout: the probability that a number of the hidden state is zero wherever the next step reads it;
+            the numbers are the same in all steps of a sequence.
+        weight_dropout: the probability that a number of the recurrent weights is zero in a call.
+    """
+
+    regularization = Regularization()
+    weight_dropout = 0.0
+
+    def __init__(
+        self: Any,
+        *args: Any,
+        zoneout: float | Sequence[float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        **options: Any,
+    ):
+        super().__init__(*args, **options)
+        check_probability("weight_dropout", weight_dropout)
+        self.regularization, self.weight_dropout = Regularization(zoneout, recurrent_dropout), weight_dropout
+        if self.proj_size and self.regularization != Regularization():
+            raise ValueError("zoneout and recurrent_dropout need proj_size=0")
+        count = len(CELLS[_CELL_NAMES[self.mode]].states)
+        if isinstance(zoneout, Sequence) and len(zoneout) != count:
+            raise ValueError(f"zoneout has {len(zoneout)} probabilities, and the cell {count} states")
+
+    @property
+    def is_regularized(self: Any) -> bool:
+        """Whether a call in this mode has zoneout, recurrent dropout or weight drop."""
+        drops = self.training and (self.regularization.recurrent_dropout or self.weight_dropout)
+        return bool(drops or self.regularization.zoneout)
+
+    def extra_repr(self: Any) -> str:
+        """Torch's, and the options of regularization that are set."""
+        options = {"zoneout": self.regularization.zoneout, "recurrent_dropout": self.regularization.recurrent_dropout}
+        options["weight_dropout"] = self.weight_dropout
+        return super().extra_repr() + "".join(f", {name}={value}" for name, value in options.items() if value)  # type: ignore[misc]
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
+        if not self.weight_dropout or not self.training:
+            return self._forward(input, hx)
+        with drop_recurrent_weights(self, self.weight_dropout):
+            return self._forward(input, hx)
+
+    def _forward(self: Any, input: Any, hx: Any) -> Any:
+        regularization = self.regularization
+        if regularization.zoneout or (regularization.recurrent_dropout and self.training):
+            return run_regularized(self, regularization, _CELL_NAMES[self.mode], input, hx)
         reason = _fallback_reason(self, input, hx)
         if not reason:
             return _run(self, input, hx)
@@ -249,6 +273,8 @@ class _Accelerated:
 
     def __prepare_scriptable__(self: Any) -> torch.nn.Module:
         """TorchScript compiles torch's own layer, which holds the same parameters."""
+        if self.regularization != Regularization() or self.weight_dropout:
+            raise RuntimeError("TorchScript cannot compile a layer with zoneout, recurrent_dropout or weight_dropout")
         torch_class = self.__class__.__bases__[-1]
         torch_layer = torch_class.__new__(torch_class)
         torch_layer.__dict__ = self.__dict__
@@ -295,7 +321,7 @@ def over_symbols(
         raise ValueError("ids of one axis are packed: they need batch_sizes")
     weights = _flat_weights(layer)
     size = layer.input_size if vectors is None else len(vectors)
-    if size > ids.numel() or not isinstance(layer, _Accelerated):
+    if size > ids.numel() or not isinstance(layer, _Accelerated) or layer.is_regularized:
         return None
     x = weights[0].new_empty(()).expand(*ids.shape, layer.input_size)
     packed = batch_sizes if ids.dim() == 1 else None

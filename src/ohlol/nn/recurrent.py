@@ -4,7 +4,7 @@ Shapes: T steps, B sequences, S rows of all steps, I input size, O output size o
 L layers, D directions.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +15,10 @@ from torch.nn.utils.rnn import PackedSequence
 from ohlol.cells.step_lowering import StepGraph
 from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.unroll import unroll_packed
-from ohlol.nn.cell_interface import CellInterface, find_interface
-from ohlol.nn.cell_step import read_cell, read_graph, view_cell
-from ohlol.nn.layers import find_tracing
+from ohlol.nn.cell_interface import CellInterface, call_with, find_interface
+from ohlol.nn.cell_step import CellView, is_current, read_cell, read_graph, view_cell
+from ohlol.nn.regularization import Regularization, RegularizedCell, check_names, check_probability
+from ohlol.nn.tracing import find_tracing
 from ohlol.ops import selected
 from ohlol.ops.backend import ABSENT
 from ohlol.ops.step_recurrence import CompiledStep, PackedRows, run_step
@@ -32,8 +33,10 @@ class _Batch(NamedTuple):
 
     x: Tensor
     rows: PackedRows
-    packed: PackedSequence | None
-    is_batched: bool
+    packed: PackedSequence | None = None
+    is_batched: bool = True
+    is_time_first: bool = False
+    """Whether the input was (T, B, I)."""
 
 
 class Recurrent(torch.nn.Module):
@@ -56,6 +59,11 @@ class Recurrent(torch.nn.Module):
         input_size: I, which a function that makes cells needs; otherwise `cell.input_size`, or the first input's.
         state_sizes: the width of the state, or a tuple with that of each of its tensors; found by running the cell.
         returns_output: whether the cell returns (output, state); found by running the cell.
+        zoneout: the probability that a number of a state keeps its value in a step; one for all states or one for each.
+        recurrent_dropout: the probability that a number of the first state is zero wherever the next step reads it;
+            the numbers are the same in all steps of a sequence.
+        weight_dropout: the probability that a number of a parameter of the cell is zero in a call, by the parameter's
+            name, such as {"weight_hh": 0.5}.
 
     Raises:
         ValueError: the arguments do not fit, or the cell can be read in no way, or in two.
@@ -77,18 +85,24 @@ class Recurrent(torch.nn.Module):
         input_size: int | None = None,
         state_sizes: int | Sequence[int] | None = None,
         returns_output: bool | None = None,
+        zoneout: float | Sequence[float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: Mapping[str, float] | None = None,
     ):
         super().__init__()
         if num_layers < 1:
             raise ValueError("num_layers must be greater than zero")
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"dropout should be a number in range [0, 1], got {dropout}")
+        check_probability("dropout", dropout)
+        self.regularization = Regularization(zoneout, recurrent_dropout, weight_dropout)
         self.num_layers, self.bidirectional = num_layers, bidirectional
         self.dropout, self.batch_first = float(dropout), batch_first
         self.state_sizes, self.returns_output = state_sizes, returns_output
         self.cells = torch.nn.ModuleList()
         self._interfaces: list[CellInterface] = []
         self._steps: dict[Any, CompiledStep | str] = {}
+        self._last: dict[int, tuple[Any, CellView | None, CompiledStep | str]] = {}
+        """By the cell's number: what the last call depended on, how the cell was, and its step."""
+        self._regularized: dict[int, RegularizedCell] = {}
         if isinstance(cell, torch.nn.Module):
             self._add_cell(cell, input_size)
         else:
@@ -128,16 +142,22 @@ class Recurrent(torch.nn.Module):
             raise ValueError(f"the cell is a {type(cell).__name__}, not a torch.nn.Module")
         self.cells.append(cell)
         self._interfaces.append(find_interface(cell, size, self.state_sizes, self.returns_output))
+        self._check_regularization(cell, self._interfaces[-1])
         return self._interfaces[-1]
 
     def _find_interfaces(self, x: Tensor | None) -> None:
         size = self.input_size if x is None else x.size(-1)
         assert size is not None
         self._interfaces = [find_interface(self.cells[0], size, self.state_sizes, self.returns_output, x)]
+        self._check_regularization(self.cells[0], self._interfaces[0])
+
+    def _check_regularization(self, cell: torch.nn.Module, interface: CellInterface) -> None:
+        self.regularization.zoneout_of(interface)
+        check_names(self.regularization.weight_dropout or (), [name for name, _ in cell.named_parameters()])
 
     def __getstate__(self) -> dict[str, Any]:
         """Without what was compiled, which is made again when it is needed."""
-        return {**self.__dict__, "_steps": {}}
+        return {**self.__dict__, "_steps": {}, "_last": {}}
 
     @property
     def output_size(self) -> int:
@@ -165,8 +185,10 @@ class Recurrent(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """The options that are not the default ones."""
-        options = {"num_layers": 1, "bidirectional": False, "dropout": 0.0, "batch_first": False}
-        return ", ".join(f"{k}={getattr(self, k)}" for k, default in options.items() if getattr(self, k) != default)
+        options = {name: getattr(self, name) for name in ("bidirectional", "dropout", "batch_first")}
+        options |= vars(self.regularization)
+        shown = ["num_layers=" + str(self.num_layers)] if self.num_layers > 1 else []
+        return ", ".join(shown + [f"{name}={value}" for name, value in options.items() if value])
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Run the cell over sequences.
@@ -181,21 +203,23 @@ class Recurrent(torch.nn.Module):
         """
         batch = self._read_input(input)
         states = self._read_state(batch, hx)
-        x, final = batch.x, []
+        if len(self.cells) == 1 and batch.is_time_first:
+            out, final = self._run(0, batch.x, states[0], batch.rows, as_layer=True)
+            return out, self._interfaces[0].pack(final)
+        x, ends = batch.x, []
         D = self._directions
         for layer in range(self.num_layers):
             outputs: list[Tensor] = []
             for d in range(D):
                 k = layer * D + d
-                rows = batch.rows._replace(reverse=d == 1)
-                out, last = self._run(k, x, states[k], rows)
+                out, last = self._run(k, x, states[k], batch.rows._replace(reverse=d == 1))
                 outputs.append(out)
-                final.append(last)
+                ends.append(last)
             x = outputs[0] if D == 1 else torch.cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
                 x = torch.nn.functional.dropout(x, self.dropout, self.training)
         stacked = [
-            parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts) for parts in zip(*final, strict=True)
+            parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts) for parts in zip(*ends, strict=True)
         ]
         return self._restore(batch, x, stacked)
 
@@ -210,7 +234,7 @@ class Recurrent(torch.nn.Module):
             B = int(batch_sizes[0])
             rows = PackedRows(len(batch_sizes), B, x.size(0), batch_sizes)
             self._check_input_size(x)
-            return _Batch(x, rows, input, True)
+            return _Batch(x, rows, input)
         if not isinstance(input, Tensor):
             raise TypeError(f"Recurrent: Expected input to be a tensor or PackedSequence, got {type(input).__name__}")
         if input.dim() not in (2, 3):
@@ -220,7 +244,9 @@ class Recurrent(torch.nn.Module):
         T, B = x.shape[:2]
         if T == 0:
             raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-        return _Batch(x.reshape(T * B, x.size(2)), PackedRows(T, B, T * B, None), None, input.dim() == 3)
+        is_batched = input.dim() == 3
+        is_time_first = is_batched and not self.batch_first
+        return _Batch(x.reshape(T * B, x.size(2)), PackedRows(T, B, T * B, None), None, is_batched, is_time_first)
 
     def _check_input_size(self, x: Tensor) -> None:
         if self.input_size is not None and x.size(-1) != self.input_size:
@@ -230,11 +256,11 @@ class Recurrent(torch.nn.Module):
         if not self._interfaces:
             self._find_interfaces(x)
 
-    def _read_state(self, batch: _Batch, hx: Any) -> list[tuple[Tensor, ...]]:
-        """The initial states of each layer and direction, each (B, W), in the order of the rows."""
+    def _read_state(self, batch: _Batch, hx: Any) -> list[tuple[Tensor, ...] | None]:
+        """The initial states of each layer and direction, each (B, W), in the order of the rows; None for zeros."""
         interface, L, B = self._interfaces[0], len(self.cells), batch.rows.B
         if hx is None:
-            return [tuple(batch.x.new_zeros(B, size) for size in interface.state_sizes)] * L
+            return [None] * L
         if interface.has_tuple:
             if not isinstance(hx, (tuple, list)) or len(hx) != len(interface.state_sizes):
                 raise RuntimeError(
@@ -274,26 +300,68 @@ class Recurrent(torch.nn.Module):
     # The two ways to run a cell
 
     def _run(
-        self, k: int, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows
+        self, k: int, x: Tensor, states: tuple[Tensor, ...] | None, rows: PackedRows, as_layer: bool = False
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The k-th cell over the rows (S, I): the outputs (S, O) and the final states (B, W)."""
-        step, weights = self._find_step(k, x, states, rows)
-        if isinstance(step, CompiledStep):
-            return run_step(step, weights, x, states, rows)
+        """The k-th cell over the rows (S, I): the outputs (S, O) and the final states (B, W).
+
+        With `as_layer` they are (T, B, O) and (1, B, W).
+        """
         cell, interface = self.cells[k], self._interfaces[k]
+        count = len(interface.state_sizes)
+        regularized = self._regularize(k)
+        if regularized is not None:
+            x, states = regularized.add_masks(x, states or _zeros(x, interface, rows), rows.B)
+            cell, interface = regularized, regularized.interface
+        step, weights = self._find_step(k, cell, interface, x, states, rows)
+        dropped = self._drop_weights(k, "" if regularized is None else "cell.")
+        if isinstance(step, CompiledStep):
+            out, last = run_step(step, {**weights, **dropped}, x, states, rows, as_layer)
+            return out, last[:count]
 
         def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-            return interface.unpack(cell(x[at], interface.pack(state)))
+            packed = interface.pack(state)
+            return interface.unpack(call_with(cell, dropped, x[at], packed) if dropped else cell(x[at], packed))
 
-        return unroll_packed(run, rows.sizes(), states, rows.reverse)
+        out, last = unroll_packed(run, rows.sizes(), states or _zeros(x, interface, rows), rows.reverse)
+        last = last[:count]
+        if as_layer:
+            return out.view(rows.T, rows.B, -1), tuple(s.unsqueeze(0) for s in last)
+        return out, last
+
+    def _regularize(self, k: int) -> RegularizedCell | None:
+        """The k-th cell with zoneout and recurrent dropout, where it has them in this mode."""
+        options, interface = self.regularization, self._interfaces[k]
+        if not any(options.zoneout_of(interface)) and not (self.training and options.recurrent_dropout):
+            return None
+        cell = self._regularized.get(k)
+        if cell is None or cell.cell is not self.cells[k]:
+            cell = self._regularized[k] = RegularizedCell(self.cells[k], interface, options, self.input_size_of(k))
+        cell.training = self.training
+        return cell
+
+    def _drop_weights(self, k: int, prefix: str) -> dict[str, Tensor]:
+        """The parameters of the k-th cell of which some numbers are zero in this call."""
+        if not self.training or not self.regularization.weight_dropout:
+            return {}
+        dropped = self.regularization.drop_weights(dict(self.cells[k].named_parameters()))
+        return {prefix + name: weight for name, weight in dropped.items()}
 
     def _find_step(
-        self, k: int, x: Tensor, states: tuple[Tensor, ...], rows: PackedRows
+        self,
+        k: int,
+        cell: torch.nn.Module,
+        interface: CellInterface,
+        x: Tensor,
+        states: tuple[Tensor, ...] | None,
+        rows: PackedRows,
     ) -> tuple[CompiledStep | str, dict[str, Tensor]]:
         """The compiled cell, or why this call runs it in a loop; and its weights."""
         if reason := _find_obstacle(x, states, rows):
             return reason, {}
-        cell = self.cells[k]
+        of_call = (cell, x.size(1), x.dtype)
+        last, view, step = self._last.get(k, (None, None, ""))
+        if view is not None and last == of_call and is_current(view):
+            return step, view.weights
         view = view_cell(cell, x.dtype)
         if view.obstacle:
             return view.obstacle, {}
@@ -303,10 +371,11 @@ class Recurrent(torch.nn.Module):
             if len(self._steps) >= MAX_STEPS:
                 self._steps.clear()
             try:
-                step = read_cell(cell, self._interfaces[k], x.size(1), x.dtype)
+                step = read_cell(cell, interface, x.size(1), x.dtype)
             except UnsupportedStepError as error:
                 step = str(error)
             self._steps[key] = step
+        self._last[k] = (of_call, view, step)
         return step, view.weights
 
     def explain_backend(self, input: Any, hx: Any = None) -> str:
@@ -317,18 +386,29 @@ class Recurrent(torch.nn.Module):
         for layer in range(self.num_layers):
             for d in range(self._directions):
                 k = layer * self._directions + d
-                step, _ = self._find_step(k, x, states[k], batch.rows)
+                cell, interface, of_cell, x_of_cell = self.cells[k], self._interfaces[k], states[k], x
+                if (regularized := self._regularize(k)) is not None:
+                    with torch.random.fork_rng(devices=[]):
+                        zeros = _zeros(x, interface, batch.rows)
+                        x_of_cell, of_cell = regularized.add_masks(x, of_cell or zeros, batch.rows.B)
+                    cell, interface = regularized, regularized.interface
+                step, _ = self._find_step(k, cell, interface, x_of_cell, of_cell, batch.rows)
                 if isinstance(step, str):
                     return f"torch: {step}"
             x = x.new_empty(()).expand(len(x), self._directions * self._interfaces[0].output_size)
         return f"kernel ({selected()})"
 
 
+def _zeros(x: Tensor, interface: CellInterface, rows: PackedRows) -> tuple[Tensor, ...]:
+    """The initial states (B, W) where none are given."""
+    return tuple(x.new_zeros(rows.B, size) for size in interface.state_sizes)
+
+
 def _describe(hx: Any) -> str:
     return f"{len(hx)} tensors" if isinstance(hx, (tuple, list)) else f"a {type(hx).__name__}"
 
 
-def _find_obstacle(x: Tensor, states: tuple[Tensor, ...], rows: PackedRows) -> str:
+def _find_obstacle(x: Tensor, states: tuple[Tensor, ...] | None, rows: PackedRows) -> str:
     """Why the kernels cannot run this call, whatever the cell does; or an empty string."""
     if ABSENT:
         return ABSENT
@@ -338,7 +418,7 @@ def _find_obstacle(x: Tensor, states: tuple[Tensor, ...], rows: PackedRows) -> s
         return f"the input is a {type(x).__name__}, not a plain torch.Tensor"
     if x.dtype not in DTYPES:
         return f"the input has dtype {x.dtype}, the kernels support float32 and float64"
-    for tensor in (x, *states):
+    for tensor in (x, *(states or ())):
         if (
             type(tensor) in TENSOR_TYPES
             and tensor.is_cpu

@@ -36,18 +36,23 @@ class StepPrograms:
     graph: StepGraph
     dtype: torch.dtype
     forward: Any
-    """A `StepProgram` of the kernels; its rows are the inputs, what `before` computes, the output and `saved`."""
+    """A `StepProgram` of the kernels; its rows are the inputs, the kept values of `before`, the output and the other
+    kept values."""
     backward: Any
-    """Its rows are the inputs, the output's gradient, `saved`, the gradients of inputs and those of products."""
+    """Its rows are the inputs, the output's gradient, the saved values, the gradients of inputs and of products."""
     before: Any = None
-    """Computes values that do not depend on the state; its rows are the inputs and these values."""
-    before_lds: tuple[int, ...] = ()
-    """The distance of the rows of each of these values."""
-    saved_lds: tuple[int, ...] = ()
-    """The distance of the rows of each saved value."""
+    """Computes the first kept values, which do not depend on the state; its rows are the inputs and these values."""
+    before_count: int = 0
+    """How many of the kept values it computes."""
+    kept_lds: tuple[int, ...] = ()
+    """The distance of the rows of each value that is kept for later steps or for the backward pass."""
+    saved: tuple[int, ...] = ()
+    """The kept values that the backward pass reads."""
     gradient: StepGradient | None = None
     input_gradients: tuple[int, ...] = ()
     """The inputs whose gradients the backward pass writes."""
+    input_gradient_lds: tuple[int, ...] = ()
+    """The distance of the rows of each."""
     vector_gradients: dict[int, int] = field(default_factory=dict)
     """The sum over rows that is the gradient of each vector."""
     sums: tuple[int, ...] = ()
@@ -77,16 +82,20 @@ def compile_step(graph: StepGraph, dtype: torch.dtype, needs: Needs | None, ahea
     """
     gradient = None if needs is None else differentiate(graph, needs)
     before = _find_before(graph, gradient) if ahead else ()
-    forward = _write_forward(graph, dtype, gradient, before)
+    saved = () if gradient is None else gradient.saved
+    kept = (*before, *(value for value in saved if value not in before))
+    forward = _write_forward(graph, dtype, kept, before)
     programs = StepPrograms(graph, dtype, step_program().build(forward, dtype), None)
+    programs.kept_lds = tuple(padded(value.width, dtype) for value in kept)
     if before:
         programs.before = step_program().build(_write_before(graph, dtype, before), dtype)
-        programs.before_lds = tuple(padded(value.width, dtype) for value in before)
+        programs.before_count = len(before)
     if gradient is None or needs is None:
         return programs
     programs.gradient = gradient
-    programs.saved_lds = tuple(padded(value.width, dtype) for value in gradient.saved)
+    programs.saved = tuple(map(kept.index, saved))
     programs.input_gradients = tuple(sorted(gradient.inputs))
+    programs.input_gradient_lds = tuple(padded(graph.inputs[k].width, dtype) for k in programs.input_gradients)
     programs.covers = tuple(
         sum(v.width for v in gradient.inputs[k].values()) == graph.inputs[k].width for k in programs.input_gradients
     )
@@ -132,9 +141,7 @@ def _write_before(graph: StepGraph, dtype: torch.dtype, before: Sequence[Value])
     return writer.write()
 
 
-def _write_forward(
-    graph: StepGraph, dtype: torch.dtype, gradient: StepGradient | None, before: Sequence[Value]
-) -> Program:
+def _write_forward(graph: StepGraph, dtype: torch.dtype, kept: Sequence[Value], before: Sequence[Value]) -> Program:
     writer, _ = _start(graph, dtype)
     for value in before:
         writer.places[value] = Place(writer.rows(value.width), 0)
@@ -147,7 +154,7 @@ def _write_forward(
         writer.stores += _stores(graph.out, writer.rows(width, width))
     for k, pieces in enumerate(graph.next_states):
         writer.stores += _stores(pieces, writer.memory("state_after", k, graph.state_widths[k]))
-    for value in gradient.saved if gradient is not None else ():
+    for value in kept[len(before) :]:
         writer.stores.append(Store(value, Place(writer.rows(value.width), 0)))
     return writer.write()
 

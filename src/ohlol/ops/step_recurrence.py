@@ -19,9 +19,8 @@ from ohlol.cells.step_trace import run_operations
 from ohlol.cells.step_values import Leaves, evaluate
 from ohlol.cells.unroll import unroll_packed
 from ohlol.ops.backend import empty
-from ohlol.ops.program_writer import padded
 from ohlol.ops.step_program import StepPrograms, compile_step
-from ohlol.ops.validation import are_readable, materialize
+from ohlol.ops.validation import are_readable, is_materialized, materialize
 
 MANY_ROWS = 8
 """Sequences from which the products of the input are computed in each step."""
@@ -51,18 +50,31 @@ class CompiledStep:
 
     def __init__(self, graph: StepGraph, dtype: torch.dtype):
         self.graph, self.dtype = graph, dtype
-        self._programs: dict[tuple[Needs | None, bool], StepPrograms] = {}
+        self.out_width = sum(piece.width for piece in graph.out)
+        self.counts = tuple(map(len, (graph.inputs, graph.vectors, graph.matrices, graph.state_widths)))
+        self._programs: dict[tuple[tuple[bool, ...] | None, bool], StepPrograms] = {}
 
-    def programs(self, needs: Needs | None, ahead: bool) -> StepPrograms:
-        """The programs for these gradients; `ahead` computes products of the input before the first step."""
+    def programs(self, needs: tuple[bool, ...] | None, ahead: bool) -> StepPrograms:
+        """The programs for the gradients of these leaves; `ahead` computes products of the input before all steps."""
         programs = self._programs.get((needs, ahead))
         if programs is None:
-            programs = self._programs[needs, ahead] = compile_step(self.graph, self.dtype, needs, ahead)
+            by_kind = None if needs is None else Needs(*self.split(needs))
+            programs = self._programs[needs, ahead] = compile_step(self.graph, self.dtype, by_kind, ahead)
         return programs
+
+    def split(self, leaves: Sequence[Any]) -> tuple[Any, Any, Any, Any]:
+        """What belongs to the inputs, vectors, matrices and states."""
+        i, v, m, _ = self.counts
+        return leaves[:i], leaves[i : i + v], leaves[i + v : i + v + m], leaves[i + v + m :]
 
 
 def run_step(
-    step: CompiledStep, weights: Mapping[str, Tensor], x: Tensor, state: Sequence[Tensor], rows: PackedRows
+    step: CompiledStep,
+    weights: Mapping[str, Tensor],
+    x: Tensor,
+    state: Sequence[Tensor | None] | None,
+    rows: PackedRows,
+    as_layer: bool = False,
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Run a cell over packed sequences.
 
@@ -70,8 +82,9 @@ def run_step(
         step: the cell.
         weights: its parameters and buffers by name.
         x: (S, I).
-        state: the initial states, each (B, W).
+        state: the initial states, each (B, W); zeros if None.
         rows: where the sequences lie.
+        as_layer: whether the results are those of one layer over a dense batch, (T, B, O) and (1, B, W).
 
     Returns:
         The outputs (S, O) and the final states, each (B, W).
@@ -83,18 +96,23 @@ def run_step(
     values[trace.x] = x
     run_operations(graph.weight_operations, values, rows.S)
     run_operations(graph.input_operations, values, rows.S)
-    inputs = [_shaped(values[leaf.value], (rows.S, leaf.width)) for leaf in graph.inputs]
-    vectors = [_shaped(values[leaf.value], (leaf.width,)) for leaf in graph.vectors]
-    matrices = [values[leaf.value] for leaf in graph.matrices]
-    tensors = (*inputs, *vectors, *matrices, *state)
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        results = _StepFunction.apply(step, rows, *tensors)
+    tensors: list[Tensor | None] = [
+        *[_shaped(values[leaf.value], (rows.S, leaf.width)) for leaf in graph.inputs],
+        *[_shaped(values[leaf.value], (leaf.width,)) for leaf in graph.vectors],
+        *[values[leaf.value] for leaf in graph.matrices],
+    ]
+    if state is None:
+        state = [None if tensors else x.new_zeros(rows.B, width) for width in graph.state_widths]
+    tensors += state
+    if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors]):  # noqa: C419  faster so
+        results = _StepFunction.apply(step, rows, as_layer, *tensors)
         assert isinstance(results, tuple)
     else:
-        results, _ = _forward(step, rows, None, tensors)
+        results, _ = _forward(step, rows, as_layer, None, tensors)
     if graph.out:
-        return results[0], tuple(results[1:])
-    return values[graph.out_value], tuple(results)
+        return results[0], results[1:]
+    out = values[graph.out_value]
+    return out.view(rows.T, rows.B, -1) if as_layer else out, results
 
 
 def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -114,7 +132,10 @@ def _with_memory(matrix: Tensor) -> Tensor:
 
 def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
     """The address and the length of each tensor."""
-    return [n for t in tensors for n in ((0, 0) if t is None else (t.data_ptr(), t.numel()))]
+    numbers: list[int] = []
+    for t in tensors:
+        numbers += (0, 0) if t is None else (t.data_ptr(), t.numel())
+    return numbers
 
 
 def _parts(tensor: Tensor, lds: Sequence[int], S: int) -> list[int]:
@@ -122,18 +143,20 @@ def _parts(tensor: Tensor, lds: Sequence[int], S: int) -> list[int]:
     numbers: list[int] = []
     address, size = tensor.data_ptr(), tensor.element_size()
     for ld in lds:
-        numbers += [address, S * ld]
+        numbers += (address, S * ld)
         address += S * ld * size
     return numbers
 
 
-def _matrix_views(matrices: Sequence[Tensor]) -> list[int]:
-    """Address, length, shape and strides of each matrix."""
+def _matrix_views(graph: StepGraph, matrices: Sequence[Tensor]) -> list[int]:
+    """Address, length, shape and strides of each matrix, as the step reads it."""
     views: list[int] = []
-    for matrix in matrices:
+    for leaf, matrix in zip(graph.matrices, matrices, strict=True):
         (rows, columns), (row_stride, column_stride) = matrix.shape, matrix.stride()
         length = (rows - 1) * row_stride + (columns - 1) * column_stride + 1
-        views += [matrix.data_ptr(), length, rows, columns, row_stride, column_stride]
+        if leaf.transposed:
+            rows, columns, row_stride, column_stride = columns, rows, column_stride, row_stride
+        views += (matrix.data_ptr(), length, rows, columns, row_stride, column_stride)
     return views
 
 
@@ -142,131 +165,93 @@ def _computes_ahead(rows: PackedRows) -> bool:
     return rows.B < MANY_ROWS and rows.T > 1
 
 
-def _split(graph: StepGraph, tensors: Sequence[Tensor]) -> tuple[Sequence[Tensor], ...]:
-    """The inputs, vectors, matrices and states among the leaves."""
-    parts: list[Sequence[Tensor]] = []
-    at = 0
-    for leaves in (graph.inputs, graph.vectors, graph.matrices, graph.state_widths):
-        parts.append(tensors[at : at + len(leaves)])
-        at += len(leaves)
-    return tuple(parts)
-
-
-def _needs_of(graph: StepGraph, needs: Sequence[bool]) -> Needs:
-    """Which leaves need a gradient, by kind."""
-    parts: list[tuple[bool, ...]] = []
-    at = 0
-    for leaves in (graph.inputs, graph.vectors, graph.matrices, graph.state_widths):
-        parts.append(tuple(needs[at : at + len(leaves)]))
-        at += len(leaves)
-    return Needs(*parts)
-
-
 def _forward(
-    step: CompiledStep, rows: PackedRows, needs: Needs | None, tensors: Sequence[Tensor]
+    step: CompiledStep,
+    rows: PackedRows,
+    as_layer: bool,
+    needs: tuple[bool, ...] | None,
+    tensors: Sequence[Tensor | None],
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """The outputs, if the step computes them, with the final states; and what the backward pass reads."""
     graph, programs = step.graph, step.programs(needs, _computes_ahead(rows))
-    inputs, vectors, matrices, states = _split(graph, tensors)
-    like = states[0]
-    out = [empty(like, rows.S, sum(piece.width for piece in graph.out))] if graph.out else []
-    saved = empty(like, rows.S * sum(programs.saved_lds))
-    final = [empty(like, rows.B, width) for width in graph.state_widths]
-    inputs = [materialize(t) for t in inputs]
-    vectors = [materialize(t) for t in vectors]
-    matrices = [_with_memory(t) for t in _as_used(graph, matrices)]
-    states = [materialize(t) for t in states]
-    before = empty(like, rows.S * sum(programs.before_lds))
-    before_rows = _parts(before, programs.before_lds, rows.S)
-    if programs.before is not None:
-        work = rows.S * sum(programs.before_lds) * max(leaf.width for leaf in graph.inputs)
-        programs.before.run(
-            threads=torch.get_num_threads() if work > SERIAL_AHEAD else 1,
-            T=1,
-            B=rows.S,
-            S=rows.S,
-            batch_sizes=0,
-            reverse=False,
-            rows=_addresses(inputs) + before_rows,
-            vectors=_addresses(vectors),
-            matrices=_matrix_views(matrices),
-            initial=[],
-            final=[],
-            accumulators=[],
-            products=[],
-        )
+    T, B, S = rows.T, rows.B, rows.S
+    inputs, vectors, matrices, states = step.split(tensors)
+    like = next(t for t in tensors if t is not None)
+    width, lds, ahead = step.out_width, programs.kept_lds, programs.before_count
+    out = [empty(like, T, B, width) if as_layer else empty(like, S, width)] if width else []
+    final = [empty(like, 1, B, w) if as_layer else empty(like, B, w) for w in graph.state_widths]
+    kept = empty(like, S * sum(lds))
+    inputs, vectors = [materialize(t) for t in inputs], [materialize(t) for t in vectors]
+    matrices = [_with_memory(t) for t in matrices]
+    states = [None if t is None else materialize(t) for t in states]
+    kept_addresses, threads = _parts(kept, lds, S), torch.get_num_threads()
+    work = S * sum(lds[:ahead]) * max([leaf.width for leaf in graph.inputs], default=0)
     programs.forward.run(
-        threads=torch.get_num_threads(),
-        T=rows.T,
-        B=rows.B,
-        S=rows.S,
+        threads=threads,
+        shape=(T, B, S),
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=rows.reverse,
-        rows=_addresses(inputs) + before_rows + _addresses(out) + _parts(saved, programs.saved_lds, rows.S),
-        vectors=_addresses(vectors),
-        matrices=_matrix_views(matrices),
-        initial=_addresses(states),
-        final=_addresses(final),
-        accumulators=[],
-        products=[],
+        tensors=[
+            *_addresses(inputs),
+            *kept_addresses[: 2 * ahead],
+            *_addresses(out),
+            *kept_addresses[2 * ahead :],
+            *_addresses([*vectors, *states, *final]),
+        ],
+        matrices=_matrix_views(graph, matrices),
+        before=programs.before,
+        before_threads=threads if work > SERIAL_AHEAD else 1,
     )
-    return (*out, *final), saved
+    return (*out, *final), kept
 
 
 def _backward(
     step: CompiledStep,
     rows: PackedRows,
-    needs: Needs,
-    tensors: Sequence[Tensor],
-    saved: Tensor,
+    needs: tuple[bool, ...],
+    tensors: Sequence[Tensor | None],
+    kept: Tensor,
     grads: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
     """The gradients of the leaves."""
     graph, programs = step.graph, step.programs(needs, _computes_ahead(rows))
-    gradient = programs.gradient
-    assert gradient is not None
-    inputs, vectors, matrices, states = _split(graph, tensors)
-    like = states[0]
-    grad_out: list[Tensor] = []
-    if graph.out:
-        width = sum(piece.width for piece in graph.out)
-        grad_out = [torch.zeros(rows.S, width, dtype=step.dtype) if grads[0] is None else materialize(grads[0])]
-        grads = grads[1:]
+    B, S = rows.B, rows.S
+    inputs, vectors, matrices, _ = step.split(tensors)
+    like = kept
+    out_addresses: list[int] = []
+    if step.out_width:
+        grad_out, *grads = grads
+        grad_out = like.new_zeros(S, step.out_width) if grad_out is None else materialize(grad_out)
+        out_addresses = [grad_out.data_ptr(), grad_out.numel()]
     d_inputs = [
-        empty(like, rows.S, padded(graph.inputs[k].width, step.dtype))
-        if covered
-        else torch.zeros(rows.S, padded(graph.inputs[k].width, step.dtype), dtype=step.dtype)
-        for k, covered in zip(programs.input_gradients, programs.covers, strict=True)
+        empty(like, S, ld) if covered else like.new_zeros(S, ld)
+        for ld, covered in zip(programs.input_gradient_lds, programs.covers, strict=True)
     ]
-    d_products = empty(like, rows.S * sum(programs.product_lds))
+    d_products = empty(like, S * sum(programs.product_lds))
     sums = [empty(like, width) for width in programs.sums]
-    d_states = [empty(like, rows.B, width) for width in graph.state_widths]
     d_matrices = [empty(like, product.width, product.operand.width) for product in programs.matrix_gradients]
-    kept = (
-        [*map(materialize, inputs)],
-        [*map(materialize, vectors)],
-        [_with_memory(t) for t in _as_used(graph, matrices)],
-    )
+    needs_state = needs[len(needs) - len(graph.state_widths) :]
+    d_states = [
+        empty(like, B, width) if need else None for width, need in zip(graph.state_widths, needs_state, strict=True)
+    ]
+    inputs, vectors = [materialize(t) for t in inputs], [materialize(t) for t in vectors]
+    matrices = [_with_memory(t) for t in matrices]
     initial = [None if g is None else materialize(g) for g in grads]
+    kept_addresses = _parts(kept, programs.kept_lds, S)
     programs.backward.run(
         threads=torch.get_num_threads(),
-        T=rows.T,
-        B=rows.B,
-        S=rows.S,
+        shape=(rows.T, B, S),
         batch_sizes=0 if rows.batch_sizes is None else rows.batch_sizes.data_ptr(),
         reverse=not rows.reverse,
-        rows=[
-            *_addresses([*kept[0], *grad_out]),
-            *_parts(saved, programs.saved_lds, rows.S),
+        tensors=[
+            *_addresses(inputs),
+            *out_addresses,
+            *[n for k in programs.saved for n in kept_addresses[2 * k : 2 * k + 2]],
             *_addresses(d_inputs),
-            *_parts(d_products, programs.product_lds, rows.S),
+            *_parts(d_products, programs.product_lds, S),
+            *_addresses([*vectors, *initial, *d_states, *sums, *d_matrices]),
         ],
-        vectors=_addresses(kept[1]),
-        matrices=_matrix_views(kept[2]),
-        initial=_addresses(initial),
-        final=_addresses(d_states),
-        accumulators=_addresses(sums),
-        products=_addresses(d_matrices),
+        matrices=_matrix_views(graph, matrices),
     )
     results: list[Tensor | None] = [None] * len(tensors)
     for k, d_input in zip(programs.input_gradients, d_inputs, strict=True):
@@ -277,18 +262,22 @@ def _backward(
         results[len(inputs) + k] = sums[i].clone() if i in taken else sums[i]
         taken.add(i)
     first = len(inputs) + len(vectors)
-    results[first : first + len(matrices)] = _matrix_gradients(programs, needs, d_matrices)
-    results[first + len(matrices) :] = [d if need else None for d, need in zip(d_states, needs.states, strict=True)]
+    results[first : first + len(matrices)] = _matrix_gradients(programs, needs[first:], d_matrices)
+    results[first + len(matrices) :] = d_states
     return results
 
 
-def _matrix_gradients(programs: StepPrograms, needs: Needs, d_matrices: Sequence[Tensor]) -> list[Tensor | None]:
+def _matrix_gradients(
+    programs: StepPrograms, needs: Sequence[bool], d_matrices: Sequence[Tensor]
+) -> list[Tensor | None]:
     """The gradients of the weight matrices, of the products over all rows."""
     graph = programs.graph
     results: list[Tensor | None] = [None] * len(graph.matrices)
     for parts, d_transposed in zip(programs.matrix_parts, d_matrices, strict=True):
         for part in parts:
-            leaf, d_part = graph.matrices[part.matrix], d_transposed[part.first : part.last]
+            leaf = graph.matrices[part.matrix]
+            is_all = part.first == 0 and part.last == d_transposed.size(0)
+            d_part = d_transposed if is_all else d_transposed[part.first : part.last]
             total = results[part.matrix]
             if total is None and part.is_whole:
                 results[part.matrix] = d_part if leaf.transposed else d_part.t()
@@ -299,7 +288,7 @@ def _matrix_gradients(programs: StepPrograms, needs: Needs, d_matrices: Sequence
             used[part.rows, part.columns] += d_part.t()
             results[part.matrix] = total
     for k, leaf in enumerate(graph.matrices):
-        if needs.matrices[k] and results[k] is None:
+        if needs[k] and results[k] is None:
             shape = (leaf.width, leaf.rows) if leaf.transposed else (leaf.rows, leaf.width)
             results[k] = torch.zeros(shape, dtype=programs.dtype)
     return results
@@ -307,51 +296,66 @@ def _matrix_gradients(programs: StepPrograms, needs: Needs, d_matrices: Sequence
 
 class _StepFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, step: CompiledStep, rows: PackedRows, *tensors: Tensor) -> Any:
+    def forward(ctx: Any, step: CompiledStep, rows: PackedRows, as_layer: bool, *tensors: Tensor | None) -> Any:
         if rows.batch_sizes is not None:
             rows = rows._replace(batch_sizes=rows.batch_sizes.clone())  # the caller may change them before backward
-        needs = _needs_of(step.graph, ctx.needs_input_grad[2:])
-        results, saved = _forward(step, rows, needs, tensors)
-        ctx.step, ctx.rows, ctx.needs, ctx.count = step, rows, needs, len(tensors)
-        ctx.layouts = [(t.shape, t.dtype) for t in (*tensors, saved)]
-        ctx.save_for_backward(*tensors, saved)
+        needs = ctx.needs_input_grad[3:]
+        results, kept = _forward(step, rows, as_layer, needs, tensors)
+        ctx.step, ctx.rows, ctx.as_layer, ctx.needs = step, rows, as_layer, needs
+        ctx.shapes, ctx.kept = [None if t is None else t.shape for t in tensors], kept.numel()
+        ctx.save_for_backward(*tensors, kept)
         ctx.set_materialize_grads(False)
         return results
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> Any:
         step, rows = ctx.step, ctx.rows
-        kept = ctx.saved_tensors
-        tensors, saved = kept[: ctx.count], kept[-1]
-        is_same = [(t.shape, t.dtype) for t in kept] == ctx.layouts and all(t.is_cpu for t in kept)
-        for tensor in kept:
-            _with_memory(tensor)  # which raises an error where a storage was freed
-        if torch.is_grad_enabled() or not is_same or not are_readable(grads, step.dtype):
-            return (None, None, *_replay(step.graph, rows, tensors, ctx.needs_input_grad[2:], grads))
-        return (None, None, *_backward(step, rows, ctx.needs, tensors, saved, grads))
+        *tensors, kept = ctx.saved_tensors
+        if not torch.is_grad_enabled() and are_readable(grads, step.dtype) and _are_unchanged(ctx, tensors, kept):
+            return (None, None, None, *_backward(step, rows, ctx.needs, tensors, kept, grads))
+        for tensor in tensors:
+            if tensor is not None:
+                _with_memory(tensor)  # raises an error where a storage was freed
+        if ctx.as_layer:
+            grads = tuple(None if g is None else g.flatten(0, 1) for g in grads)
+        return (None, None, None, *_replay(step, rows, tensors, ctx.needs, grads))
 
 
-def torch_step_recurrence(graph: StepGraph, rows: PackedRows, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def _are_unchanged(ctx: Any, tensors: Sequence[Tensor | None], kept: Tensor) -> bool:
+    """Whether saved tensors are as the forward pass saw them: neither `Tensor.data` nor a hook has replaced them."""
+    dtype = ctx.step.dtype
+    for tensor, shape in zip(tensors, ctx.shapes, strict=True):
+        if tensor is not None and (tensor.shape != shape or tensor.dtype is not dtype or not tensor.is_cpu):
+            return False
+    return kept.numel() == ctx.kept and kept.dtype is dtype and kept.is_cpu and is_materialized(kept)
+
+
+def torch_step_recurrence(step: CompiledStep, rows: PackedRows, tensors: Sequence[Tensor | None]) -> tuple[Tensor, ...]:
     """The same as the vector machine computes, with torch."""
-    inputs, vectors, matrices, states = _split(graph, tensors)
+    graph = step.graph
+    inputs, vectors, matrices, states = step.split(tensors)
     matrices = _as_used(graph, matrices)
+    like = next(t for t in tensors if t is not None)
+    states = [
+        like.new_zeros(rows.B, width) if s is None else s for s, width in zip(states, graph.state_widths, strict=True)
+    ]
     values = [*graph.out, *(piece for pieces in graph.next_states for piece in pieces)]
     counts = [len(graph.out), *map(len, graph.next_states)]
 
-    def step(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def run(at: slice, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
         pieces = evaluate(values, Leaves([x[at] for x in inputs], vectors, matrices, state))
         ends = list(accumulate(counts, initial=0))
         out, *next_state = (torch.cat(pieces[a:b], 1) if b > a else pieces[0] for a, b in pairwise(ends))
         return out, tuple(next_state)
 
-    out, final = unroll_packed(step, rows.sizes(), tuple(states), rows.reverse)
+    out, final = unroll_packed(run, rows.sizes(), tuple(states), rows.reverse)
     return (out, *final) if graph.out else final
 
 
 def _replay(
-    graph: StepGraph,
+    step: CompiledStep,
     rows: PackedRows,
-    tensors: Sequence[Tensor],
+    tensors: Sequence[Tensor | None],
     needs: Sequence[bool],
     grads: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
@@ -359,19 +363,21 @@ def _replay(
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad():
         # Aliases: a leaf may be computed from another, and has its own gradient all the same.
-        aliases = [t.view_as(t) for t in tensors]
-        outputs = torch_step_recurrence(graph, rows, aliases)
+        aliases = [None if t is None else t.view_as(t) for t in tensors]
+        outputs = torch_step_recurrence(step, rows, aliases)
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
         results: list[Tensor | None] = [None] * len(tensors)
-        wanted = [i for i, need in enumerate(needs) if need]
+        wanted = [
+            (i, alias) for i, (alias, need) in enumerate(zip(aliases, needs, strict=True)) if alias is not None and need
+        ]
         if pairs and wanted:
-            found = torch.autograd.grad(
+            gradients = torch.autograd.grad(
                 [o for o, _ in pairs],
-                [aliases[i] for i in wanted],
+                [alias for _, alias in wanted],
                 [g for _, g in pairs],
                 create_graph=create_graph,
                 allow_unused=True,
             )
-            for i, grad in zip(wanted, found, strict=True):
-                results[i] = grad
+            for (i, _), gradient in zip(wanted, gradients, strict=True):
+                results[i] = gradient
     return results

@@ -623,7 +623,12 @@ function drawMaps() {
   }
   for (const line of linesOverTime()) {
     for (const name of line.variables) {
-      maps.push({ name, meaning: `${line.file}:${line.line}`, values: lineArray(line, name), isPositive: false });
+      maps.push({
+        name,
+        meaning: translate("source_line", { line: line.line }),
+        values: lineArray(line, name),
+        isPositive: false,
+      });
     }
   }
   for (const name of layer.states) {

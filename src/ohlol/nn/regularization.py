@@ -1,0 +1,139 @@
+"""Zoneout, recurrent dropout and weight drop: a cell with random masks, and weights of which some are zero.
+
+The masks are inputs and states of the cell, so a cell with them runs in the kernels as it does without them.
+
+Shapes: B sequences, S rows of all steps, I input size, W width of a state.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout
+
+from ohlol.nn.cell_interface import CellInterface
+
+
+@dataclass(frozen=True)
+class Regularization:
+    """The options of a layer, each a probability in [0, 1]."""
+
+    zoneout: float | Sequence[float] = 0.0
+    """With which a number of a state keeps its value in a step; of every state, or one for each."""
+    recurrent_dropout: float = 0.0
+    """With which a number of the first state is zero wherever the next step reads it, the same in all steps."""
+    weight_dropout: Mapping[str, float] | None = None
+    """With which a number of a parameter of the cell is zero in a call, by the parameter's name."""
+
+    def __post_init__(self) -> None:
+        probabilities = {"zoneout": self.zoneout, "recurrent_dropout": self.recurrent_dropout}
+        probabilities |= {f"weight_dropout of {name}": p for name, p in (self.weight_dropout or {}).items()}
+        for name, value in probabilities.items():
+            for p in value if isinstance(value, Sequence) else (value,):
+                check_probability(name, p)
+
+    def zoneout_of(self, interface: CellInterface) -> tuple[float, ...]:
+        """The probability for each state of a cell.
+
+        Raises:
+            ValueError: there are more or fewer of them than states.
+        """
+        count = len(interface.state_sizes)
+        if not isinstance(self.zoneout, Sequence):
+            return (float(self.zoneout),) * count
+        if len(self.zoneout) != count:
+            raise ValueError(f"zoneout has {len(self.zoneout)} probabilities, and the cell {count} states")
+        return tuple(map(float, self.zoneout))
+
+    def drop_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parameters that `weight_dropout` names, each number zero with its probability or scaled by 1 / (1 - p).
+
+        Source: Wan et al., "Regularization of neural networks using DropConnect" (2013), of recurrent weights by
+        Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models" (2018).
+        """
+        return {name: dropout(weights[name], p) for name, p in (self.weight_dropout or {}).items()}
+
+
+def check_probability(name: str, p: float) -> None:
+    """Refuse a number that is not in [0, 1]; raises ValueError."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"{name} should be a number in range [0, 1], got {p}")
+
+
+def check_names(weight_dropout: Iterable[str], parameters: Iterable[str]) -> None:
+    """Refuse names that are not parameters of the cell; raises ValueError."""
+    names = list(parameters)
+    for name in weight_dropout:
+        if name not in names:
+            raise ValueError(f"weight_dropout names {name!r}; the parameters of the cell are {', '.join(names)}")
+
+
+class RegularizedCell(torch.nn.Module):
+    """A cell with zoneout and recurrent dropout; its parameters are those of the cell.
+
+    In training the masks of zoneout follow the columns of the input, and the mask of recurrent dropout is one more
+    state, which no step changes. In evaluation each state is the mean over the masks of zoneout.
+
+    Source: Krueger et al., "Zoneout: regularizing RNNs by randomly preserving hidden activations" (2017); Gal and
+    Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks" (2016).
+
+    Args:
+        cell: the cell.
+        interface: what it takes and returns.
+        regularization: its options.
+        input_size: I.
+    """
+
+    def __init__(
+        self, cell: torch.nn.Module, interface: CellInterface, regularization: Regularization, input_size: int
+    ):
+        super().__init__()
+        self.cell, self.inner, self.input_size = cell, interface, input_size
+        self.zoneout, self.dropout = regularization.zoneout_of(interface), regularization.recurrent_dropout
+
+    @property
+    def interface(self) -> CellInterface:
+        """What this cell takes and returns in its mode."""
+        masks = (self.inner.state_sizes[0],) if self._drops else ()
+        return replace(self.inner, state_sizes=(*self.inner.state_sizes, *masks), has_tuple=True, returns_output=True)
+
+    @property
+    def _drops(self) -> bool:
+        return self.training and self.dropout > 0
+
+    def add_masks(self, x: Tensor, states: Sequence[Tensor], B: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The input and the states with masks drawn from torch's generator."""
+        if self.training:
+            kept = [
+                (torch.rand(len(x), size, dtype=x.dtype, device=x.device) < p).to(x.dtype)
+                for size, p in zip(self.inner.state_sizes, self.zoneout, strict=True)
+                if p
+            ]
+            x = torch.cat([x, *kept], 1) if kept else x
+        masks = (dropout(x.new_ones(B, self.inner.state_sizes[0]), self.dropout),) if self._drops else ()
+        return x, (*states, *masks)
+
+    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One step."""
+        count = len(self.inner.state_sizes)
+        before, masks = state[:count], state[count:]
+        read = (before[0] * masks[0], *before[1:]) if masks else before
+        out, after = self.inner.unpack(self.cell(x[:, : self.input_size], self.inner.pack(read)))
+        after = self._preserve(x, before, after)
+        return out if self.inner.returns_output else after[0], (*after, *masks)
+
+    def _preserve(self, x: Tensor, before: Sequence[Tensor], after: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """The states of which some numbers stay what they were."""
+        states: list[Tensor] = []
+        column = self.input_size
+        for old, new, p in zip(before, after, self.zoneout, strict=True):
+            if not p:
+                states.append(new)
+            elif self.training:
+                kept = x[:, column : column + old.size(1)]
+                column += old.size(1)
+                states.append(torch.where(kept > 0, old, new))
+            else:
+                states.append(torch.lerp(new, old, p))
+        return tuple(states)

@@ -1,0 +1,232 @@
+"""Zoneout, recurrent dropout and weight drop, against loops with the same masks."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import dropout
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from ohlol import nn
+
+T, B, I, H = 6, 3, 4, 5
+F64 = torch.float64
+
+
+@pytest.fixture(autouse=True)
+def _doubles() -> Any:
+    torch.set_default_dtype(F64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+def gradients(out: Tensor, module: torch.nn.Module) -> list[Tensor]:
+    weight = torch.randn(out.shape, generator=torch.Generator().manual_seed(7))
+    return list(torch.autograd.grad((out * weight).sum(), list(module.parameters())))
+
+
+def loop(cell: torch.nn.Module, x: Tensor, step: Callable[[int, Any, Any], Any], read: Callable[[Any], Any]) -> Tensor:
+    """The hidden states (T, B, H) of an LSTM cell; `read` changes the state before a step, `step` after it."""
+    state = (x.new_zeros(B, H), x.new_zeros(B, H))
+    hidden: list[Tensor] = []
+    for t in range(T):
+        state = step(t, state, cell(x[t], read(state)))
+        hidden.append(state[0])
+    return torch.stack(hidden)
+
+
+def test_zoneout_keeps_numbers_of_each_state() -> None:
+    cell = torch.nn.LSTMCell(I, H)
+    layer = nn.Recurrent(cell, zoneout=(0.3, 0.6))
+    x = torch.randn(T, B, I)
+    torch.manual_seed(3)
+    out, _ = layer(x)
+    torch.manual_seed(3)
+    masks = [(torch.rand(T * B, H) < p).view(T, B, H) for p in (0.3, 0.6)]
+    assert 0.1 < masks[0].float().mean() < 0.5
+
+    def keep(t: int, old: Any, new: Any) -> Any:
+        return tuple(torch.where(m[t], o, n) for m, o, n in zip(masks, old, new, strict=True))
+
+    expected = loop(cell, x, keep, lambda state: state)
+    torch.testing.assert_close(out, expected)
+    for a, b in zip(gradients(out, cell), gradients(expected, cell), strict=True):
+        torch.testing.assert_close(a, b)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+
+
+def test_zoneout_takes_the_mean_in_evaluation() -> None:
+    cell = torch.nn.LSTMCell(I, H)
+    layer = nn.Recurrent(cell, zoneout=0.3).eval()
+    x = torch.randn(T, B, I)
+    expected = loop(
+        cell,
+        x,
+        lambda t, old, new: tuple(0.3 * o + 0.7 * n for o, n in zip(old, new, strict=True)),
+        lambda state: state,
+    )
+    torch.testing.assert_close(layer(x)[0], expected)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+
+
+def test_recurrent_dropout_has_one_mask_for_all_steps() -> None:
+    cell = torch.nn.LSTMCell(I, H)
+    layer = nn.Recurrent(cell, recurrent_dropout=0.4)
+    x = torch.randn(T, B, I)
+    torch.manual_seed(5)
+    out, (h_n, c_n) = layer(x)
+    torch.manual_seed(5)
+    mask = dropout(torch.ones(B, H), 0.4)
+    assert set(mask.unique().tolist()) == {0.0, 1 / 0.6}
+    expected = loop(cell, x, lambda t, old, new: new, lambda state: (state[0] * mask, state[1]))
+    torch.testing.assert_close(out, expected)
+    for a, b in zip(gradients(out, cell), gradients(expected, cell), strict=True):
+        torch.testing.assert_close(a, b)
+    assert (h_n.shape, c_n.shape) == ((1, B, H), (1, B, H))
+    torch.testing.assert_close(layer.eval()(x)[0], nn.Recurrent(cell)(x)[0])
+
+
+def test_weight_dropout_of_a_cell() -> None:
+    cell = torch.nn.GRUCell(I, H)
+    layer = nn.Recurrent(cell, weight_dropout={"weight_hh": 0.5})
+    x = torch.randn(T, B, I)
+    torch.manual_seed(2)
+    out, _ = layer(x)
+    torch.manual_seed(2)
+    dropped = copy.deepcopy(cell)
+    with torch.no_grad():
+        mask = dropout(torch.ones_like(cell.weight_hh), 0.5)
+        dropped.weight_hh.mul_(mask)
+    expected, _ = nn.Recurrent(dropped)(x)
+    torch.testing.assert_close(out, expected)
+    actual, of_dropped = gradients(out, cell), gradients(expected, dropped)
+    torch.testing.assert_close(actual[1], of_dropped[1] * mask)
+    torch.testing.assert_close(actual[0], of_dropped[0])
+    torch.testing.assert_close(layer.eval()(x)[0], nn.Recurrent(cell)(x)[0])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"zoneout": 0.3},
+        {"recurrent_dropout": 0.4},
+        {"weight_dropout": {"hh.weight": 0.5}},
+        {"zoneout": 0.2, "recurrent_dropout": 0.3, "weight_dropout": {"hh.weight": 0.5}},
+    ],
+)
+def test_kernel_and_loop_draw_the_same_masks(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cell(torch.nn.Module):
+        def __init__(self, input_size: int):
+            super().__init__()
+            self.input_size, self.hidden_size = input_size, H
+            self.ih, self.hh = torch.nn.Linear(input_size, H), torch.nn.Linear(H, H)
+
+        def forward(self, x: Tensor, h: Tensor) -> Tensor:
+            return torch.tanh(self.ih(x) + self.hh(h))
+
+    layer = nn.Recurrent(Cell, 2, True, input_size=I, **options)
+    x = pack_padded_sequence(torch.randn(T, B, I), torch.tensor([6, 4, 1]))
+    results: list[Tensor] = []
+    for obstacle in ("", "a test"):
+        if obstacle:
+            monkeypatch.setattr("ohlol.nn.recurrent._find_obstacle", lambda *_: "a test")
+        torch.manual_seed(1)
+        out, h_n = layer(x)
+        results += [pad_packed_sequence(out)[0], h_n, *gradients(out.data, layer)]
+        assert nn.explain_backend(layer, x).startswith("torch: a test" if obstacle else "kernel")
+    half = len(results) // 2
+    for a, b in zip(results[:half], results[half:], strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_a_built_in_layer_is_its_cell_with_the_same_masks(name: str) -> None:
+    layer = getattr(nn, name)(I, H, num_layers=2, bidirectional=True, zoneout=0.2, recurrent_dropout=0.3)
+    plain = getattr(torch.nn, name)(I, H, num_layers=2, bidirectional=True)
+    assert list(layer.state_dict()) == list(plain.state_dict())
+    cells: list[torch.nn.Module] = []
+    for suffix in ("_l0", "_l0_reverse", "_l1", "_l1_reverse"):
+        weights = {n: getattr(layer, n + suffix) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+        cell = getattr(torch.nn, f"{name}Cell")(weights["weight_ih"].size(1), H)
+        cell.load_state_dict(weights)
+        cells.append(cell)
+    made = iter(cells)
+    recurrent = nn.Recurrent(lambda size: next(made), 2, True, input_size=I, zoneout=0.2, recurrent_dropout=0.3)
+    x = torch.randn(T, B, I)
+    for training in (True, False):
+        layer.train(training), recurrent.train(training)
+        torch.manual_seed(4)
+        out, final = layer(x)
+        torch.manual_seed(4)
+        expected, last = recurrent(x)
+        torch.testing.assert_close(out, expected)
+        torch.testing.assert_close(final, last)
+    layer.regularization = nn.Recurrent(cells[0]).regularization
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer(x)[0], plain(x)[0])
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_weight_dropout_of_a_built_in_layer(name: str, dtype: torch.dtype) -> None:
+    layer = getattr(nn, name)(I, H, num_layers=2, weight_dropout=0.5).to(dtype)
+    plain = getattr(torch.nn, name)(I, H, num_layers=2).to(dtype)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(T, B, I).to(dtype)
+    before = copy.deepcopy(layer.state_dict())
+    torch.manual_seed(6)
+    out, _ = layer(x)
+    torch.manual_seed(6)
+    with torch.no_grad():
+        for weight in (plain.weight_hh_l0, plain.weight_hh_l1):
+            weight.copy_(dropout(weight, 0.5))
+    torch.testing.assert_close(out, plain(x)[0])
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), layer.state_dict().values(), strict=True))
+    assert all(isinstance(p, torch.nn.Parameter) for p in layer._flat_weights)
+    plain.load_state_dict(before)
+    torch.testing.assert_close(layer.eval()(x)[0], plain(x)[0])
+
+
+def test_copies_and_devices_keep_the_options() -> None:
+    layer = nn.LSTM(I, H, zoneout=0.3)
+    x = torch.randn(T, B, I)
+    layer(x)
+    other = copy.deepcopy(layer).float()
+    torch.manual_seed(0)
+    out, _ = other(x.float())
+    assert out.dtype is torch.float32
+    with torch.no_grad():
+        other.weight_hh_l0.zero_()
+    torch.manual_seed(0)
+    assert not torch.equal(other(x.float())[0], out)
+    assert repr(layer) == "LSTM(4, 5, zoneout=0.3)"
+    unbatched, (h_n, _) = layer(x[:, 0])
+    assert (unbatched.shape, h_n.shape) == ((T, H), (1, H))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.LSTM(I, H, zoneout=1.5), r"zoneout should be a number in range \[0, 1\], got 1.5"),
+        (lambda: nn.LSTM(I, H, zoneout=(0.1,)), "zoneout has 1 probabilities, and the cell 2 states"),
+        (lambda: nn.GRU(I, H, weight_dropout=-1.0), "weight_dropout should be"),
+        (lambda: nn.LSTM(I, H, proj_size=2, zoneout=0.1), "need proj_size=0"),
+        (lambda: nn.Recurrent(torch.nn.GRUCell(I, H), recurrent_dropout=2.0), "recurrent_dropout should be"),
+        (lambda: nn.Recurrent(torch.nn.GRUCell(I, H), zoneout=(0.1, 0.2)), "and the cell 1 states"),
+        (
+            lambda: nn.Recurrent(torch.nn.GRUCell(I, H), weight_dropout={"W": 0.1}),
+            "weight_dropout names 'W'; the parameters of the cell are weight_ih, weight_hh, bias_ih, bias_hh",
+        ),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_torchscript_refuses_what_it_would_drop() -> None:
+    with pytest.raises(RuntimeError, match="cannot compile a layer with zoneout"):
+        nn.LSTM(I, H, zoneout=0.1).__prepare_scriptable__()
