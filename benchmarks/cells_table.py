@@ -24,7 +24,7 @@ from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 
 ROOT = Path(__file__).parents[1]
-PEERS = ("torchrecurrent:JANETCell", "torchrecurrent:LEMCell", "torchrecurrent:RANCell")
+PEERS = ("torchrecurrent:NASCell", "torchrecurrent:RANCell", "torchrecurrent:STARCell")
 MAX_HIDDEN = 1 << 14
 REFERENCE = "lstm"
 
