@@ -8,6 +8,8 @@ from torch import Tensor
 from user_cells import OneTensorState, PlainLSTM, Stabilized, TwoWidths
 
 from ohlol import nn
+from ohlol.cells import CellSpec
+from ohlol.nn import make_cell
 from ohlol.nn.cell_interface import CellInterface, find_interface
 
 
@@ -71,3 +73,25 @@ def test_running_a_cell_changes_no_buffer() -> None:
     cell = Counts()
     find_interface(cell, 3, 3)
     assert cell.calls == 0
+
+
+class OnTheCpu(torch.nn.Module):
+    """A cell that makes a parameter on the CPU, whatever the default device is, and a buffer on the default one."""
+
+    def __init__(self, input_size: int, hidden_size: int):
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.weight = torch.nn.Parameter(torch.zeros(input_size, hidden_size, device="cpu"))
+        self.register_buffer("scale", torch.ones(hidden_size))
+
+    def forward(self, x: Tensor, h: Tensor) -> Tensor:
+        """One step."""
+        return h * self.scale + x @ self.weight
+
+
+def test_a_cell_on_two_devices_is_read_on_the_meta_device() -> None:
+    with torch.device("meta"):
+        cell = make_cell(CellSpec(name="on_the_cpu", module=OnTheCpu), 3, 5)
+        interface = find_interface(cell, 3)
+    assert all(weight.is_meta for weight in cell.state_dict().values())
+    assert interface.state_sizes == (5,)

@@ -60,14 +60,15 @@ def make_cell(spec: CellSpec, input_size: int, hidden_size: int) -> torch.nn.Mod
 
 
 def _make_module(make: Callable[[int, int], Any], input_size: int, hidden_size: int) -> Any:
-    """The module; one that cannot be made on the meta device is moved there."""
+    """The module; on the meta device, one that cannot be made there, or not as a whole, is moved there."""
     if torch.get_default_device().type != "meta":
         return make(input_size, hidden_size)
     try:
-        return make(input_size, hidden_size)
+        cell = make(input_size, hidden_size)
     except Exception:  # such as values that are read in Python, which meta tensors have not
         with torch.device("cpu"), torch.random.fork_rng(devices=[]):
-            return make(input_size, hidden_size).to("meta")
+            cell = make(input_size, hidden_size)
+    return cell.to("meta") if isinstance(cell, torch.nn.Module) else cell
 
 
 class CellLoop(torch.nn.Module):
