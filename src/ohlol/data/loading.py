@@ -196,8 +196,10 @@ class DataPreparer:
                 return sequences.data_from_pairs(self.source.pairs)
             return sequences.read(self.source.files, DataSettings(**self.chosen))
         corpus = encoded.read(self.source.corpus)
+        settings = replace(corpus.settings, encoding=self.chosen.get("encoding"))  # of the file to evaluate on
+        corpus = replace(corpus, settings=settings)
         for name, value in self.chosen.items():
-            actual = getattr(corpus.settings, name)
+            actual = getattr(settings, name)
             if actual != value:
                 raise InputError(f"{self.source.corpus} was encoded with `{name}` {actual}, not {value}")
         return corpus

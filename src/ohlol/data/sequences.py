@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ohlol.config import DECIMAL_MARKS, LEVELS, THOUSANDS_MARKS, DataSettings
 from ohlol.data.interpretation import Interpretation
 from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc, quote
+from ohlol.data.opening import check_encoding
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
 from ohlol.data.readers.pairs import check_pair
 from ohlol.data.readers.series import Series, join_series
@@ -79,7 +80,7 @@ def read(
     interpretation: Interpretation | None = None
     for path in files:
         before = len(examples)
-        contents, reason = _open_with_reason(Lines(path), settings, with_targets)
+        contents, reason = _open_with_reason(Lines(path, settings.encoding), settings, with_targets)
         settings = contents.settings
         interpretation = interpretation or Interpretation(name_of(path), settings, reason, contents.names)
         if contents.series is not None:
@@ -111,7 +112,8 @@ def interpret(path: FilePath, **settings: Any) -> Interpretation:
     Raises:
         InputError: as `read` does, for what is inferred; a line that is only read in training is not looked at.
     """
-    contents, reason = _open_with_reason(Lines(path), check_settings(DataSettings(**settings)), with_targets=True)
+    chosen = check_settings(DataSettings(**settings))
+    contents, reason = _open_with_reason(Lines(path, chosen.encoding), chosen, with_targets=True)
     return Interpretation(name_of(path), contents.settings, reason, contents.names)
 
 
@@ -143,7 +145,8 @@ def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Sym
     Raises:
         InputError: as `read` does, once the line is reached.
     """
-    contents = _open(Lines(path), check_settings(settings), with_targets=False)
+    settings = check_settings(settings)
+    contents = _open(Lines(path, settings.encoding), settings, with_targets=False)
     if contents.series is not None:
         yield join_series(contents.series).inputs, Place(name_of(path), 1)
         return
@@ -153,8 +156,9 @@ def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Sym
 
 def resolve(path: FilePath, settings: DataSettings, *, with_targets: bool = True) -> DataSettings:
     """The settings, completed with what is inferred from a file; raises InputError."""
-    lines = Lines(path)
-    reader, settings = _infer_format(lines, check_settings(settings))
+    settings = check_settings(settings)
+    lines = Lines(path, settings.encoding)
+    reader, settings = _infer_format(lines, settings)
     return reader.resolve(lines, settings, with_targets=with_targets)
 
 
@@ -164,7 +168,7 @@ def examples(span: FilePath | FileRange, settings: DataSettings, *, with_targets
     Raises:
         InputError: as `read` does, once the line is reached.
     """
-    contents = _open(Lines(span), settings, with_targets)
+    contents = _open(Lines(span, settings.encoding), settings, with_targets)
     assert contents.examples is not None
     return contents.examples
 
@@ -175,7 +179,7 @@ def series(path: FilePath, settings: DataSettings, *, with_targets: bool = True)
     Raises:
         InputError: as `read` does, once the row is reached.
     """
-    contents = _open(Lines(path), settings, with_targets)
+    contents = _open(Lines(path, settings.encoding), settings, with_targets)
     assert contents.series is not None
     return contents.series
 
@@ -263,6 +267,8 @@ def check_settings(settings: DataSettings) -> DataSettings:
             raise InputError(f"`{name}` is {quote(value)}; it must be one of {' '.join(map(repr, choices))}")
     if settings.thousands == (settings.decimal or "."):
         raise InputError(f"`decimal` and `thousands` are both {quote(settings.thousands)}; they must differ")
+    if settings.encoding is not None:
+        check_encoding(settings.encoding)
     if settings.format is None:
         return settings
     reader = READERS[settings.format]

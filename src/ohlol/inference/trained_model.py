@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol.checkpoint import run_config, run_directory
+from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
@@ -100,11 +101,21 @@ class TrainedModel:
         """
         return StreamBatch(self.on_cpu.network, self.codec, self.config.data, lambda: self.identity, n)
 
-    def evaluate(self, data: str | Path | Sequence[str | Path] | RawData) -> MetricAccumulator:
+    def data_settings(self, encoding: str | None = None) -> DataSettings:
+        """How files are read: as those of the training, but for the encoding, which each file has for itself."""
+        return replace(self.config.data, encoding=encoding)
+
+    def evaluate(
+        self, data: str | Path | Sequence[str | Path] | RawData, *, encoding: str | None = None
+    ) -> MetricAccumulator:
         """Evaluate on files of the format the model was trained on, or on an encoded corpus.
 
         A label that was not seen in training counts as wrong, with a warning. Of an encoded corpus the dev part is
         read, or all of it where it has none.
+
+        Args:
+            data: files, an encoded corpus, or data that were read.
+            encoding: of the files; None for UTF-8, or for that of a byte order mark.
 
         Returns:
             The counts: `.metrics()`, `.confusion`.
@@ -117,7 +128,7 @@ class TrainedModel:
         if folder is not None:
             prepared = self._read_encoded(folder)
             return evaluate(self.network, self.codec, prepared.dev or prepared.train, history=prepared.history)
-        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data)
+        raw = data if isinstance(data, RawData) else sequences.read(data, self.data_settings(encoding))
         return evaluate(self.network, self.codec, self.codec.encode(raw, unseen_labels=True))
 
     def _read_encoded(self, folder: Path) -> PreparedData:
@@ -208,12 +219,15 @@ class TrainedModel:
         sampling = Sampling(temperature, top_k, top_p, seed)
         return generate(self.network, self.codec, self.config.data, prompt, length, sampling)
 
-    def forecast(self, data: str | Path | RawData, steps: int = 10) -> NDArray[np.float64]:
+    def forecast(
+        self, data: str | Path | RawData, steps: int = 10, *, encoding: str | None = None
+    ) -> NDArray[np.float64]:
         """Forecast the next rows of a series; each predicted row is read as the next input.
 
         Args:
             data: a file, or the data of one series, with the columns of training.
             steps: how many rows, at least 1; more than one needs targets that are the inputs.
+            encoding: of the file, as in `evaluate`.
 
         Returns:
             (steps, F) rows of the target columns in their own units.
@@ -224,8 +238,9 @@ class TrainedModel:
         if not self.targets.numeric:
             raise InputError(f"this model's task is {self.task}; it does not predict numbers")
         check_steps(self.codec, steps)
-        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data, with_targets=False)
-        return forecast(self.network, self.codec, raw, steps)
+        if not isinstance(data, RawData):
+            data = sequences.read(data, self.data_settings(encoding), with_targets=False)
+        return forecast(self.network, self.codec, data, steps)
 
 
 def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> TrainedModel:

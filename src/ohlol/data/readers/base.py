@@ -140,7 +140,8 @@ class Reader:
         Raises:
             InputError, OSError: the file cannot be read.
         """
-        return cut_file(file, self.boundary(Lines(file), settings, with_targets=with_targets), piece, also_at)
+        boundary = self.boundary(Lines(file, settings.encoding), settings, with_targets=with_targets)
+        return cut_file(file, boundary, piece, also_at, settings.encoding)
 
     def render(self, symbols: Sequence[str], labels: Sequence[str]) -> str | None:
         """A labelled sequence as text of this format; None where the labels alone are the prediction."""

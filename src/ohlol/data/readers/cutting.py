@@ -1,10 +1,11 @@
 """Cutting a text file into pieces that can be read alone."""
 
+import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from ohlol.data.lines import LINE_LIMIT, FileRange
+from ohlol.data.opening import is_converted, open_utf8
 from ohlol.utils.errors import InputError
 
 Boundary = Callable[[BinaryIO, int, int], int]
@@ -12,10 +13,16 @@ Boundary = Callable[[BinaryIO, int, int], int]
 `start`."""
 
 
-def cut_file(file: str, boundary: Boundary, piece: int, also_at: int = 0) -> Iterator[FileRange]:
-    """Cut a file at boundaries, about every `piece` bytes and at the offset `also_at`; raises OSError."""
-    size = Path(file).stat().st_size
-    with Path(file).open("rb") as handle:
+def cut_file(
+    file: str, boundary: Boundary, piece: int, also_at: int = 0, encoding: str | None = None
+) -> Iterator[FileRange]:
+    """Cut a file at boundaries, about every `piece` bytes and at the offset `also_at`; raises OSError.
+
+    A file that is compressed or not UTF-8 is cut only at `also_at`, since each piece is read from its start.
+    """
+    with open_utf8(file, encoding) as handle:
+        size = handle.seek(0, io.SEEK_END)
+        piece = size if is_converted(handle) else piece
         start, line = 0, 1
         while start < size:
             end = also_at if start < also_at < size else size
