@@ -105,6 +105,19 @@ def test_the_tutorial(run: Run, tmp_path: Path) -> None:
     assert done(run("predict", "runs/hello-1", "hello")) == "ohlol\n"
 
 
+def test_the_profile_of_a_file(run: Run, tmp_path: Path) -> None:
+    names = names_file(tmp_path / "names.csv")
+    asked = run("data", names)
+    assert "rows:" in asked.out
+    assert refused(asked) == refused(run("train", names))
+    out = done(run("data", names, "--input", "name", "--target", "kind"))
+    assert out.splitlines()[-1] == f"next: ohlol train {names} --input name --target kind"
+    found = json.loads(done(run("data", names, "--input", "name", "--target", "kind", "--json")))
+    assert found["command"] == f"ohlol train {names} --input name --target kind"
+    assert [column["role"] for column in found["columns"]] == ["input", "target"]
+    assert not Path("runs").exists()
+
+
 def test_compressed_files_and_encodings(run: Run, trained: Path) -> None:
     plain = trained / "pairs.tsv"
     other = Path("other.tsv.gz")

@@ -158,7 +158,7 @@ def resolve(path: FilePath, settings: DataSettings, *, with_targets: bool = True
     """The settings, completed with what is inferred from a file; raises InputError."""
     settings = check_settings(settings)
     lines = Lines(path, settings.encoding)
-    reader, settings = _infer_format(lines, settings)
+    reader, settings, _ = infer_format(lines, settings)
     return reader.resolve(lines, settings, with_targets=with_targets)
 
 
@@ -289,13 +289,8 @@ def reader_of(settings: DataSettings) -> Reader:
     return READERS[settings.format or ""]
 
 
-def _infer_format(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSettings]:
-    """The reader of a file, and the settings with its format."""
-    reader, settings, _ = _infer_format_with_reason(lines, settings)
-    return reader, settings
-
-
-def _infer_format_with_reason(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSettings, str]:
+def infer_format(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSettings, str]:
+    """The reader of a file, the settings with its format, and why it has this format; raises InputError."""
     reason = "chosen"
     if settings.format is None:
         reader, (_, reason) = infer_reader(lines.head, settings)
@@ -309,5 +304,5 @@ def _open(lines: Lines, settings: DataSettings, with_targets: bool) -> Contents:
 
 
 def _open_with_reason(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
-    reader, settings, reason = _infer_format_with_reason(lines, settings)
+    reader, settings, reason = infer_format(lines, settings)
     return reader.open(lines, settings, with_targets=with_targets), reason

@@ -67,12 +67,12 @@ class ColumnsReader(Reader):
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The task, the columns and the header; all rows are read where they decide, and none is kept."""
-        table = self._table(lines, settings, with_targets)
+        table = self.table(lines, settings, with_targets=with_targets)
         return settings if table is None else resolve_columns(table, settings, keep=False, with_targets=with_targets)
 
     def open(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Contents:
         """As in `Reader`; rows that `resolve_columns` reads are kept, and a file without targets may be plain text."""
-        table = self._table(lines, settings, with_targets)
+        table = self.table(lines, settings, with_targets=with_targets)
         if table is None:
             return Contents(settings, read_plain_lines(lines, settings.level))
         settings = resolve_columns(table, settings, keep=True, with_targets=with_targets)
@@ -107,7 +107,15 @@ class ColumnsReader(Reader):
                 yield FileRange(file, start, end, row)
                 start, row, size, rows = end, row + rows, 0, 0
 
-    def _table(self, lines: Lines, settings: DataSettings, with_targets: bool) -> Table | None:
+    def start(self, file: str, settings: DataSettings, size: int) -> tuple[FileRange, bool]:
+        """As in `Reader`; of a Parquet or Arrow file the first groups of rows."""
+        if Lines(file).suffix not in self.binary_suffixes:
+            return super().start(file, settings, size)
+        ranges = self.ranges(file, settings, size, with_targets=True)
+        first = next(ranges, FileRange(file, 0, 0, 1))
+        return first, next(ranges, None) is None
+
+    def table(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Table | None:
         """The table of a file; None where it is plain text with a sequence in each line."""
         kind = self._kind(lines, settings, with_targets)
         if kind == "arrow":

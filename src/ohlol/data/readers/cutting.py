@@ -33,6 +33,15 @@ def cut_file(
             start = end
 
 
+def first_piece(file: str, boundary: Boundary, size: int, encoding: str | None = None) -> tuple[FileRange, bool]:
+    """The part of a file up to the first boundary after `size` bytes, and whether it is all of it; raises OSError."""
+    with open_utf8(file, encoding) as handle:
+        handle.seek(size)
+        end = boundary(handle, 0, size) if handle.read(1) else handle.tell()
+        handle.seek(end)
+        return FileRange(file, 0, end, 1), not handle.read(1)
+
+
 def line_boundary(handle: BinaryIO, _: int, at: int) -> int:
     """After the line that holds the byte `at`."""
     handle.seek(at)
