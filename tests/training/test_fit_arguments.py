@@ -64,7 +64,7 @@ class DataFrame:
 
 @pytest.mark.parametrize("data", [DataFrame(), np.zeros((2, 2)), torch.zeros(2), {"a": "b"}, 5, [1, 2], iter("ab")])
 def test_data_of_another_type(data: object) -> None:
-    with pytest.raises(InputError, match=r"the data are of type .*; give the name of a file, .* write a table to"):
+    with pytest.raises(InputError, match=r"the data are of type .*; give the name of a file, .* a data frame"):
         fit(data)  # pyright: ignore[reportArgumentType]
 
 

@@ -29,15 +29,20 @@ BINARY = {
     b"%PDF": "a PDF document: extract its text first",
 }
 """Formats that are taken for text by mistake, by the bytes with which they begin, and what to do with them."""
+FRAME = "data frame"
+"""What stands for the name of a file where a table is in memory."""
 BLOCK = 1 << 16
 """Bytes of a line that are read first."""
 
 
 class Place(NamedTuple):
-    """A file and a line of it, or a row of a Parquet file, counted from 1."""
+    """A file and a line of it, or a row of a Parquet file or a data frame, counted from 1."""
 
     file: str
     line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.line}" if self.file == FRAME else f"{self.file}:{self.line}"
 
 
 class FileRange(NamedTuple):
@@ -73,7 +78,7 @@ class Example(NamedTuple):
 
 def error_at(place: Place, problem: str) -> InputError:
     """The error about a place in a file."""
-    return InputError(f"{place.file}:{place.line}: {problem}")
+    return InputError(f"{place}: {problem}")
 
 
 def quote(text: object, limit: int = QUOTED) -> str:

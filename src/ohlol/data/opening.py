@@ -52,7 +52,7 @@ TIE = 0.02
 """Difference of the disorder of two readings, in [0, 1], that decides nothing."""
 
 
-def name_of(path: str | Path) -> str:
+def name_of(path: object) -> str:
     """A file as messages name it."""
     return "stdin" if str(path) == STDIN else str(path)
 

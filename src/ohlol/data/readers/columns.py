@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from ohlol.config import DataSettings
+from ohlol.data.frames import RecordLines
 from ohlol.data.lines import Example, FileRange, Line, Lines, Place, error_at, is_row, nfc, quote
 from ohlol.data.readers import doubts, json_lines
 from ohlol.data.readers.base import (
@@ -33,6 +34,7 @@ from ohlol.data.readers.tables import (
     delimiter_of,
     is_empty,
     json_table,
+    records_table,
 )
 from ohlol.data.symbols import Symbols, split_line
 from ohlol.data.targets import TARGET_KINDS, TargetKind
@@ -52,6 +54,8 @@ class ColumnsReader(Reader):
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """By the name, by JSON objects that are not pairs, or because columns are chosen and the rows have some."""
+        if isinstance(start, RecordLines):
+            return Confidence(CERTAIN, "it has rows and columns")
         if start.suffix == ".csv":
             return Confidence(CERTAIN, "its name ends in .csv")
         first = start.first(is_row)
@@ -122,12 +126,16 @@ class ColumnsReader(Reader):
             from ohlol.data.readers.arrow import arrow_table
 
             return arrow_table(str(lines.path), lines.span)
+        if isinstance(lines, RecordLines):
+            return records_table(lines.records)
         if kind == "json":
             return json_table(lines, settings)
         return csv_table(lines, settings) if kind == "csv" else None
 
     def _kind(self, lines: Lines, settings: DataSettings, with_targets: bool) -> str:
-        """What a file is: "arrow" (or Parquet), "json", "csv" or "plain" lines."""
+        """What a file is: "records" in memory, "arrow" (or Parquet), "json", "csv" or "plain" lines."""
+        if isinstance(lines, RecordLines):
+            return "records"
         if lines.suffix in self.binary_suffixes:
             return "arrow"
         first = lines.head.first()

@@ -256,7 +256,7 @@ def _warn_of_gap(stats: TableStats, time: int) -> None:
     _, row, cell, before = order.steps[max(gaps)]
     count = sum(order.steps[step][0] for step in gaps)
     warnings.warn(
-        f"{row.place.file}:{row.place.line}: column {quote(stats.names[time])} has a gap of "
+        f"{row.place}: column {quote(stats.names[time])} has a gap of "
         f"{format_span(max(gaps) * unit)} from {quote(before)} to {quote(cell)}, where the usual step is "
         f"{format_span(usual * unit)}{f' (gaps: {count})' * (count > 1)}; the rows are read as if they followed each "
         "other",
