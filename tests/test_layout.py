@@ -16,6 +16,7 @@ NOT_COUNTED = {"__init__.py", "__main__.py", "py.typed", "__pycache__"}
 TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_cli.py starts it in a process of its own",
     "cli/app.py": "cli/test_cli.py runs its options through the commands",
+    "cli/data.py": "cli/test_cli.py runs the command",
     "cli/doctor.py": "faults/test_run.py runs the command",
     "cli/encode.py": "data/corpus/test_encode.py runs the command",
     "cli/evaluate.py": "cli/test_cli.py runs the command for each kind of data",

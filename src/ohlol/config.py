@@ -36,11 +36,13 @@ class DataSettings:
     """The decimal mark of numbers in a text file, one of `DECIMAL_MARKS`; None means the point."""
     thousands: str | None = None
     """The thousands separator of numbers in a text file, one of `THOUSANDS_MARKS`; None means that they have none."""
+    encoding: str | None = None
+    """The encoding of the files; None means UTF-8, or that of a byte order mark."""
 
     def to_json(self) -> dict[str, Any]:
-        """The settings by name, as files hold them: without the marks of numbers where none is chosen."""
-        marks = ("decimal", "thousands")
-        return {name: value for name, value in asdict(self).items() if value is not None or name not in marks}
+        """The settings by name, as files hold them: without those that are None where they are not chosen."""
+        optional = ("decimal", "thousands", "encoding")
+        return {name: value for name, value in asdict(self).items() if value is not None or name not in optional}
 
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")

@@ -1,5 +1,6 @@
 """The command line: train, evaluate and predict a file; every error is one line."""
 
+import gzip
 import inspect
 import json
 import os
@@ -102,6 +103,38 @@ def test_the_tutorial(run: Run, tmp_path: Path) -> None:
     assert lines[-2:] == ["saved: runs/hello-1", "hello -> ohlol"]
     assert "runs/hello-2" in done(run("train", "--seed", 1))
     assert done(run("predict", "runs/hello-1", "hello")) == "ohlol\n"
+
+
+def test_the_profile_of_a_file(run: Run, tmp_path: Path) -> None:
+    names = names_file(tmp_path / "names.csv")
+    asked = run("data", names)
+    assert "rows:" in asked.out
+    assert refused(asked) == refused(run("train", names))
+    out = done(run("data", names, "--input", "name", "--target", "kind"))
+    assert out.splitlines()[-1] == f"next: ohlol train {names} --input name --target kind"
+    found = json.loads(done(run("data", names, "--input", "name", "--target", "kind", "--json")))
+    assert found["command"] == f"ohlol train {names} --input name --target kind"
+    assert [column["role"] for column in found["columns"]] == ["input", "target"]
+    assert not Path("runs").exists()
+
+
+def test_compressed_files_and_encodings(run: Run, trained: Path) -> None:
+    plain = trained / "pairs.tsv"
+    other = Path("other.tsv.gz")
+    other.write_bytes(gzip.compress(("\ufeff" + plain.read_text()).encode("utf-16-le")))
+    Path("chinese.tsv").write_bytes("这个产品很好\t正面评价很多\n".encode("gb18030"))
+    label = trained / "label"
+    assert done(run("predict", label, other)) == done(run("predict", label, plain))
+    assert done(run("evaluate", label, other)) == done(run("evaluate", label, plain))
+    assert "give --encoding gb18030" in refused(run("evaluate", label, "chinese.tsv"))
+    assert "known" not in done(run("predict", label, "chinese.tsv", "--encoding", "gb18030"))
+    assert "is UTF-8, and would be read" not in done(run("encode", other, "--out", "corpus", "--vocab", label))
+    assert done(run("train", other, "--epochs", 1, "--encoding", "utf-16-le")).startswith(
+        "other.tsv.gz: pairs (its first row has two columns of equal length), task label, by character, encoding utf-16"
+    )
+    assert Path("runs/other-1/config.json").exists()
+    assert "--encoding is 'klingon'" in refused(run("train", other, "--encoding", "klingon"))
+    assert refused(run("predict", label, "none.tsv.gz")) == "none.tsv.gz: no such file"
 
 
 def test_pairs_from_a_file(run: Run) -> None:

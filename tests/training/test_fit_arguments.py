@@ -64,7 +64,7 @@ class DataFrame:
 
 @pytest.mark.parametrize("data", [DataFrame(), np.zeros((2, 2)), torch.zeros(2), {"a": "b"}, 5, [1, 2], iter("ab")])
 def test_data_of_another_type(data: object) -> None:
-    with pytest.raises(InputError, match=r"the data are of type .*; give the name of a file, .* write a table to"):
+    with pytest.raises(InputError, match=r"the data are of type .*; give the name of a file, .* a data frame"):
         fit(data)  # pyright: ignore[reportArgumentType]
 
 
@@ -73,8 +73,8 @@ def test_data_of_another_type(data: object) -> None:
     [
         ("a.xlsx", b"PK\x03\x04\x14\x00\xff", "a zip archive, such as a spreadsheet"),
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "an old spreadsheet"),
-        ("a.txt.gz", b"\x1f\x8b\x08\x00\xff", "compressed with gzip: unpack it with gunzip"),
-        ("a.tsv", b"\xfd7zXZ\x00\xff", "compressed with xz"),
+        ("a.txt.gz", b"\x1f\x8b\x08\x00\xff", "a.txt.gz: is damaged: "),
+        ("a.tsv", b"\xfd7zXZ\x00\xff", "compressed with xz, which is unpacked where the name ends in .xz"),
     ],
 )
 def test_a_file_that_is_not_text(tmp_path: Path, name: str, start: bytes, message: str) -> None:

@@ -76,6 +76,13 @@ Thousands = Annotated[
     str | None,
     typer.Option(help="Thousands separator of numbers: , . ' _ or a space; by default none.", rich_help_panel=DATA),
 ]
+Encoding = Annotated[
+    str | None,
+    typer.Option(
+        help="Encoding of the files, such as gb18030; by default UTF-8, or that of a byte order mark.",
+        rich_help_panel=DATA,
+    ),
+]
 
 
 def console() -> Any:

@@ -1,13 +1,13 @@
 """`ohlol encode`: encode files of any size as a corpus on disk."""
 
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import EXCHANGE, Decimal, Format, Header, Input, Level, Target, Task, Thousands, app
+from ohlol.cli.app import EXCHANGE, Decimal, Encoding, Format, Header, Input, Level, Target, Task, Thousands, app
 from ohlol.config import DataSettings
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
@@ -42,6 +42,7 @@ def encode(
     header: Header = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    encoding: Encoding = None,
 ) -> None:
     """Encode files once, also larger than memory, so that training maps them; an interrupted run is continued."""
     settings: dict[str, Any] = {
@@ -53,6 +54,7 @@ def encode(
         "header": header,
         "decimal": decimal,
         "thousands": thousands,
+        "encoding": encoding,
     }
     from ohlol.data.corpus import encode as encoder
     from ohlol.data.corpus import encoded, store
@@ -83,16 +85,16 @@ def encode(
 
 
 def _settings_of(vocab: Path | None) -> dict[str, Any]:
-    """The data settings of a run or a corpus, so that new files are read as its files were."""
+    """The data settings of a run or a corpus, so that new files are read as its files were, but for the encoding."""
     from ohlol.data.corpus import store
 
     if vocab is None:
         return {}
     if store.is_corpus(vocab):
-        return store.read_manifest(vocab).settings
+        return store.read_manifest(vocab).settings | {"encoding": None}
     from ohlol.checkpoint import run_directory
 
-    data = run_directory.read_config(vocab).data
+    data = replace(run_directory.read_config(vocab).data, encoding=None)
     return {field.name: getattr(data, field.name) for field in fields(DataSettings)}
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Json, Run, app, console
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Run, app, console
 from ohlol.utils.terminal import print_data
 
 
@@ -18,6 +18,7 @@ def evaluate(
     ],
     confusions: Annotated[int, typer.Option(help="Rows in the table of the most frequent confusions.", min=0)] = 10,
     as_json: Json = False,
+    encoding: Encoding = None,
     cell: Cell = None,
     device: Device = "cpu",
 ) -> None:
@@ -30,7 +31,7 @@ def evaluate(
     from ohlol.tasks.metrics import ConfusionMetrics, format_metrics
 
     model = load(run, device, cell=cell)
-    corpus = None if is_corpus(files[0]) else sequences.read(files, model.config.data)
+    corpus = None if is_corpus(files[0]) else sequences.read(files, model.data_settings(encoding))
     accumulator = model.evaluate(files if corpus is None else corpus)
     pairs = accumulator.confusions(confusions) if isinstance(accumulator, ConfusionMetrics) else []
     extra: dict[str, Any] = {}

@@ -131,4 +131,4 @@ def _read_data(model: "TrainedModel", files: list[str]) -> "tuple[Dataset | None
         files = [dev]
     if not files:
         return None, ""
-    return model.codec.encode(sequences.read(files, model.config.data)), ", ".join(files)
+    return model.codec.encode(sequences.read(files, model.data_settings())), ", ".join(files)

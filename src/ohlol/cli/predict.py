@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Run, app, ignore_closed_pipe
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Run, app, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
@@ -35,6 +35,7 @@ def predict(
     n_best: Annotated[int, typer.Option(help="Labels per step, with their probabilities.", min=1)] = 1,
     steps: Annotated[int, typer.Option(help="Rows to forecast.", min=1)] = 10,
     out: Annotated[Path | None, typer.Option(help="Directory for the predictions of an encoded corpus.")] = None,
+    encoding: Encoding = None,
     cell: Cell = None,
     device: Device = "cpu",
 ) -> None:
@@ -48,12 +49,12 @@ def predict(
         _predict_corpus(model, source, out, output_format, n_best)
         return
     if model.targets.numeric:
-        _print_forecast(model, source, steps, output_format)
+        _print_forecast(model, source, steps, output_format, encoding)
         return
     write = make_writer(model, output_format)
     unknown: dict[str, None] = {}
     with ignore_closed_pipe():
-        for prediction in _predictions(model, source, n_best):
+        for prediction in _predictions(model, source, n_best, encoding):
             print_data(write(prediction), flush=source == "-")
             unknown.update(dict.fromkeys(prediction.unknown))
         sys.stdout.flush()
@@ -80,13 +81,13 @@ def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output
         print_message(f"{total:,} sequences\nsaved: {out}")
 
 
-def _predictions(model: "TrainedModel", source: str, n_best: int) -> "Iterator[Prediction]":
+def _predictions(model: "TrainedModel", source: str, n_best: int, encoding: str | None) -> "Iterator[Prediction]":
     from ohlol.data import sequences
 
     if source != "-" and not _is_file(source):
         yield model.predict(source, n_best=n_best)
         return
-    read: Iterator[Any] = sequences.iterate_inputs(source, model.config.data)
+    read: Iterator[Any] = sequences.iterate_inputs(source, model.data_settings(encoding))
     inputs = (sequence for sequence, _ in read)
     if source == "-":  # answer each line when it arrives
         for sequence in inputs:
@@ -96,17 +97,19 @@ def _predictions(model: "TrainedModel", source: str, n_best: int) -> "Iterator[P
 
 
 def _is_file(source: str) -> bool:
-    named = source.lower().endswith(FILE_SUFFIXES) and not any(c.isspace() for c in source)
+    from ohlol.data.opening import without_compression
+
+    named = str(without_compression(source)).lower().endswith(FILE_SUFFIXES) and not any(c.isspace() for c in source)
     try:
         return named or Path(source).is_file()
     except (OSError, ValueError):  # too long for a file name, or with a NUL: a text
         return False
 
 
-def _print_forecast(model: "TrainedModel", source: str, steps: int, output_format: str) -> None:
+def _print_forecast(model: "TrainedModel", source: str, steps: int, output_format: str, encoding: str | None) -> None:
     from ohlol.inference.output import escape_cell
 
-    rows = model.forecast(source, steps)
+    rows = model.forecast(source, steps, encoding=encoding)
     names = model.codec.target_columns
     if output_format == "jsonl":
         for row in rows.tolist():

@@ -14,6 +14,7 @@ from ohlol.cli.app import (
     TRAINING,
     Decimal,
     Device,
+    Encoding,
     Format,
     Header,
     Input,
@@ -66,6 +67,7 @@ def train(
     header: Header = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    encoding: Encoding = None,
     cell: Annotated[
         str | None,
         typer.Option(
@@ -185,6 +187,7 @@ def train(
     from ohlol.cells.imported import is_import_path
     from ohlol.checkpoint import run_directory
     from ohlol.data import loading
+    from ohlol.data.opening import without_compression
     from ohlol.display import progress
     from ohlol.training.fit import fit
     from ohlol.training.trainer import Interrupted
@@ -200,7 +203,7 @@ def train(
     launch = read_launch()
     if launch.world_size > 1 and out is None:
         raise InputError("`out` is required with several processes")
-    stem = Path(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
+    stem = without_compression(files[0]).stem if files else pairs[0][0] if pairs and pairs[0][0].isalnum() else "hello"
     run = out if out is not None or resume else run_directory.choose_free_name(stem)
     is_tutorial = not files and not resume
     targets = [target for _, target in pairs or loading.HELLO] if is_tutorial else None

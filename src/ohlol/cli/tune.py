@@ -68,6 +68,7 @@ def tune(
     **settings: Any,
 ) -> None:
     """Search for the best settings; an existing study is continued. Options of train hold for all trials."""
+    from ohlol.data.opening import without_compression
     from ohlol.training.trainer import Interrupted
     from ohlol.tuning import progress_text
     from ohlol.tuning import search as tuning
@@ -77,7 +78,7 @@ def tune(
     dev = settings.pop("dev")
     settings["embedding_size"] = parse_embedding_size(settings["embedding_size"])
     fixed = {name: value for name, value in settings.items() if value is not None}
-    folder = out or Path("studies") / Path(files[0]).stem
+    folder = out or Path("studies") / without_compression(files[0]).stem
     log = progress_text.StudyLog(console())
     try:
         with continue_without_output():

@@ -4,7 +4,6 @@ Only "\\n" and "\\r\\n" end a line: every other separator of Unicode is an ordin
 """
 
 import math
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -12,10 +11,9 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 from unicodedata import normalize
 
+from ohlol.data.opening import SAMPLE, STDIN, describe_encoding, name_of, open_utf8, without_compression
 from ohlol.utils.errors import InputError
 
-STDIN = "-"
-"""The path that means standard input."""
 QUOTED = 40
 """Characters of the user's text that an error message repeats."""
 LINE_LIMIT = 1 << 27
@@ -24,26 +22,31 @@ ends is refused here."""
 BINARY = {
     b"PK\x03\x04": "a zip archive, such as a spreadsheet (.xlsx): unpack it, or save the sheet as CSV in UTF-8",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet or document (.xls): save the sheet as CSV in UTF-8",
-    b"\x1f\x8b": "compressed with gzip: unpack it with gunzip",
-    b"BZh": "compressed with bzip2: unpack it with bunzip2",
-    b"\xfd7zXZ": "compressed with xz: unpack it with unxz",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it with unzstd",
+    b"\x1f\x8b": "compressed with gzip, which is unpacked where the name ends in .gz",
+    b"BZh": "compressed with bzip2, which is unpacked where the name ends in .bz2",
+    b"\xfd7zXZ": "compressed with xz, which is unpacked where the name ends in .xz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd, which is unpacked where the name ends in .zst",
     b"%PDF": "a PDF document: extract its text first",
 }
 """Formats that are taken for text by mistake, by the bytes with which they begin, and what to do with them."""
+FRAME = "data frame"
+"""What stands for the name of a file where a table is in memory."""
 BLOCK = 1 << 16
 """Bytes of a line that are read first."""
 
 
 class Place(NamedTuple):
-    """A file and a line of it, or a row of a Parquet file, counted from 1."""
+    """A file and a line of it, or a row of a Parquet file or a data frame, counted from 1."""
 
     file: str
     line: int
 
+    def __str__(self) -> str:
+        return f"{self.file}, row {self.line}" if self.file == FRAME else f"{self.file}:{self.line}"
+
 
 class FileRange(NamedTuple):
-    """Part of a file: the bytes `start` to `end - 1`, where a line begins at both offsets.
+    """Part of a file: its UTF-8 bytes `start` to `end - 1`, where a line begins at both offsets.
 
     In a Parquet or Arrow file `start` and `end` count groups of rows.
     """
@@ -75,7 +78,7 @@ class Example(NamedTuple):
 
 def error_at(place: Place, problem: str) -> InputError:
     """The error about a place in a file."""
-    return InputError(f"{place.file}:{place.line}: {problem}")
+    return InputError(f"{place}: {problem}")
 
 
 def quote(text: object, limit: int = QUOTED) -> str:
@@ -99,20 +102,21 @@ def is_filled(text: str) -> bool:
     return "\t" in text or bool(text.strip())
 
 
-def name_of(path: str | Path) -> str:
-    """A file as messages name it."""
-    return "stdin" if str(path) == STDIN else str(path)
-
-
 class Lines(Iterator[Line]):
-    """The lines of a file, of a part of it or of standard input, one at a time; `first` and `until` look ahead."""
+    """The lines of a file, of a part of it or of standard input, one at a time; `first` and `until` look ahead.
 
-    def __init__(self, path: str | Path | FileRange) -> None:
+    Args:
+        path: the file, or the part of it.
+        encoding: that of the file; None for UTF-8, or for UTF-16 with a byte order mark.
+    """
+
+    def __init__(self, path: str | Path | FileRange, encoding: str | None = None) -> None:
         self.span = path if isinstance(path, FileRange) else None
         path = path.file if isinstance(path, FileRange) else path
-        self.path = path
+        self.path, self.encoding = path, encoding
         self.file = name_of(path)
-        self.suffix = Path(path).suffix.lower()
+        self.suffix = without_compression(path).suffix.lower()
+        """The ending of the name, before that of a compression."""
         self.ended = False
         """Whether the line returned last had a line end."""
         self._ahead: deque[tuple[Line, bool]] = deque()
@@ -125,7 +129,7 @@ class Lines(Iterator[Line]):
     @property
     def head(self) -> "Lines":
         """The lines from the start of the file, from which its format is inferred; itself unless it is a later part."""
-        return Lines(self.path) if self.span is not None and self.span.start else self
+        return Lines(self.path, self.encoding) if self.span is not None and self.span.start else self
 
     def first(self, matches: Callable[[str], bool] = is_filled) -> Line | None:
         """The first line that matches, or None; no line is consumed."""
@@ -161,7 +165,7 @@ class Lines(Iterator[Line]):
             if str(self.path) != STDIN and Path(self.path).is_dir():
                 raise InputError(f"{self.file} is a directory; give the files in it")
             with self._opened() as handle:
-                first, left = 1, math.inf
+                first, left, earlier = 1, math.inf, 0
                 if self.span is not None:
                     first, left = self.span.line, self.span.end - self.span.start
                     handle.seek(self.span.start)
@@ -174,7 +178,8 @@ class Lines(Iterator[Line]):
                     if len(raw) > LINE_LIMIT:
                         raise error_at(Place(self.file, number), f"a line of more than {LINE_LIMIT} bytes; break it up")
                     body, ended = without_end(raw)
-                    text = decoded(body, self.file, number)
+                    text = decoded(body, self.file, number, None if str(self.path) == STDIN else handle, earlier)
+                    earlier = earlier or (0 if body.isascii() else number)
                     yield Line(text.removeprefix("\ufeff") if number == 1 else text, Place(self.file, number)), ended
         except FileNotFoundError:
             raise InputError(f"{self.file}: no such file") from None
@@ -184,11 +189,8 @@ class Lines(Iterator[Line]):
             raise InputError(f"{self.file!r} is not a file name") from None
 
     def _opened(self) -> AbstractContextManager[BinaryIO]:
-        if str(self.path) != STDIN:
-            return Path(self.path).open("rb")
-        if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - where it is closed
-            raise InputError("standard input is closed; give a file")
-        return nullcontext(sys.stdin.buffer)
+        handle = open_utf8(self.path, self.encoding)
+        return nullcontext(handle) if str(self.path) == STDIN else handle
 
 
 def read_line(handle: BinaryIO) -> bytes:
@@ -208,25 +210,59 @@ def without_end(raw: bytes) -> tuple[bytes, bool]:
     return (body.removesuffix(b"\r"), True) if len(body) < len(raw) else (raw, False)
 
 
-def decoded(raw: bytes, file: str, line: int) -> str:
-    """Decode bytes of a file that start at the beginning of a line; raises InputError where they are not UTF-8."""
+def decoded(raw: bytes, file: str, line: int, handle: BinaryIO | None = None, earlier: int = 0) -> str:
+    """Decode bytes of a file that start at the beginning of a line.
+
+    Args:
+        raw: the bytes.
+        file: as messages name it.
+        line: the number of their first line.
+        handle: where the bytes that follow are read, to guess the encoding.
+        earlier: the number of a line before that has a character beyond ASCII; 0 where there is none.
+
+    Raises:
+        InputError: they are not UTF-8, or hold a zero byte; the message says which encoding they may have.
+    """
+    kind = next((kind for magic, kind in BINARY.items() if raw.startswith(magic)), None) if line == 1 else None
+    if kind is not None and (b"\0" in raw or not _is_utf8(raw)):
+        raise InputError(f"{file}: is {kind}")
+    if b"\0" in raw:
+        before = raw[: raw.index(b"\0")]
+        wide = next((name for name, at in (("utf-16-le", 1), ("utf-16-be", 0)) if _is_wide(raw, at)), None)
+        how = f"the file may be UTF-16; give `encoding={wide}`" if wide and line == 1 else "this is not a text file"
+        raise error_at(Place(file, line + before.count(b"\n")), f"a zero byte; {how}")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        if line == 1 and (kind := next((kind for magic, kind in BINARY.items() if raw.startswith(magic)), None)):
-            raise InputError(f"{file}: is {kind}") from None
         before = raw[: error.start]
+        start = before.rfind(b"\n") + 1
+        column = len(before[start:].decode("utf-8")) + 1
+        if not before[:start].isascii():
+            earlier = line + before.count(b"\n", 0, next(i for i, byte in enumerate(before) if byte > 127))
         line += before.count(b"\n")
-        column = len(before[before.rfind(b"\n") + 1 :].decode("utf-8")) + 1
-        source_encoding = "UTF-16" if line == 1 and raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "ENCODING"
+        sample = raw[start:] if handle is None else raw[start:] + b"\n" + handle.read(SAMPLE)
+        what = f"line {earlier} is UTF-8, and this is not; " if earlier else ""
+        advice = "write the whole file in one encoding" if earlier else describe_encoding(sample)
         raise error_at(
-            Place(file, line),
-            f"byte 0x{raw[error.start]:02x} at column {column} is not UTF-8; "
-            f"convert the file with iconv -f {source_encoding} -t UTF-8",
+            Place(file, line), f"byte 0x{raw[error.start]:02x} at column {column} is not UTF-8; {what}{advice}"
         ) from None
 
 
-def text_pieces(span: FileRange, size: int = 1 << 22) -> Iterator[str]:
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _is_wide(raw: bytes, at: int) -> bool:
+    """Whether most characters at the start of a file have two bytes, one of which is 0."""
+    zeros = raw[at:1024:2]
+    return zeros.count(b"\0") > len(zeros) / 2 > 1 - raw[1 - at : 1024 : 2].count(b"\0")
+
+
+def text_pieces(span: FileRange, size: int = 1 << 22, encoding: str | None = None) -> Iterator[str]:
     """The text of part of a file, composed (NFC), in pieces of about `size` bytes.
 
     A piece ends with a line end or a space, neither of which composes with the character that follows.
@@ -236,7 +272,7 @@ def text_pieces(span: FileRange, size: int = 1 << 22) -> Iterator[str]:
     """
     line, rest, left, first = span.line, b"", span.end - span.start, span.start == 0
     try:
-        with Path(span.file).open("rb") as handle:
+        with open_utf8(span.file, encoding) as handle:
             handle.seek(span.start)
             while left > 0 or rest:
                 block = handle.read(min(size, left))
@@ -246,7 +282,7 @@ def text_pieces(span: FileRange, size: int = 1 << 22) -> Iterator[str]:
                 raw, rest = raw[:cut], raw[cut:]
                 if len(rest) > LINE_LIMIT:
                     raise error_at(Place(span.file, line), f"more than {LINE_LIMIT} bytes without a space; break it up")
-                text = decoded(raw, span.file, line)
+                text = decoded(raw, span.file, line, handle)
                 line += raw.count(b"\n")
                 if raw and first:
                     text, first = text.removeprefix("\ufeff"), False

@@ -18,13 +18,15 @@ from ohlol.data.batches import Dataset, fingerprint
 from ohlol.data.codec import Codec, supports_bigrams, supports_chars
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
+from ohlol.data.frames import Records, read_records
 from ohlol.data.interpretation import Interpretation
 from ohlol.data.sequences import RawData
 from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
 from ohlol.utils.errors import InputError
 
-Data = str | Path | Sequence[str | Path] | Sequence[tuple[str | Sequence[str], str | Sequence[str]]] | None
-"""Data as users pass them: one file or several, the directory of an encoded corpus, or pairs."""
+Data = Any
+"""Data as users pass them: one file or several, the directory of an encoded corpus, pairs, or a table in memory (of any
+type that `frames.read_records` reads); None is the tutorial's pair."""
 HELLO = (("hello", "ohlol"),)
 """The tutorial's pair, for training without data."""
 DATA_FOLDER = Path("resume") / "data"
@@ -51,22 +53,32 @@ def corpus_folder(data: Any) -> Path | None:
 
 @dataclass(frozen=True)
 class Source:
-    """Where data come from: exactly one of files, pairs and an encoded corpus."""
+    """Where data come from: exactly one of files, pairs, a table in memory and an encoded corpus."""
 
     files: tuple[str, ...] = ()
     pairs: tuple[Any, ...] = ()
     corpus: Path | None = None
     dev: str | None = None
     """A file or an encoded corpus to evaluate on; otherwise a part of the data is set apart."""
+    records: Records | None = None
+    """A table in memory, in the place of files."""
+    dev_records: Records | None = None
+    """A table in memory to evaluate on."""
 
     @staticmethod
-    def parse(data: Data, dev: str | Path | None = None) -> "Source":
-        """Tell files, pairs and an encoded corpus apart; without data it is the tutorial's pair.
+    def parse(data: Any, dev: Any = None) -> "Source":
+        """Tell files, pairs, tables and an encoded corpus apart; without data it is the tutorial's pair.
 
         Raises:
             InputError: an encoded corpus is mixed with other data, or a name is empty.
         """
-        dev = None if dev is None else str(dev)
+        dev_records = read_records(dev)
+        dev = None if dev is None or dev_records is not None else str(dev)
+        if dev_records is not None:
+            return replace(Source.parse(data), dev_records=dev_records)
+        records = read_records(data)
+        if records is not None:
+            return Source(records=records, dev=dev)
         if data is None:
             return Source(pairs=HELLO, dev=dev)
         if not isinstance(data, str | Path) and len(data) > 0 and isinstance(data[0], tuple):
@@ -78,6 +90,11 @@ class Source:
         if "" in paths:
             raise InputError("the name of a file is empty")
         return Source(files=tuple(dict.fromkeys(map(str, paths))), dev=dev)
+
+    @property
+    def has_dev(self) -> bool:
+        """Whether there are data of their own to evaluate on."""
+        return self.dev is not None or self.dev_records is not None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,21 +132,24 @@ class PreparedData:
     @property
     def history(self) -> Dataset | None:
         """The series that the validation data continue, one each; None where these are not the end of the same."""
-        is_set_apart = self.source.dev is None and self.dev is not None and self.codec.kind.numeric
+        is_set_apart = not self.source.has_dev and self.dev is not None and self.codec.kind.numeric
         return self.train if is_set_apart and self.dev is not None and len(self.dev) == len(self.train) else None
 
     def save(self, folder: Path) -> "PreparedData":
-        """Write the arrays of files into a folder and map them from there; other data stay as they are.
+        """Write the arrays of files or of a table into a folder and map them from there; others stay as they are.
+
+        A table in memory is replaced by the encoded corpus in the folder.
 
         Raises:
             InputError: they cannot be written.
         """
-        if self.mapped or not self.source.files:
+        source = self.source if self.source.records is None else Source(corpus=folder)
+        if self.mapped or not source.names:
             return self
         parts = {"train": self.train} | ({"dev": self.dev} if self.dev is not None else {})
         sources = encoded.sources_of(self.source.files, self.source.dev)
         corpus = encoded.write(folder, self.codec, self.settings, parts, sources, self.data_sha256)
-        return replace(prepared_from(corpus, self.source), interpretation=self.interpretation)
+        return replace(prepared_from(corpus, source), interpretation=self.interpretation)
 
 
 def prepared_from(corpus: Encoded, source: Source) -> PreparedData:
@@ -194,10 +214,12 @@ class DataPreparer:
         if self.source.corpus is None:
             if self.source.pairs:
                 return sequences.data_from_pairs(self.source.pairs)
-            return sequences.read(self.source.files, DataSettings(**self.chosen))
+            return sequences.read(self.source.records or self.source.files, DataSettings(**self.chosen))
         corpus = encoded.read(self.source.corpus)
+        settings = replace(corpus.settings, encoding=self.chosen.get("encoding"))  # of the file to evaluate on
+        corpus = replace(corpus, settings=settings)
         for name, value in self.chosen.items():
-            actual = getattr(corpus.settings, name)
+            actual = getattr(settings, name)
             if actual != value:
                 raise InputError(f"{self.source.corpus} was encoded with `{name}` {actual}, not {value}")
         return corpus
@@ -205,8 +227,9 @@ class DataPreparer:
     def _encode(self, raw: RawData, model: ModelSettings, training: TrainSettings) -> PreparedData:
         """Split sequences into training data and validation data, fit the codec to the former, and encode both."""
         unknowns = bool(training.unk_probability)
-        if self.source.dev is not None:
-            train, dev = raw, sequences.read(self.source.dev, raw.settings)
+        other = self.source.dev_records or self.source.dev
+        if other is not None:
+            train, dev = raw, sequences.read(other, raw.settings)
         else:
             train, dev = split_dev(raw, training.dev_fraction, training.seed, unknowns=unknowns)
         level = raw.settings.level
@@ -219,7 +242,7 @@ class DataPreparer:
             joint_vocabulary=is_tutorial(self.source.pairs) and by_character,
         )
         train_data = codec.encode(train)
-        dev_data = codec.encode(dev, unseen_labels=self.source.dev is not None) if dev is not None else None
+        dev_data = codec.encode(dev, unseen_labels=other is not None) if dev is not None else None
         digest = fingerprint(train_data, dev_data)
         return PreparedData(
             self.source, codec, raw.settings, train_data, dev_data, digest, interpretation=raw.interpretation
@@ -240,8 +263,8 @@ class DataPreparer:
                     f"a part of {self.source.dev} was set apart for evaluation: encode it again with `dev_fraction` 0"
                 )
             dev, digest = other.train, digest + other.data_sha256
-        elif self.source.dev is not None:
-            dev = corpus.codec.encode(sequences.read(self.source.dev, corpus.settings), unseen_labels=True)
+        elif (source := self.source.dev_records or self.source.dev) is not None:
+            dev = corpus.codec.encode(sequences.read(source, corpus.settings), unseen_labels=True)
             digest += fingerprint(dev)
         if corpus.train.targets is None and not corpus.codec.kind.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")

@@ -14,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.config import DECIMAL_MARKS, LEVELS, THOUSANDS_MARKS, DataSettings
+from ohlol.data.frames import Records, read_records
 from ohlol.data.interpretation import Interpretation
 from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc, quote
+from ohlol.data.opening import check_encoding
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
 from ohlol.data.readers.pairs import check_pair
 from ohlol.data.readers.series import Series, join_series
@@ -24,7 +26,8 @@ from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import check_encodable
 
-FilePath = str | Path
+FilePath = str | Path | Records
+"""A file, or a table in memory."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ def read(
         InputError: a file is missing or empty, or not of its format; the message names the file and the line.
     """
     settings = check_settings(settings or DataSettings())
-    files = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    files = [paths] if isinstance(paths, (str, Path, Records)) else list(paths)
     if not files:
         raise InputError("no file to read; give one at least")
     examples: list[Example] = []
@@ -79,7 +82,7 @@ def read(
     interpretation: Interpretation | None = None
     for path in files:
         before = len(examples)
-        contents, reason = _open_with_reason(Lines(path), settings, with_targets)
+        contents, reason = _open_with_reason(_lines(path, settings), settings, with_targets)
         settings = contents.settings
         interpretation = interpretation or Interpretation(name_of(path), settings, reason, contents.names)
         if contents.series is not None:
@@ -101,18 +104,24 @@ def read(
     return replace(data_from_examples(examples, settings, with_targets=has_targets), interpretation=interpretation)
 
 
-def interpret(path: FilePath, **settings: Any) -> Interpretation:
+def interpret(path: Any, **settings: Any) -> Interpretation:
     """How a file would be read for training, and why; `str()` of it is one line.
 
     Args:
-        path: the file; "-" is standard input, which is then consumed.
+        path: the file, or a table in memory; "-" is standard input, which is then consumed.
         settings: any field of `DataSettings`, by name; the others are inferred from the file.
 
     Raises:
         InputError: as `read` does, for what is inferred; a line that is only read in training is not looked at.
     """
-    contents, reason = _open_with_reason(Lines(path), check_settings(DataSettings(**settings)), with_targets=True)
+    chosen = check_settings(DataSettings(**settings))
+    path = read_records(path) or path
+    contents, reason = _open_with_reason(_lines(path, chosen), chosen, with_targets=True)
     return Interpretation(name_of(path), contents.settings, reason, contents.names)
+
+
+def _lines(path: FilePath, settings: DataSettings) -> Lines:
+    return path.lines() if isinstance(path, Records) else Lines(path, settings.encoding)
 
 
 def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, with_targets: bool) -> RawData:
@@ -143,7 +152,8 @@ def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Sym
     Raises:
         InputError: as `read` does, once the line is reached.
     """
-    contents = _open(Lines(path), check_settings(settings), with_targets=False)
+    settings = check_settings(settings)
+    contents = _open(_lines(path, settings), settings, with_targets=False)
     if contents.series is not None:
         yield join_series(contents.series).inputs, Place(name_of(path), 1)
         return
@@ -153,18 +163,19 @@ def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Sym
 
 def resolve(path: FilePath, settings: DataSettings, *, with_targets: bool = True) -> DataSettings:
     """The settings, completed with what is inferred from a file; raises InputError."""
-    lines = Lines(path)
-    reader, settings = _infer_format(lines, check_settings(settings))
+    settings = check_settings(settings)
+    lines = _lines(path, settings)
+    reader, settings, _ = infer_format(lines, settings)
     return reader.resolve(lines, settings, with_targets=with_targets)
 
 
-def examples(span: FilePath | FileRange, settings: DataSettings, *, with_targets: bool = True) -> Iterator[Example]:
+def examples(span: str | Path | FileRange, settings: DataSettings, *, with_targets: bool = True) -> Iterator[Example]:
     """The sequences of symbols of a file or of a part of it, one at a time; settings are complete.
 
     Raises:
         InputError: as `read` does, once the line is reached.
     """
-    contents = _open(Lines(span), settings, with_targets)
+    contents = _open(Lines(span, settings.encoding), settings, with_targets)
     assert contents.examples is not None
     return contents.examples
 
@@ -175,7 +186,7 @@ def series(path: FilePath, settings: DataSettings, *, with_targets: bool = True)
     Raises:
         InputError: as `read` does, once the row is reached.
     """
-    contents = _open(Lines(path), settings, with_targets)
+    contents = _open(_lines(path, settings), settings, with_targets)
     assert contents.series is not None
     return contents.series
 
@@ -263,6 +274,8 @@ def check_settings(settings: DataSettings) -> DataSettings:
             raise InputError(f"`{name}` is {quote(value)}; it must be one of {' '.join(map(repr, choices))}")
     if settings.thousands == (settings.decimal or "."):
         raise InputError(f"`decimal` and `thousands` are both {quote(settings.thousands)}; they must differ")
+    if settings.encoding is not None:
+        check_encoding(settings.encoding)
     if settings.format is None:
         return settings
     reader = READERS[settings.format]
@@ -283,13 +296,8 @@ def reader_of(settings: DataSettings) -> Reader:
     return READERS[settings.format or ""]
 
 
-def _infer_format(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSettings]:
-    """The reader of a file, and the settings with its format."""
-    reader, settings, _ = _infer_format_with_reason(lines, settings)
-    return reader, settings
-
-
-def _infer_format_with_reason(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSettings, str]:
+def infer_format(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSettings, str]:
+    """The reader of a file, the settings with its format, and why it has this format; raises InputError."""
     reason = "chosen"
     if settings.format is None:
         reader, (_, reason) = infer_reader(lines.head, settings)
@@ -303,5 +311,5 @@ def _open(lines: Lines, settings: DataSettings, with_targets: bool) -> Contents:
 
 
 def _open_with_reason(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
-    reader, settings, reason = _infer_format_with_reason(lines, settings)
+    reader, settings, reason = infer_format(lines, settings)
     return reader.open(lines, settings, with_targets=with_targets), reason

@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol.checkpoint import run_config, run_directory
+from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
+from ohlol.data.frames import Records, read_records
 from ohlol.data.lines import Place
 from ohlol.data.loading import PreparedData, Source, corpus_folder, prepared_from
 from ohlol.data.sequences import RawData
@@ -100,11 +102,19 @@ class TrainedModel:
         """
         return StreamBatch(self.on_cpu.network, self.codec, self.config.data, lambda: self.identity, n)
 
-    def evaluate(self, data: str | Path | Sequence[str | Path] | RawData) -> MetricAccumulator:
+    def data_settings(self, encoding: str | None = None) -> DataSettings:
+        """How files are read: as those of the training, but for the encoding, which each file has for itself."""
+        return replace(self.config.data, encoding=encoding)
+
+    def evaluate(self, data: Any, *, encoding: str | None = None) -> MetricAccumulator:
         """Evaluate on files of the format the model was trained on, or on an encoded corpus.
 
         A label that was not seen in training counts as wrong, with a warning. Of an encoded corpus the dev part is
         read, or all of it where it has none.
+
+        Args:
+            data: files, an encoded corpus, a table in memory as `ohlol.fit` takes it, or data that were read.
+            encoding: of the files; None for UTF-8, or for that of a byte order mark.
 
         Returns:
             The counts: `.metrics()`, `.confusion`.
@@ -113,11 +123,12 @@ class TrainedModel:
             InputError: a file cannot be read, or no label of it was seen in training; an encoded corpus has another
                 vocabulary or no targets.
         """
-        folder = None if isinstance(data, RawData) else corpus_folder(data)
+        data = read_records(data) or data
+        folder = None if isinstance(data, RawData | Records) else corpus_folder(data)
         if folder is not None:
             prepared = self._read_encoded(folder)
             return evaluate(self.network, self.codec, prepared.dev or prepared.train, history=prepared.history)
-        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data)
+        raw = data if isinstance(data, RawData) else sequences.read(data, self.data_settings(encoding))
         return evaluate(self.network, self.codec, self.codec.encode(raw, unseen_labels=True))
 
     def _read_encoded(self, folder: Path) -> PreparedData:
@@ -141,19 +152,19 @@ class TrainedModel:
         """
         return next(iter(self.predict_many([text], n_best=n_best)))
 
-    def predict_many(
-        self, texts: Iterable[str | Sequence[str]] | RawData, *, n_best: int | Sequence[int] = 1
-    ) -> Iterator[Prediction]:
+    def predict_many(self, texts: Any, *, n_best: int | Sequence[int] = 1) -> Iterator[Prediction]:
         """Predict many sequences in batches, in their order; only one batch is held in memory.
 
         Args:
-            texts: strings, or lists of symbols.
+            texts: strings, lists of symbols, data that were read, or a table in memory with the columns of training.
             n_best: how many labels `Prediction.best` holds at each step, for all sequences or for each.
         """
         if not self.targets.has_labels:
             method = self.generate if self.targets.continues_text else self.forecast
             raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
         inputs = texts.inputs if isinstance(texts, RawData) else texts
+        if (records := read_records(texts)) is not None:
+            inputs = (sequence for sequence, _ in sequences.iterate_inputs(records, self.config.data))
         batch: list[tuple[Any, int]] = []
         counts = repeat(n_best) if isinstance(n_best, int) else n_best
         for pair in zip(inputs, counts):  # noqa: B905 - repeat() is endless
@@ -208,12 +219,13 @@ class TrainedModel:
         sampling = Sampling(temperature, top_k, top_p, seed)
         return generate(self.network, self.codec, self.config.data, prompt, length, sampling)
 
-    def forecast(self, data: str | Path | RawData, steps: int = 10) -> NDArray[np.float64]:
+    def forecast(self, data: Any, steps: int = 10, *, encoding: str | None = None) -> NDArray[np.float64]:
         """Forecast the next rows of a series; each predicted row is read as the next input.
 
         Args:
-            data: a file, or the data of one series, with the columns of training.
+            data: a file, a table in memory, or the data of one series, with the columns of training.
             steps: how many rows, at least 1; more than one needs targets that are the inputs.
+            encoding: of the file, as in `evaluate`.
 
         Returns:
             (steps, F) rows of the target columns in their own units.
@@ -224,8 +236,9 @@ class TrainedModel:
         if not self.targets.numeric:
             raise InputError(f"this model's task is {self.task}; it does not predict numbers")
         check_steps(self.codec, steps)
-        raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data, with_targets=False)
-        return forecast(self.network, self.codec, raw, steps)
+        if not isinstance(data, RawData):
+            data = sequences.read(read_records(data) or data, self.data_settings(encoding), with_targets=False)
+        return forecast(self.network, self.codec, data, steps)
 
 
 def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> TrainedModel:

@@ -23,6 +23,7 @@ from ohlol.config import (
     expected_type,
 )
 from ohlol.data.codec import Codec
+from ohlol.data.frames import read_records
 from ohlol.data.loading import DATA_FOLDER, Data, DataPreparer, PreparedData, Source, is_tutorial
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import HEADS
@@ -76,23 +77,23 @@ def _to_python(value: Any) -> Any:
 
 
 def check_data(data: object) -> None:
-    """Check that training data are files or pairs; raises InputError."""
-    if data is None or isinstance(data, str | Path):
+    """Check that training data are files, pairs or a table; raises InputError."""
+    if data is None or isinstance(data, str | Path) or read_records(data) is not None:
         return
     if isinstance(data, list | tuple) and all(
         isinstance(entry, str | Path | list | tuple) for entry in cast("list[object]", data)
     ):
         return
     raise InputError(
-        f"the data are of type {type(data).__name__}; give the name of a file, a list of names, or a list of "
-        'pairs such as [("hello", "ohlol")]; write a table to a CSV or Parquet file first'
+        f"the data are of type {type(data).__name__}; give the name of a file, a list of names, a data frame, a list "
+        'of dicts, or a list of pairs such as [("hello", "ohlol")]'
     )
 
 
 def fit(
     data: Data = None,
     *,
-    dev: str | Path | None = None,
+    dev: Any = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
@@ -103,9 +104,10 @@ def fit(
     """Train a model and return it, its best weights loaded, on the CPU.
 
     Args:
-        data: one file or several of one kind; or pairs, as `[("hello", "ohlol")]`, with the tutorial's settings where
-            they are fewer than 20; without it the tutorial's pair.
-        dev: a file to evaluate on after each epoch; otherwise a part of the data (`dev_fraction`).
+        data: one file or several of one kind; or a table in memory: a data frame of pandas, polars or pyarrow, a list
+            of dicts, or a dataset of Hugging Face; or pairs, as `[("hello", "ohlol")]`, with the tutorial's settings
+            where they are fewer than 20; without it the tutorial's pair.
+        dev: a file or a table to evaluate on after each epoch; otherwise a part of the data (`dev_fraction`).
         out: the run directory to write; without it nothing is written.
         overwrite: replace an existing run.
         resume: continue the run in `out` from its last saved state, with its settings and files.
@@ -213,6 +215,8 @@ def _prepare_new(
     config = configure(prepared, model, training, chosen, dev, source.pairs, device)
     if run is None:
         return config, prepared
+    if source.records is not None:
+        config = replace(config, train_files=(str(run / DATA_FOLDER),))
     return config, create_run(run, config, prepared, overwrite=overwrite, resources=resources)
 
 
@@ -256,7 +260,7 @@ def configure(
         model = replace(model, hidden_size=sizes.outputs)
     if not tutorial and "epochs" not in chosen.training:
         training = _raise_epochs(training, prepared.codec.task, len(prepared.train), prepared.train.steps)
-    dev_file = None if dev is None else str(dev)
+    dev_file = prepared.source.dev if prepared.source.records is None else None  # that of a table is saved with it
     config = RunConfig(prepared.codec.task, prepared.settings, model, sizes, training, prepared.files, dev_file, pairs)
     check_memory(config, prepared.train, device)
     return config
@@ -294,7 +298,7 @@ def _prepare_resumed(
             f"{run} was imported (`ohlol import`) and has no state of an optimizer to resume from; train a new run in "
             "another `out`"
         )
-    if dev is not None and str(dev) != stored.dev_file:
+    if dev is not None and read_records(dev) is None and str(dev) != stored.dev_file:
         raise InputError(f"{run} was started with `dev` {stored.dev_file}, not {dev}; `resume` keeps it")
     for kind, values in ((stored.data, chosen.data), (stored.model, chosen.model), (stored.training, chosen.training)):
         for name, value in values.items():

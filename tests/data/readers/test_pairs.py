@@ -77,7 +77,7 @@ def test_invalid_pairs_are_refused(write: Write, name: str, content: str, messag
     assert read_error(write(name, content), DataSettings(format="pairs")).startswith(message)
 
 
-symbol = st.characters(exclude_categories=("Cs",), exclude_characters="\t\n\r")
+symbol = st.characters(exclude_categories=("Cs",), exclude_characters="\0\t\n\r")
 equal_pairs = st.lists(st.tuples(symbol, symbol), min_size=1).map(
     lambda steps: ("".join(a for a, _ in steps), "".join(b for _, b in steps))
 )

@@ -231,11 +231,11 @@ def count(out: Path, plan: Plan, piece: Piece) -> dict[str, Any]:
 def _text_symbols(plan: Plan, piece: Piece) -> "Counter[str]":
     if plan.settings.level == "word":
         words: Counter[str] = Counter()
-        for text in text_pieces(piece.span):
+        for text in text_pieces(piece.span, encoding=plan.settings.encoding):
             words.update(split_lines(text, plan.settings.level))
         return words
     totals = np.zeros(CODES, np.int64)
-    for text in text_pieces(piece.span):
+    for text in text_pieces(piece.span, encoding=plan.settings.encoding):
         counts = np.bincount(code_points(text))
         totals[: len(counts)] += counts
     return Counter({chr(code): int(totals[code]) for code in np.flatnonzero(totals).tolist()})
@@ -314,7 +314,7 @@ def _write_text(out: Path, plan: Plan, piece: Piece, codec: Codec, layout: Array
     by_word = plan.settings.level == "word"
     table = vocab.table(smallest_type(len(vocab))) if vocab.unk is not None and not by_word else None
     with ShardWriter(out, f"{piece.part}-{piece.number:05d}", layout) as writer:
-        for text in text_pieces(piece.span):
+        for text in text_pieces(piece.span, encoding=plan.settings.encoding):
             if table is not None:
                 writer.add_steps(table[code_points(text)])
             else:

@@ -3,6 +3,7 @@
 The parts of a corpus are "train", the training data, and "dev", the validation data.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.lines import Example, FileRange, Lines
+from ohlol.data.opening import open_utf8
 from ohlol.data.readers.base import Reader
 from ohlol.data.readers.series import Series
 from ohlol.data.sequences import RawData
@@ -83,7 +85,11 @@ def make_plan(
 
 def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[FileRange, str]]:
     """The pieces of a file, and the part of the corpus that each belongs to."""
-    size = source_of(file)["bytes"]
+    try:
+        with open_utf8(file, plan.settings.encoding) as handle:
+            size = handle.seek(0, io.SEEK_END)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
     if not size:
         raise InputError(f"{file}: no sequences; the file is empty")
     if plan.kind.numeric:  # a series, however long, is one sequence
@@ -102,8 +108,9 @@ def _dev_start(file: str, size: int, plan: Plan) -> int:
     """The offset at which the end of a text that is set apart begins."""
     if not plan.dev_fraction:
         return size
-    boundary = plan.reader.boundary(Lines(file), plan.settings, with_targets=plan.with_targets)
-    with Path(file).open("rb") as handle:
+    encoding = plan.settings.encoding
+    boundary = plan.reader.boundary(Lines(file, encoding), plan.settings, with_targets=plan.with_targets)
+    with open_utf8(file, encoding) as handle:
         return min(boundary(handle, 0, size - round(size * plan.dev_fraction)), size)
 
 

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from ohlol.data.lines import FileRange, Place, nfc, quote
+from ohlol.data.opening import compression_of
 from ohlol.data.readers.arrow_size import batch_sizes, check_size, column_size, text_column_bytes
 from ohlol.data.readers.tables import Row, Table
 from ohlol.utils.errors import InputError
@@ -61,6 +62,8 @@ def _is_arrow(path: str) -> bool:
 @contextmanager
 def _open_file(path: str) -> Generator[tuple[Any, Any]]:
     """A file and its schema; errors of pyarrow become InputError."""
+    if kind := compression_of(path):
+        raise InputError(f"{path}: Parquet and Arrow files are read in parts; unpack it, which {kind} does not allow")
     try:
         arrow: Any = import_module("pyarrow")
         parquet: Any = import_module("pyarrow.parquet")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ohlol.config import DataSettings
 from ohlol.data.lines import Example, FileRange, Lines
-from ohlol.data.readers.cutting import Boundary, cut_file, line_boundary
+from ohlol.data.readers.cutting import Boundary, cut_file, first_piece, line_boundary
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 from ohlol.utils.registry import Registry
 
 if TYPE_CHECKING:
     from ohlol.data.readers.series import Series  # numpy, which `ohlol --help` does without
+    from ohlol.data.readers.tables import Table
 
 CERTAIN = 1.0
 """Confidence where the name of the file has a suffix of this format."""
@@ -116,6 +117,11 @@ class Reader:
         settings = self.resolve(lines, settings, with_targets=with_targets)
         return Contents(settings, self.examples(lines, settings, with_targets=with_targets))
 
+    def table(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> "Table | None":
+        """The columns of a file and its rows; None where it is no table."""
+        del lines, settings, with_targets
+        return None
+
     def check_labels(self, file: str, settings: DataSettings, labels: Iterable[str]) -> None:
         """Raise InputError where the labels of all files show that the wrong column was read."""
         del file, settings, labels
@@ -140,7 +146,17 @@ class Reader:
         Raises:
             InputError, OSError: the file cannot be read.
         """
-        return cut_file(file, self.boundary(Lines(file), settings, with_targets=with_targets), piece, also_at)
+        boundary = self.boundary(Lines(file, settings.encoding), settings, with_targets=with_targets)
+        return cut_file(file, boundary, piece, also_at, settings.encoding)
+
+    def start(self, file: str, settings: DataSettings, size: int) -> tuple[FileRange, bool]:
+        """The first piece of a file with targets, of about `size` bytes, and whether it is all of it.
+
+        Raises:
+            InputError, OSError: the file cannot be read.
+        """
+        boundary = self.boundary(Lines(file, settings.encoding), settings, with_targets=True)
+        return first_piece(file, boundary, size, settings.encoding)
 
     def render(self, symbols: Sequence[str], labels: Sequence[str]) -> str | None:
         """A labelled sequence as text of this format; None where the labels alone are the prediction."""

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from ohlol.config import DataSettings
+from ohlol.data.frames import RecordLines
 from ohlol.data.lines import Example, FileRange, Line, Lines, Place, error_at, is_row, nfc, quote
 from ohlol.data.readers import doubts, json_lines
 from ohlol.data.readers.base import (
@@ -33,6 +34,7 @@ from ohlol.data.readers.tables import (
     delimiter_of,
     is_empty,
     json_table,
+    records_table,
 )
 from ohlol.data.symbols import Symbols, split_line
 from ohlol.data.targets import TARGET_KINDS, TargetKind
@@ -52,6 +54,8 @@ class ColumnsReader(Reader):
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """By the name, by JSON objects that are not pairs, or because columns are chosen and the rows have some."""
+        if isinstance(start, RecordLines):
+            return Confidence(CERTAIN, "it has rows and columns")
         if start.suffix == ".csv":
             return Confidence(CERTAIN, "its name ends in .csv")
         first = start.first(is_row)
@@ -67,12 +71,12 @@ class ColumnsReader(Reader):
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The task, the columns and the header; all rows are read where they decide, and none is kept."""
-        table = self._table(lines, settings, with_targets)
+        table = self.table(lines, settings, with_targets=with_targets)
         return settings if table is None else resolve_columns(table, settings, keep=False, with_targets=with_targets)
 
     def open(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Contents:
         """As in `Reader`; rows that `resolve_columns` reads are kept, and a file without targets may be plain text."""
-        table = self._table(lines, settings, with_targets)
+        table = self.table(lines, settings, with_targets=with_targets)
         if table is None:
             return Contents(settings, read_plain_lines(lines, settings.level))
         settings = resolve_columns(table, settings, keep=True, with_targets=with_targets)
@@ -107,19 +111,31 @@ class ColumnsReader(Reader):
                 yield FileRange(file, start, end, row)
                 start, row, size, rows = end, row + rows, 0, 0
 
-    def _table(self, lines: Lines, settings: DataSettings, with_targets: bool) -> Table | None:
+    def start(self, file: str, settings: DataSettings, size: int) -> tuple[FileRange, bool]:
+        """As in `Reader`; of a Parquet or Arrow file the first groups of rows."""
+        if Lines(file).suffix not in self.binary_suffixes:
+            return super().start(file, settings, size)
+        ranges = self.ranges(file, settings, size, with_targets=True)
+        first = next(ranges, FileRange(file, 0, 0, 1))
+        return first, next(ranges, None) is None
+
+    def table(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Table | None:
         """The table of a file; None where it is plain text with a sequence in each line."""
         kind = self._kind(lines, settings, with_targets)
         if kind == "arrow":
             from ohlol.data.readers.arrow import arrow_table
 
             return arrow_table(str(lines.path), lines.span)
+        if isinstance(lines, RecordLines):
+            return records_table(lines.records)
         if kind == "json":
             return json_table(lines, settings)
         return csv_table(lines, settings) if kind == "csv" else None
 
     def _kind(self, lines: Lines, settings: DataSettings, with_targets: bool) -> str:
-        """What a file is: "arrow" (or Parquet), "json", "csv" or "plain" lines."""
+        """What a file is: "records" in memory, "arrow" (or Parquet), "json", "csv" or "plain" lines."""
+        if isinstance(lines, RecordLines):
+            return "records"
         if lines.suffix in self.binary_suffixes:
             return "arrow"
         first = lines.head.first()

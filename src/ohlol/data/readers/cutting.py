@@ -1,10 +1,11 @@
 """Cutting a text file into pieces that can be read alone."""
 
+import io
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from ohlol.data.lines import LINE_LIMIT, FileRange
+from ohlol.data.opening import is_converted, open_utf8
 from ohlol.utils.errors import InputError
 
 Boundary = Callable[[BinaryIO, int, int], int]
@@ -12,10 +13,16 @@ Boundary = Callable[[BinaryIO, int, int], int]
 `start`."""
 
 
-def cut_file(file: str, boundary: Boundary, piece: int, also_at: int = 0) -> Iterator[FileRange]:
-    """Cut a file at boundaries, about every `piece` bytes and at the offset `also_at`; raises OSError."""
-    size = Path(file).stat().st_size
-    with Path(file).open("rb") as handle:
+def cut_file(
+    file: str, boundary: Boundary, piece: int, also_at: int = 0, encoding: str | None = None
+) -> Iterator[FileRange]:
+    """Cut a file at boundaries, about every `piece` bytes and at the offset `also_at`; raises OSError.
+
+    A file that is compressed or not UTF-8 is cut only at `also_at`, since each piece is read from its start.
+    """
+    with open_utf8(file, encoding) as handle:
+        size = handle.seek(0, io.SEEK_END)
+        piece = size if is_converted(handle) else piece
         start, line = 0, 1
         while start < size:
             end = also_at if start < also_at < size else size
@@ -24,6 +31,15 @@ def cut_file(file: str, boundary: Boundary, piece: int, also_at: int = 0) -> Ite
             yield FileRange(file, start, end, line)
             line += _count_line_ends(handle, start, end) if end < size else 0
             start = end
+
+
+def first_piece(file: str, boundary: Boundary, size: int, encoding: str | None = None) -> tuple[FileRange, bool]:
+    """The part of a file up to the first boundary after `size` bytes, and whether it is all of it; raises OSError."""
+    with open_utf8(file, encoding) as handle:
+        handle.seek(size)
+        end = boundary(handle, 0, size) if handle.read(1) else handle.tell()
+        handle.seek(end)
+        return FileRange(file, 0, end, 1), not handle.read(1)
 
 
 def line_boundary(handle: BinaryIO, _: int, at: int) -> int:

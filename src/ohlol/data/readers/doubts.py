@@ -13,7 +13,7 @@ from typing import Any
 
 from ohlol.data.lines import error_at, quote
 from ohlol.data.readers.column_names import list_names
-from ohlol.data.readers.column_stats import UNIX_FIRST, ColumnStats, TableStats
+from ohlol.data.readers.column_stats import UNIX_FIRST, ColumnStats, Order, TableStats
 from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
 from ohlol.data.readers.tables import Row, finite_number, number
 from ohlol.utils.errors import InputError, InputWarning
@@ -234,29 +234,38 @@ def _has_time_of_day(stats: TableStats) -> bool:
     return any(isinstance(cell, str) and ":" in cell and len(cell) <= 12 and cell[:1].isdigit() for cell in cells)
 
 
-def _warn_of_gap(stats: TableStats, time: int) -> None:
-    order, unit = stats.time_order(time), stats.unix_unit(time) or 1.0
-    if order is None or order.count < DATED_ROWS:
-        return
+def find_gaps(order: Order) -> tuple[float, list[float]] | None:
+    """The usual step between dates, and the steps that are gaps; None where the dates are few or have no usual step."""
+    if order.count < DATED_ROWS:
+        return None
     total = order.count - 1
     common = [step for step, (times, *_) in order.steps.items() if step > 0 and times >= COMMON_STEP * total]
     common = [step for step in common if order.steps[step][0] > 1]
-    gaps = [step for step in order.steps if common and step > GAP * max(common)]
-    if not gaps:
-        return
-    _, row, cell, before = order.steps[max(gaps)]
+    if not common:
+        return None
     usual = max(common, key=lambda step: order.steps[step][0])
+    return usual, [step for step in order.steps if step > GAP * max(common)]
+
+
+def _warn_of_gap(stats: TableStats, time: int) -> None:
+    order, unit = stats.time_order(time), stats.unix_unit(time) or 1.0
+    found = None if order is None else find_gaps(order)
+    if order is None or found is None or not found[1]:
+        return
+    usual, gaps = found
+    _, row, cell, before = order.steps[max(gaps)]
     count = sum(order.steps[step][0] for step in gaps)
     warnings.warn(
-        f"{row.place.file}:{row.place.line}: column {quote(stats.names[time])} has a gap of "
-        f"{_span(max(gaps) * unit)} from {quote(before)} to {quote(cell)}, where the usual step is "
-        f"{_span(usual * unit)}{f' (gaps: {count})' * (count > 1)}; the rows are read as if they followed each other",
+        f"{row.place}: column {quote(stats.names[time])} has a gap of "
+        f"{format_span(max(gaps) * unit)} from {quote(before)} to {quote(cell)}, where the usual step is "
+        f"{format_span(usual * unit)}{f' (gaps: {count})' * (count > 1)}; the rows are read as if they followed each "
+        "other",
         InputWarning,
         2,
     )
 
 
-def _span(seconds: float) -> str:
+def format_span(seconds: float) -> str:
     """A time span in words: "60 days" or "1:00:00"."""
     span = timedelta(seconds=seconds)
     if span.seconds or span.microseconds:

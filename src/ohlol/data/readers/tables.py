@@ -11,7 +11,8 @@ from math import isfinite
 from typing import Any, BinaryIO, NamedTuple
 
 from ohlol.config import DataSettings
-from ohlol.data.lines import LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
+from ohlol.data.frames import Records
+from ohlol.data.lines import FRAME, LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
 from ohlol.data.readers.column_names import split_names, split_row
 from ohlol.data.readers.json_lines import json_object
 from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
@@ -230,6 +231,12 @@ def json_table(lines: Lines, settings: DataSettings) -> Table:
     objects = ((json_object(line), line.place) for line in lines if line.text.strip())
     rows = (Row([entry.get(name) for name in names], place) for entry, place in objects)
     return Table(lines.file, names, True, rows, NumberFormat.of(settings))
+
+
+def records_table(records: Records) -> Table:
+    """The table of records in memory; the place of a row is its number."""
+    rows = (Row(cells, Place(FRAME, number)) for number, cells in enumerate(records.rows(), 1))
+    return Table(FRAME, records.names, True, rows)
 
 
 def number(cell: Any, form: NumberFormat = PLAIN) -> float | None:

@@ -1,0 +1,70 @@
+"""`ohlol data`: how a file is read and what it holds, without training."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ohlol.cli.app import (
+    INSPECT,
+    Decimal,
+    Encoding,
+    Format,
+    Header,
+    Input,
+    Json,
+    Level,
+    Target,
+    Task,
+    Thousands,
+    app,
+    console,
+)
+from ohlol.cli.tune import train_command
+from ohlol.config import DataSettings
+from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import print_data, print_message
+
+
+@app.command(rich_help_panel=INSPECT)
+def data(
+    file: Annotated[str, typer.Argument(help="A data file.", metavar="FILE")],
+    *,
+    as_json: Json = False,
+    format: Format = None,
+    task: Task = None,
+    level: Level = None,
+    input: Input = None,
+    target: Target = None,
+    header: Header = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    encoding: Encoding = None,
+) -> None:
+    """Show how a file is read and why, what it holds, and what train would ask; nothing is trained."""
+    settings: dict[str, Any] = {
+        "format": format,
+        "task": task,
+        "level": level,
+        "input": input,
+        "target": target,
+        "header": header,
+        "decimal": decimal,
+        "thousands": thousands,
+        "encoding": encoding,
+    }
+    from ohlol.data.profile import profile
+
+    found = profile(file, DataSettings(**settings))
+    stated = {name: value for name, value in settings.items() if value is not None}
+    command = train_command([file], None, "auto", stated) if found.refusal is None else None
+    if as_json:
+        print_data(json.dumps(found.to_json() | {"command": command}, ensure_ascii=False, indent=2))
+    else:
+        from ohlol.display.profile_text import print_profile
+
+        print_profile(found, console())
+        if command is not None:
+            print_message(f"next: {command}")
+    if found.refusal is not None:
+        raise InputError(found.refusal)

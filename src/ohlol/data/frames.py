@@ -1,0 +1,104 @@
+"""Tables in memory: data frames, lists of dicts and datasets of Hugging Face, as rows that the reader of tables takes.
+
+pandas, polars and pyarrow tables are read with narwhals. None of these packages is imported before it is used.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any, cast
+
+from ohlol.data.lines import FRAME, Lines, nfc
+from ohlol.utils.errors import InputError
+
+FRAME_PACKAGES = ("pandas", "polars", "pyarrow", "modin", "cudf")
+"""Packages whose tables narwhals reads."""
+MISSING_TYPES = ("NAType", "NaTType")
+"""Types of the values of pandas that stand for a missing one."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """Named columns and their rows, in memory."""
+
+    names: tuple[str, ...]
+    rows: Callable[[], Iterator[Sequence[Any]]]
+    """The cells of each row, from the first on."""
+
+    def __str__(self) -> str:
+        return FRAME
+
+    def lines(self) -> "RecordLines":
+        """The records in the place of the lines of a file."""
+        return RecordLines(self)
+
+
+class RecordLines(Lines):
+    """Records in the place of the lines of a file: it has no lines, and its reader takes the records."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.span, self.path, self.file, self.suffix, self.encoding = None, FRAME, FRAME, "", None
+        self.ended = False
+        self._ahead, self._source = deque(), iter(())
+
+
+def read_records(data: object) -> Records | None:
+    """The records of a table in memory; None where the data are something else, such as the name of a file.
+
+    Raises:
+        InputError: it has no columns, or several parts.
+    """
+    package = type(data).__module__.partition(".")[0]
+    if isinstance(data, Records):
+        return data
+    if isinstance(data, list | tuple):
+        entries = list(cast("Sequence[object]", data))
+        return _of_dicts(entries) if entries and all(isinstance(entry, dict) for entry in entries) else None
+    if package == "datasets":
+        return _of_dataset(data)
+    if package not in FRAME_PACKAGES:
+        return None
+    import narwhals
+
+    if package == "pandas" and str(getattr(getattr(data, "index", None), "dtype", "")).startswith("datetime"):
+        data = cast("Any", data).reset_index()  # dates, which are checked as those of a column
+    frame: Any = narwhals.from_native(cast("Any", data), pass_through=True, allow_series=True)
+    if isinstance(frame, narwhals.LazyFrame):
+        frame = frame.collect()
+    if not isinstance(frame, narwhals.DataFrame):
+        raise InputError(f"the data are of type {type(data).__name__}; give a table with named columns")
+    frame = cast("Any", frame)
+    return Records(_names(frame.columns), lambda: map(_cells, frame.iter_rows()))
+
+
+def _of_dicts(entries: list[Any]) -> Records:
+    keys = list(entries[0])
+    return Records(_names(keys), lambda: (_cells([entry.get(key) for key in keys]) for entry in entries))
+
+
+def _of_dataset(data: Any) -> Records:
+    if isinstance(data, dict):
+        parts = ", ".join(map(str, cast("dict[object, object]", data)))
+        raise InputError(f"the data are several datasets ({parts}); give one of them")
+    keys = list(data.column_names)
+    return Records(_names(keys), lambda: (_cells([row[key] for key in keys]) for row in data))
+
+
+def _names(names: Sequence[object]) -> tuple[str, ...]:
+    if not names:
+        raise InputError(f"{FRAME}: it has no columns")
+    return tuple(nfc(str(name)) for name in names)
+
+
+def _cells(cells: Sequence[Any]) -> list[Any]:
+    """The cells of a row as Python objects."""
+    return [_cell(cell) for cell in cells]
+
+
+def _cell(cell: Any) -> Any:
+    if type(cell).__name__ in MISSING_TYPES or (isinstance(cell, float) and isnan(cell)):  # pandas writes NaN, too
+        return None
+    to_list: Any = getattr(cell, "tolist", None) or getattr(cell, "to_list", None)  # of numpy, of polars
+    return cell if to_list is None else to_list()

@@ -1,0 +1,307 @@
+"""Data files as streams of UTF-8 bytes: decompressed by the ending of the name, and decoded from their encoding.
+
+Whoever reads a file sees the same bytes, whether the file is compressed or not and whatever its encoding. Offsets in a
+file, such as those of a `FileRange`, are offsets in these bytes.
+"""
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import os
+import re
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from itertools import chain
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ohlol.utils.errors import InputError, shorten
+
+STDIN = "-"
+"""The path that means standard input."""
+COMPRESSIONS = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "zstd"}
+"""The endings of compressed files."""
+BLOCK = 1 << 16
+"""Bytes that are decompressed or decoded at once."""
+MAX_RATIO, FREE_BYTES = 200, 1 << 24
+"""A file may decompress to as many times its size, and to `FREE_BYTES` in any case; texts and tables compress less."""
+XZ_MEMORY = 1 << 28
+"""Bytes that the decoder of xz may take; `xz -9` needs a quarter of it."""
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte order marks of the encodings that are recognized by them; that of UTF-32 begins as that of UTF-16 does."""
+UTF8_CHARACTERS = 8
+"""Characters beyond ASCII at the start of a file that show that it is UTF-8 where all are valid."""
+CANDIDATES = ("gb18030", "big5", "shift_jis", "euc_jp", "euc_kr", "cp1252", "cp1250", "cp1251", "koi8_r")
+"""Encodings that are guessed, the more frequent first."""
+HALF_WIDTH = re.compile("[\uff61-\uff9f]{2}")
+"""Katakana of half the width, which Shift JIS makes of bytes of other encodings and which texts hardly hold."""
+SAMPLE = 1 << 16
+"""Bytes from which an encoding is guessed."""
+SHOWN = 40
+"""Characters of a line that a message shows in an encoding that is guessed."""
+TIE = 0.02
+"""Difference of the disorder of two readings, in [0, 1], that decides nothing."""
+
+
+def name_of(path: object) -> str:
+    """A file as messages name it."""
+    return "stdin" if str(path) == STDIN else str(path)
+
+
+def compression_of(path: str | Path) -> str | None:
+    """The compression that the name of a file shows; None for another file and for standard input."""
+    return COMPRESSIONS.get(Path(path).suffix.lower())
+
+
+def without_compression(path: str | Path) -> Path:
+    """A path without the ending of a compression.
+
+    >>> without_compression("words.csv.gz").name, without_compression("words.csv").name
+    ('words.csv', 'words.csv')
+    """
+    return Path(path).with_suffix("") if compression_of(path) else Path(path)
+
+
+def check_encoding(name: str) -> None:
+    """Check that an encoding of text exists; raises InputError."""
+    try:
+        codecs.getincrementaldecoder(name)
+        bytes(4).decode(name)
+    except (LookupError, ValueError):  # ValueError: a name with a zero byte; LookupError: also a codec of bytes
+        pass
+    else:
+        return
+    raise InputError(f"`encoding` is {shorten(repr(name))}; give one that Python knows, such as gb18030 or cp1252")
+
+
+def open_utf8(path: str | Path, encoding: str | None = None) -> BinaryIO:
+    """Open a file as a stream of UTF-8 bytes that can be sought; a byte order mark of UTF-8 stays in it.
+
+    Args:
+        path: the file; "-" is standard input, which is not decompressed and should not be closed.
+        encoding: its encoding; without one it is UTF-8, or UTF-16 or UTF-32 where it has the mark of these.
+
+    Raises:
+        OSError: it cannot be opened.
+        InputError: standard input is closed. Reading raises it where the file is damaged, decompresses to too much, or
+            does not have its encoding, and where a package is missing.
+    """
+    if encoding is not None and codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+        encoding = None
+    if compression_of(path) is None and encoding is None:
+        handle = _open_bytes(path)
+        peek = getattr(handle, "peek", None)
+        if peek is None or _encoding_of_mark(peek(4)) is None:
+            return handle
+        if str(path) != STDIN:
+            handle.close()
+    return io.BufferedReader(_Converted(lambda: _convert(path, encoding)), BLOCK)
+
+
+def is_converted(handle: BinaryIO) -> bool:
+    """Whether the bytes of a stream are not those of the file, so that seeking reads what is before."""
+    return isinstance(getattr(handle, "raw", None), _Converted)
+
+
+class _Converted(io.RawIOBase):
+    """A stream of the blocks of a conversion, which starts again where the stream is sought backward."""
+
+    def __init__(self, start: Callable[[], Iterator[bytes]]) -> None:
+        self._start = start
+        self._blocks, self._rest, self._position = start(), b"", 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read at least one byte, or none at the end."""
+        while not self._rest:
+            block = next(self._blocks, None)
+            if block is None:
+                return 0
+            self._rest = block
+        count = min(len(buffer), len(self._rest))
+        buffer[:count], self._rest = self._rest[:count], self._rest[count:]
+        self._position += count
+        return count
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Go to an offset from the start, from here, or from the end, by reading what is before."""
+        if whence == io.SEEK_END:
+            while self.read(BLOCK):
+                pass
+        target = offset + (0 if whence == io.SEEK_SET else self._position)
+        if target < self._position:
+            self._blocks, self._rest, self._position = self._start(), b"", 0
+        while self._position < target and self.read(min(BLOCK, target - self._position)):
+            pass
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+
+def _open_bytes(path: str | Path) -> BinaryIO:
+    if str(path) != STDIN:
+        return Path(path).open("rb")
+    if sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison] - where it is closed
+        raise InputError("standard input is closed; give a file")
+    return sys.stdin.buffer
+
+
+def _convert(path: str | Path, encoding: str | None) -> Iterator[bytes]:
+    """The UTF-8 bytes of a file, some at a time."""
+    blocks = _decompress(Path(path)) if compression_of(path) else _read(path)
+    start = next(blocks, b"")
+    marked = _encoding_of_mark(start)
+    if encoding is None or marked is not None:
+        encoding = marked
+    if encoding is None:
+        return chain([start], blocks)
+    _check_not_utf8(start, encoding, name_of(path))
+    return _decode(chain([start], blocks), encoding, name_of(path))
+
+
+def _read(path: str | Path) -> Iterator[bytes]:
+    handle: Any = _open_bytes(path)
+    try:
+        while block := handle.read1(BLOCK):
+            yield block
+    finally:
+        if str(path) != STDIN:
+            handle.close()
+
+
+def _decompress(path: Path) -> Iterator[bytes]:
+    """The content of a compressed file, some bytes at a time, which are counted."""
+    kind, arrow_error = compression_of(path), ()
+    if kind == "zstd":
+        try:
+            arrow: Any = import_module("pyarrow")
+        except ImportError:
+            raise InputError(f"{path}: zstd needs pyarrow; pip install 'ohlol[arrow]'") from None
+        arrow_error = (arrow.ArrowException,)
+    total = 0
+    with path.open("rb") as file:
+        limit = max(FREE_BYTES, MAX_RATIO * os.fstat(file.fileno()).st_size)
+        try:
+            for block in _blocks(file, kind):
+                total += len(block)
+                if total > limit:
+                    raise InputError(
+                        f"{path}: decompresses to more than {limit} bytes; if it should, decompress it first"
+                    )
+                yield block
+        except EOFError:
+            raise InputError(f"{path}: is damaged: the {kind} data end too early") from None
+        except (OSError, zlib.error, lzma.LZMAError, *arrow_error) as error:
+            raise InputError(f"{path}: is damaged, or not compressed with {kind} ({shorten(str(error))})") from None
+
+
+def _blocks(file: BinaryIO, kind: str | None) -> Iterator[bytes]:
+    if kind == "bzip2":
+        return _unpack(file, bz2.BZ2Decompressor)
+    if kind == "xz":
+        return _unpack(file, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY))
+    stream: Any = gzip.GzipFile(fileobj=file)
+    if kind == "zstd":
+        stream = import_module("pyarrow").CompressedInputStream(file, "zstd")
+    return iter(lambda: stream.read(BLOCK), b"")
+
+
+def _unpack(file: BinaryIO, new: Callable[[], Any]) -> Iterator[bytes]:
+    """The content of one compressed stream after another, with zero bytes between them; raises EOFError."""
+    decompressor = new()
+    while True:
+        raw = b""
+        if decompressor.eof:
+            raw = decompressor.unused_data.lstrip(b"\0")
+            while not raw:
+                block = file.read(BLOCK)
+                if not block:
+                    return
+                raw = block.lstrip(b"\0")
+            decompressor = new()
+        elif decompressor.needs_input:
+            raw = file.read(BLOCK)
+            if not raw:
+                raise EOFError
+        if block := decompressor.decompress(raw, BLOCK):
+            yield block
+
+
+def _encoding_of_mark(start: bytes) -> str | None:
+    return next((encoding for mark, encoding in MARKS.items() if start.startswith(mark)), None)
+
+
+def _check_not_utf8(start: bytes, encoding: str, file: str) -> None:
+    """Refuse to decode UTF-8 as another encoding, which often succeeds; raises InputError."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return
+    if start.startswith(codecs.BOM_UTF8) or sum(char > "\x7f" for char in text) >= UTF8_CHARACTERS:
+        raise InputError(f"{file}: is UTF-8, and would be read as {encoding}; leave `encoding` out")
+
+
+def _decode(blocks: Iterator[bytes], encoding: str, file: str) -> Iterator[bytes]:
+    decoder, line = codecs.getincrementaldecoder(encoding)(), 1
+    for block in chain(blocks, [None]):
+        try:
+            text = decoder.decode(block or b"", block is None)
+            utf8 = text.encode("utf-8")
+        except UnicodeError as error:
+            problem = "it cannot be decoded"
+            if isinstance(error, UnicodeDecodeError):
+                line += error.object[: error.start].decode(encoding, "ignore").count("\n")
+                problem = f"byte 0x{error.object[error.start]:02x} has no meaning there"
+            raise InputError(f"{file}:{line}: is not {encoding}: {problem}; choose another `encoding`") from None
+        line += text.count("\n")
+        yield utf8
+
+
+def describe_encoding(raw: bytes) -> str:
+    """What to do with bytes that are not UTF-8, as a message ends: how they read in the encodings that they may have.
+
+    Args:
+        raw: bytes from the start of a line on.
+    """
+    line = raw.split(b"\n", 1)[0]
+    readings: dict[str, str] = {}
+    for encoding in guess_encodings(raw[:SAMPLE]):
+        readings.setdefault(shorten(line.decode(encoding, "replace").strip(), SHOWN), encoding)
+    if not readings:
+        return "convert the file with iconv -f ENCODING -t UTF-8, or give its `encoding`"
+    read_as = ", or as ".join(f"{encoding}: {text!r}" for text, encoding in list(readings.items())[:2])
+    *_, last = list(readings.values())[:2]
+    first = next(iter(readings.values()))
+    return f"it reads as {read_as}; give `encoding={first}`" + f" or `encoding={last}`" * (last != first)
+
+
+def guess_encodings(raw: bytes) -> list[str]:
+    """The encodings that bytes may have, the most probable first; several where nothing decides between them."""
+    from charset_normalizer import from_bytes
+
+    matches = from_bytes(raw, cp_isolation=list(CANDIDATES), preemptive_behaviour=False)
+    ranked: list[tuple[float, float, int, str]] = []
+    for match in matches:
+        names = [name for name in CANDIDATES if name in match.could_be_from_charset]
+        if names and HALF_WIDTH.search(str(match)) is None:
+            ranked.append((match.chaos, -match.coherence, CANDIDATES.index(names[0]), names[0]))
+    if not ranked:
+        return []
+    best = min(ranked)
+    tied = [entry for entry in ranked if entry[0] <= best[0] + TIE and entry[1] <= best[1] + TIE]
+    return [name for *_, name in sorted(tied, key=lambda entry: entry[2])]

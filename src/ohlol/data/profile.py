@@ -1,0 +1,231 @@
+"""The profile of a file: how it is read, what its columns and labels hold, and the doubts that training would raise."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from statistics import median
+from typing import Any
+
+from ohlol.config import DataSettings
+from ohlol.data import sequences
+from ohlol.data.corpus.encoded import can_be_read_again
+from ohlol.data.interpretation import Interpretation
+from ohlol.data.lines import Example, FileRange, Lines, Place, name_of
+from ohlol.data.readers.base import Reader
+from ohlol.data.readers.column_names import find_columns
+from ohlol.data.readers.column_stats import TableStats
+from ohlol.data.readers.doubts import find_gaps, format_span
+from ohlol.data.readers.tables import Row, Table
+from ohlol.data.targets import TARGET_KINDS
+from ohlol.utils.errors import InputError, InputWarning
+
+SAMPLE_BYTES, SAMPLE_ROWS = 1 << 20, 1 << 15
+"""Bytes and rows from the start of a file that are read."""
+SHOWN_ROWS, SHOWN_LABELS, SHOWN_VALUES = 3, 10, 3
+"""First rows, and most frequent labels and values of a column, in a profile."""
+SHOWN_CHARACTERS = 80
+"""Characters of a cell or a sequence in a profile."""
+
+
+@dataclass(frozen=True)
+class ColumnProfile:
+    """What a column holds."""
+
+    name: str
+    role: str
+    """"input", "target", "input, target", or "" where it is not read."""
+    kind: str
+    """"integer", "number", "date", "time" (Unix time), "text", "list" or "empty"; ", mostly" where cells differ."""
+    missing: int
+    """Cells that are empty, or hold a word for a missing value such as N/A."""
+    low: float | str | None = None
+    """The smallest number, or the first date."""
+    high: float | str | None = None
+    frequent: tuple[tuple[str, int], ...] = ()
+    """The most frequent values of a column of texts, and how often they occur."""
+    distinct: int = 0
+    """Different values of a column of texts; at least so many."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What a file, or its start, holds, and how it is read."""
+
+    file: str
+    settings: DataSettings
+    """Those that were chosen and inferred."""
+    reading: str
+    """One line: how the file is read, and why."""
+    is_whole: bool
+    """Whether all of it was read."""
+    rows: int
+    """Rows of a table; 0 of another file."""
+    columns: tuple[ColumnProfile, ...]
+    first: tuple[tuple[str, ...], ...]
+    """The first rows, or the first sequences and their labels."""
+    sequences: int = 0
+    lengths: tuple[int, float, int] | None = None
+    """The shortest, the median and the longest sequence."""
+    labels: tuple[tuple[str, int], ...] = ()
+    """The most frequent labels, and how often they occur."""
+    label_count: int = 0
+    time: str | None = None
+    """The dates of a table: from, to, usual step and gaps."""
+    warnings: tuple[str, ...] = ()
+    refusal: str | None = None
+    """The error with which training would end."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The profile as JSON data."""
+        return {**asdict(self), "settings": self.settings.to_json()}
+
+
+def profile(path: str, settings: DataSettings) -> Profile:
+    """Profile a file, of which the first `SAMPLE_BYTES` are read.
+
+    Args:
+        path: a file that can be read more than once.
+        settings: those chosen, as for training.
+
+    Raises:
+        InputError: it cannot be read at all.
+    """
+    settings = sequences.check_settings(settings)
+    if not can_be_read_again(path):
+        raise InputError(f"{name_of(path)}: can be read only once, and is read several times: give a file")
+    reader, settings, reason = sequences.infer_format(Lines(path, settings.encoding), settings)
+    try:
+        span, is_whole = reader.start(path, settings, SAMPLE_BYTES)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    result = Profile(path, settings, f"{path}: {settings.format} ({reason})", is_whole, 0, (), ())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", InputWarning)
+        result = _add_sequences(result, reader, span, reason)
+    messages = tuple(str(entry.message) for entry in caught if issubclass(entry.category, InputWarning))
+    result = replace(result, warnings=messages)
+    try:
+        table = reader.table(Lines(span, settings.encoding), result.settings, with_targets=True)
+    except InputError:
+        table = None
+    result = result if table is None else _add_table(result, table)
+    if result.refusal and not result.first:  # nothing of it could be read
+        raise InputError(result.refusal)
+    return result
+
+
+def _add_sequences(result: Profile, reader: Reader, span: FileRange, reason: str) -> Profile:
+    """Add the settings that are inferred, and what the sequences hold, or why they are refused."""
+    examples: list[Example] = []
+    labels: list[str] = []
+    encoding, rows = result.settings.encoding, 0
+    try:
+        settings = reader.resolve(Lines(span, encoding), result.settings, with_targets=True)
+        contents = reader.open(Lines(span, encoding), settings, with_targets=True)
+        reading = str(Interpretation(result.file, contents.settings, reason, contents.names))
+        result = replace(result, settings=contents.settings, reading=reading)
+        for part in contents.series or ():
+            rows += len(part.inputs)
+            if rows >= SAMPLE_ROWS:
+                break
+        kind = TARGET_KINDS[settings.task or ""]
+        for example in islice(contents.examples or (), SAMPLE_ROWS):
+            examples.append(example)
+            if not kind.shifted and example.target is not None:
+                labels += [str(example.target)] if kind.per_sequence else example.target
+        if not examples and not rows:
+            raise InputError(f"{result.file}: no sequences; the file is empty")
+        if not kind.shifted:
+            reader.check_labels(result.file, settings, labels)
+    except InputError as error:
+        result = replace(result, refusal=str(error))
+    counts = Counter(labels)
+    lengths = sorted(len(example.input) for example in examples)
+    return replace(
+        result,
+        is_whole=result.is_whole and max(len(examples), rows) < SAMPLE_ROWS,
+        sequences=len(examples) or min(rows, 1),
+        lengths=(lengths[0], median(lengths), lengths[-1]) if lengths else (rows, rows, rows) if rows else None,
+        labels=tuple(counts.most_common(SHOWN_LABELS)),
+        label_count=len(counts),
+        first=tuple(_first(example, result) for example in examples[:SHOWN_ROWS]),
+    )
+
+
+def _first(example: Example, result: Profile) -> tuple[str, ...]:
+    """The start of a sequence and of its labels."""
+    separator = "" if result.settings.level == "char" else " "
+    parts = [example.input] if example.target is None else [example.input, example.target]
+    return tuple((part if isinstance(part, str) else separator.join(part))[:SHOWN_CHARACTERS] for part in parts)
+
+
+def _add_table(result: Profile, table: Table) -> Profile:
+    """Add the columns of a table, its dates and its first rows."""
+    errors: list[str] = []
+
+    def rows() -> Iterator[Row]:
+        try:
+            yield from islice(table.rows, SAMPLE_ROWS)
+        except InputError as error:  # such as a row of another length
+            errors.append(str(error))
+
+    stats = TableStats.of(table, rows())
+    roles = _roles(result.settings, table)
+    columns = tuple(
+        _profile_column(stats, i, ", ".join(role for role, found in roles if i in found))
+        for i in range(len(table.names))
+    )
+    return replace(
+        result,
+        rows=stats.rows,
+        is_whole=result.is_whole and stats.rows < SAMPLE_ROWS,
+        columns=columns,
+        first=tuple(tuple(str(cell)[:SHOWN_CHARACTERS] for cell in row.cells) for row in stats.sample[:SHOWN_ROWS]),
+        time=_describe_time(stats),
+        refusal=result.refusal or next(iter(errors), None),
+    )
+
+
+def _roles(settings: DataSettings, table: Table) -> list[tuple[str, list[int]]]:
+    roles: list[tuple[str, list[int]]] = []
+    for role, names in (("input", settings.input), ("target", settings.target)):
+        try:
+            roles.append((role, find_columns(table.names, names, Place(table.file, 1)) if names else []))
+        except InputError:  # a column that does not exist, which is the refusal
+            continue
+    return roles
+
+
+def _profile_column(stats: TableStats, index: int, role: str) -> ColumnProfile:
+    column, name = stats.columns[index], stats.names[index]
+    missing = stats.rows - column.filled + column.missing
+    order = stats.time_order(index)
+    if order is not None and order.last is not None:
+        first = next((row.cells[index] for row in stats.sample if str(row.cells[index]).strip()), None)
+        kind = "time" if stats.unix_unit(index) else "date"
+        return ColumnProfile(name, role, kind, missing, str(first), str(order.last[1]))
+    if column.is_numeric or column.is_meant_numeric:
+        kind = "integer" if column.integers and column.numbers else "number"
+        bounds = (column.low, column.high) if column.low <= column.high else (None, None)
+        return ColumnProfile(name, role, kind + ", mostly" * (not column.is_numeric), missing, *bounds)
+    kind = "list" if any(isinstance(row.cells[index], list) for row in stats.sample[:SHOWN_ROWS]) else "text"
+    frequent = tuple(Counter(column.values).most_common(SHOWN_VALUES))
+    return ColumnProfile(
+        name, role, kind if column.filled else "empty", missing, frequent=frequent, distinct=len(column.values)
+    )
+
+
+def _describe_time(stats: TableStats) -> str | None:
+    """The first and the last date, the usual step and the gaps."""
+    time = stats.time_column()
+    order = None if time is None else stats.time_order(time)
+    if time is None or order is None or order.last is None:
+        return None
+    text = f"{stats.sample[0].cells[time]} to {order.last[1]}"
+    if (found := find_gaps(order)) is not None:
+        usual, gaps = found
+        count = sum(order.steps[step][0] for step in gaps)
+        text += f", usual step {format_span(usual * (stats.unix_unit(time) or 1.0))}, gaps: {count}"
+    return text

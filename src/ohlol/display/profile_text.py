@@ -1,0 +1,69 @@
+"""The profile of a file as text for a terminal."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ohlol.data.profile import ColumnProfile, Profile
+from ohlol.data.readers.column_stats import DISTINCT
+from ohlol.utils.terminal import escape_symbol
+
+CELL, COLUMNS = 60, 8
+"""Characters of a cell, and columns, of the first rows that are shown."""
+
+
+def print_profile(profile: Profile, console: Console) -> None:
+    """Print how a file is read, its columns, lengths, labels and first rows."""
+    console.print(profile.reading, soft_wrap=True)
+    some = "" if profile.is_whole else " (a sample: the start of the file)"
+    if profile.columns:
+        console.print(f"rows: {profile.rows:,}{some}")
+        table = Table("column", "read as", "type", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.add_column("missing", justify="right")
+        table.add_column("values")
+        for column in profile.columns:
+            name, values = _text(column.name), _text(_values(column))
+            table.add_row(name, column.role or "-", column.kind, f"{column.missing:,}", values)
+        console.print(table)
+    if profile.time is not None:
+        console.print(f"dates: {profile.time}")
+    if profile.lengths is not None:
+        shortest, middle, longest = profile.lengths
+        some = "" if profile.columns else some
+        span = f"{shortest:,} to {longest:,}, median {middle:,g}" if shortest < longest else f"{longest:,}"
+        console.print(f"sequences: {profile.sequences:,}, length {span}{some}")
+    if profile.labels:
+        listed = ", ".join(f"{escape_symbol(label)!r} {count:,}" for label, count in profile.labels)
+        console.print(
+            f"labels: {profile.label_count:,}: {listed}{', ...' * (profile.label_count > len(profile.labels))}"
+        )
+    if profile.first:
+        console.print(_first_rows(profile))
+    for warning in profile.warnings:
+        console.print(f"warning: {warning}", soft_wrap=True)
+
+
+def _first_rows(profile: Profile) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_header=bool(profile.columns))
+    names: Sequence[str] = [column.name for column in profile.columns] or [""] * len(profile.first[0])
+    for name in names[:COLUMNS]:
+        table.add_column(_text(name), no_wrap=True, overflow="ellipsis")
+    for row in profile.first:
+        table.add_row(*(_text(cell[:CELL]) for cell in row[:COLUMNS]))
+    return table
+
+
+def _values(column: ColumnProfile) -> str:
+    if column.low is not None and column.high is not None:
+        low, high = (f"{value:.6g}" if isinstance(value, float) else value for value in (column.low, column.high))
+        return f"{low} to {high}"
+    listed = ", ".join(f"{value[:20]!r}" + f" {count:,}" * (count > 1) for value, count in column.frequent)
+    more = " or more" * (column.distinct >= DISTINCT)
+    return f"{column.distinct:,}{more} different: {listed}" if listed else ""
+
+
+def _text(text: str) -> Text:
+    return Text(escape_symbol(text))  # not str: [b] in data is not markup

@@ -1,0 +1,183 @@
+"""Tables in memory are read as a CSV file of the same rows, with the same questions."""
+
+import csv
+import datetime
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers import TINY, bytes_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ohlol
+from data.reading import slow_disk
+from ohlol.config import DataSettings
+from ohlol.data.frames import read_records
+from ohlol.data.sequences import RawData, read
+from ohlol.utils.errors import InputError
+
+Rows = list[dict[str, Any]]
+
+
+class Dataset:
+    """A dataset as that of Hugging Face behaves: columns by name, and rows as dicts."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self.rows[0])
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+
+Dataset.__module__ = "datasets.arrow_dataset"
+
+
+def make(package: str, name: str) -> Callable[[Rows], Any]:
+    return getattr(pytest.importorskip(package), name)
+
+
+FRAMES: dict[str, Callable[[Rows], Any]] = {
+    "dicts": lambda rows: rows,
+    "dataset": Dataset,
+    "pandas": lambda rows: make("pandas", "DataFrame")(rows),
+    "polars": lambda rows: make("polars", "DataFrame")(rows),
+    "polars lazy": lambda rows: make("polars", "LazyFrame")(rows),
+    "pyarrow": lambda rows: pytest.importorskip("pyarrow").Table.from_pylist(rows),
+}
+frames = pytest.mark.parametrize("frame", FRAMES)
+CLASSES: Rows = [{"text": f"a{n % 7}好", "label": "xy"[n % 2], "n": n} for n in range(40)]
+START = datetime.datetime(2024, 1, 1)
+SERIES: Rows = [{"date": START + datetime.timedelta(days=n), "y": float(np.sin(n)), "k": n % 5} for n in range(60)]
+
+
+def write_csv(path: Path, rows: Rows) -> Path:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def read_frame(frame: Any, **settings: Any) -> RawData:
+    records = read_records(frame)
+    assert records is not None
+    return read(records, DataSettings(**settings))
+
+
+@frames
+def test_a_frame_is_read_as_its_csv_file(tmp_path: Path, frame: str) -> None:
+    for rows, settings in ((CLASSES, {"input": "text", "target": "label"}), (SERIES, {"target": "y", "input": "y,k"})):
+        expected = read(write_csv(tmp_path / "a.csv", rows), DataSettings(**settings))
+        found = read_frame(FRAMES[frame](rows), **settings)
+        assert found.settings == expected.settings
+        assert expected.targets is not None
+        assert found.targets is not None
+        for a, b in ((found.inputs, expected.inputs), (found.targets, expected.targets)):
+            np.testing.assert_array_equal(a, b)
+    assert str(ohlol.interpret(FRAMES[frame](CLASSES), input="text", target="label")) == (
+        "data frame: columns (it has rows and columns), task classify, input 'text', target 'label', by character; "
+        "not read: 'n'"
+    )
+
+
+@frames
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        ([*CLASSES[:16], {"text": None, "label": "x", "n": 1}], CLASSES, "data frame, row 17: column 'text' is empty"),
+        ([{"y": "1,037"}] * 5, {}, "data frame, row 1: column 'y' holds '1,037', which is 1037"),
+        (SERIES[::-1], {"task": "forecast"}, "data frame, row 2: column 'date' runs backward"),
+        (CLASSES, {}, "data frame: the columns are 'text', 'label', 'n'; choose two by name"),
+        (CLASSES, {"input": "word", "target": "label"}, "no column 'word'; there are 'text', 'label', 'n'"),
+        ([*SERIES[:9], {"date": SERIES[9]["date"], "y": None, "k": 1}], {"task": "forecast"}, "row 10: column 'y' is"),
+    ],
+)
+def test_the_questions_of_a_csv_file(frame: str, rows: Rows, settings: Any, message: str) -> None:
+    chosen = {"input": "text", "target": "label"} if settings is CLASSES else settings
+    with pytest.raises(InputError) as refused:
+        read_frame(FRAMES[frame](rows), **chosen)
+    assert message in str(refused.value)
+
+
+@given(st.lists(st.tuples(st.text(min_size=1), st.sampled_from("ab")), min_size=1, max_size=8))
+@slow_disk
+def test_texts_are_read_as_they_are(rows: list[tuple[str, str]]) -> None:
+    dicts = [{"text": text, "label": label} for text, label in rows]
+    expected: Any = None
+    for frame in FRAMES.values():
+        try:
+            found = read_frame(frame(dicts), input="text", target="label", task="classify")
+            result: Any = (found.inputs, found.targets)
+        except InputError as error:  # a text of white space
+            result = str(error)
+        expected = expected or result
+        assert result == expected
+
+
+@frames
+def test_train_evaluate_and_predict(tmp_path: Path, frame: str) -> None:
+    data = FRAMES[frame](CLASSES)
+    model = ohlol.fit(data, input="text", target="label", seed=1, **TINY)
+    path = write_csv(tmp_path / "a.csv", CLASSES)
+    expected = ohlol.fit(path, input="text", target="label", seed=1, **TINY)
+    assert model.identity == expected.identity
+    assert model.evaluate(data).metrics() == expected.evaluate(path).metrics()
+    texts = [row["text"] for row in CLASSES]
+    assert list(model.predict_many(data)) == list(expected.predict_many(texts))
+
+
+def test_a_run_of_a_frame_is_resumed_without_it(tmp_path: Path) -> None:
+    rows, dev = CLASSES[:30], CLASSES[30:]
+    settings = {"input": "text", "target": "label", "seed": 1, **TINY}
+    whole = ohlol.fit(rows, dev=dev, out=tmp_path / "whole", **settings)
+    from_files = ohlol.fit(
+        write_csv(tmp_path / "a.csv", rows), dev=write_csv(tmp_path / "b.csv", dev), out=tmp_path / "files", **settings
+    )
+    assert whole.identity == from_files.identity
+    before = bytes_of(tmp_path / "whole")
+    assert ohlol.fit(out=tmp_path / "whole", resume=True).identity == whole.identity
+    assert bytes_of(tmp_path / "whole") == before
+
+
+def test_a_series_with_dates_as_its_index() -> None:
+    pandas = pytest.importorskip("pandas")
+    index = pandas.date_range("2024-01-01", periods=30, name="day")
+    frame = pandas.DataFrame({"y": np.sin(np.arange(30.0))}, index=index)
+    found = read_frame(frame, task="forecast")
+    assert found.columns == ("y",)
+    with pytest.raises(InputError, match="row 2: column 'day' runs backward"):
+        read_frame(frame[::-1], task="forecast")
+    model = ohlol.fit(frame, task="forecast", epochs=1)
+    assert model.forecast(frame, 3).shape == (3, 1)
+
+
+def test_missing_values_of_pandas_are_empty() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"text": pandas.array(["a", None], "string"), "label": ["x", "y"]})
+    with pytest.raises(InputError, match="data frame, row 2: column 'text' is"):
+        read_frame(frame, input="text", target="label")
+
+
+@pytest.mark.parametrize("data", ["a.csv", Path("a.csv"), [], ["a.csv"], [("a", "b")], None, 5, np.zeros(2)])
+def test_what_is_no_table(data: object) -> None:
+    assert read_records(data) is None
+
+
+def test_tables_that_cannot_be_read() -> None:
+    for data, message in (
+        ([{}], "it has no columns"),
+        (
+            type("DatasetDict", (dict,), {"__module__": "datasets"})(train=1, test=2),
+            r"several datasets \(train, test\)",
+        ),
+        (pytest.importorskip("pandas").Series([1.0]), "of type Series; give a table with named columns"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_records(data)
