@@ -107,7 +107,7 @@ class TrainedModel:
         read, or all of it where it has none.
 
         Returns:
-            The counts: `.metrics()`, `.confusion`.
+            The counts: `.metrics()`, `.confusion` and, of classes, `.report()`, which a notebook shows as a table.
 
         Raises:
             InputError: a file cannot be read, or no label of it was seen in training; an encoded corpus has another
@@ -116,9 +116,10 @@ class TrainedModel:
         folder = None if isinstance(data, RawData) else corpus_folder(data)
         if folder is not None:
             prepared = self._read_encoded(folder)
-            return evaluate(self.network, self.codec, prepared.dev or prepared.train, history=prepared.history)
+            part = prepared.dev or prepared.train
+            return evaluate(self.network, self.codec, part, history=prepared.history, with_confidences=True)
         raw = data if isinstance(data, RawData) else sequences.read(data, self.config.data)
-        return evaluate(self.network, self.codec, self.codec.encode(raw, unseen_labels=True))
+        return evaluate(self.network, self.codec, self.codec.encode(raw, unseen_labels=True), with_confidences=True)
 
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)
