@@ -18,7 +18,17 @@ from unicodedata import normalize
 import numpy as np
 import pytest
 import typer
-from helpers import TINY_FLAGS, Recorder, bytes_of, conll_file, names_file, sine_file, text_file, upper_pairs
+from helpers import (
+    TINY_FLAGS,
+    Recorder,
+    bytes_of,
+    conll_file,
+    lengths_file,
+    names_file,
+    sine_file,
+    text_file,
+    upper_pairs,
+)
 
 import ohlol
 from ohlol import cli
@@ -281,6 +291,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "segment": (lambda p: write(p, "看似 简单 的 话\n简单 的\n" * 12), "d.txt", "--format segment", "span f1"),
     "words": (text_file, "d.txt", "--level word --bptt 5", "bits"),
     "classify": (names_file, "d.csv", "--input name --target kind", "macro f1"),
+    "regress": (lengths_file, "d.csv", "--task regress --input name --target size", "rmse"),
     "forecast": (sine_file, "d.csv", "--bptt 20", "rmse"),
 }
 
@@ -296,7 +307,8 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     report = json.loads(done(run("evaluate", "r", name, "--json")))
     assert score.replace(" ", "_") in report["metrics"]
     assert ("persistence" in report) == (kind == "forecast")
-    assert ("report" in report) == (kind not in ("words", "forecast"))
+    assert ("mean" in report) == (kind == "regress")
+    assert ("report" in report) == (kind not in ("words", "forecast", "regress"))
     if "report" in report:
         accuracy = report["metrics"]["accuracy"]
         assert report["report"]["accuracy"] == pytest.approx(accuracy)
@@ -322,6 +334,10 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     assert len(lines) == len(corpus.inputs)
     records = [json.loads(line) for line in done(run("predict", "r", name, "--output-format", "jsonl")).splitlines()]
     wanted = [model.predict(sequence) for sequence in corpus.inputs]
+    if kind == "regress":
+        assert [record["number"] for record in records] == pytest.approx([p.number for p in wanted], rel=1e-4)
+        assert [float(line) for line in lines] == pytest.approx([p.number for p in wanted], rel=1e-4)
+        return
     for record, prediction in zip(records, wanted, strict=True):
         labels = record["label"] if kind == "classify" else record["labels"]
         assert labels == (prediction.labels[0] if kind == "classify" else list(prediction.labels))

@@ -33,8 +33,8 @@ def test_of_many_classes_the_most_frequent_are_shown_in_80_columns() -> None:
     assert max(map(len, lines)) <= 80
     assert any(line.startswith(" 29, of several words") for line in lines)
     assert not any(line.startswith(" 26, of several words") for line in lines)
-    assert "27 less frequent classes not shown; `--classes` shows more" in lines
-    assert "1 less frequent class not shown; `--classes` shows more" in printed(("a", "b"), np.diag([1, 2]), 1)
+    assert "not shown: 27 less frequent classes" in lines
+    assert "not shown: 1 less frequent class" in printed(("a", "b"), np.diag([1, 2]), 1)
 
 
 def test_labels_are_not_markup() -> None:

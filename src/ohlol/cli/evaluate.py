@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ohlol.tasks.metrics import ConfusionMetrics
 
 
+BASELINES = {"persistence": "repeating the last row", "mean": "always the mean of the training data"}
+"""What the predictions are compared with, by its key in the JSON."""
+
+
 @app.command(rich_help_panel=MODELS)
 def evaluate(
     run: Run,
@@ -45,6 +49,7 @@ def evaluate(
     from ohlol.evaluation.baselines import evaluate_persistence
     from ohlol.inference.trained_model import load
     from ohlol.tasks.metrics import ConfusionMetrics, format_metrics
+    from ohlol.tasks.regress import RegressMetrics
 
     model = load(run, device, cell=cell)
     corpus = None if is_corpus(files[0]) else sequences.read(files, model.config.data)
@@ -60,6 +65,8 @@ def evaluate(
             2,
         )
     extra: dict[str, Any] = {}
+    if isinstance(accumulator, RegressMetrics):
+        extra["mean"] = accumulator.baseline()
     if model.targets.numeric and corpus is not None:
         targets: Any = corpus.targets
         extra["persistence"] = evaluate_persistence(targets)
@@ -74,8 +81,8 @@ def evaluate(
         print_data(json.dumps(report, ensure_ascii=False, indent=2))
         return
     print(format_metrics(accumulator.metrics()))
-    if extra:
-        print(f"baseline, repeating the last row: {format_metrics(extra['persistence'])}")
+    for name, baseline in extra.items():
+        print(f"baseline, {BASELINES[name]}: {format_metrics(baseline)}")
     if counted is not None and classes:
         print_class_report(counted.report(), console(), limit=classes)
     if pairs:

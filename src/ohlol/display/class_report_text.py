@@ -24,7 +24,7 @@ def print_class_report(report: ClassReport, console: Console, *, limit: int) -> 
     console.print(table)
     left_out = len(report.classes) - limit
     if left_out > 0:
-        console.print(f"{left_out:,} less frequent class{'es' * (left_out != 1)} not shown; `--classes` shows more")
+        console.print(f"not shown: {left_out:,} less frequent class{'es' * (left_out != 1)}")
     error = report.calibration_error
     if error is not None:
         console.print(f"expected calibration error {100 * error:.2f} % ({BINS} bins of confidence)")

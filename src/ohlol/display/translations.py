@@ -135,8 +135,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "每个预测的损失为 {loss} 奈特（{count} 个的平均值），对照：",
     ),
     "baseline_forecast": (
-        "loss {loss}, the mean squared error of {count} steps on standardized values, compared with",
-        "损失 {loss}，即 {count} 步标准化数值的均方误差，对照：",
+        "loss {loss}, mean squared error of {count} standardized values, compared with",
+        "损失 {loss}，即 {count} 个标准化数值的均方误差，对照：",
     ),
     "baseline_summed": (
         "the same loss summed over a sequence, as training shows it",

@@ -64,7 +64,7 @@ def load_curves(runs: Sequence[Path]) -> list[Panel]:
             raise InputError(f"{run}: no epoch is finished yet, so there is nothing to draw")
         best = ([k for k, line in enumerate(lines) if line.get("best")] or [None])[-1]
         task = TASKS[config.task]
-        metric, loss = task.metrics(codec).main_metric, "squared_error" if task.targets.numeric else "loss"
+        metric, loss = task.metrics(codec).main_metric, "squared_error" if task.targets.has_numbers else "loss"
         for key, name, column, is_training in (
             (loss, "", "loss", False),
             ("summed_loss" if config.training.loss_reduction == "sum" else loss, "", "train_loss", True),

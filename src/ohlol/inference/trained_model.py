@@ -138,7 +138,7 @@ class TrainedModel:
 
         Raises:
             InputError: the text is empty, or has a symbol that was not seen by a model without <unk>; the task has no
-                labels.
+                labels and no number for a sequence.
         """
         return next(iter(self.predict_many([text], n_best=n_best)))
 
@@ -151,7 +151,7 @@ class TrainedModel:
             texts: strings, or lists of symbols.
             n_best: how many labels `Prediction.best` holds at each step, for all sequences or for each.
         """
-        if not self.targets.has_labels:
+        if not self.targets.is_supervised:
             method = self.generate if self.targets.continues_text else self.forecast
             raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
         inputs = texts.inputs if isinstance(texts, RawData) else texts
@@ -173,7 +173,7 @@ class TrainedModel:
             self.codec,
             data,
             np.arange(len(batch)),
-            symbols,  # pyright: ignore[reportArgumentType] - symbols, since the task has labels
+            symbols,  # pyright: ignore[reportArgumentType] - symbols, since the task is supervised
             n_best=[n for _, n in batch],
         )
 
