@@ -61,4 +61,5 @@ def test_baseline_lines_show_the_numbers_and_advice(lang: str) -> None:
     assert "`lr`" in lines[5]  # no better than guessing
     assert len(baseline_lines(Baselines(1.0, 5, 4, math.log(4), 1.2), lang)) == 3
     assert len(baseline_lines(Baselines(0.2, 5, 0, 1.0), lang)) == 2
+    assert baseline_lines(Baselines(0.2, 5, 0, None), lang) == []
     assert all(len(line) <= 80 for line in lines)

@@ -115,5 +115,16 @@ def test_decimal_commas_are_read_as_chosen(tmp_path: Path) -> None:
 
 
 def test_another_head_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="`head` softmax does not fit this task; it must be one of regression"):
+    with pytest.raises(
+        InputError, match="`head` softmax does not fit this task; it must be one of regression, absolute"
+    ):
         ohlol.fit(folder / "sizes.csv", head="softmax", **SETTINGS)
+
+
+def test_the_absolute_error_is_minimized_by_its_head(folder: Path) -> None:
+    model = ohlol.fit(folder / "sizes.csv", head="absolute", **{**TINY, "epochs": 3}, **SETTINGS)
+    accumulator = model.evaluate(folder / "sizes.csv")
+    assert model.codec.target_scale is not None
+    assert accumulator.mean_loss == pytest.approx(
+        accumulator.metrics()["mae"] / model.codec.target_scale.std[0], rel=1e-5
+    )

@@ -73,7 +73,9 @@ def end_line(trainer: Training, lang: str) -> str | None:
 
 
 def baseline_lines(loss: Baselines, lang: str) -> list[str]:
-    """Return a loss and its baselines as lines for a terminal."""
+    """Return a loss and its baselines as lines for a terminal; none where there is no baseline."""
+    if loss.uniform is None:
+        return []
     rows = [
         (loss.summed, "baseline_summed"),
         (loss.uniform, "baseline_uniform" if loss.labels else "baseline_mean"),
