@@ -76,6 +76,17 @@ def names_file(path: Path, rows: int = 30) -> Path:
     return path
 
 
+def lengths_file(path: Path, rows: int = 30) -> Path:
+    """A table of words and a number for each: ten times its length, and 5 more where it ends in "a"."""
+    random = np.random.default_rng(6)
+    lines = ["name,size"]
+    for _ in range(rows):
+        name = "".join(random.choice(list("abdlmn"), size=random.integers(2, 8)))
+        lines.append(f"{name},{10 * len(name) + 5 * name.endswith('a')}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
 def sine_file(path: Path, rows: int = 240, period: float = 12.0) -> Path:
     """A series of two columns, a sine and a cosine of different amplitudes."""
     lines = ["height,slope"]
@@ -109,6 +120,7 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "label": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "embedding_dropout": 0.2, "num_layers": 2}),
     "next": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "dropout": 0.2}),
+    "regress": (lengths_file, "data.csv", {"task": "regress", "input": "name", "target": "size", "dropout": 0.2}),
     "forecast": (sine_file, "data.csv", {"bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
     "loop": (upper_pairs, "data.tsv", {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"}),
 }

@@ -163,6 +163,24 @@ def test_wrong_missing_and_extra_weights_are_named(run: Path) -> None:
         assert str(path) in said
 
 
+def test_a_file_that_was_trained_on_is_found_by_its_content(runs: dict[str, Path], tmp_path: Path) -> None:
+    trained, copy, other = runs["label"].parent / "label.tsv", tmp_path / "copy.txt", tmp_path / "label.tsv"
+    shutil.copy(trained, copy)
+    other.write_bytes(trained.read_bytes()[::-1])  # the same name and size
+    found = run_directory.trained_on(runs["label"], [trained, copy, other, tmp_path / "missing", "-"])
+    assert found == [str(trained), str(copy)]
+    shutil.copytree(runs["label"], tmp_path / "run")
+    shutil.rmtree(tmp_path / "run/resume")
+    assert run_directory.trained_on(tmp_path / "run", [trained]) == []
+
+
+def test_a_dev_file_was_not_trained_on(tmp_path: Path) -> None:
+    train, dev = upper_pairs(tmp_path / "train.tsv"), tmp_path / "dev.tsv"
+    dev.write_text("ab\tAB\n", encoding="utf-8")
+    ohlol.fit(train, dev=dev, out=tmp_path / "run", **{**TINY, "epochs": 1})
+    assert run_directory.trained_on(tmp_path / "run", [dev, train]) == [str(train)]
+
+
 def test_a_directory_without_a_run_is_refused(tmp_path: Path) -> None:
     assert "there is no such run directory" in refused(lambda: ohlol.load(tmp_path / "nothing"))
     assert "it has no config.json" in refused(lambda: ohlol.load(tmp_path))

@@ -19,7 +19,17 @@ from unicodedata import normalize
 import numpy as np
 import pytest
 import typer
-from helpers import TINY_FLAGS, Recorder, bytes_of, conll_file, names_file, sine_file, text_file, upper_pairs
+from helpers import (
+    TINY_FLAGS,
+    Recorder,
+    bytes_of,
+    conll_file,
+    lengths_file,
+    names_file,
+    sine_file,
+    text_file,
+    upper_pairs,
+)
 
 import ohlol
 from ohlol import cli
@@ -314,6 +324,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "segment": (lambda p: write(p, "看似 简单 的 话\n简单 的\n" * 12), "d.txt", "--format segment", "span f1"),
     "words": (text_file, "d.txt", "--level word --bptt 5", "bits"),
     "classify": (names_file, "d.csv", "--input name --target kind", "macro f1"),
+    "regress": (lengths_file, "d.csv", "--task regress --input name --target size", "rmse"),
     "forecast": (sine_file, "d.csv", "--bptt 20", "rmse"),
 }
 
@@ -329,6 +340,12 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     report = json.loads(done(run("evaluate", "r", name, "--json")))
     assert score.replace(" ", "_") in report["metrics"]
     assert ("persistence" in report) == (kind == "forecast")
+    assert ("mean" in report) == (kind == "regress")
+    assert ("report" in report) == (kind not in ("words", "forecast", "regress"))
+    if "report" in report:
+        accuracy = report["metrics"]["accuracy"]
+        assert report["report"]["accuracy"] == pytest.approx(accuracy)
+        assert 0 <= report["report"]["calibration_error"] <= 1
     if kind == "words":
         made = done(run("generate", "r", "--prompt", "the cat", "--length", 9, "--seed", 1))
         assert made.startswith("the cat ")
@@ -350,11 +367,34 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     assert len(lines) == len(corpus.inputs)
     records = [json.loads(line) for line in done(run("predict", "r", name, "--output-format", "jsonl")).splitlines()]
     wanted = [model.predict(sequence) for sequence in corpus.inputs]
+    if kind == "regress":
+        assert [record["number"] for record in records] == pytest.approx([p.number for p in wanted], rel=1e-4)
+        assert [float(line) for line in lines] == pytest.approx([p.number for p in wanted], rel=1e-4)
+        return
     for record, prediction in zip(records, wanted, strict=True):
         labels = record["label"] if kind == "classify" else record["labels"]
         assert labels == (prediction.labels[0] if kind == "classify" else list(prediction.labels))
     if kind == "segment":
         assert [line.replace(" ", "") for line in lines] == ["看似简单的话", "简单的"]
+
+
+def test_evaluate_prints_the_scores_of_classes_and_draws_the_confusions(run: Run, tmp_path: Path) -> None:
+    names_file(tmp_path / "names.csv")
+    done(run("train", "names.csv", "--input", "name", "--target", "kind", *TINY_FLAGS, "--out", "r"))
+    ran = run("evaluate", "r", "names.csv", "--classes", 1)
+    out = done(ran)
+    assert "names.csv: r was trained on a file with this content" in ran[2]
+    assert re.search(r"^ class +precision +recall +f1 +support", out, re.MULTILINE)
+    assert "less frequent class" in out
+    assert "expected calibration error" in out
+    assert "precision" not in done(run("evaluate", "r", "names.csv", "--classes", 0))
+    pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'ohlol[plot]'")
+    done(run("evaluate", "r", "names.csv", "--png", "c.svg"))
+    assert "target" in (tmp_path / "c.svg").read_text(encoding="utf-8")
+    sine_file(tmp_path / "sine.csv")
+    done(run("train", "sine.csv", "--bptt", "20", *TINY_FLAGS, "--out", "s"))
+    refusal = refused(run("evaluate", "s", "sine.csv", "--png", "d.png"))
+    assert refusal.strip() == "--png draws the confusions of classes, and the task forecast has none"
 
 
 WORDS = {"toi": "tôi", "yeu": "yêu", "tieng": "tiếng", "viet": "việt", "nguoi": "người", "com": "cơm", "xanh": "xanh"}

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,30 @@ def test_a_figure_shows_one_prediction_or_the_first_steps(tmp_path: Path) -> Non
     array = figure.axes[1].images[0].get_array()
     assert array is not None
     assert array.shape[1] == figures.MAX_STEPS
+
+
+@pytest.mark.parametrize(("K", "numbered"), [(2, True), (14, True), (15, False), (40, False)])
+def test_the_figure_of_confusions_shows_shares_of_each_target(K: int, numbered: bool) -> None:
+    matrix = np.random.default_rng(K).integers(1, 9, (K, K))
+    labels = [f"类{chr(0x4E00 + i)}" for i in range(K)]
+    (axes,) = figures.draw_confusions(labels, matrix).axes
+    shares = axes.images[0].get_array()
+    assert shares is not None
+    np.testing.assert_allclose(shares, matrix / matrix.sum(axis=1, keepdims=True))
+    assert len(axes.texts) == (K * K if numbered else 0)
+    rows, columns = ([t.get_text() for t in ticks] for ticks in (axes.get_yticklabels(), axes.get_xticklabels()))
+    assert rows == [f"{c} ({n})" for c, n in zip(columns, matrix.sum(axis=1), strict=True)]
+    boxes = [t.get_window_extent() for t in axes.get_yticklabels()]
+    assert all(a.y0 >= b.y1 - 1 for a, b in pairwise(boxes))  # names do not overlap
+
+
+def test_of_many_classes_the_most_frequent_are_drawn() -> None:
+    matrix = np.diag(np.arange(50))
+    (axes,) = figures.draw_confusions([f"class {i} of a very long name {i}" for i in range(50)], matrix).axes
+    rows = [t.get_text() for t in axes.get_yticklabels()]
+    assert len(rows) == 40
+    assert rows[0] == "class 10 …ng name 10 (10)"
+    assert axes.get_title() == "share of each target, per cent; the 40 most frequent of 49 classes"
 
 
 @pytest.mark.parametrize("kind", [".png", ".svg", ".pdf"])

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from helpers import TINY, names_file, text_file
 
@@ -13,6 +14,7 @@ import ohlol
 from ohlol.display import notebook
 from ohlol.explain.shapes import KINDS, shapes
 from ohlol.explain.trace import Trace, trace
+from ohlol.tasks.class_report import ClassReport, confidence_bins
 
 
 class Table(HTMLParser):
@@ -94,3 +96,15 @@ def test_the_table_has_every_shape_and_equality(kind: str) -> None:
     for equality in data["equalities"]:
         assert equality["claim"] in said
     assert sum(row[0] == "✗" for row in table.rows) == len(data["mistakes"])
+
+
+def test_the_table_of_classes_has_their_scores() -> None:
+    counts = confidence_bins(np.array([0.9, 0.9, 0.9, 0.9]), np.array([True, True, True, False]))
+    report = ClassReport.of(("<b>", " "), np.array([[2, 1], [0, 1]]), np.zeros(2, np.int64), counts)
+    html = report._repr_html_()
+    table = Table(html)
+    assert table.rows[0] == ["class", "precision", "recall", "F1", "support"]
+    assert table.rows[1] == ["<b>", "100.0%", "66.7%", "80.0%", "3"]
+    assert table.rows[2][0] == "␣"
+    assert [row[0] for row in table.rows[3:]] == ["macro mean", "weighted mean"]
+    assert "accuracy 75.00%; expected calibration error 15.00%" in html

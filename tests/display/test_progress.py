@@ -2,11 +2,13 @@
 
 import io
 import math
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from ohlol.display.progress import Bar, Log, Tutorial, baseline_lines, make_progress_callback
+from ohlol.display.progress import Bar, Log, Tutorial, baseline_lines, end_line, make_progress_callback
 from ohlol.evaluation.baselines import Baselines
 
 
@@ -21,6 +23,33 @@ def test_the_callback_depends_on_the_data_and_the_console(
     assert type(make_progress_callback(console, targets)) is expected
 
 
+@pytest.mark.parametrize(
+    ("epoch", "without", "has_dev", "expected"),
+    [
+        (20, 0, True, "the span f1 still improved in the last epoch: train with more `--epochs`"),
+        (20, 13, True, "no better span f1 since epoch 7: the weights of epoch 7 are kept"),
+        (20, 0, False, None),
+        (20, 13, False, None),
+        (
+            12,
+            5,
+            False,
+            "stopped after epoch 12 of 20 (`--patience`): no better span f1 since epoch 7, whose weights are kept",
+        ),
+        (20, 20, True, None),  # no epoch was better than none: its loss is NaN
+    ],
+)
+def test_the_end_of_a_training_is_explained(epoch: int, without: int, has_dev: bool, expected: str | None) -> None:
+    trainer: Any = SimpleNamespace(
+        progress=SimpleNamespace(epoch=epoch, epochs_without_improvement=without),
+        settings=SimpleNamespace(epochs=20),
+        main_metric="span_f1",
+        dev=object() if has_dev else None,
+    )
+    assert end_line(trainer, "en") == expected
+    assert (end_line(trainer, "zh") is None) == (expected is None)
+
+
 @pytest.mark.parametrize("lang", ["en", "zh"])
 def test_baseline_lines_show_the_numbers_and_advice(lang: str) -> None:
     lines = baseline_lines(Baselines(1.5, 1234, 4, math.log(4), 1.2, 6.0, 0.3408), lang)
@@ -32,4 +61,5 @@ def test_baseline_lines_show_the_numbers_and_advice(lang: str) -> None:
     assert "`lr`" in lines[5]  # no better than guessing
     assert len(baseline_lines(Baselines(1.0, 5, 4, math.log(4), 1.2), lang)) == 3
     assert len(baseline_lines(Baselines(0.2, 5, 0, 1.0), lang)) == 2
+    assert baseline_lines(Baselines(0.2, 5, 0, None), lang) == []
     assert all(len(line) <= 80 for line in lines)

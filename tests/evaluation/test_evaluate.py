@@ -53,6 +53,11 @@ def test_metrics_of_classes_equal_those_of_the_predictions(folder: Path) -> None
     assert accumulator.metrics()["accuracy"] == pytest.approx(np.mean(np.array(labels) == np.array(corpus.targets)))
     assert accumulator.confusion is not None
     assert accumulator.confusion.sum() == len(labels)
+    predictions = list(names.predict_many(corpus))
+    bins = accumulator.report().bins
+    assert sum(bin.count for bin in bins) == len(labels)
+    total = sum(bin.count * bin.confidence for bin in bins)
+    assert total == pytest.approx(sum(p.probability[0] for p in predictions), rel=1e-5)
 
 
 def test_every_symbol_of_a_text_counts(folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cell_modules import MODULE, forgotten, write_module
-from helpers import TINY, Recorder, bytes_of, names_file, sine_file, text_file, upper_pairs
+from helpers import TINY, Recorder, bytes_of, lengths_file, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.cells import CELLS, import_cell
@@ -29,6 +29,7 @@ TASKS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "label": (upper_pairs, "data.tsv", {"num_layers": 2, "bidirectional": True, "dropout": 0.1, "bigram_size": 0}),
     "next": (text_file, "data.txt", {"bptt": 7}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "num_layers": 2, "bidirectional": True}),
+    "regress": (lengths_file, "data.csv", {"input": "name", "target": "size", "task": "regress"}),
     "forecast": (sine_file, "data.csv", {"bptt": 9, "task": "forecast"}),
 }
 
@@ -70,6 +71,10 @@ def test_every_task(folder: Path, task: str, cell: str) -> None:
         one, two = ("".join(m.generate("the", length=30, seed=4)) for m in (model, loaded))
         assert len(one) == 30
         assert one == two
+    elif task == "regress":
+        texts = ["bado", "na", "lomena"]
+        numbers = [p.number for p in model.predict_many(texts)]
+        assert numbers == pytest.approx([loaded.predict(text).number for text in texts], rel=1e-4)
     elif task == "forecast":
         rows = sequences.read(data, model.config.data, with_targets=False)
         assert np.isfinite(model.forecast(rows, 4)).all()

@@ -47,6 +47,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "plot classify",
         "train --resume --out classify",
     ),
+    "regress": (
+        "predict regress sizes.csv",
+        "evaluate regress sizes.csv",
+        "train --resume --out regress",
+    ),
     "forecast": (
         "predict forecast sine.csv --steps 3",
         "evaluate forecast sine.csv",

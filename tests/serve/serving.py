@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from helpers import TINY, names_file, sine_file, text_file, upper_pairs
+from helpers import TINY, lengths_file, names_file, sine_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.serve.access import Access
@@ -35,7 +35,7 @@ T = TypeVar("T")
 SECONDS = 60.0
 """For a server to start and for a response: far more than either takes, since the machine may be busy."""
 KEY = "0123456789-a-key-of-tests"
-MODELS = ("hello", "upper", "text", "names", "sine")
+MODELS = ("hello", "upper", "text", "names", "sizes", "sine")
 
 
 def train_models(folder: Path) -> dict[str, Path]:
@@ -46,6 +46,8 @@ def train_models(folder: Path) -> dict[str, Path]:
     ohlol.fit(upper_pairs(folder / "pairs.tsv"), out=runs["upper"], bidirectional=True, bigram_size=4, **TINY)
     ohlol.fit(text_file(folder / "text.txt"), out=runs["text"], **one_way)
     ohlol.fit(names_file(folder / "names.csv"), input="name", target="kind", out=runs["names"], **one_way)
+    sizes = {"task": "regress", "input": "name", "target": "size"}
+    ohlol.fit(lengths_file(folder / "sizes.csv"), out=runs["sizes"], **sizes, **one_way)
     ohlol.fit(sine_file(folder / "sine.csv"), task="forecast", out=runs["sine"], **one_way)
     return runs
 

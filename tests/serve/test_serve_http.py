@@ -60,6 +60,13 @@ def test_inputs_may_be_lists_of_symbols(client: httpx.Client) -> None:
     assert both["predictions"][0]["labels"] == list("ohlol")
 
 
+def test_a_number_equals_that_of_the_model(client: httpx.Client, models: Models) -> None:
+    answer = client.post("/v1/models/sizes/predict", json={"inputs": ["banana", "lab"]}).json()
+    assert [one["labels"] for one in answer["predictions"]] == [[], []]
+    expected = [models["sizes"].predict(text).number for text in ("banana", "lab")]
+    assert [one["number"] for one in answer["predictions"]] == pytest.approx(expected, abs=CLOSE)
+
+
 def test_a_forecast_equals_that_of_the_model(client: httpx.Client, models: Models, runs: dict[str, Path]) -> None:
     rows = read(runs["sine"].parent / "sine.csv", DataSettings(task="forecast")).inputs[0][:50]
     answer = client.post("/v1/models/sine/predict", json={"rows": [list(map(float, row)) for row in rows], "steps": 3})
@@ -147,6 +154,8 @@ INVALID: list[tuple[str, Any, int, str]] = [
     ("hello/predict", {"inputs": "hello", "nbest": 2}, 422, "nbest: Extra inputs"),
     ("hello/predict", [], 422, "the body: "),
     ("sine/predict", {"inputs": "hello"}, 422, "this model's task is forecast"),
+    ("sizes/predict", {"rows": [[1.0]]}, 422, "this model's task is regress, which reads no numbers"),
+    ("sizes/explain", {"input": "banana"}, 422, "the task of this model is regress; only models that predict labels"),
     ("sine/predict", {"rows": [[1.0]]}, 422, "rows[0] has 1 numbers; the model reads 2: height, slope"),
     ("sine/predict", {"rows": [[1e308, 1e308]] * 2}, 422, ""),
     ("sine/predict", {"rows": []}, 422, "rows: 0 rows; it must be from 1 to"),

@@ -14,7 +14,7 @@ def test_registered_tasks_are_complete(name: str) -> None:
     task = TASKS[name]
     assert task.name == name
     assert TARGET_KINDS[name] is task.targets
-    assert HEADS[task.head].numeric == task.targets.numeric
+    assert HEADS[task.head].numeric == task.targets.has_numbers
     for level in ("char", "word"):
         model, training = task.defaults(level)
         check_bounds(model, training)

@@ -44,17 +44,20 @@ def test_metrics_are_formatted_with_their_units() -> None:
 def _add_random(accumulators: list[Any], rng: np.random.Generator, task: str) -> None:
     if task == "forecast":
         targets, predictions = rng.normal(size=(2, 5, 2)).astype(np.float32)
+    elif task == "regress":
+        targets, predictions = rng.normal(size=(2, 2, 1)).astype(np.float32)
     else:
         targets, predictions = rng.integers(0, 3, (2, 5))
     for accumulator in accumulators:
-        accumulator.add(targets, predictions, [np.arange(2), np.arange(2, 5)])
-        accumulator.add_loss(0.25, 5)
+        steps = [np.arange(1), np.arange(1, 2)] if len(targets) == 2 else [np.arange(2), np.arange(2, 5)]
+        accumulator.add(targets, predictions, steps)
+        accumulator.add_loss(0.25, len(targets))
 
 
 @pytest.mark.parametrize("task", TASKS)
 def test_merged_counts_equal_those_of_one_process(task: str) -> None:
     rng, codec = np.random.default_rng(0), codec_of(task, ("B-A", "I-A", "O"))
-    if task == "forecast":
+    if TASKS[task].targets.has_numbers:
         from ohlol.data.codec import Codec, Scale
 
         scale = Scale((0.0, 1.0), (1.0, 3.0))

@@ -97,12 +97,11 @@ def sizes_from_codec(codec: Codec) -> Sizes:
     if codec.scale is not None:
         return Sizes(len(codec.columns), len(codec.target_columns), numeric=True)
     assert codec.symbols is not None
-    assert codec.labels is not None
+    outputs = len(codec.target_columns if codec.labels is None else codec.labels)
     chars = len(codec.chars) if codec.chars is not None else 0
     bigrams = len(codec.bigrams) if codec.bigrams is not None else 0
-    return Sizes(
-        len(codec.symbols), len(codec.labels), chars, bigrams, per_sequence=TARGET_KINDS[codec.task].per_sequence
-    )
+    kind = TARGET_KINDS[codec.task]
+    return Sizes(len(codec.symbols), outputs, chars, bigrams, per_sequence=kind.per_sequence, quantity=kind.quantity)
 
 
 def build_meta_model(config: RunConfig) -> SequenceModel:

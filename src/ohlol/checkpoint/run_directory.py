@@ -15,6 +15,7 @@ types are checked before anything is built from a file.
 
 import hashlib
 import json
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,8 +27,9 @@ from ohlol.checkpoint.resume_state import state_paths
 from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
 from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, read_tensors, write_tensors
 from ohlol.data.codec import Codec
+from ohlol.data.corpus.encoded import can_be_read_again, remove, sources_of
 from ohlol.data.corpus.encoded import read_codec as codec_of
-from ohlol.data.corpus.encoded import remove
+from ohlol.data.corpus.store import read_manifest
 from ohlol.data.loading import DATA_FOLDER
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import to_numpy
@@ -108,6 +110,26 @@ def choose_free_name(stem: str, root: Path = Path("runs")) -> Path:
     while (root / f"{name}-{number}").exists():
         number += 1
     return root / f"{name}-{number}"
+
+
+def trained_on(run: Path, files: Iterable[str | Path]) -> list[str]:
+    """Those of some files that have the content of a training file of a run, whatever their names are.
+
+    Empty where the run has no `resume/data`, which records the checksums.
+    """
+    try:
+        sources = read_manifest(run / DATA_FOLDER).sources
+    except InputError:
+        return []
+    known = {(source["bytes"], source.get("sha256")) for source in sources if not source.get("dev")}
+    lengths = {length for length, _ in known}
+    same: list[str] = []
+    for file in files:
+        if not can_be_read_again(file) or not Path(file).is_file() or Path(file).stat().st_size not in lengths:
+            continue
+        (source,) = sources_of([file])
+        same += [str(file)] * ((source["bytes"], source["sha256"]) in known)
+    return same
 
 
 def read_config(run: Path) -> RunConfig:

@@ -61,7 +61,9 @@ Format = Annotated[
 ]
 Task = Annotated[
     str | None,
-    typer.Option(help="Task: label, next, classify or forecast; inferred from the file.", rich_help_panel=DATA),
+    typer.Option(
+        help="Task: label, next, classify, regress or forecast; inferred from the file.", rich_help_panel=DATA
+    ),
 ]
 Level = Annotated[str | None, typer.Option(help="What a symbol is: char or word.", rich_help_panel=DATA)]
 Input = Annotated[str | None, typer.Option(help=f"Input column, {_COLUMN}.", rich_help_panel=DATA)]

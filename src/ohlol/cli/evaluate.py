@@ -1,12 +1,23 @@
 """`ohlol evaluate`: the metrics of a trained model on a file."""
 
 import json
-from typing import Annotated, Any
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Run, app, console
-from ohlol.utils.terminal import print_data
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Lang, Run, app, console
+from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.terminal import print_data, print_message
+
+if TYPE_CHECKING:
+    from ohlol.tasks.metrics import ConfusionMetrics
+
+
+BASELINES = {"persistence": "repeating the last row", "mean": "always the mean of the training data"}
+"""What the predictions are compared with, by its key in the JSON."""
 
 
 @app.command(rich_help_panel=MODELS)
@@ -16,25 +27,47 @@ def evaluate(
         list[str],
         typer.Argument(help="Data in the format of the training data, or an encoded corpus.", metavar="FILE..."),
     ],
+    classes: Annotated[
+        int, typer.Option(help="Rows in the table of the classes, the most frequent first.", min=0)
+    ] = 10,
     confusions: Annotated[int, typer.Option(help="Rows in the table of the most frequent confusions.", min=0)] = 10,
+    png: Annotated[
+        Path | None,
+        typer.Option(help="Draw the confusions to this .png, .svg or .pdf file; needs matplotlib."),
+    ] = None,
     as_json: Json = False,
+    lang: Lang = None,
     encoding: Encoding = None,
     cell: Cell = None,
     device: Device = "cpu",
 ) -> None:
-    """Compute the metrics of a model on a file, and the labels it confuses most often."""
+    """Compute the metrics of a model on a file, the scores of each class, and the labels it confuses most often."""
+    from ohlol.checkpoint.run_directory import trained_on
     from ohlol.data import sequences
     from ohlol.data.corpus.store import is_corpus
+    from ohlol.display.class_report_text import print_class_report
     from ohlol.display.confusions_text import print_confusions
     from ohlol.evaluation.baselines import evaluate_persistence
     from ohlol.inference.trained_model import load
     from ohlol.tasks.metrics import ConfusionMetrics, format_metrics
+    from ohlol.tasks.regress import RegressMetrics
 
     model = load(run, device, cell=cell)
     corpus = None if is_corpus(files[0]) else sequences.read(files, model.data_settings(encoding))
     accumulator = model.evaluate(files if corpus is None else corpus)
-    pairs = accumulator.confusions(confusions) if isinstance(accumulator, ConfusionMetrics) else []
+    counted = accumulator if isinstance(accumulator, ConfusionMetrics) else None
+    pairs = counted.confusions(confusions) if counted is not None else []
+    if png is not None:
+        _draw(counted, png, model.task, lang)
+    for file in trained_on(run, files):
+        warnings.warn(
+            f"{file}: {run} was trained on a file with this content; its figures say little about new data",
+            InputWarning,
+            2,
+        )
     extra: dict[str, Any] = {}
+    if isinstance(accumulator, RegressMetrics):
+        extra["mean"] = accumulator.baseline()
     if model.targets.numeric and corpus is not None:
         targets: Any = corpus.targets
         extra["persistence"] = evaluate_persistence(targets)
@@ -44,10 +77,25 @@ def evaluate(
             for target, predicted, count, share in pairs
         ]
         report = {"metrics": accumulator.metrics(), "confusions": table, **extra}
+        if counted is not None:
+            report["report"] = counted.report().to_json()
         print_data(json.dumps(report, ensure_ascii=False, indent=2))
         return
     print(format_metrics(accumulator.metrics()))
-    if extra:
-        print(f"baseline, repeating the last row: {format_metrics(extra['persistence'])}")
+    for name, baseline in extra.items():
+        print(f"baseline, {BASELINES[name]}: {format_metrics(baseline)}")
+    if counted is not None and classes:
+        print_class_report(counted.report(), console(), limit=classes)
     if pairs:
         print_confusions(pairs, console())
+
+
+def _draw(counted: "ConfusionMetrics | None", png: Path, task: str, lang: str | None) -> None:
+    """Draw the confusions to a file; raises InputError where the task has no classes."""
+    from ohlol.display import figures, translations
+
+    if counted is None:
+        raise InputError(f"`png` draws the confusions of classes, and the task {task} has none")
+    language = translations.language(lang)
+    figures.save_figure(figures.draw_confusions(counted.labels, counted.matrix, lang=language), png)
+    print_message(f"written: {png}", sys.stderr)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
-from ohlol.data.counts import Counts, Moments, as_numbers, as_symbols, concatenate, with_edges
+from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols, concatenate, with_edges
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
 from ohlol.data.sequences import RawData
@@ -33,7 +33,7 @@ LISTED_LABELS = 10
 
 def supports_chars(kind: TargetKind, level: str | None) -> bool:
     """Whether a model for such data can read the characters of each word in addition to the word."""
-    return kind.has_labels and level == "word"
+    return kind.is_supervised and level == "word"
 
 
 def supports_bigrams(kind: TargetKind, level: str | None) -> bool:
@@ -138,6 +138,11 @@ class Codec:
         symbols = Vocab.from_counts(counts.symbols, unk=unknowns, min_count=min_count)
         if kind.continues_text:
             return Codec(task, symbols, symbols)
+        if kind.quantity:
+            assert counts.targets is not None
+            chars = Vocab.build(symbols.symbols[unknowns:], unk=True) if with_chars else None
+            scale = Scale.of(counts.targets)
+            return Codec(task, symbols, chars=chars, target_columns=counts.target_columns, target_scale=scale)
         labels = Vocab.from_counts(counts.labels, unk=False)
         if joint_vocabulary:
             symbols, labels = _joined(symbols, labels), _joined(labels, symbols)
@@ -156,6 +161,7 @@ class Codec:
         return ArrayLayout(
             inputs=len(self.symbols),
             targets=len(self.labels) if with_targets and self.labels is not None and self.kind.has_labels else 0,
+            target_columns=len(self.target_columns) if with_targets else 0,
             chars=len(self.chars) if self.chars is not None else 0,
             bigrams=len(self.bigrams) if self.bigrams is not None else 0,
             per_sequence=self.kind.per_sequence,
@@ -186,7 +192,9 @@ class Codec:
                 f"{data.places[0][0]}: a text of one symbol; the target is the next symbol, so it needs two"
             )
         targets = None
-        if data.targets is not None and self.kind.has_labels:
+        if data.targets is not None and self.target_scale is not None:
+            targets = self.target_scale.apply(as_column(data.targets))
+        elif data.targets is not None and self.kind.has_labels:
             assert self.labels is not None
             raw: Any = data.targets
             labels = list(raw) if self.kind.per_sequence else concatenate(raw)
@@ -269,20 +277,13 @@ class Codec:
         if self.kind.numeric:
             assert self.scale is not None
             assert self.target_scale is not None
-            return {
-                "task": self.task,
-                "columns": [
-                    {"name": n, "mean": m, "std": s}
-                    for n, m, s in zip(self.columns, self.scale.mean, self.scale.std, strict=True)
-                ],
-                "target_columns": [
-                    {"name": n, "mean": m, "std": s}
-                    for n, m, s in zip(self.target_columns, self.target_scale.mean, self.target_scale.std, strict=True)
-                ],
-            }
+            columns, targets = _columns(self.columns, self.scale), _columns(self.target_columns, self.target_scale)
+            return {"task": self.task, "columns": columns, "target_columns": targets}
         labels = self.labels if self.kind.has_labels else None
         named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
-        return {"task": self.task, **{k: v.to_json() for k, v in named.items() if v is not None}}
+        scaled = {} if self.target_scale is None else _columns(self.target_columns, self.target_scale)
+        vocabularies = {k: v.to_json() for k, v in named.items() if v is not None}
+        return {"task": self.task, **vocabularies, **({"target_columns": scaled} if scaled else {})}
 
     @staticmethod
     def from_json(data: Any) -> "Codec":
@@ -306,6 +307,11 @@ class Codec:
                     target_scale=_scale(targets),
                 )
             symbols = Vocab.from_json(data["symbols"])
+            if kind.quantity:
+                targets = data["target_columns"]
+                chars = Vocab.from_json(data["chars"]) if "chars" in data else None
+                names = tuple(str(c["name"]) for c in targets)
+                return Codec(task, symbols, chars=chars, target_columns=names, target_scale=_scale(targets))
             labels = symbols if kind.continues_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
             return Codec(task, symbols, labels, chars, bigrams)
@@ -316,6 +322,10 @@ class Codec:
 def list_symbols(vocab: Vocab) -> str:
     """The first symbols of a vocabulary, for a message."""
     return f"the {len(vocab)} seen are {' '.join(map(repr, vocab.symbols[:12]))}" + " ..." * (len(vocab) > 12)
+
+
+def _columns(names: tuple[str, ...], scale: Scale) -> list[dict[str, Any]]:
+    return [{"name": n, "mean": m, "std": s} for n, m, s in zip(names, scale.mean, scale.std, strict=True)]
 
 
 def _scale(columns: Any) -> Scale:

@@ -111,6 +111,10 @@ class Counts:
             pairs = (chr(key // CODES) + chr(key % CODES) for key in keys.tolist())
             counts.bigrams.update(dict(zip(pairs, times.tolist(), strict=True)))
         targets: Any = data.targets or ()
+        if data.kind.quantity:
+            counts.target_columns = data.target_columns
+            counts.targets = RunningMoments().add(as_column(targets)).moments() if len(targets) else None
+            return counts
         counts.labels.update(targets if data.kind.per_sequence else concatenate(targets))
         return counts
 
@@ -122,15 +126,17 @@ class Counts:
             (self.bigrams, other.bigrams),
         ):
             counter.update(addition)
-        if other.inputs is None or other.targets is None:
+        if other.targets is None:
             return
-        if self.inputs is None or self.targets is None:
+        if self.targets is None:
             self.inputs, self.targets = other.inputs, other.targets
             self.columns, self.target_columns = other.columns, other.target_columns
             return
         if (self.columns, self.target_columns) != (other.columns, other.target_columns):
             raise InputError(f"files with different columns: {', '.join(self.columns)}, and {', '.join(other.columns)}")
-        self.inputs, self.targets = self.inputs.joined(other.inputs), self.targets.joined(other.targets)
+        self.targets = self.targets.joined(other.targets)
+        if self.inputs is not None and other.inputs is not None:
+            self.inputs = self.inputs.joined(other.inputs)
 
 
 def with_edges(sequences: Sequence[Sequence[str]]) -> str:
@@ -158,3 +164,8 @@ def as_symbols(sequences: Any) -> Sequence[Sequence[str]]:
 def as_numbers(series: Any) -> Sequence[NDArray[np.float64]]:
     """The inputs or targets of raw data, which are numbers."""
     return series
+
+
+def as_column(numbers: Any) -> NDArray[np.float64]:
+    """The targets of raw data that are a number for each of n sequences, (n, 1)."""
+    return np.array(numbers, np.float64).reshape(-1, 1)

@@ -70,8 +70,8 @@ class Example(NamedTuple):
 
     input: list[str] | str
     """A string stands for its characters, a list for its words."""
-    target: list[str] | str | None
-    """A label for each step, or one label for the sequence; None where targets are not read."""
+    target: list[str] | str | float | None
+    """A label for each step, or one label or number for the sequence; None where targets are not read."""
     place: Place
     """Where it starts."""
 

@@ -40,15 +40,16 @@ class RawData:
     """Complete, so that a file of the same kind is read in the same way."""
     inputs: list[Symbols] | list[NDArray[np.float64]]
     """Symbols, or rows of numbers (T, I) for numeric targets."""
-    targets: list[Symbols] | list[str] | list[NDArray[np.float64]] | None
-    """A label for each step, a label for each sequence, or rows of numbers (T, F); None where targets are not read or
-    the inputs are their own targets."""
+    targets: list[Symbols] | list[str] | list[float] | list[NDArray[np.float64]] | None
+    """A label for each step, a label or a number for each sequence, or rows of numbers (T, F).
+
+    None where targets are not read or the inputs are their own targets."""
     places: list[Place]
     """The file and line where each sequence starts."""
     columns: tuple[str, ...] = ()
     """Of numbers: the names of the I input columns."""
     target_columns: tuple[str, ...] = ()
-    """Of numbers: the names of the F target columns."""
+    """Of numbers: the names of the F target columns; one for a number for each sequence."""
     interpretation: Interpretation | None = field(default=None, repr=False, compare=False)
     """How the first file was read, and why; None for data that came from no file."""
 
@@ -97,7 +98,7 @@ def read(
         return replace(data, interpretation=interpretation)
     kind = TARGET_KINDS[settings.task or ""]
     has_targets = with_targets and not kind.shifted
-    if has_targets:
+    if has_targets and kind.has_labels:
         by_example: Any = (example.target for example in examples)
         labels = by_example if kind.per_sequence else chain.from_iterable(by_example)
         reader_of(settings).check_labels(name_of(files[0]), settings, labels)
@@ -128,7 +129,9 @@ def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, w
     """The data of some sequences of symbols; settings are complete."""
     labels: Any = [example.target for example in examples] if with_targets else None
     inputs = [example.input for example in examples]
-    return RawData(settings.task or "", settings, inputs, labels, [example.place for example in examples])
+    columns = (settings.target or "",) if TARGET_KINDS[settings.task or ""].quantity else ()
+    places = [example.place for example in examples]
+    return RawData(settings.task or "", settings, inputs, labels, places, target_columns=columns)
 
 
 def _data_from_series(

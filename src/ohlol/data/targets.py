@@ -16,10 +16,23 @@ class TargetKind:
     numeric: bool = False
     """Whether inputs and targets are rows of numbers, instead of symbols."""
 
+    quantity: bool = False
+    """Whether the target of a sequence of symbols is a number."""
+
     @property
     def has_labels(self) -> bool:
         """Whether targets are labels, which are read from the file and have a vocabulary of their own."""
+        return self.is_supervised and not self.quantity
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether sequences of symbols have targets of their own, labels or numbers."""
         return not (self.shifted or self.numeric)
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether the targets are numbers."""
+        return self.numeric or self.quantity
 
     @property
     def continues_text(self) -> bool:

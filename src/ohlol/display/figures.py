@@ -1,4 +1,4 @@
-"""Traces and learning curves as matplotlib figures.
+"""Traces, learning curves and confusions as matplotlib figures.
 
 Figures have a white background and the colours of Okabe and Ito, which every kind of colour vision distinguishes; lines
 differ in their dashes too.
@@ -6,10 +6,12 @@ differ in their dashes too.
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ohlol.display import translations
 from ohlol.display.curves_text import legend, title
@@ -49,6 +51,13 @@ FEW_STEPS = 24
 """Time steps up to which a figure shows numbers and several labels per prediction."""
 MAX_NUMBERED = 8
 """Neurons up to which a heat map shows its numbers."""
+
+MAX_CLASSES = 40
+"""Classes up to which a table of confusions is readable; of more, the most frequent are drawn."""
+FEW_CLASSES = 14
+"""Classes up to which a table of confusions shows numbers."""
+LABEL_LENGTH = 20
+"""Characters of a class name that are drawn."""
 
 
 class Fonts:
@@ -273,3 +282,51 @@ def _draw_saliency(axes: Any, saliency: Saliency, steps: range, predicted: list[
     axes.set_yticks(range(len(steps)) if is_sparse else [], predicted if is_sparse else [], fontsize=9)
     axes.tick_params(length=0)
     axes.spines[:].set_color(GRID)
+
+
+def draw_confusions(labels: Sequence[str], matrix: NDArray[np.int64], *, lang: str = "en") -> Figure:
+    """Draw how often each target, a row, is predicted as each class, a column, as a share of the target.
+
+    Args:
+        labels: the K classes.
+        matrix: the counts, (K, K). Classes that do not occur are left out, and of more than `MAX_CLASSES` all but the
+            most frequent.
+        lang: "en" or "zh".
+    """
+    support = matrix.sum(axis=1)
+    occurring = np.flatnonzero(support + matrix.sum(axis=0))
+    shown = np.sort(occurring[np.argsort(-support[occurring], kind="stable")][:MAX_CLASSES])
+    labels = [labels[int(i)] for i in shown]
+    K = len(shown)
+    shares = matrix[np.ix_(shown, shown)] / np.maximum(support[shown], 1)[:, None]
+    heading = "confusion_title" if len(occurring) == K else "confusion_left_out"
+    heading = translations.text(heading, lang, count=K, all=len(occurring))
+    axis_names = [translations.text(f"confusion_{name}", lang) for name in ("predicted", "target")]
+    fonts = Fonts("".join([*labels, heading, *axis_names]))
+    names = [_shortened(fonts.visible(label)) for label in labels]
+    cell, size = (0.46, 9) if K <= FEW_CLASSES else (0.24, 7)
+    with mpl.rc_context(fonts.style):
+        figure = Figure(figsize=(max(3.6, 2.4 + cell * K), max(2.8, 1.6 + cell * K)), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(shares, cmap=SEQUENTIAL, vmin=0, vmax=1, interpolation="nearest")
+        axes.set_xticks(range(K), names, fontsize=size, rotation=0 if max(map(len, names)) <= 2 else 90)
+        axes.set_yticks(
+            range(K), [f"{n} ({support[i]:,})" for n, i in zip(names, shown.tolist(), strict=True)], fontsize=size
+        )
+        axes.tick_params(length=0)
+        axes.spines[:].set_color(GRID)
+        axes.set_xlabel(axis_names[0])
+        axes.set_ylabel(axis_names[1])
+        axes.set_title(heading, fontsize=9, color=SOFT)
+        for (i, j), share in np.ndenumerate(shares if K <= FEW_CLASSES else shares[:0]):
+            if matrix[shown[i], shown[j]]:
+                colour = "white" if share > 0.62 else INK
+                axes.text(j, i, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color=colour)
+        figure.draw_without_rendering()  # the layout needs the style of this context
+    return figure
+
+
+def _shortened(name: str) -> str:
+    """A class name with its middle left out where it is long, since names often differ in their ends."""
+    half = LABEL_LENGTH // 2
+    return name if len(name) <= LABEL_LENGTH else f"{name[: half - 1]}…{name[-half:]}"

@@ -1,4 +1,4 @@
-"""Traces and shape reports as HTML for a notebook.
+"""Traces, shape reports and the scores of classes as HTML for a notebook.
 
 Every symbol is escaped, so that none of them is read as markup. The tables set their own colours, which a light or dark
 notebook does not change.
@@ -11,6 +11,7 @@ from typing import Any
 from ohlol.display import translations
 from ohlol.explain.shapes import CellShapes, LayerShapes
 from ohlol.explain.trace import Trace
+from ohlol.tasks.class_report import BINS, ClassReport, Scores
 from ohlol.utils.html import to_html
 
 MAX_STEPS, MAX_NEURONS = 40, 12
@@ -96,6 +97,27 @@ def shapes_to_html(report: CellShapes | LayerShapes) -> str:
     mistakes = [[_cell("✗"), _cell(m["call"]), _cell(m["fix"])] for m in data["mistakes"]]
     parts.append(_table(mistakes))
     return f"<div>{''.join(parts)}</div>"
+
+
+@to_html.register
+def classes_to_html(report: ClassReport) -> str:
+    """Return the scores of every class, their means and the calibration."""
+    lang = translations.language(None)
+    heads = ("class", "precision", "recall", "", "support")
+    rows = [[_name(translations.text(key, lang) if key else "F1") for key in heads]]
+    for scores in report.classes:
+        rows.append([_cell(_visible(scores.label), strong=True), *_scores(scores), _cell(f"{scores.support:,}")])
+    for key, mean in (("macro_mean", report.macro), ("weighted_mean", report.weighted)):
+        rows.append([_name(translations.text(key, lang)), *_scores(mean), _cell(f"{report.support:,}")])
+    error = report.calibration_error
+    said = f"{report.accuracy:.2%}" if error is None else translations.text(
+        "calibration", lang, accuracy=f"{report.accuracy:.2%}", error=f"{error:.2%}", bins=BINS
+    )  # fmt: skip
+    return f"<div>{_table(rows)}<span style='opacity:.65'>{escape(said)}</span></div>"
+
+
+def _scores(scores: Scores) -> list[str]:
+    return [_coloured(f"{rate:.1%}", HIGH, rate) for rate in (scores.precision, scores.recall, scores.f1)]
 
 
 def _visible(symbol: str) -> str:

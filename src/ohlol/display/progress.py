@@ -42,20 +42,40 @@ class Determinism(Callback):
 
 
 class Summary(Callback):
-    """Prints the metrics of the best weights at the end, and their loss compared with its baselines."""
+    """Prints at the end why training ended, the metrics of the best weights, and their loss beside its baselines."""
 
     console: Console
 
     def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
-        """Print the metrics, then the loss compared with its baselines, in the language of the environment."""
+        """Print the end, the metrics, and the loss compared with its baselines, in the language of the environment."""
+        end = end_line(trainer, translations.language(None))
+        if end is not None:
+            print(end, file=self.console.file)
         print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
         loss = compute_baselines(trainer.config, trainer.codec, accumulator)
         for line in baseline_lines(loss, translations.language(None)):
             print(line, file=self.console.file, flush=True)
 
 
+def end_line(trainer: Training, lang: str) -> str | None:
+    """Return why training ended, which weights are kept and what to do; None where nothing was set apart to see it."""
+    progress, settings = trainer.progress, trainer.settings
+    best, metric = progress.epoch - progress.epochs_without_improvement, trainer.main_metric.replace("_", " ")
+    if best < 1:
+        return None
+    if progress.epoch < settings.epochs:
+        return translations.text(
+            "end_stopped", lang, epoch=progress.epoch, epochs=settings.epochs, best=best, metric=metric
+        )
+    if trainer.dev is None or settings.epochs == 1:
+        return None
+    return translations.text("end_improving" if best == progress.epoch else "end_best", lang, best=best, metric=metric)
+
+
 def baseline_lines(loss: Baselines, lang: str) -> list[str]:
-    """Return a loss and its baselines as lines for a terminal."""
+    """Return a loss and its baselines as lines for a terminal; none where there is no baseline."""
+    if loss.uniform is None:
+        return []
     rows = [
         (loss.summed, "baseline_summed"),
         (loss.uniform, "baseline_uniform" if loss.labels else "baseline_mean"),

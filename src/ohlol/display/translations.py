@@ -114,14 +114,29 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Cell weights -> layer weights -> cell weights: NOT equal.",
         "cell 权重 -> layer 权重 -> cell 权重：不相同！",
     ),
+    # the end of a training
+    "end_stopped": (
+        "stopped after epoch {epoch} of {epochs} (`--patience`): no better {metric} since epoch {best}, whose weights "
+        "are kept",
+        "在第 {epoch} 个 epoch（共 {epochs} 个）停止（`--patience`）：自第 {best} 个 epoch 起 {metric} 没有改善，"
+        "保留该 epoch 的权重",
+    ),
+    "end_best": (
+        "no better {metric} since epoch {best}: the weights of epoch {best} are kept",
+        "自第 {best} 个 epoch 起 {metric} 没有改善：保留该 epoch 的权重",
+    ),
+    "end_improving": (
+        "the {metric} still improved in the last epoch: train with more `--epochs`",
+        "最后一个 epoch 的 {metric} 仍在改善：请增大 `--epochs` 继续训练",
+    ),
     # a loss compared with its baselines
     "baseline": (
         "loss {loss} nats per prediction, the mean of {count}, compared with",
         "每个预测的损失为 {loss} 奈特（{count} 个的平均值），对照：",
     ),
     "baseline_forecast": (
-        "loss {loss}, the mean squared error of {count} steps on standardized values, compared with",
-        "损失 {loss}，即 {count} 步标准化数值的均方误差，对照：",
+        "loss {loss}, mean squared error of {count} standardized values, compared with",
+        "损失 {loss}，即 {count} 个标准化数值的均方误差，对照：",
     ),
     "baseline_summed": (
         "the same loss summed over a sequence, as training shows it",
@@ -141,8 +156,27 @@ TEXTS: dict[str, tuple[str, str]] = {
         "This is no better than guessing: train longer, or try another `lr`.",
         "这并不比猜测更好：请训练更久，或换一个 `lr`。",
     ),
+    # the scores of classes
+    "class": ("class", "类别"),
+    "precision": ("precision", "精确率"),
+    "recall": ("recall", "召回率"),
+    "support": ("support", "样本数"),
+    "macro_mean": ("macro mean", "宏平均"),
+    "weighted_mean": ("weighted mean", "加权平均"),
+    "calibration": (
+        "accuracy {accuracy}; expected calibration error {error}, in {bins} bins of confidence",
+        "准确率 {accuracy}；期望校准误差 {error}（按置信度分 {bins} 组）",
+    ),
+    "confusion_target": ("target (number)", "目标（数量）"),
+    "confusion_predicted": ("predicted", "预测"),
+    "confusion_title": ("share of each target, per cent", "占各目标的百分比"),
+    "confusion_left_out": (
+        "share of each target, per cent; the {count} most frequent of {all} classes",
+        "占各目标的百分比；{all} 个类别中最常见的 {count} 个",
+    ),
     # learning curves
     "curve_loss": ("loss, nats", "损失（奈特）"),
+    "curve_absolute_error": ("loss, absolute error of standardized values", "损失（标准化数值的平均绝对误差）"),
     "curve_squared_error": ("loss, squared error of standardized values", "损失（标准化数值的均方误差）"),
     "curve_summed_loss": ("training loss, summed over a sequence", "训练损失，对一个序列求和"),
     "curve_metric": ("{name}", "指标：{name}"),

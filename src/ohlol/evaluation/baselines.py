@@ -26,8 +26,10 @@ class Baselines:
     """Number of predictions the loss is the mean of."""
     labels: int
     """K, the number of labels; 0 for numbers."""
-    uniform: float
-    """Loss of a guess that gives every label the same probability, ln K; for numbers, of the training mean, 1."""
+    uniform: float | None
+    """Loss of a guess that gives every label the same probability, ln K; for numbers, of the training mean, 1.
+
+    None where the loss of numbers is not the squared error."""
     frequencies: float | None = None
     """Loss of a guess that gives each label its share of the training data; None for numbers."""
     summed: float | None = None
@@ -38,7 +40,7 @@ class Baselines:
     @property
     def learned(self) -> bool:
         """Whether the model is better than guessing."""
-        return self.loss < (self.uniform if self.frequencies is None else min(self.uniform, self.frequencies))
+        return all(self.loss < guess for guess in (self.uniform, self.frequencies) if guess is not None)
 
 
 def compute_baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumulator) -> Baselines:
@@ -52,7 +54,8 @@ def compute_baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumu
     """
     loss, count = accumulator.mean_loss, accumulator.predictions - accumulator.unseen
     if codec.labels is None:
-        return Baselines(loss, count, 0, 1.0)
+        is_squared = HEADS[config.model.head].loss_unit == "squared_error"
+        return Baselines(loss, count, 0, 1.0 if is_squared else None)
     counts = np.array(codec.labels.counts, np.float64)
     targets: NDArray[Any] = counts if accumulator.confusion is None else accumulator.confusion.sum(axis=1)
     if codec.labels == codec.symbols:  # one vocabulary for both sides, as in the tutorial, counts both

@@ -3,6 +3,8 @@
 Shapes: T steps of the longest sequence of a batch.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,7 +16,7 @@ from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
-from ohlol.tasks.metrics import MetricAccumulator
+from ohlol.tasks.metrics import ConfusionMetrics, MetricAccumulator
 from ohlol.utils.devices import CPU, disable_tf32, to_device, to_numpy
 from ohlol.utils.distributed import Processes
 
@@ -38,6 +40,7 @@ def evaluate(
     processes: Processes | None = None,
     *,
     history: Dataset | None = None,
+    with_confidences: bool = False,
 ) -> MetricAccumulator:
     """Evaluate a model on encoded data with targets; every step counts once. The model's mode is restored.
 
@@ -47,6 +50,7 @@ def evaluate(
         data: sequences with their targets.
         processes: share the work: each reads its part of every batch, and all get the counts of the whole.
         history: the sequences that those of `data` continue, one each; they are read first and not measured.
+        with_confidences: whether the probabilities of predicted labels are counted too, for `ConfusionMetrics.report`.
     """
     processes = processes or Processes(device=model.device)
     was_training = model.training
@@ -63,14 +67,17 @@ def evaluate(
             if history is not None and not model.settings.bidirectional:
                 state = read_history(model, history, batch.rows, processes.device)
             logits, state = model(PackedInputs.of(batch, processes.device), state)
-            _add_batch(accumulator, model, batch, logits)
+            predictions = _add_batch(accumulator, model, batch, logits)
+            if with_confidences and isinstance(accumulator, ConfusionMetrics):
+                _add_confidences(accumulator, model, batch, logits, predictions)
     model.train(was_training)
     if processes.size > 1:
         accumulator.merge(processes.sum_array)
     return accumulator
 
 
-def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> None:
+def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> NDArray[Any]:
+    """Add the loss, the targets and the predictions of a batch; returns the predictions."""
     assert batch.targets is not None
     batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
     predictions = to_numpy(model.head.decode(logits, batch_sizes))
@@ -85,6 +92,20 @@ def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batc
     loss = model.head.loss(measured, to_device(targets, logits.device), sizes, LossOptions(reduction="sum"))
     accumulator.add_loss(float(loss), len(logits))
     accumulator.add(batch.targets, predictions, prediction_indices(batch, per_sequence=model.sizes.per_sequence))
+    return predictions
+
+
+def _add_confidences(
+    accumulator: ConfusionMetrics,
+    model: SequenceModel,
+    batch: Batch,
+    logits: Tensor,
+    predictions: NDArray[Any],
+) -> None:
+    assert batch.targets is not None
+    probabilities = model.head.probabilities(logits, model.prediction_sizes(torch.from_numpy(batch.batch_sizes)))
+    chosen = probabilities.gather(1, to_device(predictions, logits.device)[:, None])[:, 0]
+    accumulator.add_confidences(batch.targets, predictions, to_numpy(chosen))
 
 
 def read_history(

@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ohlol.checkpoint import metrics_log, run_directory
+from ohlol.models.heads import HEADS
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import RATES
 from ohlol.utils.errors import InputError
 
-ORDER = ("loss", "squared_error", "summed_loss", "metric", "grad_norm", "saturation")
+ORDER = ("loss", "squared_error", "absolute_error", "summed_loss", "metric", "grad_norm", "saturation")
 """The keys of the panels, in the order in which they are shown."""
 
 
@@ -64,7 +65,7 @@ def load_curves(runs: Sequence[Path]) -> list[Panel]:
             raise InputError(f"{run}: no epoch is finished yet, so there is nothing to draw")
         best = ([k for k, line in enumerate(lines) if line.get("best")] or [None])[-1]
         task = TASKS[config.task]
-        metric, loss = task.metrics(codec).main_metric, "squared_error" if task.targets.numeric else "loss"
+        metric, loss = task.metrics(codec).main_metric, HEADS[config.model.head].loss_unit
         for key, name, column, is_training in (
             (loss, "", "loss", False),
             ("summed_loss" if config.training.loss_reduction == "sum" else loss, "", "train_loss", True),

@@ -224,11 +224,11 @@ def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple
     """Return one sequence as symbols and as the input of the network.
 
     Raises:
-        InputError: the sequence is empty, it has an unknown symbol and the model has no <unk>, or the model reads
-            numbers.
+        InputError: the sequence is empty, it has an unknown symbol and the model has no <unk>, or the model
+            predicts numbers.
     """
-    if model.targets.numeric:
-        raise InputError("the task of this model is forecast; only models of symbols can be explained")
+    if model.codec.labels is None:
+        raise InputError(f"the task of this model is {model.task}; only models that predict labels can be explained")
     raw = model.raw_data([sequence])
     return [str(s) for s in raw.inputs[0]], PackedInputs.of(gather(model.codec.encode(raw), np.arange(1)))
 

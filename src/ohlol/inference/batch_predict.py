@@ -67,7 +67,7 @@ def predict_corpus(
 def _begin(model: TrainedModel, folder: Path, corpus: Encoded, out: Path, output_format: str, n_best: int) -> None:
     """Check that model, corpus and directory fit together, and write the index."""
     make_writer(model, output_format)
-    if not model.targets.has_labels:
+    if not model.targets.is_supervised:
         raise InputError(f"this model's task is {model.task}, which has no labels to predict for a corpus")
     if corpus.codec != model.codec:
         raise InputError(

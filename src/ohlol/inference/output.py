@@ -66,15 +66,19 @@ class OutputLayout:
 
 
 def format_plain(prediction: Prediction, layout: OutputLayout) -> str:
-    """The labels alone, or the sequence in the format of training where that shows its labels; always one line."""
+    """The labels or the number alone, or the sequence in the format of training where that shows labels; one line."""
+    if prediction.number is not None:
+        return format_quantity(prediction.number)
     rendered = None if layout.reader is None else layout.reader.render(prediction.symbols, prediction.labels)
     return escape_cell(layout.labels(prediction) if rendered is None else rendered)
 
 
 def format_tsv(prediction: Prediction, layout: OutputLayout) -> str:
-    """Input and labels as columns; with one label for a sequence, the n best and their probabilities."""
+    """Input and labels or number as columns; with one label for a sequence, the n best and their probabilities."""
     labels = [layout.labels(prediction)]
-    if layout.per_sequence:
+    if prediction.number is not None:
+        labels = [format_quantity(prediction.number)]
+    elif layout.per_sequence:
         labels = _with_probabilities(prediction.best[0])
     columns = [layout.text(prediction), *labels]
     return "\t".join(map(escape_cell, columns))
@@ -95,7 +99,9 @@ def format_jsonl(prediction: Prediction, layout: OutputLayout) -> str:
     record: dict[str, object] = {
         "input": layout.text(prediction) if layout.symbol_separator == "" else list(prediction.symbols)
     }
-    if layout.per_sequence:
+    if prediction.number is not None:
+        record["number"] = prediction.number
+    elif layout.per_sequence:
         record |= {"label": prediction.labels[0], "probability": prediction.probability[0]}
         record["best"] = prediction.best[0]
     else:
@@ -103,6 +109,11 @@ def format_jsonl(prediction: Prediction, layout: OutputLayout) -> str:
     if prediction.unknown:
         record["unknown"] = prediction.unknown
     return json.dumps(record, ensure_ascii=False)
+
+
+def format_quantity(number: float) -> str:
+    """A number as plain text and tables show it."""
+    return f"{number:.6g}"
 
 
 def _with_probabilities(best: Sequence[tuple[str, float]]) -> list[str]:
@@ -146,7 +157,7 @@ def make_writer(model: TrainedModel, output_format: str) -> Callable[[Prediction
     form, layout = FORMATS[output_format], OutputLayout.of(model)
     if form.needs_steps and layout.per_sequence:
         raise InputError(
-            f"`output_format` is {output_format}, which has a line for each step; the task {model.task} has one label "
-            "for each sequence"
+            f"`output_format` is {output_format}, which has a line for each step; the task {model.task} has one "
+            f"{'label' if model.targets.has_labels else 'number'} for each sequence"
         )
     return lambda prediction: form.write(prediction, layout)

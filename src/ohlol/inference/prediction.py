@@ -1,4 +1,4 @@
-"""Predict the labels of encoded sequences, one batch at a time.
+"""Predict the labels, or the numbers, of encoded sequences, one batch at a time.
 
 Shapes: B sequences, N predictions (one of each step or of each sequence), K labels.
 """
@@ -22,7 +22,7 @@ from ohlol.utils.devices import disable_tf32, to_numpy
 
 @dataclass(frozen=True)
 class Prediction:
-    """The labels of one sequence."""
+    """The labels of one sequence, or its number."""
 
     symbols: Sequence[str]
     """The symbols of the sequence."""
@@ -34,6 +34,8 @@ class Prediction:
     """The n most probable labels of each step with their probabilities, best first."""
     unknown: list[str] = field(default_factory=list[str])
     """Symbols that were read as <unk>."""
+    number: float | None = None
+    """The number for the sequence, in the unit of the target, where the task gives one instead of labels."""
 
 
 @torch.no_grad()
@@ -57,14 +59,17 @@ def predict_batch(
         n_best: length of `Prediction.best` at each step, for all sequences or for each.
     """
     assert codec.symbols is not None
-    assert codec.labels is not None
     counts = list(repeat(n_best, len(rows))) if isinstance(n_best, int) else list(n_best)
     counts = [max(1, count) for count in counts]
     batch = gather(data, rows)
-    scores = _run(network, batch, max(counts))
     if symbols is None:
         symbols = _decode_symbols(codec, batch, rows)
     packed_at = {row: at for at, row in enumerate(batch.rows.tolist())}
+    if codec.labels is None:
+        numbers = _numbers(network, codec, batch)[[packed_at[row] for row in rows.tolist()]].tolist()
+        pairs = zip(symbols, numbers, strict=True)
+        return [Prediction(text, [], [], unknown=codec.symbols.unknown(text), number=value) for text, value in pairs]
+    scores = _run(network, batch, max(counts))
     steps = prediction_indices(batch, per_sequence=network.sizes.per_sequence)
     names = codec.labels.symbols
     predictions: list[Prediction] = []
@@ -91,6 +96,14 @@ class _Scores(NamedTuple):
     """The n most probable labels, (N, n)."""
     best_probability: NDArray[np.floating]
     """Their probabilities, (N, n)."""
+
+
+def _numbers(network: SequenceModel, codec: Codec, batch: Batch) -> NDArray[np.float64]:
+    """The number for each sequence of a batch, in the unit of the target, (B,)."""
+    assert codec.target_scale is not None
+    with disable_tf32(network.device):
+        logits, _ = network(PackedInputs.of(batch, network.device))
+    return codec.target_scale.undo(to_numpy(network.head.decode(logits)))[:, 0]
 
 
 def _run(network: SequenceModel, batch: Batch, n_best: int) -> _Scores:

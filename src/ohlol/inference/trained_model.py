@@ -117,7 +117,7 @@ class TrainedModel:
             encoding: of the files; None for UTF-8, or for that of a byte order mark.
 
         Returns:
-            The counts: `.metrics()`, `.confusion`.
+            The counts: `.metrics()`, `.confusion` and, of classes, `.report()`, which a notebook shows as a table.
 
         Raises:
             InputError: a file cannot be read, or no label of it was seen in training; an encoded corpus has another
@@ -127,9 +127,10 @@ class TrainedModel:
         folder = None if isinstance(data, RawData | Records) else corpus_folder(data)
         if folder is not None:
             prepared = self._read_encoded(folder)
-            return evaluate(self.network, self.codec, prepared.dev or prepared.train, history=prepared.history)
+            part = prepared.dev or prepared.train
+            return evaluate(self.network, self.codec, part, history=prepared.history, with_confidences=True)
         raw = data if isinstance(data, RawData) else sequences.read(data, self.data_settings(encoding))
-        return evaluate(self.network, self.codec, self.codec.encode(raw, unseen_labels=True))
+        return evaluate(self.network, self.codec, self.codec.encode(raw, unseen_labels=True), with_confidences=True)
 
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)
@@ -148,7 +149,7 @@ class TrainedModel:
 
         Raises:
             InputError: the text is empty, or has a symbol that was not seen by a model without <unk>; the task has no
-                labels.
+                labels and no number for a sequence.
         """
         return next(iter(self.predict_many([text], n_best=n_best)))
 
@@ -159,7 +160,7 @@ class TrainedModel:
             texts: strings, lists of symbols, data that were read, or a table in memory with the columns of training.
             n_best: how many labels `Prediction.best` holds at each step, for all sequences or for each.
         """
-        if not self.targets.has_labels:
+        if not self.targets.is_supervised:
             method = self.generate if self.targets.continues_text else self.forecast
             raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
         inputs = texts.inputs if isinstance(texts, RawData) else texts
@@ -183,7 +184,7 @@ class TrainedModel:
             self.codec,
             data,
             np.arange(len(batch)),
-            symbols,  # pyright: ignore[reportArgumentType] - symbols, since the task has labels
+            symbols,  # pyright: ignore[reportArgumentType] - symbols, since the task is supervised
             n_best=[n for _, n in batch],
         )
 

@@ -237,9 +237,12 @@ def build_model(
         InputError: there is no task, or the names do not fit the weights.
     """
     if task is None:
-        fitting = [name for name, task in TASKS.items() if parts.embedding is None or not task.targets.numeric]
+        kinds = {name: task.targets for name, task in TASKS.items() if not task.targets.quantity}
+        fitting = [name for name, kind in kinds.items() if parts.embedding is None or not kind.numeric]
         raise InputError(f"{source}: the weights do not determine the task: give `task`, one of {', '.join(fitting)}")
     targets = TASKS.select(task).targets
+    if targets.quantity:
+        raise InputError(f"{source}: has no scale of its numbers, so it cannot be imported for the task {task}")
     if targets.numeric and parts.embedding is not None:
         raise InputError(f"{source}: has an embedding, so it reads symbols, and the task {task} reads numbers")
     if targets.numeric and parts.directions == 2:

@@ -55,7 +55,7 @@ class Sizes:
     inputs: int
     """V, the input vocabulary; for numbers I, their columns."""
     outputs: int
-    """K: labels, symbols, or columns to forecast."""
+    """K: labels, symbols, or columns of numbers."""
     chars: int = 0
     """Distinct characters in the words; 0 where words are not read by their characters."""
     bigrams: int = 0
@@ -64,3 +64,5 @@ class Sizes:
     """Whether the inputs are numbers."""
     per_sequence: bool = False
     """Whether a sequence has one prediction, instead of one at each step."""
+    quantity: bool = False
+    """Whether the prediction for a sequence of symbols is a number."""

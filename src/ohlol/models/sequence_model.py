@@ -288,6 +288,7 @@ def _check_loop(settings: ModelSettings, spec: CellSpec) -> None:
 
 
 def _check_head(settings: ModelSettings, sizes: Sizes) -> None:
-    if HEADS.select(settings.head).numeric != sizes.numeric:
-        fitting = ", ".join(name for name, head in HEADS.items() if head.numeric == sizes.numeric)
+    has_numbers = sizes.numeric or sizes.quantity
+    if HEADS.select(settings.head).numeric != has_numbers:
+        fitting = ", ".join(name for name, head in HEADS.items() if head.numeric == has_numbers)
         raise InputError(f"`head` {settings.head} does not fit this task; it must be one of {fitting}")

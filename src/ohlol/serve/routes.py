@@ -133,7 +133,7 @@ async def predict(model: ModelDependency, body: schemas.Predict, service: Servic
     if not 0 < len(inputs) <= limits.max_sequences:
         raise HTTPException(422, f"inputs: {len(inputs)} sequences; it must be from 1 to {limits.max_sequences}")
     targets = model.model.targets
-    if not targets.has_labels:
+    if not targets.is_supervised:
         instead = "generate" if targets.continues_text else "predict with rows"
         raise HTTPException(422, f"this model's task is {model.model.task}, which has no labels: use {instead}")
     sequences = [_parse_symbols(model, text, service, f"inputs[{i}]: ") for i, text in enumerate(inputs)]
@@ -160,6 +160,7 @@ def _prediction_to_json(prediction: Prediction) -> dict[str, Any]:
         "probabilities": [round(p, DIGITS) for p in prediction.probability],
         "best": [[(label, round(p, DIGITS)) for label, p in best] for best in prediction.best],
         "unknown": prediction.unknown,
+        **({} if prediction.number is None else {"number": prediction.number}),
     }
 
 

@@ -50,10 +50,13 @@ class Labelled(BaseModel):
     """The prediction for one sequence."""
 
     symbols: list[str]
-    labels: Annotated[list[str], Field(description="One for each symbol; for a classifier one in all.")]
+    labels: Annotated[
+        list[str], Field(description="One for each symbol; for a classifier one in all; none for a number.")
+    ]
     probabilities: list[float]
     best: Annotated[list[list[tuple[str, float]]], Field(description="The n best labels of each step, best first.")]
     unknown: Annotated[list[str], Field(description="Symbols that were read as <unk>.")]
+    number: Annotated[float | None, Field(description="The number for a sequence, of task regress.")] = None
 
 
 class Predicted(BaseModel):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.codec import Codec
+from ohlol.tasks.class_report import BINS, ClassReport, confidence_bins
 
 Metrics = dict[str, float]
 """The value of each metric, by its name."""
@@ -117,7 +118,7 @@ class LabelMetrics(MetricAccumulator):
 class ConfusionMetrics(LabelMetrics):
     """Counts of labels with confusion counts: how often each label was predicted for each target."""
 
-    summed = (*LabelMetrics.summed, "matrix", "predicted_for_unseen")
+    summed = (*LabelMetrics.summed, "matrix", "predicted_for_unseen", "confidences")
 
     def __init__(self, codec: Codec):
         super().__init__(codec)
@@ -126,6 +127,8 @@ class ConfusionMetrics(LabelMetrics):
         self.matrix = np.zeros((len(self.labels), len(self.labels)), np.int64)
         self.predicted_for_unseen = np.zeros(len(self.labels), np.int64)
         """How often each label was predicted where training did not see the target, (K,)."""
+        self.confidences = np.zeros((3, BINS))
+        """Predictions by bins of confidence, as `confidence_bins` counts them."""
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -139,12 +142,19 @@ class ConfusionMetrics(LabelMetrics):
         np.add.at(self.matrix, (targets[seen], predictions[seen]), 1)
         np.add.at(self.predicted_for_unseen, predictions[~seen], 1)
 
+    def add_confidences(
+        self, targets: NDArray[Any], predictions: NDArray[Any], confidences: NDArray[np.floating[Any]]
+    ) -> None:
+        """Add the probability of each predicted label, (N,), with the targets and predictions of `add`."""
+        self.confidences += confidence_bins(confidences, targets == predictions)
+
+    def report(self) -> ClassReport:
+        """Precision, recall and F1 of each label, their means and the calibration."""
+        return ClassReport.of(self.labels, self.matrix, self.predicted_for_unseen, self.confidences)
+
     def macro_f1(self) -> float:
         """The mean of the F1 of each label that occurs among the targets or the predictions."""
-        correct = self.matrix.diagonal()
-        total = self.matrix.sum(axis=0) + self.matrix.sum(axis=1) + self.predicted_for_unseen
-        occurs = total > 0
-        return float((2 * correct[occurs] / total[occurs]).mean()) if occurs.any() else 0.0
+        return self.report().macro.f1
 
     def confusions(self, limit: int = 10) -> list[tuple[str, str, int, float]]:
         """The most frequent mistakes: (target, prediction, how often, share of the target's occurrences)."""

@@ -212,7 +212,11 @@ def test_a_target_of_many_numbers_is_a_question(write: Write):
     path = write("a.csv", series("text,score", TEXTS, [n % 74 for n in range(100)]))
     message = read_error(path, DataSettings(input="text", target="score"))
     assert message.startswith("a.csv: the target 'score' holds 74 different numbers, such as '0', '1', '2', more than")
-    assert message.endswith("if they are classes, say so with `task` classify")
+    assert message.endswith(
+        "if they are quantities, predict them with `task` regress; if they are classes, say so with `task` classify"
+    )
+    as_numbers = read(path, DataSettings(task="regress", input="text", target="score"))
+    assert as_numbers.targets == [float(n % 74) for n in range(100)]
     as_classes = read(path, DataSettings(task="classify", input="text", target="score"))
     assert len(set(map(str, as_classes.targets or ()))) == 74
 

@@ -32,6 +32,7 @@ from ohlol.data.readers.tables import (
     csv_boundary,
     csv_table,
     delimiter_of,
+    finite_number,
     is_empty,
     json_table,
     records_table,
@@ -43,13 +44,14 @@ from ohlol.utils.errors import InputError
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
 CLASS, SERIES = TargetKind(per_sequence=True), TargetKind(shifted=True, numeric=True)
+QUANTITY = TargetKind(per_sequence=True, quantity=True)
 
 
 class ColumnsReader(Reader):
     """CSV, JSON objects, Parquet and Arrow."""
 
     name = "columns"
-    targets = (CLASS, SERIES)
+    targets = (CLASS, SERIES, QUANTITY)
     binary_suffixes = (*PARQUET, *ARROW)
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
@@ -214,7 +216,12 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     if settings.input and settings.target:
         columns, target = _find(table, settings.input), _find_one(table, settings.target)
         doubts.check_long_format(stats, columns[0], target, is_chosen=False)
-        doubts.check_classes(stats, columns[0], target)
+        if TARGET_KINDS[settings.task or default_task(CLASS)].quantity:
+            doubts.check_numbers(stats, [target])
+            doubts.check_thousands(stats, [target])
+            doubts.check_digits(stats, columns[0])
+        else:
+            doubts.check_classes(stats, columns[0], target)
         return replace(settings, level=settings.level or _infer_level(first, table, settings.input))
     numeric = stats.meant_numeric()
     if not (settings.input or settings.target) and settings.task is None:
@@ -249,21 +256,27 @@ def _infer_level(first: Row | None, table: Table, names: str) -> str:
 
 
 def read_classes(table: Table, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
-    """A text and its class for each row; settings are complete."""
+    """A text and its class, or its number, for each row; settings are complete."""
     is_single = not with_targets and len(table.names) == 1 and not table.header
     columns = [0] if is_single else _find(table, settings.input or "1")
     if len(columns) > 1:
-        raise InputError(f"{table.file}: `input` {quote(settings.input)} names several columns; a class reads one text")
+        raise InputError(f"{table.file}: `input` {quote(settings.input)} names several columns; a sequence is one text")
     target = _find_one(table, settings.target or "2") if with_targets else None
+    is_quantity = TARGET_KINDS[settings.task or default_task(CLASS)].quantity
     for row in table.rows:
         text = _read_sequence(row, table.names, columns[0], settings.level)
-        yield Example(text, None if target is None else _read_class(row, table.names, target), row.place)
+        value = None
+        if target is not None and is_quantity:
+            value = finite_number(row, table.names, target, table.number_format)
+        elif target is not None:
+            value = _read_class(row, table.names, target)
+        yield Example(text, value, row.place)
 
 
 def _find_one(table: Table, names: str) -> int:
     columns = _find(table, names)
     if len(columns) > 1:
-        raise InputError(f"{table.file}: `target` {quote(names)} names several columns; a class is one column")
+        raise InputError(f"{table.file}: `target` {quote(names)} names several columns; a sequence has one target")
     return columns[0]
 
 

@@ -306,14 +306,20 @@ def check_classes(stats: TableStats, source: int | None, target: int) -> None:
             raise InputError(
                 f"{stats.file}: the target {name} holds {at_least}{distinct} different numbers, such as "
                 f"{list_names(tuple(list(column.values)[:3]))}, more than the {FEW_CLASSES} that classes mostly have; "
-                f"predicting a quantity from a text is not supported: write ranges, such as low and high; {settle}"
+                f"if they are quantities, predict them with `task` regress; {settle}"
             )
     elif column.filled >= FEW_ROWS and distinct > max(FEW_CLASSES, column.counted / 2):
         raise InputError(
             f"{stats.file}: the target {name} has {distinct} values in {column.counted} rows, such as "
             f"{list_names(tuple(list(column.values)[:2]))}; classes repeat: choose another `target`; {settle}"
         )
-    if source is not None and stats.columns[source].is_meant_numeric:
+    if source is not None:
+        check_digits(stats, source)
+
+
+def check_digits(stats: TableStats, source: int) -> None:
+    """Ask where an input that is read as a text holds numbers; raises InputError."""
+    if stats.columns[source].is_meant_numeric:
         raise InputError(
             f"{stats.file}: the input {quote(stats.names[source])} holds numbers, and their digits would be read as a "
             "text; classes of series of numbers are not supported; for digits as text, choose `task` classify"

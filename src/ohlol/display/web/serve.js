@@ -239,7 +239,10 @@ async function predictWhole() {
     if (!text.trim()) showSteps([]);
     else {
       const { predictions } = await requestJson(modelPath("predict"), { inputs: text, n_best: TOP_LABELS });
-      if (model === server.model) showSteps(predictionSteps(predictions[0]), predictions[0].symbols);
+      if (model === server.model) {
+        showSteps(predictionSteps(predictions[0]), predictions[0].symbols);
+        if (predictions[0].number !== undefined) byId("labels").textContent = predictions[0].number.toPrecision(6);
+      }
     }
     showError("error", null);
   } catch (error) {
@@ -266,7 +269,7 @@ function readInput() {
   wholeText.last = null;
   const { task, streams } = server.model;
   if (task === "forecast") return;
-  if (!streams) {
+  if (!streams || task === "regress") {
     predictWhole();
     return;
   }

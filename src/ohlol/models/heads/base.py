@@ -40,6 +40,8 @@ class Head(torch.nn.Module, ABC):
 
     numeric: ClassVar[bool] = False
     """Whether a prediction is a row of K numbers, instead of one of K labels."""
+    loss_unit: ClassVar[str] = "loss"
+    """What the loss of a prediction is: "loss" in nats, "squared_error" or "absolute_error" of scaled numbers."""
     is_identity: ClassVar[bool] = False
     """Whether the logits are the hidden states themselves."""
     decodes_by_argmax: ClassVar[bool] = False

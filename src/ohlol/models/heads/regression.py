@@ -10,6 +10,7 @@ class RegressionHead(LinearHead):
     """A linear layer whose outputs are the predictions, in the scaled units of the data."""
 
     numeric = True
+    loss_unit = "squared_error"
 
     def loss(
         self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
