@@ -131,6 +131,8 @@ def test_train_evaluate_and_predict(tmp_path: Path, frame: str) -> None:
     assert model.evaluate(data).metrics() == expected.evaluate(path).metrics()
     texts = [row["text"] for row in CLASSES]
     assert list(model.predict_many(data)) == list(expected.predict_many(texts))
+    with pytest.raises(InputError, match="a table holds many sequences"):
+        model.predict(data)
 
 
 def test_a_run_of_a_frame_is_resumed_without_it(tmp_path: Path) -> None:

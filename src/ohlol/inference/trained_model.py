@@ -151,6 +151,8 @@ class TrainedModel:
             InputError: the text is empty, or has a symbol that was not seen by a model without <unk>; the task has no
                 labels and no number for a sequence.
         """
+        if read_records(text) is not None:
+            raise InputError("a table holds many sequences, and `predict` reads one; use `predict_many`")
         return next(iter(self.predict_many([text], n_best=n_best)))
 
     def predict_many(self, texts: Any, *, n_best: int | Sequence[int] = 1) -> Iterator[Prediction]:
