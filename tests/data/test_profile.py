@@ -38,6 +38,14 @@ def test_a_table_of_texts(write: Write) -> None:
     assert (found.warnings, found.refusal, found.time) == ((), None, None)
 
 
+def test_a_number_for_each_sequence_is_no_label(write: Write) -> None:
+    path = write("a.csv", "text,score\n" + "good,4.5\nbad,1\nfine,3\n" * 20)
+    found = profile(str(path), DataSettings(task="regress", input="text", target="score"))
+    assert (found.sequences, found.labels, found.label_count, found.refusal) == (60, (), 0, None)
+    assert (found.columns[1].low, found.columns[1].high) == (1.0, 4.5)
+    assert found.first[0] == ("good", "4.5")
+
+
 def test_a_series_with_a_gap(write: Write) -> None:
     path = write("a.csv", series([*range(1, 12), *range(20, 31)]))
     found = profile(str(path), DataSettings(task="forecast"))

@@ -133,11 +133,12 @@ def _add_sequences(result: Profile, reader: Reader, span: FileRange, reason: str
         kind = TARGET_KINDS[settings.task or ""]
         for example in islice(contents.examples or (), SAMPLE_ROWS):
             examples.append(example)
-            if not kind.shifted and example.target is not None:
-                labels += [str(example.target)] if kind.per_sequence else example.target
+            target = example.target
+            if kind.has_labels and target is not None:
+                labels += [str(target)] if kind.per_sequence or isinstance(target, float | int) else target
         if not examples and not rows:
             raise InputError(f"{result.file}: no sequences; the file is empty")
-        if not kind.shifted:
+        if kind.has_labels:
             reader.check_labels(result.file, settings, labels)
     except InputError as error:
         result = replace(result, refusal=str(error))
@@ -158,7 +159,8 @@ def _first(example: Example, result: Profile) -> tuple[str, ...]:
     """The start of a sequence and of its labels."""
     separator = "" if result.settings.level == "char" else " "
     parts = [example.input] if example.target is None else [example.input, example.target]
-    return tuple((part if isinstance(part, str) else separator.join(part))[:SHOWN_CHARACTERS] for part in parts)
+    texts = (separator.join(part) if isinstance(part, list) else str(part) for part in parts)
+    return tuple(text[:SHOWN_CHARACTERS] for text in texts)
 
 
 def _add_table(result: Profile, table: Table) -> Profile:

@@ -15,7 +15,6 @@ class TargetKind:
     """Whether the target of a step is the input of the next step, so that the data are their own targets."""
     numeric: bool = False
     """Whether inputs and targets are rows of numbers, instead of symbols."""
-
     quantity: bool = False
     """Whether the target of a sequence of symbols is a number."""
 
