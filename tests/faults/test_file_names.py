@@ -28,12 +28,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_names_that_are_not_utf8(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
     data, run = f"{ODD}.tsv", f"run{ODD}"
+    other = f"other{data}"
     upper_pairs(folder / data)
+    upper_pairs(folder / other, seed=4)
     for command in (
         ("train", data, "--dev", data, "--out", run, *FLAGS),
         ("train", "--resume", "--out", run),
         ("train", data, *FLAGS),
-        ("evaluate", run, data, "--json"),
+        ("evaluate", run, other, "--json"),
         ("predict", run, data, "--output-format", "jsonl"),
         ("plot", run, "--out", f"{ODD}.png"),
         ("explain", run, "abc", "--html", f"{ODD}.html"),

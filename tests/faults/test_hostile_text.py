@@ -33,6 +33,8 @@ def train_classifier(folder: Path, labels: list[str]) -> tuple[Path, Path]:
 
 def test_labels_are_not_markup(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, file = train_classifier(tmp_path, ["[/b]", "[bold]", ":smile:", "[link=http://a]"])
+    with file.open("a", encoding="utf-8") as data:  # other data than those of the training
+        data.write(json.dumps({"text": "name0", "kind": "[/b]"}) + "\n")
     status, out, err = run_command(capsys, "evaluate", run, file)
     assert (status, err) == (0, "")
     for label in ("[/b]", "[bold]", ":smile:", "[link=http://a]"):

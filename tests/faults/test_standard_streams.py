@@ -22,6 +22,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run and its data, to read only."""
     folder = tmp_path_factory.mktemp("streams")
     upper_pairs(folder / "data.tsv")
+    upper_pairs(folder / "other.tsv", seed=4)
     ohlol.fit(folder / "data.tsv", out=folder / "run", **SETTINGS)
     return folder
 
@@ -37,8 +38,8 @@ def run_shell(folder: Path, command: str, redirection: str) -> subprocess.Comple
 COMMANDS = (
     "--help",
     "train --help",
-    "evaluate run data.tsv",
-    "evaluate run data.tsv --json",
+    "evaluate run other.tsv",
+    "evaluate run other.tsv --json",
     "predict run data.tsv",
     "predict run abc",
     "explain run abc",
@@ -69,7 +70,7 @@ def test_a_training_continues_when_nobody_reads(folder: Path, tmp_path: Path) ->
     assert ohlol.load(tmp_path / "run").config.metrics
 
 
-@pytest.mark.parametrize("command", ["train data.tsv --out closed", "predict run abc", "evaluate run data.tsv --json"])
+@pytest.mark.parametrize("command", ["train data.tsv --out closed", "predict run abc", "evaluate run other.tsv --json"])
 def test_a_closed_standard_output_is_reported_in_one_line(folder: Path, command: str) -> None:
     ended = run_shell(folder, command, ">&-")
     assert ended.stderr == "ohlol: standard output is closed; redirect it to a file, or to /dev/null\n"

@@ -61,7 +61,8 @@ def test_a_reader_must_define_examples(write: Write) -> None:
         reader.open(lines, DataSettings(), with_targets=True)
 
 
-def test_a_file_that_no_reader_of_the_task_recognizes(write: Write) -> None:
-    TARGET_KINDS.add("regress texts", TargetKind(per_sequence=True, numeric=True))
+def test_a_file_that_no_reader_of_the_task_recognizes(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = TargetKind(per_sequence=True, numeric=True)
+    monkeypatch.setattr(TARGET_KINDS, "_members", {**TARGET_KINDS, "regress texts": kind})
     with pytest.raises(InputError, match="its format is not recognized; choose it with `format`: pairs, conll"):
         infer_reader(Lines(write("a.txt", "x\n")), DataSettings(task="regress texts"))
