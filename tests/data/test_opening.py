@@ -133,6 +133,7 @@ def test_a_damaged_file_is_refused_in_one_line(write: Write, ending: str) -> Non
     assert "empty" in read_error(write("empty.csv" + ending, COMPRESS[ending](b"")), CLASSIFY)
 
 
+@pytest.mark.slow
 @endings
 def test_a_decompression_bomb_is_refused_in_little_memory(write: Write, ending: str) -> None:
     packed = COMPRESS[ending](b"a,b\n" * (FREE_BYTES // 2))

@@ -109,6 +109,7 @@ def test_a_page_leaves_lines_out_to_limit_its_size(monkeypatch: pytest.MonkeyPat
     assert "0/after/h" in names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lang", translations.LANGUAGES)
 @pytest.mark.parametrize("width", [380, 1280])
 def test_the_page_shows_each_value_beside_its_line(browser: Any, tmp_path: Path, lang: str, width: int) -> None:

@@ -13,6 +13,8 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.nn import Recurrent
 
 OWN = [name for name, spec in CELLS.items() if spec.module is not None]
+pytestmark = pytest.mark.slow  # make test-all
+
 PAIRS = [("hello", "ohlol"), ("hell", "ohlo")]
 OPTIONS: dict[str, Any] = {"hidden_size": 16, "embedding_size": 6, "head": "softmax", "lr": 0.05, "seed": 1}
 

@@ -16,6 +16,8 @@ from ohlol.interop import onnx_export, onnx_verify
 from ohlol.interop.import_run import import_model
 from ohlol.utils.errors import InputError
 
+pytestmark = pytest.mark.slow  # make test-all
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported() -> Iterator[None]:

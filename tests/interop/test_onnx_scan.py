@@ -81,6 +81,7 @@ def check(layers: nn.Recurrent, input_size: int, lengths: list[int], *, toleranc
 RAGGED = [3, 7, 1, 5, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("name", KERNEL_CELLS)
