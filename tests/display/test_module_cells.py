@@ -25,6 +25,8 @@ from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import Trace, trace
 from ohlol.inference.trained_model import TrainedModel
 
+pytestmark = pytest.mark.slow  # make test-all
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _imported() -> Iterator[None]:
@@ -109,7 +111,6 @@ def test_a_page_leaves_lines_out_to_limit_its_size(monkeypatch: pytest.MonkeyPat
     assert "0/after/h" in names
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("lang", translations.LANGUAGES)
 @pytest.mark.parametrize("width", [380, 1280])
 def test_the_page_shows_each_value_beside_its_line(browser: Any, tmp_path: Path, lang: str, width: int) -> None:

@@ -23,6 +23,8 @@ from ohlol.models.sequence_model import SequenceModel
 from ohlol.training.trainer import Interrupted
 from ohlol.utils.errors import InputError
 
+pytestmark = pytest.mark.slow  # make test-all
+
 PEEPHOLE = "mycells:Peephole"
 NAMES = ["Peephole", "Widths", "OneTuple", "Four", "InLoop"]
 TASKS: dict[str, tuple[Any, str, dict[str, Any]]] = {
@@ -277,7 +279,6 @@ def test_a_class_is_given_by_its_name() -> None:
         ohlol.fit([("hello", "ohlol")], cell=torch.nn.GRUCell)
 
 
-@pytest.mark.slow
 def test_tune(folder: Path) -> None:
     pytest.importorskip("optuna")
     data = upper_pairs(folder / "data.tsv")
@@ -314,7 +315,6 @@ def test_serve(folder: Path) -> None:
     assert PEEPHOLE not in CELLS
 
 
-@pytest.mark.slow
 def test_a_server_answers(folder: Path) -> None:
     pytest.importorskip("fastapi")
     from serving import ServerProcess
@@ -328,7 +328,6 @@ def test_a_server_answers(folder: Path) -> None:
         assert refused.status_code == 422
 
 
-@pytest.mark.slow
 def test_two_processes_train_one_run(folder: Path) -> None:
     from launch import run, train
 

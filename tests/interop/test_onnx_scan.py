@@ -23,6 +23,8 @@ from ohlol.interop.onnx_graph import GraphBuilder
 from ohlol.interop.onnx_scan import add_recurrent
 from ohlol.utils.errors import InputError
 
+pytestmark = pytest.mark.slow  # make test-all
+
 TOLERANCE = 1e-5
 
 
@@ -81,7 +83,6 @@ def check(layers: nn.Recurrent, input_size: int, lengths: list[int], *, toleranc
 RAGGED = [3, 7, 1, 5, 7]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("name", KERNEL_CELLS)
@@ -101,7 +102,6 @@ def test_peer_cells(name: str) -> None:
     check(peer_layer(name, 6, torch.float32), 6, RAGGED)
 
 
-@pytest.mark.slow
 @settings(max_examples=50, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(tree_h=trees, tree_c=trees, H=st.sampled_from([1, 2, 5, 8]), bidirectional=st.booleans())
 def test_steps_drawn_at_random(tree_h: Any, tree_c: Any, H: int, bidirectional: bool) -> None:
