@@ -78,9 +78,8 @@ void gemm(const Gemm<T>& product, T* space) {
                 // A block of a is copied row by row; a transposed one by tiles of rows, one k after the other, unless its
                 // rows are at one distance: then the tiles read it where it is.
                 const bool reads_in_place = TransposedA && !product.a.list;
-                if (reads_in_place) {
-                } else if constexpr (TransposedA) {
-                    for (i64 i = 0; i < K; ++i) {
+                if constexpr (TransposedA) {
+                    for (i64 i = 0; i < K && !reads_in_place; ++i) {
                         const T* row = product.a.at(k.lo + i);
                         for_row_tiles<T, NV>(m0, m1, [&](i64 m, i64 n, TileFn<T>) {
                             copy_few<T>(a + (m - m0) * ld + i * n, row + m, n);
@@ -93,10 +92,8 @@ void gemm(const Gemm<T>& product, T* space) {
                 for (i64 col = 0; col < cols; col += width) {
                     const i64 have = min(width, cols - col);
                     for_row_tiles<T, NV, TransposedA>(m0, m1, [&](i64 m, i64 n, TileFn<T> fn) {
-                        if (reads_in_place)
-                            fn(K, product.a.at(k.lo) + m, product.a.ld, b + col * ld, sums);
-                        else
-                            fn(K, a + (m - m0) * ld, TransposedA ? n : ld, b + col * ld, sums);
+                        const T* from = reads_in_place ? product.a.at(k.lo) + m : a + (m - m0) * ld;
+                        fn(K, from, reads_in_place ? product.a.ld : TransposedA ? n : ld, b + col * ld, sums);
                         for (i64 i = 0; i < n; ++i) {
                             T* to = product.c.at(m + i) + col0 + col;
                             for (int v = 0; v < NV; ++v) {

@@ -27,6 +27,7 @@ def test_a_fingerprint_changes_with_what_a_step_depends_on() -> None:
         lambda: setattr(cell.hh, "extra", 1),
         lambda: setattr(cell.ih.weight, "data", torch.zeros(20, 4)),
         lambda: cell.register_buffer("limit", torch.ones(1)),
+        lambda: setattr(cell.ih, "__class__", torch.nn.Bilinear),
         lambda: cell.double(),
     ):
         assert is_current(before)

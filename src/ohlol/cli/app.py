@@ -2,14 +2,16 @@
 
 import os
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from io import TextIOWrapper, UnsupportedOperation
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
 
+from ohlol.config import DataSettings
 from ohlol.data.readers.base import READERS
 from ohlol.utils.terminal import EscapeHook
 from ohlol.utils.version import __version__
@@ -85,6 +87,11 @@ Encoding = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+
+
+def choose_data_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a command, by name, that say how files are read."""
+    return {field.name: options[field.name] for field in fields(DataSettings)}
 
 
 def console() -> Any:

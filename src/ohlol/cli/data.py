@@ -1,7 +1,7 @@
 """`ohlol data`: how a file is read and what it holds, without training."""
 
 import json
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from ohlol.cli.app import (
     Task,
     Thousands,
     app,
+    choose_data_settings,
     console,
 )
 from ohlol.cli.tune import train_command
@@ -42,17 +43,7 @@ def data(
     encoding: Encoding = None,
 ) -> None:
     """Show how a file is read and why, what it holds, and what train would ask; nothing is trained."""
-    settings: dict[str, Any] = {
-        "format": format,
-        "task": task,
-        "level": level,
-        "input": input,
-        "target": target,
-        "header": header,
-        "decimal": decimal,
-        "thousands": thousands,
-        "encoding": encoding,
-    }
+    settings = choose_data_settings(locals())
     from ohlol.data.profile import profile
 
     found = profile(file, DataSettings(**settings))

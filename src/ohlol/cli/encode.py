@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import EXCHANGE, Decimal, Encoding, Format, Header, Input, Level, Target, Task, Thousands, app
+from ohlol.cli.app import (
+    EXCHANGE,
+    Decimal,
+    Encoding,
+    Format,
+    Header,
+    Input,
+    Level,
+    Target,
+    Task,
+    Thousands,
+    app,
+    choose_data_settings,
+)
 from ohlol.config import DataSettings
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
@@ -45,17 +58,7 @@ def encode(
     encoding: Encoding = None,
 ) -> None:
     """Encode files once, also larger than memory, so that training maps them; an interrupted run is continued."""
-    settings: dict[str, Any] = {
-        "format": format,
-        "task": task,
-        "level": level,
-        "input": input,
-        "target": target,
-        "header": header,
-        "decimal": decimal,
-        "thousands": thousands,
-        "encoding": encoding,
-    }
+    settings = choose_data_settings(locals())
     from ohlol.data.corpus import encode as encoder
     from ohlol.data.corpus import encoded, store
 

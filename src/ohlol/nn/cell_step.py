@@ -44,8 +44,8 @@ class CellView(NamedTuple):
 class _Snapshot(NamedTuple):
     """The objects that a cell consists of."""
 
-    attributes: tuple[dict[str, Any], ...]
-    """Of each module."""
+    modules: tuple[tuple[torch.nn.Module, type], ...]
+    """Each module and its class."""
     sizes: tuple[tuple[dict[str, Any], int], ...]
     values: tuple[tuple[dict[str, Any], str, Any], ...]
     """Attributes, parameters, buffers and children: a dictionary, a name and a value."""
@@ -57,7 +57,7 @@ class _Snapshot(NamedTuple):
 
 def is_current(view: CellView) -> bool:
     """Whether a view is what `view_cell` would return now; it takes a fraction of the time."""
-    attributes, sizes, values, tensors, containers = view.snapshot
+    modules, sizes, values, tensors, containers = view.snapshot
     for mapping, size in sizes:
         if len(mapping) != size:
             return False
@@ -67,21 +67,19 @@ def is_current(view: CellView) -> bool:
     for tensor, shape, dtype in tensors:
         if tensor.shape != shape or tensor.dtype is not dtype or not tensor.is_cpu or not tensor.data_ptr():
             return False
-    for value, frozen in containers:
-        if _freeze(value, 0) != frozen:
+    for module, kind in modules:
+        if type(module) is not kind or any(map(vars(module).get, _HOOKS)):
             return False
-    return not any([any(map(mapping.get, _HOOKS)) for mapping in attributes])  # noqa: C419  faster than a generator
+    return all(_freeze(value, 0) == frozen for value, frozen in containers)
 
 
 def _take_snapshot(cell: torch.nn.Module) -> _Snapshot:
-    attributes: list[dict[str, Any]] = []
     sizes: list[tuple[dict[str, Any], int]] = []
     values: list[tuple[dict[str, Any], str, Any]] = []
     tensors: list[tuple[Tensor, torch.Size, torch.dtype]] = []
     containers: list[tuple[Any, Any]] = []
     for module in cell.modules():
         of_module = vars(module)
-        attributes.append(of_module)
         for name, value in of_module.items():
             if name in _MEMBERS:
                 values += [(value, n, v) for n, v in value.items()]
@@ -93,7 +91,8 @@ def _take_snapshot(cell: torch.nn.Module) -> _Snapshot:
                 containers.append((value, _freeze(value, 0)))
             values.append((of_module, name, value))
         sizes.append((of_module, len(of_module)))
-    return _Snapshot(tuple(attributes), tuple(sizes), tuple(values), tuple(tensors), tuple(containers))
+    modules = tuple((module, type(module)) for module in cell.modules())
+    return _Snapshot(modules, tuple(sizes), tuple(values), tuple(tensors), tuple(containers))
 
 
 def view_cell(cell: torch.nn.Module, dtype: torch.dtype) -> CellView:

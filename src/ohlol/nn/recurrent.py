@@ -308,13 +308,12 @@ class Recurrent(torch.nn.Module):
         """
         cell, interface = self.cells[k], self._interfaces[k]
         count = len(interface.state_sizes)
-        options = self.regularization
-        regularized = self._regularize(k) if options.zoneout or options.recurrent_dropout else None
+        regularized = self._regularize(k)
         if regularized is not None:
             x, states = regularized.add_masks(x, states or _zeros(x, interface, rows), rows.B)
             cell, interface = regularized, regularized.interface
         step, weights = self._find_step(k, cell, interface, x, states, rows)
-        dropped = self._drop_weights(k, "" if regularized is None else "cell.") if options.weight_dropout else {}
+        dropped = self._drop_weights(k, "" if regularized is None else "cell.")
         if isinstance(step, CompiledStep):
             out, last = run_step(step, {**weights, **dropped}, x, states, rows, as_layer)
             return out, last[:count]
@@ -332,7 +331,7 @@ class Recurrent(torch.nn.Module):
     def _regularize(self, k: int) -> RegularizedCell | None:
         """The k-th cell with zoneout and recurrent dropout, where it has them in this mode."""
         options, interface = self.regularization, self._interfaces[k]
-        if not any(options.zoneout_of(interface)) and not (self.training and options.recurrent_dropout):
+        if not options.zoneout and not (self.training and options.recurrent_dropout):
             return None
         cell = self._regularized.get(k)
         if cell is None or cell.cell is not self.cells[k]:
@@ -342,7 +341,7 @@ class Recurrent(torch.nn.Module):
 
     def _drop_weights(self, k: int, prefix: str) -> dict[str, Tensor]:
         """The parameters of the k-th cell of which some numbers are zero in this call."""
-        if not self.training:
+        if not self.training or not self.regularization.weight_dropout:
             return {}
         dropped = self.regularization.drop_weights(dict(self.cells[k].named_parameters()))
         return {prefix + name: weight for name, weight in dropped.items()}

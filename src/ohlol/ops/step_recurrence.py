@@ -225,7 +225,7 @@ def _backward(
     ]
     d_products = empty(kept, S * programs.product_size)
     sums = [empty(kept, width) for width in programs.sums]
-    d_matrices = [empty(kept, rows, columns) for rows, columns in programs.matrix_gradient_shapes]
+    d_matrices = [empty(kept, *shape) for shape in programs.matrix_gradient_shapes]
     d_states = [
         empty(kept, B, w) if need else None
         for w, need in zip(graph.state_widths, needs[len(needs) - len(graph.state_widths) :], strict=True)
