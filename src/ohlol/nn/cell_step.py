@@ -44,14 +44,14 @@ class CellView(NamedTuple):
 class _Snapshot(NamedTuple):
     """The objects that a cell consists of."""
 
-    modules: tuple[tuple[torch.nn.Module, type], ...]
+    modules: list[tuple[torch.nn.Module, type]]
     """Each module and its class."""
-    sizes: tuple[tuple[dict[str, Any], int], ...]
-    values: tuple[tuple[dict[str, Any], str, Any], ...]
+    sizes: list[tuple[dict[str, Any], int]]
+    values: list[tuple[dict[str, Any], str, Any]]
     """Attributes, parameters, buffers and children: a dictionary, a name and a value."""
-    tensors: tuple[tuple[Tensor, torch.Size, torch.dtype], ...]
+    tensors: list[tuple[Tensor, torch.Size, torch.dtype]]
     """The parameters and buffers, which `Tensor.data` changes in place."""
-    containers: tuple[tuple[Any, Any], ...]
+    containers: list[tuple[Any, Any]]
     """Attributes that may change in place, and what `_freeze` makes of them."""
 
 
@@ -73,28 +73,6 @@ def is_current(view: CellView) -> bool:
     return all(_freeze(value, 0) == frozen for value, frozen in containers)
 
 
-def _take_snapshot(cell: torch.nn.Module) -> _Snapshot:
-    sizes: list[tuple[dict[str, Any], int]] = []
-    values: list[tuple[dict[str, Any], str, Any]] = []
-    tensors: list[tuple[Tensor, torch.Size, torch.dtype]] = []
-    containers: list[tuple[Any, Any]] = []
-    for module in cell.modules():
-        of_module = vars(module)
-        for name, value in of_module.items():
-            if name in _MEMBERS:
-                values += [(value, n, v) for n, v in value.items()]
-                sizes.append((value, len(value)))
-                tensors += [(v, v.shape, v.dtype) for v in value.values() if isinstance(v, Tensor)]
-            elif name in _STANDARD_ATTRIBUTES:
-                continue
-            elif isinstance(value, (Tensor, tuple, list, dict)):
-                containers.append((value, _freeze(value, 0)))
-            values.append((of_module, name, value))
-        sizes.append((of_module, len(of_module)))
-    modules = tuple((module, type(module)) for module in cell.modules())
-    return _Snapshot(modules, tuple(sizes), tuple(values), tuple(tensors), tuple(containers))
-
-
 def view_cell(cell: torch.nn.Module, dtype: torch.dtype) -> CellView:
     """Look at all modules of a cell.
 
@@ -102,45 +80,62 @@ def view_cell(cell: torch.nn.Module, dtype: torch.dtype) -> CellView:
         cell: the cell.
         dtype: of the input, which floating-point weights must have.
     """
-    weights: dict[str, Tensor] = {}
-    key: list[Any] = []
-    obstacle = _view_module(cell, "", dtype, weights, key)
-    return CellView(weights, tuple(key), obstacle, _take_snapshot(cell))
+    viewer = _Viewer(dtype)
+    viewer.add(cell, "")
+    return CellView(viewer.weights, tuple(viewer.key), viewer.obstacle, viewer.snapshot)
 
 
-def _view_module(
-    module: torch.nn.Module, prefix: str, dtype: torch.dtype, weights: dict[str, Tensor], key: list[Any]
-) -> str:
-    """Add a module to a view; the obstacle or an empty string."""
-    obstacle = ""
-    attributes = vars(module)
-    key.append(type(module))
-    if any(map(attributes.get, _HOOKS)):
-        obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
-    for name in attributes:
-        if name not in _STANDARD_ATTRIBUTES:
-            key += (name, _freeze(attributes[name], 0))
-    for tensors in (attributes["_parameters"], attributes["_buffers"]):
-        for name, tensor in tensors.items():
-            if tensor is None:
-                key += (name, None)
-                continue
-            weights[prefix + name] = tensor
-            key += (name, tensor.shape, tensor.dtype)
-            is_plain = type(tensor) in TENSOR_TYPES and tensor.layout is torch.strided
-            if not is_plain or tensor.dtype is not dtype or not tensor.is_cpu:
-                expected = dtype if tensor.is_floating_point() else tensor.dtype
-                if reason := find_unreadable(tensor, expected):
-                    obstacle = f"the weights of the cell do not fit: {reason}"
-            elif not tensor.data_ptr() and tensor.numel():
-                obstacle = "a weight of the cell has no memory"
-    for name, child in attributes["_modules"].items():
-        if child is None:
-            key += (name, None)
-        else:
-            key.append(name)
-            obstacle = _view_module(child, f"{prefix}{name}.", dtype, weights, key) or obstacle
-    return obstacle
+class _Viewer:
+    """Collects the parts of a view."""
+
+    def __init__(self, dtype: torch.dtype):
+        self.dtype = dtype
+        self.weights: dict[str, Tensor] = {}
+        self.key: list[Any] = []
+        self.obstacle = ""
+        self.snapshot = _Snapshot([], [], [], [], [])
+
+    def add(self, module: torch.nn.Module, prefix: str) -> None:
+        """Add a module, whose members have names with this prefix, and its children."""
+        modules, sizes, values, _, containers = self.snapshot
+        attributes = vars(module)
+        modules.append((module, type(module)))
+        sizes.append((attributes, len(attributes)))
+        self.key.append(type(module))
+        if any(map(attributes.get, _HOOKS)):
+            self.obstacle = f"the cell{'.' + prefix[:-1] if prefix else ''} has hooks"
+        for name, value in attributes.items():
+            if name in _MEMBERS:
+                values.append((attributes, name, value))
+                values += [(value, member, of_member) for member, of_member in value.items()]
+                sizes.append((value, len(value)))
+            elif name not in _STANDARD_ATTRIBUTES:
+                frozen = _freeze(value, 0)
+                self.key += (name, frozen)
+                values.append((attributes, name, value))
+                if isinstance(value, (Tensor, tuple, list, dict)):
+                    containers.append((value, frozen))
+        for name, tensor in (*attributes["_parameters"].items(), *attributes["_buffers"].items()):
+            self._add_weight(name, prefix, tensor)
+        for name, child in attributes["_modules"].items():
+            self.key += (name, None) if child is None else (name,)
+            if child is not None:
+                self.add(child, f"{prefix}{name}.")
+
+    def _add_weight(self, name: str, prefix: str, tensor: Tensor | None) -> None:
+        if tensor is None:
+            self.key += (name, None)
+            return
+        self.weights[prefix + name] = tensor
+        self.key += (name, tensor.shape, tensor.dtype)
+        self.snapshot.tensors.append((tensor, tensor.shape, tensor.dtype))
+        is_plain = type(tensor) in TENSOR_TYPES and tensor.layout is torch.strided
+        if not is_plain or tensor.dtype is not self.dtype or not tensor.is_cpu:
+            expected = self.dtype if tensor.is_floating_point() else tensor.dtype
+            if reason := find_unreadable(tensor, expected):
+                self.obstacle = f"the weights of the cell do not fit: {reason}"
+        elif not tensor.data_ptr() and tensor.numel():
+            self.obstacle = "a weight of the cell has no memory"
 
 
 def _freeze(value: Any, depth: int) -> Any:

@@ -306,14 +306,10 @@ class Recurrent(torch.nn.Module):
 
         With `as_layer` they are (T, B, O) and (1, B, W).
         """
-        cell, interface = self.cells[k], self._interfaces[k]
-        count = len(interface.state_sizes)
-        regularized = self._regularize(k)
-        if regularized is not None:
-            x, states = regularized.add_masks(x, states or _zeros(x, interface, rows), rows.B)
-            cell, interface = regularized, regularized.interface
+        count = len(self._interfaces[k].state_sizes)
+        cell, interface, x, states = self._prepare(k, x, states, rows)
         step, weights = self._find_step(k, cell, interface, x, states, rows)
-        dropped = self._drop_weights(k, "" if regularized is None else "cell.")
+        dropped = self._drop_weights(k, "cell." if isinstance(cell, RegularizedCell) else "")
         if isinstance(step, CompiledStep):
             out, last = run_step(step, {**weights, **dropped}, x, states, rows, as_layer)
             return out, last[:count]
@@ -327,6 +323,16 @@ class Recurrent(torch.nn.Module):
         if as_layer:
             return out.view(rows.T, rows.B, -1), tuple(s.unsqueeze(0) for s in last)
         return out, last
+
+    def _prepare(
+        self, k: int, x: Tensor, states: tuple[Tensor, ...] | None, rows: PackedRows
+    ) -> tuple[torch.nn.Module, CellInterface, Tensor, tuple[Tensor, ...] | None]:
+        """The k-th cell as this call runs it, what it takes, and its input and states, with masks where it has them."""
+        interface, regularized = self._interfaces[k], self._regularize(k)
+        if regularized is None:
+            return self.cells[k], interface, x, states
+        x, states = regularized.add_masks(x, states or _zeros(x, interface, rows), rows.B)
+        return regularized, regularized.interface, x, states
 
     def _regularize(self, k: int) -> RegularizedCell | None:
         """The k-th cell with zoneout and recurrent dropout, where it has them in this mode."""
@@ -386,13 +392,9 @@ class Recurrent(torch.nn.Module):
         for layer in range(self.num_layers):
             for d in range(self._directions):
                 k = layer * self._directions + d
-                cell, interface, of_cell, x_of_cell = self.cells[k], self._interfaces[k], states[k], x
-                if (regularized := self._regularize(k)) is not None:
-                    with torch.random.fork_rng(devices=[]):
-                        zeros = _zeros(x, interface, batch.rows)
-                        x_of_cell, of_cell = regularized.add_masks(x, of_cell or zeros, batch.rows.B)
-                    cell, interface = regularized, regularized.interface
-                step, _ = self._find_step(k, cell, interface, x_of_cell, of_cell, batch.rows)
+                with torch.random.fork_rng(devices=[]):  # the masks are not those of a call
+                    cell, interface, x_k, states_k = self._prepare(k, x, states[k], batch.rows)
+                step, _ = self._find_step(k, cell, interface, x_k, states_k, batch.rows)
                 if isinstance(step, str):
                     return f"torch: {step}"
             x = x.new_empty(()).expand(len(x), self._directions * self._interfaces[0].output_size)
