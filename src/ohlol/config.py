@@ -11,6 +11,7 @@ from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
 LEVELS = ("char", "word")
+LAYOUTS = ("long", "wide")
 DECIMAL_MARKS = (".", ",")
 THOUSANDS_MARKS = (",", ".", " ", "'", "_")
 """A space stands for any space, and ' for the typographic apostrophe too."""
@@ -38,11 +39,27 @@ class DataSettings:
     """The thousands separator of numbers in a text file, one of `THOUSANDS_MARKS`; None means that they have none."""
     encoding: str | None = None
     """The encoding of the files; None means UTF-8, or that of a byte order mark."""
+    time: str | None = None
+    """The column of dates or times, or of integers that count the steps."""
+    series: str | None = None
+    """The column that names the series of each row; several are separated by commas."""
+    known: str | None = None
+    """Columns of numbers that are known for the steps to forecast, separated by commas."""
+    observed: str | None = None
+    """Columns of numbers that are known up to the present, separated by commas."""
+    static: str | None = None
+    """Columns of categories that do not change within a series, separated by commas."""
+    layout: str | None = None
+    """One of `LAYOUTS`: "long" where a row is a time step, "wide" where a row is a series."""
+    season: int | None = None
+    """Time steps of a season, such as 12 for months; 1 means that there is none, None that the dates say it."""
+    horizon: int | None = None
+    """Time steps to forecast; None means one season."""
 
     def to_json(self) -> dict[str, Any]:
         """The settings by name, as files hold them: without those that are None where they are not chosen."""
-        optional = ("decimal", "thousands", "encoding")
-        return {name: value for name, value in asdict(self).items() if value is not None or name not in optional}
+        always = ("task", "format", "level", "input", "target", "header")
+        return {name: value for name, value in asdict(self).items() if value is not None or name in always}
 
 
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
