@@ -122,7 +122,10 @@ def test_the_rows_that_follow_are_taken(step: TimeStep, start: Any, after: Any, 
             [series("a", 3, "2020-01-06", known(1, np.nan, 2))],
             "x.csv:2: series 'a': no value of 'promo' in row 2020-01-07; rows 2020-01-06 to 2020-01-08 are needed",
         ),
-        ([series("a", 3, "2020-01-06T12:00:00", known(1, 2, 3))], "x.csv:2: series 'a': its rows are between the steps"),
+        (
+            [series("a", 3, "2020-01-06T12:00:00", known(1, 2, 3))],
+            "x.csv:2: series 'a': its rows are between the steps",
+        ),
     ],
 )
 def test_missing_rows_are_named(future: list[TimeSeries], message: str) -> None:

@@ -8,7 +8,7 @@ from ohlol.data.season import find_season
 GENERATOR = np.random.default_rng
 
 
-@pytest.mark.parametrize("season", [2, 4, 7, 12, 24, 52, 168])
+@pytest.mark.parametrize("season", [4, 7, 12, 24, 52, 168])
 def test_a_clear_season_is_found(season: int) -> None:
     values = np.tile(GENERATOR(season).normal(size=season), 6) + 0.1 * GENERATOR(1).normal(size=6 * season)
     assert find_season([values + 0.5 * np.arange(6 * season)]) == season
@@ -29,6 +29,6 @@ def test_trends_constants_and_few_values_have_none() -> None:
 
 
 def test_missing_values_and_short_series_do_not_hide_it() -> None:
-    values = np.tile([0.0, 5, 1, 7], 20)
+    values = np.tile([0.0, 5, 5, 9], 20)
     values[11] = np.nan
     assert find_season([values, values[:60], np.zeros(4)]) == 4

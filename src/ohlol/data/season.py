@@ -10,8 +10,10 @@ MAX_LAG = 400
 CYCLES = 3
 """Seasons that a series must have."""
 CLEAR = 0.5
-"""Autocorrelation of the differences from which on a season is clear; that of noise is at most about 0.1."""
-ALIKE = 0.8
+"""Autocorrelation of the differences from which on a season is clear."""
+NOISE = 3.0
+"""The same for T values, times the square root of T: standard deviations of the autocorrelation of noise."""
+ALIKE = 0.9
 """Share of the largest autocorrelation from which on the shorter of two seasons is taken."""
 SERIES = 100
 """Series that are looked at."""
@@ -30,9 +32,10 @@ def find_season(series: Sequence[NDArray[np.float64]]) -> int:
     for correlations in lags:
         sums[: len(correlations)] += correlations
         counts[: len(correlations)] += 1
+    clear = max(CLEAR, NOISE / np.sqrt(max(map(len, series))))
     mean = np.where(2 * counts > len(lags), sums / counts, 0.0)  # of lags that most series have
     inner = mean[2:-1]
-    is_peak = (inner >= CLEAR) & (inner > mean[1:-2]) & (inner >= mean[3:])
+    is_peak = (inner >= clear) & (inner > mean[1:-2]) & (inner >= mean[3:])
     if not is_peak.any():
         return 1
     return int(np.flatnonzero(is_peak & (inner >= ALIKE * inner[is_peak].max()))[0]) + 2

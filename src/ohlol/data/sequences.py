@@ -139,7 +139,7 @@ def read_panel(
         InputError: as `read` and `readers.panels.read_panels` do.
     """
     chosen = check_settings(settings or DataSettings())
-    chosen = replace(chosen, task=chosen.task or default_task(SERIES))
+    chosen = check_settings(replace(chosen, task=chosen.task or default_task(SERIES)))
     files = [paths] if isinstance(paths, (str, Path, Records)) else list(paths)
     if not files:
         raise InputError("no file to read; give one at least")
@@ -165,6 +165,7 @@ def _panel_data(
 ) -> PanelData:
     from ohlol.data.readers.panels import read_panels
 
+    chosen = replace(chosen, task=chosen.task or default_task(SERIES))
     tables = [one.table for one in contents if one.table is not None]
     panel, settings = read_panels(tables, chosen, with_targets=with_targets, step=step)
     details = describe_panel(panel, is_inferred=chosen.season is None and not panel.step.unit)
