@@ -62,6 +62,18 @@ class Head(torch.nn.Module, ABC):
     def forward(self, hidden: Tensor) -> Tensor:
         """The logits (N, K) of hidden states (N, W)."""
 
+    def add(self, logits: Tensor, base: Tensor) -> Tensor:
+        """The logits (N, K) whose predictions are those of `logits` plus the numbers of `base`, (N, outputs)."""
+        return logits + base
+
+    def start_from(self, residuals: Tensor) -> None:
+        """Set the initial weights of a head whose predictions are added to others.
+
+        Args:
+            residuals: what is left to predict, (n, outputs), NaN where it is missing.
+        """
+        del residuals
+
     @abstractmethod
     def loss(
         self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
