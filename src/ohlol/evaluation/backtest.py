@@ -14,6 +14,7 @@ from ohlol.evaluation.forecast import INTERVALS, Forecast
 from ohlol.evaluation.forecast_baselines import seasonal_naive
 from ohlol.evaluation.forecast_metrics import ErrorSums, Scores, seasonal_scale
 from ohlol.utils.errors import InputError
+from ohlol.utils.html import to_html
 
 MODEL, SEASONAL_NAIVE, NAIVE = "model", "seasonal_naive", "naive"
 """What is measured, by name."""
@@ -86,6 +87,9 @@ class BacktestReport:
         """Whether the MASE of the model is below that of `baseline`; None where there is no MASE."""
         model, baseline = self.mase(MODEL), self.mase(self.baseline)
         return None if model is None or baseline is None else model < baseline
+
+    def _repr_html_(self) -> str:
+        return to_html(self)
 
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON has it; a metric without a value is null."""

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from ohlol.evaluation.forecast import Forecast
 
 Values = NDArray[np.float64]
+ROUNDING = 1e-12
+"""A seasonal difference below this share of the largest value is a rounding error."""
 JsonScores = dict[str, float | dict[str, float | None] | None]
 
 
@@ -30,7 +32,7 @@ def seasonal_scale(history: Values, season: int) -> Values:
         (F,); NaN where the history is constant from season to season, or not longer than a season.
     """
     scale = nan_mean(np.abs(history[season:] - history[:-season]), axis=0)
-    return np.where(scale > 0, scale, np.nan)
+    return np.where(scale > ROUNDING * np.nan_to_num(np.abs(history)).max(axis=0, initial=0), scale, np.nan)
 
 
 def absolute_errors(y: Values, point: Values) -> Values:

@@ -9,7 +9,7 @@ from ohlol.utils.errors import InputError
 
 
 def backtest(
-    model: TrainedModel, panel: Panel, *, steps: int, origins: int = 5, stride: int | None = None
+    model: TrainedModel, panel: Panel, *, steps: int | None = None, origins: int = 5, stride: int | None = None
 ) -> BacktestReport:
     """Hold back the last rows of every series, forecast them, and again from earlier origins.
 
@@ -18,15 +18,18 @@ def backtest(
     Args:
         model: of a task that forecasts.
         panel: the series, with the rows to forecast.
-        steps: how many rows each forecast has.
+        steps: how many rows each forecast has; None for the horizon of the model, which is a season by default.
         origins: how many origins; the last one is `steps` rows before the end.
         stride: rows from one origin to the next; None for `steps`, so that every row is forecast once.
 
     Raises:
-        InputError: an argument is not positive, or no series is long enough.
+        InputError: the model does not forecast, an argument is not positive, or no series is long enough.
     """
     from ohlol.inference.forecast import forecast_origins
 
+    if not model.targets.numeric:
+        raise InputError(f"this model's task is {model.task}; only forecasts have a backtest")
+    steps = (model.config.data.horizon or panel.season) if steps is None else steps
     stride = steps if stride is None else stride
     for name, value in (("steps", steps), ("origins", origins), ("stride", stride)):
         if value < 1:
