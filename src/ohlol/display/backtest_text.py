@@ -32,8 +32,8 @@ def print_backtest(report: BacktestReport, console: Console, *, lang: str = "en"
     if report.mase(MODEL) is not None:
         console.print(_by_step(report, lang))
     for line in left_out(report, lang):
-        console.print(line)
-    console.print(verdict(report, lang))
+        console.print(Text(line))
+    console.print(Text(verdict(report, lang)))
 
 
 def metric_names(report: BacktestReport) -> list[str]:

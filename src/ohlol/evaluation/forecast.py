@@ -98,8 +98,8 @@ class Forecasts(list[Forecast]):
             intervals: in per cent; None for those of `INTERVALS` that the model gives.
 
         Returns:
-            Rows with `series`, where series have names; `time`, or `step` where rows are only counted; and the median of
-            each target by its name, with its bounds `lower_80`, `upper_80` and so on; of several targets these are
+            Rows with `series`, where series have names; `time`, or `step` where rows are only counted; and the median
+            of each target by its name, with its bounds `lower_80`, `upper_80` and so on; of several targets these are
             `NAME_lower_80`.
 
         Raises:
@@ -166,7 +166,7 @@ def iso_times(times: NDArray[np.datetime64]) -> list[str]:
 
 
 def _rounded(values: NDArray[Any]) -> list[Any]:
-    """Numbers to six significant digits of the largest, or four of their range if those are more; others as they are."""
+    """Numbers to six significant digits of the largest, or four of their range where more; others as they are."""
     if values.dtype.kind != "f" or not len(values):
         return values.tolist()
     largest, extent = float(np.abs(values).max()), float(np.ptp(values))

@@ -14,9 +14,9 @@ Values = NDArray[np.float64]
 def seasonal_naive(history: Values, season: int, steps: int, levels: Sequence[float]) -> Values:
     """Repeat the last season; with a season of 1 it is the naive forecast, which repeats the last value.
 
-    In place of a missing value that of the season before is repeated. The quantiles are symmetric: those of the absolute
-    differences from season to season within the history, times the root of the number of seasons ahead, as for a random
-    walk (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, section 5.5).
+    In place of a missing value that of the season before is repeated. The quantiles are symmetric: those of the
+    absolute differences from season to season within the history, times the root of the number of seasons ahead, as for
+    a random walk (Hyndman and Athanasopoulos, Forecasting: Principles and Practice, 3rd edition, section 5.5).
 
     Args:
         history: (T, F), with NaN for missing values.
