@@ -12,12 +12,14 @@ from ohlol.evaluation.backtest import MODEL, BacktestReport
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'ohlol[plot]'")
 
-from ohlol.display.figures import save_figure
+from ohlol.display.figures import Fonts, save_figure
 from ohlol.display.forecast_figures import draw_backtest, draw_forecasts
+
+needs_chinese = pytest.mark.skipif(bool(Fonts("历").missing), reason="no font with Chinese characters")
 
 
 @pytest.mark.parametrize("step", [TimeStep("s", 86400), TimeStep()])
-@pytest.mark.parametrize("lang", ["en", "zh"])
+@pytest.mark.parametrize("lang", ["en", pytest.param("zh", marks=needs_chinese)])
 def test_a_figure_has_history_forecast_and_intervals(step: TimeStep, lang: str, tmp_path: Path) -> None:
     panel = panel_of({name: seasonal(50) for name in ("a", "b $x$", "é\n")}, 7, step=step)
     curves = forecast_curves(panel, forecast_of(panel, 7))
