@@ -165,8 +165,9 @@ class ErrorSums:
     def _add(self, name: str, errors: Values) -> None:
         if name not in self._sums:
             self._sums[name], self._counts[name] = np.zeros_like(errors), np.zeros_like(errors)
-        self._sums[name] += np.nan_to_num(errors)
-        self._counts[name] += ~np.isnan(errors)
+        known = ~np.isnan(errors)
+        self._sums[name] += np.where(known, errors, 0)
+        self._counts[name] += known
 
     @property
     def steps(self) -> int:
