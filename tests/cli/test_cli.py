@@ -358,7 +358,7 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     if kind == "forecast":
         rows = list(csv.DictReader(lines))
         assert {"height", "slope", "height_lower_80", "slope_upper_80"} <= set(rows[0])
-        records = [json.loads(line) for line in done(run("predict", "r", name, "--output-format", "jsonl")).splitlines()]
+        records = map(json.loads, done(run("predict", "r", name, "--output-format", "jsonl")).splitlines())
         assert [{key: str(row[key]) for key in row} for row in rows] == [
             {key: value if isinstance(value, str) else f"{value:.15g}" for key, value in record.items()}
             for record in records
