@@ -8,19 +8,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.config import DECIMAL_MARKS, LEVELS, THOUSANDS_MARKS, DataSettings
+from ohlol.config import DECIMAL_MARKS, LAYOUTS, LEVELS, MAX_SIZE, THOUSANDS_MARKS, DataSettings, check_choice
 from ohlol.data.frames import Records, read_records
-from ohlol.data.interpretation import Interpretation
+from ohlol.data.interpretation import Interpretation, describe_panel
 from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc, quote
 from ohlol.data.opening import check_encoding
+from ohlol.data.panel import Panel, TimeStep
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
+from ohlol.data.readers.columns import SERIES, resolve_columns
 from ohlol.data.readers.pairs import check_pair
-from ohlol.data.readers.series import Series, join_series
+from ohlol.data.readers.series import Series, join_series, read_series
 from ohlol.data.symbols import Symbols, split_line, split_lines
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
@@ -105,6 +107,71 @@ def read(
     return replace(data_from_examples(examples, settings, with_targets=has_targets), interpretation=interpretation)
 
 
+class PanelData(NamedTuple):
+    """The series of some files, and how they were read."""
+
+    panel: Panel
+    settings: DataSettings
+    """Complete, so that a file of the same kind is read in the same way."""
+    interpretation: Interpretation
+    """How the first file was read, and why."""
+
+
+def read_panel(
+    paths: FilePath | Sequence[FilePath],
+    settings: DataSettings | None = None,
+    *,
+    with_targets: bool = True,
+    step: TimeStep | None = None,
+) -> PanelData:
+    """Read files of one format, or tables in memory, as one panel of series.
+
+    A series whose rows are in several files continues from one to the next. Without the setting `series` each file is a
+    series, named as the file.
+
+    Args:
+        paths: one or more; "-" is standard input.
+        settings: those chosen; what is None is inferred from the first file.
+        with_targets: False reads the time, the series and the known columns alone, as they are for steps to forecast.
+        step: that of the series, where it is known, as from the panel that they continue.
+
+    Raises:
+        InputError: as `read` and `readers.panels.read_panels` do.
+    """
+    chosen = check_settings(settings or DataSettings())
+    chosen = check_settings(replace(chosen, task=chosen.task or default_task(SERIES)))
+    files = [paths] if isinstance(paths, (str, Path, Records)) else list(paths)
+    if not files:
+        raise InputError("no file to read; give one at least")
+    contents: list[Contents] = []
+    reason, like_first = "", chosen
+    for path in files:
+        opened, why = _open_file(_lines(path, chosen), like_first, with_targets)
+        assert opened.table is not None
+        contents, reason = [*contents, opened], reason or why
+        chosen = replace(chosen, format=opened.settings.format)
+        like_first = replace(chosen, header=opened.table.header)
+    return _panel_data(name_of(files[0]), contents, chosen, reason, with_targets=with_targets, step=step)
+
+
+def _panel_data(
+    file: str,
+    contents: Sequence[Contents],
+    chosen: DataSettings,
+    reason: str,
+    *,
+    with_targets: bool = True,
+    step: TimeStep | None = None,
+) -> PanelData:
+    from ohlol.data.readers.panels import read_panels
+
+    chosen = replace(chosen, task=chosen.task or default_task(SERIES))
+    tables = [one.table for one in contents if one.table is not None]
+    panel, settings = read_panels(tables, chosen, with_targets=with_targets, step=step)
+    details = describe_panel(panel, is_inferred=chosen.season is None and not panel.step.unit)
+    return PanelData(panel, settings, Interpretation(file, settings, reason, contents[0].names, details))
+
+
 def interpret(path: Any, **settings: Any) -> Interpretation:
     """How a file would be read for training, and why; `str()` of it is one line.
 
@@ -117,7 +184,9 @@ def interpret(path: Any, **settings: Any) -> Interpretation:
     """
     chosen = check_settings(DataSettings(**settings))
     path = read_records(path) or path
-    contents, reason = _open_with_reason(_lines(path, chosen), chosen, with_targets=True)
+    contents, reason = _open_file(_lines(path, chosen), chosen, with_targets=True)
+    if contents.table is not None:
+        return _panel_data(name_of(path), [contents], contents.settings, reason).interpretation
     return Interpretation(name_of(path), contents.settings, reason, contents.names)
 
 
@@ -279,6 +348,7 @@ def check_settings(settings: DataSettings) -> DataSettings:
         raise InputError(f"`decimal` and `thousands` are both {quote(settings.thousands)}; they must differ")
     if settings.encoding is not None:
         check_encoding(settings.encoding)
+    settings = _check_panel_settings(settings)
     if settings.format is None:
         return settings
     reader = READERS[settings.format]
@@ -292,6 +362,29 @@ def check_settings(settings: DataSettings) -> DataSettings:
         )
     only_task = default_task(reader.targets[0]) if len(reader.targets) == 1 else None
     return replace(settings, task=settings.task or only_task, level=reader.level or settings.level)
+
+
+FORECAST_SETTINGS = ("known", "observed", "static", "layout", "season", "horizon")
+"""Settings of panels; `time` and `series` are also those of sequences of numbers with a target each."""
+
+
+def _check_panel_settings(settings: DataSettings) -> DataSettings:
+    """The settings with the task that those of panels have; raises InputError where they do not suit the task."""
+    if settings.layout is not None:
+        check_choice(settings.layout, "layout", LAYOUTS)
+    for name in ("season", "horizon"):
+        if (value := getattr(settings, name)) is not None and not 1 <= value <= MAX_SIZE:
+            raise InputError(f"`{name}` is {value}; it must be at {'least 1' if value < 1 else f'most {MAX_SIZE}'}")
+    of_panels = [name for name in FORECAST_SETTINGS if getattr(settings, name) is not None]
+    forecast = default_task(SERIES)
+    task = settings.task or (forecast if of_panels else None)
+    kind = None if task is None else TARGET_KINDS[task]
+    if kind is not None and of_panels and not kind.numeric:
+        raise InputError(f"`{of_panels[0]}` is for task {forecast}, and the task is {task}")
+    of_series = [name for name in ("series", "time") if getattr(settings, name) is not None]
+    if kind is not None and of_series and not (kind.numeric or kind.per_sequence):
+        raise InputError(f"`{of_series[0]}` is for series of numbers, and the task is {task}")
+    return replace(settings, task=task)
 
 
 def reader_of(settings: DataSettings) -> Reader:
@@ -313,6 +406,17 @@ def _open(lines: Lines, settings: DataSettings, with_targets: bool) -> Contents:
     return _open_with_reason(lines, settings, with_targets)[0]
 
 
-def _open_with_reason(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
+def _open_file(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
+    """A file, read as the reader of its format does, and why it has this format."""
     reader, settings, reason = infer_format(lines, settings)
     return reader.open(lines, settings, with_targets=with_targets), reason
+
+
+def _open_with_reason(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
+    contents, reason = _open_file(lines, settings, with_targets)
+    if contents.table is not None:
+        table = contents.table
+        settings = resolve_columns(table, contents.settings, keep=True, with_targets=with_targets)
+        series = read_series(table, settings, with_targets=with_targets)
+        contents = Contents(settings, series=series, names=contents.names)
+    return contents, reason
