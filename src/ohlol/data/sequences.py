@@ -351,6 +351,10 @@ def _pair_side(side: Any, pair: int, level: str) -> Symbols:
     return [nfc(word) for word in words]
 
 
+FORECAST_SETTINGS = ("known", "observed", "static", "layout", "season", "horizon")
+"""Settings of panels; `time` and `series` are also those of sequences of numbers with a target each."""
+
+
 def check_settings(settings: DataSettings) -> DataSettings:
     """Check that task, format and level exist and suit each other, and complete those that follow from the format.
 
@@ -374,10 +378,28 @@ def check_settings(settings: DataSettings) -> DataSettings:
         raise InputError(f"`decimal` and `thousands` are both {quote(settings.thousands)}; they must differ")
     if settings.encoding is not None:
         check_encoding(settings.encoding)
-    settings = _check_panel_settings(settings)
-    if settings.format is None:
-        return settings
-    reader = READERS[settings.format]
+    if settings.layout is not None:
+        check_choice(settings.layout, "layout", LAYOUTS)
+    for name in ("season", "horizon"):
+        if (value := getattr(settings, name)) is not None and not 1 <= value <= MAX_SIZE:
+            raise InputError(f"`{name}` is {value}; it must be at {'least 1' if value < 1 else f'most {MAX_SIZE}'}")
+    if settings.task is None and any(getattr(settings, name) is not None for name in FORECAST_SETTINGS):
+        settings = replace(settings, task=default_task(PANEL))
+    if settings.format is not None:
+        settings = _check_format(settings, READERS[settings.format])
+    kind = None if settings.task is None else TARGET_KINDS[settings.task]
+    has_series = kind is None or kind.horizon or kind.per_sequence
+    for names, suits, what in (
+        (FORECAST_SETTINGS, kind is None or kind.horizon, f"task {default_task(PANEL)}"),
+        (("series", "time"), has_series, "series of numbers"),
+    ):
+        for name in names:
+            if not suits and getattr(settings, name) is not None:
+                raise InputError(f"`{name}` is for {what}, and the task is {settings.task}")
+    return settings
+
+
+def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
     if settings.task is not None and not reader.serves(settings.task):
         suitable = ", ".join(name for name, other in READERS.items() if other.serves(settings.task))
         raise InputError(f"format {settings.format} does not serve task {settings.task}; use {suitable}")
@@ -388,29 +410,6 @@ def check_settings(settings: DataSettings) -> DataSettings:
         )
     only_task = default_task(reader.targets[0]) if len(reader.targets) == 1 else None
     return replace(settings, task=settings.task or only_task, level=reader.level or settings.level)
-
-
-FORECAST_SETTINGS = ("known", "observed", "static", "layout", "season", "horizon")
-"""Settings of panels; `time` and `series` are also those of sequences of numbers with a target each."""
-
-
-def _check_panel_settings(settings: DataSettings) -> DataSettings:
-    """The settings with the task that those of panels have; raises InputError where they do not suit the task."""
-    if settings.layout is not None:
-        check_choice(settings.layout, "layout", LAYOUTS)
-    for name in ("season", "horizon"):
-        if (value := getattr(settings, name)) is not None and not 1 <= value <= MAX_SIZE:
-            raise InputError(f"`{name}` is {value}; it must be at {'least 1' if value < 1 else f'most {MAX_SIZE}'}")
-    of_panels = [name for name in FORECAST_SETTINGS if getattr(settings, name) is not None]
-    forecast = default_task(PANEL)
-    task = settings.task or (forecast if of_panels else None)
-    kind = None if task is None else TARGET_KINDS[task]
-    if kind is not None and of_panels and not kind.numeric:
-        raise InputError(f"`{of_panels[0]}` is for task {forecast}, and the task is {task}")
-    of_series = [name for name in ("series", "time") if getattr(settings, name) is not None]
-    if kind is not None and of_series and not (kind.numeric or kind.per_sequence):
-        raise InputError(f"`{of_series[0]}` is for series of numbers, and the task is {task}")
-    return replace(settings, task=task)
 
 
 def reader_of(settings: DataSettings) -> Reader:

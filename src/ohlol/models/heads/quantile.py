@@ -52,7 +52,7 @@ class QuantileHead(LinearHead):
         return losses if options.reduction == "none" else losses.mean() if options.reduction == "mean" else losses.sum()
 
     def quantiles(self, logits: Tensor) -> Tensor:
-        """The quantiles, (N, K, Q), in no order where the layer crosses them."""
+        """The quantiles, (N, K, Q); those of neighbouring levels may cross."""
         return logits.unflatten(1, (self.outputs, len(LEVELS)))
 
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
