@@ -66,7 +66,6 @@ class FakeConfig:
 class FakeModel:
     """A model whose forecasts are the true values plus an error."""
 
-    panel: Panel
     error: float = 0.0
     task: str = "forecast"
     config: FakeConfig = field(default_factory=FakeConfig)

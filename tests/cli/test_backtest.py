@@ -5,22 +5,35 @@ import io
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from forecasts import FakeModel, fake_forecasts, panel_of, seasonal
+from forecasts import FakeConfig, FakeModel, fake_forecasts, panel_of, seasonal
 
 from ohlol import cli
+from ohlol.config import DataSettings
 from ohlol.data.panel import Panel
 
 __all__ = ["fake_forecasts"]
 PANEL = panel_of({"a": seasonal(60), "b": seasonal(50, seed=1)}, 7)
+SETTINGS = DataSettings("forecast", "columns", target="y", header=True, time="date", series="shop")
 Command = Callable[..., tuple[int, str, str]]
+
+
+def write_panel(panel: Panel, path: str) -> None:
+    lines = ["shop,date,y"]
+    for series in panel.series:
+        assert series.start is not None
+        times = panel.step.after(series.start, np.arange(len(series.values)))
+        lines += [
+            f"{series.name},{str(t)[:10]},{y!r}" for t, y in zip(times, series.values[:, 0].tolist(), strict=True)
+        ]
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 @pytest.fixture
 def model() -> FakeModel:
-    return FakeModel(PANEL, error=0.5)
+    return FakeModel(error=0.5, config=FakeConfig(SETTINGS))
 
 
 @pytest.fixture
@@ -31,14 +44,10 @@ def run(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Command:
-    """Run the command line with the model in place of that of a run, and the panel in place of that of a file."""
+    """Run the command line, in a directory with `data.csv`, with the model in place of that of a run."""
     monkeypatch.chdir(tmp_path)
+    write_panel(PANEL, "data.csv")
     monkeypatch.setattr("ohlol.inference.trained_model.load", lambda *_, **__: model)
-
-    def read_panel(*_: object) -> SimpleNamespace:
-        return SimpleNamespace(panel=model.panel)
-
-    monkeypatch.setattr("ohlol.data.sequences.read_panel", read_panel, raising=False)
 
     def call(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -86,7 +95,9 @@ def test_forecasts_are_written_as_csv(run: Command, model: FakeModel) -> None:
         ("a", "2024-03-01"), ("a", "2024-03-02"), ("b", "2024-02-20"), ("b", "2024-02-21")
     ]  # fmt: skip
     assert float(rows[0]["upper_80"]) == pytest.approx(float(rows[0]["y"]) + 1, abs=1e-3)
-    assert model.calls == [(PANEL, 2, "f.csv", None)]
+    ((panel, *options),) = model.calls
+    assert options == [2, "f.csv", None]
+    assert [series.name for series in panel.series] == ["a", "b"]
 
 
 @pytest.mark.parametrize("form", ["plain", "csv", "tsv", "jsonl"])
@@ -118,10 +129,9 @@ def test_forecasts_are_plotted_and_drawn(run: Command, tmp_path: Path) -> None:
     assert (tmp_path / "forecast.png").exists()
 
 
-def test_of_many_series_some_are_drawn(run: Command, model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    many: Panel = panel_of({name: seasonal(20) for name in "abcdefgh"}, 7)
-    monkeypatch.setattr("ohlol.data.sequences.read_panel", lambda *_: SimpleNamespace(panel=many), raising=False)
-    _, out, err = run("predict", "r", "data.csv", "--plot")
+def test_of_many_series_some_are_drawn(run: Command) -> None:
+    write_panel(panel_of({name: seasonal(20) for name in "abcdefgh"}, 7), "many.csv")
+    _, out, err = run("predict", "r", "many.csv", "--plot")
     assert err == "not drawn: 2 more series or columns\n"
     assert out.count("f forecast") == 6
 
@@ -130,7 +140,7 @@ def test_of_many_series_some_are_drawn(run: Command, model: FakeModel, monkeypat
 def test_options_of_forecasts_are_refused_for_other_tasks(
     run: Command, monkeypatch: pytest.MonkeyPatch, flag: str
 ) -> None:
-    monkeypatch.setattr("ohlol.inference.trained_model.load", lambda *_, **__: FakeModel(PANEL, task="label"))
+    monkeypatch.setattr("ohlol.inference.trained_model.load", lambda *_, **__: FakeModel(task="label"))
     status, _, err = run("predict", "r", "text", flag)
     assert status == 2
     assert err == f"ohlol: {flag.partition('=')[0]} is for forecasts, and this model's task is label\n"

@@ -15,7 +15,7 @@ PANEL = panel_of({"a": seasonal(60), "b": seasonal(20, seed=1)}, 7)
 
 
 def run(**options: Any) -> Any:
-    return backtest(FakeModel(PANEL, **options.pop("model", {})), options.pop("panel", PANEL), **options)
+    return backtest(FakeModel(**options.pop("model", {})), options.pop("panel", PANEL), **options)
 
 
 def test_origins_are_a_forecast_apart_and_end_at_the_last_row() -> None:
@@ -52,3 +52,9 @@ def test_arguments_are_positive(name: str) -> None:
 def test_other_tasks_have_no_backtest() -> None:
     with pytest.raises(InputError, match="task is label; only forecasts have a backtest"):
         run(model={"task": "label"})
+
+
+def test_tables_in_memory_are_read() -> None:
+    rows = [{"y": value} for value in seasonal(60).tolist()]
+    report = backtest(FakeModel(config=FakeConfig(DataSettings("forecast", "columns", target="y", season=7))), rows)
+    assert (report.series, report.season, report.steps) == (1, 7, 7)
