@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forecasts import FakeConfig, FakeModel, fake_forecasts, panel_of, seasonal
+from forecasts import FakeModel, fake_forecasts, panel_of, seasonal
 
 from ohlol import cli
 from ohlol.config import DataSettings
@@ -33,7 +33,7 @@ def write_panel(panel: Panel, path: str) -> None:
 
 @pytest.fixture
 def model() -> FakeModel:
-    return FakeModel(error=0.5, config=FakeConfig(SETTINGS))
+    return FakeModel(error=0.5, settings=SETTINGS, horizon=7)
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_forecasts_are_written_as_csv(run: Command, model: FakeModel) -> None:
 @pytest.mark.parametrize("form", ["plain", "csv", "tsv", "jsonl"])
 def test_forecasts_are_written_in_every_format(run: Command, form: str) -> None:
     lines = run("predict", "r", "data.csv", "--output-format", form)[1].splitlines()
-    assert len(lines) == 2 * 3 + (form != "jsonl")
+    assert len(lines) == 2 * 7 + (form != "jsonl")
     assert lines[0].startswith({"jsonl": "{", "tsv": "series\ttime\ty\t"}.get(form, "series,time,y,lower_80,"))
 
 
@@ -144,4 +144,4 @@ def test_options_of_forecasts_are_refused_for_other_tasks(
     status, _, err = run("predict", "r", "text", flag)
     assert status == 2
     assert err == f"ohlol: {flag.partition('=')[0]} is for forecasts, and this model's task is label\n"
-    assert "only forecasts have a backtest" in run("backtest", "r", "data.csv")[2]
+    assert "it does not forecast series" in run("backtest", "r", "data.csv")[2]

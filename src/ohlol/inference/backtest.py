@@ -7,6 +7,7 @@ from ohlol.data.frames import read_records
 from ohlol.data.panel import Panel
 from ohlol.data.sequences import read_panel
 from ohlol.evaluation.backtest import BacktestReport
+from ohlol.inference.forecast import forecast_origins, panel_codec
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
 
@@ -27,7 +28,7 @@ def backtest(
     Args:
         model: of a task that forecasts.
         data: files, a table in memory or a panel that was read: the series, with the rows to forecast.
-        steps: how many rows each forecast has; None for the horizon of the model, which is a season by default.
+        steps: how many rows each forecast has; None for the horizon of the model.
         origins: how many origins; the last one is `steps` rows before the end.
         stride: rows from one origin to the next; None for `steps`, so that every row is forecast once.
         encoding: of the files.
@@ -36,12 +37,9 @@ def backtest(
         InputError: the model does not forecast, a file cannot be read, an argument is not positive, or no series is
             long enough.
     """
-    from ohlol.inference.forecast import forecast_origins
-
-    if not model.targets.numeric:
-        raise InputError(f"this model's task is {model.task}; only forecasts have a backtest")
+    horizon = panel_codec(model).horizon
     panel = data if isinstance(data, Panel) else _read(model, data, encoding)
-    steps = (model.config.data.horizon or panel.season) if steps is None else steps
+    steps = horizon if steps is None else steps
     stride = steps if stride is None else stride
     for name, value in (("steps", steps), ("origins", origins), ("stride", stride)):
         if value < 1:
