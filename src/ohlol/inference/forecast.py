@@ -5,28 +5,47 @@ Shapes: T rows of a series, B series of a batch, F targets, h steps of the horiz
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.batches import Dataset, Ragged, gather
+from ohlol.data.codec import Codec
 from ohlol.data.panel import Panel, TimeSeries, align_future
 from ohlol.data.panel_codec import Origins, PanelCodec
 from ohlol.evaluation.evaluate import EVAL_BATCH
 from ohlol.evaluation.forecast import Forecast, Forecasts
 from ohlol.models.inputs import PackedInputs
+from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_numpy
 from ohlol.utils.errors import InputError
-
-if TYPE_CHECKING:
-    from ohlol.inference.trained_model import TrainedModel
 
 Floats = NDArray[np.float64]
 
 
-def forecast_panel(model: "TrainedModel", panel: Panel, steps: int, future: Panel | None = None) -> Forecasts:
+class Forecaster(Protocol):
+    """What is read of a trained model."""
+
+    @property
+    def config(self) -> RunConfig:
+        """Its settings."""
+        ...
+
+    @property
+    def codec(self) -> Codec:
+        """How it reads series."""
+        ...
+
+    @property
+    def network(self) -> SequenceModel:
+        """Its network, in evaluation mode."""
+        ...
+
+
+def forecast_panel(model: Forecaster, panel: Panel, steps: int, future: Panel | None = None) -> Forecasts:
     """Forecast the steps that follow every series of a panel.
 
     More steps than the horizon of the model are forecast from its own medians, of which the intervals know nothing.
@@ -54,7 +73,7 @@ def forecast_panel(model: "TrainedModel", panel: Panel, steps: int, future: Pane
 
 
 def forecast_origins(
-    model: "TrainedModel", panel: Panel, origins: Sequence[int], steps: int
+    model: Forecaster, panel: Panel, origins: Sequence[int], steps: int
 ) -> Iterator[tuple[int, Forecasts]]:
     """Forecast from earlier rows, as if those after them were not known.
 
@@ -77,10 +96,10 @@ def forecast_origins(
         yield origin, forecast_panel(model, replace(panel, series=tuple(early)), steps, future)
 
 
-def panel_codec(model: "TrainedModel") -> PanelCodec:
+def panel_codec(model: Forecaster) -> PanelCodec:
     """How a model reads series; raises InputError where it does not forecast them."""
     if model.codec.panel is None:
-        raise InputError(f"this model's task is {model.task}; it does not forecast series")
+        raise InputError(f"this model's task is {model.config.task}; it does not forecast series")
     return model.codec.panel
 
 
@@ -106,7 +125,7 @@ def _known_values(codec: PanelCodec, panel: Panel, steps: int, future: Panel | N
 
 
 @torch.no_grad()
-def _forecast_once(model: "TrainedModel", codec: PanelCodec, panel: Panel, known: Sequence[Floats]) -> list[Forecast]:
+def _forecast_once(model: Forecaster, codec: PanelCodec, panel: Panel, known: Sequence[Floats]) -> list[Forecast]:
     """The forecasts of one horizon after every series, given the known covariates of these steps."""
     forecasts: list[Forecast] = []
     for first in range(0, len(panel.series), EVAL_BATCH):
@@ -122,7 +141,7 @@ def _forecast_once(model: "TrainedModel", codec: PanelCodec, panel: Panel, known
     return forecasts
 
 
-def _predict(model: "TrainedModel", origins: Sequence[Origins]) -> Floats:
+def _predict(model: Forecaster, origins: Sequence[Origins]) -> Floats:
     """The quantiles of the steps after the last row of each series, in increasing order, (B, F*h, Q)."""
     network = model.network
     rows = [origin.inputs[-model.config.training.bptt :] for origin in origins]

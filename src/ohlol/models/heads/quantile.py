@@ -31,12 +31,12 @@ class QuantileHead(LinearHead):
         return logits + base.repeat_interleave(len(LEVELS), dim=1)
 
     def start_from(self, residuals: Tensor) -> None:
-        """Begin with the quantiles of the residuals (n, K), whatever the hidden state is."""
+        """Begin with the quantiles of the residuals (n, K) around their median, whatever the hidden state is."""
         levels = torch.tensor(LEVELS, dtype=residuals.dtype)
-        quantiles = torch.nanquantile(residuals, levels, dim=0)  # (Q, K)
+        quantiles = torch.nan_to_num(torch.nanquantile(residuals, levels, dim=0))  # (Q, K)
         with torch.no_grad():
             self.weight.zero_()
-            self.bias.copy_(torch.nan_to_num(quantiles).T.flatten())
+            self.bias.copy_((quantiles - quantiles[MEDIAN]).T.flatten())
 
     def loss(
         self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
