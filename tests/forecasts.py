@@ -67,6 +67,10 @@ class FakeModel:
     calls: list[Any] = field(default_factory=list)
 
     @property
+    def config(self) -> SimpleNamespace:
+        return SimpleNamespace(task=self.task)
+
+    @property
     def codec(self) -> SimpleNamespace:
         return SimpleNamespace(panel=SimpleNamespace(horizon=self.horizon) if self.targets.horizon else None)
 

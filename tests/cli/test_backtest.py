@@ -4,12 +4,15 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 from forecasts import FakeModel, fake_forecasts, panel_of, seasonal
+from helpers import TINY, sine_file
 
+import ohlol
 from ohlol import cli
 from ohlol.config import DataSettings
 from ohlol.data.panel import Panel
@@ -29,6 +32,19 @@ def write_panel(panel: Panel, path: str) -> None:
             f"{series.name},{str(t)[:10]},{y!r}" for t, y in zip(times, series.values[:, 0].tolist(), strict=True)
         ]
     Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def command(*arguments: object) -> str:
+    """The standard output of a command that succeeds."""
+    with redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    assert ended.value.code == 0
+    return out.getvalue()
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -145,3 +161,25 @@ def test_options_of_forecasts_are_refused_for_other_tasks(
     assert status == 2
     assert err == f"ohlol: {flag.partition('=')[0]} is for forecasts, and this model's task is label\n"
     assert "it does not forecast series" in run("backtest", "r", "data.csv")[2]
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_a_trained_model_is_backtested_and_forecasts() -> None:
+    ohlol.fit(sine_file(Path("sine.csv")), task="forecast", season=12, horizon=6, out="r", **{**TINY, "cell": "gru"})
+    report = json.loads(command("backtest", "r", "sine.csv", "--origins", 2, "--json"))
+    assert (report["season"], report["steps"], report["origins"]) == (12, 6, [12, 6])
+    assert report["columns"]["slope"]["values"] == 12
+    rows = list(csv.DictReader(io.StringIO(command("predict", "r", "sine.csv", "--steps", 8, "--intervals", "50"))))
+    assert [row["step"] for row in rows] == [str(step) for step in range(1, 9)]
+    assert all(float(row["height_lower_50"]) <= float(row["height"]) <= float(row["height_upper_50"]) for row in rows)
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_next_rows_have_no_intervals() -> None:
+    ohlol.fit(sine_file(Path("sine.csv")), task="next_row", out="r", **{**TINY, "cell": "gru"})
+    lines = command("predict", "r", "sine.csv", "--steps", 3).splitlines()
+    assert lines[0] == "step,height,slope"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+    assert len(command("predict", "r", "sine.csv").splitlines()) == 11
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "r", "sine.csv", "--intervals", "80"])
