@@ -310,7 +310,7 @@ MANY = ",".join(["name", *(f"V{n}" for n in range(1, 25))])
         ),
         (table("date,y", days(4), "abcd"), {"target": "y"}, "a.csv:2: column 'y' is 'a', which is not a finite number"),
         (table("date,y", days(4), [1, 2, "inf", 3]), {}, "a.csv:4: column 'y' is 'inf', which is not a finite number"),
-        (table("date,note", days(4), "abcd"), {"header": True}, "a.csv: no column of numbers to forecast; there are 'date', 'note'"),
+        (table("date,note", days(4), "abcd"), {"header": True}, "a.csv: no column of numbers to read; there are 'date', 'note'"),
         ("date,y\n", {"header": True}, "a.csv: no rows below the header"),
         (table("date,y", days(4), WAVE[:4]), {"target": "z"}, "a.csv:1: no column 'z'; there are 'date', 'y'"),
         (
@@ -387,7 +387,7 @@ MANY = ",".join(["name", *(f"V{n}" for n in range(1, 25))])
         (
             table("s,c,date,y", "AAA", "xxy", days(3), WAVE[:3]),
             {"series": "s", "static": "c"},
-            "a.csv:4: column 'c' changes within series 'A', from 'x' to 'y'; a static column does not: leave it out of",
+            "a.csv:4: column 'c' changes within series 'A', from 'x' to 'y'; leave it out of `static`",
         ),
         (
             "\n".join([MANY, *(",".join([f"H{n}", *map(str, range(n, n + 24))]) for n in range(5))]),

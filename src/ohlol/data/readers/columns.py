@@ -87,6 +87,11 @@ class ColumnsReader(Reader):
             task = _infer_task(stats, settings)
         if TARGET_KINDS[task].numeric:
             return Contents(settings, names=table.names, table=table)
+        if settings.series:
+            from ohlol.data.readers.labelled import read_labelled
+
+            series, settings = read_labelled(table, replace(settings, task=task), with_targets=with_targets)
+            return Contents(settings, names=table.names, labelled=iter(series))
         settings = resolve_columns(table, settings, keep=True, with_targets=with_targets, stats=stats)
         return Contents(settings, read_classes(table, settings, with_targets=with_targets), names=table.names)
 
@@ -186,7 +191,7 @@ def resolve_columns(
     if settings.task is not None and settings.input and settings.target:
         if TARGET_KINDS[settings.task].numeric:
             return settings
-        _refuse_series(table, settings)
+        _refuse_time(table, settings)
         if with_targets:
             _check_start(table, settings)
         return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
@@ -207,6 +212,8 @@ def _infer_task(stats: TableStats, settings: DataSettings) -> str:
     }
     read = set[int]().union(*(chosen.pop(name, ()) for name in ("input", "target", "known", "observed")))
     read = read or set(range(len(stats.names))).difference(*chosen.values())
+    if settings.series and settings.target:
+        doubts.check_constant_target(stats, settings)
     return default_task(SERIES if read <= set(stats.meant_numeric()) else CLASS)
 
 
@@ -231,7 +238,7 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
 
 def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row) -> DataSettings:
     """The settings of texts with a class each; both columns must be chosen."""
-    _refuse_series(table, settings)
+    _refuse_time(table, settings)
     if settings.input and settings.target:
         columns, target = _find(table, settings.input), _find_one(table, settings.target)
         doubts.check_long_format(stats, columns[0], target, is_chosen=False)
@@ -257,10 +264,9 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     )
 
 
-def _refuse_series(table: Table, settings: DataSettings) -> None:
-    for name in ("series", "time"):
-        if getattr(settings, name):
-            raise InputError(f"{table.file}: `{name}` is for forecasts; classes of series of numbers are not supported")
+def _refuse_time(table: Table, settings: DataSettings) -> None:
+    if settings.time:
+        raise InputError(f"{table.file}: `time` is for series of numbers; name those of the rows with `series`")
 
 
 def _check_start(table: Table, settings: DataSettings) -> None:
