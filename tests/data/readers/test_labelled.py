@@ -13,7 +13,7 @@ from data.reading import Write, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.codec import Codec
 from ohlol.data.profile import profile
-from ohlol.data.sequences import RawData, examples, interpret, iterate_inputs, read
+from ohlol.data.sequences import RawData, examples, interpret, iterate_inputs, read, resolve
 from ohlol.data.split import split_dev
 from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError
@@ -96,6 +96,8 @@ def test_ts_files(write: Write) -> None:
     assert (numbers.task, numbers.targets, numbers.target_columns) == ("regress", [3, -1.5], ("target",))
     unlabelled = read(write("c.ts", TS), data.settings, with_targets=False)
     assert (unlabelled.targets, len(unlabelled.inputs)) == (None, 2)
+    plain = read(write("d.ts", "@data\n1,2\n3\n"), with_targets=False)
+    assert (plain.task, [rows.tolist() for rows in plain.inputs]) == ("classify", [[[1], [2]], [[3]]])
 
 
 def test_a_codec_scales_inputs_and_keeps_labels(write: Write) -> None:
@@ -207,6 +209,9 @@ def test_several_files_have_the_same_dimensions(write: Write) -> None:
 
 def test_they_are_not_encoded_as_a_corpus(write: Write) -> None:
     path = write("a.ts", TS)
+    table = write("a.csv", ROWS)
+    chosen = DataSettings(series="id", target="label", time="t")
+    assert resolve(table, chosen) == read(table, chosen).settings
     with pytest.raises(InputError, match=r"a.ts: series of numbers with a target each are not encoded as a corpus"):
         list(examples(path, read(path).settings))
 

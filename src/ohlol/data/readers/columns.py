@@ -73,7 +73,11 @@ class ColumnsReader(Reader):
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The task, the columns and the header; all rows are read where they decide, and none is kept."""
-        table = self.table(lines, settings, with_targets=with_targets)
+        if settings.series:
+            contents = self.open(lines, settings, with_targets=with_targets)
+            table, settings = contents.table, contents.settings
+        else:
+            table = self.table(lines, settings, with_targets=with_targets)
         return settings if table is None else resolve_columns(table, settings, keep=False, with_targets=with_targets)
 
     def open(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Contents:

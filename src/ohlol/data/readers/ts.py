@@ -57,9 +57,7 @@ class TsReader(Reader):
         kinds = [kind for name, kind in KINDS.items() if header.get(name, "false").startswith("true")]
         if with_targets and not kinds:
             raise InputError(f"{file}: no line @classLabel true or @targetlabel true, so its series have no targets")
-        if settings.task is None and kinds:
-            return replace(settings, task=default_task(kinds[0]))
-        return settings
+        return replace(settings, task=settings.task or default_task(next(iter(kinds), CLASS)))
 
 
 def _is_content(text: str) -> bool:
