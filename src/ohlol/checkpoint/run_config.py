@@ -93,6 +93,8 @@ def _parse_settings(kind: type[T], data: Any) -> T:
 
 def sizes_from_codec(codec: Codec) -> Sizes:
     """The input and output sizes of a model for a vocabulary."""
+    if codec.panel is not None:
+        return Sizes(codec.panel.inputs, codec.panel.outputs, numeric=True, base=codec.panel.outputs)
     outputs, kind = len(codec.target_columns if codec.labels is None else codec.labels), codec.kind
     if codec.scale is not None:
         return Sizes(len(codec.columns), outputs, numeric=True, per_sequence=kind.per_sequence, quantity=kind.quantity)

@@ -21,10 +21,10 @@ from ohlol.data.opening import check_encoding
 from ohlol.data.panel import Panel, TimeStep
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
 from ohlol.data.readers.column_names import split_names
-from ohlol.data.readers.columns import SERIES, resolve_columns
+from ohlol.data.readers.columns import PANEL
 from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.readers.pairs import check_pair
-from ohlol.data.readers.series import Series, join_series, read_series
+from ohlol.data.readers.series import Series, join_series
 from ohlol.data.symbols import Symbols, split_line, split_lines
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
@@ -56,6 +56,8 @@ class RawData:
     """Of numbers: the names of the F target columns; one for a number for each sequence."""
     interpretation: Interpretation | None = field(default=None, repr=False, compare=False)
     """How the first file was read, and why; None for data that came from no file."""
+    panel: Panel | None = None
+    """The series, whose values `inputs` are, where the targets are a horizon."""
 
     @property
     def kind(self) -> TargetKind:
@@ -85,10 +87,16 @@ def read(
     labelled: list[LabelledSeries] = []
     series: list[Series] = []
     starts: list[Place] = []
+    tables: list[Contents] = []
+    chosen, why = settings, ""
     interpretation: Interpretation | None = None
     for path in files:
         before = len(examples)
-        contents, reason = _open_with_reason(_lines(path, settings), settings, with_targets)
+        contents, reason = _open_file(_lines(path, settings), settings, with_targets)
+        if contents.table is not None:
+            tables, why = [*tables, contents], why or reason
+            settings = replace(settings, format=contents.settings.format, header=contents.table.header)
+            continue
         settings = contents.settings
         interpretation = interpretation or Interpretation(name_of(path), settings, reason, contents.names)
         if contents.series is not None:
@@ -104,6 +112,8 @@ def read(
         examples.extend(contents.examples or ())
         if len(examples) == before:
             raise InputError(f"{name_of(path)}: no sequences; the file is empty")
+    if tables:
+        return _data_from_panel(_panel_data(name_of(files[0]), tables, replace(chosen, format=settings.format), why))
     if series:
         data = _data_from_series(series, starts, settings, with_targets)
         return replace(data, interpretation=interpretation)
@@ -150,7 +160,7 @@ def read_panel(
         InputError: as `read` and `readers.panels.read_panels` do.
     """
     chosen = check_settings(settings or DataSettings())
-    chosen = check_settings(replace(chosen, task=chosen.task or default_task(SERIES)))
+    chosen = check_settings(replace(chosen, task=chosen.task or default_task(PANEL)))
     files = [paths] if isinstance(paths, (str, Path, Records)) else list(paths)
     if not files:
         raise InputError("no file to read; give one at least")
@@ -176,7 +186,7 @@ def _panel_data(
 ) -> PanelData:
     from ohlol.data.readers.panels import read_panels
 
-    chosen = replace(chosen, task=chosen.task or default_task(SERIES))
+    chosen = replace(chosen, task=chosen.task or default_task(PANEL))
     tables = [one.table for one in contents if one.table is not None]
     panel, settings = read_panels(tables, chosen, with_targets=with_targets, step=step)
     details = describe_panel(panel, is_inferred=chosen.season is None and not panel.step.unit)
@@ -212,6 +222,22 @@ def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, w
     columns = (settings.target or "",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [example.place for example in examples]
     return RawData(settings.task or "", settings, inputs, labels, places, target_columns=columns)
+
+
+def _data_from_panel(data: PanelData) -> RawData:
+    panel, settings = data.panel, data.settings
+    places = [series.place for series in panel.series]
+    return RawData(
+        settings.task or "",
+        settings,
+        [series.values for series in panel.series],
+        None,
+        places,
+        panel.columns.numeric,
+        panel.columns.targets,
+        data.interpretation,
+        panel,
+    )
 
 
 def _data_from_series(
@@ -387,13 +413,13 @@ def check_settings(settings: DataSettings) -> DataSettings:
         if (value := getattr(settings, name)) is not None and not 1 <= value <= MAX_SIZE:
             raise InputError(f"`{name}` is {value}; it must be at {'least 1' if value < 1 else f'most {MAX_SIZE}'}")
     if settings.task is None and any(getattr(settings, name) is not None for name in FORECAST_SETTINGS):
-        settings = replace(settings, task=default_task(SERIES))
+        settings = replace(settings, task=default_task(PANEL))
     if settings.format is not None:
         settings = _check_format(settings, READERS[settings.format])
     kind = None if settings.task is None else TARGET_KINDS[settings.task]
-    has_series = kind is None or kind.numeric or kind.per_sequence
+    has_series = kind is None or kind.horizon or kind.per_sequence
     for names, suits, what in (
-        (FORECAST_SETTINGS, kind is None or kind.numeric, f"task {default_task(SERIES)}"),
+        (FORECAST_SETTINGS, kind is None or kind.horizon, f"task {default_task(PANEL)}"),
         (("series", "time"), has_series, "series of numbers"),
     ):
         for name in names:
@@ -431,20 +457,10 @@ def infer_format(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSett
 
 def _open(lines: Lines, settings: DataSettings, with_targets: bool) -> Contents:
     """The sequences of a file, and the settings completed with what is inferred from it."""
-    return _open_with_reason(lines, settings, with_targets)[0]
+    return _open_file(lines, settings, with_targets)[0]
 
 
 def _open_file(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
     """A file, read as the reader of its format does, and why it has this format."""
     reader, settings, reason = infer_format(lines, settings)
     return reader.open(lines, settings, with_targets=with_targets), reason
-
-
-def _open_with_reason(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
-    contents, reason = _open_file(lines, settings, with_targets)
-    if contents.table is not None:
-        table = contents.table
-        settings = resolve_columns(table, contents.settings, keep=True, with_targets=with_targets)
-        series = read_series(table, settings, with_targets=with_targets)
-        contents = Contents(settings, series=series, names=contents.names)
-    return contents, reason

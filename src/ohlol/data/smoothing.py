@@ -49,8 +49,8 @@ class Models(NamedTuple):
     """phi, (M,); 0 where there is no trend."""
     season: Floats
     """gamma, (M,)."""
-    seasonal: NDArray[np.bool_]
-    """Whether there is a season, (M,)."""
+    seasonal: Floats
+    """1 where there is a season, else 0, (M,)."""
     parameters: Floats
     """How many parameters are estimated, initial values included, (M,)."""
 
@@ -62,15 +62,14 @@ class Models(NamedTuple):
 def list_models(season: int) -> Models:
     """All models for a season of m rows; without a season for m = 1."""
     trends = [(0.0, 0.0), *product(TREND_RATES, DAMPING)]
-    rows: list[tuple[float, float, float, float, bool, float]] = []
+    rows: list[tuple[float, ...]] = []
     for seasonal in (True, False) if season > 1 else (False,):
         for alpha, (rate, phi), gamma in product(LEVEL_RATES, trends, SEASON_RATES if seasonal else (0.0,)):
             if alpha == 0 and phi and (rate, phi) != (TREND_RATES[0], 1.0):
                 continue  # a constant trend: all rates are the same
             count = (3 if phi else 1) + season * seasonal
             rows.append((alpha, alpha * rate, phi, gamma * (1 - alpha), seasonal, count))
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return Models(*columns[:4], columns[4].astype(bool), columns[5].astype(np.float64))
+    return Models(*np.array(rows, np.float64).T)
 
 
 def smooth(values: Floats, seasons: tuple[int, ...], horizon: int, fit_rows: int | None = None) -> Floats:
@@ -193,7 +192,7 @@ def run(values: Floats, season: int, models: Models, horizon: int = 0) -> tuple[
         phase = t % season
         expected = level + phi * slope
         error = value - expected - phases[phase]
-        if value != value:  # noqa: PLR0124 - NaN
+        if value != value:
             error = np.zeros(M)
         errors[t] = error
         level = expected + alpha * error
@@ -223,8 +222,8 @@ def _initial_states(values: Floats, season: int, models: Models) -> tuple[Floats
     slope, intercept = np.polyfit(np.arange(1, width + 1), start, 1)
     has_trend = models.damping > 0
     mean = filled[: max(1, season if season > 1 else 1)].mean()
-    level = np.where(has_trend | models.seasonal, intercept, mean)
-    phases = np.where(models.seasonal[None], pattern[:, None], 0.0)
+    level = np.where(has_trend | (models.seasonal > 0), intercept, mean)
+    phases = pattern[:, None] * models.seasonal
     return level, np.where(has_trend, slope, 0.0), phases
 
 

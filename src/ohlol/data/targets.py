@@ -17,6 +17,8 @@ class TargetKind:
     """Whether inputs and targets, one at each step, are rows of numbers, instead of symbols."""
     quantity: bool = False
     """Whether the target of a sequence is a number."""
+    horizon: bool = False
+    """Whether the targets of a step are the values of several steps that follow, in series of numbers."""
     rows: bool = False
     """Whether the sequences that have a label or a number each are rows of numbers: of data, not of a task."""
 

@@ -157,7 +157,7 @@ def test_the_profile(write: Write) -> None:
         (
             ROWS.replace("s0,2,", "s0,0,"),
             {"series": "id", "target": "label", "time": "t"},
-            "a.csv:12: column 't' runs backward of series 's0': '0' is before the row above, '1'",
+            "a.csv:12: column 't' runs backward in series 's0': '0' is before the row above, '1'",
         ),
         (ROWS, {"series": "id", "target": "label", "task": "regress"}, "a.csv:2: column 'label' is 'down', which is not"),
         (

@@ -44,6 +44,7 @@ from ohlol.utils.errors import InputError
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
 CLASS, SERIES = TargetKind(per_sequence=True), TargetKind(shifted=True, numeric=True)
+PANEL = TargetKind(numeric=True, horizon=True)
 QUANTITY = TargetKind(per_sequence=True, quantity=True)
 
 
@@ -51,7 +52,7 @@ class ColumnsReader(Reader):
     """CSV, JSON objects, Parquet and Arrow."""
 
     name = "columns"
-    targets = (CLASS, SERIES, QUANTITY)
+    targets = (CLASS, PANEL, SERIES, QUANTITY)
     binary_suffixes = (*PARQUET, *ARROW)
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
@@ -89,14 +90,19 @@ class ColumnsReader(Reader):
         if task is None:
             stats = _read_stats(table, table.keep_rows())
             task = _infer_task(stats, settings)
-        if TARGET_KINDS[task].numeric:
+        if TARGET_KINDS[task].horizon:
             return Contents(settings, names=table.names, table=table)
-        if settings.series:
+        if settings.series and TARGET_KINDS[task].per_sequence:
             from ohlol.data.readers.labelled import read_labelled
 
             series, settings = read_labelled(table, replace(settings, task=task), with_targets=with_targets)
             return Contents(settings, names=table.names, labelled=iter(series))
         settings = resolve_columns(table, settings, keep=True, with_targets=with_targets, stats=stats)
+        if TARGET_KINDS[task].numeric:
+            from ohlol.data.readers.series import read_series
+
+            series = read_series(table, settings, with_targets=with_targets)
+            return Contents(settings, series=series, names=table.names)
         return Contents(settings, read_classes(table, settings, with_targets=with_targets), names=table.names)
 
     def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
@@ -218,7 +224,7 @@ def _infer_task(stats: TableStats, settings: DataSettings) -> str:
     read = read or set(range(len(stats.names))).difference(*chosen.values())
     if settings.series and settings.target:
         doubts.check_constant_target(stats, settings)
-    return default_task(SERIES if read <= set(stats.meant_numeric()) else CLASS)
+    return default_task(PANEL if read <= set(stats.meant_numeric()) else CLASS)
 
 
 def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> DataSettings:
@@ -261,7 +267,7 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     instead = ""
     if numeric and not (settings.input or settings.target):
         names = list_names(tuple(table.names[i] for i in numeric))
-        instead = f", or forecast {names} with `task` {default_task(SERIES)}"
+        instead = f", or forecast {names} with `task` {default_task(PANEL)}"
     raise InputError(
         f"{table.file}: the columns are {list_names(table.names)}{cells}; "
         f"choose two {by} with `input` and `target`{instead}"

@@ -92,13 +92,14 @@ def read_panels(
     else:
         if with_targets:
             settings = _resolve(tables[0], stats, rows[0], settings)
-        columns = PanelColumns(*(_names(tables[0], getattr(settings, part)) for part in (*PARTS, "static")))
-        columns = columns if with_targets else PanelColumns((), columns.known)
+        parts = (*PARTS, "static") if with_targets else ("known",)
+        names = {part: _names(tables[0], getattr(settings, part)) for part in parts}
+        columns = PanelColumns(names.pop("target", ()), **names)
         series, step = _read_long(tables, rows, columns, settings, step)
     if with_targets:
         _check_values(series, columns)
     season = settings.season or step.season
-    if settings.season is None and not step.unit:
+    if settings.season is None and not step.unit and columns.targets:
         season = find_season([one.values[:, 0] for one in series])
     settings = replace(settings, season=season)
     return PanelReading(Panel(tuple(series), columns, step, season), settings)
