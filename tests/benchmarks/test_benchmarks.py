@@ -18,6 +18,16 @@ RUNS: dict[str, list[str]] = {
         r"(\|---){5}\|",
         *(rf"\| `{cell}` \| \d+ \| [\d,]+ \| [\d.]+ % \| [\d.]+ % \|" for cell in ("lstm", "mgu", "indrnn")),
     ],
+    "forecast_deepar.py": [
+        r"4 series, \d+ rows an epoch, 1 epochs, 48 steps, \d+ threads",
+        r"\| model \| weighted quantile loss",
+        r"(\|---){5}\|",
+        r"\| ohlol, gru 1 x 64 \| 0\.0\d+ \| [\d.]+ \| [\d.]+ % \| [\d.]+ \|",
+        r"\| seasonal naive \| 0\.0\d+ \| [\d.]+ \| [\d.]+ % \|",
+        r"\| DeepAR of gluonts [\d.]+, lstm 2 x 40 \| [\d.]+ \| [\d.]+ \| [\d.]+ % \| [\d.]+ \|"
+        r"|gluonts is not installed: DeepAR is not measured",
+        r"ohlol: [\d.]+ of the weighted quantile loss of |",
+    ],
     "generate_speed.py": [
         r"generate, LSTM 2 x 16: ohlol [\d,]+ characters/s, torch [\d,]+ characters/s, [\d.]+x",
         r"one step, LSTM 16: ohlol [\d.]+ us, torch.nn.LSTMCell [\d.]+ us, [\d.]+x",
