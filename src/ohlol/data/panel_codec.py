@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep
+from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, format_time
 from ohlol.data.smoothing import seasonal_naive, smooth
 from ohlol.utils.errors import InputError
 
@@ -70,9 +70,11 @@ class PanelCodec:
     effects: tuple[tuple[float, ...], ...]
     """What one standard deviation of each known column adds to each target, in its scale, (F, number of known)."""
     ranges: tuple[tuple[float, float], ...]
-    """The least and the largest value of each target in the training data, for the model card."""
+    """The least and the largest value of each target in the training data, (F,)."""
     series: int
     """Series in the training data."""
+    period: tuple[str, str] | None = None
+    """The times of the first and of the last row of the training data; None where rows are only counted."""
 
     @staticmethod
     def fit(panel: Panel, horizon: int, held_out: Sequence[int]) -> "PanelCodec":
@@ -113,6 +115,7 @@ class PanelCodec:
             effects=((0.0,) * len(columns.known),) * F,
             ranges=tuple(zip(lows.tolist(), highs.tolist(), strict=True)),
             series=len(panel.series),
+            period=_period(panel, held_out),
         )
         return replace(codec, effects=codec._fit_effects(panel, held_out)) if columns.known else codec
 
@@ -321,6 +324,8 @@ class PanelCodec:
         """The reverse of `to_json`; raises KeyError, TypeError or ValueError where the data are damaged."""
         columns = PanelColumns(**{name: _strings(names) for name, names in dict(data["columns"]).items()})
         F, covariates = len(columns.targets), len(columns.known) + len(columns.observed)
+        period = data.get("period")
+        first, last = _strings(("", "") if period is None else period)
         codec = PanelCodec(
             columns,
             TimeStep(str(data["step"]["unit"]), int(data["step"]["count"])),
@@ -334,6 +339,7 @@ class PanelCodec:
             tuple(tuple(float(value) for value in row) for row in data["effects"]),
             tuple((float(low), float(high)) for low, high in data["ranges"]),
             int(data["series"]),
+            None if period is None else (first, last),
         )
         if not (
             0 < codec.horizon <= MAX_HORIZON
@@ -357,6 +363,18 @@ MAX_HORIZON = 1 << 16
 """Steps of the longest horizon and of the longest season."""
 MAX_LOG = 700.0
 """The largest number whose exponential is finite."""
+
+
+def _period(panel: Panel, held_out: Sequence[int]) -> tuple[str, str] | None:
+    """The times of the first and of the last row of a panel, of which the last rows of each series are not used."""
+    times = [
+        panel.step.after(series.start, np.array([0, len(series.values) - held - 1]))
+        for series, held in zip(panel.series, held_out, strict=True)
+        if series.start is not None
+    ]
+    if not times:
+        return None
+    return format_time(min(first for first, _ in times), panel.step), format_time(max(t for _, t in times), panel.step)
 
 
 def _strings(names: Any) -> tuple[str, ...]:

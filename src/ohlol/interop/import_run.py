@@ -141,4 +141,6 @@ def save_run(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None
         write_json(out / "vocab.json", model.codec.to_json())
         run_directory.save_model(out, model.network)
         parameters = sum(p.numel() for p in model.network.parameters())
-        write_utf8(out / "README.md", format_model_card(model.config, parameters, out, has_validation_data=False))
+        write_utf8(
+            out / "README.md", format_model_card(model.config, model.codec, parameters, out, has_validation_data=False)
+        )

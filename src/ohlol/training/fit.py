@@ -173,7 +173,12 @@ def train_prepared(
     if run is not None and processes.is_main:
         device = devices.describe_device(processes.device)
         card = format_model_card(
-            trainer.config, trainer.parameters, run, has_validation_data=trainer.dev is not None, device=device
+            trainer.config,
+            trainer.codec,
+            trainer.parameters,
+            run,
+            has_validation_data=trainer.dev is not None,
+            device=device,
         )
         write_utf8(run / "README.md", card)
         _check_readable(run)
