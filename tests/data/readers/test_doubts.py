@@ -373,7 +373,9 @@ def test_a_month_that_is_a_number_beside_one_in_another_form(write: Write):
         (None, "_", ["1_037.5", "12.25", "1_000_000", "7"]),
     ],
 )
-@pytest.mark.parametrize("settings", [{"task": "forecast"}, {"target": "sales"}, {"input": "sales", "target": "sales"}])
+@pytest.mark.parametrize(
+    "settings", [{"task": "forecast"}, {"target": "sales"}, {"task": "next_row", "input": "sales"}]
+)
 def test_a_chosen_number_format_is_read(
     write: Write, decimal: str | None, thousands: str | None, cells: list[str], settings: dict[str, str]
 ):

@@ -48,9 +48,7 @@ def test_json_and_parquet(write: Write, tmp_path: Path):
 
 
 def test_a_target_is_not_needed_to_predict(write: Write):
-    trained = read(
-        write("a.csv", "x,y\n1,2\n3,4\n"), DataSettings(task="next_row", input="x", target="y"), NEXT_ROW
-    ).settings
+    trained = read(write("a.csv", "x,y\n1,2\n3,4\n"), DataSettings(task="next_row", input="x", target="y")).settings
     corpus = read(write("b.csv", "x\n1\n"), trained, with_targets=False)
     assert corpus.inputs[0].tolist() == [[1]]
     assert corpus.targets is None
