@@ -92,8 +92,9 @@ def read_panels(
     else:
         if with_targets:
             settings = _resolve(tables[0], stats, rows[0], settings)
-        parts = (*PARTS, "static") if with_targets else ("known",)
-        names = {part: _names(tables[0], getattr(settings, part)) for part in parts}
+        else:
+            settings = replace(settings, target=None, observed=None, static=None)
+        names = {part: _names(tables[0], getattr(settings, part)) for part in (*PARTS, "static")}
         columns = PanelColumns(names.pop("target", ()), **names)
         series, step = _read_long(tables, rows, columns, settings, step)
     if with_targets:
