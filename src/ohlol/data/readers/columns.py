@@ -236,8 +236,10 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
     if not settings.input and not numeric:
         names = list_names(table.names)
         raise InputError(f"{table.file}: no column of numbers to forecast; there are {names}")
-    doubts.check_series(stats)
-    doubts.check_dates(stats)
+    if settings.series is None:
+        doubts.check_series(stats, "write one file for each series")
+    if settings.time is None:
+        doubts.check_dates(stats)
     counters = doubts.find_counters(stats)
     if not settings.input and not settings.target:
         doubts.check_counters(stats, counters)
