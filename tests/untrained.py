@@ -15,7 +15,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 
-KINDS = ("label", "words", "next", "next words", "classify", "forecast")
+KINDS = ("label", "words", "next", "next words", "classify", "next_row")
 """Tasks, by word where the level makes a difference; "words" is task label by word."""
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "mat", "the", "sat", "cat", "a", "on"]
 LETTERS = "abcdefgé"
@@ -33,7 +33,7 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     task, _, level = ("label", "", "words") if kind == "words" else kind.partition(" ")
     by_word = level == "words"
     form = {"label": "conll" if by_word else "pairs", "next": "text"}.get(task, "columns")
-    data = DataSettings(task, form, None if task == "forecast" else "word" if by_word else "char")
+    data = DataSettings(task, form, None if task == "next_row" else "word" if by_word else "char")
     corpus = _corpus(task, by_word, data)
     if "cell" in model:
         model = {**cell_settings(model["cell"]), **{k: v for k, v in model.items() if k != "cell"}}
@@ -47,7 +47,7 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
 
 
 def _corpus(task: str, by_word: bool, data: DataSettings) -> RawData:
-    if task == "forecast":
+    if task == "next_row":
         rows = np.stack([50 + 20 * np.sin(np.arange(40)), 3 * np.cos(np.arange(40)), np.arange(40.0)], axis=1)
         names = ("height", "slope", "day")
         return RawData(task, data, [rows], [rows[:, :2]], [Place("rows", 1)], names, names[:2])
@@ -59,7 +59,7 @@ def _corpus(task: str, by_word: bool, data: DataSettings) -> RawData:
 def sequence(model: TrainedModel, length: int, seed: int = 0) -> list[Any]:
     """Random symbols, some of them unknown, or rows of numbers, as a stream of the model reads them."""
     random = np.random.default_rng(seed)
-    if model.task == "forecast":
+    if model.task == "next_row":
         return [list(row) for row in random.normal(size=(length, 3)) * 20 + 30]
     symbols = model.codec.symbols
     assert symbols is not None

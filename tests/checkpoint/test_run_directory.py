@@ -17,13 +17,14 @@ from ohlol.checkpoint import run_config, run_directory
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_json
 
-MAKERS = {"label": upper_pairs, "next": text_file, "classify": names_file, "forecast": sine_file}
-SUFFIX = {"label": "tsv", "next": "txt", "classify": "csv", "forecast": "csv"}
+MAKERS = {"label": upper_pairs, "next": text_file, "classify": names_file, "next_row": sine_file, "forecast": sales_file}
+SUFFIX = {"label": "tsv", "next": "txt", "classify": "csv", "next_row": "csv", "forecast": "csv"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "label": {"cell": "lstm", "bidirectional": True},
     "next": {"tie_weights": True, "embedding_size": 6, "bptt": 8},
     "classify": {"input": "name", "target": "kind"},
-    "forecast": {"bptt": 16},
+    "next_row": {"task": "next_row", "bptt": 16},
+    "forecast": {**SALES, "bptt": 16},
 }
 
 
@@ -250,7 +251,7 @@ def test_a_free_name_has_the_next_unused_number(tmp_path: Path) -> None:
 
 
 def test_a_config_round_trips_through_json(runs: dict[str, Path]) -> None:
-    config = run_directory.read_config(runs["forecast"])
+    config = run_directory.read_config(runs["next_row"])
     data = json.loads(json.dumps(config.to_json()))
     assert next(iter(data)) == "format"
     assert run_config.RunConfig.from_json(data) == config

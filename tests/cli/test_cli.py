@@ -326,7 +326,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "words": (text_file, "d.txt", "--level word --bptt 5", "bits"),
     "classify": (names_file, "d.csv", "--input name --target kind", "macro f1"),
     "regress": (lengths_file, "d.csv", "--task regress --input name --target size", "rmse"),
-    "forecast": (sine_file, "d.csv", "--bptt 20", "rmse"),
+    "next_row": (sine_file, "d.csv", "--task next_row --bptt 20", "rmse"),
 }
 
 
@@ -340,9 +340,9 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     assert score in done(run("evaluate", "r", name))
     report = json.loads(done(run("evaluate", "r", name, "--json")))
     assert score.replace(" ", "_") in report["metrics"]
-    assert ("persistence" in report) == (kind == "forecast")
+    assert ("persistence" in report) == (kind == "next_row")
     assert ("mean" in report) == (kind == "regress")
-    assert ("report" in report) == (kind not in ("words", "forecast", "regress"))
+    assert ("report" in report) == (kind not in ("words", "next_row", "regress"))
     if "report" in report:
         accuracy = report["metrics"]["accuracy"]
         assert report["report"]["accuracy"] == pytest.approx(accuracy)
@@ -355,7 +355,7 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     if kind == "segment":  # text to segment has no spaces
         write(tmp_path / name, "看似简单的话\n简单的\n")
     lines = done(run("predict", "r", name)).splitlines()
-    if kind == "forecast":
+    if kind == "next_row":
         rows = list(csv.DictReader(lines))
         assert {"height", "slope", "height_lower_80", "slope_upper_80"} <= set(rows[0])
         records = map(json.loads, done(run("predict", "r", name, "--output-format", "jsonl")).splitlines())
@@ -394,9 +394,9 @@ def test_evaluate_prints_the_scores_of_classes_and_draws_the_confusions(run: Run
     done(run("evaluate", "r", "names.csv", "--png", "c.svg"))
     assert "target" in (tmp_path / "c.svg").read_text(encoding="utf-8")
     sine_file(tmp_path / "sine.csv")
-    done(run("train", "sine.csv", "--bptt", "20", *TINY_FLAGS, "--out", "s"))
+    done(run("train", "sine.csv", "--task", "next_row", *TINY_FLAGS, "--out", "s"))
     refusal = refused(run("evaluate", "s", "sine.csv", "--png", "d.png"))
-    assert refusal.strip() == "--png draws the confusions of classes, and the task forecast has none"
+    assert refusal.strip() == "--png draws the confusions of classes, and the task next_row has none"
 
 
 WORDS = {"toi": "tôi", "yeu": "yêu", "tieng": "tiếng", "viet": "việt", "nguoi": "người", "com": "cơm", "xanh": "xanh"}

@@ -93,10 +93,10 @@ def test_a_frame_is_read_as_its_csv_file(tmp_path: Path, frame: str) -> None:
     [
         ([*CLASSES[:16], {"text": None, "label": "x", "n": 1}], CLASSES, "data frame, row 17: column 'text' is empty"),
         ([{"y": "1,037"}] * 5, {}, "data frame, row 1: column 'y' holds '1,037', which is 1037"),
-        (SERIES[::-1], {"task": "forecast"}, "data frame, row 2: column 'date' runs backward"),
+        (SERIES[::-1], {"task": "next_row"}, "data frame, row 2: column 'date' runs backward"),
         (CLASSES, {}, "data frame: the columns are 'text', 'label', 'n'; choose two by name"),
         (CLASSES, {"input": "word", "target": "label"}, "no column 'word'; there are 'text', 'label', 'n'"),
-        ([*SERIES[:9], {"date": SERIES[9]["date"], "y": None, "k": 1}], {"task": "forecast"}, "row 10: column 'y' is"),
+        ([*SERIES[:9], {"date": SERIES[9]["date"], "y": None, "k": 1}], {"task": "next_row"}, "row 10: column 'y' is"),
     ],
 )
 def test_the_questions_of_a_csv_file(frame: str, rows: Rows, settings: Any, message: str) -> None:
@@ -152,12 +152,12 @@ def test_a_series_with_dates_as_its_index() -> None:
     pandas = pytest.importorskip("pandas")
     index = pandas.date_range("2024-01-01", periods=30, name="day")
     frame = pandas.DataFrame({"y": np.sin(np.arange(30.0))}, index=index)
-    found = read_frame(frame, task="forecast")
+    found = read_frame(frame, task="next_row")
     assert found.columns == ("y",)
     with pytest.raises(InputError, match="row 2: column 'day' runs backward"):
-        read_frame(frame[::-1], task="forecast")
-    model = ohlol.fit(frame, task="forecast", epochs=1)
-    assert model.forecast(frame, 3).shape == (3, 1)
+        read_frame(frame[::-1], task="next_row")
+    model = ohlol.fit(frame, task="next_row", epochs=1)
+    assert model.next_rows(frame, 3).shape == (3, 1)
 
 
 def test_missing_values_of_pandas_are_empty() -> None:

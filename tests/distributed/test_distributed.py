@@ -42,7 +42,12 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
         "f.csv",
         {"embedding_size": 5, "batch_size": 4, "epochs": 15, "input": "name", "target": "kind"},
     ),
-    "forecast": (sine_file, "g.csv", {"batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"}),
+    "next_row": (
+        sine_file,
+        "g.csv",
+        {"task": "next_row", "batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"},
+    ),
+    "forecast": (sales_file, "h.csv", {**SALES, "batch_size": 3, "bptt": 9, "epochs": 5}),
 }
 """Batches that two and three processes cannot share evenly; some last batches have fewer rows than processes."""
 

@@ -32,7 +32,8 @@ TASKS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "next": (text_file, "data.txt", {"bptt": 7}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "num_layers": 2, "bidirectional": True}),
     "regress": (lengths_file, "data.csv", {"input": "name", "target": "size", "task": "regress"}),
-    "forecast": (sine_file, "data.csv", {"bptt": 9, "task": "forecast"}),
+    "next_row": (sine_file, "data.csv", {"bptt": 9, "task": "next_row"}),
+    "forecast": (sales_file, "data.csv", {**SALES, "bptt": 9}),
 }
 
 
@@ -77,9 +78,9 @@ def test_every_task(folder: Path, task: str, cell: str) -> None:
         texts = ["bado", "na", "lomena"]
         numbers = [p.number for p in model.predict_many(texts)]
         assert numbers == pytest.approx([loaded.predict(text).number for text in texts], rel=1e-4)
-    elif task == "forecast":
+    elif task == "next_row":
         rows = sequences.read(data, model.config.data, with_targets=False)
-        assert np.isfinite(model.forecast(rows, 4)).all()
+        assert np.isfinite(model.next_rows(rows, 4)).all()
     else:
         texts = ["abcd", "ab", "edcba"] if task == "label" else ["bado", "na", "lomena"]
         together = list(model.predict_many(texts, n_best=2))

@@ -26,11 +26,11 @@ def test_methods_of_other_tasks_are_refused(letters: TrainedModel, tmp_path: Pat
     with pytest.raises(InputError, match="task is next, which has no labels; use `generate`"):
         text.predict("the")
     with pytest.raises(InputError, match="task is forecast, which has no labels; use `forecast`"):
-        untrained("forecast").predict("the")
+        untrained("next_row").predict("the")
     with pytest.raises(InputError, match="task is label; only a model that predicts the next symbol generates"):
         letters.generate("ab")
     with pytest.raises(InputError, match="task is label; it does not predict numbers"):
-        letters.forecast("file.csv")
+        letters.next_rows("file.csv")
 
 
 def test_a_saved_run_predicts_the_same(letters: TrainedModel) -> None:

@@ -57,7 +57,7 @@ def test_the_metadata_describe_the_model() -> None:
     assert json.loads(metadata["labels"]) == list("abcdefgé")
     assert metadata["identity"] == model.identity
     assert read_metadata(onnx_export.build_graph(model, step=True))["graph"] == "step"
-    forecast = read_metadata(onnx_export.build_graph(untrained("forecast")))
+    forecast = read_metadata(onnx_export.build_graph(untrained("next_row")))
     assert json.loads(forecast["symbols"]) == ["height", "slope", "day"]
     assert json.loads(forecast["labels"]) == ["height", "slope"]
 

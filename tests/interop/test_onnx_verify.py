@@ -83,13 +83,13 @@ def test_nan_is_detected() -> None:
     assert not onnx_verify.verify(model, graph).passed
 
 
-@pytest.mark.parametrize("kind", ["label", "next", "classify", "regress", "forecast"])
+@pytest.mark.parametrize("kind", ["label", "next", "classify", "regress", "next_row"])
 def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path) -> None:
     maker = {
         "label": upper_pairs,
         "next": text_file,
         "classify": names_file,
-        "forecast": sine_file,
+        "next_row": sine_file,
         "regress": lengths_file,
     }[kind]
     path = maker(tmp_path / f"{kind}.{'tsv' if kind == 'label' else 'txt' if kind == 'next' else 'csv'}")
@@ -103,7 +103,7 @@ def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("kind", ["next", "words", "forecast"])
+@pytest.mark.parametrize("kind", ["next", "words", "next_row"])
 def test_a_quantized_graph_is_smaller_and_agrees(kind: str) -> None:
     model = untrained(kind, cell="lstm", hidden_size=64, **({"char_rnn_size": 8} if kind == "words" else {}))
     graph = onnx_export.build_graph(model)

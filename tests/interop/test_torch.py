@@ -28,7 +28,7 @@ def state(**changes: Any) -> dict[str, torch.Tensor]:
     [
         ({}, {}, "the weights do not determine the task: give `task`, one of classify, label, next$"),
         ({"emb__weight": None}, {}, "give `task`, one of classify, forecast, label, next$"),
-        ({}, {"task": "forecast"}, "has an embedding, so it reads symbols"),
+        ({}, {"task": "next_row"}, "has an embedding, so it reads symbols"),
         ({}, {"task": "next"}, "7 symbols and 4 outputs; the task next has a logit for each symbol"),
         ({}, {"task": "tag"}, "`task` is 'tag'; it must be one of classify"),
         ({"norm__weight": torch.zeros(6)}, {"task": "label"}, "'norm.weight' belongs to no embedding, recurrent layer"),

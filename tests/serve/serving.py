@@ -48,7 +48,7 @@ def train_models(folder: Path) -> dict[str, Path]:
     ohlol.fit(names_file(folder / "names.csv"), input="name", target="kind", out=runs["names"], **one_way)
     sizes = {"task": "regress", "input": "name", "target": "size"}
     ohlol.fit(lengths_file(folder / "sizes.csv"), out=runs["sizes"], **sizes, **one_way)
-    ohlol.fit(sine_file(folder / "sine.csv"), task="forecast", out=runs["sine"], **one_way)
+    ohlol.fit(sine_file(folder / "sine.csv"), task="next_row", out=runs["sine"], **one_way)
     return runs
 
 

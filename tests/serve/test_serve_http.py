@@ -68,12 +68,12 @@ def test_a_number_equals_that_of_the_model(client: httpx.Client, models: Models)
 
 
 def test_a_forecast_equals_that_of_the_model(client: httpx.Client, models: Models, runs: dict[str, Path]) -> None:
-    rows = read(runs["sine"].parent / "sine.csv", DataSettings(task="forecast")).inputs[0][:50]
+    rows = read(runs["sine"].parent / "sine.csv", DataSettings(task="next_row")).inputs[0][:50]
     answer = client.post("/v1/models/sine/predict", json={"rows": [list(map(float, row)) for row in rows], "steps": 3})
     assert answer.json()["columns"] == ["height", "slope"]
     table = runs["sine"].parent / "some.csv"
     table.write_text("height,slope\n" + "\n".join(",".join(map(repr, map(float, row))) for row in rows))
-    expected = models["sine"].forecast(table, 3)
+    expected = models["sine"].next_rows(table, 3)
     np.testing.assert_allclose(answer.json()["rows"], expected, rtol=1e-5)
 
 

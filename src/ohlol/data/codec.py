@@ -188,6 +188,10 @@ class Codec:
             InputError: a symbol without <unk>, or a label, was not seen in training, with file and line; the columns
                 are not those of training.
         """
+        if self.panel is not None:
+            assert data.panel is not None
+            self.panel.check_panel(data.panel, str(data.places[0].file))
+            return encode_panel(self.panel, data.panel)
         if self.kind.numeric:
             return self._encode_numbers(data)
         assert self.symbols is not None
@@ -308,6 +312,11 @@ class Codec:
             task = data["task"]
             kind = TARGET_KINDS[task]
             if kind.horizon:
+                if "columns" in data:
+                    raise InputError(
+                        f"it was written by an earlier version of ohlol, whose task {task} predicted the next row: train "
+                        "again, with `task` next_row for the same"
+                    )
                 return Codec.of_panel(task, PanelCodec.from_json(data["panel"]))
             if kind.numeric:
                 inputs, targets = data["columns"], data["target_columns"]

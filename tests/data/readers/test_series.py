@@ -12,18 +12,18 @@ from ohlol.data.sequences import read
 
 def test_all_numbers_with_and_without_a_header(write: Write):
     corpus = read([write("a.csv", "x,y\n1,2.5\n3,-4e1\n"), write("b.csv", "x,y\n5,6\n")])
-    assert corpus.task == "forecast"
+    assert corpus.task == "next_row"
     assert [rows.tolist() for rows in corpus.inputs] == [[[1, 2.5], [3, -40]], [[5, 6]]]
     assert corpus.targets is not None
     assert np.array_equal(corpus.targets[0], corpus.inputs[0])
     assert corpus.columns == corpus.target_columns == ("x", "y")
-    assert corpus.settings == DataSettings("forecast", "columns", None, "x,y", "x,y", True)
+    assert corpus.settings == DataSettings("next_row", "columns", None, "x,y", "x,y", True)
     assert read(write("c.csv", "1,2\n3,4\n")).columns == ("1", "2")
 
 
 def test_a_column_of_dates_is_left_out(write: Write):
     path = write("a.csv", "date,x,y\n2020-01-01,1,2\n2020-01-02,3,4\n")
-    corpus = read(path, DataSettings(task="forecast", target="y"))
+    corpus = read(path, DataSettings(task="next_row", target="y"))
     assert (corpus.columns, corpus.target_columns) == (("x", "y"), ("y",))
     assert corpus.targets is not None
     assert corpus.targets[0].tolist() == [[2], [4]]
@@ -58,8 +58,8 @@ def test_a_target_is_not_needed_to_predict(write: Write):
         ("x,y\n1,2\n3,\n", None, "a.csv:3: column 'y' is empty; "),
         ("x,y\n1,2\n3,nan\n", None, "a.csv:3: column 'y' is 'nan', which is not a finite number"),
         ("x,y\n1,2\n3,1e999\n", None, "a.csv:3: column 'y' is '1e999', which is not a finite number"),
-        ("x\n1\n2\nn/a\n", DataSettings(task="forecast"), "a.csv:4: column 'x' is 'n/a', which is not a finite"),
-        ("x,y\na,b\n", DataSettings(task="forecast"), "a.csv: no column of numbers to forecast; there are"),
+        ("x\n1\n2\nn/a\n", DataSettings(task="next_row"), "a.csv:4: column 'x' is 'n/a', which is not a finite"),
+        ("x,y\na,b\n", DataSettings(task="next_row"), "a.csv: no column of numbers to forecast; there are"),
     ],
 )
 def test_invalid_rows_are_refused(write: Write, content: str, given: DataSettings | None, message: str):

@@ -11,8 +11,8 @@ from ohlol.tasks import TASKS
 
 def test_errors_are_in_the_units_of_the_data() -> None:
     scale = Scale((0.0, 10.0), (1.0, 2.0))
-    codec = Codec("forecast", columns=("a", "b"), target_columns=("a", "b"), scale=scale, target_scale=scale)
-    accumulator = TASKS["forecast"].metrics(codec)
+    codec = Codec("next_row", columns=("a", "b"), target_columns=("a", "b"), scale=scale, target_scale=scale)
+    accumulator = TASKS["next_row"].metrics(codec)
     rows = np.array([[0.0, 10.0], [0.0, 10.0]]), np.array([[3.0, 10.0], [4.0, 12.0]])
     targets, predictions = (scale.apply(side) for side in rows)
     accumulator.add(targets, predictions, [np.arange(2)])
