@@ -113,7 +113,10 @@ def sales_file(path: Path, months: int = 60) -> Path:
 SALES: dict[str, Any] = {"series": "shop", "target": "sales", "known": "price", "horizon": 4}
 """The settings of the data of `sales_file`."""
 SALES_NEXT = "\n".join(
-    ["shop,month,price", *(f"{shop},2020-{month:02d},{5 + (month - 1) % 3}" for shop in ("north", "south") for month in range(1, 7))]
+    [
+        "shop,month,price",
+        *(f"{shop},2020-{month:02d},{5 + (month - 1) % 3}" for shop in ("north", "south") for month in range(1, 7)),
+    ]
 )
 """A table of the prices of the six months that follow the data of `sales_file`."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY, bytes_of, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, TINY, bytes_of, names_file, sales_file, sine_file, text_file, upper_pairs
 from safetensors.torch import load_file, save_file
 
 import ohlol
@@ -17,7 +17,13 @@ from ohlol.checkpoint import run_config, run_directory
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_json
 
-MAKERS = {"label": upper_pairs, "next": text_file, "classify": names_file, "next_row": sine_file, "forecast": sales_file}
+MAKERS = {
+    "label": upper_pairs,
+    "next": text_file,
+    "classify": names_file,
+    "next_row": sine_file,
+    "forecast": sales_file,
+}
 SUFFIX = {"label": "tsv", "next": "txt", "classify": "csv", "next_row": "csv", "forecast": "csv"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "label": {"cell": "lstm", "bidirectional": True},

@@ -73,7 +73,10 @@ def read_frame(frame: Any, **settings: Any) -> RawData:
 
 @frames
 def test_a_frame_is_read_as_its_csv_file(tmp_path: Path, frame: str) -> None:
-    for rows, settings in ((CLASSES, {"input": "text", "target": "label"}), (SERIES, {"target": "y", "input": "y,k"})):
+    for rows, settings in (
+        (CLASSES, {"input": "text", "target": "label"}),
+        (SERIES, {"task": "next_row", "target": "y", "input": "y,k"}),
+    ):
         expected = read(write_csv(tmp_path / "a.csv", rows), DataSettings(**settings))
         found = read_frame(FRAMES[frame](rows), **settings)
         assert found.settings == expected.settings

@@ -10,7 +10,20 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from helpers import TASKS, TINY, Recorder, bytes_of, conll_file, names_file, prepared, sine_file, text_file, upper_pairs
+from helpers import (
+    SALES,
+    TASKS,
+    TINY,
+    Recorder,
+    bytes_of,
+    conll_file,
+    names_file,
+    prepared,
+    sales_file,
+    sine_file,
+    text_file,
+    upper_pairs,
+)
 
 import ohlol
 from ohlol.explain.trace import trace
@@ -36,7 +49,11 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
         {"cell": "gru", "bptt": 3, "batch_size": 7, "num_layers": 2, "optimizer": "rmsprop"},
     ),
     "classify": (names_file, "d.csv", {"cell": "gru", "input": "name", "target": "kind", "bidirectional": True}),
-    "next_row": (sine_file, "e.csv", {"task": "next_row", "cell": "lstm", "bptt": 9, "batch_size": 5, "lr_schedule": "plateau"}),
+    "next_row": (
+        sine_file,
+        "e.csv",
+        {"task": "next_row", "cell": "lstm", "bptt": 9, "batch_size": 5, "lr_schedule": "plateau"},
+    ),
     "forecast": (sales_file, "f.csv", {**SALES, "cell": "gru", "bptt": 9, "batch_size": 3}),
 }
 """Every task, cell and kind of input; some batches are ragged, and streams end before others do."""

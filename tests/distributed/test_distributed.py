@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import TINY, bytes_of, conll_file, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, TINY, bytes_of, conll_file, names_file, sales_file, sine_file, text_file, upper_pairs
 from launch import ENVIRONMENT, flags, run, start, torchrun, train, workers
 
 import ohlol

@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import torch
 from cell_modules import MODULE, forgotten, write_module
-from helpers import TINY, Recorder, bytes_of, lengths_file, names_file, sine_file, text_file, upper_pairs
+from helpers import (
+    SALES,
+    SALES_NEXT,
+    TINY,
+    Recorder,
+    bytes_of,
+    lengths_file,
+    names_file,
+    sales_file,
+    sine_file,
+    text_file,
+    upper_pairs,
+)
 
 import ohlol
 from ohlol.cells import CELLS, import_cell
@@ -81,6 +93,11 @@ def test_every_task(folder: Path, task: str, cell: str) -> None:
     elif task == "next_row":
         rows = sequences.read(data, model.config.data, with_targets=False)
         assert np.isfinite(model.next_rows(rows, 4)).all()
+    elif task == "forecast":
+        (folder / "next.csv").write_text(SALES_NEXT)
+        made, again = (m.forecast(data, 6, future=folder / "next.csv") for m in (model, loaded))
+        assert np.isfinite(made[0].quantiles).all()
+        np.testing.assert_array_equal(made[0].quantiles, again[0].quantiles)
     else:
         texts = ["abcd", "ab", "edcba"] if task == "label" else ["bado", "na", "lomena"]
         together = list(model.predict_many(texts, n_best=2))

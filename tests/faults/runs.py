@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import TINY, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, TINY, names_file, sales_file, sine_file, text_file, upper_pairs
 
 RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "label-gru": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "num_layers": 2, "bidirectional": True}),

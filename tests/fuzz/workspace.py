@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from faults.damaged_files import FORMATS
 from fuzz.commands import State, snapshot
-from helpers import TINY, lengths_file, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, SALES_NEXT, TINY, lengths_file, names_file, sales_file, sine_file, text_file, upper_pairs
 from interop.torch_models import TorchModel, export_onnx
 from safetensors.torch import save_file
 

@@ -1,4 +1,4 @@
-"""Forecasts: better than repeating the last row, and each row is read as the next input."""
+"""The next rows of a series: better than repeating the last row, and each row is read as the next input."""
 
 import math
 from pathlib import Path
@@ -23,6 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sine(folder: Path) -> TrainedModel:
     return ohlol.fit(
         sine_file(folder / "sine.csv"),
+        task="next_row",
         hidden_size=16,
         epochs=40,
         batch_size=4,

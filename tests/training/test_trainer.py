@@ -223,7 +223,7 @@ def test_few_sequences_are_all_trained_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["next", "next_row"])
 def test_the_end_of_a_text_or_series_is_validation_data(tmp_path: Path, kind: str) -> None:
     data, _ = prepared(kind, tmp_path)
-    corpus = sequences.read(data)
+    corpus = sequences.read(data, DataSettings(task=kind))
     train, dev = split_dev(corpus, 0.25, 0, unknowns=True)
     assert dev is not None
     whole: Any = corpus.inputs[0]

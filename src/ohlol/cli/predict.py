@@ -1,5 +1,6 @@
 """`ohlol predict`: the labels, or the forecast, of a trained model."""
 
+import json
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".par
 """An argument that ends in one of these and contains no space is the name of a file, even where there is none."""
 FORECAST = "Forecasts"
 """The group of options for models that forecast."""
+NEXT_ROWS = 10
+"""Rows that are predicted, one after the other, where `steps` is not chosen."""
 SHOWN = 10
 """Unknown symbols that are listed."""
 
@@ -39,7 +42,11 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Directory for the predictions of an encoded corpus.")] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Rows to forecast; by default the horizon of the model.", min=1, rich_help_panel=FORECAST),
+        typer.Option(
+            help="Rows to forecast; by default the horizon of the model, or 10 of task next_row.",
+            min=1,
+            rich_help_panel=FORECAST,
+        ),
     ] = None,
     intervals: Annotated[
         str | None,
@@ -79,13 +86,18 @@ def predict(
     if is_corpus(source) or out is not None:
         _predict_corpus(model, source, out, output_format, n_best)
         return
-    if model.targets.numeric:
+    if model.targets.horizon:
         chosen: dict[str, Any] = {"steps": steps, "future": future, "encoding": encoding}
         _print_forecast(model, source, output_format, intervals, png, plot=plot, lang=lang, **chosen)
         return
-    for name, value in (("steps", steps), ("intervals", intervals), ("future", future), ("plot", plot), ("png", png)):
+    given = {"intervals": intervals, "future": future, "plot": plot, "png": png}
+    is_series = model.targets.numeric
+    for name, value in (given if is_series else {"steps": steps, **given}).items():
         if value:
             raise InputError(f"`{name}` is for forecasts, and this model's task is {model.task}")
+    if is_series:
+        _print_next_rows(model, source, steps or NEXT_ROWS, output_format, encoding)
+        return
     write = make_writer(model, output_format)
     unknown: dict[str, None] = {}
     with ignore_closed_pipe():
@@ -139,6 +151,23 @@ def _is_file(source: str) -> bool:
         return named or Path(source).is_file()
     except (OSError, ValueError):  # too long for a file name, or with a NUL: a text
         return False
+
+
+def _print_next_rows(model: "TrainedModel", source: str, steps: int, output_format: str, encoding: str | None) -> None:
+    from ohlol.inference.output import escape_cell
+
+    if output_format not in ("plain", "tsv", "jsonl"):
+        raise InputError(f"`output_format` is {output_format}; rows of numbers are written as tsv or jsonl")
+    rows = model.next_rows(source, steps, encoding=encoding)
+    names = model.codec.target_columns
+    with ignore_closed_pipe():
+        if output_format == "jsonl":
+            for row in rows.tolist():
+                print_data(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
+            return
+        print_data("\t".join(map(escape_cell, names)))
+        for row in rows.tolist():
+            print_data("\t".join(f"{value:.6g}" for value in row))
 
 
 def _print_forecast(

@@ -16,6 +16,7 @@ from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
 from ohlol.data.panel_codec import PanelCodec
+from ohlol.data.panel_dataset import encode_panel
 from ohlol.data.sequences import RawData
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
@@ -314,7 +315,7 @@ class Codec:
             if kind.horizon:
                 if "columns" in data:
                     raise InputError(
-                        f"it was written by an earlier version of ohlol, whose task {task} predicted the next row: train "
+                        f"vocab.json is of an earlier version of ohlol, whose task {task} gave the next row: train "
                         "again, with `task` next_row for the same"
                     )
                 return Codec.of_panel(task, PanelCodec.from_json(data["panel"]))

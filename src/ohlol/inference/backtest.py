@@ -27,7 +27,7 @@ def backtest(
     """
     from ohlol.inference.forecast import forecast_origins
 
-    if not model.targets.numeric:
+    if not model.targets.horizon:
         raise InputError(f"this model's task is {model.task}; only forecasts have a backtest")
     steps = (model.config.data.horizon or panel.season) if steps is None else steps
     stride = steps if stride is None else stride
