@@ -56,7 +56,7 @@ def test_a_number_in_another_form_is_never_dropped(write: Write, task: str | Non
     message = read_error(write("a.csv", text), DataSettings(task=task))
     assert message.startswith("a.csv:4: column 'sales' holds ")
     assert meaning in message
-    assert "with `input`" in message
+    assert f"with `{'target' if task is None else 'input'}`" in message
 
 
 def test_a_column_of_decimal_commas_alone_is_found(write: Write):
@@ -94,11 +94,10 @@ def test_a_missing_value_is_refused_where_it_is(write: Write, marker: str):
 )
 def test_a_column_that_counts_rows_is_not_forecast(write: Write, name: str, cells: object, why: str):
     path = write("a.csv", series(f"{name},sales", cells, WAVE))
-    for settings in (None, NEXT_ROW):
-        message = read_error(path, settings)
-        assert message.startswith(f"a.csv: column {name!r} {why}")
-        assert message.endswith("choose what to forecast with `target`, such as 'sales'")
-    chosen = read(path, DataSettings(target="sales"))
+    message = read_error(path, NEXT_ROW)
+    assert message.startswith(f"a.csv: column {name!r} {why}")
+    assert message.endswith("choose what to forecast with `target`, such as 'sales'")
+    chosen = read(path, DataSettings(task="next_row", target="sales"))
     assert (chosen.columns, chosen.target_columns) == (("sales",), ("sales",))
     both = read(path, DataSettings(task="next_row", input=f'"{name}",sales' if name else "1,sales"))
     assert both.target_columns == (name, "sales")
@@ -287,7 +286,7 @@ def test_the_name_of_a_class_is_no_class(write: Write):
 
 def test_a_byte_order_mark_is_no_part_of_a_name(write: Write):
     text = "\ufeff" + series("day,sales", range(1, 13), WAVE)
-    assert read_error(write("a.csv", text)).startswith("a.csv: column 'day' goes from 1 to 12")
+    assert read_error(write("a.csv", text), NEXT_ROW).startswith("a.csv: column 'day' goes from 1 to 12")
     assert read(write("a.csv", text), DataSettings(target="sales")).columns == ("sales",)
 
 
@@ -332,7 +331,7 @@ def test_an_empty_target_is_refused_where_it_is(write: Write):
 
 def test_two_targets_of_forecasts_keep_their_covariates(write: Write):
     path = write("a.csv", series("day,low,high,wind", range(12), WAVE, WAVE[::-1], WAVE[3:] + WAVE[:3]))
-    corpus = read(path, DataSettings(target="low,high"))
+    corpus = read(path, DataSettings(task="next_row", target="low,high"))
     assert (corpus.columns, corpus.target_columns) == (("low", "high", "wind"), ("low", "high"))
 
 
@@ -368,7 +367,9 @@ def test_a_month_that_is_a_number_beside_one_in_another_form(write: Write):
         (None, "_", ["1_037.5", "12.25", "1_000_000", "7"]),
     ],
 )
-@pytest.mark.parametrize("settings", [{"task": "next_row"}, {"target": "sales"}, {"input": "sales", "target": "sales"}])
+@pytest.mark.parametrize(
+    "settings", [{"task": "next_row"}, {"target": "sales"}, {"task": "next_row", "input": "sales", "target": "sales"}]
+)
 def test_a_chosen_number_format_is_read(
     write: Write, decimal: str | None, thousands: str | None, cells: list[str], settings: dict[str, str]
 ):
@@ -413,18 +414,20 @@ UNIX = 1577836800
 def test_unix_time_out_of_order_is_refused(write: Write, unit: int):
     times = [(UNIX + 3600 * n) * unit for n in (0, 1, 2, 4, 3, 5, 6, 7, 8, 9, 10, 11)]
     path = write("a.csv", series("ts,y", times, WAVE))
-    for settings in (None, DataSettings(target="y")):
+    for settings in (None, DataSettings(target="y"), NEXT_ROW, DataSettings(task="next_row", target="y")):
         assert read_error(path, settings).startswith(f"a.csv:6: column 'ts' runs backward: '{times[4]}' is before")
     hours = [(UNIX + 3600 * n) * unit for n in range(11)] + [(UNIX + 3600 * 20) * unit]
     path = write("b.csv", series("ts,y", hours, WAVE))
     with pytest.warns(InputWarning, match="has a gap of 10:00:00 from .* where the usual step is 1:00:00"):
-        assert read(path, DataSettings(target="y")).columns == ("y",)
+        assert read(path, DataSettings(task="next_row", target="y")).columns == ("y",)
     assert "column 'ts' holds integers such as Unix time" in error_with_warning(path)
+    with pytest.warns(InputWarning, match="column 'ts' has gaps of 9 rows, where rows are hourly"):
+        assert len(read(path, DataSettings(target="y")).inputs[0]) == 21
 
 
 def error_with_warning(path: Path) -> str:
     with pytest.warns(InputWarning):
-        return read_error(path)
+        return read_error(path, NEXT_ROW)
 
 
 def test_series_in_the_order_of_unix_time_are_not_one(write: Write):
@@ -437,7 +440,7 @@ def test_series_in_the_order_of_unix_time_are_not_one(write: Write):
 def test_years_and_months_are_no_series(write: Write):
     rows = [(1949 + n // 12, n % 12 + 1, WAVE[n % 11]) for n in range(48)]
     path = write("a.csv", table(*rows, header="year,month,passengers"))
-    assert read_error(path).startswith("a.csv: column 'year' is a part of the date, from 1949 to 1952")
+    assert read_error(path, NEXT_ROW).startswith("a.csv: column 'year' is a part of the date, from 1949 to 1952")
     assert read(path, DataSettings(target="passengers")).columns == ("passengers",)
 
 

@@ -9,7 +9,6 @@ from data.reading import Write, read_error
 from ohlol.config import DataSettings
 from ohlol.data.sequences import read
 
-
 NEXT_ROW = DataSettings(task="next_row")
 
 
