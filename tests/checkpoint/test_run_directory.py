@@ -249,6 +249,16 @@ def test_invalid_input_overwrites_nothing(run: Path, tmp_path: Path) -> None:
     assert bytes_of(run) == before
 
 
+def test_a_forecast_of_an_earlier_version_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Its task predicted the next row, as `next_row` does, and had the same files."""
+    old = Path(shutil.copytree(runs["next_row"], tmp_path / "old"))
+    for name in ("config.json", "vocab.json"):
+        (old / name).write_text((old / name).read_text().replace('"next_row"', '"forecast"'))
+    expected = "whose task forecast gave the next row: train again, with `task` next_row for the same"
+    assert expected in refused(lambda: ohlol.load(old))
+    assert expected in refused(lambda: ohlol.fit(out=old, resume=True))
+
+
 def test_a_free_name_has_the_next_unused_number(tmp_path: Path) -> None:
     assert run_directory.choose_free_name("a", tmp_path) == tmp_path / "a-1"
     (tmp_path / "a-1").mkdir()

@@ -27,6 +27,7 @@ from helpers import (
     conll_file,
     lengths_file,
     names_file,
+    sales_file,
     sine_file,
     text_file,
     upper_pairs,
@@ -326,6 +327,7 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "words": (text_file, "d.txt", "--level word --bptt 5", "bits"),
     "classify": (names_file, "d.csv", "--input name --target kind", "macro f1"),
     "regress": (lengths_file, "d.csv", "--task regress --input name --target size", "rmse"),
+    "forecast": (sales_file, "d.csv", "--series shop --target sales --horizon 4", "scaled mae"),
     "next_row": (sine_file, "d.csv", "--task next_row --bptt 20", "rmse"),
 }
 
@@ -342,7 +344,7 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     assert score.replace(" ", "_") in report["metrics"]
     assert ("persistence" in report) == (kind == "next_row")
     assert ("mean" in report) == (kind == "regress")
-    assert ("report" in report) == (kind not in ("words", "next_row", "regress"))
+    assert ("report" in report) == (kind not in ("words", "next_row", "forecast", "regress"))
     if "report" in report:
         accuracy = report["metrics"]["accuracy"]
         assert report["report"]["accuracy"] == pytest.approx(accuracy)
@@ -356,8 +358,26 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
         write(tmp_path / name, "看似简单的话\n简单的\n")
     lines = done(run("predict", "r", name)).splitlines()
     if kind == "next_row":
+        rows = ohlol.load("r").next_rows(name, 10)
+        assert lines[0] == "height\tslope"
+        assert lines[1:] == ["\t".join(f"{value:.6g}" for value in row) for row in rows.tolist()]
+        done_rows = done(run("predict", "r", name, "--steps", 2, "--output-format", "jsonl")).splitlines()
+        assert [list(json.loads(row).values()) for row in done_rows] == pytest.approx(rows[:2].tolist())
+        assert refused(run("predict", "r", name, "--plot")).startswith(
+            "--plot is for forecasts, and this model's task is"
+        )
+        assert "rows of numbers are written as tsv or jsonl" in refused(
+            run("predict", "r", name, "--output-format", "csv")
+        )
+        return
+    if kind == "forecast":
+        assert "`ohlol backtest` measures in the units of the data" in run("evaluate", "r", name)[2]
+        assert "the task of this model is forecast; only models that predict labels" in refused(
+            run("explain", "r", "a")
+        )
         rows = list(csv.DictReader(lines))
-        assert {"height", "slope", "height_lower_80", "slope_upper_80"} <= set(rows[0])
+        assert len(rows) == 2 * 4
+        assert {"series", "time", "sales", "lower_80", "upper_95"} <= set(rows[0])
         records = map(json.loads, done(run("predict", "r", name, "--output-format", "jsonl")).splitlines())
         assert [{key: str(row[key]) for key in row} for row in rows] == [
             {key: value if isinstance(value, str) else f"{value:.15g}" for key, value in record.items()}

@@ -34,7 +34,7 @@ def sine(folder: Path) -> TrainedModel:
 
 
 def test_a_sine_is_forecast_better_than_by_persistence(sine: TrainedModel, folder: Path) -> None:
-    corpus = sequences.read(folder / "sine.csv")
+    corpus = sequences.read(folder / "sine.csv", sine.config.data)
     metrics = sine.evaluate(corpus).metrics()
     persistence = evaluate_persistence(corpus.targets)  # pyright: ignore[reportArgumentType]
     assert metrics["rmse"] < persistence["rmse"] / 3
@@ -47,7 +47,7 @@ def test_a_sine_is_forecast_better_than_by_persistence(sine: TrainedModel, folde
 
 
 def test_a_row_is_read_as_the_next_input(sine: TrainedModel, folder: Path) -> None:
-    corpus = sequences.read(folder / "sine.csv")
+    corpus = sequences.read(folder / "sine.csv", sine.config.data)
     rows = sine.next_rows(corpus, steps=3)
     np.testing.assert_allclose(sine.next_rows(corpus, steps=1), rows[:1])
     longer = sequences.RawData(
@@ -69,7 +69,7 @@ def test_wrong_steps_and_columns_are_refused(sine: TrainedModel, folder: Path) -
     other.write_text("height,depth\n1,2\n3,4\n")
     with pytest.raises(InputError, match="no column 'slope'"):
         sine.next_rows(other)
-    one = ohlol.fit(folder / "sine.csv", input="height", target="slope", **TINY)
+    one = ohlol.fit(folder / "sine.csv", task="next_row", input="height", target="slope", **TINY)
     assert one.next_rows(folder / "sine.csv", steps=1).shape == (1, 1)
     with pytest.raises(InputError, match=r"`steps` is 2; it must be 1, .* forecasts slope from height"):
         one.next_rows(folder / "sine.csv", steps=2)

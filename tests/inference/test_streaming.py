@@ -247,6 +247,11 @@ def test_bidirectional_models_are_refused(settings: dict[str, Any]) -> None:
         trained.streams(3)
 
 
+def test_a_forecast_of_whole_series_has_no_stream() -> None:
+    with pytest.raises(InputError, match="task is forecast, which reads whole series, so it has no stream"):
+        untrained("forecast").stream()
+
+
 @pytest.mark.parametrize(
     ("symbol", "message"),
     [

@@ -38,6 +38,8 @@ def configurations() -> list[Any]:
         )
     parameters += [pytest.param(kind, {"cell": cell + LOOP}) for kind in KINDS for cell in ("rnn", "gru", "lstm")]
     parameters += [pytest.param(kind, {"cell": "rnn_relu", "bidirectional": kind == "words"}) for kind in KINDS]
+    forecasts = ({"cell": "gru"}, {"cell": "lstm", "num_layers": 2}, {"cell": "gru", "bidirectional": True})
+    parameters += [pytest.param("forecast", settings) for settings in forecasts]
     return [*parameters, pytest.param("classify", {"cell": "gru", "head": "identity", "hidden_size": 2})]
 
 

@@ -1,4 +1,4 @@
-"""The errors of a forecast computed by hand."""
+"""The errors of the next rows computed by hand."""
 
 import math
 

@@ -203,6 +203,14 @@ def test_invalid_text_is_refused_with_its_line(tmp_path: Path) -> None:
         encode(["b.tsv"], tmp_path / "d", DataSettings(), jobs=1, piece=64)
 
 
+@pytest.mark.parametrize("settings", [DataSettings(), DataSettings(task="forecast")])
+def test_series_to_forecast_are_not_encoded(tmp_path: Path, settings: DataSettings) -> None:
+    path = sine_file(tmp_path / "data.csv")
+    with pytest.raises(InputError, match="task forecast reads whole series, which are not encoded: give the files to"):
+        encode([str(path)], tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_killed_encoder_resumes(tmp_path: Path) -> None:
     """Killed at several moments and restarted each time; the result equals that of an uninterrupted encoding."""
     path = upper_pairs(tmp_path / "data.tsv", 3000)
