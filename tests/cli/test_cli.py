@@ -358,17 +358,12 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
         write(tmp_path / name, "看似简单的话\n简单的\n")
     lines = done(run("predict", "r", name)).splitlines()
     if kind == "next_row":
-        rows = ohlol.load("r").next_rows(name, 10)
-        assert lines[0] == "height\tslope"
-        assert lines[1:] == ["\t".join(f"{value:.6g}" for value in row) for row in rows.tolist()]
-        done_rows = done(run("predict", "r", name, "--steps", 2, "--output-format", "jsonl")).splitlines()
-        assert [list(json.loads(row).values()) for row in done_rows] == pytest.approx(rows[:2].tolist())
-        assert refused(run("predict", "r", name, "--plot")).startswith(
-            "--plot is for forecasts, and this model's task is"
-        )
-        assert "rows of numbers are written as tsv or jsonl" in refused(
-            run("predict", "r", name, "--output-format", "csv")
-        )
+        expected = ohlol.load("r").next_rows(name, 10)
+        assert lines[0] == "step,height,slope"
+        rows = [list(map(float, line.split(","))) for line in lines[1:]]
+        assert [row[0] for row in rows] == list(range(1, 11))
+        assert np.array(rows)[:, 1:] == pytest.approx(expected, rel=1e-4)
+        assert refused(run("predict", "r", name, "--plot")).startswith("--plot is for forecasts, and this model's task is")
         return
     if kind == "forecast":
         assert "`ohlol backtest` measures in the units of the data" in run("evaluate", "r", name)[2]

@@ -1,8 +1,7 @@
 """`ohlol predict`: the labels, or the forecast, of a trained model."""
 
-import json
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +12,7 @@ from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
 if TYPE_CHECKING:
+    from ohlol.evaluation.forecast import Forecasts
     from ohlol.inference.prediction import Prediction
     from ohlol.inference.trained_model import TrainedModel
 
@@ -21,7 +21,7 @@ FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".par
 FORECAST = "Forecasts"
 """The group of options for models that forecast."""
 NEXT_ROWS = 10
-"""Rows that are predicted, one after the other, where `steps` is not chosen."""
+"""Rows that a model of the next row predicts by default."""
 SHOWN = 10
 """Unknown symbols that are listed."""
 
@@ -43,7 +43,7 @@ def predict(
     steps: Annotated[
         int | None,
         typer.Option(
-            help="Rows to forecast; by default the horizon of the model, or 10 of task next_row.",
+            help="Rows to forecast; by default the horizon of the model, or 10 next rows.",
             min=1,
             rich_help_panel=FORECAST,
         ),
@@ -90,14 +90,14 @@ def predict(
         chosen: dict[str, Any] = {"steps": steps, "future": future, "encoding": encoding}
         _print_forecast(model, source, output_format, intervals, png, plot=plot, lang=lang, **chosen)
         return
-    given = {"intervals": intervals, "future": future, "plot": plot, "png": png}
-    is_series = model.targets.numeric
-    for name, value in (given if is_series else {"steps": steps, **given}).items():
+    for name, value in (("intervals", intervals), ("future", future), ("plot", plot), ("png", png)):
         if value:
             raise InputError(f"`{name}` is for forecasts, and this model's task is {model.task}")
-    if is_series:
-        _print_next_rows(model, source, steps or NEXT_ROWS, output_format, encoding)
+    if model.targets.numeric:
+        _print_next_rows(model, source, steps, output_format, encoding)
         return
+    if steps is not None:
+        raise InputError(f"`steps` is for forecasts, and this model's task is {model.task}")
     write = make_writer(model, output_format)
     unknown: dict[str, None] = {}
     with ignore_closed_pipe():
@@ -153,23 +153,6 @@ def _is_file(source: str) -> bool:
         return False
 
 
-def _print_next_rows(model: "TrainedModel", source: str, steps: int, output_format: str, encoding: str | None) -> None:
-    from ohlol.inference.output import escape_cell
-
-    if output_format not in ("plain", "tsv", "jsonl"):
-        raise InputError(f"`output_format` is {output_format}; rows of numbers are written as tsv or jsonl")
-    rows = model.next_rows(source, steps, encoding=encoding)
-    names = model.codec.target_columns
-    with ignore_closed_pipe():
-        if output_format == "jsonl":
-            for row in rows.tolist():
-                print_data(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
-            return
-        print_data("\t".join(map(escape_cell, names)))
-        for row in rows.tolist():
-            print_data("\t".join(f"{value:.6g}" for value in row))
-
-
 def _print_forecast(
     model: "TrainedModel",
     source: str,
@@ -183,7 +166,7 @@ def _print_forecast(
     **options: Any,
 ) -> None:
     from ohlol.data.sequences import read_panel
-    from ohlol.inference.forecast_output import format_forecasts, parse_intervals
+    from ohlol.inference.forecast_output import parse_intervals
 
     percents = None if intervals is None else parse_intervals(intervals)
     panel = read_panel(source, model.data_settings(encoding)).panel
@@ -206,6 +189,22 @@ def _print_forecast(
             with ignore_closed_pipe():
                 print_forecasts(curves, console(), lang=language)
             return
+    _print_rows(forecasts, output_format, percents)
+
+
+def _print_next_rows(
+    model: "TrainedModel", source: str, steps: int | None, output_format: str, encoding: str | None
+) -> None:
+    from ohlol.evaluation.forecast import Forecast, Forecasts
+
+    rows = model.next_rows(source, steps or NEXT_ROWS, encoding=encoding)
+    forecast = Forecast("", model.codec.target_columns, 1, None, (0.5,), rows[:, :, None])
+    _print_rows(Forecasts([forecast]), output_format, None)
+
+
+def _print_rows(forecasts: "Forecasts", output_format: str, intervals: Sequence[float] | None) -> None:
+    from ohlol.inference.forecast_output import format_forecasts
+
     with ignore_closed_pipe():
-        for line in format_forecasts(forecasts, "csv" if output_format == "plain" else output_format, percents):
+        for line in format_forecasts(forecasts, "csv" if output_format == "plain" else output_format, intervals):
             print_data(line)
