@@ -139,7 +139,7 @@ def test_an_infinite_loss_or_gradient_stops_the_run(tmp_path: Path) -> None:
         ohlol.fit(upper_pairs(tmp_path / "p.tsv"), callbacks=[Recorder(explode)], **TINY)
 
 
-@pytest.mark.parametrize("kind", ["label", "next_row"])
+@pytest.mark.parametrize("kind", ["label", "next_row", "forecast"])
 def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> None:
     data, settings = prepared(kind, tmp_path)
     settings |= {"lr": 0.1, "epochs": 6, "lr_schedule": "constant"}
@@ -154,8 +154,8 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> 
     keeper = Keeper()
     model = ohlol.fit(data, out=tmp_path / "run", callbacks=[keeper], **settings)
     best = max(epoch.number for epoch in keeper.epochs if epoch.best)
-    name = "rmse" if kind == "next_row" else "accuracy"
-    pick = min if kind == "next_row" else max
+    name = {"label": "accuracy", "next_row": "rmse", "forecast": "scaled_mae"}[kind]
+    pick = max if kind == "label" else min
     assert keeper.epochs[best - 1].metrics[name] == pick(epoch.metrics[name] for epoch in keeper.epochs)
     saved = load_file(tmp_path / "run" / "model.safetensors")
     for key, value in saved.items():
