@@ -27,7 +27,7 @@ def state(**changes: Any) -> dict[str, torch.Tensor]:
     ("changes", "options", "message"),
     [
         ({}, {}, "the weights do not determine the task: give `task`, one of classify, label, next$"),
-        ({"emb__weight": None}, {}, "give `task`, one of classify, label, next$"),
+        ({"emb__weight": None}, {}, "give `task`, one of classify, label, next_row, next$"),
         (
             {"emb__weight": None},
             {"task": "forecast"},
