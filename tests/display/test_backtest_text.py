@@ -82,3 +82,10 @@ def test_a_notebook_shows_the_same_figures() -> None:
     assert f"{report.scores[MODEL]['y'].mase:.3f}" in html
     assert "sales [b]" in html
     assert verdict(report, "en") in html
+
+
+def test_a_report_is_printed_as_its_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LC_ALL", "C")
+    report = report_of()
+    assert [line for line in str(report).splitlines() if line] == printed(report)

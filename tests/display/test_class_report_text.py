@@ -27,6 +27,14 @@ def test_the_table_has_the_scores_the_means_and_the_calibration() -> None:
     assert lines[-1] == "expected calibration error 20.00 % (10 bins of confidence)"
 
 
+def test_a_report_is_printed_as_its_table() -> None:
+    report = ClassReport.of(tuple("abcdefghijklm"), np.diag(np.arange(1, 14)), np.zeros(13, np.int64))
+    lines = str(report).splitlines()
+    assert lines[0].split() == ["class", "precision", "recall", "f1", "support"]
+    assert [line.split()[0] for line in lines[2:15]] == list("mlkjihgfedcba")
+    assert lines[-1].startswith(" weighted mean of 13")
+
+
 def test_of_many_classes_the_most_frequent_are_shown_in_80_columns() -> None:
     labels = tuple(f"a class with a long name, number {i}, of several words and signs" for i in range(30))
     lines = printed(labels, np.diag(np.arange(1, 31) * 1000), 3)

@@ -4,7 +4,7 @@ In a ```console block a line that starts with `$ ` is a command, and the lines b
 included. `...` stands for any text. `ohlol serve ... &` starts a server on a free port, which the page shows as 8000,
 and `curl` sends it requests. Numbers with a decimal point may differ slightly, since the order of floating point
 additions depends on the machine; of `ohlol bench` all numbers may. Everything else must be equal. A ```python block is
-run too; the comment after a `print` is its output. Other blocks are not run. A ```py block below a comment
+run too; the comment after a `print`, or the comment lines below it, are its output. Other blocks are not run. A ```py block below a comment
 `<!-- include: FILE -->` shows that file.
 
 `python tests/docs/transcripts.py [PAGE ...]` writes the real output and the included files into the pages, or into all
@@ -101,7 +101,16 @@ def entries(markdown: str) -> list[Entry]:
 
 
 def _printed(code: str) -> str:
-    return "".join(line.split("  # ", 1)[1] + "\n" for line in code.splitlines() if "print(" in line and "  # " in line)
+    """The comment after each `print`, or the lines of comment below it."""
+    printed, is_below = "", False
+    for line in code.splitlines():
+        if is_below and line.startswith("#"):
+            printed += line[1:].removeprefix(" ") + "\n"
+            continue
+        is_below = "print(" in line and "  # " not in line
+        if "print(" in line and "  # " in line:
+            printed += line.split("  # ", 1)[1] + "\n"
+    return printed
 
 
 class Session:

@@ -13,7 +13,7 @@ import typer
 
 from ohlol.config import DataSettings
 from ohlol.data.readers.base import READERS
-from ohlol.utils.terminal import EscapeHook
+from ohlol.utils.terminal import new_console
 from ohlol.utils.version import __version__
 
 MODELS, INSPECT, EXCHANGE, MACHINE = "Train and use models", "Inspect", "Convert and serve", "This machine"
@@ -123,11 +123,7 @@ def choose_data_settings(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def console() -> Any:
     """Standard output as rich writes to it: brackets in data are not markup, and control characters are escaped."""
-    from rich.console import Console
-
-    console: Any = Console(highlight=False, markup=False, emoji=False)
-    console.push_render_hook(EscapeHook())
-    return console
+    return new_console()
 
 
 class Output:

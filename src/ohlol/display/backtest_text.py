@@ -12,7 +12,8 @@ from ohlol.display import translations
 from ohlol.evaluation.backtest import MODEL, NAIVE, SEASONAL_NAIVE, BacktestReport
 from ohlol.evaluation.forecast_metrics import Scores
 from ohlol.utils.numbers import format_significant
-from ohlol.utils.terminal import escape_symbol
+from ohlol.utils.rendering import to_text
+from ohlol.utils.terminal import capture, escape_symbol
 
 NAMES = {MODEL: "backtest_model", SEASONAL_NAIVE: "backtest_seasonal_naive", NAIVE: "backtest_naive"}
 """The texts of the catalogue for what is measured."""
@@ -34,6 +35,12 @@ def print_backtest(report: BacktestReport, console: Console, *, lang: str = "en"
     for line in left_out(report, lang):
         console.print(Text(line))
     console.print(Text(verdict(report, lang)))
+
+
+@to_text.register
+def backtest_to_text(report: BacktestReport) -> str:
+    """Return the tables."""
+    return capture(lambda console: print_backtest(report, console, lang=translations.language(None)))
 
 
 def metric_names(report: BacktestReport) -> list[str]:

@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ohlol.tasks.class_report import BINS, ClassReport, Scores
-from ohlol.utils.terminal import escape_symbol
+from ohlol.utils.rendering import to_text
+from ohlol.utils.terminal import capture, escape_symbol
 
 
 def print_class_report(report: ClassReport, console: Console, *, limit: int) -> None:
@@ -28,6 +29,12 @@ def print_class_report(report: ClassReport, console: Console, *, limit: int) -> 
     error = report.calibration_error
     if error is not None:
         console.print(f"expected calibration error {100 * error:.2f} % ({BINS} bins of confidence)")
+
+
+@to_text.register
+def classes_to_text(report: ClassReport) -> str:
+    """Return the table of all classes."""
+    return capture(lambda console: print_class_report(report, console, limit=len(report.classes)))
 
 
 def _rates(scores: Scores) -> list[str]:

@@ -13,7 +13,7 @@ from ohlol.evaluation.backtest import BacktestReport
 from ohlol.explain.shapes import CellShapes, LayerShapes
 from ohlol.explain.trace import Trace
 from ohlol.tasks.class_report import BINS, ClassReport, Scores
-from ohlol.utils.html import to_html
+from ohlol.utils.rendering import to_html
 
 MAX_STEPS, MAX_NEURONS = 40, 12
 """The time steps and neurons that are shown; the page and the JSON have all of them."""

@@ -14,7 +14,7 @@ from ohlol.evaluation.forecast import INTERVALS, Forecast
 from ohlol.evaluation.forecast_baselines import seasonal_naive
 from ohlol.evaluation.forecast_metrics import ErrorSums, Scores, seasonal_scale
 from ohlol.utils.errors import InputError
-from ohlol.utils.html import to_html
+from ohlol.utils.rendering import to_html, to_text
 
 MODEL, SEASONAL_NAIVE, NAIVE = "model", "seasonal_naive", "naive"
 """What is measured, by name."""
@@ -87,6 +87,9 @@ class BacktestReport:
         """Whether the MASE of the model is below that of `baseline`; None where there is no MASE."""
         model, baseline = self.mase(MODEL), self.mase(self.baseline)
         return None if model is None or baseline is None else model < baseline
+
+    def __str__(self) -> str:
+        return to_text(self)
 
     def _repr_html_(self) -> str:
         return to_html(self)

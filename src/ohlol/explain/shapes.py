@@ -19,7 +19,7 @@ from torch.nn.functional import linear
 from ohlol import cells, nn
 from ohlol.cells import CELLS, CellSpec, torch_cells
 from ohlol.utils.errors import InputError
-from ohlol.utils.html import to_html
+from ohlol.utils.rendering import to_html
 
 Shape = tuple[int, ...]
 States = tuple[Tensor, ...]

@@ -29,7 +29,7 @@ from ohlol.models.inputs import PackedInputs
 from ohlol.models.reference import UnrolledLayer, unroll_model
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
-from ohlol.utils.html import to_html
+from ohlol.utils.rendering import to_html
 
 Numbers = NDArray[np.float64]
 DIRECTIONS = ("forward", "backward")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.utils.html import to_html
+from ohlol.utils.rendering import to_html, to_text
 
 BINS = 10
 """M, bins of equal width in which confidence is compared with accuracy."""
@@ -125,6 +125,9 @@ class ClassReport:
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
         return {**asdict(self), "calibration_error": self.calibration_error}
+
+    def __str__(self) -> str:
+        return to_text(self)
 
     def _repr_html_(self) -> str:
         return to_html(self)

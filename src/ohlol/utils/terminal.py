@@ -4,10 +4,11 @@ A label, a file name or a name in an ONNX graph may hold an escape sequence that
 or hides what follows. Every text that a command prints goes through one of these functions.
 """
 
+import io
 import re
 import sys
-from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType
@@ -51,6 +52,22 @@ def print_data(text: str, file: IO[str] | None = None, *, end: str = "\n", flush
     """Print data: escaped on a terminal, as they are in a file or a pipe; `file` is standard output without it."""
     stream = sys.stdout if file is None else file
     print(escape_controls(text) if stream.isatty() else text, file=stream, end=end, flush=flush)
+
+
+def new_console(file: IO[str] | None = None) -> "Console":
+    """Where rich writes: brackets in data are not markup, and control characters are escaped."""
+    from rich.console import Console
+
+    console: Any = Console(file=file, highlight=False, markup=False, emoji=False)
+    console.push_render_hook(EscapeHook())
+    return console
+
+
+def capture(print_to: "Callable[[Console], None]") -> str:
+    """What a function prints to a console, without spaces at the ends of lines and empty lines around it."""
+    file = io.StringIO()
+    print_to(new_console(file))
+    return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
 
 
 class EscapeHook:

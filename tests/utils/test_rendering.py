@@ -1,16 +1,18 @@
-"""A value is rendered as HTML by the implementation for its type."""
+"""A value is rendered as HTML or as text by the implementation for its type."""
 
 import subprocess
 import sys
 
 import pytest
 
-from ohlol.utils.html import to_html
+from ohlol.utils.rendering import to_html, to_text
 
 
 def test_a_type_without_an_implementation_is_refused() -> None:
     with pytest.raises(TypeError, match="int cannot be shown as HTML"):
         to_html(3)
+    with pytest.raises(TypeError, match="int cannot be shown as text"):
+        to_text(3)
 
 
 @pytest.mark.parametrize(
