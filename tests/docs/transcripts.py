@@ -4,8 +4,8 @@ In a ```console block a line that starts with `$ ` is a command, and the lines b
 included. `...` stands for any text. `ohlol serve ... &` starts a server on a free port, which the page shows as 8000,
 and `curl` sends it requests. Numbers with a decimal point may differ slightly, since the order of floating point
 additions depends on the machine; of `ohlol bench` all numbers may. Everything else must be equal. A ```python block is
-run too; the comment after a `print`, or the comment lines below it, are its output. Other blocks are not run. A ```py block below a comment
-`<!-- include: FILE -->` shows that file.
+run too; the comment after a `print`, or the comment lines below it, are its output. Other blocks are not run. A ```py
+block below a comment `<!-- include: FILE -->` shows that file.
 
 `python tests/docs/transcripts.py [PAGE ...]` writes the real output and the included files into the pages, or into all
 pages without an argument. A correct block is kept; in a wrong one, the lines beside `...` are replaced by the most
