@@ -20,12 +20,15 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from unittest.mock import patch
+
+from ohlol.utils.errors import InputWarning
 
 ROOT = Path(__file__).resolve().parents[2]
 INCLUDED = re.compile(r"^<!-- include: (\S+) -->\n```py\n.*?^```$", re.DOTALL | re.MULTILINE)
@@ -149,7 +152,9 @@ class Session:
         """Run an entry and return its output, or None for commands that are only checked (make, pip)."""
         if entry.kind == "python":
             code = entry.code.replace(f":{PORT}/", f":{self.port}/")
-            return self._capture(lambda: exec(compile(code, f"line {entry.line}", "exec"), self.names))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", InputWarning)  # a comment shows what is printed
+                return self._capture(lambda: exec(compile(code, f"line {entry.line}", "exec"), self.names))
         command, stdin = entry.code, ""
         if command.startswith("echo ") and " | " in command:
             echo, command = command.split(" | ", 1)
