@@ -184,9 +184,6 @@ BAD = [
     {"task": "next_row", "columns": [{"name": "a", "mean": 0, "std": 0}], "target_columns": []},
     {"task": "next_row", "columns": [{"name": "a"}], "target_columns": []},
     {"task": "next_row", "columns": 3, "target_columns": []},
-    {"task": "forecast"},
-    {"task": "forecast", "panel": 3},
-    {"task": "forecast", "panel": {"columns": {"targets": ["a"]}}},
 ]
 
 

@@ -73,17 +73,12 @@ def read_frame(frame: Any, **settings: Any) -> RawData:
 
 @frames
 def test_a_frame_is_read_as_its_csv_file(tmp_path: Path, frame: str) -> None:
-    for rows, settings in (
-        (CLASSES, {"input": "text", "target": "label"}),
-        (SERIES, {"task": "next_row", "target": "y", "input": "y,k"}),
-    ):
+    for rows, settings in ((CLASSES, {"input": "text", "target": "label"}), (SERIES, {"target": "y", "known": "k"})):
         expected = read(write_csv(tmp_path / "a.csv", rows), DataSettings(**settings))
         found = read_frame(FRAMES[frame](rows), **settings)
         assert found.settings == expected.settings
-        assert expected.targets is not None
-        assert found.targets is not None
-        for a, b in ((found.inputs, expected.inputs), (found.targets, expected.targets)):
-            np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(found.inputs, expected.inputs)
+        np.testing.assert_array_equal(found.targets or (), expected.targets or ())
     assert str(ohlol.interpret(FRAMES[frame](CLASSES), input="text", target="label")) == (
         "data frame: columns (it has rows and columns), task classify, input 'text', target 'label', by character; "
         "not read: 'n'"
@@ -96,7 +91,7 @@ def test_a_frame_is_read_as_its_csv_file(tmp_path: Path, frame: str) -> None:
     [
         ([*CLASSES[:16], {"text": None, "label": "x", "n": 1}], CLASSES, "data frame, row 17: column 'text' is empty"),
         ([{"y": "1,037"}] * 5, {}, "data frame, row 1: column 'y' holds '1,037', which is 1037"),
-        (SERIES[::-1], {"task": "next_row"}, "data frame, row 2: column 'date' runs backward"),
+        (SERIES[::-1], {"task": "forecast"}, "data frame, row 2: column 'date' runs backward"),
         (CLASSES, {}, "data frame: the columns are 'text', 'label', 'n'; choose two by name"),
         (CLASSES, {"input": "word", "target": "label"}, "no column 'word'; there are 'text', 'label', 'n'"),
         ([*SERIES[:9], {"date": SERIES[9]["date"], "y": None, "k": 1}], {"task": "next_row"}, "row 10: column 'y' is"),
@@ -155,12 +150,12 @@ def test_a_series_with_dates_as_its_index() -> None:
     pandas = pytest.importorskip("pandas")
     index = pandas.date_range("2024-01-01", periods=30, name="day")
     frame = pandas.DataFrame({"y": np.sin(np.arange(30.0))}, index=index)
-    found = read_frame(frame, task="next_row")
+    found = read_frame(frame, task="forecast")
     assert found.columns == ("y",)
     with pytest.raises(InputError, match="row 2: column 'day' runs backward"):
-        read_frame(frame[::-1], task="next_row")
-    model = ohlol.fit(frame, task="next_row", epochs=1)
-    assert model.next_rows(frame, 3).shape == (3, 1)
+        read_frame(frame[::-1], task="forecast")
+    model = ohlol.fit(frame, task="forecast", epochs=1)
+    assert len(model.forecast(frame, 3).to_rows()) == 3
 
 
 def test_missing_values_of_pandas_are_empty() -> None:

@@ -127,14 +127,14 @@ class TestFiles:
         ("name", "content", "task", "format"),
         [
             ("a.tsv", "ab\tcd\n", "label", "pairs"),
-            ("a.tsv", "1\t22\n3\t44\n5\t6\n", "forecast", "columns"),
+            ("a.tsv", "1\t22\n3\t44\n8\t9\n", "forecast", "columns"),
             ("a.txt", "ab\tcd\n", "label", "pairs"),
             ("a.txt", "ab\tcde\n", "next", "text"),
             ("a", CONLLU, "label", "conll"),
             ("a.conll", "a\tb\n", "label", "conll"),
             ("a.jsonl", '{"input": "ab", "target": "cd"}', "label", "pairs"),
             ("a.jsonl", '{"input": 1, "target": 2}\n' * 3, "forecast", "columns"),
-            ("a.csv", "1,2\n3,4\n5,6\n", "forecast", "columns"),
+            ("a.csv", "1,2\n4,1\n2,3\n", "forecast", "columns"),
             ("a.md", "# Title\n", "next", "text"),
         ],
     )

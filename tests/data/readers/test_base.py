@@ -6,7 +6,7 @@ from data.reading import Write
 from ohlol.config import DataSettings
 from ohlol.data.lines import Lines
 from ohlol.data.readers.base import READERS, Reader, default_reader, default_task, infer_reader
-from ohlol.data.readers.columns import CLASS, PANEL, SERIES
+from ohlol.data.readers.columns import CLASS, SERIES
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 
@@ -44,7 +44,6 @@ def test_each_kind_of_targets_has_a_task_and_a_reader() -> None:
     assert (default_task(TargetKind()), default_reader("label").name) == ("label", "pairs")
     assert (default_task(CLASS), default_reader("classify").name) == ("classify", "columns")
     assert (default_task(SERIES), default_reader("next_row").name) == ("next_row", "columns")
-    assert (default_task(PANEL), default_reader("forecast").name) == ("forecast", "columns")
     assert default_reader("next").name == "text"
     assert [name for name in READERS if READERS[name].serves("next")] == ["text"]
 

@@ -60,9 +60,9 @@ def test_a_target_is_not_needed_to_predict(write: Write):
         ("x,y\n1,2\n3,\n", NEXT_ROW, "a.csv:3: column 'y' is empty; "),
         ("x,y\n1,2\n3,nan\n", NEXT_ROW, "a.csv:3: column 'y' is 'nan', which is not a finite number"),
         ("x,y\n1,2\n3,1e999\n", NEXT_ROW, "a.csv:3: column 'y' is '1e999', which is not a finite number"),
-        ("x\n1\n2\nn/a\n", NEXT_ROW, "a.csv:4: column 'x' is 'n/a', which is not a finite"),
-        ("x,y\na,b\n", NEXT_ROW, "a.csv: no column of numbers to forecast; there are"),
+        ("x\n1\n2\nn/a\n", DataSettings(task="next_row"), "a.csv:4: column 'x' is 'n/a', which is not a finite"),
+        ("x,y\na,b\n", DataSettings(task="next_row"), "a.csv: no column of numbers to forecast; there are"),
     ],
 )
-def test_invalid_rows_are_refused(write: Write, content: str, given: DataSettings, message: str):
+def test_invalid_rows_are_refused(write: Write, content: str, given: DataSettings | None, message: str):
     assert read_error(write("a.csv", content), given).startswith(message)

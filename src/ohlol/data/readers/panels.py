@@ -309,10 +309,10 @@ def check_statics(
 def _warn_of_gaps(gaps: list[tuple[int, str, int, int]], read: SeriesRows, name: str, step: TimeStep) -> None:
     count = sum(missing for missing, *_ in gaps)
     _, key, before, after = max(gaps, key=lambda gap: gap[0])
-    of = f" series {quote(key)} from" if key else " from"
+    of = f" in series {quote(key)}" * bool(key)
     warnings.warn(
         f"{read.places[after]}: column {quote(name)} has gaps of {count:,} row{'s' * (count != 1)}, where rows are "
-        f"{step}; they are read as missing values, the largest in{of} {quote(read.times[before])} to "
+        f"{step}; they are read as missing values, the largest{of} from {quote(read.times[before])} to "
         f"{quote(read.times[after])}",
         InputWarning,
         2,
