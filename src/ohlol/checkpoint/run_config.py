@@ -101,7 +101,8 @@ def sizes_from_codec(codec: Codec) -> Sizes:
     chars = len(codec.chars) if codec.chars is not None else 0
     bigrams = len(codec.bigrams) if codec.bigrams is not None else 0
     kind = TARGET_KINDS[codec.task]
-    return Sizes(len(codec.symbols), outputs, chars, bigrams, per_sequence=kind.per_sequence, quantity=kind.quantity)
+    flags = {name: getattr(kind, name) for name in ("per_sequence", "quantity", "multiple")}
+    return Sizes(len(codec.symbols), outputs, chars, bigrams, **flags)
 
 
 def build_meta_model(config: RunConfig) -> SequenceModel:

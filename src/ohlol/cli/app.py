@@ -64,7 +64,8 @@ Format = Annotated[
 Task = Annotated[
     str | None,
     typer.Option(
-        help="Task: label, next, classify, regress or forecast; inferred from the file.", rich_help_panel=DATA
+        help="Task: label, next, classify, multilabel, regress or forecast; inferred from the file.",
+        rich_help_panel=DATA,
     ),
 ]
 Level = Annotated[str | None, typer.Option(help="What a symbol is: char or word.", rich_help_panel=DATA)]
@@ -80,6 +81,12 @@ Thousands = Annotated[
     str | None,
     typer.Option(help="Thousands separator of numbers: , . ' _ or a space; by default none.", rich_help_panel=DATA),
 ]
+LabelSeparator = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the labels of a set, such as | or ;; inferred from the file.", rich_help_panel=DATA
+    ),
+]
 Encoding = Annotated[
     str | None,
     typer.Option(
@@ -91,7 +98,7 @@ Encoding = Annotated[
 
 def choose_data_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a command, by name, that say how files are read."""
-    return {field.name: options[field.name] for field in fields(DataSettings)}
+    return {field.name: options[field.name] for field in fields(DataSettings) if field.name in options}
 
 
 def console() -> Any:

@@ -13,6 +13,7 @@ from ohlol.cli.app import (
     Header,
     Input,
     Json,
+    LabelSeparator,
     Level,
     Target,
     Task,
@@ -40,6 +41,7 @@ def data(
     header: Header = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    label_separator: LabelSeparator = None,
     encoding: Encoding = None,
 ) -> None:
     """Show how a file is read and why, what it holds, and what train would ask; nothing is trained."""

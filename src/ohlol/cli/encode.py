@@ -14,6 +14,7 @@ from ohlol.cli.app import (
     Format,
     Header,
     Input,
+    LabelSeparator,
     Level,
     Target,
     Task,
@@ -55,6 +56,7 @@ def encode(
     header: Header = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    label_separator: LabelSeparator = None,
     encoding: Encoding = None,
 ) -> None:
     """Encode files once, also larger than memory, so that training maps them; an interrupted run is continued."""

@@ -18,6 +18,7 @@ from ohlol.cli.app import (
     Format,
     Header,
     Input,
+    LabelSeparator,
     Level,
     Target,
     Task,
@@ -67,6 +68,7 @@ def train(
     header: Header = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    label_separator: LabelSeparator = None,
     encoding: Encoding = None,
     cell: Annotated[
         str | None,

@@ -71,7 +71,9 @@ class Example(NamedTuple):
     input: list[str] | str
     """A string stands for its characters, a list for its words."""
     target: list[str] | str | float | None
-    """A label for each step, or one label or number for the sequence; None where targets are not read."""
+    """A label for each step, one label or number for the sequence, or a list of those of a set.
+
+    None where targets are not read."""
     place: Place
     """Where it starts."""
 

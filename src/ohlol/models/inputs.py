@@ -66,3 +66,5 @@ class Sizes:
     """Whether a sequence has one prediction, instead of one at each step."""
     quantity: bool = False
     """Whether the prediction for a sequence of symbols is a number."""
+    multiple: bool = False
+    """Whether the prediction for a sequence is a set of labels."""

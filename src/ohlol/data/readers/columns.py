@@ -1,6 +1,6 @@
 """Columns: tables of texts with a class, or of numbers in the order of time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from ohlol.config import DataSettings
 from ohlol.data.frames import RecordLines
 from ohlol.data.lines import Example, FileRange, Line, Lines, Place, error_at, is_row, nfc, quote
-from ohlol.data.readers import doubts, json_lines
+from ohlol.data.readers import doubts, json_lines, label_sets
 from ohlol.data.readers.base import (
     CERTAIN,
     LAST_RESORT,
@@ -45,13 +45,14 @@ PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
 CLASS, SERIES = TargetKind(per_sequence=True), TargetKind(shifted=True, numeric=True)
 QUANTITY = TargetKind(per_sequence=True, quantity=True)
+LABEL_SET = TargetKind(per_sequence=True, multiple=True)
 
 
 class ColumnsReader(Reader):
     """CSV, JSON objects, Parquet and Arrow."""
 
     name = "columns"
-    targets = (CLASS, SERIES, QUANTITY)
+    targets = (CLASS, SERIES, QUANTITY, LABEL_SET)
     binary_suffixes = (*PARQUET, *ARROW)
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
@@ -176,6 +177,7 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_ta
             return settings
         if with_targets:
             _check_start(table, settings)
+            settings = _resolve_sets(table, settings, table.start(SAMPLE_ROWS))
         return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
     first = table.first()
     if first is None:
@@ -183,13 +185,38 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_ta
     stats = TableStats.of(table, table.keep_rows() if keep else table.rows)
     chosen = [i for names in (settings.input, settings.target) if names for i in _find(table, names)]
     read = chosen or list(range(len(table.names)))
-    task = settings.task or default_task(SERIES if set(read) <= set(stats.meant_numeric()) else CLASS)
+    task = settings.task or default_task(
+        SERIES if set(read) <= set(stats.meant_numeric()) else _class_kind(stats, settings)
+    )
     if not header_chosen and not table.header:
         target = _find(table, settings.target)[0] if settings.target and not TARGET_KINDS[task].numeric else None
         doubts.check_header(stats, target)
     if TARGET_KINDS[task].numeric:
         return replace(_resolve_series(stats, settings, table), task=task)
-    return replace(_resolve_classes(stats, settings, table, first), task=task)
+    return replace(_resolve_classes(stats, settings, table, first, task), task=task)
+
+
+def _class_kind(stats: TableStats, settings: DataSettings) -> TargetKind:
+    """Whether the targets of texts are classes or sets of labels, by the chosen columns; raises InputError."""
+    targets = find_columns(stats.names, settings.target, Place(stats.file, 1)) if settings.target else []
+    if len(targets) > 1 or settings.label_separator:
+        return LABEL_SET
+    if not any(isinstance(row.cells[target], list) for row in stats.sample for target in targets):
+        return CLASS
+    if settings.input:
+        (source, *_) = find_columns(stats.names, settings.input, Place(stats.file, 1))
+        label_sets.check_steps(stats.file, stats.sample, source, targets[0], stats.names)
+    return LABEL_SET
+
+
+def _resolve_sets(table: Table, settings: DataSettings, rows: Sequence[Row]) -> DataSettings:
+    """The settings with what separates the labels of a set, where targets are sets in one column."""
+    kind = TARGET_KINDS[settings.task or default_task(LABEL_SET)]
+    targets = _find_targets(table, settings.target or "", kind)
+    if not kind.multiple or len(targets) > 1 or settings.label_separator:
+        return settings
+    separator = label_sets.infer_separator(table.file, table.names[targets[0]], rows, targets[0])
+    return replace(settings, label_separator=separator)
 
 
 def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> DataSettings:
@@ -211,16 +238,24 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
     return replace(settings, input=inputs, target=settings.target or inputs)
 
 
-def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row) -> DataSettings:
+def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row, task: str) -> DataSettings:
     """The settings of texts with a class each; both columns must be chosen."""
     if settings.input and settings.target:
-        columns, target = _find(table, settings.input), _find_one(table, settings.target)
+        kind = TARGET_KINDS[task]
+        columns, targets = _find(table, settings.input), _find_targets(table, settings.target, kind)
+        target = targets[0]
         doubts.check_long_format(stats, columns[0], target, is_chosen=False)
-        if TARGET_KINDS[settings.task or default_task(CLASS)].quantity:
+        if kind.multiple:
+            doubts.check_digits(stats, columns[0])
+            settings = _resolve_sets(table, settings, stats.sample)
+        elif kind.quantity:
             doubts.check_numbers(stats, [target])
             doubts.check_thousands(stats, [target])
             doubts.check_digits(stats, columns[0])
         else:
+            if settings.task is None:
+                cells = [str(row.cells[target]) for row in stats.sample]
+                label_sets.check_one_label(stats.file, stats.names[target], cells)
             doubts.check_classes(stats, columns[0], target)
         return replace(settings, level=settings.level or _infer_level(first, table, settings.input))
     numeric = stats.meant_numeric()
@@ -256,28 +291,31 @@ def _infer_level(first: Row | None, table: Table, names: str) -> str:
 
 
 def read_classes(table: Table, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
-    """A text and its class, or its number, for each row; settings are complete."""
+    """A text and its class, its number or its labels, for each row; settings are complete."""
     is_single = not with_targets and len(table.names) == 1 and not table.header
     columns = [0] if is_single else _find(table, settings.input or "1")
     if len(columns) > 1:
         raise InputError(f"{table.file}: `input` {quote(settings.input)} names several columns; a sequence is one text")
-    target = _find_one(table, settings.target or "2") if with_targets else None
-    is_quantity = TARGET_KINDS[settings.task or default_task(CLASS)].quantity
+    kind = TARGET_KINDS[settings.task or default_task(CLASS)]
+    targets = _find_targets(table, settings.target or "2", kind) if with_targets else []
     for row in table.rows:
         text = _read_sequence(row, table.names, columns[0], settings.level)
         value = None
-        if target is not None and is_quantity:
-            value = finite_number(row, table.names, target, table.number_format)
-        elif target is not None:
-            value = _read_class(row, table.names, target)
+        if targets and kind.multiple:
+            value = label_sets.read_set(row, table.names, targets, settings.label_separator)
+        elif targets and kind.quantity:
+            value = finite_number(row, table.names, targets[0], table.number_format)
+        elif targets:
+            value = _read_class(row, table.names, targets[0])
         yield Example(text, value, row.place)
 
 
-def _find_one(table: Table, names: str) -> int:
+def _find_targets(table: Table, names: str, kind: TargetKind) -> list[int]:
+    """The columns of the targets: one, or one for each label of a set; raises InputError."""
     columns = _find(table, names)
-    if len(columns) > 1:
+    if len(columns) > 1 and not kind.multiple:
         raise InputError(f"{table.file}: `target` {quote(names)} names several columns; a sequence has one target")
-    return columns[0]
+    return columns
 
 
 def _read_sequence(row: Row, names: tuple[str, ...], column: int, level: str | None) -> Symbols:
