@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from faults.damaged_files import FORMATS
 from fuzz.commands import State, snapshot
-from helpers import TINY, lengths_file, names_file, sine_file, text_file, upper_pairs
+from helpers import TINY, lengths_file, names_file, sets_file, sine_file, text_file, upper_pairs
 from interop.torch_models import TorchModel, export_onnx
 from safetensors.torch import save_file
 
@@ -23,6 +23,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "next": ("text.txt", {"cell": "lstm", "bptt": 7}),
     "classify": ("names.csv", {"input": "name", "target": "kind", "num_layers": 2}),
     "regress": ("sizes.csv", {"task": "regress", "input": "name", "target": "size"}),
+    "multilabel": ("sets.jsonl", {"task": "multilabel", "input": "name", "target": "letters"}),
     "forecast": ("sine.csv", {"task": "forecast", "cell": "rnn", "loop": True}),
 }
 """Runs: their data and settings. The name of each is its task."""
@@ -52,6 +53,7 @@ class Workspace:
         text_file(folder / "text.txt")
         names_file(folder / "names.csv")
         lengths_file(folder / "sizes.csv")
+        sets_file(folder / "sets.jsonl")
         sine_file(folder / "sine.csv", 60)
         for name, (data, settings) in RUNS.items():
             ohlol.fit(folder / data, out=folder / name, **{**TINY, "bidirectional": False, **settings})

@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
-from helpers import LOOP, TINY, lengths_file, names_file, sine_file, text_file, upper_pairs
+from helpers import LOOP, TINY, lengths_file, names_file, sets_file, sine_file, text_file, upper_pairs
 from parity.tolerances import RELATIVE
 from untrained import KINDS, untrained
 
@@ -83,7 +83,7 @@ def test_nan_is_detected() -> None:
     assert not onnx_verify.verify(model, graph).passed
 
 
-@pytest.mark.parametrize("kind", ["label", "next", "classify", "regress", "forecast"])
+@pytest.mark.parametrize("kind", ["label", "next", "classify", "multilabel", "regress", "forecast"])
 def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path) -> None:
     maker = {
         "label": upper_pairs,
@@ -91,10 +91,13 @@ def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path
         "classify": names_file,
         "forecast": sine_file,
         "regress": lengths_file,
+        "multilabel": sets_file,
     }[kind]
-    path = maker(tmp_path / f"{kind}.{'tsv' if kind == 'label' else 'txt' if kind == 'next' else 'csv'}")
+    suffix = {"label": "tsv", "next": "txt", "multilabel": "jsonl"}.get(kind, "csv")
+    path = maker(tmp_path / f"{kind}.{suffix}")
     columns = {"input": "name", "target": "kind"} if kind == "classify" else {}
     columns = {"task": "regress", "input": "name", "target": "size"} if kind == "regress" else columns
+    columns = {"task": "multilabel", "input": "name", "target": "letters"} if kind == "multilabel" else columns
     model = ohlol.fit(path, **TINY, **columns)
     data = model.codec.encode(sequences.read(path, model.config.data))
     runtime: Any = onnx_verify.OnnxModel(model, onnx_export.build_graph(model))

@@ -47,10 +47,10 @@ class OutputLayout:
     """Between the labels of a sequence: none between labels of one character for characters.
 
     Of a set it is that of the training data, or where these have none, the first of `SET_SEPARATORS` in no label."""
-    is_set: bool
-    """Whether a sequence has a set of labels."""
     reader: Reader | None
     """The reader of the files the model was trained on, in whose format text can be written."""
+    is_set: bool = False
+    """Whether a sequence has a set of labels."""
 
     @staticmethod
     def of(model: TrainedModel) -> "OutputLayout":

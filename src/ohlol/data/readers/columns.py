@@ -253,7 +253,7 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
             doubts.check_thousands(stats, [target])
             doubts.check_digits(stats, columns[0])
         else:
-            if settings.task is None:
+            if settings.task is None and not stats.columns[target].is_meant_numeric:
                 cells = [str(row.cells[target]) for row in stats.sample]
                 label_sets.check_one_label(stats.file, stats.names[target], cells)
             doubts.check_classes(stats, columns[0], target)

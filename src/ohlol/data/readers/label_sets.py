@@ -110,7 +110,11 @@ def _is_member(row: Row, names: tuple[str, ...], column: int) -> bool:
     value = float(cell) if isinstance(cell, bool) else number(cell)
     if value not in (0.0, 1.0):
         problem = "is empty" if is_empty(cell) else f"is {quote(cell)}"
-        raise error_at(row.place, f"column {quote(names[column])} {problem}; a column of a label holds 0 or 1")
+        raise error_at(
+            row.place,
+            f"column {quote(names[column])} {problem}; where `target` names several columns, each is for a label and "
+            "holds 0 or 1",
+        )
     return value == 1.0
 
 
@@ -120,8 +124,8 @@ def check_steps(file: str, rows: Sequence[Row], source: int, target: int, names:
     are_lists = bool(pairs) and all(isinstance(cell, list) for pair in pairs for cell in pair)
     if are_lists and all(len(words) == len(labels) for words, labels in pairs):
         raise InputError(
-            f"{file}: the lists of {quote(names[source])} and {quote(names[target])} are equally long in every row: for "
-            "a label of each word choose `task` label, which reads JSON lines; for a set of labels, `task` multilabel"
+            f"{file}: the lists of {quote(names[source])} and {quote(names[target])} are equally long in every row; for "
+            "a label of each word choose `task` label, which reads JSON lines, for a set of labels `task` multilabel"
         )
 
 
