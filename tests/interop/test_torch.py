@@ -26,8 +26,8 @@ def state(**changes: Any) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, {}, "the weights do not determine the task: give `task`, one of classify, label, next$"),
-        ({"emb__weight": None}, {}, "give `task`, one of classify, forecast, label, next$"),
+        ({}, {}, "the weights do not determine the task: give `task`, one of classify, label, multilabel, next$"),
+        ({"emb__weight": None}, {}, "give `task`, one of classify, forecast, label, multilabel, next$"),
         ({}, {"task": "forecast"}, "has an embedding, so it reads symbols"),
         ({}, {"task": "next"}, "7 symbols and 4 outputs; the task next has a logit for each symbol"),
         ({}, {"task": "tag"}, "`task` is 'tag'; it must be one of classify"),

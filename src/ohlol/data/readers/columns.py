@@ -19,7 +19,7 @@ from ohlol.data.readers.base import (
     Reader,
     default_task,
 )
-from ohlol.data.readers.column_names import find_columns, join_names, list_names
+from ohlol.data.readers.column_names import find_columns, join_names, list_names, split_names, split_row
 from ohlol.data.readers.column_stats import SAMPLE_ROWS, TableStats
 from ohlol.data.readers.cutting import Boundary, line_boundary
 from ohlol.data.readers.json_lines import is_strings, looks_like_json
@@ -68,7 +68,7 @@ class ColumnsReader(Reader):
                 return Confidence(LIKELY, "its rows are JSON objects and not pairs")
         elif start.suffix == ".tsv":
             return Confidence(PROBABLE, "its name ends in .tsv")
-        elif chosen and first is not None and "\t" in first.text:
+        elif chosen and first is not None and ("\t" in first.text or _names_columns(first, settings)):
             return Confidence(PROBABLE, "columns are chosen and its rows have columns")
         return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads columns")
 
@@ -149,6 +149,12 @@ class ColumnsReader(Reader):
         return "csv" if is_csv else "plain"
 
 
+def _names_columns(first: Line, settings: DataSettings) -> bool:
+    """Whether the first line is a header that names all columns that were chosen."""
+    chosen = {name for names in (settings.input, settings.target) if names for name in split_names(names)}
+    return any(chosen <= {nfc(cell) for cell in split_row(first.text, mark)} for mark in DELIMITERS)
+
+
 def _names_input(first: Line | None, settings: DataSettings) -> bool:
     """Whether the first line is a header that names the input column."""
     if not settings.header or first is None:
@@ -171,14 +177,14 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_ta
             problem (`doubts.py`).
     """
     header_chosen = settings.header is not None
-    settings = replace(settings, header=table.header)
-    if settings.task is not None and settings.input and settings.target:
+    settings, source = replace(settings, header=table.header), settings.input
+    if settings.task is not None and source and settings.target:
         if TARGET_KINDS[settings.task].numeric:
             return settings
         if with_targets:
-            _check_start(table, settings)
+            _check_start(table, settings, is_first=not header_chosen)
             settings = _resolve_sets(table, settings, table.start(SAMPLE_ROWS))
-        return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
+        return replace(settings, level=settings.level or _infer_level(table.first(), table, source))
     first = table.first()
     if first is None:
         raise InputError(f"{table.file}: no rows below the header")
@@ -240,24 +246,25 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
 
 def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row, task: str) -> DataSettings:
     """The settings of texts with a class each; both columns must be chosen."""
-    if settings.input and settings.target:
+    source = settings.input
+    if source and settings.target:
         kind = TARGET_KINDS[task]
-        columns, targets = _find(table, settings.input), _find_targets(table, settings.target, kind)
+        columns, targets = _find(table, source), _find_targets(table, settings.target, kind)
         target = targets[0]
         doubts.check_long_format(stats, columns[0], target, is_chosen=False)
+        _check_target(stats, columns[0], target, kind)
         if kind.multiple:
             doubts.check_digits(stats, columns[0])
             settings = _resolve_sets(table, settings, stats.sample)
         elif kind.quantity:
-            doubts.check_numbers(stats, [target])
-            doubts.check_thousands(stats, [target])
             doubts.check_digits(stats, columns[0])
         else:
             if settings.task is None and not stats.columns[target].is_meant_numeric:
                 cells = [str(row.cells[target]) for row in stats.sample]
                 label_sets.check_one_label(stats.file, stats.names[target], cells)
             doubts.check_classes(stats, columns[0], target)
-        return replace(settings, level=settings.level or _infer_level(first, table, settings.input))
+            doubts.warn_of_classes(stats, columns[0], target)
+        return replace(settings, level=settings.level or _infer_level(first, table, source))
     numeric = stats.meant_numeric()
     if not (settings.input or settings.target) and settings.task is None:
         doubts.check_numbers(stats, numeric)
@@ -273,12 +280,34 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     )
 
 
-def _check_start(table: Table, settings: DataSettings) -> None:
-    """Refuse series of numbers, which its first rows show, as texts; raises InputError."""
-    stats = TableStats.of(table, table.start(SAMPLE_ROWS))
+def _check_start(table: Table, settings: DataSettings, *, is_first: bool) -> None:
+    """Refuse series of numbers and the like, which its first rows show, as texts; warn of odd classes.
+
+    Args:
+        table: whose rows stay in it.
+        settings: with the task and both columns.
+        is_first: whether the settings are not those of a file that was read before, such as the training data.
+
+    Raises:
+        InputError: the rows are series, or the input is the target.
+    """
+    stats, kind = TableStats.of(table, table.start(SAMPLE_ROWS)), TARGET_KINDS[settings.task or ""]
     columns, targets = _find(table, settings.input or ""), _find(table, settings.target or "")
-    if stats.rows and len(columns) == len(targets) == 1:
-        doubts.check_long_format(stats, columns[0], targets[0], is_chosen=True)
+    if not stats.rows or len(columns) > 1 or len(targets) > 1:
+        return
+    doubts.check_long_format(stats, columns[0], targets[0], is_chosen=True)
+    _check_target(stats, columns[0], targets[0], kind)
+    if is_first and kind.has_one_label:
+        doubts.warn_of_classes(stats, columns[0], targets[0])
+
+
+def _check_target(stats: TableStats, source: int, target: int, kind: TargetKind) -> None:
+    """Refuse the input as its own target, and a target whose numbers are not read; raises InputError."""
+    if source == target:
+        raise InputError(f"{stats.file}: `input` and `target` are both {quote(stats.names[source])}; they must differ")
+    if kind.quantity:
+        doubts.check_numbers(stats, [target])
+        doubts.check_thousands(stats, [target])
 
 
 def _find(table: Table, names: str) -> list[int]:

@@ -124,8 +124,8 @@ def check_steps(file: str, rows: Sequence[Row], source: int, target: int, names:
     are_lists = bool(pairs) and all(isinstance(cell, list) for pair in pairs for cell in pair)
     if are_lists and all(len(words) == len(labels) for words, labels in pairs):
         raise InputError(
-            f"{file}: the lists of {quote(names[source])} and {quote(names[target])} are equally long in every row; for "
-            "a label of each word choose `task` label, which reads JSON lines, for a set of labels `task` multilabel"
+            f"{file}: the lists of {quote(names[source])} and {quote(names[target])} are equally long in every row; "
+            "for a label of each word choose `task` label, which reads JSON lines, for a set `task` multilabel"
         )
 
 

@@ -20,6 +20,8 @@ from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
 DELIMITERS = (",", ";", "\t")
+TITLE_ROWS = 10
+"""Rows from the start of a file among which a header may be below a title."""
 COMPARED_LINES = 20
 """Lines that are compared where several delimiters split the first line into as many columns."""
 FIELD_LIMIT = 2**27
@@ -81,10 +83,37 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
     header = settings.header
     if header is None:
         header = _has_header(start, settings)
+    if header:
+        _check_title(chain(start, rows), settings)
     names = tuple(nfc(cell) for cell in start[0].cells) if header else tuple(str(n) for n in range(1, width + 1))
     rows = chain(start[header:], rows) if head is lines else _csv_rows(lines, delimiter)
     form, chosen = NumberFormat.of(settings), settings.decimal is not None or settings.thousands is not None
-    return Table(lines.file, names, header, _check_widths(rows, width), form, chosen, delimiter)
+    rows = _check_rows(rows, start[0], header)
+    return Table(lines.file, names, header, rows, form, chosen, delimiter)
+
+
+def _check_title(rows: Iterator[Row], settings: DataSettings) -> None:
+    """Refuse lines above the header and another delimiter, where the first row lacks the columns that were chosen.
+
+    Raises:
+        InputError: a later row has them, or the first row is one column.
+    """
+    names = [name for setting in (settings.input, settings.target) if setting for name in split_names(setting)]
+    first = next(rows)
+    if all(nfc(name) in map(nfc, first.cells) or parse_digits(name) is not None for name in names):
+        return  # without reading on, since the rows may come from standard input
+    for row in islice(rows, TITLE_ROWS):
+        if all(name in row.cells for name in names):
+            raise error_at(
+                row.place,
+                f"the header is in this line, and the file begins with {quote(first.cells[0])}; remove all above it",
+            )
+    if len(first.cells) == 1 and (mark := next((mark for mark in "|^~" if mark in first.cells[0]), None)):
+        raise error_at(
+            first.place,
+            f"the first row, {quote(first.cells[0])}, is one column; columns are separated by a comma, a semicolon or "
+            f"a tab, and not by {quote(mark)}",
+        )
 
 
 def delimiter_of(lines: Lines) -> str:
@@ -95,6 +124,8 @@ def delimiter_of(lines: Lines) -> str:
     """
     first = lines.first()
     text = first.text if first else ""
+    if first is not None and (named := delimiter_line(first.text)):
+        return named
     widths = {mark: len(split_row(text, mark)) for mark in DELIMITERS}
     width = max(widths.values())
     best = [mark for mark in DELIMITERS if widths[mark] == width]
@@ -105,16 +136,31 @@ def delimiter_of(lines: Lines) -> str:
     return best[0]
 
 
+def delimiter_line(text: str) -> str | None:
+    """The delimiter that the first line of a file names, as Excel writes it; None for another line.
+
+    >>> delimiter_line("sep=;"), delimiter_line("sep,set")
+    (';', None)
+    """
+    mark = text.removeprefix("\ufeff").strip().removeprefix("sep=")
+    return mark if mark in DELIMITERS and mark != text.strip() else None
+
+
 def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
     texts: list[str] = []  # the lines of the row
+    first = lines.span.line if lines.span is not None else 1
+    start = lines.first() if first == 1 else None
+    if start is not None and delimiter_line(start.text):
+        next(lines)
+        first += 1
 
     def read_lines() -> Iterator[str]:
         for line in lines:
-            texts.append(line.text)
-            yield line.text + "\n"
+            text = line.text.removeprefix("\ufeff")  # where files were joined
+            texts.append(text)
+            yield text + "\n"
 
     reader = _reader(read_lines(), delimiter)
-    first = lines.span.line if lines.span is not None else 1
     while True:
         place = Place(lines.file, first + reader.line_num)
         texts.clear()
@@ -123,8 +169,10 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            why = shorten(str(error))
-            raise error_at(place, f"not CSV ({why}); quotes in a cell are doubled, and the cell is quoted") from None
+            why, advice = shorten(str(error)), "quotes in a cell are doubled, and the cell is quoted"
+            if any("\r" in text for text in texts):
+                why, advice = "a carriage return within a line", "end lines with a line feed; a cell with one is quoted"
+            raise error_at(place, f"not CSV ({why}); {advice}") from None
         if delimiter == "\t" and len(texts) > 1 and len(cells) > 1:
             _check_merged(texts, len(cells), place)
         if cells and (len(cells) > 1 or cells[0].strip()):
@@ -211,10 +259,15 @@ def _is_number(cell: Any, form: NumberFormat) -> bool:
     return number(cell, form) is not None or has_number_form(cell)
 
 
-def _check_widths(rows: Iterable[Row], width: int) -> Iterator[Row]:
+def _check_rows(rows: Iterable[Row], first: Row, header: bool) -> Iterator[Row]:
+    """Refuse rows of another width than the first, and those that repeat the header; raises InputError."""
+    width = len(first.cells)
     for row in rows:
         if len(row.cells) != width:
-            raise error_at(row.place, f"{len(row.cells)} columns, where the first row has {width}")
+            shown = f", {quote(first.cells[0])}," if width == 1 else ""
+            raise error_at(row.place, f"{len(row.cells)} columns, where the first row{shown} has {width}")
+        if header and width > 1 and row.cells == first.cells:
+            raise error_at(row.place, "this row repeats the header, as where files were joined; remove it")
         yield row
 
 
