@@ -103,7 +103,10 @@ class TestFiles:
         ("given", "message"),
         [
             (DataSettings(format="xml"), "`format` is 'xml'; it must be one of pairs, conll, segment, text, columns"),
-            (DataSettings(task="tag"), "`task` is 'tag'; it must be one of classify, forecast, label, multilabel, regress, next"),
+            (
+                DataSettings(task="tag"),
+                "`task` is 'tag'; it must be one of classify, forecast, label, multilabel, regress, next",
+            ),
             (DataSettings(level="byte"), "`level` is 'byte'; it must be one of char, word"),
             (
                 DataSettings(task="label", format="text"),

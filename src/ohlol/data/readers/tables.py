@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple
 from ohlol.config import DataSettings
 from ohlol.data.frames import Records
 from ohlol.data.lines import FRAME, LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
-from ohlol.data.readers.column_names import split_names, split_row
+from ohlol.data.readers.column_names import split_names
 from ohlol.data.readers.json_lines import json_object
 from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
 from ohlol.utils.digits import parse_digits
@@ -23,7 +23,7 @@ DELIMITERS = (",", ";", "\t")
 TITLE_ROWS = 10
 """Rows from the start of a file among which a header may be below a title."""
 COMPARED_LINES = 20
-"""Lines that are compared where several delimiters split the first line into as many columns."""
+"""Lines that are compared where several delimiters split the first line."""
 FIELD_LIMIT = 2**27
 """Characters of the longest CSV field; a longer one is taken for an unclosed quote. The csv module allows 131,072."""
 
@@ -117,23 +117,34 @@ def _check_title(rows: Iterator[Row], settings: DataSettings) -> None:
 
 
 def delimiter_of(lines: Lines) -> str:
-    """The delimiter that splits the first line into the most columns.
+    """The delimiter of a CSV file: the one that its first line names, or that splits it into the most columns.
 
-    Of two that split it into as many, it is the one that splits the next lines alike, and not the comma, which may be
-    a decimal comma, if both do.
+    Where several delimiters split the first line, those come first that split the next lines alike; of several that
+    split it into as many columns, the comma, which may be a decimal comma, comes last.
     """
     first = lines.first()
     text = first.text if first else ""
-    if first is not None and (named := delimiter_line(first.text)):
+    if named := delimiter_line(text):
         return named
-    widths = {mark: len(split_row(text, mark)) for mark in DELIMITERS}
-    width = max(widths.values())
-    best = [mark for mark in DELIMITERS if widths[mark] == width]
-    if len(best) > 1 and width > 1:
-        start = [line.text for line in lines.start(COMPARED_LINES) if line.text.strip()]
-        alike = [mark for mark in best if all(len(split_row(text, mark)) == width for text in start)]
-        best = alike[::-1] or best
-    return best[0]
+    texts = [text]
+    marks = [mark for mark in DELIMITERS if mark in text]
+    if len(marks) > 1 or text.count('"') % 2:  # only then are more lines read, since they may come from standard input
+        texts = [line.text for line in lines.start(COMPARED_LINES)]
+    widths = {mark: _widths(texts, mark) for mark in DELIMITERS}
+    best = [mark for mark in DELIMITERS if widths[mark][0] > 1]
+    best = [mark for mark in best if len(set(widths[mark])) == 1][::-1] or best
+    return max(best, key=lambda mark: widths[mark][0], default=DELIMITERS[0])
+
+
+def _widths(texts: list[str], mark: str) -> list[int]:
+    """The number of cells of each row at the start of a file; a row that goes on after these lines is left out."""
+    rows = csv.reader((text + "\n" for text in texts if text.strip()), delimiter=mark, strict=True)
+    widths: list[int] = []
+    try:
+        widths.extend(len(row) for row in rows)
+    except csv.Error:
+        pass
+    return widths or [0]
 
 
 def delimiter_line(text: str) -> str | None:
