@@ -87,6 +87,10 @@ LabelSeparator = Annotated[
         help="What separates the labels of a set, such as | or ;; inferred from the file.", rich_help_panel=DATA
     ),
 ]
+Sheet = Annotated[
+    str | None,
+    typer.Option(help="Sheet of an Excel file of several, by name or by number from 1.", rich_help_panel=DATA),
+]
 Encoding = Annotated[
     str | None,
     typer.Option(

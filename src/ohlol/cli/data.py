@@ -15,6 +15,7 @@ from ohlol.cli.app import (
     Json,
     LabelSeparator,
     Level,
+    Sheet,
     Target,
     Task,
     Thousands,
@@ -42,6 +43,7 @@ def data(
     decimal: Decimal = None,
     thousands: Thousands = None,
     label_separator: LabelSeparator = None,
+    sheet: Sheet = None,
     encoding: Encoding = None,
 ) -> None:
     """Show how a file is read and why, what it holds, and what train would ask; nothing is trained."""

@@ -16,6 +16,7 @@ from ohlol.cli.app import (
     Input,
     LabelSeparator,
     Level,
+    Sheet,
     Target,
     Task,
     Thousands,
@@ -57,6 +58,7 @@ def encode(
     decimal: Decimal = None,
     thousands: Thousands = None,
     label_separator: LabelSeparator = None,
+    sheet: Sheet = None,
     encoding: Encoding = None,
 ) -> None:
     """Encode files once, also larger than memory, so that training maps them; an interrupted run is continued."""

@@ -20,6 +20,7 @@ from ohlol.cli.app import (
     Input,
     LabelSeparator,
     Level,
+    Sheet,
     Target,
     Task,
     Thousands,
@@ -69,6 +70,7 @@ def train(
     decimal: Decimal = None,
     thousands: Thousands = None,
     label_separator: LabelSeparator = None,
+    sheet: Sheet = None,
     encoding: Encoding = None,
     cell: Annotated[
         str | None,

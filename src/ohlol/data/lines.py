@@ -20,7 +20,7 @@ LINE_LIMIT = 1 << 27
 """Bytes of the longest line read. The benchmark text8 is one line of 100,000,000 bytes; an endless device without line
 ends is refused here."""
 BINARY = {
-    b"PK\x03\x04": "a zip archive, such as a spreadsheet (.xlsx): unpack it, or save the sheet as CSV in UTF-8",
+    b"PK\x03\x04": "a zip archive, such as a spreadsheet, read where the name ends in .xlsx: unpack or rename it",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet or document (.xls): save the sheet as CSV in UTF-8",
     b"\x1f\x8b": "compressed with gzip, which is unpacked where the name ends in .gz",
     b"BZh": "compressed with bzip2, which is unpacked where the name ends in .bz2",

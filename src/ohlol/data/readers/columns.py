@@ -43,17 +43,18 @@ from ohlol.utils.errors import InputError
 
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
+EXCEL = (".xlsx", ".xlsm")
 CLASS, SERIES = TargetKind(per_sequence=True), TargetKind(shifted=True, numeric=True)
 QUANTITY = TargetKind(per_sequence=True, quantity=True)
 LABEL_SET = TargetKind(per_sequence=True, multiple=True)
 
 
 class ColumnsReader(Reader):
-    """CSV, JSON objects, Parquet and Arrow."""
+    """CSV, JSON objects, Parquet, Arrow and Excel."""
 
     name = "columns"
     targets = (CLASS, SERIES, QUANTITY, LABEL_SET)
-    binary_suffixes = (*PARQUET, *ARROW)
+    binary_suffixes = (*PARQUET, *ARROW, *EXCEL)
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """By the name, by JSON objects that are not pairs, or because columns are chosen and the rows have some."""
@@ -99,9 +100,12 @@ class ColumnsReader(Reader):
     def ranges(
         self, file: str, settings: DataSettings, piece: int, *, with_targets: bool, also_at: int = 0
     ) -> Iterator[FileRange]:
-        """Parquet and Arrow files are cut between groups of rows, by their size when decompressed."""
+        """Parquet and Arrow files are cut between groups of rows, by their size when decompressed; Excel is not cut."""
         if Lines(file).suffix not in self.binary_suffixes:
             yield from super().ranges(file, settings, piece, with_targets=with_targets, also_at=also_at)
+            return
+        if Lines(file).suffix in EXCEL:
+            yield FileRange(file, 0, 1, 1)
             return
         from ohlol.data.readers.arrow import read_groups
 
@@ -115,7 +119,7 @@ class ColumnsReader(Reader):
                 start, row, size, rows = end, row + rows, 0, 0
 
     def start(self, file: str, settings: DataSettings, size: int) -> tuple[FileRange, bool]:
-        """As in `Reader`; of a Parquet or Arrow file the first groups of rows."""
+        """As in `Reader`; of a Parquet or Arrow file the first groups of rows, and all of an Excel file."""
         if Lines(file).suffix not in self.binary_suffixes:
             return super().start(file, settings, size)
         ranges = self.ranges(file, settings, size, with_targets=True)
@@ -129,6 +133,10 @@ class ColumnsReader(Reader):
             from ohlol.data.readers.arrow import arrow_table
 
             return arrow_table(str(lines.path), lines.span)
+        if kind == "excel":
+            from ohlol.data.readers.excel import excel_table
+
+            return excel_table(str(lines.path), settings)
         if isinstance(lines, RecordLines):
             return records_table(lines.records)
         if kind == "json":
@@ -136,11 +144,11 @@ class ColumnsReader(Reader):
         return csv_table(lines, settings) if kind == "csv" else None
 
     def _kind(self, lines: Lines, settings: DataSettings, with_targets: bool) -> str:
-        """What a file is: "records" in memory, "arrow" (or Parquet), "json", "csv" or "plain" lines."""
+        """What a file is: "records" in memory, "arrow" (or Parquet), "excel", "json", "csv" or "plain" lines."""
         if isinstance(lines, RecordLines):
             return "records"
         if lines.suffix in self.binary_suffixes:
-            return "arrow"
+            return "excel" if lines.suffix in EXCEL else "arrow"
         first = lines.head.first()
         if lines.suffix in json_lines.SUFFIXES or (lines.suffix not in CSV and looks_like_json(first)):
             return "json"

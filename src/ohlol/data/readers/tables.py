@@ -82,7 +82,7 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
     width = len(start[0].cells)
     header = settings.header
     if header is None:
-        header = _has_header(start, settings)
+        header = has_header(start, settings)
     if header:
         _check_title(chain(start, rows), settings)
     names = tuple(nfc(cell) for cell in start[0].cells) if header else tuple(str(n) for n in range(1, width + 1))
@@ -249,7 +249,7 @@ def _end_of_row(handle: BinaryIO, start: int, until: int, delimiter: str) -> int
     return handle.seek(0, io.SEEK_END)
 
 
-def _has_header(start: list[Row], settings: DataSettings) -> bool:
+def has_header(start: list[Row], settings: DataSettings) -> bool:
     """Infer whether the first row is a header.
 
     If the settings choose columns, it is a header unless all columns are chosen by number. Otherwise it is a header if
