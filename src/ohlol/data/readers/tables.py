@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain, islice
@@ -140,10 +141,8 @@ def _widths(texts: list[str], mark: str) -> list[int]:
     """The number of cells of each row at the start of a file; a row that goes on after these lines is left out."""
     rows = csv.reader((text + "\n" for text in texts if text.strip()), delimiter=mark, strict=True)
     widths: list[int] = []
-    try:
+    with suppress(csv.Error):
         widths.extend(len(row) for row in rows)
-    except csv.Error:
-        pass
     return widths or [0]
 
 
