@@ -17,7 +17,7 @@ from ohlol.tasks.class_report import BINS, ClassReport, confidence_bins
 
 Metrics = dict[str, float]
 """The value of each metric, by its name."""
-LOWER_IS_BETTER = {"bits", "perplexity", "rmse", "mae", "loss"}
+LOWER_IS_BETTER = {"bits", "perplexity", "rmse", "mae", "scaled_mae", "loss"}
 """Names of metrics of which less is better; of all others more is."""
 RATES = {
     "accuracy",
