@@ -159,6 +159,7 @@ def test_a_trace_has_the_loss_of_a_set(model: TrainedModel) -> None:
     p = result.probabilities[0]
     expected = -np.log([p[0], 1 - p[1], p[2]]).mean()
     assert result.loss == pytest.approx(expected, rel=1e-4)
+    assert trace(model, "banad", target="a|d").targets == ("a, d",)
     assert trace(model, "mno").predicted == ("",)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from ohlol import cells
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
+from ohlol.data.readers.label_sets import split_labels
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.explain.source_lines import SourceLine, record_lines
 from ohlol.inference.trained_model import TrainedModel
@@ -240,8 +241,9 @@ def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | S
         model: a model of a task with labels.
         sequence: a string, or a list of symbols.
         target: the correct labels: one per time step, as a string of characters or words or as a list; one label for
-            `classify`, a list of labels for `multilabel`. For `next` the target is the sequence itself. The default is
-            the target of the sequence in the training pairs; without one there is no loss and no gradient.
+            `classify`; for `multilabel` a list, or labels joined as in the training data, or with "|". For `next` the
+            target is the sequence itself. The default is the target of the sequence in the training pairs; without one
+            there is no loss and no gradient.
 
     Raises:
         InputError: the sequence or the target does not fit the model.
@@ -332,7 +334,8 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
     per_sequence = model.targets.per_sequence
     if model.targets.multiple:
         raw = model.raw_data([symbols])
-        sets = [[target] if isinstance(target, str) else list(target)]
+        separator = model.config.data.label_separator or "|"
+        sets = [split_labels(target, separator) if isinstance(target, str) else list(target)]
         encoded = model.codec.encode(replace(raw, targets=sets)).targets
         return None if encoded is None else np.asarray(encoded, np.int64)
     targets = [target] if per_sequence and isinstance(target, str) else _split(model.codec, symbols, target)
