@@ -57,9 +57,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "evaluate multilabel sets.jsonl",
         "train --resume --out multilabel",
     ),
+    "next_row": (
+        "predict next_row sine.csv --steps 3",
+        "evaluate next_row sine.csv",
+        "train --resume --out next_row",
+    ),
     "forecast": (
-        "predict forecast sine.csv --steps 3",
-        "evaluate forecast sine.csv",
+        "predict forecast sales.csv --future sales-next.csv",
+        "evaluate forecast sales.csv",
+        "backtest forecast sales.csv",
         "train --resume --out forecast",
     ),
     "corpus": (

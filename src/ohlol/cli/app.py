@@ -64,7 +64,7 @@ Format = Annotated[
 Task = Annotated[
     str | None,
     typer.Option(
-        help="Task: label, next, classify, multilabel, regress or forecast; inferred from the file.",
+        help="Task: label, next, classify, multilabel, regress, forecast or next_row; inferred from the file.",
         rich_help_panel=DATA,
     ),
 ]
