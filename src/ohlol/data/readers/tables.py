@@ -84,8 +84,9 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
     header = settings.header
     if header is None:
         header = has_header(start, settings)
-    if header:
-        _check_title(chain(start, rows), settings)
+    if header and not _names_any(start[0], settings):  # otherwise no more is read, since it may be standard input
+        start += islice(rows, TITLE_ROWS)
+        _check_title(start, settings)
     names = tuple(nfc(cell) for cell in start[0].cells) if header else tuple(str(n) for n in range(1, width + 1))
     rows = chain(start[header:], rows) if head is lines else _csv_rows(lines, delimiter)
     form, chosen = NumberFormat.of(settings), settings.decimal is not None or settings.thousands is not None
@@ -93,17 +94,24 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
     return Table(lines.file, names, header, rows, form, chosen, delimiter)
 
 
-def _check_title(rows: Iterator[Row], settings: DataSettings) -> None:
-    """Refuse lines above the header and another delimiter, where the first row lacks the columns that were chosen.
+def _chosen_names(settings: DataSettings) -> list[str]:
+    return [name for names in (settings.input, settings.target) if names for name in split_names(names)]
+
+
+def _names_any(row: Row, settings: DataSettings) -> bool:
+    """Whether a row has the name of a column that was chosen, or none was chosen by name."""
+    names = [name for name in _chosen_names(settings) if parse_digits(name) is None]
+    return not names or any(name in map(nfc, row.cells) for name in names)
+
+
+def _check_title(rows: list[Row], settings: DataSettings) -> None:
+    """Refuse lines above the header and another delimiter, where the first row names no column that was chosen.
 
     Raises:
         InputError: a later row has them, or the first row is one column.
     """
-    names = [name for setting in (settings.input, settings.target) if setting for name in split_names(setting)]
-    first = next(rows)
-    if all(nfc(name) in map(nfc, first.cells) or parse_digits(name) is not None for name in names):
-        return  # without reading on, since the rows may come from standard input
-    for row in islice(rows, TITLE_ROWS):
+    first, names = rows[0], _chosen_names(settings)
+    for row in rows[1:]:
         if all(name in row.cells for name in names):
             raise error_at(
                 row.place,
