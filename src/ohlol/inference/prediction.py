@@ -27,11 +27,13 @@ class Prediction:
     symbols: Sequence[str]
     """The symbols of the sequence."""
     labels: list[str]
-    """The label of each step, decoded by the head; one where the task gives a label to the whole sequence."""
+    """The label of each step, decoded by the head; one where the task gives a label to the whole sequence.
+
+    Where it gives a set, those of the set, the most probable first."""
     probability: list[float]
     """The probability of each of them, 0..1."""
     best: list[list[tuple[str, float]]] = field(default_factory=list[list[tuple[str, float]]])
-    """The n most probable labels of each step with their probabilities, best first."""
+    """The n most probable labels of each step, or of the sequence, with their probabilities, best first."""
     unknown: list[str] = field(default_factory=list[str])
     """Symbols that were read as <unk>."""
     number: float | None = None
@@ -79,19 +81,30 @@ def predict_batch(
             scores.best[indices, :count].tolist(), scores.best_probability[indices, :count].tolist(), strict=True
         )
         best = [[(names[i], p) for i, p in zip(*step, strict=True)] for step in ranked]
-        labels = [names[i] for i in scores.labels[indices].tolist()]
-        probability = scores.probability[indices].tolist()
-        predictions.append(Prediction(text, labels, probability, best, codec.symbols.unknown(text)))
+        labels, probability = scores.labels[indices], scores.probability[indices]
+        if codec.kind.multiple:
+            labels, probability = _members(labels[0], probability[0])
+        decoded = [names[i] for i in labels.tolist()]
+        predictions.append(Prediction(text, decoded, probability.tolist(), best, codec.symbols.unknown(text)))
     return predictions
+
+
+def _members(
+    is_member: NDArray[np.int64], probability: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """The ids of the labels of a set, (K,), and their probabilities, the most probable first."""
+    ids = np.flatnonzero(is_member)
+    ids = ids[np.argsort(-probability[ids], kind="stable")]
+    return ids, probability[ids]
 
 
 class _Scores(NamedTuple):
     """What the head makes of the N predictions of a batch, as ids of labels and probabilities."""
 
     labels: NDArray[np.int64]
-    """The decoded labels, (N,)."""
+    """The decoded labels, (N,), or sets of labels as rows of 0 and 1, (N, K)."""
     probability: NDArray[np.floating]
-    """Their probabilities, (N,)."""
+    """Their probabilities, (N,), or those of all labels, (N, K)."""
     best: NDArray[np.int64]
     """The n most probable labels, (N, n)."""
     best_probability: NDArray[np.floating]
@@ -111,7 +124,9 @@ def _run(network: SequenceModel, batch: Batch, n_best: int) -> _Scores:
         logits, _ = network(PackedInputs.of(batch, network.device))
     head, batch_sizes = network.head, network.prediction_sizes(torch.from_numpy(batch.batch_sizes))
     labels = head.decode(logits, batch_sizes)
-    probability = head.probabilities(logits, batch_sizes).gather(1, labels[:, None])[:, 0]
+    probability = head.probabilities(logits, batch_sizes)
+    if not head.multiple:
+        probability = probability.gather(1, labels[:, None])[:, 0]
     best_probability, best = head.n_best(logits, n_best, batch_sizes)
     return _Scores(to_numpy(labels), to_numpy(probability), to_numpy(best), to_numpy(best_probability))
 

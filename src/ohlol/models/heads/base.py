@@ -40,6 +40,8 @@ class Head(torch.nn.Module, ABC):
 
     numeric: ClassVar[bool] = False
     """Whether a prediction is a row of K numbers, instead of one of K labels."""
+    multiple: ClassVar[bool] = False
+    """Whether a prediction is a set of K labels, each of which is there or not."""
     levels: ClassVar[tuple[float, ...]] = (0.5,)
     """The levels of the quantiles that a numeric head gives; 0.5 alone where it gives one number."""
     loss_unit: ClassVar[str] = "loss"
@@ -80,18 +82,18 @@ class Head(torch.nn.Module, ABC):
     def loss(
         self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
     ) -> Tensor:
-        """The loss of logits (N, K) against targets, (N,) labels or (N, K) numbers.
+        """The loss of logits (N, K) against targets: (N,) labels, (N, K) numbers, or (N, K + 1) sets as in `Dataset`.
 
         Args:
             logits: the output of `forward`.
-            targets: the expected labels, or the expected numbers.
+            targets: the expected labels, numbers or sets of labels.
             batch_sizes: which predictions belong to one sequence.
             options: class weights, label smoothing and reduction.
         """
 
     @abstractmethod
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
-        """The predictions: labels (N,), or rows of numbers (N, K).
+        """The predictions: labels (N,), rows of numbers (N, K), or sets of labels as rows of 0 and 1 (N, K).
 
         A head whose labels depend on each other decodes the best sequence of labels, which may differ from the first
         label of `n_best`.
