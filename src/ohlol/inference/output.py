@@ -85,12 +85,14 @@ def format_tsv(prediction: Prediction, layout: OutputLayout) -> str:
 
 
 def format_conll(prediction: Prediction, layout: OutputLayout) -> str:
-    """One line for each step: the symbol, the n best labels and their probabilities."""
+    """One line for each step: the symbol, its label and the next best ones of the step, with their probabilities."""
     del layout
-    rows = [
-        "\t".join(map(escape_cell, [symbol, *_with_probabilities(best)]))
-        for symbol, best in zip(prediction.symbols, prediction.best, strict=True)
-    ]
+    rows: list[str] = []
+    for symbol, label, p, best in zip(
+        prediction.symbols, prediction.labels, prediction.probability, prediction.best, strict=True
+    ):
+        others = [pair for pair in best if pair[0] != label][: len(best) - 1]
+        rows.append("\t".join(map(escape_cell, [symbol, *_with_probabilities([(label, p), *others])])))
     return "\n".join(rows) + "\n"
 
 
@@ -106,6 +108,8 @@ def format_jsonl(prediction: Prediction, layout: OutputLayout) -> str:
         record["best"] = prediction.best[0]
     else:
         record |= {"labels": prediction.labels, "probability": prediction.probability, "best": prediction.best}
+        if prediction.sequences:
+            record["sequences"] = prediction.sequences
     if prediction.unknown:
         record["unknown"] = prediction.unknown
     return json.dumps(record, ensure_ascii=False)

@@ -59,7 +59,7 @@ class StreamBatch:
         count: how many sequences to begin with.
 
     Raises:
-        InputError: the model is bidirectional.
+        InputError: the model is bidirectional, or its head decodes whole sequences.
     """
 
     def __init__(
@@ -70,6 +70,12 @@ class StreamBatch:
         identity: Callable[[], str],
         count: int = 0,
     ) -> None:
+        if network.head.structured:
+            raise InputError(
+                f"this model has the `head` {network.settings.head}, which labels a sequence as a whole: a label depends "
+                "on the symbols that follow it, and a stream needs a model that was trained with another head and "
+                "`bidirectional=False`"
+            )
         if network.settings.bidirectional:
             pairs = " and `bigram_size=0`" if network.sizes.bigrams and network.settings.bigram_size else ""
             raise InputError(

@@ -88,7 +88,10 @@ class Trainer:
         self.settings = config.training
         self.callbacks = tuple(callbacks) if processes.is_main else ()
         torch.manual_seed(self.settings.seed)
-        self.model = SequenceModel(config.model, config.sizes).to(processes.device)
+        self.model = SequenceModel(config.model, config.sizes)
+        if self.codec.labels is not None:
+            self.model.head.learn_labels(self.codec.labels.symbols)
+        self.model = self.model.to(processes.device)
         self.network = processes.wrap_model(self.model)
         if not processes.is_main:  # equal weights everywhere, but different dropout
             torch.manual_seed(rank_seed(self.settings.seed, processes.rank))
