@@ -14,6 +14,7 @@ TINY: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "embedding_size": 5, 
 """Settings of a model that trains in less than a second."""
 TINY_FLAGS = ["--hidden-size", "6", "--num-layers", "1", "--embedding-size", "5", "--epochs", "3", "--batch-size", "4"]
 """The same settings as options of the command line."""
+BIOES_LABELS = ("O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "E-LOC", "S-LOC")
 LOOP = " in a loop"
 CELLS = ("rnn", "gru", "lstm", "rnn in a loop", "gru in a loop", "lstm in a loop")
 """Names of cells, each as a layer and in a loop; `cell_settings` returns the settings of a name."""

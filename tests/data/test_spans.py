@@ -1,13 +1,12 @@
 """Spans compared with seqeval, and computed by hand."""
 
 import pytest
+from helpers import BIOES_LABELS as LABELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
 from ohlol.data.spans import is_span_scheme, spans_of
-
-LABELS = ("O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "E-LOC", "S-LOC")
 
 
 @given(st.lists(st.sampled_from(LABELS), min_size=1, max_size=12))

@@ -17,6 +17,7 @@ from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols, concatenate, with_edges
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
+from ohlol.data.mapped import in_memory
 from ohlol.data.sequences import RawData
 from ohlol.data.spans import IOB1, IOB2, UNSEEN, bioes_labels, from_bioes, infer_iob, is_iob, to_bioes, to_iob_label
 from ohlol.data.targets import TARGET_KINDS, TargetKind
@@ -122,8 +123,9 @@ class Codec:
         assert self.labels is not None
         assert data.targets is not None
         names = np.array([*self.labels.symbols, UNSEEN], dtype=object)
-        for first, last in pairwise(data.inputs.offsets.tolist()):
-            yield names[np.asarray(data.targets[first:last])].tolist()
+        targets = in_memory(data.targets)
+        for first, last in pairwise(in_memory(data.inputs.offsets).tolist()):
+            yield names[targets[first:last]].tolist()
 
     def to_trained_labels(self, labels: Sequence[str]) -> Sequence[str]:
         """Labels of the files as those of the model; others as they are."""
@@ -226,7 +228,7 @@ class Codec:
     def _with_file_labels(self, data: dict[str, Any]) -> "Codec":
         """The codec with the labels of files and their scheme, as `to_json` writes them; raises ValueError."""
         file_labels, scheme = Vocab.from_json(data["file_labels"]), data["scheme"]
-        if scheme not in (IOB1, IOB2) or not is_iob(file_labels.symbols) or not replace(self, labels=file_labels)._marks_iob:
+        if scheme not in (IOB1, IOB2) or not replace(self, labels=file_labels)._marks_iob:
             raise ValueError("the labels of the files are not in IOB1 or IOB2")
         return replace(self, file_labels=file_labels, scheme=scheme)
 

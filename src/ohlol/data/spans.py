@@ -1,7 +1,7 @@
 """Spans that labels mark: IOB1, IOB2, BIOES, BMES and their relatives.
 
-A label is a prefix, or a prefix, a hyphen and the type of the span: B begins a span, I or M is inside of it, E or L ends
-it, S or U is a span of one step, and O is outside of all. Of IOB1 and IOB2, which have B, I and O only, IOB2 begins every
+A label is a prefix, or a prefix, a hyphen and the type of the span: B begins a span, I or M is inside of it, E or L
+ends it, S or U is a span of one step, and O is outside of all. IOB1 and IOB2 have B, I and O only: IOB2 begins every
 span with B, and IOB1 only one that follows another of the same type.
 
 Shapes: K labels.
@@ -159,8 +159,8 @@ def possible_neighbours(labels: Sequence[str]) -> Neighbours:
     """Which labels can follow each other in the scheme of their names; all where they do not mark spans.
 
     I and E continue a span of their type, so they follow B or I. In a scheme that ends spans, B and I have to be
-    continued. A type that lacks the labels for that is free: its I begins a span where it has no B, its I ends one where
-    it has no E, and its B is a span where it has no S.
+    continued. A type that lacks the labels for that is free: its I begins a span where it has no B, its I ends one
+    where it has no E, and its B is a span where it has no S.
     """
     K = len(labels)
     if not is_span_scheme(labels):

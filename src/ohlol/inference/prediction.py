@@ -35,7 +35,7 @@ class Prediction:
     unknown: list[str] = field(default_factory=list[str])
     """Symbols that were read as <unk>."""
     sequences: list[tuple[list[str], float]] = field(default_factory=list[tuple[list[str], float]])
-    """The n most probable sequences of labels with their probabilities, best first, of a head that decodes sequences."""
+    """The n most probable sequences of labels with their probabilities, best first, where the head is structured."""
     number: float | None = None
     """The number for the sequence, in the unit of the target, where the task gives one instead of labels."""
 
@@ -87,11 +87,8 @@ def predict_batch(
             best.append(pairs[:count])
             if codec.file_labels is not None:
                 probability[step] = dict(pairs)[label]
-        sequences = [
-            (codec.to_file_labels([names[i] for i in ids]), p)
-            for ids, p in zip(scores.sequences[indices].T.tolist(), scores.sequence_probability[at].tolist(), strict=True)
-            if p
-        ]
+        ranked = zip(scores.sequences[indices].T.tolist(), scores.sequence_probability[at].tolist(), strict=True)
+        sequences = [(codec.to_file_labels([names[i] for i in ids]), p) for ids, p in ranked if p]
         unknown = codec.symbols.unknown(text)
         predictions.append(Prediction(text, labels, probability, best, unknown, sequences[:count]))
     return predictions

@@ -72,8 +72,8 @@ class StreamBatch:
     ) -> None:
         if network.head.structured:
             raise InputError(
-                f"this model has the `head` {network.settings.head}, which labels a sequence as a whole: a label depends "
-                "on the symbols that follow it, and a stream needs a model that was trained with another head and "
+                f"this model has the `head` {network.settings.head}, which labels a sequence as a whole, so it has no "
+                "output before the last symbol: a stream needs a model that was trained with another head and "
                 "`bidirectional=False`"
             )
         if network.settings.bidirectional:

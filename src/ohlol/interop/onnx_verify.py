@@ -102,7 +102,7 @@ class OnnxModel(torch.nn.Module):
         else:
             feed["lengths"] = padding.lengths
         outputs: Any = self.session.run(None, feed)
-        logits, *final = outputs
+        logits, *final = outputs[: 1 + len(self.states)]
         if self.model.codec.target_scale is not None:
             logits = self.model.codec.target_scale.apply(logits)
         if not self.sizes.per_sequence and not self.step:

@@ -5,6 +5,7 @@ Tensors that the kernels cannot read, and double backward, take the equations of
 Shapes: T steps, B sequences, S rows of all steps, K labels.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from ohlol.ops import crf_equations
-from ohlol.ops.backend import KERNEL, empty
+from ohlol.ops.backend import KERNEL, crf_kernel, empty
 from ohlol.ops.crf_equations import ChainScores
 from ohlol.ops.validation import DTYPES, are_readable, find_unreadable, materialize, packed_batch
 
@@ -38,7 +39,7 @@ def check_arguments(
     if labels is not None and (labels.shape != (S,) or labels.dtype is not torch.int64):
         raise ValueError(f"labels: {tuple(labels.shape)} {labels.dtype}; expected ({S},) torch.int64")
     sizes = batch_sizes.tolist() if batch_sizes.dim() == 1 and not batch_sizes.is_floating_point() else []
-    if not sizes or sizes[-1] < 1 or sum(sizes) != S or any(a < b for a, b in zip(sizes, sizes[1:], strict=False)):
+    if not sizes or sizes[-1] < 1 or sum(sizes) != S or any(a < b for a, b in pairwise(sizes)):
         raise ValueError(
             f"batch_sizes must be integers, positive, in descending order and add up to the {S} rows of emissions"
         )
@@ -112,7 +113,7 @@ def decode(
         return labels[:, 0], best[:, 0]
     x, *chain = map(materialize, (emissions, *scores))
     labels, best = torch.empty(S, dtype=torch.int64), empty(x, B)
-    run = KERNEL.crf_decode_float32 if x.dtype is torch.float32 else KERNEL.crf_decode_float64
+    run = crf_kernel("decode", x.dtype)
     run(
         threads=torch.get_num_threads(),
         shape=(T, B, S, K),
@@ -143,9 +144,7 @@ def best_sequences(
     return labels, (best - losses(emissions, scores, batch_sizes)[:, None]).exp()
 
 
-def _has_kernel(
-    emissions: Tensor, scores: ChainScores, batch_sizes: Tensor, labels: Tensor | None = None
-) -> bool:
+def _has_kernel(emissions: Tensor, scores: ChainScores, batch_sizes: Tensor, labels: Tensor | None = None) -> bool:
     """Whether the kernels can read the tensors of a call."""
     dtype = emissions.dtype
     return (
@@ -187,7 +186,7 @@ def _forward(
     """The losses (B,), and the forward values (S, K) that backward reads."""
     arguments, tensors = _inputs(emissions, labels, batch_sizes, scores)
     alphas, result = empty(tensors[0], *emissions.shape), empty(tensors[0], int(batch_sizes[0]))
-    run = KERNEL.crf_forward_float32 if emissions.dtype is torch.float32 else KERNEL.crf_forward_float64
+    run = crf_kernel("forward", emissions.dtype)
     run(**arguments, alphas=alphas.data_ptr(), losses=result.data_ptr())
     return result, alphas
 
@@ -203,7 +202,7 @@ def _backward(
     """The gradients of emissions, transitions, start and end."""
     arguments, tensors = _inputs(emissions, labels, batch_sizes, scores)
     grad, gradients = materialize(grad), [empty(t, *t.shape) for t in tensors[:4]]
-    run = KERNEL.crf_backward_float32 if emissions.dtype is torch.float32 else KERNEL.crf_backward_float64
+    run = crf_kernel("backward", emissions.dtype)
     run(
         **arguments,
         alphas=alphas.data_ptr(),

@@ -13,6 +13,7 @@ from ohlol.data.targets import TargetKind
 from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import ConfusionMetrics, Metrics, ratio
 
+
 class StepLabelMetrics(ConfusionMetrics):
     """Accuracy of labels and of whole sequences; where the labels mark spans, precision, recall and F1 of spans."""
 

@@ -277,8 +277,8 @@ def _check_structured(model: ModelSettings, training: TrainSettings, codec: Code
     kind = codec.kind
     if not kind.has_labels or kind.per_sequence:
         raise InputError(
-            f"`head` {model.head} labels each step of a whole sequence, and `task` {codec.task} has no such labels: leave "
-            "it out"
+            f"`head` {model.head} labels each step of a whole sequence, and `task` {codec.task} has no such labels: "
+            "leave it out"
         )
     for name, value, default in (
         ("class_weights", training.class_weights, TrainSettings.class_weights),
@@ -286,8 +286,8 @@ def _check_structured(model: ModelSettings, training: TrainSettings, codec: Code
     ):
         if value != default:
             raise InputError(
-                f"`head` {model.head} has a loss of whole sequences, and `{name}` weighs single labels: leave it out, or "
-                f"set `head` to {ModelSettings.head}"
+                f"`head` {model.head} has a loss of whole sequences, and `{name}` weighs single labels: leave it out, "
+                f"or set `head` to {ModelSettings.head}"
             )
 
 

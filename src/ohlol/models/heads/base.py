@@ -54,6 +54,10 @@ class Head(torch.nn.Module, ABC):
 
     Such a head needs a label for each step, has `best_sequences`, and is trained on BIOES where labels mark spans. Its
     loss has neither class weights nor label smoothing, and a stream cannot decode it."""
+    decoder: ClassVar[tuple[str, ...]] = ()
+    """The names of the parameters that decoding adds to the logits, which an ONNX graph has as outputs.
+
+    Each has a buffer `possible_NAME` of its shape, which is 0 where the score stands for minus infinity."""
 
     def __init__(self, width: int, outputs: int):
         super().__init__()

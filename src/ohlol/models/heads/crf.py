@@ -1,7 +1,7 @@
 """The head `crf`: a linear-chain conditional random field, which scores neighbouring labels together with each step.
 
-The logits are the emissions, a linear layer over the hidden states. The loss is minus the logarithm of the probability of
-the whole sequence of labels, and the prediction is the most probable sequence.
+The logits are the emissions, a linear layer over the hidden states. The loss is minus the logarithm of the probability
+of the whole sequence of labels, and the prediction is the most probable sequence.
 
 Shapes: B sequences, S steps of all, N = S predictions, K labels.
 """
@@ -26,6 +26,10 @@ class CRFHead(LinearHead):
     """
 
     structured = True
+    decoder = ChainScores._fields
+    possible_transitions: Tensor
+    possible_start: Tensor
+    possible_end: Tensor
 
     def __init__(self, width: int, outputs: int):
         super().__init__(width, outputs)
@@ -64,7 +68,7 @@ class CRFHead(LinearHead):
             InputError: the options weigh labels or smooth them, which is defined for independent labels only.
         """
         if options.weight is not None or options.label_smoothing:
-            raise InputError(UNWEIGHTED)
+            raise InputError("`head` crf has a loss of whole sequences: `class_weights` and `label_smoothing` do not apply")
         scores, sizes = self.scores(logits.dtype), _sizes(logits, batch_sizes)
         if options.reduction == "none":
             return crf_equations.step_losses(logits, targets, scores, sizes)
@@ -101,12 +105,6 @@ class CRFHead(LinearHead):
     def best_sequences(self, logits: Tensor, n: int, batch_sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The n most probable sequences of labels, (N, n), and their probabilities, (B, n)."""
         return crf.best_sequences(logits, self.scores(logits.dtype), _sizes(logits, batch_sizes), n)
-
-
-UNWEIGHTED = (
-    "`head` crf has a loss of whole sequences, which neither `class_weights` nor `label_smoothing` can weigh: leave them "
-    "out, or set `head` to softmax"
-)
 
 
 def _sizes(logits: Tensor, batch_sizes: Tensor | None) -> Tensor:
