@@ -240,6 +240,8 @@ void add_exact_pairs(const CrfArgs<T>& args, const T* alphas, const T* betas, T 
     }
 }
 
+constexpr i64 steps_in_sum = 128;
+
 template <class T>
 void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
     constexpr i64 L = Simd<T>::lanes;
@@ -251,7 +253,7 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
     const auto lay_out = [&](BumpAllocator& memory) {
         CrfTables<T> tables(args, memory);
         arrivals = memory.allocate<Thread::Arrivals>(threads);
-        size = (2 * tables.K + 7) * tables.padded;
+        size = (3 * tables.K + 7) * tables.padded;
         own = memory.allocate<T>(threads * (size + gap));
         return tables;
     };
@@ -261,11 +263,18 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
     const CrfTables<T> tables = lay_out(memory);
     const i64 K = tables.K, padded = tables.padded;
     run_threads(arrivals, threads, [&](Thread thread) {
-        // of each thread: sums of factors u_i w_j and of exact transitions, (K, padded) each, and of start and end
-        T *products = own + thread.index * (size + gap), *exact = products + K * padded, *d_start = exact + K * padded;
-        T *d_end = d_start + padded, *alphas = d_end + padded, *betas = alphas + padded, *u = betas + padded;
-        T *w = u + padded, *v = w + padded;
-        std::memset(products, 0, sizeof(T) * (2 * K + 2) * padded);
+        // of each thread: sums of factors u_i w_j and of exact transitions, (K, padded) each, those of a few steps, which
+        // are added to the sums together and so with less rounding, and sums of start and end
+        T *sums = own + thread.index * (size + gap), *exact = sums + K * padded, *products = exact + K * padded;
+        T *d_start = products + K * padded, *d_end = d_start + padded, *alphas = d_end + padded, *betas = alphas + padded;
+        T *u = betas + padded, *w = u + padded, *v = w + padded;
+        std::memset(sums, 0, sizeof(T) * (3 * K + 2) * padded);
+        const auto add_products = [&] {
+            for (i64 k = 0; k < K * padded; k += L) {
+                store<T>(sums + k, load<T>(sums + k) + load<T>(products + k));
+                store<T>(products + k, Vec<T>{});
+            }
+        };
         for (i64 j = K; j < padded; ++j) alphas[j] = betas[j] = T(-infinity);
         const Range entries = split_batch(args, thread.index, thread.count);
         for (i64 b = entries.lo; b < entries.hi; ++b) {
@@ -296,10 +305,10 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
                     store<T>(u + j, vexp<T>(load<T>(alphas + j)));
                 }
                 multiply<T>(w, tables.transposed_factors, K, padded, v);
-                Vec<T> sums{};
-                for (i64 i = 0; i < padded; i += L) sums += load<T>(u + i) * load<T>(v + i);
+                Vec<T> partial{};
+                for (i64 i = 0; i < padded; i += L) partial += load<T>(u + i) * load<T>(v + i);
                 T sum = 0;
-                for (i64 k = 0; k < L; ++k) sum += sums[k];
+                for (i64 k = 0; k < L; ++k) sum += partial[k];
                 if (sum >= CrfRange<T>::smallest_sum) {  // false for NaN
                     const T factor = grad / sum;
                     for (i64 i = 0; i < padded; i += L) {
@@ -318,7 +327,9 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
                 // betas of the step before; the transition from i to j is column j of row i
                 logarithms<T>(betas, args.transitions, 1, K, tables.top, K, padded, v, u);
                 for (i64 j = 0; j < K; ++j) betas[j] = u[j];
+                if (t % steps_in_sum == 0) add_products();
             }
+            add_products();
             for (i64 j = 0; j < K; ++j) d_start[j] += d_x[j];
             if (!args.labels) continue;
             i64 previous = 0;
@@ -334,15 +345,15 @@ void crf_backward(const CrfArgs<T>& args, AllocateScratch allocate) {
     for (i64 i = 0; i < K; ++i) {
         T start = 0, end = 0;
         for (int thread = 0; thread < threads; ++thread) {
-            const T* sums = own + thread * (size + gap) + 2 * K * padded;
-            start += sums[i], end += sums[padded + i];
+            const T* of_ends = own + thread * (size + gap) + 3 * K * padded;
+            start += of_ends[i], end += of_ends[padded + i];
         }
         args.d_start[i] = start, args.d_end[i] = end;
         for (i64 j = 0; j < K; ++j) {
             T sum = 0, exact = 0;
             for (int thread = 0; thread < threads; ++thread) {
-                const T* products = own + thread * (size + gap) + i * padded + j;
-                sum += products[0], exact += products[K * padded];
+                const T* pair = own + thread * (size + gap) + i * padded + j;
+                sum += pair[0], exact += pair[K * padded];
             }
             args.d_transitions[i * K + j] = sum * tables.factors[i * padded + j] + exact;
         }

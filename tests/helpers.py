@@ -123,9 +123,10 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "dropout": 0.2}),
     "regress": (lengths_file, "data.csv", {"task": "regress", "input": "name", "target": "size", "dropout": 0.2}),
     "forecast": (sine_file, "data.csv", {"bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
+    "spans": (conll_file, "data.conll", {"dropout": 0.2, "char_rnn_size": 3}),
     "loop": (upper_pairs, "data.tsv", {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"}),
 }
-"""For each task, and for a cell in a loop, what writes its data, the name of the file, and settings."""
+"""For each task, for labels of spans and for a cell in a loop, what writes its data, the name of the file, and settings."""
 
 
 def prepared(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:
