@@ -91,7 +91,9 @@ def format_conll(prediction: Prediction, layout: OutputLayout) -> str:
     for symbol, label, p, best in zip(
         prediction.symbols, prediction.labels, prediction.probability, prediction.best, strict=True
     ):
-        others = [pair for pair in best if pair[0] != label][: len(best) - 1]
+        names = [name for name, _ in best]
+        left_out = names.index(label) if label in names else len(best) - 1
+        others = best[:left_out] + best[left_out + 1 :]
         rows.append("\t".join(map(escape_cell, [symbol, *_with_probabilities([(label, p), *others])])))
     return "\n".join(rows) + "\n"
 
