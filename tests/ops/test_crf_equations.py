@@ -56,6 +56,16 @@ def test_the_losses_of_the_steps_are_conditional_and_add_up(case: ChainCase) -> 
             assert losses[row].item() == pytest.approx(-(longer / prefix).log().item(), abs=1e-12)
 
 
+def test_the_best_sequences_are_found_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = draw_chain([6, 3], 7)
+    expected = crf_equations.best_sequences(case.emissions, case.scores, case.batch_sizes, 4)
+    monkeypatch.setattr(crf_equations, "MAX_CANDIDATES", 100)
+    for ours, theirs in zip(
+        crf_equations.best_sequences(case.emissions, case.scores, case.batch_sizes, 4), expected, strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
 def test_the_gradient_of_a_sum_of_impossible_terms_is_zero() -> None:
     x = torch.full((2, 3), -torch.inf, dtype=torch.float64, requires_grad=True)
     total = crf_equations.log_sum(x, 1)

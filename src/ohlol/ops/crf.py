@@ -140,7 +140,10 @@ def best_sequences(
     check_arguments(emissions, scores, batch_sizes)
     if n < 1:
         raise ValueError(f"n is {n}; it must be at least 1")
-    labels, best = crf_equations.best_sequences(emissions, scores, batch_sizes, n)
+    if n == 1:
+        labels, best = (tensor[:, None] for tensor in decode(emissions, scores, batch_sizes))
+    else:
+        labels, best = crf_equations.best_sequences(emissions, scores, batch_sizes, n)
     return labels, (best - losses(emissions, scores, batch_sizes)[:, None]).exp()
 
 

@@ -19,6 +19,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 
+MAX_CANDIDATES = 1 << 22
+"""Scores that are compared at once, which limits memory."""
+
+
 class ChainScores(NamedTuple):
     """The scores of neighbouring labels."""
 
@@ -132,10 +136,14 @@ def best_sequences(
 
     for size in sizes[1:]:
         ended.append(end(values[size:]))
-        candidates = values[:size, :, :, None] + scores.transitions[:, None]  # (b, K, n, K), the last is the next label
-        best = candidates.flatten(1, 2).topk(n, dim=1)  # (b, n, K)
-        origins.append(best.indices)
-        values = best.values.transpose(1, 2) + emissions[row : row + size, :, None]
+        together = max(1, MAX_CANDIDATES // (size * K * n))
+        parts = [
+            (values[:size, :, :, None] + part[:, None]).flatten(1, 2).topk(n, dim=1)  # (b, K * n, k) to (b, n, k)
+            for part in scores.transitions.split(together, dim=1)
+        ]
+        origins.append(torch.cat([part.indices for part in parts], dim=2))
+        best = torch.cat([part.values for part in parts], dim=2).transpose(1, 2)
+        values = best + emissions[row : row + size, :, None]
         row += size
     ended.append(end(values))
     labels = torch.empty(row, n, dtype=torch.int64, device=emissions.device)

@@ -68,7 +68,9 @@ class CRFHead(LinearHead):
             InputError: the options weigh labels or smooth them, which is defined for independent labels only.
         """
         if options.weight is not None or options.label_smoothing:
-            raise InputError("`head` crf has a loss of whole sequences: `class_weights` and `label_smoothing` do not apply")
+            raise InputError(
+                "`head` crf has a loss of whole sequences: `class_weights` and `label_smoothing` do not apply"
+            )
         scores, sizes = self.scores(logits.dtype), _sizes(logits, batch_sizes)
         if options.reduction == "none":
             return crf_equations.step_losses(logits, targets, scores, sizes)
