@@ -126,7 +126,7 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "spans": (conll_file, "data.conll", {"dropout": 0.2, "char_rnn_size": 3}),
     "loop": (upper_pairs, "data.tsv", {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"}),
 }
-"""For each task, for labels of spans and for a cell in a loop, what writes its data, the name of the file, and settings."""
+"""What writes the data, the name of the file, and settings, for each task, for labels of spans and a cell in a loop."""
 
 
 def prepared(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:
