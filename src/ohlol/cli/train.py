@@ -17,11 +17,19 @@ from ohlol.cli.app import (
     Encoding,
     Format,
     Header,
+    Horizon,
     Input,
+    Known,
+    Layout,
     Level,
+    Observed,
+    Season,
+    Series,
+    Static,
     Target,
     Task,
     Thousands,
+    Time,
     app,
     console,
     continue_without_output,
@@ -68,6 +76,14 @@ def train(
     decimal: Decimal = None,
     thousands: Thousands = None,
     encoding: Encoding = None,
+    time: Time = None,
+    series: Series = None,
+    known: Known = None,
+    observed: Observed = None,
+    static: Static = None,
+    layout: Layout = None,
+    season: Season = None,
+    horizon: Horizon = None,
     cell: Annotated[
         str | None,
         typer.Option(
@@ -100,7 +116,8 @@ def train(
         typer.Option(help="Size of the embedding of character bigrams; 0: none.", rich_help_panel=MODEL),
     ] = None,
     head: Annotated[
-        str | None, typer.Option(help="Head: softmax, crf, identity, regression or absolute.", rich_help_panel=MODEL)
+        str | None,
+        typer.Option(help="Head: softmax, crf, identity, regression, absolute or quantile.", rich_help_panel=MODEL),
     ] = None,
     tie_weights: Annotated[
         bool | None,
@@ -120,7 +137,7 @@ def train(
     ] = None,
     bptt: Annotated[
         int | None,
-        typer.Option(help="Time steps of truncated BPTT (tasks next, forecast).", rich_help_panel=TRAINING),
+        typer.Option(help="Time steps of truncated BPTT (tasks next, forecast, next_row).", rich_help_panel=TRAINING),
     ] = None,
     optimizer: Annotated[
         str | None, typer.Option(help=f"Optimizer: {one_of(OPTIMIZERS)}.", rich_help_panel=TRAINING)

@@ -18,6 +18,8 @@ from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
 from ohlol.data.mapped import in_memory
+from ohlol.data.panel_codec import PanelCodec
+from ohlol.data.panel_dataset import encode_panel
 from ohlol.data.sequences import RawData
 from ohlol.data.spans import IOB1, IOB2, UNSEEN, bioes_labels, from_bioes, infer_iob, is_iob, to_bioes, to_iob_label
 from ohlol.data.targets import TARGET_KINDS, TargetKind
@@ -80,6 +82,7 @@ class Codec:
     target_columns: tuple[str, ...] = ()
     scale: Scale | None = None
     target_scale: Scale | None = None
+    panel: PanelCodec | None = None
     file_labels: Vocab | None = None
     """The labels in the files, where they are IOB1 or IOB2 and `labels` are those of BIOES."""
     scheme: str = ""
@@ -154,7 +157,7 @@ class Codec:
     @property
     def kind(self) -> TargetKind:
         """The kind of the targets."""
-        return TARGET_KINDS[self.task]
+        return TARGET_KINDS[self.task].of_rows(self.scale is not None)
 
     @staticmethod
     def fit(
@@ -208,6 +211,15 @@ class Codec:
                 scale=Scale.of(counts.inputs),
                 target_scale=Scale.of(counts.targets),
             )
+        if counts.inputs is not None:
+            return Codec(
+                task,
+                labels=None if kind.quantity else Vocab.from_counts(counts.labels, unk=False),
+                columns=counts.columns,
+                target_columns=counts.target_columns,
+                scale=Scale.of(counts.inputs),
+                target_scale=None if counts.targets is None else Scale.of(counts.targets),
+            )
         min_count = WORD_MIN_COUNT if unknowns and kind.continues_text and level == "word" else 1
         symbols = Vocab.from_counts(counts.symbols, unk=unknowns, min_count=min_count)
         if kind.continues_text:
@@ -232,15 +244,22 @@ class Codec:
             raise ValueError("the labels of the files are not in IOB1 or IOB2")
         return replace(self, file_labels=file_labels, scheme=scheme)
 
+    @staticmethod
+    def of_panel(task: str, panel: PanelCodec) -> "Codec":
+        """The codec of a panel."""
+        return Codec(task, columns=panel.columns.numeric, target_columns=panel.columns.targets, panel=panel)
+
     def layout(self, *, with_targets: bool = True) -> ArrayLayout:
         """The arrays of data that this codec encoded, with or without their targets."""
+        if self.panel is not None:
+            return ArrayLayout(columns=self.panel.inputs, target_columns=self.panel.outputs if with_targets else 0)
         if self.kind.numeric:
             return ArrayLayout(
                 columns=len(self.columns), target_columns=len(self.target_columns) if with_targets else 0
             )
-        assert self.symbols is not None
         return ArrayLayout(
-            inputs=len(self.symbols),
+            inputs=len(self.symbols) if self.symbols is not None else 0,
+            columns=len(self.columns),
             targets=len(self.labels) if with_targets and self.labels is not None and self.kind.has_labels else 0,
             target_columns=len(self.target_columns) if with_targets else 0,
             chars=len(self.chars) if self.chars is not None else 0,
@@ -260,16 +279,24 @@ class Codec:
             InputError: a symbol without <unk>, or a label, was not seen in training, with file and line; the columns
                 are not those of training.
         """
+        if self.panel is not None:
+            assert data.panel is not None
+            self.panel.check_panel(data.panel, str(data.places[0].file))
+            return encode_panel(self.panel, data.panel)
         if self.kind.numeric:
             return self._encode_numbers(data)
         if self.file_labels is not None:
             return self.convert(self.of_files.encode(data, unseen_labels=unseen_labels))
-        assert self.symbols is not None
         sequences = as_symbols(data.inputs)
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         ends = np.cumsum(lengths)
-        ids = self._ids(self.symbols, concatenate(sequences), data.places, ends, "symbol")
-        inputs = Ragged(ids, np.concatenate([np.zeros(1, np.int64), ends]))
+        if self.scale is not None:
+            self.check_columns(data.columns, data.places[0].file)
+            steps = self.scale.apply(np.concatenate(as_numbers(data.inputs)))
+        else:
+            assert self.symbols is not None
+            steps = self._ids(self.symbols, concatenate(sequences), data.places, ends, "symbol")
+        inputs = Ragged(steps, np.concatenate([np.zeros(1, np.int64), ends]))
         if self.kind.continues_text and len(inputs.values) < 2:
             raise InputError(
                 f"{data.places[0][0]}: a text of one symbol; the target is the next symbol, so it needs two"
@@ -290,7 +317,7 @@ class Codec:
         bigrams = None
         if self.bigrams is not None:
             pairs = self.bigrams.encode_pairs(with_edges(sequences)).astype(np.int64)
-            first_pairs = np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)
+            first_pairs = np.arange(len(steps)) + np.repeat(np.arange(len(lengths)), lengths)
             bigrams = np.stack([pairs[first_pairs], pairs[first_pairs + 1]], axis=1)
         return Dataset(inputs, targets, self.kind.per_sequence, word_ids, word_chars, bigrams)
 
@@ -357,6 +384,8 @@ class Codec:
 
     def to_json(self) -> dict[str, Any]:
         """The content of `vocab.json`."""
+        if self.panel is not None:
+            return {"task": self.task, "panel": self.panel.to_json()}
         if self.kind.numeric:
             assert self.scale is not None
             assert self.target_scale is not None
@@ -366,7 +395,9 @@ class Codec:
         named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
         named["file_labels"] = self.file_labels
         scaled = {} if self.target_scale is None else _columns(self.target_columns, self.target_scale)
-        vocabularies = {k: v.to_json() for k, v in named.items() if v is not None}
+        vocabularies: dict[str, Any] = {k: v.to_json() for k, v in named.items() if v is not None}
+        if self.scale is not None:
+            vocabularies["columns"] = _columns(self.columns, self.scale)
         scheme = {"scheme": self.scheme} if self.file_labels is not None else {}
         return {"task": self.task, **vocabularies, **scheme, **({"target_columns": scaled} if scaled else {})}
 
@@ -381,6 +412,13 @@ class Codec:
             check_encodable(data)
             task = data["task"]
             kind = TARGET_KINDS[task]
+            if kind.horizon:
+                if "columns" in data:
+                    raise InputError(
+                        f"vocab.json is of an earlier version of ohlol, whose task {task} gave the next row: train "
+                        "again, with `task` next_row for the same"
+                    )
+                return Codec.of_panel(task, PanelCodec.from_json(data["panel"]))
             if kind.numeric:
                 inputs, targets = data["columns"], data["target_columns"]
                 names, scale = tuple(str(c["name"]) for c in inputs), _scale(inputs)
@@ -390,6 +428,16 @@ class Codec:
                     target_columns=tuple(str(c["name"]) for c in targets),
                     scale=scale,
                     target_scale=_scale(targets),
+                )
+            if "columns" in data:
+                inputs, targets = data["columns"], data["target_columns"] if kind.quantity else []
+                return Codec(
+                    task,
+                    labels=None if kind.quantity else Vocab.from_json(data["labels"]),
+                    columns=tuple(str(c["name"]) for c in inputs),
+                    target_columns=tuple(str(c["name"]) for c in targets),
+                    scale=_scale(inputs),
+                    target_scale=_scale(targets) if targets else None,
                 )
             symbols = Vocab.from_json(data["symbols"])
             if kind.quantity:

@@ -59,7 +59,7 @@ class StreamBatch:
         count: how many sequences to begin with.
 
     Raises:
-        InputError: the model is bidirectional, or its head decodes whole sequences.
+        InputError: the model is bidirectional, forecasts whole series, or has a head that labels whole sequences.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class StreamBatch:
                 "output before the last symbol: a stream needs a model that was trained with another head and "
                 "`bidirectional=False`"
             )
+        if codec.panel is not None:
+            raise InputError(f"this model's task is {codec.task}, which reads whole series, so it has no stream")
         if network.settings.bidirectional:
             pairs = " and `bigram_size=0`" if network.sizes.bigrams and network.settings.bigram_size else ""
             raise InputError(

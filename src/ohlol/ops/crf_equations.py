@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-
 MAX_CANDIDATES = 1 << 22
 """Scores that are compared at once, which limits memory."""
 

@@ -7,8 +7,8 @@ that was never stopped.
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
 from ohlol.training.callbacks import Callback, Epoch
 from ohlol.training.loader import BatchLoader, DeviceBatch
-from ohlol.training.loss import BatchLoss, Loss, keep_probabilities
+from ohlol.training.loss import BatchLoss, Loss, keep_probabilities, sample_residuals
 from ohlol.training.optimizer import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
 from ohlol.training.precision import Precision
 from ohlol.utils.devices import disable_tf32, to_numpy
@@ -52,6 +52,8 @@ SPIKE_RATIO = 3.0
 """A loss is a spike where it is more than this many times the loss average ..."""
 SPIKE_RISE = 1.0
 """... and more than this much above it."""
+FEW_ROWS = 1000
+"""Training rows from which a head that corrects a forecast keeps half of what it has learned."""
 LOSS_AVERAGE_DECAY = 0.98
 """Decay per step of the loss average, an exponential moving average of the losses of batches."""
 
@@ -91,7 +93,10 @@ class Trainer:
         self.model = SequenceModel(config.model, config.sizes)
         if self.codec.labels is not None:
             self.model.head.learn_labels(self.codec.labels.symbols)
-        self.model = self.model.to(processes.device)
+        if config.sizes.base:
+            self.model.head.start_from(sample_residuals(data.train, config.sizes.base))
+        self.model.to(processes.device)
+        self._head_start = [parameter.detach().clone() for parameter in self.model.head.parameters()]
         self.network = processes.wrap_model(self.model)
         if not processes.is_main:  # equal weights everywhere, but different dropout
             torch.manual_seed(rank_seed(self.settings.seed, processes.rank))
@@ -150,6 +155,8 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_train_begin(self)
         self._save_snapshot()
+        if self.config.sizes.base and self.progress.best is None and not self.progress.step:
+            self._keep_start()
         self.model.train()
         device, settings = self.processes.device, self.settings
         signals = interrupts.stop_on_signals(self.stop) if self.run is not None else nullcontext()
@@ -157,6 +164,39 @@ class Trainer:
         with signals, interrupts.explain_out_of_memory(), deterministic, disable_tf32(device):
             while self.progress.epoch < settings.epochs and not self._is_out_of_patience():
                 self._train_epoch()
+
+    def _keep_start(self) -> None:
+        """Keep the initial weights as the best so far, where the network begins with a forecast of its own."""
+        metrics = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
+        self.progress.best = self.progress.start = metrics
+        self._keep_best()
+
+    @contextmanager
+    def _shrunk_head(self) -> Iterator[None]:
+        """The model as it is evaluated and kept: after little data its head stays near what it began with.
+
+        Where a head corrects a forecast, little data show little of what it should correct. It is moved from its start
+        by n / (n + `FEW_ROWS`) of what it has learned, for n training rows. Training goes on with all of it.
+        """
+        if not self.config.sizes.base:
+            yield
+            return
+        learned = [parameter.detach().clone() for parameter in self.model.head.parameters()]
+        share = self.train.steps / (self.train.steps + FEW_ROWS)
+        with torch.no_grad():
+            for parameter, start in zip(self.model.head.parameters(), self._head_start, strict=True):
+                parameter.copy_(torch.lerp(start, parameter, share))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(self.model.head.parameters(), learned, strict=True):
+                    parameter.copy_(value)
+
+    def _keep_best(self) -> None:
+        self.best_weights = {k: v.clone() for k, v in get_weights(self.model).items()}
+        if self.run is not None and self.processes.is_main:
+            run_directory.save_model(self.run, self.model)
 
     def stop(self) -> None:
         """End the run after its step, as a signal does: `fit` saves and raises Interrupted."""
@@ -292,13 +332,19 @@ class Trainer:
     def _end_epoch(self, symbols: int, seconds: float, lr: float, predictions: tuple[list[str], ...]) -> None:
         """Evaluate, keep the weights if they are the best, write what is to be written, and call the callbacks."""
         progress = self.progress
-        metrics = evaluate(self.model, self.codec, self._evaluated, self.processes, history=self.data.history).metrics()
-        if not math.isfinite(metrics["loss"]):
-            evaluated = "validation" if self.dev is not None else "training"
-            raise Diverged(self._explain_divergence(f"loss on the {evaluated} data", metrics["loss"], progress.step))
         if not progress.loss_weight:
             raise Diverged(self._explain_divergence("loss of every step", math.nan, progress.step))
-        best = is_better(metrics, progress.best, self.main_metric)
+        with self._shrunk_head():
+            metrics = evaluate(
+                self.model, self.codec, self._evaluated, self.processes, history=self.data.history
+            ).metrics()
+            if not math.isfinite(metrics["loss"]):
+                evaluated = "validation" if self.dev is not None else "training"
+                what = f"loss on the {evaluated} data"
+                raise Diverged(self._explain_divergence(what, metrics["loss"], progress.step))
+            best = is_better(metrics, progress.best, self.main_metric)
+            if best:
+                self._keep_best()
         progress.epochs_without_improvement = 0 if best else progress.epochs_without_improvement + 1
         if self.settings.lr_schedule == "plateau" and progress.epochs_without_improvement > PLATEAU_PATIENCE:
             progress.lr_factor *= PLATEAU_FACTOR
@@ -338,9 +384,6 @@ class Trainer:
         self.state = None
         if best:
             progress.best = metrics
-            self.best_weights = {k: v.clone() for k, v in get_weights(self.model).items()}
-            if self.run is not None and self.processes.is_main:
-                run_directory.save_model(self.run, self.model)
         self._save_snapshot()
         if self.metrics_log is not None:
             if self.processes.is_main:

@@ -16,6 +16,7 @@ from ohlol.utils.errors import InputError
 from ohlol.utils.registry import Registry
 
 if TYPE_CHECKING:
+    from ohlol.data.readers.labelled import LabelledSeries
     from ohlol.data.readers.series import Series  # numpy, which `ohlol --help` does without
     from ohlol.data.readers.tables import Table
 
@@ -44,14 +45,18 @@ class Confidence(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """A file that was opened: sequences of symbols or, for a task on numbers, one series in parts."""
+    """A file that was opened: sequences of symbols or, for a task on numbers, a table."""
 
     settings: DataSettings
-    """Complete: with everything that was inferred from the file."""
+    """Complete: with everything that was inferred from the file; of a table of numbers, as they were chosen."""
     examples: Iterator[Example] | None = None
     series: "Iterator[Series] | None" = None
     names: tuple[str, ...] = ()
     """The names of all columns, where the file is a table."""
+    table: "Table | None" = None
+    """Of numbers, whose parts `panels.read_panels` infers."""
+    labelled: "Iterator[LabelledSeries] | None" = None
+    """Series of numbers with a target each."""
 
 
 class Reader:

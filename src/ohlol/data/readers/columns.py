@@ -1,6 +1,6 @@
 """Columns: tables of texts with a class, or of numbers in the order of time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -44,6 +44,7 @@ from ohlol.utils.errors import InputError
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
 CLASS, SERIES = TargetKind(per_sequence=True), TargetKind(shifted=True, numeric=True)
+PANEL = TargetKind(numeric=True, horizon=True)
 QUANTITY = TargetKind(per_sequence=True, quantity=True)
 
 
@@ -51,7 +52,7 @@ class ColumnsReader(Reader):
     """CSV, JSON objects, Parquet and Arrow."""
 
     name = "columns"
-    targets = (CLASS, SERIES, QUANTITY)
+    targets = (CLASS, PANEL, SERIES, QUANTITY)
     binary_suffixes = (*PARQUET, *ARROW)
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
@@ -73,7 +74,11 @@ class ColumnsReader(Reader):
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The task, the columns and the header; all rows are read where they decide, and none is kept."""
-        table = self.table(lines, settings, with_targets=with_targets)
+        if settings.series:
+            contents = self.open(lines, settings, with_targets=with_targets)
+            table, settings = contents.table, contents.settings
+        else:
+            table = self.table(lines, settings, with_targets=with_targets)
         return settings if table is None else resolve_columns(table, settings, keep=False, with_targets=with_targets)
 
     def open(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Contents:
@@ -81,8 +86,19 @@ class ColumnsReader(Reader):
         table = self.table(lines, settings, with_targets=with_targets)
         if table is None:
             return Contents(settings, read_plain_lines(lines, settings.level))
-        settings = resolve_columns(table, settings, keep=True, with_targets=with_targets)
-        if TARGET_KINDS[settings.task or ""].numeric:
+        stats, task = None, settings.task
+        if task is None:
+            stats = _read_stats(table, table.keep_rows())
+            task = _infer_task(stats, settings)
+        if TARGET_KINDS[task].horizon:
+            return Contents(settings, names=table.names, table=table)
+        if settings.series and TARGET_KINDS[task].per_sequence:
+            from ohlol.data.readers.labelled import read_labelled
+
+            series, settings = read_labelled(table, replace(settings, task=task), with_targets=with_targets)
+            return Contents(settings, names=table.names, labelled=iter(series))
+        settings = resolve_columns(table, settings, keep=True, with_targets=with_targets, stats=stats)
+        if TARGET_KINDS[task].numeric:
             from ohlol.data.readers.series import read_series
 
             series = read_series(table, settings, with_targets=with_targets)
@@ -156,7 +172,17 @@ def _names_input(first: Line | None, settings: DataSettings) -> bool:
     return settings.input in cells
 
 
-def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_targets: bool) -> DataSettings:
+def _read_stats(table: Table, rows: Iterable[Row]) -> TableStats:
+    """The statistics of rows; raises InputError where there are none."""
+    stats = TableStats.of(table, rows)
+    if not stats.rows:
+        raise InputError(f"{table.file}: no rows below the header")
+    return stats
+
+
+def resolve_columns(
+    table: Table, settings: DataSettings, *, keep: bool, with_targets: bool, stats: TableStats | None = None
+) -> DataSettings:
     """Complete the settings with the task, the columns, the level and the header.
 
     Args:
@@ -164,6 +190,7 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_ta
         settings: those chosen.
         keep: whether rows that were read stay in the table.
         with_targets: whether targets are read.
+        stats: of all rows, where they were read already.
 
     Raises:
         InputError: the columns must be chosen, one that must hold numbers does not, or the rows look like another
@@ -174,22 +201,32 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_ta
     if settings.task is not None and settings.input and settings.target:
         if TARGET_KINDS[settings.task].numeric:
             return settings
+        _refuse_time(table, settings)
         if with_targets:
             _check_start(table, settings)
         return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
-    first = table.first()
-    if first is None:
-        raise InputError(f"{table.file}: no rows below the header")
-    stats = TableStats.of(table, table.keep_rows() if keep else table.rows)
-    chosen = [i for names in (settings.input, settings.target) if names for i in _find(table, names)]
-    read = chosen or list(range(len(table.names)))
-    task = settings.task or default_task(SERIES if set(read) <= set(stats.meant_numeric()) else CLASS)
+    stats = stats or _read_stats(table, table.keep_rows() if keep else table.rows)
+    first, task = stats.sample[0], settings.task or _infer_task(stats, settings)
     if not header_chosen and not table.header:
         target = _find(table, settings.target)[0] if settings.target and not TARGET_KINDS[task].numeric else None
         doubts.check_header(stats, target)
+    if TARGET_KINDS[task].horizon:
+        return replace(settings, task=task)
     if TARGET_KINDS[task].numeric:
         return replace(_resolve_series(stats, settings, table), task=task)
     return replace(_resolve_classes(stats, settings, table, first), task=task)
+
+
+def _infer_task(stats: TableStats, settings: DataSettings) -> str:
+    """The task that the chosen columns show, or all columns but the dates where none of numbers is chosen."""
+    chosen = {
+        name: set(find_columns(stats.names, names, Place(stats.file, 1))) for name, names in settings.columns().items()
+    }
+    read = set[int]().union(*(chosen.pop(name, ()) for name in ("input", "target", "known", "observed")))
+    read = read or set(range(len(stats.names))).difference(*chosen.values(), {stats.time_column()})
+    if settings.series and settings.target:
+        doubts.check_constant_target(stats, settings)
+    return default_task(PANEL if read and read <= set(stats.meant_numeric()) else CLASS)
 
 
 def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> DataSettings:
@@ -201,8 +238,10 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
     if not settings.input and not numeric:
         names = list_names(table.names)
         raise InputError(f"{table.file}: no column of numbers to forecast; there are {names}")
-    doubts.check_series(stats)
-    doubts.check_dates(stats)
+    if settings.series is None:
+        doubts.check_series(stats, "write one file for each series")
+    if settings.time is None:
+        doubts.check_dates(stats)
     counters = doubts.find_counters(stats)
     if not settings.input and not settings.target:
         doubts.check_counters(stats, counters)
@@ -213,6 +252,7 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
 
 def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row) -> DataSettings:
     """The settings of texts with a class each; both columns must be chosen."""
+    _refuse_time(table, settings)
     if settings.input and settings.target:
         columns, target = _find(table, settings.input), _find_one(table, settings.target)
         doubts.check_long_format(stats, columns[0], target, is_chosen=False)
@@ -231,11 +271,16 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     instead = ""
     if numeric and not (settings.input or settings.target):
         names = list_names(tuple(table.names[i] for i in numeric))
-        instead = f", or forecast {names} with `task` {default_task(SERIES)}"
+        instead = f", or forecast {names} with `task` {default_task(PANEL)}"
     raise InputError(
         f"{table.file}: the columns are {list_names(table.names)}{cells}; "
         f"choose two {by} with `input` and `target`{instead}"
     )
+
+
+def _refuse_time(table: Table, settings: DataSettings) -> None:
+    if settings.time:
+        raise InputError(f"{table.file}: `time` is for series of numbers; name those of the rows with `series`")
 
 
 def _check_start(table: Table, settings: DataSettings) -> None:

@@ -11,8 +11,9 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from ohlol.data.lines import error_at, quote
-from ohlol.data.readers.column_names import list_names
+from ohlol.config import DataSettings
+from ohlol.data.lines import Place, error_at, quote
+from ohlol.data.readers.column_names import find_columns, list_names
 from ohlol.data.readers.column_stats import UNIX_FIRST, ColumnStats, Order, TableStats
 from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
 from ohlol.data.readers.tables import Row, finite_number, number
@@ -56,8 +57,8 @@ DATED_ROWS = 8
 """Dates from which on the common step is known."""
 
 
-def check_numbers(stats: TableStats, columns: Iterable[int]) -> None:
-    """Refuse numbers in a form that is not read, and missing values among numbers; raises InputError."""
+def check_number_forms(stats: TableStats, columns: Iterable[int], setting: str = "input") -> None:
+    """Refuse numbers in a form that is not read; raises InputError, which names the setting that chooses columns."""
     for index in columns:
         column, name = stats.columns[index], quote(stats.names[index])
         if column.number_form is not None and column.is_meant_numeric:
@@ -65,8 +66,15 @@ def check_numbers(stats: TableStats, columns: Iterable[int]) -> None:
             raise error_at(
                 column.number_form.place,
                 f"column {name} holds {quote(cell)}, which is {describe_number_form(cell)}; write such numbers as 1037 "
-                f"or 1037.5{suggest_settings(cell)}, or leave the column out with `input`",
+                f"or 1037.5{suggest_settings(cell)}, or leave the column out with `{setting}`",
             )
+
+
+def check_numbers(stats: TableStats, columns: Iterable[int]) -> None:
+    """Refuse numbers in a form that is not read, and missing values among numbers; raises InputError."""
+    for index in columns:
+        column = stats.columns[index]
+        check_number_forms(stats, [index])
         if not column.is_numeric and column.is_meant_numeric and column.not_finite is not None:
             finite_number(column.not_finite, stats.names, index, stats.number_format)
 
@@ -133,8 +141,16 @@ def check_counters(stats: TableStats, counters: dict[int, str]) -> None:
     )
 
 
-def check_series(stats: TableStats) -> None:
-    """Refuse a table that holds several series, which would be read as one; raises InputError."""
+def check_series(stats: TableStats, advice: str = "") -> None:
+    """Refuse a table that holds several series, which would be read as one.
+
+    Args:
+        stats: of the table.
+        advice: what reads them; by default the setting `series`.
+
+    Raises:
+        InputError: it does, or may.
+    """
     found = _find_series(stats)
     if found is None:
         return
@@ -142,10 +158,11 @@ def check_series(stats: TableStats) -> None:
     column = stats.columns[index]
     count = f"{len(column.values)}{' or more' * (column.counted < column.filled)}"
     some = list_names(tuple(list(column.values)[:3]))
+    advice = advice or f"name the series with `series` {quote(stats.names[index])}"
     raise InputError(
         f"{stats.file}: the rows {'are' if why else 'may be'} of several series: column {quote(stats.names[index])} "
-        f"has {count} values that repeat ({some}){why}; write one file for each series, or read all rows as one series "
-        "with `task` forecast, `input` and `target`"
+        f"has {count} values that repeat ({some}){why}; {advice}, or read all rows as one series with "
+        "`series` ''"
     )
 
 
@@ -206,6 +223,21 @@ def _begins_again(stats: TableStats, key: int, other: int) -> bool:
     return increases and bool(changes) and all(numbers[i] <= numbers[i - 1] for i in changes)
 
 
+def check_constant_target(stats: TableStats, settings: DataSettings) -> None:
+    """Ask where a target of numbers has one value in each series: a class, or a number, of it; raises InputError."""
+    place = Place(stats.file, 1)
+    keys, targets = (find_columns(stats.names, names or "", place) for names in (settings.series, settings.target))
+    values: dict[str, set[str]] = {}
+    for row in stats.sample:
+        values.setdefault(str([row.cells[i] for i in keys]), set()).add(str([row.cells[i] for i in targets]))
+    is_numeric = set(targets) <= set(stats.meant_numeric())
+    if is_numeric and len(values) < len(stats.sample) and all(len(one) == 1 for one in values.values()):
+        raise InputError(
+            f"{stats.file}: the target {quote(settings.target)} has one value in each series; choose `task` classify "
+            "for classes of series, `task` regress for numbers, or `task` forecast"
+        )
+
+
 def check_dates(stats: TableStats) -> None:
     """Refuse dates that run backward or occur twice; warn of a gap. Raises InputError."""
     time = stats.time_column()
@@ -213,7 +245,7 @@ def check_dates(stats: TableStats) -> None:
         return
     order, name = stats.time_order(time), quote(stats.names[time])
     assert order is not None
-    settle = "or read the rows as they stand with `task` forecast, `input` and `target`"
+    settle = "or read the rows as they stand with `time` ''"
     if order.backward is not None:
         row, cell, before = order.backward
         newest_first = order.backward_steps == order.count - 1
@@ -322,7 +354,7 @@ def check_digits(stats: TableStats, source: int) -> None:
     if stats.columns[source].is_meant_numeric:
         raise InputError(
             f"{stats.file}: the input {quote(stats.names[source])} holds numbers, and their digits would be read as a "
-            "text; classes of series of numbers are not supported; for digits as text, choose `task` classify"
+            "text; name the series of each row with `series`, or, for digits as text, choose `task` classify"
         )
 
 
@@ -347,5 +379,5 @@ def check_long_format(stats: TableStats, source: int, target: int, *, is_chosen:
         if has_one_class and len(groups) > len(stats.columns[target].values) and (times or not is_chosen):
             raise InputError(
                 f"{stats.file}: the rows are series of numbers with a class each: column {quote(stats.names[key])} "
-                f"names the series of {quote(stats.names[source])}; classes of series of numbers are not supported"
+                f"names the series of {quote(stats.names[source])}; read them with `series` {quote(stats.names[key])}"
             )

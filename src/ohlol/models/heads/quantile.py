@@ -1,0 +1,88 @@
+"""The head `quantile`: several quantiles of each number, trained by the quantile loss.
+
+Source: Koenker and Bassett, "Regression quantiles", Econometrica 46 (1978).
+
+Shapes: N predictions, K numbers of each, Q quantile levels.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ohlol.models.heads.base import MEAN_LOSS, LinearHead, LossOptions, register
+
+LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
+"""The quantile levels: the median, and the bounds of the intervals of 50, 80, 90 and 95 %."""
+MEDIAN = LEVELS.index(0.5)
+
+
+class _QuantileLoss(torch.autograd.Function):
+    """Twice the quantile loss of errors e, |e| + (2 q - 1) e at the level q, its mean over K and Q, (N,).
+
+    The gradient is written in the pass that computes the loss: these are the largest tensors of training.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, quantiles: Tensor, targets: Tensor) -> Tensor:
+        slopes = quantiles.new_tensor([2 * level - 1 for level in LEVELS])
+        errors = torch.nan_to_num_(targets.unsqueeze(2) - quantiles)
+        numbers = errors[0].numel()
+        losses = (errors.abs().sum(dim=(1, 2)) + (errors @ slopes).sum(dim=1)) / numbers
+        signs = errors.sign_()
+        ctx.save_for_backward(signs.abs().mul_(slopes).add_(signs).div_(-numbers))
+        return losses
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad_outputs[0][:, None, None], None
+
+
+class QuantileHead(LinearHead):
+    """A linear layer that gives the quantiles of K numbers; the prediction is the median."""
+
+    numeric = True
+    loss_unit = "quantile_loss"
+    levels = LEVELS
+
+    def __init__(self, width: int, outputs: int):
+        super().__init__(width, outputs * len(LEVELS))
+        self.outputs = outputs
+
+    def add(self, logits: Tensor, base: Tensor) -> Tensor:
+        """The quantiles of the sums, (N, K*Q)."""
+        return (self.quantiles(logits) + base.unsqueeze(2)).flatten(1)
+
+    def start_from(self, residuals: Tensor) -> None:
+        """Begin with the quantiles of the residuals (n, K) around their median, whatever the hidden state is."""
+        levels = torch.tensor(LEVELS, dtype=residuals.dtype)
+        quantiles = torch.nan_to_num(torch.nanquantile(residuals, levels, dim=0))  # (Q, K)
+        with torch.no_grad():
+            self.weight.zero_()
+            self.bias.copy_((quantiles - quantiles[MEDIAN]).T.flatten())
+
+    def loss(
+        self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
+    ) -> Tensor:
+        """Twice the quantile loss, its mean over the levels and the K numbers; reduced over the N predictions.
+
+        At the level 0.5 it is the absolute error. A missing number, NaN, has no loss.
+        """
+        losses: Tensor = _QuantileLoss.apply(self.quantiles(logits), targets.to(logits.dtype))  # pyright: ignore[reportAssignmentType, reportUnknownMemberType]
+        return losses if options.reduction == "none" else losses.mean() if options.reduction == "mean" else losses.sum()
+
+    def quantiles(self, logits: Tensor) -> Tensor:
+        """The quantiles, (N, K, Q); those of neighbouring levels may cross."""
+        return logits.unflatten(1, (self.outputs, len(LEVELS)))
+
+    def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
+        """The medians, (N, K)."""
+        return self.quantiles(logits)[:, :, MEDIAN]
+
+    def probabilities(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
+        """Raise TypeError: numbers have no probabilities."""
+        raise TypeError("a quantile head has no probabilities")
+
+
+register("quantile", QuantileHead)
