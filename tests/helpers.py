@@ -15,6 +15,7 @@ TINY: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "embedding_size": 5, 
 """Settings of a model that trains in less than a second."""
 TINY_FLAGS = ["--hidden-size", "6", "--num-layers", "1", "--embedding-size", "5", "--epochs", "3", "--batch-size", "4"]
 """The same settings as options of the command line."""
+BIOES_LABELS = ("O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "E-LOC", "S-LOC")
 LOOP = " in a loop"
 CELLS = ("rnn", "gru", "lstm", "rnn in a loop", "gru in a loop", "lstm in a loop")
 """Names of cells, each as a layer and in a loop; `cell_settings` returns the settings of a name."""
@@ -164,9 +165,10 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     ),
     "next_row": (sine_file, "data.csv", {"task": "next_row", "bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
     "forecast": (sales_file, "data.csv", {**SALES, "cell": "gru", "dropout": 0.2, "bptt": 9, "num_layers": 2}),
+    "spans": (conll_file, "data.conll", {"dropout": 0.2, "char_rnn_size": 3}),
     "loop": (upper_pairs, "data.tsv", {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"}),
 }
-"""For each task, and for a cell in a loop, what writes its data, the name of the file, and settings."""
+"""What writes the data, the name of the file, and settings, for each task, for labels of spans and a cell in a loop."""
 
 
 def prepared(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:

@@ -121,7 +121,7 @@ def train(
     ] = None,
     head: Annotated[
         str | None,
-        typer.Option(help="Head: softmax, identity, regression, absolute or quantile.", rich_help_panel=MODEL),
+        typer.Option(help="Head: softmax, crf, identity, regression, absolute or quantile.", rich_help_panel=MODEL),
     ] = None,
     tie_weights: Annotated[
         bool | None,

@@ -4,8 +4,10 @@ It is fitted to the training data and saved as a run's `vocab.json`, which every
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,11 @@ from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols, concatenate, with_edges
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
+from ohlol.data.mapped import in_memory
 from ohlol.data.panel_codec import PanelCodec
 from ohlol.data.panel_dataset import encode_panel
 from ohlol.data.sequences import RawData
+from ohlol.data.spans import IOB1, IOB2, UNSEEN, bioes_labels, from_bioes, infer_iob, is_iob, to_bioes, to_iob_label
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.utils.errors import InputError, InputWarning, describe_error
@@ -82,6 +86,76 @@ class Codec:
     scale: Scale | None = None
     target_scale: Scale | None = None
     panel: PanelCodec | None = None
+    file_labels: Vocab | None = None
+    """The labels in the files, where they are IOB1 or IOB2 and `labels` are those of BIOES."""
+    scheme: str = ""
+    """The scheme of `file_labels`."""
+
+    @property
+    def of_files(self) -> "Codec":
+        """The codec that has the labels of the files; the same, where these are the labels of the model."""
+        return self if self.file_labels is None else replace(self, labels=self.file_labels, file_labels=None, scheme="")
+
+    def with_bioes(self, data: Dataset) -> "Codec":
+        """The codec whose labels are those of BIOES; the same, where labels are not in IOB1 or IOB2.
+
+        Args:
+            data: encoded training data, which show the scheme and how frequent each label is.
+        """
+        if data.targets is None or self.labels is None or self.file_labels is not None or not self._marks_iob:
+            return self
+        sequences = list(self._label_sequences(data))
+        counts = dict.fromkeys(bioes_labels(self.labels.symbols), 0)
+        counts |= Counter(chain.from_iterable(map(to_bioes, sequences)))
+        labels = Vocab.from_counts(counts, unk=False)
+        return replace(self, labels=labels, file_labels=self.labels, scheme=infer_iob(sequences))
+
+    @property
+    def _marks_iob(self) -> bool:
+        has_steps = self.kind.has_labels and not self.kind.per_sequence
+        return has_steps and self.labels is not None and is_iob(self.labels.symbols)
+
+    def convert(self, data: Dataset) -> Dataset:
+        """Data that `of_files` encoded, with the labels of the model as targets."""
+        if self.file_labels is None or self.labels is None or data.targets is None:
+            return data
+        ids = {label: i for i, label in enumerate(self.labels.symbols)}
+        converted = map(to_bioes, self.of_files._label_sequences(data))
+        targets = np.fromiter((ids.get(label, len(ids)) for label in chain.from_iterable(converted)), np.int64)
+        return replace(data, targets=targets)
+
+    def _label_sequences(self, data: Dataset) -> Iterator[list[str]]:
+        """The labels of each sequence, and a span of its own for one that training did not see."""
+        assert self.labels is not None
+        assert data.targets is not None
+        names = np.array([*self.labels.symbols, UNSEEN], dtype=object)
+        targets = in_memory(data.targets)
+        for first, last in pairwise(in_memory(data.inputs.offsets).tolist()):
+            yield names[targets[first:last]].tolist()
+
+    def to_trained_labels(self, labels: Sequence[str]) -> Sequence[str]:
+        """Labels of the files as those of the model; others as they are."""
+        is_converted = self.file_labels is not None and all(label in self.file_labels for label in labels)
+        return to_bioes(labels) if is_converted else labels
+
+    def to_file_labels(self, labels: list[str]) -> list[str]:
+        """Labels of the model as those of the files."""
+        return labels if self.file_labels is None else from_bioes(labels, self.scheme)
+
+    def to_file_probabilities(self, best: Iterable[tuple[str, float]], label: str) -> list[tuple[str, float]]:
+        """The probabilities of labels of the model as those of labels of the files, best first.
+
+        Args:
+            best: the labels of a step and their probabilities.
+            label: the label of the files that was predicted for the step.
+        """
+        if self.file_labels is None:
+            return list(best)
+        total: dict[str, float] = {}
+        for name, probability in best:
+            converted = to_iob_label(name, self.scheme, label)
+            total[converted] = total.get(converted, 0.0) + probability
+        return sorted(total.items(), key=lambda pair: -pair[1])
 
     @property
     def kind(self) -> TargetKind:
@@ -168,6 +242,13 @@ class Codec:
         bigrams = Vocab.from_counts(counts.bigrams, unk=True, min_count=BIGRAM_MIN_COUNT) if with_bigrams else None
         return Codec(task, symbols, labels, chars, bigrams)
 
+    def _with_file_labels(self, data: dict[str, Any]) -> "Codec":
+        """The codec with the labels of files and their scheme, as `to_json` writes them; raises ValueError."""
+        file_labels, scheme = Vocab.from_json(data["file_labels"]), data["scheme"]
+        if scheme not in (IOB1, IOB2) or not replace(self, labels=file_labels)._marks_iob:
+            raise ValueError("the labels of the files are not in IOB1 or IOB2")
+        return replace(self, file_labels=file_labels, scheme=scheme)
+
     @staticmethod
     def of_panel(task: str, panel: PanelCodec) -> "Codec":
         """The codec of a panel."""
@@ -210,6 +291,8 @@ class Codec:
             return encode_panel(self.panel, data.panel)
         if self.kind.numeric:
             return self._encode_numbers(data)
+        if self.file_labels is not None:
+            return self.convert(self.of_files.encode(data, unseen_labels=unseen_labels))
         sequences = as_symbols(data.inputs)
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         ends = np.cumsum(lengths)
@@ -320,11 +403,13 @@ class Codec:
             return {"task": self.task, "columns": columns, "target_columns": targets}
         labels = self.labels if self.kind.has_labels else None
         named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
+        named["file_labels"] = self.file_labels
         scaled = {} if self.target_scale is None else _columns(self.target_columns, self.target_scale)
         vocabularies: dict[str, Any] = {k: v.to_json() for k, v in named.items() if v is not None}
         if self.scale is not None:
             vocabularies["columns"] = _columns(self.columns, self.scale)
-        return {"task": self.task, **vocabularies, **({"target_columns": scaled} if scaled else {})}
+        scheme = {"scheme": self.scheme} if self.file_labels is not None else {}
+        return {"task": self.task, **vocabularies, **scheme, **({"target_columns": scaled} if scaled else {})}
 
     @staticmethod
     def from_json(data: Any) -> "Codec":
@@ -372,7 +457,8 @@ class Codec:
                 return Codec(task, symbols, chars=chars, target_columns=names, target_scale=_scale(targets))
             labels = symbols if kind.continues_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
-            return Codec(task, symbols, labels, chars, bigrams)
+            codec = Codec(task, symbols, labels, chars, bigrams)
+            return codec if "file_labels" not in data else codec._with_file_labels(data)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {describe_error(error)}") from None
 

@@ -343,7 +343,7 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
     if len(targets) != count:
         raise InputError(f"`target` has {len(targets)} labels; it must have {count}, one for each prediction")
     try:
-        return vocab.encode(list(targets)).astype(np.int64)
+        return vocab.encode(list(model.codec.to_trained_labels(targets))).astype(np.int64)
     except UnknownSymbol as unknown:
         known = " ".join(map(repr, vocab.symbols[:12])) + " ..." * (len(vocab) > 12)
         raise InputError(f"`target`: the model has no label {unknown.symbol!r}; its labels are {known}") from None

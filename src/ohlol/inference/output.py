@@ -99,12 +99,16 @@ def format_tsv(prediction: Prediction, layout: OutputLayout) -> str:
 
 
 def format_conll(prediction: Prediction, layout: OutputLayout) -> str:
-    """One line for each step: the symbol, the n best labels and their probabilities."""
+    """One line for each step: the symbol, its label and the next best ones of the step, with their probabilities."""
     del layout
-    rows = [
-        "\t".join(map(escape_cell, [symbol, *_with_probabilities(best)]))
-        for symbol, best in zip(prediction.symbols, prediction.best, strict=True)
-    ]
+    rows: list[str] = []
+    for symbol, label, p, best in zip(
+        prediction.symbols, prediction.labels, prediction.probability, prediction.best, strict=True
+    ):
+        names = [name for name, _ in best]
+        left_out = names.index(label) if label in names else len(best) - 1
+        others = best[:left_out] + best[left_out + 1 :]
+        rows.append("\t".join(map(escape_cell, [symbol, *_with_probabilities([(label, p), *others])])))
     return "\n".join(rows) + "\n"
 
 
@@ -122,6 +126,8 @@ def format_jsonl(prediction: Prediction, layout: OutputLayout) -> str:
         record["best"] = prediction.best[0]
     else:
         record |= {"labels": prediction.labels, "probability": prediction.probability, "best": prediction.best}
+        if prediction.sequences:
+            record["sequences"] = prediction.sequences
     if prediction.unknown:
         record["unknown"] = prediction.unknown
     return json.dumps(record, ensure_ascii=False)

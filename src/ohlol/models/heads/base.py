@@ -8,6 +8,7 @@ state, K outputs (labels, symbols, or columns of numbers).
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -52,10 +53,22 @@ class Head(torch.nn.Module, ABC):
     """Whether predictions are independent, `decode` is the argmax of their logits and `probabilities` is their softmax.
 
     The kernels compute both themselves."""
+    structured: ClassVar[bool] = False
+    """Whether the labels of a sequence depend on each other, so that it is decoded as a whole.
+
+    Such a head needs a label for each step, has `best_sequences`, and is trained on BIOES where labels mark spans. Its
+    loss has neither class weights nor label smoothing, and a stream cannot decode it."""
+    decoder: ClassVar[tuple[str, ...]] = ()
+    """The names of the parameters that decoding adds to the logits, which an ONNX graph has as outputs.
+
+    Each has a buffer `possible_NAME` of its shape, which is 0 where the score stands for minus infinity."""
 
     def __init__(self, width: int, outputs: int):
         super().__init__()
         self.width, self.outputs = width, outputs
+
+    def learn_labels(self, names: Sequence[str]) -> None:
+        """Learn the names of the K labels, once before training; what a head derives from them belongs in a buffer."""
 
     @property
     def projection(self) -> tuple[Tensor, Tensor] | None:
@@ -116,6 +129,15 @@ class Head(torch.nn.Module, ABC):
         probabilities = self.probabilities(logits, batch_sizes)
         best = probabilities.topk(min(n, probabilities.size(1)), dim=1)
         return best.values, best.indices
+
+    def best_sequences(self, logits: Tensor, n: int, batch_sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The n most probable sequences of labels; a head that is not `structured` raises TypeError.
+
+        Returns:
+            Labels (N, n) and the probabilities of the sequences (B, n), best first; a probability of 0 belongs to no
+            sequence, where there are fewer.
+        """
+        raise TypeError("the labels of this head are independent of each other: use `n_best`")
 
 
 class LinearHead(Head):
