@@ -15,7 +15,10 @@ LIMIT = 15
 """Most string literals that may equal a name: those that are words of another meaning, and the defaults of settings."""
 NAMES: list[tuple[Collection[str], str]] = [
     (("classify", "forecast", "label", "next", "regress"), "tasks"),
-    (("absolute", "identity", "regression", "softmax"), "models/heads"),
+    (
+        ("absolute", "identity", "normal", "quantile", "regression", "softmax", "student_t"),
+        "models/heads",
+    ),
 ]
 """The names that ohlol brings, and the package of their modules."""
 

@@ -116,7 +116,10 @@ def train(
         typer.Option(help="Size of the embedding of character bigrams; 0: none.", rich_help_panel=MODEL),
     ] = None,
     head: Annotated[
-        str | None, typer.Option(help="Head: softmax, identity, regression or absolute.", rich_help_panel=MODEL)
+        str | None,
+        typer.Option(
+            help="Head: softmax, identity, regression, absolute, quantile, normal or student_t.", rich_help_panel=MODEL
+        ),
     ] = None,
     tie_weights: Annotated[
         bool | None,
