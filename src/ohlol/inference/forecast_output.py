@@ -47,12 +47,24 @@ def format_forecasts(
     Raises:
         InputError: there is no such format, or an interval is wider than those of the model.
     """
+    yield from format_rows(forecasts.to_rows(intervals), output_format)
+
+
+def format_rows(rows: Sequence[dict[str, Any]], output_format: str) -> Iterator[str]:
+    """Rows of the same columns as lines of text, without line ends.
+
+    Args:
+        rows: of forecasts or of sample paths.
+        output_format: a key of `FORECAST_FORMATS`.
+
+    Raises:
+        InputError: there is no such format.
+    """
     if output_format not in FORECAST_FORMATS:
         raise InputError(
             f"`output_format` is {quote(output_format)}; a forecast is written as {', '.join(FORECAST_FORMATS)}"
         )
     write, has_header = FORECAST_FORMATS[output_format]
-    rows = forecasts.to_rows(intervals)
     if has_header and rows:
         yield write({name: name for name in rows[0]})
     yield from map(write, rows)

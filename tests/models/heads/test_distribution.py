@@ -95,7 +95,7 @@ def test_a_base_moves_the_distribution(name: str) -> None:
     ("student_t", lambda random: random.normal(size=20_000)),
     ("student_t", lambda random: random.standard_t(3.0, size=20_000)),
 ])  # fmt: skip
-def test_the_head_begins_with_the_distribution_of_the_residuals(name: str, draw) -> None:  # noqa: ANN001
+def test_the_head_begins_with_the_distribution_of_the_residuals(name: str, draw) -> None:
     residuals = 0.7 * draw(np.random.default_rng(0))
     head = head_of(name)
     rows = torch.tensor(np.stack([residuals, 2 * residuals], axis=1), dtype=torch.float32)

@@ -17,7 +17,6 @@ from torch.nn.functional import cross_entropy, linear
 
 from ohlol.utils.registry import Registry
 
-
 LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
 """The levels of heads that give quantiles: the median, and the bounds of the intervals of 50, 80, 90 and 95 %."""
 LARGEST_SCORE = 3.0
