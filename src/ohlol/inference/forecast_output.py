@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ohlol.data.lines import quote
-from ohlol.evaluation.forecast import Forecasts
 from ohlol.inference.output import escape_cell
 from ohlol.utils.errors import InputError
 
@@ -32,22 +31,6 @@ def parse_intervals(text: str) -> tuple[float, ...]:
             raise InputError(f"`intervals` is {quote(text)}; give per cents between 0 and 100, such as 80,95")
         intervals.add(percent)
     return tuple(sorted(intervals))
-
-
-def format_forecasts(
-    forecasts: Forecasts, output_format: str, intervals: Sequence[float] | None = None
-) -> Iterator[str]:
-    """The rows of `Forecasts.to_rows` as lines of text, without line ends.
-
-    Args:
-        forecasts: what a model returns.
-        output_format: a key of `FORECAST_FORMATS`.
-        intervals: in per cent; None for the usual ones.
-
-    Raises:
-        InputError: there is no such format, or an interval is wider than those of the model.
-    """
-    yield from format_rows(forecasts.to_rows(intervals), output_format)
 
 
 def format_rows(rows: Sequence[dict[str, Any]], output_format: str) -> Iterator[str]:

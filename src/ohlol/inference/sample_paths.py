@@ -4,8 +4,8 @@ At each step the numbers have the distribution that the head gives. Their normal
 normal scores of past forecasts (a Gaussian copula), measured over the last rows of the series. So that short series
 have a dependence too, rows of all series together count as some rows of each, and one row counts as a random walk.
 
-Sources: Sklar (1959) for the copula; Pinson et al., "From probabilistic forecasts to statistical scenarios of short-term
-wind power production", Wind Energy 12 (2009), for the normal scores of past forecasts.
+Source: Pinson, Madsen, Nielsen, Papaefthymiou and Klöckl, "From probabilistic forecasts to statistical scenarios of
+short-term wind power production", Wind Energy 12 (2009).
 
 Shapes: F targets, h steps of the horizon, K = F*h, n rows of past forecasts, P paths.
 """
@@ -40,7 +40,7 @@ class _Past(NamedTuple):
 
     logits: Tensor
     """Of the steps after the last row, (1, logits)."""
-    scores: NDArray[np.float32]
+    scores: Floats
     """The normal scores of past forecasts, (n, K); 0 where a number is missing."""
     level: Floats
     """As `PanelCodec.undo` takes it."""
@@ -74,8 +74,7 @@ def sample_paths(
         batch = panel.series[first : first + EVAL_BATCH]
         origins = [codec.encode(series, future=known[first + i]) for i, series in enumerate(batch)]
         pasts += _read(model, codec, origins)
-        scores = [past.scores for past in pasts[first:]]
-        shared = np.linalg.qr(np.concatenate([shared, *scores]), mode="r")  # the same products in at most K rows
+        shared = _shorten(np.concatenate([shared, *(past.scores for past in pasts[first:])]))
     shared = _normalize(shared) * np.sqrt(SHARED_HORIZONS * codec.horizon)
     sampled = SamplePaths()
     for index, (series, past) in enumerate(zip(panel.series, pasts, strict=True)):
@@ -118,13 +117,13 @@ def _read(model: Forecaster, codec: PanelCodec, origins: Sequence[Origins]) -> l
     ]
 
 
-def _past_scores(head: Head, codec: PanelCodec, logits: Tensor, origin: Origins) -> NDArray[np.float32]:
+def _past_scores(head: Head, codec: PanelCodec, logits: Tensor, origin: Origins) -> Floats:
     """The normal scores of the forecasts from all rows of a series but those of the first season and of the end."""
     T, n = len(origin.targets), len(logits)
     first = max(T - n, min(codec.season, T // 3))
     targets = torch.from_numpy(origin.targets[first : max(T - codec.horizon, first)]).to(logits.device)
     start = first - (T - n)
-    scores = to_numpy(head.scores(logits[start : start + len(targets)], targets))
+    scores = to_numpy(head.scores(logits[start : start + len(targets)], targets)).astype(np.float64)
     return np.nan_to_num(scores[np.isfinite(scores).any(axis=1)])
 
 
@@ -134,9 +133,14 @@ def _random_walk(codec: PanelCodec) -> Floats:
     return np.kron(np.eye(len(codec.columns.targets)), _normalize(walk))
 
 
-def _normalize(rows: NDArray[np.floating]) -> Floats:
+def _shorten(rows: Floats) -> Floats:
+    """At most K rows with the same products of columns."""
+    return np.linalg.qr(rows, mode="r")  # pyright: ignore[reportReturnType]
+
+
+def _normalize(rows: Floats) -> Floats:
     """Rows whose products are correlations, (n, K): each column has the length 1."""
-    return rows / np.linalg.norm(rows.astype(np.float64), axis=0)
+    return rows / np.sqrt((rows**2).sum(axis=0))
 
 
 def _numbers(head: Head, codec: PanelCodec, past: _Past, scores: Floats) -> Floats:
