@@ -124,7 +124,7 @@ def _past_scores(head: Head, codec: PanelCodec, logits: Tensor, origin: Origins)
     targets = torch.from_numpy(origin.targets[first : max(T - codec.horizon, first)]).to(logits.device)
     start = first - (T - n)
     scores = to_numpy(head.scores(logits[start : start + len(targets)], targets)).astype(np.float64)
-    return np.nan_to_num(scores[np.isfinite(scores).any(axis=1)])
+    return np.where(np.isfinite(scores), scores, 0.0)
 
 
 def _random_walk(codec: PanelCodec) -> Floats:
