@@ -130,7 +130,7 @@ def _past_scores(head: Head, codec: PanelCodec, logits: Tensor, origin: Origins)
 def _random_walk(codec: PanelCodec) -> Floats:
     """Rows whose products are the correlations along a random walk, sqrt(j / k) for j < k, of each target, (K, K)."""
     walk = np.triu(np.ones((codec.horizon, codec.horizon)))
-    return np.kron(np.eye(len(codec.columns.targets)), _normalize(walk))
+    return np.kron(np.eye(len(codec.columns.targets)), _normalize(walk)).astype(np.float64)
 
 
 def _shorten(rows: Floats) -> Floats:

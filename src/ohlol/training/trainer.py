@@ -165,7 +165,8 @@ class Trainer:
 
     def _keep_start(self) -> None:
         """Keep the initial weights as the best so far, where the network begins with a forecast of its own."""
-        self.progress.best = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
+        metrics = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
+        self.progress.best = self.progress.start = metrics
         self._keep_best()
 
     @contextmanager
