@@ -15,7 +15,10 @@ LIMIT = 15
 """Most string literals that may equal a name: those that are words of another meaning, and the defaults of settings."""
 NAMES: list[tuple[Collection[str], str]] = [
     (("classify", "forecast", "label", "multilabel", "next", "next_row", "regress"), "tasks"),
-    (("absolute", "crf", "identity", "quantile", "regression", "sigmoid", "softmax"), "models/heads"),
+    (
+        ("absolute", "crf", "identity", "normal", "quantile", "regression", "sigmoid", "softmax", "student_t"),
+        "models/heads",
+    ),
 ]
 """The names that ohlol brings, and the package of their modules."""
 

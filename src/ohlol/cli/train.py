@@ -121,7 +121,10 @@ def train(
     ] = None,
     head: Annotated[
         str | None,
-        typer.Option(help="Head: softmax, crf, identity, regression, absolute or quantile.", rich_help_panel=MODEL),
+        typer.Option(
+            help="Head: softmax, crf, sigmoid, identity, regression, absolute, quantile, normal or student_t.",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     tie_weights: Annotated[
         bool | None,

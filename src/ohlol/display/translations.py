@@ -188,6 +188,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "curve_loss": ("loss, nats", "损失（奈特）"),
     "curve_absolute_error": ("loss, absolute error of standardized values", "损失（标准化数值的平均绝对误差）"),
     "curve_squared_error": ("loss, squared error of standardized values", "损失（标准化数值的均方误差）"),
+    "curve_quantile_loss": ("loss, quantile loss of scaled values", "损失（缩放后数值的分位数损失）"),
     "curve_summed_loss": ("training loss, summed over a sequence", "训练损失，对一个序列求和"),
     "curve_metric": ("{name}", "指标：{name}"),
     "curve_grad_norm": ("gradient norm before clipping", "裁剪前的梯度范数"),

@@ -4,7 +4,7 @@ Prediction takes labels from `decode` and alternatives from `n_best`. Training, 
 explanations, export and the server all use the head.
 
 Shapes: N predictions (the S steps of a packed batch, or its B sequences), T time steps, W = D*H width of the hidden
-state, K outputs (labels, symbols, or columns of numbers).
+state, K outputs (labels, symbols, or columns of numbers), Q quantile levels.
 """
 
 from abc import ABC, abstractmethod
@@ -16,6 +16,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from ohlol.utils.registry import Registry
+
+LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
+"""The levels of heads that give quantiles: the median, and the bounds of the intervals of 50, 80, 90 and 95 %."""
+LARGEST_SCORE = 3.0
+"""The largest normal score of a number: beyond the outermost quantiles scores are extrapolated."""
 
 
 class LossOptions(NamedTuple):
@@ -120,6 +125,28 @@ class Head(torch.nn.Module, ABC):
         """The quantiles of each number, (N, K, Q) for Q `levels`; a head that gives one number gives this one."""
         return self.decode(logits).unsqueeze(2)
 
+    def at_scores(self, logits: Tensor, scores: Tensor) -> Tensor:
+        """The numbers with given normal scores: the quantiles at the levels Phi(score), (N, K, P) as the scores.
+
+        Between two of the `levels` a number is linear in its score; so it is beyond the outermost ones. A head has at
+        least two levels for this.
+        """
+        quantiles = self.quantiles(logits).sort(dim=2).values
+        known = normal_scores(self.levels, quantiles)
+        left = (torch.searchsorted(known, scores.contiguous()) - 1).clamp(0, len(known) - 2)
+        low, high = quantiles.gather(2, left), quantiles.gather(2, left + 1)
+        return low + (high - low) * (scores - known[left]) / (known[left + 1] - known[left])
+
+    def scores(self, logits: Tensor, numbers: Tensor) -> Tensor:
+        """The normal scores of numbers, (N, K), by the same lines as `at_scores`; NaN where a number is missing."""
+        quantiles = self.quantiles(logits).sort(dim=2).values
+        known, numbers = normal_scores(self.levels, quantiles), numbers.to(quantiles.dtype).unsqueeze(2)
+        left = ((quantiles < numbers).sum(dim=2, keepdim=True) - 1).clamp(0, len(known) - 2)
+        low, high = quantiles.gather(2, left), quantiles.gather(2, left + 1)
+        share = (numbers - low) / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+        scores = known[left] + share * (known[left + 1] - known[left])
+        return scores.squeeze(2).clamp(-LARGEST_SCORE, LARGEST_SCORE)
+
     def n_best(self, logits: Tensor, n: int, batch_sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The alternatives of each prediction: the n most probable labels.
 
@@ -173,6 +200,11 @@ class LabelHead(Head):
 
     def probabilities(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:  # noqa: D102
         return torch.softmax(logits, dim=1)
+
+
+def normal_scores(levels: Sequence[float], like: Tensor) -> Tensor:
+    """The standard normal quantiles at some levels, (Q,), in the dtype and on the device of a tensor."""
+    return torch.special.ndtri(torch.tensor(levels, dtype=torch.float64)).to(like)
 
 
 HEADS: Registry[type[Head]] = Registry("head", package="ohlol.models.heads")
