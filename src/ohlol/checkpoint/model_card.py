@@ -111,7 +111,10 @@ def _limits(codec: Codec) -> Iterator[str]:
     elif codec.symbols is not None:
         yield "A symbol that the training data do not hold is read as unknown, without its own meaning."
     if codec.labels is not None and codec.kind.has_labels:
-        yield "A prediction is always one of the labels above, also where none of them fits."
+        if codec.kind.multiple:
+            yield "A prediction is a set of the labels above, or the empty set; there are no others."
+        else:
+            yield "A prediction is always one of the labels above, also where none of them fits."
         rare = [label for label, count in zip(codec.labels.symbols, codec.labels.counts, strict=True) if count < RARE]
         if rare:
             yield f"Labels that occur less than {RARE} times in the training data have few examples: {_list(rare)}."
