@@ -133,6 +133,14 @@ def test_the_card_lists_labels_and_names_the_rare_ones(config: RunConfig) -> Non
     assert "- Labels that occur less than 10 times in the training data have few examples: L00." in limits
 
 
+@pytest.mark.parametrize(
+    ("task", "words"), [("classify", "is always one of the labels"), ("multilabel", "is a set of the labels")]
+)
+def test_the_card_says_what_a_prediction_can_be(config: RunConfig, task: str, words: str) -> None:
+    limits = section(card(config, replace(untrained("classify").codec, task=task)), "Limits")
+    assert [line for line in limits if f"A prediction {words}" in line]
+
+
 @pytest.mark.parametrize(("unknowns", "words"), [(True, "is read as unknown"), (False, "is refused")])
 def test_the_card_says_what_happens_to_new_symbols(config: RunConfig, unknowns: bool, words: str) -> None:
     codec = untrained("label", unknowns=unknowns).codec
