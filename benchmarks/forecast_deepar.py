@@ -21,6 +21,7 @@ import logging
 import math
 import os
 import statistics
+import sys
 import tempfile
 import time
 import warnings
@@ -136,6 +137,7 @@ class Measured:
         for values, value in zip((self.wql, self.mase, self.coverage), scores, strict=True):
             values.append(value)
         self.seconds.append(seconds)
+        print(f"weighted quantile loss {scores[0]:.4f}, {seconds:.1f} s", file=sys.stderr)
 
     def row(self, name: str) -> str:
         """A row of the table."""
