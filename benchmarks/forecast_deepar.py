@@ -1,13 +1,14 @@
 """Weighted quantile loss and training time of ohlol and of the DeepAR of gluonts, on the hourly series of M4.
 
-    python benchmarks/forecast_deepar.py [--series N] [--epochs N] [--rounds N] [--quick]
+    python benchmarks/forecast_deepar.py [--series N] [--epochs N] [--rounds N] [--stride N] [--quick]
 
 Reads `m4hourly` from OHLOL_DATA (default ../shared/data). Both models have the defaults of their packages and forecast
 the 48 values that follow each series. They are trained in turns on the same rows, with the seeds 1, 2 and so on, each
 time for as many epochs as ohlol runs; its last rows of each series are validation data, while DeepAR trains on all.
 
 An epoch is one pass over the rows that ohlol trains on. DeepAR draws windows of C + H rows, the context and the
-horizon, and has a loss for each of them: its epoch has so many batches that their windows have as many rows.
+horizon, and has a loss for each of them: its epoch has so many batches that their windows have as many rows. With
+`--stride N` it has a window for every N rows instead; with 1, as many windows as ohlol has rows to forecast from.
 
 The seconds are those of `ohlol.fit`, which reads the file and evaluates after each epoch, and of
 `DeepAREstimator.train`, which has the series in memory. The weighted quantile loss is the mean over the levels 0.1, 0.2
@@ -137,7 +138,7 @@ class Measured:
         for values, value in zip((self.wql, self.mase, self.coverage), scores, strict=True):
             values.append(value)
         self.seconds.append(seconds)
-        print(f"weighted quantile loss {scores[0]:.4f}, {seconds:.1f} s", file=sys.stderr)
+        print(f"weighted quantile loss {scores[0]:.4f}, {seconds:.1f} s", file=sys.stderr, flush=True)
 
     def row(self, name: str) -> str:
         """A row of the table."""
@@ -158,7 +159,7 @@ def run_ohlol(data: Data, seed: int, epochs: int | None, counting: Counting) -> 
     return [np.stack([forecast.quantile(level) for level in LEVELS], axis=-1) for forecast in forecasts], seconds
 
 
-def run_deepar(data: Data, seed: int, counting: Counting) -> tuple[list[Rows], float]:
+def run_deepar(data: Data, seed: int, counting: Counting, stride: int) -> tuple[list[Rows], float]:
     """The forecasts of DeepAR after as many epochs, and the seconds of its training."""
     from gluonts.dataset.common import ListDataset
     from gluonts.torch.model.deepar import DeepAREstimator
@@ -173,7 +174,7 @@ def run_deepar(data: Data, seed: int, counting: Counting) -> tuple[list[Rows], f
             freq="h",
             prediction_length=HORIZON,
             batch_size=BATCH,
-            num_batches_per_epoch=math.ceil(counting.rows / (BATCH * 2 * HORIZON)),  # C and H are equal
+            num_batches_per_epoch=math.ceil(counting.rows / (BATCH * stride)),
             trainer_kwargs={
                 "max_epochs": counting.epochs, "accelerator": "cpu", "logger": False, "default_root_dir": folder,
                 "enable_progress_bar": False, "enable_model_summary": False,
@@ -206,6 +207,9 @@ def main() -> None:
     parser.add_argument("--series", type=int, help="the first so many series; all by default")
     parser.add_argument("--epochs", type=int, help="of both; by default the epochs of ohlol's defaults")
     parser.add_argument("--rounds", type=int, default=3, help="trainings of each, in turns")
+    parser.add_argument(
+        "--stride", type=int, default=2 * HORIZON, help="rows for each window of DeepAR; by default C + H"
+    )
     options = parse_arguments(parser, epochs=1, rounds=1)
     gluonts = import_gluonts()
     ours, theirs, naive = Measured(), Measured(), Measured()
@@ -219,7 +223,7 @@ def main() -> None:
             counts.append(Counting())
             ours.add(data, *run_ohlol(data, seed, options.epochs, counts[-1]))
             if gluonts is not None:
-                theirs.add(data, *run_deepar(data, seed, counts[-1]))
+                theirs.add(data, *run_deepar(data, seed, counts[-1], options.stride))
     print(
         f"{len(data.history)} series, {counts[0].rows:,} rows an epoch, {'/'.join(str(c.epochs) for c in counts)} "
         f"epochs, {HORIZON} steps, {torch.get_num_threads()} threads"
