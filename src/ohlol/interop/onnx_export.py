@@ -74,7 +74,7 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
             "with `bidirectional=False`"
         )
     if network.head.projection is None and not network.head.is_identity:
-        raise InputError(f"`head` {network.settings.head} cannot be exported: its logits are not a linear layer")
+        raise InputError(f"`head` {network.settings.head} cannot be exported: its output is not that of a linear layer")
     if sum(p.nbytes for p in network.parameters()) > WEIGHTS_LIMIT:
         raise InputError(f"the weights have more than {WEIGHTS_LIMIT} bytes, the limit of an ONNX file")
     g = GraphBuilder()

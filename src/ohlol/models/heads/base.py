@@ -153,7 +153,7 @@ class LinearHead(Head):
         self.weight, self.bias = layer.weight, layer.bias
 
     @property
-    def projection(self) -> tuple[Tensor, Tensor]:
+    def projection(self) -> tuple[Tensor, Tensor] | None:
         """Weight (K, W) and bias (K,)."""
         return self.weight, self.bias
 
