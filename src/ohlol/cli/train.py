@@ -20,11 +20,13 @@ from ohlol.cli.app import (
     Horizon,
     Input,
     Known,
+    LabelSeparator,
     Layout,
     Level,
     Observed,
     Season,
     Series,
+    Sheet,
     Static,
     Target,
     Task,
@@ -75,6 +77,8 @@ def train(
     header: Header = None,
     decimal: Decimal = None,
     thousands: Thousands = None,
+    label_separator: LabelSeparator = None,
+    sheet: Sheet = None,
     encoding: Encoding = None,
     time: Time = None,
     series: Series = None,
@@ -118,7 +122,8 @@ def train(
     head: Annotated[
         str | None,
         typer.Option(
-            help="Head: softmax, identity, regression, absolute, quantile, normal or student_t.", rich_help_panel=MODEL
+            help="Head: softmax, crf, sigmoid, identity, regression, absolute, quantile, normal or student_t.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     tie_weights: Annotated[

@@ -151,6 +151,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "同一损失对一个序列求和，即训练时显示的值",
     ),
     "baseline_uniform": ("all labels equally probable, ln {labels}", "所有标签等概率，即 ln {labels}"),
+    "baseline_even": ("probability 0.5 for every label, ln 2", "每个标签的概率均为 0.5，即 ln 2"),
+    "baseline_shares": ("share of each label in the data that were measured", "按所测数据中各标签的占比预测"),
     "baseline_frequencies": ("label frequencies of the training data", "按训练数据中各标签的频率预测"),
     "baseline_mean": (
         "always the mean of the training data, measured on that data",

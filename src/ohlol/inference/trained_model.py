@@ -139,11 +139,15 @@ class TrainedModel:
 
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)
-        if corpus.codec != self.codec:
+        if corpus.codec not in (self.codec, self.codec.of_files):
             raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
         if (corpus.dev or corpus.train).targets is None and not self.targets.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again with its targets")
-        return prepared_from(corpus, Source(corpus=folder))
+        prepared = prepared_from(corpus, Source(corpus=folder))
+        if corpus.codec == self.codec:
+            return prepared
+        dev = None if prepared.dev is None else self.codec.convert(prepared.dev)
+        return replace(prepared, train=self.codec.convert(prepared.train), dev=dev)
 
     def predict(self, text: str | Sequence[str], *, n_best: int = 1) -> Prediction:
         """Predict the label of each step of a sequence, or one label for the whole sequence, depending on the task.

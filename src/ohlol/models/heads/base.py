@@ -46,6 +46,8 @@ class Head(torch.nn.Module, ABC):
 
     numeric: ClassVar[bool] = False
     """Whether a prediction is a row of K numbers, instead of one of K labels."""
+    multiple: ClassVar[bool] = False
+    """Whether a prediction is a set of K labels, each of which is there or not."""
     levels: ClassVar[tuple[float, ...]] = (0.5,)
     """The levels of the quantiles that a numeric head gives; 0.5 alone where it gives one number."""
     loss_unit: ClassVar[str] = "loss"
@@ -56,10 +58,22 @@ class Head(torch.nn.Module, ABC):
     """Whether predictions are independent, `decode` is the argmax of their logits and `probabilities` is their softmax.
 
     The kernels compute both themselves."""
+    structured: ClassVar[bool] = False
+    """Whether the labels of a sequence depend on each other, so that it is decoded as a whole.
+
+    Such a head needs a label for each step, has `best_sequences`, and is trained on BIOES where labels mark spans. Its
+    loss has neither class weights nor label smoothing, and a stream cannot decode it."""
+    decoder: ClassVar[tuple[str, ...]] = ()
+    """The names of the parameters that decoding adds to the logits, which an ONNX graph has as outputs.
+
+    Each has a buffer `possible_NAME` of its shape, which is 0 where the score stands for minus infinity."""
 
     def __init__(self, width: int, outputs: int):
         super().__init__()
         self.width, self.outputs = width, outputs
+
+    def learn_labels(self, names: Sequence[str]) -> None:
+        """Learn the names of the K labels, once before training; what a head derives from them belongs in a buffer."""
 
     @property
     def projection(self) -> tuple[Tensor, Tensor] | None:
@@ -86,18 +100,18 @@ class Head(torch.nn.Module, ABC):
     def loss(
         self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
     ) -> Tensor:
-        """The loss of logits (N, K) against targets, (N,) labels or (N, K) numbers.
+        """The loss of logits (N, K) against targets: (N,) labels, (N, K) numbers, or (N, K + 1) sets as in `Dataset`.
 
         Args:
             logits: the output of `forward`.
-            targets: the expected labels, or the expected numbers.
+            targets: the expected labels, numbers or sets of labels.
             batch_sizes: which predictions belong to one sequence.
             options: class weights, label smoothing and reduction.
         """
 
     @abstractmethod
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
-        """The predictions: labels (N,), or rows of numbers (N, K).
+        """The predictions: labels (N,), rows of numbers (N, K), or sets of labels as rows of 0 and 1 (N, K).
 
         A head whose labels depend on each other decodes the best sequence of labels, which may differ from the first
         label of `n_best`.
@@ -142,6 +156,15 @@ class Head(torch.nn.Module, ABC):
         probabilities = self.probabilities(logits, batch_sizes)
         best = probabilities.topk(min(n, probabilities.size(1)), dim=1)
         return best.values, best.indices
+
+    def best_sequences(self, logits: Tensor, n: int, batch_sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The n most probable sequences of labels; a head that is not `structured` raises TypeError.
+
+        Returns:
+            Labels (N, n) and the probabilities of the sequences (B, n), best first; a probability of 0 belongs to no
+            sequence, where there are fewer.
+        """
+        raise TypeError("the labels of this head are independent of each other: use `n_best`")
 
 
 class LinearHead(Head):
