@@ -25,7 +25,6 @@ TESTED_ELSEWHERE = {
     "cli/generate.py": "cli/test_cli.py runs the command",
     "cli/import_run.py": "interop/test_import_run.py runs the command",
     "cli/plot.py": "explain/test_curves.py and tuning/test_summary.py run the command",
-    "cli/predict.py": "cli/test_cli.py runs the command for each kind of data",
     "cli/prove.py": "explain/test_equivalence.py runs the command",
     "cli/serve.py": "serve/test_serve_http.py runs the command",
     "cli/shapes.py": "explain/test_shapes.py runs the command",

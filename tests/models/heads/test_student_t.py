@@ -24,5 +24,5 @@ def test_the_head_begins_with_tails_as_heavy_as_those_of_the_residuals(df: float
     head = HEADS["student_t"](1, 1)
     head.start_from(torch.tensor(residuals, dtype=torch.float32).unsqueeze(1))
     distribution = head.distribution(head(torch.zeros(1, 1)))
-    assert float(distribution.df) == pytest.approx(df, rel=1e-3)
-    assert float(distribution.scale) == pytest.approx(1.0, rel=0.02)
+    assert distribution.df.item() == pytest.approx(df, rel=1e-3)
+    assert distribution.scale.item() == pytest.approx(1.0, rel=0.02)
