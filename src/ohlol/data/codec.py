@@ -4,8 +4,9 @@ It is fitted to the training data and saved as a run's `vocab.json`, which every
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ohlol.data.lines import Place, quote
 from ohlol.data.sequences import RawData
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
+from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.errors import InputError, InputWarning, describe_error
 from ohlol.utils.files import check_encodable
 
@@ -65,7 +67,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Codec:
-    """Vocabularies of inputs, labels and characters, or the scales of columns, as the task's kind of targets needs."""
+    """Vocabularies of inputs, labels and characters, or the scales of columns, as the task's kind of targets needs.
+
+    With word vectors, of which there are R, the ids of inputs go beyond the V symbols of training: V + i is the word i
+    of the vectors, read as <unk> with a vector. A word that training did not hold has such an id.
+    """
 
     task: str
     symbols: Vocab | None = None
@@ -76,6 +82,7 @@ class Codec:
     target_columns: tuple[str, ...] = ()
     scale: Scale | None = None
     target_scale: Scale | None = None
+    vectors: WordVectors | None = None
 
     @property
     def kind(self) -> TargetKind:
@@ -159,13 +166,67 @@ class Codec:
             )
         assert self.symbols is not None
         return ArrayLayout(
-            inputs=len(self.symbols),
+            inputs=len(self.vector_rows),
             targets=len(self.labels) if with_targets and self.labels is not None and self.kind.has_labels else 0,
             target_columns=len(self.target_columns) if with_targets else 0,
             chars=len(self.chars) if self.chars is not None else 0,
             bigrams=len(self.bigrams) if self.bigrams is not None else 0,
             per_sequence=self.kind.per_sequence,
         )
+
+    def can_read(self, other: "Codec") -> bool:
+        """Whether arrays that another codec encoded hold ids of this one: it is the same, perhaps without vectors."""
+        return other in (self, replace(self, vectors=None))
+
+    @cached_property
+    def vector_rows(self) -> NDArray[np.int64]:
+        """The row in the table of vectors of each id of an input, (V + R,); 0 for an id without a vector."""
+        assert self.symbols is not None
+        if self.vectors is None:
+            return np.zeros(len(self.symbols), np.int64)
+        return np.concatenate([self.vectors.rows_of(self.symbols.symbols), np.arange(1, len(self.vectors.words) + 1)])
+
+    @cached_property
+    def unknown_ids(self) -> NDArray[np.int64]:
+        """For each id of an input, (V + R,), that of the same word if training did not hold it: <unk> or V + i."""
+        assert self.symbols is not None
+        assert self.symbols.unk is not None
+        rows = self.vector_rows
+        return np.where(rows > 0, len(self.symbols) - 1 + rows, self.symbols.unk)
+
+    def encode_symbols(self, symbols: Sequence[str]) -> NDArray[np.int64]:
+        """The ids of input symbols, (T,).
+
+        Raises:
+            UnknownSymbol: a symbol was not seen by a codec without <unk>.
+        """
+        assert self.symbols is not None
+        ids = self.symbols.encode(symbols).astype(np.int64)
+        if self.vectors is not None:
+            unknown = np.flatnonzero(ids == self.symbols.unk)
+            rows = self.vectors.rows_of(symbols[position] for position in unknown.tolist())
+            ids[unknown] = np.where(rows > 0, len(self.symbols) - 1 + rows, ids[unknown])
+        return ids
+
+    def decode_symbols(self, ids: Iterable[int]) -> list[str]:
+        """The symbols of input ids: those of training, and the words of the vectors."""
+        assert self.symbols is not None
+        symbols, words = self.symbols.symbols, () if self.vectors is None else self.vectors.words
+        return [symbols[i] if i < len(symbols) else words[i - len(symbols)] for i in ids]
+
+    def find(self, symbol: str) -> int | None:
+        """The id of an input symbol; None where it is read as <unk> without a vector."""
+        assert self.symbols is not None
+        if self.vectors is None or symbol in self.symbols:
+            return self.symbols.find(symbol)
+        row = self.vectors.find(symbol)
+        return len(self.symbols) - 1 + row if row else None
+
+    def unknown(self, symbols: Sequence[str]) -> list[str]:
+        """The input symbols of a sequence that are read as <unk> without a vector, each once, in order."""
+        assert self.symbols is not None
+        unknown = self.symbols.unknown(symbols)
+        return unknown if self.vectors is None else [symbol for symbol in unknown if not self.vectors.find(symbol)]
 
     def encode(self, data: RawData, *, unseen_labels: bool = False) -> Dataset:
         """The arrays of data, with their targets where they have them.
@@ -221,7 +282,7 @@ class Codec:
     ) -> NDArray[np.int64]:
         """The ids of the symbols of all sequences in order; the sequence from `places[i]` ends at `ends[i]`."""
         try:
-            return vocab.encode(symbols).astype(np.int64)
+            return self.encode_symbols(symbols) if kind == "symbol" else vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
             file, line = places[int(np.searchsorted(ends, unknown.position, side="right"))]
             raise InputError(
@@ -283,7 +344,8 @@ class Codec:
         named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
         scaled = {} if self.target_scale is None else _columns(self.target_columns, self.target_scale)
         vocabularies = {k: v.to_json() for k, v in named.items() if v is not None}
-        return {"task": self.task, **vocabularies, **({"target_columns": scaled} if scaled else {})}
+        vectors = {} if self.vectors is None else {"vectors": self.vectors.to_json()}
+        return {"task": self.task, **vocabularies, **({"target_columns": scaled} if scaled else {}), **vectors}
 
     @staticmethod
     def from_json(data: Any) -> "Codec":
@@ -307,14 +369,19 @@ class Codec:
                     target_scale=_scale(targets),
                 )
             symbols = Vocab.from_json(data["symbols"])
+            vectors = WordVectors.from_json(data["vectors"]) if "vectors" in data else None
+            if vectors is not None and symbols.unk is None:
+                raise ValueError(f"vectors without {UNK}")
             if kind.quantity:
                 targets = data["target_columns"]
                 chars = Vocab.from_json(data["chars"]) if "chars" in data else None
                 names = tuple(str(c["name"]) for c in targets)
-                return Codec(task, symbols, chars=chars, target_columns=names, target_scale=_scale(targets))
+                return Codec(
+                    task, symbols, chars=chars, target_columns=names, target_scale=_scale(targets), vectors=vectors
+                )
             labels = symbols if kind.continues_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
-            return Codec(task, symbols, labels, chars, bigrams)
+            return Codec(task, symbols, labels, chars, bigrams, vectors=vectors)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {describe_error(error)}") from None
 

@@ -68,7 +68,7 @@ def predict_batch(
     if codec.labels is None:
         numbers = _numbers(network, codec, batch)[[packed_at[row] for row in rows.tolist()]].tolist()
         pairs = zip(symbols, numbers, strict=True)
-        return [Prediction(text, [], [], unknown=codec.symbols.unknown(text), number=value) for text, value in pairs]
+        return [Prediction(text, [], [], unknown=codec.unknown(text), number=value) for text, value in pairs]
     scores = _run(network, batch, max(counts))
     steps = prediction_indices(batch, per_sequence=network.sizes.per_sequence)
     names = codec.labels.symbols
@@ -81,7 +81,7 @@ def predict_batch(
         best = [[(names[i], p) for i, p in zip(*step, strict=True)] for step in ranked]
         labels = [names[i] for i in scores.labels[indices].tolist()]
         probability = scores.probability[indices].tolist()
-        predictions.append(Prediction(text, labels, probability, best, codec.symbols.unknown(text)))
+        predictions.append(Prediction(text, labels, probability, best, codec.unknown(text)))
     return predictions
 
 
@@ -120,5 +120,7 @@ def _decode_symbols(codec: Codec, batch: Batch, rows: NDArray[np.int64]) -> list
     """The symbols of each sequence of a batch, in the order of `rows`."""
     assert codec.symbols is not None
     steps = prediction_indices(batch, per_sequence=False)
-    decoded = {row: codec.symbols.decode(batch.inputs[at]) for row, at in zip(batch.rows.tolist(), steps, strict=True)}
+    decoded = {
+        row: codec.decode_symbols(batch.inputs[at].tolist()) for row, at in zip(batch.rows.tolist(), steps, strict=True)
+    }
     return [decoded[row] for row in rows.tolist()]

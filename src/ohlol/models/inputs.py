@@ -66,3 +66,12 @@ class Sizes:
     """Whether a sequence has one prediction, instead of one at each step."""
     quantity: bool = False
     """Whether the prediction for a sequence of symbols is a number."""
+    vector_size: int = 0
+    """E, the size of pretrained word vectors; 0 where there are none."""
+    vector_words: int = 0
+    """R, the words that have one; their ids follow those of the vocabulary."""
+
+    @property
+    def ids(self) -> int:
+        """V + R, the ids of inputs that are symbols."""
+        return self.inputs + self.vector_words
