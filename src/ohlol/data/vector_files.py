@@ -160,9 +160,7 @@ def _open_file(path: str, files: ExitStack) -> VectorSource:
     if len(fields) == 2 and all(field.isdigit() for field in fields):
         count, size = (parse_digits(field.decode()) for field in fields)
         if count is None or size is None or not 1 <= size <= MAX_SIZE:
-            raise InputError(
-                f"{path}:1: its header says {quote(line.decode())}, which are no count and size of vectors"
-            )
+            raise InputError(f"{path}:1: {quote(line.decode())} is no count of words and size of their vectors")
         file.readline()
         if CONTROL.search(rest) and not _is_row(rest.partition(b"\n")[0], size):
             return VectorSource(path, size, _binary_rows(file, path, count, size))
