@@ -241,7 +241,11 @@ def test_other_files_are_refused_by_what_they_are(tmp_path: Path) -> None:
         path.write_bytes(start + bytes(40))
         with pytest.raises(InputError, match=re.escape(problem)):
             read_vectors(path, vocab("cat"), 100)
-    for name, problem in (("-", "standard input"), ("missing.txt", "cannot be read"), (str(tmp_path), "cannot be read")):
+    for name, problem in (
+        ("-", "standard input"),
+        ("missing.txt", "cannot be read"),
+        (str(tmp_path), "cannot be read"),
+    ):
         with pytest.raises(InputError, match=problem):
             read_vectors(name, vocab("cat"), 100)
 

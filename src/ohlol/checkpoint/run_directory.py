@@ -41,7 +41,7 @@ from ohlol.utils.files import read_json, write_json
 from ohlol.utils.locks import lock_run
 
 FILES = ("model.safetensors", "metrics.jsonl", "vocab.json", TABLE, "README.md", "config.json")
-"""The files of a run directory, without those in `resume/`."""
+"""The files of a run directory, without those in `resume/`; `TABLE` is in a run with word vectors only."""
 
 STEM_LENGTH = 60
 """Characters of a data file's name, or of an input, in the name of its run: a name has at most 255 bytes."""

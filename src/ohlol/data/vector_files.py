@@ -4,6 +4,7 @@ A file is read once, a word at a time, and only the vectors of the words that ar
 file is not trusted; a pickle, which could run code, is never loaded.
 """
 
+import io
 import re
 import warnings
 from collections import Counter
@@ -266,10 +267,10 @@ def _open_safetensors(path: str, files: ExitStack) -> VectorSource:
         shape = tuple(vectors.get_shape())
     except SafetensorError as error:
         raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
-    lines = words.tobytes().split(b"\n") if words.dtype == np.uint8 else []
-    lines = lines[:-1] if lines and not lines[-1] else lines
-    if len(shape) != 2 or not 1 <= shape[1] <= MAX_SIZE or len(lines) != shape[0]:
-        raise InputError(f"{path}: has {len(lines):,} words, and vectors of shape {shape}; there must be one for each")
+    raw = words.tobytes() if words.dtype == np.uint8 else b""
+    count = raw.removesuffix(b"\n").count(b"\n") + bool(raw)
+    if len(shape) != 2 or not 1 <= shape[1] <= MAX_SIZE or count != shape[0]:
+        raise InputError(f"{path}: has {count:,} words, and vectors of shape {shape}; there must be one for each")
 
     def parse(row: int) -> NDArray[np.float32]:
         try:
@@ -277,6 +278,7 @@ def _open_safetensors(path: str, files: ExitStack) -> VectorSource:
         except SafetensorError as error:  # a type that numpy does not have
             raise ValueError(str(error)) from None
 
+    lines = (line.rstrip(b"\r\n") for line in io.BytesIO(raw))
     return VectorSource(path, shape[1], ((line, partial(parse, i), i + 1) for i, line in enumerate(lines)))
 
 

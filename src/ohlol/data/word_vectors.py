@@ -54,7 +54,7 @@ class WordVectors:
         return WordVectors(tuple(words), table.shape[1], _digest(table), table)
 
     def find(self, word: str) -> int:
-        """The row of a word, or else of the same word in lower case, or else of the first that differs in case; or 0."""
+        """The row of a word, or else of it in lower case, or else of the first word that differs in case; or 0."""
         return self._rows.get(word) or self._rows.get(word.casefold(), 0)
 
     def __repr__(self) -> str:

@@ -84,7 +84,7 @@ class Encoder(torch.nn.Module):
             rows: for each id, V + R of them, its row in `vectors`.
             vectors: 1 + R of them; row 0 is that of words without one.
         """
-        self.vector_rows, self.vectors = rows, vectors
+        self.vector_rows, self.vectors = rows, vectors.to(self.vectors.dtype)
         if self.tunes_vectors:
             with torch.no_grad():
                 self.tuned_vectors.copy_(vectors[rows[: self.vocabulary]])
