@@ -3,6 +3,7 @@
 import gzip
 import pickle
 import re
+import warnings
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from word_vector_files import (
@@ -123,8 +126,8 @@ def test_objects_in_memory_are_read() -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     frame = pandas.DataFrame(np.stack(list(VECTORS.values())), index=list(VECTORS))
     keyed = KeyedVectors(VECTORS)
-    for given in (VECTORS, frame, keyed, SimpleNamespace(wv=keyed), {w: v.tolist() for w, v in VECTORS.items()}):
-        assert_equal(as_dict(read_vectors(given, vocab("cat"), 100)), VECTORS)
+    for one in (VECTORS, frame, keyed, SimpleNamespace(wv=keyed), {w: v.tolist() for w, v in VECTORS.items()}):
+        assert_equal(as_dict(read_vectors(one, vocab("cat"), 100)), VECTORS)
 
 
 @pytest.mark.parametrize(
@@ -277,3 +280,34 @@ def test_memory_is_that_of_the_rows_kept(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < path.stat().st_size / 4
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_file_is_read_or_refused(name: str, tmp_path: Path, data: st.DataObject) -> None:
+    path = WRITERS[name](tmp_path / name, VECTORS)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        change = data.draw(st.sampled_from(["cut", "insert", "replace", "remove"]))
+        piece = data.draw(st.binary(min_size=1, max_size=12))
+        if change == "cut":
+            del content[at:]
+        elif change == "insert":
+            content[at:at] = piece
+        elif change == "replace":
+            content[at : at + len(piece)] = piece
+        else:
+            del content[at : at + len(piece)]
+    path.write_bytes(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)
+        try:
+            vectors = read_vectors(path, vocab("cat the"), 100)
+        except InputError as error:
+            assert "\n" not in str(error)  # noqa: PT017 - any other error fails the test
+            return
+    assert vectors.table is not None
+    assert np.isfinite(vectors.table).all()
+    assert vectors.table.shape == (1 + len(vectors.words), vectors.size)
