@@ -12,6 +12,8 @@ from ohlol.utils.errors import InputError, shorten
 
 LEVELS = ("char", "word")
 LAYOUTS = ("long", "wide")
+COLUMN_SETTINGS = ("input", "target", "time", "series", "known", "observed", "static")
+"""The settings that choose columns."""
 DECIMAL_MARKS = (".", ",")
 THOUSANDS_MARKS = (",", ".", " ", "'", "_")
 """A space stands for any space, and ' for the typographic apostrophe too."""
@@ -40,9 +42,11 @@ class DataSettings:
     encoding: str | None = None
     """The encoding of the files; None means UTF-8, or that of a byte order mark."""
     time: str | None = None
-    """The column of dates or times, or of integers that count the steps."""
+    """The column of dates or of integers that count the steps; "" for rows that are only counted.
+
+    Several, separated by commas, hold a date and a time of day, or year, month and so on."""
     series: str | None = None
-    """The column that names the series of each row; several are separated by commas."""
+    """The column that names the series of each row; several are separated by commas; "" reads all rows as one."""
     known: str | None = None
     """Columns of numbers that are known for the steps to forecast, separated by commas."""
     observed: str | None = None
@@ -55,6 +59,10 @@ class DataSettings:
     """Time steps of a season, such as 12 for months; 1 means that there is none, None that the dates say it."""
     horizon: int | None = None
     """Time steps to forecast; None means one season."""
+
+    def columns(self) -> dict[str, str]:
+        """The settings that choose columns, by name, without those that choose none."""
+        return {name: columns for name in COLUMN_SETTINGS if (columns := getattr(self, name))}
 
     def to_json(self) -> dict[str, Any]:
         """The settings by name, as files hold them: without those that are None where they are not chosen."""

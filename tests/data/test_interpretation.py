@@ -1,5 +1,6 @@
 """The line that says how a file is read, and why."""
 
+# ruff: noqa: E501 - messages and rows of parameters
 import pytest
 
 import ohlol
@@ -29,13 +30,14 @@ from ohlol.utils.errors import InputError
             "a.csv",
             "date,low,high\n2020-01-01,1,5\n2020-01-02,4,7\n2020-01-03,2,9\n",
             {"task": "forecast"},
-            "columns (its name ends in .csv), task forecast, input and target 'low', 'high'; not read: 'date'",
+            "columns (its name ends in .csv), task forecast, target 'low', 'high', time 'date', daily, 3 rows, season of 7",
         ),
         (
             "a.csv",
             "3,5\n1,2\n8,3\n",
-            {"input": "2", "target": "2"},
-            "columns (its name ends in .csv), task forecast, input and target '2'; not read: '1'",
+            {"target": "2"},
+            "columns (its name ends in .csv), task forecast, target '2', rows are counted, 3 rows, no season; not read: "
+            "'1'",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from data.reading import Write, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data import profile as profiling
 from ohlol.data.profile import ColumnProfile, profile
-from ohlol.data.sequences import read
+from ohlol.data.sequences import read, read_panel
 from ohlol.utils.errors import InputError
 
 CLASSIFY = DataSettings(input="text", target="label")
@@ -50,11 +50,19 @@ def test_a_series_with_a_gap(write: Write) -> None:
     path = write("a.csv", series([*range(1, 12), *range(20, 31)]))
     found = profile(str(path), DataSettings(task="forecast"))
     assert found.time == "2020-01-01 to 2020-01-30, usual step 1 day, gaps: 1"
-    assert [(column.kind, column.missing) for column in found.columns] == [("date", 0), ("number", 0), ("empty", 22)]
+    assert [(c.role, c.kind, c.missing) for c in found.columns] == [
+        ("time", "date", 0),
+        ("target", "number", 0),
+        ("", "empty", 22),
+    ]
     assert (found.columns[0].low, found.columns[1].high) == ("2020-01-01", 7.5)
-    assert (found.sequences, found.lengths) == (1, (22, 22, 22))
+    assert (found.sequences, found.lengths) == (1, (30, 30, 30))
     assert len(found.warnings) == 1
-    assert "has a gap of 9 days" in found.warnings[0]
+    assert "has gaps of 8 rows, where rows are daily" in found.warnings[0]
+    assert found.reading.endswith(
+        "columns (its name ends in .csv), task forecast, target 'y', time 'date', daily, 30 "
+        "rows, season of 7, missing values: 8; not read: 'note'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -77,7 +85,7 @@ def test_the_question_of_training_is_kept_and_the_columns_are_shown(
     assert found.columns
     assert found.first
     with pytest.raises(InputError) as refused:
-        read(path, settings)
+        (read_panel if name in ("b.csv", "d.csv") else read)(path, settings)
     assert str(refused.value) == found.refusal
 
 

@@ -94,6 +94,8 @@ def _parse_settings(kind: type[T], data: Any) -> T:
 
 def sizes_from_codec(codec: Codec) -> Sizes:
     """The input and output sizes of a model for a vocabulary."""
+    if codec.panel is not None:
+        return Sizes(codec.panel.inputs, codec.panel.outputs, numeric=True, base=codec.panel.outputs)
     if codec.scale is not None:
         return Sizes(len(codec.columns), len(codec.target_columns), numeric=True)
     assert codec.symbols is not None

@@ -14,7 +14,7 @@ import typer
 from typer.exceptions import TyperException
 
 # the commands, in the order in which `--help` lists them
-from ohlol.cli import train, evaluate, predict, generate, tune  # isort: skip
+from ohlol.cli import train, evaluate, backtest, predict, generate, tune  # isort: skip
 from ohlol.cli import data, shapes, explain, plot, prove  # isort: skip
 from ohlol.cli import encode, export, import_run, serve, bench, doctor  # isort: skip
 from ohlol.cli.app import Output, app, discard_output
@@ -25,6 +25,7 @@ from ohlol.utils.terminal import print_message
 
 __all__ = [
     "app",
+    "backtest",
     "bench",
     "data",
     "doctor",

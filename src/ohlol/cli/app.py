@@ -69,7 +69,9 @@ Task = Annotated[
 ]
 Level = Annotated[str | None, typer.Option(help="What a symbol is: char or word.", rich_help_panel=DATA)]
 Input = Annotated[str | None, typer.Option(help=f"Input column, {_COLUMN}.", rich_help_panel=DATA)]
-Target = Annotated[str | None, typer.Option(help=f"Target column, {_COLUMN}.", rich_help_panel=DATA)]
+Target = Annotated[
+    str | None, typer.Option(help=f"Target column, {_COLUMN}; several for forecasts.", rich_help_panel=DATA)
+]
 Header = Annotated[
     bool | None,
     typer.Option("--header/--no-header", help="Whether the first row of a CSV is a header.", rich_help_panel=DATA),
@@ -87,6 +89,31 @@ Encoding = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Time = Annotated[
+    str | None,
+    typer.Option(help="Column of dates, or of integers that count the rows; '': none.", rich_help_panel=DATA),
+]
+Series = Annotated[
+    str | None,
+    typer.Option(help="Column that names the series of each row; '': all rows are one.", rich_help_panel=DATA),
+]
+Known = Annotated[
+    str | None, typer.Option(help="Columns of numbers that are known for the forecast steps.", rich_help_panel=DATA)
+]
+Observed = Annotated[
+    str | None, typer.Option(help="Columns of numbers that are known up to the present.", rich_help_panel=DATA)
+]
+Static = Annotated[
+    str | None, typer.Option(help="Columns of categories, constant within a series.", rich_help_panel=DATA)
+]
+Layout = Annotated[
+    str | None,
+    typer.Option(help="Layout of a table of series: long, or wide with a series in each row.", rich_help_panel=DATA),
+]
+Season = Annotated[
+    int | None, typer.Option(help="Steps of a season, or 1: none; inferred from the dates.", rich_help_panel=DATA)
+]
+Horizon = Annotated[int | None, typer.Option(help="Steps to forecast; by default one season.", rich_help_panel=DATA)]
 
 
 def choose_data_settings(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """`ohlol predict`: the labels, or the forecast, of a trained model."""
 
-import json
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Encoding, Run, app, ignore_closed_pipe
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Lang, Run, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 
 FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".txt")
 """An argument that ends in one of these and contains no space is the name of a file, even where there is none."""
+FORECAST = "Forecasts"
+"""The group of options for models that forecast."""
 SHOWN = 10
 """Unknown symbols that are listed."""
 
@@ -31,10 +32,40 @@ def predict(
             help="A text, a file, - for standard input, or an encoded corpus.", metavar="[TEXT|FILE|-|CORPUS]"
         ),
     ] = "-",
-    output_format: Annotated[str, typer.Option(help="plain, tsv, conll or jsonl.")] = "plain",
+    output_format: Annotated[
+        str, typer.Option(help="plain, tsv, conll or jsonl; of a forecast csv (plain is the same), tsv or jsonl.")
+    ] = "plain",
     n_best: Annotated[int, typer.Option(help="Labels per step, with their probabilities.", min=1)] = 1,
-    steps: Annotated[int, typer.Option(help="Rows to forecast.", min=1)] = 10,
     out: Annotated[Path | None, typer.Option(help="Directory for the predictions of an encoded corpus.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(help="Rows to forecast; by default the horizon of the model.", min=1, rich_help_panel=FORECAST),
+    ] = None,
+    intervals: Annotated[
+        str | None,
+        typer.Option(
+            help="Prediction intervals in per cent; by default those of 80,95 that the model gives.",
+            rich_help_panel=FORECAST,
+        ),
+    ] = None,
+    future: Annotated[
+        str | None,
+        typer.Option(
+            help="File with the known columns of the rows to forecast.", metavar="FILE", rich_help_panel=FORECAST
+        ),
+    ] = None,
+    plot: Annotated[
+        bool,
+        typer.Option("--plot", help="Plot history and forecast instead of printing rows.", rich_help_panel=FORECAST),
+    ] = False,
+    png: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw history and forecast to this .png, .svg or .pdf file; needs matplotlib.",
+            rich_help_panel=FORECAST,
+        ),
+    ] = None,
+    lang: Lang = None,
     encoding: Encoding = None,
     cell: Cell = None,
     device: Device = "cpu",
@@ -49,8 +80,12 @@ def predict(
         _predict_corpus(model, source, out, output_format, n_best)
         return
     if model.targets.numeric:
-        _print_forecast(model, source, steps, output_format, encoding)
+        chosen: dict[str, Any] = {"steps": steps, "future": future, "encoding": encoding}
+        _print_forecast(model, source, output_format, intervals, png, plot=plot, lang=lang, **chosen)
         return
+    for name, value in (("steps", steps), ("intervals", intervals), ("future", future), ("plot", plot), ("png", png)):
+        if value:
+            raise InputError(f"`{name}` is for forecasts, and this model's task is {model.task}")
     write = make_writer(model, output_format)
     unknown: dict[str, None] = {}
     with ignore_closed_pipe():
@@ -106,17 +141,42 @@ def _is_file(source: str) -> bool:
         return False
 
 
-def _print_forecast(model: "TrainedModel", source: str, steps: int, output_format: str, encoding: str | None) -> None:
-    from ohlol.inference.output import escape_cell
+def _print_forecast(
+    model: "TrainedModel",
+    source: str,
+    output_format: str,
+    intervals: str | None,
+    png: Path | None,
+    *,
+    plot: bool,
+    lang: str | None,
+    encoding: str | None,
+    **options: Any,
+) -> None:
+    from ohlol.data.sequences import read_panel
+    from ohlol.inference.forecast_output import format_forecasts, parse_intervals
 
-    rows = model.forecast(source, steps, encoding=encoding)
-    names = model.codec.target_columns
-    if output_format == "jsonl":
-        for row in rows.tolist():
-            print_data(json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False))
-        return
-    if output_format not in ("plain", "tsv"):
-        raise InputError(f"`output_format` is {output_format}; a forecast is written as tsv or jsonl")
-    print_data("\t".join(map(escape_cell, names)))
-    for row in rows.tolist():
-        print("\t".join(f"{value:.6g}" for value in row))
+    percents = None if intervals is None else parse_intervals(intervals)
+    panel = read_panel(source, model.data_settings(encoding)).panel
+    forecasts = model.forecast(panel, encoding=encoding, **options)
+    if plot or png is not None:
+        from ohlol.display import translations
+        from ohlol.display.forecast_text import forecast_curves, print_forecasts
+
+        language, curves = translations.language(lang), forecast_curves(panel, forecasts, percents)
+        count = len(forecasts) * len(panel.columns.targets) - len(curves)
+        if count:
+            print_message(translations.text("forecast_left_out", language, count=f"{count:,}"), sys.stderr)
+        if png is not None:
+            from ohlol.display.figures import save_figure
+            from ohlol.display.forecast_figures import draw_forecasts
+
+            save_figure(draw_forecasts(curves, lang=language), png)
+            print_message(f"written: {png}", sys.stderr)
+        if plot:
+            with ignore_closed_pipe():
+                print_forecasts(curves, console(), lang=language)
+            return
+    with ignore_closed_pipe():
+        for line in format_forecasts(forecasts, "csv" if output_format == "plain" else output_format, percents):
+            print_data(line)

@@ -16,6 +16,7 @@ from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols, concatenate, with_edges
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
+from ohlol.data.panel_codec import PanelCodec
 from ohlol.data.sequences import RawData
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
@@ -82,6 +83,7 @@ class Codec:
     target_columns: tuple[str, ...] = ()
     scale: Scale | None = None
     target_scale: Scale | None = None
+    panel: PanelCodec | None = None
     vectors: WordVectors | None = None
 
     @property
@@ -158,8 +160,15 @@ class Codec:
         bigrams = Vocab.from_counts(counts.bigrams, unk=True, min_count=BIGRAM_MIN_COUNT) if with_bigrams else None
         return Codec(task, symbols, labels, chars, bigrams)
 
+    @staticmethod
+    def of_panel(task: str, panel: PanelCodec) -> "Codec":
+        """The codec of a panel."""
+        return Codec(task, columns=panel.columns.numeric, target_columns=panel.columns.targets, panel=panel)
+
     def layout(self, *, with_targets: bool = True) -> ArrayLayout:
         """The arrays of data that this codec encoded, with or without their targets."""
+        if self.panel is not None:
+            return ArrayLayout(columns=self.panel.inputs, target_columns=self.panel.outputs if with_targets else 0)
         if self.kind.numeric:
             return ArrayLayout(
                 columns=len(self.columns), target_columns=len(self.target_columns) if with_targets else 0
@@ -335,6 +344,8 @@ class Codec:
 
     def to_json(self) -> dict[str, Any]:
         """The content of `vocab.json`."""
+        if self.panel is not None:
+            return {"task": self.task, "panel": self.panel.to_json()}
         if self.kind.numeric:
             assert self.scale is not None
             assert self.target_scale is not None
@@ -358,6 +369,8 @@ class Codec:
             check_encodable(data)
             task = data["task"]
             kind = TARGET_KINDS[task]
+            if kind.horizon:
+                return Codec.of_panel(task, PanelCodec.from_json(data["panel"]))
             if kind.numeric:
                 inputs, targets = data["columns"], data["target_columns"]
                 names, scale = tuple(str(c["name"]) for c in inputs), _scale(inputs)

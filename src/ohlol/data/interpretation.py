@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from ohlol.config import DataSettings
+from ohlol.data.panel import Panel
 from ohlol.data.readers.column_names import list_names, split_names
 
 READ_BY = {"char": "by character", "word": "by word"}
@@ -20,6 +23,8 @@ class Interpretation:
     """Why it has its format."""
     names: tuple[str, ...] = ()
     """The names of all columns of a table; empty where a file is no table."""
+    details: tuple[str, ...] = ()
+    """What was found in the file, as `describe_panel` says it."""
 
     @property
     def unread(self) -> tuple[str, ...]:
@@ -27,7 +32,9 @@ class Interpretation:
         settings = self.settings
         if not self.names:
             return ()
-        chosen = [name for names in (settings.input, settings.target) if names for name in _columns(names, self.names)]
+        if settings.layout == "wide":
+            return ()
+        chosen = [name for names in settings.columns().values() for name in _columns(names, self.names)]
         read = {name if name in self.names else self.names[int(name) - 1] for name in chosen}
         return tuple(name for name in self.names if name not in read)
 
@@ -38,13 +45,34 @@ class Interpretation:
         if settings.input and settings.input == settings.target:
             parts.append(f"input and target {_listed(settings.input, self.names)}")
         else:
-            columns = (("input", settings.input), ("target", settings.target))
-            parts += [f"{role} {_listed(names, self.names)}" for role, names in columns if names]
+            parts += [f"{role} {_listed(names, self.names)}" for role, names in settings.columns().items()]
+        parts += [*(["a series in each row"] if settings.layout == "wide" else []), *self.details]
         parts += [READ_BY[settings.level]] if settings.level else []
         parts += [f"decimal mark {settings.decimal!r}"] if settings.decimal else []
         parts += [f"thousands separator {settings.thousands!r}"] if settings.thousands else []
         parts += [f"encoding {settings.encoding}"] if settings.encoding else []
         return ", ".join(parts) + (f"; not read: {list_names(self.unread)}" if self.unread else "")
+
+
+def describe_panel(panel: Panel, *, is_inferred: bool) -> tuple[str, ...]:
+    """What a panel holds, in phrases: its step, season, series, lengths and missing values.
+
+    Args:
+        panel: the series.
+        is_inferred: whether the season was inferred from the values.
+    """
+    count, season = len(panel.series), panel.season
+    lengths = sorted(len(series.values) for series in panel.series)
+    rows = f"{lengths[0]:,} rows" if lengths[0] == lengths[-1] else f"{lengths[0]:,} to {lengths[-1]:,} rows"
+    of = f"{count:,} series of " * (count > 1)
+    missing = sum(int(np.isnan(series.values).sum()) for series in panel.series)
+    why = " (a peak of the autocorrelation; choose another with season)" * (is_inferred and season > 1)
+    return (
+        str(panel.step),
+        f"{of}{rows}",
+        f"season of {season}{why}" if season > 1 else "no season",
+        *([f"missing values: {missing:,}"] if missing else []),
+    )
 
 
 def _columns(setting: str, names: tuple[str, ...]) -> list[str]:

@@ -20,6 +20,9 @@ from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.frames import Records, read_records
 from ohlol.data.interpretation import Interpretation
+from ohlol.data.lines import FRAME
+from ohlol.data.panel import Panel
+from ohlol.data.panel_dataset import encode_panel, encode_panel_parts
 from ohlol.data.sequences import RawData
 from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
 from ohlol.data.vector_files import read_vectors
@@ -31,6 +34,8 @@ Data = Any
 type that `frames.read_records` reads); None is the tutorial's pair."""
 HELLO = (("hello", "ohlol"),)
 """The tutorial's pair, for training without data."""
+SHORTEST_HORIZON = 6
+"""Steps to forecast where the season is shorter and the setting is not chosen."""
 DATA_FOLDER = Path("resume") / "data"
 """The folder of the encoded data in a run directory."""
 
@@ -134,7 +139,7 @@ class PreparedData:
     @property
     def history(self) -> Dataset | None:
         """The series that the validation data continue, one each; None where these are not the end of the same."""
-        is_set_apart = not self.source.has_dev and self.dev is not None and self.codec.kind.numeric
+        is_set_apart = not self.source.has_dev and self.codec.kind.numeric and not self.codec.kind.horizon
         return self.train if is_set_apart and self.dev is not None and len(self.dev) == len(self.train) else None
 
     def save(self, folder: Path, *, with_vectors: bool = False) -> "PreparedData":
@@ -211,9 +216,9 @@ class DataPreparer:
         if model.vectors is not None:
             _check_vectors(data, training)
         known = None if codec is None else codec.vectors
-        return (
-            self._trim(data, model, known) if isinstance(data, Encoded) else self._encode(data, model, training, known)
-        )
+        if isinstance(data, Encoded):
+            return self._trim(data, model, known)
+        return self._encode(data, model, training, known)
 
     def release(self) -> None:
         """Free the memory of what was read; it is read again if it is needed."""
@@ -249,6 +254,9 @@ class DataPreparer:
         """Split sequences into training data and validation data, fit the codec to the former, and encode both."""
         unknowns = bool(training.unk_probability)
         other = self.source.dev_records or self.source.dev
+        if raw.panel is not None:
+            dev_panel = None if other is None else sequences.read(other, raw.settings).panel
+            return self._encode_panel(raw, raw.panel, dev_panel, training)
         if other is not None:
             train, dev = raw, sequences.read(other, raw.settings)
         else:
@@ -268,6 +276,28 @@ class DataPreparer:
         digest = fingerprint(train_data, dev_data)
         return PreparedData(
             self.source, codec, raw.settings, train_data, dev_data, digest, interpretation=raw.interpretation
+        )
+
+    def _encode_panel(
+        self, raw: RawData, panel: Panel, dev_panel: Panel | None, training: TrainSettings
+    ) -> PreparedData:
+        """Fit the codec to the series without their ends, which are the validation data, and encode both parts."""
+        horizon = raw.settings.horizon or max(panel.season, SHORTEST_HORIZON)
+        settings = replace(raw.settings, horizon=horizon)
+        fraction = 0.0 if dev_panel is not None else training.dev_fraction
+        codec, train, dev = encode_panel_parts(panel, horizon, fraction, training.bptt)
+        if dev_panel is not None:
+            codec.check_panel(dev_panel, str(self.source.dev or FRAME))
+            dev = encode_panel(codec, dev_panel)
+        digest = fingerprint(train, dev)
+        return PreparedData(
+            self.source,
+            Codec.of_panel(raw.task, codec),
+            settings,
+            train,
+            dev,
+            digest,
+            interpretation=raw.interpretation,
         )
 
     def _trim(self, corpus: Encoded, model: ModelSettings, known: WordVectors | None) -> PreparedData:

@@ -3,23 +3,20 @@
 Shapes: T time steps of a series, C columns: the targets, then the known, then the observed covariates.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.data.lines import Place
+from ohlol.data.lines import Place, error_at, quote
+from ohlol.utils.errors import InputError
 
-SEASONS = {"M": 12, "B": 5}
-"""Steps of a season for a step of one unit, where that alone decides: a year of months, a week of working days."""
-SEASONS_OF_SECONDS = {
-    1: 60,
-    60: 60,
-    3600: 24,
-    86400: 7,
-    7 * 86400: 52,
-}
-"""The same by the seconds of a step."""
+DAY = 86400
+CYCLES = ((60, 60), (300, 3600), (DAY, DAY), (7 * DAY, 7 * DAY), (float("inf"), 52 * 7 * DAY))
+"""The seconds of a season for steps below a bound: a minute, an hour, a day, a week or a year of weeks."""
+NO_PLACE = Place("", 1)
+"""Of a series that comes from no file."""
+WORKING_WEEK, YEAR_OF_MONTHS = 5, 12
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,55 @@ class TimeStep:
     """"M" for months, "s" for seconds, "B" for working days (Monday to Friday); "" for rows that are only counted."""
     count: int = 1
     """How many of them."""
+
+    @property
+    def season(self) -> int:
+        """Steps of a season, by the calendar; 1 where there is none.
+
+        >>> [TimeStep("M", 3).season, TimeStep("s", 900).season, TimeStep("s", 86400).season, TimeStep("M", 12).season]
+        [4, 96, 7, 1]
+        """
+        if self.unit == "s":
+            cycle = next(cycle for bound, cycle in CYCLES if self.count < bound)
+        else:
+            cycle = {"M": YEAR_OF_MONTHS, "B": WORKING_WEEK}.get(self.unit, 1)
+        return 1 if cycle % self.count else cycle // self.count
+
+    def positions(self, start: np.datetime64, times: NDArray[np.datetime64]) -> NDArray[np.float64]:
+        """How many steps times are after a start; not an integer where a time is between two steps."""
+        if self.unit == "M":
+            months = times.astype("datetime64[M]") - start.astype("datetime64[M]")
+            return months.astype(np.float64) / self.count
+        if self.unit == "B":
+            days = np.busday_count(start.astype("datetime64[D]"), times.astype("datetime64[D]"))
+            return days.astype(np.float64) / self.count
+        return (times - start).astype("timedelta64[s]").astype(np.float64) / self.count
+
+    def __str__(self) -> str:
+        """As messages name it: "monthly", "every 2 days"."""
+        names = {
+            ("M", 1): "monthly",
+            ("M", 3): "quarterly",
+            ("M", 12): "yearly",
+            ("B", 1): "every working day",
+            ("s", 1): "every second",
+            ("s", 60): "every minute",
+            ("s", 3600): "hourly",
+            ("s", DAY): "daily",
+            ("s", 7 * DAY): "weekly",
+            ("", 1): "rows are counted",
+        }
+        unit, count = self.unit, self.count
+        if (unit, count) in names:
+            return names[unit, count]
+        if unit == "s":
+            size, unit = next(
+                (size, name)
+                for size, name in ((DAY, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
+                if not count % size
+            )
+            return f"every {count // size} {unit}"
+        return f"every {count} months" if unit == "M" else f"numbered in steps of {count}"
 
     def after(self, time: np.datetime64, steps: NDArray[np.int64]) -> NDArray[np.datetime64]:
         """The times so many steps after a time, as datetime64[s]; months keep the day of the month, or their last."""
@@ -58,9 +104,11 @@ class TimeSeries:
     """(T, C); NaN where a value is missing or its row is."""
     start: np.datetime64 | None
     """The time of the first row; None where rows are only counted."""
+    first: int | None = None
+    """The number of the first row where a column of integers counts the rows."""
     statics: tuple[str, ...] = ()
     """The values of the static columns."""
-    place: Place = Place("", 1)
+    place: Place = NO_PLACE
 
 
 @dataclass(frozen=True)
@@ -85,8 +133,74 @@ class PanelColumns:
 class Panel:
     """The series of some files."""
 
-    series: tuple[TimeSeries, ...]
+    series: tuple[TimeSeries, ...] = field(repr=False)
     columns: PanelColumns
     step: TimeStep
     season: int
     """Steps of a season; 1 where there is none."""
+
+    def describe(self, row: TimeSeries, index: int) -> str:
+        """A row of a series as messages name it: by its date, its number, or its place in the series."""
+        if row.start is not None:
+            return format_time(self.step.after(row.start, np.array([index], np.int64))[0], self.step)
+        return str(index + 1 if row.first is None else row.first + index * self.step.count)
+
+
+def format_time(time: np.datetime64, step: TimeStep) -> str:
+    """A time as messages and files write it: a month, a day or a second.
+
+    >>> format_time(np.datetime64("2020-01-01T00:00:00"), TimeStep("M")), format_time(np.datetime64(9, "s"), TimeStep())
+    ('2020-01', '1970-01-01 00:00:09')
+    """
+    text = str(time.astype("datetime64[s]"))
+    date, _, clock = text.partition("T")
+    if clock != "00:00:00":
+        return f"{date} {clock}"
+    return date.removesuffix("-01") if step.unit == "M" and date.endswith("-01") else date
+
+
+def align_future(panel: Panel, future: Panel, steps: int) -> list[NDArray[np.float64]]:
+    """The known covariates of the steps that follow each series.
+
+    Rows are found by their time, or by their number where a column of integers counts them; where rows are only
+    counted, they are the first rows of the series in `future`.
+
+    Returns:
+        An array (steps, number of known columns) for each series of the panel.
+
+    Raises:
+        InputError: a series or some of its rows are missing from `future`, or a known value is.
+    """
+    by_name = {series.name: series for series in future.series}
+    return [_follow(panel, series, by_name, steps) for series in panel.series]
+
+
+def _follow(panel: Panel, series: TimeSeries, future: dict[str, TimeSeries], steps: int) -> NDArray[np.float64]:
+    length, names = len(series.values), panel.columns.known
+    named = f"series {quote(series.name)}: " if series.name else ""
+    needed = f"rows {panel.describe(series, length)} to {panel.describe(series, length + steps - 1)}"
+    if series.start is None and series.first is None:
+        needed = f"the {steps} rows that follow"
+    rows = future.get(series.name)
+    if rows is None:
+        raise InputError(f"{named}no rows of it in the future values; {needed} are needed")
+    offset = 0.0  # from the first row that follows the series to the first of the future rows
+    if series.start is not None:
+        assert rows.start is not None
+        offset = float(panel.step.positions(series.start, np.array([rows.start]))[0]) - length
+    elif series.first is not None and rows.first is not None:
+        offset = (rows.first - series.first) / panel.step.count - length
+    if offset != int(offset):
+        raise error_at(rows.place, f"{named}its rows are between the steps of the series; {needed} are needed")
+    index = np.arange(steps) - int(offset)
+    is_there = (index >= 0) & (index < len(rows.values))
+    if not is_there.all():
+        missing = panel.describe(series, length + int(np.argmin(is_there)))
+        raise error_at(rows.place, f"{named}no row {missing} in the future values; {needed} are needed")
+    values = rows.values[index]
+    empty = np.argwhere(np.isnan(values))
+    if len(empty):
+        row, column = empty[0]
+        where = panel.describe(series, length + int(row))
+        raise error_at(rows.place, f"{named}no value of {quote(names[column])} in row {where}; {needed} are needed")
+    return values

@@ -35,7 +35,7 @@ class ColumnProfile:
 
     name: str
     role: str
-    """"input", "target", "input, target", or "" where it is not read."""
+    """The settings that choose it, such as "input", or "" where it is not read; several are separated by commas."""
     kind: str
     """"integer", "number", "date", "time" (Unix time), "text", "list" or "empty"; ", mostly" where cells differ."""
     missing: int
@@ -120,23 +120,21 @@ def _add_sequences(result: Profile, reader: Reader, span: FileRange, reason: str
     """Add the settings that are inferred, and what the sequences hold, or why they are refused."""
     examples: list[Example] = []
     labels: list[str] = []
-    encoding, rows = result.settings.encoding, 0
+    encoding = result.settings.encoding
     try:
-        settings = reader.resolve(Lines(span, encoding), result.settings, with_targets=True)
-        contents = reader.open(Lines(span, encoding), settings, with_targets=True)
-        reading = str(Interpretation(result.file, contents.settings, reason, contents.names))
-        result = replace(result, settings=contents.settings, reading=reading)
-        for part in contents.series or ():
-            rows += len(part.inputs)
-            if rows >= SAMPLE_ROWS:
-                break
+        contents = reader.open(Lines(span, encoding), result.settings, with_targets=True)
+        if contents.table is not None:
+            return _add_panel(result, reason)
+        settings = contents.settings
+        reading = str(Interpretation(result.file, settings, reason, contents.names))
+        result = replace(result, settings=settings, reading=reading)
         kind = TARGET_KINDS[settings.task or ""]
         for example in islice(contents.examples or (), SAMPLE_ROWS):
             examples.append(example)
             target = example.target
             if kind.has_labels and target is not None:
                 labels += [str(target)] if kind.per_sequence or isinstance(target, float | int) else target
-        if not examples and not rows:
+        if not examples:
             raise InputError(f"{result.file}: no sequences; the file is empty")
         if kind.has_labels:
             reader.check_labels(result.file, settings, labels)
@@ -146,12 +144,25 @@ def _add_sequences(result: Profile, reader: Reader, span: FileRange, reason: str
     lengths = sorted(len(example.input) for example in examples)
     return replace(
         result,
-        is_whole=result.is_whole and max(len(examples), rows) < SAMPLE_ROWS,
-        sequences=len(examples) or min(rows, 1),
-        lengths=(lengths[0], median(lengths), lengths[-1]) if lengths else (rows, rows, rows) if rows else None,
+        is_whole=result.is_whole and len(examples) < SAMPLE_ROWS,
+        sequences=len(examples),
+        lengths=(lengths[0], median(lengths), lengths[-1]) if lengths else None,
         labels=tuple(counts.most_common(SHOWN_LABELS)),
         label_count=len(counts),
         first=tuple(_first(example, result) for example in examples[:SHOWN_ROWS]),
+    )
+
+
+def _add_panel(result: Profile, reason: str) -> Profile:
+    """Add the settings and the lengths of the series of a file, all of which is read; raises InputError."""
+    panel, settings, interpretation = sequences.read_panel(result.file, result.settings)
+    lengths = sorted(len(series.values) for series in panel.series)
+    return replace(
+        result,
+        settings=settings,
+        reading=str(replace(interpretation, reason=reason)),
+        sequences=len(lengths),
+        lengths=(lengths[0], median(lengths), lengths[-1]),
     )
 
 
@@ -192,9 +203,9 @@ def _add_table(result: Profile, table: Table) -> Profile:
 
 def _roles(settings: DataSettings, table: Table) -> list[tuple[str, list[int]]]:
     roles: list[tuple[str, list[int]]] = []
-    for role, names in (("input", settings.input), ("target", settings.target)):
+    for role, names in settings.columns().items():
         try:
-            roles.append((role, find_columns(table.names, names, Place(table.file, 1)) if names else []))
+            roles.append((role, find_columns(table.names, names, Place(table.file, 1))))
         except InputError:  # a column that does not exist, which is the refusal
             continue
     return roles

@@ -8,17 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.config import DECIMAL_MARKS, LEVELS, THOUSANDS_MARKS, DataSettings
+from ohlol.config import DECIMAL_MARKS, LAYOUTS, LEVELS, MAX_SIZE, THOUSANDS_MARKS, DataSettings, check_choice
 from ohlol.data.frames import Records, read_records
-from ohlol.data.interpretation import Interpretation
+from ohlol.data.interpretation import Interpretation, describe_panel
 from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc, quote
 from ohlol.data.opening import check_encoding
+from ohlol.data.panel import Panel, TimeStep
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
+from ohlol.data.readers.columns import PANEL
 from ohlol.data.readers.pairs import check_pair
 from ohlol.data.readers.series import Series, join_series
 from ohlol.data.symbols import Symbols, split_line, split_lines
@@ -52,6 +54,8 @@ class RawData:
     """Of numbers: the names of the F target columns; one for a number for each sequence."""
     interpretation: Interpretation | None = field(default=None, repr=False, compare=False)
     """How the first file was read, and why; None for data that came from no file."""
+    panel: Panel | None = None
+    """The series, whose values `inputs` are, where the targets are a horizon."""
 
     @property
     def kind(self) -> TargetKind:
@@ -80,10 +84,16 @@ def read(
     examples: list[Example] = []
     series: list[Series] = []
     starts: list[Place] = []
+    tables: list[Contents] = []
+    chosen, why = settings, ""
     interpretation: Interpretation | None = None
     for path in files:
         before = len(examples)
-        contents, reason = _open_with_reason(_lines(path, settings), settings, with_targets)
+        contents, reason = _open_file(_lines(path, settings), settings, with_targets)
+        if contents.table is not None:
+            tables, why = [*tables, contents], why or reason
+            settings = replace(settings, format=contents.settings.format, header=contents.table.header)
+            continue
         settings = contents.settings
         interpretation = interpretation or Interpretation(name_of(path), settings, reason, contents.names)
         if contents.series is not None:
@@ -93,6 +103,8 @@ def read(
         examples.extend(contents.examples or ())
         if len(examples) == before:
             raise InputError(f"{name_of(path)}: no sequences; the file is empty")
+    if tables:
+        return _data_from_panel(_panel_data(name_of(files[0]), tables, replace(chosen, format=settings.format), why))
     if series:
         data = _data_from_series(series, starts, settings, with_targets)
         return replace(data, interpretation=interpretation)
@@ -103,6 +115,71 @@ def read(
         labels = by_example if kind.per_sequence else chain.from_iterable(by_example)
         reader_of(settings).check_labels(name_of(files[0]), settings, labels)
     return replace(data_from_examples(examples, settings, with_targets=has_targets), interpretation=interpretation)
+
+
+class PanelData(NamedTuple):
+    """The series of some files, and how they were read."""
+
+    panel: Panel
+    settings: DataSettings
+    """Complete, so that a file of the same kind is read in the same way."""
+    interpretation: Interpretation
+    """How the first file was read, and why."""
+
+
+def read_panel(
+    paths: FilePath | Sequence[FilePath],
+    settings: DataSettings | None = None,
+    *,
+    with_targets: bool = True,
+    step: TimeStep | None = None,
+) -> PanelData:
+    """Read files of one format, or tables in memory, as one panel of series.
+
+    A series whose rows are in several files continues from one to the next. Without the setting `series` each file is a
+    series, named as the file.
+
+    Args:
+        paths: one or more; "-" is standard input.
+        settings: those chosen; what is None is inferred from the first file.
+        with_targets: False reads the time, the series and the known columns alone, as they are for steps to forecast.
+        step: that of the series, where it is known, as from the panel that they continue.
+
+    Raises:
+        InputError: as `read` and `readers.panels.read_panels` do.
+    """
+    chosen = check_settings(settings or DataSettings())
+    chosen = check_settings(replace(chosen, task=chosen.task or default_task(PANEL)))
+    files = [paths] if isinstance(paths, (str, Path, Records)) else list(paths)
+    if not files:
+        raise InputError("no file to read; give one at least")
+    contents: list[Contents] = []
+    reason, like_first = "", chosen
+    for path in files:
+        opened, why = _open_file(_lines(path, chosen), like_first, with_targets)
+        assert opened.table is not None
+        contents, reason = [*contents, opened], reason or why
+        chosen = replace(chosen, format=opened.settings.format)
+        like_first = replace(chosen, header=opened.table.header)
+    return _panel_data(name_of(files[0]), contents, chosen, reason, with_targets=with_targets, step=step)
+
+
+def _panel_data(
+    file: str,
+    contents: Sequence[Contents],
+    chosen: DataSettings,
+    reason: str,
+    *,
+    with_targets: bool = True,
+    step: TimeStep | None = None,
+) -> PanelData:
+    from ohlol.data.readers.panels import read_panels
+
+    chosen = replace(chosen, task=chosen.task or default_task(PANEL))
+    tables = [one.table for one in contents if one.table is not None]
+    panel, settings = read_panels(tables, chosen, with_targets=with_targets, step=step)
+    details = describe_panel(panel, is_inferred=chosen.season is None and not panel.step.unit)
+    return PanelData(panel, settings, Interpretation(file, settings, reason, contents[0].names, details))
 
 
 def interpret(path: Any, **settings: Any) -> Interpretation:
@@ -117,7 +194,9 @@ def interpret(path: Any, **settings: Any) -> Interpretation:
     """
     chosen = check_settings(DataSettings(**settings))
     path = read_records(path) or path
-    contents, reason = _open_with_reason(_lines(path, chosen), chosen, with_targets=True)
+    contents, reason = _open_file(_lines(path, chosen), chosen, with_targets=True)
+    if contents.table is not None:
+        return _panel_data(name_of(path), [contents], contents.settings, reason).interpretation
     return Interpretation(name_of(path), contents.settings, reason, contents.names)
 
 
@@ -132,6 +211,22 @@ def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, w
     columns = (settings.target or "",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [example.place for example in examples]
     return RawData(settings.task or "", settings, inputs, labels, places, target_columns=columns)
+
+
+def _data_from_panel(data: PanelData) -> RawData:
+    panel, settings = data.panel, data.settings
+    places = [series.place for series in panel.series]
+    return RawData(
+        settings.task or "",
+        settings,
+        [series.values for series in panel.series],
+        None,
+        places,
+        panel.columns.numeric,
+        panel.columns.targets,
+        data.interpretation,
+        panel,
+    )
 
 
 def _data_from_series(
@@ -256,6 +351,10 @@ def _pair_side(side: Any, pair: int, level: str) -> Symbols:
     return [nfc(word) for word in words]
 
 
+FORECAST_SETTINGS = ("known", "observed", "static", "layout", "season", "horizon")
+"""Settings of panels; `time` and `series` are also those of sequences of numbers with a target each."""
+
+
 def check_settings(settings: DataSettings) -> DataSettings:
     """Check that task, format and level exist and suit each other, and complete those that follow from the format.
 
@@ -279,9 +378,28 @@ def check_settings(settings: DataSettings) -> DataSettings:
         raise InputError(f"`decimal` and `thousands` are both {quote(settings.thousands)}; they must differ")
     if settings.encoding is not None:
         check_encoding(settings.encoding)
-    if settings.format is None:
-        return settings
-    reader = READERS[settings.format]
+    if settings.layout is not None:
+        check_choice(settings.layout, "layout", LAYOUTS)
+    for name in ("season", "horizon"):
+        if (value := getattr(settings, name)) is not None and not 1 <= value <= MAX_SIZE:
+            raise InputError(f"`{name}` is {value}; it must be at {'least 1' if value < 1 else f'most {MAX_SIZE}'}")
+    if settings.task is None and any(getattr(settings, name) is not None for name in FORECAST_SETTINGS):
+        settings = replace(settings, task=default_task(PANEL))
+    if settings.format is not None:
+        settings = _check_format(settings, READERS[settings.format])
+    kind = None if settings.task is None else TARGET_KINDS[settings.task]
+    has_series = kind is None or kind.horizon or kind.per_sequence
+    for names, suits, what in (
+        (FORECAST_SETTINGS, kind is None or kind.horizon, f"task {default_task(PANEL)}"),
+        (("series", "time"), has_series, "series of numbers"),
+    ):
+        for name in names:
+            if not suits and getattr(settings, name) is not None:
+                raise InputError(f"`{name}` is for {what}, and the task is {settings.task}")
+    return settings
+
+
+def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
     if settings.task is not None and not reader.serves(settings.task):
         suitable = ", ".join(name for name, other in READERS.items() if other.serves(settings.task))
         raise InputError(f"format {settings.format} does not serve task {settings.task}; use {suitable}")
@@ -310,9 +428,10 @@ def infer_format(lines: Lines, settings: DataSettings) -> tuple[Reader, DataSett
 
 def _open(lines: Lines, settings: DataSettings, with_targets: bool) -> Contents:
     """The sequences of a file, and the settings completed with what is inferred from it."""
-    return _open_with_reason(lines, settings, with_targets)[0]
+    return _open_file(lines, settings, with_targets)[0]
 
 
-def _open_with_reason(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
+def _open_file(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
+    """A file, read as the reader of its format does, and why it has this format."""
     reader, settings, reason = infer_format(lines, settings)
     return reader.open(lines, settings, with_targets=with_targets), reason

@@ -17,6 +17,8 @@ class TargetKind:
     """Whether inputs and targets are rows of numbers, instead of symbols."""
     quantity: bool = False
     """Whether the target of a sequence of symbols is a number."""
+    horizon: bool = False
+    """Whether the targets of a step are the values of several steps that follow, in series of numbers."""
 
     @property
     def has_labels(self) -> bool:

@@ -265,7 +265,7 @@ def _open_safetensors(path: str, files: ExitStack) -> VectorSource:
             )
         words, vectors = file.get_tensor("words"), file.get_slice("vectors")
         shape = tuple(vectors.get_shape())
-    except SafetensorError as error:
+    except (SafetensorError, TypeError) as error:  # TypeError: a type that numpy does not have
         raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
     raw = words.tobytes() if words.dtype == np.uint8 else b""
     count = raw.removesuffix(b"\n").count(b"\n") + bool(raw)
@@ -275,7 +275,7 @@ def _open_safetensors(path: str, files: ExitStack) -> VectorSource:
     def parse(row: int) -> NDArray[np.float32]:
         try:
             return np.asarray(vectors[row : row + 1][0], np.float32)
-        except SafetensorError as error:  # a type that numpy does not have
+        except SafetensorError as error:
             raise ValueError(str(error)) from None
 
     lines = (line.rstrip(b"\r\n") for line in io.BytesIO(raw))

@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,14 @@ class WordVectors:
     """The SHA-256 of the numbers of the table, float32 and little-endian."""
     table: Table | None = field(default=None, compare=False)
     """(1 + R, E): row 0 is the vector of words that are not in `words`, row i + 1 that of word i."""
-    _rows: dict[str, int] = field(init=False, compare=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        """The row of each word and, where that is none, of its lower case."""
         rows: dict[str, int] = {}
         for row, word in enumerate(self.words, 1):
             rows.setdefault(word.casefold(), row)
-        object.__setattr__(self, "_rows", rows | {word: row for row, word in enumerate(self.words, 1)})
+        return rows | {word: row for row, word in enumerate(self.words, 1)}
 
     @staticmethod
     def of(words: Iterable[str], table: Table) -> "WordVectors":

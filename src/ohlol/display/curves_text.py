@@ -62,10 +62,10 @@ def _plot(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: str
     figure.set_x_limits(min_=0, max_=last * (1 + 1 / width))  # plotille drops a point that rounds to a limit
     figure.set_y_limits(min_=low, max_=high + (high - low) / (HEIGHT - 1))  # so that the top row begins at `high`
     figure.x_label, figure.y_label = translations.text("steps", lang), ""
-    figure.y_ticks_fkt = _tick(
+    figure.y_ticks_fkt = make_tick(
         lambda value: (f"{value:.0%}" if panel.is_rate else format_number(value)) * (value < high * 1.01), 9
     )
-    figure.x_ticks_fkt = _tick(lambda value: f"{value:.0f}", 0)
+    figure.x_ticks_fkt = make_tick(lambda value: f"{value:.0f}", 0)
     entries: list[str] = []
     for k, line in enumerate(panel.lines):
         colour, letter = COLOURS[runs.index(line.run) % len(COLOURS)], LETTERS[k % len(LETTERS)]
@@ -88,6 +88,6 @@ def _limits(panel: Panel) -> tuple[float, float]:
     return low, high if high > low else low + 1
 
 
-def _tick(form: Callable[[float], str], width: int) -> Callable[..., str]:
+def make_tick(form: Callable[[float], str], width: int) -> Callable[..., str]:
     """Return a tick function for plotille, which passes the lowest and highest value of the tick's cell."""
     return lambda low, high: form(low).rjust(width)

@@ -1,4 +1,4 @@
-"""Traces, shape reports and the scores of classes as HTML for a notebook.
+"""Traces, shape reports, the scores of classes and backtests as HTML for a notebook.
 
 Every symbol is escaped, so that none of them is read as markup. The tables set their own colours, which a light or dark
 notebook does not change.
@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from ohlol.display import translations
+from ohlol.display import backtest_text, translations
+from ohlol.evaluation.backtest import BacktestReport
 from ohlol.explain.shapes import CellShapes, LayerShapes
 from ohlol.explain.trace import Trace
 from ohlol.tasks.class_report import BINS, ClassReport, Scores
@@ -113,6 +114,19 @@ def classes_to_html(report: ClassReport) -> str:
     said = f"{report.accuracy:.2%}" if error is None else translations.text(
         "calibration", lang, accuracy=f"{report.accuracy:.2%}", error=f"{error:.2%}", bins=BINS
     )  # fmt: skip
+    return f"<div>{_table(rows)}<span style='opacity:.65'>{escape(said)}</span></div>"
+
+
+@to_html.register
+def backtest_to_html(report: BacktestReport) -> str:
+    """Return the metrics of the model and of the naive forecasts by column, and how they compare."""
+    lang = translations.language(None)
+    rows = [[_name(name) for name in ("", "", *backtest_text.metric_names(report))]]
+    for column in report.columns:
+        for name, scores in report.scores.items():
+            cells = map(_cell, backtest_text.metric_cells(scores[column]))
+            rows.append([_cell(column, strong=True), _name(translations.text(backtest_text.NAMES[name], lang)), *cells])
+    said = " ".join([*backtest_text.left_out(report, lang), backtest_text.verdict(report, lang)])
     return f"<div>{_table(rows)}<span style='opacity:.65'>{escape(said)}</span></div>"
 
 

@@ -185,6 +185,50 @@ TEXTS: dict[str, tuple[str, str]] = {
     "in_training": ("in training", "训练中"),
     "measured": ("measured", "评估"),
     "steps": ("step", "步"),
+    # forecasts
+    "forecast_time": ("time", "时间"),
+    "forecast_row": ("row", "行"),
+    "forecast_history": ("history", "历史"),
+    "forecast_point": ("forecast", "预测"),
+    "forecast_interval": ("{percent} % interval", "{percent}% 区间"),
+    "forecast_left_out": ("not drawn: {count} more series or columns", "未画出的序列或列：另有 {count} 个"),
+    # a backtest
+    "backtest_summary": (
+        "series: {series}   origins: {origins}   steps: {steps}   season: {season}   values: {values}",
+        "序列：{series}   起点：{origins}   步数：{steps}   季节：{season}   数值：{values}",
+    ),
+    "backtest_model": ("model", "模型"),
+    "backtest_seasonal_naive": ("seasonal naive", "季节朴素法"),
+    "backtest_naive": ("naive", "朴素法"),
+    "backtest_by_step": ("MASE by step", "各步的 MASE"),
+    "backtest_inside": (
+        "{intervals}: per cent of the values inside of this interval. MSIS: of the widest.",
+        "{intervals}：落在该区间内的数值所占百分比。MSIS：最宽的区间。",
+    ),
+    "backtest_left_out": (
+        "left out, since they are too short: {count} of {all} series",
+        "因长度不足而略去的序列：{all} 个中的 {count} 个",
+    ),
+    "backtest_missing": (
+        "{column}: missing, and not measured: {count} values",
+        "{column}：缺失而未计入的数值：{count} 个",
+    ),
+    "backtest_constant": (
+        "{column}: left out of MASE and MSIS: {count} forecasts, whose history is constant or not longer than a season",
+        "{column}：未计入 MASE 和 MSIS 的预测：{count} 个（其历史不变，或不长于一个季节）",
+    ),
+    "backtest_beaten": (
+        "The model beats the {baseline} forecast: MASE {model} against {other}, lower by {difference}.",
+        "模型优于{baseline}：MASE 为 {model}，后者为 {other}，低 {difference}。",
+    ),
+    "backtest_not_beaten": (
+        "The model does not beat the {baseline} forecast: MASE {model} against {other}, higher by {difference}.",
+        "模型不优于{baseline}：MASE 为 {model}，后者为 {other}，高 {difference}。",
+    ),
+    "backtest_unscaled": (
+        "The model is not compared with the {baseline} forecast, since there is no MASE.",
+        "没有 MASE，因此模型未与{baseline}比较。",
+    ),
     # a study
     "trial": ("trial", "试验"),
     "study_history": ("{name} of each trial", "各次试验的指标：{name}"),

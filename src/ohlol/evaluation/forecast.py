@@ -3,12 +3,18 @@
 Shapes: F target columns, Q quantile levels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.utils.errors import InputError
+from ohlol.utils.errors import InputError, describe_error
+from ohlol.utils.numbers import decimals_for
+
+INTERVALS = (80.0, 95.0)
+"""The intervals, in per cent, that are written and measured where the model gives them."""
 
 
 @dataclass(frozen=True)
@@ -56,5 +62,120 @@ class Forecast:
         Raises:
             InputError: `percent` is wider than the model's quantiles.
         """
-        tail = (1 - percent / 100) / 2
-        return self.quantile(tail), self.quantile(1 - tail)
+        tail = round((1 - percent / 100) / 2, 9)  # (1 - 0.8) / 2 is less than 0.1
+        return self.quantile(tail), self.quantile(round(1 - tail, 9))
+
+    def intervals(self, preferred: Sequence[float] = INTERVALS) -> tuple[float, ...]:
+        """Those of some intervals that the model gives; its widest one where it gives none; none for medians alone."""
+        widest = round(100 * (1 - 2 * max(self.levels[0], 1 - self.levels[-1])), 6)
+        narrower = tuple(percent for percent in preferred if percent <= widest)
+        return narrower or (widest,) * (widest > 0)
+
+    def by_name(self, intervals: Sequence[float]) -> dict[str, NDArray[np.float64]]:
+        """The values (steps,) by the name of their column: of each target the medians, and the bounds of intervals.
+
+        Raises:
+            InputError: an interval is wider than those of the model.
+        """
+        bounds = {percent: self.interval(percent) for percent in intervals}
+        values: dict[str, NDArray[np.float64]] = {}
+        for f, column in enumerate(self.columns):
+            values[column] = self.point[:, f]
+            prefix = f"{column}_" if len(self.columns) > 1 else ""
+            for percent, (lower, upper) in bounds.items():
+                for side, bound in (("lower", lower), ("upper", upper)):
+                    values[_unused(f"{prefix}{side}_{percent:g}", self.columns)] = bound[:, f]
+        return values
+
+
+class Forecasts(list[Forecast]):
+    """The forecasts of the series of a panel, in the order of the panel."""
+
+    def to_rows(self, intervals: Sequence[float] | None = None) -> list[dict[str, Any]]:
+        """A row for each series and step, rounded to the digits that matter, with times as ISO 8601 writes them.
+
+        Args:
+            intervals: in per cent; None for those of `INTERVALS` that the model gives.
+
+        Returns:
+            Rows with `series`, where series have names; `time`, or `step` where rows are only counted; and the median
+            of each target by its name, with its bounds `lower_80`, `upper_80` and so on; of several targets these are
+            `NAME_lower_80`.
+
+        Raises:
+            InputError: an interval is wider than those of the model.
+        """
+        table: dict[str, list[Any]] = {}
+        for name, parts in self._table(intervals).items():
+            is_time = parts[0].dtype.kind == "M"
+            texts = (
+                iso_times(np.concatenate(parts)) if is_time else [value for part in parts for value in _rounded(part)]
+            )
+            table[name] = texts
+        return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+
+    def to_frame(self, intervals: Sequence[float] | None = None, backend: Any = "pandas") -> Any:
+        """The same rows as a data frame, not rounded, with times as such.
+
+        Args:
+            intervals: as for `to_rows`.
+            backend: pandas, polars, pyarrow or modin.
+
+        Raises:
+            InputError: an interval is wider than those of the model, or the package of the backend is not installed.
+        """
+        import narwhals
+
+        table = {name: np.concatenate(parts) for name, parts in self._table(intervals).items()}
+        columns: dict[str, Any] = {
+            name: values.astype("datetime64[us]") if values.dtype.kind == "M" else values.tolist()
+            for name, values in table.items()
+        }
+        try:
+            return narwhals.from_dict(columns, backend=backend).to_native()
+        except (ImportError, ValueError) as error:
+            raise InputError(f"`backend` is {backend!r}: {describe_error(error)}") from None
+
+    def _table(self, intervals: Sequence[float] | None) -> dict[str, list[NDArray[Any]]]:
+        """The columns of all rows by name, each as the values (steps,) of every series."""
+        if not self:
+            return {}
+        columns = self[0].columns
+        chosen = self[0].intervals() if intervals is None else intervals
+        table: dict[str, list[NDArray[Any]]] = {}
+        if any(forecast.series for forecast in self):
+            series = _unused("series", columns)
+            table[series] = [np.full(len(f.quantiles), f.series, object) for f in self]
+        times = [forecast.times for forecast in self if forecast.times is not None]
+        if len(times) == len(self):
+            table[_unused("time", columns)] = list(times)
+        else:
+            table[_unused("step", columns)] = [np.arange(1, len(f.quantiles) + 1) for f in self]
+        by_series = [forecast.by_name(chosen) for forecast in self]
+        return table | {name: [values[name] for values in by_series] for name in by_series[0]}
+
+
+def iso_times(times: NDArray[np.datetime64]) -> list[str]:
+    """Times as ISO 8601 writes them: dates where all of them are at midnight, else to the second.
+
+    >>> iso_times(np.array(["2024-02-29T00:00:00"], "datetime64[s]"))
+    ['2024-02-29']
+    """
+    is_date = bool((times.astype("datetime64[D]") == times).all())
+    return np.datetime_as_string(times, unit="D" if is_date else "s").tolist()
+
+
+def _rounded(values: NDArray[Any]) -> list[Any]:
+    """Numbers to six significant digits of the largest, or four of their range where more; others as they are."""
+    if values.dtype.kind != "f" or not len(values):
+        return values.tolist()
+    largest, extent = float(np.abs(values).max()), float(np.ptp(values))
+    decimals = max(decimals_for(largest, 6), decimals_for(extent, 4))
+    return [round(value, decimals) for value in values.tolist()]
+
+
+def _unused(name: str, columns: Sequence[str]) -> str:
+    """A name that no target column has."""
+    while name in columns:
+        name += "_"
+    return name

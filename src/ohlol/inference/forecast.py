@@ -1,57 +1,180 @@
-"""Forecast a series: each predicted row is read as the next input.
+"""Forecasts of the steps that follow the series of a panel.
 
-Shapes: T rows, I input columns, F target columns.
+Shapes: T rows of a series, B series of a batch, F targets, h steps of the horizon, Q quantile levels.
 """
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ohlol.checkpoint.run_config import RunConfig
+from ohlol.data.batches import Dataset, Ragged, gather
 from ohlol.data.codec import Codec
-from ohlol.data.sequences import RawData
+from ohlol.data.panel import Panel, TimeSeries, align_future
+from ohlol.data.panel_codec import Origins, PanelCodec
+from ohlol.evaluation.evaluate import EVAL_BATCH
+from ohlol.evaluation.forecast import Forecast, Forecasts
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
-from ohlol.utils.devices import disable_tf32, to_device, to_numpy
+from ohlol.utils.devices import disable_tf32, to_numpy
 from ohlol.utils.errors import InputError
+
+Floats = NDArray[np.float64]
+
+
+class Forecaster(Protocol):
+    """What is read of a trained model."""
+
+    @property
+    def config(self) -> RunConfig:
+        """Its settings."""
+        ...
+
+    @property
+    def codec(self) -> Codec:
+        """How it reads series."""
+        ...
+
+    @property
+    def network(self) -> SequenceModel:
+        """Its network, in evaluation mode."""
+        ...
+
+
+def forecast_panel(model: Forecaster, panel: Panel, steps: int, future: Panel | None = None) -> Forecasts:
+    """Forecast the steps that follow every series of a panel.
+
+    More steps than the horizon of the model are forecast from its own medians, of which the intervals know nothing.
+
+    Args:
+        model: of a task with a horizon.
+        panel: with the columns of training.
+        steps: how many, at least 1.
+        future: the known covariates of these steps, where the model reads some.
+
+    Raises:
+        InputError: the model does not forecast, the columns are others, or known values are missing.
+    """
+    codec = panel_codec(model)
+    if steps < 1:
+        raise InputError(f"`steps` is {steps}; it must be at least 1")
+    codec.check_panel(panel, str(panel.series[0].place.file) or "the data")
+    known = _known_values(codec, panel, steps, future)
+    parts: list[list[Forecast]] = []
+    for done in range(0, steps, codec.horizon):
+        if parts:
+            panel = _extend(panel, parts[-1], known, done)
+        parts.append(_forecast_once(model, codec, panel, [values[done:] for values in known]))
+    return Forecasts(_join(forecasts, steps) for forecasts in zip(*parts, strict=True))
+
+
+def forecast_origins(
+    model: Forecaster, panel: Panel, origins: Sequence[int], steps: int
+) -> Iterator[tuple[int, Forecasts]]:
+    """Forecast from earlier rows, as if those after them were not known.
+
+    Args:
+        model: of a task with a horizon.
+        panel: with the columns of training.
+        origins: for each, how many rows are held back at the end of every series.
+        steps: how many steps are forecast.
+
+    Yields:
+        The origin, and the forecasts of all series that are longer than it.
+    """
+    codec = panel_codec(model)
+    F, known = len(codec.columns.targets), len(codec.columns.known)
+    for origin in origins:
+        longer = [series for series in panel.series if len(series.values) > origin]
+        early = [replace(series, values=series.values[: len(series.values) - origin]) for series in longer]
+        late = tuple(_after(panel, series, origin, steps, slice(F, F + known)) for series in longer)
+        future = replace(panel, series=late) if known else None
+        yield origin, forecast_panel(model, replace(panel, series=tuple(early)), steps, future)
+
+
+def panel_codec(model: Forecaster) -> PanelCodec:
+    """How a model reads series; raises InputError where it does not forecast them."""
+    if model.codec.panel is None:
+        raise InputError(f"this model's task is {model.config.task}; it does not forecast series")
+    return model.codec.panel
+
+
+def _after(panel: Panel, series: TimeSeries, origin: int, steps: int, columns: slice) -> TimeSeries:
+    """The known values of the rows that are held back; where there are fewer than `steps`, the last one is repeated."""
+    first = len(series.values) - origin
+    rows = np.minimum(np.arange(first, first + steps), len(series.values) - 1)
+    start = None if series.start is None else panel.step.after(series.start, np.array([first]))[0]
+    number = None if series.first is None else series.first + first * panel.step.count
+    return replace(series, values=np.nan_to_num(series.values[rows, columns]), start=start, first=number)
+
+
+def _known_values(codec: PanelCodec, panel: Panel, steps: int, future: Panel | None) -> list[Floats]:
+    """The known covariates of the steps to forecast, (steps, number of known columns) for each series."""
+    names = ", ".join(codec.columns.known)
+    if future is None:
+        if names:
+            raise InputError(f"the model reads {names} of the steps to forecast: give them with `future`")
+        return [np.zeros((steps, 0)) for _ in panel.series]
+    if not names:
+        raise InputError("`future` is given, and the model was trained without `known` columns")
+    return align_future(panel, future, steps)
 
 
 @torch.no_grad()
-def forecast(network: SequenceModel, codec: Codec, data: RawData, steps: int) -> NDArray[np.float64]:
-    """The rows that follow a series.
-
-    Args:
-        network: a model of numbers, in evaluation mode.
-        codec: the codec of the model.
-        data: one series, (T, I), in its own units.
-        steps: how many rows; more than one needs targets that are the inputs.
-
-    Returns:
-        (steps, F) rows of the target columns in their own units.
-
-    Raises:
-        InputError: the columns are not those of training, or `steps` is out of its range.
-    """
-    check_steps(codec, steps)
-    assert codec.scale is not None
-    assert codec.target_scale is not None
-    codec.check_columns(data.columns, data.places[0].file)
-    rows: list[NDArray[np.float64]] = []
-    x = to_device(codec.scale.apply(np.asarray(data.inputs[0], np.float64)), network.device)
-    state = None
-    for _ in range(steps):
-        with disable_tf32(network.device):
-            logits, state = network(PackedInputs(x, torch.ones(len(x), dtype=torch.int64)), state)
-        x = network.head.decode(logits[-1:])
-        rows.append(codec.target_scale.undo(to_numpy(x[0])))
-    return np.stack(rows)
+def _forecast_once(model: Forecaster, codec: PanelCodec, panel: Panel, known: Sequence[Floats]) -> list[Forecast]:
+    """The forecasts of one horizon after every series, given the known covariates of these steps."""
+    forecasts: list[Forecast] = []
+    for first in range(0, len(panel.series), EVAL_BATCH):
+        batch = panel.series[first : first + EVAL_BATCH]
+        origins = [codec.encode(series, future=known[first + i]) for i, series in enumerate(batch)]
+        for series, origin, quantiles in zip(batch, origins, _predict(model, origins), strict=True):
+            encoded = quantiles.reshape(len(codec.columns.targets), codec.horizon, -1)
+            own = codec.undo(encoded, origin.levels[-1], origin.scales).transpose(1, 0, 2)
+            T = len(series.values)
+            times = None if series.start is None else panel.step.after(series.start, T + np.arange(codec.horizon))
+            levels = model.network.head.levels
+            forecasts.append(Forecast(series.name, codec.columns.targets, T + 1, times, levels, own))
+    return forecasts
 
 
-def check_steps(codec: Codec, steps: int) -> None:
-    """Raise InputError where a model cannot forecast so many rows."""
-    if steps < 1:
-        raise InputError(f"`steps` is {steps}; it must be at least 1")
-    if steps > 1 and codec.columns != codec.target_columns:
-        raise InputError(
-            f"`steps` is {steps}; it must be 1, since only targets that are the inputs can be read as the next row, "
-            f"and this model forecasts {', '.join(codec.target_columns)} from {', '.join(codec.columns)}"
-        )
+def _predict(model: Forecaster, origins: Sequence[Origins]) -> Floats:
+    """The quantiles of the steps after the last row of each series, in increasing order, (B, F*h, Q)."""
+    network = model.network
+    rows = [origin.inputs[-model.config.training.bptt :] for origin in origins]
+    offsets: NDArray[np.int64] = np.cumsum([0, *map(len, rows)], dtype=np.int64)
+    batch = gather(Dataset(Ragged(np.concatenate(rows), offsets)), np.arange(len(rows)))
+    with disable_tf32(network.device):
+        logits, _ = network(PackedInputs.of(batch, network.device))
+    sizes = batch.batch_sizes
+    lengths = len(sizes) - np.searchsorted(sizes[::-1], np.arange(len(rows)), side="right")
+    last = (np.cumsum(sizes) - sizes)[lengths - 1] + np.arange(len(rows))
+    quantiles = to_numpy(network.head.quantiles(logits[torch.from_numpy(last).to(logits.device)])).astype(np.float64)
+    in_order = np.empty_like(quantiles)
+    in_order[batch.rows] = np.sort(quantiles, axis=-1)
+    return in_order
+
+
+def _extend(panel: Panel, forecasts: Sequence[Forecast], known: Sequence[Floats], done: int) -> Panel:
+    """The panel with the medians of a horizon, up to step `done`, as further rows; observed columns are missing."""
+    longer: list[TimeSeries] = []
+    for series, forecast, values in zip(panel.series, forecasts, known, strict=True):
+        F, steps = len(forecast.columns), len(forecast.point)
+        rows = np.full((steps, series.values.shape[1]), np.nan)
+        rows[:, :F] = forecast.point
+        rows[:, F : F + values.shape[1]] = values[done - steps : done]
+        longer.append(replace(series, values=np.concatenate([series.values, rows])))
+    return replace(panel, series=tuple(longer))
+
+
+def _join(forecasts: Sequence[Forecast], steps: int) -> Forecast:
+    """Consecutive forecasts of a series as one of so many steps."""
+    first = forecasts[0]
+    quantiles = np.concatenate([forecast.quantiles for forecast in forecasts])[:steps]
+    times = None
+    if first.times is not None:
+        times = np.concatenate([forecast.times for forecast in forecasts if forecast.times is not None])[:steps]
+    return replace(first, quantiles=quantiles, times=times)

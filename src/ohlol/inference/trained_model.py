@@ -20,11 +20,14 @@ from ohlol.data.corpus import encoded
 from ohlol.data.frames import Records, read_records
 from ohlol.data.lines import Place
 from ohlol.data.loading import PreparedData, Source, corpus_folder, prepared_from
+from ohlol.data.panel import Panel
 from ohlol.data.sequences import RawData
 from ohlol.data.targets import TargetKind
 from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
-from ohlol.inference.forecast import check_steps, forecast
+from ohlol.evaluation.forecast import Forecasts
+from ohlol.inference.forecast import forecast_panel, panel_codec
 from ohlol.inference.generate import Sampling, generate
+from ohlol.inference.next_rows import check_steps, next_rows
 from ohlol.inference.prediction import Prediction, predict_batch
 from ohlol.inference.streaming import Stream, StreamBatch
 from ohlol.models.sequence_model import SequenceModel
@@ -163,7 +166,8 @@ class TrainedModel:
             n_best: how many labels `Prediction.best` holds at each step, for all sequences or for each.
         """
         if not self.targets.is_supervised:
-            method = self.generate if self.targets.continues_text else self.forecast
+            numeric = self.forecast if self.targets.horizon else self.next_rows
+            method = self.generate if self.targets.continues_text else numeric
             raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
         inputs = texts.inputs if isinstance(texts, RawData) else texts
         if (records := read_records(texts)) is not None:
@@ -222,8 +226,30 @@ class TrainedModel:
         sampling = Sampling(temperature, top_k, top_p, seed)
         return generate(self.network, self.codec, self.config.data, prompt, length, sampling)
 
-    def forecast(self, data: Any, steps: int = 10, *, encoding: str | None = None) -> NDArray[np.float64]:
-        """Forecast the next rows of a series; each predicted row is read as the next input.
+    def forecast(
+        self, data: Any, steps: int | None = None, *, future: Any = None, encoding: str | None = None
+    ) -> Forecasts:
+        """Forecast the steps that follow every series, with intervals.
+
+        Args:
+            data: a file, a table in memory, or a panel that was read, with the columns of training.
+            steps: how many; None for the horizon of training. More are forecast from the medians of those before.
+            future: a file, a table or a panel with the known covariates of these steps, where the model reads some.
+            encoding: of the files, as in `evaluate`.
+
+        Raises:
+            InputError: the model does not forecast, the columns are others, or known values are missing.
+        """
+        codec = panel_codec(self)
+        settings = self.data_settings(encoding)
+        panel = data if isinstance(data, Panel) else sequences.read_panel(read_records(data) or data, settings).panel
+        if future is not None and not isinstance(future, Panel):
+            source = read_records(future) or future
+            future = sequences.read_panel(source, settings, with_targets=False, step=panel.step).panel
+        return forecast_panel(self, panel, codec.horizon if steps is None else steps, future)
+
+    def next_rows(self, data: Any, steps: int = 10, *, encoding: str | None = None) -> NDArray[np.float64]:
+        """The next rows of a series; each predicted row is read as the next input.
 
         Args:
             data: a file, a table in memory, or the data of one series, with the columns of training.
@@ -236,12 +262,12 @@ class TrainedModel:
         Raises:
             InputError: the model does not predict numbers, the columns are others, or `steps` is out of its range.
         """
-        if not self.targets.numeric:
-            raise InputError(f"this model's task is {self.task}; it does not predict numbers")
+        if self.codec.scale is None:
+            raise InputError(f"this model's task is {self.task}; it does not predict the next row")
         check_steps(self.codec, steps)
         if not isinstance(data, RawData):
             data = sequences.read(read_records(data) or data, self.data_settings(encoding), with_targets=False)
-        return forecast(self.network, self.codec, data, steps)
+        return next_rows(self.network, self.codec, data, steps)
 
 
 def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> TrainedModel:

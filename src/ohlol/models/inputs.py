@@ -64,6 +64,8 @@ class Sizes:
     """Whether the inputs are numbers."""
     per_sequence: bool = False
     """Whether a sequence has one prediction, instead of one at each step."""
+    base: int = 0
+    """The first columns of the input that are forecasts, which the head's numbers are added to."""
     quantity: bool = False
     """Whether the prediction for a sequence of symbols is a number."""
     vector_size: int = 0

@@ -102,7 +102,12 @@ class SequenceModel(torch.nn.Module):
         """
         looked_up = self._run_lookup(packed, state)
         hidden, state = looked_up or self.hidden(self.encoder(packed), packed.batch_sizes, state)
-        return self.head(self.dropout(self.head_inputs(hidden, state, packed.batch_sizes))), state
+        logits = self.head(self.dropout(self.head_inputs(hidden, state, packed.batch_sizes)))
+        return self.add_base(logits, packed), state
+
+    def add_base(self, logits: Tensor, packed: PackedInputs) -> Tensor:
+        """The logits, added to the forecasts in the first columns of the input, where it has some."""
+        return self.head.add(logits, packed.inputs[:, : self.sizes.base]) if self.sizes.base else logits
 
     def head_inputs(self, hidden: Tensor, state: LayerStates, batch_sizes: Int[Tensor, " T"]) -> Tensor:
         """The inputs of the head: the outputs of all steps (S, D*O), or the last of each sequence (B, D*O)."""

@@ -180,7 +180,7 @@ async def _forecast(model: ServedModel, rows: list[list[float]], steps: int, ser
         settings, places = trained.config.data, [Place("rows", 1)]
         data = RawData(trained.task, settings, series, None, places, columns=trained.codec.columns)
         with np.errstate(over="ignore"):
-            forecast = trained.forecast(data, steps)
+            forecast = trained.next_rows(data, steps)
         if not np.isfinite(forecast).all():
             raise InputError("rows: too large; the forecast is not finite")
         return forecast.tolist()

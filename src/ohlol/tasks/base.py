@@ -35,7 +35,7 @@ class Task:
     @property
     def trains_in_windows(self) -> bool:
         """Whether long sequences are trained by truncated backpropagation through time, `bptt` steps at once."""
-        return self.targets.shifted
+        return self.targets.shifted or self.targets.horizon
 
 
 TASKS: Registry[Task] = Registry("task", package="ohlol.tasks")

@@ -17,7 +17,7 @@ from ohlol.tasks.class_report import BINS, ClassReport, confidence_bins
 
 Metrics = dict[str, float]
 """The value of each metric, by its name."""
-LOWER_IS_BETTER = {"bits", "perplexity", "rmse", "mae", "loss"}
+LOWER_IS_BETTER = {"bits", "perplexity", "rmse", "mae", "scaled_mae", "loss"}
 """Names of metrics of which less is better; of all others more is."""
 RATES = {"accuracy", "sequence_accuracy", "span_f1", "span_precision", "span_recall", "macro_f1"}
 """Names of metrics that are shown in per cent."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ohlol.config import TrainSettings
-from ohlol.data.batches import Batch
+from ohlol.data.batches import Batch, Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.heads import LossOptions
@@ -81,3 +81,14 @@ def keep_probabilities(settings: TrainSettings, codec: Codec) -> NDArray[np.floa
     keep = counts / (counts + strength)
     keep[vocab.unk] = 1.0
     return np.concatenate([keep, np.ones(len(codec.unknown_ids) - len(keep))])  # words with a vector are unknown
+
+
+SAMPLED_ROWS = 1 << 15
+"""Rows of the training data to which the head is fitted before training."""
+
+
+def sample_residuals(data: Dataset, base: int) -> Tensor:
+    """What the forecasts in the first columns of the input leave to predict, in rows all over the data, (n, base)."""
+    assert data.targets is not None
+    rows = np.linspace(0, data.steps - 1, min(data.steps, SAMPLED_ROWS)).astype(np.int64)
+    return torch.from_numpy(np.asarray(data.targets[rows] - data.inputs.values[rows][:, :base], np.float32))

@@ -33,7 +33,7 @@ from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
 from ohlol.training.callbacks import Callback, Epoch
 from ohlol.training.loader import BatchLoader, DeviceBatch
-from ohlol.training.loss import BatchLoss, Loss, keep_probabilities
+from ohlol.training.loss import BatchLoss, Loss, keep_probabilities, sample_residuals
 from ohlol.training.optimizer import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
 from ohlol.training.precision import Precision
 from ohlol.utils.devices import disable_tf32, to_numpy
@@ -88,7 +88,10 @@ class Trainer:
         self.settings = config.training
         self.callbacks = tuple(callbacks) if processes.is_main else ()
         torch.manual_seed(self.settings.seed)
-        self.model = build_model(config, data.codec).to(processes.device)
+        self.model = build_model(config, data.codec)
+        if config.sizes.base:
+            self.model.head.start_from(sample_residuals(data.train, config.sizes.base))
+        self.model.to(processes.device)
         self.network = processes.wrap_model(self.model)
         if not processes.is_main:  # equal weights everywhere, but different dropout
             torch.manual_seed(rank_seed(self.settings.seed, processes.rank))
@@ -148,6 +151,8 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_train_begin(self)
         self._save_snapshot()
+        if self.config.sizes.base and self.progress.best is None and not self.progress.step:
+            self._keep_start()
         self.model.train()
         device, settings = self.processes.device, self.settings
         signals = interrupts.stop_on_signals(self.stop) if self.run is not None else nullcontext()
@@ -155,6 +160,17 @@ class Trainer:
         with signals, interrupts.explain_out_of_memory(), deterministic, disable_tf32(device):
             while self.progress.epoch < settings.epochs and not self._is_out_of_patience():
                 self._train_epoch()
+
+    def _keep_start(self) -> None:
+        """Keep the initial weights as the best so far, where the network begins with a forecast of its own."""
+        data = self._evaluated
+        self.progress.best = evaluate(self.model, self.codec, data, self.processes).metrics()
+        self._keep_best()
+
+    def _keep_best(self) -> None:
+        self.best_weights = {k: v.clone() for k, v in get_weights(self.model).items()}
+        if self.run is not None and self.processes.is_main:
+            run_directory.save_model(self.run, self.model)
 
     def stop(self) -> None:
         """End the run after its step, as a signal does: `fit` saves and raises Interrupted."""
@@ -343,9 +359,7 @@ class Trainer:
         self.state = None
         if best:
             progress.best = metrics
-            self.best_weights = {k: v.clone() for k, v in get_weights(self.model).items()}
-            if self.run is not None and self.processes.is_main:
-                run_directory.save_model(self.run, self.model)
+            self._keep_best()
         self._save_snapshot()
         if self.metrics_log is not None:
             if self.processes.is_main:

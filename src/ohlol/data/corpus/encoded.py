@@ -5,11 +5,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ohlol.config import DataSettings
+from ohlol.config import DataSettings, expected_type
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
@@ -81,9 +81,10 @@ def read_codec(path: Path) -> Codec:
 def _settings(folder: Path, manifest: Manifest) -> DataSettings:
     try:
         settings = DataSettings(**manifest.settings)
-        for name, value in asdict(settings).items():
-            if value is not None and not isinstance(value, bool if name == "header" else str):
-                raise TypeError(f"{name} is {value!r}")
+        for field in fields(DataSettings):
+            value = getattr(settings, field.name)
+            if expected_type(value, field) is not None:
+                raise TypeError(f"{field.name} is {value!r}")
         return sequences.check_settings(settings)
     except (TypeError, InputError) as error:
         raise InputError(f"{folder / store.MANIFEST}: its settings are damaged: {describe_error(error)}") from None

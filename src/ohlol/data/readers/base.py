@@ -44,14 +44,16 @@ class Confidence(NamedTuple):
 
 @dataclass(frozen=True)
 class Contents:
-    """A file that was opened: sequences of symbols or, for a task on numbers, one series in parts."""
+    """A file that was opened: sequences of symbols or, for a task on numbers, a table."""
 
     settings: DataSettings
-    """Complete: with everything that was inferred from the file."""
+    """Complete: with everything that was inferred from the file; of a table of numbers, as they were chosen."""
     examples: Iterator[Example] | None = None
     series: "Iterator[Series] | None" = None
     names: tuple[str, ...] = ()
     """The names of all columns, where the file is a table."""
+    table: "Table | None" = None
+    """Of numbers, whose parts `panels.read_panels` infers."""
 
 
 class Reader:

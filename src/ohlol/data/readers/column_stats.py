@@ -28,6 +28,14 @@ DATE = re.compile(
     r"(\d{1,4})([-/.])(\d{1,4})(?:\2(\d{1,4}))?(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?", re.ASCII
 )
 DATE_ORDERS = {"year first": "ymd", "day first": "dmy", "month first": "mdy", "year and month": "ym"}
+PERIOD = re.compile(r"(\d{4})[- ]?([MQmq])(\d{1,2})", re.ASCII)
+READINGS = ("ISO", *DATE_ORDERS, "month or quarter")
+"""How dates are read; a column of dates is read in the same way throughout."""
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell is empty, or holds NaN or a word for a missing value."""
+    return is_empty(cell) or cell != cell or (isinstance(cell, str) and cell.strip().lower() in MISSING)
 
 
 @dataclass
@@ -128,7 +136,7 @@ class ColumnStats:
 
     def _add_date(self, cell: Any, row: Row) -> None:
         if self.dates is None:
-            self.dates = {reading: Order() for reading in ("ISO", *DATE_ORDERS)}
+            self.dates = {reading: Order() for reading in READINGS}
         for reading in list(self.dates):
             value = parse_date(cell, reading)
             if value is None:
@@ -232,6 +240,8 @@ def parse_date(cell: Any, reading: str) -> float | None:
     >>> parse_date("2020-01-31", "ISO") == parse_date("31/01/2020", "day first")
     True
     >>> parse_date("31/01/2020", "month first")
+    >>> parse_date("2001Q3", "month or quarter") == parse_date("2001-07", "year and month")
+    True
     """
     if isinstance(cell, datetime):
         return _seconds(cell) if reading == "ISO" else None
@@ -245,6 +255,8 @@ def parse_date(cell: Any, reading: str) -> float | None:
             return _seconds(datetime.fromisoformat(text)) if "-" in text else None
         except ValueError:
             return None
+    if reading not in DATE_ORDERS:
+        return _period_start(text)
     match = DATE.fullmatch(text)
     if match is None:
         return None
@@ -262,6 +274,16 @@ def parse_date(cell: Any, reading: str) -> float | None:
     except ValueError:
         return None
     return _seconds(moment)
+
+
+def _period_start(text: str) -> float | None:
+    """The start of a month such as 1949M01 or a quarter such as 2001-Q3."""
+    match = PERIOD.fullmatch(text)
+    if match is None:
+        return None
+    year, number = int(match[1]), int(match[3])
+    month = number if match[2] in "Mm" else 3 * number - 2
+    return _seconds(datetime(year, month, 1)) if year and 1 <= month <= 12 else None
 
 
 def _seconds(moment: datetime) -> float:

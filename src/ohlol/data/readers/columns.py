@@ -1,6 +1,6 @@
 """Columns: tables of texts with a class, or of numbers in the order of time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -44,6 +44,7 @@ from ohlol.utils.errors import InputError
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
 CLASS, SERIES = TargetKind(per_sequence=True), TargetKind(shifted=True, numeric=True)
+PANEL = TargetKind(numeric=True, horizon=True)
 QUANTITY = TargetKind(per_sequence=True, quantity=True)
 
 
@@ -51,7 +52,7 @@ class ColumnsReader(Reader):
     """CSV, JSON objects, Parquet and Arrow."""
 
     name = "columns"
-    targets = (CLASS, SERIES, QUANTITY)
+    targets = (CLASS, PANEL, SERIES, QUANTITY)
     binary_suffixes = (*PARQUET, *ARROW)
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
@@ -81,8 +82,14 @@ class ColumnsReader(Reader):
         table = self.table(lines, settings, with_targets=with_targets)
         if table is None:
             return Contents(settings, read_plain_lines(lines, settings.level))
-        settings = resolve_columns(table, settings, keep=True, with_targets=with_targets)
-        if TARGET_KINDS[settings.task or ""].numeric:
+        stats, task = None, settings.task
+        if task is None:
+            stats = _read_stats(table, table.keep_rows())
+            task = _infer_task(stats, settings)
+        if TARGET_KINDS[task].horizon:
+            return Contents(settings, names=table.names, table=table)
+        settings = resolve_columns(table, settings, keep=True, with_targets=with_targets, stats=stats)
+        if TARGET_KINDS[task].numeric:
             from ohlol.data.readers.series import read_series
 
             series = read_series(table, settings, with_targets=with_targets)
@@ -156,7 +163,17 @@ def _names_input(first: Line | None, settings: DataSettings) -> bool:
     return settings.input in cells
 
 
-def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_targets: bool) -> DataSettings:
+def _read_stats(table: Table, rows: Iterable[Row]) -> TableStats:
+    """The statistics of rows; raises InputError where there are none."""
+    stats = TableStats.of(table, rows)
+    if not stats.rows:
+        raise InputError(f"{table.file}: no rows below the header")
+    return stats
+
+
+def resolve_columns(
+    table: Table, settings: DataSettings, *, keep: bool, with_targets: bool, stats: TableStats | None = None
+) -> DataSettings:
     """Complete the settings with the task, the columns, the level and the header.
 
     Args:
@@ -164,6 +181,7 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_ta
         settings: those chosen.
         keep: whether rows that were read stay in the table.
         with_targets: whether targets are read.
+        stats: of all rows, where they were read already.
 
     Raises:
         InputError: the columns must be chosen, one that must hold numbers does not, or the rows look like another
@@ -174,22 +192,28 @@ def resolve_columns(table: Table, settings: DataSettings, *, keep: bool, with_ta
     if settings.task is not None and settings.input and settings.target:
         if TARGET_KINDS[settings.task].numeric:
             return settings
+        _refuse_series(table, settings)
         if with_targets:
             _check_start(table, settings)
         return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
-    first = table.first()
-    if first is None:
-        raise InputError(f"{table.file}: no rows below the header")
-    stats = TableStats.of(table, table.keep_rows() if keep else table.rows)
-    chosen = [i for names in (settings.input, settings.target) if names for i in _find(table, names)]
-    read = chosen or list(range(len(table.names)))
-    task = settings.task or default_task(SERIES if set(read) <= set(stats.meant_numeric()) else CLASS)
+    stats = stats or _read_stats(table, table.keep_rows() if keep else table.rows)
+    first, task = stats.sample[0], settings.task or _infer_task(stats, settings)
     if not header_chosen and not table.header:
         target = _find(table, settings.target)[0] if settings.target and not TARGET_KINDS[task].numeric else None
         doubts.check_header(stats, target)
     if TARGET_KINDS[task].numeric:
         return replace(_resolve_series(stats, settings, table), task=task)
     return replace(_resolve_classes(stats, settings, table, first), task=task)
+
+
+def _infer_task(stats: TableStats, settings: DataSettings) -> str:
+    """The task that the chosen columns show, or all columns where none of numbers is chosen."""
+    chosen = {
+        name: set(find_columns(stats.names, names, Place(stats.file, 1))) for name, names in settings.columns().items()
+    }
+    read = set[int]().union(*(chosen.pop(name, ()) for name in ("input", "target", "known", "observed")))
+    read = read or set(range(len(stats.names))).difference(*chosen.values())
+    return default_task(PANEL if read <= set(stats.meant_numeric()) else CLASS)
 
 
 def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> DataSettings:
@@ -213,6 +237,7 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
 
 def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row) -> DataSettings:
     """The settings of texts with a class each; both columns must be chosen."""
+    _refuse_series(table, settings)
     if settings.input and settings.target:
         columns, target = _find(table, settings.input), _find_one(table, settings.target)
         doubts.check_long_format(stats, columns[0], target, is_chosen=False)
@@ -231,11 +256,17 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     instead = ""
     if numeric and not (settings.input or settings.target):
         names = list_names(tuple(table.names[i] for i in numeric))
-        instead = f", or forecast {names} with `task` {default_task(SERIES)}"
+        instead = f", or forecast {names} with `task` {default_task(PANEL)}"
     raise InputError(
         f"{table.file}: the columns are {list_names(table.names)}{cells}; "
         f"choose two {by} with `input` and `target`{instead}"
     )
+
+
+def _refuse_series(table: Table, settings: DataSettings) -> None:
+    for name in ("series", "time"):
+        if getattr(settings, name):
+            raise InputError(f"{table.file}: `{name}` is for forecasts; classes of series of numbers are not supported")
 
 
 def _check_start(table: Table, settings: DataSettings) -> None:

@@ -56,8 +56,8 @@ DATED_ROWS = 8
 """Dates from which on the common step is known."""
 
 
-def check_numbers(stats: TableStats, columns: Iterable[int]) -> None:
-    """Refuse numbers in a form that is not read, and missing values among numbers; raises InputError."""
+def check_number_forms(stats: TableStats, columns: Iterable[int], setting: str = "input") -> None:
+    """Refuse numbers in a form that is not read; raises InputError, which names the setting that chooses columns."""
     for index in columns:
         column, name = stats.columns[index], quote(stats.names[index])
         if column.number_form is not None and column.is_meant_numeric:
@@ -65,8 +65,15 @@ def check_numbers(stats: TableStats, columns: Iterable[int]) -> None:
             raise error_at(
                 column.number_form.place,
                 f"column {name} holds {quote(cell)}, which is {describe_number_form(cell)}; write such numbers as 1037 "
-                f"or 1037.5{suggest_settings(cell)}, or leave the column out with `input`",
+                f"or 1037.5{suggest_settings(cell)}, or leave the column out with `{setting}`",
             )
+
+
+def check_numbers(stats: TableStats, columns: Iterable[int]) -> None:
+    """Refuse numbers in a form that is not read, and missing values among numbers; raises InputError."""
+    for index in columns:
+        column = stats.columns[index]
+        check_number_forms(stats, [index])
         if not column.is_numeric and column.is_meant_numeric and column.not_finite is not None:
             finite_number(column.not_finite, stats.names, index, stats.number_format)
 
@@ -144,8 +151,8 @@ def check_series(stats: TableStats) -> None:
     some = list_names(tuple(list(column.values)[:3]))
     raise InputError(
         f"{stats.file}: the rows {'are' if why else 'may be'} of several series: column {quote(stats.names[index])} "
-        f"has {count} values that repeat ({some}){why}; write one file for each series, or read all rows as one series "
-        "with `task` forecast, `input` and `target`"
+        f"has {count} values that repeat ({some}){why}; name the series with `series` {quote(stats.names[index])}, or "
+        "read all rows as one series with `series` ''"
     )
 
 
@@ -213,7 +220,7 @@ def check_dates(stats: TableStats) -> None:
         return
     order, name = stats.time_order(time), quote(stats.names[time])
     assert order is not None
-    settle = "or read the rows as they stand with `task` forecast, `input` and `target`"
+    settle = "or read the rows as they stand with `time` ''"
     if order.backward is not None:
         row, cell, before = order.backward
         newest_first = order.backward_steps == order.count - 1

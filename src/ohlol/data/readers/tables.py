@@ -196,7 +196,7 @@ def _has_header(start: list[Row], settings: DataSettings) -> bool:
     If the settings choose columns, it is a header unless all columns are chosen by number. Otherwise it is a header if
     some column has text in the first row and a number in the second, or if it is the only row and has no number.
     """
-    chosen = [name for names in (settings.input, settings.target) if names for name in split_names(names)]
+    chosen = [name for names in settings.columns().values() for name in split_names(names)]
     if chosen:
         return not all(parse_digits(name) is not None for name in chosen)
     form = NumberFormat.of(settings)

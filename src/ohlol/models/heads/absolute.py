@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.nn.functional import l1_loss
 
 from ohlol.models.heads.base import MEAN_LOSS, LossOptions, register
-from ohlol.models.heads.regression import RegressionHead
+from ohlol.models.heads.regression import RegressionHead, mask_missing
 
 
 class AbsoluteHead(RegressionHead):
@@ -16,7 +16,7 @@ class AbsoluteHead(RegressionHead):
         self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
     ) -> Tensor:
         """The absolute error, its mean over the K columns; reduced over the N predictions."""
-        errors = l1_loss(logits, targets.to(logits.dtype), reduction="none").mean(dim=1)
+        errors = l1_loss(logits, mask_missing(targets, logits), reduction="none").mean(dim=1)
         return errors if options.reduction == "none" else errors.mean() if options.reduction == "mean" else errors.sum()
 
 

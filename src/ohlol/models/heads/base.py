@@ -40,6 +40,8 @@ class Head(torch.nn.Module, ABC):
 
     numeric: ClassVar[bool] = False
     """Whether a prediction is a row of K numbers, instead of one of K labels."""
+    levels: ClassVar[tuple[float, ...]] = (0.5,)
+    """The levels of the quantiles that a numeric head gives; 0.5 alone where it gives one number."""
     loss_unit: ClassVar[str] = "loss"
     """What the loss of a prediction is: "loss" in nats, "squared_error" or "absolute_error" of scaled numbers."""
     is_identity: ClassVar[bool] = False
@@ -61,6 +63,18 @@ class Head(torch.nn.Module, ABC):
     @abstractmethod
     def forward(self, hidden: Tensor) -> Tensor:
         """The logits (N, K) of hidden states (N, W)."""
+
+    def add(self, logits: Tensor, base: Tensor) -> Tensor:
+        """The logits (N, K) whose predictions are those of `logits` plus the numbers of `base`, (N, outputs)."""
+        return logits + base
+
+    def start_from(self, residuals: Tensor) -> None:
+        """Set the initial weights of a head whose predictions are added to others.
+
+        Args:
+            residuals: what is left to predict, (n, outputs), NaN where it is missing.
+        """
+        del residuals
 
     @abstractmethod
     def loss(
@@ -86,6 +100,10 @@ class Head(torch.nn.Module, ABC):
     @abstractmethod
     def probabilities(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
         """The probability of each label at each prediction, (N, K); a numeric head raises TypeError."""
+
+    def quantiles(self, logits: Tensor) -> Tensor:
+        """The quantiles of each number, (N, K, Q) for Q `levels`; a head that gives one number gives this one."""
+        return self.decode(logits).unsqueeze(2)
 
     def n_best(self, logits: Tensor, n: int, batch_sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The alternatives of each prediction: the n most probable labels.

@@ -1,0 +1,354 @@
+"""Encodes a panel for forecasts: at each row what is known there, and the values of the steps that follow.
+
+A value is encoded relative to its series: the level of the last season is subtracted, and the difference is divided by
+the mean absolute seasonal difference of the series. Where all values of a target are positive, this is done with their
+logarithms. The forecasts of exponential smoothing are the first columns of the input: what the network gives is added
+to them (`Sizes.base`).
+
+Shapes: T rows of a series, F targets, h steps of the horizon, I columns of the input.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep
+from ohlol.data.smoothing import seasonal_naive, smooth
+from ohlol.utils.errors import InputError
+
+Floats = NDArray[np.float64]
+
+MAX_LAGS, MIN_LAGS = 64, 8
+"""Values of the past in a row of the input: those of a season, within these bounds."""
+DAYS_OF_WEEK = 7
+SUBDAILY_SEASONS = (24, 48, 96, 144, 288)
+"""Seasons of a day, in steps from an hour to five minutes; their second season is a week."""
+DAYS_OF_YEAR = 365
+DAY = 86400
+LIMIT = 20.0
+"""Encoded inputs are cut off here, so that an outlier cannot dominate."""
+MAX_CATEGORIES = 1000
+"""Categories of all static columns together, each of which is a column of the input."""
+
+
+@dataclass(frozen=True)
+class Origins:
+    """The rows of a series as a network reads them."""
+
+    inputs: NDArray[np.float32]
+    """(T, I)."""
+    targets: NDArray[np.float32]
+    """(T, F*h): the steps that follow, the steps of one target after those of another; NaN where one is missing."""
+    levels: Floats
+    """What was subtracted in each row, (T, F)."""
+    scales: Floats
+    """What was divided by, (F,)."""
+
+
+@dataclass(frozen=True)
+class PanelCodec:
+    """How the rows of a panel are encoded; fitted to the training data."""
+
+    columns: PanelColumns
+    step: TimeStep
+    season: int
+    horizon: int
+    is_log: tuple[bool, ...]
+    """Whether the logarithms of a target are encoded, (F,)."""
+    is_nonnegative: tuple[bool, ...]
+    """Whether no value of a target is negative, so that forecasts are not either, (F,)."""
+    means: tuple[float, ...]
+    """Of the known and the observed columns."""
+    stds: tuple[float, ...]
+    categories: tuple[tuple[str, ...], ...]
+    """Those of each static column."""
+    ranges: tuple[tuple[float, float], ...] = ()
+    """The least and the largest value of each target in the training data, for the model card."""
+    series: int = 1
+    """Series in the training data."""
+
+    @staticmethod
+    def fit(panel: Panel, horizon: int, held_out: Sequence[int]) -> "PanelCodec":
+        """The codec of a panel, of which the last `held_out` rows of each series are not used.
+
+        Raises:
+            InputError: a static column has too many categories.
+        """
+        columns = panel.columns
+        rows = np.concatenate(
+            [series.values[: len(series.values) - held] for series, held in zip(panel.series, held_out, strict=True)]
+        )
+        F = len(columns.targets)
+        with np.errstate(all="ignore"):
+            lows, highs = np.nanmin(rows[:, :F], axis=0), np.nanmax(rows[:, :F], axis=0)
+        covariates = rows[:, F:]
+        counts = np.maximum(np.isfinite(covariates).sum(axis=0), 1)
+        means = np.nansum(covariates, axis=0) / counts
+        stds = np.sqrt(np.nansum((covariates - means) ** 2, axis=0) / counts)
+        categories = tuple(
+            tuple(sorted({series.statics[i] for series in panel.series})) for i in range(len(columns.static))
+        )
+        if sum(map(len, categories)) > MAX_CATEGORIES:
+            raise InputError(
+                f"`static` has {sum(map(len, categories)):,} categories; at most {MAX_CATEGORIES:,} are read, such as "
+                "regions, and not a name of each series"
+            )
+        return PanelCodec(
+            columns,
+            panel.step,
+            panel.season,
+            horizon,
+            is_log=tuple((lows > 0).tolist()),
+            is_nonnegative=tuple((lows >= 0).tolist()),
+            means=tuple(means.tolist()),
+            stds=tuple(np.where(stds > 0, stds, 1.0).tolist()),
+            categories=categories,
+            ranges=tuple(zip(lows.tolist(), highs.tolist(), strict=True)),
+            series=len(panel.series),
+        )
+
+    @property
+    def seasons(self) -> tuple[int, ...]:
+        """The seasons that are looked at, the shortest first: within a day also a week, of days also a year."""
+        if self.season in SUBDAILY_SEASONS and self.step.unit in ("", "s"):
+            return self.season, self.season * DAYS_OF_WEEK
+        if self.season == DAYS_OF_WEEK and (self.step.unit, self.step.count) in (("s", DAY), ("", 1)):
+            return self.season, DAYS_OF_YEAR
+        return (self.season,)
+
+    @property
+    def lags(self) -> int:
+        """Values of the past in a row of the input."""
+        return min(max(self.season, MIN_LAGS), MAX_LAGS)
+
+    @property
+    def outputs(self) -> int:
+        """F*h, the numbers that are forecast from each row, and the columns of the input that hold a forecast."""
+        return len(self.columns.targets) * self.horizon
+
+    @property
+    def inputs(self) -> int:
+        """I, the columns of the input."""
+        targets = self.outputs * len(self.seasons) + len(self.columns.targets) * (self.lags + 3)
+        covariates = len(self.columns.known) * (self.horizon + 1) + len(self.columns.observed) * 2
+        return targets + covariates + sum(map(len, self.categories)) + self._calendar_columns
+
+    @property
+    def _calendar_columns(self) -> int:
+        if not self.step.unit:
+            return 0
+        return 2 + (self._has_days and DAYS_OF_WEEK) + 2 * self._has_hours
+
+    @property
+    def _has_hours(self) -> bool:
+        return self.step.unit == "s" and self.step.count < DAY
+
+    @property
+    def _has_days(self) -> bool:
+        return self.step.unit == "B" or (self.step.unit == "s" and self.step.count <= DAY)
+
+    def check_panel(self, panel: Panel, file: str) -> None:
+        """Raise InputError where a panel has other columns or another step than the training data."""
+        for name in ("targets", "known", "observed", "static"):
+            expected, actual = getattr(self.columns, name), getattr(panel.columns, name)
+            if expected != actual:
+                listed = [", ".join(names) or "none" for names in (actual, expected)]
+                raise InputError(f"{file}: the {name} are {listed[0]}; the model was trained with {listed[1]}")
+        if panel.step.unit != self.step.unit or (self.step.unit and panel.step.count != self.step.count):
+            raise InputError(f"{file}: the rows are {panel.step}; the model was trained with {self.step}")
+
+    def encode(self, series: TimeSeries, fit_rows: int | None = None, future: Floats | None = None) -> Origins:
+        """The rows of a series.
+
+        Args:
+            series: with the columns of training.
+            fit_rows: smoothing and scale are fitted to so many first rows; by default to all.
+            future: known covariates of the steps that follow, (steps, number of known columns).
+        """
+        F, h = len(self.columns.targets), self.horizon
+        base, others, targets, levels, scales = [], [], [], [], []
+        for column in range(F):
+            values = series.values[:, column]
+            own = self._transform(values, column)
+            level, scale = self._level(own), self._scale(own[:fit_rows])
+            smoothed = self._transform_forecast(smooth(values, self.seasons, h, fit_rows), column)
+            forecasts = [smoothed, *(seasonal_naive(own, season, h) for season in self.seasons[1:])]
+            relative = [(forecast - level[:, None]) / scale for forecast in forecasts]
+            base.append(relative[0])
+            others += relative[1:]
+            others.append((_last_values(own, self.lags) - level[:, None]) / scale)
+            spread = np.abs(_last_values(own, 2 * self.lags) - level[:, None]).mean(axis=1) / scale
+            others.append(np.stack([level / scale / LIMIT, np.log1p(spread), np.isnan(values)], axis=1))
+            targets.append((_next_values(own, h) - level[:, None]) / scale)
+            levels.append(level)
+            scales.append(scale)
+        others += self._covariates(series, future)
+        others.append(np.tile(self._static(series), (len(series.values), 1)))
+        others.append(self._calendar(series))
+        inputs = np.concatenate([*base, *others], axis=1)
+        inputs[:, F * h :] = np.clip(inputs[:, F * h :], -LIMIT, LIMIT)
+        return Origins(
+            inputs.astype(np.float32),
+            np.concatenate(targets, axis=1).astype(np.float32),
+            np.stack(levels, axis=1),
+            np.array(scales),
+        )
+
+    def undo(self, encoded: Floats, level: Floats, scale: Floats) -> Floats:
+        """Encoded numbers of an origin in the units of the data.
+
+        Args:
+            encoded: (F, h, ...).
+            level: of the origin, (F,).
+            scale: (F,).
+        """
+        values = np.empty_like(encoded, np.float64)
+        for column, (is_log, is_nonnegative) in enumerate(zip(self.is_log, self.is_nonnegative, strict=True)):
+            own = level[column] + scale[column] * encoded[column].astype(np.float64)
+            own = np.exp(np.minimum(own, MAX_LOG)) if is_log else own
+            values[column] = np.maximum(own, 0.0) if is_nonnegative else own
+        return values
+
+    def _transform(self, values: Floats, column: int) -> Floats:
+        """Values of a target as they are encoded; a value that has no logarithm is missing."""
+        if not self.is_log[column]:
+            return values
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(values > 0, np.log(values), np.nan)
+
+    def _transform_forecast(self, forecasts: Floats, column: int) -> Floats:
+        """Forecasts as they are encoded; one of positive values that is not positive is the least value seen."""
+        if not self.is_log[column]:
+            return forecasts
+        least = self.ranges[column][0] if self.ranges else np.finfo(np.float64).tiny
+        return np.log(np.maximum(forecasts, least / 2))
+
+    def _level(self, own: Floats) -> Floats:
+        """The mean of the last season of each row, (T,)."""
+        window = _last_values(own, self.season)
+        return window.mean(axis=1)
+
+    def _scale(self, own: Floats) -> float:
+        """The mean absolute seasonal difference; where there is none, the standard deviation, or 1."""
+        for season in (self.season, 1):
+            steps = np.abs(own[season:] - own[:-season])
+            if len(steps := steps[np.isfinite(steps)]) and steps.mean() > 0:
+                return float(steps.mean())
+        return 1.0
+
+    def _covariates(self, series: TimeSeries, future: Floats | None) -> list[Floats]:
+        """The known columns at each row and at the steps that follow, and the observed ones with their last value."""
+        F, known = len(self.columns.targets), len(self.columns.known)
+        scaled = (series.values[:, F:] - np.array(self.means)) / np.array(self.stds)
+        parts: list[Floats] = []
+        if known:
+            rows = scaled[:, :known]
+            if future is not None:
+                rows = np.concatenate([rows, (future - np.array(self.means[:known])) / np.array(self.stds[:known])])
+            rows = np.nan_to_num(rows)
+            rows = np.concatenate([rows, np.zeros((self.horizon, known))])
+            index = np.arange(len(scaled))[:, None] + np.arange(self.horizon + 1)
+            parts.append(rows[index].reshape(len(scaled), -1))
+        if known < scaled.shape[1]:
+            observed = scaled[:, known:]
+            parts += [np.nan_to_num(observed), np.isnan(observed).astype(np.float64)]
+        return parts
+
+    def _static(self, series: TimeSeries) -> Floats:
+        """1 for the category of each static column, 0 for the others; a category that is new has none."""
+        return np.array(
+            [
+                float(value == category)
+                for value, categories in zip(series.statics, self.categories, strict=True)
+                for category in categories
+            ]
+        )
+
+    def _calendar(self, series: TimeSeries) -> Floats:
+        """The part of the year, of the week and of the day of each row, (T, columns)."""
+        T = len(series.values)
+        if not self._calendar_columns:
+            return np.zeros((T, 0))
+        assert series.start is not None
+        times = self.step.after(series.start, np.arange(T))
+        days = times.astype("datetime64[D]")
+        year = (days - days.astype("datetime64[Y]")).astype(np.float64) / 366
+        parts = [_circle(year)]
+        if self._has_days:
+            weekday = (days.astype(np.int64) + 3) % DAYS_OF_WEEK  # 1970-01-01 is a Thursday
+            parts.append(np.eye(DAYS_OF_WEEK)[weekday])
+        if self._has_hours:
+            parts.append(_circle((times - days).astype("timedelta64[s]").astype(np.float64) / DAY))
+        return np.concatenate(parts, axis=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(data: Any) -> "PanelCodec":
+        """The reverse of `to_json`; raises KeyError, TypeError or ValueError where the data are damaged."""
+        columns = PanelColumns(**{name: _strings(names) for name, names in dict(data["columns"]).items()})
+        F, covariates = len(columns.targets), len(columns.known) + len(columns.observed)
+        codec = PanelCodec(
+            columns,
+            TimeStep(str(data["step"]["unit"]), int(data["step"]["count"])),
+            int(data["season"]),
+            int(data["horizon"]),
+            tuple(bool(value) for value in data["is_log"]),
+            tuple(bool(value) for value in data["is_nonnegative"]),
+            tuple(float(value) for value in data["means"]),
+            tuple(float(value) for value in data["stds"]),
+            tuple(_strings(names) for names in data["categories"]),
+            tuple((float(low), float(high)) for low, high in data["ranges"]),
+            int(data["series"]),
+        )
+        if not (
+            0 < codec.horizon <= MAX_HORIZON
+            and 0 < codec.season <= MAX_HORIZON
+            and codec.step.count > 0
+            and codec.step.unit in ("", "M", "s", "B")
+            and F == len(codec.is_log) == len(codec.is_nonnegative) == len(codec.ranges) > 0
+            and covariates == len(codec.means) == len(codec.stds)
+            and len(columns.static) == len(codec.categories)
+            and np.isfinite([*codec.means, *codec.stds, *np.ravel(codec.ranges)]).all()
+            and all(std > 0 for std in codec.stds)
+        ):
+            raise ValueError("the parts of the panel do not fit together")
+        return codec
+
+
+MAX_HORIZON = 1 << 16
+"""Steps of the longest horizon and of the longest season."""
+MAX_LOG = 700.0
+"""The largest number whose exponential is finite."""
+
+
+def _strings(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):  # pyright: ignore[reportUnknownVariableType]
+        raise ValueError("names must be strings")
+    return tuple(names)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _circle(share: Floats) -> Floats:
+    """Parts of a cycle, (T,), as points of the unit circle, (T, 2)."""
+    return np.stack([np.sin(2 * np.pi * share), np.cos(2 * np.pi * share)], axis=1)
+
+
+def _last_values(values: Floats, count: int) -> Floats:
+    """The last values of each row, the latest first, (T, count); a missing one is the one before it."""
+    known = np.flatnonzero(np.isfinite(values))
+    if not len(known):
+        return np.zeros((len(values), count))
+    filled = values[known[np.maximum(np.searchsorted(known, np.arange(len(values)), side="right") - 1, 0)]]
+    rows = np.arange(len(values))[:, None] - np.arange(count)
+    return filled[np.maximum(rows, 0)]
+
+
+def _next_values(values: Floats, count: int) -> Floats:
+    """The values of the steps that follow each row, (T, count); NaN after the end."""
+    padded = np.concatenate([values, np.full(count, np.nan)])
+    return padded[np.arange(len(values))[:, None] + 1 + np.arange(count)]

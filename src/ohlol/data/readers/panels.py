@@ -1,0 +1,394 @@
+"""Panels from tables: rows are grouped into series, put on a regular step, and columns get their parts."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import isfinite, isnan, nan
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ohlol.config import DataSettings
+from ohlol.data.lines import Place, error_at, nfc, quote
+from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep
+from ohlol.data.readers import doubts
+from ohlol.data.readers.column_names import find_columns, join_names, list_names
+from ohlol.data.readers.column_stats import READINGS, TableStats, is_missing, parse_date
+from ohlol.data.readers.tables import Row, Table, number
+from ohlol.data.readers.times import (
+    Seconds,
+    Times,
+    check_filled,
+    check_order,
+    infer_step,
+    join_cells,
+    positions,
+    read_times,
+)
+from ohlol.data.season import find_season
+from ohlol.utils.errors import InputError, InputWarning
+
+MIN_VALUES = 3
+"""Values of a target that a series must have."""
+WIDE_COLUMNS = 20
+"""Columns of numbers with numbered names from which on a row may be a series."""
+WIDE_TARGET = "value"
+"""The target of a wide table, whose columns are time steps."""
+PARTS = ("target", "known", "observed")
+"""The settings that choose columns of numbers."""
+
+
+class PanelReading(NamedTuple):
+    """A panel and how it was read."""
+
+    panel: Panel
+    settings: DataSettings
+    """Complete."""
+
+
+def read_panel(
+    table: Table, settings: DataSettings, *, with_targets: bool = True, step: TimeStep | None = None
+) -> PanelReading:
+    """The series of one table; see `read_panels`."""
+    return read_panels([table], settings, with_targets=with_targets, step=step)
+
+
+def read_panels(
+    tables: Sequence[Table], settings: DataSettings, *, with_targets: bool = True, step: TimeStep | None = None
+) -> PanelReading:
+    """The series of tables with the same columns.
+
+    Args:
+        tables: whose rows are read.
+        settings: those chosen; what is None is inferred from the first table.
+        with_targets: False reads the time, the series and the known columns alone, as they are for steps to forecast.
+        step: that of the series, where it is known; otherwise it is inferred.
+
+    Raises:
+        InputError: the columns must be chosen, a cell does not hold what its column must, or the rows of a series are
+            not in the order of time at a regular step.
+    """
+    if settings.input is not None:
+        raise InputError(
+            f"{tables[0].file}: `input` is not for forecasts: every target is an input, too; choose further columns "
+            "with `known` or `observed`"
+        )
+    rows = [table.keep_rows() for table in tables]
+    for table, own in zip(tables, rows, strict=True):
+        if not own:
+            raise InputError(f"{table.file}: no rows below the header")
+    stats = TableStats.of(tables[0], rows[0])
+    if settings.header is None and not tables[0].header:
+        doubts.check_header(stats, None)
+    settings = replace(settings, header=tables[0].header)
+    if with_targets and settings.layout is None:
+        _check_layout(stats, settings)
+    if settings.layout == "wide":
+        series, step = _read_wide(tables, rows, stats, settings, step)
+        settings = replace(settings, series=settings.series or _first_text(stats, settings))
+        columns = PanelColumns((WIDE_TARGET,), static=_names(tables[0], settings.static))
+    else:
+        if with_targets:
+            settings = _resolve(tables[0], stats, rows[0], settings)
+        columns = PanelColumns(*(_names(tables[0], getattr(settings, part)) for part in (*PARTS, "static")))
+        columns = columns if with_targets else PanelColumns((), columns.known)
+        series, step = _read_long(tables, rows, columns, settings, step)
+    if with_targets:
+        _check_values(series, columns)
+    season = settings.season or step.season
+    if settings.season is None and not step.unit:
+        season = find_season([one.values[:, 0] for one in series])
+    settings = replace(settings, season=season)
+    return PanelReading(Panel(tuple(series), columns, step, season), settings)
+
+
+def _find(table: Table | TableStats, names: str | None) -> list[int]:
+    return find_columns(table.names, names, Place(table.file, 1)) if names else []
+
+
+def _names(table: Table, setting: str | None) -> tuple[str, ...]:
+    return tuple(table.names[column] for column in _find(table, setting))
+
+
+def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSettings) -> DataSettings:
+    """The settings of a long table with the time and the targets; raises InputError where there is a doubt."""
+    parts = {part: _find(stats, getattr(settings, part)) for part in (*PARTS, "time", "series", "static")}
+    for part in PARTS:
+        for other in ("time", "series", *PARTS):
+            if part < other and (shared := set(parts[part]) & set(parts[other])):
+                raise InputError(
+                    f"{stats.file}: column {quote(stats.names[min(shared)])} is chosen with `{part}` and with "
+                    f"`{other}`; a column has one part"
+                )
+    if settings.series is None:
+        doubts.check_series(stats)
+    taken = {column for columns in parts.values() for column in columns}
+    if settings.time is None:
+        dates = [i for i in range(len(stats.names)) if stats.time_order(i) is not None and i not in taken]
+        if len(dates) > 1:
+            raise InputError(
+                f"{stats.file}: columns {list_names(tuple(stats.names[i] for i in dates))} hold dates; choose that of "
+                "the rows with `time`"
+            )
+        taken.update(dates)
+        settings = replace(settings, time=join_names(stats.names[i] for i in dates) if dates else None)
+    targets = parts["target"] or _infer_targets(table, stats, rows, settings, taken)
+    numeric = [*targets, *parts["known"], *parts["observed"]]
+    doubts.check_number_forms(stats, numeric, "target")
+    doubts.check_thousands(stats, numeric)
+    return replace(settings, layout="long", target=settings.target or join_names(stats.names[i] for i in targets))
+
+
+def _infer_targets(
+    table: Table, stats: TableStats, rows: list[Row], settings: DataSettings, taken: set[int]
+) -> list[int]:
+    """The columns of numbers without another part that neither count nor date the rows of a series."""
+    keys = _find(stats, settings.series)
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(str(row.cells[key]) for key in keys), []).append(row)
+    longest = TableStats.of(table, max(groups.values(), key=len)) if len(groups) > 1 else stats
+    counters = doubts.find_counters(longest)
+    targets = [i for i in stats.meant_numeric() if i not in taken and i not in counters]
+    names = list_names(tuple(stats.names[i] for i in targets))
+    if not targets:
+        raise InputError(f"{stats.file}: no column of numbers to forecast; there are {list_names(stats.names)}")
+    if len(targets) > 1 and (settings.known or settings.observed):
+        raise InputError(f"{stats.file}: columns {names} hold numbers; choose what to forecast with `target`")
+    return targets
+
+
+@dataclass
+class _Rows:
+    """The rows of all tables, by column."""
+
+    values: NDArray[np.float64]
+    keys: list[str]
+    statics: list[tuple[str, ...]]
+    times: list[Any]
+    places: list[Place]
+
+
+def _read_long(
+    tables: Sequence[Table],
+    rows: list[list[Row]],
+    columns: PanelColumns,
+    settings: DataSettings,
+    step: TimeStep | None,
+) -> tuple[list[TimeSeries], TimeStep]:
+    """The series of tables in which a row is a time step."""
+    read = _read_rows(tables, rows, columns, settings)
+    groups: dict[str, list[int]] = {}
+    for row, key in enumerate(read.keys):
+        groups.setdefault(key, []).append(row)
+    indices = {key: np.array(group, np.int64) for key, group in groups.items()}
+    times, name = None, ", ".join(_names(tables[0], settings.time))
+    if settings.time:
+        times = read_times(name, read.times, list(indices.values()), read.places, tables[0].number_format)
+        check_order(name, read.times, times, indices, read.places)
+        step = step or infer_step(times, list(indices.values()))
+    step = step or TimeStep()
+    series: list[TimeSeries] = []
+    gaps: list[tuple[int, str, int, int]] = []
+    for key, group in indices.items():
+        at = np.arange(len(group))
+        if times is not None:
+            at = positions(name, read.times, times, step, group, read.places)
+            check_filled(name, read.times, read.places, group, at, step)
+            missing = np.diff(at) - 1
+            if missing.any():
+                largest = int(np.argmax(missing))
+                gaps.append((int(missing.sum()), key, int(group[largest]), int(group[largest + 1])))
+        values = np.full((int(at[-1]) + 1, len(columns.numeric)), nan)
+        values[at] = read.values[group]
+        _check_statics(read, group, columns.static, key)
+        first = group[0]
+        series.append(
+            TimeSeries(key, values, *_start(times, first), statics=read.statics[first], place=read.places[first])
+        )
+    if gaps:
+        _warn_of_gaps(gaps, read, name, step)
+    return series, step
+
+
+def _start(times: Times | None, row: int) -> tuple[np.datetime64 | None, int | None]:
+    if times is None:
+        return None, None
+    value = int(times.values[row])
+    return (np.datetime64(value, "s"), None) if times.are_dates else (None, value)
+
+
+def _read_rows(tables: Sequence[Table], rows: list[list[Row]], columns: PanelColumns, settings: DataSettings) -> _Rows:
+    read = _Rows(np.zeros((0, len(columns.numeric))), [], [], [], [])
+    parts: list[NDArray[np.float64]] = []
+    files = _name_files([table.file for table in tables])
+    for table, own, file in zip(tables, rows, files, strict=True):
+        place = Place(table.file, 1)
+        numeric = [find_columns(table.names, join_names([name]), place)[0] for name in columns.numeric]
+        keys, times, statics = (_find(table, names) for names in (settings.series, settings.time, settings.static))
+        statics = statics if columns.static else []
+        parts.append(np.array([[_value(row, table, i) for i in numeric] for row in own]).reshape(len(own), -1))
+        for row in own:
+            read.keys.append("\t".join(_text(row, table, i) for i in keys) if keys else file)
+            read.statics.append(tuple(_text(row, table, i) for i in statics))
+            read.times.append(join_cells([row.cells[i] for i in times]) if times else None)
+            read.places.append(row.place)
+    return replace(read, values=np.concatenate(parts))
+
+
+def _name_files(files: list[str]) -> list[str]:
+    """The names of series that are files: none for one, otherwise the names of the files, with folders where needed."""
+    if len(files) == 1:
+        return [""]
+    stems = [Path(file).stem for file in files]
+    return stems if len(set(stems)) == len(stems) else files
+
+
+def _value(row: Row, table: Table, column: int) -> float:
+    """The number in a cell, NaN where it is missing; raises InputError where it holds something else."""
+    cell = row.cells[column]
+    value = number(cell, table.number_format)
+    if value is not None and isfinite(value):
+        return value
+    if is_missing(cell) or (value is not None and isnan(value)):
+        return nan
+    raise error_at(
+        row.place,
+        f"column {quote(table.names[column])} is {quote(cell)}, which is not a finite number; leave the cell of a "
+        "missing value empty, or choose other columns with `target`",
+    )
+
+
+def _text(row: Row, table: Table, column: int) -> str:
+    """The text in a cell of a category; raises InputError where it is empty."""
+    cell = row.cells[column]
+    if cell is None or isinstance(cell, (list, dict)) or not str(cell).strip():
+        raise error_at(row.place, f"column {quote(table.names[column])} is empty; fill it in, or choose other columns")
+    return nfc(str(cell).strip())
+
+
+def _check_statics(read: _Rows, group: Seconds, names: tuple[str, ...], key: str) -> None:
+    first = read.statics[group[0]]
+    for row in group if names else ():
+        for name, value, before in zip(names, read.statics[row], first, strict=True):
+            if value != before:
+                raise error_at(
+                    read.places[row],
+                    f"column {quote(name)} changes within series {quote(key)}, from {quote(before)} to {quote(value)}; "
+                    "a static column does not: leave it out of `static`",
+                )
+
+
+def _warn_of_gaps(gaps: list[tuple[int, str, int, int]], read: _Rows, name: str, step: TimeStep) -> None:
+    count = sum(missing for missing, *_ in gaps)
+    _, key, before, after = max(gaps, key=lambda gap: gap[0])
+    of = f" series {quote(key)} from" if key else " from"
+    warnings.warn(
+        f"{read.places[after]}: column {quote(name)} has gaps of {count:,} row{'s' * (count != 1)}, where rows are "
+        f"{step}; they are read as missing values, the largest in{of} {quote(read.times[before])} to "
+        f"{quote(read.times[after])}",
+        InputWarning,
+        2,
+    )
+
+
+def _check_values(series: Sequence[TimeSeries], columns: PanelColumns) -> None:
+    """Refuse series with too few values; raises InputError."""
+    for one in series:
+        counts = np.isfinite(one.values[:, : len(columns.targets)]).sum(axis=0)
+        for name, count in zip(columns.targets, counts.tolist(), strict=True):
+            if count < MIN_VALUES:
+                which = f"series {quote(one.name)}" if one.name else "the series"
+                raise error_at(
+                    one.place,
+                    f"{which} has {count} value{'s' * (count != 1)} of {quote(name)}; it must have at least "
+                    f"{MIN_VALUES}: leave the series out",
+                )
+
+
+def _numbered(name: str) -> bool:
+    return name[-1:].isdigit() or any(parse_date(name, reading) is not None for reading in READINGS)
+
+
+def _check_layout(stats: TableStats, settings: DataSettings) -> None:
+    """Ask where the rows of a table look like series; raises InputError."""
+    first = next((i for i, column in enumerate(stats.columns) if not column.is_meant_numeric), None)
+    if first is None or settings.time or settings.target or stats.time_column() is not None or stats.rows < 2:
+        return
+    column = stats.columns[first]
+    numeric = [i for i in stats.meant_numeric() if _numbered(stats.names[i])]
+    if column.filled == stats.rows and len(column.values) == column.counted and len(numeric) >= WIDE_COLUMNS:
+        raise InputError(
+            f"{stats.file}: each row may be a series: column {quote(stats.names[first])} has another text in each, and "
+            f"{len(numeric)} columns of numbers follow, {quote(stats.names[numeric[0]])} to "
+            f"{quote(stats.names[numeric[-1]])}; say so with `layout` wide, or `layout` long where a row is a time step"
+        )
+
+
+def _first_text(stats: TableStats, settings: DataSettings) -> str | None:
+    """The first column of texts of a wide table, as a setting; None where it has none."""
+    static = _find(stats, settings.static)
+    texts = [i for i, c in enumerate(stats.columns) if c.filled and not c.is_meant_numeric and i not in static]
+    return join_names([stats.names[texts[0]]]) if texts else None
+
+
+def _read_wide(
+    tables: Sequence[Table],
+    rows: list[list[Row]],
+    stats: TableStats,
+    settings: DataSettings,
+    step: TimeStep | None,
+) -> tuple[list[TimeSeries], TimeStep]:
+    """The series of tables in which a row is a series."""
+    for part in (*PARTS, "time"):
+        if getattr(settings, part):
+            raise InputError(f"{stats.file}: `{part}` is for `layout` long; the columns of a wide table are time steps")
+    key_names = settings.series or _first_text(stats, settings)
+    taken = {*_find(stats, key_names), *_find(stats, settings.static)}
+    columns = [i for i, c in enumerate(stats.columns) if i not in taken and (not c.filled or c.is_meant_numeric)]
+    if not columns:
+        raise InputError(f"{stats.file}: no column of numbers to forecast; there are {list_names(stats.names)}")
+    doubts.check_number_forms(stats, columns, "static")
+    times, at = _header_times([stats.names[i] for i in columns], Place(stats.file, 1)), np.arange(len(columns))
+    if times is not None:
+        names, everything = [stats.names[i] for i in columns], np.arange(len(columns))
+        places = [Place(stats.file, 1)] * len(columns)
+        check_order("the header", names, times, {"": everything}, places)
+        step = step or infer_step(times, [everything]) or TimeStep()
+        at = positions("the header", names, times, step, everything, places)
+    step = step or TimeStep()
+    series: dict[str, TimeSeries] = {}
+    for table, own in zip(tables, rows, strict=True):
+        numeric = _find(table, join_names(stats.names[i] for i in columns)) if table is not tables[0] else columns
+        keys, statics = _find(table, key_names), _find(table, settings.static)
+        for row in own:
+            name = "\t".join(_text(row, table, i) for i in keys) if keys else str(len(series) + 1)
+            if name in series:
+                raise error_at(
+                    row.place,
+                    f"series {quote(name)} is in {series[name].place}, too; a row of a wide table is a series",
+                )
+            values = np.full((int(at[-1]) + 1, 1), nan)
+            values[at, 0] = [_value(row, table, i) for i in numeric]
+            filled = np.flatnonzero(np.isfinite(values[:, 0]))
+            first, end = (int(filled[0]), int(filled[-1]) + 1) if len(filled) else (0, 0)
+            start = (
+                None if times is None else step.after(np.datetime64(int(times.values[0]), "s"), np.array([first]))[0]
+            )
+            category = tuple(_text(row, table, i) for i in statics)
+            series[name] = TimeSeries(name, values[first:end], start, statics=category, place=row.place)
+    return list(series.values()), step
+
+
+def _header_times(names: list[str], place: Place) -> Times | None:
+    """The dates, or years, in the names of columns; None where they are none."""
+    if all(name.isdecimal() and 1000 <= int(name) <= 2999 for name in names):
+        years = np.array(names, "datetime64[Y]").astype("datetime64[s]")
+        return Times(years.astype(np.int64), are_dates=True)
+    if not any(all(parse_date(name, reading) is not None for name in names) for reading in READINGS):
+        return None
+    from ohlol.data.readers.number_formats import PLAIN
+
+    return read_times("the header", names, [np.arange(len(names))], [place] * len(names), PLAIN)
