@@ -188,8 +188,8 @@ MAX_LAYERS = 256
 """Far above any recurrent network; layers are created one by one, so that millions of them would take minutes."""
 MAX_SIZE = 1 << 20
 """Of any size; a larger network would not fit into memory."""
-MAX_VECTORS = 1 << 25
-"""Word vectors of a run; the largest public files have some millions."""
+MAX_VECTORS = 1 << 22
+"""Word vectors of a run; the largest public files have three million, and vocab.json lists them."""
 
 
 TYPE_NAMES: dict[Any, str] = {str: "a string", int: "an integer", float: "a number", bool: "True or False"}
