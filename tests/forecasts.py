@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -56,34 +57,35 @@ def seasonal(length: int, season: int = 7, seed: int = 0) -> NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class FakeConfig:
-    """The part of a configuration that a backtest reads."""
-
-    data: DataSettings = field(default_factory=DataSettings)
-
-
-@dataclass(frozen=True)
 class FakeModel:
     """A model whose forecasts are the true values plus an error."""
 
-    panel: Panel
     error: float = 0.0
+    horizon: int = 7
     task: str = "forecast"
-    config: FakeConfig = field(default_factory=FakeConfig)
+    settings: DataSettings = field(default_factory=DataSettings)
     calls: list[Any] = field(default_factory=list)
+
+    @property
+    def config(self) -> SimpleNamespace:
+        return SimpleNamespace(task=self.task)
+
+    @property
+    def codec(self) -> SimpleNamespace:
+        return SimpleNamespace(panel=SimpleNamespace(horizon=self.horizon) if self.targets.horizon else None)
 
     @property
     def targets(self) -> TargetKind:
         return TARGET_KINDS[self.task]
 
     def data_settings(self, encoding: str | None = None) -> DataSettings:
-        return replace(self.config.data, encoding=encoding)
+        return replace(self.settings, encoding=encoding)
 
     def forecast(
         self, data: Any, steps: int | None = None, *, future: Any = None, encoding: str | None = None
     ) -> Forecasts:
         self.calls.append((data, steps, future, encoding))
-        return forecast_of(data, steps or 3, error=self.error)
+        return forecast_of(data, steps or self.horizon, error=self.error)
 
 
 def fake_origins(
@@ -97,4 +99,4 @@ def fake_origins(
 @pytest.fixture
 def fake_forecasts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a backtest of a `FakeModel` have its forecasts."""
-    monkeypatch.setattr("ohlol.inference.forecast.forecast_origins", fake_origins, raising=False)
+    monkeypatch.setattr("ohlol.inference.backtest.forecast_origins", fake_origins)

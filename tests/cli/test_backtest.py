@@ -4,23 +4,52 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from forecasts import FakeModel, fake_forecasts, panel_of, seasonal
+from helpers import TINY, sine_file
 
+import ohlol
 from ohlol import cli
+from ohlol.config import DataSettings
 from ohlol.data.panel import Panel
 
 __all__ = ["fake_forecasts"]
 PANEL = panel_of({"a": seasonal(60), "b": seasonal(50, seed=1)}, 7)
+SETTINGS = DataSettings("forecast", "columns", target="y", header=True, time="date", series="shop")
 Command = Callable[..., tuple[int, str, str]]
+
+
+def write_panel(panel: Panel, path: str) -> None:
+    lines = ["shop,date,y"]
+    for series in panel.series:
+        assert series.start is not None
+        times = panel.step.after(series.start, np.arange(len(series.values)))
+        lines += [
+            f"{series.name},{str(t)[:10]},{y!r}" for t, y in zip(times, series.values[:, 0].tolist(), strict=True)
+        ]
+    Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def command(*arguments: object) -> str:
+    """The standard output of a command that succeeds."""
+    with redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit) as ended:
+        cli.main([str(argument) for argument in arguments])
+    assert ended.value.code == 0
+    return out.getvalue()
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def model() -> FakeModel:
-    return FakeModel(PANEL, error=0.5)
+    return FakeModel(error=0.5, settings=SETTINGS, horizon=7)
 
 
 @pytest.fixture
@@ -31,14 +60,10 @@ def run(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Command:
-    """Run the command line with the model in place of that of a run, and the panel in place of that of a file."""
+    """Run the command line, in a directory with `data.csv`, with the model in place of that of a run."""
     monkeypatch.chdir(tmp_path)
+    write_panel(PANEL, "data.csv")
     monkeypatch.setattr("ohlol.inference.trained_model.load", lambda *_, **__: model)
-
-    def read_panel(*_: object) -> SimpleNamespace:
-        return SimpleNamespace(panel=model.panel)
-
-    monkeypatch.setattr("ohlol.data.sequences.read_panel", read_panel, raising=False)
 
     def call(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()
@@ -86,13 +111,15 @@ def test_forecasts_are_written_as_csv(run: Command, model: FakeModel) -> None:
         ("a", "2024-03-01"), ("a", "2024-03-02"), ("b", "2024-02-20"), ("b", "2024-02-21")
     ]  # fmt: skip
     assert float(rows[0]["upper_80"]) == pytest.approx(float(rows[0]["y"]) + 1, abs=1e-3)
-    assert model.calls == [(PANEL, 2, "f.csv", None)]
+    ((panel, *options),) = model.calls
+    assert options == [2, "f.csv", None]
+    assert [series.name for series in panel.series] == ["a", "b"]
 
 
 @pytest.mark.parametrize("form", ["plain", "csv", "tsv", "jsonl"])
 def test_forecasts_are_written_in_every_format(run: Command, form: str) -> None:
     lines = run("predict", "r", "data.csv", "--output-format", form)[1].splitlines()
-    assert len(lines) == 2 * 3 + (form != "jsonl")
+    assert len(lines) == 2 * 7 + (form != "jsonl")
     assert lines[0].startswith({"jsonl": "{", "tsv": "series\ttime\ty\t"}.get(form, "series,time,y,lower_80,"))
 
 
@@ -118,10 +145,9 @@ def test_forecasts_are_plotted_and_drawn(run: Command, tmp_path: Path) -> None:
     assert (tmp_path / "forecast.png").exists()
 
 
-def test_of_many_series_some_are_drawn(run: Command, model: FakeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    many: Panel = panel_of({name: seasonal(20) for name in "abcdefgh"}, 7)
-    monkeypatch.setattr("ohlol.data.sequences.read_panel", lambda *_: SimpleNamespace(panel=many), raising=False)
-    _, out, err = run("predict", "r", "data.csv", "--plot")
+def test_of_many_series_some_are_drawn(run: Command) -> None:
+    write_panel(panel_of({name: seasonal(20) for name in "abcdefgh"}, 7), "many.csv")
+    _, out, err = run("predict", "r", "many.csv", "--plot")
     assert err == "not drawn: 2 more series or columns\n"
     assert out.count("f forecast") == 6
 
@@ -130,8 +156,30 @@ def test_of_many_series_some_are_drawn(run: Command, model: FakeModel, monkeypat
 def test_options_of_forecasts_are_refused_for_other_tasks(
     run: Command, monkeypatch: pytest.MonkeyPatch, flag: str
 ) -> None:
-    monkeypatch.setattr("ohlol.inference.trained_model.load", lambda *_, **__: FakeModel(PANEL, task="label"))
+    monkeypatch.setattr("ohlol.inference.trained_model.load", lambda *_, **__: FakeModel(task="label"))
     status, _, err = run("predict", "r", "text", flag)
     assert status == 2
     assert err == f"ohlol: {flag.partition('=')[0]} is for forecasts, and this model's task is label\n"
-    assert "only forecasts have a backtest" in run("backtest", "r", "data.csv")[2]
+    assert "it does not forecast series" in run("backtest", "r", "data.csv")[2]
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_a_trained_model_is_backtested_and_forecasts() -> None:
+    ohlol.fit(sine_file(Path("sine.csv")), task="forecast", season=12, horizon=6, out="r", **{**TINY, "cell": "gru"})
+    report = json.loads(command("backtest", "r", "sine.csv", "--origins", 2, "--json"))
+    assert (report["season"], report["steps"], report["origins"]) == (12, 6, [12, 6])
+    assert report["columns"]["slope"]["values"] == 12
+    rows = list(csv.DictReader(io.StringIO(command("predict", "r", "sine.csv", "--steps", 8, "--intervals", "50"))))
+    assert [row["step"] for row in rows] == [str(step) for step in range(1, 9)]
+    assert all(float(row["height_lower_50"]) <= float(row["height"]) <= float(row["height_upper_50"]) for row in rows)
+
+
+@pytest.mark.usefixtures("in_folder")
+def test_next_rows_have_no_intervals() -> None:
+    ohlol.fit(sine_file(Path("sine.csv")), task="next_row", out="r", **{**TINY, "cell": "gru"})
+    lines = command("predict", "r", "sine.csv", "--steps", 3).splitlines()
+    assert lines[0] == "step,height,slope"
+    assert [line.split(",")[0] for line in lines[1:]] == ["1", "2", "3"]
+    assert len(command("predict", "r", "sine.csv").splitlines()) == 11
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "r", "sine.csv", "--intervals", "80"])

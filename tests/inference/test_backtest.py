@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from forecasts import FakeConfig, FakeModel, fake_forecasts, panel_of, seasonal
+from forecasts import FakeModel, fake_forecasts, panel_of, seasonal
 
 from ohlol.config import DataSettings
 from ohlol.inference.backtest import backtest
@@ -15,7 +15,7 @@ PANEL = panel_of({"a": seasonal(60), "b": seasonal(20, seed=1)}, 7)
 
 
 def run(**options: Any) -> Any:
-    return backtest(FakeModel(PANEL, **options.pop("model", {})), options.pop("panel", PANEL), **options)
+    return backtest(FakeModel(**options.pop("model", {})), options.pop("panel", PANEL), **options)
 
 
 def test_origins_are_a_forecast_apart_and_end_at_the_last_row() -> None:
@@ -31,9 +31,9 @@ def test_the_stride_moves_the_origins() -> None:
     assert run(steps=4, origins=3, stride=1).origins == (6, 5, 4)
 
 
-def test_the_steps_are_the_horizon_or_a_season() -> None:
+def test_the_steps_are_the_horizon() -> None:
     assert run(origins=1).steps == 7
-    assert run(origins=1, model={"config": FakeConfig(DataSettings(horizon=3))}).steps == 3
+    assert run(origins=1, model={"horizon": 3}).steps == 3
 
 
 def test_series_that_are_too_short_are_left_out() -> None:
@@ -50,5 +50,11 @@ def test_arguments_are_positive(name: str) -> None:
 
 
 def test_other_tasks_have_no_backtest() -> None:
-    with pytest.raises(InputError, match="task is label; only forecasts have a backtest"):
+    with pytest.raises(InputError, match="task is label; it does not forecast series"):
         run(model={"task": "label"})
+
+
+def test_tables_in_memory_are_read() -> None:
+    rows = [{"y": value} for value in seasonal(60).tolist()]
+    report = backtest(FakeModel(settings=DataSettings("forecast", "columns", target="y", season=7)), rows)
+    assert (report.series, report.season, report.steps) == (1, 7, 7)

@@ -43,6 +43,8 @@ class Progress:
     """Batches of all epochs that have been trained on."""
     best: Metrics | None = None
     """The metrics of the best evaluation; None before the first one."""
+    start: Metrics | None = None
+    """The metrics before training, where the network begins with a forecast of its own."""
     epochs_without_improvement: int = 0
     """Evaluations since the best one."""
     lr_factor: float = 1.0
@@ -87,12 +89,12 @@ class Progress:
         progress = Progress(**position)
         for f in fields(Progress):
             value, default = getattr(progress, f.name), getattr(Progress(), f.name)
-            if f.name == "best":
+            if f.name in ("best", "start"):
                 metrics = value if isinstance(value, dict) else {"": 0.0} if value is None else None
                 if metrics is None or not all(
                     isinstance(v, int | float) and math.isfinite(v) for v in metrics.values()
                 ):
-                    raise TypeError("best holds no metrics")
+                    raise TypeError(f"{f.name} holds no metrics")
             elif type(value) is not type(default):
                 raise TypeError(f"{f.name} is {type(value).__name__}, not {type(default).__name__}")
             elif (

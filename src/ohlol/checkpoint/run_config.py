@@ -9,7 +9,6 @@ from ohlol.cells import check_cell_name
 from ohlol.config import DataSettings, ModelSettings, TrainSettings, check_bounds, expected_type
 from ohlol.data.codec import Codec
 from ohlol.data.sequences import check_settings
-from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
@@ -96,13 +95,12 @@ def sizes_from_codec(codec: Codec) -> Sizes:
     """The input and output sizes of a model for a vocabulary."""
     if codec.panel is not None:
         return Sizes(codec.panel.inputs, codec.panel.outputs, numeric=True, base=codec.panel.outputs)
+    outputs, kind = len(codec.target_columns if codec.labels is None else codec.labels), codec.kind
     if codec.scale is not None:
-        return Sizes(len(codec.columns), len(codec.target_columns), numeric=True)
+        return Sizes(len(codec.columns), outputs, numeric=True, per_sequence=kind.per_sequence, quantity=kind.quantity)
     assert codec.symbols is not None
-    outputs = len(codec.target_columns if codec.labels is None else codec.labels)
     chars = len(codec.chars) if codec.chars is not None else 0
     bigrams = len(codec.bigrams) if codec.bigrams is not None else 0
-    kind = TARGET_KINDS[codec.task]
     vectors = codec.vectors
     return Sizes(
         len(codec.symbols),

@@ -36,7 +36,6 @@ def backtest(
 ) -> None:
     """Forecast the last rows of each series from earlier ones, and compare the errors with those of naive forecasts."""
     from ohlol.checkpoint.run_directory import trained_on
-    from ohlol.data.sequences import read_panel
     from ohlol.display import translations
     from ohlol.display.backtest_text import print_backtest
     from ohlol.inference.backtest import backtest as measure
@@ -44,8 +43,7 @@ def backtest(
 
     language = translations.language(lang)
     model = load(run, device, cell=cell)
-    panel = read_panel(file, model.data_settings(encoding)).panel
-    report = measure(model, panel, steps=steps, origins=origins, stride=stride)
+    report = measure(model, file, steps=steps, origins=origins, stride=stride, encoding=encoding)
     if trained_on(run, [file]):
         warnings.warn(
             f"{file}: {run} was trained on a file with this content; the errors are those of new data only where "

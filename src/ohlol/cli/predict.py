@@ -1,7 +1,7 @@
 """`ohlol predict`: the labels, or the forecast, of a trained model."""
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
 if TYPE_CHECKING:
+    from ohlol.evaluation.forecast import Forecasts
     from ohlol.inference.prediction import Prediction
     from ohlol.inference.trained_model import TrainedModel
 
@@ -19,6 +20,8 @@ FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".par
 """An argument that ends in one of these and contains no space is the name of a file, even where there is none."""
 FORECAST = "Forecasts"
 """The group of options for models that forecast."""
+NEXT_ROWS = 10
+"""Rows that a model of the next row predicts by default."""
 SHOWN = 10
 """Unknown symbols that are listed."""
 
@@ -39,7 +42,11 @@ def predict(
     out: Annotated[Path | None, typer.Option(help="Directory for the predictions of an encoded corpus.")] = None,
     steps: Annotated[
         int | None,
-        typer.Option(help="Rows to forecast; by default the horizon of the model.", min=1, rich_help_panel=FORECAST),
+        typer.Option(
+            help="Rows to forecast; by default the horizon of the model, or 10 next rows.",
+            min=1,
+            rich_help_panel=FORECAST,
+        ),
     ] = None,
     intervals: Annotated[
         str | None,
@@ -79,13 +86,18 @@ def predict(
     if is_corpus(source) or out is not None:
         _predict_corpus(model, source, out, output_format, n_best)
         return
-    if model.targets.numeric:
+    if model.targets.horizon:
         chosen: dict[str, Any] = {"steps": steps, "future": future, "encoding": encoding}
         _print_forecast(model, source, output_format, intervals, png, plot=plot, lang=lang, **chosen)
         return
-    for name, value in (("steps", steps), ("intervals", intervals), ("future", future), ("plot", plot), ("png", png)):
+    for name, value in (("intervals", intervals), ("future", future), ("plot", plot), ("png", png)):
         if value:
             raise InputError(f"`{name}` is for forecasts, and this model's task is {model.task}")
+    if model.targets.numeric:
+        _print_next_rows(model, source, steps, output_format, encoding)
+        return
+    if steps is not None:
+        raise InputError(f"`steps` is for forecasts, and this model's task is {model.task}")
     write = make_writer(model, output_format)
     unknown: dict[str, None] = {}
     with ignore_closed_pipe():
@@ -154,7 +166,7 @@ def _print_forecast(
     **options: Any,
 ) -> None:
     from ohlol.data.sequences import read_panel
-    from ohlol.inference.forecast_output import format_forecasts, parse_intervals
+    from ohlol.inference.forecast_output import parse_intervals
 
     percents = None if intervals is None else parse_intervals(intervals)
     panel = read_panel(source, model.data_settings(encoding)).panel
@@ -177,6 +189,22 @@ def _print_forecast(
             with ignore_closed_pipe():
                 print_forecasts(curves, console(), lang=language)
             return
+    _print_rows(forecasts, output_format, percents)
+
+
+def _print_next_rows(
+    model: "TrainedModel", source: str, steps: int | None, output_format: str, encoding: str | None
+) -> None:
+    from ohlol.evaluation.forecast import Forecast, Forecasts
+
+    rows = model.next_rows(source, steps or NEXT_ROWS, encoding=encoding)
+    forecast = Forecast("", model.codec.target_columns, 1, None, (0.5,), rows[:, :, None])
+    _print_rows(Forecasts([forecast]), output_format, None)
+
+
+def _print_rows(forecasts: "Forecasts", output_format: str, intervals: Sequence[float] | None) -> None:
+    from ohlol.inference.forecast_output import format_forecasts
+
     with ignore_closed_pipe():
-        for line in format_forecasts(forecasts, "csv" if output_format == "plain" else output_format, percents):
+        for line in format_forecasts(forecasts, "csv" if output_format == "plain" else output_format, intervals):
             print_data(line)

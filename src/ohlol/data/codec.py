@@ -89,7 +89,7 @@ class Codec:
     @property
     def kind(self) -> TargetKind:
         """The kind of the targets."""
-        return TARGET_KINDS[self.task]
+        return TARGET_KINDS[self.task].of_rows(self.scale is not None)
 
     @staticmethod
     def fit(
@@ -143,6 +143,15 @@ class Codec:
                 scale=Scale.of(counts.inputs),
                 target_scale=Scale.of(counts.targets),
             )
+        if counts.inputs is not None:
+            return Codec(
+                task,
+                labels=None if kind.quantity else Vocab.from_counts(counts.labels, unk=False),
+                columns=counts.columns,
+                target_columns=counts.target_columns,
+                scale=Scale.of(counts.inputs),
+                target_scale=None if counts.targets is None else Scale.of(counts.targets),
+            )
         min_count = WORD_MIN_COUNT if unknowns and kind.continues_text and level == "word" else 1
         symbols = Vocab.from_counts(counts.symbols, unk=unknowns, min_count=min_count)
         if kind.continues_text:
@@ -173,9 +182,9 @@ class Codec:
             return ArrayLayout(
                 columns=len(self.columns), target_columns=len(self.target_columns) if with_targets else 0
             )
-        assert self.symbols is not None
         return ArrayLayout(
-            inputs=len(self.vector_rows),
+            inputs=len(self.vector_rows) if self.symbols is not None else 0,
+            columns=len(self.columns),
             targets=len(self.labels) if with_targets and self.labels is not None and self.kind.has_labels else 0,
             target_columns=len(self.target_columns) if with_targets else 0,
             chars=len(self.chars) if self.chars is not None else 0,
@@ -251,12 +260,16 @@ class Codec:
         """
         if self.kind.numeric:
             return self._encode_numbers(data)
-        assert self.symbols is not None
         sequences = as_symbols(data.inputs)
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         ends = np.cumsum(lengths)
-        ids = self._ids(self.symbols, concatenate(sequences), data.places, ends, "symbol")
-        inputs = Ragged(ids, np.concatenate([np.zeros(1, np.int64), ends]))
+        if self.scale is not None:
+            self.check_columns(data.columns, data.places[0].file)
+            steps = self.scale.apply(np.concatenate(as_numbers(data.inputs)))
+        else:
+            assert self.symbols is not None
+            steps = self._ids(self.symbols, concatenate(sequences), data.places, ends, "symbol")
+        inputs = Ragged(steps, np.concatenate([np.zeros(1, np.int64), ends]))
         if self.kind.continues_text and len(inputs.values) < 2:
             raise InputError(
                 f"{data.places[0][0]}: a text of one symbol; the target is the next symbol, so it needs two"
@@ -277,7 +290,7 @@ class Codec:
         bigrams = None
         if self.bigrams is not None:
             pairs = self.bigrams.encode_pairs(with_edges(sequences)).astype(np.int64)
-            first_pairs = np.arange(len(ids)) + np.repeat(np.arange(len(lengths)), lengths)
+            first_pairs = np.arange(len(steps)) + np.repeat(np.arange(len(lengths)), lengths)
             bigrams = np.stack([pairs[first_pairs], pairs[first_pairs + 1]], axis=1)
         return Dataset(inputs, targets, self.kind.per_sequence, word_ids, word_chars, bigrams)
 
@@ -354,9 +367,12 @@ class Codec:
         labels = self.labels if self.kind.has_labels else None
         named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
         scaled = {} if self.target_scale is None else _columns(self.target_columns, self.target_scale)
-        vocabularies = {k: v.to_json() for k, v in named.items() if v is not None}
-        vectors = {} if self.vectors is None else {"vectors": self.vectors.to_json()}
-        return {"task": self.task, **vocabularies, **({"target_columns": scaled} if scaled else {}), **vectors}
+        vocabularies: dict[str, Any] = {k: v.to_json() for k, v in named.items() if v is not None}
+        if self.scale is not None:
+            vocabularies["columns"] = _columns(self.columns, self.scale)
+        if self.vectors is not None:
+            vocabularies["vectors"] = self.vectors.to_json()
+        return {"task": self.task, **vocabularies, **({"target_columns": scaled} if scaled else {})}
 
     @staticmethod
     def from_json(data: Any) -> "Codec":
@@ -380,6 +396,16 @@ class Codec:
                     target_columns=tuple(str(c["name"]) for c in targets),
                     scale=scale,
                     target_scale=_scale(targets),
+                )
+            if "columns" in data:
+                inputs, targets = data["columns"], data["target_columns"] if kind.quantity else []
+                return Codec(
+                    task,
+                    labels=None if kind.quantity else Vocab.from_json(data["labels"]),
+                    columns=tuple(str(c["name"]) for c in inputs),
+                    target_columns=tuple(str(c["name"]) for c in targets),
+                    scale=_scale(inputs),
+                    target_scale=_scale(targets) if targets else None,
                 )
             symbols = Vocab.from_json(data["symbols"])
             vectors = WordVectors.from_json(data["vectors"]) if "vectors" in data else None

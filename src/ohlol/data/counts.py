@@ -104,7 +104,10 @@ class Counts:
                 names = data.columns, data.target_columns
                 counts.join(Counts(inputs=inputs, targets=targets, columns=names[0], target_columns=names[1]))
             return counts
-        sequences = as_symbols(data.inputs)
+        if data.kind.rows:
+            counts.columns = data.columns
+            counts.inputs = RunningMoments().add(np.concatenate(as_numbers(data.inputs))).moments()
+        sequences = () if data.kind.rows else as_symbols(data.inputs)
         counts.symbols.update(concatenate(sequences))
         if with_bigrams:
             keys, times = np.unique(pair_keys(code_points(with_edges(sequences))), return_counts=True)

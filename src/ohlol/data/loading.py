@@ -330,8 +330,8 @@ class DataPreparer:
 def _check_vectors(data: RawData | Encoded, training: TrainSettings) -> None:
     """Check that data are read by word and training has an <unk>, as word vectors need; raises InputError."""
     kind = data.kind if isinstance(data, RawData) else data.codec.kind
-    if kind.numeric or data.settings.level != "word":
-        read = "are numbers" if kind.numeric else "are read by character; `level=word` reads words"
+    if kind.reads_numbers or data.settings.level != "word":
+        read = "are numbers" if kind.reads_numbers else "are read by character; `level=word` reads words"
         raise InputError(f"`vectors` are those of words, and the data {read}")
     if not training.unk_probability:
         raise InputError("`vectors` need an <unk> for words that training does not hold: set `unk_probability` above 0")

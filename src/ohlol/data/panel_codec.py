@@ -9,7 +9,7 @@ Shapes: T rows of a series, F targets, h steps of the horizon, I columns of the 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ DAYS_OF_YEAR = 365
 DAY = 86400
 LIMIT = 20.0
 """Encoded inputs are cut off here, so that an outlier cannot dominate."""
+RIDGE = 10.0
+"""Rows that speak for no effect of a known column."""
 MAX_CATEGORIES = 1000
 """Categories of all static columns together, each of which is a column of the input."""
 
@@ -65,9 +67,11 @@ class PanelCodec:
     stds: tuple[float, ...]
     categories: tuple[tuple[str, ...], ...]
     """Those of each static column."""
-    ranges: tuple[tuple[float, float], ...] = ()
+    effects: tuple[tuple[float, ...], ...]
+    """What one standard deviation of each known column adds to each target, in its scale, (F, number of known)."""
+    ranges: tuple[tuple[float, float], ...]
     """The least and the largest value of each target in the training data, for the model card."""
-    series: int = 1
+    series: int
     """Series in the training data."""
 
     @staticmethod
@@ -96,7 +100,7 @@ class PanelCodec:
                 f"`static` has {sum(map(len, categories)):,} categories; at most {MAX_CATEGORIES:,} are read, such as "
                 "regions, and not a name of each series"
             )
-        return PanelCodec(
+        codec = PanelCodec(
             columns,
             panel.step,
             panel.season,
@@ -106,9 +110,35 @@ class PanelCodec:
             means=tuple(means.tolist()),
             stds=tuple(np.where(stds > 0, stds, 1.0).tolist()),
             categories=categories,
+            effects=((0.0,) * len(columns.known),) * F,
             ranges=tuple(zip(lows.tolist(), highs.tolist(), strict=True)),
             series=len(panel.series),
         )
+        return replace(codec, effects=codec._fit_effects(panel, held_out)) if columns.known else codec
+
+    def _fit_effects(self, panel: Panel, held_out: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+        """The least squares effects of the known columns on the seasonal differences of all series, as a ridge."""
+        known, season = len(self.columns.known), self.season
+        effects: list[tuple[float, ...]] = []
+        for column in range(len(self.columns.targets)):
+            squares, products = np.eye(known) * RIDGE, np.zeros(known)
+            for series, held in zip(panel.series, held_out, strict=True):
+                rows = slice(0, len(series.values) - held)
+                own = self._transform(series.values[rows, column], column)
+                inputs = self._known(series)[rows]
+                steps = [values[season:] - values[:-season] for values in (own / self._scale(own), inputs)]
+                is_there = np.isfinite(steps[0])
+                squares += steps[1][is_there].T @ steps[1][is_there]
+                products += steps[1][is_there].T @ steps[0][is_there]
+            effects.append(tuple(np.linalg.solve(squares, products).tolist()))
+        return tuple(effects)
+
+    def _known(self, series: TimeSeries, future: Floats | None = None) -> Floats:
+        """The known columns in standard deviations, with those of the steps that follow, (rows, number of known)."""
+        F, known = len(self.columns.targets), len(self.columns.known)
+        rows = series.values[:, F : F + known]
+        rows = rows if future is None else np.concatenate([rows, future])
+        return np.nan_to_num((rows - np.array(self.means[:known])) / np.array(self.stds[:known]))
 
     @property
     def seasons(self) -> tuple[int, ...]:
@@ -169,14 +199,21 @@ class PanelCodec:
             future: known covariates of the steps that follow, (steps, number of known columns).
         """
         F, h = len(self.columns.targets), self.horizon
+        T = len(series.values)
         base, others, targets, levels, scales = [], [], [], [], []
+        known = self._known(series, future)
+        ahead = np.arange(T)[:, None] + 1 + np.arange(h)
         for column in range(F):
             values = series.values[:, column]
             own = self._transform(values, column)
             level, scale = self._level(own), self._scale(own[:fit_rows])
-            smoothed = self._transform_forecast(smooth(values, self.seasons, h, fit_rows), column)
-            forecasts = [smoothed, *(seasonal_naive(own, season, h) for season in self.seasons[1:])]
-            relative = [(forecast - level[:, None]) / scale for forecast in forecasts]
+            effect = scale * known @ np.array(self.effects[column])
+            after = np.concatenate([effect, np.zeros(T + h - len(effect))]) if len(effect) < T + h else effect
+            without = own - effect[:T]
+            smoothed = smooth(np.exp(without) if self.is_log[column] else without, self.seasons, h, fit_rows)
+            forecasts = [self._transform_forecast(smoothed, column)]
+            forecasts += [seasonal_naive(without, season, h) for season in self.seasons[1:]]
+            relative = [(forecast + after[ahead] - level[:, None]) / scale for forecast in forecasts]
             base.append(relative[0])
             others += relative[1:]
             others.append((_last_values(own, self.lags) - level[:, None]) / scale)
@@ -185,7 +222,7 @@ class PanelCodec:
             targets.append((_next_values(own, h) - level[:, None]) / scale)
             levels.append(level)
             scales.append(scale)
-        others += self._covariates(series, future)
+        others += self._covariates(series, known)
         others.append(np.tile(self._static(series), (len(series.values), 1)))
         others.append(self._calendar(series))
         inputs = np.concatenate([*base, *others], axis=1)
@@ -239,23 +276,14 @@ class PanelCodec:
                 return float(steps.mean())
         return 1.0
 
-    def _covariates(self, series: TimeSeries, future: Floats | None) -> list[Floats]:
-        """The known columns at each row and at the steps that follow, and the observed ones with their last value."""
-        F, known = len(self.columns.targets), len(self.columns.known)
-        scaled = (series.values[:, F:] - np.array(self.means)) / np.array(self.stds)
-        parts: list[Floats] = []
-        if known:
-            rows = scaled[:, :known]
-            if future is not None:
-                rows = np.concatenate([rows, (future - np.array(self.means[:known])) / np.array(self.stds[:known])])
-            rows = np.nan_to_num(rows)
-            rows = np.concatenate([rows, np.zeros((self.horizon, known))])
-            index = np.arange(len(scaled))[:, None] + np.arange(self.horizon + 1)
-            parts.append(rows[index].reshape(len(scaled), -1))
-        if known < scaled.shape[1]:
-            observed = scaled[:, known:]
-            parts += [np.nan_to_num(observed), np.isnan(observed).astype(np.float64)]
-        return parts
+    def _covariates(self, series: TimeSeries, known: Floats) -> list[Floats]:
+        """The known columns at each row and at the steps that follow, and the observed ones and which are missing."""
+        T, first = len(series.values), len(self.columns.known)
+        rows = np.concatenate([known, np.zeros((self.horizon, first))])
+        index = np.arange(T)[:, None] + np.arange(self.horizon + 1)
+        observed = series.values[:, len(self.columns.targets) + first :]
+        observed = (observed - np.array(self.means[first:])) / np.array(self.stds[first:])
+        return [rows[index].reshape(T, -1), np.nan_to_num(observed), np.isnan(observed).astype(np.float64)]
 
     def _static(self, series: TimeSeries) -> Floats:
         """1 for the category of each static column, 0 for the others; a category that is new has none."""
@@ -303,6 +331,7 @@ class PanelCodec:
             tuple(float(value) for value in data["means"]),
             tuple(float(value) for value in data["stds"]),
             tuple(_strings(names) for names in data["categories"]),
+            tuple(tuple(float(value) for value in row) for row in data["effects"]),
             tuple((float(low), float(high)) for low, high in data["ranges"]),
             int(data["series"]),
         )
@@ -312,6 +341,9 @@ class PanelCodec:
             and codec.step.count > 0
             and codec.step.unit in ("", "M", "s", "B")
             and F == len(codec.is_log) == len(codec.is_nonnegative) == len(codec.ranges) > 0
+            and len(codec.effects) == F
+            and all(len(row) == len(columns.known) for row in codec.effects)
+            and np.isfinite(np.array(codec.effects)).all()
             and covariates == len(codec.means) == len(codec.stds)
             and len(columns.static) == len(codec.categories)
             and np.isfinite([*codec.means, *codec.stds, *np.ravel(codec.ranges)]).all()

@@ -17,6 +17,7 @@ from ohlol.data.readers.base import Reader
 from ohlol.data.readers.column_names import find_columns
 from ohlol.data.readers.column_stats import TableStats
 from ohlol.data.readers.doubts import find_gaps, format_span
+from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.readers.tables import Row, Table
 from ohlol.data.targets import TARGET_KINDS
 from ohlol.utils.errors import InputError, InputWarning
@@ -129,6 +130,8 @@ def _add_sequences(result: Profile, reader: Reader, span: FileRange, reason: str
         reading = str(Interpretation(result.file, settings, reason, contents.names))
         result = replace(result, settings=settings, reading=reading)
         kind = TARGET_KINDS[settings.task or ""]
+        if contents.labelled is not None:
+            return _add_labelled(result, list(contents.labelled))
         for example in islice(contents.examples or (), SAMPLE_ROWS):
             examples.append(example)
             target = example.target
@@ -163,6 +166,21 @@ def _add_panel(result: Profile, reason: str) -> Profile:
         reading=str(replace(interpretation, reason=reason)),
         sequences=len(lengths),
         lengths=(lengths[0], median(lengths), lengths[-1]),
+    )
+
+
+def _add_labelled(result: Profile, series: list[LabelledSeries]) -> Profile:
+    """Add the lengths and the classes of series of numbers with a target each."""
+    if not series:
+        raise InputError(f"{result.file}: no sequences; the file is empty")
+    lengths = sorted(len(one.rows) for one in series)
+    counts = Counter(one.target for one in series if isinstance(one.target, str))
+    return replace(
+        result,
+        sequences=len(series),
+        lengths=(lengths[0], median(lengths), lengths[-1]),
+        labels=tuple(counts.most_common(SHOWN_LABELS)),
+        label_count=len(counts),
     )
 
 

@@ -20,7 +20,9 @@ from ohlol.data.lines import Example, FileRange, Lines, Place, name_of, nfc, quo
 from ohlol.data.opening import check_encoding
 from ohlol.data.panel import Panel, TimeStep
 from ohlol.data.readers.base import READERS, Contents, Reader, default_reader, default_task, infer_reader
+from ohlol.data.readers.column_names import split_names
 from ohlol.data.readers.columns import PANEL
+from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.readers.pairs import check_pair
 from ohlol.data.readers.series import Series, join_series
 from ohlol.data.symbols import Symbols, split_line, split_lines
@@ -41,7 +43,7 @@ class RawData:
     settings: DataSettings
     """Complete, so that a file of the same kind is read in the same way."""
     inputs: list[Symbols] | list[NDArray[np.float64]]
-    """Symbols, or rows of numbers (T, I) for numeric targets."""
+    """Symbols, or rows of numbers (T, I)."""
     targets: list[Symbols] | list[str] | list[float] | list[NDArray[np.float64]] | None
     """A label for each step, a label or a number for each sequence, or rows of numbers (T, F).
 
@@ -60,7 +62,7 @@ class RawData:
     @property
     def kind(self) -> TargetKind:
         """The kind of the targets."""
-        return TARGET_KINDS[self.task]
+        return TARGET_KINDS[self.task].of_rows(bool(self.columns))
 
 
 def read(
@@ -82,6 +84,7 @@ def read(
     if not files:
         raise InputError("no file to read; give one at least")
     examples: list[Example] = []
+    labelled: list[LabelledSeries] = []
     series: list[Series] = []
     starts: list[Place] = []
     tables: list[Contents] = []
@@ -100,6 +103,12 @@ def read(
             series.append(join_series(contents.series))
             starts.append(Place(name_of(path), 1))
             continue
+        if contents.labelled is not None:
+            own = list(contents.labelled)
+            if not own:
+                raise InputError(f"{name_of(path)}: no sequences; the file is empty")
+            labelled += own
+            continue
         examples.extend(contents.examples or ())
         if len(examples) == before:
             raise InputError(f"{name_of(path)}: no sequences; the file is empty")
@@ -108,6 +117,8 @@ def read(
     if series:
         data = _data_from_series(series, starts, settings, with_targets)
         return replace(data, interpretation=interpretation)
+    if labelled:
+        return replace(_data_from_labelled(labelled, settings, with_targets), interpretation=interpretation)
     kind = TARGET_KINDS[settings.task or ""]
     has_targets = with_targets and not kind.shifted
     if has_targets and kind.has_labels:
@@ -244,6 +255,17 @@ def _data_from_series(
     )
 
 
+def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings, with_targets: bool) -> RawData:
+    widths = {one.rows.shape[1]: one.place for one in series}
+    if len(widths) > 1:
+        raise InputError(f"{', '.join(f'{place}: {width} columns' for width, place in widths.items())}; all must agree")
+    names = tuple(split_names(settings.input)) if settings.input else tuple(str(n + 1) for n in range(*widths))
+    targets: Any = [one.target for one in series] if with_targets else None
+    target_columns = (settings.target or "target",) if TARGET_KINDS[settings.task or ""].quantity else ()
+    places = [one.place for one in series]
+    return RawData(settings.task or "", settings, [one.rows for one in series], targets, places, names, target_columns)
+
+
 def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Symbols | NDArray[np.float64], Place]]:
     """The inputs of one file with their places, each as soon as its lines arrive.
 
@@ -255,6 +277,8 @@ def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Sym
     if contents.series is not None:
         yield join_series(contents.series).inputs, Place(name_of(path), 1)
         return
+    for one in contents.labelled or ():
+        yield one.rows, one.place
     for example in contents.examples or ():
         yield example.input, example.place
 
@@ -274,6 +298,11 @@ def examples(span: str | Path | FileRange, settings: DataSettings, *, with_targe
         InputError: as `read` does, once the line is reached.
     """
     contents = _open(Lines(span, settings.encoding), settings, with_targets)
+    if contents.labelled is not None:
+        raise InputError(
+            f"{name_of(span.file if isinstance(span, FileRange) else span)}: series of numbers with a target each are "
+            "not encoded as a corpus; train on the file"
+        )
     assert contents.examples is not None
     return contents.examples
 

@@ -67,6 +67,8 @@ def list_models(season: int) -> Models:
         for alpha, (rate, phi), gamma in product(LEVEL_RATES, trends, SEASON_RATES if seasonal else (0.0,)):
             if alpha == 0 and phi and (rate, phi) != (TREND_RATES[0], 1.0):
                 continue  # a constant trend: all rates are the same
+            if alpha == 1 and gamma:
+                continue  # the level takes the whole error, and nothing is left for the season
             count = (3 if phi else 1) + season * seasonal
             rows.append((alpha, alpha * rate, phi, gamma * (1 - alpha), seasonal, count))
     return Models(*np.array(rows, np.float64).T)
@@ -89,7 +91,8 @@ def smooth(values: Floats, seasons: tuple[int, ...], horizon: int, fit_rows: int
     forecasts = [seasonal_naive(values, season, horizon) for season in seasons]
     if np.isfinite(values[:rows]).sum() >= MIN_VALUES:
         forecasts.insert(0, _average(values, seasons[0], horizon, rows))
-    errors = np.array([_squared_error(forecast, values, rows, 2 * seasons[0]) for forecast in forecasts])
+    start = max(2 * seasons[0], seasons[-1])  # from which on each has its season
+    errors = np.array([_squared_error(forecast, values, rows, start) for forecast in forecasts])
     if not np.isfinite(errors).all() or not errors.all():  # nothing to compare, or one that is always right
         return forecasts[int(np.argmin(np.nan_to_num(errors)))]
     weights = 1 / errors / (1 / errors).sum()
@@ -128,10 +131,11 @@ class _Candidates:
 
 def _average(values: Floats, season: int, horizon: int, rows: int) -> Floats:
     """The mean forecast of the best models, (T, h)."""
-    known = values[np.isfinite(values)]
+    known = values[:rows][np.isfinite(values[:rows])]
     candidates = [_rate(values, season, rows, is_log=False)]
     if (known > 0).all():
-        candidates.append(_rate(np.log(values), season, rows, is_log=True))
+        logarithms = np.log(np.where(values > 0, values, np.nan))
+        candidates.append(_rate(logarithms, season, rows, is_log=True))
     every = np.concatenate([candidate.criterion for candidate in candidates])
     least = every.min()
     worst = min(np.sort(every)[min(MAX_MODELS, len(every)) - 1], least + NEGLIGIBLE)
@@ -140,7 +144,7 @@ def _average(values: Floats, season: int, horizon: int, rows: int) -> Floats:
         chosen = np.flatnonzero(candidate.criterion <= worst)
         if not len(chosen):
             continue
-        forecasts = run(candidate.values, season, candidate.models.take(chosen), horizon)[1]
+        forecasts = run(candidate.values, season, candidate.models.take(chosen), horizon, rows)[1]
         low, high = np.nanmin(candidate.values[:rows]), np.nanmax(candidate.values[:rows])
         forecasts = np.clip(forecasts, low - REACH * (high - low), high + REACH * (high - low))
         weight = np.exp((least - candidate.criterion[chosen]) / 2)
@@ -165,7 +169,9 @@ def _rate(values: Floats, season: int, rows: int, *, is_log: bool) -> _Candidate
     return _Candidates(values, models, criterion, is_log)
 
 
-def run(values: Floats, season: int, models: Models, horizon: int = 0) -> tuple[Floats, Floats]:
+def run(
+    values: Floats, season: int, models: Models, horizon: int = 0, fit_rows: int | None = None
+) -> tuple[Floats, Floats]:
     """Run models over a series.
 
     Args:
@@ -173,6 +179,7 @@ def run(values: Floats, season: int, models: Models, horizon: int = 0) -> tuple[
         season: m.
         models: M of them.
         horizon: h; 0 for the errors alone.
+        fit_rows: the initial states are estimated from the first of so many rows; by default of all.
 
     Returns:
         The errors one step ahead, (T, M), 0 where a value is missing; and the forecasts from each row, (T, M, h).
@@ -182,7 +189,7 @@ def run(values: Floats, season: int, models: Models, horizon: int = 0) -> tuple[
     [1.0, 1.0, 2.0]
     """
     T, M = len(values), len(models.level)
-    level, slope, phases = _initial_states(values, season, models)
+    level, slope, phases = _initial_states(values[:fit_rows], season, models)
     alpha, beta, phi, gamma = models[:4]
     errors = np.empty((T, M))
     forecasts = np.empty((T, M, horizon))
@@ -230,7 +237,7 @@ def _initial_states(values: Floats, season: int, models: Models) -> tuple[Floats
 def _squared_error(forecasts: Floats, values: Floats, rows: int, start: int) -> float:
     """The mean squared error of the forecasts of rows from `start` on, over all steps."""
     total, count = 0.0, 0
-    first = min(rows // 3, start)
+    first = min(rows // 2, start)
     for step in range(forecasts.shape[1]):
         errors = values[first + step + 1 : rows] - forecasts[first : max(rows - step - 1, first), step]
         known = errors[np.isfinite(errors)]

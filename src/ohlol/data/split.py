@@ -50,7 +50,7 @@ def _vocabulary(data: RawData, rows: Iterable[int], unknowns: bool) -> set[tuple
     for row in rows:
         labels = () if data.kind.quantity else [targets[row]] if data.kind.per_sequence else targets[row]
         vocabulary.update(("label", label) for label in labels)
-        if not unknowns:
+        if not unknowns and not data.kind.rows:
             vocabulary.update(("symbol", str(symbol)) for symbol in data.inputs[row])
     return vocabulary
 

@@ -1,6 +1,6 @@
 """The kinds of targets: one for each step or sequence, labels or numbers, in the file or the next input."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ohlol.utils.registry import Registry
 
@@ -14,11 +14,22 @@ class TargetKind:
     shifted: bool = False
     """Whether the target of a step is the input of the next step, so that the data are their own targets."""
     numeric: bool = False
-    """Whether inputs and targets are rows of numbers, instead of symbols."""
+    """Whether inputs and targets, one at each step, are rows of numbers, instead of symbols."""
     quantity: bool = False
-    """Whether the target of a sequence of symbols is a number."""
+    """Whether the target of a sequence is a number."""
     horizon: bool = False
     """Whether the targets of a step are the values of several steps that follow, in series of numbers."""
+    rows: bool = False
+    """Whether the sequences that have a label or a number each are rows of numbers: of data, not of a task."""
+
+    def of_rows(self, is_rows: bool) -> "TargetKind":
+        """The kind of data of a task, whose sequences are rows of numbers or symbols."""
+        return replace(self, rows=is_rows and not self.numeric)
+
+    @property
+    def reads_numbers(self) -> bool:
+        """Whether the inputs are rows of numbers."""
+        return self.numeric or self.rows
 
     @property
     def has_labels(self) -> bool:

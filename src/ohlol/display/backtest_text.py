@@ -88,7 +88,7 @@ def shown_steps(report: BacktestReport) -> list[int]:
 def _metrics(report: BacktestReport, lang: str) -> Table:
     table = Table("", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in metric_names(report):
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right", no_wrap=True, min_width=len("100.0"))
     for k, column in enumerate(report.columns):
         if len(report.columns) > 1:
             if k:

@@ -28,10 +28,10 @@ def draw_forecasts(curves: Sequence[ForecastCurve], *, lang: str = "en") -> Figu
 
     Args:
         curves: what `ohlol.display.forecast_text.forecast_curves` returns.
-        lang: "en" or "zh".
+        lang: "en" or "zh"; English where no font has the characters.
     """
-    texts = [translations.text(f"forecast_{key}", lang, percent=0) for key in ("history", "point", "interval", "row")]
-    fonts = figures.Fonts("".join([*texts, *(curve.title for curve in curves)]))
+    keys = ("forecast_history", "forecast_point", "forecast_interval", "forecast_row")
+    lang, fonts = _language_and_fonts(lang, keys, [curve.title for curve in curves])
     with mpl.rc_context(fonts.style):
         figure, grid = _grid(len(curves), width=5.6 if len(curves) > 1 else 8.0)
         for axes, curve in zip(grid, curves, strict=True):
@@ -76,11 +76,11 @@ def draw_backtest(report: BacktestReport, *, lang: str = "en") -> Figure:
 
     Args:
         report: the backtest, of which the first `MAX_CURVES` columns are drawn.
-        lang: "en" or "zh".
+        lang: "en" or "zh"; English where no font has the characters.
     """
     columns = report.columns[:MAX_CURVES]
+    lang, fonts = _language_and_fonts(lang, (*NAMES.values(), "steps"), columns)
     names = {name: translations.text(NAMES[name], lang) for name in report.by_step}
-    fonts = figures.Fonts("".join([*columns, *names.values(), translations.text("steps", lang)]))
     with mpl.rc_context(fonts.style):
         figure, grid = _grid(len(columns), width=4.6 if len(columns) > 1 else 6.4)
         for axes, column in zip(grid, columns, strict=True):
@@ -103,6 +103,14 @@ def draw_backtest(report: BacktestReport, *, lang: str = "en") -> Figure:
         _add_legend(figure, grid[0])
         figure.draw_without_rendering()  # the layout needs the style of this context
     return figure
+
+
+def _language_and_fonts(lang: str, keys: Sequence[str], names: Sequence[str]) -> tuple[str, figures.Fonts]:
+    """The language, or English where no font has the characters of its texts, and the fonts for texts and names."""
+    texts = "".join(translations.TEXTS[key][translations.LANGUAGES.index(lang)] for key in keys)
+    if figures.Fonts(texts).missing:
+        lang, texts = "en", ""
+    return lang, figures.Fonts("".join([texts, *names]))
 
 
 def _error(scores: Scores, *, is_scaled: bool) -> float:

@@ -15,7 +15,7 @@ from ohlol.display import translations
 from ohlol.display.curves_text import COLOURS, HEIGHT, MARGIN, MIN_WIDTH, make_tick
 from ohlol.display.shapes_text import WIDTH
 from ohlol.evaluation.forecast import Forecast, Forecasts
-from ohlol.utils.numbers import format_significant
+from ohlol.utils.numbers import decimals_for, format_decimals
 from ohlol.utils.terminal import escape_symbol
 
 MAX_CURVES = 6
@@ -129,7 +129,8 @@ def _plot(curve: ForecastCurve, width: int, *, letters: bool, lang: str) -> str:
     figure.set_y_limits(min_=low, max_=high + (high - low) / (HEIGHT - 1))
     key = "forecast_row" if curve.times is None else "forecast_time"
     figure.x_label, figure.y_label = translations.text(key, lang), ""
-    figure.y_ticks_fkt = make_tick(lambda value: format_significant(value, 4), 9)
+    decimals = decimals_for(high - low, 3)
+    figure.y_ticks_fkt = make_tick(lambda value: format_decimals(value, decimals), 9)
     figure.x_ticks_fkt = make_tick(lambda row: _row_label(curve, min(round(row), last)), 0)
     entries: list[str] = []
     for k, (letter, name, parts) in enumerate(lines):

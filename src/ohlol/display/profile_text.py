@@ -13,6 +13,8 @@ from ohlol.utils.terminal import escape_symbol
 
 CELL, COLUMNS = 60, 8
 """Characters of a cell, and columns, of the first rows that are shown."""
+SHOWN_COLUMNS = 50
+"""Columns whose contents are shown; a table with a series in each row may have thousands."""
 
 
 def print_profile(profile: Profile, console: Console) -> None:
@@ -24,10 +26,12 @@ def print_profile(profile: Profile, console: Console) -> None:
         table = Table("column", "read as", "type", box=box.SIMPLE_HEAD, pad_edge=False)
         table.add_column("missing", justify="right")
         table.add_column("values")
-        for column in profile.columns:
+        for column in profile.columns[:SHOWN_COLUMNS]:
             name, values = _text(column.name), _text(_values(column))
             table.add_row(name, column.role or "-", column.kind, f"{column.missing:,}", values)
         console.print(table)
+        if len(profile.columns) > SHOWN_COLUMNS:
+            console.print(f"and {len(profile.columns) - SHOWN_COLUMNS:,} more columns")
     if profile.time is not None:
         console.print(f"dates: {profile.time}")
     if profile.lengths is not None:

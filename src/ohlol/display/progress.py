@@ -54,6 +54,11 @@ class Summary(Callback):
         if end is not None:
             print(end, file=self.console.file)
         print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
+        if (start := trainer.progress.start) is not None:
+            is_better = trainer.progress.best != start
+            key = "forecast_start" if is_better else "forecast_start_kept"
+            metrics = format_metrics({name: start[name] for name in (trainer.main_metric, "loss")})
+            print(translations.text(key, translations.language(None), metrics=metrics), file=self.console.file)
         loss = compute_baselines(trainer.config, trainer.codec, accumulator)
         for line in baseline_lines(loss, translations.language(None)):
             print(line, file=self.console.file, flush=True)

@@ -138,6 +138,14 @@ TEXTS: dict[str, tuple[str, str]] = {
         "loss {loss}, mean squared error of {count} standardized values, compared with",
         "损失 {loss}，即 {count} 个标准化数值的均方误差，对照：",
     ),
+    "forecast_start": (
+        "exponential smoothing alone, without the network: {metrics}",
+        "仅指数平滑、不用网络：{metrics}",
+    ),
+    "forecast_start_kept": (
+        "exponential smoothing alone is best ({metrics}): the network found nothing to correct, and changes nothing",
+        "仅指数平滑最好（{metrics}）：网络没有找到可修正之处，不作改动",
+    ),
     "baseline_summed": (
         "the same loss summed over a sequence, as training shows it",
         "同一损失对一个序列求和，即训练时显示的值",

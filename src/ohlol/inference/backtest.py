@@ -1,15 +1,25 @@
 """Forecast from past origins and measure the errors: a backtest of a trained model."""
 
 from dataclasses import replace
+from typing import Any
 
+from ohlol.data.frames import read_records
 from ohlol.data.panel import Panel
+from ohlol.data.sequences import read_panel
 from ohlol.evaluation.backtest import BacktestReport
+from ohlol.inference.forecast import forecast_origins, panel_codec
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
 
 
 def backtest(
-    model: TrainedModel, panel: Panel, *, steps: int | None = None, origins: int = 5, stride: int | None = None
+    model: TrainedModel,
+    data: Any,
+    *,
+    steps: int | None = None,
+    origins: int = 5,
+    stride: int | None = None,
+    encoding: str | None = None,
 ) -> BacktestReport:
     """Hold back the last rows of every series, forecast them, and again from earlier origins.
 
@@ -17,19 +27,19 @@ def backtest(
 
     Args:
         model: of a task that forecasts.
-        panel: the series, with the rows to forecast.
-        steps: how many rows each forecast has; None for the horizon of the model, which is a season by default.
+        data: files, a table in memory or a panel that was read: the series, with the rows to forecast.
+        steps: how many rows each forecast has; None for the horizon of the model.
         origins: how many origins; the last one is `steps` rows before the end.
         stride: rows from one origin to the next; None for `steps`, so that every row is forecast once.
+        encoding: of the files.
 
     Raises:
-        InputError: the model does not forecast, an argument is not positive, or no series is long enough.
+        InputError: the model does not forecast, a file cannot be read, an argument is not positive, or no series is
+            long enough.
     """
-    from ohlol.inference.forecast import forecast_origins
-
-    if not model.targets.numeric:
-        raise InputError(f"this model's task is {model.task}; only forecasts have a backtest")
-    steps = (model.config.data.horizon or panel.season) if steps is None else steps
+    horizon = panel_codec(model).horizon
+    panel = data if isinstance(data, Panel) else _read(model, data, encoding)
+    steps = horizon if steps is None else steps
     stride = steps if stride is None else stride
     for name, value in (("steps", steps), ("origins", origins), ("stride", stride)):
         if value < 1:
@@ -46,3 +56,7 @@ def backtest(
         )
     forecasts = forecast_origins(model, replace(panel, series=long_enough), held_back, steps)
     return BacktestReport.of(panel, forecasts)
+
+
+def _read(model: TrainedModel, data: Any, encoding: str | None) -> Panel:
+    return read_panel(read_records(data) or data, model.data_settings(encoding)).panel

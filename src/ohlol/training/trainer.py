@@ -7,8 +7,8 @@ that was never stopped.
 
 import math
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ SPIKE_RATIO = 3.0
 """A loss is a spike where it is more than this many times the loss average ..."""
 SPIKE_RISE = 1.0
 """... and more than this much above it."""
+FEW_ROWS = 1000
+"""Training rows from which a head that corrects a forecast keeps half of what it has learned."""
 LOSS_AVERAGE_DECAY = 0.98
 """Decay per step of the loss average, an exponential moving average of the losses of batches."""
 
@@ -92,6 +94,7 @@ class Trainer:
         if config.sizes.base:
             self.model.head.start_from(sample_residuals(data.train, config.sizes.base))
         self.model.to(processes.device)
+        self._head_start = [parameter.detach().clone() for parameter in self.model.head.parameters()]
         self.network = processes.wrap_model(self.model)
         if not processes.is_main:  # equal weights everywhere, but different dropout
             torch.manual_seed(rank_seed(self.settings.seed, processes.rank))
@@ -163,9 +166,31 @@ class Trainer:
 
     def _keep_start(self) -> None:
         """Keep the initial weights as the best so far, where the network begins with a forecast of its own."""
-        data = self._evaluated
-        self.progress.best = evaluate(self.model, self.codec, data, self.processes).metrics()
+        metrics = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
+        self.progress.best = self.progress.start = metrics
         self._keep_best()
+
+    @contextmanager
+    def _shrunk_head(self) -> Iterator[None]:
+        """The model as it is evaluated and kept: after little data its head stays near what it began with.
+
+        Where a head corrects a forecast, little data show little of what it should correct. It is moved from its start
+        by n / (n + `FEW_ROWS`) of what it has learned, for n training rows. Training goes on with all of it.
+        """
+        if not self.config.sizes.base:
+            yield
+            return
+        learned = [parameter.detach().clone() for parameter in self.model.head.parameters()]
+        share = self.train.steps / (self.train.steps + FEW_ROWS)
+        with torch.no_grad():
+            for parameter, start in zip(self.model.head.parameters(), self._head_start, strict=True):
+                parameter.copy_(torch.lerp(start, parameter, share))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for parameter, value in zip(self.model.head.parameters(), learned, strict=True):
+                    parameter.copy_(value)
 
     def _keep_best(self) -> None:
         self.best_weights = {k: v.clone() for k, v in get_weights(self.model).items()}
@@ -313,13 +338,19 @@ class Trainer:
     def _end_epoch(self, symbols: int, seconds: float, lr: float, predictions: tuple[list[str], ...]) -> None:
         """Evaluate, keep the weights if they are the best, write what is to be written, and call the callbacks."""
         progress = self.progress
-        metrics = evaluate(self.model, self.codec, self._evaluated, self.processes, history=self.data.history).metrics()
-        if not math.isfinite(metrics["loss"]):
-            evaluated = "validation" if self.dev is not None else "training"
-            raise Diverged(self._explain_divergence(f"loss on the {evaluated} data", metrics["loss"], progress.step))
         if not progress.loss_weight:
             raise Diverged(self._explain_divergence("loss of every step", math.nan, progress.step))
-        best = is_better(metrics, progress.best, self.main_metric)
+        with self._shrunk_head():
+            metrics = evaluate(
+                self.model, self.codec, self._evaluated, self.processes, history=self.data.history
+            ).metrics()
+            if not math.isfinite(metrics["loss"]):
+                evaluated = "validation" if self.dev is not None else "training"
+                what = f"loss on the {evaluated} data"
+                raise Diverged(self._explain_divergence(what, metrics["loss"], progress.step))
+            best = is_better(metrics, progress.best, self.main_metric)
+            if best:
+                self._keep_best()
         progress.epochs_without_improvement = 0 if best else progress.epochs_without_improvement + 1
         if self.settings.lr_schedule == "plateau" and progress.epochs_without_improvement > PLATEAU_PATIENCE:
             progress.lr_factor *= PLATEAU_FACTOR
@@ -359,7 +390,6 @@ class Trainer:
         self.state = None
         if best:
             progress.best = metrics
-            self._keep_best()
         self._save_snapshot()
         if self.metrics_log is not None:
             if self.processes.is_main:

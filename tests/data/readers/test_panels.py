@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from data.reading import DATA, Write, needs_data, slow_disk
 from ohlol.config import DataSettings
 from ohlol.data.frames import read_records
-from ohlol.data.panel import Panel, PanelColumns, TimeStep, format_time
+from ohlol.data.panel import Panel, PanelColumns, TimeStep, align_future, format_time
 from ohlol.data.sequences import PanelData, read_panel
 from ohlol.utils.errors import InputError, InputWarning
 
@@ -102,6 +102,22 @@ def test_other_numbers_are_not_read_where_some_are_chosen(write: Write) -> None:
     )
     two = write("b.csv", table("date,y,price", days(12), WAVE, WAVE[::-1]))
     assert panel_of(two, known="price").panel.columns == PanelColumns(("y",), ("price",))
+
+
+@pytest.mark.parametrize("time", ["day", "n", ""])
+def test_future_values_have_no_targets(write: Write, time: str) -> None:
+    history = "day,n,s,y,p\n" + "".join(
+        f"{day},{n * 2},{s},{n * n % 7},{n}\n" for n, day in enumerate(days(9)) for s in "AB"
+    )
+    rows = [(day, n * 2, s, n) for n, day in enumerate(days(12)) for s in "BA"][-6:]
+    future = write("b.csv", table("day,n,s,p", *zip(*rows, strict=True)))
+    one = write("c.csv", table("day,n,s,p", *zip(*rows[:2], strict=True)))
+    for known in ("p", None):
+        panel, settings, _ = panel_of(write("a.csv", history), series="s", target="y", known=known, time=time)
+        for path, steps in ((future, 3), (one, 1)):
+            values = read_panel(path, settings, with_targets=False, step=panel.step).panel
+            follow = [rows.tolist() for rows in align_future(panel, values, steps)]
+            assert follow == [[[n] if known else [] for n in (9, 10, 11)[:steps]]] * 2
 
 
 def test_series_of_several_columns_and_in_blocks(write: Write) -> None:
@@ -310,7 +326,7 @@ MANY = ",".join(["name", *(f"V{n}" for n in range(1, 25))])
         ),
         (table("date,y", days(4), "abcd"), {"target": "y"}, "a.csv:2: column 'y' is 'a', which is not a finite number"),
         (table("date,y", days(4), [1, 2, "inf", 3]), {}, "a.csv:4: column 'y' is 'inf', which is not a finite number"),
-        (table("date,note", days(4), "abcd"), {"header": True}, "a.csv: no column of numbers to forecast; there are 'date', 'note'"),
+        (table("date,note", days(4), "abcd"), {"header": True}, "a.csv: no column of numbers to read; there are 'date', 'note'"),
         ("date,y\n", {"header": True}, "a.csv: no rows below the header"),
         (table("date,y", days(4), WAVE[:4]), {"target": "z"}, "a.csv:1: no column 'z'; there are 'date', 'y'"),
         (
@@ -346,13 +362,13 @@ MANY = ",".join(["name", *(f"V{n}" for n in range(1, 25))])
         (
             table("s,date,y", "AAAABBBB", [*days(4), "2020-01-02", *days(3)], WAVE[:8]),
             {"series": "s", "target": "y"},
-            "a.csv:7: column 'date' runs backward of series 'B': '2020-01-01' is before the row above, '2020-01-02'; sort "
+            "a.csv:7: column 'date' runs backward in series 'B': '2020-01-01' is before the row above, '2020-01-02'; sort "
             "the rows by date, or read them as they stand with `time` ''",
         ),
         (
             table("s,date,y", "AABA", ["2020-01-01", "2020-01-02", "2020-01-01", "2020-01-02"], WAVE[:4]),
             {"series": "s", "target": "y"},
-            "a.csv:5: column 'date' has '2020-01-02' twice of series 'A'; keep one row for each",
+            "a.csv:5: column 'date' has '2020-01-02' twice in series 'A'; keep one row for each",
         ),
         (
             table("date,y", days(4)[::-1], WAVE[:4]),
@@ -387,7 +403,7 @@ MANY = ",".join(["name", *(f"V{n}" for n in range(1, 25))])
         (
             table("s,c,date,y", "AAA", "xxy", days(3), WAVE[:3]),
             {"series": "s", "static": "c"},
-            "a.csv:4: column 'c' changes within series 'A', from 'x' to 'y'; a static column does not: leave it out of",
+            "a.csv:4: column 'c' changes within series 'A', from 'x' to 'y'; leave it out of `static`",
         ),
         (
             "\n".join([MANY, *(",".join([f"H{n}", *map(str, range(n, n + 24))]) for n in range(5))]),

@@ -9,9 +9,10 @@ from ohlol.data.readers.conll import ConllReader
 from ohlol.data.readers.pairs import PairsReader
 from ohlol.data.readers.segment import SegmentReader
 from ohlol.data.readers.text import TextReader
+from ohlol.data.readers.ts import TsReader
 
 __all__ = ["READERS", "Confidence", "Reader", "register"]
 
-for reader in (PairsReader(), ConllReader(), SegmentReader(), TextReader(), ColumnsReader()):
+for reader in (PairsReader(), ConllReader(), SegmentReader(), TextReader(), ColumnsReader(), TsReader()):
     register(reader)
 del reader

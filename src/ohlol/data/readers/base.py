@@ -16,6 +16,7 @@ from ohlol.utils.errors import InputError
 from ohlol.utils.registry import Registry
 
 if TYPE_CHECKING:
+    from ohlol.data.readers.labelled import LabelledSeries
     from ohlol.data.readers.series import Series  # numpy, which `ohlol --help` does without
     from ohlol.data.readers.tables import Table
 
@@ -54,6 +55,8 @@ class Contents:
     """The names of all columns, where the file is a table."""
     table: "Table | None" = None
     """Of numbers, whose parts `panels.read_panels` infers."""
+    labelled: "Iterator[LabelledSeries] | None" = None
+    """Series of numbers with a target each."""
 
 
 class Reader:

@@ -74,7 +74,11 @@ class ColumnsReader(Reader):
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The task, the columns and the header; all rows are read where they decide, and none is kept."""
-        table = self.table(lines, settings, with_targets=with_targets)
+        if settings.series:
+            contents = self.open(lines, settings, with_targets=with_targets)
+            table, settings = contents.table, contents.settings
+        else:
+            table = self.table(lines, settings, with_targets=with_targets)
         return settings if table is None else resolve_columns(table, settings, keep=False, with_targets=with_targets)
 
     def open(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Contents:
@@ -88,6 +92,11 @@ class ColumnsReader(Reader):
             task = _infer_task(stats, settings)
         if TARGET_KINDS[task].horizon:
             return Contents(settings, names=table.names, table=table)
+        if settings.series and TARGET_KINDS[task].per_sequence:
+            from ohlol.data.readers.labelled import read_labelled
+
+            series, settings = read_labelled(table, replace(settings, task=task), with_targets=with_targets)
+            return Contents(settings, names=table.names, labelled=iter(series))
         settings = resolve_columns(table, settings, keep=True, with_targets=with_targets, stats=stats)
         if TARGET_KINDS[task].numeric:
             from ohlol.data.readers.series import read_series
@@ -192,7 +201,7 @@ def resolve_columns(
     if settings.task is not None and settings.input and settings.target:
         if TARGET_KINDS[settings.task].numeric:
             return settings
-        _refuse_series(table, settings)
+        _refuse_time(table, settings)
         if with_targets:
             _check_start(table, settings)
         return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
@@ -213,6 +222,8 @@ def _infer_task(stats: TableStats, settings: DataSettings) -> str:
     }
     read = set[int]().union(*(chosen.pop(name, ()) for name in ("input", "target", "known", "observed")))
     read = read or set(range(len(stats.names))).difference(*chosen.values())
+    if settings.series and settings.target:
+        doubts.check_constant_target(stats, settings)
     return default_task(PANEL if read <= set(stats.meant_numeric()) else CLASS)
 
 
@@ -237,7 +248,7 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
 
 def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row) -> DataSettings:
     """The settings of texts with a class each; both columns must be chosen."""
-    _refuse_series(table, settings)
+    _refuse_time(table, settings)
     if settings.input and settings.target:
         columns, target = _find(table, settings.input), _find_one(table, settings.target)
         doubts.check_long_format(stats, columns[0], target, is_chosen=False)
@@ -263,10 +274,9 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     )
 
 
-def _refuse_series(table: Table, settings: DataSettings) -> None:
-    for name in ("series", "time"):
-        if getattr(settings, name):
-            raise InputError(f"{table.file}: `{name}` is for forecasts; classes of series of numbers are not supported")
+def _refuse_time(table: Table, settings: DataSettings) -> None:
+    if settings.time:
+        raise InputError(f"{table.file}: `time` is for series of numbers; name those of the rows with `series`")
 
 
 def _check_start(table: Table, settings: DataSettings) -> None:

@@ -11,8 +11,9 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
-from ohlol.data.lines import error_at, quote
-from ohlol.data.readers.column_names import list_names
+from ohlol.config import DataSettings
+from ohlol.data.lines import Place, error_at, quote
+from ohlol.data.readers.column_names import find_columns, list_names
 from ohlol.data.readers.column_stats import UNIX_FIRST, ColumnStats, Order, TableStats
 from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
 from ohlol.data.readers.tables import Row, finite_number, number
@@ -213,6 +214,21 @@ def _begins_again(stats: TableStats, key: int, other: int) -> bool:
     return increases and bool(changes) and all(numbers[i] <= numbers[i - 1] for i in changes)
 
 
+def check_constant_target(stats: TableStats, settings: DataSettings) -> None:
+    """Ask where a target of numbers has one value in each series: a class, or a number, of it; raises InputError."""
+    place = Place(stats.file, 1)
+    keys, targets = (find_columns(stats.names, names or "", place) for names in (settings.series, settings.target))
+    values: dict[str, set[str]] = {}
+    for row in stats.sample:
+        values.setdefault(str([row.cells[i] for i in keys]), set()).add(str([row.cells[i] for i in targets]))
+    is_numeric = set(targets) <= set(stats.meant_numeric())
+    if is_numeric and len(values) < len(stats.sample) and all(len(one) == 1 for one in values.values()):
+        raise InputError(
+            f"{stats.file}: the target {quote(settings.target)} has one value in each series; choose `task` classify "
+            "for classes of series, `task` regress for numbers, or `task` forecast"
+        )
+
+
 def check_dates(stats: TableStats) -> None:
     """Refuse dates that run backward or occur twice; warn of a gap. Raises InputError."""
     time = stats.time_column()
@@ -329,7 +345,7 @@ def check_digits(stats: TableStats, source: int) -> None:
     if stats.columns[source].is_meant_numeric:
         raise InputError(
             f"{stats.file}: the input {quote(stats.names[source])} holds numbers, and their digits would be read as a "
-            "text; classes of series of numbers are not supported; for digits as text, choose `task` classify"
+            "text; name the series of each row with `series`, or, for digits as text, choose `task` classify"
         )
 
 
@@ -354,5 +370,5 @@ def check_long_format(stats: TableStats, source: int, target: int, *, is_chosen:
         if has_one_class and len(groups) > len(stats.columns[target].values) and (times or not is_chosen):
             raise InputError(
                 f"{stats.file}: the rows are series of numbers with a class each: column {quote(stats.names[key])} "
-                f"names the series of {quote(stats.names[source])}; classes of series of numbers are not supported"
+                f"names the series of {quote(stats.names[source])}; read them with `series` {quote(stats.names[key])}"
             )

@@ -92,13 +92,15 @@ def read_panels(
     else:
         if with_targets:
             settings = _resolve(tables[0], stats, rows[0], settings)
-        columns = PanelColumns(*(_names(tables[0], getattr(settings, part)) for part in (*PARTS, "static")))
-        columns = columns if with_targets else PanelColumns((), columns.known)
+        else:
+            settings = replace(settings, target=None, observed=None, static=None)
+        names = {part: _names(tables[0], getattr(settings, part)) for part in (*PARTS, "static")}
+        columns = PanelColumns(names.pop("target", ()), **names)
         series, step = _read_long(tables, rows, columns, settings, step)
     if with_targets:
         _check_values(series, columns)
     season = settings.season or step.season
-    if settings.season is None and not step.unit:
+    if settings.season is None and not step.unit and columns.targets:
         season = find_season([one.values[:, 0] for one in series])
     settings = replace(settings, season=season)
     return PanelReading(Panel(tuple(series), columns, step, season), settings)
@@ -126,42 +128,47 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
         doubts.check_series(stats)
     taken = {column for columns in parts.values() for column in columns}
     if settings.time is None:
-        dates = [i for i in range(len(stats.names)) if stats.time_order(i) is not None and i not in taken]
-        if len(dates) > 1:
-            raise InputError(
-                f"{stats.file}: columns {list_names(tuple(stats.names[i] for i in dates))} hold dates; choose that of "
-                "the rows with `time`"
-            )
-        taken.update(dates)
-        settings = replace(settings, time=join_names(stats.names[i] for i in dates) if dates else None)
-    targets = parts["target"] or _infer_targets(table, stats, rows, settings, taken)
+        settings = replace(settings, time=infer_time(stats, taken))
+        taken.update(_find(stats, settings.time))
+    targets = parts["target"] or infer_numbers(table, stats, rows, settings, taken)
+    if not parts["target"] and len(targets) > 1 and (settings.known or settings.observed):
+        names = list_names(tuple(stats.names[i] for i in targets))
+        raise InputError(f"{stats.file}: columns {names} hold numbers; choose what to forecast with `target`")
     numeric = [*targets, *parts["known"], *parts["observed"]]
     doubts.check_number_forms(stats, numeric, "target")
     doubts.check_thousands(stats, numeric)
     return replace(settings, layout="long", target=settings.target or join_names(stats.names[i] for i in targets))
 
 
-def _infer_targets(
+def infer_time(stats: TableStats, taken: set[int]) -> str | None:
+    """The column of dates, or None; raises InputError where there are several."""
+    dates = [i for i in range(len(stats.names)) if stats.time_order(i) is not None and i not in taken]
+    if len(dates) > 1:
+        raise InputError(
+            f"{stats.file}: columns {list_names(tuple(stats.names[i] for i in dates))} hold dates; choose that of "
+            "the rows with `time`"
+        )
+    return join_names(stats.names[i] for i in dates) if dates else None
+
+
+def infer_numbers(
     table: Table, stats: TableStats, rows: list[Row], settings: DataSettings, taken: set[int]
 ) -> list[int]:
-    """The columns of numbers without another part that neither count nor date the rows of a series."""
+    """The columns of numbers that are not taken and neither count nor date the rows of a series; raises InputError."""
     keys = _find(stats, settings.series)
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(str(row.cells[key]) for key in keys), []).append(row)
     longest = TableStats.of(table, max(groups.values(), key=len)) if len(groups) > 1 else stats
     counters = doubts.find_counters(longest)
-    targets = [i for i in stats.meant_numeric() if i not in taken and i not in counters]
-    names = list_names(tuple(stats.names[i] for i in targets))
-    if not targets:
-        raise InputError(f"{stats.file}: no column of numbers to forecast; there are {list_names(stats.names)}")
-    if len(targets) > 1 and (settings.known or settings.observed):
-        raise InputError(f"{stats.file}: columns {names} hold numbers; choose what to forecast with `target`")
-    return targets
+    numbers = [i for i in stats.meant_numeric() if i not in taken and i not in counters]
+    if not numbers:
+        raise InputError(f"{stats.file}: no column of numbers to read; there are {list_names(stats.names)}")
+    return numbers
 
 
 @dataclass
-class _Rows:
+class SeriesRows:
     """The rows of all tables, by column."""
 
     values: NDArray[np.float64]
@@ -169,6 +176,13 @@ class _Rows:
     statics: list[tuple[str, ...]]
     times: list[Any]
     places: list[Place]
+
+    def groups(self) -> dict[str, Seconds]:
+        """The rows of each series."""
+        groups: dict[str, list[int]] = {}
+        for row, key in enumerate(self.keys):
+            groups.setdefault(key, []).append(row)
+        return {key: np.array(group, np.int64) for key, group in groups.items()}
 
 
 def _read_long(
@@ -179,15 +193,11 @@ def _read_long(
     step: TimeStep | None,
 ) -> tuple[list[TimeSeries], TimeStep]:
     """The series of tables in which a row is a time step."""
-    read = _read_rows(tables, rows, columns, settings)
-    groups: dict[str, list[int]] = {}
-    for row, key in enumerate(read.keys):
-        groups.setdefault(key, []).append(row)
-    indices = {key: np.array(group, np.int64) for key, group in groups.items()}
+    read = read_rows(tables, rows, columns, settings)
+    indices = read.groups()
     times, name = None, ", ".join(_names(tables[0], settings.time))
     if settings.time:
-        times = read_times(name, read.times, list(indices.values()), read.places, tables[0].number_format)
-        check_order(name, read.times, times, indices, read.places)
+        times = read_in_order(name, read, indices, tables[0])
         step = step or infer_step(times, list(indices.values()))
     step = step or TimeStep()
     series: list[TimeSeries] = []
@@ -203,7 +213,7 @@ def _read_long(
                 gaps.append((int(missing.sum()), key, int(group[largest]), int(group[largest + 1])))
         values = np.full((int(at[-1]) + 1, len(columns.numeric)), nan)
         values[at] = read.values[group]
-        _check_statics(read, group, columns.static, key)
+        check_statics(read, group, columns.static, key)
         first = group[0]
         series.append(
             TimeSeries(key, values, *_start(times, first), statics=read.statics[first], place=read.places[first])
@@ -213,6 +223,13 @@ def _read_long(
     return series, step
 
 
+def read_in_order(name: str, read: SeriesRows, groups: dict[str, Seconds], table: Table) -> Times:
+    """The times of rows; raises InputError where those of a series are not in order."""
+    times = read_times(name, read.times, list(groups.values()), read.places, table.number_format)
+    check_order(name, read.times, times, groups, read.places)
+    return times
+
+
 def _start(times: Times | None, row: int) -> tuple[np.datetime64 | None, int | None]:
     if times is None:
         return None, None
@@ -220,8 +237,11 @@ def _start(times: Times | None, row: int) -> tuple[np.datetime64 | None, int | N
     return (np.datetime64(value, "s"), None) if times.are_dates else (None, value)
 
 
-def _read_rows(tables: Sequence[Table], rows: list[list[Row]], columns: PanelColumns, settings: DataSettings) -> _Rows:
-    read = _Rows(np.zeros((0, len(columns.numeric))), [], [], [], [])
+def read_rows(
+    tables: Sequence[Table], rows: list[list[Row]], columns: PanelColumns, settings: DataSettings
+) -> SeriesRows:
+    """The numbers, series, categories and times of all rows; raises InputError where a cell does not hold them."""
+    read = SeriesRows(np.zeros((0, len(columns.numeric))), [], [], [], [])
     parts: list[NDArray[np.float64]] = []
     files = _name_files([table.file for table in tables])
     for table, own, file in zip(tables, rows, files, strict=True):
@@ -269,7 +289,10 @@ def _text(row: Row, table: Table, column: int) -> str:
     return nfc(str(cell).strip())
 
 
-def _check_statics(read: _Rows, group: Seconds, names: tuple[str, ...], key: str) -> None:
+def check_statics(
+    read: SeriesRows, group: Seconds, names: tuple[str, ...], key: str, advice: str = "leave it out of `static`"
+) -> None:
+    """Refuse categories that change within a series; raises InputError, which ends with the advice."""
     first = read.statics[group[0]]
     for row in group if names else ():
         for name, value, before in zip(names, read.statics[row], first, strict=True):
@@ -277,11 +300,11 @@ def _check_statics(read: _Rows, group: Seconds, names: tuple[str, ...], key: str
                 raise error_at(
                     read.places[row],
                     f"column {quote(name)} changes within series {quote(key)}, from {quote(before)} to {quote(value)}; "
-                    "a static column does not: leave it out of `static`",
+                    f"{advice}",
                 )
 
 
-def _warn_of_gaps(gaps: list[tuple[int, str, int, int]], read: _Rows, name: str, step: TimeStep) -> None:
+def _warn_of_gaps(gaps: list[tuple[int, str, int, int]], read: SeriesRows, name: str, step: TimeStep) -> None:
     count = sum(missing for missing, *_ in gaps)
     _, key, before, after = max(gaps, key=lambda gap: gap[0])
     of = f" series {quote(key)} from" if key else " from"

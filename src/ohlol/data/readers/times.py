@@ -139,7 +139,7 @@ def check_order(
         wrong = np.flatnonzero(steps <= 0)
         if not len(wrong):
             continue
-        at, of = int(wrong[0]), f" of series {quote(series)}" * bool(series)
+        at, of = int(wrong[0]), f" in series {quote(series)}" * bool(series)
         cell, before = quote(cells[rows[at + 1]]), quote(cells[rows[at]])
         place = places[rows[at + 1]]
         settle = "choose `series` where the rows are of several" if not series else "keep one row for each"
