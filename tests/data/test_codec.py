@@ -27,7 +27,7 @@ def texts(*inputs: str, level: str = "char") -> RawData:
 def numbers(*series: np.ndarray, columns: tuple[str, ...] = ("a", "b")) -> RawData:
     places = [Place(f"part{i}.csv", 1) for i in range(len(series))]
     rows = [np.asarray(s, np.float64) for s in series]
-    return RawData("forecast", DataSettings("forecast", "columns"), rows, rows, places, columns, columns)
+    return RawData("next_row", DataSettings("next_row", "columns"), rows, rows, places, columns, columns)
 
 
 def classes(rows: list[tuple[str, str]]) -> RawData:
@@ -41,7 +41,7 @@ CORPORA = {
     "words": data_from_pairs([(["to", "be"], ["P", "V"]), (["or"], ["C"])]),
     "next": texts("abracadabra"),
     "classify": classes([("ada", "x"), ("bob", "y")]),
-    "forecast": numbers(np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])),
+    "next_row": numbers(np.array([[1.0, 5.0], [2.0, 5.0], [4.0, 5.0]])),
 }
 
 
@@ -146,7 +146,7 @@ def test_sequences_too_short_to_predict_are_refused() -> None:
 
 
 def test_numbers_are_scaled_and_the_target_is_the_next_row() -> None:
-    corpus = CORPORA["forecast"]
+    corpus = CORPORA["next_row"]
     codec = Codec.fit(corpus, unknowns=True)
     data = codec.encode(corpus)
     assert codec.target_scale is not None
@@ -181,9 +181,9 @@ BAD = [
     {"task": "label", "symbols": {"symbols": ["a"], "counts": []}, "labels": {"symbols": ["a"], "counts": [1]}},
     {"task": "next", "symbols": {"symbols": ["a", "a"], "counts": [1, 1]}},
     {"task": "next", "symbols": {"symbols": [1], "counts": [1]}},
-    {"task": "forecast", "columns": [{"name": "a", "mean": 0, "std": 0}], "target_columns": []},
-    {"task": "forecast", "columns": [{"name": "a"}], "target_columns": []},
-    {"task": "forecast", "columns": 3, "target_columns": []},
+    {"task": "next_row", "columns": [{"name": "a", "mean": 0, "std": 0}], "target_columns": []},
+    {"task": "next_row", "columns": [{"name": "a"}], "target_columns": []},
+    {"task": "next_row", "columns": 3, "target_columns": []},
 ]
 
 

@@ -104,7 +104,10 @@ class TestFiles:
         ("given", "message"),
         [
             (DataSettings(format="xml"), "`format` is 'xml'; it must be one of pairs, conll, segment, text, columns"),
-            (DataSettings(task="tag"), "`task` is 'tag'; it must be one of classify, forecast, label, regress, next"),
+            (
+                DataSettings(task="tag"),
+                "`task` is 'tag'; it must be one of classify, forecast, label, next_row, regress, next",
+            ),
             (DataSettings(level="byte"), "`level` is 'byte'; it must be one of char, word"),
             (
                 DataSettings(task="label", format="text"),
@@ -124,14 +127,14 @@ class TestFiles:
         ("name", "content", "task", "format"),
         [
             ("a.tsv", "ab\tcd\n", "label", "pairs"),
-            ("a.tsv", "1\t22\n3\t44\n", "forecast", "columns"),
+            ("a.tsv", "1\t22\n3\t44\n8\t9\n", "forecast", "columns"),
             ("a.txt", "ab\tcd\n", "label", "pairs"),
             ("a.txt", "ab\tcde\n", "next", "text"),
             ("a", CONLLU, "label", "conll"),
             ("a.conll", "a\tb\n", "label", "conll"),
             ("a.jsonl", '{"input": "ab", "target": "cd"}', "label", "pairs"),
-            ("a.jsonl", '{"input": 1, "target": 2}', "forecast", "columns"),
-            ("a.csv", "1,2\n", "forecast", "columns"),
+            ("a.jsonl", '{"input": 1, "target": 2}\n' * 3, "forecast", "columns"),
+            ("a.csv", "1,2\n4,1\n2,3\n", "forecast", "columns"),
             ("a.md", "# Title\n", "next", "text"),
         ],
     )

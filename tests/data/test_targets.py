@@ -4,11 +4,12 @@ from ohlol.data.targets import TARGET_KINDS, TargetKind
 
 
 def test_each_task_has_its_kind_of_targets() -> None:
-    assert {name: TARGET_KINDS[name] for name in ("label", "next", "classify", "forecast")} == {
+    assert {name: TARGET_KINDS[name] for name in ("label", "next", "classify", "forecast", "next_row")} == {
         "label": TargetKind(),
         "next": TargetKind(shifted=True),
         "classify": TargetKind(per_sequence=True),
-        "forecast": TargetKind(shifted=True, numeric=True),
+        "forecast": TargetKind(numeric=True, horizon=True),
+        "next_row": TargetKind(shifted=True, numeric=True),
     }
 
 

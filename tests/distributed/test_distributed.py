@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import TINY, bytes_of, conll_file, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, TINY, bytes_of, conll_file, names_file, sales_file, sine_file, text_file, upper_pairs
 from launch import ENVIRONMENT, flags, run, start, torchrun, train, workers
 from word_vector_files import make_vectors, write_glove
 
@@ -53,10 +53,15 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     ),
     "vectors": (
         conll_file_and_vectors,
-        "h.conll",
+        "i.conll",
         {"embedding_size": 5, "batch_size": 5, "epochs": 20, "vectors": "vectors.txt", "vectors_training": "late"},
     ),
-    "forecast": (sine_file, "g.csv", {"batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"}),
+    "next_row": (
+        sine_file,
+        "g.csv",
+        {"task": "next_row", "batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"},
+    ),
+    "forecast": (sales_file, "h.csv", {**SALES, "batch_size": 3, "bptt": 9, "epochs": 30, "patience": 0}),
 }
 """Batches that two and three processes cannot share evenly; some last batches have fewer rows than processes."""
 

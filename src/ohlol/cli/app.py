@@ -64,7 +64,7 @@ Format = Annotated[
 Task = Annotated[
     str | None,
     typer.Option(
-        help="Task: label, next, classify, regress or forecast; inferred from the file.", rich_help_panel=DATA
+        help="Task: label, next, classify, regress, forecast or next_row; inferred from the file.", rich_help_panel=DATA
     ),
 ]
 Level = Annotated[str | None, typer.Option(help="What a symbol is: char or word.", rich_help_panel=DATA)]

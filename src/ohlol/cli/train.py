@@ -140,7 +140,8 @@ def train(
         typer.Option(help="Size of the embedding of character bigrams; 0: none.", rich_help_panel=MODEL),
     ] = None,
     head: Annotated[
-        str | None, typer.Option(help="Head: softmax, identity, regression or absolute.", rich_help_panel=MODEL)
+        str | None,
+        typer.Option(help="Head: softmax, identity, regression, absolute or quantile.", rich_help_panel=MODEL),
     ] = None,
     tie_weights: Annotated[
         bool | None,
@@ -160,7 +161,7 @@ def train(
     ] = None,
     bptt: Annotated[
         int | None,
-        typer.Option(help="Time steps of truncated BPTT (tasks next, forecast).", rich_help_panel=TRAINING),
+        typer.Option(help="Time steps of truncated BPTT (tasks next, forecast, next_row).", rich_help_panel=TRAINING),
     ] = None,
     optimizer: Annotated[
         str | None, typer.Option(help=f"Optimizer: {one_of(OPTIMIZERS)}.", rich_help_panel=TRAINING)

@@ -423,7 +423,8 @@ def check_settings(settings: DataSettings) -> DataSettings:
         (("series", "time"), has_series, "series of numbers"),
     ):
         for name in names:
-            if not suits and getattr(settings, name) is not None:
+            value = getattr(settings, name)
+            if not suits and value is not None and not (value == "" and kind is not None and kind.numeric):
                 raise InputError(f"`{name}` is for {what}, and the task is {settings.task}")
     return settings
 

@@ -64,7 +64,7 @@ def compute_saliency(model: TrainedModel, sequence: str | Sequence[str]) -> Sali
         sequence: a string, or a list of symbols; it must be longer than the influence length to be measured.
 
     Raises:
-        InputError: the sequence does not fit the model, or the task of the model is forecast.
+        InputError: the sequence does not fit the model, or the model predicts numbers.
 
     >>> import ohlol
     >>> saliency = compute_saliency(ohlol.fit([("hello", "ohlol")], seed=1), "hello")

@@ -73,7 +73,7 @@ class ServedModel:
     model: TrainedModel
     batcher: Batcher[tuple[Symbols, int], Prediction]
     streams: ModelStreams | None
-    """None for a bidirectional model."""
+    """None for a model that is bidirectional or forecasts whole series."""
 
     def describe(self) -> dict[str, Any]:
         """The description of the model that clients get."""
@@ -225,5 +225,6 @@ class Models:
             timeout=limits.timeout,
             on_batch=lambda size, seconds: self.on_batch(name, size, seconds),
         )
-        streams = None if model.network.settings.bidirectional else ModelStreams(model, limits)
+        has_streams = not (model.network.settings.bidirectional or model.targets.horizon)
+        streams = ModelStreams(model, limits) if has_streams else None
         return ServedModel(name, self.runs[name], model, batcher, streams)

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import ExitStack
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.encoding import dump_json, format_event, parse_json
+from ohlol.serve.forecasts import forecast_series
 from ohlol.serve.models import ServedModel, parse_symbols
 from ohlol.serve.service import Service
 from ohlol.serve.training import start_training
@@ -125,10 +127,10 @@ async def describe(model: ModelDependency) -> schemas.Described:
 async def predict(model: ModelDependency, body: schemas.Predict, service: ServiceDependency) -> Response:
     """Labels with probabilities for one sequence or many, or the rows that follow in a series."""
     limits = service.limits
-    if (body.inputs is None) == (body.rows is None):
-        raise HTTPException(422, 'give either "inputs" or "rows"')
-    if body.rows is not None:
-        return make_json(await _forecast(model, body.rows, body.steps, service))
+    if [body.inputs, body.rows, body.series].count(None) != 2:
+        raise HTTPException(422, 'give either "inputs" or "rows", or the "series" of a forecast')
+    if body.inputs is None:
+        return make_json(await _predict_numbers(model, body, service))
     inputs = [body.inputs] if isinstance(body.inputs, str) else body.inputs or []
     if not 0 < len(inputs) <= limits.max_sequences:
         raise HTTPException(422, f"inputs: {len(inputs)} sequences; it must be from 1 to {limits.max_sequences}")
@@ -164,30 +166,43 @@ def _prediction_to_json(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-async def _forecast(model: ServedModel, rows: list[list[float]], steps: int, service: Service) -> dict[str, Any]:
-    trained, columns = model.model, len(model.model.codec.columns)
+async def _predict_numbers(model: ServedModel, body: schemas.Predict, service: Service) -> dict[str, Any]:
+    trained = model.model
     if not trained.targets.numeric:
         raise HTTPException(422, f'this model\'s task is {trained.task}, which reads no numbers: give "inputs"')
+    if trained.targets.horizon:
+        compute = partial(forecast_series, trained, body, service.limits)
+    else:
+        compute = partial(_next_rows, trained, _check_rows(trained, body, service), body.steps or 1)
+    with service.side_requests:
+        return {"model": model.name, **await service.run_beside(compute)}
+
+
+def _check_rows(trained: TrainedModel, body: schemas.Predict, service: Service) -> schemas.SparseRows:
+    """The rows in a request for the next ones."""
+    rows, columns = body.rows, len(trained.codec.columns)
+    if rows is None or body.intervals is not None:
+        raise HTTPException(422, f'this model\'s task is {trained.task}: give "rows", without "intervals"')
     if not 0 < len(rows) <= service.limits.max_length:
         raise HTTPException(422, f"rows: {len(rows):,} rows; it must be from 1 to {service.limits.max_length:,}")
     for i, row in enumerate(rows):
         if len(row) != columns:
             names = ", ".join(trained.codec.columns)
             raise HTTPException(422, f"rows[{i}] has {len(row)} numbers; the model reads {columns}: {names}")
+        if None in row:
+            raise HTTPException(422, f"rows[{i}] has a missing value; this model needs every number")
+    return rows
 
-    def compute() -> list[list[float]]:
-        series = [np.array(rows, np.float64)]
-        settings, places = trained.config.data, [Place("rows", 1)]
-        data = RawData(trained.task, settings, series, None, places, columns=trained.codec.columns)
-        with np.errstate(over="ignore"):
-            forecast = trained.next_rows(data, steps)
-        if not np.isfinite(forecast).all():
-            raise InputError("rows: too large; the forecast is not finite")
-        return forecast.tolist()
 
-    with service.side_requests:
-        forecast = await service.run_beside(compute)
-    return {"model": model.name, "columns": list(trained.codec.target_columns), "rows": forecast}
+def _next_rows(trained: TrainedModel, rows: schemas.SparseRows, steps: int) -> dict[str, Any]:
+    series = [np.array(rows, np.float64)]
+    settings, places = trained.config.data, [Place("rows", 1)]
+    data = RawData(trained.task, settings, series, None, places, columns=trained.codec.columns)
+    with np.errstate(over="ignore"):
+        predicted = trained.next_rows(data, steps)
+    if not np.isfinite(predicted).all():
+        raise InputError("rows: too large; the next rows are not finite")
+    return {"columns": list(trained.codec.target_columns), "rows": predicted.tolist()}
 
 
 @models_router.post("/{name}/generate", responses=EVENTS, response_class=StreamingResponse)

@@ -43,7 +43,7 @@ def test_the_reader_and_the_reason(
 def test_each_kind_of_targets_has_a_task_and_a_reader() -> None:
     assert (default_task(TargetKind()), default_reader("label").name) == ("label", "pairs")
     assert (default_task(CLASS), default_reader("classify").name) == ("classify", "columns")
-    assert (default_task(SERIES), default_reader("forecast").name) == ("forecast", "columns")
+    assert (default_task(SERIES), default_reader("next_row").name) == ("next_row", "columns")
     assert default_reader("next").name == "text"
     assert [name for name in READERS if READERS[name].serves("next")] == ["text"]
 

@@ -11,7 +11,7 @@ from ohlol.config import DataSettings
 from ohlol.data.sequences import read
 from ohlol.utils.errors import InputWarning
 
-FORECAST = DataSettings(task="forecast")
+FORECAST = DataSettings(task="next_row")
 WAVE = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]
 """Numbers that neither count nor repeat in a cycle."""
 
@@ -32,7 +32,7 @@ def series(header: str, *columns: object, mark: str = ",") -> str:
     return table(*zip(*columns, strict=True), header=header, mark=mark)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("task", [None, "forecast"])
+@pytest.mark.parametrize("task", [None, "next_row"])
 @pytest.mark.parametrize(
     ("cell", "meaning"),
     [
@@ -56,7 +56,7 @@ def test_a_number_in_another_form_is_never_dropped(write: Write, task: str | Non
     message = read_error(write("a.csv", text), DataSettings(task=task))
     assert message.startswith("a.csv:4: column 'sales' holds ")
     assert meaning in message
-    assert "with `input`" in message
+    assert ("with `input`" if task else "with `target`") in message
 
 
 def test_a_column_of_decimal_commas_alone_is_found(write: Write):
@@ -66,7 +66,7 @@ def test_a_column_of_decimal_commas_alone_is_found(write: Write):
 
 def test_a_column_that_is_not_read_may_hold_any_form(write: Write):
     text = series("sales,price", WAVE, ["$5"] * 12)
-    assert read(write("a.csv", text), DataSettings(task="forecast", input="sales")).columns == ("sales",)
+    assert read(write("a.csv", text), DataSettings(task="next_row", input="sales")).columns == ("sales",)
 
 
 @pytest.mark.parametrize("marker", ["N/A", "NA", "null", "-", "", "nan", "#N/A", "inf"])
@@ -94,13 +94,13 @@ def test_a_missing_value_is_refused_where_it_is(write: Write, marker: str):
 )
 def test_a_column_that_counts_rows_is_not_forecast(write: Write, name: str, cells: object, why: str):
     path = write("a.csv", series(f"{name},sales", cells, WAVE))
-    for settings in (None, FORECAST):
+    for settings in (FORECAST,):
         message = read_error(path, settings)
         assert message.startswith(f"a.csv: column {name!r} {why}")
         assert message.endswith("choose what to forecast with `target`, such as 'sales'")
-    chosen = read(path, DataSettings(target="sales"))
+    chosen = read(path, DataSettings(task="next_row", target="sales"))
     assert (chosen.columns, chosen.target_columns) == (("sales",), ("sales",))
-    both = read(path, DataSettings(task="forecast", input=f'"{name}",sales' if name else "1,sales"))
+    both = read(path, DataSettings(task="next_row", input=f'"{name}",sales' if name else "1,sales"))
     assert both.target_columns == (name, "sales")
 
 
@@ -135,7 +135,7 @@ def test_several_series_are_not_read_as_one(write: Write, content: str, why: str
     assert ("may be" in message) == (content.startswith("store,y"))
     assert why in message
     y = "value" if "value" in content else "y"
-    assert len(read(path, DataSettings(task="forecast", input=y, target=y)).inputs) == 1
+    assert len(read(path, DataSettings(task="next_row", input=y, target=y)).inputs) == 1
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_text_that_repeats_beside_dates_in_order_is_no_series(write: Write, wo
 def test_dates_out_of_order_are_refused(write: Write, dates: list[str], message: str):
     path = write("a.csv", series("date,y", dates, WAVE))
     assert read_error(path, FORECAST).startswith(message)
-    assert len(read(path, DataSettings(task="forecast", input="y", target="y")).inputs[0]) == 12
+    assert len(read(path, DataSettings(task="next_row", input="y", target="y")).inputs[0]) == 12
 
 
 @pytest.mark.parametrize("form", ["%d/%m/%Y", "%m/%d/%Y", "%d.%m.%y", "%Y/%m/%d", "%Y-%m-%dT%H:%M:%SZ", "%m-%d-%Y"])
@@ -261,7 +261,7 @@ def test_numbers_are_not_read_as_texts_in_silence(write: Write):
             (0, 1),
             "a.csv: the rows are series of numbers with a class each: column 'id' names the series of",
         ),
-        (None, (0, 1), "a.csv: the rows are of several series: column 'id' has 6 values that repeat"),
+        (None, (0, 1), "a.csv: `input` is not for forecasts: every target is an input, too; choose further"),
     ],
 )
 def test_series_with_a_class_each_are_refused(write: Write, task: str | None, names: tuple[object, object], why: str):
@@ -273,7 +273,7 @@ def test_series_with_a_class_each_are_refused(write: Write, task: str | None, na
 def test_a_header_of_years_is_a_question(write: Write):
     path = write("a.csv", table(("FR", 5, 6, 9), ("DE", 4, 8, 2), header="country,1990,1991,1992"))
     assert read_error(path, FORECAST).startswith("a.csv:1: the first row may be a header: its numbers count from 1990")
-    named = DataSettings(task="forecast", header=True)
+    named = DataSettings(task="next_row", header=True)
     assert read(path, named).columns == ("1990", "1991", "1992")
 
 
@@ -287,8 +287,8 @@ def test_the_name_of_a_class_is_no_class(write: Write):
 
 def test_a_byte_order_mark_is_no_part_of_a_name(write: Write):
     text = "\ufeff" + series("day,sales", range(1, 13), WAVE)
-    assert read_error(write("a.csv", text)).startswith("a.csv: column 'day' goes from 1 to 12")
-    assert read(write("a.csv", text), DataSettings(target="sales")).columns == ("sales",)
+    assert read_error(write("a.csv", text), FORECAST).startswith("a.csv: column 'day' goes from 1 to 12")
+    assert read(write("a.csv", text), DataSettings(task="next_row", target="sales")).columns == ("sales",)
 
 
 def test_semicolons_and_decimal_commas(write: Write):
@@ -332,7 +332,7 @@ def test_an_empty_target_is_refused_where_it_is(write: Write):
 
 def test_two_targets_of_forecasts_keep_their_covariates(write: Write):
     path = write("a.csv", series("day,low,high,wind", range(12), WAVE, WAVE[::-1], WAVE[3:] + WAVE[:3]))
-    corpus = read(path, DataSettings(target="low,high"))
+    corpus = read(path, DataSettings(task="next_row", target="low,high"))
     assert (corpus.columns, corpus.target_columns) == (("low", "high", "wind"), ("low", "high"))
 
 
@@ -354,7 +354,12 @@ def test_dates_of_parquet_are_dates(write: Write):
 
 def test_a_month_that_is_a_number_beside_one_in_another_form(write: Write):
     text = series("month,sales", [*range(1, 13)], [f'"1,{n:03}"' for n in range(12)])
-    for settings in (None, FORECAST, DataSettings(target="sales"), DataSettings(task="forecast", target="sales")):
+    for settings in (
+        None,
+        FORECAST,
+        DataSettings(task="next_row", target="sales"),
+        DataSettings(task="next_row", target="sales"),
+    ):
         assert "'sales' holds '1,000', which is 1000 (a thousands" in read_error(write("a.csv", text), settings)
 
 
@@ -368,7 +373,9 @@ def test_a_month_that_is_a_number_beside_one_in_another_form(write: Write):
         (None, "_", ["1_037.5", "12.25", "1_000_000", "7"]),
     ],
 )
-@pytest.mark.parametrize("settings", [{"task": "forecast"}, {"target": "sales"}, {"input": "sales", "target": "sales"}])
+@pytest.mark.parametrize(
+    "settings", [{"task": "forecast"}, {"target": "sales"}, {"task": "next_row", "input": "sales"}]
+)
 def test_a_chosen_number_format_is_read(
     write: Write, decimal: str | None, thousands: str | None, cells: list[str], settings: dict[str, str]
 ):
@@ -413,32 +420,32 @@ UNIX = 1577836800
 def test_unix_time_out_of_order_is_refused(write: Write, unit: int):
     times = [(UNIX + 3600 * n) * unit for n in (0, 1, 2, 4, 3, 5, 6, 7, 8, 9, 10, 11)]
     path = write("a.csv", series("ts,y", times, WAVE))
-    for settings in (None, DataSettings(target="y")):
+    for settings in (FORECAST, DataSettings(task="next_row", target="y")):
         assert read_error(path, settings).startswith(f"a.csv:6: column 'ts' runs backward: '{times[4]}' is before")
     hours = [(UNIX + 3600 * n) * unit for n in range(11)] + [(UNIX + 3600 * 20) * unit]
     path = write("b.csv", series("ts,y", hours, WAVE))
     with pytest.warns(InputWarning, match="has a gap of 10:00:00 from .* where the usual step is 1:00:00"):
-        assert read(path, DataSettings(target="y")).columns == ("y",)
+        assert read(path, DataSettings(task="next_row", target="y")).columns == ("y",)
     assert "column 'ts' holds integers such as Unix time" in error_with_warning(path)
 
 
 def error_with_warning(path: Path) -> str:
     with pytest.warns(InputWarning):
-        return read_error(path)
+        return read_error(path, FORECAST)
 
 
 def test_series_in_the_order_of_unix_time_are_not_one(write: Write):
     rows = [(UNIX + 60 * n, ship, WAVE[n], WAVE[-n]) for n in range(12) for ship in (211, 305, 407)]
     path = write("a.csv", table(*rows, header="time,ship,lat,lon"))
-    message = read_error(path, DataSettings(target="lat"))
+    message = read_error(path, DataSettings(task="next_row", target="lat"))
     assert message.startswith("a.csv: the rows are of several series: column 'ship' has 3 values that repeat")
 
 
 def test_years_and_months_are_no_series(write: Write):
     rows = [(1949 + n // 12, n % 12 + 1, WAVE[n % 11]) for n in range(48)]
     path = write("a.csv", table(*rows, header="year,month,passengers"))
-    assert read_error(path).startswith("a.csv: column 'year' is a part of the date, from 1949 to 1952")
-    assert read(path, DataSettings(target="passengers")).columns == ("passengers",)
+    assert read_error(path, FORECAST).startswith("a.csv: column 'year' is a part of the date, from 1949 to 1952")
+    assert read(path, DataSettings(task="next_row", target="passengers")).columns == ("passengers",)
 
 
 def test_a_point_that_may_separate_thousands_is_a_question(write: Write):
@@ -447,9 +454,9 @@ def test_a_point_that_may_separate_thousands_is_a_question(write: Write):
     message = read_error(path, FORECAST)
     assert message.startswith("a.csv:2: column 'price' holds '3.111', which is 3111 or 3.111: semicolons separate")
     assert message.endswith("set `thousands=.`, or `decimal=.` for a decimal point")
-    for chosen, first in ((DataSettings(task="forecast", decimal="."), 3.111), (GERMAN, 3111)):
+    for chosen, first in ((DataSettings(task="next_row", decimal="."), 3.111), (GERMAN, 3111)):
         assert float(read(path, chosen).inputs[0][0][0]) == first
     assert read(write("b.csv", series("date,price", days(12), cells)), FORECAST).columns == ("price",)
 
 
-GERMAN = DataSettings(task="forecast", decimal=",", thousands=".")
+GERMAN = DataSettings(task="next_row", decimal=",", thousands=".")

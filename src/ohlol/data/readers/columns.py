@@ -210,21 +210,23 @@ def resolve_columns(
     if not header_chosen and not table.header:
         target = _find(table, settings.target)[0] if settings.target and not TARGET_KINDS[task].numeric else None
         doubts.check_header(stats, target)
+    if TARGET_KINDS[task].horizon:
+        return replace(settings, task=task)
     if TARGET_KINDS[task].numeric:
         return replace(_resolve_series(stats, settings, table), task=task)
     return replace(_resolve_classes(stats, settings, table, first), task=task)
 
 
 def _infer_task(stats: TableStats, settings: DataSettings) -> str:
-    """The task that the chosen columns show, or all columns where none of numbers is chosen."""
+    """The task that the chosen columns show, or all columns but the dates where none of numbers is chosen."""
     chosen = {
         name: set(find_columns(stats.names, names, Place(stats.file, 1))) for name, names in settings.columns().items()
     }
     read = set[int]().union(*(chosen.pop(name, ()) for name in ("input", "target", "known", "observed")))
-    read = read or set(range(len(stats.names))).difference(*chosen.values())
+    read = read or set(range(len(stats.names))).difference(*chosen.values(), {stats.time_column()})
     if settings.series and settings.target:
         doubts.check_constant_target(stats, settings)
-    return default_task(PANEL if read <= set(stats.meant_numeric()) else CLASS)
+    return default_task(PANEL if read and read <= set(stats.meant_numeric()) else CLASS)
 
 
 def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> DataSettings:
@@ -236,8 +238,10 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
     if not settings.input and not numeric:
         names = list_names(table.names)
         raise InputError(f"{table.file}: no column of numbers to forecast; there are {names}")
-    doubts.check_series(stats)
-    doubts.check_dates(stats)
+    if settings.series is None:
+        doubts.check_series(stats, "write one file for each series")
+    if settings.time is None:
+        doubts.check_dates(stats)
     counters = doubts.find_counters(stats)
     if not settings.input and not settings.target:
         doubts.check_counters(stats, counters)

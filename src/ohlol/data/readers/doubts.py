@@ -141,8 +141,16 @@ def check_counters(stats: TableStats, counters: dict[int, str]) -> None:
     )
 
 
-def check_series(stats: TableStats) -> None:
-    """Refuse a table that holds several series, which would be read as one; raises InputError."""
+def check_series(stats: TableStats, advice: str = "") -> None:
+    """Refuse a table that holds several series, which would be read as one.
+
+    Args:
+        stats: of the table.
+        advice: what reads them; by default the setting `series`.
+
+    Raises:
+        InputError: it does, or may.
+    """
     found = _find_series(stats)
     if found is None:
         return
@@ -150,10 +158,11 @@ def check_series(stats: TableStats) -> None:
     column = stats.columns[index]
     count = f"{len(column.values)}{' or more' * (column.counted < column.filled)}"
     some = list_names(tuple(list(column.values)[:3]))
+    advice = advice or f"name the series with `series` {quote(stats.names[index])}"
     raise InputError(
         f"{stats.file}: the rows {'are' if why else 'may be'} of several series: column {quote(stats.names[index])} "
-        f"has {count} values that repeat ({some}){why}; name the series with `series` {quote(stats.names[index])}, or "
-        "read all rows as one series with `series` ''"
+        f"has {count} values that repeat ({some}){why}; {advice}, or read all rows as one series with "
+        "`series` ''"
     )
 
 

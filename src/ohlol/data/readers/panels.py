@@ -70,16 +70,18 @@ def read_panels(
         InputError: the columns must be chosen, a cell does not hold what its column must, or the rows of a series are
             not in the order of time at a regular step.
     """
-    if settings.input is not None:
-        raise InputError(
-            f"{tables[0].file}: `input` is not for forecasts: every target is an input, too; choose further columns "
-            "with `known` or `observed`"
-        )
     rows = [table.keep_rows() for table in tables]
     for table, own in zip(tables, rows, strict=True):
         if not own:
             raise InputError(f"{table.file}: no rows below the header")
     stats = TableStats.of(tables[0], rows[0])
+    if settings.input is not None:
+        if settings.series is None:
+            doubts.check_series(stats)  # a class of each series may be meant
+        raise InputError(
+            f"{tables[0].file}: `input` is not for forecasts: every target is an input, too; choose further columns "
+            "with `known` or `observed`"
+        )
     if settings.header is None and not tables[0].header:
         doubts.check_header(stats, None)
     settings = replace(settings, header=tables[0].header)
@@ -307,10 +309,10 @@ def check_statics(
 def _warn_of_gaps(gaps: list[tuple[int, str, int, int]], read: SeriesRows, name: str, step: TimeStep) -> None:
     count = sum(missing for missing, *_ in gaps)
     _, key, before, after = max(gaps, key=lambda gap: gap[0])
-    of = f" series {quote(key)} from" if key else " from"
+    of = f" in series {quote(key)}" * bool(key)
     warnings.warn(
         f"{read.places[after]}: column {quote(name)} has gaps of {count:,} row{'s' * (count != 1)}, where rows are "
-        f"{step}; they are read as missing values, the largest in{of} {quote(read.times[before])} to "
+        f"{step}; they are read as missing values, the largest{of} from {quote(read.times[before])} to "
         f"{quote(read.times[after])}",
         InputWarning,
         2,
