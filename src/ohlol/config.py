@@ -99,7 +99,7 @@ class ModelSettings:
     """A file of pretrained word vectors, which stand beside the embedding; None means none.
 
     In Python also gensim's `KeyedVectors`, a dict of words and arrays, or a data frame with the words as its index."""
-    vectors_training: str = "frozen"
+    vectors_training: str = "tuned"
     """One of `VECTORS_TRAINING`: "frozen" keeps the vectors as they are, "tuned" trains those of the words of the
     training data, and "late" trains them in the second half of the epochs."""
     vectors_limit: int = 100_000

@@ -60,7 +60,8 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def fit(data: str = "data.conll", **settings: Any) -> TrainedModel:
-    return ohlol.fit(data, **{**SETTINGS, "vectors": "v.txt", **settings})
+    frozen = {} if settings.get("vectors", "") is None else {"vectors_training": "frozen"}
+    return ohlol.fit(data, **{**SETTINGS, "vectors": "v.txt", **frozen, **settings})
 
 
 def encoder_output(model: TrainedModel, words: list[str]) -> torch.Tensor:
