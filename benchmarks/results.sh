@@ -20,7 +20,7 @@ names() {
 }
 
 udc() {
-  ohlol train "$data/udc/train.conll" --format segment --dev "$data/udc/dev.conll" --out "$out/udc"
+  ohlol train "$data/udc/train.conll" --format segment --dev "$data/udc/dev.conll" --head softmax --out "$out/udc"
   ohlol evaluate "$out/udc" "$data/udc/test.conll"
 }
 

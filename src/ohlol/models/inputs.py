@@ -68,6 +68,8 @@ class Sizes:
     """The first columns of the input that are forecasts, which the head's numbers are added to."""
     quantity: bool = False
     """Whether the prediction for a sequence of symbols is a number."""
+    multiple: bool = False
+    """Whether the prediction for a sequence is a set of labels."""
     vector_size: int = 0
     """E, the size of pretrained word vectors; 0 where there are none."""
     vector_words: int = 0

@@ -26,6 +26,8 @@ class Task:
     """The ranges that `tune` searches by default, by level, as its `search` takes them."""
     usage: str
     """The command that uses a model of this task, for the model card; `{run}` stands for its directory."""
+    span_head: str | None = None
+    """The head of the default settings where labels mark spans, if that is another one."""
 
     @property
     def head(self) -> str:

@@ -91,6 +91,8 @@ class Trainer:
         self.callbacks = tuple(callbacks) if processes.is_main else ()
         torch.manual_seed(self.settings.seed)
         self.model = build_model(config, data.codec)
+        if self.codec.labels is not None:
+            self.model.head.learn_labels(self.codec.labels.symbols)
         if config.sizes.base:
             self.model.head.start_from(sample_residuals(data.train, config.sizes.base))
         self.model.to(processes.device)
