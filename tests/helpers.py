@@ -1,5 +1,6 @@
 """Small data, settings and a callback that several test files share."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,17 @@ def lengths_file(path: Path, rows: int = 30) -> Path:
     return path
 
 
+def sets_file(path: Path, rows: int = 30) -> Path:
+    """A table of words and the set of those of the letters a, b and d that they hold, which may be empty."""
+    random = np.random.default_rng(8)
+    lines: list[str] = []
+    for _ in range(rows):
+        name = "".join(random.choice(list("abdlmno"), size=random.integers(2, 6)))
+        lines.append(json.dumps({"name": name, "letters": [letter for letter in "abd" if letter in name]}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
 def sine_file(path: Path, rows: int = 240, period: float = 12.0) -> Path:
     """A series of two columns, a sine and a cosine of different amplitudes."""
     lines = ["height,slope"]
@@ -146,6 +158,11 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "next": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "dropout": 0.2}),
     "regress": (lengths_file, "data.csv", {"task": "regress", "input": "name", "target": "size", "dropout": 0.2}),
+    "multilabel": (
+        sets_file,
+        "data.jsonl",
+        {"task": "multilabel", "input": "name", "target": "letters", "dropout": 0.2},
+    ),
     "next_row": (sine_file, "data.csv", {"task": "next_row", "bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
     "forecast": (sales_file, "data.csv", {**SALES, "cell": "gru", "dropout": 0.2, "bptt": 9, "num_layers": 2}),
     "spans": (conll_file, "data.conll", {"dropout": 0.2, "char_rnn_size": 3}),

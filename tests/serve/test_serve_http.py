@@ -68,6 +68,17 @@ def test_a_number_equals_that_of_the_model(client: httpx.Client, models: Models)
     assert [one["number"] for one in answer["predictions"]] == pytest.approx(expected, abs=CLOSE)
 
 
+def test_a_set_of_labels_equals_that_of_the_model(client: httpx.Client, models: Models) -> None:
+    answer = client.post("/v1/models/sets/predict", json={"inputs": ["banad", "mno"], "n_best": 2}).json()
+    for one, text in zip(answer["predictions"], ("banad", "mno"), strict=True):
+        expected = models["sets"].predict(text, n_best=2)
+        assert one["labels"] == expected.labels
+        assert one["probabilities"] == pytest.approx(expected.probability, abs=CLOSE)
+        assert [label for label, _ in one["best"][0]] == [label for label, _ in expected.best[0]]
+    explained = client.post("/v1/models/sets/explain", json={"input": "banad", "target": ["a", "b"], "saliency": True})
+    assert explained.json()["predictions"][0]["target"] == "a, b"
+
+
 def test_a_forecast_equals_that_of_the_model(client: httpx.Client, models: Models, runs: dict[str, Path]) -> None:
     rows = read(runs["sine"].parent / "sine.csv", DataSettings(task="next_row")).inputs[0][:50]
     answer = client.post("/v1/models/sine/predict", json={"rows": [list(map(float, row)) for row in rows], "steps": 3})

@@ -33,6 +33,9 @@ WORD_MIN_COUNT = 2
 BIGRAM_MIN_COUNT = 2
 """Pairs of neighbours that occur once become <unk>; most never occur again."""
 
+WRONG, MISSED = "every prediction for them counts as wrong", "each of them counts as missed"
+"""What becomes of labels that training did not see; of a set, no prediction is for one of them."""
+
 LISTED_LABELS = 10
 """Labels that a warning lists."""
 
@@ -230,6 +233,8 @@ class Codec:
             scale = Scale.of(counts.targets)
             return Codec(task, symbols, chars=chars, target_columns=counts.target_columns, target_scale=scale)
         labels = Vocab.from_counts(counts.labels, unk=False)
+        if kind.multiple and not len(labels):
+            raise InputError("every set of labels is empty; choose another `target`, or give sequences with labels")
         if joint_vocabulary:
             symbols, labels = _joined(symbols, labels), _joined(labels, symbols)
         words = symbols.symbols[symbols.unk is not None :]
@@ -267,6 +272,7 @@ class Codec:
             chars=len(self.chars) if self.chars is not None else 0,
             bigrams=len(self.bigrams) if self.bigrams is not None else 0,
             per_sequence=self.kind.per_sequence,
+            multiple=self.kind.multiple,
         )
 
     def encode(self, data: RawData, *, unseen_labels: bool = False) -> Dataset:
@@ -309,12 +315,16 @@ class Codec:
         elif data.targets is not None and self.kind.has_labels:
             assert self.labels is not None
             raw: Any = data.targets
-            labels = list(raw) if self.kind.per_sequence else concatenate(raw)
-            label_ends = np.arange(1, len(raw) + 1) if self.kind.per_sequence else ends
+            labels = list(raw) if self.kind.has_one_label else concatenate(raw)
+            label_ends = np.arange(1, len(raw) + 1) if self.kind.has_one_label else ends
+            if self.kind.multiple:
+                label_ends = np.cumsum([len(labels_of_row) for labels_of_row in raw])
             if unseen_labels and (unseen := self.labels.unknown(labels)):
                 targets = self._with_unseen(self.labels, labels, unseen, data.places[0].file)
             else:
                 targets = self._ids(self.labels, labels, data.places, label_ends, "label")
+            if self.kind.multiple:
+                targets = _multi_hot(targets, label_ends, len(self.labels))
         word_ids, word_chars = self._encode_words(sequences) if self.chars is not None else (None, None)
         bigrams = None
         if self.bigrams is not None:
@@ -349,8 +359,8 @@ class Codec:
         more = f" and {len(unseen) - LISTED_LABELS} more" * (len(unseen) > LISTED_LABELS)
         listed = ", ".join(map(quote, unseen[:LISTED_LABELS])) + more
         warnings.warn(
-            f"{file}: {count:,} of {len(ids):,} labels were not seen in training, and every prediction for them counts "
-            f"as wrong: {listed}",
+            f"{file}: {count:,} of {len(ids):,} labels were not seen in training, and "
+            f"{MISSED if self.kind.multiple else WRONG}: {listed}",
             InputWarning,
             2,
         )
@@ -469,6 +479,21 @@ def _scale(columns: Any) -> Scale:
     if not np.isfinite([*scale.mean, *scale.std]).all() or min(scale.std) <= 0:
         raise ValueError("a column's mean or deviation is out of range")
     return scale
+
+
+def _multi_hot(ids: NDArray[np.int64], ends: NDArray[np.int64], K: int) -> NDArray[np.uint8]:
+    """Sets of labels as rows of 0 and 1, (n, K + 1); the last column counts labels that training did not see.
+
+    Args:
+        ids: of the labels of all sets in order; K for one that training did not see.
+        ends: set i ends at `ends[i]`.
+        K: the number of labels.
+    """
+    hot = np.zeros((len(ends), K + 1), np.uint8)
+    rows = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+    hot[rows, ids] = 1
+    hot[:, K] = np.minimum(np.bincount(rows[ids == K], minlength=len(ends)), 255)
+    return hot
 
 
 def _ragged(rows: Sequence[NDArray[Any]]) -> Ragged:

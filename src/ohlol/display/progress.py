@@ -84,8 +84,8 @@ def baseline_lines(loss: Baselines, lang: str) -> list[str]:
         return []
     rows = [
         (loss.summed, "baseline_summed"),
-        (loss.uniform, "baseline_uniform" if loss.labels else "baseline_mean"),
-        (loss.frequencies, "baseline_frequencies"),
+        (loss.uniform, "baseline_even" if loss.multiple else "baseline_uniform" if loss.labels else "baseline_mean"),
+        (loss.frequencies, "baseline_shares" if loss.multiple else "baseline_frequencies"),
         (loss.lower_bound, "baseline_lower_bound"),
     ]
     title = "baseline" if loss.labels else "baseline_forecast"

@@ -27,11 +27,13 @@ class Prediction:
     symbols: Sequence[str]
     """The symbols of the sequence."""
     labels: list[str]
-    """The label of each step, decoded by the head; one where the task gives a label to the whole sequence."""
+    """The label of each step, decoded by the head; one where the task gives a label to the whole sequence.
+
+    Where it gives a set, those of the set, the most probable first."""
     probability: list[float]
     """The probability of each of them, 0..1."""
     best: list[list[tuple[str, float]]] = field(default_factory=list[list[tuple[str, float]]])
-    """The n most probable labels of each step with their probabilities, best first."""
+    """The n most probable labels of each step, or of the sequence, with their probabilities, best first."""
     unknown: list[str] = field(default_factory=list[str])
     """Symbols that were read as <unk>."""
     sequences: list[tuple[list[str], float]] = field(default_factory=list[tuple[list[str], float]])
@@ -78,10 +80,16 @@ def predict_batch(
     predictions: list[Prediction] = []
     for row, text, count in zip(rows.tolist(), symbols, counts, strict=True):
         at = packed_at[row]
-        indices = steps[at]
-        labels = codec.to_file_labels([names[i] for i in scores.labels[indices].tolist()])
+        indices, unknown = steps[at], codec.symbols.unknown(text)
         probability, best = scores.probability[indices].tolist(), list[list[tuple[str, float]]]()
         ranked = zip(scores.best[indices].tolist(), scores.best_probability[indices].tolist(), strict=True)
+        if codec.kind.multiple:
+            members, certainty = _members(scores.labels[indices][0], scores.probability[indices][0])
+            best = [[(names[i], p) for i, p in zip(*step, strict=True)][:count] for step in ranked]
+            labels = [names[i] for i in members.tolist()]
+            predictions.append(Prediction(text, labels, certainty.tolist(), best, unknown))
+            continue
+        labels = codec.to_file_labels([names[i] for i in scores.labels[indices].tolist()])
         for step, (label, (ids, values)) in enumerate(zip(labels, ranked, strict=True)):
             pairs = codec.to_file_probabilities([(names[i], p) for i, p in zip(ids, values, strict=True)], label)
             best.append(pairs[:count])
@@ -89,18 +97,26 @@ def predict_batch(
                 probability[step] = dict(pairs)[label]
         ranked = zip(scores.sequences[indices].T.tolist(), scores.sequence_probability[at].tolist(), strict=True)
         sequences = [(codec.to_file_labels([names[i] for i in ids]), p) for ids, p in ranked if p]
-        unknown = codec.symbols.unknown(text)
         predictions.append(Prediction(text, labels, probability, best, unknown, sequences[:count]))
     return predictions
+
+
+def _members(
+    is_member: NDArray[np.int64], probability: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """The ids of the labels of a set, (K,), and their probabilities, the most probable first."""
+    ids = np.flatnonzero(is_member)
+    ids = ids[np.argsort(-probability[ids], kind="stable")]
+    return ids, probability[ids]
 
 
 class _Scores(NamedTuple):
     """What the head makes of the N predictions of a batch, as ids of labels and probabilities."""
 
     labels: NDArray[np.int64]
-    """The decoded labels, (N,)."""
+    """The decoded labels, (N,), or sets of labels as rows of 0 and 1, (N, K)."""
     probability: NDArray[np.floating]
-    """Their probabilities, (N,)."""
+    """Their probabilities, (N,), or those of all labels, (N, K)."""
     best: NDArray[np.int64]
     """The n most probable labels, (N, n)."""
     best_probability: NDArray[np.floating]
@@ -125,9 +141,11 @@ def _run(network: SequenceModel, batch: Batch, n_best: int, n_labels: int) -> _S
         logits, _ = network(PackedInputs.of(batch, network.device))
     head, batch_sizes = network.head, network.prediction_sizes(torch.from_numpy(batch.batch_sizes))
     labels = head.decode(logits, batch_sizes)
-    probability = head.probabilities(logits, batch_sizes).gather(1, labels[:, None])[:, 0]
+    probability = head.probabilities(logits, batch_sizes)
+    if not head.multiple:
+        probability = probability.gather(1, labels[:, None])[:, 0]
     best_probability, best = head.n_best(logits, n_labels, batch_sizes)
-    sequences, sequence_probability = labels[:, None][:, :0], probability.new_zeros(len(batch.rows), 0)
+    sequences, sequence_probability = best[:, :0], best_probability.new_zeros(len(batch.rows), 0)
     if head.structured:
         sequences, sequence_probability = head.best_sequences(logits, n_best, batch_sizes)
     tensors = (labels, probability, best, best_probability, sequences, sequence_probability)

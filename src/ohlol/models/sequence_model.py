@@ -287,7 +287,8 @@ def _check_loop(settings: ModelSettings, spec: CellSpec) -> None:
 
 
 def _check_head(settings: ModelSettings, sizes: Sizes) -> None:
-    has_numbers = sizes.numeric or sizes.quantity
-    if HEADS.select(settings.head).numeric != has_numbers:
-        fitting = ", ".join(name for name, head in HEADS.items() if head.numeric == has_numbers)
+    kind = (sizes.numeric or sizes.quantity, sizes.multiple)
+    chosen = HEADS.select(settings.head)
+    if (chosen.numeric, chosen.multiple) != kind:
+        fitting = ", ".join(name for name, head in HEADS.items() if (head.numeric, head.multiple) == kind)
         raise InputError(f"`head` {settings.head} does not fit this task; it must be one of {fitting}")
