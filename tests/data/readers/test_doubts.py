@@ -261,7 +261,7 @@ def test_numbers_are_not_read_as_texts_in_silence(write: Write):
             (0, 1),
             "a.csv: the rows are series of numbers with a class each: column 'id' names the series of",
         ),
-        (None, (0, 1), "a.csv: `input` is not for forecasts: every target is an input, too; choose further"),
+        (None, (0, 1), "a.csv: the rows are of several series: column 'id' has 6 values that repeat"),
     ],
 )
 def test_series_with_a_class_each_are_refused(write: Write, task: str | None, names: tuple[object, object], why: str):
