@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 import ohlol
 from ohlol.data import sequences
 from ohlol.data.corpus.encode import encode
+from ohlol.evaluation.baselines import compute_baselines
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.inference.output import make_writer
@@ -173,6 +174,16 @@ def test_an_encoded_corpus_holds_the_same_sets(folder: Path) -> None:
     assert by_corpus.evaluate(folder / "corpus").metrics() == pytest.approx(
         by_file.evaluate(folder / "sets.jsonl").metrics(), rel=1e-4
     )
+
+
+def test_the_loss_is_compared_with_the_shares_of_labels(model: TrainedModel, folder: Path) -> None:
+    accumulator = model.evaluate(folder / "sets.jsonl")
+    assert isinstance(accumulator, MultilabelMetrics)
+    baselines = compute_baselines(model.config, model.codec, accumulator)
+    shares = accumulator.support / accumulator.sequences
+    expected = -(shares * np.log(shares) + (1 - shares) * np.log(1 - shares)).mean()
+    assert (baselines.uniform, baselines.frequencies) == pytest.approx((np.log(2), expected))
+    assert baselines.learned
 
 
 def test_class_weights_and_other_heads_are_refused(folder: Path) -> None:

@@ -38,10 +38,10 @@ class Baselines:
     In sets of labels it is its share of the sets that were measured."""
     summed: float | None = None
     """The loss summed over a sequence of mean length, where training sums it."""
-    multiple: bool = False
-    """Whether a prediction is a set of labels."""
     lower_bound: float | None = None
     """The lower bound of the loss where the logits are hidden states in [-1, 1]: ln(1 + (K - 1) e^-2)."""
+    multiple: bool = False
+    """Whether a prediction is a set of labels."""
 
     @property
     def learned(self) -> bool:
@@ -76,7 +76,7 @@ def compute_baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumu
         summed = loss * count / max(accumulator.sequences, 1)
     lower_bound = math.log1p((K - 1) * math.exp(-2)) if HEADS[config.model.head].is_identity else None
     frequencies = cross_entropy(targets, counts)
-    return Baselines(loss, count, K, math.log(K), frequencies, summed, lower_bound=lower_bound)
+    return Baselines(loss, count, K, math.log(K), frequencies, summed, lower_bound)
 
 
 def _entropies(shares: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -72,7 +72,7 @@ def predict_batch(
     if codec.labels is None:
         numbers = _numbers(network, codec, batch)[[packed_at[row] for row in rows.tolist()]].tolist()
         pairs = zip(symbols, numbers, strict=True)
-        return [Prediction(text, [], [], unknown=codec.symbols.unknown(text), number=value) for text, value in pairs]
+        return [Prediction(text, [], [], unknown=codec.unknown(text), number=value) for text, value in pairs]
     # labels of files may stand for several of the model, whose probabilities are added
     scores = _run(network, batch, max(counts), len(codec.labels) if codec.file_labels is not None else max(counts))
     steps = prediction_indices(batch, per_sequence=network.sizes.per_sequence)
@@ -80,7 +80,7 @@ def predict_batch(
     predictions: list[Prediction] = []
     for row, text, count in zip(rows.tolist(), symbols, counts, strict=True):
         at = packed_at[row]
-        indices, unknown = steps[at], codec.symbols.unknown(text)
+        indices, unknown = steps[at], codec.unknown(text)
         probability, best = scores.probability[indices].tolist(), list[list[tuple[str, float]]]()
         ranked = zip(scores.best[indices].tolist(), scores.best_probability[indices].tolist(), strict=True)
         if codec.kind.multiple:
@@ -156,5 +156,7 @@ def _decode_symbols(codec: Codec, batch: Batch, rows: NDArray[np.int64]) -> list
     """The symbols of each sequence of a batch, in the order of `rows`."""
     assert codec.symbols is not None
     steps = prediction_indices(batch, per_sequence=False)
-    decoded = {row: codec.symbols.decode(batch.inputs[at]) for row, at in zip(batch.rows.tolist(), steps, strict=True)}
+    decoded = {
+        row: codec.decode_symbols(batch.inputs[at].tolist()) for row, at in zip(batch.rows.tolist(), steps, strict=True)
+    }
     return [decoded[row] for row in rows.tolist()]
