@@ -11,7 +11,7 @@ from ohlol.models.heads import HEADS
 from ohlol.tasks import TASKS
 
 PACKAGE = Path(ohlol.__file__).parent
-LIMIT = 16
+LIMIT = 15
 """Most string literals that may equal a name: those that are words of another meaning, and the defaults of settings."""
 NAMES: list[tuple[Collection[str], str]] = [
     (("classify", "forecast", "label", "multilabel", "next", "next_row", "regress"), "tasks"),
