@@ -254,6 +254,8 @@ class Codec:
         file_labels, scheme = Vocab.from_json(data["file_labels"]), data["scheme"]
         if scheme not in (IOB1, IOB2) or not replace(self, labels=file_labels)._marks_iob:
             raise ValueError("the labels of the files are not in IOB1 or IOB2")
+        if self.labels is None or {*self.labels.symbols} != {*bioes_labels(file_labels.symbols)}:
+            raise ValueError("the labels are not those of BIOES with the types of the files")
         return replace(self, file_labels=file_labels, scheme=scheme)
 
     @staticmethod

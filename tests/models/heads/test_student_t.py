@@ -15,7 +15,8 @@ from ohlol.models.heads.student_t import student_quantiles
 def test_quantiles_of_the_t_distribution(df: float, score: float) -> None:
     expected = np.sign(score) * stats.t.isf(stats.norm.sf(abs(score)), df)
     found = float(student_quantiles(torch.tensor(score, dtype=torch.float64), torch.tensor(df, dtype=torch.float64)))
-    assert found == pytest.approx(expected, rel=1e-5 if df > 3 else 2e-3, abs=1e-9)
+    # the absolute bound is for scores near 0, where the series of Hill loses digits: a ten millionth of the scale
+    assert found == pytest.approx(expected, rel=1e-5 if df > 3 else 2e-3, abs=1e-7)
 
 
 @pytest.mark.parametrize("df", [2.5, 5.0, 30.0])
