@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ohlol.inference.prediction import Prediction
     from ohlol.inference.trained_model import TrainedModel
 
-FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".txt")
+FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".ts", ".txt")
 """An argument that ends in one of these and contains no space is the name of a file, even where there is none."""
 FORECAST = "Forecasts"
 """The group of options for models that forecast."""

@@ -56,6 +56,8 @@ class RawData:
     """Of numbers: the names of the F target columns; one for a number for each sequence."""
     interpretation: Interpretation | None = field(default=None, repr=False, compare=False)
     """How the first file was read, and why; None for data that came from no file."""
+    names: tuple[str, ...] = ()
+    """The names of the series, where the sequences are series of numbers with a target each."""
     panel: Panel | None = None
     """The series, whose values `inputs` are, where the targets are a horizon."""
 
@@ -236,7 +238,7 @@ def _data_from_panel(data: PanelData) -> RawData:
         panel.columns.numeric,
         panel.columns.targets,
         data.interpretation,
-        panel,
+        panel=panel,
     )
 
 
@@ -263,11 +265,15 @@ def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings
     targets: Any = [one.target for one in series] if with_targets else None
     target_columns = (settings.target or "target",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [one.place for one in series]
-    return RawData(settings.task or "", settings, [one.rows for one in series], targets, places, names, target_columns)
+    inputs = [one.rows for one in series]
+    series_names = tuple(one.name for one in series)
+    return RawData(settings.task or "", settings, inputs, targets, places, names, target_columns, names=series_names)
 
 
-def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Symbols | NDArray[np.float64], Place]]:
-    """The inputs of one file with their places, each as soon as its lines arrive.
+def iterate_inputs(
+    path: FilePath, settings: DataSettings
+) -> Iterator[tuple[Symbols | NDArray[np.float64] | LabelledSeries, Place]]:
+    """The inputs of one file with their places, each as soon as its lines arrive; series of several with their names.
 
     Raises:
         InputError: as `read` does, once the line is reached.
@@ -278,7 +284,7 @@ def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Sym
         yield join_series(contents.series).inputs, Place(name_of(path), 1)
         return
     for one in contents.labelled or ():
-        yield one.rows, one.place
+        yield one, one.place
     for example in contents.examples or ():
         yield example.input, example.place
 

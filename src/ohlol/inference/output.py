@@ -41,6 +41,8 @@ class OutputLayout:
     """Between the symbols of a sequence: none between characters, a space between words."""
     label_separator: str
     """Between the labels of a sequence: none between labels of one character for characters."""
+    reads_rows: bool
+    """Whether the sequences are series of numbers."""
     reader: Reader | None
     """The reader of the files the model was trained on, in whose format text can be written."""
 
@@ -53,12 +55,13 @@ class OutputLayout:
             per_sequence=model.targets.per_sequence,
             symbol_separator="" if by_character else " ",
             label_separator="" if by_character and short else " ",
+            reads_rows=model.targets.rows,
             reader=READERS.get(model.config.data.format or ""),
         )
 
     def text(self, prediction: Prediction) -> str:
-        """The symbols of a sequence."""
-        return self.symbol_separator.join(prediction.symbols)
+        """The symbols of a sequence, or the name of a series."""
+        return prediction.name if self.reads_rows else self.symbol_separator.join(prediction.symbols)
 
     def labels(self, prediction: Prediction) -> str:
         """The labels of a sequence."""
@@ -96,9 +99,10 @@ def format_conll(prediction: Prediction, layout: OutputLayout) -> str:
 
 def format_jsonl(prediction: Prediction, layout: OutputLayout) -> str:
     """All of a prediction as JSON."""
-    record: dict[str, object] = {
-        "input": layout.text(prediction) if layout.symbol_separator == "" else list(prediction.symbols)
-    }
+    record: dict[str, object] = {"series": prediction.name}
+    if not layout.reads_rows:
+        text = layout.text(prediction) if layout.symbol_separator == "" else list(prediction.symbols)
+        record = {"input": text}
     if prediction.number is not None:
         record["number"] = prediction.number
     elif layout.per_sequence:

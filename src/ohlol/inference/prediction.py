@@ -25,7 +25,7 @@ class Prediction:
     """The labels of one sequence, or its number."""
 
     symbols: Sequence[str]
-    """The symbols of the sequence."""
+    """The symbols of the sequence; empty for a series of numbers."""
     labels: list[str]
     """The label of each step, decoded by the head; one where the task gives a label to the whole sequence."""
     probability: list[float]
@@ -36,6 +36,8 @@ class Prediction:
     """Symbols that were read as <unk>."""
     number: float | None = None
     """The number for the sequence, in the unit of the target, where the task gives one instead of labels."""
+    name: str = ""
+    """The name of a series of numbers, where it has one."""
 
 
 @torch.no_grad()
@@ -46,6 +48,7 @@ def predict_batch(
     rows: NDArray[np.int64],
     symbols: Sequence[Sequence[str]] | None = None,
     *,
+    names: Sequence[str] = (),
     n_best: int | Sequence[int] = 1,
 ) -> list[Prediction]:
     """Predict some sequences of encoded data, as one batch, in the order of `rows`.
@@ -56,32 +59,34 @@ def predict_batch(
         data: the encoded sequences.
         rows: the numbers of the sequences to predict, (B,), all different.
         symbols: the symbols of each of these sequences; decoded from the ids where they are not given.
+        names: the names of series of numbers.
         n_best: length of `Prediction.best` at each step, for all sequences or for each.
     """
-    assert codec.symbols is not None
     counts = list(repeat(n_best, len(rows))) if isinstance(n_best, int) else list(n_best)
     counts = [max(1, count) for count in counts]
     batch = gather(data, rows)
     if symbols is None:
-        symbols = _decode_symbols(codec, batch, rows)
+        symbols = [()] * len(rows) if codec.symbols is None else _decode_symbols(codec, batch, rows)
+    unknown: list[list[str]] = [[] if codec.symbols is None else codec.symbols.unknown(text) for text in symbols]
+    names = names or [""] * len(rows)
     packed_at = {row: at for at, row in enumerate(batch.rows.tolist())}
     if codec.labels is None:
         numbers = _numbers(network, codec, batch)[[packed_at[row] for row in rows.tolist()]].tolist()
-        pairs = zip(symbols, numbers, strict=True)
-        return [Prediction(text, [], [], unknown=codec.symbols.unknown(text), number=value) for text, value in pairs]
+        parts = zip(symbols, unknown, numbers, names, strict=True)
+        return [Prediction(text, [], [], unknown=u, number=value, name=name) for text, u, value, name in parts]
     scores = _run(network, batch, max(counts))
     steps = prediction_indices(batch, per_sequence=network.sizes.per_sequence)
-    names = codec.labels.symbols
+    known = codec.labels.symbols
     predictions: list[Prediction] = []
-    for row, text, count in zip(rows.tolist(), symbols, counts, strict=True):
+    for row, text, of_text, name, count in zip(rows.tolist(), symbols, unknown, names, counts, strict=True):
         indices = steps[packed_at[row]]
         ranked = zip(
             scores.best[indices, :count].tolist(), scores.best_probability[indices, :count].tolist(), strict=True
         )
-        best = [[(names[i], p) for i, p in zip(*step, strict=True)] for step in ranked]
-        labels = [names[i] for i in scores.labels[indices].tolist()]
+        best = [[(known[i], p) for i, p in zip(*step, strict=True)] for step in ranked]
+        labels = [known[i] for i in scores.labels[indices].tolist()]
         probability = scores.probability[indices].tolist()
-        predictions.append(Prediction(text, labels, probability, best, codec.symbols.unknown(text)))
+        predictions.append(Prediction(text, labels, probability, best, of_text, name=name))
     return predictions
 
 

@@ -293,7 +293,7 @@ def _check_loop(settings: ModelSettings, spec: CellSpec) -> None:
 
 
 def _check_head(settings: ModelSettings, sizes: Sizes) -> None:
-    has_numbers = sizes.numeric or sizes.quantity
+    has_numbers = sizes.quantity or (sizes.numeric and not sizes.per_sequence)
     if HEADS.select(settings.head).numeric != has_numbers:
         fitting = ", ".join(name for name, head in HEADS.items() if head.numeric == has_numbers)
         raise InputError(f"`head` {settings.head} does not fit this task; it must be one of {fitting}")

@@ -230,7 +230,7 @@ def resolve_settings(
     """
     tutorial = is_tutorial(pairs)
     model, training = (
-        (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "char")
+        (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "")
     )
     if tutorial and chosen.model.get("loop"):  # as in the tutorial's program
         training = replace(training, loss_reduction="sum")
