@@ -66,6 +66,11 @@ class RawData:
         """The kind of the targets."""
         return TARGET_KINDS[self.task].of_rows(bool(self.columns))
 
+    def series(self) -> list[LabelledSeries]:
+        """The series of numbers with a target each, with their names but without their targets."""
+        parts = zip(self.inputs, self.places, self.names, strict=True)
+        return [LabelledSeries(cast("NDArray[np.float64]", rows), None, place, name) for rows, place, name in parts]
+
 
 def read(
     paths: FilePath | Sequence[FilePath], settings: DataSettings | None = None, *, with_targets: bool = True
@@ -262,6 +267,8 @@ def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings
     if len(widths) > 1:
         raise InputError(f"{', '.join(f'{place}: {width} columns' for width, place in widths.items())}; all must agree")
     names = tuple(split_names(settings.input)) if settings.input else tuple(str(n + 1) for n in range(*widths))
+    if settings.level is not None:
+        raise InputError(f"`level` is for symbols, and {series[0].place.file} holds series of numbers")
     targets: Any = [one.target for one in series] if with_targets else None
     target_columns = (settings.target or "target",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [one.place for one in series]

@@ -7,7 +7,6 @@ Shapes: T time steps, I input size, K labels, N predictions (T, or 1 where the m
 sequence).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,12 +55,13 @@ class Saliency:
         }
 
 
-def compute_saliency(model: TrainedModel, sequence: str | Sequence[str]) -> Saliency:
+def compute_saliency(model: TrainedModel, sequence: Any) -> Saliency:
     """Measure the influence of each input on each prediction over one sequence.
 
     Args:
         model: a model of task label, next or classify.
-        sequence: a string, or a list of symbols; it must be longer than the influence length to be measured.
+        sequence: a string, a list of symbols, or a series of numbers (T, I); it must be longer than the influence length
+            to be measured.
 
     Raises:
         InputError: the sequence does not fit the model, or the task of the model is forecast.

@@ -32,7 +32,6 @@ from ohlol.inference.next_rows import check_steps, next_rows
 from ohlol.inference.prediction import Prediction, predict_batch
 from ohlol.inference.streaming import Stream, StreamBatch
 from ohlol.models.sequence_model import SequenceModel
-from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
 from ohlol.utils.errors import InputError
@@ -201,11 +200,10 @@ class TrainedModel:
             method = self.generate if self.targets.continues_text else numeric
             raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
         inputs = texts
+        is_file = self.targets.rows and isinstance(texts, str | Path)
         if isinstance(texts, RawData):
-            inputs = texts.inputs
-            if texts.names:
-                inputs = map(LabelledSeries, texts.inputs, repeat(None), texts.places, texts.names)
-        elif (source := read_records(texts) or (texts if self.targets.rows and isinstance(texts, str | Path) else None)) is not None:
+            inputs = texts.series() if texts.names else texts.inputs
+        elif (source := texts if is_file else read_records(texts)) is not None:
             inputs = (sequence for sequence, _ in sequences.iterate_inputs(source, self.data_settings()))
         batch: list[tuple[Any, int]] = []
         counts = repeat(n_best) if isinstance(n_best, int) else n_best

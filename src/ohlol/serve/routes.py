@@ -21,7 +21,7 @@ from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.encoding import dump_json, format_event, parse_json
-from ohlol.serve.models import ServedModel, parse_symbols
+from ohlol.serve.models import ServedModel, parse_sequence
 from ohlol.serve.service import Service
 from ohlol.serve.training import start_training
 from ohlol.utils.errors import InputError
@@ -123,32 +123,34 @@ async def describe(model: ModelDependency) -> schemas.Described:
 
 @models_router.post("/{name}/predict", response_model=schemas.Predicted)
 async def predict(model: ModelDependency, body: schemas.Predict, service: ServiceDependency) -> Response:
-    """Labels with probabilities for one sequence or many, or the rows that follow in a series."""
+    """Labels with probabilities, or a number, for one sequence or many; or the rows that follow in a series."""
     limits = service.limits
-    if (body.inputs is None) == (body.rows is None):
-        raise HTTPException(422, 'give either "inputs" or "rows"')
+    if sum(given is not None for given in (body.inputs, body.series, body.rows)) != 1:
+        raise HTTPException(422, 'give one of "inputs", "series" and "rows"')
     if body.rows is not None:
         return make_json(await _forecast(model, body.rows, body.steps, service))
-    inputs = [body.inputs] if isinstance(body.inputs, str) else body.inputs or []
+    inputs = [body.inputs] if isinstance(body.inputs, str) else body.inputs or body.series or []
+    name = "inputs" if body.series is None else "series"
     if not 0 < len(inputs) <= limits.max_sequences:
-        raise HTTPException(422, f"inputs: {len(inputs)} sequences; it must be from 1 to {limits.max_sequences}")
+        raise HTTPException(422, f"{name}: {len(inputs)} sequences; it must be from 1 to {limits.max_sequences}")
     targets = model.model.targets
     if not targets.is_supervised:
         instead = "generate" if targets.continues_text else "predict with rows"
         raise HTTPException(422, f"this model's task is {model.model.task}, which has no labels: use {instead}")
-    sequences = [_parse_symbols(model, text, service, f"inputs[{i}]: ") for i, text in enumerate(inputs)]
+    sequences = [_parse(model, text, service, f"{name}[{i}]: ") for i, text in enumerate(inputs)]
     work = sum(model.count_work(symbols, body.n_best) for symbols in sequences)
     if work > limits.max_work:
         raise HTTPException(
-            422, f"inputs: {work:,} symbols, letters or labels in all; at most {limits.max_work:,} in a request"
+            422, f"{name}: {work:,} symbols, letters or labels in all; at most {limits.max_work:,} in a request"
         )
     predictions = await model.predict(sequences, body.n_best)
     return make_json({"model": model.name, "predictions": [_prediction_to_json(p) for p in predictions]})
 
 
-def _parse_symbols(model: ServedModel, text: str | list[str], service: Service, where: str) -> list[str]:
+def _parse(model: ServedModel, sequence: Any, service: Service, where: str) -> Any:
+    """The symbols of a text, or the rows of a series, as the model reads them."""
     try:
-        return parse_symbols(model.model, text, service.limits)
+        return parse_sequence(model.model, sequence, service.limits)
     except InputError as error:
         raise HTTPException(422, f"{where}{error}") from None
 
@@ -167,7 +169,8 @@ def _prediction_to_json(prediction: Prediction) -> dict[str, Any]:
 async def _forecast(model: ServedModel, rows: list[list[float]], steps: int, service: Service) -> dict[str, Any]:
     trained, columns = model.model, len(model.model.codec.columns)
     if not trained.targets.numeric:
-        raise HTTPException(422, f'this model\'s task is {trained.task}, which reads no numbers: give "inputs"')
+        wrong = 'continues no series: give "series"' if trained.targets.rows else 'reads no numbers: give "inputs"'
+        raise HTTPException(422, f"this model's task is {trained.task}, which {wrong}")
     if not 0 < len(rows) <= service.limits.max_length:
         raise HTTPException(422, f"rows: {len(rows):,} rows; it must be from 1 to {service.limits.max_length:,}")
     for i, row in enumerate(rows):
@@ -195,7 +198,7 @@ async def generate(model: ModelDependency, body: schemas.Generate, service: Serv
     """Generated text as server-sent events: `{"symbols": [...]}` for each piece, then `done`."""
     if body.length > service.limits.max_generated:
         raise HTTPException(422, f"length is {body.length:,}; it must be at most {service.limits.max_generated:,}")
-    prompt = _parse_symbols(model, body.prompt, service, "prompt: ") if body.prompt else ""
+    prompt = _parse(model, body.prompt, service, "prompt: ") if body.prompt else ""
     resources = ExitStack()
     resources.enter_context(service.side_requests)  # before the response starts, since it may raise
     try:
@@ -269,7 +272,9 @@ async def explain_page(model: ModelDependency, body: schemas.ExplainPage, servic
 
 
 def _parse_to_explain(model: ServedModel, text: str | list[str], service: Service, factor: int) -> list[str]:
-    symbols = _parse_symbols(model, text, service, "input: ")
+    if model.model.targets.rows:
+        raise HTTPException(422, "this model reads series of numbers: explain one with `ohlol explain`")
+    symbols = _parse(model, text, service, "input: ")
     limits = service.limits
     if len(symbols) > limits.max_explained:
         raise HTTPException(422, f"input: {len(symbols):,} symbols; at most {limits.max_explained:,} are explained")

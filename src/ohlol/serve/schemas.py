@@ -32,11 +32,18 @@ class Problem(BaseModel):
 
 
 class Predict(StrictModel):
-    """A request to predict: `inputs`, or `rows` for a model that reads numbers."""
+    """A request to predict: `inputs`; `series` or `rows` for a model that reads numbers."""
 
     inputs: Annotated[
         Text | Texts | Sequences | None,
         Field(description="A text, several texts, or several lists of symbols.", examples=["hello", ["hello", "hole"]]),
+    ] = None
+    series: Annotated[
+        Annotated[list[Rows], Field(fail_fast=True)] | None,
+        Field(
+            description="Series to give a label or a number to, each its rows in order; a number for each column.",
+            examples=[[[[0.5], [0.25]]]],
+        ),
     ] = None
     rows: Annotated[
         Rows | None,
@@ -49,7 +56,7 @@ class Predict(StrictModel):
 class Labelled(BaseModel):
     """The prediction for one sequence."""
 
-    symbols: list[str]
+    symbols: Annotated[list[str], Field(description="None for a series of numbers.")]
     labels: Annotated[
         list[str], Field(description="One for each symbol; for a classifier one in all; none for a number.")
     ]

@@ -27,7 +27,9 @@ class Task:
     search_space: Callable[[str], tuple[str, ...]]
     """The ranges that `tune` searches by default, by level as in `defaults`, as its `search` takes them."""
     usage: str
-    """The command that uses a model of this task, for the model card; `{run}` stands for its directory."""
+    """The command that uses a model of this task, for the model card.
+
+    `{run}` stands for its directory, `{input}` for a text or, where it reads numbers, a file."""
 
     @property
     def head(self) -> str:

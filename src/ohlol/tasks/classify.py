@@ -27,6 +27,15 @@ def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
 
 def search_space(level: str) -> tuple[str, ...]:
     """Ranges around the defaults."""
+    if not level:
+        return (
+            "cell=gru,lstm",
+            "num_layers=1:2",
+            "lr=5e-4:1e-2:log",
+            "hidden_size=16:128:8",
+            "dropout=0:0.6:0.05",
+            "batch_size=4:32:4",
+        )
     return (
         "cell=gru,lstm",
         "num_layers=1:2",
@@ -45,6 +54,6 @@ register(
         metrics=ClassifyMetrics,
         defaults=default_settings,
         search_space=search_space,
-        usage='ohlol predict {run} "TEXT"',
+        usage="ohlol predict {run} {input}",
     )
 )

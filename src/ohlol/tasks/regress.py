@@ -68,6 +68,6 @@ register(
         metrics=RegressMetrics,
         defaults=default_settings,
         search_space=classify.search_space,
-        usage='ohlol predict {run} "TEXT"',
+        usage="ohlol predict {run} {input}",
     )
 )
