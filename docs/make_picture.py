@@ -87,7 +87,7 @@ def draw_figures() -> None:
         figure = figures.draw_trace(trace(without, "hello"), saliency=compute_saliency(without, "hello"))
         figures.save_figure(figure, PICTURE.with_name("trace.png"))
         days, study = PICTURE.parents[1] / "examples/temperature.csv", Path(folder) / "study"
-        tune(days, trials=40, out=study, task="forecast", epochs=12, batch_size=4, bptt=32)
+        tune(days, trials=40, out=study, task="next_row", epochs=12, batch_size=4, bptt=32)
         figures.save_figure(draw_study(load_board(study)), PICTURE.with_name("tuning.png"))
 
 

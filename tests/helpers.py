@@ -97,6 +97,30 @@ def sine_file(path: Path, rows: int = 240, period: float = 12.0) -> Path:
     return path
 
 
+def sales_file(path: Path, months: int = 60) -> Path:
+    """Monthly sales of two shops with a season of a year, and the price of each month, which is known beforehand."""
+    random = np.random.default_rng(8)
+    lines = ["shop,month,price,sales"]
+    for shop, level in (("north", 100), ("south", 300)):
+        for t in range(months):
+            price = 5 + t % 3
+            sales = level + t + 30 * math.sin(2 * math.pi * t / 12) - 4 * price + random.normal()
+            lines.append(f"{shop},{2015 + t // 12}-{t % 12 + 1:02d},{price},{sales:.3f}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+SALES: dict[str, Any] = {"series": "shop", "target": "sales", "known": "price", "horizon": 4}
+"""The settings of the data of `sales_file`."""
+SALES_NEXT = "\n".join(
+    [
+        "shop,month,price",
+        *(f"{shop},2020-{month:02d},{5 + (month - 1) % 3}" for shop in ("north", "south") for month in range(1, 7)),
+    ]
+)
+"""A table of the prices of the six months that follow the data of `sales_file`."""
+
+
 def conll_file(path: Path, sentences: int = 24) -> Path:
     """Sentences with labels of persons and places in the BIO scheme."""
     people, places, rest = ["Ada", "Bob", "Cleo"], ["Rome", "Oslo"], ["sees", "in", "likes", "old"]
@@ -121,7 +145,8 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "next": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "dropout": 0.2}),
     "regress": (lengths_file, "data.csv", {"task": "regress", "input": "name", "target": "size", "dropout": 0.2}),
-    "forecast": (sine_file, "data.csv", {"bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
+    "next_row": (sine_file, "data.csv", {"task": "next_row", "bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
+    "forecast": (sales_file, "data.csv", {**SALES, "cell": "gru", "dropout": 0.2, "bptt": 9, "num_layers": 2}),
     "loop": (upper_pairs, "data.tsv", {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"}),
 }
 """For each task, and for a cell in a loop, what writes its data, the name of the file, and settings."""

@@ -4,18 +4,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from forecasts import panel_of
 from helpers import cell_settings
 
 from ohlol.checkpoint.run_config import RunConfig, sizes_from_codec
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
+from ohlol.data.panel_codec import PanelCodec
 from ohlol.data.sequences import RawData
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 
-KINDS = ("label", "words", "next", "next words", "classify", "forecast")
+KINDS = ("label", "words", "next", "next words", "classify", "next_row")
 """Tasks, by word where the level makes a difference; "words" is task label by word."""
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "mat", "the", "sat", "cat", "a", "on"]
 LETTERS = "abcdefgé"
@@ -25,7 +27,7 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     """A model with random weights.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of `KINDS`, or "forecast".
         seed: of the weights.
         unknowns: whether its vocabulary has <unk>.
         model: fields of `ModelSettings`; `cell` is a name in `helpers.CELLS`.
@@ -33,21 +35,32 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     task, _, level = ("label", "", "words") if kind == "words" else kind.partition(" ")
     by_word = level == "words"
     form = {"label": "conll" if by_word else "pairs", "next": "text"}.get(task, "columns")
-    data = DataSettings(task, form, None if task == "forecast" else "word" if by_word else "char")
-    corpus = _corpus(task, by_word, data)
+    data = DataSettings(task, form, None if TASKS[task].targets.numeric else "word" if by_word else "char")
     if "cell" in model:
         model = {**cell_settings(model["cell"]), **{k: v for k, v in model.items() if k != "cell"}}
     settings = ModelSettings(**{"hidden_size": 11, "embedding_size": 5, "head": TASKS[task].head, **model})
     with_chars, with_bigrams = bool(settings.char_rnn_size) and by_word, bool(settings.bigram_size)
-    codec = Codec.fit(corpus, unknowns=unknowns, with_chars=with_chars, with_bigrams=with_bigrams)
+    codec = (
+        _panel_codec()
+        if TASKS[task].targets.horizon
+        else Codec.fit(
+            _corpus(task, by_word, data), unknowns=unknowns, with_chars=with_chars, with_bigrams=with_bigrams
+        )
+    )
     sizes = sizes_from_codec(codec)
     torch.manual_seed(seed)
     network = SequenceModel(settings, sizes).eval()
     return TrainedModel(RunConfig(task, data, settings, sizes, TrainSettings()), codec, network)
 
 
+def _panel_codec() -> Codec:
+    rows = np.stack([50 + 20 * np.sin(np.arange(40)), 3 * np.cos(np.arange(40))], axis=1)
+    panel = panel_of({"a": rows, "b": rows[5:]}, 7, targets=("height", "slope"))
+    return Codec.of_panel("forecast", PanelCodec.fit(panel, 3, [0, 0]))
+
+
 def _corpus(task: str, by_word: bool, data: DataSettings) -> RawData:
-    if task == "forecast":
+    if task == "next_row":
         rows = np.stack([50 + 20 * np.sin(np.arange(40)), 3 * np.cos(np.arange(40)), np.arange(40.0)], axis=1)
         names = ("height", "slope", "day")
         return RawData(task, data, [rows], [rows[:, :2]], [Place("rows", 1)], names, names[:2])
@@ -59,7 +72,7 @@ def _corpus(task: str, by_word: bool, data: DataSettings) -> RawData:
 def sequence(model: TrainedModel, length: int, seed: int = 0) -> list[Any]:
     """Random symbols, some of them unknown, or rows of numbers, as a stream of the model reads them."""
     random = np.random.default_rng(seed)
-    if model.task == "forecast":
+    if model.task == "next_row":
         return [list(row) for row in random.normal(size=(length, 3)) * 20 + 30]
     symbols = model.codec.symbols
     assert symbols is not None

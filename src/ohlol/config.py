@@ -117,10 +117,10 @@ class TrainSettings:
     batch_size: int = 32
     """B, the sequences of a training step, or parallel streams of text for task `next`; at least 1."""
     bptt: int = 64
-    """Time steps of truncated backpropagation through time (BPTT), for tasks `next` and `forecast`; at least 1.
+    """Time steps of truncated backpropagation through time (BPTT), for texts and series of numbers; at least 1.
 
     Gradients flow through so many time steps. For `next` the hidden state is carried over to the steps that follow; for
-    `forecast` each window starts from zeros."""
+    `forecast` and `next_row` each window starts from zeros. A forecast reads so many rows."""
     optimizer: str = "adam"
     """One of `OPTIMIZERS`."""
     lr: float = 2e-3

@@ -18,6 +18,12 @@ RUNS: dict[str, list[str]] = {
         r"(\|---){5}\|",
         *(rf"\| `{cell}` \| \d+ \| [\d,]+ \| [\d.]+ % \| [\d.]+ % \|" for cell in ("lstm", "mgu", "indrnn")),
     ],
+    "forecast_series.py series": [
+        r"\| series \| steps \| seasonal naive",
+        r"(\|---){7}\|",
+        r"\| simulated \| 6 \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \|",
+        r"worse than the seasonal naive: \d of 1; within 1.25 of ETS: \d of 1; geometric mean",
+    ],
     "generate_speed.py": [
         r"generate, LSTM 2 x 16: ohlol [\d,]+ characters/s, torch [\d,]+ characters/s, [\d.]+x",
         r"one step, LSTM 16: ohlol [\d.]+ us, torch.nn.LSTMCell [\d.]+ us, [\d.]+x",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import TINY, bytes_of, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, TINY, bytes_of, names_file, sales_file, sine_file, text_file, upper_pairs
 from safetensors.torch import load_file, save_file
 
 import ohlol
@@ -17,13 +17,20 @@ from ohlol.checkpoint import run_config, run_directory
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_json
 
-MAKERS = {"label": upper_pairs, "next": text_file, "classify": names_file, "forecast": sine_file}
-SUFFIX = {"label": "tsv", "next": "txt", "classify": "csv", "forecast": "csv"}
+MAKERS = {
+    "label": upper_pairs,
+    "next": text_file,
+    "classify": names_file,
+    "next_row": sine_file,
+    "forecast": sales_file,
+}
+SUFFIX = {"label": "tsv", "next": "txt", "classify": "csv", "next_row": "csv", "forecast": "csv"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "label": {"cell": "lstm", "bidirectional": True},
     "next": {"tie_weights": True, "embedding_size": 6, "bptt": 8},
     "classify": {"input": "name", "target": "kind"},
-    "forecast": {"bptt": 16},
+    "next_row": {"task": "next_row", "bptt": 16},
+    "forecast": {**SALES, "bptt": 16},
 }
 
 
@@ -242,6 +249,18 @@ def test_invalid_input_overwrites_nothing(run: Path, tmp_path: Path) -> None:
     assert bytes_of(run) == before
 
 
+def test_a_forecast_of_an_earlier_version_is_refused(runs: dict[str, Path], tmp_path: Path) -> None:
+    """Its task predicted the next row, as `next_row` does, and had the same files."""
+    old = Path(shutil.copytree(runs["next_row"], tmp_path / "old"))
+    for name in ("config.json", "vocab.json"):
+        data = json.loads((old / name).read_text().replace('"next_row"', '"forecast"'))
+        del data["sha256"]
+        write_json(old / name, data)
+    expected = "whose task forecast gave the next row: train again, with `task` next_row for the same"
+    assert expected in refused(lambda: ohlol.load(old))
+    assert expected in refused(lambda: ohlol.fit(out=old, resume=True))
+
+
 def test_a_free_name_has_the_next_unused_number(tmp_path: Path) -> None:
     assert run_directory.choose_free_name("a", tmp_path) == tmp_path / "a-1"
     (tmp_path / "a-1").mkdir()
@@ -250,7 +269,7 @@ def test_a_free_name_has_the_next_unused_number(tmp_path: Path) -> None:
 
 
 def test_a_config_round_trips_through_json(runs: dict[str, Path]) -> None:
-    config = run_directory.read_config(runs["forecast"])
+    config = run_directory.read_config(runs["next_row"])
     data = json.loads(json.dumps(config.to_json()))
     assert next(iter(data)) == "format"
     assert run_config.RunConfig.from_json(data) == config

@@ -27,6 +27,7 @@ from helpers import (
     conll_file,
     lengths_file,
     names_file,
+    sales_file,
     sine_file,
     text_file,
     upper_pairs,
@@ -326,7 +327,8 @@ KINDS: dict[str, tuple[Callable[[Path], object], str, str, str]] = {
     "words": (text_file, "d.txt", "--level word --bptt 5", "bits"),
     "classify": (names_file, "d.csv", "--input name --target kind", "macro f1"),
     "regress": (lengths_file, "d.csv", "--task regress --input name --target size", "rmse"),
-    "forecast": (sine_file, "d.csv", "--bptt 20", "rmse"),
+    "forecast": (sales_file, "d.csv", "--series shop --target sales --horizon 4", "scaled mae"),
+    "next_row": (sine_file, "d.csv", "--task next_row --bptt 20", "rmse"),
 }
 
 
@@ -340,9 +342,9 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     assert score in done(run("evaluate", "r", name))
     report = json.loads(done(run("evaluate", "r", name, "--json")))
     assert score.replace(" ", "_") in report["metrics"]
-    assert ("persistence" in report) == (kind == "forecast")
+    assert ("persistence" in report) == (kind == "next_row")
     assert ("mean" in report) == (kind == "regress")
-    assert ("report" in report) == (kind not in ("words", "forecast", "regress"))
+    assert ("report" in report) == (kind not in ("words", "next_row", "forecast", "regress"))
     if "report" in report:
         accuracy = report["metrics"]["accuracy"]
         assert report["report"]["accuracy"] == pytest.approx(accuracy)
@@ -355,9 +357,22 @@ def test_train_evaluate_and_predict_a_file(run: Run, tmp_path: Path, kind: str) 
     if kind == "segment":  # text to segment has no spaces
         write(tmp_path / name, "看似简单的话\n简单的\n")
     lines = done(run("predict", "r", name)).splitlines()
+    if kind == "next_row":
+        expected = ohlol.load("r").next_rows(name, 10)
+        assert lines[0] == "step,height,slope"
+        rows = [list(map(float, line.split(","))) for line in lines[1:]]
+        assert [row[0] for row in rows] == list(range(1, 11))
+        assert np.array(rows)[:, 1:] == pytest.approx(expected, rel=1e-4)
+        assert refused(run("predict", "r", name, "--plot")).startswith("--plot is for forecasts, and")
+        return
     if kind == "forecast":
+        assert "`ohlol backtest` measures in the units of the data" in run("evaluate", "r", name)[2]
+        assert "the task of this model is forecast; only models that predict labels" in refused(
+            run("explain", "r", "a")
+        )
         rows = list(csv.DictReader(lines))
-        assert {"height", "slope", "height_lower_80", "slope_upper_80"} <= set(rows[0])
+        assert len(rows) == 2 * 4
+        assert {"series", "time", "sales", "lower_80", "upper_95"} <= set(rows[0])
         records = map(json.loads, done(run("predict", "r", name, "--output-format", "jsonl")).splitlines())
         assert [{key: str(row[key]) for key in row} for row in rows] == [
             {key: value if isinstance(value, str) else f"{value:.15g}" for key, value in record.items()}
@@ -394,9 +409,9 @@ def test_evaluate_prints_the_scores_of_classes_and_draws_the_confusions(run: Run
     done(run("evaluate", "r", "names.csv", "--png", "c.svg"))
     assert "target" in (tmp_path / "c.svg").read_text(encoding="utf-8")
     sine_file(tmp_path / "sine.csv")
-    done(run("train", "sine.csv", "--bptt", "20", *TINY_FLAGS, "--out", "s"))
+    done(run("train", "sine.csv", "--task", "next_row", *TINY_FLAGS, "--out", "s"))
     refusal = refused(run("evaluate", "s", "sine.csv", "--png", "d.png"))
-    assert refusal.strip() == "--png draws the confusions of classes, and the task forecast has none"
+    assert refusal.strip() == "--png draws the confusions of classes, and the task next_row has none"
 
 
 WORDS = {"toi": "tôi", "yeu": "yêu", "tieng": "tiếng", "viet": "việt", "nguoi": "người", "com": "cơm", "xanh": "xanh"}

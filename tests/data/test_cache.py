@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers import upper_pairs
+from helpers import SALES, sales_file, upper_pairs
 
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data import sequences
@@ -45,6 +45,17 @@ def test_settings_that_change_the_arrays_have_separate_caches(tmp_path: Path) ->
     assert loader.load(ModelSettings(bigram_size=4), TRAINING).train.bigrams is not None
     assert loader.load(ModelSettings(), TrainSettings(dev_fraction=0.2, seed=1)).data_sha256 != plain.data_sha256
     assert len(list((tmp_path / "cache").glob("*/seed*"))) == 3
+
+
+def test_series_to_forecast_are_cached_by_the_rows_that_are_read_before_validation(tmp_path: Path) -> None:
+    sales_file(tmp_path / "data.csv")
+    loader = CachedLoader(tmp_path / "cache", Source.parse("data.csv"), SALES)
+    short, long = (loader.load(ModelSettings(), TrainSettings(bptt=bptt)) for bptt in (5, 9))
+    assert short.dev is not None
+    assert long.dev is not None
+    assert len(long.dev.inputs.values) - len(short.dev.inputs.values) == 2 * (9 - 5)  # of two series
+    again = CachedLoader(tmp_path / "cache", Source.parse("data.csv"), SALES)
+    assert again.load(ModelSettings(), TrainSettings(bptt=5)).data_sha256 == short.data_sha256
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/zero", "pipe"])

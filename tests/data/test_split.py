@@ -56,8 +56,8 @@ def test_the_end_of_each_text_is_validation_data() -> None:
 
 def test_series_keep_their_targets() -> None:
     rows = np.arange(10.0)[:, None]
-    settings = DataSettings("forecast", "columns")
-    corpus = RawData("forecast", settings, [rows], [2 * rows], [Place("a", 1)], ("x",), ("y",))
+    settings = DataSettings("next_row", "columns")
+    corpus = RawData("next_row", settings, [rows], [2 * rows], [Place("a", 1)], ("x",), ("y",))
     train, dev = split_in_time(corpus, 0.2)
     assert dev is not None
     assert dev.targets is not None

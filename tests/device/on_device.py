@@ -10,7 +10,20 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from helpers import TASKS, TINY, Recorder, bytes_of, conll_file, names_file, prepared, sine_file, text_file, upper_pairs
+from helpers import (
+    SALES,
+    TASKS,
+    TINY,
+    Recorder,
+    bytes_of,
+    conll_file,
+    names_file,
+    prepared,
+    sales_file,
+    sine_file,
+    text_file,
+    upper_pairs,
+)
 
 import ohlol
 from ohlol.explain.trace import trace
@@ -36,7 +49,12 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
         {"cell": "gru", "bptt": 3, "batch_size": 7, "num_layers": 2, "optimizer": "rmsprop"},
     ),
     "classify": (names_file, "d.csv", {"cell": "gru", "input": "name", "target": "kind", "bidirectional": True}),
-    "forecast": (sine_file, "e.csv", {"cell": "lstm", "bptt": 9, "batch_size": 5, "lr_schedule": "plateau"}),
+    "next_row": (
+        sine_file,
+        "e.csv",
+        {"task": "next_row", "cell": "lstm", "bptt": 9, "batch_size": 5, "lr_schedule": "plateau"},
+    ),
+    "forecast": (sales_file, "f.csv", {**SALES, "cell": "gru", "bptt": 9, "batch_size": 3}),
 }
 """Every task, cell and kind of input; some batches are ragged, and streams end before others do."""
 UNDROPPED = {**TINY, "dropout": 0.0, "embedding_dropout": 0.0}
@@ -151,8 +169,8 @@ class OnDevice:
         text = text_file(tmp_path / "c.txt")
         ohlol.fit(text, out=tmp_path / "next", device="cpu", **TINY)
         rows = sine_file(tmp_path / "e.csv")
-        ohlol.fit(rows, out=tmp_path / "forecast", device="cpu", **TINY)
-        for name, data in (("label", pairs), ("next", text), ("forecast", rows)):
+        ohlol.fit(rows, out=tmp_path / "next_row", task="next_row", device="cpu", **TINY)
+        for name, data in (("label", pairs), ("next", text), ("next_row", rows)):
             here, there = ohlol.load(tmp_path / name), ohlol.load(tmp_path / name, device=self.device)
             assert (here.device.type, there.device.type) == ("cpu", self.device)
             assert here.identity == there.identity
@@ -165,8 +183,8 @@ class OnDevice:
             if name == "next":
                 one, two = ("".join(m.generate("the ", length=40, seed=3)) for m in (here, there))
                 assert one == two
-            if name == "forecast":
-                np.testing.assert_allclose(here.forecast(rows, 5), there.forecast(rows, 5), rtol=1e-5)
+            if name == "next_row":
+                np.testing.assert_allclose(here.next_rows(rows, 5), there.next_rows(rows, 5), rtol=1e-5)
 
     def test_streams_traces_and_exports_run_on_the_cpu(self, tmp_path: Path) -> None:
         ohlol.fit(out=tmp_path / "run", device="cpu")

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import TINY, bytes_of, conll_file, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, TINY, bytes_of, conll_file, names_file, sales_file, sine_file, text_file, upper_pairs
 from launch import ENVIRONMENT, flags, run, start, torchrun, train, workers
 
 import ohlol
@@ -42,7 +42,12 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
         "f.csv",
         {"embedding_size": 5, "batch_size": 4, "epochs": 15, "input": "name", "target": "kind"},
     ),
-    "forecast": (sine_file, "g.csv", {"batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"}),
+    "next_row": (
+        sine_file,
+        "g.csv",
+        {"task": "next_row", "batch_size": 5, "bptt": 9, "epochs": 20, "lr_schedule": "plateau"},
+    ),
+    "forecast": (sales_file, "h.csv", {**SALES, "batch_size": 3, "bptt": 9, "epochs": 5}),
 }
 """Batches that two and three processes cannot share evenly; some last batches have fewer rows than processes."""
 

@@ -79,11 +79,11 @@ def test_baselines_of_every_task_equal_the_entropy_of_the_data(tmp_path: Path) -
     assert (baselines.count, baselines.labels) == (30, 2)
     assert baselines.frequencies == pytest.approx(math.log(2))
     baselines, metrics = fit_with_baselines(
-        sine_file(tmp_path / "sine.csv"), task="forecast", hidden_size=4, num_layers=1, epochs=1
+        sine_file(tmp_path / "sine.csv"), task="next_row", hidden_size=4, num_layers=1, epochs=1
     )
     assert (baselines.loss, baselines.uniform, baselines.frequencies) == (metrics["loss"], 1.0, None)
     baselines, _ = fit_with_baselines(
-        tmp_path / "sine.csv", task="forecast", head="absolute", hidden_size=4, num_layers=1, epochs=1
+        tmp_path / "sine.csv", task="next_row", head="absolute", hidden_size=4, num_layers=1, epochs=1
     )
     assert baselines.uniform is None
     assert baselines.learned

@@ -105,7 +105,7 @@ def test_held_out_rows_are_measured_with_the_history_read_first(
     monkeypatch.setattr("ohlol.evaluation.evaluate.HISTORY_STEPS", chunk)
     lengths = (30, 120, 61)
     files = [str(sine_file(tmp_path / f"{rows}.csv", rows, period=rows / 4)) for rows in lengths]
-    run = ohlol.fit(files, dev_fraction=0.2, task="forecast", out=tmp_path / "run", **{**TINY, "cell": "gru"} | model)
+    run = ohlol.fit(files, dev_fraction=0.2, task="next_row", out=tmp_path / "run", **{**TINY, "cell": "gru"} | model)
     squared = np.zeros(2)
     for file, rows in zip(files, lengths, strict=True):
         whole = run.codec.encode(sequences.read(file, run.config.data))

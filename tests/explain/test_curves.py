@@ -21,7 +21,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ohlol.fit(upper_pairs(fpartial / "data.tsv"), out=fpartial / "tags", **TINY)
     ohlol.fit(text_file(fpartial / "text.txt"), out=fpartial / "text", **TINY)
     ohlol.fit(
-        sine_file(fpartial / "sine.csv"), task="forecast", out=fpartial / "sine", hidden_size=6, epochs=2, num_layers=1
+        sine_file(fpartial / "sine.csv"), task="next_row", out=fpartial / "sine", hidden_size=6, epochs=2, num_layers=1
     )
     return fpartial
 

@@ -194,8 +194,8 @@ def test_invalid_arguments_are_refused(hello: TrainedModel, tmp_path: Path) -> N
     ):
         with pytest.raises(InputError, match=message):
             trace(hello, sequence, target=target)
-    numbers = ohlol.fit(sine_file(tmp_path / "sine.csv", 60), hidden_size=4, epochs=1)
-    with pytest.raises(InputError, match="forecast"):
+    numbers = ohlol.fit(sine_file(tmp_path / "sine.csv", 60), task="next_row", hidden_size=4, epochs=1)
+    with pytest.raises(InputError, match="next_row"):
         trace(numbers, "1")
 
 

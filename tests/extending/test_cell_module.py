@@ -9,7 +9,19 @@ import numpy as np
 import pytest
 import torch
 from cell_modules import MODULE, forgotten, write_module
-from helpers import TINY, Recorder, bytes_of, lengths_file, names_file, sine_file, text_file, upper_pairs
+from helpers import (
+    SALES,
+    SALES_NEXT,
+    TINY,
+    Recorder,
+    bytes_of,
+    lengths_file,
+    names_file,
+    sales_file,
+    sine_file,
+    text_file,
+    upper_pairs,
+)
 
 import ohlol
 from ohlol.cells import CELLS, import_cell
@@ -32,7 +44,8 @@ TASKS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "next": (text_file, "data.txt", {"bptt": 7}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "num_layers": 2, "bidirectional": True}),
     "regress": (lengths_file, "data.csv", {"input": "name", "target": "size", "task": "regress"}),
-    "forecast": (sine_file, "data.csv", {"bptt": 9, "task": "forecast"}),
+    "next_row": (sine_file, "data.csv", {"bptt": 9, "task": "next_row"}),
+    "forecast": (sales_file, "data.csv", {**SALES, "bptt": 9}),
 }
 
 
@@ -77,9 +90,14 @@ def test_every_task(folder: Path, task: str, cell: str) -> None:
         texts = ["bado", "na", "lomena"]
         numbers = [p.number for p in model.predict_many(texts)]
         assert numbers == pytest.approx([loaded.predict(text).number for text in texts], rel=1e-4)
-    elif task == "forecast":
+    elif task == "next_row":
         rows = sequences.read(data, model.config.data, with_targets=False)
-        assert np.isfinite(model.forecast(rows, 4)).all()
+        assert np.isfinite(model.next_rows(rows, 4)).all()
+    elif task == "forecast":
+        (folder / "next.csv").write_text(SALES_NEXT)
+        made, again = (m.forecast(data, 6, future=folder / "next.csv") for m in (model, loaded))
+        assert np.isfinite(made[0].quantiles).all()
+        np.testing.assert_array_equal(made[0].quantiles, again[0].quantiles)
     else:
         texts = ["abcd", "ab", "edcba"] if task == "label" else ["bado", "na", "lomena"]
         together = list(model.predict_many(texts, n_best=2))

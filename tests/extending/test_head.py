@@ -106,4 +106,4 @@ def test_a_label_head_is_refused_for_a_forecast(tmp_path: Path) -> None:
     path = tmp_path / "series.csv"
     path.write_text("x\n" + "\n".join(str(i % 5) for i in range(60)) + "\n")
     with pytest.raises(InputError, match="`head` nearest does not fit this task; it must be one of regression"):
-        ohlol.fit(path, task="forecast", head="nearest")
+        ohlol.fit(path, task="next_row", head="nearest")

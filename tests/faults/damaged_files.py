@@ -69,11 +69,11 @@ FORMATS: dict[str, tuple[Callable[[Path], Path], str, DataSettings]] = {
     "words": (lambda path: text_file(path, 200), "text.txt", DataSettings(level="word")),
     "classes": (names_file, "names.csv", DataSettings(task="classify", input="name", target="kind")),
     "JSON classes": (json_table, "names.jsonl", DataSettings(task="classify", input="name", target="kind")),
-    "series": (lambda path: sine_file(path, 12), "sine.csv", DataSettings(task="forecast")),
+    "series": (lambda path: sine_file(path, 12), "sine.csv", DataSettings(task="next_row")),
     "Parquet classes": (parquet, "names.parquet", DataSettings(task="classify", input="name", target="kind")),
-    "Parquet series": (parquet, "sizes.parquet", DataSettings(task="forecast", input="size")),
+    "Parquet series": (parquet, "sizes.parquet", DataSettings(task="next_row", input="size")),
     "Arrow classes": (arrow_file, "names.arrow", DataSettings(task="classify", input="name", target="kind")),
-    "Arrow series": (arrow_file, "sizes.feather", DataSettings(task="forecast", input="size")),
+    "Arrow series": (arrow_file, "sizes.feather", DataSettings(task="next_row", input="size")),
     "inferred": (json_table, "anything", DataSettings()),
 }
 

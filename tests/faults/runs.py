@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import TINY, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, TINY, names_file, sales_file, sine_file, text_file, upper_pairs
 
 RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "label-gru": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "num_layers": 2, "bidirectional": True}),
@@ -36,8 +36,17 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
         "data.csv",
         {"input": "name", "target": "kind", "dropout": 0.2, "bidirectional": True},
     ),
-    "forecast-gru": (sine_file, "data.csv", {"cell": "gru", "bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
-    "forecast-rnn": (sine_file, "data.csv", {"cell": "rnn", "bptt": 16, "max_grad_norm": 0.0, "optimizer": "adamw"}),
+    "next_row-gru": (
+        sine_file,
+        "data.csv",
+        {"task": "next_row", "cell": "gru", "bptt": 9, "lr_schedule": "onecycle", "batch_size": 5},
+    ),
+    "next_row-rnn": (
+        sine_file,
+        "data.csv",
+        {"task": "next_row", "cell": "rnn", "bptt": 16, "max_grad_norm": 0.0, "optimizer": "adamw"},
+    ),
+    "forecast-gru": (sales_file, "data.csv", {**SALES, "cell": "gru", "bptt": 9, "dropout": 0.2}),
 }
 """Task and cell -> data and settings."""
 KEPT = ("model.safetensors", "metrics.jsonl", "config.json", "vocab.json", "README.md", "resume/last.safetensors")

@@ -38,7 +38,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     ohlol.fit(upper_pairs(folder / "data.tsv"), out=folder / "run", checkpoint_every=2, **TINY)
     ohlol.fit(text_file(folder / "data.txt"), out=folder / "other", bptt=16, **TINY)
-    ohlol.fit(sine_file(folder / "data.csv"), out=folder / "series", bptt=16, **TINY)
+    ohlol.fit(sine_file(folder / "data.csv"), out=folder / "series", task="next_row", bptt=16, **TINY)
     return folder
 
 

@@ -115,7 +115,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("--task", "label"),
         ("--task", "label", *NAMES),
         ("--task", "next"),
-        ("--task", "forecast"),
+        ("--task", "next_row"),
     ),
 }
 """The files that are damaged, and options with which most of them are imported if they are whole."""

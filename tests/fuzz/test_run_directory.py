@@ -52,9 +52,15 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "evaluate regress sizes.csv",
         "train --resume --out regress",
     ),
+    "next_row": (
+        "predict next_row sine.csv --steps 3",
+        "evaluate next_row sine.csv",
+        "train --resume --out next_row",
+    ),
     "forecast": (
-        "predict forecast sine.csv --steps 3",
-        "evaluate forecast sine.csv",
+        "predict forecast sales.csv --future sales-next.csv",
+        "evaluate forecast sales.csv",
+        "backtest forecast sales.csv",
         "train --resume --out forecast",
     ),
     "corpus": (

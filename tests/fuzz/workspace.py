@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from faults.damaged_files import FORMATS
 from fuzz.commands import State, snapshot
-from helpers import TINY, lengths_file, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, SALES_NEXT, TINY, lengths_file, names_file, sales_file, sine_file, text_file, upper_pairs
 from interop.torch_models import TorchModel, export_onnx
 from safetensors.torch import save_file
 
@@ -23,7 +23,8 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "next": ("text.txt", {"cell": "lstm", "bptt": 7}),
     "classify": ("names.csv", {"input": "name", "target": "kind", "num_layers": 2}),
     "regress": ("sizes.csv", {"task": "regress", "input": "name", "target": "size"}),
-    "forecast": ("sine.csv", {"task": "forecast", "cell": "rnn", "loop": True}),
+    "next_row": ("sine.csv", {"task": "next_row", "cell": "rnn", "loop": True}),
+    "forecast": ("sales.csv", {**SALES, "cell": "gru"}),
 }
 """Runs: their data and settings. The name of each is its task."""
 MODELS = ("model.onnx", "torch.onnx", "weights.safetensors")
@@ -53,6 +54,8 @@ class Workspace:
         names_file(folder / "names.csv")
         lengths_file(folder / "sizes.csv")
         sine_file(folder / "sine.csv", 60)
+        sales_file(folder / "sales.csv")
+        (folder / "sales-next.csv").write_text(SALES_NEXT)
         for name, (data, settings) in RUNS.items():
             ohlol.fit(folder / data, out=folder / name, **{**TINY, "bidirectional": False, **settings})
         (folder / "model.onnx").write_bytes(build_graph(ohlol.load(folder / "label")))

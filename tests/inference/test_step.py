@@ -17,9 +17,9 @@ def test_reading_numbers_from_a_label_model_is_refused() -> None:
 
 
 def test_a_step_of_numbers_has_no_label() -> None:
-    step = untrained("forecast").stream().step([1, 2, 3])
+    step = untrained("next_row").stream().step([1, 2, 3])
     for read in (lambda: step.label, lambda: step.best(), lambda: step.probabilities):
-        with pytest.raises(InputError, match="a model of task forecast predicts numbers, not labels: use `row`"):
+        with pytest.raises(InputError, match="a model of task next_row predicts numbers, not labels: use `row`"):
             read()
     assert repr(step).startswith("StreamOutput(row=[")
 

@@ -63,7 +63,7 @@ def whole(trained: TrainedModel, symbols: list[Any]) -> Tensor:
     rows = []
     starts = range(1, len(symbols) + 1) if trained.task == "classify" else [len(symbols)]
     for end in starts:
-        if trained.task == "forecast":
+        if trained.task == "next_row":
             assert trained.codec.scale is not None
             inputs = torch.from_numpy(trained.codec.scale.apply(np.array(symbols)))
             packed = PackedInputs(inputs, torch.ones(end).long())
@@ -92,7 +92,7 @@ def test_steps_equal_the_whole_sequence(kind: str, settings: dict[str, Any]) -> 
     expected = whole(trained, symbols)
     assert_same("logits", stack_logits(steps), expected, torch.float32)
     assert stream.steps == 12
-    if kind == "forecast":
+    if kind == "next_row":
         assert trained.codec.target_scale is not None
         assert steps[3].row.tolist() == trained.codec.target_scale.undo(steps[3].logits.numpy()).tolist()
         return
@@ -230,7 +230,7 @@ def test_text_is_split_as_in_training() -> None:
 
 
 def test_rows_by_name_equal_rows_in_order() -> None:
-    trained = untrained("forecast", cell="gru")
+    trained = untrained("next_row", cell="gru")
     in_order, by_name = trained.stream(), trained.stream()
     for row in ([1.0, 2.0, 3.0], [4, 5, 6]):
         named = dict(zip(("day", "slope", "height"), row[::-1], strict=True))
@@ -245,6 +245,11 @@ def test_bidirectional_models_are_refused(settings: dict[str, Any]) -> None:
         trained.stream()
     with pytest.raises(InputError, match="is bidirectional"):
         trained.streams(3)
+
+
+def test_a_forecast_of_whole_series_has_no_stream() -> None:
+    with pytest.raises(InputError, match="task is forecast, which reads whole series, so it has no stream"):
+        untrained("forecast").stream()
 
 
 @pytest.mark.parametrize(
@@ -288,7 +293,7 @@ def test_wrong_symbols_advance_no_stream(symbol: Any, message: str) -> None:
     ],
 )
 def test_wrong_rows_leave_the_state(row: Any, message: str) -> None:
-    stream = untrained("forecast").stream()
+    stream = untrained("next_row").stream()
     before = stream.state()
     with pytest.raises(InputError, match=message):
         stream.step(row)

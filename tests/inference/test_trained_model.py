@@ -1,5 +1,6 @@
 """A trained model: methods of other tasks are refused, and a saved run predicts the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from helpers import TINY, text_file, upper_pairs
 from untrained import untrained
 
 import ohlol
+from ohlol.config import TrainSettings
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
 
@@ -25,12 +27,18 @@ def test_methods_of_other_tasks_are_refused(letters: TrainedModel, tmp_path: Pat
         letters.predict([])
     with pytest.raises(InputError, match="task is next, which has no labels; use `generate`"):
         text.predict("the")
-    with pytest.raises(InputError, match="task is forecast, which has no labels; use `forecast`"):
-        untrained("forecast").predict("the")
+    with pytest.raises(InputError, match="task is next_row, which has no labels; use `next_rows`"):
+        untrained("next_row").predict("the")
     with pytest.raises(InputError, match="task is label; only a model that predicts the next symbol generates"):
         letters.generate("ab")
-    with pytest.raises(InputError, match="task is label; it does not predict numbers"):
+    with pytest.raises(InputError, match="task is label; it does not predict the next row"):
+        letters.next_rows("file.csv")
+    with pytest.raises(InputError, match="task is label; it does not forecast series"):
         letters.forecast("file.csv")
+    with pytest.raises(InputError, match="task is forecast, which has no labels; use `forecast`"):
+        untrained("forecast").predict("the")
+    with pytest.raises(InputError, match="task is forecast; it does not predict the next row"):
+        untrained("forecast").next_rows("file.csv")
 
 
 def test_a_saved_run_predicts_the_same(letters: TrainedModel) -> None:
@@ -56,3 +64,6 @@ def test_identities_differ_between_models() -> None:
         untrained("label"),
     ]
     assert len({base.identity, *(other.identity for other in others)}) == 5
+    forecasts = untrained("forecast")
+    longer = replace(forecasts, config=replace(forecasts.config, training=TrainSettings(bptt=7)))
+    assert longer.identity != forecasts.identity  # it reads fewer rows before a forecast

@@ -78,7 +78,7 @@ def test_layers_without_embedding_are_imported(tmp_path: Path) -> None:
     rows = torch.randn(1, 8, 5)
     with torch.no_grad():
         expected = module(rows)[0]
-    model, description = import_run.import_model(path, task="forecast")
+    model, description = import_run.import_model(path, task="next_row")
     assert description == "gru of 1 x 6 from 5, a linear head of 5"
     assert model.codec.columns == ("x1", "x2", "x3", "x4", "x5") == model.codec.target_columns
     stream = model.stream()
@@ -101,9 +101,9 @@ def test_a_cell_and_a_bare_layer_are_imported(tmp_path: Path) -> None:
     h, _ = cell(torch.nn.functional.one_hot(torch.tensor([2]), 4).float())
     torch.testing.assert_close(logits_of(model, [2]), h.detach(), rtol=0, atol=1e-6)
     layer = torch.nn.GRU(4, 3)
-    by_onnx, _ = import_run.import_model(export_onnx(layer, tmp_path / "l.onnx", torch.zeros(5, 1, 4)), task="forecast")
+    by_onnx, _ = import_run.import_model(export_onnx(layer, tmp_path / "l.onnx", torch.zeros(5, 1, 4)), task="next_row")
     save_file({f"model.rnn.{n}": t.double() for n, t in layer.state_dict().items()}, tmp_path / "l.safetensors")
-    assert import_run.import_model(tmp_path / "l.safetensors", task="forecast")[0].identity == by_onnx.identity
+    assert import_run.import_model(tmp_path / "l.safetensors", task="next_row")[0].identity == by_onnx.identity
 
 
 def test_heads_without_bias_and_with_untied_weights_are_imported(tmp_path: Path) -> None:

@@ -3,23 +3,28 @@
 import itertools
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from forecasts import panel_of, seasonal
 from helpers import TINY, upper_pairs
 from untrained import untrained
 
 import ohlol
 from ohlol.cli import main
+from ohlol.config import TrainSettings
+from ohlol.models.inputs import PackedInputs
 from ohlol.utils.errors import InputError
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 ort = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 from interop.damaged_graphs import damage, read_metadata  # noqa: E402 - they need onnx
-from ohlol.interop import onnx_export  # noqa: E402
+from ohlol.interop import import_run, onnx_export  # noqa: E402
 
 
 def axes(value: Any) -> list[Any]:
@@ -57,9 +62,32 @@ def test_the_metadata_describe_the_model() -> None:
     assert json.loads(metadata["labels"]) == list("abcdefgé")
     assert metadata["identity"] == model.identity
     assert read_metadata(onnx_export.build_graph(model, step=True))["graph"] == "step"
-    forecast = read_metadata(onnx_export.build_graph(untrained("forecast")))
+    forecast = read_metadata(onnx_export.build_graph(untrained("next_row")))
     assert json.loads(forecast["symbols"]) == ["height", "slope", "day"]
     assert json.loads(forecast["labels"]) == ["height", "slope"]
+
+
+def test_the_graph_of_a_forecast_gives_quantiles_and_is_read_back(tmp_path: Path) -> None:
+    trained = untrained("forecast", cell="lstm")
+    model = replace(trained, config=replace(trained.config, training=TrainSettings(bptt=9)))
+    graph = onnx_export.build_graph(model)
+    file = onnx.load_model_from_string(graph)
+    inputs, levels = model.config.sizes.inputs, len(model.network.head.levels)
+    assert {i.name: axes(i) for i in file.graph.input}["features"] == ["batch", "time", inputs]
+    assert {o.name: axes(o) for o in file.graph.output}["quantiles"] == ["batch", "time", 2 * 3, levels]
+    features = np.random.default_rng(0).normal(size=(1, 12, inputs)).astype(np.float32)
+    state = np.zeros((1, 1, 11), np.float32)
+    feed = {"features": features, "lengths": np.array([12]), "h_0": state, "c_0": state}
+    (quantiles,) = ort.InferenceSession(graph).run(["quantiles"], feed)
+    packed = PackedInputs(torch.from_numpy(features[0]), torch.ones(12, dtype=torch.int64))
+    expected = model.network.head.quantiles(model.network(packed)[0])
+    np.testing.assert_allclose(quantiles[0], expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+    (tmp_path / "model.onnx").write_bytes(graph)
+    imported, _ = import_run.import_model(tmp_path / "model.onnx")
+    assert imported.identity == model.identity
+    rows = {"a": seasonal(40)[:, None] * [1.0, 0.1]}
+    panel = panel_of(rows, 7, targets=("height", "slope"))
+    np.testing.assert_array_equal(imported.forecast(panel)[0].quantiles, model.forecast(panel)[0].quantiles)
 
 
 def predict_with_onnxruntime(graph: bytes, texts: list[list[str]]) -> list[list[str]]:

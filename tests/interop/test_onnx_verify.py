@@ -7,7 +7,7 @@ from unittest import mock
 
 import pytest
 import torch
-from helpers import LOOP, TINY, lengths_file, names_file, sine_file, text_file, upper_pairs
+from helpers import LOOP, SALES, TINY, lengths_file, names_file, sales_file, sine_file, text_file, upper_pairs
 from parity.tolerances import RELATIVE
 from untrained import KINDS, untrained
 
@@ -38,6 +38,8 @@ def configurations() -> list[Any]:
         )
     parameters += [pytest.param(kind, {"cell": cell + LOOP}) for kind in KINDS for cell in ("rnn", "gru", "lstm")]
     parameters += [pytest.param(kind, {"cell": "rnn_relu", "bidirectional": kind == "words"}) for kind in KINDS]
+    forecasts = ({"cell": "gru"}, {"cell": "lstm", "num_layers": 2}, {"cell": "gru", "bidirectional": True})
+    parameters += [pytest.param("forecast", settings) for settings in forecasts]
     return [*parameters, pytest.param("classify", {"cell": "gru", "head": "identity", "hidden_size": 2})]
 
 
@@ -83,18 +85,20 @@ def test_nan_is_detected() -> None:
     assert not onnx_verify.verify(model, graph).passed
 
 
-@pytest.mark.parametrize("kind", ["label", "next", "classify", "regress", "forecast"])
+@pytest.mark.parametrize("kind", ["label", "next", "classify", "regress", "next_row", "forecast"])
 def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path) -> None:
     maker = {
         "label": upper_pairs,
         "next": text_file,
         "classify": names_file,
-        "forecast": sine_file,
+        "next_row": sine_file,
+        "forecast": sales_file,
         "regress": lengths_file,
     }[kind]
     path = maker(tmp_path / f"{kind}.{'tsv' if kind == 'label' else 'txt' if kind == 'next' else 'csv'}")
     columns = {"input": "name", "target": "kind"} if kind == "classify" else {}
     columns = {"task": "regress", "input": "name", "target": "size"} if kind == "regress" else columns
+    columns |= {"next_row": {"task": "next_row"}, "forecast": SALES}.get(kind, {})
     model = ohlol.fit(path, **TINY, **columns)
     data = model.codec.encode(sequences.read(path, model.config.data))
     runtime: Any = onnx_verify.OnnxModel(model, onnx_export.build_graph(model))
@@ -103,7 +107,7 @@ def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path
     )
 
 
-@pytest.mark.parametrize("kind", ["next", "words", "forecast"])
+@pytest.mark.parametrize("kind", ["next", "words", "next_row"])
 def test_a_quantized_graph_is_smaller_and_agrees(kind: str) -> None:
     model = untrained(kind, cell="lstm", hidden_size=64, **({"char_rnn_size": 8} if kind == "words" else {}))
     graph = onnx_export.build_graph(model)

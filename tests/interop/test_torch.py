@@ -27,8 +27,13 @@ def state(**changes: Any) -> dict[str, torch.Tensor]:
     ("changes", "options", "message"),
     [
         ({}, {}, "the weights do not determine the task: give `task`, one of classify, label, next$"),
-        ({"emb__weight": None}, {}, "give `task`, one of classify, forecast, label, next$"),
-        ({}, {"task": "forecast"}, "has an embedding, so it reads symbols"),
+        ({"emb__weight": None}, {}, "give `task`, one of classify, label, next_row, next$"),
+        (
+            {"emb__weight": None},
+            {"task": "forecast"},
+            "has no scale of its numbers, so it cannot be imported",
+        ),
+        ({}, {"task": "next_row"}, "has an embedding, so it reads symbols"),
         ({}, {"task": "next"}, "7 symbols and 4 outputs; the task next has a logit for each symbol"),
         ({}, {"task": "tag"}, "`task` is 'tag'; it must be one of classify"),
         ({"norm__weight": torch.zeros(6)}, {"task": "label"}, "'norm.weight' belongs to no embedding, recurrent layer"),

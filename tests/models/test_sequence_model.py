@@ -11,6 +11,7 @@ from ohlol.config import ModelSettings
 from ohlol.data.batches import ContiguousBatches, Dataset, Ragged, gather
 from ohlol.evaluation.evaluate import carry_state, prediction_indices
 from ohlol.models.inputs import PackedInputs, Sizes
+from ohlol.models.reference import unroll_model
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
 
@@ -21,6 +22,7 @@ KINDS = {
     "embedding": ({"embedding_size": 6}, Sizes(5, 4)),
     "spelled": ({"embedding_size": 6, "char_rnn_size": 3}, Sizes(5, 4, chars=8)),
     "numbers": ({"head": "regression"}, Sizes(2, 2, numeric=True)),
+    "forecasts": ({"head": "quantile"}, Sizes(4, 2, numeric=True, base=2)),
     "whole": ({"embedding_size": 6}, Sizes(5, 3, per_sequence=True)),
     "headless": ({"embedding_size": 6, "head": "identity"}, Sizes(5, 4)),
 }
@@ -31,8 +33,9 @@ def dataset(kind: str, lengths: list[int] = LENGTHS) -> Dataset:
     random = np.random.default_rng(0)
     offsets = np.cumsum([0, *lengths], dtype=np.int64)
     total = int(offsets[-1])
-    if kind == "numbers":
-        return Dataset(Ragged(random.normal(size=(total, 2)).astype(np.float32), offsets))
+    if kind in ("numbers", "forecasts"):
+        columns = KINDS[kind][1].inputs
+        return Dataset(Ragged(random.normal(size=(total, columns)).astype(np.float32), offsets))
     ids = random.integers(0, 5, total)
     word_chars = None
     if kind == "spelled":
@@ -207,3 +210,15 @@ def test_wrong_ids_and_batch_sizes_are_refused(kind: str, cell: str) -> None:
     for wrong in ([2, 4, 2], [2, 4, 0, 2], [2, 2, 2, 2, 2], [10, -2]):
         with pytest.raises((ValueError, RuntimeError)):
             model(PackedInputs(ids, torch.tensor(wrong)))
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_equations_add_the_forecasts_of_the_input(cell: str) -> None:
+    torch.manual_seed(0)
+    settings, sizes = KINDS["forecasts"]
+    model = SequenceModel(ModelSettings(cell=cell, hidden_size=5, **settings), sizes).eval()
+    x = torch.randn(6, sizes.inputs)
+    expected, _ = model(PackedInputs(x, torch.ones(6, dtype=torch.int64)))
+    logits, _ = unroll_model(model, x.double())
+    torch.testing.assert_close(logits.float(), expected, **CLOSE)
+    assert not torch.allclose(expected, model.head(model.hidden(x, torch.ones(6, dtype=torch.int64), None)[0]))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from helpers import TINY, lengths_file, names_file, sine_file, text_file, upper_pairs
+from helpers import SALES, TINY, lengths_file, names_file, sales_file, sine_file, text_file, upper_pairs
 
 import ohlol
 from ohlol.serve.access import Access
@@ -35,7 +35,7 @@ T = TypeVar("T")
 SECONDS = 60.0
 """For a server to start and for a response: far more than either takes, since the machine may be busy."""
 KEY = "0123456789-a-key-of-tests"
-MODELS = ("hello", "upper", "text", "names", "sizes", "sine")
+MODELS = ("hello", "upper", "text", "names", "sizes", "sine", "shops")
 
 
 def train_models(folder: Path) -> dict[str, Path]:
@@ -48,7 +48,8 @@ def train_models(folder: Path) -> dict[str, Path]:
     ohlol.fit(names_file(folder / "names.csv"), input="name", target="kind", out=runs["names"], **one_way)
     sizes = {"task": "regress", "input": "name", "target": "size"}
     ohlol.fit(lengths_file(folder / "sizes.csv"), out=runs["sizes"], **sizes, **one_way)
-    ohlol.fit(sine_file(folder / "sine.csv"), task="forecast", out=runs["sine"], **one_way)
+    ohlol.fit(sine_file(folder / "sine.csv"), task="next_row", out=runs["sine"], **one_way)
+    ohlol.fit(sales_file(folder / "sales.csv"), out=runs["shops"], **SALES, **one_way)
     return runs
 
 

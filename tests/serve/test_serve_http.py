@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from helpers import SALES, SALES_NEXT
 from prometheus_client.parser import text_string_to_metric_families
 from serving import KEY, ServerProcess, parse_events, wait_for
 
@@ -68,13 +69,76 @@ def test_a_number_equals_that_of_the_model(client: httpx.Client, models: Models)
 
 
 def test_a_forecast_equals_that_of_the_model(client: httpx.Client, models: Models, runs: dict[str, Path]) -> None:
-    rows = read(runs["sine"].parent / "sine.csv", DataSettings(task="forecast")).inputs[0][:50]
+    rows = read(runs["sine"].parent / "sine.csv", DataSettings(task="next_row")).inputs[0][:50]
     answer = client.post("/v1/models/sine/predict", json={"rows": [list(map(float, row)) for row in rows], "steps": 3})
     assert answer.json()["columns"] == ["height", "slope"]
     table = runs["sine"].parent / "some.csv"
     table.write_text("height,slope\n" + "\n".join(",".join(map(repr, map(float, row))) for row in rows))
-    expected = models["sine"].forecast(table, 3)
+    expected = models["sine"].next_rows(table, 3)
     np.testing.assert_allclose(answer.json()["rows"], expected, rtol=1e-5)
+
+
+def shops(folder: Path) -> list[dict[str, Any]]:
+    """The series of `sales_file`, as a request has them, with the prices of the six months that follow."""
+    panel = read(folder / "sales.csv", DataSettings(**SALES)).panel
+    assert panel is not None
+    future = [[5.0], [6.0], [7.0], [5.0], [6.0], [7.0]]
+    return [
+        {"name": one.name, "start": "2015-01-01", "rows": one.values.tolist(), "future": future} for one in panel.series
+    ]
+
+
+def test_forecasts_equal_those_of_the_model(client: httpx.Client, models: Models, runs: dict[str, Path]) -> None:
+    folder = runs["shops"].parent
+    body = {"series": shops(folder), "steps": 6, "intervals": [80]}
+    answer = client.post("/v1/models/shops/predict", json=body).json()
+    (folder / "sales-next.csv").write_text(SALES_NEXT)
+    expected = models["shops"].forecast(folder / "sales.csv", 6, future=folder / "sales-next.csv")
+    assert answer["columns"] == ["sales"]
+    assert [one["series"] for one in answer["forecasts"]] == ["north", "south"]
+    for one, forecast in zip(answer["forecasts"], expected, strict=True):
+        assert one["times"] == [f"2020-{month:02d}-01" for month in range(1, 7)]
+        np.testing.assert_allclose(one["medians"], forecast.point, rtol=1e-5)
+        assert [bounds["percent"] for bounds in one["intervals"]] == [80]
+        for side, bound in zip(("lower", "upper"), forecast.interval(80), strict=True):
+            np.testing.assert_allclose(one["intervals"][0][side], bound, rtol=1e-5)
+
+
+def test_a_missing_value_is_null_and_the_horizon_is_the_default(client: httpx.Client, runs: dict[str, Path]) -> None:
+    (north, _) = shops(runs["shops"].parent)
+    north["rows"][-1][0] = None
+    north["future"] = north["future"][:4]
+    (forecast,) = client.post("/v1/models/shops/predict", json={"series": [north]}).json()["forecasts"]
+    assert np.isfinite(forecast["medians"]).all()
+    assert [len(forecast["medians"]), len(forecast["times"])] == [4, 4]
+    assert [bounds["percent"] for bounds in forecast["intervals"]] == [80, 95]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"start": None}, "series[0].start: the time of the first row is needed, such as 2024-01-31"),
+        ({"start": "January"}, "series[0].start is no time in ISO 8601"),
+        ({"start": "2015-01-01T00:00:00+02:00"}, "series[0].start has a time zone; give the local time"),
+        ({"future": []}, "series[0].future: the values of price are needed in 4 rows, those to forecast"),
+        ({"future": [[None]] * 4}, "series[0].future: the values of price are needed in 4 rows"),
+        ({"rows": [[1.0]]}, "series[0].rows[0] has 1 numbers; the model reads 2: sales, price"),
+        ({"rows": [[1.0, 5.0], [None, 5.0]]}, "series[0].rows: fewer than 3 values of sales"),
+        ({"rows": []}, "series[0].rows: fewer than 3 values of sales"),
+        ({"rows": [[1.0, 5.0]] * 9997}, "series: 10,001 rows and steps in all; at most 10,000"),
+        ({"rows": [[1e308, 5.0], [-1e308, 5.0]] * 9}, "rows: too large; the forecast is not finite"),
+        ({"static": ["a"]}, "series[0].static has 1 values; the model reads 0"),
+        ({"name": 3}, "name"),
+    ],
+)
+def test_a_series_that_does_not_fit(
+    client: httpx.Client, runs: dict[str, Path], change: dict[str, Any], message: str
+) -> None:
+    (north, _) = shops(runs["shops"].parent)
+    body = {"series": [{**north, "future": north["future"][:4], **change}]}
+    response = client.post("/v1/models/shops/predict", json=body)
+    assert response.status_code == 422
+    assert message in response.json()["detail"]
 
 
 def test_text_is_generated_in_pieces(client: httpx.Client, models: Models) -> None:
@@ -98,7 +162,7 @@ def test_models_are_listed_with_their_descriptions(client: httpx.Client, models:
     assert {name: one["identity"] for name, one in descriptions.items()} == {
         name: m.identity for name, m in models.items()
     }
-    assert [name for name, one in descriptions.items() if not one["streams"]] == ["upper"]
+    assert [name for name, one in descriptions.items() if not one["streams"]] == ["upper", "shops"]
     assert descriptions["hello"]["example"] == "hello"
     assert client.get("/v1/models/hello").json() == descriptions["hello"]
     assert client.get("/healthz").json() == {"status": "ok"}
@@ -147,13 +211,27 @@ INVALID: list[tuple[str, Any, int, str]] = [
     ("hello/predict", {"inputs": ["h", "\ud800"]}, 422, ""),
     ("hello/predict", {"inputs": [["\ud800"]]}, 422, ""),
     ("hello/predict", {"inputs": " "}, 422, "symbol ' ' was not seen"),
-    ("hello/predict", {}, 422, 'give one of "inputs", "series" and "rows"'),
-    ("hello/predict", {"inputs": "h", "rows": [[1]]}, 422, 'give one of "inputs", "series" and "rows"'),
+    ("hello/predict", {}, 422, 'give either "inputs" or "rows", or the "series" of a forecast'),
+    (
+        "hello/predict",
+        {"inputs": "h", "rows": [[1]]},
+        422,
+        'give either "inputs" or "rows", or the "series" of a forecast',
+    ),
     ("hello/predict", {"rows": [[1, 2]]}, 422, "reads no numbers"),
     ("hello/predict", {"inputs": "hello", "n_best": 0}, 422, "n_best"),
     ("hello/predict", {"inputs": "hello", "nbest": 2}, 422, "nbest: Extra inputs"),
     ("hello/predict", [], 422, "the body: "),
-    ("sine/predict", {"inputs": "hello"}, 422, "this model's task is forecast"),
+    ("sine/predict", {"inputs": "hello"}, 422, "this model's task is next_row"),
+    ("sine/predict", {"rows": [[1.0, None]]}, 422, "rows[0] has a missing value; this model needs every number"),
+    ("sine/predict", {"series": []}, 422, 'this model\'s task is next_row: give "rows"'),
+    ("sine/predict", {"rows": [[1.0, 2.0]], "intervals": [80]}, 422, 'task is next_row: give "rows"'),
+    ("shops/predict", {"inputs": "hello"}, 422, "this model's task is forecast, which has no labels"),
+    ("shops/predict", {"series": []}, 422, "series: 0 series; it must be from 1 to 64"),
+    ("shops/predict", {"series": [{"rows": []}] * 2}, 422, "series: two of them have the same name"),
+    ("shops/predict", {"rows": [[1.0, 2.0]]}, 422, "rows: fewer than 3 values of sales"),
+    ("shops/predict", {"rows": [[1.0, 2.0]], "steps": 1000}, 422, "steps: 1000 are forecast 4 at a time"),
+    ("shops/explain", {"input": "hello"}, 422, "reads numbers"),
     ("sizes/predict", {"rows": [[1.0]]}, 422, "this model's task is regress, which reads no numbers"),
     ("sizes/explain", {"input": "banana"}, 422, "the task of this model is regress; only models that predict labels"),
     ("sine/predict", {"rows": [[1.0]]}, 422, "rows[0] has 1 numbers; the model reads 2: height, slope"),

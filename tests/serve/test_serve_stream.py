@@ -152,6 +152,7 @@ def test_invalid_handshakes_are_refused(server: ServerProcess, runs: dict[str, P
     async def run() -> None:
         assert "there is no model 'nobody'" in await refused(server.url, "nobody", 404)
         assert "is bidirectional and has no stream" in await refused(server.url, "upper", 409)
+        assert "forecasts whole series and has no stream" in await refused(server.url, "shops", 409)
         assert "may not send requests to this server" in await refused(
             server.url, "hello", 403, origin="https://elsewhere.example"
         )

@@ -14,8 +14,8 @@ PACKAGE = Path(ohlol.__file__).parent
 LIMIT = 15
 """Most string literals that may equal a name: those that are words of another meaning, and the defaults of settings."""
 NAMES: list[tuple[Collection[str], str]] = [
-    (("classify", "forecast", "label", "next", "regress"), "tasks"),
-    (("absolute", "identity", "regression", "softmax"), "models/heads"),
+    (("classify", "forecast", "label", "next", "next_row", "regress"), "tasks"),
+    (("absolute", "identity", "quantile", "regression", "softmax"), "models/heads"),
 ]
 """The names that ohlol brings, and the package of their modules."""
 

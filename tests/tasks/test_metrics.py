@@ -42,8 +42,11 @@ def test_metrics_are_formatted_with_their_units() -> None:
 
 
 def _add_random(accumulators: list[Any], rng: np.random.Generator, task: str) -> None:
-    if task == "forecast":
+    if task == "next_row":
         targets, predictions = rng.normal(size=(2, 5, 2)).astype(np.float32)
+    elif task == "forecast":
+        targets, predictions = rng.normal(size=(2, 5, 6)).astype(np.float32)
+        targets[rng.random(targets.shape) < 0.2] = np.nan
     elif task == "regress":
         targets, predictions = rng.normal(size=(2, 2, 1)).astype(np.float32)
     else:

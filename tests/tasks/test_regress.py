@@ -80,7 +80,7 @@ def test_what_needs_labels_is_refused(model: TrainedModel) -> None:
     with pytest.raises(InputError, match="only a model that predicts the next symbol generates text"):
         next(model.generate("b"))
     with pytest.raises(InputError, match="task is regress"):
-        model.forecast("sizes.csv")
+        model.next_rows("sizes.csv")
 
 
 def test_an_encoded_corpus_holds_the_same_numbers(folder: Path) -> None:

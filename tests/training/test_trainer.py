@@ -139,7 +139,7 @@ def test_an_infinite_loss_or_gradient_stops_the_run(tmp_path: Path) -> None:
         ohlol.fit(upper_pairs(tmp_path / "p.tsv"), callbacks=[Recorder(explode)], **TINY)
 
 
-@pytest.mark.parametrize("kind", ["label", "forecast"])
+@pytest.mark.parametrize("kind", ["label", "next_row", "forecast"])
 def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> None:
     data, settings = prepared(kind, tmp_path)
     settings |= {"lr": 0.1, "epochs": 6, "lr_schedule": "constant"}
@@ -154,8 +154,8 @@ def test_best_weights_are_those_of_the_best_epoch(tmp_path: Path, kind: str) -> 
     keeper = Keeper()
     model = ohlol.fit(data, out=tmp_path / "run", callbacks=[keeper], **settings)
     best = max(epoch.number for epoch in keeper.epochs if epoch.best)
-    name = "rmse" if kind == "forecast" else "accuracy"
-    pick = min if kind == "forecast" else max
+    name = {"label": "accuracy", "next_row": "rmse", "forecast": "scaled_mae"}[kind]
+    pick = max if kind == "label" else min
     assert keeper.epochs[best - 1].metrics[name] == pick(epoch.metrics[name] for epoch in keeper.epochs)
     saved = load_file(tmp_path / "run" / "model.safetensors")
     for key, value in saved.items():
@@ -220,15 +220,15 @@ def test_few_sequences_are_all_trained_on(tmp_path: Path) -> None:
     assert split_dev(corpus, 0.2, 0, unknowns=True) == (corpus, None)
 
 
-@pytest.mark.parametrize("kind", ["next", "forecast"])
+@pytest.mark.parametrize("kind", ["next", "next_row"])
 def test_the_end_of_a_text_or_series_is_validation_data(tmp_path: Path, kind: str) -> None:
     data, _ = prepared(kind, tmp_path)
-    corpus = sequences.read(data)
+    corpus = sequences.read(data, DataSettings(task=kind))
     train, dev = split_dev(corpus, 0.25, 0, unknowns=True)
     assert dev is not None
     whole: Any = corpus.inputs[0]
     parts: list[Any] = [train.inputs[0], dev.inputs[0]]
-    if kind == "forecast":
+    if kind == "next_row":
         parts[1] = parts[1][1:]  # the last training row, which predicts the first that is set apart
     assert len(parts[1]) == len(whole) // 4
     assert list(parts[0]) + list(parts[1]) == list(whole) if kind == "next" else (np.concatenate(parts) == whole).all()

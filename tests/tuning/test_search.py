@@ -146,7 +146,9 @@ def test_bad_trials_are_pruned(data: Path, tmp_path: Path) -> None:
     assert {t.state for t in none.trials} == {"complete"}
 
 
-@pytest.mark.parametrize(("kind", "score"), [("next", "bits"), ("classify", "accuracy"), ("forecast", "rmse")])
+@pytest.mark.parametrize(
+    ("kind", "score"), [("next", "bits"), ("classify", "accuracy"), ("next_row", "rmse"), ("forecast", "scaled_mae")]
+)
 def test_every_task_and_the_direction_of_its_metric(kind: str, score: str, tmp_path: Path) -> None:
     file, options = prepared(kind, tmp_path)
     options = {k: v for k, v in options.items() if k != "cell"}

@@ -11,7 +11,14 @@ from ohlol.tasks import TASKS
 from ohlol.tuning.space import NOT_SEARCHED, OTHER_RANGES, Range, build_space, parse_range
 from ohlol.utils.errors import InputError
 
-CASES = [("label", "word"), ("label", "char"), ("next", "char"), ("classify", "word"), ("forecast", "char")]
+CASES = [
+    ("label", "word"),
+    ("label", "char"),
+    ("next", "char"),
+    ("classify", "word"),
+    ("forecast", "char"),
+    ("next_row", "char"),
+]
 
 
 @pytest.mark.parametrize(("task", "level"), CASES)

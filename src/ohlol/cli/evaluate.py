@@ -68,7 +68,7 @@ def evaluate(
     extra: dict[str, Any] = {}
     if isinstance(accumulator, RegressMetrics):
         extra["mean"] = accumulator.baseline()
-    if model.targets.numeric and corpus is not None:
+    if model.targets.numeric and model.targets.shifted and corpus is not None:
         targets: Any = corpus.targets
         extra["persistence"] = evaluate_persistence(targets)
     if as_json:
@@ -81,6 +81,12 @@ def evaluate(
             report["report"] = counted.report().to_json()
         print_data(json.dumps(report, ensure_ascii=False, indent=2))
         return
+    if model.targets.horizon:
+        print_message(
+            "the error of each series is divided by that of repeating its last season; `ohlol backtest` measures "
+            "in the units of the data",
+            sys.stderr,
+        )
     print(format_metrics(accumulator.metrics()))
     for name, baseline in extra.items():
         print(f"baseline, {BASELINES[name]}: {format_metrics(baseline)}")

@@ -137,7 +137,7 @@ def train(
     ] = None,
     bptt: Annotated[
         int | None,
-        typer.Option(help="Time steps of truncated BPTT (tasks next, forecast).", rich_help_panel=TRAINING),
+        typer.Option(help="Time steps of truncated BPTT (tasks next, forecast, next_row).", rich_help_panel=TRAINING),
     ] = None,
     optimizer: Annotated[
         str | None, typer.Option(help=f"Optimizer: {one_of(OPTIMIZERS)}.", rich_help_panel=TRAINING)

@@ -11,6 +11,7 @@ from ohlol.data.corpus import encoded
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.lines import name_of
 from ohlol.data.loading import DataPreparer, PreparedData, Source
+from ohlol.data.targets import TARGET_KINDS
 from ohlol.utils.errors import InputError
 
 EXTRA_ENCODINGS = ("unknown", "spelled", "paired")
@@ -57,6 +58,8 @@ class CachedLoader:
         used = (training.unk_probability, model.char_rnn_size, model.bigram_size)
         encodings = [name for name, size in zip(EXTRA_ENCODINGS, used, strict=True) if size]
         parts = [f"seed{training.seed}", f"dev{training.dev_fraction:g}", *encodings]
+        if TARGET_KINDS[self.settings.task or ""].horizon:
+            parts.append(f"context{training.bptt}")  # rows with which the validation data begin
         name = "-".join(parts)
         if name not in self._loaded:
             folder = self.folder / name

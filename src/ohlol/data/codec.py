@@ -16,6 +16,7 @@ from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
 from ohlol.data.panel_codec import PanelCodec
+from ohlol.data.panel_dataset import encode_panel
 from ohlol.data.sequences import RawData
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
@@ -197,6 +198,10 @@ class Codec:
             InputError: a symbol without <unk>, or a label, was not seen in training, with file and line; the columns
                 are not those of training.
         """
+        if self.panel is not None:
+            assert data.panel is not None
+            self.panel.check_panel(data.panel, str(data.places[0].file))
+            return encode_panel(self.panel, data.panel)
         if self.kind.numeric:
             return self._encode_numbers(data)
         sequences = as_symbols(data.inputs)
@@ -323,6 +328,11 @@ class Codec:
             task = data["task"]
             kind = TARGET_KINDS[task]
             if kind.horizon:
+                if "columns" in data:
+                    raise InputError(
+                        f"vocab.json is of an earlier version of ohlol, whose task {task} gave the next row: train "
+                        "again, with `task` next_row for the same"
+                    )
                 return Codec.of_panel(task, PanelCodec.from_json(data["panel"]))
             if kind.numeric:
                 inputs, targets = data["columns"], data["target_columns"]

@@ -60,11 +60,11 @@ def compute_saliency(model: TrainedModel, sequence: Any) -> Saliency:
 
     Args:
         model: a model of task label, next or classify.
-        sequence: a string, a list of symbols, or a series of numbers (T, I); it must be longer than the influence length
+        sequence: a string, a list of symbols, or a series (T, I); it must be longer than the influence length
             to be measured.
 
     Raises:
-        InputError: the sequence does not fit the model, or the task of the model is forecast.
+        InputError: the sequence does not fit the model, or the model predicts numbers.
 
     >>> import ohlol
     >>> saliency = compute_saliency(ohlol.fit([("hello", "ohlol")], seed=1), "hello")

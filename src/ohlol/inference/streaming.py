@@ -59,7 +59,7 @@ class StreamBatch:
         count: how many sequences to begin with.
 
     Raises:
-        InputError: the model is bidirectional.
+        InputError: the model is bidirectional, or forecasts whole series.
     """
 
     def __init__(
@@ -70,6 +70,8 @@ class StreamBatch:
         identity: Callable[[], str],
         count: int = 0,
     ) -> None:
+        if codec.panel is not None:
+            raise InputError(f"this model's task is {codec.task}, which reads whole series, so it has no stream")
         if network.settings.bidirectional:
             pairs = " and `bigram_size=0`" if network.sizes.bigrams and network.settings.bigram_size else ""
             raise InputError(

@@ -122,7 +122,7 @@ class TrainedModel:
         The output does not depend on how the sequence is split into pieces.
 
         Raises:
-            InputError: the model is bidirectional.
+            InputError: the model is bidirectional, or forecasts whole series.
         """
         return self.streams(1)[0]
 
@@ -130,7 +130,7 @@ class TrainedModel:
         """Read many sequences incrementally, n at first: `step({0: "h", 3: "e"})` advances several in one call.
 
         Raises:
-            InputError: the model is bidirectional.
+            InputError: the model is bidirectional, or forecasts whole series.
         """
         return StreamBatch(self.on_cpu.network, self.codec, self.config.data, lambda: self.identity, n)
 

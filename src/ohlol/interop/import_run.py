@@ -100,6 +100,7 @@ def _import_exported(graph: "OnnxGraph", source: str) -> tuple[TrainedModel, str
     try:
         settings = parse_json(graph.metadata["settings"])
         codec = Codec.from_json(parse_json(graph.metadata["vocabulary"]))
+        training = TrainSettings(bptt=settings.get("bptt", TrainSettings().bptt))
         config = RunConfig.from_json(
             {
                 "format": FORMAT,
@@ -107,7 +108,7 @@ def _import_exported(graph: "OnnxGraph", source: str) -> tuple[TrainedModel, str
                 "data": settings["data"],
                 "model": settings["model"],
                 "sizes": asdict(sizes_from_codec(codec)),
-                "training": asdict(TrainSettings()),
+                "training": asdict(training),
                 "train_files": [],
                 "dev_file": None,
                 "pairs": [],

@@ -12,6 +12,8 @@ is an input and an output. B is the axis "batch", T "time".
     h_n, c_n    (L*D, B, H) float   the state after the last step of each sequence
 
 A cell that is a module has an input NAME_0 and an output NAME_n, (L*D, B, W), for each of its states.
+A model that forecasts a horizon reads `features` (B, T, I) float and gives `quantiles` (B, T, F*h, Q) float, both
+encoded relative to each series; the forecasts in the first columns of the features are added in the graph.
 A model with a character RNN also reads `characters` (B, T, C) and their number `letters` (B, T); a model with bigrams
 reads `pairs` (B, T, 2). The graph of one step has no axis T and no lengths.
 """
@@ -88,7 +90,7 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
     else:
         hidden, state = _layers(g, model, x, starts, lengths)
         last = state[0][-1]
-    _head(g, model, hidden, last, step)
+    _head(g, model, x, hidden, last, step)
     for name, shape, parts in zip(network.state_names, _state_shapes(model), state, strict=True):
         joined = g.add(f"{name}_n.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
         g.output(f"{name}_n", TensorProto.FLOAT, shape, joined)
@@ -132,7 +134,9 @@ def graph_metadata(model: TrainedModel, step: bool = False) -> dict[str, str]:
         "vocabulary": json.dumps(codec.to_json(), ensure_ascii=False),
         "symbols": _to_json(codec.symbols.symbols if codec.symbols else codec.columns),
         "labels": _to_json(codec.labels.symbols if codec.labels else codec.target_columns),
-        "settings": json.dumps({"data": config.data.to_json(), "model": asdict(config.model)}),
+        "settings": json.dumps(
+            {"data": config.data.to_json(), "model": asdict(config.model), "bptt": config.training.bptt}
+        ),
     }
 
 
@@ -157,6 +161,8 @@ def _encoder(g: GraphBuilder, model: TrainedModel, step: bool) -> str:
     time: list[int | str] = [] if step else ["time"]
     axes = ["batch", *time]
     first = (lambda name, of: g.add(name, "Unsqueeze", of, g.ints(0))) if step else _time_first(g)
+    if codec.panel is not None:
+        return first("vectors", g.input("features", TensorProto.FLOAT, [*axes, encoder.size]))
     if encoder.numeric:
         assert codec.scale is not None
         rows = first("rows.by_time", g.input("rows", TensorProto.DOUBLE, [*axes, len(codec.columns)]))
@@ -267,12 +273,13 @@ def _last_outputs(g: GraphBuilder, model: TrainedModel, hidden: str, lengths: st
     return g.add("last.directions", "Concat", forward, first, axis=0)
 
 
-def _head(g: GraphBuilder, model: TrainedModel, hidden: str, last: str, step: bool) -> None:
-    """Add the output: logits with the batch first, or rows of numbers in their own units.
+def _head(g: GraphBuilder, model: TrainedModel, vectors: str, hidden: str, last: str, step: bool) -> None:
+    """Add the output: logits with the batch first, rows of numbers in their own units, or quantiles.
 
     Args:
         g: the graph.
         model: the model.
+        vectors: the name of the vectors of all steps, (T, B, I).
         hidden: the name of the outputs of all steps, (T, B, D*O).
         last: that of the last output of each direction, (D, B, O).
         step: whether the graph is that of one step.
@@ -294,6 +301,9 @@ def _head(g: GraphBuilder, model: TrainedModel, hidden: str, last: str, step: bo
             transposed = g.constant("head.weight", weight.t().contiguous())
         x = g.add("head.product", "MatMul", x, transposed)
         x = g.add("head", "Add", x, g.constant("head.bias", bias))
+    if codec.panel is not None:
+        _quantiles(g, model, vectors, x, step)
+        return
     if codec.target_scale is None:
         g.output("logits", TensorProto.FLOAT, [*axes, sizes.outputs], x)
         return
@@ -301,6 +311,17 @@ def _head(g: GraphBuilder, model: TrainedModel, hidden: str, last: str, step: bo
     product = g.add("rows.product", "Mul", double, g.constant("target_scale.std", np.array(codec.target_scale.std)))
     rows = g.add("rows.unscaled", "Add", product, g.constant("target_scale.mean", np.array(codec.target_scale.mean)))
     g.output("forecast", TensorProto.DOUBLE, [*axes, sizes.outputs], rows)
+
+
+def _quantiles(g: GraphBuilder, model: TrainedModel, vectors: str, logits: str, step: bool) -> None:
+    """Add the output of forecasts: the quantiles of the head, plus the forecasts that the input begins with."""
+    sizes, levels = model.network.sizes, len(model.network.head.levels)
+    axes: list[int | str] = ["batch"] if step else ["batch", "time"]
+    base = g.add("base.by_time", "Slice", vectors, g.ints(0), g.ints(sizes.base), g.ints(2))  # (T, B, base)
+    by_row = g.add("base", "Squeeze", base, g.ints(0)) if step else g.add("base", "Transpose", base, perm=[1, 0, 2])
+    corrections = g.add("corrections", "Reshape", logits, g.ints(*[0] * len(axes), sizes.outputs, levels))
+    sums = g.add("sums", "Add", corrections, g.add("base.levels", "Unsqueeze", by_row, g.ints(-1)))
+    g.output("quantiles", TensorProto.FLOAT, [*axes, sizes.outputs, levels], sums)
 
 
 def _weight(g: GraphBuilder, name: str, value: torch.Tensor) -> str:

@@ -103,6 +103,8 @@ class OnnxModel(torch.nn.Module):
             feed["lengths"] = padding.lengths
         outputs: Any = self.session.run(None, feed)
         logits, *final = outputs
+        if self.model.codec.panel is not None:
+            logits = logits.reshape(*logits.shape[:-2], -1)  # (..., F*h, Q) -> (..., F*h*Q)
         if self.model.codec.target_scale is not None:
             logits = self.model.codec.target_scale.apply(logits)
         if not self.sizes.per_sequence and not self.step:
@@ -111,6 +113,8 @@ class OnnxModel(torch.nn.Module):
 
     def _inputs(self, packed: PackedInputs) -> dict[str, Array]:
         """The inputs of the graph at each packed step, (S, ...)."""
+        if self.model.codec.panel is not None:
+            return {"features": packed.inputs.numpy()}
         if self.model.codec.scale is not None:
             return {"rows": self.model.codec.scale.undo(packed.inputs.numpy())}
         inputs: dict[str, Array] = {"ids": packed.inputs.numpy()}

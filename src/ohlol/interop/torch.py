@@ -17,6 +17,7 @@ from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import MAX_LAYERS, DataSettings, ModelSettings
 from ohlol.data.codec import Codec, Scale
 from ohlol.data.readers.base import default_reader
+from ohlol.data.targets import TargetKind
 from ohlol.data.vocab import UNK, Vocab
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
@@ -221,6 +222,11 @@ def _parse_ends(others: dict[str, Tensor], inputs: int, width: int, source: str)
     return embedding, head
 
 
+def _needs_codec(targets: TargetKind) -> bool:
+    """Whether weights mean nothing without the scales of the data they were trained on."""
+    return targets.quantity or targets.horizon
+
+
 def build_model(
     parts: ModelParts, task: str | None, symbols: Sequence[str], labels: Sequence[str], source: str
 ) -> tuple[DataSettings, ModelSettings, Codec, SequenceModel]:
@@ -237,11 +243,11 @@ def build_model(
         InputError: there is no task, or the names do not fit the weights.
     """
     if task is None:
-        kinds = {name: task.targets for name, task in TASKS.items() if not task.targets.quantity}
+        kinds = {name: task.targets for name, task in TASKS.items() if not _needs_codec(task.targets)}
         fitting = [name for name, kind in kinds.items() if parts.embedding is None or not kind.numeric]
         raise InputError(f"{source}: the weights do not determine the task: give `task`, one of {', '.join(fitting)}")
     targets = TASKS.select(task).targets
-    if targets.quantity:
+    if _needs_codec(targets):
         raise InputError(f"{source}: has no scale of its numbers, so it cannot be imported for the task {task}")
     if targets.numeric and parts.embedding is not None:
         raise InputError(f"{source}: has an embedding, so it reads symbols, and the task {task} reads numbers")

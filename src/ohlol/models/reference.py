@@ -73,6 +73,7 @@ def unroll_model(
         InputError: a cell that is a module cannot run in the dtype of the vectors.
     """
     settings = network.settings
+    base = x[:, : network.sizes.base]
     T, layers = len(x), list[UnrolledLayer]()
     for layer in range(settings.num_layers):
         outputs: list[Tensor] = []
@@ -92,7 +93,8 @@ def unroll_model(
         ends = [last.outputs[-1 - last.direction * (T - 1)] for last in layers if last.layer == settings.num_layers - 1]
         x = torch.cat(ends, dim=1)  # D times (1, O) -> (1, D*O)
     head = deepcopy(network.head).to(x.dtype).requires_grad_(False)
-    return head(x), layers
+    logits = head(x)
+    return head.add(logits, base) if network.sizes.base else logits, layers
 
 
 def _make_step(

@@ -74,7 +74,7 @@ class ServedModel:
     model: TrainedModel
     batcher: Batcher[tuple[Symbols, int], Prediction]
     streams: ModelStreams | None
-    """None for a bidirectional model."""
+    """None for a model that is bidirectional or forecasts whole series."""
 
     def describe(self) -> dict[str, Any]:
         """The description of the model that clients get."""
@@ -146,7 +146,6 @@ def parse_sequence(model: TrainedModel, sequence: str | Sequence[Any], limits: L
     is_series = bool(sequence) and isinstance(sequence[0], list)
     if targets.numeric or (length and is_series != targets.rows):
         reads, give = ("numbers", "rows") if targets.reads_numbers else ("no numbers", "inputs")
-        give = "series" if targets.rows else give
         raise InputError(f'this model\'s task is {model.task} and reads {reads}: give "{give}"')
     if length <= most * (1 if model.config.data.level == "char" or not isinstance(sequence, str) else 64):
         symbols = sequences.split_text(sequence, model.config.data) if isinstance(sequence, str) else sequence
@@ -229,5 +228,6 @@ class Models:
             timeout=limits.timeout,
             on_batch=lambda size, seconds: self.on_batch(name, size, seconds),
         )
-        streams = None if model.network.settings.bidirectional else ModelStreams(model, limits)
+        has_streams = not (model.network.settings.bidirectional or model.targets.horizon)
+        streams = ModelStreams(model, limits) if has_streams else None
         return ServedModel(name, self.runs[name], model, batcher, streams)

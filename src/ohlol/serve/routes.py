@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import ExitStack
+from functools import partial
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.encoding import dump_json, format_event, parse_json
+from ohlol.serve.forecasts import forecast_series
 from ohlol.serve.models import ServedModel, parse_sequence
 from ohlol.serve.service import Service
 from ohlol.serve.training import start_training
@@ -125,15 +127,17 @@ async def describe(model: ModelDependency) -> schemas.Described:
 async def predict(model: ModelDependency, body: schemas.Predict, service: ServiceDependency) -> Response:
     """Labels with probabilities, or a number, for one sequence or many; or the rows that follow in a series."""
     limits = service.limits
-    if sum(given is not None for given in (body.inputs, body.series, body.rows)) != 1:
-        raise HTTPException(422, 'give one of "inputs", "series" and "rows"')
-    if body.rows is not None:
-        return make_json(await _forecast(model, body.rows, body.steps, service))
-    inputs = [body.inputs] if isinstance(body.inputs, str) else body.inputs or body.series or []
-    name = "inputs" if body.series is None else "series"
+    if [body.inputs, body.rows, body.series].count(None) != 2:
+        raise HTTPException(422, 'give either "inputs" or "rows", or the "series" of a forecast')
+    targets = model.model.targets
+    if body.inputs is None and not targets.rows:
+        return make_json(await _predict_numbers(model, body, service))
+    series = _named_series(body) if targets.rows else []
+    name, inputs = "series", [one.rows for one in series]
+    if body.inputs is not None:
+        name, inputs = "inputs", [body.inputs] if isinstance(body.inputs, str) else body.inputs
     if not 0 < len(inputs) <= limits.max_sequences:
         raise HTTPException(422, f"{name}: {len(inputs)} sequences; it must be from 1 to {limits.max_sequences}")
-    targets = model.model.targets
     if not targets.is_supervised:
         instead = "generate" if targets.continues_text else "predict with rows"
         raise HTTPException(422, f"this model's task is {model.model.task}, which has no labels: use {instead}")
@@ -144,7 +148,18 @@ async def predict(model: ModelDependency, body: schemas.Predict, service: Servic
             422, f"{name}: {work:,} symbols, letters or labels in all; at most {limits.max_work:,} in a request"
         )
     predictions = await model.predict(sequences, body.n_best)
-    return make_json({"model": model.name, "predictions": [_prediction_to_json(p) for p in predictions]})
+    contents = [_prediction_to_json(prediction) for prediction in predictions]
+    for content, one in zip(contents, series, strict=False):
+        content["name"] = one.name
+    return make_json({"model": model.name, "predictions": contents})
+
+
+def _named_series(body: schemas.Predict) -> list[schemas.Series]:
+    """The series in a request for a label or a number each."""
+    series = [schemas.Series(rows=body.rows)] if body.rows is not None else body.series or []
+    if any(one.start or one.static or one.future for one in series) or body.steps or body.intervals:
+        raise HTTPException(422, 'a series with a label or a number has "name" and "rows" alone')
+    return series
 
 
 def _parse(model: ServedModel, sequence: Any, service: Service, where: str) -> Any:
@@ -166,31 +181,43 @@ def _prediction_to_json(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-async def _forecast(model: ServedModel, rows: list[list[float]], steps: int, service: Service) -> dict[str, Any]:
-    trained, columns = model.model, len(model.model.codec.columns)
+async def _predict_numbers(model: ServedModel, body: schemas.Predict, service: Service) -> dict[str, Any]:
+    trained = model.model
     if not trained.targets.numeric:
-        wrong = 'continues no series: give "series"' if trained.targets.rows else 'reads no numbers: give "inputs"'
-        raise HTTPException(422, f"this model's task is {trained.task}, which {wrong}")
+        raise HTTPException(422, f'this model\'s task is {trained.task}, which reads no numbers: give "inputs"')
+    if trained.targets.horizon:
+        compute = partial(forecast_series, trained, body, service.limits)
+    else:
+        compute = partial(_next_rows, trained, _check_rows(trained, body, service), body.steps or 1)
+    with service.side_requests:
+        return {"model": model.name, **await service.run_beside(compute)}
+
+
+def _check_rows(trained: TrainedModel, body: schemas.Predict, service: Service) -> schemas.SparseRows:
+    """The rows in a request for the next ones."""
+    rows, columns = body.rows, len(trained.codec.columns)
+    if rows is None or body.intervals is not None:
+        raise HTTPException(422, f'this model\'s task is {trained.task}: give "rows", without "intervals"')
     if not 0 < len(rows) <= service.limits.max_length:
         raise HTTPException(422, f"rows: {len(rows):,} rows; it must be from 1 to {service.limits.max_length:,}")
     for i, row in enumerate(rows):
         if len(row) != columns:
             names = ", ".join(trained.codec.columns)
             raise HTTPException(422, f"rows[{i}] has {len(row)} numbers; the model reads {columns}: {names}")
+        if None in row:
+            raise HTTPException(422, f"rows[{i}] has a missing value; this model needs every number")
+    return rows
 
-    def compute() -> list[list[float]]:
-        series = [np.array(rows, np.float64)]
-        settings, places = trained.config.data, [Place("rows", 1)]
-        data = RawData(trained.task, settings, series, None, places, columns=trained.codec.columns)
-        with np.errstate(over="ignore"):
-            forecast = trained.next_rows(data, steps)
-        if not np.isfinite(forecast).all():
-            raise InputError("rows: too large; the forecast is not finite")
-        return forecast.tolist()
 
-    with service.side_requests:
-        forecast = await service.run_beside(compute)
-    return {"model": model.name, "columns": list(trained.codec.target_columns), "rows": forecast}
+def _next_rows(trained: TrainedModel, rows: schemas.SparseRows, steps: int) -> dict[str, Any]:
+    series = [np.array(rows, np.float64)]
+    settings, places = trained.config.data, [Place("rows", 1)]
+    data = RawData(trained.task, settings, series, None, places, columns=trained.codec.columns)
+    with np.errstate(over="ignore"):
+        predicted = trained.next_rows(data, steps)
+    if not np.isfinite(predicted).all():
+        raise InputError("rows: too large; the next rows are not finite")
+    return {"columns": list(trained.codec.target_columns), "rows": predicted.tolist()}
 
 
 @models_router.post("/{name}/generate", responses=EVENTS, response_class=StreamingResponse)

@@ -17,6 +17,9 @@ Sequence = Annotated[list[Text], Field(min_length=1, fail_fast=True)]
 Sequences = Annotated[list[Sequence], Field(fail_fast=True)]
 Row = Annotated[list[Number], Field(fail_fast=True)]
 Rows = Annotated[list[Row], Field(fail_fast=True)]
+SparseRow = Annotated[list[Number | None], Field(fail_fast=True)]
+"""Null is a missing value, for a model that forecasts series."""
+SparseRows = Annotated[list[SparseRow], Field(fail_fast=True)]
 
 
 class StrictModel(BaseModel):
@@ -31,26 +34,45 @@ class Problem(BaseModel):
     detail: str
 
 
+class Series(StrictModel):
+    """One series to forecast, or to give a label or a number to, which takes its name and rows alone."""
+
+    name: Annotated[str, Field(max_length=1000, description="Its name in the response.")] = ""
+    rows: Annotated[
+        SparseRows,
+        Field(description="Oldest first; in each the targets, then the known, then the observed columns."),
+    ]
+    start: Annotated[
+        str | None,
+        Field(description="The time of the first row, for a model of dated rows.", examples=["2024-01-31"]),
+    ] = None
+    static: Annotated[list[str], Field(fail_fast=True, description="The categories of the series.")] = []
+    future: Annotated[SparseRows, Field(description="The known columns of the rows to forecast.")] = []
+
+
 class Predict(StrictModel):
-    """A request to predict: `inputs`; `series` or `rows` for a model that reads numbers."""
+    """A request to predict: `inputs`, or `rows` or `series` for a model that reads numbers."""
 
     inputs: Annotated[
         Text | Texts | Sequences | None,
         Field(description="A text, several texts, or several lists of symbols.", examples=["hello", ["hello", "hole"]]),
     ] = None
-    series: Annotated[
-        Annotated[list[Rows], Field(fail_fast=True)] | None,
-        Field(
-            description="Series to give a label or a number to, each its rows in order; a number for each column.",
-            examples=[[[[0.5], [0.25]]]],
-        ),
-    ] = None
     rows: Annotated[
-        Rows | None,
-        Field(description="The last rows of a series, oldest first; a number for each column."),
+        SparseRows | None,
+        Field(description="The rows of a series, oldest first; a number for each column."),
+    ] = None
+    series: Annotated[
+        list[Series] | None, Field(description="Several series, or one with times, known columns or categories.")
     ] = None
     n_best: Annotated[int, Field(ge=1, le=100, description="Labels for each step, with their probabilities.")] = 1
-    steps: Annotated[int, Field(ge=1, le=1000, description="Rows to forecast.")] = 1
+    steps: Annotated[
+        int | None,
+        Field(ge=1, le=1000, description="Rows to predict; by default the horizon of a forecast, or the next row."),
+    ] = None
+    intervals: Annotated[
+        list[Annotated[Number, Field(gt=0, lt=100)]] | None,
+        Field(max_length=10, description="Intervals of a forecast in per cent.", examples=[[80, 95]]),
+    ] = None
 
 
 class Labelled(BaseModel):
@@ -63,16 +85,35 @@ class Labelled(BaseModel):
     probabilities: list[float]
     best: Annotated[list[list[tuple[str, float]]], Field(description="The n best labels of each step, best first.")]
     unknown: Annotated[list[str], Field(description="Symbols that were read as <unk>.")]
+    name: Annotated[str | None, Field(description="The name of a series of numbers.")] = None
     number: Annotated[float | None, Field(description="The number for a sequence, of task regress.")] = None
 
 
+class Interval(BaseModel):
+    """The bounds of a forecast, a number for each column in each row."""
+
+    percent: float
+    lower: list[list[float]]
+    upper: list[list[float]]
+
+
+class Forecasted(BaseModel):
+    """The rows that follow a series."""
+
+    series: str
+    times: Annotated[list[str] | None, Field(description="ISO 8601; null where rows are counted.")]
+    medians: Annotated[list[list[float]], Field(description="A number for each column in each row.")]
+    intervals: list[Interval]
+
+
 class Predicted(BaseModel):
-    """Predictions in the order of the inputs, or the rows that follow."""
+    """Predictions in the order of the inputs, the next rows, or forecasts in the order of the series."""
 
     model: str
     predictions: list[Labelled] | None = None
     columns: list[str] | None = None
     rows: list[list[float]] | None = None
+    forecasts: list[Forecasted] | None = None
 
 
 class Generate(StrictModel):

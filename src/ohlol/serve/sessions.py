@@ -191,7 +191,8 @@ async def stream(socket: WebSocket, name: str) -> None:
     if model is None:
         raise HTTPException(404, f"there is no model {name[:100]!r}; there are {', '.join(service.models.served)}")
     if model.streams is None:
-        raise HTTPException(409, "this model is bidirectional and has no stream: use predict")
+        why = "forecasts whole series" if model.model.targets.horizon else "is bidirectional"
+        raise HTTPException(409, f"this model {why} and has no stream: use predict")
     if service.stopping.is_set():
         raise HTTPException(503, "the server stops")
     with service.sessions:

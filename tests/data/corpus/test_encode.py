@@ -107,9 +107,9 @@ KINDS: dict[str, tuple[Any, str, DataSettings]] = {
     "json table": (json_table, "data.jsonl", NAMED),
     "parquet": (parquet_file, "data.parquet", NAMED),
     "arrow": (arrow_file, "data.arrow", NAMED),
-    "series": (sine_file, "data.csv", DataSettings(task="forecast")),
-    "parquet series": (parquet_series, "data.parquet", DataSettings(task="forecast")),
-    "arrow series": (arrow_series, "data.feather", DataSettings(task="forecast")),
+    "series": (sine_file, "data.csv", DataSettings(task="next_row")),
+    "parquet series": (parquet_series, "data.parquet", DataSettings(task="next_row")),
+    "arrow series": (arrow_series, "data.feather", DataSettings(task="next_row")),
     "text": (text_file, "data.txt", DataSettings()),
     "text by word": (text_file, "data.txt", DataSettings(level="word")),
 }
@@ -125,7 +125,7 @@ def test_a_corpus_equals_the_files_read_at_once(kind: str, tmp_path: Path) -> No
     labels = corpus.task in ("label", "classify")
     codec = Codec.fit(
         corpus,
-        unknowns=corpus.task != "forecast",
+        unknowns=corpus.task != "next_row",
         with_chars=by_word and labels,
         with_bigrams=by_character and corpus.task == "label",
     )
@@ -178,13 +178,13 @@ def test_a_long_series_is_scaled_as_a_whole(tmp_path: Path, monkeypatch: pytest.
     found = []
     for rows in (7, 64, 1000):
         monkeypatch.setattr("ohlol.data.readers.series.ROWS", rows)
-        found.append(encode(["data.csv"], tmp_path / str(rows), DataSettings(task="forecast"), dev_fraction=0.3))
+        found.append(encode(["data.csv"], tmp_path / str(rows), DataSettings(task="next_row"), dev_fraction=0.3))
     assert found[0].codec == found[1].codec == found[2].codec
     assert len({one.data_sha256 for one in found}) == 1
     assert found[0].train.steps == 699
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("ohlol.data.counts.BLOCK_ROWS", 1 << 16)
-        whole = encode(["data.csv"], tmp_path / "whole", DataSettings(task="forecast"), dev_fraction=0.3).codec
+        whole = encode(["data.csv"], tmp_path / "whole", DataSettings(task="next_row"), dev_fraction=0.3).codec
     assert np.allclose(whole.scale.mean, found[0].codec.scale.mean, rtol=1e-13)  # type: ignore[union-attr]
     assert np.allclose(whole.scale.std, found[0].codec.scale.std, rtol=1e-13)  # type: ignore[union-attr]
 
@@ -201,6 +201,14 @@ def test_invalid_text_is_refused_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "b.tsv").write_text("ab\tAB\n" * 50 + "abc\tAB\n")
     with pytest.raises(InputError, match=r"^b\.tsv:51: input has 3 characters, target 2"):
         encode(["b.tsv"], tmp_path / "d", DataSettings(), jobs=1, piece=64)
+
+
+@pytest.mark.parametrize("settings", [DataSettings(), DataSettings(task="forecast")])
+def test_series_to_forecast_are_not_encoded(tmp_path: Path, settings: DataSettings) -> None:
+    path = sine_file(tmp_path / "data.csv")
+    with pytest.raises(InputError, match="task forecast reads whole series, which are not encoded: give the files to"):
+        encode([str(path)], tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_killed_encoder_resumes(tmp_path: Path) -> None:

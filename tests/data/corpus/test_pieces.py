@@ -74,7 +74,7 @@ def test_the_lines_of_pieces_are_numbered_as_in_the_file(tmp_path: Path) -> None
 
 def test_the_end_of_a_series_is_validation_data(tmp_path: Path) -> None:
     path = sine_file(tmp_path / "data.csv", 100)
-    plan = make_plan([str(path)], DataSettings(task="forecast"), 0.2, 0, True, 50)
+    plan = make_plan([str(path)], DataSettings(task="next_row"), 0.2, 0, True, 50)
     (piece,) = plan.pieces
     lengths = part_lengths(plan, piece)
     assert lengths == {"train": 80, "dev": 21}

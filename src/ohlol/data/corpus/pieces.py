@@ -75,6 +75,11 @@ def make_plan(
 ) -> Plan:
     """Infer the settings from the first file and cut all files into pieces; raises InputError."""
     settings = sequences.resolve(files[0], settings, with_targets=with_targets)
+    if TARGET_KINDS[settings.task or ""].horizon:
+        raise InputError(
+            f"{files[0]}: the task {settings.task} reads whole series, which are not encoded: give the files to "
+            "`ohlol train`"
+        )
     plan = Plan(settings, sequences.reader_of(settings), (), dev_fraction, seed, with_targets)
     pieces: list[Piece] = []
     for file in files:

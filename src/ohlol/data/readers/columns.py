@@ -210,6 +210,8 @@ def resolve_columns(
     if not header_chosen and not table.header:
         target = _find(table, settings.target)[0] if settings.target and not TARGET_KINDS[task].numeric else None
         doubts.check_header(stats, target)
+    if TARGET_KINDS[task].horizon:
+        return replace(settings, task=task)
     if TARGET_KINDS[task].numeric:
         return replace(_resolve_series(stats, settings, table), task=task)
     return replace(_resolve_classes(stats, settings, table, first), task=task)

@@ -70,16 +70,18 @@ def read_panels(
         InputError: the columns must be chosen, a cell does not hold what its column must, or the rows of a series are
             not in the order of time at a regular step.
     """
-    if settings.input is not None:
-        raise InputError(
-            f"{tables[0].file}: `input` is not for forecasts: every target is an input, too; choose further columns "
-            "with `known` or `observed`"
-        )
     rows = [table.keep_rows() for table in tables]
     for table, own in zip(tables, rows, strict=True):
         if not own:
             raise InputError(f"{table.file}: no rows below the header")
     stats = TableStats.of(tables[0], rows[0])
+    if settings.input is not None:
+        if settings.series is None:
+            doubts.check_series(stats)  # a class of each series may be meant
+        raise InputError(
+            f"{tables[0].file}: `input` is not for forecasts: every target is an input, too; choose further columns "
+            "with `known` or `observed`"
+        )
     if settings.header is None and not tables[0].header:
         doubts.check_header(stats, None)
     settings = replace(settings, header=tables[0].header)

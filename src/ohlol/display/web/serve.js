@@ -105,11 +105,11 @@ function keepModel(model) {
 
 function selectModel(name) {
   server.model = server.models.find((model) => model.name === name);
-  const { example, task } = server.model;
+  const { columns, example, task } = server.model;
   stopGenerating();
   connection.close();
   byId("typed").value = example ?? "";
-  byId("typed").disabled = byId("explain").disabled = task === "forecast";
+  byId("typed").disabled = byId("explain").disabled = columns !== null;
   byId("generate-section").hidden = task !== "next";
   byId("generated-box").hidden = true;
   showSteps([]);
@@ -119,19 +119,19 @@ function selectModel(name) {
 
 function describeModel() {
   if (!server.model) return;
-  const { task, cell, layers, hidden_size, bidirectional, parameters } = server.model;
+  const { task, columns, cell, layers, hidden_size, bidirectional, parameters } = server.model;
   const parts = [task, `${cell} ${layers} x ${hidden_size}`];
   if (bidirectional) parts.push(translate("bidirectional"));
   parts.push(translate("parameters", { count: parameters.toLocaleString("en") }));
   byId("model-summary").textContent = parts.join(locale.lang === "zh" ? "，" : ", ");
   byId("typed-hint").textContent = translate(typedHint());
   byId("typed").setAttribute("aria-label", translate("typed"));
-  byId("typed").placeholder = task === "forecast" ? "" : translate("typed");
+  byId("typed").placeholder = columns !== null ? "" : translate("typed");
 }
 
 function typedHint() {
-  const { task, streams } = server.model;
-  if (task === "forecast") return "typed_numbers";
+  const { task, columns, streams } = server.model;
+  if (columns !== null) return "typed_numbers";
   if (task === "next") return "typed_next";
   return streams ? "typed_stream" : "typed_whole";
 }
@@ -267,8 +267,8 @@ function predictionSteps({ labels, symbols, probabilities, best, unknown }) {
 // read the input with the selected model
 function readInput() {
   wholeText.last = null;
-  const { task, streams } = server.model;
-  if (task === "forecast") return;
+  const { task, columns, streams } = server.model;
+  if (columns !== null) return;
   if (!streams || task === "regress") {
     predictWhole();
     return;
