@@ -232,7 +232,7 @@ def encode_sequence(model: TrainedModel, sequence: Any) -> tuple[list[str], Pack
     if model.codec.labels is None:
         raise InputError(f"the task of this model is {model.task}; only models that predict labels can be explained")
     raw = model.raw_data([sequence])
-    steps: Sequence[Any] = raw.inputs[0]
+    steps: Any = raw.inputs[0]
     if raw.columns:
         steps = [f"{row[0]:.3g}" if len(row) == 1 else t for t, row in enumerate(steps)]
     return [str(s) for s in steps], PackedInputs.of(gather(model.codec.encode(raw), np.arange(1)))

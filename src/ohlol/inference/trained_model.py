@@ -23,6 +23,7 @@ from ohlol.data.loading import PreparedData, Source, corpus_folder, prepared_fro
 from ohlol.data.panel import Panel
 from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.sequences import RawData
+from ohlol.data.symbols import Symbols
 from ohlol.data.targets import TargetKind
 from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
 from ohlol.evaluation.forecast import Forecasts
@@ -85,7 +86,9 @@ class TrainedModel:
             rows, places, names = [one.rows for one in series], [one.place for one in series], [s.name for s in series]
             columns = self.codec.columns
             return RawData(self.task, self.config.data, rows, None, places, columns, names=tuple(names))
-        inputs = [sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts]
+        inputs: list[Symbols] = [
+            sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts
+        ]
         places = [Place("argument", i + 1) for i in range(len(inputs))]
         for (name, number), sequence in zip(places, inputs, strict=True):
             if not len(sequence):
@@ -296,7 +299,7 @@ class TrainedModel:
         Raises:
             InputError: the model does not predict numbers, the columns are others, or `steps` is out of its range.
         """
-        if self.codec.scale is None:
+        if self.codec.scale is None or self.targets.rows:
             raise InputError(f"this model's task is {self.task}; it does not predict the next row")
         check_steps(self.codec, steps)
         if not isinstance(data, RawData):

@@ -34,7 +34,6 @@ def search_space(level: str) -> tuple[str, ...]:
             "lr=5e-4:1e-2:log",
             "hidden_size=16:128:8",
             "dropout=0:0.6:0.05",
-            "batch_size=4:32:4",
         )
     return (
         "cell=gru,lstm",
