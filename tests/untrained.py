@@ -44,9 +44,7 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     codec = (
         _panel_codec()
         if TASKS[task].targets.horizon
-        else Codec.fit(
-            _corpus(task, level, data), unknowns=unknowns, with_chars=with_chars, with_bigrams=with_bigrams
-        )
+        else Codec.fit(_corpus(task, level, data), unknowns=unknowns, with_chars=with_chars, with_bigrams=with_bigrams)
     )
     sizes = sizes_from_codec(codec)
     torch.manual_seed(seed)

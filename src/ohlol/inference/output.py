@@ -41,10 +41,10 @@ class OutputLayout:
     """Between the symbols of a sequence: none between characters, a space between words."""
     label_separator: str
     """Between the labels of a sequence: none between labels of one character for characters."""
-    reads_rows: bool
-    """Whether the sequences are series of numbers."""
     reader: Reader | None
     """The reader of the files the model was trained on, in whose format text can be written."""
+    reads_rows: bool = False
+    """Whether the sequences are series of numbers, which are written by their names."""
 
     @staticmethod
     def of(model: TrainedModel) -> "OutputLayout":
