@@ -16,6 +16,7 @@ VALUES = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
 KINDS = {"label, characters": ("label", "char"), "label, words": ("label", "word")} | {
     task: (task, "char") for task in ("next", "classify", "regress", "forecast", "next_row")
 }
+KINDS["classify, series"] = ("classify", "")
 HEAD = """# Command line
 
 <!-- Written by docs/make_cli.py; change that file, or the help texts in src/ohlol/cli. -->

@@ -102,7 +102,7 @@ def test_an_array_of_another_shape_is_refused(moves: TrainedModel, data: st.Data
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
 def test_numbers_out_of_range_are_refused(moves: TrainedModel, bad: float) -> None:
-    with pytest.raises(InputError, match="argument:1: column y is .*, not a finite number in range"):
+    with pytest.raises(InputError, match=r"argument:1: column y is .*, not a finite number in range"):
         moves.predict([[1.0, 2.0], [3.0, bad]])
     with pytest.raises(InputError, match="it does not predict the next row"):
         moves.next_rows("moves.csv")

@@ -17,7 +17,7 @@ class ClassifyMetrics(ConfusionMetrics):
 def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
     """Settings that were measured on the data of docs/results.md."""
     if not level:
-        model = ModelSettings(cell="gru", hidden_size=64, bidirectional=True, embedding_size=0, dropout=0.3)
+        model = ModelSettings(cell="gru", hidden_size=64, bidirectional=True, dropout=0.3)
         return model, TrainSettings(epochs=30, batch_size=16, lr=2e-3)
     model = ModelSettings(
         cell="gru", hidden_size=128, bidirectional=True, embedding_size=64, dropout=0.4, embedding_dropout=0.2
