@@ -186,7 +186,7 @@ def test_a_class_for_each_series(run: Run, tmp_path: Path) -> None:
         (("encode", table, *columns, "--out", "corpus"), "are not encoded as a corpus; train on the file"),
         (("train", table, *columns, "--level", "word", "--out", "x"), "--level is for symbols"),
         (("train", table, *columns, "--head", "regression", "--out", "x"), "--head regression does not fit this task"),
-        (("predict", "ts", table), "moves.csv"),
+        (("predict", "ts", table), "moves.csv: has no line @data"),
     ):
         assert said in refused(run(*arguments)), arguments
 

@@ -177,7 +177,7 @@ def test_models_are_listed_with_their_descriptions(client: httpx.Client, models:
     assert {name: one["identity"] for name, one in descriptions.items()} == {
         name: m.identity for name, m in models.items()
     }
-    assert [name for name, one in descriptions.items() if not one["streams"]] == ["upper", "shops"]
+    assert [name for name, one in descriptions.items() if not one["streams"]] == ["upper", "shops", "slopes"]
     assert descriptions["hello"]["example"] == "hello"
     assert client.get("/v1/models/hello").json() == descriptions["hello"]
     assert client.get("/healthz").json() == {"status": "ok"}

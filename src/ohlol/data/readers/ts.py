@@ -98,6 +98,8 @@ def _series(lines: Lines, settings: DataSettings, has_target: bool, with_targets
         value = _target(target, line, is_quantity) if with_targets else None
         count += 1
         yield LabelledSeries(np.array(columns).T, value, line.place, str(count))
+    if not is_below:
+        raise InputError(f"{lines.file}: has no line @data, below which a .ts file has its series")
 
 
 def _value(cell: str, line: Line) -> float:
