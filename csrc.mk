@@ -29,6 +29,7 @@ sanitize:
 	  $(abspath $(BIN))/python tests/parity/sanitized.py -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning \
 	  tests/parity/test_layers.py tests/parity/test_functions.py tests/parity/test_threads.py tests/parity/test_streams.py \
 	  tests/parity/test_hostile.py tests/parity/test_recurrent.py tests/ops/test_step_program.py tests/ops/test_step_recurrence.py \
+	  tests/ops/test_crf.py \
 	  -k "not bench"
 
 # Run the tests of opacus on ohlol's layers instead of torch.nn's. opacus compares its own layers with torch.nn's; the tests are

@@ -20,11 +20,16 @@ names() {
 }
 
 udc() {
-  ohlol train "$data/udc/train.conll" --format segment --dev "$data/udc/dev.conll" --out "$out/udc"
+  ohlol train "$data/udc/train.conll" --format segment --dev "$data/udc/dev.conll" --head softmax --out "$out/udc"
   ohlol evaluate "$out/udc" "$data/udc/test.conll"
 }
 
-for name in "${@:-ewt tinyshakespeare names udc}"; do
+m4hourly() {
+  ohlol train "$data/m4hourly/Hourly-train.csv" --layout wide --horizon 48 --out "$out/m4hourly"
+  ohlol predict "$out/m4hourly" "$data/m4hourly/Hourly-train.csv" --intervals 95 >"$out/m4hourly.csv"
+}
+
+for name in "${@:-ewt tinyshakespeare names udc m4hourly}"; do
   for one in $name; do
     echo "== $one"
     time "$one"

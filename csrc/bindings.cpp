@@ -377,6 +377,78 @@ void bind_step_program(nb::module_& m) {
     m.attr("PROGRAM_MEMORIES") = kinds;
 }
 
+// A conditional random field over packed sequences as Python passes it; see CrfArgs. Checks what leads outside of memory: the
+// batch sizes and the labels.
+struct CrfCall {
+    i64 threads;
+    std::array<i64, 4> shape;   // T, B, S, K
+    Address batch_sizes, emissions, transitions, start, end, labels;
+};
+
+template <class T>
+CrfArgs<T> crf_args(const CrfCall& call, std::vector<i64>& offsets) {
+    CrfArgs<T> args;
+    const auto [T_, B, S, K] = call.shape;
+    args.threads = usable_threads(call.threads), args.serial_below = serial_below;
+    args.T_ = T_, args.B = B, args.rows = S, args.K = K;
+    args.batch_sizes = pointer<const i64>(call.batch_sizes);
+    offsets = row_offsets(args.batch_sizes, T_, B, S);
+    args.offsets = offsets.data();
+    args.emissions = pointer<const T>(call.emissions), args.transitions = pointer<const T>(call.transitions);
+    args.start = pointer<const T>(call.start), args.end = pointer<const T>(call.end);
+    args.labels = pointer<const i64>(call.labels);
+    for (i64 row = 0; args.labels && row < S; ++row)
+        if (args.labels[row] < 0 || args.labels[row] >= K)
+            throw std::out_of_range("the label " + std::to_string(args.labels[row]) + " is none of " + std::to_string(K));
+    return args;
+}
+
+template <class T>
+void bind_crf(nb::module_& m, const char* suffix) {
+    using Shape = std::array<i64, 4>;
+    const std::string name = suffix;
+    m.def(
+        ("crf_forward_" + name).c_str(),
+        [](i64 threads, Shape shape, Address batch_sizes, Address emissions, Address transitions, Address start, Address end,
+           Address labels, Address alphas, Address losses) {
+            nb::gil_scoped_release release;
+            std::vector<i64> offsets;
+            CrfArgs<T> args =
+                crf_args<T>({threads, shape, batch_sizes, emissions, transitions, start, end, labels}, offsets);
+            args.alphas = pointer<T>(alphas), args.losses = pointer<T>(losses);
+            selected_variant.load()->functions<T>().crf_forward(args, allocate_scratch);
+        },
+        nb::kw_only(), "threads"_a, "shape"_a, "batch_sizes"_a, "emissions"_a, "transitions"_a, "start"_a, "end"_a,
+        "labels"_a, "alphas"_a, "losses"_a);
+    m.def(
+        ("crf_backward_" + name).c_str(),
+        [](i64 threads, Shape shape, Address batch_sizes, Address emissions, Address transitions, Address start, Address end,
+           Address labels, Address alphas, Address grad, std::array<Address, 4> gradients) {
+            nb::gil_scoped_release release;
+            std::vector<i64> offsets;
+            CrfArgs<T> args =
+                crf_args<T>({threads, shape, batch_sizes, emissions, transitions, start, end, labels}, offsets);
+            args.alphas = pointer<T>(alphas), args.grad = pointer<const T>(grad);
+            args.d_emissions = pointer<T>(gradients[0]), args.d_transitions = pointer<T>(gradients[1]);
+            args.d_start = pointer<T>(gradients[2]), args.d_end = pointer<T>(gradients[3]);
+            selected_variant.load()->functions<T>().crf_backward(args, allocate_scratch);
+        },
+        nb::kw_only(), "threads"_a, "shape"_a, "batch_sizes"_a, "emissions"_a, "transitions"_a, "start"_a, "end"_a,
+        "labels"_a, "alphas"_a, "grad"_a, "gradients"_a);
+    m.def(
+        ("crf_decode_" + name).c_str(),
+        [](i64 threads, Shape shape, Address batch_sizes, Address emissions, Address transitions, Address start, Address end,
+           Address best, Address scores) {
+            nb::gil_scoped_release release;
+            std::vector<i64> offsets;
+            CrfArgs<T> args = crf_args<T>({threads, shape, batch_sizes, emissions, transitions, start, end, 0}, offsets);
+            args.best = pointer<i64>(best), args.scores = pointer<T>(scores);
+            selected_variant.load()->functions<T>().crf_decode(args, allocate_scratch);
+        },
+        nb::kw_only(), "threads"_a, "shape"_a, "batch_sizes"_a, "emissions"_a, "transitions"_a, "start"_a, "end"_a, "best"_a,
+        "scores"_a);
+}
+
 // Parses a call and runs it without the GIL.
 template <class Call>
 PyObject* call_kernel(KeywordParser<Call>& parser, void (*run_float32)(const Call&), void (*run_float64)(const Call&),
@@ -489,6 +561,8 @@ NB_MODULE(_kernel, m) {
     bind_packed_layers<float>(m, "PackedLayersFloat32");
     bind_packed_layers<double>(m, "PackedLayersFloat64");
     bind_step_program(m);
+    bind_crf<float>(m, "float32");
+    bind_crf<double>(m, "float64");
     m.def("apply_float32", [](int function, Address x, Address y, i64 n) {
         selected_variant.load()->f32.apply(function, pointer<const float>(x), pointer<float>(y), n);
     });

@@ -66,6 +66,21 @@ struct BackwardArgs : LayerArgs<T> {
     bool add_d_x = false;                    // add to d_x: it holds the other direction's gradient
 };
 
+// A linear-chain conditional random field over packed sequences with K labels; see crf.h.
+template <class T>
+struct CrfArgs : LayerArgs<T> {
+    i64 K = 0;
+    const T *emissions = nullptr, *transitions = nullptr;      // (S, K), (K, K) from row to column
+    const T *start = nullptr, *end = nullptr;                  // (K,), of the first and of the last label
+    const i64* labels = nullptr;                               // (S,) or null
+    T *losses = nullptr, *alphas = nullptr;                    // (B,) log partition minus the score of the labels, if there
+                                                               // are any; (S, K), kept for backward
+    const T* grad = nullptr;                                   // (B,), of losses
+    T *d_emissions = nullptr, *d_transitions = nullptr, *d_start = nullptr, *d_end = nullptr;
+    i64* best = nullptr;                                       // (S,), the labels that decode finds, and
+    T* scores = nullptr;                                       // (B,), their scores
+};
+
 // Returns memory for one call, aligned to 64 bytes; it belongs to the calling thread and is reused by its next call.
 using AllocateScratch = void* (*)(std::size_t bytes);
 
@@ -80,6 +95,9 @@ struct Functions {
     std::size_t (*pack_dense)(const T* W, i64 n, i64 K, void* destination);  // likewise
     void (*dense)(int threads, i64 rows, const T* x, const void* packed, const T* bias, i64 n, i64 K, T* y);
     void (*run_program)(const ProgramArgs<T>&, AllocateScratch);
+    void (*crf_forward)(const CrfArgs<T>&, AllocateScratch);
+    void (*crf_backward)(const CrfArgs<T>&, AllocateScratch);
+    void (*crf_decode)(const CrfArgs<T>&, AllocateScratch);
     void (*apply)(int function, const T* x, T* y, i64 n);  // 0 tanh, 1 sigmoid; for tests
 };
 

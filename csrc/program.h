@@ -33,26 +33,6 @@ constexpr i64 alignment = 64 / sizeof(T);
 // ---- vector functions
 
 template <class T>
-OHLOL_INLINE Vec<T> splat(T x) {
-    return x - Vec<T>{};
-}
-
-template <class T>
-OHLOL_INLINE Vec<T> vexp(Vec<T> x) {
-    using S = Simd<T>;
-    constexpr T limit = sizeof(T) == 4 ? T(87) : T(708);
-    constexpr T shift = T(2) * (S::ln2_hi + S::ln2_lo);
-    const auto is_over = x > splat<T>(limit), is_under = x < splat<T>(-limit);
-    Vec<T> y = is_over ? x - shift : x;
-    y = y > splat<T>(limit) ? splat<T>(limit + T(1)) : y;
-    y = is_under ? splat<T>(-limit) : y;
-    Vec<T> scale;
-    const Vec<T> p = expm1_reduced<T>(y, scale);
-    const Vec<T> e = scale * p + scale;
-    return is_under ? Vec<T>{} : is_over ? e * T(4) : e;
-}
-
-template <class T>
 OHLOL_INLINE Vec<T> vexpm1(Vec<T> x) {
     constexpr T limit = sizeof(T) == 4 ? T(87) : T(708);
     const auto is_over = x > splat<T>(limit);

@@ -3,6 +3,7 @@
 // This file and its headers must not use templates of the standard library: their code would be compiled for this instruction
 // set, and the linker could use it in the whole program.
 #include "backward.h"
+#include "crf.h"
 #include "forward.h"
 #include "program.h"
 
@@ -93,7 +94,8 @@ void apply(int function, const T* x, T* y, i64 n) {
 
 template <class T>
 constexpr ohlol::Functions<T> functions{&forward_any<T>, &backward_any<T>, &pack_any<T>, &pack_dense<T>, &dense<T>,
-                                        &run_program<T>, &apply<T>};
+                                        &run_program<T>, &crf_forward<T>, &crf_backward<T>,
+                                        &crf_decode<T>, &apply<T>};
 
 const ohlol::Variant ohlol::OHLOL_JOIN(variant_, OHLOL_VARIANT) = {OHLOL_STRING(OHLOL_VARIANT), functions<float>,
                                                                   functions<double>};

@@ -1,4 +1,4 @@
-// Vectors as wide as the instruction set allows, and tanh and sigmoid on them.
+// Vectors as wide as the instruction set allows, and tanh, sigmoid, exp and log on them.
 //
 // Written with the compiler's vector extension: one source for AVX-512, AVX2, SSE2 and NEON. Everything has internal linkage,
 // because this header is compiled once for each instruction set and the linker must not use the AVX-512 code of a function
@@ -180,6 +180,46 @@ OHLOL_INLINE Vec<T> vsigmoid(Vec<T> x) {
     const Vec<T> e = scale * p + scale;
     const Vec<T> s = T(1) / (T(1) + e);
     return over ? Vec<T>{} : s;
+}
+
+template <class T>
+OHLOL_INLINE Vec<T> splat(T x) {
+    return x - Vec<T>{};
+}
+
+// exp(x); 0 below -87 (float) and -708 (double), whose result is no normal number.
+template <class T>
+OHLOL_INLINE Vec<T> vexp(Vec<T> x) {
+    using S = Simd<T>;
+    constexpr T limit = sizeof(T) == 4 ? T(87) : T(708);
+    constexpr T shift = T(2) * (S::ln2_hi + S::ln2_lo);
+    const auto is_over = x > splat<T>(limit), is_under = x < splat<T>(-limit);
+    Vec<T> y = is_over ? x - shift : x;
+    y = y > splat<T>(limit) ? splat<T>(limit + T(1)) : y;
+    y = is_under ? splat<T>(-limit) : y;
+    Vec<T> scale;
+    const Vec<T> p = expm1_reduced<T>(y, scale);
+    const Vec<T> e = scale * p + scale;
+    return is_under ? Vec<T>{} : is_over ? e * T(4) : e;
+}
+
+// log(x) of a positive normal number x = 2^e m with sqrt(1/2) <= m < sqrt(2): 2 atanh((m - 1) / (m + 1)) + e ln 2.
+template <class T>
+OHLOL_INLINE Vec<T> vlog(Vec<T> x) {
+    using S = Simd<T>;
+    using I = typename S::I;
+    using Int = typename S::Int;
+    constexpr Int one = S::bias << S::mantissa, fraction = (Int(1) << S::mantissa) - 1;
+    constexpr Int root = sizeof(T) == 4 ? Int(0x3f3504f3u) : Int(0x3fe6a09e667f3bcdull);  // sqrt(1/2)
+    constexpr Int whole = (S::bias + S::mantissa) << S::mantissa;                          // 2^mantissa
+    const I shifted = (I)x + (one - root);
+    const Vec<T> exponent = (Vec<T>)((shifted >> S::mantissa) | whole) - T(Int(1) << S::mantissa) - T(S::bias);
+    const Vec<T> m = (Vec<T>)((shifted & fraction) + root);
+    const Vec<T> f = (m - T(1)) / (m + T(1)), g = f * f;
+    constexpr int terms = sizeof(T) == 4 ? 5 : 12;  // g is at most 0.0295
+    Vec<T> p = splat<T>(T(1) / T(2 * terms + 1));
+    for (int k = terms - 1; k > 0; --k) p = p * g + T(1) / T(2 * k + 1);
+    return (f + f) * (p * g + T(1)) + exponent * S::ln2_lo + exponent * S::ln2_hi;
 }
 
 }  // namespace

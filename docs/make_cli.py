@@ -14,7 +14,7 @@ from ohlol.tasks import TASKS
 PAGE = Path(__file__).with_name("cli.md")
 VALUES = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
 KINDS = {"label, characters": ("label", "char"), "label, words": ("label", "word")} | {
-    task: (task, "char") for task in ("next", "classify", "regress", "forecast", "next_row")
+    task: (task, "char") for task in ("next", "classify", "multilabel", "regress", "forecast", "next_row")
 }
 KINDS["classify, series"] = ("classify", "")
 HEAD = """# Command line

@@ -1,5 +1,6 @@
 """Small data, settings and a callback that several test files share."""
 
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ TINY: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "embedding_size": 5, 
 """Settings of a model that trains in less than a second."""
 TINY_FLAGS = ["--hidden-size", "6", "--num-layers", "1", "--embedding-size", "5", "--epochs", "3", "--batch-size", "4"]
 """The same settings as options of the command line."""
+BIOES_LABELS = ("O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "E-LOC", "S-LOC")
 LOOP = " in a loop"
 CELLS = ("rnn", "gru", "lstm", "rnn in a loop", "gru in a loop", "lstm in a loop")
 """Names of cells, each as a layer and in a loop; `cell_settings` returns the settings of a name."""
@@ -87,6 +89,17 @@ def lengths_file(path: Path, rows: int = 30) -> Path:
     return path
 
 
+def sets_file(path: Path, rows: int = 30) -> Path:
+    """A table of words and the set of those of the letters a, b and d that they hold, which may be empty."""
+    random = np.random.default_rng(8)
+    lines: list[str] = []
+    for _ in range(rows):
+        name = "".join(random.choice(list("abdlmno"), size=random.integers(2, 6)))
+        lines.append(json.dumps({"name": name, "letters": [letter for letter in "abd" if letter in name]}))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
 def sine_file(path: Path, rows: int = 240, period: float = 12.0) -> Path:
     """A series of two columns, a sine and a cosine of different amplitudes."""
     lines = ["height,slope"]
@@ -145,11 +158,17 @@ TASKS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "next": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
     "classify": (names_file, "data.csv", {"input": "name", "target": "kind", "dropout": 0.2}),
     "regress": (lengths_file, "data.csv", {"task": "regress", "input": "name", "target": "size", "dropout": 0.2}),
+    "multilabel": (
+        sets_file,
+        "data.jsonl",
+        {"task": "multilabel", "input": "name", "target": "letters", "dropout": 0.2},
+    ),
     "next_row": (sine_file, "data.csv", {"task": "next_row", "bptt": 9, "lr_schedule": "onecycle", "batch_size": 5}),
     "forecast": (sales_file, "data.csv", {**SALES, "cell": "gru", "dropout": 0.2, "bptt": 9, "num_layers": 2}),
+    "spans": (conll_file, "data.conll", {"dropout": 0.2, "char_rnn_size": 3}),
     "loop": (upper_pairs, "data.tsv", {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"}),
 }
-"""For each task, and for a cell in a loop, what writes its data, the name of the file, and settings."""
+"""What writes the data, the name of the file, and settings, for each task, for labels of spans and a cell in a loop."""
 
 
 def prepared(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:

@@ -39,6 +39,10 @@ class DataSettings:
     """The decimal mark of numbers in a text file, one of `DECIMAL_MARKS`; None means the point."""
     thousands: str | None = None
     """The thousands separator of numbers in a text file, one of `THOUSANDS_MARKS`; None means that they have none."""
+    label_separator: str | None = None
+    """What separates the labels of a set in a text file."""
+    sheet: str | None = None
+    """The sheet of an Excel file of several, by name or by number from 1."""
     encoding: str | None = None
     """The encoding of the files; None means UTF-8, or that of a byte order mark."""
     time: str | None = None

@@ -106,7 +106,7 @@ class TestFiles:
             (DataSettings(format="xml"), "`format` is 'xml'; it must be one of pairs, conll, segment, text, columns"),
             (
                 DataSettings(task="tag"),
-                "`task` is 'tag'; it must be one of classify, forecast, label, next_row, regress, next",
+                "`task` is 'tag'; it must be one of classify, forecast, label, multilabel, next_row, regress, next",
             ),
             (DataSettings(level="byte"), "`level` is 'byte'; it must be one of char, word"),
             (

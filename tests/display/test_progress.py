@@ -62,4 +62,6 @@ def test_baseline_lines_show_the_numbers_and_advice(lang: str) -> None:
     assert len(baseline_lines(Baselines(1.0, 5, 4, math.log(4), 1.2), lang)) == 3
     assert len(baseline_lines(Baselines(0.2, 5, 0, 1.0), lang)) == 2
     assert baseline_lines(Baselines(0.2, 5, 0, None), lang) == []
+    sets = baseline_lines(Baselines(0.2, 5, 4, math.log(2), 0.6, multiple=True), lang)
+    assert ["0.5" in sets[1], "ln 2" in sets[1], len(sets)] == [True, True, 3]
     assert all(len(line) <= 80 for line in lines)

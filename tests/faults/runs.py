@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from helpers import SALES, TINY, names_file, sales_file, sine_file, text_file, upper_pairs
+from helpers import SALES, TINY, conll_file, names_file, sales_file, sine_file, text_file, upper_pairs
 
 RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "label-gru": (upper_pairs, "data.tsv", {"cell": "gru", "dropout": 0.3, "num_layers": 2, "bidirectional": True}),
@@ -25,6 +25,7 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
         "data.tsv",
         {"cell": "lstm", "loop": True, "lr_schedule": "plateau", "optimizer": "sgd"},
     ),
+    "label-crf": (conll_file, "data.conll", {"cell": "gru", "dropout": 0.2, "snapshots": True}),
     "next-lstm": (text_file, "data.txt", {"cell": "lstm", "bptt": 7, "dropout": 0.1}),
     "next-gru-loop": (
         text_file,

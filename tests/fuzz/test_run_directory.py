@@ -52,6 +52,11 @@ COMMANDS: dict[str, tuple[str, ...]] = {
         "evaluate regress sizes.csv",
         "train --resume --out regress",
     ),
+    "multilabel": (
+        "predict multilabel sets.jsonl",
+        "evaluate multilabel sets.jsonl",
+        "train --resume --out multilabel",
+    ),
     "next_row": (
         "predict next_row sine.csv --steps 3",
         "evaluate next_row sine.csv",

@@ -9,7 +9,18 @@ from typing import Any
 import torch
 from faults.damaged_files import FORMATS
 from fuzz.commands import State, snapshot
-from helpers import SALES, SALES_NEXT, TINY, lengths_file, names_file, sales_file, sine_file, text_file, upper_pairs
+from helpers import (
+    SALES,
+    SALES_NEXT,
+    TINY,
+    lengths_file,
+    names_file,
+    sales_file,
+    sets_file,
+    sine_file,
+    text_file,
+    upper_pairs,
+)
 from interop.torch_models import TorchModel, export_onnx
 from safetensors.torch import save_file
 
@@ -23,6 +34,7 @@ RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "next": ("text.txt", {"cell": "lstm", "bptt": 7}),
     "classify": ("names.csv", {"input": "name", "target": "kind", "num_layers": 2}),
     "regress": ("sizes.csv", {"task": "regress", "input": "name", "target": "size"}),
+    "multilabel": ("sets.jsonl", {"task": "multilabel", "input": "name", "target": "letters"}),
     "next_row": ("sine.csv", {"task": "next_row", "cell": "rnn", "loop": True}),
     "forecast": ("sales.csv", {**SALES, "cell": "gru"}),
 }
@@ -53,6 +65,7 @@ class Workspace:
         text_file(folder / "text.txt")
         names_file(folder / "names.csv")
         lengths_file(folder / "sizes.csv")
+        sets_file(folder / "sets.jsonl")
         sine_file(folder / "sine.csv", 60)
         sales_file(folder / "sales.csv")
         (folder / "sales-next.csv").write_text(SALES_NEXT)

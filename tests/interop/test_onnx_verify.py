@@ -7,7 +7,18 @@ from unittest import mock
 
 import pytest
 import torch
-from helpers import LOOP, SALES, TINY, lengths_file, names_file, sales_file, sine_file, text_file, upper_pairs
+from helpers import (
+    LOOP,
+    SALES,
+    TINY,
+    lengths_file,
+    names_file,
+    sales_file,
+    sets_file,
+    sine_file,
+    text_file,
+    upper_pairs,
+)
 from parity.tolerances import RELATIVE
 from untrained import KINDS, untrained
 
@@ -85,7 +96,7 @@ def test_nan_is_detected() -> None:
     assert not onnx_verify.verify(model, graph).passed
 
 
-@pytest.mark.parametrize("kind", ["label", "next", "classify", "regress", "next_row", "forecast"])
+@pytest.mark.parametrize("kind", ["label", "next", "classify", "multilabel", "regress", "next_row", "forecast"])
 def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path) -> None:
     maker = {
         "label": upper_pairs,
@@ -94,10 +105,13 @@ def test_metrics_of_the_graph_equal_those_of_the_model(kind: str, tmp_path: Path
         "next_row": sine_file,
         "forecast": sales_file,
         "regress": lengths_file,
+        "multilabel": sets_file,
     }[kind]
-    path = maker(tmp_path / f"{kind}.{'tsv' if kind == 'label' else 'txt' if kind == 'next' else 'csv'}")
+    suffix = {"label": "tsv", "next": "txt", "multilabel": "jsonl"}.get(kind, "csv")
+    path = maker(tmp_path / f"{kind}.{suffix}")
     columns = {"input": "name", "target": "kind"} if kind == "classify" else {}
     columns = {"task": "regress", "input": "name", "target": "size"} if kind == "regress" else columns
+    columns = {"task": "multilabel", "input": "name", "target": "letters"} if kind == "multilabel" else columns
     columns |= {"next_row": {"task": "next_row"}, "forecast": SALES}.get(kind, {})
     model = ohlol.fit(path, **TINY, **columns)
     data = model.codec.encode(sequences.read(path, model.config.data))

@@ -26,8 +26,8 @@ def state(**changes: Any) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, {}, "the weights do not determine the task: give `task`, one of classify, label, next$"),
-        ({"emb__weight": None}, {}, "give `task`, one of classify, label, next_row, next$"),
+        ({}, {}, "the weights do not determine the task: give `task`, one of classify, label, multilabel, next$"),
+        ({"emb__weight": None}, {}, "give `task`, one of classify, label, multilabel, next_row, next$"),
         (
             {"emb__weight": None},
             {"task": "forecast"},

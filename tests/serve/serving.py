@@ -27,6 +27,7 @@ from helpers import (
     moves_file,
     names_file,
     sales_file,
+    sets_file,
     sine_file,
     text_file,
     upper_pairs,
@@ -46,7 +47,7 @@ T = TypeVar("T")
 SECONDS = 60.0
 """For a server to start and for a response: far more than either takes, since the machine may be busy."""
 KEY = "0123456789-a-key-of-tests"
-MODELS = ("hello", "upper", "text", "names", "sizes", "sine", "shops", "moves", "slopes")
+MODELS = ("hello", "upper", "text", "names", "sizes", "sets", "sine", "shops", "moves", "slopes")
 
 
 def train_models(folder: Path) -> dict[str, Path]:
@@ -59,6 +60,8 @@ def train_models(folder: Path) -> dict[str, Path]:
     ohlol.fit(names_file(folder / "names.csv"), input="name", target="kind", out=runs["names"], **one_way)
     sizes = {"task": "regress", "input": "name", "target": "size"}
     ohlol.fit(lengths_file(folder / "sizes.csv"), out=runs["sizes"], **sizes, **one_way)
+    sets = {"task": "multilabel", "input": "name", "target": "letters"}
+    ohlol.fit(sets_file(folder / "sets.jsonl"), out=runs["sets"], **sets, **one_way)
     ohlol.fit(sine_file(folder / "sine.csv"), task="next_row", out=runs["sine"], **one_way)
     ohlol.fit(sales_file(folder / "sales.csv"), out=runs["shops"], **SALES, **one_way)
     ohlol.fit(moves_file(folder / "moves.csv"), out=runs["moves"], **MOVES, **one_way)

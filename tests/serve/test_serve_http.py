@@ -80,7 +80,18 @@ def test_the_target_of_a_series_equals_that_of_the_model(client: httpx.Client, m
     if name == "slopes":
         assert [one["number"] for one in answer] == pytest.approx([one.number for one in expected], abs=CLOSE)
     (alone,) = client.post(f"/v1/models/{name}/predict", json={"rows": named[0]["rows"]}).json()["predictions"]
-    assert alone == {**answer[0], "name": ""}
+    assert (alone["name"], alone["labels"]) == ("", answer[0]["labels"])
+
+
+def test_a_set_of_labels_equals_that_of_the_model(client: httpx.Client, models: Models) -> None:
+    answer = client.post("/v1/models/sets/predict", json={"inputs": ["banad", "mno"], "n_best": 2}).json()
+    for one, text in zip(answer["predictions"], ("banad", "mno"), strict=True):
+        expected = models["sets"].predict(text, n_best=2)
+        assert one["labels"] == expected.labels
+        assert one["probabilities"] == pytest.approx(expected.probability, abs=CLOSE)
+        assert [label for label, _ in one["best"][0]] == [label for label, _ in expected.best[0]]
+    explained = client.post("/v1/models/sets/explain", json={"input": "banad", "target": ["a", "b"], "saliency": True})
+    assert explained.json()["predictions"][0]["target"] == "a, b"
 
 
 def test_a_forecast_equals_that_of_the_model(client: httpx.Client, models: Models, runs: dict[str, Path]) -> None:

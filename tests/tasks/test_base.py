@@ -15,6 +15,7 @@ def test_registered_tasks_are_complete(name: str) -> None:
     assert task.name == name
     assert TARGET_KINDS[name] is task.targets
     assert HEADS[task.head].numeric == task.targets.has_numbers
+    assert HEADS[task.head].multiple == task.targets.multiple
     for level in ("char", "word"):
         model, training = task.defaults(level)
         check_bounds(model, training)

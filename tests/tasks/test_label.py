@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from counting import codec_of, count
+from helpers import BIOES_LABELS as LABELS
 from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics import f1_score, precision_score, recall_score
 from sklearn.metrics import accuracy_score
-from test_spans import LABELS
 
 from ohlol.tasks import TASKS
 

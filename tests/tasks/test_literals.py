@@ -14,8 +14,11 @@ PACKAGE = Path(ohlol.__file__).parent
 LIMIT = 15
 """Most string literals that may equal a name: those that are words of another meaning, and the defaults of settings."""
 NAMES: list[tuple[Collection[str], str]] = [
-    (("classify", "forecast", "label", "next", "next_row", "regress"), "tasks"),
-    (("absolute", "identity", "quantile", "regression", "softmax"), "models/heads"),
+    (("classify", "forecast", "label", "multilabel", "next", "next_row", "regress"), "tasks"),
+    (
+        ("absolute", "crf", "identity", "normal", "quantile", "regression", "sigmoid", "softmax", "student_t"),
+        "models/heads",
+    ),
 ]
 """The names that ohlol brings, and the package of their modules."""
 
@@ -42,11 +45,12 @@ def test_all_names_are_counted() -> None:
     assert set(NAMES[1][0]) == set(HEADS)
 
 
+# A cell has activations, one of which has the name of a head.
 @pytest.mark.parametrize(("names", "package"), NAMES, ids=["tasks", "heads"])
 def test_names_are_rarely_literals_elsewhere(names: Collection[str], package: str) -> None:
     places: list[str] = []
     for path in sorted(PACKAGE.rglob("*.py")):
-        if path.is_relative_to(PACKAGE / package) or path == PACKAGE / "config.py":
+        if path.parent in (PACKAGE / package, PACKAGE / "cells") or path == PACKAGE / "config.py":
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))
         places += [f"{path.relative_to(PACKAGE)}:{node.lineno}: {node.value}" for node in literals(tree, names)]

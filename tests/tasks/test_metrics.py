@@ -49,6 +49,8 @@ def _add_random(accumulators: list[Any], rng: np.random.Generator, task: str) ->
         targets[rng.random(targets.shape) < 0.2] = np.nan
     elif task == "regress":
         targets, predictions = rng.normal(size=(2, 2, 1)).astype(np.float32)
+    elif task == "multilabel":
+        targets, predictions = rng.integers(0, 2, (2, 4)), rng.integers(0, 2, (2, 3))
     else:
         targets, predictions = rng.integers(0, 3, (2, 5))
     for accumulator in accumulators:

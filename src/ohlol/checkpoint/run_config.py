@@ -96,12 +96,13 @@ def sizes_from_codec(codec: Codec) -> Sizes:
     if codec.panel is not None:
         return Sizes(codec.panel.inputs, codec.panel.outputs, numeric=True, base=codec.panel.outputs)
     outputs, kind = len(codec.target_columns if codec.labels is None else codec.labels), codec.kind
+    flags = {name: getattr(kind, name) for name in ("per_sequence", "quantity", "multiple")}
     if codec.scale is not None:
-        return Sizes(len(codec.columns), outputs, numeric=True, per_sequence=kind.per_sequence, quantity=kind.quantity)
+        return Sizes(len(codec.columns), outputs, numeric=True, **flags)
     assert codec.symbols is not None
     chars = len(codec.chars) if codec.chars is not None else 0
     bigrams = len(codec.bigrams) if codec.bigrams is not None else 0
-    return Sizes(len(codec.symbols), outputs, chars, bigrams, per_sequence=kind.per_sequence, quantity=kind.quantity)
+    return Sizes(len(codec.symbols), outputs, chars, bigrams, **flags)
 
 
 def build_meta_model(config: RunConfig) -> SequenceModel:

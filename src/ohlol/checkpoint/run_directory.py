@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -197,7 +198,7 @@ def compute_identity(config: RunConfig, codec: Codec, model: SequenceModel) -> s
 
     Training settings, and settings that later versions may add, are not part of it; shapes are, with the weights.
     """
-    about = [config.task, config.data.level, config.model.cell, codec.to_json()]
+    about: list[Any] = [config.task, config.data.level, config.model.cell, codec.to_json()]
     if codec.panel is not None:
         about.append(config.training.bptt)  # as many rows are read before a forecast
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())

@@ -64,7 +64,8 @@ Format = Annotated[
 Task = Annotated[
     str | None,
     typer.Option(
-        help="Task: label, next, classify, regress, forecast or next_row; inferred from the file.", rich_help_panel=DATA
+        help="Task: label, next, classify, multilabel, regress, forecast or next_row; inferred from the file.",
+        rich_help_panel=DATA,
     ),
 ]
 Level = Annotated[str | None, typer.Option(help="What a symbol is: char or word.", rich_help_panel=DATA)]
@@ -81,6 +82,16 @@ Decimal = Annotated[str | None, typer.Option(help="Decimal mark of numbers: . or
 Thousands = Annotated[
     str | None,
     typer.Option(help="Thousands separator of numbers: , . ' _ or a space; by default none.", rich_help_panel=DATA),
+]
+LabelSeparator = Annotated[
+    str | None,
+    typer.Option(
+        help="What separates the labels of a set, such as | or ;; inferred from the file.", rich_help_panel=DATA
+    ),
+]
+Sheet = Annotated[
+    str | None,
+    typer.Option(help="Sheet of an Excel file of several, by name or by number from 1.", rich_help_panel=DATA),
 ]
 Encoding = Annotated[
     str | None,
@@ -118,7 +129,7 @@ Horizon = Annotated[int | None, typer.Option(help="Steps to forecast; by default
 
 def choose_data_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a command, by name, that say how files are read."""
-    return {field.name: options[field.name] for field in fields(DataSettings)}
+    return {field.name: options[field.name] for field in fields(DataSettings) if field.name in options}
 
 
 def console() -> Any:

@@ -49,16 +49,17 @@ def evaluate(
     from ohlol.display.confusions_text import print_confusions
     from ohlol.evaluation.baselines import evaluate_persistence
     from ohlol.inference.trained_model import load
-    from ohlol.tasks.metrics import ConfusionMetrics, format_metrics
+    from ohlol.tasks.metrics import ConfusionMetrics, ReportMetrics, format_metrics
     from ohlol.tasks.regress import RegressMetrics
 
     model = load(run, device, cell=cell)
     corpus = None if is_corpus(files[0]) else sequences.read(files, model.data_settings(encoding))
     accumulator = model.evaluate(files if corpus is None else corpus)
-    counted = accumulator if isinstance(accumulator, ConfusionMetrics) else None
-    pairs = counted.confusions(confusions) if counted is not None else []
+    confused = accumulator if isinstance(accumulator, ConfusionMetrics) else None
+    pairs = confused.confusions(confusions) if confused is not None else []
+    class_report = accumulator.report() if isinstance(accumulator, ReportMetrics) else None
     if png is not None:
-        _draw(counted, png, model.task, lang)
+        _draw(confused, png, model.task, lang)
     for file in trained_on(run, files):
         warnings.warn(
             f"{file}: {run} was trained on a file with this content; its figures say little about new data",
@@ -77,8 +78,8 @@ def evaluate(
             for target, predicted, count, share in pairs
         ]
         report = {"metrics": accumulator.metrics(), "confusions": table, **extra}
-        if counted is not None:
-            report["report"] = counted.report().to_json()
+        if class_report is not None:
+            report["report"] = class_report.to_json()
         print_data(json.dumps(report, ensure_ascii=False, indent=2))
         return
     if model.targets.horizon:
@@ -90,18 +91,18 @@ def evaluate(
     print(format_metrics(accumulator.metrics()))
     for name, baseline in extra.items():
         print(f"baseline, {BASELINES[name]}: {format_metrics(baseline)}")
-    if counted is not None and classes:
-        print_class_report(counted.report(), console(), limit=classes)
+    if class_report is not None and classes:
+        print_class_report(class_report, console(), limit=classes)
     if pairs:
         print_confusions(pairs, console())
 
 
-def _draw(counted: "ConfusionMetrics | None", png: Path, task: str, lang: str | None) -> None:
+def _draw(confused: "ConfusionMetrics | None", png: Path, task: str, lang: str | None) -> None:
     """Draw the confusions to a file; raises InputError where the task has no classes."""
     from ohlol.display import figures, translations
 
-    if counted is None:
+    if confused is None:
         raise InputError(f"`png` draws the confusions of classes, and the task {task} has none")
     language = translations.language(lang)
-    figures.save_figure(figures.draw_confusions(counted.labels, counted.matrix, lang=language), png)
+    figures.save_figure(figures.draw_confusions(confused.labels, confused.matrix, lang=language), png)
     print_message(f"written: {png}", sys.stderr)

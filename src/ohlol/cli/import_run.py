@@ -17,7 +17,7 @@ def import_run(
     out: Annotated[Path | None, typer.Option(help="Run directory to write.", show_default="runs/FILE-1")] = None,
     task: Annotated[
         str | None,
-        typer.Option(help="Task: label, next, classify or next_row; not for a graph that ohlol exported."),
+        typer.Option(help="Task: label, next, classify, multilabel or next_row; not for a graph that ohlol exported."),
     ] = None,
     symbols: Annotated[
         Path | None, typer.Option(help="File of the symbols by id, or of the columns, one per line.")

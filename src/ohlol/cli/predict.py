@@ -12,11 +12,12 @@ from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
 if TYPE_CHECKING:
-    from ohlol.evaluation.forecast import Forecasts
     from ohlol.inference.prediction import Prediction
     from ohlol.inference.trained_model import TrainedModel
 
-FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".conll", ".conllu", ".parquet", ".ts", ".txt")
+FILE_SUFFIXES = (
+    ".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".conll", ".conllu", ".parquet", ".xlsx", ".ts", ".txt",
+)  # fmt: skip
 """An argument that ends in one of these and contains no space is the name of a file, even where there is none."""
 FORECAST = "Forecasts"
 """The group of options for models that forecast."""
@@ -61,6 +62,14 @@ def predict(
             help="File with the known columns of the rows to forecast.", metavar="FILE", rich_help_panel=FORECAST
         ),
     ] = None,
+    paths: Annotated[
+        int | None,
+        typer.Option(
+            help="Sample paths of each series, which are written instead of the forecast.",
+            min=1,
+            rich_help_panel=FORECAST,
+        ),
+    ] = None,
     plot: Annotated[
         bool,
         typer.Option("--plot", help="Plot history and forecast instead of printing rows.", rich_help_panel=FORECAST),
@@ -88,9 +97,16 @@ def predict(
         return
     if model.targets.horizon:
         chosen: dict[str, Any] = {"steps": steps, "future": future, "encoding": encoding}
+        if paths is not None:
+            for name, value in (("intervals", intervals), ("plot", plot), ("png", png)):
+                if value:
+                    raise InputError(f"`{name}` is for forecasts, and `paths` writes sample paths instead of one")
+            _print_rows(model.sample(source, paths=paths, **chosen).to_rows(), output_format)
+            return
         _print_forecast(model, source, output_format, intervals, png, plot=plot, lang=lang, **chosen)
         return
-    for name, value in (("intervals", intervals), ("future", future), ("plot", plot), ("png", png)):
+    for_forecasts = {"intervals": intervals, "future": future, "paths": paths, "plot": plot, "png": png}
+    for name, value in for_forecasts.items():
         if value:
             raise InputError(f"`{name}` is for forecasts, and this model's task is {model.task}")
     if model.targets.numeric:
@@ -189,7 +205,7 @@ def _print_forecast(
             with ignore_closed_pipe():
                 print_forecasts(curves, console(), lang=language)
             return
-    _print_rows(forecasts, output_format, percents)
+    _print_rows(forecasts.to_rows(percents), output_format)
 
 
 def _print_next_rows(
@@ -199,12 +215,12 @@ def _print_next_rows(
 
     rows = model.next_rows(source, steps or NEXT_ROWS, encoding=encoding)
     forecast = Forecast("", model.codec.target_columns, 1, None, (0.5,), rows[:, :, None])
-    _print_rows(Forecasts([forecast]), output_format, None)
+    _print_rows(Forecasts([forecast]).to_rows(), output_format)
 
 
-def _print_rows(forecasts: "Forecasts", output_format: str, intervals: Sequence[float] | None) -> None:
-    from ohlol.inference.forecast_output import format_forecasts
+def _print_rows(rows: Sequence[dict[str, Any]], output_format: str) -> None:
+    from ohlol.inference.forecast_output import format_rows
 
     with ignore_closed_pipe():
-        for line in format_forecasts(forecasts, "csv" if output_format == "plain" else output_format, intervals):
+        for line in format_rows(rows, "csv" if output_format == "plain" else output_format):
             print_data(line)

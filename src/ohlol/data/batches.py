@@ -59,7 +59,9 @@ class Dataset:
     inputs: Ragged
     """Ids (N,) int64, or numbers (N, I) float32."""
     targets: Values | None = None
-    """One for each step, (N,) or (N, F), in the order of `inputs.values`; or one for each sequence, (n,)."""
+    """One for each step, (N,) or (N, F), in the order of `inputs.values`; or one for each sequence, (n,).
+
+    A set of K labels is a row of 0 and 1, (n, K + 1), whose last number counts labels that training did not see."""
     per_sequence: bool = False
     """Whether a sequence has one target, instead of one at each step."""
     word_ids: Values | None = None
@@ -99,7 +101,7 @@ class Batch:
     rows: NDArray[np.int64]
     """(B,): the indices of the sequences in the data set."""
     targets: NDArray[Any] | None = None
-    """(S,), (S, F) or (B,)."""
+    """(S,), (S, F), (B,) or, where a target is a set of K labels, (B, K + 1)."""
     word_chars: WordCharBatch | None = None
     bigrams: NDArray[np.int64] | None = None
     """(S, 2)."""

@@ -4,8 +4,10 @@ It is fitted to the training data and saved as a run's `vocab.json`, which every
 """
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,11 @@ from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols, concatenate, with_edges
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
+from ohlol.data.mapped import in_memory
 from ohlol.data.panel_codec import PanelCodec
 from ohlol.data.panel_dataset import encode_panel
 from ohlol.data.sequences import RawData
+from ohlol.data.spans import IOB1, IOB2, UNSEEN, bioes_labels, from_bioes, infer_iob, is_iob, to_bioes, to_iob_label
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.utils.errors import InputError, InputWarning, describe_error
@@ -28,6 +32,9 @@ WORD_MIN_COUNT = 2
 
 BIGRAM_MIN_COUNT = 2
 """Pairs of neighbours that occur once become <unk>; most never occur again."""
+
+WRONG, MISSED = "every prediction for them counts as wrong", "each of them counts as missed"
+"""What becomes of labels that training did not see; of a set, no prediction is for one of them."""
 
 LISTED_LABELS = 10
 """Labels that a warning lists."""
@@ -79,6 +86,76 @@ class Codec:
     scale: Scale | None = None
     target_scale: Scale | None = None
     panel: PanelCodec | None = None
+    file_labels: Vocab | None = None
+    """The labels in the files, where they are IOB1 or IOB2 and `labels` are those of BIOES."""
+    scheme: str = ""
+    """The scheme of `file_labels`."""
+
+    @property
+    def of_files(self) -> "Codec":
+        """The codec that has the labels of the files; the same, where these are the labels of the model."""
+        return self if self.file_labels is None else replace(self, labels=self.file_labels, file_labels=None, scheme="")
+
+    def with_bioes(self, data: Dataset) -> "Codec":
+        """The codec whose labels are those of BIOES; the same, where labels are not in IOB1 or IOB2.
+
+        Args:
+            data: encoded training data, which show the scheme and how frequent each label is.
+        """
+        if data.targets is None or self.labels is None or self.file_labels is not None or not self._marks_iob:
+            return self
+        sequences = list(self._label_sequences(data))
+        counts = dict.fromkeys(bioes_labels(self.labels.symbols), 0)
+        counts |= Counter(chain.from_iterable(map(to_bioes, sequences)))
+        labels = Vocab.from_counts(counts, unk=False)
+        return replace(self, labels=labels, file_labels=self.labels, scheme=infer_iob(sequences))
+
+    @property
+    def _marks_iob(self) -> bool:
+        has_steps = self.kind.has_labels and not self.kind.per_sequence
+        return has_steps and self.labels is not None and is_iob(self.labels.symbols)
+
+    def convert(self, data: Dataset) -> Dataset:
+        """Data that `of_files` encoded, with the labels of the model as targets."""
+        if self.file_labels is None or self.labels is None or data.targets is None:
+            return data
+        ids = {label: i for i, label in enumerate(self.labels.symbols)}
+        converted = map(to_bioes, self.of_files._label_sequences(data))
+        targets = np.fromiter((ids.get(label, len(ids)) for label in chain.from_iterable(converted)), np.int64)
+        return replace(data, targets=targets)
+
+    def _label_sequences(self, data: Dataset) -> Iterator[list[str]]:
+        """The labels of each sequence, and a span of its own for one that training did not see."""
+        assert self.labels is not None
+        assert data.targets is not None
+        names = np.array([*self.labels.symbols, UNSEEN], dtype=object)
+        targets = in_memory(data.targets)
+        for first, last in pairwise(in_memory(data.inputs.offsets).tolist()):
+            yield names[targets[first:last]].tolist()
+
+    def to_trained_labels(self, labels: Sequence[str]) -> Sequence[str]:
+        """Labels of the files as those of the model; others as they are."""
+        is_converted = self.file_labels is not None and all(label in self.file_labels for label in labels)
+        return to_bioes(labels) if is_converted else labels
+
+    def to_file_labels(self, labels: list[str]) -> list[str]:
+        """Labels of the model as those of the files."""
+        return labels if self.file_labels is None else from_bioes(labels, self.scheme)
+
+    def to_file_probabilities(self, best: Iterable[tuple[str, float]], label: str) -> list[tuple[str, float]]:
+        """The probabilities of labels of the model as those of labels of the files, best first.
+
+        Args:
+            best: the labels of a step and their probabilities.
+            label: the label of the files that was predicted for the step.
+        """
+        if self.file_labels is None:
+            return list(best)
+        total: dict[str, float] = {}
+        for name, probability in best:
+            converted = to_iob_label(name, self.scheme, label)
+            total[converted] = total.get(converted, 0.0) + probability
+        return sorted(total.items(), key=lambda pair: -pair[1])
 
     @property
     def kind(self) -> TargetKind:
@@ -156,12 +233,21 @@ class Codec:
             scale = Scale.of(counts.targets)
             return Codec(task, symbols, chars=chars, target_columns=counts.target_columns, target_scale=scale)
         labels = Vocab.from_counts(counts.labels, unk=False)
+        if kind.multiple and not len(labels):
+            raise InputError("every set of labels is empty; choose another `target`, or give sequences with labels")
         if joint_vocabulary:
             symbols, labels = _joined(symbols, labels), _joined(labels, symbols)
         words = symbols.symbols[symbols.unk is not None :]
         chars = Vocab.build(words, unk=True) if with_chars else None
         bigrams = Vocab.from_counts(counts.bigrams, unk=True, min_count=BIGRAM_MIN_COUNT) if with_bigrams else None
         return Codec(task, symbols, labels, chars, bigrams)
+
+    def _with_file_labels(self, data: dict[str, Any]) -> "Codec":
+        """The codec with the labels of files and their scheme, as `to_json` writes them; raises ValueError."""
+        file_labels, scheme = Vocab.from_json(data["file_labels"]), data["scheme"]
+        if scheme not in (IOB1, IOB2) or not replace(self, labels=file_labels)._marks_iob:
+            raise ValueError("the labels of the files are not in IOB1 or IOB2")
+        return replace(self, file_labels=file_labels, scheme=scheme)
 
     @staticmethod
     def of_panel(task: str, panel: PanelCodec) -> "Codec":
@@ -184,6 +270,7 @@ class Codec:
             chars=len(self.chars) if self.chars is not None else 0,
             bigrams=len(self.bigrams) if self.bigrams is not None else 0,
             per_sequence=self.kind.per_sequence,
+            multiple=self.kind.multiple,
         )
 
     def encode(self, data: RawData, *, unseen_labels: bool = False) -> Dataset:
@@ -204,6 +291,8 @@ class Codec:
             return encode_panel(self.panel, data.panel)
         if self.kind.numeric:
             return self._encode_numbers(data)
+        if self.file_labels is not None:
+            return self.convert(self.of_files.encode(data, unseen_labels=unseen_labels))
         sequences = as_symbols(data.inputs)
         lengths = np.array([len(sequence) for sequence in sequences], np.int64)
         ends = np.cumsum(lengths)
@@ -224,12 +313,16 @@ class Codec:
         elif data.targets is not None and self.kind.has_labels:
             assert self.labels is not None
             raw: Any = data.targets
-            labels = list(raw) if self.kind.per_sequence else concatenate(raw)
-            label_ends = np.arange(1, len(raw) + 1) if self.kind.per_sequence else ends
+            labels = list(raw) if self.kind.has_one_label else concatenate(raw)
+            label_ends = np.arange(1, len(raw) + 1) if self.kind.has_one_label else ends
+            if self.kind.multiple:
+                label_ends = np.cumsum([len(labels_of_row) for labels_of_row in raw])
             if unseen_labels and (unseen := self.labels.unknown(labels)):
                 targets = self._with_unseen(self.labels, labels, unseen, data.places[0].file)
             else:
                 targets = self._ids(self.labels, labels, data.places, label_ends, "label")
+            if self.kind.multiple:
+                targets = _multi_hot(targets, label_ends, len(self.labels))
         word_ids, word_chars = self._encode_words(sequences) if self.chars is not None else (None, None)
         bigrams = None
         if self.bigrams is not None:
@@ -264,8 +357,8 @@ class Codec:
         more = f" and {len(unseen) - LISTED_LABELS} more" * (len(unseen) > LISTED_LABELS)
         listed = ", ".join(map(quote, unseen[:LISTED_LABELS])) + more
         warnings.warn(
-            f"{file}: {count:,} of {len(ids):,} labels were not seen in training, and every prediction for them counts "
-            f"as wrong: {listed}",
+            f"{file}: {count:,} of {len(ids):,} labels were not seen in training, and "
+            f"{MISSED if self.kind.multiple else WRONG}: {listed}",
             InputWarning,
             2,
         )
@@ -310,11 +403,13 @@ class Codec:
             return {"task": self.task, "columns": columns, "target_columns": targets}
         labels = self.labels if self.kind.has_labels else None
         named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
+        named["file_labels"] = self.file_labels
         scaled = {} if self.target_scale is None else _columns(self.target_columns, self.target_scale)
         vocabularies: dict[str, Any] = {k: v.to_json() for k, v in named.items() if v is not None}
         if self.scale is not None:
             vocabularies["columns"] = _columns(self.columns, self.scale)
-        return {"task": self.task, **vocabularies, **({"target_columns": scaled} if scaled else {})}
+        scheme = {"scheme": self.scheme} if self.file_labels is not None else {}
+        return {"task": self.task, **vocabularies, **scheme, **({"target_columns": scaled} if scaled else {})}
 
     @staticmethod
     def from_json(data: Any) -> "Codec":
@@ -362,7 +457,8 @@ class Codec:
                 return Codec(task, symbols, chars=chars, target_columns=names, target_scale=_scale(targets))
             labels = symbols if kind.continues_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
-            return Codec(task, symbols, labels, chars, bigrams)
+            codec = Codec(task, symbols, labels, chars, bigrams)
+            return codec if "file_labels" not in data else codec._with_file_labels(data)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {describe_error(error)}") from None
 
@@ -381,6 +477,21 @@ def _scale(columns: Any) -> Scale:
     if not np.isfinite([*scale.mean, *scale.std]).all() or min(scale.std) <= 0:
         raise ValueError("a column's mean or deviation is out of range")
     return scale
+
+
+def _multi_hot(ids: NDArray[np.int64], ends: NDArray[np.int64], K: int) -> NDArray[np.uint8]:
+    """Sets of labels as rows of 0 and 1, (n, K + 1); the last column counts labels that training did not see.
+
+    Args:
+        ids: of the labels of all sets in order; K for one that training did not see.
+        ends: set i ends at `ends[i]`.
+        K: the number of labels.
+    """
+    hot = np.zeros((len(ends), K + 1), np.uint8)
+    rows = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+    hot[rows, ids] = 1
+    hot[:, K] = np.minimum(np.bincount(rows[ids == K], minlength=len(ends)), 255)
+    return hot
 
 
 def _ragged(rows: Sequence[NDArray[Any]]) -> Ragged:

@@ -118,7 +118,7 @@ class Counts:
             counts.target_columns = data.target_columns
             counts.targets = RunningMoments().add(as_column(targets)).moments() if len(targets) else None
             return counts
-        counts.labels.update(targets if data.kind.per_sequence else concatenate(targets))
+        counts.labels.update(targets if data.kind.has_one_label else concatenate(targets))
         return counts
 
     def join(self, other: "Counts") -> None:

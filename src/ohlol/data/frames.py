@@ -101,4 +101,7 @@ def _cell(cell: Any) -> Any:
     if type(cell).__name__ in MISSING_TYPES or (isinstance(cell, float) and isnan(cell)):  # pandas writes NaN, too
         return None
     to_list: Any = getattr(cell, "tolist", None) or getattr(cell, "to_list", None)  # of numpy, of polars
+    if isinstance(cell, tuple | set | frozenset):  # such as labels
+        members = cast("set[Any]", cell)
+        return list(members) if isinstance(cell, tuple) else sorted(members, key=str)
     return cell if to_list is None else to_list()

@@ -50,6 +50,8 @@ class Interpretation:
         parts += [READ_BY[settings.level]] if settings.level else []
         parts += [f"decimal mark {settings.decimal!r}"] if settings.decimal else []
         parts += [f"thousands separator {settings.thousands!r}"] if settings.thousands else []
+        parts += [f"labels separated by {settings.label_separator!r}"] if settings.label_separator else []
+        parts += [f"sheet {settings.sheet!r}"] if settings.sheet else []
         parts += [f"encoding {settings.encoding}"] if settings.encoding else []
         return ", ".join(parts) + (f"; not read: {list_names(self.unread)}" if self.unread else "")
 

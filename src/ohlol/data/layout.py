@@ -23,6 +23,8 @@ class ArrayLayout:
     """Number of distinct bigrams; 0 where they are not encoded."""
     per_sequence: bool = False
     """Whether a sequence has one target, instead of one at each step."""
+    multiple: bool = False
+    """Whether the target of a sequence is a set of labels, a row of 0 and 1."""
 
     def arrays(self) -> dict[str, tuple[np.dtype[Any], tuple[int, ...]]]:
         """For each array its type and its shape without the first axis."""
@@ -31,6 +33,8 @@ class ArrayLayout:
         arrays["inputs"] = (number, (self.columns,)) if self.columns else (smallest_type(self.inputs), ())
         if self.target_columns:
             arrays["targets"] = (number, (self.target_columns,))
+        elif self.targets and self.multiple:
+            arrays["targets"] = (np.dtype("u1"), (self.targets + 1,))
         elif self.targets:
             arrays["targets"] = (smallest_type(self.targets), ())
         if self.chars:
@@ -42,7 +46,7 @@ class ArrayLayout:
 
     def with_unseen(self) -> "ArrayLayout":
         """The arrays of data with labels that were not seen in training, which are encoded as the number of labels."""
-        return replace(self, targets=self.targets + 1) if self.targets else self
+        return replace(self, targets=self.targets + 1) if self.targets and not self.multiple else self
 
 
 def smallest_type(count: int) -> np.dtype[Any]:

@@ -20,7 +20,7 @@ LINE_LIMIT = 1 << 27
 """Bytes of the longest line read. The benchmark text8 is one line of 100,000,000 bytes; an endless device without line
 ends is refused here."""
 BINARY = {
-    b"PK\x03\x04": "a zip archive, such as a spreadsheet (.xlsx): unpack it, or save the sheet as CSV in UTF-8",
+    b"PK\x03\x04": "a zip archive, such as a spreadsheet, read where the name ends in .xlsx: unpack or rename it",
     b"\xd0\xcf\x11\xe0": "an old spreadsheet or document (.xls): save the sheet as CSV in UTF-8",
     b"\x1f\x8b": "compressed with gzip, which is unpacked where the name ends in .gz",
     b"BZh": "compressed with bzip2, which is unpacked where the name ends in .bz2",
@@ -71,7 +71,9 @@ class Example(NamedTuple):
     input: list[str] | str
     """A string stands for its characters, a list for its words."""
     target: list[str] | str | float | None
-    """A label for each step, or one label or number for the sequence; None where targets are not read."""
+    """A label for each step, one label or number for the sequence, or a list of those of a set.
+
+    None where targets are not read."""
     place: Place
     """Where it starts."""
 

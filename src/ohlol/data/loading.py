@@ -6,6 +6,7 @@ an encoded corpus into a folder, where the next one finds them. Arrays in a fold
 runs without a directory, stay in memory.
 """
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -140,6 +141,15 @@ class PreparedData:
         is_set_apart = not self.source.has_dev and self.codec.kind.numeric and not self.codec.kind.horizon
         return self.train if is_set_apart and self.dev is not None and len(self.dev) == len(self.train) else None
 
+    def as_bioes(self) -> "PreparedData":
+        """The same with labels of BIOES as targets, where labels are in IOB1 or IOB2."""
+        codec = self.codec.with_bioes(self.train)
+        if codec is self.codec:
+            return self
+        train, dev = codec.convert(self.train), None if self.dev is None else codec.convert(self.dev)
+        digest = hashlib.sha256(f"{self.data_sha256} BIOES".encode()).hexdigest()
+        return replace(self, codec=codec, train=train, dev=dev, data_sha256=digest)
+
     def save(self, folder: Path) -> "PreparedData":
         """Write the arrays of files or of a table into a folder and map them from there; others stay as they are.
 
@@ -207,7 +217,8 @@ class DataPreparer:
             if corpus is not None:
                 return prepared_from(corpus, self.source)
         data = self._data
-        return self._trim(data, model) if isinstance(data, Encoded) else self._encode(data, model, training)
+        prepared = self._trim(data, model) if isinstance(data, Encoded) else self._encode(data, model, training)
+        return prepared.as_bioes() if codec is not None and codec.file_labels is not None else prepared
 
     def release(self) -> None:
         """Free the memory of what was read; it is read again if it is needed."""

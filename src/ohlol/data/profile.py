@@ -136,7 +136,7 @@ def _add_sequences(result: Profile, reader: Reader, span: FileRange, reason: str
             examples.append(example)
             target = example.target
             if kind.has_labels and target is not None:
-                labels += [str(target)] if kind.per_sequence or isinstance(target, float | int) else target
+                labels += kind.labels_of(target)
         if not examples:
             raise InputError(f"{result.file}: no sequences; the file is empty")
         if kind.has_labels:
@@ -186,9 +186,11 @@ def _add_labelled(result: Profile, series: list[LabelledSeries]) -> Profile:
 
 def _first(example: Example, result: Profile) -> tuple[str, ...]:
     """The start of a sequence and of its labels."""
-    separator = "" if result.settings.level == "char" else " "
+    separators = (" " if result.settings.level == "word" else "", result.settings.label_separator or " ")
     parts = [example.input] if example.target is None else [example.input, example.target]
-    texts = (separator.join(part) if isinstance(part, list) else str(part) for part in parts)
+    texts = (
+        mark.join(part) if isinstance(part, list) else str(part) for part, mark in zip(parts, separators, strict=False)
+    )
     return tuple(text[:SHOWN_CHARACTERS] for text in texts)
 
 

@@ -45,7 +45,7 @@ class RawData:
     inputs: list[Symbols] | list[NDArray[np.float64]]
     """Symbols, or rows of numbers (T, I)."""
     targets: list[Symbols] | list[str] | list[float] | list[NDArray[np.float64]] | None
-    """A label for each step, a label or a number for each sequence, or rows of numbers (T, F).
+    """A label for each step, a label, a set of labels or a number for each sequence, or rows of numbers (T, F).
 
     None where targets are not read or the inputs are their own targets."""
     places: list[Place]
@@ -130,7 +130,7 @@ def read(
     has_targets = with_targets and not kind.shifted
     if has_targets and kind.has_labels:
         by_example: Any = (example.target for example in examples)
-        labels = by_example if kind.per_sequence else chain.from_iterable(by_example)
+        labels = by_example if kind.has_one_label else chain.from_iterable(by_example)
         reader_of(settings).check_labels(name_of(files[0]), settings, labels)
     return replace(data_from_examples(examples, settings, with_targets=has_targets), interpretation=interpretation)
 
@@ -418,6 +418,8 @@ def check_settings(settings: DataSettings) -> DataSettings:
             raise InputError(f"`{name}` is {quote(value)}; it must be one of {' '.join(map(repr, choices))}")
     if settings.thousands == (settings.decimal or "."):
         raise InputError(f"`decimal` and `thousands` are both {quote(settings.thousands)}; they must differ")
+    if settings.label_separator is not None:
+        _check_separator(settings)
     if settings.encoding is not None:
         check_encoding(settings.encoding)
     if settings.layout is not None:
@@ -430,7 +432,7 @@ def check_settings(settings: DataSettings) -> DataSettings:
     if settings.format is not None:
         settings = _check_format(settings, READERS[settings.format])
     kind = None if settings.task is None else TARGET_KINDS[settings.task]
-    has_series = kind is None or kind.horizon or kind.per_sequence
+    has_series = kind is None or kind.horizon or (kind.per_sequence and not kind.multiple)
     for names, suits, what in (
         (FORECAST_SETTINGS, kind is None or kind.horizon, f"task {default_task(PANEL)}"),
         (("series", "time"), has_series, "series of numbers"),
@@ -453,6 +455,13 @@ def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
         )
     only_task = default_task(reader.targets[0]) if len(reader.targets) == 1 else None
     return replace(settings, task=settings.task or only_task, level=reader.level or settings.level)
+
+
+def _check_separator(settings: DataSettings) -> None:
+    if not settings.label_separator:
+        raise InputError("`label_separator` is empty; give the text between two labels, such as |")
+    if settings.task is not None and not TARGET_KINDS[settings.task].multiple:
+        raise InputError(f"`label_separator` separates the labels of a set, and task {settings.task} has no sets")
 
 
 def reader_of(settings: DataSettings) -> Reader:

@@ -48,7 +48,7 @@ def _vocabulary(data: RawData, rows: Iterable[int], unknowns: bool) -> set[tuple
     vocabulary: set[tuple[str, str]] = set()
     targets: Any = data.targets
     for row in rows:
-        labels = () if data.kind.quantity else [targets[row]] if data.kind.per_sequence else targets[row]
+        labels = () if data.kind.quantity else data.kind.labels_of(targets[row])
         vocabulary.update(("label", label) for label in labels)
         if not unknowns and not data.kind.rows:
             vocabulary.update(("symbol", str(symbol)) for symbol in data.inputs[row])

@@ -1,6 +1,8 @@
 """The kinds of targets: one for each step or sequence, labels or numbers, in the file or the next input."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ohlol.utils.registry import Registry
 
@@ -17,6 +19,8 @@ class TargetKind:
     """Whether inputs and targets, one at each step, are rows of numbers, instead of symbols."""
     quantity: bool = False
     """Whether the target of a sequence is a number."""
+    multiple: bool = False
+    """Whether the target of a sequence is a set of labels, which may be empty."""
     horizon: bool = False
     """Whether the targets of a step are the values of several steps that follow, in series of numbers."""
     rows: bool = False
@@ -31,10 +35,19 @@ class TargetKind:
         """Whether the inputs are rows of numbers."""
         return self.numeric or self.rows
 
+    def labels_of(self, target: Any) -> Sequence[str]:
+        """The labels of the target of one sequence: one for each step, one in all, or those of a set."""
+        return [target] if self.has_one_label else target
+
     @property
     def has_labels(self) -> bool:
         """Whether targets are labels, which are read from the file and have a vocabulary of their own."""
         return self.is_supervised and not self.quantity
+
+    @property
+    def has_one_label(self) -> bool:
+        """Whether the target of a sequence is one label."""
+        return self.per_sequence and not (self.quantity or self.multiple)
 
     @property
     def is_supervised(self) -> bool:

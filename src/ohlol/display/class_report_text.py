@@ -19,7 +19,10 @@ def print_class_report(report: ClassReport, console: Console, *, limit: int) -> 
         table.add_row(label, *_rates(scores), f"{scores.support:,}")
     table.add_section()
     supports = sum(scores.support for scores in report.classes)
-    for name, mean in (("macro mean", report.macro), ("weighted mean", report.weighted)):
+    means = {"micro mean": report.micro, "macro mean": report.macro, "weighted mean": report.weighted}
+    for name, mean in means.items():
+        if mean is None:
+            continue
         table.add_row(f"{name} of {len(report.classes):,}", *_rates(mean), f"{supports:,}")
     console.print(table)
     left_out = len(report.classes) - limit

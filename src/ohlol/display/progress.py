@@ -11,6 +11,7 @@ from ohlol import ops
 from ohlol.data.batches import Dataset
 from ohlol.display import translations
 from ohlol.evaluation.baselines import Baselines, compute_baselines
+from ohlol.models.heads import HEADS
 from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
 from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils import environment
@@ -83,8 +84,8 @@ def baseline_lines(loss: Baselines, lang: str) -> list[str]:
         return []
     rows = [
         (loss.summed, "baseline_summed"),
-        (loss.uniform, "baseline_uniform" if loss.labels else "baseline_mean"),
-        (loss.frequencies, "baseline_frequencies"),
+        (loss.uniform, "baseline_even" if loss.multiple else "baseline_uniform" if loss.labels else "baseline_mean"),
+        (loss.frequencies, "baseline_shares" if loss.multiple else "baseline_frequencies"),
         (loss.lower_bound, "baseline_lower_bound"),
     ]
     title = "baseline" if loss.labels else "baseline_forecast"
@@ -141,6 +142,7 @@ def describe_training(trainer: Training) -> str:
     parts += [size] if not trainer.config.sizes.numeric else []
     parts += [f"character RNN {model.char_rnn_size}"] if trainer.config.sizes.chars else []
     parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
+    parts += [f"head {model.head}"] if HEADS[model.head].structured else []
     measured = f"measured on {_size(dev)}" if dev is not None else "measured on the same data"
     epochs = trainer.settings.epochs
     where = [] if trainer.processes.device.type == "cpu" else [f"on {describe_device(trainer.processes.device)}"]

@@ -151,6 +151,8 @@ TEXTS: dict[str, tuple[str, str]] = {
         "同一损失对一个序列求和，即训练时显示的值",
     ),
     "baseline_uniform": ("all labels equally probable, ln {labels}", "所有标签等概率，即 ln {labels}"),
+    "baseline_even": ("probability 0.5 for every label, ln 2", "每个标签的概率均为 0.5，即 ln 2"),
+    "baseline_shares": ("share of each label in the data that were measured", "按所测数据中各标签的占比预测"),
     "baseline_frequencies": ("label frequencies of the training data", "按训练数据中各标签的频率预测"),
     "baseline_mean": (
         "always the mean of the training data, measured on that data",
@@ -186,6 +188,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "curve_loss": ("loss, nats", "损失（奈特）"),
     "curve_absolute_error": ("loss, absolute error of standardized values", "损失（标准化数值的平均绝对误差）"),
     "curve_squared_error": ("loss, squared error of standardized values", "损失（标准化数值的均方误差）"),
+    "curve_quantile_loss": ("loss, quantile loss of scaled values", "损失（缩放后数值的分位数损失）"),
     "curve_summed_loss": ("training loss, summed over a sequence", "训练损失，对一个序列求和"),
     "curve_metric": ("{name}", "指标：{name}"),
     "curve_grad_norm": ("gradient norm before clipping", "裁剪前的梯度范数"),

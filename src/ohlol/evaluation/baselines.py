@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.codec import Codec
 from ohlol.models.heads import HEADS
-from ohlol.tasks.metrics import MetricAccumulator, Metrics
+from ohlol.tasks.metrics import MetricAccumulator, Metrics, ReportMetrics
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,21 @@ class Baselines:
     labels: int
     """K, the number of labels; 0 for numbers."""
     uniform: float | None
-    """Loss of a guess that gives every label the same probability, ln K; for numbers, of the training mean, 1.
+    """Loss of a guess that gives every label the same probability, ln K, or 0.5 in sets of labels, ln 2.
+
+    For numbers it is that of the training mean, 1.
 
     None where the loss of numbers is not the squared error."""
     frequencies: float | None = None
-    """Loss of a guess that gives each label its share of the training data; None for numbers."""
+    """Loss of a guess that gives each label its share of the training data; None for numbers.
+
+    In sets of labels it is its share of the sets that were measured."""
     summed: float | None = None
     """The loss summed over a sequence of mean length, where training sums it."""
     lower_bound: float | None = None
     """The lower bound of the loss where the logits are hidden states in [-1, 1]: ln(1 + (K - 1) e^-2)."""
+    multiple: bool = False
+    """Whether a prediction is a set of labels."""
 
     @property
     def learned(self) -> bool:
@@ -56,6 +62,11 @@ def compute_baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumu
     if codec.labels is None:
         is_squared = HEADS[config.model.head].loss_unit == "squared_error"
         return Baselines(loss, count, 0, 1.0 if is_squared else None)
+    if isinstance(accumulator, ReportMetrics) and codec.kind.multiple:
+        report = accumulator.report()
+        shares = np.array([scores.support for scores in report.classes]) / max(report.support, 1)
+        frequencies = float(_entropies(shares).sum()) / len(codec.labels)
+        return Baselines(loss, count, len(codec.labels), math.log(2), frequencies, multiple=True)
     counts = np.array(codec.labels.counts, np.float64)
     targets: NDArray[Any] = counts if accumulator.confusion is None else accumulator.confusion.sum(axis=1)
     if codec.labels == codec.symbols:  # one vocabulary for both sides, as in the tutorial, counts both
@@ -64,7 +75,14 @@ def compute_baselines(config: RunConfig, codec: Codec, accumulator: MetricAccumu
     if config.training.loss_reduction == "sum":
         summed = loss * count / max(accumulator.sequences, 1)
     lower_bound = math.log1p((K - 1) * math.exp(-2)) if HEADS[config.model.head].is_identity else None
-    return Baselines(loss, count, K, math.log(K), cross_entropy(targets, counts), summed, lower_bound)
+    frequencies = cross_entropy(targets, counts)
+    return Baselines(loss, count, K, math.log(K), frequencies, summed, lower_bound)
+
+
+def _entropies(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The mean loss, in nats, of guessing that a label is there with the probability of its share, for each label."""
+    inside = shares[(shares > 0) & (shares < 1)]
+    return -(inside * np.log(inside) + (1 - inside) * np.log1p(-inside))
 
 
 def cross_entropy(targets: NDArray[Any], counts: NDArray[Any]) -> float:

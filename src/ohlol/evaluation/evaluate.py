@@ -16,7 +16,7 @@ from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
-from ohlol.tasks.metrics import ConfusionMetrics, MetricAccumulator
+from ohlol.tasks.metrics import MetricAccumulator, ReportMetrics
 from ohlol.utils.devices import CPU, disable_tf32, to_device, to_numpy
 from ohlol.utils.distributed import Processes
 
@@ -50,7 +50,7 @@ def evaluate(
         data: sequences with their targets.
         processes: share the work: each reads its part of every batch, and all get the counts of the whole.
         history: the sequences that those of `data` continue, one each; they are read first and not measured.
-        with_confidences: whether the probabilities of predicted labels are counted too, for `ConfusionMetrics.report`.
+        with_confidences: whether the probabilities of predicted labels are counted too, for `ReportMetrics.report`.
     """
     processes = processes or Processes(device=model.device)
     was_training = model.training
@@ -68,7 +68,7 @@ def evaluate(
                 state = read_history(model, history, batch.rows, processes.device)
             logits, state = model(PackedInputs.of(batch, processes.device), state)
             predictions = _add_batch(accumulator, model, batch, logits)
-            if with_confidences and isinstance(accumulator, ConfusionMetrics):
+            if with_confidences and isinstance(accumulator, ReportMetrics):
                 _add_confidences(accumulator, model, batch, logits, predictions)
     model.train(was_training)
     if processes.size > 1:
@@ -82,7 +82,8 @@ def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batc
     batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
     predictions = to_numpy(model.head.decode(logits, batch_sizes))
     targets, sizes, measured = batch.targets, batch_sizes, logits
-    unseen = targets >= model.head.outputs if targets.dtype.kind == "i" else np.zeros(len(targets), bool)
+    is_label = targets.dtype.kind == "i" and targets.ndim == 1
+    unseen = targets >= model.head.outputs if is_label else np.zeros(len(targets), bool)
     if unseen.any():  # labels that training did not see have no loss
         accumulator.unseen += int(unseen.sum())
         if model.head.decodes_by_argmax:
@@ -96,7 +97,7 @@ def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batc
 
 
 def _add_confidences(
-    accumulator: ConfusionMetrics,
+    accumulator: ReportMetrics,
     model: SequenceModel,
     batch: Batch,
     logits: Tensor,
@@ -104,7 +105,9 @@ def _add_confidences(
 ) -> None:
     assert batch.targets is not None
     probabilities = model.head.probabilities(logits, model.prediction_sizes(torch.from_numpy(batch.batch_sizes)))
-    chosen = probabilities.gather(1, to_device(predictions, logits.device)[:, None])[:, 0]
+    chosen = probabilities
+    if predictions.ndim == 1:
+        chosen = probabilities.gather(1, to_device(predictions, logits.device)[:, None])[:, 0]
     accumulator.add_confidences(batch.targets, predictions, to_numpy(chosen))
 
 

@@ -16,6 +16,9 @@ from ohlol.utils.numbers import decimals_for
 INTERVALS = (80.0, 95.0)
 """The intervals, in per cent, that are written and measured where the model gives them."""
 
+Table = dict[str, list[NDArray[Any]]]
+"""The columns of rows by name, each as the values of every series in turn."""
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -84,7 +87,7 @@ class Forecast:
             prefix = f"{column}_" if len(self.columns) > 1 else ""
             for percent, (lower, upper) in bounds.items():
                 for side, bound in (("lower", lower), ("upper", upper)):
-                    values[_unused(f"{prefix}{side}_{percent:g}", self.columns)] = bound[:, f]
+                    values[unused(f"{prefix}{side}_{percent:g}", self.columns)] = bound[:, f]
         return values
 
 
@@ -105,14 +108,7 @@ class Forecasts(list[Forecast]):
         Raises:
             InputError: an interval is wider than those of the model.
         """
-        table: dict[str, list[Any]] = {}
-        for name, parts in self._table(intervals).items():
-            is_time = parts[0].dtype.kind == "M"
-            texts = (
-                iso_times(np.concatenate(parts)) if is_time else [value for part in parts for value in _rounded(part)]
-            )
-            table[name] = texts
-        return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+        return table_rows(self._table(intervals))
 
     def to_frame(self, intervals: Sequence[float] | None = None, backend: Any = "pandas") -> Any:
         """The same rows as a data frame, not rounded, with times as such.
@@ -124,35 +120,54 @@ class Forecasts(list[Forecast]):
         Raises:
             InputError: an interval is wider than those of the model, or the package of the backend is not installed.
         """
-        import narwhals
+        return table_frame(self._table(intervals), backend)
 
-        table = {name: np.concatenate(parts) for name, parts in self._table(intervals).items()}
-        columns: dict[str, Any] = {
-            name: values.astype("datetime64[us]") if values.dtype.kind == "M" else values.tolist()
-            for name, values in table.items()
-        }
-        try:
-            return narwhals.from_dict(columns, backend=backend).to_native()
-        except (ImportError, ValueError) as error:
-            raise InputError(f"`backend` is {backend!r}: {describe_error(error)}") from None
-
-    def _table(self, intervals: Sequence[float] | None) -> dict[str, list[NDArray[Any]]]:
+    def _table(self, intervals: Sequence[float] | None) -> Table:
         """The columns of all rows by name, each as the values (steps,) of every series."""
         if not self:
             return {}
         columns = self[0].columns
         chosen = self[0].intervals() if intervals is None else intervals
-        table: dict[str, list[NDArray[Any]]] = {}
+        table: Table = {}
         if any(forecast.series for forecast in self):
-            series = _unused("series", columns)
-            table[series] = [np.full(len(f.quantiles), f.series, object) for f in self]
+            table[unused("series", columns)] = [np.full(len(f.quantiles), f.series, object) for f in self]
         times = [forecast.times for forecast in self if forecast.times is not None]
         if len(times) == len(self):
-            table[_unused("time", columns)] = list(times)
+            table[unused("time", columns)] = list(times)
         else:
-            table[_unused("step", columns)] = [np.arange(1, len(f.quantiles) + 1) for f in self]
+            table[unused("step", columns)] = [np.arange(1, len(f.quantiles) + 1) for f in self]
         by_series = [forecast.by_name(chosen) for forecast in self]
         return table | {name: [values[name] for values in by_series] for name in by_series[0]}
+
+
+def table_rows(table: Table) -> list[dict[str, Any]]:
+    """The rows of a table, rounded to the digits that matter, with times as ISO 8601 writes them."""
+    columns: dict[str, list[Any]] = {}
+    for name, parts in table.items():
+        is_time = parts[0].dtype.kind == "M"
+        columns[name] = (
+            iso_times(np.concatenate(parts)) if is_time else [value for part in parts for value in _rounded(part)]
+        )
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def table_frame(table: Table, backend: Any) -> Any:
+    """A table as a data frame.
+
+    Raises:
+        InputError: the package of the backend is not installed.
+    """
+    import narwhals
+
+    joined = {name: np.concatenate(parts) for name, parts in table.items()}
+    columns: dict[str, Any] = {
+        name: values.astype("datetime64[us]") if values.dtype.kind == "M" else values.tolist()
+        for name, values in joined.items()
+    }
+    try:
+        return narwhals.from_dict(columns, backend=backend).to_native()
+    except (ImportError, ValueError) as error:
+        raise InputError(f"`backend` is {backend!r}: {describe_error(error)}") from None
 
 
 def iso_times(times: NDArray[np.datetime64]) -> list[str]:
@@ -174,7 +189,7 @@ def _rounded(values: NDArray[Any]) -> list[Any]:
     return [round(value, decimals) for value in values.tolist()]
 
 
-def _unused(name: str, columns: Sequence[str]) -> str:
+def unused(name: str, columns: Sequence[str]) -> str:
     """A name that no target column has."""
     while name in columns:
         name += "_"

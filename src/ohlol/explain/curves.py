@@ -10,7 +10,9 @@ from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import RATES
 from ohlol.utils.errors import InputError
 
-ORDER = ("loss", "squared_error", "absolute_error", "summed_loss", "metric", "grad_norm", "saturation")
+ORDER = (
+    "loss", "squared_error", "absolute_error", "quantile_loss", "summed_loss", "metric", "grad_norm", "saturation",
+)  # fmt: skip
 """The keys of the panels, in the order in which they are shown."""
 
 

@@ -10,7 +10,7 @@ N predictions (T, or 1 where the model makes one prediction for the whole sequen
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from torch import Tensor
 from ohlol import cells
 from ohlol.data.batches import gather
 from ohlol.data.codec import Codec
+from ohlol.data.readers.label_sets import split_labels
 from ohlol.data.vocab import UnknownSymbol
 from ohlol.explain.source_lines import SourceLine, record_lines
 from ohlol.inference.trained_model import TrainedModel
@@ -158,7 +159,7 @@ class Trace:
     probabilities: Numbers
     """(N, K)."""
     predicted: tuple[str, ...]
-    """The label of each prediction."""
+    """The label of each prediction; the labels of a set are joined by ", "."""
     targets: tuple[str | None, ...] | None
     """The correct label of each prediction; None at the end of a text, where the next symbol is unknown."""
     losses: tuple[float | None, ...] | None
@@ -242,11 +243,12 @@ def trace(model: TrainedModel, sequence: Any, *, target: str | Sequence[str] | N
     """Run the equations with the weights of a model over one sequence and keep every number.
 
     Args:
-        model: a model of task label, next or classify.
+        model: a model of a task with labels.
         sequence: a string, a list of symbols, or a series of numbers (T, I).
         target: the correct labels: one per time step, as a string of characters or words or as a list; one label for
-            `classify`. For `next` the target is the sequence itself. The default is the target of the sequence in the
-            training pairs; without one there is no loss and no gradient.
+            `classify`; for `multilabel` a list, or labels joined as in the training data, or with "|". For `next` the
+            target is the sequence itself. The default is the target of the sequence in the training pairs; without one
+            there is no loss and no gradient.
 
     Raises:
         InputError: the sequence or the target does not fit the model.
@@ -277,12 +279,13 @@ def trace(model: TrainedModel, sequence: Any, *, target: str | Sequence[str] | N
         return result
 
     logits, unrolled_layers = unroll_model(network, vectors.double().requires_grad_(), call)
-    losses = total = None
+    losses = total = is_known = None
     reduction = model.config.training.loss_reduction
     if target_ids is not None:
         ids = torch.from_numpy(target_ids)
         losses = network.head.loss(logits, ids.clamp(min=0), prediction_sizes, LossOptions(reduction="none"))
-        total = losses[ids >= 0].sum() / (1 if reduction == "sum" else max(int((ids >= 0).sum()), 1))
+        is_known = torch.ones(1, dtype=torch.bool) if network.head.multiple else ids >= 0
+        total = losses[is_known].sum() / (1 if reduction == "sum" else max(int(is_known.sum()), 1))
     T, layers = len(symbols), list[LayerTrace]()
     for k, unrolled in enumerate(unrolled_layers):
         lines = calls[k * T : (k + 1) * T]
@@ -310,11 +313,11 @@ def trace(model: TrainedModel, sequence: Any, *, target: str | Sequence[str] | N
         is_identity=network.head.is_identity,
         logits=_numpy(logits),
         probabilities=_numpy(network.head.probabilities(logits, prediction_sizes)),
-        predicted=tuple(names[k] for k in network.head.decode(logits, prediction_sizes).tolist()),
-        targets=None if target_ids is None else tuple(names[k] if k >= 0 else None for k in target_ids.tolist()),
+        predicted=tuple(_name(names, k) or "" for k in network.head.decode(logits, prediction_sizes).tolist()),
+        targets=None if target_ids is None else tuple(_name(names, k) for k in target_ids.tolist()),
         losses=None
-        if losses is None or target_ids is None
-        else tuple(v if k >= 0 else None for v, k in zip(losses.tolist(), target_ids.tolist(), strict=True)),
+        if losses is None or is_known is None
+        else tuple(v if known else None for v, known in zip(losses.tolist(), is_known.tolist(), strict=True)),
         loss=None if total is None else float(total.detach()),
         reduction=reduction,
         difference=max(float((a.double() - b).detach().abs().max()) for a, b in pairs),
@@ -322,7 +325,7 @@ def trace(model: TrainedModel, sequence: Any, *, target: str | Sequence[str] | N
 
 
 def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str] | None) -> NDArray[np.int64] | None:
-    """Return the id of the correct label of each prediction, -1 where it is unknown."""
+    """Return the id of the correct label of each prediction, -1 where it is unknown, or a set as `Dataset` has it."""
     vocab = model.codec.labels
     assert vocab is not None
     if model.targets.shifted:
@@ -334,15 +337,28 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
         if target is None:
             return None
     per_sequence = model.targets.per_sequence
+    if model.targets.multiple:
+        raw = model.raw_data([symbols])
+        separator = model.config.data.label_separator or "|"
+        sets = [split_labels(target, separator) if isinstance(target, str) else list(target)]
+        encoded = model.codec.encode(replace(raw, targets=sets)).targets
+        return None if encoded is None else np.asarray(encoded, np.int64)
     targets = [target] if per_sequence and isinstance(target, str) else _split(model.codec, symbols, target)
     count = 1 if per_sequence else len(symbols)
     if len(targets) != count:
         raise InputError(f"`target` has {len(targets)} labels; it must have {count}, one for each prediction")
     try:
-        return vocab.encode(list(targets)).astype(np.int64)
+        return vocab.encode(list(model.codec.to_trained_labels(targets))).astype(np.int64)
     except UnknownSymbol as unknown:
         known = " ".join(map(repr, vocab.symbols[:12])) + " ..." * (len(vocab) > 12)
         raise InputError(f"`target`: the model has no label {unknown.symbol!r}; its labels are {known}") from None
+
+
+def _name(names: tuple[str, ...], prediction: int | list[int]) -> str | None:
+    """Return the name of a label, None for -1, or the names of the labels of a set."""
+    if isinstance(prediction, list):
+        return ", ".join(name for name, is_member in zip(names, prediction, strict=False) if is_member)
+    return names[prediction] if prediction >= 0 else None
 
 
 def _split(codec: Codec, symbols: list[str], target: str | Sequence[str]) -> Sequence[str]:

@@ -69,7 +69,7 @@ def _begin(model: TrainedModel, folder: Path, corpus: Encoded, out: Path, output
     make_writer(model, output_format)
     if not model.targets.is_supervised:
         raise InputError(f"this model's task is {model.task}, which has no labels to predict for a corpus")
-    if corpus.codec != model.codec:
+    if corpus.codec not in (model.codec, model.codec.of_files):
         raise InputError(
             f"{folder} was encoded with another vocabulary than the model's; encode it again with `vocab` "
             f"{model.run or 'the run directory'}"
@@ -111,7 +111,7 @@ def _predict_shard(
 ) -> Iterator[Prediction]:
     """The predictions of a shard, in the order of its sequences."""
     shard = corpus.manifest.shards[number]
-    layout = model.codec.layout(with_targets="targets.npy" in shard.files)
+    layout = corpus.codec.layout(with_targets="targets.npy" in shard.files)
     data = store.open_part(folder, replace(corpus.manifest, shards=(shard,)), shard.part, layout)
     assert data is not None
     data = replace(data, targets=None)

@@ -10,13 +10,14 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.data.batches import Dataset, Ragged, gather
 from ohlol.data.codec import Codec
 from ohlol.data.panel import Panel, TimeSeries, align_future
 from ohlol.data.panel_codec import Origins, PanelCodec
-from ohlol.evaluation.evaluate import EVAL_BATCH
+from ohlol.evaluation.evaluate import EVAL_BATCH, prediction_indices
 from ohlol.evaluation.forecast import Forecast, Forecasts
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
@@ -63,7 +64,7 @@ def forecast_panel(model: Forecaster, panel: Panel, steps: int, future: Panel | 
     if steps < 1:
         raise InputError(f"`steps` is {steps}; it must be at least 1")
     codec.check_panel(panel, str(panel.series[0].place.file) or "the data")
-    known = _known_values(codec, panel, steps, future)
+    known = known_values(codec, panel, steps, future)
     parts: list[list[Forecast]] = []
     for done in range(0, steps, codec.horizon):
         if parts:
@@ -112,7 +113,7 @@ def _after(panel: Panel, series: TimeSeries, origin: int, steps: int, columns: s
     return replace(series, values=np.nan_to_num(series.values[rows, columns]), start=start, first=number)
 
 
-def _known_values(codec: PanelCodec, panel: Panel, steps: int, future: Panel | None) -> list[Floats]:
+def known_values(codec: PanelCodec, panel: Panel, steps: int, future: Panel | None) -> list[Floats]:
     """The known covariates of the steps to forecast, (steps, number of known columns) for each series."""
     names = ", ".join(codec.columns.known)
     if future is None:
@@ -124,7 +125,6 @@ def _known_values(codec: PanelCodec, panel: Panel, steps: int, future: Panel | N
     return align_future(panel, future, steps)
 
 
-@torch.no_grad()
 def _forecast_once(model: Forecaster, codec: PanelCodec, panel: Panel, known: Sequence[Floats]) -> list[Forecast]:
     """The forecasts of one horizon after every series, given the known covariates of these steps."""
     forecasts: list[Forecast] = []
@@ -143,19 +143,26 @@ def _forecast_once(model: Forecaster, codec: PanelCodec, panel: Panel, known: Se
 
 def _predict(model: Forecaster, origins: Sequence[Origins]) -> Floats:
     """The quantiles of the steps after the last row of each series, in increasing order, (B, F*h, Q)."""
+    logits, rows = run_network(model, origins)
+    last = logits[torch.tensor([int(own[-1]) for own in rows], device=logits.device)]
+    return np.sort(to_numpy(model.network.head.quantiles(last)).astype(np.float64), axis=-1)
+
+
+@torch.no_grad()
+def run_network(model: Forecaster, origins: Sequence[Origins]) -> tuple[Tensor, list[NDArray[np.int64]]]:
+    """The logits of the last rows of some series, as many as a window of training has.
+
+    Returns:
+        The logits of all rows, and which of them are those of each series, in the order of its rows.
+    """
     network = model.network
     rows = [origin.inputs[-model.config.training.bptt :] for origin in origins]
     offsets: NDArray[np.int64] = np.cumsum([0, *map(len, rows)], dtype=np.int64)
     batch = gather(Dataset(Ragged(np.concatenate(rows), offsets)), np.arange(len(rows)))
     with disable_tf32(network.device):
         logits, _ = network(PackedInputs.of(batch, network.device))
-    sizes = batch.batch_sizes
-    lengths = len(sizes) - np.searchsorted(sizes[::-1], np.arange(len(rows)), side="right")
-    last = (np.cumsum(sizes) - sizes)[lengths - 1] + np.arange(len(rows))
-    quantiles = to_numpy(network.head.quantiles(logits[torch.from_numpy(last).to(logits.device)])).astype(np.float64)
-    in_order = np.empty_like(quantiles)
-    in_order[batch.rows] = np.sort(quantiles, axis=-1)
-    return in_order
+    indices = prediction_indices(batch, per_sequence=False)
+    return logits, [indices[i] for i in np.argsort(batch.rows)]
 
 
 def _extend(panel: Panel, forecasts: Sequence[Forecast], known: Sequence[Floats], done: int) -> Panel:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ohlol.data.lines import quote
-from ohlol.evaluation.forecast import Forecasts
 from ohlol.inference.output import escape_cell
 from ohlol.utils.errors import InputError
 
@@ -34,25 +33,21 @@ def parse_intervals(text: str) -> tuple[float, ...]:
     return tuple(sorted(intervals))
 
 
-def format_forecasts(
-    forecasts: Forecasts, output_format: str, intervals: Sequence[float] | None = None
-) -> Iterator[str]:
-    """The rows of `Forecasts.to_rows` as lines of text, without line ends.
+def format_rows(rows: Sequence[dict[str, Any]], output_format: str) -> Iterator[str]:
+    """Rows of the same columns as lines of text, without line ends.
 
     Args:
-        forecasts: what a model returns.
+        rows: of forecasts or of sample paths.
         output_format: a key of `FORECAST_FORMATS`.
-        intervals: in per cent; None for the usual ones.
 
     Raises:
-        InputError: there is no such format, or an interval is wider than those of the model.
+        InputError: there is no such format.
     """
     if output_format not in FORECAST_FORMATS:
         raise InputError(
             f"`output_format` is {quote(output_format)}; a forecast is written as {', '.join(FORECAST_FORMATS)}"
         )
     write, has_header = FORECAST_FORMATS[output_format]
-    rows = forecasts.to_rows(intervals)
     if has_header and rows:
         yield write({name: name for name in rows[0]})
     yield from map(write, rows)

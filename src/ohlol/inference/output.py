@@ -31,6 +31,10 @@ def unescape_cell(cell: str) -> str:
     return ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else characters.get(match[2], match[0]), cell)
 
 
+SET_SEPARATORS = ("|", ";", ", ", ",")
+"""What may separate the labels of a set."""
+
+
 @dataclass(frozen=True)
 class OutputLayout:
     """How the predictions of one model are written in every format."""
@@ -40,22 +44,32 @@ class OutputLayout:
     symbol_separator: str
     """Between the symbols of a sequence: none between characters, a space between words."""
     label_separator: str
-    """Between the labels of a sequence: none between labels of one character for characters."""
+    """Between the labels of a sequence: none between labels of one character for characters.
+
+    Of a set it is that of the training data, or where these have none, the first of `SET_SEPARATORS` in no label."""
     reader: Reader | None
     """The reader of the files the model was trained on, in whose format text can be written."""
     reads_rows: bool = False
     """Whether the sequences are series of numbers, which are written by their names."""
+    is_set: bool = False
+    """Whether a sequence has a set of labels."""
 
     @staticmethod
     def of(model: TrainedModel) -> "OutputLayout":
         """The layout for a model's task, level and labels."""
         by_character = model.config.data.level == "char"
-        short = model.codec.labels is not None and max(map(len, model.codec.labels.symbols)) == 1
+        labels = model.codec.labels.symbols if model.codec.labels is not None else ()
+        separator = "" if by_character and labels and max(map(len, labels)) == 1 else " "
+        if model.targets.multiple:
+            separator = model.config.data.label_separator or next(
+                (mark for mark in SET_SEPARATORS if not any(mark in label for label in labels)), SET_SEPARATORS[0]
+            )
         return OutputLayout(
             per_sequence=model.targets.per_sequence,
             symbol_separator="" if by_character else " ",
-            label_separator="" if by_character and short else " ",
+            label_separator=separator,
             reads_rows=model.targets.rows,
+            is_set=model.targets.multiple,
             reader=READERS.get(model.config.data.format or ""),
         )
 
@@ -77,23 +91,27 @@ def format_plain(prediction: Prediction, layout: OutputLayout) -> str:
 
 
 def format_tsv(prediction: Prediction, layout: OutputLayout) -> str:
-    """Input and labels or number as columns; with one label for a sequence, the n best and their probabilities."""
+    """Input and labels or number as columns; where a sequence has one label, or a set, the n best and probabilities."""
     labels = [layout.labels(prediction)]
     if prediction.number is not None:
         labels = [format_quantity(prediction.number)]
     elif layout.per_sequence:
-        labels = _with_probabilities(prediction.best[0])
+        labels = labels * layout.is_set + _with_probabilities(prediction.best[0])
     columns = [layout.text(prediction), *labels]
     return "\t".join(map(escape_cell, columns))
 
 
 def format_conll(prediction: Prediction, layout: OutputLayout) -> str:
-    """One line for each step: the symbol, the n best labels and their probabilities."""
+    """One line for each step: the symbol, its label and the next best ones of the step, with their probabilities."""
     del layout
-    rows = [
-        "\t".join(map(escape_cell, [symbol, *_with_probabilities(best)]))
-        for symbol, best in zip(prediction.symbols, prediction.best, strict=True)
-    ]
+    rows: list[str] = []
+    for symbol, label, p, best in zip(
+        prediction.symbols, prediction.labels, prediction.probability, prediction.best, strict=True
+    ):
+        names = [name for name, _ in best]
+        left_out = names.index(label) if label in names else len(best) - 1
+        others = best[:left_out] + best[left_out + 1 :]
+        rows.append("\t".join(map(escape_cell, [symbol, *_with_probabilities([(label, p), *others])])))
     return "\n".join(rows) + "\n"
 
 
@@ -105,11 +123,15 @@ def format_jsonl(prediction: Prediction, layout: OutputLayout) -> str:
         record = {"input": text}
     if prediction.number is not None:
         record["number"] = prediction.number
+    elif layout.is_set:
+        record |= {"labels": prediction.labels, "probability": prediction.probability, "best": prediction.best[0]}
     elif layout.per_sequence:
         record |= {"label": prediction.labels[0], "probability": prediction.probability[0]}
         record["best"] = prediction.best[0]
     else:
         record |= {"labels": prediction.labels, "probability": prediction.probability, "best": prediction.best}
+        if prediction.sequences:
+            record["sequences"] = prediction.sequences
     if prediction.unknown:
         record["unknown"] = prediction.unknown
     return json.dumps(record, ensure_ascii=False)
@@ -160,8 +182,9 @@ def make_writer(model: TrainedModel, output_format: str) -> Callable[[Prediction
         raise InputError(f"`output_format` is {output_format!r}; it must be one of {', '.join(FORMATS)}")
     form, layout = FORMATS[output_format], OutputLayout.of(model)
     if form.needs_steps and layout.per_sequence:
+        what = "one label" if model.targets.has_one_label else "a set of labels" if layout.is_set else "one number"
         raise InputError(
-            f"`output_format` is {output_format}, which has a line for each step; the task {model.task} has one "
-            f"{'label' if model.targets.has_labels else 'number'} for each sequence"
+            f"`output_format` is {output_format}, which has a line for each step; the task {model.task} has {what} for "
+            "each sequence"
         )
     return lambda prediction: form.write(prediction, layout)

@@ -27,13 +27,17 @@ class Prediction:
     symbols: Sequence[str]
     """The symbols of the sequence; empty for a series of numbers."""
     labels: list[str]
-    """The label of each step, decoded by the head; one where the task gives a label to the whole sequence."""
+    """The label of each step, decoded by the head; one where the task gives a label to the whole sequence.
+
+    Where it gives a set, those of the set, the most probable first."""
     probability: list[float]
     """The probability of each of them, 0..1."""
     best: list[list[tuple[str, float]]] = field(default_factory=list[list[tuple[str, float]]])
-    """The n most probable labels of each step with their probabilities, best first."""
+    """The n most probable labels of each step, or of the sequence, with their probabilities, best first."""
     unknown: list[str] = field(default_factory=list[str])
     """Symbols that were read as <unk>."""
+    sequences: list[tuple[list[str], float]] = field(default_factory=list[tuple[list[str], float]])
+    """The n most probable sequences of labels with their probabilities, best first, where the head is structured."""
     number: float | None = None
     """The number for the sequence, in the unit of the target, where the task gives one instead of labels."""
     name: str = ""
@@ -74,33 +78,58 @@ def predict_batch(
         numbers = _numbers(network, codec, batch)[[packed_at[row] for row in rows.tolist()]].tolist()
         parts = zip(symbols, unknown, numbers, names, strict=True)
         return [Prediction(text, [], [], unknown=u, number=value, name=name) for text, u, value, name in parts]
-    scores = _run(network, batch, max(counts))
+    # labels of files may stand for several of the model, whose probabilities are added
+    scores = _run(network, batch, max(counts), len(codec.labels) if codec.file_labels is not None else max(counts))
     steps = prediction_indices(batch, per_sequence=network.sizes.per_sequence)
     known = codec.labels.symbols
     predictions: list[Prediction] = []
     for row, text, of_text, name, count in zip(rows.tolist(), symbols, unknown, names, counts, strict=True):
-        indices = steps[packed_at[row]]
-        ranked = zip(
-            scores.best[indices, :count].tolist(), scores.best_probability[indices, :count].tolist(), strict=True
-        )
-        best = [[(known[i], p) for i, p in zip(*step, strict=True)] for step in ranked]
-        labels = [known[i] for i in scores.labels[indices].tolist()]
-        probability = scores.probability[indices].tolist()
-        predictions.append(Prediction(text, labels, probability, best, of_text, name=name))
+        at = packed_at[row]
+        indices = steps[at]
+        probability, best = scores.probability[indices].tolist(), list[list[tuple[str, float]]]()
+        ranked = zip(scores.best[indices].tolist(), scores.best_probability[indices].tolist(), strict=True)
+        if codec.kind.multiple:
+            members, certainty = _members(scores.labels[indices][0], scores.probability[indices][0])
+            best = [[(known[i], p) for i, p in zip(*step, strict=True)][:count] for step in ranked]
+            labels = [known[i] for i in members.tolist()]
+            predictions.append(Prediction(text, labels, certainty.tolist(), best, of_text, name=name))
+            continue
+        labels = codec.to_file_labels([known[i] for i in scores.labels[indices].tolist()])
+        for step, (label, (ids, values)) in enumerate(zip(labels, ranked, strict=True)):
+            pairs = codec.to_file_probabilities([(known[i], p) for i, p in zip(ids, values, strict=True)], label)
+            best.append(pairs[:count])
+            if codec.file_labels is not None:
+                probability[step] = dict(pairs)[label]
+        ranked = zip(scores.sequences[indices].T.tolist(), scores.sequence_probability[at].tolist(), strict=True)
+        sequences = [(codec.to_file_labels([known[i] for i in ids]), p) for ids, p in ranked if p]
+        predictions.append(Prediction(text, labels, probability, best, of_text, sequences[:count], name=name))
     return predictions
+
+
+def _members(
+    is_member: NDArray[np.int64], probability: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.floating]]:
+    """The ids of the labels of a set, (K,), and their probabilities, the most probable first."""
+    ids = np.flatnonzero(is_member)
+    ids = ids[np.argsort(-probability[ids], kind="stable")]
+    return ids, probability[ids]
 
 
 class _Scores(NamedTuple):
     """What the head makes of the N predictions of a batch, as ids of labels and probabilities."""
 
     labels: NDArray[np.int64]
-    """The decoded labels, (N,)."""
+    """The decoded labels, (N,), or sets of labels as rows of 0 and 1, (N, K)."""
     probability: NDArray[np.floating]
-    """Their probabilities, (N,)."""
+    """Their probabilities, (N,), or those of all labels, (N, K)."""
     best: NDArray[np.int64]
     """The n most probable labels, (N, n)."""
     best_probability: NDArray[np.floating]
     """Their probabilities, (N, n)."""
+    sequences: NDArray[np.int64]
+    """The n most probable sequences of labels, (N, n); (N, 0) where the head labels each step by itself."""
+    sequence_probability: NDArray[np.floating]
+    """Their probabilities, (B, n)."""
 
 
 def _numbers(network: SequenceModel, codec: Codec, batch: Batch) -> NDArray[np.float64]:
@@ -111,14 +140,21 @@ def _numbers(network: SequenceModel, codec: Codec, batch: Batch) -> NDArray[np.f
     return codec.target_scale.undo(to_numpy(network.head.decode(logits)))[:, 0]
 
 
-def _run(network: SequenceModel, batch: Batch, n_best: int) -> _Scores:
+def _run(network: SequenceModel, batch: Batch, n_best: int, n_labels: int) -> _Scores:
+    """Decode a batch, with the n best sequences of labels and the n best labels of each step."""
     with disable_tf32(network.device):
         logits, _ = network(PackedInputs.of(batch, network.device))
     head, batch_sizes = network.head, network.prediction_sizes(torch.from_numpy(batch.batch_sizes))
     labels = head.decode(logits, batch_sizes)
-    probability = head.probabilities(logits, batch_sizes).gather(1, labels[:, None])[:, 0]
-    best_probability, best = head.n_best(logits, n_best, batch_sizes)
-    return _Scores(to_numpy(labels), to_numpy(probability), to_numpy(best), to_numpy(best_probability))
+    probability = head.probabilities(logits, batch_sizes)
+    if not head.multiple:
+        probability = probability.gather(1, labels[:, None])[:, 0]
+    best_probability, best = head.n_best(logits, n_labels, batch_sizes)
+    sequences, sequence_probability = best[:, :0], best_probability.new_zeros(len(batch.rows), 0)
+    if head.structured:
+        sequences, sequence_probability = head.best_sequences(logits, n_best, batch_sizes)
+    tensors = (labels, probability, best, best_probability, sequences, sequence_probability)
+    return _Scores(*map(to_numpy, tensors))
 
 
 def _decode_symbols(codec: Codec, batch: Batch, rows: NDArray[np.int64]) -> list[Sequence[str]]:

@@ -29,6 +29,12 @@ class StepLogits:
             self._probabilities = self._head.probabilities(self.logits)
         return self._probabilities
 
+    def members(self, row: int) -> list[int]:
+        """The labels of the set that is predicted, the most probable first."""
+        is_member = self._head.decode(self.logits[row : row + 1])[0].bool()
+        order = self.probabilities[row].argsort(descending=True, stable=True)
+        return order[is_member[order]].tolist()
+
 
 class StreamOutput:
     """The output of a model after one more symbol; probabilities are computed on first use."""
@@ -53,13 +59,30 @@ class StreamOutput:
         of the symbols read so far.
 
         Raises:
-            InputError: the model predicts numbers.
+            InputError: the model predicts numbers, or sets of labels.
         """
+        if self.is_set:
+            raise InputError(f"a model of task {self._codec.task} predicts sets of labels: use `labels`")
         return self._labels()[self._best]
 
     @property
+    def is_set(self) -> bool:
+        """Whether the model predicts sets of labels."""
+        return self._codec.kind.multiple
+
+    @property
+    def labels(self) -> list[str]:
+        """The label of the step, or the set of labels of the symbols read so far, the most probable first.
+
+        Raises:
+            InputError: the model predicts numbers.
+        """
+        names = self._labels()
+        return [names[i] for i in self._logits.members(self._row)] if self.is_set else [self.label]
+
+    @property
     def probability(self) -> float:
-        """The probability of the label, 0..1."""
+        """The probability of the label, 0..1, or of the most probable label of a set."""
         return float(self._logits.probabilities[self._row, self._best])
 
     @property
@@ -94,6 +117,8 @@ class StreamOutput:
     def __repr__(self) -> str:
         if self._codec.labels is None:
             return f"StreamOutput(row={self.row.tolist()})"
+        if self.is_set:
+            return f"StreamOutput(labels={self.labels!r})"
         return f"StreamOutput(label={self.label!r}, probability={self.probability:.4f})"
 
 
@@ -104,6 +129,8 @@ def excluded_label(codec: Codec) -> int | None:
 
 def decode(head: Head, logits: Tensor, exclude: int | None) -> list[int]:
     """The best label of each row of logits (n, K), without an excluded one; zeros for a head of numbers."""
+    if head.multiple:
+        return logits.argmax(dim=1).tolist()
     if head.numeric:
         return [0] * len(logits)
     best = head.decode(logits)

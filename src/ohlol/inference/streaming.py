@@ -59,7 +59,7 @@ class StreamBatch:
         count: how many sequences to begin with.
 
     Raises:
-        InputError: the model is bidirectional, or forecasts whole series.
+        InputError: the model is bidirectional, forecasts whole series, or has a head that labels whole sequences.
     """
 
     def __init__(
@@ -70,6 +70,12 @@ class StreamBatch:
         identity: Callable[[], str],
         count: int = 0,
     ) -> None:
+        if network.head.structured:
+            raise InputError(
+                f"this model has the `head` {network.settings.head}, which labels a sequence as a whole, so it has no "
+                "output before the last symbol: a stream needs a model that was trained with another head and "
+                "`bidirectional=False`"
+            )
         if codec.panel is not None:
             raise InputError(f"this model's task is {codec.task}, which reads whole series, so it has no stream")
         if network.settings.bidirectional:

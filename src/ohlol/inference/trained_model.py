@@ -27,10 +27,12 @@ from ohlol.data.symbols import Symbols
 from ohlol.data.targets import TargetKind
 from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
 from ohlol.evaluation.forecast import Forecasts
+from ohlol.evaluation.sample_paths import SamplePaths
 from ohlol.inference.forecast import forecast_panel, panel_codec
 from ohlol.inference.generate import Sampling, generate
 from ohlol.inference.next_rows import check_steps, next_rows
 from ohlol.inference.prediction import Prediction, predict_batch
+from ohlol.inference.sample_paths import sample_paths
 from ohlol.inference.streaming import Stream, StreamBatch
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks.metrics import MetricAccumulator
@@ -169,11 +171,15 @@ class TrainedModel:
 
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)
-        if corpus.codec != self.codec:
+        if corpus.codec not in (self.codec, self.codec.of_files):
             raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
         if (corpus.dev or corpus.train).targets is None and not self.targets.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again with its targets")
-        return prepared_from(corpus, Source(corpus=folder))
+        prepared = prepared_from(corpus, Source(corpus=folder))
+        if corpus.codec == self.codec:
+            return prepared
+        dev = None if prepared.dev is None else self.codec.convert(prepared.dev)
+        return replace(prepared, train=self.codec.convert(prepared.train), dev=dev)
 
     def predict(self, text: Any, *, n_best: int = 1) -> Prediction:
         """Predict the label of each step of a sequence, or one label for the whole sequence, depending on the task.
@@ -278,12 +284,51 @@ class TrainedModel:
             InputError: the model does not forecast, the columns are others, or known values are missing.
         """
         codec = panel_codec(self)
+        panel, known = self._read_panels(data, future, encoding)
+        return forecast_panel(self, panel, codec.horizon if steps is None else steps, known)
+
+    def sample(
+        self,
+        data: Any,
+        steps: int | None = None,
+        paths: int = 100,
+        seed: int = 0,
+        *,
+        future: Any = None,
+        encoding: str | None = None,
+    ) -> SamplePaths:
+        """Draw possible courses of the steps that follow every series, such as for the sum over these steps.
+
+        At each step they have the distribution of the forecast. Steps depend on each other as the errors of past
+        forecasts do; series do not depend on each other.
+
+        Args:
+            data: as in `forecast`.
+            steps: how many, at most the horizon of training; None for this horizon.
+            paths: how many of each series.
+            seed: of the draws.
+            future: as in `forecast`.
+            encoding: of the files, as in `evaluate`.
+
+        Returns:
+            The paths of each series, whose `values` are (paths, steps, F).
+
+        Raises:
+            InputError: the model does not forecast, or without intervals; a number is out of its range; the columns are
+                others, or known values are missing.
+        """
+        codec = panel_codec(self)
+        panel, known = self._read_panels(data, future, encoding)
+        return sample_paths(self, panel, codec.horizon if steps is None else steps, paths, seed, known)
+
+    def _read_panels(self, data: Any, future: Any, encoding: str | None) -> tuple[Panel, Panel | None]:
+        """The series of `forecast`, and the known covariates of the steps that follow them."""
         settings = self.data_settings(encoding)
         panel = data if isinstance(data, Panel) else sequences.read_panel(read_records(data) or data, settings).panel
         if future is not None and not isinstance(future, Panel):
             source = read_records(future) or future
             future = sequences.read_panel(source, settings, with_targets=False, step=panel.step).panel
-        return forecast_panel(self, panel, codec.horizon if steps is None else steps, future)
+        return panel, future
 
     def next_rows(self, data: Any, steps: int = 10, *, encoding: str | None = None) -> NDArray[np.float64]:
         """The next rows of a series; each predicted row is read as the next input.

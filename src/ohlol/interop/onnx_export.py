@@ -10,6 +10,8 @@ is an input and an output. B is the axis "batch", T "time".
     logits      (B, T, K) float     the output of the head; (B, K) where a sequence has one label
     forecast    (B, T, F) float64   instead of logits, for a task on numbers: rows in their own units
     h_n, c_n    (L*D, B, H) float   the state after the last step of each sequence
+    transitions (K, K) float        with the head `crf`: the scores that decoding adds to the logits, with `start` (K,)
+                                    and `end` (K,)
 
 A cell that is a module has an input NAME_0 and an output NAME_n, (L*D, B, W), for each of its states.
 A model that forecasts a horizon reads `features` (B, T, I) float and gives `quantiles` (B, T, F*h, Q) float, both
@@ -30,6 +32,7 @@ from ohlol.cells import CELLS, PARAMETER_NAMES, Weights
 from ohlol.cells.lstm import LSTM
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_weights import to_onnx
+from ohlol.models.heads import Head
 from ohlol.models.reference import weights_of
 from ohlol.nn import Recurrent
 from ohlol.utils.errors import InputError
@@ -94,6 +97,7 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
     for name, shape, parts in zip(network.state_names, _state_shapes(model), state, strict=True):
         joined = g.add(f"{name}_n.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
         g.output(f"{name}_n", TensorProto.FLOAT, shape, joined)
+    _decoder(g, network.head)
     graph = helper.make_graph(
         g.nodes, "ohlol", g.inputs, g.outputs, list(g.initializers.values()), doc_string=_description(model, step)
     )
@@ -311,6 +315,17 @@ def _head(g: GraphBuilder, model: TrainedModel, vectors: str, hidden: str, last:
     product = g.add("rows.product", "Mul", double, g.constant("target_scale.std", np.array(codec.target_scale.std)))
     rows = g.add("rows.unscaled", "Add", product, g.constant("target_scale.mean", np.array(codec.target_scale.mean)))
     g.output("forecast", TensorProto.DOUBLE, [*axes, sizes.outputs], rows)
+
+
+def _decoder(g: GraphBuilder, head: Head) -> None:
+    """Add the scores as outputs that decoding adds to the logits; impossible ones are minus infinity."""
+    impossible = g.constant("impossible", np.array(-np.inf, np.float32)) if head.decoder else ""
+    for name in head.decoder:
+        score = head.get_parameter(name).detach()
+        possible = g.constant(f"head.possible_{name}", head.get_buffer(f"possible_{name}"))
+        is_possible = g.add(f"{name}.possible", "Cast", possible, to=TensorProto.BOOL)
+        scores = g.add(f"{name}.scores", "Where", is_possible, g.constant(f"head.{name}", score), impossible)
+        g.output(name, TensorProto.FLOAT, list(score.shape), scores)
 
 
 def _quantiles(g: GraphBuilder, model: TrainedModel, vectors: str, logits: str, step: bool) -> None:

@@ -102,7 +102,7 @@ class OnnxModel(torch.nn.Module):
         else:
             feed["lengths"] = padding.lengths
         outputs: Any = self.session.run(None, feed)
-        logits, *final = outputs
+        logits, *final = outputs[: 1 + len(self.states)]
         if self.model.codec.panel is not None:
             logits = logits.reshape(*logits.shape[:-2], -1)  # (..., F*h, Q) -> (..., F*h*Q)
         if self.model.codec.target_scale is not None:

@@ -279,7 +279,9 @@ def build_model(
         embedding_size=0 if parts.embedding is None else parts.inputs,
         head="identity" if parts.head is None else TASKS[task].head,
     )
-    sizes = Sizes(V, parts.outputs, numeric=targets.numeric, per_sequence=targets.per_sequence)
+    sizes = Sizes(
+        V, parts.outputs, numeric=targets.numeric, per_sequence=targets.per_sequence, multiple=targets.multiple
+    )
     model = SequenceModel(settings, sizes).eval()
     weights = {name: tensor.contiguous() for name, tensor in _name_weights(parts).items()}
     load_weights(model, weights, source)

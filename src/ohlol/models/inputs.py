@@ -68,3 +68,5 @@ class Sizes:
     """The first columns of the input that are forecasts, which the head's numbers are added to."""
     quantity: bool = False
     """Whether the prediction for a sequence is a number."""
+    multiple: bool = False
+    """Whether the prediction for a sequence is a set of labels."""

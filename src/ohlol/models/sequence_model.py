@@ -21,6 +21,7 @@ from ohlol.models.heads import HEADS, Head
 from ohlol.models.inputs import PackedInputs, Sizes
 from ohlol.nn import CellLoop, Recurrent, make_cell
 from ohlol.ops import BatchStepper, LayerSpec, SequenceStepper, available, embedding_table, one_hot_table
+from ohlol.ops.crf_equations import last_rows
 from ohlol.utils.errors import InputError, shorten_message
 
 LayerStates = tuple[Tensor, ...]
@@ -120,7 +121,7 @@ class SequenceModel(torch.nn.Module):
             return hidden
         if not isinstance(self.layers, Recurrent):
             return torch.cat(state[0][-self.directions :].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
-        last = hidden[_last_rows(batch_sizes).to(hidden.device)]
+        last = hidden[last_rows(batch_sizes).to(hidden.device)]
         if self.directions == 1:
             return last
         first = hidden[: len(last)]  # where the reverse direction ends
@@ -231,13 +232,6 @@ def _dense_shape(batch_sizes: Tensor, S: int) -> tuple[int, int] | None:
     return (T, B) if sizes.count(B) == T and S == T * B else None
 
 
-def _last_rows(batch_sizes: Int[Tensor, " T"]) -> Int[Tensor, " B"]:
-    """The row of the last step of each sequence, among the S rows of a packed batch."""
-    B = int(batch_sizes[0])
-    lengths = (batch_sizes > torch.arange(B).unsqueeze(1)).sum(1)
-    return (batch_sizes.cumsum(0) - batch_sizes)[lengths - 1] + torch.arange(B)
-
-
 def _make_layers(settings: ModelSettings, spec: CellSpec, input_size: int) -> torch.nn.Module:
     """The recurrent layers of a cell: torch's class, `Recurrent`, or a loop.
 
@@ -293,7 +287,8 @@ def _check_loop(settings: ModelSettings, spec: CellSpec) -> None:
 
 
 def _check_head(settings: ModelSettings, sizes: Sizes) -> None:
-    has_numbers = sizes.quantity or (sizes.numeric and not sizes.per_sequence)
-    if HEADS.select(settings.head).numeric != has_numbers:
-        fitting = ", ".join(name for name, head in HEADS.items() if head.numeric == has_numbers)
+    kind = (sizes.quantity or (sizes.numeric and not sizes.per_sequence), sizes.multiple)
+    chosen = HEADS.select(settings.head)
+    if (chosen.numeric, chosen.multiple) != kind:
+        fitting = ", ".join(name for name, head in HEADS.items() if (head.numeric, head.multiple) == kind)
         raise InputError(f"`head` {settings.head} does not fit this task; it must be one of {fitting}")

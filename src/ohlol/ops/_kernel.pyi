@@ -121,5 +121,49 @@ class StepProgram:
         products: Sequence[int],  # (N, K) each
     ) -> None: ...
 
+def crf_forward_float32(
+    *,
+    threads: int,
+    shape: tuple[int, int, int, int],  # T, B, S, K
+    batch_sizes: int,  # (T,)
+    emissions: int,  # (S, K)
+    transitions: int,  # (K, K)
+    start: int,  # (K,)
+    end: int,
+    labels: int,  # (S,) or 0; IndexError where one is not below K
+    alphas: int,  # (S, K), kept for backward
+    losses: int,  # (B,)
+) -> None: ...
+def crf_backward_float32(
+    *,
+    threads: int,
+    shape: tuple[int, int, int, int],
+    batch_sizes: int,
+    emissions: int,
+    transitions: int,
+    start: int,
+    end: int,
+    labels: int,
+    alphas: int,
+    grad: int,  # (B,)
+    gradients: tuple[int, int, int, int],  # of emissions, transitions, start and end
+) -> None: ...
+def crf_decode_float32(
+    *,
+    threads: int,
+    shape: tuple[int, int, int, int],
+    batch_sizes: int,
+    emissions: int,
+    transitions: int,
+    start: int,
+    end: int,
+    best: int,  # (S,)
+    scores: int,  # (B,)
+) -> None: ...
+
+crf_forward_float64 = crf_forward_float32
+crf_backward_float64 = crf_backward_float32
+crf_decode_float64 = crf_decode_float32
+
 def apply_float32(function: int, x: int, y: int, n: int, /) -> None: ...
 def apply_float64(function: int, x: int, y: int, n: int, /) -> None: ...

@@ -7,6 +7,7 @@ read before a write shows; the tests run so.
 
 import importlib
 import os
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -117,6 +118,17 @@ def packed_layers(cell: str, dtype: torch.dtype, H: int) -> "_kernel.PackedLayer
     if dtype is torch.float64:
         return KERNEL.PackedLayersFloat64(kernel=kernel_cell(cell).float64, H=H)
     return KERNEL.PackedLayersFloat32(kernel=kernel_cell(cell).float32, H=H)
+
+
+def crf_kernel(name: str, dtype: torch.dtype) -> Callable[..., None]:
+    """The loop `forward`, `backward` or `decode` of a conditional random field.
+
+    Raises:
+        RuntimeError: there are no kernels.
+    """
+    if KERNEL is None:
+        raise RuntimeError(f"a conditional random field needs the compiled kernels: {ABSENT}")
+    return getattr(KERNEL, f"crf_{name}_{'float32' if dtype is torch.float32 else 'float64'}")
 
 
 class StepMachine:

@@ -80,7 +80,8 @@ class Labelled(BaseModel):
 
     symbols: Annotated[list[str], Field(description="None for a series of numbers.")]
     labels: Annotated[
-        list[str], Field(description="One for each symbol; for a classifier one in all; none for a number.")
+        list[str],
+        Field(description="One for each symbol; for a classifier one in all, or those of a set; none for a number."),
     ]
     probabilities: list[float]
     best: Annotated[list[list[tuple[str, float]]], Field(description="The n best labels of each step, best first.")]

@@ -158,5 +158,8 @@ def step_to_json(step: StreamOutput, symbol: StepInput, n_best: int) -> dict[str
     except InputError:  # a forecast
         return {"row": step.row.tolist()}
     label, probability = best[0]
-    content = {"symbol": symbol, "label": label, "probability": round(probability, DIGITS), "unknown": step.unknown}
+    content: dict[str, Any] = {"symbol": symbol, "label": label, "probability": round(probability, DIGITS)}
+    content["unknown"] = step.unknown
+    if step.is_set:
+        content["labels"] = step.labels
     return content if n_best == 1 else {**content, "best": [(label, round(p, DIGITS)) for label, p in best]}

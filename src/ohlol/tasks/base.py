@@ -30,6 +30,8 @@ class Task:
     """The command that uses a model of this task, for the model card.
 
     `{run}` stands for its directory, `{input}` for a text or, where it reads numbers, a file."""
+    span_head: str | None = None
+    """The head of the default settings where labels mark spans, if that is another one."""
 
     @property
     def head(self) -> str:

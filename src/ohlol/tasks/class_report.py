@@ -76,6 +76,8 @@ class ClassReport:
     """The number of predictions, with those for labels that training did not see."""
     bins: tuple[Bin, ...] = ()
     """Confidence and accuracy by bins of confidence; empty where confidences were not counted."""
+    micro: Scores | None = None
+    """The scores of all labels together, where a prediction is a set of them; of one label, all three are accuracy."""
 
     @staticmethod
     def of(
@@ -93,11 +95,34 @@ class ClassReport:
             confidences: the sum of `confidence_bins`, (3, M).
         """
         correct, support = matrix.diagonal(), matrix.sum(axis=1)
-        predicted = matrix.sum(axis=0) + predicted_for_unseen
+        total = int(support.sum() + predicted_for_unseen.sum())
+        accuracy = float(correct.sum() / total) if total else 0.0
+        counts = (correct, matrix.sum(axis=0) + predicted_for_unseen, support)
+        return ClassReport.of_counts(labels, counts, total, accuracy, confidences)
+
+    @staticmethod
+    def of_counts(
+        labels: Sequence[str],
+        counts: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]],
+        total: int,
+        accuracy: float,
+        confidences: NDArray[np.float64] | None = None,
+        micro: Scores | None = None,
+    ) -> "ClassReport":
+        """The report of the counts of each class.
+
+        Args:
+            labels: the K classes.
+            counts: how often each class was predicted correctly, was predicted, and was the target, (K,) each.
+            total: the number of predictions.
+            accuracy: the share of them that is correct.
+            confidences: the sum of `confidence_bins`, (3, M).
+            micro: the scores of all labels of sets together.
+        """
+        correct, predicted, support = counts
         rates = [_ratios(correct, predicted), _ratios(correct, support), _ratios(2 * correct, predicted + support)]
         occurs = np.flatnonzero(predicted + support)
         order = occurs[np.argsort(-support[occurs], kind="stable")]
-        total = int(support.sum() + predicted_for_unseen.sum())
         classes = [
             ClassScores(float(rates[0][i]), float(rates[1][i]), float(rates[2][i]), labels[i], int(support[i]))
             for i in map(int, order)
@@ -106,9 +131,10 @@ class ClassReport:
             tuple(classes),
             Scores(*(float(rate[occurs].mean()) if len(occurs) else 0.0 for rate in rates)),
             Scores(*(float(support @ rate) / max(int(support.sum()), 1) for rate in rates)),
-            float(correct.sum() / total) if total else 0.0,
+            accuracy,
             total,
             () if confidences is None or not confidences.any() else _bins(confidences),
+            micro,
         )
 
     @property

@@ -8,13 +8,10 @@ from numpy.typing import NDArray
 
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
+from ohlol.data.spans import UNSEEN, is_span_scheme, spans_of
 from ohlol.data.targets import TargetKind
 from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import ConfusionMetrics, Metrics, ratio
-from ohlol.tasks.spans import is_span_scheme, spans_of
-
-UNSEEN = "S-<unseen>"
-"""A label that training did not see, as a span of its own."""
 
 
 class StepLabelMetrics(ConfusionMetrics):
@@ -101,5 +98,6 @@ register(
         defaults=default_settings,
         search_space=search_space,
         usage='ohlol predict {run} "TEXT"',
+        span_head="crf",
     )
 )

@@ -19,7 +19,16 @@ Metrics = dict[str, float]
 """The value of each metric, by its name."""
 LOWER_IS_BETTER = {"bits", "perplexity", "rmse", "mae", "scaled_mae", "loss"}
 """Names of metrics of which less is better; of all others more is."""
-RATES = {"accuracy", "sequence_accuracy", "span_f1", "span_precision", "span_recall", "macro_f1"}
+RATES = {
+    "accuracy",
+    "sequence_accuracy",
+    "span_f1",
+    "span_precision",
+    "span_recall",
+    "macro_f1",
+    "micro_f1",
+    "subset_accuracy",
+}
 """Names of metrics that are shown in per cent."""
 
 
@@ -61,8 +70,9 @@ class MetricAccumulator(ABC):
         """Add a batch.
 
         Args:
-            targets: the expected labels, (N,), or scaled numbers, (N, F). A label that training did not see is K.
-            predictions: the output of `Head.decode`, of the same shape.
+            targets: the expected labels, (N,), scaled numbers, (N, F), or sets of labels as in `Dataset`, (N, K + 1). A
+                label that training did not see is K.
+            predictions: the output of `Head.decode`.
             sequences: for each sequence of the batch the indices of its predictions.
         """
 
@@ -115,20 +125,49 @@ class LabelMetrics(MetricAccumulator):
         return {"accuracy": self.accuracy, "loss": self.mean_loss}
 
 
-class ConfusionMetrics(LabelMetrics):
+class ReportMetrics(MetricAccumulator):
+    """Counts by label, with the probabilities of predicted labels."""
+
+    summed = (*MetricAccumulator.summed, "confidences")
+
+    def __init__(self, codec: Codec):
+        super().__init__(codec)
+        assert codec.labels is not None
+        self.labels = codec.labels.symbols
+        self.confidences = np.zeros((3, BINS))
+        """Predicted labels by bins of confidence, as `confidence_bins` counts them."""
+
+    @abstractmethod
+    def add_confidences(
+        self, targets: NDArray[Any], predictions: NDArray[Any], confidences: NDArray[np.floating[Any]]
+    ) -> None:
+        """Add the probability of each predicted label, (N,), or of all labels, (N, K), where predictions are sets.
+
+        Args:
+            targets: those of `add`.
+            predictions: those of `add`.
+            confidences: the probabilities.
+        """
+
+    @abstractmethod
+    def report(self) -> ClassReport:
+        """Precision, recall and F1 of each label, their means and the calibration."""
+
+    def macro_f1(self) -> float:
+        """The mean of the F1 of each label that occurs among the targets or the predictions."""
+        return self.report().macro.f1
+
+
+class ConfusionMetrics(LabelMetrics, ReportMetrics):
     """Counts of labels with confusion counts: how often each label was predicted for each target."""
 
     summed = (*LabelMetrics.summed, "matrix", "predicted_for_unseen", "confidences")
 
     def __init__(self, codec: Codec):
         super().__init__(codec)
-        assert codec.labels is not None
-        self.labels = codec.labels.symbols
         self.matrix = np.zeros((len(self.labels), len(self.labels)), np.int64)
         self.predicted_for_unseen = np.zeros(len(self.labels), np.int64)
         """How often each label was predicted where training did not see the target, (K,)."""
-        self.confidences = np.zeros((3, BINS))
-        """Predictions by bins of confidence, as `confidence_bins` counts them."""
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -145,16 +184,12 @@ class ConfusionMetrics(LabelMetrics):
     def add_confidences(
         self, targets: NDArray[Any], predictions: NDArray[Any], confidences: NDArray[np.floating[Any]]
     ) -> None:
-        """Add the probability of each predicted label, (N,), with the targets and predictions of `add`."""
+        """As in `ReportMetrics`, (N,)."""
         self.confidences += confidence_bins(confidences, targets == predictions)
 
     def report(self) -> ClassReport:
         """Precision, recall and F1 of each label, their means and the calibration."""
         return ClassReport.of(self.labels, self.matrix, self.predicted_for_unseen, self.confidences)
-
-    def macro_f1(self) -> float:
-        """The mean of the F1 of each label that occurs among the targets or the predictions."""
-        return self.report().macro.f1
 
     def confusions(self, limit: int = 10) -> list[tuple[str, str, int, float]]:
         """The most frequent mistakes: (target, prediction, how often, share of the target's occurrences)."""

@@ -25,6 +25,7 @@ from ohlol.config import (
 from ohlol.data.codec import Codec
 from ohlol.data.frames import read_records
 from ohlol.data.loading import DATA_FOLDER, Data, DataPreparer, PreparedData, Source, is_tutorial
+from ohlol.data.spans import is_span_scheme
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import HEADS
 from ohlol.tasks import TASKS
@@ -212,7 +213,7 @@ def _prepare_new(
     if training.snapshots and run is None:
         raise InputError("`snapshots` needs `out`, the run directory they are written to")
     prepared = preparer.prepare(model, training)
-    config = configure(prepared, model, training, chosen, dev, source.pairs, device)
+    config, prepared = configure(prepared, model, training, chosen, dev, source.pairs, device)
     if run is None:
         return config, prepared
     if source.records is not None:
@@ -247,15 +248,20 @@ def configure(
     dev: str | Path | None,
     pairs: tuple[Any, ...],
     device: torch.device = CPU,
-) -> RunConfig:
-    """The configuration of a run from what `resolve_settings` returned and the data.
+) -> tuple[RunConfig, PreparedData]:
+    """The configuration of a run from what `resolve_settings` returned and the data, and the data it is trained on.
 
     Raises:
         InputError: settings do not fit together.
         TooLarge: the model or its batches do not fit into the memory of the device.
     """
+    task, labels, tutorial = TASKS[prepared.codec.task], prepared.codec.labels, is_tutorial(pairs)
+    if task.span_head is not None and labels is not None and is_span_scheme(labels.symbols) and not tutorial:
+        model = replace(model, head=chosen.model.get("head", task.span_head))
+    if HEADS.select(model.head).structured:
+        _check_structured(model, training, prepared.codec)
+        prepared = prepared.as_bioes()
     sizes = run_config.sizes_from_codec(prepared.codec)
-    tutorial = is_tutorial(pairs)
     if tutorial and HEADS.select(model.head).is_identity and "hidden_size" not in chosen.model:
         model = replace(model, hidden_size=sizes.outputs)
     if not tutorial and "epochs" not in chosen.training:
@@ -263,7 +269,26 @@ def configure(
     dev_file = prepared.source.dev if prepared.source.records is None else None  # that of a table is saved with it
     config = RunConfig(prepared.codec.task, prepared.settings, model, sizes, training, prepared.files, dev_file, pairs)
     check_memory(config, prepared.train, device)
-    return config
+    return config, prepared
+
+
+def _check_structured(model: ModelSettings, training: TrainSettings, codec: Codec) -> None:
+    """Check that a head that labels whole sequences fits the task and the loss."""
+    kind = codec.kind
+    if not kind.has_labels or kind.per_sequence:
+        raise InputError(
+            f"`head` {model.head} labels each step of a whole sequence, and `task` {codec.task} has no such labels: "
+            "leave it out"
+        )
+    for name, value, default in (
+        ("class_weights", training.class_weights, TrainSettings.class_weights),
+        ("label_smoothing", training.label_smoothing, TrainSettings.label_smoothing),
+    ):
+        if value != default:
+            raise InputError(
+                f"`head` {model.head} has a loss of whole sequences, and `{name}` weighs single labels: leave it out, "
+                f"or set `head` to {ModelSettings.head}"
+            )
 
 
 def create_run(

@@ -14,6 +14,7 @@ from ohlol.data.targets import TARGET_KINDS
 from ohlol.models.heads import LossOptions
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import CPU
+from ohlol.utils.errors import InputError
 
 
 class Loss(NamedTuple):
@@ -66,6 +67,8 @@ class BatchLoss:
 def _class_weights(settings: TrainSettings, codec: Codec) -> Tensor | None:
     if settings.class_weights == "none" or not TARGET_KINDS[codec.task].has_labels:
         return None
+    if TARGET_KINDS[codec.task].multiple:
+        raise InputError(f"`class_weights` weighs the one label of a prediction, and task {codec.task} predicts a set")
     assert codec.labels is not None
     counts = np.maximum(np.array(codec.labels.counts, np.float64), 1)
     return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)

@@ -7,7 +7,7 @@ that was never stopped.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +91,8 @@ class Trainer:
         self.callbacks = tuple(callbacks) if processes.is_main else ()
         torch.manual_seed(self.settings.seed)
         self.model = SequenceModel(config.model, config.sizes)
+        if self.codec.labels is not None:
+            self.model.head.learn_labels(self.codec.labels.symbols)
         if config.sizes.base:
             self.model.head.start_from(sample_residuals(data.train, config.sizes.base))
         self.model.to(processes.device)
@@ -170,7 +172,7 @@ class Trainer:
         self._keep_best()
 
     @contextmanager
-    def _shrunk_head(self) -> Iterator[None]:
+    def _shrunk_head(self) -> Generator[None, None, None]:
         """The model as it is evaluated and kept: after little data its head stays near what it began with.
 
         Where a head corrects a forecast, little data show little of what it should correct. It is moved from its start

@@ -226,8 +226,7 @@ class Worker:
         self.source.check_split(given.training)
         model, training = fit.resolve_settings(self.loader.settings, self.source.pairs, given)
         prepared = self.loader.load(model, training)
-        config = fit.configure(prepared, model, training, given, self.dev, self.source.pairs, self.processes.device)
-        return config, prepared
+        return fit.configure(prepared, model, training, given, self.dev, self.source.pairs, self.processes.device)
 
     def _run_trial(self, study: "Study", claimed: "ClaimedTrial") -> None:
         """Train a trial and finish it in the study."""

@@ -14,7 +14,18 @@ import torch
 from ohlol.utils.devices import CPU, describe_device, list_devices
 from ohlol.utils.version import __version__
 
-PACKAGES = ("torch", "numpy", "safetensors", "typer", "rich", "pyarrow", "matplotlib", "onnx", "onnxruntime")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "safetensors",
+    "typer",
+    "rich",
+    "pyarrow",
+    "openpyxl",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+)
 """The packages whose versions are reported; those from pyarrow on are optional."""
 
 

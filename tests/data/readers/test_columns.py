@@ -94,7 +94,11 @@ def test_parquet_without_pyarrow(write: Write, monkeypatch: pytest.MonkeyPatch):
         ("a,b\n", DataSettings(input="a", target="b"), "a.csv: no rows below the header"),
         ('a,b\nx,"y\n', DataSettings(input="a", target="b"), "a.csv:2: not CSV (unexpected end of data)"),
         ("a,b\nx,y\n", DataSettings(input="a,b", target="b"), "a.csv: `input` 'a,b' names several columns"),
-        ("a,b\nx,y\n", DataSettings(input="a", target="a,b"), "a.csv: `target` 'a,b' names several columns"),
+        (
+            "a,b\nx,y\n",
+            DataSettings(task="classify", input="a", target="a,b"),
+            "a.csv: `target` 'a,b' names several columns",
+        ),
     ],
 )
 def test_invalid_rows_are_refused(write: Write, content: str, given: DataSettings | None, message: str):

@@ -85,3 +85,9 @@ def test_the_delimiter_splits_all_lines_alike(write: Write, content: str, delimi
 def test_the_start_stays_in_the_table(write: Write) -> None:
     table = tables.csv_table(Lines(write("a.csv", "x\n1\n2\n")), DataSettings())
     assert [row.cells for row in table.start(9)] == [row.cells for row in table.rows] == [["1"], ["2"]]
+
+
+def test_all_rows_of_a_file_without_the_target_are_read(write: Write) -> None:
+    path = write("a.csv", "text,more\n" + "".join(f"{n},x\n" for n in range(30)))
+    table = tables.csv_table(Lines(path), DataSettings(target="label", header=True))
+    assert [row.cells[0] for row in table.rows] == [str(n) for n in range(30)]

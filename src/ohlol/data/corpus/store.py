@@ -206,7 +206,7 @@ def open_part(folder: Path, manifest: Manifest, part: str, layout: ArrayLayout) 
         word_chars = Ragged(letters, ends)
     return Dataset(
         Ragged(inputs, _offsets(maps["offsets"], steps, label("offsets"))),
-        chain("targets", layout.targets),
+        chain("targets", 256 if layout.multiple else layout.targets),
         layout.per_sequence,
         word_ids,
         word_chars,

@@ -4,6 +4,7 @@ To add a format, write a subclass of `Reader` in a module of its own and call `r
 its files are recognized, read, encoded and predicted like any other.
 """
 
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,7 +13,7 @@ from ohlol.config import DataSettings
 from ohlol.data.lines import Example, FileRange, Lines
 from ohlol.data.readers.cutting import Boundary, cut_file, first_piece, line_boundary
 from ohlol.data.targets import TARGET_KINDS, TargetKind
-from ohlol.utils.errors import InputError
+from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.registry import Registry
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ POSSIBLE = 0.3
 """Confidence where nothing in the file contradicts this format."""
 LAST_RESORT = 0.1
 """Confidence of a format that is read only where no other serves the task."""
+
+
+FASTTEXT_LABEL = "__label__"
+HTML = ("<!doctype html", "<html")
+"""How files of other programs begin."""
 
 
 class Confidence(NamedTuple):
@@ -92,6 +98,10 @@ class Reader:
         """
         del start, settings
         return None
+
+    def check_inferred(self, start: Lines, settings: DataSettings) -> None:
+        """Raise InputError where a file whose format was not chosen may have another one than this."""
+        del start, settings
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """Complete the settings with what is inferred from the file.
@@ -199,7 +209,24 @@ def infer_reader(start: Lines, settings: DataSettings) -> tuple[Reader, Confiden
     ]
     if not confidences:
         raise InputError(f"{start.file}: its format is not recognized; choose it with `format`: {', '.join(READERS)}")
-    return max(confidences, key=lambda candidate: candidate[1].score)
+    reader, confidence = max(confidences, key=lambda candidate: candidate[1].score)
+    _check_start(start, settings)
+    reader.check_inferred(start, settings)
+    return reader, confidence
+
+
+def _check_start(start: Lines, settings: DataSettings) -> None:
+    """Refuse files that begin as those of fastText, and warn of pages of HTML; raises InputError."""
+    first = start.first()
+    if first is None or settings.task is not None:
+        return
+    if first.text.startswith(FASTTEXT_LABEL):
+        raise InputError(
+            f"{start.file}: its lines begin with {FASTTEXT_LABEL}, as files of fastText; write a tab after the labels "
+            "and choose `task` classify with `input` 2 and `target` 1; to read the file as a text, choose `task` next"
+        )
+    if first.text.lstrip().lower().startswith(HTML):
+        warnings.warn(f"{start.file}: is a page of HTML, and its tags are read as text", InputWarning, 2)
 
 
 def default_task(kind: TargetKind) -> str:

@@ -1,6 +1,6 @@
 """Columns: tables of texts with a class, or of numbers in the order of time."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from ohlol.config import DataSettings
 from ohlol.data.frames import RecordLines
 from ohlol.data.lines import Example, FileRange, Line, Lines, Place, error_at, is_row, nfc, quote
-from ohlol.data.readers import doubts, json_lines
+from ohlol.data.readers import doubts, json_lines, label_sets
 from ohlol.data.readers.base import (
     CERTAIN,
     LAST_RESORT,
@@ -19,7 +19,7 @@ from ohlol.data.readers.base import (
     Reader,
     default_task,
 )
-from ohlol.data.readers.column_names import find_columns, join_names, list_names
+from ohlol.data.readers.column_names import find_columns, join_names, list_names, split_names, split_row
 from ohlol.data.readers.column_stats import SAMPLE_ROWS, TableStats
 from ohlol.data.readers.cutting import Boundary, line_boundary
 from ohlol.data.readers.json_lines import is_strings, looks_like_json
@@ -43,17 +43,19 @@ from ohlol.utils.errors import InputError
 
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
+EXCEL = (".xlsx", ".xlsm")
 CLASS, SERIES = TargetKind(per_sequence=True), TargetKind(shifted=True, numeric=True)
 PANEL = TargetKind(numeric=True, horizon=True)
 QUANTITY = TargetKind(per_sequence=True, quantity=True)
+LABEL_SET = TargetKind(per_sequence=True, multiple=True)
 
 
 class ColumnsReader(Reader):
-    """CSV, JSON objects, Parquet and Arrow."""
+    """CSV, JSON objects, Parquet, Arrow and Excel."""
 
     name = "columns"
-    targets = (CLASS, PANEL, SERIES, QUANTITY)
-    binary_suffixes = (*PARQUET, *ARROW)
+    targets = (CLASS, PANEL, SERIES, QUANTITY, LABEL_SET)
+    binary_suffixes = (*PARQUET, *ARROW, *EXCEL)
 
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """By the name, by JSON objects that are not pairs, or because columns are chosen and the rows have some."""
@@ -68,7 +70,7 @@ class ColumnsReader(Reader):
                 return Confidence(LIKELY, "its rows are JSON objects and not pairs")
         elif start.suffix == ".tsv":
             return Confidence(PROBABLE, "its name ends in .tsv")
-        elif chosen and first is not None and "\t" in first.text:
+        elif chosen and first is not None and ("\t" in first.text or _names_columns(first, settings)):
             return Confidence(PROBABLE, "columns are chosen and its rows have columns")
         return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads columns")
 
@@ -114,9 +116,12 @@ class ColumnsReader(Reader):
     def ranges(
         self, file: str, settings: DataSettings, piece: int, *, with_targets: bool, also_at: int = 0
     ) -> Iterator[FileRange]:
-        """Parquet and Arrow files are cut between groups of rows, by their size when decompressed."""
+        """Parquet and Arrow files are cut between groups of rows, by their size when decompressed; Excel is not cut."""
         if Lines(file).suffix not in self.binary_suffixes:
             yield from super().ranges(file, settings, piece, with_targets=with_targets, also_at=also_at)
+            return
+        if Lines(file).suffix in EXCEL:
+            yield FileRange(file, 0, 1, 1)
             return
         from ohlol.data.readers.arrow import read_groups
 
@@ -130,7 +135,7 @@ class ColumnsReader(Reader):
                 start, row, size, rows = end, row + rows, 0, 0
 
     def start(self, file: str, settings: DataSettings, size: int) -> tuple[FileRange, bool]:
-        """As in `Reader`; of a Parquet or Arrow file the first groups of rows."""
+        """As in `Reader`; of a Parquet or Arrow file the first groups of rows, and all of an Excel file."""
         if Lines(file).suffix not in self.binary_suffixes:
             return super().start(file, settings, size)
         ranges = self.ranges(file, settings, size, with_targets=True)
@@ -144,6 +149,10 @@ class ColumnsReader(Reader):
             from ohlol.data.readers.arrow import arrow_table
 
             return arrow_table(str(lines.path), lines.span)
+        if kind == "excel":
+            from ohlol.data.readers.excel import excel_table
+
+            return excel_table(str(lines.path), settings)
         if isinstance(lines, RecordLines):
             return records_table(lines.records)
         if kind == "json":
@@ -151,17 +160,23 @@ class ColumnsReader(Reader):
         return csv_table(lines, settings) if kind == "csv" else None
 
     def _kind(self, lines: Lines, settings: DataSettings, with_targets: bool) -> str:
-        """What a file is: "records" in memory, "arrow" (or Parquet), "json", "csv" or "plain" lines."""
+        """What a file is: "records" in memory, "arrow" (or Parquet), "excel", "json", "csv" or "plain" lines."""
         if isinstance(lines, RecordLines):
             return "records"
         if lines.suffix in self.binary_suffixes:
-            return "arrow"
+            return "excel" if lines.suffix in EXCEL else "arrow"
         first = lines.head.first()
         if lines.suffix in json_lines.SUFFIXES or (lines.suffix not in CSV and looks_like_json(first)):
             return "json"
         may_be_plain = not with_targets and settings.task is not None and TARGET_KINDS[settings.task].per_sequence
         is_csv = not may_be_plain or lines.suffix in CSV or _names_input(first, settings)
         return "csv" if is_csv else "plain"
+
+
+def _names_columns(first: Line, settings: DataSettings) -> bool:
+    """Whether the first line is a header that names all columns that were chosen."""
+    chosen = {name for names in (settings.input, settings.target) if names for name in split_names(names)}
+    return any(chosen <= {nfc(cell) for cell in split_row(first.text, mark)} for mark in DELIMITERS)
 
 
 def _names_input(first: Line | None, settings: DataSettings) -> bool:
@@ -197,14 +212,15 @@ def resolve_columns(
             problem (`doubts.py`).
     """
     header_chosen = settings.header is not None
-    settings = replace(settings, header=table.header)
-    if settings.task is not None and settings.input and settings.target:
+    settings, source = replace(settings, header=table.header), settings.input
+    if settings.task is not None and source and settings.target:
         if TARGET_KINDS[settings.task].numeric:
             return settings
         _refuse_time(table, settings)
         if with_targets:
-            _check_start(table, settings)
-        return replace(settings, level=settings.level or _infer_level(table.first(), table, settings.input))
+            _check_start(table, settings, is_first=not header_chosen)
+            settings = _resolve_sets(table, settings, table.start(SAMPLE_ROWS))
+        return replace(settings, level=settings.level or _infer_level(table.first(), table, source))
     stats = stats or _read_stats(table, table.keep_rows() if keep else table.rows)
     first, task = stats.sample[0], settings.task or _infer_task(stats, settings)
     if not header_chosen and not table.header:
@@ -214,7 +230,30 @@ def resolve_columns(
         return replace(settings, task=task)
     if TARGET_KINDS[task].numeric:
         return replace(_resolve_series(stats, settings, table), task=task)
-    return replace(_resolve_classes(stats, settings, table, first), task=task)
+    return replace(_resolve_classes(stats, settings, table, first, task), task=task)
+
+
+def _class_kind(stats: TableStats, settings: DataSettings) -> TargetKind:
+    """Whether the targets of texts are classes or sets of labels, by the chosen columns; raises InputError."""
+    targets = find_columns(stats.names, settings.target, Place(stats.file, 1)) if settings.target else []
+    if len(targets) > 1 or settings.label_separator:
+        return LABEL_SET
+    if not any(isinstance(row.cells[target], list) for row in stats.sample for target in targets):
+        return CLASS
+    if settings.input:
+        (source, *_) = find_columns(stats.names, settings.input, Place(stats.file, 1))
+        label_sets.check_steps(stats.file, stats.sample, source, targets[0], stats.names)
+    return LABEL_SET
+
+
+def _resolve_sets(table: Table, settings: DataSettings, rows: Sequence[Row]) -> DataSettings:
+    """The settings with what separates the labels of a set, where targets are sets in one column."""
+    kind = TARGET_KINDS[settings.task or default_task(LABEL_SET)]
+    targets = _find_targets(table, settings.target or "", kind)
+    if not kind.multiple or len(targets) > 1 or settings.label_separator:
+        return settings
+    separator = label_sets.infer_separator(table.file, table.names[targets[0]], rows, targets[0])
+    return replace(settings, label_separator=separator)
 
 
 def _infer_task(stats: TableStats, settings: DataSettings) -> str:
@@ -226,7 +265,8 @@ def _infer_task(stats: TableStats, settings: DataSettings) -> str:
     read = read or set(range(len(stats.names))).difference(*chosen.values(), {stats.time_column()})
     if settings.series and settings.target:
         doubts.check_constant_target(stats, settings)
-    return default_task(PANEL if read and read <= set(stats.meant_numeric()) else CLASS)
+    is_series = read and read <= set(stats.meant_numeric())
+    return default_task(PANEL if is_series else _class_kind(stats, settings))
 
 
 def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> DataSettings:
@@ -250,19 +290,28 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
     return replace(settings, input=inputs, target=settings.target or inputs)
 
 
-def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row) -> DataSettings:
+def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, first: Row, task: str) -> DataSettings:
     """The settings of texts with a class each; both columns must be chosen."""
     _refuse_time(table, settings)
-    if settings.input and settings.target:
-        columns, target = _find(table, settings.input), _find_one(table, settings.target)
+    source = settings.input
+    if source and settings.target:
+        kind = TARGET_KINDS[task]
+        columns, targets = _find(table, source), _find_targets(table, settings.target, kind)
+        target = targets[0]
         doubts.check_long_format(stats, columns[0], target, is_chosen=False)
-        if TARGET_KINDS[settings.task or default_task(CLASS)].quantity:
-            doubts.check_numbers(stats, [target])
-            doubts.check_thousands(stats, [target])
+        _check_target(stats, columns[0], target, kind)
+        if kind.multiple:
+            doubts.check_digits(stats, columns[0])
+            settings = _resolve_sets(table, settings, stats.sample)
+        elif kind.quantity:
             doubts.check_digits(stats, columns[0])
         else:
+            if settings.task is None and not stats.columns[target].is_meant_numeric:
+                cells = [str(row.cells[target]) for row in stats.sample]
+                label_sets.check_one_label(stats.file, stats.names[target], cells)
             doubts.check_classes(stats, columns[0], target)
-        return replace(settings, level=settings.level or _infer_level(first, table, settings.input))
+            doubts.warn_of_classes(stats, columns[0], target)
+        return replace(settings, level=settings.level or _infer_level(first, table, source))
     numeric = stats.meant_numeric()
     if not (settings.input or settings.target) and settings.task is None:
         doubts.check_numbers(stats, numeric)
@@ -283,12 +332,34 @@ def _refuse_time(table: Table, settings: DataSettings) -> None:
         raise InputError(f"{table.file}: `time` is for series of numbers; name those of the rows with `series`")
 
 
-def _check_start(table: Table, settings: DataSettings) -> None:
-    """Refuse series of numbers, which its first rows show, as texts; raises InputError."""
-    stats = TableStats.of(table, table.start(SAMPLE_ROWS))
+def _check_start(table: Table, settings: DataSettings, *, is_first: bool) -> None:
+    """Refuse series of numbers and the like, which its first rows show, as texts; warn of odd classes.
+
+    Args:
+        table: whose rows stay in it.
+        settings: with the task and both columns.
+        is_first: whether the settings are not those of a file that was read before, such as the training data.
+
+    Raises:
+        InputError: the rows are series, or the input is the target.
+    """
+    stats, kind = TableStats.of(table, table.start(SAMPLE_ROWS)), TARGET_KINDS[settings.task or ""]
     columns, targets = _find(table, settings.input or ""), _find(table, settings.target or "")
-    if stats.rows and len(columns) == len(targets) == 1:
-        doubts.check_long_format(stats, columns[0], targets[0], is_chosen=True)
+    if not stats.rows or len(columns) > 1 or len(targets) > 1:
+        return
+    doubts.check_long_format(stats, columns[0], targets[0], is_chosen=True)
+    _check_target(stats, columns[0], targets[0], kind)
+    if is_first and kind.has_one_label:
+        doubts.warn_of_classes(stats, columns[0], targets[0])
+
+
+def _check_target(stats: TableStats, source: int, target: int, kind: TargetKind) -> None:
+    """Refuse the input as its own target, and a target whose numbers are not read; raises InputError."""
+    if source == target:
+        raise InputError(f"{stats.file}: `input` and `target` are both {quote(stats.names[source])}; they must differ")
+    if kind.quantity:
+        doubts.check_numbers(stats, [target])
+        doubts.check_thousands(stats, [target])
 
 
 def _find(table: Table, names: str) -> list[int]:
@@ -301,28 +372,31 @@ def _infer_level(first: Row | None, table: Table, names: str) -> str:
 
 
 def read_classes(table: Table, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
-    """A text and its class, or its number, for each row; settings are complete."""
+    """A text and its class, its number or its labels, for each row; settings are complete."""
     is_single = not with_targets and len(table.names) == 1 and not table.header
     columns = [0] if is_single else _find(table, settings.input or "1")
     if len(columns) > 1:
         raise InputError(f"{table.file}: `input` {quote(settings.input)} names several columns; a sequence is one text")
-    target = _find_one(table, settings.target or "2") if with_targets else None
-    is_quantity = TARGET_KINDS[settings.task or default_task(CLASS)].quantity
+    kind = TARGET_KINDS[settings.task or default_task(CLASS)]
+    targets = _find_targets(table, settings.target or "2", kind) if with_targets else []
     for row in table.rows:
         text = _read_sequence(row, table.names, columns[0], settings.level)
         value = None
-        if target is not None and is_quantity:
-            value = finite_number(row, table.names, target, table.number_format)
-        elif target is not None:
-            value = _read_class(row, table.names, target)
+        if targets and kind.multiple:
+            value = label_sets.read_set(row, table.names, targets, settings.label_separator)
+        elif targets and kind.quantity:
+            value = finite_number(row, table.names, targets[0], table.number_format)
+        elif targets:
+            value = _read_class(row, table.names, targets[0])
         yield Example(text, value, row.place)
 
 
-def _find_one(table: Table, names: str) -> int:
+def _find_targets(table: Table, names: str, kind: TargetKind) -> list[int]:
+    """The columns of the targets: one, or one for each label of a set; raises InputError."""
     columns = _find(table, names)
-    if len(columns) > 1:
+    if len(columns) > 1 and not kind.multiple:
         raise InputError(f"{table.file}: `target` {quote(names)} names several columns; a sequence has one target")
-    return columns[0]
+    return columns
 
 
 def _read_sequence(row: Row, names: tuple[str, ...], column: int, level: str | None) -> Symbols:

@@ -1,6 +1,7 @@
 """CoNLL: a token a line, columns separated by tabs or spaces, a blank line after each sentence."""
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -13,7 +14,7 @@ from ohlol.data.readers.cutting import Boundary, sentence_boundary
 from ohlol.data.readers.pairs import read_json_pairs
 from ohlol.data.readers.plain_lines import read_plain_lines
 from ohlol.data.targets import TargetKind
-from ohlol.utils.errors import InputError
+from ohlol.utils.errors import InputError, InputWarning
 
 SUFFIXES = (".conll", ".conllu", ".conllup", ".conllx")
 CONLLU = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
@@ -30,6 +31,12 @@ MIN_ROWS = 4
 SPAN_LABEL = re.compile(r"O|[BIESLUM]-\S+")
 TAG = re.compile(r"O|[BIESLUM]-\S+|[A-Z][A-Z0-9]{0,7}\$?|-[A-Z]+-|[.,:;$#_]|``|\'\'|\"")
 """A label as treebanks and corpora of names write it."""
+DOCUMENT_START = "-DOCSTART-"
+"""The word that stands for the start of a document, in a sentence of its own."""
+LONG_SENTENCE = 1000
+"""Words of a sentence from which on a blank line seems to be missing."""
+SHORT_SENTENCES = 20
+"""Sentences of one word from which on, where there are no others, blank lines seem to follow words."""
 UNSPECIFIED = "_"
 MIN_NUMBERED = 3
 """Columns from which on the first may count the tokens: number, word and label."""
@@ -127,6 +134,24 @@ def _begins_with_numbers(lines: Lines) -> bool:
     return counted > rows / 2
 
 
+def _check_span_columns(lines: Lines, names: tuple[str, ...], place: Place) -> None:
+    """Ask where labels of spans are in another column than the last, which would be learned; raises InputError."""
+    start = [line.text for line in lines.head.start(START_LINES) if is_token(line.text)]
+    rows = [_split_cells(text, "\t" in text) for text in start]
+    columns = [{row[i] for row in rows} for i in range(len(names)) if all(len(row) == len(names) for row in rows)]
+    marked = [i for i, cells in enumerate(columns) if _marks_spans(cells)]
+    if len(rows) >= MIN_ROWS and marked and not _marks_spans(columns[-1]):
+        raise error_at(
+            place,
+            f"column {names[marked[-1]]} holds labels of spans, such as {quote(max(columns[marked[-1]] - {'O'}))}, and "
+            f"the last, column {names[-1]}, holds others; choose the words and labels with `input` and `target`",
+        )
+
+
+def _marks_spans(cells: set[str]) -> bool:
+    return any(cell.startswith("B-") for cell in cells) and all(SPAN_LABEL.fullmatch(cell) for cell in cells)
+
+
 def has_columns(lines: Lines) -> bool:
     """Whether a file has columns rather than plain sentences, by its name or its first row."""
     row = lines.head.first(is_token)
@@ -175,6 +200,8 @@ class ColumnLayout:
                 f"{len(row)} columns, one of which holds the labels; choose it with `target`, by number from 1: "
                 f"{list_names(tuple(row))}",
             )
+        if with_targets and not settings.target and "FORM" not in names:
+            _check_span_columns(lines, names, place)
         first = "FORM" if "FORM" in names else names[0]
         last = "UPOS" if "UPOS" in names else names[-1]
         if not with_targets and len(row) == 1:
@@ -204,7 +231,12 @@ class ColumnLayout:
         if comment and len(cells) != self.width:
             return None
         if len(cells) != self.width:
-            raise error_at(line.place, f"{len(cells)} columns, where the first row has {self.width}")
+            marks = "tabs" if self.tabs else "spaces"
+            raise error_at(
+                line.place, f"{len(cells)} columns, where the first row has {self.width}, separated by {marks}"
+            )
+        if cells[0] == DOCUMENT_START:
+            return None
         return None if self.names[0] == "ID" and _is_range_or_empty(cells[0], line.place) else cells
 
     def cell(self, cells: list[str], column: int, place: Place) -> str:
@@ -247,9 +279,11 @@ def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
     labels: list[str] = []
     start = Place(lines.file, 1)
     number: int | None = None
+    sentences, longest = 0, 0
     for line in lines:
         if not line.text.strip():
             if words:
+                sentences, longest = sentences + 1, max(longest, len(words))
                 yield Example(words, None if layout.target is None else labels, start)
             words, labels, number = [], [], None
             continue
@@ -261,7 +295,16 @@ def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
         if not words:
             start = line.place
         words.append(layout.cell(cells, layout.input, line.place))
+        if len(words) == LONG_SENTENCE:
+            _warn(f"{start}: a sentence of {LONG_SENTENCE:,} words or more; a blank line ends a sentence")
         if layout.target is not None:
             labels.append(layout.cell(cells, layout.target, line.place))
     if words:
+        sentences, longest = sentences + 1, max(longest, len(words))
         yield Example(words, None if layout.target is None else labels, start)
+    if longest == 1 and sentences >= SHORT_SENTENCES:
+        _warn(f"{lines.file}: all {sentences:,} sentences have one word; a blank line ends a sentence, not a word")
+
+
+def _warn(problem: str) -> None:
+    warnings.warn(problem, InputWarning, 3)

@@ -6,6 +6,7 @@ it, or warns where going on is safe. Choosing the task, the input and the target
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from itertools import pairwise
@@ -14,9 +15,9 @@ from typing import Any
 from ohlol.config import DataSettings
 from ohlol.data.lines import Place, error_at, quote
 from ohlol.data.readers.column_names import find_columns, list_names
-from ohlol.data.readers.column_stats import UNIX_FIRST, ColumnStats, Order, TableStats
+from ohlol.data.readers.column_stats import MISSING, UNIX_FIRST, ColumnStats, Order, TableStats
 from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
-from ohlol.data.readers.tables import Row, finite_number, number
+from ohlol.data.readers.tables import Row, finite_number, is_empty, number
 from ohlol.utils.errors import InputError, InputWarning
 
 COUNTED_ROWS = 4
@@ -47,6 +48,9 @@ CLASS_NAMES = {"category", "class", "intent", "label", "lang", "language", "sent
 """Names that a header gives to classes."""
 FEW_CLASSES = 20
 """Different numbers that can be the classes of a target, such as marks; more are quantities."""
+SPAN_LABEL = re.compile(r"O|[BIESLUM]-\S+")
+"""A label of a word that marks spans."""
+DIGITS = re.compile(r"\d")
 FEW_ROWS = 10
 """Rows below which the number of classes shows nothing."""
 COMMON_STEP = 0.05
@@ -340,13 +344,67 @@ def check_classes(stats: TableStats, source: int | None, target: int) -> None:
                 f"{list_names(tuple(list(column.values)[:3]))}, more than the {FEW_CLASSES} that classes mostly have; "
                 f"if they are quantities, predict them with `task` regress; {settle}"
             )
-    elif column.filled >= FEW_ROWS and distinct > max(FEW_CLASSES, column.counted / 2):
+    elif column.filled >= FEW_ROWS and (distinct > max(FEW_CLASSES, column.counted / 2) or distinct == column.counted):
         raise InputError(
             f"{stats.file}: the target {name} has {distinct} values in {column.counted} rows, such as "
             f"{list_names(tuple(list(column.values)[:2]))}; classes repeat: choose another `target`; {settle}"
         )
+    labels = {value.strip() for value in column.values}
+    if any(label.startswith("B-") for label in labels) and all(SPAN_LABEL.fullmatch(label) for label in labels):
+        example = list_names(tuple(sorted(labels)[:2]))
+        raise InputError(
+            f"{stats.file}: the target {name} holds labels of words within sentences, such as {example}, and each row "
+            "would be a sequence of its own; write a word and its label a line, and a blank line after each sentence "
+            "(`format` conll); to label each word alone, choose `task` classify"
+        )
     if source is not None:
         check_digits(stats, source)
+        _check_identifiers(stats, source)
+
+
+def _check_identifiers(stats: TableStats, source: int) -> None:
+    """Ask where all inputs are different and of one form, as identifiers are; raises InputError."""
+    cells = [row.cells[source] for row in stats.sample]
+    forms = {DIGITS.sub("9", cell) for cell in cells if isinstance(cell, str)}
+    if len(cells) >= FEW_ROWS and len(forms) == 1 and len(set(map(str, cells))) == len(cells):
+        raise InputError(
+            f"{stats.file}: the input {quote(stats.names[source])} holds identifiers such as {quote(cells[0])}, all "
+            "different and of one form; choose another `input`, or read them as texts with `task` classify"
+        )
+
+
+def warn_of_classes(stats: TableStats, source: int, target: int) -> None:
+    """Warn of classes that may be mistakes: spelled in two ways, words for a missing value, or one class only."""
+    if stats.rows < FEW_ROWS or any(isinstance(row.cells[target], (list, dict)) for row in stats.sample):
+        return
+    counts = Counter(str(row.cells[target]) for row in stats.sample if not is_empty(row.cells[target]))
+    found: list[str] = []
+    spellings: dict[object, list[str]] = {}
+    for label in counts:
+        spellings.setdefault(_spelling(label), []).append(label)
+    variants = [labels for labels in spellings.values() if len(labels) > 1]
+    if variants:
+        found.append(f"{list_names(tuple(variants[0]))} are different classes, which differ in their spelling only")
+    if len(counts) == 1:
+        found.append(
+            f"all {stats.rows:,} rows have the class {quote(next(iter(counts)))}, so there is nothing to learn"
+        )
+    missing = [label for label in counts if label.strip().lower() in MISSING]
+    if missing and len(counts) > len(missing):
+        found.append(f"the class {quote(missing[0])} may stand for a missing value ({counts[missing[0]]:,} rows)")
+    once = tuple(label for label, count in counts.items() if count == 1)
+    if once and len(once) <= len(counts) / 2:
+        found.append(f"{len(once):,} of {len(counts):,} classes occur once: {list_names(once)}")
+    if len({str(row.cells[source]) for row in stats.sample}) == 1:
+        found.append(f"all {stats.rows:,} rows have the same text, {quote(stats.sample[0].cells[source])}")
+    for problem in found:
+        warnings.warn(f"{stats.file}: column {quote(stats.names[target])}: {problem}", InputWarning, 2)
+
+
+def _spelling(label: str) -> object:
+    """What two spellings of a class have in common: its number, or its words in lower case."""
+    value = number(label)
+    return " ".join(label.casefold().split()) if value is None else value
 
 
 def check_digits(stats: TableStats, source: int) -> None:

@@ -5,7 +5,8 @@ from typing import Any, TypeGuard, cast
 
 from ohlol.data.lines import QUOTED, Line, Place, error_at, nfc, quote
 
-SUFFIXES = (".jsonl", ".ndjson")
+SUFFIXES = (".jsonl", ".ndjson", ".json")
+DOCUMENT = "; write a list of objects as lines, as jq -c '.[]' does, or give it to `ohlol.fit` in Python"
 JSON_DEPTH = 16
 """Nesting depth of lists that a line may have; a sequence is one list of strings."""
 
@@ -17,9 +18,12 @@ def json_object(line: Line) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         why = error.msg if isinstance(error, json.JSONDecodeError) else "a value out of bounds"
         why = str(error) if isinstance(error, _DuplicateKeyError | _NotJsonNumberError) else why
-        raise error_at(line.place, f"not JSON ({why}); every line must be one JSON object") from None
+        is_part = line.place.line == 1 and line.text.strip() in ("[", "{")
+        advice = f"every line must be one JSON object{DOCUMENT * is_part}"
+        raise error_at(line.place, f"not JSON ({why}); {advice}") from None
     if not isinstance(value, dict):
-        raise error_at(line.place, f"{quote(line.text)} is not a JSON object")
+        advice = f", and every line must be one{DOCUMENT}" if isinstance(value, list) else ""
+        raise error_at(line.place, f"{quote(line.text)} is not a JSON object{advice}")
     entries = cast("dict[str, Any]", value)
     return {_composed(key, line.place): _composed(entry, line.place) for key, entry in entries.items()}
 

@@ -80,7 +80,8 @@ def check_pair(place: Place, source: Symbols, target: Symbols, level: str) -> Ex
     if len(source) != len(target):
         raise error_at(
             place,
-            f"input has {len(source)} {UNITS[level]}, target {len(target)}; every step of a pair needs its own label",
+            f"input has {len(source)} {UNITS[level]}, target {len(target)}; every step of a pair needs its own label; "
+            "for one label of each text choose `input` and `target`",
         )
     return Example(require_symbols(place, source), target, place)
 

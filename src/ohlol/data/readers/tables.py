@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import chain, islice
@@ -13,15 +14,17 @@ from typing import Any, BinaryIO, NamedTuple
 from ohlol.config import DataSettings
 from ohlol.data.frames import Records
 from ohlol.data.lines import FRAME, LINE_LIMIT, Lines, Place, error_at, nfc, quote, without_end
-from ohlol.data.readers.column_names import split_names, split_row
+from ohlol.data.readers.column_names import split_names
 from ohlol.data.readers.json_lines import json_object
 from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
 
 DELIMITERS = (",", ";", "\t")
+TITLE_ROWS = 10
+"""Rows from the start of a file among which a header may be below a title."""
 COMPARED_LINES = 20
-"""Lines that are compared where several delimiters split the first line into as many columns."""
+"""Lines that are compared where several delimiters split the first line."""
 FIELD_LIMIT = 2**27
 """Characters of the longest CSV field; a longer one is taken for an unclosed quote. The csv module allows 131,072."""
 
@@ -80,41 +83,102 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
     width = len(start[0].cells)
     header = settings.header
     if header is None:
-        header = _has_header(start, settings)
+        header = has_header(start, settings)
+    if header and not _names_any(start[0], settings):  # otherwise no more is read, since it may be standard input
+        start += islice(rows, TITLE_ROWS)
+        _check_title(start, settings)
     names = tuple(nfc(cell) for cell in start[0].cells) if header else tuple(str(n) for n in range(1, width + 1))
     rows = chain(start[header:], rows) if head is lines else _csv_rows(lines, delimiter)
     form, chosen = NumberFormat.of(settings), settings.decimal is not None or settings.thousands is not None
-    return Table(lines.file, names, header, _check_widths(rows, width), form, chosen, delimiter)
+    rows = _check_rows(rows, start[0], header)
+    return Table(lines.file, names, header, rows, form, chosen, delimiter)
+
+
+def _chosen_names(settings: DataSettings) -> list[str]:
+    return [name for names in (settings.input, settings.target) if names for name in split_names(names)]
+
+
+def _names_any(row: Row, settings: DataSettings) -> bool:
+    """Whether a row has the name of a column that was chosen, or none was chosen by name."""
+    names = [name for name in _chosen_names(settings) if parse_digits(name) is None]
+    return not names or any(name in map(nfc, row.cells) for name in names)
+
+
+def _check_title(rows: list[Row], settings: DataSettings) -> None:
+    """Refuse lines above the header and another delimiter, where the first row names no column that was chosen.
+
+    Raises:
+        InputError: a later row has them, or the first row is one column.
+    """
+    first, names = rows[0], _chosen_names(settings)
+    for row in rows[1:]:
+        if all(name in row.cells for name in names):
+            raise error_at(
+                row.place,
+                f"the header is in this line, and the file begins with {quote(first.cells[0])}; remove all above it",
+            )
+    if len(first.cells) == 1 and (mark := next((mark for mark in "|^~" if mark in first.cells[0]), None)):
+        raise error_at(
+            first.place,
+            f"the first row, {quote(first.cells[0])}, is one column; columns are separated by a comma, a semicolon or "
+            f"a tab, and not by {quote(mark)}",
+        )
 
 
 def delimiter_of(lines: Lines) -> str:
-    """The delimiter that splits the first line into the most columns.
+    """The delimiter of a CSV file: the one that its first line names, or that splits it into the most columns.
 
-    Of two that split it into as many, it is the one that splits the next lines alike, and not the comma, which may be
-    a decimal comma, if both do.
+    Where several delimiters split the first line, those come first that split the next lines alike; of several that
+    split it into as many columns, the comma, which may be a decimal comma, comes last.
     """
     first = lines.first()
     text = first.text if first else ""
-    widths = {mark: len(split_row(text, mark)) for mark in DELIMITERS}
-    width = max(widths.values())
-    best = [mark for mark in DELIMITERS if widths[mark] == width]
-    if len(best) > 1 and width > 1:
-        start = [line.text for line in lines.start(COMPARED_LINES) if line.text.strip()]
-        alike = [mark for mark in best if all(len(split_row(text, mark)) == width for text in start)]
-        best = alike[::-1] or best
-    return best[0]
+    if named := delimiter_line(text):
+        return named
+    texts = [text]
+    marks = [mark for mark in DELIMITERS if mark in text]
+    if len(marks) > 1 or text.count('"') % 2:  # only then are more lines read, since they may come from standard input
+        texts = [line.text for line in lines.start(COMPARED_LINES)]
+    widths = {mark: _widths(texts, mark) for mark in DELIMITERS}
+    best = [mark for mark in DELIMITERS if widths[mark][0] > 1]
+    best = [mark for mark in best if len(set(widths[mark])) == 1][::-1] or best
+    return max(best, key=lambda mark: widths[mark][0], default=DELIMITERS[0])
+
+
+def _widths(texts: list[str], mark: str) -> list[int]:
+    """The number of cells of each row at the start of a file; a row that goes on after these lines is left out."""
+    rows = csv.reader((text + "\n" for text in texts if text.strip()), delimiter=mark, strict=True)
+    widths: list[int] = []
+    with suppress(csv.Error):
+        widths.extend(len(row) for row in rows)
+    return widths or [0]
+
+
+def delimiter_line(text: str) -> str | None:
+    """The delimiter that the first line of a file names, as Excel writes it; None for another line.
+
+    >>> delimiter_line("sep=;"), delimiter_line("sep,set")
+    (';', None)
+    """
+    mark = text.removeprefix("\ufeff").strip().removeprefix("sep=")
+    return mark if mark in DELIMITERS and mark != text.strip() else None
 
 
 def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
     texts: list[str] = []  # the lines of the row
+    first = lines.span.line if lines.span is not None else 1
+    start = lines.first() if first == 1 else None
+    if start is not None and delimiter_line(start.text):
+        next(lines)
+        first += 1
 
     def read_lines() -> Iterator[str]:
         for line in lines:
-            texts.append(line.text)
-            yield line.text + "\n"
+            text = line.text.removeprefix("\ufeff")  # where files were joined
+            texts.append(text)
+            yield text + "\n"
 
     reader = _reader(read_lines(), delimiter)
-    first = lines.span.line if lines.span is not None else 1
     while True:
         place = Place(lines.file, first + reader.line_num)
         texts.clear()
@@ -123,8 +187,10 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            why = shorten(str(error))
-            raise error_at(place, f"not CSV ({why}); quotes in a cell are doubled, and the cell is quoted") from None
+            why, advice = shorten(str(error)), "quotes in a cell are doubled, and the cell is quoted"
+            if any("\r" in text for text in texts):
+                why, advice = "a carriage return within a line", "end lines with a line feed; a cell with one is quoted"
+            raise error_at(place, f"not CSV ({why}); {advice}") from None
         if delimiter == "\t" and len(texts) > 1 and len(cells) > 1:
             _check_merged(texts, len(cells), place)
         if cells and (len(cells) > 1 or cells[0].strip()):
@@ -190,7 +256,7 @@ def _end_of_row(handle: BinaryIO, start: int, until: int, delimiter: str) -> int
     return handle.seek(0, io.SEEK_END)
 
 
-def _has_header(start: list[Row], settings: DataSettings) -> bool:
+def has_header(start: list[Row], settings: DataSettings) -> bool:
     """Infer whether the first row is a header.
 
     If the settings choose columns, it is a header unless all columns are chosen by number. Otherwise it is a header if
@@ -211,10 +277,15 @@ def _is_number(cell: Any, form: NumberFormat) -> bool:
     return number(cell, form) is not None or has_number_form(cell)
 
 
-def _check_widths(rows: Iterable[Row], width: int) -> Iterator[Row]:
+def _check_rows(rows: Iterable[Row], first: Row, header: bool) -> Iterator[Row]:
+    """Refuse rows of another width than the first, and those that repeat the header; raises InputError."""
+    width = len(first.cells)
     for row in rows:
         if len(row.cells) != width:
-            raise error_at(row.place, f"{len(row.cells)} columns, where the first row has {width}")
+            shown = f", {quote(first.cells[0])}," if width == 1 else ""
+            raise error_at(row.place, f"{len(row.cells)} columns, where the first row{shown} has {width}")
+        if header and width > 1 and row.cells == first.cells:
+            raise error_at(row.place, "this row repeats the header, as where files were joined; remove it")
         yield row
 
 

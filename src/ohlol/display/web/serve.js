@@ -242,6 +242,7 @@ async function predictWhole() {
       if (model === server.model) {
         showSteps(predictionSteps(predictions[0]), predictions[0].symbols);
         if (predictions[0].number !== undefined) byId("labels").textContent = predictions[0].number.toPrecision(6);
+        if (model.task === "multilabel") byId("labels").textContent = predictions[0].labels.join(", ");
       }
     }
     showError("error", null);
@@ -255,11 +256,11 @@ async function predictWhole() {
 
 // a prediction as the steps of a stream
 function predictionSteps({ labels, symbols, probabilities, best, unknown }) {
-  return labels.map((label, i) => ({
-    symbol: labels.length === symbols.length ? symbols[i] : null,
-    label,
-    probability: probabilities[i],
-    best: best[i],
+  return best.map((alternatives, i) => ({
+    symbol: best.length === symbols.length ? symbols[i] : null,
+    label: labels[i] ?? "",
+    probability: probabilities[i] ?? 0,
+    best: alternatives,
     unknown: unknown.includes(symbols[i]),
   }));
 }
@@ -269,7 +270,7 @@ function readInput() {
   wholeText.last = null;
   const { task, columns, streams } = server.model;
   if (columns !== null) return;
-  if (!streams || task === "regress") {
+  if (!streams || task === "regress" || task === "multilabel") {
     predictWhole();
     return;
   }

@@ -4,10 +4,11 @@ Prediction takes labels from `decode` and alternatives from `n_best`. Training, 
 explanations, export and the server all use the head.
 
 Shapes: N predictions (the S steps of a packed batch, or its B sequences), T time steps, W = D*H width of the hidden
-state, K outputs (labels, symbols, or columns of numbers).
+state, K outputs (labels, symbols, or columns of numbers), Q quantile levels.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -15,6 +16,11 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, linear
 
 from ohlol.utils.registry import Registry
+
+LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
+"""The levels of heads that give quantiles: the median, and the bounds of the intervals of 50, 80, 90 and 95 %."""
+LARGEST_SCORE = 3.0
+"""The largest normal score of a number: beyond the outermost quantiles scores are extrapolated."""
 
 
 class LossOptions(NamedTuple):
@@ -40,6 +46,8 @@ class Head(torch.nn.Module, ABC):
 
     numeric: ClassVar[bool] = False
     """Whether a prediction is a row of K numbers, instead of one of K labels."""
+    multiple: ClassVar[bool] = False
+    """Whether a prediction is a set of K labels, each of which is there or not."""
     levels: ClassVar[tuple[float, ...]] = (0.5,)
     """The levels of the quantiles that a numeric head gives; 0.5 alone where it gives one number."""
     loss_unit: ClassVar[str] = "loss"
@@ -50,10 +58,22 @@ class Head(torch.nn.Module, ABC):
     """Whether predictions are independent, `decode` is the argmax of their logits and `probabilities` is their softmax.
 
     The kernels compute both themselves."""
+    structured: ClassVar[bool] = False
+    """Whether the labels of a sequence depend on each other, so that it is decoded as a whole.
+
+    Such a head needs a label for each step, has `best_sequences`, and is trained on BIOES where labels mark spans. Its
+    loss has neither class weights nor label smoothing, and a stream cannot decode it."""
+    decoder: ClassVar[tuple[str, ...]] = ()
+    """The names of the parameters that decoding adds to the logits, which an ONNX graph has as outputs.
+
+    Each has a buffer `possible_NAME` of its shape, which is 0 where the score stands for minus infinity."""
 
     def __init__(self, width: int, outputs: int):
         super().__init__()
         self.width, self.outputs = width, outputs
+
+    def learn_labels(self, names: Sequence[str]) -> None:
+        """Learn the names of the K labels, once before training; what a head derives from them belongs in a buffer."""
 
     @property
     def projection(self) -> tuple[Tensor, Tensor] | None:
@@ -80,18 +100,18 @@ class Head(torch.nn.Module, ABC):
     def loss(
         self, logits: Tensor, targets: Tensor, batch_sizes: Tensor | None = None, options: LossOptions = MEAN_LOSS
     ) -> Tensor:
-        """The loss of logits (N, K) against targets, (N,) labels or (N, K) numbers.
+        """The loss of logits (N, K) against targets: (N,) labels, (N, K) numbers, or (N, K + 1) sets as in `Dataset`.
 
         Args:
             logits: the output of `forward`.
-            targets: the expected labels, or the expected numbers.
+            targets: the expected labels, numbers or sets of labels.
             batch_sizes: which predictions belong to one sequence.
             options: class weights, label smoothing and reduction.
         """
 
     @abstractmethod
     def decode(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:
-        """The predictions: labels (N,), or rows of numbers (N, K).
+        """The predictions: labels (N,), rows of numbers (N, K), or sets of labels as rows of 0 and 1 (N, K).
 
         A head whose labels depend on each other decodes the best sequence of labels, which may differ from the first
         label of `n_best`.
@@ -105,6 +125,28 @@ class Head(torch.nn.Module, ABC):
         """The quantiles of each number, (N, K, Q) for Q `levels`; a head that gives one number gives this one."""
         return self.decode(logits).unsqueeze(2)
 
+    def at_scores(self, logits: Tensor, scores: Tensor) -> Tensor:
+        """The numbers with given normal scores: the quantiles at the levels Phi(score), (N, K, P) as the scores.
+
+        Between two of the `levels` a number is linear in its score; so it is beyond the outermost ones. A head has at
+        least two levels for this.
+        """
+        quantiles = self.quantiles(logits).sort(dim=2).values
+        known = normal_scores(self.levels, quantiles)
+        left = (torch.searchsorted(known, scores.contiguous()) - 1).clamp(0, len(known) - 2)
+        low, high = quantiles.gather(2, left), quantiles.gather(2, left + 1)
+        return low + (high - low) * (scores - known[left]) / (known[left + 1] - known[left])
+
+    def scores(self, logits: Tensor, numbers: Tensor) -> Tensor:
+        """The normal scores of numbers, (N, K), by the same lines as `at_scores`; NaN where a number is missing."""
+        quantiles = self.quantiles(logits).sort(dim=2).values
+        known, numbers = normal_scores(self.levels, quantiles), numbers.to(quantiles.dtype).unsqueeze(2)
+        left = ((quantiles < numbers).sum(dim=2, keepdim=True) - 1).clamp(0, len(known) - 2)
+        low, high = quantiles.gather(2, left), quantiles.gather(2, left + 1)
+        share = (numbers - low) / (high - low).clamp(min=torch.finfo(low.dtype).tiny)
+        scores = known[left] + share * (known[left + 1] - known[left])
+        return scores.squeeze(2).clamp(-LARGEST_SCORE, LARGEST_SCORE)
+
     def n_best(self, logits: Tensor, n: int, batch_sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The alternatives of each prediction: the n most probable labels.
 
@@ -114,6 +156,15 @@ class Head(torch.nn.Module, ABC):
         probabilities = self.probabilities(logits, batch_sizes)
         best = probabilities.topk(min(n, probabilities.size(1)), dim=1)
         return best.values, best.indices
+
+    def best_sequences(self, logits: Tensor, n: int, batch_sizes: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The n most probable sequences of labels; a head that is not `structured` raises TypeError.
+
+        Returns:
+            Labels (N, n) and the probabilities of the sequences (B, n), best first; a probability of 0 belongs to no
+            sequence, where there are fewer.
+        """
+        raise TypeError("the labels of this head are independent of each other: use `n_best`")
 
 
 class LinearHead(Head):
@@ -149,6 +200,11 @@ class LabelHead(Head):
 
     def probabilities(self, logits: Tensor, batch_sizes: Tensor | None = None) -> Tensor:  # noqa: D102
         return torch.softmax(logits, dim=1)
+
+
+def normal_scores(levels: Sequence[float], like: Tensor) -> Tensor:
+    """The standard normal quantiles at some levels, (Q,), in the dtype and on the device of a tensor."""
+    return torch.special.ndtri(torch.tensor(levels, dtype=torch.float64)).to(like)
 
 
 HEADS: Registry[type[Head]] = Registry("head", package="ohlol.models.heads")

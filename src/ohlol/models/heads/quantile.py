@@ -10,10 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ohlol.models.heads.base import MEAN_LOSS, LinearHead, LossOptions, register
+from ohlol.models.heads.base import LEVELS, MEAN_LOSS, LinearHead, LossOptions, register
 
-LEVELS = (0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975)
-"""The quantile levels: the median, and the bounds of the intervals of 50, 80, 90 and 95 %."""
 MEDIAN = LEVELS.index(0.5)
 
 
