@@ -46,7 +46,8 @@ DEFAULTS = """
 ### Defaults
 
 What is not given depends on the kind of data. The first column is the tutorial's: without a file, or with `--pair`.
-Where a file is short, `--epochs` rises by itself until the optimizer has taken enough steps, to 100 at most.
+Where a file is short, `--epochs` rises by itself until the optimizer has taken enough steps, to 100 at most, and to
+500 for series of numbers with a class or a number each.
 
 | setting | tutorial | {kinds} |
 |---|---|{rule}
