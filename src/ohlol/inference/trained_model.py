@@ -108,7 +108,7 @@ class TrainedModel:
         except (TypeError, ValueError, OverflowError):
             rows = np.empty(0)
         rows = rows[:, None] if rows.ndim == 1 and len(columns) == 1 else rows
-        if isinstance(series, str) or not len(rows) or rows.shape[1:] != (len(columns),):
+        if isinstance(series, str) or not rows.size or rows.shape[1:] != (len(columns),):
             raise error_at(
                 place,
                 f"this model reads a series of numbers, rows of {len(columns)}: {', '.join(columns)}; give a file, or "
