@@ -111,6 +111,8 @@ def _defaults() -> str:
 
 
 def _value(name: str, value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if name == "embedding_size" and value == 0:

@@ -25,7 +25,6 @@ TESTED_ELSEWHERE = {
     "cli/generate.py": "cli/test_cli.py runs the command",
     "cli/import_run.py": "interop/test_import_run.py runs the command",
     "cli/plot.py": "explain/test_curves.py and tuning/test_summary.py run the command",
-    "cli/predict.py": "cli/test_cli.py runs the command for each kind of data",
     "cli/prove.py": "explain/test_equivalence.py runs the command",
     "cli/serve.py": "serve/test_serve_http.py runs the command",
     "cli/shapes.py": "explain/test_shapes.py runs the command",
@@ -50,6 +49,12 @@ UNTESTED_MODULES = {
         "models/encoder.py", "models/heads/base.py", "models/heads/identity.py", "models/heads/regression.py",
         "models/heads/softmax.py", "models/inputs.py", "models/reference.py",
     },
+    "data/readers/test_panels.py reads tables with them": {
+        "data/readers/times.py",
+    },
+    "data/readers/test_labelled.py reads files with it": {
+        "data/readers/ts.py",
+    },
     "cells/test_cells.py runs it": {
         "nn/loop.py",
     },
@@ -66,8 +71,8 @@ UNTESTED_MODULES = {
     },
     "the files serve/test_serve_*.py, one per subject, send requests to a server": {
         "serve/access.py", "serve/app.py", "serve/batching.py", "serve/connections.py", "serve/encoding.py",
-        "serve/framing.py", "serve/limits.py", "serve/metrics.py", "serve/models.py", "serve/pages.py",
-        "serve/routes.py", "serve/run.py", "serve/schemas.py", "serve/server.py", "serve/service.py",
+        "serve/forecasts.py", "serve/framing.py", "serve/limits.py", "serve/metrics.py", "serve/models.py",
+        "serve/pages.py", "serve/routes.py", "serve/run.py", "serve/schemas.py", "serve/server.py", "serve/service.py",
         "serve/sessions.py", "serve/streams.py", "serve/training.py",
     },
     "training/test_trainer.py, faults/test_run.py and checkpoint/test_resume_state.py run whole trainings": {

@@ -80,6 +80,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 LOSS_REDUCTIONS = ("mean", "sum")
 NAN_ACTIONS = ("stop", "skip")
 PRECISIONS = ("fp32", "bf16", "fp16")
+VECTORS_TRAINING = ("frozen", "tuned", "late")
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,16 @@ class ModelSettings:
     bidirectional: bool = False
     """Whether each layer also reads the sequence backward."""
     embedding_size: int = 64
-    """Size of the embedding of a symbol; 0 means one-hot vectors."""
+    """Size of the embedding of a symbol; 0 means one-hot vectors or, with `vectors`, none."""
+    vectors: str | None = None
+    """A file of pretrained word vectors, which stand beside the embedding; None means none.
+
+    In Python also gensim's `KeyedVectors`, a dict of words and arrays, or a data frame with the words as its index."""
+    vectors_training: str = "tuned"
+    """One of `VECTORS_TRAINING`: "frozen" keeps the vectors as they are, "tuned" trains those of the words of the
+    training data, and "late" trains them in the second half of the epochs."""
+    vectors_limit: int = 100_000
+    """Words of the file, from its start, that the run keeps in addition to those of the training data; at least 0."""
     char_rnn_size: int = 0
     """Hidden units of the character RNN that reads each word, in addition to its embedding; 0 means none."""
     bigram_size: int = 0
@@ -182,6 +192,8 @@ MAX_LAYERS = 256
 """Far above any recurrent network; layers are created one by one, so that millions of them would take minutes."""
 MAX_SIZE = 1 << 20
 """Of any size; a larger network would not fit into memory."""
+MAX_VECTORS = 1 << 22
+"""Word vectors of a run; the largest public files have three million, and vocab.json lists them."""
 
 
 TYPE_NAMES: dict[Any, str] = {str: "a string", int: "an integer", float: "a number", bool: "True or False"}
@@ -201,12 +213,14 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (training.loss_reduction, "loss_reduction", LOSS_REDUCTIONS),
         (training.on_nan, "on_nan", NAN_ACTIONS),
         (training.precision, "precision", PRECISIONS),
+        (model.vectors_training, "vectors_training", VECTORS_TRAINING),
     ):
         check_choice(value, name, choices)
     for owner, names, low, high in (
         (model, ("hidden_size",), 1, MAX_SIZE),
         (model, ("num_layers",), 1, MAX_LAYERS),
         (model, ("embedding_size", "char_rnn_size", "bigram_size"), 0, MAX_SIZE),
+        (model, ("vectors_limit",), 0, MAX_VECTORS),
         (training, ("epochs", "batch_size", "bptt"), 1, MAX_SIZE),
         (training, ("warmup_steps", "patience", "seed"), 0, 2**63 - 1),
         (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),

@@ -28,6 +28,10 @@ RUNS: dict[str, list[str]] = {
         r"generate, LSTM 2 x 16: ohlol [\d,]+ characters/s, torch [\d,]+ characters/s, [\d.]+x",
         r"one step, LSTM 16: ohlol [\d.]+ us, torch.nn.LSTMCell [\d.]+ us, [\d.]+x",
     ],
+    "crf_speed.py": [
+        r"4x2x3, training: ohlol \d+ us, equations \d+ us \([\d.]+x\)",
+        r"4x2x3, decoding: ohlol \d+ us, equations \d+ us \([\d.]+x\)",
+    ],
     "recurrent_speed.py": [
         r"MGU(Cell)?, 4x2x8: loop [\d.]+ ms, (TorchScript [\d.]+ ms, )?ohlol [\d.]+ ms, [\d.]+x; recorded in",
         r"4x2x8: geometric mean [\d.]+x of 1, least [\d.]+x",

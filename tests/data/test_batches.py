@@ -160,12 +160,12 @@ def test_rows_of_characters_belong_to_their_words(words: list[str], draw: st.Dat
 
 def test_unk_has_the_chosen_probability() -> None:
     ids = np.repeat([1, 2, 3], 20_000)
-    made = with_unknowns(ids, np.array([1.0, 1.0, 0.0, 0.75]), 0, np.random.default_rng(0))
+    made = with_unknowns(ids, np.array([1.0, 1.0, 0.0, 0.75]), np.zeros(4, np.int64), np.random.default_rng(0))
     assert (made[ids == 1] == 1).all()
     assert (made[ids == 2] == 0).all()
     assert (made[ids == 3] == 0).mean() == pytest.approx(0.25, abs=0.02)
     assert set(made[ids == 3].tolist()) == {0, 3}
-    again = with_unknowns(ids, np.array([1.0, 1.0, 0.0, 0.75]), 0, np.random.default_rng(0))
+    again = with_unknowns(ids, np.array([1.0, 1.0, 0.0, 0.75]), np.zeros(4, np.int64), np.random.default_rng(0))
     assert (made == again).all()
 
 

@@ -24,6 +24,7 @@ from helpers import (
     text_file,
     upper_pairs,
 )
+from word_vector_files import make_vectors
 
 import ohlol
 from ohlol.explain.trace import trace
@@ -38,6 +39,11 @@ RUNS: dict[str, tuple[Callable[[Path], Path], str, dict[str, Any]]] = {
     "one-hot": (upper_pairs, "a.tsv", {"cell": "rnn", "embedding_size": 0, "bidirectional": False}),
     "loop": (upper_pairs, "a.tsv", {"cell": "lstm", "loop": True, "loss_reduction": "sum", "optimizer": "sgd"}),
     "spans": (conll_file, "b.conll", {"char_rnn_size": 4, "cell": "lstm", "optimizer": "adamw"}),
+    "vectors": (
+        conll_file,
+        "b.conll",
+        {"cell": "gru", "vectors": make_vectors("Ada bob Rome sees in New"), "vectors_training": "late"},
+    ),
     "next": (
         text_file,
         "c.txt",

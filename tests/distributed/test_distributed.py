@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from helpers import SALES, TINY, bytes_of, conll_file, names_file, sales_file, sine_file, text_file, upper_pairs
 from launch import ENVIRONMENT, flags, run, start, torchrun, train, workers
+from word_vector_files import make_vectors, write_glove
 
 import ohlol
 from ohlol.data.batches import Buckets, ContiguousBatches, Dataset, Ragged
@@ -22,6 +23,14 @@ from ohlol.utils.distributed import rank_seed
 STEPS = 100
 TOLERANCE = 1e-5
 """Of a loss in float64 after at most 100 steps: the parts of a batch are summed in another order."""
+
+
+def conll_file_and_vectors(path: Path) -> None:
+    """Sentences, and beside them word vectors of some of their words."""
+    write_glove(path.with_name("vectors.txt"), make_vectors("Ada bob Rome sees in New"))
+    conll_file(path)
+
+
 SAME: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "dropout": 0.0, "embedding_dropout": 0.0, "lr": 0.01}
 RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "label": (upper_pairs, "a.tsv", {"embedding_size": 5, "batch_size": 3, "epochs": 13, "class_weights": "balanced"}),
@@ -41,6 +50,11 @@ RUNS: dict[str, tuple[Any, str, dict[str, Any]]] = {
         names_file,
         "f.csv",
         {"embedding_size": 5, "batch_size": 4, "epochs": 15, "input": "name", "target": "kind"},
+    ),
+    "vectors": (
+        conll_file_and_vectors,
+        "i.conll",
+        {"embedding_size": 5, "batch_size": 5, "epochs": 20, "vectors": "vectors.txt", "vectors_training": "late"},
     ),
     "next_row": (
         sine_file,

@@ -179,6 +179,8 @@ def test_impossible_and_infinite_numbers() -> None:
     losses = crf.losses(x, case.scores, case.batch_sizes)
     assert losses[0] == -torch.inf
     assert losses[1].isfinite()
+    assert crf.best_sequences(x, case.scores, case.batch_sizes, 2)[1][0].tolist() == [0.0, 0.0]
+    assert crf.marginals(x, case.scores, case.batch_sizes).isfinite().all()
     (gradient,) = torch.autograd.grad(losses[1], x)
     assert gradient.isfinite().all()
     for wrong in (torch.nan, torch.inf):

@@ -11,6 +11,7 @@ from helpers import TINY, conll_file, names_file, text_file, upper_pairs
 import ohlol
 from ohlol.config import DataSettings
 from ohlol.data import sequences
+from ohlol.data.codec import Codec
 from ohlol.data.corpus.encode import encode
 from ohlol.data.spans import IOB1, IOB2, from_bioes, spans_of, to_bioes
 from ohlol.explain.trace import trace
@@ -62,6 +63,23 @@ def test_labels_of_spans_are_trained_in_bioes_with_a_crf(model: TrainedModel) ->
     assert counts["S-PER"] > 0
     assert counts["B-LOC"] == counts["E-LOC"] > 0
     assert (model.network.head.possible_transitions == 0).any()
+
+
+def test_the_vocabulary_of_a_run_is_checked(model: TrainedModel) -> None:
+    written = model.codec.to_json()
+    assert Codec.from_json(written) == model.codec
+    file_labels, other = written["file_labels"], {"symbols": ["O", "X"], "counts": [1, 1]}
+    for damaged in (
+        {"scheme": "IOB3"},
+        {"scheme": None},
+        {"file_labels": other},
+        {"file_labels": None},
+        {"labels": other},
+        {"labels": file_labels},
+        {"task": "classify"},
+    ):
+        with pytest.raises(InputError):
+            Codec.from_json({**written, **damaged})
 
 
 def test_predictions_are_written_in_the_scheme_of_the_file(model: TrainedModel) -> None:

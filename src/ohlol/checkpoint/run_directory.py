@@ -2,6 +2,7 @@
 
     run/  config.json         task, settings of data, model and training, metrics; format version
           vocab.json          symbols and labels, or columns and their scales
+          vectors.npy         pretrained word vectors, if the model reads them
           model.safetensors   the best weights
           README.md           model card
           metrics.jsonl       one line for each evaluation; without times, so that equal runs write equal bytes
@@ -17,6 +18,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +27,22 @@ from torch import Tensor
 from ohlol.cells import import_cell
 from ohlol.checkpoint import snapshots
 from ohlol.checkpoint.resume_state import state_paths
-from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
+from ohlol.checkpoint.run_config import RunConfig, build_meta_model, build_model, sizes_from_codec
 from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, read_tensors, write_tensors
 from ohlol.data.codec import Codec
 from ohlol.data.corpus.encoded import can_be_read_again, remove, sources_of
 from ohlol.data.corpus.encoded import read_codec as codec_of
 from ohlol.data.corpus.store import read_manifest
 from ohlol.data.loading import DATA_FOLDER
+from ohlol.data.word_vectors import TABLE, read_table, write_table
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import to_numpy
 from ohlol.utils.errors import InputError, shorten
-from ohlol.utils.files import read_json
+from ohlol.utils.files import read_json, write_json
 from ohlol.utils.locks import lock_run
 
-FILES = ("model.safetensors", "metrics.jsonl", "vocab.json", "README.md", "config.json")
-"""The files of a run directory, without those in `resume/`."""
+FILES = ("model.safetensors", "metrics.jsonl", "vocab.json", TABLE, "README.md", "config.json")
+"""The files of a run directory, without those in `resume/`; `TABLE` is in a run with word vectors only."""
 
 STEM_LENGTH = 60
 """Characters of a data file's name, or of an input, in the name of its run: a name has at most 255 bytes."""
@@ -87,6 +90,7 @@ def remove_training_files(run: Path, *, keep_weights: bool) -> None:
         if not keep_weights:
             snapshots.clear(run)
             (run / "model.safetensors").unlink(missing_ok=True)
+            (run / TABLE).unlink(missing_ok=True)
             (run / "README.md").unlink(missing_ok=True)
         remove(run / "resume")
     except OSError as error:
@@ -97,7 +101,7 @@ def _is_run(out: Path) -> bool:
     """Whether a directory is empty or holds a run of any version, perhaps one that has no config.json yet."""
     names = {path.name.removesuffix(".tmp") for path in out.iterdir()}
     if not (out / "config.json").exists():  # or only its temporary file
-        return names <= {"resume", "vocab.json", "config.json"}
+        return names <= {"resume", "vocab.json", TABLE, "config.json"}
     try:
         config = read_json(out / "config.json")
     except InputError:
@@ -154,6 +158,19 @@ def read_config(run: Path) -> RunConfig:
 def read_codec(run: Path) -> Codec:
     """The vocabulary of a run directory; raises InputError."""
     return codec_of(run / "vocab.json")
+
+
+def write_codec(run: Path, codec: Codec) -> Codec:
+    """Write the vocabulary, and the word vectors if it has any; returns it with these mapped from the file."""
+    if codec.vectors is not None:
+        write_table(run, codec.vectors)
+    write_json(run / "vocab.json", codec.to_json())
+    return map_vectors(run, codec)
+
+
+def map_vectors(run: Path, codec: Codec) -> Codec:
+    """The codec of a run, its word vectors mapped from the run directory if it has any; raises InputError."""
+    return codec if codec.vectors is None else replace(codec, vectors=read_table(run, codec.vectors))
 
 
 def read_description(run: Path, cell: str | None = None) -> tuple[RunConfig, Codec]:
@@ -219,6 +236,7 @@ def load_model(run: Path, cell: str | None = None) -> tuple[RunConfig, Codec, Se
     weights = read_weights(
         run, build_meta_model(config)
     )  # before memory is allocated for sizes that only config.json claims
-    model = SequenceModel(config.model, config.sizes)
+    codec = map_vectors(run, codec)
+    model = build_model(config, codec)
     load_weights(model, weights, str(run))
     return config, codec, model.eval()

@@ -43,4 +43,4 @@ def generate(
             sys.stdout.write("\n")
         sys.stdout.flush()
     if prompt and model.codec.symbols is not None:
-        report_unknown(model.codec.symbols.unknown(sequences.split_text(prompt, model.config.data)))
+        report_unknown(model.codec.unknown(sequences.split_text(prompt, model.config.data)))

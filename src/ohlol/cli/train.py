@@ -37,7 +37,7 @@ from ohlol.cli.app import (
     continue_without_output,
     one_of,
 )
-from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS
+from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS, VECTORS_TRAINING
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
@@ -109,7 +109,31 @@ def train(
         typer.Option("--bidirectional/--unidirectional", help="Read in both directions.", rich_help_panel=MODEL),
     ] = None,
     embedding_size: Annotated[
-        str | None, typer.Option(help="Size of the symbol embedding, or onehot.", rich_help_panel=MODEL)
+        str | None,
+        typer.Option(
+            help="Size of the symbol embedding, or onehot; with --vectors, onehot leaves it out.", rich_help_panel=MODEL
+        ),
+    ] = None,
+    vectors: Annotated[
+        str | None,
+        typer.Option(
+            help="Pretrained word vectors: word2vec, GloVe, fastText .vec or safetensors.",
+            metavar="FILE",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    vectors_training: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Word vectors: {one_of(VECTORS_TRAINING)} (tuned in the second half of the epochs).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    vectors_limit: Annotated[
+        int | None,
+        typer.Option(
+            help="Words of the file that the run keeps for prediction, beside those of the data.", rich_help_panel=MODEL
+        ),
     ] = None,
     char_rnn_size: Annotated[
         int | None,

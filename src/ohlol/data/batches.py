@@ -320,6 +320,8 @@ class ContiguousBatches:
     batch_size: int
     bptt: int
     share: Share = SINGLE_SHARE
+    outputs: int | None = None
+    """Ids from this one on are inputs only: where one follows, the target is <unk>, which is 0."""
 
     @property
     def _stretch(self) -> int:
@@ -342,7 +344,10 @@ class ContiguousBatches:
             positions, batch_sizes, np.arange(len(starts)), continues_previous=index > 0, total=len(positions)
         )
         batch = _shared(batch, self.share)
-        return _filled(self.data, batch, self.data.inputs.values[batch.inputs + 1])
+        targets = self.data.inputs.values[batch.inputs + 1]
+        if self.outputs is not None:
+            targets = np.where(targets < self.outputs, targets, 0)
+        return _filled(self.data, batch, targets)
 
 
 def bptt_windows(data: Dataset, length: int, phase: int) -> Dataset:
@@ -361,12 +366,12 @@ def bptt_windows(data: Dataset, length: int, phase: int) -> Dataset:
 def with_unknowns(
     ids: NDArray[Any],
     keep: NDArray[np.float64],
-    unk: int,
+    unknown: NDArray[np.int64],
     rng: np.random.Generator,
     positions: NDArray[np.int64] | None = None,
     total: int = 0,
 ) -> NDArray[np.int64]:
-    """Replace each id by `unk` with probability 1 - keep[id], so that <unk> is trained on rare symbols.
+    """Replace each id by unknown[id] with probability 1 - keep[id], so that <unk> is trained on rare symbols.
 
     Source: Kiperwasser and Goldberg, "Simple and accurate dependency parsing using bidirectional LSTM feature
     representations", TACL 4 (2016), with keep = n / (n + a).
@@ -374,4 +379,4 @@ def with_unknowns(
     Where the ids are part of a batch of `total` steps, at `positions`, random numbers are drawn for the whole batch.
     """
     draws = rng.random(len(ids)) if positions is None else rng.random(total)[positions]
-    return np.where(draws < keep[ids], ids, unk)
+    return np.where(draws < keep[ids], ids, unknown[ids])

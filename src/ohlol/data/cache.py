@@ -57,13 +57,15 @@ class CachedLoader:
         """The arrays for a model, as `DataPreparer.prepare`; one process at a time may call it for one folder."""
         used = (training.unk_probability, model.char_rnn_size, model.bigram_size)
         encodings = [name for name, size in zip(EXTRA_ENCODINGS, used, strict=True) if size]
+        if model.vectors is not None:
+            encodings.append(f"vectors{_identify(model.vectors, model.vectors_limit)}")
         parts = [f"seed{training.seed}", f"dev{training.dev_fraction:g}", *encodings]
         if TARGET_KINDS[self.settings.task or ""].horizon:
             parts.append(f"context{training.bptt}")  # rows with which the validation data begin
         name = "-".join(parts)
         if name not in self._loaded:
             folder = self.folder / name
-            self._loaded[name] = self._preparer.prepare(model, training, cache=folder).save(folder)
+            self._loaded[name] = self._preparer.prepare(model, training, cache=folder).save(folder, with_vectors=True)
             if self.source.files:
                 self._preparer.release()
         return self._loaded[name]
@@ -75,3 +77,13 @@ class CachedLoader:
                 corpus = encoded.find_cached(folder, sources)
                 if corpus is not None:
                     yield corpus
+
+
+def _identify(vectors: str, limit: int) -> str:
+    """A file of word vectors as it is now, and how many of them are kept, in the name of a cached corpus."""
+    try:
+        status = Path(vectors).stat()
+    except OSError as error:
+        raise InputError(f"{vectors}: cannot be read: {error.strerror}") from None
+    key = json.dumps([vectors, status.st_size, status.st_mtime_ns, limit])
+    return hashlib.sha256(key.encode()).hexdigest()[:12]

@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain, pairwise
 from typing import Any
 
@@ -24,6 +25,7 @@ from ohlol.data.sequences import RawData
 from ohlol.data.spans import IOB1, IOB2, UNSEEN, bioes_labels, from_bioes, infer_iob, is_iob, to_bioes, to_iob_label
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
+from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.errors import InputError, InputWarning, describe_error
 from ohlol.utils.files import check_encodable
 
@@ -74,7 +76,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Codec:
-    """Vocabularies of inputs, labels and characters, or the scales of columns, as the task's kind of targets needs."""
+    """Vocabularies of inputs, labels and characters, or the scales of columns, as the task's kind of targets needs.
+
+    With word vectors, of which there are R, the ids of inputs go beyond the V symbols of training: V + i is the word i
+    of the vectors, read as <unk> with a vector. A word that training did not hold has such an id.
+    """
 
     task: str
     symbols: Vocab | None = None
@@ -86,6 +92,7 @@ class Codec:
     scale: Scale | None = None
     target_scale: Scale | None = None
     panel: PanelCodec | None = None
+    vectors: WordVectors | None = None
     file_labels: Vocab | None = None
     """The labels in the files, where they are IOB1 or IOB2 and `labels` are those of BIOES."""
     scheme: str = ""
@@ -247,6 +254,8 @@ class Codec:
         file_labels, scheme = Vocab.from_json(data["file_labels"]), data["scheme"]
         if scheme not in (IOB1, IOB2) or not replace(self, labels=file_labels)._marks_iob:
             raise ValueError("the labels of the files are not in IOB1 or IOB2")
+        if self.labels is None or {*self.labels.symbols} != {*bioes_labels(file_labels.symbols)}:
+            raise ValueError("the labels are not those of BIOES with the types of the files")
         return replace(self, file_labels=file_labels, scheme=scheme)
 
     @staticmethod
@@ -263,7 +272,7 @@ class Codec:
                 columns=len(self.columns), target_columns=len(self.target_columns) if with_targets else 0
             )
         return ArrayLayout(
-            inputs=len(self.symbols) if self.symbols is not None else 0,
+            inputs=len(self.vector_rows) if self.symbols is not None else 0,
             columns=len(self.columns),
             targets=len(self.labels) if with_targets and self.labels is not None and self.kind.has_labels else 0,
             target_columns=len(self.target_columns) if with_targets else 0,
@@ -272,6 +281,61 @@ class Codec:
             per_sequence=self.kind.per_sequence,
             multiple=self.kind.multiple,
         )
+
+    def can_read(self, other: "Codec") -> bool:
+        """Whether arrays that another codec encoded hold ids of this one: it is the same, perhaps without vectors."""
+        mine = (self, self.of_files)
+        return other in mine or other in [replace(codec, vectors=None) for codec in mine]
+
+    @cached_property
+    def vector_rows(self) -> NDArray[np.int64]:
+        """The row in the table of vectors of each id of an input, (V + R,); 0 for an id without a vector."""
+        assert self.symbols is not None
+        if self.vectors is None:
+            return np.zeros(len(self.symbols), np.int64)
+        return np.concatenate([self.vectors.rows_of(self.symbols.symbols), np.arange(1, len(self.vectors.words) + 1)])
+
+    @cached_property
+    def unknown_ids(self) -> NDArray[np.int64]:
+        """For each id of an input, (V + R,), that of the same word if training did not hold it: <unk> or V + i."""
+        assert self.symbols is not None
+        assert self.symbols.unk is not None
+        rows = self.vector_rows
+        return np.where(rows > 0, len(self.symbols) - 1 + rows, self.symbols.unk)
+
+    def encode_symbols(self, symbols: Sequence[str]) -> NDArray[np.int64]:
+        """The ids of input symbols, (T,).
+
+        Raises:
+            UnknownSymbol: a symbol was not seen by a codec without <unk>.
+        """
+        assert self.symbols is not None
+        ids = self.symbols.encode(symbols).astype(np.int64)
+        if self.vectors is not None:
+            unknown = np.flatnonzero(ids == self.symbols.unk)
+            rows = self.vectors.rows_of(symbols[position] for position in unknown.tolist())
+            ids[unknown] = np.where(rows > 0, len(self.symbols) - 1 + rows, ids[unknown])
+        return ids
+
+    def decode_symbols(self, ids: Iterable[int]) -> list[str]:
+        """The symbols of input ids: those of training, and the words of the vectors."""
+        assert self.symbols is not None
+        symbols, words = self.symbols.symbols, () if self.vectors is None else self.vectors.words
+        return [symbols[i] if i < len(symbols) else words[i - len(symbols)] for i in ids]
+
+    def find(self, symbol: str) -> int | None:
+        """The id of an input symbol; None where it is read as <unk> without a vector."""
+        assert self.symbols is not None
+        if self.vectors is None or symbol in self.symbols:
+            return self.symbols.find(symbol)
+        row = self.vectors.find(symbol)
+        return len(self.symbols) - 1 + row if row else None
+
+    def unknown(self, symbols: Sequence[str]) -> list[str]:
+        """The input symbols of a sequence that are read as <unk> without a vector, each once, in order."""
+        assert self.symbols is not None
+        unknown = self.symbols.unknown(symbols)
+        return unknown if self.vectors is None else [symbol for symbol in unknown if not self.vectors.find(symbol)]
 
     def encode(self, data: RawData, *, unseen_labels: bool = False) -> Dataset:
         """The arrays of data, with their targets where they have them.
@@ -341,7 +405,7 @@ class Codec:
     ) -> NDArray[np.int64]:
         """The ids of the symbols of all sequences in order; the sequence from `places[i]` ends at `ends[i]`."""
         try:
-            return vocab.encode(symbols).astype(np.int64)
+            return self.encode_symbols(symbols) if kind == "symbol" else vocab.encode(symbols).astype(np.int64)
         except UnknownSymbol as unknown:
             file, line = places[int(np.searchsorted(ends, unknown.position, side="right"))]
             raise InputError(
@@ -408,6 +472,8 @@ class Codec:
         vocabularies: dict[str, Any] = {k: v.to_json() for k, v in named.items() if v is not None}
         if self.scale is not None:
             vocabularies["columns"] = _columns(self.columns, self.scale)
+        if self.vectors is not None:
+            vocabularies["vectors"] = self.vectors.to_json()
         scheme = {"scheme": self.scheme} if self.file_labels is not None else {}
         return {"task": self.task, **vocabularies, **scheme, **({"target_columns": scaled} if scaled else {})}
 
@@ -450,14 +516,19 @@ class Codec:
                     target_scale=_scale(targets) if targets else None,
                 )
             symbols = Vocab.from_json(data["symbols"])
+            vectors = WordVectors.from_json(data["vectors"]) if "vectors" in data else None
+            if vectors is not None and symbols.unk is None:
+                raise ValueError(f"vectors without {UNK}")
             if kind.quantity:
                 targets = data["target_columns"]
                 chars = Vocab.from_json(data["chars"]) if "chars" in data else None
                 names = tuple(str(c["name"]) for c in targets)
-                return Codec(task, symbols, chars=chars, target_columns=names, target_scale=_scale(targets))
+                return Codec(
+                    task, symbols, chars=chars, target_columns=names, target_scale=_scale(targets), vectors=vectors
+                )
             labels = symbols if kind.continues_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
-            codec = Codec(task, symbols, labels, chars, bigrams)
+            codec = Codec(task, symbols, labels, chars, bigrams, vectors=vectors)
             return codec if "file_labels" not in data else codec._with_file_labels(data)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {describe_error(error)}") from None

@@ -26,6 +26,8 @@ from ohlol.data.panel import Panel
 from ohlol.data.panel_dataset import encode_panel, encode_panel_parts
 from ohlol.data.sequences import RawData
 from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
+from ohlol.data.vector_files import read_vectors
+from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.errors import InputError
 
 Data = Any
@@ -150,10 +152,11 @@ class PreparedData:
         digest = hashlib.sha256(f"{self.data_sha256} BIOES".encode()).hexdigest()
         return replace(self, codec=codec, train=train, dev=dev, data_sha256=digest)
 
-    def save(self, folder: Path) -> "PreparedData":
+    def save(self, folder: Path, *, with_vectors: bool = False) -> "PreparedData":
         """Write the arrays of files or of a table into a folder and map them from there; others stay as they are.
 
-        A table in memory is replaced by the encoded corpus in the folder.
+        A table in memory is replaced by the encoded corpus in the folder. With `with_vectors` the word vectors are
+        written too; a run has them in its own directory.
 
         Raises:
             InputError: they cannot be written.
@@ -163,7 +166,9 @@ class PreparedData:
             return self
         parts = {"train": self.train} | ({"dev": self.dev} if self.dev is not None else {})
         sources = encoded.sources_of(self.source.files, self.source.dev)
-        corpus = encoded.write(folder, self.codec, self.settings, parts, sources, self.data_sha256)
+        corpus = encoded.write(
+            folder, self.codec, self.settings, parts, sources, self.data_sha256, with_vectors=with_vectors
+        )
         return replace(prepared_from(corpus, source), interpretation=self.interpretation)
 
 
@@ -180,10 +185,11 @@ class DataPreparer:
     Args:
         source: the data.
         chosen: settings of the data that were chosen, by name; the others are inferred.
+        vectors: word vectors in memory, in the place of the file that a model names.
     """
 
-    def __init__(self, source: Source, chosen: dict[str, Any]):
-        self.source, self.chosen = source, chosen
+    def __init__(self, source: Source, chosen: dict[str, Any], vectors: Any = None):
+        self.source, self.chosen, self.vectors = source, chosen, vectors
 
     @property
     def settings(self) -> DataSettings:
@@ -217,7 +223,13 @@ class DataPreparer:
             if corpus is not None:
                 return prepared_from(corpus, self.source)
         data = self._data
-        prepared = self._trim(data, model) if isinstance(data, Encoded) else self._encode(data, model, training)
+        if model.vectors is not None:
+            _check_vectors(data, training)
+        known = None if codec is None else codec.vectors
+        if isinstance(data, Encoded):
+            prepared = self._trim(data, model, known)
+        else:
+            prepared = self._encode(data, model, training, known)
         return prepared.as_bioes() if codec is not None and codec.file_labels is not None else prepared
 
     def release(self) -> None:
@@ -240,7 +252,17 @@ class DataPreparer:
                 raise InputError(f"{self.source.corpus} was encoded with `{name}` {actual}, not {value}")
         return corpus
 
-    def _encode(self, raw: RawData, model: ModelSettings, training: TrainSettings) -> PreparedData:
+    def _with_vectors(self, codec: Codec, model: ModelSettings, known: WordVectors | None) -> Codec:
+        """A codec with the word vectors of a model: those that are known, or those that are read for its symbols."""
+        if model.vectors is None:
+            return codec
+        assert codec.symbols is not None
+        vectors = self.vectors if self.vectors is not None else model.vectors
+        return replace(codec, vectors=known or read_vectors(vectors, codec.symbols, model.vectors_limit))
+
+    def _encode(
+        self, raw: RawData, model: ModelSettings, training: TrainSettings, known: WordVectors | None
+    ) -> PreparedData:
         """Split sequences into training data and validation data, fit the codec to the former, and encode both."""
         unknowns = bool(training.unk_probability)
         other = self.source.dev_records or self.source.dev
@@ -260,6 +282,7 @@ class DataPreparer:
             with_bigrams=bool(model.bigram_size) and by_character,
             joint_vocabulary=is_tutorial(self.source.pairs) and by_character,
         )
+        codec = self._with_vectors(codec, model, known)
         train_data = codec.encode(train)
         dev_data = codec.encode(dev, unseen_labels=other is not None) if dev is not None else None
         digest = fingerprint(train_data, dev_data)
@@ -289,9 +312,12 @@ class DataPreparer:
             interpretation=raw.interpretation,
         )
 
-    def _trim(self, corpus: Encoded, model: ModelSettings) -> PreparedData:
+    def _trim(self, corpus: Encoded, model: ModelSettings, known: WordVectors | None) -> PreparedData:
         """The arrays of an encoded corpus that a model reads, and the validation data of the source if it has any."""
         folder = self.source.corpus
+        if corpus.codec.vectors is not None:
+            raise InputError(f"{folder} was encoded for a run with word vectors, and only that run can read it")
+        codec = self._with_vectors(corpus.codec, model, known)
         dev, digest = corpus.dev, corpus.data_sha256
         if self.source.dev is not None and store.is_corpus(self.source.dev):
             other = encoded.read(Path(self.source.dev))
@@ -305,12 +331,22 @@ class DataPreparer:
                 )
             dev, digest = other.train, digest + other.data_sha256
         elif (source := self.source.dev_records or self.source.dev) is not None:
-            dev = corpus.codec.encode(sequences.read(source, corpus.settings), unseen_labels=True)
+            dev = codec.encode(sequences.read(source, corpus.settings), unseen_labels=True)
             digest += fingerprint(dev)
         if corpus.train.targets is None and not corpus.codec.kind.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")
         train, dev = _drop_unused_arrays(corpus.train, model), None if dev is None else _drop_unused_arrays(dev, model)
-        return PreparedData(self.source, corpus.codec, corpus.settings, train, dev, digest, mapped=True)
+        return PreparedData(self.source, codec, corpus.settings, train, dev, digest, mapped=True)
+
+
+def _check_vectors(data: RawData | Encoded, training: TrainSettings) -> None:
+    """Check that data are read by word and training has an <unk>, as word vectors need; raises InputError."""
+    kind = data.kind if isinstance(data, RawData) else data.codec.kind
+    if kind.reads_numbers or data.settings.level != "word":
+        read = "are numbers" if kind.reads_numbers else "are read by character; `level=word` reads words"
+        raise InputError(f"`vectors` are those of words, and the data {read}")
+    if not training.unk_probability:
+        raise InputError("`vectors` need an <unk> for words that training does not hold: set `unk_probability` above 0")
 
 
 def _drop_unused_arrays(data: Dataset, model: ModelSettings) -> Dataset:

@@ -6,18 +6,24 @@ in files are not trusted: each is checked against a limit before it is used as a
 
 import mmap
 from collections.abc import Sequence
+from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.utils.errors import InputError
+from ohlol.utils.errors import InputError, describe_error
 
 READS_BEFORE_RELEASE = 16
 """Reads after which the pages of a file are released. The system maps the 16 pages around one that is touched, so 16
 reads of 32 sequences take 32 MB."""
 BLOCK = 1 << 20
 """Elements copied at once when all are read in order."""
+MAGIC = b"\x93NUMPY\x01\x00"
+"""The first bytes of an array file: numpy's format 1.0, whose header has 64 KiB at most."""
+HEADER_ERRORS = (ValueError, SyntaxError, TokenError, RecursionError, OverflowError, MemoryError, TypeError)
+"""What numpy raises for a damaged header, which it parses as Python."""
 
 
 class Chain:
@@ -99,3 +105,40 @@ Values = NDArray[Any] | Chain
 def in_memory(values: Values) -> NDArray[Any]:
     """The whole array, in memory."""
     return np.asarray(values) if isinstance(values, Chain) else values
+
+
+def map_array(
+    path: Path, dtypes: set[np.dtype[Any]], shape: tuple[int, ...], remedy: str, *, writable: bool = False
+) -> NDArray[Any]:
+    """Map the array of a file into memory.
+
+    Args:
+        path: the file, in numpy's format 1.0.
+        dtypes: the types it may have.
+        shape: the shape it must have.
+        remedy: what to do where it is missing, for the message.
+        writable: whether the array can be written to, which changes the memory and not the file.
+
+    Raises:
+        InputError: the file is missing or damaged, or holds another array.
+    """
+    try:
+        if path.is_symlink() or not path.is_file():
+            raise InputError(f"{path}: is not a regular file, or is missing: {remedy}")
+        with path.open("rb") as file:
+            if file.read(len(MAGIC)) != MAGIC:
+                raise ValueError("it does not begin like an array file")
+        if not np.prod(shape):  # an empty file cannot be mapped
+            return np.empty(shape, min(dtypes, key=lambda dtype: dtype.itemsize))
+        array = np.load(path, mmap_mode="c" if writable else "r", allow_pickle=False)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except HEADER_ERRORS as error:
+        raise InputError(f"{path}: damaged: {describe_error(error)}") from None
+    if array.dtype not in dtypes or array.shape != shape or not array.flags.c_contiguous:
+        expected = " or ".join(map(str, dtypes))
+        raise InputError(f"{path}: damaged: it holds {array.dtype} {array.shape}, and should hold {expected} {shape}")
+    size = path.stat().st_size
+    if size != array.offset + array.nbytes:
+        raise InputError(f"{path}: damaged: it has {size} bytes, and should have {array.offset + array.nbytes}")
+    return array

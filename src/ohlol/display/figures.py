@@ -77,7 +77,7 @@ class Fonts:
                 covered = self.missing & set(get_font(file).get_charmap())
                 families += [name] if covered else []
                 self.missing -= covered
-        self.weight = "bold" if len(families) == 1 else "normal"  # most fallback fonts have no bold face
+        self.weight = "bold" if len(families) == 1 else "regular"  # most fallback fonts have no bold face
         self.style: Any = {
             "font.family": families,
             "font.size": 10,
@@ -247,7 +247,7 @@ def _draw_predictions(axes: Any, trace: Trace, steps: range, fonts: Fonts) -> No
                 va="center",
                 color=COLOURS[1] if is_wrong else INK if k == 0 else SOFT,
                 fontsize=first_size if k == 0 else 7.5,
-                fontweight=fonts.weight if k == 0 else "normal",
+                fontweight=fonts.weight if k == 0 else "regular",
             )
 
 

@@ -3,12 +3,14 @@
 import sys
 import time
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from ohlol import ops
 from ohlol.data.batches import Dataset
+from ohlol.data.codec import Codec
 from ohlol.display import translations
 from ohlol.evaluation.baselines import Baselines, compute_baselines
 from ohlol.models.heads import HEADS
@@ -139,7 +141,9 @@ def describe_training(trainer: Training) -> str:
     source = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
     parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
     parts += ["bidirectional"] if model.bidirectional else []
-    parts += [size] if not trainer.config.sizes.numeric else []
+    sizes = trainer.config.sizes
+    parts += [size] if model.embedding_size or not (sizes.numeric or sizes.vector_size) else []
+    parts += [f"vectors {sizes.vector_size} ({model.vectors_training})"] if sizes.vector_size else []
     parts += [f"character RNN {model.char_rnn_size}"] if trainer.config.sizes.chars else []
     parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
     parts += [f"head {model.head}"] if HEADS[model.head].structured else []
@@ -149,8 +153,20 @@ def describe_training(trainer: Training) -> str:
     where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
     interpretation = "" if trainer.interpretation is None else f"{trainer.interpretation}\n"
     return (
-        f"{interpretation}{', '.join(parts)}: {trainer.parameters:,} parameters\n"
+        f"{interpretation}{', '.join(parts)}: {trainer.parameters:,} parameters\n{_coverage(trainer.codec)}"
         f"{_size(train)}, {measured}, {epochs} epoch{'s' * (epochs != 1)}{''.join(f', {w}' for w in where)}"
+    )
+
+
+def _coverage(codec: Codec) -> str:
+    """Return a line that says how many words have a pretrained vector; nothing for a model without them."""
+    if codec.vectors is None or codec.symbols is None:
+        return ""
+    counts = np.array(codec.symbols.counts[1:])  # without <unk>
+    found = codec.vector_rows[1 : len(codec.symbols)] > 0
+    return (
+        f"vectors: {found.mean():.1%} of the {len(counts):,} words of the training data have one "
+        f"({counts[found].sum() / counts.sum():.1%} of its text); {len(codec.vectors.words):,} words in all\n"
     )
 
 

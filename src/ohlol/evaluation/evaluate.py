@@ -148,7 +148,7 @@ def measure_saturation(model: SequenceModel, codec: Codec, data: Dataset, device
 def batches_in_order(codec: Codec, data: Dataset, share: Share = SINGLE_SHARE) -> ContiguousBatches | Buckets:
     """The batches of an evaluation: a text in parallel streams, other sequences in batches of similar lengths."""
     if TASKS[codec.task].targets.continues_text:
-        return ContiguousBatches(data, EVAL_STREAMS, EVAL_BPTT, share)
+        return ContiguousBatches(data, EVAL_STREAMS, EVAL_BPTT, share, len(codec.labels or ()))
     return Buckets(data, EVAL_BATCH, share=share)
 
 

@@ -69,7 +69,7 @@ def _begin(model: TrainedModel, folder: Path, corpus: Encoded, out: Path, output
     make_writer(model, output_format)
     if not model.targets.is_supervised:
         raise InputError(f"this model's task is {model.task}, which has no labels to predict for a corpus")
-    if corpus.codec not in (model.codec, model.codec.of_files):
+    if not model.codec.can_read(corpus.codec):
         raise InputError(
             f"{folder} was encoded with another vocabulary than the model's; encode it again with `vocab` "
             f"{model.run or 'the run directory'}"

@@ -81,7 +81,7 @@ def generate(
         prompt = ["\n"] if "\n" in vocab else [vocab.symbols[-1]]
     symbols = sequences.split_text(prompt, settings) if isinstance(prompt, str) else list(prompt)
     try:
-        ids = vocab.encode(symbols).astype(np.int64)
+        ids = codec.encode_symbols(symbols)
     except UnknownSymbol as unknown:
         raise InputError(f"`prompt`: symbol {unknown.symbol!r} was not seen in training") from None
     kernel = network.make_sequence_stepper(vocab.unk) if network.head.decodes_by_argmax else None

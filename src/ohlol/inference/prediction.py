@@ -71,7 +71,7 @@ def predict_batch(
     batch = gather(data, rows)
     if symbols is None:
         symbols = [()] * len(rows) if codec.symbols is None else _decode_symbols(codec, batch, rows)
-    unknown: list[list[str]] = [[] if codec.symbols is None else codec.symbols.unknown(text) for text in symbols]
+    unknown: list[list[str]] = [[] if codec.symbols is None else codec.unknown(text) for text in symbols]
     names = names or [""] * len(rows)
     packed_at = {row: at for at, row in enumerate(batch.rows.tolist())}
     if codec.labels is None:
@@ -161,5 +161,7 @@ def _decode_symbols(codec: Codec, batch: Batch, rows: NDArray[np.int64]) -> list
     """The symbols of each sequence of a batch, in the order of `rows`."""
     assert codec.symbols is not None
     steps = prediction_indices(batch, per_sequence=False)
-    decoded = {row: codec.symbols.decode(batch.inputs[at]) for row, at in zip(batch.rows.tolist(), steps, strict=True)}
+    decoded = {
+        row: codec.decode_symbols(batch.inputs[at].tolist()) for row, at in zip(batch.rows.tolist(), steps, strict=True)
+    }
     return [decoded[row] for row in rows.tolist()]

@@ -123,7 +123,7 @@ def _past_scores(head: Head, codec: PanelCodec, logits: Tensor, origin: Origins)
     first = max(T - n, min(codec.season, T // 3))
     targets = torch.from_numpy(origin.targets[first : max(T - codec.horizon, first)]).to(logits.device)
     start = first - (T - n)
-    scores = to_numpy(head.scores(logits[start : start + len(targets)], targets)).astype(np.float64)
+    scores = to_numpy(head.scores_of(logits[start : start + len(targets)], targets)).astype(np.float64)
     return np.where(np.isfinite(scores), scores, 0.0)
 
 

@@ -29,6 +29,11 @@ class StepLogits:
             self._probabilities = self._head.probabilities(self.logits)
         return self._probabilities
 
+    @property
+    def numbers(self) -> Float[Tensor, "n F"]:
+        """The predicted rows of a head of numbers, scaled."""
+        return self._head.decode(self.logits)
+
     def members(self, row: int) -> list[int]:
         """The labels of the set that is predicted, the most probable first."""
         is_member = self._head.decode(self.logits[row : row + 1])[0].bool()
@@ -48,7 +53,7 @@ class StreamOutput:
 
     @property
     def logits(self) -> Float[Tensor, " K"]:
-        """The output of the head; for a task on numbers the predicted row in scaled units."""
+        """The output of the head."""
         return self._logits.logits[self._row]
 
     @property
@@ -107,7 +112,7 @@ class StreamOutput:
         """
         if self._codec.target_scale is None:
             raise InputError(f"a model of task {self._codec.task} predicts labels, not numbers: use `label`")
-        return self._codec.target_scale.undo(self.logits.numpy())
+        return self._codec.target_scale.undo(self._logits.numbers[self._row].numpy())
 
     def _labels(self) -> tuple[str, ...]:
         if self._codec.labels is None:

@@ -271,10 +271,10 @@ class StreamBatch:
         assert vocab is not None
         if not isinstance(symbol, str):
             raise InputError(f"a step reads one symbol, not {type(symbol).__name__}: give it as a string")
-        if (id := vocab.find(symbol)) is not None:
+        if (id := self._codec.find(symbol)) is not None:
             return (id, symbol), False
         symbol = self._normalize(symbol)
-        if (id := vocab.find(symbol)) is not None:
+        if (id := self._codec.find(symbol)) is not None:
             return (id, symbol), False
         if vocab.unk is None:
             raise InputError(f"symbol {symbol[:SHOWN_CHARACTERS]!r} was not seen in training; {list_symbols(vocab)}")

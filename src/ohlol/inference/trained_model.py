@@ -171,7 +171,7 @@ class TrainedModel:
 
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)
-        if corpus.codec not in (self.codec, self.codec.of_files):
+        if not self.codec.can_read(corpus.codec):
             raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
         if (corpus.dev or corpus.train).targets is None and not self.targets.continues_text:
             raise InputError(f"{folder} was encoded without targets; encode it again with its targets")

@@ -6,19 +6,20 @@ any depth and direction, and a linear head (or none).
 """
 
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ohlol.checkpoint import run_directory
 from ohlol.checkpoint.model_card import format_model_card
-from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
+from ohlol.checkpoint.run_config import RunConfig, build_meta_model, build_model, sizes_from_codec
 from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, read_tensors
 from ohlol.config import TrainSettings
 from ohlol.data.codec import Codec
+from ohlol.data.word_vectors import WordVectors
 from ohlol.inference.trained_model import TrainedModel
-from ohlol.interop.torch import ModelParts, build_model, parse_state_dict
-from ohlol.models.sequence_model import SequenceModel
+from ohlol.interop.torch import ModelParts, parse_state_dict
+from ohlol.interop.torch import build_model as build_imported_model
 from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import FORMAT, check_encodable, parse_json, read_bytes, write_json, write_utf8
 
@@ -88,7 +89,7 @@ def import_model(
 def _import_parts(
     parts: ModelParts, task: str | None, symbols: list[str], labels: list[str], source: str
 ) -> tuple[TrainedModel, str]:
-    data, settings, codec, model = build_model(parts, task, symbols, labels, source)
+    data, settings, codec, model = build_imported_model(parts, task, symbols, labels, source)
     config = RunConfig(codec.task, data, settings, sizes_from_codec(codec), TrainSettings())
     return TrainedModel(config, codec, model), str(parts)
 
@@ -122,12 +123,25 @@ def _import_exported(graph: "OnnxGraph", source: str) -> tuple[TrainedModel, str
         raise InputError(f"{source}: its metadata are not those of a graph of ohlol: {describe_error(error)}") from None
     weights = read_exported_weights(graph, expected, config.model)
     check_weights(weights, expected, source, "its metadata require")
-    model = SequenceModel(config.model, config.sizes).eval()
+    if codec.vectors is not None:
+        codec = replace(codec, vectors=_exported_vectors(graph, codec.vectors))
+    model = build_model(config, codec).eval()
     load_weights(model, weights, source)
     imported = TrainedModel(config, codec, model)
     if imported.identity != graph.metadata.get("identity"):
         raise InputError(f"{source}: its weights differ from those it was exported with: it was changed or damaged")
     return imported, f"a graph of ohlol {graph.metadata['ohlol'][:20]} for task {config.task}, with its vocabulary"
+
+
+def _exported_vectors(graph: "OnnxGraph", vectors: WordVectors) -> WordVectors:
+    """The word vectors of a graph that ohlol exported; raises InputError where they are not those of its metadata."""
+    from ohlol.interop.onnx_export import VECTORS
+
+    table = graph.constant(VECTORS).numpy()
+    shape = (1 + len(vectors.words), vectors.size)
+    if table.shape != shape or WordVectors.of(vectors.words, table) != vectors:
+        raise graph.error("its word vectors differ from those it was exported with: it was changed or damaged")
+    return replace(vectors, table=table)
 
 
 def save_run(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None:
@@ -139,7 +153,7 @@ def save_run(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None
     with ExitStack() as stack:
         run_directory.create(out, overwrite=overwrite, resources=stack, trains=False)
         write_json(out / "config.json", model.config.to_json())
-        write_json(out / "vocab.json", model.codec.to_json())
+        run_directory.write_codec(out, model.codec)
         run_directory.save_model(out, model.network)
         parameters = sum(p.numel() for p in model.network.parameters())
         write_utf8(out / "README.md", format_model_card(model.config, parameters, out, has_validation_data=False))

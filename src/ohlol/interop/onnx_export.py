@@ -17,7 +17,8 @@ A cell that is a module has an input NAME_0 and an output NAME_n, (L*D, B, W), f
 A model that forecasts a horizon reads `features` (B, T, I) float and gives `quantiles` (B, T, F*h, Q) float, both
 encoded relative to each series; the forecasts in the first columns of the features are added in the graph.
 A model with a character RNN also reads `characters` (B, T, C) and their number `letters` (B, T); a model with bigrams
-reads `pairs` (B, T, 2). The graph of one step has no axis T and no lengths.
+reads `pairs` (B, T, 2). The graph of one step has no axis T and no lengths. In a model with word vectors, `symbols` in
+the metadata lists the symbols of training and then the words of the vectors; the id of a word is its first position.
 """
 
 import json
@@ -32,6 +33,7 @@ from ohlol.cells import CELLS, PARAMETER_NAMES, Weights
 from ohlol.cells.lstm import LSTM
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_weights import to_onnx
+from ohlol.models.encoder import Encoder
 from ohlol.models.heads import Head
 from ohlol.models.reference import weights_of
 from ohlol.nn import Recurrent
@@ -51,6 +53,8 @@ OPSET = 17
 """The opset of the graphs: no operator in them has changed since, and runtimes since 2022 support it."""
 IR_VERSION = 8
 """The version of the file format that came with the opset."""
+VECTORS = "encoder.vectors"
+"""The name of the table of word vectors in a graph."""
 WEIGHTS_LIMIT = (1 << 31) - (1 << 20)
 """Largest size of the weights in bytes: protobuf is limited to 2 GiB."""
 
@@ -77,8 +81,9 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
             "with `bidirectional=False`"
         )
     if network.head.projection is None and not network.head.is_identity:
-        raise InputError(f"`head` {network.settings.head} cannot be exported: its logits are not a linear layer")
-    if sum(p.nbytes for p in network.parameters()) > WEIGHTS_LIMIT:
+        raise InputError(f"`head` {network.settings.head} cannot be exported: its output is not that of a linear layer")
+    vectors = network.encoder.vectors.nbytes if network.encoder.reads_vectors else 0
+    if vectors + sum(p.nbytes for p in network.parameters()) > WEIGHTS_LIMIT:
         raise InputError(f"the weights have more than {WEIGHTS_LIMIT} bytes, the limit of an ONNX file")
     g = GraphBuilder()
     x = _encoder(g, model, step)
@@ -136,7 +141,7 @@ def graph_metadata(model: TrainedModel, step: bool = False) -> dict[str, str]:
         "graph": "step" if step else "sequence",
         "identity": model.identity,
         "vocabulary": json.dumps(codec.to_json(), ensure_ascii=False),
-        "symbols": _to_json(codec.symbols.symbols if codec.symbols else codec.columns),
+        "symbols": _to_json(codec.decode_symbols(range(len(codec.vector_rows))) if codec.symbols else codec.columns),
         "labels": _to_json(codec.labels.symbols if codec.labels else codec.target_columns),
         "settings": json.dumps(
             {"data": config.data.to_json(), "model": asdict(config.model), "bptt": config.training.bptt}
@@ -177,7 +182,7 @@ def _encoder(g: GraphBuilder, model: TrainedModel, step: bool) -> str:
     if encoder.onehot:
         values = g.constant("one_hot.values", np.array([0, 1], np.float32))
         return g.add("vectors", "OneHot", ids, g.constant("one_hot.size", np.array([encoder.size])), values, axis=-1)
-    parts = [g.add("embedded", "Gather", _weight(g, "encoder.embedding.weight", encoder.embedding.weight), ids)]
+    parts = _embedded(g, encoder, ids)
     if encoder.reads_chars:
         chars = first("characters.by_time", g.input("characters", TensorProto.INT64, [*axes, "letters"]))
         letters = first("letters.by_time", g.input("letters", TensorProto.INT64, axes))
@@ -188,6 +193,24 @@ def _encoder(g: GraphBuilder, model: TrainedModel, step: bool) -> str:
         embedded = g.add("pairs.embedded", "Gather", weight, pairs)
         parts.append(g.add("pairs.joined", "Reshape", embedded, g.ints(0, 0, -1)))  # (T, B, 2, N) -> (T, B, 2N)
     return g.add("vectors", "Concat", *parts, axis=2) if len(parts) > 1 else parts[0]
+
+
+def _embedded(g: GraphBuilder, encoder: Encoder, ids: str) -> list[str]:
+    """The embedding of each symbol and its pretrained vector, those of them that the model reads, (T, B, N) each."""
+    if not encoder.reads_vectors:
+        return [g.add("embedded", "Gather", _weight(g, "encoder.embedding.weight", encoder.embedding.weight), ids)]
+    V, rows, table = encoder.vocabulary, encoder.vector_rows, _weight(g, VECTORS, encoder.vectors)
+    parts: list[str] = []
+    if encoder.has_embedding:
+        seen = g.constant("encoder.symbols", torch.where(torch.arange(len(rows)) < V, torch.arange(len(rows)), 0))
+        weight = _weight(g, "encoder.embedding.weight", encoder.embedding.weight)
+        parts.append(g.add("embedded", "Gather", weight, g.add("ids.seen", "Gather", seen, ids)))
+    if encoder.tunes_vectors:  # the tuned vectors of the V symbols come before those of the file
+        tuned = _weight(g, "encoder.tuned_vectors", encoder.tuned_vectors)
+        table = g.add("vectors.all", "Concat", tuned, table, axis=0)
+        rows = torch.cat([torch.arange(V), V + rows[V:]])
+    row = g.add("vectors.row", "Gather", g.constant("encoder.vector_rows", rows), ids)
+    return [*parts, g.add("vectors.pretrained", "Gather", table, row)]
 
 
 def _time_first(g: GraphBuilder) -> Any:

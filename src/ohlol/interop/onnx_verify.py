@@ -238,7 +238,7 @@ def _random_batch(model: TrainedModel, lengths: NDArray[np.int64], random: np.ra
         inputs = random.standard_normal((N, sizes.inputs)).astype(np.float32)
         return PackedInputs.of(gather(Dataset(Ragged(inputs, offsets)), np.arange(len(lengths))))
     packed = PackedInputs.of(
-        gather(Dataset(Ragged(random.integers(0, sizes.inputs, N), offsets)), np.arange(len(lengths)))
+        gather(Dataset(Ragged(random.integers(0, sizes.ids, N), offsets)), np.arange(len(lengths)))
     )
     if encoder.reads_bigrams:
         packed = packed._replace(bigrams=torch.from_numpy(random.integers(0, sizes.bigrams, (N, 2))))

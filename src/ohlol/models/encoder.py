@@ -1,13 +1,15 @@
 """The encoder: symbols become vectors, one-hot or embedded; rows of numbers are passed on.
 
 Shapes: S steps of a packed batch, I size of the vectors, H units of the character RNN, H2 = 2 * H in both directions,
-W distinct words, N size of a bigram's embedding.
+W distinct words, N size of a bigram's embedding, V symbols, R pretrained word vectors of size E.
 """
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import one_hot
+from torch.nn.functional import embedding, one_hot
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import nn
@@ -22,10 +24,15 @@ EMBEDDING_STD = 0.3
 
 
 class Encoder(torch.nn.Module):
-    """The vector of each step: the numbers, or one-hot, or an embedding followed by the character RNN and bigrams.
+    """The vector of each step: the numbers, or one-hot, or an embedding with all that is read beside it.
 
-    The character RNN is a bidirectional LSTM over the characters of a word, whose last states are concatenated: Ling et
-    al., "Finding function in form" (2015).
+    That is, in this order, the pretrained word vector, the character RNN and the bigrams. The character RNN is a
+    bidirectional LSTM over the characters of a word, whose last states are concatenated: Ling et al., "Finding function
+    in form" (2015). An embedding that is trained beside word vectors that are not is the two-channel model of Kim,
+    "Convolutional neural networks for sentence classification" (2014).
+
+    Word vectors are not parameters. They are zeros until `attach_vectors`, and not in the state_dict; those of the V
+    symbols that are tuned are the parameter `tuned_vectors`.
 
     Raises:
         InputError: `char_rnn_size` or `bigram_size` without an embedding, or `bigram_size` in one direction.
@@ -35,16 +42,26 @@ class Encoder(torch.nn.Module):
         super().__init__()
         self.size = sizes.inputs
         self.numeric = sizes.numeric
-        self.onehot = not sizes.numeric and not settings.embedding_size
+        self.vocabulary, self.reads_vectors = sizes.inputs, bool(sizes.vector_size)
+        self.has_embedding = not sizes.numeric and bool(settings.embedding_size)
+        self.onehot = not (sizes.numeric or settings.embedding_size or self.reads_vectors)
         self.reads_chars = bool(sizes.chars and settings.char_rnn_size)
         self.reads_bigrams = bool(sizes.bigrams and settings.bigram_size)
-        if (self.reads_chars or self.reads_bigrams) and not settings.embedding_size:
+        if (self.reads_chars or self.reads_bigrams) and self.onehot:
             raise InputError("`char_rnn_size` and `bigram_size` need an embedding: set `embedding_size`")
         if self.reads_bigrams and not settings.bidirectional:
             raise InputError("`bigram_size` reads the symbol that follows: set `bidirectional=True` with it")
-        if not self.numeric and settings.embedding_size:
+        if self.has_embedding:
             self.embedding = _embedding(sizes.inputs, settings.embedding_size)
-            self.size = settings.embedding_size
+        if self.has_embedding or self.reads_vectors:
+            self.size = settings.embedding_size + sizes.vector_size
+        self.tunes_vectors = self.reads_vectors and settings.vectors_training != "frozen"
+        if self.reads_vectors:
+            # no buffers: training in several processes would send them before each step
+            self.vector_rows = torch.zeros(sizes.ids, dtype=torch.int64)
+            self.vectors = torch.zeros(1 + sizes.vector_words, sizes.vector_size)
+        if self.tunes_vectors:
+            self.tuned_vectors = torch.nn.Parameter(torch.zeros(sizes.inputs, sizes.vector_size))
         if self.reads_chars:
             self.chars = _embedding(sizes.chars, CHAR_EMBEDDING_SIZE)
             self.speller = nn.LSTM(CHAR_EMBEDDING_SIZE, settings.char_rnn_size, bidirectional=True)
@@ -58,7 +75,26 @@ class Encoder(torch.nn.Module):
     def is_lookup(self) -> bool:
         """Whether the vector of a step depends on its symbol alone, so that the kernels can look up its projection."""
         drops = self.training and self.dropout.p > 0
-        return not (self.numeric or self.reads_chars or self.reads_bigrams or drops)
+        return not (self.numeric or self.reads_vectors or self.reads_chars or self.reads_bigrams or drops)
+
+    def attach_vectors(self, rows: Int[Tensor, " VR"], vectors: Float[Tensor, "R1 E"]) -> None:
+        """Set the pretrained word vectors; those that are tuned start from them.
+
+        Args:
+            rows: for each id, V + R of them, its row in `vectors`.
+            vectors: 1 + R of them; row 0 is that of words without one.
+        """
+        self.vector_rows, self.vectors = rows, vectors.to(self.vectors.dtype)
+        if self.tunes_vectors:
+            with torch.no_grad():
+                self.tuned_vectors.copy_(vectors[rows[: self.vocabulary]])
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Encoder":
+        """Like `torch.nn.Module._apply`; includes the word vectors."""
+        super()._apply(fn, recurse)
+        if self.reads_vectors:
+            self.vector_rows, self.vectors = fn(self.vector_rows), fn(self.vectors)
+        return self
 
     def forward(self, packed: PackedInputs) -> Float[Tensor, "S I"]:
         """The vector of each step."""
@@ -67,7 +103,7 @@ class Encoder(torch.nn.Module):
         elif self.onehot:
             vectors = one_hot(packed.inputs, self.size).to(torch.get_default_dtype())
         else:
-            vectors = self.embedding(packed.inputs)
+            vectors = self.embed_symbols(packed.inputs)
         if self.reads_chars:
             vectors = torch.cat([vectors, self.encode_words(packed.word_chars)], dim=1)
         if self.reads_bigrams:
@@ -76,6 +112,16 @@ class Encoder(torch.nn.Module):
             bigrams = self.bigrams(packed.bigrams).flatten(1)  # (S, 2, N) -> (S, 2N)
             vectors = torch.cat([vectors, bigrams], dim=1)
         return self.dropout(vectors)
+
+    def embed_symbols(self, ids: Int[Tensor, " S"]) -> Float[Tensor, "S I"]:
+        """The embedding of each id followed by its pretrained vector; an id from V on has the embedding of <unk>."""
+        if not self.reads_vectors:
+            return self.embedding(ids)
+        vectors, seen = embedding(self.vector_rows[ids], self.vectors), ids < self.vocabulary
+        ids = ids * seen  # <unk> is the symbol 0
+        if self.tunes_vectors:
+            vectors = torch.where(seen[:, None], embedding(ids, self.tuned_vectors), vectors)
+        return torch.cat([self.embedding(ids), vectors], dim=1) if self.has_embedding else vectors
 
     def encode_words(self, words: WordChars | None) -> Float[Tensor, "S H2"]:
         """The last states, forward and backward, of the character RNN over the word of each step."""

@@ -70,3 +70,12 @@ class Sizes:
     """Whether the prediction for a sequence is a number."""
     multiple: bool = False
     """Whether the prediction for a sequence is a set of labels."""
+    vector_size: int = 0
+    """E, the size of pretrained word vectors; 0 where there are none."""
+    vector_words: int = 0
+    """R, the words that have one; their ids follow those of the vocabulary."""
+
+    @property
+    def ids(self) -> int:
+        """V + R, the ids of inputs that are symbols."""
+        return self.inputs + self.vector_words

@@ -68,7 +68,7 @@ class SequenceModel(torch.nn.Module):
 
     def _tie_weights(self) -> None:
         """Make the embedding's weight the head's."""
-        projection, weight = self.head.projection, self.encoder.embedding.weight if not self._reads_vectors else None
+        projection, weight = self.head.projection, self.encoder.embedding.weight if self.encoder.has_embedding else None
         if projection is None or weight is None or projection[0].shape != weight.shape:
             width = self.directions * self.output_size
             raise InputError(
@@ -76,11 +76,6 @@ class SequenceModel(torch.nn.Module):
                 f"times directions) and `head` a linear one; `embedding_size` is {self.settings.embedding_size}"
             )
         self.head.weight = weight
-
-    @property
-    def _reads_vectors(self) -> bool:
-        """Whether the encoder has no embedding."""
-        return self.encoder.numeric or self.encoder.onehot
 
     @property
     def device(self) -> torch.device:

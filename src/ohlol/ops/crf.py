@@ -144,7 +144,8 @@ def best_sequences(
         labels, best = (tensor[:, None] for tensor in decode(emissions, scores, batch_sizes))
     else:
         labels, best = crf_equations.best_sequences(emissions, scores, batch_sizes, n)
-    return labels, (best - losses(emissions, scores, batch_sizes)[:, None]).exp()
+    probabilities = (best - losses(emissions, scores, batch_sizes)[:, None]).exp()
+    return labels, probabilities.masked_fill(best == -torch.inf, 0.0)
 
 
 def _has_kernel(emissions: Tensor, scores: ChainScores, batch_sizes: Tensor, labels: Tensor | None = None) -> bool:

@@ -28,6 +28,7 @@ from ohlol.data.frames import read_records
 from ohlol.data.loading import DATA_FOLDER, Data, DataPreparer, PreparedData, Source, is_tutorial
 from ohlol.data.spans import is_span_scheme
 from ohlol.data.targets import TargetKind
+from ohlol.data.vector_files import IN_MEMORY
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import HEADS
 from ohlol.tasks import TASKS
@@ -102,6 +103,7 @@ def fit(
     resume: bool = False,
     callbacks: Sequence[Callback] = (),
     device: str = "auto",
+    vectors: Any = None,
     **settings: Any,
 ) -> TrainedModel:
     """Train a model and return it, its best weights loaded, on the CPU.
@@ -116,6 +118,8 @@ def fit(
         resume: continue the run in `out` from its last saved state, with its settings and files.
         callbacks: called as the run trains.
         device: cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.
+        vectors: pretrained word vectors: the name of a file, gensim's `KeyedVectors`, a dict of words and arrays, or a
+            data frame with the words as its index.
         settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name. A cell named as
             package.module:Class is imported.
 
@@ -128,6 +132,8 @@ def fit(
     'ohlol'
     """
     check_data(data)
+    if vectors is not None:
+        settings["vectors"] = str(vectors) if isinstance(vectors, str | Path) else IN_MEMORY
     chosen = ChosenSettings.parse(settings)
     if "cell" in chosen.model:
         import_cell(chosen.model["cell"])
@@ -142,7 +148,8 @@ def fit(
         def prepare() -> tuple[RunConfig, PreparedData]:
             if resume:
                 return _prepare_resumed(data, dev, run, processes.device, chosen, resources)
-            return _prepare_new(data, dev, run, processes.device, overwrite, chosen, resources)
+            in_memory = None if isinstance(vectors, str | Path) else vectors
+            return _prepare_new(data, dev, run, processes.device, overwrite, chosen, resources, in_memory)
 
         result = prepare() if run is None else processes.run_on_main(prepare)
         config, prepared = result or _load_prepared(Path(out or ""))
@@ -204,13 +211,14 @@ def _prepare_new(
     overwrite: bool,
     chosen: ChosenSettings,
     resources: ExitStack,
+    vectors: Any,
 ) -> tuple[RunConfig, PreparedData]:
     """The configuration and the data of a new run; its directory is created, with everything but a state in it."""
     if run is not None and run.exists() and not overwrite:
         run_directory.create(run, overwrite=False)  # refuses before anything is read
     source = Source.parse(data, dev)
     source.check_split(chosen.training)
-    preparer = DataPreparer(source, chosen.data)
+    preparer = DataPreparer(source, chosen.data, vectors)
     model, training = resolve_settings(preparer.settings, source.pairs, chosen)
     if training.snapshots and run is None:
         raise InputError("`snapshots` needs `out`, the run directory they are written to")
@@ -238,6 +246,9 @@ def resolve_settings(
     if tutorial and chosen.model.get("loop"):  # as in the tutorial's program
         training = replace(training, loss_reduction="sum")
     model, training = _apply_model_settings(model, chosen.model), replace(training, **chosen.training)
+    for name in ("vectors_training", "vectors_limit"):
+        if model.vectors is None and name in chosen.model:
+            raise InputError(f"`{name}` is a setting of `vectors`, a file of word vectors, which is not given")
     check_bounds(model, training)
     return model, training
 
@@ -302,8 +313,8 @@ def create_run(
         InputError: it exists and is not to be overwritten, or cannot be written.
     """
     run_directory.create(run, overwrite=overwrite, resources=resources)
-    prepared = prepared.save(run / DATA_FOLDER)
-    write_json(run / "vocab.json", prepared.codec.to_json())
+    codec = run_directory.write_codec(run, prepared.codec)
+    prepared = replace(prepared.save(run / DATA_FOLDER), codec=codec)
     write_json(run / "config.json", config.to_json())
     return prepared
 
@@ -339,7 +350,7 @@ def _prepare_resumed(
     check_memory(config, prepared.train, device)
     if prepared.files and not prepared.mapped:
         resume_state.check_saved_data(run, prepared.data_sha256, config.files)  # before it replaces the cached data
-    return config, prepared.save(run / DATA_FOLDER)
+    return config, replace(prepared.save(run / DATA_FOLDER), codec=prepared.codec)
 
 
 def _load_prepared(run: Path) -> tuple[RunConfig, PreparedData]:
@@ -351,11 +362,12 @@ def _load_prepared(run: Path) -> tuple[RunConfig, PreparedData]:
 def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verify: bool = True) -> PreparedData:
     """The data of an existing run: those in its directory if they are of the same files, or the files read again."""
     source = Source.parse(data if data is not None else list(config.pairs or config.train_files), config.dev_file)
+    codec = run_directory.map_vectors(run, codec)
     preparer = DataPreparer(source, asdict(config.data) if source.corpus is None else {})
     prepared = preparer.prepare(config.model, config.training, cache=run / DATA_FOLDER, codec=codec, verify=verify)
     if prepared.codec != codec:
         raise InputError(f"{run} was started with other data; `resume` needs the same files or pairs")
-    return prepared
+    return replace(prepared, codec=codec)
 
 
 def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> ModelSettings:
@@ -364,7 +376,7 @@ def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> Model
         model = replace(model, num_layers=1, bidirectional=False)
     if not chosen.get("bidirectional", model.bidirectional):
         model = replace(model, bigram_size=0)
-    if not chosen.get("embedding_size", model.embedding_size):
+    if not chosen.get("embedding_size", model.embedding_size) and "vectors" not in chosen:
         model = replace(model, char_rnn_size=0, bigram_size=0)
     return replace(model, **chosen)
 

@@ -64,10 +64,8 @@ class BatchLoader:
         batch = self._batches[index]
         if self._keep_probabilities is not None:
             rng = np.random.default_rng((*self._seed, index, 1))
-            symbols = self._codec.symbols
-            assert symbols is not None
-            assert symbols.unk is not None
-            ids = with_unknowns(batch.inputs, self._keep_probabilities, symbols.unk, rng, batch.positions, batch.total)
+            unknown = self._codec.unknown_ids
+            ids = with_unknowns(batch.inputs, self._keep_probabilities, unknown, rng, batch.positions, batch.total)
             batch = replace(batch, inputs=ids)
         assert batch.targets is not None
         return DeviceBatch(batch, PackedInputs.of(batch, self._device), to_device(batch.targets, self._device))

@@ -83,7 +83,7 @@ def keep_probabilities(settings: TrainSettings, codec: Codec) -> NDArray[np.floa
     strength = settings.unk_probability / (1 - settings.unk_probability)
     keep = counts / (counts + strength)
     keep[vocab.unk] = 1.0
-    return keep
+    return np.concatenate([keep, np.ones(len(codec.unknown_ids) - len(keep))])  # words with a vector are unknown
 
 
 SAMPLED_ROWS = 1 << 15

@@ -21,13 +21,13 @@ from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory, snapshots
 from ohlol.checkpoint.metrics_log import MetricsLog
 from ohlol.checkpoint.resume_state import Progress
-from ohlol.checkpoint.run_config import RunConfig
+from ohlol.checkpoint.run_config import RunConfig, build_model
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, bptt_windows
 from ohlol.data.loading import PreparedData
 from ohlol.evaluation.evaluate import carry_state, evaluate, measure_saturation, prediction_indices
-from ohlol.models.sequence_model import LayerStates, SequenceModel
+from ohlol.models.sequence_model import LayerStates
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
@@ -90,7 +90,7 @@ class Trainer:
         self.settings = config.training
         self.callbacks = tuple(callbacks) if processes.is_main else ()
         torch.manual_seed(self.settings.seed)
-        self.model = SequenceModel(config.model, config.sizes)
+        self.model = build_model(config, data.codec)
         if self.codec.labels is not None:
             self.model.head.learn_labels(self.codec.labels.symbols)
         if config.sizes.base:
@@ -139,7 +139,8 @@ class Trainer:
         """The batches of an epoch, in order."""
         settings, seed = self.settings, (self.settings.seed, epoch)
         if self.task.targets.continues_text:
-            return ContiguousBatches(self.train, settings.batch_size, settings.bptt, self.processes.share)
+            share, outputs = self.processes.share, self.config.sizes.outputs
+            return ContiguousBatches(self.train, settings.batch_size, settings.bptt, share, outputs)
         data = self.train
         if self.task.trains_in_windows:
             data = bptt_windows(data, settings.bptt, int(np.random.default_rng(seed).integers(settings.bptt)))
@@ -248,6 +249,8 @@ class Trainer:
         logits, after = self.precision.to_default_dtype(logits, after)
         loss, value, weight = self._combine_losses(batch, self.loss(batch, logits, current.targets))
         self.precision.backward(loss)
+        if self.model.encoder.tunes_vectors and self._vectors_are_frozen:
+            self.model.encoder.tuned_vectors.grad = None  # the optimizer leaves it out, and so does the norm
         max_norm = self.settings.max_grad_norm or math.inf
         norm = self.precision.clip_gradients(self.optimizer, self.model.parameters(), max_norm)
         loader.prepare(progress.batch + 1)  # while a GPU computes; the next line waits for it
@@ -312,6 +315,11 @@ class Trainer:
         remedy += " or `precision=bf16`, which has the range of fp32" if self.settings.precision == "fp16" else ""
         where = f"epoch {self.progress.epoch + 1}, step {step}"
         return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
+
+    @property
+    def _vectors_are_frozen(self) -> bool:
+        """Whether the word vectors are not trained in this epoch: in the first half of the epochs, where tuned late."""
+        return self.config.model.vectors_training == "late" and self.progress.epoch < -(-self.settings.epochs // 2)
 
     @property
     def _labels_steps(self) -> bool:

@@ -21,13 +21,14 @@ SIGNIFICANT_DIGITS = 3
 """Of a number that is searched, so that the value in the output is exactly the value that was trained."""
 LARGEST_INTEGER = 10**9
 """The largest integer that is searched, and number of steps of a range: far above any that is useful, and exact."""
-NOT_SEARCHED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots")
-"""Settings without influence on the model, or that change what is evaluated, so that metrics were not comparable."""
+NOT_SEARCHED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots", "vectors")
+"""Settings without influence on the model, or that change what is evaluated, so that metrics were not comparable; and
+files, which have no range."""
 OTHER_RANGES = (
     "bidirectional=no,yes", "char_rnn_size=32:96:8", "bigram_size=16:128:8", "batch_size=16,32,64,128",
     "bptt=32:128:16", "optimizer=adam,adamw,rmsprop", "lr_schedule=constant,cosine,plateau,onecycle",
     "max_grad_norm=0.25:4:log", "weight_decay=1e-6:1e-2:log", "label_smoothing=0:0.2:0.05",
-    "unk_probability=0.05:0.7:log",
+    "unk_probability=0.05:0.7:log", "vectors_training=frozen,tuned,late",
 )  # fmt: skip
 """The default ranges of settings that are searched only where the user names them."""
 

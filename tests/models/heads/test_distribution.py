@@ -1,17 +1,24 @@
 """The heads of distributions: likelihoods and quantiles against scipy, and what they begin with."""
 
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from helpers import TINY, lengths_file, sine_file
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
 
+import ohlol
+from ohlol.interop.onnx_export import build_graph
 from ohlol.models.heads import HEADS, LossOptions
 from ohlol.models.heads.base import LEVELS, normal_scores
 from ohlol.models.heads.distribution import LEAST_SCALE, DistributionHead, logits_of_scale, scale_of
-from ohlol.models.heads.student_t import LEAST_DF, student_quantiles
+from ohlol.models.heads.student_t import LEAST_DF
+from ohlol.utils.errors import InputError, InputWarning
 
 NAMES = ("normal", "student_t")
 LOGITS = torch.tensor([[0.5, -1.0, 1.5, -2.0, 0.7, 0.1], [3.0, 0.2, -4.0, 0.0, 2.0, 8.0]])
@@ -123,13 +130,6 @@ def test_the_logit_of_a_scale_gives_this_scale(scale: float) -> None:
     assert float(scale_of(logits_of_scale(torch.tensor(scale)))) == pytest.approx(scale, rel=1e-3)
 
 
-@given(st.floats(2.0001, 1e6), st.floats(-6, 6))
-def test_quantiles_of_the_t_distribution(df: float, score: float) -> None:
-    expected = np.sign(score) * stats.t.isf(stats.norm.sf(abs(score)), df)
-    found = float(student_quantiles(torch.tensor(score, dtype=torch.float64), torch.tensor(df, dtype=torch.float64)))
-    assert found == pytest.approx(expected, rel=1e-5 if df > 3 else 2e-3, abs=1e-9)
-
-
 def test_bf16_logits_give_the_same_distribution() -> None:
     """Logits are cast before the loss; the head itself works in their dtype."""
     head = head_of("student_t")
@@ -145,8 +145,45 @@ def test_scores_are_the_reverse_of_numbers_at_scores(scores: list[float]) -> Non
     asked = torch.tensor(scores).double().reshape(1, 1, -1)
     numbers = head.at_scores(logits, asked)
     for score, number in zip(scores, numbers.flatten().tolist(), strict=True):
-        back = head.scores(logits, torch.tensor([[number]]).double())
+        back = head.scores_of(logits, torch.tensor([[number]]).double())
         assert back.item() == pytest.approx(max(-3.0, min(3.0, score)), abs=1e-6)
     known = normal_scores(LEVELS, logits).reshape(1, 1, -1)
     torch.testing.assert_close(head.at_scores(logits, known).flatten(), logits.flatten())
-    assert bool(torch.isnan(head.scores(logits, torch.tensor([[torch.nan]]))).all())
+    assert bool(torch.isnan(head.scores_of(logits, torch.tensor([[torch.nan]]))).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_heads_serve_every_task_of_numbers(name: str, tmp_path: Path) -> None:
+    sine = sine_file(tmp_path / "sine.csv")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", InputWarning)  # bf16 is slow on the CPU
+        model = ohlol.fit(sine, task="forecast", target="height", head=name, precision="bf16", **TINY)
+    (forecast,) = model.forecast(sine)
+    assert (forecast.levels, forecast.intervals()) == (LEVELS, (80, 95))
+    assert (np.diff(forecast.quantiles, axis=-1) > 0).all()
+    with pytest.raises(InputError, match=f"`head` {name} cannot be exported"):
+        build_graph(model)
+    model = ohlol.fit(sine, task="next_row", head=name, **TINY)
+    assert np.isfinite(model.next_rows(sine, 2)).all()
+    assert np.isfinite(model.stream().step([50.0, 0.0]).row).all()
+    words = lengths_file(tmp_path / "words.csv")
+    model = ohlol.fit(words, task="regress", input="name", target="size", head=name, **TINY)
+    assert np.isfinite(model.predict("abba").number)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_spread_follows_the_hidden_state(name: str) -> None:
+    """Errors of two sizes are learned from the likelihood."""
+    hidden = torch.tile(torch.eye(2), (200, 1))
+    scales = torch.tensor([0.1, 3.0])
+    targets = torch.randn(400, 1, generator=torch.Generator().manual_seed(0)) * (hidden @ scales).unsqueeze(1)
+    head = HEADS[name](2, 1)
+    head.start_from(targets)
+    optimizer = torch.optim.Adam(head.parameters(), 0.05)
+    for _ in range(300):
+        optimizer.zero_grad()
+        head.loss(head(hidden), targets).backward()
+        optimizer.step()
+    quantiles = head.quantiles(head(torch.eye(2)))[:, 0].detach()
+    widths = quantiles[:, LEVELS.index(0.9)] - quantiles[:, LEVELS.index(0.1)]
+    np.testing.assert_allclose(widths, 2 * 1.2816 * scales, rtol=0.25)

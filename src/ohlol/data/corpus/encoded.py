@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ohlol.data.corpus import store
 from ohlol.data.corpus.shards import ShardWriter
 from ohlol.data.corpus.store import Manifest
 from ohlol.data.lines import STDIN
+from ohlol.data.word_vectors import TABLE, read_table, write_table
 from ohlol.utils.errors import InputError, describe_error, shorten
 from ohlol.utils.files import flush_directory, read_json, write_error, write_json
 
@@ -54,6 +55,8 @@ def read(folder: Path) -> Encoded:
     settings = _settings(folder, manifest)
     if codec.task != manifest.task or settings.task != manifest.task:
         raise InputError(f"{folder}: corpus.json and vocab.json do not belong together")
+    if codec.vectors is not None and (folder / TABLE).exists():
+        codec = replace(codec, vectors=read_table(folder, codec.vectors))
     layout = codec.layout(with_targets=_has_targets(manifest))
     parts = {part: store.open_part(folder, manifest, part, layout) for part in store.PARTS}
     filled = {part: data for part, data in parts.items() if data is not None and len(data)}
@@ -94,8 +97,12 @@ def write(
     parts: dict[str, Dataset],
     sources: Sequence[dict[str, Any]],
     data_sha256: str,
+    *,
+    with_vectors: bool = False,
 ) -> Encoded:
     """Write arrays in memory as a corpus with one shard for each part, replace the one in the folder, and open it.
+
+    With `with_vectors` the word vectors of the codec, if it has any, are written beside it.
 
     Raises:
         InputError: it cannot be written.
@@ -113,6 +120,8 @@ def write(
                 writer.add(data)
                 shards.append(writer.close())
         write_json(new / store.VOCAB, codec.to_json())
+        if with_vectors and codec.vectors is not None:
+            write_table(new, codec.vectors)
         manifest = Manifest(codec.task, settings.to_json(), tuple(shards), tuple(sources), data_sha256=data_sha256)
         store.write_manifest(new, manifest)
         new.replace(folder)

@@ -14,7 +14,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tokenize import TokenError
 from typing import Any, cast
 
 import numpy as np
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.layout import ArrayLayout
-from ohlol.data.mapped import Chain
+from ohlol.data.mapped import Chain, map_array
 from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import read_json, write_json
 
@@ -33,10 +32,6 @@ PARTS = ("train", "dev")
 MANIFEST, VOCAB = "corpus.json", "vocab.json"
 NAME = re.compile(r"(train|dev)-\d{5,9}", re.ASCII)
 DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
-MAGIC = b"\x93NUMPY\x01\x00"
-"""The first bytes of an array file: numpy's format 1.0, whose header has 64 KiB at most."""
-HEADER_ERRORS = (ValueError, SyntaxError, TokenError, RecursionError, OverflowError, MemoryError, TypeError)
-"""What numpy raises for a damaged header, which it parses as Python."""
 LARGEST = 1 << 48
 """Sequences or steps of the largest corpus that is read."""
 
@@ -178,8 +173,11 @@ def open_part(folder: Path, manifest: Manifest, part: str, layout: ArrayLayout) 
         layout = layout.with_unseen()
     maps = {
         name: [
-            _mapped(
-                folder / s.name / f"{name}.npy", {dtype, *types[name]}, (s.lengths(layout.per_sequence)[name], *shape)
+            map_array(
+                folder / s.name / f"{name}.npy",
+                {dtype, *types[name]},
+                (s.lengths(layout.per_sequence)[name], *shape),
+                "encode the corpus again",
             )
             for s in shards
         ]
@@ -230,29 +228,6 @@ def _offsets(parts: list[NDArray[Any]], totals: list[int], name: str) -> Chain:
         shifts=[*_before(totals), sum(totals)],
         name=name,
     )
-
-
-def _mapped(path: Path, dtypes: set[np.dtype[Any]], shape: tuple[int, ...]) -> NDArray[Any]:
-    try:
-        if path.is_symlink() or not path.is_file():
-            raise InputError(f"{path}: is not a regular file; the corpus is damaged: encode it again")
-        with path.open("rb") as file:
-            if file.read(len(MAGIC)) != MAGIC:
-                raise ValueError("it does not begin like an array file")
-        if not np.prod(shape):  # an empty file cannot be mapped
-            return np.empty(shape, min(dtypes, key=lambda dtype: dtype.itemsize))
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    except HEADER_ERRORS as error:
-        raise InputError(f"{path}: damaged: {describe_error(error)}") from None
-    if array.dtype not in dtypes or array.shape != shape or not array.flags.c_contiguous:
-        expected = " or ".join(map(str, dtypes))
-        raise InputError(f"{path}: damaged: it holds {array.dtype} {array.shape}, and should hold {expected} {shape}")
-    size = path.stat().st_size
-    if size != array.offset + array.nbytes:
-        raise InputError(f"{path}: damaged: it has {size} bytes, and should have {array.offset + array.nbytes}")
-    return array
 
 
 def verify(folder: Path, manifest: Manifest) -> None:

@@ -137,7 +137,7 @@ class Head(torch.nn.Module, ABC):
         low, high = quantiles.gather(2, left), quantiles.gather(2, left + 1)
         return low + (high - low) * (scores - known[left]) / (known[left + 1] - known[left])
 
-    def scores(self, logits: Tensor, numbers: Tensor) -> Tensor:
+    def scores_of(self, logits: Tensor, numbers: Tensor) -> Tensor:
         """The normal scores of numbers, (N, K), by the same lines as `at_scores`; NaN where a number is missing."""
         quantiles = self.quantiles(logits).sort(dim=2).values
         known, numbers = normal_scores(self.levels, quantiles), numbers.to(quantiles.dtype).unsqueeze(2)
@@ -176,7 +176,7 @@ class LinearHead(Head):
         self.weight, self.bias = layer.weight, layer.bias
 
     @property
-    def projection(self) -> tuple[Tensor, Tensor]:
+    def projection(self) -> tuple[Tensor, Tensor] | None:
         """Weight (K, W) and bias (K,)."""
         return self.weight, self.bias
 

@@ -33,6 +33,11 @@ class DistributionHead(LinearHead):
         super().__init__(width, outputs * self.parameters_of_each)
         self.outputs = outputs
 
+    @property
+    def projection(self) -> None:
+        """None: a graph of ONNX holds the linear layer alone, and what it gives are no numbers of the data yet."""
+        return None
+
     @abstractmethod
     def distribution(self, logits: Tensor) -> Distribution:
         """The distributions of the numbers, (N, K)."""
