@@ -16,6 +16,7 @@ VALUES = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
 KINDS = {"label, characters": ("label", "char"), "label, words": ("label", "word")} | {
     task: (task, "char") for task in ("next", "classify", "multilabel", "regress", "forecast", "next_row")
 }
+KINDS["classify, series"] = ("classify", "")
 HEAD = """# Command line
 
 <!-- Written by docs/make_cli.py; change that file, or the help texts in src/ohlol/cli. -->
@@ -45,7 +46,8 @@ DEFAULTS = """
 ### Defaults
 
 What is not given depends on the kind of data. The first column is the tutorial's: without a file, or with `--pair`.
-Where a file is short, `--epochs` rises by itself until the optimizer has taken enough steps, to 100 at most.
+Where a file is short, `--epochs` rises by itself until the optimizer has taken enough steps, to 100 at most, and to
+500 for series of numbers with a class or a number each.
 
 | setting | tutorial | {kinds} |
 |---|---|{rule}

@@ -175,3 +175,33 @@ def prepared(kind: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     """Write the data of a key of `TASKS`; their path, and settings to train on them."""
     write, name, settings = TASKS[kind]
     return write(folder / name), {**TINY, **settings}
+
+
+def moves_file(path: Path, count: int = 30, *, quantity: bool = False) -> Path:
+    """A table of series of two columns of unequal lengths, which rise or fall, with this as class or the slope."""
+    random = np.random.default_rng(6)
+    lines = ["id,t,x,y,move"]
+    for i in range(count):
+        slope = float(random.uniform(0.2, 1)) * (-1) ** i
+        target = f"{slope:.3f}" if quantity else ("up", "down")[i % 2]
+        for t in range(int(random.integers(4, 9))):
+            x, y = slope * t + 20, random.normal() + 5
+            lines.append(f"move{i},{t},{x:.3f},{y:.3f},{target}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+MOVES = {"series": "id", "time": "t", "target": "move"}
+"""The columns of `moves_file`."""
+
+
+def ts_file(path: Path, count: int = 30) -> Path:
+    """The series of `moves_file` as a `.ts` file."""
+    rows = [line.split(",") for line in moves_file(path).read_text(encoding="utf-8").splitlines()[1:]]
+    lines = ["@problemName Moves", "@timeStamps false", "@dimensions 2", "@classLabel true up down", "@data"]
+    for i in range(count):
+        own = [row for row in rows if row[0] == f"move{i}"]
+        columns = (",".join(row[column] for row in own) for column in (2, 3))
+        lines.append(":".join([*columns, own[0][4]]))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path

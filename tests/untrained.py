@@ -17,8 +17,8 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 
-KINDS = ("label", "words", "next", "next words", "classify", "next_row")
-"""Tasks, by word where the level makes a difference; "words" is task label by word."""
+KINDS = ("label", "words", "next", "next words", "classify", "classify rows", "next_row")
+"""Tasks, by word or of rows of numbers where that makes a difference; "words" is task label by word."""
 WORDS = ["the", "cat", "sat", "on", "a", "mat", "mat", "the", "sat", "cat", "a", "on"]
 LETTERS = "abcdefgé"
 
@@ -35,7 +35,8 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     task, _, level = ("label", "", "words") if kind == "words" else kind.partition(" ")
     by_word = level == "words"
     form = {"label": "conll" if by_word else "pairs", "next": "text"}.get(task, "columns")
-    data = DataSettings(task, form, None if TASKS[task].targets.numeric else "word" if by_word else "char")
+    reads_numbers = TASKS[task].targets.numeric or level == "rows"
+    data = DataSettings(task, form, None if reads_numbers else "word" if by_word else "char")
     if "cell" in model:
         model = {**cell_settings(model["cell"]), **{k: v for k, v in model.items() if k != "cell"}}
     settings = ModelSettings(**{"hidden_size": 11, "embedding_size": 5, "head": TASKS[task].head, **model})
@@ -43,9 +44,7 @@ def untrained(kind: str, *, seed: int = 0, unknowns: bool = True, **model: Any) 
     codec = (
         _panel_codec()
         if TASKS[task].targets.horizon
-        else Codec.fit(
-            _corpus(task, by_word, data), unknowns=unknowns, with_chars=with_chars, with_bigrams=with_bigrams
-        )
+        else Codec.fit(_corpus(task, level, data), unknowns=unknowns, with_chars=with_chars, with_bigrams=with_bigrams)
     )
     sizes = sizes_from_codec(codec)
     torch.manual_seed(seed)
@@ -59,12 +58,16 @@ def _panel_codec() -> Codec:
     return Codec.of_panel("forecast", PanelCodec.fit(panel, 3, [0, 0]))
 
 
-def _corpus(task: str, by_word: bool, data: DataSettings) -> RawData:
+def _corpus(task: str, level: str, data: DataSettings) -> RawData:
     if task == "next_row":
         rows = np.stack([50 + 20 * np.sin(np.arange(40)), 3 * np.cos(np.arange(40)), np.arange(40.0)], axis=1)
         names = ("height", "slope", "day")
         return RawData(task, data, [rows], [rows[:, :2]], [Place("rows", 1)], names, names[:2])
-    inputs: Any = [WORDS, WORDS[::-1]] if by_word else [LETTERS, LETTERS[::-1]]
+    if level == "rows":
+        series = [np.stack([sign * np.arange(9.0), np.cos(np.arange(9))], axis=1) for sign in (1, -1)]
+        places = [Place("series", i + 1) for i in range(2)]
+        return RawData(task, data, series, ["first", "second"], places, ("height", "slope"), names=("a", "b"))
+    inputs: Any = [WORDS, WORDS[::-1]] if level == "words" else [LETTERS, LETTERS[::-1]]
     targets: Any = {"label": inputs, "classify": ["first", "second"], "next": None}[task]
     return RawData(task, data, inputs, targets, [Place("texts", i + 1) for i in range(2)])
 
@@ -72,8 +75,8 @@ def _corpus(task: str, by_word: bool, data: DataSettings) -> RawData:
 def sequence(model: TrainedModel, length: int, seed: int = 0) -> list[Any]:
     """Random symbols, some of them unknown, or rows of numbers, as a stream of the model reads them."""
     random = np.random.default_rng(seed)
-    if model.task == "next_row":
-        return [list(row) for row in random.normal(size=(length, 3)) * 20 + 30]
+    if model.targets.reads_numbers:
+        return [list(row) for row in random.normal(size=(length, len(model.codec.columns))) * 20 + 30]
     symbols = model.codec.symbols
     assert symbols is not None
     known = [s for s in symbols.symbols if s != "<unk>"] + ["z"] * (symbols.unk is not None)

@@ -55,7 +55,8 @@ def test_a_card_names_the_model_and_its_use(kind: str) -> None:
     assert text.startswith("# one\n")
     assert f"for the task `{config.task}`: {config.model.cell}, " in text
     assert "12,345 parameters" in text
-    assert TASKS[config.task].usage.format(run=RUN) in text
+    source = "FILE" if config.sizes.numeric else '"TEXT"'
+    assert TASKS[config.task].usage.format(run=RUN, input=source) in text
     for name in ("hidden_size", "lr", "epochs"):
         value = getattr(config.model, name, None) or getattr(config.training, name)
         assert f"| {name.replace('_', ' ')} | {value} |" in text

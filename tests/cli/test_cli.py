@@ -21,15 +21,18 @@ import numpy as np
 import pytest
 import typer
 from helpers import (
+    MOVES,
     TINY_FLAGS,
     Recorder,
     bytes_of,
     conll_file,
     lengths_file,
+    moves_file,
     names_file,
     sales_file,
     sine_file,
     text_file,
+    ts_file,
     upper_pairs,
 )
 
@@ -147,6 +150,71 @@ def test_compressed_files_and_encodings(run: Run, trained: Path) -> None:
     assert Path("runs/other-1/config.json").exists()
     assert "--encoding is 'klingon'" in refused(run("train", other, "--encoding", "klingon"))
     assert refused(run("predict", label, "none.tsv.gz")) == "none.tsv.gz: no such file"
+
+
+def test_a_class_for_each_series(run: Run, tmp_path: Path) -> None:
+    table, ts = moves_file(tmp_path / "moves.csv"), ts_file(tmp_path / "moves.ts")
+    columns = [f"--{name}={column}" for name, column in MOVES.items()]
+    head = done(run("train", table, *columns, "--unidirectional", *TINY_FLAGS, "--epochs", 20, "--out", "r"))
+    assert "27 sequences (" in head
+    assert "ohlol predict r FILE" in (tmp_path / "r" / "README.md").read_text()
+    lines = table.read_text().splitlines()
+    plain = write(tmp_path / "plain.csv", "\n".join(line.rpartition(",")[0] for line in lines))  # without classes
+    labels = done(run("predict", "r", plain)).split()
+    assert labels.count("up") == 15
+    tsv = [row.split("\t") for row in done(run("predict", "r", table, "--output-format", "tsv")).splitlines()]
+    assert [row[:2] for row in tsv] == [[f"move{i}", label] for i, label in enumerate(labels)]
+    last = json.loads(done(run("predict", "r", table, "--output-format", "jsonl")).splitlines()[-1])
+    assert (last["series"], last["label"]) == ("move29", labels[-1])
+    report = json.loads(done(run("evaluate", "r", table, "--json")))
+    assert report["metrics"]["accuracy"] == 1.0
+    assert report["report"]["support"] == 30
+    done(run("train", ts, *TINY_FLAGS, "--epochs", 20, "--out", "ts"))
+    assert done(run("predict", "ts", ts)).split() == labels
+    assert done(run("predict", "ts", ts, "--output-format", "tsv")).startswith("1\tup\t")
+    explained = json.loads(done(run("explain", "r", table, "--series", "move3", "--json")))
+    assert (explained["predictions"][0]["predicted"], explained["symbols"][0]) == ("down", "0")
+    assert len(explained["saliency"]["gradient"][0]) == len(explained["symbols"])
+    for arguments, said in (
+        (("predict", "r", "hello"), "this model reads a series of numbers, rows of 2: x, y; give a file"),
+        (("predict", "r", table, "--output-format", "conll"), "which has a line for each step"),
+        (("predict", "r", table, "--steps", 2), "--steps is for forecasts"),
+        (("explain", "r", table), "one series is explained; choose it with --series: 'move0', "),
+        (("explain", "r", table, "--series", "x"), "one series is explained"),
+        (("explain", "r", table, "--series", "move1", "--neurons"), "neurons are compared with features of a text"),
+        (("generate", "r"), "this model's task is classify"),
+        (("encode", table, *columns, "--out", "corpus"), "are not encoded as a corpus; train on the file"),
+        (("train", table, *columns, "--level", "word", "--out", "x"), "--level is for symbols"),
+        (("train", table, *columns, "--head", "regression", "--out", "x"), "--head regression does not fit this task"),
+        (("predict", "ts", table), "moves.csv: has no line @data"),
+    ):
+        assert said in refused(run(*arguments)), arguments
+
+
+def test_a_number_for_each_series(run: Run, tmp_path: Path) -> None:
+    table = moves_file(tmp_path / "slopes.csv", quantity=True)
+    columns = [f"--{name}={column}" for name, column in MOVES.items()]
+    done(run("train", table, "--task", "regress", *columns, *TINY_FLAGS, "--epochs", 60, "--lr", 0.02, "--out", "r"))
+    numbers = done(run("predict", "r", table)).split()
+    assert [float(number) > 0 for number in numbers] == [i % 2 == 0 for i in range(30)]
+    report = json.loads(done(run("evaluate", "r", table, "--json")))
+    assert report["metrics"]["rmse"] < report["mean"]["rmse"] / 2
+    said = refused(run("explain", "r", table, "--series", "move1"))
+    assert "only models that predict labels can be explained" in said
+
+
+def test_models_of_series_are_exported_resumed_and_tuned(run: Run, tmp_path: Path) -> None:
+    table = moves_file(tmp_path / "moves.csv")
+    columns = [f"--{name}={column}" for name, column in MOVES.items()]
+    done(run("train", table, *columns, *TINY_FLAGS, "--out", "whole"))
+    labels = done(run("predict", "whole", table))
+    assert "agrees" in done(run("export", "whole", "m.onnx"))
+    done(run("import", "m.onnx", "--out", "imported"))
+    assert done(run("predict", "imported", table)) == labels
+    weights = (tmp_path / "whole" / "model.safetensors").read_bytes()
+    done(run("train", "--out", "whole", "--resume"))
+    assert (tmp_path / "whole" / "model.safetensors").read_bytes() == weights
+    assert "best: trial" in done(run("tune", table, *columns, "--trials", 2, "--epochs", 1, "--out", "study"))
 
 
 def test_pairs_from_a_file(run: Run) -> None:

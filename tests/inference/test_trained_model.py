@@ -3,12 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from helpers import TINY, text_file, upper_pairs
+from helpers import MOVES, TINY, moves_file, text_file, upper_pairs
+from hypothesis import given
+from hypothesis import strategies as st
 from untrained import untrained
 
 import ohlol
 from ohlol.config import TrainSettings
+from ohlol.data.sequences import read
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
 
@@ -67,3 +71,44 @@ def test_identities_differ_between_models() -> None:
     forecasts = untrained("forecast")
     longer = replace(forecasts, config=replace(forecasts.config, training=TrainSettings(bptt=7)))
     assert longer.identity != forecasts.identity  # it reads fewer rows before a forecast
+
+
+@pytest.fixture(scope="module")
+def moves(tmp_path_factory: pytest.TempPathFactory) -> TrainedModel:
+    table = moves_file(tmp_path_factory.mktemp("moves") / "moves.csv")
+    return ohlol.fit(table, **MOVES, **{**TINY, "epochs": 20, "lr": 0.02})
+
+
+def test_series_are_predicted_from_arrays_files_tables_and_data(moves: TrainedModel, tmp_path: Path) -> None:
+    table = moves_file(tmp_path / "moves.csv", 40)
+    rows = [dict(zip(("id", "t", "x", "y"), line.split(","), strict=False)) for line in table.read_text().split()[1:]]
+    data = read(table, moves.data_settings())
+    predicted = list(moves.predict_many(table))
+    assert [one.labels for one in predicted] == [["up"], ["down"]] * 20
+    assert [one.name for one in predicted] == [f"move{i}" for i in range(40)]
+    assert all(one.symbols == () and one.unknown == [] for one in predicted)
+    assert list(moves.predict_many(data)) == list(moves.predict_many(rows)) == predicted
+    alone = [moves.predict(array) for array in data.inputs]
+    assert [one.labels for one in alone] == [one.labels for one in predicted]
+    assert moves.predict(data.inputs[0].tolist(), n_best=2).best[0][0][0] == "up"  # type: ignore
+
+
+@given(st.data())
+def test_an_array_of_another_shape_is_refused(moves: TrainedModel, data: st.DataObject) -> None:
+    shape = data.draw(st.lists(st.integers(0, 3), max_size=3).filter(lambda shape: shape[1:] != [2] or not shape[0]))
+    with pytest.raises(InputError, match=r"argument:1: this model reads a series of numbers, rows of 2: x, y; give"):
+        moves.predict(np.zeros(shape))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e300])
+def test_numbers_out_of_range_are_refused(moves: TrainedModel, bad: float) -> None:
+    with pytest.raises(InputError, match=r"argument:1: column y is .*, not a finite number in range"):
+        moves.predict([[1.0, 2.0], [3.0, bad]])
+    with pytest.raises(InputError, match="it does not predict the next row"):
+        moves.next_rows("moves.csv")
+
+
+def test_a_series_of_one_column_may_be_an_array_of_one_axis(tmp_path: Path) -> None:
+    model = ohlol.fit(moves_file(tmp_path / "moves.csv"), input="x", **MOVES, **TINY)
+    rows = np.arange(5.0)
+    assert model.predict(rows) == model.predict(rows[:, None])

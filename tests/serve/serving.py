@@ -19,7 +19,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from helpers import SALES, TINY, lengths_file, names_file, sales_file, sets_file, sine_file, text_file, upper_pairs
+from helpers import (
+    MOVES,
+    SALES,
+    TINY,
+    lengths_file,
+    moves_file,
+    names_file,
+    sales_file,
+    sets_file,
+    sine_file,
+    text_file,
+    upper_pairs,
+)
 
 import ohlol
 from ohlol.serve.access import Access
@@ -35,7 +47,7 @@ T = TypeVar("T")
 SECONDS = 60.0
 """For a server to start and for a response: far more than either takes, since the machine may be busy."""
 KEY = "0123456789-a-key-of-tests"
-MODELS = ("hello", "upper", "text", "names", "sizes", "sets", "sine", "shops")
+MODELS = ("hello", "upper", "text", "names", "sizes", "sets", "sine", "shops", "moves", "slopes")
 
 
 def train_models(folder: Path) -> dict[str, Path]:
@@ -52,6 +64,9 @@ def train_models(folder: Path) -> dict[str, Path]:
     ohlol.fit(sets_file(folder / "sets.jsonl"), out=runs["sets"], **sets, **one_way)
     ohlol.fit(sine_file(folder / "sine.csv"), task="next_row", out=runs["sine"], **one_way)
     ohlol.fit(sales_file(folder / "sales.csv"), out=runs["shops"], **SALES, **one_way)
+    ohlol.fit(moves_file(folder / "moves.csv"), out=runs["moves"], **MOVES, **one_way)
+    slopes = moves_file(folder / "slopes.csv", quantity=True)
+    ohlol.fit(slopes, task="regress", out=runs["slopes"], **MOVES, **{**TINY, "bidirectional": True})
     return runs
 
 

@@ -68,6 +68,21 @@ def test_a_number_equals_that_of_the_model(client: httpx.Client, models: Models)
     assert [one["number"] for one in answer["predictions"]] == pytest.approx(expected, abs=CLOSE)
 
 
+@pytest.mark.parametrize("name", ["moves", "slopes"])
+def test_the_target_of_a_series_equals_that_of_the_model(client: httpx.Client, models: Models, name: str) -> None:
+    series = [np.arange(8.0).reshape(4, 2), np.ones((2, 2))]
+    named = [{"name": f"s{i}", "rows": rows.tolist()} for i, rows in enumerate(series)]
+    answer = client.post(f"/v1/models/{name}/predict", json={"series": named}).json()["predictions"]
+    expected = list(models[name].predict_many(series))
+    assert [(one["name"], one["labels"], one["symbols"]) for one in answer] == [
+        (f"s{i}", one.labels, []) for i, one in enumerate(expected)
+    ]
+    if name == "slopes":
+        assert [one["number"] for one in answer] == pytest.approx([one.number for one in expected], abs=CLOSE)
+    (alone,) = client.post(f"/v1/models/{name}/predict", json={"rows": named[0]["rows"]}).json()["predictions"]
+    assert (alone["name"], alone["labels"]) == ("", answer[0]["labels"])
+
+
 def test_a_set_of_labels_equals_that_of_the_model(client: httpx.Client, models: Models) -> None:
     answer = client.post("/v1/models/sets/predict", json={"inputs": ["banad", "mno"], "n_best": 2}).json()
     for one, text in zip(answer["predictions"], ("banad", "mno"), strict=True):
@@ -173,7 +188,7 @@ def test_models_are_listed_with_their_descriptions(client: httpx.Client, models:
     assert {name: one["identity"] for name, one in descriptions.items()} == {
         name: m.identity for name, m in models.items()
     }
-    assert [name for name, one in descriptions.items() if not one["streams"]] == ["upper", "shops"]
+    assert [name for name, one in descriptions.items() if not one["streams"]] == ["upper", "shops", "slopes"]
     assert descriptions["hello"]["example"] == "hello"
     assert client.get("/v1/models/hello").json() == descriptions["hello"]
     assert client.get("/healthz").json() == {"status": "ok"}
@@ -243,6 +258,19 @@ INVALID: list[tuple[str, Any, int, str]] = [
     ("shops/predict", {"rows": [[1.0, 2.0]]}, 422, "rows: fewer than 3 values of sales"),
     ("shops/predict", {"rows": [[1.0, 2.0]], "steps": 1000}, 422, "steps: 1000 are forecast 4 at a time"),
     ("shops/explain", {"input": "hello"}, 422, "reads numbers"),
+    (
+        "moves/predict",
+        {"inputs": "hello"},
+        422,
+        'inputs[0]: this model\'s task is classify and reads numbers: give "rows"',
+    ),
+    ("moves/predict", {"series": []}, 422, "series: 0 sequences; it must be from 1 to"),
+    ("moves/predict", {"rows": []}, 422, "series[0]: it is empty; give one row at least"),
+    ("moves/predict", {"rows": [[1.0]]}, 422, "this model reads a series of numbers, rows of 2: x, y"),
+    ("moves/predict", {"rows": [[1.0, None]]}, 422, "column y is nan, not a finite number in range"),
+    ("moves/predict", {"rows": [[1.0, 1e308]]}, 422, "column y is 1e+308, not a finite number in range"),
+    ("moves/predict", {"rows": [[1.0, 2.0]], "steps": 2}, 422, 'has "name" and "rows" alone'),
+    ("moves/explain", {"input": "hello"}, 422, "explain one with `ohlol explain`"),
     ("sizes/predict", {"rows": [[1.0]]}, 422, "this model's task is regress, which reads no numbers"),
     ("sizes/explain", {"input": "banana"}, 422, "the task of this model is regress; only models that predict labels"),
     ("sine/predict", {"rows": [[1.0]]}, 422, "rows[0] has 1 numbers; the model reads 2: height, slope"),

@@ -16,7 +16,7 @@ from ohlol.inference.prediction import Prediction
 from ohlol.serve import models as served_models
 from ohlol.serve.encoding import dump_json
 from ohlol.serve.limits import Limits
-from ohlol.serve.models import parse_runs, parse_symbols, predict_batch
+from ohlol.serve.models import parse_runs, parse_sequence, predict_batch
 from ohlol.serve.streams import count_work
 from ohlol.utils.errors import InputError
 
@@ -46,11 +46,11 @@ def test_the_work_of_a_request_is_limited() -> None:
     assert count_work(spelled, ["the", "cats"], 1) == 7
     assert count_work(unspelled, ["the", "cats"], 1) == 2
     assert count_work(unspelled, ["the", "cats"], 100) == 2 * K
-    assert parse_symbols(unspelled, ["a" * 101], limits) == ["a" * 101]
-    assert parse_symbols(spelled, ["a" * 100], limits) == ["a" * 100]
+    assert parse_sequence(unspelled, ["a" * 101], limits) == ["a" * 101]
+    assert parse_sequence(spelled, ["a" * 100], limits) == ["a" * 100]
     for text in (["a" * 101], "a" * 101, ["ab"] * 51):
         with pytest.raises(InputError, match=r"its words have 10[12] letters; at most 100 are read"):
-            parse_symbols(spelled, text, limits)
+            parse_sequence(spelled, text, limits)
 
 
 def test_names_of_runs(runs: dict[str, Path]) -> None:

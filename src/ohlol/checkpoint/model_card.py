@@ -61,7 +61,7 @@ A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, 
 {computed}- metrics there, best weights: {format_metrics(config.metrics) or "none"}
 
 ```
-{TASKS[config.task].usage.format(run=model)}
+{TASKS[config.task].usage.format(run=model, input="FILE" if config.sizes.numeric else '"TEXT"')}
 ```
 
 ## Data

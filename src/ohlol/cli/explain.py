@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,16 +12,23 @@ from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
 
 if TYPE_CHECKING:
+    from ohlol.data.readers.labelled import LabelledSeries
     from ohlol.inference.trained_model import TrainedModel
+
+SHOWN = 10
+"""Names of series that a message lists."""
 
 
 @app.command(rich_help_panel=INSPECT)
 def explain(
     run: Run,
-    text: Annotated[str, typer.Argument(help="A text, or the name of a text file.", metavar="TEXT|FILE")],
+    source: Annotated[
+        str, typer.Argument(help="A text, or the name of a file with one or with series.", metavar="TEXT|FILE")
+    ],
     target: Annotated[
         str | None, typer.Option(help="Target labels, one per time step; by default those of the training pair.")
     ] = None,
+    series: Annotated[str | None, typer.Option(help="Name of the series to explain, in a file with several.")] = None,
     epoch: Annotated[
         int | None, typer.Option(help="Show the weights after this epoch; needs --snapshots of train.", min=0)
     ] = None,
@@ -55,7 +62,9 @@ def explain(
     model = load(run, cell=cell)
     if epoch is not None:
         model = history.load_epoch(model, epoch)
-    text = _read_text(text)
+    if series is not None and not model.targets.rows:
+        raise InputError(f"`series` is for series of numbers, and this model's task is {model.task}")
+    text: Any = _read_series(model, source, series) if model.targets.rows else _read_text(source)
     if neurons or match is not None:
         _explain_neurons(model, text, match, threshold, language, as_json)
         return
@@ -81,6 +90,21 @@ def explain(
             trace_text.trace_to_text(traced, console(), lang=language, saliency=saliency)
 
 
+def _read_series(model: "TrainedModel", file: str, name: str | None) -> "LabelledSeries | str":
+    """The series of a file with this name, or its only one; without such a file the text itself."""
+    from ohlol.data.lines import quote
+    from ohlol.data.sequences import read
+
+    if not Path(file).exists():
+        return file
+    data = read(file, model.data_settings(), with_targets=False)
+    series = [one for one in data.series() if name in (None, one.name)]
+    if len(series) == 1:
+        return series[0]
+    listed = ", ".join(map(quote, data.names[:SHOWN])) + ", ..." * (len(data.names) > SHOWN)
+    raise InputError(f"{file}: one series is explained; choose it with `series`: {listed}")
+
+
 def _read_text(text: str) -> str:
     """The contents of the file of this name; without such a file the text itself."""
     from ohlol.data.lines import LINE_LIMIT
@@ -97,7 +121,7 @@ def _read_text(text: str) -> str:
 
 
 def _explain_neurons(
-    model: "TrainedModel", text: str, match: str | None, threshold: float, lang: str, as_json: bool
+    model: "TrainedModel", text: Any, match: str | None, threshold: float, lang: str, as_json: bool
 ) -> None:
     from ohlol.display import neurons_text
     from ohlol.explain import neurons

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ohlol.inference.prediction import Prediction
     from ohlol.inference.trained_model import TrainedModel
 
-FILE_SUFFIXES = (".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".conll", ".conllu", ".parquet", ".xlsx", ".txt")
+FILE_SUFFIXES = (
+    ".tsv", ".csv", ".jsonl", ".ndjson", ".json", ".conll", ".conllu", ".parquet", ".xlsx", ".ts", ".txt",
+)  # fmt: skip
 """An argument that ends in one of these and contains no space is the name of a file, even where there is none."""
 FORECAST = "Forecasts"
 """The group of options for models that forecast."""

@@ -56,6 +56,8 @@ class RawData:
     """Of numbers: the names of the F target columns; one for a number for each sequence."""
     interpretation: Interpretation | None = field(default=None, repr=False, compare=False)
     """How the first file was read, and why; None for data that came from no file."""
+    names: tuple[str, ...] = ()
+    """The names of the series, where the sequences are series of numbers with a target each."""
     panel: Panel | None = None
     """The series, whose values `inputs` are, where the targets are a horizon."""
 
@@ -63,6 +65,11 @@ class RawData:
     def kind(self) -> TargetKind:
         """The kind of the targets."""
         return TARGET_KINDS[self.task].of_rows(bool(self.columns))
+
+    def series(self) -> list[LabelledSeries]:
+        """The series of numbers with a target each, with their names but without their targets."""
+        parts = zip(self.inputs, self.places, self.names, strict=True)
+        return [LabelledSeries(cast("NDArray[np.float64]", rows), None, place, name) for rows, place, name in parts]
 
 
 def read(
@@ -236,7 +243,7 @@ def _data_from_panel(data: PanelData) -> RawData:
         panel.columns.numeric,
         panel.columns.targets,
         data.interpretation,
-        panel,
+        panel=panel,
     )
 
 
@@ -260,14 +267,20 @@ def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings
     if len(widths) > 1:
         raise InputError(f"{', '.join(f'{place}: {width} columns' for width, place in widths.items())}; all must agree")
     names = tuple(split_names(settings.input)) if settings.input else tuple(str(n + 1) for n in range(*widths))
+    if settings.level is not None:
+        raise InputError(f"`level` is for symbols, and {series[0].place.file} holds series of numbers")
     targets: Any = [one.target for one in series] if with_targets else None
     target_columns = (settings.target or "target",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [one.place for one in series]
-    return RawData(settings.task or "", settings, [one.rows for one in series], targets, places, names, target_columns)
+    inputs = [one.rows for one in series]
+    series_names = tuple(one.name for one in series)
+    return RawData(settings.task or "", settings, inputs, targets, places, names, target_columns, names=series_names)
 
 
-def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Symbols | NDArray[np.float64], Place]]:
-    """The inputs of one file with their places, each as soon as its lines arrive.
+def iterate_inputs(
+    path: FilePath, settings: DataSettings
+) -> Iterator[tuple[Symbols | NDArray[np.float64] | LabelledSeries, Place]]:
+    """The inputs of one file with their places, each as soon as its lines arrive; series of several with their names.
 
     Raises:
         InputError: as `read` does, once the line is reached.
@@ -278,7 +291,7 @@ def iterate_inputs(path: FilePath, settings: DataSettings) -> Iterator[tuple[Sym
         yield join_series(contents.series).inputs, Place(name_of(path), 1)
         return
     for one in contents.labelled or ():
-        yield one.rows, one.place
+        yield one, one.place
     for example in contents.examples or ():
         yield example.input, example.place
 

@@ -63,6 +63,7 @@ def _take(data: RawData, rows: Iterable[int]) -> RawData:
         inputs=[data.inputs[i] for i in rows],
         targets=[targets[i] for i in rows] if targets is not None else None,
         places=[data.places[i] for i in rows],
+        names=tuple(data.names[i] for i in rows if data.names),
     )
 
 

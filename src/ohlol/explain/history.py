@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ohlol.checkpoint import metrics_log, snapshots
 from ohlol.checkpoint.weights import load_weights
@@ -39,7 +40,7 @@ def load_epoch(model: TrainedModel, epoch: int) -> TrainedModel:
 
 def trace_epochs(
     model: TrainedModel,
-    sequence: str | Sequence[str],
+    sequence: Any,
     *,
     target: str | Sequence[str] | None = None,
     max_frames: int = 64,

@@ -101,6 +101,8 @@ def record_states(model: TrainedModel, text: str | Sequence[str]) -> NeuronState
     Raises:
         InputError: the text does not fit the model, or is shorter than `MIN_SYMBOLS`.
     """
+    if model.targets.reads_numbers:
+        raise InputError("neurons are compared with features of a text, and this model reads series of numbers")
     symbols, packed = encode_sequence(model, text)
     if len(symbols) < MIN_SYMBOLS:
         raise InputError(

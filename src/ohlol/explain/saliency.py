@@ -8,7 +8,6 @@ sequence). Where this prediction is a set of labels, N is the number of these, o
 label of an empty set.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,12 +59,13 @@ class Saliency:
         }
 
 
-def compute_saliency(model: TrainedModel, sequence: str | Sequence[str]) -> Saliency:
+def compute_saliency(model: TrainedModel, sequence: Any) -> Saliency:
     """Measure the influence of each input on each prediction over one sequence.
 
     Args:
         model: a model of a task with labels.
-        sequence: a string, or a list of symbols; it must be longer than the influence length to be measured.
+        sequence: a string, a list of symbols, or a series (T, I); it must be longer than the influence length
+            to be measured.
 
     Raises:
         InputError: the sequence does not fit the model, or the model predicts numbers.

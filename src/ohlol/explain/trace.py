@@ -221,8 +221,10 @@ class Trace:
         }
 
 
-def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple[list[str], PackedInputs]:
+def encode_sequence(model: TrainedModel, sequence: Any) -> tuple[list[str], PackedInputs]:
     """Return one sequence as symbols and as the input of the network.
+
+    The symbols of a series of numbers are its values or, where it has several columns, the numbers of its time steps.
 
     Raises:
         InputError: the sequence is empty, it has an unknown symbol and the model has no <unk>, or the model
@@ -231,15 +233,18 @@ def encode_sequence(model: TrainedModel, sequence: str | Sequence[str]) -> tuple
     if model.codec.labels is None:
         raise InputError(f"the task of this model is {model.task}; only models that predict labels can be explained")
     raw = model.raw_data([sequence])
-    return [str(s) for s in raw.inputs[0]], PackedInputs.of(gather(model.codec.encode(raw), np.arange(1)))
+    steps: Any = raw.inputs[0]
+    if raw.columns:
+        steps = [f"{row[0]:.3g}" if len(row) == 1 else t for t, row in enumerate(steps)]
+    return [str(s) for s in steps], PackedInputs.of(gather(model.codec.encode(raw), np.arange(1)))
 
 
-def trace(model: TrainedModel, sequence: str | Sequence[str], *, target: str | Sequence[str] | None = None) -> Trace:
+def trace(model: TrainedModel, sequence: Any, *, target: str | Sequence[str] | None = None) -> Trace:
     """Run the equations with the weights of a model over one sequence and keep every number.
 
     Args:
         model: a model of a task with labels.
-        sequence: a string, or a list of symbols.
+        sequence: a string, a list of symbols, or a series of numbers (T, I).
         target: the correct labels: one per time step, as a string of characters or words or as a list; one label for
             `classify`; for `multilabel` a list, or labels joined as in the training data, or with "|". For `next` the
             target is the sequence itself. The default is the target of the sequence in the training pairs; without one

@@ -49,6 +49,8 @@ class OutputLayout:
     Of a set it is that of the training data, or where these have none, the first of `SET_SEPARATORS` in no label."""
     reader: Reader | None
     """The reader of the files the model was trained on, in whose format text can be written."""
+    reads_rows: bool = False
+    """Whether the sequences are series of numbers, which are written by their names."""
     is_set: bool = False
     """Whether a sequence has a set of labels."""
 
@@ -66,13 +68,14 @@ class OutputLayout:
             per_sequence=model.targets.per_sequence,
             symbol_separator="" if by_character else " ",
             label_separator=separator,
+            reads_rows=model.targets.rows,
             is_set=model.targets.multiple,
             reader=READERS.get(model.config.data.format or ""),
         )
 
     def text(self, prediction: Prediction) -> str:
-        """The symbols of a sequence."""
-        return self.symbol_separator.join(prediction.symbols)
+        """The symbols of a sequence, or the name of a series."""
+        return prediction.name if self.reads_rows else self.symbol_separator.join(prediction.symbols)
 
     def labels(self, prediction: Prediction) -> str:
         """The labels of a sequence."""
@@ -114,9 +117,10 @@ def format_conll(prediction: Prediction, layout: OutputLayout) -> str:
 
 def format_jsonl(prediction: Prediction, layout: OutputLayout) -> str:
     """All of a prediction as JSON."""
-    record: dict[str, object] = {
-        "input": layout.text(prediction) if layout.symbol_separator == "" else list(prediction.symbols)
-    }
+    record: dict[str, object] = {"series": prediction.name}
+    if not layout.reads_rows:
+        text = layout.text(prediction) if layout.symbol_separator == "" else list(prediction.symbols)
+        record = {"input": text}
     if prediction.number is not None:
         record["number"] = prediction.number
     elif layout.is_set:

@@ -25,7 +25,7 @@ class Prediction:
     """The labels of one sequence, or its number."""
 
     symbols: Sequence[str]
-    """The symbols of the sequence."""
+    """The symbols of the sequence; empty for a series of numbers."""
     labels: list[str]
     """The label of each step, decoded by the head; one where the task gives a label to the whole sequence.
 
@@ -40,6 +40,8 @@ class Prediction:
     """The n most probable sequences of labels with their probabilities, best first, where the head is structured."""
     number: float | None = None
     """The number for the sequence, in the unit of the target, where the task gives one instead of labels."""
+    name: str = ""
+    """The name of a series of numbers, where it has one."""
 
 
 @torch.no_grad()
@@ -50,6 +52,7 @@ def predict_batch(
     rows: NDArray[np.int64],
     symbols: Sequence[Sequence[str]] | None = None,
     *,
+    names: Sequence[str] = (),
     n_best: int | Sequence[int] = 1,
 ) -> list[Prediction]:
     """Predict some sequences of encoded data, as one batch, in the order of `rows`.
@@ -60,44 +63,46 @@ def predict_batch(
         data: the encoded sequences.
         rows: the numbers of the sequences to predict, (B,), all different.
         symbols: the symbols of each of these sequences; decoded from the ids where they are not given.
+        names: the names of series of numbers.
         n_best: length of `Prediction.best` at each step, for all sequences or for each.
     """
-    assert codec.symbols is not None
     counts = list(repeat(n_best, len(rows))) if isinstance(n_best, int) else list(n_best)
     counts = [max(1, count) for count in counts]
     batch = gather(data, rows)
     if symbols is None:
-        symbols = _decode_symbols(codec, batch, rows)
+        symbols = [()] * len(rows) if codec.symbols is None else _decode_symbols(codec, batch, rows)
+    unknown: list[list[str]] = [[] if codec.symbols is None else codec.unknown(text) for text in symbols]
+    names = names or [""] * len(rows)
     packed_at = {row: at for at, row in enumerate(batch.rows.tolist())}
     if codec.labels is None:
         numbers = _numbers(network, codec, batch)[[packed_at[row] for row in rows.tolist()]].tolist()
-        pairs = zip(symbols, numbers, strict=True)
-        return [Prediction(text, [], [], unknown=codec.unknown(text), number=value) for text, value in pairs]
+        parts = zip(symbols, unknown, numbers, names, strict=True)
+        return [Prediction(text, [], [], unknown=u, number=value, name=name) for text, u, value, name in parts]
     # labels of files may stand for several of the model, whose probabilities are added
     scores = _run(network, batch, max(counts), len(codec.labels) if codec.file_labels is not None else max(counts))
     steps = prediction_indices(batch, per_sequence=network.sizes.per_sequence)
-    names = codec.labels.symbols
+    known = codec.labels.symbols
     predictions: list[Prediction] = []
-    for row, text, count in zip(rows.tolist(), symbols, counts, strict=True):
+    for row, text, of_text, name, count in zip(rows.tolist(), symbols, unknown, names, counts, strict=True):
         at = packed_at[row]
-        indices, unknown = steps[at], codec.unknown(text)
+        indices = steps[at]
         probability, best = scores.probability[indices].tolist(), list[list[tuple[str, float]]]()
         ranked = zip(scores.best[indices].tolist(), scores.best_probability[indices].tolist(), strict=True)
         if codec.kind.multiple:
             members, certainty = _members(scores.labels[indices][0], scores.probability[indices][0])
-            best = [[(names[i], p) for i, p in zip(*step, strict=True)][:count] for step in ranked]
-            labels = [names[i] for i in members.tolist()]
-            predictions.append(Prediction(text, labels, certainty.tolist(), best, unknown))
+            best = [[(known[i], p) for i, p in zip(*step, strict=True)][:count] for step in ranked]
+            labels = [known[i] for i in members.tolist()]
+            predictions.append(Prediction(text, labels, certainty.tolist(), best, of_text, name=name))
             continue
-        labels = codec.to_file_labels([names[i] for i in scores.labels[indices].tolist()])
+        labels = codec.to_file_labels([known[i] for i in scores.labels[indices].tolist()])
         for step, (label, (ids, values)) in enumerate(zip(labels, ranked, strict=True)):
-            pairs = codec.to_file_probabilities([(names[i], p) for i, p in zip(ids, values, strict=True)], label)
+            pairs = codec.to_file_probabilities([(known[i], p) for i, p in zip(ids, values, strict=True)], label)
             best.append(pairs[:count])
             if codec.file_labels is not None:
                 probability[step] = dict(pairs)[label]
         ranked = zip(scores.sequences[indices].T.tolist(), scores.sequence_probability[at].tolist(), strict=True)
-        sequences = [(codec.to_file_labels([names[i] for i in ids]), p) for ids, p in ranked if p]
-        predictions.append(Prediction(text, labels, probability, best, unknown, sequences[:count]))
+        sequences = [(codec.to_file_labels([known[i] for i in ids]), p) for ids, p in ranked if p]
+        predictions.append(Prediction(text, labels, probability, best, of_text, sequences[:count], name=name))
     return predictions
 
 

@@ -18,10 +18,12 @@ from ohlol.data import sequences
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
 from ohlol.data.frames import Records, read_records
-from ohlol.data.lines import Place
+from ohlol.data.lines import Place, error_at
 from ohlol.data.loading import PreparedData, Source, corpus_folder, prepared_from
 from ohlol.data.panel import Panel
+from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.sequences import RawData
+from ohlol.data.symbols import Symbols
 from ohlol.data.targets import TargetKind
 from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
 from ohlol.evaluation.forecast import Forecasts
@@ -33,7 +35,6 @@ from ohlol.inference.prediction import Prediction, predict_batch
 from ohlol.inference.sample_paths import sample_paths
 from ohlol.inference.streaming import Stream, StreamBatch
 from ohlol.models.sequence_model import SequenceModel
-from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
 from ohlol.utils.errors import InputError
@@ -55,8 +56,8 @@ class TrainedModel:
 
     @property
     def targets(self) -> TargetKind:
-        """The kind of its targets."""
-        return TASKS[self.config.task].targets
+        """The kind of its targets, and of its inputs."""
+        return self.codec.kind
 
     @property
     def device(self) -> torch.device:
@@ -76,18 +77,49 @@ class TrainedModel:
         """
         return run_directory.compute_identity(self.config, self.codec, self.network)
 
-    def raw_data(self, texts: Iterable[str | Sequence[str]]) -> RawData:
-        """Strings, or lists of symbols, as data of the kind that the model reads.
+    def raw_data(self, texts: Iterable[Any]) -> RawData:
+        """Strings, lists of symbols, or series of numbers, as data of the kind that the model reads.
 
         Raises:
-            InputError: one is empty.
+            InputError: one is empty, or is no series with the columns of training.
         """
-        inputs = [sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts]
+        if self.targets.rows:
+            series = [self._check_series(text, Place("argument", i)) for i, text in enumerate(texts, 1)]
+            rows, places, names = [one.rows for one in series], [one.place for one in series], [s.name for s in series]
+            columns = self.codec.columns
+            return RawData(self.task, self.config.data, rows, None, places, columns, names=tuple(names))
+        inputs: list[Symbols] = [
+            sequences.split_text(t, self.config.data) if isinstance(t, str) else list(t) for t in texts
+        ]
         places = [Place("argument", i + 1) for i in range(len(inputs))]
         for (name, number), sequence in zip(places, inputs, strict=True):
             if not len(sequence):
                 raise InputError(f"{name} {number} is empty; give at least one symbol")
         return RawData(self.task, self.config.data, inputs, None, places)
+
+    def _check_series(self, series: Any, place: Place) -> LabelledSeries:
+        """The rows (T, I) of a series, an array of one axis where it has one column; raises InputError."""
+        name, columns, scale = "", self.codec.columns, self.codec.scale
+        assert scale is not None
+        if isinstance(series, LabelledSeries):
+            series, name, place = series.rows, series.name, series.place
+        try:
+            rows = np.asarray(series, np.float64)
+        except (TypeError, ValueError, OverflowError):
+            rows = np.empty(0)
+        rows = rows[:, None] if rows.ndim == 1 and len(columns) == 1 else rows
+        if isinstance(series, str) or not rows.size or rows.shape[1:] != (len(columns),):
+            raise error_at(
+                place,
+                f"this model reads a series of numbers, rows of {len(columns)}: {', '.join(columns)}; give a file, or "
+                f"an array (T, {len(columns)})",
+            )
+        with np.errstate(over="ignore"):
+            wrong = np.argwhere(~np.isfinite(scale.apply(rows)))
+        if len(wrong):
+            row, column = wrong[0]
+            raise error_at(place, f"column {columns[column]} is {rows[row, column]}, not a finite number in range")
+        return LabelledSeries(rows, None, place, name)
 
     def stream(self) -> Stream:
         """Read one sequence incrementally: `step(symbol)` returns logits and label, and the state is kept.
@@ -149,11 +181,11 @@ class TrainedModel:
         dev = None if prepared.dev is None else self.codec.convert(prepared.dev)
         return replace(prepared, train=self.codec.convert(prepared.train), dev=dev)
 
-    def predict(self, text: str | Sequence[str], *, n_best: int = 1) -> Prediction:
+    def predict(self, text: Any, *, n_best: int = 1) -> Prediction:
         """Predict the label of each step of a sequence, or one label for the whole sequence, depending on the task.
 
         Args:
-            text: a string, or a list of symbols.
+            text: a string, or a list of symbols; for a model of series of numbers an array (T, I).
             n_best: how many labels `Prediction.best` holds at each step.
 
         Raises:
@@ -168,16 +200,20 @@ class TrainedModel:
         """Predict many sequences in batches, in their order; only one batch is held in memory.
 
         Args:
-            texts: strings, lists of symbols, data that were read, or a table in memory with the columns of training.
+            texts: strings, lists of symbols, data that were read, or a table in memory with the columns of training;
+                for a model of series of numbers arrays (T, I), or the name of a file.
             n_best: how many labels `Prediction.best` holds at each step, for all sequences or for each.
         """
         if not self.targets.is_supervised:
             numeric = self.forecast if self.targets.horizon else self.next_rows
             method = self.generate if self.targets.continues_text else numeric
             raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
-        inputs = texts.inputs if isinstance(texts, RawData) else texts
-        if (records := read_records(texts)) is not None:
-            inputs = (sequence for sequence, _ in sequences.iterate_inputs(records, self.config.data))
+        inputs = texts
+        is_file = self.targets.rows and isinstance(texts, str | Path)
+        if isinstance(texts, RawData):
+            inputs = texts.series() if texts.names else texts.inputs
+        elif (source := texts if is_file else read_records(texts)) is not None:
+            inputs = (sequence for sequence, _ in sequences.iterate_inputs(source, self.data_settings()))
         batch: list[tuple[Any, int]] = []
         counts = repeat(n_best) if isinstance(n_best, int) else n_best
         for pair in zip(inputs, counts):  # noqa: B905 - repeat() is endless
@@ -196,7 +232,8 @@ class TrainedModel:
             self.codec,
             data,
             np.arange(len(batch)),
-            symbols,  # pyright: ignore[reportArgumentType] - symbols, since the task is supervised
+            None if raw.columns else symbols,  # pyright: ignore[reportArgumentType] - symbols, since there are no columns
+            names=raw.names,
             n_best=[n for _, n in batch],
         )
 
@@ -307,7 +344,7 @@ class TrainedModel:
         Raises:
             InputError: the model does not predict numbers, the columns are others, or `steps` is out of its range.
         """
-        if self.codec.scale is None:
+        if self.codec.scale is None or self.targets.rows:
             raise InputError(f"this model's task is {self.task}; it does not predict the next row")
         check_steps(self.codec, steps)
         if not isinstance(data, RawData):

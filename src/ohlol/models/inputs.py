@@ -67,7 +67,7 @@ class Sizes:
     base: int = 0
     """The first columns of the input that are forecasts, which the head's numbers are added to."""
     quantity: bool = False
-    """Whether the prediction for a sequence of symbols is a number."""
+    """Whether the prediction for a sequence is a number."""
     multiple: bool = False
     """Whether the prediction for a sequence is a set of labels."""
     vector_size: int = 0

@@ -282,7 +282,7 @@ def _check_loop(settings: ModelSettings, spec: CellSpec) -> None:
 
 
 def _check_head(settings: ModelSettings, sizes: Sizes) -> None:
-    kind = (sizes.numeric or sizes.quantity, sizes.multiple)
+    kind = (sizes.quantity or (sizes.numeric and not sizes.per_sequence), sizes.multiple)
     chosen = HEADS.select(settings.head)
     if (chosen.numeric, chosen.multiple) != kind:
         fitting = ", ".join(name for name, head in HEADS.items() if (head.numeric, head.multiple) == kind)

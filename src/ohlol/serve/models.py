@@ -21,7 +21,8 @@ MODEL_NAME = re.compile(r"\w[\w.-]{0,63}")
 """A model's name in a path. It is looked up in a table, and never used as a file name."""
 MAX_LABELS = 200
 """Most labels in the description of a model."""
-Symbols = Sequence[str]
+Symbols = Sequence[Any]
+"""Symbols, or rows of numbers."""
 BatchCallback = Callable[[str, int, float], None]
 """Called with a model's name, the size of a batch and the seconds it took."""
 
@@ -135,26 +136,28 @@ def _predict_one(model: TrainedModel, symbols: Symbols, n_best: int) -> Predicti
         return InputError(str(error).removeprefix("argument:1: "))
 
 
-def parse_symbols(model: TrainedModel, text: str | Sequence[str], limits: Limits) -> list[str]:
-    """The symbols of a text, or of a list of symbols, as a model reads them.
+def parse_sequence(model: TrainedModel, sequence: str | Sequence[Any], limits: Limits) -> list[Any]:
+    """The symbols of a text or of a list of symbols, or the rows of a series, as a model reads them.
 
     Raises:
-        InputError: there are none or too many, or the model reads numbers.
+        InputError: there are none or too many, or the model reads others.
     """
-    if model.targets.numeric:
-        raise InputError(f'this model\'s task is {model.task} and reads numbers: give "rows"')
-    length, most = len(text), limits.max_length
-    if length <= most * (1 if model.config.data.level == "char" or not isinstance(text, str) else 64):
-        symbols = list(sequences.split_text(text, model.config.data)) if isinstance(text, str) else list(text)
-        if not symbols:
-            raise InputError("it is empty; give one symbol at least")
+    length, most, targets = len(sequence), limits.max_length, model.targets
+    is_series = bool(sequence) and isinstance(sequence[0], list)
+    if targets.numeric or (length and is_series != targets.rows):
+        reads, give = ("numbers", "rows") if targets.reads_numbers else ("no numbers", "inputs")
+        raise InputError(f'this model\'s task is {model.task} and reads {reads}: give "{give}"')
+    if length <= most * (1 if model.config.data.level == "char" or not isinstance(sequence, str) else 64):
+        symbols = sequences.split_text(sequence, model.config.data) if isinstance(sequence, str) else sequence
+        if not len(symbols):
+            raise InputError(f"it is empty; give one {'row' if targets.rows else 'symbol'} at least")
         length = len(symbols)
         if length <= most:
             letters = count_work(model, symbols, 1)
             if letters > limits.max_work:
                 raise InputError(f"its words have {letters:,} letters; at most {limits.max_work:,} are read")
-            return [str(symbol) for symbol in symbols]
-    raise InputError(f"it has {length:,} symbols; at most {most:,} are read")
+            return list(symbols) if is_series else [str(symbol) for symbol in symbols]
+    raise InputError(f"it has {length:,} {'rows' if is_series else 'symbols'}; at most {most:,} are read")
 
 
 class Models:

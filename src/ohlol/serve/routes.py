@@ -23,7 +23,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve import schemas
 from ohlol.serve.encoding import dump_json, format_event, parse_json
 from ohlol.serve.forecasts import forecast_series
-from ohlol.serve.models import ServedModel, parse_symbols
+from ohlol.serve.models import ServedModel, parse_sequence
 from ohlol.serve.service import Service
 from ohlol.serve.training import start_training
 from ohlol.utils.errors import InputError
@@ -125,32 +125,47 @@ async def describe(model: ModelDependency) -> schemas.Described:
 
 @models_router.post("/{name}/predict", response_model=schemas.Predicted)
 async def predict(model: ModelDependency, body: schemas.Predict, service: ServiceDependency) -> Response:
-    """Labels with probabilities for one sequence or many, or the rows that follow in a series."""
+    """Labels with probabilities, or a number, for one sequence or many; or the rows that follow in a series."""
     limits = service.limits
     if [body.inputs, body.rows, body.series].count(None) != 2:
         raise HTTPException(422, 'give either "inputs" or "rows", or the "series" of a forecast')
-    if body.inputs is None:
-        return make_json(await _predict_numbers(model, body, service))
-    inputs = [body.inputs] if isinstance(body.inputs, str) else body.inputs or []
-    if not 0 < len(inputs) <= limits.max_sequences:
-        raise HTTPException(422, f"inputs: {len(inputs)} sequences; it must be from 1 to {limits.max_sequences}")
     targets = model.model.targets
+    if body.inputs is None and not targets.rows:
+        return make_json(await _predict_numbers(model, body, service))
+    series = _named_series(body) if targets.rows else []
+    name, inputs = "series", [one.rows for one in series]
+    if body.inputs is not None:
+        name, inputs = "inputs", [body.inputs] if isinstance(body.inputs, str) else body.inputs
+    if not 0 < len(inputs) <= limits.max_sequences:
+        raise HTTPException(422, f"{name}: {len(inputs)} sequences; it must be from 1 to {limits.max_sequences}")
     if not targets.is_supervised:
         instead = "generate" if targets.continues_text else "predict with rows"
         raise HTTPException(422, f"this model's task is {model.model.task}, which has no labels: use {instead}")
-    sequences = [_parse_symbols(model, text, service, f"inputs[{i}]: ") for i, text in enumerate(inputs)]
+    sequences = [_parse(model, text, service, f"{name}[{i}]: ") for i, text in enumerate(inputs)]
     work = sum(model.count_work(symbols, body.n_best) for symbols in sequences)
     if work > limits.max_work:
         raise HTTPException(
-            422, f"inputs: {work:,} symbols, letters or labels in all; at most {limits.max_work:,} in a request"
+            422, f"{name}: {work:,} symbols, letters or labels in all; at most {limits.max_work:,} in a request"
         )
     predictions = await model.predict(sequences, body.n_best)
-    return make_json({"model": model.name, "predictions": [_prediction_to_json(p) for p in predictions]})
+    contents = [_prediction_to_json(prediction) for prediction in predictions]
+    for content, one in zip(contents, series, strict=False):
+        content["name"] = one.name
+    return make_json({"model": model.name, "predictions": contents})
 
 
-def _parse_symbols(model: ServedModel, text: str | list[str], service: Service, where: str) -> list[str]:
+def _named_series(body: schemas.Predict) -> list[schemas.Series]:
+    """The series in a request for a label or a number each."""
+    series = [schemas.Series(rows=body.rows)] if body.rows is not None else body.series or []
+    if any(one.start or one.static or one.future for one in series) or body.steps or body.intervals:
+        raise HTTPException(422, 'a series with a label or a number has "name" and "rows" alone')
+    return series
+
+
+def _parse(model: ServedModel, sequence: Any, service: Service, where: str) -> Any:
+    """The symbols of a text, or the rows of a series, as the model reads them."""
     try:
-        return parse_symbols(model.model, text, service.limits)
+        return parse_sequence(model.model, sequence, service.limits)
     except InputError as error:
         raise HTTPException(422, f"{where}{error}") from None
 
@@ -210,7 +225,7 @@ async def generate(model: ModelDependency, body: schemas.Generate, service: Serv
     """Generated text as server-sent events: `{"symbols": [...]}` for each piece, then `done`."""
     if body.length > service.limits.max_generated:
         raise HTTPException(422, f"length is {body.length:,}; it must be at most {service.limits.max_generated:,}")
-    prompt = _parse_symbols(model, body.prompt, service, "prompt: ") if body.prompt else ""
+    prompt = _parse(model, body.prompt, service, "prompt: ") if body.prompt else ""
     resources = ExitStack()
     resources.enter_context(service.side_requests)  # before the response starts, since it may raise
     try:
@@ -284,7 +299,9 @@ async def explain_page(model: ModelDependency, body: schemas.ExplainPage, servic
 
 
 def _parse_to_explain(model: ServedModel, text: str | list[str], service: Service, factor: int) -> list[str]:
-    symbols = _parse_symbols(model, text, service, "input: ")
+    if model.model.targets.rows:
+        raise HTTPException(422, "this model reads series of numbers: explain one with `ohlol explain`")
+    symbols = _parse(model, text, service, "input: ")
     limits = service.limits
     if len(symbols) > limits.max_explained:
         raise HTTPException(422, f"input: {len(symbols):,} symbols; at most {limits.max_explained:,} are explained")

@@ -35,7 +35,7 @@ class Problem(BaseModel):
 
 
 class Series(StrictModel):
-    """One series to forecast."""
+    """One series to forecast, or to give a label or a number to, which takes its name and rows alone."""
 
     name: Annotated[str, Field(max_length=1000, description="Its name in the response.")] = ""
     rows: Annotated[
@@ -59,7 +59,7 @@ class Predict(StrictModel):
     ] = None
     rows: Annotated[
         SparseRows | None,
-        Field(description="The last rows of a series, oldest first; a number for each column."),
+        Field(description="The rows of a series, oldest first; a number for each column."),
     ] = None
     series: Annotated[
         list[Series] | None, Field(description="Several series, or one with times, known columns or categories.")
@@ -78,7 +78,7 @@ class Predict(StrictModel):
 class Labelled(BaseModel):
     """The prediction for one sequence."""
 
-    symbols: list[str]
+    symbols: Annotated[list[str], Field(description="None for a series of numbers.")]
     labels: Annotated[
         list[str],
         Field(description="One for each symbol; for a classifier one in all, or those of a set; none for a number."),
@@ -86,6 +86,7 @@ class Labelled(BaseModel):
     probabilities: list[float]
     best: Annotated[list[list[tuple[str, float]]], Field(description="The n best labels of each step, best first.")]
     unknown: Annotated[list[str], Field(description="Symbols that were read as <unk>.")]
+    name: Annotated[str | None, Field(description="The name of a series of numbers.")] = None
     number: Annotated[float | None, Field(description="The number for a sequence, of task regress.")] = None
 
 

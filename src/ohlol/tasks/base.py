@@ -21,11 +21,15 @@ class Task:
     metrics: Callable[[Codec], MetricAccumulator]
     """Creates the metric accumulator."""
     defaults: Callable[[str], tuple[ModelSettings, TrainSettings]]
-    """The settings for a file alone, by the level of its symbols, "char" or "word"; the head is the same for both."""
+    """The settings for a file alone, by the level of its symbols, "char" or "word", or "" for rows of numbers.
+
+    The head is the same for all."""
     search_space: Callable[[str], tuple[str, ...]]
-    """The ranges that `tune` searches by default, by level, as its `search` takes them."""
+    """The ranges that `tune` searches by default, by level as in `defaults`, as its `search` takes them."""
     usage: str
-    """The command that uses a model of this task, for the model card; `{run}` stands for its directory."""
+    """The command that uses a model of this task, for the model card.
+
+    `{run}` stands for its directory, `{input}` for a text or, where it reads numbers, a file."""
     span_head: str | None = None
     """The head of the default settings where labels mark spans, if that is another one."""
 

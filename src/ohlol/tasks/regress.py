@@ -1,6 +1,7 @@
-"""The task `regress`: one number for a whole sequence of symbols."""
+"""The task `regress`: one number for a whole sequence of symbols or numbers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -56,16 +57,8 @@ class RegressMetrics(MetricAccumulator):
 
 def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
     """Those of `classify`, with a head of numbers."""
-    model = ModelSettings(
-        cell="gru",
-        hidden_size=128,
-        bidirectional=True,
-        embedding_size=64,
-        dropout=0.4,
-        embedding_dropout=0.2,
-        head="regression",
-    )
-    return model, TrainSettings(epochs=15, batch_size=64, lr=3e-3)
+    model, training = classify.default_settings(level)
+    return replace(model, head="regression"), training
 
 
 register(
@@ -75,6 +68,6 @@ register(
         metrics=RegressMetrics,
         defaults=default_settings,
         search_space=classify.search_space,
-        usage='ohlol predict {run} "TEXT"',
+        usage="ohlol predict {run} {input}",
     )
 )

@@ -22,10 +22,12 @@ from ohlol.config import (
     check_bounds,
     expected_type,
 )
+from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.frames import read_records
 from ohlol.data.loading import DATA_FOLDER, Data, DataPreparer, PreparedData, Source, is_tutorial
 from ohlol.data.spans import is_span_scheme
+from ohlol.data.targets import TargetKind
 from ohlol.data.vector_files import IN_MEMORY
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import HEADS
@@ -244,7 +246,7 @@ def resolve_settings(
     """
     tutorial = is_tutorial(pairs)
     model, training = (
-        (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "char")
+        (TUTORIAL_MODEL, TUTORIAL_TRAIN) if tutorial else TASKS.select(data.task or "").defaults(data.level or "")
     )
     if tutorial and chosen.model.get("loop"):  # as in the tutorial's program
         training = replace(training, loss_reduction="sum")
@@ -281,7 +283,7 @@ def configure(
     if tutorial and HEADS.select(model.head).is_identity and "hidden_size" not in chosen.model:
         model = replace(model, hidden_size=sizes.outputs)
     if not tutorial and "epochs" not in chosen.training:
-        training = _raise_epochs(training, prepared.codec.task, len(prepared.train), prepared.train.steps)
+        training = _raise_epochs(training, prepared.codec.kind, prepared.codec.task, prepared.train)
     dev_file = prepared.source.dev if prepared.source.records is None else None  # that of a table is saved with it
     config = RunConfig(prepared.codec.task, prepared.settings, model, sizes, training, prepared.files, dev_file, pairs)
     check_memory(config, prepared.train, device)
@@ -384,15 +386,18 @@ def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> Model
     return replace(model, **chosen)
 
 
-def _raise_epochs(training: TrainSettings, task: str, sequences: int, steps: int) -> TrainSettings:
-    """More epochs for little data: at least `MIN_STEPS` optimizer steps, at most `MAX_EPOCHS` epochs."""
+def _raise_epochs(training: TrainSettings, kind: TargetKind, task: str, data: Dataset) -> TrainSettings:
+    """More epochs for little data: at least `MIN_STEPS` optimizer steps, within `MAX_EPOCHS` or `MAX_SERIES_EPOCHS`."""
     in_windows = TASKS[task].trains_in_windows
     per_step = training.batch_size * training.bptt if in_windows else training.batch_size
-    per_epoch = max(1, -(-(steps if in_windows else sequences) // per_step))
-    return replace(training, epochs=min(max(training.epochs, -(-MIN_STEPS // per_epoch)), MAX_EPOCHS))
+    per_epoch = max(1, -(-(data.steps if in_windows else len(data)) // per_step))
+    most = MAX_SERIES_EPOCHS if kind.rows else MAX_EPOCHS
+    return replace(training, epochs=min(max(training.epochs, -(-MIN_STEPS // per_epoch)), most))
 
 
 MIN_STEPS, MAX_EPOCHS = 1500, 100
+MAX_SERIES_EPOCHS = 500
+"""For series of numbers with a target each: their archives have data sets of a few dozen."""
 CLASS_ADVICE = (
     ": a cell, head, task or reader is registered, and chosen by its name; a cell may also be named as "
     "package.module:Class, which is imported"

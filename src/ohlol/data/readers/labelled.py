@@ -26,6 +26,8 @@ class LabelledSeries(NamedTuple):
     target: str | float | None
     """A class, or a number; None where targets are not read."""
     place: Place
+    name: str = ""
+    """Empty where a table is one series."""
 
 
 def read_labelled(
@@ -83,7 +85,7 @@ def read_labelled(
         target = read.statics[first][0] if targets else None
         if target is not None and is_quantity:
             target = _quantity(table, target, columns.static[0], read.places[first])
-        series.append(LabelledSeries(values, target, read.places[first]))
+        series.append(LabelledSeries(values, target, read.places[first], key))
     return series, settings
 
 

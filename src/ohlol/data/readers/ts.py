@@ -79,7 +79,7 @@ def _series(lines: Lines, settings: DataSettings, has_target: bool, with_targets
 
     from ohlol.data.readers.labelled import LabelledSeries
 
-    dimensions = 0
+    dimensions = count = 0
     is_quantity = TARGET_KINDS[settings.task or ""].quantity
     is_below = False
     for line in lines:
@@ -96,7 +96,10 @@ def _series(lines: Lines, settings: DataSettings, has_target: bool, with_targets
         if len(columns) != dimensions:
             raise error_at(line.place, f"{len(columns)} dimensions, where the first series has {dimensions}")
         value = _target(target, line, is_quantity) if with_targets else None
-        yield LabelledSeries(np.array(columns).T, value, line.place)
+        count += 1
+        yield LabelledSeries(np.array(columns).T, value, line.place, str(count))
+    if not is_below:
+        raise InputError(f"{lines.file}: has no line @data, below which a .ts file has its series")
 
 
 def _value(cell: str, line: Line) -> float:
