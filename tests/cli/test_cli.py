@@ -271,7 +271,7 @@ def write(path: Path, content: str | bytes) -> Path:
         ("bad.conll", "a B\nb O\n", "--target UPOS", "bad.conll:1: no column 'UPOS'"),
         ("ragged.csv", "a,b\n1,2\n3\n", "", "ragged.csv:3: 1 columns, where the first row has 2"),
         ("one.txt", "a", "", "one.txt: a text of one symbol"),
-        ("one.csv", "a,b\n1,2\n", "", "one.csv: a series of one row"),
+        ("one.csv", "a,b\n1,2\n", "", "one.csv:2: the series has 1 value of 'a'; it must have at least 3"),
     ],
 )
 def test_bad_files_are_reported_in_one_line(

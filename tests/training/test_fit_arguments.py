@@ -71,7 +71,7 @@ def test_data_of_another_type(data: object) -> None:
 @pytest.mark.parametrize(
     ("name", "start", "message"),
     [
-        ("a.xlsx", b"PK\x03\x04\x14\x00\xff", "a zip archive, such as a spreadsheet"),
+        ("a.zip", b"PK\x03\x04\x14\x00\xff", "a zip archive, such as a spreadsheet"),
         ("a.xls", b"\xd0\xcf\x11\xe0\xa1\xb1", "an old spreadsheet"),
         ("a.txt.gz", b"\x1f\x8b\x08\x00\xff", "a.txt.gz: is damaged: "),
         ("a.tsv", b"\xfd7zXZ\x00\xff", "compressed with xz, which is unpacked where the name ends in .xz"),

@@ -91,7 +91,7 @@ def write_table(folder: Path, vectors: WordVectors) -> None:
     """Write the table, as `write_bytes` does."""
     assert vectors.table is not None
     file = io.BytesIO()
-    np.save(file, vectors.table, allow_pickle=False)
+    np.lib.format.write_array(file, vectors.table, allow_pickle=False)
     write_bytes(folder / TABLE, file.getvalue())
 
 
