@@ -32,6 +32,8 @@ class PackedInputs(NamedTuple):
     batch_sizes: Int[Tensor, " T"]
     word_chars: WordChars | None = None
     bigrams: Int[Tensor, "S 2"] | None = None
+    predicted: Int[Tensor, " N"] | None = None
+    """The steps whose predictions are computed; None for all."""
 
     @staticmethod
     def of(batch: Batch, device: torch.device = CPU) -> "PackedInputs":

@@ -95,7 +95,7 @@ class SequenceModel(torch.nn.Module):
         return self
 
     def forward(self, packed: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
-        """The logits of every step, (S, K), or of every sequence, (B, K); and the state after the last step.
+        """The logits of every predicted step, (N, K), or of every sequence, (B, K); and the state after the last step.
 
         Args:
             packed: the packed input.
@@ -103,12 +103,16 @@ class SequenceModel(torch.nn.Module):
         """
         looked_up = self._run_lookup(packed, state)
         hidden, state = looked_up or self.hidden(self.encoder(packed), packed.batch_sizes, state)
-        logits = self.head(self.dropout(self.head_inputs(hidden, state, packed.batch_sizes)))
-        return self.add_base(logits, packed), state
+        inputs = self.head_inputs(hidden, state, packed.batch_sizes)
+        inputs = inputs if packed.predicted is None else inputs[packed.predicted]
+        return self.add_base(self.head(self.dropout(inputs)), packed), state
 
     def add_base(self, logits: Tensor, packed: PackedInputs) -> Tensor:
         """The logits, added to the forecasts in the first columns of the input, where it has some."""
-        return self.head.add(logits, packed.inputs[:, : self.sizes.base]) if self.sizes.base else logits
+        if not self.sizes.base:
+            return logits
+        base = packed.inputs[:, : self.sizes.base]
+        return self.head.add(logits, base if packed.predicted is None else base[packed.predicted])
 
     def head_inputs(self, hidden: Tensor, state: LayerStates, batch_sizes: Int[Tensor, " T"]) -> Tensor:
         """The inputs of the head: the outputs of all steps (S, D*O), or the last of each sequence (B, D*O)."""

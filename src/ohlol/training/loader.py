@@ -16,6 +16,9 @@ from ohlol.data.codec import Codec
 from ohlol.models.inputs import PackedInputs
 from ohlol.utils.devices import to_device
 
+ORIGINS = 12
+"""Steps of a batch from which a horizon is forecast, in as many steps as the horizon has, at least."""
+
 
 class DeviceBatch(NamedTuple):
     """A batch, and its tensors on the device."""
@@ -68,4 +71,20 @@ class BatchLoader:
             ids = with_unknowns(batch.inputs, self._keep_probabilities, unknown, rng, batch.positions, batch.total)
             batch = replace(batch, inputs=ids)
         assert batch.targets is not None
-        return DeviceBatch(batch, PackedInputs.of(batch, self._device), to_device(batch.targets, self._device))
+        packed, targets = PackedInputs.of(batch, self._device), batch.targets
+        if (steps := self._choose_origins(batch, index)) is not None:
+            packed, targets = packed._replace(predicted=to_device(steps, self._device)), targets[steps]
+        return DeviceBatch(batch, packed, to_device(targets, self._device))
+
+    def _choose_origins(self, batch: Batch, index: int) -> NDArray[np.int64] | None:
+        """The steps from which a long horizon is forecast in this batch; None for all.
+
+        The targets of neighbouring steps are nearly the same, so that one in several says as much in less time.
+        """
+        panel = self._codec.panel
+        stride = 1 if panel is None else max(1, panel.horizon // ORIGINS)
+        if stride == 1:
+            return None
+        step = np.repeat(np.arange(len(batch.batch_sizes)), batch.batch_sizes)
+        first = int(np.random.default_rng((*self._seed, index, 2)).integers(min(stride, len(batch.batch_sizes))))
+        return np.flatnonzero(step % stride == first)
