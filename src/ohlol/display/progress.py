@@ -142,7 +142,7 @@ def describe_training(trainer: Training) -> str:
     parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
     parts += ["bidirectional"] if model.bidirectional else []
     sizes = trainer.config.sizes
-    parts += [size] if model.embedding_size or not (sizes.numeric or sizes.vector_size) else []
+    parts += [size] if not sizes.numeric and (model.embedding_size or not sizes.vector_size) else []
     parts += [f"vectors {sizes.vector_size} ({model.vectors_training})"] if sizes.vector_size else []
     parts += [f"character RNN {model.char_rnn_size}"] if trainer.config.sizes.chars else []
     parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
