@@ -261,3 +261,10 @@ def test_large_models_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnx_export, "WEIGHTS_LIMIT", 1000)
     with pytest.raises(InputError, match="more than 1000 bytes"):
         onnx_export.build_graph(untrained("label"))
+
+
+def test_quantiles_of_the_next_row_are_refused() -> None:
+    rows = [{"y": float(i % 7)} for i in range(60)]
+    model = ohlol.fit(rows, task="next_row", input="y", target="y", head="quantile", epochs=1, hidden_size=4)
+    with pytest.raises(InputError, match="`head` quantile cannot be exported for task next_row"):
+        onnx_export.build_graph(model)

@@ -82,6 +82,10 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         )
     if network.head.projection is None and not network.head.is_identity:
         raise InputError(f"`head` {network.settings.head} cannot be exported: its output is not that of a linear layer")
+    if model.codec.target_scale is not None and len(network.head.levels) > 1:
+        raise InputError(
+            f"`head` {network.settings.head} cannot be exported for task {model.task}, whose graph gives one number"
+        )
     vectors = network.encoder.vectors.nbytes if network.encoder.reads_vectors else 0
     if vectors + sum(p.nbytes for p in network.parameters()) > WEIGHTS_LIMIT:
         raise InputError(f"the weights have more than {WEIGHTS_LIMIT} bytes, the limit of an ONNX file")
