@@ -76,7 +76,7 @@ UNTESTED_MODULES = {
         "serve/sessions.py", "serve/streams.py", "serve/training.py",
     },
     "training/test_trainer.py, faults/test_run.py and checkpoint/test_resume_state.py run whole trainings": {
-        "training/callbacks.py", "training/fit.py", "training/interrupts.py", "training/loader.py",
+        "training/callbacks.py", "training/fit.py", "training/interrupts.py",
         "training/loss.py", "training/memory_check.py", "training/resume.py",
     },
 }  # fmt: skip
