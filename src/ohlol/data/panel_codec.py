@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep, format_time
-from ohlol.data.smoothing import seasonal_naive, smooth
+from ohlol.data.smoothing import fill_missing, seasonal_naive, smooth
 from ohlol.utils.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -390,10 +390,7 @@ def _circle(share: Floats) -> Floats:
 
 def _last_values(values: Floats, count: int) -> Floats:
     """The last values of each row, the latest first, (T, count); a missing one is the one before it."""
-    known = np.flatnonzero(np.isfinite(values))
-    if not len(known):
-        return np.zeros((len(values), count))
-    filled = values[known[np.maximum(np.searchsorted(known, np.arange(len(values)), side="right") - 1, 0)]]
+    filled = fill_missing(values)
     rows = np.arange(len(values))[:, None] - np.arange(count)
     return filled[np.maximum(rows, 0)]
 

@@ -100,18 +100,16 @@ def smooth(values: Floats, seasons: tuple[int, ...], horizon: int, fit_rows: int
 
 
 def seasonal_naive(values: Floats, season: int, horizon: int) -> Floats:
-    """The last value of the same phase of the season, from each row, (T, h); NaN where there is none yet."""
-    T = len(values)
+    """The last value of the same phase of the season, from each row, (T, h); the last value where there is none yet."""
     filled = values.copy()
-    for t in range(season, T):
-        if np.isnan(filled[t]):
-            filled[t] = filled[t - season]
-    last = _fill(filled)
-    rows = np.arange(T)[:, None] + 1 + np.arange(horizon) % season - season
+    for t in np.flatnonzero(np.isnan(values[season:])) + season:
+        filled[t] = filled[t - season]
+    last = fill_missing(filled)
+    rows = np.arange(len(values))[:, None] + 1 + np.arange(horizon) % season - season
     return np.where(rows >= 0, last[np.maximum(rows, 0)], last[:, None])
 
 
-def _fill(values: Floats) -> Floats:
+def fill_missing(values: Floats) -> Floats:
     """Missing values as the last one before, or the first one after."""
     known = np.flatnonzero(np.isfinite(values))
     if not len(known):
@@ -212,7 +210,7 @@ def run(
 
 def _initial_states(values: Floats, season: int, models: Models) -> tuple[Floats, Floats, Floats]:
     """Levels (M,), slopes (M,) and seasonal values (m, M) before the first row."""
-    filled = _fill(values)
+    filled = fill_missing(values)
     pattern = np.zeros(season)
     if season > 1:
         n = min(len(filled) // season, SEASONS_TO_START) * season

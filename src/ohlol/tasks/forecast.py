@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.targets import TargetKind
+from ohlol.tasks import next_row
 from ohlol.tasks.base import Task, register
 from ohlol.tasks.metrics import MetricAccumulator, Metrics, ratio
 
@@ -51,18 +52,13 @@ def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
     return model, TrainSettings(epochs=10, batch_size=16, bptt=192, lr=2e-3, patience=10)
 
 
-def search_space(level: str) -> tuple[str, ...]:
-    """Ranges around the defaults."""
-    return ("cell=rnn,gru,lstm", "num_layers=1:2", "lr=5e-4:1e-2:log", "hidden_size=16:128:8", "dropout=0:0.4:0.05")
-
-
 register(
     Task(
         name="forecast",
         targets=TargetKind(numeric=True, horizon=True),
         metrics=ForecastMetrics,
         defaults=default_settings,
-        search_space=search_space,
+        search_space=next_row.search_space,
         usage="ohlol predict {run} FILE",
     )
 )
