@@ -31,6 +31,12 @@ settings.register_profile(
 settings.load_profile("untimed")
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """A test's random numbers do not depend on the tests before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A headless Chromium; the test skips where there is none."""

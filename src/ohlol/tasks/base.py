@@ -44,6 +44,11 @@ class Task:
         return self.targets.shifted or self.targets.horizon
 
 
+def search_space_of_series(level: str) -> tuple[str, ...]:
+    """Ranges around the defaults of tasks that forecast rows of numbers."""
+    return ("cell=rnn,gru,lstm", "num_layers=1:2", "lr=5e-4:1e-2:log", "hidden_size=16:128:8", "dropout=0:0.4:0.05")
+
+
 TASKS: Registry[Task] = Registry("task", package="ohlol.tasks")
 """The tasks by name."""
 

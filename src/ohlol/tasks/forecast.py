@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.targets import TargetKind
-from ohlol.tasks import next_row
-from ohlol.tasks.base import Task, register
+from ohlol.tasks.base import Task, register, search_space_of_series
 from ohlol.tasks.metrics import MetricAccumulator, Metrics, ratio
 
 
@@ -58,7 +57,7 @@ register(
         targets=TargetKind(numeric=True, horizon=True),
         metrics=ForecastMetrics,
         defaults=default_settings,
-        search_space=next_row.search_space,
+        search_space=search_space_of_series,
         usage="ohlol predict {run} FILE",
     )
 )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.codec import Codec
 from ohlol.data.targets import TargetKind
-from ohlol.tasks.base import Task, register
+from ohlol.tasks.base import Task, register, search_space_of_series
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 
 
@@ -52,18 +52,13 @@ def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
     return model, TrainSettings(epochs=20, batch_size=16, bptt=64, lr=3e-3)
 
 
-def search_space(level: str) -> tuple[str, ...]:
-    """Ranges around the defaults."""
-    return ("cell=rnn,gru,lstm", "num_layers=1:2", "lr=5e-4:1e-2:log", "hidden_size=16:128:8", "dropout=0:0.4:0.05")
-
-
 register(
     Task(
         name="next_row",
         targets=TargetKind(shifted=True, numeric=True),
         metrics=NextRowMetrics,
         defaults=default_settings,
-        search_space=search_space,
+        search_space=search_space_of_series,
         usage="ohlol predict {run} FILE",
     )
 )
