@@ -80,6 +80,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 LOSS_REDUCTIONS = ("mean", "sum")
 NAN_ACTIONS = ("stop", "skip")
 PRECISIONS = ("fp32", "bf16", "fp16")
+POOLINGS = ("last", "mean", "max", "attention")
 VECTORS_TRAINING = ("frozen", "tuned", "late")
 
 
@@ -116,6 +117,10 @@ class ModelSettings:
     """Probability of dropout between layers and before the head, in [0, 1)."""
     embedding_dropout: float = 0.0
     """Probability of dropout on the output of the encoder, in [0, 1)."""
+    pooling: str = "last"
+    """One of `POOLINGS`: what the head reads where a sequence has one prediction, of the outputs of all its steps.
+
+    "last" is the last output of each direction, "attention" a sum weighted by a learned query."""
     head: str = "softmax"
     """The name of a head, which turns hidden states into logits, and logits into loss and predictions."""
     tie_weights: bool = False
@@ -214,6 +219,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (training.on_nan, "on_nan", NAN_ACTIONS),
         (training.precision, "precision", PRECISIONS),
         (model.vectors_training, "vectors_training", VECTORS_TRAINING),
+        (model.pooling, "pooling", POOLINGS),
     ):
         check_choice(value, name, choices)
     for owner, names, low, high in (

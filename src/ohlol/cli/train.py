@@ -37,7 +37,7 @@ from ohlol.cli.app import (
     continue_without_output,
     one_of,
 )
-from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS, VECTORS_TRAINING
+from ohlol.config import LR_SCHEDULES, OPTIMIZERS, POOLINGS, PRECISIONS, VECTORS_TRAINING
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
@@ -142,6 +142,13 @@ def train(
     bigram_size: Annotated[
         int | None,
         typer.Option(help="Size of the embedding of character bigrams; 0: none.", rich_help_panel=MODEL),
+    ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Steps that predict for a whole sequence: {one_of(POOLINGS)} (classify, multilabel, regress).",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     head: Annotated[
         str | None,

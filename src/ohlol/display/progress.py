@@ -141,6 +141,7 @@ def describe_training(trainer: Training) -> str:
     source = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
     parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
     parts += ["bidirectional"] if model.bidirectional else []
+    parts += [f"pooling {model.pooling}"] if trainer.model.pooling is not None else []
     sizes = trainer.config.sizes
     parts += [size] if not sizes.numeric and (model.embedding_size or not sizes.vector_size) else []
     parts += [f"vectors {sizes.vector_size} ({model.vectors_training})"] if sizes.vector_size else []

@@ -29,6 +29,7 @@ OTHER_RANGES = (
     "bptt=32:128:16", "optimizer=adam,adamw,rmsprop", "lr_schedule=constant,cosine,plateau,onecycle",
     "max_grad_norm=0.25:4:log", "weight_decay=1e-6:1e-2:log", "label_smoothing=0:0.2:0.05",
     "unk_probability=0.05:0.7:log", "vectors_training=frozen,tuned,late",
+    "pooling=last,mean,max,attention",
 )  # fmt: skip
 """The default ranges of settings that are searched only where the user names them."""
 
