@@ -132,7 +132,11 @@ class TrainSettings:
     """The training of the network."""
 
     epochs: int = 20
-    """Largest number of passes over the training data; at least 1."""
+    """Largest number of passes over the training data; at least 1, or 0 for as many as fit into `minutes`."""
+    minutes: float = 0.0
+    """Minutes after which training ends; 0 means that `epochs` alone decide.
+
+    The schedule of the learning rate then ends with the time. The result depends on the speed of the machine."""
     batch_size: int = 32
     """B, the sequences of a training step, or parallel streams of text for task `next`; at least 1."""
     bptt: int = 64
@@ -197,6 +201,8 @@ MAX_LAYERS = 256
 """Far above any recurrent network; layers are created one by one, so that millions of them would take minutes."""
 MAX_SIZE = 1 << 20
 """Of any size; a larger network would not fit into memory."""
+MAX_MINUTES = 60.0 * 24 * 366
+"""A year."""
 MAX_VECTORS = 1 << 22
 """Word vectors of a run; the largest public files have three million, and vocab.json lists them."""
 
@@ -227,7 +233,9 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (model, ("num_layers",), 1, MAX_LAYERS),
         (model, ("embedding_size", "char_rnn_size", "bigram_size"), 0, MAX_SIZE),
         (model, ("vectors_limit",), 0, MAX_VECTORS),
-        (training, ("epochs", "batch_size", "bptt"), 1, MAX_SIZE),
+        (training, ("minutes",), 0.0, MAX_MINUTES),
+        (training, ("epochs",), 0 if training.minutes else 1, MAX_SIZE),
+        (training, ("batch_size", "bptt"), 1, MAX_SIZE),
         (training, ("warmup_steps", "patience", "seed"), 0, 2**63 - 1),
         (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
         (training, ("dev_fraction",), 0.0, 0.5),

@@ -170,6 +170,13 @@ def train(
         float | None, typer.Option(help="Dropout on the embeddings.", rich_help_panel=MODEL)
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Largest number of epochs.", rich_help_panel=TRAINING)] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Minutes to train; the learning rate falls with the time, and epochs are as many as fit.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Sequences, or parallel streams, per step.", rich_help_panel=TRAINING)
     ] = None,

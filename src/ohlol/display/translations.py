@@ -123,6 +123,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "在第 {epoch} 个 epoch（共 {epochs} 个）停止（`--patience`）：自第 {best} 个 epoch 起 {metric} 没有改善，"
         "保留该 epoch 的权重",
     ),
+    "end_stopped_early": (
+        "stopped after epoch {epoch} (`--patience`): no better {metric} since epoch {best}, whose weights are kept",
+        "在第 {epoch} 个 epoch 停止（`--patience`）：自第 {best} 个 epoch 起 {metric} 没有改善，保留该 epoch 的权重",
+    ),
     "end_best": (
         "no better {metric} since epoch {best}: the weights of epoch {best} are kept",
         "自第 {best} 个 epoch 起 {metric} 没有改善：保留该 epoch 的权重",
@@ -130,6 +134,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "end_improving": (
         "the {metric} still improved in the last epoch: train with more `--epochs`",
         "最后一个 epoch 的 {metric} 仍在改善：请增大 `--epochs` 继续训练",
+    ),
+    "end_improving_time": (
+        "the {metric} still improved when the time was over: train with more `--minutes`",
+        "时间用完时 {metric} 仍在改善：请增大 `--minutes` 继续训练",
     ),
     # a loss compared with its baselines
     "baseline": (
