@@ -8,14 +8,15 @@ from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.batches import Dataset
 from ohlol.tasks import TASKS
 
-MIN_STEPS, MAX_EPOCHS = 1500, 100
+MIN_STEPS, MAX_EPOCHS = 3000, 200
 """Optimizer steps that little data get at least, and the most epochs for that."""
 MAX_SERIES_EPOCHS = 500
 """The most epochs for series of numbers with a target each: their archives have data sets of a few dozen."""
 MAX_FACTOR = 6
 """How many times as many epochs as the default model a smaller one gets at most."""
-PATIENCE_SHARE, MIN_PATIENCE = 1 / 4, 10
-"""The default `patience`, as a share of the epochs and at least: the learning rate should fall before training ends."""
+PATIENCE_SHARE, MIN_PATIENCE = 1 / 3, 10
+"""The default `patience`, as a share of the epochs and at least: with less, training ends before the learning rate fell
+and a late improvement is missed (docs/log.md)."""
 
 
 def choose_length(

@@ -1,8 +1,8 @@
 """The training loop: from encoded data to the best weights.
 
-The order of an epoch, the symbols read as <unk> and the learning rate are pure functions of the seed and the step.
-Everything else that changes during training is in the saved state, so that a resumed run ends in the same bytes as one
-that was never stopped.
+The order of an epoch, the symbols read as <unk> and the learning rate are pure functions of the seed and the step; with
+`minutes` the learning rate is one of the time that was used, too. Everything else that changes during training is in
+the saved state, so that a resumed run ends in the same bytes as one that was never stopped.
 """
 
 import math
