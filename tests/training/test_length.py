@@ -15,11 +15,9 @@ from ohlol.config import ModelSettings, TrainSettings
 from ohlol.tasks import TASKS
 from ohlol.training.fit import fit
 from ohlol.training.length import (
-    MAX_EPOCHS,
     MAX_FACTOR,
     MAX_SERIES_EPOCHS,
     MIN_PATIENCE,
-    MIN_STEPS,
     PATIENCE_SHARE,
     choose_length,
 )
@@ -27,6 +25,8 @@ from ohlol.training.optimizer import learning_rate
 from ohlol.training.trainer import Interrupted, Trainer
 from ohlol.tuning.search import tune
 from ohlol.utils.errors import InputError
+
+LABEL = TASKS["label"]
 
 
 class Rows:
@@ -71,19 +71,19 @@ def test_a_smaller_model_has_more_epochs_for_the_same_work() -> None:
     assert length("next", hidden_size=256, embedding_size=0).epochs > counts[4]  # a one-hot input is looked up
     assert length("next", hidden_size=256, num_layers=2).epochs < counts[4]
     assert length("next", hidden_size=32, chosen=("epochs",)).epochs == epochs
-    assert length("label", hidden_size=2).epochs <= MAX_EPOCHS
+    assert length("label", hidden_size=2).epochs <= LABEL.max_epochs
 
 
 def test_little_data_have_a_least_number_of_steps() -> None:
-    assert length("classify", rows=64 * 50).epochs == MIN_STEPS // 50
-    assert length("classify", rows=64).epochs == MAX_EPOCHS
+    assert length("classify", rows=64 * 50).epochs == LABEL.min_steps // 50
+    assert length("classify", rows=64).epochs == LABEL.max_epochs
     assert length("classify rows", rows=16).epochs == MAX_SERIES_EPOCHS
-    assert length("next", rows=32 * 64 * 5).epochs == MIN_STEPS // 50  # ten steps a row
+    assert length("next", rows=32 * 64 * 5).epochs == LABEL.min_steps // 50  # ten steps a row
 
 
 def test_patience_is_a_share_of_the_epochs_where_data_were_set_apart() -> None:
     assert length("label").patience == MIN_PATIENCE
-    assert length("label", rows=32).patience == round(PATIENCE_SHARE * MAX_EPOCHS)
+    assert length("label", rows=32).patience == round(PATIENCE_SHARE * LABEL.max_epochs)
     assert length("label", dev=False).patience == 0
     assert length("label", chosen=("patience",)).patience == 0
     assert TASKS["forecast"].defaults("")[1].patience > 0  # a task may have its own

@@ -8,8 +8,6 @@ from ohlol.config import ModelSettings, TrainSettings
 from ohlol.data.batches import Dataset
 from ohlol.tasks import TASKS
 
-MIN_STEPS, MAX_EPOCHS = 3000, 200
-"""Optimizer steps that little data get at least, and the most epochs for that."""
 MAX_SERIES_EPOCHS = 500
 """The most epochs for series of numbers with a target each: their archives have data sets of a few dozen."""
 MAX_FACTOR = 6
@@ -49,8 +47,8 @@ def _count_epochs(config: RunConfig, train: Dataset) -> int:
     in_windows = task.trains_in_windows
     per_step = training.batch_size * training.bptt if in_windows else training.batch_size
     per_epoch = max(1, -(-(train.steps if in_windows else len(train)) // per_step))
-    most = MAX_SERIES_EPOCHS if config.sizes.numeric and not task.targets.numeric else MAX_EPOCHS
-    return min(max(epochs, -(-MIN_STEPS // per_epoch)), most)
+    most = MAX_SERIES_EPOCHS if config.sizes.numeric and not task.targets.numeric else task.max_epochs
+    return min(max(epochs, -(-task.min_steps // per_epoch)), most)
 
 
 def _count_products(model: ModelSettings, outputs: int) -> int:
