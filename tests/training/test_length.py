@@ -86,6 +86,7 @@ def test_patience_is_a_share_of_the_epochs_where_data_were_set_apart() -> None:
     assert length("label", rows=32).patience == round(PATIENCE_SHARE * LABEL.max_epochs)
     assert length("label", dev=False).patience == 0
     assert length("label", chosen=("patience",)).patience == 0
+    assert length("label", chosen=("epochs",)).patience == 0  # whoever chose them gets them
     assert TASKS["forecast"].defaults("")[1].patience > 0  # a task may have its own
 
 

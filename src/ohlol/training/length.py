@@ -31,10 +31,12 @@ def choose_length(
     training = config.training
     if "epochs" not in chosen:
         training = replace(training, epochs=0 if training.minutes else _count_epochs(config, train))
-    if "patience" not in chosen and training.minutes:  # the learning rate falls with the time
-        training = replace(training, patience=0)
-    elif "patience" not in chosen and not training.patience and has_validation_data:
-        training = replace(training, patience=max(MIN_PATIENCE, round(PATIENCE_SHARE * training.epochs)))
+    if "patience" in chosen:
+        return training
+    if training.minutes:  # the learning rate falls with the time
+        return replace(training, patience=0)
+    if "epochs" not in chosen and not training.patience and has_validation_data:
+        return replace(training, patience=max(MIN_PATIENCE, round(PATIENCE_SHARE * training.epochs)))
     return training
 
 
