@@ -38,3 +38,8 @@ def check(name: str, en: str, zh: str) -> Callable[[Callable[[Program], Places]]
         return find
 
     return register
+
+
+def watched(name: str, en: str, zh: str) -> None:
+    """Register a mistake that only shows while a program runs; no part of its text is searched for it."""
+    CHECKS.add(name, Check(name, (en, zh), lambda program: iter(())))

@@ -16,9 +16,9 @@ BATCH = re.compile(r"(^|[_.])(batch|batchsize|batch_size|bs|bsz|b|n_batch|num_ba
 TIME = re.compile(
     r"(^|[_.])(t|seq|seqlen|seq_len|seq_length|sequence_length|steps?|num_steps|time|timesteps?|max_len|length)$", re.I
 )
-EVALUATION = re.compile(
-    r"(^|_)(eval|evaluate|evaluation|test|valid|validate|validation|predict|infer|inference|sample|generate)(_|$)", re.I
-)
+EVALUATION = re.compile(r"(^|_)(eval|evaluate|evaluation|test|valid|validate|validation)(_|$)", re.IGNORECASE)
+PREDICTION = re.compile(r"(^|_)(predict|infer|inference|sample|generate)(_|$)", re.IGNORECASE)
+"""Names of functions that evaluate a model, and of those that predict with it."""
 
 
 class Program:
@@ -77,6 +77,12 @@ class Program:
         for call in self.calls if inside is None else calls_in(inside):
             if isinstance(call.func, ast.Attribute) and call.func.attr in names:
                 yield call, call.func
+
+    @cached_property
+    def has_data(self) -> bool:
+        """Whether a program makes its batches or trains; a file with a model alone leaves that to another file."""
+        names = ("backward", "pad_sequence", "DataLoader", "tensor", "Tensor", "LongTensor", "randn", "rand", "randint")
+        return self.mentions(*names)
 
     def mentions(self, *names: str) -> bool:
         """Whether the program calls anything of one of these names."""

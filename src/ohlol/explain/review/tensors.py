@@ -257,10 +257,11 @@ def _join(name: str, node: ast.Call, first: Value | None) -> Value | None:
         parts = (first.layer,)
     known = [part for part in parts if part is not None and part.kind == "tensor"]
     if not known or len(known) < len(parts):
-        return None
+        return tensor("", units=known[0].units) if known and name in ("cat", "concat") else None
     dtype = known[0].dtype if all(part.dtype == known[0].dtype for part in known) else ""
     axes = known[0].axes if name != "stack" and all(part.axes == known[0].axes for part in known) else None
-    return tensor("", origin=node, dtype=dtype, axes=axes, tags=known[0].tags - {"softmax"})
+    units = frozenset(unit for part in known for unit in part.units) if name != "stack" else frozenset[int]()
+    return tensor("", origin=node, dtype=dtype, axes=axes, units=units, tags=known[0].tags - {"softmax"})
 
 
 def _literal_dtype(node: ast.expr) -> str:

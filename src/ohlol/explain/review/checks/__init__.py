@@ -2,4 +2,4 @@
 
 from ohlol.explain.review.checks import axes, carried_state, final_state, losses, padding, training
 
-__all__ = ["axes", "carried_state", "final_state", "losses", "padding", "training"]
+__all__ = ["axes", "carried_state", "final_state", "losses", "padding", "running", "training"]

@@ -140,10 +140,8 @@ def _wrong_state(program: Program, layer: Value, made: ast.Call) -> Places:
         return
     is_layers = [_counts_layers(program, layer, size) for size in sizes[:2]]
     texts = [ast.unparse(size) for size in sizes]
-    if (
-        (is_layers == [False, True]
-        and letter(program, sizes[0]) == "B")
-        or (is_layers == [False, True] and _is_size(program.value(sizes[0])))
+    if (is_layers == [False, True] and letter(program, sizes[0]) == "B") or (
+        is_layers == [False, True] and _is_size(program.value(sizes[0]))
     ):
         texts[0], texts[1] = texts[1], texts[0]
     elif is_layers[0] and layer.bidirectional is True and not _has_directions(program, layer, sizes[0]):

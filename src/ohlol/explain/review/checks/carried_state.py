@@ -13,7 +13,9 @@ SHUFFLES = ("shuffle", "randperm", "sample", "randint", "choice", "permutation",
 def carried(program: Program) -> Iterator[tuple[Loop, ast.Assign, str]]:
     """States that a training loop passes to the next batch: the loop, the assignment and the name of the state."""
     for loop in (node for node in program.nodes if isinstance(node, Loop)):
-        backward = [c for c, _ in program.methods("backward", inside=loop) if next(program.loops_around(c)) is loop]
+        backward = [
+            c for c, _ in program.methods("backward", inside=loop) if next(program.loops_around(c), None) is loop
+        ]
         if not backward:
             continue
         assigns = [node for node in ast.walk(loop) if isinstance(node, ast.Assign)]

@@ -79,7 +79,7 @@ def one_direction(program: Program) -> Places:
     """`h_n[-1]` of a bidirectional layer, where no other entry of h_n is used."""
     in_pairs = {part for _, parts in joined(program) if len(parts) > 1 for part in parts}
     for function in [*program.functions, program.tree]:
-        nodes = [n for n in ast.walk(function) if program.function_around(n) is function and n not in in_pairs]
+        nodes = [n for n in ast.walk(function) if program.function_around(n) is function]
         used = [(n, state_index(program, n)) for n in nodes]
         indexed = [(node, found) for node, found in used if found is not None]
         for node, (state, index) in indexed:
@@ -87,7 +87,7 @@ def one_direction(program: Program) -> Places:
             others = {i for _, (other, i) in indexed if other.name == state.name and other.origin is state.origin}
             if layer is None or not layer.is_recurrent or layer.bidirectional is not True or len(others) > 1:
                 continue
-            if index == -1 and isinstance(node, ast.Subscript):
+            if index == -1 and isinstance(node, ast.Subscript) and node not in in_pairs:
                 yield node, program.replace(node, both_directions(node.value))
 
 

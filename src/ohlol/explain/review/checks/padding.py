@@ -30,16 +30,16 @@ def padding_not_packed(program: Program) -> Places:
     """A padded batch whose final state is used, in a program that neither packs nor masks."""
     if not (_pads(program) and not program.mentions(*FOLLOWS_LENGTHS)):
         return
-    used = [value for value in map(program.value, program.nodes) if value is not None and value.kind == "tensor"]
     for call in program.calls:
         layer = program.value(call.func)
-        if layer is None or not layer.is_recurrent:
-            continue
+        x = program.value(call.args[0]) if call.args else None
+        if layer is None or not layer.is_recurrent or (x is not None and x.units & {0, 1}):
+            continue  # a single step or a single sequence has no padding
         final = [n for n in program.nodes if _is_final_state(program, n, call)]
-        if used and final and not any(_by_length(n) for n in ast.walk(program.function_around(call))):
-            x = ast.unparse(call.args[0]) if call.args else "x"
+        if final and not any(_by_length(n) for n in ast.walk(program.function_around(call))):
+            name = ast.unparse(call.args[0]) if call.args else "x"
             first = ", batch_first=True" if layer.batch_first else ""
-            packed = f"pack_padded_sequence({x}, lengths{first}, enforce_sorted=False)"
+            packed = f"pack_padded_sequence({name}, lengths{first}, enforce_sorted=False)"
             yield call, program.replace(call.args[0], packed) if call.args else packed
 
 
@@ -85,8 +85,12 @@ def _by_length(node: ast.AST) -> bool:
     "pack_padded_sequence 要求最长的序列在前，否则报错。设置 `enforce_sorted=False` 时由它自己排序，并恢复结果的顺序。",
 )
 def unsorted_lengths(program: Program) -> Places:
-    """Packing without `enforce_sorted=False` in a program that sorts nothing."""
-    if program.mentions("sort", "sorted", "argsort", "topk", "BucketIterator", "BucketSampler"):
+    """Packing without `enforce_sorted=False` in a program that sorts nothing, unless its data come from elsewhere."""
+    if program.mentions("sort", "sorted", "argsort", "topk"):
+        return
+    if any(word.arg is not None and word.arg.startswith("sort") for call in program.calls for word in call.keywords):
+        return  # a data loader that sorts
+    if not program.has_data:
         return
     for call in program.calls_of("pack_padded_sequence", "pack_sequence"):
         is_padded = program.callee(call).endswith("padded_sequence")

@@ -5,7 +5,7 @@ import re
 
 from ohlol.explain.review.check import Places, check
 from ohlol.explain.review.names import Function, calls_method, dotted
-from ohlol.explain.review.program import EVALUATION, Loop, Program, calls_in
+from ohlol.explain.review.program import EVALUATION, PREDICTION, Loop, Program, calls_in
 
 OPTIMIZER = re.compile(r"(^|[._])(optim|optimizer|opt|sgd|adam|trainer|updater)(_?\w*)$", re.IGNORECASE)
 NO_GRAD = ("no_grad", "inference_mode", "set_grad_enabled", "detach", "enable_grad")
@@ -65,7 +65,7 @@ def _calls_a_reset(program: Program, loop: Loop) -> bool:
 
 def evaluations(program: Program) -> list[tuple[ast.AST, ast.Call]]:
     """The parts of a program that evaluate a model: functions and loops by their names, and the call of the model."""
-    parts: list[ast.AST] = [f for f in program.functions if EVALUATION.search(f.name) and not _is_method(program, f)]
+    parts: list[ast.AST] = [f for f in program.functions if _evaluates(f) and not _is_method(program, f)]
     for node in program.nodes:
         if isinstance(node, ast.For) and any(EVALUATION_DATA.search(dotted(part)) for part in ast.walk(node.iter)):
             parts.append(node)
@@ -76,6 +76,11 @@ def evaluations(program: Program) -> list[tuple[ast.AST, ast.Call]]:
         if runs and not any(calls_method(call, ("backward", "step")) for call in calls):
             found.append((part, runs[0]))
     return found
+
+
+def _evaluates(function: Function) -> bool:
+    """Whether a function is named as one that evaluates a model, or predicts with it."""
+    return (EVALUATION.search(function.name) or PREDICTION.search(function.name)) is not None
 
 
 def _is_method(program: Program, function: Function) -> bool:
@@ -116,8 +121,10 @@ def evaluation_with_gradients(program: Program) -> Places:
     """A model that is evaluated without no_grad or inference_mode."""
     is_off = any(calls_method(c, ("set_grad_enabled",)) for c in program.calls)
     for part, call in evaluations(program):
+        is_function = isinstance(part, Function)
+        if is_function and PREDICTION.search(part.name) and not list(program.loops_around(call)):
+            continue  # the graph of one prediction is freed with its result
         if not is_off and not _is_without_gradients(program, part) and _trains(program):
-            is_function = isinstance(part, Function)
             yield (call if is_function else part), "@torch.no_grad()" if is_function else "with torch.no_grad():"
 
 
