@@ -14,6 +14,10 @@ from ohlol.explain.review.watch import Watched
 WIDTH = 80
 """Columns of a message."""
 INDENT = "    "
+CLOSING = "，。：；、）"
+"""Characters that do not begin a line."""
+HANGING = 4
+"""Columns kept free for them at the end of a line."""
 
 
 def findings_to_text(
@@ -50,7 +54,8 @@ def findings_to_text(
         if watched.is_stopped:
             print_line((translations.text("review_stopped", lang), "yellow"))
         if watched.error:
-            print_line((translations.text("review_error", lang, error=watched.error), "yellow"))
+            for line in wrap(translations.text("review_error", lang, error=watched.error), WIDTH):
+                print_line((line, "yellow"))
     count = len(findings)
     key = "review_none" if not count else "review_one" if count == 1 else "review_count"
     print_line((translations.text(key, lang, name=name, count=count), "bold"))
@@ -61,14 +66,14 @@ def wrap(text: str, width: int) -> list[str]:
 
     >>> wrap("one two three", 8)
     ['one two', 'three']
-    >>> wrap("循环神经网络", 8)
-    ['循环神经', '网络']
+    >>> wrap("循环（神经）网络。", 14)
+    ['循环（神经）', '网络。']
     """
     if cell_len(text) == len(text):
         return textwrap.wrap(text, width)
     lines, line = list[str](), ""
     for character in text:
-        if cell_len(line) + cell_len(character) > width:
+        if cell_len(line) + cell_len(character) > width - (0 if character in CLOSING else HANGING):
             head, space, tail = line.rpartition(" ")
             is_word = character.isascii() and line[-1:].isascii() and character != " " and line[-1:] != " "
             keeps = is_word and space and cell_len(tail) < width // 2

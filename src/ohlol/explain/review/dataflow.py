@@ -5,6 +5,7 @@ arguments and results of the program's own functions and classes are known from 
 """
 
 import ast
+from collections.abc import Iterator
 from typing import Any
 
 from ohlol.explain.review import tensors
@@ -13,6 +14,9 @@ from ohlol.explain.review.values import RECURRENT, RECURRENT_CELLS, Option, Valu
 
 ROUNDS = 4
 """Enough for a value to pass through a class, its method and the function that calls it."""
+
+MAX_LOOPS = 4
+"""Nested loops that are followed twice each."""
 
 Scope = dict[str, Value | None]
 
@@ -45,6 +49,7 @@ class Interpreter:
         self._classes = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
         self._functions = {node.name: node for node in tree.body if isinstance(node, Function)}
         self._globals: Scope = {}
+        self._loops = 0
         for _ in range(ROUNDS):
             self._arguments = {}
             self._block(tree.body, self._globals, None)
@@ -88,12 +93,12 @@ class Interpreter:
                 self._branches([node.body, node.orelse], scope, owner)
             case ast.For() | ast.AsyncFor():
                 values = self._evaluate(node.iter, scope)
-                for _ in range(2):
+                for _ in self._passes():
                     self._assign(node.target, tensors.element(values), scope)
                     self._block(node.body, scope, owner)
                 self._block(node.orelse, scope, owner)
             case ast.While():
-                for _ in range(2):
+                for _ in self._passes():
                     self._evaluate(node.test, scope)
                     self._block(node.body, scope, owner)
             case ast.With() | ast.AsyncWith():
@@ -113,6 +118,12 @@ class Interpreter:
                 for child in ast.iter_child_nodes(node):
                     if isinstance(child, ast.expr):
                         self._evaluate(child, scope)
+
+    def _passes(self) -> Iterator[int]:
+        """The times that a loop is followed: twice, or once where it is nested so deeply that it would take long."""
+        self._loops += 1
+        yield from range(2 if self._loops <= MAX_LOOPS else 1)
+        self._loops -= 1
 
     def _branches(self, bodies: list[list[ast.stmt]], scope: Scope, owner: ast.ClassDef | None) -> None:
         ends: list[Scope] = []

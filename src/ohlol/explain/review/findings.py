@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ohlol.explain.review.check import CHECKS
-from ohlol.explain.review.program import Program, read_program
+from ohlol.explain.review.program import Program, read_program, too_deep
 
 PAGES = ("docs/review.md", "docs/review.zh.md")
 """The page with a section for each check, in English and in Chinese."""
@@ -63,7 +63,11 @@ def review(path: Path | str) -> list[Finding]:
 
 
 def review_program(program: Program) -> list[Finding]:
-    """The findings of all checks, by line; one line has a check once."""
+    """The findings of all checks, by line; one line has a check once.
+
+    Raises:
+        InputError: the program is nested too deeply.
+    """
     findings = (
         Finding(
             program.name,
@@ -77,7 +81,10 @@ def review_program(program: Program) -> list[Finding]:
         for check in CHECKS.values()
         for node, instead in check.find(program)
     )
-    return sorted(_first_of_line(findings))
+    try:
+        return sorted(_first_of_line(findings))
+    except RecursionError:  # in ast.unparse
+        raise too_deep(program.name) from None
 
 
 def _first_of_line(findings: Iterable[Finding]) -> list[Finding]:

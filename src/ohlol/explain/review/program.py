@@ -38,13 +38,16 @@ class Program:
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
             raise InputError(f"{name}:{line}: not a Python program: {getattr(error, 'msg', error)}") from None
-        except RecursionError:
-            raise InputError(f"{name}: nested too deeply to be reviewed") from None
+        except (RecursionError, MemoryError):
+            raise too_deep(name) from None
         self.name, self.lines = name, source.splitlines()
         self.parents = {child: parent for parent in ast.walk(self.tree) for child in ast.iter_child_nodes(parent)}
         self.nodes = list(self.parents)
         self.imports = Imports(self.nodes)
-        self.values = Interpreter(self.tree, self.imports).values
+        try:
+            self.values = Interpreter(self.tree, self.imports).values
+        except RecursionError:
+            raise too_deep(name) from None
 
     @cached_property
     def calls(self) -> list[ast.Call]:
@@ -130,6 +133,11 @@ class Program:
         before = self.lines[first].encode()[: node.col_offset].decode(errors="replace")
         after = self.lines[last].encode()[node.end_col_offset or 0 :].decode(errors="replace")
         return (before + text + after).strip()
+
+
+def too_deep(name: str) -> InputError:
+    """The error for a program whose expressions are nested more deeply than Python can follow."""
+    return InputError(f"{name}: nested too deeply to be reviewed")
 
 
 def calls_in(node: ast.AST) -> list[ast.Call]:

@@ -16,8 +16,8 @@ FUNCTIONAL_LOSSES = {
 ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 SQUASHING = frozenset({"softmax", "log_softmax", "sigmoid"})
 KEPT = (
-    "contiguous", "clone", "detach", "to", "cuda", "cpu", "requires_grad_", "squeeze_", "masked_fill", "dropout", "relu",
-    "tanh", "elu", "gelu", "leaky_relu", "double", "half", "type", "type_as", "float", "long", "int",
+    "contiguous", "clone", "detach", "to", "cuda", "cpu", "requires_grad_", "squeeze_", "masked_fill", "dropout",
+    "relu", "tanh", "elu", "gelu", "leaky_relu", "double", "half", "type", "type_as", "float", "long", "int",
 )  # fmt: skip
 """Functions and methods that return a tensor of the same shape."""
 LONG = ("long", "int64", "torch.long", "torch.int64", "torch.LongTensor", "int", "torch.int")
@@ -67,7 +67,7 @@ def combine(node: ast.BinOp, first: Value | None, second: Value | None) -> Value
     """The value of a sum, a product or another operation on two values."""
     one, two = constant(first), constant(second)
     if type(one) is int and type(two) is int:
-        results = {ast.Add: one + two, ast.Sub: one - two, ast.Mult: one * two}
+        results: dict[type[ast.operator], int] = {ast.Add: one + two, ast.Sub: one - two, ast.Mult: one * two}
         return Value("constant", constant=results[type(node.op)]) if type(node.op) in results else None
     for value in (first, second):
         if value is not None and value.kind == "tensor" and value.axes is not None:
@@ -176,7 +176,9 @@ def run_module(module: Value, x: Value | None, node: ast.Call) -> Value | None:
     if module.name in ACTIVATIONS:
         return squash(ACTIVATIONS[module.name], x, node)
     if module.name in ("Dropout", "ReLU", "Tanh", "LayerNorm", "Identity", "GELU", "LeakyReLU", "ELU"):
-        return x.but(tags=x.tags - SQUASHING if module.name != "Dropout" else x.tags) if _is_tensor(x) else None
+        if x is None or x.kind != "tensor":
+            return None
+        return x if module.name == "Dropout" else x.but(tags=x.tags - SQUASHING)
     return None
 
 
@@ -408,7 +410,7 @@ def _reduce(x: Value, given: list[ast.expr], node: ast.Call) -> Value:
 
 
 def _flatten(x: Value, given: list[ast.expr], node: ast.Call) -> Value:
-    start, end = (number(part) for part in (given + [None, None])[:2])
+    start, end = (number(part) for part in [*given, None, None][:2])
     if x.axes is not None and (start, end) == (0, 1):
         return _unknown(x).but(axes=("N", *x.axes[2:]), layer=x.layer)
     return _unknown(x)

@@ -8,7 +8,8 @@ import json
 import runpy
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -152,11 +153,14 @@ def _are_probabilities(x: Any) -> bool:
     return bool((values >= 0).all()) and bool(((values.sum(dim=1) - 1).abs() < 1e-4).all())
 
 
-def install(watcher: Watcher) -> None:
-    """Install the hooks for all modules, optimizers, backward passes and data loaders of this process."""
-    register_module_forward_pre_hook(watcher.before_module)
-    register_module_forward_hook(watcher.after_module)
-    register_optimizer_step_post_hook(watcher.after_step)
+@contextmanager
+def installed(watcher: Watcher) -> Generator[None]:
+    """Within it, the hooks look at all modules, optimizers, backward passes and data loaders of this process."""
+    handles = [
+        register_module_forward_pre_hook(watcher.before_module),
+        register_module_forward_hook(watcher.after_module),
+        register_optimizer_step_post_hook(watcher.after_step),
+    ]
     backward, iterate = Tensor.backward, DataLoader.__iter__
 
     def backward_watched(self: Tensor, *arguments: Any, **options: Any) -> None:
@@ -168,23 +172,29 @@ def install(watcher: Watcher) -> None:
             watcher.batch_sizes.add(self.batch_size)
         return iterate(self)
 
-    Tensor.backward = backward_watched  # pyright: ignore[reportAttributeAccessIssue]
-    DataLoader.__iter__ = iterate_watched
+    Tensor.backward, DataLoader.__iter__ = backward_watched, iterate_watched  # pyright: ignore
+    try:
+        yield
+    finally:
+        Tensor.backward, DataLoader.__iter__ = backward, iterate  # pyright: ignore
+        for handle in handles:
+            handle.remove()
+        watcher.stream.close()
 
 
 def main(file: str, report: str) -> None:
     """Run a program under watch; its own errors and exits are reported and end the process with status 0."""
     watcher = Watcher(file, Path(report))
-    install(watcher)
     sys.argv = [file]
     sys.path.insert(0, str(Path(file).resolve().parent))
-    try:
-        runpy.run_path(file, run_name="__main__")
-    except SystemExit as end:
-        if end.code not in (0, None):
-            watcher.write(error=f"SystemExit: {end.code}")
-    except BaseException as error:
-        watcher.write(error=describe_user_error(error))
+    with installed(watcher):
+        try:
+            runpy.run_path(file, run_name="__main__")
+        except SystemExit as end:
+            if end.code not in (0, None):
+                watcher.write(error=f"SystemExit: {end.code}")
+        except BaseException as error:
+            watcher.write(error=describe_user_error(error))
 
 
 if __name__ == "__main__":

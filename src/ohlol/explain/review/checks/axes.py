@@ -45,7 +45,8 @@ def views(program: Program) -> list[tuple[ast.Call, ast.expr, list[ast.expr]]]:
     "view-for-transpose",
     "`view` and `reshape` keep the order of the numbers and only cut them into other rows: time steps of different "
     "sequences are mixed. Axes are moved by `transpose` or `permute`.",
-    "`view` 和 `reshape` 不改变数值的顺序，只是重新切分：不同序列的时间步会混在一起。交换轴要用 `transpose` 或 `permute`。",
+    "`view` 和 `reshape` 不改变数值的顺序，只是重新切分：不同序列的时间步会混在一起。"
+    "交换轴要用 `transpose` 或 `permute`。",
 )
 def view_for_transpose(program: Program) -> Places:
     """`x.view(x.size(1), x.size(0), -1)`, or `(T, B, H)` viewed as `(B, T, H)` by the names of the sizes."""
@@ -68,7 +69,8 @@ def view_for_transpose(program: Program) -> Places:
     "view-of-state",
     "h_n is (layers * directions, batch, hidden): this puts numbers of different sequences into one row. The final "
     "state is h_n[-1], and torch.cat([h_n[-2], h_n[-1]], dim=1) with two directions.",
-    "h_n 的形状是（层数*方向数，批，隐藏维）：这样会把不同序列的数值放进同一行。最终状态是 h_n[-1]，双向时是 torch.cat([h_n[-2], h_n[-1]], dim=1)。",
+    "h_n 的形状是（层数*方向数，批，隐藏维）：这样会把不同序列的数值放进同一行。"
+    "最终状态是 h_n[-1]，双向时是 torch.cat([h_n[-2], h_n[-1]], dim=1)。",
 )
 def view_of_state(program: Program) -> Places:
     """`h_n.view(batch, -1)` of more than one layer or direction."""
@@ -94,7 +96,8 @@ def _is_size(value: Value | None) -> bool:
     "last-sequence-for-last-step",
     "The axis is that of the batch: this takes the last sequence and not the last step. With `batch_first=True` the "
     "output is (batch, time, hidden), without it (time, batch, hidden).",
-    "这里取的是批这一维：得到的是最后一个序列，而不是最后一步。设置 `batch_first=True` 时输出为（批，时间，隐藏维），否则为（时间，批，隐藏维）。",
+    "这里取的是批这一维：得到的是最后一个序列，而不是最后一步。"
+    "设置 `batch_first=True` 时输出为（批，时间，隐藏维），否则为（时间，批，隐藏维）。",
 )
 def last_sequence_for_last_step(program: Program) -> Places:
     """`output[-1]` with batch_first, `output[:, -1]` without it."""

@@ -68,9 +68,9 @@ def _carried_attributes(program: Program) -> Iterator[tuple[Loop, ast.Assign, st
         assigns = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
         for assign in assigns:
             for name in _carried_names(assign):
-                if name.startswith("self.") and not _is_renewed(function, assigns, name):
-                    if not _is_set_in_loop(program, loops, name.removeprefix("self.")):
-                        yield loops[0], assign, name
+                is_kept = name.startswith("self.") and not _is_renewed(function, assigns, name)
+                if is_kept and not _is_set_in_loop(program, loops, name.removeprefix("self.")):
+                    yield loops[0], assign, name
 
 
 def _is_set_in_loop(program: Program, loops: list[Loop], attribute: str) -> bool:

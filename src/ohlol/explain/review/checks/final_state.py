@@ -106,7 +106,24 @@ def last_step_of_backward(program: Program) -> Places:
         layer = value.layer
         has_step = "T" not in value.axes and "?" not in value.axes and not _is_part(node)
         if has_step and layer is not None and layer.is_recurrent and layer.bidirectional is True:
-            yield node, program.replace(node, "torch.cat([h_n[-2], h_n[-1]], dim=1)")
+            yield node, program.replace(node, both_directions(_state_name(program, node, value)))
+
+
+def _state_name(program: Program, node: ast.AST, output: Value) -> ast.expr:
+    """The name of the final state that was returned with an output, or `h_n` where it has none."""
+    for other in ast.walk(program.function_around(node)):
+        value = program.value(other)
+        if isinstance(other, ast.Name) and value is not None and (value.name, value.origin) == ("h_n", output.origin):
+            return other
+    for other in ast.walk(program.function_around(node)):
+        if isinstance(other, ast.Assign) and other.value is output.origin:
+            target = other.targets[0]
+            state = target.elts[1] if isinstance(target, ast.Tuple) and len(target.elts) == 2 else None
+            first = state.elts[0] if isinstance(state, ast.Tuple) else state
+            if isinstance(first, ast.Name) and first.id != "_" and output.layer is not None:
+                is_pair = output.layer.name == "LSTM" and first is state
+                return ast.Subscript(first, ast.Constant(0)) if is_pair else first
+    return ast.Name("h_n")
 
 
 def _is_part(node: ast.Subscript) -> bool:
@@ -162,7 +179,8 @@ def _is_over_layers(program: Program, node: ast.Subscript, state: Value) -> bool
     "batch-axis-of-state",
     "h_n is (layers * directions, batch, hidden), with `batch_first` too: this takes one sequence of the batch for "
     "all layers. The top layer of all sequences is h_n[-1].",
-    "无论是否设置 `batch_first`，h_n 都是（层数*方向数，批，隐藏维）：这里取到的是批中一个序列的所有层。所有序列的顶层状态是 h_n[-1]。",
+    "无论是否设置 `batch_first`，h_n 都是（层数*方向数，批，隐藏维）："
+    "这里取到的是批中一个序列的所有层。所有序列的顶层状态是 h_n[-1]。",
 )
 def batch_axis_of_state(program: Program) -> Places:
     """`h_n[:, -1]`, as if the state had a time axis."""

@@ -30,7 +30,8 @@ def _is_module(value: Value | None) -> bool:
     "softmax-before-loss",
     "The loss takes logits and applies softmax (or sigmoid) itself. Applied twice, the outputs lie between 0 and 1, "
     "the gradients are small and the loss cannot come near 0.",
-    "该损失的输入是 logits，内部会自己做 softmax（或 sigmoid）。做两次的话，输出落在 0 到 1 之间，梯度很小，损失也无法接近 0。",
+    "该损失的输入是 logits，内部会自己做 softmax（或 sigmoid）。"
+    "做两次的话，输出落在 0 到 1 之间，梯度很小，损失也无法接近 0。",
 )
 def softmax_before_loss(program: Program) -> Places:
     """Probabilities given to CrossEntropyLoss or BCEWithLogitsLoss."""
@@ -44,7 +45,7 @@ def softmax_before_loss(program: Program) -> Places:
 
 @check(
     "nll-without-log-softmax",
-    "NLLLoss takes logarithms of probabilities. Of logits or probabilities it is no cross-entropy, and can be negative.",
+    "NLLLoss takes logarithms of probabilities. Of logits or probabilities it is no cross-entropy and can be negative.",
     "NLLLoss 的输入是对数概率。直接输入 logits 或概率，得到的不是交叉熵，还可能为负。",
 )
 def nll_without_log_softmax(program: Program) -> Places:
@@ -72,7 +73,8 @@ def _is_direct(program: Program, value: Value) -> bool:
     "class-axis",
     "The loss takes classes at axis 1: (batch, classes, time). Here they are the last axis. Move them, or join batch "
     "and time: logits.reshape(-1, classes) with targets.reshape(-1).",
-    "损失要求类别在第 1 维：（批，类别，时间），而这里类别在最后一维。请移动该维，或合并批与时间：logits.reshape(-1, 类别数) 与 targets.reshape(-1)。",
+    "损失要求类别在第 1 维：（批，类别，时间），而这里类别在最后一维。"
+    "请移动该维，或合并批与时间：logits.reshape(-1, 类别数) 与 targets.reshape(-1)。",
 )
 def class_axis(program: Program) -> Places:
     """Logits (B, T, K) given to CrossEntropyLoss or NLLLoss."""
@@ -190,14 +192,10 @@ def _sum_over_steps(program: Program) -> Places:
     summed = [call for call, *_ in losses if _is_added_up(program, call)]
     plain = [call for call, *_ in losses if not isinstance(program.parents[call], ast.AugAssign | ast.BinOp)]
     for call in summed:
-        function = program.function_around(call)
-        names = {name for name in ("CrossEntropyLoss", "NLLLoss", "MSELoss") if _name(program, call) == name}
-        others = [other for other in plain if _name(program, other) in names]
-        if others and all(program.function_around(other) is not function or True for other in others):
-            if not _is_divided(program, call):
-                statement = program.parents[call]
-                assert isinstance(statement, ast.AugAssign)
-                yield call, f"{ast.unparse(statement.target)} += {ast.unparse(call)} / steps"
+        statement = program.parents[call]
+        others = [other for other in plain if _name(program, other) == _name(program, call)]
+        if others and not _is_divided(program, call) and isinstance(statement, ast.AugAssign):
+            yield call, f"{ast.unparse(statement.target)} += {ast.unparse(call)} / steps"
 
 
 def _name(program: Program, call: ast.Call) -> str:

@@ -38,8 +38,8 @@ def _resets(node: ast.AST) -> bool:
 
 @check(
     "no-zero-grad",
-    "`backward` adds to the gradients that are there: without `zero_grad` each step uses the sum of the gradients of all "
-    "batches so far.",
+    "`backward` adds to the gradients that are there: without `zero_grad` each step uses the sum of the gradients of "
+    "all batches so far.",
     "`backward` 会把梯度累加到已有的梯度上：不调用 `zero_grad`，每一步用的都是之前所有批梯度之和。",
 )
 def no_zero_grad(program: Program) -> Places:
