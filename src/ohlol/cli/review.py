@@ -33,8 +33,8 @@ def review(
         from ohlol.explain.review.watch import watch
 
         watched = watch(file, seconds=seconds, show_output=show_output)
-        known = {(finding.line, finding.check) for finding in findings}
-        findings = sorted([*findings, *(f for f in watched.findings if (f.line, f.check) not in known)])
+        known = {finding.check for finding in findings}
+        findings = sorted([*findings, *(finding for finding in watched.findings if finding.check not in known)])
     if as_json:
         number = translations.LANGUAGES.index(language)
         result: dict[str, object] = {"file": str(file), "findings": [finding.to_json(number) for finding in findings]}

@@ -41,12 +41,16 @@ def findings_to_text(
 
     for finding in findings:
         print_line((f"{finding.file}:{finding.line}:{finding.column}", "bold"), "  ", (finding.check, "bold red"))
-        print_line(INDENT, finding.code)
+        for line in textwrap.wrap(finding.code, WIDTH - len(INDENT), break_long_words=False, break_on_hyphens=False):
+            print_line(INDENT, line)
         for line in wrap(finding.why[number], WIDTH - 2):
             print_line("  ", line)
         texts = (finding.instead, "green"), (finding.page(number), "dim")
         for label, (text, style) in zip(labels, texts, strict=True):
-            print_line("  ", (label + " " * (indent - cell_len(label)), "dim"), (text, style))
+            first, *rest = textwrap.wrap(text, WIDTH - 2 - indent, break_long_words=False, break_on_hyphens=False)
+            print_line("  ", (label + " " * (indent - cell_len(label)), "dim"), (first, style))
+            for line in rest:
+                print_line(" " * (2 + indent), (line, style))
         print_line()
     if watched is not None:
         for call in watched.calls:

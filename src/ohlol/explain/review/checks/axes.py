@@ -59,7 +59,7 @@ def view_for_transpose(program: Program) -> Places:
         sources = {name, value.of if value is not None and value.kind == "tensor" else name}
         swapped = any((size_of(program, sizes[0], s), size_of(program, sizes[1], s)) == (1, 0) for s in sources)
         wanted = (letter(program, sizes[0]), letter(program, sizes[1]))
-        if axes is not None and len(axes) == 3 and len(sizes) == 3 and value is not None and not value.units:
+        if axes is not None and len(axes) == 3 and len(sizes) >= 3 and value is not None and not value.units:
             swapped |= axes[:2] == wanted[::-1] and set(wanted) == {"B", "T"}
         if swapped:
             yield call, program.replace(call, f"{name}.transpose(0, 1)")
