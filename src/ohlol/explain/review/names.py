@@ -4,7 +4,12 @@ import ast
 from collections.abc import Collection, Iterable
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
-SHORT_NAMES = {"nn": "torch.nn", "F": "torch.nn.functional", "optim": "torch.optim", "torch": "torch"}
+SHORT_NAMES = {
+    "nn": "torch.nn",
+    "F": "torch.nn.functional",
+    "optim": "torch.optim",
+    "DataLoader": "torch.utils.data.DataLoader",
+}
 """What names usually stand for in programs without the import, such as a cell of a notebook."""
 
 
@@ -13,6 +18,7 @@ class Imports:
 
     def __init__(self, nodes: Iterable[ast.AST]) -> None:
         self.names = dict(SHORT_NAMES)
+        self.star = ""
         for node in nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -22,12 +28,16 @@ class Imports:
             elif isinstance(node, ast.ImportFrom) and node.module:
                 for alias in node.names:
                     self.names[alias.asname or alias.name] = f"{node.module}.{alias.name}"
+                    if alias.name == "*" and node.module == "torch.nn":
+                        self.star = node.module
 
     def full_name(self, node: ast.AST) -> str:
         """A dotted name with the first part replaced by what it was imported as; empty for other expressions."""
         name = dotted(node)
         first, _, rest = name.partition(".")
         path = self.names.get(first, first)
+        if self.star and path == first and first[:1].isupper():  # a class of `from torch.nn import *`
+            path = f"{self.star}.{first}"
         return f"{path}.{rest}" if rest else path
 
 

@@ -16,10 +16,13 @@ FUNCTIONAL_LOSSES = {
 ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
 SQUASHING = frozenset({"softmax", "log_softmax", "sigmoid"})
 KEPT = (
-    "contiguous", "clone", "detach", "to", "cuda", "cpu", "requires_grad_", "squeeze_", "masked_fill", "dropout",
-    "relu", "tanh", "elu", "gelu", "leaky_relu", "double", "half", "type", "type_as", "float", "long", "int",
+    "contiguous", "clone", "zero_", "fill_", "normal_", "uniform_", "detach", "to", "cuda", "cpu", "requires_grad_",
+    "masked_fill", "dropout", "relu", "tanh", "elu", "gelu", "leaky_relu", "double", "half", "type",
+    "type_as", "float", "long", "int",
 )  # fmt: skip
 """Functions and methods that return a tensor of the same shape."""
+FILLING = ("new", "new_zeros", "new_ones", "new_empty")
+"""Methods that return a tensor of the given sizes."""
 LONG = ("long", "int64", "torch.long", "torch.int64", "torch.LongTensor", "int", "torch.int")
 
 
@@ -113,7 +116,7 @@ def subscript(base: Value | None, node: ast.Subscript) -> Value | None:
         or len(parts) > len(axes)
         or not all(isinstance(p, ast.Slice) or number(p) is not None for p in parts)
     ):
-        return tensor("", dtype=base.dtype, tags=base.tags, layer=base.layer)
+        return tensor("", dtype=base.dtype, tags=base.tags - {"column"}, layer=base.layer)
     kept = [k for k in range(len(axes)) if k >= len(parts) or isinstance(parts[k], ast.Slice)]
     if len(kept) < len(axes):
         name = {"output": "last" if any(number(part) == -1 for part in parts) else ""}.get(name, "")
@@ -216,18 +219,14 @@ def function(
     dtype = argument(node, 99, "dtype")
     kind = "" if dtype is None else "long" if ast.unparse(dtype) in LONG else "float"
     if name in ("zeros", "ones", "randn", "rand", "empty"):
-        sizes = node.args[0].elts if node.args and isinstance(node.args[0], ast.Tuple | ast.List) else node.args
-        known = len(sizes) if not any(isinstance(part, ast.Starred) for part in sizes) else 0
-        units = frozenset(k for k, part in enumerate(sizes) if number(part) == 1)
-        axes = ("?",) * known if known > 1 or (known and isinstance(node.args[0], ast.Tuple | ast.List)) else None
-        return tensor(name, origin=node, axes=axes, units=units if axes else frozenset(), dtype=kind or "float")
+        return _filled(node.args, node, dtype)
     if name == "one_hot":
         return tensor("one_hot", origin=node, dtype="long", tags=frozenset({"one_hot"}))
     if name in ("LongTensor", "IntTensor", "randint", "arange", "randperm", "argmax"):
         return tensor("", origin=node, dtype=kind or "long")
     if name in ("tensor", "as_tensor", "from_numpy", "Tensor", "FloatTensor"):
-        literal = _literal_dtype(node.args[0]) if name in ("tensor", "as_tensor") and node.args else ""
-        return tensor("", origin=node, dtype=kind or literal, axes=_literal_axes(node.args[0]) if node.args else None)
+        literal = _literal_dtype(first) if name in ("tensor", "as_tensor") else ""
+        return tensor("", origin=node, dtype=kind or literal, axes=_literal_axes(first))
     if name == "eye":
         return tensor("eye", origin=node, dtype=kind or "float", tags=frozenset({"one_hot"}))
     if name in ("softmax", "log_softmax", "sigmoid", "logsigmoid"):
@@ -242,6 +241,17 @@ def function(
     if name in ("cat", "concat", "stack", "hstack"):
         return _join(name, node, first)
     return method(first, name, node, arguments[1:], is_function=True) if _is_tensor(first) and first else None
+
+
+def _filled(given: list[ast.expr], node: ast.Call, dtype: ast.expr | None) -> Value:
+    """A new tensor of the sizes that are given, such as torch.zeros(2, 3)."""
+    is_shape = bool(given) and isinstance(given[0], ast.Tuple | ast.List)
+    sizes = given[0].elts if given and isinstance(given[0], ast.Tuple | ast.List) else given
+    known = 0 if any(isinstance(part, ast.Starred) for part in sizes) else len(sizes)
+    axes = ("?",) * known if known > 1 or (known and is_shape) else None
+    units = frozenset(k for k, part in enumerate(sizes) if number(part) == 1) if axes else frozenset[int]()
+    kind = "long" if dtype is not None and ast.unparse(dtype) in LONG else "float"
+    return tensor("filled", origin=node, axes=axes, units=units, dtype=kind)
 
 
 def _pad_packed(first: Value | None, words: dict[str | None, Value | None], node: ast.Call) -> Value:
@@ -266,24 +276,23 @@ def _join(name: str, node: ast.Call, first: Value | None) -> Value | None:
     return tensor("", origin=node, dtype=dtype, axes=axes, units=units, tags=known[0].tags - {"softmax"})
 
 
-def _literal_dtype(node: ast.expr) -> str:
-    if isinstance(node, ast.List | ast.Tuple) and node.elts:
-        kinds = {_literal_dtype(part) for part in node.elts}
+def _literal_dtype(value: Value | None) -> str:
+    """The dtype of a tensor of a list that is written in the program, nested or not."""
+    if value is not None and value.kind == "list":
+        return _literal_dtype(value.layer)
+    if value is not None and value.kind == "tuple" and value.parts:
+        kinds = {_literal_dtype(part) for part in value.parts}
         return kinds.pop() if len(kinds) == 1 else "float" if kinds == {"long", "float"} else ""
-    if isinstance(node, ast.ListComp):
-        return _literal_dtype(node.elt)
-    if isinstance(node, ast.UnaryOp):
-        return _literal_dtype(node.operand)
-    kind = type(node.value) if isinstance(node, ast.Constant) else None
+    kind = type(constant(value))
     return "long" if kind is int else "float" if kind is float else ""
 
 
-def _literal_axes(node: ast.expr) -> tuple[str, ...] | None:
+def _literal_axes(value: Value | None) -> tuple[str, ...] | None:
     axes: list[str] = []
-    while isinstance(node, ast.List | ast.Tuple) and node.elts:
+    while value is not None and value.kind == "tuple" and value.parts:
         axes.append("?")
-        node = node.elts[0]
-    return tuple(axes) if axes and isinstance(node, ast.Constant) else None
+        value = value.parts[0]
+    return tuple(axes) if axes and value is not None and value.kind == "constant" else None
 
 
 def method(
@@ -299,6 +308,8 @@ def method(
         return None
     if name in ("softmax", "log_softmax", "sigmoid"):
         return squash(name, x, node)
+    if name in FILLING:
+        return _filled(given, node, argument(node, 99, "dtype"))
     if name in KEPT:
         return x.but(dtype=_dtype_after(name, given, node) or x.dtype)
     change = CHANGES.get(name)
@@ -309,7 +320,7 @@ def method(
 
 def is_method(name: str) -> bool:
     """Whether a method of this name is one of tensors."""
-    return name in CHANGES or name in KEPT or name in ("size", *SQUASHING)
+    return name in CHANGES or name in KEPT or name in ("size", *FILLING, *SQUASHING)
 
 
 def _receiver(node: ast.Call) -> ast.expr:

@@ -28,7 +28,8 @@ class Value:
     """"layer", "cell", "module", "instance", "loss", "optimizer", "loader", "tensor", "tuple", "shape", "size",
     "constant", "loss_value"."""
     name: str = ""
-    """The class of a module, such as "LSTM"; of a tensor what it is: "output", "h_n", "c_n", "last", "zeros"."""
+    """The class of a module, such as "LSTM"; of a tensor what it is: "output", "h_n", "c_n", "last", or "filled" with
+    zeros or other numbers."""
     origin: ast.AST | None = field(default=None, compare=False)
     """Where it was made."""
     options: Mapping[str, Option] = field(default_factory=dict[str, Option])

@@ -8,8 +8,6 @@ from ohlol.explain.review.program import BATCH, TIME, Program
 from ohlol.explain.review.tensors import number
 from ohlol.explain.review.values import Value
 
-FILLING = ("zeros", "randn", "rand", "ones", "empty")
-
 
 def letter(program: Program, node: ast.expr) -> str:
     """The axis that a size belongs to, "B" or "T", by its value or its name; empty where it is not known."""
@@ -132,7 +130,7 @@ def state_axes(program: Program) -> Places:
         for state in given.elts if isinstance(given, ast.Tuple) else [given]:
             value = program.value(state)
             for part in value.parts if value is not None and value.kind == "tuple" else (value,):
-                made = part.origin if part is not None and part.name in FILLING else None
+                made = part.origin if part is not None and part.name == "filled" else None
                 if isinstance(made, ast.Call):
                     yield from _wrong_state(program, layer, made)
 
@@ -193,7 +191,7 @@ def batch_first_missing(program: Program) -> Places:
         for state in given.elts if isinstance(given, ast.Tuple) else [given]:
             value = program.value(state)
             for part in value.parts if value is not None and value.kind == "tuple" else (value,):
-                made = part.origin if part is not None and part.name in FILLING else None
+                made = part.origin if part is not None and part.name == "filled" else None
                 sizes = made.args if isinstance(made, ast.Call) else []
                 batch = program.value(sizes[1]) if len(sizes) == 3 else None
                 if batch is None or batch.kind != "size" or batch.constant != 0 or batch.of not in names:

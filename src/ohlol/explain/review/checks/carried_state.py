@@ -148,4 +148,5 @@ def _is_only_detached(loop: ast.For, assigns: list[ast.Assign], name: str) -> bo
     others = [a for a in assigns if name in {dotted(n) for t in a.targets for n in ast.walk(t)}]
     others = [a for a in others if name not in _carried_names(a, through_detach=True)]
     uses = [any(dotted(node) == name for node in ast.walk(a.value)) for a in others]
-    return all(uses) and any(calls_method(c, ("detach", "detach_", "repackage_hidden")) for c in calls_in(loop))
+    is_detached = any(calls_method(c, ("detach", "detach_", "repackage_hidden")) for c in calls_in(loop))
+    return all(uses) and (is_detached or any(isinstance(n, ast.Attribute) and n.attr == "data" for n in ast.walk(loop)))

@@ -45,8 +45,10 @@ def same_direction_twice(program: Program) -> Places:
     """`cat([h_n[-1], h_n[-1]])`."""
     for call, parts in joined(program):
         states = [state_index(program, part) for part in parts]
-        if len(parts) == 2 and all(states) and ast.dump(parts[0]) == ast.dump(parts[1]):
-            assert isinstance(parts[0], ast.Subscript)
+        if len(parts) != 2 or states[0] is None or ast.dump(parts[0]) != ast.dump(parts[1]):
+            continue
+        layer = states[0][0].layer
+        if isinstance(parts[0], ast.Subscript) and layer is not None and layer.bidirectional is not False:
             yield call, program.replace(call, both_directions(parts[0].value))
 
 

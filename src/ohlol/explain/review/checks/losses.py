@@ -162,10 +162,12 @@ def _mean_over_dataset(program: Program) -> Places:
         and not any(isinstance(part, ast.BinOp) for part in ast.walk(node.value))
     }
     for node in program.nodes:
-        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and ast.unparse(node.left) in totals:
-            text = ast.unparse(node.right)
-            if text.startswith("len(") and text.endswith(".dataset)"):
-                yield node, program.replace(node.right, text.replace(".dataset)", ")"))
+        if not isinstance(node, ast.BinOp | ast.AugAssign) or not isinstance(node.op, ast.Div):
+            continue
+        total, count = (node.left, node.right) if isinstance(node, ast.BinOp) else (node.target, node.value)
+        text = ast.unparse(count)
+        if ast.unparse(total) in totals and text.startswith("len(") and text.endswith(".dataset)"):
+            yield node, program.replace(count, text.replace(".dataset)", ")"))
 
 
 def _two_reductions(program: Program) -> Places:

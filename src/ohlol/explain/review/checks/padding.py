@@ -7,6 +7,7 @@ from ohlol.explain.review.check import Places, check
 from ohlol.explain.review.checks.axes import with_argument
 from ohlol.explain.review.names import argument, dotted
 from ohlol.explain.review.program import Program
+from ohlol.explain.review.values import Value
 
 LENGTHS = re.compile(r"len|mask|valid", re.IGNORECASE)
 FOLLOWS_LENGTHS = (
@@ -36,7 +37,7 @@ def padding_not_packed(program: Program) -> Places:
         if layer is None or not layer.is_recurrent or (x is not None and x.units & {0, 1}):
             continue  # a single step or a single sequence has no padding
         final = [n for n in program.nodes if _is_final_state(program, n, call)]
-        if final and not any(_by_length(n) for n in ast.walk(program.function_around(call))):
+        if final and not any(_by_length(program, layer, n) for n in ast.walk(program.function_around(call))):
             name = ast.unparse(call.args[0]) if call.args else "x"
             first = ", batch_first=True" if layer.batch_first else ""
             packed = f"pack_padded_sequence({name}, lengths{first}, enforce_sorted=False)"
@@ -69,10 +70,15 @@ def _is_final_state(program: Program, node: ast.AST, call: ast.Call) -> bool:
     return value.name == "h_n" and not (isinstance(parent, ast.Tuple | ast.Return))
 
 
-def _by_length(node: ast.AST) -> bool:
-    """Whether an index or a product depends on lengths or on a mask."""
+def _by_length(program: Program, layer: Value, node: ast.AST) -> bool:
+    """Whether an index of what a layer returned, or a product, depends on lengths or on a mask."""
     if isinstance(node, ast.Subscript):
-        return any(LENGTHS.search(dotted(part)) for part in ast.walk(node.slice))
+        value = program.value(node.value)
+        return (
+            value is not None
+            and value.layer == layer
+            and any(LENGTHS.search(dotted(part)) for part in ast.walk(node.slice))
+        )
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
         return any("mask" in dotted(part).lower() for part in ast.walk(node))
     return False
