@@ -1,6 +1,7 @@
 """What operations on tensors do to what is known of them: axes, axes of size 1, dtype, and what they were made by."""
 
 import ast
+import re
 from typing import Any
 
 from ohlol.explain.review.names import argument
@@ -23,6 +24,9 @@ KEPT = (
 """Functions and methods that return a tensor of the same shape."""
 FILLING = ("new", "new_zeros", "new_ones", "new_empty")
 """Methods that return a tensor of the given sizes."""
+ENTRIES = {"h_n": "h_n entry", "c_n": "c_n entry"}
+"""The names of one entry of a state, that of a layer and a direction; its index is the `constant`."""
+LAST = re.compile(r"(.*\.size\(\d\)|.*\.shape\[\d\]|len\(.*\)) - 1")
 LONG = ("long", "int64", "torch.long", "torch.int64", "torch.LongTensor", "int", "torch.int")
 
 
@@ -37,6 +41,13 @@ def number(node: ast.expr | None) -> int | None:
         inner = number(node.operand)
         return None if inner is None else -inner
     return node.value if isinstance(node, ast.Constant) and type(node.value) is int else None
+
+
+def index_of(node: ast.expr | None) -> int | None:
+    """An index as a number; -1 for the size of an axis minus 1, such as `x.size(1) - 1`."""
+    if isinstance(node, ast.BinOp) and LAST.fullmatch(ast.unparse(node)):
+        return -1
+    return number(node)
 
 
 def unpack(value: Value | None, count: int) -> list[Value | None]:
@@ -110,21 +121,20 @@ def subscript(base: Value | None, node: ast.Subscript) -> Value | None:
     if base.kind != "tensor":
         return None
     parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    name, axes = base.name, base.axes
-    if (
-        axes is None
-        or len(parts) > len(axes)
-        or not all(isinstance(p, ast.Slice) or number(p) is not None for p in parts)
-    ):
+    name, axes, indices = base.name, base.axes, [index_of(part) for part in parts]
+    are_plain = all(isinstance(p, ast.Slice) or i is not None for p, i in zip(parts, indices, strict=True))
+    if axes is None or len(parts) > len(axes) or not are_plain:
         return tensor("", dtype=base.dtype, tags=base.tags - {"column"}, layer=base.layer)
     kept = [k for k in range(len(axes)) if k >= len(parts) or isinstance(parts[k], ast.Slice)]
-    if len(kept) < len(axes):
-        name = {"output": "last" if any(number(part) == -1 for part in parts) else ""}.get(name, "")
     is_whole = all(isinstance(p, ast.Slice) and not (p.lower or p.upper or p.step) for p in parts)
+    rest_is_whole = all(isinstance(p, ast.Slice) and not (p.lower or p.upper or p.step) for p in parts[1:])
     units = base.units if is_whole else frozenset[int]()
-    return base.but(
-        name=name, axes=tuple(axes[k] for k in kept), units=units if len(kept) == len(axes) else frozenset()
-    )
+    fields: dict[str, Any] = {"axes": tuple(axes[k] for k in kept)}
+    if axes == ("S", "B", "H") and name in ENTRIES and indices[0] is not None and rest_is_whole:
+        return base.but(name=ENTRIES[name], constant=indices[0], units=frozenset(), **fields)
+    if len(kept) < len(axes):
+        name, units = "last" if name == "output" and -1 in indices else "", frozenset[int]()
+    return base.but(name=name, units=units, **fields)
 
 
 def _is_start(node: ast.expr) -> bool:
@@ -420,6 +430,10 @@ def _reduce(x: Value, given: list[ast.expr], node: ast.Call) -> Value:
     return x.but(axes=(*x.axes[:axis], *x.axes[axis + 1 :]), units=frozenset(), name="", tags=x.tags - SQUASHING)
 
 
+def _expand(x: Value, given: list[ast.expr], node: ast.Call) -> Value:
+    return _unknown(x).but(axes=("?",) * len(given) if len(given) > 1 else None, units=frozenset())
+
+
 def _flatten(x: Value, given: list[ast.expr], node: ast.Call) -> Value:
     start, end = (number(part) for part in [*given, None, None][:2])
     if x.axes is not None and (start, end) == (0, 1):
@@ -428,7 +442,9 @@ def _flatten(x: Value, given: list[ast.expr], node: ast.Call) -> Value:
 
 
 CHANGES = {
-    "transpose": _transpose, "swapaxes": _transpose, "movedim": lambda x, given, node: _unknown(x), "permute": _permute,
-    "view": _view, "reshape": _view, "unsqueeze": _unsqueeze, "squeeze": _squeeze, "mean": _reduce, "sum": _reduce,
-    "flatten": _flatten, "t": lambda x, given, node: x.but(axes=x.axes[::-1] if x.axes else None, units=frozenset()),
+    "transpose": _transpose, "swapaxes": _transpose, "permute": _permute, "view": _view, "reshape": _view,
+    "unsqueeze": _unsqueeze, "squeeze": _squeeze, "mean": _reduce, "sum": _reduce, "flatten": _flatten,
+    "expand": _expand, "repeat": _expand, "movedim": lambda x, given, node: _unknown(x),
+    "t": lambda x, given, node: x.but(axes=x.axes[::-1] if x.axes else None, units=frozenset()),
 }  # fmt: skip
+"""What methods that change axes do, each given the tensor, the arguments and the call."""

@@ -1,12 +1,17 @@
 """Checks of axes: batch and time in the other order, and shapes changed where axes had to be moved."""
 
 import ast
+import re
 
 from ohlol.explain.review.check import Places, check
 from ohlol.explain.review.names import argument, dotted
 from ohlol.explain.review.program import BATCH, TIME, Program
-from ohlol.explain.review.tensors import number
+from ohlol.explain.review.tensors import index_of, number
 from ohlol.explain.review.values import Value
+
+READ = ("output", "logits")
+"""What has the axes of an output: the output itself, and what linear layers make of it."""
+PLAIN = re.compile(r"(\.contiguous\(\)|\.clone\(\))+$")
 
 
 def letter(program: Program, node: ast.expr) -> str:
@@ -51,7 +56,7 @@ def view_for_transpose(program: Program) -> Places:
     for call, x, sizes in views(program):
         if len(sizes) < 2:
             continue
-        name = ast.unparse(x)
+        name = PLAIN.sub("", ast.unparse(x))
         value = program.value(x)
         axes = value.axes if value is not None and value.kind == "tensor" else None
         sources = {name, value.of if value is not None and value.kind == "tensor" else name}
@@ -101,16 +106,16 @@ def last_sequence_for_last_step(program: Program) -> Places:
     """`output[-1]` with batch_first, `output[:, -1]` without it."""
     for node in program.nodes:
         value = program.value(node.value) if isinstance(node, ast.Subscript) else None
-        if not isinstance(node, ast.Subscript) or value is None or value.name != "output" or value.axes is None:
+        if not isinstance(node, ast.Subscript) or value is None or value.name not in READ or value.axes is None:
             continue
         parts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        taken = [number(part) == -1 for part in parts]
-        if True not in taken or value.axes[taken.index(True)] != "B" or taken.index(True) in value.units:
+        taken = [index_of(part) == -1 for part in parts[:2]]
+        if taken.count(True) != 1 or value.axes[taken.index(True)] != "B" or taken.index(True) in value.units:
             continue
         if "maybe_unbatched" in value.tags and len(parts) < 3 and value.axes[0] == "B":
             continue
         name = ast.unparse(node.value)
-        if len(parts) > 1 and sum(not isinstance(part, ast.Slice) for part in parts) > 1:
+        if sum(not isinstance(part, ast.Slice) for part in parts[:2]) > 1:
             continue
         yield node, program.replace(node, f"{name}[-1]" if value.axes[0] == "T" else f"{name}[:, -1]")
 
@@ -184,7 +189,9 @@ def batch_first_missing(program: Program) -> Places:
         layer = program.value(call.func)
         if layer is None or not layer.is_recurrent or layer.batch_first is not False or not call.args:
             continue
+        x = program.value(call.args[0])
         names = {dotted(part) for part in ast.walk(call.args[0])} - {""}
+        names |= {x.of} if x is not None and x.kind == "tensor" else set()
         given = argument(call, 1, "hx")
         if isinstance(call.args[0], ast.Call) and program.value(call.args[0].func) is None:
             continue

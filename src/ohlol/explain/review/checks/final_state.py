@@ -5,7 +5,7 @@ import ast
 from ohlol.explain.review.check import Places, check
 from ohlol.explain.review.names import argument, dotted
 from ohlol.explain.review.program import Program
-from ohlol.explain.review.tensors import number
+from ohlol.explain.review.tensors import ENTRIES, number
 from ohlol.explain.review.values import Value
 
 JOINING = ("cat", "concat", "concatenate", "hstack", "stack")
@@ -13,14 +13,27 @@ JOINING = ("cat", "concat", "concatenate", "hstack", "stack")
 
 def state_index(program: Program, node: ast.AST) -> tuple[Value, int] | None:
     """The state and the index of `h_n[-1]` or `h_n[-1, :, :]`, where `node` is such an expression."""
-    if not isinstance(node, ast.Subscript):
+    entry, state = program.value(node), program.value(getattr(node, "value", None))
+    is_entry = isinstance(node, ast.Subscript) and entry is not None and entry.name in ENTRIES.values()
+    return (state, entry.constant) if is_entry and entry is not None and state is not None else None
+
+
+def entries(program: Program, parts: list[ast.expr]) -> tuple[Value, set[int]] | None:
+    """Two entries of one state, by themselves or by names: one of them, and their indices."""
+    values = [program.value(part) for part in parts]
+    one, two = values if len(values) == 2 else (None, None)
+    if one is None or two is None or one.name not in ENTRIES.values() or one.origin is not two.origin:
         return None
-    state, parts = program.value(node.value), node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-    index = number(parts[0])
-    rest = parts[1:]
-    if state is None or state.name not in ("h_n", "c_n") or state.axes != ("S", "B", "H") or index is None:
-        return None
-    return (state, index) if all(isinstance(part, ast.Slice) and part.lower is None for part in rest) else None
+    return (one, {one.constant, two.constant}) if one.name == two.name else None
+
+
+def state_text(program: Program, parts: list[ast.expr], entry: Value) -> str:
+    """The name of the state that an entry belongs to."""
+    for part in [*parts, *ast.walk(program.function_around(parts[0]))]:
+        found = state_index(program, part)
+        if found is not None and isinstance(part, ast.Subscript) and found[0].origin is entry.origin:
+            return ast.unparse(part.value)
+    return "h_n"
 
 
 def joined(program: Program) -> list[tuple[ast.Call, list[ast.expr]]]:
@@ -29,9 +42,8 @@ def joined(program: Program) -> list[tuple[ast.Call, list[ast.expr]]]:
     return [(call, first.elts) for call, first in calls if isinstance(first, ast.List | ast.Tuple)]
 
 
-def both_directions(node: ast.expr) -> str:
+def both_directions(name: str) -> str:
     """The final states of both directions of the top layer, with the name that a program uses."""
-    name = ast.unparse(node)
     return f"torch.cat([{name}[-2], {name}[-1]], dim=1)"
 
 
@@ -44,12 +56,10 @@ def both_directions(node: ast.expr) -> str:
 def same_direction_twice(program: Program) -> Places:
     """`cat([h_n[-1], h_n[-1]])`."""
     for call, parts in joined(program):
-        states = [state_index(program, part) for part in parts]
-        if len(parts) != 2 or states[0] is None or ast.dump(parts[0]) != ast.dump(parts[1]):
-            continue
-        layer = states[0][0].layer
-        if isinstance(parts[0], ast.Subscript) and layer is not None and layer.bidirectional is not False:
-            yield call, program.replace(call, both_directions(parts[0].value))
+        found = entries(program, parts)
+        layer = found[0].layer if found is not None else None
+        if found is not None and len(found[1]) == 1 and layer is not None and layer.bidirectional is not False:
+            yield call, program.replace(call, both_directions(state_text(program, parts, found[0])))
 
 
 @check(
@@ -61,14 +71,12 @@ def same_direction_twice(program: Program) -> Places:
 def layers_as_directions(program: Program) -> Places:
     """`cat([h_n[-2], h_n[-1]])` of a layer with one direction."""
     for call, parts in joined(program):
-        states = [state_index(program, part) for part in parts]
-        if len(states) != 2 or states[0] is None or states[1] is None or states[0] == states[1]:
+        found = entries(program, parts)
+        layer = found[0].layer if found is not None else None
+        if found is None or layer is None or not layer.is_recurrent or layer.bidirectional is not False:
             continue
-        layer = states[0][0].layer
-        indices = {states[0][1], states[1][1]}
-        if layer is not None and layer.is_recurrent and layer.bidirectional is False and indices in ({-1, -2}, {0, 1}):
-            assert isinstance(parts[0], ast.Subscript)
-            yield call, program.replace(call, f"{ast.unparse(parts[0].value)}[-1]")
+        if found[1] in ({-1, -2}, {0, 1}):
+            yield call, program.replace(call, f"{state_text(program, parts, found[0])}[-1]")
 
 
 @check(
@@ -79,7 +87,8 @@ def layers_as_directions(program: Program) -> Places:
 )
 def one_direction(program: Program) -> Places:
     """`h_n[-1]` of a bidirectional layer, where no other entry of h_n is used."""
-    in_pairs = {part for _, parts in joined(program) if len(parts) > 1 for part in parts}
+    pairs = [found for _, parts in joined(program) if (found := entries(program, parts)) is not None]
+    twice = {entry.origin for entry, _ in pairs}  # another check looks at these
     for function in [*program.functions, program.tree]:
         nodes = [n for n in ast.walk(function) if program.function_around(n) is function]
         used = [(n, state_index(program, n)) for n in nodes]
@@ -89,8 +98,8 @@ def one_direction(program: Program) -> Places:
             others = {i for _, (other, i) in indexed if other.name == state.name and other.origin is state.origin}
             if layer is None or not layer.is_recurrent or layer.bidirectional is not True or len(others) > 1:
                 continue
-            if index == -1 and isinstance(node, ast.Subscript) and node not in in_pairs:
-                yield node, program.replace(node, both_directions(node.value))
+            if index == -1 and isinstance(node, ast.Subscript) and state.origin not in twice:
+                yield node, program.replace(node, both_directions(ast.unparse(node.value)))
 
 
 @check(
@@ -108,7 +117,7 @@ def last_step_of_backward(program: Program) -> Places:
         layer = value.layer
         has_step = "T" not in value.axes and "?" not in value.axes and not _is_part(node)
         if has_step and layer is not None and layer.is_recurrent and layer.bidirectional is True:
-            yield node, program.replace(node, both_directions(_state_name(program, node, value)))
+            yield node, program.replace(node, both_directions(ast.unparse(_state_name(program, node, value))))
 
 
 def _state_name(program: Program, node: ast.AST, output: Value) -> ast.expr:
@@ -161,7 +170,12 @@ def wrong_layer(program: Program) -> Places:
             continue
         if state.layer.is_recurrent and state.axes == ("S", "B", "H") and (state.layer.num_layers or 1) > 1:
             new = f"{ast.unparse(function.value)}[-1]"
-            yield call, program.replace(call, both_directions(function.value) if state.layer.bidirectional else new)
+            yield (
+                call,
+                program.replace(
+                    call, both_directions(ast.unparse(function.value)) if state.layer.bidirectional else new
+                ),
+            )
 
 
 def _is_over_layers(program: Program, node: ast.Subscript, state: Value) -> bool:

@@ -63,6 +63,28 @@ def _calls_a_reset(program: Program, loop: Loop) -> bool:
     return any(calls_method(call, resetting) for call in calls_in(loop))
 
 
+@check(
+    "zero-grad-before-step",
+    "`zero_grad` stands between `backward` and `step`: it removes the gradients before they are used, and nothing is "
+    "learned. It belongs before `backward`.",
+    "`zero_grad` 放在了 `backward` 与 `step` 之间：梯度在使用之前就被清除，什么也学不到。它应当在 `backward` 之前。",
+)
+def zero_grad_before_step(program: Program) -> Places:
+    """`backward`, `zero_grad` and `step` in this order in one block."""
+    for parent in ast.walk(program.tree):
+        for block in (getattr(parent, "body", None), getattr(parent, "orelse", None)):
+            last, reset = "", None
+            for statement in block if isinstance(block, list) else ():
+                call = statement.value if isinstance(statement, ast.Expr) else None
+                name = call.func.attr if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) else ""
+                if name == "zero_grad" and last == "backward":
+                    reset = call
+                elif name == "step" and call in steps(program) and reset is not None:
+                    yield reset, f"{program.line(reset)}  # before loss.backward()"
+                if name in ("backward", "step"):
+                    last, reset = name, reset if name == "backward" and last == name else None
+
+
 def evaluations(program: Program) -> list[tuple[ast.AST, ast.Call]]:
     """The parts of a program that evaluate a model: functions and loops by their names, and the call of the model."""
     parts: list[ast.AST] = [f for f in program.functions if _evaluates(f) and not _is_method(program, f)]
@@ -85,7 +107,11 @@ def _evaluates(function: Function) -> bool:
 
 def _is_method(program: Program, function: Function) -> bool:
     """Whether a function is a method of a module, whose caller chooses the mode."""
-    return isinstance(program.parents[function], ast.ClassDef)
+    owner = program.parents[function]
+    if not isinstance(owner, ast.ClassDef):
+        return False
+    is_module = any(ast.unparse(base).endswith("Module") for base in owner.bases)
+    return is_module or any(isinstance(part, Function) and part.name == "forward" for part in owner.body)
 
 
 def _runs_model(program: Program, call: ast.Call) -> bool:
