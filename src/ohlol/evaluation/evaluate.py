@@ -3,6 +3,7 @@
 Shapes: T steps of the longest sequence of a batch.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ohlol.data.batches import SINGLE_SHARE, Batch, Buckets, ContiguousBatches, Dataset, Share, time_chunks
 from ohlol.data.codec import Codec
+from ohlol.data.panel_dataset import choose_origins
 from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
@@ -66,7 +68,13 @@ def evaluate(
             state = carry_state(state, len(batch.rows)) if batch.continues_previous else None
             if history is not None and not model.settings.bidirectional:
                 state = read_history(model, history, batch.rows, processes.device)
-            logits, state = model(PackedInputs.of(batch, processes.device), state)
+            packed = PackedInputs.of(batch, processes.device)
+            if codec.panel is not None:
+                assert batch.targets is not None
+                steps = choose_origins(batch.targets, batch.batch_sizes, codec.panel.horizon)
+                packed = packed._replace(predicted=to_device(steps, processes.device))
+                batch = replace(batch, targets=batch.targets[steps])
+            logits, state = model(packed, state)
             predictions = _add_batch(accumulator, model, batch, logits)
             if with_confidences and isinstance(accumulator, ReportMetrics):
                 _add_confidences(accumulator, model, batch, logits, predictions)
