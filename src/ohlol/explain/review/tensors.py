@@ -14,8 +14,8 @@ FUNCTIONAL_LOSSES = {
     "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
     "mse_loss": "MSELoss",
 }
-ACTIVATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
-SQUASHING = frozenset({"softmax", "log_softmax", "sigmoid"})
+SQUASHING = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
+"""Classes of torch.nn that make probabilities or their logarithms; the tags of what they and their functions return."""
 KEPT = (
     "contiguous", "clone", "zero_", "fill_", "normal_", "uniform_", "detach", "to", "cuda", "cpu", "requires_grad_",
     "masked_fill", "dropout", "relu", "tanh", "elu", "gelu", "leaky_relu", "double", "half", "type",
@@ -41,6 +41,15 @@ def number(node: ast.expr | None) -> int | None:
         inner = number(node.operand)
         return None if inner is None else -inner
     return node.value if isinstance(node, ast.Constant) and type(node.value) is int else None
+
+
+def class_name(function: str) -> str:
+    """The class of torch.nn that does what a function does.
+
+    >>> class_name("log_softmax")
+    'LogSoftmax'
+    """
+    return "".join(part.capitalize() for part in function.split("_"))
 
 
 def index_of(node: ast.expr | None) -> int | None:
@@ -186,8 +195,8 @@ def run_module(module: Value, x: Value | None, node: ast.Call) -> Value | None:
             return tensor("logits", origin=node)
         axes = (*x.axes[:-1], "K") if x.axes is not None else None
         return x.but(name="logits", origin=node, axes=axes, tags=x.tags - SQUASHING)
-    if module.name in ACTIVATIONS:
-        return squash(ACTIVATIONS[module.name], x, node)
+    if module.name in SQUASHING:
+        return squash(module.name, x, node)
     if module.name in ("Dropout", "ReLU", "Tanh", "LayerNorm", "Identity", "GELU", "LeakyReLU", "ELU"):
         if x is None or x.kind != "tensor":
             return None
@@ -239,8 +248,8 @@ def function(
         return tensor("", origin=node, dtype=kind or literal, axes=_literal_axes(first))
     if name == "eye":
         return tensor("eye", origin=node, dtype=kind or "float", tags=frozenset({"one_hot"}))
-    if name in ("softmax", "log_softmax", "sigmoid", "logsigmoid"):
-        return squash(name, first, node)
+    if class_name(name) in SQUASHING:
+        return squash(class_name(name), first, node)
     if name == "pad_sequence":
         batch_first = constant(words.get("batch_first"))
         return tensor("padded", origin=node, tags=frozenset({"padded"}), axes=None, constant=batch_first)
@@ -283,7 +292,7 @@ def _join(name: str, node: ast.Call, first: Value | None) -> Value | None:
     dtype = known[0].dtype if all(part.dtype == known[0].dtype for part in known) else ""
     axes = known[0].axes if name != "stack" and all(part.axes == known[0].axes for part in known) else None
     units = frozenset(unit for part in known for unit in part.units) if name != "stack" else frozenset[int]()
-    return tensor("", origin=node, dtype=dtype, axes=axes, units=units, tags=known[0].tags - {"softmax"})
+    return tensor("", origin=node, dtype=dtype, axes=axes, units=units, tags=known[0].tags - {"Softmax"})
 
 
 def _literal_dtype(value: Value | None) -> str:
@@ -316,8 +325,8 @@ def method(
         return shape if not given else size(shape, axis) if axis is not None else None
     if x.kind != "tensor":
         return None
-    if name in ("softmax", "log_softmax", "sigmoid"):
-        return squash(name, x, node)
+    if class_name(name) in SQUASHING:
+        return squash(class_name(name), x, node)
     if name in FILLING:
         return _filled(given, node, argument(node, 99, "dtype"))
     if name in KEPT:
@@ -330,7 +339,7 @@ def method(
 
 def is_method(name: str) -> bool:
     """Whether a method of this name is one of tensors."""
-    return name in CHANGES or name in KEPT or name in ("size", *FILLING, *SQUASHING)
+    return name in CHANGES or name in KEPT or name in ("size", *FILLING) or class_name(name) in SQUASHING
 
 
 def _receiver(node: ast.Call) -> ast.expr:

@@ -43,7 +43,7 @@ class Value:
     dtype: str = ""
     """"long" or "float", where it is known."""
     tags: frozenset[str] = frozenset()
-    """What was done with a tensor: "softmax", "log_softmax", "sigmoid", "one_hot", "packed", "padded", "column", and
+    """What was done with a tensor: "Softmax", "LogSoftmax", "Sigmoid", "one_hot", "packed", "padded", "column", and
     "maybe_unbatched" where the input may have had no batch axis."""
     parts: "tuple[Value | None, ...]" = ()
     constant: Any = None

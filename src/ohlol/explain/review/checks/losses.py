@@ -7,19 +7,18 @@ from ohlol.explain.review.program import Program
 from ohlol.explain.review.values import Value
 
 CLASS_LOSSES = ("CrossEntropyLoss", "NLLLoss")
-OF_LOGITS = {"CrossEntropyLoss": ("softmax", "sigmoid"), "BCEWithLogitsLoss": ("sigmoid", "softmax")}
-"""Losses that apply softmax or sigmoid themselves, and what must not be applied before."""
+OF_LOGITS = ("CrossEntropyLoss", "BCEWithLogitsLoss")
+"""Losses that apply softmax or sigmoid themselves."""
 
 
-def without_activation(program: Program, value: Value) -> tuple[ast.AST, str] | None:
-    """The place of an activation, and its line without it."""
+def activation(program: Program, value: Value) -> tuple[ast.Call, str] | None:
+    """The call of an activation that made a value, and what it was applied to."""
     call = value.origin
     if not isinstance(call, ast.Call):
         return None
-    function = call.func
-    is_function = program.callee(call).startswith("torch.") or _is_module(program.value(function))
-    inner = call.args[0] if is_function and call.args else getattr(function, "value", None)
-    return None if inner is None else (call, program.replace(call, ast.unparse(inner)))
+    is_function = program.callee(call).startswith("torch.") or _is_module(program.value(call.func))
+    inner = call.args[0] if is_function and call.args else getattr(call.func, "value", None)
+    return None if inner is None else (call, ast.unparse(inner))
 
 
 def _is_module(value: Value | None) -> bool:
@@ -37,10 +36,10 @@ def softmax_before_loss(program: Program) -> Places:
     """Probabilities given to CrossEntropyLoss or BCEWithLogitsLoss."""
     for _, name, logits, _ in program.losses():
         value = program.value(logits)
-        if value is not None and value.tags & set(OF_LOGITS.get(name, ())):
-            place = without_activation(program, value)
-            if place is not None:
-                yield place
+        if value is not None and name in OF_LOGITS and value.tags & {"Softmax", "Sigmoid"}:
+            found = activation(program, value)
+            if found is not None:
+                yield found[0], program.replace(*found)
 
 
 @check(
@@ -54,14 +53,11 @@ def nll_without_log_softmax(program: Program) -> Places:
         value = program.value(logits)
         if name != "NLLLoss" or value is None or value.kind != "tensor" or logits is None:
             continue
-        if "softmax" in value.tags and isinstance(value.origin, ast.Call):
-            text = ast.unparse(value.origin)
-            yield (
-                value.origin,
-                program.replace(value.origin, text.replace("softmax", "log_softmax").replace("Softmax", "LogSoftmax")),
-            )
-        elif value.name == "logits" and not value.tags & {"log_softmax"} and _is_direct(program, value):
-            yield call, program.replace(logits, f"F.log_softmax({ast.unparse(logits)}, dim=-1)")
+        found = activation(program, value)
+        if "Softmax" in value.tags and found is not None:
+            yield found[0], program.replace(found[0], f"torch.log_softmax({found[1]}, dim=-1)")
+        elif value.name == "logits" and not value.tags & {"LogSoftmax"} and _is_direct(program, value):
+            yield call, program.replace(logits, f"torch.log_softmax({ast.unparse(logits)}, dim=-1)")
 
 
 def _is_direct(program: Program, value: Value) -> bool:
