@@ -81,6 +81,7 @@ LOSS_REDUCTIONS = ("mean", "sum")
 NAN_ACTIONS = ("stop", "skip")
 PRECISIONS = ("fp32", "bf16", "fp16")
 VECTORS_TRAINING = ("frozen", "tuned", "late")
+WEIGHT_AVERAGING = ("none", "ema", "nt_asgd")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,12 @@ class ModelSettings:
     """Probability of dropout between layers and before the head, in [0, 1)."""
     embedding_dropout: float = 0.0
     """Probability of dropout on the output of the encoder, in [0, 1)."""
+    locked_dropout: bool = False
+    """Whether dropout draws one mask for each sequence, the same at all its steps, instead of one for each step."""
+    word_dropout: float = 0.0
+    """Probability that a symbol has zeros instead of its embedding and its word vector in a batch, in [0, 1)."""
+    weight_dropout: float = 0.0
+    """Probability that a recurrent weight is zero in a batch (DropConnect), in [0, 1)."""
     head: str = "softmax"
     """The name of a head, which turns hidden states into logits, and logits into loss and predictions."""
     tie_weights: bool = False
@@ -149,12 +156,23 @@ class TrainSettings:
     """The weight decay of the optimizer; at least 0."""
     label_smoothing: float = 0.0
     """Share of the target's probability that is spread over all labels, in [0, 1)."""
+    activation_regularization: float = 0.0
+    """AR: factor of the mean square of what the head reads, after dropout, in the loss; at least 0."""
+    temporal_activation_regularization: float = 0.0
+    """TAR: factor of the mean square of how the output of the layers changes from step to step; at least 0."""
     class_weights: str = "none"
     """One of `CLASS_WEIGHTS`; "balanced" weighs each label by the inverse of its frequency."""
     loss_reduction: str = "mean"
     """One of `LOSS_REDUCTIONS`: "mean" over the predictions of a batch, or "sum" over those of a sequence.
 
     Sums are averaged over the sequences of the batch."""
+    weight_averaging: str = "none"
+    """One of `WEIGHT_AVERAGING`: which mean of the weights over the steps is evaluated and kept as the best weights.
+
+    "ema" is the exponential moving average. "nt_asgd" is the mean since the validation loss stopped falling: since it
+    was higher than the lowest one of more than five epochs before."""
+    ema_decay: float = 0.999
+    """Decay per step of the exponential moving average, in [0, 1)."""
     unk_probability: float = 0.2
     """Probability p, in [0, 1), that a symbol seen once in the training data is read as <unk>; 0 means no <unk>.
 
@@ -192,6 +210,8 @@ MAX_LAYERS = 256
 """Far above any recurrent network; layers are created one by one, so that millions of them would take minutes."""
 MAX_SIZE = 1 << 20
 """Of any size; a larger network would not fit into memory."""
+MAX_PENALTY = 1e6
+"""Far above any useful factor of a penalty, which would leave nothing of the loss."""
 MAX_VECTORS = 1 << 22
 """Word vectors of a run; the largest public files have three million, and vocab.json lists them."""
 
@@ -213,6 +233,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (training.loss_reduction, "loss_reduction", LOSS_REDUCTIONS),
         (training.on_nan, "on_nan", NAN_ACTIONS),
         (training.precision, "precision", PRECISIONS),
+        (training.weight_averaging, "weight_averaging", WEIGHT_AVERAGING),
         (model.vectors_training, "vectors_training", VECTORS_TRAINING),
     ):
         check_choice(value, name, choices)
@@ -224,6 +245,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (training, ("epochs", "batch_size", "bptt"), 1, MAX_SIZE),
         (training, ("warmup_steps", "patience", "seed"), 0, 2**63 - 1),
         (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
+        (training, ("activation_regularization", "temporal_activation_regularization"), 0.0, MAX_PENALTY),
         (training, ("dev_fraction",), 0.0, 0.5),
     ):
         for name in names:
@@ -232,8 +254,8 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
                 bound = f"at least {low}" if value < low else f"at most {high}"
                 raise InputError(f"`{name}` is {value}; it must be {bound}")
     for owner, names in (
-        (model, ("dropout", "embedding_dropout")),
-        (training, ("label_smoothing", "unk_probability")),
+        (model, ("dropout", "embedding_dropout", "word_dropout", "weight_dropout")),
+        (training, ("label_smoothing", "ema_decay", "unk_probability")),
     ):
         for name in names:
             if not 0 <= getattr(owner, name) < 1:
