@@ -195,6 +195,47 @@ class TrainSettings:
     """Whether the weights after each epoch are kept."""
 
 
+DYNAMIC_OPTIMIZERS = ("sgd", "rms")
+DYNAMIC_LR = {"sgd": 0.1, "rms": 3e-4}
+"""The learning rate of each, where none is chosen."""
+
+
+@dataclass(frozen=True)
+class DynamicSettings:
+    """Dynamic evaluation: how a language model adapts to the text that it is measured on; no part of a run.
+
+    Raises:
+        InputError: a setting is out of its bounds.
+    """
+
+    dynamic_optimizer: str = "sgd"
+    """One of `DYNAMIC_OPTIMIZERS`; "rms" divides each gradient by the root of its mean square in the text so far."""
+    dynamic_lr: float | None = None
+    """The learning rate; above 0, or None for that of `DYNAMIC_LR`."""
+    dynamic_decay: float = 1e-3
+    """Share of the way back to the weights of the run after each segment, in [0, 1)."""
+    dynamic_steps: int = 20
+    """Time steps of a segment; at least 1."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.dynamic_optimizer, "dynamic_optimizer", DYNAMIC_OPTIMIZERS)
+        if not 0 < self.lr < float("inf"):
+            raise InputError(f"`dynamic_lr` is {self.lr}; it must be greater than 0")
+        if not 0 <= self.dynamic_decay < 1:
+            raise InputError(f"`dynamic_decay` is {self.dynamic_decay}; it must be in [0, 1)")
+        if not 1 <= self.dynamic_steps <= MAX_SIZE:
+            bound = "at least 1" if self.dynamic_steps < 1 else f"at most {MAX_SIZE}"
+            raise InputError(f"`dynamic_steps` is {self.dynamic_steps}; it must be {bound}")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return DYNAMIC_LR[self.dynamic_optimizer] if self.dynamic_lr is None else self.dynamic_lr
+
+    def __str__(self) -> str:
+        return f"{self.dynamic_optimizer}, lr {self.lr:g}, decay {self.dynamic_decay:g}, {self.dynamic_steps} steps"
+
+
 TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head="identity")
 TUTORIAL_TRAIN = TrainSettings(
     lr=0.1, lr_schedule="constant", max_grad_norm=0.0, unk_probability=0.0, seed=1, dev_fraction=0.0

@@ -67,7 +67,7 @@ def evaluate(
             if history is not None and not model.settings.bidirectional:
                 state = read_history(model, history, batch.rows, processes.device)
             logits, state = model(PackedInputs.of(batch, processes.device), state)
-            predictions = _add_batch(accumulator, model, batch, logits)
+            predictions = add_batch(accumulator, model, batch, logits)
             if with_confidences and isinstance(accumulator, ReportMetrics):
                 _add_confidences(accumulator, model, batch, logits, predictions)
     model.train(was_training)
@@ -76,7 +76,7 @@ def evaluate(
     return accumulator
 
 
-def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> NDArray[Any]:
+def add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> NDArray[Any]:
     """Add the loss, the targets and the predictions of a batch; returns the predictions."""
     assert batch.targets is not None
     batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))
