@@ -185,8 +185,8 @@ def rglru(w: Any, x: Array, h: Array) -> tuple[Array, ...]:
 STEPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     step.__name__: step
     for step in (
-        peephole_lstm, coupled_lstm, layernorm_lstm, mogrifier_lstm, reset_gru, mgu, ugrnn, indrnn, slstm, mingru, minlstm,
-        sru, rglru,
+        peephole_lstm, coupled_lstm, layernorm_lstm, mogrifier_lstm, reset_gru, mgu, ugrnn, indrnn, slstm, mingru,
+        minlstm, sru, rglru,
     )
 }  # fmt: skip
 

@@ -41,9 +41,7 @@ def evaluate(
         bool,
         typer.Option("--dynamic", help="Also evaluate a copy of a language model that learns from the text it reads."),
     ] = False,
-    dynamic_optimizer: Annotated[
-        str | None, typer.Option(help=f"How it learns: {one_of(DYNAMIC_OPTIMIZERS)}.")
-    ] = None,
+    dynamic_optimizer: Annotated[str | None, typer.Option(help=f"How it learns: {one_of(DYNAMIC_OPTIMIZERS)}.")] = None,
     dynamic_lr: Annotated[float | None, typer.Option(help="Its learning rate.")] = None,
     dynamic_decay: Annotated[
         float | None, typer.Option(help="Share of the way back to the weights of the run after each segment.")

@@ -92,7 +92,8 @@ def train(
         str | None,
         typer.Option(
             help="Recurrent cell: rnn, rnn_relu, gru, lstm, peephole_lstm, coupled_lstm, layernorm_lstm, "
-            "mogrifier_lstm, reset_gru, mgu, ugrnn, indrnn, slstm, mingru, minlstm, sru or rglru; or package.module:Class to import.",
+            "mogrifier_lstm, reset_gru, mgu, ugrnn, indrnn, slstm, mingru, minlstm, sru or rglru; or "
+            "package.module:Class to import.",
             rich_help_panel=MODEL,
         ),
     ] = None,

@@ -30,9 +30,7 @@ def make_optimizer(settings: DynamicSettings, model: torch.nn.Module) -> torch.o
     return torch.optim.Adam(model.parameters(), settings.lr, betas=(0.0, MEAN_SQUARE_DECAY), fused=True)
 
 
-def evaluate_dynamic(
-    model: SequenceModel, codec: Codec, data: Dataset, settings: DynamicSettings
-) -> MetricAccumulator:
+def evaluate_dynamic(model: SequenceModel, codec: Codec, data: Dataset, settings: DynamicSettings) -> MetricAccumulator:
     """Measure a language model that learns from the text as it reads it; the model itself does not change.
 
     The text is one stream of segments. A copy of the model reads a segment, which is measured; then it takes one step
@@ -49,8 +47,8 @@ def evaluate_dynamic(
     """
     if not codec.kind.continues_text:
         raise InputError(
-            f"`dynamic` adapts a model to the text whose next symbol it predicts, and this model's task is {codec.task}: "
-            "leave it out"
+            "`dynamic` adapts a model to the text whose next symbol it predicts, and this model's task is "
+            f"{codec.task}: leave it out"
         )
     network = deepcopy(model).eval().requires_grad_()
     weights = list(zip(network.parameters(), [p.detach().clone() for p in model.parameters()], strict=True))

@@ -212,7 +212,8 @@ def _split_layers(layer: torch.nn.RNNBase) -> list[torch.nn.RNNBase]:
         options |= {"bidirectional": layer.bidirectional, "device": "meta"}
         options |= {"proj_size": layer.proj_size} if layer.proj_size else {}
         size = (layer.proj_size or layer.hidden_size) * D if k else layer.input_size
-        singles.append(LAYER_CLASSES[spec.torch_layer](size, layer.hidden_size, **options))
+        make: Any = LAYER_CLASSES[spec.torch_layer]
+        singles.append(make(size, layer.hidden_size, **options))
     for k, single in enumerate(singles):
         for name in single._flat_weights_names:
             own, _, reverse = name.partition("_l0")
@@ -275,6 +276,11 @@ class _Accelerated:
         count = len(CELLS[_CELL_NAMES[self.mode]].states)
         if isinstance(zoneout, Sequence) and len(zoneout) != count:
             raise ValueError(f"zoneout has {len(zoneout)} probabilities, and the cell {count} states")
+
+    def __getstate__(self: Any) -> dict[str, Any]:
+        """Without the modules that run the layer with its own weights, of which some may be results of a dropout."""
+        state = super().__getstate__()  # type: ignore[misc]
+        return {name: value for name, value in state.items() if name not in ("_recurrent", "_singles")}
 
     @property
     def is_regularized(self: Any) -> bool:

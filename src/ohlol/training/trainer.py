@@ -289,9 +289,7 @@ class Trainer:
         )
         return value, logits
 
-    def _combine_losses(
-        self, batch: Batch, own: Loss, penalty: Tensor | float
-    ) -> tuple[Tensor, Tensor | float, float]:
+    def _combine_losses(self, batch: Batch, own: Loss, penalty: Tensor | float) -> tuple[Tensor, Tensor | float, float]:
         """What to differentiate, with the penalty, and the loss and the weight of the whole batch over all processes.
 
         Gradients are averaged over the processes, so each loss is scaled by its part of the whole times the number of
