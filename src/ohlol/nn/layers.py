@@ -279,7 +279,7 @@ class _Accelerated:
 
     def __getstate__(self: Any) -> dict[str, Any]:
         """Without the modules that run the layer with its own weights, of which some may be results of a dropout."""
-        state = super().__getstate__()  # type: ignore[misc]
+        state: Any = super().__getstate__()
         return {name: value for name, value in state.items() if name not in ("_recurrent", "_singles")}
 
     @property

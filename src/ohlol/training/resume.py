@@ -33,7 +33,8 @@ def collect_state(
     """The tensors of a saved state by name; all processes must call it.
 
     They are weights, their mean, optimizer moments, the loss scale of fp16, the hidden state carried between batches
-    and the states of the generators. The last two are gathered from all processes and are complete in the main process only.
+    and the states of the generators. The last two are gathered from all processes and are complete in the main process
+    only.
     """
     tensors = {f"model.{k}": v for k, v in get_weights(model).items()}
     tensors |= average.state() | precision.state()
