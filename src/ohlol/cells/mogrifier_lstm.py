@@ -27,12 +27,12 @@ class MogrifierLSTMCell(Module):
     def forward(self, x: Float[Tensor, "B I"], state: tuple[Float[Tensor, "B H"], ...]) -> tuple[Tensor, Tensor]:
         """One step: the next h and c, each (B, H)."""
         h, c = state
-        x1 = 2 * torch.sigmoid(self.q1(h)) * x
-        h2 = 2 * torch.sigmoid(self.r2(x1)) * h
-        x3 = 2 * torch.sigmoid(self.q3(h2)) * x1
-        h4 = 2 * torch.sigmoid(self.r4(x3)) * h2
-        x5 = 2 * torch.sigmoid(self.q5(h4)) * x3
-        i, f, g, o = (self.ih(x5) + self.hh(h4)).chunk(4, dim=-1)
+        x = 2 * torch.sigmoid(self.q1(h)) * x
+        h = 2 * torch.sigmoid(self.r2(x)) * h
+        x = 2 * torch.sigmoid(self.q3(h)) * x
+        h = 2 * torch.sigmoid(self.r4(x)) * h
+        x = 2 * torch.sigmoid(self.q5(h)) * x
+        i, f, g, o = (self.ih(x) + self.hh(h)).chunk(4, dim=-1)
         i, f, o = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o)  # input, forget and output gates
         g = torch.tanh(g)  # candidate for the cell state
         c = f * c + i * g
