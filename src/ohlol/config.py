@@ -195,8 +195,8 @@ class TrainSettings:
     """Whether the weights after each epoch are kept."""
 
 
-DYNAMIC_OPTIMIZERS = ("sgd", "rms")
-DYNAMIC_LR = {"sgd": 0.1, "rms": 3e-4}
+DYNAMIC_OPTIMIZERS = ("rms", "sgd")
+DYNAMIC_LR = {"rms": 1e-3, "sgd": 0.1}
 """The learning rate of each, where none is chosen."""
 
 
@@ -208,7 +208,7 @@ class DynamicSettings:
         InputError: a setting is out of its bounds.
     """
 
-    dynamic_optimizer: str = "sgd"
+    dynamic_optimizer: str = "rms"
     """One of `DYNAMIC_OPTIMIZERS`; "rms" divides each gradient by the root of its mean square in the text so far."""
     dynamic_lr: float | None = None
     """The learning rate; above 0, or None for that of `DYNAMIC_LR`."""
