@@ -29,8 +29,8 @@ OTHER_RANGES = (
     "bptt=32:128:16", "optimizer=adam,adamw,rmsprop", "lr_schedule=constant,cosine,plateau,onecycle",
     "max_grad_norm=0.25:4:log", "weight_decay=1e-6:1e-2:log", "label_smoothing=0:0.2:0.05",
     "locked_dropout=no,yes", "word_dropout=0:0.2:0.02", "weight_dropout=0:0.6:0.1", "weight_averaging=none,ema",
-    "ema_decay=0.9,0.99,0.998,0.999", "activation_regularization=0:3:0.5", "temporal_activation_regularization=0:2:0.25",
-    "unk_probability=0.05:0.7:log", "vectors_training=frozen,tuned,late",
+    "ema_decay=0.9,0.99,0.998,0.999", "activation_regularization=0:3:0.5",
+    "temporal_activation_regularization=0:2:0.25", "unk_probability=0.05:0.7:log", "vectors_training=frozen,tuned,late",
 )  # fmt: skip
 """The default ranges of settings that are searched only where the user names them."""
 
