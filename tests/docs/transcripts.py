@@ -47,6 +47,7 @@ TRANSLATIONS = {
     "README.zh-CN.md": "README.md",
     "docs/cells.zh.md": "docs/cells.md",
     "docs/forecasting.zh.md": "docs/forecasting.md",
+    "docs/regularization.zh.md": "docs/regularization.md",
     "docs/review.zh.md": "docs/review.md",
 }
 """Pages whose blocks are copies of those of another page."""
