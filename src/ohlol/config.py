@@ -122,6 +122,20 @@ class ModelSettings:
     """Whether the weight of the head is that of the embedding (task `next`)."""
 
 
+ARCHITECTURE = (
+    "cell",
+    "loop",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "embedding_size",
+    "vectors",
+    "char_rnn_size",
+    "bigram_size",
+)
+"""The settings of a model that are those of the run that it starts from: its encoder and layers have these weights."""
+
+
 @dataclass(frozen=True)
 class TrainSettings:
     """The training of the network."""
@@ -175,6 +189,15 @@ class TrainSettings:
     """Whether torch uses deterministic algorithms."""
     snapshots: bool = False
     """Whether the weights after each epoch are kept."""
+    freeze: str | None = None
+    """Parts of a model that starts from a run which are not trained: names, separated by commas, or how many.
+
+    The parts are "encoder", "layer1" and so on, and "head"; "layers" are all layers. A number counts from the encoder
+    on."""
+    layer_lr_factor: float = 1.0
+    """Learning rate of a part divided by that of the part above it, in (0, 1]; the head has `lr`."""
+    unfreeze_epochs: int = 0
+    """Epochs after which one more part is trained, from the head downward; 0 trains all parts from the first step."""
 
 
 TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head="identity")
@@ -222,7 +245,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (model, ("embedding_size", "char_rnn_size", "bigram_size"), 0, MAX_SIZE),
         (model, ("vectors_limit",), 0, MAX_VECTORS),
         (training, ("epochs", "batch_size", "bptt"), 1, MAX_SIZE),
-        (training, ("warmup_steps", "patience", "seed"), 0, 2**63 - 1),
+        (training, ("warmup_steps", "patience", "seed", "unfreeze_epochs"), 0, 2**63 - 1),
         (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
         (training, ("dev_fraction",), 0.0, 0.5),
     ):
@@ -240,6 +263,8 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
                 raise InputError(f"`{name}` is {getattr(owner, name)}; it must be in [0, 1)")
     if not 0 < training.lr < float("inf"):
         raise InputError(f"`lr` is {training.lr}; it must be greater than 0")
+    if not 0 < training.layer_lr_factor <= 1:
+        raise InputError(f"`layer_lr_factor` is {training.layer_lr_factor}; it must be above 0 and at most 1")
     parse_interval(training.checkpoint_every)
 
 

@@ -17,6 +17,7 @@ from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset, fingerprint
 from ohlol.data.codec import Codec, supports_bigrams, supports_chars
+from ohlol.data.codec_growth import check_inputs, grow_codec
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.frames import Records, read_records
@@ -186,10 +187,11 @@ class DataPreparer:
         source: the data.
         chosen: settings of the data that were chosen, by name; the others are inferred.
         vectors: word vectors in memory, in the place of the file that a model names.
+        start: the codec of the run that a model starts from, which is grown by the symbols of the data.
     """
 
-    def __init__(self, source: Source, chosen: dict[str, Any], vectors: Any = None):
-        self.source, self.chosen, self.vectors = source, chosen, vectors
+    def __init__(self, source: Source, chosen: dict[str, Any], vectors: Any = None, start: Codec | None = None):
+        self.source, self.chosen, self.vectors, self.start = source, chosen, vectors, start
 
     @property
     def settings(self) -> DataSettings:
@@ -225,7 +227,7 @@ class DataPreparer:
         data = self._data
         if model.vectors is not None:
             _check_vectors(data, training)
-        known = None if codec is None else codec.vectors
+        known = None if (owner := codec or self.start) is None else owner.vectors
         if isinstance(data, Encoded):
             prepared = self._trim(data, model, known)
         else:
@@ -282,6 +284,7 @@ class DataPreparer:
             with_bigrams=bool(model.bigram_size) and by_character,
             joint_vocabulary=is_tutorial(self.source.pairs) and by_character,
         )
+        codec = codec if self.start is None else grow_codec(codec, self.start)
         codec = self._with_vectors(codec, model, known)
         train_data = codec.encode(train)
         dev_data = codec.encode(dev, unseen_labels=other is not None) if dev is not None else None
@@ -295,9 +298,18 @@ class DataPreparer:
     ) -> PreparedData:
         """Fit the codec to the series without their ends, which are the validation data, and encode both parts."""
         horizon = raw.settings.horizon or max(panel.season, SHORTEST_HORIZON)
+        start = None if self.start is None else self.start.panel
+        if start is not None:
+            start.check_panel(panel, str(raw.places[0].file))
+            for name, value, own in (("season", start.season, panel.season), ("horizon", start.horizon, horizon)):
+                if value != own and (name == "season" or raw.settings.horizon is not None):
+                    raise InputError(f"`start_from` names a run with `{name}` {value}, and that of the data is {own}")
+            horizon = start.horizon
         settings = replace(raw.settings, horizon=horizon)
         fraction = 0.0 if dev_panel is not None else training.dev_fraction
-        codec, train, dev = encode_panel_parts(panel, horizon, fraction, training.bptt)
+        codec, train, dev = encode_panel_parts(panel, horizon, fraction, training.bptt, start)
+        if self.start is not None:
+            check_inputs(Codec.of_panel(raw.task, codec), self.start)
         if dev_panel is not None:
             codec.check_panel(dev_panel, str(self.source.dev or FRAME))
             dev = encode_panel(codec, dev_panel)
@@ -315,8 +327,13 @@ class DataPreparer:
     def _trim(self, corpus: Encoded, model: ModelSettings, known: WordVectors | None) -> PreparedData:
         """The arrays of an encoded corpus that a model reads, and the validation data of the source if it has any."""
         folder = self.source.corpus
-        if corpus.codec.vectors is not None:
+        if corpus.codec.vectors is not None and self.start is None:
             raise InputError(f"{folder} was encoded for a run with word vectors, and only that run can read it")
+        if self.start is not None and not self.start.can_read(corpus.codec):
+            raise InputError(
+                f"{folder} was encoded with another vocabulary than that of the run in `start_from`: encode it again "
+                "with `vocab`, which names this run"
+            )
         codec = self._with_vectors(corpus.codec, model, known)
         dev, digest = corpus.dev, corpus.data_sha256
         if self.source.dev is not None and store.is_corpus(self.source.dev):

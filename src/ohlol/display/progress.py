@@ -57,7 +57,7 @@ class Summary(Callback):
         print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
         if (start := trainer.progress.start) is not None:
             is_better = trainer.progress.best != start
-            key = "forecast_start" if is_better else "forecast_start_kept"
+            key = f"{'run' if trainer.config.keeps_head else 'forecast'}_start{'' if is_better else '_kept'}"
             metrics = format_metrics({name: start[name] for name in (trainer.main_metric, "loss")})
             print(translations.text(key, translations.language(None), metrics=metrics), file=self.console.file)
         loss = compute_baselines(trainer.config, trainer.codec, accumulator)
@@ -147,13 +147,16 @@ def describe_training(trainer: Training) -> str:
     parts += [f"character RNN {model.char_rnn_size}"] if trainer.config.sizes.chars else []
     parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
     parts += [f"head {model.head}"] if HEADS[model.head].structured else []
+    start = trainer.config.start
+    head = "its head" if trainer.config.keeps_head else "a new head"
+    started = "" if start is None else f"starts from {start.run}, with {head}; new symbols: {start.new_symbols:,}\n"
     measured = f"measured on {_size(dev)}" if dev is not None else "measured on the same data"
     epochs = trainer.settings.epochs
     where = [] if trainer.processes.device.type == "cpu" else [f"on {describe_device(trainer.processes.device)}"]
     where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
     interpretation = "" if trainer.interpretation is None else f"{trainer.interpretation}\n"
     return (
-        f"{interpretation}{', '.join(parts)}: {trainer.parameters:,} parameters\n{_coverage(trainer.codec)}"
+        f"{interpretation}{', '.join(parts)}: {trainer.parameters:,} parameters\n{started}{_coverage(trainer.codec)}"
         f"{_size(train)}, {measured}, {epochs} epoch{'s' * (epochs != 1)}{''.join(f', {w}' for w in where)}"
     )
 

@@ -78,6 +78,23 @@ class SequenceModel(torch.nn.Module):
         self.head.weight = weight
 
     @property
+    def parts(self) -> dict[str, list[torch.nn.Parameter]]:
+        """The parameters of each part that has some, from the input to the output: encoder, layer1 and so on, head."""
+        layers, D = self.layers, self.directions
+        if isinstance(layers, torch.nn.RNNBase):
+            by_direction = layers.all_weights
+        elif isinstance(layers, Recurrent):
+            by_direction = [list(cell.parameters()) for cell in layers.cells]
+        else:
+            by_direction = [list(layers.parameters())]
+        numbers = range(0, len(by_direction), D)
+        parts: dict[str, list[torch.nn.Parameter]] = {"encoder": list(self.encoder.parameters())}
+        parts |= {f"layer{k // D + 1}": [p for own in by_direction[k : k + D] for p in own] for k in numbers}
+        known = {id(p) for p in parts["encoder"]}  # a tied weight is part of the encoder
+        parts["head"] = [p for p in self.head.parameters() if id(p) not in known]
+        return {name: own for name, own in parts.items() if own}
+
+    @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return next(self.parameters()).device
