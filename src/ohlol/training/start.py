@@ -61,7 +61,7 @@ class Start:
         Raises:
             InputError: another architecture was chosen, or the data are read by character and by word.
         """
-        if data.level != self.config.data.level:
+        if None not in (data.level, self._level) and data.level != self._level:
             read, own = ("by word" if level == "word" else "by character" for level in (data.level, self._level))
             raise InputError(
                 f"`start_from` {self.run} reads {own}, and the data are read {read}: set `level` to {self._level}"
