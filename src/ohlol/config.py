@@ -43,6 +43,8 @@ class DataSettings:
     """What separates the labels of a set in a text file."""
     sheet: str | None = None
     """The sheet of an Excel file of several, by name or by number from 1."""
+    reversed: bool | None = None
+    """Whether a text is read from its end to its beginning, for a language model of the other direction."""
     encoding: str | None = None
     """The encoding of the files; None means UTF-8, or that of a byte order mark."""
     time: str | None = None
@@ -110,6 +112,10 @@ class ModelSettings:
     """Words of the file, from its start, that the run keeps in addition to those of the training data; at least 0."""
     char_rnn_size: int = 0
     """Hidden units of the character RNN that reads each word, in addition to its embedding; 0 means none."""
+    char_lm: str | None = None
+    """Runs of language models over characters, separated by a comma, whose states at each word are read; None: none.
+
+    One reads a text forward, the other one, trained with `reversed`, backward; either may be left out."""
     bigram_size: int = 0
     """Size of the embedding of each of the two bigrams of a character with its neighbours; 0 means none."""
     dropout: float = 0.0
@@ -131,6 +137,7 @@ ARCHITECTURE = (
     "embedding_size",
     "vectors",
     "char_rnn_size",
+    "char_lm",
     "bigram_size",
 )
 """The settings of a model that are those of the run that it starts from: its encoder and layers have these weights."""

@@ -146,16 +146,8 @@ def sizes_from_codec(codec: Codec) -> Sizes:
         **flags,
         vector_size=0 if vectors is None else vectors.size,
         vector_words=0 if vectors is None else len(vectors.words),
+        context_size=sum(lm.size for lm in codec.char_lms),
     )
-
-
-def build_model(config: RunConfig, codec: Codec) -> SequenceModel:
-    """The model of a configuration with initial weights, and with the word vectors of the codec if it has any."""
-    model = SequenceModel(config.model, config.sizes)
-    if codec.vectors is not None:
-        assert codec.vectors.table is not None
-        model.encoder.attach_vectors(torch.from_numpy(codec.vector_rows), torch.from_numpy(codec.vectors.table))
-    return model
 
 
 def build_meta_model(config: RunConfig) -> SequenceModel:

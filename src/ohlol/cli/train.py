@@ -83,6 +83,10 @@ def train(
     thousands: Thousands = None,
     label_separator: LabelSeparator = None,
     sheet: Sheet = None,
+    reversed: Annotated[
+        bool | None,
+        typer.Option("--reversed", help="Read a text from its end to its beginning (task next).", rich_help_panel=DATA),
+    ] = None,
     encoding: Encoding = None,
     time: Time = None,
     series: Series = None,
@@ -142,6 +146,14 @@ def train(
     char_rnn_size: Annotated[
         int | None,
         typer.Option(help="Hidden units of the character RNN over each word; 0: none.", rich_help_panel=MODEL),
+    ] = None,
+    char_lm: Annotated[
+        str | None,
+        typer.Option(
+            help="Language models over characters whose states at each word are read, forward and --reversed.",
+            metavar="RUN[,RUN]",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     bigram_size: Annotated[
         int | None,

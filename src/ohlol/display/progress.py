@@ -142,9 +142,14 @@ def describe_training(trainer: Training) -> str:
     parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
     parts += ["bidirectional"] if model.bidirectional else []
     sizes = trainer.config.sizes
-    parts += [size] if not sizes.numeric and (model.embedding_size or not sizes.vector_size) else []
+    parts += (
+        [size] if not sizes.numeric and (model.embedding_size or not (sizes.vector_size or sizes.context_size)) else []
+    )
     parts += [f"vectors {sizes.vector_size} ({model.vectors_training})"] if sizes.vector_size else []
-    parts += [f"character RNN {model.char_rnn_size}"] if trainer.config.sizes.chars else []
+    parts += [f"character RNN {model.char_rnn_size}"] if sizes.chars and model.char_rnn_size else []
+    parts += (
+        [f"language models {' + '.join(str(lm.size) for lm in trainer.codec.char_lms)}"] if sizes.context_size else []
+    )
     parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
     parts += [f"head {model.head}"] if HEADS[model.head].structured else []
     start = trainer.config.start

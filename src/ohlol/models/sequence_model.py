@@ -118,11 +118,17 @@ class SequenceModel(torch.nn.Module):
             packed: the packed input.
             state: the state to start from, each (L*D, B, W); zeros without it.
         """
-        looked_up = self._run_lookup(packed, state)
-        hidden, state = looked_up or self.hidden(self.encoder(packed), packed.batch_sizes, state)
+        hidden, state = self.outputs(packed, state)
         inputs = self.head_inputs(hidden, state, packed.batch_sizes)
         inputs = inputs if packed.predicted is None else inputs[packed.predicted]
         return self.add_base(self.head(self.dropout(inputs)), packed), state
+
+    def outputs(
+        self, packed: PackedInputs, state: LayerStates | None = None
+    ) -> tuple[Float[Tensor, "S DO"], LayerStates]:
+        """Encoder and layers: the outputs of the last layer at every step, and the final state of all layers."""
+        looked_up = self._run_lookup(packed, state)
+        return looked_up or self.hidden(self.encoder(packed), packed.batch_sizes, state)
 
     def add_base(self, logits: Tensor, packed: PackedInputs) -> Tensor:
         """The logits, added to the forecasts in the first columns of the input, where it has some."""

@@ -237,7 +237,8 @@ def _prepare_new(
         raise InputError(f"{run} cannot be replaced by a run that starts from it: give another `out`")
     source = Source.parse(data, dev)
     source.check_split(chosen.training)
-    preparer = DataPreparer(source, chosen.data, vectors, None if start is None else start.codec)
+    char_lms = run_directory.open_char_lms(chosen.model.get("char_lm")) if start is None else ()
+    preparer = DataPreparer(source, chosen.data, vectors, None if start is None else start.codec, char_lms)
     if start is not None:
         chosen = replace(chosen, model=start.complete(chosen.model, preparer.settings))
     model, training = resolve_settings(preparer.settings, source.pairs, chosen)
@@ -398,7 +399,7 @@ def _load_prepared(run: Path) -> tuple[RunConfig, PreparedData]:
 def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verify: bool = True) -> PreparedData:
     """The data of an existing run: those in its directory if they are of the same files, or the files read again."""
     source = Source.parse(data if data is not None else list(config.pairs or config.train_files), config.dev_file)
-    codec = run_directory.map_vectors(run, codec)
+    codec = run_directory.map_pretrained(run, codec)
     start = codec if config.start is not None else None  # it has the symbols of the run that this one started from
     preparer = DataPreparer(source, asdict(config.data) if source.corpus is None else {}, start=start)
     prepared = preparer.prepare(config.model, config.training, cache=run / DATA_FOLDER, codec=codec, verify=verify)
@@ -413,7 +414,7 @@ def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> Model
         model = replace(model, num_layers=1, bidirectional=False)
     if not chosen.get("bidirectional", model.bidirectional):
         model = replace(model, bigram_size=0)
-    if not chosen.get("embedding_size", model.embedding_size) and "vectors" not in chosen:
+    if not (chosen.get("embedding_size", model.embedding_size) or "vectors" in chosen or "char_lm" in chosen):
         model = replace(model, char_rnn_size=0, bigram_size=0)
     return replace(model, **chosen)
 

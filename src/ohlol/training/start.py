@@ -31,6 +31,7 @@ READS = {
     "reads_chars": "the characters of words",
     "reads_bigrams": "pairs of neighbouring characters",
     "reads_vectors": "word vectors",
+    "reads_text": "the states of language models",
 }
 """What an encoder reads beside symbols, by its attribute."""
 
@@ -66,6 +67,8 @@ class Start:
             raise InputError(
                 f"`start_from` {self.run} reads {own}, and the data are read {read}: set `level` to {self._level}"
             )
+        if bool(data.reversed) != bool(self.config.data.reversed):
+            raise InputError(f"`start_from` {self.run} and the data differ in `reversed`, the direction of reading")
         settings = asdict(self.config.model)
         names = [*ARCHITECTURE, *(VECTOR_SETTINGS if settings["vectors"] is not None else ())]
         for name in names:

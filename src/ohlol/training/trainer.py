@@ -21,7 +21,7 @@ from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory, snapshots
 from ohlol.checkpoint.metrics_log import MetricsLog
 from ohlol.checkpoint.resume_state import Progress
-from ohlol.checkpoint.run_config import RunConfig, build_model
+from ohlol.checkpoint.run_config import RunConfig
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, bptt_windows
@@ -32,6 +32,7 @@ from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
 from ohlol.training.callbacks import Callback, Epoch
+from ohlol.training.contexts import compute_contexts
 from ohlol.training.loader import BatchLoader, DeviceBatch
 from ohlol.training.loss import BatchLoss, Loss, keep_probabilities, sample_residuals
 from ohlol.training.optimizer import (
@@ -100,7 +101,7 @@ class Trainer:
         self.settings = config.training
         self.callbacks = tuple(callbacks) if processes.is_main else ()
         torch.manual_seed(self.settings.seed)
-        self.model = build_model(config, data.codec)
+        self.model = run_directory.build_model(config, data.codec)
         if self.codec.labels is not None:
             self.model.head.learn_labels(self.codec.labels.symbols)
         self._corrects_smoothing = bool(config.sizes.base) and not config.keeps_head
@@ -113,6 +114,7 @@ class Trainer:
             for parameter in self.parts[part]:
                 parameter.requires_grad_(False)
         self.model.to(processes.device)
+        self.data = compute_contexts(self.model, data)
         self._head_start = [parameter.detach().clone() for parameter in self.model.head.parameters()]
         self.network = processes.wrap_model(self.model)
         if not processes.is_main:  # equal weights everywhere, but different dropout

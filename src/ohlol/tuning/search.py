@@ -154,7 +154,8 @@ class Worker:
         self.processes, self.callback = processes, callback
         self.given = ChosenSettings.parse(settings)
         self.source = Source.parse(data, dev)
-        self.loader = CachedLoader(out / "data", self.source, self.given.data)
+        char_lms = run_directory.open_char_lms(self.given.model.get("char_lm"))
+        self.loader = CachedLoader(out / "data", self.source, self.given.data, char_lms)
         self._stop = False
 
     def run(

@@ -21,7 +21,16 @@ SIGNIFICANT_DIGITS = 3
 """Of a number that is searched, so that the value in the output is exactly the value that was trained."""
 LARGEST_INTEGER = 10**9
 """The largest integer that is searched, and number of steps of a range: far above any that is useful, and exact."""
-NOT_SEARCHED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots", "vectors")
+NOT_SEARCHED = (
+    "seed",
+    "dev_fraction",
+    "checkpoint_every",
+    "on_nan",
+    "deterministic",
+    "snapshots",
+    "vectors",
+    "char_lm",
+)
 """Settings without influence on the model, or that change what is evaluated, so that metrics were not comparable; and
 files, which have no range."""
 OTHER_RANGES = (
