@@ -1,5 +1,6 @@
 """Runs that start from the weights of another run: which weights they have, what is frozen, refusals, resuming."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -72,7 +73,9 @@ def logits(model: TrainedModel, data: Any) -> dict[str, np.ndarray]:
 
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "words": ("old.conll", "new.conll", {"char_rnn_size": 3}),
-    "words of two layers and vectors": ("old.conll", "new.conll", {"char_rnn_size": 3, "num_layers": 2, "vectors": "v.txt"}),
+    "words of two layers and vectors": (
+        "old.conll", "new.conll", {"char_rnn_size": 3, "num_layers": 2, "vectors": "v.txt"}
+    ),
     "frozen vectors alone": (
         "old.conll", "new.conll", {"embedding_size": 0, "vectors": "v.txt", "vectors_training": "frozen"}
     ),
@@ -327,8 +330,6 @@ def test_the_run_says_where_it_started() -> None:
     old = ohlol.fit("old.conll", out="old", **SMALL)
     ohlol.fit("new.conll", out="new", start_from="old", **STILL)
     start = json.loads(Path("new/config.json").read_text())["start"]
-    import hashlib
-
     assert start["weights_sha256"] == hashlib.sha256(Path("old/model.safetensors").read_bytes()).hexdigest()
     assert start["run"] == "old"
     assert start["metrics"] == old.config.metrics

@@ -432,8 +432,6 @@ def check_settings(settings: DataSettings) -> DataSettings:
     for name in ("season", "horizon"):
         if (value := getattr(settings, name)) is not None and not 1 <= value <= MAX_SIZE:
             raise InputError(f"`{name}` is {value}; it must be at {'least 1' if value < 1 else f'most {MAX_SIZE}'}")
-    if settings.reversed and settings.task is not None and not TARGET_KINDS[settings.task].continues_text:
-        raise InputError(f"`reversed` is for texts whose symbols are predicted, and the task is {settings.task}")
     if settings.task is None and any(getattr(settings, name) is not None for name in FORECAST_SETTINGS):
         settings = replace(settings, task=default_task(PANEL))
     if settings.format is not None:
@@ -493,4 +491,9 @@ def _open(lines: Lines, settings: DataSettings, with_targets: bool) -> Contents:
 def _open_file(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
     """A file, read as the reader of its format does, and why it has this format."""
     reader, settings, reason = infer_format(lines, settings)
-    return reader.open(lines, settings, with_targets=with_targets), reason
+    contents = reader.open(lines, settings, with_targets=with_targets)
+    if settings.reversed:
+        task = contents.settings.task
+        if contents.examples is None or task is None or not TARGET_KINDS[task].continues_text:
+            raise InputError(f"`reversed` is for texts whose symbols are predicted, and the task is {task}")
+    return contents, reason

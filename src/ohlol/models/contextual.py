@@ -71,7 +71,7 @@ class ContextualVectors:
         """The output of a language model at the end of each word, (S, H)."""
         device = lm.ids.device
         ids, ends = lm.ids[to_device(text.chars, device)], to_device(text.ends, device)
-        states: Tensor | None = None
+        states = torch.empty(len(ends), lm.network.output_size, device=device, dtype=lm.network.dtype)
         carried: tuple[Tensor, ...] | None = None
         first = 0
         for start in range(0, len(text.batch_sizes), TIME_CHUNK):
@@ -80,12 +80,9 @@ class ContextualVectors:
             carried = None if carried is None else tuple(state[:, :B].contiguous() for state in carried)
             packed = PackedInputs(ids[first : first + count], torch.from_numpy(sizes))
             outputs, carried = lm.network.outputs(packed, carried)
-            if states is None:
-                states = outputs.new_empty(len(ends), outputs.size(1))
             is_here = (ends >= first) & (ends < first + count)
             states[is_here] = outputs[ends[is_here] - first]
             first += count
-        assert states is not None
         return states
 
 
