@@ -207,6 +207,8 @@ class TrainSettings:
     """Epochs after which one more part is trained, from the head downward; 0 trains all parts from the first step."""
 
 
+FINE_TUNING = ("freeze", "layer_lr_factor", "unfreeze_epochs")
+"""The settings of training that only a run that starts from another one has."""
 TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head="identity")
 TUTORIAL_TRAIN = TrainSettings(
     lr=0.1, lr_schedule="constant", max_grad_norm=0.0, unk_probability=0.0, seed=1, dev_fraction=0.0

@@ -14,6 +14,7 @@ from ohlol.checkpoint import resume_state, run_config, run_directory
 from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.config import (
+    FINE_TUNING,
     TUTORIAL_MODEL,
     TUTORIAL_TRAIN,
     DataSettings,
@@ -428,8 +429,6 @@ def _raise_epochs(training: TrainSettings, kind: TargetKind, task: str, data: Da
     return replace(training, epochs=min(max(training.epochs, -(-MIN_STEPS // per_epoch)), most))
 
 
-FINE_TUNING = ("freeze", "layer_lr_factor", "unfreeze_epochs")
-"""The settings of training that only a run that starts from another one has."""
 MIN_STEPS, MAX_EPOCHS = 1500, 100
 MAX_SERIES_EPOCHS = 500
 """For series of numbers with a target each: their archives have data sets of a few dozen."""
