@@ -205,6 +205,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     "measured": ("measured", "评估"),
     "steps": ("step", "步"),
     # forecasts
+    "forecast_title": ("Forecast", "预测"),
     "forecast_time": ("time", "时间"),
     "forecast_row": ("row", "行"),
     "forecast_history": ("history", "历史"),
