@@ -43,6 +43,8 @@ class DataSettings:
     """What separates the labels of a set in a text file."""
     sheet: str | None = None
     """The sheet of an Excel file of several, by name or by number from 1."""
+    reversed: bool | None = None
+    """Whether a text is read from its end to its beginning, for a language model of the other direction."""
     encoding: str | None = None
     """The encoding of the files; None means UTF-8, or that of a byte order mark."""
     time: str | None = None
@@ -112,6 +114,10 @@ class ModelSettings:
     """Words of the file, from its start, that the run keeps in addition to those of the training data; at least 0."""
     char_rnn_size: int = 0
     """Hidden units of the character RNN that reads each word, in addition to its embedding; 0 means none."""
+    char_lm: str | None = None
+    """Runs of language models over characters, separated by a comma, whose states at each word are read; None: none.
+
+    One reads a text forward, the other one, trained with `reversed`, backward; either may be left out."""
     bigram_size: int = 0
     """Size of the embedding of each of the two bigrams of a character with its neighbours; 0 means none."""
     dropout: float = 0.0
@@ -132,6 +138,21 @@ class ModelSettings:
     """The name of a head, which turns hidden states into logits, and logits into loss and predictions."""
     tie_weights: bool = False
     """Whether the weight of the head is that of the embedding (task `next`)."""
+
+
+ARCHITECTURE = (
+    "cell",
+    "loop",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "embedding_size",
+    "vectors",
+    "char_rnn_size",
+    "char_lm",
+    "bigram_size",
+)
+"""The settings of a model that are those of the run that it starts from: its encoder and layers have these weights."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +223,15 @@ class TrainSettings:
     """Whether torch uses deterministic algorithms."""
     snapshots: bool = False
     """Whether the weights after each epoch are kept."""
+    freeze: str | None = None
+    """Parts of a model that starts from a run which are not trained: names, separated by commas, or how many.
+
+    The parts are "encoder", "layer1" and so on, and "head"; "layers" are all layers. A number counts from the encoder
+    on."""
+    layer_lr_factor: float = 1.0
+    """Learning rate of a part divided by that of the part above it, in (0, 1]; the head has `lr`."""
+    unfreeze_epochs: int = 0
+    """Epochs after which one more part is trained, from the head downward; 0 trains all parts from the first step."""
 
 
 DYNAMIC_OPTIMIZERS = ("rms", "sgd")
@@ -245,6 +275,8 @@ class DynamicSettings:
         return f"{self.dynamic_optimizer}, lr {self.lr:g}, decay {self.dynamic_decay:g}, {self.dynamic_steps} steps"
 
 
+FINE_TUNING = ("freeze", "layer_lr_factor", "unfreeze_epochs")
+"""The settings of training that only a run that starts from another one has."""
 TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head="identity")
 TUTORIAL_TRAIN = TrainSettings(
     lr=0.1, lr_schedule="constant", max_grad_norm=0.0, unk_probability=0.0, seed=1, dev_fraction=0.0
@@ -298,7 +330,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (training, ("minutes",), 0.0, MAX_MINUTES),
         (training, ("epochs",), 0 if training.minutes else 1, MAX_SIZE),
         (training, ("batch_size", "bptt"), 1, MAX_SIZE),
-        (training, ("warmup_steps", "patience", "seed"), 0, 2**63 - 1),
+        (training, ("warmup_steps", "patience", "seed", "unfreeze_epochs"), 0, 2**63 - 1),
         (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
         (training, ("activation_regularization", "temporal_activation_regularization"), 0.0, MAX_PENALTY),
         (training, ("dev_fraction",), 0.0, 0.5),
@@ -317,6 +349,8 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
                 raise InputError(f"`{name}` is {getattr(owner, name)}; it must be in [0, 1)")
     if not 0 < training.lr < float("inf"):
         raise InputError(f"`lr` is {training.lr}; it must be greater than 0")
+    if not 0 < training.layer_lr_factor <= 1:
+        raise InputError(f"`layer_lr_factor` is {training.layer_lr_factor}; it must be above 0 and at most 1")
     parse_interval(training.checkpoint_every)
 
 

@@ -52,7 +52,8 @@ def test_the_commands_own_options_come_first() -> None:
 
 def test_a_setting_and_its_flag_have_the_same_name() -> None:
     for name, (flag, _) in flags_of(app).items():
-        assert flag == "--" + name.removeprefix("as_").replace("_", "-")
+        stem = name.removeprefix("as_").removeprefix("start_")  # "as" and "from" are no names in Python
+        assert flag == "--" + stem.replace("_", "-")
 
 
 def test_every_setting_of_a_run_has_a_flag() -> None:

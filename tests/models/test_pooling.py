@@ -72,6 +72,14 @@ def test_a_packed_batch_equals_the_equation_of_each_sequence(name: str) -> None:
         assert float(weights.detach().sum()) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("name", CHOICES)
+def test_every_weight_belongs_to_one_part(name: str) -> None:
+    settings = ModelSettings(hidden_size=4, num_layers=2, bidirectional=True, pooling=name)
+    model = SequenceModel(settings, Sizes(5, 3, per_sequence=True))
+    parts = [id(p) for own in model.parts.values() for p in own]
+    assert sorted(parts) == sorted(map(id, model.parameters()))
+
+
 def test_values_computed_by_hand() -> None:
     x = torch.tensor([[1.0, -2.0], [3.0, 0.0], [-1.0, 1.0]])
     mean, weights = MeanPooling(2).pool(x)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ohlol.cells.imported import is_import_path
-from ohlol.checkpoint.run_config import RunConfig
+from ohlol.checkpoint.run_config import RunConfig, StartRecord
 from ohlol.data.codec import Codec, Scale
 from ohlol.data.panel_codec import PanelCodec
 from ohlol.data.vocab import Vocab
@@ -44,6 +44,7 @@ def format_model_card(
         f"a share of {config.training.dev_fraction:g} set apart" if has_validation_data else "the training data"
     )
     measured = "nothing yet; `ohlol evaluate` does" if imported else measured
+    started = f"- started from: {_describe_start(config.start)}\n" if config.start is not None else ""
     computed = f"- computed by: {device}\n" if device else ""
     model = f"{run} --cell {config.model.cell}" if is_import_path(config.model.cell) else run
     settings = {**asdict(config.model), **asdict(config.training)}
@@ -57,7 +58,7 @@ A recurrent network of ohlol for the task `{config.task}`: {config.model.cell}, 
 {parameters:,} parameters.
 
 - trained on: {trained_on}
-- measured on: {measured}
+{started}- measured on: {measured}
 {computed}- metrics there, best weights: {format_metrics(config.metrics) or "none"}
 
 ```
@@ -82,6 +83,13 @@ What the training data hold, in their own units:
 
 {_table("setting", "value", _named(settings))}
 """
+
+
+def _describe_start(start: StartRecord) -> str:
+    """The run that a model started from, for the card."""
+    head = "with its head" if start.keeps_head else "with a new head"
+    metrics = format_metrics(start.metrics) or "no metrics"
+    return f"{start.run} ({metrics} there), {head}; SHA-256 of its weights: {start.weights_sha256}"
 
 
 def _parts(codec: Codec) -> Iterator[tuple[str, str]]:

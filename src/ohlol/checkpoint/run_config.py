@@ -1,7 +1,7 @@
 """The configuration of a run, as `config.json` holds it, and the model it describes."""
 
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import torch
 
@@ -17,6 +17,30 @@ from ohlol.utils.files import FORMAT, check_encodable
 from ohlol.utils.version import __version__
 
 T = TypeVar("T")
+FILE_NAMES = ("train_files", "dev_file", "start")
+"""Entries of `config.json` with names of files, which need not be UTF-8."""
+
+
+@dataclass(frozen=True)
+class StartRecord:
+    """The run that a model started from."""
+
+    run: str
+    """Its directory."""
+    weights_sha256: str
+    """The SHA-256 of its model.safetensors."""
+    metrics: dict[str, float]
+    """Those of its best weights, on its own data."""
+    keeps_head: bool
+    """Whether the head started from its weights too."""
+    new_symbols: int
+    """Symbols of the vocabulary that it did not have."""
+
+    @staticmethod
+    def from_json(data: Any) -> "StartRecord":
+        """A record from JSON data; raises KeyError, TypeError, ValueError or AttributeError."""
+        metrics = {str(name): float(value) for name, value in data["metrics"].items()}
+        return _parse_settings(StartRecord, {**data, "metrics": metrics})
 
 
 @dataclass(frozen=True)
@@ -33,6 +57,13 @@ class RunConfig:
     pairs: tuple[Any, ...] = ()
     """The (input, target) pairs themselves, where the data did not come from files."""
     metrics: dict[str, float] = field(default_factory=dict[str, float])
+    start: StartRecord | None = None
+    """The run that the weights started from; None where they started at random."""
+
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the weights of the head started from those of another run."""
+        return self.start is not None and self.start.keeps_head
 
     @property
     def files(self) -> str:
@@ -41,7 +72,10 @@ class RunConfig:
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, with the version of the format first."""
-        return {"format": FORMAT, "ohlol": __version__, **asdict(self), "data": self.data.to_json()}
+        described = {"format": FORMAT, "ohlol": __version__, **asdict(self), "data": self.data.to_json()}
+        if self.start is None:
+            del described["start"]
+        return described
 
     @staticmethod
     def from_json(data: Any) -> "RunConfig":
@@ -56,7 +90,7 @@ class RunConfig:
                 f"config.json has format {shorten(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
             )
         try:
-            check_encodable({name: entry for name, entry in data.items() if name not in ("train_files", "dev_file")})
+            check_encodable({name: entry for name, entry in data.items() if name not in FILE_NAMES})
             config = RunConfig(
                 task=str(data["task"]),
                 data=_parse_settings(DataSettings, data["data"]),
@@ -67,6 +101,7 @@ class RunConfig:
                 dev_file=None if data["dev_file"] is None else str(data["dev_file"]),
                 pairs=tuple((source, target) for source, target in data["pairs"]),
                 metrics={str(k): float(v) for k, v in data["metrics"].items()},
+                start=None if data.get("start") is None else StartRecord.from_json(data["start"]),
             )
             TASKS.select(config.task)
             check_settings(config.data)
@@ -85,7 +120,7 @@ def _parse_settings(kind: type[T], data: Any) -> T:
     settings = kind(**data)
     for name, f in known.items():
         value = getattr(settings, name)
-        expected = expected_type(value, f)
+        expected = expected_type(value, f) if get_origin(f.type) is not dict else None
         if expected is not None:
             raise ValueError(f"{name} is {value!r}, not {expected}")
     return settings
@@ -111,16 +146,8 @@ def sizes_from_codec(codec: Codec) -> Sizes:
         **flags,
         vector_size=0 if vectors is None else vectors.size,
         vector_words=0 if vectors is None else len(vectors.words),
+        context_size=sum(lm.size for lm in codec.char_lms),
     )
-
-
-def build_model(config: RunConfig, codec: Codec) -> SequenceModel:
-    """The model of a configuration with initial weights, and with the word vectors of the codec if it has any."""
-    model = SequenceModel(config.model, config.sizes)
-    if codec.vectors is not None:
-        assert codec.vectors.table is not None
-        model.encoder.attach_vectors(torch.from_numpy(codec.vector_rows), torch.from_numpy(codec.vectors.table))
-    return model
 
 
 def build_meta_model(config: RunConfig) -> SequenceModel:

@@ -3,6 +3,7 @@
     run/  config.json         task, settings of data, model and training, metrics; format version
           vocab.json          symbols and labels, or columns and their scales
           vectors.npy         pretrained word vectors, if the model reads them
+          char_lm/            config.json, vocab.json and model.safetensors of each language model that the model reads
           model.safetensors   the best weights
           README.md           model card
           metrics.jsonl       one line for each evaluation; without times, so that equal runs write equal bytes
@@ -22,25 +23,34 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ohlol.cells import import_cell
 from ohlol.checkpoint import snapshots
 from ohlol.checkpoint.resume_state import state_paths
-from ohlol.checkpoint.run_config import RunConfig, build_meta_model, build_model, sizes_from_codec
+from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
 from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, read_tensors, write_tensors
+from ohlol.data.char_lm import FOLDER as CHAR_LMS
+from ohlol.data.char_lm import CharLM, check_directions
 from ohlol.data.codec import Codec
 from ohlol.data.corpus.encoded import can_be_read_again, remove, sources_of
 from ohlol.data.corpus.encoded import read_codec as codec_of
 from ohlol.data.corpus.store import read_manifest
 from ohlol.data.loading import DATA_FOLDER
+from ohlol.data.vocab import UNK
 from ohlol.data.word_vectors import TABLE, read_table, write_table
+from ohlol.models.contextual import ContextualVectors, LanguageModel
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import to_numpy
 from ohlol.utils.errors import InputError, shorten
-from ohlol.utils.files import read_json, write_json
+from ohlol.utils.files import read_bytes, read_json, write_bytes, write_error, write_json
 from ohlol.utils.locks import lock_run
 
+CHAR_LM_FILES = ("config.json", "vocab.json", "model.safetensors")
+"""The files of a language model that a run keeps."""
+LARGEST_CHAR_LM = 1 << 32
+"""Bytes of the largest of them."""
 FILES = ("model.safetensors", "metrics.jsonl", "vocab.json", TABLE, "README.md", "config.json")
 """The files of a run directory, without those in `resume/`; `TABLE` is in a run with word vectors only."""
 
@@ -73,6 +83,7 @@ def create(out: Path, *, overwrite: bool, resources: ExitStack | None = None, tr
         for path in (*state_paths(out), *(out / name for name in FILES)):
             path.unlink(missing_ok=True)
         snapshots.clear(out)
+        remove(out / CHAR_LMS)
         remove(out / DATA_FOLDER)
     except OSError as error:
         raise InputError(f"{out}: cannot be made: {error.strerror}") from None
@@ -91,6 +102,7 @@ def remove_training_files(run: Path, *, keep_weights: bool) -> None:
             snapshots.clear(run)
             (run / "model.safetensors").unlink(missing_ok=True)
             (run / TABLE).unlink(missing_ok=True)
+            remove(run / CHAR_LMS)
             (run / "README.md").unlink(missing_ok=True)
         remove(run / "resume")
     except OSError as error:
@@ -101,7 +113,7 @@ def _is_run(out: Path) -> bool:
     """Whether a directory is empty or holds a run of any version, perhaps one that has no config.json yet."""
     names = {path.name.removesuffix(".tmp") for path in out.iterdir()}
     if not (out / "config.json").exists():  # or only its temporary file
-        return names <= {"resume", "vocab.json", TABLE, "config.json"}
+        return names <= {"resume", "vocab.json", TABLE, CHAR_LMS, "config.json"}
     try:
         config = read_json(out / "config.json")
     except InputError:
@@ -161,16 +173,94 @@ def read_codec(run: Path) -> Codec:
 
 
 def write_codec(run: Path, codec: Codec) -> Codec:
-    """Write the vocabulary, and the word vectors if it has any; returns it with these mapped from the file."""
+    """Write the vocabulary, the word vectors and the language models; returns it with these as they are in the run."""
     if codec.vectors is not None:
         write_table(run, codec.vectors)
+    for lm in codec.char_lms:
+        assert lm.folder is not None
+        _copy_char_lm(lm.folder, run / CHAR_LMS / lm.name)
     write_json(run / "vocab.json", codec.to_json())
-    return map_vectors(run, codec)
+    return map_pretrained(run, codec)
 
 
-def map_vectors(run: Path, codec: Codec) -> Codec:
-    """The codec of a run, its word vectors mapped from the run directory if it has any; raises InputError."""
-    return codec if codec.vectors is None else replace(codec, vectors=read_table(run, codec.vectors))
+def map_pretrained(run: Path, codec: Codec) -> Codec:
+    """The codec of a run with its word vectors, mapped into memory, and the folders of its language models.
+
+    Raises:
+        InputError: the vectors are missing or damaged.
+    """
+    vectors = None if codec.vectors is None else read_table(run, codec.vectors)
+    char_lms = tuple(replace(lm, folder=run / CHAR_LMS / lm.name) for lm in codec.char_lms)
+    return replace(codec, vectors=vectors, char_lms=char_lms)
+
+
+def _copy_char_lm(source: Path, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(folder, error) from None
+    for name in CHAR_LM_FILES:
+        write_bytes(folder / name, read_bytes(source / name, LARGEST_CHAR_LM))
+
+
+def open_char_lms(runs: str | None) -> tuple[CharLM, ...]:
+    """The language models of the setting `char_lm`, the one that reads forward first.
+
+    Raises:
+        InputError: a run cannot be loaded, or is no language model over characters that reads in one direction.
+    """
+    found: list[CharLM] = []
+    for name in (runs or "").split(",") if runs is not None else ():
+        if not name.strip():
+            raise InputError("`char_lm` has an empty name; give one run, or two separated by a comma")
+        config, codec, model = _load_char_lm(folder := Path(name.strip()))
+        identity = compute_identity(config, codec, model)
+        found.append(CharLM(bool(config.data.reversed), model.output_size, identity, folder))
+    return check_directions(tuple(found))
+
+
+def _load_char_lm(folder: Path) -> tuple[RunConfig, Codec, SequenceModel]:
+    config, codec = read_description(folder)
+    symbols = codec.symbols
+    if not codec.kind.continues_text or config.data.level != "char" or config.model.bidirectional:
+        raise InputError(
+            f"`char_lm` {folder}: is no language model over characters in one direction: its task is {config.task}"
+            f"{'' if config.data.level is None else f', by {config.data.level}'}"
+        )
+    if symbols is None or symbols.unk is None:
+        raise InputError(
+            f"`char_lm` {folder}: has no {UNK} for characters that it has not seen: train it with `unk_probability` "
+            "above 0"
+        )
+    return load_model(folder)
+
+
+def build_model(config: RunConfig, codec: Codec) -> SequenceModel:
+    """The model of a configuration with initial weights, and with the word vectors and language models of its codec.
+
+    Raises:
+        InputError: a language model cannot be loaded, or is another one.
+    """
+    model = SequenceModel(config.model, config.sizes)
+    if codec.vectors is not None:
+        assert codec.vectors.table is not None
+        model.encoder.attach_vectors(torch.from_numpy(codec.vector_rows), torch.from_numpy(codec.vectors.table))
+    if codec.char_lms:
+        model.encoder.attach_char_lms(_read_char_lms(codec))
+    return model
+
+
+def _read_char_lms(codec: Codec) -> ContextualVectors:
+    assert codec.chars is not None
+    models: list[LanguageModel] = []
+    for lm in codec.char_lms:
+        assert lm.folder is not None
+        config, own, network = _load_char_lm(lm.folder)
+        if compute_identity(config, own, network) != lm.identity:
+            raise InputError(f"{lm.folder}: is another language model than that of the run")
+        assert own.symbols is not None
+        models.append(LanguageModel.of(network, lm.reversed, codec.chars, own.symbols))
+    return ContextualVectors(models)
 
 
 def read_description(run: Path, cell: str | None = None) -> tuple[RunConfig, Codec]:
@@ -238,7 +328,7 @@ def load_model(run: Path, cell: str | None = None) -> tuple[RunConfig, Codec, Se
     weights = read_weights(
         run, build_meta_model(config)
     )  # before memory is allocated for sizes that only config.json claims
-    codec = map_vectors(run, codec)
+    codec = map_pretrained(run, codec)
     model = build_model(config, codec)
     load_weights(model, weights, str(run))
     return config, codec, model.eval()

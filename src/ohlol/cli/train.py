@@ -44,7 +44,7 @@ from ohlol.utils.terminal import print_data, print_message
 
 PAIR_SEPARATOR = "\t"
 """Joins the two values of `--pair`: typer has no repeatable option of two values, and no symbol of a pair is a tab."""
-NOT_SETTINGS = ("files", "pair", "out", "overwrite", "resume", "device", "dev")
+NOT_SETTINGS = ("files", "pair", "out", "overwrite", "resume", "device", "start_from", "dev")
 """Parameters of the command that are not settings of a run."""
 
 
@@ -63,6 +63,10 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out.")] = False,
     device: Device = "auto",
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--from", help="Run whose weights the model starts from.", metavar="RUN", show_default=False),
+    ] = None,
     dev: Annotated[
         Path | None, typer.Option(help="File to evaluate on after each epoch.", rich_help_panel=DATA)
     ] = None,
@@ -79,6 +83,10 @@ def train(
     thousands: Thousands = None,
     label_separator: LabelSeparator = None,
     sheet: Sheet = None,
+    reversed: Annotated[
+        bool | None,
+        typer.Option("--reversed", help="Read a text from its end to its beginning (task next).", rich_help_panel=DATA),
+    ] = None,
     encoding: Encoding = None,
     time: Time = None,
     series: Series = None,
@@ -139,6 +147,14 @@ def train(
     char_rnn_size: Annotated[
         int | None,
         typer.Option(help="Hidden units of the character RNN over each word; 0: none.", rich_help_panel=MODEL),
+    ] = None,
+    char_lm: Annotated[
+        str | None,
+        typer.Option(
+            help="Language models over characters whose states at each word are read, forward and --reversed.",
+            metavar="RUN[,RUN]",
+            rich_help_panel=MODEL,
+        ),
     ] = None,
     bigram_size: Annotated[
         int | None,
@@ -279,6 +295,28 @@ def train(
         bool | None,
         typer.Option("--snapshots", help="Keep the weights of every epoch, for explain.", rich_help_panel=TRAINING),
     ] = None,
+    freeze: Annotated[
+        str | None,
+        typer.Option(
+            help="With --from: parts that are not trained: encoder, layer1, ..., layers, head; or how many of them.",
+            metavar="PARTS",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    layer_lr_factor: Annotated[
+        float | None,
+        typer.Option(
+            help="With --from: learning rate of each part divided by that of the part above it.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    unfreeze_epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="With --from: epochs after which one more part is trained, from the head downward; 0: all at once.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
 ) -> None:
     """Train a model on a file of sequences and evaluate it; without a file, the tutorial's hello -> ohlol."""
     parameters = dict(locals())
@@ -316,6 +354,7 @@ def train(
                 resume=resume,
                 callbacks=[callback, *([progress.Determinism()] if deterministic and launch.is_main else [])],
                 device=device,
+                start_from=start_from,
                 **settings,
             )
     except Interrupted:

@@ -13,11 +13,11 @@ import typer
 from ohlol.cli.app import MODELS, Device, app, console, continue_without_output
 from ohlol.cli.flags import flags_of
 from ohlol.cli.train import parse_embedding_size, train
-from ohlol.config import DataSettings, ModelSettings, TrainSettings
+from ohlol.config import FINE_TUNING, DataSettings, ModelSettings, TrainSettings
 from ohlol.utils.errors import InputError
 
-SETTINGS = {field.name for kind in (DataSettings, ModelSettings, TrainSettings) for field in fields(kind)}
-"""Every setting of a run."""
+SETTINGS = {f.name for kind in (DataSettings, ModelSettings, TrainSettings) for f in fields(kind)} - {*FINE_TUNING}
+"""Every setting of a run that does not start from another one."""
 
 
 def add_settings(command: Callable[..., None]) -> Callable[..., None]:

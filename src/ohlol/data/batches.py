@@ -70,6 +70,8 @@ class Dataset:
     """The character ids of each distinct word."""
     bigrams: Values | None = None
     """The ids of the pairs that each symbol forms with the symbols before and after it, (N, 2)."""
+    contexts: NDArray[np.float32] | None = None
+    """The states of language models at each step, (N, C), where they were computed in advance."""
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -105,6 +107,8 @@ class Batch:
     word_chars: WordCharBatch | None = None
     bigrams: NDArray[np.int64] | None = None
     """(S, 2)."""
+    contexts: NDArray[np.float32] | None = None
+    """(S, C)."""
     continues_previous: bool = False
     """Whether these sequences continue those of the previous batch."""
     positions: NDArray[np.int64] | None = None
@@ -228,7 +232,12 @@ def _filled(data: Dataset, batch: Batch, targets: NDArray[Any] | None) -> Batch:
     bigrams = _wide(data.bigrams[positions]) if data.bigrams is not None else None
     targets = None if targets is None else _wide(targets)
     return replace(
-        batch, inputs=_wide(data.inputs.values[positions]), targets=targets, word_chars=words, bigrams=bigrams
+        batch,
+        inputs=_wide(data.inputs.values[positions]),
+        targets=targets,
+        word_chars=words,
+        bigrams=bigrams,
+        contexts=None if data.contexts is None else data.contexts[positions],
     )
 
 

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
+from ohlol.data.char_lm import CharLM
 from ohlol.data.corpus import encoded
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.lines import name_of
@@ -29,17 +31,18 @@ class CachedLoader:
         folder: where encoded data are written.
         source: the data.
         chosen: settings of the data that were chosen, by name.
+        char_lms: the language models that the models read.
 
     Raises:
         InputError: the data are standard input, a pipe or a device, which can be read only once.
     """
 
-    def __init__(self, folder: Path, source: Source, chosen: dict[str, Any]):
+    def __init__(self, folder: Path, source: Source, chosen: dict[str, Any], char_lms: tuple[CharLM, ...] = ()):
         for file in (*source.files, *([] if source.dev is None else [source.dev])):
             if not encoded.can_be_read_again(file):
                 raise InputError(f"{name_of(file)}: can be read only once, and each trial reads the data: give a file")
         self.source = source
-        self._preparer = DataPreparer(source, chosen)
+        self._preparer = DataPreparer(source, chosen, char_lms=char_lms)
         key = json.dumps([chosen, source.dev], sort_keys=True)
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:12]
         self._settings: DataSettings | None = None
@@ -55,17 +58,21 @@ class CachedLoader:
 
     def load(self, model: ModelSettings, training: TrainSettings) -> PreparedData:
         """The arrays for a model, as `DataPreparer.prepare`; one process at a time may call it for one folder."""
-        used = (training.unk_probability, model.char_rnn_size, model.bigram_size)
+        used = (training.unk_probability, model.char_rnn_size or model.char_lm, model.bigram_size)
         encodings = [name for name, size in zip(EXTRA_ENCODINGS, used, strict=True) if size]
         if model.vectors is not None:
             encodings.append(f"vectors{_identify(model.vectors, model.vectors_limit)}")
+        encodings += [f"{lm.name}{lm.identity[:12]}" for lm in self._preparer.char_lms]
         parts = [f"seed{training.seed}", f"dev{training.dev_fraction:g}", *encodings]
         if TARGET_KINDS[self.settings.task or ""].horizon:
             parts.append(f"context{training.bptt}")  # rows with which the validation data begin
         name = "-".join(parts)
         if name not in self._loaded:
             folder = self.folder / name
-            self._loaded[name] = self._preparer.prepare(model, training, cache=folder).save(folder, with_vectors=True)
+            prepared = self._preparer.prepare(model, training, cache=folder).save(folder, with_vectors=True)
+            if prepared.codec.char_lms:  # a cached codec does not have their folders
+                prepared = replace(prepared, codec=replace(prepared.codec, char_lms=self._preparer.char_lms))
+            self._loaded[name] = prepared
             if self.source.files:
                 self._preparer.release()
         return self._loaded[name]

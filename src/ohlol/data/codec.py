@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
+from ohlol.data.char_lm import CharLM, check_directions
 from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols, concatenate, with_edges
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
@@ -93,6 +94,8 @@ class Codec:
     target_scale: Scale | None = None
     panel: PanelCodec | None = None
     vectors: WordVectors | None = None
+    char_lms: tuple[CharLM, ...] = ()
+    """Language models that read the text of the words; `chars` has their characters, too."""
     file_labels: Vocab | None = None
     """The labels in the files, where they are IOB1 or IOB2 and `labels` are those of BIOES."""
     scheme: str = ""
@@ -283,9 +286,16 @@ class Codec:
         )
 
     def can_read(self, other: "Codec") -> bool:
-        """Whether arrays that another codec encoded hold ids of this one: it is the same, perhaps without vectors."""
-        mine = (self, self.of_files)
-        return other in mine or other in [replace(codec, vectors=None) for codec in mine]
+        """Whether arrays that another codec encoded hold ids of this one.
+
+        It is the same, perhaps without vectors and language models.
+        """
+        alike = [
+            replace(self, vectors=vectors, char_lms=lms)
+            for vectors in (self.vectors, None)
+            for lms in (self.char_lms, ())
+        ]
+        return other in [*alike, *(codec.of_files for codec in alike)]
 
     @cached_property
     def vector_rows(self) -> NDArray[np.int64]:
@@ -474,6 +484,8 @@ class Codec:
             vocabularies["columns"] = _columns(self.columns, self.scale)
         if self.vectors is not None:
             vocabularies["vectors"] = self.vectors.to_json()
+        if self.char_lms:
+            vocabularies["char_lms"] = [lm.to_json() for lm in self.char_lms]
         scheme = {"scheme": self.scheme} if self.file_labels is not None else {}
         return {"task": self.task, **vocabularies, **scheme, **({"target_columns": scaled} if scaled else {})}
 
@@ -519,16 +531,25 @@ class Codec:
             vectors = WordVectors.from_json(data["vectors"]) if "vectors" in data else None
             if vectors is not None and symbols.unk is None:
                 raise ValueError(f"vectors without {UNK}")
+            char_lms = check_directions(tuple(map(CharLM.from_json, data.get("char_lms", ()))))
+            if char_lms and ("chars" not in data or not kind.is_supervised):
+                raise ValueError("language models read the characters of words, and there are none")
             if kind.quantity:
                 targets = data["target_columns"]
                 chars = Vocab.from_json(data["chars"]) if "chars" in data else None
                 names = tuple(str(c["name"]) for c in targets)
                 return Codec(
-                    task, symbols, chars=chars, target_columns=names, target_scale=_scale(targets), vectors=vectors
+                    task,
+                    symbols,
+                    chars=chars,
+                    target_columns=names,
+                    target_scale=_scale(targets),
+                    vectors=vectors,
+                    char_lms=char_lms,
                 )
             labels = symbols if kind.continues_text else Vocab.from_json(data["labels"])
             chars, bigrams = (Vocab.from_json(data[k]) if k in data else None for k in ("chars", "bigrams"))
-            codec = Codec(task, symbols, labels, chars, bigrams, vectors=vectors)
+            codec = Codec(task, symbols, labels, chars, bigrams, vectors=vectors, char_lms=char_lms)
             return codec if "file_labels" not in data else codec._with_file_labels(data)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise InputError(f"vocab.json is not a vocabulary of ohlol: {describe_error(error)}") from None

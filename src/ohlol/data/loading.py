@@ -16,7 +16,9 @@ from typing import Any
 from ohlol.config import DataSettings, ModelSettings, TrainSettings
 from ohlol.data import sequences
 from ohlol.data.batches import Dataset, fingerprint
+from ohlol.data.char_lm import CharLM
 from ohlol.data.codec import Codec, supports_bigrams, supports_chars
+from ohlol.data.codec_growth import check_inputs, grow_codec
 from ohlol.data.corpus import encoded, store
 from ohlol.data.corpus.encoded import Encoded
 from ohlol.data.frames import Records, read_records
@@ -27,7 +29,7 @@ from ohlol.data.panel_dataset import encode_panel, encode_panel_parts
 from ohlol.data.sequences import RawData
 from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
 from ohlol.data.vector_files import read_vectors
-from ohlol.data.word_vectors import WordVectors
+from ohlol.data.vocab import UNK, Vocab
 from ohlol.utils.errors import InputError
 
 Data = Any
@@ -186,10 +188,19 @@ class DataPreparer:
         source: the data.
         chosen: settings of the data that were chosen, by name; the others are inferred.
         vectors: word vectors in memory, in the place of the file that a model names.
+        start: the codec of the run that a model starts from, which is grown by the symbols of the data.
+        char_lms: the language models that a model names, with their folders.
     """
 
-    def __init__(self, source: Source, chosen: dict[str, Any], vectors: Any = None):
-        self.source, self.chosen, self.vectors = source, chosen, vectors
+    def __init__(
+        self,
+        source: Source,
+        chosen: dict[str, Any],
+        vectors: Any = None,
+        start: Codec | None = None,
+        char_lms: tuple[CharLM, ...] = (),
+    ):
+        self.source, self.chosen, self.vectors, self.start, self.char_lms = source, chosen, vectors, start, char_lms
 
     @property
     def settings(self) -> DataSettings:
@@ -225,7 +236,9 @@ class DataPreparer:
         data = self._data
         if model.vectors is not None:
             _check_vectors(data, training)
-        known = None if codec is None else codec.vectors
+        if model.char_lm is not None:
+            _check_char_lm(data)
+        known = codec or self.start
         if isinstance(data, Encoded):
             prepared = self._trim(data, model, known)
         else:
@@ -252,17 +265,25 @@ class DataPreparer:
                 raise InputError(f"{self.source.corpus} was encoded with `{name}` {actual}, not {value}")
         return corpus
 
-    def _with_vectors(self, codec: Codec, model: ModelSettings, known: WordVectors | None) -> Codec:
-        """A codec with the word vectors of a model: those that are known, or those that are read for its symbols."""
+    def _with_pretrained(self, codec: Codec, model: ModelSettings, known: Codec | None) -> Codec:
+        """A codec with the word vectors and the language models of a model.
+
+        They are those of a codec that is known, or vectors that are read for its symbols and the language models given.
+        """
+        if model.char_lm is not None and codec.chars is not None:
+            char_lms = self.char_lms if known is None else known.char_lms
+            is_encoded = self.source.corpus is not None
+            chars = codec.chars if is_encoded else codec.chars.union(_characters(char_lms))
+            codec = replace(codec, char_lms=char_lms, chars=chars)
         if model.vectors is None:
             return codec
         assert codec.symbols is not None
+        if known is not None:
+            return replace(codec, vectors=known.vectors)
         vectors = self.vectors if self.vectors is not None else model.vectors
-        return replace(codec, vectors=known or read_vectors(vectors, codec.symbols, model.vectors_limit))
+        return replace(codec, vectors=read_vectors(vectors, codec.symbols, model.vectors_limit))
 
-    def _encode(
-        self, raw: RawData, model: ModelSettings, training: TrainSettings, known: WordVectors | None
-    ) -> PreparedData:
+    def _encode(self, raw: RawData, model: ModelSettings, training: TrainSettings, known: Codec | None) -> PreparedData:
         """Split sequences into training data and validation data, fit the codec to the former, and encode both."""
         unknowns = bool(training.unk_probability)
         other = self.source.dev_records or self.source.dev
@@ -278,11 +299,12 @@ class DataPreparer:
         codec = Codec.fit(
             train,
             unknowns=unknowns,
-            with_chars=bool(model.char_rnn_size) and supports_chars(raw.kind, level),
+            with_chars=bool(model.char_rnn_size or model.char_lm) and supports_chars(raw.kind, level),
             with_bigrams=bool(model.bigram_size) and by_character,
             joint_vocabulary=is_tutorial(self.source.pairs) and by_character,
         )
-        codec = self._with_vectors(codec, model, known)
+        codec = codec if self.start is None else grow_codec(codec, self.start)
+        codec = self._with_pretrained(codec, model, known)
         train_data = codec.encode(train)
         dev_data = codec.encode(dev, unseen_labels=other is not None) if dev is not None else None
         digest = fingerprint(train_data, dev_data)
@@ -295,9 +317,18 @@ class DataPreparer:
     ) -> PreparedData:
         """Fit the codec to the series without their ends, which are the validation data, and encode both parts."""
         horizon = raw.settings.horizon or max(panel.season, SHORTEST_HORIZON)
+        start = None if self.start is None else self.start.panel
+        if start is not None:
+            start.check_panel(panel, str(raw.places[0].file))
+            for name, value, own in (("season", start.season, panel.season), ("horizon", start.horizon, horizon)):
+                if value != own and (name == "season" or raw.settings.horizon is not None):
+                    raise InputError(f"`start_from` names a run with `{name}` {value}, and that of the data is {own}")
+            horizon = start.horizon
         settings = replace(raw.settings, horizon=horizon)
         fraction = 0.0 if dev_panel is not None else training.dev_fraction
-        codec, train, dev = encode_panel_parts(panel, horizon, fraction, training.bptt)
+        codec, train, dev = encode_panel_parts(panel, horizon, fraction, training.bptt, start)
+        if self.start is not None:
+            check_inputs(Codec.of_panel(raw.task, codec), self.start)
         if dev_panel is not None:
             codec.check_panel(dev_panel, str(self.source.dev or FRAME))
             dev = encode_panel(codec, dev_panel)
@@ -312,12 +343,18 @@ class DataPreparer:
             interpretation=raw.interpretation,
         )
 
-    def _trim(self, corpus: Encoded, model: ModelSettings, known: WordVectors | None) -> PreparedData:
+    def _trim(self, corpus: Encoded, model: ModelSettings, known: Codec | None) -> PreparedData:
         """The arrays of an encoded corpus that a model reads, and the validation data of the source if it has any."""
         folder = self.source.corpus
-        if corpus.codec.vectors is not None:
-            raise InputError(f"{folder} was encoded for a run with word vectors, and only that run can read it")
-        codec = self._with_vectors(corpus.codec, model, known)
+        pretrained = "word vectors" if corpus.codec.vectors else "language models" if corpus.codec.char_lms else ""
+        if pretrained and self.start is None:
+            raise InputError(f"{folder} was encoded for a run with {pretrained}, and only that run can read it")
+        if self.start is not None and not self.start.can_read(corpus.codec):
+            raise InputError(
+                f"{folder} was encoded with another vocabulary than that of the run in `start_from`: encode it again "
+                "with `vocab`, which names this run"
+            )
+        codec = self._with_pretrained(corpus.codec, model, known)
         dev, digest = corpus.dev, corpus.data_sha256
         if self.source.dev is not None and store.is_corpus(self.source.dev):
             other = encoded.read(Path(self.source.dev))
@@ -349,8 +386,27 @@ def _check_vectors(data: RawData | Encoded, training: TrainSettings) -> None:
         raise InputError("`vectors` need an <unk> for words that training does not hold: set `unk_probability` above 0")
 
 
+def _check_char_lm(data: RawData | Encoded) -> None:
+    """Check that data are words with targets, as language models beside the words need; raises InputError."""
+    kind = data.kind if isinstance(data, RawData) else data.codec.kind
+    if kind.reads_numbers or not supports_chars(kind, data.settings.level):
+        read = "are numbers" if kind.reads_numbers else f"are read by {data.settings.level} for {data.settings.task}"
+        raise InputError(f"`char_lm` reads the text of words that have a target, and the data {read}")
+
+
+def _characters(char_lms: tuple[CharLM, ...]) -> Vocab:
+    """The characters of language models, none of which was counted."""
+    symbols = {UNK: None}
+    for lm in char_lms:
+        assert lm.folder is not None
+        vocab = encoded.read_codec(lm.folder / store.VOCAB).symbols
+        assert vocab is not None
+        symbols |= dict.fromkeys(symbol for symbol in vocab.symbols if len(symbol) == 1)
+    return Vocab(tuple(symbols), (0,) * len(symbols))
+
+
 def _drop_unused_arrays(data: Dataset, model: ModelSettings) -> Dataset:
     """The data without the arrays that a model does not read."""
-    if not model.char_rnn_size:
+    if not model.char_rnn_size and model.char_lm is None:
         data = replace(data, word_ids=None, word_chars=None)
     return data if model.bigram_size else replace(data, bigrams=None)

@@ -225,7 +225,7 @@ def _lines(path: FilePath, settings: DataSettings) -> Lines:
 def data_from_examples(examples: Sequence[Example], settings: DataSettings, *, with_targets: bool) -> RawData:
     """The data of some sequences of symbols; settings are complete."""
     labels: Any = [example.target for example in examples] if with_targets else None
-    inputs = [example.input for example in examples]
+    inputs = [_in_order(example.input, settings) for example in examples]
     columns = (settings.target or "",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [example.place for example in examples]
     return RawData(settings.task or "", settings, inputs, labels, places, target_columns=columns)
@@ -293,7 +293,7 @@ def iterate_inputs(
     for one in contents.labelled or ():
         yield one, one.place
     for example in contents.examples or ():
-        yield example.input, example.place
+        yield _in_order(example.input, settings), example.place
 
 
 def resolve(path: FilePath, settings: DataSettings, *, with_targets: bool = True) -> DataSettings:
@@ -348,7 +348,12 @@ def split_text(text: str, settings: DataSettings) -> Symbols:
     symbols = (split_lines if continues_text else split_line)(nfc(text), settings.level)
     if not symbols:
         raise InputError("the text is empty; give one symbol at least")
-    return symbols
+    return _in_order(symbols, settings)
+
+
+def _in_order(symbols: Symbols, settings: DataSettings) -> Symbols:
+    """The symbols of a text in the order in which they are read."""
+    return symbols[::-1] if settings.reversed else symbols
 
 
 def data_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[str]]]) -> RawData:
@@ -486,4 +491,9 @@ def _open(lines: Lines, settings: DataSettings, with_targets: bool) -> Contents:
 def _open_file(lines: Lines, settings: DataSettings, with_targets: bool) -> tuple[Contents, str]:
     """A file, read as the reader of its format does, and why it has this format."""
     reader, settings, reason = infer_format(lines, settings)
-    return reader.open(lines, settings, with_targets=with_targets), reason
+    contents = reader.open(lines, settings, with_targets=with_targets)
+    if settings.reversed:
+        task = contents.settings.task
+        if contents.examples is None or task is None or not TARGET_KINDS[task].continues_text:
+            raise InputError(f"`reversed` is for texts whose symbols are predicted, and the task is {task}")
+    return contents, reason

@@ -108,6 +108,14 @@ class Vocab:
         symbols = sorted(kept, key=lambda symbol: (symbol != UNK, symbol))
         return cls(tuple(symbols), tuple(kept[symbol] for symbol in symbols))
 
+    def union(self, other: "Vocab") -> "Vocab":
+        """The symbols of both, each with the higher of its two counts; the union with one of them changes nothing."""
+        counts = dict(zip(other.symbols, other.counts, strict=True))
+        for symbol, count in zip(self.symbols, self.counts, strict=True):
+            counts[symbol] = max(count, counts.get(symbol, 0))
+        symbols = sorted(counts, key=lambda symbol: (symbol != UNK, symbol))
+        return Vocab(tuple(symbols), tuple(counts[symbol] for symbol in symbols))
+
     @property
     def unk(self) -> int | None:
         """The id of `UNK`, which is 0; None where the vocabulary does not have it."""

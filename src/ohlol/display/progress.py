@@ -57,7 +57,7 @@ class Summary(Callback):
         print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
         if (start := trainer.progress.start) is not None:
             is_better = trainer.progress.best != start
-            key = "forecast_start" if is_better else "forecast_start_kept"
+            key = f"{'run' if trainer.config.keeps_head else 'forecast'}_start{'' if is_better else '_kept'}"
             metrics = format_metrics({name: start[name] for name in (trainer.main_metric, "loss")})
             print(translations.text(key, translations.language(None), metrics=metrics), file=self.console.file)
         loss = compute_baselines(trainer.config, trainer.codec, accumulator)
@@ -145,11 +145,19 @@ def describe_training(trainer: Training) -> str:
     parts += ["bidirectional"] if model.bidirectional else []
     parts += [f"pooling {model.pooling}"] if trainer.model.pooling is not None else []
     sizes = trainer.config.sizes
-    parts += [size] if not sizes.numeric and (model.embedding_size or not sizes.vector_size) else []
+    parts += (
+        [size] if not sizes.numeric and (model.embedding_size or not (sizes.vector_size or sizes.context_size)) else []
+    )
     parts += [f"vectors {sizes.vector_size} ({model.vectors_training})"] if sizes.vector_size else []
-    parts += [f"character RNN {model.char_rnn_size}"] if trainer.config.sizes.chars else []
+    parts += [f"character RNN {model.char_rnn_size}"] if sizes.chars and model.char_rnn_size else []
+    parts += (
+        [f"language models {' + '.join(str(lm.size) for lm in trainer.codec.char_lms)}"] if sizes.context_size else []
+    )
     parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
     parts += [f"head {model.head}"] if HEADS[model.head].structured else []
+    start = trainer.config.start
+    head = "its head" if trainer.config.keeps_head else "a new head"
+    started = "" if start is None else f"starts from {start.run}, with {head}; new symbols: {start.new_symbols:,}\n"
     measured = f"measured on {_size(dev)}" if dev is not None else "measured on the same data"
     epochs, minutes = trainer.settings.epochs, trainer.settings.minutes
     length = [f"{epochs} epoch{'s' * (epochs != 1)}"] if epochs else []
@@ -158,7 +166,7 @@ def describe_training(trainer: Training) -> str:
     where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
     interpretation = "" if trainer.interpretation is None else f"{trainer.interpretation}\n"
     return (
-        f"{interpretation}{', '.join(parts)}: {trainer.parameters:,} parameters\n{_coverage(trainer.codec)}"
+        f"{interpretation}{', '.join(parts)}: {trainer.parameters:,} parameters\n{started}{_coverage(trainer.codec)}"
         f"{_size(train)}, {measured}, {' or '.join(length)}{''.join(f', {w}' for w in where)}"
     )
 

@@ -165,6 +165,14 @@ TEXTS: dict[str, tuple[str, str]] = {
         "exponential smoothing alone is best ({metrics}): the network found nothing to correct, and changes nothing",
         "仅指数平滑最好（{metrics}）：网络没有找到可修正之处，不作改动",
     ),
+    "run_start": (
+        "the run that this one started from, on the same data: {metrics}",
+        "起始的运行在相同数据上：{metrics}",
+    ),
+    "run_start_kept": (
+        "the run that this one started from is best on these data ({metrics}): its weights are kept",
+        "起始的运行在这些数据上最好（{metrics}）：保留其权重",
+    ),
     "baseline_summed": (
         "the same loss summed over a sequence, as training shows it",
         "同一损失对一个序列求和，即训练时显示的值",

@@ -59,8 +59,8 @@ class StreamBatch:
         count: how many sequences to begin with.
 
     Raises:
-        InputError: the model is bidirectional, forecasts whole series, pools over the steps, or has a head that labels
-            whole sequences.
+        InputError: the model is bidirectional, forecasts whole series, pools over the steps, reads text by language
+            models, or has a head that labels whole sequences.
     """
 
     def __init__(
@@ -82,6 +82,11 @@ class StreamBatch:
                 f"this model predicts from all steps of a sequence (`pooling` {network.settings.pooling}), so it has "
                 "no output before the last symbol: a stream needs a model that was trained with `pooling=last` and "
                 "`bidirectional=False`"
+            )
+        if network.encoder.reads_text:
+            raise InputError(
+                "this model reads the text around each word by language models (`char_lm`), so it has no stream: a "
+                "stream needs a model that was trained without them"
             )
         if codec.panel is not None:
             raise InputError(f"this model's task is {codec.task}, which reads whole series, so it has no stream")

@@ -194,6 +194,8 @@ class TrainedModel:
 
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)
+        if self.config.data.reversed:
+            raise InputError(f"{folder} holds texts from their beginning, and this model reads them from their end")
         if not self.codec.can_read(corpus.codec):
             raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
         if (corpus.dev or corpus.train).targets is None and not self.targets.continues_text:
@@ -287,6 +289,8 @@ class TrainedModel:
             raise InputError(
                 f"this model's task is {self.task}; only a model that predicts the next symbol generates text"
             )
+        if self.config.data.reversed:
+            raise InputError("this model was trained with `reversed`: it reads a text from its end and writes none")
         if length < 0:
             raise InputError(f"`length` is {length}; it must be at least 0")
         sampling = Sampling(temperature, top_k, top_p, seed)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ohlol.checkpoint import run_directory
 from ohlol.checkpoint.model_card import format_model_card
-from ohlol.checkpoint.run_config import RunConfig, build_meta_model, build_model, sizes_from_codec
+from ohlol.checkpoint.run_config import RunConfig, build_meta_model, sizes_from_codec
 from ohlol.checkpoint.weights import check_weights, get_weights, load_weights, read_tensors
 from ohlol.config import TrainSettings
 from ohlol.data.codec import Codec
@@ -125,7 +125,7 @@ def _import_exported(graph: "OnnxGraph", source: str) -> tuple[TrainedModel, str
     check_weights(weights, expected, source, "its metadata require")
     if codec.vectors is not None:
         codec = replace(codec, vectors=_exported_vectors(graph, codec.vectors))
-    model = build_model(config, codec).eval()
+    model = run_directory.build_model(config, codec).eval()
     load_weights(model, weights, source)
     imported = TrainedModel(config, codec, model)
     if imported.identity != graph.metadata.get("identity"):

@@ -69,7 +69,8 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
 
     Raises:
         InputError: ONNX cannot express the model: an operation of the cell has no operator, `step` is set and the
-            model is bidirectional or pools over the steps, the head is not linear, or the weights are too large.
+            model is bidirectional or pools over the steps, the head is not linear, the model reads words by language
+            models, or the weights are too large.
     """
     model = model.on_cpu
     network = model.network
@@ -91,6 +92,11 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
     if model.codec.target_scale is not None and len(network.head.levels) > 1:
         raise InputError(
             f"`head` {network.settings.head} cannot be exported for task {model.task}, whose graph gives one number"
+        )
+    if network.encoder.reads_text:
+        raise InputError(
+            "this model reads words by language models (`char_lm`), which a graph does not hold: export one that was "
+            "trained without them"
         )
     vectors = network.encoder.vectors.nbytes if network.encoder.reads_vectors else 0
     if vectors + sum(p.nbytes for p in network.parameters()) > WEIGHTS_LIMIT:

@@ -1,7 +1,8 @@
 """The encoder: symbols become vectors, one-hot or embedded; rows of numbers are passed on.
 
 Shapes: S steps of a packed batch, I size of the vectors, H units of the character RNN, H2 = 2 * H in both directions,
-W distinct words, N size of a bigram's embedding, V symbols, R pretrained word vectors of size E.
+W distinct words, N size of a bigram's embedding, V symbols, R pretrained word vectors of size E, C size of the states
+of language models.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import nn
 from ohlol.config import ModelSettings
+from ohlol.models.contextual import ContextualVectors
 from ohlol.models.inputs import PackedInputs, Sizes, WordChars
 from ohlol.nn.regularization import SequenceDropout
 from ohlol.utils.errors import InputError
@@ -27,13 +29,15 @@ EMBEDDING_STD = 0.3
 class Encoder(torch.nn.Module):
     """The vector of each step: the numbers, or one-hot, or an embedding with all that is read beside it.
 
-    That is, in this order, the pretrained word vector, the character RNN and the bigrams. The character RNN is a
+    That is, in this order, the pretrained word vector, the character RNN, the states of language models
+    (`models.contextual`) and the bigrams. The character RNN is a
     bidirectional LSTM over the characters of a word, whose last states are concatenated: Ling et al., "Finding function
     in form" (2015). An embedding that is trained beside word vectors that are not is the two-channel model of Kim,
     "Convolutional neural networks for sentence classification" (2014).
 
     Word vectors are not parameters. They are zeros until `attach_vectors`, and not in the state_dict; those of the V
-    symbols that are tuned are the parameter `tuned_vectors`.
+    symbols that are tuned are the parameter `tuned_vectors`. Nor are language models, which are missing until
+    `attach_char_lms`.
 
     Raises:
         InputError: `char_rnn_size`, `bigram_size` or `word_dropout` without an embedding, or `bigram_size` in one
@@ -46,18 +50,21 @@ class Encoder(torch.nn.Module):
         self.numeric = sizes.numeric
         self.vocabulary, self.ids, self.reads_vectors = sizes.inputs, sizes.ids, bool(sizes.vector_size)
         self.has_embedding = not sizes.numeric and bool(settings.embedding_size)
-        self.onehot = not (sizes.numeric or settings.embedding_size or self.reads_vectors)
+        self.context_size, self.reads_text = sizes.context_size, bool(sizes.context_size)
+        self.contextual: ContextualVectors | None = None
+        self.has_symbols = self.has_embedding or self.reads_vectors
+        self.onehot = not (sizes.numeric or self.has_symbols or self.reads_text)
         self.reads_chars = bool(sizes.chars and settings.char_rnn_size)
         self.reads_bigrams = bool(sizes.bigrams and settings.bigram_size)
         if (self.reads_chars or self.reads_bigrams) and self.onehot:
             raise InputError("`char_rnn_size` and `bigram_size` need an embedding: set `embedding_size`")
-        if settings.word_dropout and (self.numeric or self.onehot):
+        if settings.word_dropout and not self.has_symbols:
             raise InputError("`word_dropout` drops symbols from an embedding, and this model has none: leave it out")
         if self.reads_bigrams and not settings.bidirectional:
             raise InputError("`bigram_size` reads the symbol that follows: set `bidirectional=True` with it")
         if self.has_embedding:
             self.embedding = _embedding(sizes.inputs, settings.embedding_size)
-        if self.has_embedding or self.reads_vectors:
+        if not (sizes.numeric or self.onehot):
             self.size = settings.embedding_size + sizes.vector_size
         self.tunes_vectors = self.reads_vectors and settings.vectors_training != "frozen"
         if self.reads_vectors:
@@ -70,6 +77,7 @@ class Encoder(torch.nn.Module):
             self.chars = _embedding(sizes.chars, CHAR_EMBEDDING_SIZE)
             self.speller = nn.LSTM(CHAR_EMBEDDING_SIZE, settings.char_rnn_size, bidirectional=True)
             self.size += 2 * settings.char_rnn_size
+        self.size += sizes.context_size
         if self.reads_bigrams:
             self.bigrams = _embedding(sizes.bigrams, settings.bigram_size)
             self.size += 2 * settings.bigram_size
@@ -80,7 +88,8 @@ class Encoder(torch.nn.Module):
     def is_lookup(self) -> bool:
         """Whether the vector of a step depends on its symbol alone, so that the kernels can look up its projection."""
         drops = self.training and self.dropout.p > 0
-        return not (self.numeric or self.reads_vectors or self.reads_chars or self.reads_bigrams or drops)
+        reads_more = self.reads_vectors or self.reads_chars or self.reads_text or self.reads_bigrams
+        return not (self.numeric or reads_more or drops)
 
     def attach_vectors(self, rows: Int[Tensor, " VR"], vectors: Float[Tensor, "R1 E"]) -> None:
         """Set the pretrained word vectors; those that are tuned start from them.
@@ -94,29 +103,37 @@ class Encoder(torch.nn.Module):
             with torch.no_grad():
                 self.tuned_vectors.copy_(vectors[rows[: self.vocabulary]])
 
+    def attach_char_lms(self, contextual: ContextualVectors) -> None:
+        """Set the language models; they are not trained."""
+        self.contextual = contextual
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Encoder":
-        """Like `torch.nn.Module._apply`; includes the word vectors."""
+        """Like `torch.nn.Module._apply`; includes the word vectors and the language models."""
         super()._apply(fn, recurse)
         if self.reads_vectors:
             self.vector_rows, self.vectors = fn(self.vector_rows), fn(self.vectors)
+        if self.contextual is not None:
+            self.contextual = self.contextual.apply(fn)
         return self
 
     def forward(self, packed: PackedInputs) -> Float[Tensor, "S I"]:
         """The vector of each step."""
+        parts: list[Tensor] = []
         if self.numeric:
-            vectors = packed.inputs
+            parts.append(packed.inputs)
         elif self.onehot:
-            vectors = one_hot(packed.inputs, self.size).to(torch.get_default_dtype())
-        else:
-            vectors = self.embed_symbols(packed.inputs)
+            parts.append(one_hot(packed.inputs, self.size).to(torch.get_default_dtype()))
+        elif self.has_symbols:
+            parts.append(self.embed_symbols(packed.inputs))
         if self.reads_chars:
-            vectors = torch.cat([vectors, self.encode_words(packed.word_chars)], dim=1)
+            parts.append(self.encode_words(packed.word_chars))
+        if self.reads_text:
+            parts.append(self.encode_text(packed))
         if self.reads_bigrams:
             if packed.bigrams is None:
                 raise ValueError("this model reads bigrams; give PackedInputs with `bigrams`")
-            bigrams = self.bigrams(packed.bigrams).flatten(1)  # (S, 2, N) -> (S, 2N)
-            vectors = torch.cat([vectors, bigrams], dim=1)
-        return self.dropout(vectors, packed.batch_sizes)
+            parts.append(self.bigrams(packed.bigrams).flatten(1))  # (S, 2, N) -> (S, 2N)
+        return self.dropout(torch.cat(parts, dim=1) if len(parts) > 1 else parts[0], packed.batch_sizes)
 
     @property
     def symbol_table(self) -> Tensor | None:
@@ -164,6 +181,14 @@ class Encoder(torch.nn.Module):
         _, (h, _) = self.speller(PackedSequence(chars, words.batch_sizes))
         vectors = torch.cat([h[0], h[1]], dim=1)  # (2, W, H) -> (W, 2H)
         return vectors[words.word_ids]
+
+    def encode_text(self, packed: PackedInputs) -> Float[Tensor, "S C"]:
+        """The states of the language models at the word of each step, from the input or computed from its words."""
+        if packed.contexts is not None:
+            return packed.contexts
+        if packed.word_chars is None or self.contextual is None:
+            raise ValueError("this model reads words by language models; give PackedInputs with `word_chars`")
+        return self.contextual(packed.word_chars, packed.batch_sizes)
 
 
 def _embedding(count: int, size: int) -> torch.nn.Embedding:

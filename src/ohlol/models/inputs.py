@@ -1,14 +1,14 @@
 """What a sequence model reads: packed steps as tensors, and the sizes that follow from the data.
 
-Shapes: B sequences, T steps of the longest, S steps in all, I input size; Sc characters and Tc longest length of the
-distinct words of a batch.
+Shapes: B sequences, T steps of the longest, S steps in all, I input size, C size of the states of language models; Sc
+characters and Tc longest length of the distinct words of a batch.
 """
 
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from ohlol.data.batches import Batch
@@ -32,6 +32,8 @@ class PackedInputs(NamedTuple):
     batch_sizes: Int[Tensor, " T"]
     word_chars: WordChars | None = None
     bigrams: Int[Tensor, "S 2"] | None = None
+    contexts: Float[Tensor, "S C"] | None = None
+    """The states of language models at each step; None where the encoder has to compute them from the characters."""
     predicted: Int[Tensor, " N"] | None = None
     """The steps whose predictions are computed; None for all."""
 
@@ -47,7 +49,8 @@ class PackedInputs(NamedTuple):
         bigrams = to_device(batch.bigrams, device) if batch.bigrams is not None else None
         inputs = to_device(batch.inputs, device)
         inputs = inputs.to(torch.get_default_dtype()) if inputs.is_floating_point() else inputs
-        return PackedInputs(inputs, torch.from_numpy(batch.batch_sizes), word_chars, bigrams)
+        contexts = to_device(batch.contexts, device) if batch.contexts is not None else None
+        return PackedInputs(inputs, torch.from_numpy(batch.batch_sizes), word_chars, bigrams, contexts)
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,9 @@ class Sizes:
     """E, the size of pretrained word vectors; 0 where there are none."""
     vector_words: int = 0
     """R, the words that have one; their ids follow those of the vocabulary."""
+
+    context_size: int = 0
+    """C, the size of the states of language models; 0 where there are none."""
 
     @property
     def ids(self) -> int:

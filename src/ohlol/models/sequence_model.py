@@ -85,6 +85,24 @@ class SequenceModel(torch.nn.Module):
         self.head.weight = weight
 
     @property
+    def parts(self) -> dict[str, list[torch.nn.Parameter]]:
+        """The parameters of each part that has some, from the input to the output: encoder, layer1 and so on, head."""
+        layers, D = self.layers, self.directions
+        if isinstance(layers, torch.nn.RNNBase):
+            by_direction = layers.all_weights
+        elif isinstance(layers, Recurrent):
+            by_direction = [list(cell.parameters()) for cell in layers.cells]
+        else:
+            by_direction = [list(layers.parameters())]
+        numbers = range(0, len(by_direction), D)
+        parts: dict[str, list[torch.nn.Parameter]] = {"encoder": list(self.encoder.parameters())}
+        parts |= {f"layer{k // D + 1}": [p for own in by_direction[k : k + D] for p in own] for k in numbers}
+        known = {id(p) for p in parts["encoder"]}  # a tied weight is part of the encoder
+        pooling = [] if self.pooling is None else list(self.pooling.parameters())
+        parts["head"] = [p for p in [*pooling, *self.head.parameters()] if id(p) not in known]
+        return {name: own for name, own in parts.items() if own}
+
+    @property
     def device(self) -> torch.device:
         """The device of the weights."""
         return next(self.parameters()).device
@@ -115,14 +133,20 @@ class SequenceModel(torch.nn.Module):
             observe: is called with the outputs of the layers (S, D*O) and the inputs of the head after dropout, N or B
                 rows of them.
         """
-        looked_up = self._run_lookup(packed, state)
-        hidden, state = looked_up or self.hidden(self.encoder(packed), packed.batch_sizes, state)
+        hidden, state = self.outputs(packed, state)
         inputs = self.head_inputs(hidden, state, packed.batch_sizes)
         inputs = inputs if packed.predicted is None else inputs[packed.predicted]
         inputs = self.dropout(inputs, self.prediction_sizes(packed.batch_sizes), packed.predicted)
         if observe is not None:
             observe(hidden, inputs)
         return self.add_base(self.head(inputs), packed), state
+
+    def outputs(
+        self, packed: PackedInputs, state: LayerStates | None = None
+    ) -> tuple[Float[Tensor, "S DO"], LayerStates]:
+        """Encoder and layers: the outputs of the last layer at every step, and the final state of all layers."""
+        looked_up = self._run_lookup(packed, state)
+        return looked_up or self.hidden(self.encoder(packed), packed.batch_sizes, state)
 
     def add_base(self, logits: Tensor, packed: PackedInputs) -> Tensor:
         """The logits, added to the forecasts in the first columns of the input, where it has some."""

@@ -14,6 +14,7 @@ from ohlol.checkpoint import resume_state, run_config, run_directory
 from ohlol.checkpoint.model_card import format_model_card
 from ohlol.checkpoint.run_config import RunConfig
 from ohlol.config import (
+    FINE_TUNING,
     TUTORIAL_MODEL,
     TUTORIAL_TRAIN,
     DataSettings,
@@ -33,6 +34,8 @@ from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
 from ohlol.training.length import choose_length
 from ohlol.training.memory_check import check_memory
+from ohlol.training.optimizer import frozen_parts
+from ohlol.training.start import Start
 from ohlol.training.trainer import Trainer
 from ohlol.utils import devices, distributed
 from ohlol.utils.devices import CPU
@@ -58,8 +61,9 @@ class ChosenSettings:
             TypeError: there is no such setting.
             InputError: a value has another type than its setting.
         """
-        if type(settings.get("checkpoint_every")) is int:  # a number of steps
-            settings = {**settings, "checkpoint_every": str(settings["checkpoint_every"])}
+        for name in ("checkpoint_every", "freeze"):  # a number of steps, or of parts
+            if type(settings.get(name)) is int:
+                settings = {**settings, name: str(settings[name])}
         kinds = [{f.name: f for f in fields(kind)} for kind in (DataSettings, ModelSettings, TrainSettings)]
         known = kinds[0] | kinds[1] | kinds[2]
         unknown = set(settings) - set(known)
@@ -103,6 +107,7 @@ def fit(
     callbacks: Sequence[Callback] = (),
     device: str = "auto",
     vectors: Any = None,
+    start_from: str | Path | None = None,
     **settings: Any,
 ) -> TrainedModel:
     """Train a model and return it, its best weights loaded, on the CPU.
@@ -119,6 +124,8 @@ def fit(
         device: cpu, cuda, cuda:1 and so on; auto is a GPU where there is one.
         vectors: pretrained word vectors: the name of a file, gensim's `KeyedVectors`, a dict of words and arrays, or a
             data frame with the words as its index.
+        start_from: a run from whose weights the model starts. Its architecture is that of this run; the vocabulary has
+            the symbols of both, and the head is new where task or labels differ.
         settings: any field of `DataSettings`, `ModelSettings` and `TrainSettings`, by name. A cell named as
             package.module:Class is imported.
 
@@ -144,15 +151,17 @@ def fit(
                 processes.sum_values([float(processes.is_main and resume_state.has_state(run))])[0] > 0,
             )
 
-        def prepare() -> tuple[RunConfig, PreparedData]:
+        def prepare() -> tuple[RunConfig, PreparedData, Start | None]:
             if resume:
-                return _prepare_resumed(data, dev, run, processes.device, chosen, resources)
+                return *_prepare_resumed(data, dev, run, processes.device, chosen, resources, start_from), None
             in_memory = None if isinstance(vectors, str | Path) else vectors
-            return _prepare_new(data, dev, run, processes.device, overwrite, chosen, resources, in_memory)
+            start = None if start_from is None else Start.load(Path(start_from), chosen.model.get("cell"))
+            prepared = _prepare_new(data, dev, run, processes.device, overwrite, chosen, resources, in_memory, start)
+            return *prepared, start
 
         result = prepare() if run is None else processes.run_on_main(prepare)
-        config, prepared = result or _load_prepared(Path(out or ""))
-        return train_prepared(config, prepared, run, callbacks, resume=resume, processes=processes)
+        config, prepared, start = result or (*_load_prepared(Path(out or "")), None)
+        return train_prepared(config, prepared, run, callbacks, resume=resume, processes=processes, start=start)
 
 
 def train_prepared(
@@ -163,8 +172,11 @@ def train_prepared(
     *,
     resume: bool = False,
     processes: Processes = SINGLE_PROCESS,
+    start: Start | None = None,
 ) -> TrainedModel:
     """Train on prepared data, from the first step or from the saved state, and write metrics and model card.
+
+    The main process gives the run that the model starts from, if there is one.
 
     Raises:
         Interrupted: the run was stopped; its state is saved.
@@ -172,7 +184,7 @@ def train_prepared(
     """
     if processes.is_main and processes.device.type == "cpu" and config.training.precision != "fp32":
         warnings.warn(SLOW_PRECISION.format(config.training.precision), InputWarning, 2)
-    trainer = Trainer(config, prepared, run, callbacks, processes)
+    trainer = Trainer(config, prepared, run, callbacks, processes, start)
     if resume:
         trainer.restore()
     else:
@@ -216,18 +228,24 @@ def _prepare_new(
     chosen: ChosenSettings,
     resources: ExitStack,
     vectors: Any,
+    start: Start | None,
 ) -> tuple[RunConfig, PreparedData]:
     """The configuration and the data of a new run; its directory is created, with everything but a state in it."""
     if run is not None and run.exists() and not overwrite:
         run_directory.create(run, overwrite=False)  # refuses before anything is read
+    if start is not None and run is not None and run.resolve() == start.run.resolve():
+        raise InputError(f"{run} cannot be replaced by a run that starts from it: give another `out`")
     source = Source.parse(data, dev)
     source.check_split(chosen.training)
-    preparer = DataPreparer(source, chosen.data, vectors)
+    char_lms = run_directory.open_char_lms(chosen.model.get("char_lm")) if start is None else ()
+    preparer = DataPreparer(source, chosen.data, vectors, None if start is None else start.codec, char_lms)
+    if start is not None:
+        chosen = replace(chosen, model=start.complete(chosen.model, preparer.settings))
     model, training = resolve_settings(preparer.settings, source.pairs, chosen)
     if training.snapshots and run is None:
         raise InputError("`snapshots` needs `out`, the run directory they are written to")
     prepared = preparer.prepare(model, training)
-    config, prepared = configure(prepared, model, training, chosen, dev, source.pairs, device)
+    config, prepared = configure(prepared, model, training, chosen, dev, source.pairs, device, start)
     if run is None:
         return config, prepared
     if source.records is not None:
@@ -267,15 +285,20 @@ def configure(
     dev: str | Path | None,
     pairs: tuple[Any, ...],
     device: torch.device = CPU,
+    start: Start | None = None,
 ) -> tuple[RunConfig, PreparedData]:
     """The configuration of a run from what `resolve_settings` returned and the data, and the data it is trained on.
+
+    With a run to start from, `model` has its architecture.
 
     Raises:
         InputError: settings do not fit together.
         TooLarge: the model or its batches do not fit into the memory of the device.
     """
     task, labels, tutorial = TASKS[prepared.codec.task], prepared.codec.labels, is_tutorial(pairs)
-    if task.span_head is not None and labels is not None and is_span_scheme(labels.symbols) and not tutorial:
+    if start is not None and start.has_targets_of(prepared.codec):
+        model = replace(model, head=chosen.model.get("head", start.config.model.head))
+    elif task.span_head is not None and labels is not None and is_span_scheme(labels.symbols) and not tutorial:
         model = replace(model, head=chosen.model.get("head", task.span_head))
     if HEADS.select(model.head).structured:
         _check_structured(model, training, prepared.codec)
@@ -289,6 +312,12 @@ def configure(
         has_dev = prepared.dev is not None
         training = choose_length(config, prepared.train, chosen.training, has_validation_data=has_dev)
         config = replace(config, training=training)
+    if start is not None:
+        config = replace(config, start=start.record(config, prepared.codec))
+        frozen_parts(training.freeze, list(run_config.build_meta_model(config).parts))
+    for name in FINE_TUNING:
+        if start is None and name in chosen.training:
+            raise InputError(f"`{name}` is a setting of `start_from`, the run that a model starts from")
     check_memory(config, prepared.train, device)
     return config, prepared
 
@@ -334,8 +363,9 @@ def _prepare_resumed(
     device: torch.device,
     chosen: ChosenSettings,
     resources: ExitStack,
+    start_from: str | Path | None,
 ) -> tuple[RunConfig, PreparedData]:
-    """The configuration and the data of a run that is resumed."""
+    """The configuration and the data of a run that is resumed; the run that it started from is not needed."""
     if run is None:
         raise InputError("`resume` needs `out`, the run directory to continue")
     stored = run_directory.read_config(run)  # nothing is written where there is no run
@@ -346,6 +376,9 @@ def _prepare_resumed(
         )
     if dev is not None and read_records(dev) is None and str(dev) != stored.dev_file:
         raise InputError(f"{run} was started with `dev` {stored.dev_file}, not {dev}; `resume` keeps it")
+    started_from = None if stored.start is None else stored.start.run
+    if start_from is not None and str(start_from) != started_from:
+        raise InputError(f"{run} was started with `start_from` {started_from}, not {start_from}; `resume` keeps it")
     for kind, values in ((stored.data, chosen.data), (stored.model, chosen.model), (stored.training, chosen.training)):
         for name, value in values.items():
             if getattr(kind, name) != value:
@@ -370,8 +403,9 @@ def _load_prepared(run: Path) -> tuple[RunConfig, PreparedData]:
 def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verify: bool = True) -> PreparedData:
     """The data of an existing run: those in its directory if they are of the same files, or the files read again."""
     source = Source.parse(data if data is not None else list(config.pairs or config.train_files), config.dev_file)
-    codec = run_directory.map_vectors(run, codec)
-    preparer = DataPreparer(source, asdict(config.data) if source.corpus is None else {})
+    codec = run_directory.map_pretrained(run, codec)
+    start = codec if config.start is not None else None  # it has the symbols of the run that this one started from
+    preparer = DataPreparer(source, asdict(config.data) if source.corpus is None else {}, start=start)
     prepared = preparer.prepare(config.model, config.training, cache=run / DATA_FOLDER, codec=codec, verify=verify)
     if prepared.codec != codec:
         raise InputError(f"{run} was started with other data; `resume` needs the same files or pairs")
@@ -384,7 +418,7 @@ def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> Model
         model = replace(model, num_layers=1, bidirectional=False)
     if not chosen.get("bidirectional", model.bidirectional):
         model = replace(model, bigram_size=0)
-    if not chosen.get("embedding_size", model.embedding_size) and "vectors" not in chosen:
+    if not (chosen.get("embedding_size", model.embedding_size) or "vectors" in chosen or "char_lm" in chosen):
         model = replace(model, char_rnn_size=0, bigram_size=0)
     return replace(model, **chosen)
 

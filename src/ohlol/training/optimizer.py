@@ -1,11 +1,15 @@
 """The optimizer, and its learning rate as a function of the step."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from ohlol.config import TrainSettings
 from ohlol.models.sequence_model import SequenceModel
+from ohlol.utils.digits import parse_digits
+from ohlol.utils.errors import InputError, shorten
 
 PLATEAU_PATIENCE, PLATEAU_FACTOR = 1, 0.5
 """Schedule `plateau`: evaluations without improvement before the learning rate is multiplied by the factor."""
@@ -47,14 +51,67 @@ def learning_rate(settings: TrainSettings, step: int, total: int, seconds: float
 
 
 def make_optimizer(settings: TrainSettings, model: SequenceModel) -> torch.optim.Optimizer:
-    """The optimizer, in torch's fused implementation where there is one."""
-    lr, decay, parameters = settings.lr, settings.weight_decay, model.parameters()
+    """The optimizer, in torch's fused implementation where there is one.
+
+    Each of its groups has the factor of its learning rate as "lr_factor". With `layer_lr_factor` the rate falls from
+    the head to the encoder: Howard and Ruder, "Universal language model fine-tuning for text classification" (2018).
+    """
+    factor, parts = settings.layer_lr_factor, list(model.parts.values())
+    groups: list[dict[str, Any]] = [{"params": list(model.parameters()), "lr_factor": 1.0}]
+    if factor < 1:
+        groups = [{"params": own, "lr_factor": factor ** (len(parts) - 1 - i)} for i, own in enumerate(parts)]
+    lr, decay = settings.lr, settings.weight_decay
     match settings.optimizer:
         case "adam":
-            return torch.optim.Adam(parameters, lr, weight_decay=decay, fused=True)
+            return torch.optim.Adam(groups, lr, weight_decay=decay, fused=True)
         case "adamw":
-            return torch.optim.AdamW(parameters, lr, weight_decay=decay, fused=True)
+            return torch.optim.AdamW(groups, lr, weight_decay=decay, fused=True)
         case "rmsprop":
-            return torch.optim.RMSprop(parameters, lr, weight_decay=decay)
+            return torch.optim.RMSprop(groups, lr, weight_decay=decay)
         case _:
-            return torch.optim.SGD(parameters, lr, momentum=0.9, weight_decay=decay, fused=True)
+            return torch.optim.SGD(groups, lr, momentum=0.9, weight_decay=decay, fused=True)
+
+
+def frozen_parts(freeze: str | None, parts: Sequence[str]) -> set[str]:
+    """The parts of a model that the setting `freeze` excludes from training.
+
+    Args:
+        freeze: their names, or how many of the first.
+        parts: the names of all parts, from the input to the output.
+
+    Raises:
+        InputError: there is no such part, or nothing is left to train.
+
+    >>> sorted(frozen_parts("2", ["encoder", "layer1", "layer2", "head"]))
+    ['encoder', 'layer1']
+    """
+    if freeze is None:
+        return set()
+    count = parse_digits(freeze)
+    if count is not None:
+        names = set(parts[:count])
+    else:
+        names = {name.strip() for name in freeze.split(",")}
+        if "layers" in names:
+            names = names - {"layers"} | {name for name in parts if name.startswith("layer")}
+    unknown = sorted(names - set(parts))
+    if unknown:
+        raise InputError(f"`freeze` names {shorten(unknown[0])!r}; the parts of this model are {', '.join(parts)}")
+    if names == set(parts) or (count or 0) > len(parts):
+        raise InputError(f"`freeze` {shorten(freeze)} leaves nothing to train: the parts are {', '.join(parts)}")
+    return names
+
+
+def resting_parts(settings: TrainSettings, parts: Sequence[str], epoch: int) -> set[str]:
+    """The parts that are not trained yet in an epoch (from 0), with `unfreeze_epochs`.
+
+    Source: gradual unfreezing, Howard and Ruder (2018). Parts that `freeze` names are passed over.
+
+    >>> sorted(resting_parts(TrainSettings(unfreeze_epochs=2), ["encoder", "layer1", "head"], 3))
+    ['encoder']
+    """
+    if not settings.unfreeze_epochs:
+        return set()
+    frozen = frozen_parts(settings.freeze, parts)
+    trained = [part for part in parts if part not in frozen]
+    return set(trained[: max(0, len(trained) - 1 - epoch // settings.unfreeze_epochs)])

@@ -92,7 +92,7 @@ def restore_state(
     load_weights(model, {k.removeprefix("model."): v for k, v in tensors.items() if k.startswith("model.")}, where)
     try:
         progress = Progress.from_json(position)
-        _restore_moments(optimizer, list(model.parameters()), tensors)
+        _restore_moments(optimizer, [p for group in optimizer.param_groups for p in group["params"]], tensors)
         average.load_state(tensors, progress.averaged_steps, progress.losses)
         precision.load_state(tensors)
         saved_by = 1 + sum(name.startswith(f"{RNG}.") for name in tensors)

@@ -21,7 +21,7 @@ from ohlol import ops
 from ohlol.checkpoint import resume_state, run_directory, snapshots
 from ohlol.checkpoint.metrics_log import MetricsLog
 from ohlol.checkpoint.resume_state import Progress
-from ohlol.checkpoint.run_config import RunConfig, build_model
+from ohlol.checkpoint.run_config import RunConfig
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import parse_interval
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, Dataset, bptt_windows
@@ -33,11 +33,20 @@ from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
 from ohlol.training.averaging import WeightAverage
 from ohlol.training.callbacks import Callback, Epoch
+from ohlol.training.contexts import compute_contexts
 from ohlol.training.loader import BatchLoader, DeviceBatch
 from ohlol.training.loss import BatchLoss, Loss, keep_probabilities, sample_residuals
-from ohlol.training.optimizer import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
+from ohlol.training.optimizer import (
+    PLATEAU_FACTOR,
+    PLATEAU_PATIENCE,
+    frozen_parts,
+    learning_rate,
+    make_optimizer,
+    resting_parts,
+)
 from ohlol.training.penalties import ActivationPenalties
 from ohlol.training.precision import Precision
+from ohlol.training.start import Start
 from ohlol.utils.devices import disable_tf32, to_numpy
 from ohlol.utils.distributed import SINGLE_PROCESS, Processes, rank_seed
 from ohlol.utils.environment import record_environment
@@ -77,6 +86,7 @@ class Trainer:
         run: the run directory to write; None keeps everything in memory.
         callbacks: called as the run trains, in this order.
         processes: the processes that train together, each with its share of every batch.
+        start: the run that the model starts from; a run that is resumed does not need it.
     """
 
     def __init__(
@@ -86,18 +96,27 @@ class Trainer:
         run: Path | None = None,
         callbacks: Sequence[Callback] = (),
         processes: Processes = SINGLE_PROCESS,
+        start: Start | None = None,
     ):
         self.config, self.data, self.run, self.processes = config, data, run, processes
         self.codec = data.codec
         self.settings = config.training
         self.callbacks = tuple(callbacks) if processes.is_main else ()
         torch.manual_seed(self.settings.seed)
-        self.model = build_model(config, data.codec)
+        self.model = run_directory.build_model(config, data.codec)
         if self.codec.labels is not None:
             self.model.head.learn_labels(self.codec.labels.symbols)
-        if config.sizes.base:
+        self._corrects_smoothing = bool(config.sizes.base) and not config.keeps_head
+        if self._corrects_smoothing:
             self.model.head.start_from(sample_residuals(data.train, config.sizes.base))
+        if start is not None:
+            start.transfer(self.model, config, self.codec)
+        self.parts = self.model.parts
+        for part in frozen_parts(self.settings.freeze, list(self.parts)):
+            for parameter in self.parts[part]:
+                parameter.requires_grad_(False)
         self.model.to(processes.device)
+        self.data = compute_contexts(self.model, data)
         self._head_start = [parameter.detach().clone() for parameter in self.model.head.parameters()]
         self.network = processes.wrap_model(self.model)
         if not processes.is_main:  # equal weights everywhere, but different dropout
@@ -161,7 +180,8 @@ class Trainer:
         for callback in self.callbacks:
             callback.on_train_begin(self)
         self._save_snapshot()
-        if self.config.sizes.base and self.progress.best is None and not self.progress.step:
+        has_start = self.config.keeps_head or self._corrects_smoothing
+        if has_start and self.progress.best is None and not self.progress.step:
             self._keep_start()
         self.model.train()
         device, settings = self.processes.device, self.settings
@@ -173,8 +193,8 @@ class Trainer:
                 self._train_epoch()
 
     def _keep_start(self) -> None:
-        """Keep the initial weights as the best so far, where the network begins with a forecast of its own."""
-        metrics = evaluate(self.model, self.codec, self._evaluated, self.processes).metrics()
+        """Keep the initial weights as the best so far, where they predict: those of a forecast or of another run."""
+        metrics = evaluate(self.model, self.codec, self._evaluated, self.processes, history=self.data.history).metrics()
         self.progress.best = self.progress.start = metrics
         self._keep_best()
 
@@ -185,7 +205,7 @@ class Trainer:
         Where a head corrects a forecast, little data show little of what it should correct. It is moved from its start
         by n / (n + `FEW_ROWS`) of what it has learned, for n training rows. Training goes on with all of it.
         """
-        if not self.config.sizes.base:
+        if not self._corrects_smoothing:
             yield
             return
         learned = [parameter.detach().clone() for parameter in self.model.head.parameters()]
@@ -258,7 +278,7 @@ class Trainer:
         """Take one step; the loss of the whole batch, and the logits of this process's part of it."""
         progress, batch = self.progress, current.batch
         for group in self.optimizer.param_groups:
-            group["lr"] = progress.lr
+            group["lr"] = progress.lr * group["lr_factor"]
         self.optimizer.zero_grad()
         state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.is_filler else None
         with self.precision.autocast():
@@ -270,6 +290,9 @@ class Trainer:
         self.precision.backward(loss)
         if self.model.encoder.tunes_vectors and self._vectors_are_frozen:
             self.model.encoder.tuned_vectors.grad = None  # the optimizer leaves it out, and so does the norm
+        for part in resting_parts(self.settings, list(self.parts), progress.epoch):
+            for parameter in self.parts[part]:
+                parameter.grad = None
         max_norm = self.settings.max_grad_norm or math.inf
         norm = self.precision.clip_gradients(self.optimizer, self.model.parameters(), max_norm)
         loader.prepare(progress.batch + 1)  # while a GPU computes; the next line waits for it
@@ -484,7 +507,7 @@ class Trainer:
         """Take the best weights, evaluate them once more, and write their metrics."""
         if self.best_weights is not None:
             load_weights(self.model, self.best_weights, "the best weights")
-        self.network = self.model  # the wrapper that averages gradients is not needed any more
+        self.network = self.model.requires_grad_()  # the wrapper that averages gradients is not needed any more
         self.model.eval()
         accumulator = evaluate(self.model, self.codec, self._evaluated, self.processes, history=self.data.history)
         metrics = accumulator.metrics()

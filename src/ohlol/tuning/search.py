@@ -156,7 +156,8 @@ class Worker:
         if self.given.training.get("minutes"):
             raise InputError("`minutes` makes the result depend on the clock, and trials are compared: give `epochs`")
         self.source = Source.parse(data, dev)
-        self.loader = CachedLoader(out / "data", self.source, self.given.data)
+        char_lms = run_directory.open_char_lms(self.given.model.get("char_lm"))
+        self.loader = CachedLoader(out / "data", self.source, self.given.data, char_lms)
         self._stop = False
 
     def run(

@@ -30,6 +30,7 @@ NOT_SEARCHED = (
     "deterministic",
     "snapshots",
     "vectors",
+    "char_lm",
 )
 """Settings without influence on the model, or that change what is evaluated, so that metrics were not comparable; and
 files, which have no range."""

@@ -81,6 +81,8 @@ def encode(
         raise InputError(f"`dev_fraction` is {dev_fraction}; it must be from 0 to 0.5")
     if jobs is not None and jobs < 1:
         raise InputError(f"`jobs` is {jobs}; it must be at least 1")
+    if settings.reversed:
+        raise InputError("`reversed` reads a whole text, and an encoded corpus has it in pieces; train on the file")
     if STDIN in files:
         raise InputError("standard input cannot be encoded, because the data are read twice; give files")
     codec = encoded.read_codec(vocab / store.VOCAB) if vocab is not None else None
