@@ -47,5 +47,7 @@ def test_a_translation_has_the_blocks_of_its_page(translation: str) -> None:
 
 @pytest.mark.parametrize("suffix", ["", ".zh"])
 def test_the_index_lists_every_lesson_in_its_language(suffix: str) -> None:
-    linked = re.findall(r"^\| \[\d+\]\((.+)\)", (FOLDER / f"index{suffix}.md").read_text(encoding="utf-8"), re.MULTILINE)
+    linked = re.findall(
+        r"^\| \[\d+\]\((.+)\)", (FOLDER / f"index{suffix}.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert linked == [f"{path.stem}{suffix}.md" for path in LESSONS]
