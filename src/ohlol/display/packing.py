@@ -153,7 +153,7 @@ def _title(report: PackedShapes, lang: str) -> str:
 
 
 def _sizes(report: PackedShapes) -> str:
-    return "   ".join(f"{letter} {size}" for letter, size in report.sizes.items())
+    return ", ".join(f"{letter} {size}" for letter, size in report.sizes.items())
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:
