@@ -27,7 +27,6 @@ TESTED_ELSEWHERE = {
     "cli/plot.py": "explain/test_curves.py and tuning/test_summary.py run the command",
     "cli/prove.py": "explain/test_equivalence.py runs the command",
     "cli/serve.py": "serve/test_serve_http.py runs the command",
-    "cli/shapes.py": "explain/test_shapes.py runs the command",
     "cli/train.py": "cli/test_cli.py runs the command for each kind of data",
     "cli/tune.py": "tuning/test_search.py runs the command",
 }

@@ -98,6 +98,12 @@ def test_the_table_has_every_shape_and_equality(kind: str) -> None:
     assert sum(row[0] == "✗" for row in table.rows) == len(data["mistakes"])
 
 
+def test_the_picture_of_packing() -> None:
+    html = shapes("rnn", lengths=(2, 5, 3))._repr_html_()
+    assert "data        │ b1 c1 a1 │ b2 c2 a2" in html
+    assert Table(html).tags == {"div", "h1", "h2", "p", "pre", "table", "tr", "th", "td"}
+
+
 def test_the_table_of_classes_has_their_scores() -> None:
     counts = confidence_bins(np.array([0.9, 0.9, 0.9, 0.9]), np.array([True, True, True, False]))
     report = ClassReport.of(("<b>", " "), np.array([[2, 1], [0, 1]]), np.zeros(2, np.int64), counts)

@@ -34,7 +34,10 @@ def test_every_text_is_used() -> None:
         key
         for key in translations.TEXTS
         if key.startswith(
-            ("loss_", "gate_", "state_", "measure_", "color_", "feature_", "curve_", "baseline", "study_", "confusion_")
+            (
+                *("loss_", "gate_", "state_", "measure_", "color_", "feature_", "curve_", "baseline", "study_"),
+                *("confusion_", "packing_"),
+            )
         )
     }  # keys that the code concatenates
     assert set(translations.TEXTS) <= used, sorted(set(translations.TEXTS) - used)

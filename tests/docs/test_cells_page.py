@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from test_docs import ROOT, read
-from transcripts import entries, with_included_files
+from transcripts import with_included_files
 
 from ohlol.cells import CELLS, CellSpec
 from ohlol.nn import make_cell
@@ -70,9 +70,7 @@ def test_the_included_file_is_current(page: str) -> None:
     )
 
 
-def test_both_languages_show_the_same() -> None:
-    english, chinese = (entries(read(page)) for page in PAGES)
-    assert [(e.kind, e.code, e.shown) for e in chinese] == [(e.kind, e.code, e.shown) for e in english]
+def test_both_languages_have_the_same_tables() -> None:
     tables = [re.findall(r"^\| `.*$", read(page), re.MULTILINE) for page in (*PAGES, "docs/results.md")]
     assert tables[0] == tables[1]
     scores = {row for row in tables[0] if "%" in row}

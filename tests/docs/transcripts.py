@@ -43,13 +43,9 @@ PORT = 8000
 """The port of `ohlol serve` in the pages."""
 EXACT, LOOSE = 2e-3, 0.25
 """Relative tolerance of decimals: for the tutorial's few operations, and for trainings of thousands of steps."""
-TRANSLATIONS = {
-    "README.zh-CN.md": "README.md",
-    "docs/cells.zh.md": "docs/cells.md",
-    "docs/forecasting.zh.md": "docs/forecasting.md",
-    "docs/regularization.zh.md": "docs/regularization.md",
-    "docs/pretraining.zh.md": "docs/pretraining.md",
-    "docs/review.zh.md": "docs/review.md",
+TRANSLATIONS = {"README.zh-CN.md": "README.md"} | {
+    name: name.replace(".zh.md", ".md")
+    for name in sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.zh.md"))
 }
 """Pages whose blocks are copies of those of another page."""
 

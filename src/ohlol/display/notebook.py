@@ -1,4 +1,4 @@
-"""Traces, shape reports, the scores of classes and backtests as HTML for a notebook.
+"""Traces, reports on shapes and packing, the scores of classes and backtests as HTML for a notebook.
 
 Every symbol is escaped, so that none of them is read as markup. The tables set their own colours, which a light or dark
 notebook does not change.
@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from ohlol.display import backtest_text, translations
+from ohlol.display import backtest_text, packing, translations
 from ohlol.evaluation.backtest import BacktestReport
+from ohlol.explain.packing import PackedShapes
 from ohlol.explain.shapes import CellShapes, LayerShapes
 from ohlol.explain.trace import Trace
 from ohlol.tasks.class_report import BINS, ClassReport, Scores
@@ -98,6 +99,12 @@ def shapes_to_html(report: CellShapes | LayerShapes) -> str:
     mistakes = [[_cell("✗"), _cell(m["call"]), _cell(m["fix"])] for m in data["mistakes"]]
     parts.append(_table(mistakes))
     return f"<div>{''.join(parts)}</div>"
+
+
+@to_html.register
+def packing_to_html(report: PackedShapes) -> str:
+    """Return the pictures and tables of a report on packing."""
+    return f"<div>{packing.packing_to_html(report, lang=translations.language(None))}</div>"
 
 
 @to_html.register

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ohlol.explain.shapes import CellShapes, Equality, LayerShapes, Mistake, Parameter, Shape, Term
+from ohlol.explain.claims import Equality, Mistake, Shape
+from ohlol.explain.shapes import CellShapes, LayerShapes, Parameter, Term
 
 WIDTH = 80
 """Maximum columns of a line of output."""
@@ -40,14 +41,14 @@ def shapes_to_text(report: CellShapes | LayerShapes, console: Console) -> None:
     RNNCell: one step of a recurrent network
     ...
     """
-    page = _Page(console)
+    page = Page(console)
     if isinstance(report, CellShapes):
         _cell(report, page)
     else:
         _layer(report, page)
 
 
-class _Page:
+class Page:
     """A console with lines of at most `WIDTH` columns, in ASCII where the encoding has no other characters."""
 
     def __init__(self, console: Console) -> None:
@@ -56,22 +57,28 @@ class _Page:
         self.ascii = console.options.ascii_only
 
     def encodable(self, text: str) -> str:
+        """Return the text, in ASCII where the encoding has no other characters."""
         return text.translate(_ASCII) if self.ascii else text
 
     def text(self, text: str, style: str = "") -> Text:
+        """Return the encodable text in a style."""
         return Text(self.encodable(text), style=style)
 
     def title(self, text: str) -> None:
+        """Print the first line."""
         self.print(self.text(text, "bold"), indent=0)
 
     def heading(self, text: str) -> None:
+        """Print an empty line and a heading."""
         self.console.print()
         self.print(self.text(text, "bold cyan"), indent=0)
 
     def sentence(self, text: str) -> None:
+        """Print text that wraps."""
         self.print(self.text(text))
 
     def lines(self, lines: Iterable[str], style: str = "") -> None:
+        """Print each line as it is."""
         for line in lines:
             self.print(self.text(line, style))
 
@@ -95,7 +102,7 @@ class _Page:
         self.print(table)
 
 
-def _cell(report: CellShapes, page: _Page) -> None:
+def _cell(report: CellShapes, page: Page) -> None:
     states = report.states
     page.title(f"{report.module}: one step of a recurrent network")
     _glossary(report.sizes, page)
@@ -139,7 +146,7 @@ def _cell(report: CellShapes, page: _Page) -> None:
     _mistakes(report.mistakes, page)
 
 
-def _layer(report: LayerShapes, page: _Page) -> None:
+def _layer(report: LayerShapes, page: Page) -> None:
     sizes = report.sizes
     page.title(f"{report.module}: a recurrent network over a whole sequence")
     _glossary(sizes, page)
@@ -188,7 +195,7 @@ def _and(names: Sequence[str]) -> str:
     return " and ".join(names)
 
 
-def _glossary(sizes: dict[str, int], page: _Page) -> None:
+def _glossary(sizes: dict[str, int], page: Page) -> None:
     """Print four letters per line, in columns."""
     entries = [f"{letter} {LETTERS[letter]} {size}" for letter, size in sizes.items()]
     for four in (entries[:4], entries[4:]):
@@ -201,7 +208,7 @@ def _shortened(rows: list[list[str]], most: int) -> list[list[str]]:
     return [*rows[: most - 2], ["…"] * len(rows[0]), rows[-1]]
 
 
-def _parameters(parameters: Sequence[Parameter], count: int, page: _Page) -> None:
+def _parameters(parameters: Sequence[Parameter], count: int, page: Page) -> None:
     """Print one row per parameter; from the second layer on all layers have the same shapes, so few are listed."""
     shown = [p for p in parameters if p.layer < MAX_LAYERS - 1]
     rows = [[p.name, p.letters, _show(p.shape), f"{_numbers(p.shape):,}"] for p in shown]
@@ -217,7 +224,7 @@ def _numbers(shape: Shape) -> int:
     return shape[0] * _numbers(shape[1:]) if shape else 1
 
 
-def _equation(terms: Sequence[Term], page: _Page) -> None:
+def _equation(terms: Sequence[Term], page: Page) -> None:
     """Print each term with its shape below it, centred; an equation that is too long is wrapped at a plus."""
     groups: list[tuple[str, str]] = []
     for text, shape in ((page.encodable(text), shape) for text, shape in terms):
@@ -236,14 +243,14 @@ def _equation(terms: Sequence[Term], page: _Page) -> None:
         page.print(page.text(below.rstrip(), "green"))
 
 
-def _equalities(equalities: Iterable[Equality], page: _Page) -> None:
+def _equalities(equalities: Iterable[Equality], page: Page) -> None:
     for e in equalities:
         sign, style = ("✓", "bold green") if e.holds else ("✗", "bold red")
         page.print(page.text(f"{sign} {e.claim}", style))
         page.print(page.text(f"{e.holds}, largest difference {e.largest_difference:.1g}: {e.why}", "dim"), indent=4)
 
 
-def _mistakes(mistakes: Iterable[Mistake], page: _Page) -> None:
+def _mistakes(mistakes: Iterable[Mistake], page: Page) -> None:
     page.heading("Wrong shapes")
     for mistake in mistakes:
         page.print(page.text(mistake.call, "bold"))

@@ -211,6 +211,109 @@ TEXTS: dict[str, tuple[str, str]] = {
         "share of each target, per cent; the {count} most frequent of {all} classes",
         "占各目标的百分比；{all} 个类别中最常见的 {count} 个",
     ),
+    # packing
+    "packing_title": ("{module}: sequences of unequal lengths in one batch", "{module}：一个批次中的变长序列"),
+    "packing_padded": ("Padding", "填充（padding）"),
+    "packing_padded_how": (
+        "The sequences are padded with zeros to the longest, so that they fit in one tensor; . is padding. Of {all} "
+        "steps {padding} are padding.",
+        "短序列在末尾补零，补到与最长的序列等长，才能放进同一个张量；. 表示填充。{all} 步中有 {padding} 步是填充。",
+    ),
+    "packing_sorting": ("Order of the sequences", "序列的顺序"),
+    "packing_sorted": (
+        "The lengths are in descending order, so nothing is sorted and both indices are None. Another order needs "
+        "enforce_sorted=False.",
+        "长度已按降序排列，无需排序，两个索引都是 None。其他顺序要传 enforce_sorted=False。",
+    ),
+    "packing_unsorted": (
+        "enforce_sorted=False sorts the sequences by length, the longest first: {order}. sorted_indices[k] is the "
+        "sequence in place k, unsorted_indices[b] the place of sequence b; the layer uses it to return h_n in the "
+        "order of the input.",
+        "enforce_sorted=False 把序列按长度降序排列：{order}。sorted_indices[k] 是排在第 k 位的序列，"
+        "unsorted_indices[b] 是序列 b 所在的位置，层用它把 h_n 恢复成输入的顺序。",
+    ),
+    "packing_packed": ("What pack_padded_sequence returns", "pack_padded_sequence 的结果"),
+    "packing_packed_how": (
+        "data holds the steps without the padding, one time step after the other. batch_sizes[t] is the number of "
+        "sequences that have a step t.",
+        "data 按时间步依次存放各步，不含填充；batch_sizes[t] 是有第 t 步的序列数。",
+    ),
+    "packing_loop": ("The loop over the time steps", "按时间步循环"),
+    "packing_loop_how": (
+        "At step t only the first batch_sizes[t] rows of the state are computed. A sequence that has ended keeps its "
+        "state.",
+        "第 t 步只计算状态的前 batch_sizes[t] 行；已经结束的序列保持原来的状态。",
+    ),
+    "packing_loop_backward": (
+        "The backward direction runs the same loop from the last time step to the first: a sequence joins at its own "
+        "last step.",
+        "反向从最后一个时间步走到第一个，循环相同：每个序列从自己的最后一步加入。",
+    ),
+    "packing_rows": ("rows", "读取的行"),
+    "packing_alive": ("alive", "未结束"),
+    "packing_ended": ("ends here", "在此结束"),
+    "packing_final": ("What h_n has", "h_n 的内容"),
+    "packing_final_how": (
+        "h_n has each sequence's state after its own last step, not after the last time step of the batch; the rows "
+        "of the top layer are:",
+        "h_n 取自每个序列自己的最后一步，不是批次的最后一个时间步。最上层对应的行：",
+    ),
+    "packing_step": ("step", "时间步"),
+    "packing_direction": ("direction", "方向"),
+    "packing_without": ("Without packing", "不打包会怎样"),
+    "packing_with": ("h_n packed", "h_n（打包）"),
+    "packing_not": ("h_n without", "h_n（不打包）"),
+    "packing_h_n": ("difference", "相差"),
+    "packing_output": ("of output", "output 相差"),
+    "packing_sequence": ("sequence", "序列"),
+    "packing_length": ("length", "长度"),
+    "packing_nothing": (
+        "All sequences are equally long: there is no padding, and packing changes nothing.",
+        "所有序列等长，没有填充，打不打包结果都一样。",
+    ),
+    "packing_unpacked": (
+        "Without packing the layer reads the padding as well. A zero is an input like any other: biases and state "
+        "still change h, and h_n is the state after {steps} steps for every sequence.",
+        "不打包时，层会把填充也读进去。零和其他输入没有区别，偏置和上一步的状态仍会改变 h；"
+        "每个序列的 h_n 都是 {steps} 步之后的状态。",
+    ),
+    "packing_unpacked_forward": (
+        "output is still right at the sequence's own steps, since the padding comes after them.",
+        "填充在序列之后，因此序列自身各步的 output 仍然正确。",
+    ),
+    "packing_unpacked_backward": (
+        "The backward direction even starts with the padding: its output differs at the sequence's own steps too.",
+        "反向从填充开始读，因此序列自身各步的 output 也不同。",
+    ),
+    "packing_unpacked_layers": (
+        " So does that of the forward direction, since the second layer reads both directions of the first.",
+        "第二层读入第一层的两个方向，因此正向的 output 也不同。",
+    ),
+    "packing_differences": (
+        "The differences are the largest ones: of h_n, and of output at the sequence's own steps.",
+        "相差的数值均取最大值；output 只比较序列自身的各步。",
+    ),
+    "packing_tensors": ("Shapes", "形状"),
+    "packing_tensor": ("tensor", "张量"),
+    "packing_letters": ("letters", "字母"),
+    "packing_shape": ("shape", "形状"),
+    "packing_wrong": ("Wrong calls", "错误的调用"),
+    "packing_no_error": (
+        "No error! packed.data is {shape} instead of {expected}.",
+        "没有报错！packed.data 的形状是 {shape}，应为 {expected}。",
+    ),
+    "packing_no_error_same": (
+        "No error, and the same shape! But the rows of data are other steps.",
+        "没有报错，形状也一样！但 data 里的行已经错位。",
+    ),
+    "packing_fix_batch_first": (
+        "The input is {given}; batch_first={value} takes {taken}.",
+        "输入的形状是 {given}，而 batch_first={value} 要求 {taken}。",
+    ),
+    "packing_fix_order": (
+        "Pass enforce_sorted=False, or sort the sequences by length.",
+        "传 enforce_sorted=False，或先把序列按长度降序排列。",
+    ),
     # learning curves
     "curve_loss": ("loss, nats", "损失（奈特）"),
     "curve_absolute_error": ("loss, absolute error of standardized values", "损失（标准化数值的平均绝对误差）"),

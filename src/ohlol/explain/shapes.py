@@ -18,10 +18,11 @@ from torch.nn.functional import linear
 
 from ohlol import cells, nn
 from ohlol.cells import CELLS, CellSpec, torch_cells
+from ohlol.explain.claims import TOLERANCE, Equality, Mistake, Shape, TensorShape, attempt, compare, largest_difference
+from ohlol.explain.packing import PackedShapes, check_lengths, describe_packing
 from ohlol.utils.errors import InputError
 from ohlol.utils.rendering import to_html
 
-Shape = tuple[int, ...]
 States = tuple[Tensor, ...]
 Term = tuple[str, Shape | None]
 """A piece of an equation and its shape; None for operators, brackets and functions."""
@@ -31,21 +32,12 @@ LAYER_KINDS = {spec.torch_layer.__name__.lower(): spec for spec in torch_cells()
 KINDS = (*CELL_KINDS, *LAYER_KINDS)
 """The names of torch's classes, in lower case."""
 NONLINEARITIES = ("tanh", "relu")
+SEQ_LEN, BATCH_SIZE = 3, 1
+"""T and B where nothing chooses them."""
 MAX_SIZES = {"input_size": 4096, "hidden_size": 4096, "seq_len": 4096, "batch_size": 4096, "num_layers": 64}
 """The maximum of each size: a larger one makes a report too long to read."""
 MAX_NUMBERS = 2**25
 """The maximum number of weights and states together, 256 MiB in float64."""
-TOLERANCE = 1e-12
-"""The largest difference between two float64 results that differ only in the order of their sums."""
-
-
-@dataclass(frozen=True)
-class TensorShape:
-    """One tensor: its name, its shape, and the shape in letters."""
-
-    name: str
-    shape: Shape
-    letters: str
 
 
 @dataclass(frozen=True)
@@ -64,26 +56,6 @@ class StepShapes:
     input: Shape
     before: tuple[Shape, ...]
     after: tuple[Shape, ...]
-
-
-@dataclass(frozen=True)
-class Equality:
-    """A claim, whether it holds, and the largest difference between its two sides."""
-
-    claim: str
-    holds: bool
-    largest_difference: float
-    why: str
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A wrong call: the error that torch raises, or None and the shape of the output where it raises none."""
-
-    call: str
-    error: str | None
-    result: Shape | None
-    fix: str
 
 
 @dataclass(frozen=True)
@@ -142,24 +114,26 @@ def shapes(
     hidden_size: int = 2,
     num_layers: int = 1,
     bidirectional: bool = False,
-    seq_len: int = 3,
-    batch_size: int = 1,
+    seq_len: int | None = None,
+    batch_size: int | None = None,
+    lengths: Sequence[int] | None = None,
     batch_first: bool = False,
     bias: bool = True,
     nonlinearity: str = "tanh",
     seed: int = 0,
-) -> CellShapes | LayerShapes:
+) -> CellShapes | LayerShapes | PackedShapes:
     """Build a module, run it, and report every shape; the global random state does not change.
 
     Args:
-        kind: one of `KINDS`; `num_layers`, `bidirectional` and `batch_first` are for layers only.
-        input_size, hidden_size, num_layers, seq_len, batch_size: I, H, L, T and B.
+        kind: one of `KINDS`; `num_layers`, `bidirectional`, `batch_first` and `lengths` are for layers only.
+        input_size, hidden_size, num_layers, seq_len, batch_size: I, H, L, T and B; T is 3 and B is 1 by default.
+        lengths: the length of each sequence, instead of `seq_len` and `batch_size`; the report is about packing.
         bidirectional, batch_first, bias: as in `torch.nn`.
         nonlinearity: "tanh" or "relu", for rnncell and rnn.
         seed: the seed of the weights and inputs.
 
     Returns:
-        `CellShapes` for a cell, `LayerShapes` for a layer.
+        `CellShapes` for a cell, `LayerShapes` for a layer, `PackedShapes` with `lengths`.
 
     Raises:
         InputError: an unknown kind, a size out of range, or an argument that the kind does not have.
@@ -179,6 +153,7 @@ def shapes(
         raise InputError(f"`nonlinearity` is {nonlinearity!r}, which is for {kinds}; {kind} has fixed activations")
     if kind in CELL_KINDS:
         layer_only = {"num_layers": num_layers != 1, "bidirectional": bidirectional, "batch_first": batch_first}
+        layer_only |= {"lengths": lengths is not None}
         for name in (name for name, is_set in layer_only.items() if is_set):
             raise InputError(
                 f"`{name}` is for layers; {kind} is one step of one layer: use {_layer_kind(spec)} instead"
@@ -187,6 +162,13 @@ def shapes(
         torch_layer, torch_options = spec.torch_layer, {"nonlinearity": nonlinearity}
         same_class = (other for other in CELLS.values() if other.torch_layer is torch_layer)
         spec = next(other for other in same_class if other.torch_options == torch_options)
+    if lengths is not None:
+        for name, size in (("seq_len", seq_len), ("batch_size", batch_size)):
+            if size is not None:
+                raise InputError(f"`{name}` follows from `lengths`; give one of them")
+        check_lengths(lengths)
+        seq_len, batch_size = max(lengths), len(lengths)
+    seq_len, batch_size = SEQ_LEN if seq_len is None else seq_len, BATCH_SIZE if batch_size is None else batch_size
     named = {"input_size": input_size, "hidden_size": hidden_size, "num_layers": num_layers}
     _check_sizes({**named, "seq_len": seq_len, "batch_size": batch_size})
     sizes = {"B": batch_size, "T": seq_len, "I": input_size, "H": hidden_size, "L": num_layers}
@@ -199,12 +181,21 @@ def shapes(
         if kind in CELL_KINDS:
             return _describe_cell(kind, spec, sizes, options)
         options |= {"num_layers": num_layers, "bidirectional": bidirectional}
+        if lengths is not None:
+            layer = _layer_class(spec)(input_size, hidden_size, batch_first=batch_first, **options)
+            return describe_packing(kind, spec, layer, lengths)
         return _describe_layer(kind, spec, sizes, options, batch_first=batch_first)
 
 
 def _layer_kind(spec: CellSpec) -> str:
     """Return the kind of the layer with the same cell."""
     return next(kind for kind, other in LAYER_KINDS.items() if other.torch_layer is spec.torch_layer)
+
+
+def _layer_class(spec: CellSpec) -> Callable[..., torch.nn.RNNBase]:
+    """Return the class of `ohlol.nn` of the layer with this cell."""
+    assert spec.torch_layer is not None
+    return cast("Callable[..., torch.nn.RNNBase]", nn.LAYER_CLASSES[spec.torch_layer])
 
 
 def _check_sizes(named: dict[str, int]) -> None:
@@ -242,7 +233,7 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
         steps.append(StepShapes(t, _shape(x), tuple(map(_shape, before)), tuple(map(_shape, state))))
         assert spec.step is not None
         expected = spec.step(x, state=before, weights=weights)
-        difference = max(difference, *(_difference(a, b) for a, b in zip(state, expected, strict=True)))
+        difference = max(difference, *(largest_difference(a, b) for a, b in zip(state, expected, strict=True)))
 
     x, h = sequence[-1], state[0]
     # a gate whose hidden term is multiplied before the input term is added cannot share one product
@@ -271,7 +262,7 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
         parameters=_parameters_of(module),
         parameter_count=sum(p.numel() for p in module.parameters()),
         equalities=(
-            _equality(claim, joined_product, two_products, "one product replaces two"),
+            compare(claim, joined_product, two_products, "one product replaces two"),
             Equality(
                 f"{spec.name} of ohlol.cells == nn.{type(module).__name__}",
                 difference <= TOLERANCE,
@@ -294,8 +285,7 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
 def _describe_layer(
     kind: str, spec: CellSpec, sizes: dict[str, int], options: dict[str, Any], *, batch_first: bool
 ) -> LayerShapes:
-    assert spec.torch_layer is not None
-    build = cast("Callable[..., torch.nn.RNNBase]", nn.LAYER_CLASSES[spec.torch_layer])
+    build = _layer_class(spec)
     B, T, width, H, L, D = (sizes[letter] for letter in "BTIHLD")
     module, other = (build(width, H, batch_first=first, **options) for first in (batch_first, not batch_first))
     other.load_state_dict(module.state_dict())
@@ -313,7 +303,7 @@ def _describe_layer(
         index: tuple[int | slice, ...] = (slice(None), t) if batch_first else (t, slice(None))
         index = index[: 1 + batch_first] if features is None else (*index, features)
         text = ", ".join(str(i) if isinstance(i, int) else f"{i.start or ''}:{i.stop or ''}" for i in index)
-        return _equality(f"output[{text}] == h_n[{row}]", output[index], h_n[row], why)
+        return compare(f"output[{text}] == h_n[{row}]", output[index], h_n[row], why)
 
     if D == 1:
         ends = [end(-1, None, -1, "the last step, top layer")]
@@ -343,10 +333,8 @@ def _describe_layer(
         parameter_count=sum(p.numel() for p in module.parameters()),
         equalities=(
             *ends,
-            _equality(
-                "output == cells.unroll, layer by layer", time_first, by_equation, "a layer is its cell in a loop"
-            ),
-            _equality(f"output == output of batch_first={not batch_first}", output, output_other.transpose(0, 1), swap),
+            compare("output == cells.unroll, layer by layer", time_first, by_equation, "a layer is its cell in a loop"),
+            compare(f"output == output of batch_first={not batch_first}", output, output_other.transpose(0, 1), swap),
         ),
         mistakes=tuple(_attempt(module, x, state, names=first, fix=fix) for x, state, fix in wrong),
         uses_batch_first=batch_first,
@@ -408,21 +396,9 @@ def _parameters_of(module: torch.nn.Module) -> tuple[Parameter, ...]:
     return tuple(parameters)
 
 
-def _difference(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max())
-
-
-def _equality(claim: str, left: Tensor, right: Tensor, why: str) -> Equality:
-    difference = _difference(left, right)
-    return Equality(claim, difference <= TOLERANCE, difference, why)
-
-
 def _attempt(module: torch.nn.Module, x: Tensor, state: States, *, names: Sequence[str], fix: str) -> Mistake:
     call = ", ".join(f"{name} {_shape(tensor)}" for name, tensor in zip(names, (x, *state), strict=False))
-    try:
-        return Mistake(call, None, _shape(_call(module, x, state)[0]), fix)
-    except Exception as error:  # the report shows what torch raises, whatever its type
-        return Mistake(call, f"{type(error).__name__}: {error}", None, fix)
+    return attempt(call, lambda: _call(module, x, state)[0], fix)
 
 
 def _shapes_of_terms(spec: CellSpec, x: Tensor, state: States, weights: cells.Weights) -> dict[str, Shape]:
