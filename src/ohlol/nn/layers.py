@@ -7,7 +7,8 @@ where they apply and torch's own path everywhere else; `explain_backend` says wh
 
 # pyright: reportPrivateUsage=false
 # Torch's layers and modes have no public interface for some of their state; it is read where torch itself reads it.
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ from ohlol.cells import CELLS
 from ohlol.nn.regularization import Regularization, check_probability
 from ohlol.nn.regularized_layers import drop_recurrent_weights, run_regularized
 from ohlol.nn.shape_errors import add_shape_advice
-from ohlol.nn.tracing import find_tracing
+from ohlol.nn.tracing import find_tracing, takes_operators
 from ohlol.ops import LayerSpec, embedding_table, one_hot_table, selected
 from ohlol.ops.backend import ABSENT
+from ohlol.ops.operators import run_operator
 from ohlol.ops.recurrence import run_checked
 from ohlol.ops.validation import TENSOR_TYPES, check_ids, find_unreadable, packed_batch, weight_shapes
 
@@ -149,6 +151,31 @@ def _shape_problem(
     return ""
 
 
+def _operator_obstacle(layer: torch.nn.RNNBase, input: Any, state: Any, weights: list[Any]) -> str:
+    """Why a traced call uses torch's path, or an empty string for the registered operator.
+
+    The sizes of the tensors may be symbols and they may have no memory, so that the operator itself checks the rest.
+    """
+    if ABSENT:
+        return ABSENT
+    if layer.proj_size:
+        return "proj_size is set"
+    x = input.data if isinstance(input, PackedSequence) else input
+    states: tuple[Any, ...] = () if state is None else tuple(state) if layer.mode in _PAIR_MODES else (state,)
+    if layer.mode in _PAIR_MODES and len(states) == 1:
+        return "the state is not a pair (h_0, c_0)"
+    for tensor in (x, *states, *weights):
+        if not isinstance(tensor, Tensor):
+            return "an argument is not a tensor"
+        if not tensor.is_cpu or tensor.layout is not _STRIDED or tensor.dtype is not x.dtype:
+            return "the tensors are not on the CPU, dense and of one dtype"
+    if x.dtype is not torch.float32 and x.dtype is not torch.float64:
+        return f"the input has dtype {x.dtype}, the kernels support float32 and float64"
+    if x.dim() < 2 or x.size(-1) != layer.input_size or any(w.size(0) != weights[0].size(0) for w in weights):
+        return "the shapes are not those of the layer"
+    return "" if isinstance(input, PackedSequence) else _shape_problem(layer, x, None, states)
+
+
 def _layer_spec(layer: torch.nn.RNNBase) -> LayerSpec:
     return LayerSpec(
         _CELL_NAMES[layer.mode],
@@ -156,14 +183,13 @@ def _layer_spec(layer: torch.nn.RNNBase) -> LayerSpec:
         2 if layer.bidirectional else 1,
         layer.bias,
         layer.batch_first,
-        layer.dropout if layer.training else 0.0,
+        layer.dropout if layer.training and layer.dropout > 0 else 0.0,  # 0.0 itself: a trace makes a symbol of a number
     )
 
 
-def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
-    """The forward pass by the kernels, for a call without a `_fallback_reason`."""
+def _run(layer: torch.nn.RNNBase, input: Any, state: Any, weights: Any, run: Callable[..., Any] = run_checked) -> Any:
+    """The forward pass by the kernels, for a call without a `_fallback_reason`; `run` is `run_checked` or the like."""
     spec = _layer_spec(layer)
-    weights: Any = layer._flat_weights
     is_pair = layer.mode in _PAIR_MODES
     h_0, c_0 = (None, None) if state is None else state if is_pair else (state, None)
     if isinstance(input, PackedSequence):
@@ -171,7 +197,7 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         if sorted_indices is not None:
             h_0 = None if h_0 is None else h_0.index_select(1, sorted_indices)
             c_0 = None if c_0 is None else c_0.index_select(1, sorted_indices)
-        out, *final = run_checked(x, h_0, c_0, weights, spec._replace(batch_first=False), batch_sizes)
+        out, *final = run(x, h_0, c_0, weights, spec._replace(batch_first=False), batch_sizes)
         out = PackedSequence(out, batch_sizes, sorted_indices, unsorted_indices)
         if unsorted_indices is not None:
             final = [s.index_select(1, unsorted_indices) for s in final]
@@ -179,11 +205,29 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         h_0 = None if h_0 is None else h_0.unsqueeze(1)
         c_0 = None if c_0 is None else c_0.unsqueeze(1)
         spec = spec._replace(batch_first=False)
-        out, *final = run_checked(input.unsqueeze(1), h_0, c_0, weights, spec)
+        out, *final = run(input.unsqueeze(1), h_0, c_0, weights, spec)
         out, final = out.squeeze(1), [s.squeeze(1) for s in final]
     else:
-        out, *final = run_checked(input, h_0, c_0, weights, spec)
+        out, *final = run(input, h_0, c_0, weights, spec)
     return out, (tuple(final) if is_pair else final[0])
+
+
+def _run_operator(layer: torch.nn.RNNBase, input: Any, state: Any, weights: list[Any]) -> Any:
+    """The forward pass by the registered operator, for a call without an `_operator_obstacle`."""
+    if isinstance(input, PackedSequence) and state is None and input.sorted_indices is not None:
+        # The operator finds the batch in the states: it is a number in batch_sizes, which a trace does not have.
+        count = layer.num_layers * (2 if layer.bidirectional else 1)
+        zeros = input.data.new_zeros(count, input.sorted_indices.size(0), layer.hidden_size)
+        state = (zeros, zeros) if layer.mode in _PAIR_MODES else zeros
+    needs = torch.is_grad_enabled() and any(w.requires_grad for w in (*weights, *_tensors_of(input, state)))
+    # An exported program is most often run without gradients; if it is not, the operator runs the forward pass again.
+    save = needs and not torch.compiler.is_exporting()
+    return _run(layer, input, state, weights, partial(run_operator, save=save))
+
+
+def _tensors_of(input: Any, state: Any) -> tuple[Tensor, ...]:
+    x = input.data if isinstance(input, PackedSequence) else input
+    return (x,) if state is None else (x, state) if isinstance(state, Tensor) else (x, *state)
 
 
 def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
@@ -252,9 +296,14 @@ class _Accelerated:
         regularization = self.regularization
         if regularization.zoneout or (regularization.recurrent_dropout and self.training):
             return run_regularized(self, regularization, _CELL_NAMES[self.mode], input, hx)
+        if takes_operators():
+            weights = [getattr(self, name) for name in self._flat_weights_names]
+            if not _operator_obstacle(self, input, hx, weights):
+                return _run_operator(self, input, hx, weights)
+            return super().forward(input, hx)  # type: ignore[misc]
         reason = _fallback_reason(self, input, hx)
         if not reason:
-            return _run(self, input, hx)
+            return _run(self, input, hx, self._flat_weights)
         # With weights of the wrong shape, torch's oneDNN LSTM reads out of bounds; its other path checks the shapes.
         avoids_onednn = reason.startswith(UNFIT_WEIGHTS) and self.mode in _PAIR_MODES
         avoids_cudnn = _uses_cudnn_dropout(self)

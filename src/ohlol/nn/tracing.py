@@ -15,6 +15,17 @@ from torch.autograd import forward_ad
 # Bound once: looking these up in torch at each call takes as long as calling them.
 _is_compiling = torch.compiler.is_compiling
 _current_functorch_level: Callable[[], int | None] = torch._C._functorch.maybe_current_level  # pyright: ignore[reportAttributeAccessIssue]
+_VMAP = torch._C._functorch.TransformType.Vmap  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def takes_operators() -> bool:
+    """Whether this call runs as a registered operator: in a graph, or under `vmap` alone."""
+    if _is_compiling():
+        return True
+    if _current_functorch_level() is None:
+        return False
+    levels = torch._C._functorch.get_interpreter_stack()  # pyright: ignore[reportAttributeAccessIssue]
+    return all(level.key() == _VMAP for level in levels)
 
 
 def find_tracing() -> str:
