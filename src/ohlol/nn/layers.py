@@ -7,6 +7,8 @@ where they apply and torch's own path everywhere else; `explain_backend` says wh
 
 # pyright: reportPrivateUsage=false
 # Torch's layers and modes have no public interface for some of their state; it is read where torch itself reads it.
+import importlib
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -37,18 +39,40 @@ _STRIDED = torch.strided
 UNFIT_WEIGHTS = "the weights do not fit"
 
 
+class _Converted:
+    """What every class of this module says to tools that know torch's exact classes only."""
+
+    def __prepare_scriptable__(self) -> None:
+        """Refuse TorchScript, which would put torch's layer in the place of this one in the user's model."""
+        raise RuntimeError(
+            "TorchScript compiles torch's layers only; script a copy with them: "
+            "torch.jit.script(ohlol.restore(copy.deepcopy(model)))"
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Warn where `torch.ao.quantization` passes the layer by."""
+        if name == "qconfig":
+            kind = type(self).__name__
+            warnings.warn(
+                f"torch.ao.quantization leaves this ohlol.nn.{kind} as it is; it quantizes torch.nn.{kind}, which "
+                "ohlol.restore(model) puts back",
+                stacklevel=2,
+            )
+        super().__setattr__(name, value)
+
+
 @add_shape_advice
-class RNNCell(torch.nn.RNNCell):
+class RNNCell(_Converted, torch.nn.RNNCell):
     """One step of the cell rnn or rnn_relu: (B, I), (B, H) -> (B, H). See `torch.nn.RNNCell`."""
 
 
 @add_shape_advice
-class GRUCell(torch.nn.GRUCell):
+class GRUCell(_Converted, torch.nn.GRUCell):
     """One step of the cell gru: (B, I), (B, H) -> (B, H). See `torch.nn.GRUCell`."""
 
 
 @add_shape_advice
-class LSTMCell(torch.nn.LSTMCell):
+class LSTMCell(_Converted, torch.nn.LSTMCell):
     """One step of the cell lstm: (B, I), ((B, H), (B, H)) -> ((B, H), (B, H)). See `torch.nn.LSTMCell`."""
 
 
@@ -60,6 +84,11 @@ def _flat_weights(layer: torch.nn.RNNBase) -> list[Any]:
             layer._update_flat_weights()
             break
     return layer._flat_weights
+
+
+def _current_weights(layer: torch.nn.RNNBase) -> list[Any]:
+    """The same as `_flat_weights`, changing nothing, so that a trace can follow it."""
+    return [getattr(layer, name) for name in layer._flat_weights_names]
 
 
 def _fallback_reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
@@ -183,7 +212,9 @@ def _layer_spec(layer: torch.nn.RNNBase) -> LayerSpec:
         2 if layer.bidirectional else 1,
         layer.bias,
         layer.batch_first,
-        layer.dropout if layer.training and layer.dropout > 0 else 0.0,  # 0.0 itself: a trace makes a symbol of a number
+        layer.dropout
+        if layer.training and layer.dropout > 0
+        else 0.0,  # 0.0 itself: a trace makes a symbol of a number
     )
 
 
@@ -244,7 +275,7 @@ def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
     )
 
 
-class _Accelerated:
+class _Accelerated(_Converted):
     """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path, and regularization of the step.
 
     Args:
@@ -297,7 +328,7 @@ class _Accelerated:
         if regularization.zoneout or (regularization.recurrent_dropout and self.training):
             return run_regularized(self, regularization, _CELL_NAMES[self.mode], input, hx)
         if takes_operators():
-            weights = [getattr(self, name) for name in self._flat_weights_names]
+            weights = _current_weights(self)
             if not _operator_obstacle(self, input, hx, weights):
                 return _run_operator(self, input, hx, weights)
             return super().forward(input, hx)  # type: ignore[misc]
@@ -319,15 +350,6 @@ class _Accelerated:
         finally:
             torch._C._set_mkldnn_enabled(onednn_enabled)
             torch._C._set_cudnn_enabled(cudnn_enabled)
-
-    def __prepare_scriptable__(self: Any) -> torch.nn.Module:
-        """TorchScript compiles torch's own layer, which holds the same parameters."""
-        if self.regularization != Regularization() or self.weight_dropout:
-            raise RuntimeError("TorchScript cannot compile a layer with zoneout, recurrent_dropout or weight_dropout")
-        torch_class = self.__class__.__bases__[-1]
-        torch_layer = torch_class.__new__(torch_class)
-        torch_layer.__dict__ = self.__dict__
-        return torch_layer
 
 
 @add_shape_advice
@@ -407,11 +429,17 @@ CELL_CLASSES: dict[type[torch.nn.RNNCellBase], type[torch.nn.RNNCellBase]] = {
 _ACCELERATED: dict[type[torch.nn.Module], type[torch.nn.Module]] = {**LAYER_CLASSES, **CELL_CLASSES}
 
 
+_RESTORED = {accelerated: torch_class for torch_class, accelerated in _ACCELERATED.items()}
+
+
 def accelerate(module: torch.nn.Module) -> torch.nn.Module:
     """Turn every `torch.nn` recurrent layer inside a model into the one of `ohlol.nn`, in place.
 
     Weights, hooks, buffers, device and training mode stay as they are, since only the class changes. A subclass of a
-    torch layer is left alone: its own `forward` may do anything.
+    torch layer is left alone: its own `forward` may do anything. `restore` undoes it.
+
+    It also sets `torch._dynamo.config.allow_rnn`, without which `torch.compile` accepts no subclass of `torch.nn.RNN`,
+    `GRU` or `LSTM` in a graph; a compiled model then runs the kernels as one operator.
 
     Args:
         module: any module, or a recurrent layer itself.
@@ -423,10 +451,49 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
     >>> accelerate(model) is model, type(model[0]) is LSTM
     (True, True)
     """
+    has_layers = False
     for layer in module.modules():
         accelerated = _ACCELERATED.get(type(layer))
         if accelerated is not None:
             layer.__class__ = accelerated
+        has_layers |= isinstance(layer, _Accelerated)
+    if has_layers:
+        importlib.import_module("torch._dynamo.config").allow_rnn = True
+    return module
+
+
+def restore(module: torch.nn.Module) -> torch.nn.Module:
+    """Turn every recurrent layer of `ohlol.nn` inside a model into the one of `torch.nn`, in place.
+
+    It undoes `accelerate`: parameters, hooks and modes stay as they are. A `Recurrent` is left alone.
+
+    Args:
+        module: any module, or a recurrent layer itself.
+
+    Returns:
+        The same module.
+
+    Raises:
+        ValueError: torch's layer cannot do what a layer does, or a layer has parametrizations; nothing is changed.
+
+    >>> model = accelerate(torch.nn.Sequential(torch.nn.LSTM(3, 5)))
+    >>> type(restore(model)[0]) is torch.nn.LSTM
+    True
+    """
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, tuple(_RESTORED))]
+    for name, layer in layers:
+        where = name or "the layer"
+        if type(layer) not in _RESTORED:
+            raise ValueError(
+                f"{where} is a {type(layer).__name__}, made from a layer of ohlol.nn: restore the model first, or "
+                "remove the parametrizations"
+            )
+        if isinstance(layer, _Accelerated) and (layer.weight_dropout or layer.regularization != Regularization()):
+            raise ValueError(f"{where} has zoneout, recurrent_dropout or weight_dropout, which torch's layer has not")
+    for _, layer in layers:
+        for name in ("regularization", "weight_dropout", "_recurrent"):
+            vars(layer).pop(name, None)
+        layer.__class__ = _RESTORED[type(layer)]
     return module
 
 
@@ -451,5 +518,8 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
         if type(layer) in _ACCELERATED:
             return f"torch: the layer is a torch.nn.{type(layer).__name__}; call ohlol.accelerate to change it"
         return f"torch: a {type(layer).__name__} has no kernel"
-    reason = _fallback_reason(layer, x, state)  # type: ignore[arg-type]
+    if takes_operators():
+        reason = _operator_obstacle(layer, x, state, _current_weights(layer))
+    else:
+        reason = _fallback_reason(layer, x, state)  # type: ignore[arg-type]
     return f"torch: {reason}" if reason else f"kernel ({selected()})"

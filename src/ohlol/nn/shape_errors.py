@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 MISTAKEN = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, IndexError)
@@ -68,11 +69,17 @@ def check_shapes(layer: Layer, x: Any, hx: Any = None) -> tuple[Advice, ...]:
 
 
 def add_shape_advice(kind: Kind) -> Kind:
-    """Class decorator: add the advice of `check_shapes` to the errors that `forward` raises."""
+    """Class decorator: add the advice of `check_shapes` to the errors that `forward` raises.
+
+    In `torch.fx.symbolic_trace`, where the input stands for a tensor, the module is one node, as torch's layers are.
+    """
     forward = kind.forward
 
     @functools.wraps(forward)
     def with_advice(self: Any, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, Proxy):
+            path = input.tracer.path_of_module(self)
+            return input.tracer.create_proxy("call_module", path, (input,) if hx is None else (input, hx), {})
         try:
             return forward(self, input, hx)
         except MISTAKEN as error:

@@ -267,7 +267,7 @@ def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
 
     What a backward pass reads is then not kept, since each entry has its own backward pass.
     """
-    _, _, _, weights, batch_sizes, *options, save = args
+    _, _, _, weights, batch_sizes, *options, _ = args
     spec = LayerSpec(*options)
     if spec.dropout:
         raise RuntimeError("vmap of the recurrence with dropout between layers: call eval(), or vmap the torch layer")
@@ -295,9 +295,7 @@ def _for_each(operator: Callable[..., list[Tensor]], info: Any, in_dims: tuple[A
             return [pick(a, d, n) for a, d in zip(argument, dim, strict=True)]
         return argument if dim is None else argument.select(dim, n)
 
-    calls = [
-        operator(*(pick(a, d, n) for a, d in zip(args, in_dims, strict=True))) for n in range(info.batch_size)
-    ]
+    calls = [operator(*(pick(a, d, n) for a, d in zip(args, in_dims, strict=True))) for n in range(info.batch_size)]
     return [torch.stack(results) for results in zip(*calls, strict=True)], [0] * len(calls[0])
 
 
