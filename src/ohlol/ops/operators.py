@@ -272,7 +272,7 @@ def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
     if spec.dropout:
         raise RuntimeError("vmap of the recurrence with dropout between layers: call eval(), or vmap the torch layer")
     if batch_sizes is not None or any(dim is not None for dim in in_dims[3]):
-        return _for_each(recurrence_operator, info, in_dims, args)
+        return call_for_each(recurrence_operator, info, in_dims, args)
     N, at = info.batch_size, 0 if spec.batch_first else 1
 
     def fold(tensor: Tensor | None, dim: int | None, at: int) -> Tensor | None:
@@ -287,7 +287,9 @@ def _vmap(info: Any, in_dims: tuple[Any, ...], *args: Any) -> Any:
     return results, [at, *[1] * len(final)]
 
 
-def _for_each(operator: Callable[..., list[Tensor]], info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...]) -> Any:
+def call_for_each(
+    operator: Callable[..., list[Tensor]], info: Any, in_dims: tuple[Any, ...], args: tuple[Any, ...]
+) -> Any:
     """Call an operator for each entry of a `vmap`."""
 
     def pick(argument: Any, dim: Any, n: int) -> Any:
@@ -300,4 +302,4 @@ def _for_each(operator: Callable[..., list[Tensor]], info: Any, in_dims: tuple[A
 
 
 recurrence_operator.register_vmap(_vmap)
-backward_operator.register_vmap(lambda info, in_dims, *args: _for_each(backward_operator, info, in_dims, args))
+backward_operator.register_vmap(lambda info, in_dims, *args: call_for_each(backward_operator, info, in_dims, args))
