@@ -327,10 +327,12 @@ class _Accelerated(_Converted):
         regularization = self.regularization
         if regularization.zoneout or (regularization.recurrent_dropout and self.training):
             return run_regularized(self, regularization, _CELL_NAMES[self.mode], input, hx)
-        if takes_operators():
+        is_compiling = torch.compiler.is_compiling()
+        if takes_operators(is_compiling):
             weights = _current_weights(self)
             if not _operator_obstacle(self, input, hx, weights):
                 return _run_operator(self, input, hx, weights)
+        if is_compiling:
             return super().forward(input, hx)  # type: ignore[misc]
         reason = _fallback_reason(self, input, hx)
         if not reason:
@@ -518,7 +520,7 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
         if type(layer) in _ACCELERATED:
             return f"torch: the layer is a torch.nn.{type(layer).__name__}; call ohlol.accelerate to change it"
         return f"torch: a {type(layer).__name__} has no kernel"
-    if takes_operators():
+    if takes_operators(torch.compiler.is_compiling()):
         reason = _operator_obstacle(layer, x, state, _current_weights(layer))
     else:
         reason = _fallback_reason(layer, x, state)  # type: ignore[arg-type]

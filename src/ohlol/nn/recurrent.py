@@ -241,7 +241,7 @@ class Recurrent(torch.nn.Module):
                 raise ValueError(f"Recurrent: Expected packed data to be 2D, got {x.dim()}D instead")
             indices = input.sorted_indices
             # A trace knows the shape of a tensor, and not a number in it.
-            B = int(batch_sizes[0]) if indices is None or not takes_operators() else indices.size(0)
+            B = indices.size(0) if indices is not None and torch.compiler.is_compiling() else int(batch_sizes[0])
             rows = PackedRows(len(batch_sizes), B, x.size(0), batch_sizes)
             self._check_input_size(x)
             return _Batch(x, rows, input)
@@ -321,7 +321,7 @@ class Recurrent(torch.nn.Module):
         dropped = self._drop_weights(k, "cell." if isinstance(cell, RegularizedCell) else "")
         step: CompiledStep | str = ""
         weights: dict[str, Tensor] = {}
-        if not takes_operators():
+        if not takes_operators(torch.compiler.is_compiling()):
             step, weights = self._find_step(k, cell, interface, x, states, rows)
         else:
             from ohlol.nn.traced import run_traced
@@ -397,13 +397,17 @@ class Recurrent(torch.nn.Module):
         self._last[k] = (of_call, view, step)
         return step, view.weights
 
+    def known_step(self, k: int, size: int, dtype: torch.dtype, view: Any) -> CompiledStep | str:
+        """What `read_step` has returned before; an empty string if it has not been called."""
+        return self._steps.get((k, size, dtype, view), "")
+
     def read_step(
         self, k: int, cell: torch.nn.Module, interface: CellInterface, size: int, dtype: torch.dtype, view: Any
     ) -> CompiledStep | str:
         """The k-th cell compiled for inputs of a size, or why it must run in a loop; `view` is how the cell is."""
         key = (k, size, dtype, view)
-        step = self._steps.get(key)
-        if step is None:
+        step = self.known_step(*key)
+        if not step:
             if len(self._steps) >= MAX_STEPS:
                 self._steps.clear()
             try:
@@ -423,7 +427,12 @@ class Recurrent(torch.nn.Module):
                 k = layer * self._directions + d
                 with torch.random.fork_rng(devices=[]):  # the masks are not those of a call
                     cell, interface, x_k, states_k = self._prepare(k, x, states[k], batch.rows)
-                step, _ = self._find_step(k, cell, interface, x_k, states_k, batch.rows)
+                if takes_operators(torch.compiler.is_compiling()):
+                    from ohlol.nn.traced import explain_traced
+
+                    step: Any = ABSENT or explain_traced(self, k, cell, x_k)
+                else:
+                    step, _ = self._find_step(k, cell, interface, x_k, states_k, batch.rows)
                 if isinstance(step, str):
                     return f"torch: {step}"
             x = x.new_empty(()).expand(len(x), self._directions * self._interfaces[0].output_size)

@@ -7,27 +7,52 @@ Shapes: T steps, B sequences, S rows of all steps, I input size, O output size, 
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes  # pyright: ignore[reportPrivateUsage]
 
 from ohlol.cells.step_trace import UnsupportedStepError
-from ohlol.nn.cell_interface import weights_of
+from ohlol.nn.cell_interface import CellInterface, weights_of
 from ohlol.nn.cell_step import read_cell, view_cell
+from ohlol.nn.transforms import are_all_vmap
 from ohlol.ops.step_operators import run_step_operator
 from ohlol.ops.step_recurrence import CompiledStep, PackedRows, computes_ahead
+from ohlol.ops.validation import DTYPES
 
-if TYPE_CHECKING:
-    from ohlol.nn.recurrent import Recurrent
+
+@runtime_checkable
+class Layer(Protocol):
+    """What is needed of a `Recurrent`."""
+
+    cells: torch.nn.ModuleList
+
+    def interface_of(self, k: int) -> CellInterface:
+        """What the k-th cell takes and returns."""
+        ...
+
+    def input_size_of(self, k: int) -> int:
+        """The width of its input."""
+        ...
+
+    def read_step(
+        self, k: int, cell: torch.nn.Module, interface: CellInterface, size: int, dtype: torch.dtype, view: Any
+    ) -> CompiledStep | str:
+        """The compiled cell, or why it must run in a loop."""
+        ...
+
+    def known_step(self, k: int, size: int, dtype: torch.dtype, view: Any) -> CompiledStep | str:
+        """The compiled cell if it has been read before."""
+        ...
+
 
 _STEPS: dict[str, CompiledStep] = {}
 """The steps of traced layers, by a name that a graph can hold."""
 
 
 def run_traced(
-    layer: "Recurrent",
+    layer: Layer,
     k: int,
     cell: torch.nn.Module,
     x: Tensor,
@@ -49,10 +74,8 @@ def run_traced(
     Returns:
         The outputs (S, O) and the final states (B, W); None where the cell must run in a loop.
     """
-    if cell is not layer.cells[k] or x.dtype not in (torch.float32, torch.float64) or not x.is_cpu:
-        return None
     name = find_step(layer, k, x.dtype)
-    if not name:
+    if not name or cell is not layer.cells[k] or not x.is_cpu:
         return None
     interface = layer.interface_of(k)
     if torch.compiler.is_dynamo_compiling():
@@ -75,7 +98,22 @@ def run_traced(
 
 
 @torch.compiler.assume_constant_result
-def find_step(layer: "Recurrent", k: int, dtype: torch.dtype) -> str:
+def has_only_vmap() -> bool:
+    """`are_all_vmap` as a constant of a graph, of which torch makes another one for other transforms."""
+    return are_all_vmap()
+
+
+def explain_traced(layer: Layer, k: int, cell: torch.nn.Module, x: Tensor) -> CompiledStep | str:
+    """The step that `run_traced` runs, or why it runs none."""
+    if cell is not layer.cells[k]:
+        return "zoneout and recurrent_dropout run in a loop where torch traces or transforms the call"
+    return (
+        _read(layer, k, x.dtype) or "under vmap, a cell runs in the kernels once the layer has been called without it"
+    )
+
+
+@torch.compiler.assume_constant_result
+def find_step(layer: Layer, k: int, dtype: torch.dtype) -> str:
     """The name of the compiled k-th cell; empty if the cell must run in a loop."""
     step = _read(layer, k, dtype)
     if not isinstance(step, CompiledStep):
@@ -86,7 +124,7 @@ def find_step(layer: "Recurrent", k: int, dtype: torch.dtype) -> str:
 
 
 @torch.compiler.assume_constant_result
-def find_numbers(layer: "Recurrent", k: int) -> str:
+def find_numbers(layer: Layer, k: int) -> str:
     """The attributes of the k-th cell that are fractions: the path of the module, the name and the number of each."""
     return " ".join(
         f"{path}:{name}:{value!r}"
@@ -96,13 +134,19 @@ def find_numbers(layer: "Recurrent", k: int) -> str:
     )
 
 
-def _read(layer: "Recurrent", k: int, dtype: torch.dtype) -> CompiledStep | str:
+def _read(layer: Layer, k: int, dtype: torch.dtype) -> CompiledStep | str:
     cell, interface, size = layer.cells[k], layer.interface_of(k), layer.input_size_of(k)
+    if dtype not in DTYPES:
+        return f"the input has dtype {dtype}, the kernels support float32 and float64"
     with _disable_current_modes():
         weights = weights_of(cell)
         if all(type(w) in (Tensor, torch.nn.Parameter) for w in weights.values()):
             view = view_cell(cell, dtype)
-            return view.obstacle or layer.read_step(k, cell, interface, size, dtype, view.key)
+            if view.obstacle:
+                return view.obstacle
+            if torch.compiler.is_compiling():
+                return layer.read_step(k, cell, interface, size, dtype, view.key)
+            return layer.known_step(k, size, dtype, view.key)  # a cell cannot be read under vmap
         # `torch.export` has put tensors without numbers in the place of the weights, and reading needs any numbers.
         examples = {
             name: torch.randn(tuple(map(int, w.shape)), dtype=w.dtype) if w.is_floating_point() else None

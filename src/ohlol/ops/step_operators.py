@@ -206,8 +206,8 @@ def _(grads: Any, tensors: list[Tensor], kept: Any, *options: Any) -> list[Tenso
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    tensors, batch_sizes, *options, _ = inputs
-    ctx.options, ctx.count = options, len(tensors)
+    tensors, batch_sizes, *options, needs = inputs
+    ctx.options, ctx.no_needs = options, None if needs else []  # torch takes an empty list for one of tensors
     ctx.save_for_backward(batch_sizes, *tensors, output[-1])
     ctx.set_materialize_grads(False)
 
@@ -224,7 +224,7 @@ def _differentiate(ctx: Any, grads: Sequence[Tensor | None]) -> Any:
             torch.ops.ohlol.step_recurrence_backward(grads, tensors, kept, batch_sizes, *ctx.options, list(needs))
         )
         results = [next(found) if need else None for need in needs]
-    return (results, *[None] * (len(ctx.options) + 2))
+    return (results, *[None] * (len(ctx.options) + 1), ctx.no_needs)
 
 
 step_operator.register_autograd(_differentiate, setup_context=_keep)
