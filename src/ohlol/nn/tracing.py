@@ -24,7 +24,7 @@ def takes_operators(is_compiling: bool) -> bool:
         from ohlol.nn.traced import has_only_vmap  # imports torch's compiler, which takes a second
 
         return has_only_vmap()
-    return current_level() is not None and are_all_vmap()
+    return current_level() is not None and are_all_vmap() and forward_ad._current_level < 0
 
 
 def find_tracing() -> str:
