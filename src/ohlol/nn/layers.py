@@ -261,6 +261,13 @@ def _tensors_of(input: Any, state: Any) -> tuple[Tensor, ...]:
     return (x,) if state is None else (x, state) if isinstance(state, Tensor) else (x, *state)
 
 
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    """Tensors of another dtype: one, those of a packed sequence or a tuple; anything else as it is."""
+    if isinstance(value, (Tensor, PackedSequence)):
+        return value.to(dtype)
+    return tuple(_cast(v, dtype) for v in value) if isinstance(value, tuple) else value
+
+
 def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
     """Whether cuDNN would draw the dropout between layers, though deterministic algorithms are asked for.
 
@@ -330,8 +337,12 @@ class _Accelerated(_Converted):
         is_compiling = torch.compiler.is_compiling()
         if takes_operators(is_compiling):
             weights = _current_weights(self)
-            if not _operator_obstacle(self, input, hx, weights):
-                return _run_operator(self, input, hx, weights)
+            # Under autocast the kernels compute in the dtype of the weights, and the results have that of torch's.
+            casts = torch.is_autocast_enabled("cpu") and weights[0].dtype is torch.float32
+            x, state = (_cast(input, torch.float32), _cast(hx, torch.float32)) if casts else (input, hx)
+            if not _operator_obstacle(self, x, state, weights):
+                results = _run_operator(self, x, state, weights)
+                return _cast(results, torch.get_autocast_dtype("cpu")) if casts else results
         if is_compiling:
             return super().forward(input, hx)  # type: ignore[misc]
         reason = _fallback_reason(self, input, hx)
