@@ -46,6 +46,7 @@ EXACT, LOOSE = 2e-3, 0.25
 TRANSLATIONS = {
     "README.zh-CN.md": "README.md",
     "docs/cells.zh.md": "docs/cells.md",
+    "docs/torch.zh.md": "docs/torch.md",
     "docs/forecasting.zh.md": "docs/forecasting.md",
 }
 """Pages whose blocks are copies of those of another page."""

@@ -225,8 +225,3 @@ def test_copies_and_devices_keep_the_options() -> None:
 def test_options_that_do_not_fit_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_torchscript_refuses_what_it_would_drop() -> None:
-    with pytest.raises(RuntimeError, match="cannot compile a layer with zoneout"):
-        nn.LSTM(I, H, zoneout=0.1).__prepare_scriptable__()
