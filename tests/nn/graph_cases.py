@@ -204,13 +204,16 @@ def test_other_transforms_in_a_graph_use_torch() -> None:
     torch.testing.assert_close(torch.compile(gradient, fullgraph=True, backend="aot_eager")(x), gradient(x))
 
 
-def test_autocast_in_a_graph_has_the_dtype_of_torch() -> None:
+def test_autocast_in_a_graph() -> None:
     torch._dynamo.reset()
-    layer, x = ohlol.accelerate(torch.nn.GRU(3, 4)), torch.randn(5, 2, 3)
-    with torch.autocast("cpu", torch.bfloat16):
-        out = torch.compile(layer, fullgraph=True, backend="aot_eager")(x)[0]
-        assert out.dtype is layer(x)[0].dtype is torch.bfloat16
-    torch.testing.assert_close(out.float(), layer(x)[0], rtol=0.02, atol=0.02)
+    layer, x = ohlol.accelerate(torch.nn.LSTM(3, 4)), torch.randn(5, 2, 3)
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    for inputs in (x, x.bfloat16()):
+        with torch.autocast("cpu", torch.bfloat16):
+            results = [compiled(inputs), layer(inputs)]
+        for out, state in results:
+            assert {out.dtype, *(s.dtype for s in state)} == {torch.bfloat16}
+        torch.testing.assert_close(*results, rtol=0.02, atol=0.02)
 
 
 # Export

@@ -337,7 +337,7 @@ class _Accelerated(_Converted):
         is_compiling = torch.compiler.is_compiling()
         if takes_operators(is_compiling):
             weights = _current_weights(self)
-            # Under autocast the kernels compute in the dtype of the weights, and the results have that of torch's.
+            # Under autocast the kernels compute in float32, and the results have the dtype that autocast chooses.
             casts = torch.is_autocast_enabled("cpu") and weights[0].dtype is torch.float32
             x, state = (_cast(input, torch.float32), _cast(hx, torch.float32)) if casts else (input, hx)
             if not _operator_obstacle(self, x, state, weights):
