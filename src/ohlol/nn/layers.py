@@ -471,7 +471,8 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
             layer.__class__ = accelerated
         has_layers |= isinstance(layer, _Accelerated)
     if has_layers:
-        importlib.import_module("torch._dynamo.config").allow_rnn = True
+        config: Any = importlib.import_module("torch._dynamo.config")
+        config.allow_rnn = True
     return module
 
 
@@ -532,7 +533,7 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
             return f"torch: the layer is a torch.nn.{type(layer).__name__}; call ohlol.accelerate to change it"
         return f"torch: a {type(layer).__name__} has no kernel"
     if takes_operators(torch.compiler.is_compiling()):
-        reason = _operator_obstacle(layer, x, state, _current_weights(layer))
+        reason = _operator_obstacle(layer, x, state, _current_weights(layer))  # type: ignore[arg-type]
     else:
         reason = _fallback_reason(layer, x, state)  # type: ignore[arg-type]
     return f"torch: {reason}" if reason else f"kernel ({selected()})"

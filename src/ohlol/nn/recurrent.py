@@ -19,7 +19,7 @@ from ohlol.cells.unroll import unroll_packed
 from ohlol.nn.cell_interface import CellInterface, call_with, find_interface
 from ohlol.nn.cell_step import CellView, is_current, read_cell, read_graph, view_cell
 from ohlol.nn.regularization import Regularization, RegularizedCell, check_names, check_probability
-from ohlol.nn.tracing import find_tracing, takes_operators
+from ohlol.nn.tracing import find_tracing, make_node, takes_operators
 from ohlol.ops import selected
 from ohlol.ops.backend import ABSENT
 from ohlol.ops.step_recurrence import CompiledStep, PackedRows, run_step
@@ -206,9 +206,8 @@ class Recurrent(torch.nn.Module):
         Returns:
             The output (T, B, D*O) in the layout of the input, and the final state in that of `hx`.
         """
-        if isinstance(input, Proxy):  # of torch.fx.symbolic_trace, where a layer is one node
-            path = input.tracer.path_of_module(self)
-            return input.tracer.create_proxy("call_module", path, (input,) if hx is None else (input, hx), {})
+        if isinstance(input, Proxy):
+            return make_node(self, input, hx)
         batch = self._read_input(input)
         states = self._read_state(batch, hx)
         if len(self.cells) == 1 and batch.is_time_first:

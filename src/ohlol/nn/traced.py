@@ -148,12 +148,9 @@ def _read(layer: Layer, k: int, dtype: torch.dtype) -> CompiledStep | str:
                 return layer.read_step(k, cell, interface, size, dtype, view.key)
             return layer.known_step(k, size, dtype, view.key)  # a cell cannot be read under vmap
         # `torch.export` has put tensors without numbers in the place of the weights, and reading needs any numbers.
-        examples = {
-            name: torch.randn(tuple(map(int, w.shape)), dtype=w.dtype) if w.is_floating_point() else None
-            for name, w in weights.items()
-        }
-        if any(example is None or example.dtype is not dtype for example in examples.values()):
+        if any(w.dtype is not dtype for w in weights.values()):
             return "the weights of the cell do not fit"
+        examples = {name: torch.randn(tuple(map(int, w.shape)), dtype=dtype) for name, w in weights.items()}
         try:
             return read_cell(cell, interface, size, dtype, examples)
         except UnsupportedStepError as error:

@@ -1,6 +1,8 @@
 """Whether torch traces or transforms a call, so that it must see every operation."""
 
 # pyright: reportPrivateUsage=false
+from typing import Any
+
 import torch
 from torch._C import (
     _get_tracing_state,
@@ -9,6 +11,7 @@ from torch._C import (
     _len_torch_function_stack,
 )
 from torch.autograd import forward_ad
+from torch.fx import Proxy
 
 from ohlol.nn.transforms import are_all_vmap, current_level
 
@@ -25,6 +28,13 @@ def takes_operators(is_compiling: bool) -> bool:
 
         return has_only_vmap()
     return current_level() is not None and are_all_vmap() and forward_ad._current_level < 0
+
+
+def make_node(module: torch.nn.Module, input: Proxy, hx: Any) -> Any:
+    """What `torch.fx.symbolic_trace` gets for a call: the module as one node, as torch's own layers are."""
+    tracer: Any = input.tracer
+    arguments = (input,) if hx is None else (input, hx)
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), arguments, {})
 
 
 def find_tracing() -> str:
