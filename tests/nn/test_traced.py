@@ -13,7 +13,7 @@ from ohlol import nn
 
 
 def test_graphs() -> None:
-    cases = Path(__file__).with_name("graph_cases.py")
+    cases = Path(__file__).parents[1] / "graph_cases.py"
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", cases],
         env={**os.environ, "OHLOL_UNCHECKED": "1"},

@@ -1,6 +1,6 @@
 """Models in `torch.compile` and `torch.export`: the kernels run, and the results are the same.
 
-`test_traced.py` runs these tests in a process without the checks of annotations, which no graph can hold.
+`nn/test_traced.py` runs these tests in a process without the checks of annotations, which no graph can hold.
 """
 
 import copy
@@ -250,6 +250,16 @@ def test_an_export_can_be_trained() -> None:
         run(*inputs).square().sum().backward()
     for (name, a), b in zip(module.named_parameters(), exported.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, msg=name)
+
+
+@pytest.mark.slow
+def test_a_package_of_aot_inductor_runs_where_ohlol_is_imported(tmp_path: Path) -> None:
+    module = model(Tagger).eval()
+    shapes = ({0: torch.export.Dim("B", min=1), 1: torch.export.Dim("T", min=1)},)
+    program = torch.export.export(module, example(Tagger, 7, 3), dynamic_shapes=shapes)
+    package = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "model.pt2"))
+    inputs = example(Tagger, 5, 2)
+    torch.testing.assert_close(torch._inductor.aoti_load_package(package)(*inputs), module(*inputs))
 
 
 def test_an_export_without_our_operators() -> None:
