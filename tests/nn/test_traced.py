@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 from user_cells import TwoWidths
@@ -12,10 +13,11 @@ from user_cells import TwoWidths
 from ohlol import nn
 
 
-def test_graphs() -> None:
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_graphs(which: str) -> None:
     cases = Path(__file__).parents[1] / "graph_cases.py"
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", cases],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", which, cases],
         env={**os.environ, "OHLOL_UNCHECKED": "1"},
         capture_output=True,
         text=True,
