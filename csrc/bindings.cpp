@@ -449,6 +449,26 @@ void bind_crf(nb::module_& m, const char* suffix) {
         "scores"_a);
 }
 
+void bind_smoothing(nb::module_& m) {
+    m.def(
+        "smooth",
+        [](i64 threads, std::array<i64, 5> shape, Address values, std::array<Address, 4> rates, std::array<Address, 3> states,
+           Address squared, Address forecasts) {
+            nb::gil_scoped_release release;
+            ohlol::SmoothArgs<double> args;
+            args.threads = usable_threads(threads), args.serial_below = serial_below;
+            args.T_ = shape[0], args.M = shape[1], args.m = shape[2], args.horizon = shape[3], args.first = shape[4];
+            args.values = pointer<const double>(values);
+            args.alpha = pointer<const double>(rates[0]), args.beta = pointer<const double>(rates[1]);
+            args.phi = pointer<const double>(rates[2]), args.gamma = pointer<const double>(rates[3]);
+            args.level = pointer<const double>(states[0]), args.slope = pointer<const double>(states[1]);
+            args.seasons = pointer<const double>(states[2]);
+            args.squared = pointer<double>(squared), args.forecasts = pointer<double>(forecasts);
+            selected_variant.load()->f64.smooth(args, allocate_scratch);
+        },
+        nb::kw_only(), "threads"_a, "shape"_a, "values"_a, "rates"_a, "states"_a, "squared"_a, "forecasts"_a);
+}
+
 // Parses a call and runs it without the GIL.
 template <class Call>
 PyObject* call_kernel(KeywordParser<Call>& parser, void (*run_float32)(const Call&), void (*run_float64)(const Call&),
@@ -563,6 +583,7 @@ NB_MODULE(_kernel, m) {
     bind_step_program(m);
     bind_crf<float>(m, "float32");
     bind_crf<double>(m, "float64");
+    bind_smoothing(m);
     m.def("apply_float32", [](int function, Address x, Address y, i64 n) {
         selected_variant.load()->f32.apply(function, pointer<const float>(x), pointer<float>(y), n);
     });

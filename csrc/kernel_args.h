@@ -81,6 +81,21 @@ struct CrfArgs : LayerArgs<T> {
     T* scores = nullptr;                                       // (B,), their scores
 };
 
+// M models of exponential smoothing over a series of T rows, with a season of m rows; see smoothing.h.
+template <class T>
+struct SmoothArgs {
+    int threads = 1;
+    double serial_below = 0;
+    i64 T_ = 0, M = 0, m = 1, horizon = 0;
+    i64 first = 0;                                             // the row from which on errors are summed
+    const T* values = nullptr;                                 // (T,), NaN where one is missing
+    const T *alpha = nullptr, *beta = nullptr, *phi = nullptr, *gamma = nullptr;  // (M,)
+    const T *level = nullptr, *slope = nullptr;                // (M,), before the first row
+    const T* seasons = nullptr;                                // (m, M), likewise
+    T* squared = nullptr;                                      // (M,), the sums of squared errors
+    T* forecasts = nullptr;                                    // (T, horizon, M)
+};
+
 // Returns memory for one call, aligned to 64 bytes; it belongs to the calling thread and is reused by its next call.
 using AllocateScratch = void* (*)(std::size_t bytes);
 
@@ -98,6 +113,7 @@ struct Functions {
     void (*crf_forward)(const CrfArgs<T>&, AllocateScratch);
     void (*crf_backward)(const CrfArgs<T>&, AllocateScratch);
     void (*crf_decode)(const CrfArgs<T>&, AllocateScratch);
+    void (*smooth)(const SmoothArgs<T>&, AllocateScratch);
     void (*apply)(int function, const T* x, T* y, i64 n);  // 0 tanh, 1 sigmoid; for tests
 };
 

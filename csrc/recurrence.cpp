@@ -6,6 +6,7 @@
 #include "crf.h"
 #include "forward.h"
 #include "program.h"
+#include "smoothing.h"
 
 namespace {
 
@@ -95,7 +96,7 @@ void apply(int function, const T* x, T* y, i64 n) {
 template <class T>
 constexpr ohlol::Functions<T> functions{&forward_any<T>, &backward_any<T>, &pack_any<T>, &pack_dense<T>, &dense<T>,
                                         &run_program<T>, &crf_forward<T>, &crf_backward<T>,
-                                        &crf_decode<T>, &apply<T>};
+                                        &crf_decode<T>, &smooth<T>, &apply<T>};
 
 const ohlol::Variant ohlol::OHLOL_JOIN(variant_, OHLOL_VARIANT) = {OHLOL_STRING(OHLOL_VARIANT), functions<float>,
                                                                   functions<double>};

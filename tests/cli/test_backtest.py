@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -145,6 +146,31 @@ def test_forecasts_are_plotted_and_drawn(run: Command, tmp_path: Path) -> None:
     assert (tmp_path / "forecast.png").exists()
 
 
+def test_a_page_has_the_plots_and_all_rows(run: Command, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows = run("predict", "r", "data.csv")[1].splitlines()
+    status, _, err = run("predict", "r", "data.csv", "--html", "forecast.html", "--lang", "zh")
+    assert (status, err) == (0, "written: forecast.html\n")
+    page = (tmp_path / "forecast.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 1
+    assert not re.search(r"__[A-Z]+__|<script", page)
+    table = [re.findall(r"<t[hd][^>]*>([^<]*)</t[hd]>", line) for line in re.findall(r"<tr>.*</tr>", page)]
+    assert [",".join(cells) for cells in table] == rows
+    status, _, err = run("predict", "r", "data.csv", "--html", "forecast.png")
+    assert status == 2
+    assert "forecast.png" in err
+
+
+def test_names_in_a_page_cannot_become_markup(run: Command, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    write_panel(panel_of({"<b>&__FIGURE__": seasonal(20)}, 7), "names.csv")
+    assert run("predict", "r", "names.csv", "--html", "forecast.html")[0] == 0
+    page = (tmp_path / "forecast.html").read_text(encoding="utf-8")
+    assert "&lt;b&gt;&amp;__FIGURE__" in page
+    assert "<b>" not in page
+    assert page.count("<svg") == 1
+
+
 def test_of_many_series_some_are_drawn(run: Command) -> None:
     write_panel(panel_of({name: seasonal(20) for name in "abcdefgh"}, 7), "many.csv")
     _, out, err = run("predict", "r", "many.csv", "--plot")
@@ -152,7 +178,9 @@ def test_of_many_series_some_are_drawn(run: Command) -> None:
     assert out.count("f forecast") == 6
 
 
-@pytest.mark.parametrize("flag", ["--steps=3", "--intervals=80", "--future=f.csv", "--plot", "--png=a.png"])
+@pytest.mark.parametrize(
+    "flag", ["--steps=3", "--intervals=80", "--future=f.csv", "--plot", "--png=a.png", "--html=a.html"]
+)
 def test_options_of_forecasts_are_refused_for_other_tasks(
     run: Command, monkeypatch: pytest.MonkeyPatch, flag: str
 ) -> None:

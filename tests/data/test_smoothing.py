@@ -15,7 +15,8 @@ def test_recursion_is_that_of_the_textbook():
     y, m, h = RNG.normal(10, 2, 30), 4, 6
     alpha, beta, phi, gamma = 0.3, 0.1, 0.9, 0.2
     model = Models(*(np.array([value]) for value in (alpha, beta, phi, gamma, 1.0, 7.0)))
-    errors, forecasts = run(y, m, model, h)
+    forecasts = run(y, m, model, h)[1]
+    squared = [run(y, m, model, first=t)[0][0] for t in range(len(y) + 1)]
     # the initial states follow from the first error and forecasts, since they are the same in both
     half = m // 2
     trend = np.convolve(y[: 4 * m], np.array([0.5, 1, 1, 1, 0.5]) / m, mode="valid")
@@ -26,20 +27,21 @@ def test_recursion_is_that_of_the_textbook():
     season = pattern.tolist()
     for t, value in enumerate(y):
         error = value - (level + phi * slope + season[t % m])
-        assert errors[t, 0] == pytest.approx(error, abs=1e-9)
+        assert squared[t] - squared[t + 1] == pytest.approx(error**2, abs=1e-9)
         level, slope = level + phi * slope + alpha * error, phi * slope + beta * error
         season[t % m] += gamma * error
         damped = np.cumsum(phi ** np.arange(1, h + 1))
         expected = [level + damped[j] * slope + season[(t + 1 + j) % m] for j in range(h)]
-        assert forecasts[t, 0] == pytest.approx(expected, abs=1e-9)
+        assert forecasts[t, :, 0] == pytest.approx(expected, abs=1e-9)
 
 
 def test_missing_values_leave_the_states_as_forecast():
     y = np.array([1.0, 2.0, np.nan, 4.0, 5.0, 6.0, 7.0, 8.0])
     model = Models(*(np.array([value]) for value in (0.5, 0.1, 1.0, 0.0, 0.0, 3.0)))
-    errors, forecasts = run(y, 1, model, 2)
-    assert errors[2, 0] == 0
-    assert forecasts[2, 0, 0] == pytest.approx(forecasts[1, 0, 1])
+    squared = [run(y, 1, model, first=t)[0][0] for t in (2, 3)]
+    assert squared[0] == squared[1] > 0
+    forecasts = run(y, 1, model, 2)[1]
+    assert forecasts[2, 0, 0] == pytest.approx(forecasts[1, 1, 0])
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import ohlol
 from ohlol.data.batches import Buckets
 from ohlol.data.codec import Codec
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, TimeStep
-from ohlol.data.panel_dataset import encode_panel_parts
+from ohlol.data.panel_dataset import ORIGINS, choose_origins, encode_panel_parts
 from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
-from ohlol.training.loader import ORIGINS, BatchLoader
+from ohlol.training.loader import BatchLoader
 
 
 def load(horizon: int, epoch: int = 0):
@@ -29,10 +29,20 @@ def load(horizon: int, epoch: int = 0):
     return loader[0], model
 
 
-def test_a_short_horizon_is_forecast_from_every_step():
+def test_a_short_horizon_is_forecast_from_every_step_that_has_a_target():
     current, _ = load(ORIGINS)
-    assert current.packed.predicted is None
-    assert len(current.targets) == len(current.packed.inputs)
+    steps = current.packed.predicted.numpy()
+    assert np.array_equal(steps, np.flatnonzero(np.isfinite(current.batch.targets).any(axis=1)))
+    assert 0 < len(steps) < len(current.packed.inputs)  # the first rows of a series are read alone
+
+
+def test_of_rows_without_any_target_some_are_chosen():
+    batch_sizes, targets = np.array([2, 2, 1]), np.full((5, 3), np.nan)
+    assert choose_origins(targets, batch_sizes, 3).tolist() == [0, 1, 2, 3, 4]
+    targets[3, 1] = 7.0
+    assert choose_origins(targets, batch_sizes, 3).tolist() == [3]
+    assert choose_origins(targets, batch_sizes, 2 * ORIGINS, first=1).tolist() == [3]
+    assert choose_origins(targets, batch_sizes, 2 * ORIGINS).tolist() == [0, 1, 4]  # none of these steps has one
 
 
 def test_a_long_horizon_is_forecast_from_one_step_in_several():
@@ -47,7 +57,7 @@ def test_a_long_horizon_is_forecast_from_one_step_in_several():
 
 
 def test_every_step_has_its_turn_and_a_batch_is_the_same_again():
-    firsts = {int(load(4 * ORIGINS, epoch)[0].packed.predicted[0]) for epoch in range(12)}
+    firsts = {int(load(4 * ORIGINS, epoch)[0].packed.predicted[0]) for epoch in range(30)}
     assert len(firsts) == 4
     again = [load(4 * ORIGINS, 3)[0].packed.predicted for _ in range(2)]
     assert torch.equal(*again)

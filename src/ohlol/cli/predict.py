@@ -81,6 +81,13 @@ def predict(
             rich_help_panel=FORECAST,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a page with the plots and a table to this file; needs matplotlib.",
+            rich_help_panel=FORECAST,
+        ),
+    ] = None,
     lang: Lang = None,
     encoding: Encoding = None,
     cell: Cell = None,
@@ -98,14 +105,17 @@ def predict(
     if model.targets.horizon:
         chosen: dict[str, Any] = {"steps": steps, "future": future, "encoding": encoding}
         if paths is not None:
-            for name, value in (("intervals", intervals), ("plot", plot), ("png", png)):
+            for name, value in (("intervals", intervals), ("plot", plot), ("png", png), ("html", html)):
                 if value:
                     raise InputError(f"`{name}` is for forecasts, and `paths` writes sample paths instead of one")
             _print_rows(model.sample(source, paths=paths, **chosen).to_rows(), output_format)
             return
-        _print_forecast(model, source, output_format, intervals, png, plot=plot, lang=lang, **chosen)
+        files = {name: path for name, path in (("png", png), ("html", html)) if path is not None}
+        _print_forecast(model, source, output_format, intervals, files, plot=plot, lang=lang, **chosen)
         return
-    for_forecasts = {"intervals": intervals, "future": future, "paths": paths, "plot": plot, "png": png}
+    for_forecasts = {
+        "intervals": intervals, "future": future, "paths": paths, "plot": plot, "png": png, "html": html,
+    }  # fmt: skip
     for name, value in for_forecasts.items():
         if value:
             raise InputError(f"`{name}` is for forecasts, and this model's task is {model.task}")
@@ -174,7 +184,7 @@ def _print_forecast(
     source: str,
     output_format: str,
     intervals: str | None,
-    png: Path | None,
+    files: dict[str, Path],
     *,
     plot: bool,
     lang: str | None,
@@ -187,7 +197,8 @@ def _print_forecast(
     percents = None if intervals is None else parse_intervals(intervals)
     panel = read_panel(source, model.data_settings(encoding)).panel
     forecasts = model.forecast(panel, encoding=encoding, **options)
-    if plot or png is not None:
+    rows = forecasts.to_rows(percents)
+    if plot or files:
         from ohlol.display import translations
         from ohlol.display.forecast_text import forecast_curves, print_forecasts
 
@@ -195,17 +206,24 @@ def _print_forecast(
         count = len(forecasts) * len(panel.columns.targets) - len(curves)
         if count:
             print_message(translations.text("forecast_left_out", language, count=f"{count:,}"), sys.stderr)
-        if png is not None:
+        if png := files.get("png"):
             from ohlol.display.figures import save_figure
             from ohlol.display.forecast_figures import draw_forecasts
 
             save_figure(draw_forecasts(curves, lang=language), png)
-            print_message(f"written: {png}", sys.stderr)
+        if html := files.get("html"):
+            from ohlol.display.forecast_page import render_page
+            from ohlol.utils.files import check_suffix, write_output
+
+            check_suffix(html, "a page", (".html", ".htm"))
+            write_output(html, render_page(curves, rows, left_out=count, lang=language).encode())
+        for path in files.values():
+            print_message(f"written: {path}", sys.stderr)
         if plot:
             with ignore_closed_pipe():
                 print_forecasts(curves, console(), lang=language)
             return
-    _print_rows(forecasts.to_rows(percents), output_format)
+    _print_rows(rows, output_format)
 
 
 def _print_next_rows(

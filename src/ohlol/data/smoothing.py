@@ -12,6 +12,7 @@ Shapes: T rows, M models, m rows of a season, h steps of a forecast.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
 from typing import NamedTuple
 
@@ -59,6 +60,7 @@ class Models(NamedTuple):
         return Models(*(values[rows] for values in self))
 
 
+@cache
 def list_models(season: int) -> Models:
     """All models for a season of m rows; without a season for m = 1."""
     trends = [(0.0, 0.0), *product(TREND_RATES, DAMPING)]
@@ -142,11 +144,11 @@ def _average(values: Floats, season: int, horizon: int, rows: int) -> Floats:
         chosen = np.flatnonzero(candidate.criterion <= worst)
         if not len(chosen):
             continue
-        forecasts = run(candidate.values, season, candidate.models.take(chosen), horizon, rows)[1]
+        forecasts = run(candidate.values, season, candidate.models.take(chosen), horizon, fit_rows=rows)[1]
         low, high = np.nanmin(candidate.values[:rows]), np.nanmax(candidate.values[:rows])
         forecasts = np.clip(forecasts, low - REACH * (high - low), high + REACH * (high - low))
         weight = np.exp((least - candidate.criterion[chosen]) / 2)
-        total += np.einsum("tmh,m->th", np.exp(forecasts) if candidate.is_log else forecasts, weight)
+        total += (np.exp(forecasts) if candidate.is_log else forecasts) @ weight
         weights += weight.sum()
     return total / weights
 
@@ -154,11 +156,10 @@ def _average(values: Floats, season: int, horizon: int, rows: int) -> Floats:
 def _rate(values: Floats, season: int, rows: int, *, is_log: bool) -> _Candidates:
     """The corrected Akaike criterion of each model by its errors one step ahead, without those of the start."""
     models = list_models(season)
-    errors = run(values[:rows], season, models)[0]
     start = min(rows // 3, max(season, 3))
     known = np.isfinite(values[start:rows])
     n = int(known.sum())
-    squared = (errors[start:][known] ** 2).mean(axis=0)
+    squared = run(values[:rows], season, models, first=start)[0] / max(n, 1)
     k = models.parameters
     smallest = np.finfo(np.float64).tiny
     criterion = n * np.log(squared + smallest) + 2 * k + 2 * k * (k + 1) / np.maximum(n - k - 1, 1)
@@ -168,44 +169,27 @@ def _rate(values: Floats, season: int, rows: int, *, is_log: bool) -> _Candidate
 
 
 def run(
-    values: Floats, season: int, models: Models, horizon: int = 0, fit_rows: int | None = None
+    values: Floats, season: int, models: Models, horizon: int = 0, *, first: int = 0, fit_rows: int | None = None
 ) -> tuple[Floats, Floats]:
-    """Run models over a series.
+    """Run models over a series, as `ohlol.ops.smoothing.run_models`, from states that are estimated.
 
     Args:
-        values: (T,); where one is missing the states go on as forecast.
+        values: (T,), missing values as NaN.
         season: m.
         models: M of them.
         horizon: h; 0 for the errors alone.
+        first: the errors one step ahead are summed from this row on.
         fit_rows: the initial states are estimated from the first of so many rows; by default of all.
 
-    Returns:
-        The errors one step ahead, (T, M), 0 where a value is missing; and the forecasts from each row, (T, M, h).
-
-    >>> errors, forecasts = run(np.array([1.0, 1.0, 2.0]), 1, list_models(1).take(np.array([-17])), 1)
-    >>> forecasts[:, 0, 0].tolist()
-    [1.0, 1.0, 2.0]
+    >>> squared, forecasts = run(np.array([1.0, 1.0, 2.0]), 1, list_models(1).take(np.array([-17])), 1)
+    >>> forecasts[:, 0, 0].tolist(), squared.tolist()
+    ([1.0, 1.0, 2.0], [1.0])
     """
-    T, M = len(values), len(models.level)
-    level, slope, phases = _initial_states(values[:fit_rows], season, models)
-    alpha, beta, phi, gamma = models[:4]
-    errors = np.empty((T, M))
-    forecasts = np.empty((T, M, horizon))
-    damped = np.cumsum(phi[:, None] ** np.arange(1, horizon + 1), axis=1)
-    steps = np.arange(1, horizon + 1)
-    for t, value in enumerate(values.tolist()):
-        phase = t % season
-        expected = level + phi * slope
-        error = value - expected - phases[phase]
-        if value != value:
-            error = np.zeros(M)
-        errors[t] = error
-        level = expected + alpha * error
-        slope = phi * slope + beta * error
-        phases[phase] += gamma * error
-        if horizon:
-            forecasts[t] = level[:, None] + damped * slope[:, None] + phases[(t + steps) % season].T
-    return errors, forecasts
+    from ohlol.ops import smoothing  # with torch, which reading a file does not need
+
+    states = smoothing.States(*_initial_states(values[:fit_rows], season, models))
+    rates = smoothing.Rates(models.level, models.trend, models.damping, models.season)
+    return smoothing.run_models(values, rates, states, first=first, horizon=horizon)
 
 
 def _initial_states(values: Floats, season: int, models: Models) -> tuple[Floats, Floats, Floats]:

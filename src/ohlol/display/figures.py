@@ -103,11 +103,16 @@ def save_figure(figure: Figure, path: Path) -> None:
         InputError: another suffix than `SUFFIXES`, or the file cannot be written.
     """
     check_suffix(path, "a figure", SUFFIXES)
-    no_date: dict[str, Any] = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    suffix, image = path.suffix.lower(), io.BytesIO()
-    with mpl.rc_context({"svg.hashsalt": "ohlol"}):
-        figure.savefig(image, format=suffix[1:], dpi=150, facecolor="white", metadata=no_date[suffix])
+    image = io.BytesIO()
+    write_figure(figure, image, path.suffix.lower())
     write_output(path, image.getvalue())
+
+
+def write_figure(figure: Figure, file: io.BytesIO, suffix: str) -> None:
+    """Write a figure in the format of one of `SUFFIXES`, equal bytes for equal figures."""
+    no_date: dict[str, Any] = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    with mpl.rc_context({"svg.hashsalt": "ohlol"}):
+        figure.savefig(file, format=suffix[1:], dpi=150, facecolor="white", metadata=no_date[suffix])
 
 
 def open_frame(axes: Any, *, grid: bool = True) -> None:

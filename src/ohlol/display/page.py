@@ -56,7 +56,7 @@ def fill_template(template: str, content: dict[str, Any] | None = None) -> str:
             and `__HASHES__` for the hashes of the scripts, which its content security policy allows.
         content: the data, inserted as JSON.
     """
-    html = re.sub(r"__([a-z]+\.(?:css|js|html))__", lambda name: _read(name[1]), _read(template))
+    html = _read_with_files(template)
     scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
     hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     html = html.replace("__HASHES__", " ".join(f"'sha256-{digest}'" for digest in hashes))
@@ -64,6 +64,20 @@ def fill_template(template: str, content: dict[str, Any] | None = None) -> str:
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return html.replace("__DATA__", text)
+
+
+def fill_placeholders(template: str, values: dict[str, str]) -> str:
+    """Insert files and HTML into a page of `web/` that has no scripts.
+
+    Args:
+        template: as in `fill_template`, with a placeholder `__NAME__` for each value.
+        values: HTML by the name of the placeholder; what was no HTML must be escaped.
+    """
+    return re.sub(r"__([A-Z]+)__", lambda name: values[name[1]], _read_with_files(template))
+
+
+def _read_with_files(template: str) -> str:
+    return re.sub(r"__([a-z]+\.(?:css|js|html))__", lambda name: _read(name[1]), _read(template))
 
 
 def _read(name: str) -> str:

@@ -3,6 +3,7 @@
 Shapes: T steps of the longest sequence of a batch.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ohlol.data.batches import SINGLE_SHARE, Batch, Buckets, ContiguousBatches, Dataset, Share, time_chunks
 from ohlol.data.codec import Codec
+from ohlol.data.panel_dataset import choose_origins
 from ohlol.models.heads import LossOptions
 from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
@@ -28,6 +30,8 @@ EVAL_BPTT = 256
 """Steps of a text in a batch. It limits memory only, since the state is carried over."""
 HISTORY_STEPS = 1 << 14
 """Steps of a history that are read at once, which limits memory only."""
+SATURATION_SEQUENCES = 8
+"""Sequences whose saturation is measured; of a text all parallel streams."""
 SATURATED = 0.95
 """Absolute value of a saturated hidden state: the slope of tanh there, 1 - 0.95^2, is less than a tenth."""
 
@@ -66,7 +70,13 @@ def evaluate(
             state = carry_state(state, len(batch.rows)) if batch.continues_previous else None
             if history is not None and not model.settings.bidirectional:
                 state = read_history(model, history, batch.rows, processes.device)
-            logits, state = model(PackedInputs.of(batch, processes.device), state)
+            packed = PackedInputs.of(batch, processes.device)
+            if codec.panel is not None:
+                assert batch.targets is not None
+                steps = choose_origins(batch.targets, batch.batch_sizes, codec.panel.horizon)
+                packed = packed._replace(predicted=to_device(steps, processes.device))
+                batch = replace(batch, targets=batch.targets[steps])
+            logits, state = model(packed, state)
             predictions = _add_batch(accumulator, model, batch, logits)
             if with_confidences and isinstance(accumulator, ReportMetrics):
                 _add_confidences(accumulator, model, batch, logits, predictions)
@@ -134,22 +144,24 @@ def read_history(
 def measure_saturation(model: SequenceModel, codec: Codec, data: Dataset, device: torch.device = CPU) -> float:
     """The share of hidden states beyond `SATURATED`, where tanh passes little gradient.
 
-    It is measured in the last layer, at every step of the first batch that `evaluate` reads.
+    It is measured in the last layer, at every step of the longest sequences or, of a text, of the first batch.
     """
     was_training = model.training
     model.eval()
-    packed = PackedInputs.of(batches_in_order(codec, data)[0], device)
+    packed = PackedInputs.of(batches_in_order(codec, data, sequences=SATURATION_SEQUENCES)[0], device)
     with disable_tf32(device):
         hidden, _ = model.hidden(model.encoder(packed), packed.batch_sizes, None)
     model.train(was_training)
     return int((hidden.abs() > SATURATED).sum()) / hidden.numel()
 
 
-def batches_in_order(codec: Codec, data: Dataset, share: Share = SINGLE_SHARE) -> ContiguousBatches | Buckets:
+def batches_in_order(
+    codec: Codec, data: Dataset, share: Share = SINGLE_SHARE, sequences: int = EVAL_BATCH
+) -> ContiguousBatches | Buckets:
     """The batches of an evaluation: a text in parallel streams, other sequences in batches of similar lengths."""
     if TASKS[codec.task].targets.continues_text:
         return ContiguousBatches(data, EVAL_STREAMS, EVAL_BPTT, share, len(codec.labels or ()))
-    return Buckets(data, EVAL_BATCH, share=share)
+    return Buckets(data, sequences, share=share)
 
 
 def carry_state(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ...] | None:

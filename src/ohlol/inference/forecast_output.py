@@ -55,19 +55,19 @@ def format_rows(rows: Sequence[dict[str, Any]], output_format: str) -> Iterator[
 
 def _csv(row: dict[str, Any]) -> str:
     line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(_cells(row))
+    csv.writer(line, lineterminator="").writerow(cells_of(row))
     return line.getvalue()
 
 
 def _tsv(row: dict[str, Any]) -> str:
-    return "\t".join(map(escape_cell, _cells(row)))
+    return "\t".join(map(escape_cell, cells_of(row)))
 
 
 def _json(row: dict[str, Any]) -> str:
     return json.dumps({name: None if value != value else value for name, value in row.items()}, ensure_ascii=False)
 
 
-def _cells(row: dict[str, Any]) -> list[str]:
+def cells_of(row: dict[str, Any]) -> list[str]:
     """The values of a row as text: all digits of a number, which is rounded, and nothing for NaN."""
     return [
         ("" if math.isnan(value) else f"{value:.15g}") if isinstance(value, float) else str(value)

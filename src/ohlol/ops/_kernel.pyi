@@ -165,5 +165,15 @@ crf_forward_float64 = crf_forward_float32
 crf_backward_float64 = crf_backward_float32
 crf_decode_float64 = crf_decode_float32
 
+def smooth(
+    *,
+    threads: int,
+    shape: tuple[int, int, int, int, int],  # T, M, m, horizon, the row from which on errors are summed
+    values: int,  # (T,) float64
+    rates: tuple[int, int, int, int],  # alpha, beta, phi, gamma, each (M,)
+    states: tuple[int, int, int],  # level (M,), slope (M,), seasons (m, M) before the first row
+    squared: int,  # (M,)
+    forecasts: int,  # (T, horizon, M)
+) -> None: ...
 def apply_float32(function: int, x: int, y: int, n: int, /) -> None: ...
 def apply_float64(function: int, x: int, y: int, n: int, /) -> None: ...

@@ -13,11 +13,9 @@ from torch import Tensor
 
 from ohlol.data.batches import Batch, Buckets, ContiguousBatches, with_unknowns
 from ohlol.data.codec import Codec
+from ohlol.data.panel_dataset import choose_origins
 from ohlol.models.inputs import PackedInputs
 from ohlol.utils.devices import to_device
-
-ORIGINS = 12
-"""Steps of a batch from which a horizon is forecast, in as many steps as the horizon has, at least."""
 
 
 class DeviceBatch(NamedTuple):
@@ -72,19 +70,8 @@ class BatchLoader:
             batch = replace(batch, inputs=ids)
         assert batch.targets is not None
         packed, targets = PackedInputs.of(batch, self._device), batch.targets
-        if (steps := self._choose_origins(batch, index)) is not None:
+        if (panel := self._codec.panel) is not None:
+            first = int(np.random.default_rng((*self._seed, index, 2)).integers(panel.horizon))
+            steps = choose_origins(targets, batch.batch_sizes, panel.horizon, first)
             packed, targets = packed._replace(predicted=to_device(steps, self._device)), targets[steps]
         return DeviceBatch(batch, packed, to_device(targets, self._device))
-
-    def _choose_origins(self, batch: Batch, index: int) -> NDArray[np.int64] | None:
-        """The steps from which a long horizon is forecast in this batch; None for all.
-
-        The targets of neighbouring steps are nearly the same, so that one in several says as much in less time.
-        """
-        panel = self._codec.panel
-        stride = 1 if panel is None else max(1, panel.horizon // ORIGINS)
-        if stride == 1:
-            return None
-        step = np.repeat(np.arange(len(batch.batch_sizes)), batch.batch_sizes)
-        first = int(np.random.default_rng((*self._seed, index, 2)).integers(min(stride, len(batch.batch_sizes))))
-        return np.flatnonzero(step % stride == first)

@@ -1,0 +1,54 @@
+"""Forecasts as one HTML page that loads nothing: the plots, and a table of all rows."""
+
+import io
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from ohlol.display import translations
+from ohlol.display.figures import write_figure
+from ohlol.display.forecast_figures import draw_forecasts
+from ohlol.display.forecast_text import ForecastCurve
+from ohlol.display.page import fill_placeholders
+from ohlol.inference.forecast_output import cells_of
+
+
+def render_page(
+    curves: Sequence[ForecastCurve], rows: Sequence[dict[str, Any]], *, left_out: int = 0, lang: str = "en"
+) -> str:
+    """Render the page as HTML.
+
+    Args:
+        curves: what `ohlol.display.forecast_text.forecast_curves` returns; they are drawn.
+        rows: what `Forecasts.to_rows` returns; the table has all of them.
+        left_out: series or columns that are not drawn.
+        lang: "en" or "zh".
+    """
+    image = io.BytesIO()
+    write_figure(draw_forecasts(curves, lang=lang), image, ".svg")
+    figure = image.getvalue().decode("utf-8")
+    note = translations.text("forecast_left_out", lang, count=f"{left_out:,}") if left_out else ""
+    return fill_placeholders(
+        "forecast.html",
+        {
+            "LANG": lang,
+            "TITLE": escape(translations.text("forecast_title", lang)),
+            "NOTE": escape(note),
+            "FIGURE": figure[figure.index("<svg") :],
+            "ROWS": "".join(_table(rows)),
+        },
+    )
+
+
+def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """The lines of the table: a header, and the cells of each row."""
+    if not rows:
+        return []
+    classes = ["" if isinstance(value, int | float) else ' class="text"' for value in rows[0].values()]
+    lines = [_line("th", classes, [str(name) for name in rows[0]])]
+    return lines + [_line("td", classes, cells_of(row)) for row in rows]
+
+
+def _line(tag: str, classes: Sequence[str], cells: Sequence[str]) -> str:
+    filled = "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for kind, cell in zip(classes, cells, strict=True))
+    return f"<tr>{filled}</tr>\n"
