@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
-from user_cells import TwoWidths
+from user_cells import PlainLSTM
 
 from ohlol import nn
 
@@ -40,7 +40,7 @@ def test_vmap_of_a_layer() -> None:
 
 
 def test_vmap_of_recurrent() -> None:
-    layer, x = nn.Recurrent(TwoWidths(3, 4)), torch.randn(6, 5, 2, 3)
+    layer, x = nn.Recurrent(PlainLSTM(3, 4)), torch.randn(6, 5, 2, 3)
     explained: list[str] = []
 
     def run(v: Tensor) -> Tensor:
