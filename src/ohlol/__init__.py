@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ohlol.explain.shapes import shapes
     from ohlol.explain.trace import trace
     from ohlol.inference.trained_model import TrainedModel, load
-    from ohlol.nn import accelerate
+    from ohlol.nn import accelerate, restore
     from ohlol.nn.shape_errors import check_shapes
     from ohlol.training.fit import fit
     from ohlol.tuning.search import tune
@@ -32,6 +32,7 @@ __all__ = [
     "interpret",
     "load",
     "prove",
+    "restore",
     "shapes",
     "trace",
     "tune",
@@ -46,6 +47,7 @@ _MODULES = {
     "interpret": "data.sequences",
     "load": "inference.trained_model",
     "prove": "explain.equivalence",
+    "restore": "nn",
     "shapes": "explain.shapes",
     "trace": "explain.trace",
     "tune": "tuning.search",

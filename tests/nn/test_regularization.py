@@ -347,8 +347,3 @@ def test_docstrings() -> None:
     result = doctest.testmod(regularization)
     assert result.attempted > 0
     assert result.failed == 0
-
-
-def test_torchscript_refuses_what_it_would_drop() -> None:
-    with pytest.raises(RuntimeError, match="cannot compile a layer with zoneout"):
-        nn.LSTM(I, H, zoneout=0.1).__prepare_scriptable__()

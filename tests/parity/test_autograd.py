@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
-from ohlol import nn
+from ohlol import nn, restore
 
 from .helpers import CELLS, Case, call, names
 from .tolerances import assert_same
@@ -248,14 +248,13 @@ class _Outer(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*is not supported:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
-def test_export_trace_script_and_compile(kind: type[torch.nn.RNNBase]) -> None:
+def test_export_trace_and_script(kind: type[torch.nn.RNNBase]) -> None:
     layer, x = kind(3, 4), torch.randn(5, 2, 3)
     expected = layer(x)[0]
     exported = torch.export.export(layer, (x,)).module()
     assert_same("export", exported(x)[0], expected, torch.float32)
     assert_same("trace", torch.jit.trace(layer, (x,))(x)[0], expected, torch.float32)
-    assert_same("script", torch.jit.script(_Outer(layer))(x), expected, torch.float32)
-    assert_same("compile", torch.compile(layer, backend="eager")(x)[0], expected, torch.float32)
+    assert_same("script", torch.jit.script(_Outer(restore(copy.deepcopy(layer))))(x), expected, torch.float32)
     assert nn.explain_backend(layer, x).startswith("kernel")
 
 

@@ -12,6 +12,7 @@ from ohlol.nn.layers import (
     accelerate,
     explain_backend,
     over_symbols,
+    restore,
 )
 from ohlol.nn.loop import CellLoop, StepCell, make_cell
 from ohlol.nn.recurrent import Recurrent
@@ -32,4 +33,5 @@ __all__ = [
     "explain_backend",
     "make_cell",
     "over_symbols",
+    "restore",
 ]

@@ -151,19 +151,32 @@ def _freeze(value: Any, depth: int) -> Any:
     return id(value)
 
 
-def read_cell(cell: torch.nn.Module, interface: CellInterface, input_size: int, dtype: torch.dtype) -> CompiledStep:
+def read_cell(
+    cell: torch.nn.Module,
+    interface: CellInterface,
+    input_size: int,
+    dtype: torch.dtype,
+    weights: Mapping[str, Tensor] | None = None,
+) -> CompiledStep:
     """The step of a cell, compiled; arguments and errors are those of `read_graph`."""
-    graph = read_graph(cell, interface, input_size, dtype)
+    weights = weights_of(cell) if weights is None else weights
+    graph = read_graph(cell, interface, input_size, dtype, weights)
     with torch.inference_mode(False):
         try:
             step = CompiledStep(graph, dtype)
-            _check(cell, interface, step, input_size, dtype)
+            _check(cell, interface, step, input_size, dtype, weights)
         except ValueError as error:
             raise UnsupportedStepError(f"the step does not fit into the vector machine: {error}") from error
         return step
 
 
-def read_graph(cell: torch.nn.Module, interface: CellInterface, input_size: int, dtype: torch.dtype) -> StepGraph:
+def read_graph(
+    cell: torch.nn.Module,
+    interface: CellInterface,
+    input_size: int,
+    dtype: torch.dtype,
+    weights: Mapping[str, Tensor] | None = None,
+) -> StepGraph:
     """The step of a cell as a graph.
 
     Args:
@@ -171,6 +184,7 @@ def read_graph(cell: torch.nn.Module, interface: CellInterface, input_size: int,
         interface: what it takes and returns.
         input_size: I.
         dtype: of the input and the weights.
+        weights: examples of its parameters and buffers; its own if None.
 
     Raises:
         UnsupportedStepError: the cell must run in a loop; the message is the reason.
@@ -180,7 +194,9 @@ def read_graph(cell: torch.nn.Module, interface: CellInterface, input_size: int,
         return call_with(cell, weights, x, interface.pack(states))
 
     with torch.inference_mode(False):
-        trace = trace_step(call, weights_of(cell), input_size, interface.state_sizes, dtype)
+        trace = trace_step(
+            call, dict(weights_of(cell) if weights is None else weights), input_size, interface.state_sizes, dtype
+        )
         return build_step_graph(trace, *_unpack_refs(interface, trace.result))
 
 
@@ -198,7 +214,12 @@ def _unpack_refs(interface: CellInterface, result: Any) -> tuple[Ref, tuple[Ref,
 
 
 def _check(
-    cell: torch.nn.Module, interface: CellInterface, step: CompiledStep, input_size: int, dtype: torch.dtype
+    cell: torch.nn.Module,
+    interface: CellInterface,
+    step: CompiledStep,
+    input_size: int,
+    dtype: torch.dtype,
+    examples: Mapping[str, Tensor],
 ) -> None:
     """Compare the compiled step with the cell, results and gradients, on an example.
 
@@ -212,7 +233,7 @@ def _check(
 
     weights = {
         name: (w.detach() + 0.05 * draw(*w.shape)) if w.is_floating_point() else w.detach().clone()
-        for name, w in weights_of(cell).items()
+        for name, w in examples.items()
     }
     x = draw(sum(_CHECK_SIZES), input_size)
     states = tuple(draw(_CHECK_SIZES[0], size) for size in interface.state_sizes)

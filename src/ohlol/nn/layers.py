@@ -7,7 +7,10 @@ where they apply and torch's own path everywhere else; `explain_backend` says wh
 
 # pyright: reportPrivateUsage=false
 # Torch's layers and modes have no public interface for some of their state; it is read where torch itself reads it.
-from collections.abc import Sequence
+import importlib
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,9 +21,10 @@ from ohlol.cells import CELLS
 from ohlol.nn.regularization import Regularization, SequenceDropout, check_probability
 from ohlol.nn.regularized_layers import drop_recurrent_weights, run_regularized
 from ohlol.nn.shape_errors import add_shape_advice
-from ohlol.nn.tracing import find_tracing
+from ohlol.nn.tracing import find_tracing, takes_operators
 from ohlol.ops import LayerSpec, embedding_table, one_hot_table, selected
 from ohlol.ops.backend import ABSENT
+from ohlol.ops.operators import run_operator
 from ohlol.ops.recurrence import run_checked
 from ohlol.ops.validation import TENSOR_TYPES, check_ids, find_unreadable, packed_batch, weight_shapes
 
@@ -35,18 +39,40 @@ _STRIDED = torch.strided
 UNFIT_WEIGHTS = "the weights do not fit"
 
 
+class _Converted:
+    """What every class of this module says to tools that know torch's exact classes only."""
+
+    def __prepare_scriptable__(self) -> None:
+        """Refuse TorchScript, which would put torch's layer in the place of this one in the user's model."""
+        raise RuntimeError(
+            "TorchScript compiles torch's layers only; script a copy with them: "
+            "torch.jit.script(ohlol.restore(copy.deepcopy(model)))"
+        )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Warn where `torch.ao.quantization` passes the layer by."""
+        if name == "qconfig":
+            kind = type(self).__name__
+            warnings.warn(
+                f"torch.ao.quantization leaves this ohlol.nn.{kind} as it is; it quantizes torch.nn.{kind}, which "
+                "ohlol.restore(model) puts back",
+                stacklevel=2,
+            )
+        super().__setattr__(name, value)
+
+
 @add_shape_advice
-class RNNCell(torch.nn.RNNCell):
+class RNNCell(_Converted, torch.nn.RNNCell):
     """One step of the cell rnn or rnn_relu: (B, I), (B, H) -> (B, H). See `torch.nn.RNNCell`."""
 
 
 @add_shape_advice
-class GRUCell(torch.nn.GRUCell):
+class GRUCell(_Converted, torch.nn.GRUCell):
     """One step of the cell gru: (B, I), (B, H) -> (B, H). See `torch.nn.GRUCell`."""
 
 
 @add_shape_advice
-class LSTMCell(torch.nn.LSTMCell):
+class LSTMCell(_Converted, torch.nn.LSTMCell):
     """One step of the cell lstm: (B, I), ((B, H), (B, H)) -> ((B, H), (B, H)). See `torch.nn.LSTMCell`."""
 
 
@@ -58,6 +84,11 @@ def _flat_weights(layer: torch.nn.RNNBase) -> list[Any]:
             layer._update_flat_weights()
             break
     return layer._flat_weights
+
+
+def _current_weights(layer: torch.nn.RNNBase) -> list[Any]:
+    """The same as `_flat_weights`, changing nothing, so that a trace can follow it."""
+    return [getattr(layer, name) for name in layer._flat_weights_names]
 
 
 def _fallback_reason(layer: torch.nn.RNNBase, input: Any, state: Any) -> str:
@@ -149,6 +180,31 @@ def _shape_problem(
     return ""
 
 
+def _operator_obstacle(layer: torch.nn.RNNBase, input: Any, state: Any, weights: list[Any]) -> str:
+    """Why a traced call uses torch's path, or an empty string for the registered operator.
+
+    The sizes of the tensors may be symbols and they may have no memory, so that the operator itself checks the rest.
+    """
+    if ABSENT:
+        return ABSENT
+    if layer.proj_size:
+        return "proj_size is set"
+    x = input.data if isinstance(input, PackedSequence) else input
+    states: tuple[Any, ...] = () if state is None else tuple(state) if layer.mode in _PAIR_MODES else (state,)
+    if layer.mode in _PAIR_MODES and len(states) == 1:
+        return "the state is not a pair (h_0, c_0)"
+    for tensor in (x, *states, *weights):
+        if not isinstance(tensor, Tensor):
+            return "an argument is not a tensor"
+        if not tensor.is_cpu or tensor.layout is not _STRIDED or tensor.dtype is not x.dtype:
+            return "the tensors are not on the CPU, dense and of one dtype"
+    if x.dtype is not torch.float32 and x.dtype is not torch.float64:
+        return f"the input has dtype {x.dtype}, the kernels support float32 and float64"
+    if x.dim() < 2 or x.size(-1) != layer.input_size or any(w.size(0) != weights[0].size(0) for w in weights):
+        return "the shapes are not those of the layer"
+    return "" if isinstance(input, PackedSequence) else _shape_problem(layer, x, None, states)
+
+
 def _layer_spec(layer: torch.nn.RNNBase) -> LayerSpec:
     return LayerSpec(
         _CELL_NAMES[layer.mode],
@@ -156,14 +212,15 @@ def _layer_spec(layer: torch.nn.RNNBase) -> LayerSpec:
         2 if layer.bidirectional else 1,
         layer.bias,
         layer.batch_first,
-        layer.dropout if layer.training else 0.0,
+        layer.dropout
+        if layer.training and layer.dropout > 0
+        else 0.0,  # 0.0 itself: a trace makes a symbol of a number
     )
 
 
-def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
-    """The forward pass by the kernels, for a call without a `_fallback_reason`."""
+def _run(layer: torch.nn.RNNBase, input: Any, state: Any, weights: Any, run: Callable[..., Any] = run_checked) -> Any:
+    """The forward pass by the kernels, for a call without a `_fallback_reason`; `run` is `run_checked` or the like."""
     spec = _layer_spec(layer)
-    weights: Any = layer._flat_weights
     is_pair = layer.mode in _PAIR_MODES
     h_0, c_0 = (None, None) if state is None else state if is_pair else (state, None)
     if isinstance(input, PackedSequence):
@@ -171,7 +228,7 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         if sorted_indices is not None:
             h_0 = None if h_0 is None else h_0.index_select(1, sorted_indices)
             c_0 = None if c_0 is None else c_0.index_select(1, sorted_indices)
-        out, *final = run_checked(x, h_0, c_0, weights, spec._replace(batch_first=False), batch_sizes)
+        out, *final = run(x, h_0, c_0, weights, spec._replace(batch_first=False), batch_sizes)
         out = PackedSequence(out, batch_sizes, sorted_indices, unsorted_indices)
         if unsorted_indices is not None:
             final = [s.index_select(1, unsorted_indices) for s in final]
@@ -179,10 +236,10 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
         h_0 = None if h_0 is None else h_0.unsqueeze(1)
         c_0 = None if c_0 is None else c_0.unsqueeze(1)
         spec = spec._replace(batch_first=False)
-        out, *final = run_checked(input.unsqueeze(1), h_0, c_0, weights, spec)
+        out, *final = run(input.unsqueeze(1), h_0, c_0, weights, spec)
         out, final = out.squeeze(1), [s.squeeze(1) for s in final]
     else:
-        out, *final = run_checked(input, h_0, c_0, weights, spec)
+        out, *final = run(input, h_0, c_0, weights, spec)
     return out, (tuple(final) if is_pair else final[0])
 
 
@@ -229,6 +286,31 @@ def _drop_locked(output: Any, p: float, batch_first: bool) -> Any:
     return output * torch.nn.functional.dropout(mask, p)
 
 
+def _run_operator(layer: torch.nn.RNNBase, input: Any, state: Any, weights: list[Any]) -> Any:
+    """The forward pass by the registered operator, for a call without an `_operator_obstacle`."""
+    if isinstance(input, PackedSequence) and state is None and input.sorted_indices is not None:
+        # The operator finds the batch in the states: it is a number in batch_sizes, which a trace does not have.
+        count = layer.num_layers * (2 if layer.bidirectional else 1)
+        zeros = input.data.new_zeros(count, input.sorted_indices.size(0), layer.hidden_size)
+        state = (zeros, zeros) if layer.mode in _PAIR_MODES else zeros
+    needs = torch.is_grad_enabled() and any(w.requires_grad for w in (*weights, *_tensors_of(input, state)))
+    # An exported program is most often run without gradients; if it is not, the operator runs the forward pass again.
+    save = needs and not torch.compiler.is_exporting()
+    return _run(layer, input, state, weights, partial(run_operator, save=save))
+
+
+def _tensors_of(input: Any, state: Any) -> tuple[Tensor, ...]:
+    x = input.data if isinstance(input, PackedSequence) else input
+    return (x,) if state is None else (x, state) if isinstance(state, Tensor) else (x, *state)
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    """Tensors of another dtype: one, those of a packed sequence or a tuple; anything else as it is."""
+    if isinstance(value, (Tensor, PackedSequence)):
+        return value.to(dtype)
+    return tuple(_cast(v, dtype) for v in value) if isinstance(value, tuple) else value
+
+
 def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
     """Whether cuDNN would draw the dropout between layers, though deterministic algorithms are asked for.
 
@@ -243,7 +325,7 @@ def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
     )
 
 
-class _Accelerated:
+class _Accelerated(_Converted):
     """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path, and regularization of the step.
 
     Args:
@@ -311,9 +393,20 @@ class _Accelerated:
             return run_regularized(self, regularization, _CELL_NAMES[self.mode], self.locked_dropout, input, hx)
         if self._locks and self.training:
             return _run_one_by_one(self, input, hx)
+        is_compiling = torch.compiler.is_compiling()
+        if takes_operators(is_compiling):
+            weights = _current_weights(self)
+            # Under autocast the kernels compute in float32, and the results have the dtype that autocast chooses.
+            casts = torch.is_autocast_enabled("cpu") and weights[0].dtype is torch.float32
+            x, state = (_cast(input, torch.float32), _cast(hx, torch.float32)) if casts else (input, hx)
+            if not _operator_obstacle(self, x, state, weights):
+                results = _run_operator(self, x, state, weights)
+                return _cast(results, torch.get_autocast_dtype("cpu")) if casts else results
+        if is_compiling:
+            return super().forward(input, hx)  # type: ignore[misc]
         reason = _fallback_reason(self, input, hx)
         if not reason:
-            return _run(self, input, hx)
+            return _run(self, input, hx, self._flat_weights)
         # With weights of the wrong shape, torch's oneDNN LSTM reads out of bounds; its other path checks the shapes.
         avoids_onednn = reason.startswith(UNFIT_WEIGHTS) and self.mode in _PAIR_MODES
         avoids_cudnn = _uses_cudnn_dropout(self)
@@ -329,17 +422,6 @@ class _Accelerated:
         finally:
             torch._C._set_mkldnn_enabled(onednn_enabled)
             torch._C._set_cudnn_enabled(cudnn_enabled)
-
-    def __prepare_scriptable__(self: Any) -> torch.nn.Module:
-        """TorchScript compiles torch's own layer, which holds the same parameters."""
-        if self.regularization != Regularization() or self.weight_dropout or self.locked_dropout:
-            raise RuntimeError(
-                "TorchScript cannot compile a layer with zoneout, recurrent_dropout, weight_dropout or locked_dropout"
-            )
-        torch_class = self.__class__.__bases__[-1]
-        torch_layer = torch_class.__new__(torch_class)
-        torch_layer.__dict__ = self.__dict__
-        return torch_layer
 
 
 @add_shape_advice
@@ -419,11 +501,17 @@ CELL_CLASSES: dict[type[torch.nn.RNNCellBase], type[torch.nn.RNNCellBase]] = {
 _ACCELERATED: dict[type[torch.nn.Module], type[torch.nn.Module]] = {**LAYER_CLASSES, **CELL_CLASSES}
 
 
+_RESTORED = {accelerated: torch_class for torch_class, accelerated in _ACCELERATED.items()}
+
+
 def accelerate(module: torch.nn.Module) -> torch.nn.Module:
     """Turn every `torch.nn` recurrent layer inside a model into the one of `ohlol.nn`, in place.
 
     Weights, hooks, buffers, device and training mode stay as they are, since only the class changes. A subclass of a
-    torch layer is left alone: its own `forward` may do anything.
+    torch layer is left alone: its own `forward` may do anything. `restore` undoes it.
+
+    It also sets `torch._dynamo.config.allow_rnn`, without which `torch.compile` accepts no subclass of `torch.nn.RNN`,
+    `GRU` or `LSTM` in a graph; a compiled model then runs the kernels as one operator.
 
     Args:
         module: any module, or a recurrent layer itself.
@@ -435,10 +523,50 @@ def accelerate(module: torch.nn.Module) -> torch.nn.Module:
     >>> accelerate(model) is model, type(model[0]) is LSTM
     (True, True)
     """
+    has_layers = False
     for layer in module.modules():
         accelerated = _ACCELERATED.get(type(layer))
         if accelerated is not None:
             layer.__class__ = accelerated
+        has_layers |= isinstance(layer, _Accelerated)
+    if has_layers:
+        config: Any = importlib.import_module("torch._dynamo.config")
+        config.allow_rnn = True
+    return module
+
+
+def restore(module: torch.nn.Module) -> torch.nn.Module:
+    """Turn every recurrent layer of `ohlol.nn` inside a model into the one of `torch.nn`, in place.
+
+    It undoes `accelerate`: parameters, hooks and modes stay as they are. A `Recurrent` is left alone.
+
+    Args:
+        module: any module, or a recurrent layer itself.
+
+    Returns:
+        The same module.
+
+    Raises:
+        ValueError: torch's layer cannot do what a layer does, or a layer has parametrizations; nothing is changed.
+
+    >>> model = accelerate(torch.nn.Sequential(torch.nn.LSTM(3, 5)))
+    >>> type(restore(model)[0]) is torch.nn.LSTM
+    True
+    """
+    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, tuple(_RESTORED))]
+    for name, layer in layers:
+        where = name or "the layer"
+        if type(layer) not in _RESTORED:
+            raise ValueError(
+                f"{where} is a {type(layer).__name__}, made from a layer of ohlol.nn: restore the model first, or "
+                "remove the parametrizations"
+            )
+        if isinstance(layer, _Accelerated) and (layer.weight_dropout or layer.regularization != Regularization()):
+            raise ValueError(f"{where} has zoneout, recurrent_dropout or weight_dropout, which torch's layer has not")
+    for _, layer in layers:
+        for name in ("regularization", "weight_dropout", "_recurrent"):
+            vars(layer).pop(name, None)
+        layer.__class__ = _RESTORED[type(layer)]
     return module
 
 
@@ -463,5 +591,8 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
         if type(layer) in _ACCELERATED:
             return f"torch: the layer is a torch.nn.{type(layer).__name__}; call ohlol.accelerate to change it"
         return f"torch: a {type(layer).__name__} has no kernel"
-    reason = _fallback_reason(layer, x, state)  # type: ignore[arg-type]
+    if takes_operators(torch.compiler.is_compiling()):
+        reason = _operator_obstacle(layer, x, state, _current_weights(layer))  # type: ignore[arg-type]
+    else:
+        reason = _fallback_reason(layer, x, state)  # type: ignore[arg-type]
     return f"torch: {reason}" if reason else f"kernel ({selected()})"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn.modules.module import _has_any_global_hook
 from torch.nn.utils.rnn import PackedSequence
 
@@ -18,7 +19,7 @@ from ohlol.cells.unroll import unroll_packed
 from ohlol.nn.cell_interface import CellInterface, call_with, find_interface
 from ohlol.nn.cell_step import CellView, is_current, read_cell, read_graph, view_cell
 from ohlol.nn.regularization import Regularization, RegularizedCell, SequenceDropout, check_names, check_probability
-from ohlol.nn.tracing import find_tracing
+from ohlol.nn.tracing import find_tracing, make_node, takes_operators
 from ohlol.ops import selected
 from ohlol.ops.backend import ABSENT
 from ohlol.ops.step_recurrence import CompiledStep, PackedRows, run_step
@@ -171,6 +172,10 @@ class Recurrent(torch.nn.Module):
         """What the first cell takes and returns; it is found in the first call where `input_size` is not known."""
         return self._interfaces[0]
 
+    def interface_of(self, k: int) -> CellInterface:
+        """What the k-th cell takes and returns."""
+        return self._interfaces[k]
+
     def read_graph(self, k: int, dtype: torch.dtype = torch.float32) -> StepGraph:
         """The step of the k-th cell as a graph; raises UnsupportedStepError if the cell must run in a loop."""
         return read_graph(self.cells[k], self._interfaces[k], self.input_size_of(k), dtype)
@@ -203,6 +208,8 @@ class Recurrent(torch.nn.Module):
         Returns:
             The output (T, B, D*O) in the layout of the input, and the final state in that of `hx`.
         """
+        if isinstance(input, Proxy):
+            return make_node(self, input, hx)
         batch = self._read_input(input)
         states = self._read_state(batch, hx)
         if len(self.cells) == 1 and batch.is_time_first:
@@ -234,7 +241,9 @@ class Recurrent(torch.nn.Module):
             x, batch_sizes = input.data, input.batch_sizes
             if x.dim() != 2:
                 raise ValueError(f"Recurrent: Expected packed data to be 2D, got {x.dim()}D instead")
-            B = int(batch_sizes[0])
+            indices = input.sorted_indices
+            # A trace knows the shape of a tensor, and not a number in it.
+            B = indices.size(0) if indices is not None and torch.compiler.is_compiling() else int(batch_sizes[0])
             rows = PackedRows(len(batch_sizes), B, x.size(0), batch_sizes)
             self._check_input_size(x)
             return _Batch(x, rows, input)
@@ -311,8 +320,20 @@ class Recurrent(torch.nn.Module):
         """
         count = len(self._interfaces[k].state_sizes)
         cell, interface, x, states = self._prepare(k, x, states, rows)
-        step, weights = self._find_step(k, cell, interface, x, states, rows)
         dropped = self._drop_weights(k, "cell." if isinstance(cell, RegularizedCell) else "")
+        step: CompiledStep | str = ""
+        weights: dict[str, Tensor] = {}
+        if not takes_operators(torch.compiler.is_compiling()):
+            step, weights = self._find_step(k, cell, interface, x, states, rows)
+        else:
+            from ohlol.nn.traced import run_traced
+
+            results = None if ABSENT else run_traced(self, k, cell, x, states, rows, dropped)
+            if results is not None:
+                out, last = results
+                if as_layer:
+                    return out.view(rows.T, rows.B, -1), tuple(s.unsqueeze(0) for s in last)
+                return out, last
         if isinstance(step, CompiledStep):
             out, last = run_step(step, {**weights, **dropped}, x, states, rows, as_layer)
             return out, last[:count]
@@ -374,18 +395,29 @@ class Recurrent(torch.nn.Module):
         view = view_cell(cell, x.dtype)
         if view.obstacle:
             return view.obstacle, {}
-        key = (k, x.size(1), x.dtype, view.key)
-        step = self._steps.get(key)
-        if step is None:
+        step = self.read_step(k, cell, interface, x.size(1), x.dtype, view.key)
+        self._last[k] = (of_call, view, step)
+        return step, view.weights
+
+    def known_step(self, k: int, size: int, dtype: torch.dtype, view: Any) -> CompiledStep | str:
+        """What `read_step` has returned before; an empty string if it has not been called."""
+        return self._steps.get((k, size, dtype, view), "")
+
+    def read_step(
+        self, k: int, cell: torch.nn.Module, interface: CellInterface, size: int, dtype: torch.dtype, view: Any
+    ) -> CompiledStep | str:
+        """The k-th cell compiled for inputs of a size, or why it must run in a loop; `view` is how the cell is."""
+        key = (k, size, dtype, view)
+        step = self.known_step(*key)
+        if not step:
             if len(self._steps) >= MAX_STEPS:
                 self._steps.clear()
             try:
-                step = read_cell(cell, interface, x.size(1), x.dtype)
+                step = read_cell(cell, interface, size, dtype)
             except UnsupportedStepError as error:
                 step = str(error)
             self._steps[key] = step
-        self._last[k] = (of_call, view, step)
-        return step, view.weights
+        return step
 
     def explain_backend(self, input: Any, hx: Any = None) -> str:
         """Say how a call `layer(input, hx)` runs: "kernel (avx512)" and the like, or "torch: " and the reason."""
@@ -397,7 +429,12 @@ class Recurrent(torch.nn.Module):
                 k = layer * self._directions + d
                 with torch.random.fork_rng(devices=[]):  # the masks are not those of a call
                     cell, interface, x_k, states_k = self._prepare(k, x, states[k], batch.rows)
-                step, _ = self._find_step(k, cell, interface, x_k, states_k, batch.rows)
+                if takes_operators(torch.compiler.is_compiling()):
+                    from ohlol.nn.traced import explain_traced
+
+                    step: Any = ABSENT or explain_traced(self, k, cell, x_k)
+                else:
+                    step, _ = self._find_step(k, cell, interface, x_k, states_k, batch.rows)
                 if isinstance(step, str):
                     return f"torch: {step}"
             x = x.new_empty(()).expand(len(x), self._directions * self._interfaces[0].output_size)

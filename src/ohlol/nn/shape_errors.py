@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
+
+from ohlol.nn.tracing import make_node
 
 MISTAKEN = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, IndexError)
 """What torch raises for a wrong shape."""
@@ -68,11 +71,16 @@ def check_shapes(layer: Layer, x: Any, hx: Any = None) -> tuple[Advice, ...]:
 
 
 def add_shape_advice(kind: Kind) -> Kind:
-    """Class decorator: add the advice of `check_shapes` to the errors that `forward` raises."""
+    """Class decorator: add the advice of `check_shapes` to the errors that `forward` raises.
+
+    In `torch.fx.symbolic_trace`, where the input stands for a tensor, the module is one node.
+    """
     forward = kind.forward
 
     @functools.wraps(forward)
     def with_advice(self: Any, input: Any, hx: Any = None) -> Any:
+        if isinstance(input, Proxy):
+            return make_node(self, input, hx)
         try:
             return forward(self, input, hx)
         except MISTAKEN as error:

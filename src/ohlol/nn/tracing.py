@@ -1,7 +1,7 @@
 """Whether torch traces or transforms a call, so that it must see every operation."""
 
 # pyright: reportPrivateUsage=false
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch._C import (
@@ -11,21 +11,39 @@ from torch._C import (
     _len_torch_function_stack,
 )
 from torch.autograd import forward_ad
+from torch.fx import Proxy
 
-# Bound once: looking these up in torch at each call takes as long as calling them.
-_is_compiling = torch.compiler.is_compiling
-_current_functorch_level: Callable[[], int | None] = torch._C._functorch.maybe_current_level  # pyright: ignore[reportAttributeAccessIssue]
+from ohlol.nn.transforms import are_all_vmap, current_level
+
+
+def takes_operators(is_compiling: bool) -> bool:
+    """Whether this call runs as a registered operator: in a graph or under `vmap`, and under no other transform.
+
+    Args:
+        is_compiling: `torch.compiler.is_compiling()` in the caller. Where torch's compiler passes over a layer, it may
+            still compile the functions that the layer calls, and this one would take its own compilation for a graph.
+    """
+    if is_compiling:
+        from ohlol.nn.traced import has_only_vmap  # imports torch's compiler, which takes a second
+
+        return has_only_vmap()
+    return current_level() is not None and are_all_vmap() and forward_ad._current_level < 0
+
+
+def make_node(module: torch.nn.Module, input: Proxy, hx: Any) -> Any:
+    """What `torch.fx.symbolic_trace` gets for a call: the module as one node, as torch's own layers are."""
+    tracer: Any = input.tracer
+    arguments = (input,) if hx is None else (input, hx)
+    return tracer.create_proxy("call_module", tracer.path_of_module(module), arguments, {})
 
 
 def find_tracing() -> str:
     """Why torch must see every operation of this call, or an empty string."""
-    if _is_compiling():
-        return "torch.compile or torch.export is tracing"
     if _get_tracing_state() is not None:  # pyright: ignore[reportUnnecessaryComparison]
         return "torch.jit is tracing"
     if _is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         return "autocast chooses the dtypes"
-    if _current_functorch_level() is not None:
+    if current_level() is not None:
         return "a torch.func transform is active"
     if forward_ad._current_level >= 0:
         return "forward-mode differentiation is active"

@@ -2,7 +2,9 @@
 
 from ohlol.ops.backend import available, implementation, select, selected
 from ohlol.ops.gather import embedding_table, one_hot_table
+from ohlol.ops.operators import run_operator
 from ohlol.ops.recurrence import recurrence
+from ohlol.ops.step_operators import run_step_operator
 from ohlol.ops.stepping import BatchStepper, SequenceStepper
 from ohlol.ops.torch_path import LayerSpec, torch_recurrence
 
@@ -15,6 +17,8 @@ __all__ = [
     "implementation",
     "one_hot_table",
     "recurrence",
+    "run_operator",
+    "run_step_operator",
     "select",
     "selected",
     "torch_recurrence",

@@ -57,7 +57,7 @@ def _weights_of(
     return materialize(W_ih), materialize(W_hh), None, None
 
 
-def _forward(
+def forward_stack(
     spec: LayerSpec,
     rows: Rows,
     x: Tensor,
@@ -116,7 +116,7 @@ def _forward(
     return out, h_n, c_n
 
 
-def _gradients(
+def stack_gradients(
     spec: LayerSpec,
     rows: Rows,
     x: Tensor,
@@ -223,7 +223,7 @@ class _Recurrence(torch.autograd.Function):
         rows = rows_of(spec, x, batch_sizes)
         saved: list[Tensor | None] = []
         h, c = (None if s is None else materialize(s) for s in (h_0, c_0))
-        out, h_n, c_n = _forward(spec, rows, x, h, c, weights, saved)
+        out, h_n, c_n = forward_stack(spec, rows, x, h, c, weights, saved)
         if batch_sizes is None:
             out = out.view(*x.shape[:2], out.size(1))
         saved[-2] = out
@@ -254,7 +254,7 @@ class _Recurrence(torch.autograd.Function):
             return (None, None, *grads)
         saved[-2] = saved[-2].view(rows.S, -1)
         h, c = (None if s is None else materialize(s) for s in (h_0, c_0))
-        grads = _gradients(spec, rows, x, h, c, weights, saved, needs, *(*grad_outputs, None)[:3])
+        grads = stack_gradients(spec, rows, x, h, c, weights, saved, needs, *(*grad_outputs, None)[:3])
         return (None, None, *grads)
 
 
@@ -322,7 +322,7 @@ def run_checked(
     else:
         rows = rows_of(spec, x, batch_sizes)
         h, c = (None if s is None else materialize(s) for s in (h_0, c_0))
-        out, h_n, c_n = _forward(spec, rows, x, h, c, weights, None)
+        out, h_n, c_n = forward_stack(spec, rows, x, h, c, weights, None)
         if batch_sizes is None:
             out = out.view(*x.shape[:2], out.size(1))
         result = (out, h_n) if c_n is None else (out, h_n, c_n)

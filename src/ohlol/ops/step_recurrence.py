@@ -93,8 +93,28 @@ def run_step(
         The outputs (S, O) and the final states, each (B, W).
     """
     graph = step.graph
+    tensors, values = prepare_step(step, weights, x, graph.trace.constants, rows)
+    if state is None:
+        state = [None if tensors else x.new_zeros(rows.B, width) for width in graph.state_widths]
+    tensors += state
+    if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors]):  # noqa: C419  faster so
+        results = _StepFunction.apply(step, rows, as_layer, *tensors)
+        assert isinstance(results, tuple)
+    else:
+        results, _ = forward_step(step, rows, as_layer, None, tensors, computes_ahead(rows))
+    if graph.out:
+        return results[0], results[1:]
+    out = values[graph.out_value]
+    return out.view(rows.T, rows.B, -1) if as_layer else out, results
+
+
+def prepare_step(
+    step: CompiledStep, weights: Mapping[str, Tensor], x: Tensor, constants: Mapping[int, Tensor], rows: PackedRows
+) -> tuple[list[Tensor | None], dict[int, Tensor]]:
+    """Compute with torch what does not depend on the state: the leaves but the states, and values of the trace."""
+    graph = step.graph
     trace = graph.trace
-    values: dict[int, Tensor] = {**dict(enumerate(map(weights.__getitem__, trace.weights))), **trace.constants}
+    values: dict[int, Tensor] = {**dict(enumerate(map(weights.__getitem__, trace.weights))), **constants}
     values[trace.x] = x
     if graph.weight_operations:
         run_operations(graph.weight_operations, values, rows.S)
@@ -103,18 +123,7 @@ def run_step(
     tensors: list[Tensor | None] = [_shaped(values[value], (rows.S, width)) for value, width in step.input_leaves]
     tensors += [_shaped(values[value], shape) for value, shape in step.vector_leaves]
     tensors += [values[value] for value in step.matrix_leaves]
-    if state is None:
-        state = [None if tensors else x.new_zeros(rows.B, width) for width in graph.state_widths]
-    tensors += state
-    if torch.is_grad_enabled() and any([t is not None and t.requires_grad for t in tensors]):  # noqa: C419  faster so
-        results = _StepFunction.apply(step, rows, as_layer, *tensors)
-        assert isinstance(results, tuple)
-    else:
-        results, _ = _forward(step, rows, as_layer, None, tensors)
-    if graph.out:
-        return results[0], results[1:]
-    out = values[graph.out_value]
-    return out.view(rows.T, rows.B, -1) if as_layer else out, results
+    return tensors, values
 
 
 def _shaped(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -161,20 +170,21 @@ def _read_matrices(graph: StepGraph, copies: list[Tensor], matrices: Sequence[Te
     return views
 
 
-def _computes_ahead(rows: PackedRows) -> bool:
+def computes_ahead(rows: PackedRows) -> bool:
     """Whether products of the input are computed for all steps at once: with few rows a step would wait for weights."""
     return rows.B < MANY_ROWS and rows.T > 1
 
 
-def _forward(
+def forward_step(
     step: CompiledStep,
     rows: PackedRows,
     as_layer: bool,
     needs: tuple[bool, ...] | None,
     tensors: Sequence[Tensor | None],
+    ahead: bool,
 ) -> tuple[tuple[Tensor, ...], Tensor]:
     """The outputs, if the step computes them, with the final states; and what the backward pass reads."""
-    graph, programs = step.graph, step.programs(needs, _computes_ahead(rows))
+    graph, programs = step.graph, step.programs(needs, ahead)
     T, B, S, width = rows.T, rows.B, rows.S, step.out_width
     inputs, vectors, matrices, states = step.split(tensors)
     like = next(t for t in tensors if t is not None)
@@ -207,16 +217,17 @@ def _forward(
     return tuple(results), kept
 
 
-def _backward(
+def backward_step(
     step: CompiledStep,
     rows: PackedRows,
     needs: tuple[bool, ...],
     tensors: Sequence[Tensor | None],
     kept: Tensor,
     grads: Sequence[Tensor | None],
+    ahead: bool,
 ) -> list[Tensor | None]:
     """The gradients of the leaves."""
-    graph, programs = step.graph, step.programs(needs, _computes_ahead(rows))
+    graph, programs = step.graph, step.programs(needs, ahead)
     B, S, width = rows.B, rows.S, step.out_width
     inputs, vectors, matrices, _ = step.split(tensors)
     d_inputs = [
@@ -305,7 +316,7 @@ class _StepFunction(torch.autograd.Function):
         if rows.batch_sizes is not None:
             rows = rows._replace(batch_sizes=rows.batch_sizes.clone())  # the caller may change them before backward
         needs = ctx.needs_input_grad[3:]
-        results, kept = _forward(step, rows, as_layer, needs, tensors)
+        results, kept = forward_step(step, rows, as_layer, needs, tensors, computes_ahead(rows))
         ctx.step, ctx.rows, ctx.as_layer, ctx.needs = step, rows, as_layer, needs
         ctx.shapes, ctx.kept = [None if t is None else t.shape for t in tensors], kept.numel()
         ctx.save_for_backward(*tensors, kept)
@@ -317,13 +328,13 @@ class _StepFunction(torch.autograd.Function):
         step, rows = ctx.step, ctx.rows
         *tensors, kept = ctx.saved_tensors
         if not torch.is_grad_enabled() and are_readable(grads, step.dtype) and _are_unchanged(ctx, tensors, kept):
-            return (None, None, None, *_backward(step, rows, ctx.needs, tensors, kept, grads))
+            return (None, None, None, *backward_step(step, rows, ctx.needs, tensors, kept, grads, computes_ahead(rows)))
         for tensor in tensors:
             if tensor is not None and tensor.is_cpu and not tensor.data_ptr():
                 materialize(tensor)  # raises an error where the storage was freed
         if ctx.as_layer:
             grads = tuple(None if g is None else g.flatten(0, 1) for g in grads)
-        return (None, None, None, *_replay(step, rows, tensors, ctx.needs, grads))
+        return (None, None, None, *replay_step(step, rows, tensors, ctx.needs, grads))
 
 
 def _are_unchanged(ctx: Any, tensors: Sequence[Tensor | None], kept: Tensor) -> bool:
@@ -357,7 +368,7 @@ def torch_step_recurrence(step: CompiledStep, rows: PackedRows, tensors: Sequenc
     return (out, *final) if graph.out else final
 
 
-def _replay(
+def replay_step(
     step: CompiledStep,
     rows: PackedRows,
     tensors: Sequence[Tensor | None],

@@ -1,0 +1,179 @@
+"""`Recurrent` in `torch.compile`, `torch.export` and `vmap`, where its step is a registered operator.
+
+The module is imported while torch traces, not before: what marks its functions for torch's compiler takes a second to
+import.
+
+Shapes: T steps, B sequences, S rows of all steps, I input size, O output size, W width of a state.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes  # pyright: ignore[reportPrivateUsage]
+
+from ohlol.cells.step_trace import UnsupportedStepError
+from ohlol.nn.cell_interface import CellInterface, weights_of
+from ohlol.nn.cell_step import read_cell, view_cell
+from ohlol.nn.transforms import are_all_vmap
+from ohlol.ops.step_operators import run_step_operator
+from ohlol.ops.step_recurrence import CompiledStep, PackedRows, computes_ahead
+from ohlol.ops.validation import DTYPES
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """What is needed of a `Recurrent`."""
+
+    cells: torch.nn.ModuleList
+
+    def interface_of(self, k: int) -> CellInterface:
+        """What the k-th cell takes and returns."""
+        ...
+
+    def input_size_of(self, k: int) -> int:
+        """The width of its input."""
+        ...
+
+    def read_step(
+        self, k: int, cell: torch.nn.Module, interface: CellInterface, size: int, dtype: torch.dtype, view: Any
+    ) -> CompiledStep | str:
+        """The compiled cell, or why it must run in a loop."""
+        ...
+
+    def known_step(self, k: int, size: int, dtype: torch.dtype, view: Any) -> CompiledStep | str:
+        """The compiled cell if it has been read before."""
+        ...
+
+
+_STEPS: dict[str, CompiledStep] = {}
+"""The steps of traced layers, by a name that a graph can hold."""
+
+
+def run_traced(
+    layer: Layer,
+    k: int,
+    cell: torch.nn.Module,
+    x: Tensor,
+    states: Sequence[Tensor] | None,
+    rows: PackedRows,
+    dropped: dict[str, Tensor],
+) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+    """Run the k-th cell of a layer over rows.
+
+    Args:
+        layer: the layer.
+        k: the number of the cell.
+        cell: the cell as this call runs it.
+        x: (S, I).
+        states: the initial states (B, W); zeros if None.
+        rows: where the sequences lie.
+        dropped: parameters of the cell that differ in this call.
+
+    Returns:
+        The outputs (S, O) and the final states (B, W); None where the cell must run in a loop.
+    """
+    name = find_step(layer, k, x.dtype)
+    if not name or cell is not layer.cells[k] or not x.is_cpu:
+        return None
+    interface = layer.interface_of(k)
+    if torch.compiler.is_dynamo_compiling():
+        # The result is not used: the call is traced so that what the cell reads is a condition of the graph. Its
+        # numbers would be inputs of the graph instead, but for the comparison.
+        zeros = [x.new_zeros(rows.B, size) for size in interface.state_sizes]
+        cell(x[: rows.B], interface.pack(zeros))
+        for place in find_numbers(layer, k).split():
+            path, attribute, number = place.split(":")
+            assert getattr(cell.get_submodule(path), attribute) == float(number)
+    weights = list({**weights_of(cell), **dropped}.values())
+    exports = torch.compiler.is_exporting()
+    # The operator must be the same for all sizes in an exported program.
+    ahead = not exports and computes_ahead(rows)
+    out, *final = run_in_graph(
+        name, x, None if states is None else list(states), weights, rows.batch_sizes, rows.T, rows.B, rows.S,
+        rows.reverse, ahead, not exports,
+    )  # fmt: skip
+    return out, tuple(final)
+
+
+@torch.compiler.assume_constant_result
+def has_only_vmap() -> bool:
+    """`are_all_vmap` as a constant of a graph, of which torch makes another one for other transforms."""
+    return are_all_vmap()
+
+
+def explain_traced(layer: Layer, k: int, cell: torch.nn.Module, x: Tensor) -> CompiledStep | str:
+    """The step that `run_traced` runs, or why it runs none."""
+    if cell is not layer.cells[k]:
+        return "zoneout and recurrent_dropout run in a loop where torch traces or transforms the call"
+    return (
+        _read(layer, k, x.dtype) or "under vmap, a cell runs in the kernels once the layer has been called without it"
+    )
+
+
+@torch.compiler.assume_constant_result
+def find_step(layer: Layer, k: int, dtype: torch.dtype) -> str:
+    """The name of the compiled k-th cell; empty if the cell must run in a loop."""
+    step = _read(layer, k, dtype)
+    if not isinstance(step, CompiledStep):
+        return ""
+    name = f"{k}:{id(step)}"
+    _STEPS[name] = step
+    return name
+
+
+@torch.compiler.assume_constant_result
+def find_numbers(layer: Layer, k: int) -> str:
+    """The attributes of the k-th cell that are fractions: the path of the module, the name and the number of each."""
+    return " ".join(
+        f"{path}:{name}:{value!r}"
+        for path, module in layer.cells[k].named_modules()
+        for name, value in vars(module).items()
+        if type(value) is float
+    )
+
+
+def _read(layer: Layer, k: int, dtype: torch.dtype) -> CompiledStep | str:
+    cell, interface, size = layer.cells[k], layer.interface_of(k), layer.input_size_of(k)
+    if dtype not in DTYPES:
+        return f"the input has dtype {dtype}, the kernels support float32 and float64"
+    with _disable_current_modes():
+        weights = weights_of(cell)
+        if all(type(w) in (Tensor, torch.nn.Parameter) for w in weights.values()):
+            view = view_cell(cell, dtype)
+            if view.obstacle:
+                return view.obstacle
+            if torch.compiler.is_compiling():
+                return layer.read_step(k, cell, interface, size, dtype, view.key)
+            return layer.known_step(k, size, dtype, view.key)  # a cell cannot be read under vmap
+        # `torch.export` has put tensors without numbers in the place of the weights, and reading needs any numbers.
+        if any(w.dtype is not dtype for w in weights.values()):
+            return "the weights of the cell do not fit"
+        examples = {name: torch.randn(tuple(map(int, w.shape)), dtype=dtype) for name, w in weights.items()}
+        try:
+            return read_cell(cell, interface, size, dtype, examples)
+        except UnsupportedStepError as error:
+            return str(error)
+
+
+@torch.compiler.allow_in_graph
+def run_in_graph(
+    name: str,
+    x: Tensor,
+    states: list[Tensor] | None,
+    weights: list[Tensor],
+    batch_sizes: Tensor | None,
+    T: int,
+    B: int,
+    S: int,
+    reverse: bool,
+    ahead: bool,
+    save: bool,
+) -> tuple[Tensor, ...]:
+    """The step that `find_step` has named over rows: the outputs (S, O) and the final states (B, W)."""
+    step = _STEPS[name]
+    by_name = dict(zip(step.graph.trace.weights, weights, strict=True))
+    rows = PackedRows(T, B, S, batch_sizes, reverse)
+    out, final = run_step_operator(step, by_name, x, states, rows, ahead=ahead, save=save)
+    return (out, *final)

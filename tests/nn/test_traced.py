@@ -1,0 +1,53 @@
+"""Layers in graphs, by the tests of `graph_cases.py`, and under `vmap`."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from user_cells import PlainLSTM
+
+from ohlol import nn
+
+
+@pytest.mark.parametrize("which", ["not slow", pytest.param("slow", marks=pytest.mark.slow)])
+def test_graphs(which: str) -> None:
+    cases = Path(__file__).parents[1] / "graph_cases.py"
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-m", which, cases],
+        env={**os.environ, "OHLOL_UNCHECKED": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_vmap_of_a_layer() -> None:
+    layer, x = nn.LSTM(3, 4, 2, bidirectional=True), torch.randn(6, 5, 2, 3)
+    explained: list[str] = []
+
+    def run(v: Tensor) -> Tensor:
+        explained.append(nn.explain_backend(layer, v))
+        return layer(v)[1][0]
+
+    expected = torch.stack([run(v) for v in x])
+    torch.testing.assert_close(torch.vmap(run)(x), expected)
+    assert explained[-1].startswith("kernel")
+
+
+def test_vmap_of_recurrent() -> None:
+    layer, x = nn.Recurrent(PlainLSTM(3, 4)), torch.randn(6, 5, 2, 3)
+    explained: list[str] = []
+
+    def run(v: Tensor) -> Tensor:
+        explained.append(nn.explain_backend(layer, v))
+        return layer(v)[0]
+
+    torch.testing.assert_close(torch.vmap(run)(x), torch.stack([layer(v)[0] for v in x]))
+    torch.testing.assert_close(torch.vmap(run)(x), torch.stack([layer(v)[0] for v in x]))
+    assert "once the layer has been called without it" in explained[0]
+    assert explained[1].startswith("kernel")
