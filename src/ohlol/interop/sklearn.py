@@ -30,7 +30,7 @@ from ohlol.utils.errors import InputError
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+    from sklearn.utils.validation import check_array, check_is_fitted, column_or_1d, validate_data
 except ImportError:
     raise InputError("ohlol.sklearn needs scikit-learn: pip install 'ohlol[sklearn]'") from None
 
@@ -336,6 +336,13 @@ class Forecaster(RegressorMixin, _Estimator):
     targets = PANEL
     history_: Panel
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.target_tags.required, tags.target_tags.multi_output = False, True
+        tags.regressor_tags.poor_score = True  # rows that follow are predicted, not those of training
+        return tags
+
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train on rows in the order of time.
 
@@ -347,9 +354,9 @@ class Forecaster(RegressorMixin, _Estimator):
         Raises:
             InputError: the table, or a setting, is wrong.
         """
-        records, chosen = _as_table(X), dict[str, Any]()
+        records, chosen = self._read_table(X, reset=True, is_known=y is not None), dict[str, Any]()
         if y is not None:
-            targets = _as_table(y, TARGET)
+            targets = _read_targets(y)
             chosen = {"target": join_names(targets.names), "known": self._known_columns(records)}
             records = _side_by_side(records, targets)
         self._train(records, layout="long", **chosen)
@@ -367,7 +374,8 @@ class Forecaster(RegressorMixin, _Estimator):
             InputError: the rows do not follow the training data, or are not complete.
         """
         check_is_fitted(self)
-        records, history = _as_table(X), self.history_
+        history = self.history_
+        records = self._read_table(X, reset=False, is_known=bool(history.columns.known))
         settings = replace(self.model_.config.data, target=None, observed=None, static=None)
         future = read_panel(records, settings, with_targets=False, step=history.step).panel
         table = records_table(records)
@@ -393,10 +401,23 @@ class Forecaster(RegressorMixin, _Estimator):
         """The coefficient of determination R² of the medians; without `y`, of the targets in `X`."""
         check_is_fitted(self)
         if y is None:
-            table, names = _as_table(X), self.history_.columns.targets
+            table, names = self._read_table(X, reset=False, is_known=False), self.history_.columns.targets
             at = [table.names.index(name) for name in names]
             y = np.array([[row[i] for i in at] for row in table.rows()], np.float64)
         return super().score(X, y, sample_weight)
+
+    def _read_table(self, X: Any, *, reset: bool, is_known: bool) -> Records:
+        """A data frame, or an array (T, I) whose columns are named `x1`, `x2` and so on.
+
+        Raises:
+            ValueError: an array has another number of axes or of columns, or misses values that must be known.
+        """
+        records = read_records(X) if hasattr(X, "columns") or isinstance(X, list) else None
+        if records is not None:
+            return records
+        finite: Any = is_known or "allow-nan"
+        values: Any = validate_data(self, cast("Any", X), reset=reset, dtype=np.float64, ensure_all_finite=finite)
+        return Records(tuple(f"x{i + 1}" for i in range(values.shape[1])), lambda: iter(values.tolist()))
 
     def _known_columns(self, records: Records) -> str | None:
         """The columns of numbers that no setting names, as a setting."""
@@ -422,16 +443,17 @@ class Forecaster(RegressorMixin, _Estimator):
         return int(offset)
 
 
-def _as_table(data: Any, name: str = "x") -> Records:
-    """A data frame, a series of pandas, or an array, whose columns have this name and a number if there are several."""
-    records = read_records(data.to_frame() if hasattr(data, "to_frame") and hasattr(data, "name") else data)
+def _read_targets(y: Any) -> Records:
+    """The columns to forecast: a data frame, a series of pandas by its name, or an array (T,) or (T, F)."""
+    if getattr(y, "ndim", None) == 1 and hasattr(y, "to_frame"):
+        y = y.to_frame(TARGET if y.name is None else y.name)
+    records = read_records(y) if hasattr(y, "columns") else None
     if records is not None:
         return records
-    values = np.asarray(data)
+    checks: Any = {"dtype": np.float64, "ensure_all_finite": "allow-nan"}
+    values: Any = check_array(y, ensure_2d=False, input_name="y", **checks)
     values = values[:, None] if values.ndim == 1 else values
-    if values.ndim != 2:
-        raise ValueError(f"the data have the shape {values.shape}; give a data frame or an array (T, I)")
-    names = tuple(f"{name}{i + 1}" for i in range(values.shape[1])) if values.shape[1] > 1 or name == "x" else (name,)
+    names = tuple(f"{TARGET}{i + 1}" for i in range(values.shape[1])) if values.shape[1] > 1 else (TARGET,)
     return Records(names, lambda: iter(values.tolist()))
 
 
