@@ -36,6 +36,8 @@ except ImportError:
 
 INPUT, TARGET, SERIES = "input", "target", "series"
 """The columns of the tables that `ohlol.fit` is given."""
+WORD = "word"
+"""The level of lists of symbols."""
 NETWORK_SETTINGS = tuple(field.name for kind in (ModelSettings, TrainSettings) for field in fields(kind))
 ARGUMENTS = ("callbacks", "device")
 """Those arguments of `ohlol.fit` that are parameters, too."""
@@ -105,14 +107,14 @@ class _SequenceEstimator(_Estimator):
         Raises:
             ValueError: they are something else, or a table of numbers has other columns than in training.
         """
+        if isinstance(X, list | tuple) and not X:
+            raise ValueError("Found array with 0 sample(s) while a minimum of 1 is required: there is no sequence")
         cells = _symbol_cells(X)
         if cells is None and _is_ragged(X):
             cells = [_rows(x) for x in X]
         if cells is None:
-            table: Any = validate_data(self, X, reset=reset, dtype=np.float64)
+            table: Any = validate_data(self, cast("Any", X), reset=reset, dtype=np.float64)
             cells = [row[:, None] for row in table]
-        if not cells:
-            raise ValueError("Found array with 0 sample(s), while a minimum of 1 is required: there is no sequence")
         return cells
 
 
@@ -278,30 +280,49 @@ class SequenceTagger(_Estimator):
         Raises:
             InputError: a sequence has another number of labels than symbols, or a setting is wrong.
         """
-        sequences, labels = _tagged(X), _tagged(y)
+        labels = _tagged(y)
         self.classes_ = np.unique(np.concatenate([np.array(list(of_one)) for of_one in labels]))
         _Classes(self.classes_)
-        self.model_ = self._train(_pairs(sequences, labels), input=INPUT, target=TARGET).model_
-        return self
+        reads_characters = all(isinstance(of_one, str) for of_one in labels)
+        return self._train(self._pairs(X, labels, as_lists=not reads_characters), input=INPUT, target=TARGET)
 
     def predict(self, X: Any) -> list[NDArray[Any]]:
         """The class of each symbol, (T,) for each sequence."""
         check_is_fitted(self)
         index = _Classes(self.classes_).index
-        predictions = self.model_.predict_many(_tagged(X))
+        predictions = self.model_.predict_many(self._sequences(X, as_lists=self._has_lists))
         return [self.classes_[[index[label] for label in prediction.labels]] for prediction in predictions]
 
     def predict_proba(self, X: Any) -> list[NDArray[np.float64]]:
         """The probabilities (T, K) of the classes at each symbol of each sequence, in the order of `classes_`."""
         check_is_fitted(self)
-        predictions = self.model_.predict_many(_tagged(X), n_best=len(self.classes_))
+        sequences = self._sequences(X, as_lists=self._has_lists)
+        predictions = self.model_.predict_many(sequences, n_best=len(self.classes_))
         return [_Classes(self.classes_).probabilities(prediction.best) for prediction in predictions]
 
     def score(self, X: Any, y: Any) -> float:
         """The main metric of the model: F1 of spans where the labels mark spans, otherwise the accuracy of labels."""
         check_is_fitted(self)
-        result = self.model_.evaluate(_pairs(_tagged(X), _tagged(y)))
+        result = self.model_.evaluate(self._pairs(X, _tagged(y), as_lists=self._has_lists))
         return result.metrics()[result.main_metric]
+
+    @property
+    def _has_lists(self) -> bool:
+        """Whether the model reads lists of symbols."""
+        return self.model_.config.data.level == WORD
+
+    def _sequences(self, X: Any, *, as_lists: bool) -> list[Any]:
+        """Sequences as the model reads them; one whose labels are in a list is read as a list of its characters."""
+        is_split = as_lists and self.get_params()["level"] != WORD
+        return [list(one) if is_split and isinstance(one, str) else one for one in _tagged(X)]
+
+    def _pairs(self, X: Any, labels: Sequence[Any], *, as_lists: bool) -> Records:
+        """Sequences and their labels as a table, in which labels of a list are texts."""
+        sequences = self._sequences(X, as_lists=as_lists)
+        if len(sequences) != len(labels):
+            raise ValueError(f"X has {len(sequences)} sequences, and y has {len(labels)}")
+        texts = [list(map(str, of_one)) if as_lists else of_one for of_one in labels]
+        return Records((INPUT, TARGET), lambda: ([x, y] for x, y in zip(sequences, texts, strict=True)))
 
 
 def _tagged(X: Any) -> list[Any]:
@@ -310,17 +331,6 @@ def _tagged(X: Any) -> list[Any]:
     if not cells:
         raise ValueError("there is no sequence")
     return cells
-
-
-def _pairs(sequences: Sequence[Any], labels: Sequence[Any]) -> Records:
-    """Sequences and their labels as a table, in which labels of a list are texts."""
-    if len(sequences) != len(labels):
-        raise ValueError(f"X has {len(sequences)} sequences, and y has {len(labels)}")
-    texts = [one if isinstance(one, str) else list(map(str, one)) for one in labels]
-    is_text = all(isinstance(one, str) for one in sequences)
-    if is_text and not isinstance(texts[0], str):  # labels of characters, in lists
-        sequences = [list(one) for one in sequences]
-    return Records((INPUT, TARGET), lambda: ([x, y] for x, y in zip(sequences, texts, strict=True)))
 
 
 class Forecaster(RegressorMixin, _Estimator):
