@@ -47,6 +47,7 @@ TRANSLATIONS = {
     "README.zh-CN.md": "README.md",
     "docs/cells.zh.md": "docs/cells.md",
     "docs/forecasting.zh.md": "docs/forecasting.md",
+    "docs/integrations.zh.md": "docs/integrations.md",
 }
 """Pages whose blocks are copies of those of another page."""
 

@@ -471,7 +471,7 @@ def _side_by_side(left: Records, right: Records) -> Records:
     """The columns of two tables; raises ValueError where their rows differ in number or a name is in both."""
     shared = set(left.names) & set(right.names)
     if shared:
-        raise ValueError(f"the column {min(shared)!r} is in X and in y")
+        raise ValueError(f"the column {min(shared)!r} is in X and in y: leave it out of X, or give y another name")
     return Records(
         (*left.names, *right.names),
         lambda: ([*a, *b] for a, b in zip(left.rows(), right.rows(), strict=True)),
