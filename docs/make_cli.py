@@ -29,7 +29,8 @@ HEAD = """# Command line
 | `ohlol --version` | Print the version and exit. |
 
 Exit status: 0 done; 1 a bug, with a traceback; 2 bad input, with one line on stderr that names the file and the line or
-the flag; 130 interrupted, after saving.
+the flag; 130 interrupted, after saving. `prove` exits with 1 if it finds a difference, `review --strict` if it finds a
+mistake.
 
 ```console
 $ ohlol --version

@@ -15,7 +15,7 @@ from typer.exceptions import TyperException
 
 # the commands, in the order in which `--help` lists them
 from ohlol.cli import train, evaluate, backtest, predict, generate, tune  # isort: skip
-from ohlol.cli import data, shapes, explain, plot, prove  # isort: skip
+from ohlol.cli import data, shapes, explain, plot, prove, review  # isort: skip
 from ohlol.cli import encode, export, import_run, serve, bench, doctor  # isort: skip
 from ohlol.cli.app import Output, app, discard_output
 from ohlol.cli.flags import name_flags
@@ -39,6 +39,7 @@ __all__ = [
     "plot",
     "predict",
     "prove",
+    "review",
     "serve",
     "shapes",
     "train",

@@ -114,6 +114,15 @@ TEXTS: dict[str, tuple[str, str]] = {
         "Cell weights -> layer weights -> cell weights: NOT equal.",
         "cell 权重 -> layer 权重 -> cell 权重：不相同！",
     ),
+    # the review of a program
+    "review_instead": ("instead", "改为"),
+    "review_page": ("read", "说明"),
+    "review_none": ("{name}: none of the known mistakes", "{name}：没有发现已知的错误"),
+    "review_one": ("{name}: 1 finding", "{name}：发现 1 处"),
+    "review_count": ("{name}: {count} findings", "{name}：发现 {count} 处"),
+    "review_call": ("line {line}: {layer} reads {shape}", "第 {line} 行：{layer} 读到 {shape}"),
+    "review_stopped": ("The program was stopped at the time limit.", "程序到达时间限制，已停止。"),
+    "review_error": ("The program ended with an error: {error}", "程序出错结束：{error}"),
     # the end of a training
     "end_stopped": (
         "stopped after epoch {epoch} of {epochs} (`--patience`): no better {metric} since epoch {best}, whose weights "

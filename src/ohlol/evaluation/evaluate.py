@@ -30,6 +30,8 @@ EVAL_BPTT = 256
 """Steps of a text in a batch. It limits memory only, since the state is carried over."""
 HISTORY_STEPS = 1 << 14
 """Steps of a history that are read at once, which limits memory only."""
+SATURATION_SEQUENCES = 8
+"""Sequences whose saturation is measured; of a text all parallel streams."""
 SATURATED = 0.95
 """Absolute value of a saturated hidden state: the slope of tanh there, 1 - 0.95^2, is less than a tenth."""
 
@@ -142,22 +144,24 @@ def read_history(
 def measure_saturation(model: SequenceModel, codec: Codec, data: Dataset, device: torch.device = CPU) -> float:
     """The share of hidden states beyond `SATURATED`, where tanh passes little gradient.
 
-    It is measured in the last layer, at every step of the first batch that `evaluate` reads.
+    It is measured in the last layer, at every step of the longest sequences or, of a text, of the first batch.
     """
     was_training = model.training
     model.eval()
-    packed = PackedInputs.of(batches_in_order(codec, data)[0], device)
+    packed = PackedInputs.of(batches_in_order(codec, data, sequences=SATURATION_SEQUENCES)[0], device)
     with disable_tf32(device):
         hidden, _ = model.hidden(model.encoder(packed), packed.batch_sizes, None)
     model.train(was_training)
     return int((hidden.abs() > SATURATED).sum()) / hidden.numel()
 
 
-def batches_in_order(codec: Codec, data: Dataset, share: Share = SINGLE_SHARE) -> ContiguousBatches | Buckets:
+def batches_in_order(
+    codec: Codec, data: Dataset, share: Share = SINGLE_SHARE, sequences: int = EVAL_BATCH
+) -> ContiguousBatches | Buckets:
     """The batches of an evaluation: a text in parallel streams, other sequences in batches of similar lengths."""
     if TASKS[codec.task].targets.continues_text:
         return ContiguousBatches(data, EVAL_STREAMS, EVAL_BPTT, share, len(codec.labels or ()))
-    return Buckets(data, EVAL_BATCH, share=share)
+    return Buckets(data, sequences, share=share)
 
 
 def carry_state(state: tuple[Tensor, ...] | None, rows: int) -> tuple[Tensor, ...] | None:

@@ -48,7 +48,7 @@ class ForecastMetrics(MetricAccumulator):
 def default_settings(level: str) -> tuple[ModelSettings, TrainSettings]:
     """Settings that were measured on the data of docs/results.md."""
     model = ModelSettings(cell="gru", hidden_size=64, dropout=0.2, head="quantile")
-    return model, TrainSettings(epochs=10, batch_size=16, bptt=192, lr=2e-3, patience=10)
+    return model, TrainSettings(epochs=10, batch_size=32, bptt=192, lr=2e-3, patience=10)
 
 
 register(

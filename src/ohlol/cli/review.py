@@ -1,0 +1,50 @@
+"""`ohlol review`: common mistakes in a program of the user."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ohlol.cli.app import INSPECT, Json, Lang, app, console, ignore_closed_pipe
+
+
+@app.command(rich_help_panel=INSPECT)
+def review(
+    file: Annotated[Path, typer.Argument(help="A Python program with recurrent layers of PyTorch.", metavar="FILE.py")],
+    run: Annotated[
+        bool, typer.Option("--run", help="Run the program too, in a process of its own, and watch its shapes.")
+    ] = False,
+    seconds: Annotated[float, typer.Option(help="With --run: stop the program after this time.")] = 60,
+    show_output: Annotated[
+        bool, typer.Option("--show-output", help="With --run: what the program prints goes to standard error.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are findings.")] = False,
+    lang: Lang = None,
+    as_json: Json = False,
+) -> None:
+    """Look for common mistakes in a PyTorch program with recurrent layers, and say how to mend them."""
+    from ohlol.display import translations
+    from ohlol.explain.review.findings import review as review_file
+
+    language = translations.language(lang)
+    findings, watched = review_file(file), None
+    if run:
+        from ohlol.explain.review.watch import watch
+
+        watched = watch(file, seconds=seconds, show_output=show_output)
+        known = {finding.check for finding in findings}
+        findings = sorted([*findings, *(finding for finding in watched.findings if finding.check not in known)])
+    if as_json:
+        number = translations.LANGUAGES.index(language)
+        result: dict[str, object] = {"file": str(file), "findings": [finding.to_json(number) for finding in findings]}
+        if watched is not None:
+            result["run"] = {"error": watched.error, "stopped": watched.is_stopped}
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        from ohlol.display.review_text import findings_to_text
+
+        with ignore_closed_pipe():
+            findings_to_text(str(file), findings, console(), lang=language, watched=watched)
+    if strict and findings:
+        raise typer.Exit(1)

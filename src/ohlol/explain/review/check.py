@@ -1,0 +1,45 @@
+"""A check of the review: its name, what it tells in each language, and the function that finds its mistake."""
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from ohlol.explain.review.program import Program
+from ohlol.utils.registry import Registry
+
+Places = Iterator[tuple[ast.AST, str]]
+"""Where a mistake is, and the line that mends it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One mistake that people make.
+
+    Attributes:
+        name: what `ohlol review` calls it, and its heading in docs/review.md.
+        why: why it is wrong, in English and in Chinese.
+        find: yields the places of a program with the mistake, each with the line that mends it.
+    """
+
+    name: str
+    why: tuple[str, str]
+    find: Callable[[Program], Places]
+
+
+CHECKS = Registry[Check]("check", "ohlol.explain.review.checks")
+"""The checks by name."""
+
+
+def check(name: str, en: str, zh: str) -> Callable[[Callable[[Program], Places]], Callable[[Program], Places]]:
+    """Register a function as a check, with its message in English and in Chinese."""
+
+    def register(find: Callable[[Program], Places]) -> Callable[[Program], Places]:
+        CHECKS.add(name, Check(name, (en, zh), find))
+        return find
+
+    return register
+
+
+def watched(name: str, en: str, zh: str) -> None:
+    """Register a mistake that only shows while a program runs; no part of its text is searched for it."""
+    CHECKS.add(name, Check(name, (en, zh), lambda program: iter(())))

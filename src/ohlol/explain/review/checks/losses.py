@@ -1,0 +1,212 @@
+"""Checks of losses: what they take, the axes of the classes, and sums compared with means."""
+
+import ast
+
+from ohlol.explain.review.check import Places, check
+from ohlol.explain.review.program import Program
+from ohlol.explain.review.values import Value
+
+CLASS_LOSSES = ("CrossEntropyLoss", "NLLLoss")
+OF_LOGITS = ("CrossEntropyLoss", "BCEWithLogitsLoss")
+"""Losses that apply softmax or sigmoid themselves."""
+
+
+def activation(program: Program, value: Value) -> tuple[ast.Call, str] | None:
+    """The call of an activation that made a value, and what it was applied to."""
+    call = value.origin
+    if not isinstance(call, ast.Call):
+        return None
+    is_function = program.callee(call).startswith("torch.") or _is_module(program.value(call.func))
+    inner = call.args[0] if is_function and call.args else getattr(call.func, "value", None)
+    return None if inner is None else (call, ast.unparse(inner))
+
+
+def _is_module(value: Value | None) -> bool:
+    return value is not None and value.kind in ("module", "instance")
+
+
+@check(
+    "softmax-before-loss",
+    "The loss takes logits and applies softmax (or sigmoid) itself. Applied twice, the outputs lie between 0 and 1, "
+    "the gradients are small and the loss cannot come near 0.",
+    "该损失的输入是 logits，内部会自己做 softmax（或 sigmoid）。"
+    "做两次的话，输出落在 0 到 1 之间，梯度很小，损失也无法接近 0。",
+)
+def softmax_before_loss(program: Program) -> Places:
+    """Probabilities given to CrossEntropyLoss or BCEWithLogitsLoss."""
+    for _, name, logits, _ in program.losses():
+        value = program.value(logits)
+        if value is not None and name in OF_LOGITS and value.tags & {"Softmax", "Sigmoid"}:
+            found = activation(program, value)
+            if found is not None:
+                yield found[0], program.replace(*found)
+
+
+@check(
+    "nll-without-log-softmax",
+    "NLLLoss takes logarithms of probabilities. Of logits or probabilities it is no cross-entropy and can be negative.",
+    "NLLLoss 的输入是对数概率。直接输入 logits 或概率，得到的不是交叉熵，还可能为负。",
+)
+def nll_without_log_softmax(program: Program) -> Places:
+    """Probabilities or plain logits given to NLLLoss."""
+    for call, name, logits, _ in program.losses():
+        value = program.value(logits)
+        if name != "NLLLoss" or value is None or value.kind != "tensor" or logits is None:
+            continue
+        found = activation(program, value)
+        if "Softmax" in value.tags and found is not None:
+            yield found[0], program.replace(found[0], f"torch.log_softmax({found[1]}, dim=-1)")
+        elif value.name == "logits" and not value.tags & {"LogSoftmax"} and _is_direct(program, value):
+            yield call, program.replace(logits, f"torch.log_softmax({ast.unparse(logits)}, dim=-1)")
+
+
+def _is_direct(program: Program, value: Value) -> bool:
+    """Whether a program has no log-softmax that the review may have lost sight of."""
+    return not program.mentions("log_softmax", "LogSoftmax", "log")
+
+
+@check(
+    "class-axis",
+    "The loss takes classes at axis 1: (batch, classes, time). Here they are the last axis. Move them, or join batch "
+    "and time: logits.reshape(-1, classes) with targets.reshape(-1).",
+    "损失要求类别在第 1 维：（批，类别，时间），而这里类别在最后一维。"
+    "请移动该维，或合并批与时间：logits.reshape(-1, 类别数) 与 targets.reshape(-1)。",
+)
+def class_axis(program: Program) -> Places:
+    """Logits (B, T, K) given to CrossEntropyLoss or NLLLoss."""
+    for _, name, logits, _ in program.losses():
+        value = program.value(logits)
+        if name not in CLASS_LOSSES or value is None or logits is None or value.axes is None or len(value.axes) != 3:
+            continue
+        if value.axes[-1] in ("K", "H") and value.axes[0] in ("B", "T", "?") and "maybe_unbatched" not in value.tags:
+            yield logits, program.replace(logits, f"{_bracketed(logits)}.transpose(1, 2)")
+
+
+def _bracketed(node: ast.expr) -> str:
+    text = ast.unparse(node)
+    return f"({text})" if isinstance(node, ast.BinOp | ast.UnaryOp) else text
+
+
+@check(
+    "one-hot-targets",
+    "CrossEntropyLoss takes the index of each class as target, (N,) of type long. One-hot integers and (N, 1) raise an "
+    "error.",
+    "CrossEntropyLoss 的目标是类别下标，形状 (N,)，类型 long。整数独热向量和 (N, 1) 都会报错。",
+)
+def one_hot_targets(program: Program) -> Places:
+    """One-hot integers or a column given to CrossEntropyLoss as targets."""
+    for _, name, _, target in program.losses():
+        value = program.value(target)
+        if name not in CLASS_LOSSES or value is None or target is None:
+            continue
+        text = ast.unparse(target)
+        if "one_hot" in value.tags and (value.dtype == "long" or name == "NLLLoss"):
+            made = value.origin
+            if isinstance(made, ast.Call) and program.callee(made).endswith("one_hot") and made.args:
+                inner = ast.unparse(made.args[0])
+                yield made, program.replace(made if made is not target else target, inner)
+            else:
+                yield target, program.replace(target, f"{text}.argmax(dim=-1)")
+        elif "column" in value.tags:
+            yield target, program.replace(target, f"{text}.squeeze(1)")
+
+
+@check(
+    "one-hot-long",
+    "`one_hot` returns integers (long), and the weights are floats: the layer raises an error.",
+    "`one_hot` 返回整数（long），而权重是浮点数：该层会报错。",
+)
+def one_hot_long(program: Program) -> Places:
+    """One-hot vectors or other integers given to a recurrent layer or a cell."""
+    for call in program.calls:
+        layer = program.value(call.func)
+        is_layer = layer is not None and (layer.kind in ("layer", "cell") or layer.name == "Linear")
+        x = call.args[0] if is_layer and call.args else None
+        value = program.value(x)
+        if x is not None and value is not None and value.kind == "tensor" and value.dtype == "long":
+            yield x, program.replace(x, f"{_bracketed(x)}.float()")
+
+
+@check(
+    "sum-against-mean",
+    "One loss is a sum and the other a mean: they differ by the number of terms and cannot be compared. Divide by the "
+    "same number in both.",
+    "一个损失是总和，另一个是平均值：两者相差项数倍，无法比较。两处请除以相同的数。",
+)
+def sum_against_mean(program: Program) -> Places:
+    """A mean loss divided by the number of sequences, two reductions in one program, or a sum beside a mean."""
+    yield from _mean_over_dataset(program)
+    yield from _two_reductions(program)
+    yield from _sum_over_steps(program)
+
+
+def _reduction(program: Program, call: ast.Call) -> str | None:
+    value = program.value(call)
+    return value.option("reduction", "mean") if value is not None else None
+
+
+def _mean_over_dataset(program: Program) -> Places:
+    """`total += loss.item()` for each batch, and `total / len(loader.dataset)`."""
+    losses = list(program.losses())
+    if not losses or any(_reduction(program, call) != "mean" for call, *_ in losses):
+        return
+    totals = {
+        ast.unparse(node.target)
+        for node in program.nodes
+        if isinstance(node, ast.AugAssign)
+        and ast.unparse(node.value).endswith(".item()")
+        and not any(isinstance(part, ast.BinOp) for part in ast.walk(node.value))
+    }
+    for node in program.nodes:
+        if not isinstance(node, ast.BinOp | ast.AugAssign) or not isinstance(node.op, ast.Div):
+            continue
+        total, count = (node.left, node.right) if isinstance(node, ast.BinOp) else (node.target, node.value)
+        text = ast.unparse(count)
+        if ast.unparse(total) in totals and text.startswith("len(") and text.endswith(".dataset)"):
+            yield node, program.replace(count, text.replace(".dataset)", ")"))
+
+
+def _two_reductions(program: Program) -> Places:
+    """A loss with `reduction="sum"` and the same loss with a mean, neither divided by a number of terms."""
+    losses = [(call, name, _reduction(program, call)) for call, name, *_ in program.losses()]
+    for call, name, reduction in losses:
+        is_mixed = any(n == name and r == "mean" for _, n, r in losses)
+        if reduction == "sum" and is_mixed and not _is_divided(program, call):
+            made = program.value(call)
+            origin = made.layer.origin if made is not None and made.layer is not None else call
+            if isinstance(origin, ast.Call):
+                text = ast.unparse(origin).replace("'sum'", "'mean'")
+                yield origin, program.replace(origin, text)
+
+
+def _is_divided(program: Program, call: ast.Call) -> bool:
+    """Whether anything in the function around a call is divided."""
+    return any(isinstance(n, ast.Div) for n in ast.walk(program.function_around(call)))
+
+
+def _sum_over_steps(program: Program) -> Places:
+    """`loss += criterion(...)` at each step without a division, and the same loss as a mean elsewhere."""
+    losses = list(program.losses())
+    summed = [call for call, *_ in losses if _is_added_up(program, call)]
+    plain = [call for call, *_ in losses if not isinstance(program.parents[call], ast.AugAssign | ast.BinOp)]
+    for call in summed:
+        statement = program.parents[call]
+        others = [other for other in plain if _name(program, other) == _name(program, call)]
+        if others and not _is_divided(program, call) and isinstance(statement, ast.AugAssign):
+            yield call, f"{ast.unparse(statement.target)} += {ast.unparse(call)} / steps"
+
+
+def _name(program: Program, call: ast.Call) -> str:
+    value = program.value(call)
+    return value.name if value is not None else ""
+
+
+def _is_added_up(program: Program, call: ast.Call) -> bool:
+    """Whether a loss is added to a sum at each step of a loop, and the sum is what `backward` is called on."""
+    statement = program.parents[call]
+    if not isinstance(statement, ast.AugAssign) or not isinstance(statement.op, ast.Add):
+        return False
+    name = ast.unparse(statement.target)
+    loop = next(program.loops_around(call), None)
+    backward = [c for c, f in program.methods("backward") if ast.unparse(f.value) == name]
+    return loop is not None and any(not program.within(c, loop) for c in backward)
