@@ -80,6 +80,7 @@ CLASS_WEIGHTS = ("none", "balanced")
 LOSS_REDUCTIONS = ("mean", "sum")
 NAN_ACTIONS = ("stop", "skip")
 PRECISIONS = ("fp32", "bf16", "fp16")
+POOLINGS = ("last", "mean", "max", "attention")
 VECTORS_TRAINING = ("frozen", "tuned", "late")
 
 
@@ -116,6 +117,10 @@ class ModelSettings:
     """Probability of dropout between layers and before the head, in [0, 1)."""
     embedding_dropout: float = 0.0
     """Probability of dropout on the output of the encoder, in [0, 1)."""
+    pooling: str = "last"
+    """One of `POOLINGS`: what the head reads where a sequence has one prediction, of the outputs of all its steps.
+
+    "last" is the last output of each direction, "attention" a sum weighted by a learned query."""
     head: str = "softmax"
     """The name of a head, which turns hidden states into logits, and logits into loss and predictions."""
     tie_weights: bool = False
@@ -127,7 +132,11 @@ class TrainSettings:
     """The training of the network."""
 
     epochs: int = 20
-    """Largest number of passes over the training data; at least 1."""
+    """Largest number of passes over the training data; at least 1, or 0 for as many as fit into `minutes`."""
+    minutes: float = 0.0
+    """Minutes after which training ends; 0 means that `epochs` alone decide.
+
+    The schedule of the learning rate then ends with the time. The result depends on the speed of the machine."""
     batch_size: int = 32
     """B, the sequences of a training step, or parallel streams of text for task `next`; at least 1."""
     bptt: int = 64
@@ -192,6 +201,8 @@ MAX_LAYERS = 256
 """Far above any recurrent network; layers are created one by one, so that millions of them would take minutes."""
 MAX_SIZE = 1 << 20
 """Of any size; a larger network would not fit into memory."""
+MAX_MINUTES = 60.0 * 24 * 366
+"""A year."""
 MAX_VECTORS = 1 << 22
 """Word vectors of a run; the largest public files have three million, and vocab.json lists them."""
 
@@ -214,6 +225,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (training.on_nan, "on_nan", NAN_ACTIONS),
         (training.precision, "precision", PRECISIONS),
         (model.vectors_training, "vectors_training", VECTORS_TRAINING),
+        (model.pooling, "pooling", POOLINGS),
     ):
         check_choice(value, name, choices)
     for owner, names, low, high in (
@@ -221,7 +233,9 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (model, ("num_layers",), 1, MAX_LAYERS),
         (model, ("embedding_size", "char_rnn_size", "bigram_size"), 0, MAX_SIZE),
         (model, ("vectors_limit",), 0, MAX_VECTORS),
-        (training, ("epochs", "batch_size", "bptt"), 1, MAX_SIZE),
+        (training, ("minutes",), 0.0, MAX_MINUTES),
+        (training, ("epochs",), 0 if training.minutes else 1, MAX_SIZE),
+        (training, ("batch_size", "bptt"), 1, MAX_SIZE),
         (training, ("warmup_steps", "patience", "seed"), 0, 2**63 - 1),
         (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
         (training, ("dev_fraction",), 0.0, 0.5),

@@ -2,12 +2,16 @@
 
 import io
 import math
+import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers import TINY, upper_pairs
 from rich.console import Console
 
+import ohlol
 from ohlol.display.progress import Bar, Log, Tutorial, baseline_lines, end_line, make_progress_callback
 from ohlol.evaluation.baselines import Baselines
 
@@ -26,6 +30,8 @@ def test_the_callback_depends_on_the_data_and_the_console(
 @pytest.mark.parametrize(
     ("epoch", "without", "has_dev", "expected"),
     [
+        (5, 2, True, "no better span f1 since epoch 3: the weights of epoch 3 are kept"),  # the time of 5 epochs
+        (5, 0, True, "the span f1 still improved when the time was over: train with more `--minutes`"),
         (20, 0, True, "the span f1 still improved in the last epoch: train with more `--epochs`"),
         (20, 13, True, "no better span f1 since epoch 7: the weights of epoch 7 are kept"),
         (20, 0, False, None),
@@ -41,13 +47,38 @@ def test_the_callback_depends_on_the_data_and_the_console(
 )
 def test_the_end_of_a_training_is_explained(epoch: int, without: int, has_dev: bool, expected: str | None) -> None:
     trainer: Any = SimpleNamespace(
-        progress=SimpleNamespace(epoch=epoch, epochs_without_improvement=without),
-        settings=SimpleNamespace(epochs=20),
+        progress=SimpleNamespace(epoch=epoch, epochs_without_improvement=without, seconds=60.0 * (epoch == 5)),
+        settings=SimpleNamespace(epochs=20, minutes=1.0 * (epoch == 5)),
         main_metric="span_f1",
         dev=object() if has_dev else None,
     )
     assert end_line(trainer, "en") == expected
     assert (end_line(trainer, "zh") is None) == (expected is None)
+
+
+def test_a_training_without_a_number_of_epochs_names_none() -> None:
+    trainer: Any = SimpleNamespace(
+        progress=SimpleNamespace(epoch=12, epochs_without_improvement=5, seconds=20.0),
+        settings=SimpleNamespace(epochs=0, minutes=1.0),
+        main_metric="accuracy",
+        dev=object(),
+    )
+    expected = "stopped after epoch 12 (`--patience`): no better accuracy since epoch 7, whose weights are kept"
+    assert end_line(trainer, "en") == expected
+    assert "12" in (end_line(trainer, "zh") or "")
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_minutes_are_shown_in_the_place_of_epochs(tmp_path: Path, is_terminal: bool) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, force_terminal=is_terminal, width=100)
+    settings = {name: value for name, value in TINY.items() if name != "epochs"}
+    callback = make_progress_callback(console)
+    ohlol.fit(upper_pairs(tmp_path / "p.tsv"), minutes=0.001, callbacks=[callback], **settings)
+    text = stream.getvalue()
+    assert ", 0.001 minutes" in text
+    assert re.search(r"^.*epoch 1  loss", text, re.MULTILINE)
+    assert "epoch 1/" not in text
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

@@ -491,6 +491,8 @@ POSITIONS: dict[str, Any] = {
     "batch": -1,
     "step": 1.5,
     "best": [1],
+    "seconds": -1.0,
+    "lr": None,
     "epochs_without_improvement": None,
     "lr_factor": "x",
     "metrics_bytes": 1 << 60,

@@ -31,7 +31,7 @@ onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
 from interop.damaged_graphs import ERRORS, damage, read_metadata  # noqa: E402 - they need onnx
-from ohlol.interop import onnx_export, onnx_verify  # noqa: E402
+from ohlol.interop import import_run, onnx_export, onnx_verify  # noqa: E402
 
 
 def configurations() -> list[Any]:
@@ -74,6 +74,28 @@ def test_onnxruntime_computes_the_same(kind: str, settings: dict[str, Any]) -> N
             onnx_export.build_graph(model, step=True)
     else:
         assert onnx_verify.verify(model, onnx_export.build_graph(model, step=True)).passed
+
+
+@pytest.mark.parametrize("name", ["mean", "max", "attention"])
+@pytest.mark.parametrize(
+    "settings", [{"cell": "lstm"}, {"cell": "gru", "bidirectional": True}, {"cell": "mgu"}, {"cell": "rnn" + LOOP}]
+)
+def test_a_graph_pools_the_steps_of_each_sequence(name: str, settings: dict[str, Any], tmp_path: Path) -> None:
+    model = untrained("classify rows", pooling=name, **settings)
+    assert model.network.pooling is not None
+    for query in model.network.pooling.parameters():
+        torch.nn.init.normal_(query)
+    graph = onnx_export.build_graph(model)
+    assert onnx_verify.verify(model, graph).passed
+    if not settings.get("bidirectional"):
+        with pytest.raises(InputError, match=rf"\(`pooling` {name}\), so it cannot be computed step by step: `step`"):
+            onnx_export.build_graph(model, step=True)
+    if settings["cell"] != "mgu":  # a graph with a Scan is not read back
+        (tmp_path / "model.onnx").write_bytes(graph)
+        assert import_run.import_model(tmp_path / "model.onnx")[0].identity == model.identity
+    for query in model.network.pooling.parameters():
+        torch.nn.init.normal_(query)
+        assert not onnx_verify.verify(model, graph).passed
 
 
 @pytest.mark.parametrize(

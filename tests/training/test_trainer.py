@@ -17,6 +17,7 @@ import ohlol
 from ohlol.config import DataSettings
 from ohlol.data import sequences
 from ohlol.data.split import split_dev
+from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Epoch
 from ohlol.utils.errors import InputError
 
@@ -307,7 +308,7 @@ def test_little_data_gets_more_epochs(tmp_path: Path) -> None:
         data, **{k: v for k, v in TINY.items() if k != "epochs"}, bptt=4, patience=1, lr=1e-12, callbacks=[recorder]
     )
     assert recorder.trainer is not None
-    assert recorder.trainer.settings == replace(recorder.trainer.settings, epochs=100)
+    assert recorder.trainer.settings == replace(recorder.trainer.settings, epochs=TASKS["next"].max_epochs, patience=1)
 
 
 @pytest.mark.parametrize(

@@ -41,12 +41,16 @@ class Progress:
     """Batches of the current epoch that have been trained on."""
     step: int = 0
     """Batches of all epochs that have been trained on."""
+    seconds: float = 0.0
+    """Time that training and evaluation took, where `minutes` limits it; otherwise 0."""
     best: Metrics | None = None
     """The metrics of the best evaluation; None before the first one."""
     start: Metrics | None = None
     """The metrics before training, where the network begins with a forecast of its own."""
     epochs_without_improvement: int = 0
     """Evaluations since the best one."""
+    lr: float = 0.0
+    """The learning rate of the last step."""
     lr_factor: float = 1.0
     """The factor of the learning rate that schedule `plateau` lowers."""
     loss: float = 0.0

@@ -223,6 +223,8 @@ def compute_identity(config: RunConfig, codec: Codec, model: SequenceModel) -> s
     Training settings, and settings that later versions may add, are not part of it; shapes are, with the weights.
     """
     about: list[Any] = [config.task, config.data.level, config.model.cell, codec.to_json()]
+    if model.pooling is not None:
+        about.append(config.model.pooling)
     if codec.panel is not None:
         about.append(config.training.bptt)  # as many rows are read before a forecast
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())

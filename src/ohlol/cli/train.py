@@ -37,7 +37,7 @@ from ohlol.cli.app import (
     continue_without_output,
     one_of,
 )
-from ohlol.config import LR_SCHEDULES, OPTIMIZERS, PRECISIONS, VECTORS_TRAINING
+from ohlol.config import LR_SCHEDULES, OPTIMIZERS, POOLINGS, PRECISIONS, VECTORS_TRAINING
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
@@ -143,6 +143,13 @@ def train(
         int | None,
         typer.Option(help="Size of the embedding of character bigrams; 0: none.", rich_help_panel=MODEL),
     ] = None,
+    pooling: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Steps that predict for a whole sequence: {one_of(POOLINGS)} (classify, multilabel, regress).",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
     head: Annotated[
         str | None,
         typer.Option(
@@ -163,6 +170,13 @@ def train(
         float | None, typer.Option(help="Dropout on the embeddings.", rich_help_panel=MODEL)
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Largest number of epochs.", rich_help_panel=TRAINING)] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Minutes to train; the learning rate falls with the time, and epochs are as many as fit.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Sequences, or parallel streams, per step.", rich_help_panel=TRAINING)
     ] = None,

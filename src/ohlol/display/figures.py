@@ -183,6 +183,8 @@ def draw_trace(trace: Trace, *, lang: str = "en", saliency: Saliency | None = No
     T = len(trace.symbols)
     steps = range(max(0, T - MAX_STEPS), T)
     maps = [row for layer in reversed(trace.layers) for row in _map_rows(layer, len(trace.layers) > 1, steps, lang)]
+    if trace.weights is not None:
+        maps.insert(0, (translations.text("weight", lang), trace.weights[None, steps.start :], True))
     if saliency is not None and (trace.per_sequence or len(saliency.symbols) != T):
         saliency = None
     height = 0.26 if len(maps) <= 3 else 0.17

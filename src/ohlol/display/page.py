@@ -159,6 +159,8 @@ def _frame_data(frame: Frame, max_bytes: int) -> dict[str, Any]:
 
 def _all_arrays(trace: Trace, saliency: Saliency | None) -> dict[str, Numbers]:
     arrays = {f"{k}/{name}": rows for k, layer in enumerate(trace.layers) for name, rows in _arrays(layer).items()}
+    if trace.weights is not None:
+        arrays["pooling/weights"] = trace.weights[None]
     if saliency is not None:
         arrays |= {"saliency/gradient": saliency.gradient, "saliency/ablation": saliency.ablation}
     return arrays
@@ -251,9 +253,10 @@ def _logits_formula(trace: Trace) -> str:
     """How the head computes the logits: by nothing, a linear layer, or something else."""
     top = trace.layers[-1]
     output = "h'" if np.array_equal(top.output, next(iter(top.after.values()))) else "output"
+    pooling, output = (f"{trace.pooling},  ", "r") if trace.pooling else ("", output)
     if trace.is_identity:
-        return f"logits = {output}"
-    return f"logits = head({output})" if trace.head is None else f"logits = W {output} + b"
+        return f"{pooling}logits = {output}"
+    return pooling + (f"logits = head({output})" if trace.head is None else f"logits = W {output} + b")
 
 
 def _is_right_to_left(symbols: tuple[str, ...]) -> bool:

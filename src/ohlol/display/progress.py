@@ -68,16 +68,18 @@ class Summary(Callback):
 def end_line(trainer: Training, lang: str) -> str | None:
     """Return why training ended, which weights are kept and what to do; None where nothing was set apart to see it."""
     progress, settings = trainer.progress, trainer.settings
-    best, metric = progress.epoch - progress.epochs_without_improvement, trainer.main_metric.replace("_", " ")
+    best = progress.epoch - progress.epochs_without_improvement
+    values = {"epoch": progress.epoch, "best": best, "metric": trainer.main_metric.replace("_", " ")}
     if best < 1:
         return None
-    if progress.epoch < settings.epochs:
-        return translations.text(
-            "end_stopped", lang, epoch=progress.epoch, epochs=settings.epochs, best=best, metric=metric
-        )
-    if trainer.dev is None or settings.epochs == 1:
+    is_time_up = settings.minutes and progress.seconds >= 60 * settings.minutes
+    if progress.epoch != settings.epochs and not is_time_up:
+        key = "end_stopped" if settings.epochs else "end_stopped_early"
+        return translations.text(key, lang, epochs=settings.epochs, **values)
+    if trainer.dev is None or progress.epoch == 1:
         return None
-    return translations.text("end_improving" if best == progress.epoch else "end_best", lang, best=best, metric=metric)
+    key = "end_best" if best < progress.epoch else "end_improving_time" if is_time_up else "end_improving"
+    return translations.text(key, lang, **values)
 
 
 def baseline_lines(loss: Baselines, lang: str) -> list[str]:
@@ -141,6 +143,7 @@ def describe_training(trainer: Training) -> str:
     source = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
     parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
     parts += ["bidirectional"] if model.bidirectional else []
+    parts += [f"pooling {model.pooling}"] if trainer.model.pooling is not None else []
     sizes = trainer.config.sizes
     parts += [size] if not sizes.numeric and (model.embedding_size or not sizes.vector_size) else []
     parts += [f"vectors {sizes.vector_size} ({model.vectors_training})"] if sizes.vector_size else []
@@ -148,13 +151,15 @@ def describe_training(trainer: Training) -> str:
     parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
     parts += [f"head {model.head}"] if HEADS[model.head].structured else []
     measured = f"measured on {_size(dev)}" if dev is not None else "measured on the same data"
-    epochs = trainer.settings.epochs
+    epochs, minutes = trainer.settings.epochs, trainer.settings.minutes
+    length = [f"{epochs} epoch{'s' * (epochs != 1)}"] if epochs else []
+    length += [f"{minutes:g} minute{'s' * (minutes != 1)}"] if minutes else []
     where = [] if trainer.processes.device.type == "cpu" else [f"on {describe_device(trainer.processes.device)}"]
     where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
     interpretation = "" if trainer.interpretation is None else f"{trainer.interpretation}\n"
     return (
         f"{interpretation}{', '.join(parts)}: {trainer.parameters:,} parameters\n{_coverage(trainer.codec)}"
-        f"{_size(train)}, {measured}, {epochs} epoch{'s' * (epochs != 1)}{''.join(f', {w}' for w in where)}"
+        f"{_size(train)}, {measured}, {' or '.join(length)}{''.join(f', {w}' for w in where)}"
     )
 
 
@@ -178,9 +183,9 @@ def _line(epoch: Epoch) -> str:
     speed = epoch.symbols / epoch.seconds if epoch.seconds else 0.0
     metrics = {k: v for k, v in epoch.metrics.items() if k not in HIDDEN}
     best = "  best" if epoch.best else ""
-    width = len(str(epoch.epochs))
+    number = f"{epoch.number:>{len(str(epoch.epochs))}}/{epoch.epochs}" if epoch.epochs else str(epoch.number)
     return (
-        f"epoch {epoch.number:>{width}}/{epoch.epochs}  loss {format_number(epoch.loss)}  {format_metrics(metrics)}  "
+        f"epoch {number}  loss {format_number(epoch.loss)}  {format_metrics(metrics)}  "
         f"{speed:,.0f} symbols/s{best}{_irregularities(epoch)}"
     )
 
@@ -237,7 +242,7 @@ class Bar(Summary):
     def on_train_begin(self, trainer: Training) -> None:
         """Print the model and the data, and start the bar."""
         self.console.print(Text(describe_training(trainer)))
-        self.epochs, self.name = trainer.settings.epochs, trainer.main_metric
+        self.trainer, self.name = trainer, trainer.main_metric
         self.task = self.progress.add_task("", total=None, status="")
         self.progress.start()
         self.started = time.perf_counter()
@@ -247,11 +252,14 @@ class Bar(Summary):
         self.symbols += symbols
         self.loss += (loss - self.loss) / min(done, 50)
         speed = self.symbols / (time.perf_counter() - self.started)
+        epochs, minutes = self.trainer.settings.epochs, self.trainer.settings.minutes
+        shares = [(total * (epoch - 1) + done) / (total * epochs)] if epochs else []
+        shares += [self.trainer.progress.seconds / (60 * minutes)] if minutes else []
         self.progress.update(
             self.task,
-            total=total * self.epochs,
-            completed=total * (epoch - 1) + done,
-            description=f"epoch {epoch}/{self.epochs}",
+            total=1.0,
+            completed=max(shares),
+            description=f"epoch {epoch}/{epochs}" if epochs else f"epoch {epoch}",
             status=f"loss {self.loss:.4f}{self.metric}  {speed:,.0f} symbols/s",
         )
 

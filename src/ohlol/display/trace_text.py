@@ -93,11 +93,11 @@ def trace_to_text(trace: Trace, console: Console, *, lang: str = "en", saliency:
     """
     page = Page(console, lang)
     _print_header(trace, page)
-    for t, symbol in enumerate(trace.symbols):
+    for t in range(len(trace.symbols)):
         page.print()
         n = trace.prediction_at(t)
         prediction = [] if n is None else _prediction(trace, n, page)
-        page.print(*_step_title(t, symbol, page), *prediction)
+        page.print(*_step_title(trace, t, page), *prediction)
         for layer in trace.layers:
             _print_states(layer, t, page, several=len(trace.layers) > 1)
         if n is not None:
@@ -142,11 +142,15 @@ def _print_header(trace: Trace, page: Page) -> None:
     if trace.loss is not None and trace.losses is not None:
         count = sum(v is not None for v in trace.losses)
         page.print(page.text(f"loss_{trace.reduction}", value=f"{trace.loss:.4f}", count=count))
+    if trace.pooling:
+        page.print((page.text("pooled", equation=trace.pooling), "dim"))
     page.print((page.text(difference_key(trace), value=f"{trace.difference:.1g}"), "dim"))
 
 
-def _step_title(t: int, symbol: str, page: Page) -> list[str | tuple[str, str]]:
-    return [(page.text("step", t=t), "bold cyan"), f"  {page.text('input')} ", (page.visible(symbol), "bold")]
+def _step_title(trace: Trace, t: int, page: Page) -> list[str | tuple[str, str]]:
+    symbol = (page.visible(trace.symbols[t]), "bold")
+    weight = [] if trace.weights is None else [f"  {page.text('weight')} {trace.weights[t]:.3f}"]
+    return [(page.text("step", t=t), "bold cyan"), f"  {page.text('input')} ", symbol, *weight]
 
 
 def _prediction(trace: Trace, n: int, page: Page) -> list[str | tuple[str, str]]:
@@ -229,7 +233,7 @@ def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") ->
     page = Page(console, lang)
     _print_header(trace, page)
     page.print()
-    page.print(*_step_title(t, trace.symbols[t], page))
+    page.print(*_step_title(trace, t, page))
     for layer in trace.layers:
         page.print()
         if len(trace.layers) > 1:

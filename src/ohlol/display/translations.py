@@ -28,6 +28,8 @@ TEXTS: dict[str, tuple[str, str]] = {
     "input": ("input", "输入"),
     "top_labels": ("top {count}", "前 {count} 名"),
     "target": ("target", "目标"),
+    "weight": ("weight", "权重"),
+    "pooled": ("the head reads r: {equation}", "输出层读取 r：{equation}"),
     "loss": ("loss", "损失"),
     "loss_mean": ("loss {value}, mean of {count}", "损失 {value}，{count} 步的平均值"),
     "loss_sum": ("loss {value}, sum of {count}", "损失 {value}，{count} 步之和"),
@@ -130,6 +132,10 @@ TEXTS: dict[str, tuple[str, str]] = {
         "在第 {epoch} 个 epoch（共 {epochs} 个）停止（`--patience`）：自第 {best} 个 epoch 起 {metric} 没有改善，"
         "保留该 epoch 的权重",
     ),
+    "end_stopped_early": (
+        "stopped after epoch {epoch} (`--patience`): no better {metric} since epoch {best}, whose weights are kept",
+        "在第 {epoch} 个 epoch 停止（`--patience`）：自第 {best} 个 epoch 起 {metric} 没有改善，保留该 epoch 的权重",
+    ),
     "end_best": (
         "no better {metric} since epoch {best}: the weights of epoch {best} are kept",
         "自第 {best} 个 epoch 起 {metric} 没有改善：保留该 epoch 的权重",
@@ -137,6 +143,10 @@ TEXTS: dict[str, tuple[str, str]] = {
     "end_improving": (
         "the {metric} still improved in the last epoch: train with more `--epochs`",
         "最后一个 epoch 的 {metric} 仍在改善：请增大 `--epochs` 继续训练",
+    ),
+    "end_improving_time": (
+        "the {metric} still improved when the time was over: train with more `--minutes`",
+        "时间用完时 {metric} 仍在改善：请增大 `--minutes` 继续训练",
     ),
     # a loss compared with its baselines
     "baseline": (
@@ -276,6 +286,7 @@ TEXTS: dict[str, tuple[str, str]] = {
     ),
     "color_by": ("Colour by", "着色依据"),
     "color_saliency": ("saliency: influence on this prediction", "显著性：各输入对当前预测的影响"),
+    "color_weight": ("weight of each step", "每一步的权重"),
     "color_neuron": ("state of one neuron", "单个神经元的状态"),
     "color_loss": ("loss of each prediction", "每个预测的损失"),
     "measure_gradient": ("gradient", "梯度"),

@@ -10,6 +10,7 @@ N predictions (T, or 1 where the model makes one prediction for the whole sequen
 """
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,6 +171,10 @@ class Trace:
     """"mean" or "sum"."""
     difference: float
     """The largest difference from the model's own forward pass, over logits, outputs and last states."""
+    pooling: str = ""
+    """The equation of the pooling; empty where the head reads the last outputs, or those of each step."""
+    weights: Numbers | None = None
+    """(T,), the share of each step in what the head reads: the weights of attention; None without pooling."""
 
     def prediction_at(self, t: int) -> int | None:
         """Return the index of the prediction made at time step t; None where there is none."""
@@ -207,6 +212,7 @@ class Trace:
                 }
                 for layer in self.layers
             ],
+            "pooling": None if self.weights is None else {"equation": self.pooling, "weights": self.weights.tolist()},
             "head": None if self.head is None else {"weight": self.head[0].tolist(), "bias": self.head[1].tolist()},
             "predictions": [
                 {
@@ -297,9 +303,11 @@ def trace(model: TrainedModel, sequence: Any, *, target: str | Sequence[str] | N
     top = [
         torch.cat(unrolled.outputs) for unrolled in unrolled_layers if unrolled.layer == network.settings.num_layers - 1
     ]
+    outputs, pooling = torch.cat(top, dim=1), network.pooling
+    weights = None if pooling is None else deepcopy(pooling).double().pool(outputs)[1]
     pairs = [
         (model_logits, logits),
-        (model_outputs, torch.cat(top, dim=1)),
+        (model_outputs, outputs),
         *((a[:, 0], b) for a, b in zip(model_states, last_states, strict=True)),
     ]
     names, projection = labels.symbols, network.head.projection
@@ -321,6 +329,8 @@ def trace(model: TrainedModel, sequence: Any, *, target: str | Sequence[str] | N
         loss=None if total is None else float(total.detach()),
         reduction=reduction,
         difference=max(float((a.double() - b).detach().abs().max()) for a, b in pairs),
+        pooling="" if pooling is None else pooling.equation,
+        weights=None if weights is None else _numpy(weights),
     )
 
 

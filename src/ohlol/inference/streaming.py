@@ -59,7 +59,8 @@ class StreamBatch:
         count: how many sequences to begin with.
 
     Raises:
-        InputError: the model is bidirectional, forecasts whole series, or has a head that labels whole sequences.
+        InputError: the model is bidirectional, forecasts whole series, pools over the steps, or has a head that labels
+            whole sequences.
     """
 
     def __init__(
@@ -74,6 +75,12 @@ class StreamBatch:
             raise InputError(
                 f"this model has the `head` {network.settings.head}, which labels a sequence as a whole, so it has no "
                 "output before the last symbol: a stream needs a model that was trained with another head and "
+                "`bidirectional=False`"
+            )
+        if network.pooling is not None:
+            raise InputError(
+                f"this model predicts from all steps of a sequence (`pooling` {network.settings.pooling}), so it has "
+                "no output before the last symbol: a stream needs a model that was trained with `pooling=last` and "
                 "`bidirectional=False`"
             )
         if codec.panel is not None:

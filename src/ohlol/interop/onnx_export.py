@@ -35,6 +35,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.onnx_weights import to_onnx
 from ohlol.models.encoder import Encoder
 from ohlol.models.heads import Head
+from ohlol.models.pooling import MaxPooling, MeanPooling, Pooling
 from ohlol.models.reference import weights_of
 from ohlol.nn import Recurrent
 from ohlol.utils.errors import InputError
@@ -68,7 +69,7 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
 
     Raises:
         InputError: ONNX cannot express the model: an operation of the cell has no operator, `step` is set and the
-            model is bidirectional, the head is not linear, or the weights are too large.
+            model is bidirectional or pools over the steps, the head is not linear, or the weights are too large.
     """
     model = model.on_cpu
     network = model.network
@@ -79,6 +80,11 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
         raise InputError(
             "this model is bidirectional, so it cannot be computed step by step: `step` needs a model that was trained "
             "with `bidirectional=False`"
+        )
+    if step and network.pooling is not None:
+        raise InputError(
+            f"this model predicts from all steps of a sequence (`pooling` {network.settings.pooling}), so it cannot be "
+            "computed step by step: `step` needs a model that was trained with `pooling=last`"
         )
     if network.head.projection is None and not network.head.is_identity:
         raise InputError(f"`head` {network.settings.head} cannot be exported: its output is not that of a linear layer")
@@ -102,7 +108,8 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
     else:
         hidden, state = _layers(g, model, x, starts, lengths)
         last = state[0][-1]
-    _head(g, model, x, hidden, last, step)
+    pooled = "" if network.pooling is None else _pooled(g, network.pooling, hidden, lengths)
+    _head(g, model, x, hidden, last, pooled, step)
     for name, shape, parts in zip(network.state_names, _state_shapes(model), state, strict=True):
         joined = g.add(f"{name}_n.layers", "Concat", *parts, axis=0) if len(parts) > 1 else parts[0]
         g.output(f"{name}_n", TensorProto.FLOAT, shape, joined)
@@ -289,7 +296,7 @@ def _layers(
 
 def _last_outputs(g: GraphBuilder, model: TrainedModel, hidden: str, lengths: str) -> str:
     """The outputs (D, B, O) of the last step of each direction, from those of all steps (T, B, D*O)."""
-    if not model.network.sizes.per_sequence:
+    if not model.network.sizes.per_sequence or model.network.pooling is not None:
         return ""
     if not lengths:
         return hidden  # one step in one direction
@@ -304,7 +311,30 @@ def _last_outputs(g: GraphBuilder, model: TrainedModel, hidden: str, lengths: st
     return g.add("last.directions", "Concat", forward, first, axis=0)
 
 
-def _head(g: GraphBuilder, model: TrainedModel, vectors: str, hidden: str, last: str, step: bool) -> None:
+def _pooled(g: GraphBuilder, pooling: Pooling, hidden: str, lengths: str) -> str:
+    """The pooled outputs of each sequence (B, W), from those of all steps (T, B, W)."""
+    T = g.add("pooling.T", "Slice", g.add("pooling.shape", "Shape", hidden), g.ints(0), g.ints(1))
+    zero, one = (g.constant(f"pooling.{n}", np.array(n)) for n in (0, 1))
+    steps = g.add("pooling.steps", "Range", zero, g.add("pooling.count", "Squeeze", T), one)
+    is_step = g.add(
+        "pooling.is_step", "Less", g.add("pooling.column", "Unsqueeze", steps, g.ints(1)), lengths
+    )  # (T, B)
+    nothing = g.constant("pooling.nothing", np.array(-np.inf, np.float32))
+    if isinstance(pooling, MaxPooling):
+        mask = g.add("pooling.mask", "Unsqueeze", is_step, g.ints(2))
+        values = g.add("pooling.values", "Where", mask, hidden, nothing)
+        return g.add("pooled", "ReduceMax", values, axes=[0], keepdims=0)
+    assert isinstance(pooling, MeanPooling)
+    scores = g.constant("pooling.zeros", np.zeros((), np.float32))
+    if pooling.query is not None:
+        query = g.constant("pooling.query", pooling.query.detach())
+        scores = g.add("pooling.scores", "MatMul", g.add("pooling.tanh", "Tanh", hidden), query)  # (T, B)
+    weights = g.add("pooling.softmax", "Softmax", g.add("pooling.own", "Where", is_step, scores, nothing), axis=0)
+    terms = g.add("pooling.terms", "Mul", hidden, g.add("pooling.weights", "Unsqueeze", weights, g.ints(2)))
+    return g.add("pooled", "ReduceSum", terms, g.ints(0), keepdims=0)
+
+
+def _head(g: GraphBuilder, model: TrainedModel, vectors: str, hidden: str, last: str, pooled: str, step: bool) -> None:
     """Add the output: logits with the batch first, rows of numbers in their own units, or quantiles.
 
     Args:
@@ -313,11 +343,14 @@ def _head(g: GraphBuilder, model: TrainedModel, vectors: str, hidden: str, last:
         vectors: the name of the vectors of all steps, (T, B, I).
         hidden: the name of the outputs of all steps, (T, B, D*O).
         last: that of the last output of each direction, (D, B, O).
+        pooled: that of the pooled outputs, (B, D*O); empty for a model that takes the last ones.
         step: whether the graph is that of one step.
     """
     network, codec, sizes = model.network, model.codec, model.network.sizes
     axes: list[int | str] = ["batch"] if step or sizes.per_sequence else ["batch", "time"]
-    if sizes.per_sequence:
+    if pooled:
+        x = pooled
+    elif sizes.per_sequence:
         by_row = g.add("last.by_row", "Transpose", last, perm=[1, 0, 2])  # (D, B, O) -> (B, D, O)
         x = g.add("last", "Reshape", by_row, g.ints(0, -1))
     elif step:

@@ -89,7 +89,9 @@ def unroll_model(
             layers.append(UnrolledLayer(layer, direction, weights, x, outs, before, after))
             outputs.append(torch.cat(outs))
         x = torch.cat(outputs, dim=1)  # D times (T, O) -> (T, D*O)
-    if network.sizes.per_sequence:
+    if network.pooling is not None:
+        x, _ = deepcopy(network.pooling).to(x.dtype).requires_grad_(False).pool(x)
+    elif network.sizes.per_sequence:
         ends = [last.outputs[-1 - last.direction * (T - 1)] for last in layers if last.layer == settings.num_layers - 1]
         x = torch.cat(ends, dim=1)  # D times (1, O) -> (1, D*O)
     head = deepcopy(network.head).to(x.dtype).requires_grad_(False)

@@ -19,6 +19,7 @@ from ohlol.config import ModelSettings
 from ohlol.models.encoder import Encoder
 from ohlol.models.heads import HEADS, Head
 from ohlol.models.inputs import PackedInputs, Sizes
+from ohlol.models.pooling import POOLINGS, Pooling
 from ohlol.nn import CellLoop, Recurrent, make_cell
 from ohlol.ops import BatchStepper, LayerSpec, SequenceStepper, available, embedding_table, one_hot_table
 from ohlol.ops.crf_equations import last_rows
@@ -35,8 +36,9 @@ class SequenceModel(torch.nn.Module):
     """A recurrent network over packed sequences of symbols or numbers.
 
     Raises:
-        InputError: settings that do not fit together: a cell in a loop has one layer and one direction, the head must
-            fit the task, tied weights need a linear head and an embedding of size D*O; or a cell cannot be made.
+        InputError: settings that do not fit together: a cell in a loop has one layer and one direction, head and
+            pooling must fit the task, tied weights need a linear head and an embedding of size D*O; or a cell cannot be
+            made.
 
     Attributes:
         state_names: the symbols of the cell's states.
@@ -52,6 +54,7 @@ class SequenceModel(torch.nn.Module):
         spec = select_cell(settings.cell)
         _check_loop(settings, spec)
         _check_head(settings, sizes)
+        _check_pooling(settings, sizes)
         self.encoder = Encoder(settings, sizes)
         self.layers = _make_layers(settings, spec, self.encoder.size)
         self.state_names, self.state_sizes = spec.states, (settings.hidden_size,) * len(spec.states)
@@ -60,7 +63,10 @@ class SequenceModel(torch.nn.Module):
             self.state_sizes, self.output_size = self.layers.interface.state_sizes, self.layers.output_size
             self.state_names = _name_states(spec, len(self.state_sizes))
         self.dropout = torch.nn.Dropout(settings.dropout)
-        self.head: Head = HEADS[settings.head](self.directions * self.output_size, sizes.outputs)
+        width = self.directions * self.output_size
+        self.head: Head = HEADS[settings.head](width, sizes.outputs)
+        pooling = POOLINGS.get(settings.pooling)
+        self.pooling: Pooling | None = None if pooling is None else pooling(width)
         if settings.tie_weights:
             self._tie_weights()
         if not any(p.requires_grad for p in self.parameters()):
@@ -115,9 +121,11 @@ class SequenceModel(torch.nn.Module):
         return self.head.add(logits, base if packed.predicted is None else base[packed.predicted])
 
     def head_inputs(self, hidden: Tensor, state: LayerStates, batch_sizes: Int[Tensor, " T"]) -> Tensor:
-        """The inputs of the head: the outputs of all steps (S, D*O), or the last of each sequence (B, D*O)."""
+        """The inputs of the head: the outputs of all steps (S, D*O), or one row a sequence (B, D*O), last or pooled."""
         if not self.sizes.per_sequence:
             return hidden
+        if self.pooling is not None:
+            return self.pooling(hidden, batch_sizes)
         if not isinstance(self.layers, Recurrent):
             return torch.cat(state[0][-self.directions :].unbind(), dim=1)  # (D, B, H) -> (B, D*H)
         last = hidden[last_rows(batch_sizes).to(hidden.device)]
@@ -283,6 +291,14 @@ def _check_loop(settings: ModelSettings, spec: CellSpec) -> None:
         raise InputError(f"`loop` calls a cell of torch at each step, and torch has none of `cell` {spec.name}")
     if settings.num_layers > 1 or settings.bidirectional:
         raise InputError(f"`cell` {settings.cell} with `loop` runs one layer in one direction")
+
+
+def _check_pooling(settings: ModelSettings, sizes: Sizes) -> None:
+    if settings.pooling in POOLINGS and not sizes.per_sequence:
+        raise InputError(
+            f"`pooling` {settings.pooling} is for tasks with one prediction for a whole sequence, and this task has "
+            "one at each step: leave it out"
+        )
 
 
 def _check_head(settings: ModelSettings, sizes: Sizes) -> None:

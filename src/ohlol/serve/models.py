@@ -74,7 +74,7 @@ class ServedModel:
     model: TrainedModel
     batcher: Batcher[tuple[Symbols, int], Prediction]
     streams: ModelStreams | None
-    """None for a model that is bidirectional or forecasts whole series."""
+    """None for a model that reads a whole sequence before it predicts."""
 
     def describe(self) -> dict[str, Any]:
         """The description of the model that clients get."""
@@ -228,6 +228,8 @@ class Models:
             timeout=limits.timeout,
             on_batch=lambda size, seconds: self.on_batch(name, size, seconds),
         )
-        has_streams = not (model.network.settings.bidirectional or model.targets.horizon)
-        streams = ModelStreams(model, limits) if has_streams else None
+        try:
+            streams = ModelStreams(model, limits)
+        except InputError:  # it reads whole sequences
+            streams = None
         return ServedModel(name, self.runs[name], model, batcher, streams)

@@ -191,7 +191,9 @@ async def stream(socket: WebSocket, name: str) -> None:
     if model is None:
         raise HTTPException(404, f"there is no model {name[:100]!r}; there are {', '.join(service.models.served)}")
     if model.streams is None:
-        why = "forecasts whole series" if model.model.targets.horizon else "is bidirectional"
+        is_bidirectional = model.model.network.settings.bidirectional
+        why = "forecasts whole series" if model.model.targets.horizon else "reads whole sequences"
+        why = "is bidirectional" if is_bidirectional else why
         raise HTTPException(409, f"this model {why} and has no stream: use predict")
     if service.stopping.is_set():
         raise HTTPException(503, "the server stops")

@@ -44,7 +44,7 @@ class ModelStreams:
     """Sessions of one model, each a sequence of its `StreamBatch`, which one thread computes.
 
     Raises:
-        InputError: the model is bidirectional.
+        InputError: the model reads whole sequences, as `StreamBatch` says.
     """
 
     def __init__(self, model: TrainedModel, limits: Limits):

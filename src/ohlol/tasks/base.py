@@ -30,6 +30,10 @@ class Task:
     """The command that uses a model of this task, for the model card.
 
     `{run}` stands for its directory, `{input}` for a text or, where it reads numbers, a file."""
+    min_steps: int = 3000
+    """Steps of the optimizer that little data are trained for at least, within `max_epochs`."""
+    max_epochs: int = 200
+    """The most epochs for that."""
     span_head: str | None = None
     """The head of the default settings where labels mark spans, if that is another one."""
 

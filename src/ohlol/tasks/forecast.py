@@ -59,5 +59,7 @@ register(
         defaults=default_settings,
         search_space=search_space_of_series,
         usage="ohlol predict {run} FILE",
+        min_steps=1500,
+        max_epochs=100,
     )
 )

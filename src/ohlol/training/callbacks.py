@@ -66,6 +66,7 @@ class Epoch:
     number: int
     """Counted from 1."""
     epochs: int
+    """0 where only `minutes` end the training."""
     step: int
     loss: float
     """Mean training loss of the epoch: over its predictions, or over its sequences where `loss_reduction` is "sum".

@@ -22,17 +22,16 @@ from ohlol.config import (
     check_bounds,
     expected_type,
 )
-from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.frames import read_records
 from ohlol.data.loading import DATA_FOLDER, Data, DataPreparer, PreparedData, Source, is_tutorial
 from ohlol.data.spans import is_span_scheme
-from ohlol.data.targets import TargetKind
 from ohlol.data.vector_files import IN_MEMORY
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.heads import HEADS
 from ohlol.tasks import TASKS
 from ohlol.training.callbacks import Callback
+from ohlol.training.length import choose_length
 from ohlol.training.memory_check import check_memory
 from ohlol.training.trainer import Trainer
 from ohlol.utils import devices, distributed
@@ -282,10 +281,12 @@ def configure(
     sizes = run_config.sizes_from_codec(prepared.codec)
     if tutorial and HEADS.select(model.head).is_identity and "hidden_size" not in chosen.model:
         model = replace(model, hidden_size=sizes.outputs)
-    if not tutorial and "epochs" not in chosen.training:
-        training = _raise_epochs(training, prepared.codec.kind, prepared.codec.task, prepared.train)
     dev_file = prepared.source.dev if prepared.source.records is None else None  # that of a table is saved with it
     config = RunConfig(prepared.codec.task, prepared.settings, model, sizes, training, prepared.files, dev_file, pairs)
+    if not tutorial or training.minutes:
+        has_dev = prepared.dev is not None
+        training = choose_length(config, prepared.train, chosen.training, has_validation_data=has_dev)
+        config = replace(config, training=training)
     check_memory(config, prepared.train, device)
     return config, prepared
 
@@ -386,18 +387,6 @@ def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> Model
     return replace(model, **chosen)
 
 
-def _raise_epochs(training: TrainSettings, kind: TargetKind, task: str, data: Dataset) -> TrainSettings:
-    """More epochs for little data: at least `MIN_STEPS` optimizer steps, within `MAX_EPOCHS` or `MAX_SERIES_EPOCHS`."""
-    in_windows = TASKS[task].trains_in_windows
-    per_step = training.batch_size * training.bptt if in_windows else training.batch_size
-    per_epoch = max(1, -(-(data.steps if in_windows else len(data)) // per_step))
-    most = MAX_SERIES_EPOCHS if kind.rows else MAX_EPOCHS
-    return replace(training, epochs=min(max(training.epochs, -(-MIN_STEPS // per_epoch)), most))
-
-
-MIN_STEPS, MAX_EPOCHS = 1500, 100
-MAX_SERIES_EPOCHS = 500
-"""For series of numbers with a target each: their archives have data sets of a few dozen."""
 CLASS_ADVICE = (
     ": a cell, head, task or reader is registered, and chosen by its name; a cell may also be named as "
     "package.module:Class, which is imported"

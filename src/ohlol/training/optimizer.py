@@ -13,15 +13,25 @@ ONECYCLE_RISE, ONECYCLE_START, ONECYCLE_END = 0.3, 1 / 25, 1e-4
 """Schedule `onecycle`: the share of the steps in which the rate rises, and its first and last share of `lr`."""
 
 
-def learning_rate(settings: TrainSettings, step: int, total: int) -> float:
-    """The learning rate of a step (from 0) out of `total`, without the factor of `plateau`.
+def learning_rate(settings: TrainSettings, step: int, total: int, seconds: float = 0.0) -> float:
+    """The learning rate of a step (from 0), without the factor of `plateau`.
+
+    It follows the share of the steps that were taken or the share of `minutes` that was used, whichever is larger.
+
+    Args:
+        settings: schedule, highest rate and minutes.
+        step: the steps taken before this one.
+        total: the steps of the training; 0 where only `minutes` end it.
+        seconds: the time used before this step.
 
     Sources: for cosine Loshchilov and Hutter, "SGDR" (2017); for onecycle Smith and Topin, "Super-convergence" (2018).
 
     >>> learning_rate(TrainSettings(lr=1.0, lr_schedule="cosine"), 50, 100)
     0.5
     """
-    done = step / max(total, 1)
+    done = step / total if total else 0.0
+    if settings.minutes:
+        done = min(max(done, seconds / (60 * settings.minutes)), 1.0)
     share = 1.0
     if settings.lr_schedule == "cosine":
         share = (1 + math.cos(math.pi * done)) / 2

@@ -1,8 +1,8 @@
 """The training loop: from encoded data to the best weights.
 
-The order of an epoch, the symbols read as <unk> and the learning rate are pure functions of the seed and the step.
-Everything else that changes during training is in the saved state, so that a resumed run ends in the same bytes as one
-that was never stopped.
+The order of an epoch, the symbols read as <unk> and the learning rate are pure functions of the seed and the step; with
+`minutes` the learning rate is one of the time that was used, too. Everything else that changes during training is in
+the saved state, so that a resumed run ends in the same bytes as one that was never stopped.
 """
 
 import math
@@ -110,6 +110,7 @@ class Trainer:
         self.keep_probabilities = keep_probabilities(self.settings, self.codec)
         self.best_weights: dict[str, Tensor] | None = None
         self._stop_requested = self._stop_agreed = self._save_due = False
+        self._started = 0.0
         self.metrics_log: MetricsLog | None = None
         if run is not None:
             self.progress.data_sha256 = data.data_sha256
@@ -163,7 +164,8 @@ class Trainer:
         signals = interrupts.stop_on_signals(self.stop) if self.run is not None else nullcontext()
         deterministic = interrupts.deterministic_algorithms(settings.deterministic, device)
         with signals, interrupts.explain_out_of_memory(), deterministic, disable_tf32(device):
-            while self.progress.epoch < settings.epochs and not self._is_out_of_patience():
+            self._started = time.monotonic() - self.progress.seconds
+            while self.progress.batch or not self._is_over:  # an epoch that has begun ends with its evaluation
                 self._train_epoch()
 
     def _keep_start(self) -> None:
@@ -203,8 +205,20 @@ class Trainer:
         """End the run after its step, as a signal does: `fit` saves and raises Interrupted."""
         self._stop_requested = True
 
-    def _is_out_of_patience(self) -> bool:
-        return bool(self.settings.patience) and self.progress.epochs_without_improvement >= self.settings.patience
+    @property
+    def _is_over(self) -> bool:
+        settings, progress = self.settings, self.progress
+        is_out_of_patience = bool(settings.patience) and progress.epochs_without_improvement >= settings.patience
+        return is_out_of_patience or self._is_time_up or 0 < settings.epochs <= progress.epoch
+
+    @property
+    def _is_time_up(self) -> bool:
+        return bool(self.settings.minutes) and self.progress.seconds >= 60 * self.settings.minutes
+
+    @property
+    def _seconds(self) -> float:
+        """The time used so far, by the clock of the main process; 0 in the others, and without `minutes`."""
+        return time.monotonic() - self._started if self.settings.minutes and self.processes.is_main else 0.0
 
     def _train_epoch(self) -> None:
         progress, start, last_save = self.progress, time.perf_counter(), time.monotonic()
@@ -213,15 +227,14 @@ class Trainer:
         steps, seconds = parse_interval(self.settings.checkpoint_every)
         count = len(loader)
         total = count * self.settings.epochs
-        # the rate of the previous step, in case the run resumes after the last step of an epoch
-        symbols, lr = 0, progress.lr_factor * learning_rate(self.settings, max(progress.step - 1, 0), total)
+        symbols = 0
         predictions: tuple[list[str], ...] = ()
-        while progress.batch < count:
+        while progress.batch < count and not (progress.batch and self._is_time_up):
             current = loader[progress.batch]
             batch = current.batch
             self._save_due = time.monotonic() - last_save > seconds if seconds is not None else False
-            lr = progress.lr_factor * learning_rate(self.settings, progress.step, total)
-            loss, logits = self._train_step(current, lr, loader)
+            progress.lr = progress.lr_factor * learning_rate(self.settings, progress.step, total, progress.seconds)
+            loss, logits = self._train_step(current, loader)
             progress.batch += 1
             progress.step += 1
             symbols += batch.total
@@ -235,13 +248,13 @@ class Trainer:
             if progress.step % steps == 0 if steps else self._save_due:
                 self.save_state()
                 last_save = time.monotonic()
-        self._end_epoch(symbols, time.perf_counter() - start, lr, predictions)
+        self._end_epoch(symbols, time.perf_counter() - start, predictions)
 
-    def _train_step(self, current: DeviceBatch, lr: float, loader: BatchLoader) -> tuple[float, Tensor]:
+    def _train_step(self, current: DeviceBatch, loader: BatchLoader) -> tuple[float, Tensor]:
         """Take one step; the loss of the whole batch, and the logits of this process's part of it."""
         progress, batch = self.progress, current.batch
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = progress.lr
         self.optimizer.zero_grad()
         state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.is_filler else None
         with self.precision.autocast():
@@ -289,12 +302,13 @@ class Trainer:
         processes: the result is the gradient of the mean over the whole batch.
         """
         if self.processes.size == 1:
+            self.progress.seconds = self._seconds
             return own.mean, own.mean, own.weight
         divisor, weight = (0.0, 0.0) if batch.is_filler else (own.divisor, own.weight)
         total_loss = 0.0 if batch.is_filler else own.mean.item() * divisor
         save_due = float(self._save_due and self.processes.is_main)
-        values = [total_loss, divisor, weight, float(self._stop_requested), save_due]
-        loss, whole, weight, stop, due = self.processes.sum_values(values)
+        values = [total_loss, divisor, weight, float(self._stop_requested), save_due, self._seconds]
+        loss, whole, weight, stop, due, self.progress.seconds = self.processes.sum_values(values)
         self._stop_agreed, self._save_due = stop > 0, due > 0
         return own.mean * (divisor * self.processes.size / whole), loss / whole, weight
 
@@ -318,8 +332,10 @@ class Trainer:
 
     @property
     def _vectors_are_frozen(self) -> bool:
-        """Whether the word vectors are not trained in this epoch: in the first half of the epochs, where tuned late."""
-        return self.config.model.vectors_training == "late" and self.progress.epoch < -(-self.settings.epochs // 2)
+        """Whether the word vectors are not trained now: in the first half of the epochs, or the time, if tuned late."""
+        settings, progress = self.settings, self.progress
+        is_late = 0 < -(-settings.epochs // 2) <= progress.epoch or progress.seconds > 30 * settings.minutes > 0
+        return self.config.model.vectors_training == "late" and not is_late
 
     @property
     def _labels_steps(self) -> bool:
@@ -337,7 +353,7 @@ class Trainer:
     def _evaluated(self) -> Dataset:
         return self.dev if self.dev is not None else self.train
 
-    def _end_epoch(self, symbols: int, seconds: float, lr: float, predictions: tuple[list[str], ...]) -> None:
+    def _end_epoch(self, symbols: int, seconds: float, predictions: tuple[list[str], ...]) -> None:
         """Evaluate, keep the weights if they are the best, write what is to be written, and call the callbacks."""
         progress = self.progress
         if not progress.loss_weight:
@@ -353,6 +369,7 @@ class Trainer:
             best = is_better(metrics, progress.best, self.main_metric)
             if best:
                 self._keep_best()
+        (progress.seconds,) = self.processes.sum_values([self._seconds])
         progress.epochs_without_improvement = 0 if best else progress.epochs_without_improvement + 1
         if self.settings.lr_schedule == "plateau" and progress.epochs_without_improvement > PLATEAU_PATIENCE:
             progress.lr_factor *= PLATEAU_FACTOR
@@ -361,7 +378,7 @@ class Trainer:
             "epoch": progress.epoch + 1,
             "step": progress.step,
             "train_loss": loss,
-            "lr": lr,
+            "lr": progress.lr,
             **({"grad_norm": progress.grad_norm_sum / progress.steps_taken} if progress.steps_taken else {}),
             "saturation": measure_saturation(self.model, self.codec, self._evaluated, self.processes.device),
             "best": best,
@@ -378,7 +395,7 @@ class Trainer:
             loss=loss,
             metrics=metrics,
             best=best,
-            lr=lr,
+            lr=progress.lr,
             symbols=symbols,
             seconds=seconds,
             predictions=predictions,

@@ -153,6 +153,8 @@ class Worker:
         self.out, self.dev, self.settings, self.keep = out, dev, settings, keep
         self.processes, self.callback = processes, callback
         self.given = ChosenSettings.parse(settings)
+        if self.given.training.get("minutes"):
+            raise InputError("`minutes` makes the result depend on the clock, and trials are compared: give `epochs`")
         self.source = Source.parse(data, dev)
         self.loader = CachedLoader(out / "data", self.source, self.given.data)
         self._stop = False

@@ -21,7 +21,16 @@ SIGNIFICANT_DIGITS = 3
 """Of a number that is searched, so that the value in the output is exactly the value that was trained."""
 LARGEST_INTEGER = 10**9
 """The largest integer that is searched, and number of steps of a range: far above any that is useful, and exact."""
-NOT_SEARCHED = ("seed", "dev_fraction", "checkpoint_every", "on_nan", "deterministic", "snapshots", "vectors")
+NOT_SEARCHED = (
+    "seed",
+    "minutes",
+    "dev_fraction",
+    "checkpoint_every",
+    "on_nan",
+    "deterministic",
+    "snapshots",
+    "vectors",
+)
 """Settings without influence on the model, or that change what is evaluated, so that metrics were not comparable; and
 files, which have no range."""
 OTHER_RANGES = (
@@ -29,6 +38,7 @@ OTHER_RANGES = (
     "bptt=32:128:16", "optimizer=adam,adamw,rmsprop", "lr_schedule=constant,cosine,plateau,onecycle",
     "max_grad_norm=0.25:4:log", "weight_decay=1e-6:1e-2:log", "label_smoothing=0:0.2:0.05",
     "unk_probability=0.05:0.7:log", "vectors_training=frozen,tuned,late",
+    "pooling=last,mean,max,attention",
 )  # fmt: skip
 """The default ranges of settings that are searched only where the user names them."""
 

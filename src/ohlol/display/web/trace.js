@@ -33,12 +33,13 @@ function showTrace(data) {
   locale.texts = data.texts;
   trace = data;
   const last = data.layers.length - 1;
+  const opened = data.frames[data.opened];
   selection = {
     step: 0,
     frame: data.opened,
     layer: last,
     gate: 0,
-    mode: data.frames[data.opened].saliency ? "saliency" : "loss",
+    mode: opened.arrays["pooling/weights"] ? "weight" : opened.saliency ? "saliency" : "loss",
     measure: "gradient",
     neuron: { layer: last, index: 0 }, // the one that the mode "neuron" shows
     hoveredNeuron: null,
@@ -72,7 +73,9 @@ function selectStep(step) {
 // draw everything that depends on the selected step
 function drawStep() {
   byId("slider").value = selection.step;
-  const label = `${translate("step", { t: selection.step })} / ${trace.symbols.length - 1} · `;
+  const weight = arrays["pooling/weights"]?.at(0, selection.step);
+  const share = weight === undefined ? "" : `${translate("weight")} ${formatNumber(weight, 3)} · `;
+  const label = `${translate("step", { t: selection.step })} / ${trace.symbols.length - 1} · ${share}`;
   byId("step-label").replaceChildren(label, createSymbol(trace.symbols[selection.step]));
   colorText();
   drawNetwork();
@@ -189,7 +192,7 @@ function influenceText() {
 // --- what the text is coloured by
 
 function drawModes() {
-  const available = { saliency: frame.saliency, neuron: true, loss: frame.losses };
+  const available = { weight: arrays["pooling/weights"], saliency: frame.saliency, neuron: true, loss: frame.losses };
   const buttons = Object.keys(available)
     .filter((mode) => available[mode])
     .map((mode) =>
@@ -297,6 +300,7 @@ function colorText() {
   const neuron = selection.hoveredNeuron ?? (selection.mode === "neuron" ? selection.neuron : null);
   let coloring;
   if (neuron) coloring = neuronColoring(neuron);
+  else if (selection.mode === "weight") coloring = weightColoring();
   else if (selection.mode === "saliency" && frame.saliency) coloring = saliencyColoring();
   else coloring = lossColoring();
   tiles.forEach((tile, step) => {
@@ -324,6 +328,19 @@ function neuronColoring({ layer, index }) {
     low: "−1",
     high: "1",
     name: `${layerName(layer)}, ${translate("neuron")} ${index}`,
+  };
+}
+
+// the share of each step in what the head reads, of a model that pools over the steps
+function weightColoring() {
+  const weights = arrays["pooling/weights"].row(0);
+  const top = largest(weights, 0);
+  return {
+    color: (step) => sequentialColor(weights[step] / top),
+    scale: sequentialScale(),
+    low: "0",
+    high: formatPercent(top),
+    name: translate("weight"),
   };
 }
 
