@@ -231,6 +231,9 @@ def test_a_forecaster_predicts_the_rows_that_follow() -> None:
     model = Forecaster(**FORECAST).fit(X[:80], y[:80])
     assert model.history_.columns.targets == ("sales",)
     assert model.history_.columns.known == ("open",)
+    more = X[:80].assign(late=[None] * 3 + [1.0] * 77, shop="a", stock=1.0)
+    parts = Forecaster(observed="stock", static="shop", **FORECAST).fit(more, y[:80]).history_.columns
+    assert (parts.known, parts.observed, parts.static) == (("open", "late"), ("stock",), ("shop",))
     medians = model.predict(X[80:87])
     expected = model.model_.forecast(frame[:80], 7, future=X[80:87])
     np.testing.assert_array_equal(medians, expected[0].point[:, 0])

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.config import ModelSettings, TrainSettings
+from ohlol.config import COLUMN_SETTINGS, ModelSettings, TrainSettings
 from ohlol.data.frames import Records, read_records
 from ohlol.data.lines import nfc, quote
 from ohlol.data.panel import Panel, PanelColumns, TimeSeries, format_time, offset_after
@@ -430,16 +430,15 @@ class Forecaster(RegressorMixin, _Estimator):
         return Records(tuple(f"x{i + 1}" for i in range(values.shape[1])), lambda: iter(values.tolist()))
 
     def _known_columns(self, records: Records) -> str | None:
-        """The columns of numbers that no setting names, as a setting."""
-        parameters = self.get_params(deep=False)
-        chosen = {column for name in PANEL_SETTINGS[1:6] for column in split_names(parameters[name] or "")}
-        first = next(records.rows(), ())
-        numbers = [
-            name
-            for name, cell in zip(records.names, first, strict=False)
-            if name not in chosen and isinstance(cell, int | float)
-        ]
-        return parameters["known"] if parameters["known"] is not None else join_names(numbers) or None
+        """The setting `known`: as it is chosen, or the columns of numbers that no setting names."""
+        parameters = self.get_params()
+        if parameters["known"] is not None:
+            return parameters["known"]
+        chosen = {column for name in COLUMN_SETTINGS for column in split_names(parameters.get(name) or "")}
+        rows = list(records.rows())
+        filled = [next((row[i] for row in rows if row[i] is not None), None) for i in range(len(records.names))]
+        cells = zip(records.names, filled, strict=True)
+        return join_names(name for name, cell in cells if name not in chosen and isinstance(cell, int | float)) or None
 
     def _offset(self, series: TimeSeries, rows: TimeSeries) -> int:
         """Steps from the end of a series of the training data to its first row to predict; raises InputError."""
