@@ -18,6 +18,8 @@ from ohlol.utils.errors import InputError
         ("char_rnn_size", (0, 64), (-1,)),
         ("bigram_size", (0, 64), (-1,)),
         ("dropout", (0.0, 0.99), (1.0, -0.1)),
+        ("word_dropout", (0.0, 0.99), (1.0, -0.1)),
+        ("weight_dropout", (0.0, 0.99), (1.0, -0.1)),
     ],
 )
 def test_model_settings_have_bounds(name: str, inside: tuple[Any, ...], outside: tuple[Any, ...]) -> None:
@@ -39,6 +41,10 @@ def test_model_settings_have_bounds(name: str, inside: tuple[Any, ...], outside:
         ("on_nan", ("stop", "skip"), ("ignore",)),
         ("unk_probability", (0.0, 0.999), (1.0, -0.1)),
         ("max_grad_norm", (0.0, 1e9), (-1.0,)),
+        ("activation_regularization", (0.0, 2.0), (-1.0, float("nan"), float("inf"))),
+        ("temporal_activation_regularization", (0.0, 1.0), (-1.0, float("nan"), float("inf"))),
+        ("weight_averaging", ("none", "ema", "nt_asgd"), ("swa",)),
+        ("ema_decay", (0.0, 0.9999), (1.0, -0.1)),
         ("dev_fraction", (0.0, 0.5), (0.51,)),
         ("seed", (0, 2**63 - 1), (-1, 2**63)),
         ("checkpoint_every", ("200", "300s", "0s"), ("0", "-1", "5m", "", "1" * 10)),

@@ -82,6 +82,7 @@ NAN_ACTIONS = ("stop", "skip")
 PRECISIONS = ("fp32", "bf16", "fp16")
 POOLINGS = ("last", "mean", "max", "attention")
 VECTORS_TRAINING = ("frozen", "tuned", "late")
+WEIGHT_AVERAGING = ("none", "ema", "nt_asgd")
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,12 @@ class ModelSettings:
     """One of `POOLINGS`: what the head reads where a sequence has one prediction, of the outputs of all its steps.
 
     "last" is the last output of each direction, "attention" a sum weighted by a learned query."""
+    locked_dropout: bool = False
+    """Whether dropout draws one mask for each sequence, the same at all its steps, instead of one for each step."""
+    word_dropout: float = 0.0
+    """Probability that a symbol has zeros instead of its embedding and its word vector in a batch, in [0, 1)."""
+    weight_dropout: float = 0.0
+    """Probability that a recurrent weight is zero in a batch (DropConnect), in [0, 1)."""
     head: str = "softmax"
     """The name of a head, which turns hidden states into logits, and logits into loss and predictions."""
     tie_weights: bool = False
@@ -158,12 +165,23 @@ class TrainSettings:
     """The weight decay of the optimizer; at least 0."""
     label_smoothing: float = 0.0
     """Share of the target's probability that is spread over all labels, in [0, 1)."""
+    activation_regularization: float = 0.0
+    """AR: factor of the mean square of what the head reads, after dropout, in the loss; at least 0."""
+    temporal_activation_regularization: float = 0.0
+    """TAR: factor of the mean square of how the output of the layers changes from step to step; at least 0."""
     class_weights: str = "none"
     """One of `CLASS_WEIGHTS`; "balanced" weighs each label by the inverse of its frequency."""
     loss_reduction: str = "mean"
     """One of `LOSS_REDUCTIONS`: "mean" over the predictions of a batch, or "sum" over those of a sequence.
 
     Sums are averaged over the sequences of the batch."""
+    weight_averaging: str = "none"
+    """One of `WEIGHT_AVERAGING`: which mean of the weights over the steps is evaluated and kept as the best weights.
+
+    "ema" is the exponential moving average. "nt_asgd" is the mean since the validation loss stopped falling: since it
+    was higher than the lowest one of more than five epochs before."""
+    ema_decay: float = 0.999
+    """Decay per step of the exponential moving average, in [0, 1)."""
     unk_probability: float = 0.2
     """Probability p, in [0, 1), that a symbol seen once in the training data is read as <unk>; 0 means no <unk>.
 
@@ -186,6 +204,47 @@ class TrainSettings:
     """Whether the weights after each epoch are kept."""
 
 
+DYNAMIC_OPTIMIZERS = ("rms", "sgd")
+DYNAMIC_LR = {"rms": 1e-3, "sgd": 0.1}
+"""The learning rate of each, where none is chosen."""
+
+
+@dataclass(frozen=True)
+class DynamicSettings:
+    """Dynamic evaluation: how a language model adapts to the text that it is measured on; no part of a run.
+
+    Raises:
+        InputError: a setting is out of its bounds.
+    """
+
+    dynamic_optimizer: str = "rms"
+    """One of `DYNAMIC_OPTIMIZERS`; "rms" divides each gradient by the root of its mean square in the text so far."""
+    dynamic_lr: float | None = None
+    """The learning rate; above 0, or None for that of `DYNAMIC_LR`."""
+    dynamic_decay: float = 1e-3
+    """Share of the way back to the weights of the run after each segment, in [0, 1)."""
+    dynamic_steps: int = 20
+    """Time steps of a segment; at least 1."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.dynamic_optimizer, "dynamic_optimizer", DYNAMIC_OPTIMIZERS)
+        if not 0 < self.lr < float("inf"):
+            raise InputError(f"`dynamic_lr` is {self.lr}; it must be greater than 0")
+        if not 0 <= self.dynamic_decay < 1:
+            raise InputError(f"`dynamic_decay` is {self.dynamic_decay}; it must be in [0, 1)")
+        if not 1 <= self.dynamic_steps <= MAX_SIZE:
+            bound = "at least 1" if self.dynamic_steps < 1 else f"at most {MAX_SIZE}"
+            raise InputError(f"`dynamic_steps` is {self.dynamic_steps}; it must be {bound}")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate."""
+        return DYNAMIC_LR[self.dynamic_optimizer] if self.dynamic_lr is None else self.dynamic_lr
+
+    def __str__(self) -> str:
+        return f"{self.dynamic_optimizer}, lr {self.lr:g}, decay {self.dynamic_decay:g}, {self.dynamic_steps} steps"
+
+
 TUTORIAL_MODEL = ModelSettings(cell="rnn", hidden_size=4, embedding_size=0, head="identity")
 TUTORIAL_TRAIN = TrainSettings(
     lr=0.1, lr_schedule="constant", max_grad_norm=0.0, unk_probability=0.0, seed=1, dev_fraction=0.0
@@ -203,6 +262,8 @@ MAX_SIZE = 1 << 20
 """Of any size; a larger network would not fit into memory."""
 MAX_MINUTES = 60.0 * 24 * 366
 """A year."""
+MAX_PENALTY = 1e6
+"""Far above any useful factor of a penalty, which would leave nothing of the loss."""
 MAX_VECTORS = 1 << 22
 """Word vectors of a run; the largest public files have three million, and vocab.json lists them."""
 
@@ -224,6 +285,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (training.loss_reduction, "loss_reduction", LOSS_REDUCTIONS),
         (training.on_nan, "on_nan", NAN_ACTIONS),
         (training.precision, "precision", PRECISIONS),
+        (training.weight_averaging, "weight_averaging", WEIGHT_AVERAGING),
         (model.vectors_training, "vectors_training", VECTORS_TRAINING),
         (model.pooling, "pooling", POOLINGS),
     ):
@@ -238,6 +300,7 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         (training, ("batch_size", "bptt"), 1, MAX_SIZE),
         (training, ("warmup_steps", "patience", "seed"), 0, 2**63 - 1),
         (training, ("max_grad_norm", "weight_decay"), 0.0, float("inf")),
+        (training, ("activation_regularization", "temporal_activation_regularization"), 0.0, MAX_PENALTY),
         (training, ("dev_fraction",), 0.0, 0.5),
     ):
         for name in names:
@@ -246,8 +309,8 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
                 bound = f"at least {low}" if value < low else f"at most {high}"
                 raise InputError(f"`{name}` is {value}; it must be {bound}")
     for owner, names in (
-        (model, ("dropout", "embedding_dropout")),
-        (training, ("label_smoothing", "unk_probability")),
+        (model, ("dropout", "embedding_dropout", "word_dropout", "weight_dropout")),
+        (training, ("label_smoothing", "ema_decay", "unk_probability")),
     ):
         for name in names:
             if not 0 <= getattr(owner, name) < 1:

@@ -37,6 +37,10 @@ SYMBOLS = {
         "ih.weight": "W_i", "hh.weight": "W_h", "norm_ih.weight": "gain_i", "norm_ih.bias": "b",
         "norm_hh.weight": "gain_h", "norm_c.weight": "gain_c", "norm_c.bias": "b_c",
     },
+    "mogrifier_lstm": {
+        "q1.weight": "W_q1", "q3.weight": "W_q3", "q5.weight": "W_q5", "r2.weight": "W_r2", "r4.weight": "W_r4",
+        "ih.weight": "W_ii W_if W_ig W_io", "ih.bias": "b_i b_f b_g b_o", "hh.weight": "W_hi W_hf W_hg W_ho",
+    },
     "reset_gru": {
         "ih.weight": "W_ir W_iz W_in", "ih.bias": "b_r b_z b_n", "hh.weight": "W_hr W_hz", "hn.weight": "W_hn",
     },
@@ -100,6 +104,18 @@ def layernorm_lstm(w: Any, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
     i, f, g, o = np.split(gates, 4, axis=1)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     h = sigmoid(o) * np.tanh(normalize(c) * w.gain_c + w.b_c)
+    return h, h, c
+
+
+def mogrifier_lstm(w: Any, x: Array, h: Array, c: Array) -> tuple[Array, ...]:
+    for q, r in ((w.W_q1, w.W_r2), (w.W_q3, w.W_r4)):
+        x = 2 * sigmoid(h @ q.T) * x
+        h = 2 * sigmoid(x @ r.T) * h
+    x = 2 * sigmoid(h @ w.W_q5.T) * x
+    i = sigmoid(x @ w.W_ii.T + h @ w.W_hi.T + w.b_i)
+    f = sigmoid(x @ w.W_if.T + h @ w.W_hf.T + w.b_f)
+    c = f * c + i * np.tanh(x @ w.W_ig.T + h @ w.W_hg.T + w.b_g)
+    h = sigmoid(x @ w.W_io.T + h @ w.W_ho.T + w.b_o) * np.tanh(c)
     return h, h, c
 
 
@@ -169,7 +185,8 @@ def rglru(w: Any, x: Array, h: Array) -> tuple[Array, ...]:
 STEPS: dict[str, Callable[..., tuple[Array, ...]]] = {
     step.__name__: step
     for step in (
-        peephole_lstm, coupled_lstm, layernorm_lstm, reset_gru, mgu, ugrnn, indrnn, slstm, mingru, minlstm, sru, rglru,
+        peephole_lstm, coupled_lstm, layernorm_lstm, mogrifier_lstm, reset_gru, mgu, ugrnn, indrnn, slstm, mingru,
+        minlstm, sru, rglru,
     )
 }  # fmt: skip
 
@@ -192,7 +209,7 @@ def states_of(final: Any) -> tuple[torch.Tensor, ...]:
 
 def test_every_cell_has_an_equation() -> None:
     assert OWN.keys() == STEPS.keys() == SYMBOLS.keys()
-    assert len(OWN) == 12
+    assert len(OWN) == 13
 
 
 @pytest.mark.parametrize("B", [1, 2, 7])

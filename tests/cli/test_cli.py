@@ -300,6 +300,28 @@ def test_a_label_unseen_in_training_is_reported_in_one_line(run: Run, trained: P
     assert refusal.startswith("other.tsv: no label of it was seen in training; the 5 seen are 'A' 'B'")
 
 
+def test_dynamic_evaluation_stands_beside_that_of_the_run(run: Run, trained: Path) -> None:
+    text, before = trained / "text.txt", bytes_of(trained / "next")
+    static = done(run("evaluate", trained / "next", text))
+    out = done(run("evaluate", trained / "next", text, "--dynamic", "--dynamic-lr", "0.01", "--dynamic-steps", 10))
+    first, second = out.splitlines()
+    assert [first] == static.splitlines()
+    assert second.startswith("dynamic evaluation (rms, lr 0.01, decay 0.001, 10 steps): bits ")
+    report = json.loads(done(run("evaluate", trained / "next", text, "--dynamic", "--json")))
+    assert report["dynamic"].keys() == {
+        "dynamic_optimizer", "dynamic_lr", "dynamic_decay", "dynamic_steps", "metrics",
+    }  # fmt: skip
+    assert report["dynamic"]["metrics"]["bits"] != report["metrics"]["bits"]
+    assert bytes_of(trained / "next") == before
+    refusal = refused(run("evaluate", trained / "next", text, "--dynamic-decay", "0.1"))
+    assert refusal == "--dynamic-decay is a setting of --dynamic, which is not given"
+    assert "--dynamic-lr is -1.0; it must be greater than 0" in refused(
+        run("evaluate", trained / "next", text, "--dynamic", "--dynamic-lr", "-1")
+    )
+    refusal = refused(run("evaluate", trained / "label", trained / "pairs.tsv", "--dynamic"))
+    assert "this model's task is label: leave it out" in refusal
+
+
 def test_a_run_of_another_version_is_reported_in_one_line(run: Run, tmp_path: Path) -> None:
     done(run("train", "--epochs", 1, "--out", "r"))
     config = json.loads((tmp_path / "r/config.json").read_text())

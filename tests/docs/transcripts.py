@@ -48,6 +48,7 @@ TRANSLATIONS = {
     "docs/cells.zh.md": "docs/cells.md",
     "docs/forecasting.zh.md": "docs/forecasting.md",
     "docs/integrations.zh.md": "docs/integrations.md",
+    "docs/regularization.zh.md": "docs/regularization.md",
     "docs/review.zh.md": "docs/review.md",
 }
 """Pages whose blocks are copies of those of another page."""

@@ -1,5 +1,6 @@
 """A packed batch equals its sequences computed alone, and chunks with a carried state equal the whole."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ohlol.evaluation.evaluate import carry_state, prediction_indices
 from ohlol.models.inputs import PackedInputs, Sizes
 from ohlol.models.reference import unroll_model
 from ohlol.models.sequence_model import SequenceModel
+from ohlol.nn.regularization import sequences_of_rows
 from ohlol.utils.errors import InputError
 
 LENGTHS = [3, 7, 1, 7, 4]
@@ -142,6 +144,60 @@ def test_dropout_applies_in_training_only() -> None:
     assert not torch.equal(model(packed)[0], model(packed)[0])
 
 
+@pytest.mark.parametrize("kind", ["embedding", "spelled"])
+def test_word_dropout_takes_whole_symbols_of_a_batch(kind: str) -> None:
+    """The same symbol is dropped everywhere in the batch, and evaluation drops none; the logits follow the masks."""
+    model = model_of(kind, word_dropout=0.5)
+    packed = PackedInputs.of(gather(dataset(kind), np.arange(len(LENGTHS))))
+    expected, _ = model(packed)
+    torch.testing.assert_close(model(packed)[0], expected, rtol=0, atol=0)
+    plain = model.encoder.embedding.weight.detach().clone()
+    model.train()
+    for seed in range(5):
+        torch.manual_seed(seed)
+        dropped, _ = model(packed)
+        torch.manual_seed(seed)
+        mask = torch.nn.functional.dropout(torch.ones(5, 1), 0.5)
+        model.eval()
+        with torch.no_grad():
+            model.encoder.embedding.weight.copy_(plain * mask)
+            torch.testing.assert_close(model(packed)[0], dropped, **CLOSE)
+            model.encoder.embedding.weight.copy_(plain)
+        model.train()
+        assert not torch.allclose(dropped, expected)
+
+
+@pytest.mark.parametrize("cell", [*CELLS[:3], "mgu", "reset_gru"])
+def test_weight_dropout_changes_recurrent_weights_in_training_only(cell: str) -> None:
+    model = model_of("embedding", cell=cell, weight_dropout=0.5)
+    packed = PackedInputs.of(gather(dataset("embedding"), np.arange(len(LENGTHS))))
+    torch.testing.assert_close(model(packed)[0], model_of("embedding", cell=cell)(packed)[0])
+    model.train()
+    logits, _ = model(packed)
+    assert not torch.equal(logits, model(packed)[0])
+    logits.sum().backward()
+    shares = {name: float((p.grad == 0).float().mean()) for name, p in model.layers.named_parameters()}
+    recurrent = {name for name in shares if re.search(r"hh_l|\.h[fhn]\.", name) and "bias" not in name}
+    assert recurrent
+    for name, share in shares.items():
+        assert (share > 0.2) == (name in recurrent), (name, share)
+
+
+def test_locked_dropout_has_the_same_mask_at_all_steps() -> None:
+    model = model_of("embedding", dropout=0.5, locked_dropout=True).train()
+    seen = []
+    packed = PackedInputs.of(gather(dataset("embedding"), np.arange(len(LENGTHS))))
+    model(packed, None, lambda hidden, dropped: seen.append((hidden, dropped)))
+    ((hidden, dropped),) = seen
+    zero = dropped == 0
+    torch.testing.assert_close(dropped, torch.where(zero, 0.0, 2 * hidden))
+    sequences = sequences_of_rows(packed.batch_sizes)
+    for row, sequence in enumerate(sequences.tolist()):
+        assert torch.equal(zero[row], zero[sequence])
+    assert 0.2 < zero.float().mean() < 0.8
+    assert model.encoder.dropout.locked
+
+
 def test_bigrams_are_used() -> None:
     model = SequenceModel(
         ModelSettings(hidden_size=4, embedding_size=6, bigram_size=3, bidirectional=True), Sizes(5, 4, 0, 7)
@@ -185,6 +241,15 @@ def test_tied_weights_are_one_tensor() -> None:
         ),
         ({"embedding_size": 0, "char_rnn_size": 3}, Sizes(5, 4, chars=7), "set `embedding_size`"),
         ({"bigram_size": 3}, Sizes(5, 4, bigrams=7), "set `bidirectional=True`"),
+        ({"word_dropout": 0.1, "embedding_size": 0}, Sizes(5, 4), "`word_dropout` drops symbols from an embedding"),
+        ({"word_dropout": 0.1}, Sizes(5, 4, numeric=True, per_sequence=True), "and this model has none"),
+        ({"weight_dropout": 0.1, "loop": True}, Sizes(5, 4), "`loop` calls a cell: leave one of them out"),
+        ({"weight_dropout": 0.1, "cell": "mingru"}, Sizes(5, 4), "and `cell` mingru names none: leave it out"),
+        (
+            {"tie_weights": True, "embedding_size": 6, "hidden_size": 3},
+            Sizes(5, 5),
+            "must be 3 (output size times directions)",
+        ),
     ],
 )
 def test_incompatible_settings_are_refused(settings: dict[str, Any], sizes: Sizes, said: str) -> None:

@@ -1,6 +1,7 @@
 """Zoneout, recurrent dropout and weight drop, against loops with the same masks."""
 
 import copy
+import doctest
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch.nn.functional import dropout
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ohlol import nn
+from ohlol.nn import regularization
+from ohlol.nn.regularization import SequenceDropout
 
 T, B, I, H = 6, 3, 4, 5
 F64 = torch.float64
@@ -190,6 +193,118 @@ def test_weight_dropout_of_a_built_in_layer(name: str, dtype: torch.dtype) -> No
     torch.testing.assert_close(layer.eval()(x)[0], plain(x)[0])
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("layout", ["time first", "batch first", "packed", "unbatched"])
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_locked_dropout_between_layers(name: str, layout: str, bidirectional: bool) -> None:
+    """Three layers are three single layers, with one mask of each sequence between them."""
+    options: dict[str, Any] = {"bidirectional": bidirectional, "batch_first": layout == "batch first"}
+    stack = getattr(nn, name)(I, H, num_layers=3, dropout=0.4, locked_dropout=True, **options)
+    D = 2 if bidirectional else 1
+    lengths = torch.tensor([6, 4, 1]) if layout == "packed" else torch.tensor([T] * B)
+    x = torch.randn(T, B, I)
+    state = [torch.randn(3 * D, B, H) for _ in range(2 if name == "LSTM" else 1)]
+    one_row = layout == "unbatched"
+    given = {
+        "time first": x, "batch first": x.transpose(0, 1), "unbatched": x[:, 0],
+        "packed": pack_padded_sequence(x, lengths),
+    }[layout]  # fmt: skip
+    states = tuple(s[:, 0] for s in state) if one_row else tuple(state)
+    torch.manual_seed(9)
+    out, final = stack(given, states if name == "LSTM" else states[0])
+    torch.manual_seed(9)
+    masks = [dropout(torch.ones(1 if one_row else B, D * H), 0.4) for _ in range(2)]
+    assert set(masks[0].unique().tolist()) == {0.0, 1 / 0.6}
+    expected, ends = pack_padded_sequence(x[:, :1] if one_row else x, lengths[:1] if one_row else lengths), []
+    for k in range(3):
+        single = getattr(torch.nn, name)(I if k == 0 else D * H, H, bidirectional=bidirectional)
+        weights = {key: w for key, w in stack.state_dict().items() if f"_l{k}" in key}
+        single.load_state_dict({key.replace(f"_l{k}", "_l0"): w for key, w in weights.items()})
+        parts = tuple(s[k * D : (k + 1) * D, : 1 if one_row else B].contiguous() for s in state)
+        expected, end = single(expected, parts if name == "LSTM" else parts[0])
+        ends.append(end if name == "LSTM" else (end,))
+        if k < 2:
+            padded = pad_packed_sequence(expected)[0] * masks[k]
+            expected = pack_padded_sequence(padded, lengths[:1] if one_row else lengths)
+    expected = pad_packed_sequence(expected)[0]
+    found = pad_packed_sequence(out)[0] if layout == "packed" else out.view(T, -1, D * H) if one_row else out
+    torch.testing.assert_close(found.transpose(0, 1) if layout == "batch first" else found, expected)
+    for ours, theirs in zip(final if name == "LSTM" else (final,), zip(*ends, strict=True), strict=True):
+        torch.testing.assert_close(ours.view(3 * D, -1, H), torch.cat(theirs))
+    plain = getattr(torch.nn, name)(I, H, num_layers=3, **options)
+    plain.load_state_dict(stack.state_dict())
+    evaluated, expected_evaluated = stack.eval()(given)[0], plain.eval()(given)[0]
+    if layout == "packed":
+        evaluated, expected_evaluated = evaluated.data, expected_evaluated.data
+    torch.testing.assert_close(evaluated, expected_evaluated)
+
+
+def test_a_stack_with_locked_dropout_keeps_its_parameters_and_options() -> None:
+    """Also with weight drop, after a copy, and after its weights are replaced."""
+    layer = nn.LSTM(I, H, num_layers=2, dropout=0.5, locked_dropout=True, weight_dropout=0.5)
+    x = torch.randn(T, B, I)
+    names = [name for name, _ in layer.named_parameters()]
+    torch.manual_seed(0)
+    layer(x)[0].sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in layer.parameters())
+    assert [name for name, _ in layer.named_parameters()] == names
+    assert (layer.weight_hh_l0.grad == 0).float().mean() > 0.2
+    other = copy.deepcopy(layer).float()
+    assert other(x.float())[0].dtype is torch.float32
+    for seed in (1, 1):
+        torch.manual_seed(seed)
+        out, _ = layer(x)
+        torch.manual_seed(seed)
+        torch.testing.assert_close(other(x.float())[0].double(), out, rtol=1e-4, atol=1e-5)
+        weights = {name: torch.randn_like(w) for name, w in layer.state_dict().items()}
+        layer.load_state_dict(weights)
+        other.load_state_dict(weights)
+    assert repr(layer) == "LSTM(4, 5, num_layers=2, dropout=0.5, weight_dropout=0.5, locked_dropout=True)"
+
+
+@pytest.mark.parametrize("packs", [False, True])
+def test_locked_dropout_of_any_cell(packs: bool) -> None:
+    layer = nn.Recurrent(lambda size: torch.nn.GRUCell(size, H), 2, input_size=I, dropout=0.4, locked_dropout=True)
+    built_in = nn.GRU(I, H, num_layers=2, dropout=0.4, locked_dropout=True)
+    weights = {}
+    for k in range(2):
+        weights |= {f"{name}_l{k}": w for name, w in layer.cells[k].named_parameters()}
+    built_in.load_state_dict(weights)
+    x: Any = torch.randn(T, B, I)
+    x = pack_padded_sequence(x, torch.tensor([6, 4, 1])) if packs else x
+    results = []
+    for module in (layer, built_in):
+        torch.manual_seed(4)
+        out, _ = module(x)
+        results.append(out.data if packs else out)
+    torch.testing.assert_close(*results)
+    regularized = nn.GRU(I, H, num_layers=2, dropout=0.4, locked_dropout=True, recurrent_dropout=1e-12)
+    regularized.load_state_dict(weights)
+    assert nn.explain_backend(layer, x).startswith("kernel")
+    torch.manual_seed(4)
+    assert (regularized(x)[0].data if packs else regularized(x)[0]).shape == results[0].shape
+
+
+def test_sequence_dropout_of_packed_rows() -> None:
+    rows, sizes = torch.ones(6, 50), torch.tensor([3, 2, 1])
+    for module in (SequenceDropout(0.5), SequenceDropout(0.5, locked=True)):
+        out = module(rows, sizes)
+        assert set(out.unique().tolist()) == {0.0, 2.0}
+        same = torch.equal(out[0], out[3]) and torch.equal(out[0], out[5]) and torch.equal(out[1], out[4])
+        assert same == module.locked
+        assert not torch.equal(out[0], out[1])
+        torch.testing.assert_close(module.eval()(rows, sizes), rows)
+    locked = SequenceDropout(0.5, locked=True)
+    chosen = torch.tensor([1, 3, 5])
+    torch.manual_seed(1)
+    out = locked(rows, sizes)
+    torch.manual_seed(1)
+    assert torch.equal(locked(rows[chosen], sizes, chosen), out[chosen])
+    alone = locked(rows, None)
+    assert not torch.equal(alone[0], alone[3])
+    assert repr(locked) == "SequenceDropout(p=0.5, locked=True)"
+
+
 def test_copies_and_devices_keep_the_options() -> None:
     layer = nn.LSTM(I, H, zoneout=0.3)
     x = torch.randn(T, B, I)
@@ -225,6 +340,13 @@ def test_copies_and_devices_keep_the_options() -> None:
 def test_options_that_do_not_fit_are_refused(make: Callable[[], object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_docstrings() -> None:
+    torch.set_default_dtype(torch.float32)
+    result = doctest.testmod(regularization)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 def test_torchscript_refuses_what_it_would_drop() -> None:

@@ -297,7 +297,7 @@ def test_settings_out_of_range_are_refused_before_anything_is_written(
 
 
 def test_an_unknown_setting_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="there is no setting 'colour'; there are batch_size, bidirectional"):
+    with pytest.raises(TypeError, match="there is no setting 'colour'; there are activation_regularization, "):
         ohlol.fit(colour="red")
 
 

@@ -8,6 +8,7 @@ order torch uses, so the tensors of a `torch.nn` module can be passed as they ar
 # isort: off
 from ohlol.cells import rnn as rnn, gru as gru, lstm as lstm  # registered in this order
 from ohlol.cells import peephole_lstm as peephole_lstm, coupled_lstm as coupled_lstm, layernorm_lstm as layernorm_lstm
+from ohlol.cells import mogrifier_lstm as mogrifier_lstm
 from ohlol.cells import reset_gru as reset_gru, mgu as mgu, ugrnn as ugrnn, indrnn as indrnn, slstm as slstm
 from ohlol.cells import mingru as mingru, minlstm as minlstm, sru as sru, rglru as rglru
 

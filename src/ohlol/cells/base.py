@@ -86,6 +86,8 @@ class CellSpec:
     """One line for each gate and state, as in textbooks: gate r has the weights W_ir and W_hr, h' is the next h."""
     module: Callable[[int, int], torch.nn.Module] | None = None
     """Makes a cell for `ohlol.nn.Recurrent` of an input size and a hidden size: a module with `forward(x, state)`."""
+    recurrent_weights: tuple[str, ...] = ()
+    """The parameters of the cell's module that are multiplied with the hidden state, which `weight_dropout` drops."""
     torch_layer: type[torch.nn.RNNBase] | None = None
     torch_cell: type[torch.nn.RNNCellBase] | None = None
     torch_options: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -39,6 +39,7 @@ COUPLED_LSTM = register(
     CellSpec(
         name="coupled_lstm",
         module=CoupledLSTMCell,
+        recurrent_weights=("hh.weight",),
         states=("h", "c"),
         equation=(
             "f  = sigmoid(W_if x + b_f + W_hf h)",

@@ -41,6 +41,7 @@ LAYERNORM_LSTM = register(
     CellSpec(
         name="layernorm_lstm",
         module=LayerNormLSTMCell,
+        recurrent_weights=("hh.weight",),
         states=("h", "c"),
         equation=(
             "[i~, f~, g~, o~] = LN([W_ii, W_if, W_ig, W_io] x) + LN([W_hi, W_hf, W_hg, W_ho] h) + b",

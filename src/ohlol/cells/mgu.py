@@ -36,6 +36,7 @@ MGU = register(
     CellSpec(
         name="mgu",
         module=MGUCell,
+        recurrent_weights=("hf.weight", "hn.weight"),
         equation=(
             "f  = sigmoid(W_if x + b_f + W_hf h)",
             "n  = tanh(W_in x + b_n + W_hn (f * h))",

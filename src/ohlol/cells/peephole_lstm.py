@@ -42,6 +42,7 @@ PEEPHOLE_LSTM = register(
     CellSpec(
         name="peephole_lstm",
         module=PeepholeLSTMCell,
+        recurrent_weights=("hh.weight",),
         states=("h", "c"),
         equation=(
             "i  = sigmoid(W_ii x + b_i + W_hi h + p_i * c)",

@@ -38,6 +38,7 @@ RESET_GRU = register(
     CellSpec(
         name="reset_gru",
         module=ResetGRUCell,
+        recurrent_weights=("hh.weight", "hn.weight"),
         equation=(
             "r  = sigmoid(W_ir x + b_r + W_hr h)",
             "z  = sigmoid(W_iz x + b_z + W_hz h)",

@@ -42,6 +42,7 @@ SLSTM = register(
     CellSpec(
         name="slstm",
         module=SLSTMCell,
+        recurrent_weights=("hh.weight",),
         states=("h", "c", "n", "m"),
         equation=(
             "i~ = W_ii x + b_i + W_hi h",

@@ -36,6 +36,7 @@ UGRNN = register(
     CellSpec(
         name="ugrnn",
         module=UGRNNCell,
+        recurrent_weights=("hh.weight",),
         equation=(
             "g  = sigmoid(W_ig x + b_g + W_hg h)",
             "n  = tanh(W_in x + b_n + W_hn h)",

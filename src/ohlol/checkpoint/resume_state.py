@@ -23,8 +23,8 @@ from ohlol.utils.files import FORMAT, parse_json
 
 STATES = ("last", "before")
 """The file names, without suffix, of the newest saved state and of the one before it."""
-WEIGHTS_FACTOR = 4
-"""The largest size of the tensors of weights and moments, as a multiple of the size of the weights."""
+WEIGHTS_FACTOR = 5
+"""The largest size of the tensors of weights, moments and averages, as a multiple of the size of the weights."""
 EXTRA_BYTES = 1 << 22
 """The largest size of the other tensors: the generators of some hundred processes, step counters and alignment."""
 UNRECORDED = {"device": "cpu", "precision": "fp32"}
@@ -77,6 +77,10 @@ class Progress:
     """Steps of the epoch that changed the weights."""
     grad_norm_sum: float = 0.0
     """Sum of the gradient norms of these steps, before clipping."""
+    averaged_steps: int = 0
+    """Steps whose weights are in the mean of the weights."""
+    losses: list[float] = field(default_factory=list[float])
+    """The loss of each evaluation, with `weight_averaging` "nt_asgd"."""
     loss_average: float = 0.0
     """Exponential moving average of the losses of batches, from which spikes are detected."""
 
@@ -99,6 +103,9 @@ class Progress:
                     isinstance(v, int | float) and math.isfinite(v) for v in metrics.values()
                 ):
                     raise TypeError(f"{f.name} holds no metrics")
+            elif isinstance(default, list) and isinstance(value, list):
+                if not all(isinstance(loss, int | float) and math.isfinite(loss) for loss in cast("list[Any]", value)):
+                    raise TypeError(f"{f.name} holds no numbers")
             elif type(value) is not type(default):
                 raise TypeError(f"{f.name} is {type(value).__name__}, not {type(default).__name__}")
             elif (

@@ -3,12 +3,14 @@
 import json
 import sys
 import warnings
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Lang, Run, app, console
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Lang, Run, app, console, one_of
+from ohlol.config import DYNAMIC_OPTIMIZERS, DynamicSettings
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.terminal import print_data, print_message
 
@@ -35,6 +37,16 @@ def evaluate(
         Path | None,
         typer.Option(help="Draw the confusions to this .png, .svg or .pdf file; needs matplotlib."),
     ] = None,
+    dynamic: Annotated[
+        bool,
+        typer.Option("--dynamic", help="Also evaluate a copy of a language model that learns from the text it reads."),
+    ] = False,
+    dynamic_optimizer: Annotated[str | None, typer.Option(help=f"How it learns: {one_of(DYNAMIC_OPTIMIZERS)}.")] = None,
+    dynamic_lr: Annotated[float | None, typer.Option(help="Its learning rate.")] = None,
+    dynamic_decay: Annotated[
+        float | None, typer.Option(help="Share of the way back to the weights of the run after each segment.")
+    ] = None,
+    dynamic_steps: Annotated[int | None, typer.Option(help="Time steps of a segment.")] = None,
     as_json: Json = False,
     lang: Lang = None,
     encoding: Encoding = None,
@@ -42,6 +54,7 @@ def evaluate(
     device: Device = "cpu",
 ) -> None:
     """Compute the metrics of a model on a file, the scores of each class, and the labels it confuses most often."""
+    parameters = dict(locals())
     from ohlol.checkpoint.run_directory import trained_on
     from ohlol.data import sequences
     from ohlol.data.corpus.store import is_corpus
@@ -52,9 +65,14 @@ def evaluate(
     from ohlol.tasks.metrics import ConfusionMetrics, ReportMetrics, format_metrics
     from ohlol.tasks.regress import RegressMetrics
 
+    chosen = {f.name: parameters[f.name] for f in fields(DynamicSettings) if parameters[f.name] is not None}
+    if chosen and not dynamic:
+        raise InputError(f"`{next(iter(chosen))}` is a setting of `dynamic`, which is not given")
+    adapts = DynamicSettings(**chosen)
     model = load(run, device, cell=cell)
     corpus = None if is_corpus(files[0]) else sequences.read(files, model.data_settings(encoding))
     accumulator = model.evaluate(files if corpus is None else corpus)
+    adapted = model.evaluate_dynamic(files if corpus is None else corpus, adapts).metrics() if dynamic else None
     confused = accumulator if isinstance(accumulator, ConfusionMetrics) else None
     pairs = confused.confusions(confusions) if confused is not None else []
     class_report = accumulator.report() if isinstance(accumulator, ReportMetrics) else None
@@ -78,6 +96,8 @@ def evaluate(
             for target, predicted, count, share in pairs
         ]
         report = {"metrics": accumulator.metrics(), "confusions": table, **extra}
+        if adapted is not None:
+            report["dynamic"] = {**asdict(adapts), "dynamic_lr": adapts.lr, "metrics": adapted}
         if class_report is not None:
             report["report"] = class_report.to_json()
         print_data(json.dumps(report, ensure_ascii=False, indent=2))
@@ -89,6 +109,8 @@ def evaluate(
             sys.stderr,
         )
     print(format_metrics(accumulator.metrics()))
+    if adapted is not None:
+        print(f"dynamic evaluation ({adapts}): {format_metrics(adapted)}")
     for name, baseline in extra.items():
         print(f"baseline, {BASELINES[name]}: {format_metrics(baseline)}")
     if class_report is not None and classes:

@@ -37,7 +37,7 @@ from ohlol.cli.app import (
     continue_without_output,
     one_of,
 )
-from ohlol.config import LR_SCHEDULES, OPTIMIZERS, POOLINGS, PRECISIONS, VECTORS_TRAINING
+from ohlol.config import LR_SCHEDULES, OPTIMIZERS, POOLINGS, PRECISIONS, VECTORS_TRAINING, WEIGHT_AVERAGING
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
@@ -91,8 +91,9 @@ def train(
     cell: Annotated[
         str | None,
         typer.Option(
-            help="Recurrent cell: rnn, rnn_relu, gru, lstm, peephole_lstm, coupled_lstm, layernorm_lstm, reset_gru, "
-            "mgu, ugrnn, indrnn, slstm, mingru, minlstm, sru or rglru; or package.module:Class to import.",
+            help="Recurrent cell: rnn, rnn_relu, gru, lstm, peephole_lstm, coupled_lstm, layernorm_lstm, "
+            "mogrifier_lstm, reset_gru, mgu, ugrnn, indrnn, slstm, mingru, minlstm, sru or rglru; or "
+            "package.module:Class to import.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -169,6 +170,20 @@ def train(
     embedding_dropout: Annotated[
         float | None, typer.Option(help="Dropout on the embeddings.", rich_help_panel=MODEL)
     ] = None,
+    locked_dropout: Annotated[
+        bool | None,
+        typer.Option(
+            "--locked-dropout/--no-locked-dropout",
+            help="Variational dropout: one mask for all steps of a sequence.",
+            rich_help_panel=MODEL,
+        ),
+    ] = None,
+    word_dropout: Annotated[
+        float | None, typer.Option(help="Dropout of whole symbols from the embedding.", rich_help_panel=MODEL)
+    ] = None,
+    weight_dropout: Annotated[
+        float | None, typer.Option(help="Dropout of recurrent weights (DropConnect).", rich_help_panel=MODEL)
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Largest number of epochs.", rich_help_panel=TRAINING)] = None,
     minutes: Annotated[
         float | None,
@@ -203,11 +218,32 @@ def train(
     label_smoothing: Annotated[
         float | None, typer.Option(help="Label smoothing of the cross-entropy.", rich_help_panel=TRAINING)
     ] = None,
+    activation_regularization: Annotated[
+        float | None,
+        typer.Option(help="AR: penalty on the square of what the head reads; 0: none.", rich_help_panel=TRAINING),
+    ] = None,
+    temporal_activation_regularization: Annotated[
+        float | None,
+        typer.Option(
+            help="TAR: penalty on the change of the output from step to step; 0: none.", rich_help_panel=TRAINING
+        ),
+    ] = None,
     class_weights: Annotated[
         str | None, typer.Option(help="Weights of the labels: none or balanced.", rich_help_panel=TRAINING)
     ] = None,
     loss_reduction: Annotated[
         str | None, typer.Option(help="Over the time steps: mean or sum.", rich_help_panel=TRAINING)
+    ] = None,
+    weight_averaging: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Mean of the weights that is evaluated and kept: {one_of(WEIGHT_AVERAGING)}.",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    ema_decay: Annotated[
+        float | None,
+        typer.Option(help="Decay of the exponential moving average of the weights.", rich_help_panel=TRAINING),
     ] = None,
     unk_probability: Annotated[
         float | None,

@@ -77,7 +77,7 @@ def evaluate(
                 packed = packed._replace(predicted=to_device(steps, processes.device))
                 batch = replace(batch, targets=batch.targets[steps])
             logits, state = model(packed, state)
-            predictions = _add_batch(accumulator, model, batch, logits)
+            predictions = add_batch(accumulator, model, batch, logits)
             if with_confidences and isinstance(accumulator, ReportMetrics):
                 _add_confidences(accumulator, model, batch, logits, predictions)
     model.train(was_training)
@@ -86,7 +86,7 @@ def evaluate(
     return accumulator
 
 
-def _add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> NDArray[Any]:
+def add_batch(accumulator: MetricAccumulator, model: SequenceModel, batch: Batch, logits: Tensor) -> NDArray[Any]:
     """Add the loss, the targets and the predictions of a batch; returns the predictions."""
     assert batch.targets is not None
     batch_sizes = model.prediction_sizes(torch.from_numpy(batch.batch_sizes))

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from ohlol.checkpoint import run_config, run_directory
-from ohlol.config import DataSettings
+from ohlol.config import DataSettings, DynamicSettings
 from ohlol.data import sequences
+from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
 from ohlol.data.corpus import encoded
 from ohlol.data.frames import Records, read_records
@@ -26,6 +27,7 @@ from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.sequences import RawData
 from ohlol.data.symbols import Symbols
 from ohlol.data.targets import TargetKind
+from ohlol.evaluation.dynamic import evaluate_dynamic
 from ohlol.evaluation.evaluate import EVAL_BATCH, evaluate
 from ohlol.evaluation.forecast import Forecasts
 from ohlol.evaluation.sample_paths import SamplePaths
@@ -170,14 +172,35 @@ class TrainedModel:
             InputError: a file cannot be read, or no label of it was seen in training; an encoded corpus has another
                 vocabulary or no targets.
         """
+        dataset, history = self._encode(data, encoding)
+        return evaluate(self.network, self.codec, dataset, history=history, with_confidences=True)
+
+    def evaluate_dynamic(
+        self, data: Any, settings: DynamicSettings | None = None, *, encoding: str | None = None
+    ) -> MetricAccumulator:
+        """Evaluate a language model that adapts to the text as it reads it; this model and its run do not change.
+
+        Args:
+            data: as in `evaluate`.
+            settings: how it adapts; None for the defaults.
+            encoding: as in `evaluate`.
+
+        Raises:
+            InputError: as `evaluate`; or the model does not predict the next symbol of a text, or the learning rate is
+                too high.
+        """
+        dataset, _ = self._encode(data, encoding)
+        return evaluate_dynamic(self.network, self.codec, dataset, settings or DynamicSettings())
+
+    def _encode(self, data: Any, encoding: str | None) -> tuple[Dataset, Dataset | None]:
+        """The encoded data of `evaluate`, and the sequences that they continue, if there are any."""
         data = read_records(data) or data
         folder = None if isinstance(data, RawData | Records) else corpus_folder(data)
         if folder is not None:
             prepared = self._read_encoded(folder)
-            part = prepared.dev or prepared.train
-            return evaluate(self.network, self.codec, part, history=prepared.history, with_confidences=True)
+            return prepared.dev or prepared.train, prepared.history
         raw = data if isinstance(data, RawData) else sequences.read(data, self.data_settings(encoding))
-        return evaluate(self.network, self.codec, self.codec.encode(raw, unseen_labels=True), with_confidences=True)
+        return self.codec.encode(raw, unseen_labels=True), None
 
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import embedding, one_hot
+from torch.nn.functional import dropout, embedding, one_hot
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol import nn
 from ohlol.config import ModelSettings
 from ohlol.models.inputs import PackedInputs, Sizes, WordChars
+from ohlol.nn.regularization import SequenceDropout
 from ohlol.utils.errors import InputError
 
 CHAR_EMBEDDING_SIZE = 32
@@ -35,20 +36,23 @@ class Encoder(torch.nn.Module):
     symbols that are tuned are the parameter `tuned_vectors`.
 
     Raises:
-        InputError: `char_rnn_size` or `bigram_size` without an embedding, or `bigram_size` in one direction.
+        InputError: `char_rnn_size`, `bigram_size` or `word_dropout` without an embedding, or `bigram_size` in one
+            direction.
     """
 
     def __init__(self, settings: ModelSettings, sizes: Sizes):
         super().__init__()
         self.size = sizes.inputs
         self.numeric = sizes.numeric
-        self.vocabulary, self.reads_vectors = sizes.inputs, bool(sizes.vector_size)
+        self.vocabulary, self.ids, self.reads_vectors = sizes.inputs, sizes.ids, bool(sizes.vector_size)
         self.has_embedding = not sizes.numeric and bool(settings.embedding_size)
         self.onehot = not (sizes.numeric or settings.embedding_size or self.reads_vectors)
         self.reads_chars = bool(sizes.chars and settings.char_rnn_size)
         self.reads_bigrams = bool(sizes.bigrams and settings.bigram_size)
         if (self.reads_chars or self.reads_bigrams) and self.onehot:
             raise InputError("`char_rnn_size` and `bigram_size` need an embedding: set `embedding_size`")
+        if settings.word_dropout and (self.numeric or self.onehot):
+            raise InputError("`word_dropout` drops symbols from an embedding, and this model has none: leave it out")
         if self.reads_bigrams and not settings.bidirectional:
             raise InputError("`bigram_size` reads the symbol that follows: set `bidirectional=True` with it")
         if self.has_embedding:
@@ -69,7 +73,8 @@ class Encoder(torch.nn.Module):
         if self.reads_bigrams:
             self.bigrams = _embedding(sizes.bigrams, settings.bigram_size)
             self.size += 2 * settings.bigram_size
-        self.dropout = torch.nn.Dropout(settings.embedding_dropout)
+        self.dropout = SequenceDropout(settings.embedding_dropout, settings.locked_dropout)
+        self.word_dropout = settings.word_dropout
 
     @property
     def is_lookup(self) -> bool:
@@ -111,10 +116,38 @@ class Encoder(torch.nn.Module):
                 raise ValueError("this model reads bigrams; give PackedInputs with `bigrams`")
             bigrams = self.bigrams(packed.bigrams).flatten(1)  # (S, 2, N) -> (S, 2N)
             vectors = torch.cat([vectors, bigrams], dim=1)
-        return self.dropout(vectors)
+        return self.dropout(vectors, packed.batch_sizes)
+
+    @property
+    def symbol_table(self) -> Tensor | None:
+        """The vector of each symbol where the encoder is a lookup, (V, I), as in this batch; None for one-hot ones."""
+        if self.onehot:
+            return None
+        table = self.embedding.weight
+        return table * self._draw_symbols(self.vocabulary) if self._drops_symbols else table
+
+    @property
+    def _drops_symbols(self) -> bool:
+        return self.training and self.word_dropout > 0
+
+    def _draw_symbols(self, count: int) -> Tensor:
+        """A factor for each symbol, (count, 1): 0, or 1 / (1 - p).
+
+        Source: Gal and Ghahramani (2016), in the form of Merity, Keskar and Socher, "Regularizing and optimizing LSTM
+        language models" (2018).
+        """
+        owner = self.embedding.weight if self.has_embedding else self.vectors
+        return dropout(owner.new_ones(count, 1), self.word_dropout)
 
     def embed_symbols(self, ids: Int[Tensor, " S"]) -> Float[Tensor, "S I"]:
-        """The embedding of each id followed by its pretrained vector; an id from V on has the embedding of <unk>."""
+        """The embedding of each id followed by its pretrained vector, in training without those that are dropped.
+
+        An id from V on has the embedding of <unk>.
+        """
+        vectors = self._look_up(ids)
+        return vectors * self._draw_symbols(self.ids)[ids] if self._drops_symbols else vectors
+
+    def _look_up(self, ids: Tensor) -> Tensor:
         if not self.reads_vectors:
             return self.embedding(ids)
         vectors, seen = embedding(self.vector_rows[ids], self.vectors), ids < self.vocabulary
@@ -127,7 +160,7 @@ class Encoder(torch.nn.Module):
         """The last states, forward and backward, of the character RNN over the word of each step."""
         if words is None:
             raise ValueError("this model reads words by their characters; give PackedInputs with `word_chars`")
-        chars = self.dropout(self.chars(words.chars))
+        chars = self.dropout(self.chars(words.chars), words.batch_sizes)
         _, (h, _) = self.speller(PackedSequence(chars, words.batch_sizes))
         vectors = torch.cat([h[0], h[1]], dim=1)  # (2, W, H) -> (W, 2H)
         return vectors[words.word_ids]

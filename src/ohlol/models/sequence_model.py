@@ -21,6 +21,7 @@ from ohlol.models.heads import HEADS, Head
 from ohlol.models.inputs import PackedInputs, Sizes
 from ohlol.models.pooling import POOLINGS, Pooling
 from ohlol.nn import CellLoop, Recurrent, make_cell
+from ohlol.nn.regularization import SequenceDropout
 from ohlol.ops import BatchStepper, LayerSpec, SequenceStepper, available, embedding_table, one_hot_table
 from ohlol.ops.crf_equations import last_rows
 from ohlol.utils.errors import InputError, shorten_message
@@ -62,7 +63,7 @@ class SequenceModel(torch.nn.Module):
         if isinstance(self.layers, Recurrent):
             self.state_sizes, self.output_size = self.layers.interface.state_sizes, self.layers.output_size
             self.state_names = _name_states(spec, len(self.state_sizes))
-        self.dropout = torch.nn.Dropout(settings.dropout)
+        self.dropout = SequenceDropout(settings.dropout, settings.locked_dropout)
         width = self.directions * self.output_size
         self.head: Head = HEADS[settings.head](width, sizes.outputs)
         pooling = POOLINGS.get(settings.pooling)
@@ -100,18 +101,28 @@ class SequenceModel(torch.nn.Module):
             self._tie_weights()
         return self
 
-    def forward(self, packed: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
+    def forward(
+        self,
+        packed: PackedInputs,
+        state: LayerStates | None = None,
+        observe: Callable[[Tensor, Tensor], None] | None = None,
+    ) -> tuple[Tensor, LayerStates]:
         """The logits of every predicted step, (N, K), or of every sequence, (B, K); and the state after the last step.
 
         Args:
             packed: the packed input.
             state: the state to start from, each (L*D, B, W); zeros without it.
+            observe: is called with the outputs of the layers (S, D*O) and the inputs of the head after dropout, N or B
+                rows of them.
         """
         looked_up = self._run_lookup(packed, state)
         hidden, state = looked_up or self.hidden(self.encoder(packed), packed.batch_sizes, state)
         inputs = self.head_inputs(hidden, state, packed.batch_sizes)
         inputs = inputs if packed.predicted is None else inputs[packed.predicted]
-        return self.add_base(self.head(self.dropout(inputs)), packed), state
+        inputs = self.dropout(inputs, self.prediction_sizes(packed.batch_sizes), packed.predicted)
+        if observe is not None:
+            observe(hidden, inputs)
+        return self.add_base(self.head(inputs), packed), state
 
     def add_base(self, logits: Tensor, packed: PackedInputs) -> Tensor:
         """The logits, added to the forecasts in the first columns of the input, where it has some."""
@@ -145,8 +156,7 @@ class SequenceModel(torch.nn.Module):
             return None
         dense = _dense_shape(packed.batch_sizes, len(packed.inputs))
         ids = packed.inputs if dense is None else packed.inputs.view(dense)
-        vectors = None if encoder.onehot else encoder.embedding.weight
-        result = nn.over_symbols(self.layers, ids, vectors, packed.batch_sizes, self._pack(state))
+        result = nn.over_symbols(self.layers, ids, encoder.symbol_table, packed.batch_sizes, self._pack(state))
         if result is None:
             return None
         output, final = result
@@ -251,10 +261,13 @@ def _make_layers(settings: ModelSettings, spec: CellSpec, input_size: int) -> to
         "num_layers": settings.num_layers,
         "bidirectional": settings.bidirectional,
         "dropout": settings.dropout if settings.num_layers > 1 else 0.0,
+        "locked_dropout": settings.locked_dropout,
     }
     if spec.torch_layer is not None:
-        options |= spec.torch_options
+        options |= {**spec.torch_options, "weight_dropout": settings.weight_dropout}
         return nn.LAYER_CLASSES[spec.torch_layer](input_size, settings.hidden_size, **options)  # pyright: ignore[reportArgumentType]
+    if settings.weight_dropout:
+        options["weight_dropout"] = dict.fromkeys(_recurrent_weights(spec), settings.weight_dropout)
     if spec.module is None:  # the interface of a StepCell
         options |= {"state_sizes": (settings.hidden_size,) * len(spec.states), "returns_output": False}
     try:
@@ -263,6 +276,17 @@ def _make_layers(settings: ModelSettings, spec: CellSpec, input_size: int) -> to
         raise InputError(f"`cell` {spec.name} cannot run: {shorten_message(str(error))}") from error
     _check_weights(layers, spec)
     return layers
+
+
+def _recurrent_weights(spec: CellSpec) -> tuple[str, ...]:
+    """The parameters of a cell's module that `weight_dropout` drops; raises InputError where there are none."""
+    names = spec.recurrent_weights or (("weight_hh",) if spec.module is None else ())
+    if not names:
+        raise InputError(
+            f"`weight_dropout` drops weights of products with the hidden state, and `cell` {spec.name} names none: "
+            "leave it out"
+        )
+    return names
 
 
 def _check_weights(layers: Recurrent, spec: CellSpec) -> None:
@@ -287,6 +311,8 @@ def _name_states(spec: CellSpec, count: int) -> tuple[str, ...]:
 def _check_loop(settings: ModelSettings, spec: CellSpec) -> None:
     if not settings.loop:
         return
+    if settings.weight_dropout:
+        raise InputError("`weight_dropout` drops weights of a layer, and `loop` calls a cell: leave one of them out")
     if spec.torch_cell is None:
         raise InputError(f"`loop` calls a cell of torch at each step, and torch has none of `cell` {spec.name}")
     if settings.num_layers > 1 or settings.bidirectional:

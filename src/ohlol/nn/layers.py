@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
-from ohlol.nn.regularization import Regularization, check_probability
+from ohlol.nn.regularization import Regularization, SequenceDropout, check_probability
 from ohlol.nn.regularized_layers import drop_recurrent_weights, run_regularized
 from ohlol.nn.shape_errors import add_shape_advice
 from ohlol.nn.tracing import find_tracing
@@ -186,6 +186,49 @@ def _run(layer: torch.nn.RNNBase, input: Any, state: Any) -> Any:
     return out, (tuple(final) if is_pair else final[0])
 
 
+def _run_one_by_one(layer: torch.nn.RNNBase, input: Any, hx: Any) -> Any:
+    """The forward pass in training with locked dropout: layer by layer, with one mask for each sequence in between."""
+    is_pair = layer.mode in _PAIR_MODES
+    D = 2 if layer.bidirectional else 1
+    states = () if hx is None else hx if is_pair else (hx,)
+    ends: list[tuple[Tensor, ...]] = []
+    for k, single in enumerate(_split_layers(layer)):
+        parts = tuple(state[k * D : (k + 1) * D] for state in states)
+        input, end = single(input, (parts if is_pair else parts[0]) if parts else None)
+        ends.append(end if is_pair else (end,))
+        if k < layer.num_layers - 1:
+            input = _drop_locked(input, layer.dropout, layer.batch_first)
+    final = tuple(torch.cat(parts) for parts in zip(*ends, strict=True))
+    return input, final if is_pair else final[0]
+
+
+def _split_layers(layer: torch.nn.RNNBase) -> list[torch.nn.RNNBase]:
+    """Each layer of a stack as a layer of its own with the same parameters, which may have changed since."""
+    singles: list[torch.nn.RNNBase] = layer.__dict__.setdefault("_singles", [])
+    spec, D = CELLS[_CELL_NAMES[layer.mode]], 2 if layer.bidirectional else 1
+    assert spec.torch_layer is not None
+    for k in range(len(singles), layer.num_layers):
+        options: Any = dict(spec.torch_options, bias=layer.bias, batch_first=layer.batch_first)
+        options |= {"bidirectional": layer.bidirectional, "device": "meta"}
+        options |= {"proj_size": layer.proj_size} if layer.proj_size else {}
+        size = (layer.proj_size or layer.hidden_size) * D if k else layer.input_size
+        make: Any = LAYER_CLASSES[spec.torch_layer]
+        singles.append(make(size, layer.hidden_size, **options))
+    for k, single in enumerate(singles):
+        for name in single._flat_weights_names:
+            own, _, reverse = name.partition("_l0")
+            single._parameters[name] = getattr(layer, f"{own}_l{k}{reverse}")
+    return singles
+
+
+def _drop_locked(output: Any, p: float, batch_first: bool) -> Any:
+    """The output of a layer, packed or not, after dropout with the same mask at all steps."""
+    if isinstance(output, PackedSequence):
+        return output._replace(data=SequenceDropout(p, locked=True)(output.data, output.batch_sizes))
+    mask = output.new_ones(output.shape).narrow(1 if batch_first and output.dim() == 3 else 0, 0, 1)
+    return output * torch.nn.functional.dropout(mask, p)
+
+
 def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
     """Whether cuDNN would draw the dropout between layers, though deterministic algorithms are asked for.
 
@@ -208,10 +251,12 @@ class _Accelerated:
         recurrent_dropout: the probability that a number of the hidden state is zero wherever the next step reads it;
             the numbers are the same in all steps of a sequence.
         weight_dropout: the probability that a number of the recurrent weights is zero in a call.
+        locked_dropout: whether the dropout between layers has the same mask at all steps of a sequence.
     """
 
     regularization = Regularization()
     weight_dropout = 0.0
+    locked_dropout = False
 
     def __init__(
         self: Any,
@@ -219,27 +264,39 @@ class _Accelerated:
         zoneout: float | Sequence[float] = 0.0,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
+        locked_dropout: bool = False,
         **options: Any,
     ):
         super().__init__(*args, **options)
         check_probability("weight_dropout", weight_dropout)
         self.regularization, self.weight_dropout = Regularization(zoneout, recurrent_dropout), weight_dropout
+        self.locked_dropout = locked_dropout
         if self.proj_size and self.regularization != Regularization():
             raise ValueError("zoneout and recurrent_dropout need proj_size=0")
         count = len(CELLS[_CELL_NAMES[self.mode]].states)
         if isinstance(zoneout, Sequence) and len(zoneout) != count:
             raise ValueError(f"zoneout has {len(zoneout)} probabilities, and the cell {count} states")
 
+    def __getstate__(self: Any) -> dict[str, Any]:
+        """Without the modules that run the layer with its own weights, of which some may be results of a dropout."""
+        state: Any = super().__getstate__()
+        return {name: value for name, value in state.items() if name not in ("_recurrent", "_singles")}
+
     @property
     def is_regularized(self: Any) -> bool:
-        """Whether a call in this mode has zoneout, recurrent dropout or weight drop."""
-        drops = self.training and (self.regularization.recurrent_dropout or self.weight_dropout)
+        """Whether a call in this mode has zoneout, recurrent dropout, locked dropout or weight drop."""
+        drops = self.training and (self.regularization.recurrent_dropout or self.weight_dropout or self._locks)
         return bool(drops or self.regularization.zoneout)
+
+    @property
+    def _locks(self: Any) -> bool:
+        """Whether dropout between layers in training has the same mask at all steps."""
+        return bool(self.locked_dropout and self.dropout and self.num_layers > 1)
 
     def extra_repr(self: Any) -> str:
         """Torch's, and the options of regularization that are set."""
         options = {"zoneout": self.regularization.zoneout, "recurrent_dropout": self.regularization.recurrent_dropout}
-        options["weight_dropout"] = self.weight_dropout
+        options |= {"weight_dropout": self.weight_dropout, "locked_dropout": self.locked_dropout}
         return super().extra_repr() + "".join(f", {name}={value}" for name, value in options.items() if value)  # type: ignore[misc]
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
@@ -251,7 +308,9 @@ class _Accelerated:
     def _forward(self: Any, input: Any, hx: Any) -> Any:
         regularization = self.regularization
         if regularization.zoneout or (regularization.recurrent_dropout and self.training):
-            return run_regularized(self, regularization, _CELL_NAMES[self.mode], input, hx)
+            return run_regularized(self, regularization, _CELL_NAMES[self.mode], self.locked_dropout, input, hx)
+        if self._locks and self.training:
+            return _run_one_by_one(self, input, hx)
         reason = _fallback_reason(self, input, hx)
         if not reason:
             return _run(self, input, hx)
@@ -273,8 +332,10 @@ class _Accelerated:
 
     def __prepare_scriptable__(self: Any) -> torch.nn.Module:
         """TorchScript compiles torch's own layer, which holds the same parameters."""
-        if self.regularization != Regularization() or self.weight_dropout:
-            raise RuntimeError("TorchScript cannot compile a layer with zoneout, recurrent_dropout or weight_dropout")
+        if self.regularization != Regularization() or self.weight_dropout or self.locked_dropout:
+            raise RuntimeError(
+                "TorchScript cannot compile a layer with zoneout, recurrent_dropout, weight_dropout or locked_dropout"
+            )
         torch_class = self.__class__.__bases__[-1]
         torch_layer = torch_class.__new__(torch_class)
         torch_layer.__dict__ = self.__dict__

@@ -17,7 +17,7 @@ from ohlol.cells.step_trace import UnsupportedStepError
 from ohlol.cells.unroll import unroll_packed
 from ohlol.nn.cell_interface import CellInterface, call_with, find_interface
 from ohlol.nn.cell_step import CellView, is_current, read_cell, read_graph, view_cell
-from ohlol.nn.regularization import Regularization, RegularizedCell, check_names, check_probability
+from ohlol.nn.regularization import Regularization, RegularizedCell, SequenceDropout, check_names, check_probability
 from ohlol.nn.tracing import find_tracing
 from ohlol.ops import selected
 from ohlol.ops.backend import ABSENT
@@ -64,6 +64,7 @@ class Recurrent(torch.nn.Module):
             the numbers are the same in all steps of a sequence.
         weight_dropout: the probability that a number of a parameter of the cell is zero in a call, by the parameter's
             name, such as {"weight_hh": 0.5}.
+        locked_dropout: whether the dropout between layers has the same mask at all steps of a sequence.
 
     Raises:
         ValueError: the arguments do not fit, or the cell can be read in no way, or in two.
@@ -88,6 +89,7 @@ class Recurrent(torch.nn.Module):
         zoneout: float | Sequence[float] = 0.0,
         recurrent_dropout: float = 0.0,
         weight_dropout: Mapping[str, float] | None = None,
+        locked_dropout: bool = False,
     ):
         super().__init__()
         if num_layers < 1:
@@ -95,7 +97,7 @@ class Recurrent(torch.nn.Module):
         check_probability("dropout", dropout)
         self.regularization = Regularization(zoneout, recurrent_dropout, weight_dropout)
         self.num_layers, self.bidirectional = num_layers, bidirectional
-        self.dropout, self.batch_first = float(dropout), batch_first
+        self.dropout, self.locked_dropout, self.batch_first = float(dropout), locked_dropout, batch_first
         self.state_sizes, self.returns_output = state_sizes, returns_output
         self.cells = torch.nn.ModuleList()
         self._interfaces: list[CellInterface] = []
@@ -185,7 +187,7 @@ class Recurrent(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """The options that are not the default ones."""
-        options = {name: getattr(self, name) for name in ("bidirectional", "dropout", "batch_first")}
+        options = {name: getattr(self, name) for name in ("bidirectional", "dropout", "locked_dropout", "batch_first")}
         options |= vars(self.regularization)
         shown = ["num_layers=" + str(self.num_layers)] if self.num_layers > 1 else []
         return ", ".join(shown + [f"{name}={value}" for name, value in options.items() if value])
@@ -217,7 +219,8 @@ class Recurrent(torch.nn.Module):
                 ends.append(last)
             x = outputs[0] if D == 1 else torch.cat(outputs, -1)
             if self.dropout and layer < self.num_layers - 1:
-                x = torch.nn.functional.dropout(x, self.dropout, self.training)
+                drop = SequenceDropout(self.dropout, self.locked_dropout).train(self.training)
+                x = drop(x, torch.tensor(batch.rows.sizes()))
         stacked = [
             parts[0].unsqueeze(0) if len(parts) == 1 else torch.stack(parts) for parts in zip(*ends, strict=True)
         ]

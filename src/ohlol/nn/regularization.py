@@ -1,4 +1,4 @@
-"""Zoneout, recurrent dropout and weight drop: a cell with random masks, and weights of which some are zero.
+"""Zoneout, recurrent dropout, locked dropout and weight drop: random masks of a cell, of outputs and of weights.
 
 The masks are inputs and states of the cell, so a cell with them runs in the kernels as it does without them.
 
@@ -53,6 +53,56 @@ class Regularization:
         Merity, Keskar and Socher, "Regularizing and optimizing LSTM language models" (2018).
         """
         return {name: dropout(weights[name], p) for name, p in (self.weight_dropout or {}).items()}
+
+
+class SequenceDropout(torch.nn.Module):
+    """Dropout of packed rows (S, W) in training: a mask for each row, or with `locked` for each sequence.
+
+    Source of the locked masks: Gal and Ghahramani, "A theoretically grounded application of dropout in recurrent neural
+    networks" (2016), as variational dropout.
+
+    Args:
+        p: the probability that a number is zero; the others are scaled by 1 / (1 - p).
+        locked: whether all steps of a sequence have the same mask.
+
+    >>> rows = torch.ones(6, 4)
+    >>> out = SequenceDropout(0.5, locked=True)(rows, torch.tensor([2, 2, 2]))
+    >>> torch.equal(out[:2], out[4:])
+    True
+    """
+
+    def __init__(self, p: float, locked: bool = False):
+        super().__init__()
+        check_probability("dropout", p)
+        self.p, self.locked = p, locked
+
+    def forward(self, x: Tensor, batch_sizes: Tensor | None, rows: Tensor | None = None) -> Tensor:
+        """The rows with some numbers zero.
+
+        Args:
+            x: the rows.
+            batch_sizes: (T,) of the packed batch; None where each row is a sequence of its own.
+            rows: which rows of the packed batch `x` has; None for all.
+        """
+        if not (self.locked and self.training and self.p) or batch_sizes is None:
+            return dropout(x, self.p, self.training)
+        mask = dropout(x.new_ones(int(batch_sizes[0]), x.size(1)), self.p)
+        sequences = sequences_of_rows(batch_sizes).to(x.device)
+        return x * mask[sequences if rows is None else sequences[rows]]
+
+    def extra_repr(self) -> str:
+        """The options."""
+        return f"p={self.p}, locked={self.locked}"
+
+
+def sequences_of_rows(batch_sizes: Tensor) -> Tensor:
+    """The sequence of each row of a packed batch, (S,).
+
+    >>> sequences_of_rows(torch.tensor([3, 2, 1]))
+    tensor([0, 1, 2, 0, 1, 0])
+    """
+    first = torch.repeat_interleave(batch_sizes.cumsum(0) - batch_sizes, batch_sizes)
+    return torch.arange(len(first)) - first
 
 
 def check_probability(name: str, p: float) -> None:

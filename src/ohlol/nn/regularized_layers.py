@@ -37,13 +37,16 @@ class _LayerCell(torch.nn.Module):
         return self.spec.step(x, state=state, weights=weights)
 
 
-def run_regularized(layer: torch.nn.RNNBase, regularization: Regularization, cell: str, input: Any, hx: Any) -> Any:
+def run_regularized(
+    layer: torch.nn.RNNBase, regularization: Regularization, cell: str, locked_dropout: bool, input: Any, hx: Any
+) -> Any:
     """The forward pass of a layer with zoneout or recurrent dropout.
 
     Args:
         layer: the layer.
         regularization: the options.
         cell: the name of its cell.
+        locked_dropout: whether the dropout between layers has the same mask at all steps.
         input: as the layer takes it.
         hx: likewise.
 
@@ -65,7 +68,7 @@ def run_regularized(layer: torch.nn.RNNBase, regularization: Regularization, cel
         recurrent = Recurrent(
             make_cell, layer.num_layers, layer.bidirectional, layer.dropout, layer.batch_first,
             input_size=layer.input_size, zoneout=regularization.zoneout,
-            recurrent_dropout=regularization.recurrent_dropout,
+            recurrent_dropout=regularization.recurrent_dropout, locked_dropout=locked_dropout,
         )  # fmt: skip
         layer.__dict__["_recurrent"] = [recurrent]  # in a list, since it is no part of the layer's own state
     recurrent.training = layer.training

@@ -253,6 +253,8 @@ def resolve_settings(
     for name in ("vectors_training", "vectors_limit"):
         if model.vectors is None and name in chosen.model:
             raise InputError(f"`{name}` is a setting of `vectors`, a file of word vectors, which is not given")
+    if "ema_decay" in chosen.training and training.weight_averaging != "ema":
+        raise InputError("`ema_decay` is a setting of `weight_averaging=ema`, which is not given")
     check_bounds(model, training)
     return model, training
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from ohlol.checkpoint.resume_state import Progress
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.models.sequence_model import LayerStates, SequenceModel
+from ohlol.training.averaging import WeightAverage
 from ohlol.training.precision import Precision
 from ohlol.utils import devices
 from ohlol.utils.digits import parse_digits
@@ -24,16 +25,19 @@ DEVICE_RNG = "device_rng"
 def collect_state(
     model: SequenceModel,
     optimizer: torch.optim.Optimizer,
+    average: WeightAverage,
     precision: Precision,
     carried: LayerStates | None,
     processes: Processes,
 ) -> dict[str, Tensor]:
     """The tensors of a saved state by name; all processes must call it.
 
-    They are weights, optimizer moments, the loss scale of fp16, the hidden state carried between batches and the states
-    of the generators. The last two are gathered from all processes and are complete in the main process only.
+    They are weights, their mean, optimizer moments, the loss scale of fp16, the hidden state carried between batches
+    and the states of the generators. The last two are gathered from all processes and are complete in the main process
+    only.
     """
-    tensors = {f"model.{k}": v for k, v in get_weights(model).items()} | precision.state()
+    tensors = {f"model.{k}": v for k, v in get_weights(model).items()}
+    tensors |= average.state() | precision.state()
     for index, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{k}": torch.as_tensor(v) for k, v in values.items() if v is not None}
     tensors |= {f"state.{i}": _interleave(processes.gather(s.detach().cpu())) for i, s in enumerate(carried or ())}
@@ -62,6 +66,7 @@ def restore_state(
     position: dict[str, Any],
     model: SequenceModel,
     optimizer: torch.optim.Optimizer,
+    average: WeightAverage,
     precision: Precision,
     where: str,
     processes: Processes,
@@ -73,6 +78,7 @@ def restore_state(
         position: the fields of its `Progress`.
         model: receives the weights.
         optimizer: receives the moments.
+        average: receives the mean of the weights.
         precision: receives the loss scale.
         where: the beginning of an error message.
         processes: the processes of this run; the generators are restored where there are as many as saved the state.
@@ -87,6 +93,7 @@ def restore_state(
     try:
         progress = Progress.from_json(position)
         _restore_moments(optimizer, list(model.parameters()), tensors)
+        average.load_state(tensors, progress.averaged_steps, progress.losses)
         precision.load_state(tensors)
         saved_by = 1 + sum(name.startswith(f"{RNG}.") for name in tensors)
         if saved_by == processes.size:

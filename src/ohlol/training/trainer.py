@@ -31,10 +31,12 @@ from ohlol.models.sequence_model import LayerStates
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import Metrics, is_better
 from ohlol.training import interrupts, resume
+from ohlol.training.averaging import WeightAverage
 from ohlol.training.callbacks import Callback, Epoch
 from ohlol.training.loader import BatchLoader, DeviceBatch
 from ohlol.training.loss import BatchLoss, Loss, keep_probabilities, sample_residuals
 from ohlol.training.optimizer import PLATEAU_FACTOR, PLATEAU_PATIENCE, learning_rate, make_optimizer
+from ohlol.training.penalties import ActivationPenalties
 from ohlol.training.precision import Precision
 from ohlol.utils.devices import disable_tf32, to_numpy
 from ohlol.utils.distributed import SINGLE_PROCESS, Processes, rank_seed
@@ -101,6 +103,8 @@ class Trainer:
         if not processes.is_main:  # equal weights everywhere, but different dropout
             torch.manual_seed(rank_seed(self.settings.seed, processes.rank))
         self.optimizer = make_optimizer(self.settings, self.model)
+        self.average = WeightAverage(self.settings, list(self.model.parameters()))
+        self.penalties = ActivationPenalties(self.settings)
         self.precision = Precision(self.settings.precision, processes.device)
         self.progress = Progress()
         self.state: LayerStates | None = None
@@ -258,9 +262,11 @@ class Trainer:
         self.optimizer.zero_grad()
         state = carry_state(self.state, len(batch.rows)) if batch.continues_previous and not batch.is_filler else None
         with self.precision.autocast():
-            logits, after = self.network(current.packed, state)
+            observed = (self.penalties.observe,) if self.penalties else ()
+            logits, after = self.network(current.packed, state, *observed)
         logits, after = self.precision.to_default_dtype(logits, after)
-        loss, value, weight = self._combine_losses(batch, self.loss(batch, logits, current.targets))
+        penalty = self.penalties.compute(current.packed.batch_sizes) if self.penalties else 0.0
+        loss, value, weight = self._combine_losses(batch, self.loss(batch, logits, current.targets), penalty)
         self.precision.backward(loss)
         if self.model.encoder.tunes_vectors and self._vectors_are_frozen:
             self.model.encoder.tuned_vectors.grad = None  # the optimizer leaves it out, and so does the norm
@@ -274,6 +280,7 @@ class Trainer:
             return value, logits
         if is_finite:
             self.precision.step(self.optimizer)
+            self.average.update()
             progress.skipped_in_a_row = 0
             progress.steps_taken += 1
             progress.grad_norm_sum += norm
@@ -295,22 +302,22 @@ class Trainer:
         )
         return value, logits
 
-    def _combine_losses(self, batch: Batch, own: Loss) -> tuple[Tensor, Tensor | float, float]:
-        """The loss to differentiate, and the loss and the weight of the whole batch over all processes.
+    def _combine_losses(self, batch: Batch, own: Loss, penalty: Tensor | float) -> tuple[Tensor, Tensor | float, float]:
+        """What to differentiate, with the penalty, and the loss and the weight of the whole batch over all processes.
 
         Gradients are averaged over the processes, so each loss is scaled by its part of the whole times the number of
         processes: the result is the gradient of the mean over the whole batch.
         """
         if self.processes.size == 1:
             self.progress.seconds = self._seconds
-            return own.mean, own.mean, own.weight
+            return own.mean + penalty, own.mean, own.weight
         divisor, weight = (0.0, 0.0) if batch.is_filler else (own.divisor, own.weight)
         total_loss = 0.0 if batch.is_filler else own.mean.item() * divisor
         save_due = float(self._save_due and self.processes.is_main)
         values = [total_loss, divisor, weight, float(self._stop_requested), save_due, self._seconds]
         loss, whole, weight, stop, due, self.progress.seconds = self.processes.sum_values(values)
         self._stop_agreed, self._save_due = stop > 0, due > 0
-        return own.mean * (divisor * self.processes.size / whole), loss / whole, weight
+        return (own.mean + penalty) * (divisor * self.processes.size / whole), loss / whole, weight
 
     def _skip_step(self, what: str, value: float) -> None:
         """Skip a step whose loss or gradient is not finite, or end the run, as `on_nan` says."""
@@ -358,7 +365,7 @@ class Trainer:
         progress = self.progress
         if not progress.loss_weight:
             raise Diverged(self._explain_divergence("loss of every step", math.nan, progress.step))
-        with self._shrunk_head():
+        with self.average.applied(), self._shrunk_head():
             metrics = evaluate(
                 self.model, self.codec, self._evaluated, self.processes, history=self.data.history
             ).metrics()
@@ -366,10 +373,14 @@ class Trainer:
                 evaluated = "validation" if self.dev is not None else "training"
                 what = f"loss on the {evaluated} data"
                 raise Diverged(self._explain_divergence(what, metrics["loss"], progress.step))
+            saturation = measure_saturation(self.model, self.codec, self._evaluated, self.processes.device)
             best = is_better(metrics, progress.best, self.main_metric)
             if best:
                 self._keep_best()
         (progress.seconds,) = self.processes.sum_values([self._seconds])
+        if self.settings.weight_averaging == "nt_asgd":
+            progress.losses.append(metrics["loss"])
+            self.average.observe_losses(progress.losses)
         progress.epochs_without_improvement = 0 if best else progress.epochs_without_improvement + 1
         if self.settings.lr_schedule == "plateau" and progress.epochs_without_improvement > PLATEAU_PATIENCE:
             progress.lr_factor *= PLATEAU_FACTOR
@@ -380,7 +391,7 @@ class Trainer:
             "train_loss": loss,
             "lr": progress.lr,
             **({"grad_norm": progress.grad_norm_sum / progress.steps_taken} if progress.steps_taken else {}),
-            "saturation": measure_saturation(self.model, self.codec, self._evaluated, self.processes.device),
+            "saturation": saturation,
             "best": best,
             **metrics,
         }
@@ -431,12 +442,16 @@ class Trainer:
     def _save_snapshot(self) -> None:
         """Write the weights between two epochs, with the setting `snapshots`."""
         if self.settings.snapshots and self.run is not None and self.progress.batch == 0 and self.processes.is_main:
-            snapshots.save(self.run, self.progress.epoch, self.model)
+            with self.average.applied():
+                snapshots.save(self.run, self.progress.epoch, self.model)
 
     def save_state(self) -> None:
         """Write the saved state, from which the run can resume; all processes must call it at the same step."""
         if self.run is not None:
-            tensors = resume.collect_state(self.model, self.optimizer, self.precision, self.state, self.processes)
+            self.progress.averaged_steps = self.average.steps
+            tensors = resume.collect_state(
+                self.model, self.optimizer, self.average, self.precision, self.state, self.processes
+            )
             if self.processes.is_main:
                 resume_state.save_state(self.run, tensors, vars(self.progress))
 
@@ -454,7 +469,7 @@ class Trainer:
         )
         where = str(self.run / "resume")
         progress, self.state = resume.restore_state(
-            tensors, position, self.model, self.optimizer, self.precision, where, self.processes
+            tensors, position, self.model, self.optimizer, self.average, self.precision, where, self.processes
         )
         resume_state.check_same_data(progress.data_sha256, data_sha256, self.run, self.config.files)
         progress.data_sha256 = data_sha256

@@ -37,7 +37,9 @@ OTHER_RANGES = (
     "bidirectional=no,yes", "char_rnn_size=32:96:8", "bigram_size=16:128:8", "batch_size=16,32,64,128",
     "bptt=32:128:16", "optimizer=adam,adamw,rmsprop", "lr_schedule=constant,cosine,plateau,onecycle",
     "max_grad_norm=0.25:4:log", "weight_decay=1e-6:1e-2:log", "label_smoothing=0:0.2:0.05",
-    "unk_probability=0.05:0.7:log", "vectors_training=frozen,tuned,late",
+    "locked_dropout=no,yes", "word_dropout=0:0.2:0.02", "weight_dropout=0:0.6:0.1", "weight_averaging=none,ema",
+    "ema_decay=0.9,0.99,0.998,0.999", "activation_regularization=0:3:0.5",
+    "temporal_activation_regularization=0:2:0.25", "unk_probability=0.05:0.7:log", "vectors_training=frozen,tuned,late",
     "pooling=last,mean,max,attention",
 )  # fmt: skip
 """The default ranges of settings that are searched only where the user names them."""
