@@ -131,7 +131,7 @@ def test_words_of_a_text_and_the_settings_of_fit() -> None:
 
 
 def test_a_setting_that_does_not_exist_or_is_out_of_range() -> None:
-    with pytest.raises(TypeError, match="there is no setting 'units'; there are .*, hidden_size,"):
+    with pytest.raises(TypeError, match=r"there is no setting 'units'; there are .*, hidden_size,"):
         SequenceClassifier(units=3)
     with pytest.raises(ValueError, match="Invalid parameter 'units'"):
         SequenceClassifier().set_params(units=3)
