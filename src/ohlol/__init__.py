@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from ohlol.inference.trained_model import TrainedModel, load
     from ohlol.nn import accelerate, restore
     from ohlol.nn.shape_errors import check_shapes
+    from ohlol.training.callbacks import Callback
     from ohlol.training.fit import fit
     from ohlol.tuning.search import tune
     from ohlol.utils.errors import InputError
 
 __all__ = [
+    "Callback",
     "InputError",
     "TrainedModel",
     "__version__",
@@ -39,6 +41,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Callback": "training.callbacks",
     "InputError": "utils.errors",
     "TrainedModel": "inference.trained_model",
     "accelerate": "nn",

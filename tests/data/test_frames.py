@@ -25,6 +25,8 @@ Rows = list[dict[str, Any]]
 class Dataset:
     """A dataset as that of Hugging Face behaves: columns by name, and rows as dicts."""
 
+    features = None
+
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
@@ -181,3 +183,110 @@ def test_tables_that_cannot_be_read() -> None:
     ):
         with pytest.raises(InputError, match=message):
             read_records(data)
+
+
+TAGGED: Rows = [
+    {
+        "tokens": ["Anna", "lives", "in", place][: 2 + n % 3],
+        "tags": ["PER", "O", "O", "LOC"][: 2 + n % 3],
+        "sort": "ab"[n % 2],
+    }
+    for n in range(8)
+    for place in ("Rome", "Oslo", "Bern")
+]
+"""Sentences with a label for each word, and one for the sentence."""
+
+
+def save_dataset(folder: Path) -> Any:
+    """The sentences as a dataset of Hugging Face whose labels are numbers with names, read from disk."""
+    datasets = pytest.importorskip("datasets")
+    names = ["O", "PER", "LOC"]
+    features = datasets.Features(
+        {
+            "tokens": datasets.Sequence(datasets.Value("string")),
+            "tags": datasets.Sequence(datasets.ClassLabel(names=names)),
+            "sort": datasets.ClassLabel(names=["a", "b"]),
+        }
+    )
+    rows = [
+        {**row, "tags": [names.index(tag) for tag in row["tags"]], "sort": "ab".index(row["sort"])} for row in TAGGED
+    ]
+    datasets.Dataset.from_list(rows, features=features).save_to_disk(str(folder))
+    return datasets.load_from_disk(str(folder))
+
+
+@pytest.mark.parametrize("frame", [name for name in FRAMES if name != "dataset"])
+def test_a_label_for_each_word(frame: str) -> None:
+    data = FRAMES[frame](TAGGED)
+    found = read_frame(data, task="label", input="tokens", target="tags")
+    assert found.inputs == [row["tokens"] for row in TAGGED]
+    assert found.targets == [row["tags"] for row in TAGGED]
+    assert found.settings.level == "word"
+    model = ohlol.fit(data, task="label", input="tokens", target="tags", seed=1, **TINY)
+    assert set(model.codec.labels.symbols if model.codec.labels else ()) == {"O", "PER", "LOC"}
+    predictions = list(model.predict_many(data))
+    assert [len(prediction.labels) for prediction in predictions] == [len(row["tokens"]) for row in TAGGED]
+    assert predictions == list(model.predict_many([row["tokens"] for row in TAGGED]))
+
+
+def test_a_label_for_each_character() -> None:
+    rows = [{"input": "hello", "target": "ohlol"}, {"input": "he\u0301", "target": "ab"}]
+    found = read_frame(rows, task="label")
+    assert found.inputs == ["hello", "h\u00e9"]
+    assert found.settings.level == "char"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tags": ["O"]}, "data frame, row 25: input has 2 words, target 1"),
+        ({"tags": [0, 1]}, 'data frame, row 25: "tags" must be a string or a list of strings'),
+        ({"tokens": None}, 'data frame, row 25: "tokens" must be a string or a list of strings'),
+    ],
+)
+def test_labels_of_words_that_cannot_be_read(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read_frame([*TAGGED, {**TAGGED[0], **change}], task="label", input="tokens", target="tags")
+    assert message in str(refused.value)
+
+
+def test_what_a_table_of_words_and_labels_is_for_is_asked() -> None:
+    with pytest.raises(InputError, match="choose `task` label, for a set `task` multilabel"):
+        read_frame(TAGGED, input="tokens", target="tags")
+
+
+def test_a_dataset_of_hugging_face_from_disk_has_the_names_of_its_labels(tmp_path: Path) -> None:
+    dataset = save_dataset(tmp_path / "dataset")
+    assert isinstance(dataset[0]["tags"][0], int)
+    for settings in ({"task": "label", "target": "tags"}, {"task": "classify", "target": "sort"}):
+        settings = {"input": "tokens", "level": "word", "seed": 1, **settings}
+        expected = ohlol.fit(TAGGED, **settings, **TINY)
+        model = ohlol.fit(dataset, **settings, **TINY)
+        assert model.identity == expected.identity
+        assert model.evaluate(dataset).metrics() == expected.evaluate(TAGGED).metrics()
+        assert list(model.predict_many(dataset)) == list(expected.predict_many(TAGGED))
+
+
+def test_a_dataset_in_the_format_of_numpy_and_a_part_of_one(tmp_path: Path) -> None:
+    dataset = save_dataset(tmp_path / "dataset")
+    for part in (dataset.with_format("numpy"), dataset.to_iterable_dataset()):
+        found = read_frame(part, task="label", input="tokens", target="tags")
+        assert found.targets == [row["tags"] for row in TAGGED]
+    found = read_frame(dataset.select([3, 1]), task="classify", input="tokens", target="sort")
+    assert found.targets == [TAGGED[3]["sort"], TAGGED[1]["sort"]]
+
+
+def test_rows_of_a_dataset_without_a_label(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["x", "y"])})
+    dataset = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "label": [1, None, -1]}, features=features)
+    for row in (1, 2):
+        with pytest.raises(InputError, match="row 2: column 'label' is empty"):
+            read_frame(dataset.select([0, row]), task="classify", input="text", target="label")
+
+
+def test_a_stream_whose_columns_are_not_known() -> None:
+    datasets = pytest.importorskip("datasets")
+    stream = datasets.Dataset.from_dict({"text": ["a"]}).to_iterable_dataset().map(lambda row: row)
+    with pytest.raises(InputError, match="load the dataset without `streaming`"):
+        read_records(stream)

@@ -1,5 +1,7 @@
 """Every command and piece of Python in a markdown page is run and prints the output that the page shows."""
 
+import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,10 +15,19 @@ def read(name: str) -> list[Entry]:
     return entries((ROOT / name).read_text(encoding="utf-8"))
 
 
+def imports(shown: list[Entry]) -> list[str]:
+    """The packages that the Python code of a page imports."""
+    code = "\n".join(entry.code for entry in shown if entry.kind == "python")
+    return sorted(set(re.findall(r"^(?:from|import) (\w+)", code, re.MULTILINE)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", pages())
 def test_shown_output_equals_the_real_output(name: str, tmp_path: Path) -> None:
     shown = read(name)
+    for package in imports(shown):
+        if find_spec(package) is None:
+            pytest.skip(f"{name} needs the package {package}")
     differences: list[str] = []
     with Session(tmp_path) as session:
         for entry in shown:

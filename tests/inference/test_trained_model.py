@@ -1,5 +1,8 @@
 """A trained model: methods of other tasks are refused, and a saved run predicts the same."""
 
+import pickle
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +12,7 @@ from helpers import MOVES, TINY, moves_file, text_file, upper_pairs
 from hypothesis import given
 from hypothesis import strategies as st
 from untrained import untrained
+from word_vector_files import make_vectors
 
 import ohlol
 from ohlol.config import TrainSettings
@@ -55,6 +59,34 @@ def test_a_saved_run_predicts_the_same(letters: TrainedModel) -> None:
 
 def test_on_cpu_of_a_model_on_the_cpu_is_the_model(letters: TrainedModel) -> None:
     assert letters.on_cpu is letters
+
+
+@pytest.mark.parametrize(
+    "copy", [lambda model: pickle.loads(pickle.dumps(model)), deepcopy], ids=["pickle", "deepcopy"]
+)
+def test_a_pickle_is_the_files_of_the_run(letters: TrainedModel, copy: Callable[[TrainedModel], TrainedModel]) -> None:
+    restored = copy(letters)
+    assert restored.run is None
+    assert restored.config == letters.config
+    assert restored.codec == letters.codec
+    assert restored.identity == letters.identity
+    assert restored.predict("abc") == letters.predict("abc")
+
+
+def test_a_pickle_holds_word_vectors(tmp_path: Path) -> None:
+    rows = [{"text": "a b c" if n % 2 else "c b", "label": "xy"[n % 2]} for n in range(24)]
+    settings = {"input": "text", "target": "label", "level": "word", "vectors": make_vectors("a b c d"), **TINY}
+    model = ohlol.fit(rows, **settings)
+    restored = pickle.loads(pickle.dumps(model))
+    assert restored.identity == model.identity
+    assert restored.predict("d b") == model.predict("d b")
+
+
+def test_a_damaged_pickle_is_refused(letters: TrainedModel) -> None:
+    function, (files,) = letters.__reduce__()
+    damaged = {**files, "model.safetensors": files["model.safetensors"][:-1] + b"?"}
+    with pytest.raises(InputError, match="does not match its checksum"):
+        function(damaged)
 
 
 def test_identities_differ_between_models() -> None:

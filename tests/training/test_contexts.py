@@ -1,6 +1,7 @@
 """Models that read words by language models over characters: trained, resumed, saved, read by other packages."""
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -144,6 +145,14 @@ def test_a_run_needs_no_other_run() -> None:
         assert one.probability == pytest.approx(again.predict(two).probability, abs=1e-5)
     assert again.evaluate("data.conll").metrics() == pytest.approx(model.evaluate("data.conll").metrics(), abs=1e-6)
     assert not list(Path("moved").rglob("*.pkl"))
+
+
+def test_a_pickle_holds_the_language_models() -> None:
+    model = fit()
+    restored = pickle.loads(pickle.dumps(model))
+    assert restored.identity == model.identity
+    words = ["Anna", "lives", "in", "Bonn"]
+    assert torch.equal(encoder_output(restored, words), encoder_output(model, words))
 
 
 @pytest.mark.parametrize("runs", ["forward", "backward", "backward, forward"])

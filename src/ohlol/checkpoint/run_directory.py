@@ -292,6 +292,13 @@ def save_model(run: Path, model: SequenceModel) -> None:
     write_tensors(run / "model.safetensors", get_weights(model), {"format": "pt"})
 
 
+def write_model(run: Path, config: RunConfig, codec: Codec, model: SequenceModel) -> None:
+    """Write what `load_model` reads into a directory that exists; raises InputError where it cannot be written."""
+    write_json(run / "config.json", config.to_json())
+    write_codec(run, codec)
+    save_model(run, model)
+
+
 def read_weights(run: Path, model: SequenceModel) -> dict[str, Tensor]:
     """The best weights of a run; raises InputError where they do not fit the model."""
     path, expected = run / "model.safetensors", get_weights(model)

@@ -79,11 +79,33 @@ def _of_dicts(entries: list[Any]) -> Records:
 
 
 def _of_dataset(data: Any) -> Records:
+    """The rows of a dataset of Hugging Face, where features `ClassLabel`, and lists of these, give the names."""
     if isinstance(data, dict):
         parts = ", ".join(map(str, cast("dict[object, object]", data)))
         raise InputError(f"the data are several datasets ({parts}); give one of them")
-    keys = list(data.column_names)
-    return Records(_names(keys), lambda: (_cells([row[key] for key in keys]) for row in data))
+    if data.column_names is None:
+        raise InputError("the data are a stream whose columns are not known; load the dataset without `streaming`")
+    keys, features = list(data.column_names), data.features or {}
+    labels = [_label_names(features.get(key)) for key in keys]
+
+    def rows() -> Iterator[list[Any]]:
+        for row in data:
+            cells = _cells([row[key] for key in keys])
+            yield [cell if names is None else _name(cell, names) for cell, names in zip(cells, labels, strict=True)]
+
+    return Records(_names(keys), rows)
+
+
+def _label_names(feature: Any) -> Sequence[str] | None:
+    """The names of a feature `ClassLabel`, or of a list of these; None for other features."""
+    return getattr(getattr(feature, "feature", feature), "names", None)
+
+
+def _name(cell: Any, names: Sequence[str]) -> Any:
+    """The names of the numbers of classes; None where a row has none, which datasets write as -1."""
+    if isinstance(cell, list):
+        return [_name(entry, names) for entry in cast("list[Any]", cell)]
+    return None if cell is None or cell < 0 else names[cell]
 
 
 def _names(names: Sequence[object]) -> tuple[str, ...]:

@@ -175,6 +175,20 @@ def align_future(panel: Panel, future: Panel, steps: int) -> list[NDArray[np.flo
     return [_follow(panel, series, by_name, steps) for series in panel.series]
 
 
+def offset_after(series: TimeSeries, rows: TimeSeries, step: TimeStep) -> float:
+    """Steps from the first row that follows a series to the first of other rows of it; 0 where rows are only counted.
+
+    Not an integer where these rows are between the steps of the series.
+    """
+    length = len(series.values)
+    if series.start is not None:
+        assert rows.start is not None
+        return float(step.positions(series.start, np.array([rows.start]))[0]) - length
+    if series.first is not None and rows.first is not None:
+        return (rows.first - series.first) / step.count - length
+    return 0.0
+
+
 def _follow(panel: Panel, series: TimeSeries, future: dict[str, TimeSeries], steps: int) -> NDArray[np.float64]:
     length, names = len(series.values), panel.columns.known
     named = f"series {quote(series.name)}: " if series.name else ""
@@ -184,12 +198,7 @@ def _follow(panel: Panel, series: TimeSeries, future: dict[str, TimeSeries], ste
     rows = future.get(series.name)
     if rows is None:
         raise InputError(f"{named}no rows of it in the future values; {needed} are needed")
-    offset = 0.0  # from the first row that follows the series to the first of the future rows
-    if series.start is not None:
-        assert rows.start is not None
-        offset = float(panel.step.positions(series.start, np.array([rows.start]))[0]) - length
-    elif series.first is not None and rows.first is not None:
-        offset = (rows.first - series.first) / panel.step.count - length
+    offset = offset_after(series, rows, panel.step)
     if offset != int(offset):
         raise error_at(rows.place, f"{named}its rows are between the steps of the series; {needed} are needed")
     index = np.arange(steps) - int(offset)

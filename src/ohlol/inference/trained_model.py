@@ -1,11 +1,12 @@
 """TrainedModel: predict, evaluate, generate, forecast and stream with the weights of a run."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,10 @@ from ohlol.utils.errors import InputError
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained model with its configuration and its codec: `model = ohlol.load("runs/hello-1")`."""
+    """A trained model with its configuration and its codec: `model = ohlol.load("runs/hello-1")`.
+
+    It is pickled and copied as the files of a run directory, of which the pickle holds the bytes.
+    """
 
     config: run_config.RunConfig
     codec: Codec
@@ -78,6 +82,14 @@ class TrainedModel:
         Two models with the same identity give the same output; a saved state of a stream names the one it belongs to.
         """
         return run_directory.compute_identity(self.config, self.codec, self.network)
+
+    def __reduce__(self) -> tuple[Callable[[dict[str, bytes]], "TrainedModel"], tuple[dict[str, bytes]]]:
+        with TemporaryDirectory() as folder:
+            root = Path(folder)
+            run_directory.write_model(root, self.config, self.codec, self.network)
+            paths = sorted(path for path in root.rglob("*") if path.is_file())
+            files = {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+        return _read_files, (files,)
 
     def raw_data(self, texts: Iterable[Any]) -> RawData:
         """Strings, lists of symbols, or series of numbers, as data of the kind that the model reads.
@@ -377,6 +389,17 @@ class TrainedModel:
         if not isinstance(data, RawData):
             data = sequences.read(read_records(data) or data, self.data_settings(encoding), with_targets=False)
         return next_rows(self.network, self.codec, data, steps)
+
+
+def _read_files(files: dict[str, bytes]) -> TrainedModel:
+    """The model in the files of a run directory, on the CPU; its cell is imported, if it has to be."""
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            path = Path(folder) / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        cell = run_directory.read_config(Path(folder)).model.cell
+        return replace(load(folder, cell=cell), run=None)  # word vectors stay mapped when the folder is removed
 
 
 def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> TrainedModel:

@@ -21,7 +21,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.interop.torch import ModelParts, parse_state_dict
 from ohlol.interop.torch import build_model as build_imported_model
 from ohlol.utils.errors import InputError, describe_error
-from ohlol.utils.files import FORMAT, check_encodable, parse_json, read_bytes, write_json, write_utf8
+from ohlol.utils.files import FORMAT, check_encodable, parse_json, read_bytes, write_utf8
 
 if TYPE_CHECKING:
     from ohlol.interop.onnx_import import OnnxGraph
@@ -152,9 +152,7 @@ def save_run(model: TrainedModel, out: Path, *, overwrite: bool = False) -> None
     """
     with ExitStack() as stack:
         run_directory.create(out, overwrite=overwrite, resources=stack, trains=False)
-        write_json(out / "config.json", model.config.to_json())
-        run_directory.write_codec(out, model.codec)
-        run_directory.save_model(out, model.network)
+        run_directory.write_model(out, model.config, model.codec, model.network)
         parameters = sum(p.numel() for p in model.network.parameters())
         write_utf8(
             out / "README.md", format_model_card(model.config, model.codec, parameters, out, has_validation_data=False)

@@ -561,10 +561,14 @@ def restore(module: torch.nn.Module) -> torch.nn.Module:
                 f"{where} is a {type(layer).__name__}, made from a layer of ohlol.nn: restore the model first, or "
                 "remove the parametrizations"
             )
-        if isinstance(layer, _Accelerated) and (layer.weight_dropout or layer.regularization != Regularization()):
-            raise ValueError(f"{where} has zoneout, recurrent_dropout or weight_dropout, which torch's layer has not")
+        if isinstance(layer, _Accelerated) and (
+            layer.weight_dropout or layer.locked_dropout or layer.regularization != Regularization()
+        ):
+            raise ValueError(
+                f"{where} has zoneout, recurrent_dropout, weight_dropout or locked_dropout, which torch's layer has not"
+            )
     for _, layer in layers:
-        for name in ("regularization", "weight_dropout", "_recurrent"):
+        for name in ("regularization", "weight_dropout", "locked_dropout", "_recurrent", "_singles"):
             vars(layer).pop(name, None)
         layer.__class__ = _RESTORED[type(layer)]
     return module

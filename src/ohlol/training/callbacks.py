@@ -1,7 +1,9 @@
-"""Callbacks: what is called while a run trains."""
+"""Callbacks: what is called while a run trains; `TensorBoard` writes its curves."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -13,6 +15,10 @@ from ohlol.data.codec import Codec
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks.metrics import MetricAccumulator, Metrics
 from ohlol.utils.distributed import Processes
+from ohlol.utils.errors import InputError
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
 
 
 class Training(Protocol):
@@ -83,7 +89,16 @@ class Epoch:
 
 
 class Callback:
-    """Called while a run trains; a subclass overrides what it needs. Only the main process calls its callbacks."""
+    """Called while a run trains; a subclass overrides what it needs. Only the main process calls its callbacks.
+
+    >>> class Losses(Callback):
+    ...     def on_epoch_end(self, epoch: Epoch) -> None:
+    ...         print(f"{epoch.number}: {epoch.loss:.3f}, accuracy {epoch.metrics['accuracy']:.0%}")
+    >>> from ohlol import fit
+    >>> model = fit([("hello", "ohlol")], epochs=2, callbacks=[Losses()])
+    1: 1.894, accuracy 20%
+    2: 1.553, accuracy 20%
+    """
 
     def on_train_begin(self, trainer: Training) -> None:
         """Called before the first step."""
@@ -96,3 +111,40 @@ class Callback:
 
     def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Called at the end, after the best weights were evaluated once more."""
+
+
+class TensorBoard(Callback):
+    """Writes the curves of a run to an event file of TensorBoard, with the names that they have in `metrics.jsonl`.
+
+    Args:
+        folder: of the event files, such as `runs/words/tensorboard`; `tensorboard --logdir runs` shows them.
+
+    Raises:
+        InputError: the package tensorboard is not installed.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        if find_spec("tensorboard") is None:
+            raise InputError("`TensorBoard` needs the package tensorboard: pip install 'ohlol[tensorboard]'")
+        self.folder = str(folder)
+        self.writer: SummaryWriter | None = None
+
+    def on_train_begin(self, trainer: Training) -> None:
+        """Open the event file; in a run that is resumed it replaces what was written after the saved state."""
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        epoch = trainer.progress.epoch
+        self.writer = SummaryWriter(self.folder, purge_step=epoch + 1 if epoch else None)
+
+    def on_epoch_end(self, epoch: Epoch) -> None:
+        """Write the training loss, the learning rate and the metrics at the number of the epoch."""
+        assert self.writer is not None
+        for name, value in {"train_loss": epoch.loss, "lr": epoch.lr, **epoch.metrics}.items():
+            self.writer.add_scalar(name, value, epoch.number)
+        self.writer.flush()
+
+    def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
+        """Close the event file."""
+        del trainer, accumulator
+        assert self.writer is not None
+        self.writer.close()

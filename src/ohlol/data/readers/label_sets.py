@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from ohlol.data.lines import error_at, nfc, quote
+from ohlol.data.lines import FRAME, error_at, nfc, quote
 from ohlol.data.readers.json_lines import is_strings
 from ohlol.data.readers.tables import Row, is_empty, number
 from ohlol.utils.errors import InputError, InputWarning
@@ -123,9 +123,10 @@ def check_steps(file: str, rows: Sequence[Row], source: int, target: int, names:
     pairs = [(row.cells[source], row.cells[target]) for row in rows]
     are_lists = bool(pairs) and all(isinstance(cell, list) for pair in pairs for cell in pair)
     if are_lists and all(len(words) == len(labels) for words, labels in pairs):
+        reads = "" if file == FRAME else ", which reads JSON lines"
         raise InputError(
             f"{file}: the lists of {quote(names[source])} and {quote(names[target])} are equally long in every row; "
-            "for a label of each word choose `task` label, which reads JSON lines, for a set `task` multilabel"
+            f"for a label of each word choose `task` label{reads}, for a set `task` multilabel"
         )
 
 

@@ -1,11 +1,12 @@
-"""Pairs: an input and a target with as many symbols, in two columns or as JSON objects."""
+"""Pairs: an input and a target with as many symbols: in two columns, as JSON objects, or in a table in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 from ohlol.config import DataSettings
-from ohlol.data.lines import Example, Line, Lines, Place, error_at, is_row, nfc
+from ohlol.data.frames import RecordLines, Records
+from ohlol.data.lines import FRAME, Example, Line, Lines, Place, error_at, is_row, nfc
 from ohlol.data.readers import json_lines
 from ohlol.data.readers.base import LAST_RESORT, LIKELY, Confidence, Reader
 from ohlol.data.readers.column_names import list_names
@@ -20,7 +21,7 @@ UNITS = {"char": "characters", "word": "words"}
 
 
 class PairsReader(Reader):
-    """Two columns separated by a tab, or JSON objects with an input and a target."""
+    """Two columns separated by a tab, JSON objects with an input and a target, or two columns of a table in memory."""
 
     name = "pairs"
     targets = (TargetKind(),)
@@ -36,14 +37,21 @@ class PairsReader(Reader):
         return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads pairs")
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
-        """The level: words where the input of the first JSON object is a list, else characters."""
+        """The level: words where the input of the first object or row is a list, else characters."""
         del with_targets
-        first, key = lines.head.first(), settings.input or INPUT
-        is_list = looks_like_json(first, key) and isinstance(json_object(first)[nfc(key)], list)
+        key = nfc(settings.input or INPUT)
+        if isinstance(lines, RecordLines):
+            first, _ = next(_record_entries(lines.records), ({}, None))
+        else:
+            line = lines.head.first()
+            first = json_object(line) if looks_like_json(line, settings.input or INPUT) else {}
+        is_list = isinstance(first.get(key), list)
         return replace(settings, level=settings.level or ("word" if is_list else "char"))
 
     def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
-        """A pair for each line that is not blank."""
+        """A pair for each row, or for each line that is not blank."""
+        if isinstance(lines, RecordLines):
+            return _read_entries(_record_entries(lines.records), settings, with_targets=with_targets)
         if lines.suffix in json_lines.SUFFIXES or looks_like_json(lines.head.first(), settings.input or INPUT):
             return read_json_pairs(lines, settings, with_targets=with_targets)
         return _read_tsv_pairs(lines, settings.level or "char", with_targets)
@@ -102,28 +110,44 @@ def _read_tsv_pairs(lines: Lines, level: str, with_targets: bool) -> Iterator[Ex
 
 def read_json_pairs(lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:
     """Objects with an input and a target, both strings or both lists of strings."""
+    entries = ((json_object(line), line.place) for line in lines if line.text.strip())
+    return _read_entries(entries, settings, with_targets=with_targets)
+
+
+def _record_entries(records: Records) -> Iterator[tuple[dict[str, Any], Place]]:
+    """The rows of a table in memory, as JSON objects are read."""
+    for number, cells in enumerate(records.rows(), 1):
+        yield dict(zip(records.names, map(_composed, cells), strict=True)), Place(FRAME, number)
+
+
+def _composed(cell: Any) -> Any:
+    if is_strings(cell):
+        return [nfc(entry) for entry in cell]
+    return nfc(cell) if isinstance(cell, str) else cell
+
+
+def _read_entries(
+    entries: Iterable[tuple[dict[str, Any], Place]], settings: DataSettings, *, with_targets: bool
+) -> Iterator[Example]:
     level = settings.level or "char"
-    for line in lines:
-        if not line.text.strip():
-            continue
-        source = _json_symbols(line, settings.input or INPUT, level)
+    for entry, place in entries:
+        source = _symbols(entry, place, settings.input or INPUT, level)
         if with_targets:
-            yield check_pair(line.place, source, _json_symbols(line, settings.target or TARGET, level), level)
+            yield check_pair(place, source, _symbols(entry, place, settings.target or TARGET, level), level)
         else:
-            yield Example(require_symbols(line.place, source), None, line.place)
+            yield Example(require_symbols(place, source), None, place)
 
 
-def _json_symbols(line: Line, key: str, level: str) -> Symbols:
-    entries = json_object(line)
-    if key not in entries:
-        raise error_at(line.place, f'no "{key}"; there are {list_names(tuple(entries))}')
-    value: Any = entries[key]
+def _symbols(entry: dict[str, Any], place: Place, key: str, level: str) -> Symbols:
+    if key not in entry:
+        raise error_at(place, f'no "{key}"; there are {list_names(tuple(entry))}')
+    value: Any = entry[key]
     if isinstance(value, str):
         return split_line(value, level)
     if not is_strings(value):
-        raise error_at(line.place, f'"{key}" must be a string or a list of strings')
+        raise error_at(place, f'"{key}" must be a string or a list of strings')
     if level == "char":
         raise error_at(
-            line.place, f'"{key}" is a list, and characters are read from a string; with `level` word lists are read'
+            place, f'"{key}" is a list, and characters are read from a string; with `level` word lists are read'
         )
     return value
