@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -54,6 +54,8 @@ class TrainedModel:
     codec: Codec
     network: SequenceModel
     run: Path | None = None
+    unpacked: "TemporaryDirectory[str] | None" = field(default=None, compare=False, repr=False)
+    """The files of a model from a pickle, while it has language models there; removed with the model."""
 
     @property
     def task(self) -> str:
@@ -393,13 +395,17 @@ class TrainedModel:
 
 def _read_files(files: dict[str, bytes]) -> TrainedModel:
     """The model in the files of a run directory, on the CPU; its cell is imported, if it has to be."""
-    with TemporaryDirectory() as folder:
-        for name, content in files.items():
-            path = Path(folder) / name
-            path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
-        cell = run_directory.read_config(Path(folder)).model.cell
-        return replace(load(folder, cell=cell), run=None)  # word vectors stay mapped when the folder is removed
+    folder = TemporaryDirectory()
+    for name, content in files.items():
+        path = Path(folder.name) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    cell = run_directory.read_config(Path(folder.name)).model.cell
+    model = replace(load(folder.name, cell=cell), run=None)
+    if model.codec.char_lms:
+        return replace(model, unpacked=folder)
+    folder.cleanup()  # word vectors stay mapped
+    return model
 
 
 def load(run: str | Path, device: str = "cpu", *, cell: str | None = None) -> TrainedModel:

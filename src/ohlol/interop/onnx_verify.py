@@ -91,7 +91,7 @@ class OnnxModel(torch.nn.Module):
         return tuple(torch.zeros(rows, B, size) for size in network.state_sizes)
 
     def forward(self, packed: PackedInputs, state: LayerStates | None = None) -> tuple[Tensor, LayerStates]:
-        """The logits (S, K), or (B, K) where a sequence has one label, and the state, as `SequenceModel.forward`."""
+        """The logits (N, K) of the predicted steps, or (B, K), and the state, as `SequenceModel.forward`."""
         padding = _Padding(packed.batch_sizes.numpy())
         B = len(padding.lengths)
         state = self.initial_state(B) if state is None else state
@@ -109,6 +109,8 @@ class OnnxModel(torch.nn.Module):
             logits = self.model.codec.target_scale.apply(logits)
         if not self.sizes.per_sequence and not self.step:
             logits = padding.pack(logits)
+        if packed.predicted is not None:
+            logits = logits[packed.predicted.numpy()]
         return torch.from_numpy(logits), tuple(torch.from_numpy(s) for s in final)
 
     def _inputs(self, packed: PackedInputs) -> dict[str, Array]:
