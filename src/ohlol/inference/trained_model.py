@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
+from weakref import finalize
 
 import numpy as np
 import torch
@@ -54,8 +56,6 @@ class TrainedModel:
     codec: Codec
     network: SequenceModel
     run: Path | None = None
-    unpacked: "TemporaryDirectory[str] | None" = field(default=None, compare=False, repr=False)
-    """The files of a model from a pickle, while it has language models there; removed with the model."""
 
     @property
     def task(self) -> str:
@@ -395,16 +395,20 @@ class TrainedModel:
 
 def _read_files(files: dict[str, bytes]) -> TrainedModel:
     """The model in the files of a run directory, on the CPU; its cell is imported, if it has to be."""
-    folder = TemporaryDirectory()
-    for name, content in files.items():
-        path = Path(folder.name) / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    cell = run_directory.read_config(Path(folder.name)).model.cell
-    model = replace(load(folder.name, cell=cell), run=None)
+    folder = Path(mkdtemp(prefix="ohlol-"))
+    try:
+        for name, content in files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        model = replace(load(folder, cell=run_directory.read_config(folder).model.cell), run=None)
+    except BaseException:
+        rmtree(folder)
+        raise
     if model.codec.char_lms:
-        return replace(model, unpacked=folder)
-    folder.cleanup()  # word vectors stay mapped
+        finalize(model.codec, rmtree, folder)  # a copy of the model is made from their files
+    else:
+        rmtree(folder)  # word vectors stay mapped
     return model
 
 
