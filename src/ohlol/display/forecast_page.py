@@ -27,24 +27,22 @@ def render_page(
     image = io.BytesIO()
     write_figure(draw_forecasts(curves, lang=lang), image, ".svg")
     figure = image.getvalue().decode("utf-8")
-    note = translations.text("forecast_left_out", lang, count=f"{left_out:,}") if left_out else ""
-    return fill_placeholders(
-        "forecast.html",
-        {
-            "LANG": lang,
-            "TITLE": escape(translations.text("forecast_title", lang)),
-            "NOTE": escape(note),
-            "FIGURE": figure[figure.index("<svg") :],
-            "ROWS": "".join(_table(rows)),
-        },
-    )
+    title = escape(translations.text("forecast_title", lang))
+    note = escape(translations.text("forecast_left_out", lang, count=f"{left_out:,}")) if left_out else ""
+    content = [
+        f"<h1>{title}</h1>\n<p>{note}</p>\n<figure>{figure[figure.index('<svg') :]}</figure>\n",
+        '<table class="rows">\n',
+        *_table(rows),
+        "</table>\n",
+    ]
+    return fill_placeholders("static.html", {"LANG": lang, "TITLE": title, "CONTENT": "".join(content)})
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The lines of the table: a header, and the cells of each row."""
     if not rows:
         return []
-    classes = ["" if isinstance(value, int | float) else ' class="text"' for value in rows[0].values()]
+    classes = [' class="number"' if isinstance(value, int | float) else "" for value in rows[0].values()]
     lines = [_line("th", classes, [str(name) for name in rows[0]])]
     return lines + [_line("td", classes, cells_of(row)) for row in rows]
 

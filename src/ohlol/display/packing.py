@@ -85,7 +85,7 @@ def packing_to_html(report: PackedShapes, *, lang: str = "en") -> str:
 def render_page(report: PackedShapes, *, lang: str = "en") -> str:
     """Render a report as one HTML page that loads nothing; the arguments are those of `packing_to_html`."""
     values = {"LANG": lang, "TITLE": escape(_title(report, lang)), "CONTENT": packing_to_html(report, lang=lang)}
-    return fill_placeholders("packing.html", values)
+    return fill_placeholders("static.html", values)
 
 
 def describe(report: PackedShapes, lang: str) -> list[Section]:
