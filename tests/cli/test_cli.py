@@ -368,7 +368,7 @@ def test_a_command_of_another_task_is_reported_in_one_line(run: Run, trained: Pa
 def test_every_setting_has_a_flag_and_every_flag_a_setting() -> None:
     settings = {f.name for kind in (DataSettings, ModelSettings, TrainSettings) for f in fields(kind)}
     given = set(inspect.signature(cli.train.train).parameters)
-    assert given - {"files", "pair", "out", "overwrite", "resume", "device", "dev"} == settings
+    assert given - {"files", "pair", "out", "overwrite", "resume", "device", "dev", "start_from"} == settings
     command = typer.main.get_command(cli.app).commands["train"]  # pyright: ignore
     flags = {parameter.name: parameter.opts for parameter in command.params}
     for name in settings:

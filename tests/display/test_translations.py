@@ -36,7 +36,7 @@ def test_every_text_is_used() -> None:
         if key.startswith(
             (
                 *("loss_", "gate_", "state_", "measure_", "color_", "feature_", "curve_", "baseline", "study_"),
-                *("confusion_", "packing_"),
+                *("confusion_", "packing_", "forecast_start", "run_start"),
             )
         )
     }  # keys that the code concatenates

@@ -116,7 +116,7 @@ class Batch:
     total: int = 0
     """Steps of the whole batch."""
     is_filler: bool = False
-    """True if this process got no sequence; it then repeats another process's sequence, which does not count."""
+    """Whether the batch does not count: it repeats a sequence of another process, or it has no targets."""
 
 
 def fingerprint(*parts: Dataset | None) -> str:

@@ -43,6 +43,7 @@ from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
 from ohlol.utils.errors import InputError
+from ohlol.utils.files import write_bytes
 
 
 @dataclass(frozen=True)
@@ -400,7 +401,7 @@ def _read_files(files: dict[str, bytes]) -> TrainedModel:
         for name, content in files.items():
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            write_bytes(path, content)
         model = replace(load(folder, cell=run_directory.read_config(folder).model.cell), run=None)
     except BaseException:
         rmtree(folder)

@@ -117,7 +117,7 @@ class TensorBoard(Callback):
     """Writes the curves of a run to an event file of TensorBoard, with the names that they have in `metrics.jsonl`.
 
     Args:
-        folder: of the event files, such as `runs/words/tensorboard`; `tensorboard --logdir runs` shows them.
+        folder: of the event files, such as `runs/words/tensorboard`, which TensorBoard shows.
 
     Raises:
         InputError: the package tensorboard is not installed.

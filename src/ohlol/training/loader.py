@@ -74,4 +74,5 @@ class BatchLoader:
             first = int(np.random.default_rng((*self._seed, index, 2)).integers(panel.horizon))
             steps = choose_origins(targets, batch.batch_sizes, panel.horizon, first)
             packed, targets = packed._replace(predicted=to_device(steps, self._device)), targets[steps]
+            batch = replace(batch, is_filler=batch.is_filler or not np.isfinite(targets).any())
         return DeviceBatch(batch, packed, to_device(targets, self._device))

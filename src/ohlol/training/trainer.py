@@ -340,6 +340,7 @@ class Trainer:
         values = [total_loss, divisor, weight, float(self._stop_requested), save_due, self._seconds]
         loss, whole, weight, stop, due, self.progress.seconds = self.processes.sum_values(values)
         self._stop_agreed, self._save_due = stop > 0, due > 0
+        whole = whole or 1.0  # no process has a target in this step
         return (own.mean + penalty) * (divisor * self.processes.size / whole), loss / whole, weight
 
     def _skip_step(self, what: str, value: float) -> None:

@@ -21,12 +21,12 @@ MAX_LOOPS = 4
 Scope = dict[str, Value | None]
 
 RECURRENT_OPTIONS = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
-POSITIONS = {
+POSITIONS = dict.fromkeys(RECURRENT, RECURRENT_OPTIONS) | {
     "RNN": ("input_size", "hidden_size", "num_layers", "nonlinearity", *RECURRENT_OPTIONS[3:]),
     "Linear": ("in_features", "out_features"),
     "Embedding": ("num_embeddings", "embedding_dim", "padding_idx"),
     "DataLoader": ("dataset", "batch_size", "shuffle", "sampler"),
-} | dict.fromkeys(("LSTM", "GRU"), RECURRENT_OPTIONS)
+}
 """Options of constructors that may be given by position."""
 SAME = ("to", "cuda", "cpu", "eval", "train", "double", "half", "apply", "requires_grad_", "compile", "DataParallel")
 """Methods and functions that return the module they are given or called on."""

@@ -24,7 +24,7 @@ class _QuantileLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, quantiles: Tensor, targets: Tensor) -> Tensor:
-        levels = quantiles.new_tensor([2 * level - 1 for level in LEVELS]).repeat(targets.size(1))
+        levels = quantiles.new_tensor([2 * level - 1 for level in LEVELS] * targets.size(1))
         errors = torch.nan_to_num_(targets.unsqueeze(2) - quantiles).flatten(1)
         signs = errors.sign()
         slopes = signs.abs().mul_(levels).add_(signs)  # 0 where a number is missing
