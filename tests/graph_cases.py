@@ -253,6 +253,7 @@ def test_an_export_can_be_trained() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")  # of torch's own copy of a graph
 def test_a_package_of_aot_inductor_runs_where_ohlol_is_imported(tmp_path: Path) -> None:
     module = model(Tagger).eval()
     shapes = ({0: torch.export.Dim("B", min=1), 1: torch.export.Dim("T", min=1)},)
