@@ -272,7 +272,7 @@ def broken_at(steps: range, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the loss, or the gradient alone, of some steps (from 1) no number."""
     real = Trainer._combine_losses
 
-    def combine_losses(self: Trainer, batch: Any, own: Loss, penalty: float) -> tuple[torch.Tensor, float, float]:
+    def combine_losses(self: Trainer, batch: Any, own: Loss, penalty: Any) -> tuple[torch.Tensor, float, float]:
         if self.progress.step + 1 in steps:
             worse = own.mean * math.nan if what == "loss" else own.mean + (own.mean * 0).sqrt()  # sqrt at 0: slope inf
             own = own._replace(mean=worse)
@@ -353,7 +353,7 @@ def test_loss_spikes_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     data = text_file(tmp_path / "data.txt", 8000)
     real = Trainer._combine_losses
 
-    def combine_losses(self: Trainer, batch: Any, own: Loss, penalty: float) -> tuple[torch.Tensor, float, float]:
+    def combine_losses(self: Trainer, batch: Any, own: Loss, penalty: Any) -> tuple[torch.Tensor, float, float]:
         factor = 20 if self.progress.step in (60, 70) else 1
         return real(self, batch, own._replace(mean=own.mean * factor), penalty)
 

@@ -238,35 +238,3 @@ def test_fully_sharded(model: Model, x: Tensor) -> None:
     expected(x).sum().backward()
     for a, b in zip(model.parameters(), expected.parameters(), strict=True):
         torch.testing.assert_close(a.grad.full_tensor(), b.grad)
-
-
-# restore
-
-
-def test_restore_undoes_accelerate(x: Tensor) -> None:
-    plain = Model()
-    parameters = list(plain.parameters())
-    expected, before = plain(x), copy.deepcopy(vars(plain.layer))
-    model = ohlol.accelerate(plain)
-    model(x)
-    assert ohlol.restore(model) is plain
-    assert (type(plain.layer), type(plain.cell), type(plain.own)) == (torch.nn.LSTM, torch.nn.GRUCell, nn.Recurrent)
-    assert all(a is b for a, b in zip(parameters, plain.parameters(), strict=True))
-    assert vars(plain.layer).keys() == before.keys()
-    torch.testing.assert_close(plain(x), expected)
-    assert ohlol.restore(plain) is plain
-
-
-def test_restore_of_a_layer_that_was_made_here(x: Tensor) -> None:
-    layer = nn.GRU(3, 4)
-    expected = layer(x)[0]
-    assert type(ohlol.restore(layer)) is torch.nn.GRU
-    assert vars(layer).keys() == vars(torch.nn.GRU(3, 4)).keys()
-    torch.testing.assert_close(layer(x)[0], expected)
-
-
-def test_regularization_is_not_dropped() -> None:
-    model = torch.nn.Sequential(nn.GRUCell(3, 4), nn.LSTM(3, 4, zoneout=0.1))
-    with pytest.raises(ValueError, match="1 has zoneout"):
-        ohlol.restore(model)
-    assert type(model[0]) is nn.GRUCell

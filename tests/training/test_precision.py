@@ -141,7 +141,7 @@ def test_a_run_stopped_between_overflows_ends_with_the_same_bytes(tmp_path: Path
 def broken(monkeypatch: pytest.MonkeyPatch, what: str, first: int) -> None:
     real = Trainer._combine_losses
 
-    def combine_losses(self: Trainer, batch: Any, own: Loss, penalty: float) -> Any:
+    def combine_losses(self: Trainer, batch: Any, own: Loss, penalty: Any) -> Any:
         if self.progress.step >= first:
             worse = own.mean * math.nan if what == "loss" else own.mean + (own.mean * 0).sqrt()  # sqrt at 0: slope inf
             own = own._replace(mean=worse)

@@ -1,5 +1,6 @@
 """Recurrent layers and cells as subclasses of torch's own, and a layer over any cell."""
 
+from ohlol.nn.conversion import accelerate, restore
 from ohlol.nn.layers import (
     CELL_CLASSES,
     GRU,
@@ -9,10 +10,8 @@ from ohlol.nn.layers import (
     GRUCell,
     LSTMCell,
     RNNCell,
-    accelerate,
     explain_backend,
     over_symbols,
-    restore,
 )
 from ohlol.nn.loop import CellLoop, StepCell, make_cell
 from ohlol.nn.recurrent import Recurrent

@@ -7,7 +7,6 @@ where they apply and torch's own path everywhere else; `explain_backend` says wh
 
 # pyright: reportPrivateUsage=false
 # Torch's layers and modes have no public interface for some of their state; it is read where torch itself reads it.
-import importlib
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -325,7 +324,7 @@ def _uses_cudnn_dropout(layer: torch.nn.RNNBase) -> bool:
     )
 
 
-class _Accelerated(_Converted):
+class Accelerated(_Converted):
     """What RNN, GRU and LSTM add to torch's layers: a forward that chooses its path, and regularization of the step.
 
     Args:
@@ -382,6 +381,7 @@ class _Accelerated(_Converted):
         return super().extra_repr() + "".join(f", {name}={value}" for name, value in options.items() if value)  # type: ignore[misc]
 
     def forward(self: Any, input: Any, hx: Any = None) -> Any:
+        """As torch's layer: output and final state."""
         if not self.weight_dropout or not self.training:
             return self._forward(input, hx)
         with drop_recurrent_weights(self, self.weight_dropout):
@@ -425,17 +425,17 @@ class _Accelerated(_Converted):
 
 
 @add_shape_advice
-class RNN(_Accelerated, torch.nn.RNN):
+class RNN(Accelerated, torch.nn.RNN):
     """The cell rnn or rnn_relu over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.RNN`."""
 
 
 @add_shape_advice
-class GRU(_Accelerated, torch.nn.GRU):
+class GRU(Accelerated, torch.nn.GRU):
     """The cell gru over a sequence: (T, B, I) -> (T, B, D*H), (L*D, B, H). See `torch.nn.GRU`."""
 
 
 @add_shape_advice
-class LSTM(_Accelerated, torch.nn.LSTM):
+class LSTM(Accelerated, torch.nn.LSTM):
     """The cell lstm over a sequence: (T, B, I) -> (T, B, D*H), ((L*D, B, H), (L*D, B, H)). See `torch.nn.LSTM`."""
 
 
@@ -464,7 +464,7 @@ def over_symbols(
         raise ValueError("ids of one axis are packed: they need batch_sizes")
     weights = _flat_weights(layer)
     size = layer.input_size if vectors is None else len(vectors)
-    if size > ids.numel() or not isinstance(layer, _Accelerated) or layer.is_regularized:
+    if size > ids.numel() or not isinstance(layer, Accelerated) or layer.is_regularized:
         return None
     x = weights[0].new_empty(()).expand(*ids.shape, layer.input_size)
     packed = batch_sizes if ids.dim() == 1 else None
@@ -498,80 +498,6 @@ CELL_CLASSES: dict[type[torch.nn.RNNCellBase], type[torch.nn.RNNCellBase]] = {
     torch.nn.LSTMCell: LSTMCell,
 }
 """The cell of this package for each of torch's."""
-_ACCELERATED: dict[type[torch.nn.Module], type[torch.nn.Module]] = {**LAYER_CLASSES, **CELL_CLASSES}
-
-
-_RESTORED = {accelerated: torch_class for torch_class, accelerated in _ACCELERATED.items()}
-
-
-def accelerate(module: torch.nn.Module) -> torch.nn.Module:
-    """Turn every `torch.nn` recurrent layer inside a model into the one of `ohlol.nn`, in place.
-
-    Weights, hooks, buffers, device and training mode stay as they are, since only the class changes. A subclass of a
-    torch layer is left alone: its own `forward` may do anything. `restore` undoes it.
-
-    It also sets `torch._dynamo.config.allow_rnn`, without which `torch.compile` accepts no subclass of `torch.nn.RNN`,
-    `GRU` or `LSTM` in a graph; a compiled model then runs the kernels as one operator.
-
-    Args:
-        module: any module, or a recurrent layer itself.
-
-    Returns:
-        The same module.
-
-    >>> model = torch.nn.Sequential(torch.nn.LSTM(3, 5))
-    >>> accelerate(model) is model, type(model[0]) is LSTM
-    (True, True)
-    """
-    has_layers = False
-    for layer in module.modules():
-        accelerated = _ACCELERATED.get(type(layer))
-        if accelerated is not None:
-            layer.__class__ = accelerated
-        has_layers |= isinstance(layer, _Accelerated)
-    if has_layers:
-        config: Any = importlib.import_module("torch._dynamo.config")
-        config.allow_rnn = True
-    return module
-
-
-def restore(module: torch.nn.Module) -> torch.nn.Module:
-    """Turn every recurrent layer of `ohlol.nn` inside a model into the one of `torch.nn`, in place.
-
-    It undoes `accelerate`: parameters, hooks and modes stay as they are. A `Recurrent` is left alone.
-
-    Args:
-        module: any module, or a recurrent layer itself.
-
-    Returns:
-        The same module.
-
-    Raises:
-        ValueError: torch's layer cannot do what a layer does, or a layer has parametrizations; nothing is changed.
-
-    >>> model = accelerate(torch.nn.Sequential(torch.nn.LSTM(3, 5)))
-    >>> type(restore(model)[0]) is torch.nn.LSTM
-    True
-    """
-    layers = [(name, layer) for name, layer in module.named_modules() if isinstance(layer, tuple(_RESTORED))]
-    for name, layer in layers:
-        where = name or "the layer"
-        if type(layer) not in _RESTORED:
-            raise ValueError(
-                f"{where} is a {type(layer).__name__}, made from a layer of ohlol.nn: restore the model first, or "
-                "remove the parametrizations"
-            )
-        if isinstance(layer, _Accelerated) and (
-            layer.weight_dropout or layer.locked_dropout or layer.regularization != Regularization()
-        ):
-            raise ValueError(
-                f"{where} has zoneout, recurrent_dropout, weight_dropout or locked_dropout, which torch's layer has not"
-            )
-    for _, layer in layers:
-        for name in ("regularization", "weight_dropout", "locked_dropout", "_recurrent", "_singles"):
-            vars(layer).pop(name, None)
-        layer.__class__ = _RESTORED[type(layer)]
-    return module
 
 
 def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: Any = None) -> str:
@@ -591,8 +517,8 @@ def explain_backend(layer: torch.nn.Module, x: Tensor | PackedSequence, state: A
     explain = getattr(layer, "explain_backend", None)
     if callable(explain):
         return str(explain(x, state))
-    if not isinstance(layer, _Accelerated):
-        if type(layer) in _ACCELERATED:
+    if not isinstance(layer, Accelerated):
+        if type(layer) in LAYER_CLASSES or type(layer) in CELL_CLASSES:
             return f"torch: the layer is a torch.nn.{type(layer).__name__}; call ohlol.accelerate to change it"
         return f"torch: a {type(layer).__name__} has no kernel"
     if takes_operators(torch.compiler.is_compiling()):

@@ -285,7 +285,7 @@ class Trainer:
             observed = (self.penalties.observe,) if self.penalties else ()
             logits, after = self.network(current.packed, state, *observed)
         logits, after = self.precision.to_default_dtype(logits, after)
-        penalty = self.penalties.compute(current.packed.batch_sizes) if self.penalties else 0.0
+        penalty = self.penalties.compute(current.packed.batch_sizes) if self.penalties else None
         loss, value, weight = self._combine_losses(batch, self.loss(batch, logits, current.targets), penalty)
         self.precision.backward(loss)
         if self.model.encoder.tunes_vectors and self._vectors_are_frozen:
@@ -325,15 +325,16 @@ class Trainer:
         )
         return value, logits
 
-    def _combine_losses(self, batch: Batch, own: Loss, penalty: Tensor | float) -> tuple[Tensor, Tensor | float, float]:
+    def _combine_losses(self, batch: Batch, own: Loss, penalty: Tensor | None) -> tuple[Tensor, Tensor | float, float]:
         """What to differentiate, with the penalty, and the loss and the weight of the whole batch over all processes.
 
         Gradients are averaged over the processes, so each loss is scaled by its part of the whole times the number of
         processes: the result is the gradient of the mean over the whole batch.
         """
+        total = own.mean if penalty is None else own.mean + penalty
         if self.processes.size == 1:
             self.progress.seconds = self._seconds
-            return own.mean + penalty, own.mean, own.weight
+            return total, own.mean, own.weight
         divisor, weight = (0.0, 0.0) if batch.is_filler else (own.divisor, own.weight)
         total_loss = 0.0 if batch.is_filler else own.mean.item() * divisor
         save_due = float(self._save_due and self.processes.is_main)
@@ -341,7 +342,7 @@ class Trainer:
         loss, whole, weight, stop, due, self.progress.seconds = self.processes.sum_values(values)
         self._stop_agreed, self._save_due = stop > 0, due > 0
         whole = whole or 1.0  # no process has a target in this step
-        return (own.mean + penalty) * (divisor * self.processes.size / whole), loss / whole, weight
+        return total * (divisor * self.processes.size / whole), loss / whole, weight
 
     def _skip_step(self, what: str, value: float) -> None:
         """Skip a step whose loss or gradient is not finite, or end the run, as `on_nan` says."""

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 
 from ohlol.explain.review.check import Places, check
 from ohlol.explain.review.names import argument, dotted
@@ -131,13 +132,18 @@ def state_axes(program: Program) -> Places:
         layer = program.value(call.func)
         if layer is None or not layer.is_recurrent:
             continue
-        given = argument(call, 1, "hx")
-        for state in given.elts if isinstance(given, ast.Tuple) else [given]:
-            value = program.value(state)
-            for part in value.parts if value is not None and value.kind == "tuple" else (value,):
-                made = part.origin if part is not None and part.name == "filled" else None
-                if isinstance(made, ast.Call):
-                    yield from _wrong_state(program, layer, made)
+        for made in _made_states(program, call):
+            yield from _wrong_state(program, layer, made)
+
+
+def _made_states(program: Program, call: ast.Call) -> Iterator[ast.Call]:
+    """The calls, such as `torch.zeros`, that made the states that a layer is given."""
+    given = argument(call, 1, "hx")
+    for state in given.elts if isinstance(given, ast.Tuple) else [given]:
+        value = program.value(state)
+        for part in value.parts if value is not None and value.kind == "tuple" else (value,):
+            if part is not None and part.name == "filled" and isinstance(part.origin, ast.Call):
+                yield part.origin
 
 
 def _wrong_state(program: Program, layer: Value, made: ast.Call) -> Places:
@@ -146,9 +152,8 @@ def _wrong_state(program: Program, layer: Value, made: ast.Call) -> Places:
         return
     is_layers = [_counts_layers(program, layer, size) for size in sizes[:2]]
     texts = [ast.unparse(size) for size in sizes]
-    if (is_layers == [False, True] and letter(program, sizes[0]) == "B") or (
-        is_layers == [False, True] and _is_size(program.value(sizes[0]))
-    ):
+    is_batch = letter(program, sizes[0]) == "B" or _is_size(program.value(sizes[0]))
+    if is_layers == [False, True] and is_batch:
         texts[0], texts[1] = texts[1], texts[0]
     elif is_layers[0] and layer.bidirectional is True and not _has_directions(program, layer, sizes[0]):
         texts[0] = f"2 * {texts[0]}" if texts[0] != "1" else "2"
@@ -192,20 +197,15 @@ def batch_first_missing(program: Program) -> Places:
         x = program.value(call.args[0])
         names = {dotted(part) for part in ast.walk(call.args[0])} - {""}
         names |= {x.of} if x is not None and x.kind == "tensor" else set()
-        given = argument(call, 1, "hx")
         if isinstance(call.args[0], ast.Call) and program.value(call.args[0].func) is None:
             continue
-        for state in given.elts if isinstance(given, ast.Tuple) else [given]:
-            value = program.value(state)
-            for part in value.parts if value is not None and value.kind == "tuple" else (value,):
-                made = part.origin if part is not None and part.name == "filled" else None
-                sizes = made.args if isinstance(made, ast.Call) else []
-                batch = program.value(sizes[1]) if len(sizes) == 3 else None
-                if batch is None or batch.kind != "size" or batch.constant != 0 or batch.of not in names:
-                    continue
-                if layer.origin is not None and not _is_assigned(program, batch.of, call):
-                    assert isinstance(layer.origin, ast.Call)
-                    yield layer.origin, program.replace(layer.origin, with_argument(layer.origin, "batch_first=True"))
+        for made in _made_states(program, call):
+            batch = program.value(made.args[1]) if len(made.args) == 3 else None
+            if batch is None or batch.kind != "size" or batch.constant != 0 or batch.of not in names:
+                continue
+            if layer.origin is not None and not _is_assigned(program, batch.of, call):
+                assert isinstance(layer.origin, ast.Call)
+                yield layer.origin, program.replace(layer.origin, with_argument(layer.origin, "batch_first=True"))
 
 
 def _is_assigned(program: Program, name: str, call: ast.Call) -> bool:
