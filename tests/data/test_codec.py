@@ -4,12 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ohlol.config import DataSettings
-from ohlol.data.codec import Codec, Scale
-from ohlol.data.counts import Moments
+from ohlol.data.codec import Codec
 from ohlol.data.lines import Place
 from ohlol.data.sequences import RawData, data_from_pairs
 from ohlol.data.vocab import UNK
@@ -156,19 +153,6 @@ def test_numbers_are_scaled_and_the_target_is_the_next_row() -> None:
     np.testing.assert_allclose(codec.target_scale.undo(data.targets), [[2, 5], [4, 5]], rtol=1e-6)
     with pytest.raises(InputError, match="the input columns are a, c; the model was trained on a, b"):
         codec.encode(numbers(np.eye(2), columns=("a", "c")))
-
-
-@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
-def test_scaling_round_trip(column: list[float]) -> None:
-    rows = np.array(column)[:, None]
-    scale = Scale.of(Moments.of(rows))
-    # the scaled numbers are float32, so what is lost is a share of the column's range
-    spread = float(np.abs(rows).max())
-    np.testing.assert_allclose(scale.undo(scale.apply(rows)), rows, rtol=1e-5, atol=1e-5 * spread + 1e-12)
-
-
-def test_a_constant_column_is_not_scaled() -> None:
-    assert Scale.of(Moments.of(np.full((4, 1), 3.0))) == Scale((3.0,), (1.0,))
 
 
 BAD = [

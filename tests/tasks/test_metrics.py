@@ -63,7 +63,8 @@ def _add_random(accumulators: list[Any], rng: np.random.Generator, task: str) ->
 def test_merged_counts_equal_those_of_one_process(task: str) -> None:
     rng, codec = np.random.default_rng(0), codec_of(task, ("B-A", "I-A", "O"))
     if TASKS[task].targets.has_numbers:
-        from ohlol.data.codec import Codec, Scale
+        from ohlol.data.codec import Codec
+        from ohlol.data.scale import Scale
 
         scale = Scale((0.0, 1.0), (1.0, 3.0))
         codec = Codec(task, columns=("x", "y"), target_columns=("x", "y"), scale=scale, target_scale=scale)

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from ohlol.data.codec import Codec, Scale
+from ohlol.data.codec import Codec
+from ohlol.data.scale import Scale
 from ohlol.tasks import TASKS
 
 

@@ -9,8 +9,9 @@ from helpers import TINY, lengths_file
 
 import ohlol
 from ohlol.data import sequences
-from ohlol.data.codec import Codec, Scale
+from ohlol.data.codec import Codec
 from ohlol.data.corpus.encode import encode
+from ohlol.data.scale import Scale
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.tasks.regress import RegressMetrics

@@ -8,8 +8,9 @@ from typing import Any
 
 from ohlol.cells.imported import is_import_path
 from ohlol.checkpoint.run_config import RunConfig, StartRecord
-from ohlol.data.codec import Codec, Scale
+from ohlol.data.codec import Codec
 from ohlol.data.panel_codec import PanelCodec
+from ohlol.data.scale import Scale
 from ohlol.data.vocab import Vocab
 from ohlol.tasks import TASKS
 from ohlol.tasks.metrics import format_metrics

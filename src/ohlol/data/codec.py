@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 
 from ohlol.data.batches import Dataset, Ragged
 from ohlol.data.char_lm import CharLM, check_directions
-from ohlol.data.counts import Counts, Moments, as_column, as_numbers, as_symbols, concatenate, with_edges
+from ohlol.data.counts import Counts, as_column, as_numbers, as_symbols, concatenate, with_edges
 from ohlol.data.layout import ArrayLayout
 from ohlol.data.lines import Place, quote
 from ohlol.data.mapped import in_memory
 from ohlol.data.panel_codec import PanelCodec
 from ohlol.data.panel_dataset import encode_panel
+from ohlol.data.scale import Scale
 from ohlol.data.sequences import RawData
 from ohlol.data.spans import IOB1, IOB2, UNSEEN, bioes_labels, from_bioes, infer_iob, is_iob, to_bioes, to_iob_label
 from ohlol.data.targets import TARGET_KINDS, TargetKind
@@ -51,28 +52,6 @@ def supports_chars(kind: TargetKind, level: str | None) -> bool:
 def supports_bigrams(kind: TargetKind, level: str | None) -> bool:
     """Whether a model for such data can read each character in pairs with its neighbours."""
     return kind.has_labels and not kind.per_sequence and level == "char"
-
-
-@dataclass(frozen=True)
-class Scale:
-    """Mean and standard deviation of each column."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @staticmethod
-    def of(moments: Moments) -> "Scale":
-        """The scale of some rows; a constant column has std 1."""
-        std = np.sqrt(moments.variance)
-        return Scale(tuple(moments.mean.tolist()), tuple(np.where(std > 0, std, 1.0).tolist()))
-
-    def apply(self, rows: NDArray[np.float64]) -> NDArray[np.float32]:
-        """The columns, scaled to mean 0 and standard deviation 1."""
-        return ((rows - np.array(self.mean)) / np.array(self.std)).astype(np.float32)
-
-    def undo(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """The columns in their own units again."""
-        return rows.astype(np.float64) * np.array(self.std) + np.array(self.mean)
 
 
 @dataclass(frozen=True)
@@ -473,15 +452,15 @@ class Codec:
         if self.kind.numeric:
             assert self.scale is not None
             assert self.target_scale is not None
-            columns, targets = _columns(self.columns, self.scale), _columns(self.target_columns, self.target_scale)
+            columns, targets = self.scale.to_json(self.columns), self.target_scale.to_json(self.target_columns)
             return {"task": self.task, "columns": columns, "target_columns": targets}
         labels = self.labels if self.kind.has_labels else None
         named = {"symbols": self.symbols, "labels": labels, "chars": self.chars, "bigrams": self.bigrams}
         named["file_labels"] = self.file_labels
-        scaled = {} if self.target_scale is None else _columns(self.target_columns, self.target_scale)
+        scaled = {} if self.target_scale is None else self.target_scale.to_json(self.target_columns)
         vocabularies: dict[str, Any] = {k: v.to_json() for k, v in named.items() if v is not None}
         if self.scale is not None:
-            vocabularies["columns"] = _columns(self.columns, self.scale)
+            vocabularies["columns"] = self.scale.to_json(self.columns)
         if self.vectors is not None:
             vocabularies["vectors"] = self.vectors.to_json()
         if self.char_lms:
@@ -509,13 +488,13 @@ class Codec:
                 return Codec.of_panel(task, PanelCodec.from_json(data["panel"]))
             if kind.numeric:
                 inputs, targets = data["columns"], data["target_columns"]
-                names, scale = tuple(str(c["name"]) for c in inputs), _scale(inputs)
+                names, scale = tuple(str(c["name"]) for c in inputs), Scale.from_json(inputs)
                 return Codec(
                     task,
                     columns=names,
                     target_columns=tuple(str(c["name"]) for c in targets),
                     scale=scale,
-                    target_scale=_scale(targets),
+                    target_scale=Scale.from_json(targets),
                 )
             if "columns" in data:
                 inputs, targets = data["columns"], data["target_columns"] if kind.quantity else []
@@ -524,8 +503,8 @@ class Codec:
                     labels=None if kind.quantity else Vocab.from_json(data["labels"]),
                     columns=tuple(str(c["name"]) for c in inputs),
                     target_columns=tuple(str(c["name"]) for c in targets),
-                    scale=_scale(inputs),
-                    target_scale=_scale(targets) if targets else None,
+                    scale=Scale.from_json(inputs),
+                    target_scale=Scale.from_json(targets) if targets else None,
                 )
             symbols = Vocab.from_json(data["symbols"])
             vectors = WordVectors.from_json(data["vectors"]) if "vectors" in data else None
@@ -543,7 +522,7 @@ class Codec:
                     symbols,
                     chars=chars,
                     target_columns=names,
-                    target_scale=_scale(targets),
+                    target_scale=Scale.from_json(targets),
                     vectors=vectors,
                     char_lms=char_lms,
                 )
@@ -558,17 +537,6 @@ class Codec:
 def list_symbols(vocab: Vocab) -> str:
     """The first symbols of a vocabulary, for a message."""
     return f"the {len(vocab)} seen are {' '.join(map(repr, vocab.symbols[:12]))}" + " ..." * (len(vocab) > 12)
-
-
-def _columns(names: tuple[str, ...], scale: Scale) -> list[dict[str, Any]]:
-    return [{"name": n, "mean": m, "std": s} for n, m, s in zip(names, scale.mean, scale.std, strict=True)]
-
-
-def _scale(columns: Any) -> Scale:
-    scale = Scale(tuple(float(c["mean"]) for c in columns), tuple(float(c["std"]) for c in columns))
-    if not np.isfinite([*scale.mean, *scale.std]).all() or min(scale.std) <= 0:
-        raise ValueError("a column's mean or deviation is out of range")
-    return scale
 
 
 def _multi_hot(ids: NDArray[np.int64], ends: NDArray[np.int64], K: int) -> NDArray[np.uint8]:
@@ -593,8 +561,5 @@ def _ragged(rows: Sequence[NDArray[Any]]) -> Ragged:
 
 def _joined(vocab: Vocab, other: Vocab) -> Vocab:
     """A vocabulary with the symbols of another one added, each with a count of 0."""
-    counts = {symbol: 0 for symbol in other.symbols if symbol != UNK} | dict(
-        zip(vocab.symbols, vocab.counts, strict=True)
-    )
-    symbols = sorted(counts, key=lambda symbol: (symbol != UNK, symbol))
-    return Vocab(tuple(symbols), tuple(counts[symbol] for symbol in symbols))
+    symbols = tuple(symbol for symbol in other.symbols if symbol != UNK)
+    return vocab.union(Vocab(symbols, (0,) * len(symbols)))

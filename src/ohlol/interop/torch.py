@@ -15,8 +15,9 @@ from torch import Tensor
 from ohlol.cells import CELLS, PARAMETER_NAMES, Weights, torch_cells
 from ohlol.checkpoint.weights import get_weights, load_weights
 from ohlol.config import MAX_LAYERS, DataSettings, ModelSettings
-from ohlol.data.codec import Codec, Scale
+from ohlol.data.codec import Codec
 from ohlol.data.readers.base import default_reader
+from ohlol.data.scale import Scale
 from ohlol.data.targets import TargetKind
 from ohlol.data.vocab import UNK, Vocab
 from ohlol.models.inputs import Sizes
