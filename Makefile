@@ -10,7 +10,8 @@ JOBS ?= auto
 # More options of pytest, for instance `make test TESTS=tests/nn PYTEST_FLAGS="-k gru"`.
 TESTS ?= tests
 PYTEST_FLAGS ?=
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_FLAGS)
+# The processes that tests start would otherwise compile every module again where the user's shell forbids bytecode.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_FLAGS)
 
 .PHONY: hello test test-all faults fuzz serving lint lint-js format results pictures docs clean
 

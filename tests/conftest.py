@@ -1,6 +1,11 @@
 """Shared setup: shape annotations are checked while tests run, and all page tests use one browser."""
 
 import os
+
+# Before torch is imported, which reads it. A thread that waits for others sleeps. By default it repeats a loop for a
+# while, and where other tests use the processor, this takes most of the time of the tests with several threads.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import signal
 from collections.abc import Iterator
 from typing import Any

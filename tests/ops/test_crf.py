@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from chains import F64, ChainCase, draw_chain, enumerate_chain, gradients_of, rows_of, sizes_of
+from helpers import KERNEL_VARIANTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -25,7 +26,7 @@ def _poisoned() -> Iterator[None]:
     backend.fill_with_nan(False)
 
 
-@pytest.fixture(params=ops.available() or ["off"])
+@pytest.fixture(params=KERNEL_VARIANTS)
 def variant(request: pytest.FixtureRequest) -> Iterator[str]:
     before = ops.selected()
     if request.param != "off":
