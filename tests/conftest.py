@@ -8,6 +8,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import signal
 from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import browser as browsers
@@ -16,8 +18,15 @@ import torch
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-# Only the modules whose functions take tensors: beartype would refuse an int where a setting says float.
-CHECKED = ["ohlol.cells", "ohlol.nn", "ohlol.models", "ohlol.explain.shapes"]
+PACKAGE = Path(find_spec("ohlol").origin).parent
+CHECKED = [
+    ".".join(("ohlol", *path.relative_to(PACKAGE).with_suffix("").parts))
+    for part in ("cells", "nn", "models")
+    for path in sorted((PACKAGE / part).rglob("*.py"))
+    if "from jaxtyping import" in path.read_text(encoding="utf-8")
+]
+"""The modules with shape annotations; of the others, pyright checks the types, and in the tests every call of a
+checked function takes several times as long."""
 
 # pytest imports this file before any test, so the hook is in place when ohlol is first imported; it stays for the
 # whole run, since some modules are imported only inside the functions that need them.
