@@ -34,6 +34,7 @@ def test_places_calls_and_errors(tmp_path: Path) -> None:
     assert not watched.is_stopped
 
 
+@pytest.mark.slow
 def test_a_program_is_stopped_at_the_limit_with_its_own_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -65,6 +66,7 @@ time.sleep(600)
     assert log.stat().st_size == size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "error"),
     [
@@ -78,6 +80,7 @@ def test_how_a_program_ends(source: str, error: str, tmp_path: Path) -> None:
     assert bool(watched.error) == bool(error)
 
 
+@pytest.mark.slow
 def test_a_module_beside_the_program_is_imported(tmp_path: Path) -> None:
     (tmp_path / "beside.py").write_text("import torch\nlayer = torch.nn.GRU(3, 4)\n")
     watched = run(tmp_path, "import beside\nbeside.layer(torch.randn(5, 2, 3))\n")
