@@ -18,9 +18,9 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 
 hello: $(VENV)/ready
 	$(BIN)/ohlol train
 
-# Everything but the tests marked `slow`: a few minutes.
+# Everything but the tests marked `slow`, with fewer random examples: a few minutes.
 test: $(VENV)/ready-dev
-	$(PYTEST) -m "not slow" $(TESTS)
+	OHLOL_HOSTILE=40 $(PYTEST) -m "not slow" --hypothesis-profile quick $(TESTS)
 
 # Everything, as CI runs it.
 test-all: $(VENV)/ready-dev

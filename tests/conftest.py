@@ -40,9 +40,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 torch.set_num_threads(1)  # the tests' tensors are small, and pytest-xdist runs several of them at once
 
-settings.register_profile(
-    "untimed", deadline=None
-)  # how long an example takes says more of the machine than of the code
+# how long an example takes says more of the machine than of the code
+settings.register_profile("untimed", deadline=None)
+settings.register_profile("quick", deadline=None, max_examples=25)  # of `make test`
 settings.load_profile("untimed")
 
 
