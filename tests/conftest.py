@@ -6,7 +6,9 @@ import os
 # while, and where other tests use the processor, this takes most of the time of the tests with several threads.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,6 +46,23 @@ torch.set_num_threads(1)  # the tests' tensors are small, and pytest-xdist runs 
 settings.register_profile("untimed", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=25)  # of `make test`
 settings.load_profile("untimed")
+
+
+MEMORY = Path("/dev/shm")
+"""A file system in memory, where the system has one."""
+ENOUGH = 8 << 30
+"""Free bytes of it with which the tests use it."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest reads the option
+def pytest_configure(config: pytest.Config) -> None:
+    """Put the directories of the tests in memory: every file of a run is flushed, which waits for a disk."""
+    if hasattr(config, "workerinput") or config.option.basetemp is not None or not os.access(MEMORY, os.W_OK):
+        return
+    if shutil.disk_usage(MEMORY).free >= ENOUGH:
+        folder = tempfile.mkdtemp(prefix="ohlol-tests-", dir=MEMORY)
+        config.option.basetemp = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 @pytest.fixture(autouse=True)
