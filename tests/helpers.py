@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
-from ohlol import ops
 from ohlol.training.callbacks import Callback, Epoch
 from ohlol.training.trainer import Trainer
 
@@ -19,11 +17,6 @@ TINY: dict[str, Any] = {"hidden_size": 6, "num_layers": 1, "embedding_size": 5, 
 TINY_FLAGS = ["--hidden-size", "6", "--num-layers", "1", "--embedding-size", "5", "--epochs", "3", "--batch-size", "4"]
 """The same settings as options of the command line."""
 BIOES_LABELS = ("O", "B-PER", "I-PER", "E-PER", "S-PER", "B-LOC", "I-LOC", "E-LOC", "S-LOC")
-KERNEL_VARIANTS = [
-    pytest.param(name, marks=[pytest.mark.slow] if place else [])
-    for place, name in enumerate(ops.available() or ("off",))
-]
-"""The instruction sets of the kernels that this machine supports, of which `make test` has the fastest."""
 LOOP = " in a loop"
 CELLS = ("rnn", "gru", "lstm", "rnn in a loop", "gru in a loop", "lstm in a loop")
 """Names of cells, each as a layer and in a loop; `cell_settings` returns the settings of a name."""

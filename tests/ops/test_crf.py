@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 from chains import F64, ChainCase, draw_chain, enumerate_chain, gradients_of, rows_of, sizes_of
-from helpers import KERNEL_VARIANTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_variants import KERNEL_VARIANTS
 from torch import Tensor
 
 from ohlol import ops

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
-from helpers import KERNEL_VARIANTS
+from kernel_variants import KERNEL_VARIANTS
 
 from ohlol import ops
 from ohlol.ops import backend, smoothing
