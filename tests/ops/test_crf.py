@@ -106,7 +106,7 @@ def test_kernels_equal_the_equations(K: int, scale: float, dtype: torch.dtype, v
     assert_near(best, expected_best[:, 0], dtype, scale)
 
 
-@pytest.mark.parametrize("scale", [1.0, 50.0])
+@pytest.mark.parametrize("scale", [pytest.param(1.0, marks=pytest.mark.slow), 50.0])
 def test_float32_is_exact_over_ten_thousand_steps(scale: float) -> None:
     case = draw_chain([10_000, 10_000, 4_321], 5, scale=scale, forbidden=0.3, dtype=F32)
     exact = case.to(F64)
