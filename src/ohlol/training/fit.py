@@ -318,8 +318,27 @@ def configure(
     for name in FINE_TUNING:
         if start is None and name in chosen.training:
             raise InputError(f"`{name}` is a setting of `start_from`, the run that a model starts from")
+    _check_effect(chosen, config)
     check_memory(config, prepared.train, device)
     return config, prepared
+
+
+def _check_effect(chosen: ChosenSettings, config: RunConfig) -> None:
+    """Refuse what would add nothing to the model or the loss, so that nobody takes a run without it for one with it."""
+    kind, sizes = TASKS[config.task].targets, config.sizes
+    effects = (
+        ("char_rnn_size", bool(sizes.chars), "reads the characters of words"),
+        ("bigram_size", bool(sizes.bigrams), "reads pairs of characters in sequences that have targets"),
+        ("class_weights", kind.has_labels, "weighs labels"),
+        ("label_smoothing", not kind.has_numbers, "is for labels and symbols"),
+    )
+    for name, has_effect, effect in effects:
+        value = chosen.model.get(name, chosen.training.get(name))
+        if value and value != "none" and not has_effect:
+            data = "numbers" if sizes.numeric else f"symbols, a {config.data.level} each"
+            raise InputError(
+                f"`{name}` {effect}; it has no effect on task {config.task} with sequences of {data}: leave it out"
+            )
 
 
 def _check_structured(model: ModelSettings, training: TrainSettings, codec: Codec) -> None:
