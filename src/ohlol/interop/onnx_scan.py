@@ -76,7 +76,7 @@ def add_recurrent(
             try:
                 graph = layers.read_graph(k)
             except UnsupportedStepError as reason:
-                raise InputError(f"{_REFUSED}: {reason}") from None
+                raise InputError("{refused}: {reason}", refused=_REFUSED, reason=reason) from None
             scan = _Scan(g, name, graph, weights, x, starts, reverse=k % D == 1)
             scans.append(scan.build(is_step))
         for parts, last in zip(ends, zip(*(scan.states for scan in scans), strict=True), strict=True):
@@ -108,7 +108,7 @@ class _Scan:
         reverse: bool,
     ):
         if not graph.out:
-            raise InputError(f"{_REFUSED}: its output does not depend on its state")
+            raise InputError("{refused}: its output does not depend on its state", refused=_REFUSED)
         self.outer, self.body = g, g.make_body()
         self.name, self.graph, self.x, self.states, self.reverse = name, graph, x, states, reverse
         values = {i: weights[key].detach() for i, key in enumerate(graph.trace.weights)}
@@ -116,7 +116,11 @@ class _Scan:
         run_operations(graph.weight_operations, values, 1)
         for operation in graph.input_operations:
             if not values.keys() >= set(operation.operands):
-                raise InputError(f"{_REFUSED}: no ONNX operator is known for {operation.describe()}")
+                raise InputError(
+                    "{refused}: no ONNX operator is known for {describe}",
+                    refused=_REFUSED,
+                    describe=operation.describe(),
+                )
             run_operations([operation], values, 1)  # weights that are repeated for each sequence
         self.rows = [values.get(leaf.value) for leaf in graph.inputs]
         """(1, W) of an input that does not depend on x."""

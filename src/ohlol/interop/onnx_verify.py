@@ -264,7 +264,9 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
     if operator is None or operator.name not in QUANTIZED_OPERATORS:
         supported = ", ".join(QUANTIZED_OPERATORS)
         raise InputError(
-            f"`quantize` needs an 8-bit operator of onnxruntime, available for {supported} only; `cell` is {cell}"
+            "`quantize` needs an 8-bit operator of onnxruntime, available for {supported} only; `cell` is {cell}",
+            supported=supported,
+            cell=cell,
         )
     import onnx
     from google.protobuf.message import DecodeError
@@ -276,7 +278,9 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
         try:
             quantize_dynamic(onnx.load_model_from_string(graph), path, weight_type=QuantType.QInt8)
         except DecodeError:  # it reads back a temporary file that was cut off
-            raise InputError(f"{tempfile.gettempdir()} is full: quantizing writes temporary files there") from None
+            raise InputError(
+                "{gettempdir} is full: quantizing writes temporary files there", gettempdir=tempfile.gettempdir()
+            ) from None
         finally:
             logging.disable(logging.NOTSET)
         return path.read_bytes()

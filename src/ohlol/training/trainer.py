@@ -52,6 +52,7 @@ from ohlol.utils.distributed import SINGLE_PROCESS, Processes, rank_seed
 from ohlol.utils.environment import record_environment
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_json
+from ohlol.utils.translation import translate
 
 MAX_PREDICTIONS = 8
 """The largest batch whose predictions are reported after each epoch, where it is all the data, as in the tutorial."""
@@ -354,13 +355,26 @@ class Trainer:
         self.optimizer.zero_grad()
 
     def _explain_divergence(self, what: str, value: float, step: int) -> str:
-        kept = "the best weights so far are kept" if self.progress.best is not None else "no weights were saved"
-        remedy = f"a lower `lr` than {self.settings.lr:g}" + (
-            "" if self.settings.max_grad_norm else " or `max_grad_norm=1`"
+        kept = (
+            translate("the best weights so far are kept")
+            if self.progress.best is not None
+            else translate("no weights were saved")
         )
-        remedy += " or `precision=bf16`, which has the range of fp32" if self.settings.precision == "fp16" else ""
-        where = f"epoch {self.progress.epoch + 1}, step {step}"
-        return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
+        remedy = translate("a lower `lr` than {lr:g}", lr=self.settings.lr) + (
+            "" if self.settings.max_grad_norm else translate(" or `max_grad_norm=1`")
+        )
+        remedy += (
+            translate(" or `precision=bf16`, which has the range of fp32") if self.settings.precision == "fp16" else ""
+        )
+        where = translate("epoch {epoch}, step {step}", epoch=self.progress.epoch + 1, step=step)
+        return translate(
+            "{where}: the {what} is {value}; training stopped and {kept}; try {remedy}",
+            where=where,
+            what=what,
+            value=value,
+            kept=kept,
+            remedy=remedy,
+        )
 
     @property
     def _vectors_are_frozen(self) -> bool:
