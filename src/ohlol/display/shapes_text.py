@@ -9,6 +9,7 @@ from rich.text import Text
 
 from ohlol.explain.claims import Equality, Mistake, Shape
 from ohlol.explain.shapes import CellShapes, LayerShapes, Parameter, Term
+from ohlol.utils.terminal import wrap
 from ohlol.utils.translation import message_id, translate
 
 WIDTH = 80
@@ -77,7 +78,8 @@ class Page:
 
     def sentence(self, text: str) -> None:
         """Print text that wraps."""
-        self.print(self.text(text))
+        for line in [text] if cell_len(text) == len(text) else wrap(text, self.width - 2):
+            self.print(self.text(line))
 
     def lines(self, lines: Iterable[str], style: str = "") -> None:
         """Print each line as it is."""

@@ -1,4 +1,4 @@
-"""The messages of the program in the user's language, from the catalogue in `ohlol/locale`.
+"""The messages of the program in the user's language, from the catalogue in `locale`.
 
 A message is written in English where it is used, as the argument of `translate`, or of `message_id` where it is
 translated later. `docs/make_messages.py` collects the messages in `locale/zh/LC_MESSAGES/ohlol.po`, which holds their
@@ -15,7 +15,7 @@ from pathlib import Path
 LANGUAGES = ("en", "zh")
 VARIABLES = ("OHLOL_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
 """The environment variables that choose the language; the first that is set and not empty counts."""
-CATALOGUES = Path(__file__).parents[1] / "locale"
+CATALOGUES = Path(__file__).parent / "locale"
 
 
 def choose_language(lang: str | None = None, environment: Mapping[str, str] | None = None) -> str:

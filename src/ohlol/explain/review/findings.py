@@ -43,7 +43,8 @@ class Finding:
 
     def message(self, lang: str) -> str:
         """Why it is wrong, in a language."""
-        return " ".join(filter(None, (translate(self.why, lang=lang), self.detail)))
+        space = " " if self.detail.isascii() and self.detail else ""
+        return translate(self.why, lang=lang) + space + self.detail
 
     def to_json(self, lang: str) -> dict[str, Any]:
         """The finding as JSON, with its text in one language."""
