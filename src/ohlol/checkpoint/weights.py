@@ -13,7 +13,7 @@ from torch import Tensor
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import MAX_QUOTED, InputError, describe_error
 from ohlol.utils.files import parse_json, read_bytes, read_start, write_bytes
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 HEADER_LIMIT = 1 << 24
 """Size in bytes of the largest safetensors header that is read: about 100 for each tensor of a model."""
@@ -147,7 +147,7 @@ def check_weights(
     weights: dict[str, Tensor],
     expected: dict[str, Tensor],
     where: str,
-    required_by: str = translate("config.json asks for"),
+    required_by: str = message_id("config.json asks for"),
 ) -> None:
     """Check the names, shapes and dtypes of weights, and that their values are finite.
 
@@ -175,7 +175,7 @@ def check_weights(
                 name=name,
                 tensor_shape=tuple(tensor.shape),
                 dtype=tensor.dtype,
-                required_by=required_by,
+                required_by=translate(required_by),
                 expected_shape=tuple(expected[name].shape),
                 expected_dtype=expected[name].dtype,
             )

@@ -10,7 +10,7 @@ from ohlol.cli.app import INSPECT, Cell, Json, Run, app, console, ignore_closed_
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
-from ohlol.utils.translation import choose_language
+from ohlol.utils.translation import choose_language, message_id
 
 if TYPE_CHECKING:
     from ohlol.data.readers.labelled import LabelledSeries
@@ -57,7 +57,7 @@ def explain(
     from ohlol.utils.files import check_suffix
 
     if html is not None and (html.is_file() or not html.exists()):  # a device or a pipe can have any name
-        check_suffix(html, "a page", (".html", ".htm"))
+        check_suffix(html, message_id("a page"), (".html", ".htm"))
     language = choose_language()
     model = load(run, cell=cell)
     if epoch is not None:

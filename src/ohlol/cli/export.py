@@ -8,7 +8,7 @@ import typer
 from ohlol.cli.app import EXCHANGE, Cell, Run, app
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 if TYPE_CHECKING:
     from ohlol.data.batches import Dataset
@@ -50,7 +50,7 @@ def export(
     from ohlol.interop import onnx_export
     from ohlol.utils.files import check_suffix, write_bytes
 
-    check_suffix(file, translate("an ONNX graph"), (".onnx",))
+    check_suffix(file, message_id("an ONNX graph"), (".onnx",))
     model = load(run, cell=cell)
     graphs = {file: onnx_export.build_graph(model)}
     if step:

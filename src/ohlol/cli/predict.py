@@ -10,7 +10,7 @@ import typer
 from ohlol.cli.app import MODELS, Cell, Device, Encoding, Run, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
-from ohlol.utils.translation import choose_language, translate
+from ohlol.utils.translation import choose_language, message_id, translate
 
 if TYPE_CHECKING:
     from ohlol.inference.prediction import Prediction
@@ -220,7 +220,7 @@ def _print_forecast(
             from ohlol.display.forecast_page import render_page
             from ohlol.utils.files import check_suffix, write_output
 
-            check_suffix(html, "a page", (".html", ".htm"))
+            check_suffix(html, message_id("a page"), (".html", ".htm"))
             write_output(html, render_page(curves, rows, left_out=count, lang=language).encode())
         for path in files.values():
             print_message(translate("written: {path}", path=path), sys.stderr)

@@ -9,7 +9,7 @@ import typer
 from ohlol.cli.app import INSPECT, Json, app, console
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
-from ohlol.utils.translation import choose_language, translate
+from ohlol.utils.translation import choose_language, message_id, translate
 
 
 @app.command(rich_help_panel=INSPECT)
@@ -46,7 +46,7 @@ def shapes(
         raise InputError("`as_json` and `html` exclude each other; give one of them")
     language = choose_language()
     if html is not None:
-        check_suffix(html, "a page", (".html", ".htm"))
+        check_suffix(html, message_id("a page"), (".html", ".htm"))
     report = describe_shapes(
         kind,
         input_size=input_size,

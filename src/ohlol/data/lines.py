@@ -45,7 +45,11 @@ class Place(NamedTuple):
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}, row {self.line}" if self.file == FRAME else f"{self.file}:{self.line}"
+        return (
+            translate("{file}, row {line}", file=self.file, line=self.line)
+            if self.file == FRAME
+            else f"{self.file}:{self.line}"
+        )
 
 
 class FileRange(NamedTuple):

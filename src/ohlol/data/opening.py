@@ -302,7 +302,7 @@ def describe_encoding(raw: bytes) -> str:
         readings.setdefault(shorten(line.decode(encoding, "replace").strip(), SHOWN), encoding)
     if not readings:
         return translate("convert the file with iconv -f ENCODING -t UTF-8, or give its `encoding`")
-    read_as = ", or as ".join(f"{encoding}: {text!r}" for text, encoding in list(readings.items())[:2])
+    read_as = translate(", or as ").join(f"{encoding}: {text!r}" for text, encoding in list(readings.items())[:2])
     *_, last = list(readings.values())[:2]
     first = next(iter(readings.values()))
     return translate("it reads as {read_as}; give `encoding={first}`", read_as=read_as, first=first) + translate(

@@ -201,8 +201,10 @@ def offset_after(series: TimeSeries, rows: TimeSeries, step: TimeStep) -> float:
 
 def _follow(panel: Panel, series: TimeSeries, future: dict[str, TimeSeries], steps: int) -> NDArray[np.float64]:
     length, names = len(series.values), panel.columns.known
-    named = f"series {quote(series.name)}: " if series.name else ""
-    needed = f"rows {panel.describe(series, length)} to {panel.describe(series, length + steps - 1)}"
+    named = translate("series {name}: ", name=quote(series.name)) if series.name else ""
+    needed = translate(
+        "rows {first} to {last}", first=panel.describe(series, length), last=panel.describe(series, length + steps - 1)
+    )
     if series.start is None and series.first is None:
         needed = translate("the {steps} rows that follow", steps=steps)
     rows = future.get(series.name)

@@ -381,7 +381,7 @@ def data_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[st
         try:
             examples.append(check_pair(Place("pair", i), sides[0], sides[1], level))
         except InputError as error:
-            raise InputError(str(error).replace("pair:", "pair ", 1)) from None
+            raise InputError(str(error).replace(f"pair:{i}", translate("pair {number}", number=i), 1)) from None
     if not examples:
         raise InputError("no pairs; give one at least")
     task = default_task(TargetKind())

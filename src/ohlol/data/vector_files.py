@@ -25,7 +25,7 @@ from ohlol.data.vocab import UNK, Vocab
 from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, InputWarning, describe_error
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 LINE_LIMIT = 1 << 25
 """Bytes of the longest line of a text file: MAX_SIZE numbers of 32 characters."""
@@ -37,8 +37,8 @@ PICKLE_VERSIONS = tuple(b"\x80" + bytes([version]) for version in range(2, 6))
 """How pickles begin."""
 FASTTEXT_MODEL = b"\xba\x16\x4f\x2f"
 """How a model of fastText begins."""
-FORMATS = "word2vec (text or binary), GloVe, fastText .vec or safetensors"
-IN_MEMORY = "vectors in memory"
+FORMATS = message_id("word2vec (text or binary), GloVe, fastText .vec or safetensors")
+IN_MEMORY = message_id("vectors in memory")
 """What stands for the name of a file where the vectors are an object."""
 
 Parse = Callable[[], NDArray[np.float32]]
@@ -201,7 +201,9 @@ def _open_file(path: str, files: ExitStack) -> VectorSource:
         return VectorSource(path, size, _text_rows(file, path, size, count), has_lines=True)
     size = _count_numbers(fields)
     if not size or CONTROL.search(line):
-        raise InputError("{path}:1: is no word with a vector; the formats are {formats}", path=path, formats=FORMATS)
+        raise InputError(
+            "{path}:1: is no word with a vector; the formats are {formats}", path=path, formats=translate(FORMATS)
+        )
     return VectorSource(path, size, _text_rows(file, path, size, None), has_lines=True)
 
 
@@ -244,7 +246,7 @@ def _text_rows(file: BinaryIO, name: str, size: int, count: int | None) -> Itera
                 name=name,
                 line=line,
                 line_limit=LINE_LIMIT,
-                formats=FORMATS,
+                formats=translate(FORMATS),
             )
         fields = (raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw).rsplit(None, size)
         if not fields:

@@ -21,6 +21,7 @@ from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import check_suffix, write_output
+from ohlol.utils.translation import message_id
 
 try:
     import matplotlib as mpl
@@ -102,7 +103,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         InputError: another suffix than `SUFFIXES`, or the file cannot be written.
     """
-    check_suffix(path, "a figure", SUFFIXES)
+    check_suffix(path, message_id("a figure"), SUFFIXES)
     image = io.BytesIO()
     write_figure(figure, image, path.suffix.lower())
     write_output(path, image.getvalue())

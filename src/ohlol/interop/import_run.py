@@ -78,7 +78,9 @@ def import_model(
 
         graph = OnnxGraph(path)
         if any(node.op_type == "Scan" for node in graph.graph.node):
-            raise graph.error("computes its cell in a Scan, which cannot be read back; RNN, GRU and LSTM operators can")
+            raise graph.error(
+                translate("computes its cell in a Scan, which cannot be read back; RNN, GRU and LSTM operators can")
+            )
         if "ohlol" in graph.metadata:
             if task or symbols or labels:
                 raise InputError("{path}: was exported by ohlol: leave out `task`, `symbols` and `labels`", path=path)

@@ -39,6 +39,7 @@ from ohlol.models.pooling import MaxPooling, MeanPooling, Pooling
 from ohlol.models.reference import weights_of
 from ohlol.nn import Recurrent
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 from ohlol.utils.version import __version__
 
 try:
@@ -146,7 +147,11 @@ def describe_graph(graph: bytes) -> tuple[str, list[str], list[str]]:
     """The size and opset of a graph, its inputs and its outputs, each with its axes and its type."""
     file = onnx.load_model_from_string(graph)
     inputs, outputs = ([_describe_value(value) for value in side] for side in (file.graph.input, file.graph.output))
-    return f"{len(graph):,} bytes, opset {file.opset_import[0].version}", inputs, outputs
+    return (
+        translate("{count:,} bytes, opset {opset}", count=len(graph), opset=file.opset_import[0].version),
+        inputs,
+        outputs,
+    )
 
 
 def _describe_value(value: Any) -> str:

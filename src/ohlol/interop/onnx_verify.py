@@ -27,6 +27,7 @@ from ohlol.models.sequence_model import LayerStates
 from ohlol.tasks.metrics import Metrics
 from ohlol.utils.devices import CPU
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 try:
     import onnxruntime
@@ -192,10 +193,10 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verification:
             initial = tuple(torch.from_numpy(random.uniform(-0.9, 0.9, s.shape)).float() for s in zeros)
         else:  # a state that it reaches: in others, small differences of a module may grow
             _, initial = network(_random_batch(model, lengths, random))
-        name = f"a batch of {B} with up to {T} steps"
+        name = translate("a batch of {B} with up to {T} steps", B=B, T=T)
         if not runtime.step:
             compare(name, network(batch, initial), runtime(batch, initial))
-            compare(f"{name} from zeros", network(batch), runtime(batch))
+            compare(translate("{name} from zeros", name=name), network(batch), runtime(batch))
         if network.settings.bidirectional:
             continue
         cuts = range(1, T) if runtime.step else sorted(set(random.integers(1, T, PIECES - 1))) if T > 1 else []
@@ -206,7 +207,7 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verification:
                 run(piece, tuple(s[:, :rows] for s in state))
                 for run, state in zip((network, runtime), states, strict=True)
             )
-            compare(f"{name} in pieces", expected, actual)
+            compare(translate("{name} in pieces", name=name), expected, actual)
             states = [expected[1], actual[1]]
     largest, location = max(differences)
     return Verification(largest, location, len(differences))

@@ -25,7 +25,7 @@ def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None
     free = environment.get_free_memory() if cpu else devices.get_free_memory(device)
     if free is None:
         return
-    model, training, on = config.model, config.training, "" if cpu else f" on {device}"
+    model, training, on = config.model, config.training, "" if cpu else translate(" on {device}", device=device)
     network = run_config.build_meta_model(config)
     parameters = sum(p.numel() for p in network.parameters())
     model_bytes = parameters * BYTES_PER_PARAMETER

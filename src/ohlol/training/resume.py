@@ -100,7 +100,14 @@ def restore_state(
         if saved_by == processes.size:
             _restore_generators(tensors, processes)
         elif processes.is_main:
-            _warn_of_new_seed(f"saved by {saved_by} process{'es' * (saved_by > 1)}, and now there are {processes.size}")
+            _warn_of_new_seed(
+                translate(
+                    "saved by {count} process{plural}, and now there are {size}",
+                    count=saved_by,
+                    plural="es" * (saved_by > 1),
+                    size=processes.size,
+                )
+            )
         hidden = _read_hidden_state(model, tensors)
         carried = tuple(s[:, processes.rank :: processes.size].to(processes.device).contiguous() for s in hidden)
         return progress, carried or None

@@ -133,4 +133,4 @@ def _describe_blas() -> str:
     libraries = [name for name in ("mkl", "mkldnn", "openmp") if getattr(torch.backends, name).is_available()]
     config: Any = np.show_config(mode="dicts")
     numpy_blas = config.get("Build Dependencies", {}).get("blas", {}).get("name", "unknown")
-    return f"torch: {', '.join(libraries) or 'its own'}; numpy: {numpy_blas}"
+    return f"torch: {', '.join(libraries) or translate('its own')}; numpy: {numpy_blas}"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ohlol.utils.errors import InputError, describe_error, shorten
+from ohlol.utils.translation import translate
 
 FORMAT = 2
 """Version of the run directory and of its checksums; a reader refuses any other."""
@@ -90,7 +91,10 @@ def check_suffix(path: Path, kind: str, suffixes: Sequence[str]) -> None:
     """
     if path.suffix.lower() not in suffixes:
         raise InputError(
-            "{path}: the name of {kind} must end in {suffixes}", path=path, kind=kind, suffixes=", ".join(suffixes)
+            "{path}: the name of {kind} must end in {suffixes}",
+            path=path,
+            kind=translate(kind),
+            suffixes=", ".join(suffixes),
         )
 
 

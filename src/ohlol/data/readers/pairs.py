@@ -14,11 +14,11 @@ from ohlol.data.readers.json_lines import is_strings, json_object, looks_like_js
 from ohlol.data.readers.plain_lines import require_symbols
 from ohlol.data.symbols import Symbols, split_line
 from ohlol.data.targets import TargetKind
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 INPUT, TARGET = "input", "target"
 """The keys of a JSON object, unless the settings choose others."""
-UNITS = {"char": "characters", "word": "words"}
+UNITS = {"char": message_id("characters"), "word": message_id("words")}
 
 
 class PairsReader(Reader):
@@ -97,7 +97,7 @@ def check_pair(place: Place, source: Symbols, target: Symbols, level: str) -> Ex
                 "input has {count} {units}, target {count_2}; every step of a pair needs its own label; for "
                 "one label of each text choose `input` and `target`",
                 count=len(source),
-                units=UNITS[level],
+                units=translate(UNITS[level]),
                 count_2=len(target),
             ),
         )

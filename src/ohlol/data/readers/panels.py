@@ -29,7 +29,7 @@ from ohlol.data.readers.times import (
 )
 from ohlol.data.season import find_season
 from ohlol.utils.errors import InputError, InputWarning
-from ohlol.utils.translation import translate
+from ohlol.utils.translation import message_id, translate
 
 MIN_VALUES = 3
 """Values of a target that a series must have."""
@@ -317,7 +317,7 @@ def check_statics(
     group: Seconds,
     names: tuple[str, ...],
     key: str,
-    advice: str = translate("leave it out of `static`"),
+    advice: str = message_id("leave it out of `static`"),
 ) -> None:
     """Refuse categories that change within a series; raises InputError, which ends with the advice."""
     first = read.statics[group[0]]
@@ -332,7 +332,7 @@ def check_statics(
                         key=quote(key),
                         before=quote(before),
                         value=quote(value),
-                        advice=advice,
+                        advice=translate(advice),
                     ),
                 )
 

@@ -127,7 +127,9 @@ def _read_dates(
     if failures:
         row = int(np.argmax(np.isnan(seconds)))
         problem = translate("is empty") if is_empty(cells[row]) else translate("is {cells}", cells=quote(cells[row]))
-        others = translate(", and the others hold dates ({reading})", reading=reading) * (failures < len(cells))
+        others = translate(", and the others hold dates ({reading})", reading=translate(reading)) * (
+            failures < len(cells)
+        )
         raise error_at(
             places[row],
             translate(
