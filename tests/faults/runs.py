@@ -100,7 +100,9 @@ def run_command(*arguments: str, cwd: Path, code: str = "") -> tuple[int, str]:
     process = context.Process(target=command_line, args=(arguments, str(cwd), code))
     process.start()
     process.join(PATIENCE)
-    assert process.exitcode is not None, f"{arguments} did not end"
+    if process.exitcode is None:
+        process.kill()
+        raise AssertionError(f"{arguments} did not end")
     return process.exitcode, (cwd / "stderr").read_text(encoding="utf-8")
 
 

@@ -26,6 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LIMIT = f"import resource; resource.setrlimit(resource.RLIMIT_DATA, ({MEMORY}, {MEMORY}))"
+"""What the process of a command runs first."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/zero and a limit of memory")
