@@ -20,6 +20,7 @@ from ohlol.cli import encode, export, import_run, serve, bench, doctor  # isort:
 from ohlol.cli.app import Output, app, discard_output
 from ohlol.cli.flags import name_flags
 from ohlol.cli.train import join_pairs
+from ohlol.utils import processors
 from ohlol.utils.errors import InputError, InputWarning, shorten_message
 from ohlol.utils.terminal import print_message
 
@@ -51,6 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     arguments = join_pairs(sys.argv[1:] if arguments is None else arguments)
     command = arguments[0] if arguments else None
+    processors.set_default_threads()
 
     def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
         if issubclass(category, InputWarning):

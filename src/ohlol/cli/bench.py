@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,7 @@ def bench(
     ] = None,
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     seconds: Annotated[float, typer.Option(help="Time to measure each row.", min=0.0)] = 1.0,
+    save: Annotated[Path | None, typer.Option(help="Keep the result in a file, as JSON.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare layers with those of torch.nn, and cells with a loop: first their results, then their speed."""
@@ -40,25 +42,32 @@ def bench(
     from rich.table import Table
 
     from ohlol.nn import benchmark
+    from ohlol.nn.roofline import measure_limits
+    from ohlol.utils.files import write_json
 
     if dtype not in DTYPES:
         raise InputError(f"`dtype` is {dtype!r}; it must be one of {', '.join(DTYPES)}")
     import torch
 
+    limits = measure_limits(getattr(torch, dtype))
     rows = benchmark.run(
         tuple(cell or ()),
         tuple(benchmark.Size(*_parse_size(text)) for text in sizes) if sizes else benchmark.SIZES,
         (False, True) if grad is None else (grad,),
         dtype=getattr(torch, dtype),
         seconds=seconds,
+        limits=limits,
     )
+    plain = [{**asdict(row), "ratio": row.ratio} for row in rows]
+    if save is not None:
+        write_json(save, {"machine": _describe_machine(), "limits": limits.to_json(), "rows": plain})
     if as_json:
-        print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=2))
+        print(json.dumps(plain, indent=2))
         return
     table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in ("T,B,I,H", "", "cell"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("torch, ms", "ohlol, ms", "speedup", "vs\ntorch.mm"):
+    for heading in ("torch, ms", "ohlol, ms", "speedup", "vs\ntorch.mm", "of\nroofline"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("backend")
     for row in rows:
@@ -72,6 +81,7 @@ def bench(
             f"{1e3 * row.ours:.3g}",
             f"{row.ratio:.2f}x",
             "" if row.peak_share is None else f"{100 * row.peak_share:.0f} %",
+            "" if row.roofline_share is None else f"{100 * row.roofline_share:.0f} %",
             row.backend.split(" ")[0].rstrip(":"),
         )
     console().print(table)
@@ -85,6 +95,23 @@ def bench(
             "loop, TorchScript: the same cell in a loop over the steps, as it is or compiled; the faster one is shown"
         )
     print("vs torch.mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible")
+    print(
+        "of roofline: the least time for its multiply-adds, or for its data from memory, relative to the time of ohlol"
+    )
+    rates = ", ".join(f"{name} {1e-9 * rate:,.0f}" for name, rate in limits.multiply_adds.items())
+    print(
+        f"this machine, {limits.threads} thread{'s' * (limits.threads != 1)}, {limits.dtype}, Gflop/s: "
+        f"{rates or 'no kernels'}, "
+        f"torch.mm {1e-9 * limits.matmul:,.0f}; memory {1e-9 * limits.bandwidth:,.1f} GB/s"
+    )
+
+
+def _describe_machine() -> dict[str, Any]:
+    from ohlol import ops
+    from ohlol.utils import environment
+
+    machine = environment.describe_machine(kernels=ops.implementation()).to_json()
+    return {key: value for key, value in machine.items() if key not in ("memory", "disk", "writable")}
 
 
 def _describe(size: Any) -> str:

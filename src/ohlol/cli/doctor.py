@@ -107,6 +107,19 @@ def run_self_test() -> list[Check]:
     return checks
 
 
+def describe_processors(machine: "Machine") -> str:
+    """Instructions, cores, quota and threads, and whether other processes use the cores."""
+    parts = [machine.processor, f"{machine.cores} cores"]
+    if machine.quota is not None:
+        parts.append(f"a quota of {machine.quota:g} (control group)")
+    parts.append(f"{machine.threads} threads in use")
+    if machine.load is not None:
+        usable = machine.cores if machine.quota is None else min(machine.cores, machine.quota)
+        busy = machine.load >= usable
+        parts.append(f"load {machine.load:.1f}" + (": other processes use the cores" if busy else ""))
+    return ", ".join(parts)
+
+
 def _print(machine: "Machine", reproducible: str, checks: list[Check]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -116,7 +129,7 @@ def _print(machine: "Machine", reproducible: str, checks: list[Check]) -> None:
     rows = [
         ("ohlol", f"{machine.ohlol}, Python {machine.python}, {machine.system}"),
         ("packages", packages),
-        ("processor", f"{machine.processor}, {machine.cores} cores, {machine.threads} threads in use"),
+        ("processor", describe_processors(machine)),
         ("devices", ", ".join(["cpu", *machine.devices])),
         ("memory", f"{machine.memory / 2**30:,.1f} GiB free"),
         ("disk", f"{machine.disk / 2**30:,.1f} GiB free" + ("" if machine.writable else ", not writable")),
