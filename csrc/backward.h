@@ -317,8 +317,8 @@ template <class T, class C>
 void backward_by_units(const BackwardArgs<T>& args, const BackwardScratch<T, C>& scratch, Thread& thread) {
     using Part = BackwardPart<T, C>;
     const int parts = thread.parts();
-    const auto each_part = [&](auto&& run) {
-        thread.each_part([&](int part) { run(Part(args, scratch, part, parts, true)); });
+    const auto each_part = [&](auto&& run, bool reversed = false) {
+        thread.each_part([&](int part) { run(Part(args, scratch, part, parts, true)); }, reversed);
     };
     each_part([&](const Part& own) { initialize_backward<T, C>(args, scratch, own); });
     if (!thread.barrier()) return;
@@ -327,7 +327,7 @@ void backward_by_units(const BackwardArgs<T>& args, const BackwardScratch<T, C>&
         each_part([&](const Part& own) { gate_gradients<T, C>(args, scratch, own, step, first_step); });
         if (step < args.T_ - 1 || args.d_h_0) {
             if (!thread.barrier()) return;
-            each_part([&](const Part& own) { state_gradients<T, C>(args, scratch, own, step); });
+            each_part([&](const Part& own) { state_gradients<T, C>(args, scratch, own, step); }, step & 1);
         }
         if (!ends_product(args, scratch, step, first_step)) continue;
         i64 rows_of_steps = 0;

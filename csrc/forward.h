@@ -236,7 +236,9 @@ void forward_thread(const ForwardArgs<T>& args, const ForwardScratch<T, C>& scra
             for (i64 step = 0; step < args.T_; ++step) run_step(own, step);
         });
     for (i64 step = 0; step < args.T_; ++step) {
-        thread.each_part([&](int part) { run_step(Part(args, scratch, part, parts, true), step); });
+        // as the panels of a part, so that those read last are still cached
+        const bool reversed = (step ^ args.odd_step) & 1;
+        thread.each_part([&](int part) { run_step(Part(args, scratch, part, parts, true), step); }, reversed);
         if (step + 1 < args.T_ && !thread.barrier()) return;
     }
 }

@@ -25,10 +25,11 @@ class Thread {
 
     int parts() const { return parts_; }
 
-    // Calls run(part) for each part of this thread.
+    // Calls run(part) for each part of this thread; where it has all of them, `reversed` starts with the last one.
     template <class F>
-    void each_part(F&& run) const {
-        for (int part = index_; part < parts_; part = next_part(part)) run(part);
+    void each_part(F&& run, bool reversed = false) const {
+        const bool backwards = reversed && threads_ == 1;
+        for (int part = index_; part < parts_; part = next_part(part)) run(backwards ? parts_ - 1 - part : part);
     }
 
     // Waits for the other threads. Returns false if this one must leave the call: the caller runs its parts from then on.

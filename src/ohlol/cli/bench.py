@@ -47,6 +47,8 @@ def bench(
 
     if dtype not in DTYPES:
         raise InputError(f"`dtype` is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+    if save is not None and not save.parent.is_dir():
+        raise InputError(f"`save` is {save}, and {save.parent} is not a directory; create it first")
     import torch
 
     limits = measure_limits(getattr(torch, dtype))
@@ -67,7 +69,7 @@ def bench(
     table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for heading in ("T,B,I,H", "", "cell"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("torch, ms", "ohlol, ms", "speedup", "vs\ntorch.mm", "of\nroofline"):
+    for heading in ("torch,\nms", "ohlol,\nms", "speedup", "vs\nmm", "of\nroofline"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("backend")
     for row in rows:
@@ -94,15 +96,13 @@ def bench(
         print(
             "loop, TorchScript: the same cell in a loop over the steps, as it is or compiled; the faster one is shown"
         )
-    print("vs torch.mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible")
+    print("vs mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible")
     print(
         "of roofline: the least time for its multiply-adds, or for its data from memory, relative to the time of ohlol"
     )
-    rates = ", ".join(f"{name} {1e-9 * rate:,.0f}" for name, rate in limits.multiply_adds.items())
     print(
-        f"this machine, {limits.threads} thread{'s' * (limits.threads != 1)}, {limits.dtype}, Gflop/s: "
-        f"{rates or 'no kernels'}, "
-        f"torch.mm {1e-9 * limits.matmul:,.0f}; memory {1e-9 * limits.bandwidth:,.1f} GB/s"
+        f"this machine, threads: {limits.threads}, Gflop/s in {limits.dtype}: multiply-adds ({limits.variant}) "
+        f"{1e-9 * limits.peak:,.0f}, torch.mm {1e-9 * limits.matmul:,.0f}; memory {1e-9 * limits.bandwidth:,.1f} GB/s"
     )
 
 

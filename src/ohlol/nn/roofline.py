@@ -41,7 +41,7 @@ class Limits:
         """Operations a second of the instruction set in use; without kernels of `torch.mm`."""
         return self.multiply_adds.get(self.variant, self.matmul)
 
-    def least_time(self, operations: float, size: float) -> tuple[float, str]:
+    def least_time(self, operations: int, size: int) -> tuple[float, str]:
         """The least seconds in which so many operations on so many bytes are possible, and what bounds them."""
         return max((operations / self.peak, COMPUTE), (size / self.bandwidth, MEMORY))
 
