@@ -34,12 +34,16 @@ constexpr i64 largest_credit = 2 * millisecond;         // of time gained before
 constexpr i64 rest_factor = 20;                         // time on one thread, relative to the time lost
 constexpr i64 time_between_looks = 5 * millisecond;     // at the processes that run
 constexpr int free_looks = 6;                           // in a row, before threads are used again
+constexpr i64 least_retry = 2000 * millisecond;         // threads are tried again after this time even if no processor is free,
+constexpr i64 largest_retry = 32'000 * millisecond;     // which grows to this while they lose
+constexpr i64 success = 1000 * millisecond;             // threads that were used for so long had not lost
 constexpr i64 time_before_sleep = millisecond / 5;      // in a barrier
 constexpr int largest_idle_team = 16;
 
 std::atomic<i64> lost{0};          // by threads, minus what they gained; at least -largest_credit
 std::atomic<i64> serial_until{0};  // one thread runs each call until then; 0: threads are used
 std::atomic<int> looks_left{0};      // of free_looks
+std::atomic<i64> resumed_at{0}, retry_time{least_retry}, retry_at{0};
 std::atomic<int> thread_limit{0};
 std::atomic<i64> patience_of_tests{0};
 
@@ -108,9 +112,11 @@ void stop_spinning(int) {}
 void allow_spinning() {}
 #endif
 
-void use_one_thread_until(i64 time, int threads) {
+void use_one_thread(i64 now, i64 rest, int threads) {
+    retry_time = now - resumed_at > success ? least_retry : std::min(2 * retry_time, largest_retry);
+    retry_at = now + std::max<i64>(rest, retry_time);
     lost = 0, looks_left = free_looks;
-    serial_until = time;
+    serial_until = now + rest;
     stop_spinning(threads);
 }
 
@@ -138,8 +144,8 @@ Region begin_region(int parts) {
         else
             looks_left = free_looks;
         serial_until = now + time_between_looks;
-        if (looks_left > 0) return {parts, 1, now};
-        lost = 0, serial_until = 0;
+        if (looks_left > 0 && now < retry_at) return {parts, 1, now};
+        lost = 0, serial_until = 0, resumed_at = now;
         allow_spinning();
     }
     return {parts, threads, now};
@@ -150,7 +156,7 @@ void end_region(const Region& region, i64 serial_estimate) {
     if (patience_of_tests.load(std::memory_order_relaxed)) return;
     const i64 now = now_in_ns(), total = lost.load(std::memory_order_relaxed) + (now - region.start) - serial_estimate;
     if (total > tolerated_loss)
-        use_one_thread_until(now + rest_factor * total, region.parts);
+        use_one_thread(now, rest_factor * total, region.parts);
     else
         lost.store(std::max(total, -largest_credit), std::memory_order_relaxed);
 }
