@@ -15,8 +15,8 @@ from ohlol.utils.environment import Machine
         (None, 0.4, "AVX2, 4 cores, 2 threads in use, load 0.4"),
         (None, None, "AVX2, 4 cores, 2 threads in use"),
         (None, 4.2, "AVX2, 4 cores, 2 threads in use, load 4.2: other processes use the cores"),
-        (1.5, 0.0, "AVX2, 4 cores, a quota of 1.5 (control group), 2 threads in use, load 0.0"),
-        (1.0, 1.0, "AVX2, 4 cores, a quota of 1 (control group), 2 threads in use, load 1.0: other processes use the cores"),
+        (1.5, 0.0, "AVX2, 4 cores, 2 threads in use, quota of 1.5 cores, load 0.0"),
+        (1.0, 1.0, "AVX2, 4 cores, 2 threads in use, quota of 1 cores, load 1.0: other processes use the cores"),
     ],
 )
 def test_the_line_of_processors(tmp_path: Path, quota: float | None, load: float | None, line: str) -> None:

@@ -10,6 +10,7 @@ import typer
 from ohlol.cli.app import MACHINE, Json, app, console
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 DTYPES = ("float32", "float64")
 SHORT = {"loop": "loop", "TorchScript": "script"}
@@ -46,9 +47,11 @@ def bench(
     from ohlol.utils.files import write_json
 
     if dtype not in DTYPES:
-        raise InputError(f"`dtype` is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+        raise InputError("`dtype` is {dtype!r}; it must be one of {dtypes}", dtype=dtype, dtypes=", ".join(DTYPES))
     if save is not None and not save.parent.is_dir():
-        raise InputError(f"`save` is {save}, and {save.parent} is not a directory; create it first")
+        raise InputError(
+            "`save` is {save}, and {folder} is not a directory; create it first", save=save, folder=save.parent
+        )
     import torch
 
     limits = measure_limits(getattr(torch, dtype))
@@ -67,15 +70,15 @@ def bench(
         print(json.dumps(plain, indent=2))
         return
     table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in ("T,B,I,H", "", "cell"):
+    for heading in ("T,B,I,H", "", translate("cell")):
         table.add_column(heading, no_wrap=True)
-    for heading in ("torch,\nms", "ohlol,\nms", "speedup", "vs\nmm", "of\nroofline"):
+    for heading in (translate("torch,\nms"), translate("ohlol,\nms"), translate("speedup"), "vs\nmm", "of\nroofline"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("backend")
+    table.add_column(translate("backend"))
     for row in rows:
         table.add_row(
             _describe(row.size),
-            "train" if row.grad else "infer",
+            translate("train") if row.grad else translate("infer"),
             row.cell.rpartition(":")[2],
             f"{1e3 * row.torch:.3g}"
             if row.peak_share is not None
@@ -88,21 +91,50 @@ def bench(
         )
     console().print(table)
     for group in benchmark.group_cells(rows):
-        size, mode, least = _describe(group[0].size), "train" if group[0].grad else "infer", min(r.ratio for r in group)
+        size, mode, least = (
+            _describe(group[0].size),
+            translate("train") if group[0].grad else translate("infer"),
+            min(r.ratio for r in group),
+        )
         mean = benchmark.geometric_mean(group)
-        print(f"{size} {mode}: {len(group)} cells, geometric mean {mean:.2f}x, least {least:.2f}x")
-    print("medians; torch and ohlol are measured in turns")
+        print(
+            translate(
+                "{size} {mode}: {count} cells, geometric mean {mean:.2f}x, least {least:.2f}x",
+                size=size,
+                mode=mode,
+                count=len(group),
+                mean=mean,
+                least=least,
+            )
+        )
+    print(translate("medians; torch and ohlol are measured in turns"))
     if any(row.peak_share is None for row in rows):
         print(
-            "loop, TorchScript: the same cell in a loop over the steps, as it is or compiled; the faster one is shown"
+            translate(
+                "loop, TorchScript: the same cell in a loop over the steps, as it is or compiled; the faster "
+                "one is shown"
+            )
         )
-    print("vs mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible")
     print(
-        "of roofline: the least time for its multiply-adds, or for its data from memory, relative to the time of ohlol"
+        translate("vs mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible")
     )
     print(
-        f"this machine, threads: {limits.threads}, Gflop/s in {limits.dtype}: multiply-adds ({limits.variant}) "
-        f"{1e-9 * limits.peak:,.0f}, torch.mm {1e-9 * limits.matmul:,.0f}; memory {1e-9 * limits.bandwidth:,.1f} GB/s"
+        translate(
+            "of roofline: the least time for the multiply-adds, or for the data from memory, relative to the time "
+            "of ohlol"
+        )
+    )
+    print(
+        translate(
+            "this machine, threads: {threads}, Gflop/s in {dtype}: multiply-adds ({variant}) {peak:,.0f}, torch.mm "
+            "{matmul:,.0f}; memory {bandwidth:,.1f} GB/s",
+            threads=limits.threads,
+            dtype=limits.dtype,
+            variant=limits.variant,
+            peak=1e-9 * limits.peak,
+            matmul=1e-9 * limits.matmul,
+            bandwidth=1e-9 * limits.bandwidth,
+        )
     )
 
 
@@ -121,5 +153,5 @@ def _describe(size: Any) -> str:
 def _parse_size(text: str) -> list[int]:
     parts = [parse_digits(part) or 0 for part in text.split(",")]
     if len(parts) != 4 or not all(parts):
-        raise InputError(f"`sizes` is {text!r}; give T,B,I,H, such as 50,32,64,64")
+        raise InputError("`sizes` is {text!r}; give T,B,I,H, such as 50,32,64,64", text=text)
     return parts
