@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "contention.h"
 #include "kernel_args.h"
 #include "keyword_call.h"
 #include "packed_layers.h"
@@ -469,6 +470,39 @@ void bind_smoothing(nb::module_& m) {
         nb::kw_only(), "threads"_a, "shape"_a, "values"_a, "rates"_a, "states"_a, "squared"_a, "forecasts"_a);
 }
 
+// The most multiply-adds a second of an instruction set, in registers and on all threads: of the best of several runs.
+double measure_peak(const std::string& name, bool float64, int threads, double seconds) {
+    const Peak* peak = &peak_baseline;
+#ifdef OHLOL_X86
+    if (name == "avx512") peak = &peak_avx512;
+    if (name == "avx2") peak = &peak_avx2;
+#endif
+    nb::gil_scoped_release release;
+    const auto run = [&](i64 rounds) {
+        double sum64;
+        float sum32;
+        return float64 ? peak->f64(rounds, &sum64) : peak->f32(rounds, &sum32);
+    };
+    const i64 start = now_in_ns(), rounds = 100'000;  // a fraction of a millisecond
+    double best = 0;
+    while (double(now_in_ns() - start) < 1e9 * seconds || best == 0) {
+        double operations = 0;
+        i64 started = 0, ended = 0;
+#pragma omp parallel num_threads(usable_threads(threads)) reduction(+ : operations)
+        {
+#pragma omp barrier
+#pragma omp master
+            started = now_in_ns();
+            operations += run(rounds);
+#pragma omp barrier
+#pragma omp master
+            ended = now_in_ns();
+        }
+        best = std::max(best, 1e9 * operations / double(ended - started));
+    }
+    return best;
+}
+
 // Parses a call and runs it without the GIL.
 template <class Call>
 PyObject* call_kernel(KeywordParser<Call>& parser, void (*run_float32)(const Call&), void (*run_float64)(const Call&),
@@ -566,13 +600,19 @@ void bind_packed_layers(nb::module_& m, const char* name) {
 NB_MODULE(_kernel, m) {
     nb::set_leak_warnings(false);  // modules of torch keep programs alive until the interpreter has ended
     select_variant(supported().front());
-    pthread_atfork(nullptr, nullptr, [] { forked = true; });
+    pthread_atfork(nullptr, nullptr, [] {
+        forked = true;
+        reset_contention();
+    });
     m.def("supported", &supported, "The variants this machine runs, fastest first.");
     m.def("select", &select_variant, "Choose the variant for all later calls.");
     m.def("selected", [] { return selected_variant.load()->name; }, "The variant in use.");
     m.def("set_poison", [](bool on) { poison = on; }, "Fill scratch memory with NaN before each call.");
     m.attr("SERIAL_BELOW") = default_serial_below;
     m.def("set_serial_below", [](double work) { serial_below = work; }, "Multiplications below which one thread runs a call.");
+    m.def("limit_threads", &limit_threads, "The most threads that run a call, whatever it is split into; 0 for no limit.");
+    m.def("set_patience", &set_patience, "For tests: after how many nanoseconds late threads must leave; 0: as usual.");
+    m.def("is_contended", &is_contended, "Whether calls run on one thread at present, since the processors are in use.");
     m.def("packed_batch", &packed_batch, "The first batch size, or 0 unless they are positive, descending and `rows` in total.");
     m.attr("KERNELS") = kernel_numbers();
     m.attr("FORWARD_ARGUMENTS") = nb::cast(forward_parser().names());
@@ -584,6 +624,8 @@ NB_MODULE(_kernel, m) {
     bind_crf<float>(m, "float32");
     bind_crf<double>(m, "float64");
     bind_smoothing(m);
+    m.def("measure_peak", &measure_peak, "variant"_a, "float64"_a, "threads"_a, "seconds"_a,
+          "Operations a second of multiply-adds in registers, of an instruction set that this machine runs.");
     m.def("apply_float32", [](int function, Address x, Address y, i64 n) {
         selected_variant.load()->f32.apply(function, pointer<const float>(x), pointer<float>(y), n);
     });
