@@ -53,7 +53,7 @@ def supports_chars(kind: TargetKind, level: str | None) -> bool:
 
 def supports_bigrams(kind: TargetKind, level: str | None) -> bool:
     """Whether a model for such data can read each character in pairs with its neighbours."""
-    return kind.has_labels and not kind.per_sequence and level == "char"
+    return kind.is_supervised and level == "char"
 
 
 @dataclass(frozen=True)
