@@ -108,7 +108,7 @@ def test_train_prints_the_baseline_after_the_best_weights(
     lines = capsys.readouterr().out.splitlines()
     best = next(i for i, line in enumerate(lines) if line.startswith(("best weights: ", "最佳权重：")))
     assert phrase in lines[best + 2]
-    assert lines[-2] == f"saved: {tmp_path / 'run'}"
+    assert lines[-2] in (f"saved: {tmp_path / 'run'}", f"已保存：{tmp_path / 'run'}")
 
 
 @given(st.lists(st.floats(-100, 100), min_size=2, max_size=20))
