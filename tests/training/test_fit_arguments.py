@@ -87,10 +87,10 @@ def test_a_file_that_is_not_text(tmp_path: Path, name: str, start: bytes, messag
 @pytest.mark.parametrize(
     ("setting", "data", "message"),
     [
-        ({"char_rnn_size": 4}, {"task": "classify"}, "task classify with sequences of symbols, a char each"),
-        ({"bigram_size": 4}, {"task": "classify", "level": "word"}, "task classify with sequences of symbols, a word"),
-        ({"class_weights": "balanced"}, {"task": "regress"}, "weighs labels; it has no effect on task regress"),
-        ({"label_smoothing": 0.1}, {"task": "regress"}, "is for labels and symbols; it has no effect on task regress"),
+        ({"char_rnn_size": 4}, {"task": "classify"}, "task classify with sequences of characters"),
+        ({"bigram_size": 4}, {"task": "classify", "level": "word"}, "task classify with sequences of words"),
+        ({"class_weights": "balanced"}, {"task": "regress"}, "has no effect on task regress"),
+        ({"label_smoothing": 0.1}, {"task": "regress"}, "has no effect on task regress"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(

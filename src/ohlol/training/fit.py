@@ -336,6 +336,7 @@ def configure(
 def _check_effect(chosen: ChosenSettings, config: RunConfig) -> None:
     """Refuse what would add nothing to the model or the loss, so that nobody takes a run without it for one with it."""
     kind, sizes = TASKS[config.task].targets, config.sizes
+<<<<<<< HEAD
     effects = (
         ("char_rnn_size", bool(sizes.chars), message_id("reads the characters of words")),
         ("bigram_size", bool(sizes.bigrams), message_id("reads pairs of characters in sequences that have targets")),
@@ -355,6 +356,24 @@ def _check_effect(chosen: ChosenSettings, config: RunConfig) -> None:
                 task=config.task,
                 level=config.data.level,
             )
+=======
+    if sizes.numeric:
+        message = message_id("`{name}` has no effect on task {task} with sequences of numbers: leave it out")
+    elif config.data.level == "char":
+        message = message_id("`{name}` has no effect on task {task} with sequences of characters: leave it out")
+    else:
+        message = message_id("`{name}` has no effect on task {task} with sequences of words: leave it out")
+    effects = {
+        "char_rnn_size": bool(sizes.chars),
+        "bigram_size": bool(sizes.bigrams),
+        "class_weights": kind.has_labels,
+        "label_smoothing": not kind.has_numbers,
+    }
+    for name, has_effect in effects.items():
+        value = chosen.model.get(name, chosen.training.get(name))
+        if value and value != "none" and not has_effect:
+            raise InputError(message, name=name, task=config.task)
+>>>>>>> main
 
 
 def _check_structured(model: ModelSettings, training: TrainSettings, codec: Codec) -> None:
