@@ -336,27 +336,6 @@ def configure(
 def _check_effect(chosen: ChosenSettings, config: RunConfig) -> None:
     """Refuse what would add nothing to the model or the loss, so that nobody takes a run without it for one with it."""
     kind, sizes = TASKS[config.task].targets, config.sizes
-<<<<<<< HEAD
-    effects = (
-        ("char_rnn_size", bool(sizes.chars), message_id("reads the characters of words")),
-        ("bigram_size", bool(sizes.bigrams), message_id("reads pairs of characters in sequences that have targets")),
-        ("class_weights", kind.has_labels, message_id("weighs labels")),
-        ("label_smoothing", not kind.has_numbers, message_id("is for labels and symbols")),
-    )
-    for name, has_effect, effect in effects:
-        value = chosen.model.get(name, chosen.training.get(name))
-        if value and value != "none" and not has_effect:
-            raise InputError(
-                "`{name}` {effect}; it has no effect on task {task} with sequences of numbers: leave it out"
-                if sizes.numeric
-                else "`{name}` {effect}; it has no effect on task {task} with sequences of symbols, a {level} each: "
-                "leave it out",
-                name=name,
-                effect=translate(effect),
-                task=config.task,
-                level=config.data.level,
-            )
-=======
     if sizes.numeric:
         message = message_id("`{name}` has no effect on task {task} with sequences of numbers: leave it out")
     elif config.data.level == "char":
@@ -373,7 +352,6 @@ def _check_effect(chosen: ChosenSettings, config: RunConfig) -> None:
         value = chosen.model.get(name, chosen.training.get(name))
         if value and value != "none" and not has_effect:
             raise InputError(message, name=name, task=config.task)
->>>>>>> main
 
 
 def _check_structured(model: ModelSettings, training: TrainSettings, codec: Codec) -> None:
