@@ -86,7 +86,7 @@ def test_the_main_commands_speak_chinese(run: Run) -> None:
         ("shapes", "grucell"),
         ("shapes", "gru", "--lengths", "3,1,2"),
         ("plot", "r1"),
-        ("prove", "gru"),
+        ("prove", "--cell", "gru"),
     ]
     for command in commands:
         status, out, err = run(*command, "--lang", "zh")
