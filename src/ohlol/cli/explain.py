@@ -148,4 +148,4 @@ def _write_text(path: Path, text: str) -> None:
     from ohlol.utils.files import write_output
 
     write_output(path, text.encode("utf-8"))
-    print_message(f"written: {path}")
+    print_message(translate("written: {path}", path=path))
