@@ -17,6 +17,8 @@ NOT_TRANSLATED = "```{note}\n本页尚无中文版，以下为英文原文。\n`
 
 FENCE = re.compile(r"^(`{3,}).*?^\1`*[ ]*$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<target>[^()\s]+)\)")
+CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])\n(?=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])")
+"""A line end between two Chinese characters, which would be shown as a space."""
 HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 
 
@@ -71,7 +73,7 @@ def read_page(page: str, language: str) -> str:
     """The text of a page, with links for the site."""
     path = source_path(page, language)
     text = "".join(
-        LINK.sub(lambda link: _link(link, page, path, language), part) if is_prose else part
+        CHINESE_BREAK.sub("", LINK.sub(lambda link: _link(link, page, path, language), part)) if is_prose else part
         for part, is_prose in outside_fences(path.read_text(encoding="utf-8"))
     )
     text = _without_language_link(text)
