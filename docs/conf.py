@@ -1,10 +1,10 @@
 """The configuration of Sphinx: `make site` builds the site once for each language, `OHLOL_SITE_LANGUAGE=en` or `zh`."""
 
+import gettext
 import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -54,6 +54,7 @@ copybutton_prompt_text = "$ "
 copybutton_only_copy_prompt_lines = True
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = "ohlol"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
@@ -61,6 +62,27 @@ html_show_copyright = False
 html_copy_source = False
 html_theme_options = {"top_of_page_buttons": ["view"]}  # the template of this button is the link to the other language
 html_context = {"other": OTHER, "other_name": site_sources.LANGUAGES[OTHER]}
+
+
+THEME_TEXTS = {
+    "Back to top": "回到顶部",
+    "Home": "首页",
+    "Made with": "使用 ",
+    "Next": "下一页",
+    "On this page": "本页内容",
+    "Previous": "上一页",
+    '<a href="https://www.sphinx-doc.org/">Sphinx</a> and': '<a href="https://www.sphinx-doc.org/">Sphinx</a> 和 ',
+    "Skip to content": "跳到正文",
+}
+"""What the theme says in English only."""
+
+
+class ThemeTranslations(gettext.NullTranslations):
+    """The texts of the theme, and those of Sphinx."""
+
+    def gettext(self, message: str) -> str:
+        """The text in Chinese."""
+        return THEME_TEXTS.get(message.strip()) or super().gettext(message)
 
 
 class SearchPairs(SearchChinese):
@@ -94,7 +116,16 @@ def read_source(app: Sphinx, page: str, source: list[str]) -> None:
         app.env.metadata[page].update(orphan=True, nosearch=True)
 
 
+def translate_theme(app: Sphinx) -> None:
+    """Give the theme's templates Chinese texts."""
+    if LANGUAGE == "zh":
+        translations = ThemeTranslations()
+        translations.add_fallback(app.translator)
+        app.builder.templates.environment.install_gettext_translations(translations)
+
+
 def setup(app: Sphinx) -> None:
     """Connect the pages and the search to Sphinx."""
     app.connect("source-read", read_source)
+    app.connect("builder-inited", translate_theme)
     app.add_search_language(SearchPairs)

@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+NOTEBOOKS = ROOT / "build/notebooks"
+"""Where `make notebooks` writes the lessons, in a folder for each language."""
 SHOWN = {"examples": ROOT / "examples/README.md", "changelog": ROOT / "CHANGELOG.md"}
 """Pages of the site that show a file which is not in docs/."""
 LANGUAGES = {"en": "English", "zh": "中文"}
@@ -19,6 +21,8 @@ FENCE = re.compile(r"^(`{3,}).*?^\1`*[ ]*$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<target>[^()\s]+)\)")
 CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])\n(?=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])")
 """A line end between two Chinese characters, which would be shown as a space."""
+FILE_NAME = re.compile(r"[\w/-]+(\.zh)?\.md")
+"""The text of a link that names the file; the site shows the title of the page instead."""
 HEADING = re.compile(r"^(#+) (.+)$", re.MULTILINE)
 
 
@@ -77,6 +81,10 @@ def read_page(page: str, language: str) -> str:
         for part, is_prose in outside_fences(path.read_text(encoding="utf-8"))
     )
     text = _without_language_link(text)
+    notebook = NOTEBOOKS / language / f"{PurePosixPath(page).name}.ipynb"
+    if page.startswith("lessons/") and notebook.exists():
+        title, _, rest = text.partition("\n\n")
+        text = f"{title}\n\n[Notebook]({_relative(notebook, (DOCS / page).parent)}) · {rest}"
     if language == "zh" and path.suffixes != [".zh", ".md"]:
         title, _, rest = text.partition("\n")
         text = f"{title}\n\n{NOT_TRANSLATED}\n{rest}"
@@ -93,7 +101,8 @@ def _link(link: re.Match[str], page: str, path: Path, language: str) -> str:
     base = (DOCS / page).parent
     if shown is not None:
         anchor = translated_anchor(shown, anchor, language) if anchor else ""
-        return f"[{link['text']}]({_relative(DOCS / f'{shown}.md', base)}{'#' * bool(anchor)}{anchor})"
+        text = headings(source_path(shown, language))[0][1] if FILE_NAME.fullmatch(link["text"]) else link["text"]
+        return f"[{text}]({_relative(DOCS / f'{shown}.md', base)}{'#' * bool(anchor)}{anchor})"
     if file.is_dir():
         return link["text"]
     return f"{link['image']}[{link['text']}]({_relative(file, base)})"

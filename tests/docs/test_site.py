@@ -1,0 +1,134 @@
+"""The site: every page is in the lists of pages, links lead somewhere in both languages, and both builds succeed."""
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from transcripts import ROOT
+
+DOCS = ROOT / "docs"
+LANGUAGES = ("en", "zh")
+HIDDEN = {"log"}
+"""The notebook of experiments is built, and is in no list of pages."""
+
+
+def site_sources() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("site_sources", DOCS / "site_sources.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+SOURCES: Any = site_sources()
+PAGES = sorted(
+    path.relative_to(DOCS).as_posix().removesuffix(".md")
+    for path in DOCS.rglob("*.md")
+    if not path.name.endswith(".zh.md")
+)
+TRANSLATED = [page for page in PAGES if (DOCS / f"{page}.zh.md").exists()]
+
+
+def listed(page: str, language: str) -> list[str]:
+    """The pages in the toctrees of a page, and in those of these pages."""
+    text = SOURCES.read_page(page, language)
+    result: list[str] = []
+    for body in re.findall(r"^```\{toctree\}\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        for line in body.splitlines():
+            if line and not line.startswith(":"):
+                name = (re.search(r"<(.+)>", line) or re.search(r"(.+)", line))[1]  # pyright: ignore
+                name = (Path(page).parent / name).as_posix()
+                result += [name, *listed(name, language)]
+    return result
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_page_is_listed_once(language: str) -> None:
+    assert sorted([*listed("index", language), "index", *HIDDEN]) == PAGES
+
+
+def test_both_languages_list_the_pages_in_the_same_order() -> None:
+    assert listed("index", "en") == listed("index", "zh")
+
+
+@pytest.mark.parametrize("page", TRANSLATED)
+def test_a_translation_has_the_headings_of_its_page(page: str) -> None:
+    levels = [[level for level, _ in SOURCES.headings(SOURCES.source_path(page, lang))] for lang in LANGUAGES]
+    assert levels[0] == levels[1]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_pages_and_files_of_the_site(page: str, language: str) -> None:
+    for part, is_prose in SOURCES.outside_fences(SOURCES.read_page(page, language)):
+        for link in SOURCES.LINK.finditer(part) if is_prose else ():
+            target, _, anchor = link["target"].partition("#")
+            if re.match(r"[a-z]+:", target):
+                continue
+            shown = page if not target else SOURCES.page_of((DOCS / page).parent.joinpath(target).resolve())
+            if shown is None:
+                assert (DOCS / page).parent.joinpath(target).is_file(), f"{link['target']} leads nowhere"
+                continue
+            path = SOURCES.source_path(shown, language)
+            assert path.exists(), f"{link['target']} leads nowhere"
+            if anchor:
+                assert anchor in [SOURCES.slug(text) for _, text in SOURCES.headings(path)], link["target"]
+
+
+@pytest.mark.parametrize("page", TRANSLATED)
+def test_a_chinese_page_links_to_chinese_pages(page: str) -> None:
+    path = DOCS / f"{page}.zh.md"
+    for part, is_prose in SOURCES.outside_fences(path.read_text(encoding="utf-8")):
+        for link in SOURCES.LINK.finditer(part) if is_prose else ():
+            target = link["target"].partition("#")[0]
+            if target.endswith(".md") and not target.endswith(".zh.md") and link["text"] != "English":
+                other = path.parent / target.replace(".md", ".zh.md")
+                assert not other.exists(), f"{target} has a Chinese page"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_start_page_has_the_questions(language: str) -> None:
+    start = SOURCES.read_page("index", language)
+    asked = re.findall(r"^\d+\. \[(.+)\]\(questions\.md#(.+)\)$", start, re.MULTILINE)
+    answers = SOURCES.read_page("questions", language).split("\n## ")[1:]
+    assert len(asked) == 12
+    assert [anchor for _, anchor in asked] == [SOURCES.slug(answer.splitlines()[0]) for answer in answers]
+    for answer in answers:
+        assert re.search(r"\]\((lessons/\d|data\.md#)", answer), f"{answer.splitlines()[0]}: no lesson"
+        assert "```" in answer, f"{answer.splitlines()[0]}: no command"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_only_a_page_without_a_translation_says_so(page: str) -> None:
+    assert (SOURCES.NOT_TRANSLATED in SOURCES.read_page(page, "zh")) == (page not in TRANSLATED)
+    assert SOURCES.NOT_TRANSLATED not in SOURCES.read_page(page, "en")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_site_builds_without_a_warning(language: str, tmp_path: Path) -> None:
+    for package in ("furo", "myst_parser", "sphinx", "sphinx_copybutton"):
+        if importlib.util.find_spec(package) is None:
+            pytest.skip("needs the packages of the site: pip install '.[docs]'")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-d", str(tmp_path / "doctrees")]
+    environment = {**os.environ, "OHLOL_SITE_LANGUAGE": language}
+    built = subprocess.run(
+        [*command, str(DOCS), str(tmp_path / "html")], env=environment, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    for page in PAGES:
+        html = (tmp_path / "html" / f"{page}.html").read_text(encoding="utf-8")
+        other = next(name for name in LANGUAGES if name != language)
+        assert re.search(rf'href="(\.\./)+{other}/{page}\.html"', html), f"{page} does not lead to its other language"
+    index = (tmp_path / "html/searchindex.js").read_text(encoding="utf-8")
+    terms = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))["terms"]
+    assert "embed" in terms
+    assert ("隐藏" in terms, "藏状" in terms) == (language == "zh",) * 2
