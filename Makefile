@@ -70,7 +70,7 @@ notebooks: build/notebooks/ready
 # The documentation as a site, in build/site/en and build/site/zh; a warning is an error.
 site: $(VENV)/ready-docs build/notebooks/ready
 	for language in en zh; do \
-	  OHLOL_SITE_LANGUAGE=$$language $(BIN)/python -m sphinx -q -W --keep-going -n \
+	  OHLOL_SITE_LANGUAGE=$$language $(BIN)/python -m sphinx -q -E -a -W --keep-going -n \
 	    -d build/site-doctrees/$$language docs build/site/$$language || exit 1; \
 	done
 	cp docs/languages.html build/site/index.html

@@ -88,9 +88,10 @@ class ThemeTranslations(gettext.NullTranslations):
 class SearchPairs(SearchChinese):
     """Chinese in pairs of characters, both in the index and in what the reader types, since words are not separated."""
 
+    language_name = "English"  # the name of the stemmer, which reads the words in Latin letters
     CHINESE = re.compile(r"[\u4e00-\u9fff]+")
     js_splitter_code = r"""
-const splitQuery = (query) =>
+var splitQuery = (query) =>
   query.split(/[^\p{L}\p{N}_]+/u).flatMap((word) =>
     word.split(/([\u4e00-\u9fff]+)/u).flatMap((part) =>
       /[\u4e00-\u9fff]/u.test(part) && part.length > 2

@@ -19,7 +19,9 @@ NOT_TRANSLATED = "```{note}\n本页尚无中文版，以下为英文原文。\n`
 
 FENCE = re.compile(r"^(`{3,}).*?^\1`*[ ]*$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<target>[^()\s]+)\)")
-CHINESE_BREAK = re.compile(r"(?<=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])\n(?=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])")
+CHINESE_BREAK = re.compile(
+    r"(?<=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])\n(?=[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef])"
+)
 """A line end between two Chinese characters, which would be shown as a space."""
 FILE_NAME = re.compile(r"[\w/-]+(\.zh)?\.md")
 """The text of a link that names the file; the site shows the title of the page instead."""

@@ -62,9 +62,8 @@ def _add_text(cells: list[Any], text: str) -> None:
 def build(name: str) -> dict[str, Any]:
     """The notebook of a lesson in each language, with the outputs of a run."""
     english, chinese = (convert((LESSONS / f"{name}{suffix}.md").read_text("utf-8")) for suffix in ("", ".zh"))
-    with tempfile.TemporaryDirectory() as folder:
-        with Session(Path(folder)):  # which has the files that the lessons read
-            execute_in(english, folder)
+    with tempfile.TemporaryDirectory() as folder, Session(Path(folder)):  # which has the files that the lessons read
+        execute_in(english, folder)
     outputs = iter([cell for cell in english.cells if cell.cell_type == "code"])
     for cell in chinese.cells:
         if cell.cell_type == "code":

@@ -24,8 +24,8 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
 }
-"""One thread, as in the other tests: the computations are small, and several kernels may run at once. `!ohlol` is the command
-of this environment."""
+"""One thread, as in the other tests: the computations are small, and several kernels may run at once. `!ohlol` is the
+command of this environment."""
 
 
 def execute(path: Path) -> Any:

@@ -1,7 +1,6 @@
 """The site: every page is in the lists of pages, links lead somewhere in both languages, and both builds succeed."""
 
 import importlib.util
-import json
 import os
 import re
 import subprocess
@@ -112,23 +111,54 @@ def test_only_a_page_without_a_translation_says_so(page: str) -> None:
     assert SOURCES.NOT_TRANSLATED not in SOURCES.read_page(page, "en")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_the_site_builds_without_a_warning(language: str, tmp_path: Path) -> None:
+@pytest.fixture(scope="module", params=LANGUAGES)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The language and the folder of a site; a warning fails."""
     for package in ("furo", "myst_parser", "sphinx", "sphinx_copybutton"):
         if importlib.util.find_spec(package) is None:
             pytest.skip("needs the packages of the site: pip install '.[docs]'")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-n", "-d", str(tmp_path / "doctrees")]
-    environment = {**os.environ, "OHLOL_SITE_LANGUAGE": language}
-    built = subprocess.run(
-        [*command, str(DOCS), str(tmp_path / "html")], env=environment, capture_output=True, text=True, check=False
-    )
-    assert built.returncode == 0, built.stderr
+    folder = tmp_path_factory.mktemp("site")
+    options = ("-q", "-W", "--keep-going", "-n", "-d", str(folder / "doctrees"))
+    command = [sys.executable, "-m", "sphinx", *options, str(DOCS), str(folder / "html")]
+    environment = {**os.environ, "OHLOL_SITE_LANGUAGE": request.param}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    return request.param, folder / "html"
+
+
+@pytest.mark.slow
+def test_every_page_leads_to_its_other_language(built: tuple[str, Path]) -> None:
+    language, folder = built
+    (other,) = (name for name in LANGUAGES if name != language)
     for page in PAGES:
-        html = (tmp_path / "html" / f"{page}.html").read_text(encoding="utf-8")
-        other = next(name for name in LANGUAGES if name != language)
+        html = (folder / f"{page}.html").read_text(encoding="utf-8")
         assert re.search(rf'href="(\.\./)+{other}/{page}\.html"', html), f"{page} does not lead to its other language"
-    index = (tmp_path / "html/searchindex.js").read_text(encoding="utf-8")
-    terms = json.loads(index.removeprefix("Search.setIndex(").removesuffix(")"))["terms"]
-    assert "embed" in terms
-    assert ("隐藏" in terms, "藏状" in terms) == (language == "zh",) * 2
+
+
+SEARCHED = {
+    "en": {"hidden state": "questions", "forget gate": "lessons/07-gates"},
+    "zh": {"隐藏状态": "questions", "遗忘门": "lessons/07-gates", "pack_padded_sequence": "questions"},
+}
+"""Words, and a page that the search must find."""
+
+
+@pytest.mark.slow
+def test_the_search_finds_words_in_the_language_of_the_site(built: tuple[str, Path], browser: Any) -> None:
+    language, folder = built
+    page = browser.new_page()
+    for words, expected in SEARCHED[language].items():
+        page.goto(f"file://{folder}/search.html?q={words}")
+        page.wait_for_function("document.querySelector('.search-summary')?.innerText", timeout=300_000)
+        links = [link.get_attribute("href") for link in page.locator("ul.search li a").all()]
+        assert any(link.startswith(f"{expected}.html") for link in links), words
+    page.close()
+
+
+@pytest.mark.slow
+def test_no_page_is_wider_than_a_phone(built: tuple[str, Path], browser: Any) -> None:
+    _, folder = built
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    for name in PAGES:
+        page.goto(f"file://{folder}/{name}.html")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+    page.close()
