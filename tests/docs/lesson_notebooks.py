@@ -16,6 +16,8 @@ from notebooks import ROOT, execute_in
 from transcripts import BLOCK, Session, entries
 
 LESSONS = ROOT / "docs/lessons"
+SETUP = "import os; os.environ |= {'TERM': 'dumb', 'COLUMNS': '80'}"
+"""What a cell of its own does first while a notebook is made: commands then print lines instead of a progress bar."""
 LINK = re.compile(r"\[((?:[^\[\]]|\[[^\[\]]*\])*)\]\([^()\s:]+\)")
 """A link to another file of the repository, which a notebook of its own does not have."""
 SITE_LINKS = re.compile(r"^\[(?:中文|English)\][^\n]*\n+|^```\{.*?^```\n*", re.DOTALL | re.MULTILINE)
@@ -63,7 +65,11 @@ def build(name: str) -> dict[str, Any]:
     """The notebook of a lesson in each language, with the outputs of a run."""
     english, chinese = (convert((LESSONS / f"{name}{suffix}.md").read_text("utf-8")) for suffix in ("", ".zh"))
     with tempfile.TemporaryDirectory() as folder, Session(Path(folder)):  # which has the files that the lessons read
+        english.cells.insert(0, new_code_cell(SETUP))
         execute_in(english, folder)
+        del english.cells[0]
+    for number, cell in enumerate((cell for cell in english.cells if cell.cell_type == "code"), start=1):
+        cell.execution_count = number
     outputs = iter([cell for cell in english.cells if cell.cell_type == "code"])
     for cell in chinese.cells:
         if cell.cell_type == "code":
