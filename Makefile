@@ -13,7 +13,7 @@ PYTEST_FLAGS ?=
 # The processes that tests start would otherwise compile every module again where the user's shell forbids bytecode.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_FLAGS)
 
-.PHONY: hello test test-all faults fuzz serving lint lint-js format messages results pictures docs clean
+.PHONY: hello test test-all faults fuzz serving lint lint-js format messages results pictures docs notebooks site clean
 
 hello: $(VENV)/ready
 	$(BIN)/ohlol train
@@ -69,6 +69,17 @@ docs: $(VENV)/ready-dev
 	$(BIN)/python tests/docs/transcripts.py
 	$(BIN)/python tests/docs/notebooks.py examples/hello.ipynb examples/sonnets.ipynb
 
+# The lessons as notebooks, in build/notebooks/en and zh; the site has them for download. They run once, which takes minutes.
+notebooks: build/notebooks/ready
+
+# The documentation as a site, in build/site/en and build/site/zh; a warning is an error.
+site: $(VENV)/ready-docs build/notebooks/ready
+	for language in en zh; do \
+	  OHLOL_SITE_LANGUAGE=$$language $(BIN)/python -m sphinx -q -E -a -W --keep-going -n \
+	    -d build/site-doctrees/$$language docs build/site/$$language || exit 1; \
+	done
+	cp docs/languages.html build/site/index.html
+
 pictures: $(VENV)/ready-dev
 	$(BIN)/python docs/make_picture.py
 	$(BIN)/python docs/make_explaining.py
@@ -78,6 +89,10 @@ include csrc.mk
 
 clean:
 	rm -rf $(VENV) build dist node_modules
+
+build/notebooks/ready: $(wildcard docs/lessons/*.md) $(wildcard tests/docs/*notebooks.py) | $(VENV)/ready-dev
+	$(BIN)/python tests/docs/lesson_notebooks.py build/notebooks
+	touch $@
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -89,3 +104,7 @@ $(VENV)/ready: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) 
 $(VENV)/ready-dev: pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*) | $(VENV)/bin/python
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/ready
+
+$(VENV)/ready-docs: $(VENV)/ready-dev
+	$(PIP) -e '.[dev,docs]'
+	touch $@
