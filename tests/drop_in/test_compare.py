@@ -23,6 +23,9 @@ def test_a_layer_runs():
 def test_the_class_is_named():
     assert LAYER.__module__.startswith("torch.")
 
+def test_no_option_is_new():
+    assert not hasattr(LAYER(3, 4), "regularization")
+
 def test_random_numbers_are_the_same():
     assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(0))
 
@@ -106,20 +109,31 @@ def test_the_suites_are_complete() -> None:
 
 @pytest.mark.slow
 def test_a_project_is_run_with_both_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From the environment to the table; the expected difference is reported with its reason, and a new one fails."""
-    project, suites = tmp_path / "checkouts" / "project", tmp_path / "suites.toml"
+    """From the environment to the table: one difference is expected, and another one fails."""
+    project = tmp_path / "checkouts" / "project"
     project.mkdir(parents=True)
     (project / "test_project.py").write_text(PROJECT)
-    suites.write_text(SUITE)
+    (tmp_path / "suites.toml").write_text(SUITE)
     arguments = ["--cache", str(tmp_path / "cache"), "--checkouts", str(tmp_path / "checkouts")]
-    assert compare.main(arguments, suites) == 0
+    assert compare.main(arguments, tmp_path / "suites.toml") == 1
     out = capsys.readouterr().out
-    counts = "3 passed, 1 error, 1 skipped, 1 xfailed", "2 passed, 1 failed, 1 error, 1 skipped, 1 xfailed"
-    assert f"| small | {counts[0]} | {counts[1]} | 1 | 1 |" in out
+    counts = "4 passed, 1 error, 1 skipped, 1 xfailed", "2 passed, 2 failed, 1 error, 1 skipped, 1 xfailed"
+    assert f"| small | {counts[0]} | {counts[1]} | 1 | 2 |" in out
     assert "small: 1 expected: the class is another" in out
-    suites.write_text(SUITE.partition("[[")[0])
-    assert compare.main(arguments, suites) == 1
-    assert "test_the_class_is_named: passed with torch's classes, failed with ohlol's: " in capsys.readouterr().out
+    assert "test_no_option_is_new: passed with torch's classes, failed with ohlol's: " in out
+
+
+def test_expected_differences_do_not_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = {"torch": run_of(the_class_is_named="passed"), "ohlol": run_of(the_class_is_named="failed")}
+    monkeypatch.setattr(compare, "install", lambda *_: Path("python"))
+    monkeypatch.setattr(compare, "run", lambda *arguments: runs[arguments[3]])
+    (tmp_path / "suites.toml").write_text(SUITE)
+    (tmp_path / "project").mkdir()
+    arguments = ["small", "--cache", str(tmp_path), "--checkouts", str(tmp_path)]
+    assert compare.main(arguments, tmp_path / "suites.toml") == 0
+    assert "| small | 1 passed | 1 failed | 1 | 1 |" in capsys.readouterr().out
 
 
 def test_a_checkout_that_is_absent_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

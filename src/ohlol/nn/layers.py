@@ -35,6 +35,10 @@ _PAIR_MODES = frozenset(spec.torch_mode for spec in CELLS.values() if len(spec.s
 """The modes of layers whose state is a pair (h, c)."""
 
 _STRIDED = torch.strided
+_SCRIPT_ADVICE = (
+    "TorchScript compiles torch's layers only; script a copy with them: "
+    "torch.jit.script(ohlol.restore(copy.deepcopy(model)))"
+)
 UNFIT_WEIGHTS = "the weights do not fit"
 
 
@@ -43,10 +47,14 @@ class _Converted:
 
     def __prepare_scriptable__(self) -> None:
         """Refuse TorchScript, which would put torch's layer in the place of this one in the user's model."""
-        raise RuntimeError(
-            "TorchScript compiles torch's layers only; script a copy with them: "
-            "torch.jit.script(ohlol.restore(copy.deepcopy(model)))"
-        )
+        raise RuntimeError(_SCRIPT_ADVICE)
+
+    @property
+    def __jit_ignored_attributes__(self) -> list[str]:
+        """Refuse a `torch.jit.ScriptModule` too, which reads these names before it compiles a layer; so does a trace."""
+        if torch.jit._trace._trace_module_map is None:
+            raise RuntimeError(_SCRIPT_ADVICE)
+        return []
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Warn where `torch.ao.quantization` passes the layer by."""
