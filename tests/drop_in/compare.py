@@ -119,7 +119,7 @@ def fetch(suite: Suite, cache: Path, checkouts: Path | None) -> Path:
             file.extractall(partial, filter="data")
         archive.unlink()
         partial.rename(target)
-    (directory,) = (path for path in target.iterdir() if path.is_dir() and path.name != "apt")
+    (directory,) = (path for path in target.iterdir() if path.is_dir())
     return directory
 
 
@@ -127,8 +127,8 @@ def _fetch_debian(suite: Suite, target: Path) -> Path:
     """Download the original sources of a Debian package, with lists of apt below `target`."""
     if shutil.which("apt-get") is None:
         raise UnavailableError("needs apt-get")
-    sites = _run(["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]).split()
-    site = next((site for site in sites if site.rstrip("/").endswith("/debian")), None)
+    indices = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    site = next((site for site in _run(indices).split() if site.rstrip("/").endswith("/debian")), None)
     if site is None:
         raise UnavailableError("apt-get has no mirror of Debian")
     apt = target / "apt"
@@ -148,6 +148,7 @@ def _fetch_debian(suite: Suite, target: Path) -> Path:
         _run(["apt-get", "-q", "source", "--download-only", suite.package], target, environment)
     except subprocess.CalledProcessError as error:
         raise UnavailableError(f"apt-get: {_last_line(error.stdout)}") from None
+    shutil.rmtree(apt)
     return next(target.glob("*.orig.tar.*"))
 
 
@@ -189,8 +190,8 @@ def run(suite: Suite, python: Path, directory: Path, layers: str, logs: Path, ti
     outcomes, log = logs / f"{suite.name}-{layers}.json", logs / f"{suite.name}-{layers}.log"
     outcomes.unlink(missing_ok=True)
     command = [str(python), "-m", "pytest", "-p", "drop_in", f"--layers={layers}", f"--outcomes={outcomes}"]
-    command += ["-q", "-p", "no:cacheprovider", *suite.options]
-    command += ["--pyargs"] if suite.origin == "wheel" else ["-c", os.devnull, "--rootdir", "."]
+    command += ["-q", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", ".", *suite.options]
+    command += ["--pyargs"] if suite.origin == "wheel" else []
     environment = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     with log.open("w", encoding="utf-8") as file:
         try:

@@ -18,7 +18,7 @@ import pytest
 OUTCOMES: dict[str, str] = {}
 """The outcome of each test: passed, failed, error, skipped, xfailed or xpassed."""
 MESSAGES: dict[str, str] = {}
-"""The last line of the error of each test that failed."""
+"""The beginning of the error of each test that failed."""
 CALLS: Counter[str] = Counter()
 """Calls of layers by their path: `kernels`, or the reason for torch's."""
 
@@ -82,13 +82,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
         outcome = "xfailed" if report.outcome == "skipped" else "xpassed"
     OUTCOMES[report.nodeid] = outcome
     if report.failed:
-        MESSAGES[report.nodeid] = _last_line(report)
+        MESSAGES[report.nodeid] = _first_lines(report)
 
 
-def _last_line(report: pytest.TestReport) -> str:
+def _first_lines(report: pytest.TestReport) -> str:
     crash = getattr(report.longrepr, "reprcrash", None)
-    text = str(crash.message if crash is not None else report.longrepr).strip()
-    return text.splitlines()[0] if text else ""
+    text = str(crash.message if crash is not None else report.longrepr)
+    return " ".join([line.strip() for line in text.splitlines() if line.strip()][:2])
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

@@ -8,7 +8,7 @@ where they apply and torch's own path everywhere else; `explain_backend` says wh
 # pyright: reportPrivateUsage=false
 # Torch's layers and modes have no public interface for some of their state; it is read where torch itself reads it.
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -42,19 +42,24 @@ _SCRIPT_ADVICE = (
 UNFIT_WEIGHTS = "the weights do not fit"
 
 
+class _NoAttributes(list[str]):
+    """No attributes that TorchScript leaves out of a module: it reads their names before it compiles the module."""
+
+    def __iter__(self) -> Iterator[str]:
+        if torch.jit._trace._trace_module_map is None:  # a trace reads them, too, and compiles nothing
+            raise RuntimeError(_SCRIPT_ADVICE)
+        return super().__iter__()
+
+
 class _Converted:
     """What every class of this module says to tools that know torch's exact classes only."""
+
+    __jit_ignored_attributes__ = _NoAttributes()
+    """It refuses a `torch.jit.ScriptModule` with this layer, which does not call `__prepare_scriptable__`."""
 
     def __prepare_scriptable__(self) -> None:
         """Refuse TorchScript, which would put torch's layer in the place of this one in the user's model."""
         raise RuntimeError(_SCRIPT_ADVICE)
-
-    @property
-    def __jit_ignored_attributes__(self) -> list[str]:
-        """Refuse a `torch.jit.ScriptModule` too, which reads these names before it compiles a layer; so does a trace."""
-        if torch.jit._trace._trace_module_map is None:
-            raise RuntimeError(_SCRIPT_ADVICE)
-        return []
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Warn where `torch.ao.quantization` passes the layer by."""
