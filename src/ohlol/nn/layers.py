@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit import _trace
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
@@ -46,7 +47,7 @@ class _NoAttributes(list[str]):
     """No attributes that TorchScript leaves out of a module: it reads their names before it compiles the module."""
 
     def __iter__(self) -> Iterator[str]:
-        if torch.jit._trace._trace_module_map is None:  # a trace reads them, too, and compiles nothing
+        if _trace._trace_module_map is None:  # a trace reads them, too, and compiles nothing
             raise RuntimeError(_SCRIPT_ADVICE)
         return super().__iter__()
 
