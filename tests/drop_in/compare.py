@@ -128,7 +128,11 @@ def _fetch_debian(suite: Suite, target: Path) -> Path:
     if shutil.which("apt-get") is None:
         raise UnavailableError("needs apt-get")
     indices = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
-    site = next((site for site in _run(indices).split() if site.rstrip("/").endswith("/debian")), None)
+    try:
+        sites = _run(indices).split()
+    except subprocess.CalledProcessError as error:
+        raise UnavailableError(f"apt-get: {_last_line(error.stdout)}") from None
+    site = next((site for site in sites if site.rstrip("/").endswith("/debian")), None)
     if site is None:
         raise UnavailableError("apt-get has no mirror of Debian")
     apt = target / "apt"

@@ -148,7 +148,7 @@ def parse_graph(graph: OnnxGraph) -> ModelParts:
 
     Raises:
         InputError: it is not a chain of embedding, recurrent layers and linear layer, or an operator of it computes
-            something else than a layer of torch.
+            something else than a cell.
     """
     nodes = [n for n in graph.graph.node if n.op_type in OPERATORS and n.domain in ("", "ai.onnx")]
     if not nodes:
