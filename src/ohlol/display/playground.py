@@ -1,7 +1,7 @@
-"""The playground as one HTML page that loads nothing: small networks that are trained in the browser, and a trained run.
+"""The playground as one HTML page that loads nothing: networks that are trained in the browser, and a trained run.
 
-The page is `web/playground.html`. Its scripts have the equations of the cells, the generator and initial values of torch,
-and the training of `ohlol train` on a few pairs, in float64. A run is embedded with its weights in float32.
+The page is `web/playground.html`. Its scripts have the equations of the cells, the random numbers and initial values of
+torch, and the training of `ohlol train` on a few pairs, in float64. A run is embedded with its weights in float32.
 """
 
 import base64

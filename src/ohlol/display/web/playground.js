@@ -94,18 +94,19 @@ class LiveNumber {
 
 class Panel {
   constructor(letter, settings) {
-    Object.assign(this, { letter, settings, sequence: 0, training: null, selected: null, edit: null });
+    Object.assign(this, { letter, settings, inputs: {}, sequence: 0, training: null, head: null, edit: null });
     this.element = createElement("section", { class: "panel", "data-panel": letter });
   }
 
-  // begin again from the initial weights
+  // begin again from the initial weights; the fields of the settings stay, since one of them may have the focus
   restart(pairs, lr) {
     this.training = new Training({ ...this.settings, lr }, pairs);
     this.pairs = pairs;
     this.sequence = Math.min(this.sequence, pairs.length - 1);
-    this.selected = { parameter: this.training.parameters[0], index: 0 };
     this.edit = null;
-    this.build();
+    if (!this.head) this.build();
+    this.updateHead();
+    this.buildNumbers();
   }
 
   train() {
@@ -115,28 +116,36 @@ class Panel {
 
   // make all elements, in the current language
   build() {
+    const title = createElement("h2", {}, translate("cell_title", { letter: this.letter }));
+    this.equation = createElement("div", { class: "equation" });
+    this.command = createElement("p", { class: "command" });
+    this.head = createElement("div", { class: "head" }, title, this.createSettings(), this.equation, this.command);
+    this.results = createElement("div");
+    this.network = createElement("div");
+    this.element.replaceChildren(this.head, this.results, this.network);
+    this.updateHead();
+    this.buildNumbers();
+  }
+
+  updateHead() {
+    this.equation.textContent = data.equations[this.settings.cell].join("\n");
+    this.hiddenField.hidden = !this.settings.hasHead;
+    this.updateCommand();
+  }
+
+  // make the elements that show the network and its training
+  buildNumbers() {
     this.stepNumbers = [];
     this.weightNumbers = [];
+    this.selected = { parameter: this.training.parameters[0], index: 0 };
     this.shown = 0; // rows of the history
-    const title = createElement("h2", {}, translate("cell_title", { letter: this.letter }));
     this.now = createElement("div", { class: "now" });
     this.curve = createElement("div", { class: "curve-box" });
     this.rows = createElement("tbody");
+    const note = createElement("p", { class: "note" }, translate("now_note"));
     const history = createElement("table", { class: "history" }, historyHead(), this.rows);
-    const equation = createElement("div", { class: "equation" }, data.equations[this.settings.cell].join("\n"));
-    this.element.replaceChildren(
-      createElement("div", { class: "head" }, title, this.createSettings(), equation, this.createCommand()),
-      createElement(
-        "div",
-        {},
-        this.now,
-        createElement("p", { class: "note" }, translate("now_note")),
-        this.curve,
-        createTitle("history"),
-        scrollBox(history),
-      ),
-      createElement("div", {}, ...this.createSteps(), ...this.createWeights()),
-    );
+    this.results.replaceChildren(this.now, note, this.curve, createTitle("history"), scrollBox(history));
+    this.network.replaceChildren(...this.createSteps(), ...this.createWeights());
     this.update();
   }
 
@@ -185,8 +194,8 @@ class Panel {
         ),
       ),
     );
-    if (settings.hasHead) row.append(this.createNumber("hidden_size", "hiddenSize", 1, 16));
-    row.append(this.createNumber("seed", "seed", 0, LARGEST_SEED));
+    this.hiddenField = this.createNumber("hidden_size", "hiddenSize", 1, 16);
+    row.append(this.hiddenField, this.createNumber("seed", "seed", 0, LARGEST_SEED));
     return row;
   }
 
@@ -194,12 +203,16 @@ class Panel {
   createNumber(key, name, min, max) {
     const attributes = { id: this.id(key), type: "number", min, max, value: this.settings[name] };
     const input = createElement("input", attributes);
-    input.onchange = () =>
-      checkInput(() => {
-        this.settings[name] = readNumber(input, key, true);
-        restartPanels();
-      });
+    input.onchange = restartTraining;
+    this.inputs[name] = { input, key };
     return field(key, input);
+  }
+
+  // take the numbers of the fields as settings
+  readNumbers() {
+    for (const [name, { input, key }] of Object.entries(this.inputs)) {
+      if (name !== "hiddenSize" || this.settings.hasHead) this.settings[name] = readNumber(input, key, true);
+    }
   }
 
   id(name) {
@@ -207,7 +220,7 @@ class Panel {
   }
 
   // the command line of the same training
-  createCommand() {
+  updateCommand() {
     const { cell, reduction, hasHead, hiddenSize, seed } = this.settings;
     const words = ["ohlol train"];
     for (const pair of this.pairs) words.push("--pair", ...pair.map(quoteWord));
@@ -216,12 +229,7 @@ class Panel {
     if (reduction === "sum") words.push(isTorchCell ? "--loop" : "--loss-reduction sum");
     if (hasHead) words.push("--head softmax --hidden-size", hiddenSize);
     words.push("--lr", this.training.settings.lr, "--epochs", byId("epochs").value, "--seed", seed);
-    return createElement(
-      "p",
-      { class: "command" },
-      translate("command") + " ",
-      createElement("code", {}, words.join(" ")),
-    );
+    this.command.replaceChildren(translate("command") + " ", createElement("code", {}, words.join(" ")));
   }
 
   // --- each step: gates, states, logits and probabilities of the selected pair
@@ -301,7 +309,8 @@ class Panel {
     const select = createSelect(this.id("sequence"), options, this.sequence, (value) => {
       this.sequence = +value;
       this.edit = null;
-      this.build();
+      this.buildNumbers();
+      drawCurves();
       byId(this.id("sequence")).focus();
     });
     return [createElement("div", { class: "row" }, field("sequence", select))];
@@ -608,13 +617,27 @@ function restartTraining() {
 
 function restartPanels() {
   stopTraining();
+  const { pairs, lr } = readSettings();
+  for (const panel of panels) panel.restart(pairs, lr);
+  drawCurves();
+}
+
+// all that is written in the fields
+function readSettings() {
   const pairs = parsePairs(byId("pairs").value);
   const lr = readNumber(byId("lr"), "lr");
   readNumber(byId("epochs"), "epochs", true);
-  const focused = document.activeElement?.id;
-  for (const panel of panels) panel.restart(pairs, lr);
-  drawCurves();
-  if (focused) byId(focused)?.focus(); // the elements of a panel are new
+  for (const panel of panels) panel.readNumbers();
+  return { pairs, lr };
+}
+
+// train to another number of epochs, from where the training is
+function changeEpochs() {
+  checkInput(() => {
+    readSettings();
+    for (const panel of panels) panel.updateCommand();
+    drawCurves();
+  });
 }
 
 function trainEpoch() {
@@ -705,7 +728,8 @@ byId("one-epoch").onclick = () => {
 };
 byId("restart").onclick = restartTraining;
 byId("speed").oninput = labelControls;
-for (const id of ["pairs", "lr", "epochs"]) byId(id).onchange = restartTraining;
+for (const id of ["pairs", "lr"]) byId(id).onchange = restartTraining;
+byId("epochs").onchange = changeEpochs;
 byId("two-cells").onchange = (event) => setTwoCells(event.target.checked);
 byId("lang").onchange = (event) => {
   locale.lang = event.target.value;
