@@ -67,6 +67,7 @@ docs: $(VENV)/ready-dev
 pictures: $(VENV)/ready-dev
 	$(BIN)/python docs/make_picture.py
 	$(BIN)/python docs/make_explaining.py
+	$(BIN)/python docs/make_playground.py
 	$(BIN)/python docs/make_serving.py
 
 include csrc.mk

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import INSPECT, Lang, app
+from ohlol.cli.app import INSPECT, app
 from ohlol.utils.terminal import print_message
 
 
@@ -15,9 +15,11 @@ def playground(
         Path | None, typer.Argument(help="Run directory of a model to type text into.", metavar="[RUN]")
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="The file to write the page to.")] = Path("playground.html"),
-    lang: Lang = None,
+    lang: Annotated[
+        str | None, typer.Option(help="Language of the page: en or zh; by default that of the browser.")
+    ] = None,
 ) -> None:
-    """Write a page that trains hello -> ohlol in the browser, without a network; with RUN, it runs that model too."""
+    """Write a page that trains hello -> ohlol in the browser and, with RUN, reads what is typed with that model."""
     from ohlol.display import translations
     from ohlol.display.playground import render_page
     from ohlol.inference.trained_model import load
