@@ -117,7 +117,7 @@ export default [
   script("trace.js", TRACE, COMMON),
   script("serve.js", [], [...COMMON, ...TRACE]),
   script("random.js", RANDOM, []),
-  script("autograd.js", AUTOGRAD, [], [...LETTERS, "d"]),
+  script("autograd.js", AUTOGRAD, [], [...LETTERS, "d", "j"]),
   script("cells.js", CELLS, AUTOGRAD, LETTERS),
   script("training.js", TRAINING, [...RANDOM, ...AUTOGRAD, ...CELLS], LETTERS),
   script("trained_network.js", NETWORK, [...AUTOGRAD, ...CELLS, ...TRAINING]),

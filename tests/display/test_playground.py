@@ -488,13 +488,18 @@ def test_a_language_model_continues_the_text(browser: Any, tmp_path: Path) -> No
     # what is drawn one by one is read as the text is read
     found = shown.page.evaluate(
         """(text => {
-          const { network } = trainedRun;
+          const network = new TrainedNetwork(data.run);
           const rest = network.runLayers(network.encode([...text.slice(3)]), network.read(text.slice(0, 3)).after);
           return [network.read(text).predictions.at(-1), network.predict(rest.outputs.at(-1))]
             .map((labels) => labels.map(({ logit }) => logit));
         })('the cat')"""
     )
     assert found[0] == pytest.approx(found[1], abs=1e-12)
+    shown.page.locator("#typed").fill("t")
+    shown.page.locator("#typed").press_sequentially("he sat")  # each is read from where the text before it ended
+    typed = shown.page.evaluate("trainedRun.reading.predictions.map((labels) => labels.map(({ logit }) => logit))")
+    read = "new TrainedNetwork(data.run).read('the sat').predictions.map((labels) => labels.map(({ logit }) => logit))"
+    assert typed == shown.page.evaluate(read)
     shown.page.locator("#typed").fill("thX")
     assert shown.page.locator("#run-error").inner_text() == ""  # read as <unk>
     shown.close()

@@ -44,19 +44,26 @@ function oneHot(size, index) {
   return result;
 }
 
+// the numbers of the entries of a vector that are not 0: one, where it is one-hot
+function findNonzero({ values }) {
+  return Uint32Array.from(values.keys()).filter((k) => values[k] !== 0);
+}
+
 // W x + b; without b, W x
 function linear(x, W, b = null) {
-  const inputs = [...x.values.keys()].filter((k) => x.values[k] !== 0); // one, where x is one-hot
-  const values = new Float64Array(W.rows);
-  for (let i = 0; i < W.rows; i++) {
-    let sum = b ? b.values[i] : 0;
-    for (const k of inputs) sum += W.values[i * W.columns + k] * x.values[k];
-    values[i] = sum;
+  const { rows, columns, values: weights } = W;
+  const vector = x.values;
+  const inputs = findNonzero(x);
+  const values = b ? b.values.slice() : new Float64Array(rows);
+  for (let i = 0; i < rows; i++) {
+    let sum = 0;
+    for (let j = 0; j < inputs.length; j++) sum += weights[i * columns + inputs[j]] * vector[inputs[j]];
+    values[i] += sum;
   }
   return createResult(values, (slope) => {
-    for (let i = 0; i < W.rows; i++) {
-      for (const k of inputs) W.slope[i * W.columns + k] += slope[i] * x.values[k];
-      for (let k = 0; k < W.columns; k++) x.slope[k] += slope[i] * W.values[i * W.columns + k];
+    for (let i = 0; i < rows; i++) {
+      for (const k of inputs) W.slope[i * columns + k] += slope[i] * x.values[k];
+      for (let k = 0; k < columns; k++) x.slope[k] += slope[i] * W.values[i * columns + k];
       if (b) b.slope[i] += slope[i];
     }
   });

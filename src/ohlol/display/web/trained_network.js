@@ -32,7 +32,7 @@ function tableRow(table, id) {
 
 class TrainedNetwork {
   constructor(data) {
-    Object.assign(this, { data, cell: CELLS[data.cell], tensors: decodeTensors(data) });
+    Object.assign(this, { data, cell: CELLS[data.cell], tensors: decodeTensors(data), last: null });
     this.ids = indexSymbols(data.symbols);
     this.bigramIds = data.bigrams && indexSymbols(data.bigrams);
     this.weights = Array.from({ length: data.num_layers }, (_, layer) =>
@@ -125,10 +125,27 @@ class TrainedNetwork {
       .sort((a, b) => b.probability - a.probability);
   }
 
+  // The outputs of the last layer and its steps, forward, and the states after them. A text that continues the last one is
+  // read from where that ended, if the network reads in one direction.
+  run(symbols) {
+    const { last } = this;
+    const isContinued = last && this.data.directions === 1 && last.symbols.every((symbol, t) => symbol === symbols[t]);
+    const before = isContinued ? last : { symbols: [], outputs: [], directions: [[], []], after: null };
+    const rest = symbols.slice(before.symbols.length);
+    if (!rest.length) return last;
+    const { outputs, directions, after } = this.runLayers(this.encode(rest), before.after);
+    this.last = {
+      symbols,
+      outputs: [...before.outputs, ...outputs],
+      directions: directions.map((steps, direction) => [...before.directions[direction], ...steps]),
+      after,
+    };
+    return this.last;
+  }
+
   // the predictions for a text, one for each symbol or one in all, and the steps of the last layer
   read(text) {
-    const symbols = splitSymbols(text);
-    const { outputs, directions, after } = this.runLayers(this.encode(symbols));
+    const { symbols, outputs, directions, after } = this.run(splitSymbols(text));
     const read = this.data.per_sequence ? [this.pool(outputs, directions)] : outputs;
     return { symbols, predictions: read.map((output) => this.predict(output)), steps: directions[0], after };
   }
