@@ -154,8 +154,17 @@ def test_the_losses_of_ten_seeds_are_those_of_the_package(browser: Any, page_fil
     shown.close()
 
 
-@pytest.mark.parametrize("cell", [*(spec.name for spec in torch_cells()), "rnn_relu", "mgu", "ugrnn", "mingru",
-                                  "reset_gru", "coupled_lstm", "peephole_lstm"])  # fmt: skip
+SLOW_CELLS = ("rnn_relu", "ugrnn", "mingru", "reset_gru", "coupled_lstm", "peephole_lstm")
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *(spec.name for spec in torch_cells()),
+        "mgu",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW_CELLS),
+    ],
+)
 def test_other_settings_equal_those_of_the_package(shown: Shown, cell: str) -> None:
     """Every cell with a linear layer, over two pairs."""
     settings = {"cell": cell, "reduction": "mean", "hasHead": True, "hiddenSize": 5, "seed": 2, "lr": 0.05}
@@ -300,8 +309,8 @@ def test_every_control_is_reached_with_the_keyboard(browser: Any, page_file: Pat
         assert style[1] >= 2, name
         shown.page.keyboard.press("Tab")
     expected = {"theme", "pairs", "lr", "epochs", "two-cells", "train", "one-epoch", "restart", "speed", "cell-A",
-                "reduction-A", "head-A", "seed-A", "weight-A", "INPUT weight W_ih[h0, e]",
-                "TD weight W_ih[h0, e]", "TD weight W_hh[h0, 0]", "TD weight b_ih[h0]", "TD weight b_hh[h0]"}  # fmt: skip
+                "reduction-A", "head-A", "seed-A", "weight-A", "INPUT weight W_ih[h0, e]", "TD weight W_ih[h0, e]",
+                "TD weight W_hh[h0, 0]", "TD weight b_ih[h0]", "TD weight b_hh[h0]"}  # fmt: skip
     assert expected <= set(reached)
     shown.page.locator("#one-epoch").focus()
     shown.page.keyboard.press("Enter")
@@ -456,7 +465,9 @@ def test_the_default_run_of_labels_is_read(tmp_path: Path, browser: Any) -> None
         assert {one["label"]: one["probability"] for one in found} == pytest.approx(dict(step), abs=1e-5)
 
 
-@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+@pytest.mark.parametrize(
+    "pooling", ["last", "attention", *(pytest.param(name, marks=pytest.mark.slow) for name in ("mean", "max"))]
+)
 def test_classes_are_those_of_the_run(browser: Any, tmp_path: Path, pooling: str) -> None:
     names = names_file(tmp_path / "names.csv")
     model = ohlol.fit(names, input="name", target="kind", pooling=pooling, **{**TINY, "epochs": 2})
