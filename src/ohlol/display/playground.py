@@ -16,6 +16,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.models.reference import weights_of
 from ohlol.utils.devices import to_numpy
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 MAX_BYTES = 16 << 20
 """Bytes of the weights of a run in a page; in base64 they take a third more."""
@@ -83,25 +84,36 @@ def check_model(model: TrainedModel) -> None:
         InputError: it cannot.
     """
     settings, network = model.config.model, model.network
-    run = "the model" if model.run is None else str(model.run)
+    run = translate("the model") if model.run is None else str(model.run)
     encoder, spec = network.encoder, CELLS[settings.cell]
     if model.codec.symbols is None or model.config.data.level != "char":
-        raise InputError(f"{run}: the playground reads text by characters, and this run does not")
+        raise InputError("{run}: the playground reads text by characters, and this run does not", run=run)
     if not model.targets.continues_text and (not model.targets.has_labels or model.targets.multiple):
-        raise InputError(f"{run}: the playground shows labels or the next symbol, and the task is {model.task}")
+        raise InputError(
+            "{run}: the playground shows labels or the next symbol, and the task is {task}", run=run, task=model.task
+        )
     if model.config.data.reversed:
-        raise InputError(f"{run}: the playground reads text from its beginning, and this run from its end")
+        raise InputError("{run}: the playground reads text from its beginning, and this run from its end", run=run)
     if spec.torch_layer is None:
-        raise InputError(f"{run}: the playground runs trained cells that torch has too, and the cell is {spec.name}")
+        raise InputError(
+            "{run}: the playground runs trained cells that torch has too, and the cell is {cell}",
+            run=run,
+            cell=spec.name,
+        )
     if encoder.reads_vectors or encoder.reads_chars or encoder.reads_text:
-        raise InputError(f"{run}: the playground has no word vectors and no language models in the encoder")
+        raise InputError("{run}: the playground has no word vectors and no language models in the encoder", run=run)
     if not network.head.decodes_by_argmax:
-        raise InputError(f"{run}: the playground shows independent labels, and the head is {settings.head}")
+        raise InputError(
+            "{run}: the playground shows independent labels, and the head is {head}", run=run, head=settings.head
+        )
     size = sum(array.nbytes for array in _arrays(model).values())
     if size > MAX_BYTES:
         raise InputError(
-            f"{run}: its weights are {size / (1 << 20):.1f} MiB, and a page holds {MAX_BYTES >> 20} MiB at most: train "
-            "with a smaller `hidden_size`"
+            "{run}: its weights are {size:.1f} MiB, and a page holds {most} MiB at most: train with a smaller "
+            "`hidden_size`",
+            run=run,
+            size=size / (1 << 20),
+            most=MAX_BYTES >> 20,
         )
 
 
