@@ -522,7 +522,7 @@ def test_a_run_is_typed_into_with_the_keyboard(browser: Any, tmp_path: Path) -> 
     with pytest.raises(SystemExit) as ended:
         main(["playground", str(run), "-o", str(path), "--lang", "en"])
     assert ended.value.code == 0
-    shown = open_page(browser, path, viewport={"width": 360, "height": 740})
+    shown = open_page(browser, path, viewport={"width": 360, "height": 740}, locale="zh-CN")
     assert shown.page.locator("#run-title").inner_text() == "Your run hello"
     assert shown.page.locator("#typed").input_value() == "hello"
     assert shown.texts("#run-tiles .tile-label:nth-child(2)") == list("ohlol")

@@ -8,6 +8,7 @@ const SPEEDS = [0.5, 1, 2, 5, 10, Infinity]; // epochs per second
 const WEIGHT_STEP = 0.1;
 const LARGEST_WEIGHT = 1000;
 const VISIBLE_CHANGE = 0.005; // of a number with two decimals
+const CANDIDATES = ["gate_n", "gate_g"]; // between -1 and 1; other gates are shares between 0 and 1
 const CURVE = { width: 420, height: 150, left: 38, right: 8, top: 8, bottom: 20 };
 
 const data = JSON.parse(byId("data").textContent);
@@ -104,7 +105,10 @@ class Panel {
     this.pairs = pairs;
     this.sequence = Math.min(this.sequence, pairs.length - 1);
     this.edit = null;
-    if (!this.head) this.build();
+    if (!this.head) {
+      this.build();
+      return;
+    }
     this.updateHead();
     this.buildNumbers();
   }
@@ -236,14 +240,15 @@ class Panel {
 
   createSteps() {
     const { training } = this;
+    const { hasHead } = training.settings;
     const [input] = training.pairs[this.sequence];
     const table = createElement("table", { class: "numbers steps" });
     const symbols = input.map((symbol) => createElement("th", { class: "symbol", scope: "col" }, createSymbol(symbol)));
     table.append(createElement("tr", {}, rowHead(translate("input")), ...symbols));
     const { gates, states } = training.sequences[this.sequence][0];
-    for (const name of Object.keys(gates)) this.addQuantity(table, gateName(training.cell, name), name, "gates");
+    for (const name of Object.keys(gates)) this.addGate(table, name);
     for (const name of Object.keys(states)) {
-      const isLogits = name === "h" && !this.settings.hasHead;
+      const isLogits = name === "h" && !hasHead;
       const title = `${nameSymbol("state", name)} ${name}'${isLogits ? " = " + translate("logits") : ""}`;
       this.addRows(table, title, states[name].rows, (step, k) => step.states[name].values[k], {
         label: (k) => (isLogits ? `${k} ${training.symbols[k]}` : k),
@@ -251,7 +256,7 @@ class Panel {
     }
     const label = (k) => training.symbols[k];
     const count = training.symbols.length;
-    if (this.settings.hasHead) {
+    if (hasHead) {
       const options = { label, color: (value) => divergingColor(value, 4) };
       this.addRows(table, translate("logits"), count, (step, k) => step.logits.values[k], options);
     }
@@ -261,11 +266,12 @@ class Panel {
     return [createTitle("steps"), ...this.createSequenceSelect(), scrollBox(table)];
   }
 
-  addQuantity(table, title, name, kind) {
-    const isShare = "rzifo".includes(name) || title === translate("gate_g_update");
-    const color = isShare ? sequentialColor : divergingColor;
-    const count = this.training.sequences[this.sequence][0][kind][name].rows;
-    this.addRows(table, `${title} ${name}`, count, (step, k) => step[kind][name].values[k], { color });
+  addGate(table, name) {
+    const key = this.training.cell.gateTexts?.[name] ?? `gate_${name}`;
+    const color = CANDIDATES.includes(key) ? divergingColor : sequentialColor;
+    const count = this.training.sequences[this.sequence][0].gates[name].rows;
+    const read = (step, k) => step.gates[name].values[k];
+    this.addRows(table, `${translate(key)} ${name}`, count, read, { color: (value) => color(value) });
   }
 
   // a row for each number of a vector, a column for each step
@@ -532,10 +538,6 @@ function historyHead() {
 
 function formatLoss(loss) {
   return Number.isFinite(loss) ? loss.toFixed(4) : String(loss);
-}
-
-function gateName(cell, name) {
-  return translate(cell.gateTexts?.[name] ?? `gate_${name}`);
 }
 
 // the names of the columns of a weight: symbols for the input, numbers of units for a state, none for a bias
