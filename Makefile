@@ -83,6 +83,7 @@ site: $(VENV)/ready-docs build/notebooks/ready
 pictures: $(VENV)/ready-dev
 	$(BIN)/python docs/make_picture.py
 	$(BIN)/python docs/make_explaining.py
+	$(BIN)/python docs/make_playground.py
 	$(BIN)/python docs/make_serving.py
 
 include csrc.mk

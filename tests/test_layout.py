@@ -25,6 +25,7 @@ TESTED_ELSEWHERE = {
     "cli/export.py": "interop/test_onnx_export.py runs the command",
     "cli/generate.py": "cli/test_cli.py runs the command",
     "cli/import_run.py": "interop/test_import_run.py runs the command",
+    "cli/playground.py": "display/test_playground.py runs the command",
     "cli/plot.py": "explain/test_curves.py and tuning/test_summary.py run the command",
     "cli/prove.py": "explain/test_equivalence.py runs the command",
     "cli/serve.py": "serve/test_serve_http.py runs the command",

@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 from ohlol.utils.translation import translate, use_language
 
 from ohlol.cli import train, evaluate, backtest, predict, generate, tune  # isort: skip
-from ohlol.cli import data, shapes, explain, plot, prove, review  # isort: skip
+from ohlol.cli import data, shapes, explain, plot, playground, prove, review  # isort: skip
 from ohlol.cli import encode, export, import_run, serve, bench, doctor  # isort: skip
 from ohlol.cli.app import Output, app, discard_output
 from ohlol.cli.flags import name_flags
@@ -40,6 +40,7 @@ __all__ = [
     "generate",
     "import_run",
     "main",
+    "playground",
     "plot",
     "predict",
     "prove",
