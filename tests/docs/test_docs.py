@@ -58,12 +58,6 @@ def test_a_page_runs_every_command() -> None:
         assert ("ohlol", command) in shown, f"no page runs ohlol {command}"
 
 
-def test_the_changelog_has_this_version() -> None:
-    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
-    assert version == ohlol.__version__
-    assert re.search(rf"^## \[{re.escape(version)}\]", read("CHANGELOG.md"), re.MULTILINE)
-
-
 def test_the_tree_of_the_design_lists_the_packages() -> None:
     tree = read("docs/design.md").split("src/ohlol/\n", 1)[1].split("```")[0]
     listed = [line.split()[0].rstrip("/") for line in tree.splitlines() if line.startswith("  ")]
