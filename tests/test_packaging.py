@@ -42,7 +42,9 @@ def convert_readme() -> str:
 
 def releases() -> list[str]:
     """The versions that have a section in the changelog, the newest first."""
-    return re.findall(r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M)
+    return re.findall(
+        r"^## \[(\d[^]]*)\] - \d{4}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.M
+    )
 
 
 def test_there_is_a_workflow_for_each_purpose() -> None:
@@ -82,11 +84,15 @@ def test_wheels_are_for_all_supported_versions_of_python() -> None:
     assert PROJECT["project"]["requires-python"] == ">=3.11"
 
 
+def test_a_build_without_a_compiler_makes_a_wheel_for_any_system() -> None:
+    (override,) = PROJECT["tool"]["scikit-build"]["overrides"]
+    assert override == {"if": {"failed": True}, "wheel": {"cmake": False, "py-api": "py3"}}
+
+
 def test_no_wheel_copies_a_library_that_torch_ships() -> None:
     settings = PROJECT["tool"]["cibuildwheel"]
     for system, library in (("linux", "libgomp.so.1"), ("macos", "libomp"), ("windows", "libiomp5md.dll")):
         assert f"--exclude {library} " in settings[system]["repair-wheel-command"]
-        assert all("pip install" not in command for command in settings["test-command"])
 
 
 def test_the_version_of_a_source_tree_without_git_is_that_of_the_last_release() -> None:
@@ -100,7 +106,10 @@ def test_every_tag_has_a_section_in_the_changelog() -> None:
 
 def test_the_readme_of_an_index_has_absolute_links_to_files_that_exist() -> None:
     links = re.findall(r"\]\(([^)]+)\)", convert_readme())
-    pages, pictures = f"{SOURCE}/blob/v$HFPR_VERSION/", SOURCE.replace("github", "raw.githubusercontent", 1) + "/v$HFPR_VERSION/"
+    pages, pictures = (
+        f"{SOURCE}/blob/v$HFPR_VERSION/",
+        SOURCE.replace("github", "raw.githubusercontent", 1) + "/v$HFPR_VERSION/",
+    )
     local = [link.removeprefix(prefix) for link in links for prefix in (pages, pictures) if link.startswith(prefix)]
     assert len(local) > 30
     assert [link for link in links if not link.startswith("https://")] == []

@@ -47,7 +47,10 @@ def test_a_library_that_the_kernels_miss_is_named(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.delenv("OHLOL_KERNEL", raising=False)
     monkeypatch.setattr(backend.importlib, "import_module", fail)
-    assert backend._load() == (None, "the compiled kernels cannot be loaded: libgomp.so.1: cannot open shared object file")
+    assert backend._load() == (
+        None,
+        "the compiled kernels cannot be loaded: libgomp.so.1: cannot open shared object file",
+    )
 
 
 def test_wrong_values_are_refused() -> None:
