@@ -2,7 +2,6 @@
 
 import importlib.util
 import re
-import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +9,6 @@ import pytest
 import typer.main
 from transcripts import INCLUDED, ROOT, entries, pages, with_included_files
 
-import ohlol
 from ohlol.cli import app
 
 MARKDOWN = sorted(
