@@ -47,10 +47,10 @@ lint: $(VENV)/ready-dev lint-js
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
-# The JavaScript of the pages, with the tools that package.json names.
+# The JavaScript of the pages and the workflows of .github, with the tools that package.json names.
 lint-js:
 	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund && npm run --silent lint; \
-	else echo "npm is not installed: the JavaScript is not checked" >&2; fi
+	else echo "npm is not installed: the JavaScript and the workflows are not checked" >&2; fi
 
 format: $(VENV)/ready-dev
 	$(BIN)/ruff format src tests docs examples benchmarks

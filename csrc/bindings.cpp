@@ -2,8 +2,6 @@
 // than an array.
 //
 // Nothing is checked here: ops/ has checked shapes, dtypes and strides. The GIL is released while a kernel runs.
-#include <pthread.h>
-
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/array.h>
 #include <nanobind/stl/string.h>
@@ -11,7 +9,6 @@
 
 #include <array>
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <new>
@@ -25,6 +22,7 @@
 #include "kernel_args.h"
 #include "keyword_call.h"
 #include "packed_layers.h"
+#include "platform.h"
 #include "step_program.h"
 
 namespace nb = nanobind;
@@ -46,14 +44,15 @@ int usable_threads(i64 threads) { return forked ? 1 : static_cast<int>(threads);
 
 class Arena {
   public:
-    ~Arena() { std::free(base_); }
+    ~Arena() { free_aligned(base_); }
     void* get(std::size_t bytes) {
         if (bytes > size_) {
-            std::free(base_);
+            free_aligned(base_);
+            base_ = nullptr;
             size_ = 0;
-            base_ = std::aligned_alloc(64, (bytes + 4095) / 4096 * 4096);
-            if (!base_) throw std::bad_alloc();
-            size_ = (bytes + 4095) / 4096 * 4096;
+            const std::size_t pages = (bytes + 4095) / 4096 * 4096;
+            base_ = allocate_aligned(pages);
+            size_ = pages;
         }
         if (poison) std::memset(base_, 0xff, size_);
         return base_;
@@ -72,11 +71,8 @@ void* allocate_scratch(std::size_t bytes) {
 std::vector<std::string> supported() {
     std::vector<std::string> names;
 #ifdef OHLOL_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        names.emplace_back("avx512");
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) names.emplace_back("avx2");
+    if (runs_avx512()) names.emplace_back("avx512");
+    if (runs_avx2()) names.emplace_back("avx2");
 #endif
     names.emplace_back("baseline");
     return names;
@@ -600,7 +596,7 @@ void bind_packed_layers(nb::module_& m, const char* name) {
 NB_MODULE(_kernel, m) {
     nb::set_leak_warnings(false);  // modules of torch keep programs alive until the interpreter has ended
     select_variant(supported().front());
-    pthread_atfork(nullptr, nullptr, [] {
+    call_in_forked_child([] {
         forked = true;
         reset_contention();
     });

@@ -8,19 +8,19 @@
 #include "contention.h"
 
 #include <omp.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-#include <time.h>
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <thread>
 
 #ifdef __linux__
 #include <fcntl.h>
 #include <linux/futex.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -51,7 +51,7 @@ std::atomic<i64> patience_of_tests{0};
 void sleep_while(int* word, int value) { syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0); }
 void wake_all(int* word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1 << 30, nullptr, nullptr, 0); }
 #else
-void sleep_while(int*, int) { sched_yield(); }
+void sleep_while(int*, int) { std::this_thread::yield(); }
 void wake_all(int*) {}
 #endif
 
@@ -123,9 +123,8 @@ void use_one_thread(i64 now, i64 rest, int threads) {
 }  // namespace
 
 i64 now_in_ns() {
-    timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return time.tv_sec * i64{1'000'000'000} + time.tv_nsec;
+    using std::chrono::nanoseconds, std::chrono::steady_clock;
+    return std::chrono::duration_cast<nanoseconds>(steady_clock::now().time_since_epoch()).count();
 }
 
 Region begin_region(int parts) {
@@ -173,7 +172,7 @@ i64 wait_for_thread(ThreadSlot* slots, int other, int barrier, i64 patience) {
             continue;
         }
         if (waited < std::max(time_before_sleep, patience)) {
-            sched_yield();
+            std::this_thread::yield();
             continue;
         }
         __atomic_fetch_add(&slots[0].sleepers, 1, __ATOMIC_SEQ_CST);

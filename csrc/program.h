@@ -46,7 +46,7 @@ OHLOL_INLINE Vec<T> vexpm1(Vec<T> x) {
 template <class T, class F>
 OHLOL_INLINE Vec<T> each_lane(Vec<T> x, F&& f) {
     Vec<T> y;
-#pragma GCC unroll 1
+    OHLOL_KEEP_LOOP
     for (int i = 0; i < Simd<T>::lanes; ++i) y[i] = f(x[i]);
     return y;
 }

@@ -37,6 +37,8 @@ def _load() -> tuple[ModuleType | None, str]:
         module = importlib.import_module("ohlol.ops._kernel")
     except ModuleNotFoundError:
         return None, "the compiled kernels are not installed (no compiler was found when ohlol was built)"
+    except ImportError as error:  # a library that they need, such as that of OpenMP, is missing
+        return None, f"the compiled kernels cannot be loaded: {error}"
     if variant:
         if variant not in module.supported():
             raise ValueError(f"OHLOL_KERNEL={variant}: this machine runs {', '.join(module.supported())}")
