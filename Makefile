@@ -12,7 +12,7 @@ TESTS ?= tests
 PYTEST_FLAGS ?=
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(PYTEST_FLAGS)
 
-.PHONY: hello test test-all faults fuzz serving lint lint-js format results pictures docs clean
+.PHONY: hello test test-all faults fuzz serving lint lint-js format messages results pictures docs clean
 
 hello: $(VENV)/ready
 	$(BIN)/ohlol train
@@ -57,6 +57,10 @@ format: $(VENV)/ready-dev
 
 results: $(VENV)/ready-dev
 	PATH=$(abspath $(BIN)):$$PATH bash benchmarks/results.sh
+
+# Collect the messages of the program in src/ohlol/utils/locale, name those without a translation, and compile the catalogue.
+messages: $(VENV)/ready-dev
+	$(BIN)/python docs/make_messages.py
 
 # Write the program's output into the pages; the tests fail where a page is out of date.
 docs: $(VENV)/ready-dev

@@ -20,6 +20,7 @@ if "OHLOL_UNCHECKED" not in os.environ:  # as tests of graphs need it, which can
     install_import_hook(CHECKED, "beartype.beartype")
 
 os.environ.setdefault("OHLOL_DEVICE", "cpu")  # what `auto` is in the tests, where there is a GPU, too
+os.environ["LC_ALL"] = "C.UTF-8"  # messages are in English
 
 # A shell ignores SIGINT in what it starts in the background, and so would every process that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

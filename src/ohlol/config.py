@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.translation import message_id, translate
 
 LEVELS = ("char", "word")
 LAYOUTS = ("long", "wide")
@@ -259,12 +260,20 @@ class DynamicSettings:
     def __post_init__(self) -> None:
         check_choice(self.dynamic_optimizer, "dynamic_optimizer", DYNAMIC_OPTIMIZERS)
         if not 0 < self.lr < float("inf"):
-            raise InputError(f"`dynamic_lr` is {self.lr}; it must be greater than 0")
+            raise InputError("`dynamic_lr` is {lr}; it must be greater than 0", lr=self.lr)
         if not 0 <= self.dynamic_decay < 1:
-            raise InputError(f"`dynamic_decay` is {self.dynamic_decay}; it must be in [0, 1)")
+            raise InputError(
+                "`dynamic_decay` is {dynamic_decay}; it must be in [0, 1)", dynamic_decay=self.dynamic_decay
+            )
         if not 1 <= self.dynamic_steps <= MAX_SIZE:
-            bound = "at least 1" if self.dynamic_steps < 1 else f"at most {MAX_SIZE}"
-            raise InputError(f"`dynamic_steps` is {self.dynamic_steps}; it must be {bound}")
+            bound = (
+                translate("at least 1")
+                if self.dynamic_steps < 1
+                else translate("at most {max_size}", max_size=MAX_SIZE)
+            )
+            raise InputError(
+                "`dynamic_steps` is {dynamic_steps}; it must be {bound}", dynamic_steps=self.dynamic_steps, bound=bound
+            )
 
     @property
     def lr(self) -> float:
@@ -300,7 +309,12 @@ MAX_VECTORS = 1 << 22
 """Word vectors of a run; the largest public files have three million, and vocab.json lists them."""
 
 
-TYPE_NAMES: dict[Any, str] = {str: "a string", int: "an integer", float: "a number", bool: "True or False"}
+TYPE_NAMES: dict[Any, str] = {
+    str: message_id("a string"),
+    int: message_id("an integer"),
+    float: message_id("a number"),
+    bool: message_id("True or False"),
+}
 """How messages name the types of settings."""
 
 
@@ -338,19 +352,22 @@ def check_bounds(model: ModelSettings, training: TrainSettings) -> None:
         for name in names:
             value = getattr(owner, name)
             if not low <= value <= high:
-                bound = f"at least {low}" if value < low else f"at most {high}"
-                raise InputError(f"`{name}` is {value}; it must be {bound}")
+                bound = translate("at least {low}", low=low) if value < low else translate("at most {high}", high=high)
+                raise InputError("`{name}` is {value}; it must be {bound}", name=name, value=value, bound=bound)
     for owner, names in (
         (model, ("dropout", "embedding_dropout", "word_dropout", "weight_dropout")),
         (training, ("label_smoothing", "ema_decay", "unk_probability")),
     ):
         for name in names:
             if not 0 <= getattr(owner, name) < 1:
-                raise InputError(f"`{name}` is {getattr(owner, name)}; it must be in [0, 1)")
+                raise InputError("`{name}` is {owner}; it must be in [0, 1)", name=name, owner=getattr(owner, name))
     if not 0 < training.lr < float("inf"):
-        raise InputError(f"`lr` is {training.lr}; it must be greater than 0")
+        raise InputError("`lr` is {lr}; it must be greater than 0", lr=training.lr)
     if not 0 < training.layer_lr_factor <= 1:
-        raise InputError(f"`layer_lr_factor` is {training.layer_lr_factor}; it must be above 0 and at most 1")
+        raise InputError(
+            "`layer_lr_factor` is {layer_lr_factor}; it must be above 0 and at most 1",
+            layer_lr_factor=training.layer_lr_factor,
+        )
     parse_interval(training.checkpoint_every)
 
 
@@ -361,7 +378,7 @@ def expected_type(value: object, setting: Field[Any]) -> str | None:
         has_type = isinstance(value, cast("type", one)) or (one is float and isinstance(value, int))
         if has_type and isinstance(value, bool) == (one is bool):  # True is an int, too
             return None
-    return TYPE_NAMES[types[0]]
+    return translate(TYPE_NAMES[types[0]])
 
 
 def check_choice(value: str, name: str, choices: Iterable[str]) -> None:
@@ -371,7 +388,12 @@ def check_choice(value: str, name: str, choices: Iterable[str]) -> None:
         InputError: it is not.
     """
     if value not in choices:
-        raise InputError(f"`{name}` is {shorten(repr(value))}; it must be one of {', '.join(choices)}")
+        raise InputError(
+            "`{name}` is {value}; it must be one of {choices}",
+            name=name,
+            value=shorten(repr(value)),
+            choices=", ".join(choices),
+        )
 
 
 def parse_interval(text: str) -> tuple[int | None, int | None]:
@@ -385,5 +407,7 @@ def parse_interval(text: str) -> tuple[int | None, int | None]:
     """
     interval = parse_digits(text.removesuffix("s"))
     if interval is None or text == "0":
-        raise InputError(f"`checkpoint_every` is {text[:40]!r}; give steps, such as 200, or seconds, such as 300s")
+        raise InputError(
+            "`checkpoint_every` is {text!r}; give steps, such as 200, or seconds, such as 300s", text=text[:40]
+        )
     return (None, interval) if text.endswith("s") else (interval, None)

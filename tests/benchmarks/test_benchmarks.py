@@ -73,6 +73,10 @@ RUNS: dict[str, list[str]] = {
         r"one step of 4 sequences, us( +[\d,.]+){3}   [\d.]+x, [\d.]+x",
         r"generate, characters/s( +[\d,.]+){3}   [\d.]+x, [\d.]+x",
     ],
+    "text_windows.py data.txt": [
+        r"the whole text: [\d.]+ nats, [\d.]+ bits per character",
+        r"4 windows of 16: [\d.]+ nats, [\d.]+ bits per character",
+    ],
     "train_speed.py data.txt": [
         rf" *{cell}  ohlol +[\d,]+ characters/s   torch.nn +[\d,]+   [\d.]+x" for cell in ("lstm", "gru", "rnn")
     ],

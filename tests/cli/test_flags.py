@@ -17,7 +17,7 @@ from ohlol.tasks import TASKS
 
 SOURCE = Path(ohlol.__file__).parent
 ALLOWED = {
-    "display/translations.py": "the page shows a command to copy",
+    "display/texts.py": "the page shows a command to copy",
     "checkpoint/model_card.py": "the model card shows a command to copy",
     "tasks/next.py": "the model card shows a command to copy",
     "utils/devices.py": "--nproc-per-node is torchrun's",

@@ -16,7 +16,7 @@ from rich.console import Console
 
 import ohlol
 from ohlol.cli import main
-from ohlol.display import figures, page, translations
+from ohlol.display import figures, page, texts
 from ohlol.display.equivalence_text import comparisons_to_text
 from ohlol.display.page import page_data, render_page
 from ohlol.display.trace_text import step_to_text, trace_to_text
@@ -24,6 +24,7 @@ from ohlol.explain.equivalence import compare_run
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import Trace, trace
 from ohlol.inference.trained_model import TrainedModel
+from ohlol.utils.translation import LANGUAGES
 
 pytestmark = pytest.mark.slow  # make test-all
 
@@ -63,14 +64,14 @@ def test_a_step_shows_each_value_below_its_line() -> None:
     assert any(text.strip().startswith("dL/dh'") for text in lines)
 
 
-@pytest.mark.parametrize("lang", translations.LANGUAGES)
+@pytest.mark.parametrize("lang", LANGUAGES)
 @pytest.mark.parametrize("hidden", [3, 50])
 @pytest.mark.parametrize("cell", ["two_widths", "stabilized", "torch.nn:GRUCell", "module_cells:Branches"])
 def test_the_text_fits_80_columns(cell: str, hidden: int, lang: str) -> None:
     found = trace(fit(cell, hidden_size=hidden, num_layers=2, bidirectional=True), "hello")
     step, steps = text_of(found, 1, lang), text_of(found, lang=lang)
     assert max(cell_len(line) for line in (step + steps).splitlines()) <= 80
-    assert (translations.text("no_lines", lang)[:20] in step) == cell.startswith("torch")
+    assert (texts.text("no_lines", lang)[:20] in step) == cell.startswith("torch")
     assert "…" not in steps or hidden == 50
 
 
@@ -111,7 +112,7 @@ def test_a_page_leaves_lines_out_to_limit_its_size(monkeypatch: pytest.MonkeyPat
     assert "0/after/h" in names
 
 
-@pytest.mark.parametrize("lang", translations.LANGUAGES)
+@pytest.mark.parametrize("lang", LANGUAGES)
 @pytest.mark.parametrize("width", [380, 1280])
 def test_the_page_shows_each_value_beside_its_line(browser: Any, tmp_path: Path, lang: str, width: int) -> None:
     model = fit("two_widths", num_layers=2, bidirectional=True)
@@ -145,7 +146,7 @@ def test_pages_of_cells_without_lines_or_with_branches(browser: Any, tmp_path: P
         shown = Shown(browser, file)
         for key in ("ArrowRight", "End", "Home"):
             shown.page.keyboard.press(key)
-        assert (translations.text("no_lines", "en") in shown.page.inner_text("#computation")) == (k == 0)
+        assert (texts.text("no_lines", "en") in shown.page.inner_text("#computation")) == (k == 0)
         shown.close()
 
 
@@ -181,7 +182,7 @@ def test_prove_compares_with_the_cell_in_a_loop() -> None:
             assert loop.output == loop.gradient == 0
             assert 0 < loop.output32 < 1e-5
         assert comparisons[0].sizes == {"I": 4, "W": list(model.network.state_sizes), "T": 4, "B": 3}
-        for lang in translations.LANGUAGES:
+        for lang in LANGUAGES:
             out = io.StringIO()
             comparisons_to_text(comparisons, Console(file=out, width=80), lang=lang)
             assert max(map(cell_len, out.getvalue().splitlines())) <= 80

@@ -8,10 +8,11 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.display.packing import packing_to_text, render_page
 from ohlol.explain.packing import PackedShapes
 from ohlol.explain.shapes import shapes
+from ohlol.utils.translation import LANGUAGES
 
 LARGEST = (16,) * 7
 
@@ -30,7 +31,7 @@ def text_of(report: PackedShapes, lang: str = "en", *, encoding: str = "utf-8") 
     return raw.getvalue().decode(encoding)
 
 
-@pytest.mark.parametrize("lang", translations.LANGUAGES)
+@pytest.mark.parametrize("lang", LANGUAGES)
 @pytest.mark.parametrize("lengths", [(1,), (5, 3, 2), (2, 5, 3), (4, 4), LARGEST])
 @pytest.mark.parametrize("both", [False, True])
 def test_a_report_fits_80_columns(lengths: tuple[int, ...], both: bool, lang: str) -> None:
@@ -52,10 +53,10 @@ def test_the_pictures_of_three_sequences() -> None:
     assert "  b b1  b2  b3  b4  b5\n" in text_of(packing(2, 5, 3, batch_first=True))
 
 
-@pytest.mark.parametrize("lang", translations.LANGUAGES)
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_the_sentences_follow_from_the_report(lang: str) -> None:
     def has(key: str, report: PackedShapes) -> bool:
-        said = re.sub(r"\s", "", translations.text(f"packing_{key}", lang, steps=5))
+        said = re.sub(r"\s", "", texts.text(f"packing_{key}", lang, steps=5))
         return said in re.sub(r"\s", "", text_of(report, lang))
 
     assert has("nothing", packing(4, 4))
@@ -75,7 +76,7 @@ def test_an_ascii_terminal() -> None:
     assert max(map(len, text_of(packing(2, 5, 3, hidden_size=4), encoding="ascii").splitlines())) <= 80
 
 
-@pytest.mark.parametrize("lang", translations.LANGUAGES)
+@pytest.mark.parametrize("lang", LANGUAGES)
 def test_the_page_loads_nothing(lang: str) -> None:
     report = packing(2, 5, 3, bidirectional=True)
     page = render_page(report, lang=lang)

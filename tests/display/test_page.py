@@ -275,7 +275,7 @@ def test_every_kind_of_model_in_both_themes(browser: Any, tmp_path: Path, theme:
 
 
 def test_the_page_is_shown_in_both_languages(browser: Any, hello: TrainedModel, tmp_path: Path) -> None:
-    from ohlol.display import translations
+    from ohlol.display import texts
 
     file = tmp_path / "hello.html"
     file.write_text(
@@ -287,8 +287,8 @@ def test_the_page_is_shown_in_both_languages(browser: Any, hello: TrainedModel, 
         shown.page.locator("#lang").select_option(lang)
         body = shown.page.inner_text("body")
         for key in ("text", "network", "gates", "keys", "labels_below"):
-            assert translations.text(key, lang) in body
-            assert translations.text(key, "zh" if lang == "en" else "en") not in body
+            assert texts.text(key, lang) in body
+            assert texts.text(key, "zh" if lang == "en" else "en") not in body
     shown.close()
 
 

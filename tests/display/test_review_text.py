@@ -3,11 +3,12 @@
 import pytest
 from rich.cells import cell_len
 
-from ohlol.display.review_text import WIDTH, findings_to_text, wrap
+from ohlol.display.review_text import WIDTH, findings_to_text
 from ohlol.explain.review.check import CHECKS
 from ohlol.explain.review.findings import Finding
 from ohlol.explain.review.watch import Call, Watched
-from ohlol.utils.terminal import capture
+from ohlol.utils.terminal import capture, wrap
+from ohlol.utils.translation import translate
 
 
 def findings() -> list[Finding]:
@@ -22,11 +23,11 @@ def test_no_line_of_a_message_is_longer_than_the_terminal(lang: str) -> None:
 
 
 def test_a_finding_in_both_languages() -> None:
-    finding = Finding("a.py", 7, 5, "no-eval", "net(x)", ("Wrong.", "错误。"), "net.eval()")
+    finding = Finding("a.py", 7, 5, "no-eval", "net(x)", "gate", "net.eval()")
     assert capture(lambda console: findings_to_text("a.py", [finding], console)).splitlines() == [
         "a.py:7:5  no-eval",
         "    net(x)",
-        "  Wrong.",
+        "  gate",
         "  instead net.eval()",
         "  read    docs/review.md#no-eval",
         "",
@@ -35,7 +36,7 @@ def test_a_finding_in_both_languages() -> None:
     assert capture(lambda console: findings_to_text("a.py", [finding], console, lang="zh")).splitlines() == [
         "a.py:7:5  no-eval",
         "    net(x)",
-        "  错误。",
+        "  门",
         "  改为 net.eval()",
         "  说明 docs/review.zh.md#no-eval",
         "",
@@ -57,5 +58,5 @@ def test_a_run_and_no_finding() -> None:
 @pytest.mark.parametrize("width", [10, 20, 78])
 def test_chinese_text_loses_no_character(width: int) -> None:
     for check in CHECKS.values():
-        lines = wrap(check.why[1], width)
-        assert "".join("".join(lines).split()) == "".join(check.why[1].split())
+        text = translate(check.why, lang="zh")
+        assert "".join("".join(wrap(text, width)).split()) == "".join(text.split())

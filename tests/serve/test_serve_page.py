@@ -12,7 +12,7 @@ from browser import Shown
 from serving import KEY, ServerProcess
 
 import ohlol
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.explain.saliency import compute_saliency
 from ohlol.explain.trace import trace
 from ohlol.inference.trained_model import TrainedModel
@@ -180,7 +180,7 @@ def test_the_page_generates_text(browser: Any, server: ServerProcess) -> None:
         shown.page.locator("#length").fill("10000")
         shown.page.locator("#generate").click()
         wait_until(shown, "document.getElementById('generated').textContent.length > 200")
-        assert shown.page.inner_text("#generate") == translations.text("stop", "en")
+        assert shown.page.inner_text("#generate") == texts.text("stop", "en")
         shown.page.locator("#generate").click()
         wait_until(shown, "!generation")
         length = len(shown.page.inner_text("#generated"))
@@ -204,7 +204,7 @@ def test_the_page_shows_the_trace_of_a_prediction(
         cells = shown.page.locator("[data-column='2'] .cell").all()
         assert [float(c.get_attribute("data-value")) for c in cells] == pytest.approx(layer.after["h"][2], abs=1e-6)
         steps = len(compute_saliency(models["hello"], "hole").symbols)
-        assert shown.page.inner_text("#influence-length") == translations.text("no_influence_length", "en", steps=steps)
+        assert shown.page.inner_text("#influence-length") == texts.text("no_influence_length", "en", steps=steps)
         for name, text in (("upper", "abe"), ("text", "the cat"), ("names", "anna")):
             shown.page.locator("#models").select_option(name)
             shown.page.locator("#typed").fill(text)
@@ -298,8 +298,8 @@ def test_the_page_is_shown_in_both_languages(browser: Any, server: ServerProcess
                     e.get_attribute("placeholder") or "" for e in shown.page.locator("input").all()
                 )
                 for key in keys:
-                    assert translations.text(key, lang) in body, key
-                    assert translations.text(key, other) not in body, key
+                    assert texts.text(key, lang) in body, key
+                    assert texts.text(key, other) not in body, key
                 shown.page.locator("#tab-train").click()
             shown.page.locator("#tab-try").click()
             shown.page.locator("#explain").click()

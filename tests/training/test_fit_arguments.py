@@ -82,3 +82,30 @@ def test_a_file_that_is_not_text(tmp_path: Path, name: str, start: bytes, messag
     with pytest.raises(InputError, match=message) as refused:
         fit(tmp_path / name)
     assert "iconv" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "data", "message"),
+    [
+        ({"char_rnn_size": 4}, {"task": "classify"}, "task classify with sequences of characters"),
+        ({"bigram_size": 4}, {"task": "classify", "level": "word"}, "task classify with sequences of words"),
+        ({"class_weights": "balanced"}, {"task": "regress"}, "has no effect on task regress"),
+        ({"label_smoothing": 0.1}, {"task": "regress"}, "has no effect on task regress"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(
+    setting: dict[str, object], data: dict[str, str], message: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("text,value\n" + "".join(f"a{n} b{n % 3},{n % 7}\n" for n in range(30)))
+    settings = {"hidden_size": 2, "epochs": 1, **data, **setting}
+    with pytest.raises(InputError, match=f"`{next(iter(setting))}` .*{message}"):
+        fit(file, input="text", target="value", **settings)
+
+
+def test_classes_can_be_predicted_from_pairs_of_characters(tmp_path: Path) -> None:
+    file = tmp_path / "data.csv"
+    file.write_text("text,value\n" + "".join(f"a{n} b{n % 3},{n % 2}\n" for n in range(30)))
+    model = fit(file, input="text", target="value", task="classify", bigram_size=3, hidden_size=2, epochs=1)
+    assert model.network.encoder.bigrams.weight.shape == (model.config.sizes.bigrams, 3)
+    assert model.predict("a1 b1").labels[0] in "01"

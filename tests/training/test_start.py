@@ -388,9 +388,16 @@ def test_a_damaged_run_is_refused() -> None:
 
 
 def test_an_encoder_that_the_task_does_not_have_is_refused() -> None:
+    ohlol.fit("old.conll", out="old", char_rnn_size=3, bidirectional=False, **SMALL)
+    with pytest.raises(InputError, match="the run reads the characters of words, and this one does not: a model of"):
+        ohlol.fit("old.txt", start_from="old", task="next", level="word", **STILL)
+
+
+def test_a_classifier_of_characters_starts_from_a_tagger_with_bigrams() -> None:
     ohlol.fit("old.tsv", out="old", bigram_size=3, **SMALL)
-    with pytest.raises(InputError, match="the run reads pairs of neighbouring characters, and this one does not: a"):
-        ohlol.fit("old.csv", start_from="old", task="classify", level="char", input="text", target="kind", **STILL)
+    choice = {"task": "classify", "level": "char", "input": "text", "target": "kind"}
+    new = ohlol.fit("old.csv", start_from="old", **choice, **STILL)
+    assert new.network.encoder.bigrams.weight.shape[1] == 3
 
 
 def test_columns_of_numbers_must_be_those_of_the_run() -> None:

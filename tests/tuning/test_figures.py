@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ohlol.display.translations import LANGUAGES
 from ohlol.tuning.summary import StudySummary
+from ohlol.utils.translation import LANGUAGES
 from tuning.studies import RANGES, SUMMARY
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install 'ohlol[plot]'")

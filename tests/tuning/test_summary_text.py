@@ -6,9 +6,9 @@ from io import BytesIO, TextIOWrapper
 import pytest
 from rich.console import Console
 
-from ohlol.display.translations import LANGUAGES
 from ohlol.tuning.summary import StudySummary
 from ohlol.tuning.summary_text import HISTORY_HEIGHT, best_to_text, summary_to_text
+from ohlol.utils.translation import LANGUAGES
 from tuning.studies import RANGES, SUMMARY
 
 

@@ -42,17 +42,31 @@ def import_cell(name: str) -> CellSpec:
     make: Any = getattr(module, attribute, None)
     if make is None:
         where = f" ({module.__file__})" if getattr(module, "__file__", None) else ""
-        raise InputError(f"`cell` {name}: the module {module_name}{where} has no {attribute}")
+        raise InputError(
+            "`cell` {name}: the module {module_name}{where} has no {attribute}",
+            name=name,
+            module_name=module_name,
+            where=where,
+            attribute=attribute,
+        )
     if isinstance(make, type) and not issubclass(make, torch.nn.Module):
-        raise InputError(f"`cell` {name}: {attribute} is not a class of torch.nn.Module")
+        raise InputError("`cell` {name}: {attribute} is not a class of torch.nn.Module", name=name, attribute=attribute)
     if isinstance(make, torch.nn.Module) or not callable(make):
         raise InputError(
-            f"`cell` {name}: {attribute} is an object of type {type(make).__name__}, not a class of torch.nn.Module"
+            "`cell` {name}: {attribute} is an object of type {type_name}, not a class of torch.nn.Module",
+            name=name,
+            attribute=attribute,
+            type_name=type(make).__name__,
         )
     try:
         inspect.signature(make).bind("input_size", "hidden_size")  # pyright: ignore[reportUnknownArgumentType]
     except TypeError as error:
-        raise InputError(f"`cell` {name} cannot be made as {attribute}(input_size, hidden_size): {error}") from None
+        raise InputError(
+            "`cell` {name} cannot be made as {attribute}(input_size, hidden_size): {error}",
+            name=name,
+            attribute=attribute,
+            error=error,
+        ) from None
     except ValueError:  # a builtin without a signature
         pass
     make = cast("Callable[[int, int], torch.nn.Module]", make)
@@ -68,7 +82,8 @@ def select_cell(name: str) -> CellSpec:
     check_cell_name(name)
     if name not in CELLS:
         raise InputError(
-            f"the cell {name} is code outside of ohlol, and reading a run imports none by itself: give `cell={name}`"
+            "the cell {name} is code outside of ohlol, and reading a run imports none by itself: give `cell={name}`",
+            name=name,
         )
     return CELLS[name]
 
@@ -77,7 +92,9 @@ def check_cell_name(name: str) -> None:
     """Check that a name is that of a registered cell, or has the form package.module:Class; raises InputError."""
     if name not in CELLS and not is_import_path(name):
         raise InputError(
-            f"`cell` is {shorten(repr(name))}; it must be one of {', '.join(CELLS)}, or package.module:Class"
+            "`cell` is {name}; it must be one of {cells}, or package.module:Class",
+            name=shorten(repr(name)),
+            cells=", ".join(CELLS),
         )
 
 
@@ -99,14 +116,18 @@ def _import_module(name: str, module: str) -> ModuleType:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise _import_error(name, module, error) from error
         raise InputError(
-            f"`cell` {name}: there is no module {error.name} in the current directory or among the installed packages"
+            "`cell` {name}: there is no module {error_name} in the current directory or among the installed packages",
+            name=name,
+            error_name=error.name,
         ) from None
     except (Exception, SystemExit) as error:
         raise _import_error(name, module, error) from error
 
 
 def _import_error(name: str, module: str, error: BaseException) -> InputError:
-    return InputError(f"`cell` {name}: importing {module} raised {describe_user_error(error)}")
+    return InputError(
+        "`cell` {name}: importing {module} raised {error}", name=name, module=module, error=describe_user_error(error)
+    )
 
 
 @contextmanager

@@ -47,8 +47,10 @@ class MetricsLog:
         self._digest = hashlib.sha256(lines)
         if len(lines) < size or sha256 not in ("", self._digest.hexdigest()):
             raise InputError(
-                f"{self.path}: its first {size} bytes are not those that were written: it was changed or "
-                "damaged; use `overwrite` to start a new run"
+                "{path}: its first {size} bytes are not those that were written: it was changed or damaged; "
+                "use `overwrite` to start a new run",
+                path=self.path,
+                size=size,
             )
         if file_size > size:
             write_bytes(self.path, lines)
@@ -70,6 +72,8 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
             if not all(isinstance(v, int | float) and math.isfinite(v) for v in numbers.values()):
                 raise ValueError("it holds more than numbers")
         except (ValueError, RecursionError, OverflowError) as error:
-            raise InputError(f"{path}:{number}: cannot be read: {describe_error(error)}") from None
+            raise InputError(
+                "{path}:{number}: cannot be read: {error}", path=path, number=number, error=describe_error(error)
+            ) from None
         lines.append(line)
     return lines

@@ -20,6 +20,7 @@ from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks.metrics import Metrics
 from ohlol.utils.errors import InputError, InputWarning, shorten
 from ohlol.utils.files import FORMAT, parse_json
+from ohlol.utils.translation import translate
 
 STATES = ("last", "before")
 """The file names, without suffix, of the newest saved state and of the one before it."""
@@ -156,21 +157,29 @@ def load_state(run: Path, max_bytes: int = 1 << 40) -> tuple[dict[str, Tensor], 
     """
     newest, previous = state_paths(run)
     if not newest.exists() and not previous.exists():
-        raise InputError(f"{run}: has no saved state to resume from; use `overwrite` to start a new run")
+        raise InputError("{run}: has no saved state to resume from; use `overwrite` to start a new run", run=run)
     if not newest.exists():  # a save that ended between its two renames
         return _read_state(previous, max_bytes)
     try:
         return _read_state(newest, max_bytes)
     except InputError as error:
         if not previous.exists():
-            raise InputError(f"{error}; use `overwrite` to start a new run") from None
+            raise InputError("{error}; use `overwrite` to start a new run", error=error) from None
         try:
             state = _read_state(previous, max_bytes)
         except InputError as other:
             raise InputError(
-                f"{error}; nor can the state before it: {other}; use `overwrite` to start a new run"
+                "{error}; nor can the state before it: {other}; use `overwrite` to start a new run",
+                error=error,
+                other=other,
             ) from None
-        warnings.warn(f"{error}; going on from the state before it, {previous.name}", InputWarning, 2)
+        warnings.warn(
+            translate(
+                "{error}; going on from the state before it, {previous_name}", error=error, previous_name=previous.name
+            ),
+            InputWarning,
+            2,
+        )
         return state
 
 
@@ -178,7 +187,7 @@ def _read_state(path: Path, max_bytes: int) -> tuple[dict[str, Tensor], dict[str
     tensors, metadata = read_tensors(path, max_bytes)
     position = _parse_position(metadata, path)
     if "rng" not in tensors:
-        raise InputError(f"{path}: is not a saved state")
+        raise InputError("{path}: is not a saved state", path=path)
     return tensors, position
 
 
@@ -187,11 +196,16 @@ def _parse_position(metadata: dict[str, str], path: Path) -> dict[str, Any]:
         state = parse_json(metadata["state"])
         version, position = state["format"], state["position"]
     except (KeyError, ValueError, TypeError, RecursionError):
-        raise InputError(f"{path}: is not a saved state") from None
+        raise InputError("{path}: is not a saved state", path=path) from None
     if version != FORMAT:
-        raise InputError(f"{path}: has format {shorten(repr(version))}; this version of ohlol reads {FORMAT}")
+        raise InputError(
+            "{path}: has format {version}; this version of ohlol reads {format}",
+            path=path,
+            version=shorten(repr(version)),
+            format=FORMAT,
+        )
     if not isinstance(position, dict):
-        raise InputError(f"{path}: is not a saved state")
+        raise InputError("{path}: is not a saved state", path=path)
     return cast("dict[str, Any]", position)
 
 
@@ -221,7 +235,11 @@ def check_saved_data(run: Path, data_sha256: str, files: str) -> None:
 def check_same_data(saved: str, data_sha256: str, run: Path, files: str) -> None:
     """Check that the SHA-256 of data equals the one in a saved state, if it has one; raises InputError."""
     if saved not in ("", data_sha256):
-        raise InputError(f"{run} was started with other data: {files} changed since; `resume` needs the same data")
+        raise InputError(
+            "{run} was started with other data: {files} changed since; `resume` needs the same data",
+            run=run,
+            files=files,
+        )
 
 
 def warn_if_environment_changed(saved: dict[str, Any], current: dict[str, Any]) -> None:
@@ -229,8 +247,11 @@ def warn_if_environment_changed(saved: dict[str, Any], current: dict[str, Any]) 
     before = UNRECORDED | saved
     if saved and (changed := [f"{k} {before.get(k)} -> {v}" for k, v in current.items() if before.get(k) != v]):
         warnings.warn(
-            f"this is not as it was when the run was stopped: {', '.join(changed)}; the end may differ in the "
-            "last bits from that of a run that was not stopped",
+            translate(
+                "this is not as it was when the run was stopped: {changed}; the end may differ in the last bits "
+                "from that of a run that was not stopped",
+                changed=", ".join(changed),
+            ),
             InputWarning,
             2,
         )

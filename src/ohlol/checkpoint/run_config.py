@@ -87,7 +87,10 @@ class RunConfig:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             version = data.get("format") if isinstance(data, dict) else type(data).__name__
             raise InputError(
-                f"config.json has format {shorten(repr(version))}; this version of ohlol ({__version__}) reads {FORMAT}"
+                "config.json has format {version}; this version of ohlol ({version_2}) reads {format}",
+                version=shorten(repr(version)),
+                version_2=__version__,
+                format=FORMAT,
             )
         try:
             check_encodable({name: entry for name, entry in data.items() if name not in FILE_NAMES})
@@ -109,7 +112,9 @@ class RunConfig:
             check_cell_name(config.model.cell)
             return config
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            raise InputError(f"config.json is not a configuration of ohlol: {describe_error(error)}") from None
+            raise InputError(
+                "config.json is not a configuration of ohlol: {error}", error=describe_error(error)
+            ) from None
 
 
 def _parse_settings(kind: type[T], data: Any) -> T:

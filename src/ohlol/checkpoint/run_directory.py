@@ -46,6 +46,7 @@ from ohlol.utils.devices import to_numpy
 from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.files import read_bytes, read_json, write_bytes, write_error, write_json
 from ohlol.utils.locks import lock_run
+from ohlol.utils.translation import translate
 
 CHAR_LM_FILES = ("config.json", "vocab.json", "model.safetensors")
 """The files of a language model that a run keeps."""
@@ -72,10 +73,12 @@ def create(out: Path, *, overwrite: bool, resources: ExitStack | None = None, tr
     """
     if out.exists():
         if not overwrite:
-            go_on = " `resume` to go on with it," if trains else ""
-            raise InputError(f"{out} exists: give `overwrite` to replace it,{go_on} or another `out`")
+            go_on = translate(" `resume` to go on with it,") if trains else ""
+            raise InputError(
+                "{out} exists: give `overwrite` to replace it,{go_on} or another `out`", out=out, go_on=go_on
+            )
         if not out.is_dir() or not _is_run(out):
-            raise InputError(f"{out} is not a run directory and is left alone: give another `out`")
+            raise InputError("{out} is not a run directory and is left alone: give another `out`", out=out)
     try:
         (out / "resume").mkdir(parents=True, exist_ok=True)
         if resources is not None:
@@ -86,7 +89,7 @@ def create(out: Path, *, overwrite: bool, resources: ExitStack | None = None, tr
         remove(out / CHAR_LMS)
         remove(out / DATA_FOLDER)
     except OSError as error:
-        raise InputError(f"{out}: cannot be made: {error.strerror}") from None
+        raise InputError("{out}: cannot be made: {strerror}", out=out, strerror=error.strerror) from None
 
 
 def remove_training_files(run: Path, *, keep_weights: bool) -> None:
@@ -106,7 +109,7 @@ def remove_training_files(run: Path, *, keep_weights: bool) -> None:
             (run / "README.md").unlink(missing_ok=True)
         remove(run / "resume")
     except OSError as error:
-        raise InputError(f"{run}: cannot be made smaller: {error.strerror}") from None
+        raise InputError("{run}: cannot be made smaller: {strerror}", run=run, strerror=error.strerror) from None
 
 
 def _is_run(out: Path) -> bool:
@@ -156,15 +159,16 @@ def read_config(run: Path) -> RunConfig:
         InputError: there is no such directory, it is not a run directory, or it has another version.
     """
     if not run.is_dir():
-        raise InputError(f"{run}: there is no such run directory; `ohlol train` makes one")
+        raise InputError("{run}: there is no such run directory; `ohlol train` makes one", run=run)
     if not (run / "config.json").exists():
         raise InputError(
-            f"{run}: is not a run directory: it has no config.json; use `overwrite` to start a new run where one began"
+            "{run}: is not a run directory: it has no config.json; use `overwrite` to start a new run where one began",
+            run=run,
         )
     try:
         return RunConfig.from_json(read_json(run / "config.json"))
     except InputError as error:
-        raise InputError(f"{run}: {error}") from None
+        raise InputError("{run}: {error}", run=run, error=error) from None
 
 
 def read_codec(run: Path) -> Codec:
@@ -224,13 +228,17 @@ def _load_char_lm(folder: Path) -> tuple[RunConfig, Codec, SequenceModel]:
     symbols = codec.symbols
     if not codec.kind.continues_text or config.data.level != "char" or config.model.bidirectional:
         raise InputError(
-            f"`char_lm` {folder}: is no language model over characters in one direction: its task is {config.task}"
-            f"{'' if config.data.level is None else f', by {config.data.level}'}"
+            "`char_lm` {folder}: is no language model over characters in one direction: its task is {task}{level}",
+            folder=folder,
+            task=config.task,
+            level="" if config.data.level is None else translate(", by {level}", level=config.data.level),
         )
     if symbols is None or symbols.unk is None:
         raise InputError(
-            f"`char_lm` {folder}: has no {UNK} for characters that it has not seen: train it with `unk_probability` "
-            "above 0"
+            "`char_lm` {folder}: has no {unk} for characters that it has not seen: train it with "
+            "`unk_probability` above 0",
+            folder=folder,
+            unk=UNK,
         )
     return load_model(folder)
 
@@ -257,7 +265,7 @@ def _read_char_lms(codec: Codec) -> ContextualVectors:
         assert lm.folder is not None
         config, own, network = _load_char_lm(lm.folder)
         if compute_identity(config, own, network) != lm.identity:
-            raise InputError(f"{lm.folder}: is another language model than that of the run")
+            raise InputError("{folder}: is another language model than that of the run", folder=lm.folder)
         assert own.symbols is not None
         models.append(LanguageModel.of(network, lm.reversed, codec.chars, own.symbols))
     return ContextualVectors(models)
@@ -276,14 +284,16 @@ def read_description(run: Path, cell: str | None = None) -> tuple[RunConfig, Cod
     config, codec = read_config(run), read_codec(run)
     if cell is not None:
         if cell != config.model.cell:
-            raise InputError(f"{run} has the `cell` {config.model.cell}, not {shorten(cell)}")
+            raise InputError(
+                "{run} has the `cell` {cell}, not {cell_2}", run=run, cell=config.model.cell, cell_2=shorten(cell)
+            )
         import_cell(cell)
     if config.task != codec.task or config.sizes != sizes_from_codec(codec):
-        raise InputError(f"{run}: config.json and vocab.json do not belong together")
+        raise InputError("{run}: config.json and vocab.json do not belong together", run=run)
     try:
         build_meta_model(config)
     except InputError as error:
-        raise InputError(f"{run}: {error}") from None
+        raise InputError("{run}: {error}", run=run, error=error) from None
     return config, codec
 
 
@@ -329,8 +339,9 @@ def load_model(run: Path, cell: str | None = None) -> tuple[RunConfig, Codec, Se
     config, codec = read_description(run, cell)
     if not (run / "model.safetensors").exists():
         raise InputError(
-            f"{run}: has no model.safetensors: its training saved no weights yet, or `ohlol tune` keeps those of "
-            "better trials only"
+            "{run}: has no model.safetensors: its training saved no weights yet, or `ohlol tune` keeps those "
+            "of better trials only",
+            run=run,
         )
     weights = read_weights(
         run, build_meta_model(config)

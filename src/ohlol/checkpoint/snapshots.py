@@ -13,6 +13,7 @@ from ohlol.checkpoint.weights import check_weights, get_weights, read_tensors, w
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_error
+from ohlol.utils.translation import translate
 
 DIRECTORY = "snapshots"
 
@@ -46,8 +47,17 @@ def load(run: Path, epoch: int, model: SequenceModel) -> dict[str, Tensor]:
     """
     epochs = list_epochs(run)
     if epoch not in epochs:
-        available = f"epochs {epochs[0]} to {epochs[-1]}" if epochs else "none: train with `snapshots` to keep them"
-        raise InputError(f"{run}: there is no snapshot of epoch {epoch}; there are {available}")
+        available = (
+            translate("epochs {epochs} to {epochs_2}", epochs=epochs[0], epochs_2=epochs[-1])
+            if epochs
+            else translate("none: train with `snapshots` to keep them")
+        )
+        raise InputError(
+            "{run}: there is no snapshot of epoch {epoch}; there are {available}",
+            run=run,
+            epoch=epoch,
+            available=available,
+        )
     path, expected = _path(run, epoch), get_weights(model)
     weights = read_tensors(path, sum(t.nbytes for t in expected.values()))[0]
     check_weights(weights, expected, str(path))
@@ -67,7 +77,7 @@ def _checked_directory(run: Path) -> Path:
     """The directory of the snapshots; raises InputError where it is a symbolic link."""
     directory = run / DIRECTORY
     if directory.is_symlink():
-        raise InputError(f"{directory}: is a symbolic link; nothing is written through one")
+        raise InputError("{directory}: is a symbolic link; nothing is written through one", directory=directory)
     return directory
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import MAX_QUOTED, InputError, describe_error
 from ohlol.utils.files import parse_json, read_bytes, read_start, write_bytes
+from ohlol.utils.translation import message_id, translate
 
 HEADER_LIMIT = 1 << 24
 """Size in bytes of the largest safetensors header that is read: about 100 for each tensor of a model."""
@@ -93,7 +94,7 @@ def read_metadata(path: Path) -> dict[str, str]:
     try:
         return _parse_metadata(read_start(path, 8 + min(size, HEADER_LIMIT)))
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
+        raise InputError("{path}: cannot be read: {error}", path=path, error=describe_error(error)) from None
 
 
 def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -109,7 +110,7 @@ def parse_tensors(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str,
                 raise ValueError("it does not match its checksum: it is damaged")
         return load(data), metadata
     except (SafetensorError, ValueError, KeyError, RecursionError, OverflowError) as error:
-        raise InputError(f"{where}: cannot be read: {describe_error(error)}") from None
+        raise InputError("{where}: cannot be read: {error}", where=where, error=describe_error(error)) from None
 
 
 def _parse_metadata(data: bytes) -> dict[str, str]:
@@ -143,7 +144,10 @@ def load_weights(model: SequenceModel, weights: dict[str, Tensor], where: str) -
 
 
 def check_weights(
-    weights: dict[str, Tensor], expected: dict[str, Tensor], where: str, required_by: str = "config.json asks for"
+    weights: dict[str, Tensor],
+    expected: dict[str, Tensor],
+    where: str,
+    required_by: str = message_id("config.json asks for"),
 ) -> None:
     """Check the names, shapes and dtypes of weights, and that their values are finite.
 
@@ -158,12 +162,22 @@ def check_weights(
     """
     if set(weights) != set(expected):
         odd = sorted(set(weights) ^ set(expected))[0]
-        raise InputError(f"{where}: the weight {odd[:MAX_QUOTED]!r} is {'unknown' if odd in weights else 'missing'}")
+        raise InputError(
+            "{where}: the weight {name!r} is unknown" if odd in weights else "{where}: the weight {name!r} is missing",
+            where=where,
+            name=odd[:MAX_QUOTED],
+        )
     for name, tensor in weights.items():
         if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
             raise InputError(
-                f"{where}: {name} is {tuple(tensor.shape)} {tensor.dtype}; "
-                f"{required_by} {tuple(expected[name].shape)} {expected[name].dtype}"
+                "{where}: {name} is {tensor_shape} {dtype}; {required_by} {expected_shape} {expected_dtype}",
+                where=where,
+                name=name,
+                tensor_shape=tuple(tensor.shape),
+                dtype=tensor.dtype,
+                required_by=translate(required_by),
+                expected_shape=tuple(expected[name].shape),
+                expected_dtype=expected[name].dtype,
             )
         if not torch.isfinite(tensor).all():
-            raise InputError(f"{where}: {name} holds values that are not finite")
+            raise InputError("{where}: {name} holds values that are not finite", where=where, name=name)

@@ -14,11 +14,14 @@ import typer
 from typer.exceptions import TyperException
 
 # the commands, in the order in which `--help` lists them
+from ohlol.utils.translation import translate, use_language
+
 from ohlol.cli import train, evaluate, backtest, predict, generate, tune  # isort: skip
 from ohlol.cli import data, shapes, explain, plot, prove, review  # isort: skip
 from ohlol.cli import encode, export, import_run, serve, bench, doctor  # isort: skip
 from ohlol.cli.app import Output, app, discard_output
 from ohlol.cli.flags import name_flags
+from ohlol.cli.help import find_command, find_language, translate_usage_error
 from ohlol.cli.train import join_pairs
 from ohlol.utils.errors import InputError, InputWarning, shorten_message
 from ohlol.utils.terminal import print_message
@@ -50,12 +53,18 @@ __all__ = [
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status."""
     arguments = join_pairs(sys.argv[1:] if arguments is None else arguments)
-    command = arguments[0] if arguments else None
+    with use_language(find_language(arguments)):
+        status = _run(arguments)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _run(arguments: list[str]) -> Any:
+    command = find_command(arguments)
 
     def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
         if issubclass(category, InputWarning):
             text = shorten_message(name_flags(str(message), app, command))
-            print_message(f"ohlol: warning: {text}", sys.stderr)
+            print_message(translate("ohlol: warning: {text}", text=text), sys.stderr)
         else:
             print_message(warnings.formatwarning(message, category, filename, lineno).rstrip("\n"), sys.stderr)
 
@@ -71,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
         except InputError as error:
             status = _print_error(name_flags(str(error), app, command))
         except TyperException as error:
-            status = _print_error(error.format_message())
+            status = _print_error(translate_usage_error(error.format_message()))
         except BrokenPipeError:
             status = discard_output()
         except OSError as error:
@@ -87,8 +96,10 @@ def main(arguments: list[str] | None = None) -> None:
             output.is_required = False
             output.flush()
             if output.error is not None and not status and not isinstance(output.error, BrokenPipeError):
-                status = _print_error(f"standard output cannot be written: {output.error.strerror}")
-    sys.exit(status if isinstance(status, int) else 0)
+                status = _print_error(
+                    translate("standard output cannot be written: {strerror}", strerror=output.error.strerror)
+                )
+    return status
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from ohlol.cli.help import App, Group, Lang
 from ohlol.config import DataSettings
 from ohlol.data.readers.base import READERS
 from ohlol.utils.terminal import new_console
@@ -21,7 +22,8 @@ MODELS, INSPECT, EXCHANGE, MACHINE = "Train and use models", "Inspect", "Convert
 DATA, MODEL, TRAINING = "Data", "Model", "Training"
 """The groups of options that are settings."""
 
-app = typer.Typer(
+app = App(
+    cls=Group,
     help="Train, inspect and serve recurrent neural networks.",
     add_completion=False,
     no_args_is_help=True,
@@ -31,8 +33,11 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False, lang: Lang = None
+) -> None:
     """Train, inspect and serve recurrent neural networks."""
+    del lang  # `main` has read it
     if version:
         print(f"ohlol {__version__}")
         raise typer.Exit
@@ -55,7 +60,6 @@ Cell = Annotated[
     typer.Option(help="The cell of the run, where it has to be imported.", metavar="package.module:Class"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Lang = Annotated[str | None, typer.Option(help="Language: en or zh; by default that of the environment.")]
 _COLUMN = "by name, or by number from 1"
 Format = Annotated[
     str | None,

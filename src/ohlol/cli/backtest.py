@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Lang, Run, app, console, ignore_closed_pipe
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Run, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputWarning
 from ohlol.utils.terminal import print_data, print_message
+from ohlol.utils.translation import choose_language, translate
 
 
 @app.command(rich_help_panel=MODELS)
@@ -29,25 +30,27 @@ def backtest(
         typer.Option(help="Draw the error at each step to this .png, .svg or .pdf file; needs matplotlib."),
     ] = None,
     as_json: Json = False,
-    lang: Lang = None,
     encoding: Encoding = None,
     cell: Cell = None,
     device: Device = "cpu",
 ) -> None:
     """Forecast the last rows of each series from earlier ones, and compare the errors with those of naive forecasts."""
     from ohlol.checkpoint.run_directory import trained_on
-    from ohlol.display import translations
     from ohlol.display.backtest_text import print_backtest
     from ohlol.inference.backtest import backtest as measure
     from ohlol.inference.trained_model import load
 
-    language = translations.language(lang)
+    language = choose_language()
     model = load(run, device, cell=cell)
     report = measure(model, file, steps=steps, origins=origins, stride=stride, encoding=encoding)
     if trained_on(run, [file]):
         warnings.warn(
-            f"{file}: {run} was trained on a file with this content; the errors are those of new data only where "
-            "training did not read the last rows",
+            translate(
+                "{file}: {run} was trained on a file with this content; the errors are those of new data only "
+                "where training did not read the last rows",
+                file=file,
+                run=run,
+            ),
             InputWarning,
             2,
         )
@@ -56,7 +59,7 @@ def backtest(
         from ohlol.display.forecast_figures import draw_backtest
 
         save_figure(draw_backtest(report, lang=language), png)
-        print_message(f"written: {png}", sys.stderr)
+        print_message(translate("written: {path}", path=png), sys.stderr)
     with ignore_closed_pipe():
         if as_json:
             print_data(json.dumps(report.to_json(), ensure_ascii=False, indent=2))

@@ -9,6 +9,7 @@ import typer
 from ohlol.cli.app import MACHINE, Json, app, console
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 DTYPES = ("float32", "float64")
 SHORT = {"loop": "loop", "TorchScript": "script"}
@@ -42,7 +43,7 @@ def bench(
     from ohlol.nn import benchmark
 
     if dtype not in DTYPES:
-        raise InputError(f"`dtype` is {dtype!r}; it must be one of {', '.join(DTYPES)}")
+        raise InputError("`dtype` is {dtype!r}; it must be one of {dtypes}", dtype=dtype, dtypes=", ".join(DTYPES))
     import torch
 
     rows = benchmark.run(
@@ -56,15 +57,15 @@ def bench(
         print(json.dumps([{**asdict(row), "ratio": row.ratio} for row in rows], indent=2))
         return
     table: Any = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for heading in ("T,B,I,H", "", "cell"):
+    for heading in ("T,B,I,H", "", translate("cell")):
         table.add_column(heading, no_wrap=True)
-    for heading in ("torch, ms", "ohlol, ms", "speedup", "vs\ntorch.mm"):
+    for heading in (translate("torch, ms"), translate("ohlol, ms"), translate("speedup"), "vs\ntorch.mm"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("backend")
+    table.add_column(translate("backend"))
     for row in rows:
         table.add_row(
             _describe(row.size),
-            "train" if row.grad else "infer",
+            translate("train") if row.grad else translate("infer"),
             row.cell.rpartition(":")[2],
             f"{1e3 * row.torch:.3g}"
             if row.peak_share is not None
@@ -76,15 +77,35 @@ def bench(
         )
     console().print(table)
     for group in benchmark.group_cells(rows):
-        size, mode, least = _describe(group[0].size), "train" if group[0].grad else "infer", min(r.ratio for r in group)
+        size, mode, least = (
+            _describe(group[0].size),
+            translate("train") if group[0].grad else translate("infer"),
+            min(r.ratio for r in group),
+        )
         mean = benchmark.geometric_mean(group)
-        print(f"{size} {mode}: {len(group)} cells, geometric mean {mean:.2f}x, least {least:.2f}x")
-    print("medians; torch and ohlol are measured in turns")
+        print(
+            translate(
+                "{size} {mode}: {count} cells, geometric mean {mean:.2f}x, least {least:.2f}x",
+                size=size,
+                mode=mode,
+                count=len(group),
+                mean=mean,
+                least=least,
+            )
+        )
+    print(translate("medians; torch and ohlol are measured in turns"))
     if any(row.peak_share is None for row in rows):
         print(
-            "loop, TorchScript: the same cell in a loop over the steps, as it is or compiled; the faster one is shown"
+            translate(
+                "loop, TorchScript: the same cell in a loop over the steps, as it is or compiled; the faster "
+                "one is shown"
+            )
         )
-    print("vs torch.mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible")
+    print(
+        translate(
+            "vs torch.mm: operations per second of ohlol, relative to one large torch.mm; more than 100 % is possible"
+        )
+    )
 
 
 def _describe(size: Any) -> str:
@@ -94,5 +115,5 @@ def _describe(size: Any) -> str:
 def _parse_size(text: str) -> list[int]:
     parts = [parse_digits(part) or 0 for part in text.split(",")]
     if len(parts) != 4 or not all(parts):
-        raise InputError(f"`sizes` is {text!r}; give T,B,I,H, such as 50,32,64,64")
+        raise InputError("`sizes` is {text!r}; give T,B,I,H, such as 50,32,64,64", text=text)
     return parts

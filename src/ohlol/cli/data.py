@@ -35,6 +35,7 @@ from ohlol.cli.tune import train_command
 from ohlol.config import DataSettings
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
+from ohlol.utils.translation import translate
 
 
 @app.command(rich_help_panel=INSPECT)
@@ -76,6 +77,6 @@ def data(
 
         print_profile(found, console())
         if command is not None:
-            print_message(f"next: {command}")
+            print_message(translate("next: {command}", command=command))
     if found.refusal is not None:
         raise InputError(found.refusal)

@@ -11,6 +11,7 @@ import typer
 
 from ohlol.cli.app import MACHINE, Json, app, console
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 if TYPE_CHECKING:
     from ohlol.utils.environment import Machine
@@ -39,7 +40,7 @@ def doctor(
     from ohlol.utils import environment
 
     if not out.is_dir():
-        raise InputError(f"`out` is {out}, which is not a directory; give an existing one")
+        raise InputError("`out` is {out}, which is not a directory; give an existing one", out=out)
     kernels = ops.implementation()
     machine = environment.describe_machine(out, kernels=kernels)
     reproducible = environment.describe_reproducibility(kernels=kernels)
@@ -55,7 +56,7 @@ def doctor(
         _print(machine, reproducible, checks)
     failed = [check.check for check in checks if not check.passed]
     if failed:
-        raise InputError(f"the self-test failed: {', '.join(failed)}")
+        raise InputError("the self-test failed: {failed}", failed=", ".join(failed))
 
 
 def run_self_test() -> list[Check]:
@@ -82,13 +83,13 @@ def run_self_test() -> list[Check]:
     for cell in equivalence.CELL_NAMES:
         started = time.perf_counter()
         comparison = equivalence.compare(cell, hidden_size=33, batch_size=3)  # not a multiple of a vector register
-        add(f"{cell}: layer equals equations", comparison.agrees, started)
+        add(translate("{cell}: layer equals equations", cell=cell), comparison.agrees, started)
     with tempfile.TemporaryDirectory() as folder:
         whole, stopped = Path(folder) / "whole", Path(folder) / "stopped"
         started = time.perf_counter()
         try:
             predicted = "".join(fit(out=whole, seed=1, epochs=EPOCHS, device="cpu").predict("hello").labels)
-            add("train hello -> ohlol", predicted == "ohlol", started, predicted)
+            add(translate("train hello -> ohlol"), predicted == "ohlol", started, predicted)
             started = time.perf_counter()
             try:
                 fit(out=stopped, seed=1, epochs=EPOCHS, callbacks=[StopHalfway()], device="cpu")
@@ -96,14 +97,19 @@ def run_self_test() -> list[Check]:
                 fit(out=stopped, resume=True, device="cpu")
             names = ("model.safetensors", "metrics.jsonl")
             equal = all((whole / name).read_bytes() == (stopped / name).read_bytes() for name in names)
-            add("stop and resume: equal bytes", equal, started)
+            add(translate("stop and resume: equal bytes"), equal, started)
             for device in devices.list_devices()[:1]:
                 started = time.perf_counter()
                 model = fit(seed=1, epochs=EPOCHS, device=device.split()[0])
                 predicted = "".join(model.predict("hello").labels)
-                add(f"train hello -> ohlol on {device}", predicted == "ohlol", started, predicted)
+                add(
+                    translate("train hello -> ohlol on {device}", device=device),
+                    predicted == "ohlol",
+                    started,
+                    predicted,
+                )
         except (InputError, OSError) as error:
-            add("write a run", False, started, str(error))
+            add(translate("write a run"), False, started, str(error))
     return checks
 
 
@@ -112,20 +118,41 @@ def _print(machine: "Machine", reproducible: str, checks: list[Check]) -> None:
     from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False)
-    packages = ", ".join(f"{name} {version or 'not installed'}" for name, version in machine.packages.items())
+    packages = ", ".join(
+        f"{name} {version or translate('not installed')}" for name, version in machine.packages.items()
+    )
     rows = [
         ("ohlol", f"{machine.ohlol}, Python {machine.python}, {machine.system}"),
-        ("packages", packages),
-        ("processor", f"{machine.processor}, {machine.cores} cores, {machine.threads} threads in use"),
-        ("devices", ", ".join(["cpu", *machine.devices])),
-        ("memory", f"{machine.memory / 2**30:,.1f} GiB free"),
-        ("disk", f"{machine.disk / 2**30:,.1f} GiB free" + ("" if machine.writable else ", not writable")),
+        (translate("packages"), packages),
+        (
+            translate("processor"),
+            translate(
+                "{processor}, {cores} cores, {threads} threads in use",
+                processor=machine.processor,
+                cores=machine.cores,
+                threads=machine.threads,
+            ),
+        ),
+        (translate("devices"), ", ".join(["cpu", *machine.devices])),
+        (translate("memory"), translate("{memory:,.1f} GiB free", memory=machine.memory / 2**30)),
+        (
+            translate("disk"),
+            translate("{disk:,.1f} GiB free", disk=machine.disk / 2**30)
+            + ("" if machine.writable else translate(", not writable")),
+        ),
         ("BLAS", machine.blas),
-        ("kernels", machine.kernels + ("" if machine.compiled else ": the compiled module is not installed")),
-        ("reproducible", reproducible),
+        (
+            translate("kernels"),
+            machine.kernels + ("" if machine.compiled else translate(": the compiled module is not installed")),
+        ),
+        (translate("reproducible"), reproducible),
     ]
     for check in checks:
-        result = f"{'ok' if check.passed else 'FAILED'} in {check.seconds:.1f} s {check.detail}".strip()
+        result = translate(
+            "ok in {seconds:.1f} s {detail}" if check.passed else "FAILED in {seconds:.1f} s {detail}",
+            seconds=check.seconds,
+            detail=check.detail,
+        ).strip()
         rows.append((check.check, result))
     for name, value in rows:
         table.add_row(name, Text(value))

@@ -34,6 +34,7 @@ from ohlol.cli.app import (
 from ohlol.config import DataSettings
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
+from ohlol.utils.translation import translate
 
 if TYPE_CHECKING:
     from ohlol.data.corpus.encoded import Encoded
@@ -87,7 +88,7 @@ def encode(
             raise InputError("`check` verifies the corpus in `out`; give no FILE with it")
         corpus = encoded.read(out)
         store.verify(out, corpus.manifest)
-        print_message(f"{out}: all checksums match\n{_describe(corpus)}")
+        print_message(translate("{out}: all checksums match\n{corpus}", out=out, corpus=_describe(corpus)))
         return
     if not files:
         raise InputError("there is no file to encode; give at least one FILE")
@@ -104,7 +105,7 @@ def encode(
         overwrite=overwrite,
         report=_report_progress if sys.stderr.isatty() else None,
     )
-    print_message(f"{_describe(corpus)}\nsaved: {out}")
+    print_message(f"{_describe(corpus)}\n" + translate("saved: {path}", path=out))
 
 
 def _settings_of(vocab: Path | None) -> dict[str, Any]:
@@ -123,7 +124,12 @@ def _settings_of(vocab: Path | None) -> dict[str, Any]:
 
 def _report_progress(step: str, done: int, total: int) -> None:
     end = "\n" if done == total else ""
-    print(f"\r{'counting' if step == 'count' else 'encoding'}: {done} of {total} pieces", end=end, file=sys.stderr)
+    message = translate(
+        "counting: {done} of {total} pieces" if step == "count" else "encoding: {done} of {total} pieces",
+        done=done,
+        total=total,
+    )
+    print("\r" + message, end=end, file=sys.stderr)
 
 
 def _describe(corpus: "Encoded") -> str:
@@ -132,9 +138,16 @@ def _describe(corpus: "Encoded") -> str:
     for part, data in corpus.parts.items():
         shards = len(corpus.manifest.of(part))
         lines.append(
-            f"{part}: {len(data):,} sequence{'s' * (len(data) != 1)} ({data.steps:,} steps) "
-            f"in {shards} shard{'s' * (shards != 1)}"
+            translate(
+                "{part}: {count:,} sequence{plural} ({steps:,} steps) in {shards} shard{shards_plural}",
+                part=part,
+                count=len(data),
+                plural="s" * (len(data) != 1),
+                steps=data.steps,
+                shards=shards,
+                shards_plural="s" * (shards != 1),
+            )
         )
     if corpus.codec.symbols is not None:
-        lines.append(f"{len(corpus.codec.symbols):,} different symbols")
+        lines.append(translate("{count:,} different symbols", count=len(corpus.codec.symbols)))
     return "\n".join(lines)

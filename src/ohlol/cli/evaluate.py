@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Lang, Run, app, console, one_of
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Json, Run, app, console, one_of
 from ohlol.config import DYNAMIC_OPTIMIZERS, DynamicSettings
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.terminal import print_data, print_message
+from ohlol.utils.translation import choose_language, message_id, translate
 
 if TYPE_CHECKING:
     from ohlol.tasks.metrics import ConfusionMetrics
 
 
-BASELINES = {"persistence": "repeating the last row", "mean": "always the mean of the training data"}
+BASELINES = {
+    "persistence": message_id("repeating the last row"),
+    "mean": message_id("always the mean of the training data"),
+}
 """What the predictions are compared with, by its key in the JSON."""
 
 
@@ -48,7 +52,6 @@ def evaluate(
     ] = None,
     dynamic_steps: Annotated[int | None, typer.Option(help="Time steps of a segment.")] = None,
     as_json: Json = False,
-    lang: Lang = None,
     encoding: Encoding = None,
     cell: Cell = None,
     device: Device = "cpu",
@@ -67,7 +70,7 @@ def evaluate(
 
     chosen = {f.name: parameters[f.name] for f in fields(DynamicSettings) if parameters[f.name] is not None}
     if chosen and not dynamic:
-        raise InputError(f"`{next(iter(chosen))}` is a setting of `dynamic`, which is not given")
+        raise InputError("`{chosen}` is a setting of `dynamic`, which is not given", chosen=next(iter(chosen)))
     adapts = DynamicSettings(**chosen)
     model = load(run, device, cell=cell)
     corpus = None if is_corpus(files[0]) else sequences.read(files, model.data_settings(encoding))
@@ -77,10 +80,14 @@ def evaluate(
     pairs = confused.confusions(confusions) if confused is not None else []
     class_report = accumulator.report() if isinstance(accumulator, ReportMetrics) else None
     if png is not None:
-        _draw(confused, png, model.task, lang)
+        _draw(confused, png, model.task)
     for file in trained_on(run, files):
         warnings.warn(
-            f"{file}: {run} was trained on a file with this content; its figures say little about new data",
+            translate(
+                "{file}: {run} was trained on a file with this content; its figures say little about new data",
+                file=file,
+                run=run,
+            ),
             InputWarning,
             2,
         )
@@ -104,27 +111,31 @@ def evaluate(
         return
     if model.targets.horizon:
         print_message(
-            "the error of each series is divided by that of repeating its last season; `ohlol backtest` measures "
-            "in the units of the data",
+            translate(
+                "the error of each series is divided by that of repeating its last season; `ohlol backtest` "
+                "measures in the units of the data"
+            ),
             sys.stderr,
         )
     print(format_metrics(accumulator.metrics()))
     if adapted is not None:
-        print(f"dynamic evaluation ({adapts}): {format_metrics(adapted)}")
+        print(translate("dynamic evaluation ({adapts}): {adapted}", adapts=adapts, adapted=format_metrics(adapted)))
     for name, baseline in extra.items():
-        print(f"baseline, {BASELINES[name]}: {format_metrics(baseline)}")
+        print(
+            translate("baseline, {name}: {metrics}", name=translate(BASELINES[name]), metrics=format_metrics(baseline))
+        )
     if class_report is not None and classes:
         print_class_report(class_report, console(), limit=classes)
     if pairs:
         print_confusions(pairs, console())
 
 
-def _draw(confused: "ConfusionMetrics | None", png: Path, task: str, lang: str | None) -> None:
+def _draw(confused: "ConfusionMetrics | None", png: Path, task: str) -> None:
     """Draw the confusions to a file; raises InputError where the task has no classes."""
-    from ohlol.display import figures, translations
+    from ohlol.display import figures
 
     if confused is None:
-        raise InputError(f"`png` draws the confusions of classes, and the task {task} has none")
-    language = translations.language(lang)
+        raise InputError("`png` draws the confusions of classes, and the task {task} has none", task=task)
+    language = choose_language()
     figures.save_figure(figures.draw_confusions(confused.labels, confused.matrix, lang=language), png)
-    print_message(f"written: {png}", sys.stderr)
+    print_message(translate("written: {path}", path=png), sys.stderr)

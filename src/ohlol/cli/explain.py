@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import INSPECT, Cell, Json, Lang, Run, app, console, ignore_closed_pipe
+from ohlol.cli.app import INSPECT, Cell, Json, Run, app, console, ignore_closed_pipe
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
+from ohlol.utils.translation import choose_language, message_id
 
 if TYPE_CHECKING:
     from ohlol.data.readers.labelled import LabelledSeries
@@ -40,7 +41,6 @@ def explain(
         str | None, typer.Option(help="Find where the neurons active over steps A:B are active again.", metavar="A:B")
     ] = None,
     threshold: Annotated[float, typer.Option(help="Activation above which a neuron is active, for --match.")] = 0.3,
-    lang: Lang = None,
     html: Annotated[Path | None, typer.Option(help="Write an interactive page to this file.")] = None,
     png: Annotated[
         Path | None, typer.Option(help="Draw a figure to this .png, .svg or .pdf file; needs matplotlib.")
@@ -49,7 +49,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Show the numbers of each time step: input, terms, gates, state and output."""
-    from ohlol.display import page, trace_text, translations
+    from ohlol.display import page, trace_text
     from ohlol.explain import history
     from ohlol.explain.saliency import compute_saliency
     from ohlol.explain.trace import trace
@@ -57,13 +57,13 @@ def explain(
     from ohlol.utils.files import check_suffix
 
     if html is not None and (html.is_file() or not html.exists()):  # a device or a pipe can have any name
-        check_suffix(html, "a page", (".html", ".htm"))
-    language = translations.language(lang)
+        check_suffix(html, message_id("a page"), (".html", ".htm"))
+    language = choose_language()
     model = load(run, cell=cell)
     if epoch is not None:
         model = history.load_epoch(model, epoch)
     if series is not None and not model.targets.rows:
-        raise InputError(f"`series` is for series of numbers, and this model's task is {model.task}")
+        raise InputError("`series` is for series of numbers, and this model's task is {task}", task=model.task)
     text: Any = _read_series(model, source, series) if model.targets.rows else _read_text(source)
     if neurons or match is not None:
         _explain_neurons(model, text, match, threshold, language, as_json)
@@ -102,7 +102,7 @@ def _read_series(model: "TrainedModel", file: str, name: str | None) -> "Labelle
     if len(series) == 1:
         return series[0]
     listed = ", ".join(map(quote, data.names[:SHOWN])) + ", ..." * (len(data.names) > SHOWN)
-    raise InputError(f"{file}: one series is explained; choose it with `series`: {listed}")
+    raise InputError("{file}: one series is explained; choose it with `series`: {listed}", file=file, listed=listed)
 
 
 def _read_text(text: str) -> str:
@@ -115,7 +115,7 @@ def _read_text(text: str) -> str:
             return text
         return read_bytes(Path(text), LINE_LIMIT).decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError:
-        raise InputError(f"{text}: not UTF-8") from None
+        raise InputError("{text}: not UTF-8", text=text) from None
     except (OSError, ValueError):  # too long for a file name, or with a NUL: a text
         return text
 
@@ -136,7 +136,7 @@ def _explain_neurons(
         return
     start, stop = (parse_digits(step) for step in match.split(":")) if match.count(":") == 1 else (None, None)
     if start is None or stop is None:
-        raise InputError(f"`match` is {match!r}; give a range of time steps, such as 120:128")
+        raise InputError("`match` is {match!r}; give a range of time steps, such as 120:128", match=match)
     matches = neurons.match_range(states, start, stop, threshold=threshold)
     if as_json:
         print_data(json.dumps([vars(one) for one in matches], ensure_ascii=False))

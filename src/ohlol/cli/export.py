@@ -8,6 +8,7 @@ import typer
 from ohlol.cli.app import EXCHANGE, Cell, Run, app
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
+from ohlol.utils.translation import message_id, translate
 
 if TYPE_CHECKING:
     from ohlol.data.batches import Dataset
@@ -38,16 +39,18 @@ def export(
 ) -> None:
     """Write a model as an ONNX graph with dynamic batch and time axes, and the state as input and output."""
     if quantize not in (None, "int8"):
-        raise InputError(f"`quantize` is {quantize!r}; it must be int8")
+        raise InputError("`quantize` is {quantize!r}; it must be int8", quantize=quantize)
     if data and not quantize:
         raise InputError("`data` is used with `quantize=int8` only: give both")
     if file.is_dir() or not file.parent.is_dir():
-        raise InputError(f"{file}: {'is a directory' if file.is_dir() else 'its directory does not exist'}")
+        raise InputError(
+            "{path}: is a directory" if file.is_dir() else "{path}: its directory does not exist", path=file
+        )
     from ohlol.inference.trained_model import load
     from ohlol.interop import onnx_export
     from ohlol.utils.files import check_suffix, write_bytes
 
-    check_suffix(file, "an ONNX graph", (".onnx",))
+    check_suffix(file, message_id("an ONNX graph"), (".onnx",))
     model = load(run, cell=cell)
     graphs = {file: onnx_export.build_graph(model)}
     if step:
@@ -74,31 +77,45 @@ def _describe(model: "TrainedModel", path: Path, graph: bytes, verify: bool) -> 
     from ohlol.interop.onnx_export import describe_graph
 
     size, inputs, outputs = describe_graph(graph)
-    lines = [f"{path}: {size}", *_wrap("inputs", inputs), *_wrap("outputs", outputs)]
+    lines = [f"{path}: {size}", *_wrap(translate("inputs"), inputs), *_wrap(translate("outputs"), outputs)]
     if verify:
         from ohlol.interop import onnx_verify
 
         result = onnx_verify.verify(model, graph)
         if not result.passed:
             raise InputError(
-                f"{path}: onnxruntime {onnx_verify.runtime_version()} and ohlol differ by {result.largest:.1e} in "
-                f"{result.location}; {onnx_verify.TOLERANCE:.0e} is allowed; nothing was written"
+                "{path}: onnxruntime {runtime_version} and ohlol differ by {largest:.1e} in {location}; "
+                "{tolerance:.0e} is allowed; nothing was written",
+                path=path,
+                runtime_version=onnx_verify.runtime_version(),
+                largest=result.largest,
+                location=result.location,
+                tolerance=onnx_verify.TOLERANCE,
             )
         lines += [
-            f"  onnxruntime {onnx_verify.runtime_version()} agrees, over whole sequences and over parts of them:",
-            f"  {result.compared} tensors, largest difference {result.largest:.1e}, "
-            f"allowed {onnx_verify.TOLERANCE:.0e}",
+            translate(
+                "  onnxruntime {runtime_version} agrees, over whole sequences and over parts of them:",
+                runtime_version=onnx_verify.runtime_version(),
+            ),
+            translate(
+                "  {compared} tensors, largest difference {largest:.1e}, allowed {tolerance:.0e}",
+                compared=result.compared,
+                largest=result.largest,
+                tolerance=onnx_verify.TOLERANCE,
+            ),
         ]
     return "\n".join(lines)
 
 
 def _wrap(heading: str, items: list[str]) -> list[str]:
     """Items as lines of at most `WIDTH` columns."""
+    from rich.cells import cell_len
+
     lines = [f"  {heading}"]
     for number, item in enumerate(items, 1):
         item += "," * (number < len(items))
-        if len(lines[-1]) + 1 + len(item) > WIDTH:
-            lines.append(" " * (2 + len(heading)))
+        if cell_len(lines[-1]) + 1 + len(item) > WIDTH:
+            lines.append(" " * (2 + cell_len(heading)))
         lines[-1] += f" {item}"
     return lines
 
@@ -112,15 +129,23 @@ def _compare(model: "TrainedModel", original: bytes, quantized: bytes, files: li
     rows = onnx_verify.compare_graphs(model, [original, quantized], data)
     lines: list[str] = []
     for dtype, row in zip(("float32", "int8"), rows, strict=True):
-        lines.append(f"{dtype:<7} {row.size:>11,} bytes {row.speed:>11,.0f} symbols/s")
+        lines.append(
+            translate(
+                "{dtype:<7} {size:>11,} bytes {speed:>11,.0f} symbols/s", dtype=dtype, size=row.size, speed=row.speed
+            )
+        )
         if row.metrics:
             lines.append(f"        {format_metrics(row.metrics)}")
     if data is None:
         share = onnx_verify.measure_agreement(model, quantized)
-        lines.append(f"no data to evaluate on (--data FILE): {100 * share:.2f} % equal labels on random input")
+        lines.append(
+            translate(
+                "no data to evaluate on (--data FILE): {share:.2f} % equal labels on random input", share=100 * share
+            )
+        )
     else:
-        lines.append(f"evaluated on {name}")
-    return "\nquantized, and written as int8:\n  " + "\n  ".join(lines)
+        lines.append(translate("evaluated on {name}", name=name))
+    return translate("\nquantized, and written as int8:\n  ") + "\n  ".join(lines)
 
 
 def _read_data(model: "TrainedModel", files: list[str]) -> "tuple[Dataset | None, str]":

@@ -7,6 +7,7 @@ import typer
 
 from ohlol.cli.app import EXCHANGE, app
 from ohlol.utils.terminal import print_message
+from ohlol.utils.translation import translate
 
 
 @app.command("import", rich_help_panel=EXCHANGE)
@@ -32,4 +33,4 @@ def import_run(
     model, description = importer.import_model(file, task=task, symbols=symbols, labels=labels)
     run = choose_free_name(file.name.split(".")[0]) if out is None else out
     importer.save_run(model, run, overwrite=overwrite)
-    print_message(f"read: {description}\nsaved: {run}")
+    print_message(translate("read: {description}\nsaved: {run}", description=description, run=run))

@@ -5,9 +5,10 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import INSPECT, Lang, app, console, ignore_closed_pipe
+from ohlol.cli.app import INSPECT, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_message
+from ohlol.utils.translation import choose_language
 
 
 @app.command(rich_help_panel=INSPECT)
@@ -16,22 +17,25 @@ def plot(
         list[Path], typer.Argument(help="Run directories, or the directory of a study.", metavar="RUN...|STUDY")
     ],
     out: Annotated[Path | None, typer.Option(help="Draw to this .png, .svg or .pdf file; needs matplotlib.")] = None,
-    lang: Lang = None,
     storage: Annotated[
         str | None,
         typer.Option(help="URL of the study's database, as for tune.", envvar="OHLOL_STORAGE", show_envvar=True),
     ] = None,
 ) -> None:
     """Plot loss, metric, gradient norm and saturation of runs, or the trials and the settings of a study."""
-    from ohlol.display import curves_text, translations
+    from ohlol.display import curves_text
     from ohlol.explain.curves import load_curves
     from ohlol.tuning.summary import is_study
 
-    language = translations.language(lang)
+    language = choose_language()
     studies = [run for run in runs if is_study(run)]
     if studies:
         if len(runs) > 1:
-            raise InputError(f"{studies[0]} is a study; plot it alone, or the runs in {studies[0] / 'trials'}")
+            raise InputError(
+                "{studies} is a study; plot it alone, or the runs in {studies_2}",
+                studies=studies[0],
+                studies_2=studies[0] / "trials",
+            )
         _plot_study(studies[0], storage, out, language)
         return
     panels = load_curves(runs)
@@ -51,7 +55,7 @@ def _plot_study(study: Path, storage: str | None, out: Path | None, lang: str) -
 
     summary = load_summary(study, storage)
     if not summary.evaluated:
-        raise InputError(f"{study}: no trial has finished, so there is nothing to plot")
+        raise InputError("{study}: no trial has finished, so there is nothing to plot", study=study)
     if out is not None:
         from ohlol.display.figures import save_figure
         from ohlol.tuning.figures import draw_study

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ohlol.cli.app import MODELS, Cell, Device, Encoding, Lang, Run, app, console, ignore_closed_pipe
+from ohlol.cli.app import MODELS, Cell, Device, Encoding, Run, app, console, ignore_closed_pipe
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
+from ohlol.utils.translation import choose_language, message_id, translate
 
 if TYPE_CHECKING:
     from ohlol.inference.prediction import Prediction
@@ -88,7 +89,6 @@ def predict(
             rich_help_panel=FORECAST,
         ),
     ] = None,
-    lang: Lang = None,
     encoding: Encoding = None,
     cell: Cell = None,
     device: Device = "cpu",
@@ -107,23 +107,25 @@ def predict(
         if paths is not None:
             for name, value in (("intervals", intervals), ("plot", plot), ("png", png), ("html", html)):
                 if value:
-                    raise InputError(f"`{name}` is for forecasts, and `paths` writes sample paths instead of one")
+                    raise InputError(
+                        "`{name}` is for forecasts, and `paths` writes sample paths instead of one", name=name
+                    )
             _print_rows(model.sample(source, paths=paths, **chosen).to_rows(), output_format)
             return
         files = {name: path for name, path in (("png", png), ("html", html)) if path is not None}
-        _print_forecast(model, source, output_format, intervals, files, plot=plot, lang=lang, **chosen)
+        _print_forecast(model, source, output_format, intervals, files, plot=plot, **chosen)
         return
     for_forecasts = {
         "intervals": intervals, "future": future, "paths": paths, "plot": plot, "png": png, "html": html,
     }  # fmt: skip
     for name, value in for_forecasts.items():
         if value:
-            raise InputError(f"`{name}` is for forecasts, and this model's task is {model.task}")
+            raise InputError("`{name}` is for forecasts, and this model's task is {task}", name=name, task=model.task)
     if model.targets.numeric:
         _print_next_rows(model, source, steps, output_format, encoding)
         return
     if steps is not None:
-        raise InputError(f"`steps` is for forecasts, and this model's task is {model.task}")
+        raise InputError("`steps` is for forecasts, and this model's task is {task}", task=model.task)
     write = make_writer(model, output_format)
     unknown: dict[str, None] = {}
     with ignore_closed_pipe():
@@ -138,7 +140,7 @@ def report_unknown(unknown: Collection[str]) -> None:
     """List on standard error the symbols that the training data did not contain."""
     if unknown:
         listed = " ".join(map(repr, list(unknown)[:SHOWN])) + " ..." * (len(unknown) > SHOWN)
-        print(f"not in the training data, read as <unk>: {listed}", file=sys.stderr)
+        print(translate("not in the training data, read as <unk>: {listed}", listed=listed), file=sys.stderr)
 
 
 def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output_format: str, n_best: int) -> None:
@@ -146,12 +148,16 @@ def _predict_corpus(model: "TrainedModel", source: str, out: Path | None, output
     from ohlol.inference.batch_predict import predict_corpus
 
     if out is None:
-        raise InputError(f"{source} is an encoded corpus: give `out`, a directory for the predictions of its shards")
+        raise InputError(
+            "{source} is an encoded corpus: give `out`, a directory for the predictions of its shards", source=source
+        )
     if not is_corpus(source):
-        raise InputError(f"`out` is for the predictions of an encoded corpus; encode {source} with `ohlol encode`")
+        raise InputError(
+            "`out` is for the predictions of an encoded corpus; encode {source} with `ohlol encode`", source=source
+        )
     total = predict_corpus(model, Path(source), out, output_format=output_format, n_best=n_best)
     if total is not None:
-        print_message(f"{total:,} sequences\nsaved: {out}")
+        print_message(translate("{total:,} sequences\nsaved: {out}", total=total, out=out))
 
 
 def _predictions(model: "TrainedModel", source: str, n_best: int, encoding: str | None) -> "Iterator[Prediction]":
@@ -187,7 +193,6 @@ def _print_forecast(
     files: dict[str, Path],
     *,
     plot: bool,
-    lang: str | None,
     encoding: str | None,
     **options: Any,
 ) -> None:
@@ -199,13 +204,13 @@ def _print_forecast(
     forecasts = model.forecast(panel, encoding=encoding, **options)
     rows = forecasts.to_rows(percents)
     if plot or files:
-        from ohlol.display import translations
+        from ohlol.display import texts
         from ohlol.display.forecast_text import forecast_curves, print_forecasts
 
-        language, curves = translations.language(lang), forecast_curves(panel, forecasts, percents)
+        language, curves = choose_language(), forecast_curves(panel, forecasts, percents)
         count = len(forecasts) * len(panel.columns.targets) - len(curves)
         if count:
-            print_message(translations.text("forecast_left_out", language, count=f"{count:,}"), sys.stderr)
+            print_message(texts.text("forecast_left_out", language, count=f"{count:,}"), sys.stderr)
         if png := files.get("png"):
             from ohlol.display.figures import save_figure
             from ohlol.display.forecast_figures import draw_forecasts
@@ -215,10 +220,10 @@ def _print_forecast(
             from ohlol.display.forecast_page import render_page
             from ohlol.utils.files import check_suffix, write_output
 
-            check_suffix(html, "a page", (".html", ".htm"))
+            check_suffix(html, message_id("a page"), (".html", ".htm"))
             write_output(html, render_page(curves, rows, left_out=count, lang=language).encode())
         for path in files.values():
-            print_message(f"written: {path}", sys.stderr)
+            print_message(translate("written: {path}", path=path), sys.stderr)
         if plot:
             with ignore_closed_pipe():
                 print_forecasts(curves, console(), lang=language)

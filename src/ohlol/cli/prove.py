@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import INSPECT, Json, Lang, app, console
+from ohlol.cli.app import INSPECT, Json, app, console
+from ohlol.utils.translation import choose_language
 
 
 @app.command(rich_help_panel=INSPECT)
@@ -23,15 +24,14 @@ def prove(
     seq_len: Annotated[int, typer.Option(help="T, time steps of the random input.", min=1, max=1024)] = 5,
     batch_size: Annotated[int, typer.Option(help="B, sequences of the random input.", min=1, max=1024)] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the random input and weights.", min=0)] = 0,
-    lang: Lang = None,
     as_json: Json = False,
 ) -> None:
     """Compare a cell in a loop, a layer and matrix products with the same weights; exit with 1 if they differ."""
-    from ohlol.display import equivalence_text, translations
+    from ohlol.display import equivalence_text
     from ohlol.explain import equivalence
     from ohlol.inference.trained_model import load
 
-    language = translations.language(lang)
+    language = choose_language()
     if run is None:
         sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
         comparisons: tuple[equivalence.Comparison, ...] = (equivalence.compare(cell or "rnn", seed=seed, **sizes),)

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import INSPECT, Json, Lang, app, console, ignore_closed_pipe
+from ohlol.cli.app import INSPECT, Json, app, console, ignore_closed_pipe
+from ohlol.utils.translation import choose_language
 
 
 @app.command(rich_help_panel=INSPECT)
@@ -20,14 +21,12 @@ def review(
         bool, typer.Option("--show-output", help="With --run: what the program prints goes to standard error.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if there are findings.")] = False,
-    lang: Lang = None,
     as_json: Json = False,
 ) -> None:
     """Look for common mistakes in a PyTorch program with recurrent layers, and say how to mend them."""
-    from ohlol.display import translations
     from ohlol.explain.review.findings import review as review_file
 
-    language = translations.language(lang)
+    language = choose_language()
     findings, watched = review_file(file), None
     if run:
         from ohlol.explain.review.watch import watch
@@ -36,8 +35,7 @@ def review(
         known = {finding.check for finding in findings}
         findings = sorted([*findings, *(finding for finding in watched.findings if finding.check not in known)])
     if as_json:
-        number = translations.LANGUAGES.index(language)
-        result: dict[str, object] = {"file": str(file), "findings": [finding.to_json(number) for finding in findings]}
+        result: dict[str, object] = {"file": str(file), "findings": [finding.to_json(language) for finding in findings]}
         if watched is not None:
             result["run"] = {"error": watched.error, "stopped": watched.is_stopped}
         print(json.dumps(result, ensure_ascii=False))

@@ -73,7 +73,7 @@ def serve(
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "ohlol":
             raise
-        raise InputError(f"ohlol serve needs {error.name}: pip install 'ohlol[serve]'") from None
+        raise InputError("ohlol serve needs {name}: pip install 'ohlol[serve]'", name=error.name) from None
     from ohlol.serve.limits import Limits
 
     limits = Limits(

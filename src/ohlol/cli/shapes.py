@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from ohlol.cli.app import INSPECT, Json, Lang, app, console
+from ohlol.cli.app import INSPECT, Json, app, console
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import choose_language, message_id, translate
 
 
 @app.command(rich_help_panel=INSPECT)
@@ -29,25 +30,23 @@ def shapes(
     ] = False,
     bias: Annotated[bool, typer.Option("--bias/--no-bias", help="Include bias_ih and bias_hh.")] = True,
     nonlinearity: Annotated[str, typer.Option(help="tanh or relu, for rnncell and rnn.")] = "tanh",
-    lang: Lang = None,
     html: Annotated[Path | None, typer.Option(help="Write the report of --lengths as a page to this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Run a cell or a layer, and show the shape of every tensor."""
-    from ohlol.display import packing, shapes_text, translations
+    from ohlol.display import packing, shapes_text
     from ohlol.explain.packing import PackedShapes
     from ohlol.explain.shapes import shapes as describe_shapes
     from ohlol.utils.files import check_suffix, write_output
     from ohlol.utils.terminal import print_message
 
-    for name, value in (("lang", lang), ("html", html)):
-        if value is not None and lengths is None:
-            raise InputError(f"`{name}` is for the report of `lengths`")
+    if html is not None and lengths is None:
+        raise InputError("`html` is for the report of `lengths`")
     if html is not None and as_json:
         raise InputError("`as_json` and `html` exclude each other; give one of them")
-    language = translations.language(lang)
+    language = choose_language()
     if html is not None:
-        check_suffix(html, "a page", (".html", ".htm"))
+        check_suffix(html, message_id("a page"), (".html", ".htm"))
     report = describe_shapes(
         kind,
         input_size=input_size,
@@ -69,7 +68,7 @@ def shapes(
         packing.packing_to_text(report, console(), lang=language)
     else:
         write_output(html, packing.render_page(report, lang=language).encode("utf-8"))
-        print_message(f"written: {html}")
+        print_message(translate("written: {path}", path=html))
 
 
 def parse_lengths(text: str) -> list[int]:
@@ -83,5 +82,5 @@ def parse_lengths(text: str) -> list[int]:
     """
     lengths = [parse_digits(part.strip()) for part in text.split(",")]
     if None in lengths:
-        raise InputError(f"`lengths` is {text!r}; give integers separated by commas, such as 5,3,2")
+        raise InputError("`lengths` is {text!r}; give integers separated by commas, such as 5,3,2", text=text)
     return [length for length in lengths if length is not None]

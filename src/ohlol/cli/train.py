@@ -41,6 +41,7 @@ from ohlol.config import LR_SCHEDULES, OPTIMIZERS, POOLINGS, PRECISIONS, VECTORS
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
 from ohlol.utils.terminal import print_data, print_message
+from ohlol.utils.translation import translate
 
 PAIR_SEPARATOR = "\t"
 """Joins the two values of `--pair`: typer has no repeatable option of two values, and no symbol of a pair is a tab."""
@@ -360,14 +361,17 @@ def train(
     except Interrupted:
         if launch.is_main:
             again = "ohlol train --resume" + (f" --cell {cell}" if cell is not None and is_import_path(cell) else "")
-            print_message(f"interrupted, and saved: {again} --out {shlex.quote(str(run))}", sys.stderr)
+            print_message(
+                translate("interrupted, and saved: {again} --out {run}", again=again, run=shlex.quote(str(run))),
+                sys.stderr,
+            )
         raise typer.Exit(130) from None
     finally:
         if isinstance(callback, progress.Bar):
             callback.stop()
     if not launch.is_main:
         return
-    print_message(f"saved: {run}")
+    print_message(translate("saved: {path}", path=run))
     for text, _ in (pairs or loading.HELLO) if is_tutorial else ():
         print_data(f"{text} -> {''.join(model.predict(text).labels)}")
 
@@ -385,7 +389,7 @@ def parse_embedding_size(value: str | None) -> int | None:
     size = parse_digits(value)
     if size:
         return size
-    raise InputError(f"`embedding_size` is {value!r}; give a size, such as 64, or onehot")
+    raise InputError("`embedding_size` is {value!r}; give a size, such as 64, or onehot", value=value)
 
 
 def _split_pairs(joined: list[str] | None) -> list[tuple[str, str]]:
@@ -393,7 +397,9 @@ def _split_pairs(joined: list[str] | None) -> list[tuple[str, str]]:
     for text in joined or ():
         source, separator, target = text.partition(PAIR_SEPARATOR)
         if not separator:
-            raise InputError(f"`pair` has only {source!r}; give an input and a target: --pair hello ohlol")
+            raise InputError(
+                "`pair` has only {source!r}; give an input and a target: --pair hello ohlol", source=source
+            )
         pairs.append((source, target))
     return pairs
 

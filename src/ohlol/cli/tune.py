@@ -15,6 +15,7 @@ from ohlol.cli.flags import flags_of
 from ohlol.cli.train import parse_embedding_size, train
 from ohlol.config import FINE_TUNING, DataSettings, ModelSettings, TrainSettings
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 SETTINGS = {f.name for kind in (DataSettings, ModelSettings, TrainSettings) for f in fields(kind)} - {*FINE_TUNING}
 """Every setting of a run that does not start from another one."""
@@ -98,7 +99,7 @@ def tune(
                 **fixed,
             )
     except Interrupted:
-        print("interrupted, and saved: the same command continues the study", file=sys.stderr)
+        print(translate("interrupted, and saved: the same command continues the study"), file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
         log.stop()

@@ -50,7 +50,9 @@ class Ragged:
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         if len(rows) and lengths.min() < 1:
-            raise InputError(f"{getattr(self.offsets, 'name', 'offsets')}: damaged: its values do not increase")
+            raise InputError(
+                "{offsets}: damaged: its values do not increase", offsets=getattr(self.offsets, "name", "offsets")
+            )
         return starts, lengths
 
 

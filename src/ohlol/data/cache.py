@@ -40,7 +40,9 @@ class CachedLoader:
     def __init__(self, folder: Path, source: Source, chosen: dict[str, Any], char_lms: tuple[CharLM, ...] = ()):
         for file in (*source.files, *([] if source.dev is None else [source.dev])):
             if not encoded.can_be_read_again(file):
-                raise InputError(f"{name_of(file)}: can be read only once, and each trial reads the data: give a file")
+                raise InputError(
+                    "{file}: can be read only once, and each trial reads the data: give a file", file=name_of(file)
+                )
         self.source = source
         self._preparer = DataPreparer(source, chosen, char_lms=char_lms)
         key = json.dumps([chosen, source.dev], sort_keys=True)
@@ -91,6 +93,6 @@ def _identify(vectors: str, limit: int) -> str:
     try:
         status = Path(vectors).stat()
     except OSError as error:
-        raise InputError(f"{vectors}: cannot be read: {error.strerror}") from None
+        raise InputError("{vectors}: cannot be read: {strerror}", vectors=vectors, strerror=error.strerror) from None
     key = json.dumps([vectors, status.st_size, status.st_mtime_ns, limit])
     return hashlib.sha256(key.encode()).hexdigest()[:12]

@@ -30,6 +30,7 @@ from ohlol.data.vocab import UNK, UnknownSymbol, Vocab
 from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.errors import InputError, InputWarning, describe_error
 from ohlol.utils.files import check_encodable
+from ohlol.utils.translation import message_id, translate
 
 WORD_MIN_COUNT = 2
 """Where the target is the next word, words that occur once become <unk>: a smaller softmax, and <unk> is trained."""
@@ -37,7 +38,8 @@ WORD_MIN_COUNT = 2
 BIGRAM_MIN_COUNT = 2
 """Pairs of neighbours that occur once become <unk>; most never occur again."""
 
-WRONG, MISSED = "every prediction for them counts as wrong", "each of them counts as missed"
+WRONG = message_id("every prediction for them counts as wrong")
+MISSED = message_id("each of them counts as missed")
 """What becomes of labels that training did not see; of a set, no prediction is for one of them."""
 
 LISTED_LABELS = 10
@@ -51,7 +53,7 @@ def supports_chars(kind: TargetKind, level: str | None) -> bool:
 
 def supports_bigrams(kind: TargetKind, level: str | None) -> bool:
     """Whether a model for such data can read each character in pairs with its neighbours."""
-    return kind.has_labels and not kind.per_sequence and level == "char"
+    return kind.is_supervised and level == "char"
 
 
 @dataclass(frozen=True)
@@ -363,7 +365,8 @@ class Codec:
         inputs = Ragged(steps, np.concatenate([np.zeros(1, np.int64), ends]))
         if self.kind.continues_text and len(inputs.values) < 2:
             raise InputError(
-                f"{data.places[0][0]}: a text of one symbol; the target is the next symbol, so it needs two"
+                "{places}: a text of one symbol; the target is the next symbol, so it needs two",
+                places=data.places[0][0],
             )
         targets = None
         if data.targets is not None and self.target_scale is not None:
@@ -403,7 +406,12 @@ class Codec:
         except UnknownSymbol as unknown:
             file, line = places[int(np.searchsorted(ends, unknown.position, side="right"))]
             raise InputError(
-                f"{file}:{line}: {kind} {unknown.symbol!r} was not seen in training; {list_symbols(vocab)}"
+                "{file}:{line}: {kind} {symbol!r} was not seen in training; {vocab}",
+                file=file,
+                line=line,
+                kind=kind,
+                symbol=unknown.symbol,
+                vocab=list_symbols(vocab),
             ) from None
 
     def _with_unseen(self, vocab: Vocab, labels: Sequence[str], unseen: list[str], file: str) -> NDArray[np.int64]:
@@ -411,12 +419,22 @@ class Codec:
         ids = np.fromiter((vocab.find(label) if label in vocab else len(vocab) for label in labels), np.int64)
         count = int((ids == len(vocab)).sum())
         if count == len(ids):
-            raise InputError(f"{file}: no label of it was seen in training; {list_symbols(vocab)}; choose its `target`")
-        more = f" and {len(unseen) - LISTED_LABELS} more" * (len(unseen) > LISTED_LABELS)
+            raise InputError(
+                "{file}: no label of it was seen in training; {vocab}; choose its `target`",
+                file=file,
+                vocab=list_symbols(vocab),
+            )
+        more = translate(" and {count} more", count=len(unseen) - LISTED_LABELS) * (len(unseen) > LISTED_LABELS)
         listed = ", ".join(map(quote, unseen[:LISTED_LABELS])) + more
         warnings.warn(
-            f"{file}: {count:,} of {len(ids):,} labels were not seen in training, and "
-            f"{MISSED if self.kind.multiple else WRONG}: {listed}",
+            translate(
+                "{file}: {count:,} of {count_2:,} labels were not seen in training, and {missed}: {listed}",
+                file=file,
+                count=count,
+                count_2=len(ids),
+                missed=translate(MISSED if self.kind.multiple else WRONG),
+                listed=listed,
+            ),
             InputWarning,
             2,
         )
@@ -434,7 +452,9 @@ class Codec:
         self.check_columns(data.columns, data.places[0].file)
         for rows, (file, _) in zip(data.inputs, data.places, strict=True):
             if len(rows) < 2:
-                raise InputError(f"{file}: a series of one row; the target is the next row, so it needs two at least")
+                raise InputError(
+                    "{file}: a series of one row; the target is the next row, so it needs two at least", file=file
+                )
         rows = [self.scale.apply(r)[:-1] for r in as_numbers(data.inputs)]
         inputs = Ragged(np.concatenate(rows), np.cumsum([0, *map(len, rows)], dtype=np.int64))
         targets = None
@@ -446,8 +466,10 @@ class Codec:
         """Raise InputError where the columns of a series differ from those of training."""
         if columns != self.columns:
             raise InputError(
-                f"{file}: the input columns are {', '.join(columns)}; "
-                f"the model was trained on {', '.join(self.columns)}"
+                "{file}: the input columns are {columns}; the model was trained on {columns_2}",
+                file=file,
+                columns=", ".join(columns),
+                columns_2=", ".join(self.columns),
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -487,8 +509,9 @@ class Codec:
             if kind.horizon:
                 if "columns" in data:
                     raise InputError(
-                        f"vocab.json is of an earlier version of ohlol, whose task {task} gave the next row: train "
-                        "again, with `task` next_row for the same"
+                        "vocab.json is of an earlier version of ohlol, whose task {task} gave the next row: "
+                        "train again, with `task` next_row for the same",
+                        task=task,
                     )
                 return Codec.of_panel(task, PanelCodec.from_json(data["panel"]))
             if kind.numeric:
@@ -536,12 +559,14 @@ class Codec:
             codec = Codec(task, symbols, labels, chars, bigrams, vectors=vectors, char_lms=char_lms)
             return codec if "file_labels" not in data else codec._with_file_labels(data)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
-            raise InputError(f"vocab.json is not a vocabulary of ohlol: {describe_error(error)}") from None
+            raise InputError("vocab.json is not a vocabulary of ohlol: {error}", error=describe_error(error)) from None
 
 
 def list_symbols(vocab: Vocab) -> str:
     """The first symbols of a vocabulary, for a message."""
-    return f"the {len(vocab)} seen are {' '.join(map(repr, vocab.symbols[:12]))}" + " ..." * (len(vocab) > 12)
+    return translate(
+        "the {count} seen are {symbols}", count=len(vocab), symbols=" ".join(map(repr, vocab.symbols[:12]))
+    ) + " ..." * (len(vocab) > 12)
 
 
 def _multi_hot(ids: NDArray[np.int64], ends: NDArray[np.int64], K: int) -> NDArray[np.uint8]:

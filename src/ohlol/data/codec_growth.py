@@ -5,6 +5,7 @@ from dataclasses import replace
 from ohlol.data.codec import Codec
 from ohlol.data.vocab import Vocab
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 
 def grow_codec(codec: Codec, start: Codec) -> Codec:
@@ -50,16 +51,22 @@ def check_inputs(codec: Codec, start: Codec) -> None:
     """
     kinds = [_describe_inputs(one) for one in (codec, start)]
     if kinds[0] != kinds[1]:
-        raise InputError(f"`start_from` names a run that reads {kinds[1]}, and the data are {kinds[0]}")
+        raise InputError(
+            "`start_from` names a run that reads {kinds}, and the data are {kinds_2}", kinds=kinds[1], kinds_2=kinds[0]
+        )
     if codec.panel is None and codec.columns != start.columns:
         mine, other = (", ".join(one.columns) for one in (codec, start))
-        raise InputError(f"`start_from` names a run whose input columns are {other}, and those of the data are {mine}")
+        raise InputError(
+            "`start_from` names a run whose input columns are {other}, and those of the data are {mine}",
+            other=other,
+            mine=mine,
+        )
 
 
 def _describe_inputs(codec: Codec) -> str:
     if codec.panel is not None:
-        return "series whose rows are forecast"
-    return "symbols" if codec.symbols is not None else "rows of numbers"
+        return translate("series whose rows are forecast")
+    return "symbols" if codec.symbols is not None else translate("rows of numbers")
 
 
 def _union(vocab: Vocab | None, other: Vocab | None) -> Vocab | None:

@@ -136,7 +136,11 @@ class Counts:
             self.columns, self.target_columns = other.columns, other.target_columns
             return
         if (self.columns, self.target_columns) != (other.columns, other.target_columns):
-            raise InputError(f"files with different columns: {', '.join(self.columns)}, and {', '.join(other.columns)}")
+            raise InputError(
+                "files with different columns: {columns}, and {columns_2}",
+                columns=", ".join(self.columns),
+                columns_2=", ".join(other.columns),
+            )
         self.targets = self.targets.joined(other.targets)
         if self.inputs is not None and other.inputs is not None:
             self.inputs = self.inputs.joined(other.inputs)

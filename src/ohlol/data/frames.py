@@ -68,7 +68,9 @@ def read_records(data: object) -> Records | None:
     if isinstance(frame, narwhals.LazyFrame):
         frame = frame.collect()
     if not isinstance(frame, narwhals.DataFrame):
-        raise InputError(f"the data are of type {type(data).__name__}; give a table with named columns")
+        raise InputError(
+            "the data are of type {type_name}; give a table with named columns", type_name=type(data).__name__
+        )
     frame = cast("Any", frame)
     return Records(_names(frame.columns), lambda: map(_cells, frame.iter_rows()))
 
@@ -82,7 +84,7 @@ def _of_dataset(data: Any) -> Records:
     """The rows of a dataset of Hugging Face, where features `ClassLabel`, and lists of these, give the names."""
     if isinstance(data, dict):
         parts = ", ".join(map(str, cast("dict[object, object]", data)))
-        raise InputError(f"the data are several datasets ({parts}); give one of them")
+        raise InputError("the data are several datasets ({parts}); give one of them", parts=parts)
     if data.column_names is None:
         raise InputError("the data are a stream whose columns are not known; load the dataset without `streaming`")
     keys, features = list(data.column_names), data.features or {}
@@ -110,7 +112,7 @@ def _name(cell: Any, names: Sequence[str]) -> Any:
 
 def _names(names: Sequence[object]) -> tuple[str, ...]:
     if not names:
-        raise InputError(f"{FRAME}: it has no columns")
+        raise InputError("{frame}: it has no columns", frame=FRAME)
     return tuple(nfc(str(name)) for name in names)
 
 

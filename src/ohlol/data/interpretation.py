@@ -7,8 +7,19 @@ import numpy as np
 from ohlol.config import DataSettings
 from ohlol.data.panel import Panel
 from ohlol.data.readers.column_names import list_names, split_names
+from ohlol.utils.translation import message_id, translate
 
-READ_BY = {"char": "by character", "word": "by word"}
+ROLES = (
+    message_id("input"),
+    message_id("target"),
+    message_id("time"),
+    message_id("series"),
+    message_id("known"),
+    message_id("observed"),
+    message_id("static"),
+)
+"""What the columns of a table are for, as settings name it."""
+READ_BY = {"char": message_id("by character"), "word": message_id("by word")}
 
 
 @dataclass(frozen=True)
@@ -41,19 +52,27 @@ class Interpretation:
     def __str__(self) -> str:
         """One line: file, format with the reason, task, columns and level."""
         settings = self.settings
-        parts = [f"{self.file}: {settings.format} ({self.reason})", f"task {settings.task}"]
+        parts = [f"{self.file}: {settings.format} ({self.reason})", translate("task {task}", task=settings.task)]
         if settings.input and settings.input == settings.target:
-            parts.append(f"input and target {_listed(settings.input, self.names)}")
+            parts.append(translate("input and target {input}", input=_listed(settings.input, self.names)))
         else:
-            parts += [f"{role} {_listed(names, self.names)}" for role, names in settings.columns().items()]
-        parts += [*(["a series in each row"] if settings.layout == "wide" else []), *self.details]
-        parts += [READ_BY[settings.level]] if settings.level else []
-        parts += [f"decimal mark {settings.decimal!r}"] if settings.decimal else []
-        parts += [f"thousands separator {settings.thousands!r}"] if settings.thousands else []
-        parts += [f"labels separated by {settings.label_separator!r}"] if settings.label_separator else []
-        parts += [f"sheet {settings.sheet!r}"] if settings.sheet else []
-        parts += [f"encoding {settings.encoding}"] if settings.encoding else []
-        return ", ".join(parts) + (f"; not read: {list_names(self.unread)}" if self.unread else "")
+            parts += [f"{translate(role)} {_listed(names, self.names)}" for role, names in settings.columns().items()]
+        parts += [*([translate("a series in each row")] if settings.layout == "wide" else []), *self.details]
+        parts += [translate(READ_BY[settings.level])] if settings.level else []
+        parts += [translate("decimal mark {decimal!r}", decimal=settings.decimal)] if settings.decimal else []
+        parts += (
+            [translate("thousands separator {thousands!r}", thousands=settings.thousands)] if settings.thousands else []
+        )
+        parts += (
+            [translate("labels separated by {label_separator!r}", label_separator=settings.label_separator)]
+            if settings.label_separator
+            else []
+        )
+        parts += [translate("sheet {sheet!r}", sheet=settings.sheet)] if settings.sheet else []
+        parts += [translate("encoding {encoding}", encoding=settings.encoding)] if settings.encoding else []
+        return ", ".join(parts) + (
+            translate("; not read: {unread}", unread=list_names(self.unread)) if self.unread else ""
+        )
 
 
 def describe_panel(panel: Panel, *, is_inferred: bool) -> tuple[str, ...]:
@@ -65,15 +84,19 @@ def describe_panel(panel: Panel, *, is_inferred: bool) -> tuple[str, ...]:
     """
     count, season = len(panel.series), panel.season
     lengths = sorted(len(series.values) for series in panel.series)
-    rows = f"{lengths[0]:,} rows" if lengths[0] == lengths[-1] else f"{lengths[0]:,} to {lengths[-1]:,} rows"
-    of = f"{count:,} series of " * (count > 1)
+    rows = (
+        translate("{lengths:,} rows", lengths=lengths[0])
+        if lengths[0] == lengths[-1]
+        else translate("{lengths:,} to {lengths_2:,} rows", lengths=lengths[0], lengths_2=lengths[-1])
+    )
+    of = translate("{count:,} series of ", count=count) * (count > 1)
     missing = sum(int(np.isnan(series.values).sum()) for series in panel.series)
-    why = " (a peak of the autocorrelation; choose another with season)" * (is_inferred and season > 1)
+    why = translate(" (a peak of the autocorrelation; choose another with season)") * (is_inferred and season > 1)
     return (
         str(panel.step),
         f"{of}{rows}",
-        f"season of {season}{why}" if season > 1 else "no season",
-        *([f"missing values: {missing:,}"] if missing else []),
+        translate("season of {season}{why}", season=season, why=why) if season > 1 else translate("no season"),
+        *([translate("missing values: {missing:,}", missing=missing)] if missing else []),
     )
 
 

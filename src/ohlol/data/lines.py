@@ -13,6 +13,7 @@ from unicodedata import normalize
 
 from ohlol.data.opening import SAMPLE, STDIN, describe_encoding, name_of, open_utf8, without_compression
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import message_id, translate
 
 QUOTED = 40
 """Characters of the user's text that an error message repeats."""
@@ -20,13 +21,15 @@ LINE_LIMIT = 1 << 27
 """Bytes of the longest line read. The benchmark text8 is one line of 100,000,000 bytes; an endless device without line
 ends is refused here."""
 BINARY = {
-    b"PK\x03\x04": "a zip archive, such as a spreadsheet, read where the name ends in .xlsx: unpack or rename it",
-    b"\xd0\xcf\x11\xe0": "an old spreadsheet or document (.xls): save the sheet as CSV in UTF-8",
-    b"\x1f\x8b": "compressed with gzip, which is unpacked where the name ends in .gz",
-    b"BZh": "compressed with bzip2, which is unpacked where the name ends in .bz2",
-    b"\xfd7zXZ": "compressed with xz, which is unpacked where the name ends in .xz",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd, which is unpacked where the name ends in .zst",
-    b"%PDF": "a PDF document: extract its text first",
+    b"PK\x03\x04": message_id(
+        "a zip archive, such as a spreadsheet, read where the name ends in .xlsx: unpack or rename it"
+    ),
+    b"\xd0\xcf\x11\xe0": message_id("an old spreadsheet or document (.xls): save the sheet as CSV in UTF-8"),
+    b"\x1f\x8b": message_id("compressed with gzip, which is unpacked where the name ends in .gz"),
+    b"BZh": message_id("compressed with bzip2, which is unpacked where the name ends in .bz2"),
+    b"\xfd7zXZ": message_id("compressed with xz, which is unpacked where the name ends in .xz"),
+    b"\x28\xb5\x2f\xfd": message_id("compressed with zstd, which is unpacked where the name ends in .zst"),
+    b"%PDF": message_id("a PDF document: extract its text first"),
 }
 """Formats that are taken for text by mistake, by the bytes with which they begin, and what to do with them."""
 FRAME = "data frame"
@@ -42,7 +45,11 @@ class Place(NamedTuple):
     line: int
 
     def __str__(self) -> str:
-        return f"{self.file}, row {self.line}" if self.file == FRAME else f"{self.file}:{self.line}"
+        return (
+            translate("{file}, row {line}", file=self.file, line=self.line)
+            if self.file == FRAME
+            else f"{self.file}:{self.line}"
+        )
 
 
 class FileRange(NamedTuple):
@@ -80,7 +87,7 @@ class Example(NamedTuple):
 
 def error_at(place: Place, problem: str) -> InputError:
     """The error about a place in a file."""
-    return InputError(f"{place}: {problem}")
+    return InputError("{place}: {problem}", place=place, problem=problem)
 
 
 def quote(text: object, limit: int = QUOTED) -> str:
@@ -165,7 +172,7 @@ class Lines(Iterator[Line]):
     def _read(self) -> Iterator[tuple[Line, bool]]:
         try:
             if str(self.path) != STDIN and Path(self.path).is_dir():
-                raise InputError(f"{self.file} is a directory; give the files in it")
+                raise InputError("{file} is a directory; give the files in it", file=self.file)
             with self._opened() as handle:
                 first, left, earlier = 1, math.inf, 0
                 if self.span is not None:
@@ -176,19 +183,24 @@ class Lines(Iterator[Line]):
                     if left < 0:
                         return
                     if len(raw) >= BLOCK and not raw.strip(b"\0"):
-                        raise error_at(Place(self.file, number), "a line of zero bytes only; this is not a text file")
+                        raise error_at(
+                            Place(self.file, number), translate("a line of zero bytes only; this is not a text file")
+                        )
                     if len(raw) > LINE_LIMIT:
-                        raise error_at(Place(self.file, number), f"a line of more than {LINE_LIMIT} bytes; break it up")
+                        raise error_at(
+                            Place(self.file, number),
+                            translate("a line of more than {line_limit} bytes; break it up", line_limit=LINE_LIMIT),
+                        )
                     body, ended = without_end(raw)
                     text = decoded(body, self.file, number, None if str(self.path) == STDIN else handle, earlier)
                     earlier = earlier or (0 if body.isascii() else number)
                     yield Line(text.removeprefix("\ufeff") if number == 1 else text, Place(self.file, number)), ended
         except FileNotFoundError:
-            raise InputError(f"{self.file}: no such file") from None
+            raise InputError("{file}: no such file", file=self.file) from None
         except OSError as error:
-            raise InputError(f"{self.file}: cannot be read ({error.strerror})") from None
+            raise InputError("{file}: cannot be read ({strerror})", file=self.file, strerror=error.strerror) from None
         except ValueError:
-            raise InputError(f"{self.file!r} is not a file name") from None
+            raise InputError("{file!r} is not a file name", file=self.file) from None
 
     def _opened(self) -> AbstractContextManager[BinaryIO]:
         handle = open_utf8(self.path, self.encoding)
@@ -227,12 +239,16 @@ def decoded(raw: bytes, file: str, line: int, handle: BinaryIO | None = None, ea
     """
     kind = next((kind for magic, kind in BINARY.items() if raw.startswith(magic)), None) if line == 1 else None
     if kind is not None and (b"\0" in raw or not _is_utf8(raw)):
-        raise InputError(f"{file}: is {kind}")
+        raise InputError("{file}: is {kind}", file=file, kind=translate(kind))
     if b"\0" in raw:
         before = raw[: raw.index(b"\0")]
         wide = next((name for name, at in (("utf-16-le", 1), ("utf-16-be", 0)) if _is_wide(raw, at)), None)
-        how = f"the file may be UTF-16; give `encoding={wide}`" if wide and line == 1 else "this is not a text file"
-        raise error_at(Place(file, line + before.count(b"\n")), f"a zero byte; {how}")
+        how = (
+            translate("the file may be UTF-16; give `encoding={wide}`", wide=wide)
+            if wide and line == 1
+            else translate("this is not a text file")
+        )
+        raise error_at(Place(file, line + before.count(b"\n")), translate("a zero byte; {how}", how=how))
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -243,10 +259,17 @@ def decoded(raw: bytes, file: str, line: int, handle: BinaryIO | None = None, ea
             earlier = line + before.count(b"\n", 0, next(i for i, byte in enumerate(before) if byte > 127))
         line += before.count(b"\n")
         sample = raw[start:] if handle is None else raw[start:] + b"\n" + handle.read(SAMPLE)
-        what = f"line {earlier} is UTF-8, and this is not; " if earlier else ""
-        advice = "write the whole file in one encoding" if earlier else describe_encoding(sample)
+        what = translate("line {earlier} is UTF-8, and this is not; ", earlier=earlier) if earlier else ""
+        advice = translate("write the whole file in one encoding") if earlier else describe_encoding(sample)
         raise error_at(
-            Place(file, line), f"byte 0x{raw[error.start]:02x} at column {column} is not UTF-8; {what}{advice}"
+            Place(file, line),
+            translate(
+                "byte 0x{raw:02x} at column {column} is not UTF-8; {what}{advice}",
+                raw=raw[error.start],
+                column=column,
+                what=what,
+                advice=advice,
+            ),
         ) from None
 
 
@@ -283,7 +306,10 @@ def text_pieces(span: FileRange, size: int = 1 << 22, encoding: str | None = Non
                 cut = len(raw) if not left else max(raw.rfind(b"\n"), raw.rfind(b" ")) + 1
                 raw, rest = raw[:cut], raw[cut:]
                 if len(rest) > LINE_LIMIT:
-                    raise error_at(Place(span.file, line), f"more than {LINE_LIMIT} bytes without a space; break it up")
+                    raise error_at(
+                        Place(span.file, line),
+                        translate("more than {line_limit} bytes without a space; break it up", line_limit=LINE_LIMIT),
+                    )
                 text = decoded(raw, span.file, line, handle)
                 line += raw.count(b"\n")
                 if raw and first:
@@ -291,4 +317,6 @@ def text_pieces(span: FileRange, size: int = 1 << 22, encoding: str | None = Non
                 if text:
                     yield nfc(text.replace("\r\n", "\n"))
     except OSError as error:
-        raise InputError(f"{span.file}: cannot be read ({error.strerror})") from None
+        raise InputError(
+            "{span_file}: cannot be read ({strerror})", span_file=span.file, strerror=error.strerror
+        ) from None

@@ -31,6 +31,7 @@ from ohlol.data.split import MIN_SEQUENCES_TO_SPLIT, split_dev
 from ohlol.data.vector_files import read_vectors
 from ohlol.data.vocab import UNK, Vocab
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 Data = Any
 """Data as users pass them: one file or several, the directory of an encoded corpus, pairs, or a table in memory (of any
@@ -57,7 +58,10 @@ def corpus_folder(data: Any) -> Path | None:
     paths: list[Any] = [data] if isinstance(data, str | Path) else list(data or ())
     folders = [path for path in paths if store.is_corpus(path)]
     if folders and len(paths) > 1:
-        raise InputError(f"{folders[0]} is an encoded corpus and cannot be mixed with others: encode all files as one")
+        raise InputError(
+            "{folders} is an encoded corpus and cannot be mixed with others: encode all files as one",
+            folders=folders[0],
+        )
     return Path(folders[0]) if folders else None
 
 
@@ -114,7 +118,9 @@ class Source:
     def check_split(self, chosen: Collection[str]) -> None:
         """Raise InputError where `dev_fraction` was chosen for a corpus, which was split when it was encoded."""
         if self.corpus is not None and "dev_fraction" in chosen:
-            raise InputError(f"`dev_fraction` is chosen when a corpus is encoded, and {self.corpus} is encoded already")
+            raise InputError(
+                "`dev_fraction` is chosen when a corpus is encoded, and {corpus} is encoded already", corpus=self.corpus
+            )
 
 
 @dataclass(frozen=True)
@@ -262,7 +268,13 @@ class DataPreparer:
         for name, value in self.chosen.items():
             actual = getattr(settings, name)
             if actual != value:
-                raise InputError(f"{self.source.corpus} was encoded with `{name}` {actual}, not {value}")
+                raise InputError(
+                    "{corpus} was encoded with `{name}` {actual}, not {value}",
+                    corpus=self.source.corpus,
+                    name=name,
+                    actual=actual,
+                    value=value,
+                )
         return corpus
 
     def _with_pretrained(self, codec: Codec, model: ModelSettings, known: Codec | None) -> Codec:
@@ -322,7 +334,12 @@ class DataPreparer:
             start.check_panel(panel, str(raw.places[0].file))
             for name, value, own in (("season", start.season, panel.season), ("horizon", start.horizon, horizon)):
                 if value != own and (name == "season" or raw.settings.horizon is not None):
-                    raise InputError(f"`start_from` names a run with `{name}` {value}, and that of the data is {own}")
+                    raise InputError(
+                        "`start_from` names a run with `{name}` {value}, and that of the data is {own}",
+                        name=name,
+                        value=value,
+                        own=own,
+                    )
             horizon = start.horizon
         settings = replace(raw.settings, horizon=horizon)
         fraction = 0.0 if dev_panel is not None else training.dev_fraction
@@ -346,13 +363,24 @@ class DataPreparer:
     def _trim(self, corpus: Encoded, model: ModelSettings, known: Codec | None) -> PreparedData:
         """The arrays of an encoded corpus that a model reads, and the validation data of the source if it has any."""
         folder = self.source.corpus
-        pretrained = "word vectors" if corpus.codec.vectors else "language models" if corpus.codec.char_lms else ""
+        pretrained = (
+            translate("word vectors")
+            if corpus.codec.vectors
+            else translate("language models")
+            if corpus.codec.char_lms
+            else ""
+        )
         if pretrained and self.start is None:
-            raise InputError(f"{folder} was encoded for a run with {pretrained}, and only that run can read it")
+            raise InputError(
+                "{folder} was encoded for a run with {pretrained}, and only that run can read it",
+                folder=folder,
+                pretrained=pretrained,
+            )
         if self.start is not None and not self.start.can_read(corpus.codec):
             raise InputError(
-                f"{folder} was encoded with another vocabulary than that of the run in `start_from`: encode it again "
-                "with `vocab`, which names this run"
+                "{folder} was encoded with another vocabulary than that of the run in `start_from`: encode "
+                "it again with `vocab`, which names this run",
+                folder=folder,
             )
         codec = self._with_pretrained(corpus.codec, model, known)
         dev, digest = corpus.dev, corpus.data_sha256
@@ -360,18 +388,23 @@ class DataPreparer:
             other = encoded.read(Path(self.source.dev))
             if other.codec != corpus.codec:
                 raise InputError(
-                    f"{self.source.dev} was encoded with another vocabulary: encode it again with `vocab` {folder}"
+                    "{dev} was encoded with another vocabulary: encode it again with `vocab` {folder}",
+                    dev=self.source.dev,
+                    folder=folder,
                 )
             if other.dev is not None:
                 raise InputError(
-                    f"a part of {self.source.dev} was set apart for evaluation: encode it again with `dev_fraction` 0"
+                    "a part of {dev} was set apart for evaluation: encode it again with `dev_fraction` 0",
+                    dev=self.source.dev,
                 )
             dev, digest = other.train, digest + other.data_sha256
         elif (source := self.source.dev_records or self.source.dev) is not None:
             dev = codec.encode(sequences.read(source, corpus.settings), unseen_labels=True)
             digest += fingerprint(dev)
         if corpus.train.targets is None and not corpus.codec.kind.continues_text:
-            raise InputError(f"{folder} was encoded without targets; encode it again without `targets=False`")
+            raise InputError(
+                "{folder} was encoded without targets; encode it again without `targets=False`", folder=folder
+            )
         train, dev = _drop_unused_arrays(corpus.train, model), None if dev is None else _drop_unused_arrays(dev, model)
         return PreparedData(self.source, codec, corpus.settings, train, dev, digest, mapped=True)
 
@@ -380,8 +413,12 @@ def _check_vectors(data: RawData | Encoded, training: TrainSettings) -> None:
     """Check that data are read by word and training has an <unk>, as word vectors need; raises InputError."""
     kind = data.kind if isinstance(data, RawData) else data.codec.kind
     if kind.reads_numbers or data.settings.level != "word":
-        read = "are numbers" if kind.reads_numbers else "are read by character; `level=word` reads words"
-        raise InputError(f"`vectors` are those of words, and the data {read}")
+        read = (
+            translate("are numbers")
+            if kind.reads_numbers
+            else translate("are read by character; `level=word` reads words")
+        )
+        raise InputError("`vectors` are those of words, and the data {read}", read=read)
     if not training.unk_probability:
         raise InputError("`vectors` need an <unk> for words that training does not hold: set `unk_probability` above 0")
 
@@ -390,8 +427,12 @@ def _check_char_lm(data: RawData | Encoded) -> None:
     """Check that data are words with targets, as language models beside the words need; raises InputError."""
     kind = data.kind if isinstance(data, RawData) else data.codec.kind
     if kind.reads_numbers or not supports_chars(kind, data.settings.level):
-        read = "are numbers" if kind.reads_numbers else f"are read by {data.settings.level} for {data.settings.task}"
-        raise InputError(f"`char_lm` reads the text of words that have a target, and the data {read}")
+        read = (
+            translate("are numbers")
+            if kind.reads_numbers
+            else translate("are read by {level} for {task}", level=data.settings.level, task=data.settings.task)
+        )
+        raise InputError("`char_lm` reads the text of words that have a target, and the data {read}", read=read)
 
 
 def _characters(char_lms: tuple[CharLM, ...]) -> Vocab:

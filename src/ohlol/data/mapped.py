@@ -78,7 +78,12 @@ class Chain:
         self._touched.add(part)
         values = np.asarray(self.parts[part][index])
         if self.limits is not None and len(values) and not 0 <= values.min() <= values.max() <= self.limits[part]:
-            raise InputError(f"{self.name}: damaged: it holds {values.max()}, and {self.limits[part]} is the largest")
+            raise InputError(
+                "{name}: damaged: it holds {max}, and {limits} is the largest",
+                name=self.name,
+                max=values.max(),
+                limits=self.limits[part],
+            )
         return values if self.shifts is None else values + self.shifts[part]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
@@ -124,7 +129,7 @@ def map_array(
     """
     try:
         if path.is_symlink() or not path.is_file():
-            raise InputError(f"{path}: is not a regular file, or is missing: {remedy}")
+            raise InputError("{path}: is not a regular file, or is missing: {remedy}", path=path, remedy=remedy)
         with path.open("rb") as file:
             if file.read(len(MAGIC)) != MAGIC:
                 raise ValueError("it does not begin like an array file")
@@ -132,13 +137,25 @@ def map_array(
             return np.empty(shape, min(dtypes, key=lambda dtype: dtype.itemsize))
         array = np.load(path, mmap_mode="c" if writable else "r", allow_pickle=False)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
     except HEADER_ERRORS as error:
-        raise InputError(f"{path}: damaged: {describe_error(error)}") from None
+        raise InputError("{path}: damaged: {error}", path=path, error=describe_error(error)) from None
     if array.dtype not in dtypes or array.shape != shape or not array.flags.c_contiguous:
         expected = " or ".join(map(str, dtypes))
-        raise InputError(f"{path}: damaged: it holds {array.dtype} {array.shape}, and should hold {expected} {shape}")
+        raise InputError(
+            "{path}: damaged: it holds {dtype} {array_shape}, and should hold {expected} {shape}",
+            path=path,
+            dtype=array.dtype,
+            array_shape=array.shape,
+            expected=expected,
+            shape=shape,
+        )
     size = path.stat().st_size
     if size != array.offset + array.nbytes:
-        raise InputError(f"{path}: damaged: it has {size} bytes, and should have {array.offset + array.nbytes}")
+        raise InputError(
+            "{path}: damaged: it has {size} bytes, and should have {offset}",
+            path=path,
+            size=size,
+            offset=array.offset + array.nbytes,
+        )
     return array

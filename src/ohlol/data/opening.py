@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.translation import translate
 
 STDIN = "-"
 """The path that means standard input."""
@@ -85,7 +86,9 @@ def check_encoding(name: str) -> None:
         pass
     else:
         return
-    raise InputError(f"`encoding` is {shorten(repr(name))}; give one that Python knows, such as gb18030 or cp1252")
+    raise InputError(
+        "`encoding` is {name}; give one that Python knows, such as gb18030 or cp1252", name=shorten(repr(name))
+    )
 
 
 def open_utf8(path: str | Path, encoding: str | None = None) -> BinaryIO:
@@ -248,7 +251,7 @@ def _decompress(path: Path) -> Iterator[bytes]:
         try:
             arrow: Any = import_module("pyarrow")
         except ImportError:
-            raise InputError(f"{path}: zstd needs pyarrow; pip install 'ohlol[arrow]'") from None
+            raise InputError("{path}: zstd needs pyarrow; pip install 'ohlol[arrow]'", path=path) from None
         arrow_error = (arrow.ArrowException,)
     total = 0
     with path.open("rb") as file:
@@ -258,13 +261,20 @@ def _decompress(path: Path) -> Iterator[bytes]:
                 total += len(block)
                 if total > limit:
                     raise InputError(
-                        f"{path}: decompresses to more than {limit} bytes; if it should, decompress it first"
+                        "{path}: decompresses to more than {limit} bytes; if it should, decompress it first",
+                        path=path,
+                        limit=limit,
                     )
                 yield block
         except EOFError:
-            raise InputError(f"{path}: is damaged: the {kind} data end too early") from None
+            raise InputError("{path}: is damaged: the {kind} data end too early", path=path, kind=kind) from None
         except (OSError, zlib.error, lzma.LZMAError, *arrow_error) as error:
-            raise InputError(f"{path}: is damaged, or not compressed with {kind} ({shorten(str(error))})") from None
+            raise InputError(
+                "{path}: is damaged, or not compressed with {kind} ({error})",
+                path=path,
+                kind=kind,
+                error=shorten(str(error)),
+            ) from None
 
 
 def _blocks(file: BinaryIO, kind: str | None) -> Iterator[bytes]:
@@ -310,7 +320,9 @@ def _check_not_utf8(start: bytes, encoding: str, file: str) -> None:
     except UnicodeDecodeError:
         return
     if start.startswith(codecs.BOM_UTF8) or sum(char > "\x7f" for char in text) >= UTF8_CHARACTERS:
-        raise InputError(f"{file}: is UTF-8, and would be read as {encoding}; leave `encoding` out")
+        raise InputError(
+            "{file}: is UTF-8, and would be read as {encoding}; leave `encoding` out", file=file, encoding=encoding
+        )
 
 
 def _decode(blocks: Iterator[bytes], encoding: str, file: str) -> Iterator[bytes]:
@@ -320,11 +332,17 @@ def _decode(blocks: Iterator[bytes], encoding: str, file: str) -> Iterator[bytes
             text = decoder.decode(block or b"", block is None)
             utf8 = text.encode("utf-8")
         except UnicodeError as error:
-            problem = "it cannot be decoded"
+            problem = translate("it cannot be decoded")
             if isinstance(error, UnicodeDecodeError):
                 line += error.object[: error.start].decode(encoding, "ignore").count("\n")
-                problem = f"byte 0x{error.object[error.start]:02x} has no meaning there"
-            raise InputError(f"{file}:{line}: is not {encoding}: {problem}; choose another `encoding`") from None
+                problem = translate("byte 0x{object:02x} has no meaning there", object=error.object[error.start])
+            raise InputError(
+                "{file}:{line}: is not {encoding}: {problem}; choose another `encoding`",
+                file=file,
+                line=line,
+                encoding=encoding,
+                problem=problem,
+            ) from None
         line += text.count("\n")
         yield utf8
 
@@ -340,11 +358,13 @@ def describe_encoding(raw: bytes) -> str:
     for encoding in guess_encodings(raw[:SAMPLE]):
         readings.setdefault(shorten(line.decode(encoding, "replace").strip(), SHOWN), encoding)
     if not readings:
-        return "convert the file with iconv -f ENCODING -t UTF-8, or give its `encoding`"
-    read_as = ", or as ".join(f"{encoding}: {text!r}" for text, encoding in list(readings.items())[:2])
+        return translate("convert the file with iconv -f ENCODING -t UTF-8, or give its `encoding`")
+    read_as = translate(", or as ").join(f"{encoding}: {text!r}" for text, encoding in list(readings.items())[:2])
     *_, last = list(readings.values())[:2]
     first = next(iter(readings.values()))
-    return f"it reads as {read_as}; give `encoding={first}`" + f" or `encoding={last}`" * (last != first)
+    return translate("it reads as {read_as}; give `encoding={first}`", read_as=read_as, first=first) + translate(
+        " or `encoding={last}`", last=last
+    ) * (last != first)
 
 
 def guess_encodings(raw: bytes) -> list[str]:

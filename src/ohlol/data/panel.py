@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ohlol.data.lines import Place, error_at, quote
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import message_id, translate
 
 DAY = 86400
 CYCLES = ((60, 60), (300, 3600), (DAY, DAY), (7 * DAY, 7 * DAY), (float("inf"), 52 * 7 * DAY))
@@ -54,16 +55,16 @@ class TimeStep:
     def __str__(self) -> str:
         """As messages name it: "monthly", "every 2 days"."""
         names = {
-            ("M", 1): "monthly",
-            ("M", 3): "quarterly",
-            ("M", 12): "yearly",
-            ("B", 1): "every working day",
-            ("s", 1): "every second",
-            ("s", 60): "every minute",
-            ("s", 3600): "hourly",
-            ("s", DAY): "daily",
-            ("s", 7 * DAY): "weekly",
-            ("", 1): "rows are counted",
+            ("M", 1): translate("monthly"),
+            ("M", 3): translate("quarterly"),
+            ("M", 12): translate("yearly"),
+            ("B", 1): translate("every working day"),
+            ("s", 1): translate("every second"),
+            ("s", 60): translate("every minute"),
+            ("s", 3600): translate("hourly"),
+            ("s", DAY): translate("daily"),
+            ("s", 7 * DAY): translate("weekly"),
+            ("", 1): translate("rows are counted"),
         }
         unit, count = self.unit, self.count
         if (unit, count) in names:
@@ -71,11 +72,20 @@ class TimeStep:
         if unit == "s":
             size, unit = next(
                 (size, name)
-                for size, name in ((DAY, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
+                for size, name in (
+                    (DAY, message_id("every {count} days")),
+                    (3600, message_id("every {count} hours")),
+                    (60, message_id("every {count} minutes")),
+                    (1, message_id("every {count} seconds")),
+                )
                 if not count % size
             )
-            return f"every {count // size} {unit}"
-        return f"every {count} months" if unit == "M" else f"numbered in steps of {count}"
+            return translate(unit, count=count // size)
+        return (
+            translate("every {count} months", count=count)
+            if unit == "M"
+            else translate("numbered in steps of {count}", count=count)
+        )
 
     def after(self, time: np.datetime64, steps: NDArray[np.int64]) -> NDArray[np.datetime64]:
         """The times so many steps after a time, as datetime64[s]; months keep the day of the month, or their last."""
@@ -191,25 +201,49 @@ def offset_after(series: TimeSeries, rows: TimeSeries, step: TimeStep) -> float:
 
 def _follow(panel: Panel, series: TimeSeries, future: dict[str, TimeSeries], steps: int) -> NDArray[np.float64]:
     length, names = len(series.values), panel.columns.known
-    named = f"series {quote(series.name)}: " if series.name else ""
-    needed = f"rows {panel.describe(series, length)} to {panel.describe(series, length + steps - 1)}"
+    named = translate("series {name}: ", name=quote(series.name)) if series.name else ""
+    needed = translate(
+        "rows {first} to {last}", first=panel.describe(series, length), last=panel.describe(series, length + steps - 1)
+    )
     if series.start is None and series.first is None:
-        needed = f"the {steps} rows that follow"
+        needed = translate("the {steps} rows that follow", steps=steps)
     rows = future.get(series.name)
     if rows is None:
-        raise InputError(f"{named}no rows of it in the future values; {needed} are needed")
+        raise InputError("{named}no rows of it in the future values; {needed} are needed", named=named, needed=needed)
     offset = offset_after(series, rows, panel.step)
     if offset != int(offset):
-        raise error_at(rows.place, f"{named}its rows are between the steps of the series; {needed} are needed")
+        raise error_at(
+            rows.place,
+            translate(
+                "{named}its rows are between the steps of the series; {needed} are needed", named=named, needed=needed
+            ),
+        )
     index = np.arange(steps) - int(offset)
     is_there = (index >= 0) & (index < len(rows.values))
     if not is_there.all():
         missing = panel.describe(series, length + int(np.argmin(is_there)))
-        raise error_at(rows.place, f"{named}no row {missing} in the future values; {needed} are needed")
+        raise error_at(
+            rows.place,
+            translate(
+                "{named}no row {missing} in the future values; {needed} are needed",
+                named=named,
+                missing=missing,
+                needed=needed,
+            ),
+        )
     values = rows.values[index]
     empty = np.argwhere(np.isnan(values))
     if len(empty):
         row, column = empty[0]
         where = panel.describe(series, length + int(row))
-        raise error_at(rows.place, f"{named}no value of {quote(names[column])} in row {where}; {needed} are needed")
+        raise error_at(
+            rows.place,
+            translate(
+                "{named}no value of {names} in row {where}; {needed} are needed",
+                named=named,
+                names=quote(names[column]),
+                where=where,
+                needed=needed,
+            ),
+        )
     return values

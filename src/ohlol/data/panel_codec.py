@@ -99,8 +99,10 @@ class PanelCodec:
         )
         if sum(map(len, categories)) > MAX_CATEGORIES:
             raise InputError(
-                f"`static` has {sum(map(len, categories)):,} categories; at most {MAX_CATEGORIES:,} are read, such as "
-                "regions, and not a name of each series"
+                "`static` has {sum:,} categories; at most {max_categories:,} are read, such as regions, and "
+                "not a name of each series",
+                sum=sum(map(len, categories)),
+                max_categories=MAX_CATEGORIES,
             )
         codec = PanelCodec(
             columns,
@@ -189,9 +191,20 @@ class PanelCodec:
             expected, actual = getattr(self.columns, name), getattr(panel.columns, name)
             if expected != actual:
                 listed = [", ".join(names) or "none" for names in (actual, expected)]
-                raise InputError(f"{file}: the {name} are {listed[0]}; the model was trained with {listed[1]}")
+                raise InputError(
+                    "{file}: the {name} are {listed}; the model was trained with {listed_2}",
+                    file=file,
+                    name=name,
+                    listed=listed[0],
+                    listed_2=listed[1],
+                )
         if panel.step.unit != self.step.unit or (self.step.unit and panel.step.count != self.step.count):
-            raise InputError(f"{file}: the rows are {panel.step}; the model was trained with {self.step}")
+            raise InputError(
+                "{file}: the rows are {step}; the model was trained with {self_step}",
+                file=file,
+                step=panel.step,
+                self_step=self.step,
+            )
 
     def encode(self, series: TimeSeries, fit_rows: int | None = None, future: Floats | None = None) -> Origins:
         """The rows of a series.

@@ -21,6 +21,7 @@ from ohlol.data.readers.labelled import LabelledSeries
 from ohlol.data.readers.tables import Row, Table
 from ohlol.data.targets import TARGET_KINDS
 from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.translation import message_id, translate
 
 SAMPLE_BYTES, SAMPLE_ROWS = 1 << 20, 1 << 15
 """Bytes and rows from the start of a file that are read."""
@@ -95,12 +96,12 @@ def profile(path: str, settings: DataSettings) -> Profile:
     """
     settings = sequences.check_settings(settings)
     if not can_be_read_again(path):
-        raise InputError(f"{name_of(path)}: can be read only once, and is read several times: give a file")
+        raise InputError("{path}: can be read only once, and is read several times: give a file", path=name_of(path))
     reader, settings, reason = sequences.infer_format(Lines(path, settings.encoding), settings)
     try:
         span, is_whole = reader.start(path, settings, SAMPLE_BYTES)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        raise InputError("{path}: cannot be read ({strerror})", path=path, strerror=error.strerror) from None
     result = Profile(path, settings, f"{path}: {settings.format} ({reason})", is_whole, 0, (), ())
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", InputWarning)
@@ -138,7 +139,7 @@ def _add_sequences(result: Profile, reader: Reader, span: FileRange, reason: str
             if kind.has_labels and target is not None:
                 labels += kind.labels_of(target)
         if not examples:
-            raise InputError(f"{result.file}: no sequences; the file is empty")
+            raise InputError("{result_file}: no sequences; the file is empty", result_file=result.file)
         if kind.has_labels:
             reader.check_labels(result.file, settings, labels)
     except InputError as error:
@@ -172,7 +173,7 @@ def _add_panel(result: Profile, reason: str) -> Profile:
 def _add_labelled(result: Profile, series: list[LabelledSeries]) -> Profile:
     """Add the lengths and the classes of series of numbers with a target each."""
     if not series:
-        raise InputError(f"{result.file}: no sequences; the file is empty")
+        raise InputError("{result_file}: no sequences; the file is empty", result_file=result.file)
     lengths = sorted(len(one.rows) for one in series)
     counts = Counter(one.target for one in series if isinstance(one.target, str))
     return replace(
@@ -237,16 +238,27 @@ def _profile_column(stats: TableStats, index: int, role: str) -> ColumnProfile:
     order = stats.time_order(index)
     if order is not None and order.last is not None:
         first = next((row.cells[index] for row in stats.sample if str(row.cells[index]).strip()), None)
-        kind = "time" if stats.unix_unit(index) else "date"
+        kind = message_id("time") if stats.unix_unit(index) else message_id("date")
         return ColumnProfile(name, role, kind, missing, str(first), str(order.last[1]))
     if column.is_numeric or column.is_meant_numeric:
-        kind = "integer" if column.integers and column.numbers else "number"
+        kind = message_id("integer") if column.integers and column.numbers else message_id("number")
         bounds = (column.low, column.high) if column.low <= column.high else (None, None)
-        return ColumnProfile(name, role, kind + ", mostly" * (not column.is_numeric), missing, *bounds)
-    kind = "list" if any(isinstance(row.cells[index], list) for row in stats.sample[:SHOWN_ROWS]) else "text"
+        return ColumnProfile(
+            name, role, kind if column.is_numeric else f"{kind}, {message_id('mostly')}", missing, *bounds
+        )
+    kind = (
+        message_id("list")
+        if any(isinstance(row.cells[index], list) for row in stats.sample[:SHOWN_ROWS])
+        else message_id("text")
+    )
     frequent = tuple(Counter(column.values).most_common(SHOWN_VALUES))
     return ColumnProfile(
-        name, role, kind if column.filled else "empty", missing, frequent=frequent, distinct=len(column.values)
+        name,
+        role,
+        kind if column.filled else message_id("empty"),
+        missing,
+        frequent=frequent,
+        distinct=len(column.values),
     )
 
 
@@ -256,9 +268,13 @@ def _describe_time(stats: TableStats) -> str | None:
     order = None if time is None else stats.time_order(time)
     if time is None or order is None or order.last is None:
         return None
-    text = f"{stats.sample[0].cells[time]} to {order.last[1]}"
+    text = translate("{low} to {high}", low=stats.sample[0].cells[time], high=order.last[1])
     if (found := find_gaps(order)) is not None:
         usual, gaps = found
         count = sum(order.steps[step][0] for step in gaps)
-        text += f", usual step {format_span(usual * (stats.unix_unit(time) or 1.0))}, gaps: {count}"
+        text += translate(
+            ", usual step {format_span}, gaps: {count}",
+            format_span=format_span(usual * (stats.unix_unit(time) or 1.0)),
+            count=count,
+        )
     return text

@@ -29,6 +29,7 @@ from ohlol.data.symbols import Symbols, split_line, split_lines
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import check_encodable
+from ohlol.utils.translation import translate
 
 FilePath = str | Path | Records
 """A file, or a table in memory."""
@@ -113,12 +114,12 @@ def read(
         if contents.labelled is not None:
             own = list(contents.labelled)
             if not own:
-                raise InputError(f"{name_of(path)}: no sequences; the file is empty")
+                raise InputError("{path}: no sequences; the file is empty", path=name_of(path))
             labelled += own
             continue
         examples.extend(contents.examples or ())
         if len(examples) == before:
-            raise InputError(f"{name_of(path)}: no sequences; the file is empty")
+            raise InputError("{path}: no sequences; the file is empty", path=name_of(path))
     if tables:
         return _data_from_panel(_panel_data(name_of(files[0]), tables, replace(chosen, format=settings.format), why))
     if series:
@@ -265,10 +266,17 @@ def _data_from_series(
 def _data_from_labelled(series: Sequence[LabelledSeries], settings: DataSettings, with_targets: bool) -> RawData:
     widths = {one.rows.shape[1]: one.place for one in series}
     if len(widths) > 1:
-        raise InputError(f"{', '.join(f'{place}: {width} columns' for width, place in widths.items())}; all must agree")
+        raise InputError(
+            "{listed}; all must agree",
+            listed=", ".join(
+                translate("{place}: {width} columns", place=place, width=width) for width, place in widths.items()
+            ),
+        )
     names = tuple(split_names(settings.input)) if settings.input else tuple(str(n + 1) for n in range(*widths))
     if settings.level is not None:
-        raise InputError(f"`level` is for symbols, and {series[0].place.file} holds series of numbers")
+        raise InputError(
+            "`level` is for symbols, and {place_file} holds series of numbers", place_file=series[0].place.file
+        )
     targets: Any = [one.target for one in series] if with_targets else None
     target_columns = (settings.target or "target",) if TARGET_KINDS[settings.task or ""].quantity else ()
     places = [one.place for one in series]
@@ -313,8 +321,8 @@ def examples(span: str | Path | FileRange, settings: DataSettings, *, with_targe
     contents = _open(Lines(span, settings.encoding), settings, with_targets)
     if contents.labelled is not None:
         raise InputError(
-            f"{name_of(span.file if isinstance(span, FileRange) else span)}: series of numbers with a target each are "
-            "not encoded as a corpus; train on the file"
+            "{name_of}: series of numbers with a target each are not encoded as a corpus; train on the file",
+            name_of=name_of(span.file if isinstance(span, FileRange) else span),
         )
     assert contents.examples is not None
     return contents.examples
@@ -343,7 +351,9 @@ def split_text(text: str, settings: DataSettings) -> Symbols:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"character {error.start + 1} of the text is not UTF-8; give text in UTF-8") from None
+        raise InputError(
+            "character {start} of the text is not UTF-8; give text in UTF-8", start=error.start + 1
+        ) from None
     continues_text = settings.task is not None and TARGET_KINDS[settings.task].continues_text
     symbols = (split_lines if continues_text else split_line)(nfc(text), settings.level)
     if not symbols:
@@ -366,12 +376,12 @@ def data_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[st
     level = "char" if pairs and isinstance(pairs[0][0], str) else "word"
     for i, pair in enumerate(pairs, 1):
         if len(pair) != 2:
-            raise InputError(f"pair {i}: {len(pair)} sides; a pair is an input and a target")
+            raise InputError("pair {i}: {count} sides; a pair is an input and a target", i=i, count=len(pair))
         sides = [_pair_side(side, i, level) for side in pair]
         try:
             examples.append(check_pair(Place("pair", i), sides[0], sides[1], level))
         except InputError as error:
-            raise InputError(str(error).replace("pair:", "pair ", 1)) from None
+            raise InputError(str(error).replace(f"pair:{i}", translate("pair {number}", number=i), 1)) from None
     if not examples:
         raise InputError("no pairs; give one at least")
     task = default_task(TargetKind())
@@ -381,20 +391,27 @@ def data_from_pairs(pairs: Sequence[tuple[str | Sequence[str], str | Sequence[st
 
 def _pair_side(side: Any, pair: int, level: str) -> Symbols:
     if not isinstance(side, str | Sequence):
-        raise InputError(f"pair {pair}: a side of type {type(side).__name__}; give a string or a list of strings")
+        raise InputError(
+            "pair {pair}: a side of type {type_name}; give a string or a list of strings",
+            pair=pair,
+            type_name=type(side).__name__,
+        )
     if isinstance(side, str) == (level == "word"):
         raise InputError(
-            f"pair {pair}: strings and lists do not mix; give every side as a {'string' if level == 'char' else 'list'}"
+            "pair {pair}: strings and lists do not mix; give every side as a string"
+            if level == "char"
+            else "pair {pair}: strings and lists do not mix; give every side as a list",
+            pair=pair,
         )
     if isinstance(side, str):
         return split_text(side, DataSettings(level=level)) if side else side
     words = list(cast("Sequence[Any]", side))
     if not all(isinstance(word, str) for word in words):
-        raise InputError(f"pair {pair}: a list must hold strings")
+        raise InputError("pair {pair}: a list must hold strings", pair=pair)
     try:
         check_encodable(words)
     except ValueError as error:
-        raise InputError(f"pair {pair}: {error}") from None
+        raise InputError("pair {pair}: {error}", pair=pair, error=error) from None
     return [nfc(word) for word in words]
 
 
@@ -414,15 +431,27 @@ def check_settings(settings: DataSettings) -> DataSettings:
         ("level", settings.level, LEVELS),
     ):
         if value is not None and value not in choices:
-            raise InputError(f"`{name}` is {quote(value)}; it must be one of {', '.join(choices)}")
+            raise InputError(
+                "`{name}` is {value}; it must be one of {choices}",
+                name=name,
+                value=quote(value),
+                choices=", ".join(choices),
+            )
     for name, value, choices in (
         ("decimal", settings.decimal, DECIMAL_MARKS),
         ("thousands", settings.thousands, THOUSANDS_MARKS),
     ):
         if value is not None and value not in choices:
-            raise InputError(f"`{name}` is {quote(value)}; it must be one of {' '.join(map(repr, choices))}")
+            raise InputError(
+                "`{name}` is {value}; it must be one of {choices}",
+                name=name,
+                value=quote(value),
+                choices=" ".join(map(repr, choices)),
+            )
     if settings.thousands == (settings.decimal or "."):
-        raise InputError(f"`decimal` and `thousands` are both {quote(settings.thousands)}; they must differ")
+        raise InputError(
+            "`decimal` and `thousands` are both {thousands}; they must differ", thousands=quote(settings.thousands)
+        )
     if settings.label_separator is not None:
         _check_separator(settings)
     if settings.encoding is not None:
@@ -431,7 +460,14 @@ def check_settings(settings: DataSettings) -> DataSettings:
         check_choice(settings.layout, "layout", LAYOUTS)
     for name in ("season", "horizon"):
         if (value := getattr(settings, name)) is not None and not 1 <= value <= MAX_SIZE:
-            raise InputError(f"`{name}` is {value}; it must be at {'least 1' if value < 1 else f'most {MAX_SIZE}'}")
+            raise InputError(
+                "`{name}` is {value}; it must be at least 1"
+                if value < 1
+                else "`{name}` is {value}; it must be at most {most}",
+                name=name,
+                value=value,
+                most=MAX_SIZE,
+            )
     if settings.task is None and any(getattr(settings, name) is not None for name in FORECAST_SETTINGS):
         settings = replace(settings, task=default_task(PANEL))
     if settings.format is not None:
@@ -440,23 +476,34 @@ def check_settings(settings: DataSettings) -> DataSettings:
     has_series = kind is None or kind.horizon or (kind.per_sequence and not kind.multiple)
     for names, suits, what in (
         (FORECAST_SETTINGS, kind is None or kind.horizon, f"task {default_task(PANEL)}"),
-        (("series", "time"), has_series, "series of numbers"),
+        (("series", "time"), has_series, translate("series of numbers")),
     ):
         for name in names:
             value = getattr(settings, name)
             if not suits and value is not None and not (value == "" and kind is not None and kind.numeric):
-                raise InputError(f"`{name}` is for {what}, and the task is {settings.task}")
+                raise InputError(
+                    "`{name}` is for {what}, and the task is {task}", name=name, what=what, task=settings.task
+                )
     return settings
 
 
 def _check_format(settings: DataSettings, reader: Reader) -> DataSettings:
     if settings.task is not None and not reader.serves(settings.task):
         suitable = ", ".join(name for name, other in READERS.items() if other.serves(settings.task))
-        raise InputError(f"format {settings.format} does not serve task {settings.task}; use {suitable}")
+        raise InputError(
+            "format {format} does not serve task {task}; use {suitable}",
+            format=settings.format,
+            task=settings.task,
+            suitable=suitable,
+        )
     if reader.level is not None and settings.level not in (None, reader.level):
         suitable = ", ".join(name for name, other in READERS.items() if other.level == settings.level)
         raise InputError(
-            f"format {settings.format} has the level {reader.level}; for level {settings.level} use {suitable}"
+            "format {format} has the level {level}; for level {settings_level} use {suitable}",
+            format=settings.format,
+            level=reader.level,
+            settings_level=settings.level,
+            suitable=suitable,
         )
     only_task = default_task(reader.targets[0]) if len(reader.targets) == 1 else None
     return replace(settings, task=settings.task or only_task, level=reader.level or settings.level)
@@ -466,7 +513,9 @@ def _check_separator(settings: DataSettings) -> None:
     if not settings.label_separator:
         raise InputError("`label_separator` is empty; give the text between two labels, such as |")
     if settings.task is not None and not TARGET_KINDS[settings.task].multiple:
-        raise InputError(f"`label_separator` separates the labels of a set, and task {settings.task} has no sets")
+        raise InputError(
+            "`label_separator` separates the labels of a set, and task {task} has no sets", task=settings.task
+        )
 
 
 def reader_of(settings: DataSettings) -> Reader:
@@ -495,5 +544,5 @@ def _open_file(lines: Lines, settings: DataSettings, with_targets: bool) -> tupl
     if settings.reversed:
         task = contents.settings.task
         if contents.examples is None or task is None or not TARGET_KINDS[task].continues_text:
-            raise InputError(f"`reversed` is for texts whose symbols are predicted, and the task is {task}")
+            raise InputError("`reversed` is for texts whose symbols are predicted, and the task is {task}", task=task)
     return contents, reason

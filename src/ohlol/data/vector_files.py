@@ -25,6 +25,7 @@ from ohlol.data.vocab import UNK, Vocab
 from ohlol.data.word_vectors import WordVectors
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, InputWarning, describe_error
+from ohlol.utils.translation import message_id, translate
 
 LINE_LIMIT = 1 << 25
 """Bytes of the longest line of a text file: MAX_SIZE numbers of 32 characters."""
@@ -36,8 +37,8 @@ PICKLE_VERSIONS = tuple(b"\x80" + bytes([version]) for version in range(2, 6))
 """How pickles begin."""
 FASTTEXT_MODEL = b"\xba\x16\x4f\x2f"
 """How a model of fastText begins."""
-FORMATS = "word2vec (text or binary), GloVe, fastText .vec or safetensors"
-IN_MEMORY = "vectors in memory"
+FORMATS = message_id("word2vec (text or binary), GloVe, fastText .vec or safetensors")
+IN_MEMORY = message_id("vectors in memory")
 """What stands for the name of a file where the vectors are an object."""
 
 Parse = Callable[[], NDArray[np.float32]]
@@ -56,7 +57,11 @@ class VectorSource:
 
     def place(self, number: int) -> str:
         """A word as messages name it."""
-        return f"{self.name}:{number}" if self.has_lines else f"{self.name}: word {number:,}"
+        return (
+            translate("{name}:{number}", name=self.name, number=number)
+            if self.has_lines
+            else translate("{name}: word {number:,}", name=self.name, number=number)
+        )
 
 
 def read_vectors(vectors: Any, symbols: Vocab, limit: int) -> WordVectors:
@@ -92,15 +97,24 @@ def _select(source: VectorSource, needed: set[str], symbols: Vocab, limit: int) 
             continue
         vector = None
         if word in kept:
-            problem = "a word that occurs before"
+            problem = translate("a word that occurs before")
         if not problem:
             try:
                 vector = parse()
             except (ValueError, TypeError) as error:
-                raise InputError(f"{source.place(number)}: is no vector of numbers: {describe_error(error)}") from None
+                raise InputError(
+                    "{number}: is no vector of numbers: {error}",
+                    number=source.place(number),
+                    error=describe_error(error),
+                ) from None
             if vector.shape != (source.size,):
-                raise InputError(f"{source.place(number)}: a vector of shape {vector.shape}, and not of {source.size}")
-            problem = "" if np.isfinite(vector).all() else "a number that is not finite"
+                raise InputError(
+                    "{number}: a vector of shape {vector_shape}, and not of {size}",
+                    number=source.place(number),
+                    vector_shape=vector.shape,
+                    size=source.size,
+                )
+            problem = "" if np.isfinite(vector).all() else translate("a number that is not finite")
         if problem or vector is None:
             skipped[problem] += 1
             first = first or source.place(number)
@@ -111,10 +125,23 @@ def _select(source: VectorSource, needed: set[str], symbols: Vocab, limit: int) 
             table += vector.tobytes()
     if skipped:
         reasons = ", ".join(f"{count:,} with {reason}" for reason, count in skipped.items())
-        warnings.warn(f"{first}: skipped as the first of {skipped.total():,} words: {reasons}", InputWarning, 2)
+        warnings.warn(
+            translate(
+                "{first}: skipped as the first of {total:,} words: {reasons}",
+                first=first,
+                total=skipped.total(),
+                reasons=reasons,
+            ),
+            InputWarning,
+            2,
+        )
     vectors = WordVectors.of(kept, np.frombuffer(table, "<f4").reshape(-1, source.size))
     if not vectors.rows_of(symbols.symbols).any():
-        raise InputError(f"{source.name}: has a vector for none of the {len(symbols):,} words of the training data")
+        raise InputError(
+            "{source_name}: has a vector for none of the {count:,} words of the training data",
+            source_name=source.name,
+            count=len(symbols),
+        )
     return vectors
 
 
@@ -124,8 +151,8 @@ def _decode(raw: bytes | str) -> tuple[str, str]:
         word = raw.decode() if isinstance(raw, bytes) else raw
         word.encode()
     except UnicodeError:
-        return "", "a word that is not UTF-8"
-    return (nfc(word), "") if word and not word.isspace() else ("", "an empty word")
+        return "", translate("a word that is not UTF-8")
+    return (nfc(word), "") if word and not word.isspace() else ("", translate("an empty word"))
 
 
 def _open_file(path: str, files: ExitStack) -> VectorSource:
@@ -143,32 +170,40 @@ def _open_file(path: str, files: ExitStack) -> VectorSource:
         start = file.read(SAMPLE)
         file.seek(0)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror or describe_error(error)}") from None
+        raise InputError(
+            "{path}: cannot be read: {strerror}", path=path, strerror=error.strerror or describe_error(error)
+        ) from None
     if start.startswith(PICKLE_VERSIONS):
         raise InputError(
-            f"{path}: is a pickle, which can run code and is never loaded; if gensim wrote it, convert it with "
-            f'KeyedVectors.load({Path(path).name!r}).save_word2vec_format("vectors.bin", binary=True)'
+            "{path}: is a pickle, which can run code and is never loaded; if gensim wrote it, convert it "
+            'with KeyedVectors.load({path_name!r}).save_word2vec_format("vectors.bin", binary=True)',
+            path=path,
+            path_name=Path(path).name,
         )
     if start.startswith(FASTTEXT_MODEL):
-        raise InputError(f"{path}: is a model of fastText; give its file of vectors, which ends in .vec")
+        raise InputError("{path}: is a model of fastText; give its file of vectors, which ends in .vec", path=path)
     if start.startswith(b"PK\x03\x04"):
-        raise InputError(f"{path}: is a zip archive; unpack it first")
+        raise InputError("{path}: is a zip archive; unpack it first", path=path)
     for magic, what in BINARY.items():
         if start.startswith(magic):
-            raise InputError(f"{path}: is {what}")
+            raise InputError("{path}: is {what}", path=path, what=what)
     line, _, rest = start.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
     fields = line.split()
     if len(fields) == 2 and all(field.isdigit() for field in fields):
         count, size = (parse_digits(field.decode()) for field in fields)
         if count is None or size is None or not 1 <= size <= MAX_SIZE:
-            raise InputError(f"{path}:1: {quote(line.decode())} is no count of words and size of their vectors")
+            raise InputError(
+                "{path}:1: {line} is no count of words and size of their vectors", path=path, line=quote(line.decode())
+            )
         file.readline()
         if CONTROL.search(rest) and not _is_row(rest.partition(b"\n")[0], size):
             return VectorSource(path, size, _binary_rows(file, path, count, size))
         return VectorSource(path, size, _text_rows(file, path, size, count), has_lines=True)
     size = _count_numbers(fields)
     if not size or CONTROL.search(line):
-        raise InputError(f"{path}:1: is no word with a vector; the formats are {FORMATS}")
+        raise InputError(
+            "{path}:1: is no word with a vector; the formats are {formats}", path=path, formats=translate(FORMATS)
+        )
     return VectorSource(path, size, _text_rows(file, path, size, None), has_lines=True)
 
 
@@ -206,17 +241,34 @@ def _text_rows(file: BinaryIO, name: str, size: int, count: int | None) -> Itera
     while raw := file.readline(LINE_LIMIT):
         line += 1
         if len(raw) == LINE_LIMIT:
-            raise InputError(f"{name}:{line}: a line of more than {LINE_LIMIT:,} bytes; the formats are {FORMATS}")
+            raise InputError(
+                "{name}:{line}: a line of more than {line_limit:,} bytes; the formats are {formats}",
+                name=name,
+                line=line,
+                line_limit=LINE_LIMIT,
+                formats=translate(FORMATS),
+            )
         fields = (raw.removeprefix(b"\xef\xbb\xbf") if line == 1 else raw).rsplit(None, size)
         if not fields:
             continue
         if len(fields) == size and raw[:1].isspace():
             fields = [b"", *fields]
         if len(fields) <= size:
-            raise InputError(f"{name}:{line}: {len(fields) - 1} numbers, and the vectors of this file have {size}")
+            raise InputError(
+                "{name}:{line}: {count} numbers, and the vectors of this file have {size}",
+                name=name,
+                line=line,
+                count=len(fields) - 1,
+                size=size,
+            )
         word = fields[0]
         if b" " in word and _is_number(word.rsplit(None, 1)[-1]):
-            raise InputError(f"{name}:{line}: more than {size} numbers, the size of the vectors of this file")
+            raise InputError(
+                "{name}:{line}: more than {size} numbers, the size of the vectors of this file",
+                name=name,
+                line=line,
+                size=size,
+            )
         words += 1
         yield word, partial(np.array, fields[1:], np.float32), line
     _check_count(name, words, count)
@@ -225,8 +277,14 @@ def _text_rows(file: BinaryIO, name: str, size: int, count: int | None) -> Itera
 def _check_count(name: str, words: int, count: int | None) -> None:
     """Check the number of words of a file against its header; raises InputError."""
     if count is not None and words != count:
-        truncated = "it is truncated" if words < count else "its header is wrong"
-        raise InputError(f"{name}: has {words:,} words, and its header says {count:,}: {truncated}")
+        truncated = translate("it is truncated") if words < count else translate("its header is wrong")
+        raise InputError(
+            "{name}: has {words:,} words, and its header says {count:,}: {truncated}",
+            name=name,
+            words=words,
+            count=count,
+            truncated=truncated,
+        )
 
 
 def _binary_rows(file: BinaryIO, name: str, count: int, size: int) -> Iterator[tuple[bytes, Parse, int]]:
@@ -237,19 +295,38 @@ def _binary_rows(file: BinaryIO, name: str, count: int, size: int) -> Iterator[t
         space = block.find(b" ", start)
         while space < 0 or len(block) < space + 1 + length:
             if space < 0 and len(block) - start > WORD_LIMIT:
-                raise InputError(f"{name}: word {number:,}: no space within {WORD_LIMIT:,} bytes: it is damaged")
+                raise InputError(
+                    "{name}: word {number:,}: no space within {word_limit:,} bytes: it is damaged",
+                    name=name,
+                    number=number,
+                    word_limit=WORD_LIMIT,
+                )
             more = file.read(max(SAMPLE, length))
             if not more:
-                raise InputError(f"{name}: ends within word {number:,} of {count:,}: it is truncated")
+                raise InputError(
+                    "{name}: ends within word {number:,} of {count:,}: it is truncated",
+                    name=name,
+                    number=number,
+                    count=count,
+                )
             block, start = block[start:] + more, 0
             space = block.find(b" ")
         if space - start > WORD_LIMIT:
-            raise InputError(f"{name}: word {number:,}: no space within {WORD_LIMIT:,} bytes: it is damaged")
+            raise InputError(
+                "{name}: word {number:,}: no space within {word_limit:,} bytes: it is damaged",
+                name=name,
+                number=number,
+                word_limit=WORD_LIMIT,
+            )
         word = block[start:space].lstrip(b"\n")
         yield word, partial(np.frombuffer, block, "<f4", size, space + 1), number
         start = space + 1 + length
     if (block[start:] + file.read(SAMPLE)).strip(b"\n"):
-        raise InputError(f"{name}: has more than the {count:,} words that its header says: its header is wrong")
+        raise InputError(
+            "{name}: has more than the {count:,} words that its header says: its header is wrong",
+            name=name,
+            count=count,
+        )
 
 
 def _open_safetensors(path: str, files: ExitStack) -> VectorSource:
@@ -260,17 +337,24 @@ def _open_safetensors(path: str, files: ExitStack) -> VectorSource:
         file: Any = files.enter_context(safe_open(path, framework="np"))
         if {"vectors", "words"} - set(file.keys()):
             raise InputError(
-                f"{path}: has the tensors {', '.join(sorted(file.keys()))[:200]}; it must have `vectors`, of two axes, "
-                "and `words`, the bytes of as many lines"
+                "{path}: has the tensors {file}; it must have `vectors`, of two axes, and `words`, the bytes "
+                "of as many lines",
+                path=path,
+                file=", ".join(sorted(file.keys()))[:200],
             )
         words, vectors = file.get_tensor("words"), file.get_slice("vectors")
         shape = tuple(vectors.get_shape())
     except (SafetensorError, TypeError) as error:  # TypeError: a type that numpy does not have
-        raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
+        raise InputError("{path}: cannot be read: {error}", path=path, error=describe_error(error)) from None
     raw = words.tobytes() if words.dtype == np.uint8 else b""
     count = raw.removesuffix(b"\n").count(b"\n") + bool(raw)
     if len(shape) != 2 or not 1 <= shape[1] <= MAX_SIZE or count != shape[0]:
-        raise InputError(f"{path}: has {count:,} words, and vectors of shape {shape}; there must be one for each")
+        raise InputError(
+            "{path}: has {count:,} words, and vectors of shape {shape}; there must be one for each",
+            path=path,
+            count=count,
+            shape=shape,
+        )
 
     def parse(row: int) -> NDArray[np.float32]:
         try:
@@ -299,16 +383,25 @@ def _open_object(vectors: Any) -> VectorSource:
         words, rows = list(vectors.index), vectors.to_numpy()
     else:
         raise InputError(
-            f"`vectors` is of type {type(vectors).__name__}; give a file, gensim's KeyedVectors, a dict of words and "
-            "arrays, or a data frame with the words as its index"
+            "`vectors` is of type {type_name}; give a file, gensim's KeyedVectors, a dict of words and "
+            "arrays, or a data frame with the words as its index",
+            type_name=type(vectors).__name__,
         )
     odd = next((word for word in words if not isinstance(word, str)), None)
     if not words or len(words) != len(rows) or odd is not None:
-        problem = f"the word {quote(odd)}, which is no string" if odd is not None else f"{len(words)} words"
-        raise InputError(f"`vectors` has {problem}, and {len(rows)} vectors; give a vector for each word")
+        problem = (
+            translate("the word {odd}, which is no string", odd=quote(odd))
+            if odd is not None
+            else translate("{count} words", count=len(words))
+        )
+        raise InputError(
+            "`vectors` has {problem}, and {count} vectors; give a vector for each word",
+            problem=problem,
+            count=len(rows),
+        )
     size = len(rows[0]) if hasattr(rows[0], "__len__") else 0
     if not 1 <= size <= MAX_SIZE:
-        raise InputError(f"`vectors` has no array of numbers for the word {quote(words[0])}")
+        raise InputError("`vectors` has no array of numbers for the word {words}", words=quote(words[0]))
     return VectorSource(
         IN_MEMORY,
         size,

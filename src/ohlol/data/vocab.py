@@ -219,4 +219,4 @@ class Vocab:
         try:
             return cls(tuple(cast("list[str]", symbols)), tuple(cast("list[int]", counts)))
         except ValueError as error:
-            raise InputError(f"not a vocabulary: {error}") from None
+            raise InputError("not a vocabulary: {error}", error=error) from None

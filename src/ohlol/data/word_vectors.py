@@ -20,6 +20,7 @@ from ohlol.data.mapped import map_array
 from ohlol.data.vocab import UNK
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_bytes
+from ohlol.utils.translation import translate
 
 TABLE = "vectors.npy"
 """The file of the table, beside the vocab.json with the words."""
@@ -103,9 +104,9 @@ def read_table(folder: Path, vectors: WordVectors) -> WordVectors:
     """
     path = (folder / TABLE).resolve()  # links in a run are followed
     shape = (1 + len(vectors.words), vectors.size)
-    table = map_array(path, {np.dtype("<f4")}, shape, "train the run again", writable=True)
+    table = map_array(path, {np.dtype("<f4")}, shape, translate("train the run again"), writable=True)
     if _digest(table) != vectors.sha256:
-        raise InputError(f"{path}: damaged: it does not match its checksum in vocab.json")
+        raise InputError("{path}: damaged: it does not match its checksum in vocab.json", path=path)
     return replace(vectors, table=table)
 
 

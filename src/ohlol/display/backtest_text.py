@@ -8,12 +8,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.evaluation.backtest import MODEL, NAIVE, SEASONAL_NAIVE, BacktestReport
 from ohlol.evaluation.forecast_metrics import Scores
 from ohlol.utils.numbers import format_significant
 from ohlol.utils.rendering import to_text
 from ohlol.utils.terminal import capture, escape_symbol
+from ohlol.utils.translation import choose_language
 
 NAMES = {MODEL: "backtest_model", SEASONAL_NAIVE: "backtest_seasonal_naive", NAIVE: "backtest_naive"}
 """The texts of the catalogue for what is measured."""
@@ -25,11 +26,11 @@ def print_backtest(report: BacktestReport, console: Console, *, lang: str = "en"
     """Print the metrics by column, MASE by step, what was left out, and whether the model beats the naive forecast."""
     summary = {"series": report.series, "origins": len(report.origins), "steps": report.steps, "season": report.season}
     values = f"{sum(report.values.values()):,}"
-    console.print(translations.text("backtest_summary", lang, **summary, values=values))
+    console.print(texts.text("backtest_summary", lang, **summary, values=values))
     console.print(_metrics(report, lang))
     if report.intervals:
         intervals = ", ".join(f"{percent:g} %" for percent in report.intervals)
-        console.print(translations.text("backtest_inside", lang, intervals=intervals))
+        console.print(texts.text("backtest_inside", lang, intervals=intervals))
     if report.mase(MODEL) is not None:
         console.print(_by_step(report, lang))
     for line in left_out(report, lang):
@@ -40,7 +41,7 @@ def print_backtest(report: BacktestReport, console: Console, *, lang: str = "en"
 @to_text.register
 def backtest_to_text(report: BacktestReport) -> str:
     """Return the tables."""
-    return capture(lambda console: print_backtest(report, console, lang=translations.language(None)))
+    return capture(lambda console: print_backtest(report, console, lang=choose_language()))
 
 
 def metric_names(report: BacktestReport) -> list[str]:
@@ -67,24 +68,24 @@ def left_out(report: BacktestReport, lang: str) -> list[str]:
     lines: list[str] = []
     if report.left_out:
         count, total = f"{report.left_out:,}", f"{report.series + report.left_out:,}"
-        lines.append(translations.text("backtest_left_out", lang, count=count, all=total))
+        lines.append(texts.text("backtest_left_out", lang, count=count, all=total))
     for column in report.columns:
         for key, counts in (("backtest_missing", report.missing), ("backtest_constant", report.constant)):
             if counts[column]:
                 name, count = escape_symbol(column), f"{counts[column]:,}"
-                lines.append(translations.text(key, lang, column=name, count=count))
+                lines.append(texts.text(key, lang, column=name, count=count))
     return lines
 
 
 def verdict(report: BacktestReport, lang: str) -> str:
     """Whether the model beats the seasonal naive forecast, by MASE, and by how much."""
-    name = translations.text(NAMES[report.baseline], lang)
+    name = texts.text(NAMES[report.baseline], lang)
     model, other = report.mase(MODEL), report.mase(report.baseline)
     if model is None or other is None:
-        return translations.text("backtest_unscaled", lang, baseline=name)
+        return texts.text("backtest_unscaled", lang, baseline=name)
     key = "backtest_beaten" if report.beats_seasonal_naive else "backtest_not_beaten"
     figures = {"model": f"{model:.4f}", "other": f"{other:.4f}", "difference": f"{abs(model - other):.4f}"}
-    return translations.text(key, lang, baseline=name, **figures)
+    return texts.text(key, lang, baseline=name, **figures)
 
 
 def shown_steps(report: BacktestReport) -> list[int]:
@@ -102,15 +103,15 @@ def _metrics(report: BacktestReport, lang: str) -> Table:
                 table.add_section()
             table.add_row(Text(escape_symbol(column), style="bold"))  # not str: [b] in a name is not markup
         for name, scores in report.scores.items():
-            table.add_row(translations.text(NAMES[name], lang), *metric_cells(scores[column]))
+            table.add_row(texts.text(NAMES[name], lang), *metric_cells(scores[column]))
     return table
 
 
 def _by_step(report: BacktestReport, lang: str) -> Table:
-    title = translations.text("backtest_by_step", lang)
+    title = texts.text("backtest_by_step", lang)
     table = Table(title, box=box.SIMPLE_HEAD, pad_edge=False)
     for name in report.by_step:
-        table.add_column(translations.text(NAMES[name], lang), justify="right", no_wrap=True)
+        table.add_column(texts.text(NAMES[name], lang), justify="right", no_wrap=True)
     for step in shown_steps(report):
         values = [report.mase(name, step) for name in report.by_step]
         table.add_row(str(step + 1), *(_shown(value, lambda v: f"{v:.3f}") for value in values))

@@ -8,13 +8,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ohlol.utils.terminal import escape_symbol
+from ohlol.utils.translation import translate
 
 
 def print_confusions(confusions: Sequence[tuple[str, str, int, float]], console: Console) -> None:
     """Print rows of (target, predicted label, count, share of the target's steps)."""
-    table = Table("target", "predicted", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("count", justify="right")
-    table.add_column("of the target", justify="right")
+    table = Table(translate("target"), translate("predicted"), box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(translate("count"), justify="right")
+    table.add_column(translate("of the target"), justify="right")
     for target, predicted, count, share in confusions:
         labels = (Text(escape_symbol(label)) for label in (target, predicted))  # not str: [b] in a label is not markup
         table.add_row(*labels, str(count), f"{100 * share:.1f} %")

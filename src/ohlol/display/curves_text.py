@@ -7,7 +7,7 @@ import plotille
 from rich.console import Console
 from rich.text import Text
 
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.display.shapes_text import WIDTH
 from ohlol.explain.curves import Line, Panel
 from ohlol.tasks.metrics import format_number
@@ -43,14 +43,14 @@ def curves_to_text(panels: list[Panel], console: Console, *, lang: str = "en") -
 
 def title(panel: Panel, lang: str) -> str:
     """Return the title of a panel."""
-    return translations.text(f"curve_{panel.key}", lang, name=panel.name.replace("_", " "))
+    return texts.text(f"curve_{panel.key}", lang, name=panel.name.replace("_", " "))
 
 
 def legend(line: Line, panel: Panel, lang: str) -> str:
     """Return the name of a line: its run, and in a mixed panel whether it was recorded in training or measured."""
     kind = "in_training" if line.is_training else "measured"
     run = escape_symbol(line.run)
-    return f"{run}, {translations.text(kind, lang)}" if panel.is_mixed else run
+    return f"{run}, {texts.text(kind, lang)}" if panel.is_mixed else run
 
 
 def _plot(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: str) -> str:
@@ -61,7 +61,7 @@ def _plot(panel: Panel, runs: list[str], width: int, *, letters: bool, lang: str
     low, high = _limits(panel)
     figure.set_x_limits(min_=0, max_=last * (1 + 1 / width))  # plotille drops a point that rounds to a limit
     figure.set_y_limits(min_=low, max_=high + (high - low) / (HEIGHT - 1))  # so that the top row begins at `high`
-    figure.x_label, figure.y_label = translations.text("steps", lang), ""
+    figure.x_label, figure.y_label = texts.text("steps", lang), ""
     figure.y_ticks_fkt = make_tick(
         lambda value: (f"{value:.0%}" if panel.is_rate else format_number(value)) * (value < high * 1.01), 9
     )

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.display.curves_text import legend, title
 from ohlol.display.trace_text import VISIBLE, describe_model
 from ohlol.explain.curves import Line, Panel
@@ -21,6 +21,7 @@ from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import LayerTrace, Numbers, Trace
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import check_suffix, write_output
+from ohlol.utils.translation import message_id
 
 try:
     import matplotlib as mpl
@@ -102,7 +103,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     Raises:
         InputError: another suffix than `SUFFIXES`, or the file cannot be written.
     """
-    check_suffix(path, "a figure", SUFFIXES)
+    check_suffix(path, message_id("a figure"), SUFFIXES)
     image = io.BytesIO()
     write_figure(figure, image, path.suffix.lower())
     write_output(path, image.getvalue())
@@ -133,14 +134,14 @@ def draw_curves(panels: list[Panel], *, lang: str = "en") -> Figure:
     runs = list(dict.fromkeys(line.run for panel in panels for line in panel.lines))
     columns = min(2, len(panels))
     rows = math.ceil(len(panels) / columns)
-    texts = [legend(line, panel, lang) + title(panel, lang) for panel in panels for line in panel.lines]
-    with mpl.rc_context(Fonts("".join(texts)).style):
+    shown = [legend(line, panel, lang) + title(panel, lang) for panel in panels for line in panel.lines]
+    with mpl.rc_context(Fonts("".join(shown)).style):
         figure = Figure(figsize=(4.6 * columns, 3.1 * rows), layout="constrained")
         for axes, panel in zip(np.ravel(figure.subplots(rows, columns, squeeze=False)), panels, strict=False):
             for line in panel.lines:
                 _draw_line(axes, line, panel, runs.index(line.run), lang)
             axes.set_title(title(panel, lang), fontsize=11, loc="left")
-            axes.set_xlabel(translations.text("steps", lang))
+            axes.set_xlabel(texts.text("steps", lang))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             if panel.is_rate:
                 axes.set_ylim(-0.02, 1.02)
@@ -184,7 +185,7 @@ def draw_trace(trace: Trace, *, lang: str = "en", saliency: Saliency | None = No
     steps = range(max(0, T - MAX_STEPS), T)
     maps = [row for layer in reversed(trace.layers) for row in _map_rows(layer, len(trace.layers) > 1, steps, lang)]
     if trace.weights is not None:
-        maps.insert(0, (translations.text("weight", lang), trace.weights[None, steps.start :], True))
+        maps.insert(0, (texts.text("weight", lang), trace.weights[None, steps.start :], True))
     if saliency is not None and (trace.per_sequence or len(saliency.symbols) != T):
         saliency = None
     height = 0.26 if len(maps) <= 3 else 0.17
@@ -194,7 +195,7 @@ def draw_trace(trace: Trace, *, lang: str = "en", saliency: Saliency | None = No
     if trace.loss is not None and trace.losses is not None:
         count = sum(v is not None for v in trace.losses)
         summary += "，" if lang == "zh" else ", "
-        summary += translations.text(f"loss_{trace.reduction}", lang, value=f"{trace.loss:.4f}", count=count)
+        summary += texts.text(f"loss_{trace.reduction}", lang, value=f"{trace.loss:.4f}", count=count)
     fonts = Fonts("".join([*trace.symbols, *trace.labels, *(name for name, _, _ in maps), summary]))
     with mpl.rc_context(fonts.style):
         width = 2.2 + max(4.0, min(12.0, len(steps) * 0.62))
@@ -205,7 +206,7 @@ def draw_trace(trace: Trace, *, lang: str = "en", saliency: Saliency | None = No
             _draw_map(axes, name, values, is_positive=is_positive, size=7 if len(maps) <= 3 else 5.5)
         if saliency is not None:
             predicted = [fonts.visible(label) for label in trace.predicted[steps.start :]]
-            _draw_saliency(grid[-1], saliency, steps, predicted, translations.text("influence", lang))
+            _draw_saliency(grid[-1], saliency, steps, predicted, texts.text("influence", lang))
         symbols = [fonts.visible(trace.symbols[t]) for t in steps]
         grid[-1].set_xticks(range(len(steps)), symbols, fontsize=13 if len(steps) <= FEW_STEPS else 7)
         figure.suptitle(summary, fontsize=9, color=SOFT)
@@ -217,14 +218,13 @@ def _map_rows(layer: LayerTrace, several: bool, steps: range, lang: str) -> list
     """Return the states and the gates, or tensors of source lines: name, values (W, T), whether all lie in [0, 1]."""
     where = ""
     if several:
-        direction = translations.text(layer.direction, lang)
-        where = f"\n{translations.text('layer', lang, layer=layer.layer)}, {direction}"
+        direction = texts.text(layer.direction, lang)
+        where = f"\n{texts.text('layer', lang, layer=layer.layer)}, {direction}"
     rows = [
-        (f"{name}'", translations.name_symbol("state", name, lang), values)
-        for name, values in reversed(layer.after.items())
+        (f"{name}'", texts.name_symbol("state", name, lang), values) for name, values in reversed(layer.after.items())
     ]
     rows += [
-        (gate.name, translations.name_symbol("gate", gate.name, lang), gate.value)
+        (gate.name, texts.name_symbol("gate", gate.name, lang), gate.value)
         for gate in layer.gates
         if len(layer.gates) > 1
     ]
@@ -307,8 +307,8 @@ def draw_confusions(labels: Sequence[str], matrix: NDArray[np.int64], *, lang: s
     K = len(shown)
     shares = matrix[np.ix_(shown, shown)] / np.maximum(support[shown], 1)[:, None]
     heading = "confusion_title" if len(occurring) == K else "confusion_left_out"
-    heading = translations.text(heading, lang, count=K, all=len(occurring))
-    axis_names = [translations.text(f"confusion_{name}", lang) for name in ("predicted", "target")]
+    heading = texts.text(heading, lang, count=K, all=len(occurring))
+    axis_names = [texts.text(f"confusion_{name}", lang) for name in ("predicted", "target")]
     fonts = Fonts("".join([*labels, heading, *axis_names]))
     names = [_shortened(fonts.visible(label)) for label in labels]
     cell, size = (0.46, 9) if K <= FEW_CLASSES else (0.24, 7)

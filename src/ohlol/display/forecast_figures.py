@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ohlol.display import figures, translations
+from ohlol.display import figures, texts
 from ohlol.display.backtest_text import NAMES
 from ohlol.display.forecast_text import MAX_CURVES, ForecastCurve
 from ohlol.evaluation.backtest import MODEL, BacktestReport
@@ -45,9 +45,9 @@ def draw_forecasts(curves: Sequence[ForecastCurve], *, lang: str = "en") -> Figu
 def _draw_curve(axes: Any, curve: ForecastCurve, lang: str) -> None:
     N = len(curve.rows)
     x: Any = np.concatenate([curve.rows, curve.ahead]) if curve.times is None else curve.times
-    axes.plot(x[:N], curve.history, color=figures.INK, linewidth=1.2, label=translations.text("forecast_history", lang))
+    axes.plot(x[:N], curve.history, color=figures.INK, linewidth=1.2, label=texts.text("forecast_history", lang))
     for k, (percent, (lower, upper)) in enumerate(sorted(curve.bounds.items())):
-        name = translations.text("forecast_interval", lang, percent=f"{percent:g}")
+        name = texts.text("forecast_interval", lang, percent=f"{percent:g}")
         shade = SHADES[min(k, len(SHADES) - 1)]
         axes.fill_between(x[N:], lower, upper, color=figures.COLOURS[0], alpha=shade, linewidth=0, label=name)
     axes.plot(
@@ -56,10 +56,10 @@ def _draw_curve(axes: Any, curve: ForecastCurve, lang: str) -> None:
         color=figures.COLOURS[0],
         linewidth=1.8,
         marker="o" if len(curve.point) == 1 else None,
-        label=translations.text("forecast_point", lang),
+        label=texts.text("forecast_point", lang),
     )
     if curve.times is None:
-        axes.set_xlabel(translations.text("forecast_row", lang))
+        axes.set_xlabel(texts.text("forecast_row", lang))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     else:
         locator = AutoDateLocator(maxticks=7)
@@ -80,7 +80,7 @@ def draw_backtest(report: BacktestReport, *, lang: str = "en") -> Figure:
     """
     columns = report.columns[:MAX_CURVES]
     lang, fonts = _language_and_fonts(lang, (*NAMES.values(), "steps"), columns)
-    names = {name: translations.text(NAMES[name], lang) for name in report.by_step}
+    names = {name: texts.text(NAMES[name], lang) for name in report.by_step}
     with mpl.rc_context(fonts.style):
         figure, grid = _grid(len(columns), width=4.6 if len(columns) > 1 else 6.4)
         for axes, column in zip(grid, columns, strict=True):
@@ -95,7 +95,7 @@ def draw_backtest(report: BacktestReport, *, lang: str = "en") -> Figure:
                     label=names[name],
                 )
             axes.set_title(fonts.visible(column), fontsize=11, loc="left")
-            axes.set_xlabel(translations.text("steps", lang))
+            axes.set_xlabel(texts.text("steps", lang))
             axes.set_ylabel("MASE" if is_scaled else "MAE")
             axes.set_ylim(bottom=0)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -107,10 +107,10 @@ def draw_backtest(report: BacktestReport, *, lang: str = "en") -> Figure:
 
 def _language_and_fonts(lang: str, keys: Sequence[str], names: Sequence[str]) -> tuple[str, figures.Fonts]:
     """The language, or English where no font has the characters of its texts, and the fonts for texts and names."""
-    texts = "".join(translations.TEXTS[key][translations.LANGUAGES.index(lang)] for key in keys)
-    if figures.Fonts(texts).missing:
-        lang, texts = "en", ""
-    return lang, figures.Fonts("".join([texts, *names]))
+    shown = "".join(texts.text(key, lang) for key in keys)
+    if figures.Fonts(shown).missing:
+        lang, shown = "en", ""
+    return lang, figures.Fonts("".join([shown, *names]))
 
 
 def _error(scores: Scores, *, is_scaled: bool) -> float:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.display.figures import write_figure
 from ohlol.display.forecast_figures import draw_forecasts
 from ohlol.display.forecast_text import ForecastCurve
@@ -27,8 +27,8 @@ def render_page(
     image = io.BytesIO()
     write_figure(draw_forecasts(curves, lang=lang), image, ".svg")
     figure = image.getvalue().decode("utf-8")
-    title = escape(translations.text("forecast_title", lang))
-    note = escape(translations.text("forecast_left_out", lang, count=f"{left_out:,}")) if left_out else ""
+    title = escape(texts.text("forecast_title", lang))
+    note = escape(texts.text("forecast_left_out", lang, count=f"{left_out:,}")) if left_out else ""
     content = [
         f"<h1>{title}</h1>\n<p>{note}</p>\n<figure>{figure[figure.index('<svg') :]}</figure>\n",
         '<table class="rows">\n',

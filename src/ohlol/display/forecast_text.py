@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ohlol.data.panel import Panel, TimeSeries
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.display.curves_text import COLOURS, HEIGHT, MARGIN, MIN_WIDTH, make_tick
 from ohlol.display.shapes_text import WIDTH
 from ohlol.evaluation.forecast import Forecast, Forecasts
@@ -114,11 +114,11 @@ def print_forecasts(curves: Sequence[ForecastCurve], console: Console, *, lang: 
 def _plot(curve: ForecastCurve, width: int, *, letters: bool, lang: str) -> str:
     percent = max(curve.bounds, default=0.0)
     bounds = curve.bounds.get(percent, ())
-    interval = translations.text("forecast_interval", lang, percent=f"{percent:g}")
+    interval = texts.text("forecast_interval", lang, percent=f"{percent:g}")
     lines: list[tuple[str, str, list[tuple[NDArray[Any], NDArray[Any]]]]] = [
         ("i", interval, [(curve.ahead, bound) for bound in bounds]),
-        ("h", translations.text("forecast_history", lang), [(curve.rows, curve.history)]),
-        ("f", translations.text("forecast_point", lang), [(curve.ahead, curve.point)]),
+        ("h", texts.text("forecast_history", lang), [(curve.rows, curve.history)]),
+        ("f", texts.text("forecast_point", lang), [(curve.ahead, curve.point)]),
     ]
     figure = plotille.Figure()
     figure.width, figure.height, figure.origin = width, HEIGHT, False
@@ -128,7 +128,7 @@ def _plot(curve: ForecastCurve, width: int, *, letters: bool, lang: str) -> str:
     figure.set_x_limits(min_=first, max_=last + max(last - first, 1) / width)  # plotille drops a point at a limit
     figure.set_y_limits(min_=low, max_=high + (high - low) / (HEIGHT - 1))
     key = "forecast_row" if curve.times is None else "forecast_time"
-    figure.x_label, figure.y_label = translations.text(key, lang), ""
+    figure.x_label, figure.y_label = texts.text(key, lang), ""
     decimals = decimals_for(high - low, 3)
     figure.y_ticks_fkt = make_tick(lambda value: format_decimals(value, decimals), 9)
     figure.x_ticks_fkt = make_tick(lambda row: _row_label(curve, min(round(row), last)), 0)

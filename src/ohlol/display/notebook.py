@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from ohlol.display import backtest_text, packing, translations
+from ohlol.display import backtest_text, packing, texts
 from ohlol.evaluation.backtest import BacktestReport
 from ohlol.explain.packing import PackedShapes
 from ohlol.explain.shapes import CellShapes, LayerShapes
 from ohlol.explain.trace import Trace
 from ohlol.tasks.class_report import BINS, ClassReport, Scores
 from ohlol.utils.rendering import to_html
+from ohlol.utils.translation import choose_language
 
 MAX_STEPS, MAX_NEURONS = 40, 12
 """The time steps and neurons that are shown; the page and the JSON have all of them."""
@@ -27,15 +28,15 @@ MUTED = "opacity:.65;text-align:right;padding:1px 8px"
 @to_html.register
 def trace_to_html(trace: Trace) -> str:
     """Return the time steps of a trace from left to right: input, states, most probable labels, losses."""
-    lang = translations.language(None)
+    lang = choose_language()
     steps = range(min(MAX_STEPS, len(trace.symbols)))
     predictions = [trace.prediction_at(t) for t in steps]
     rows = [
-        [_name(translations.text("input", lang)), *(_cell(_visible(trace.symbols[t]), strong=True) for t in steps)],
+        [_name(texts.text("input", lang)), *(_cell(_visible(trace.symbols[t]), strong=True) for t in steps)],
         *_state_rows(trace, steps, lang),
         *_prediction_rows(trace, predictions, lang),
     ]
-    summary = "" if trace.loss is None or trace.losses is None else translations.text(
+    summary = "" if trace.loss is None or trace.losses is None else texts.text(
         f"loss_{trace.reduction}", lang, value=f"{trace.loss:.4f}", count=sum(v is not None for v in trace.losses)
     )  # fmt: skip
     separator = "" if all(len(s) == 1 for s in trace.symbols) else " "
@@ -51,30 +52,30 @@ def _state_rows(trace: Trace, steps: range, lang: str) -> list[list[str]]:
     for layer in trace.layers:
         prefix = ""
         if len(trace.layers) > 1:
-            number, direction = layer.layer, translations.text(layer.direction, lang)
-            prefix = f"{translations.text('layer', lang, layer=number)}, {direction}, "
+            number, direction = layer.layer, texts.text(layer.direction, lang)
+            prefix = f"{texts.text('layer', lang, layer=number)}, {direction}, "
         for name, values in reversed(layer.after.items()):
             top = max(1.0, float(abs(values).max()))
             for j in range(min(MAX_NEURONS, values.shape[1])):
                 rows.append([_name(f"{prefix}{name}'[{j}]"), *(_number(float(values[t, j]), top) for t in steps)])
             if values.shape[1] > MAX_NEURONS:
-                rows.append([_name(translations.text("more_neurons", lang, count=values.shape[1] - MAX_NEURONS))])
+                rows.append([_name(texts.text("more_neurons", lang, count=values.shape[1] - MAX_NEURONS))])
     return rows
 
 
 def _prediction_rows(trace: Trace, predictions: list[int | None], lang: str) -> list[list[str]]:
     """Return the rows of predictions, targets and losses."""
     best = [None if n is None else trace.best(n, 1)[0] for n in predictions]
-    rows = [[_name(translations.text("prediction", lang)), *(_label(*b) if b else "<td></td>" for b in best)]]
+    rows = [[_name(texts.text("prediction", lang)), *(_label(*b) if b else "<td></td>" for b in best)]]
     if trace.targets is not None and trace.losses is not None:
         targets = [None if n is None else trace.targets[n] for n in predictions]
         marks = [
             "" if target is None else f"{_visible(target)} {'✓' if b and b[0] == target else '✗'}"
             for target, b in zip(targets, best, strict=True)
         ]
-        rows.append([_name(translations.text("target", lang)), *map(_cell, marks)])
+        rows.append([_name(texts.text("target", lang)), *map(_cell, marks)])
         losses = [None if n is None else trace.losses[n] for n in predictions]
-        rows.append([_name(translations.text("loss", lang)), *(_cell("" if v is None else f"{v:.3f}") for v in losses)])
+        rows.append([_name(texts.text("loss", lang)), *(_cell("" if v is None else f"{v:.3f}") for v in losses)])
     return rows
 
 
@@ -104,21 +105,21 @@ def shapes_to_html(report: CellShapes | LayerShapes) -> str:
 @to_html.register
 def packing_to_html(report: PackedShapes) -> str:
     """Return the pictures and tables of a report on packing."""
-    return f"<div>{packing.packing_to_html(report, lang=translations.language(None))}</div>"
+    return f"<div>{packing.packing_to_html(report, lang=choose_language())}</div>"
 
 
 @to_html.register
 def classes_to_html(report: ClassReport) -> str:
     """Return the scores of every class, their means and the calibration."""
-    lang = translations.language(None)
+    lang = choose_language()
     heads = ("class", "precision", "recall", "", "support")
-    rows = [[_name(translations.text(key, lang) if key else "F1") for key in heads]]
+    rows = [[_name(texts.text(key, lang) if key else "F1") for key in heads]]
     for scores in report.classes:
         rows.append([_cell(_visible(scores.label), strong=True), *_scores(scores), _cell(f"{scores.support:,}")])
     for key, mean in (("macro_mean", report.macro), ("weighted_mean", report.weighted)):
-        rows.append([_name(translations.text(key, lang)), *_scores(mean), _cell(f"{report.support:,}")])
+        rows.append([_name(texts.text(key, lang)), *_scores(mean), _cell(f"{report.support:,}")])
     error = report.calibration_error
-    said = f"{report.accuracy:.2%}" if error is None else translations.text(
+    said = f"{report.accuracy:.2%}" if error is None else texts.text(
         "calibration", lang, accuracy=f"{report.accuracy:.2%}", error=f"{error:.2%}", bins=BINS
     )  # fmt: skip
     return f"<div>{_table(rows)}<span style='opacity:.65'>{escape(said)}</span></div>"
@@ -127,12 +128,12 @@ def classes_to_html(report: ClassReport) -> str:
 @to_html.register
 def backtest_to_html(report: BacktestReport) -> str:
     """Return the metrics of the model and of the naive forecasts by column, and how they compare."""
-    lang = translations.language(None)
+    lang = choose_language()
     rows = [[_name(name) for name in ("", "", *backtest_text.metric_names(report))]]
     for column in report.columns:
         for name, scores in report.scores.items():
             cells = map(_cell, backtest_text.metric_cells(scores[column]))
-            rows.append([_cell(column, strong=True), _name(translations.text(backtest_text.NAMES[name], lang)), *cells])
+            rows.append([_cell(column, strong=True), _name(texts.text(backtest_text.NAMES[name], lang)), *cells])
     said = " ".join([*backtest_text.left_out(report, lang), backtest_text.verdict(report, lang)])
     return f"<div>{_table(rows)}<span style='opacity:.65'>{escape(said)}</span></div>"
 

@@ -6,7 +6,7 @@ from html import escape
 
 from rich.console import Console
 
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.display.page import fill_placeholders
 from ohlol.display.shapes_text import WIDTH, Page
 from ohlol.explain.claims import Equality, Shape
@@ -92,7 +92,7 @@ def describe(report: PackedShapes, lang: str) -> list[Section]:
     """Return the sections of a report in a language."""
 
     def say(key: str, **values: object) -> str:
-        return translations.text(f"packing_{key}", lang, **values)
+        return texts.text(f"packing_{key}", lang, **values)
 
     B, T, L, D = (report.sizes[letter] for letter in "BTLD")
     S, H = report.sizes["S"], report.sizes["H"]
@@ -149,7 +149,7 @@ def describe(report: PackedShapes, lang: str) -> list[Section]:
 
 
 def _title(report: PackedShapes, lang: str) -> str:
-    return translations.text("packing_title", lang, module=report.module)
+    return texts.text("packing_title", lang, module=report.module)
 
 
 def _sizes(report: PackedShapes) -> str:
@@ -182,7 +182,7 @@ def _packed(report: PackedShapes) -> Iterator[str]:
 
 
 def _directions(direction: str, D: int, lang: str) -> tuple[str, ...]:
-    return () if D == 1 else (translations.text(direction, lang),)
+    return () if D == 1 else (texts.text(direction, lang),)
 
 
 def _claim(equality: Equality) -> tuple[str, str]:
@@ -203,7 +203,7 @@ def _show(shape: Shape) -> str:
 
 def _wrong(report: PackedShapes, lang: str) -> Iterator[str | Picture]:
     def say(key: str, **values: object) -> str:
-        return translations.text(f"packing_{key}", lang, **values)
+        return texts.text(f"packing_{key}", lang, **values)
 
     expected = report.tensors[1].shape
     taken, given = ("(T, B, I)", "(B, T, I)") if report.uses_batch_first else ("(B, T, I)", "(T, B, I)")

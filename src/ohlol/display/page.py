@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from ohlol import cells
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.display.trace_text import describe_model, difference_key
 from ohlol.explain.history import Frame
 from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import LayerTrace, Numbers, Trace, places_of
+from ohlol.utils.translation import LANGUAGES
 
 TOP = 10
 """Labels kept for each prediction."""
@@ -92,8 +93,8 @@ def page_data(
     opened = next((k for k, frame in enumerate(frames) if frame.is_best), len(frames) - 1)
     return {
         "lang": lang,
-        "texts": translations.catalogue(),
-        "summary": {name: describe_model(trace, name) for name in translations.LANGUAGES},
+        "texts": texts.texts_by_language(),
+        "summary": {name: describe_model(trace, name) for name in LANGUAGES},
         "per_sequence": trace.per_sequence,
         "symbols": trace.symbols,
         "separator": "" if all(len(s) == 1 for s in trace.symbols) else " ",

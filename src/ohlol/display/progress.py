@@ -4,6 +4,7 @@ import sys
 import time
 
 import numpy as np
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -11,7 +12,8 @@ from rich.text import Text
 from ohlol import ops
 from ohlol.data.batches import Dataset
 from ohlol.data.codec import Codec
-from ohlol.display import translations
+from ohlol.data.interpretation import READ_BY
+from ohlol.display import texts
 from ohlol.evaluation.baselines import Baselines, compute_baselines
 from ohlol.models.heads import HEADS
 from ohlol.tasks.metrics import MetricAccumulator, format_metrics, format_number
@@ -19,6 +21,7 @@ from ohlol.training.callbacks import Callback, Epoch, Training
 from ohlol.utils import environment
 from ohlol.utils.devices import describe_device
 from ohlol.utils.terminal import escape_symbol, print_data, print_message
+from ohlol.utils.translation import choose_language, message_id, translate
 
 
 def make_progress_callback(console: Console, targets: list[str] | None = None) -> Callback:
@@ -41,7 +44,7 @@ class Determinism(Callback):
         device, precision = trainer.processes.device, trainer.settings.precision
         kernels = ops.implementation(device, precision)
         promise = environment.describe_reproducibility(kernels=kernels, device=device, precision=precision)
-        print_message(f"deterministic: {promise}", sys.stderr)
+        print_message(translate("deterministic: {promise}", promise=promise), sys.stderr)
 
 
 class Summary(Callback):
@@ -51,17 +54,19 @@ class Summary(Callback):
 
     def on_train_end(self, trainer: Training, accumulator: MetricAccumulator) -> None:
         """Print the end, the metrics, and the loss compared with its baselines, in the language of the environment."""
-        end = end_line(trainer, translations.language(None))
+        end = end_line(trainer, choose_language())
         if end is not None:
             print(end, file=self.console.file)
-        print(f"best weights: {format_metrics(trainer.config.metrics)}", file=self.console.file)
+        print(
+            translate("best weights: {metrics}", metrics=format_metrics(trainer.config.metrics)), file=self.console.file
+        )
         if (start := trainer.progress.start) is not None:
             is_better = trainer.progress.best != start
             key = f"{'run' if trainer.config.keeps_head else 'forecast'}_start{'' if is_better else '_kept'}"
             metrics = format_metrics({name: start[name] for name in (trainer.main_metric, "loss")})
-            print(translations.text(key, translations.language(None), metrics=metrics), file=self.console.file)
+            print(texts.text(key, choose_language(), metrics=metrics), file=self.console.file)
         loss = compute_baselines(trainer.config, trainer.codec, accumulator)
-        for line in baseline_lines(loss, translations.language(None)):
+        for line in baseline_lines(loss, choose_language()):
             print(line, file=self.console.file, flush=True)
 
 
@@ -75,11 +80,11 @@ def end_line(trainer: Training, lang: str) -> str | None:
     is_time_up = settings.minutes and progress.seconds >= 60 * settings.minutes
     if progress.epoch != settings.epochs and not is_time_up:
         key = "end_stopped" if settings.epochs else "end_stopped_early"
-        return translations.text(key, lang, epochs=settings.epochs, **values)
+        return texts.text(key, lang, epochs=settings.epochs, **values)
     if trainer.dev is None or progress.epoch == 1:
         return None
     key = "end_best" if best < progress.epoch else "end_improving_time" if is_time_up else "end_improving"
-    return translations.text(key, lang, **values)
+    return texts.text(key, lang, **values)
 
 
 def baseline_lines(loss: Baselines, lang: str) -> list[str]:
@@ -93,11 +98,9 @@ def baseline_lines(loss: Baselines, lang: str) -> list[str]:
         (loss.lower_bound, "baseline_lower_bound"),
     ]
     title = "baseline" if loss.labels else "baseline_forecast"
-    lines = [translations.text(title, lang, loss=format_number(loss.loss), count=f"{loss.count:,}")]
-    lines += [
-        f"{format_number(v):>8}  {translations.text(key, lang, labels=loss.labels)}" for v, key in rows if v is not None
-    ]
-    return lines if loss.learned else [*lines, translations.text("baseline_not_beaten", lang)]
+    lines = [texts.text(title, lang, loss=format_number(loss.loss), count=f"{loss.count:,}")]
+    lines += [f"{format_number(v):>8}  {texts.text(key, lang, labels=loss.labels)}" for v, key in rows if v is not None]
+    return lines if loss.learned else [*lines, texts.text("baseline_not_beaten", lang)]
 
 
 class Tutorial(Summary):
@@ -109,9 +112,12 @@ class Tutorial(Summary):
     def on_train_begin(self, trainer: Training) -> None:
         """Print the header of the table, on a terminal."""
         if self.console.is_terminal:
-            total = "sum" if trainer.settings.loss_reduction == "sum" else "mean"
-            width = max(len("predicted"), sum(map(len, self.targets)) + len(self.targets) - 1)
-            self.console.print(f"{'epoch':>9}  {'predicted':<{width}}  loss ({total})", style="bold")
+            is_sum = trainer.settings.loss_reduction == "sum"
+            heading, total = translate("predicted"), translate("loss (sum)" if is_sum else "loss (mean)")
+            width = max(cell_len(heading), sum(map(len, self.targets)) + len(self.targets) - 1)
+            heading += " " * (width - cell_len(heading))
+            epoch = translate("epoch")
+            self.console.print(f"{' ' * (9 - cell_len(epoch))}{epoch}  {heading}  {total}", style="bold")
             self.width = width
 
     def on_epoch_end(self, epoch: Epoch) -> None:
@@ -138,36 +144,72 @@ class Tutorial(Summary):
 def describe_training(trainer: Training) -> str:
     """Return how the data were read, the model and the data of a training, in a line each."""
     model, train, dev = trainer.config.model, trainer.train, trainer.dev
-    size = "one-hot" if not model.embedding_size else f"embedding {model.embedding_size}"
+    size = translate("embedding {size}", size=model.embedding_size) if model.embedding_size else "one-hot"
     data = trainer.config.data
-    source = f"{data.format}, by {'word' if data.level == 'word' else 'character'}" if data.level else f"{data.format}"
+    source = f"{data.format}, {translate(READ_BY[data.level])}" if data.level else f"{data.format}"
     parts = [f"{trainer.config.task} ({source})", f"{model.cell} {model.num_layers} x {model.hidden_size}"]
-    parts += ["bidirectional"] if model.bidirectional else []
-    parts += [f"pooling {model.pooling}"] if trainer.model.pooling is not None else []
+    parts += [translate("bidirectional")] if model.bidirectional else []
+    parts += [translate("pooling {pooling}", pooling=model.pooling)] if trainer.model.pooling is not None else []
     sizes = trainer.config.sizes
     parts += (
         [size] if not sizes.numeric and (model.embedding_size or not (sizes.vector_size or sizes.context_size)) else []
     )
-    parts += [f"vectors {sizes.vector_size} ({model.vectors_training})"] if sizes.vector_size else []
-    parts += [f"character RNN {model.char_rnn_size}"] if sizes.chars and model.char_rnn_size else []
     parts += (
-        [f"language models {' + '.join(str(lm.size) for lm in trainer.codec.char_lms)}"] if sizes.context_size else []
+        [
+            translate(
+                "vectors {vector_size} ({vectors_training})",
+                vector_size=sizes.vector_size,
+                vectors_training=model.vectors_training,
+            )
+        ]
+        if sizes.vector_size
+        else []
     )
-    parts += [f"bigrams {model.bigram_size}"] if trainer.config.sizes.bigrams else []
-    parts += [f"head {model.head}"] if HEADS[model.head].structured else []
+    parts += (
+        [translate("character RNN {char_rnn_size}", char_rnn_size=model.char_rnn_size)]
+        if sizes.chars and model.char_rnn_size
+        else []
+    )
+    parts += (
+        [translate("language models {char_lms}", char_lms=" + ".join(str(lm.size) for lm in trainer.codec.char_lms))]
+        if sizes.context_size
+        else []
+    )
+    parts += [translate("bigrams {size}", size=model.bigram_size)] if trainer.config.sizes.bigrams else []
+    parts += [translate("head {head}", head=model.head)] if HEADS[model.head].structured else []
     start = trainer.config.start
-    head = "its head" if trainer.config.keeps_head else "a new head"
-    started = "" if start is None else f"starts from {start.run}, with {head}; new symbols: {start.new_symbols:,}\n"
-    measured = f"measured on {_size(dev)}" if dev is not None else "measured on the same data"
+    head = translate("its head") if trainer.config.keeps_head else translate("a new head")
+    started = (
+        ""
+        if start is None
+        else translate(
+            "starts from {run}, with {head}; new symbols: {count:,}", run=start.run, head=head, count=start.new_symbols
+        )
+        + "\n"
+    )
+    measured = (
+        translate("measured on {dev}", dev=_size(dev)) if dev is not None else translate("measured on the same data")
+    )
     epochs, minutes = trainer.settings.epochs, trainer.settings.minutes
-    length = [f"{epochs} epoch{'s' * (epochs != 1)}"] if epochs else []
-    length += [f"{minutes:g} minute{'s' * (minutes != 1)}"] if minutes else []
-    where = [] if trainer.processes.device.type == "cpu" else [f"on {describe_device(trainer.processes.device)}"]
-    where += [] if trainer.settings.precision == "fp32" else [f"in {trainer.settings.precision}"]
+    length = [translate("{count} epoch{plural}", count=epochs, plural="s" * (epochs != 1))] if epochs else []
+    length += [translate("{count:g} minute{plural}", count=minutes, plural="s" * (minutes != 1))] if minutes else []
+    where = (
+        []
+        if trainer.processes.device.type == "cpu"
+        else [translate("on {device}", device=describe_device(trainer.processes.device))]
+    )
+    where += (
+        []
+        if trainer.settings.precision == "fp32"
+        else [translate("in {precision}", precision=trainer.settings.precision)]
+    )
     interpretation = "" if trainer.interpretation is None else f"{trainer.interpretation}\n"
     return (
-        f"{interpretation}{', '.join(parts)}: {trainer.parameters:,} parameters\n{started}{_coverage(trainer.codec)}"
-        f"{_size(train)}, {measured}, {' or '.join(length)}{''.join(f', {w}' for w in where)}"
+        interpretation
+        + translate("{parts}: {count:,} parameters", parts=", ".join(parts), count=trainer.parameters)
+        + f"\n{started}{_coverage(trainer.codec)}{_size(train)}, {measured}, "
+        + translate(" or ").join(length)
+        + "".join(f", {w}" for w in where)
     )
 
 
@@ -178,34 +220,48 @@ def _coverage(codec: Codec) -> str:
     counts = np.array(codec.symbols.counts[1:])  # without <unk>
     found = codec.vector_rows[1 : len(codec.symbols)] > 0
     return (
-        f"vectors: {found.mean():.1%} of the {len(counts):,} words of the training data have one "
-        f"({counts[found].sum() / counts.sum():.1%} of its text); {len(codec.vectors.words):,} words in all\n"
+        translate(
+            "vectors: {share:.1%} of the {count:,} words of the training data have one ({text_share:.1%} of its text); "
+            "{total:,} words in all",
+            share=found.mean(),
+            count=len(counts),
+            text_share=counts[found].sum() / counts.sum(),
+            total=len(codec.vectors.words),
+        )
+        + "\n"
     )
 
 
 def _size(data: Dataset) -> str:
-    return f"{len(data):,} sequence{'s' * (len(data) != 1)} ({data.steps:,} steps)"
+    return translate(
+        "{count:,} sequence{plural} ({steps:,} steps)", count=len(data), plural="s" * (len(data) != 1), steps=data.steps
+    )
 
 
 def _line(epoch: Epoch) -> str:
     speed = epoch.symbols / epoch.seconds if epoch.seconds else 0.0
     metrics = {k: v for k, v in epoch.metrics.items() if k not in HIDDEN}
-    best = "  best" if epoch.best else ""
+    best = "  " + translate("best") if epoch.best else ""
     number = f"{epoch.number:>{len(str(epoch.epochs))}}/{epoch.epochs}" if epoch.epochs else str(epoch.number)
-    return (
-        f"epoch {number}  loss {format_number(epoch.loss)}  {format_metrics(metrics)}  "
-        f"{speed:,.0f} symbols/s{best}{_irregularities(epoch)}"
+    return translate(
+        "epoch {number}  loss {loss}  {metrics}  {speed:,.0f} symbols/s{best}{irregular}",
+        number=number,
+        loss=format_number(epoch.loss),
+        metrics=format_metrics(metrics),
+        speed=speed,
+        best=best,
+        irregular=_irregularities(epoch),
     )
 
 
 def _irregularities(epoch: Epoch) -> str:
     """Return the number of skipped steps, loss spikes and overflows of an epoch, where there are any."""
     counts = [
-        (epoch.skipped, "step{s} skipped: not finite"),
-        (epoch.spikes, "loss spike{s}"),
-        (epoch.overflows, "fp16 overflow{s}"),
+        (epoch.skipped, message_id("{count} step{plural} skipped: not finite")),
+        (epoch.spikes, message_id("{count} loss spike{plural}")),
+        (epoch.overflows, message_id("{count} fp16 overflow{plural}")),
     ]
-    return "".join(f"  {n} {name.format(s='s' * (n != 1))}" for n, name in counts if n)
+    return "".join("  " + translate(text, count=n, plural="s" * (n != 1)) for n, text in counts if n)
 
 
 HIDDEN = ("loss", "sequence_accuracy", "perplexity", "span_precision", "span_recall")
@@ -267,8 +323,10 @@ class Bar(Summary):
             self.task,
             total=1.0,
             completed=max(shares),
-            description=f"epoch {epoch}/{epochs}" if epochs else f"epoch {epoch}",
-            status=f"loss {self.loss:.4f}{self.metric}  {speed:,.0f} symbols/s",
+            description=translate("epoch {number}", number=f"{epoch}/{epochs}" if epochs else epoch),
+            status=translate(
+                "loss {loss:.4f}{metric}  {speed:,.0f} symbols/s", loss=self.loss, metric=self.metric, speed=speed
+            ),
         )
 
     def on_epoch_end(self, epoch: Epoch) -> None:

@@ -7,17 +7,14 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.explain.review.findings import Finding
 from ohlol.explain.review.watch import Watched
+from ohlol.utils.terminal import wrap
 
 WIDTH = 80
 """Columns of a message."""
 INDENT = "    "
-CLOSING = "，。：；、）"
-"""Characters that do not begin a line."""
-HANGING = 4
-"""Columns kept free for them at the end of a line."""
 
 
 def findings_to_text(
@@ -32,8 +29,7 @@ def findings_to_text(
         lang: "en" or "zh".
         watched: what a run of the program showed, if it was run; its findings are among `findings`.
     """
-    number = translations.LANGUAGES.index(lang)
-    labels = [translations.text(key, lang) for key in ("review_instead", "review_page")]
+    labels = [texts.text(key, lang) for key in ("review_instead", "review_page")]
     indent = max(map(cell_len, labels)) + 1
 
     def print_line(*parts: str | tuple[str, str]) -> None:
@@ -43,10 +39,10 @@ def findings_to_text(
         print_line((f"{finding.file}:{finding.line}:{finding.column}", "bold"), "  ", (finding.check, "bold red"))
         for line in textwrap.wrap(finding.code, WIDTH - len(INDENT), break_long_words=False, break_on_hyphens=False):
             print_line(INDENT, line)
-        for line in wrap(finding.why[number], WIDTH - 2):
+        for line in wrap(finding.message(lang), WIDTH - 2):
             print_line("  ", line)
-        texts = (finding.instead, "green"), (finding.page(number), "dim")
-        for label, (text, style) in zip(labels, texts, strict=True):
+        remedies = (finding.instead, "green"), (finding.page(lang), "dim")
+        for label, (text, style) in zip(labels, remedies, strict=True):
             first, *rest = textwrap.wrap(text, WIDTH - 2 - indent, break_long_words=False, break_on_hyphens=False)
             print_line("  ", (label + " " * (indent - cell_len(label)), "dim"), (first, style))
             for line in rest:
@@ -54,35 +50,12 @@ def findings_to_text(
         print_line()
     if watched is not None:
         for call in watched.calls:
-            print_line(translations.text("review_call", lang, line=call.line, layer=call.layer, shape=call.shape))
+            print_line(texts.text("review_call", lang, line=call.line, layer=call.layer, shape=call.shape))
         if watched.is_stopped:
-            print_line((translations.text("review_stopped", lang), "yellow"))
+            print_line((texts.text("review_stopped", lang), "yellow"))
         if watched.error:
-            for line in wrap(translations.text("review_error", lang, error=watched.error), WIDTH):
+            for line in wrap(texts.text("review_error", lang, error=watched.error), WIDTH):
                 print_line((line, "yellow"))
     count = len(findings)
     key = "review_none" if not count else "review_one" if count == 1 else "review_count"
-    print_line((translations.text(key, lang, name=name, count=count), "bold"))
-
-
-def wrap(text: str, width: int) -> list[str]:
-    """Lines of at most `width` columns; Chinese text is also broken between characters.
-
-    >>> wrap("one two three", 8)
-    ['one two', 'three']
-    >>> wrap("循环（神经）网络。", 14)
-    ['循环（神经）', '网络。']
-    """
-    if cell_len(text) == len(text):
-        return textwrap.wrap(text, width)
-    lines, line = list[str](), ""
-    for character in text:
-        if cell_len(line) + cell_len(character) > width - (0 if character in CLOSING else HANGING):
-            head, space, tail = line.rpartition(" ")
-            is_word = character.isascii() and line[-1:].isascii() and character != " " and line[-1:] != " "
-            keeps = is_word and space and cell_len(tail) < width // 2
-            lines.append(head if keeps else line.rstrip())
-            line = tail if keeps else ""
-        if line or character != " ":
-            line += character
-    return [*lines, line] if line else lines
+    print_line((texts.text(key, lang, name=name, count=count), "bold"))

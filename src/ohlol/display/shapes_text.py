@@ -2,12 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ohlol.explain.claims import Equality, Mistake, Shape
 from ohlol.explain.shapes import CellShapes, LayerShapes, Parameter, Term
+from ohlol.utils.terminal import wrap
+from ohlol.utils.translation import message_id, translate
 
 WIDTH = 80
 """Maximum columns of a line of output."""
@@ -17,13 +20,13 @@ MAX_LAYERS = 3
 """A longer list is shown by its beginning and its end."""
 
 LETTERS = {
-    "B": "batch size",
-    "T": "time steps",
-    "I": "input size",
-    "H": "hidden size",
-    "L": "layers",
-    "D": "directions",
-    "G": "gates",
+    "B": message_id("batch size"),
+    "T": message_id("time steps"),
+    "I": message_id("input size"),
+    "H": message_id("hidden size"),
+    "L": message_id("layers"),
+    "D": message_id("directions"),
+    "G": message_id("gates"),
 }
 _ASCII = str.maketrans(dict(zip("─│┌┐└┘├┤┴▶◀▲✓✗…⋮→←", "-|+++++++><^yx.:><", strict=True)) | {"ᵀ": ".T"})
 
@@ -75,7 +78,8 @@ class Page:
 
     def sentence(self, text: str) -> None:
         """Print text that wraps."""
-        self.print(self.text(text))
+        for line in [text] if cell_len(text) == len(text) else wrap(text, self.width - 2):
+            self.print(self.text(line))
 
     def lines(self, lines: Iterable[str], style: str = "") -> None:
         """Print each line as it is."""
@@ -104,85 +108,113 @@ class Page:
 
 def _cell(report: CellShapes, page: Page) -> None:
     states = report.states
-    page.title(f"{report.module}: one step of a recurrent network")
+    page.title(translate("{module}: one step of a recurrent network", module=report.module))
     _glossary(report.sizes, page)
 
-    page.heading("Time steps")
+    page.heading(translate("Time steps"))
     page.sentence(
-        f"A sequence is {report.sequence.letters} = {_show(report.sequence.shape)}. The cell is called once per time "
-        f"step with the input x and the previous {_and(states)}; it returns "
-        + _and([f"{s}'" for s in states])
-        + ", the input of the next time step. Its output is h'."
+        translate(
+            "A sequence is {letters} = {shape}. The cell is called once per time step with the input x and the "
+            "previous {states}; it returns {new_states}, the input of the next time step. Its output is h'.",
+            letters=report.sequence.letters,
+            shape=_show(report.sequence.shape),
+            states=_and(states),
+            new_states=_and([f"{s}'" for s in states]),
+        )
     )
     columns = ["t", "x (B, I)", *(f"{s} (B, H)" for s in states), *(f"{s}' (B, H)" for s in states)]
     rows = [[str(s.t), *map(_show, (s.input, *s.before, *s.after))] for s in report.steps]
     page.table(columns, _shortened(rows, MAX_STEPS), styles=["dim"])
 
-    page.heading("Parameters")
+    page.heading(translate("Parameters"))
     _parameters(report.parameters, report.parameter_count, page)
     if len(report.gate_rows) > 1:
         rows_of = ", ".join(f"{gate} {first}:{last}" for gate, (first, last) in report.gate_rows.items())
-        page.sentence(f"The weights of the gates are stacked; their rows are {rows_of}.")
+        page.sentence(translate("The weights of the gates are stacked; their rows are {rows}.", rows=rows_of))
 
-    page.heading("The equation")
+    page.heading(translate("The equation"))
     page.lines(report.equation, "bold")
-    page.sentence("For a batch each row is a sequence, so W x is computed as x Wᵀ:")
+    page.sentence(translate("For a batch each row is a sequence, so W x is computed as x Wᵀ:"))
     for terms in report.equation_with_shapes:
         _equation(terms, page)
     if any(" * " in line for line in report.equation):
-        page.sentence("* is the elementwise product.")
+        page.sentence(translate("* is the elementwise product."))
     if with_bias := len(report.parameters) == 4:
-        page.sentence("A bias is added to every row.")
+        page.sentence(translate("A bias is added to every row."))
 
-    page.heading("One linear layer over [h, x]")
+    page.heading(translate("One linear layer over [h, x]"))
     joined = report.joined_weight
     page.sentence(
-        f"{joined.name} is {joined.letters} = {_show(joined.shape)}" + (", and b = b_ih + b_hh." if with_bias else ".")
+        translate(
+            "{name} is {letters} = {shape}, and b = b_ih + b_hh." if with_bias else "{name} is {letters} = {shape}.",
+            name=joined.name,
+            letters=joined.letters,
+            shape=_show(joined.shape),
+        )
     )
     if len(joined_gates := report.joined_gates) < len(report.gate_rows):
         left = [gate for gate in report.gate_rows if gate not in joined_gates]
-        page.sentence(f"Only for {_and(joined_gates)}: in {_and(left)}, r multiplies the part of h first.")
+        page.sentence(
+            translate(
+                "Only for {gates}: in {left}, r multiplies the part of h first.",
+                gates=_and(joined_gates),
+                left=_and(left),
+            )
+        )
     _equalities(report.equalities, page)
     _mistakes(report.mistakes, page)
 
 
 def _layer(report: LayerShapes, page: Page) -> None:
     sizes = report.sizes
-    page.title(f"{report.module}: a recurrent network over a whole sequence")
+    page.title(translate("{module}: a recurrent network over a whole sequence", module=report.module))
     _glossary(sizes, page)
 
-    page.heading("Inputs and outputs")
-    calls = ("in", report.inputs), ("out", report.outputs)
+    page.heading(translate("Inputs and outputs"))
+    calls = (translate("in"), report.inputs), (translate("out"), report.outputs)
     rows = [[way, t.name, t.letters, _show(t.shape)] for way, tensors in calls for t in tensors]
-    page.table(("", "tensor", "letters", "shape"), rows, styles=("dim", "bold"))
+    page.table(("", translate("tensor"), translate("letters"), translate("shape")), rows, styles=("dim", "bold"))
 
-    page.heading("The network")
+    page.heading(translate("The network"))
     page.lines(_network(report))
     row = "l*D + d" if sizes["D"] > 1 else "l"
-    note = f"h_0[{row}] and h_n[{row}] belong to layer l" + (
-        ", direction d (0 forward, 1 backward)." if sizes["D"] > 1 else "."
+    note = translate(
+        "h_0[{row}] and h_n[{row}] belong to layer l, direction d (0 forward, 1 backward)."
+        if sizes["D"] > 1
+        else "h_0[{row}] and h_n[{row}] belong to layer l.",
+        row=row,
     )
-    page.sentence(note + (" The arrows between time steps carry c as well as h." if len(report.outputs) > 2 else ""))
-
-    page.heading("output and h_n")
     page.sentence(
-        "output has h of the top layer at every time step; h_n has h of every layer after its last time step."
+        note + (translate(" The arrows between time steps carry c as well as h.") if len(report.outputs) > 2 else "")
+    )
+
+    page.heading(translate("output and h_n"))
+    page.sentence(
+        translate(
+            "output has h of the top layer at every time step; h_n has h of every layer after its last time step."
+        )
     )
     _equalities(report.equalities, page)
     if report.pitfall:
-        page.sentence("A common mistake; these are not equal:")
+        page.sentence(translate("A common mistake; these are not equal:"))
         _equalities([report.pitfall], page)
     if len(report.outputs) > 2:
-        page.sentence("There is no such equality for c_n: output contains h only.")
+        page.sentence(translate("There is no such equality for c_n: output contains h only."))
 
     page.heading("batch_first")
-    rows = [[name, _show(a), _show(b), "" if a != b else "the same"] for name, (a, b) in report.batch_first.items()]
+    rows = [
+        [name, _show(a), _show(b), "" if a != b else translate("the same")]
+        for name, (a, b) in report.batch_first.items()
+    ]
     page.table(("", "batch_first=False", "batch_first=True", ""), rows, styles=("bold",))
     page.sentence(
-        f"It swaps B and T of input and output only; h stays (L*D, B, H). In this report: {report.uses_batch_first}."
+        translate(
+            "It swaps B and T of input and output only; h stays (L*D, B, H). In this report: {value}.",
+            value=report.uses_batch_first,
+        )
     )
 
-    page.heading("Parameters")
+    page.heading(translate("Parameters"))
     _parameters(report.parameters, report.parameter_count, page)
     _mistakes(report.mistakes, page)
 
@@ -192,14 +224,14 @@ def _show(shape: Shape) -> str:
 
 
 def _and(names: Sequence[str]) -> str:
-    return " and ".join(names)
+    return translate(" and ").join(names)
 
 
 def _glossary(sizes: dict[str, int], page: Page) -> None:
     """Print four letters per line, in columns."""
-    entries = [f"{letter} {LETTERS[letter]} {size}" for letter, size in sizes.items()]
+    entries = [f"{letter} {translate(LETTERS[letter])} {size}" for letter, size in sizes.items()]
     for four in (entries[:4], entries[4:]):
-        page.sentence("".join(entry.ljust(19) for entry in four).rstrip())
+        page.sentence("".join(entry + " " * (19 - cell_len(entry)) for entry in four).rstrip())
 
 
 def _shortened(rows: list[list[str]], most: int) -> list[list[str]]:
@@ -214,10 +246,16 @@ def _parameters(parameters: Sequence[Parameter], count: int, page: Page) -> None
     rows = [[p.name, p.letters, _show(p.shape), f"{_numbers(p.shape):,}"] for p in shown]
     if rest := parameters[-1].layer - shown[-1].layer:
         numbers = count - sum(_numbers(p.shape) for p in shown)
-        like = f"layer{'s' * (rest > 1)} {shown[-1].layer + 1}" + f" to {parameters[-1].layer}" * (rest > 1)
-        rows.append([like, "as the previous layer", "", f"{numbers:,}"])
-    rows.append(["total", "", "", f"{count:,}"])
-    page.table(("parameter", "letters", "shape", "numbers"), rows, styles=("bold",))
+        like = translate(
+            "layers {first} to {last}" if rest > 1 else "layer {first}",
+            first=shown[-1].layer + 1,
+            last=parameters[-1].layer,
+        )
+        rows.append([like, translate("as the previous layer"), "", f"{numbers:,}"])
+    rows.append([translate("total"), "", "", f"{count:,}"])
+    page.table(
+        (translate("parameter"), translate("letters"), translate("shape"), translate("numbers")), rows, styles=("bold",)
+    )
 
 
 def _numbers(shape: Shape) -> int:
@@ -247,15 +285,28 @@ def _equalities(equalities: Iterable[Equality], page: Page) -> None:
     for e in equalities:
         sign, style = ("✓", "bold green") if e.holds else ("✗", "bold red")
         page.print(page.text(f"{sign} {e.claim}", style))
-        page.print(page.text(f"{e.holds}, largest difference {e.largest_difference:.1g}: {e.why}", "dim"), indent=4)
+        page.print(
+            page.text(
+                translate(
+                    "{holds}, largest difference {difference:.1g}: {why}",
+                    holds=e.holds,
+                    difference=e.largest_difference,
+                    why=e.why,
+                ),
+                "dim",
+            ),
+            indent=4,
+        )
 
 
 def _mistakes(mistakes: Iterable[Mistake], page: Page) -> None:
-    page.heading("Wrong shapes")
+    page.heading(translate("Wrong shapes"))
     for mistake in mistakes:
         page.print(page.text(mistake.call, "bold"))
         if mistake.error is None:
-            warning = f"no error! The output is {_show(mistake.result or ())}, with B and T swapped"
+            warning = translate(
+                "no error! The output is {shape}, with B and T swapped", shape=_show(mistake.result or ())
+            )
             page.print(page.text(warning, "yellow"), indent=4)
         else:
             page.print(page.text(mistake.error, "red"), indent=4)
@@ -286,7 +337,8 @@ def _network(report: LayerShapes) -> list[str]:
             continue
         k = layer * D
         lines.append(" " * left + across("┌───┴───┐", "   "))
-        forward = f"layer {layer}".ljust(8) + f" h_0[{k}]".rjust(9) + " ─▶"
+        name_of_layer = translate("layer {layer}", layer=layer)
+        forward = name_of_layer + " " * (8 - cell_len(name_of_layer)) + f" h_0[{k}]".rjust(9) + " ─▶"
         lines.append(forward + across(f"│{name + ' →' * (D - 1):^7}│", "──▶", "…") + f"──▶ h_n[{k}]")
         if D == 2:
             backward = " " * 8 + f" h_n[{k + 1}]".rjust(9) + " ◀─"

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ohlol import cells
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.display.shapes_text import WIDTH
 from ohlol.explain.saliency import Saliency
 from ohlol.explain.trace import GateTrace, LayerTrace, Numbers, Trace
@@ -49,7 +49,7 @@ class Page:
 
     def text(self, key: str, **values: object) -> str:
         """Return a text of the catalogue."""
-        return translations.text(key, self.lang, **values)
+        return texts.text(key, self.lang, **values)
 
     def row_name(self, key: str, **values: object) -> str:
         """Return a text padded to the width of the names of gates and states."""
@@ -112,10 +112,10 @@ def trace_to_text(trace: Trace, console: Console, *, lang: str = "en", saliency:
 def saliency_lines(saliency: Saliency, lang: str) -> list[str]:
     """Return the influence length and the recommended `bptt` as sentences."""
     if saliency.influence_length is None:
-        return [translations.text("no_influence_length", lang, steps=len(saliency.symbols))]
+        return [texts.text("no_influence_length", lang, steps=len(saliency.symbols))]
     return [
-        translations.text("influence_length", lang, steps=saliency.influence_length),
-        translations.text("bptt", lang, steps=saliency.recommended_bptt),
+        texts.text("influence_length", lang, steps=saliency.influence_length),
+        texts.text("bptt", lang, steps=saliency.recommended_bptt),
     ]
 
 
@@ -123,9 +123,9 @@ def describe_model(trace: Trace, lang: str) -> str:
     """Return the model in one line: its cell, layers and hidden size."""
     first = trace.layers[0]
     layers = max(layer.layer for layer in trace.layers) + 1
-    parts = [translations.text("model", lang, cell=first.cell, layers=layers, hidden_size=first.hidden_size)]
-    parts += [translations.text("bidirectional", lang)] if len(trace.layers) > layers else []
-    parts += [translations.text("head_identity", lang)] if trace.is_identity else []
+    parts = [texts.text("model", lang, cell=first.cell, layers=layers, hidden_size=first.hidden_size)]
+    parts += [texts.text("bidirectional", lang)] if len(trace.layers) > layers else []
+    parts += [texts.text("head_identity", lang)] if trace.is_identity else []
     return ("，" if lang == "zh" else ", ").join(parts)
 
 
@@ -229,7 +229,7 @@ def step_to_text(trace: Trace, t: int, console: Console, *, lang: str = "en") ->
         InputError: there is no such time step.
     """
     if not 0 <= t < len(trace.symbols):
-        raise InputError(f"`step` is {t}; the steps are 0 to {len(trace.symbols) - 1}")
+        raise InputError("`step` is {t}; the steps are 0 to {count}", t=t, count=len(trace.symbols) - 1)
     page = Page(console, lang)
     _print_header(trace, page)
     page.print()

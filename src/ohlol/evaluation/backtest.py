@@ -15,6 +15,7 @@ from ohlol.evaluation.forecast_baselines import seasonal_naive
 from ohlol.evaluation.forecast_metrics import ErrorSums, Scores, seasonal_scale
 from ohlol.utils.errors import InputError
 from ohlol.utils.rendering import to_html, to_text
+from ohlol.utils.translation import translate
 
 MODEL, SEASONAL_NAIVE, NAIVE = "model", "seasonal_naive", "naive"
 """What is measured, by name."""
@@ -159,8 +160,12 @@ class _Measuring:
         known, scale = ~np.isnan(y), seasonal_scale(history, self.panel.season)
         self.counts += np.array([known.sum(axis=0), (~known).sum(axis=0), np.isnan(scale) & known.any(axis=0)])
         if not np.isfinite(forecast.quantiles[known]).all():
-            name = f" of series {series.name!r}" if series.name else ""
-            raise InputError(f"the forecast{name} from row {forecast.first} is not finite; train with a lower `lr`")
+            name = translate(" of series {series_name!r}", series_name=series.name) if series.name else ""
+            raise InputError(
+                "the forecast{name} from row {first} is not finite; train with a lower `lr`",
+                name=name,
+                first=forecast.first,
+            )
         for name, season in self.seasons.items():
             quantiles = seasonal_naive(history, season, len(y), forecast.levels) if season else forecast.quantiles
             self.sums[name].add(y, replace(forecast, quantiles=quantiles), scale)

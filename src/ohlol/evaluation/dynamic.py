@@ -48,7 +48,8 @@ def evaluate_dynamic(model: SequenceModel, codec: Codec, data: Dataset, settings
     if not codec.kind.continues_text:
         raise InputError(
             "`dynamic` adapts a model to the text whose next symbol it predicts, and this model's task is "
-            f"{codec.task}: leave it out"
+            "{task}: leave it out",
+            task=codec.task,
         )
     network = deepcopy(model).eval().requires_grad_()
     weights = list(zip(network.parameters(), [p.detach().clone() for p in model.parameters()], strict=True))
@@ -65,8 +66,10 @@ def evaluate_dynamic(model: SequenceModel, codec: Codec, data: Dataset, settings
             loss = network.head.loss(logits, to_device(batch.targets, model.device))
             if not math.isfinite(loss.item()):
                 raise InputError(
-                    f"the loss is {loss.item()} after {index * settings.dynamic_steps:,} symbols: a lower `dynamic_lr` "
-                    f"than {settings.lr:g} helps"
+                    "the loss is {item} after {index:,} symbols: a lower `dynamic_lr` than {lr:g} helps",
+                    item=loss.item(),
+                    index=index * settings.dynamic_steps,
+                    lr=settings.lr,
                 )
             optimizer.zero_grad()
             loss.backward()

@@ -51,7 +51,7 @@ class Forecast:
         low, high = self.levels[0], self.levels[-1]
         if not low <= level <= high:
             widest = round(100 * (1 - 2 * max(low, 1 - high)), 6)
-            raise InputError(f"the model gives intervals up to {widest:g} %")
+            raise InputError("the model gives intervals up to {widest:g} %", widest=widest)
         right = int(np.searchsorted(self.levels, level))
         if self.levels[right] == level:
             return self.quantiles[:, :, right]
@@ -167,7 +167,7 @@ def table_frame(table: Table, backend: Any) -> Any:
     try:
         return narwhals.from_dict(columns, backend=backend).to_native()
     except (ImportError, ValueError) as error:
-        raise InputError(f"`backend` is {backend!r}: {describe_error(error)}") from None
+        raise InputError("`backend` is {backend!r}: {error}", backend=backend, error=describe_error(error)) from None
 
 
 def iso_times(times: NDArray[np.datetime64]) -> list[str]:

@@ -64,7 +64,7 @@ def load_curves(runs: Sequence[Path]) -> list[Panel]:
         config, codec = run_directory.read_config(run), run_directory.read_codec(run)
         lines = metrics_log.read_metrics(run) if (run / "metrics.jsonl").exists() else []
         if not lines:
-            raise InputError(f"{run}: no epoch is finished yet, so there is nothing to draw")
+            raise InputError("{run}: no epoch is finished yet, so there is nothing to draw", run=run)
         best = ([k for k, line in enumerate(lines) if line.get("best")] or [None])[-1]
         task = TASKS[config.task]
         metric, loss = task.metrics(codec).main_metric, HEADS[config.model.head].loss_unit

@@ -96,8 +96,13 @@ def cell_from_layer(layer: torch.nn.RNNBase, k: int = 0, *, backward: bool = Fal
     """
     if not 0 <= k < layer.num_layers or (backward and not layer.bidirectional) or layer.proj_size:
         raise InputError(
-            f"cannot build a cell from layer {k}, {DIRECTIONS[backward]}, of a module with "
-            f"num_layers={layer.num_layers}, bidirectional={layer.bidirectional}, proj_size={layer.proj_size}"
+            "cannot build a cell from layer {k}, {directions}, of a module with num_layers={num_layers}, "
+            "bidirectional={bidirectional}, proj_size={proj_size}",
+            k=k,
+            directions=DIRECTIONS[backward],
+            num_layers=layer.num_layers,
+            bidirectional=layer.bidirectional,
+            proj_size=layer.proj_size,
         )
     suffix = f"_l{k}" + "_reverse" * backward
     width = int(getattr(layer, "weight_ih" + suffix).shape[1])
@@ -142,11 +147,18 @@ def compare(
     True
     """
     if cell not in CELL_NAMES:
-        raise InputError(f"`cell` is {cell!r}; it must be one of {', '.join(CELL_NAMES)}")
+        raise InputError(
+            "`cell` is {cell!r}; it must be one of {cell_names}", cell=cell, cell_names=", ".join(CELL_NAMES)
+        )
     sizes = {"input_size": input_size, "hidden_size": hidden_size, "seq_len": seq_len, "batch_size": batch_size}
     for name, size in sizes.items():
         if not 1 <= size <= MAX_TENSOR_SIZE:
-            raise InputError(f"`{name}` is {size}; it must be from 1 to {MAX_TENSOR_SIZE}")
+            raise InputError(
+                "`{name}` is {size}; it must be from 1 to {max_tensor_size}",
+                name=name,
+                size=size,
+                max_tensor_size=MAX_TENSOR_SIZE,
+            )
     random = torch.Generator().manual_seed(seed)
     spec = CELLS[cell]
     bound = hidden_size**-0.5  # the bound of torch's own initial weights
@@ -378,7 +390,9 @@ def _compare_module(
         starts = reach_state()
         results = _differences(runs, run(True, torch.float64))
     except Exception as error:
-        raise InputError(f"`cell` {name} cannot run on random input: {describe_user_error(error)}") from error
+        raise InputError(
+            "`cell` {name} cannot run on random input: {error}", name=name, error=describe_user_error(error)
+        ) from error
     sizes = {"I": width, "W": list(interface.state_sizes), "T": T, "B": B}
     return Comparison(name, layer, DIRECTIONS[direction], next(iter(runs)), sizes, tuple(results), None)
 
@@ -406,7 +420,7 @@ def _spec_of(module: torch.nn.Module) -> CellSpec:
         classes = tuple(kind for kind in (spec.torch_layer, spec.torch_cell) if kind is not None)
         if isinstance(module, classes) and all(getattr(module, k) == v for k, v in spec.torch_options.items()):
             return spec
-    raise InputError(f"{type(module).__name__} is not an RNN, GRU or LSTM")
+    raise InputError("{type_name} is not an RNN, GRU or LSTM", type_name=type(module).__name__)
 
 
 def _names(bias: bool) -> tuple[str, ...]:

@@ -106,8 +106,10 @@ def record_states(model: TrainedModel, text: str | Sequence[str]) -> NeuronState
     symbols, packed = encode_sequence(model, text)
     if len(symbols) < MIN_SYMBOLS:
         raise InputError(
-            f"the text has {len(symbols)} symbols; at least {MIN_SYMBOLS} are needed to find what neurons track, "
-            "and thousands give better results"
+            "the text has {count} symbols; at least {min_symbols} are needed to find what neurons track, and "
+            "thousands give better results",
+            count=len(symbols),
+            min_symbols=MIN_SYMBOLS,
         )
     symbols = symbols[:MAX_SYMBOLS]
     model = model.on_cpu
@@ -209,13 +211,16 @@ def match_range(
     """
     T, size = len(states.symbols), stop - start
     if not 0 <= start < stop <= T:
-        raise InputError(f"`match` is {start}:{stop}; it must be a range within 0:{T}")
+        raise InputError("`match` is {start}:{stop}; it must be a range within 0:{T}", start=start, stop=stop, T=T)
     on = states.values[:, [neuron.state == "h" for neuron in states.neurons]] > threshold
     beside = [on[t] for t in (start - 1, stop) if 0 <= t < T]
     selected = on[start:stop].all(axis=0) & ~np.logical_and.reduce(beside or [~on[start]])
     if not selected.any():
         raise InputError(
-            f"`match` is {start}:{stop}: no neuron is above `threshold` {threshold} over all of it and not beside it"
+            "`match` is {start}:{stop}: no neuron is above `threshold` {threshold} over all of it and not beside it",
+            start=start,
+            stop=stop,
+            threshold=threshold,
         )
     sums = np.concatenate([np.zeros((1, int(selected.sum())), np.int64), on[:, selected].cumsum(axis=0)])
     share = (sums[size:] - sums[:-size] == size).mean(axis=1)  # (T - size + 1,)

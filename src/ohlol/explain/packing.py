@@ -20,6 +20,7 @@ from ohlol.cells import CellSpec
 from ohlol.explain.claims import Equality, Mistake, TensorShape, attempt, compare, largest_difference
 from ohlol.utils.errors import InputError
 from ohlol.utils.rendering import to_html
+from ohlol.utils.translation import translate
 
 MAX_SEQUENCES, MAX_LENGTH = 7, 16
 """The largest batch and the longest sequence, so that a picture fits on a terminal."""
@@ -111,10 +112,18 @@ def check_lengths(lengths: Sequence[int]) -> None:
         InputError: no length, too many or too long ones, or one below 1.
     """
     if not 1 <= len(lengths) <= MAX_SEQUENCES:
-        raise InputError(f"`lengths` has {len(lengths)} lengths; the pictures show 1 to {MAX_SEQUENCES} sequences")
+        raise InputError(
+            "`lengths` has {count} lengths; the pictures show 1 to {max_sequences} sequences",
+            count=len(lengths),
+            max_sequences=MAX_SEQUENCES,
+        )
     for length in lengths:
         if not 1 <= length <= MAX_LENGTH:
-            raise InputError(f"`lengths` has {length}; a length is 1 to {MAX_LENGTH}, so that the pictures fit")
+            raise InputError(
+                "`lengths` has {length}; a length is 1 to {max_length}, so that the pictures fit",
+                length=length,
+                max_length=MAX_LENGTH,
+            )
 
 
 def describe_packing(kind: str, spec: CellSpec, layer: torch.nn.RNNBase, lengths: Sequence[int]) -> PackedShapes:
@@ -160,19 +169,26 @@ def describe_packing(kind: str, spec: CellSpec, layer: torch.nn.RNNBase, lengths
         TensorShape("h_n", tuple(h_n.shape), "(L*D, B, H)"),
     )
     loop = (
-        compare("output.data == the loop", output.data, by_loop, "layer by layer, by the equations"),
-        compare("h_n == the states after the loop", h_n, by_loop_h_n[:, _inverse(order)], "in the order of the input"),
+        compare("output.data == the loop", output.data, by_loop, translate("layer by layer, by the equations")),
+        compare(
+            "h_n == the states after the loop",
+            h_n,
+            by_loop_h_n[:, _inverse(order)],
+            translate("in the order of the input"),
+        ),
     )
     taken = "(T, B, I)" if batch_first else "(B, T, I)"
     wrong_batch_first = attempt(
         f"pack_padded_sequence(x, lengths, batch_first={not batch_first})",
         lambda: pack(x, batch_first=not batch_first).data,
-        f"x is {outer}, I), and batch_first={not batch_first} takes {taken}",
+        translate(
+            "x is {outer}, I), and batch_first={value} takes {taken}", outer=outer, value=not batch_first, taken=taken
+        ),
     )
     wrong_order = attempt(
         f"pack_padded_sequence(x, {list(lengths)})",
         lambda: pack(x, enforce_sorted=True).data,
-        "pass enforce_sorted=False, or sort the sequences by length",
+        translate("pass enforce_sorted=False, or sort the sequences by length"),
     )
     return PackedShapes(
         kind=kind,
@@ -257,7 +273,20 @@ def _ends(
             at = (output[b, t] if batch_first else output[t, b])[d * H : (d + 1) * H]
             step = _name(t * len(names) + b, names)
             claim = f"output[{index}{features}] == h_n[{d - D}, {b}]"
-            ends.append(End(step, direction, compare(claim, at, h_n[d - D, b], f"{direction} ends at {step}")))
+            ends.append(
+                End(
+                    step,
+                    direction,
+                    compare(
+                        claim,
+                        at,
+                        h_n[d - D, b],
+                        translate(
+                            "forward ends at {step}" if direction == "forward" else "backward ends at {step}", step=step
+                        ),
+                    ),
+                )
+            )
     return ends
 
 

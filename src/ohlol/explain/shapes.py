@@ -22,6 +22,7 @@ from ohlol.explain.claims import TOLERANCE, Equality, Mistake, Shape, TensorShap
 from ohlol.explain.packing import PackedShapes, check_lengths, describe_packing
 from ohlol.utils.errors import InputError
 from ohlol.utils.rendering import to_html
+from ohlol.utils.translation import translate
 
 States = tuple[Tensor, ...]
 Term = tuple[str, Shape | None]
@@ -144,19 +145,27 @@ def shapes(
     [(3, 1, 2), (1, 1, 2)]
     """
     if kind not in KINDS:
-        raise InputError(f"`kind` is {kind!r}; it must be one of {', '.join(KINDS)}")
+        raise InputError("`kind` is {kind!r}; it must be one of {kinds}", kind=kind, kinds=", ".join(KINDS))
     spec = CELL_KINDS[kind] if kind in CELL_KINDS else LAYER_KINDS[kind]
     if nonlinearity not in NONLINEARITIES:
-        raise InputError(f"`nonlinearity` is {nonlinearity!r}; it must be tanh or relu")
+        raise InputError("`nonlinearity` is {nonlinearity!r}; it must be tanh or relu", nonlinearity=nonlinearity)
     if not spec.torch_options and nonlinearity != "tanh":
         kinds = " and ".join(name for name, other in (*CELL_KINDS.items(), *LAYER_KINDS.items()) if other.torch_options)
-        raise InputError(f"`nonlinearity` is {nonlinearity!r}, which is for {kinds}; {kind} has fixed activations")
+        raise InputError(
+            "`nonlinearity` is {nonlinearity!r}, which is for {kinds}; {kind} has fixed activations",
+            nonlinearity=nonlinearity,
+            kinds=kinds,
+            kind=kind,
+        )
     if kind in CELL_KINDS:
         layer_only = {"num_layers": num_layers != 1, "bidirectional": bidirectional, "batch_first": batch_first}
         layer_only |= {"lengths": lengths is not None}
         for name in (name for name, is_set in layer_only.items() if is_set):
             raise InputError(
-                f"`{name}` is for layers; {kind} is one step of one layer: use {_layer_kind(spec)} instead"
+                "`{name}` is for layers; {kind} is one step of one layer: use {spec} instead",
+                name=name,
+                kind=kind,
+                spec=_layer_kind(spec),
             )
     if spec.torch_options:
         torch_layer, torch_options = spec.torch_layer, {"nonlinearity": nonlinearity}
@@ -165,7 +174,7 @@ def shapes(
     if lengths is not None:
         for name, size in (("seq_len", seq_len), ("batch_size", batch_size)):
             if size is not None:
-                raise InputError(f"`{name}` follows from `lengths`; give one of them")
+                raise InputError("`{name}` follows from `lengths`; give one of them", name=name)
         check_lengths(lengths)
         seq_len, batch_size = max(lengths), len(lengths)
     seq_len, batch_size = SEQ_LEN if seq_len is None else seq_len, BATCH_SIZE if batch_size is None else batch_size
@@ -201,9 +210,11 @@ def _layer_class(spec: CellSpec) -> Callable[..., torch.nn.RNNBase]:
 def _check_sizes(named: dict[str, int]) -> None:
     for name, size in named.items():
         if size < 1:
-            raise InputError(f"`{name}` is {size}; it must be at least 1")
+            raise InputError("`{name}` is {size}; it must be at least 1", name=name, size=size)
         if size > MAX_SIZES[name]:
-            raise InputError(f"`{name}` is {size}; it must be at most {MAX_SIZES[name]}")
+            raise InputError(
+                "`{name}` is {size}; it must be at most {max_sizes}", name=name, size=size, max_sizes=MAX_SIZES[name]
+            )
 
 
 def _check_total(sizes: dict[str, int]) -> None:
@@ -211,8 +222,14 @@ def _check_total(sizes: dict[str, int]) -> None:
     numbers = L * D * G * H * (max(width, D * H) + H + 2) + T * B * (width + L * D * G * H)
     if numbers > MAX_NUMBERS:
         raise InputError(
-            f"`hidden_size` {H}, `input_size` {width}, `seq_len` {T} and `batch_size` {B} need about {numbers:,} "
-            f"numbers; at most {MAX_NUMBERS:,} are allowed: lower one of them"
+            "`hidden_size` {H}, `input_size` {width}, `seq_len` {T} and `batch_size` {B} need about "
+            "{numbers:,} numbers; at most {max_numbers:,} are allowed: lower one of them",
+            H=H,
+            width=width,
+            T=T,
+            B=B,
+            numbers=numbers,
+            max_numbers=MAX_NUMBERS,
         )
 
 
@@ -249,12 +266,16 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
     claim = claim if bias is not None else "linear([h, x], W) == W_ih x + W_hh h"
     term_shapes = _shapes_of_terms(spec, x, state, weights)
     wrong: list[tuple[Tensor, States, str]] = [
-        (_random(B, width + 1), state, "the last axis of x is the input size"),
-        (x, tuple(_random(B, H + 1) for _ in state), "the last axis of the state is the hidden size"),
-        (x, tuple(_random(B + 1, H) for _ in state), "x and the state have the same B"),
-        (sequence, state, f"pass one time step at a time, or use {_layer_kind(spec)} for the whole sequence"),
+        (_random(B, width + 1), state, translate("the last axis of x is the input size")),
+        (x, tuple(_random(B, H + 1) for _ in state), translate("the last axis of the state is the hidden size")),
+        (x, tuple(_random(B + 1, H) for _ in state), translate("x and the state have the same B")),
+        (
+            sequence,
+            state,
+            translate("pass one time step at a time, or use {kind} for the whole sequence", kind=_layer_kind(spec)),
+        ),
     ]
-    wrong += [(x, state[:1], "the LSTM's state is a pair: pass (h, c)")] if len(state) > 1 else []
+    wrong += [(x, state[:1], translate("the LSTM's state is a pair: pass (h, c)"))] if len(state) > 1 else []
     return CellShapes(
         kind=kind,
         module=module_name,
@@ -262,12 +283,12 @@ def _describe_cell(kind: str, spec: CellSpec, sizes: dict[str, int], options: di
         parameters=_parameters_of(module),
         parameter_count=sum(p.numel() for p in module.parameters()),
         equalities=(
-            compare(claim, joined_product, two_products, "one product replaces two"),
+            compare(claim, joined_product, two_products, translate("one product replaces two")),
             Equality(
                 f"{spec.name} of ohlol.cells == nn.{type(module).__name__}",
                 difference <= TOLERANCE,
                 difference,
-                "at every time step",
+                translate("at every time step"),
             ),
         ),
         mistakes=tuple(_attempt(module, x, state, names=("x", *spec.states), fix=fix) for x, state, fix in wrong),
@@ -306,23 +327,28 @@ def _describe_layer(
         return compare(f"output[{text}] == h_n[{row}]", output[index], h_n[row], why)
 
     if D == 1:
-        ends = [end(-1, None, -1, "the last step, top layer")]
+        ends = [end(-1, None, -1, translate("the last step, top layer"))]
     else:
         ends = [
-            end(-1, slice(None, H), -2, "forward ends at the last step"),
-            end(0, slice(H, None), -1, "backward ends at the first step"),
+            end(-1, slice(None, H), -2, translate("forward ends at the last step")),
+            end(0, slice(H, None), -1, translate("backward ends at the first step")),
         ]
-    swap = "only axes 0 and 1 are swapped"
+    swap = translate("only axes 0 and 1 are swapped")
     outer, outer_other = ("(B, T", "(T, B") if batch_first else ("(T, B", "(B, T")
-    mixed = f"this layer takes {outer}, I); batch_first={not batch_first} takes {outer_other}, I)"
+    mixed = translate(
+        "this layer takes {taken}, I); batch_first={value} takes {other}, I)",
+        taken=outer,
+        value=not batch_first,
+        other=outer_other,
+    )
     wrong_start = tuple(s.transpose(0, 1) if B != L * D else s[0] for s in start)
     wrong: list[tuple[Tensor, States, str]] = [
-        (_random(*x.shape[:2], width + 1), (), "the last axis of the input is the input size"),
+        (_random(*x.shape[:2], width + 1), (), translate("the last axis of the input is the input size")),
         (x_other, (), mixed),
         (x_other, start, mixed),
-        (x, wrong_start, "h_0 is (L*D, B, H) with and without batch_first"),
+        (x, wrong_start, translate("h_0 is (L*D, B, H) with and without batch_first")),
     ]
-    wrong += [(x, start[:1], "the LSTM's state is a pair: pass (h_0, c_0)")] if len(start) > 1 else []
+    wrong += [(x, start[:1], translate("the LSTM's state is a pair: pass (h_0, c_0)"))] if len(start) > 1 else []
     first, final = (("input", *(f"{n}_0" for n in names)), ("output", *(f"{n}_n" for n in names)))
     settings = {"input": (x, x_other), "output": (output, output_other), "h_0 and h_n": (h_n, h_n)}
     return LayerShapes(
@@ -333,14 +359,19 @@ def _describe_layer(
         parameter_count=sum(p.numel() for p in module.parameters()),
         equalities=(
             *ends,
-            compare("output == cells.unroll, layer by layer", time_first, by_equation, "a layer is its cell in a loop"),
+            compare(
+                "output == cells.unroll, layer by layer",
+                time_first,
+                by_equation,
+                translate("a layer is its cell in a loop"),
+            ),
             compare(f"output == output of batch_first={not batch_first}", output, output_other.transpose(0, 1), swap),
         ),
         mistakes=tuple(_attempt(module, x, state, names=first, fix=fix) for x, state, fix in wrong),
         uses_batch_first=batch_first,
         inputs=_named(first, (x, *start), f"{outer}, I)"),
         outputs=_named(final, (output, h_n, *c_n), f"{outer}, D*H)"),
-        pitfall=end(-1, slice(H, None), -1, "the backward direction has read only one step there")
+        pitfall=end(-1, slice(H, None), -1, translate("the backward direction has read only one step there"))
         if D == 2 and T > 1
         else None,
         batch_first={n: (_shape(both[batch_first]), _shape(both[not batch_first])) for n, both in settings.items()},

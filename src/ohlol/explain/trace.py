@@ -237,7 +237,9 @@ def encode_sequence(model: TrainedModel, sequence: Any) -> tuple[list[str], Pack
             predicts numbers.
     """
     if model.codec.labels is None:
-        raise InputError(f"the task of this model is {model.task}; only models that predict labels can be explained")
+        raise InputError(
+            "the task of this model is {task}; only models that predict labels can be explained", task=model.task
+        )
     raw = model.raw_data([sequence])
     steps: Any = raw.inputs[0]
     if raw.columns:
@@ -356,12 +358,18 @@ def _targets(model: TrainedModel, symbols: list[str], target: str | Sequence[str
     targets = [target] if per_sequence and isinstance(target, str) else _split(model.codec, symbols, target)
     count = 1 if per_sequence else len(symbols)
     if len(targets) != count:
-        raise InputError(f"`target` has {len(targets)} labels; it must have {count}, one for each prediction")
+        raise InputError(
+            "`target` has {count} labels; it must have {count_2}, one for each prediction",
+            count=len(targets),
+            count_2=count,
+        )
     try:
         return vocab.encode(list(model.codec.to_trained_labels(targets))).astype(np.int64)
     except UnknownSymbol as unknown:
         known = " ".join(map(repr, vocab.symbols[:12])) + " ..." * (len(vocab) > 12)
-        raise InputError(f"`target`: the model has no label {unknown.symbol!r}; its labels are {known}") from None
+        raise InputError(
+            "`target`: the model has no label {symbol!r}; its labels are {known}", symbol=unknown.symbol, known=known
+        ) from None
 
 
 def _name(names: tuple[str, ...], prediction: int | list[int]) -> str | None:

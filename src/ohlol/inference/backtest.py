@@ -43,16 +43,23 @@ def backtest(
     stride = steps if stride is None else stride
     for name, value in (("steps", steps), ("origins", origins), ("stride", stride)):
         if value < 1:
-            raise InputError(f"`{name}` is {value}; it must be at least 1")
+            raise InputError("`{name}` is {value}; it must be at least 1", name=name, value=value)
     held_back = [steps + k * stride for k in reversed(range(origins))]
     rows = held_back[0] + panel.season + 1
     long_enough = tuple(series for series in panel.series if len(series.values) >= rows)
     if not long_enough:
         longest = max((len(series.values) for series in panel.series), default=0)
         raise InputError(
-            f"the longest series has {longest:,} rows, and {rows:,} are needed: {held_back[0]:,} for {origins} "
-            f"origin{'s' * (origins > 1)} of {steps} steps, and a season of {panel.season} and one more before them; "
-            "give fewer `origins` or `steps`, or a smaller `stride`"
+            "the longest series has {longest:,} rows, and {rows:,} are needed: {held_back:,} for {origins} "
+            "origin{plural} of {steps} steps, and a season of {season} and one more before them; give fewer "
+            "`origins` or `steps`, or a smaller `stride`",
+            longest=longest,
+            rows=rows,
+            held_back=held_back[0],
+            origins=origins,
+            plural="s" * (origins > 1),
+            steps=steps,
+            season=panel.season,
         )
     forecasts = forecast_origins(model, replace(panel, series=long_enough), held_back, steps)
     return BacktestReport.of(panel, forecasts)

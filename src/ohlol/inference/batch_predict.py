@@ -22,6 +22,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils import distributed
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import read_json, write_bytes, write_error, write_json
+from ohlol.utils.translation import translate
 
 INDEX = "predictions.json"
 """The file that names the model, the corpus and the files of predictions."""
@@ -59,7 +60,7 @@ def predict_corpus(
         files = [{"file": shard.name + suffix, "sequences": shard.sequences} for shard in shards]
         missing = [entry["file"] for entry in files if not (out / str(entry["file"])).exists()]
         if missing:
-            raise InputError(f"{out / str(missing[0])}: is missing; run the same command again to write it")
+            raise InputError("{out}: is missing; run the same command again to write it", out=out / str(missing[0]))
         write_json(out / INDEX, {**read_json(out / INDEX), "files": files})
         return sum(shard.sequences for shard in shards)
 
@@ -68,11 +69,12 @@ def _begin(model: TrainedModel, folder: Path, corpus: Encoded, out: Path, output
     """Check that model, corpus and directory fit together, and write the index."""
     make_writer(model, output_format)
     if not model.targets.is_supervised:
-        raise InputError(f"this model's task is {model.task}, which has no labels to predict for a corpus")
+        raise InputError("this model's task is {task}, which has no labels to predict for a corpus", task=model.task)
     if not model.codec.can_read(corpus.codec):
         raise InputError(
-            f"{folder} was encoded with another vocabulary than the model's; encode it again with `vocab` "
-            f"{model.run or 'the run directory'}"
+            "{folder} was encoded with another vocabulary than the model's; encode it again with `vocab` {run}",
+            folder=folder,
+            run=model.run or translate("the run directory"),
         )
     index: dict[str, Any] = {
         "format": store.FORMAT,
@@ -83,7 +85,7 @@ def _begin(model: TrainedModel, folder: Path, corpus: Encoded, out: Path, output
     }
     if not (out / INDEX).exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise InputError(f"{out} is not empty and holds no predictions; choose another `out`")
+            raise InputError("{out} is not empty and holds no predictions; choose another `out`", out=out)
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -92,7 +94,9 @@ def _begin(model: TrainedModel, folder: Path, corpus: Encoded, out: Path, output
         return
     existing = read_json(out / INDEX)
     if not isinstance(existing, dict) or {name: existing.get(name) for name in index} != index:
-        raise InputError(f"{out} holds the predictions of another model, corpus or format; choose another `out`")
+        raise InputError(
+            "{out} holds the predictions of another model, corpus or format; choose another `out`", out=out
+        )
 
 
 def _write_shard(

@@ -23,6 +23,7 @@ from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.devices import disable_tf32, to_numpy
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 Floats = NDArray[np.float64]
 
@@ -62,8 +63,8 @@ def forecast_panel(model: Forecaster, panel: Panel, steps: int, future: Panel | 
     """
     codec = panel_codec(model)
     if steps < 1:
-        raise InputError(f"`steps` is {steps}; it must be at least 1")
-    codec.check_panel(panel, str(panel.series[0].place.file) or "the data")
+        raise InputError("`steps` is {steps}; it must be at least 1", steps=steps)
+    codec.check_panel(panel, str(panel.series[0].place.file) or translate("the data"))
     known = known_values(codec, panel, steps, future)
     parts: list[list[Forecast]] = []
     for done in range(0, steps, codec.horizon):
@@ -100,7 +101,7 @@ def forecast_origins(
 def panel_codec(model: Forecaster) -> PanelCodec:
     """How a model reads series; raises InputError where it does not forecast them."""
     if model.codec.panel is None:
-        raise InputError(f"this model's task is {model.config.task}; it does not forecast series")
+        raise InputError("this model's task is {task}; it does not forecast series", task=model.config.task)
     return model.codec.panel
 
 
@@ -118,7 +119,7 @@ def known_values(codec: PanelCodec, panel: Panel, steps: int, future: Panel | No
     names = ", ".join(codec.columns.known)
     if future is None:
         if names:
-            raise InputError(f"the model reads {names} of the steps to forecast: give them with `future`")
+            raise InputError("the model reads {names} of the steps to forecast: give them with `future`", names=names)
         return [np.zeros((steps, 0)) for _ in panel.series]
     if not names:
         raise InputError("`future` is given, and the model was trained without `known` columns")

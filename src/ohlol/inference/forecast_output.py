@@ -28,7 +28,7 @@ def parse_intervals(text: str) -> tuple[float, ...]:
         except ValueError:
             percent = math.nan
         if not 0 < percent < 100:
-            raise InputError(f"`intervals` is {quote(text)}; give per cents between 0 and 100, such as 80,95")
+            raise InputError("`intervals` is {text}; give per cents between 0 and 100, such as 80,95", text=quote(text))
         intervals.add(percent)
     return tuple(sorted(intervals))
 
@@ -45,7 +45,9 @@ def format_rows(rows: Sequence[dict[str, Any]], output_format: str) -> Iterator[
     """
     if output_format not in FORECAST_FORMATS:
         raise InputError(
-            f"`output_format` is {quote(output_format)}; a forecast is written as {', '.join(FORECAST_FORMATS)}"
+            "`output_format` is {output_format}; a forecast is written as {forecast_formats}",
+            output_format=quote(output_format),
+            forecast_formats=", ".join(FORECAST_FORMATS),
         )
     write, has_header = FORECAST_FORMATS[output_format]
     if has_header and rows:

@@ -43,13 +43,17 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
-            raise InputError(f"`temperature` is {self.temperature}; it must be at least 0 and finite")
+            raise InputError(
+                "`temperature` is {temperature}; it must be at least 0 and finite", temperature=self.temperature
+            )
         if self.top_k < 0:
-            raise InputError(f"`top_k` is {self.top_k}; it must be at least 0")
+            raise InputError("`top_k` is {top_k}; it must be at least 0", top_k=self.top_k)
         if not 0 < self.top_p <= 1:
-            raise InputError(f"`top_p` is {self.top_p}; it must be in (0, 1]")
+            raise InputError("`top_p` is {top_p}; it must be in (0, 1]", top_p=self.top_p)
         if self.seed is not None and not 0 <= self.seed <= LARGEST_SEED:
-            raise InputError(f"`seed` is {self.seed}; it must be from 0 to {LARGEST_SEED}")
+            raise InputError(
+                "`seed` is {seed}; it must be from 0 to {largest_seed}", seed=self.seed, largest_seed=LARGEST_SEED
+            )
 
 
 @torch.no_grad()
@@ -83,7 +87,7 @@ def generate(
     try:
         ids = codec.encode_symbols(symbols)
     except UnknownSymbol as unknown:
-        raise InputError(f"`prompt`: symbol {unknown.symbol!r} was not seen in training") from None
+        raise InputError("`prompt`: symbol {symbol!r} was not seen in training", symbol=unknown.symbol) from None
     kernel = network.make_sequence_stepper(vocab.unk) if network.head.decodes_by_argmax else None
     if kernel is None:
         drawn = _generate_in_python(network, ids, length, sampling, seed, exclude=vocab.unk)

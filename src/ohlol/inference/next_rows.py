@@ -49,9 +49,12 @@ def next_rows(network: SequenceModel, codec: Codec, data: RawData, steps: int) -
 def check_steps(codec: Codec, steps: int) -> None:
     """Raise InputError where a model cannot forecast so many rows."""
     if steps < 1:
-        raise InputError(f"`steps` is {steps}; it must be at least 1")
+        raise InputError("`steps` is {steps}; it must be at least 1", steps=steps)
     if steps > 1 and codec.columns != codec.target_columns:
         raise InputError(
-            f"`steps` is {steps}; it must be 1, since only targets that are the inputs can be read as the next row, "
-            f"and this model forecasts {', '.join(codec.target_columns)} from {', '.join(codec.columns)}"
+            "`steps` is {steps}; it must be 1, since only targets that are the inputs can be read as the "
+            "next row, and this model forecasts {target_columns} from {columns}",
+            steps=steps,
+            target_columns=", ".join(codec.target_columns),
+            columns=", ".join(codec.columns),
         )

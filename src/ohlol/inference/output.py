@@ -9,6 +9,7 @@ from ohlol.data.readers import READERS, Reader
 from ohlol.inference.prediction import Prediction
 from ohlol.inference.trained_model import TrainedModel
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 SPECIAL = re.compile("[\\\\\t\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 """The backslash, the tab, and every character that some program takes for the end of a line."""
@@ -179,12 +180,25 @@ def make_writer(model: TrainedModel, output_format: str) -> Callable[[Prediction
         InputError: there is no such format, or it does not fit the task.
     """
     if output_format not in FORMATS:
-        raise InputError(f"`output_format` is {output_format!r}; it must be one of {', '.join(FORMATS)}")
+        raise InputError(
+            "`output_format` is {output_format!r}; it must be one of {formats}",
+            output_format=output_format,
+            formats=", ".join(FORMATS),
+        )
     form, layout = FORMATS[output_format], OutputLayout.of(model)
     if form.needs_steps and layout.per_sequence:
-        what = "one label" if model.targets.has_one_label else "a set of labels" if layout.is_set else "one number"
+        what = (
+            translate("one label")
+            if model.targets.has_one_label
+            else translate("a set of labels")
+            if layout.is_set
+            else translate("one number")
+        )
         raise InputError(
-            f"`output_format` is {output_format}, which has a line for each step; the task {model.task} has {what} for "
-            "each sequence"
+            "`output_format` is {output_format}, which has a line for each step; the task {task} has {what} "
+            "for each sequence",
+            output_format=output_format,
+            task=model.task,
+            what=what,
         )
     return lambda prediction: form.write(prediction, layout)

@@ -26,6 +26,7 @@ from ohlol.inference.forecast import Forecaster, known_values, panel_codec, run_
 from ohlol.models.heads import HEADS, Head
 from ohlol.utils.devices import to_numpy
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 Floats = NDArray[np.float64]
 
@@ -66,7 +67,7 @@ def sample_paths(
     """
     codec = panel_codec(model)
     _check(model, codec, steps, paths, seed)
-    codec.check_panel(panel, str(panel.series[0].place.file) or "the data")
+    codec.check_panel(panel, str(panel.series[0].place.file) or translate("the data"))
     known = known_values(codec, panel, steps, future)
     pasts: list[_Past] = []
     shared = _random_walk(codec)
@@ -92,15 +93,25 @@ def _check(model: Forecaster, codec: PanelCodec, steps: int, paths: int, seed: i
     if len(model.network.head.levels) == 1:
         fitting = ", ".join(name for name, head in HEADS.items() if len(head.levels) > 1)
         raise InputError(
-            f"`head` {model.config.model.head} gives no intervals, and so no paths; train with one of {fitting}"
+            "`head` {head} gives no intervals, and so no paths; train with one of {fitting}",
+            head=model.config.model.head,
+            fitting=fitting,
         )
     if not 1 <= steps <= codec.horizon:
-        raise InputError(f"`steps` is {steps}; paths have 1 to {codec.horizon} steps, the horizon of the model")
+        raise InputError(
+            "`steps` is {steps}; paths have 1 to {horizon} steps, the horizon of the model",
+            steps=steps,
+            horizon=codec.horizon,
+        )
     if codec.outputs > MAX_NUMBERS:
-        raise InputError(f"paths have at most {MAX_NUMBERS:,} numbers; those of this model have {codec.outputs:,}")
+        raise InputError(
+            "paths have at most {max_numbers:,} numbers; those of this model have {outputs:,}",
+            max_numbers=MAX_NUMBERS,
+            outputs=codec.outputs,
+        )
     for name, value, least in (("paths", paths, 1), ("seed", seed, 0)):
         if value < least:
-            raise InputError(f"`{name}` is {value}; it must be at least {least}")
+            raise InputError("`{name}` is {value}; it must be at least {least}", name=name, value=value, least=least)
 
 
 def _read(model: Forecaster, codec: PanelCodec, origins: Sequence[Origins]) -> list[_Past]:

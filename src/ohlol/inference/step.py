@@ -67,7 +67,7 @@ class StreamOutput:
             InputError: the model predicts numbers, or sets of labels.
         """
         if self.is_set:
-            raise InputError(f"a model of task {self._codec.task} predicts sets of labels: use `labels`")
+            raise InputError("a model of task {task} predicts sets of labels: use `labels`", task=self._codec.task)
         return self._labels()[self._best]
 
     @property
@@ -111,12 +111,12 @@ class StreamOutput:
             InputError: the model predicts labels.
         """
         if self._codec.target_scale is None:
-            raise InputError(f"a model of task {self._codec.task} predicts labels, not numbers: use `label`")
+            raise InputError("a model of task {task} predicts labels, not numbers: use `label`", task=self._codec.task)
         return self._codec.target_scale.undo(self._logits.numbers[self._row].numpy())
 
     def _labels(self) -> tuple[str, ...]:
         if self._codec.labels is None:
-            raise InputError(f"a model of task {self._codec.task} predicts numbers, not labels: use `row`")
+            raise InputError("a model of task {task} predicts numbers, not labels: use `row`", task=self._codec.task)
         return self._codec.labels.symbols
 
     def __repr__(self) -> str:

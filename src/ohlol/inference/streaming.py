@@ -26,6 +26,7 @@ from ohlol.models.inputs import PackedInputs
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 FORMAT = "ohlol stream 1"
 """The value of `format` in the metadata of a saved state."""
@@ -73,28 +74,33 @@ class StreamBatch:
     ) -> None:
         if network.head.structured:
             raise InputError(
-                f"this model has the `head` {network.settings.head}, which labels a sequence as a whole, so it has no "
-                "output before the last symbol: a stream needs a model that was trained with another head and "
-                "`bidirectional=False`"
+                "this model has the `head` {head}, which labels a sequence as a whole, so it has no output "
+                "before the last symbol: a stream needs a model that was trained with another head and "
+                "`bidirectional=False`",
+                head=network.settings.head,
             )
         if network.pooling is not None:
             raise InputError(
-                f"this model predicts from all steps of a sequence (`pooling` {network.settings.pooling}), so it has "
-                "no output before the last symbol: a stream needs a model that was trained with `pooling=last` and "
-                "`bidirectional=False`"
+                "this model predicts from all steps of a sequence (`pooling` {pooling}), so it has no output "
+                "before the last symbol: a stream needs a model that was trained with `pooling=last` and "
+                "`bidirectional=False`",
+                pooling=network.settings.pooling,
             )
         if network.encoder.reads_text:
             raise InputError(
-                "this model reads the text around each word by language models (`char_lm`), so it has no stream: a "
-                "stream needs a model that was trained without them"
+                "this model reads the text around each word by language models (`char_lm`), so it has no "
+                "stream: a stream needs a model that was trained without them"
             )
         if codec.panel is not None:
-            raise InputError(f"this model's task is {codec.task}, which reads whole series, so it has no stream")
+            raise InputError(
+                "this model's task is {task}, which reads whole series, so it has no stream", task=codec.task
+            )
         if network.settings.bidirectional:
             pairs = " and `bigram_size=0`" if network.sizes.bigrams and network.settings.bigram_size else ""
             raise InputError(
-                "this model is bidirectional, so it has no output before the last symbol: a stream needs a model "
-                f"that was trained with `bidirectional=False`{pairs}"
+                "this model is bidirectional, so it has no output before the last symbol: a stream needs a "
+                "model that was trained with `bidirectional=False`{pairs}",
+                pairs=pairs,
             )
         self._network, self._codec, self._settings, self._identity = network, codec, settings, identity
         self._kernel = network.make_batch_stepper()
@@ -244,7 +250,7 @@ class StreamBatch:
 
     def _slot(self, key: int) -> int:
         if key not in self._slots or isinstance(key, bool):
-            raise InputError(f"there is no stream {key}: it left, or never joined")
+            raise InputError("there is no stream {key}: it left, or never joined", key=key)
         return self._slots[key]
 
     def _put(self, key: int, values: tuple[tuple[Tensor, ...], int] | None) -> None:
@@ -255,24 +261,33 @@ class StreamBatch:
 
     def _read_state(self, data: bytes) -> tuple[tuple[Tensor, ...], int]:
         """The tensors of a saved state and its number of steps, after every check."""
-        where, names = "the state", self._network.state_names
+        where, names = translate("the state"), self._network.state_names
         limit = sum(s[0].nbytes for s in self._state) + HEADER_LIMIT
         if len(data) > limit:
-            raise InputError(f"{where} has {len(data)} bytes; one of this model has at most {limit}")
+            raise InputError(
+                "{where} has {count} bytes; one of this model has at most {limit}",
+                where=where,
+                count=len(data),
+                limit=limit,
+            )
         tensors, metadata = parse_tensors(data, where)
         count = parse_digits(metadata.get("steps", ""), STEP_DIGITS)
         if metadata.get("format") != FORMAT or "sha256" not in metadata or count is None:
-            raise InputError(f"{where} was not written by a stream of this version of ohlol")
+            raise InputError("{where} was not written by a stream of this version of ohlol", where=where)
         if metadata.get("model") != self._identity():
-            raise InputError(f"{where} belongs to another model, or to other weights of this one")
-        check_weights(tensors, {n: s[0] for n, s in zip(names, self._state, strict=True)}, where, "this model has")
+            raise InputError("{where} belongs to another model, or to other weights of this one", where=where)
+        check_weights(
+            tensors, {n: s[0] for n, s in zip(names, self._state, strict=True)}, where, translate("this model has")
+        )
         if self._is_bounded:
             # |h| is at most 1, and every other state grows by at most 1 in a step: larger values could overflow.
             limits = [1.0, *[2.0 * max(count, 1)] * (len(names) - 1)]
             if any(
                 float(tensors[n].abs().max()) > m * (1 + STATE_TOLERANCE) for n, m in zip(names, limits, strict=True)
             ):
-                raise InputError(f"{where} holds values that no sequence of {count} steps leads to")
+                raise InputError(
+                    "{where} holds values that no sequence of {count} steps leads to", where=where, count=count
+                )
         return tuple(tensors[name] for name in names), count
 
     def _encode(self, symbol: StepInput) -> tuple[Any, bool]:
@@ -282,14 +297,20 @@ class StreamBatch:
         vocab = self._codec.symbols
         assert vocab is not None
         if not isinstance(symbol, str):
-            raise InputError(f"a step reads one symbol, not {type(symbol).__name__}: give it as a string")
+            raise InputError(
+                "a step reads one symbol, not {type_name}: give it as a string", type_name=type(symbol).__name__
+            )
         if (id := self._codec.find(symbol)) is not None:
             return (id, symbol), False
         symbol = self._normalize(symbol)
         if (id := self._codec.find(symbol)) is not None:
             return (id, symbol), False
         if vocab.unk is None:
-            raise InputError(f"symbol {symbol[:SHOWN_CHARACTERS]!r} was not seen in training; {list_symbols(vocab)}")
+            raise InputError(
+                "symbol {symbol!r} was not seen in training; {vocab}",
+                symbol=symbol[:SHOWN_CHARACTERS],
+                vocab=list_symbols(vocab),
+            )
         return (vocab.unk, symbol), True
 
     def _normalize(self, text: str) -> str:
@@ -303,7 +324,9 @@ class StreamBatch:
         symbols: Any = sequences.split_text(text, self._settings)
         if len(symbols) != 1:
             shown = symbols if len(symbols) <= SHOWN_CHARACTERS else symbols[: SHOWN_CHARACTERS - 1] + "…"
-            raise InputError(f"a step reads one symbol, and {shown!r} is {len(symbols)}: `read` takes many")
+            raise InputError(
+                "a step reads one symbol, and {shown!r} is {count}: `read` takes many", shown=shown, count=len(symbols)
+            )
         return symbols
 
     def _encode_row(self, row: Any) -> NDArray[np.float32]:
@@ -312,19 +335,29 @@ class StreamBatch:
         if isinstance(row, Mapping):
             named: Mapping[str, Any] = row
             if set(named) != set(columns):
-                raise InputError(f"a row has the columns {', '.join(columns)}, not {', '.join(map(str, named))[:200]}")
+                raise InputError(
+                    "a row has the columns {columns}, not {named}",
+                    columns=", ".join(columns),
+                    named=", ".join(map(str, named))[:200],
+                )
             row = [named[name] for name in columns]
         try:
             values = np.asarray(row, np.float64)
         except (TypeError, ValueError, OverflowError):
             values = np.empty(0)
         if isinstance(row, str) or values.shape != (len(columns),):
-            raise InputError(f"a step reads a row of {len(columns)} numbers: {', '.join(columns)}")
+            raise InputError(
+                "a step reads a row of {count} numbers: {columns}", count=len(columns), columns=", ".join(columns)
+            )
         with np.errstate(over="ignore"):
             scaled = scale.apply(values)
         wrong = np.flatnonzero(~np.isfinite(scaled))
         if len(wrong):
-            raise InputError(f"column {columns[wrong[0]]} is {values[wrong[0]]}, not a finite number in range")
+            raise InputError(
+                "column {columns} is {values}, not a finite number in range",
+                columns=columns[wrong[0]],
+                values=values[wrong[0]],
+            )
         return scaled
 
     def _pack(self, values: list[Any]) -> PackedInputs:

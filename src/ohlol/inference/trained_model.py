@@ -44,6 +44,7 @@ from ohlol.tasks.metrics import MetricAccumulator
 from ohlol.utils import devices
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_bytes
+from ohlol.utils.translation import translate
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class TrainedModel:
         places = [Place("argument", i + 1) for i in range(len(inputs))]
         for (name, number), sequence in zip(places, inputs, strict=True):
             if not len(sequence):
-                raise InputError(f"{name} {number} is empty; give at least one symbol")
+                raise InputError("{name} {number} is empty; give at least one symbol", name=name, number=number)
         return RawData(self.task, self.config.data, inputs, None, places)
 
     def _check_series(self, series: Any, place: Place) -> LabelledSeries:
@@ -128,14 +129,25 @@ class TrainedModel:
         if isinstance(series, str) or not rows.size or rows.shape[1:] != (len(columns),):
             raise error_at(
                 place,
-                f"this model reads a series of numbers, rows of {len(columns)}: {', '.join(columns)}; give a file, or "
-                f"an array (T, {len(columns)})",
+                translate(
+                    "this model reads a series of numbers, rows of {count}: {columns}; give a file, or an "
+                    "array (T, {count})",
+                    count=len(columns),
+                    columns=", ".join(columns),
+                ),
             )
         with np.errstate(over="ignore"):
             wrong = np.argwhere(~np.isfinite(scale.apply(rows)))
         if len(wrong):
             row, column = wrong[0]
-            raise error_at(place, f"column {columns[column]} is {rows[row, column]}, not a finite number in range")
+            raise error_at(
+                place,
+                translate(
+                    "column {columns} is {rows}, not a finite number in range",
+                    columns=columns[column],
+                    rows=rows[row, column],
+                ),
+            )
         return LabelledSeries(rows, None, place, name)
 
     def stream(self) -> Stream:
@@ -210,11 +222,17 @@ class TrainedModel:
     def _read_encoded(self, folder: Path) -> PreparedData:
         corpus = encoded.read(folder)
         if self.config.data.reversed:
-            raise InputError(f"{folder} holds texts from their beginning, and this model reads them from their end")
+            raise InputError(
+                "{folder} holds texts from their beginning, and this model reads them from their end", folder=folder
+            )
         if not self.codec.can_read(corpus.codec):
-            raise InputError(f"{folder} was encoded with another vocabulary; encode it again with `vocab` {self.run}")
+            raise InputError(
+                "{folder} was encoded with another vocabulary; encode it again with `vocab` {run}",
+                folder=folder,
+                run=self.run,
+            )
         if (corpus.dev or corpus.train).targets is None and not self.targets.continues_text:
-            raise InputError(f"{folder} was encoded without targets; encode it again with its targets")
+            raise InputError("{folder} was encoded without targets; encode it again with its targets", folder=folder)
         prepared = prepared_from(corpus, Source(corpus=folder))
         if corpus.codec == self.codec:
             return prepared
@@ -247,7 +265,9 @@ class TrainedModel:
         if not self.targets.is_supervised:
             numeric = self.forecast if self.targets.horizon else self.next_rows
             method = self.generate if self.targets.continues_text else numeric
-            raise InputError(f"this model's task is {self.task}, which has no labels; use `{method.__name__}`")
+            raise InputError(
+                "this model's task is {task}, which has no labels; use `{name}`", task=self.task, name=method.__name__
+            )
         inputs = texts
         is_file = self.targets.rows and isinstance(texts, str | Path)
         if isinstance(texts, RawData):
@@ -302,12 +322,12 @@ class TrainedModel:
         """
         if not self.targets.continues_text:
             raise InputError(
-                f"this model's task is {self.task}; only a model that predicts the next symbol generates text"
+                "this model's task is {task}; only a model that predicts the next symbol generates text", task=self.task
             )
         if self.config.data.reversed:
             raise InputError("this model was trained with `reversed`: it reads a text from its end and writes none")
         if length < 0:
-            raise InputError(f"`length` is {length}; it must be at least 0")
+            raise InputError("`length` is {length}; it must be at least 0", length=length)
         sampling = Sampling(temperature, top_k, top_p, seed)
         return generate(self.network, self.codec, self.config.data, prompt, length, sampling)
 
@@ -387,7 +407,7 @@ class TrainedModel:
             InputError: the model does not predict numbers, the columns are others, or `steps` is out of its range.
         """
         if self.codec.scale is None or self.targets.rows:
-            raise InputError(f"this model's task is {self.task}; it does not predict the next row")
+            raise InputError("this model's task is {task}; it does not predict the next row", task=self.task)
         check_steps(self.codec, steps)
         if not isinstance(data, RawData):
             data = sequences.read(read_records(data) or data, self.data_settings(encoding), with_targets=False)

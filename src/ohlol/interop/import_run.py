@@ -22,6 +22,7 @@ from ohlol.interop.torch import ModelParts, parse_state_dict
 from ohlol.interop.torch import build_model as build_imported_model
 from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import FORMAT, check_encodable, parse_json, read_bytes, write_utf8
+from ohlol.utils.translation import translate
 
 if TYPE_CHECKING:
     from ohlol.interop.onnx_import import OnnxGraph
@@ -41,9 +42,9 @@ def read_names(path: Path) -> list[str]:
         names: Any = parse_json(text) if path.suffix == ".json" else text.splitlines()
         check_encodable(names)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
+        raise InputError("{path}: cannot be read: {error}", path=path, error=describe_error(error)) from None
     if not isinstance(names, list) or not names or not all(isinstance(n, str) and n for n in names):
-        raise InputError(f"{path}: holds no names, one per line, or a JSON list of strings")
+        raise InputError("{path}: holds no names, one per line, or a JSON list of strings", path=path)
     return names
 
 
@@ -66,8 +67,9 @@ def import_model(
     """
     if path.suffix not in (".onnx", ".safetensors"):
         raise InputError(
-            f"{path}: must end in .onnx or .safetensors; reading a pickle (.pt, .pth) can execute arbitrary code, so "
-            "save the state_dict with safetensors.torch.save_file"
+            "{path}: must end in .onnx or .safetensors; reading a pickle (.pt, .pth) can execute arbitrary "
+            "code, so save the state_dict with safetensors.torch.save_file",
+            path=path,
         )
     if path.suffix == ".safetensors":
         parts = parse_state_dict(read_tensors(path)[0], str(path))
@@ -76,10 +78,12 @@ def import_model(
 
         graph = OnnxGraph(path)
         if any(node.op_type == "Scan" for node in graph.graph.node):
-            raise graph.error("computes its cell in a Scan, which cannot be read back; RNN, GRU and LSTM operators can")
+            raise graph.error(
+                translate("computes its cell in a Scan, which cannot be read back; RNN, GRU and LSTM operators can")
+            )
         if "ohlol" in graph.metadata:
             if task or symbols or labels:
-                raise InputError(f"{path}: was exported by ohlol: leave out `task`, `symbols` and `labels`")
+                raise InputError("{path}: was exported by ohlol: leave out `task`, `symbols` and `labels`", path=path)
             return _import_exported(graph, str(path))
         parts = parse_graph(graph)
     symbol_names, label_names = (read_names(names) if names is not None else [] for names in (symbols, labels))
@@ -120,17 +124,27 @@ def _import_exported(graph: "OnnxGraph", source: str) -> tuple[TrainedModel, str
             raise InputError("the vocabulary has another task")
         expected = get_weights(build_meta_model(config))
     except (InputError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputError(f"{source}: its metadata are not those of a graph of ohlol: {describe_error(error)}") from None
+        raise InputError(
+            "{source}: its metadata are not those of a graph of ohlol: {error}",
+            source=source,
+            error=describe_error(error),
+        ) from None
     weights = read_exported_weights(graph, expected, config.model)
-    check_weights(weights, expected, source, "its metadata require")
+    check_weights(weights, expected, source, translate("its metadata require"))
     if codec.vectors is not None:
         codec = replace(codec, vectors=_exported_vectors(graph, codec.vectors))
     model = run_directory.build_model(config, codec).eval()
     load_weights(model, weights, source)
     imported = TrainedModel(config, codec, model)
     if imported.identity != graph.metadata.get("identity"):
-        raise InputError(f"{source}: its weights differ from those it was exported with: it was changed or damaged")
-    return imported, f"a graph of ohlol {graph.metadata['ohlol'][:20]} for task {config.task}, with its vocabulary"
+        raise InputError(
+            "{source}: its weights differ from those it was exported with: it was changed or damaged", source=source
+        )
+    return imported, translate(
+        "a graph of ohlol {metadata} for task {task}, with its vocabulary",
+        metadata=graph.metadata["ohlol"][:20],
+        task=config.task,
+    )
 
 
 def _exported_vectors(graph: "OnnxGraph", vectors: WordVectors) -> WordVectors:
@@ -140,7 +154,9 @@ def _exported_vectors(graph: "OnnxGraph", vectors: WordVectors) -> WordVectors:
     table = graph.constant(VECTORS).numpy()
     shape = (1 + len(vectors.words), vectors.size)
     if table.shape != shape or WordVectors.of(vectors.words, table) != vectors:
-        raise graph.error("its word vectors differ from those it was exported with: it was changed or damaged")
+        raise graph.error(
+            translate("its word vectors differ from those it was exported with: it was changed or damaged")
+        )
     return replace(vectors, table=table)
 
 

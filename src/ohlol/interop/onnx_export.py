@@ -39,6 +39,7 @@ from ohlol.models.pooling import MaxPooling, MeanPooling, Pooling
 from ohlol.models.reference import weights_of
 from ohlol.nn import Recurrent
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 from ohlol.utils.version import __version__
 
 try:
@@ -76,31 +77,38 @@ def build_graph(model: TrainedModel, *, step: bool = False) -> bytes:
     network = model.network
     spec, layers = CELLS[network.settings.cell], network.layers
     if spec.onnx is None and not isinstance(layers, Recurrent):
-        raise InputError(f"`cell` {spec.name} cannot be exported: ONNX has no operator that computes it")
+        raise InputError("`cell` {name} cannot be exported: ONNX has no operator that computes it", name=spec.name)
     if step and network.settings.bidirectional:
         raise InputError(
-            "this model is bidirectional, so it cannot be computed step by step: `step` needs a model that was trained "
-            "with `bidirectional=False`"
+            "this model is bidirectional, so it cannot be computed step by step: `step` needs a model that "
+            "was trained with `bidirectional=False`"
         )
     if step and network.pooling is not None:
         raise InputError(
-            f"this model predicts from all steps of a sequence (`pooling` {network.settings.pooling}), so it cannot be "
-            "computed step by step: `step` needs a model that was trained with `pooling=last`"
+            "this model predicts from all steps of a sequence (`pooling` {pooling}), so it cannot be "
+            "computed step by step: `step` needs a model that was trained with `pooling=last`",
+            pooling=network.settings.pooling,
         )
     if network.head.projection is None and not network.head.is_identity:
-        raise InputError(f"`head` {network.settings.head} cannot be exported: its output is not that of a linear layer")
+        raise InputError(
+            "`head` {head} cannot be exported: its output is not that of a linear layer", head=network.settings.head
+        )
     if model.codec.target_scale is not None and len(network.head.levels) > 1:
         raise InputError(
-            f"`head` {network.settings.head} cannot be exported for task {model.task}, whose graph gives one number"
+            "`head` {head} cannot be exported for task {task}, whose graph gives one number",
+            head=network.settings.head,
+            task=model.task,
         )
     if network.encoder.reads_text:
         raise InputError(
-            "this model reads words by language models (`char_lm`), which a graph does not hold: export one that was "
-            "trained without them"
+            "this model reads words by language models (`char_lm`), which a graph does not hold: export one "
+            "that was trained without them"
         )
     vectors = network.encoder.vectors.nbytes if network.encoder.reads_vectors else 0
     if vectors + sum(p.nbytes for p in network.parameters()) > WEIGHTS_LIMIT:
-        raise InputError(f"the weights have more than {WEIGHTS_LIMIT} bytes, the limit of an ONNX file")
+        raise InputError(
+            "the weights have more than {weights_limit} bytes, the limit of an ONNX file", weights_limit=WEIGHTS_LIMIT
+        )
     g = GraphBuilder()
     x = _encoder(g, model, step)
     lengths = "" if step else g.input("lengths", TensorProto.INT64, ["batch"])
@@ -139,7 +147,11 @@ def describe_graph(graph: bytes) -> tuple[str, list[str], list[str]]:
     """The size and opset of a graph, its inputs and its outputs, each with its axes and its type."""
     file = onnx.load_model_from_string(graph)
     inputs, outputs = ([_describe_value(value) for value in side] for side in (file.graph.input, file.graph.output))
-    return f"{len(graph):,} bytes, opset {file.opset_import[0].version}", inputs, outputs
+    return (
+        translate("{count:,} bytes, opset {opset}", count=len(graph), opset=file.opset_import[0].version),
+        inputs,
+        outputs,
+    )
 
 
 def _describe_value(value: Any) -> str:

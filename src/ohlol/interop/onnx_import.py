@@ -19,6 +19,7 @@ from ohlol.interop.onnx_weights import from_onnx
 from ohlol.interop.torch import Linear, ModelParts, check_parts
 from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import read_bytes
+from ohlol.utils.translation import translate
 
 try:
     import onnx
@@ -57,22 +58,32 @@ class OnnxGraph:
         try:
             self.file = onnx.load_model_from_string(read_bytes(path, FILE_LIMIT))
         except (DecodeError, ValueError, RuntimeError) as error:
-            raise self.error(f"is no ONNX file: {describe_error(error)}") from None
+            raise self.error(translate("is no ONNX file: {error}", error=describe_error(error))) from None
         self.graph = self.file.graph
         if not self.graph.node or len(self.graph.node) > NODES_LIMIT:
-            raise self.error(f"cannot be read: it has {len(self.graph.node)} nodes")
+            raise self.error(translate("cannot be read: it has {count} nodes", count=len(self.graph.node)))
         self.metadata = {p.key: p.value for p in self.file.metadata_props}
         self.tensors: dict[str, TensorProto] = {t.name: t for t in self.graph.initializer}
         self.producers: dict[str, Any] = {}
         self.consumers: dict[str, list[Any]] = {}
         for node in self.graph.node:
             if not node.output:
-                raise self.error(f"{node.op_type[:40]!r} {node.name[:NAME_LENGTH]!r} has no output")
+                raise self.error(
+                    translate(
+                        "{op_type!r} {node_name!r} has no output",
+                        op_type=node.op_type[:40],
+                        node_name=node.name[:NAME_LENGTH],
+                    )
+                )
             for name in node.input:
                 self.consumers.setdefault(name, []).append(node)
             for name in node.output:
                 if name and name in self.consumers:  # an empty name is that of an input left out
-                    raise self.error(f"{name[:NAME_LENGTH]!r} is read before it is computed; ONNX forbids such cycles")
+                    raise self.error(
+                        translate(
+                            "{name!r} is read before it is computed; ONNX forbids such cycles", name=name[:NAME_LENGTH]
+                        )
+                    )
                 self.producers[name] = node
             if node.op_type == "Constant":
                 for attribute in node.attribute:
@@ -81,7 +92,7 @@ class OnnxGraph:
 
     def error(self, reason: str) -> InputError:
         """An InputError that names the file."""
-        return InputError(f"{self.path}: {reason}")
+        return InputError("{path}: {reason}", path=self.path, reason=reason)
 
     def constant(self, name: str) -> Tensor:
         """A constant of the graph as a tensor.
@@ -91,18 +102,24 @@ class OnnxGraph:
         """
         proto = self.tensors.get(name)
         if proto is None:
-            raise self.error(f"{name[:NAME_LENGTH]!r} is computed, not stored: only stored weights can be read")
+            raise self.error(
+                translate("{name!r} is computed, not stored: only stored weights can be read", name=name[:NAME_LENGTH])
+            )
         if proto.data_type not in FLOAT_TYPES:
-            raise self.error(f"{name[:NAME_LENGTH]!r} does not hold floats: a quantized graph cannot be read")
+            raise self.error(
+                translate("{name!r} does not hold floats: a quantized graph cannot be read", name=name[:NAME_LENGTH])
+            )
         if any(d < 0 for d in proto.dims):
-            raise self.error(f"{name[:NAME_LENGTH]!r} has a negative size")
+            raise self.error(translate("{name!r} has a negative size", name=name[:NAME_LENGTH]))
         try:
             if external_data_helper.uses_external_data(proto):
                 external_data_helper.load_external_data_for_tensor(proto, str(self.path.parent))
             array = numpy_helper.to_array(proto)
             return torch.from_numpy(np.array(array, np.float32))
         except (ValueError, TypeError, OSError, OverflowError, RuntimeError, onnx.checker.ValidationError) as error:
-            raise self.error(f"{name[:NAME_LENGTH]!r} cannot be read: {describe_error(error)}") from None
+            raise self.error(
+                translate("{name!r} cannot be read: {error}", name=name[:NAME_LENGTH], error=describe_error(error))
+            ) from None
 
     def attributes(self, node: Any) -> dict[str, Any]:
         """The attributes of a node by their names."""
@@ -110,7 +127,11 @@ class OnnxGraph:
             return {a.name: helper.get_attribute_value(a) for a in node.attribute}
         except ValueError as error:
             raise self.error(
-                f"the attributes of {node.name[:NAME_LENGTH]!r} cannot be read: {describe_error(error)}"
+                translate(
+                    "the attributes of {node_name!r} cannot be read: {error}",
+                    node_name=node.name[:NAME_LENGTH],
+                    error=describe_error(error),
+                )
             ) from None
 
 
@@ -124,23 +145,29 @@ def parse_graph(graph: OnnxGraph) -> ModelParts:
     nodes = [n for n in graph.graph.node if n.op_type in CELLS_BY_OPERATOR and n.domain in ("", "ai.onnx")]
     if not nodes:
         operators = {n.op_type for n in graph.graph.node}
-        reason = "an exporter may have unrolled it, as that of torch does with nn.RNN: import its state_dict instead"
+        reason = translate(
+            "an exporter may have unrolled it, as that of torch does with nn.RNN: import its state_dict instead"
+        )
         if any("Quant" in operator or operator.startswith("QLinear") for operator in operators):
-            reason = "it is quantized: import the graph that was quantized"
-        raise graph.error(f"has no RNN, GRU or LSTM operator; {reason}")
+            reason = translate("it is quantized: import the graph that was quantized")
+        raise graph.error(translate("has no RNN, GRU or LSTM operator; {reason}", reason=reason))
     if len({n.op_type for n in nodes}) > 1:
         operators = " and ".join(sorted({n.op_type for n in nodes}))
-        raise graph.error(f"mixes {operators}; all recurrent layers must be of one kind")
+        raise graph.error(translate("mixes {operators}; all recurrent layers must be of one kind", operators=operators))
     spec = CELLS_BY_OPERATOR[nodes[0].op_type]
     layers = [_read_layer(graph, node, spec) for node in nodes]
     try:
         sources = [_find_source(graph, node.input[0], {}) for node in nodes]
         for previous, source in zip(nodes, sources[1:], strict=False):
             if source is not previous:
-                raise graph.error(f"its {len(nodes)} recurrent operators are not a chain, each reading the one before")
+                raise graph.error(
+                    translate(
+                        "its {count} recurrent operators are not a chain, each reading the one before", count=len(nodes)
+                    )
+                )
         head = _find_head(graph, nodes[-1])
     except RecursionError:
-        raise graph.error("is nested too deeply to be read") from None
+        raise graph.error(translate("is nested too deeply to be read")) from None
     embedding = sources[0] if isinstance(sources[0], Tensor) else None
     return check_parts(ModelParts(spec.name, layers, embedding, head), str(graph.path))
 
@@ -156,26 +183,41 @@ def _read_layer(graph: OnnxGraph, node: Any, spec: CellSpec) -> list[Weights]:
     operator = spec.onnx
     assert operator is not None
     for is_other, reason in (
-        (direction not in (b"forward", b"bidirectional"), "runs backwards only"),
+        (direction not in (b"forward", b"bidirectional"), translate("runs backwards only")),
         (
             activations and activations != D * list(operator.activations),
-            f"has the activations {', '.join(activations)[:NAME_LENGTH]}",
+            translate("has the activations {activations}", activations=", ".join(activations)[:NAME_LENGTH]),
         ),
-        ("clip" in attributes, "clips its sums"),
-        (attributes.get("input_forget", 0), "couples input and forget gate"),
-        (len(node.input) > 7 and node.input[7], "has peepholes"),
+        ("clip" in attributes, translate("clips its sums")),
+        (attributes.get("input_forget", 0), translate("couples input and forget gate")),
+        (len(node.input) > 7 and node.input[7], translate("has peepholes")),
         *(
-            (attributes.get(attribute, 0) != value, f"has {attribute} {attributes.get(attribute, 0)}, not {value}")
+            (
+                attributes.get(attribute, 0) != value,
+                translate(
+                    "has {attribute} {attribute_2}, not {value}",
+                    attribute=attribute,
+                    attribute_2=attributes.get(attribute, 0),
+                    value=value,
+                ),
+            )
             for attribute, value in operator.attributes.items()
         ),
     ):
         if is_other:
-            raise graph.error(f"{name} {reason}: it is not a layer of torch.nn")
+            raise graph.error(translate("{name} {reason}: it is not a layer of torch.nn", name=name, reason=reason))
     if len(node.input) < 3 or not node.output:
-        raise graph.error(f"{name} lacks its weights")
+        raise graph.error(translate("{name} lacks its weights", name=name))
     W, R = graph.constant(node.input[1]), graph.constant(node.input[2])
     if "hidden_size" in attributes and attributes["hidden_size"] != R.size(-1):
-        raise graph.error(f"{name} has hidden_size {attributes['hidden_size']}, but its weights have {R.size(-1)}")
+        raise graph.error(
+            translate(
+                "{name} has hidden_size {attributes}, but its weights have {size}",
+                name=name,
+                attributes=attributes["hidden_size"],
+                size=R.size(-1),
+            )
+        )
     B = graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
     try:
         return from_onnx(spec, W, R, B)
@@ -194,7 +236,7 @@ def _find_source(graph: OnnxGraph, name: str, visited: dict[str, Any]) -> Any:
     node = graph.producers.get(name)
     if node is None:
         if name not in {i.name for i in graph.graph.input}:
-            raise graph.error(f"{name[:NAME_LENGTH]!r} is read, but neither an input nor computed")
+            raise graph.error(translate("{name!r} is read, but neither an input nor computed", name=name[:NAME_LENGTH]))
         source: Any = name
     elif node.op_type in CELLS_BY_OPERATOR:
         source = node
@@ -206,9 +248,11 @@ def _find_source(graph: OnnxGraph, name: str, visited: dict[str, Any]) -> Any:
         source = _find_source(graph, node.input[0], visited)
         for other in node.input[1:] if node.op_type == "Concat" else ():
             if _find_source(graph, other, visited) is not source:
-                raise graph.error("the recurrent layers read several inputs; only one embedding can be read")
+                raise graph.error(translate("the recurrent layers read several inputs; only one embedding can be read"))
     else:
-        raise graph.error(f"{node.op_type[:NAME_LENGTH]} precedes a recurrent layer; only an embedding may")
+        raise graph.error(
+            translate("{op_type} precedes a recurrent layer; only an embedding may", op_type=node.op_type[:NAME_LENGTH])
+        )
     visited[name] = source
     return source
 
@@ -225,7 +269,7 @@ def _find_head(graph: OnnxGraph, last: Any) -> Linear | None:
         for node in graph.consumers.get(name, []):
             operator = node.op_type
             if operator in CELLS_BY_OPERATOR and node is not last:
-                raise graph.error("a recurrent layer follows the last one")
+                raise graph.error(translate("a recurrent layer follows the last one"))
             if operator in ("MatMul", "Gemm") and not after_head and node.input[0] == name:
                 heads[node.output[0]], outputs = _read_linear(graph, node)
                 waiting += [(output, True) for output in outputs]
@@ -233,9 +277,16 @@ def _find_head(graph: OnnxGraph, last: Any) -> Linear | None:
                 if not node.input or node.input[0] == name or operator == "Concat":
                     waiting += [(output, after_head) for output in node.output]
             elif operator != "Shape":
-                raise graph.error(f"{operator[:NAME_LENGTH]} follows the recurrent layers; only one linear layer may")
+                raise graph.error(
+                    translate(
+                        "{operator} follows the recurrent layers; only one linear layer may",
+                        operator=operator[:NAME_LENGTH],
+                    )
+                )
     if len(heads) > 1:
-        raise graph.error(f"{len(heads)} linear layers follow the recurrent layers; only one may")
+        raise graph.error(
+            translate("{count} linear layers follow the recurrent layers; only one may", count=len(heads))
+        )
     return next(iter(heads.values()), None)
 
 
@@ -244,10 +295,12 @@ def _read_linear(graph: OnnxGraph, node: Any) -> tuple[Linear, list[str]]:
     attributes = graph.attributes(node)
     scaled = attributes.get("alpha", 1.0) != 1 or attributes.get("beta", 1.0) != 1
     if scaled or attributes.get("transA", 0) or len(node.input) < 2:
-        raise graph.error("the product after the recurrent layers is not a linear layer")
+        raise graph.error(translate("the product after the recurrent layers is not a linear layer"))
     W = graph.constant(node.input[1])
     if W.dim() != 2:
-        raise graph.error(f"the weight of the linear layer is {tuple(W.shape)}; it must have two axes")
+        raise graph.error(
+            translate("the weight of the linear layer is {W_shape}; it must have two axes", W_shape=tuple(W.shape))
+        )
     W = W if attributes.get("transB", 0) else W.t()
     if len(node.input) > 2 and node.input[2]:
         return (W, graph.constant(node.input[2])), list(node.output)
@@ -256,7 +309,7 @@ def _read_linear(graph: OnnxGraph, node: Any) -> tuple[Linear, list[str]]:
         return (W, None), list(node.output)
     biases = [name for name in additions[0].input if name != node.output[0]]
     if len(biases) != 1:
-        raise graph.error("the addition after the linear layer has no bias")
+        raise graph.error(translate("the addition after the linear layer has no bias"))
     return (W, graph.constant(biases[0])), list(additions[0].output)
 
 

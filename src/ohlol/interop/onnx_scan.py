@@ -21,6 +21,7 @@ from ohlol.interop.onnx_graph import GraphBuilder
 from ohlol.nn import Recurrent
 from ohlol.nn.cell_interface import weights_of
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import message_id, translate
 
 OPERATORS = {
     "neg": "Neg", "abs": "Abs", "sign": "Sign", "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp",
@@ -33,7 +34,7 @@ MASKS = {"isnan": ("IsNaN",), "gt": ("Greater",), "ge": ("GreaterOrEqual",), "eq
 """Operations whose operators, one after the other, return booleans."""
 
 
-_REFUSED = "the cell cannot be exported"
+_REFUSED = message_id("the cell cannot be exported")
 
 
 class Scanned(NamedTuple):
@@ -76,7 +77,7 @@ def add_recurrent(
             try:
                 graph = layers.read_graph(k)
             except UnsupportedStepError as reason:
-                raise InputError(f"{_REFUSED}: {reason}") from None
+                raise InputError("{refused}: {reason}", refused=translate(_REFUSED), reason=reason) from None
             scan = _Scan(g, name, graph, weights, x, starts, reverse=k % D == 1)
             scans.append(scan.build(is_step))
         for parts, last in zip(ends, zip(*(scan.states for scan in scans), strict=True), strict=True):
@@ -108,7 +109,7 @@ class _Scan:
         reverse: bool,
     ):
         if not graph.out:
-            raise InputError(f"{_REFUSED}: its output does not depend on its state")
+            raise InputError("{refused}: its output does not depend on its state", refused=translate(_REFUSED))
         self.outer, self.body = g, g.make_body()
         self.name, self.graph, self.x, self.states, self.reverse = name, graph, x, states, reverse
         values = {i: weights[key].detach() for i, key in enumerate(graph.trace.weights)}
@@ -116,7 +117,11 @@ class _Scan:
         run_operations(graph.weight_operations, values, 1)
         for operation in graph.input_operations:
             if not values.keys() >= set(operation.operands):
-                raise InputError(f"{_REFUSED}: no ONNX operator is known for {operation.describe()}")
+                raise InputError(
+                    "{refused}: no ONNX operator is known for {describe}",
+                    refused=translate(_REFUSED),
+                    describe=operation.describe(),
+                )
             run_operations([operation], values, 1)  # weights that are repeated for each sequence
         self.rows = [values.get(leaf.value) for leaf in graph.inputs]
         """(1, W) of an input that does not depend on x."""

@@ -27,6 +27,7 @@ from ohlol.models.sequence_model import LayerStates
 from ohlol.tasks.metrics import Metrics
 from ohlol.utils.devices import CPU
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 try:
     import onnxruntime
@@ -192,10 +193,10 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verification:
             initial = tuple(torch.from_numpy(random.uniform(-0.9, 0.9, s.shape)).float() for s in zeros)
         else:  # a state that it reaches: in others, small differences of a module may grow
             _, initial = network(_random_batch(model, lengths, random))
-        name = f"a batch of {B} with up to {T} steps"
+        name = translate("a batch of {B} with up to {T} steps", B=B, T=T)
         if not runtime.step:
             compare(name, network(batch, initial), runtime(batch, initial))
-            compare(f"{name} from zeros", network(batch), runtime(batch))
+            compare(translate("{name} from zeros", name=name), network(batch), runtime(batch))
         if network.settings.bidirectional:
             continue
         cuts = range(1, T) if runtime.step else sorted(set(random.integers(1, T, PIECES - 1))) if T > 1 else []
@@ -206,7 +207,7 @@ def verify(model: TrainedModel, graph: bytes, seed: int = 0) -> Verification:
                 run(piece, tuple(s[:, :rows] for s in state))
                 for run, state in zip((network, runtime), states, strict=True)
             )
-            compare(f"{name} in pieces", expected, actual)
+            compare(translate("{name} in pieces", name=name), expected, actual)
             states = [expected[1], actual[1]]
     largest, location = max(differences)
     return Verification(largest, location, len(differences))
@@ -264,7 +265,9 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
     if operator is None or operator.name not in QUANTIZED_OPERATORS:
         supported = ", ".join(QUANTIZED_OPERATORS)
         raise InputError(
-            f"`quantize` needs an 8-bit operator of onnxruntime, available for {supported} only; `cell` is {cell}"
+            "`quantize` needs an 8-bit operator of onnxruntime, available for {supported} only; `cell` is {cell}",
+            supported=supported,
+            cell=cell,
         )
     import onnx
     from google.protobuf.message import DecodeError
@@ -276,7 +279,9 @@ def quantize(model: TrainedModel, graph: bytes) -> bytes:
         try:
             quantize_dynamic(onnx.load_model_from_string(graph), path, weight_type=QuantType.QInt8)
         except DecodeError:  # it reads back a temporary file that was cut off
-            raise InputError(f"{tempfile.gettempdir()} is full: quantizing writes temporary files there") from None
+            raise InputError(
+                "{gettempdir} is full: quantizing writes temporary files there", gettempdir=tempfile.gettempdir()
+            ) from None
         finally:
             logging.disable(logging.NOTSET)
         return path.read_bytes()

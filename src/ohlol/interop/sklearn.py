@@ -394,7 +394,7 @@ class Forecaster(RegressorMixin, _Estimator):
         offsets: dict[str, int] = {}
         for series in future.series:
             if series.name not in places:
-                raise InputError(f"series {quote(series.name)} is not in the training data")
+                raise InputError("series {series_name} is not in the training data", series_name=quote(series.name))
             if len(series.values) > len(groups[series.name]):
                 raise InputError("rows to predict are missing: give a row for each time step")
             offsets[series.name] = self._offset(history.series[places[series.name]], series)
@@ -446,8 +446,9 @@ class Forecaster(RegressorMixin, _Estimator):
         if offset < 0 or offset != int(offset):
             first = format_time(rows.start, step) if rows.start is not None else rows.first
             raise InputError(
-                f"the rows to predict begin at {first}, which is no step after the training data; split rows of time "
-                "with `TimeSeriesSplit`"
+                "the rows to predict begin at {first}, which is no step after the training data; split rows "
+                "of time with `TimeSeriesSplit`",
+                first=first,
             )
         return int(offset)
 

@@ -24,6 +24,7 @@ from ohlol.models.inputs import Sizes
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import MAX_QUOTED, InputError
+from ohlol.utils.translation import translate
 
 CELLS_BY_GATES = {len(spec.gates): spec.name for spec in torch_cells()}
 """The cell with G gates, whose weights have G*H rows."""
@@ -70,10 +71,23 @@ class ModelParts:
         return self.directions * self.hidden if self.head is None else len(self.head[0])
 
     def __str__(self) -> str:
-        directions = ", both directions" if self.directions == 2 else ""
-        embedding = "" if self.embedding is None else f"embedding of {len(self.embedding)} symbols, "
-        head = "no head" if self.head is None else f"a linear head of {self.outputs}"
-        return f"{embedding}{self.cell} of {len(self.layers)} x {self.hidden} from {self.inputs}{directions}, {head}"
+        directions = translate(", both directions") if self.directions == 2 else ""
+        embedding = (
+            "" if self.embedding is None else translate("embedding of {count} symbols, ", count=len(self.embedding))
+        )
+        head = (
+            translate("no head") if self.head is None else translate("a linear head of {outputs}", outputs=self.outputs)
+        )
+        return translate(
+            "{embedding}{cell} of {count} x {hidden} from {inputs}{directions}, {head}",
+            embedding=embedding,
+            cell=self.cell,
+            count=len(self.layers),
+            hidden=self.hidden,
+            inputs=self.inputs,
+            directions=directions,
+            head=head,
+        )
 
 
 def check_parts(parts: ModelParts, source: str) -> ModelParts:
@@ -94,11 +108,22 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
             for tensor, name, shape in zip(weights, Weights._fields, shapes, strict=True):
                 if tensor is not None and tensor.shape != shape:
                     raise InputError(
-                        f"{source}: {name} of layer {number} is {tuple(tensor.shape)}; after the layers before it, it "
-                        f"must be {shape}"
+                        "{source}: {name} of layer {number} is {tensor_shape}; after the layers before it, "
+                        "it must be {shape}",
+                        source=source,
+                        name=name,
+                        number=number,
+                        tensor_shape=tuple(tensor.shape),
+                        shape=shape,
                     )
         if len(directions) != D:
-            raise InputError(f"{source}: layer {number} has {len(directions)} directions, the first has {D}")
+            raise InputError(
+                "{source}: layer {number} has {count} directions, the first has {D}",
+                source=source,
+                number=number,
+                count=len(directions),
+                D=D,
+            )
         floats = [[None if t is None else _to_float32(t, source) for t in weights] for weights in directions]
         layers.append([Weights(*weights) for weights in floats])  # pyright: ignore[reportArgumentType]
         width = D * H
@@ -106,14 +131,20 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
     if embedding is not None:
         if embedding.dim() != 2 or embedding.size(1) != parts.inputs:
             raise InputError(
-                f"{source}: the embedding is {tuple(embedding.shape)}; the first layer reads {parts.inputs} numbers"
+                "{source}: the embedding is {embedding_shape}; the first layer reads {inputs} numbers",
+                source=source,
+                embedding_shape=tuple(embedding.shape),
+                inputs=parts.inputs,
             )
         embedding = _to_float32(embedding, source)
     if head is not None:
         W, b = head
         if W.dim() != 2 or W.size(1) != D * H or not len(W) or (b is not None and b.shape != (len(W),)):
             raise InputError(
-                f"{source}: the linear layer is {tuple(W.shape)}; the recurrent layers have {D * H} outputs"
+                "{source}: the linear layer is {W_shape}; the recurrent layers have {D} outputs",
+                source=source,
+                W_shape=tuple(W.shape),
+                D=D * H,
             )
         head = _to_float32(W, source), None if b is None else _to_float32(b, source)
     return replace(parts, layers=layers, embedding=embedding, head=head)
@@ -121,10 +152,10 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
 
 def _to_float32(tensor: Tensor, source: str) -> Tensor:
     if tensor.dtype not in FLOATS:
-        raise InputError(f"{source}: a weight has dtype {tensor.dtype}; a float is expected")
+        raise InputError("{source}: a weight has dtype {dtype}; a float is expected", source=source, dtype=tensor.dtype)
     values = tensor.detach().to(torch.float32).contiguous()
     if not torch.isfinite(values).all():
-        raise InputError(f"{source}: a weight holds NaN or infinity")
+        raise InputError("{source}: a weight holds NaN or infinity", source=source)
     return values
 
 
@@ -146,17 +177,27 @@ def parse_state_dict(tensors: Mapping[str, Tensor], source: str) -> ModelParts:
         if match is None:
             continue
         if match["side"] == "hr":
-            raise InputError(f"{source}: {name[:MAX_QUOTED]} belongs to an LSTM with proj_size, which is not supported")
+            raise InputError(
+                "{source}: {name} belongs to an LSTM with proj_size, which is not supported",
+                source=source,
+                name=name[:MAX_QUOTED],
+            )
         modules[match["module"]] = None
         key = int(match["layer"] or 0), int(match["reverse"] is not None)
         recurrent.setdefault(key, {})[f"{match['kind']}_{match['side']}"] = others.pop(name)
     if not modules:
         raise InputError(
-            f"{source}: has no weights with the names of a recurrent layer of torch.nn, such as weight_ih_l0"
+            "{source}: has no weights with the names of a recurrent layer of torch.nn, such as weight_ih_l0",
+            source=source,
         )
     if len(modules) > 1:
         names = ", ".join(repr(module.removesuffix(".")[:40]) for module in list(modules)[:4])
-        raise InputError(f"{source}: has {len(modules)} recurrent modules, {names}; only one can be read")
+        raise InputError(
+            "{source}: has {count} recurrent modules, {names}; only one can be read",
+            source=source,
+            count=len(modules),
+            names=names,
+        )
     cell, layers = _parse_layers(recurrent, source)
     D, H = len(layers[0]), layers[0][0].W_hh.size(1)
     embedding, head = _parse_ends(others, layers[0][0].W_ih.size(1), D * H, source)
@@ -168,7 +209,12 @@ def _parse_layers(recurrent: dict[tuple[int, int], dict[str, Tensor]], source: s
     L, D = max(layer for layer, _ in recurrent) + 1, max(direction for _, direction in recurrent) + 1
     expected = {(layer, direction) for layer in range(L) for direction in range(D)} if L <= MAX_LAYERS else set()
     if set(recurrent) != expected:
-        raise InputError(f"{source}: the names are of {L} layers with {D} directions, of which some are missing")
+        raise InputError(
+            "{source}: the names are of {L} layers with {D} directions, of which some are missing",
+            source=source,
+            L=L,
+            D=D,
+        )
     layers: list[list[Weights]] = []
     cells: set[str | None] = set()
     for layer in range(L):
@@ -177,10 +223,20 @@ def _parse_layers(recurrent: dict[tuple[int, int], dict[str, Tensor]], source: s
             parameters = recurrent[layer, direction]
             names = set(parameters)
             if not {"weight_ih", "weight_hh"} <= names or ("bias_ih" in names) != ("bias_hh" in names):
-                raise InputError(f"{source}: layer {layer} has {', '.join(sorted(names))} only")
+                raise InputError(
+                    "{source}: layer {layer} has {names} only",
+                    source=source,
+                    layer=layer,
+                    names=", ".join(sorted(names)),
+                )
             W_ih, W_hh = parameters["weight_ih"], parameters["weight_hh"]
             if W_hh.dim() != 2 or not W_hh.numel() or W_ih.dim() != 2:
-                raise InputError(f"{source}: weight_hh of layer {layer} is {tuple(W_hh.shape)}, not (G*H, H)")
+                raise InputError(
+                    "{source}: weight_hh of layer {layer} is {w_hh_shape}, not (G*H, H)",
+                    source=source,
+                    layer=layer,
+                    w_hh_shape=tuple(W_hh.shape),
+                )
             gates, remainder = divmod(len(W_hh), W_hh.size(1))
             cells.add(CELLS_BY_GATES.get(gates) if not remainder else None)
             directions.append(Weights(W_ih, W_hh, parameters.get("bias_ih"), parameters.get("bias_hh")))
@@ -188,7 +244,8 @@ def _parse_layers(recurrent: dict[tuple[int, int], dict[str, Tensor]], source: s
     cell = cells.pop()
     if cells or cell is None:
         raise InputError(
-            f"{source}: the weights are not those of one RNN, GRU or LSTM, with 1, 3 or 4 times H rows in each layer"
+            "{source}: the weights are not those of one RNN, GRU or LSTM, with 1, 3 or 4 times H rows in each layer",
+            source=source,
         )
     return cell, layers
 
@@ -201,8 +258,9 @@ def _parse_ends(others: dict[str, Tensor], inputs: int, width: int, source: str)
     unknown += [f"{module}bias" for module in biases if module not in weights]
     if unknown:
         raise InputError(
-            f"{source}: {unknown[0][:MAX_QUOTED]!r} belongs to no embedding, recurrent layer or linear head; nothing "
-            "else is supported"
+            "{source}: {unknown!r} belongs to no embedding, recurrent layer or linear head; nothing else is supported",
+            source=source,
+            unknown=unknown[0][:MAX_QUOTED],
         )
     # A linear layer has a bias. One without is distinguished from an embedding by its size or, last, by its name.
     heads = [module for module in weights if module in biases]
@@ -217,7 +275,9 @@ def _parse_ends(others: dict[str, Tensor], inputs: int, width: int, source: str)
     embeddings = [module for module in without_bias if module not in heads]
     if len(heads) > 1 or len(embeddings) > 1:
         names = ", ".join(f"{module}weight"[:MAX_QUOTED] for module in (heads if len(heads) > 1 else embeddings)[:4])
-        raise InputError(f"{source}: {names}: at most one embedding and one linear head are supported")
+        raise InputError(
+            "{source}: {names}: at most one embedding and one linear head are supported", source=source, names=names
+        )
     embedding = weights[embeddings[0]] if embeddings else None
     head = (weights[heads[0]], biases.get(heads[0])) if heads else None
     return embedding, head
@@ -246,14 +306,28 @@ def build_model(
     if task is None:
         kinds = {name: task.targets for name, task in TASKS.items() if not _needs_codec(task.targets)}
         fitting = [name for name, kind in kinds.items() if parts.embedding is None or not kind.numeric]
-        raise InputError(f"{source}: the weights do not determine the task: give `task`, one of {', '.join(fitting)}")
+        raise InputError(
+            "{source}: the weights do not determine the task: give `task`, one of {fitting}",
+            source=source,
+            fitting=", ".join(fitting),
+        )
     targets = TASKS.select(task).targets
     if _needs_codec(targets):
-        raise InputError(f"{source}: has no scale of its numbers, so it cannot be imported for the task {task}")
+        raise InputError(
+            "{source}: has no scale of its numbers, so it cannot be imported for the task {task}",
+            source=source,
+            task=task,
+        )
     if targets.numeric and parts.embedding is not None:
-        raise InputError(f"{source}: has an embedding, so it reads symbols, and the task {task} reads numbers")
+        raise InputError(
+            "{source}: has an embedding, so it reads symbols, and the task {task} reads numbers",
+            source=source,
+            task=task,
+        )
     if targets.numeric and parts.directions == 2:
-        raise InputError(f"{source}: is bidirectional, so it reads the rows that the task {task} predicts")
+        raise InputError(
+            "{source}: is bidirectional, so it reads the rows that the task {task} predicts", source=source, task=task
+        )
     if targets.numeric and parts.head is None:  # hidden states that are numbers: a linear layer that changes nothing
         parts = replace(parts, head=(torch.eye(parts.outputs), None))
     V = parts.inputs if parts.embedding is None else len(parts.embedding)
@@ -262,7 +336,11 @@ def build_model(
     outputs = _check_names(labels, parts.outputs, "labels", default, source)
     if targets.continues_text and outputs != inputs:
         raise InputError(
-            f"{source}: has {V} symbols and {parts.outputs} outputs; the task {task} has a logit for each symbol"
+            "{source}: has {V} symbols and {outputs} outputs; the task {task} has a logit for each symbol",
+            source=source,
+            V=V,
+            outputs=parts.outputs,
+            task=task,
         )
     if targets.numeric:
         scale, target_scale = (Scale((0.0,) * size, (1.0,) * size) for size in (V, parts.outputs))
@@ -310,7 +388,13 @@ def _check_names(
     names: Sequence[str], size: int, setting: str, default: Sequence[str] | None, source: str
 ) -> tuple[str, ...]:
     if names and len(names) != size:
-        raise InputError(f"`{setting}` has {len(names)} names; {source} has {size}")
+        raise InputError(
+            "`{setting}` has {count} names; {source} has {size}",
+            setting=setting,
+            count=len(names),
+            source=source,
+            size=size,
+        )
     return tuple(names or default or map(str, range(size)))
 
 
@@ -318,4 +402,4 @@ def _build_vocab(names: tuple[str, ...], source: str) -> Vocab:
     try:
         return Vocab(names, (1,) * len(names))
     except ValueError as error:
-        raise InputError(f"{source}: the names: {error}") from None
+        raise InputError("{source}: the names: {error}", source=source, error=error) from None

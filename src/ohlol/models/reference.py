@@ -120,6 +120,11 @@ def _make_step(
         try:
             return interface.unpack(call(cell, x, interface.pack(state)))
         except Exception as error:
-            raise InputError(f"`cell` {spec.name} cannot run in {dtype}: {describe_user_error(error)}") from error
+            raise InputError(
+                "`cell` {name} cannot run in {dtype}: {error}",
+                name=spec.name,
+                dtype=dtype,
+                error=describe_user_error(error),
+            ) from error
 
     return run_module, None

@@ -71,7 +71,11 @@ class SequenceModel(torch.nn.Module):
         if settings.tie_weights:
             self._tie_weights()
         if not any(p.requires_grad for p in self.parameters()):
-            raise InputError(f"`cell` {spec.name} and `head` {settings.head} have no parameters, so nothing is trained")
+            raise InputError(
+                "`cell` {name} and `head` {head} have no parameters, so nothing is trained",
+                name=spec.name,
+                head=settings.head,
+            )
 
     def _tie_weights(self) -> None:
         """Make the embedding's weight the head's."""
@@ -79,8 +83,10 @@ class SequenceModel(torch.nn.Module):
         if projection is None or weight is None or projection[0].shape != weight.shape:
             width = self.directions * self.output_size
             raise InputError(
-                f"`tie_weights` shares the embedding with the head, so `embedding_size` must be {width} (output size "
-                f"times directions) and `head` a linear one; `embedding_size` is {self.settings.embedding_size}"
+                "`tie_weights` shares the embedding with the head, so `embedding_size` must be {width} "
+                "(output size times directions) and `head` a linear one; `embedding_size` is {embedding_size}",
+                width=width,
+                embedding_size=self.settings.embedding_size,
             )
         self.head.weight = weight
 
@@ -297,7 +303,9 @@ def _make_layers(settings: ModelSettings, spec: CellSpec, input_size: int) -> to
     try:
         layers = Recurrent(lambda size: make_cell(spec, size, settings.hidden_size), input_size=input_size, **options)
     except ValueError as error:
-        raise InputError(f"`cell` {spec.name} cannot run: {shorten_message(str(error))}") from error
+        raise InputError(
+            "`cell` {name} cannot run: {shorten_message}", name=spec.name, shorten_message=shorten_message(str(error))
+        ) from error
     _check_weights(layers, spec)
     return layers
 
@@ -307,8 +315,9 @@ def _recurrent_weights(spec: CellSpec) -> tuple[str, ...]:
     names = spec.recurrent_weights or (("weight_hh",) if spec.module is None else ())
     if not names:
         raise InputError(
-            f"`weight_dropout` drops weights of products with the hidden state, and `cell` {spec.name} names none: "
-            "leave it out"
+            "`weight_dropout` drops weights of products with the hidden state, and `cell` {name} names none: "
+            "leave it out",
+            name=spec.name,
         )
     return names
 
@@ -318,17 +327,31 @@ def _check_weights(layers: Recurrent, spec: CellSpec) -> None:
     dtype = torch.get_default_dtype()
     for name, weight in layers.state_dict(keep_vars=True).items():
         if not isinstance(weight, Tensor):
-            raise InputError(f"`cell` {spec.name} has the state {name}, a {type(weight).__name__}, which is not saved")
+            raise InputError(
+                "`cell` {name} has the state {name_2}, a {type_name}, which is not saved",
+                name=spec.name,
+                name_2=name,
+                type_name=type(weight).__name__,
+            )
         if weight.dtype != dtype and (weight.is_floating_point() or weight.is_complex()):
             raise InputError(
-                f"`cell` {spec.name} has the weight {name} of {weight.dtype}; weights of a model are {dtype}"
+                "`cell` {name} has the weight {name_2} of {dtype}; weights of a model are {dtype_2}",
+                name=spec.name,
+                name_2=name,
+                dtype=weight.dtype,
+                dtype_2=dtype,
             )
 
 
 def _name_states(spec: CellSpec, count: int) -> tuple[str, ...]:
     names = spec.states or name_states(count)
     if len(names) != count:
-        raise InputError(f"`cell` {spec.name} names the states {', '.join(names)}, and its module has {count}")
+        raise InputError(
+            "`cell` {name} names the states {names}, and its module has {count}",
+            name=spec.name,
+            names=", ".join(names),
+            count=count,
+        )
     return names
 
 
@@ -338,16 +361,19 @@ def _check_loop(settings: ModelSettings, spec: CellSpec) -> None:
     if settings.weight_dropout:
         raise InputError("`weight_dropout` drops weights of a layer, and `loop` calls a cell: leave one of them out")
     if spec.torch_cell is None:
-        raise InputError(f"`loop` calls a cell of torch at each step, and torch has none of `cell` {spec.name}")
+        raise InputError(
+            "`loop` calls a cell of torch at each step, and torch has none of `cell` {name}", name=spec.name
+        )
     if settings.num_layers > 1 or settings.bidirectional:
-        raise InputError(f"`cell` {settings.cell} with `loop` runs one layer in one direction")
+        raise InputError("`cell` {cell} with `loop` runs one layer in one direction", cell=settings.cell)
 
 
 def _check_pooling(settings: ModelSettings, sizes: Sizes) -> None:
     if settings.pooling in POOLINGS and not sizes.per_sequence:
         raise InputError(
-            f"`pooling` {settings.pooling} is for tasks with one prediction for a whole sequence, and this task has "
-            "one at each step: leave it out"
+            "`pooling` {pooling} is for tasks with one prediction for a whole sequence, and this task has "
+            "one at each step: leave it out",
+            pooling=settings.pooling,
         )
 
 
@@ -356,4 +382,6 @@ def _check_head(settings: ModelSettings, sizes: Sizes) -> None:
     chosen = HEADS.select(settings.head)
     if (chosen.numeric, chosen.multiple) != kind:
         fitting = ", ".join(name for name, head in HEADS.items() if (head.numeric, head.multiple) == kind)
-        raise InputError(f"`head` {settings.head} does not fit this task; it must be one of {fitting}")
+        raise InputError(
+            "`head` {head} does not fit this task; it must be one of {fitting}", head=settings.head, fitting=fitting
+        )

@@ -270,7 +270,7 @@ def _of_cell(spec: CellSpec, size: Size, dtype: torch.dtype) -> _Contest:
     try:
         layer = nn.Recurrent(cell, input_size=size.inputs)
     except ValueError as error:
-        raise InputError(f"`cell` {spec.name}: {error}") from None
+        raise InputError("`cell` {name}: {error}", name=spec.name, error=error) from None
     parameters: list[Tensor] = [p for p in cell.parameters() if p.requires_grad]
     x = torch.randn(CHECKED_STEPS, size.B, size.inputs, dtype=dtype)
     started = time.perf_counter()

@@ -51,11 +51,18 @@ def make_cell(spec: CellSpec, input_size: int, hidden_size: int) -> torch.nn.Mod
         cell = _make_module(spec.module, input_size, hidden_size)
     except Exception as error:
         raise InputError(
-            f"`cell` {spec.name} cannot be made of input size {input_size} and hidden size {hidden_size}: "
-            f"{describe_user_error(error)}"
+            "`cell` {name} cannot be made of input size {input_size} and hidden size {hidden_size}: {error}",
+            name=spec.name,
+            input_size=input_size,
+            hidden_size=hidden_size,
+            error=describe_user_error(error),
         ) from error
     if not isinstance(cell, torch.nn.Module):
-        raise InputError(f"`cell` {spec.name} makes an object of type {type(cell).__name__}, not a torch.nn.Module")
+        raise InputError(
+            "`cell` {name} makes an object of type {type_name}, not a torch.nn.Module",
+            name=spec.name,
+            type_name=type(cell).__name__,
+        )
     return cell
 
 

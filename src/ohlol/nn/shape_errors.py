@@ -16,6 +16,7 @@ from torch.fx import Proxy
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.nn.tracing import make_node
+from ohlol.utils.translation import translate
 
 MISTAKEN = (RuntimeError, ValueError, TypeError, AttributeError, AssertionError, IndexError)
 """What torch raises for a wrong shape."""
@@ -37,7 +38,7 @@ class Advice:
     """One line that fixes it."""
 
     def __str__(self) -> str:
-        return f"{self.message}. Try: {self.fix}"
+        return translate("{message}. Try: {fix}", message=self.message, fix=self.fix)
 
 
 Layer = torch.nn.RNNBase | torch.nn.RNNCellBase
@@ -65,7 +66,15 @@ def check_shapes(layer: Layer, x: Any, hx: Any = None) -> tuple[Advice, ...]:
         return _input_size(layer, x.data)
     if not isinstance(x, Tensor):
         kind = type(x).__name__
-        return (Advice("not_a_tensor", "input", None, f"the input is a {kind}, not a tensor", "x = torch.tensor(x)"),)
+        return (
+            Advice(
+                "not_a_tensor",
+                "input",
+                None,
+                translate("the input is a {kind}, not a tensor", kind=kind),
+                "x = torch.tensor(x)",
+            ),
+        )
     found = _cell_input(layer, x) if isinstance(layer, torch.nn.RNNCellBase) else _layer_input(layer, x, hx)
     return found or _state(layer, x, hx)
 
@@ -101,10 +110,16 @@ def _ids(layer: Layer, x: Tensor) -> tuple[Advice, ...]:
         return ()
     size = layer.input_size
     if x.dim() and x.shape[-1] == size and x.dim() > 1:
-        message = f"the input {_shape(x)} holds {x.dtype}; the weights are floats"
+        message = translate("the input {shape} holds {dtype}; the weights are floats", shape=_shape(x), dtype=x.dtype)
         return (Advice("integers", "input", None, message, "x = x.float()"),)
-    message = f"the input {_shape(x)} holds ids; a recurrent layer reads a vector of input_size={size} for each"
-    fix = f"x = torch.nn.functional.one_hot(x, {size}).float(), or an Embedding of size {size} before the layer"
+    message = translate(
+        "the input {shape} holds ids; a recurrent layer reads a vector of input_size={size} for each",
+        shape=_shape(x),
+        size=size,
+    )
+    fix = translate(
+        "x = torch.nn.functional.one_hot(x, {size}).float(), or an Embedding of size {size} before the layer", size=size
+    )
     return (Advice("ids", "input", None, message, fix),)
 
 
@@ -117,17 +132,42 @@ def _input_size(layer: Layer, x: Tensor) -> tuple[Advice, ...]:
     if given == size:
         return ()
     if x.dim() == 3 and x.shape[1] == size:
-        message = f"the input {_shape(x)} has input_size={size} at axis 1, as a convolution has its channels"
+        message = translate(
+            "the input {shape} has input_size={size} at axis 1, as a convolution has its channels",
+            shape=_shape(x),
+            size=size,
+        )
         return (Advice("channels_first", "input", 1, message, "x = x.transpose(1, 2)"),)
     if _one_hot(x) and given > 1:
-        message = (
-            f"the input {_shape(x)} is one-hot over {given} symbols at axis {axis}; the layer has input_size={size}"
+        message = translate(
+            "the input {shape} is one-hot over {given} symbols at axis {axis}; the layer has input_size={size}",
+            shape=_shape(x),
+            given=given,
+            axis=axis,
+            size=size,
         )
-        fix = f"x = torch.nn.functional.one_hot(ids, {size}).float(), with as many symbols as the layer was made for"
+        fix = translate(
+            "x = torch.nn.functional.one_hot(ids, {size}).float(), with as many symbols as the layer was made for",
+            size=size,
+        )
         return (Advice("one_hot_size", "input", axis, message, fix),)
     name = type(layer).__name__
-    message = f"the input {_shape(x)} has {given} features at axis {axis}; the layer has input_size={size}"
-    return (Advice("input_size", "input", axis, message, f"{name}(input_size={given}, ...), or x of {size} features"),)
+    message = translate(
+        "the input {shape} has {given} features at axis {axis}; the layer has input_size={size}",
+        shape=_shape(x),
+        given=given,
+        axis=axis,
+        size=size,
+    )
+    return (
+        Advice(
+            "input_size",
+            "input",
+            axis,
+            message,
+            translate("{name}(input_size={given}, ...), or x of {size} features", name=name, given=given, size=size),
+        ),
+    )
 
 
 def _cell_input(layer: torch.nn.RNNCellBase, x: Tensor) -> tuple[Advice, ...]:
@@ -135,8 +175,13 @@ def _cell_input(layer: torch.nn.RNNCellBase, x: Tensor) -> tuple[Advice, ...]:
         return ids
     if x.dim() == 3:
         family = type(layer).__name__.removesuffix("Cell")
-        message = f"the input {_shape(x)} is a whole sequence; a cell reads one step (B, I)"
-        fix = f"for x_t in x: h = cell(x_t, h), or {family}({layer.input_size}, {layer.hidden_size}) for all at once"
+        message = translate("the input {shape} is a whole sequence; a cell reads one step (B, I)", shape=_shape(x))
+        fix = translate(
+            "for x_t in x: h = cell(x_t, h), or {family}({input_size}, {hidden_size}) for all at once",
+            family=family,
+            input_size=layer.input_size,
+            hidden_size=layer.hidden_size,
+        )
         return (Advice("sequence_to_cell", "input", 0, message, fix),)
     return _input_size(layer, x) if x.dim() in (1, 2) else ()
 
@@ -146,11 +191,21 @@ def _layer_input(layer: torch.nn.RNNBase, x: Tensor, hx: Any) -> tuple[Advice, .
         return ids
     letters = "(B, T, I)" if layer.batch_first else "(T, B, I)"
     if x.dim() == 1:
-        message = f"the input {_shape(x)} has one axis; a layer reads {letters}, or (T, I) without a batch"
-        fix = "x = x[:, None], one number a step" if layer.input_size == 1 else "x = x[None], a single step"
+        message = translate(
+            "the input {shape} has one axis; a layer reads {letters}, or (T, I) without a batch",
+            shape=_shape(x),
+            letters=letters,
+        )
+        fix = (
+            translate("x = x[:, None], one number a step")
+            if layer.input_size == 1
+            else translate("x = x[None], a single step")
+        )
         return (Advice("one_axis", "input", None, message, fix),)
     if x.dim() > 3:
-        message = f"the input {_shape(x)} has {x.dim()} axes; a layer reads {letters}"
+        message = translate(
+            "the input {shape} has {dim} axes; a layer reads {letters}", shape=_shape(x), dim=x.dim(), letters=letters
+        )
         return (Advice("too_many_axes", "input", None, message, "x = x.flatten(2)"),)
     return _input_size(layer, x) if x.dim() > 1 else ()
 
@@ -160,10 +215,14 @@ def _state(layer: Layer, x: Tensor, hx: Any) -> tuple[Advice, ...]:
         return ()
     lstm = isinstance(layer, torch.nn.LSTM | torch.nn.LSTMCell)
     if lstm and isinstance(hx, Tensor):
-        message = "the state of an LSTM is a pair; one tensor was given"
+        message = translate("the state of an LSTM is a pair; one tensor was given")
         return (Advice("not_a_pair", "hx", None, message, "hx = (h_0, torch.zeros_like(h_0))"),)
     if not lstm and not isinstance(hx, Tensor):
-        message = f"the state of {type(layer).__name__} is one tensor; a {type(hx).__name__} was given"
+        message = translate(
+            "the state of {type_name} is one tensor; a {given} was given",
+            type_name=type(layer).__name__,
+            given=type(hx).__name__,
+        )
         return (Advice("a_pair", "hx", None, message, "hx = hx[0]"),)
     states = dict(zip(("h_0", "c_0"), hx, strict=False)) if lstm else {"h_0": hx}
     for name, state in states.items():
@@ -190,15 +249,42 @@ def _layer_state(layer: torch.nn.RNNBase, x: Tensor, name: str, state: Tensor) -
     is_, should = f"{name} is {_shape(state)}", f"{'(L*D, B, H)' if batched else '(L*D, H)'} = {wanted}"
     if batched and len(given) == 2:
         fix = f"{name} = {name}[None]" if given == (B, H) and L * D == 1 else f"{name} = torch.zeros{wanted}"
-        return Advice("two_axes", name, None, f"{is_}; for a batch it has three axes, {should}", fix)
+        return Advice(
+            "two_axes",
+            name,
+            None,
+            translate("{state}; for a batch it has three axes, {should}", state=is_, should=should),
+            fix,
+        )
     if not batched and len(given) == 3:
-        message = f"the input {_shape(x)} has two axes and is taken as (T, I) without a batch, but {is_}"
+        message = translate(
+            "the input {shape} has two axes and is taken as (T, I) without a batch, but {state}",
+            shape=_shape(x),
+            state=is_,
+        )
         axis = 1 if given[1] == 1 else 0 if layer.batch_first else 1
-        return Advice("unbatched", "input", None, message, f"x = x.unsqueeze({axis}), which gives it the axis B")
+        return Advice(
+            "unbatched",
+            "input",
+            None,
+            message,
+            translate("x = x.unsqueeze({axis}), which gives it the axis B", axis=axis),
+        )
     if len(given) != len(wanted):
-        return Advice("axes", name, None, f"{is_}; it must be {should}", f"{name} = torch.zeros{wanted}")
+        return Advice(
+            "axes",
+            name,
+            None,
+            translate("{state}; it must be {should}", state=is_, should=should),
+            f"{name} = torch.zeros{wanted}",
+        )
     if batched and given == (B, L * D, H):
-        message = f"{is_}, with B at axis 0; only input and output follow batch_first, {name} stays {should}"
+        message = translate(
+            "{state}, with B at axis 0; only input and output follow batch_first, {name} stays {should}",
+            state=is_,
+            name=name,
+            should=should,
+        )
         return Advice("state_batch_first", name, 0, message, f"{name} = {name}.transpose(0, 1)")
     if batched and given == (L * D, T, H) and T != B:
         first = not layer.batch_first
@@ -208,20 +294,53 @@ def _layer_state(layer: torch.nn.RNNBase, x: Tensor, name: str, state: Tensor) -
         )
         return Advice("batch_first", "input", 0, message, f"batch_first={first} in the layer, or x = x.transpose(0, 1)")
     if D == 2 and given[0] == L and given[1:] == wanted[1:]:
-        message = f"{is_}, with {L} at axis 0; a bidirectional layer has two states for each of its layers, {should}"
-        return Advice("directions", name, 0, message, f"{name} = torch.zeros{wanted}, forward before backward")
+        message = translate(
+            "{state}, with {L} at axis 0; a bidirectional layer has two states for each of its layers, {should}",
+            state=is_,
+            L=L,
+            should=should,
+        )
+        return Advice(
+            "directions",
+            name,
+            0,
+            message,
+            translate("{name} = torch.zeros{wanted}, forward before backward", name=name, wanted=wanted),
+        )
     if L > 1 and given[0] in (1, D) and given[1:] == wanted[1:]:
-        message = f"{is_}, with {given[0]} at axis 0; each of the {L} layers has a state of its own, {should}"
+        message = translate(
+            "{state}, with {given} at axis 0; each of the {L} layers has a state of its own, {should}",
+            state=is_,
+            given=given[0],
+            L=L,
+            should=should,
+        )
         return Advice("layers", name, 0, message, f"{name} = torch.zeros{wanted}")
     if given[-1] != wanted[-1]:
         axis = len(given) - 1
-        message = f"{is_}, with {given[-1]} units at axis {axis}; the layer has hidden_size={H}: {should}"
+        message = translate(
+            "{state}, with {given} units at axis {axis}; the layer has hidden_size={H}: {should}",
+            state=is_,
+            given=given[-1],
+            axis=axis,
+            H=H,
+            should=should,
+        )
         return Advice("hidden_size", name, axis, message, f"{name} = torch.zeros{wanted}")
     if batched and given[0] == wanted[0]:
-        message = f"{is_}, with B={given[1]} at axis 1; the input {_shape(x)} has B={B}: {should}"
+        message = translate(
+            "{state}, with B={given} at axis 1; the input {shape} has B={B}: {should}",
+            state=is_,
+            given=given[1],
+            shape=_shape(x),
+            B=B,
+            should=should,
+        )
         fix = f"{name} = {name}[:, :{B}].contiguous()" if given[1] > B else f"{name} = torch.zeros{wanted}"
         return Advice("batch", name, 1, message, fix)
-    message = f"{is_}, with {given[0]} at axis 0; it must be {should}"
+    message = translate(
+        "{state}, with {given} at axis 0; it must be {should}", state=is_, given=given[0], should=should
+    )
     return Advice("rows", name, 0, message, f"{name} = torch.zeros{wanted}")
 
 
@@ -232,7 +351,15 @@ def _cell_state(layer: torch.nn.RNNCellBase, x: Tensor, name: str, state: Tensor
         return None
     is_ = f"{name} is {_shape(state)}"
     if len(given) == 3:
-        message = f"{is_}, as for a layer; a cell's state has no axis for layers: {wanted}"
+        message = translate(
+            "{state}, as for a layer; a cell's state has no axis for layers: {wanted}", state=is_, wanted=wanted
+        )
         return Advice("layer_state_to_cell", name, 0, message, f"{name} = {name}[0]")
     axis = 1 if given[-1] != layer.hidden_size else 0
-    return Advice("cell_state", name, axis, f"{is_}; it must be (B, H) = {wanted}", f"{name} = torch.zeros{wanted}")
+    return Advice(
+        "cell_state",
+        name,
+        axis,
+        translate("{state}; it must be (B, H) = {wanted}", state=is_, wanted=wanted),
+        f"{name} = torch.zeros{wanted}",
+    )

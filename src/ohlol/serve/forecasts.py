@@ -18,6 +18,7 @@ from ohlol.inference.trained_model import TrainedModel
 from ohlol.serve.limits import Limits
 from ohlol.serve.schemas import Predict, Series, SparseRows
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 
 def forecast_series(model: TrainedModel, body: Predict, limits: Limits) -> dict[str, Any]:
@@ -30,16 +31,25 @@ def forecast_series(model: TrainedModel, body: Predict, limits: Limits) -> dict[
     series = [Series(rows=body.rows)] if body.rows is not None else body.series or []
     steps = body.steps or codec.horizon
     if not 0 < len(series) <= limits.max_sequences:
-        raise InputError(f"series: {len(series)} series; it must be from 1 to {limits.max_sequences}")
+        raise InputError(
+            "series: {count} series; it must be from 1 to {max_sequences}",
+            count=len(series),
+            max_sequences=limits.max_sequences,
+        )
     if len({one.name for one in series}) < len(series):
         raise InputError("series: two of them have the same name; give each a `name` of its own")
     rows = sum(len(one.rows) for one in series) + steps * len(series)
     if rows > limits.max_length:
-        raise InputError(f"series: {rows:,} rows and steps in all; at most {limits.max_length:,}")
+        raise InputError(
+            "series: {rows:,} rows and steps in all; at most {max_length:,}", rows=rows, max_length=limits.max_length
+        )
     if (work := rows * math.ceil(steps / codec.horizon)) > limits.max_work:
         raise InputError(
-            f"steps: {steps} are forecast {codec.horizon} at a time, which reads {work:,} rows in all; at most "
-            f"{limits.max_work:,}"
+            "steps: {steps} are forecast {horizon} at a time, which reads {work:,} rows in all; at most {max_work:,}",
+            steps=steps,
+            horizon=codec.horizon,
+            work=work,
+            max_work=limits.max_work,
         )
     read: list[TimeSeries] = []
     later: list[TimeSeries] = []
@@ -49,18 +59,29 @@ def forecast_series(model: TrainedModel, body: Predict, limits: Limits) -> dict[
         few = np.isfinite(values[:, : len(columns.targets)]).sum(axis=0) < MIN_VALUES
         if few.any():
             name = columns.targets[int(few.argmax())]
-            raise InputError(f"{where}rows: fewer than {MIN_VALUES} values of {name}")
+            raise InputError(
+                "{where}rows: fewer than {min_values} values of {name}", where=where, min_values=MIN_VALUES, name=name
+            )
         if len(one.static) != len(columns.static):
             names = f": {', '.join(columns.static)}" * bool(columns.static)
             raise InputError(
-                f"{where}static has {len(one.static)} values; the model reads {len(columns.static)}{names}"
+                "{where}static has {count} values; the model reads {count_2}{names}",
+                where=where,
+                count=len(one.static),
+                count_2=len(columns.static),
+                names=names,
             )
         start = _read_start(one.start, f"{where}start", needed=bool(codec.step.unit))
         read.append(TimeSeries(one.name, values, start, statics=tuple(one.static)))
         future = _read_rows(one.future, columns.known, f"{where}future")
         if columns.known and not (len(future) == steps and np.isfinite(future).all()):
             names = ", ".join(columns.known)
-            raise InputError(f"{where}future: the values of {names} are needed in {steps} rows, those to forecast")
+            raise InputError(
+                "{where}future: the values of {names} are needed in {steps} rows, those to forecast",
+                where=where,
+                names=names,
+                steps=steps,
+            )
         after = None if start is None else codec.step.after(start, np.array([len(values)]))[0]
         later.append(TimeSeries(one.name, future, after))
     panel = Panel(tuple(read), columns, codec.step, codec.season)
@@ -78,7 +99,14 @@ def _read_rows(rows: SparseRows, names: tuple[str, ...], where: str) -> NDArray[
     for i, row in enumerate(rows):
         if len(row) != len(names):
             listed = f": {', '.join(names)}" * bool(names)
-            raise InputError(f"{where}[{i}] has {len(row)} numbers; the model reads {len(names)}{listed}")
+            raise InputError(
+                "{where}[{i}] has {count} numbers; the model reads {count_2}{listed}",
+                where=where,
+                i=i,
+                count=len(row),
+                count_2=len(names),
+                listed=listed,
+            )
     return np.array(rows, np.float64).reshape(len(rows), len(names))
 
 
@@ -86,18 +114,20 @@ def _read_start(text: str | None, where: str, *, needed: bool) -> np.datetime64 
     """The time of the first row; None where the rows of the model are only counted."""
     if (text is not None) != needed:
         raise InputError(
-            f"{where}: the time of the first row is needed, such as 2024-01-31"
+            translate("{where}: the time of the first row is needed, such as 2024-01-31", where=where)
             if needed
-            else f"{where}: the rows of this model are counted, and have no times"
+            else translate("{where}: the rows of this model are counted, and have no times", where=where)
         )
     if text is None:
         return None
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise InputError(f"{where} is no time in ISO 8601, such as 2024-01-31 or 2024-01-31T12:00:00") from None
+        raise InputError(
+            "{where} is no time in ISO 8601, such as 2024-01-31 or 2024-01-31T12:00:00", where=where
+        ) from None
     if time.tzinfo is not None:
-        raise InputError(f"{where} has a time zone; give the local time")
+        raise InputError("{where} has a time zone; give the local time", where=where)
     return np.datetime64(time, "s")
 
 

@@ -73,4 +73,6 @@ class Limits:
         for name, value in vars(self).items():
             least = 0 if name in ("batch_wait", "trainings") else 1e-3
             if not least <= value < 1 << 40:
-                raise InputError(f"{name} is {value}; it must be a number from {least:g}")
+                raise InputError(
+                    "{name} is {value}; it must be a number from {least:g}", name=name, value=value, least=least
+                )

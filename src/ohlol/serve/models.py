@@ -43,10 +43,17 @@ def parse_runs(runs: Sequence[str]) -> dict[str, Path]:
         name = name if separator else run.resolve().name
         if not MODEL_NAME.fullmatch(name):
             raise InputError(
-                f"{text}: {name!r} cannot be a model's name; give NAME=RUN with a name of letters, digits, . _ and -"
+                "{text}: {name!r} cannot be a model's name; give NAME=RUN with a name of letters, digits, . _ and -",
+                text=text,
+                name=name,
             )
         if name in directories:
-            raise InputError(f"{text}: there is a model {name!r} already, {directories[name]}; give NAME=RUN")
+            raise InputError(
+                "{text}: there is a model {name!r} already, {directories}; give NAME=RUN",
+                text=text,
+                name=name,
+                directories=directories[name],
+            )
         directories[name] = run
     return directories
 
@@ -60,7 +67,7 @@ def load_model(run: Path) -> TrainedModel:
     model = load(run)
     for name, weight in model.network.named_parameters():
         if not torch.isfinite(weight).all():
-            raise InputError(f"{run}: {name} holds NaN or infinity; train it again")
+            raise InputError("{run}: {name} holds NaN or infinity; train it again", run=run, name=name)
     _ = model.identity  # a hash of the weights, computed before the first request needs it
     return model
 
@@ -145,19 +152,35 @@ def parse_sequence(model: TrainedModel, sequence: str | Sequence[Any], limits: L
     length, most, targets = len(sequence), limits.max_length, model.targets
     is_series = bool(sequence) and isinstance(sequence[0], list)
     if targets.numeric or (length and is_series != targets.rows):
-        reads, give = ("numbers", "rows") if targets.reads_numbers else ("no numbers", "inputs")
-        raise InputError(f'this model\'s task is {model.task} and reads {reads}: give "{give}"')
+        raise InputError(
+            'this model\'s task is {task} and reads numbers: give "rows"'
+            if targets.reads_numbers
+            else 'this model\'s task is {task} and reads no numbers: give "inputs"',
+            task=model.task,
+        )
     if length <= most * (1 if model.config.data.level == "char" or not isinstance(sequence, str) else 64):
         symbols = sequences.split_text(sequence, model.config.data) if isinstance(sequence, str) else sequence
         if not len(symbols):
-            raise InputError(f"it is empty; give one {'row' if targets.rows else 'symbol'} at least")
+            raise InputError(
+                "it is empty; give one row at least" if targets.rows else "it is empty; give one symbol at least"
+            )
         length = len(symbols)
         if length <= most:
             letters = count_work(model, symbols, 1)
             if letters > limits.max_work:
-                raise InputError(f"its words have {letters:,} letters; at most {limits.max_work:,} are read")
+                raise InputError(
+                    "its words have {letters:,} letters; at most {max_work:,} are read",
+                    letters=letters,
+                    max_work=limits.max_work,
+                )
             return list(symbols) if is_series else [str(symbol) for symbol in symbols]
-    raise InputError(f"it has {length:,} {'rows' if is_series else 'symbols'}; at most {most:,} are read")
+    raise InputError(
+        "it has {length:,} rows; at most {most:,} are read"
+        if is_series
+        else "it has {length:,} symbols; at most {most:,} are read",
+        length=length,
+        most=most,
+    )
 
 
 class Models:

@@ -10,7 +10,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi_offline import FastAPIOffline
 
-from ohlol.display import page, translations
+from ohlol.display import page, texts
 from ohlol.serve.limits import Limits
 
 router = APIRouter(include_in_schema=False)
@@ -36,7 +36,7 @@ def render_index(limits: Limits) -> str:
         "trainings": limits.trainings,
     }
     return page.fill_template(
-        "serve.html", {"texts": translations.catalogue(), "trains": limits.trainings > 0, "limits": shown}
+        "serve.html", {"texts": texts.texts_by_language(), "trains": limits.trainings > 0, "limits": shown}
     )
 
 

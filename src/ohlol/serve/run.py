@@ -19,6 +19,7 @@ from ohlol.serve.service import Service
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import read_bytes
 from ohlol.utils.terminal import print_message
+from ohlol.utils.translation import translate
 
 KEY_VARIABLE = "OHLOL_API_KEY"
 MIN_KEY_LENGTH = 16
@@ -38,16 +39,18 @@ def load_key(file: Path | None) -> str | None:
         raw = read_bytes(file, KEY_LIMIT, is_regular=False) if file is not None else None
         key = raw.decode("utf-8") if raw is not None else os.environ.get(KEY_VARIABLE)
     except UnicodeDecodeError as error:
-        raise InputError(f"`api_key` {file}: cannot be read: {error}") from None
+        raise InputError("`api_key` {file}: cannot be read: {error}", file=file, error=error) from None
     except InputError as error:
-        raise InputError(f"`api_key` {error}") from None
+        raise InputError("`api_key` {error}", error=error) from None
     if key is None:
         return None
     key, source = key.strip(), KEY_VARIABLE if file is None else f"`api_key` {file}"
     if len(key) < MIN_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
         raise InputError(
-            f"{source}: a key has at least {MIN_KEY_LENGTH} ASCII characters and no space, such as "
-            f"{secrets.token_urlsafe(24)}"
+            "{source}: a key has at least {min_key_length} ASCII characters and no space, such as {token_urlsafe}",
+            source=source,
+            min_key_length=MIN_KEY_LENGTH,
+            token_urlsafe=secrets.token_urlsafe(24),
         )
     return key
 
@@ -60,13 +63,17 @@ def make_access(host: str, key: str | None, allow_host: Sequence[str] = (), allo
     """
     for origin in allow_origin:
         if origin == "*" or "://" not in origin or origin.endswith("/"):
-            raise InputError(f"`allow_origin` is {origin!r}; it must be a whole origin, such as https://example.org")
+            raise InputError(
+                "`allow_origin` is {origin!r}; it must be a whole origin, such as https://example.org", origin=origin
+            )
     if is_loopback(host):
         return Access(key, (*LOOPBACK_HOSTS, *allow_host), tuple(allow_origin))
     if key is None:
         raise InputError(
-            f"`host` {host} can be reached from other machines, which needs a key: set `api_key` to its file, or "
-            f"{KEY_VARIABLE} to the key"
+            "`host` {host} can be reached from other machines, which needs a key: set `api_key` to its file, "
+            "or {key_variable} to the key",
+            host=host,
+            key_variable=KEY_VARIABLE,
         )
     return Access(key, tuple(allow_host), tuple(allow_origin))
 
@@ -108,12 +115,21 @@ def serve(
     models = Models(directories, limits, metrics.observe_batch)
     for cell in cells:
         if cell not in models.cells:
-            raise InputError(f"`cell` {cell} is the cell of none of these runs: {', '.join(sorted(models.cells))}")
+            raise InputError(
+                "`cell` {cell} is the cell of none of these runs: {cells}",
+                cell=cell,
+                cells=", ".join(sorted(models.cells)),
+            )
     service = Service(models, access, limits, metrics)
     listening = listen(host, port)
     _raise_file_limit(limits.max_connections)
     address = f"[{host}]" if ":" in host else host
-    line = f"serving {', '.join(directories)} on http://{address}:{listening.getsockname()[1]}/ (Ctrl-C stops)"
+    line = translate(
+        "serving {directories} on http://{address}:{port}/ (Ctrl-C stops)",
+        directories=", ".join(directories),
+        address=address,
+        port=listening.getsockname()[1],
+    )
 
     async def reload() -> None:
         for report in await service.reload():
@@ -138,7 +154,12 @@ def listen(host: str, port: int) -> socket.socket:
             listening.bind((host, port))
             listening.listen(BACKLOG)
         except (OSError, OverflowError) as error:
-            raise InputError(f"host {host}, port {port}: {getattr(error, 'strerror', None) or error}") from None
+            raise InputError(
+                "host {host}, port {port}: {error}",
+                host=host,
+                port=port,
+                error=getattr(error, "strerror", None) or error,
+            ) from None
         on_error.pop_all()
     listening.setblocking(False)
     return listening
@@ -146,8 +167,12 @@ def listen(host: str, port: int) -> socket.socket:
 
 def _describe_reload(report: Mapping[str, Any]) -> str:
     if report["error"]:
-        return f"{report['name']} stays as it was: {report['error']}"
-    return f"{report['name']} {'has changed' if report['changed'] else 'is the same'}: {report['identity'][:12]}"
+        return translate("{name} stays as it was: {error}", name=report["name"], error=report["error"])
+    return translate(
+        "{name} has changed: {identity}" if report["changed"] else "{name} is the same: {identity}",
+        name=report["name"],
+        identity=report["identity"][:12],
+    )
 
 
 def _raise_file_limit(connections: int) -> None:

@@ -164,10 +164,18 @@ class Session:
         else:
             symbols += message.read or []
         if len(symbols) > limits.max_length:
-            raise InputError(f"read: {len(symbols):,} symbols; at most {limits.max_length:,} in a message")
+            raise InputError(
+                "read: {count:,} symbols; at most {max_length:,} in a message",
+                count=len(symbols),
+                max_length=limits.max_length,
+            )
         work = count_work(self.model.model, symbols, message.n_best)
         if work > limits.max_work:
-            raise InputError(f"read: {work:,} letters or labels; at most {limits.max_work:,} in a message")
+            raise InputError(
+                "read: {work:,} letters or labels; at most {max_work:,} in a message",
+                work=work,
+                max_work=limits.max_work,
+            )
         return StreamRequest(self.key, False, state, message.reset, symbols, message.n_best, message.token), session
 
     def _token(self, result: StreamResult) -> dict[str, str]:

@@ -43,6 +43,7 @@ from ohlol.utils.distributed import SINGLE_PROCESS, Processes
 from ohlol.utils.errors import InputError, InputWarning, shorten
 from ohlol.utils.files import write_json, write_utf8
 from ohlol.utils.locks import lock_run
+from ohlol.utils.translation import message_id, translate
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,14 @@ class ChosenSettings:
         for name, value in chosen.items():
             expected = expected_type(value, known[name])
             if expected is not None:
-                advice = CLASS_ADVICE * callable(value)
-                raise InputError(f"`{name}` is {shorten(repr(value))}; it must be {expected}{advice}")
+                advice = translate(CLASS_ADVICE) * callable(value)
+                raise InputError(
+                    "`{name}` is {value}; it must be {expected}{advice}",
+                    name=name,
+                    value=shorten(repr(value)),
+                    expected=expected,
+                    advice=advice,
+                )
         return ChosenSettings(*({k: v for k, v in chosen.items() if k in kind} for kind in kinds))
 
 
@@ -92,8 +99,9 @@ def check_data(data: object) -> None:
     ):
         return
     raise InputError(
-        f"the data are of type {type(data).__name__}; give the name of a file, a list of names, a data frame, a list "
-        'of dicts, or a list of pairs such as [("hello", "ohlol")]'
+        "the data are of type {type_name}; give the name of a file, a list of names, a data frame, a list of "
+        'dicts, or a list of pairs such as [("hello", "ohlol")]',
+        type_name=type(data).__name__,
     )
 
 
@@ -183,7 +191,7 @@ def train_prepared(
         InputError: the loss is not finite, or memory is exhausted; the last saved state is unchanged.
     """
     if processes.is_main and processes.device.type == "cpu" and config.training.precision != "fp32":
-        warnings.warn(SLOW_PRECISION.format(config.training.precision), InputWarning, 2)
+        warnings.warn(translate(SLOW_PRECISION, precision=config.training.precision), InputWarning, 2)
     trainer = Trainer(config, prepared, run, callbacks, processes, start)
     if resume:
         trainer.restore()
@@ -216,7 +224,7 @@ def _check_readable(run: Path) -> None:
         config, _ = run_directory.read_description(run)
         run_directory.read_weights(run, run_config.build_meta_model(config))
     except InputError as error:
-        raise InputError(f"the training has ended, but its run cannot be loaded: {error}") from None
+        raise InputError("the training has ended, but its run cannot be loaded: {error}", error=error) from None
 
 
 def _prepare_new(
@@ -234,7 +242,7 @@ def _prepare_new(
     if run is not None and run.exists() and not overwrite:
         run_directory.create(run, overwrite=False)  # refuses before anything is read
     if start is not None and run is not None and run.resolve() == start.run.resolve():
-        raise InputError(f"{run} cannot be replaced by a run that starts from it: give another `out`")
+        raise InputError("{run} cannot be replaced by a run that starts from it: give another `out`", run=run)
     source = Source.parse(data, dev)
     source.check_split(chosen.training)
     char_lms = run_directory.open_char_lms(chosen.model.get("char_lm")) if start is None else ()
@@ -270,7 +278,9 @@ def resolve_settings(
     model, training = _apply_model_settings(model, chosen.model), replace(training, **chosen.training)
     for name in ("vectors_training", "vectors_limit"):
         if model.vectors is None and name in chosen.model:
-            raise InputError(f"`{name}` is a setting of `vectors`, a file of word vectors, which is not given")
+            raise InputError(
+                "`{name}` is a setting of `vectors`, a file of word vectors, which is not given", name=name
+            )
     if "ema_decay" in chosen.training and training.weight_averaging != "ema":
         raise InputError("`ema_decay` is a setting of `weight_averaging=ema`, which is not given")
     check_bounds(model, training)
@@ -317,9 +327,31 @@ def configure(
         frozen_parts(training.freeze, list(run_config.build_meta_model(config).parts))
     for name in FINE_TUNING:
         if start is None and name in chosen.training:
-            raise InputError(f"`{name}` is a setting of `start_from`, the run that a model starts from")
+            raise InputError("`{name}` is a setting of `start_from`, the run that a model starts from", name=name)
+    _check_effect(chosen, config)
     check_memory(config, prepared.train, device)
     return config, prepared
+
+
+def _check_effect(chosen: ChosenSettings, config: RunConfig) -> None:
+    """Refuse what would add nothing to the model or the loss, so that nobody takes a run without it for one with it."""
+    kind, sizes = TASKS[config.task].targets, config.sizes
+    if sizes.numeric:
+        message = message_id("`{name}` has no effect on task {task} with sequences of numbers: leave it out")
+    elif config.data.level == "char":
+        message = message_id("`{name}` has no effect on task {task} with sequences of characters: leave it out")
+    else:
+        message = message_id("`{name}` has no effect on task {task} with sequences of words: leave it out")
+    effects = {
+        "char_rnn_size": bool(sizes.chars),
+        "bigram_size": bool(sizes.bigrams),
+        "class_weights": kind.has_labels,
+        "label_smoothing": not kind.has_numbers,
+    }
+    for name, has_effect in effects.items():
+        value = chosen.model.get(name, chosen.training.get(name))
+        if value and value != "none" and not has_effect:
+            raise InputError(message, name=name, task=config.task)
 
 
 def _check_structured(model: ModelSettings, training: TrainSettings, codec: Codec) -> None:
@@ -327,8 +359,9 @@ def _check_structured(model: ModelSettings, training: TrainSettings, codec: Code
     kind = codec.kind
     if not kind.has_labels or kind.per_sequence:
         raise InputError(
-            f"`head` {model.head} labels each step of a whole sequence, and `task` {codec.task} has no such labels: "
-            "leave it out"
+            "`head` {head} labels each step of a whole sequence, and `task` {task} has no such labels: leave it out",
+            head=model.head,
+            task=codec.task,
         )
     for name, value, default in (
         ("class_weights", training.class_weights, TrainSettings.class_weights),
@@ -336,8 +369,11 @@ def _check_structured(model: ModelSettings, training: TrainSettings, codec: Code
     ):
         if value != default:
             raise InputError(
-                f"`head` {model.head} has a loss of whole sequences, and `{name}` weighs single labels: leave it out, "
-                f"or set `head` to {ModelSettings.head}"
+                "`head` {head} has a loss of whole sequences, and `{name}` weighs single labels: leave it "
+                "out, or set `head` to {modelsettings_head}",
+                head=model.head,
+                name=name,
+                modelsettings_head=ModelSettings.head,
             )
 
 
@@ -371,19 +407,34 @@ def _prepare_resumed(
     stored = run_directory.read_config(run)  # nothing is written where there is no run
     if not stored.train_files and not stored.pairs:
         raise InputError(
-            f"{run} was imported (`ohlol import`) and has no state of an optimizer to resume from; train a new run in "
-            "another `out`"
+            "{run} was imported (`ohlol import`) and has no state of an optimizer to resume from; train a "
+            "new run in another `out`",
+            run=run,
         )
     if dev is not None and read_records(dev) is None and str(dev) != stored.dev_file:
-        raise InputError(f"{run} was started with `dev` {stored.dev_file}, not {dev}; `resume` keeps it")
+        raise InputError(
+            "{run} was started with `dev` {dev_file}, not {dev}; `resume` keeps it",
+            run=run,
+            dev_file=stored.dev_file,
+            dev=dev,
+        )
     started_from = None if stored.start is None else stored.start.run
     if start_from is not None and str(start_from) != started_from:
-        raise InputError(f"{run} was started with `start_from` {started_from}, not {start_from}; `resume` keeps it")
+        raise InputError(
+            "{run} was started with `start_from` {started_from}, not {start_from}; `resume` keeps it",
+            run=run,
+            started_from=started_from,
+            start_from=start_from,
+        )
     for kind, values in ((stored.data, chosen.data), (stored.model, chosen.model), (stored.training, chosen.training)):
         for name, value in values.items():
             if getattr(kind, name) != value:
                 raise InputError(
-                    f"{run} was started with `{name}` {getattr(kind, name)}, not {value}; `resume` keeps it"
+                    "{run} was started with `{name}` {kind}, not {value}; `resume` keeps it",
+                    run=run,
+                    name=name,
+                    kind=getattr(kind, name),
+                    value=value,
                 )
     resources.enter_context(lock_run(run))
     config, codec = run_directory.read_description(run)
@@ -408,7 +459,7 @@ def _load_again(data: Data, run: Path, config: RunConfig, codec: Codec, *, verif
     preparer = DataPreparer(source, asdict(config.data) if source.corpus is None else {}, start=start)
     prepared = preparer.prepare(config.model, config.training, cache=run / DATA_FOLDER, codec=codec, verify=verify)
     if prepared.codec != codec:
-        raise InputError(f"{run} was started with other data; `resume` needs the same files or pairs")
+        raise InputError("{run} was started with other data; `resume` needs the same files or pairs", run=run)
     return replace(prepared, codec=codec)
 
 
@@ -423,10 +474,11 @@ def _apply_model_settings(model: ModelSettings, chosen: dict[str, Any]) -> Model
     return replace(model, **chosen)
 
 
-CLASS_ADVICE = (
+CLASS_ADVICE = message_id(
     ": a cell, head, task or reader is registered, and chosen by its name; a cell may also be named as "
     "package.module:Class, which is imported"
 )
-SLOW_PRECISION = (
-    "`precision` {} on the CPU runs torch's own layers instead of ohlol's kernels, and is rarely faster than fp32"
+SLOW_PRECISION = message_id(
+    "`precision` {precision} on the CPU runs torch's own layers instead of ohlol's kernels, and is "
+    "rarely faster than fp32"
 )

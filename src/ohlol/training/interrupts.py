@@ -49,8 +49,8 @@ def explain_out_of_memory() -> Generator[None]:
         if isinstance(error, RuntimeError) and not any(words in str(error) for words in OUT_OF_MEMORY):
             raise
         raise TooLarge(
-            "out of memory in training; a smaller `batch_size` helps most, then `bptt` (next, forecast, next_row) and "
-            "`hidden_size`; the last saved state is as it was"
+            "out of memory in training; a smaller `batch_size` helps most, then `bptt` (next, forecast, "
+            "next_row) and `hidden_size`; the last saved state is as it was"
         ) from None
 
 

@@ -68,7 +68,9 @@ def _class_weights(settings: TrainSettings, codec: Codec) -> Tensor | None:
     if settings.class_weights == "none" or not TARGET_KINDS[codec.task].has_labels:
         return None
     if TARGET_KINDS[codec.task].multiple:
-        raise InputError(f"`class_weights` weighs the one label of a prediction, and task {codec.task} predicts a set")
+        raise InputError(
+            "`class_weights` weighs the one label of a prediction, and task {task} predicts a set", task=codec.task
+        )
     assert codec.labels is not None
     counts = np.maximum(np.array(codec.labels.counts, np.float64), 1)
     return torch.tensor(counts.sum() / (len(counts) * counts), dtype=torch.float32)

@@ -13,6 +13,7 @@ from ohlol.data.batches import SHUFFLE_WINDOW, Dataset
 from ohlol.tasks import TASKS
 from ohlol.utils import devices, environment
 from ohlol.utils.errors import TooLarge
+from ohlol.utils.translation import translate
 
 BYTES_PER_PARAMETER = 16
 """A weight, its gradient and an optimizer's two moments, four bytes each."""
@@ -24,15 +25,19 @@ def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None
     free = environment.get_free_memory() if cpu else devices.get_free_memory(device)
     if free is None:
         return
-    model, training, on = config.model, config.training, "" if cpu else f" on {device}"
+    model, training, on = config.model, config.training, "" if cpu else translate(" on {device}", device=device)
     network = run_config.build_meta_model(config)
     parameters = sum(p.numel() for p in network.parameters())
     model_bytes = parameters * BYTES_PER_PARAMETER
     if model_bytes > free:
         raise TooLarge(
-            f"the model would have {parameters:,} parameters and take {_gib(model_bytes)} to train, and "
-            f"{_gib(free)} are free{on}: a smaller `hidden_size` (here {model.hidden_size}), `num_layers` or "
-            "`embedding_size` helps"
+            "the model would have {parameters:,} parameters and take {model_bytes} to train, and {free} are "
+            "free{on}: a smaller `hidden_size` (here {hidden_size}), `num_layers` or `embedding_size` helps",
+            parameters=parameters,
+            model_bytes=_gib(model_bytes),
+            free=_gib(free),
+            on=on,
+            hidden_size=model.hidden_size,
         )
     in_windows = TASKS[config.task].trains_in_windows
     steps = min(data.steps, training.batch_size * training.bptt)
@@ -45,9 +50,15 @@ def check_memory(config: RunConfig, data: Dataset, device: torch.device) -> None
     batch_bytes = steps * (numbers_per_step + 2 * config.sizes.outputs * (not config.sizes.per_sequence)) * 4
     if model_bytes + batch_bytes > free:
         raise TooLarge(
-            f"the largest batch has {steps:,} steps and takes {_gib(batch_bytes)} in addition to the model's "
-            f"{_gib(model_bytes)}, and {_gib(free)} are free{on}: a smaller `batch_size` (here {training.batch_size})"
-            f"{f' or `bptt` (here {training.bptt})' if in_windows else ''} helps most, then `hidden_size`"
+            "the largest batch has {steps:,} steps and takes {batch_bytes} in addition to the model's {model_bytes}, "
+            "and {free} are free{on}: a smaller `batch_size` (here {batch_size}){bptt} helps most, then `hidden_size`",
+            steps=steps,
+            batch_bytes=_gib(batch_bytes),
+            model_bytes=_gib(model_bytes),
+            free=_gib(free),
+            on=on,
+            batch_size=training.batch_size,
+            bptt=translate(" or `bptt` (here {bptt})", bptt=training.bptt) if in_windows else "",
         )
 
 

@@ -96,9 +96,17 @@ def frozen_parts(freeze: str | None, parts: Sequence[str]) -> set[str]:
             names = names - {"layers"} | {name for name in parts if name.startswith("layer")}
     unknown = sorted(names - set(parts))
     if unknown:
-        raise InputError(f"`freeze` names {shorten(unknown[0])!r}; the parts of this model are {', '.join(parts)}")
+        raise InputError(
+            "`freeze` names {unknown!r}; the parts of this model are {parts}",
+            unknown=shorten(unknown[0]),
+            parts=", ".join(parts),
+        )
     if names == set(parts) or (count or 0) > len(parts):
-        raise InputError(f"`freeze` {shorten(freeze)} leaves nothing to train: the parts are {', '.join(parts)}")
+        raise InputError(
+            "`freeze` {freeze} leaves nothing to train: the parts are {parts}",
+            freeze=shorten(freeze),
+            parts=", ".join(parts),
+        )
     return names
 
 

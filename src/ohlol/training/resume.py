@@ -15,6 +15,7 @@ from ohlol.utils import devices
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.distributed import Processes
 from ohlol.utils.errors import InputError, InputWarning, describe_error
+from ohlol.utils.translation import translate
 
 RNG = "rng"
 """The name of the tensor with the state of torch's generator."""
@@ -99,12 +100,21 @@ def restore_state(
         if saved_by == processes.size:
             _restore_generators(tensors, processes)
         elif processes.is_main:
-            _warn_of_new_seed(f"saved by {saved_by} process{'es' * (saved_by > 1)}, and now there are {processes.size}")
+            _warn_of_new_seed(
+                translate(
+                    "saved by {count} process{plural}, and now there are {size}",
+                    count=saved_by,
+                    plural="es" * (saved_by > 1),
+                    size=processes.size,
+                )
+            )
         hidden = _read_hidden_state(model, tensors)
         carried = tuple(s[:, processes.rank :: processes.size].to(processes.device).contiguous() for s in hidden)
         return progress, carried or None
     except (TypeError, ValueError, RuntimeError, KeyError, IndexError) as error:
-        raise InputError(f"{where}: the saved state does not fit: {describe_error(error)}") from None
+        raise InputError(
+            "{where}: the saved state does not fit: {error}", where=where, error=describe_error(error)
+        ) from None
 
 
 def _restore_moments(optimizer: torch.optim.Optimizer, parameters: list[Any], tensors: dict[str, Tensor]) -> None:
@@ -124,14 +134,18 @@ def _restore_generators(tensors: dict[str, Tensor], processes: Processes) -> Non
     torch.set_rng_state(tensors[rng])
     if (device_rng in tensors) != (processes.device.type != "cpu"):
         if processes.is_main:
-            _warn_of_new_seed(f"saved by {'another device' if device_rng in tensors else 'the CPU'}")
+            _warn_of_new_seed(translate("saved by another device" if device_rng in tensors else "saved by the CPU"))
     elif device_rng in tensors:
         devices.set_rng_state(processes.device, tensors[device_rng])
 
 
 def _warn_of_new_seed(reason: str) -> None:
     warnings.warn(
-        f"{reason}: the dropout masks differ, and the result will differ from an uninterrupted run", InputWarning, 2
+        translate(
+            "{reason}: the dropout masks differ, and the result will differ from an uninterrupted run", reason=reason
+        ),
+        InputWarning,
+        2,
     )
 
 

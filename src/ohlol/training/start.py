@@ -23,15 +23,16 @@ from ohlol.data.vocab import Vocab
 from ohlol.models.heads import HEADS
 from ohlol.models.sequence_model import SequenceModel
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.translation import message_id, translate
 
 VECTOR_SETTINGS = ("vectors_training", "vectors_limit")
 HEAD = ("pooling.", "head.")
 """How the names of the weights of a head, and of the pooling before it, begin."""
 READS = {
-    "reads_chars": "the characters of words",
-    "reads_bigrams": "pairs of neighbouring characters",
-    "reads_vectors": "word vectors",
-    "reads_text": "the states of language models",
+    "reads_chars": message_id("the characters of words"),
+    "reads_bigrams": message_id("pairs of neighbouring characters"),
+    "reads_vectors": message_id("word vectors"),
+    "reads_text": message_id("the states of language models"),
 }
 """What an encoder reads beside symbols, by its attribute."""
 
@@ -63,19 +64,31 @@ class Start:
             InputError: another architecture was chosen, or the data are read by character and by word.
         """
         if None not in (data.level, self._level) and data.level != self._level:
-            read, own = ("by word" if level == "word" else "by character" for level in (data.level, self._level))
+            read, own = (
+                translate("by word") if level == "word" else translate("by character")
+                for level in (data.level, self._level)
+            )
             raise InputError(
-                f"`start_from` {self.run} reads {own}, and the data are read {read}: set `level` to {self._level}"
+                "`start_from` {run} reads {own}, and the data are read {read}: set `level` to {level}",
+                run=self.run,
+                own=own,
+                read=read,
+                level=self._level,
             )
         if bool(data.reversed) != bool(self.config.data.reversed):
-            raise InputError(f"`start_from` {self.run} and the data differ in `reversed`, the direction of reading")
+            raise InputError(
+                "`start_from` {run} and the data differ in `reversed`, the direction of reading", run=self.run
+            )
         settings = asdict(self.config.model)
         names = [*ARCHITECTURE, *(VECTOR_SETTINGS if settings["vectors"] is not None else ())]
         for name in names:
             if chosen.get(name, settings[name]) != settings[name]:
                 raise InputError(
-                    f"`start_from` {self.run} has `{name}` {settings[name]}, not {shorten(str(chosen[name]))}: leave "
-                    "it out, or start from another run"
+                    "`start_from` {run} has `{name}` {settings}, not {chosen}: leave it out, or start from another run",
+                    run=self.run,
+                    name=name,
+                    settings=settings[name],
+                    chosen=shorten(str(chosen[name])),
                 )
         if data.task == self.config.task:
             names += [name for name in settings if name not in (*names, *VECTOR_SETTINGS, "head")]
@@ -108,10 +121,19 @@ class Start:
         mine, other = (build_meta_model(one).encoder for one in (config, self.config))
         for attribute, what in READS.items():
             if getattr(mine, attribute) != getattr(other, attribute):
-                has, lacks = ("the run", "this one") if getattr(other, attribute) else ("this one", "the run")
+                has, lacks = (
+                    (translate("the run"), translate("this one"))
+                    if getattr(other, attribute)
+                    else (translate("this one"), translate("the run"))
+                )
                 raise InputError(
-                    f"`start_from` {self.run}: {has} reads {what}, and {lacks} does not: a model of `task` "
-                    f"{config.task} cannot start from it"
+                    "`start_from` {run}: {has} reads {what}, and {lacks} does not: a model of `task` {task} "
+                    "cannot start from it",
+                    run=self.run,
+                    has=has,
+                    what=what,
+                    lacks=lacks,
+                    task=config.task,
                 )
         axes, transferred = _vocabulary_axes(config, codec), _transferred(config)
         for name, weight in transferred.items():
@@ -120,8 +142,11 @@ class Start:
             if old is None or old.dim() != weight.dim() or any(old.shape[a] != weight.shape[a] for a in fixed):
                 shape = "missing" if old is None else str(tuple(old.shape))
                 raise InputError(
-                    f"`start_from` {self.run} does not fit: its weight {name} is {shape}, and this model has "
-                    f"{tuple(weight.shape)}"
+                    "`start_from` {run} does not fit: its weight {name} is {shape}, and this model has {weight_shape}",
+                    run=self.run,
+                    name=name,
+                    shape=shape,
+                    weight_shape=tuple(weight.shape),
                 )
 
     @torch.no_grad()

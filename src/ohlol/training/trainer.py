@@ -52,6 +52,7 @@ from ohlol.utils.distributed import SINGLE_PROCESS, Processes, rank_seed
 from ohlol.utils.environment import record_environment
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import write_json
+from ohlol.utils.translation import message_id, translate
 
 MAX_PREDICTIONS = 8
 """The largest batch whose predictions are reported after each epoch, where it is all the data, as in the tutorial."""
@@ -299,7 +300,7 @@ class Trainer:
         value, norm = value.item() if isinstance(value, Tensor) else value, norm.item()
         is_finite = math.isfinite(value) and math.isfinite(norm)
         if not is_finite and not (self.precision.reduce_scale() and math.isfinite(value)):
-            self._skip_step(*(("gradient", norm) if math.isfinite(value) else ("loss", value)))
+            self._skip_step(*((message_id("gradient"), norm) if math.isfinite(value) else (message_id("loss"), value)))
             return value, logits
         if is_finite:
             self.precision.step(self.optimizer)
@@ -354,13 +355,26 @@ class Trainer:
         self.optimizer.zero_grad()
 
     def _explain_divergence(self, what: str, value: float, step: int) -> str:
-        kept = "the best weights so far are kept" if self.progress.best is not None else "no weights were saved"
-        remedy = f"a lower `lr` than {self.settings.lr:g}" + (
-            "" if self.settings.max_grad_norm else " or `max_grad_norm=1`"
+        kept = (
+            translate("the best weights so far are kept")
+            if self.progress.best is not None
+            else translate("no weights were saved")
         )
-        remedy += " or `precision=bf16`, which has the range of fp32" if self.settings.precision == "fp16" else ""
-        where = f"epoch {self.progress.epoch + 1}, step {step}"
-        return f"{where}: the {what} is {value}; training stopped and {kept}; try {remedy}"
+        remedy = translate("a lower `lr` than {lr:g}", lr=self.settings.lr) + (
+            "" if self.settings.max_grad_norm else translate(" or `max_grad_norm=1`")
+        )
+        remedy += (
+            translate(" or `precision=bf16`, which has the range of fp32") if self.settings.precision == "fp16" else ""
+        )
+        where = translate("epoch {epoch}, step {step}", epoch=self.progress.epoch + 1, step=step)
+        return translate(
+            "{where}: the {what} is {value}; training stopped and {kept}; try {remedy}",
+            where=where,
+            what=translate(what),
+            value=value,
+            kept=kept,
+            remedy=remedy,
+        )
 
     @property
     def _vectors_are_frozen(self) -> bool:
@@ -389,14 +403,13 @@ class Trainer:
         """Evaluate, keep the weights if they are the best, write what is to be written, and call the callbacks."""
         progress = self.progress
         if not progress.loss_weight:
-            raise Diverged(self._explain_divergence("loss of every step", math.nan, progress.step))
+            raise Diverged(self._explain_divergence(translate("loss of every step"), math.nan, progress.step))
         with self.average.applied(), self._shrunk_head():
             metrics = evaluate(
                 self.model, self.codec, self._evaluated, self.processes, history=self.data.history
             ).metrics()
             if not math.isfinite(metrics["loss"]):
-                evaluated = "validation" if self.dev is not None else "training"
-                what = f"loss on the {evaluated} data"
+                what = translate("loss on the validation data" if self.dev is not None else "loss on the training data")
                 raise Diverged(self._explain_divergence(what, metrics["loss"], progress.step))
             saturation = measure_saturation(self.model, self.codec, self._evaluated, self.processes.device)
             best = is_better(metrics, progress.best, self.main_metric)
@@ -508,7 +521,7 @@ class Trainer:
     def finish(self) -> Metrics:
         """Take the best weights, evaluate them once more, and write their metrics."""
         if self.best_weights is not None:
-            load_weights(self.model, self.best_weights, "the best weights")
+            load_weights(self.model, self.best_weights, translate("the best weights"))
         self.network = self.model.requires_grad_()  # the wrapper that averages gradients is not needed any more
         self.model.eval()
         accumulator = evaluate(self.model, self.codec, self._evaluated, self.processes, history=self.data.history)

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ohlol.display import figures, translations
+from ohlol.display import figures, texts
 from ohlol.tasks.metrics import RATES
 from ohlol.tuning.space import Range, format_value, parse_range
 from ohlol.tuning.summary import StudySummary
@@ -35,8 +35,8 @@ def draw_study(summary: StudySummary, *, lang: str = "en") -> Figure:
     name = summary.metric.replace("_", " ")
     ranges = [parse_range(text) for text in summary.space.values()]
     rows = 1 + math.ceil(len(ranges) / 3)
-    texts = [translations.text(key, lang, name=name, count=0) for key in TEXTS]
-    with mpl.rc_context(figures.Fonts("".join([name, *texts])).style):
+    shown = [texts.text(key, lang, name=name, count=0) for key in TEXTS]
+    with mpl.rc_context(figures.Fonts("".join([name, *shown])).style):
         figure = Figure(figsize=(10.5, 3.0 * rows), layout="constrained")
         grid = figure.add_gridspec(rows, 3)
         _draw_history(figure.add_subplot(grid[0, :2]), summary, name, lang)
@@ -56,10 +56,10 @@ def _draw_history(axes: Any, summary: StudySummary, name: str, lang: str) -> Non
     """Draw the metric of each trial and the best so far."""
     _draw_trials(axes, summary, [float(t.number) for t in summary.evaluated], lang=lang)
     numbers, values = zip(*summary.best_so_far, strict=True) if summary.best_so_far else ((), ())
-    best_so_far = translations.text("study_so_far", lang)
+    best_so_far = texts.text("study_so_far", lang)
     axes.step(numbers, values, where="post", color=figures.COLOURS[1], label=best_so_far, zorder=1)
-    axes.set_title(translations.text("study_history", lang, name=name), fontsize=11, loc="left")
-    axes.set_xlabel(translations.text("trial", lang))
+    axes.set_title(texts.text("study_history", lang, name=name), fontsize=11, loc="left")
+    axes.set_xlabel(texts.text("trial", lang))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False, fontsize=9)
 
@@ -103,7 +103,7 @@ def _draw_trials(axes: Any, summary: StudySummary, x: list[float], lang: str | N
             facecolor=face,
             clip_on=False,
             zorder=3,
-            label=translations.text(f"study_{state}", lang) if lang else None,
+            label=texts.text(f"study_{state}", lang) if lang else None,
         )
     axes.set_ylim(low, high)
     if summary.metric in RATES:
@@ -112,11 +112,11 @@ def _draw_trials(axes: Any, summary: StudySummary, x: list[float], lang: str | N
 
 
 def _draw_importance(axes: Any, summary: StudySummary, lang: str) -> None:
-    axes.set_title(translations.text("study_importance", lang), fontsize=11, loc="left")
+    axes.set_title(texts.text("study_importance", lang), fontsize=11, loc="left")
     figures.open_frame(axes, grid=False)
     importance = sorted(summary.importance.items(), key=lambda item: item[1])
     if not importance:
-        text = translations.text("study_few", lang, count=sum(t.state == "complete" for t in summary.trials))
+        text = texts.text("study_few", lang, count=sum(t.state == "complete" for t in summary.trials))
         axes.text(0.0, 0.9, text, transform=axes.transAxes, color=figures.SOFT, wrap=True)
         axes.set_axis_off()
         return

@@ -15,6 +15,7 @@ from ohlol.tuning.space import format_value
 from ohlol.tuning.summary import StudySummary, Trial
 from ohlol.tuning.summary_text import best_to_text, format_metric
 from ohlol.utils.terminal import print_message
+from ohlol.utils.translation import message_id, translate
 
 WIDTH = 80
 """Columns of the output."""
@@ -33,15 +34,19 @@ class StudyLog(TuneCallback):
         """Print what is searched."""
         self.metric, self.trials = summary.metric, plan.trials
         base = plan.base
-        pruning = f"pruner {plan.pruner}" if plan.pruner != "none" else "no pruner"
-        direction = "lower" if summary.lower_is_better else "higher"
-        self._print(
-            f"{plan.trials} trials of {base.training.epochs} epochs, task {base.task}, {pruning}; "
-            f"metric: {self._name} ({direction} is better)"
+        pruning = translate("pruner {pruner}", pruner=plan.pruner) if plan.pruner != "none" else translate("no pruner")
+        message = message_id(
+            "{trials} trials of {epochs} epochs, task {task}, {pruning}; metric: {metric} (lower is better)"
+            if summary.lower_is_better
+            else "{trials} trials of {epochs} epochs, task {task}, {pruning}; metric: {metric} (higher is better)"
         )
+        epochs = base.training.epochs
+        values = {"trials": plan.trials, "epochs": epochs, "task": base.task, "pruning": pruning, "metric": self._name}
+        self._print(translate(message, **values))
         self._print("\n".join(f"  {one.text}" for one in plan.space.ranges))
         if summary.trials:
-            self._print(f"continuing after {len(summary.trials)} trial{'s' * (len(summary.trials) != 1)}")
+            count = len(summary.trials)
+            self._print(translate("continuing after {count} trial{plural}", count=count, plural="s" * (count != 1)))
 
     @property
     def _name(self) -> str:
@@ -51,7 +56,7 @@ class StudyLog(TuneCallback):
         """Print the settings of a trial."""
         self.started, self.number, self.latest = time.monotonic(), number, ""
         text = ", ".join(f"{name}={format_value(value)}" for name, value in settings.items())
-        heading = f"trial {number}: " + ("continued: " if is_continued else "")
+        heading = translate("trial {number}: ", number=number) + (translate("continued: ") if is_continued else "")
         self._print(textwrap.fill(text, WIDTH, initial_indent=heading, subsequent_indent="  ", break_on_hyphens=False))
 
     def on_train_begin(self, trainer: Training) -> None:
@@ -68,13 +73,13 @@ class StudyLog(TuneCallback):
                 expand=True,
             )
             self.epochs = trainer.settings.epochs
-            self.task = self.bar.add_task(f"trial {self.number}", total=None, status="")
+            self.task = self.bar.add_task(translate("trial {number}", number=self.number), total=None, status="")
             self.bar.start()
 
     def on_batch_end(self, epoch: int, done: int, total: int, loss: float, symbols: int) -> None:
         """Advance the progress bar."""
         if self.bar is not None:
-            status = f"epoch {epoch}/{self.epochs}{self.latest}"
+            status = translate("epoch {epoch}/{epochs}{latest}", epoch=epoch, epochs=self.epochs, latest=self.latest)
             self.bar.update(self.task, total=total * self.epochs, completed=total * (epoch - 1) + done, status=status)
 
     def on_epoch_end(self, epoch: Epoch) -> None:
@@ -86,14 +91,28 @@ class StudyLog(TuneCallback):
         self.stop()
         seconds = f"{time.monotonic() - self.started:.1f} s"
         if trial.state == "failed" or trial.value is None:
-            self._print(textwrap.fill(f"failed: {trial.reason}", WIDTH, initial_indent="  ", subsequent_indent="  "))
+            self._print(
+                textwrap.fill(
+                    translate("failed: {reason}", reason=trial.reason),
+                    WIDTH,
+                    initial_indent="  ",
+                    subsequent_indent="  ",
+                )
+            )
             return
         value = f"{self._name} {format_metric(trial.value, self.metric)}"
         if trial.state == "pruned":
-            self._print(f"  {value}, pruned after epoch {trial.epochs}, {seconds}")
+            self._print(
+                translate(
+                    "  {value}, pruned after epoch {epochs}, {seconds}",
+                    value=value,
+                    epochs=trial.epochs,
+                    seconds=seconds,
+                )
+            )
             return
         is_best = summary.best is not None and summary.best.number == trial.number
-        self._print(f"  {value}, {seconds}{', best so far' * is_best}")
+        self._print(f"  {value}, {seconds}" + translate(", best so far") * is_best)
 
     def stop(self) -> None:
         """Remove the progress bar."""
@@ -115,18 +134,32 @@ def result_to_text(summary: StudySummary, out: Path, command: str, console: Cons
         console: where to print.
     """
     best, link = summary.best, out / BEST
-    running = ", ".join(f"trial {t.number} on {t.host}" for t in summary.trials if t.state == "running")
+    running = ", ".join(
+        translate("trial {number} on {host}", number=t.number, host=t.host)
+        for t in summary.trials
+        if t.state == "running"
+    )
     console.print()
     if best is not None:
         best_to_text(summary, console)
-    lines = [f"still running, or interrupted: {running}"] if running else []
+    lines = [translate("still running, or interrupted: {running}", running=running)] if running else []
     if best is None:
-        lines.append("no trial is complete")
+        lines.append(translate("no trial is complete"))
     elif best.is_local:
-        lines.append(f"best: trial {best.number}, {link if link.is_symlink() else best.run}")
+        lines.append(
+            translate("best: trial {number}, {link}", number=best.number, link=link if link.is_symlink() else best.run)
+        )
     else:
-        local = f"; {link} is the best one of this machine" if link.is_symlink() else ""
-        lines.append(f"best: trial {best.number}, on {best.host} in {best.run}{local}")
+        local = translate("; {link} is the best one of this machine", link=link) if link.is_symlink() else ""
+        lines.append(
+            translate(
+                "best: trial {number}, on {host} in {run}{local}",
+                number=best.number,
+                host=best.host,
+                run=best.run,
+                local=local,
+            )
+        )
     if best is not None:
-        lines.append(f"train it again: {command}")
+        lines.append(translate("train it again: {command}", command=command))
     print_message("\n".join(lines), console.file, flush=True)

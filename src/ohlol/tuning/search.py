@@ -123,7 +123,7 @@ def tune(
         raise InputError("tune does not run under torchrun: start several processes with the same command instead")
     for name, value, low in (("trials", trials, 1), ("keep", keep, 1), ("timeout", timeout, 0)):
         if value is not None and value < low:
-            raise InputError(f"`{name}` is {value}; it must be at least {low}")
+            raise InputError("`{name}` is {value}; it must be at least {low}", name=name, value=value, low=low)
     cells: list[Any] = [settings["cell"]] if isinstance(settings.get("cell"), str) else []
     for text in search:
         if "=" in text:  # before any data are read
@@ -186,7 +186,7 @@ class Worker:
         finally:
             study.close()
         if summary.trials and all(t.state == "failed" for t in summary.trials):
-            raise InputError(f"no trial succeeded; the last one: {summary.trials[-1].reason}")
+            raise InputError("no trial succeeded; the last one: {reason}", reason=summary.trials[-1].reason)
         return summary
 
     def _request_stop(self) -> None:
@@ -199,11 +199,15 @@ class Worker:
         from ohlol.tuning.study import Storage, Study  # needs optuna
 
         if self.out.exists() and not is_study(self.out) and not _is_unfinished(self.out):
-            raise InputError(f"{self.out} exists and is not the directory of a study: give another `out`")
+            raise InputError("{out} exists and is not the directory of a study: give another `out`", out=self.out)
         study_file = read_study_file(self.out) if is_study(self.out) else {}
         name = name or str(study_file.get("study") or self.out.resolve().name)
         if study_file and study_file["study"] != name:
-            raise InputError(f"{self.out} is the directory of the study {study_file['study']}: give another `out`")
+            raise InputError(
+                "{out} is the directory of the study {study_file}: give another `out`",
+                out=self.out,
+                study_file=study_file["study"],
+            )
         selected = Storage.select(storage, self.out, study_file)
         data, fixed = self.loader.settings, self.given.model | self.given.training
         space = build_space(search, fixed, data.task or "", data.level or "")

@@ -14,6 +14,7 @@ from ohlol.cells import check_cell_name
 from ohlol.config import ModelSettings, TrainSettings, check_bounds
 from ohlol.tasks import TASKS
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.translation import translate
 
 Value = str | int | float | bool
 
@@ -163,11 +164,12 @@ def build_space(search: Sequence[str], fixed: dict[str, Any], task: str, level: 
     names = [r.name for r in ranges]
     for r in ranges:
         if names.count(r.name) > 1:
-            raise InputError(f"`search` has `{r.name}` twice")
+            raise InputError("`search` has `{r_name}` twice", r_name=r.name)
         if search and r.name in fixed:
             raise InputError(
-                f"`{r.name}` is {format_value(fixed[r.name])} in all trials, so it cannot be searched; leave it out "
-                "of `search`"
+                "`{r_name}` is {format_value} in all trials, so it cannot be searched; leave it out of `search`",
+                r_name=r.name,
+                format_value=format_value(fixed[r.name]),
             )
     ranges = [r for r in ranges if r.name not in fixed]
     if not ranges:
@@ -194,10 +196,17 @@ def parse_range(text: str, known: dict[str, Range] | None = None) -> Range:
     owner = _owner(name, *_DEFAULTS)
     if owner is None or name in NOT_SEARCHED:
         names = ", ".join(f.name for kind in _DEFAULTS for f in fields(kind) if f.name not in NOT_SEARCHED)
-        raise _error(text, f"{shorten(stated)!r} is not a setting that can be searched; there are {names}")
+        raise _error(
+            text,
+            translate(
+                "{stated!r} is not a setting that can be searched; there are {names}",
+                stated=shorten(stated),
+                names=names,
+            ),
+        )
     if not separator:
         if known is None or name not in known:
-            raise InputError(f"`search` {name}: it has no default range; give {name}=LOW:HIGH or {name}=A,B")
+            raise InputError("`search` {name}: it has no default range; give {name}=LOW:HIGH or {name}=A,B", name=name)
         return known[name]
     kind = type(getattr(owner, name))
     has_numbers = ":" in rest and name != "cell"  # in the name of a cell it is part of package.module:Class
@@ -210,7 +219,9 @@ def parse_range(text: str, known: dict[str, Range] | None = None) -> Range:
         except InputError as error:
             raise _error(text, str(error)) from None
     if name == "unk_probability" and 0 in (parsed.choices or (parsed.low,)):
-        raise _error(text, "without <unk> other symbols are evaluated, so metrics were not comparable; start above 0")
+        raise _error(
+            text, translate("without <unk> other symbols are evaluated, so metrics were not comparable; start above 0")
+        )
     return parsed
 
 
@@ -230,7 +241,7 @@ _DEFAULTS = (ModelSettings(), TrainSettings())
 
 
 def _error(text: str, message: str) -> InputError:
-    return InputError(f"`search` {shorten(text)}: {message}")
+    return InputError("`search` {text}: {message}", text=shorten(text), message=message)
 
 
 def _owner(name: str, model: ModelSettings, training: TrainSettings) -> Any:
@@ -240,7 +251,7 @@ def _owner(name: str, model: ModelSettings, training: TrainSettings) -> Any:
 def _parse_choices(name: str, kind: type, rest: str, text: str) -> Range:
     values = tuple(_parse_value(name, kind, part.strip(), text) for part in rest.split(","))
     if len(set(values)) < len(values):
-        raise _error(text, "a choice occurs twice")
+        raise _error(text, translate("a choice occurs twice"))
     return Range(name, choices=values)
 
 
@@ -249,7 +260,7 @@ def _parse_value(name: str, kind: type, part: str, text: str) -> Value:
         return 0
     if kind is bool:
         if part not in _BOOLS:
-            raise _error(text, f"{shorten(part)!r} is neither yes nor no")
+            raise _error(text, translate("{part!r} is neither yes nor no", part=shorten(part)))
         return _BOOLS[part]
     return _parse_number(kind, part, text) if kind in (int, float) else part
 
@@ -260,22 +271,27 @@ _BOOLS = {"yes": True, "true": True, "no": False, "false": False}
 def _parse_numbers(name: str, kind: type, rest: str, text: str) -> Range:
     parts = [part.strip() for part in rest.split(":")]
     if kind not in (int, float):
-        raise _error(text, "its values are not numbers; give choices, separated by commas")
+        raise _error(text, translate("its values are not numbers; give choices, separated by commas"))
     if len(parts) not in (2, 3):
-        raise _error(text, "a range is LOW:HIGH, LOW:HIGH:STEP or LOW:HIGH:log")
+        raise _error(text, translate("a range is LOW:HIGH, LOW:HIGH:STEP or LOW:HIGH:log"))
     low, high = (_parse_number(kind, part, text) for part in parts[:2])
     log = parts[2:] == ["log"]
     step = 1 if kind is int and not log else None
     if len(parts) == 3 and not log:
         step = _parse_number(kind, parts[2], text)
     if not low < high:
-        raise _error(text, f"{parts[0]} is not below {parts[1]}")
+        raise _error(text, translate("{parts} is not below {parts_2}", parts=parts[0], parts_2=parts[1]))
     if log and low <= 0:
-        raise _error(text, "a range with log starts above 0")
+        raise _error(text, translate("a range with log starts above 0"))
     if step is not None and not 0 < step <= high - low:
-        raise _error(text, f"the step must be above 0 and at most {high - low:g}")
+        raise _error(text, translate("the step must be above 0 and at most {high:g}", high=high - low))
     if step is not None and (high - low) / step > LARGEST_INTEGER:
-        raise _error(text, f"the step is too small; a range has at most {LARGEST_INTEGER:,} values")
+        raise _error(
+            text,
+            translate(
+                "the step is too small; a range has at most {largest_integer:,} values", largest_integer=LARGEST_INTEGER
+            ),
+        )
     if step is not None:
         high = kind(f"{low + step * int((high - low) / step + 1e-9):.12g}")  # the last value of the range
     return Range(name, low=low, high=high, step=step, log=log, is_integer=kind is int)
@@ -286,8 +302,17 @@ def _parse_number(kind: type, part: str, text: str) -> Any:
         value = kind(part)
         if math.isfinite(value):
             if kind is int and abs(value) > LARGEST_INTEGER:
-                raise _error(text, f"{shorten(part)} is too large; integers are at most {LARGEST_INTEGER:,}")
+                raise _error(
+                    text,
+                    translate(
+                        "{part} is too large; integers are at most {largest_integer:,}",
+                        part=shorten(part),
+                        largest_integer=LARGEST_INTEGER,
+                    ),
+                )
             return value
     except (ValueError, OverflowError):
         pass
-    raise _error(text, f"{shorten(part)!r} is not {'an integer' if kind is int else 'a number'}")
+    raise _error(
+        text, translate("{part!r} is not an integer" if kind is int else "{part!r} is not a number", part=shorten(part))
+    )

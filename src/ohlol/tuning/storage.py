@@ -48,7 +48,8 @@ class Storage:
             self.shown = self.url.render_as_string(hide_password=True).partition("?")[0]
         except UnicodeEncodeError:
             raise InputError(
-                f"`out` is {out}, which is not UTF-8; the URL of a database must be UTF-8, so give another `out`"
+                "`out` is {out}, which is not UTF-8; the URL of a database must be UTF-8, so give another `out`",
+                out=out,
             ) from None
 
     @staticmethod
@@ -65,10 +66,15 @@ class Storage:
         """
         written = study_file.get("storage") if study_file else stated
         if study_file and stated and written is None:
-            raise InputError(f"the study in {out} uses {out / 'study.db'}: leave out `storage`, or give another `out`")
+            raise InputError(
+                "the study in {out} uses {out_2}: leave out `storage`, or give another `out`",
+                out=out,
+                out_2=out / "study.db",
+            )
         if written == NOT_WRITTEN and not stated:
             raise InputError(
-                f"{out}: the URL of its storage was not written, since it may contain a password: give `storage`"
+                "{out}: the URL of its storage was not written, since it may contain a password: give `storage`",
+                out=out,
             )
         return Storage(stated or written, out)
 
@@ -96,7 +102,9 @@ class Storage:
                 time.sleep(1)
                 return optuna.storages.RDBStorage(url, engine_kwargs=options)
         except (ImportError, RuntimeError) as error:
-            raise InputError(f"cannot use the storage {self.shown}: {self._without_secrets(error)}") from None
+            raise InputError(
+                "cannot use the storage {shown}: {error}", shown=self.shown, error=self._without_secrets(error)
+            ) from None
 
     @contextmanager
     def report_errors(self) -> Generator[None]:
@@ -104,7 +112,9 @@ class Storage:
         try:
             yield
         except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            raise InputError(f"cannot use the storage {self.shown}: {self._without_secrets(error)}") from None
+            raise InputError(
+                "cannot use the storage {shown}: {error}", shown=self.shown, error=self._without_secrets(error)
+            ) from None
 
     def _without_secrets(self, error: Exception) -> str:
         text = str(error.__cause__ or error).strip().partition("\n")[0]

@@ -31,6 +31,7 @@ from ohlol.tuning.summary import (
 from ohlol.utils import locks
 from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.files import FORMAT, write_json
+from ohlol.utils.translation import translate
 
 try:
     import optuna
@@ -142,11 +143,18 @@ class Study:
             InputError: there is no such pruner, or the study has another one.
         """
         if kind not in PRUNERS:
-            raise InputError(f"`pruner` is {shorten(repr(kind))}; it must be one of {', '.join(PRUNERS)}")
+            raise InputError(
+                "`pruner` is {kind}; it must be one of {pruners}", kind=shorten(repr(kind)), pruners=", ".join(PRUNERS)
+            )
         with self._exclusive():
             current = self._study.user_attrs.get(PRUNER)
             if current and kind not in ("auto", current):
-                raise InputError(f"the study {self.name} was created with `pruner` {current}, not {kind}")
+                raise InputError(
+                    "the study {name} was created with `pruner` {current}, not {kind}",
+                    name=self.name,
+                    current=current,
+                    kind=kind,
+                )
             self.pruner, self._study.pruner = build_pruner(current or kind, trials, epochs)
             if not current:
                 self._study.set_user_attr(PRUNER, self.pruner)
@@ -320,7 +328,9 @@ def check_purpose(study: optuna.Study, purpose: dict[str, Any], storage: Storage
     if PURPOSE not in study.user_attrs:
         if study.get_trials(deepcopy=False):
             raise InputError(
-                f"the study {study.study_name} in {storage.shown} was not created by ohlol: give another `study`"
+                "the study {study_name} in {shown} was not created by ohlol: give another `study`",
+                study_name=study.study_name,
+                shown=storage.shown,
             )
         study.set_user_attr(PURPOSE, purpose)
     stored = study.user_attrs[PURPOSE]  # perhaps what another process has just set
@@ -328,9 +338,16 @@ def check_purpose(study: optuna.Study, purpose: dict[str, Any], storage: Storage
         other = stored.get(key)
         if other == value:
             continue
-        difference = "for other data" if key == "data" else f"with {key} {_describe(other)}, not {_describe(value)}"
+        difference = (
+            translate("for other data")
+            if key == "data"
+            else translate("with {key} {other}, not {value}", key=key, other=_describe(other), value=_describe(value))
+        )
         raise InputError(
-            f"the study {study.study_name} in {storage.shown} was created {difference}: give another `out`, or `study`"
+            "the study {study_name} in {shown} was created {difference}: give another `out`, or `study`",
+            study_name=study.study_name,
+            shown=storage.shown,
+            difference=difference,
         )
 
 
@@ -353,15 +370,21 @@ def load_summary(folder: Path, storage: str | None = None) -> StudySummary:
     study_file = read_study_file(folder)
     selected = Storage.select(storage, folder, study_file)
     if selected.stated is None and not (folder / "study.db").is_file():
-        raise InputError(f"{folder}: study.db, the storage of its study, is missing")
+        raise InputError("{folder}: study.db, the storage of its study, is missing", folder=folder)
     with selected.report_errors(), silence_optuna():
         try:
             study = optuna.load_study(study_name=study_file["study"], storage=selected.open())
         except KeyError:
-            raise InputError(f"{selected.shown} contains no study {shorten(study_file['study'])}") from None
+            raise InputError(
+                "{shown} contains no study {study_file}", shown=selected.shown, study_file=shorten(study_file["study"])
+            ) from None
         purpose = study.user_attrs.get(PURPOSE)
         if not isinstance(purpose, dict):
-            raise InputError(f"the study {shorten(study_file['study'])} in {selected.shown} was not created by ohlol")
+            raise InputError(
+                "the study {study_file} in {shown} was not created by ohlol",
+                study_file=shorten(study_file["study"]),
+                shown=selected.shown,
+            )
         space = Space(tuple(parse_range(text) for text in purpose["search"]))
         return summarize_study(study, folder, space, importance=True)
 

@@ -16,12 +16,13 @@ from typing import Any
 from ohlol.tasks.metrics import LOWER_IS_BETTER, RATES, Metrics
 from ohlol.utils.errors import InputError
 from ohlol.utils.files import FORMAT, read_json
+from ohlol.utils.translation import message_id
 
 OUTLIER_FACTOR = 3
 """A value is not drawn where it is so many times as far from the median as the best, on the other side."""
 STUDY_FILE = "study.json"
 """The file that marks the directory of a study."""
-OPTUNA_IS_MISSING = "tuning needs optuna: pip install 'ohlol[tune]'"
+OPTUNA_IS_MISSING = message_id("tuning needs optuna: pip install 'ohlol[tune]'")
 
 
 class TrialLost(Exception):  # noqa: N818 - it is not an error
@@ -125,12 +126,14 @@ def read_study_file(folder: Path) -> dict[str, Any]:
         InputError: there is no study, its file is damaged, or it has another version.
     """
     if not is_study(folder):
-        raise InputError(f"{folder}: there is no study; `ohlol tune` creates one")
+        raise InputError("{folder}: there is no study; `ohlol tune` creates one", folder=folder)
     content = read_json(folder / STUDY_FILE)
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("study"), str):
-        raise InputError(f"{folder / STUDY_FILE}: is not the file of a study that this version of ohlol reads")
+        raise InputError(
+            "{folder}: is not the file of a study that this version of ohlol reads", folder=folder / STUDY_FILE
+        )
     if not isinstance(content.get("storage"), str | None):
-        raise InputError(f"{folder / STUDY_FILE}: does not name the storage of the study")
+        raise InputError("{folder}: does not name the storage of the study", folder=folder / STUDY_FILE)
     return content
 
 

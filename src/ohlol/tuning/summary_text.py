@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ohlol.display import translations
+from ohlol.display import texts
 from ohlol.display.shapes_text import WIDTH
 from ohlol.tasks.metrics import RATES, format_number
 from ohlol.tuning.space import Range, format_value, parse_range
 from ohlol.tuning.summary import StudySummary
+from ohlol.utils.translation import translate
 
 HISTORY_HEIGHT, SETTING_HEIGHT = 11, 7
 """Lines of the plot of the history, and of the plot of a setting."""
@@ -37,7 +38,7 @@ def best_to_text(summary: StudySummary, console: Console, *, most: int = 5) -> N
     ranked = summary.ranked
     rows = ranked[:most] + [t for t in ranked[most:] if t.is_default]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("trial", justify="right")
+    table.add_column(translate("trial"), justify="right")
     table.add_column(summary.metric.replace("_", "\n"), justify="right")
     for name in summary.space:
         table.add_column(name.replace("_", "\n"), justify="right")
@@ -48,7 +49,7 @@ def best_to_text(summary: StudySummary, console: Console, *, most: int = 5) -> N
         table.add_row(number, value, *map(Text, settings), style="bold" if trial is ranked[0] else "")
     console.print(table)
     if any(t.is_default for t in rows):
-        console.print("* default settings, or the nearest to them in the search space", highlight=False)
+        console.print(translate("* default settings, or the nearest to them in the search space"), highlight=False)
 
 
 def summary_to_text(summary: StudySummary, console: Console, *, lang: str = "en") -> None:
@@ -63,27 +64,25 @@ def summary_to_text(summary: StudySummary, console: Console, *, lang: str = "en"
     width = max(MIN_WIDTH, min(console.width, WIDTH) - MARGIN)
     ascii_only = console.options.ascii_only
     line = "-" if ascii_only else "─"
-    console.print(Text(translations.text("study_history", lang, name=name), style="bold"))
+    console.print(Text(texts.text("study_history", lang, name=name), style="bold"))
     x = {t.number: float(t.number) for t in summary.evaluated}
-    history = _plot(summary, x, width, HISTORY_HEIGHT, translations.text("trial", lang), best_marker=line)
+    history = _plot(summary, x, width, HISTORY_HEIGHT, texts.text("trial", lang), best_marker=line)
     console.print(Text(history), soft_wrap=True)
     legend = [
         (MARKERS["complete"], "study_complete"),
         (MARKERS["pruned"], "study_pruned"),
         (line, "study_so_far"),
     ]
-    console.print(
-        " " * 12 + "   ".join(f"{marker} {translations.text(key, lang)}" for marker, key in legend), soft_wrap=True
-    )
+    console.print(" " * 12 + "   ".join(f"{marker} {texts.text(key, lang)}" for marker, key in legend), soft_wrap=True)
     counts = {s: sum(t.state == s for t in summary.trials) for s in ("complete", "pruned", "failed", "running")}
-    console.print(translations.text("study_counts", lang, **counts), highlight=False)
+    console.print(texts.text("study_counts", lang, **counts), highlight=False)
     console.print()
-    console.print(Text(translations.text("study_importance", lang), style="bold"))
+    console.print(Text(texts.text("study_importance", lang), style="bold"))
     _print_importance(summary, console, lang, ascii_only)
     for key, text in summary.space.items():
         setting = parse_range(text)
         console.print()
-        console.print(Text(translations.text("study_against", lang, name=name, setting=key), style="bold"))
+        console.print(Text(texts.text("study_against", lang, name=name, setting=key), style="bold"))
         if setting.choices:
             _print_choices(summary, setting, console, lang)
             continue
@@ -94,7 +93,7 @@ def summary_to_text(summary: StudySummary, console: Console, *, lang: str = "en"
 def _print_importance(summary: StudySummary, console: Console, lang: str, ascii_only: bool) -> None:
     if not summary.importance:
         count = sum(t.state == "complete" for t in summary.trials)
-        console.print(translations.text("study_few", lang, count=count), highlight=False)
+        console.print(texts.text("study_few", lang, count=count), highlight=False)
         return
     width = max(len(name) for name in summary.importance)
     for name, share in sorted(summary.importance.items(), key=lambda item: -item[1]):
@@ -108,12 +107,12 @@ def _print_choices(summary: StudySummary, setting: Range, console: Console, lang
     for choice in setting.choices:
         trials = [t for t in summary.evaluated if t.state == "complete" and t.settings.get(setting.name) == choice]
         values = [t.value for t in trials if t.value is not None]
-        count = translations.text("study_choice", lang, count=f"{len(values):>3}")
+        count = texts.text("study_choice", lang, count=f"{len(values):>3}")
         text = f"{format_value(choice):<{width}}  {count}"
         if values:
             best = min(values) if summary.lower_is_better else max(values)
             best_text, median_text = (format_metric(value, summary.metric) for value in (best, median(values)))
-            text += "   " + translations.text("study_choice_metrics", lang, best=best_text, median=median_text)
+            text += "   " + texts.text("study_choice_metrics", lang, best=best_text, median=median_text)
         console.print(Text(text))
 
 

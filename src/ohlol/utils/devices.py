@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ohlol.utils.errors import InputError, shorten
 from ohlol.utils.torchrun import read_launch
+from ohlol.utils.translation import translate
 
 CPU = torch.device("cpu")
 DEVICE_VARIABLE = "OHLOL_DEVICE"
@@ -35,36 +36,50 @@ def select_device(name: str = "auto") -> torch.device:
         device: Any = torch.device(name)  # its index may be None, which torch's types do not say
     except RuntimeError:
         raise InputError(
-            f"`device` is {shorten(repr(name))}; give auto, cpu, cuda or one of several, such as cuda:1"
+            "`device` is {name}; give auto, cpu, cuda or one of several, such as cuda:1", name=shorten(repr(name))
         ) from None
     if device.type == "cpu":
         return CPU
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if accelerator is None or accelerator.type != device.type:
-        raise InputError(f"`device` {name}: {_explain_missing(device.type)}; use `device=cpu`")
+        raise InputError(
+            "`device` {name}: {device_type}; use `device=cpu`", name=name, device_type=_explain_missing(device.type)
+        )
     launch, count = read_launch(), torch.accelerator.device_count()
     processes = launch.local_world_size
     if processes > 1 and device.index is not None:
         raise InputError(
-            f"`device` {name}: each of the {processes} processes takes one of its own: `device={device.type}`"
+            "`device` {name}: each of the {processes} processes takes one of its own: `device={device_type}`",
+            name=name,
+            processes=processes,
+            device_type=device.type,
         )
     if processes > count:
         raise InputError(
-            f"`device` {device.type}: {processes} processes on this host, and {count} such device{'s' * (count != 1)}: "
-            f"--nproc-per-node {count}, or `device=cpu`"
+            "`device` {device_type}: {processes} processes on this host, and {count} such device{plural}: "
+            "--nproc-per-node {count}, or `device=cpu`",
+            device_type=device.type,
+            processes=processes,
+            count=count,
+            plural="s" * (count != 1),
         )
     index = device.index
     if index is None:
         index = launch.local_rank if processes > 1 else torch.accelerator.current_device_index()
     if index >= count:
-        raise InputError(f"`device` {name}: there is no such device; the last is {device.type}:{count - 1}")
+        raise InputError(
+            "`device` {name}: there is no such device; the last is {device_type}:{count}",
+            name=name,
+            device_type=device.type,
+            count=count - 1,
+        )
     return torch.device(device.type, index)
 
 
 def _explain_missing(kind: str) -> str:
     if kind == "cuda" and not torch.backends.cuda.is_built():
-        return f"this torch ({torch.__version__}) was built without CUDA"
-    return f"torch finds no such device on this machine ({kind})"
+        return translate("this torch ({version}) was built without CUDA", version=torch.__version__)
+    return translate("torch finds no such device on this machine ({kind})", kind=kind)
 
 
 def describe_device(device: torch.device) -> str:

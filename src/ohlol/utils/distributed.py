@@ -27,6 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ohlol.utils.devices import CPU
 from ohlol.utils.errors import InputError, InputWarning, describe_error
 from ohlol.utils.torchrun import read_launch
+from ohlol.utils.translation import translate
 
 RENDEZVOUS_TIMEOUT = timedelta(minutes=5)
 """How long the main process waits for the other processes to start."""
@@ -164,8 +165,10 @@ def join_processes(device: torch.device = CPU) -> Generator[Processes]:
         return
     if launch.shares_store and launch.is_main:
         warnings.warn(
-            "a process that torchrun restarts would wait for ever; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before "
-            "torchrun",
+            translate(
+                "a process that torchrun restarts would wait for ever; set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 "
+                "before torchrun"
+            ),
             InputWarning,
             2,
         )
@@ -176,15 +179,17 @@ def join_processes(device: torch.device = CPU) -> Generator[Processes]:
         restarts, on_gpu = processes.sum_values([launch.restarts, device.type != "cpu"])
         if 0 < on_gpu < launch.world_size:
             raise InputError(
-                f"{on_gpu:g} of {launch.world_size} processes compute on a GPU, the others on the CPU: give `device`"
+                "{on_gpu:g} of {world_size} processes compute on a GPU, the others on the CPU: give `device`",
+                on_gpu=on_gpu,
+                world_size=launch.world_size,
             )
         yield Processes(processes.rank, processes.size, restarts > 0, device)
     except RuntimeError as error:
         if not any(words in str(error) for words in PEER_FAILURES):
             raise
         raise InputError(
-            "another process of this run has ended; torchrun starts all again from the last saved state if it was "
-            "given --max-restarts, and `resume` does by hand"
+            "another process of this run has ended; torchrun starts all again from the last saved state if "
+            "it was given --max-restarts, and `resume` does by hand"
         ) from None
     finally:
         _disconnect()
@@ -216,7 +221,9 @@ def _connect(size: int, device: torch.device) -> None:
             store: Any = next(iter(rendezvous("env://", timeout=RENDEZVOUS_TIMEOUT)))[0]
         except RuntimeError as error:
             raise InputError(
-                f"the {size} processes of this run could not connect to each other: {describe_error(error)}"
+                "the {size} processes of this run could not connect to each other: {error}",
+                size=size,
+                error=describe_error(error),
             ) from None
         store.set_timeout(COLLECTIVE_TIMEOUT)
         _stores.append(store)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ohlol.utils.devices import CPU, describe_device, list_devices
+from ohlol.utils.translation import message_id, translate
 from ohlol.utils.version import __version__
 
 PACKAGES = (
@@ -98,13 +99,15 @@ def record_environment(
 def describe_reproducibility(*, kernels: str, device: torch.device = CPU, precision: str = "fp32") -> str:
     """Under which conditions a run gives equal bytes again, in one line."""
     here = record_environment(kernels=kernels, deterministic=True, device=device, precision=precision)
-    other = "" if device.type == "cpu" else f" and {here['device']}"
-    return (
-        f"equal bytes again with torch {here['torch']}, {here['threads']} "
-        f"thread{'s' * (here['threads'] != 1)}, {here['kernels']} kernels{',' if other else ' and'} "
-        f"{here['processor']} instructions{other}, all as here; not promised with another torch, "
-        f"processor{', device' if other else ''} or number of threads (OMP_NUM_THREADS)"
+    message = message_id(
+        "equal bytes again with torch {torch}, {threads} thread{plural}, {kernels} kernels and {processor} "
+        "instructions, all as here; not promised with another torch, processor or number of threads (OMP_NUM_THREADS)"
+        if device.type == "cpu"
+        else "equal bytes again with torch {torch}, {threads} thread{plural}, {kernels} kernels, {processor} "
+        "instructions and {device}, all as here; not promised with another torch, processor, device or number of "
+        "threads (OMP_NUM_THREADS)"
     )
+    return translate(message, plural="s" * (here["threads"] != 1), **here)
 
 
 def get_free_memory() -> int | None:
@@ -130,4 +133,4 @@ def _describe_blas() -> str:
     libraries = [name for name in ("mkl", "mkldnn", "openmp") if getattr(torch.backends, name).is_available()]
     config: Any = np.show_config(mode="dicts")
     numpy_blas = config.get("Build Dependencies", {}).get("blas", {}).get("name", "unknown")
-    return f"torch: {', '.join(libraries) or 'its own'}; numpy: {numpy_blas}"
+    return f"torch: {', '.join(libraries) or translate('its own')}; numpy: {numpy_blas}"

@@ -3,13 +3,26 @@
 import traceback
 from types import FrameType
 
+from ohlol.utils.translation import translate
+
 
 class InputError(Exception):
     """Something the user gave is wrong; the message is the one line they will read.
 
     It names what was wrong, where (file:line or argument) and what would be right. The command line prints it to
     stderr without a traceback and exits with status 2.
+
+    Args:
+        message: the English message, which is translated; a template of `str.format` where `values` are given.
+        values: what the placeholders of the message stand for, by name.
+
+    >>> str(InputError("{path}: no such file", path="data.csv"))
+    'data.csv: no such file'
     """
+
+    def __init__(self, message: str = "", /, **values: object) -> None:
+        text = translate(message)
+        super().__init__(text.format(**values) if values else text)
 
 
 class TooLarge(InputError):  # noqa: N818 - what was asked for is

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ohlol.utils.errors import InputError, describe_error, shorten
+from ohlol.utils.translation import translate
 
 FORMAT = 2
 """Version of the run directory and of its checksums; a reader refuses any other."""
@@ -89,7 +90,12 @@ def check_suffix(path: Path, kind: str, suffixes: Sequence[str]) -> None:
         InputError: the name ends otherwise.
     """
     if path.suffix.lower() not in suffixes:
-        raise InputError(f"{path}: the name of {kind} must end in {', '.join(suffixes)}")
+        raise InputError(
+            "{path}: the name of {kind} must end in {suffixes}",
+            path=path,
+            kind=translate(kind),
+            suffixes=", ".join(suffixes),
+        )
 
 
 def temporary_path(path: Path) -> Path:
@@ -101,7 +107,9 @@ def temporary_path(path: Path) -> Path:
 
 def write_error(path: Path, error: OSError) -> InputError:
     """The error to raise where a file cannot be written."""
-    return InputError(f"{path}: cannot be written: {error.strerror}; what was there is as it was")
+    return InputError(
+        "{path}: cannot be written: {strerror}; what was there is as it was", path=path, strerror=error.strerror
+    )
 
 
 def replace_link(path: Path, target: Path) -> bool:
@@ -114,7 +122,7 @@ def replace_link(path: Path, target: Path) -> bool:
         InputError: the path exists and is not a symbolic link.
     """
     if path.exists() and not path.is_symlink():
-        raise InputError(f"{path}: is in the way: it should be a link, and is none")
+        raise InputError("{path}: is in the way: it should be a link, and is none", path=path)
     temporary = temporary_path(path)
     try:
         temporary.unlink(missing_ok=True)  # of a process that was killed
@@ -198,7 +206,7 @@ def read_json(path: Path) -> Any:
                 raise ValueError('it does not match its checksum; without its "sha256" it is read as it stands')
         return data
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: cannot be read: {describe_error(error)}") from None
+        raise InputError("{path}: cannot be read: {error}", path=path, error=describe_error(error)) from None
 
 
 def parse_json(raw: bytes | str) -> Any:
@@ -244,11 +252,11 @@ def read_start(path: Path, count: int) -> bytes:
     """The first `count` bytes of a regular file, or all of a shorter one; raises InputError."""
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: cannot be read: not a plain file")
+            raise InputError("{path}: cannot be read: not a plain file", path=path)
         with path.open("rb") as file:
             return file.read(count)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
 
 
 def read_bytes(path: Path, max_bytes: int, *, is_regular: bool = True) -> bytes:
@@ -264,14 +272,18 @@ def read_bytes(path: Path, max_bytes: int, *, is_regular: bool = True) -> bytes:
     """
     try:
         if is_regular and path.exists() and not path.is_file():
-            raise InputError(f"{path}: cannot be read: not a plain file")
+            raise InputError("{path}: cannot be read: not a plain file", path=path)
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size  # 0 for a pipe or a device
             data = file.read((size if is_regular else max_bytes) + 1) if size <= max_bytes else None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
     except MemoryError:
-        raise InputError(f"{path}: cannot be read: its content does not fit into memory") from None
+        raise InputError("{path}: cannot be read: its content does not fit into memory", path=path) from None
     if data is None or len(data) > max_bytes:
-        raise InputError(f"{path}: cannot be read: at most {max_bytes} bytes are expected, and it has more")
+        raise InputError(
+            "{path}: cannot be read: at most {max_bytes} bytes are expected, and it has more",
+            path=path,
+            max_bytes=max_bytes,
+        )
     return data

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.files import NO_FOLLOW
+from ohlol.utils.translation import translate
 
 try:
     import fcntl
@@ -29,13 +30,13 @@ def lock_run(run: Path) -> Generator[None]:
         InputError: another process holds the lock, or `resume` is a symbolic link.
     """
     if (run / "resume").is_symlink():
-        raise InputError(f"{run / 'resume'}: is a symbolic link; nothing is written through one")
+        raise InputError("{run}: is a symbolic link; nothing is written through one", run=run / "resume")
     path = run / "resume" / "lock"
     try:
         (run / "resume").mkdir(exist_ok=True)
         handle = _open_locked(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be locked: {error.strerror}") from None
+        raise InputError("{path}: cannot be locked: {strerror}", path=path, strerror=error.strerror) from None
     try:
         yield
     finally:
@@ -55,7 +56,7 @@ def wait_for_lock(path: Path) -> Generator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | NO_FOLLOW, 0o666)
     except OSError as error:
-        raise InputError(f"{path}: cannot be locked: {error.strerror}") from None
+        raise InputError("{path}: cannot be locked: {strerror}", path=path, strerror=error.strerror) from None
     try:
         if fcntl is not None:
             with suppress(OSError):  # a file system without locks
@@ -91,8 +92,9 @@ def _open_locked(path: Path) -> int:
             if not _try_lock(handle):
                 holder = os.read(handle, 20).decode("ascii", "replace").strip()
                 raise InputError(
-                    f"{path.parent.parent}: another process{f' ({holder})' if holder.isdigit() else ''} is training "
-                    "there: wait for it, stop it, or give another `out`"
+                    "{parent}: another process{value} is training there: wait for it, stop it, or give another `out`",
+                    parent=path.parent.parent,
+                    value=f" ({holder})" if holder.isdigit() else "",
                 )
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), path.stat()):  # not a file that its holder has just removed
@@ -116,6 +118,8 @@ def _try_lock(handle: int) -> bool:
         if error.errno in BUSY_ERRORS:
             return False
         if error.errno in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):  # a network file system without locks
-            warnings.warn("this file system has no locks: see that no other process uses this `out`", InputWarning, 4)
+            warnings.warn(
+                translate("this file system has no locks: see that no other process uses this `out`"), InputWarning, 4
+            )
             return True
         raise

@@ -44,7 +44,12 @@ class Registry(Mapping[str, T], Generic[T]):
             InputError: there is none; the message lists those there are.
         """
         if name not in self:
-            raise InputError(f"`{self.kind}` is {shorten(repr(name))}; it must be one of {', '.join(self)}")
+            raise InputError(
+                "`{kind}` is {name}; it must be one of {names}",
+                kind=self.kind,
+                name=shorten(repr(name)),
+                names=", ".join(self),
+            )
         return self[name]
 
     def _loaded(self) -> dict[str, T]:

@@ -7,6 +7,7 @@ or hides what follows. Every text that a command prints goes through one of thes
 import io
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u20
 surrogates, which stand for the bytes of a file name that is not UTF-8."""
 JOINERS = "\u200c\u200d"
 """Not printable, but part of the spelling of Persian words and of many emoji."""
+CLOSING, OPENING = "，。：；、）！？”》", "（“《"
+"""Chinese punctuation that does not begin a line, and that does not end one."""
+UNBROKEN = re.compile(f"[{OPENING}]*(?:[!-~]+|[^\\s{OPENING}])[{CLOSING}]*\\s*|\\s+|[{OPENING}]+")
+"""What stays on one line: a word of Latin letters, or a character, with the punctuation and the spaces beside it."""
 
 
 def escape_controls(text: str) -> str:
@@ -68,6 +73,31 @@ def capture(print_to: "Callable[[Console], None]") -> str:
     file = io.StringIO()
     print_to(new_console(file))
     return "\n".join(line.rstrip() for line in file.getvalue().splitlines()).strip("\n")
+
+
+def wrap(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns; Chinese text is also broken between characters.
+
+    >>> wrap("one two three", 8)
+    ['one two', 'three']
+    >>> wrap("循环（神经）网络。", 14), wrap("有 softmax、sigmoid", 14)
+    (['循环（神经）网', '络。'], ['有 softmax、', 'sigmoid'])
+    """
+    from rich.cells import cell_len
+
+    if cell_len(text) == len(text):
+        return textwrap.wrap(text, width)
+    lines, line = list[str](), ""
+    for word in UNBROKEN.findall(text):
+        if line and cell_len((line + word).rstrip()) > width:
+            lines.append(line.rstrip())
+            line = ""
+        while cell_len(word.rstrip()) > width:
+            fits = next(k for k in range(len(word), 0, -1) if cell_len(word[:k]) <= width)
+            lines.append(word[:fits])
+            word = word[fits:]
+        line += word
+    return [*lines, line.rstrip()] if line else lines
 
 
 class EscapeHook:

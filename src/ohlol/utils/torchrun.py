@@ -45,7 +45,9 @@ def read_launch(environment: Mapping[str, str] = os.environ) -> Launch:
         number = parse_digits(environment.get(name, str(default)))
         if number is None:
             raise InputError(
-                f"the environment variable {name} is {shorten(environment[name])!r}; torchrun sets a number"
+                "the environment variable {name} is {environment!r}; torchrun sets a number",
+                name=name,
+                environment=shorten(environment[name]),
             )
         return number
 

@@ -11,6 +11,7 @@ from ohlol.explain.review.check import CHECKS
 from ohlol.explain.review.findings import PAGES, Finding, review, review_program
 from ohlol.explain.review.program import Program
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import LANGUAGES, translate
 
 ROOT = Path(__file__).parents[3]
 RIGHT = "right"
@@ -100,15 +101,15 @@ def test_findings_are_sorted_and_a_line_has_a_check_once(tmp_path: Path) -> None
     assert found[0].file == str(path)
 
 
-@pytest.mark.parametrize("number", [0, 1])
-def test_every_check_has_a_section_in_the_pages(number: int) -> None:
-    page = (ROOT / PAGES[number]).read_text(encoding="utf-8")
+@pytest.mark.parametrize("lang", PAGES)
+def test_every_check_has_a_section_in_the_pages(lang: str) -> None:
+    page = (ROOT / PAGES[lang]).read_text(encoding="utf-8")
     assert re.findall(r"^### (\S+)$", page, re.MULTILINE) == list(CHECKS)
 
 
 @pytest.mark.parametrize("name", CHECKS)
 def test_messages_are_in_both_languages(name: str) -> None:
-    english, chinese = CHECKS[name].why
+    english, chinese = (translate(CHECKS[name].why, lang=lang) for lang in LANGUAGES)
     assert not re.search("[\u4e00-\u9fff]", english)
     assert re.search("[\u4e00-\u9fff]", chinese)
     assert english.endswith(".")

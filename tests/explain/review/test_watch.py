@@ -8,6 +8,7 @@ import pytest
 
 from ohlol.explain.review.watch import Watched, watch
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import use_language
 
 START = "import torch\nfrom torch import nn\ntorch.manual_seed(0)\n"
 
@@ -27,11 +28,19 @@ def test_places_calls_and_errors(tmp_path: Path) -> None:
     assert (call.line, call.layer, call.shape) == (5, "GRU", "(T=5, B=2, I=3)")
     (finding,) = watched.findings
     assert (finding.line, finding.code, finding.column) == (6, "rnn(torch.randn(5, 2, 7))", 1)
-    assert "7 features at axis 2" in finding.why[0]
-    assert "7 features at axis 2" in finding.why[1]
+    assert finding.message("en").endswith(
+        "another order. (the input (5, 2, 7) has 7 features at axis 2; the layer has input_size=3)"
+    )
     assert watched.error.startswith("RuntimeError: ")
     assert "program.py:6" in watched.error
     assert not watched.is_stopped
+
+
+def test_advice_on_shapes_is_in_the_language_of_the_user(tmp_path: Path) -> None:
+    with use_language("zh"):
+        (finding,) = run(tmp_path, LAYER).findings
+    assert finding.message("zh").endswith("的维。（输入 (5, 2, 7) 在维度 2 上有 7 个特征；该层的 input_size=3）")
+    assert finding.instead == "GRU(input_size=7, ...)，或 3 个特征的 x"
 
 
 def test_a_program_is_stopped_at_the_limit_with_its_own_processes(

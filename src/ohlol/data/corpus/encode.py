@@ -78,9 +78,9 @@ def encode(
         InputError: a file is missing, damaged or has changed since the work began; `out` holds something else.
     """
     if not 0 <= dev_fraction <= 0.5:
-        raise InputError(f"`dev_fraction` is {dev_fraction}; it must be from 0 to 0.5")
+        raise InputError("`dev_fraction` is {dev_fraction}; it must be from 0 to 0.5", dev_fraction=dev_fraction)
     if jobs is not None and jobs < 1:
-        raise InputError(f"`jobs` is {jobs}; it must be at least 1")
+        raise InputError("`jobs` is {jobs}; it must be at least 1", jobs=jobs)
     if settings.reversed:
         raise InputError("`reversed` reads a whole text, and an encoded corpus has it in pieces; train on the file")
     if STDIN in files:
@@ -91,7 +91,13 @@ def encode(
     _check_out(out, overwrite)
     plan = make_plan(files, settings, 0.0 if vocab is not None else dev_fraction, seed, targets, piece)
     if codec is not None and codec.task != plan.task:
-        raise InputError(f"{vocab} has the task {codec.task}, and {files[0]} is read for {plan.task}; choose `task`")
+        raise InputError(
+            "{vocab} has the task {task}, and {files} is read for {plan_task}; choose `task`",
+            vocab=vocab,
+            task=codec.task,
+            files=files[0],
+            plan_task=plan.task,
+        )
     sources = tuple(source_of(file) for file in dict.fromkeys(files))
     with ExitStack() as resources:
         _begin(out, overwrite, resources, _plan_to_json(plan, sources, codec))
@@ -132,9 +138,11 @@ def _check_out(out: Path, overwrite: bool) -> None:
     """Raise InputError where a directory is not a corpus, or is a complete one that must not be replaced."""
     if store.is_corpus(out):
         if not overwrite:
-            raise InputError(f"{out} is an encoded corpus: set `overwrite` to replace it, or choose another `out`")
+            raise InputError(
+                "{out} is an encoded corpus: set `overwrite` to replace it, or choose another `out`", out=out
+            )
     elif out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / WORK / "plan.json").is_file())):
-        raise InputError(f"{out} is not an encoded corpus and is not replaced: choose another `out`")
+        raise InputError("{out} is not an encoded corpus and is not replaced: choose another `out`", out=out)
 
 
 def _begin(out: Path, overwrite: bool, resources: ExitStack, plan: dict[str, Any]) -> None:
@@ -151,8 +159,9 @@ def _begin(out: Path, overwrite: bool, resources: ExitStack, plan: dict[str, Any
         elif (out / WORK / "plan.json").exists():
             if read_json(out / WORK / "plan.json") != plan:
                 raise InputError(
-                    f"{out} was begun with other files or settings, or the files have changed since: set `overwrite` "
-                    "to start again, or choose another `out`"
+                    "{out} was begun with other files or settings, or the files have changed since: set "
+                    "`overwrite` to start again, or choose another `out`",
+                    out=out,
                 )
             return
         write_json(out / WORK / "plan.json", plan)
@@ -208,8 +217,8 @@ class Pool:
                     yield futures[future], future.result()
             except BrokenProcessPool:
                 raise InputError(
-                    "a process of the encoder was killed, perhaps for lack of memory; the same call continues the "
-                    "work, with fewer `jobs` if necessary"
+                    "a process of the encoder was killed, perhaps for lack of memory; the same call "
+                    "continues the work, with fewer `jobs` if necessary"
                 ) from None
             finally:
                 executor.shutdown(cancel_futures=True)
@@ -287,7 +296,7 @@ def _counts_from_json(data: dict[str, Any]) -> Counts:
 
 def _check_counts(plan: Plan, counts: Counts, files: Sequence[str]) -> None:
     if not counts.symbols and counts.inputs is None:
-        raise InputError(f"{files[0]}: no sequences; the file is empty")
+        raise InputError("{files}: no sequences; the file is empty", files=files[0])
     if plan.kind.has_labels:
         plan.reader.check_labels(files[0], plan.settings, counts.labels)
 

@@ -54,14 +54,14 @@ def read(folder: Path) -> Encoded:
     codec = read_codec(folder / store.VOCAB)
     settings = _settings(folder, manifest)
     if codec.task != manifest.task or settings.task != manifest.task:
-        raise InputError(f"{folder}: corpus.json and vocab.json do not belong together")
+        raise InputError("{folder}: corpus.json and vocab.json do not belong together", folder=folder)
     if codec.vectors is not None and (folder / TABLE).exists():
         codec = replace(codec, vectors=read_table(folder, codec.vectors))
     layout = codec.layout(with_targets=_has_targets(manifest))
     parts = {part: store.open_part(folder, manifest, part, layout) for part in store.PARTS}
     filled = {part: data for part, data in parts.items() if data is not None and len(data)}
     if "train" not in filled:
-        raise InputError(f"{folder}: holds no sequences")
+        raise InputError("{folder}: holds no sequences", folder=folder)
     return Encoded(codec, settings, filled, manifest.data_sha256, manifest)
 
 
@@ -75,7 +75,7 @@ def read_codec(path: Path) -> Codec:
     try:
         return Codec.from_json(content)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError("{path}: {error}", path=path, error=error) from None
 
 
 def _settings(folder: Path, manifest: Manifest) -> DataSettings:
@@ -87,7 +87,9 @@ def _settings(folder: Path, manifest: Manifest) -> DataSettings:
                 raise TypeError(f"{field.name} is {value!r}")
         return sequences.check_settings(settings)
     except (TypeError, InputError) as error:
-        raise InputError(f"{folder / store.MANIFEST}: its settings are damaged: {describe_error(error)}") from None
+        raise InputError(
+            "{folder}: its settings are damaged: {error}", folder=folder / store.MANIFEST, error=describe_error(error)
+        ) from None
 
 
 def write(
@@ -161,7 +163,7 @@ def _source(file: str | Path) -> dict[str, Any]:
             return {"file": str(file), "bytes": handle.tell(), "sha256": digest}
     except (OSError, ValueError) as error:  # ValueError: no file can have this name
         reason = error.strerror if isinstance(error, OSError) else describe_error(error)
-        raise InputError(f"{shorten(str(file))}: cannot be read ({reason})") from None
+        raise InputError("{file}: cannot be read ({reason})", file=shorten(str(file)), reason=reason) from None
 
 
 def find_cached(folder: Path, sources: Sequence[dict[str, Any]], codec: Codec | None = None) -> Encoded | None:

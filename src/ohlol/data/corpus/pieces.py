@@ -66,7 +66,7 @@ def source_of(file: str) -> dict[str, Any]:
     try:
         status = Path(file).stat()
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+        raise InputError("{file}: cannot be read ({strerror})", file=file, strerror=error.strerror) from None
     return {"file": file, "bytes": status.st_size, "modified": status.st_mtime_ns}
 
 
@@ -77,8 +77,9 @@ def make_plan(
     settings = sequences.resolve(files[0], settings, with_targets=with_targets)
     if TARGET_KINDS[settings.task or ""].horizon:
         raise InputError(
-            f"{files[0]}: the task {settings.task} reads whole series, which are not encoded: give the files to "
-            "`ohlol train`"
+            "{files}: the task {task} reads whole series, which are not encoded: give the files to `ohlol train`",
+            files=files[0],
+            task=settings.task,
         )
     plan = Plan(settings, sequences.reader_of(settings), (), dev_fraction, seed, with_targets)
     pieces: list[Piece] = []
@@ -94,9 +95,9 @@ def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[FileRange, str]]:
         with open_utf8(file, plan.settings.encoding) as handle:
             size = handle.seek(0, io.SEEK_END)
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+        raise InputError("{file}: cannot be read ({strerror})", file=file, strerror=error.strerror) from None
     if not size:
-        raise InputError(f"{file}: no sequences; the file is empty")
+        raise InputError("{file}: no sequences; the file is empty", file=file)
     if plan.kind.numeric:  # a series, however long, is one sequence
         yield FileRange(file, 0, size, 1), ""
         return
@@ -106,7 +107,7 @@ def _cut(file: str, plan: Plan, piece: int) -> Iterator[tuple[FileRange, str]]:
             part = ("train" if span.start < dev_start else "dev") if plan.reader.is_text else ""
             yield span, part
     except OSError as error:
-        raise InputError(f"{file}: cannot be read ({error.strerror})") from None
+        raise InputError("{file}: cannot be read ({strerror})", file=file, strerror=error.strerror) from None
 
 
 def _dev_start(file: str, size: int, plan: Plan) -> int:
@@ -160,7 +161,8 @@ def part_lengths(plan: Plan, piece: Piece) -> dict[str, int]:
     train = cut_in_time(rows, plan.dev_fraction)
     if rows < SHORTEST_SERIES:
         raise InputError(
-            f"{piece.span.file}: a series of one row; the target is the next row, so it needs two at least"
+            "{span_file}: a series of one row; the target is the next row, so it needs two at least",
+            span_file=piece.span.file,
         )
     if not SHORTEST_SERIES <= train < rows:
         return {"train": rows}

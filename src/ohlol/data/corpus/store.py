@@ -24,6 +24,7 @@ from ohlol.data.layout import ArrayLayout
 from ohlol.data.mapped import Chain, map_array
 from ohlol.utils.errors import InputError, describe_error
 from ohlol.utils.files import read_json, write_json
+from ohlol.utils.translation import translate
 
 FORMAT = 1
 """Version of the format; any other is refused."""
@@ -143,7 +144,9 @@ def read_manifest(folder: Path) -> Manifest:
             str(data["data_sha256"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path}: is not the manifest of an encoded corpus: {describe_error(error)}") from None
+        raise InputError(
+            "{path}: is not the manifest of an encoded corpus: {error}", path=path, error=describe_error(error)
+        ) from None
 
 
 def _shard(entry: dict[str, Any]) -> Shard:
@@ -177,7 +180,7 @@ def open_part(folder: Path, manifest: Manifest, part: str, layout: ArrayLayout) 
                 folder / s.name / f"{name}.npy",
                 {dtype, *types[name]},
                 (s.lengths(layout.per_sequence)[name], *shape),
-                "encode the corpus again",
+                translate("encode the corpus again"),
             )
             for s in shards
         ]
@@ -220,7 +223,13 @@ def _offsets(parts: list[NDArray[Any]], totals: list[int], name: str) -> Chain:
     """The offsets of all shards as one array, in which the end of a shard is the start of the next."""
     for part, total in zip(parts, totals, strict=True):
         if part[0] != 0 or part[-1] != total:
-            raise InputError(f"{name}: damaged: it goes from {part[0]} to {part[-1]}, and should go from 0 to {total}")
+            raise InputError(
+                "{name}: damaged: it goes from {part} to {part_2}, and should go from 0 to {total}",
+                name=name,
+                part=part[0],
+                part_2=part[-1],
+                total=total,
+            )
     ends = np.array([0])
     return Chain(
         [*(part[:-1] for part in parts), ends],
@@ -241,9 +250,9 @@ def verify(folder: Path, manifest: Manifest) -> None:
         path = folder / name
         try:
             if ".." in name.parts or path.is_symlink() or not path.is_file():
-                raise InputError(f"{path}: is missing")
+                raise InputError("{path}: is missing", path=path)
             actual = digest_of_file(path)
         except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+            raise InputError("{path}: cannot be read: {strerror}", path=path, strerror=error.strerror) from None
         if actual != digest:
-            raise InputError(f"{path}: damaged: it does not match its checksum; encode the corpus again")
+            raise InputError("{path}: damaged: it does not match its checksum; encode the corpus again", path=path)

@@ -14,6 +14,7 @@ from ohlol.data.opening import compression_of
 from ohlol.data.readers.arrow_size import batch_sizes, check_size, column_size, text_column_bytes
 from ohlol.data.readers.tables import Row, Table
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import message_id, translate
 
 ARROW = (".arrow", ".feather")
 MESSAGE_LIMIT = 120
@@ -63,14 +64,20 @@ def _is_arrow(path: str) -> bool:
 def _open_file(path: str) -> Generator[tuple[Any, Any]]:
     """A file and its schema; errors of pyarrow become InputError."""
     if kind := compression_of(path):
-        raise InputError(f"{path}: Parquet and Arrow files are read in parts; unpack it, which {kind} does not allow")
+        raise InputError(
+            "{path}: Parquet and Arrow files are read in parts; unpack it, which {kind} does not allow",
+            path=path,
+            kind=kind,
+        )
     try:
         arrow: Any = import_module("pyarrow")
         parquet: Any = import_module("pyarrow.parquet")
         import_module("flatbuffers")
     except ImportError as error:
         missing = (error.name or "pyarrow").partition(".")[0]
-        raise InputError(f"{path}: Parquet and Arrow files need {missing}; pip install 'ohlol[arrow]'") from None
+        raise InputError(
+            "{path}: Parquet and Arrow files need {missing}; pip install 'ohlol[arrow]'", path=path, missing=missing
+        ) from None
     try:
         if _is_arrow(path):
             with arrow.memory_map(path) as source, arrow.ipc.open_file(source) as file:
@@ -79,10 +86,12 @@ def _open_file(path: str) -> Generator[tuple[Any, Any]]:
             with parquet.ParquetFile(path) as file:
                 yield file, file.schema_arrow
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError("{path}: no such file", path=path) from None
     except (arrow.ArrowException, OSError, ValueError, KeyError) as error:
-        kind = "an Arrow" if _is_arrow(path) else "a Parquet"
-        raise InputError(f"{path}: not {kind} file ({quote(error, MESSAGE_LIMIT)})") from None
+        kind = translate("an Arrow") if _is_arrow(path) else translate("a Parquet")
+        raise InputError(
+            "{path}: not {kind} file ({error})", path=path, kind=kind, error=quote(error, MESSAGE_LIMIT)
+        ) from None
 
 
 def _rows(path: str, span: FileRange | None) -> Iterator[Row]:
@@ -145,7 +154,7 @@ def _record_batches(path: str, file: Any, numbers: range) -> Iterator[tuple[Grou
         sizes = batch_sizes(path, source.read_buffer(), ARROW_BYTES)
     for number in numbers:
         batch = file.get_batch(number)
-        check_size(path, "a record batch", batch.num_rows * batch.num_columns, PARQUET_CELLS, 0, 0)
+        check_size(path, message_id("a record batch"), batch.num_rows * batch.num_columns, PARQUET_CELLS, 0, 0)
         batch.validate(full=True)  # pyarrow does not check lengths and offsets when it reads
         yield Group(batch.num_rows, sizes[number]), batch
 
@@ -160,9 +169,9 @@ def _row_groups(path: str, file: Any) -> Iterator[Group]:
         for number in range(metadata.num_row_groups):
             group = metadata.row_group(number)
             cells, size = sum(group.column(i).num_values for i in range(group.num_columns)), group.total_byte_size
-            check_size(path, "a row group", cells, PARQUET_CELLS, size, PARQUET_BYTES)
+            check_size(path, message_id("a row group"), cells, PARQUET_CELLS, size, PARQUET_BYTES)
             text_bytes = sum(text_column_bytes(dictionaries, number, text) for text in texts)
-            check_size(path, "a row group", 0, PARQUET_CELLS, text_bytes, PARQUET_BYTES)
+            check_size(path, message_id("a row group"), 0, PARQUET_CELLS, text_bytes, PARQUET_BYTES)
             yield Group(group.num_rows, size)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ohlol.utils.errors import InputError, describe_error
+from ohlol.utils.translation import message_id, translate
 
 
 class ColumnSize(NamedTuple):
@@ -21,10 +22,21 @@ class ColumnSize(NamedTuple):
 
 def check_size(path: str, group: str, cells: int, max_cells: int, size: int, max_bytes: int) -> None:
     """Raise InputError where a group of rows is too large."""
-    for count, limit, unit in ((cells, max_cells, "cells"), (size, max_bytes, "bytes decompressed")):
+    for count, limit, unit in (
+        (cells, max_cells, message_id("cells")),
+        (size, max_bytes, message_id("bytes decompressed")),
+    ):
         if count > limit:
-            smaller = "smaller row groups" if group == "a row group" else "smaller batches"
-            raise InputError(f"{path}: {group} of {count} {unit}; at most {limit} are read; write it with {smaller}")
+            smaller = translate("smaller row groups") if group == "a row group" else translate("smaller batches")
+            raise InputError(
+                "{path}: {group} of {count} {unit}; at most {limit} are read; write it with {smaller}",
+                path=path,
+                group=translate(group),
+                count=count,
+                unit=translate(unit),
+                limit=limit,
+                smaller=smaller,
+            )
 
 
 def column_size(array: Any) -> ColumnSize | None:
@@ -131,10 +143,10 @@ def batch_sizes(path: str, file: Any, limit: int) -> list[int]:
         sizes: list[int] = []
         for block in batches:
             sizes.append(_message_size(file, *block))
-            check_size(path, "a record batch", 0, 0, sizes[-1], max(limit, len(file)))
+            check_size(path, message_id("a record batch"), 0, 0, sizes[-1], max(limit, len(file)))
         return sizes
     except (struct.error, ValueError, IndexError, TypeError) as error:
-        raise InputError(f"{path}: not an Arrow file ({describe_error(error)})") from None
+        raise InputError("{path}: not an Arrow file ({error})", path=path, error=describe_error(error)) from None
 
 
 FOOTER_END = 10

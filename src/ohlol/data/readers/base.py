@@ -15,6 +15,7 @@ from ohlol.data.readers.cutting import Boundary, cut_file, first_piece, line_bou
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError, InputWarning
 from ohlol.utils.registry import Registry
+from ohlol.utils.translation import translate
 
 if TYPE_CHECKING:
     from ohlol.data.readers.labelled import LabelledSeries
@@ -200,7 +201,7 @@ def infer_reader(start: Lines, settings: DataSettings) -> tuple[Reader, Confiden
     """
     for reader in READERS.values():
         if start.suffix in reader.binary_suffixes:
-            return reader, Confidence(CERTAIN, f"its name ends in {start.suffix}")
+            return reader, Confidence(CERTAIN, translate("its name ends in {suffix}", suffix=start.suffix))
     confidences = [
         (reader, confidence)
         for reader in READERS.values()
@@ -208,7 +209,11 @@ def infer_reader(start: Lines, settings: DataSettings) -> tuple[Reader, Confiden
         if (confidence := reader.recognize(start, settings)) is not None
     ]
     if not confidences:
-        raise InputError(f"{start.file}: its format is not recognized; choose it with `format`: {', '.join(READERS)}")
+        raise InputError(
+            "{start_file}: its format is not recognized; choose it with `format`: {readers}",
+            start_file=start.file,
+            readers=", ".join(READERS),
+        )
     reader, confidence = max(confidences, key=lambda candidate: candidate[1].score)
     _check_start(start, settings)
     reader.check_inferred(start, settings)
@@ -222,11 +227,18 @@ def _check_start(start: Lines, settings: DataSettings) -> None:
         return
     if first.text.startswith(FASTTEXT_LABEL):
         raise InputError(
-            f"{start.file}: its lines begin with {FASTTEXT_LABEL}, as files of fastText; write a tab after the labels "
-            "and choose `task` classify with `input` 2 and `target` 1; to read the file as a text, choose `task` next"
+            "{start_file}: its lines begin with {fasttext_label}, as files of fastText; write a tab after "
+            "the labels and choose `task` classify with `input` 2 and `target` 1; to read the file as a "
+            "text, choose `task` next",
+            start_file=start.file,
+            fasttext_label=FASTTEXT_LABEL,
         )
     if first.text.lstrip().lower().startswith(HTML):
-        warnings.warn(f"{start.file}: is a page of HTML, and its tags are read as text", InputWarning, 2)
+        warnings.warn(
+            translate("{start_file}: is a page of HTML, and its tags are read as text", start_file=start.file),
+            InputWarning,
+            2,
+        )
 
 
 def default_task(kind: TargetKind) -> str:

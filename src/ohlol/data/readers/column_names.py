@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from ohlol.data.lines import Place, error_at, quote
 from ohlol.utils.digits import parse_digits
+from ohlol.utils.translation import translate
 
 LISTED = 20
 """Names of columns that a message lists."""
@@ -13,7 +14,7 @@ LISTED = 20
 
 def list_names(names: tuple[str, ...]) -> str:
     """The names of columns as a message gives them."""
-    more = f" and {len(names) - LISTED} more" * (len(names) > LISTED)
+    more = translate(" and {count} more", count=len(names) - LISTED) * (len(names) > LISTED)
     return (", ".join(map(quote, names[:LISTED])) or "none") + more
 
 
@@ -24,20 +25,30 @@ def find_column(names: tuple[str, ...], name: str, place: Place) -> int:
         InputError: there is none, or there are several.
     """
     if names.count(name) > 1:
-        raise error_at(place, f"{names.count(name)} columns are named {quote(name)}; give the column's number")
+        raise error_at(
+            place,
+            translate(
+                "{name} columns are named {name_2}; give the column's number",
+                name=names.count(name),
+                name_2=quote(name),
+            ),
+        )
     if name in names:
         return names.index(name)
     number = parse_digits(name)
     if number is not None and 1 <= number <= len(names):
         return number - 1
-    raise error_at(place, f"no column {quote(name)}; there are {list_names(names)}")
+    raise error_at(place, translate("no column {name}; there are {names}", name=quote(name), names=list_names(names)))
 
 
 def find_columns(names: tuple[str, ...], setting: str, place: Place) -> list[int]:
     """The indices of the columns that a setting lists; raises InputError."""
     chosen = [setting] if setting in names else split_names(setting)
     if not chosen:
-        raise error_at(place, f"{quote(setting)} names no column; there are {list_names(names)}")
+        raise error_at(
+            place,
+            translate("{setting} names no column; there are {names}", setting=quote(setting), names=list_names(names)),
+        )
     return [find_column(names, name, place) for name in chosen]
 
 

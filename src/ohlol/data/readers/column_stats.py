@@ -9,6 +9,7 @@ from typing import Any
 
 from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
 from ohlol.data.readers.tables import Row, Table, is_empty, number
+from ohlol.utils.translation import message_id
 
 NUMERIC_SHARE = 0.5
 """A column of which more cells hold numbers is numeric, and a cell without a number is an error."""
@@ -27,9 +28,14 @@ UNIX_FIRST, UNIX_LAST = 3e8, 4.2e9
 DATE = re.compile(
     r"(\d{1,4})([-/.])(\d{1,4})(?:\2(\d{1,4}))?(?:[ T]+(\d{1,2}):(\d{2})(?::(\d{2})(?:\.\d+)?)?)?", re.ASCII
 )
-DATE_ORDERS = {"year first": "ymd", "day first": "dmy", "month first": "mdy", "year and month": "ym"}
+DATE_ORDERS = {
+    message_id("year first"): "ymd",
+    message_id("day first"): "dmy",
+    message_id("month first"): "mdy",
+    message_id("year and month"): "ym",
+}
 PERIOD = re.compile(r"(\d{4})[- ]?([MQmq])(\d{1,2})", re.ASCII)
-READINGS = ("ISO", *DATE_ORDERS, "month or quarter")
+READINGS = ("ISO", *DATE_ORDERS, message_id("month or quarter"))
 """How dates are read; a column of dates is read in the same way throughout."""
 
 

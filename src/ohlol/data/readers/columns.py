@@ -40,6 +40,7 @@ from ohlol.data.readers.tables import (
 from ohlol.data.symbols import Symbols, split_line
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 PARQUET, ARROW = (".parquet", ".pq"), (".arrow", ".feather")
 CSV = (".csv", ".tsv")
@@ -60,19 +61,23 @@ class ColumnsReader(Reader):
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """By the name, by JSON objects that are not pairs, or because columns are chosen and the rows have some."""
         if isinstance(start, RecordLines):
-            return Confidence(CERTAIN, "it has rows and columns")
+            return Confidence(CERTAIN, translate("it has rows and columns"))
         if start.suffix == ".csv":
-            return Confidence(CERTAIN, "its name ends in .csv")
+            return Confidence(CERTAIN, translate("its name ends in .csv"))
         first = start.first(is_row)
         chosen = bool(settings.input or settings.target)
         if is_json(start):
             if chosen or not is_json_pair(first):
-                return Confidence(LIKELY, "its rows are JSON objects and not pairs")
+                return Confidence(LIKELY, translate("its rows are JSON objects and not pairs"))
         elif start.suffix == ".tsv":
-            return Confidence(PROBABLE, "its name ends in .tsv")
+            return Confidence(PROBABLE, translate("its name ends in .tsv"))
         elif chosen and first is not None and ("\t" in first.text or _names_columns(first, settings)):
-            return Confidence(PROBABLE, "columns are chosen and its rows have columns")
-        return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads columns")
+            return Confidence(PROBABLE, translate("columns are chosen and its rows have columns"))
+        return (
+            None
+            if settings.task is None
+            else Confidence(LAST_RESORT, translate("the task {task} reads columns", task=settings.task))
+        )
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The task, the columns and the header; all rows are read where they decide, and none is kept."""
@@ -191,7 +196,7 @@ def _read_stats(table: Table, rows: Iterable[Row]) -> TableStats:
     """The statistics of rows; raises InputError where there are none."""
     stats = TableStats.of(table, rows)
     if not stats.rows:
-        raise InputError(f"{table.file}: no rows below the header")
+        raise InputError("{table_file}: no rows below the header", table_file=table.file)
     return stats
 
 
@@ -277,9 +282,11 @@ def _resolve_series(stats: TableStats, settings: DataSettings, table: Table) -> 
     doubts.check_thousands(stats, _find(table, settings.input) if settings.input else numeric)
     if not settings.input and not numeric:
         names = list_names(table.names)
-        raise InputError(f"{table.file}: no column of numbers to forecast; there are {names}")
+        raise InputError(
+            "{table_file}: no column of numbers to forecast; there are {names}", table_file=table.file, names=names
+        )
     if settings.series is None:
-        doubts.check_series(stats, "write one file for each series")
+        doubts.check_series(stats, translate("write one file for each series"))
     if settings.time is None:
         doubts.check_dates(stats)
     counters = doubts.find_counters(stats)
@@ -315,21 +322,33 @@ def _resolve_classes(stats: TableStats, settings: DataSettings, table: Table, fi
     numeric = stats.meant_numeric()
     if not (settings.input or settings.target) and settings.task is None:
         doubts.check_numbers(stats, numeric)
-    cells = "" if table.header else f" (the first row: {list_names(tuple(str(cell) for cell in first.cells))})"
-    by = "by name" if table.header else "by number"
+    cells = (
+        ""
+        if table.header
+        else translate(
+            " (the first row: {list_names})", list_names=list_names(tuple(str(cell) for cell in first.cells))
+        )
+    )
+    by = translate("by name") if table.header else translate("by number")
     instead = ""
     if numeric and not (settings.input or settings.target):
         names = list_names(tuple(table.names[i] for i in numeric))
-        instead = f", or forecast {names} with `task` {default_task(PANEL)}"
+        instead = translate(", or forecast {names} with `task` {panel}", names=names, panel=default_task(PANEL))
     raise InputError(
-        f"{table.file}: the columns are {list_names(table.names)}{cells}; "
-        f"choose two {by} with `input` and `target`{instead}"
+        "{table_file}: the columns are {names}{cells}; choose two {by} with `input` and `target`{instead}",
+        table_file=table.file,
+        names=list_names(table.names),
+        cells=cells,
+        by=by,
+        instead=instead,
     )
 
 
 def _refuse_time(table: Table, settings: DataSettings) -> None:
     if settings.time:
-        raise InputError(f"{table.file}: `time` is for series of numbers; name those of the rows with `series`")
+        raise InputError(
+            "{table_file}: `time` is for series of numbers; name those of the rows with `series`", table_file=table.file
+        )
 
 
 def _check_start(table: Table, settings: DataSettings, *, is_first: bool) -> None:
@@ -356,7 +375,11 @@ def _check_start(table: Table, settings: DataSettings, *, is_first: bool) -> Non
 def _check_target(stats: TableStats, source: int, target: int, kind: TargetKind) -> None:
     """Refuse the input as its own target, and a target whose numbers are not read; raises InputError."""
     if source == target:
-        raise InputError(f"{stats.file}: `input` and `target` are both {quote(stats.names[source])}; they must differ")
+        raise InputError(
+            "{stats_file}: `input` and `target` are both {names}; they must differ",
+            stats_file=stats.file,
+            names=quote(stats.names[source]),
+        )
     if kind.quantity:
         doubts.check_numbers(stats, [target])
         doubts.check_thousands(stats, [target])
@@ -376,7 +399,11 @@ def read_classes(table: Table, settings: DataSettings, *, with_targets: bool) ->
     is_single = not with_targets and len(table.names) == 1 and not table.header
     columns = [0] if is_single else _find(table, settings.input or "1")
     if len(columns) > 1:
-        raise InputError(f"{table.file}: `input` {quote(settings.input)} names several columns; a sequence is one text")
+        raise InputError(
+            "{table_file}: `input` {input} names several columns; a sequence is one text",
+            table_file=table.file,
+            input=quote(settings.input),
+        )
     kind = TARGET_KINDS[settings.task or default_task(CLASS)]
     targets = _find_targets(table, settings.target or "2", kind) if with_targets else []
     for row in table.rows:
@@ -395,19 +422,30 @@ def _find_targets(table: Table, names: str, kind: TargetKind) -> list[int]:
     """The columns of the targets: one, or one for each label of a set; raises InputError."""
     columns = _find(table, names)
     if len(columns) > 1 and not kind.multiple:
-        raise InputError(f"{table.file}: `target` {quote(names)} names several columns; a sequence has one target")
+        raise InputError(
+            "{table_file}: `target` {names} names several columns; a sequence has one target",
+            table_file=table.file,
+            names=quote(names),
+        )
     return columns
 
 
 def _read_sequence(row: Row, names: tuple[str, ...], column: int, level: str | None) -> Symbols:
     cell: Any = row.cells[column]
     if is_empty(cell):
-        raise error_at(row.place, f"column {quote(names[column])} is empty; a sequence has one symbol at least")
+        raise error_at(
+            row.place,
+            translate("column {names} is empty; a sequence has one symbol at least", names=quote(names[column])),
+        )
     if is_strings(cell) and level == "word":
         return require_symbols(row.place, [nfc(entry) for entry in cell])
     if isinstance(cell, (list, dict)):
         raise error_at(
-            row.place, f"column {quote(names[column])} is not a text; with `level` word lists of strings are read too"
+            row.place,
+            translate(
+                "column {names} is not a text; with `level` word lists of strings are read too",
+                names=quote(names[column]),
+            ),
         )
     return split_line(nfc(str(cell)), level)
 
@@ -415,6 +453,11 @@ def _read_sequence(row: Row, names: tuple[str, ...], column: int, level: str | N
 def _read_class(row: Row, names: tuple[str, ...], column: int) -> str:
     cell: Any = row.cells[column]
     if is_empty(cell) or isinstance(cell, (list, dict)):
-        problem = "is empty" if is_empty(cell) else "is not a text"
-        raise error_at(row.place, f"column {quote(names[column])} {problem}; a class is a text or a number")
+        problem = translate("is empty") if is_empty(cell) else translate("is not a text")
+        raise error_at(
+            row.place,
+            translate(
+                "column {names} {problem}; a class is a text or a number", names=quote(names[column]), problem=problem
+            ),
+        )
     return nfc(str(cell))

@@ -15,6 +15,7 @@ from ohlol.data.readers.pairs import read_json_pairs
 from ohlol.data.readers.plain_lines import read_plain_lines
 from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.translation import translate
 
 SUFFIXES = (".conll", ".conllu", ".conllup", ".conllx")
 CONLLU = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
@@ -52,14 +53,14 @@ class ConllReader(Reader):
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """By the name, by lines of words with labels, or by a first row with the ten columns of CoNLL-U."""
         if start.suffix in SUFFIXES:
-            return Confidence(CERTAIN, f"its name ends in {start.suffix}")
+            return Confidence(CERTAIN, translate("its name ends in {suffix}", suffix=start.suffix))
         first = start.first(is_token)
         if settings.level not in (None, self.level):
             return None
         if has_words_with_labels(start):
-            return Confidence(STRONG, "its lines are words with labels")
+            return Confidence(STRONG, translate("its lines are words with labels"))
         if first is not None and first.text.count("\t") + 1 == len(CONLLU) and start.suffix != ".tsv":
-            return Confidence(LIKELY, "its first row has the ten columns of CoNLL-U")
+            return Confidence(LIKELY, translate("its first row has the ten columns of CoNLL-U"))
         return None
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
@@ -82,7 +83,11 @@ class ConllReader(Reader):
     def check_labels(self, file: str, settings: DataSettings, labels: Iterable[str]) -> None:
         """Refuse a column whose labels are all `_`."""
         if all(label == UNSPECIFIED for label in labels):
-            raise InputError(f"{file}: column {quote(settings.target)} holds only _; choose another with `target`")
+            raise InputError(
+                "{file}: column {target} holds only _; choose another with `target`",
+                file=file,
+                target=quote(settings.target),
+            )
 
     def boundary(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Boundary:
         """After a blank line."""
@@ -143,8 +148,13 @@ def _check_span_columns(lines: Lines, names: tuple[str, ...], place: Place) -> N
     if len(rows) >= MIN_ROWS and marked and not _marks_spans(columns[-1]):
         raise error_at(
             place,
-            f"column {names[marked[-1]]} holds labels of spans, such as {quote(max(columns[marked[-1]] - {'O'}))}, and "
-            f"the last, column {names[-1]}, holds others; choose the words and labels with `input` and `target`",
+            translate(
+                "column {names} holds labels of spans, such as {columns}, and the last, column {names_2}, "
+                "holds others; choose the words and labels with `input` and `target`",
+                names=names[marked[-1]],
+                columns=quote(max(columns[marked[-1]] - {"O"})),
+                names_2=names[-1],
+            ),
         )
 
 
@@ -178,7 +188,7 @@ class ColumnLayout:
         """
         ahead = lines.until(is_token)
         if not ahead or not is_token(ahead[-1].text):
-            raise InputError(f"{lines.file}: no rows; the file is empty")
+            raise InputError("{lines_file}: no rows; the file is empty", lines_file=lines.file)
         row = _split_cells(ahead[-1].text, "\t" in ahead[-1].text)
         names = tuple(str(number) for number in range(1, len(row) + 1))
         if ID.fullmatch(row[0]) and (len(row) == len(CONLLU) or (settings.input in CONLLU and len(row) < len(CONLLU))):
@@ -193,12 +203,19 @@ class ColumnLayout:
                 names, named = tuple(match[1].split()), True
         place = ahead[-1].place
         if len(names) != len(row):
-            raise error_at(place, f"{len(row)} columns, where global.columns names {len(names)}")
+            raise error_at(
+                place,
+                translate("{count} columns, where global.columns names {count_2}", count=len(row), count_2=len(names)),
+            )
         if len(row) > len(CONLLU) and names[0] == "ID" and not named and with_targets and not settings.target:
             raise error_at(
                 place,
-                f"{len(row)} columns, one of which holds the labels; choose it with `target`, by number from 1: "
-                f"{list_names(tuple(row))}",
+                translate(
+                    "{count} columns, one of which holds the labels; choose it with `target`, by number from "
+                    "1: {list_names}",
+                    count=len(row),
+                    list_names=list_names(tuple(row)),
+                ),
             )
         if with_targets and not settings.target and "FORM" not in names:
             _check_span_columns(lines, names, place)
@@ -233,7 +250,13 @@ class ColumnLayout:
         if len(cells) != self.width:
             marks = "tabs" if self.tabs else "spaces"
             raise error_at(
-                line.place, f"{len(cells)} columns, where the first row has {self.width}, separated by {marks}"
+                line.place,
+                translate(
+                    "{count} columns, where the first row has {width}, separated by {marks}",
+                    count=len(cells),
+                    width=self.width,
+                    marks=marks,
+                ),
             )
         if cells[0] == DOCUMENT_START:
             return None
@@ -242,7 +265,12 @@ class ColumnLayout:
     def cell(self, cells: list[str], column: int, place: Place) -> str:
         """One cell of a row, composed; raises InputError where it is empty."""
         if not cells[column]:
-            raise error_at(place, f"column {quote(self.names[column])} is empty; CoNLL writes _ for an unknown value")
+            raise error_at(
+                place,
+                translate(
+                    "column {names} is empty; CoNLL writes _ for an unknown value", names=quote(self.names[column])
+                ),
+            )
         return nfc(cells[column])
 
 
@@ -254,7 +282,10 @@ def _is_range_or_empty(number: str, place: Place) -> bool:
         return True
     raise error_at(
         place,
-        f"column 'ID' is {quote(number)}; it is the number of a token, a range such as 3-4, or a node such as 5.1",
+        translate(
+            "column 'ID' is {number}; it is the number of a token, a range such as 3-4, or a node such as 5.1",
+            number=quote(number),
+        ),
     )
 
 
@@ -262,9 +293,16 @@ def _check_number(cells: list[str], before: int | None, place: Place) -> int:
     """The number of a token, which follows that of the token before it; raises InputError."""
     number = int(cells[0])
     if number != before + 1 if before is not None else number > 1:
-        after = "at the start of a sentence" if before is None else f"after {before}"
+        after = (
+            translate("at the start of a sentence") if before is None else translate("after {before}", before=before)
+        )
         raise error_at(
-            place, f"column 'ID' is {number} {after}; tokens are counted from 1, and a blank line ends a sentence"
+            place,
+            translate(
+                "column 'ID' is {number} {after}; tokens are counted from 1, and a blank line ends a sentence",
+                number=number,
+                after=after,
+            ),
         )
     return number
 
@@ -296,14 +334,26 @@ def read_sentences(lines: Lines, layout: ColumnLayout) -> Iterator[Example]:
             start = line.place
         words.append(layout.cell(cells, layout.input, line.place))
         if len(words) == LONG_SENTENCE:
-            _warn(f"{start}: a sentence of {LONG_SENTENCE:,} words or more; a blank line ends a sentence")
+            _warn(
+                translate(
+                    "{start}: a sentence of {long_sentence:,} words or more; a blank line ends a sentence",
+                    start=start,
+                    long_sentence=LONG_SENTENCE,
+                )
+            )
         if layout.target is not None:
             labels.append(layout.cell(cells, layout.target, line.place))
     if words:
         sentences, longest = sentences + 1, max(longest, len(words))
         yield Example(words, None if layout.target is None else labels, start)
     if longest == 1 and sentences >= SHORT_SENTENCES:
-        _warn(f"{lines.file}: all {sentences:,} sentences have one word; a blank line ends a sentence, not a word")
+        _warn(
+            translate(
+                "{lines_file}: all {sentences:,} sentences have one word; a blank line ends a sentence, not a word",
+                lines_file=lines.file,
+                sentences=sentences,
+            )
+        )
 
 
 def _warn(problem: str) -> None:

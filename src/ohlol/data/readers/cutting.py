@@ -68,14 +68,22 @@ def text_boundary(handle: BinaryIO, _: int, at: int) -> int:
                 return at + passed + offset + 1
         passed += len(block)
         if passed > LINE_LIMIT:
-            raise InputError(f"{handle.name}: more than {LINE_LIMIT} bytes without a space; break it up")
+            raise InputError(
+                "{handle_name}: more than {line_limit} bytes without a space; break it up",
+                handle_name=handle.name,
+                line_limit=LINE_LIMIT,
+            )
     return at + passed
 
 
 def _read_line(handle: BinaryIO) -> bytes:
     line = handle.readline(LINE_LIMIT + 1)
     if len(line) > LINE_LIMIT:
-        raise InputError(f"{handle.name}: a line of more than {LINE_LIMIT} bytes; break it up")
+        raise InputError(
+            "{handle_name}: a line of more than {line_limit} bytes; break it up",
+            handle_name=handle.name,
+            line_limit=LINE_LIMIT,
+        )
     return line
 
 

@@ -19,6 +19,7 @@ from ohlol.data.readers.column_stats import MISSING, UNIX_FIRST, ColumnStats, Or
 from ohlol.data.readers.number_formats import describe_number_form, suggest_settings
 from ohlol.data.readers.tables import Row, finite_number, is_empty, number
 from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.translation import translate
 
 COUNTED_ROWS = 4
 """Rows from which on a column with a constant step counts them; in fewer rows it may be chance."""
@@ -69,8 +70,15 @@ def check_number_forms(stats: TableStats, columns: Iterable[int], setting: str =
             cell = column.number_form.cells[index]
             raise error_at(
                 column.number_form.place,
-                f"column {name} holds {quote(cell)}, which is {describe_number_form(cell)}; write such numbers as 1037 "
-                f"or 1037.5{suggest_settings(cell)}, or leave the column out with `{setting}`",
+                translate(
+                    "column {name} holds {cell}, which is {cell_2}; write such numbers as 1037 or "
+                    "1037.5{cell_3}, or leave the column out with `{setting}`",
+                    name=name,
+                    cell=quote(cell),
+                    cell_2=describe_number_form(cell),
+                    cell_3=suggest_settings(cell),
+                    setting=setting,
+                ),
             )
 
 
@@ -97,9 +105,15 @@ def check_thousands(stats: TableStats, columns: Iterable[int]) -> None:
             whole = cells[0].strip().replace(".", "")
             raise error_at(
                 stats.sample[0].place,
-                f"column {quote(stats.names[index])} holds {quote(cells[0])}, which is {whole} or {cells[0].strip()}: "
-                "semicolons separate the columns, as where the point separates thousands; set `thousands=.`, or "
-                "`decimal=.` for a decimal point",
+                translate(
+                    "column {names} holds {cells}, which is {whole} or {cells_2}: semicolons separate the "
+                    "columns, as where the point separates thousands; set `thousands=.`, or `decimal=.` for a "
+                    "decimal point",
+                    names=quote(stats.names[index]),
+                    cells=quote(cells[0]),
+                    whole=whole,
+                    cells_2=cells[0].strip(),
+                ),
             )
 
 
@@ -113,15 +127,20 @@ def find_counters(stats: TableStats) -> dict[int, str]:
             continue
         calendar = CALENDAR.get(name)
         if order.has_constant_step:
-            counters[index] = f"goes from {low:.15g} to {high:.15g} in steps of {(high - low) / (order.count - 1):.6g}"
+            counters[index] = translate(
+                "goes from {low:.15g} to {high:.15g} in steps of {high_2:.6g}",
+                low=low,
+                high=high,
+                high_2=(high - low) / (order.count - 1),
+            )
         elif stats.unix_unit(index) or (column.integers and order.increases and low >= UNIX_FIRST):
-            counters[index] = "holds integers such as Unix time"
+            counters[index] = translate("holds integers such as Unix time")
         elif column.integers and order.increases and (name in TIME_NAMES or _is_day(low, high)):
-            counters[index] = "holds increasing integers"
+            counters[index] = translate("holds increasing integers")
         elif column.integers and calendar is not None and calendar[0] <= low <= high <= calendar[1]:
-            counters[index] = f"is a part of the date, from {low:.0f} to {high:.0f}"
+            counters[index] = translate("is a part of the date, from {low:.0f} to {high:.0f}", low=low, high=high)
         elif column.integers and name in ("", "unnamed: 0"):
-            counters[index] = "has no name, as the index of a data frame"
+            counters[index] = translate("has no name, as the index of a data frame")
     return counters if len(counters) < len(stats.numeric()) or len(counters) > 1 else {}
 
 
@@ -140,8 +159,12 @@ def check_counters(stats: TableStats, counters: dict[int, str]) -> None:
     others = [stats.names[i] for i in stats.numeric() if i not in counters]
     name = others[0] if others else stats.names[stats.numeric()[-1]]
     raise InputError(
-        f"{stats.file}: column {quote(stats.names[index])} {why}, so it counts or dates the rows, and would be "
-        f"forecast with the others; choose what to forecast with `target`, such as {quote(name)}"
+        "{stats_file}: column {names} {why}, so it counts or dates the rows, and would be forecast with the "
+        "others; choose what to forecast with `target`, such as {name}",
+        stats_file=stats.file,
+        names=quote(stats.names[index]),
+        why=why,
+        name=quote(name),
     )
 
 
@@ -160,13 +183,21 @@ def check_series(stats: TableStats, advice: str = "") -> None:
         return
     index, why = found
     column = stats.columns[index]
-    count = f"{len(column.values)}{' or more' * (column.counted < column.filled)}"
+    count = f"{len(column.values)}{translate(' or more') * (column.counted < column.filled)}"
     some = list_names(tuple(list(column.values)[:3]))
-    advice = advice or f"name the series with `series` {quote(stats.names[index])}"
+    advice = advice or translate("name the series with `series` {names}", names=quote(stats.names[index]))
     raise InputError(
-        f"{stats.file}: the rows {'are' if why else 'may be'} of several series: column {quote(stats.names[index])} "
-        f"has {count} values that repeat ({some}){why}; {advice}, or read all rows as one series with "
-        "`series` ''"
+        "{file}: the rows are of several series: column {name} has {count} values that repeat ({some}){why}; {advice}, "
+        "or read all rows as one series with `series` ''"
+        if why
+        else "{file}: the rows may be of several series: column {name} has {count} values that repeat ({some}){why}; "
+        "{advice}, or read all rows as one series with `series` ''",
+        file=stats.file,
+        name=quote(stats.names[index]),
+        count=count,
+        some=some,
+        why=why,
+        advice=advice,
     )
 
 
@@ -181,11 +212,15 @@ def _find_series(stats: TableStats) -> tuple[int, str] | None:
         column = stats.columns[index]
         is_text = not column.is_numeric
         if date_order is not None and time is not None and _orders_each(stats, index, time):
-            return index, f", and the dates of column {quote(stats.names[time])} begin again for each"
+            return index, translate(
+                ", and the dates of column {names} begin again for each", names=quote(stats.names[time])
+            )
         if date_order is None and (column.integers or is_text):
             for other in stats.numeric():
                 if other != index and _begins_again(stats, index, other):
-                    return index, f", and column {quote(stats.names[other])} begins again for each"
+                    return index, translate(
+                        ", and column {names} begins again for each", names=quote(stats.names[other])
+                    )
         words = {value.strip().lower() for value in column.values}
         if date_order is None and is_text and not words <= CALENDAR_WORDS:
             return index, ""
@@ -237,8 +272,10 @@ def check_constant_target(stats: TableStats, settings: DataSettings) -> None:
     is_numeric = set(targets) <= set(stats.meant_numeric())
     if is_numeric and len(values) < len(stats.sample) and all(len(one) == 1 for one in values.values()):
         raise InputError(
-            f"{stats.file}: the target {quote(settings.target)} has one value in each series; choose `task` classify "
-            "for classes of series, `task` regress for numbers, or `task` forecast"
+            "{stats_file}: the target {target} has one value in each series; choose `task` classify for "
+            "classes of series, `task` regress for numbers, or `task` forecast",
+            stats_file=stats.file,
+            target=quote(settings.target),
         )
 
 
@@ -249,18 +286,39 @@ def check_dates(stats: TableStats) -> None:
         return
     order, name = stats.time_order(time), quote(stats.names[time])
     assert order is not None
-    settle = "or read the rows as they stand with `time` ''"
+    settle = translate("or read the rows as they stand with `time` ''")
     if order.backward is not None:
         row, cell, before = order.backward
         newest_first = order.backward_steps == order.count - 1
-        how = "is before the row above" if not newest_first else "is before the row above, as in every row"
-        advice = "reverse the rows" if newest_first else "sort the rows by date"
+        how = (
+            translate("is before the row above")
+            if not newest_first
+            else translate("is before the row above, as in every row")
+        )
+        advice = translate("reverse the rows") if newest_first else translate("sort the rows by date")
         raise error_at(
-            row.place, f"column {name} runs backward: {quote(cell)} {how}, {quote(before)}; {advice}, {settle}"
+            row.place,
+            translate(
+                "column {name} runs backward: {cell} {how}, {before}; {advice}, {settle}",
+                name=name,
+                cell=quote(cell),
+                how=how,
+                before=quote(before),
+                advice=advice,
+                settle=settle,
+            ),
         )
     if order.repeated is not None and not _has_time_of_day(stats):
         row, cell, _ = order.repeated
-        raise error_at(row.place, f"column {name} has {quote(cell)} twice; keep one row for each date, {settle}")
+        raise error_at(
+            row.place,
+            translate(
+                "column {name} has {cell} twice; keep one row for each date, {settle}",
+                name=name,
+                cell=quote(cell),
+                settle=settle,
+            ),
+        )
     _warn_of_gap(stats, time)
 
 
@@ -292,10 +350,17 @@ def _warn_of_gap(stats: TableStats, time: int) -> None:
     _, row, cell, before = order.steps[max(gaps)]
     count = sum(order.steps[step][0] for step in gaps)
     warnings.warn(
-        f"{row.place}: column {quote(stats.names[time])} has a gap of "
-        f"{format_span(max(gaps) * unit)} from {quote(before)} to {quote(cell)}, where the usual step is "
-        f"{format_span(usual * unit)}{f' (gaps: {count})' * (count > 1)}; the rows are read as if they followed each "
-        "other",
+        translate(
+            "{place}: column {name} has a gap of {gap} from {before} to {after}, where the usual step is {usual}"
+            "{gaps}; the rows are read as if they followed each other",
+            place=row.place,
+            name=quote(stats.names[time]),
+            gap=format_span(max(gaps) * unit),
+            before=quote(before),
+            after=quote(cell),
+            usual=format_span(usual * unit),
+            gaps=translate(" (gaps: {count})", count=count) * (count > 1),
+        ),
         InputWarning,
         2,
     )
@@ -306,7 +371,7 @@ def format_span(seconds: float) -> str:
     span = timedelta(seconds=seconds)
     if span.seconds or span.microseconds:
         return str(span)
-    return f"{span.days} day{'s' * (span.days != 1)}"
+    return translate("{count} day{plural}", count=span.days, plural="s" * (span.days != 1))
 
 
 def check_header(stats: TableStats, target: int | None) -> None:
@@ -323,39 +388,58 @@ def check_header(stats: TableStats, target: int | None) -> None:
     numbers = [value for cell in first.cells if (value := number(cell, stats.number_format)) is not None]
     names = [str(cell).strip().lower() for cell in first.cells]
     if target is None and len(numbers) > 2 and all(b - a == 1 for a, b in pairwise(numbers)):
-        why = f"its numbers count from {numbers[0]:.15g}"
+        why = translate("its numbers count from {numbers:.15g}", numbers=numbers[0])
     if target is not None and stats.rows >= FEW_ROWS and names[target] in CLASS_NAMES:
         once = stats.columns[target].values.get(str(first.cells[target])) == 1
-        why = f"{quote(first.cells[target])} is in no other row" if once else None
+        why = translate("{cells} is in no other row", cells=quote(first.cells[target])) if once else None
     if why is not None:
-        raise error_at(first.place, f"the first row may be a header: {why}; say so with `header`, or `header=False`")
+        raise error_at(
+            first.place,
+            translate("the first row may be a header: {why}; say so with `header`, or `header=False`", why=why),
+        )
 
 
 def check_classes(stats: TableStats, source: int | None, target: int) -> None:
     """Ask where a target looks like a quantity, or the input like a number; raises InputError."""
     column, name = stats.columns[target], quote(stats.names[target])
     distinct = len(column.values)
-    settle = "if they are classes, say so with `task` classify"
+    settle = translate("if they are classes, say so with `task` classify")
     if column.filled >= FEW_ROWS and column.is_meant_numeric:
         if distinct > FEW_CLASSES or distinct > column.counted / 2:
-            at_least = "at least " * (column.counted < column.filled)
+            at_least = translate("at least ") * (column.counted < column.filled)
             raise InputError(
-                f"{stats.file}: the target {name} holds {at_least}{distinct} different numbers, such as "
-                f"{list_names(tuple(list(column.values)[:3]))}, more than the {FEW_CLASSES} that classes mostly have; "
-                f"if they are quantities, predict them with `task` regress; {settle}"
+                "{stats_file}: the target {name} holds {at_least}{distinct} different numbers, such as "
+                "{list_names}, more than the {few_classes} that classes mostly have; if they are quantities, "
+                "predict them with `task` regress; {settle}",
+                stats_file=stats.file,
+                name=name,
+                at_least=at_least,
+                distinct=distinct,
+                list_names=list_names(tuple(list(column.values)[:3])),
+                few_classes=FEW_CLASSES,
+                settle=settle,
             )
     elif column.filled >= FEW_ROWS and (distinct > max(FEW_CLASSES, column.counted / 2) or distinct == column.counted):
         raise InputError(
-            f"{stats.file}: the target {name} has {distinct} values in {column.counted} rows, such as "
-            f"{list_names(tuple(list(column.values)[:2]))}; classes repeat: choose another `target`; {settle}"
+            "{stats_file}: the target {name} has {distinct} values in {counted} rows, such as {list_names}; "
+            "classes repeat: choose another `target`; {settle}",
+            stats_file=stats.file,
+            name=name,
+            distinct=distinct,
+            counted=column.counted,
+            list_names=list_names(tuple(list(column.values)[:2])),
+            settle=settle,
         )
     labels = {value.strip() for value in column.values}
     if any(label.startswith("B-") for label in labels) and all(SPAN_LABEL.fullmatch(label) for label in labels):
         example = list_names(tuple(sorted(labels)[:2]))
         raise InputError(
-            f"{stats.file}: the target {name} holds labels of words within sentences, such as {example}, and each row "
-            "would be a sequence of its own; write a word and its label a line, and a blank line after each sentence "
-            "(`format` conll); to label each word alone, choose `task` classify"
+            "{stats_file}: the target {name} holds labels of words within sentences, such as {example}, and "
+            "each row would be a sequence of its own; write a word and its label a line, and a blank line "
+            "after each sentence (`format` conll); to label each word alone, choose `task` classify",
+            stats_file=stats.file,
+            name=name,
+            example=example,
         )
     if source is not None:
         check_digits(stats, source)
@@ -368,8 +452,11 @@ def _check_identifiers(stats: TableStats, source: int) -> None:
     forms = {DIGITS.sub("9", cell) for cell in cells if isinstance(cell, str)}
     if len(cells) >= FEW_ROWS and len(forms) == 1 and len(set(map(str, cells))) == len(cells):
         raise InputError(
-            f"{stats.file}: the input {quote(stats.names[source])} holds identifiers such as {quote(cells[0])}, all "
-            "different and of one form; choose another `input`, or read them as texts with `task` classify"
+            "{stats_file}: the input {names} holds identifiers such as {cells}, all different and of one "
+            "form; choose another `input`, or read them as texts with `task` classify",
+            stats_file=stats.file,
+            names=quote(stats.names[source]),
+            cells=quote(cells[0]),
         )
 
 
@@ -384,21 +471,58 @@ def warn_of_classes(stats: TableStats, source: int, target: int) -> None:
         spellings.setdefault(_spelling(label), []).append(label)
     variants = [labels for labels in spellings.values() if len(labels) > 1]
     if variants:
-        found.append(f"{list_names(tuple(variants[0]))} are different classes, which differ in their spelling only")
+        found.append(
+            translate(
+                "{list_names} are different classes, which differ in their spelling only",
+                list_names=list_names(tuple(variants[0])),
+            )
+        )
     if len(counts) == 1:
         found.append(
-            f"all {stats.rows:,} rows have the class {quote(next(iter(counts)))}, so there is nothing to learn"
+            translate(
+                "all {rows:,} rows have the class {counts}, so there is nothing to learn",
+                rows=stats.rows,
+                counts=quote(next(iter(counts))),
+            )
         )
     missing = [label for label in counts if label.strip().lower() in MISSING]
     if missing and len(counts) > len(missing):
-        found.append(f"the class {quote(missing[0])} may stand for a missing value ({counts[missing[0]]:,} rows)")
+        found.append(
+            translate(
+                "the class {missing} may stand for a missing value ({counts:,} rows)",
+                missing=quote(missing[0]),
+                counts=counts[missing[0]],
+            )
+        )
     once = tuple(label for label, count in counts.items() if count == 1)
     if once and len(once) <= len(counts) / 2:
-        found.append(f"{len(once):,} of {len(counts):,} classes occur once: {list_names(once)}")
+        found.append(
+            translate(
+                "{count:,} of {count_2:,} classes occur once: {once}",
+                count=len(once),
+                count_2=len(counts),
+                once=list_names(once),
+            )
+        )
     if len({str(row.cells[source]) for row in stats.sample}) == 1:
-        found.append(f"all {stats.rows:,} rows have the same text, {quote(stats.sample[0].cells[source])}")
+        found.append(
+            translate(
+                "all {rows:,} rows have the same text, {cells}",
+                rows=stats.rows,
+                cells=quote(stats.sample[0].cells[source]),
+            )
+        )
     for problem in found:
-        warnings.warn(f"{stats.file}: column {quote(stats.names[target])}: {problem}", InputWarning, 2)
+        warnings.warn(
+            translate(
+                "{stats_file}: column {names}: {problem}",
+                stats_file=stats.file,
+                names=quote(stats.names[target]),
+                problem=problem,
+            ),
+            InputWarning,
+            2,
+        )
 
 
 def _spelling(label: str) -> object:
@@ -411,8 +535,10 @@ def check_digits(stats: TableStats, source: int) -> None:
     """Ask where an input that is read as a text holds numbers; raises InputError."""
     if stats.columns[source].is_meant_numeric:
         raise InputError(
-            f"{stats.file}: the input {quote(stats.names[source])} holds numbers, and their digits would be read as a "
-            "text; name the series of each row with `series`, or, for digits as text, choose `task` classify"
+            "{stats_file}: the input {names} holds numbers, and their digits would be read as a text; name "
+            "the series of each row with `series`, or, for digits as text, choose `task` classify",
+            stats_file=stats.file,
+            names=quote(stats.names[source]),
         )
 
 
@@ -436,6 +562,9 @@ def check_long_format(stats: TableStats, source: int, target: int, *, is_chosen:
         times = [i for i in others if i != key and (not is_chosen or _begins_again(stats, key, i))]
         if has_one_class and len(groups) > len(stats.columns[target].values) and (times or not is_chosen):
             raise InputError(
-                f"{stats.file}: the rows are series of numbers with a class each: column {quote(stats.names[key])} "
-                f"names the series of {quote(stats.names[source])}; read them with `series` {quote(stats.names[key])}"
+                "{stats_file}: the rows are series of numbers with a class each: column {names} names the "
+                "series of {names_2}; read them with `series` {names}",
+                stats_file=stats.file,
+                names=quote(stats.names[key]),
+                names_2=quote(stats.names[source]),
             )

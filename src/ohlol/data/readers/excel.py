@@ -16,6 +16,7 @@ from ohlol.data.readers.number_formats import NumberFormat
 from ohlol.data.readers.tables import Row, Table, has_header, is_empty
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 
 def excel_table(path: str, settings: DataSettings) -> Table:
@@ -28,7 +29,7 @@ def excel_table(path: str, settings: DataSettings) -> Table:
     rows = _rows(path, settings.sheet)
     start = list(islice(rows, 2))
     if not start:
-        raise InputError(f"{path}: no rows; the sheet is empty")
+        raise InputError("{path}: no rows; the sheet is empty", path=path)
     cells = list(start[0].cells)
     width = max(index for index, cell in enumerate(cells, 1) if not is_empty(cell))
     header = settings.header if settings.header is not None else has_header(start, settings)
@@ -45,7 +46,10 @@ def _cut(rows: Iterator[Row], width: int) -> Iterator[Row]:
         cells = [*row.cells, *[None] * (width - len(row.cells))]
         beyond = next((cell for cell in cells[width:] if not is_empty(cell)), None)
         if beyond is not None:
-            raise error_at(row.place, f"{quote(beyond)} is beyond the {width} columns of the first row")
+            raise error_at(
+                row.place,
+                translate("{beyond} is beyond the {width} columns of the first row", beyond=quote(beyond), width=width),
+            )
         yield Row(cells[:width], row.place)
 
 
@@ -64,10 +68,17 @@ def _sheet(path: str, book: Any, chosen: str | None) -> Any:
         return sheets[0]
     names = tuple(str(sheet.title) for sheet in sheets)
     if chosen is None:
-        raise InputError(f"{path}: has {len(sheets)} sheets; choose one with `sheet`: {list_names(names)}")
+        raise InputError(
+            "{path}: has {count} sheets; choose one with `sheet`: {names}",
+            path=path,
+            count=len(sheets),
+            names=list_names(names),
+        )
     number = parse_digits(chosen) or 0
     if chosen not in names and not 1 <= number <= len(names):
-        raise InputError(f"{path}: no sheet {quote(chosen)}; there are {list_names(names)}")
+        raise InputError(
+            "{path}: no sheet {chosen}; there are {names}", path=path, chosen=quote(chosen), names=list_names(names)
+        )
     return sheets[names.index(chosen) if chosen in names else number - 1]
 
 
@@ -77,16 +88,16 @@ def _open_book(path: str) -> Generator[Any]:
     try:
         openpyxl: Any = import_module("openpyxl")
     except ImportError:
-        raise InputError(f"{path}: Excel files need openpyxl; pip install 'ohlol[excel]'") from None
+        raise InputError("{path}: Excel files need openpyxl; pip install 'ohlol[excel]'", path=path) from None
     if kind := compression_of(path):
-        raise InputError(f"{path}: Excel files are compressed already; unpack the {kind}")
+        raise InputError("{path}: Excel files are compressed already; unpack the {kind}", path=path, kind=kind)
     try:
         _check_size(path)
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+        raise InputError("{path}: no such file", path=path) from None
     except (BadZipFile, KeyError, OSError, ValueError, TypeError, AttributeError, SyntaxError, IndexError) as error:
-        raise InputError(f"{path}: not an Excel file ({type(error).__name__})") from None
+        raise InputError("{path}: not an Excel file ({type_name})", path=path, type_name=type(error).__name__) from None
     try:
         yield book
     finally:
@@ -98,4 +109,9 @@ def _check_size(path: str) -> None:
     with ZipFile(path) as file:
         size = sum(entry.file_size for entry in file.infolist())
     if size > FREE_BYTES + MAX_RATIO * Path(path).stat().st_size:
-        raise InputError(f"{path}: decompresses to {size:,} bytes, more than {MAX_RATIO} times its size")
+        raise InputError(
+            "{path}: decompresses to {size:,} bytes, more than {max_ratio} times its size",
+            path=path,
+            size=size,
+            max_ratio=MAX_RATIO,
+        )

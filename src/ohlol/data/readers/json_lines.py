@@ -4,9 +4,10 @@ import json
 from typing import Any, TypeGuard, cast
 
 from ohlol.data.lines import QUOTED, Line, Place, error_at, nfc, quote
+from ohlol.utils.translation import message_id, translate
 
 SUFFIXES = (".jsonl", ".ndjson", ".json")
-DOCUMENT = "; write a list of objects as lines, as jq -c '.[]' does, or give it to `ohlol.fit` in Python"
+DOCUMENT = message_id("; write a list of objects as lines, as jq -c '.[]' does, or give it to `ohlol.fit` in Python")
 JSON_DEPTH = 16
 """Nesting depth of lists that a line may have; a sequence is one list of strings."""
 
@@ -16,14 +17,20 @@ def json_object(line: Line) -> dict[str, Any]:
     try:
         value = json.loads(line.text, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        why = error.msg if isinstance(error, json.JSONDecodeError) else "a value out of bounds"
+        why = error.msg if isinstance(error, json.JSONDecodeError) else translate("a value out of bounds")
         why = str(error) if isinstance(error, _DuplicateKeyError | _NotJsonNumberError) else why
         is_part = line.place.line == 1 and line.text.strip() in ("[", "{")
-        advice = f"every line must be one JSON object{DOCUMENT * is_part}"
-        raise error_at(line.place, f"not JSON ({why}); {advice}") from None
+        advice = translate("every line must be one JSON object{document}", document=translate(DOCUMENT) * is_part)
+        raise error_at(line.place, translate("not JSON ({why}); {advice}", why=why, advice=advice)) from None
     if not isinstance(value, dict):
-        advice = f", and every line must be one{DOCUMENT}" if isinstance(value, list) else ""
-        raise error_at(line.place, f"{quote(line.text)} is not a JSON object{advice}")
+        advice = (
+            translate(", and every line must be one{document}", document=translate(DOCUMENT))
+            if isinstance(value, list)
+            else ""
+        )
+        raise error_at(
+            line.place, translate("{text} is not a JSON object{advice}", text=quote(line.text), advice=advice)
+        )
     entries = cast("dict[str, Any]", value)
     return {_composed(key, line.place): _composed(entry, line.place) for key, entry in entries.items()}
 
@@ -37,7 +44,7 @@ class _NotJsonNumberError(ValueError):
 
 
 def _refuse_constant(name: str) -> None:
-    raise _NotJsonNumberError(f"{name} is no number of JSON; write null or leave the line out")
+    raise _NotJsonNumberError(translate("{name} is no number of JSON; write null or leave the line out", name=name))
 
 
 def _unique_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -45,18 +52,29 @@ def _unique_keys(entries: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(unique) < len(entries):
         seen: set[str] = set()
         duplicate = next(key for key, _ in entries if key in seen or seen.add(key))
-        raise _DuplicateKeyError(f"an object has the key {quote(duplicate)} twice")
+        raise _DuplicateKeyError(translate("an object has the key {duplicate} twice", duplicate=quote(duplicate)))
     return unique
 
 
 def _composed(value: Any, place: Place, depth: int = JSON_DEPTH) -> Any:
     if isinstance(value, str):
         if any("\ud800" <= char <= "\udfff" for char in value):
-            raise error_at(place, f"{ascii(value)[: QUOTED + 2]} holds half a surrogate pair, which is not a character")
+            raise error_at(
+                place,
+                translate(
+                    "{value} holds half a surrogate pair, which is not a character", value=ascii(value)[: QUOTED + 2]
+                ),
+            )
         return nfc(value)
     if isinstance(value, list):
         if not depth:
-            raise error_at(place, f"lists are nested more than {JSON_DEPTH} deep; a sequence is one list of strings")
+            raise error_at(
+                place,
+                translate(
+                    "lists are nested more than {json_depth} deep; a sequence is one list of strings",
+                    json_depth=JSON_DEPTH,
+                ),
+            )
         return [_composed(entry, place, depth - 1) for entry in cast("list[Any]", value)]
     return value
 

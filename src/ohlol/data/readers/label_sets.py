@@ -9,6 +9,7 @@ from ohlol.data.lines import FRAME, error_at, nfc, quote
 from ohlol.data.readers.json_lines import is_strings
 from ohlol.data.readers.tables import Row, is_empty, number
 from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.translation import translate
 
 SEPARATORS = ("|", ";", ",")
 """What is taken for the separator where it is the only one of these in a column."""
@@ -50,8 +51,13 @@ def infer_separator(file: str, name: str, rows: Sequence[Row], column: int) -> s
     empty = sum(is_empty(row.cells[column]) for row in rows)
     if empty:
         warnings.warn(
-            f"{file}: column {quote(name)} is empty in {empty:,} of {len(rows):,} rows, which are read as sets without "
-            "a label",
+            translate(
+                "{file}: column {name} is empty in {empty:,} of {count:,} rows, which are read as sets without a label",
+                file=file,
+                name=quote(name),
+                empty=empty,
+                count=len(rows),
+            ),
             InputWarning,
             2,
         )
@@ -62,8 +68,12 @@ def infer_separator(file: str, name: str, rows: Sequence[Row], column: int) -> s
     if listed is not None:
         raise error_at(
             listed.place,
-            f"column {quote(name)} holds {quote(listed.cells[column])}, a list as Python prints it; write the table as "
-            "JSON lines or Parquet, or join the labels, as in a|b",
+            translate(
+                "column {name} holds {cells}, a list as Python prints it; write the table as JSON lines or "
+                "Parquet, or join the labels, as in a|b",
+                name=quote(name),
+                cells=quote(listed.cells[column]),
+            ),
         )
     found = find_separators(cells)
     if len(found) == 1 and not any(mark in cell for mark in SEPARATORS if mark != found[0] for cell in cells):
@@ -71,12 +81,18 @@ def infer_separator(file: str, name: str, rows: Sequence[Row], column: int) -> s
         return ", " if found[0] == "," and is_spaced else found[0]
     occurring = [mark for mark in SEPARATORS if any(mark in cell for cell in cells)]
     seen = (
-        f"{' and '.join(map(repr, occurring))} may separate its labels" if occurring else "no cell has several labels"
+        translate("{occurring} may separate its labels", occurring=" and ".join(map(repr, occurring)))
+        if occurring
+        else translate("no cell has several labels")
     )
     example = next((cell for cell in cells if any(mark in cell for mark in occurring)), cells[0])
     raise InputError(
-        f"{file}: column {quote(name)}: {seen}, such as {quote(example)}; say what separates them with "
-        "`label_separator`" + ("" if occurring else ", or choose `task` classify for one label each")
+        "{file}: column {name}: {seen}, such as {example}; say what separates them with `label_separator`{otherwise}",
+        file=file,
+        name=quote(name),
+        seen=seen,
+        example=quote(example),
+        otherwise="" if occurring else translate(", or choose `task` classify for one label each"),
     )
 
 
@@ -101,19 +117,30 @@ def read_set(row: Row, names: tuple[str, ...], columns: Sequence[int], separator
         return split_labels(cell, separator)
     if is_strings(cell) and not any(is_empty(label) for label in cell):
         return list(dict.fromkeys(nfc(label).strip() for label in cell))
-    expected = "labels joined by a separator" if separator else "a list of labels"
-    raise error_at(row.place, f"column {quote(names[columns[0]])} holds {quote(cell)}, and must hold {expected}")
+    expected = translate("labels joined by a separator") if separator else translate("a list of labels")
+    raise error_at(
+        row.place,
+        translate(
+            "column {names} holds {cell}, and must hold {expected}",
+            names=quote(names[columns[0]]),
+            cell=quote(cell),
+            expected=expected,
+        ),
+    )
 
 
 def _is_member(row: Row, names: tuple[str, ...], column: int) -> bool:
     cell: Any = row.cells[column]
     value = float(cell) if isinstance(cell, bool) else number(cell)
     if value not in (0.0, 1.0):
-        problem = "is empty" if is_empty(cell) else f"is {quote(cell)}"
+        problem = translate("is empty") if is_empty(cell) else translate("is {cell}", cell=quote(cell))
         raise error_at(
             row.place,
-            f"column {quote(names[column])} {problem}; where `target` names several columns, each is for a label and "
-            "holds 0 or 1",
+            translate(
+                "column {names} {problem}; where `target` names several columns, each is for a label and holds 0 or 1",
+                names=quote(names[column]),
+                problem=problem,
+            ),
         )
     return value == 1.0
 
@@ -123,10 +150,14 @@ def check_steps(file: str, rows: Sequence[Row], source: int, target: int, names:
     pairs = [(row.cells[source], row.cells[target]) for row in rows]
     are_lists = bool(pairs) and all(isinstance(cell, list) for pair in pairs for cell in pair)
     if are_lists and all(len(words) == len(labels) for words, labels in pairs):
-        reads = "" if file == FRAME else ", which reads JSON lines"
+        reads = "" if file == FRAME else translate(", which reads JSON lines")
         raise InputError(
-            f"{file}: the lists of {quote(names[source])} and {quote(names[target])} are equally long in every row; "
-            f"for a label of each word choose `task` label{reads}, for a set `task` multilabel"
+            "{file}: the lists of {names} and {names_2} are equally long in every row; for a label of each "
+            "word choose `task` label{reads}, for a set `task` multilabel",
+            file=file,
+            names=quote(names[source]),
+            names_2=quote(names[target]),
+            reads=reads,
         )
 
 
@@ -136,6 +167,11 @@ def check_one_label(file: str, name: str, cells: Sequence[str]) -> None:
     if found:
         example = next(cell for cell in cells if found[0] in cell)
         raise InputError(
-            f"{file}: the target {quote(name)} holds values such as {quote(example)}, whose parts between {found[0]!r} "
-            "are in others too; for sets of labels, choose `task` multilabel; where each is one class, `task` classify"
+            "{file}: the target {name} holds values such as {example}, whose parts between {found!r} are in "
+            "others too; for sets of labels, choose `task` multilabel; where each is one class, `task` "
+            "classify",
+            file=file,
+            name=quote(name),
+            example=quote(example),
+            found=found[0],
         )

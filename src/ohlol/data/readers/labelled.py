@@ -16,6 +16,7 @@ from ohlol.data.readers.panels import check_statics, infer_numbers, infer_time, 
 from ohlol.data.readers.tables import Table, number
 from ohlol.data.targets import TARGET_KINDS
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 
 class LabelledSeries(NamedTuple):
@@ -46,13 +47,22 @@ def read_labelled(
     """
     rows, place = table.keep_rows(), Place(table.file, 1)
     if not rows:
-        raise InputError(f"{table.file}: no rows below the header")
+        raise InputError("{table_file}: no rows below the header", table_file=table.file)
     stats = TableStats.of(table, rows)
     settings = replace(settings, header=table.header)
     targets = find_columns(table.names, settings.target, place) if settings.target and with_targets else []
     if with_targets and len(targets) != 1:
-        what = "choose the column of the class or number of each series" if not targets else "a series has one target"
-        raise InputError(f"{table.file}: {what} with `target`; the columns are {list_names(table.names)}")
+        what = (
+            translate("choose the column of the class or number of each series")
+            if not targets
+            else translate("a series has one target")
+        )
+        raise InputError(
+            "{table_file}: {what} with `target`; the columns are {names}",
+            table_file=table.file,
+            what=what,
+            names=list_names(table.names),
+        )
     keys = find_columns(table.names, settings.series or "", place)
     if settings.time is None:
         settings = replace(settings, time=infer_time(stats, {*keys, *targets}))
@@ -78,10 +88,13 @@ def read_labelled(
             row, column = missing[0]
             raise error_at(
                 read.places[group[row]],
-                f"column {quote(names[column])} has no value; a series with a target has none missing: fill it in, "
-                "leave the series out, or choose other columns with `input`",
+                translate(
+                    "column {names} has no value; a series with a target has none missing: fill it in, leave "
+                    "the series out, or choose other columns with `input`",
+                    names=quote(names[column]),
+                ),
             )
-        check_statics(read, group, columns.static, key, "a series has one target")
+        check_statics(read, group, columns.static, key, translate("a series has one target"))
         target = read.statics[first][0] if targets else None
         if target is not None and is_quantity:
             target = _quantity(table, target, columns.static[0], read.places[first])
@@ -92,5 +105,8 @@ def read_labelled(
 def _quantity(table: Table, text: str, name: str, place: Place) -> float:
     value = number(text, table.number_format)
     if value is None or not np.isfinite(value):
-        raise error_at(place, f"column {quote(name)} is {quote(text)}, which is not a finite number")
+        raise error_at(
+            place,
+            translate("column {name} is {text}, which is not a finite number", name=quote(name), text=quote(text)),
+        )
     return value

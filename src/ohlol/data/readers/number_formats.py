@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ohlol.config import DataSettings
+from ohlol.utils.translation import translate
 
 GROUPS = " \u00a0\u2009\u202f'’_"
 """Thousands separators that are no decimal point."""
@@ -85,7 +86,7 @@ def describe_number_form(cell: str) -> str:
     """
     match = _match(cell)
     if match is None:
-        return "no number"
+        return translate("no number")
     digits, affix = match["digits"], match["before"] or match["after"]
     grouped = GROUPED.fullmatch(digits)
     plain = digits
@@ -94,10 +95,17 @@ def describe_number_form(cell: str) -> str:
     if affix or match["open"]:
         return f"{plain.replace(',', '.')} with {affix or '()'!r}"
     if grouped is None:
-        return f"{digits.replace(',', '.')} (a decimal comma)" if "," in digits else plain
+        return translate("{number} (a decimal comma)", number=digits.replace(",", ".")) if "," in digits else plain
     if grouped[1] == "," and digits.count(",") == 1 and "." not in digits:
-        return f"{plain} (a thousands separator) or {digits.replace(',', '.')} (a decimal comma)"
-    return f"{plain} ({'a decimal comma' if '.' in grouped[1] and ',' in digits else 'a thousands separator'})"
+        return translate(
+            "{plain} (a thousands separator) or {replace} (a decimal comma)",
+            plain=plain,
+            replace=digits.replace(",", "."),
+        )
+    return translate(
+        "{number} (a decimal comma)" if "." in grouped[1] and "," in digits else "{number} (a thousands separator)",
+        number=plain,
+    )
 
 
 def suggest_settings(cell: str) -> str:
@@ -112,10 +120,10 @@ def suggest_settings(cell: str) -> str:
     digits = match["digits"]
     grouped = GROUPED.fullmatch(digits)
     if grouped is None:
-        return ", or set `decimal=,`" if "," in digits else ""
+        return translate(", or set `decimal=,`") if "," in digits else ""
     mark = " " if grouped[1] in SPACES else "'" if grouped[1] in "'’" else grouped[1]
     thousands = "`thousands` ' '" if mark == " " else f"`thousands={mark}`"
     if mark == "." and "," in digits:
-        return f", or set `decimal=,` and {thousands}"
+        return translate(", or set `decimal=,` and {thousands}", thousands=thousands)
     is_ambiguous = mark == "," and digits.count(",") == 1 and "." not in digits
-    return f", or set {thousands}" + " or `decimal=,`" * is_ambiguous
+    return translate(", or set {thousands}", thousands=thousands) + translate(" or `decimal=,`") * is_ambiguous

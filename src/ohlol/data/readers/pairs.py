@@ -14,10 +14,11 @@ from ohlol.data.readers.json_lines import is_strings, json_object, looks_like_js
 from ohlol.data.readers.plain_lines import require_symbols
 from ohlol.data.symbols import Symbols, split_line
 from ohlol.data.targets import TargetKind
+from ohlol.utils.translation import message_id, translate
 
 INPUT, TARGET = "input", "target"
 """The keys of a JSON object, unless the settings choose others."""
-UNITS = {"char": "characters", "word": "words"}
+UNITS = {"char": message_id("characters"), "word": message_id("words")}
 
 
 class PairsReader(Reader):
@@ -31,10 +32,14 @@ class PairsReader(Reader):
         if not (settings.input or settings.target):
             if is_json(start):
                 if is_json_pair(start.first(is_row)):
-                    return Confidence(LIKELY, "its first object has an input and a target of equal length")
+                    return Confidence(LIKELY, translate("its first object has an input and a target of equal length"))
             elif _has_equal_columns(start, settings.level):
-                return Confidence(LIKELY, "its first row has two columns of equal length")
-        return None if settings.task is None else Confidence(LAST_RESORT, f"the task {settings.task} reads pairs")
+                return Confidence(LIKELY, translate("its first row has two columns of equal length"))
+        return (
+            None
+            if settings.task is None
+            else Confidence(LAST_RESORT, translate("the task {task} reads pairs", task=settings.task))
+        )
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The level: words where the input of the first object or row is a list, else characters."""
@@ -88,8 +93,13 @@ def check_pair(place: Place, source: Symbols, target: Symbols, level: str) -> Ex
     if len(source) != len(target):
         raise error_at(
             place,
-            f"input has {len(source)} {UNITS[level]}, target {len(target)}; every step of a pair needs its own label; "
-            "for one label of each text choose `input` and `target`",
+            translate(
+                "input has {count} {units}, target {count_2}; every step of a pair needs its own label; for "
+                "one label of each text choose `input` and `target`",
+                count=len(source),
+                units=translate(UNITS[level]),
+                count_2=len(target),
+            ),
         )
     return Example(require_symbols(place, source), target, place)
 
@@ -101,7 +111,10 @@ def _read_tsv_pairs(lines: Lines, level: str, with_targets: bool) -> Iterator[Ex
             continue
         columns = [split_line(nfc(column), level) for column in text.split("\t")]
         if len(columns) > 2 or len(columns) < 1 + with_targets:
-            raise error_at(place, f"columns in this line: {len(columns)}; a pair is two, separated by one tab")
+            raise error_at(
+                place,
+                translate("columns in this line: {count}; a pair is two, separated by one tab", count=len(columns)),
+            )
         if with_targets:
             yield check_pair(place, columns[0], columns[1], level)
         else:
@@ -140,14 +153,19 @@ def _read_entries(
 
 def _symbols(entry: dict[str, Any], place: Place, key: str, level: str) -> Symbols:
     if key not in entry:
-        raise error_at(place, f'no "{key}"; there are {list_names(tuple(entry))}')
+        raise error_at(
+            place, translate('no "{key}"; there are {list_names}', key=key, list_names=list_names(tuple(entry)))
+        )
     value: Any = entry[key]
     if isinstance(value, str):
         return split_line(value, level)
     if not is_strings(value):
-        raise error_at(place, f'"{key}" must be a string or a list of strings')
+        raise error_at(place, translate('"{key}" must be a string or a list of strings', key=key))
     if level == "char":
         raise error_at(
-            place, f'"{key}" is a list, and characters are read from a string; with `level` word lists are read'
+            place,
+            translate(
+                '"{key}" is a list, and characters are read from a string; with `level` word lists are read', key=key
+            ),
         )
     return value

@@ -29,6 +29,7 @@ from ohlol.data.readers.times import (
 )
 from ohlol.data.season import find_season
 from ohlol.utils.errors import InputError, InputWarning
+from ohlol.utils.translation import message_id, translate
 
 MIN_VALUES = 3
 """Values of a target that a series must have."""
@@ -73,14 +74,15 @@ def read_panels(
     rows = [table.keep_rows() for table in tables]
     for table, own in zip(tables, rows, strict=True):
         if not own:
-            raise InputError(f"{table.file}: no rows below the header")
+            raise InputError("{table_file}: no rows below the header", table_file=table.file)
     stats = TableStats.of(tables[0], rows[0])
     if settings.input is not None:
         if settings.series is None:
             doubts.check_series(stats)  # a class of each series may be meant
         raise InputError(
-            f"{tables[0].file}: `input` is not for forecasts: every target is an input, too; choose further columns "
-            "with `known` or `observed`"
+            "{tables_file}: `input` is not for forecasts: every target is an input, too; choose further "
+            "columns with `known` or `observed`",
+            tables_file=tables[0].file,
         )
     if settings.header is None and not tables[0].header:
         doubts.check_header(stats, None)
@@ -123,8 +125,11 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
         for other in ("time", "series", *PARTS):
             if part < other and (shared := set(parts[part]) & set(parts[other])):
                 raise InputError(
-                    f"{stats.file}: column {quote(stats.names[min(shared)])} is chosen with `{part}` and with "
-                    f"`{other}`; a column has one part"
+                    "{stats_file}: column {names} is chosen with `{part}` and with `{other}`; a column has one part",
+                    stats_file=stats.file,
+                    names=quote(stats.names[min(shared)]),
+                    part=part,
+                    other=other,
                 )
     if settings.series is None:
         doubts.check_series(stats)
@@ -135,7 +140,11 @@ def _resolve(table: Table, stats: TableStats, rows: list[Row], settings: DataSet
     targets = parts["target"] or infer_numbers(table, stats, rows, settings, taken)
     if not parts["target"] and len(targets) > 1 and (settings.known or settings.observed):
         names = list_names(tuple(stats.names[i] for i in targets))
-        raise InputError(f"{stats.file}: columns {names} hold numbers; choose what to forecast with `target`")
+        raise InputError(
+            "{stats_file}: columns {names} hold numbers; choose what to forecast with `target`",
+            stats_file=stats.file,
+            names=names,
+        )
     numeric = [*targets, *parts["known"], *parts["observed"]]
     doubts.check_number_forms(stats, numeric, "target")
     doubts.check_thousands(stats, numeric)
@@ -147,8 +156,9 @@ def infer_time(stats: TableStats, taken: set[int]) -> str | None:
     dates = [i for i in range(len(stats.names)) if stats.time_order(i) is not None and i not in taken]
     if len(dates) > 1:
         raise InputError(
-            f"{stats.file}: columns {list_names(tuple(stats.names[i] for i in dates))} hold dates; choose that of "
-            "the rows with `time`"
+            "{stats_file}: columns {list_names} hold dates; choose that of the rows with `time`",
+            stats_file=stats.file,
+            list_names=list_names(tuple(stats.names[i] for i in dates)),
         )
     return join_names(stats.names[i] for i in dates) if dates else None
 
@@ -165,7 +175,11 @@ def infer_numbers(
     counters = doubts.find_counters(longest)
     numbers = [i for i in stats.meant_numeric() if i not in taken and i not in counters]
     if not numbers:
-        raise InputError(f"{stats.file}: no column of numbers to read; there are {list_names(stats.names)}")
+        raise InputError(
+            "{stats_file}: no column of numbers to read; there are {names}",
+            stats_file=stats.file,
+            names=list_names(stats.names),
+        )
     return numbers
 
 
@@ -278,8 +292,12 @@ def _value(row: Row, table: Table, column: int) -> float:
         return nan
     raise error_at(
         row.place,
-        f"column {quote(table.names[column])} is {quote(cell)}, which is not a finite number; leave the cell of a "
-        "missing value empty, or choose other columns with `target`",
+        translate(
+            "column {names} is {cell}, which is not a finite number; leave the cell of a missing value empty, "
+            "or choose other columns with `target`",
+            names=quote(table.names[column]),
+            cell=quote(cell),
+        ),
     )
 
 
@@ -287,12 +305,19 @@ def _text(row: Row, table: Table, column: int) -> str:
     """The text in a cell of a category; raises InputError where it is empty."""
     cell = row.cells[column]
     if cell is None or isinstance(cell, (list, dict)) or not str(cell).strip():
-        raise error_at(row.place, f"column {quote(table.names[column])} is empty; fill it in, or choose other columns")
+        raise error_at(
+            row.place,
+            translate("column {names} is empty; fill it in, or choose other columns", names=quote(table.names[column])),
+        )
     return nfc(str(cell).strip())
 
 
 def check_statics(
-    read: SeriesRows, group: Seconds, names: tuple[str, ...], key: str, advice: str = "leave it out of `static`"
+    read: SeriesRows,
+    group: Seconds,
+    names: tuple[str, ...],
+    key: str,
+    advice: str = message_id("leave it out of `static`"),
 ) -> None:
     """Refuse categories that change within a series; raises InputError, which ends with the advice."""
     first = read.statics[group[0]]
@@ -301,19 +326,34 @@ def check_statics(
             if value != before:
                 raise error_at(
                     read.places[row],
-                    f"column {quote(name)} changes within series {quote(key)}, from {quote(before)} to {quote(value)}; "
-                    f"{advice}",
+                    translate(
+                        "column {name} changes within series {key}, from {before} to {value}; {advice}",
+                        name=quote(name),
+                        key=quote(key),
+                        before=quote(before),
+                        value=quote(value),
+                        advice=translate(advice),
+                    ),
                 )
 
 
 def _warn_of_gaps(gaps: list[tuple[int, str, int, int]], read: SeriesRows, name: str, step: TimeStep) -> None:
     count = sum(missing for missing, *_ in gaps)
     _, key, before, after = max(gaps, key=lambda gap: gap[0])
-    of = f" in series {quote(key)}" * bool(key)
+    of = translate(" in series {key}", key=quote(key)) * bool(key)
     warnings.warn(
-        f"{read.places[after]}: column {quote(name)} has gaps of {count:,} row{'s' * (count != 1)}, where rows are "
-        f"{step}; they are read as missing values, the largest{of} from {quote(read.times[before])} to "
-        f"{quote(read.times[after])}",
+        translate(
+            "{places}: column {name} has gaps of {count:,} row{plural}, where rows are {step}; they are read as "
+            "missing values, the largest{of} from {times} to {times_2}",
+            places=read.places[after],
+            name=quote(name),
+            count=count,
+            plural="s" * (count != 1),
+            step=step,
+            of=of,
+            times=quote(read.times[before]),
+            times_2=quote(read.times[after]),
+        ),
         InputWarning,
         2,
     )
@@ -325,11 +365,20 @@ def _check_values(series: Sequence[TimeSeries], columns: PanelColumns) -> None:
         counts = np.isfinite(one.values[:, : len(columns.targets)]).sum(axis=0)
         for name, count in zip(columns.targets, counts.tolist(), strict=True):
             if count < MIN_VALUES:
-                which = f"series {quote(one.name)}" if one.name else "the series"
+                which = (
+                    translate("series {one_name}", one_name=quote(one.name)) if one.name else translate("the series")
+                )
                 raise error_at(
                     one.place,
-                    f"{which} has {count} value{'s' * (count != 1)} of {quote(name)}; it must have at least "
-                    f"{MIN_VALUES}: leave the series out",
+                    translate(
+                        "{which} has {count} value{plural} of {name}; it must have at least {min_values}: "
+                        "leave the series out",
+                        which=which,
+                        count=count,
+                        plural="s" * (count != 1),
+                        name=quote(name),
+                        min_values=MIN_VALUES,
+                    ),
                 )
 
 
@@ -346,9 +395,14 @@ def _check_layout(stats: TableStats, settings: DataSettings) -> None:
     numeric = [i for i in stats.meant_numeric() if _numbered(stats.names[i])]
     if column.filled == stats.rows and len(column.values) == column.counted and len(numeric) >= WIDE_COLUMNS:
         raise InputError(
-            f"{stats.file}: each row may be a series: column {quote(stats.names[first])} has another text in each, and "
-            f"{len(numeric)} columns of numbers follow, {quote(stats.names[numeric[0]])} to "
-            f"{quote(stats.names[numeric[-1]])}; say so with `layout` wide, or `layout` long where a row is a time step"
+            "{stats_file}: each row may be a series: column {names} has another text in each, and {count} "
+            "columns of numbers follow, {names_2} to {names_3}; say so with `layout` wide, or `layout` long "
+            "where a row is a time step",
+            stats_file=stats.file,
+            names=quote(stats.names[first]),
+            count=len(numeric),
+            names_2=quote(stats.names[numeric[0]]),
+            names_3=quote(stats.names[numeric[-1]]),
         )
 
 
@@ -369,20 +423,28 @@ def _read_wide(
     """The series of tables in which a row is a series."""
     for part in (*PARTS, "time"):
         if getattr(settings, part):
-            raise InputError(f"{stats.file}: `{part}` is for `layout` long; the columns of a wide table are time steps")
+            raise InputError(
+                "{stats_file}: `{part}` is for `layout` long; the columns of a wide table are time steps",
+                stats_file=stats.file,
+                part=part,
+            )
     key_names = settings.series or _first_text(stats, settings)
     taken = {*_find(stats, key_names), *_find(stats, settings.static)}
     columns = [i for i, c in enumerate(stats.columns) if i not in taken and (not c.filled or c.is_meant_numeric)]
     if not columns:
-        raise InputError(f"{stats.file}: no column of numbers to forecast; there are {list_names(stats.names)}")
+        raise InputError(
+            "{stats_file}: no column of numbers to forecast; there are {names}",
+            stats_file=stats.file,
+            names=list_names(stats.names),
+        )
     doubts.check_number_forms(stats, columns, "static")
     times, at = _header_times([stats.names[i] for i in columns], Place(stats.file, 1)), np.arange(len(columns))
     if times is not None:
         names, everything = [stats.names[i] for i in columns], np.arange(len(columns))
         places = [Place(stats.file, 1)] * len(columns)
-        check_order("the header", names, times, {"": everything}, places)
+        check_order(translate("the header"), names, times, {"": everything}, places)
         step = step or infer_step(times, [everything]) or TimeStep()
-        at = positions("the header", names, times, step, everything, places)
+        at = positions(translate("the header"), names, times, step, everything, places)
     step = step or TimeStep()
     series: dict[str, TimeSeries] = {}
     for table, own in zip(tables, rows, strict=True):
@@ -393,7 +455,11 @@ def _read_wide(
             if name in series:
                 raise error_at(
                     row.place,
-                    f"series {quote(name)} is in {series[name].place}, too; a row of a wide table is a series",
+                    translate(
+                        "series {name} is in {place}, too; a row of a wide table is a series",
+                        name=quote(name),
+                        place=series[name].place,
+                    ),
                 )
             values = np.full((int(at[-1]) + 1, 1), nan)
             values[at, 0] = [_value(row, table, i) for i in numeric]
@@ -416,4 +482,4 @@ def _header_times(names: list[str], place: Place) -> Times | None:
         return None
     from ohlol.data.readers.number_formats import PLAIN
 
-    return read_times("the header", names, [np.arange(len(names))], [place] * len(names), PLAIN)
+    return read_times(translate("the header"), names, [np.arange(len(names))], [place] * len(names), PLAIN)

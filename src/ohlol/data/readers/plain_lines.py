@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from ohlol.data.lines import Example, Lines, Place, error_at, nfc
 from ohlol.data.symbols import Symbols, split_line
+from ohlol.utils.translation import translate
 
 
 def read_plain_lines(lines: Lines, level: str | None) -> Iterator[Example]:
@@ -16,5 +17,5 @@ def read_plain_lines(lines: Lines, level: str | None) -> Iterator[Example]:
 def require_symbols(place: Place, sequence: Symbols) -> Symbols:
     """The sequence; raises InputError where it is empty."""
     if not sequence:
-        raise error_at(place, "the sequence is empty; give it one symbol at least or leave the line out")
+        raise error_at(place, translate("the sequence is empty; give it one symbol at least or leave the line out"))
     return sequence

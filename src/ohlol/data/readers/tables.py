@@ -19,6 +19,7 @@ from ohlol.data.readers.json_lines import json_object
 from ohlol.data.readers.number_formats import PLAIN, NumberFormat, has_number_form
 from ohlol.utils.digits import parse_digits
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.translation import translate
 
 DELIMITERS = (",", ";", "\t")
 TITLE_ROWS = 10
@@ -79,7 +80,7 @@ def csv_table(lines: Lines, settings: DataSettings) -> Table:
     rows = _csv_rows(head, delimiter)
     start = list(islice(rows, 2))
     if not start:
-        raise InputError(f"{lines.file}: no rows; the file is empty")
+        raise InputError("{lines_file}: no rows; the file is empty", lines_file=lines.file)
     width = len(start[0].cells)
     header = settings.header
     if header is None:
@@ -115,13 +116,20 @@ def _check_title(rows: list[Row], settings: DataSettings) -> None:
         if all(name in row.cells for name in names):
             raise error_at(
                 row.place,
-                f"the header is in this line, and the file begins with {quote(first.cells[0])}; remove all above it",
+                translate(
+                    "the header is in this line, and the file begins with {cells}; remove all above it",
+                    cells=quote(first.cells[0]),
+                ),
             )
     if len(first.cells) == 1 and (mark := next((mark for mark in "|^~" if mark in first.cells[0]), None)):
         raise error_at(
             first.place,
-            f"the first row, {quote(first.cells[0])}, is one column; columns are separated by a comma, a semicolon or "
-            f"a tab, and not by {quote(mark)}",
+            translate(
+                "the first row, {cells}, is one column; columns are separated by a comma, a semicolon or a "
+                "tab, and not by {mark}",
+                cells=quote(first.cells[0]),
+                mark=quote(mark),
+            ),
         )
 
 
@@ -187,10 +195,13 @@ def _csv_rows(lines: Lines, delimiter: str) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            why, advice = shorten(str(error)), "quotes in a cell are doubled, and the cell is quoted"
+            why, advice = shorten(str(error)), translate("quotes in a cell are doubled, and the cell is quoted")
             if any("\r" in text for text in texts):
-                why, advice = "a carriage return within a line", "end lines with a line feed; a cell with one is quoted"
-            raise error_at(place, f"not CSV ({why}); {advice}") from None
+                why, advice = (
+                    translate("a carriage return within a line"),
+                    translate("end lines with a line feed; a cell with one is quoted"),
+                )
+            raise error_at(place, translate("not CSV ({why}); {advice}", why=why, advice=advice)) from None
         if delimiter == "\t" and len(texts) > 1 and len(cells) > 1:
             _check_merged(texts, len(cells), place)
         if cells and (len(cells) > 1 or cells[0].strip()):
@@ -202,8 +213,12 @@ def _check_merged(texts: list[str], width: int, place: Place) -> None:
     if all(text.count("\t") == width - 1 for text in texts):
         raise error_at(
             place,
-            f"a quote that is opened here and closed in line {place.line + len(texts) - 1} merges {len(texts)} rows "
-            "into one; where it belongs to the text, quote the cell and double it, or remove it",
+            translate(
+                "a quote that is opened here and closed in line {line} merges {count} rows into one; where it "
+                "belongs to the text, quote the cell and double it, or remove it",
+                line=place.line + len(texts) - 1,
+                count=len(texts),
+            ),
         )
 
 
@@ -243,7 +258,11 @@ def _end_of_row(handle: BinaryIO, start: int, until: int, delimiter: str) -> int
     def lines() -> Iterator[str]:
         while raw := handle.readline(LINE_LIMIT + 1):
             if len(raw) > LINE_LIMIT:
-                raise InputError(f"{handle.name}: a line of more than {LINE_LIMIT} bytes; break it up")
+                raise InputError(
+                    "{handle_name}: a line of more than {line_limit} bytes; break it up",
+                    handle_name=handle.name,
+                    line_limit=LINE_LIMIT,
+                )
             body, _ = without_end(raw if handle.tell() > len(raw) else raw.removeprefix(codecs.BOM_UTF8))
             yield body.decode("latin-1") + "\n"  # accepts any bytes; quotes and delimiters are ASCII
 
@@ -283,9 +302,17 @@ def _check_rows(rows: Iterable[Row], first: Row, header: bool) -> Iterator[Row]:
     for row in rows:
         if len(row.cells) != width:
             shown = f", {quote(first.cells[0])}," if width == 1 else ""
-            raise error_at(row.place, f"{len(row.cells)} columns, where the first row{shown} has {width}")
+            raise error_at(
+                row.place,
+                translate(
+                    "{count} columns, where the first row{shown} has {width}",
+                    count=len(row.cells),
+                    shown=shown,
+                    width=width,
+                ),
+            )
         if header and width > 1 and row.cells == first.cells:
-            raise error_at(row.place, "this row repeats the header, as where files were joined; remove it")
+            raise error_at(row.place, translate("this row repeats the header, as where files were joined; remove it"))
         yield row
 
 
@@ -297,7 +324,7 @@ def json_table(lines: Lines, settings: DataSettings) -> Table:
     """
     first = lines.head.first(lambda text: bool(text.strip()))
     if first is None:
-        raise InputError(f"{lines.file}: no rows; the file is empty")
+        raise InputError("{lines_file}: no rows; the file is empty", lines_file=lines.file)
     names = tuple(json_object(first))
     objects = ((json_object(line), line.place) for line in lines if line.text.strip())
     rows = (Row([entry.get(name) for name in names], place) for entry, place in objects)
@@ -340,7 +367,16 @@ def finite_number(row: Row, names: tuple[str, ...], column: int, form: NumberFor
     value = number(cell, form)
     if value is not None and isfinite(value):
         return value
-    problem = "is empty" if is_empty(cell) else f"is {quote(cell)}, which is not a finite number"
+    problem = (
+        translate("is empty")
+        if is_empty(cell)
+        else translate("is {cell}, which is not a finite number", cell=quote(cell))
+    )
     raise error_at(
-        row.place, f"column {quote(names[column])} {problem}; fill it in or choose other columns with `input`"
+        row.place,
+        translate(
+            "column {names} {problem}; fill it in or choose other columns with `input`",
+            names=quote(names[column]),
+            problem=problem,
+        ),
     )

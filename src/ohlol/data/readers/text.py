@@ -9,6 +9,7 @@ from ohlol.data.readers.cutting import Boundary, text_boundary
 from ohlol.data.symbols import split_lines
 from ohlol.data.targets import TargetKind
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 COMPARED_LINES, MIN_LINES = 20, 4
 """Lines from the start of a file that are compared, and of which at least so many show columns."""
@@ -33,7 +34,7 @@ class TextReader(Reader):
     def recognize(self, start: Lines, settings: DataSettings) -> Confidence | None:
         """Any file can be a text."""
         del start, settings
-        return Confidence(POSSIBLE, "it has the form of no other format")
+        return Confidence(POSSIBLE, translate("it has the form of no other format"))
 
     def check_inferred(self, start: Lines, settings: DataSettings) -> None:
         """Ask where lines have columns, as those of a table; warn of a page of HTML."""
@@ -43,9 +44,12 @@ class TextReader(Reader):
         mark = next((mark for mark in TABLE_MARKS if _has_columns(texts, mark)), None)
         if mark is not None:
             raise InputError(
-                f"{start.file}: its lines have {texts[0].count(mark) + 1} columns separated by {quote(mark)}; "
-                f"for a table, choose its columns with `input` and `target`{', with commas' * (mark == '|')}; to "
-                "read the file as a text, choose `task` next"
+                "{start_file}: its lines have {mark} columns separated by {mark_2}; for a table, choose its "
+                "columns with `input` and `target`{value}; to read the file as a text, choose `task` next",
+                start_file=start.file,
+                mark=texts[0].count(mark) + 1,
+                mark_2=quote(mark),
+                value=translate(", with commas") * (mark == "|"),
             )
 
     def examples(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> Iterator[Example]:

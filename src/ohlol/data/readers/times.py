@@ -12,6 +12,7 @@ from ohlol.data.readers.column_stats import READINGS, UNIX_FIRST, UNIX_LAST, par
 from ohlol.data.readers.number_formats import NumberFormat
 from ohlol.data.readers.tables import is_empty, number
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 EPOCH = 719162 * DAY
 """The seconds from year 1 to 1970."""
@@ -66,8 +67,10 @@ def read_times(
     if np.isfinite(numbers).all():
         if (numbers != np.floor(numbers)).any():
             raise InputError(
-                f"{places[0].file}: column {quote(name)} holds fractions; `time` is a column of dates or of integers, "
-                "or '' where the rows are only counted"
+                "{places_file}: column {name} holds fractions; `time` is a column of dates or of integers, "
+                "or '' where the rows are only counted",
+                places_file=places[0].file,
+                name=quote(name),
             )
         days = _days(numbers.astype(np.int64))
         if days is not None:
@@ -96,8 +99,11 @@ def _whole_seconds(seconds: NDArray[np.float64], name: str, places: Sequence[Pla
     if len(parts):
         raise error_at(
             places[parts[0]],
-            f"column {quote(name)} holds parts of a second, and the shortest step is a second; count the rows instead "
-            "with `time` '', or with a column of integers",
+            translate(
+                "column {name} holds parts of a second, and the shortest step is a second; count the rows "
+                "instead with `time` '', or with a column of integers",
+                name=quote(name),
+            ),
         )
     return seconds.astype(np.int64)
 
@@ -120,12 +126,19 @@ def _read_dates(
     (failures, _), reading, seconds = best
     if failures:
         row = int(np.argmax(np.isnan(seconds)))
-        problem = "is empty" if is_empty(cells[row]) else f"is {quote(cells[row])}"
-        others = f", and the others hold dates ({reading})" * (failures < len(cells))
+        problem = translate("is empty") if is_empty(cells[row]) else translate("is {cells}", cells=quote(cells[row]))
+        others = translate(", and the others hold dates ({reading})", reading=translate(reading)) * (
+            failures < len(cells)
+        )
         raise error_at(
             places[row],
-            f"column {quote(name)} {problem}, which is no date{others}; `time` is a column of dates or of integers, or "
-            "'' where the rows are only counted",
+            translate(
+                "column {name} {problem}, which is no date{others}; `time` is a column of dates or of "
+                "integers, or '' where the rows are only counted",
+                name=quote(name),
+                problem=problem,
+                others=others,
+            ),
         )
     return seconds
 
@@ -139,22 +152,40 @@ def check_order(
         wrong = np.flatnonzero(steps <= 0)
         if not len(wrong):
             continue
-        at, of = int(wrong[0]), f" in series {quote(series)}" * bool(series)
+        at, of = int(wrong[0]), translate(" in series {series}", series=quote(series)) * bool(series)
         cell, before = quote(cells[rows[at + 1]]), quote(cells[rows[at]])
         place = places[rows[at + 1]]
-        settle = "choose `series` where the rows are of several" if not series else "keep one row for each"
+        settle = (
+            translate("choose `series` where the rows are of several")
+            if not series
+            else translate("keep one row for each")
+        )
         if steps[at] == 0:
             raise error_at(
                 place,
-                f"column {quote(name)} has {cell} twice{of}; {settle}, or give a date and a time of day, in two "
-                "columns, as `time`",
+                translate(
+                    "column {name} has {cell} twice{of}; {settle}, or give a date and a time of day, in two "
+                    "columns, as `time`",
+                    name=quote(name),
+                    cell=cell,
+                    of=of,
+                    settle=settle,
+                ),
             )
-        how = ", as in every row" * bool((steps < 0).all())
-        advice = "reverse the rows" if how else "sort the rows by date"
+        how = translate(", as in every row") * bool((steps < 0).all())
+        advice = translate("reverse the rows") if how else translate("sort the rows by date")
         raise error_at(
             place,
-            f"column {quote(name)} runs backward{of}: {cell} is before the row above, {before}{how}; {advice}, or read "
-            "them as they stand with `time` ''",
+            translate(
+                "column {name} runs backward{of}: {cell} is before the row above, {before}{how}; {advice}, or "
+                "read them as they stand with `time` ''",
+                name=quote(name),
+                of=of,
+                cell=cell,
+                before=before,
+                how=how,
+                advice=advice,
+            ),
         )
 
 
@@ -221,9 +252,15 @@ def positions(
         row, before = rows[at], rows[max(at - 1, 0)]
         raise error_at(
             places[row],
-            f"column {quote(name)} has no regular step: {quote(cells[row])} follows {quote(cells[before])}, and the "
-            f"other rows are {step}; choose another `time`, `series` where the rows are of several, or count the rows "
-            "with `time` ''",
+            translate(
+                "column {name} has no regular step: {cells} follows {cells_2}, and the other rows are {step}; "
+                "choose another `time`, `series` where the rows are of several, or count the rows with `time` "
+                "''",
+                name=quote(name),
+                cells=quote(cells[row]),
+                cells_2=quote(cells[before]),
+                step=step,
+            ),
         )
     return found.astype(np.int64)
 
@@ -237,7 +274,13 @@ def check_filled(
         largest = int(np.argmax(np.diff(at)))
         raise error_at(
             places[rows[largest + 1]],
-            f"column {quote(name)} has a gap from {quote(cells[rows[largest]])} to {quote(cells[rows[largest + 1]])}, "
-            f"of {int(np.diff(at)[largest]) - 1:,} rows where rows are {step}; correct the dates, or count the rows "
-            "with `time` ''",
+            translate(
+                "column {name} has a gap from {cells} to {cells_2}, of {at:,} rows where rows are {step}; "
+                "correct the dates, or count the rows with `time` ''",
+                name=quote(name),
+                cells=quote(cells[rows[largest]]),
+                cells_2=quote(cells[rows[largest + 1]]),
+                at=int(np.diff(at)[largest]) - 1,
+                step=step,
+            ),
         )

@@ -17,6 +17,7 @@ from ohlol.data.readers.base import CERTAIN, Confidence, Contents, Reader, defau
 from ohlol.data.readers.tables import number
 from ohlol.data.targets import TARGET_KINDS, TargetKind
 from ohlol.utils.errors import InputError
+from ohlol.utils.translation import translate
 
 if TYPE_CHECKING:
     from ohlol.data.readers.labelled import LabelledSeries  # numpy, which `ohlol --help` does without
@@ -36,7 +37,7 @@ class TsReader(Reader):
         """By the name, and a first line that begins with "@"."""
         first = start.first(_is_content)
         is_ts = start.suffix == ".ts" and first is not None and first.text.lstrip().startswith("@")
-        return Confidence(CERTAIN, "its name ends in .ts") if is_ts else None
+        return Confidence(CERTAIN, translate("its name ends in .ts")) if is_ts else None
 
     def resolve(self, lines: Lines, settings: DataSettings, *, with_targets: bool) -> DataSettings:
         """The task, by the line that announces the targets."""
@@ -53,10 +54,14 @@ class TsReader(Reader):
         self, header: dict[str, str], file: str, settings: DataSettings, *, with_targets: bool
     ) -> DataSettings:
         if header.get("@timestamps", "false") == "true":
-            raise InputError(f"{file}: values with time stamps are not read; write the values of regular steps alone")
+            raise InputError(
+                "{file}: values with time stamps are not read; write the values of regular steps alone", file=file
+            )
         kinds = [kind for name, kind in KINDS.items() if header.get(name, "false").startswith("true")]
         if with_targets and not kinds:
-            raise InputError(f"{file}: no line @classLabel true or @targetlabel true, so its series have no targets")
+            raise InputError(
+                "{file}: no line @classLabel true or @targetlabel true, so its series have no targets", file=file
+            )
         return replace(settings, task=settings.task or default_task(next(iter(kinds), CLASS)))
 
 
@@ -91,28 +96,45 @@ def _series(lines: Lines, settings: DataSettings, has_target: bool, with_targets
         columns = [[_value(cell, line) for cell in part.split(",")] for part in parts]
         lengths = {len(column) for column in columns}
         if len(lengths) != 1:
-            raise error_at(line.place, f"dimensions of {' and '.join(map(str, sorted(lengths)))} values in one series")
+            raise error_at(
+                line.place,
+                translate(
+                    "dimensions of {lengths} values in one series", lengths=" and ".join(map(str, sorted(lengths)))
+                ),
+            )
         dimensions = dimensions or len(columns)
         if len(columns) != dimensions:
-            raise error_at(line.place, f"{len(columns)} dimensions, where the first series has {dimensions}")
+            raise error_at(
+                line.place,
+                translate(
+                    "{count} dimensions, where the first series has {dimensions}",
+                    count=len(columns),
+                    dimensions=dimensions,
+                ),
+            )
         value = _target(target, line, is_quantity) if with_targets else None
         count += 1
         yield LabelledSeries(np.array(columns).T, value, line.place, str(count))
     if not is_below:
-        raise InputError(f"{lines.file}: has no line @data, below which a .ts file has its series")
+        raise InputError(
+            "{lines_file}: has no line @data, below which a .ts file has its series", lines_file=lines.file
+        )
 
 
 def _value(cell: str, line: Line) -> float:
     value = number(cell)
     if value is None or not isfinite(value):
-        raise error_at(line.place, f"{quote(cell.strip())} is not a finite number; missing values are not read")
+        raise error_at(
+            line.place,
+            translate("{cell} is not a finite number; missing values are not read", cell=quote(cell.strip())),
+        )
     return value
 
 
 def _target(text: str | None, line: Line, is_quantity: bool) -> str | float:
     if not text:
-        raise error_at(line.place, "the series has no target after its last colon")
+        raise error_at(line.place, translate("the series has no target after its last colon"))
     value = number(text) if is_quantity else None
     if is_quantity and (value is None or not isfinite(value)):
-        raise error_at(line.place, f"the target {quote(text)} is not a finite number")
+        raise error_at(line.place, translate("the target {text} is not a finite number", text=quote(text)))
     return text if value is None else value

@@ -1,4 +1,4 @@
-"""A check of the review: its name, what it tells in each language, and the function that finds its mistake."""
+"""A check of the review: its name, what it tells, and the function that finds its mistake."""
 
 import ast
 from collections.abc import Callable, Iterator
@@ -17,12 +17,12 @@ class Check:
 
     Attributes:
         name: what `ohlol review` calls it, and its heading in docs/review.md.
-        why: why it is wrong, in English and in Chinese.
+        why: why it is wrong, in English.
         find: yields the places of a program with the mistake, each with the line that mends it.
     """
 
     name: str
-    why: tuple[str, str]
+    why: str
     find: Callable[[Program], Places]
 
 
@@ -30,16 +30,16 @@ CHECKS = Registry[Check]("check", "ohlol.explain.review.checks")
 """The checks by name."""
 
 
-def check(name: str, en: str, zh: str) -> Callable[[Callable[[Program], Places]], Callable[[Program], Places]]:
-    """Register a function as a check, with its message in English and in Chinese."""
+def check(name: str, why: str) -> Callable[[Callable[[Program], Places]], Callable[[Program], Places]]:
+    """Register a function as a check, with its message in English, which is in the catalogue."""
 
     def register(find: Callable[[Program], Places]) -> Callable[[Program], Places]:
-        CHECKS.add(name, Check(name, (en, zh), find))
+        CHECKS.add(name, Check(name, why, find))
         return find
 
     return register
 
 
-def watched(name: str, en: str, zh: str) -> None:
+def watched(name: str, why: str) -> None:
     """Register a mistake that only shows while a program runs; no part of its text is searched for it."""
-    CHECKS.add(name, Check(name, (en, zh), lambda program: iter(())))
+    CHECKS.add(name, Check(name, why, lambda program: iter(())))

@@ -7,9 +7,10 @@ from typing import Any
 
 from ohlol.explain.review.check import CHECKS
 from ohlol.explain.review.program import Program, read_program, too_deep
+from ohlol.utils.translation import translate
 
-PAGES = ("docs/review.md", "docs/review.zh.md")
-"""The page with a section for each check, in English and in Chinese."""
+PAGES = {"en": "docs/review.md", "zh": "docs/review.zh.md"}
+"""The page with a section for each check, by language."""
 
 
 @dataclass(frozen=True, order=True)
@@ -22,8 +23,9 @@ class Finding:
         column: its column, from 1.
         check: the name of the check, which is the heading in the page.
         code: the line of the program.
-        why: why it is wrong, in English and in Chinese.
+        why: why it is wrong, in English.
         instead: the line that mends it.
+        detail: what was seen in a run of the program, in the user's language.
     """
 
     file: str
@@ -31,18 +33,24 @@ class Finding:
     column: int
     check: str
     code: str
-    why: tuple[str, str]
+    why: str
     instead: str
+    detail: str = ""
 
-    def page(self, lang: int) -> str:
-        """The section of the documentation, in language 0 (English) or 1 (Chinese)."""
+    def page(self, lang: str) -> str:
+        """The section of the documentation in a language."""
         return f"{PAGES[lang]}#{self.check}"
 
-    def to_json(self, lang: int) -> dict[str, Any]:
+    def message(self, lang: str) -> str:
+        """Why it is wrong, in a language."""
+        space = " " if self.detail.isascii() and self.detail else ""
+        return translate(self.why, lang=lang) + space + self.detail
+
+    def to_json(self, lang: str) -> dict[str, Any]:
         """The finding as JSON, with its text in one language."""
         return {
             "file": self.file, "line": self.line, "column": self.column, "check": self.check, "code": self.code,
-            "message": self.why[lang], "instead": self.instead, "page": self.page(lang),
+            "message": self.message(lang), "instead": self.instead, "page": self.page(lang),
         }  # fmt: skip
 
 

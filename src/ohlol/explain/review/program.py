@@ -37,7 +37,9 @@ class Program:
             self.tree = ast.parse(source)
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None) or 1
-            raise InputError(f"{name}:{line}: not a Python program: {getattr(error, 'msg', error)}") from None
+            raise InputError(
+                "{name}:{line}: not a Python program: {error}", name=name, line=line, error=getattr(error, "msg", error)
+            ) from None
         except (RecursionError, MemoryError):
             raise too_deep(name) from None
         self.name, self.lines = name, source.splitlines()
@@ -137,7 +139,7 @@ class Program:
 
 def too_deep(name: str) -> InputError:
     """The error for a program whose expressions are nested more deeply than Python can follow."""
-    return InputError(f"{name}: nested too deeply to be reviewed")
+    return InputError("{name}: nested too deeply to be reviewed", name=name)
 
 
 def calls_in(node: ast.AST) -> list[ast.Call]:
@@ -155,5 +157,5 @@ def read_program(path: Path) -> Program:
     try:
         source = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
+        raise InputError("{path}: not UTF-8 at byte {start}", path=path, start=error.start) from None
     return Program(source, str(path))

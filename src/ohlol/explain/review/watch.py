@@ -15,6 +15,7 @@ from ohlol.explain.review.check import CHECKS
 from ohlol.explain.review.findings import Finding
 from ohlol.explain.review.program import read_program
 from ohlol.utils.errors import InputError, shorten
+from ohlol.utils.translation import translate
 
 WATCHER = "ohlol.explain.review.watcher"
 
@@ -57,7 +58,7 @@ def watch(path: Path | str, *, seconds: float = 60, show_output: bool = False) -
         InputError: the file is no Python program, or `seconds` is not positive.
     """
     if not seconds > 0:
-        raise InputError(f"`seconds` is {seconds:g}; it must be greater than 0")
+        raise InputError("`seconds` is {seconds:g}; it must be greater than 0", seconds=seconds)
     program = read_program(Path(path))
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.jsonl"
@@ -67,7 +68,7 @@ def watch(path: Path | str, *, seconds: float = 60, show_output: bool = False) -
     findings = {(event["line"], event["check"]): event for event in events if "check" in event}
     errors = [event["error"] for event in events if "error" in event]
     if not errors and status not in (0, None):
-        errors = [f"it ended with status {status}"]
+        errors = [translate("it ended with status {status}", status=status)]
     return Watched(
         [_finding(program.name, program.lines, event) for event in findings.values()],
         [Call(event["line"], event["layer"], event["shape"]) for event in events if "shape" in event],
@@ -98,8 +99,6 @@ def _run(command: list[str], seconds: float, *, show_output: bool) -> int | None
 def _finding(name: str, lines: list[str], event: dict[str, Any]) -> Finding:
     check = CHECKS[event["check"]]
     line = max(1, min(event["line"], len(lines)))
-    details = f" {event['detail']}" if event["detail"] else ""
-    why = check.why[0] + details, check.why[1] + details
     code = lines[line - 1] if lines else ""
     column = len(code) - len(code.lstrip()) + 1
-    return Finding(name, line, column, check.name, code.strip(), why, event["instead"])
+    return Finding(name, line, column, check.name, code.strip(), check.why, event["instead"], event["detail"])

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from ohlol.nn.shape_errors import check_shapes
 from ohlol.utils.errors import describe_user_error
+from ohlol.utils.translation import translate
 
 RECURRENT = (torch.nn.RNNBase, torch.nn.RNNCellBase)
 ELEMENTWISE = (torch.nn.MSELoss, torch.nn.L1Loss, torch.nn.SmoothL1Loss, torch.nn.HuberLoss)
@@ -109,7 +110,7 @@ class Watcher:
 
     def _look_at_layer(self, layer: Any, x: Any, state: Any) -> None:
         for advice in check_shapes(layer, x, state)[:1]:
-            self.find("wrong-shape", advice.fix, f"({advice.message})")
+            self.find("wrong-shape", advice.fix, translate("({message})", message=advice.message))
         for tensor in _tensors(state):
             made = self.made_in.get(id(tensor))
             if made is not None and made[0] is tensor and made[1] < self.backward_passes:

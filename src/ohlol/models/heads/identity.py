@@ -18,8 +18,10 @@ class IdentityHead(LabelHead):
     def __init__(self, width: int, outputs: int):
         if width != outputs:
             raise InputError(
-                f"with the identity head the {width} hidden units are the logits, but there are {outputs} labels: "
-                f"set `head` to softmax, or `hidden_size` to {outputs} in one direction"
+                "with the identity head the {width} hidden units are the logits, but there are {outputs} "
+                "labels: set `head` to softmax, or `hidden_size` to {outputs} in one direction",
+                width=width,
+                outputs=outputs,
             )
         super().__init__(width, outputs)
 

@@ -49,8 +49,6 @@ def views(program: Program) -> list[tuple[ast.Call, ast.expr, list[ast.expr]]]:
     "view-for-transpose",
     "`view` and `reshape` keep the order of the numbers and only cut them into other rows: time steps of different "
     "sequences are mixed. Axes are moved by `transpose` or `permute`.",
-    "`view` 和 `reshape` 不改变数值的顺序，只是重新切分：不同序列的时间步会混在一起。"
-    "交换轴要用 `transpose` 或 `permute`。",
 )
 def view_for_transpose(program: Program) -> Places:
     """`x.view(x.size(1), x.size(0), -1)`, or `(T, B, H)` viewed as `(B, T, H)` by the names of the sizes."""
@@ -73,8 +71,6 @@ def view_for_transpose(program: Program) -> Places:
     "view-of-state",
     "h_n is (layers * directions, batch, hidden): this puts numbers of different sequences into one row. The final "
     "state is h_n[-1], and torch.cat([h_n[-2], h_n[-1]], dim=1) with two directions.",
-    "h_n 的形状是（层数*方向数，批，隐藏维）：这样会把不同序列的数值放进同一行。"
-    "最终状态是 h_n[-1]，双向时是 torch.cat([h_n[-2], h_n[-1]], dim=1)。",
 )
 def view_of_state(program: Program) -> Places:
     """`h_n.view(batch, -1)` of more than one layer or direction."""
@@ -100,8 +96,6 @@ def _is_size(value: Value | None) -> bool:
     "last-sequence-for-last-step",
     "The axis is that of the batch: this takes the last sequence and not the last step. With `batch_first=True` the "
     "output is (batch, time, hidden), without it (time, batch, hidden).",
-    "这里取的是批这一维：得到的是最后一个序列，而不是最后一步。"
-    "设置 `batch_first=True` 时输出为（批，时间，隐藏维），否则为（时间，批，隐藏维）。",
 )
 def last_sequence_for_last_step(program: Program) -> Places:
     """`output[-1]` with batch_first, `output[:, -1]` without it."""
@@ -124,7 +118,6 @@ def last_sequence_for_last_step(program: Program) -> Places:
 @check(
     "state-axes",
     "h_0 and c_0 are (layers * directions, batch, hidden), whatever `batch_first` is.",
-    "无论 `batch_first` 如何，h_0 和 c_0 的形状都是（层数*方向数，批，隐藏维）。",
 )
 def state_axes(program: Program) -> Places:
     """`torch.zeros(batch, layers, hidden)` as h_0, or layers without the two directions."""
@@ -186,7 +179,6 @@ def _has_directions(program: Program, layer: Value, node: ast.expr) -> bool:
 @check(
     "batch-first-missing",
     "The layer has no `batch_first=True`, so it reads axis 0 as time; here axis 0 is taken as the batch.",
-    "该层没有设置 `batch_first=True`，会把第 0 维当作时间；而这里把第 0 维当作批。",
 )
 def batch_first_missing(program: Program) -> Places:
     """h_0 for `x.size(0)` sequences, for a layer that takes (T, B, I) and gets `x` as it is."""
@@ -223,7 +215,6 @@ def with_argument(call: ast.Call, word: str) -> str:
     "squeeze-axis",
     "This removes the axis of the batch (where it has size 1) and not that of time, or does nothing. Name the axis of "
     "the single step.",
-    "这里去掉的是批这一维（大小为 1 时），而不是时间维，或者什么也没做。请写明单个时间步所在的维。",
 )
 def squeeze_axis(program: Program) -> Places:
     """`squeeze(0)` of an output whose single step is at axis 1, and `squeeze()` of an output or a state."""

@@ -108,7 +108,6 @@ def is_shuffled(program: Program, loop: Loop) -> bool:
     "state-not-detached",
     "The state still belongs to the graph of the batch before: `backward` goes through all earlier batches, or raises "
     "an error since their graph was freed. Detach it.",
-    "状态仍属于上一批的计算图：`backward` 会一直回传到之前所有的批，或者因为计算图已释放而报错。请先 detach。",
 )
 def state_not_detached(program: Program) -> Places:
     """A state that a training loop passes to the next batch as it is."""
@@ -127,7 +126,6 @@ def _node_of(assign: ast.Assign, name: str) -> ast.AST | None:
     "state-across-shuffled",
     "The batches are shuffled, so the next one does not continue these sequences: it starts with the state of "
     "unrelated ones. Start each batch with a new state.",
-    "各批是打乱的，下一批并不是这些序列的延续，却从无关序列的状态开始。每一批都应从新的状态开始。",
 )
 def state_across_shuffled(program: Program) -> Places:
     """A state that is carried over batches in random order, detached or not."""

@@ -51,7 +51,6 @@ def both_directions(name: str) -> str:
     "same-direction-twice",
     "Both halves are the same direction. The last two entries of h_n are the forward (h_n[-2]) and the backward "
     "direction (h_n[-1]) of the top layer.",
-    "两半取的是同一个方向。h_n 的最后两项依次是顶层的正向（h_n[-2]）和反向（h_n[-1]）。",
 )
 def same_direction_twice(program: Program) -> Places:
     """`cat([h_n[-1], h_n[-1]])`."""
@@ -66,7 +65,6 @@ def same_direction_twice(program: Program) -> Places:
     "layers-as-directions",
     "The layer has one direction, so h_n[-2] is the layer below the top one and no backward direction: its final "
     "state is h_n[-1].",
-    "该层只有一个方向，h_n[-2] 是倒数第二层的状态，而不是反向。最终状态是 h_n[-1]。",
 )
 def layers_as_directions(program: Program) -> Places:
     """`cat([h_n[-2], h_n[-1]])` of a layer with one direction."""
@@ -83,7 +81,6 @@ def layers_as_directions(program: Program) -> Places:
     "one-direction",
     "The layer is bidirectional: h_n[-1] is the backward direction alone. The state of both is the forward "
     "direction h_n[-2] joined with h_n[-1].",
-    "该层是双向的，h_n[-1] 只是反向的状态。两个方向合起来是正向 h_n[-2] 拼接反向 h_n[-1]。",
 )
 def one_direction(program: Program) -> Places:
     """`h_n[-1]` of a bidirectional layer, where no other entry of h_n is used."""
@@ -106,7 +103,6 @@ def one_direction(program: Program) -> Places:
     "last-step-of-backward",
     "The backward direction starts at the last step: there its half of the output has read one symbol only. Its "
     "final state is at step 0, and h_n[-1] holds it.",
-    "反向从最后一步开始：在最后一步，输出中反向的那一半只读了一个符号。反向的最终状态在第 0 步，也就是 h_n[-1]。",
 )
 def last_step_of_backward(program: Program) -> Places:
     """`output[:, -1]` of a bidirectional layer, taken for its final state."""
@@ -147,7 +143,6 @@ def _is_part(node: ast.Subscript) -> bool:
     "wrong-layer",
     "h_n has an entry for each layer, the lowest first: entry 0 is the state of the lowest layer. The top layer, "
     "whose output the model reads, is h_n[-1] (two directions: h_n[-2] and h_n[-1]).",
-    "h_n 按层排列，最低层在前：第 0 项是最低层的状态。模型输出来自顶层，即 h_n[-1]（双向时为 h_n[-2] 和 h_n[-1]）。",
 )
 def wrong_layer(program: Program) -> Places:
     """`h_n[0]` or `h_n.squeeze(0)` of several layers, `h_n[0]` and `h_n[1]` of several layers of two directions."""
@@ -195,8 +190,6 @@ def _is_over_layers(program: Program, node: ast.Subscript, state: Value) -> bool
     "batch-axis-of-state",
     "h_n is (layers * directions, batch, hidden), with `batch_first` too: this takes one sequence of the batch for "
     "all layers. The top layer of all sequences is h_n[-1].",
-    "无论是否设置 `batch_first`，h_n 都是（层数*方向数，批，隐藏维）："
-    "这里取到的是批中一个序列的所有层。所有序列的顶层状态是 h_n[-1]。",
 )
 def batch_axis_of_state(program: Program) -> Places:
     """`h_n[:, -1]`, as if the state had a time axis."""

@@ -29,8 +29,6 @@ def _is_module(value: Value | None) -> bool:
     "softmax-before-loss",
     "The loss takes logits and applies softmax (or sigmoid) itself. Applied twice, the outputs lie between 0 and 1, "
     "the gradients are small and the loss cannot come near 0.",
-    "该损失的输入是 logits，内部会自己做 softmax（或 sigmoid）。"
-    "做两次的话，输出落在 0 到 1 之间，梯度很小，损失也无法接近 0。",
 )
 def softmax_before_loss(program: Program) -> Places:
     """Probabilities given to CrossEntropyLoss or BCEWithLogitsLoss."""
@@ -45,7 +43,6 @@ def softmax_before_loss(program: Program) -> Places:
 @check(
     "nll-without-log-softmax",
     "NLLLoss takes logarithms of probabilities. Of logits or probabilities it is no cross-entropy and can be negative.",
-    "NLLLoss 的输入是对数概率。直接输入 logits 或概率，得到的不是交叉熵，还可能为负。",
 )
 def nll_without_log_softmax(program: Program) -> Places:
     """Probabilities or plain logits given to NLLLoss."""
@@ -69,8 +66,6 @@ def _is_direct(program: Program, value: Value) -> bool:
     "class-axis",
     "The loss takes classes at axis 1: (batch, classes, time). Here they are the last axis. Move them, or join batch "
     "and time: logits.reshape(-1, classes) with targets.reshape(-1).",
-    "损失要求类别在第 1 维：（批，类别，时间），而这里类别在最后一维。"
-    "请移动该维，或合并批与时间：logits.reshape(-1, 类别数) 与 targets.reshape(-1)。",
 )
 def class_axis(program: Program) -> Places:
     """Logits (B, T, K) given to CrossEntropyLoss or NLLLoss."""
@@ -91,7 +86,6 @@ def _bracketed(node: ast.expr) -> str:
     "one-hot-targets",
     "CrossEntropyLoss takes the index of each class as target, (N,) of type long. One-hot integers and (N, 1) raise an "
     "error.",
-    "CrossEntropyLoss 的目标是类别下标，形状 (N,)，类型 long。整数独热向量和 (N, 1) 都会报错。",
 )
 def one_hot_targets(program: Program) -> Places:
     """One-hot integers or a column given to CrossEntropyLoss as targets."""
@@ -114,7 +108,6 @@ def one_hot_targets(program: Program) -> Places:
 @check(
     "one-hot-long",
     "`one_hot` returns integers (long), and the weights are floats: the layer raises an error.",
-    "`one_hot` 返回整数（long），而权重是浮点数：该层会报错。",
 )
 def one_hot_long(program: Program) -> Places:
     """One-hot vectors or other integers given to a recurrent layer or a cell."""
@@ -131,7 +124,6 @@ def one_hot_long(program: Program) -> Places:
     "sum-against-mean",
     "One loss is a sum and the other a mean: they differ by the number of terms and cannot be compared. Divide by the "
     "same number in both.",
-    "一个损失是总和，另一个是平均值：两者相差项数倍，无法比较。两处请除以相同的数。",
 )
 def sum_against_mean(program: Program) -> Places:
     """A mean loss divided by the number of sequences, two reductions in one program, or a sum beside a mean."""

@@ -25,7 +25,6 @@ FOLLOWS_LENGTHS = (
     "padding-not-packed",
     "The batch is padded, and the layer reads the padding as if it were part of the sequences: the final state of a "
     "short one is that after its padding.",
-    "批是填充过的，而该层把填充也当作序列内容读入：较短序列的最终状态是读完填充之后的状态。",
 )
 def padding_not_packed(program: Program) -> Places:
     """A padded batch whose final state is used, in a program that neither packs nor masks."""
@@ -88,7 +87,6 @@ def _by_length(program: Program, layer: Value, node: ast.AST) -> bool:
     "unsorted-lengths",
     "pack_padded_sequence expects the longest sequence first and raises an error otherwise. With "
     "`enforce_sorted=False` it sorts, and restores the order of the results.",
-    "pack_padded_sequence 要求最长的序列在前，否则报错。设置 `enforce_sorted=False` 时由它自己排序，并恢复结果的顺序。",
 )
 def unsorted_lengths(program: Program) -> Places:
     """Packing without `enforce_sorted=False` in a program that sorts nothing, unless its data come from elsewhere."""
@@ -114,7 +112,6 @@ def unsorted_lengths(program: Program) -> Places:
 @check(
     "pack-batch-first",
     "The layer has `batch_first=True` and the packing does not: it reads the batch of x as time.",
-    "该层设置了 `batch_first=True`，而打包时没有设置：打包会把 x 的批维当作时间。",
 )
 def pack_batch_first(program: Program) -> Places:
     """Packing without batch_first for a layer with it."""

@@ -40,7 +40,6 @@ def _resets(node: ast.AST) -> bool:
     "no-zero-grad",
     "`backward` adds to the gradients that are there: without `zero_grad` each step uses the sum of the gradients of "
     "all batches so far.",
-    "`backward` 会把梯度累加到已有的梯度上：不调用 `zero_grad`，每一步用的都是之前所有批梯度之和。",
 )
 def no_zero_grad(program: Program) -> Places:
     """`optimizer.step()` in a loop, or in a function that one calls, without a reset of the gradients there."""
@@ -67,7 +66,6 @@ def _calls_a_reset(program: Program, loop: Loop) -> bool:
     "zero-grad-before-step",
     "`zero_grad` stands between `backward` and `step`: it removes the gradients before they are used, and nothing is "
     "learned. It belongs before `backward`.",
-    "`zero_grad` 放在了 `backward` 与 `step` 之间：梯度在使用之前就被清除，什么也学不到。它应当在 `backward` 之前。",
 )
 def zero_grad_before_step(program: Program) -> Places:
     """`backward`, `zero_grad` and `step` in this order in one block."""
@@ -141,7 +139,6 @@ def _is_without_gradients(program: Program, node: ast.AST) -> bool:
     "evaluation-with-gradients",
     "The evaluation keeps a graph for a backward pass that never comes: it takes memory and time. Run it in "
     "`with torch.no_grad():`.",
-    "评估时为永远不会发生的反向传播保存了计算图，既占内存又耗时。请放在 `with torch.no_grad():` 中运行。",
 )
 def evaluation_with_gradients(program: Program) -> Places:
     """A model that is evaluated without no_grad or inference_mode."""
@@ -162,7 +159,6 @@ def _trains(program: Program) -> bool:
     "no-eval",
     "The model has dropout or batch normalization, which act as in training until `eval()` is called: the results of "
     "the evaluation are random.",
-    "模型中有 dropout 或批归一化，在调用 `eval()` 之前它们都按训练方式工作：评估结果是随机的。",
 )
 def no_eval(program: Program) -> Places:
     """A model with dropout that is evaluated in a program that never calls eval."""
@@ -192,7 +188,6 @@ def _has_modes(program: Program) -> bool:
     "no-train-after-eval",
     "`eval()` is called in the loop over epochs and `train()` is not: from the second epoch on the model trains "
     "without dropout.",
-    "`eval()` 在 epoch 循环中被调用，却没有调用 `train()`：从第二个 epoch 起，模型训练时 dropout 不再生效。",
 )
 def no_train_after_eval(program: Program) -> Places:
     """`eval()` in a training loop, or in a function that one calls, in a program that never calls train."""

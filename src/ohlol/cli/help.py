@@ -1,0 +1,249 @@
+"""Commands with the option `--lang`, and their help and their errors in the user's language."""
+
+import inspect
+import re
+from collections.abc import Callable
+from functools import wraps
+from itertools import pairwise
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from ohlol.utils.errors import InputError
+from ohlol.utils.terminal import new_console, wrap
+from ohlol.utils.translation import LANGUAGES, choose_language, message_id, translate
+
+
+def check_language(lang: str | None) -> None:
+    """Check the value of `--lang`; raises InputError where it is no language."""
+    if lang is not None and lang not in LANGUAGES:
+        raise InputError(
+            "`lang` is {value!r}; it must be one of {languages}", value=lang, languages=", ".join(LANGUAGES)
+        )
+
+
+Lang = Annotated[
+    str | None,
+    typer.Option(help="Language: en or zh; by default that of the environment.", callback=check_language),
+]
+
+VALUES = {"str": "TEXT", "int": "N", "float": "X", "Path": "PATH"}
+"""What stands for the value of an option without a name of its own, by its type."""
+
+USAGE_ERRORS = (
+    message_id("No such option: {option}"),
+    message_id("{message} (Possible options: {options})"),
+    message_id("{message} Did you mean {names}?"),
+    message_id("No such command {name}."),
+    message_id("Missing command."),
+    message_id("Missing argument {name}."),
+    message_id("Missing option {name}."),
+    message_id("Option {name} requires an argument."),
+    message_id("Option {name} does not take a value."),
+    message_id("Got unexpected extra argument(s) ({arguments})"),
+    message_id("Invalid value for {name}: {problem}"),
+    message_id("Input should be a valid integer, unable to parse string as an integer"),
+    message_id("Input should be a valid number, unable to parse string as a number"),
+    message_id("Input should be greater than or equal to {least}"),
+    message_id("Input should be less than or equal to {most}"),
+)
+"""What typer says about a wrong command line; it has no catalogue of its own."""
+
+
+class Command(TyperCommand):
+    """A command whose help is in the user's language."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        _translate_help(self)
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """Write the line that begins with "Usage:"."""
+        _format_usage(self, ctx, formatter)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        if choose_language() == LANGUAGES[0]:
+            super().format_help(ctx, formatter)
+        else:
+            _print_help(self, ctx)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option `--help`."""
+        return _translate_option(super().get_help_option(ctx))
+
+
+class Group(TyperGroup):
+    """The commands, whose help is in the user's language."""
+
+    def __init__(self, *args: Any, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        _translate_help(self)
+
+    def format_usage(self, ctx: Any, formatter: Any) -> None:
+        """Write the line that begins with "Usage:"."""
+        _format_usage(self, ctx, formatter)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        if choose_language() == LANGUAGES[0]:
+            super().format_help(ctx, formatter)
+        else:
+            _print_help(self, ctx)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Return the option `--help`."""
+        return _translate_option(super().get_help_option(ctx))
+
+
+class App(typer.Typer):
+    """Commands that each take `--lang`, which `ohlol.cli.main` reads before it calls one."""
+
+    def command(self, *args: Any, **options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """Register a function as a command, as `typer.Typer.command` does."""
+        register = super().command(*args, cls=Command, **options)
+
+        def register_with_language(function: Callable[..., Any]) -> Callable[..., Any]:
+            register(_add_language(function))
+            return function
+
+        return register_with_language
+
+
+def find_language(arguments: list[str]) -> str | None:
+    """The language of a command line: that of `--lang`, English where JSON is written, or None for the environment's.
+
+    >>> find_language(["--lang", "zh", "shapes", "rnn"]), find_language(["shapes", "rnn", "--lang=zh"])
+    ('zh', 'zh')
+    >>> find_language(["shapes", "rnn", "--json"]), find_language(["train"])
+    ('en', None)
+    """
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    chosen = [value for name, value in pairwise(options) if name == "--lang"]
+    chosen += [option.partition("=")[2] for option in options if option.startswith("--lang=")]
+    lang = next((value for value in chosen if value in LANGUAGES), None)
+    return LANGUAGES[0] if lang is None and "--json" in options else lang
+
+
+def find_command(arguments: list[str]) -> str | None:
+    """The command of a command line, which may follow `--lang`.
+
+    >>> find_command(["--lang", "zh", "train", "data.csv"]), find_command(["--version"])
+    ('train', None)
+    """
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--lang":
+            next(rest, None)
+        elif not argument.startswith("-"):
+            return argument
+    return None
+
+
+def translate_usage_error(message: str) -> str:
+    """Translate a message of typer; one that is not known stays as it is.
+
+    >>> translate_usage_error("No such option: --x")
+    'No such option: --x'
+    """
+    for template in USAGE_ERRORS:
+        parts = re.split(r"\{(\w+)\}", template)
+        pattern = "".join(f"(?P<{part}>.+)" if k % 2 else re.escape(part) for k, part in enumerate(parts))
+        if (match := re.fullmatch(pattern, message, re.DOTALL)) is not None:
+            return translate(
+                template, **{name: translate_usage_error(value) for name, value in match.groupdict().items()}
+            )
+    return message
+
+
+def _add_language(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def command(*args: Any, lang: str | None = None, **options: Any) -> Any:
+        del lang  # `main` has read it
+        return function(*args, **options)
+
+    signature = inspect.signature(function)
+    added = inspect.Parameter("lang", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Lang)
+    replaced: Any = command
+    replaced.__signature__ = signature.replace(parameters=[*signature.parameters.values(), added])
+    replaced.__annotations__ = {**function.__annotations__, "lang": Lang}
+    return command
+
+
+def _translate_help(command: Any) -> None:
+    for owner in (command, *command.params):
+        if getattr(owner, "help", None):
+            owner.help = translate(owner.help)
+        if panel := getattr(owner, "rich_help_panel", None):
+            owner.rich_help_panel = translate(panel)
+
+
+def _translate_option(option: Any) -> Any:
+    if option is not None:
+        option.help = translate(message_id("Show this message and exit."))
+    return option
+
+
+def _format_usage(command: Any, ctx: Any, formatter: Any) -> None:
+    pieces = command.collect_usage_pieces(ctx)
+    formatter.write_usage(ctx.command_path, " ".join(pieces), prefix=translate("Usage: "))
+
+
+def value_name(parameter: Any) -> str:
+    """What stands for the value of a parameter; empty for a flag."""
+    if parameter.param_type_name == "argument":
+        return parameter.metavar or parameter.name.upper()
+    if parameter.is_flag:
+        return ""
+    return parameter.metavar or VALUES.get(parameter.type_descriptor.annotation.__name__, "TEXT")
+
+
+def default_text(parameter: Any) -> str:
+    """The default of an option as it is given; empty where there is none to show."""
+    default = parameter.default
+    if default is None or default is False or default == "":
+        return ""
+    return parameter.opts[0] if default is True else str(default)
+
+
+def _print_help(command: Any, ctx: Any) -> None:
+    """Print the help of a command in panels, as typer does; its tables break lines at spaces only, and cut the rest."""
+    from rich.cells import cell_len
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    console = new_console()
+    width = console.width - 4  # within a panel
+    console.print(
+        "", Text(command.get_usage(ctx), style="bold"), "", *wrap(command.help or "", console.width), "", sep="\n"
+    )
+    for title, rows in _help_panels(command, ctx).items():
+        names_width = max(cell_len(line) for names, _ in rows for line in names.split("\n"))
+        table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+        for names, text in rows:
+            table.add_row(Text(names, style="bold cyan"), Text("\n".join(wrap(text, width - names_width - 2))))
+        console.print(Panel(table, title=title, title_align="left", border_style="dim"))
+
+
+def _help_panels(command: Any, ctx: Any) -> dict[str, list[tuple[str, str]]]:
+    """The names and the texts of the arguments, options and commands, by the title of their panel."""
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for parameter in command.get_params(ctx):
+        is_argument = parameter.param_type_name == "argument"
+        title = parameter.rich_help_panel or translate("Arguments" if is_argument else "Options")
+        names = value_name(parameter)
+        if not is_argument:
+            names = f"{', '.join(parameter.opts)} {names}".rstrip() + "".join(
+                f"\n{o}" for o in parameter.secondary_opts
+            )
+        notes = [translate("[required]")] if parameter.required else []
+        if parameter.envvar and parameter.show_envvar:
+            notes.append(translate("[env var: {name}]", name=parameter.envvar))
+        if default := default_text(parameter):
+            notes.append(translate("[default: {value}]", value=default))
+        panels.setdefault(title, []).append((names, " ".join([parameter.help or "", *notes])))
+    for name, one in getattr(command, "commands", {}).items():
+        panels.setdefault(one.rich_help_panel, []).append((name, one.help))
+    return panels

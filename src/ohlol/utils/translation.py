@@ -1,0 +1,96 @@
+"""The messages of the program in the user's language, from the catalogue in `locale`.
+
+A message is written in English where it is used, as the argument of `translate`, or of `message_id` where it is
+translated later. `docs/make_messages.py` collects the messages in `locale/zh/LC_MESSAGES/ohlol.po`, which holds their
+translations, and compiles that file. Data for machines, such as JSON, column names and keys, are never translated.
+"""
+
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from gettext import GNUTranslations, NullTranslations
+from pathlib import Path
+
+LANGUAGES = ("en", "zh")
+VARIABLES = ("OHLOL_LANG", "LC_ALL", "LC_MESSAGES", "LANG")
+"""The environment variables that choose the language; the first that is set and not empty counts."""
+CATALOGUES = Path(__file__).parent / "locale"
+
+
+def choose_language(lang: str | None = None, environment: Mapping[str, str] | None = None) -> str:
+    """Return `lang`, or the language of the environment where it is None.
+
+    A Chinese locale gives Chinese, any other one English.
+
+    Raises:
+        ValueError: `lang` is not one of `LANGUAGES`.
+
+    >>> choose_language(None, {"LANG": "zh_CN.UTF-8"}), choose_language(None, {"LC_ALL": "C", "LANG": "zh_CN"})
+    ('zh', 'en')
+    >>> choose_language("zh")
+    'zh'
+    """
+    if lang is not None:
+        if lang not in LANGUAGES:
+            raise ValueError(f"`lang` is {lang!r}; it must be one of {', '.join(LANGUAGES)}")
+        return lang
+    environment = os.environ if environment is None else environment
+    locale = next((environment[name] for name in VARIABLES if environment.get(name)), "")
+    return "zh" if locale.lower().startswith("zh") else "en"
+
+
+@contextmanager
+def use_language(lang: str | None) -> Generator[None]:
+    """Within it, messages are in this language, those of other threads and of processes that it starts, too.
+
+    Args:
+        lang: "en" or "zh"; None leaves the choice as it is.
+
+    Raises:
+        ValueError: `lang` is not one of `LANGUAGES`.
+    """
+    if lang is None:
+        yield
+        return
+    name, before = VARIABLES[0], os.environ.get(VARIABLES[0])
+    os.environ[name] = choose_language(lang)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def translate(message: str, /, *, lang: str | None = None, context: str | None = None, **values: object) -> str:
+    """Return a message in the user's language, with its placeholders filled in.
+
+    Args:
+        message: the English message, as a template of `str.format` where `values` are given.
+        lang: "en" or "zh"; None is the language that `choose_language` returns.
+        context: tells apart messages with the same English text and different translations.
+        values: what the placeholders stand for, by name.
+
+    >>> translate("{path}: no such file", path="data.csv", lang="en")
+    'data.csv: no such file'
+    """
+    catalogue = _load_catalogue(choose_language(lang))
+    text = catalogue.gettext(message) if context is None else catalogue.pgettext(context, message)
+    return text.format(**values) if values else text
+
+
+def message_id(message: str, /, context: str | None = None) -> str:
+    """Return the message as it is; it is collected for the catalogue, and translated where it is used."""
+    del context
+    return message
+
+
+@cache
+def _load_catalogue(lang: str) -> NullTranslations:
+    path = CATALOGUES / lang / "LC_MESSAGES" / "ohlol.mo"
+    if lang == LANGUAGES[0]:
+        return NullTranslations()
+    with path.open("rb") as file:
+        return GNUTranslations(file)
