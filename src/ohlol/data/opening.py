@@ -223,14 +223,17 @@ def array_lines(raw: bytes, file: str) -> bytes:
             if text.startswith("]", at):
                 break
             if not text.startswith(",", at):
-                raise json.JSONDecodeError(
-                    "the array has no end" if at == len(text) else "a comma is missing", text, at
-                )
+                ended = at == len(text)
+                why = translate("the array has no end") if ended else translate("a comma is missing")
+                raise json.JSONDecodeError(why, text, at)
             at += 1
     except json.JSONDecodeError as error:
-        raise InputError(f"{file}:{error.lineno}: not JSON ({error.msg}), in an array of objects") from None
+        raise InputError(
+            "{file}:{line}: not JSON ({why}), in an array of objects", file=file, line=error.lineno, why=error.msg
+        ) from None
     except (ValueError, RecursionError):
-        raise InputError(f"{file}: not JSON (a value out of bounds), in an array of objects") from None
+        why = translate("a value out of bounds")
+        raise InputError("{file}: not JSON ({why}), in an array of objects", file=file, why=why) from None
     return raw if text[at + 1 :].strip() else "".join(lines).encode()
 
 
