@@ -79,6 +79,7 @@ site: $(VENV)/ready-docs build/notebooks/ready
 	    -d build/site-doctrees/$$language docs build/site/$$language || exit 1; \
 	done
 	cp docs/languages.html build/site/index.html
+	$(BIN)/ohlol playground -o build/site/playground.html
 
 pictures: $(VENV)/ready-dev
 	$(BIN)/python docs/make_picture.py

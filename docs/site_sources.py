@@ -17,6 +17,12 @@ SHOWN = {"examples": ROOT / "examples/README.md", "changelog": ROOT / "CHANGELOG
 LANGUAGES = {"en": "English", "zh": "中文"}
 NOT_TRANSLATED = "```{note}\n本页尚无中文版，以下为英文原文。\n```"
 
+PLAYGROUND = {
+    "en": '<p><a href="../playground.html">Open the playground</a></p>',
+    "zh": '<p><a href="../playground.html">打开演练场</a></p>',
+}
+"""A link to the page of `ohlol playground`, which `make site` puts beside the languages."""
+
 FENCE = re.compile(r"^(`{3,}).*?^\1`*[ ]*$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?P<image>!?)\[(?P<text>(?:[^\[\]]|\[[^\[\]]*\])*)\]\((?P<target>[^()\s]+)\)")
 CHINESE_BREAK = re.compile(
@@ -83,6 +89,9 @@ def read_page(page: str, language: str) -> str:
         for part, is_prose in outside_fences(path.read_text(encoding="utf-8"))
     )
     text = _without_language_link(text)
+    if page == "playground":
+        title, _, rest = text.partition("\n\n")
+        text = f"{title}\n\n{PLAYGROUND[language]}\n\n{rest}"
     notebook = NOTEBOOKS / language / f"{PurePosixPath(page).name}.ipynb"
     if page.startswith("lessons/") and notebook.exists():
         title, _, rest = text.partition("\n\n")
