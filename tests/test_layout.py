@@ -19,7 +19,6 @@ TESTED_ELSEWHERE = {
     "__main__.py": "cli/test_cli.py starts it in a process of its own",
     "cli/app.py": "cli/test_cli.py runs its options through the commands",
     "cli/data.py": "cli/test_cli.py runs the command",
-    "cli/doctor.py": "faults/test_run.py runs the command",
     "cli/encode.py": "data/corpus/test_encode.py runs the command",
     "cli/evaluate.py": "cli/test_cli.py runs the command for each kind of data",
     "cli/explain.py": "explain/test_history.py, explain/test_neurons.py and display/test_trace_text.py run the command",
