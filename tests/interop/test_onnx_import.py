@@ -11,16 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from untrained import untrained
 
-from interop.torch_models import TorchModel, export_onnx
-from ohlol.cells import CELLS
+from interop.torch_models import TorchModel, export_onnx, logits_of
+from ohlol.inference.trained_model import load as load_model
 from ohlol.interop import import_run
-from ohlol.interop.onnx_weights import from_onnx
 from ohlol.utils.errors import InputError
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 
-from interop.onnx_cases import VARIANTS, node_cases  # noqa: E402 - they need onnx
-from ohlol.interop import onnx_export, onnx_import  # noqa: E402
+from interop.onnx_cases import node_cases  # noqa: E402 - they need onnx
+from ohlol.interop import onnx_export  # noqa: E402
 
 
 def node(op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> Any:
@@ -38,22 +37,42 @@ def write_graph(path: Path, nodes: list[Any], constants: dict[str, Any]) -> Path
     return path
 
 
-WRB = {"W": np.ones((1, 24, 5)), "R": np.ones((1, 24, 6)), "B": np.ones((1, 48)), "P": np.ones((1, 18))}
-GRU = {"W": np.ones((1, 18, 5)), "R": np.ones((1, 18, 6)), "H": np.ones((6, 3)), "I": np.ones((3, 3))}
+WRB = {"W": np.ones((1, 24, 5)), "R": np.ones((1, 24, 6)), "B": np.ones((1, 48)), "P": np.ones((1, 18)),
+       "V": np.ones((1, 24, 6)), "L": np.ones(2)}  # fmt: skip
+PEEPHOLES = ["", "", "", "P"]
+ONE = onnx.numpy_helper.from_array(np.ones(1, np.float32))
+GRU = {
+    "W": np.ones((1, 18, 5)),
+    "R": np.ones((1, 18, 6)),
+    "V": np.ones((1, 18, 6)),
+    "H": np.ones((6, 3)),
+    "I": np.ones((3, 3)),
+}
 LSTM = node("LSTM", ["x", "W", "R", "B"], ["y"], hidden_size=6)
-BEFORE = {"linear_before_reset": 1, "hidden_size": 6}
+
+AFTER = {"linear_before_reset": 1}
+BEFORE = {**AFTER, "hidden_size": 6}
 
 
 @pytest.mark.parametrize(
     ("nodes", "constants", "message"),
     [
-        ([node("LSTM", ["x", "W", "R", "B", "", "", "", "P"], ["y"])], WRB, "has peepholes: it is not a layer of"),
-        ([node("LSTM", ["x", "W", "R"], ["y"], clip=1.0)], WRB, "clips its sums"),
-        ([node("LSTM", ["x", "W", "R"], ["y"], input_forget=1)], WRB, "couples input and forget gate"),
-        ([node("LSTM", ["x", "W", "R"], ["y"], direction="reverse")], WRB, "runs backwards only"),
-        ([node("LSTM", ["x", "W", "R"], ["y"], activations=["Relu", "Tanh", "Tanh"])], WRB, "the activations Relu, T"),
-        ([node("GRU", ["x", "W", "R"], ["y"])], GRU, "has linear_before_reset 0, not 1"),
-        ([node("RNN", ["x", "W", "R"], ["y"], activations=["Relu"])], WRB, "has the activations Relu"),
+        ([node("LSTM", ["x", "W", "R", "B", *PEEPHOLES], ["y"], input_forget=1)], WRB, "input_forget 1, peepholes: no"),
+        ([node("LSTM", ["x", "W", "R", "B", "", "", "", "W"], ["y"])], WRB, r"P is \(1, 24, 5\); it must be \(1, 18\)"),
+        ([node("LSTM", ["x", "W", "R"], ["y"], clip=1.0)], WRB, "LSTM that computes 'y' clips its sums: no cell"),
+        ([node("LSTM", ["x", "W", "R"], ["y"], clip=1.0, name="n")], WRB, "LSTM 'n' clips its sums"),
+        ([node("LSTM", ["x", "W", "R"], ["y"], direction="bidirectional")], WRB, "has the weights of 1 directions"),
+        ([node("LSTM", ["x", "W", "R"], ["y"], direction="up")], WRB, "has the direction 'up'"),
+        ([node("LSTM", ["x", "W", "R"], ["y"], activations=["Relu", "Tanh", "Tanh"])], WRB, "has Relu, Tanh, Tanh: no"),
+        ([node("GRU", ["x", "W", "R"], ["y"], activations=["Relu", "Tanh"])], GRU, "has Relu, Tanh: no"),
+        ([node("LSTM", ["x", "W", "R", "", "L"], ["y"])], WRB, "has stored lengths of sequences"),
+        ([node("LSTM", ["x", "W", "R", "", "", "B"], ["y"])], WRB, "starts from a stored state other than zero"),
+        ([node("Expand", ["B", "s"], ["h"]), node("LSTM", ["x", "W", "R", "", "", "h"], ["y"])], WRB, "than zero"),
+        ([node("ConstantOfShape", ["L"], ["h"], value=ONE), node("LSTM", ["x", "W", "R", "", "", "h"], ["y"])], WRB,
+         "starts from a stored state other than zero"),
+        ([node("LSTM", ["x", "W", "R"], ["z", "h"]), node("LSTM", ["z", "V", "R", "", "", "h"], ["y"])], WRB,
+         "the LSTM that computes 'y' starts from a state that the LSTM that computes 'z' computes"),
+        ([node("GRU", ["x", "W", "R"], ["z"]), node("GRU", ["z", "V", "R"], ["y"], **BEFORE)], GRU, "mixes reset_gru"),
         ([node("LSTM", ["x", "W"], ["y"])], WRB, "lacks its weights"),
         ([node("LSTM", ["x", "W", "R", "W"], ["y"])], WRB, r"B is \(1, 24, 5\)"),
         ([node("LSTM", ["x", "P", "R"], ["y"])], WRB, r"W is \(1, 18\)"),
@@ -96,8 +115,8 @@ def test_a_long_location_of_weights_is_shortened_in_the_message(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("case", node_cases(), ids=lambda case: case.name)
-def test_node_tests_of_torch_layers_are_read(case: Any, tmp_path: Path) -> None:
-    """With their weights stored in the graph. No node test of the GRU has the reset gate of torch."""
+def test_node_tests_are_imported(case: Any, tmp_path: Path) -> None:
+    """With their weights stored in the graph: the layers of the imported model compute the expected outputs."""
     file = onnx.ModelProto()
     file.CopyFrom(case.model)
     (layer,) = file.graph.node
@@ -107,16 +126,76 @@ def test_node_tests_of_torch_layers_are_read(case: Any, tmp_path: Path) -> None:
         file.graph.initializer.append(onnx.numpy_helper.from_array(value, name))
         file.graph.input.remove(next(i for i in file.graph.input if i.name == name))
     (tmp_path / "m.onnx").write_bytes(file.SerializeToString())
+    model, _ = import_run.import_model(tmp_path / "m.onnx", task="classify")
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in layer.attribute}
-    if case.name in VARIANTS or layer.op_type == "GRU" or attributes.get("direction") == b"reverse":
-        with pytest.raises(InputError, match=r"linear_before_reset|peepholes|backwards only"):
-            import_run.import_model(tmp_path / "m.onnx", task="label")
-        return
-    parts = onnx_import.parse_graph(onnx_import.OnnxGraph(tmp_path / "m.onnx"))
-    expected = from_onnx(CELLS[parts.cell], *(torch.from_numpy(stored[n]) for n in ("W", "R")), None)
-    assert torch.equal(parts.layers[0][0].W_hh, expected[0].W_hh)
-    assert parts.directions == (2 if attributes.get("direction") == b"bidirectional" else 1)
-    import_run.import_model(tmp_path / "m.onnx", task="classify")
+    batch_first, D = attributes.get("layout", 0), 2 if attributes.get("direction") == b"bidirectional" else 1
+    x, H = torch.from_numpy(inputs["X"]), attributes["hidden_size"]
+    with torch.no_grad():
+        y, state = model.network.layers(x.transpose(0, 1) if batch_first else x)
+    states = state if isinstance(state, tuple) else (state,)
+    computed = {"Y": y.unflatten(-1, (-1, H)).transpose(1, 2)[:, -D:]}  # (T, D, B, H)
+    computed |= {f"Y_{name}": s[-D:] for name, s in zip("hc", states, strict=False)}  # (D, B, H)
+    if batch_first:
+        computed = {name: t.permute(2, 0, 1, 3) if t.dim() == 4 else t.transpose(0, 1) for name, t in computed.items()}
+    for output, expected in zip(file.graph.output, case.data_sets[0][1], strict=True):
+        torch.testing.assert_close(computed[output.name], torch.from_numpy(expected), rtol=0, atol=1e-6)
+    if attributes.get("direction") == b"reverse":
+        assert torch.equal(model.network.head.weight, torch.eye(2 * H)[H:])
+
+
+def random_graph(path: Path, layers: list[tuple[str, str, dict[str, Any]]], *, peepholes: bool = False) -> Any:
+    """A graph of an embedding, an operator (name, direction, attributes) for each layer and a linear layer."""
+    random = np.random.default_rng(0)
+    V, size, H, K = 7, 5, 4, 3
+    constants = {"E": random.normal(size=(V, size))}
+    nodes, x = [node("Gather", ["E", "ids"], ["embedded"])], "embedded"
+    for k, (operator, direction, attributes) in enumerate(layers):
+        D, G = 2 if direction == "bidirectional" else 1, {"RNN": 1, "GRU": 3, "LSTM": 4}[operator]
+        shapes = {"W": (D, G * H, size), "R": (D, G * H, H), "B": (D, 2 * G * H), "P": (D, 3 * H)}
+        constants |= {f"{n}{k}": random.normal(size=shape) for n, shape in shapes.items() if n != "P" or peepholes}
+        names = [x, f"W{k}", f"R{k}", f"B{k}", *(["", "", "", f"P{k}"] if peepholes else [])]
+        nodes.append(node(operator, names, [f"y{k}"], direction=direction, hidden_size=H, **attributes))
+        nodes.append(node("Transpose", [f"y{k}"], [f"t{k}"], perm=[0, 2, 1, 3]))
+        nodes.append(node("Reshape", [f"t{k}", "join"], [f"j{k}"]))
+        x, size = f"j{k}", D * H
+    constants |= {"H": random.normal(size=(size, K))}
+    nodes.append(node("MatMul", [x, "H"], ["y"]))
+    value = onnx.helper.make_tensor_value_info
+    tensors = [onnx.numpy_helper.from_array(np.asarray(a, np.float32), n) for n, a in constants.items()]
+    tensors.append(onnx.numpy_helper.from_array(np.array([0, 0, -1], np.int64), "join"))
+    graph = onnx.helper.make_graph(nodes, "g", [value("ids", 7, ["T", "B"])], [value("y", 1, None)], tensors)
+    opset = onnx.helper.make_opsetid("", 17)
+    path.write_bytes(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8).SerializeToString())
+    return pytest.importorskip("onnxruntime").InferenceSession(path)
+
+
+@pytest.mark.parametrize(
+    ("layers", "peepholes", "cell"),
+    [
+        ([("RNN", "reverse", {})], False, "rnn"),
+        ([("RNN", "bidirectional", {"activations": ["Relu", "Relu"]})], False, "rnn_relu"),
+        ([("GRU", "forward", {})], False, "reset_gru"),
+        ([("GRU", "forward", {}), ("GRU", "reverse", {}), ("GRU", "bidirectional", {})], False, "reset_gru"),
+        ([("GRU", "reverse", AFTER), ("GRU", "forward", AFTER)], False, "gru"),
+        ([("LSTM", "bidirectional", {}), ("LSTM", "reverse", {})], False, "lstm"),
+        ([("LSTM", "bidirectional", {}), ("LSTM", "bidirectional", {})], True, "peephole_lstm"),
+        ([("LSTM", "reverse", {})], True, "peephole_lstm"),
+        ([("LSTM", "bidirectional", {"input_forget": 1}), ("LSTM", "forward", {"input_forget": 1})], False,
+         "coupled_lstm"),
+    ],
+)  # fmt: skip
+def test_an_imported_model_computes_what_onnxruntime_computes(
+    layers: Any, peepholes: bool, cell: str, tmp_path: Path
+) -> None:
+    session = random_graph(tmp_path / "m.onnx", layers, peepholes=peepholes)
+    model, description = import_run.import_model(tmp_path / "m.onnx", task="label")
+    assert cell in description
+    assert model.config.model.cell == cell
+    ids = [3, 1, 6, 0, 2, 2, 5]
+    (expected,) = session.run(None, {"ids": np.array(ids)[:, None]})
+    torch.testing.assert_close(logits_of(model, ids), torch.from_numpy(expected[:, 0]), rtol=0, atol=1e-5)
+    import_run.save_run(model, tmp_path / "run")
+    assert torch.equal(logits_of(load_model(tmp_path / "run"), ids), logits_of(model, ids))
 
 
 def test_a_graph_nested_too_deeply_is_refused(tmp_path: Path) -> None:

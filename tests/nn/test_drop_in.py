@@ -85,6 +85,21 @@ def test_jit_script_of_a_cell(cell_class: Any) -> None:
     torch.testing.assert_close(scripted, expected)
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRUCell])
+def test_a_script_module_refuses(kind: Any) -> None:
+    class Script(torch.jit.ScriptModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = kind(3, 4)
+
+        @torch.jit.script_method
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(x)[0]
+
+    with pytest.raises(RuntimeError, match="script a copy"):
+        Script()
+
+
 def test_jit_trace(model: Model, x: Tensor) -> None:
     torch.testing.assert_close(torch.jit.trace(model.layer, (x,), check_trace=False)(x), model.layer(x))
     assert_unchanged(model)

@@ -36,6 +36,12 @@ class Weights(NamedTuple):
         """The parameters of a cell, or of one layer and direction, such as "_l0_reverse"; without bias, two of them."""
         return cls._make(getattr(module, name + suffix, None) for name in PARAMETER_NAMES)
 
+    @property
+    def bias(self) -> Float[Tensor, " GH"]:
+        """b_ih + b_hh, for a cell that adds both to the same sum; a missing bias is zero."""
+        total = self.W_ih.new_zeros(len(self.W_ih))
+        return sum((b for b in (self.b_ih, self.b_hh) if b is not None), total)
+
 
 StepFunction = Callable[..., State]
 """`step(x, state=state, weights=weights)`: x (B, I) and the state before, each (B, H), to the state after."""
@@ -67,6 +73,19 @@ class OnnxOperator:
 
 
 @dataclass(frozen=True)
+class OnnxVariant:
+    """A form of another cell's ONNX operator that a cell with a `module` computes: its weights can be read."""
+
+    of: "CellSpec"
+    """The cell whose operator it is, with this operator's activations and order of gates."""
+    parameters: Callable[[Weights, Tensor], dict[str, Tensor]]
+    """The parameters of the module from the weights, in torch's order of gates, and peepholes (3*H,), in ONNX's."""
+    attributes: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Attributes of this form of the operator."""
+    has_peepholes: bool = False
+
+
+@dataclass(frozen=True)
 class CellSpec:
     """Everything the package knows about a cell.
 
@@ -95,6 +114,7 @@ class CellSpec:
     kernel: str | None = None
     """The cell's name in the compiled module; used only together with `torch_layer`."""
     onnx: OnnxOperator | None = None
+    onnx_variant: OnnxVariant | None = None
     bounded: bool = False
     """Whether every hidden state lies in [-1, 1], and every other state grows by at most 1 in a step."""
 

@@ -5,8 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Linear, Module
 
-from ohlol.cells.base import CellSpec, register
+from ohlol.cells.base import CellSpec, OnnxVariant, Weights, register
 from ohlol.cells.initial_values import draw_uniform
+from ohlol.cells.lstm import LSTM
 
 
 class CoupledLSTMCell(Module):
@@ -35,6 +36,15 @@ class CoupledLSTMCell(Module):
         return o * torch.tanh(c), c
 
 
+def _read_onnx(weights: Weights, _peepholes: Tensor) -> dict[str, Tensor]:
+    """The parameters from those of an ONNX LSTM: it computes the input gate i, and f = 1 - i = sigmoid(-sum of i)."""
+    parameters = {"ih.weight": weights.W_ih, "ih.bias": weights.bias, "hh.weight": weights.W_hh}
+    for name, tensor in parameters.items():
+        i, _, g, o = tensor.chunk(4)
+        parameters[name] = torch.cat([-i, g, o])
+    return parameters
+
+
 COUPLED_LSTM = register(
     CellSpec(
         name="coupled_lstm",
@@ -48,6 +58,7 @@ COUPLED_LSTM = register(
             "c' = f * c + (1 - f) * g",
             "h' = o * tanh(c')",
         ),
+        onnx_variant=OnnxVariant(LSTM, _read_onnx, attributes={"input_forget": 1}),
         bounded=True,
     )
 )

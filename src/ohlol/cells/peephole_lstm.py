@@ -5,8 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Linear, Module, Parameter
 
-from ohlol.cells.base import CellSpec, register
+from ohlol.cells.base import CellSpec, OnnxVariant, Weights, register
 from ohlol.cells.initial_values import draw_uniform
+from ohlol.cells.lstm import LSTM
 
 
 class PeepholeLSTMCell(Module):
@@ -38,6 +39,17 @@ class PeepholeLSTMCell(Module):
         return o * torch.tanh(c), c
 
 
+def _read_onnx(weights: Weights, peepholes: Tensor) -> dict[str, Tensor]:
+    """The parameters from those of an ONNX LSTM, whose peepholes have the order i o f."""
+    p_i, p_o, p_f = peepholes.chunk(3)
+    return {
+        "ih.weight": weights.W_ih,
+        "ih.bias": weights.bias,
+        "hh.weight": weights.W_hh,
+        "p": torch.stack([p_i, p_f, p_o]),
+    }
+
+
 PEEPHOLE_LSTM = register(
     CellSpec(
         name="peephole_lstm",
@@ -52,6 +64,7 @@ PEEPHOLE_LSTM = register(
             "o  = sigmoid(W_io x + b_o + W_ho h + p_o * c')",
             "h' = o * tanh(c')",
         ),
+        onnx_variant=OnnxVariant(LSTM, _read_onnx, has_peepholes=True),
         bounded=True,
     )
 )

@@ -5,7 +5,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import Linear, Module
 
-from ohlol.cells.base import CellSpec, register
+from ohlol.cells.base import CellSpec, OnnxVariant, Weights, register
+from ohlol.cells.gru import GRU
 from ohlol.cells.initial_values import draw_uniform
 
 
@@ -34,6 +35,17 @@ class ResetGRUCell(Module):
         return (1 - z) * n + z * h
 
 
+def _read_onnx(weights: Weights, _peepholes: Tensor) -> dict[str, Tensor]:
+    """The parameters from those of an ONNX GRU: its two biases are added to the same sum."""
+    H = weights.W_hh.size(1)
+    return {
+        "ih.weight": weights.W_ih,
+        "ih.bias": weights.bias,
+        "hh.weight": weights.W_hh[: 2 * H],
+        "hn.weight": weights.W_hh[2 * H :],
+    }
+
+
 RESET_GRU = register(
     CellSpec(
         name="reset_gru",
@@ -45,6 +57,7 @@ RESET_GRU = register(
             "n  = tanh(W_in x + b_n + W_hn (r * h))",
             "h' = (1 - z) * n + z * h",
         ),
+        onnx_variant=OnnxVariant(GRU, _read_onnx, attributes={"linear_before_reset": 0}),
         bounded=True,
     )
 )

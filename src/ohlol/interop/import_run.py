@@ -2,7 +2,7 @@
 
 An ONNX graph that `ohlol export` wrote is read whole, with its vocabulary. An ONNX graph of another exporter, or the
 `state_dict` of a torch module as safetensors, is read if the model is an embedding (or none), one RNN, GRU or LSTM of
-any depth and direction, and a linear head (or none).
+any depth and direction, and a linear head (or none). A graph may also hold the variants of them that are cells.
 """
 
 from contextlib import ExitStack

@@ -1,10 +1,12 @@
 """Read the weights of a recurrent model from an ONNX graph, without running it.
 
 The weights of a graph that ohlol exported are found by their names. In other graphs, the recurrent operators are taken
-in the order of the nodes; the graph is followed from them back to an embedding and forward to a linear layer. What the
-layers of torch cannot express is refused: other activations, clipping, peepholes, the reset gate before the product.
+in the order of the nodes; the graph is followed from them back to an embedding and forward to a linear layer. A form of
+an operator is that of a cell (`CellSpec.onnx`, `CellSpec.onnx_variant`), or it is refused, such as clipping. Layers
+of different directions, or that run backwards only, become layers of both directions.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +36,16 @@ NODES_LIMIT = 100_000
 """Most nodes of a graph; a recurrent model has fewer, unless it was unrolled."""
 NAME_LENGTH = 60
 """Characters of a name in the graph that are shown in an error."""
-CELLS_BY_OPERATOR = {
-    spec.onnx.name: spec for spec in CELLS.values() if spec.onnx is not None and spec.onnx.default_activations
-}
-"""The cell that each recurrent operator computes."""
+OPERATORS = frozenset(spec.onnx.name for spec in CELLS.values() if spec.onnx is not None)
+"""The recurrent operators."""
+DEFAULT_ATTRIBUTES = {"linear_before_reset": 0, "input_forget": 0}
+"""The attributes that select a form of an operator."""
 FLOAT_TYPES = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16)
 MOVING = {"Transpose", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Identity", "Dropout", "Cast", "Slice", "Gather",
           "Concat", "Split"}  # fmt: skip
 """Operators that move values without changing them."""
+SPREADING = {"Expand", "Tile"}
+"""Operators that repeat values."""
 FINAL = {"Softmax", "LogSoftmax", "ArgMax"}
 """Operators that may follow the head, since they do not change which label is best."""
 
@@ -105,6 +109,10 @@ class OnnxGraph:
             raise self.error(
                 translate("{name!r} is computed, not stored: only stored weights can be read", name=name[:NAME_LENGTH])
             )
+        return self.read_tensor(name, proto)
+
+    def read_tensor(self, name: str, proto: TensorProto) -> Tensor:
+        """A stored tensor of floats; raises InputError with its name."""
         if proto.data_type not in FLOAT_TYPES:
             raise self.error(
                 translate("{name!r} does not hold floats: a quantized graph cannot be read", name=name[:NAME_LENGTH])
@@ -128,8 +136,8 @@ class OnnxGraph:
         except ValueError as error:
             raise self.error(
                 translate(
-                    "the attributes of {node_name!r} cannot be read: {error}",
-                    node_name=node.name[:NAME_LENGTH],
+                    "the attributes of {node} cannot be read: {error}",
+                    node=_describe(node),
                     error=describe_error(error),
                 )
             ) from None
@@ -140,9 +148,9 @@ def parse_graph(graph: OnnxGraph) -> ModelParts:
 
     Raises:
         InputError: it is not a chain of embedding, recurrent layers and linear layer, or an operator of it computes
-            something else than a layer of torch.
+            something else than a cell.
     """
-    nodes = [n for n in graph.graph.node if n.op_type in CELLS_BY_OPERATOR and n.domain in ("", "ai.onnx")]
+    nodes = [n for n in graph.graph.node if n.op_type in OPERATORS and n.domain in ("", "ai.onnx")]
     if not nodes:
         operators = {n.op_type for n in graph.graph.node}
         reason = translate(
@@ -154,9 +162,15 @@ def parse_graph(graph: OnnxGraph) -> ModelParts:
     if len({n.op_type for n in nodes}) > 1:
         operators = " and ".join(sorted({n.op_type for n in nodes}))
         raise graph.error(translate("mixes {operators}; all recurrent layers must be of one kind", operators=operators))
-    spec = CELLS_BY_OPERATOR[nodes[0].op_type]
-    layers = [_read_layer(graph, node, spec) for node in nodes]
+    layers = [_read_layer(graph, node) for node in nodes]
+    cells = list(dict.fromkeys(layer.spec.name for layer in layers))
+    if len(cells) > 1:
+        raise graph.error(
+            translate("mixes {operators}; all recurrent layers must be of one kind", operators=" and ".join(cells))
+        )
     try:
+        for node in nodes:
+            _check_start(graph, node)
         sources = [_find_source(graph, node.input[0], {}) for node in nodes]
         for previous, source in zip(nodes, sources[1:], strict=False):
             if source is not previous:
@@ -169,46 +183,54 @@ def parse_graph(graph: OnnxGraph) -> ModelParts:
     except RecursionError:
         raise graph.error(translate("is nested too deeply to be read")) from None
     embedding = sources[0] if isinstance(sources[0], Tensor) else None
-    return check_parts(ModelParts(spec.name, layers, embedding, head), str(graph.path))
+    if {layer.direction for layer in layers} not in ({"forward"}, {"bidirectional"}):
+        layers, head = _add_directions(layers, head)
+    directions, peepholes = [layer.weights for layer in layers], [layer.peepholes for layer in layers]
+    return check_parts(ModelParts(cells[0], directions, embedding, head, peepholes), str(graph.path))
 
 
-def _read_layer(graph: OnnxGraph, node: Any, spec: CellSpec) -> list[Weights]:
-    """The weights of each direction of an operator, which must compute a layer of torch."""
-    attributes, name = graph.attributes(node), f"the {node.op_type} {node.name[:NAME_LENGTH]!r}"
+@dataclass(frozen=True)
+class _Layer:
+    """A recurrent operator."""
+
+    spec: CellSpec
+    weights: list[Weights]
+    """Of each direction, with torch's order of gates."""
+    peepholes: list[Tensor]
+    """(3*H,) of each direction, zeros for a cell without them."""
+    direction: str
+    """`forward`, `reverse` or `bidirectional`."""
+
+
+def _describe(node: Any) -> str:
+    """The name of a node in messages; one without a name is found by its first output."""
+    if node.name:
+        return f"{node.op_type[:NAME_LENGTH]} {node.name[:NAME_LENGTH]!r}"
+    output = next(filter(None, node.output), "")[:NAME_LENGTH]
+    return translate("the {operator} that computes {output!r}", operator=node.op_type[:NAME_LENGTH], output=output)
+
+
+def _read_layer(graph: OnnxGraph, node: Any) -> _Layer:
+    """The cell and the weights of an operator, which must compute a cell that is registered."""
+    attributes, name = graph.attributes(node), _describe(node)
     direction = attributes.get("direction", b"forward")
-    D = 2 if direction == b"bidirectional" else 1
-    values = attributes.get("activations", [])
-    values = values if isinstance(values, list) else [values]
-    activations = [str(a, "utf-8", "replace") if isinstance(a, bytes) else str(a) for a in values]
-    operator = spec.onnx
-    assert operator is not None
-    for is_other, reason in (
-        (direction not in (b"forward", b"bidirectional"), translate("runs backwards only")),
-        (
-            activations and activations != D * list(operator.activations),
-            translate("has the activations {activations}", activations=", ".join(activations)[:NAME_LENGTH]),
-        ),
-        ("clip" in attributes, translate("clips its sums")),
-        (attributes.get("input_forget", 0), translate("couples input and forget gate")),
-        (len(node.input) > 7 and node.input[7], translate("has peepholes")),
-        *(
-            (
-                attributes.get(attribute, 0) != value,
-                translate(
-                    "has {attribute} {attribute_2}, not {value}",
-                    attribute=attribute,
-                    attribute_2=attributes.get(attribute, 0),
-                    value=value,
-                ),
-            )
-            for attribute, value in operator.attributes.items()
-        ),
-    ):
-        if is_other:
-            raise graph.error(translate("{name} {reason}: it is not a layer of torch.nn", name=name, reason=reason))
-    if len(node.input) < 3 or not node.output:
+    direction = str(direction, "utf-8", "replace") if isinstance(direction, bytes) else str(direction)
+    if direction not in ("forward", "reverse", "bidirectional"):
+        raise graph.error(
+            translate("{name} has the direction {direction!r}", name=name, direction=direction[:NAME_LENGTH])
+        )
+    D = 2 if direction == "bidirectional" else 1
+    inputs = [*node.input, *[""] * (8 - len(node.input))]
+    if "clip" in attributes:
+        raise graph.error(translate("{name} clips its sums: no cell does", name=name))
+    if inputs[4] in graph.tensors:
+        raise graph.error(
+            translate("{name} has stored lengths of sequences; a model reads sequences of any length", name=name)
+        )
+    spec = _select_cell(graph, node, attributes, has_peepholes=bool(inputs[7]))
+    if not inputs[1] or not inputs[2] or not node.output:
         raise graph.error(translate("{name} lacks its weights", name=name))
-    W, R = graph.constant(node.input[1]), graph.constant(node.input[2])
+    W, R = graph.constant(inputs[1]), graph.constant(inputs[2])
     if "hidden_size" in attributes and attributes["hidden_size"] != R.size(-1):
         raise graph.error(
             translate(
@@ -218,11 +240,125 @@ def _read_layer(graph: OnnxGraph, node: Any, spec: CellSpec) -> list[Weights]:
                 size=R.size(-1),
             )
         )
-    B = graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
+    B = graph.constant(inputs[3]) if inputs[3] else None
+    variant = spec.onnx_variant
     try:
-        return from_onnx(spec, W, R, B)
+        weights = from_onnx(spec if variant is None else variant.of, W, R, B)
     except ValueError as error:
         raise graph.error(f"{name}: {error}") from None
+    if len(weights) != D:
+        raise graph.error(
+            translate(
+                "{name} has the weights of {count} directions; its direction is {direction}",
+                name=name,
+                count=len(weights),
+                direction=direction,
+            )
+        )
+    P = graph.constant(inputs[7]) if inputs[7] else W.new_zeros(D, 3 * R.size(-1))
+    if P.shape != (D, 3 * R.size(-1)):
+        raise graph.error(
+            translate(
+                "{name}: P is {shape}; it must be {expected}",
+                name=name,
+                shape=tuple(P.shape),
+                expected=(D, 3 * R.size(-1)),
+            )
+        )
+    return _Layer(spec, weights, list(P), direction)
+
+
+def _select_cell(graph: OnnxGraph, node: Any, attributes: dict[str, Any], *, has_peepholes: bool) -> CellSpec:
+    """The cell that computes this form of an operator; raises InputError where there is none."""
+    D = 2 if attributes.get("direction") == b"bidirectional" else 1
+    values = attributes.get("activations", [])
+    values = values if isinstance(values, list) else [values]
+    activations = [str(a, "utf-8", "replace") if isinstance(a, bytes) else str(a) for a in values]
+    form = {name: attributes.get(name, value) for name, value in DEFAULT_ATTRIBUTES.items()}
+    same_activations: list[CellSpec] = []
+    for spec in CELLS.values():
+        variant = spec.onnx_variant
+        operator = spec.onnx if variant is None else variant.of.onnx
+        if operator is None or operator.name != node.op_type:
+            continue
+        if activations != D * list(operator.activations) and (activations or not operator.default_activations):
+            continue
+        same_activations.append(spec)
+        wanted = DEFAULT_ATTRIBUTES | dict(operator.attributes) | ({} if variant is None else dict(variant.attributes))
+        if form == wanted and has_peepholes == (variant is not None and variant.has_peepholes):
+            return spec
+    if same_activations:
+        options = [f"{name} {form[name]}" for name, value in DEFAULT_ATTRIBUTES.items() if form[name] != value]
+        options += [translate("peepholes")] if has_peepholes else []
+    else:
+        options = [", ".join(activations)[:NAME_LENGTH]]
+    raise graph.error(
+        translate("{name} has {options}: no cell computes that", name=_describe(node), options=", ".join(options))
+    )
+
+
+def _check_start(graph: OnnxGraph, node: Any) -> None:
+    """Check that an operator starts from zeros, or from a state that the caller gives; raises InputError."""
+    waiting = [name for name in node.input[5:7] if name]
+    visited: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in visited:
+            continue
+        visited.add(name)
+        producer, start = graph.producers.get(name), None
+        if name in graph.tensors:
+            start = graph.constant(name)
+        elif producer is None:
+            continue  # an input of the graph
+        elif producer.op_type == "ConstantOfShape":
+            value = graph.attributes(producer).get("value")
+            start = graph.read_tensor(name, value) if isinstance(value, TensorProto) else None
+        elif producer.op_type in MOVING or producer.op_type in SPREADING:
+            waiting += producer.input if producer.op_type == "Concat" else producer.input[:1]
+        else:
+            raise graph.error(
+                translate(
+                    "{name} starts from a state that {producer} computes",
+                    name=_describe(node),
+                    producer=_describe(producer),
+                )
+            )
+        if start is not None and start.any():
+            name = _describe(node)
+            raise graph.error(
+                translate("{name} starts from a stored state other than zero; a run starts from zeros", name=name)
+            )
+
+
+def _add_directions(layers: list[_Layer], head: Linear | None) -> tuple[list[_Layer], Linear]:
+    """The same model with both directions in every layer: weights of zeros where there was none, which nothing reads.
+
+    The columns of a layer's input, and of the head, that read the direction that was added are zero.
+    """
+    both: list[_Layer] = []
+    previous = "bidirectional"
+    for layer in layers:
+        weights = [w._replace(W_ih=_widen(w.W_ih, previous)) for w in layer.weights]
+        peepholes = layer.peepholes
+        if layer.direction != "bidirectional":
+            at = 1 if layer.direction == "forward" else 0
+            weights.insert(at, Weights(*(None if t is None else torch.zeros_like(t) for t in weights[0])))  # pyright: ignore[reportArgumentType]
+            peepholes = [*peepholes]
+            peepholes.insert(at, torch.zeros_like(peepholes[0]))
+        both.append(_Layer(layer.spec, weights, peepholes, "bidirectional"))
+        previous = layer.direction
+    H = layers[-1].weights[0].W_hh.size(1)
+    W, b = (torch.eye(len(layers[-1].weights) * H), None) if head is None else head
+    return both, (_widen(W, previous), b)
+
+
+def _widen(W: Tensor, direction: str) -> Tensor:
+    """A matrix that reads the outputs of both directions, with zeros for the one that was added: (K, H) -> (K, 2*H)."""
+    if direction == "bidirectional":
+        return W
+    zeros = torch.zeros_like(W)
+    return torch.cat([W, zeros] if direction == "forward" else [zeros, W], dim=1)
 
 
 def _find_source(graph: OnnxGraph, name: str, visited: dict[str, Any]) -> Any:
@@ -238,7 +374,7 @@ def _find_source(graph: OnnxGraph, name: str, visited: dict[str, Any]) -> Any:
         if name not in {i.name for i in graph.graph.input}:
             raise graph.error(translate("{name!r} is read, but neither an input nor computed", name=name[:NAME_LENGTH]))
         source: Any = name
-    elif node.op_type in CELLS_BY_OPERATOR:
+    elif node.op_type in OPERATORS:
         source = node
     elif node.op_type == "OneHot":
         source = name
@@ -268,7 +404,7 @@ def _find_head(graph: OnnxGraph, last: Any) -> Linear | None:
         visited.add(name)
         for node in graph.consumers.get(name, []):
             operator = node.op_type
-            if operator in CELLS_BY_OPERATOR and node is not last:
+            if operator in OPERATORS and node is not last:
                 raise graph.error(translate("a recurrent layer follows the last one"))
             if operator in ("MatMul", "Gemm") and not after_head and node.input[0] == name:
                 heads[node.output[0]], outputs = _read_linear(graph, node)

@@ -7,7 +7,7 @@ Shapes: V symbols, I input size, H hidden size, L layers, D directions, G gates,
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -49,6 +49,8 @@ class ModelParts:
     embedding: Tensor | None = None
     """(V, I)."""
     head: Linear | None = None
+    peepholes: list[list[Tensor]] = field(default_factory=list[list[Tensor]])
+    """(3*H,) of each direction of each layer, as in ONNX; read for a cell that has them."""
 
     @property
     def inputs(self) -> int:
@@ -100,7 +102,9 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
     Raises:
         InputError: they do not fit together, or a value is not a finite float.
     """
-    D, H, G = parts.directions, parts.hidden, len(CELLS[parts.cell].gates)
+    variant = CELLS[parts.cell].onnx_variant
+    G = len((CELLS[parts.cell] if variant is None else variant.of).gates)
+    D, H = parts.directions, parts.hidden
     width, layers = parts.inputs, list[list[Weights]]()
     for number, directions in enumerate(parts.layers):
         shapes = [(G * H, width), (G * H, H), (G * H,), (G * H,)]
@@ -147,7 +151,8 @@ def check_parts(parts: ModelParts, source: str) -> ModelParts:
                 D=D * H,
             )
         head = _to_float32(W, source), None if b is None else _to_float32(b, source)
-    return replace(parts, layers=layers, embedding=embedding, head=head)
+    peepholes = [[_to_float32(tensor, source) for tensor in directions] for directions in parts.peepholes]
+    return replace(parts, layers=layers, embedding=embedding, head=head, peepholes=peepholes)
 
 
 def _to_float32(tensor: Tensor, source: str) -> Tensor:
@@ -371,7 +376,14 @@ def build_model(
 def _name_weights(parts: ModelParts) -> dict[str, Tensor]:
     """The weights by their names in `SequenceModel`; a missing bias is zero."""
     weights: dict[str, Tensor] = {}
+    variant = CELLS[parts.cell].onnx_variant
     for layer, directions in enumerate(parts.layers):
+        if variant is not None:
+            for d, tensors in enumerate(directions):
+                parameters = variant.parameters(tensors, parts.peepholes[layer][d])
+                prefix = f"layers.cells.{layer * parts.directions + d}"
+                weights |= {f"{prefix}.{name}": tensor for name, tensor in parameters.items()}
+            continue
         for suffix, tensors in zip(("", "_reverse"), directions, strict=False):
             zero = tensors.W_ih.new_zeros(len(tensors.W_ih))
             for name, tensor in zip(PARAMETER_NAMES, tensors, strict=True):

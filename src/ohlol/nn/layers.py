@@ -8,12 +8,13 @@ where they apply and torch's own path everywhere else; `explain_backend` says wh
 # pyright: reportPrivateUsage=false
 # Torch's layers and modes have no public interface for some of their state; it is read where torch itself reads it.
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.jit import _trace
 from torch.nn.utils.rnn import PackedSequence
 
 from ohlol.cells import CELLS
@@ -35,18 +36,31 @@ _PAIR_MODES = frozenset(spec.torch_mode for spec in CELLS.values() if len(spec.s
 """The modes of layers whose state is a pair (h, c)."""
 
 _STRIDED = torch.strided
+_SCRIPT_ADVICE = (
+    "TorchScript compiles torch's layers only; script a copy with them: "
+    "torch.jit.script(ohlol.restore(copy.deepcopy(model)))"
+)
 UNFIT_WEIGHTS = "the weights do not fit"
+
+
+class _NoAttributes(list[str]):
+    """No attributes that TorchScript leaves out of a module: it reads their names before it compiles the module."""
+
+    def __iter__(self) -> Iterator[str]:
+        if _trace._trace_module_map is None:  # a trace reads them, too, and compiles nothing
+            raise RuntimeError(_SCRIPT_ADVICE)
+        return super().__iter__()
 
 
 class _Converted:
     """What every class of this module says to tools that know torch's exact classes only."""
 
+    __jit_ignored_attributes__ = _NoAttributes()
+    """It refuses a `torch.jit.ScriptModule` with this layer, which does not call `__prepare_scriptable__`."""
+
     def __prepare_scriptable__(self) -> None:
         """Refuse TorchScript, which would put torch's layer in the place of this one in the user's model."""
-        raise RuntimeError(
-            "TorchScript compiles torch's layers only; script a copy with them: "
-            "torch.jit.script(ohlol.restore(copy.deepcopy(model)))"
-        )
+        raise RuntimeError(_SCRIPT_ADVICE)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Warn where `torch.ao.quantization` passes the layer by."""
