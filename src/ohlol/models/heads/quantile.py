@@ -15,10 +15,8 @@ from torch import Tensor
 from ohlol.models.heads.base import LEVELS, MEAN_LOSS, LinearHead, LossOptions, register
 
 MEDIAN = LEVELS.index(0.5)
-
-
 ROWS = 128
-"""Rows whose loss is computed at once: few enough that what is between quantiles and slopes stays in the cache."""
+"""Rows whose loss is computed at once on a CPU: few enough that what is computed in between stays in the cache."""
 
 
 class _QuantileLoss(torch.autograd.Function):
@@ -33,8 +31,9 @@ class _QuantileLoss(torch.autograd.Function):
         N, K, Q = quantiles.shape
         levels = quantiles.new_tensor([2 * level - 1 for level in LEVELS] * K)
         slopes, losses = quantiles.new_empty(N, K * Q), quantiles.new_empty(N)
-        for start in range(0, N, ROWS):
-            rows = slice(start, start + ROWS)
+        size = ROWS if quantiles.device.type == "cpu" else max(N, 1)
+        for start in range(0, N, size):
+            rows = slice(start, start + size)
             errors = torch.nan_to_num_(targets[rows].unsqueeze(2) - quantiles[rows]).flatten(1)
             signs = errors.sign()
             torch.abs(signs, out=slopes[rows]).mul_(levels).add_(signs)  # 0 where a number is missing
